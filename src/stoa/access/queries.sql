@@ -1,0 +1,70 @@
+-- name: bootstrap_lock
+-- Held by the one node that makes the first organization.
+SELECT pg_advisory_xact_lock(1398027105);
+
+-- name: first_org
+SELECT id FROM orgs ORDER BY created_at, id LIMIT 1;
+
+-- name: insert_org
+INSERT INTO orgs (id, name) VALUES ($1, $2);
+
+-- name: insert_project
+INSERT INTO projects (org_id, id, name, description, visibility) VALUES ($1, $2, $3, $4, $5) RETURNING *;
+
+-- name: insert_key
+INSERT INTO access_keys (org_id, project_id, id, name, hash, preview, permissions, expires_at, created_by)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING *;
+
+-- name: key_by_hash
+-- A credential's owner; the one look-up of every request.
+SELECT org_id, project_id, id, permissions, expires_at FROM access_keys WHERE hash = $1;
+
+-- name: key_owner
+-- The owner of a key that something signed names.
+SELECT org_id, project_id, id, permissions, expires_at FROM access_keys WHERE id = $1;
+
+-- name: key
+SELECT * FROM access_keys WHERE org_id = $1 AND id = $2;
+
+-- name: list_keys
+-- A page of keys; {order} is made of checked column names.
+SELECT * FROM access_keys WHERE org_id = $1 ORDER BY {order} LIMIT $2 OFFSET $3;
+
+-- name: count_keys
+SELECT count(*) FROM access_keys WHERE org_id = $1;
+
+-- name: delete_key
+DELETE FROM access_keys WHERE org_id = $1 AND id = $2 RETURNING id;
+
+-- name: home_project
+-- The organization's first project: where things made with an organization-wide key live.
+SELECT id FROM projects WHERE org_id = $1 ORDER BY created_at, id LIMIT 1;
+
+-- name: orgs
+SELECT * FROM orgs WHERE id = $1;
+
+-- name: project
+SELECT * FROM projects WHERE org_id = $1 AND id = $2;
+
+-- name: list_projects
+-- A page of projects; {order} is made of checked column names.
+SELECT * FROM projects WHERE org_id = $1 ORDER BY {order} LIMIT $2 OFFSET $3;
+
+-- name: count_projects
+SELECT count(*) FROM projects WHERE org_id = $1;
+
+-- name: update_project
+UPDATE projects SET name = $3, description = $4, visibility = $5, updated_at = now() WHERE org_id = $1 AND id = $2 RETURNING *;
+
+-- name: project_in_use
+-- Whether anything of value lives in a project.
+SELECT EXISTS (SELECT 1 FROM conversations WHERE org_id = $1 AND project_id = $2)
+    OR EXISTS (SELECT 1 FROM connections WHERE org_id = $1 AND project_id = $2)
+    OR EXISTS (SELECT 1 FROM access_keys WHERE org_id = $1 AND project_id = $2);
+
+-- name: lock_org
+-- Held while projects are removed, so that the last one stays.
+SELECT id FROM orgs WHERE id = $1 FOR NO KEY UPDATE;
+
+-- name: delete_project
+DELETE FROM projects WHERE org_id = $1 AND id = $2 RETURNING id;

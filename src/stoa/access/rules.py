@@ -1,0 +1,51 @@
+"""Pure decisions about keys: their form, their hash, what they may be allowed."""
+
+import hashlib
+import re
+import secrets
+import string
+from collections.abc import Sequence
+from typing import Final
+
+from stoa.kernel.errors import BadRequest, Forbidden
+from stoa.kernel.principal import Principal
+
+PREFIX: Final = "stoa_acc_"
+_ALPHABET: Final = string.ascii_letters + string.digits
+_FORM: Final = re.compile(rf"^{PREFIX}[A-Za-z0-9]{{64}}$")
+
+PERMISSIONS: Final = (
+    "access:read", "access:write", "connections:read", "connections:write", "conversations:read", "conversations:write", "models:read",
+    "runs:read", "runs:write",
+)  # fmt: skip
+"""The closed vocabulary. Reading and writing are apart: a key that writes only cannot read."""
+
+
+def new_secret() -> str:
+    return PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(64))
+
+
+def well_formed(secret: str) -> bool:
+    return _FORM.match(secret) is not None
+
+
+def digest(secret: str) -> bytes:
+    """SHA-512. A key holds 380 random bits, so a slow hash would protect nothing."""
+    return hashlib.sha512(secret.encode("utf-8", "surrogateescape")).digest()
+
+
+def preview(secret: str) -> str:
+    return f"{PREFIX}{secret[len(PREFIX) : len(PREFIX) + 3]}...{secret[-3:]}"
+
+
+def check_permissions(wanted: Sequence[str] | None, creator: Principal) -> list[str] | None:
+    """The new key's permissions. Raises BadRequest for an unknown one, Forbidden for more than the creator's own."""
+    if wanted is None:
+        return sorted(creator.permissions) if creator.permissions is not None else None
+    for index, permission in enumerate(wanted):
+        if permission not in PERMISSIONS:
+            raise BadRequest.field(f"permissions[{index}]", f"is none of {', '.join(PERMISSIONS)}")
+    extra = set(wanted) - creator.permissions if creator.permissions is not None else set[str]()
+    if extra:
+        raise Forbidden(f"A key cannot give more than it has: {', '.join(sorted(extra))}.")
+    return sorted(set(wanted))

@@ -1,0 +1,47 @@
+"""Who may do what: organizations, projects, access keys."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Org:
+    id: UUID
+    name: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    id: UUID
+    org_id: UUID
+    name: str
+    description: str | None
+    visibility: str
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKey:
+    """A key without its secret. `project_id` None: organization-wide; `permissions` None: all that its scope allows."""
+
+    id: UUID
+    org_id: UUID
+    project_id: UUID | None
+    name: str
+    preview: str
+    permissions: Sequence[str] | None
+    expires_at: datetime | None
+    created_by: UUID | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    name: str
+    project_id: UUID | None = None
+    permissions: Sequence[str] | None = None
+    expires_at: datetime | None = None

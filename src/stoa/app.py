@@ -1,0 +1,200 @@
+"""The composition root: the only file that knows every part. It constructs, connects and mounts; it decides nothing."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from uuid import UUID
+
+from fastapi import FastAPI
+from pydantic import SecretStr
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from stoa import __version__, access, conversations, gateway, knowledge, runs, streams
+from stoa.conversations import File, FilePassage, Reading
+from stoa.db import Database
+from stoa.db.blobs import DirectoryBlobs
+from stoa.db.internal import internal
+from stoa.db.listen import Listener
+from stoa.db.migrate import migrate
+from stoa.gateway.providers.extractive import SLUG, ExtractiveModel
+from stoa.http import Gate, errors, operations
+from stoa.http.edge import Edge
+from stoa.http.hosts import HostKind, classify
+from stoa.http.sse import EventStream
+from stoa.journal import Journal, JournalWriter, Tails
+from stoa.kernel.clock import Clock, SystemClock
+from stoa.kernel.errors import NotFound
+from stoa.kernel.ids import Ids, RandomIds
+from stoa.kernel.principal import Principal
+from stoa.settings import Settings
+
+DESCRIPTION = "Conversations with AI agents that never lose a token. Every error is `{\"error\": {\"code\", \"message\", \"details\"?}}`."
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that is ready: the ASGI app, the first key where this start made one, and how to leave."""
+
+    asgi: ASGIApp
+    first_key: str | None
+    default_model: str
+    drain: Callable[[], Awaitable[None]]
+    """Takes nothing new, ends what can be ended, hands the rest over, and ends every stream so that clients resume."""
+
+
+@asynccontextmanager
+async def open_server(
+    settings: Settings, dsn: str, *, clock: Clock | None = None, ids: Ids | None = None, builtin: gateway.Model | None = None
+) -> AsyncGenerator[Server]:
+    """Everything between a database and an ASGI app, started in order and stopped in reverse."""
+    clock, ids = clock or SystemClock(), ids or RandomIds()
+    await migrate(dsn)
+    async with AsyncExitStack() as stack:
+        database = await Database.open(dsn, connections_max=settings.connections_max)
+        stack.push_async_callback(database.close)
+        tails = Tails()
+        writer = JournalWriter(dsn, tails, clock)
+        journal = Journal(database, writer, tails)
+        await writer.start()
+        stack.push_async_callback(writer.stop)
+
+        secret = _secret(settings)
+        vault = gateway.Vault(secret)
+        entry = access.Access(database, ids, clock)
+        first_key = await entry.bootstrap(_plain(settings.bootstrap_key))
+
+        documents = knowledge.Documents(settings.data_dir / "models", _embeddings(settings))
+        stack.push_async_callback(documents.close)
+        suppliers = gateway.Suppliers(pace=lambda: writer.pace_seconds, allow_private=settings.allow_private_addresses)
+        stack.push_async_callback(suppliers.close)
+        catalogue = gateway.Catalogue(
+            database, vault, (SLUG, builtin or ExtractiveModel(documents.rank)), _providers(settings, suppliers), suppliers.build, settings.default_model
+        )
+        stack.push_async_callback(catalogue.stop)
+        await catalogue.start()
+        connections = gateway.Connections(database, vault, entry, suppliers.ask_for_tenant, ids)
+
+        blobs = DirectoryBlobs(settings.data_dir / "blobs")
+        reader = conversations.Reader(database, partial(_read, documents, blobs))
+        service = runs.Runs(database, journal, catalogue, ids, clock)
+        deletions = conversations.Deletions(database, blobs, journal, service, ids)
+        talks = conversations.Conversations(database, blobs, catalogue, entry, reader, deletions, ids)
+        housekeeping = conversations.Housekeeping(reader, deletions)
+        await housekeeping.start()
+        stack.push_async_callback(housekeeping.stop)
+
+        node = runs.Node(dsn, ids)
+        await node.start()
+        stack.push_async_callback(node.stop)
+        writer.others = lambda: node.others > 0
+        context = runs.Context(conversations.Transcript(database, reader, blobs), documents.select)
+        worker = runs.Worker(
+            database, journal, service, node, context, lambda run: catalogue.model(run.org_id, run.project_id, run.model_id), runs_max=settings.runs_max
+        )
+        service.owner = worker
+        follow = streams.Streams(journal, clock)
+        await follow.start()
+        listener = Listener(dsn, {"stoa_journal": journal.heard, "stoa_runs": worker.heard}, on_gap=lambda: (tails.nudge_all(), worker.look())[0])
+        await listener.start()
+        stack.push_async_callback(listener.stop)
+        await worker.start()
+
+        async def drain() -> None:
+            await worker.drain(settings.drain_seconds_max)
+            await follow.stop()
+
+        stack.push_async_callback(drain)
+
+        gate = Gate(entry.authenticate)
+        tickets = streams.Tickets(secret, clock)
+
+        def open_stream(principal: Principal, run_id: UUID) -> EventStream:
+            return EventStream(follow.follow(principal, run_id), {"Stoa-Run-Id": str(run_id)})
+
+        async def database_answers() -> None:
+            async with internal(database) as tx:
+                await tx.fetchval("SELECT 1")
+
+        api = _api(
+            operations.routes(__version__, lambda: worker.draining, database_answers),
+            conversations.routes(talks, blobs, gate),
+            runs.routes(service, gate, open_stream, lambda: worker.draining),
+            streams.routes(follow, gate, tickets, entry.principal_of),
+            gateway.routes(catalogue, connections, gate),
+            access.routes(entry, gate),
+        )
+        asgi = CORSMiddleware(
+            _Hosts(api, settings.domain), allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"],
+            expose_headers=["X-Request-Id", "Stoa-Run-Id"],
+        )  # fmt: skip
+        yield Server(Edge(asgi, ids), first_key, catalogue.default.slug, drain)
+
+
+def _api(*routers: FastAPI | object) -> FastAPI:
+    api = FastAPI(title="Stoa", version=__version__, description=DESCRIPTION, license_info={"name": "Apache-2.0"}, redoc_url=None)
+    errors.install(api)
+    for router in routers:
+        api.include_router(router)  # pyright: ignore[reportArgumentType]
+    return api
+
+
+class _Hosts:
+    """Sends each request to the app of its host. Hosts that nothing is served on yet answer 404."""
+
+    def __init__(self, api: ASGIApp, domain: str) -> None:
+        self._api = api
+        self._domain = domain
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            name = next((value for key, value in scope["headers"] if key == b"host"), b"").decode("latin-1")
+            host = classify(name, self._domain)
+            if host.kind is not HostKind.API:
+                refusal = NotFound(f"Nothing is served on the host {name} in this version; the api is at any other name of this server.")
+                await errors.response(refusal)(scope, receive, send)
+                return
+        await self._api(scope, receive, send)
+
+
+async def _read(documents: knowledge.Documents, blobs: DirectoryBlobs, file: File) -> Reading:
+    """What a file holds, or why it cannot be read. Images are not read: models look at them."""
+    if file.mime_type.startswith("image/"):
+        return Reading()
+    path: Path = blobs.path(conversations.blob_name(file.org_id, file.project_id, file.sha256))
+    try:
+        found = await documents.convert(path, name=file.name, mime_type=file.mime_type)
+    except knowledge.ConversionError as error:
+        return Reading(error={"code": error.code, "message": error.message})
+    passages = [FilePassage(passage.text, passage.page, passage.heading) for passage in found.passages]
+    return Reading(passages, found.pages, found.warnings)
+
+
+def _providers(settings: Settings, suppliers: gateway.Suppliers) -> Sequence[gateway.Provider]:
+    return [
+        suppliers.provider(
+            configured.name, configured.type, configured.base_url, _plain(configured.api_key), configured.models,
+            optional=configured.type == "ollama" and configured.base_url is None,
+        )
+        for configured in settings.providers
+    ]  # fmt: skip
+
+
+def _secret(settings: Settings) -> bytes:
+    if settings.secret_key is not None:
+        return settings.secret_key.get_secret_value().encode()
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    return gateway.load_or_make(settings.data_dir / "secret.key")
+
+
+def _embeddings(settings: Settings) -> knowledge.RemoteEmbeddings | None:
+    chosen = settings.embeddings
+    if chosen is None:
+        return None
+    return knowledge.RemoteEmbeddings(chosen.base_url, chosen.model, _plain(chosen.api_key), chosen.dimensions)
+
+
+def _plain(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret is not None else None

@@ -1,0 +1,17 @@
+"""Conversations, their messages and files. Front door."""
+
+from stoa.conversations.api import routes
+from stoa.conversations.deletions import Deletions, RemovedRuns
+from stoa.conversations.reading import Reader
+from stoa.conversations.rules import text_of
+from stoa.conversations.service import Conversations, resolve_content
+from stoa.conversations.store import Place, insert_message, take_position
+from stoa.conversations.transcript import ReadFile, Transcript
+from stoa.conversations.types import File, FilePassage, FileStatus, Message, Reading, Role
+from stoa.conversations.worker import Housekeeping
+from stoa.db.blobs import blob_name
+
+__all__ = [
+    "Conversations", "Deletions", "File", "FilePassage", "FileStatus", "Housekeeping", "Message", "Place", "ReadFile", "Reader", "Reading", "RemovedRuns", "Role", "Transcript", "blob_name",
+    "insert_message", "resolve_content", "routes", "take_position", "text_of",
+]

@@ -1,0 +1,127 @@
+"""The routes of contract section 4, but for sending a message, which belongs to the runs."""
+
+from typing import Annotated
+from urllib.parse import quote
+from uuid import UUID
+
+from fastapi import Depends, Query, UploadFile
+from fastapi import File as FormFile
+from starlette.responses import StreamingResponse
+
+from stoa.conversations import rules, wire
+from stoa.conversations.service import Changes, Conversations
+from stoa.db.blobs import Blobs
+from stoa.db.idempotency import Once
+from stoa.http import Data, DataList, Gate, IdempotencyKey, Paging, Routes, fingerprint, page_of, refusals
+from stoa.http.uploads import multipart_only
+from stoa.kernel.errors import BadRequest
+from stoa.kernel.pages import PageRequest
+from stoa.kernel.principal import Principal
+
+
+def routes(conversations: Conversations, blobs: Blobs, gate: Gate) -> Routes:
+    router = Routes(tags=["conversations"])
+    reading, writing = gate("conversations:read"), gate("conversations:write")
+
+    @router.get("/v1/conversations", responses=refusals())
+    async def list_conversations(
+        principal: Annotated[Principal, reading],
+        page: Annotated[PageRequest, Depends(Paging(rules.SORTABLE))],
+        app_id: UUID | None = None,
+        model_id: UUID | None = None,
+        org_id: UUID | None = None,
+        user_id: Annotated[str | None, Query(max_length=255)] = None,
+        q: Annotated[str | None, Query(max_length=500, description="Words to find in titles and messages; the last may be unfinished.")] = None,
+    ) -> DataList[wire.ConversationWire]:
+        """The caller's conversations, newest first."""
+        found = await conversations.list(principal, page, model_id=model_id, app_id=app_id, org_id=org_id, user_id=user_id, query=q)
+        return page_of(found, wire.conversation)
+
+    @router.post("/v1/conversations", status_code=201, responses=refusals(409))
+    async def create_conversation(
+        body: wire.CreateConversation, principal: Annotated[Principal, writing], idempotency_key: IdempotencyKey = None
+    ) -> Data[wire.ConversationWire]:
+        """A new conversation, bound to a model (`model_id`, from /v1/router/models) or an app (`app_id`)."""
+        once = Once(idempotency_key, "conversations", fingerprint(body.model_dump(mode="json"))) if idempotency_key else None
+        created = await conversations.create(
+            principal, model_id=_model_of(body), org_id=body.org_id, title=body.title, user_id=body.user_id, metadata=body.metadata, once=once
+        )
+        return Data(data=wire.conversation(created))
+
+    @router.get("/v1/conversations/{conversation_id}", responses=refusals(404))
+    async def get_conversation(conversation_id: UUID, principal: Annotated[Principal, reading]) -> Data[wire.ConversationWire]:
+        return Data(data=wire.conversation(await conversations.get(principal, conversation_id)))
+
+    @router.patch("/v1/conversations/{conversation_id}", responses=refusals(404))
+    async def update_conversation(
+        conversation_id: UUID, body: wire.UpdateConversation, principal: Annotated[Principal, writing]
+    ) -> Data[wire.ConversationWire]:
+        changes = Changes(frozenset(body.model_fields_set), body.title, body.metadata, body.model_id)
+        return Data(data=wire.conversation(await conversations.update(principal, conversation_id, changes)))
+
+    @router.delete("/v1/conversations/{conversation_id}", responses=refusals(404, 409))
+    async def delete_conversation(conversation_id: UUID, principal: Annotated[Principal, writing]) -> wire.DeletedWire:
+        """For good, with its messages, runs, events and files; cancels a running run first. The receipt is at /v1/deletions/{deletion_id}."""
+        deletion = await conversations.delete(principal, conversation_id)
+        return wire.DeletedWire(message="deleted", deletion_id=deletion.id)
+
+    @router.get("/v1/deletions/{deletion_id}", responses=refusals(404))
+    async def get_deletion(deletion_id: UUID, principal: Annotated[Principal, reading]) -> Data[wire.DeletionWire]:
+        """The receipt of a deletion: per store the rows and bytes removed, and when a re-scan found nothing."""
+        return Data(data=wire.deletion(await conversations.deletion(principal, deletion_id)))
+
+    @router.get("/v1/conversations/{conversation_id}/messages", responses=refusals(404))
+    async def list_messages(
+        conversation_id: UUID, principal: Annotated[Principal, reading], page: Annotated[PageRequest, Depends(Paging())]
+    ) -> DataList[wire.MessageWire]:
+        """The conversation's messages, oldest first."""
+        return page_of(await conversations.messages(principal, conversation_id, page), wire.message)
+
+    @router.post(
+        "/v1/conversations/{conversation_id}/files", status_code=201, dependencies=[Depends(multipart_only)], responses=refusals(404, 409, 413, 415)
+    )
+    async def upload_file(
+        conversation_id: UUID,
+        principal: Annotated[Principal, writing],
+        file: Annotated[UploadFile, FormFile(description="At most 128 MiB.")],
+        idempotency_key: IdempotencyKey = None,
+    ) -> Data[wire.FileWire]:
+        """Adds a file that messages of this conversation may name. It is read in the background; `status` tells how that went."""
+        once = Once(idempotency_key, f"files/{conversation_id}", b"") if idempotency_key else None
+        added = await conversations.add_file(
+            principal, conversation_id, file.file, name=file.filename, mime_type=file.content_type, once=once
+        )
+        return Data(data=wire.file(added))
+
+    @router.get("/v1/conversations/{conversation_id}/files", responses=refusals(404))
+    async def list_files(
+        conversation_id: UUID, principal: Annotated[Principal, reading], page: Annotated[PageRequest, Depends(Paging(rules.FILES_SORTABLE))]
+    ) -> DataList[wire.FileWire]:
+        return page_of(await conversations.files(principal, conversation_id, page), wire.file)
+
+    @router.get("/v1/files/{file_id}", responses=refusals(404))
+    async def get_file(file_id: UUID, principal: Annotated[Principal, reading]) -> Data[wire.FileWire]:
+        return Data(data=wire.file(await conversations.file(principal, file_id)))
+
+    @router.get("/v1/files/{file_id}/content", response_class=StreamingResponse, responses=refusals(404))
+    async def download_file(file_id: UUID, principal: Annotated[Principal, reading]) -> StreamingResponse:
+        """The file, byte for byte. Always sent as an attachment, so that no browser runs what a stranger uploaded."""
+        found = await conversations.file(principal, file_id)
+        headers = {
+            "Content-Length": str(found.size),
+            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(found.name)}",
+            "X-Content-Type-Options": "nosniff",
+            "Content-Security-Policy": "sandbox",
+        }
+        return StreamingResponse(blobs.read(conversations.content_name(found)), media_type=found.mime_type, headers=headers)
+
+    return router
+
+
+def _model_of(body: wire.CreateConversation) -> UUID:
+    if (body.model_id is None) == (body.app_id is None):
+        reason = "send exactly one of model_id and app_id"
+        raise BadRequest(f"A conversation is with a model or with an app: {reason}.", details={"model_id": reason, "app_id": reason})
+    if body.model_id is None:
+        raise BadRequest.field("app_id", "is not an app of this organization")
+    return body.model_id

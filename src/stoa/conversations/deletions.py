@@ -1,0 +1,142 @@
+"""Deletions that prove themselves: one transaction removes every row, then the content goes, then a re-scan looks for what is left.
+
+The receipt is written with the rows it counts. Content and proof follow at once; where the node dies in between,
+the next sweep (`unfinished`) goes on.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+from uuid import UUID
+
+import structlog
+
+from stoa.conversations import store
+from stoa.conversations.store import SQL
+from stoa.conversations.types import Deletion
+from stoa.db import Database, Tx, audit
+from stoa.db.blobs import Blobs, blob_name, hold
+from stoa.db.internal import internal
+from stoa.journal import Journal
+from stoa.kernel.errors import Conflict, NotFound
+from stoa.kernel.ids import Ids
+from stoa.kernel.principal import Principal
+
+CANCEL_ATTEMPTS_MAX: Final = 5
+"""A new run may begin between the cancel and the lock; each round ends one."""
+_log = structlog.get_logger("stoa.conversations")
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedRuns:
+    run_ids: Sequence[UUID]
+    bytes: int
+
+
+class Runs(Protocol):
+    """What a deletion asks of the runs."""
+
+    async def cancel_active(self, principal: Principal, conversation_id: UUID) -> None:
+        """Returns once no run of the conversation is active."""
+        ...
+
+    async def active(self, tx: Tx, org_id: UUID, conversation_id: UUID) -> bool: ...
+
+    async def delete(self, tx: Tx, org_id: UUID, conversation_id: UUID) -> RemovedRuns: ...
+
+
+class Deletions:
+    def __init__(self, database: Database, blobs: Blobs, journal: Journal, runs: Runs, ids: Ids) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._journal = journal
+        self._runs = runs
+        self._ids = ids
+
+    async def delete(self, principal: Principal, conversation_id: UUID) -> Deletion:
+        """Raises NotFound when somebody else deleted it first."""
+        for _ in range(CANCEL_ATTEMPTS_MAX):
+            await self._runs.cancel_active(principal, conversation_id)
+            deletion_id = await self._remove(principal, conversation_id)
+            if deletion_id is not None:
+                await self._finish(principal.org_id, deletion_id)
+                return await self.receipt(principal, deletion_id)
+        raise Conflict("New runs keep starting in this conversation; stop sending messages to it, then delete it.")
+
+    async def receipt(self, principal: Principal, deletion_id: UUID) -> Deletion:
+        async with self._database.tenant(principal) as tx:
+            found = await store.deletion(tx, principal.org_id, deletion_id)
+        if found is None:
+            raise NotFound(f"There is no deletion {deletion_id}.")
+        return found
+
+    async def finish_pending(self) -> None:
+        """Content and proofs still owed, whichever node began them."""
+        async with internal(self._database) as tx:
+            rows = await tx.fetch(SQL.unverified_deletions)
+        for row in rows:
+            await self._finish(row["org_id"], row["id"])
+
+    async def discard(self, org_id: UUID, project_id: UUID, hashes: Sequence[bytes]) -> tuple[int, int]:
+        """Removes content that no file has; gives (blobs, bytes)."""
+        count = size = 0
+        for sha256 in hashes:
+            name = blob_name(org_id, project_id, sha256)
+            async with internal(self._database) as tx:
+                await hold(tx, name)
+                if not await tx.fetchval(SQL.content_in_use, org_id, project_id, sha256):
+                    gone = await self._blobs.delete(name)
+                    count, size = count + (gone > 0), size + gone
+        return count, size
+
+    async def _remove(self, principal: Principal, conversation_id: UUID) -> UUID | None:
+        """Every row, in one transaction; None when a run began meanwhile."""
+        org_id = principal.org_id
+        async with self._database.tenant(principal) as tx:
+            held = await tx.fetchrow(SQL.lock_conversation, org_id, conversation_id)
+            if held is None:
+                raise NotFound(f"There is no conversation {conversation_id}.")
+            if await self._runs.active(tx, org_id, conversation_id):
+                return None
+            content = await tx.fetchrow(SQL.delete_content, org_id, conversation_id)
+            assert content is not None
+            files = await tx.fetch(SQL.delete_files, org_id, conversation_id)
+            runs = await self._runs.delete(tx, org_id, conversation_id)
+            journals = await self._journal.delete(tx, org_id, runs.run_ids)
+            answers = await tx.fetchval(SQL.delete_idempotency, org_id, [conversation_id, *runs.run_ids])
+            await tx.execute(SQL.delete_conversation, org_id, conversation_id)
+            stores = {
+                "conversations": {"rows": 1, "bytes": 0},
+                "messages": {"rows": content["messages"], "bytes": content["message_bytes"]},
+                "files": {"rows": len(files), "bytes": 0},
+                "file_passages": {"rows": content["passages"], "bytes": content["passage_bytes"]},
+                "runs": {"rows": len(runs.run_ids), "bytes": runs.bytes},
+                "journals": {"rows": journals.journals, "bytes": 0},
+                "events": {"rows": journals.events, "bytes": journals.event_bytes},
+                "idempotency_keys": {"rows": answers, "bytes": 0},
+                "blobs": {"rows": 0, "bytes": 0},
+            }
+            deletion_id = self._ids.new()
+            await tx.execute(
+                SQL.insert_deletion, org_id, held["project_id"], deletion_id, conversation_id, stores,
+                sorted({file["sha256"].hex() for file in files}), list(runs.run_ids), [file["id"] for file in files], principal.key_id,
+            )  # fmt: skip
+            await audit.record(tx, principal, "conversation.delete", conversation_id)
+            return deletion_id
+
+    async def _finish(self, org_id: UUID, deletion_id: UUID) -> None:
+        """Content, then the proof. Safe to do twice, on two nodes at once."""
+        async with internal(self._database) as tx:
+            row = await tx.fetchrow(SQL.deletion, org_id, deletion_id)
+        assert row is not None
+        if row["blobs"]:
+            count, size = await self.discard(org_id, row["project_id"], [bytes.fromhex(name) for name in row["blobs"]])
+            async with internal(self._database) as tx:
+                await tx.execute(SQL.record_blobs, org_id, deletion_id, count, size)
+        async with internal(self._database) as tx:
+            rows = await tx.fetchval(SQL.left_over, org_id, row["subject_id"], row["run_ids"], row["file_ids"])
+            rows += await self._journal.left_over(tx, org_id, row["run_ids"])
+            if rows == 0:
+                await tx.execute(SQL.verified, org_id, deletion_id)
+        if rows:
+            _log.error("a deletion left rows behind", deletion_id=str(deletion_id), rows=rows)

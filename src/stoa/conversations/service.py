@@ -1,0 +1,213 @@
+"""Conversations as their owners use them. One transaction per method; what other slices can do is handed in."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Final, Protocol
+from uuid import UUID
+
+from stoa.conversations import rules, store
+from stoa.conversations.deletions import Deletions
+from stoa.conversations.reading import Reader
+from stoa.conversations.store import SQL
+from stoa.conversations.types import Conversation, Deletion, File, FileStatus, Message
+from stoa.db import Database, Tx, audit, idempotency
+from stoa.db.blobs import Blobs, blob_name, hold
+from stoa.db.idempotency import Once
+from stoa.kernel.errors import BadRequest, NotFound
+from stoa.kernel.ids import Ids
+from stoa.kernel.pages import Page, PageRequest
+from stoa.kernel.principal import Principal
+
+FILES_PER_CONVERSATION_MAX: Final = 1_000
+
+
+class Models(Protocol):
+    """What conversations ask of the gateway."""
+
+    async def check(self, principal: Principal, model_id: UUID) -> None:
+        """Raises BadRequest naming `model_id` when the principal may not use it."""
+        ...
+
+
+class Projects(Protocol):
+    """What conversations ask of access."""
+
+    async def home(self, principal: Principal) -> UUID:
+        """The project that new things of this principal belong to: the key's own, or the organization's first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """A PATCH: only the named fields change."""
+
+    fields: frozenset[str]
+    title: str | None = None
+    metadata: Mapping[str, Any] | None = None
+    model_id: UUID | None = None
+
+
+class Conversations:
+    def __init__(
+        self, database: Database, blobs: Blobs, models: Models, projects: Projects, reader: Reader, deletions: Deletions, ids: Ids
+    ) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._models = models
+        self._projects = projects
+        self._reader = reader
+        self._deletions = deletions
+        self._ids = ids
+
+    async def create(
+        self, principal: Principal, *, model_id: UUID, org_id: UUID | None, title: str | None, user_id: str | None,
+        metadata: Mapping[str, Any] | None, once: Once | None,
+    ) -> Conversation:  # fmt: skip
+        if org_id is not None and org_id != principal.org_id:
+            raise BadRequest.field("org_id", "is not the organization of this key")
+        await self._models.check(principal, model_id)
+        project_id = await self._projects.home(principal)
+        async with self._database.tenant(principal) as tx:
+            if once and (first := await idempotency.claim(tx, principal, once)):
+                return await _one(tx, principal, UUID(first["id"]))
+            conversation_id = self._ids.new()
+            await tx.execute(
+                SQL.insert_conversation, principal.org_id, project_id, conversation_id, title, model_id, user_id, metadata, principal.key_id
+            )
+            await audit.record(tx, principal, "conversation.create", conversation_id)
+            if once:
+                await idempotency.record(tx, principal, once, {"id": str(conversation_id)}, conversation_id)
+            return await _one(tx, principal, conversation_id)
+
+    async def get(self, principal: Principal, conversation_id: UUID) -> Conversation:
+        async with self._database.tenant(principal) as tx:
+            return await _one(tx, principal, conversation_id)
+
+    async def list(
+        self, principal: Principal, page: PageRequest, *, model_id: UUID | None, app_id: UUID | None, org_id: UUID | None, user_id: str | None,
+        query: str | None,
+    ) -> Page[Conversation]:  # fmt: skip
+        expression = rules.search_expression(query) if query is not None else None
+        if org_id is not None and org_id != principal.org_id:
+            return Page((), page.page, page.page_size, 0)
+        async with self._database.tenant(principal) as tx:
+            found, total = await store.list_conversations(
+                tx, principal.org_id, page, model_id=model_id, app_id=app_id, user_id=user_id, query=expression
+            )
+        return Page(found, page.page, page.page_size, total)
+
+    async def update(self, principal: Principal, conversation_id: UUID, changes: Changes) -> Conversation:
+        if "model_id" in changes.fields:
+            if changes.model_id is None:
+                raise BadRequest.field("model_id", "cannot be null; name the model to switch to")
+            await self._models.check(principal, changes.model_id)
+        async with self._database.tenant(principal) as tx:
+            before = await _one(tx, principal, conversation_id)
+            if "model_id" in changes.fields and before.model is None:
+                raise BadRequest.field("model_id", "cannot be set on a conversation that is bound to an app")
+            await tx.execute(
+                SQL.update_conversation, principal.org_id, conversation_id, "title" in changes.fields, changes.title,
+                "metadata" in changes.fields, changes.metadata, "model_id" in changes.fields, changes.model_id,
+            )  # fmt: skip
+            await audit.record(tx, principal, "conversation.update", conversation_id)
+            return await _one(tx, principal, conversation_id)
+
+    async def delete(self, principal: Principal, conversation_id: UUID) -> Deletion:
+        await self.get(principal, conversation_id)
+        return await self._deletions.delete(principal, conversation_id)
+
+    async def deletion(self, principal: Principal, deletion_id: UUID) -> Deletion:
+        return await self._deletions.receipt(principal, deletion_id)
+
+    async def messages(self, principal: Principal, conversation_id: UUID, page: PageRequest) -> Page[Message]:
+        async with self._database.tenant(principal) as tx:
+            conversation = await _one(tx, principal, conversation_id)
+            found = await store.list_messages(tx, principal.org_id, conversation_id, page)
+        return Page(found, page.page, page.page_size, conversation.message_count)
+
+    # --- files ------------------------------------------------------------------------------------------------------
+    async def add_file(
+        self, principal: Principal, conversation_id: UUID, source: BinaryIO, *, name: str | None, mime_type: str | None, once: Once | None
+    ) -> File:
+        """Stores an upload and begins to read it. `once` is bound to the content's hash by the caller's fingerprint."""
+        clean = rules.file_name(name)
+        conversation = await self.get(principal, conversation_id)
+        blob = await self._blobs.put(principal.org_id, conversation.project_id, source)
+        if once:
+            once = Once(once.key, once.route, blob.sha256)
+        async with self._database.tenant(principal) as tx:
+            if once and (first := await idempotency.claim(tx, principal, once)):
+                return await _file(tx, principal, UUID(first["id"]))
+            held = await tx.fetchrow(SQL.lock_conversation, principal.org_id, conversation_id)
+            if held is None:
+                await self._deletions.discard(principal.org_id, conversation.project_id, [blob.sha256])
+                raise _no_conversation(conversation_id)
+            _, count = await store.list_files(tx, principal.org_id, conversation_id, PageRequest(1, 1))
+            if count >= FILES_PER_CONVERSATION_MAX:
+                raise BadRequest.field("file", f"is one too many: a conversation holds at most {FILES_PER_CONVERSATION_MAX} files")
+            # A deletion of the same content elsewhere in the project may have removed it since: hold it, look again.
+            await hold(tx, blob.name)
+            if not await self._blobs.exists(blob.name):
+                source.seek(0)
+                await self._blobs.put(principal.org_id, conversation.project_id, source)
+            pending = File(
+                self._ids.new(), principal.org_id, conversation.project_id, conversation_id, clean, blob.size,
+                rules.mime_type(clean, mime_type), blob.sha256, FileStatus.PENDING, None, None, None, conversation.created_at,
+            )  # fmt: skip
+            file = await store.insert_file(tx, principal, pending)
+            await audit.record(tx, principal, "file.create", file.id)
+            if once:
+                await idempotency.record(tx, principal, once, {"id": str(file.id)}, conversation_id)
+        self._reader.begin(file)
+        return file
+
+    async def files(self, principal: Principal, conversation_id: UUID, page: PageRequest) -> Page[File]:
+        async with self._database.tenant(principal) as tx:
+            await _one(tx, principal, conversation_id)
+            found, total = await store.list_files(tx, principal.org_id, conversation_id, page)
+        return Page(found, page.page, page.page_size, total)
+
+    async def file(self, principal: Principal, file_id: UUID) -> File:
+        async with self._database.tenant(principal) as tx:
+            return await _file(tx, principal, file_id)
+
+    def content_name(self, file: File) -> str:
+        return blob_name(file.org_id, file.project_id, file.sha256)
+
+
+async def resolve_content(
+    tx: Tx, principal: Principal, conversation_id: UUID, content: Sequence[Mapping[str, Any]]
+) -> Sequence[Mapping[str, Any]]:
+    """A message's parts with every file checked and named. Raises BadRequest naming `content[1].file.id`."""
+    wanted = [UUID(str(part["file"]["id"])) for part in content if part["type"] == "file"]
+    if not wanted:
+        return content
+    files = await store.files_of(tx, principal.org_id, conversation_id, wanted)
+    resolved: list[Mapping[str, Any]] = []
+    for index, part in enumerate(content):
+        if part["type"] != "file":
+            resolved.append(part)
+            continue
+        file = files.get(UUID(str(part["file"]["id"])))
+        if file is None:
+            raise BadRequest.field(f"content[{index}].file.id", "is not a file of this conversation; upload it to /v1/conversations/{id}/files first")
+        resolved.append({"type": "file", "file": {"id": str(file.id), "name": file.name}})
+    return resolved
+
+
+async def _one(tx: Tx, principal: Principal, conversation_id: UUID) -> Conversation:
+    found = await store.conversation(tx, principal.org_id, conversation_id)
+    if found is None:
+        raise _no_conversation(conversation_id)
+    return found
+
+
+async def _file(tx: Tx, principal: Principal, file_id: UUID) -> File:
+    found = await store.file(tx, principal.org_id, file_id)
+    if found is None:
+        raise NotFound(f"There is no file {file_id}.")
+    return found
+
+
+def _no_conversation(conversation_id: UUID) -> NotFound:
+    return NotFound(f"There is no conversation {conversation_id}.")

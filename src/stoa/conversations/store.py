@@ -1,0 +1,145 @@
+"""Conversations, messages and files, between rows and values. Every function is handed the transaction it works in."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from stoa.conversations.types import Conversation, Deletion, File, FilePassage, FileStatus, Message, ModelRef, Reading, Role
+from stoa.db import Row, Tx, load
+from stoa.kernel.pages import PageRequest
+from stoa.kernel.principal import Principal
+
+SQL: Final = load("stoa.conversations")
+
+
+# --- conversations --------------------------------------------------------------------------------------------------
+async def conversation(tx: Tx, org_id: UUID, conversation_id: UUID) -> Conversation | None:
+    row = await tx.fetchrow(SQL.conversation, org_id, conversation_id)
+    return _conversation(row) if row else None
+
+
+async def list_conversations(
+    tx: Tx, org_id: UUID, page: PageRequest, *, model_id: UUID | None, app_id: UUID | None, user_id: str | None, query: str | None
+) -> tuple[Sequence[Conversation], int]:
+    """A page, and the count of all pages. `query` is a to_tsquery expression."""
+    filters = (org_id, model_id, app_id, user_id, query)
+    order = page.order_by("created_at DESC")
+    outer = ", ".join(f"c.{term.strip()}" for term in order.split(","))
+    rows = await tx.fetch(SQL.list_conversations.format(order=order, outer_order=outer), *filters, page.page_size, page.offset)
+    return [_conversation(row) for row in rows], await tx.fetchval(SQL.count_conversations, *filters)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A message's place: its position, and what it is a message of. Holding it keeps every other writer waiting."""
+
+    position: int
+    project_id: UUID
+    model_id: UUID | None
+    app_id: UUID | None
+
+
+async def take_position(tx: Tx, org_id: UUID, conversation_id: UUID, *, model_id: UUID | None = None) -> Place | None:
+    """The next position; a `model_id` becomes the conversation's model. None where there is no such conversation."""
+    row = await tx.fetchrow(SQL.take_position, org_id, conversation_id, model_id)
+    return Place(row["message_count"], row["project_id"], row["model_id"], row["app_id"]) if row else None
+
+
+# --- messages -------------------------------------------------------------------------------------------------------
+async def insert_message(
+    tx: Tx, org_id: UUID, project_id: UUID, conversation_id: UUID, position: int, message_id: UUID, role: Role, *,
+    content: Sequence[Mapping[str, Any]], text: str, status: str, run_id: UUID, usage: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> None:  # fmt: skip
+    await tx.execute(
+        SQL.insert_message, org_id, project_id, conversation_id, position, message_id, role.value, content, text, status, run_id, usage, metadata
+    )
+
+
+async def list_messages(tx: Tx, org_id: UUID, conversation_id: UUID, page: PageRequest) -> Sequence[Message]:
+    rows = await tx.fetch(SQL.list_messages, org_id, conversation_id, page.page_size, page.offset)
+    return [_message(row) for row in rows]
+
+
+async def history(tx: Tx, org_id: UUID, conversation_id: UUID, until: int, limit: int) -> Sequence[Message]:
+    """The newest `limit` messages up to position `until`, oldest first."""
+    return [_message(row) for row in reversed(await tx.fetch(SQL.history, org_id, conversation_id, until, limit))]
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+async def file(tx: Tx, org_id: UUID, file_id: UUID) -> File | None:
+    row = await tx.fetchrow(SQL.file, org_id, file_id)
+    return _file(row) if row else None
+
+
+async def insert_file(tx: Tx, principal: Principal, file: File) -> File:
+    row = await tx.fetchrow(
+        SQL.insert_file, file.org_id, file.project_id, file.id, file.conversation_id, file.name, file.size, file.mime_type, file.sha256,
+        principal.key_id,
+    )  # fmt: skip
+    assert row is not None
+    return _file(row)
+
+
+async def list_files(tx: Tx, org_id: UUID, conversation_id: UUID, page: PageRequest) -> tuple[Sequence[File], int]:
+    rows = await tx.fetch(SQL.list_files.format(order=page.order_by("created_at")), org_id, conversation_id, page.page_size, page.offset)
+    return [_file(row) for row in rows], await tx.fetchval(SQL.count_files, org_id, conversation_id)
+
+
+async def files_of(tx: Tx, org_id: UUID, conversation_id: UUID, file_ids: Sequence[UUID]) -> Mapping[UUID, File]:
+    return {row["id"]: _file(row) for row in await tx.fetch(SQL.files_of, org_id, conversation_id, file_ids)}
+
+
+async def unread_files(tx: Tx) -> Sequence[File]:
+    """Of all tenants."""
+    return [_file(row) for row in await tx.fetch(SQL.unread_files)]
+
+
+async def settle_file(tx: Tx, file: File, reading: Reading) -> bool:
+    """False when another reading was faster, or the file is gone."""
+    status = FileStatus.FAILED if reading.error else FileStatus.READY
+    project_id = await tx.fetchval(
+        SQL.settle_file, file.org_id, file.id, status.value, reading.pages, list(reading.warnings) or None, reading.error
+    )
+    if project_id is None:
+        return False
+    passages = reading.passages
+    await tx.execute(
+        SQL.insert_passages, file.org_id, project_id, file.id, list(range(len(passages))), [passage.page for passage in passages],
+        [passage.heading for passage in passages], [passage.text for passage in passages],
+    )  # fmt: skip
+    return True
+
+
+async def passages(tx: Tx, org_id: UUID, file_id: UUID) -> Sequence[FilePassage]:
+    return [FilePassage(row["text"], row["page"], row["heading"]) for row in await tx.fetch(SQL.passages, org_id, file_id)]
+
+
+# --- deletions ------------------------------------------------------------------------------------------------------
+async def deletion(tx: Tx, org_id: UUID, deletion_id: UUID) -> Deletion | None:
+    row = await tx.fetchrow(SQL.deletion, org_id, deletion_id)
+    return Deletion(row["id"], row["kind"], row["subject_id"], row["stores"], row["created_at"], row["verified_at"]) if row else None
+
+
+# --- rows to values -------------------------------------------------------------------------------------------------
+def _conversation(row: Row) -> Conversation:
+    model = ModelRef(row["model_id"], row["model_name"], row["model_slug"], row["model_provider"]) if row["model_id"] else None
+    return Conversation(
+        row["id"], row["org_id"], row["project_id"], row["title"], row["app_id"], model, row["user_id"], row["metadata"],
+        row["message_count"], row["active_run_id"], row["created_at"], row["updated_at"],
+    )  # fmt: skip
+
+
+def _message(row: Row) -> Message:
+    return Message(
+        row["id"], row["conversation_id"], row["position"], Role(row["role"]), row["content"], row["status"], row["run_id"], row["usage"],
+        row["metadata"], row["created_at"],
+    )  # fmt: skip
+
+
+def _file(row: Row) -> File:
+    return File(
+        row["id"], row["org_id"], row["project_id"], row["conversation_id"], row["name"], row["size"], row["mime_type"], row["sha256"],
+        FileStatus(row["status"]), row["pages"], row["warnings"], row["error"], row["created_at"],
+    )  # fmt: skip

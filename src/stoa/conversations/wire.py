@@ -1,0 +1,186 @@
+"""The JSON shapes of conversations, messages and files (contract section 4)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import orjson
+from pydantic import AfterValidator, Field
+
+from stoa.conversations import rules
+from stoa.conversations.types import Conversation, Deletion, File, Message
+from stoa.http import Timestamp, Wire
+from stoa.http.wire import storable
+
+
+# --- in -------------------------------------------------------------------------------------------------------------
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("cannot be blank")
+    return storable(text)
+
+
+def _small(metadata: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    if metadata is not None:
+        try:
+            encoded = orjson.dumps(metadata)
+        except (TypeError, ValueError, orjson.JSONEncodeError) as error:
+            raise ValueError("holds a value that cannot be stored; use plain JSON with numbers of at most 64 bits") from error
+        if len(encoded) > rules.METADATA_BYTES_MAX:
+            raise ValueError(f"is over {rules.METADATA_BYTES_MAX // 1024} KiB as JSON")
+        if b"\\u0000" in encoded:
+            raise ValueError("cannot hold the character NUL")
+    return metadata
+
+
+Title = Annotated[str, Field(max_length=rules.TITLE_CHARACTERS_MAX), AfterValidator(_not_blank)]
+UserId = Annotated[str, Field(max_length=255), AfterValidator(_not_blank)]
+Metadata = Annotated[dict[str, Any], AfterValidator(_small)]
+
+
+class CreateConversation(Wire):
+    """Exactly one of `model_id` and `app_id`."""
+
+    title: Title | None = None
+    app_id: UUID | None = None
+    model_id: UUID | None = None
+    org_id: UUID | None = None
+    user_id: UserId | None = None
+    metadata: Metadata | None = None
+
+
+class UpdateConversation(Wire):
+    """Only what is sent changes; null removes a title or metadata."""
+
+    title: Title | None = None
+    metadata: Metadata | None = None
+    model_id: UUID | None = None
+
+
+class TextPart(Wire):
+    type: Literal["text"]
+    text: Annotated[str, AfterValidator(_not_blank)]
+
+
+class FileIn(Wire):
+    id: UUID
+    name: str | None = None
+
+
+class FilePart(Wire):
+    type: Literal["file"]
+    file: FileIn
+
+
+ContentPart = Annotated[TextPart | FilePart, Field(discriminator="type")]
+
+
+# --- out ------------------------------------------------------------------------------------------------------------
+class ModelWire(Wire):
+    id: UUID
+    name: str
+    slug: str
+    provider: str
+
+
+class ConversationWire(Wire):
+    id: UUID
+    title: str | None
+    app_id: UUID | None
+    model_id: UUID | None
+    model: ModelWire | None
+    user_id: str | None
+    org_id: UUID
+    project_id: UUID
+    metadata: dict[str, Any] | None
+    active_run_id: UUID | None
+    message_count: int
+    created_at: Timestamp
+    updated_at: Timestamp
+
+
+class MessageWire(Wire):
+    id: UUID
+    conversation_id: UUID
+    role: Literal["user", "assistant"]
+    content: Sequence[dict[str, Any]]
+    status: Literal["completed", "failed", "canceled"]
+    run_id: UUID | None
+    usage: dict[str, Any] | None
+    metadata: dict[str, Any] | None
+    created_at: Timestamp
+
+
+class FileErrorWire(Wire):
+    code: str
+    message: str
+
+
+class FileWire(Wire):
+    """`status` is `pending` until the file was read; `failed` says why in `error`."""
+
+    id: UUID
+    name: str
+    size: int
+    mime_type: str
+    conversation_id: UUID
+    status: Literal["pending", "ready", "failed"]
+    pages: int | None
+    warnings: Sequence[str] | None
+    error: FileErrorWire | None
+    sha256: str
+    created_at: Timestamp
+
+
+class StoreWire(Wire):
+    rows: int
+    bytes: int
+
+
+class DeletionWire(Wire):
+    """A receipt: what was removed from each store, and when a re-scan found nothing left."""
+
+    id: UUID
+    kind: str
+    subject_id: UUID
+    stores: dict[str, StoreWire]
+    created_at: Timestamp
+    verified_at: Timestamp | None
+
+
+class DeletedWire(Wire):
+    message: Literal["deleted"]
+    deletion_id: UUID
+
+
+# --- values to shapes -----------------------------------------------------------------------------------------------
+def conversation(value: Conversation) -> ConversationWire:
+    model = value.model
+    return ConversationWire(
+        id=value.id, title=value.title, app_id=value.app_id, model_id=model.id if model else None,
+        model=ModelWire(id=model.id, name=model.name, slug=model.slug, provider=model.provider) if model else None,
+        user_id=value.user_id, org_id=value.org_id, project_id=value.project_id, metadata=dict(value.metadata) if value.metadata is not None else None,
+        active_run_id=value.active_run_id, message_count=value.message_count, created_at=value.created_at, updated_at=value.updated_at,
+    )  # fmt: skip
+
+
+def message(value: Message) -> MessageWire:
+    return MessageWire.model_construct(
+        id=value.id, conversation_id=value.conversation_id, role=value.role.value, content=value.content, status=value.status,
+        run_id=value.run_id, usage=value.usage, metadata=value.metadata, created_at=value.created_at,
+    )  # fmt: skip
+
+
+def file(value: File) -> FileWire:
+    error = FileErrorWire(code=value.error["code"], message=value.error["message"]) if value.error else None
+    return FileWire(
+        id=value.id, name=value.name, size=value.size, mime_type=value.mime_type, conversation_id=value.conversation_id,
+        status=value.status.value, pages=value.pages, warnings=value.warnings, error=error, sha256=value.sha256.hex(), created_at=value.created_at,
+    )  # fmt: skip
+
+
+def deletion(value: Deletion) -> DeletionWire:
+    stores = {name: StoreWire(rows=counts["rows"], bytes=counts["bytes"]) for name, counts in value.stores.items()}
+    return DeletionWire(
+        id=value.id, kind=value.kind, subject_id=value.subject_id, stores=stores, created_at=value.created_at, verified_at=value.verified_at
+    )

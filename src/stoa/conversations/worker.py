@@ -1,0 +1,30 @@
+"""What conversations do behind the scenes: files left unread by a node that died, deletions whose proof is owed, old keys."""
+
+import asyncio
+from typing import Final
+
+from stoa.conversations.deletions import Deletions
+from stoa.conversations.reading import Reader
+from stoa.kernel.supervise import Supervisor
+
+SWEEP_SECONDS: Final = 5.0
+
+
+class Housekeeping:
+    def __init__(self, reader: Reader, deletions: Deletions) -> None:
+        self._reader = reader
+        self._deletions = deletions
+        self._supervisor = Supervisor()
+
+    async def start(self) -> None:
+        self._supervisor.keep(self._forever, "conversations.housekeeping")
+
+    async def stop(self) -> None:
+        await self._supervisor.stop()
+        await self._reader.stop()
+
+    async def _forever(self) -> None:
+        while True:
+            await self._reader.begin_pending()
+            await self._deletions.finish_pending()
+            await asyncio.sleep(SWEEP_SECONDS)

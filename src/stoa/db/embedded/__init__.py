@@ -1,0 +1,10 @@
+"""The embedded PostgreSQL: a server of our own on one data directory, reached over a private unix socket.
+
+`start_embedded(data_dir)` gives a running server, starting (and on first use creating) it, or joining the one another
+Stoa process already runs there. Why it is built as it is: docs/decisions/0002-embedded-postgresql.md.
+"""
+
+from stoa.db.embedded.errors import EmbeddedError
+from stoa.db.embedded.server import EmbeddedServer, start_embedded
+
+__all__ = ["EmbeddedError", "EmbeddedServer", "start_embedded"]

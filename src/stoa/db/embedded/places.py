@@ -1,0 +1,218 @@
+"""Where everything lies. `home` is always `<data_dir>/postgres`; `base` is home too, unless root's
+account cannot get there.
+
+    home/   gate.lock users.lock         see locks.py
+            elsewhere                    only if base is another directory: its path
+    base/   cluster/                     PostgreSQL's data; belongs to the account, mode 0700
+            cluster.new-*/               an initdb that has not finished (or never will)
+            run/                         the socket, when the path is short enough; the account's, 0700
+            postgres.conf hba.conf ident.conf   rewritten at each start
+            server.log server.log.1
+            programs-<digest>/           only if the account cannot reach those of the environment
+
+home and base belong to the user Stoa runs as. When that is root, the account gets `cluster` and `run` and no more, so
+that it cannot plant a link where root is about to write.
+"""
+
+import contextlib
+import hashlib
+import os
+import secrets
+import stat
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from stoa.db.embedded.account import Account
+from stoa.db.embedded.errors import OWN_DATABASE, EmbeddedError, from_os_error
+
+ELSEWHERE: Final = Path("/var/lib/stoa")
+"""For a root Stoa whose data directory lies where only root may enter: the place the system keeps for such things."""
+
+PORT: Final = 5432
+"""Only names the socket file; nothing listens on the network."""
+
+_SOCKET_PATH_BYTES_MAX: Final = 103
+"""`sun_path` without its final zero on macOS; Linux has 107. Measured against the longer of the two names below."""
+_SOCKET_DIR_BYTES_MAX: Final = _SOCKET_PATH_BYTES_MAX - len(f"/.s.PGSQL.{PORT}")
+
+_POINTER: Final = "elsewhere"
+_TEMPORARY_NAMES_MAX: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    home: Path
+    base: Path
+
+    @property
+    def cluster(self) -> Path:
+        return self.base / "cluster"
+
+    @property
+    def log(self) -> Path:
+        return self.base / "server.log"
+
+    @property
+    def configuration(self) -> Path:
+        return self.base / "postgres.conf"
+
+    @property
+    def hba(self) -> Path:
+        return self.base / "hba.conf"
+
+    @property
+    def ident(self) -> Path:
+        return self.base / "ident.conf"
+
+
+def make_home(data_dir: Path) -> Path:
+    """Makes `<data_dir>/postgres` and sees that it is ours. Other users may pass through it only if we are root."""
+    home = data_dir.resolve() / "postgres"
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        owner = home.stat().st_uid
+        if owner != os.geteuid():
+            raise EmbeddedError(
+                f"{home} belongs to user number {owner}, but Stoa runs as user number {os.geteuid()}. Run Stoa as the "
+                f"user who made it, choose another directory with STOA_DATA_DIR, {OWN_DATABASE}."
+            )
+        home.chmod(0o711 if owner == 0 else 0o700)
+        _check_writable(home)
+    except OSError as error:
+        raise from_os_error(error, home) from error
+    return home
+
+
+def known_base(home: Path) -> Path | None:
+    """Where the cluster of this home is, or None when there is none yet. Never guesses: a lost cluster is an error."""
+    pointer = home / _POINTER
+    if pointer.exists():
+        base = Path(pointer.read_text().strip())
+        if not base.is_dir():
+            raise EmbeddedError(
+                f"The database of {home} was kept in {base}, which is not there (any more). Bring that directory back, "
+                f"or delete {pointer} to start with an empty database."
+            )
+        return base
+    return home if (home / "cluster").is_dir() else None
+
+
+def choose_base(home: Path, account: Account, elsewhere: Path) -> Path:
+    """Where to create the cluster: home if the account can get there, else a new directory below `elsewhere`.
+
+    We never open a parent directory to others. The new directory has a random name that only home's pointer knows, so
+    deleting the data directory and starting again gives an empty database, not the old one under the same path.
+    """
+    if not account.dropped or account.can_enter(home):
+        return home
+    elsewhere.mkdir(mode=0o755, parents=True, exist_ok=True)
+    found = elsewhere.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != 0 or found.st_mode & 0o022:
+        raise _unreachable(home, account, f"{elsewhere} is not a directory that only root may write to")
+    base = elsewhere / secrets.token_hex(8)
+    base.mkdir(mode=0o700)
+    base.chmod(0o711)
+    if not account.can_enter(base):
+        base.rmdir()
+        raise _unreachable(home, account, f"nor can it enter {elsewhere}")
+    write_whole(home / _POINTER, f"{base}\n", durable=True)
+    return base
+
+
+def check_reachable(base: Path, account: Account) -> None:
+    """For a cluster that exists: its directory may have been moved to where the account cannot follow."""
+    if account.dropped and not account.can_enter(base):
+        raise _unreachable(base, account, "and the database is already there")
+
+
+def _unreachable(path: Path, account: Account, why: str) -> EmbeddedError:
+    return EmbeddedError(
+        f"PostgreSQL must not run as root, and the account {account.name!r} cannot enter {path}, {why}. "
+        f"Choose a data directory outside of private directories with STOA_DATA_DIR (for example below /var/lib), "
+        f"run Stoa as an ordinary user, {OWN_DATABASE}."
+    )
+
+
+def socket_dir(base: Path, account: Account) -> Path:
+    """A directory for the socket that only the account (and root) may enter: in base, or a short one elsewhere.
+
+    The short one lies in the system's directory for temporary files, where anybody may have taken its name before us:
+    it is used only if it is a real directory of ours that nobody else may write to.
+    """
+    run = base / "run"
+    if _fits(run):
+        return _private(run, account)
+    digest = hashlib.sha256(os.fsencode(base)).hexdigest()[:12]
+    for parent in dict.fromkeys((tempfile.gettempdir(), "/tmp")):  # noqa: S108 - checked below before it is used
+        for number in range(_TEMPORARY_NAMES_MAX):
+            outer = Path(parent, f"stoa-{os.geteuid()}-{digest}-{number}")
+            if _fits(outer / "run") and _is_ours(outer):
+                outer.chmod(0o711 if account.dropped else 0o700)
+                return _private(outer / "run", account)
+    raise EmbeddedError(
+        f"The path {run} is too long for a socket, and no directory of ours could be made in {tempfile.gettempdir()}. "
+        f"Choose a shorter STOA_DATA_DIR, {OWN_DATABASE}."
+    )
+
+
+def forget_socket_dir(directory: Path, base: Path) -> None:
+    """Takes away a directory that `socket_dir` made outside of base, once the server is down."""
+    if directory.parent != base:
+        with contextlib.suppress(OSError):
+            directory.rmdir()
+            directory.parent.rmdir()
+
+
+def write_whole(path: Path, text: str, *, durable: bool = False) -> None:
+    """Replaces a file in one step; everybody may read it, only we may write it."""
+    fresh = path.with_name(f"{path.name}.new")
+    with fresh.open("w") as file:
+        os.fchmod(file.fileno(), 0o644)
+        file.write(text)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+    fresh.rename(path)
+    if durable:
+        sync_directory(path.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Makes the names in a directory survive a power cut."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _check_writable(home: Path) -> None:
+    """Asks by writing: a full disk still makes empty files, a read-only one makes none."""
+    probe = home / f"probe-{secrets.token_hex(4)}"
+    probe.touch()
+    probe.unlink()
+
+
+def _private(directory: Path, account: Account) -> Path:
+    directory.mkdir(mode=0o700, exist_ok=True)
+    directory.chmod(0o700)
+    account.give(directory)
+    return directory
+
+
+def _fits(directory: Path) -> bool:
+    """Short enough for a socket, and without the comma that separates hosts in a DSN."""
+    return len(os.fsencode(directory)) <= _SOCKET_DIR_BYTES_MAX and "," not in str(directory)
+
+
+def _is_ours(directory: Path) -> bool:
+    try:
+        directory.mkdir(mode=0o700)
+    except FileExistsError:
+        found = directory.lstat()
+        return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,110 @@
+"""The database, and the right to touch it.
+
+A `Tx` is that right: stores are handed one and never begin or commit. There are two ways to get one:
+
+- `Database.tenant(principal)`: what every request uses. It runs as the role `stoa_tenant`, which owns nothing and
+  cannot bypass row-level security, with the caller's organization and project set for this transaction only.
+- `stoa.db.internal.internal(database)`: the role that owns the tables, for what serves all tenants at once. An import
+  contract names the few modules that may use it.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, Protocol, TypeAlias
+
+import asyncpg
+import orjson
+
+from stoa.kernel.errors import Unavailable
+from stoa.kernel.principal import Principal
+
+TENANT_ROLE: Final = "stoa_tenant"
+
+Row: TypeAlias = asyncpg.Record
+
+
+class Tx(Protocol):
+    """An open transaction. A statement runs inside it; it ends when whoever opened it says so."""
+
+    async def fetch(self, query: str, *args: Any) -> Sequence[Row]: ...
+
+    async def fetchrow(self, query: str, *args: Any) -> Row | None: ...
+
+    async def fetchval(self, query: str, *args: Any) -> Any: ...
+
+    async def execute(self, query: str, *args: Any) -> str: ...
+
+    def cursor(self, query: str, *args: Any, prefetch: int | None = None) -> AsyncIterator[Row]: ...
+
+
+class Database:
+    """A bounded pool of connections. `acquire_seconds_max` bounds the wait for a free one: then 503, not a queue without end."""
+
+    def __init__(self, pool: asyncpg.Pool, dsn: str, acquire_seconds_max: float) -> None:
+        self._pool = pool
+        self._acquire_seconds_max = acquire_seconds_max
+        self.dsn = dsn
+
+    @classmethod
+    async def open(cls, dsn: str, *, connections_max: int, acquire_seconds_max: float = 10.0) -> "Database":
+        pool = await asyncpg.create_pool(
+            dsn, min_size=1, max_size=connections_max, init=_prepare, reset=_leave_as_it_is, command_timeout=60
+        )
+        return cls(pool, dsn, acquire_seconds_max)
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def tenant(self, principal: Principal) -> AsyncGenerator[Tx]:
+        """A transaction that sees and writes the principal's rows only; commits at the end, rolls back on any error."""
+        project = principal.project_id or ""
+        # One round trip. The values are UUID objects, so there is nothing to escape.
+        opening = (
+            f"BEGIN; SET LOCAL ROLE {TENANT_ROLE}; SET LOCAL stoa.org_id = '{principal.org_id}';"
+            f" SET LOCAL stoa.project_id = '{project}'"
+        )
+        async with self.transaction(opening) as tx:
+            yield tx
+
+    @asynccontextmanager
+    async def transaction(self, opening: str) -> AsyncGenerator[Tx]:
+        """For `tenant` and `stoa.db.internal` alone: says how the transaction begins."""
+        try:
+            connection = await self._pool.acquire(timeout=self._acquire_seconds_max)
+        except (TimeoutError, OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError) as error:
+            raise Unavailable("The database cannot be reached just now; try again in a moment.") from error
+        healthy = False
+        try:
+            await connection.execute(opening)
+            yield connection
+            await connection.execute("COMMIT")
+            healthy = True
+        except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, ConnectionError) as error:
+            raise Unavailable("The database went away during this request; try again in a moment.") from error
+        finally:
+            if not healthy and not connection.is_closed():
+                await connection.execute("ROLLBACK")
+            await self._pool.release(connection)
+
+
+async def connect(dsn: str) -> asyncpg.Connection:
+    """A connection of one's own, for LISTEN and for the journal writer; prepared like those of the pool."""
+    connection = await asyncpg.connect(dsn, command_timeout=60)
+    await _prepare(connection)
+    return connection
+
+
+async def _prepare(connection: asyncpg.Connection) -> None:
+    """`jsonb` goes in and out as Python values."""
+    await connection.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        encoder=lambda value: b"\x01" + orjson.dumps(value),
+        decoder=lambda raw: orjson.loads(raw[1:]),
+        format="binary",
+    )
+
+
+async def _leave_as_it_is(connection: asyncpg.Connection) -> None:
+    """Every setting of ours is LOCAL to its transaction, so the pool's own RESET would be a wasted round trip."""

@@ -1,0 +1,16 @@
+-- name: claim
+-- Takes a key that is free or older than a day; gives true when it was taken.
+INSERT INTO idempotency_keys AS old (org_id, project_id, scope, key, route, body_sha256)
+VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (org_id, scope, key) DO UPDATE
+SET route = excluded.route, body_sha256 = excluded.body_sha256, answer = NULL, subject_id = NULL, created_at = now()
+WHERE old.created_at < now() - interval '24 hours'
+RETURNING true;
+
+-- name: first
+-- What the first request with this key was and got.
+SELECT route, body_sha256, answer FROM idempotency_keys WHERE org_id = $1 AND scope = $2 AND key = $3;
+
+-- name: record
+-- The answer that every repetition gets.
+UPDATE idempotency_keys SET answer = $4, subject_id = $5 WHERE org_id = $1 AND scope = $2 AND key = $3;

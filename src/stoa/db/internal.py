@@ -1,0 +1,16 @@
+"""Transactions of the role that owns the tables, where row-level security does not apply.
+
+For what serves all tenants at once: finding a credential's owner, the journal writer, the workers, migrations.
+The import contract "internal role" lists the modules that may import this one.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from stoa.db.engine import Database, Tx
+
+
+@asynccontextmanager
+async def internal(database: Database) -> AsyncGenerator[Tx]:
+    async with database.transaction("BEGIN") as tx:
+        yield tx

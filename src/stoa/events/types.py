@@ -1,0 +1,72 @@
+"""The closed vocabulary of run events (contract section 4.2): pure data.
+
+An event is a kind and the `data` that goes out. Sequence, time and id are given by the journal when it is written.
+Kinds are stored as numbers; a number is never reused.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Final
+
+
+class Kind(IntEnum):
+    RUN_STARTED = 1
+    REASONING_DELTA = 2
+    RESPONSE_DELTA = 3
+    TOOL_CALL_STARTED = 4
+    TOOL_CALL_INPUT_DELTA = 5
+    TOOL_CALL_COMPLETED = 6
+    TOOL_CALL_FAILED = 7
+    SUBAGENT_STARTED = 8
+    SUBAGENT_COMPLETED = 9
+    SUBAGENT_FAILED = 10
+    HUMAN_FEEDBACK_REQUESTED = 11
+    APPROVAL_REQUEST_CREATED = 12
+    RUN_PAUSED = 13
+    RUN_RESUMED = 14
+    RUN_RECOVERED = 15
+    RUN_COMPLETED = 16
+    RUN_FAILED = 17
+    RUN_CANCELED = 18
+
+
+NAMES: Final[Mapping[Kind, str]] = {
+    Kind.RUN_STARTED: "run.started",
+    Kind.REASONING_DELTA: "agent.reasoning.delta",
+    Kind.RESPONSE_DELTA: "agent.response.delta",
+    Kind.TOOL_CALL_STARTED: "agent.tool_call.started",
+    Kind.TOOL_CALL_INPUT_DELTA: "agent.tool_call.input.delta",
+    Kind.TOOL_CALL_COMPLETED: "agent.tool_call.completed",
+    Kind.TOOL_CALL_FAILED: "agent.tool_call.failed",
+    Kind.SUBAGENT_STARTED: "agent.subagent.started",
+    Kind.SUBAGENT_COMPLETED: "agent.subagent.completed",
+    Kind.SUBAGENT_FAILED: "agent.subagent.failed",
+    Kind.HUMAN_FEEDBACK_REQUESTED: "agent.human_feedback.requested",
+    Kind.APPROVAL_REQUEST_CREATED: "approval_request.created",
+    Kind.RUN_PAUSED: "run.paused",
+    Kind.RUN_RESUMED: "run.resumed",
+    Kind.RUN_RECOVERED: "run.recovered",
+    Kind.RUN_COMPLETED: "run.completed",
+    Kind.RUN_FAILED: "run.failed",
+    Kind.RUN_CANCELED: "run.canceled",
+}
+
+TERMINAL: Final = frozenset({Kind.RUN_COMPLETED, Kind.RUN_FAILED, Kind.RUN_CANCELED})
+DELTAS: Final = frozenset({Kind.REASONING_DELTA, Kind.RESPONSE_DELTA})
+"""Kinds whose `delta` strings may be joined: neighbours of the same iteration that meet in a tick become one event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    kind: Kind
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """A piece of reasoning or response: the hot case, kept apart so that joining two is adding two strings."""
+
+    kind: Kind
+    delta: str
+    iteration: int

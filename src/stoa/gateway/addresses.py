@@ -1,0 +1,30 @@
+"""Which addresses a tenant's connection may name: public ones, unless the operator allows private ones too."""
+
+import asyncio
+import ipaddress
+import socket
+from urllib.parse import urlsplit
+
+from stoa.gateway.catalogue import ProviderError
+
+
+async def check_address(base_url: str, *, allow_private: bool) -> None:
+    """Raises ProviderError for what is no plain http(s) URL, cannot be resolved, or leads to a private address."""
+    try:
+        parts = urlsplit(base_url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError as error:
+        raise ProviderError("it is not a URL") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ProviderError("it must be an http:// or https:// URL")
+    if parts.username or parts.password:
+        raise ProviderError("it must not hold a user name or password; send the credential as api_key")
+    if allow_private:
+        return
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise ProviderError(f"the host {parts.hostname} cannot be resolved") from error
+    for *_, address in found:
+        if not ipaddress.ip_address(str(address[0]).split("%")[0]).is_global:
+            raise ProviderError("it leads to a private address, which this server's operator has not allowed (STOA_ALLOW_PRIVATE_ADDRESSES)")

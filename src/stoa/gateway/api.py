@@ -1,0 +1,69 @@
+"""Models and connections on the api host (contract section 8)."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends
+
+from stoa.db.idempotency import Once
+from stoa.gateway import wire
+from stoa.gateway.catalogue import Catalogue
+from stoa.gateway.connections import Connections, NewConnection
+from stoa.http import Acknowledgement, Data, DataList, Gate, IdempotencyKey, Pagination, Paging, Routes, fingerprint, page_of, refusals
+from stoa.kernel.pages import PageRequest
+from stoa.kernel.principal import Principal
+
+SORTABLE = {"created_at": "created_at", "updated_at": "updated_at", "name": "name"}
+
+
+def routes(catalogue: Catalogue, connections: Connections, gate: Gate) -> Routes:
+    router = Routes(tags=["gateway"])
+    reading, writing = gate("connections:read"), gate("connections:write")
+
+    @router.get("/v1/router/models", responses=refusals())
+    async def list_models(
+        principal: Annotated[Principal, gate("models:read")], page: Annotated[PageRequest, Depends(Paging())]
+    ) -> DataList[wire.ModelWire]:
+        """The models that `model_id` takes, the default first."""
+        return page_of(await catalogue.list(principal, page), wire.model)
+
+    @router.get("/v1/router/models/{model_id}/providers", responses=refusals(404))
+    async def list_providers(model_id: UUID, principal: Annotated[Principal, gate("models:read")]) -> DataList[wire.ProviderWire]:
+        """Who serves a model."""
+        provider = (await catalogue.entry(principal, model_id)).provider
+        return DataList(
+            data=[wire.ProviderWire(id=provider, name=provider)], pagination=Pagination(page=1, page_size=25, page_count=1, total_count=1)
+        )
+
+    @router.get("/v1/connections", responses=refusals())
+    async def list_connections(
+        principal: Annotated[Principal, reading], page: Annotated[PageRequest, Depends(Paging(SORTABLE))]
+    ) -> DataList[wire.ConnectionWire]:
+        return page_of(await connections.list(principal, page), wire.connection)
+
+    @router.post("/v1/connections", status_code=201, responses=refusals(409))
+    async def create_connection(
+        body: wire.CreateConnection, principal: Annotated[Principal, writing], idempotency_key: IdempotencyKey = None
+    ) -> Data[wire.ConnectionWire]:
+        """Adds a provider. It is asked for its models at once, which join the catalogue; its credential is never shown again."""
+        once = Once(idempotency_key, "connections", fingerprint(body.model_dump(mode="json"))) if idempotency_key else None
+        new = NewConnection(body.name, body.type, body.config.base_url, body.config.api_key)
+        return Data(data=wire.connection(await connections.create(principal, new, once)))
+
+    @router.get("/v1/connections/{connection_id}", responses=refusals(404))
+    async def get_connection(connection_id: UUID, principal: Annotated[Principal, reading]) -> Data[wire.ConnectionWire]:
+        return Data(data=wire.connection(await connections.get(principal, connection_id)))
+
+    @router.put("/v1/connections/{connection_id}", responses=refusals(404))
+    async def update_connection(
+        connection_id: UUID, body: wire.UpdateConnection, principal: Annotated[Principal, writing]
+    ) -> Data[wire.ConnectionWire]:
+        updated = await connections.update(principal, connection_id, body.config.base_url, body.config.api_key)
+        return Data(data=wire.connection(updated))
+
+    @router.delete("/v1/connections/{connection_id}", responses=refusals(404))
+    async def delete_connection(connection_id: UUID, principal: Annotated[Principal, writing]) -> Acknowledgement:
+        await connections.delete(principal, connection_id)
+        return Acknowledgement(message="deleted")
+
+    return router

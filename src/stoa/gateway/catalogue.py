@@ -1,0 +1,208 @@
+"""The models this node can use: the built-in one, those of the configured providers, and those of the caller's connections."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+from uuid import UUID, uuid5
+
+import structlog
+
+from stoa.db import Database, Row, load
+from stoa.db.internal import internal
+from stoa.gateway.secrets import SecretError, Vault
+from stoa.gateway.types import Abilities, Model
+from stoa.kernel.errors import BadRequest, NotFound
+from stoa.kernel.pages import Page, PageRequest
+from stoa.kernel.principal import Principal
+from stoa.kernel.supervise import Supervisor
+
+SQL: Final = load("stoa.gateway")
+NAMESPACE: Final = UUID("5f0d7c1e-7c5b-5d0a-9d7e-0f6c2b8a4e10")
+"""Of global models' ids: derived from the slug, so every node and every start gives a model the same id."""
+START_SECONDS_MAX: Final = 1.0
+"""How long a start waits for providers; a slow one joins the catalogue later."""
+RETRY_SECONDS: Final = 60.0
+_log = structlog.get_logger("stoa.gateway")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """A line of the catalogue."""
+
+    id: UUID
+    slug: str
+    name: str
+    provider: str
+    default: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A model that a provider has: `wire_name` is what the provider calls it."""
+
+    wire_name: str
+    name: str
+    abilities: Abilities
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A configured provider. `offers` asks it for its models (raises ProviderError); `build` makes the adapter of one."""
+
+    name: str
+    offers: Callable[[], Awaitable[Sequence[Offer]]]
+    build: Callable[[Offer], Model]
+    optional: bool = False
+    """Looked for without having been named: its absence is no news."""
+
+
+class ProviderError(Exception):
+    """A provider could not be asked for its models; the message says why. `field` is the setting to blame."""
+
+    def __init__(self, message: str, field: str = "base_url") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class UnknownDefault(Exception):  # noqa: N818 — a message for whoever starts the server
+    """STOA_DEFAULT_MODEL names no model of the catalogue."""
+
+
+BuildConnection = Callable[[str, str | None, str | None, Offer], Model]
+"""(type, base_url, api_key, offer) → the adapter."""
+
+
+class Catalogue:
+    """Long-lived: `start` before use."""
+
+    def __init__(
+        self, database: Database, vault: Vault, builtin: tuple[str, Model], providers: Sequence[Provider], build: BuildConnection,
+        default_slug: str | None,
+    ) -> None:  # fmt: skip
+        self._database = database
+        self._vault = vault
+        self._builtin_slug, self._builtin = builtin
+        self._providers = providers
+        self._build = build
+        self._default_slug = default_slug
+        self._entries: dict[UUID, ModelEntry] = {}
+        self._models: dict[UUID, Model] = {}
+        self._of_connections: dict[tuple[UUID, Any], Model] = {}
+        self._unreachable: set[str] = set()
+        self._supervisor = Supervisor()
+
+    async def start(self) -> None:
+        """Raises UnknownDefault when every provider answered and none has the configured default."""
+        await self._add("stoa", [Offer(self._builtin_slug, "Stoa extractive (quotes the conversation's documents)", self._builtin.abilities)],
+                        lambda _: self._builtin, prefix="")  # fmt: skip
+        probes = [self._supervisor.once(self._probe(provider), f"gateway.probe {provider.name}") for provider in self._providers]
+        if probes:
+            await asyncio.wait(probes, timeout=START_SECONDS_MAX)
+        if self._default_slug and self.find(self._default_slug) is None and not self._unreachable and all(probe.done() for probe in probes):
+            known = ", ".join(sorted(entry.slug for entry in self._entries.values()))
+            raise UnknownDefault(f"STOA_DEFAULT_MODEL is {self._default_slug!r}, which no provider has. Known models: {known}.")
+
+    async def stop(self) -> None:
+        await self._supervisor.stop()
+
+    # --- asking -----------------------------------------------------------------------------------------------------
+    def find(self, slug: str) -> ModelEntry | None:
+        return next((entry for entry in self._entries.values() if entry.slug == slug), None)
+
+    @property
+    def default(self) -> ModelEntry:
+        """STOA_DEFAULT_MODEL where it is there; else the first model of a provider; else the built-in one."""
+        chosen = self.find(self._default_slug) if self._default_slug else None
+        builtin = self.find(self._builtin_slug)
+        assert builtin is not None, "the catalogue is asked after its start"
+        return chosen or next((entry for entry in self._entries.values() if entry is not builtin), builtin)
+
+    async def list(self, principal: Principal, page: PageRequest) -> Page[ModelEntry]:
+        """The default first, then by slug."""
+        async with self._database.tenant(principal) as tx:
+            rows = await tx.fetch(SQL.models_of_tenant, principal.org_id)
+        default = self.default
+        others = [entry for entry in self._entries.values() if entry is not default]
+        others += [ModelEntry(row["id"], row["slug"], row["name"], row["provider"]) for row in rows]
+        entries = [ModelEntry(default.id, default.slug, default.name, default.provider, default=True)]
+        entries += sorted(others, key=lambda entry: entry.slug)
+        return Page(entries[page.offset : page.offset + page.page_size], page.page, page.page_size, len(entries))
+
+    async def entry(self, principal: Principal, model_id: UUID) -> ModelEntry:
+        """Raises NotFound for a model that the principal may not see."""
+        entry = self._entries.get(model_id)
+        if entry is not None:
+            return entry
+        async with self._database.tenant(principal) as tx:
+            row = await tx.fetchrow(SQL.model, model_id)
+        if row is None:
+            raise NotFound(f"There is no model {model_id}.")
+        return ModelEntry(row["id"], row["slug"], row["name"], row["provider"])
+
+    async def check(self, principal: Principal, model_id: UUID) -> None:
+        """Raises BadRequest naming `model_id` when the principal may not use it, or nobody can just now."""
+        if model_id in self._models:
+            return
+        async with self._database.tenant(principal) as tx:
+            row = await tx.fetchrow(SQL.model, model_id)
+        self._usable(row)
+
+    async def model(self, org_id: UUID, project_id: UUID, model_id: UUID) -> Model:
+        """The adapter, for the worker. Raises BadRequest when it is not there any more."""
+        model = self._models.get(model_id)
+        if model is not None:
+            return model
+        async with internal(self._database) as tx:
+            row = await tx.fetchrow(SQL.model, model_id)
+        if row is not None and row["org_id"] is not None and (row["org_id"], row["project_id"]) != (org_id, project_id):
+            row = None
+        row = self._usable(row)
+        key = (model_id, row["connection_updated_at"])
+        if key not in self._of_connections:
+            for stale in [old for old in self._of_connections if old[0] == model_id]:
+                del self._of_connections[stale]
+            self._of_connections[key] = self._of_row(row)
+        return self._of_connections[key]
+
+    def _of_row(self, row: Row) -> Model:
+        try:
+            api_key = self._vault.open(row["connection_id"], row["secret"]) if row["secret"] else None
+        except SecretError as error:
+            raise BadRequest.field("model_id", f"cannot be used: {error}") from error
+        offer = Offer(row["wire_name"], row["name"], Abilities(**row["abilities"]))
+        return self._build(row["connection_type"], row["base_url"], api_key, offer)
+
+    def _usable(self, row: Row | None) -> Row:
+        if row is None:
+            raise BadRequest.field("model_id", "is no model of the catalogue; GET /v1/router/models lists them")
+        if row["connection_id"] is None:
+            raise BadRequest.field("model_id", f"is {row['slug']}, whose provider {row['provider']} is not available on this server just now")
+        return row
+
+    # --- filling ----------------------------------------------------------------------------------------------------
+    async def _probe(self, provider: Provider) -> None:
+        """Asks until it answers; an optional provider is asked once."""
+        while True:
+            try:
+                offers = await provider.offers()
+            except ProviderError as error:
+                if provider.optional:
+                    return
+                self._unreachable.add(provider.name)
+                _log.warning("provider cannot be asked for its models", provider=provider.name, reason=str(error), retry_seconds=RETRY_SECONDS)
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            self._unreachable.discard(provider.name)
+            await self._add(provider.name, offers, provider.build, prefix=f"{provider.name}/")
+            return
+
+    async def _add(self, provider: str, offers: Sequence[Offer], build: Callable[[Offer], Model], *, prefix: str) -> None:
+        async with internal(self._database) as tx:
+            for offer in offers:
+                slug = prefix + offer.wire_name
+                model_id = uuid5(NAMESPACE, slug)
+                await tx.execute(SQL.upsert_global, model_id, slug, offer.name, provider, offer.wire_name, asdict(offer.abilities))
+                self._models[model_id] = build(offer)
+                self._entries[model_id] = ModelEntry(model_id, slug, offer.name, provider)
+        _log.info("models", provider=provider, count=len(offers))

@@ -1,0 +1,140 @@
+"""Connections: providers that a tenant adds. Their credentials are encrypted at rest and never readable back."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+import asyncpg
+
+from stoa.db import Database, Row, audit, idempotency
+from stoa.db.idempotency import Once
+from stoa.gateway.catalogue import SQL, Offer, ProviderError
+from stoa.gateway.secrets import Vault
+from stoa.kernel.errors import BadRequest, Conflict, NotFound
+from stoa.kernel.ids import Ids
+from stoa.kernel.pages import Page, PageRequest
+from stoa.kernel.principal import Principal
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A connection without its credential."""
+
+    id: UUID
+    org_id: UUID
+    project_id: UUID
+    name: str
+    type: str
+    base_url: str | None
+    has_api_key: bool
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewConnection:
+    name: str
+    type: str
+    base_url: str | None
+    api_key: str | None
+
+
+class Projects(Protocol):
+    async def home(self, principal: Principal) -> UUID: ...
+
+
+AskOffers = Callable[[str, str | None, str | None], Awaitable[Sequence[Offer]]]
+"""(type, base_url, api_key) → the provider's models. Raises ProviderError."""
+
+
+class Connections:
+    def __init__(self, database: Database, vault: Vault, projects: Projects, ask: AskOffers, ids: Ids) -> None:
+        self._database = database
+        self._vault = vault
+        self._projects = projects
+        self._ask = ask
+        self._ids = ids
+
+    async def create(self, principal: Principal, new: NewConnection, once: Once | None) -> Connection:
+        """Asks the provider for its models first: a connection that cannot work is not made. They join the catalogue at once."""
+        if once:
+            async with self._database.tenant(principal) as tx:
+                if first := await idempotency.peek(tx, principal, once):
+                    return await self.get(principal, UUID(first["id"]))
+        offers = await self._offers(new.type, new.base_url, new.api_key)
+        project_id = await self._projects.home(principal)
+        connection_id = self._ids.new()
+        sealed = self._vault.seal(connection_id, new.api_key) if new.api_key else None
+        try:
+            async with self._database.tenant(principal) as tx:
+                if once and (first := await idempotency.claim(tx, principal, once)):
+                    row = await tx.fetchrow(SQL.connection, principal.org_id, UUID(first["id"]))
+                    return _value(row, UUID(first["id"]))
+                row = await tx.fetchrow(
+                    SQL.insert_connection, principal.org_id, project_id, connection_id, new.name, new.type, new.base_url, sealed
+                )
+                for offer in offers:
+                    await tx.execute(
+                        SQL.insert_of_connection, self._ids.new(), principal.org_id, project_id, connection_id, f"{new.name}/{offer.wire_name}",
+                        offer.name, new.name, offer.wire_name, asdict(offer.abilities),
+                    )  # fmt: skip
+                await audit.record(tx, principal, "connection.create", connection_id)
+                if once:
+                    await idempotency.record(tx, principal, once, {"id": str(connection_id)}, connection_id)
+        except asyncpg.UniqueViolationError as error:
+            raise Conflict(f"There is a connection named {new.name} already.", details={"name": "is taken"}) from error
+        return _value(row, connection_id)
+
+    async def list(self, principal: Principal, page: PageRequest) -> Page[Connection]:
+        async with self._database.tenant(principal) as tx:
+            rows = await tx.fetch(
+                SQL.list_connections.format(order=page.order_by("created_at DESC")), principal.org_id, page.page_size, page.offset
+            )
+            total = await tx.fetchval(SQL.count_connections, principal.org_id)
+        return Page([_value(row, row["id"]) for row in rows], page.page, page.page_size, total)
+
+    async def get(self, principal: Principal, connection_id: UUID) -> Connection:
+        async with self._database.tenant(principal) as tx:
+            return _value(await tx.fetchrow(SQL.connection, principal.org_id, connection_id), connection_id)
+
+    async def update(self, principal: Principal, connection_id: UUID, base_url: str | None, api_key: str | None) -> Connection:
+        """A new address or credential; without an `api_key` the old one stays."""
+        async with self._database.tenant(principal) as tx:
+            before = await tx.fetchrow(SQL.connection, principal.org_id, connection_id)
+        value = _value(before, connection_id)
+        assert before is not None
+        known = self._vault.open(connection_id, before["secret"]) if before["secret"] else None
+        await self._offers(value.type, base_url, api_key or known)
+        sealed = self._vault.seal(connection_id, api_key) if api_key else None
+        async with self._database.tenant(principal) as tx:
+            row = await tx.fetchrow(SQL.update_connection, principal.org_id, connection_id, base_url, sealed)
+            await audit.record(tx, principal, "connection.update", connection_id)
+        return _value(row, connection_id)
+
+    async def delete(self, principal: Principal, connection_id: UUID) -> None:
+        """Its models stay known to the conversations that used them, but cannot be used any more."""
+        async with self._database.tenant(principal) as tx:
+            if await tx.fetchval(SQL.delete_connection, principal.org_id, connection_id) is None:
+                raise _missing(connection_id)
+            await audit.record(tx, principal, "connection.delete", connection_id)
+
+    async def _offers(self, type_: str, base_url: str | None, api_key: str | None) -> Sequence[Offer]:
+        try:
+            return await self._ask(type_, base_url, api_key)
+        except ProviderError as error:
+            raise BadRequest.field(f"config.{error.field}", f"does not work: {error}") from error
+
+
+def _value(row: Row | None, connection_id: UUID) -> Connection:
+    if row is None:
+        raise _missing(connection_id)
+    return Connection(
+        row["id"], row["org_id"], row["project_id"], row["name"], row["type"], row["base_url"], row["secret"] is not None, row["created_at"],
+        row["updated_at"],
+    )  # fmt: skip
+
+
+def _missing(connection_id: UUID) -> NotFound:
+    return NotFound(f"There is no connection {connection_id}.")

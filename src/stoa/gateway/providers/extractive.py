@@ -1,0 +1,104 @@
+"""`stoa-extractive`: answers by quoting what the conversation's documents say, with citations. It never invents, and costs nothing.
+
+It goes through the same port, loop and events as any model, and says plainly when it finds nothing.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+from stoa.gateway.types import Abilities, Delta, DocumentPart, Finish, ImagePart, ModelRequest, Passage, TextDelta, TextPart, Usage
+
+SLUG: Final = "stoa-extractive"
+QUOTES_MAX: Final = 4
+QUOTE_CHARACTERS_MAX: Final = 900
+EARLIER_CHARACTERS_MIN: Final = 40
+"""Shorter earlier messages are greetings and follow-ups, not something to quote."""
+_PIECE: Final = re.compile(r".{1,48}(?:\s+|$)|\S+", re.DOTALL)
+
+Rank = Callable[[str, Sequence[Passage], int], Awaitable[Sequence[tuple[int, float]]]]
+"""(question, passages, limit) → (index, score) pairs, best first; empty when nothing is relevant."""
+
+
+class ExtractiveModel:
+    """`pause_seconds` lies between two pieces of an answer, so that readers see it stream."""
+
+    def __init__(self, rank: Rank, *, pause_seconds: float = 0.004) -> None:
+        self._rank = rank
+        self._pause_seconds = pause_seconds
+
+    @property
+    def abilities(self) -> Abilities:
+        return Abilities(images=False, tools=False, documents=True, context_tokens=10_000_000)
+
+    @asynccontextmanager
+    async def stream(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[Sequence[Delta]]]:
+        yield self._deltas(request)
+
+    async def _deltas(self, request: ModelRequest) -> AsyncIterator[Sequence[Delta]]:
+        question = "\n".join(part.text for part in request.messages[-1].parts if isinstance(part, TextPart))
+        passages, sources, notes = _material(request)
+        found = await self._rank(question, passages, QUOTES_MAX) if passages and question else []
+        answer = _answer([(passages[index], sources[index]) for index, _ in found], notes, looked=bool(passages))
+        for piece in _PIECE.findall(answer):
+            yield [TextDelta(piece)]
+            await asyncio.sleep(self._pause_seconds)
+        read = sum(len(passage.text) for passage in passages) + len(question)
+        yield [Usage(-(-read // 4), -(-len(answer) // 4), estimated=True), Finish("stop")]
+
+
+def _material(request: ModelRequest) -> tuple[list[Passage], list[str], list[str]]:
+    """All that may be quoted, the name of each passage's source, and what could not be read."""
+    passages: list[Passage] = []
+    sources: list[str] = []
+    notes: list[str] = []
+    seen: set[str] = set()
+    for position, message in enumerate(request.messages):
+        last = position == len(request.messages) - 1
+        for part in message.parts:
+            if isinstance(part, DocumentPart) and part.name not in seen:
+                seen.add(part.name)
+                passages += part.passages
+                sources += [part.name] * len(part.passages)
+                if part.error:
+                    notes.append(f"I could not read {part.name}: {part.error.rstrip('.')}.")
+            elif isinstance(part, ImagePart):
+                notes.append(f"I cannot see images, so I left out {part.name}.")
+            elif isinstance(part, TextPart) and message.role == "user" and not last and len(part.text) >= EARLIER_CHARACTERS_MIN:
+                passages.append(Passage(part.text))
+                sources.append("your earlier message")
+    return passages, sources, notes
+
+
+def _answer(quotes: Sequence[tuple[Passage, str]], notes: Sequence[str], *, looked: bool) -> str:
+    parts: list[str] = []
+    if quotes:
+        parts.append("Here is what your documents say. I quote; I do not write answers of my own.")
+        parts += [f"{_quoted(passage.text)}\n\n[{number}]" for number, (passage, _) in enumerate(quotes, 1)]
+        parts.append("Sources:\n" + "\n".join(f"[{number}] {_citation(passage, name)}" for number, (passage, name) in enumerate(quotes, 1)))
+    elif looked:
+        parts.append("I found nothing about that in this conversation's documents.")
+    else:
+        parts.append(
+            "I answer by quoting documents, and this conversation has none to quote from yet."
+            " Upload a file to it and ask again, or switch to another model (GET /v1/router/models)."
+        )
+    return "\n\n".join([*parts, *notes])
+
+
+def _quoted(text: str) -> str:
+    """The passage as a block quote, cut at a sentence where it is long."""
+    if len(text) > QUOTE_CHARACTERS_MAX:
+        cut = text[:QUOTE_CHARACTERS_MAX]
+        end = max(cut.rfind(mark) for mark in (". ", ".\n", "\n"))
+        text = cut[: end + 1 if end > 0 else None].rstrip() + " …"
+    return "\n".join(f"> {line}" if line.strip() else ">" for line in text.strip().splitlines())
+
+
+def _citation(passage: Passage, name: str) -> str:
+    where = [f"page {passage.page}"] if passage.page else []
+    if passage.heading:
+        where.append(passage.heading)
+    return ", ".join([name, *where])

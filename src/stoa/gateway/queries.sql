@@ -1,0 +1,39 @@
+-- name: upsert_global
+-- A model that every tenant may use, as this node found it.
+INSERT INTO models (id, slug, name, provider, wire_name, abilities) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (id) DO UPDATE SET name = excluded.name, provider = excluded.provider, abilities = excluded.abilities
+WHERE (models.name, models.provider, models.abilities) IS DISTINCT FROM (excluded.name, excluded.provider, excluded.abilities);
+
+-- name: insert_of_connection
+INSERT INTO models (id, org_id, project_id, connection_id, slug, name, provider, wire_name, abilities)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING;
+
+-- name: models_of_tenant
+-- What the caller's connections bring.
+SELECT id, slug, name, provider FROM models WHERE org_id = $1 AND connection_id IS NOT NULL ORDER BY slug;
+
+-- name: model
+-- One model, with the connection that reaches it.
+SELECT m.*, c.type AS connection_type, c.base_url, c.secret, c.updated_at AS connection_updated_at
+FROM models m LEFT JOIN connections c ON c.org_id = m.org_id AND c.id = m.connection_id
+WHERE m.id = $1;
+
+-- name: insert_connection
+INSERT INTO connections (org_id, project_id, id, name, type, base_url, secret) VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING *;
+
+-- name: connection
+SELECT * FROM connections WHERE org_id = $1 AND id = $2;
+
+-- name: list_connections
+-- A page of connections; {order} is made of checked column names.
+SELECT * FROM connections WHERE org_id = $1 ORDER BY {order} LIMIT $2 OFFSET $3;
+
+-- name: count_connections
+SELECT count(*) FROM connections WHERE org_id = $1;
+
+-- name: update_connection
+-- New address or credential; a NULL secret keeps the old one.
+UPDATE connections SET base_url = $3, secret = coalesce($4, secret), updated_at = now() WHERE org_id = $1 AND id = $2 RETURNING *;
+
+-- name: delete_connection
+DELETE FROM connections WHERE org_id = $1 AND id = $2 RETURNING id;

@@ -1,0 +1,173 @@
+"""What goes into a model and what comes out of it. Wire formats are the providers' business; these are Stoa's words."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias
+
+
+# --- in -------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class TextPart:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePart:
+    name: str
+    mime_type: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of a document. `text` is Markdown; `page` counts from 1 where the format has pages."""
+
+    text: str
+    page: int | None = None
+    heading: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentPart:
+    """A file the model may read: the whole of it (`complete`), or the passages that fit, in document order.
+
+    `error` says why nothing could be read, in a sentence for the reader; then there are no passages.
+    """
+
+    name: str
+    passages: tuple[Passage, ...] = ()
+    complete: bool = True
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallPart:
+    id: str
+    name: str
+    arguments: str
+    """A JSON object, exactly as the model wrote it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResultPart:
+    id: str
+    name: str
+    result: str
+    failed: bool = False
+
+
+Part: TypeAlias = TextPart | ImagePart | DocumentPart | ToolCallPart | ToolResultPart
+
+
+@dataclass(frozen=True, slots=True)
+class ModelMessage:
+    role: Literal["user", "assistant", "tool"]
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+    """A JSON schema."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    messages: Sequence[ModelMessage]
+    instructions: str | None = None
+    tools: Sequence[ToolSpec] = ()
+    output_schema: Mapping[str, Any] | None = None
+    output_tokens_max: int | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Passed to the provider as it is (temperature, …)."""
+
+
+# --- out ------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A piece of tool call number `index` of this reply; `id` and `name` come with its first piece."""
+
+    index: int
+    arguments: str
+    id: str | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens. `estimated` marks numbers of our own, where the provider sent none."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    estimated: bool = False
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+            self.estimated or other.estimated,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The reply is complete; always the last thing of a stream that did not fail."""
+
+    reason: Literal["stop", "length", "tool_calls", "content_filter"]
+
+
+Delta: TypeAlias = TextDelta | ReasoningDelta | ToolCallDelta | Usage | Finish
+
+
+class ModelError(Exception):
+    """The model failed while working: an outcome of the run, not a bug of ours.
+
+    `code` is one of: model_rate_limited, model_overloaded, model_unreachable, model_timeout, model_stalled,
+    model_stream_truncated, model_protocol_error, model_refused_request (4xx), model_unauthorized, model_not_found,
+    context_length_exceeded, content_filtered, model_error (the provider's own error in mid-stream).
+    `retryable` says whether the same request may succeed later.
+    """
+
+    def __init__(self, code: str, message: str, *, retryable: bool, status: int | None = None, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.code, self.message, self.retryable = code, message, retryable
+        self.status, self.retry_after_seconds = status, retry_after_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    images: bool
+    tools: bool
+    documents: bool = False
+    """Takes whole documents of any length (`DocumentPart` with everything in it) instead of what fits a context."""
+    context_tokens: int = 128_000
+
+
+class Model(Protocol):
+    """The port. `stream` gives the reply's deltas in batches: as many as had arrived together, never an empty one.
+
+    Leaving the context manager closes the upstream call at once, finished or not. Raises ModelError only.
+    Retries (429, 5xx, connection errors) happen inside, and only before the first delta.
+    """
+
+    @property
+    def abilities(self) -> Abilities: ...
+
+    def stream(self, request: ModelRequest) -> AbstractAsyncContextManager[AsyncIterator[Sequence[Delta]]]: ...

@@ -1,0 +1,63 @@
+"""The JSON shapes of models and connections (contract section 8)."""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, Field
+
+from stoa.gateway.catalogue import ModelEntry
+from stoa.gateway.connections import Connection
+from stoa.http import Timestamp, Wire
+from stoa.http.wire import storable
+
+
+class ConnectionConfig(Wire):
+    base_url: Annotated[str, Field(min_length=1, max_length=500), AfterValidator(storable)] | None = None
+    api_key: Annotated[str, Field(min_length=1, max_length=2000, pattern=r"^[\x21-\x7e]+$")] | None = None
+
+
+class CreateConnection(Wire):
+    """`name` leads the slugs of the connection's models: `name/model`."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+    type: Literal["openai", "anthropic", "ollama"]
+    config: ConnectionConfig = ConnectionConfig()
+
+
+class UpdateConnection(Wire):
+    """An `api_key` left out keeps the stored one."""
+
+    config: ConnectionConfig
+
+
+class ModelWire(Wire):
+    id: UUID
+    slug: str
+    name: str
+    provider: str
+    default: bool
+
+
+class ProviderWire(Wire):
+    id: str
+    name: str
+
+
+class ConnectionWire(Wire):
+    id: UUID
+    org_id: UUID
+    project_id: UUID
+    name: str
+    type: Literal["openai", "anthropic", "ollama"]
+    base_url: str | None
+    has_api_key: bool
+    created_at: Timestamp
+    updated_at: Timestamp
+
+
+def model(value: ModelEntry) -> ModelWire:
+    return ModelWire(id=value.id, slug=value.slug, name=value.name, provider=value.provider, default=value.default)
+
+
+def connection(value: Connection) -> ConnectionWire:
+    return ConnectionWire(**{name: getattr(value, name) for name in ConnectionWire.model_fields})

@@ -1,0 +1,50 @@
+"""The gate: a bearer token becomes a Principal, or the request ends with 401 or 403."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Protocol
+
+from fastapi import Depends, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.requests import Request
+
+from stoa.kernel.errors import Forbidden, Unauthorized
+from stoa.kernel.principal import Principal
+
+_BEARER = HTTPBearer(auto_error=False, description="An Access Key: `stoa_acc_…`")
+
+
+class Authenticate(Protocol):
+    async def __call__(self, token: str) -> Principal:
+        """The owner of a credential. Raises Unauthorized when it is unknown, expired or revoked."""
+        ...
+
+
+class Gate:
+    """Handed to every slice's routes: `principal: Annotated[Principal, gate("conversations:read")]`."""
+
+    def __init__(self, authenticate: Authenticate) -> None:
+        self._authenticate = authenticate
+
+    def __call__(self, permission: str) -> Any:
+        """A dependency that admits credentials which hold `permission` (or are not limited at all)."""
+        return Depends(self.needs(permission))
+
+    def needs(self, permission: str) -> Callable[..., Awaitable[Principal]]:
+        async def admitted(credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]) -> Principal:
+            return await self.admit(credentials.credentials if credentials else None, permission)
+
+        return admitted
+
+    async def admit(self, token: str | None, permission: str) -> Principal:
+        """Raises Unauthorized, or Forbidden when the credential lacks the permission."""
+        if token is None:
+            raise Unauthorized("Send an access key: Authorization: Bearer stoa_acc_…")
+        principal = await self._authenticate(token)
+        if principal.permissions is not None and permission not in principal.permissions:
+            raise Forbidden(f"This key may not do this: it lacks the permission {permission}.")
+        return principal
+
+
+def bearer_token(request: Request) -> str | None:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None

@@ -1,0 +1,91 @@
+"""The outermost layer of every host: request ids, body limits, the access log, and the edge at which bugs end.
+
+A plain ASGI wrapper, because it stands around streams that live for hours and must cost nothing per event.
+"""
+
+import re
+from time import perf_counter
+from typing import Any, Final
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from stoa.http import errors
+from stoa.kernel.errors import AppError, TooLarge
+from stoa.kernel.ids import Ids
+
+JSON_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Room for a message of a million words; a file goes up as multipart."""
+UPLOAD_BYTES_MAX: Final = 128 * 1024 * 1024
+MULTIPART_OVERHEAD_BYTES_MAX: Final = 1024 * 1024
+"""Part headers and form fields around an upload of the full size."""
+
+_REQUEST_ID: Final = re.compile(rb"^[A-Za-z0-9._:-]{1,128}$")
+_log = structlog.get_logger("stoa.http")
+
+
+class Edge:
+    """Wraps an ASGI app. Gives each response an X-Request-Id (the caller's own, when it sent a sane one)."""
+
+    def __init__(self, app: ASGIApp, ids: Ids) -> None:
+        self._app = app
+        self._ids = ids
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        offered = headers.get(b"x-request-id", b"")
+        request_id = offered if _REQUEST_ID.match(offered) else str(self._ids.new()).encode()
+        begun, status = perf_counter(), 0
+
+        async def send_marked(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id.decode()):
+            try:
+                await self._app(scope, _limited(headers, receive), send_marked)
+            except AppError as refusal:
+                if status == 0:
+                    await errors.response(refusal)(scope, receive, send_marked)
+            except Exception:
+                _log.exception("bug", method=scope["method"], path=scope["path"])
+                if status == 0:
+                    await _hide(send_marked)
+            finally:
+                _log.info(
+                    "request", method=scope["method"], path=scope["path"], status=status, milliseconds=round((perf_counter() - begun) * 1000, 1)
+                )
+
+
+def _limited(headers: dict[bytes, bytes], receive: Receive) -> Receive:
+    """Counts the body as it comes in; refuses before reading when its length is announced."""
+    multipart = headers.get(b"content-type", b"").startswith(b"multipart/")
+    limit = UPLOAD_BYTES_MAX + MULTIPART_OVERHEAD_BYTES_MAX if multipart else JSON_BYTES_MAX
+    announced = headers.get(b"content-length", b"")
+    refusal = TooLarge(f"The body is over the limit of {(UPLOAD_BYTES_MAX if multipart else JSON_BYTES_MAX) // 1024 // 1024} MiB.")
+    seen = 0
+
+    async def receive_limited() -> dict[str, Any]:
+        nonlocal seen
+        if announced.isdigit() and int(announced) > limit:
+            raise refusal
+        message = await receive()
+        if message["type"] == "http.request":
+            seen += len(message.get("body", b""))
+            if seen > limit:
+                raise refusal
+        return dict(message)
+
+    return receive_limited
+
+
+async def _hide(send: Send) -> None:
+    content = errors.body("internal_error", errors.INTERNAL_MESSAGE)
+    await send({"type": "http.response.start", "status": 500, "headers": [(b"content-type", b"application/json")]})
+    await send({"type": "http.response.body", "body": content})

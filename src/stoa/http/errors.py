@@ -1,0 +1,119 @@
+"""Refusals on the wire: the one place that renders an error (contract section 2)."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from stoa.kernel.errors import AppError, BadRequest
+
+INTERNAL_MESSAGE: Final = "Something went wrong on the server. It was logged under this request's id."
+
+_CODES: Final[Mapping[int, str]] = {
+    400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type",
+}
+_SENTENCES: Final[Mapping[int, str]] = {
+    404: "There is no such route. The routes are listed at /docs.",
+    405: "This route does not take that method. The routes are listed at /docs.",
+}
+
+
+def body(code: str, message: str, details: Mapping[str, str] | None = None) -> bytes:
+    error: dict[str, Any] = {"code": code, "message": message}
+    if details:
+        error["details"] = details
+    return orjson.dumps({"error": error})
+
+
+def response(error: AppError) -> Response:
+    return Response(body(error.code, error.message, error.details), error.status, error.headers, "application/json")
+
+
+def install(app: FastAPI) -> None:
+    """Makes `app` answer every refusal in the envelope. Bugs are not handled here: the edge logs and hides them."""
+
+    async def on_refusal(_: Request, error: Exception) -> Response:
+        assert isinstance(error, AppError)
+        return response(error)
+
+    async def on_validation(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        details = explain(error.errors())
+        return response(BadRequest("; ".join(f"{field} {reason}" for field, reason in details.items()), details=details))
+
+    async def on_http(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        message = _SENTENCES.get(error.status_code, str(error.detail))
+        return Response(
+            body(_CODES.get(error.status_code, "bad_request"), message), error.status_code, dict(error.headers or {}), "application/json"
+        )
+
+    async def on_disconnect(_: Request, error: Exception) -> Response:
+        assert isinstance(error, ClientDisconnect)
+        return response(BadRequest("The request's body ended early; nothing was stored."))
+
+    app.add_exception_handler(AppError, on_refusal)
+    app.add_exception_handler(RequestValidationError, on_validation)
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(ClientDisconnect, on_disconnect)
+
+
+def explain(errors: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """pydantic's findings as field → reason, in the words of the contract: `content[1].file.id`."""
+    details: dict[str, str] = {}
+    for error in errors:
+        path = _path(error["loc"])
+        if error["type"] in ("union_tag_not_found", "union_tag_invalid"):
+            path += "." + error["ctx"]["discriminator"].strip("'")
+        details.setdefault(path, _reason(error))
+    return details
+
+
+def _path(location: Sequence[str | int]) -> str:
+    names = list(location)
+    if names and names[0] in ("body", "query", "path", "header", "cookie"):
+        names = names[1:]
+    path = ""
+    for position, name in enumerate(names):
+        if isinstance(name, int):
+            path += f"[{name}]"
+        elif not _is_tag(name, names[position - 1] if position else None):
+            path += f".{name}" if path else name
+    return path or "body"
+
+
+def _is_tag(name: str, before: str | int | None) -> bool:
+    """Locations name the member of a union that was tried; a caller did not write that. Members of our lists go by their `type`."""
+    return isinstance(before, int) or "[" in name or name in ("str", "list", "dict")
+
+
+def _reason(error: Mapping[str, Any]) -> str:
+    kind, context = error["type"], error.get("ctx", {})
+    match kind:
+        case "missing" | "union_tag_not_found":
+            return "is required"
+        case "union_tag_invalid":
+            return f"must be one of {context['expected_tags'].replace(chr(39), '')}"
+        case "json_invalid":
+            return f"is not valid JSON: {context.get('error', 'malformed')}"
+        case "string_too_short" if context.get("min_length") == 1:
+            return "cannot be blank"
+        case "too_short" if context.get("min_length") == 1:
+            return "cannot be empty"
+        case "value_error":
+            return str(context.get("error", error["msg"]))
+        case "uuid_parsing" | "uuid_type":
+            return "must be a UUID"
+        case "string_type":
+            return "must be a string"
+        case "list_type":
+            return "must be a list"
+        case "dict_type" | "model_attributes_type" | "model_type":
+            return "must be an object"
+        case _:
+            return str(error["msg"]).replace("Input should be", "must be").replace("String should", "should")

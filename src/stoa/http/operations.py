@@ -1,0 +1,32 @@
+"""`GET /health`: this process lives. `GET /ready`: it takes work (contract section 10)."""
+
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+from stoa.http.routing import Routes
+from stoa.http.wire import RefusalBody, Wire
+from stoa.kernel.errors import Unavailable
+
+
+class HealthWire(Wire):
+    status: Literal["ok"]
+    version: str
+
+
+def routes(version: str, draining: Callable[[], bool], database_answers: Callable[[], Awaitable[None]]) -> Routes:
+    router = Routes(tags=["operations"])
+
+    @router.get("/health")
+    async def health() -> HealthWire:
+        """The process lives. No credential needed."""
+        return HealthWire(status="ok", version=version)
+
+    @router.get("/ready", responses={503: {"model": RefusalBody, "description": "Draining, or the database is away."}})
+    async def ready() -> HealthWire:
+        """It takes work: the database answers, and it is not about to stop. No credential needed."""
+        if draining():
+            raise Unavailable("This server is restarting.", retry_after_seconds=2)
+        await database_answers()
+        return HealthWire(status="ok", version=version)
+
+    return router

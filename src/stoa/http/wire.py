@@ -1,0 +1,93 @@
+"""The envelope: `{"data": …}`, lists with `pagination`, acknowledgements, refusals (contract section 2)."""
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
+
+from stoa.kernel.clock import rfc3339
+from stoa.kernel.pages import Page
+
+Timestamp = Annotated[
+    datetime, PlainSerializer(rfc3339, return_type=str), WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization")
+]
+
+
+def storable(text: str) -> str:
+    """PostgreSQL's text holds every character but NUL; a lone surrogate is no character at all."""
+    if "\x00" in text:
+        raise ValueError("cannot hold the character NUL")
+    if re.search(r"[\ud800-\udfff]", text):
+        raise ValueError("holds half of a surrogate pair, which is no character")
+    return text
+
+
+class Wire(BaseModel):
+    """A JSON shape. Outputs name every field without a default; a None is left out of the answer."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Data(Wire, Generic[T]):
+    data: T
+
+
+class Pagination(Wire):
+    page: int
+    page_size: int
+    page_count: int
+    total_count: int
+
+
+class DataList(Wire, Generic[T]):
+    data: Sequence[T]
+    pagination: Pagination
+
+
+class Acknowledgement(Wire):
+    message: Literal["deleted", "canceled", "ok", "created"]
+
+
+class RefusalDetail(Wire):
+    code: str
+    message: str
+    details: dict[str, str] | None = None
+
+
+class RefusalBody(Wire):
+    """Every error of every JSON route."""
+
+    error: RefusalDetail
+
+
+def page_of(page: Page[T], render: Callable[[T], R]) -> DataList[R]:
+    return DataList(
+        data=[render(item) for item in page.items],
+        pagination=Pagination(page=page.page, page_size=page.page_size, page_count=page.page_count, total_count=page.total_count),
+    )
+
+
+_MEANINGS = {
+    400: "The request is malformed or invalid; `details` names every bad field.",
+    401: "No credential, or one that is unknown, expired or revoked.",
+    403: "A valid credential that may not do this.",
+    404: "It does not exist, or lies outside the credential's scope.",
+    409: "A conflict with the present state.",
+    413: "The body is over the limit.",
+    415: "Another media type than the ones taken here.",
+    429: "Too many requests; see Retry-After.",
+    503: "Draining, or the database is away; see Retry-After.",
+}
+
+
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses=` of a route: the refusals it may answer with; 400, 401, 403 and 503 are always among them."""
+    return {
+        status: {"model": RefusalBody, "description": _MEANINGS[status]} for status in sorted({400, 401, 403, 503, *statuses})
+    }

@@ -1,0 +1,10 @@
+"""The spine: a durable, ordered event log per run. Front door."""
+
+from stoa.journal.service import Journal, Removed
+from stoa.journal.tails import Subscription, Tails
+from stoa.journal.types import TERMINAL_KINDS, Fenced, Head, JournalKey, Record
+from stoa.journal.writer import Batch, JournalWriter, Pen
+
+__all__ = [
+    "TERMINAL_KINDS", "Batch", "Fenced", "Head", "Journal", "JournalKey", "JournalWriter", "Pen", "Record", "Removed", "Subscription", "Tails",
+]

@@ -1,0 +1,55 @@
+-- name: open
+-- A new journal, with its first writer's epoch.
+INSERT INTO journals (org_id, project_id, run_id, epoch) VALUES ($1, $2, $3, 1);
+
+-- name: head
+-- Where a journal stands.
+SELECT epoch, last_sequence, sealed FROM journals WHERE org_id = $1 AND run_id = $2;
+
+-- name: fence
+-- Ends the present writer's right to write and gives the next one its epoch. Waits for a tick that is under way.
+UPDATE journals SET epoch = epoch + 1 WHERE org_id = $1 AND run_id = $2 AND NOT sealed
+RETURNING epoch, last_sequence, sealed;
+
+-- name: append
+-- One tick: takes the sequences, checks every writer's epoch and every seal, stores the events and tells the other
+-- nodes, as one statement. A run whose epoch is over is missing from the answer, and so are its events from the table.
+WITH writers AS (
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::int[], $5::int[], $6::boolean[])
+        AS w (org_id, run_id, epoch, base, count, seal)
+), taken AS (
+    UPDATE journals j SET last_sequence = j.last_sequence + w.count, sealed = w.seal
+    FROM writers w
+    WHERE j.org_id = w.org_id AND j.run_id = w.run_id AND j.epoch = w.epoch AND j.last_sequence = w.base AND NOT j.sealed
+    RETURNING j.org_id, j.project_id, j.run_id
+), stored AS (
+    INSERT INTO events (org_id, project_id, run_id, sequence, kind, payload)
+    SELECT t.org_id, t.project_id, t.run_id, e.sequence, e.kind, e.payload
+    FROM unnest($7::uuid[], $8::int[], $9::smallint[], $10::bytea[]) AS e (run_id, sequence, kind, payload)
+    JOIN taken t ON t.run_id = e.run_id
+)
+SELECT run_id, (SELECT count(pg_notify('stoa_journal', told)) FROM unnest($11::text[]) AS told) AS notes FROM taken;
+
+-- name: read
+-- Events after a sequence, in order.
+SELECT sequence, kind, payload FROM events WHERE org_id = $1 AND run_id = $2 AND sequence > $3 ORDER BY sequence LIMIT $4;
+
+-- name: read_kind
+-- Events of one kind from a sequence on: what a recovered run had said so far.
+SELECT sequence, kind, payload FROM events
+WHERE org_id = $1 AND run_id = $2 AND sequence > $3 AND kind = $4 ORDER BY sequence;
+
+-- name: delete
+-- Removes journals with their events; gives the rows and bytes that went.
+WITH gone_events AS (
+    DELETE FROM events WHERE org_id = $1 AND run_id = ANY ($2::uuid[]) RETURNING octet_length(payload) AS bytes
+), gone_journals AS (
+    DELETE FROM journals WHERE org_id = $1 AND run_id = ANY ($2::uuid[]) RETURNING 1
+)
+SELECT (SELECT count(*) FROM gone_events) AS events, (SELECT coalesce(sum(bytes), 0) FROM gone_events)::bigint AS event_bytes,
+       (SELECT count(*) FROM gone_journals) AS journals;
+
+-- name: left_over
+-- Rows that still speak of these runs; a deletion's re-scan wants zero.
+SELECT (SELECT count(*) FROM events WHERE org_id = $1 AND run_id = ANY ($2::uuid[]))
+     + (SELECT count(*) FROM journals WHERE org_id = $1 AND run_id = ANY ($2::uuid[]));

@@ -1,0 +1,103 @@
+"""The journal: open, fence, append, read, tail, delete. The spine that every run writes to and every reader reads from."""
+
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from stoa.db import Database, Row, Tx
+from stoa.db.internal import internal
+from stoa.events import Kind
+from stoa.journal.tails import Tails
+from stoa.journal.types import Fenced, Head, JournalKey, Record
+from stoa.journal.writer import SQL, JournalWriter, Pen
+from stoa.kernel.principal import Principal
+
+READ_EVENTS_MAX: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What a deletion took: rows, and bytes of payload."""
+
+    journals: int
+    events: int
+    event_bytes: int
+
+
+class Journal:
+    def __init__(self, database: Database, writer: JournalWriter, tails: Tails) -> None:
+        self._database = database
+        self.writer = writer
+        self.tails = tails
+
+    # --- writing ----------------------------------------------------------------------------------------------------
+    async def open(self, tx: Tx, key: JournalKey) -> Pen:
+        """A new, empty journal and its first pen; the caller releases the pen if its transaction fails."""
+        await tx.execute(SQL.open, key.org_id, key.project_id, key.run_id)
+        return self.writer.pen(key, Head(1, 0, sealed=False))
+
+    async def take(self, tx: Tx, key: JournalKey) -> Head:
+        """Fences the present writer off. From the commit on it can write nothing more. Raises Fenced when sealed."""
+        row = await tx.fetchrow(SQL.fence, key.org_id, key.run_id)
+        if row is None:
+            raise Fenced
+        return _head(row)
+
+    async def resume(self, key: JournalKey, head: Head) -> Pen:
+        """A pen for a journal that was just taken: reads its events once, for their digest."""
+        digest = hashlib.sha256()
+        async for records in self.all(key.org_id, key.run_id):
+            for record in records:
+                digest.update(record.payload + b"\n")
+        return self.writer.pen(key, head, digest)
+
+    # --- reading ----------------------------------------------------------------------------------------------------
+    async def head(self, principal: Principal, run_id: UUID) -> Head | None:
+        """None where the principal may not see it."""
+        async with self._database.tenant(principal) as tx:
+            row = await tx.fetchrow(SQL.head, principal.org_id, run_id)
+        return _head(row) if row else None
+
+    async def read(self, principal: Principal, run_id: UUID, after: int, limit: int = READ_EVENTS_MAX) -> Sequence[Record]:
+        async with self._database.tenant(principal) as tx:
+            rows = await tx.fetch(SQL.read, principal.org_id, run_id, after, limit)
+        return [_record(row) for row in rows]
+
+    async def all(self, org_id: UUID, run_id: UUID) -> AsyncIterator[Sequence[Record]]:
+        """Every event, in pages, for the node that carries the run."""
+        after = 0
+        while True:
+            async with internal(self._database) as tx:
+                rows = await tx.fetch(SQL.read, org_id, run_id, after, READ_EVENTS_MAX)
+            if not rows:
+                return
+            yield [_record(row) for row in rows]
+            after = rows[-1]["sequence"]
+
+    async def of_kind(self, tx: Tx, org_id: UUID, run_id: UUID, kind: Kind, after: int = 0) -> Sequence[Record]:
+        return [_record(row) for row in await tx.fetch(SQL.read_kind, org_id, run_id, after, int(kind))]
+
+    # --- deleting ---------------------------------------------------------------------------------------------------
+    async def delete(self, tx: Tx, org_id: UUID, run_ids: Sequence[UUID]) -> Removed:
+        row = await tx.fetchrow(SQL.delete, org_id, run_ids)
+        assert row is not None
+        return Removed(row["journals"], row["events"], row["event_bytes"])
+
+    async def left_over(self, tx: Tx, org_id: UUID, run_ids: Sequence[UUID]) -> int:
+        return int(await tx.fetchval(SQL.left_over, org_id, run_ids))
+
+    # --- nudges -----------------------------------------------------------------------------------------------------
+    def heard(self, payload: str, server_pid: int) -> None:
+        """A notification of channel `stoa_journal`."""
+        if server_pid != self.writer.server_pid:
+            self.tails.heard(UUID(hex=payload[start : start + 32]) for start in range(0, len(payload), 32))
+
+
+def _head(row: Row) -> Head:
+    return Head(row["epoch"], row["last_sequence"], row["sealed"])
+
+
+def _record(row: Row) -> Record:
+    return Record(row["sequence"], row["kind"], row["payload"])

@@ -1,0 +1,125 @@
+"""Live ends of journals, in memory: what was just committed goes to the readers of this node without a query.
+
+A tail is a convenience, never a truth: a reader that it does not cover reads the table. Its size is bounded per run.
+"""
+
+import asyncio
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
+from typing import Final
+from uuid import UUID
+
+from stoa.journal.types import Record
+
+TAIL_BYTES_MAX: Final = 256 * 1024
+"""Per live run: several seconds of the fastest model, so only a reader that is far behind goes to the table."""
+
+
+class Subscription:
+    """One reader's ear. `wait` returns after any nudge since the last `wait`; nudges that meet are one."""
+
+    __slots__ = ("_nudged", "_waiter", "closed", "run_id")
+
+    def __init__(self, run_id: UUID) -> None:
+        self.run_id = run_id
+        self.closed = False
+        self._nudged = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def nudge(self) -> None:
+        self._nudged = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def close(self) -> None:
+        """The reader's client is gone, or this node is leaving."""
+        self.closed = True
+        self.nudge()
+
+    async def wait(self) -> None:
+        if not self._nudged:
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        self._nudged = False
+
+
+class _Tail:
+    """The newest records of one live run, contiguous, ending with the last one committed."""
+
+    __slots__ = ("bytes", "records")
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.bytes = 0
+
+    def extend(self, records: Sequence[Record]) -> None:
+        self.records.extend(records)
+        self.bytes += sum(len(record.payload) for record in records)
+        if self.bytes > TAIL_BYTES_MAX:
+            self.records = self.records[len(self.records) // 2 + 1 :] or self.records[-1:]
+            self.bytes = sum(len(record.payload) for record in self.records)
+
+
+class Tails:
+    def __init__(self) -> None:
+        self._tails: dict[UUID, _Tail] = {}
+        self._ears: dict[UUID, set[Subscription]] = {}
+        self.closed = False
+
+    # --- the writer's side ------------------------------------------------------------------------------------------
+    def publish(self, run_id: UUID, records: Sequence[Record]) -> None:
+        """Committed records, in order. The run is live here from its first call until `forget`."""
+        if records:
+            self._tails.setdefault(run_id, _Tail()).extend(records)
+            self.nudge(run_id)
+
+    def forget(self, run_id: UUID) -> None:
+        """The run is no longer written here: its readers go on with the table."""
+        self._tails.pop(run_id, None)
+        self.nudge(run_id)
+
+    def nudge(self, run_id: UUID) -> None:
+        for ear in self._ears.get(run_id, ()):
+            ear.nudge()
+
+    def nudge_all(self) -> None:
+        for ears in self._ears.values():
+            for ear in ears:
+                ear.nudge()
+
+    def close(self) -> None:
+        """This node is leaving: every stream ends in a way that makes clients resume."""
+        self.closed = True
+        for ears in self._ears.values():
+            for ear in ears:
+                ear.close()
+
+    # --- the readers' side ------------------------------------------------------------------------------------------
+    @contextmanager
+    def subscribe(self, run_id: UUID) -> Generator[Subscription]:
+        ear = Subscription(run_id)
+        ear.closed = self.closed
+        self._ears.setdefault(run_id, set()).add(ear)
+        try:
+            yield ear
+        finally:
+            ears = self._ears[run_id]
+            ears.discard(ear)
+            if not ears:
+                del self._ears[run_id]
+
+    def recent(self, run_id: UUID, after: int) -> Sequence[Record] | None:
+        """The records after `after`, maybe none yet; None where memory does not reach back that far."""
+        tail = self._tails.get(run_id)
+        if tail is None or not tail.records:
+            return None
+        skip = after - tail.records[0].sequence + 1
+        return None if skip < 0 else tail.records[skip:]
+
+    def heard(self, run_ids: Iterable[UUID]) -> None:
+        """Another node wrote to these."""
+        for run_id in run_ids:
+            self.nudge(run_id)

@@ -1,0 +1,47 @@
+"""What a journal is made of."""
+
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from stoa.events import TERMINAL, frame
+
+TERMINAL_KINDS: Final[frozenset[int]] = frozenset(int(kind) for kind in TERMINAL)
+
+
+@dataclass(frozen=True, slots=True)
+class JournalKey:
+    """Which journal: one per run."""
+
+    org_id: UUID
+    project_id: UUID
+    run_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A committed event. `payload` is exactly the bytes of its `data:` line."""
+
+    sequence: int
+    kind: int
+    payload: bytes
+
+    @property
+    def terminal(self) -> bool:
+        return self.kind in TERMINAL_KINDS
+
+    def frame(self) -> bytes:
+        return frame(self.sequence, self.kind, self.payload)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a journal stands."""
+
+    epoch: int
+    last_sequence: int
+    sealed: bool
+
+
+class Fenced(Exception):  # noqa: N818 — a fact, not a failure: somebody else carries this run now
+    """This writer's epoch is over, or the journal is sealed: nothing of what it held was or will be written."""

@@ -1,0 +1,275 @@
+"""The journal writer: one task per node, one statement per tick, for all the runs that the node carries.
+
+A tick begins as soon as the one before is done and something waits; with many runs it waits a little, so that the
+deltas of one run that meet become one event. What a tick stored is published to readers after its commit, never before.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import asyncpg
+import structlog
+
+from stoa.db import Tx, connect, load
+from stoa.events import Event, TextDelta, encode
+from stoa.journal.tails import Tails
+from stoa.journal.types import Fenced, Head, JournalKey, Record
+from stoa.kernel.clock import Clock, rfc3339
+from stoa.kernel.supervise import Supervisor
+
+SQL: Final = load("stoa.journal")
+
+TICK_SECONDS_PER_RUN: Final = 50e-6
+TICK_SECONDS_MAX: Final = 0.05
+"""A lone stream pays one commit; a thousand share one every 50 ms (design section 7)."""
+PENDING_CHARACTERS_MAX: Final = 256 * 1024
+"""Past this a run waits for the journal before it takes more from its model."""
+NOTIFY_BYTES_MAX: Final = 7_900
+"""PostgreSQL refuses a payload of 8,000 bytes."""
+RECONNECT_SECONDS: Final = 0.25
+_FAILED = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+"""Away, full, or in a deadlock with another node's tick: what waits is kept and tried again."""
+_log = structlog.get_logger("stoa.journal")
+
+
+@dataclass(slots=True)
+class Batch:
+    """Events of one run, numbered and encoded, on their way into the table."""
+
+    pen: "Pen"
+    base: int
+    records: list[Record]
+    seal: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Pen:
+    """The right to write one run's journal, for one epoch. Not shared between tasks."""
+
+    key: JournalKey
+    epoch: int
+    last_sequence: int
+    digest: "hashlib._Hash"
+    """SHA-256 over every payload so far, each followed by a newline."""
+    writer: "JournalWriter"
+    pending: list[Event | TextDelta] = field(default_factory=list[Event | TextDelta])
+    pending_characters: int = 0
+    in_flight: bool = False
+    fenced: bool = False
+    on_fenced: Callable[[], None] | None = None
+    _waiters: list[asyncio.Future[None]] = field(default_factory=list["asyncio.Future[None]"])
+
+    def write(self, event: Event | TextDelta) -> None:
+        """Takes an event for the next tick. Deltas that meet here are joined."""
+        if self.fenced:
+            raise Fenced
+        pending = self.pending
+        if isinstance(event, TextDelta):
+            self.pending_characters += len(event.delta)
+            last = pending[-1] if pending else None
+            if isinstance(last, TextDelta) and last.kind is event.kind and last.iteration == event.iteration:
+                pending[-1] = TextDelta(event.kind, last.delta + event.delta, event.iteration)
+                return
+        pending.append(event)
+        self.writer.wake(self)
+
+    @property
+    def crowded(self) -> bool:
+        return self.pending_characters > PENDING_CHARACTERS_MAX
+
+    async def flush(self) -> None:
+        """Returns once everything written so far is committed. Raises Fenced when it never will be."""
+        while (self.pending or self.in_flight) and not self.fenced:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await waiter
+        if self.fenced:
+            raise Fenced
+
+    def batch(self, events: Sequence[Event | TextDelta], timestamp: str, *, seal: bool = False) -> Batch:
+        """Numbers and encodes. What is batched must be stored next, or the pen be thrown away."""
+        base, run_id = self.last_sequence, self.key.run_id
+        records: list[Record] = []
+        for sequence, event in enumerate(events, base + 1):
+            payload = encode(event, run_id, sequence, timestamp)
+            self.digest.update(payload + b"\n")
+            records.append(Record(sequence, int(event.kind), payload))
+        self.last_sequence = base + len(records)
+        return Batch(self, base, records, seal)
+
+    def mark(self) -> tuple[int, "hashlib._Hash"]:
+        """Where the pen stands, to `rewind` to when the transaction that a batch was made for fails."""
+        return self.last_sequence, self.digest.copy()
+
+    def rewind(self, mark: tuple[int, "hashlib._Hash"]) -> None:
+        self.last_sequence, self.digest = mark
+
+    def settle(self, *, stored: bool) -> None:
+        self.in_flight = False
+        if not stored and not self.fenced:
+            self.fenced = True
+            self.pending.clear()
+            if self.on_fenced:
+                self.on_fenced()
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+class JournalWriter:
+    def __init__(self, dsn: str, tails: Tails, clock: Clock) -> None:
+        self._dsn = dsn
+        self._tails = tails
+        self._clock = clock
+        self._supervisor = Supervisor()
+        self._dirty: dict[Pen, None] = {}
+        self._pens: set[Pen] = set()
+        self._awake = asyncio.Event()
+        self._connection: asyncpg.Connection | None = None
+        self.server_pid = 0
+        """Of the connection that writes: notifications with this origin are our own."""
+        self.others: Callable[[], bool] = lambda: False
+        """Whether other nodes live: without any, nobody needs to be told."""
+
+    async def start(self) -> None:
+        await self._reconnect()
+        self._supervisor.keep(self._forever, "journal.writer")
+
+    async def stop(self) -> None:
+        await self._supervisor.stop()
+        if self._connection is not None:
+            self._connection.terminate()
+
+    def pen(self, key: JournalKey, head: Head, digest: "hashlib._Hash | None" = None) -> Pen:
+        """A pen at a journal's head. `digest` must hold all payloads up to there; left out for a new journal."""
+        assert digest is not None or head.last_sequence == 0, "a journal with events needs their digest"
+        pen = Pen(key, head.epoch, head.last_sequence, digest or hashlib.sha256(), self)
+        self._pens.add(pen)
+        return pen
+
+    def release(self, pen: Pen) -> None:
+        """The run is over, or carried elsewhere."""
+        self._pens.discard(pen)
+        self._dirty.pop(pen, None)
+        self._tails.forget(pen.key.run_id)
+
+    @property
+    def pace_seconds(self) -> float:
+        """How long a tick gathers under the present load; producers may gather as long without being late."""
+        return min(len(self._pens) * TICK_SECONDS_PER_RUN, TICK_SECONDS_MAX)
+
+    def wake(self, pen: Pen) -> None:
+        self._dirty[pen] = None
+        self._awake.set()
+
+    # --- inside somebody's transaction ------------------------------------------------------------------------------
+    async def store(self, tx: Tx, batch: Batch) -> None:
+        """Stores a batch in the caller's transaction, beside the facts it belongs to. Raises Fenced.
+
+        The caller flushes the pen before it makes the batch, and calls `published` after its commit.
+        """
+        stored = await tx.fetch(SQL.append, *self._arguments([batch]))
+        if not stored:
+            batch.pen.settle(stored=False)
+            raise Fenced
+
+    def published(self, batch: Batch) -> None:
+        self._tails.publish(batch.pen.key.run_id, batch.records)
+
+    # --- the tick ---------------------------------------------------------------------------------------------------
+    async def _forever(self) -> None:
+        loop = asyncio.get_running_loop()
+        begun = 0.0
+        while True:
+            await self._awake.wait()
+            wait = begun + self.pace_seconds - loop.time()
+            if wait > 0:
+                await asyncio.sleep(wait)
+            begun = loop.time()
+            self._awake.clear()
+            dirty, self._dirty = self._dirty, {}
+            await self._tick([pen for pen in dirty if pen.pending and not pen.fenced])
+
+    async def _tick(self, pens: Sequence[Pen]) -> None:
+        if not pens:
+            return
+        timestamp = rfc3339(self._clock.now())
+        batches: list[Batch] = []
+        for pen in pens:
+            batches.append(pen.batch(pen.pending, timestamp))
+            pen.pending, pen.pending_characters, pen.in_flight = [], 0, True
+        stored = await self._commit(batches)
+        for batch in batches:
+            pen = batch.pen
+            if pen.key.run_id in stored:
+                self._tails.publish(pen.key.run_id, batch.records)
+                pen.settle(stored=True)
+            else:
+                pen.settle(stored=False)
+
+    async def _commit(self, batches: Sequence[Batch]) -> set[object]:
+        """Gives the runs whose batches are durable. A connection lost in the middle leaves a doubt, which the heads settle."""
+        doubt = False
+        waiting = list(batches)
+        stored: set[object] = set()
+        while waiting:
+            try:
+                if self._connection is None or self._connection.is_closed():
+                    await self._reconnect()
+                assert self._connection is not None
+                if doubt:
+                    landed = await self._landed(waiting)
+                    stored |= landed
+                    waiting = [batch for batch in waiting if batch.pen.key.run_id not in landed]
+                    doubt = False
+                    continue
+                rows = await self._connection.fetch(SQL.append, *self._arguments(waiting))
+                return stored | {row["run_id"] for row in rows}
+            except _FAILED as error:
+                _log.warning("journal cannot be written", error=str(error), waiting_runs=len(waiting))
+                doubt = True
+                if self._connection is not None:
+                    self._connection.terminate()
+                await asyncio.sleep(RECONNECT_SECONDS)
+        return stored
+
+    async def _landed(self, batches: Sequence[Batch]) -> set[object]:
+        """Which of these batches were committed before the connection was lost."""
+        assert self._connection is not None
+        landed: set[object] = set()
+        for batch in batches:
+            head = await self._connection.fetchrow(SQL.head, batch.pen.key.org_id, batch.pen.key.run_id)
+            if head and head["epoch"] == batch.pen.epoch and head["last_sequence"] == batch.base + len(batch.records):
+                landed.add(batch.pen.key.run_id)
+        return landed
+
+    def _arguments(self, batches: Sequence[Batch]) -> tuple[object, ...]:
+        keys = [batch.pen.key for batch in batches]
+        flat = [(batch.pen.key.run_id, record) for batch in batches for record in batch.records]
+        return (
+            [key.org_id for key in keys],
+            [key.run_id for key in keys],
+            [batch.pen.epoch for batch in batches],
+            [batch.base for batch in batches],
+            [len(batch.records) for batch in batches],
+            [batch.seal for batch in batches],
+            [run_id for run_id, _ in flat],
+            [record.sequence for _, record in flat],
+            [record.kind for _, record in flat],
+            [record.payload for _, record in flat],
+            nudges([key.run_id.hex for key in keys]) if self.others() else [],
+        )
+
+    async def _reconnect(self) -> None:
+        self._connection = await connect(self._dsn)
+        self.server_pid = self._connection.get_server_pid()
+
+
+def nudges(run_ids: Sequence[str]) -> list[str]:
+    """Run ids (32 hex digits each) as notification payloads."""
+    size = NOTIFY_BYTES_MAX // 32
+    return ["".join(run_ids[start : start + size]) for start in range(0, len(run_ids), size)]

@@ -1,0 +1,51 @@
+"""Tasks with an owner. A background loop that breaks is logged with its stack and started again; it never dies unseen."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final
+
+import structlog
+
+RESTART_SECONDS: Final = 1.0
+_log = structlog.get_logger("stoa.supervise")
+
+
+class Supervisor:
+    """Owns a component's background tasks: `keep` restarts a loop, `once` runs to its end; `stop` ends them all."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def keep(self, loop: Callable[[], Awaitable[None]], name: str) -> None:
+        """Runs `loop` until `stop`; when it raises, logs and starts it again after a second."""
+        self._own(self._again(loop, name), name)
+
+    def once(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        return self._own(self._one(work, name), name)
+
+    async def stop(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _own(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _again(self, loop: Callable[[], Awaitable[None]], name: str) -> None:
+        while True:
+            try:
+                await loop()
+                return
+            except Exception:
+                _log.exception("bug", task=name)
+                await asyncio.sleep(RESTART_SECONDS)
+
+    async def _one(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        try:
+            await work
+        except Exception:
+            _log.exception("bug", task=name)

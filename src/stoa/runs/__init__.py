@@ -1,0 +1,10 @@
+"""The write side: carries a run from created to its one terminal event. Front door."""
+
+from stoa.runs.api import routes
+from stoa.runs.context import Context
+from stoa.runs.node import Node
+from stoa.runs.service import Runs
+from stoa.runs.types import Run
+from stoa.runs.worker import Worker
+
+__all__ = ["Context", "Node", "Run", "Runs", "Worker", "routes"]

@@ -1,0 +1,99 @@
+"""Sending a message, and runs on the api host (contract sections 4.1 and 5)."""
+
+from collections.abc import Callable
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Query
+from starlette.responses import JSONResponse, Response
+
+from stoa.db.idempotency import Once
+from stoa.http import Acknowledgement, Data, DataList, Gate, IdempotencyKey, Paging, Routes, fingerprint, page_of, refusals
+from stoa.kernel.errors import BadRequest, Unavailable
+from stoa.kernel.pages import PageRequest
+from stoa.kernel.principal import Principal
+from stoa.runs import wire
+from stoa.runs.service import Runs
+from stoa.runs.types import Run, RunStatus, SendMessage
+
+SORTABLE = {"created_at": "created_at", "started_at": "started_at", "ended_at": "ended_at", "status": "status"}
+OpenStream = Callable[[Principal, UUID], Response]
+"""The event stream of a run, from its first event."""
+
+
+def routes(runs: Runs, gate: Gate, open_stream: OpenStream, draining: Callable[[], bool]) -> Routes:
+    router = Routes(tags=["runs"])
+
+    @router.post(
+        "/v3/conversations/{conversation_id}/messages",
+        response_model=None,
+        responses={
+            200: {
+                "model": Data[wire.RunWire],
+                "description": "Server-Sent Events; with `stream: false` the finished run.",
+                "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            },
+            202: {"model": Data[wire.RunWire], "description": "With `background: true`: the run, which goes on by itself."},
+            **refusals(404, 409, 413),
+        },
+    )
+    async def send_message(
+        conversation_id: UUID,
+        body: wire.SendMessageBody,
+        principal: Annotated[Principal, gate("conversations:write")],
+        idempotency_key: IdempotencyKey = None,
+    ) -> Response:
+        """Sends a message and streams the run that answers it. The run outlives its viewers: resume at /v1/runs/{id}/stream."""
+        if draining():
+            raise Unavailable("This server is restarting; send the message again in a moment.", retry_after_seconds=2)
+        sent = body.model_dump(mode="json")
+        once = Once(idempotency_key, f"messages/{conversation_id}", fingerprint(sent)) if idempotency_key else None
+        send = SendMessage(sent["content"], body.model_id, body.subagents_enabled, body.metadata)
+        started = await runs.start(principal, conversation_id, send, once)
+        if body.background:
+            return _answer(202, await runs.get(principal, started.run.id))
+        if body.stream is False:
+            return _answer(200, await runs.ended(principal, started.run.id))
+        return open_stream(principal, started.run.id)
+
+    @router.get("/v1/runs", responses=refusals())
+    async def list_runs(
+        principal: Annotated[Principal, gate("runs:read")],
+        page: Annotated[PageRequest, Depends(Paging(SORTABLE))],
+        status: Annotated[list[str] | None, Query(max_length=10, description="Repeat it for several; awaiting_input is allowed.")] = None,
+        conversation_id: UUID | None = None,
+        user_id: Annotated[str | None, Query(max_length=255)] = None,
+    ) -> DataList[wire.RunWire]:
+        """Runs that the caller may see, newest first."""
+        found = await runs.list(principal, page, statuses=_statuses(status), conversation_id=conversation_id, user_id=user_id)
+        return page_of(found, wire.run)
+
+    @router.get("/v1/runs/{run_id}", responses=refusals(404))
+    async def get_run(run_id: UUID, principal: Annotated[Principal, gate("runs:read")]) -> Data[wire.RunWire]:
+        return Data(data=wire.run(await runs.get(principal, run_id)))
+
+    @router.post("/v1/runs/{run_id}/cancel", responses=refusals(404))
+    async def cancel_run(run_id: UUID, principal: Annotated[Principal, gate("runs:write")]) -> Acknowledgement:
+        """Ends the run: once this answers, nothing more is written to it, and the model's call is closed. No effect on a finished run."""
+        await runs.cancel(principal, run_id)
+        return Acknowledgement(message="canceled")
+
+    return router
+
+
+def _statuses(names: list[str] | None) -> list[str] | None:
+    if not names:
+        return None
+    chosen: set[str] = set()
+    for name in names:
+        if name == "awaiting_input":
+            chosen.add(RunStatus.PAUSED.value)
+        elif name in tuple(RunStatus):
+            chosen.add(name)
+        else:
+            raise BadRequest.field("status", f"cannot be {name!r}; use {', '.join(RunStatus)}, awaiting_input")
+    return sorted(chosen)
+
+
+def _answer(status: int, run: Run) -> Response:
+    return JSONResponse(Data(data=wire.run(run)).model_dump(mode="json", exclude_none=True), status)

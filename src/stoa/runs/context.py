@@ -1,0 +1,93 @@
+"""What the model gets to read: the conversation, and of its files all that fits, chosen by relevance and never cut blindly."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from stoa.conversations import File, Message, ReadFile, Role, Transcript, text_of
+from stoa.gateway import Abilities, DocumentPart, ImagePart, ModelMessage, ModelRequest, Part, Passage, TextPart
+from stoa.runs.rules import HISTORY_MESSAGES_MAX, estimated_tokens
+from stoa.runs.types import Run
+
+IMAGE_BYTES_MAX: Final = 10 * 1024 * 1024
+ANSWER_SHARE: Final = 0.25
+"""Of a model's context, left free for its answer and for the error of our token estimate."""
+HISTORY_SHARE: Final = 0.5
+"""Of what remains, at most, for earlier messages; documents take the rest."""
+
+Select = Callable[[str, Sequence[Sequence[Passage]], int], Awaitable[Sequence[Sequence[Passage]]]]
+"""(question, documents' passages, token budget) → the passages to keep of each document, in document order."""
+
+
+class Context:
+    def __init__(self, transcript: Transcript, select: Select) -> None:
+        self._transcript = transcript
+        self._select = select
+
+    async def request(self, run: Run, abilities: Abilities) -> ModelRequest:
+        messages = await self._transcript.messages(run.org_id, run.conversation_id, run.message_position, HISTORY_MESSAGES_MAX)
+        budget = int(abilities.context_tokens * (1 - ANSWER_SHARE))
+        kept = newest_that_fit(messages, int(budget * HISTORY_SHARE))
+        files = await self._transcript.files(run.org_id, run.conversation_id, kept)
+        documents = await self._documents(text_of(kept[-1].content), files, abilities, budget - sum(map(_tokens, kept)))
+        rendered = [await self._message(message, files, documents, abilities) for message in kept]
+        left_out = len(messages) - len(kept)
+        note = f"The conversation's {left_out} oldest messages are not shown: they do not fit this model's context." if left_out else None
+        return ModelRequest(messages=[message for message in rendered if message.parts], instructions=note)
+
+    async def _documents(
+        self, question: str, files: Mapping[UUID, ReadFile], abilities: Abilities, budget_tokens: int
+    ) -> Mapping[UUID, DocumentPart]:
+        """What the model may read of each file."""
+        whole = {file_id: [Passage(passage.text, passage.page, passage.heading) for passage in read.passages] for file_id, read in files.items()}
+        chosen: Sequence[Sequence[Passage]] = list(whole.values())
+        if not abilities.documents and sum(estimated_tokens(len(passage.text)) for passages in chosen for passage in passages) > budget_tokens:
+            chosen = await self._select(question, list(whole.values()), max(budget_tokens, 0))
+        return {
+            file_id: DocumentPart(
+                name=files[file_id].file.name, passages=tuple(kept), complete=len(kept) == len(whole[file_id]), error=_error(files[file_id].file)
+            )
+            for file_id, kept in zip(whole, chosen, strict=True)
+        }
+
+    async def _message(
+        self, message: Message, files: Mapping[UUID, ReadFile], documents: Mapping[UUID, DocumentPart], abilities: Abilities
+    ) -> ModelMessage:
+        parts = [await self._part(part, files, documents, abilities) for part in message.content]
+        role = "user" if message.role is Role.USER else "assistant"
+        return ModelMessage(role, tuple(part for part in parts if not (isinstance(part, TextPart) and not part.text)))
+
+    async def _part(
+        self, part: Mapping[str, Any], files: Mapping[UUID, ReadFile], documents: Mapping[UUID, DocumentPart], abilities: Abilities
+    ) -> Part:
+        if part["type"] == "text":
+            return TextPart(part["text"])
+        file_id = UUID(part["file"]["id"])
+        file = files[file_id].file
+        if not file.mime_type.startswith("image/"):
+            return documents[file_id]
+        if not abilities.images:
+            return DocumentPart(file.name, error="this model cannot see images")
+        if file.size > IMAGE_BYTES_MAX:
+            return DocumentPart(file.name, error=f"the image is over {IMAGE_BYTES_MAX // 1024 // 1024} MiB")
+        return ImagePart(file.name, file.mime_type, await self._transcript.content(file))
+
+
+def newest_that_fit(messages: Sequence[Message], budget_tokens: int) -> Sequence[Message]:
+    """The longest run of newest messages within the budget; the last one always, whatever its size."""
+    kept = [messages[-1]]
+    used = _tokens(messages[-1])
+    for message in reversed(messages[:-1]):
+        used += _tokens(message)
+        if used > budget_tokens:
+            break
+        kept.append(message)
+    return kept[::-1]
+
+
+def _tokens(message: Message) -> int:
+    return estimated_tokens(len(text_of(message.content)))
+
+
+def _error(file: File) -> str | None:
+    return str(file.error["message"]) if file.error else None

@@ -1,0 +1,81 @@
+"""Pure decisions about runs: what may follow what, when to give up, what a terminal event says."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+from uuid import UUID
+
+from stoa.events import Event, Kind
+from stoa.gateway import Usage
+from stoa.runs.types import Outcome, Run, RunStatus
+
+MOVES: Final[Mapping[RunStatus, frozenset[RunStatus]]] = {
+    RunStatus.CREATED: frozenset({RunStatus.STARTED, RunStatus.CANCELED}),
+    RunStatus.STARTED: frozenset({RunStatus.PAUSED, RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELED}),
+    RunStatus.PAUSED: frozenset({RunStatus.STARTED, RunStatus.FAILED, RunStatus.CANCELED}),
+    RunStatus.COMPLETED: frozenset(),
+    RunStatus.FAILED: frozenset(),
+    RunStatus.CANCELED: frozenset(),
+}
+
+ACTIVE: Final = frozenset({RunStatus.CREATED, RunStatus.STARTED, RunStatus.PAUSED})
+ATTEMPTS_MAX: Final = 3
+LEASE_SECONDS: Final = 5.0
+RENEW_SECONDS: Final = 1.0
+POLL_SECONDS: Final = 0.5
+HISTORY_MESSAGES_MAX: Final = 400
+CANCEL_WAIT_SECONDS: Final = 6.0
+"""A live owner answers a cancel in milliseconds; past a lease it is dead, and the canceller ends the run itself."""
+
+TERMINAL_KINDS: Final[Mapping[RunStatus, Kind]] = {
+    RunStatus.COMPLETED: Kind.RUN_COMPLETED,
+    RunStatus.FAILED: Kind.RUN_FAILED,
+    RunStatus.CANCELED: Kind.RUN_CANCELED,
+}
+
+
+def started(run: Run) -> Event:
+    return Event(
+        Kind.RUN_STARTED,
+        {"id": str(run.id), "object": "run", "status": "started", "conversation_id": str(run.conversation_id), "message_id": str(run.message_id)},
+    )
+
+
+def recovered(run_id: UUID, attempt: int, discard_from: int) -> Event:
+    return Event(Kind.RUN_RECOVERED, {"id": str(run_id), "object": "run", "attempt": attempt, "discard_from": discard_from})
+
+
+def terminal(run_id: UUID, outcome: Outcome, events: int, sha256: str) -> Event:
+    """The last event. `log` lets a client prove that it has seen the whole run."""
+    data: dict[str, Any] = {"id": str(run_id), "object": "run", "status": outcome.status.value}
+    if outcome.status is RunStatus.COMPLETED:
+        data["output"] = outcome.output
+    elif outcome.status is RunStatus.FAILED:
+        assert outcome.error is not None
+        data["error"] = outcome.error.as_json()
+    else:
+        data["reason"] = outcome.reason or "user"
+    return Event(TERMINAL_KINDS[outcome.status], data | {"usage": outcome.usage, "log": {"events": events, "sha256": sha256}})
+
+
+def usage_json(usage: Usage) -> dict[str, Any]:
+    counts: dict[str, Any] = {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+    }
+    if usage.cached_tokens:
+        counts["cached_tokens"] = usage.cached_tokens
+    if usage.reasoning_tokens:
+        counts["reasoning_tokens"] = usage.reasoning_tokens
+    if usage.estimated:
+        counts["estimated"] = True
+    return counts
+
+
+def estimated_tokens(characters: int) -> int:
+    """Where a provider sent no usage: four characters to a token, as its own tokenizers come near for prose."""
+    return -(-characters // 4)
+
+
+def estimated_usage(prompt_characters: int, said_characters: int) -> dict[str, Any]:
+    return usage_json(Usage(estimated_tokens(prompt_characters), estimated_tokens(said_characters), estimated=True))

@@ -1,0 +1,86 @@
+"""`GET /v1/runs/{id}/events`, `GET /v1/runs/{id}/stream`, `POST /v1/runs/{id}/stream-tickets` (contract section 5)."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Header, Query, Request
+from starlette.responses import Response
+
+from stoa.http import Gate, Paging, Routes, Wire, refusals
+from stoa.http.authentication import bearer_token
+from stoa.http.sse import EventStream
+from stoa.http.wire import Data
+from stoa.kernel.errors import BadRequest
+from stoa.kernel.pages import PageRequest
+from stoa.kernel.principal import Principal
+from stoa.streams.service import Streams
+from stoa.streams.tickets import TICKET_SECONDS, Tickets
+from stoa.streams.wire import EventListWire, render_page
+
+SEQUENCE_MAX = 2**31 - 1
+
+
+class TicketWire(Wire):
+    ticket: str
+    url: str
+    expires_in_seconds: int
+
+
+def routes(streams: Streams, gate: Gate, tickets: Tickets, principal_of_key: Callable[[UUID], Awaitable[Principal]]) -> Routes:
+    router = Routes(tags=["runs"])
+
+    async def reader(
+        request: Request, run_id: UUID, ticket: Annotated[str | None, Query(max_length=200, description="Instead of a header, for EventSource.")] = None
+    ) -> Principal:
+        if ticket is not None and bearer_token(request) is None:
+            return await principal_of_key(tickets.key_of(run_id, ticket))
+        return await gate.admit(bearer_token(request), "runs:read")
+
+    @router.get("/v1/runs/{run_id}/events", responses={200: {"model": EventListWire}, **refusals(404)})
+    async def events(
+        run_id: UUID, principal: Annotated[Principal, gate("runs:read")], page: Annotated[PageRequest, Depends(Paging())]
+    ) -> Response:
+        """A run's events, in sequence order: the same bytes that its stream carries."""
+        return Response(render_page(await streams.page(principal, run_id, page)), media_type="application/json")
+
+    @router.get(
+        "/v1/runs/{run_id}/stream",
+        response_class=Response,
+        responses={200: {"description": "Server-Sent Events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}, 204: {"description": "Everything was already received."}, **refusals(404)},
+    )
+    async def stream(
+        run_id: UUID,
+        principal: Annotated[Principal, Depends(reader)],
+        after_sequence: Annotated[int | None, Query(ge=1, le=SEQUENCE_MAX, description="Only events after this one.")] = None,
+        last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", max_length=20, description="As EventSource sends it.")] = None,
+    ) -> Response:
+        """A run's events from the start, or after a cursor; then live, until the terminal event."""
+        after = after_sequence if after_sequence is not None else _sequence(last_event_id)
+        head = await streams.head(principal, run_id)
+        if after > head.last_sequence:
+            raise BadRequest.field("after_sequence", f"cannot be {after}: this run has {head.last_sequence} events so far")
+        if last_event_id is not None and head.sealed and after == head.last_sequence:
+            # 204 is how a browser's EventSource learns that it need not come back.
+            return Response(status_code=204)
+        return EventStream(streams.follow(principal, run_id, after, head), {"Stoa-Run-Id": str(run_id)})
+
+    @router.post("/v1/runs/{run_id}/stream-tickets", status_code=201, responses=refusals(404))
+    async def ticket(request: Request, run_id: UUID, principal: Annotated[Principal, gate("runs:read")]) -> Data[TicketWire]:
+        """A URL that opens this run's stream without a header, for an hour: for a browser's EventSource."""
+        await streams.head(principal, run_id)
+        issued = tickets.issue(run_id, principal.key_id)
+        url = str(request.url.replace(path=f"/v1/runs/{run_id}/stream", query=f"ticket={issued}"))
+        return Data(data=TicketWire(ticket=issued, url=url, expires_in_seconds=TICKET_SECONDS))
+
+    return router
+
+
+def _sequence(last_event_id: str | None) -> int:
+    if not last_event_id:
+        return 0
+    if not last_event_id.isascii() or not last_event_id.isdigit() or int(last_event_id) > SEQUENCE_MAX:
+        raise BadRequest.field("Last-Event-ID", "must be the number of an event of this run")
+    return int(last_event_id)
+
+
