@@ -64,7 +64,8 @@ class Settings(BaseModel):
     connections_max: Annotated[int, Field(ge=4, le=200)] = 16
     drain_seconds_max: Annotated[float, Field(ge=0, le=3600)] = 10.0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_format: Literal["json", "console"] = "json"
+    log_format: Literal["auto", "json", "console"] = "auto"
+    """`auto`: lines for people on a terminal, JSON everywhere else."""
 
 
 _ENVIRONMENT: Final[Mapping[str, str]] = {

@@ -65,7 +65,7 @@ class ProviderError(Exception):
         self.field = field
 
 
-class UnknownDefault(Exception):  # noqa: N818 — a message for whoever starts the server
+class UnknownDefault(Exception):
     """STOA_DEFAULT_MODEL names no model of the catalogue."""
 
 

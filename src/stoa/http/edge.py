@@ -53,7 +53,7 @@ class Edge:
             except AppError as refusal:
                 if status == 0:
                     await errors.response(refusal)(scope, receive, send_marked)
-            except Exception:
+            except Exception:  # noqa: BLE001 - an edge at which bugs end
                 _log.exception("bug", method=scope["method"], path=scope["path"])
                 if status == 0:
                     await _hide(send_marked)

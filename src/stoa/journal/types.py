@@ -43,5 +43,5 @@ class Head:
     sealed: bool
 
 
-class Fenced(Exception):  # noqa: N818 — a fact, not a failure: somebody else carries this run now
+class Fenced(Exception):
     """This writer's epoch is over, or the journal is sealed: nothing of what it held was or will be written."""

@@ -40,12 +40,12 @@ class Supervisor:
             try:
                 await loop()
                 return
-            except Exception:
+            except Exception:  # noqa: BLE001 - an edge at which bugs end
                 _log.exception("bug", task=name)
                 await asyncio.sleep(RESTART_SECONDS)
 
     async def _one(self, work: Coroutine[Any, Any, None], name: str) -> None:
         try:
             await work
-        except Exception:
+        except Exception:  # noqa: BLE001 - an edge at which bugs end
             _log.exception("bug", task=name)

@@ -215,7 +215,7 @@ class Worker:
             return _failed(progress, RunError(refusal.code, refusal.message))
         except Fenced:
             raise
-        except Exception:
+        except Exception:  # noqa: BLE001 - an edge at which bugs end
             _log.exception("bug", run_id=str(run.id))
             return _failed(progress, RunError("internal_error", "Something went wrong on the server. It was logged under this run's id."))
         return Outcome(RunStatus.COMPLETED, progress.text, rules.usage_json(progress.used))

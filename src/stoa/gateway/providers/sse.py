@@ -6,7 +6,7 @@ from typing import Final
 EVENT_BYTES_MAX: Final = 1024 * 1024
 
 
-class EventTooLarge(ValueError):  # noqa: N818 — read as the fact it is
+class EventTooLarge(ValueError):
     """One event is over EVENT_BYTES_MAX: whoever sends that does not speak this protocol."""
 
 

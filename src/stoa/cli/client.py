@@ -1,0 +1,44 @@
+"""Speaks the public API over HTTP, like anybody. Standard library only: a command must start at once."""
+
+import http.client
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+SECONDS_MAX = 60
+
+
+class ApiError(Exception):
+    """The server refused, or cannot be reached; the message is for the person at the terminal."""
+
+
+def call(method: str, url: str, key: str, path: str, body: object | None = None, headers: dict[str, str] | None = None) -> Any:
+    """One JSON call. Raises ApiError."""
+    with open_call(method, url, key, path, None if body is None else json.dumps(body).encode(), {"Content-Type": "application/json", **(headers or {})}) as answer:
+        return json.loads(answer.read() or b"null")
+
+
+@contextmanager
+def open_call(
+    method: str, url: str, key: str, path: str, data: bytes | None = None, headers: dict[str, str] | None = None
+) -> Iterator[http.client.HTTPResponse]:
+    """One call whose answer is read by the caller. Raises ApiError."""
+    request = Request(url.rstrip("/") + path, data, {"Authorization": f"Bearer {key}", **(headers or {})}, method=method)  # noqa: S310 — a URL of the user's
+    try:
+        answer = urlopen(request, timeout=SECONDS_MAX)  # noqa: S310
+    except HTTPError as error:
+        raise ApiError(_message(error)) from error
+    except (URLError, OSError, http.client.HTTPException) as error:
+        raise ApiError(f"No server answers at {url} ({getattr(error, 'reason', error)}). Start one with: stoa serve") from error
+    with answer:
+        yield answer
+
+
+def _message(error: HTTPError) -> str:
+    try:
+        return str(json.loads(error.read())["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"The server answered {error.code}."

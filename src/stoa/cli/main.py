@@ -1,0 +1,151 @@
+"""The command line: arguments in, the server or a client of its public API out."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from stoa import __version__
+from stoa.settings import Settings, SettingsError, load
+
+app = typer.Typer(
+    name="stoa", no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False,
+    help="A self-hosted server for conversations with AI agents that never loses a token.",
+)  # fmt: skip
+keys = typer.Typer(no_args_is_help=True, help="Access keys of a running server (needs STOA_KEY, or --key).")
+app.add_typer(keys, name="keys")
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True)
+
+DataDir = Annotated[Path | None, typer.Option(help="Where database and files are. [default: .stoa]", show_default=False)]
+Config = Annotated[Path | None, typer.Option(help="Settings and providers. [default: ./stoa.toml, if there]", show_default=False)]
+Url = Annotated[str, typer.Option(envvar="STOA_URL", help="The server to speak to.")]
+Key = Annotated[str | None, typer.Option(envvar="STOA_KEY", help="The access key to speak with.", show_default=False)]
+
+
+def fail(message: str) -> typer.Exit:
+    errors.print(f"stoa: {message}", style="red", markup=False)
+    return typer.Exit(1)
+
+
+def settings(config: Path | None, **flags: Any) -> Settings:
+    try:
+        return load(os.environ, flags, config)
+    except SettingsError as error:
+        raise fail(str(error)) from error
+
+
+@app.command()
+def serve(
+    port: Annotated[int | None, typer.Option(help="0 takes a free one. [default: 8080]", show_default=False)] = None,
+    host: Annotated[str | None, typer.Option(help="0.0.0.0 to be reached from elsewhere. [default: 127.0.0.1]", show_default=False)] = None,
+    data_dir: DataDir = None,
+    domain: Annotated[str | None, typer.Option(help="Of the hosts of apps and knowledge bases. [default: localhost]", show_default=False)] = None,
+    config: Config = None,
+) -> None:
+    """Start the server: API, workers and an embedded PostgreSQL, in one process.
+
+    Models are found by themselves: set OPENAI_API_KEY, ANTHROPIC_API_KEY or OLLAMA_HOST, or run Ollama on this machine. Without any, the
+    built-in model stoa-extractive answers by quoting your documents. STOA_DATABASE_URL uses a PostgreSQL (16 or newer, with pgvector) of yours.
+    """
+    from stoa.access import BootstrapError  # noqa: PLC0415 — the server's weight is loaded by the command that needs it
+    from stoa.cli.serve import StartError, run  # noqa: PLC0415
+    from stoa.db.embedded import EmbeddedError  # noqa: PLC0415
+    from stoa.db.migrate import SchemaError  # noqa: PLC0415
+    from stoa.gateway import UnknownDefault  # noqa: PLC0415
+
+    chosen = settings(config, host=host, port=port, data_dir=data_dir, domain=domain)
+    try:
+        run(chosen, lambda line: out.print(line, markup=False))
+    except (StartError, EmbeddedError, SchemaError, BootstrapError, UnknownDefault) as error:
+        raise fail(str(error)) from error
+    except OSError as error:
+        raise fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}") from error
+
+
+@app.command()
+def demo(
+    data_dir: DataDir = None,
+    keep: Annotated[bool, typer.Option(help="Leave the demo's data directory in place.")] = False,
+) -> None:
+    """Run the main job, and show every HTTP call it makes: a document, a question, a stream that breaks and resumes, a deletion with its receipt."""
+    from stoa.cli.demo import DemoError, run  # noqa: PLC0415
+
+    try:
+        run(data_dir, keep=keep, out=out)
+    except DemoError as error:
+        raise fail(str(error)) from error
+
+
+@keys.command("create")
+def keys_create(
+    name: Annotated[str, typer.Argument(help="What the key is for.")],
+    project: Annotated[str | None, typer.Option(help="A project's id: the key sees nothing else.")] = None,
+    permission: Annotated[list[str] | None, typer.Option(help="Repeat it; without any, all that the key's scope allows.")] = None,
+    expires_at: Annotated[str | None, typer.Option(help="As 2027-01-31T00:00:00Z.")] = None,
+    url: Url = "http://localhost:8080",
+    key: Key = None,
+) -> None:
+    """Make a key and print its secret, this once."""
+    wanted = {"name": name, "project_id": project, "permissions": permission, "expires_at": expires_at}
+    body = {field: value for field, value in wanted.items() if value}
+    out.print(_call("POST", url, key, "/v1/access-keys", body)["data"]["key"], markup=False)
+
+
+@keys.command("list")
+def keys_list(url: Url = "http://localhost:8080", key: Key = None) -> None:
+    """List the keys of your scope."""
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table("id", "name", "preview", "project", "expires", "created", box=None)
+    page, pages = 1, 1
+    while page <= pages:
+        answer = _call("GET", url, key, f"/v1/access-keys?page={page}&page_size=100")
+        for item in answer["data"]:
+            table.add_row(
+                item["id"], item["name"], item["preview"], item.get("project_id", "all"), item.get("expires_at", "never"), item["created_at"]
+            )
+        page, pages = page + 1, answer["pagination"]["page_count"]
+    out.print(table)
+
+
+@keys.command("revoke")
+def keys_revoke(key_id: Annotated[str, typer.Argument(help="The key's id, from `stoa keys list`.")], url: Url = "http://localhost:8080", key: Key = None) -> None:
+    """Revoke a key, at once and on every node."""
+    _call("DELETE", url, key, f"/v1/access-keys/{key_id}")
+    out.print("revoked")
+
+
+@keys.command("generate")
+def keys_generate() -> None:
+    """Print a new random key for STOA_BOOTSTRAP_KEY, without asking any server."""
+    from stoa.access.rules import new_secret  # noqa: PLC0415
+
+    out.print(new_secret(), markup=False)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    out.print(__version__)
+
+
+def _call(method: str, url: str, key: str | None, path: str, body: dict[str, Any] | None = None) -> Any:
+    from stoa.cli.client import ApiError, call  # noqa: PLC0415
+
+    if not key:
+        raise fail("Set STOA_KEY to an access key, or pass --key.")
+    try:
+        return call(method, url, key, path, body)
+    except ApiError as error:
+        raise fail(str(error)) from error
+
+
+def main() -> None:
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,150 @@
+"""`stoa serve`: the whole server in this process, with its database beside it."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import structlog
+import uvicorn
+
+from stoa.app import Server, open_server
+from stoa.db.embedded import start_embedded
+from stoa.kernel.supervise import Supervisor
+from stoa.kernel.telemetry import configure_logs
+from stoa.settings import Settings
+
+BACKLOG = 4096
+"""A thousand clients that reconnect at once must all get into the queue."""
+_log = structlog.get_logger("stoa")
+
+
+class StartError(Exception):
+    """The server cannot start; the message says why, and the way out."""
+
+
+async def serve(settings: Settings, tell: Callable[[str], None]) -> None:
+    """Serves until a signal, then drains. `tell` gets the lines that a person wants to see."""
+    configure_logs(settings.log_level, settings.log_format)
+    listening = bind(settings.host, settings.port)
+    port = listening.getsockname()[1]
+    async with _database(settings) as (dsn, where), open_server(settings, dsn) as server:
+        for line in banner(settings, server, port, where):
+            tell(line)
+        await _until_signal(server, listening, tell)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Before anything else is started, so that a taken port is known at once. Raises StartError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen(BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise StartError(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another port: stoa serve --port 8081") from error
+    listening.setblocking(False)
+    return listening
+
+
+@asynccontextmanager
+async def _database(settings: Settings) -> AsyncGenerator[tuple[str, str]]:
+    """(dsn, where the data is): the operator's PostgreSQL, or the embedded one for as long as this server runs."""
+    if settings.database_url is not None:
+        url = settings.database_url.get_secret_value()
+        parts = urlsplit(url)
+        yield url, f"{parts.hostname or 'the database'}{parts.path} (files in {settings.data_dir.resolve()})"
+        return
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    embedded = await start_embedded(settings.data_dir.resolve())
+    supervisor = Supervisor()
+    supervisor.keep(embedded.watch, "db.embedded")
+    try:
+        yield embedded.dsn, str(settings.data_dir.resolve())
+    finally:
+        await supervisor.stop()
+        await embedded.stop()
+
+
+async def _until_signal(server: Server, listening: socket.socket, tell: Callable[[str], None]) -> None:
+    web = _Web(
+        uvicorn.Config(
+            server.asgi, log_config=None, access_log=False, lifespan="off", server_header=False, timeout_keep_alive=75,
+            timeout_graceful_shutdown=5, h11_max_incomplete_event_size=64 * 1024,
+        )
+    )  # fmt: skip
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        if stopping.is_set():
+            web.force_exit = True
+        stopping.set()
+
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(sign, stop)
+    serving = asyncio.create_task(web.serve([listening]), name="web")
+    waiting = asyncio.create_task(stopping.wait(), name="signal")
+    await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
+    if not serving.done():
+        tell("Draining: running answers may end, then this server stops. Nothing is lost; press Ctrl-C again to stop at once.")
+        draining = asyncio.create_task(server.drain(), name="drain")
+        again = asyncio.create_task(_forced(web), name="force")
+        await asyncio.wait([draining, again], return_when=asyncio.FIRST_COMPLETED)
+        again.cancel()
+    web.should_exit = True
+    waiting.cancel()
+    await serving
+
+
+async def _forced(web: uvicorn.Server) -> None:
+    while not web.force_exit:
+        await asyncio.sleep(0.05)
+
+
+class _Web(uvicorn.Server):
+    """Signals are ours: a stream must be ended by us before uvicorn waits for its connections."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def banner(settings: Settings, server: Server, port: int, where: str) -> list[str]:
+    """What a person needs now: where the data is, the key on the very first start, and three lines that work when pasted."""
+    base = f"http://{'localhost' if settings.host in ('127.0.0.1', '0.0.0.0', '::1', '::') else settings.host}:{port}"  # noqa: S104
+    lines = ["", f"Stoa is ready at {base}   (API reference: {base}/docs)", f"Your data is in {where}", f"The default model is {server.default_model}", ""]
+    if server.first_key is not None and settings.bootstrap_key is None:
+        lines += ["Your access key, shown only this once; keep it:", "", f"  {server.first_key}", ""]
+        key = server.first_key
+    else:
+        lines += ["Set STOA_KEY to your access key. Lost it? Start once with STOA_BOOTSTRAP_KEY set to a new one (stoa keys generate).", ""]
+        key = "$STOA_KEY"
+    authorization = f'-H "Authorization: Bearer {key}"'
+    body = '-H "Content-Type: application/json" -d'
+    first = r"""| sed 's/.*"data":[[]*{"id":"\([^"]*\)".*/\1/')"""
+    return [
+        *lines,
+        "Try it; paste these three lines:",
+        "",
+        f"MODEL=$(curl -s {base}/v1/router/models {authorization} {first}",
+        f"""CONVERSATION=$(curl -s {base}/v1/conversations {authorization} {body} "{{\\"model_id\\":\\"$MODEL\\"}}" {first}""",
+        f"""curl -sN {base}/v3/conversations/$CONVERSATION/messages {authorization} {body} '{{"content":"Hello! What can you do?"}}'""",
+        "",
+    ]
+
+
+def run(settings: Settings, tell: Callable[[str], None]) -> None:
+    """Runs the server to its end."""
+    if sys.platform == "win32":
+        asyncio.run(serve(settings, tell))
+    else:
+        import uvloop  # noqa: PLC0415 — exists on this platform only
+
+        uvloop.run(serve(settings, tell))

@@ -1,0 +1,52 @@
+"""What a ZIP archive holds, judged by its table of contents before anything in it is unpacked."""
+
+import struct
+import zipfile
+from pathlib import Path
+from typing import Final
+
+from stoa.knowledge.types import ConversionError
+
+ENTRIES_MAX: Final = 10_000
+UNPACKED_BYTES_MAX: Final = 512 * 2**20
+RATIO_MAX: Final = 200
+"""Office XML shrinks to a tenth, sheets of equal rows to a hundredth; a bomb to a thousandth."""
+RATIO_FREE_BYTES: Final = 16 * 2**20
+"""Below this an archive may be packed as tightly as it likes: it can do no harm."""
+
+_MARKERS: Final = (("word/document.xml", "docx"), ("ppt/presentation.xml", "pptx"), ("xl/workbook.xml", "xlsx"))
+
+
+def inspect(path: Path, name: str) -> str | None:
+    """The document format of an archive (docx, pptx, xlsx, epub), or None when it is only an archive.
+
+    Raises:
+        ConversionError: `too_large` for an archive that would unpack to more than is allowed, `corrupt_file` for one whose
+            table of contents cannot be read, `encrypted_file` where entries are locked.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            _check(entries, name)
+            names = {entry.filename for entry in entries}
+            for marker, kind in _MARKERS:
+                if marker in names:
+                    return kind
+            if "META-INF/container.xml" in names:
+                return "epub"
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, struct.error, ValueError, NotImplementedError, EOFError) as error:
+        raise ConversionError("corrupt_file", f"{name} is damaged: its table of contents cannot be read.") from error
+    return None
+
+
+def _check(entries: list[zipfile.ZipInfo], name: str) -> None:
+    if len(entries) > ENTRIES_MAX:
+        raise ConversionError("too_large", f"{name} holds {len(entries):,} parts; at most {ENTRIES_MAX:,} are read.")
+    unpacked = sum(entry.file_size for entry in entries)
+    packed = sum(entry.compress_size for entry in entries)
+    if unpacked > UNPACKED_BYTES_MAX:
+        raise ConversionError("too_large", f"{name} unpacks to {unpacked >> 20:,} MiB; at most {UNPACKED_BYTES_MAX >> 20} MiB are read.")
+    if unpacked > RATIO_FREE_BYTES and unpacked > RATIO_MAX * max(packed, 1):
+        raise ConversionError("too_large", f"{name} is packed {unpacked // max(packed, 1):,} to 1, like an archive bomb.")
+    if any(entry.flag_bits & 1 for entry in entries):
+        raise ConversionError("encrypted_file", f"{name} is protected by a password; upload it without one.")

@@ -1,0 +1,136 @@
+"""PDF and office documents to Markdown, through xberg; a PDF it cannot read is read once more as bare text by pdfium.
+
+Runs in the converting process only: the libraries are native code that meets hostile bytes.
+"""
+
+import asyncio
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pypdfium2 as pdfium
+import pypdfium2.raw as pdfium_c
+import xberg
+
+from stoa.knowledge.types import ConversionError
+
+_MIME_TYPES: Final = {
+    "pdf": "application/pdf",
+    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    "pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "epub": "application/epub+zip",
+    "html": "text/html",
+    "rtf": "application/rtf",
+    "eml": "message/rfc822",
+}
+PAGED: Final = frozenset({"pdf", "pptx"})
+_BLANK_PAGES_NAMED: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Markdown and its page number; None where the format has no pages."""
+
+    markdown: str
+    number: int | None
+
+
+def pdf_pages(data: bytes, name: str, pages_max: int) -> tuple[int, list[Page], list[str]]:
+    """The number of pages, the pages that hold text, and warnings. Tables are Markdown tables, headings are headings.
+
+    Raises:
+        ConversionError: `encrypted_file`, `corrupt_file`, `too_many_pages`.
+    """
+    document = _open_pdf(data, name)
+    count = len(document)
+    if count > pages_max:
+        raise ConversionError("too_many_pages", f"{name} has {count:,} pages; at most {pages_max:,} are read. Split it.")
+    if count == 0:
+        raise ConversionError("corrupt_file", f"{name} has no pages.")
+    warnings: list[str] = []
+    try:
+        pages = _by_xberg(data, name, "pdf")
+    except ConversionError:
+        pages = []
+    read = {page.number for page in pages if page.markdown.strip()}
+    missing = [number for number in range(1, count + 1) if number not in read]
+    found = {page.number: page for page in pages if page.markdown.strip()}
+    for number in missing:  # what xberg left blank may still hold plain text
+        text = _plain_text(document, number)
+        if text.strip():
+            found[number] = Page(text, number)
+    blank = [number for number in missing if number not in found]
+    if blank:
+        named = ", ".join(str(number) for number in blank[:_BLANK_PAGES_NAMED]) + (" …" if blank[_BLANK_PAGES_NAMED:] else "")
+        warnings.append(f"{len(blank)} of {count} pages hold no text (scanned or empty): {named}.")
+    return count, [found[number] for number in sorted(n for n in found if n is not None)], warnings
+
+
+def _open_pdf(data: bytes, name: str) -> pdfium.PdfDocument:
+    try:
+        return pdfium.PdfDocument(data)
+    except pdfium.PdfiumError as error:
+        if pdfium_c.FPDF_GetLastError() == pdfium_c.FPDF_ERR_PASSWORD or "password" in str(error).lower():
+            message = f"{name} is protected by a password; upload it without one."
+            raise ConversionError("encrypted_file", message) from error
+        raise ConversionError("corrupt_file", f"{name} is damaged: it cannot be opened as a PDF.") from error
+
+
+def _plain_text(document: pdfium.PdfDocument, number: int) -> str:
+    try:
+        page = document[number - 1]
+        text = page.get_textpage().get_text_bounded()
+    except pdfium.PdfiumError:
+        return ""
+    return text.replace("\r\n", "\n").replace("\x00", "").replace("\ufffe", "")
+
+
+def office_pages(data: bytes, name: str, kind: str, pages_max: int) -> tuple[int | None, list[Page], list[str]]:
+    """The same for everything else that xberg reads. Only slides have numbers: other formats have no pages of their own."""
+    pages = _by_xberg(data, name, kind)
+    if kind not in PAGED:
+        return None, pages, []
+    count = max((page.number or 0 for page in pages), default=0)
+    if count > pages_max:
+        raise ConversionError("too_many_pages", f"{name} has {count:,} slides; at most {pages_max:,} are read. Split it.")
+    return count, pages, []
+
+
+def _by_xberg(data: bytes, name: str, kind: str) -> list[Page]:
+    # No OCR, no cache on disk, no models, no archives inside archives, no network: bytes in, text out.
+    config = xberg.ExtractionConfig(
+        use_cache=False,
+        disable_ocr=True,
+        output_format="markdown",
+        escape_markdown=False,
+        max_archive_depth=0,
+        pages=xberg.PageConfig(extract_pages=kind in PAGED),
+        html_options=xberg.ConversionOptions(extract_metadata=False),
+        concurrency=xberg.ConcurrencyConfig(max_threads=2),
+    )
+    source = xberg.ExtractInput(kind="bytes", bytes=data, mime_type=_MIME_TYPES[kind], filename=f"document.{kind}")
+    try:
+        result = asyncio.run(_extract(source, config))
+    except (xberg.XbergError, RuntimeError, ValueError) as error:
+        raise _refused(name, kind, str(error)) from error
+    if not result.results:
+        reason = "; ".join(str(getattr(error, "message", error)) for error in result.errors)
+        raise _refused(name, kind, reason)
+    document = result.results[0]
+    if kind in PAGED and document.pages:
+        return [Page(page.content, page.page_number) for page in document.pages]
+    return [Page(document.content, None)]
+
+
+async def _extract(source: xberg.ExtractInput, config: xberg.ExtractionConfig) -> xberg.ExtractionResult:
+    return await xberg.extract(source, config)
+
+
+def _refused(name: str, kind: str, reason: str) -> ConversionError:
+    if re.search(r"password|encrypt", reason, re.IGNORECASE):
+        return ConversionError("encrypted_file", f"{name} is protected by a password; upload it without one.")
+    if re.search(r"security|limit|bomb|too (large|many)", reason, re.IGNORECASE):
+        return ConversionError("too_large", f"{name} unpacks to more than is read.")
+    return ConversionError("corrupt_file", f"{name} is damaged: it cannot be read as {kind.upper()}.")

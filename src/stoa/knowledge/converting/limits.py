@@ -1,0 +1,53 @@
+"""What the converting process may use, set by itself on itself before it opens the file, and how it dies."""
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+import threading
+from typing import Final
+
+_PR_SET_PDEATHSIG: Final = 1
+
+
+def confine(memory_bytes_max: int, seconds_max: float) -> None:
+    """Bounds memory, processor time (of all threads: two cores may be busy for the whole time), open files; forbids to
+    write files and core dumps. What cannot be set on this system is left out: the parent's clock stands behind it."""
+    seconds = max(1, round(seconds_max * 2))
+    _limit("RLIMIT_AS", memory_bytes_max)
+    _limit("RLIMIT_CPU", seconds, seconds + 2)
+    _limit("RLIMIT_FSIZE", 0)
+    _limit("RLIMIT_CORE", 0)
+    _limit("RLIMIT_NOFILE", 128)
+
+
+def _limit(name: str, soft: int, hard: int | None = None) -> None:
+    kind = getattr(resource, name, None)
+    if kind is None:
+        return
+    ceiling = resource.getrlimit(kind)[1]
+    wanted = hard if hard is not None else soft
+    if ceiling != resource.RLIM_INFINITY:
+        wanted, soft = min(wanted, ceiling), min(soft, ceiling)
+    try:
+        resource.setrlimit(kind, (soft, wanted))
+    except (ValueError, OSError):
+        if name != "RLIMIT_AS":  # macOS knows the name and refuses the value
+            raise
+
+
+def die_with_parent(parent: int) -> None:
+    """Ends this process when its parent is gone, two ways: the kernel's signal (Linux), and a thread that waits for the
+    end of standard input, which only the parent holds open."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before the line above
+            os._exit(1)
+    threading.Thread(target=_watch, name="parent", daemon=True).start()
+
+
+def _watch() -> None:
+    while os.read(0, 64):
+        pass
+    os._exit(1)

@@ -1,0 +1,54 @@
+"""What a document becomes once it has been read. No I/O here."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of a document, small enough to be found and quoted on its own.
+
+    `text` is Markdown. `page` counts from 1 where the format has pages (PDF) or slides (PPTX). `heading` is the nearest
+    heading above the passage, without its marks.
+    """
+
+    text: str
+    page: int | None = None
+    heading: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """A document that was read: its passages in document order, its number of pages where it has pages, and what was
+    left out or guessed, one sentence each."""
+
+    passages: tuple[Passage, ...]
+    pages: int | None = None
+    warnings: tuple[str, ...] = ()
+
+
+ConversionCode: TypeAlias = Literal[
+    "unsupported_format",
+    "corrupt_file",
+    "encrypted_file",
+    "too_large",
+    "too_many_pages",
+    "timed_out",
+    "out_of_memory",
+    "empty_file",
+    "wrong_format",
+    "converter_crashed",
+]
+CONVERSION_CODES: frozenset[str] = frozenset(get_args(ConversionCode))
+
+
+class ConversionError(Exception):
+    """A document that cannot be read. An outcome, not a bug: it becomes the status of an item or a sentence to a model.
+
+    `code` is stable; `message` is a sentence that names the file and, where there is one, the way out.
+    """
+
+    def __init__(self, code: ConversionCode, message: str) -> None:
+        super().__init__(message)
+        self.code: ConversionCode = code
+        self.message = message
