@@ -118,6 +118,17 @@ def _no_signals() -> Any:
     return nullcontext()
 
 
+@pytest.fixture(scope="module")
+async def shared_server(cluster: Callable[[str], str], request: pytest.FixtureRequest, room: Path) -> AsyncIterator[Running]:
+    """One server for a whole module of tests that do not mind one another."""
+    name = f"shared_{abs(hash(request.node.nodeid)):x}"
+    connection = await asyncpg.connect(cluster("stoa"))
+    await connection.execute(f"CREATE DATABASE {name} TEMPLATE template")
+    await connection.close()
+    async with serving(cluster(name), room / name, ScriptedModel()) as server:
+        yield server
+
+
 @pytest.fixture
 async def running(dsn: str, tmp_path: Path) -> AsyncIterator[Running]:
     """A server with a scripted model on a fresh database."""

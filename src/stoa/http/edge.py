@@ -8,10 +8,11 @@ from time import perf_counter
 from typing import Any, Final
 
 import structlog
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stoa.http import errors
-from stoa.kernel.errors import AppError, TooLarge
+from stoa.kernel.errors import AppError
 from stoa.kernel.ids import Ids
 
 JSON_BYTES_MAX: Final = 8 * 1024 * 1024
@@ -68,7 +69,8 @@ def _limited(headers: dict[bytes, bytes], receive: Receive) -> Receive:
     multipart = headers.get(b"content-type", b"").startswith(b"multipart/")
     limit = UPLOAD_BYTES_MAX + MULTIPART_OVERHEAD_BYTES_MAX if multipart else JSON_BYTES_MAX
     announced = headers.get(b"content-length", b"")
-    refusal = TooLarge(f"The body is over the limit of {(UPLOAD_BYTES_MAX if multipart else JSON_BYTES_MAX) // 1024 // 1024} MiB.")
+    # Starlette's exception, because FastAPI turns every other one that is raised while it reads a body into a 400.
+    refusal = HTTPException(413, f"The body is over the limit of {(UPLOAD_BYTES_MAX if multipart else JSON_BYTES_MAX) // 1024 // 1024} MiB.")
     seen = 0
 
     async def receive_limited() -> dict[str, Any]:

@@ -5,14 +5,13 @@ Runs in the converting process only: the libraries are native code that meets ho
 
 import asyncio
 import re
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 import xberg
 
+from stoa.knowledge.converting.page import Page
 from stoa.knowledge.types import ConversionError
 
 _MIME_TYPES: Final = {
@@ -27,14 +26,6 @@ _MIME_TYPES: Final = {
 }
 PAGED: Final = frozenset({"pdf", "pptx"})
 _BLANK_PAGES_NAMED: Final = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Markdown and its page number; None where the format has no pages."""
-
-    markdown: str
-    number: int | None
 
 
 def pdf_pages(data: bytes, name: str, pages_max: int) -> tuple[int, list[Page], list[str]]:

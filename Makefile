@@ -1,0 +1,58 @@
+# make demo    sets everything up and runs the main job, showing every HTTP call
+# make test    sets everything up and passes all tests
+# make serve   starts the server on http://localhost:8080
+# make check   lint, types, import contracts (the first stage of CI)
+# make lock    resolves the dependencies anew
+# make wheel   builds dist/stoa-*.whl
+
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11; do if command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$p; break; fi; done)
+# --no-deps: the lock files are complete, and one package must come without what it declares.
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes
+ARGS ?=
+
+.PHONY: demo test serve check lock wheel clean
+
+demo: $(VENV)/run.stamp
+	@$(BIN)/stoa demo $(ARGS)
+
+serve: $(VENV)/run.stamp
+	@$(BIN)/stoa serve $(ARGS)
+
+test: $(VENV)/dev.stamp
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/dev.stamp
+	$(BIN)/ruff check src tests bench tools
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+wheel: $(VENV)/dev.stamp
+	$(BIN)/uv build --wheel --no-build-isolation --python $(BIN)/python --out-dir dist .
+
+lock: $(VENV)/dev.stamp
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade \
+		--output-file requirements/run.txt pyproject.toml requirements/build.in
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade \
+		--constraint requirements/run.txt --output-file requirements/dev.txt pyproject.toml requirements/build.in requirements/dev.in
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-deps --upgrade \
+		--output-file requirements/embedder.txt requirements/embedder.in
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "Stoa needs Python 3.11 or newer; none was found." >&2; exit 1; }
+	@echo "Setting up $(VENV) (once) …"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.stamp: requirements/run.txt requirements/embedder.txt pyproject.toml | $(VENV)/bin/python
+	@$(PIP_INSTALL) -r requirements/run.txt -r requirements/embedder.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.txt $(VENV)/run.stamp
+	@$(PIP_INSTALL) -r requirements/dev.txt
+	@touch $@
+
+clean:
+	rm -rf $(VENV) dist

@@ -1,0 +1,236 @@
+"""Every route × every kind of bad request: the documented status, the envelope, a sentence that names the field. Never a 500."""
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from uuid import uuid4
+
+import pytest
+
+from tests.conftest import Running
+
+NOWHERE = str(uuid4())
+
+
+@dataclass(frozen=True)
+class Route:
+    method: str
+    path: str
+    body: object = None
+    """A good JSON body; None where the route takes none."""
+    upload: bool = False
+    needs_id: bool = False
+
+
+ROUTES = [
+    Route("GET", "/v1/conversations"),
+    Route("POST", "/v1/conversations", {"model_id": "MODEL", "title": "T"}),
+    Route("GET", "/v1/conversations/ID", needs_id=True),
+    Route("PATCH", "/v1/conversations/ID", {"title": "T"}, needs_id=True),
+    Route("DELETE", "/v1/conversations/ID", needs_id=True),
+    Route("GET", "/v1/conversations/ID/messages", needs_id=True),
+    Route("GET", "/v1/conversations/ID/files", needs_id=True),
+    Route("POST", "/v1/conversations/ID/files", upload=True, needs_id=True),
+    Route("POST", "/v3/conversations/ID/messages", {"content": "Hi", "stream": False}, needs_id=True),
+    Route("GET", "/v1/files/ID", needs_id=True),
+    Route("GET", "/v1/files/ID/content", needs_id=True),
+    Route("GET", "/v1/deletions/ID", needs_id=True),
+    Route("GET", "/v1/runs"),
+    Route("GET", "/v1/runs/ID", needs_id=True),
+    Route("GET", "/v1/runs/ID/events", needs_id=True),
+    Route("GET", "/v1/runs/ID/stream", needs_id=True),
+    Route("POST", "/v1/runs/ID/cancel", needs_id=True),
+    Route("POST", "/v1/runs/ID/stream-tickets", needs_id=True),
+    Route("GET", "/v1/router/models"),
+    Route("GET", "/v1/router/models/ID/providers", needs_id=True),
+    Route("GET", "/v1/connections"),
+    Route("POST", "/v1/connections", {"name": "c", "type": "openai", "config": {"api_key": "x"}}),
+    Route("GET", "/v1/connections/ID", needs_id=True),
+    Route("PUT", "/v1/connections/ID", {"config": {}}, needs_id=True),
+    Route("DELETE", "/v1/connections/ID", needs_id=True),
+    Route("GET", "/v1/access-keys"),
+    Route("POST", "/v1/access-keys", {"name": "k"}),
+    Route("DELETE", "/v1/access-keys/ID", needs_id=True),
+    Route("GET", "/v1/orgs"),
+    Route("GET", "/v1/orgs/ID", needs_id=True),
+    Route("GET", "/v1/projects"),
+    Route("POST", "/v1/projects", {"name": "p"}),
+    Route("GET", "/v1/projects/ID", needs_id=True),
+    Route("PUT", "/v1/projects/ID", {"name": "p"}, needs_id=True),
+    Route("DELETE", "/v1/projects/ID", needs_id=True),
+]
+WITH_ID = [route for route in ROUTES if route.needs_id]
+WITH_BODY = [route for route in ROUTES if route.body is not None]
+
+
+def name(route: Route) -> str:
+    return f"{route.method} {route.path}"
+
+
+def url(route: Route, subject: str = NOWHERE) -> str:
+    return route.path.replace("ID", subject)
+
+
+def options(route: Route) -> dict[str, object]:
+    if route.upload:
+        return {"files": {"file": ("a.txt", b"text")}}
+    return {"json": route.body} if route.body is not None else {}
+
+
+def check(response: object, status: int, code: str | None = None) -> dict[str, object]:
+    assert response.status_code == status, f"{response.status_code}: {response.text}"
+    error = response.json()["error"]
+    assert code is None or error["code"] == code
+    assert len(error["message"]) > 10
+    assert response.headers["x-request-id"]
+    assert "Traceback" not in response.text
+    return error
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=name)
+async def test_credentials(shared: Running, route: Route) -> None:
+    for headers in ({"Authorization": ""}, {"Authorization": "Basic abc"}, {"Authorization": "Bearer stoa_acc_short"},
+                    {"Authorization": "Bearer stoa_acc_" + "x" * 64}, {"Authorization": "Bearer stoa_pat_" + "x" * 64}):  # fmt: skip
+        check(await shared.client.request(route.method, url(route), headers=headers, **options(route)), 401, "unauthorized")
+
+
+@pytest.mark.parametrize("route", WITH_ID, ids=name)
+async def test_unknown_ids(shared: Running, route: Route) -> None:
+    check(await shared.client.request(route.method, url(route), **options(route)), 404, "not_found")
+
+
+@pytest.mark.parametrize("route", WITH_ID, ids=name)
+async def test_ids_that_are_none(shared: Running, route: Route) -> None:
+    for bad in ("1", "not-a-uuid", "%00", "../../etc/passwd", "'; DROP TABLE runs; --"):
+        response = await shared.client.request(route.method, url(route, bad), **options(route))
+        assert response.status_code in (400, 404, 405), response.text
+        assert response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("route", WITH_BODY, ids=name)
+async def test_bodies_that_are_none(shared: Running, route: Route) -> None:
+    json_type = {"Content-Type": "application/json"}
+    for content in (b"", b"{", b"nul", b"\xff\xfe", b'{"a":' * 5_000, b"[]", b'"text"', b"123", b"null", b'{"a":NaN'):
+        check(await shared.client.request(route.method, url(route), content=content, headers=json_type), 400, "bad_request")
+
+
+@pytest.mark.parametrize("route", WITH_BODY, ids=name)
+async def test_fields_of_the_wrong_type(shared: Running, route: Route) -> None:
+    assert isinstance(route.body, dict)
+    for field in route.body:
+        for wrong in ([[]], 12.5, ""):
+            body = {**route.body, field: wrong}
+            response = await shared.client.request(route.method, url(route), json=body)
+            error = check(response, 400, "bad_request")
+            assert any(re.match(rf"{field}\b|{field}\W", path) or path in ("model_id", "app_id", "body") for path in error["details"]), error
+
+
+@pytest.mark.parametrize("route", WITH_BODY, ids=name)
+async def test_hostile_text(shared: Running, route: Route) -> None:
+    assert isinstance(route.body, dict)
+    for field, value in route.body.items():
+        if isinstance(value, str):
+            for hostile in ("nul \x00 byte", " \t\n ", "x" * 400_000 if field != "content" else " "):
+                check(await shared.client.request(route.method, url(route), json={**route.body, field: hostile}), 400, "bad_request")
+
+
+@pytest.mark.parametrize("route", WITH_BODY, ids=name)
+async def test_unknown_fields_are_ignored(shared: Running, route: Route) -> None:
+    assert isinstance(route.body, dict)
+    body = {**route.body, "no_such_field": {"deep": [1]}}
+    with_it = await shared.client.request(route.method, url(route), json=body)
+    assert with_it.status_code != 500
+    assert "no_such_field" not in with_it.text
+
+
+@pytest.mark.parametrize("route", WITH_BODY, ids=name)
+async def test_too_large(shared: Running, route: Route) -> None:
+    body = b'{"title": "' + b"x" * (9 * 1024 * 1024) + b'"}'
+    response = await shared.client.request(route.method, url(route), content=body, headers={"Content-Type": "application/json"})
+    check(response, 413, "too_large")
+
+
+@pytest.mark.parametrize("query", ["page=0", "page=-1", "page=x", "page_size=0", "page_size=501", "page=99999999999999999999"])
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.method == "GET" and not route.needs_id], ids=name)
+async def test_pages_out_of_range(shared: Running, route: Route, query: str) -> None:
+    error = check(await shared.client.get(f"{route.path}?{query}"), 400, "bad_request")
+    assert query.split("=")[0] in error["details"]
+
+
+@pytest.mark.parametrize("path", ["/v1/conversations", "/v1/runs", "/v1/access-keys", "/v1/projects", "/v1/connections"])
+async def test_unknown_sort_fields_name_the_allowed_ones(shared: Running, path: str) -> None:
+    error = check(await shared.client.get(f"{path}?sort=-created_at,evil"), 400, "bad_request")
+    assert "created_at" in error["details"]["sort"]
+    assert (await shared.client.get(f"{path}?sort=-created_at")).status_code == 200
+
+
+CONTENTS = [
+    ("", "content[0].text"),
+    ([], "content"),
+    ([{"type": "text", "text": "  "}], "content[0].text"),
+    ([{"type": "text"}], "content[0].text"),
+    ([{"text": "no type"}], "content[0].type"),
+    ([{"type": "video", "text": "x"}], "content[0].type"),
+    ([{"type": "file"}], "content[0].file"),
+    ([{"type": "text", "text": "a"}, {"type": "file", "file": {"id": "x"}}], "content[1].file.id"),
+    ([{"type": "text", "text": "a"}, {"type": "file", "file": {"id": NOWHERE}}], "content[1].file.id"),
+    ([{"type": "text", "text": "a"}] * 65, "content"),
+]
+
+
+@pytest.mark.parametrize(("content", "field"), CONTENTS)
+async def test_message_contents(shared: Running, content: object, field: str) -> None:
+    conversation_id = await shared.conversation()
+    error = check(await shared.client.post(f"/v3/conversations/{conversation_id}/messages", json={"content": content}), 400, "bad_request")
+    assert field in error["details"], error
+    assert (await shared.call("GET", f"/v1/conversations/{conversation_id}"))["data"]["message_count"] == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [({"stream": True, "background": True}, "body"), ({"on_busy": "queue"}, "on_busy"), ({"model_id": NOWHERE}, "model_id"), ({"model_id": "x"}, "model_id"),
+     ({"subagents_enabled": "maybe"}, "subagents_enabled"), ({"metadata": []}, "metadata"), ({"metadata": {"k": "x" * 20_000}}, "metadata")],
+)  # fmt: skip
+async def test_message_fields(shared: Running, fields: dict[str, object], named: str) -> None:
+    conversation_id = await shared.conversation()
+    error = check(await shared.client.post(f"/v3/conversations/{conversation_id}/messages", json={"content": "Hi", **fields}), 400)
+    assert named in error["details"], error
+
+
+async def test_one_of_model_and_app(shared: Running) -> None:
+    for body in ({}, {"model_id": NOWHERE, "app_id": NOWHERE}):
+        error = check(await shared.client.post("/v1/conversations", json=body), 400)
+        assert set(error["details"]) == {"model_id", "app_id"}
+    assert "model_id" in check(await shared.client.post("/v1/conversations", json={"model_id": NOWHERE}), 400)["details"]
+    assert "app_id" in check(await shared.client.post("/v1/conversations", json={"app_id": NOWHERE}), 400)["details"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Starlette leaves a cut part's file to the collector.
+async def test_uploads(shared: Running) -> None:
+    path = f"/v1/conversations/{await shared.conversation()}/files"
+    check(await shared.client.post(path, json={"file": "x"}), 415, "unsupported_media_type")
+    assert "file" in check(await shared.client.post(path, files={"other": ("a.txt", b"x")}), 400)["details"]
+    cut = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\nhalf of it'
+    check(await shared.client.post(path, content=cut, headers={"Content-Type": "multipart/form-data; boundary=b"}), 400, "bad_request")
+    check(await shared.client.post(path, content=b"x", headers={"Content-Type": "multipart/form-data"}), 400, "bad_request")
+    assert (await shared.call("GET", path))["pagination"]["total_count"] == 0
+
+
+async def test_cursors(shared: Running) -> None:
+    run_id = (await shared.ask(await shared.conversation()))["id"]
+    for query in ("after_sequence=0", "after_sequence=-1", "after_sequence=x", "after_sequence=999", "after_sequence=99999999999"):
+        check(await shared.client.get(f"/v1/runs/{run_id}/stream?{query}"), 400)
+    for header in ("x", "-1", "99999999999", "1.5", "٣"):
+        response = await shared.client.get(f"/v1/runs/{run_id}/stream", headers={"Last-Event-ID": header.encode()})
+        check(response, 400)
+
+
+async def test_routes_and_methods_that_are_not_there(shared: Running) -> None:
+    check(await shared.client.get("/v9/nothing"), 404, "not_found")
+    check(await shared.client.request("DELETE", "/v1/runs"), 405, "method_not_allowed")
+    check(await shared.client.get("/v1/runs", headers={"Host": "router.localhost"}), 404, "not_found")
+
+
+@pytest.fixture(scope="module")
+async def shared(shared_server: Running) -> AsyncIterator[Running]:
+    yield shared_server
