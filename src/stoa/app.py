@@ -66,13 +66,14 @@ async def open_server(
         entry = access.Access(database, ids, clock)
         first_key = await entry.bootstrap(_plain(settings.bootstrap_key))
 
-        documents = knowledge.Documents(settings.data_dir / "models", _embeddings(settings))
+        documents = knowledge.Documents(knowledge.Converter(), None)
         stack.push_async_callback(documents.close)
         suppliers = gateway.Suppliers(pace=lambda: writer.pace_seconds, allow_private=settings.allow_private_addresses)
         stack.push_async_callback(suppliers.close)
         catalogue = gateway.Catalogue(
-            database, vault, (SLUG, builtin or ExtractiveModel(documents.rank)), _providers(settings, suppliers), suppliers.build, settings.default_model
-        )
+            database, vault, (SLUG, builtin or ExtractiveModel(documents.rank)), _providers(settings, suppliers), suppliers.build,
+            settings.default_model,
+        )  # fmt: skip
         stack.push_async_callback(catalogue.stop)
         await catalogue.start()
         connections = gateway.Connections(database, vault, entry, suppliers.ask_for_tenant, ids)
@@ -91,9 +92,11 @@ async def open_server(
         stack.push_async_callback(node.stop)
         writer.others = lambda: node.others > 0
         context = runs.Context(conversations.Transcript(database, reader, blobs), documents.select)
-        worker = runs.Worker(
-            database, journal, service, node, context, lambda run: catalogue.model(run.org_id, run.project_id, run.model_id), runs_max=settings.runs_max
-        )
+
+        async def find_model(run: runs.Run) -> gateway.Model:
+            return await catalogue.model(run.org_id, run.project_id, run.model_id)
+
+        worker = runs.Worker(database, journal, service, node, context, find_model, runs_max=settings.runs_max)
         service.owner = worker
         follow = streams.Streams(journal, clock)
         await follow.start()
@@ -187,13 +190,6 @@ def _secret(settings: Settings) -> bytes:
         return settings.secret_key.get_secret_value().encode()
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     return gateway.load_or_make(settings.data_dir / "secret.key")
-
-
-def _embeddings(settings: Settings) -> knowledge.RemoteEmbeddings | None:
-    chosen = settings.embeddings
-    if chosen is None:
-        return None
-    return knowledge.RemoteEmbeddings(chosen.base_url, chosen.model, _plain(chosen.api_key), chosen.dimensions)
 
 
 def _plain(secret: SecretStr | None) -> str | None:

@@ -54,7 +54,11 @@ def _sections(markdown: str, heading: str | None) -> list[tuple[str | None, str]
         match = None if fenced else _HEADING.match(line)
         if match:
             title = _MARKS.sub("", match.group(1)).strip()[:HEADING_CHARACTERS_MAX]
-            sections.append((title or heading, []))
+            above = sections[-1][1]
+            if above and all(_HEADING.match(one) or not one.strip() for one in above):
+                sections[-1] = (title or heading, above)  # a title with nothing under it belongs to what follows
+            else:
+                sections.append((title or heading, []))
         sections[-1][1].append(line)
     return [(title, "\n".join(lines)) for title, lines in sections if any(line.strip() for line in lines)]
 

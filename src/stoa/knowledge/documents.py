@@ -1,30 +1,25 @@
-"""The documents of conversations: converted, ranked and selected. One object holds what those need (processes, the embedder)."""
+"""The documents of conversations: converted, ranked, selected. One object holds what those need."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from stoa.knowledge.converting import Converter
-from stoa.knowledge.embedding import Embedder, EmbedderError
-from stoa.knowledge.selecting import PassageLike, rank, select
+from stoa.knowledge.selecting import Embed, PassageLike, rank, select
 from stoa.knowledge.types import Converted
 
 P = TypeVar("P", bound=PassageLike)
 
 
 class Documents:
-    """Long-lived; `close` ends its processes. Where the embedder fails, ranking goes on by words alone."""
+    """Long-lived; `close` ends its processes. Without `embed`, relevance is judged by words alone."""
 
-    def __init__(self, converter: Converter, embedder: Embedder) -> None:
+    def __init__(self, converter: Converter, embed: Embed | None) -> None:
         self._converter = converter
-        self._embedder = embedder
+        self._embed = embed
 
     async def close(self) -> None:
         await self._converter.close()
-        await self._embedder.close()
 
     async def convert(self, path: Path, *, name: str, mime_type: str) -> Converted:
         """Raises ConversionError."""
@@ -37,9 +32,3 @@ class Documents:
     async def select(self, question: str, documents: Sequence[Sequence[P]], budget_tokens: int) -> Sequence[Sequence[P]]:
         """The most relevant passages that fit, in document order."""
         return await select(question, documents, budget_tokens, self._embed)
-
-    async def _embed(self, texts: Sequence[str]) -> NDArray[np.float32] | None:
-        try:
-            return await self._embedder.embed(texts)
-        except EmbedderError:
-            return None

@@ -25,6 +25,9 @@ _MIME_TYPES: Final = {
     "eml": "message/rfc822",
 }
 PAGED: Final = frozenset({"pdf", "pptx"})
+_ESCAPED_NUMBER: Final = re.compile(r"(\d)\\([.)])")
+_BULLET: Final = re.compile(r"(?:^|(?<= ))[\x7f\uf0b7\u2022][ \t]+", re.MULTILINE)
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _BLANK_PAGES_NAMED: Final = 10
 
 
@@ -111,8 +114,14 @@ def _by_xberg(data: bytes, name: str, kind: str) -> list[Page]:
         raise _refused(name, kind, reason)
     document = result.results[0]
     if kind in PAGED and document.pages:
-        return [Page(page.content, page.page_number) for page in document.pages]
-    return [Page(document.content, None)]
+        return [Page(_tidy(page.content), page.page_number) for page in document.pages]
+    return [Page(_tidy(document.content), None)]
+
+
+def _tidy(markdown: str) -> str:
+    """Escapes that only a renderer needs ("1\\. Limits") spoil what is searched and quoted; so do the control characters that
+    stand for bullets in many PDFs."""
+    return _CONTROL.sub("", _BULLET.sub("- ", _ESCAPED_NUMBER.sub(r"\1\2", markdown)))
 
 
 async def _extract(source: xberg.ExtractInput, config: xberg.ExtractionConfig) -> xberg.ExtractionResult:
