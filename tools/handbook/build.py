@@ -46,18 +46,16 @@ STYLES = {
 }
 
 
-def inline(text: str, code: str = '<font face="Courier" size="9">') -> str:
+def inline(text: str) -> str:
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    text = re.sub(r"`([^`]+)`", rf"{code}\1</font>", text)
+    text = re.sub(r"`([^`]+)`", r'<font face="Courier" size="9">\1</font>', text)
     return re.sub(r"\*\*([^*]+)\*\*", r"<b>\1</b>", text)
 
 
 def table(lines: list[str], width: float) -> Table:
     rows = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in lines if not re.match(r"^\|[-|]+\|$", line)]
-    weights = [max(14, min(46, max(len(row[column]) for row in rows))) for column in range(len(rows[0]))]
-    # Readers of PDFs find a table by its even text; a second font in it makes some of them see loose words.
-    bold = '<font face="Helvetica-Bold">'
-    cells = [[Paragraph(inline(cell, bold), STYLES["head" if number == 0 else "cell"]) for cell in row] for number, row in enumerate(rows)]
+    weights = [max(14, min(46, max(len(row[column]) * (1.25 if "`" in row[column] else 1) for row in rows))) for column in range(len(rows[0]))]
+    cells = [[Paragraph(inline(cell), STYLES["head" if number == 0 else "cell"]) for cell in row] for number, row in enumerate(rows)]
     style: list[Any] = [
         ("BACKGROUND", (0, 0), (-1, 0), ACCENT),
         ("ROWBACKGROUNDS", (0, 1), (-1, -1), [colors.white, PALE]),
@@ -104,22 +102,22 @@ def listing(lines: list[str]) -> ListFlowable:
     return ListFlowable(items, leftIndent=16, bulletFontName="Helvetica", bulletFontSize=10, bulletColor=ACCENT, **kind)
 
 
-def footer(canvas: Any, document: Any) -> None:
-    canvas.saveState()
-    canvas.setFont("Helvetica", 8)
-    canvas.setFillColor(QUIET)
-    canvas.drawString(document.leftMargin, 12 * mm, "The Stoa handbook")
-    canvas.drawRightString(A4[0] - document.rightMargin, 12 * mm, f"Page {document.page}")
-    canvas.restoreState()
+class Handbook(SimpleDocTemplate):
+    def afterPage(self) -> None:  # noqa: N802  # reportlab's name; the foot comes last in the page's text, as it should
+        canvas: Any = self.canv
+        canvas.setFont("Helvetica", 8)
+        canvas.setFillColor(QUIET)
+        canvas.drawString(self.leftMargin, 12 * mm, "The Stoa handbook")
+        canvas.drawRightString(A4[0] - self.rightMargin, 12 * mm, f"Page {self.page}")
 
 
 def main() -> None:
     TARGET.parent.mkdir(parents=True, exist_ok=True)
-    document = SimpleDocTemplate(
+    document = Handbook(
         str(TARGET), pagesize=A4, leftMargin=23 * mm, rightMargin=23 * mm, topMargin=21 * mm, bottomMargin=23 * mm,
         title="The Stoa handbook: durable streams in operation", author="Stoa", invariant=1,
     )  # fmt: skip
-    document.build(flowables(SOURCE.read_text(encoding="utf-8"), document.width - FRAME_PADDING), onFirstPage=footer, onLaterPages=footer)
+    document.build(flowables(SOURCE.read_text(encoding="utf-8"), document.width - FRAME_PADDING))
     print(f"{TARGET.relative_to(ROOT)}: {TARGET.stat().st_size:,} bytes")
 
 

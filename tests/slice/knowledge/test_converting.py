@@ -130,3 +130,205 @@ async def test_reads_a_real_file_of_each_format(converter: Converter, tmp_path: 
         assert piece in text
     assert "evil" not in text
     assert converted.warnings == ()
+
+
+async def test_a_pdf_keeps_page_numbers_headings_and_tables(converter: Converter) -> None:
+    converted = await converter.convert(HANDBOOK, name="handbook.pdf")
+    assert converted.pages == 5
+    assert {passage.page for passage in converted.passages} == {1, 2, 3, 4, 5}
+    [limits] = [passage for passage in converted.passages if "Size of an uploaded file" in passage.text]
+    assert limits.heading == "9. Limits"
+    assert "| Size of an uploaded file | 128 MiB |" in limits.text
+    assert any("| 409 | conflict |" in passage.text for passage in converted.passages)
+
+
+async def test_only_slides_have_numbers_among_office_files(converter: Converter, tmp_path: Path) -> None:
+    talk = await read(converter, tmp_path, "talk.pptx", slides())
+    assert talk.pages == 2
+    assert [(passage.page, passage.heading) for passage in talk.passages] == [(1, "First slide"), (2, "Second slide")]
+    report = await read(converter, tmp_path, "report.docx", word_file())
+    assert report.pages is None
+    assert {passage.heading for passage in report.passages} == {"Gadget report", "Prices"}
+
+
+@pytest.mark.parametrize(
+    ("data", "expected", "warned"),
+    [
+        ("naïve café".encode(), "naïve café", False),
+        ("naïve café".encode("utf-8-sig"), "naïve café", False),
+        ("naïve café".encode("utf-16"), "naïve café", False),
+        ("naïve café".encode("cp1252"), "naïve café", True),
+        ("naïve café".encode() + b"\xff!", "naïve café\ufffd!", True),
+    ],
+)
+async def test_decodes_text(converter: Converter, tmp_path: Path, data: bytes, expected: str, warned: bool) -> None:
+    converted = await read(converter, tmp_path, "notes.txt", data)
+    assert text_of(converted) == expected
+    assert bool(converted.warnings) is warned
+
+
+async def test_a_lying_name_is_read_as_what_it_is_with_a_warning(converter: Converter, tmp_path: Path) -> None:
+    converted = await read(converter, tmp_path, "notes.txt", HANDBOOK.read_bytes())
+    assert converted.pages == 5
+    assert "is PDF" in converted.warnings[0]
+    converted = await read(converter, tmp_path, "talk.docx", slides())
+    assert "PPTX" in converted.warnings[0]
+
+
+def bomb() -> bytes:
+    return zipped({"word/document.xml": b"\0" * (64 * 2**20)})
+
+
+def lying_bomb() -> bytes:
+    """Its table of contents says ten bytes; the data unpack to 600 MiB."""
+    data = bytearray(zipped({"[Content_Types].xml": "<Types/>", "word/document.xml": b" " * (600 * 2**20)}))
+    entry = data.rindex(b"PK\x01\x02")
+    struct.pack_into("<I", data, entry + 24, 10)
+    return bytes(data)
+
+
+def locked_zip() -> bytes:
+    data = bytearray(word_file())
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    return bytes(data)
+
+
+LAUGHS = b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY x "ha"><!ENTITY y "&x;&x;&x;">]><a>&y;</a>'
+HOSTILE = {
+    "empty.pdf": (lambda: b"", {"empty_file"}),
+    "cut.pdf": (lambda: HANDBOOK.read_bytes()[:700], {"corrupt_file"}),
+    "noise.pdf": (lambda: b"%PDF-1.7\n" + bytes(range(256)) * 64, {"corrupt_file"}),
+    "text.pdf": (lambda: b"just some words", {"wrong_format"}),
+    "image.pdf": (lambda: b"\x89PNG\r\n\x1a\n" + bytes(64), {"wrong_format"}),
+    "picture.png": (lambda: b"\x89PNG\r\n\x1a\n" + bytes(64), {"unsupported_format"}),
+    "program": (lambda: b"\x7fELF" + bytes(64), {"unsupported_format"}),
+    "binary.txt": (lambda: b"abc\0\1\2" * 50, {"wrong_format"}),
+    "old.doc": (lambda: b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), {"unsupported_format"}),
+    "locked.docx": (lambda: b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), {"encrypted_file"}),
+    "locked_parts.docx": (locked_zip, {"encrypted_file"}),
+    "cut.docx": (lambda: word_file()[:-400], {"corrupt_file"}),
+    "hollow.docx": (lambda: zipped({"word/document.xml": "<w:doc"}), {"corrupt_file"}),
+    "archive.zip": (lambda: zipped({"a.txt": "a"}), {"unsupported_format"}),
+    "archive.docx": (lambda: zipped({"a.txt": "a"}), {"wrong_format"}),
+    "bomb.docx": (bomb, {"too_large"}),
+    "lying_bomb.docx": (lying_bomb, {"too_large", "corrupt_file", "out_of_memory"}),
+    "many.xlsx": (lambda: zipped({f"x{number}": b"" for number in range(10_001)}), {"too_large"}),
+    "laughs.xml": (lambda: LAUGHS, {"unsupported_format"}),
+    "huge.txt": (lambda: b"a" * (32 * 2**20 + 1), {"too_large"}),
+    "wide_table.csv": (lambda: b"a," * 1_001, {"too_large"}),
+    "endless_cell.csv": (lambda: b'a,b\n"' + b"x" * 200_000, {"corrupt_file"}),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_a_hostile_file_is_a_typed_error_and_the_next_one_is_read(converter: Converter, tmp_path: Path, name: str) -> None:
+    make, codes = HOSTILE[name]
+    assert (await refused(converter, tmp_path, name, make())).code in codes
+    assert text_of(await read(converter, tmp_path, "after.txt", b"still here")) == "still here"
+
+
+async def test_limits_each_have_their_code(tmp_path: Path) -> None:
+    rows = b"some,words,in,a,row\n" * 100_000
+    for limits, name, data, code in (
+        ({"seconds_max": 0.02}, "slow.csv", rows, "timed_out"),
+        ({"memory_bytes_max": 120 * 2**20}, "hungry.csv", rows * 4, "out_of_memory"),
+        ({"pages_max": 4}, "long.pdf", HANDBOOK.read_bytes(), "too_many_pages"),
+        ({"pages_max": 1}, "long.pptx", slides(), "too_many_pages"),
+        ({"characters_max": 1_000}, "long.txt", b"word " * 500, "too_large"),
+    ):
+        converter = Converter(**limits)
+        assert (await refused(converter, tmp_path, name, data)).code == code
+        await converter.close()
+
+
+async def test_a_document_without_text_is_a_warning(converter: Converter, tmp_path: Path) -> None:
+    page = b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 200]>>"
+    objects = (b"<</Type/Catalog/Pages 2 0 R>>", b"<</Type/Pages/Kids[3 0 R]/Count 1>>", page)
+    body = b"%PDF-1.4\n" + b"".join(b"%d 0 obj%sendobj\n" % (number, one) for number, one in enumerate(objects, 1))
+    converted = await read(converter, tmp_path, "scan.pdf", body + b"trailer<</Root 1 0 R/Size 4>>\n%%EOF")
+    assert converted.pages == 1
+    assert converted.passages == ()
+    assert "1 of 1 pages hold no text" in converted.warnings[0]
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+async def stopped_worker(parent: int) -> int:
+    """The worker process of `parent`, held in the middle of its work, so that only a kill can end it."""
+    while True:
+        for child in children(parent):
+            # the session is the worker's own once it is past the fork
+            if os.getsid(child) == child and b"converting.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
+                os.kill(child, signal.SIGSTOP)
+                return child
+        await asyncio.sleep(0)
+
+
+async def ended(pid: int) -> None:
+    """Waits for the end of a process that is nobody's child here, by the kernel's signal."""
+    handle = os.pidfd_open(pid)
+    loop, end = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(handle, end.set)
+    try:
+        async with asyncio.timeout(10):
+            await end.wait()
+    finally:
+        loop.remove_reader(handle)
+        os.close(handle)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+async def test_close_and_cancellation_end_the_worker(tmp_path: Path) -> None:
+    path = tmp_path / "notes.csv"
+    path.write_bytes(b"some,words,in,a,row\n" * 400_000)
+    converter = Converter()
+    task = asyncio.create_task(converter.convert(path, name="notes.csv"))
+    worker = await stopped_worker(os.getpid())
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not Path(f"/proc/{worker}").exists()
+    task = asyncio.create_task(converter.convert(path, name="notes.csv"))
+    worker = await stopped_worker(os.getpid())
+    await converter.close()
+    with pytest.raises(ConversionError) as caught:
+        await task
+    assert caught.value.code == "converter_crashed"
+    assert not Path(f"/proc/{worker}").exists()
+    with pytest.raises(ConversionError, match="stopping"):
+        await converter.convert(path, name="notes.csv")
+
+
+PARENT = """
+import asyncio, sys
+from pathlib import Path
+from stoa.knowledge.converting import Converter
+asyncio.run(Converter().convert(Path(sys.argv[1]), name="notes.csv"))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+async def test_a_killed_parent_takes_the_worker_along(tmp_path: Path) -> None:
+    path = tmp_path / "notes.csv"
+    path.write_bytes(b"some,words,in,a,row\n" * 400_000)
+    parent = await asyncio.create_subprocess_exec(sys.executable, "-c", PARENT, str(path))
+    async with asyncio.timeout(20):
+        worker = await stopped_worker(parent.pid)
+    os.kill(worker, signal.SIGCONT)
+    watching = asyncio.create_task(ended(worker))
+    await asyncio.sleep(0)
+    parent.kill()
+    await parent.wait()
+    await watching
+
+
+async def test_many_files_wait_for_their_turn(tmp_path: Path) -> None:
+    converter = Converter(processes_max=2)
+    paths = [tmp_path / str(number) for number in range(8)]
+    for number, path in enumerate(paths):
+        path.write_text(f"file {number}")
+    done = await asyncio.gather(*(converter.convert(path, name=f"{path.name}.txt") for path in paths))
+    assert [text_of(one) for one in done] == [f"file {number}" for number in range(8)]
+    await converter.close()

@@ -58,6 +58,20 @@ def remove_pid_file(cluster: Path) -> None:
     (cluster / "postmaster.pid").unlink(missing_ok=True)
 
 
+def remove_socket_locks(sockets: Path) -> None:
+    """The lock beside a socket names its postmaster; PostgreSQL takes a zombie of that number for a living one.
+
+    Only for whoever holds the gate and knows that no postmaster of this cluster lives.
+    """
+    for lock in sockets.glob(".s.PGSQL.*.lock"):
+        try:
+            pid = int(lock.read_text().split("\n", 1)[0])
+        except (OSError, ValueError):
+            continue
+        if is_gone(pid):
+            lock.unlink(missing_ok=True)
+
+
 def is_postmaster(pid: int, account: Account, cluster: Path) -> bool:
     """Whether the process lives, is a `postgres`, the account's, and (if we may look) works in the cluster."""
     name, state, uid = _describe(pid)

@@ -204,7 +204,9 @@ def _prepare(plan: _Plan) -> Path:
     sweep(plan.places)
     postmaster.rotate_log(plan.places.log)
     write_configuration(plan.account, plan.places)
-    return places.socket_dir(plan.places.base, plan.account)
+    sockets = places.socket_dir(plan.places.base, plan.account)
+    postmaster.remove_socket_locks(sockets)
+    return sockets
 
 
 async def _wait_ready(plan: _Plan, pid: int, deadline: float) -> bool:

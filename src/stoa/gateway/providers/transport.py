@@ -1,6 +1,6 @@
 """Streaming POSTs: a thin HTTP/1.1 client for the hot path, where every microsecond is paid once per token.
 
-A general client costs 15–20 µs per delta (a chunk object, a future and a task step each); this one appends bytes to a
+A general client costs 15-20 µs per delta (a chunk object, a future and a task step each); this one appends bytes to a
 buffer and wakes its reader once per pace. Everything else (model lists) goes through aiohttp.
 """
 
@@ -10,7 +10,7 @@ from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -184,8 +184,7 @@ class _Wire(asyncio.Protocol):
 
     # --- asyncio ----------------------------------------------------------------------------------------------------
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass of asyncio's
 
     def data_received(self, data: bytes) -> None:
         self.received = True

@@ -62,11 +62,11 @@ class Converter:
             ConversionError: the file cannot be read, or not within the limits.
         """
         async with self._turns:
-            if self._closed:
-                raise ConversionError("converter_crashed", f"{name} was not read: the server is stopping. Try again.")
+            self._refuse_when_closed(name)
             process = await self._start(self._job(path, name, mime_type))
             self._running.add(process)
             try:
+                self._refuse_when_closed(name)  # closed while it was being started, when `close` could not see it
                 async with asyncio.timeout(self._seconds_max):
                     output, errors, status = await _finish(process, self._answer_bytes_max())
             except TimeoutError:
@@ -76,6 +76,10 @@ class Converter:
                 self._running.discard(process)
                 await _kill(process)
         return _answer(output, errors, status, name)
+
+    def _refuse_when_closed(self, name: str) -> None:
+        if self._closed:
+            raise ConversionError("converter_crashed", f"{name} was not read: the server is stopping. Try again.")
 
     async def close(self) -> None:
         """Ends what is running (their callers get `converter_crashed`) and refuses what comes after."""

@@ -11,6 +11,7 @@ import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 import xberg
 
+from stoa.knowledge.converting import ruled
 from stoa.knowledge.converting.page import Page
 from stoa.knowledge.types import ConversionError
 
@@ -48,17 +49,15 @@ def pdf_pages(data: bytes, name: str, pages_max: int) -> tuple[int, list[Page], 
         pages = _by_xberg(data, name, "pdf")
     except ConversionError:
         pages = []
-    read = {page.number for page in pages if page.markdown.strip()}
-    missing = [number for number in range(1, count + 1) if number not in read]
     found = {page.number: page for page in pages if page.markdown.strip()}
-    for number in missing:  # what xberg left blank may still hold plain text
-        text = _plain_text(document, number)
-        if text.strip():
-            found[number] = Page(text, number)
-    blank = [number for number in missing if number not in found]
-    if blank:
-        named = ", ".join(str(number) for number in blank[:_BLANK_PAGES_NAMED]) + (" …" if blank[_BLANK_PAGES_NAMED:] else "")
-        warnings.append(f"{len(blank)} of {count} pages hold no text (scanned or empty): {named}.")
+    for number in range(1, count + 1):
+        page = _ruled_page(document, number, found.get(number))
+        if page is not None:
+            found[number] = page
+    missing = [number for number in range(1, count + 1) if number not in found]
+    if missing:
+        named = ", ".join(str(number) for number in missing[:_BLANK_PAGES_NAMED]) + (" …" if missing[_BLANK_PAGES_NAMED:] else "")
+        warnings.append(f"{len(missing)} of {count} pages hold no text (scanned or empty): {named}.")
     return count, [found[number] for number in sorted(n for n in found if n is not None)], warnings
 
 
@@ -72,13 +71,24 @@ def _open_pdf(data: bytes, name: str) -> pdfium.PdfDocument:
         raise ConversionError("corrupt_file", f"{name} is damaged: it cannot be opened as a PDF.") from error
 
 
-def _plain_text(document: pdfium.PdfDocument, number: int) -> str:
+def _ruled_page(document: pdfium.PdfDocument, number: int, read: Page | None) -> Page | None:
+    """The page once more from pdfium, where that knows more than xberg: tables with drawn lines that xberg did not see as
+    tables, or text where xberg saw none. None where xberg's reading stands."""
     try:
         page = document[number - 1]
-        text = page.get_textpage().get_text_bounded()
+        textpage = page.get_textpage()
+        found = ruled.tables(page, textpage)
+        if read is not None and sum(len(table.rows) for table in found) <= _table_rows(read.markdown):
+            return None
+        markdown = _tidy(ruled.page_markdown(textpage, found))
     except pdfium.PdfiumError:
-        return ""
-    return text.replace("\r\n", "\n").replace("\x00", "").replace("\ufffe", "")
+        return None
+    return Page(markdown, number) if markdown.strip() else None
+
+
+def _table_rows(markdown: str) -> int:
+    """Rows of the tables in a page's Markdown, their headers included, their rules of dashes not."""
+    return sum(1 for line in markdown.splitlines() if line.startswith("|") and not line.startswith("| ---"))
 
 
 def office_pages(data: bytes, name: str, kind: str, pages_max: int) -> tuple[int | None, list[Page], list[str]]:

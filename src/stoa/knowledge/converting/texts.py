@@ -71,12 +71,12 @@ def table(text: str, name: str, *, tabs: bool) -> str:
         raise ConversionError("too_large", f"{name} has {width:,} columns; at most {COLUMNS_MAX:,} are read.")
     if width * len(rows) > CELLS_MAX:
         raise ConversionError("too_large", f"{name} has more than {CELLS_MAX:,} cells.")
-    lines = [_row(rows[0], width), "|" + " --- |" * width]
-    lines.extend(_row(row, width) for row in rows[1:])
+    lines = [markdown_row(rows[0], width), "|" + " --- |" * width]
+    lines.extend(markdown_row(row, width) for row in rows[1:])
     return "\n".join(lines)
 
 
-def _row(cells: list[str], width: int) -> str:
+def markdown_row(cells: list[str], width: int) -> str:
     escaped = (" ".join(cell.split()).replace("|", "\\|") for cell in cells + [""] * (width - len(cells)))
     return "| " + " | ".join(escaped) + " |"
 
