@@ -13,5 +13,6 @@ async def test_what_was_seen_is_a_prefix_and_a_resume_gives_the_rest(room: Path)
     assert report.cuts.total() >= 200
     assert (report.lost, report.repeated) == (0, 0)
     assert report.recoveries > 0, "no kill met a running run: the campaign proves nothing"
-    assert set(report.endings) <= {"run.completed", "run.failed"}
-    assert report.endings["run.completed"] > report.runs * 0.8
+    # A run that lost its node three times is given up, as promised; nothing else may end one.
+    assert set(report.endings) <= {"run.completed", "failed: attempts_exhausted"}
+    assert report.endings["run.completed"] > report.runs / 2

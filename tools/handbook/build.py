@@ -54,7 +54,7 @@ def inline(text: str) -> str:
 
 def table(lines: list[str], width: float) -> Table:
     rows = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in lines if not re.match(r"^\|[-|]+\|$", line)]
-    weights = [max(14, min(46, max(len(row[column]) * (1.25 if "`" in row[column] else 1) for row in rows))) for column in range(len(rows[0]))]
+    weights = [max(17, min(46, max(len(row[column]) * (1.25 if "`" in row[column] else 1) for row in rows))) for column in range(len(rows[0]))]
     cells = [[Paragraph(inline(cell), STYLES["head" if number == 0 else "cell"]) for cell in row] for number, row in enumerate(rows)]
     style: list[Any] = [
         ("BACKGROUND", (0, 0), (-1, 0), ACCENT),
@@ -107,8 +107,8 @@ class Handbook(SimpleDocTemplate):
         canvas: Any = self.canv
         canvas.setFont("Helvetica", 8)
         canvas.setFillColor(QUIET)
-        canvas.drawString(self.leftMargin, 12 * mm, "The Stoa handbook")
-        canvas.drawRightString(A4[0] - self.rightMargin, 12 * mm, f"Page {self.page}")
+        canvas.drawString(self.leftMargin + FRAME_PADDING / 2, 12 * mm, "The Stoa handbook")
+        canvas.drawRightString(A4[0] - self.rightMargin - FRAME_PADDING / 2, 12 * mm, f"Page {self.page}")
 
 
 def main() -> None:

@@ -151,6 +151,13 @@ async def test_only_slides_have_numbers_among_office_files(converter: Converter,
     assert {passage.heading for passage in report.passages} == {"Gadget report", "Prices"}
 
 
+async def test_a_formula_without_a_stored_result_is_a_warning(converter: Converter, tmp_path: Path) -> None:
+    workbook = openpyxl.Workbook()
+    workbook.active.append(["sum", "=1+1"])
+    converted = await read(converter, tmp_path, "sums.xlsx", saved(workbook))
+    assert "1 formulas have no stored result" in converted.warnings[0]
+
+
 @pytest.mark.parametrize(
     ("data", "expected", "warned"),
     [

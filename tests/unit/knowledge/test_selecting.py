@@ -12,7 +12,7 @@ from stoa.knowledge.types import Passage
 
 DOCUMENT = [
     Passage("Stoa is a server for conversations. Everything follows from one log.", 1, "Introduction"),
-    Passage("Send a cancel request and the worker closes the call to the model.", 2, "Canceling"),
+    Passage("Send a cancel request and the worker of the run closes the call to the model.", 2, "Canceling"),
     Passage("The deletion receipt lists rows and bytes that were removed from each store.", 3, "Deleting"),
     Passage("| Status | Code |\n| --- | --- |\n| 409 | conflict |\n| 429 | rate_limited |", 4, "Errors"),
     Passage("A reader that lost its connection resumes after the last sequence it has seen.", 5, "Resuming"),
@@ -114,4 +114,4 @@ def test_words_of_one_family_meet() -> None:
     for family in ("delete deletes deleted deleting deletion", "cancel cancels canceled cancelled", "resume resumes resuming",
                    "query queries", "stop stopped", "limit limits limited", "status", "run running"):  # fmt: skip
         assert len({stem(word) for word in family.split()}) == 1, family
-    assert terms("Don't the server’s 3 readers READ run.failed?") == ["serv", "3", "read", "read", "run", "fail"]
+    assert terms("Don't the server\u2019s 3 readers READ run.failed?") == ["serv", "3", "read", "read", "run", "fail"]

@@ -4,7 +4,9 @@ Runs in the converting process only: the libraries are native code that meets ho
 """
 
 import asyncio
+import io
 import re
+import zipfile
 from typing import Final
 
 import pypdfium2 as pdfium
@@ -26,6 +28,8 @@ _MIME_TYPES: Final = {
     "eml": "message/rfc822",
 }
 PAGED: Final = frozenset({"pdf", "pptx"})
+_SHEET_BYTES_SEARCHED_MAX: Final = 64 * 2**20
+_FORMULA_ALONE: Final = re.compile(rb"(?:</f>|<f/>)\s*(?:<v\s*/>|<v></v>)?\s*</c>")
 _ESCAPED_NUMBER: Final = re.compile(r"(\d)\\([.)])")
 _BULLET: Final = re.compile(r"(?:^|(?<= ))[\x7f\uf0b7\u2022][ \t]+", re.MULTILINE)
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -95,11 +99,22 @@ def office_pages(data: bytes, name: str, kind: str, pages_max: int) -> tuple[int
     """The same for everything else that xberg reads. Only slides have numbers: other formats have no pages of their own."""
     pages = _by_xberg(data, name, kind)
     if kind not in PAGED:
-        return None, pages, []
+        return None, pages, _unsaved_formulas(data, name) if kind == "xlsx" else []
     count = max((page.number or 0 for page in pages), default=0)
     if count > pages_max:
         raise ConversionError("too_many_pages", f"{name} has {count:,} slides; at most {pages_max:,} are read. Split it.")
     return count, pages, []
+
+
+def _unsaved_formulas(data: bytes, name: str) -> list[str]:
+    """A sheet stores each formula with its last result, and the result is what is read. Programs that write sheets without
+    computing them store none; then the cell is blank, which the reader should be told."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        sheets = [one for one in archive.infolist() if one.filename.startswith("xl/worksheets/")]
+        if sum(one.file_size for one in sheets) > _SHEET_BYTES_SEARCHED_MAX:
+            return []
+        count = sum(len(_FORMULA_ALONE.findall(archive.read(one))) for one in sheets)
+    return [f"{name}: {count} formulas have no stored result and are blank; save it once in a spreadsheet program."] if count else []
 
 
 def _by_xberg(data: bytes, name: str, kind: str) -> list[Page]:
