@@ -10,7 +10,7 @@ from stoa.access.store import SQL
 from stoa.access.types import AccessKey, NewKey, Org, Project
 from stoa.db import Database, Row, audit, idempotency
 from stoa.db.idempotency import Once
-from stoa.db.internal import internal
+from stoa.db.internal import internal, internal_statement
 from stoa.kernel.clock import Clock
 from stoa.kernel.errors import BadRequest, Conflict, Forbidden, NotFound, Unauthorized
 from stoa.kernel.ids import Ids
@@ -60,7 +60,7 @@ class Access:
             raise Unauthorized("Personal access tokens are not available in this version; send an access key (stoa_acc_…).")
         if not rules.well_formed(token):
             raise Unauthorized("This is not an access key: one is stoa_acc_ and 64 letters and digits.")
-        async with internal(self._database) as tx:
+        async with internal_statement(self._database) as tx:
             return self._living(await tx.fetchrow(SQL.key_by_hash, rules.digest(token)))
 
     async def principal_of(self, key_id: UUID) -> Principal:

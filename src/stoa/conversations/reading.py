@@ -8,7 +8,7 @@ from uuid import UUID
 from stoa.conversations import store
 from stoa.conversations.types import File, FileStatus, Reading
 from stoa.db import Database
-from stoa.db.internal import internal
+from stoa.db.internal import internal, internal_statement
 from stoa.kernel.supervise import Supervisor
 
 READINGS_MAX: Final = 2
@@ -43,7 +43,7 @@ class Reader:
         """The file once it has been read: `ready` or `failed`. Waits for a reading that is under way."""
         if file.status is FileStatus.PENDING:
             await asyncio.shield(self._task(file))
-            async with internal(self._database) as tx:
+            async with internal_statement(self._database) as tx:
                 return await store.file(tx, file.org_id, file.id) or file
         return file
 

@@ -9,7 +9,7 @@ from stoa.conversations.reading import Reader
 from stoa.conversations.types import File, FilePassage, Message
 from stoa.db import Database
 from stoa.db.blobs import Blobs, blob_name
-from stoa.db.internal import internal
+from stoa.db.internal import internal_statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Transcript:
 
     async def messages(self, org_id: UUID, conversation_id: UUID, until: int, limit: int) -> Sequence[Message]:
         """The newest `limit` messages up to position `until`, oldest first."""
-        async with internal(self._database) as tx:
+        async with internal_statement(self._database) as tx:
             return await store.history(tx, org_id, conversation_id, until, limit)
 
     async def files(self, org_id: UUID, conversation_id: UUID, messages: Sequence[Message]) -> Mapping[UUID, ReadFile]:
@@ -36,12 +36,12 @@ class Transcript:
         wanted = {UUID(part["file"]["id"]) for message in messages for part in message.content if part["type"] == "file"}
         if not wanted:
             return {}
-        async with internal(self._database) as tx:
+        async with internal_statement(self._database) as tx:
             found = await store.files_of(tx, org_id, conversation_id, list(wanted))
         read: dict[UUID, ReadFile] = {}
         for file_id, file in found.items():
             settled = await self._reader.settled(file)
-            async with internal(self._database) as tx:
+            async with internal_statement(self._database) as tx:
                 read[file_id] = ReadFile(settled, await store.passages(tx, org_id, file_id))
         return read
 

@@ -22,6 +22,10 @@ TENANT_ROLE: Final = "stoa_tenant"
 
 Row: TypeAlias = asyncpg.Record
 
+_AWAY: Final = (
+    TimeoutError, OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError, asyncpg.InterfaceError,
+)  # fmt: skip
+
 
 class Tx(Protocol):
     """An open transaction. A statement runs inside it; it ends when whoever opened it says so."""
@@ -70,21 +74,29 @@ class Database:
     @asynccontextmanager
     async def transaction(self, opening: str) -> AsyncGenerator[Tx]:
         """For `tenant` and `stoa.db.internal` alone: says how the transaction begins."""
+        async with self.connection() as connection:
+            healthy = False
+            try:
+                await connection.execute(opening)
+                yield connection
+                await connection.execute("COMMIT")
+                healthy = True
+            finally:
+                if not healthy and not connection.is_closed():
+                    await connection.execute("ROLLBACK")
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncGenerator[asyncpg.Connection]:
+        """For `transaction` and `stoa.db.internal` alone. Raises Unavailable when the database cannot be had, or goes away."""
         try:
             connection = await self._pool.acquire(timeout=self._acquire_seconds_max)
-        except (TimeoutError, OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError) as error:
+        except _AWAY as error:
             raise Unavailable("The database cannot be reached just now; try again in a moment.") from error
-        healthy = False
         try:
-            await connection.execute(opening)
             yield connection
-            await connection.execute("COMMIT")
-            healthy = True
-        except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, ConnectionError) as error:
+        except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError, ConnectionError) as error:
             raise Unavailable("The database went away during this request; try again in a moment.") from error
         finally:
-            if not healthy and not connection.is_closed():
-                await connection.execute("ROLLBACK")
             await self._pool.release(connection)
 
 

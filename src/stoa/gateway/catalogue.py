@@ -9,7 +9,7 @@ from uuid import UUID, uuid5
 import structlog
 
 from stoa.db import Database, Row, load
-from stoa.db.internal import internal
+from stoa.db.internal import internal, internal_statement
 from stoa.gateway.secrets import SecretError, Vault
 from stoa.gateway.types import Abilities, Model
 from stoa.kernel.errors import BadRequest, NotFound
@@ -153,7 +153,7 @@ class Catalogue:
         model = self._models.get(model_id)
         if model is not None:
             return model
-        async with internal(self._database) as tx:
+        async with internal_statement(self._database) as tx:
             row = await tx.fetchrow(SQL.model, model_id)
         if row is not None and row["org_id"] is not None and (row["org_id"], row["project_id"]) != (org_id, project_id):
             row = None

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stoa.http import errors
+from stoa.http.sse import DIRECT_SEND
 from stoa.kernel.errors import AppError
 from stoa.kernel.ids import Ids
 
@@ -48,6 +49,7 @@ class Edge:
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
             await send(message)
 
+        scope[DIRECT_SEND] = send
         with structlog.contextvars.bound_contextvars(request_id=request_id.decode()):
             try:
                 await self._app(scope, _limited(headers, receive), send_marked)

@@ -7,7 +7,7 @@ from typing import Final
 from uuid import UUID
 
 from stoa.db import Database, Row, Tx
-from stoa.db.internal import internal
+from stoa.db.internal import internal_statement
 from stoa.events import Kind
 from stoa.journal.tails import Tails
 from stoa.journal.types import Fenced, Head, JournalKey, Record
@@ -69,7 +69,7 @@ class Journal:
         """Every event, in pages, for the node that carries the run."""
         after = 0
         while True:
-            async with internal(self._database) as tx:
+            async with internal_statement(self._database) as tx:
                 rows = await tx.fetch(SQL.read, org_id, run_id, after, READ_EVENTS_MAX)
             if not rows:
                 return

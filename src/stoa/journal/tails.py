@@ -97,6 +97,11 @@ class Tails:
             for ear in ears:
                 ear.close()
 
+    def live(self, run_id: UUID) -> bool:
+        """Whether the run is being written here and has not ended: then the table has no news of its end either."""
+        tail = self._tails.get(run_id)
+        return tail is not None and bool(tail.records) and not tail.records[-1].terminal
+
     # --- the readers' side ------------------------------------------------------------------------------------------
     @contextmanager
     def subscribe(self, run_id: UUID) -> Generator[Subscription]:

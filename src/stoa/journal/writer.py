@@ -22,9 +22,11 @@ from stoa.kernel.supervise import Supervisor
 
 SQL: Final = load("stoa.journal")
 
-TICK_SECONDS_PER_RUN: Final = 50e-6
-TICK_SECONDS_MAX: Final = 0.05
-"""A lone stream pays one commit; a thousand share one every 50 ms (design section 7)."""
+PACE_SECONDS_PER_RUN: Final = 150e-6
+PACE_SECONDS_MAX: Final = 0.05
+"""How long a run gathers its model's deltas: nothing when alone, 50 ms among several hundred (design section 7)."""
+TICKS_PER_PACE: Final = 5
+"""Ticks come faster than runs gather, so that the two waits do not add up."""
 PENDING_CHARACTERS_MAX: Final = 256 * 1024
 """Past this a run waits for the journal before it takes more from its model."""
 NOTIFY_BYTES_MAX: Final = 7_900
@@ -159,8 +161,8 @@ class JournalWriter:
 
     @property
     def pace_seconds(self) -> float:
-        """How long a tick gathers under the present load; producers may gather as long without being late."""
-        return min(len(self._pens) * TICK_SECONDS_PER_RUN, TICK_SECONDS_MAX)
+        """How long producers may gather under the present load: each wake-up, row and write then carries several deltas."""
+        return min(len(self._pens) * PACE_SECONDS_PER_RUN, PACE_SECONDS_MAX)
 
     def wake(self, pen: Pen) -> None:
         self._dirty[pen] = None
@@ -186,7 +188,7 @@ class JournalWriter:
         begun = 0.0
         while True:
             await self._awake.wait()
-            wait = begun + self.pace_seconds - loop.time()
+            wait = begun + self.pace_seconds / TICKS_PER_PACE - loop.time()
             if wait > 0:
                 await asyncio.sleep(wait)
             begun = loop.time()

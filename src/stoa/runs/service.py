@@ -147,9 +147,10 @@ class Runs:
         """The run once it has ended; waits as long as that takes. Raises Unavailable when this node is leaving meanwhile."""
         with self._journal.tails.subscribe(run_id) as ear:
             while True:
-                run = await self.get(principal, run_id)
-                if run.status not in rules.ACTIVE:
-                    return run
+                if not self._journal.tails.live(run_id):
+                    run = await self.get(principal, run_id)
+                    if run.status not in rules.ACTIVE:
+                        return run
                 if ear.closed:
                     raise Unavailable("This node is leaving; the run goes on. Read it at /v1/runs/{id}.".replace("{id}", str(run_id)))
                 nudge = asyncio.get_running_loop().call_later(rules.POLL_SECONDS * 4, ear.nudge)
