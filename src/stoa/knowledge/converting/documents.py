@@ -1,4 +1,4 @@
-"""PDF and office documents to Markdown, through xberg; a PDF it cannot read is read once more as bare text by pdfium.
+"""Office documents, web pages and mails to Markdown, through xberg.
 
 Runs in the converting process only: the libraries are native code that meets hostile bytes.
 """
@@ -9,16 +9,12 @@ import re
 import zipfile
 from typing import Final
 
-import pypdfium2 as pdfium
-import pypdfium2.raw as pdfium_c
 import xberg
 
-from stoa.knowledge.converting import ruled
 from stoa.knowledge.converting.page import Page
 from stoa.knowledge.types import ConversionError
 
 _MIME_TYPES: Final = {
-    "pdf": "application/pdf",
     "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
     "pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
@@ -27,76 +23,16 @@ _MIME_TYPES: Final = {
     "rtf": "application/rtf",
     "eml": "message/rfc822",
 }
-PAGED: Final = frozenset({"pdf", "pptx"})
+PAGED: Final = frozenset({"pptx"})
 _SHEET_BYTES_SEARCHED_MAX: Final = 64 * 2**20
 _FORMULA_ALONE: Final = re.compile(rb"(?:</f>|<f/>)\s*(?:<v\s*/>|<v></v>)?\s*</c>")
 _ESCAPED_NUMBER: Final = re.compile(r"(\d)\\([.)])")
 _BULLET: Final = re.compile(r"(?:^|(?<= ))[\x7f\uf0b7\u2022][ \t]+", re.MULTILINE)
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_BLANK_PAGES_NAMED: Final = 10
-
-
-def pdf_pages(data: bytes, name: str, pages_max: int) -> tuple[int, list[Page], list[str]]:
-    """The number of pages, the pages that hold text, and warnings. Tables are Markdown tables, headings are headings.
-
-    Raises:
-        ConversionError: `encrypted_file`, `corrupt_file`, `too_many_pages`.
-    """
-    document = _open_pdf(data, name)
-    count = len(document)
-    if count > pages_max:
-        raise ConversionError("too_many_pages", f"{name} has {count:,} pages; at most {pages_max:,} are read. Split it.")
-    if count == 0:
-        raise ConversionError("corrupt_file", f"{name} has no pages.")
-    warnings: list[str] = []
-    try:
-        pages = _by_xberg(data, name, "pdf")
-    except ConversionError:
-        pages = []
-    found = {page.number: page for page in pages if page.markdown.strip()}
-    for number in range(1, count + 1):
-        page = _ruled_page(document, number, found.get(number))
-        if page is not None:
-            found[number] = page
-    missing = [number for number in range(1, count + 1) if number not in found]
-    if missing:
-        named = ", ".join(str(number) for number in missing[:_BLANK_PAGES_NAMED]) + (" …" if missing[_BLANK_PAGES_NAMED:] else "")
-        warnings.append(f"{len(missing)} of {count} pages hold no text (scanned or empty): {named}.")
-    return count, [found[number] for number in sorted(n for n in found if n is not None)], warnings
-
-
-def _open_pdf(data: bytes, name: str) -> pdfium.PdfDocument:
-    try:
-        return pdfium.PdfDocument(data)
-    except pdfium.PdfiumError as error:
-        if pdfium_c.FPDF_GetLastError() == pdfium_c.FPDF_ERR_PASSWORD or "password" in str(error).lower():
-            message = f"{name} is protected by a password; upload it without one."
-            raise ConversionError("encrypted_file", message) from error
-        raise ConversionError("corrupt_file", f"{name} is damaged: it cannot be opened as a PDF.") from error
-
-
-def _ruled_page(document: pdfium.PdfDocument, number: int, read: Page | None) -> Page | None:
-    """The page once more from pdfium, where that knows more than xberg: tables with drawn lines that xberg did not see as
-    tables, or text where xberg saw none. None where xberg's reading stands."""
-    try:
-        page = document[number - 1]
-        textpage = page.get_textpage()
-        found = ruled.tables(page, textpage)
-        if read is not None and sum(len(table.rows) for table in found) <= _table_rows(read.markdown):
-            return None
-        markdown = _tidy(ruled.page_markdown(textpage, found))
-    except pdfium.PdfiumError:
-        return None
-    return Page(markdown, number) if markdown.strip() else None
-
-
-def _table_rows(markdown: str) -> int:
-    """Rows of the tables in a page's Markdown, their headers included, their rules of dashes not."""
-    return sum(1 for line in markdown.splitlines() if line.startswith("|") and not line.startswith("| ---"))
 
 
 def office_pages(data: bytes, name: str, kind: str, pages_max: int) -> tuple[int | None, list[Page], list[str]]:
-    """The same for everything else that xberg reads. Only slides have numbers: other formats have no pages of their own."""
+    """The number of pages, the pages that hold text, and warnings. Raises ConversionError. Only slides have numbers: other formats have no pages of their own."""
     pages = _by_xberg(data, name, kind)
     if kind not in PAGED:
         return None, pages, _unsaved_formulas(data, name) if kind == "xlsx" else []

@@ -70,10 +70,13 @@ def _pages(kind: str, data: bytes, job: Job) -> tuple[int | None, list[Page], li
     if kind in sniffing.TEXT_FORMATS - OFFICE:
         text, warning = texts.decode(data, job.name)
         return None, [Page(_markdown(kind, text, job.name), None)], [warning] if warning else []
-    from stoa.knowledge.converting import documents  # noqa: PLC0415  # 150 ms of imports that text files do not pay
-
+    # Each reader's library is loaded by the files that need it: text pays for none.
     if kind == "pdf":
-        return documents.pdf_pages(data, job.name, job.pages_max)
+        from stoa.knowledge.converting import pdf  # noqa: PLC0415
+
+        return pdf.pdf_pages(data, job.name, job.pages_max)
+    from stoa.knowledge.converting import documents  # noqa: PLC0415
+
     warning = None
     if kind == "html":  # its encoding is settled here, by the same rules as for other text
         text, warning = texts.decode(data, job.name)
