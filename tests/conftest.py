@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,8 +113,6 @@ async def serving(dsn: str, data_dir: Path, model: ScriptedModel, *, clock: Any 
 
 
 def _no_signals() -> Any:
-    from contextlib import nullcontext
-
     return nullcontext()
 
 

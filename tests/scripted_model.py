@@ -23,7 +23,7 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Any, Self
 
 SCRIPT = re.compile(r"\[\[script (\{.*?\})\]\]")
 PIECES = ["Stoa ", "keeps ", "every ", "event ", "in ", "a ", "journal, ", "so ", "that ", "nothing ", "is ", "lost."]
@@ -39,7 +39,7 @@ class ScriptedServer:
         self.log: dict[str, dict[str, Any]] = {}
         self.connections_made = 0
 
-    async def __aenter__(self) -> "ScriptedServer":
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port, backlog=2048)
         self._port = self._server.sockets[0].getsockname()[1]
         return self

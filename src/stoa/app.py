@@ -66,7 +66,7 @@ async def open_server(
         entry = access.Access(database, ids, clock)
         first_key = await entry.bootstrap(_plain(settings.bootstrap_key))
 
-        documents = knowledge.Documents(knowledge.Converter(), None)
+        documents = knowledge.Documents(knowledge.Converter(), _embedder(settings))
         stack.push_async_callback(documents.close)
         suppliers = gateway.Suppliers(pace=lambda: writer.pace_seconds, allow_private=settings.allow_private_addresses)
         stack.push_async_callback(suppliers.close)
@@ -190,6 +190,13 @@ def _secret(settings: Settings) -> bytes:
         return settings.secret_key.get_secret_value().encode()
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     return gateway.load_or_make(settings.data_dir / "secret.key")
+
+
+def _embedder(settings: Settings) -> knowledge.LocalEmbedder | knowledge.RemoteEmbedder:
+    chosen = settings.embeddings
+    if chosen is None:
+        return knowledge.LocalEmbedder(settings.data_dir / "models")
+    return knowledge.RemoteEmbedder(chosen.base_url, chosen.model, _plain(chosen.api_key), chosen.dimensions)
 
 
 def _plain(secret: SecretStr | None) -> str | None:

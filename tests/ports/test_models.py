@@ -8,8 +8,20 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from stoa.gateway import (
-    Abilities, Delta, DocumentPart, Finish, ImagePart, ModelError, ModelMessage, ModelRequest, Passage, ReasoningDelta, TextDelta, TextPart,
-    ToolCallDelta, Usage,
+    Abilities,
+    Delta,
+    DocumentPart,
+    Finish,
+    ImagePart,
+    ModelError,
+    ModelMessage,
+    ModelRequest,
+    Passage,
+    ReasoningDelta,
+    TextDelta,
+    TextPart,
+    ToolCallDelta,
+    Usage,
 )  # fmt: skip
 from stoa.gateway.providers.anthropic import AnthropicModel
 from stoa.gateway.providers.openai import OpenAIModel

@@ -47,7 +47,7 @@ def routes(access: Access, gate: Gate) -> Routes:
         return Acknowledgement(message="deleted")
 
     @router.get("/v1/me", response_model=None, responses=refusals())
-    async def me(principal: Annotated[Principal, reading]) -> None:
+    async def me(_: Annotated[Principal, reading]) -> None:
         """The user behind a credential; an access key has none."""
         raise Forbidden("An access key is no user; /v1/me is for personal access tokens.")
 

@@ -104,7 +104,7 @@ async def _until_signal(server: Server, listening: socket.socket, tell: Callable
 
 
 async def _forced(web: uvicorn.Server) -> None:
-    while not web.force_exit:
+    while not web.force_exit:  # noqa: ASYNC110 - a flag of uvicorn's, which gives no signal
         await asyncio.sleep(0.05)
 
 

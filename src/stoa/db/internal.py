@@ -6,6 +6,7 @@ The import contract "internal role" lists the modules that may import this one.
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import cast
 
 from stoa.db.engine import Database, Tx
 
@@ -20,4 +21,4 @@ async def internal(database: Database) -> AsyncGenerator[Tx]:
 async def internal_statement(database: Database) -> AsyncGenerator[Tx]:
     """For one single statement, which is a transaction by itself: a third of the round trips."""
     async with database.connection() as connection:
-        yield connection
+        yield cast("Tx", connection)

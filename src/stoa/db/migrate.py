@@ -83,7 +83,7 @@ async def migrate(dsn: str, *, lock_seconds_max: float = 120.0) -> list[str]:
 
 
 async def _check_server(connection: asyncpg.Connection) -> None:
-    version = int(await connection.fetchval("SHOW server_version_num"))
+    version = int(str(await connection.fetchval("SHOW server_version_num")))
     if version < POSTGRES_VERSION_MIN:
         raise SchemaError(f"Stoa needs PostgreSQL 16 or newer; this server is {version // 10_000}. Point STOA_DATABASE_URL at a newer one.")
     if not await connection.fetchval("SELECT 1 FROM pg_available_extensions WHERE name = 'vector'"):

@@ -1,6 +1,7 @@
 """Credentials at rest: AES-256-GCM, each bound to the row it stands in, so that a copied ciphertext opens nowhere else."""
 
 import base64
+import contextlib
 import os
 import secrets
 from pathlib import Path
@@ -45,9 +46,7 @@ def load_or_make(path: Path) -> bytes:
             file.write(base64.b64encode(secrets.token_bytes(32)))
             file.flush()
             os.fsync(file.fileno())
-        try:
-            os.link(made, path)  # Fails when another process was faster: then its secret is the one.
-        except FileExistsError:
-            pass
+        with contextlib.suppress(FileExistsError):  # Another process was faster: then its secret is the one.
+            os.link(made, path)
         made.unlink()
         return base64.b64decode(path.read_bytes())

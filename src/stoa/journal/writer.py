@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 import asyncpg
 import structlog
@@ -37,6 +37,16 @@ _FAILED = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 _log = structlog.get_logger("stoa.journal")
 
 
+class Digest(Protocol):
+    """A running hash, as hashlib gives them."""
+
+    def update(self, data: bytes, /) -> None: ...
+
+    def hexdigest(self) -> str: ...
+
+    def copy(self) -> "Digest": ...
+
+
 @dataclass(slots=True)
 class Batch:
     """Events of one run, numbered and encoded, on their way into the table."""
@@ -54,7 +64,7 @@ class Pen:
     key: JournalKey
     epoch: int
     last_sequence: int
-    digest: "hashlib._Hash"
+    digest: "Digest"
     """SHA-256 over every payload so far, each followed by a newline."""
     writer: "JournalWriter"
     pending: list[Event | TextDelta] = field(default_factory=list[Event | TextDelta])
@@ -102,11 +112,11 @@ class Pen:
         self.last_sequence = base + len(records)
         return Batch(self, base, records, seal)
 
-    def mark(self) -> tuple[int, "hashlib._Hash"]:
+    def mark(self) -> tuple[int, "Digest"]:
         """Where the pen stands, to `rewind` to when the transaction that a batch was made for fails."""
         return self.last_sequence, self.digest.copy()
 
-    def rewind(self, mark: tuple[int, "hashlib._Hash"]) -> None:
+    def rewind(self, mark: tuple[int, "Digest"]) -> None:
         self.last_sequence, self.digest = mark
 
     def settle(self, *, stored: bool) -> None:
@@ -146,7 +156,7 @@ class JournalWriter:
         if self._connection is not None:
             self._connection.terminate()
 
-    def pen(self, key: JournalKey, head: Head, digest: "hashlib._Hash | None" = None) -> Pen:
+    def pen(self, key: JournalKey, head: Head, digest: "Digest | None" = None) -> Pen:
         """A pen at a journal's head. `digest` must hold all payloads up to there; left out for a new journal."""
         assert digest is not None or head.last_sequence == 0, "a journal with events needs their digest"
         pen = Pen(key, head.epoch, head.last_sequence, digest or hashlib.sha256(), self)

@@ -1,5 +1,6 @@
 """Documents: converting, chunking, relevance, embedding. Front door, and a light one: every converting process passes it."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from stoa.knowledge.types import ConversionError, Converted, Passage
@@ -7,18 +8,15 @@ from stoa.knowledge.types import ConversionError, Converted, Passage
 if TYPE_CHECKING:
     from stoa.knowledge.converting import Converter
     from stoa.knowledge.documents import Documents
+    from stoa.knowledge.embedding import LocalEmbedder, RemoteEmbedder
 
-__all__ = ["ConversionError", "Converted", "Converter", "Documents", "Passage"]
+__all__ = ["ConversionError", "Converted", "Converter", "Documents", "LocalEmbedder", "Passage", "RemoteEmbedder"]
+
+_LATER = {"Converter": "converting", "Documents": "documents", "LocalEmbedder": "embedding", "RemoteEmbedder": "embedding"}
 
 
 def __getattr__(name: str) -> Any:
-    """The two that bring NumPy along are loaded when they are first asked for."""
-    if name == "Converter":
-        from stoa.knowledge.converting import Converter  # noqa: PLC0415
-
-        return Converter
-    if name == "Documents":
-        from stoa.knowledge.documents import Documents  # noqa: PLC0415
-
-        return Documents
+    """What brings NumPy or aiohttp along is loaded when it is first asked for."""
+    if name in _LATER:
+        return getattr(import_module(f"stoa.knowledge.{_LATER[name]}"), name)
     raise AttributeError(name)

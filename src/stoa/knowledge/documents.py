@@ -4,22 +4,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import structlog
+
 from stoa.knowledge.converting import Converter
-from stoa.knowledge.selecting import Embed, PassageLike, rank, select
+from stoa.knowledge.embedding import Embedder, EmbedderError
+from stoa.knowledge.selecting import PassageLike, Vectors, rank, select
 from stoa.knowledge.types import Converted
 
 P = TypeVar("P", bound=PassageLike)
+_log = structlog.get_logger("stoa.knowledge")
 
 
 class Documents:
-    """Long-lived; `close` ends its processes. Without `embed`, relevance is judged by words alone."""
+    """Long-lived; `close` ends its processes. While the embedder fails, relevance is judged by words alone."""
 
-    def __init__(self, converter: Converter, embed: Embed | None) -> None:
+    def __init__(self, converter: Converter, embedder: Embedder) -> None:
         self._converter = converter
-        self._embed = embed
+        self._embedder = embedder
 
     async def close(self) -> None:
         await self._converter.close()
+        await self._embedder.close()
 
     async def convert(self, path: Path, *, name: str, mime_type: str) -> Converted:
         """Raises ConversionError."""
@@ -32,3 +37,10 @@ class Documents:
     async def select(self, question: str, documents: Sequence[Sequence[P]], budget_tokens: int) -> Sequence[Sequence[P]]:
         """The most relevant passages that fit, in document order."""
         return await select(question, documents, budget_tokens, self._embed)
+
+    async def _embed(self, texts: Sequence[str]) -> Vectors | None:
+        try:
+            return await self._embedder.embed(texts)
+        except EmbedderError as error:
+            _log.warning("embedder failed; relevance is judged by words alone", code=error.code, reason=error.message)
+            return None

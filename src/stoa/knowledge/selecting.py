@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from stoa.knowledge.terms import terms
 
-EMBEDDED_MAX: Final = 1_000
+EMBEDDED_MAX: Final = 200
+"""Two seconds of the local embedder, at most, before an answer begins."""
 CHARACTERS_PER_TOKEN: Final = 4
 
 _K1: Final = 1.2
@@ -63,7 +64,7 @@ class _Words:
 async def rank(question: str, passages: Sequence[PassageLike], embed: Embed | None, limit: int) -> list[tuple[int, float]]:
     """(index, score) of the relevant passages, best first, at most `limit`; empty when nothing is relevant.
 
-    Scores are in 0..1 and comparable within one answer. Of more than 1,000 passages the 1,000 best by words are embedded.
+    Scores are in 0..1 and comparable within one answer. Of more than 200 passages the 200 best by words are embedded.
     """
     if not passages or limit <= 0 or not question.strip():
         return []

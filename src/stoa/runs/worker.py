@@ -107,7 +107,7 @@ class Worker:
         await carried.ended.wait()
         return True
 
-    def heard(self, payload: str, server_pid: int) -> None:
+    def heard(self, payload: str, _server_pid: int) -> None:
         """A notification of channel `stoa_runs`: `cancel <run> <reason>`, or that runs wait to be claimed."""
         match payload.split(" ", 2):
             case ["cancel", run_id, reason]:
@@ -165,7 +165,12 @@ class Worker:
     # --- carrying ---------------------------------------------------------------------------------------------------
     async def _carry(self, carried: _Carried) -> None:
         run, pen = carried.run, carried.pen
-        pen.on_fenced = lambda: carried.driving.cancel() if carried.driving else None
+
+        def stop_driving() -> None:
+            if carried.driving is not None:
+                carried.driving.cancel()
+
+        pen.on_fenced = stop_driving
         try:
             outcome = await self._outcome(carried)
             await self._runs.finish(run, pen, outcome)

@@ -5,7 +5,7 @@ It goes through the same port, loop and events as any model, and says plainly wh
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -34,7 +34,7 @@ class ExtractiveModel:
         return Abilities(images=False, tools=False, documents=True, context_tokens=10_000_000)
 
     @asynccontextmanager
-    async def stream(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[Sequence[Delta]]]:
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[AsyncIterator[Sequence[Delta]]]:
         yield self._deltas(request)
 
     async def _deltas(self, request: ModelRequest) -> AsyncIterator[Sequence[Delta]]:

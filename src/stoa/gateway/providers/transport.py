@@ -184,7 +184,7 @@ class _Wire(asyncio.Protocol):
 
     # --- asyncio ----------------------------------------------------------------------------------------------------
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass of asyncio's
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are no subclass of asyncio's
 
     def data_received(self, data: bytes) -> None:
         self.received = True
