@@ -88,7 +88,8 @@ def line(name: str, found: dict[str, object]) -> str:
 
 
 HEAD = f"{'':<8}" + "".join(
-    f"{name:>10}" for name in ("streams", "ok", "stretch", "ttfe p50", "ttfe p99", "lat p50", "lat p99", "cpu", "ms/1k ev", "PSS MB", "repeated", "lost", "client", "stub late")
+    f"{name:>10}"
+    for name in ("streams", "ok", "stretch", "ttfe p50", "ttfe p99", "lat p50", "lat p99", "cpu", "ms/1k ev", "PSS MB", "repeated", "lost", "client", "stub late")
 )
 
 

@@ -1,10 +1,11 @@
 """The composition root: the only file that knows every part. It constructs, connects and mounts; it decides nothing."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from fastapi import FastAPI
@@ -41,7 +42,7 @@ class Server:
     asgi: ASGIApp
     first_key: str | None
     default_model: str
-    drain: Callable[[], Awaitable[None]]
+    drain: Callable[[], Coroutine[Any, Any, None]]
     """Takes nothing new, ends what can be ended, hands the rest over, and ends every stream so that clients resume."""
 
 
@@ -90,7 +91,7 @@ async def open_server(
         node = runs.Node(dsn, ids)
         await node.start()
         stack.push_async_callback(node.stop)
-        writer.others = lambda: node.others > 0
+        writer.others = lambda: bool(node.others)
         context = runs.Context(conversations.Transcript(database, reader, blobs), documents.select)
 
         async def find_model(run: runs.Run) -> gateway.Model:
@@ -100,7 +101,12 @@ async def open_server(
         service.owner = worker
         follow = streams.Streams(journal, clock)
         await follow.start()
-        listener = Listener(dsn, {"stoa_journal": journal.heard, "stoa_runs": worker.heard}, on_gap=lambda: (tails.nudge_all(), worker.look())[0])
+
+        def after_a_gap() -> None:
+            tails.nudge_all()
+            worker.look()
+
+        listener = Listener(dsn, {"stoa_journal": journal.heard, "stoa_runs": worker.heard}, on_gap=after_a_gap)
         await listener.start()
         stack.push_async_callback(listener.stop)
         await worker.start()

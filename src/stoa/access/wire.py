@@ -1,7 +1,7 @@
 """The JSON shapes of access (contract section 3)."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, Field
@@ -86,7 +86,7 @@ def created_key(value: AccessKey, secret: str | None) -> CreatedAccessKeyWire:
     return CreatedAccessKeyWire(**_key_fields(value), key=secret)
 
 
-def _key_fields(value: AccessKey) -> dict[str, object]:
+def _key_fields(value: AccessKey) -> dict[str, Any]:
     return {name: getattr(value, name) for name in AccessKeyWire.model_fields}
 
 

@@ -2,7 +2,7 @@
 
 import http.client
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -17,14 +17,15 @@ class ApiError(Exception):
 
 def call(method: str, url: str, key: str, path: str, body: object | None = None, headers: dict[str, str] | None = None) -> Any:
     """One JSON call. Raises ApiError."""
-    with open_call(method, url, key, path, None if body is None else json.dumps(body).encode(), {"Content-Type": "application/json", **(headers or {})}) as answer:
+    data = None if body is None else json.dumps(body).encode()
+    with open_call(method, url, key, path, data, {"Content-Type": "application/json", **(headers or {})}) as answer:
         return json.loads(answer.read() or b"null")
 
 
 @contextmanager
 def open_call(
     method: str, url: str, key: str, path: str, data: bytes | None = None, headers: dict[str, str] | None = None
-) -> Iterator[http.client.HTTPResponse]:
+) -> Generator[http.client.HTTPResponse]:
     """One call whose answer is read by the caller. Raises ApiError."""
     request = Request(url.rstrip("/") + path, data, {"Authorization": f"Bearer {key}", **(headers or {})}, method=method)  # noqa: S310 — a URL of the user's
     try:

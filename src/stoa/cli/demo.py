@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -195,7 +195,7 @@ def _events(answer: Any) -> Iterator[tuple[str, str]]:
 
 
 @contextmanager
-def _server(home: Path) -> Iterator[tuple[str, str]]:
+def _server(home: Path) -> Generator[tuple[str, str]]:
     """A `stoa serve` of our own: (url, key). Its words are kept, and shown when it does not start."""
     key = new_secret()
     environment = {**os.environ, "STOA_BOOTSTRAP_KEY": key, "STOA_LOG_FORMAT": "json", "STOA_LOG_LEVEL": "warning", "PYTHONUNBUFFERED": "1"}

@@ -113,7 +113,9 @@ def keys_list(url: Url = "http://localhost:8080", key: Key = None) -> None:
 
 
 @keys.command("revoke")
-def keys_revoke(key_id: Annotated[str, typer.Argument(help="The key's id, from `stoa keys list`.")], url: Url = "http://localhost:8080", key: Key = None) -> None:
+def keys_revoke(
+    key_id: Annotated[str, typer.Argument(help="The key's id, from `stoa keys list`.")], url: Url = "http://localhost:8080", key: Key = None
+) -> None:
     """Revoke a key, at once and on every node."""
     _call("DELETE", url, key, f"/v1/access-keys/{key_id}")
     out.print("revoked")

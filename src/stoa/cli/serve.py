@@ -5,7 +5,7 @@ import contextlib
 import signal
 import socket
 import sys
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
@@ -112,7 +112,7 @@ class _Web(uvicorn.Server):
     """Signals are ours: a stream must be ended by us before uvicorn waits for its connections."""
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
+    def capture_signals(self) -> Generator[None]:
         yield
 
 

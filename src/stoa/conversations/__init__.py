@@ -12,6 +12,24 @@ from stoa.conversations.worker import Housekeeping
 from stoa.db.blobs import blob_name
 
 __all__ = [
-    "Conversations", "Deletions", "File", "FilePassage", "FileStatus", "Housekeeping", "Message", "Place", "ReadFile", "Reader", "Reading", "RemovedRuns", "Role", "Transcript", "blob_name",
-    "insert_message", "resolve_content", "routes", "take_position", "text_of",
+    "Conversations",
+    "Deletions",
+    "File",
+    "FilePassage",
+    "FileStatus",
+    "Housekeeping",
+    "Message",
+    "Place",
+    "ReadFile",
+    "Reader",
+    "Reading",
+    "RemovedRuns",
+    "Role",
+    "Transcript",
+    "blob_name",
+    "insert_message",
+    "resolve_content",
+    "routes",
+    "take_position",
+    "text_of",
 ]

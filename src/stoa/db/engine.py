@@ -10,7 +10,7 @@ A `Tx` is that right: stores are handed one and never begin or commit. There are
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias, cast
 
 import asyncpg
 import orjson
@@ -78,7 +78,7 @@ class Database:
             healthy = False
             try:
                 await connection.execute(opening)
-                yield connection
+                yield cast("Tx", connection)
                 await connection.execute("COMMIT")
                 healthy = True
             finally:
@@ -93,7 +93,7 @@ class Database:
         except _AWAY as error:
             raise Unavailable("The database cannot be reached just now; try again in a moment.") from error
         try:
-            yield connection
+            yield cast("asyncpg.Connection", connection)
         except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError, ConnectionError) as error:
             raise Unavailable("The database went away during this request; try again in a moment.") from error
         finally:
@@ -112,10 +112,18 @@ async def _prepare(connection: asyncpg.Connection) -> None:
     await connection.set_type_codec(
         "jsonb",
         schema="pg_catalog",
-        encoder=lambda value: b"\x01" + orjson.dumps(value),
-        decoder=lambda raw: orjson.loads(raw[1:]),
+        encoder=_encode,
+        decoder=_decode,
         format="binary",
     )
+
+
+def _encode(value: Any) -> bytes:
+    return b"\x01" + orjson.dumps(value)
+
+
+def _decode(raw: bytes) -> Any:
+    return orjson.loads(raw[1:])
 
 
 async def _leave_as_it_is(connection: asyncpg.Connection) -> None:

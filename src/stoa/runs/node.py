@@ -31,7 +31,7 @@ class Node:
         self._lock_key = secrets.randbelow(2**31 - 1) + 1
         self._connection: asyncpg.Connection | None = None
         self._supervisor = Supervisor()
-        self.others = 0
+        self.others: int = 0
         """Other live nodes, as of the last renewal."""
 
     async def start(self) -> None:

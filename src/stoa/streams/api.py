@@ -47,7 +47,11 @@ def routes(streams: Streams, gate: Gate, tickets: Tickets, principal_of_key: Cal
     @router.get(
         "/v1/runs/{run_id}/stream",
         response_class=Response,
-        responses={200: {"description": "Server-Sent Events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}, 204: {"description": "Everything was already received."}, **refusals(404)},
+        responses={
+            200: {"description": "Server-Sent Events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+            204: {"description": "Everything was already received."},
+            **refusals(404),
+        },
     )
     async def stream(
         run_id: UUID,

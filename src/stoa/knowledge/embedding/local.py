@@ -55,10 +55,12 @@ class LocalEmbedder:
         async with self._preparing:
             if self._closed:
                 raise EmbedderError("embedder_closed", "This server is stopping.", retryable=False)
-            if self._model is None:
+            model = self._model
+            if model is None:
                 directory = await self._directory()
-                self._model = await asyncio.get_running_loop().run_in_executor(self._worker, _load, directory, self._precision, self._threads)
-            return self._model
+                model = await asyncio.get_running_loop().run_in_executor(self._worker, _load, directory, self._precision, self._threads)
+                self._model = model
+            return model
 
     async def _directory(self) -> Path:
         found = weights.installed() if self._look_installed else None

@@ -65,7 +65,7 @@ def verify(file: File, directory: Path) -> None:
 
 async def fetch(directory: Path, report: Report, base_url: str = HUB) -> None:
     """Brings the files into `directory`; each appears complete and checked, or not at all. Raises EmbedderError."""
-    directory.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - once, at the first use
     try:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=FETCH_SECONDS_MAX, connect=10)) as session:
             for file in FILES:

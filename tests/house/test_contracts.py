@@ -1,0 +1,35 @@
+"""The import contracts bite: a violation injected for each of them is caught. A contract that catches nothing is decoration."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+VIOLATIONS = [
+    ("down, never up, never sideways", "kernel/clock.py", "import stoa.runs.service"),
+    ("siblings do not know one another", "access/rules.py", "import stoa.gateway.types"),
+    ("pure core", "runs/rules.py", "import asyncpg"),
+    ("internal role", "streams/service.py", "import stoa.db.internal"),
+    ("web stays at the edge", "journal/service.py", "import fastapi"),
+    ("the command line is a client", "cli/client.py", "import stoa.journal"),
+]
+
+
+def lint(root: Path) -> subprocess.CompletedProcess[str]:
+    linter = Path(sys.executable).parent / "lint-imports"
+    command = [str(linter), "--config", str(root / "pyproject.toml"), "--no-cache"]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=100, check=False, env={"PYTHONPATH": str(root / "src")})
+
+
+@pytest.mark.parametrize(("contract", "file", "line"), VIOLATIONS, ids=[contract for contract, _, _ in VIOLATIONS])
+def test_each_contract_catches_its_violation(tmp_path: Path, contract: str, file: str, line: str) -> None:
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__", "*.onnx", "*.pdf"))
+    broken = tmp_path / "src" / "stoa" / file
+    broken.write_text(broken.read_text("utf-8") + f"\n{line}\n", "utf-8")
+    done = lint(tmp_path)
+    assert done.returncode != 0
+    assert f"{contract} BROKEN" in done.stdout, done.stdout + done.stderr

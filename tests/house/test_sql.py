@@ -1,0 +1,42 @@
+"""Every named statement is used, and PostgreSQL understands it."""
+
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from stoa.db.sql import load
+
+SOURCE = Path(__file__).parents[2] / "src" / "stoa"
+FILES = sorted(SOURCE.glob("**/*.sql"))
+NAMED = [file for file in FILES if file.parent.name != "migrations"]
+
+
+@pytest.mark.parametrize("file", NAMED, ids=lambda file: str(file.relative_to(SOURCE)))
+async def test_statements_compile_and_are_used(dsn: str, file: Path) -> None:
+    statements = load(f"stoa.{file.parent.name}", file.name).texts
+    python = "\n".join(path.read_text("utf-8") for path in SOURCE.glob("**/*.py"))
+    connection = await asyncpg.connect(dsn)
+    try:
+        for name, text in statements.items():
+            assert f"SQL.{name}" in python, f"{name} is not used"
+            await connection.prepare(text.replace("{order}", "created_at, id").replace("{outer_order}", "c.created_at, c.id"))
+    finally:
+        await connection.close()
+
+
+async def test_every_tenant_table_is_under_row_level_security(dsn: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        rows = await connection.fetch(
+            "SELECT c.relname, c.relrowsecurity, EXISTS (SELECT 1 FROM pg_policy p WHERE p.polrelid = c.oid) AS policed FROM pg_class c"
+            " JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'org_id' WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace"
+        )
+        assert len(rows) >= 12
+        assert [row["relname"] for row in rows if not (row["relrowsecurity"] and row["policed"])] == []
+        async with connection.transaction():
+            await connection.execute("SET LOCAL ROLE stoa_tenant")
+            for table in ("conversations", "messages", "runs", "events", "files", "access_keys", "orgs"):
+                assert await connection.fetchval(f"SELECT count(*) FROM {table}") == 0
+    finally:
+        await connection.close()

@@ -1,0 +1,31 @@
+"""Migrations: once, however many nodes start; and a clear word where a database does not fit."""
+
+import asyncio
+from collections.abc import Callable
+
+import asyncpg
+import pytest
+
+from stoa.db.migrate import SchemaError, migrate
+
+
+async def test_ten_nodes_start_at_once(cluster: Callable[[str], str]) -> None:
+    admin = await asyncpg.connect(cluster("stoa"))
+    await admin.execute("CREATE DATABASE ten_nodes")
+    applied = await asyncio.gather(*(migrate(cluster("ten_nodes")) for _ in range(10)))
+    assert sorted(applied, key=len)[-1] == ["0001_foundation"]
+    assert sum(map(len, applied)) == 1
+    await admin.execute("DROP DATABASE ten_nodes WITH (FORCE)")
+    await admin.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [("UPDATE stoa_migrations SET number = 9999", "newer Stoa"), ("UPDATE stoa_migrations SET sha256 = 'x'", "another version of the migration")],
+)
+async def test_databases_that_do_not_fit(dsn: str, change: str, words: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    await connection.execute(change)
+    await connection.close()
+    with pytest.raises(SchemaError, match=words):
+        await migrate(dsn)
