@@ -1,0 +1,174 @@
+"""Two organizations, two projects, every route with an id: what is not yours is not there, and nothing of it changes."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import asyncpg
+import httpx
+import pytest
+
+from stoa.access.rules import digest, new_secret
+from tests.conftest import Running
+
+STREAMED = {("POST", "/v3/conversations/{conversation_id}/messages")}
+NOT_BY_OWNER = {"/v1/router/models/{model_id}/providers", "/v1/orgs/{org_id}"}
+"""Models of the catalogue are everybody's; an organization is checked by itself."""
+
+
+@dataclass
+class Owned:
+    """What the first organization's project has, by the name of the path's parameter."""
+
+    ids: dict[str, str]
+    strangers: list[httpx.AsyncClient]
+
+
+@pytest.fixture(scope="module")
+async def owned(shared_server: Running) -> AsyncIterator[Owned]:
+    server = shared_server
+    conversation_id = await server.conversation(title="Secret plans")
+    upload = await server.call("POST", f"/v1/conversations/{conversation_id}/files", 201, files={"file": ("plan.txt", b"The secret plan.")})
+    run = await server.ask(conversation_id, "The secret question")
+    gone = await server.conversation()
+    deletion = await server.call("DELETE", f"/v1/conversations/{gone}")
+    key = (await server.call("POST", "/v1/access-keys", 201, json={"name": "victim"}))["data"]["id"]
+    project = (await server.call("GET", "/v1/projects"))["data"][0]["id"]
+    other_project = (await server.call("POST", "/v1/projects", 201, json={"name": "Other"}))["data"]["id"]
+    sibling = (await server.call("POST", "/v1/access-keys", 201, json={"name": "sibling", "project_id": other_project}))["data"]["key"]
+    database = await asyncpg.connect(server.dsn)
+    org_id, stranger, connection = uuid4(), new_secret(), uuid4()
+    await database.execute("INSERT INTO orgs (id, name) VALUES ($1, 'Strangers')", org_id)
+    await database.execute("INSERT INTO projects (org_id, id, name) VALUES ($1, $2, 'Theirs')", org_id, uuid4())
+    await database.execute(
+        "INSERT INTO access_keys (org_id, id, name, hash, preview) VALUES ($1, $2, 'stranger', $3, '')", org_id, uuid4(), digest(stranger)
+    )
+    await database.execute(
+        "INSERT INTO connections (org_id, project_id, id, name, type) SELECT org_id, id, $1, 'mine', 'openai' FROM projects WHERE id = $2",
+        connection, UUID(project),
+    )  # fmt: skip
+    await database.close()
+    ids = {
+        "conversation_id": conversation_id, "file_id": upload["data"]["id"], "run_id": run["id"], "deletion_id": deletion["deletion_id"],
+        "key_id": key, "project_id": project, "connection_id": str(connection),
+    }  # fmt: skip
+    strangers = [httpx.AsyncClient(base_url=server.url, headers={"Authorization": f"Bearer {token}"}) for token in (stranger, sibling)]
+    yield Owned(ids, strangers)
+    for client in strangers:
+        await client.aclose()
+
+
+async def census(dsn: str) -> dict[str, int]:
+    database = await asyncpg.connect(dsn)
+    try:
+        tables = ("conversations", "messages", "files", "runs", "events", "deletions", "access_keys", "projects", "connections")
+        return {table: await database.fetchval(f"SELECT count(*) FROM {table}") for table in tables}
+    finally:
+        await database.close()
+
+
+async def test_every_route_with_an_id(shared_server: Running, owned: Owned) -> None:
+    """The list of routes comes from the OpenAPI document, so a new route is covered the day it is made."""
+    before = await census(shared_server.dsn)
+    document = await shared_server.call("GET", "/openapi.json")
+    tried = 0
+    for path, methods in document["paths"].items():
+        if "{" not in path or path in NOT_BY_OWNER:
+            continue
+        url = path.format_map(owned.ids)
+        for method, operation in methods.items():
+            options: dict[str, object] = {}
+            content = operation.get("requestBody", {}).get("content", {})
+            if "multipart/form-data" in content:
+                options = {"files": {"file": ("a.txt", b"x")}}
+            elif content:
+                options = {"json": {"content": "Hi", "name": "n", "title": "t", "config": {}}}
+            for stranger in owned.strangers:
+                answer = await stranger.request(method.upper(), url, **options)
+                assert answer.status_code in (403, 404), f"{method} {url}: {answer.status_code} {answer.text}"
+                assert answer.status_code == 404 or "project-scoped" in answer.text
+                assert "secret" not in answer.text.lower()
+                tried += 1
+    assert tried >= 40
+    assert await census(shared_server.dsn) == before
+
+
+async def test_lists_show_nothing_foreign(owned: Owned) -> None:
+    for stranger in owned.strangers:
+        for path in ("/v1/conversations", "/v1/conversations?q=secret", "/v1/runs", "/v1/connections"):
+            assert (await stranger.get(path)).json()["pagination"]["total_count"] == 0, path
+        for path in ("/v1/access-keys", "/v1/projects"):
+            listed = json.dumps((await stranger.get(path)).json())
+            assert not any(subject in listed for subject in owned.ids.values())
+
+
+async def test_a_foreign_file_cannot_be_named(shared_server: Running, owned: Owned) -> None:
+    stranger = owned.strangers[0]
+    model = (await stranger.get("/v1/router/models")).json()["data"][0]["id"]
+    mine = (await stranger.post("/v1/conversations", json={"model_id": model})).json()["data"]["id"]
+    content = [{"type": "file", "file": {"id": owned.ids["file_id"]}}]
+    refused = await stranger.post(f"/v3/conversations/{mine}/messages", json={"content": content})
+    assert (refused.status_code, list(refused.json()["error"]["details"])) == (400, ["content[0].file.id"])
+    await stranger.delete(f"/v1/conversations/{mine}")
+
+
+async def test_limited_expired_and_revoked_keys(shared_server: Running) -> None:
+    async def use(secret: str, method: str = "GET", path: str = "/v1/conversations") -> int:
+        response = await shared_server.client.request(method, path, headers={"Authorization": f"Bearer {secret}"}, json={} if method == "POST" else None)
+        return response.status_code
+
+    made = (await shared_server.call("POST", "/v1/access-keys", 201, json={"name": "reader", "permissions": ["conversations:read"]}))["data"]
+    assert await use(made["key"]) == 200
+    assert [await use(made["key"], "POST"), await use(made["key"], "GET", "/v1/runs"), await use(made["key"], "GET", "/v1/access-keys")] == [403] * 3
+    soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+    short = (await shared_server.call("POST", "/v1/access-keys", 201, json={"name": "short", "expires_at": soon}))["data"]
+    assert await use(short["key"]) == 200
+    async with asyncio.timeout(5):
+        while await use(short["key"]) != 401:
+            await asyncio.sleep(0.1)
+    await shared_server.call("DELETE", f"/v1/access-keys/{made['id']}")
+    assert await use(made["key"]) == 401
+
+
+async def test_an_idempotency_key_belongs_to_its_scope(shared_server: Running, owned: Owned) -> None:
+    headers = {"Idempotency-Key": "shared-word"}
+    body = {"model_id": await shared_server.model_id()}
+    ours = await shared_server.call("POST", "/v1/conversations", 201, json=body, headers=headers)
+    again = await shared_server.call("POST", "/v1/conversations", 201, json=body, headers=headers)
+    assert ours == again
+    await shared_server.call("POST", "/v1/conversations", 409, json={**body, "title": "Another"}, headers=headers)
+    theirs = (await owned.strangers[0].post("/v1/conversations", json=body, headers=headers)).json()["data"]["id"]
+    assert theirs != ours["data"]["id"]
+
+
+async def test_a_hundred_identical_posts_make_one_run(running: Running, tmp_path: Path) -> None:
+    conversation_id = await running.conversation()
+    headers = {"Idempotency-Key": "once"}
+    path = f"/v3/conversations/{conversation_id}/messages"
+    answers = await asyncio.gather(
+        *(running.client.post(path, json={"content": "Hi", "stream": False}, headers=headers, timeout=60) for _ in range(100))
+    )
+    assert {answer.status_code for answer in answers} == {200}, {answer.text for answer in answers if answer.status_code != 200}
+    assert len({answer.json()["data"]["id"] for answer in answers}) == 1
+    assert len(running.model.requests) == 1
+
+
+async def test_a_busy_conversation_says_with_what(running: Running) -> None:
+    gate = asyncio.Event()
+    running.model.scripts = [[gate]]
+    conversation_id = await running.conversation()
+    path = f"/v3/conversations/{conversation_id}/messages"
+    run = (await running.call("POST", path, 202, json={"content": "Hi", "background": True}))["data"]
+    refused = await running.call("POST", path, 409, json={"content": "Me too"})
+    assert refused["error"]["details"]["active_run_id"] == run["id"]
+    assert (await running.call("GET", f"/v1/conversations/{conversation_id}"))["data"]["active_run_id"] == run["id"]
+    deleted = await running.call("DELETE", f"/v1/conversations/{conversation_id}")
+    receipt = (await running.call("GET", f"/v1/deletions/{deleted['deletion_id']}"))["data"]
+    assert receipt["verified_at"]
+    assert receipt["stores"]["runs"]["rows"] == 1
+    await running.call("DELETE", f"/v1/conversations/{conversation_id}", 404)
+    assert running.model.open == 0
