@@ -13,7 +13,7 @@ async def test_ten_nodes_start_at_once(cluster: Callable[[str], str]) -> None:
     admin = await asyncpg.connect(cluster("stoa"))
     await admin.execute("CREATE DATABASE ten_nodes")
     applied = await asyncio.gather(*(migrate(cluster("ten_nodes")) for _ in range(10)))
-    assert sorted(applied, key=len)[-1] == ["0001_foundation"]
+    assert max(applied, key=len) == ["0001_foundation"]
     assert sum(map(len, applied)) == 1
     await admin.execute("DROP DATABASE ten_nodes WITH (FORCE)")
     await admin.close()

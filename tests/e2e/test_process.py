@@ -1,0 +1,117 @@
+"""A real process, real sockets, real signals: what a person does at a terminal."""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+KEY = "stoa_acc_" + "e" * 64
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("STOA_", "OPENAI_", "ANTHROPIC_", "OLLAMA_"))}
+STOA = [sys.executable, "-m", "stoa"]
+
+
+@asynccontextmanager
+async def serve(home: Path, **environment: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[str]]]:
+    """`stoa serve` on a free port; gives its process and what it printed up to the last curl line."""
+    process = await asyncio.create_subprocess_exec(
+        *STOA, "serve", "--port", "0", "--data-dir", str(home), env={**ENVIRONMENT, **environment}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    said: list[str] = []
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(60):
+            while line := (await process.stdout.readline()).decode():
+                said.append(line.rstrip("\n"))
+                if line.startswith("curl -sN"):
+                    break
+        assert said, "the server did not start"
+        yield process, said
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+def url_of(said: list[str]) -> str:
+    return next(line.split()[4] for line in said if line.startswith("Stoa is ready at "))
+
+
+async def test_the_printed_lines_work_when_pasted_and_ctrl_c_ends_well(room: Path) -> None:
+    if shutil.which("curl") is None:
+        assert not os.environ.get("CI"), "CI must have curl"
+        pytest.skip("curl is not on this machine")
+    async with serve(room / "paste") as (process, said):
+        lines = "\n".join(line for line in said if line.startswith(("MODEL=", "CONVERSATION=", "curl -sN")))
+        assert lines.count("\n") == 2
+        shell = await asyncio.create_subprocess_exec("sh", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        async with asyncio.timeout(30):
+            out, _ = await shell.communicate(lines.encode())
+        assert b"event: run.completed" in out, out
+        process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(30):
+            assert await process.wait() == 0
+    async with serve(room / "paste") as (_, said):
+        assert not any("stoa_acc_" in line for line in said), "the first key is shown once"
+
+
+async def test_two_servers_on_one_data_directory_serve_one_another(room: Path) -> None:
+    async with serve(room / "two", STOA_BOOTSTRAP_KEY=KEY) as (first, said), serve(room / "two", STOA_BOOTSTRAP_KEY=KEY) as (_, said_too):
+        headers = {"Authorization": f"Bearer {KEY}"}
+        async with httpx.AsyncClient(base_url=url_of(said), headers=headers) as one, httpx.AsyncClient(base_url=url_of(said_too), headers=headers) as two:
+            model = (await one.get("/v1/router/models")).json()["data"][0]["id"]
+            conversation = (await one.post("/v1/conversations", json={"model_id": model})).json()["data"]["id"]
+            run = await two.post(f"/v3/conversations/{conversation}/messages", json={"content": "Hi", "background": True})
+            followed = await one.get(f"/v1/runs/{run.json()['data']['id']}/stream", timeout=20)
+            assert "event: run.completed" in followed.text
+            first.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(30):
+                assert await first.wait() == 0
+            assert (await two.get("/ready")).status_code == 200
+
+
+async def test_keys_by_command_line(room: Path) -> None:
+    async with serve(room / "keys", STOA_BOOTSTRAP_KEY=KEY) as (_, said):
+        environment = {**ENVIRONMENT, "STOA_KEY": KEY, "STOA_URL": url_of(said), "COLUMNS": "200"}
+
+        async def stoa(*arguments: str) -> tuple[int, str]:
+            process = await asyncio.create_subprocess_exec(*STOA, *arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            async with asyncio.timeout(30):
+                out, _ = await process.communicate()
+            assert process.returncode is not None
+            return process.returncode, out.decode()
+
+        code, made = await stoa("keys", "create", "ci", "--permission", "runs:read")
+        assert (code, made[:9]) == (0, "stoa_acc_")
+        _, listed = await stoa("keys", "list")
+        assert "ci" in listed
+        key_id = next(line.split()[0] for line in listed.splitlines() if " ci " in line)
+        assert await stoa("keys", "revoke", key_id) == (0, "revoked\n")
+        code, said_of_it = await stoa("keys", "revoke", key_id)
+        assert code == 1
+        assert "There is no access key" in said_of_it
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "words"),
+    [
+        (["--port", "99999"], {}, "port"), (["--config", "nowhere.toml"], {}, "nowhere.toml"), ([], {"STOA_RUNS_MAX": "many"}, "STOA_RUNS_MAX"),
+        (["--port", "0"], {"STOA_BOOTSTRAP_KEY": "short"}, "STOA_BOOTSTRAP_KEY"),
+        (["--port", "0"], {"STOA_DATABASE_URL": "postgresql://nobody@127.0.0.1:9/x"}, ""),
+    ],
+)  # fmt: skip
+def test_what_cannot_start_says_why(room: Path, arguments: list[str], environment: dict[str, str], words: str) -> None:
+    done = subprocess.run(
+        [*STOA, "serve", "--data-dir", str(room / "refused"), *arguments], env={**ENVIRONMENT, **environment}, capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
