@@ -24,10 +24,18 @@ def storable(text: str) -> str:
     return text
 
 
+def _may_be_left_out(schema: dict[str, Any]) -> None:
+    """A field that may be None is not required: answers leave it out."""
+    properties = schema.get("properties", {})
+    optional = {name for name, field in properties.items() if {"type": "null"} in field.get("anyOf", ())}
+    if "required" in schema:
+        schema["required"] = [name for name in schema["required"] if name not in optional]
+
+
 class Wire(BaseModel):
     """A JSON shape. Outputs name every field without a default; a None is left out of the answer."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, json_schema_extra=_may_be_left_out)
 
 
 T = TypeVar("T")

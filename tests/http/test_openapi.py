@@ -1,0 +1,29 @@
+"""schemathesis on the OpenAPI document: what the document promises is what the server does, for inputs nobody thought of."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import FIRST_KEY, Running
+
+EXAMPLES_MAX = 12
+
+
+@pytest.mark.timeout(240)
+async def test_the_document_is_true(shared_server: Running, tmp_path: Path) -> None:
+    """In a process of its own: it is a synchronous client, and this process serves."""
+    command = [
+        str(Path(sys.executable).parent / "schemathesis"), "run", f"{shared_server.url}/openapi.json", "--header", f"Authorization: Bearer {FIRST_KEY}",
+        "--phases", "examples,coverage,fuzzing", "--max-examples", str(EXAMPLES_MAX), "--seed", "20261123", "--workers", "2", "--request-timeout", "20",
+        "--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance", "--no-color",
+        # Made keys could revoke the one that this test speaks with; every route of access is in the table of refusals.
+        "--exclude-path-regex", "access-keys",
+    ]  # fmt: skip
+    process = await asyncio.create_subprocess_exec(*command, cwd=tmp_path, env={**os.environ}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    async with asyncio.timeout(220):
+        said, _ = await process.communicate()
+    assert process.returncode == 0, said.decode()[-8_000:]
