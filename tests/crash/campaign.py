@@ -69,10 +69,11 @@ class Server:
             "OLLAMA_HOST": "http://127.0.0.1:9", "STOA_DRAIN_SECONDS_MAX": "0",
         }  # fmt: skip
         environment.pop("ANTHROPIC_API_KEY", None)
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "stoa", "serve", "--port", str(self._port), "--data-dir", str(self._home),
-            env=environment, stdout=asyncio.subprocess.PIPE, stderr=(self._home.parent / "server.log").open("ab"),
-        )  # fmt: skip
+        with (self._home.parent / f"{self._home.name}.log").open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "stoa", "serve", "--port", str(self._port), "--data-dir", str(self._home),
+                env=environment, stdout=asyncio.subprocess.PIPE, stderr=log,
+            )  # fmt: skip
         assert self._process.stdout is not None
         async with asyncio.timeout(START_SECONDS_MAX):
             while line := (await self._process.stdout.readline()).decode():
