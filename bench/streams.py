@@ -108,7 +108,7 @@ async def main() -> None:
         try:
             for count in map(int, options.streams.split(",")):
                 runs = 1 if options.quick else 3
-                turns = 20 if count == 1 else 1
+                turns = 1 if count > 1 else 3 if options.quick else 20
                 common = {"n": count, "tokens": 200, "rate": 50, "turns": turns, "ramp": max(0.5, count / 250)}
                 direct = [measure(options.tools, "direct", STUB, stub.pid, **common) for _ in range(runs)]
                 through = [measure(options.tools, "stoa", url, server.pid, **common) for _ in range(runs)]
