@@ -10,10 +10,14 @@ import pytest
 ROOT = Path(__file__).parents[2]
 VIOLATIONS = [
     ("down, never up, never sideways", "kernel/clock.py", "import stoa.runs.service"),
-    ("siblings do not know one another", "access/rules.py", "import stoa.gateway.types"),
-    ("pure core", "runs/rules.py", "import asyncpg"),
+    ("down, never up, never sideways", "access/rules.py", "import stoa.gateway.types"),
+    ("inside a slice", "runs/store.py", "import stoa.runs.service"),
+    ("slices are met at their front door", "runs/context.py", "import stoa.conversations.store"),
     ("internal role", "streams/service.py", "import stoa.db.internal"),
     ("web stays at the edge", "journal/service.py", "import fastapi"),
+    ("the database driver in one place", "conversations/service.py", "import asyncpg"),
+    ("the HTTP client in one place", "streams/service.py", "import aiohttp"),
+    ("pure core", "runs/rules.py", "import time"),
     ("the command line is a client", "cli/client.py", "import stoa.journal"),
 ]
 
@@ -24,7 +28,7 @@ def lint(root: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=100, check=False, env={"PYTHONPATH": str(root / "src")})
 
 
-@pytest.mark.parametrize(("contract", "file", "line"), VIOLATIONS, ids=[contract for contract, _, _ in VIOLATIONS])
+@pytest.mark.parametrize(("contract", "file", "line"), VIOLATIONS, ids=[f"{contract} ({file})" for contract, file, _ in VIOLATIONS])
 def test_each_contract_catches_its_violation(tmp_path: Path, contract: str, file: str, line: str) -> None:
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__", "*.onnx", "*.pdf"))

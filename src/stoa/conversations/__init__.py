@@ -3,15 +3,18 @@
 from stoa.conversations.api import routes
 from stoa.conversations.deletions import Deletions, RemovedRuns
 from stoa.conversations.reading import Reader
-from stoa.conversations.rules import text_of
+from stoa.conversations.rules import CONTENT_PARTS_MAX, text_of
 from stoa.conversations.service import Conversations, resolve_content
 from stoa.conversations.store import Place, insert_message, take_position
 from stoa.conversations.transcript import ReadFile, Transcript
 from stoa.conversations.types import File, FilePassage, FileStatus, Message, Reading, Role
+from stoa.conversations.wire import ContentPart, Metadata
 from stoa.conversations.worker import Housekeeping
 from stoa.db.blobs import blob_name
 
 __all__ = [
+    "CONTENT_PARTS_MAX",
+    "ContentPart",
     "Conversations",
     "Deletions",
     "File",
@@ -19,6 +22,7 @@ __all__ = [
     "FileStatus",
     "Housekeeping",
     "Message",
+    "Metadata",
     "Place",
     "ReadFile",
     "Reader",

@@ -6,8 +6,7 @@ from uuid import UUID
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from stoa.conversations.rules import CONTENT_PARTS_MAX
-from stoa.conversations.wire import ContentPart, Metadata
+from stoa.conversations import CONTENT_PARTS_MAX, ContentPart, Metadata
 from stoa.http import Timestamp, Wire
 from stoa.runs.types import Run
 
