@@ -92,13 +92,26 @@ class Running:
         body = {"content": text, "stream": False, **fields}
         return (await self.call("POST", f"/v3/conversations/{conversation_id}/messages", json=body))["data"]
 
+    async def events(self, run_id: str) -> list[dict[str, Any]]:
+        """Every event of a run, in order."""
+        return list((await self.call("GET", f"/v1/runs/{run_id}/events?page_size=500"))["data"])
 
+    async def status(self, run_id: str, *wanted: str) -> Any:
+        """The run, once its status is one of these."""
+        async with asyncio.timeout(15):
+            while True:
+                run = (await self.call("GET", f"/v1/runs/{run_id}"))["data"]
+                if run["status"] in wanted:
+                    return run
+                await asyncio.sleep(0.02)
 
 
 @asynccontextmanager
-async def serving(dsn: str, data_dir: Path, model: ScriptedModel, *, clock: Any = None, ids: Any = None, **settings: Any) -> AsyncGenerator[Running]:
+async def serving(
+    dsn: str, data_dir: Path, model: ScriptedModel, *, clock: Any = None, ids: Any = None, toolbox: Any = None, **settings: Any
+) -> AsyncGenerator[Running]:
     chosen = Settings(data_dir=data_dir, bootstrap_key=SecretStr(FIRST_KEY), drain_seconds_max=settings.pop("drain_seconds_max", 0.2), **settings)
-    async with open_server(chosen, dsn, clock=clock, ids=ids, builtin=model) as server:
+    async with open_server(chosen, dsn, clock=clock, ids=ids, builtin=model, toolbox=toolbox) as server:
         web = uvicorn.Server(uvicorn.Config(server.asgi, port=0, log_config=None, lifespan="off", timeout_graceful_shutdown=2))
         web.capture_signals = _no_signals  # type: ignore[method-assign]
         task = asyncio.create_task(web.serve())

@@ -1,13 +1,17 @@
 """Honest doubles, written by hand: a scripted model, ids that count, a clock that stands still. Nothing is patched."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
-from stoa.gateway import Abilities, Delta, Finish, ModelError, ModelRequest, ReasoningDelta, TextDelta, Usage
+from stoa.gateway import Abilities, Delta, Finish, ModelError, ModelRequest, ReasoningDelta, TextDelta, ToolCallDelta, Usage
+from stoa.kernel.principal import Principal
+from stoa.runs import Run
+from stoa.tools import Call, Tool, ToolKind, ToolResult
 
 Step = Sequence[Delta] | ModelError | asyncio.Event
 """What a scripted model does next: say a batch, fail, or wait for the test's signal."""
@@ -50,6 +54,61 @@ def answer(*pieces: str, reasoning: str | None = None) -> list[Step]:
     """A whole answer, a piece a batch."""
     thoughts: list[Step] = [[ReasoningDelta(reasoning)]] if reasoning else []
     return [*thoughts, *([TextDelta(piece)] for piece in pieces), [Usage(12, len(pieces)), Finish("stop")]]
+
+
+def calling(*calls: tuple[str, str], say: str = "") -> list[Step]:
+    """A reply that asks for tool calls: (name, arguments) each, the arguments in two pieces."""
+    begun: list[Step] = [[TextDelta(say)]] if say else []
+    for index, (name, arguments) in enumerate(calls):
+        half = len(arguments) // 2
+        begun.append([ToolCallDelta(index, "", f"call_{index}", name), ToolCallDelta(index, arguments[:half]), ToolCallDelta(index, arguments[half:])])
+    return [*begun, [Usage(20, 10), Finish("tool_calls")]]
+
+
+@dataclass
+class ScriptedTool:
+    """Answers with `results` in turn (the last one is repeated) and records its calls; `gate` holds each call back."""
+
+    name: str
+    results: list[ToolResult] = field(default_factory=lambda: [ToolResult("done")])
+    idempotent: bool = False
+    approval: bool = False
+    editable_params: Sequence[str] = ()
+    gate: asyncio.Event | None = None
+    made: list[tuple[dict[str, Any], Call]] = field(default_factory=list)
+    open: int = 0
+    kind: ToolKind = ToolKind.PYTHON
+    description: str = "A scripted tool."
+    parameters: dict[str, Any] = field(default_factory=lambda: {"type": "object"})
+
+    async def call(self, arguments: Mapping[str, Any], call: Call) -> ToolResult:
+        self.made.append((dict(arguments), call))
+        self.open += 1
+        try:
+            if self.gate is not None:
+                await self.gate.wait()
+        finally:
+            self.open -= 1
+        return self.results[min(len(self.made), len(self.results)) - 1]
+
+
+class Shelf:
+    """A toolbox that holds these tools and no others."""
+
+    def __init__(self, *tools: ScriptedTool) -> None:
+        self.tools = {tool.name: tool for tool in tools}
+        self.opened = 0
+
+    async def unknown_tools(self, _: Principal, names: Sequence[str]) -> Sequence[str]:
+        return [name for name in names if name not in self.tools]
+
+    @asynccontextmanager
+    async def open(self, _: Run, names: Sequence[str]) -> AsyncGenerator[Sequence[Tool]]:
+        self.opened += 1
+        try:
+            yield [self.tools[name] for name in names]
+        finally:
+            self.opened -= 1
 
 
 class CountingIds:

@@ -1,11 +1,11 @@
 """The composition root: the only file that knows every part. It constructs, connects and mounts; it decides nothing."""
 
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from fastapi import FastAPI
@@ -31,8 +31,26 @@ from stoa.kernel.errors import NotFound
 from stoa.kernel.ids import Ids, RandomIds
 from stoa.kernel.principal import Principal
 from stoa.settings import Settings
+from stoa.tools import Tool
 
 DESCRIPTION = "Conversations with AI agents that never lose a token. Every error is `{\"error\": {\"code\", \"message\", \"details\"?}}`."
+
+
+class Toolbox(Protocol):
+    """The tools of projects: which names are none, and the tools themselves for as long as a run is carried."""
+
+    async def unknown_tools(self, principal: Principal, names: Sequence[str], /) -> Sequence[str]: ...
+
+    def open(self, run: runs.Run, names: Sequence[str], /) -> AbstractAsyncContextManager[Sequence[Tool]]: ...
+
+
+class NoTools:
+    async def unknown_tools(self, _: Principal, names: Sequence[str]) -> Sequence[str]:
+        return names
+
+    @asynccontextmanager
+    async def open(self, _: runs.Run, __: Sequence[str]) -> AsyncGenerator[Sequence[Tool]]:
+        yield ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +66,9 @@ class Server:
 
 @asynccontextmanager
 async def open_server(
-    settings: Settings, dsn: str, *, clock: Clock | None = None, ids: Ids | None = None, builtin: gateway.Model | None = None
-) -> AsyncGenerator[Server]:
+    settings: Settings, dsn: str, *, clock: Clock | None = None, ids: Ids | None = None, builtin: gateway.Model | None = None,
+    toolbox: Toolbox | None = None,
+) -> AsyncGenerator[Server]:  # fmt: skip
     """Everything between a database and an ASGI app, started in order and stopped in reverse."""
     clock, ids = clock or SystemClock(), ids or RandomIds()
     await migrate(dsn)
@@ -83,7 +102,8 @@ async def open_server(
         reader = conversations.Reader(database, partial(_read, documents, blobs))
         service = runs.Runs(database, journal, catalogue, ids, clock)
         deletions = conversations.Deletions(database, blobs, journal, service, ids)
-        talks = conversations.Conversations(database, blobs, catalogue, entry, reader, deletions, ids)
+        toolbox = toolbox or NoTools()
+        talks = conversations.Conversations(database, blobs, catalogue, toolbox, entry, reader, deletions, ids)
         housekeeping = conversations.Housekeeping(reader, deletions)
         await housekeeping.start()
         stack.push_async_callback(housekeeping.stop)
@@ -94,10 +114,13 @@ async def open_server(
         writer.others = lambda: bool(node.others)
         context = runs.Context(conversations.Transcript(database, reader, blobs), documents.select)
 
-        async def find_model(run: runs.Run) -> gateway.Model:
-            return await catalogue.model(run.org_id, run.project_id, run.model_id)
+        prices = [gateway.Price(**price.model_dump()) for price in settings.prices] + [gateway.Price(SLUG, 0, 0)]
 
-        worker = runs.Worker(database, journal, service, node, context, find_model, runs_max=settings.runs_max)
+        async def find_model(run: runs.Run) -> runs.Supply:
+            slug, model = await catalogue.model(run.org_id, run.project_id, run.model_id)
+            return runs.Supply(model, slug, gateway.price_of(slug, prices))
+
+        worker = runs.Worker(database, journal, service, node, context, find_model, toolbox.open, runs_max=settings.runs_max)
         service.owner = worker
         follow = streams.Streams(journal, clock)
         await follow.start()

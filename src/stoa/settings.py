@@ -42,6 +42,17 @@ class Embeddings(BaseModel):
     dimensions: Annotated[int, Field(ge=1, le=4096)] | None = None
 
 
+class Price(BaseModel):
+    """A `[[prices]]` table: US dollars per million tokens of the models whose slug matches (`openai/gpt-*`); the first match counts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: Annotated[str, Field(min_length=1)]
+    prompt: Annotated[float, Field(ge=0)]
+    completion: Annotated[float, Field(ge=0)]
+    cached: Annotated[float, Field(ge=0)] | None = None
+
+
 class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,6 +66,7 @@ class Settings(BaseModel):
     """Encrypts connections' credentials and signs stream tickets; made in the data directory when not given. Nodes of one database share it."""
     providers: tuple[Provider, ...] = ()
     default_model: str | None = None
+    prices: tuple[Price, ...] = ()
     embeddings: Embeddings | None = None
     allow_private_addresses: bool = False
     """Whether connections that tenants make may lead to private addresses. The operator's own providers always may."""

@@ -18,6 +18,8 @@ from tests.conftest import Running
 STREAMED = {("POST", "/v3/conversations/{conversation_id}/messages")}
 NOT_BY_OWNER = {"/v1/router/models/{model_id}/providers", "/v1/orgs/{org_id}"}
 """Models of the catalogue are everybody's; an organization is checked by itself."""
+BODIES = {"/v1/runs/{run_id}/input": {"type": "human_feedback", "data": {"request_id": str(uuid4()), "feedback": "yes"}}}
+"""Of routes that take nothing else: a stranger's body must be a good one, or its refusal proves nothing."""
 
 
 @dataclass
@@ -86,7 +88,7 @@ async def test_every_route_with_an_id(shared_server: Running, owned: Owned) -> N
             if "multipart/form-data" in content:
                 options = {"files": {"file": ("a.txt", b"x")}}
             elif content:
-                options = {"json": {"content": "Hi", "name": "n", "title": "t", "config": {}}}
+                options = {"json": BODIES.get(path, {"content": "Hi", "name": "n", "title": "t", "config": {}})}
             for stranger in owned.strangers:
                 answer = await stranger.request(method.upper(), url, **options)
                 assert answer.status_code in (403, 404), f"{method} {url}: {answer.status_code} {answer.text}"

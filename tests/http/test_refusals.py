@@ -39,6 +39,8 @@ ROUTES = [
     Route("GET", "/v1/runs/ID/events", needs_id=True),
     Route("GET", "/v1/runs/ID/stream", needs_id=True),
     Route("POST", "/v1/runs/ID/cancel", needs_id=True),
+    Route("POST", "/v1/runs/ID/input", {"type": "human_feedback", "data": {"request_id": NOWHERE, "feedback": "yes"}}, needs_id=True),
+    Route("GET", "/v1/runs/ID/tool-calls", needs_id=True),
     Route("POST", "/v1/runs/ID/stream-tickets", needs_id=True),
     Route("GET", "/v1/router/models"),
     Route("GET", "/v1/router/models/ID/providers", needs_id=True),

@@ -44,7 +44,8 @@ def routes(conversations: Conversations, blobs: Blobs, gate: Gate) -> Routes:
         """A new conversation, bound to a model (`model_id`, from /v1/router/models) or an app (`app_id`)."""
         once = Once(idempotency_key, "conversations", fingerprint(body.model_dump(mode="json"))) if idempotency_key else None
         created = await conversations.create(
-            principal, model_id=_model_of(body), org_id=body.org_id, title=body.title, user_id=body.user_id, metadata=body.metadata, once=once
+            principal, model_id=_model_of(body), org_id=body.org_id, title=body.title, user_id=body.user_id, metadata=body.metadata,
+            agent=wire.agent_of(body.agent), once=once,
         )
         return Data(data=wire.conversation(created))
 
@@ -56,7 +57,7 @@ def routes(conversations: Conversations, blobs: Blobs, gate: Gate) -> Routes:
     async def update_conversation(
         conversation_id: UUID, body: wire.UpdateConversation, principal: Annotated[Principal, writing]
     ) -> Data[wire.ConversationWire]:
-        changes = Changes(frozenset(body.model_fields_set), body.title, body.metadata, body.model_id)
+        changes = Changes(frozenset(body.model_fields_set), body.title, body.metadata, body.model_id, wire.agent_of(body.agent))
         return Data(data=wire.conversation(await conversations.update(principal, conversation_id, changes)))
 
     @router.delete("/v1/conversations/{conversation_id}", responses=refusals(404, 409))

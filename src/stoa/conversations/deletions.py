@@ -4,7 +4,7 @@ The receipt is written with the rows it counts. Content and proof follow at once
 the next sweep (`unfinished`) goes on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 from uuid import UUID
@@ -29,8 +29,11 @@ _log = structlog.get_logger("stoa.conversations")
 
 @dataclass(frozen=True, slots=True)
 class RemovedRuns:
+    """`others` is what the runs had in tables of their own: per table rows and bytes."""
+
     run_ids: Sequence[UUID]
     bytes: int
+    others: Mapping[str, Mapping[str, int]]
 
 
 class Runs(Protocol):
@@ -114,6 +117,7 @@ class Deletions:
                 "journals": {"rows": journals.journals, "bytes": 0},
                 "events": {"rows": journals.events, "bytes": journals.event_bytes},
                 "idempotency_keys": {"rows": answers, "bytes": 0},
+                **runs.others,
                 "blobs": {"rows": 0, "bytes": 0},
             }
             deletion_id = self._ids.new()

@@ -1,7 +1,7 @@
 -- name: insert_conversation
 -- A new, empty conversation.
-INSERT INTO conversations (org_id, project_id, id, title, model_id, user_id, metadata, created_by)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8);
+INSERT INTO conversations (org_id, project_id, id, title, model_id, user_id, metadata, created_by, agent)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
 
 -- name: conversation
 -- One conversation with its model and active run.
@@ -40,6 +40,7 @@ UPDATE conversations SET
     title = CASE WHEN $3 THEN $4 ELSE title END,
     metadata = CASE WHEN $5 THEN $6 ELSE metadata END,
     model_id = CASE WHEN $7 THEN $8 ELSE model_id END,
+    agent = CASE WHEN $9 THEN $10 ELSE agent END,
     updated_at = now()
 WHERE org_id = $1 AND id = $2;
 
@@ -50,12 +51,12 @@ SELECT id, project_id, model_id, app_id, message_count FROM conversations WHERE 
 -- name: take_position
 -- The next message's position; also holds the conversation against other writers.
 UPDATE conversations SET message_count = message_count + 1, model_id = coalesce($3, model_id), updated_at = now()
-WHERE org_id = $1 AND id = $2 RETURNING message_count, project_id, model_id, app_id;
+WHERE org_id = $1 AND id = $2 RETURNING message_count, project_id, model_id, app_id, agent;
 
 -- name: insert_message
 -- A message at the position that was taken for it.
-INSERT INTO messages (org_id, project_id, conversation_id, position, id, role, content, text, status, run_id, usage, metadata)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
+INSERT INTO messages (org_id, project_id, conversation_id, position, id, role, content, text, status, run_id, usage, metadata, turns)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
 
 -- name: list_messages
 -- A page of messages, oldest first.
@@ -144,6 +145,8 @@ SELECT (SELECT count(*) FROM conversations WHERE org_id = $1 AND id = $2)
      + (SELECT count(*) FROM files WHERE org_id = $1 AND (conversation_id = $2 OR id = ANY ($4::uuid[])))
      + (SELECT count(*) FROM file_passages WHERE org_id = $1 AND file_id = ANY ($4::uuid[]))
      + (SELECT count(*) FROM runs WHERE org_id = $1 AND (conversation_id = $2 OR id = ANY ($3::uuid[])))
+     + (SELECT count(*) FROM tool_calls WHERE org_id = $1 AND (conversation_id = $2 OR run_id = ANY ($3::uuid[])))
+     + (SELECT count(*) FROM input_requests WHERE org_id = $1 AND (conversation_id = $2 OR run_id = ANY ($3::uuid[])))
      + (SELECT count(*) FROM idempotency_keys WHERE org_id = $1 AND (subject_id = $2 OR subject_id = ANY ($3::uuid[])));
 
 -- name: record_blobs

@@ -29,6 +29,14 @@ class Models(Protocol):
         ...
 
 
+class Agents(Protocol):
+    """What conversations ask about what agents may call."""
+
+    async def unknown_tools(self, principal: Principal, names: Sequence[str], /) -> Sequence[str]:
+        """Those of the names that are no tool of the principal's."""
+        ...
+
+
 class Projects(Protocol):
     """What conversations ask of access."""
 
@@ -45,15 +53,17 @@ class Changes:
     title: str | None = None
     metadata: Mapping[str, Any] | None = None
     model_id: UUID | None = None
+    agent: Mapping[str, Any] | None = None
 
 
 class Conversations:
     def __init__(
-        self, database: Database, blobs: Blobs, models: Models, projects: Projects, reader: Reader, deletions: Deletions, ids: Ids
+        self, database: Database, blobs: Blobs, models: Models, agents: Agents, projects: Projects, reader: Reader, deletions: Deletions, ids: Ids
     ) -> None:
         self._database = database
         self._blobs = blobs
         self._models = models
+        self._agents = agents
         self._projects = projects
         self._reader = reader
         self._deletions = deletions
@@ -61,23 +71,38 @@ class Conversations:
 
     async def create(
         self, principal: Principal, *, model_id: UUID, org_id: UUID | None, title: str | None, user_id: str | None,
-        metadata: Mapping[str, Any] | None, once: Once | None,
+        metadata: Mapping[str, Any] | None, agent: Mapping[str, Any] | None, once: Once | None,
     ) -> Conversation:  # fmt: skip
         if org_id is not None and org_id != principal.org_id:
             raise BadRequest.field("org_id", "is not the organization of this key")
         await self._models.check(principal, model_id)
+        await self._check_agent(principal, agent)
         project_id = await self._projects.home(principal)
         async with self._database.tenant(principal) as tx:
             if once and (first := await idempotency.claim(tx, principal, once)):
                 return await _one(tx, principal, UUID(first["id"]))
             conversation_id = self._ids.new()
             await tx.execute(
-                SQL.insert_conversation, principal.org_id, project_id, conversation_id, title, model_id, user_id, metadata, principal.key_id
-            )
+                SQL.insert_conversation, principal.org_id, project_id, conversation_id, title, model_id, user_id, metadata, principal.key_id,
+                agent,
+            )  # fmt: skip
             await audit.record(tx, principal, "conversation.create", conversation_id)
             if once:
                 await idempotency.record(tx, principal, once, {"id": str(conversation_id)}, conversation_id)
             return await _one(tx, principal, conversation_id)
+
+    async def _check_agent(self, principal: Principal, agent: Mapping[str, Any] | None) -> None:
+        """Every tool that the definition names must be there, its helpers' too. Raises BadRequest naming the field."""
+        if agent is None:
+            return
+        named = {f"agent.tools[{index}]": name for index, name in enumerate(agent.get("tools", ()))}
+        for number, helper in enumerate(agent.get("subagents", ())):
+            named |= {f"agent.subagents[{number}].tools[{index}]": name for index, name in enumerate(helper.get("tools") or ())}
+        unknown = await self._agents.unknown_tools(principal, sorted(set(named.values()))) if named else ()
+        problems = {path: f"is {name!r}, which is no tool of this project; GET /v1/tools lists them" for path, name in named.items() if name in unknown}
+        if problems:
+            path, reason = next(iter(problems.items()))
+            raise BadRequest(f"{path} {reason}", details=problems)
 
     async def get(self, principal: Principal, conversation_id: UUID) -> Conversation:
         async with self._database.tenant(principal) as tx:
@@ -101,6 +126,7 @@ class Conversations:
             if changes.model_id is None:
                 raise BadRequest.field("model_id", "cannot be null; name the model to switch to")
             await self._models.check(principal, changes.model_id)
+        await self._check_agent(principal, changes.agent)
         async with self._database.tenant(principal) as tx:
             before = await _one(tx, principal, conversation_id)
             if "model_id" in changes.fields and before.model is None:
@@ -108,6 +134,7 @@ class Conversations:
             await tx.execute(
                 SQL.update_conversation, principal.org_id, conversation_id, "title" in changes.fields, changes.title,
                 "metadata" in changes.fields, changes.metadata, "model_id" in changes.fields, changes.model_id,
+                "agent" in changes.fields, changes.agent,
             )  # fmt: skip
             await audit.record(tx, principal, "conversation.update", conversation_id)
             return await _one(tx, principal, conversation_id)

@@ -38,23 +38,25 @@ class Place:
     project_id: UUID
     model_id: UUID | None
     app_id: UUID | None
+    agent: Mapping[str, Any] | None
 
 
 async def take_position(tx: Tx, org_id: UUID, conversation_id: UUID, *, model_id: UUID | None = None) -> Place | None:
     """The next position; a `model_id` becomes the conversation's model. None where there is no such conversation."""
     row = await tx.fetchrow(SQL.take_position, org_id, conversation_id, model_id)
-    return Place(row["message_count"], row["project_id"], row["model_id"], row["app_id"]) if row else None
+    return Place(row["message_count"], row["project_id"], row["model_id"], row["app_id"], row["agent"]) if row else None
 
 
 # --- messages -------------------------------------------------------------------------------------------------------
 async def insert_message(
     tx: Tx, org_id: UUID, project_id: UUID, conversation_id: UUID, position: int, message_id: UUID, role: Role, *,
     content: Sequence[Mapping[str, Any]], text: str, status: str, run_id: UUID, usage: Mapping[str, Any] | None = None,
-    metadata: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None, turns: Sequence[Mapping[str, Any]] | None = None,
 ) -> None:  # fmt: skip
     await tx.execute(
-        SQL.insert_message, org_id, project_id, conversation_id, position, message_id, role.value, content, text, status, run_id, usage, metadata
-    )
+        SQL.insert_message, org_id, project_id, conversation_id, position, message_id, role.value, content, text, status, run_id, usage, metadata,
+        turns,
+    )  # fmt: skip
 
 
 async def list_messages(tx: Tx, org_id: UUID, conversation_id: UUID, page: PageRequest) -> Sequence[Message]:
@@ -127,14 +129,14 @@ def _conversation(row: Row) -> Conversation:
     model = ModelRef(row["model_id"], row["model_name"], row["model_slug"], row["model_provider"]) if row["model_id"] else None
     return Conversation(
         row["id"], row["org_id"], row["project_id"], row["title"], row["app_id"], model, row["user_id"], row["metadata"],
-        row["message_count"], row["active_run_id"], row["created_at"], row["updated_at"],
+        row["agent"], row["message_count"], row["active_run_id"], row["created_at"], row["updated_at"],
     )  # fmt: skip
 
 
 def _message(row: Row) -> Message:
     return Message(
         row["id"], row["conversation_id"], row["position"], Role(row["role"]), row["content"], row["status"], row["run_id"], row["usage"],
-        row["metadata"], row["created_at"],
+        row["metadata"], row["created_at"], row["turns"],
     )  # fmt: skip
 
 

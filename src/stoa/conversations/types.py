@@ -28,6 +28,8 @@ class Conversation:
     model: ModelRef | None
     user_id: str | None
     metadata: Mapping[str, Any] | None
+    agent: Mapping[str, Any] | None
+    """What the model is told and may call; None is a bare model."""
     message_count: int
     active_run_id: UUID | None
     created_at: datetime
@@ -53,6 +55,8 @@ class Message:
     usage: Mapping[str, Any] | None
     metadata: Mapping[str, Any] | None
     created_at: datetime
+    turns: Sequence[Mapping[str, Any]] | None = None
+    """An answer's replies with their tool calls and results, where there was more to it than one text."""
 
 
 class FileStatus(StrEnum):

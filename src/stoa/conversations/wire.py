@@ -10,16 +10,12 @@ from pydantic import AfterValidator, Field
 from stoa.conversations import rules
 from stoa.conversations.types import Conversation, Deletion, File, Message
 from stoa.http import Timestamp, Wire
-from stoa.http.wire import storable
+from stoa.http.wire import not_blank
+from stoa.kernel.errors import BadRequest
+from stoa.kernel.schemas import schema_problem
 
 
 # --- in -------------------------------------------------------------------------------------------------------------
-def _not_blank(text: str) -> str:
-    if not text.strip():
-        raise ValueError("cannot be blank")
-    return storable(text)
-
-
 def _small(metadata: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     if metadata is not None:
         try:
@@ -33,9 +29,48 @@ def _small(metadata: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     return metadata
 
 
-Title = Annotated[str, Field(max_length=rules.TITLE_CHARACTERS_MAX), AfterValidator(_not_blank)]
-UserId = Annotated[str, Field(max_length=255), AfterValidator(_not_blank)]
+Title = Annotated[str, Field(max_length=rules.TITLE_CHARACTERS_MAX), AfterValidator(not_blank)]
+UserId = Annotated[str, Field(max_length=255), AfterValidator(not_blank)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_small)]
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+
+
+class LimitsIn(Wire):
+    """Of one run, its helpers included. `iterations_max` counts replies of the model (default 25)."""
+
+    iterations_max: Annotated[int, Field(ge=1, le=1_000)] | None = None
+    tokens_max: Annotated[int, Field(ge=1)] | None = None
+    cost_usd_max: Annotated[float, Field(gt=0)] | None = None
+    subagents_max: Annotated[int, Field(ge=0, le=64)] | None = None
+    subagent_depth_max: Annotated[int, Field(ge=0, le=4)] | None = None
+    input_seconds_max: Annotated[float, Field(ge=1, le=90 * 24 * 3600)] | None = None
+
+
+class SubagentIn(Wire):
+    """A declared helper; without `tools` it has its parent's."""
+
+    name: Name
+    description: Annotated[str, Field(max_length=2_000), AfterValidator(not_blank)]
+    instructions: Annotated[str, Field(max_length=100_000), AfterValidator(not_blank)] | None = None
+    tools: Annotated[list[Name], Field(max_length=128)] | None = None
+
+
+class AgentIn(Wire):
+    """What the model is told, what it may call, and how far it may go.
+
+    `tools` and `approvals` name tools of /v1/tools; a call of one in `approvals` waits for a person. With `human_feedback`
+    the model may ask people. `output_schema` is a JSON schema that the answer must satisfy.
+    """
+
+    instructions: Annotated[str, Field(max_length=100_000), AfterValidator(not_blank)] | None = None
+    tools: Annotated[list[Name], Field(max_length=128)] | None = None
+    approvals: Annotated[list[Name], Field(max_length=128)] | None = None
+    human_feedback: bool | None = None
+    subagents: Annotated[list[SubagentIn], Field(max_length=32)] | None = None
+    output_schema: Annotated[dict[str, Any], AfterValidator(_small)] | None = None
+    limits: LimitsIn | None = None
 
 
 class CreateConversation(Wire):
@@ -47,19 +82,21 @@ class CreateConversation(Wire):
     org_id: UUID | None = None
     user_id: UserId | None = None
     metadata: Metadata | None = None
+    agent: AgentIn | None = None
 
 
 class UpdateConversation(Wire):
-    """Only what is sent changes; null removes a title or metadata."""
+    """Only what is sent changes; null removes a title, metadata or the agent. A run under way keeps the agent that it began with."""
 
     title: Title | None = None
     metadata: Metadata | None = None
     model_id: UUID | None = None
+    agent: AgentIn | None = None
 
 
 class TextPart(Wire):
     type: Literal["text"]
-    text: Annotated[str, AfterValidator(_not_blank)]
+    text: Annotated[str, AfterValidator(not_blank)]
 
 
 class FileIn(Wire):
@@ -93,6 +130,7 @@ class ConversationWire(Wire):
     org_id: UUID
     project_id: UUID
     metadata: dict[str, Any] | None
+    agent: dict[str, Any] | None
     active_run_id: UUID | None
     message_count: int
     created_at: Timestamp
@@ -153,6 +191,22 @@ class DeletedWire(Wire):
     deletion_id: UUID
 
 
+# --- shapes to values -----------------------------------------------------------------------------------------------
+def agent_of(body: AgentIn | None) -> Mapping[str, Any] | None:
+    """The definition as it is stored: what was set and nothing else. Raises BadRequest for what only a second look finds."""
+    if body is None:
+        return None
+    names = [helper.name for helper in body.subagents or ()]
+    if len(set(names)) < len(names):
+        raise BadRequest.field("agent.subagents", "holds two helpers of one name")
+    for index, name in enumerate(body.approvals or ()):
+        if name not in (body.tools or ()):
+            raise BadRequest.field(f"agent.approvals[{index}]", f"is {name!r}, which is not among agent.tools")
+    if body.output_schema is not None and (problem := schema_problem(body.output_schema)):
+        raise BadRequest.field("agent.output_schema", problem)
+    return body.model_dump(mode="json", exclude_none=True)
+
+
 # --- values to shapes -----------------------------------------------------------------------------------------------
 def conversation(value: Conversation) -> ConversationWire:
     model = value.model
@@ -160,6 +214,7 @@ def conversation(value: Conversation) -> ConversationWire:
         id=value.id, title=value.title, app_id=value.app_id, model_id=model.id if model else None,
         model=ModelWire(id=model.id, name=model.name, slug=model.slug, provider=model.provider) if model else None,
         user_id=value.user_id, org_id=value.org_id, project_id=value.project_id, metadata=dict(value.metadata) if value.metadata is not None else None,
+        agent=dict(value.agent) if value.agent is not None else None,
         active_run_id=value.active_run_id, message_count=value.message_count, created_at=value.created_at, updated_at=value.updated_at,
     )  # fmt: skip
 

@@ -31,3 +31,8 @@ def frame(sequence: int, kind: int, payload: bytes) -> bytes:
 def delta_of(payload: bytes) -> str:
     """The text of a stored delta: what a run had said, when the process that knew it is gone."""
     return str(orjson.loads(payload)["data"]["delta"])
+
+
+def from_helper(payload: bytes) -> bool:
+    """Whether a stored event is a helper's and not the agent's own."""
+    return b'"source":' in payload and "source" in orjson.loads(payload)["data"]

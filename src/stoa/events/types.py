@@ -29,6 +29,7 @@ class Kind(IntEnum):
     RUN_COMPLETED = 16
     RUN_FAILED = 17
     RUN_CANCELED = 18
+    CONTEXT_COMPACTED = 19
 
 
 NAMES: Final[Mapping[Kind, str]] = {
@@ -50,6 +51,7 @@ NAMES: Final[Mapping[Kind, str]] = {
     Kind.RUN_COMPLETED: "run.completed",
     Kind.RUN_FAILED: "run.failed",
     Kind.RUN_CANCELED: "run.canceled",
+    Kind.CONTEXT_COMPACTED: "agent.context.compacted",
 }
 
 TERMINAL: Final = frozenset({Kind.RUN_COMPLETED, Kind.RUN_FAILED, Kind.RUN_CANCELED})

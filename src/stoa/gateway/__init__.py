@@ -4,6 +4,7 @@ from stoa.gateway.addresses import check_address
 from stoa.gateway.api import routes
 from stoa.gateway.catalogue import Catalogue, Offer, Provider, ProviderError, UnknownDefault
 from stoa.gateway.connections import Connections
+from stoa.gateway.prices import Price, price_of
 from stoa.gateway.secrets import Vault, load_or_make
 from stoa.gateway.suppliers import Suppliers
 from stoa.gateway.types import (
@@ -22,11 +23,14 @@ from stoa.gateway.types import (
     TextDelta,
     TextPart,
     ToolCallDelta,
+    ToolCallPart,
+    ToolResultPart,
+    ToolSpec,
     Usage,
 )
 
 __all__ = [
     "Abilities", "Catalogue", "Connections", "Delta", "DocumentPart", "Finish", "ImagePart", "Model", "ModelError", "ModelMessage", "ModelRequest",
-    "Offer", "Part", "Passage", "Provider", "ProviderError", "ReasoningDelta", "Suppliers", "TextDelta", "TextPart", "ToolCallDelta", "UnknownDefault", "Usage",
-    "Vault", "check_address", "load_or_make", "routes",
+    "Offer", "Part", "Passage", "Price", "Provider", "ProviderError", "ReasoningDelta", "Suppliers", "TextDelta", "TextPart", "ToolCallDelta",
+    "ToolCallPart", "ToolResultPart", "ToolSpec", "UnknownDefault", "Usage", "Vault", "check_address", "load_or_make", "price_of", "routes",
 ]

@@ -148,11 +148,11 @@ class Catalogue:
             row = await tx.fetchrow(SQL.model, model_id)
         self._usable(row)
 
-    async def model(self, org_id: UUID, project_id: UUID, model_id: UUID) -> Model:
-        """The adapter, for the worker. Raises BadRequest when it is not there any more."""
+    async def model(self, org_id: UUID, project_id: UUID, model_id: UUID) -> tuple[str, Model]:
+        """The slug and the adapter, for the worker. Raises BadRequest when it is not there any more."""
         model = self._models.get(model_id)
         if model is not None:
-            return model
+            return self._entries[model_id].slug, model
         async with internal_statement(self._database) as tx:
             row = await tx.fetchrow(SQL.model, model_id)
         if row is not None and row["org_id"] is not None and (row["org_id"], row["project_id"]) != (org_id, project_id):
@@ -163,7 +163,7 @@ class Catalogue:
             for stale in [old for old in self._of_connections if old[0] == model_id]:
                 del self._of_connections[stale]
             self._of_connections[key] = self._of_row(row)
-        return self._of_connections[key]
+        return row["slug"], self._of_connections[key]
 
     def _of_row(self, row: Row) -> Model:
         try:
@@ -203,6 +203,6 @@ class Catalogue:
                 slug = prefix + offer.wire_name
                 model_id = uuid5(NAMESPACE, slug)
                 await tx.execute(SQL.upsert_global, model_id, slug, offer.name, provider, offer.wire_name, asdict(offer.abilities))
-                self._models[model_id] = build(offer)
                 self._entries[model_id] = ModelEntry(model_id, slug, offer.name, provider)
+                self._models[model_id] = build(offer)
         _log.info("models", provider=provider, count=len(offers))

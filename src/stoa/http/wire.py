@@ -99,3 +99,10 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {
         status: {"model": RefusalBody, "description": _MEANINGS[status]} for status in sorted({400, 401, 403, 503, *statuses})
     }
+
+
+def not_blank(text: str) -> str:
+    """A validator: text with something in it, which the database can hold."""
+    if not text.strip():
+        raise ValueError("cannot be blank")
+    return storable(text)

@@ -45,13 +45,13 @@ class Journal:
             raise Fenced
         return _head(row)
 
-    async def resume(self, key: JournalKey, head: Head) -> Pen:
-        """A pen for a journal that was just taken: reads its events once, for their digest."""
-        digest = hashlib.sha256()
+    async def resume(self, key: JournalKey, head: Head) -> tuple[Pen, Record | None]:
+        """A pen for a journal that was just taken, and its last event: reads the events once, for their digest."""
+        digest, last = hashlib.sha256(), None
         async for records in self.all(key.org_id, key.run_id):
-            for record in records:
-                digest.update(record.payload + b"\n")
-        return self.writer.pen(key, head, digest)
+            for last in records:
+                digest.update(last.payload + b"\n")
+        return self.writer.pen(key, head, digest), last
 
     # --- reading ----------------------------------------------------------------------------------------------------
     async def head(self, principal: Principal, run_id: UUID) -> Head | None:

@@ -5,6 +5,6 @@ from stoa.runs.context import Context
 from stoa.runs.node import Node
 from stoa.runs.service import Runs
 from stoa.runs.types import Run
-from stoa.runs.worker import Worker
+from stoa.runs.worker import Supply, Worker
 
-__all__ = ["Context", "Node", "Run", "Runs", "Worker", "routes"]
+__all__ = ["Context", "Node", "Run", "Runs", "Supply", "Worker", "routes"]

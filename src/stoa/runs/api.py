@@ -24,6 +24,10 @@ OpenStream = Callable[[Principal, UUID], Response]
 def routes(runs: Runs, gate: Gate, open_stream: OpenStream, draining: Callable[[], bool]) -> Routes:
     router = Routes(tags=["runs"])
 
+    async def answered(status: int, principal: Principal, run: Run) -> Response:
+        requests = (await runs.requests(principal, [run.id])).get(run.id, ())
+        return JSONResponse(Data(data=wire.run(run, requests)).model_dump(mode="json", exclude_none=True), status)
+
     @router.post(
         "/v3/conversations/{conversation_id}/messages",
         response_model=None,
@@ -48,12 +52,12 @@ def routes(runs: Runs, gate: Gate, open_stream: OpenStream, draining: Callable[[
             raise Unavailable("This server is restarting; send the message again in a moment.", retry_after_seconds=2)
         sent = body.model_dump(mode="json")
         once = Once(idempotency_key, f"messages/{conversation_id}", fingerprint(sent)) if idempotency_key else None
-        send = SendMessage(sent["content"], body.model_id, body.subagents_enabled, body.metadata)
+        send = SendMessage(sent["content"], body.model_id, body.subagents_enabled, body.metadata, body.tools)
         started = await runs.start(principal, conversation_id, send, once)
         if body.background:
-            return _answer(202, await runs.get(principal, started.run.id))
+            return await answered(202, principal, await runs.get(principal, started.run.id))
         if body.stream is False:
-            return _answer(200, await runs.ended(principal, started.run.id))
+            return await answered(200, principal, await runs.ended(principal, started.run.id))
         return open_stream(principal, started.run.id)
 
     @router.get("/v1/runs", responses=refusals())
@@ -66,11 +70,24 @@ def routes(runs: Runs, gate: Gate, open_stream: OpenStream, draining: Callable[[
     ) -> DataList[wire.RunWire]:
         """Runs that the caller may see, newest first."""
         found = await runs.list(principal, page, statuses=_statuses(status), conversation_id=conversation_id, user_id=user_id)
-        return page_of(found, wire.run)
+        requests = await runs.requests(principal, [run.id for run in found.items])
+        return page_of(found, lambda run: wire.run(run, requests.get(run.id, ())))
 
     @router.get("/v1/runs/{run_id}", responses=refusals(404))
     async def get_run(run_id: UUID, principal: Annotated[Principal, gate("runs:read")]) -> Data[wire.RunWire]:
-        return Data(data=wire.run(await runs.get(principal, run_id)))
+        found = await runs.get(principal, run_id)
+        return Data(data=wire.run(found, (await runs.requests(principal, [run_id])).get(run_id, ())))
+
+    @router.post("/v1/runs/{run_id}/input", responses=refusals(404))
+    async def give_input(run_id: UUID, body: wire.InputBody, principal: Annotated[Principal, gate("runs:write")]) -> Acknowledgement:
+        """Answers a question of the run (`input_requests`), once. A paused run goes on; a second answer is a 400."""
+        await runs.answer(principal, run_id, wire.given(body))
+        return Acknowledgement(message="ok")
+
+    @router.get("/v1/runs/{run_id}/tool-calls", responses=refusals(404))
+    async def list_tool_calls(run_id: UUID, principal: Annotated[Principal, gate("runs:read")]) -> Data[list[wire.ToolCallWire]]:
+        """The run's tool ledger: each call as it was entered before it was made, and what became of it."""
+        return Data(data=[wire.tool_call(call) for call in await runs.tool_calls(principal, run_id)])
 
     @router.post("/v1/runs/{run_id}/cancel", responses=refusals(404))
     async def cancel_run(run_id: UUID, principal: Annotated[Principal, gate("runs:write")]) -> Acknowledgement:
@@ -93,7 +110,3 @@ def _statuses(names: list[str] | None) -> list[str] | None:
         else:
             raise BadRequest.field("status", f"cannot be {name!r}; use {', '.join(RunStatus)}, awaiting_input")
     return sorted(chosen)
-
-
-def _answer(status: int, run: Run) -> Response:
-    return JSONResponse(Data(data=wire.run(run)).model_dump(mode="json", exclude_none=True), status)

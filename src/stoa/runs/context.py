@@ -6,7 +6,9 @@ from uuid import UUID
 
 from stoa.conversations import File, Message, ReadFile, Role, Transcript, text_of
 from stoa.gateway import Abilities, DocumentPart, ImagePart, ModelMessage, ModelRequest, Part, Passage, TextPart
+from stoa.runs.prompting import turn_messages
 from stoa.runs.rules import HISTORY_MESSAGES_MAX, estimated_tokens
+from stoa.runs.state import Turn
 from stoa.runs.types import Run
 
 IMAGE_BYTES_MAX: Final = 10 * 1024 * 1024
@@ -24,16 +26,17 @@ class Context:
         self._transcript = transcript
         self._select = select
 
-    async def request(self, run: Run, abilities: Abilities) -> ModelRequest:
+    async def request(self, run: Run, abilities: Abilities) -> tuple[ModelRequest, int]:
+        """What the model reads of the conversation, and how many of its messages do not fit."""
         messages = await self._transcript.messages(run.org_id, run.conversation_id, run.message_position, HISTORY_MESSAGES_MAX)
         budget = int(abilities.context_tokens * (1 - ANSWER_SHARE))
         kept = newest_that_fit(messages, int(budget * HISTORY_SHARE))
         files = await self._transcript.files(run.org_id, run.conversation_id, kept)
         documents = await self._documents(text_of(kept[-1].content), files, abilities, budget - sum(map(_tokens, kept)))
-        rendered = [await self._message(message, files, documents, abilities) for message in kept]
+        rendered = [made for message in kept for made in await self._message(message, files, documents, abilities)]
         left_out = len(messages) - len(kept)
         note = f"The conversation's {left_out} oldest messages are not shown: they do not fit this model's context." if left_out else None
-        return ModelRequest(messages=[message for message in rendered if message.parts], instructions=note)
+        return ModelRequest(messages=[message for message in rendered if message.parts], instructions=note), left_out
 
     async def _documents(
         self, question: str, files: Mapping[UUID, ReadFile], abilities: Abilities, budget_tokens: int
@@ -52,10 +55,12 @@ class Context:
 
     async def _message(
         self, message: Message, files: Mapping[UUID, ReadFile], documents: Mapping[UUID, DocumentPart], abilities: Abilities
-    ) -> ModelMessage:
+    ) -> Sequence[ModelMessage]:
+        if message.turns and abilities.tools:
+            return turn_messages([Turn.replayed(turn) for turn in message.turns])
         parts = [await self._part(part, files, documents, abilities) for part in message.content]
         role = "user" if message.role is Role.USER else "assistant"
-        return ModelMessage(role, tuple(part for part in parts if not (isinstance(part, TextPart) and not part.text)))
+        return [ModelMessage(role, tuple(part for part in parts if not (isinstance(part, TextPart) and not part.text)))]
 
     async def _part(
         self, part: Mapping[str, Any], files: Mapping[UUID, ReadFile], documents: Mapping[UUID, DocumentPart], abilities: Abilities
@@ -86,7 +91,8 @@ def newest_that_fit(messages: Sequence[Message], budget_tokens: int) -> Sequence
 
 
 def _tokens(message: Message) -> int:
-    return estimated_tokens(len(text_of(message.content)))
+    turns = sum(len(turn["text"]) + sum(len(call["arguments"]) + len(call["result"]) for call in turn["calls"]) for turn in message.turns or ())
+    return estimated_tokens(max(len(text_of(message.content)), turns))
 
 
 def _error(file: File) -> str | None:

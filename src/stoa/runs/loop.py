@@ -1,72 +1,225 @@
-"""The agent loop: an async generator of events over ports. It sees no database, no journal and no clock."""
+"""The agent loop: an async generator of steps over ports. It sees no database, no journal and no clock.
 
-from collections.abc import AsyncIterator, Sequence
+A reply of the model, the tool calls it asks for, the next reply, until one asks for nothing more. Whatever must not be lost
+is yielded as a `Boundary`: the loop goes on once that is stored, so a node that takes over finds either the state before
+it or the state after it, and nothing in between.
+"""
+
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import Final
 
 from stoa import events, gateway
 from stoa.events import Event, Kind
-from stoa.gateway import Finish, Model, ModelError, ModelRequest, ReasoningDelta, Usage
+from stoa.gateway import Finish, Model, ModelError, ModelRequest, ReasoningDelta, ToolCallDelta, Usage
+from stoa.kernel.schemas import output_problem
+from stoa.runs import builtin, calls, prompting
+from stoa.runs.agent import Agent
+from stoa.runs.parallel import merged
 from stoa.runs.rules import estimated_tokens
+from stoa.runs.state import AgentState, CallState, RunState, Turn, call_id
+from stoa.runs.steps import Answer, Boundary, Ended, Part, Step, Waiting
+from stoa.runs.types import ModelUse, Run
+from stoa.tools import Call, Tool
+
+REPAIR: Final = "Your answer does not satisfy the schema that was asked for: {problem}. Answer again, with the corrected JSON alone."
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What a run works with. `price` gives US dollars, None where no price is known; `answers` are people's, by request."""
+
+    model: Model
+    model_name: str
+    price: Callable[[Usage], float | None]
+    conversation: ModelRequest
+    left_out: int
+    """Messages of the conversation that the request does not hold: they do not fit."""
+    tools: Mapping[str, Tool]
+    answers: Mapping[str, Answer]
 
 
 @dataclass(slots=True)
-class Progress:
-    """What the run has said and used so far: a cancel keeps it."""
+class Reply:
+    """A reply under way."""
 
+    prompt_tokens: int
     pieces: list[str] = field(default_factory=list[str])
-    usage: Usage = field(default_factory=Usage)
-    prompt_characters: int = 0
-    reasoning_characters: int = 0
-    reported: bool = False
-
-    @property
-    def text(self) -> str:
-        return "".join(self.pieces)
+    calls: dict[int, CallState] = field(default_factory=dict[int, CallState])
+    silent_characters: int = 0
+    """Of reasoning and tool calls: paid for, but no part of the answer."""
+    reported: Usage | None = None
+    finish: Finish | None = None
+    root: bool = True
 
     @property
     def used(self) -> Usage:
         """The provider's count, or our estimate where it sent none (yet)."""
-        if self.reported:
-            return self.usage
-        said = sum(map(len, self.pieces)) + self.reasoning_characters
-        return self.usage + Usage(estimated_tokens(self.prompt_characters), estimated_tokens(said), estimated=True)
+        if self.reported is not None:
+            return self.reported
+        said = sum(map(len, self.pieces)) + self.silent_characters
+        return Usage(self.prompt_tokens, estimated_tokens(said), estimated=True)
 
 
-async def drive(request: ModelRequest, model: Model, progress: Progress) -> AsyncIterator[Sequence[Event | events.TextDelta]]:
-    """Yields the reply's events in batches, as they come. Raises ModelError."""
-    iteration = 1
-    progress.prompt_characters += _characters(request)
-    finish: Finish | None = None
-    async with model.stream(request) as deltas:
-        async for batch in deltas:
-            said: list[Event | events.TextDelta] = []
-            for delta in batch:
-                kind = type(delta)
-                if kind is gateway.TextDelta:
-                    progress.pieces.append(delta.text)  # pyright: ignore[reportAttributeAccessIssue]
-                    said.append(events.TextDelta(Kind.RESPONSE_DELTA, delta.text, iteration))  # pyright: ignore[reportAttributeAccessIssue]
-                elif isinstance(delta, ReasoningDelta):
-                    progress.reasoning_characters += len(delta.text)
-                    said.append(events.TextDelta(Kind.REASONING_DELTA, delta.text, iteration))
-                elif isinstance(delta, Usage):
-                    progress.usage, progress.reported = delta, True
-                elif isinstance(delta, Finish):
-                    finish = delta
-                else:
-                    raise ModelError("model_protocol_error", "The model called a tool, but none was offered to it.", retryable=False)
-            if said:
-                yield said
-    assert finish is not None, "a model's stream ends with Finish or raises"
-    if finish.reason == "content_filter" and not progress.pieces:
-        raise ModelError("content_filtered", "The provider's content filter withheld the answer.", retryable=False)
+class Loop:
+    def __init__(self, run: Run, agent: Agent, state: RunState, ports: Ports) -> None:
+        self.state = state
+        self.ports = ports
+        self.unbilled: list[ModelUse] = []
+        """Calls of the model that no boundary has stored: the end of the run does."""
+        self._run = run
+        self._agent = agent
+        self._replies: list[Reply] = []
 
+    # --- what a cancel keeps ----------------------------------------------------------------------------------------
+    @property
+    def text(self) -> str:
+        """The answer as it was streamed; of an answer in JSON its last version alone. Replies under way are not in it: `abandon` first."""
+        said = [turn.text for turn in self.state.agent.turns if turn.note is None]
+        return "".join(said[-1:] if self._agent.output_schema is not None else said)
 
-def _characters(request: ModelRequest) -> int:
-    total = len(request.instructions or "")
-    for message in request.messages:
-        for part in message.parts:
-            if isinstance(part, gateway.TextPart):
-                total += len(part.text)
-            elif isinstance(part, gateway.DocumentPart):
-                total += sum(len(passage.text) for passage in part.passages)
-    return total
+    def abandon(self) -> None:
+        """No reply goes on: what those under way said and used so far counts."""
+        for reply in tuple(self._replies):
+            self._break_off(reply)
+
+    def call_of(self, call_id: str) -> Call:
+        run = self._run
+        return Call(run.org_id, run.project_id, run.id, call_id, run.user_id)
+
+    # --- the run ----------------------------------------------------------------------------------------------------
+    async def drive(self) -> AsyncGenerator[Step]:
+        """Yields steps until the answer is complete, or `Waiting`. Raises ModelError and Ended."""
+        async with aclosing(self.converse(self._agent, self.state.agent, Part())) as steps:
+            async for step in steps:
+                yield step
+        if self.state.agent.turns[-1].open:
+            yield Waiting()
+
+    async def converse(self, agent: Agent, state: AgentState, part: Part) -> AsyncGenerator[Step]:
+        """Until the answer is complete, or nothing can be done before people answer."""
+        while True:
+            last = state.turns[-1] if state.turns else None
+            if last is not None and last.open:
+                async with aclosing(self._calls(agent, state, last, part)) as steps:
+                    async for step in steps:
+                        yield step
+                if last.open:
+                    return
+            elif last is not None and last.note is None and not last.calls:
+                problem = output_problem(last.text, agent.output_schema) if agent.output_schema is not None else None
+                if problem is None:
+                    return
+                if state.repaired:
+                    raise Ended("output_invalid", f"The answer does not satisfy the output schema: {problem}.")
+                state.repaired = True
+                state.turns.append(Turn(note=REPAIR.format(problem=problem)))
+            else:
+                self._allow_reply(agent, state)
+                async with aclosing(self._reply(agent, state, part)) as steps:
+                    async for step in steps:
+                        yield step
+
+    def _calls(self, agent: Agent, state: AgentState, turn: Turn, part: Part) -> AsyncGenerator[Step]:
+        work = calls.Calls(self, agent, part, state.iteration)
+        return merged([work.carry(call) for call in turn.calls if not call.settled])
+
+    def _allow_reply(self, agent: Agent, state: AgentState) -> None:
+        """Limits are looked at before each call of a model. Raises Ended."""
+        limits, used, cost = agent.limits, self.state.usage, self.state.cost_usd or 0.0
+        if state.iteration >= limits.iterations_max:
+            raise Ended("iterations_exhausted", f"The agent used all its {limits.iterations_max} iterations without coming to an end; raise limits.iterations_max.")
+        if limits.tokens_max is not None and used.prompt_tokens + used.completion_tokens >= limits.tokens_max:
+            raise Ended("tokens_exhausted", f"The run has used {used.prompt_tokens + used.completion_tokens} tokens; limits.tokens_max is {limits.tokens_max}.")
+        if limits.cost_usd_max is not None and cost >= limits.cost_usd_max:
+            raise Ended("cost_exhausted", f"The run has cost {cost:.4f} US dollars; limits.cost_usd_max is {limits.cost_usd_max}.")
+
+    # --- one reply --------------------------------------------------------------------------------------------------
+    async def _reply(self, agent: Agent, state: AgentState, part: Part) -> AsyncGenerator[Step]:
+        iteration = state.iteration + 1
+        offered = builtin.offered(agent, self.ports.tools, part.depth) if self.ports.model.abilities.tools else ()
+        request, shortened = prompting.request(self.ports.conversation, agent, state, offered, self.ports.model.abilities.context_tokens)
+        left_out = self.ports.left_out if part.source is None else 0
+        if (shortened or left_out) and not state.compacted:
+            state.compacted = True
+            counts = {"messages_left_out": left_out, "results_shortened": shortened, "iteration": iteration}
+            yield [part.event(Kind.CONTEXT_COMPACTED, {"object": "agent.context", **counts})]
+        reply = Reply(estimated_tokens(prompting.characters(request)), root=part.source is None)
+        self._replies.append(reply)
+        try:
+            async with self.ports.model.stream(request) as deltas:
+                async for batch in deltas:
+                    if said := self._said(batch, reply, part, iteration):
+                        yield said
+        except ModelError:
+            self._break_off(reply)
+            raise
+        assert reply.finish is not None, "a model's stream ends with Finish or raises"
+        if reply.finish.reason == "content_filter" and not reply.pieces:
+            raise ModelError("content_filtered", "The provider's content filter withheld the answer.", retryable=False)
+        turn = Turn("".join(reply.pieces), [reply.calls[index] for index in sorted(reply.calls)])
+
+        def change() -> None:
+            self._settle(reply)
+            state.turns.append(turn)
+            state.iteration = iteration
+
+        if part.source is None and not turn.calls:  # The end of the run stores it.
+            self.unbilled.append(self._use(reply))
+            change()
+        else:
+            yield Boundary(change, use=self._use(reply))
+
+    def _said(self, batch: Sequence[gateway.Delta], reply: Reply, part: Part, iteration: int) -> list[Event | events.TextDelta]:
+        said: list[Event | events.TextDelta] = []
+        for delta in batch:
+            kind = type(delta)
+            if kind is gateway.TextDelta:
+                reply.pieces.append(delta.text)  # pyright: ignore[reportAttributeAccessIssue]
+                said.append(part.delta(Kind.RESPONSE_DELTA, delta.text, iteration))  # pyright: ignore[reportAttributeAccessIssue]
+            elif isinstance(delta, ReasoningDelta):
+                reply.silent_characters += len(delta.text)
+                said.append(part.delta(Kind.REASONING_DELTA, delta.text, iteration))
+            elif isinstance(delta, ToolCallDelta):
+                said += self._calling(delta, reply, part, iteration)
+            elif isinstance(delta, Usage):
+                reply.reported = delta
+            else:
+                assert isinstance(delta, Finish)
+                reply.finish = delta
+        return said
+
+    def _calling(self, delta: ToolCallDelta, reply: Reply, part: Part, iteration: int) -> list[Event | events.TextDelta]:
+        said: list[Event | events.TextDelta] = []
+        call = reply.calls.get(delta.index)
+        if call is None:
+            call = CallState(call_id(self._run.id, self._run.attempt, part.path, iteration, delta.index), delta.name or "", "")
+            reply.calls[delta.index] = call
+            if not builtin.is_builtin(call.name):
+                kind = calls.kind_of(self.ports.tools.get(call.name))
+                tool = {"name": call.name, "type": kind}
+                said.append(part.event(Kind.TOOL_CALL_STARTED, {"id": call.id, "object": "agent.tool_call", "tool": tool, "iteration": iteration}))
+        if delta.arguments:
+            call.arguments += delta.arguments
+            reply.silent_characters += len(delta.arguments)
+            if not builtin.is_builtin(call.name):
+                said.append(part.event(Kind.TOOL_CALL_INPUT_DELTA, {"id": call.id, "object": "agent.tool_call", "delta": delta.arguments}))
+        return said
+
+    # --- the bill ---------------------------------------------------------------------------------------------------
+    def _use(self, reply: Reply) -> ModelUse:
+        return ModelUse(self.ports.model_name, reply.used, self.ports.price(reply.used))
+
+    def _settle(self, reply: Reply) -> None:
+        self._replies.remove(reply)
+        use = self._use(reply)
+        self.state.usage += use.usage
+        if use.cost_usd is not None:
+            self.state.cost_usd = (self.state.cost_usd or 0.0) + use.cost_usd
+
+    def _break_off(self, reply: Reply) -> None:
+        self.unbilled.append(self._use(reply))
+        self._settle(reply)
+        if reply.root and reply.pieces:
+            self.state.agent.turns.append(Turn("".join(reply.pieces)))

@@ -79,3 +79,94 @@ DELETE FROM nodes n WHERE expires_at < now() - interval '1 hour' AND NOT EXISTS 
 -- A conversation's runs, with the bytes they held.
 DELETE FROM runs WHERE org_id = $1 AND conversation_id = $2
 RETURNING id, coalesce(octet_length(output), 0) + octet_length(input::text) AS bytes;
+
+
+-- name: save_checkpoint
+-- The run's state after a step, by the node that carries it and nobody else.
+UPDATE runs SET checkpoint = $4, checkpoint_sequence = $5 WHERE org_id = $1 AND id = $2 AND node_id = $3 AND status = 'started' AND attempt = $6
+RETURNING id;
+
+-- name: pause
+-- The run waits for people: nobody carries it. The coming claim is no new attempt.
+UPDATE runs SET status = 'paused', node_id = NULL, attempt = attempt - 1, checkpoint = $4, checkpoint_sequence = $5
+WHERE org_id = $1 AND id = $2 AND node_id = $3 AND status = 'started' AND attempt = $6
+RETURNING id;
+
+-- name: resume
+-- An answer is there: anybody may carry the run on.
+UPDATE runs SET status = 'started', node_id = NULL WHERE org_id = $1 AND id = $2 AND status = 'paused';
+
+-- name: enter_call
+-- The tool ledger: before a call, and after it.
+INSERT INTO tool_calls (org_id, project_id, run_id, id, conversation_id, name, kind, input, idempotent, status, result, error, settled_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, CASE WHEN $10 <> 'begun' THEN now() END)
+ON CONFLICT (org_id, run_id, id) DO UPDATE SET
+    status = excluded.status, input = excluded.input, result = excluded.result, error = excluded.error, settled_at = excluded.settled_at,
+    times = tool_calls.times + CASE WHEN excluded.status = 'begun' THEN 1 ELSE 0 END;
+
+-- name: tool_calls
+SELECT * FROM tool_calls WHERE org_id = $1 AND run_id = $2 ORDER BY begun_at, id;
+
+-- name: insert_request
+-- A question to a person, open for so many seconds.
+INSERT INTO input_requests (org_id, project_id, run_id, id, conversation_id, type, prompt, params, editable_params, options, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now() + $11::float8 * interval '1 second');
+
+-- name: pending_requests
+SELECT * FROM input_requests WHERE org_id = $1 AND run_id = ANY ($2::uuid[]) AND status = 'pending' ORDER BY created_at, id;
+
+-- name: answers
+-- What people said so far, or did not say in time.
+SELECT id, status, answer FROM input_requests WHERE org_id = $1 AND run_id = $2 AND status IN ('answered', 'expired');
+
+-- name: unread_answers
+-- Whether any of these questions has its answer: then there is nothing to wait for.
+SELECT EXISTS (SELECT 1 FROM input_requests WHERE org_id = $1 AND run_id = $2 AND id = ANY ($3::uuid[]) AND status <> 'pending');
+
+-- name: answer_request
+-- The first answer is the answer.
+UPDATE input_requests SET status = 'answered', answer = $4, answered_at = now(), answered_by = $5
+WHERE org_id = $1 AND run_id = $2 AND id = $3 AND status = 'pending' RETURNING id;
+
+-- name: expire_requests
+-- Questions that nobody answered in time; their runs go on.
+WITH expired AS (
+    UPDATE input_requests SET status = 'expired' WHERE status = 'pending' AND expires_at < now() RETURNING org_id, run_id
+)
+UPDATE runs r SET status = 'started', node_id = NULL FROM (SELECT DISTINCT * FROM expired) e
+WHERE r.org_id = e.org_id AND r.id = e.run_id AND r.status = 'paused' RETURNING r.id;
+
+-- name: resume_unasked
+-- Paused runs without an open question: the question expired while the run was being paused.
+UPDATE runs r SET status = 'started', node_id = NULL WHERE r.status = 'paused'
+  AND NOT EXISTS (SELECT 1 FROM input_requests i WHERE i.org_id = r.org_id AND i.run_id = r.id AND i.status = 'pending');
+
+-- name: let_go
+-- This node lost the right to write the run. If nobody else has taken it, anybody may.
+UPDATE runs SET node_id = NULL WHERE org_id = $1 AND id = $2 AND node_id = $3 AND attempt = $4 AND status = 'started';
+
+-- name: delete_run_rows
+-- What runs leave in other tables, with rows and bytes.
+WITH calls AS (
+    DELETE FROM tool_calls WHERE org_id = $1 AND run_id = ANY ($2::uuid[])
+    RETURNING octet_length(input::text) + coalesce(octet_length(result), 0) AS bytes
+), requests AS (
+    DELETE FROM input_requests WHERE org_id = $1 AND run_id = ANY ($2::uuid[])
+    RETURNING octet_length(prompt) + octet_length(params::text) AS bytes
+)
+SELECT (SELECT count(*) FROM calls) AS calls, (SELECT coalesce(sum(bytes), 0) FROM calls)::bigint AS call_bytes,
+       (SELECT count(*) FROM requests) AS requests, (SELECT coalesce(sum(bytes), 0) FROM requests)::bigint AS request_bytes;
+
+-- name: close_requests
+-- Questions of a run that ended: nobody need answer them.
+UPDATE input_requests SET status = 'canceled' WHERE org_id = $1 AND run_id = $2 AND status = 'pending';
+
+-- name: close_calls
+-- Calls of a run that ended before their result was in.
+UPDATE tool_calls SET status = 'unknown', settled_at = now() WHERE org_id = $1 AND run_id = $2 AND status = 'begun';
+
+-- name: insert_model_call
+-- A line of the bill.
+INSERT INTO model_calls (org_id, project_id, run_id, conversation_id, key_id, user_id, model, prompt_tokens, completion_tokens, cached_tokens,
+                         reasoning_tokens, estimated, cost_usd)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);

@@ -6,7 +6,8 @@ from uuid import UUID
 
 from stoa.events import Event, Kind
 from stoa.gateway import Usage
-from stoa.runs.types import Outcome, Run, RunStatus
+from stoa.kernel.errors import BadRequest
+from stoa.runs.types import InputRequest, Outcome, Run, RunStatus
 
 MOVES: Final[Mapping[RunStatus, frozenset[RunStatus]]] = {
     RunStatus.CREATED: frozenset({RunStatus.STARTED, RunStatus.CANCELED}),
@@ -40,6 +41,14 @@ def started(run: Run) -> Event:
     )
 
 
+def paused(run_id: UUID) -> Event:
+    return Event(Kind.RUN_PAUSED, {"id": str(run_id), "object": "run", "status": "paused"})
+
+
+def resumed(run_id: UUID) -> Event:
+    return Event(Kind.RUN_RESUMED, {"id": str(run_id), "object": "run", "status": "started"})
+
+
 def recovered(run_id: UUID, attempt: int, discard_from: int) -> Event:
     return Event(Kind.RUN_RECOVERED, {"id": str(run_id), "object": "run", "attempt": attempt, "discard_from": discard_from})
 
@@ -57,7 +66,7 @@ def terminal(run_id: UUID, outcome: Outcome, events: int, sha256: str) -> Event:
     return Event(TERMINAL_KINDS[outcome.status], data | {"usage": outcome.usage, "log": {"events": events, "sha256": sha256}})
 
 
-def usage_json(usage: Usage) -> dict[str, Any]:
+def usage_json(usage: Usage, cost_usd: float | None = None) -> dict[str, Any]:
     counts: dict[str, Any] = {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
@@ -69,6 +78,8 @@ def usage_json(usage: Usage) -> dict[str, Any]:
         counts["reasoning_tokens"] = usage.reasoning_tokens
     if usage.estimated:
         counts["estimated"] = True
+    if cost_usd is not None:
+        counts["cost_usd"] = round(cost_usd, 9)
     return counts
 
 
@@ -77,5 +88,12 @@ def estimated_tokens(characters: int) -> int:
     return -(-characters // 4)
 
 
-def estimated_usage(prompt_characters: int, said_characters: int) -> dict[str, Any]:
-    return usage_json(Usage(estimated_tokens(prompt_characters), estimated_tokens(said_characters), estimated=True))
+def checked_params(request: InputRequest, params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a person changed, when each of it may be changed. Raises BadRequest naming the field."""
+    for name, value in params.items():
+        if name not in request.params and name not in request.editable_params:
+            raise BadRequest.field(f"data.params.{name}", "is no parameter of this request")
+        if name not in request.editable_params and value != request.params.get(name):
+            allowed = ", ".join(request.editable_params) or "none"
+            raise BadRequest.field(f"data.params.{name}", f"cannot be changed; editable parameters: {allowed}")
+    return {name: value for name, value in params.items() if name in request.editable_params}

@@ -7,10 +7,11 @@ from typing import Any, Final, Protocol
 from uuid import UUID
 
 from stoa.conversations import RemovedRuns, Role, insert_message, resolve_content, take_position, text_of
-from stoa.db import Database, Tx, idempotency
+from stoa.db import Database, Tx, audit, idempotency
 from stoa.db.idempotency import Once
-from stoa.db.internal import internal
-from stoa.events import Kind, delta_of
+from stoa.db.internal import internal, internal_statement
+from stoa.events import Kind, delta_of, from_helper
+from stoa.gateway import Usage
 from stoa.journal import Fenced, Journal, Pen
 from stoa.kernel.clock import Clock, rfc3339
 from stoa.kernel.errors import BadRequest, Conflict, NotFound, Unavailable
@@ -18,8 +19,10 @@ from stoa.kernel.ids import Ids
 from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
 from stoa.runs import rules, store
+from stoa.runs.state import RunState, turns_json
+from stoa.runs.steps import Answer, Boundary
 from stoa.runs.store import SQL
-from stoa.runs.types import Outcome, Run, RunStatus, SendMessage
+from stoa.runs.types import Input, InputRequest, ModelUse, Outcome, RequestType, Run, RunError, RunStatus, SendMessage, ToolCallRow
 
 RETRY_SECONDS: Final = 0.25
 
@@ -104,6 +107,9 @@ class Runs:
             raise NotFound(f"There is no conversation {conversation_id}.")
         if place.app_id is not None and send.model_id is not None:
             raise BadRequest.field("model_id", "cannot be set: this conversation is bound to an app, which brings its own model")
+        for index, name in enumerate(send.tools or ()):
+            if name not in (place.agent or {}).get("tools", ()):
+                raise BadRequest.field(f"tools[{index}]", f"is {name!r}, which is no tool of this conversation's agent")
         busy = await tx.fetchval(SQL.active_run, org_id, conversation_id)
         if busy is not None:
             raise Conflict(
@@ -123,7 +129,7 @@ class Runs:
         status = RunStatus.CREATED if owner is None else RunStatus.STARTED
         row = await tx.fetchrow(
             SQL.insert_run, org_id, place.project_id, run_id, conversation_id, message_id, place.position, model_id, None, status.value,
-            {"subagents_enabled": send.subagents_enabled}, {"content": content}, int(owner is not None), owner.node_id if owner else None,
+            _options(place.agent, send), {"content": content}, int(owner is not None), owner.node_id if owner else None,
             principal.key_id,
         )  # fmt: skip
         assert row is not None
@@ -143,13 +149,13 @@ class Runs:
             )
         return Page(found, page.page, page.page_size, total)
 
-    async def ended(self, principal: Principal, run_id: UUID) -> Run:
-        """The run once it has ended; waits as long as that takes. Raises Unavailable when this node is leaving meanwhile."""
+    async def ended(self, principal: Principal, run_id: UUID, *, past_pauses: bool = False) -> Run:
+        """The run once it has ended, or waits for people. Raises Unavailable when this node is leaving meanwhile."""
         with self._journal.tails.subscribe(run_id) as ear:
             while True:
                 if not self._journal.tails.live(run_id):
                     run = await self.get(principal, run_id)
-                    if run.status not in rules.ACTIVE:
+                    if run.status not in rules.ACTIVE or (run.status is RunStatus.PAUSED and not past_pauses):
                         return run
                 if ear.closed:
                     raise Unavailable("This node is leaving; the run goes on. Read it at /v1/runs/{id}.".replace("{id}", str(run_id)))
@@ -172,7 +178,7 @@ class Runs:
         if run.node_id is not None and self.owner is not None and run.node_id != self.owner.node_id:
             try:
                 async with asyncio.timeout(rules.CANCEL_WAIT_SECONDS):
-                    await self.ended(principal, run_id)
+                    await self.ended(principal, run_id, past_pauses=True)
                     return
             except TimeoutError:
                 pass
@@ -186,10 +192,10 @@ class Runs:
                 if current is None or current.status not in rules.ACTIVE:
                     return
                 head = await self._journal.take(tx, run.key)
-            pen = await self._journal.resume(run.key, head)
-            if head.last_sequence == 0:
+            pen, last = await self._journal.resume(run.key, head)
+            if last is None:
                 pen.write(rules.started(run))
-            await self.finish(run, pen, await self.spoken(run, reason))
+            await self.finish(run, pen, await self.spoken(run, RunStatus.CANCELED, reason=reason))
         except Fenced:
             return  # Somebody else ended it at the same moment.
 
@@ -228,21 +234,136 @@ class Runs:
             await insert_message(
                 tx, run.org_id, run.project_id, run.conversation_id, place.position, self._ids.new(), Role.ASSISTANT,
                 content=[{"type": "text", "text": outcome.output}], text=outcome.output, status=outcome.status.value, run_id=run.id,
-                usage=outcome.usage,
+                usage=outcome.usage, turns=outcome.turns,
             )  # fmt: skip
+            await store.bill(tx, run, outcome.uses)
+            if outcome.turns or run.options.get("agent"):
+                await tx.execute(SQL.close_requests, run.org_id, run.id)
+                await tx.execute(SQL.close_calls, run.org_id, run.id)
             error = outcome.error.as_json() if outcome.error else None
             await tx.execute(SQL.end_run, run.org_id, run.id, outcome.status.value, outcome.output, error, outcome.usage)
         self._journal.writer.published(batch)
 
-    async def spoken(self, run: Run, reason: str) -> Outcome:
-        """A canceled run's outcome, out of its journal: what it had said since it last began anew."""
+    async def spoken(self, run: Run, status: RunStatus, *, error: RunError | None = None, reason: str | None = None) -> Outcome:
+        """The outcome of a run whose loop is gone: what its steps hold, and what it had said since, out of the journal."""
+        state = RunState.of(run.checkpoint)
         async with internal(self._database) as tx:
             begun = await self._journal.of_kind(tx, run.org_id, run.id, Kind.RUN_RECOVERED)
-            since = begun[-1].sequence if begun else 0
+            since = max(run.checkpoint_sequence, begun[-1].sequence if begun else 0)
             deltas = await self._journal.of_kind(tx, run.org_id, run.id, Kind.RESPONSE_DELTA, since)
-        text = "".join(delta_of(record.payload) for record in deltas)
-        usage: Mapping[str, Any] = rules.estimated_usage(len(text_of(run.input["content"])), len(text))
-        return Outcome(RunStatus.CANCELED, text, usage, reason=reason)
+        said = "".join(delta_of(record.payload) for record in deltas if not from_helper(record.payload))
+        text, usage, uses = state.agent.text + said, state.usage, ()
+        if said or run.checkpoint is None:
+            prompt = rules.estimated_tokens(len(text_of(run.input["content"])))
+            lost = Usage(prompt, rules.estimated_tokens(len(said)), estimated=True)
+            usage, uses = usage + lost, (ModelUse("unknown", lost, None),)
+        return Outcome(status, text, rules.usage_json(usage, state.cost_usd), error, reason, turns_json(state.agent), uses)
+
+    # --- steps ------------------------------------------------------------------------------------------------------
+    async def record(self, run: Run, pen: Pen, state: RunState, boundary: Boundary) -> None:
+        """A step: its events, its lines of the ledger, its questions, the state after it, in one transaction. Raises Fenced."""
+        await pen.flush()
+        boundary.change()
+        while True:
+            mark = pen.mark()
+            try:
+                await self._record(run, pen, state, boundary)
+                return
+            except Unavailable:
+                pen.rewind(mark)
+                await asyncio.sleep(RETRY_SECONDS)
+            except BaseException:
+                pen.rewind(mark)
+                raise
+
+    async def _record(self, run: Run, pen: Pen, state: RunState, boundary: Boundary) -> None:
+        batch = pen.batch(boundary.events, rfc3339(self._clock.now())) if boundary.events else None
+        async with internal(self._database) as tx:
+            if await tx.fetchval(SQL.save_checkpoint, *self._saved(run, pen, state)) is None:
+                raise Fenced
+            if batch is not None:
+                await self._journal.writer.store(tx, batch)
+            await store.enter(tx, run, boundary.ledger)
+            await store.ask(tx, run, boundary.requests)
+            if boundary.use is not None:
+                await store.bill(tx, run, [boundary.use])
+        if batch is not None:
+            self._journal.writer.published(batch)
+
+    async def pause(self, run: Run, pen: Pen, state: RunState) -> bool:
+        """Puts the run down until people answer; false when an answer is there already. Raises Fenced."""
+        await pen.flush()
+        waited_for = [UUID(call.request_id) for call in state.agent.calls() if call.request_id is not None]
+        while True:
+            mark = pen.mark()
+            try:
+                batch = pen.batch([rules.paused(run.id)], rfc3339(self._clock.now()))
+                async with internal(self._database) as tx:
+                    if await tx.fetchval(SQL.pause, *self._saved(run, pen, state)) is None:
+                        raise Fenced
+                    if await tx.fetchval(SQL.unread_answers, run.org_id, run.id, waited_for):
+                        raise _Answered
+                    await self._journal.writer.store(tx, batch)
+                self._journal.writer.published(batch)
+                return True
+            except _Answered:
+                pen.rewind(mark)
+                return False
+            except Unavailable:
+                pen.rewind(mark)
+                await asyncio.sleep(RETRY_SECONDS)
+            except BaseException:
+                pen.rewind(mark)
+                raise
+
+    def _saved(self, run: Run, pen: Pen, state: RunState) -> tuple[object, ...]:
+        """The state, for who carries the run and nobody else. The pen has just numbered the step's events."""
+        assert self.owner is not None, "a run is carried by a node"
+        return (run.org_id, run.id, self.owner.node_id, state.as_json(), pen.last_sequence, run.attempt)
+
+    async def let_go(self, run: Run) -> None:
+        """After a lost fence: a run that nobody else has taken is anybody's."""
+        if self.owner is not None:
+            async with internal(self._database) as tx:
+                await tx.execute(SQL.let_go, run.org_id, run.id, self.owner.node_id, run.attempt)
+
+    # --- people -----------------------------------------------------------------------------------------------------
+    async def answers(self, run: Run) -> Mapping[str, Answer]:
+        async with internal_statement(self._database) as tx:
+            return await store.answers(tx, run.org_id, run.id)
+
+    async def requests(self, principal: Principal, run_ids: Sequence[UUID]) -> Mapping[UUID, Sequence[InputRequest]]:
+        """The open questions of runs, by run."""
+        async with self._database.tenant(principal) as tx:
+            return await store.pending_requests(tx, principal.org_id, run_ids)
+
+    async def answer(self, principal: Principal, run_id: UUID, given: Input) -> None:
+        """The first answer counts. Raises BadRequest for any other, and for what the request does not allow."""
+        async with self._database.tenant(principal) as tx:
+            run = await store.run_for_update(tx, principal.org_id, run_id)
+            if run is None:
+                raise NotFound(f"There is no run {run_id}.")
+            if run.status not in (RunStatus.STARTED, RunStatus.PAUSED):
+                raise BadRequest(f"This run takes no input: it is {run.status.value}.")
+            pending = (await store.pending_requests(tx, principal.org_id, [run_id])).get(run_id, ())
+            request = next((one for one in pending if one.id == given.request_id), None)
+            if request is None:
+                raise BadRequest.field("data.request_id", "is no open request of this run; it may have been answered already")
+            if request.type is not given.type:
+                wanted = "approval" if request.type is RequestType.APPROVAL_REQUEST else "human_feedback"
+                raise BadRequest.field("type", f"must be {wanted} for this request")
+            params = rules.checked_params(request, given.params or {})
+            answer = {"approved": given.approved, "feedback": given.feedback, "params": params}
+            await tx.execute(SQL.answer_request, principal.org_id, run_id, request.id, answer, principal.key_id)
+            if run.status is RunStatus.PAUSED:
+                await tx.execute(SQL.resume, principal.org_id, run_id)
+                await tx.execute("SELECT pg_notify('stoa_runs', 'claim')")
+            await audit.record(tx, principal, "run.input", run_id)
+
+    async def tool_calls(self, principal: Principal, run_id: UUID) -> Sequence[ToolCallRow]:
+        async with self._database.tenant(principal) as tx:
+            await _one(tx, principal, run_id)
+            return await store.tool_calls(tx, principal.org_id, run_id)
 
     # --- deleting, on behalf of a conversation ----------------------------------------------------------------------
     async def active(self, tx: Tx, org_id: UUID, conversation_id: UUID) -> bool:
@@ -250,7 +371,28 @@ class Runs:
 
     async def delete(self, tx: Tx, org_id: UUID, conversation_id: UUID) -> RemovedRuns:
         rows = await tx.fetch(SQL.delete_runs, org_id, conversation_id)
-        return RemovedRuns([row["id"] for row in rows], sum(row["bytes"] for row in rows))
+        run_ids = [row["id"] for row in rows]
+        more = await tx.fetchrow(SQL.delete_run_rows, org_id, run_ids)
+        assert more is not None
+        others = {
+            "tool_calls": {"rows": more["calls"], "bytes": more["call_bytes"]},
+            "input_requests": {"rows": more["requests"], "bytes": more["request_bytes"]},
+        }
+        return RemovedRuns(run_ids, sum(row["bytes"] for row in rows), others)
+
+
+class _Answered(Exception):
+    """Somebody answered while the run was being paused."""
+
+
+def _options(agent: Mapping[str, Any] | None, send: SendMessage) -> dict[str, Any]:
+    """What the run goes by: the agent as it is now, so that a later change of the conversation does not reach into it."""
+    options: dict[str, Any] = {"subagents_enabled": send.subagents_enabled}
+    if agent is not None:
+        options["agent"] = agent
+    if send.tools is not None:
+        options["tools"] = list(send.tools)
+    return options
 
 
 async def _one(tx: Tx, principal: Principal, run_id: UUID) -> Run:

@@ -1,12 +1,14 @@
 """Runs and nodes, between rows and values."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
 from stoa.db import Row, Tx, load
 from stoa.kernel.pages import PageRequest
-from stoa.runs.types import Run, RunStatus
+from stoa.runs.steps import Answer, LedgerEntry, Question
+from stoa.runs.types import InputRequest, ModelUse, RequestType, Run, RunStatus, ToolCallRow
 
 SQL: Final = load("stoa.runs")
 
@@ -37,5 +39,62 @@ def from_row(row: Row) -> Run:
     return Run(
         row["id"], row["org_id"], row["project_id"], row["conversation_id"], row["message_id"], row["message_position"], row["model_id"],
         row["app_id"], row["user_id"], RunStatus(row["status"]), row["options"], row["input"], row["output"], row["error"], row["usage"],
-        row["attempt"], row["node_id"], row["cancel_reason"], row["created_at"], row["started_at"], row["ended_at"],
+        row["checkpoint"], row["checkpoint_sequence"], row["attempt"], row["node_id"], row["cancel_reason"],
+        row["created_by"], row["created_at"], row["started_at"], row["ended_at"],
     )  # fmt: skip
+
+
+async def pending_requests(tx: Tx, org_id: UUID, run_ids: Sequence[UUID]) -> Mapping[UUID, Sequence[InputRequest]]:
+    """The open questions of runs, oldest first, by run."""
+    found: dict[UUID, list[InputRequest]] = {}
+    for row in await tx.fetch(SQL.pending_requests, org_id, run_ids):
+        found.setdefault(row["run_id"], []).append(_request(row))
+    return found
+
+
+async def answers(tx: Tx, org_id: UUID, run_id: UUID) -> Mapping[str, Answer]:
+    """What people said, by request; what nobody answered in time too."""
+    rows = await tx.fetch(SQL.answers, org_id, run_id)
+    return {str(row["id"]): Answer(row["status"], **(row["answer"] or {})) for row in rows}
+
+
+async def tool_calls(tx: Tx, org_id: UUID, run_id: UUID) -> Sequence[ToolCallRow]:
+    return [
+        ToolCallRow(
+            row["id"], row["name"], row["kind"], row["input"], row["status"], row["times"], row["result"], row["error"], row["begun_at"],
+            row["settled_at"],
+        )
+        for row in await tx.fetch(SQL.tool_calls, org_id, run_id)
+    ]  # fmt: skip
+
+
+async def enter(tx: Tx, run: Run, entries: Sequence[LedgerEntry]) -> None:
+    for entry in entries:
+        await tx.execute(
+            SQL.enter_call, run.org_id, run.project_id, run.id, entry.id, run.conversation_id, entry.name, entry.kind, entry.input,
+            entry.idempotent, entry.status, entry.result, entry.error,
+        )  # fmt: skip
+
+
+async def ask(tx: Tx, run: Run, questions: Sequence[Question]) -> None:
+    for question in questions:
+        await tx.execute(
+            SQL.insert_request, run.org_id, run.project_id, run.id, question.id, run.conversation_id, question.type, question.prompt,
+            question.params, list(question.editable_params), list(question.options) if question.options else None, question.seconds_max,
+        )  # fmt: skip
+
+
+async def bill(tx: Tx, run: Run, uses: Sequence[ModelUse]) -> None:
+    for use in uses:
+        usage = use.usage
+        await tx.execute(
+            SQL.insert_model_call, run.org_id, run.project_id, run.id, run.conversation_id, run.created_by, run.user_id, use.model,
+            usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.reasoning_tokens, usage.estimated,
+            Decimal(f"{use.cost_usd:.9f}") if use.cost_usd is not None else None,
+        )  # fmt: skip
+
+
+def _request(row: Row) -> InputRequest:
+    return InputRequest(
+        row["id"], row["run_id"], RequestType(row["type"]), row["prompt"], row["params"], row["editable_params"], row["options"], row["expires_at"]
+    )

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from stoa.gateway import Usage
 from stoa.journal import JournalKey
 
 
@@ -36,9 +37,13 @@ class Run:
     output: str | None
     error: Mapping[str, Any] | None
     usage: Mapping[str, Any] | None
+    checkpoint: Mapping[str, Any] | None
+    checkpoint_sequence: int
     attempt: int
     node_id: UUID | None
     cancel_reason: str | None
+    created_by: UUID | None
+    """The key that sent the message."""
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
@@ -56,6 +61,54 @@ class SendMessage:
     model_id: UUID | None
     subagents_enabled: bool
     metadata: Mapping[str, Any] | None
+    tools: Sequence[str] | None = None
+    """Only these of the agent's tools; None is all of them."""
+
+
+class RequestType(StrEnum):
+    HUMAN_FEEDBACK = "human_feedback"
+    APPROVAL_REQUEST = "approval_request"
+
+
+@dataclass(frozen=True, slots=True)
+class InputRequest:
+    """An open question to a person."""
+
+    id: UUID
+    run_id: UUID
+    type: RequestType
+    prompt: str
+    params: Mapping[str, Any]
+    editable_params: Sequence[str]
+    options: Sequence[str] | None
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What a person answers."""
+
+    type: RequestType
+    request_id: UUID
+    approved: bool = False
+    feedback: str | None = None
+    params: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallRow:
+    """A line of the tool ledger as its readers see it."""
+
+    id: UUID
+    name: str
+    kind: str
+    input: Mapping[str, Any]
+    status: str
+    times: int
+    result: str | None
+    error: Mapping[str, Any] | None
+    begun_at: datetime
+    settled_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +122,15 @@ class RunError:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelUse:
+    """One call of a model, for the bill. `cost_usd` is None where no price is known."""
+
+    model: str
+    usage: Usage
+    cost_usd: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """How a run ended: the status, what was said up to there, and what it cost."""
 
@@ -77,3 +139,7 @@ class Outcome:
     usage: Mapping[str, Any]
     error: RunError | None = None
     reason: str | None = None
+    turns: Sequence[Mapping[str, Any]] | None = None
+    """What later runs of the conversation read of its tool calls."""
+    uses: Sequence[ModelUse] = ()
+    """Calls of the model that no step has put on the bill."""

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from stoa.conversations import CONTENT_PARTS_MAX, ContentPart, Metadata
 from stoa.http import Timestamp, Wire
-from stoa.runs.types import Run
+from stoa.http.wire import not_blank
+from stoa.runs.types import Input, InputRequest, RequestType, Run, ToolCallRow
 
 
 def _parts(content: Any) -> Any:
@@ -17,7 +18,7 @@ def _parts(content: Any) -> Any:
 
 
 class SendMessageBody(Wire):
-    """A plain string as `content` is taken as one text part."""
+    """A plain string as `content` is taken as one text part. `tools` limits the agent to these of its tools; [] to none."""
 
     content: Annotated[
         list[ContentPart],
@@ -30,12 +31,65 @@ class SendMessageBody(Wire):
     stream: bool | None = None
     background: bool = False
     metadata: Metadata | None = None
+    tools: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=128)] | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> "SendMessageBody":
         if self.stream and self.background:
             raise ValueError("cannot be true together with background: send one of them")
         return self
+
+
+class FeedbackData(Wire):
+    request_id: UUID
+    feedback: Annotated[str, Field(max_length=100_000), AfterValidator(not_blank)]
+
+
+class ApprovalData(Wire):
+    """`params` holds what changes, of `editable_params` alone; `feedback` is told to the model when it is declined."""
+
+    request_id: UUID
+    approved: bool
+    params: dict[str, Any] | None = None
+    feedback: Annotated[str, Field(max_length=100_000)] | None = None
+
+
+class FeedbackBody(Wire):
+    type: Literal["human_feedback"]
+    data: FeedbackData
+
+
+class ApprovalBody(Wire):
+    type: Literal["approval"]
+    data: ApprovalData
+
+
+InputBody = Annotated[FeedbackBody | ApprovalBody, Field(discriminator="type")]
+
+
+class InputRequestWire(Wire):
+    id: UUID
+    type: Literal["human_feedback", "approval_request"]
+    prompt: str
+    params: dict[str, Any]
+    editable_params: Sequence[str]
+    options: Sequence[str] | None
+    expires_at: Timestamp
+
+
+class ToolCallWire(Wire):
+    """A line of the tool ledger. `unknown`: the run ended, or its server failed, before the result was in; `times` counts its beginnings."""
+
+    id: UUID
+    name: str
+    type: str
+    input: dict[str, Any]
+    status: Literal["begun", "completed", "failed", "unknown"]
+    times: int
+    result: str | None
+    error: dict[str, Any] | None
+    begun_at: Timestamp
+    settled_at: Timestamp | None
 
 
 class RunErrorWire(Wire):
@@ -60,14 +114,35 @@ class RunWire(Wire):
     usage: dict[str, Any] | None
     user_id: str | None
     attempt: int
-    input_requests: Sequence[dict[str, Any]]
+    input_requests: Sequence[InputRequestWire]
 
 
-def run(value: Run) -> RunWire:
+def run(value: Run, requests: Sequence[InputRequest] = ()) -> RunWire:
     error = RunErrorWire(**value.error) if value.error else None
     return RunWire(
         id=value.id, app_id=value.app_id, conversation_id=value.conversation_id, message_id=value.message_id, model_id=value.model_id,
         status=value.status.value, created_at=value.created_at, started_at=value.started_at, ended_at=value.ended_at, input=dict(value.input),
         output=value.output, error=error, usage=dict(value.usage) if value.usage else None, user_id=value.user_id, attempt=value.attempt,
-        input_requests=(),
+        input_requests=[input_request(one) for one in requests],
     )  # fmt: skip
+
+
+def input_request(value: InputRequest) -> InputRequestWire:
+    return InputRequestWire(
+        id=value.id, type=value.type.value, prompt=value.prompt, params=dict(value.params), editable_params=value.editable_params,
+        options=value.options, expires_at=value.expires_at,
+    )  # fmt: skip
+
+
+def tool_call(value: ToolCallRow) -> ToolCallWire:
+    return ToolCallWire.model_construct(
+        id=value.id, name=value.name, type=value.kind, input=dict(value.input), status=value.status, times=value.times, result=value.result,
+        error=value.error, begun_at=value.begun_at, settled_at=value.settled_at,
+    )  # fmt: skip
+
+
+def given(body: FeedbackBody | ApprovalBody) -> Input:
+    if isinstance(body, FeedbackBody):
+        return Input(RequestType.HUMAN_FEEDBACK, body.data.request_id, feedback=body.data.feedback)
+    data = body.data
+    return Input(RequestType.APPROVAL_REQUEST, data.request_id, data.approved, data.feedback, data.params)

@@ -2,35 +2,56 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import structlog
 
 from stoa.db import Database
 from stoa.db.internal import internal
-from stoa.gateway import Model, ModelError
+from stoa.events import Kind
+from stoa.gateway import Model, ModelError, Usage
 from stoa.journal import Fenced, Head, Journal, Pen
 from stoa.kernel.errors import AppError, Unavailable
 from stoa.kernel.supervise import Supervisor
 from stoa.runs import rules, store
+from stoa.runs.agent import Agent
 from stoa.runs.context import Context
-from stoa.runs.loop import Progress, drive
+from stoa.runs.loop import Loop, Ports
 from stoa.runs.node import Node
 from stoa.runs.service import Runs
+from stoa.runs.state import RunState, turns_json
+from stoa.runs.steps import Boundary, Ended, Waiting
 from stoa.runs.store import SQL
 from stoa.runs.types import Outcome, Run, RunError, RunStatus
+from stoa.tools import Tool
 
 CLAIM_MAX: Final = 50
 """Runs taken per look, so that the orphans of a large node spread over the living."""
-FIRST_CONTENT_SEQUENCE: Final = 2
-"""What follows `run.started`: until steps are checkpointed, a run that starts anew starts from there."""
+RECORD_SECONDS_MAX: Final = 5.0
+"""How long a cancel waits for a step that is being recorded."""
+EXPIRY_SECONDS: Final = 5.0
+"""Between two looks for questions that nobody answered in time."""
 _log = structlog.get_logger("stoa.runs")
+T = TypeVar("T")
 
-FindModel = Callable[[Run], Awaitable[Model]]
+
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """A run's model: the adapter, its slug, and what its tokens cost (None where no price is known)."""
+
+    model: Model
+    slug: str
+    price: Callable[[Usage], float | None]
+
+
+FindModel = Callable[[Run], Awaitable[Supply]]
 """The model of a run. Raises AppError when it cannot be had (any more)."""
+OpenTools = Callable[[Run, Sequence[str]], AbstractAsyncContextManager[Sequence[Tool]]]
+"""The tools that these definitions give, for as long as the run is carried here."""
 
 
 @dataclass(slots=True)
@@ -39,24 +60,39 @@ class _Carried:
 
     run: Run
     pen: Pen
-    progress: Progress = field(default_factory=Progress)
+    state: RunState
+    loop: Loop | None = None
     cancel_reason: str | None = None
-    driving: asyncio.Task[Outcome] | None = None
+    driving: asyncio.Task[Outcome | None] | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once it is in this node's hands no more."""
+    finished: bool = False
+
+    def outcome(self, status: RunStatus, error: RunError | None = None, reason: str | None = None) -> Outcome:
+        """With all that was said and used up to here."""
+        text = self.state.agent.text
+        if self.loop is not None:
+            self.loop.abandon()
+            text = self.loop.text
+        uses = tuple(self.loop.unbilled) if self.loop is not None else ()
+        usage = rules.usage_json(self.state.usage, self.state.cost_usd)
+        return Outcome(status, text, usage, error, reason, turns_json(self.state.agent), uses)
 
 
 class Worker:
     """`start`, then it claims by itself; `drain` stops it in a way that loses nothing."""
 
     def __init__(
-        self, database: Database, journal: Journal, runs: Runs, node: Node, context: Context, find_model: FindModel, *, runs_max: int
-    ) -> None:
+        self, database: Database, journal: Journal, runs: Runs, node: Node, context: Context, find_model: FindModel, open_tools: OpenTools,
+        *, runs_max: int,
+    ) -> None:  # fmt: skip
         self._database = database
         self._journal = journal
         self._runs = runs
         self._node = node
         self._context = context
         self._find_model = find_model
+        self._open_tools = open_tools
         self._runs_max = runs_max
         self._carried: dict[UUID, _Carried] = {}
         self._supervisor = Supervisor()
@@ -79,6 +115,7 @@ class Worker:
 
     async def start(self) -> None:
         self._supervisor.keep(self._claim_forever, "runs.claim")
+        self._supervisor.keep(self._expire_forever, "runs.expire")
 
     async def drain(self, seconds_max: float) -> None:
         """Takes nothing new, lets what runs end for a while, then gives the rest back: it goes on elsewhere, or at the next start."""
@@ -94,7 +131,7 @@ class Worker:
 
     # --- the service's hands ----------------------------------------------------------------------------------------
     def adopt(self, run: Run, pen: Pen) -> None:
-        carried = _Carried(run, pen)
+        carried = _Carried(run, pen, RunState.of(run.checkpoint))
         self._carried[run.id] = carried
         self._idle.clear()
         self._supervisor.once(self._carry(carried), f"run {run.id}")
@@ -105,7 +142,7 @@ class Worker:
             return False
         self._request_cancel(carried, reason)
         await carried.ended.wait()
-        return True
+        return carried.finished
 
     def heard(self, payload: str, _server_pid: int) -> None:
         """A notification of channel `stoa_runs`: `cancel <run> <reason>`, or that runs wait to be claimed."""
@@ -150,17 +187,27 @@ class Worker:
             claimed = await store.claim(tx, self._node.id, limit)
             taken = [(run, await self._journal.take(tx, run.key)) for run in claimed]
         for run, head in taken:
-            pen = await self._journal.resume(run.key, head)
+            pen, last = await self._journal.resume(run.key, head)
             _log.info("run claimed", run_id=str(run.id), attempt=run.attempt, after_sequence=head.last_sequence)
-            self._begin_again(run, head, pen)
+            if last is None:
+                pen.write(rules.started(run))
+            elif last.kind == Kind.RUN_PAUSED:
+                pen.write(rules.resumed(run.id))
+            else:
+                # Whatever follows the last completed step is void; a run that completed none keeps its `run.started` alone.
+                pen.write(rules.recovered(run.id, run.attempt, max(run.checkpoint_sequence, 1) + 1))
+            self.adopt(run, pen)
         return len(taken) == limit
 
-    def _begin_again(self, run: Run, head: Head, pen: Pen) -> None:
-        if head.last_sequence == 0:
-            pen.write(rules.started(run))
-        else:
-            pen.write(rules.recovered(run.id, run.attempt, FIRST_CONTENT_SEQUENCE))
-        self.adopt(run, pen)
+    async def _expire_forever(self) -> None:
+        while True:
+            await asyncio.sleep(EXPIRY_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 — spreads the nodes' looks
+            try:
+                async with internal(self._database) as tx:
+                    await tx.execute(SQL.expire_requests)
+                    await tx.execute(SQL.resume_unasked)
+            except Unavailable:
+                continue
 
     # --- carrying ---------------------------------------------------------------------------------------------------
     async def _carry(self, carried: _Carried) -> None:
@@ -173,9 +220,12 @@ class Worker:
         pen.on_fenced = stop_driving
         try:
             outcome = await self._outcome(carried)
-            await self._runs.finish(run, pen, outcome)
+            if outcome is not None:
+                await self._runs.finish(run, pen, outcome)
+                carried.finished = True
         except Fenced:
             _log.info("run is carried elsewhere", run_id=str(run.id))
+            await self._runs.let_go(run)
         finally:
             self._journal.writer.release(pen)
             del self._carried[run.id]
@@ -183,13 +233,14 @@ class Worker:
             if not self._carried:
                 self._idle.set()
 
-    async def _outcome(self, carried: _Carried) -> Outcome:
+    async def _outcome(self, carried: _Carried) -> Outcome | None:
+        """How it ended; None when it waits for people."""
         run = carried.run
         if run.cancel_reason is not None:
-            return await self._runs.spoken(run, run.cancel_reason)
+            return await self._runs.spoken(run, RunStatus.CANCELED, reason=run.cancel_reason)
         if run.attempt > rules.ATTEMPTS_MAX:
             message = f"The server failed {rules.ATTEMPTS_MAX} times while it worked on this run; it was given up."
-            return _failed(carried.progress, RunError("attempts_exhausted", message))
+            return await self._runs.spoken(run, RunStatus.FAILED, error=RunError("attempts_exhausted", message))
         if carried.cancel_reason is None:
             carried.driving = asyncio.create_task(self._drive(carried), name=f"drive {run.id}")
             try:
@@ -201,30 +252,62 @@ class Worker:
                     carried.driving.cancel()
                     await asyncio.gather(carried.driving, return_exceptions=True)
                     raise
-        progress = carried.progress
-        return Outcome(RunStatus.CANCELED, progress.text, rules.usage_json(progress.used), reason=carried.cancel_reason)
+        return carried.outcome(RunStatus.CANCELED, reason=carried.cancel_reason)
 
-    async def _drive(self, carried: _Carried) -> Outcome:
-        run, pen, progress = carried.run, carried.pen, carried.progress
+    async def _drive(self, carried: _Carried) -> Outcome | None:
+        run = carried.run
         try:
-            model = await self._find_model(run)
-            request = await self._context.request(run, model.abilities)
-            async for batch in drive(request, model, progress):
-                for event in batch:
-                    pen.write(event)
-                if pen.crowded:
-                    await pen.flush()
+            if await self._steps(carried):
+                return carried.outcome(RunStatus.COMPLETED)
+            return None
         except ModelError as error:
-            return _failed(progress, RunError(error.code, error.message, error.retryable))
-        except AppError as refusal:
-            return _failed(progress, RunError(refusal.code, refusal.message))
+            return carried.outcome(RunStatus.FAILED, RunError(error.code, error.message, error.retryable))
+        except (Ended, AppError) as ended:
+            return carried.outcome(RunStatus.FAILED, RunError(ended.code, ended.message))
         except Fenced:
             raise
         except Exception:  # noqa: BLE001 - an edge at which bugs end
             _log.exception("bug", run_id=str(run.id))
-            return _failed(progress, RunError("internal_error", "Something went wrong on the server. It was logged under this run's id."))
-        return Outcome(RunStatus.COMPLETED, progress.text, rules.usage_json(progress.used))
+            return carried.outcome(RunStatus.FAILED, RunError("internal_error", "Something went wrong on the server. It was logged under this run's id."))
+
+    async def _steps(self, carried: _Carried) -> bool:
+        """Drives the loop and records what it yields; true at its end, false when the run is paused. Raises what the loop raises."""
+        run, pen, state = carried.run, carried.pen, carried.state
+        supply = await self._find_model(run)
+        options = run.options
+        agent = Agent.of(options.get("agent"), subagents_enabled=bool(options.get("subagents_enabled")), tools=options.get("tools"))
+        conversation, left_out = await self._context.request(run, supply.model.abilities)
+        async with self._open_tools(run, agent.all_tools()) as opened:
+            tools = {tool.name: tool for tool in opened}
+            while True:
+                answers = await self._runs.answers(run) if run.checkpoint is not None or state.agent.turns else {}
+                loop = carried.loop = Loop(run, agent, state, Ports(supply.model, supply.slug, supply.price, conversation, left_out, tools, answers))
+                waiting = False
+                async with aclosing(loop.drive()) as steps:
+                    async for step in steps:
+                        if isinstance(step, Boundary):
+                            await _whole(self._runs.record(run, pen, state, step))
+                        elif isinstance(step, Waiting):
+                            waiting = True
+                        else:
+                            for event in step:
+                                pen.write(event)
+                            if pen.crowded:
+                                await pen.flush()
+                if not waiting:
+                    return True
+                if await _whole(self._runs.pause(run, pen, state)):
+                    return False
 
 
-def _failed(progress: Progress, error: RunError) -> Outcome:
-    return Outcome(RunStatus.FAILED, progress.text, rules.usage_json(progress.used), error)
+async def _whole(work: Coroutine[Any, Any, T]) -> T:
+    """Runs a transaction to its end even when the run is cancelled meanwhile: half of one would leave the pen ahead of the journal."""
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if not task.done():
+            await asyncio.wait([task], timeout=RECORD_SECONDS_MAX)
+            if not task.done():
+                task.cancel()
+        raise
