@@ -1,26 +1,24 @@
 """An event's bytes: one JSON object, exactly as stored and as sent on the `data:` line."""
 
 from typing import Final
-from uuid import UUID
 
 import orjson
 
 from stoa.events.types import NAMES, Event, TextDelta
-from stoa.kernel.ids import event_id
 
 _NAME_BYTES: Final = {kind: name.encode() for kind, name in NAMES.items()}
 _HEADS: Final[dict[int, bytes]] = {kind: b"event: " + name + b"\ndata: " for kind, name in _NAME_BYTES.items()}
 _OBJECTS: Final = {kind: b'","data":{"object":"' + name + b'","delta":' for kind, name in _NAME_BYTES.items()}
 
 
-def encode(event: Event | TextDelta, run_id: UUID, sequence: int, timestamp: str) -> bytes:
-    """`{"id", "type", "sequence", "timestamp", "data"}`, in this order and without white space."""
-    head = b'{"id":"%b","type":"%b","sequence":%d,"timestamp":"%b' % (
-        event_id(run_id, sequence).encode(), _NAME_BYTES[event.kind], sequence, timestamp.encode(),
-    )
+def encode(event: Event | TextDelta, id_tail: bytes, sequence: int, timestamp: bytes) -> bytes:
+    """`{"id", "type", "sequence", "timestamp", "data"}`, in this order and without white space. `id_tail` is the run's."""
     if isinstance(event, TextDelta):
-        return b'%b%b%b,"iteration":%d}}' % (head, _OBJECTS[event.kind], orjson.dumps(event.delta), event.iteration)
-    return b'%b","data":%b}' % (head, orjson.dumps(event.data))
+        return b'{"id":"%08x%b","type":"%b","sequence":%d,"timestamp":"%b%b%b,"iteration":%d}}' % (
+            sequence, id_tail, _NAME_BYTES[event.kind], sequence, timestamp, _OBJECTS[event.kind], orjson.dumps(event.delta), event.iteration,
+        )  # fmt: skip
+    head = (sequence, id_tail, _NAME_BYTES[event.kind], sequence, timestamp)
+    return b'{"id":"%08x%b","type":"%b","sequence":%d,"timestamp":"%b","data":%b}' % (*head, orjson.dumps(event.data))
 
 
 def frame(sequence: int, kind: int, payload: bytes) -> bytes:

@@ -18,6 +18,7 @@ from stoa.events import Event, TextDelta, encode
 from stoa.journal.tails import Tails
 from stoa.journal.types import Fenced, Head, JournalKey, Record
 from stoa.kernel.clock import Clock, rfc3339
+from stoa.kernel.ids import event_id_tail
 from stoa.kernel.supervise import Supervisor
 
 SQL: Final = load("stoa.journal")
@@ -67,6 +68,7 @@ class Pen:
     digest: "Digest"
     """SHA-256 over every payload so far, each followed by a newline."""
     writer: "JournalWriter"
+    id_tail: bytes
     pending: list[Event | TextDelta] = field(default_factory=list[Event | TextDelta])
     pending_characters: int = 0
     in_flight: bool = False
@@ -103,11 +105,11 @@ class Pen:
 
     def batch(self, events: Sequence[Event | TextDelta], timestamp: str, *, seal: bool = False) -> Batch:
         """Numbers and encodes. What is batched must be stored next, or the pen be thrown away."""
-        base, run_id = self.last_sequence, self.key.run_id
+        base, tail, stamp, update = self.last_sequence, self.id_tail, timestamp.encode(), self.digest.update
         records: list[Record] = []
         for sequence, event in enumerate(events, base + 1):
-            payload = encode(event, run_id, sequence, timestamp)
-            self.digest.update(payload + b"\n")
+            payload = encode(event, tail, sequence, stamp)
+            update(payload + b"\n")
             records.append(Record(sequence, int(event.kind), payload))
         self.last_sequence = base + len(records)
         return Batch(self, base, records, seal)
@@ -159,7 +161,7 @@ class JournalWriter:
     def pen(self, key: JournalKey, head: Head, digest: "Digest | None" = None) -> Pen:
         """A pen at a journal's head. `digest` must hold all payloads up to there; left out for a new journal."""
         assert digest is not None or head.last_sequence == 0, "a journal with events needs their digest"
-        pen = Pen(key, head.epoch, head.last_sequence, digest or hashlib.sha256(), self)
+        pen = Pen(key, head.epoch, head.last_sequence, digest or hashlib.sha256(), self, event_id_tail(key.run_id))
         self._pens.add(pen)
         return pen
 

@@ -22,11 +22,12 @@ class RandomIds:
         return UUID(int=value)
 
 
-def event_id(run_id: UUID, sequence: int) -> str:
-    """The id of event number `sequence` of a run: derived, so it costs nothing to store and is equal on every read.
+def event_id_tail(run_id: UUID) -> bytes:
+    """All but the first 8 hex digits of a run's event ids, which are `%08x` of the event's sequence: derived, so that an id
+    costs nothing to store and is equal on every read.
 
     The first 32 bits of the run's id (the slow half of its millisecond clock) give way to the sequence, and the
     version becomes 8 ("custom", RFC 9562); the other 90 bits keep it unique among runs.
     """
     run = str(run_id)
-    return f"{sequence:08x}{run[8:14]}8{run[15:]}"
+    return f"{run[8:14]}8{run[15:]}".encode()
