@@ -14,7 +14,7 @@ import structlog
 from stoa.conversations import store
 from stoa.conversations.store import SQL
 from stoa.conversations.types import Deletion
-from stoa.db import Database, Tx, audit
+from stoa.db import Database, Tx, audit, idempotency
 from stoa.db.blobs import Blobs, blob_name, hold
 from stoa.db.internal import internal
 from stoa.journal import Journal
@@ -79,6 +79,11 @@ class Deletions:
             rows = await tx.fetch(SQL.unverified_deletions)
         for row in rows:
             await self._finish(row["org_id"], row["id"])
+
+    async def forget_answers(self) -> None:
+        """Remembered answers to requests older than a day."""
+        async with internal(self._database) as tx:
+            await idempotency.sweep(tx)
 
     async def discard(self, org_id: UUID, project_id: UUID, hashes: Sequence[bytes]) -> tuple[int, int]:
         """Removes content that no file has; gives (blobs, bytes)."""

@@ -27,4 +27,5 @@ class Housekeeping:
         while True:
             await self._reader.begin_pending()
             await self._deletions.finish_pending()
+            await self._deletions.forget_answers()
             await asyncio.sleep(SWEEP_SECONDS)

@@ -51,3 +51,8 @@ async def peek(tx: Tx, principal: Principal, once: Once) -> Any | None:
 async def record(tx: Tx, principal: Principal, once: Once, answer: Any, subject_id: UUID) -> None:
     """`answer` is what a repetition gets; `subject_id` is whose deletion takes the record along."""
     await tx.execute(_SQL.record, principal.org_id, principal.scope, once.key, answer, subject_id)
+
+
+async def sweep(tx: Tx) -> None:
+    """Forgets the answers of all tenants that are older than they are kept. Wants a transaction of the internal role."""
+    await tx.execute(_SQL.sweep)

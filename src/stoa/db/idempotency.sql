@@ -14,3 +14,7 @@ SELECT route, body_sha256, answer FROM idempotency_keys WHERE org_id = $1 AND sc
 -- name: record
 -- The answer that every repetition gets.
 UPDATE idempotency_keys SET answer = $4, subject_id = $5 WHERE org_id = $1 AND scope = $2 AND key = $3;
+
+-- name: sweep
+-- Answers that no repetition can ask for any more.
+DELETE FROM idempotency_keys WHERE created_at < now() - interval '24 hours';

@@ -1,0 +1,68 @@
+"""The README's commands run as they stand, pasted into a shell; what it and the other pages point to is there.
+
+`make demo` and `make test` are not run inside the suite: CI is `make test`, and tests/e2e runs `stoa demo`, which is all that `make demo` adds.
+"""
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.test_process import KEY, serve, url_of
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+
+
+async def test_the_readme_s_shell_works_when_pasted(room: Path) -> None:
+    if shutil.which("curl") is None:
+        assert not os.environ.get("CI"), "CI must have curl"
+        pytest.skip("curl is not on this machine")
+    first, talk = blocks(ROOT / "README.md", "sh")
+    assert [line.split()[:2] for line in first.splitlines()] == [["make", name] for name in ("demo", "test", "serve")]
+    async with serve(room / "readme", STOA_BOOTSTRAP_KEY=KEY) as (_, said):
+        # What a reader replaces: the key, and here the port, which another server may have.
+        script = "set -eu\n" + talk.replace("stoa_acc_…", KEY).replace("http://localhost:8080", url_of(said))
+        assert script.count(KEY) == 1
+        shell = await asyncio.create_subprocess_exec(
+            "sh", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+        )
+        async with asyncio.timeout(60):
+            out, errors = await shell.communicate(script.encode())
+    printed = out.decode()
+    assert (shell.returncode, errors) == (0, b"")
+    assert printed.count("event: run.completed") == 2, "the message's stream and the resumed one"
+    assert printed.count("event: run.started") == 1
+    assert '"error"' not in printed
+    assert '"total_count":1' in printed
+    assert '"message":"deleted"' in printed
+
+
+def test_links_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text("utf-8")):
+            if not target.startswith(("http://", "https://")):
+                assert (page.parent / target).exists(), f"{page.name} points to {target}"
+
+
+def test_the_guards_that_architecture_names_exist() -> None:
+    named = re.findall(r"`(tests/[\w./]+?\.py)(?:::(\w+))?`", (ROOT / "ARCHITECTURE.md").read_text("utf-8"))
+    assert len(named) >= 5
+    for file, test in named:
+        assert (ROOT / file).is_file(), file
+        assert not test or f"def {test}(" in (ROOT / file).read_text("utf-8"), f"{file}::{test}"
+
+
+def test_json_examples_are_json() -> None:
+    for page in PAGES:
+        for block in blocks(page, "json"):
+            json.loads(block)
