@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from stoa import __version__, access, conversations, gateway, knowledge, runs, streams
+from stoa import __version__, access, conversations, gateway, knowledge, runs, streams, tools
 from stoa.conversations import File, FilePassage, Reading
 from stoa.db import Database
 from stoa.db.blobs import DirectoryBlobs
@@ -31,7 +31,6 @@ from stoa.kernel.errors import NotFound
 from stoa.kernel.ids import Ids, RandomIds
 from stoa.kernel.principal import Principal
 from stoa.settings import Settings
-from stoa.tools import Tool
 
 DESCRIPTION = "Conversations with AI agents that never lose a token. Every error is `{\"error\": {\"code\", \"message\", \"details\"?}}`."
 
@@ -41,16 +40,20 @@ class Toolbox(Protocol):
 
     async def unknown_tools(self, principal: Principal, names: Sequence[str], /) -> Sequence[str]: ...
 
-    def open(self, run: runs.Run, names: Sequence[str], /) -> AbstractAsyncContextManager[Sequence[Tool]]: ...
+    def open(self, run: runs.Run, names: Sequence[str], /) -> AbstractAsyncContextManager[Sequence[tools.Tool]]: ...
 
 
-class NoTools:
-    async def unknown_tools(self, _: Principal, names: Sequence[str]) -> Sequence[str]:
-        return names
+class _Toolbox:
+    """Tools by the project that a run belongs to."""
 
-    @asynccontextmanager
-    async def open(self, _: runs.Run, __: Sequence[str]) -> AsyncGenerator[Sequence[Tool]]:
-        yield ()
+    def __init__(self, held: tools.Tools) -> None:
+        self._held = held
+
+    async def unknown_tools(self, principal: Principal, names: Sequence[str], /) -> Sequence[str]:
+        return await self._held.unknown(principal, names)
+
+    def open(self, run: runs.Run, names: Sequence[str], /) -> AbstractAsyncContextManager[Sequence[tools.Tool]]:
+        return self._held.open(run.org_id, run.project_id, names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,10 @@ async def open_server(
         reader = conversations.Reader(database, partial(_read, documents, blobs))
         service = runs.Runs(database, journal, catalogue, ids, clock)
         deletions = conversations.Deletions(database, blobs, journal, service, ids)
-        toolbox = toolbox or NoTools()
+        makers = tools.Suppliers(allow_private=settings.allow_private_addresses)
+        stack.push_async_callback(makers.close)
+        held = tools.Tools(database, vault, entry, makers, ids)
+        toolbox = toolbox or _Toolbox(held)
         talks = conversations.Conversations(database, blobs, catalogue, toolbox, entry, reader, deletions, ids)
         housekeeping = conversations.Housekeeping(reader, deletions)
         await housekeeping.start()
@@ -156,6 +162,7 @@ async def open_server(
             runs.routes(service, gate, open_stream, lambda: worker.draining),
             streams.routes(follow, gate, tickets, entry.principal_of),
             gateway.routes(catalogue, connections, gate),
+            tools.routes(held, gate),
             access.routes(entry, gate),
         )
         asgi = CORSMiddleware(

@@ -18,7 +18,10 @@ from tests.conftest import Running
 STREAMED = {("POST", "/v3/conversations/{conversation_id}/messages")}
 NOT_BY_OWNER = {"/v1/router/models/{model_id}/providers", "/v1/orgs/{org_id}"}
 """Models of the catalogue are everybody's; an organization is checked by itself."""
-BODIES = {"/v1/runs/{run_id}/input": {"type": "human_feedback", "data": {"request_id": str(uuid4()), "feedback": "yes"}}}
+BODIES = {
+    "/v1/runs/{run_id}/input": {"type": "human_feedback", "data": {"request_id": str(uuid4()), "feedback": "yes"}},
+    "/v1/tools/{tool_id}": {"name": "t", "type": "http", "description": "d", "config": {"url": "https://example.com/"}},
+}
 """Of routes that take nothing else: a stranger's body must be a good one, or its refusal proves nothing."""
 
 
@@ -42,6 +45,8 @@ async def owned(shared_server: Running) -> AsyncIterator[Owned]:
     project = (await server.call("GET", "/v1/projects"))["data"][0]["id"]
     other_project = (await server.call("POST", "/v1/projects", 201, json={"name": "Other"}))["data"]["id"]
     sibling = (await server.call("POST", "/v1/access-keys", 201, json={"name": "sibling", "project_id": other_project}))["data"]["key"]
+    tool = {"name": "plan", "type": "http", "description": "d", "config": {"url": "https://example.com/"}, "secrets": {"token": "hush"}}
+    tool_id = (await server.call("POST", "/v1/tools", 201, json=tool))["data"]["id"]
     database = await asyncpg.connect(server.dsn)
     org_id, stranger, connection = uuid4(), new_secret(), uuid4()
     await database.execute("INSERT INTO orgs (id, name) VALUES ($1, 'Strangers')", org_id)
@@ -56,7 +61,7 @@ async def owned(shared_server: Running) -> AsyncIterator[Owned]:
     await database.close()
     ids = {
         "conversation_id": conversation_id, "file_id": upload["data"]["id"], "run_id": run["id"], "deletion_id": deletion["deletion_id"],
-        "key_id": key, "project_id": project, "connection_id": str(connection),
+        "key_id": key, "project_id": project, "connection_id": str(connection), "tool_id": tool_id,
     }  # fmt: skip
     strangers = [httpx.AsyncClient(base_url=server.url, headers={"Authorization": f"Bearer {token}"}) for token in (stranger, sibling)]
     yield Owned(ids, strangers)
@@ -67,7 +72,7 @@ async def owned(shared_server: Running) -> AsyncIterator[Owned]:
 async def census(dsn: str) -> dict[str, int]:
     database = await asyncpg.connect(dsn)
     try:
-        tables = ("conversations", "messages", "files", "runs", "events", "deletions", "access_keys", "projects", "connections")
+        tables = ("conversations", "messages", "files", "runs", "events", "deletions", "access_keys", "projects", "connections", "tools")
         return {table: await database.fetchval(f"SELECT count(*) FROM {table}") for table in tables}
     finally:
         await database.close()
@@ -101,7 +106,7 @@ async def test_every_route_with_an_id(shared_server: Running, owned: Owned) -> N
 
 async def test_lists_show_nothing_foreign(owned: Owned) -> None:
     for stranger in owned.strangers:
-        for path in ("/v1/conversations", "/v1/conversations?q=secret", "/v1/runs", "/v1/connections"):
+        for path in ("/v1/conversations", "/v1/conversations?q=secret", "/v1/runs", "/v1/connections", "/v1/tools"):
             assert (await stranger.get(path)).json()["pagination"]["total_count"] == 0, path
         for path in ("/v1/access-keys", "/v1/projects"):
             listed = json.dumps((await stranger.get(path)).json())

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 _NONCE_BYTES: Final = 12
 
 
-class SecretError(Exception):
+class SecretError(ValueError):
     """A credential cannot be opened with this server's secret key."""
 
 

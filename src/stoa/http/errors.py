@@ -69,14 +69,21 @@ def explain(errors: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     for error in errors:
         path = _path(error["loc"])
         if error["type"] in ("union_tag_not_found", "union_tag_invalid"):
-            path += "." + error["ctx"]["discriminator"].strip("'")
+            tag = error["ctx"]["discriminator"].strip("'")
+            path = tag if path == "body" else f"{path}.{tag}"
         details.setdefault(path, _reason(error))
     return details
+
+
+_BODY_TAGS: Final = frozenset({"human_feedback", "approval", "http", "python"})
+"""`type`s that choose among bodies: locations begin with them, and a caller did not write that."""
 
 
 def _path(location: Sequence[str | int]) -> str:
     names = list(location)
     if names and names[0] in ("body", "query", "path", "header", "cookie"):
+        names = names[1:]
+    if len(names) > 1 and names[0] in _BODY_TAGS:
         names = names[1:]
     path = ""
     for position, name in enumerate(names):

@@ -241,7 +241,7 @@ def _request_id(call: CallState) -> UUID:
 
 def _object(arguments: str) -> dict[str, Any] | None:
     try:
-        held = orjson.loads(arguments or b"{}")
+        held = orjson.loads(arguments.replace("\\u0000", "\\ufffd") or b"{}")  # The database cannot hold NUL.
     except orjson.JSONDecodeError:
         return None
     return held if isinstance(held, dict) else None

@@ -40,6 +40,11 @@ class Ports:
     answers: Mapping[str, Answer]
 
 
+def storable(text: str) -> str:
+    """NUL is the one character that the database cannot hold; models do write it."""
+    return text.replace("\0", "\ufffd") if "\0" in text else text
+
+
 @dataclass(slots=True)
 class Reply:
     """A reply under way."""
@@ -176,11 +181,12 @@ class Loop:
         for delta in batch:
             kind = type(delta)
             if kind is gateway.TextDelta:
-                reply.pieces.append(delta.text)  # pyright: ignore[reportAttributeAccessIssue]
-                said.append(part.delta(Kind.RESPONSE_DELTA, delta.text, iteration))  # pyright: ignore[reportAttributeAccessIssue]
+                text = storable(delta.text)  # pyright: ignore[reportAttributeAccessIssue]
+                reply.pieces.append(text)
+                said.append(part.delta(Kind.RESPONSE_DELTA, text, iteration))
             elif isinstance(delta, ReasoningDelta):
                 reply.silent_characters += len(delta.text)
-                said.append(part.delta(Kind.REASONING_DELTA, delta.text, iteration))
+                said.append(part.delta(Kind.REASONING_DELTA, storable(delta.text), iteration))
             elif isinstance(delta, ToolCallDelta):
                 said += self._calling(delta, reply, part, iteration)
             elif isinstance(delta, Usage):
@@ -194,17 +200,17 @@ class Loop:
         said: list[Event | events.TextDelta] = []
         call = reply.calls.get(delta.index)
         if call is None:
-            call = CallState(call_id(self._run.id, self._run.attempt, part.path, iteration, delta.index), delta.name or "", "")
+            call = CallState(call_id(self._run.id, self._run.attempt, part.path, iteration, delta.index), storable(delta.name or ""), "")
             reply.calls[delta.index] = call
             if not builtin.is_builtin(call.name):
                 kind = calls.kind_of(self.ports.tools.get(call.name))
                 tool = {"name": call.name, "type": kind}
                 said.append(part.event(Kind.TOOL_CALL_STARTED, {"id": call.id, "object": "agent.tool_call", "tool": tool, "iteration": iteration}))
         if delta.arguments:
-            call.arguments += delta.arguments
+            call.arguments += storable(delta.arguments)
             reply.silent_characters += len(delta.arguments)
             if not builtin.is_builtin(call.name):
-                said.append(part.event(Kind.TOOL_CALL_INPUT_DELTA, {"id": call.id, "object": "agent.tool_call", "delta": delta.arguments}))
+                said.append(part.event(Kind.TOOL_CALL_INPUT_DELTA, {"id": call.id, "object": "agent.tool_call", "delta": storable(delta.arguments)}))
         return said
 
     # --- the bill ---------------------------------------------------------------------------------------------------

@@ -1,5 +1,8 @@
 """Tools: what an agent may call. Front door."""
 
-from stoa.tools.types import Call, Tool, ToolKind, ToolResult
+from stoa.tools.api import routes
+from stoa.tools.service import Tools
+from stoa.tools.suppliers import Suppliers
+from stoa.tools.types import Call, Definition, Tool, ToolKind, ToolResult
 
-__all__ = ["Call", "Tool", "ToolKind", "ToolResult"]
+__all__ = ["Call", "Definition", "Suppliers", "Tool", "ToolKind", "ToolResult", "Tools", "routes"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 from uuid import UUID
@@ -76,3 +77,39 @@ class Tool(Protocol):
         ...
 
     async def call(self, arguments: Mapping[str, Any], call: Call) -> ToolResult: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A tool as a project has it. `secret_names` are all that is ever shown of its secrets."""
+
+    id: UUID
+    project_id: UUID
+    name: str
+    type: ToolKind
+    description: str
+    config: Mapping[str, Any]
+    secret_names: Sequence[str]
+    idempotent: bool
+    approval: bool
+    editable_params: Sequence[str]
+    timeout_seconds: float
+    output_bytes_max: int
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewTool:
+    """What a caller defines; `secrets` None keeps those that are there."""
+
+    name: str
+    type: ToolKind
+    description: str
+    config: Mapping[str, Any]
+    secrets: Mapping[str, str] | None
+    idempotent: bool
+    approval: bool
+    editable_params: Sequence[str]
+    timeout_seconds: float
+    output_bytes_max: int

@@ -1,0 +1,67 @@
+"""Python tools of an installed package: found by entry point, called with checked arguments, their failures told."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from stoa.tools import Call, Definition, Suppliers, ToolKind
+
+MODULE = '''
+import asyncio
+
+def add(a: int, b: int = 1) -> int:
+    """Adds two numbers."""
+    return a + b
+
+async def hang() -> str:
+    await asyncio.sleep(60)
+
+def broken(text: str) -> str:
+    raise RuntimeError("no " + text)
+
+def wordy() -> str:
+    return "x" * 2_000
+'''
+CALL = Call(UUID(int=1), UUID(int=2), UUID(int=3), "key")
+
+
+@pytest.fixture
+def suppliers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Suppliers:
+    """An installed package with four tools, and one whose module is missing."""
+    (tmp_path / "stoa_sample_tools.py").write_text(MODULE)
+    info = tmp_path / "stoa_sample_tools-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stoa-sample-tools\nVersion: 1.0\n")
+    names = "".join(f"{name} = stoa_sample_tools:{name}\n" for name in ("add", "hang", "broken", "wordy"))
+    (info / "entry_points.txt").write_text(f"[stoa.tools]\n{names}gone = no_such_module:x\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return Suppliers(allow_private=False)
+
+
+def definition(name: str) -> Definition:
+    now = datetime.now(UTC)
+    return Definition(
+        UUID(int=1), UUID(int=2), name, ToolKind.PYTHON, "About.", {"entry_point": name}, (), idempotent=False, approval=False, editable_params=(),
+        timeout_seconds=0.2, output_bytes_max=1_000, created_at=now, updated_at=now,
+    )  # fmt: skip
+
+
+async def test_python_tools(suppliers: Suppliers) -> None:
+    assert sorted(suppliers.callables()) == ["add", "broken", "hang", "wordy"]
+    add, hang, broken, wordy = (suppliers(definition(name), {}) for name in ("add", "hang", "broken", "wordy"))
+    assert add is not None
+    assert hang is not None
+    assert broken is not None
+    assert wordy is not None
+    assert add.parameters["properties"]["a"]["type"] == "integer"
+    assert add.parameters["required"] == ["a"]
+    assert (await add.call({"a": 2}, CALL)).text == "3"
+    assert (await add.call({"c": 2}, CALL)).code == "tool_bad_arguments"
+    assert (await add.call({"a": "two"}, CALL)).code == "tool_bad_arguments"
+    assert (await hang.call({}, CALL)).code == "tool_timeout"
+    failed = await broken.call({"text": "luck"}, CALL)
+    assert (failed.code, "RuntimeError: no luck" in failed.text) == ("tool_failed", True)
+    assert (await wordy.call({}, CALL)).code == "tool_output_too_large"
+    assert suppliers(definition("missing"), {}) is None
