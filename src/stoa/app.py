@@ -126,7 +126,8 @@ async def open_server(
             slug, model = await catalogue.model(run.org_id, run.project_id, run.model_id)
             return runs.Supply(model, slug, gateway.price_of(slug, prices))
 
-        worker = runs.Worker(database, journal, service, node, context, find_model, toolbox.open, runs_max=settings.runs_max)
+        recorder = runs.Recorder(database, journal, clock, node.id)
+        worker = runs.Worker(database, journal, service, recorder, node, context, find_model, toolbox.open, runs_max=settings.runs_max)
         service.owner = worker
         follow = streams.Streams(journal, clock)
         await follow.start()

@@ -31,6 +31,8 @@ ROUTES = [
     Route("GET", "/v1/conversations/ID/files", needs_id=True),
     Route("POST", "/v1/conversations/ID/files", upload=True, needs_id=True),
     Route("POST", "/v3/conversations/ID/messages", {"content": "Hi", "stream": False}, needs_id=True),
+    Route("GET", "/v1/conversations/ID/queue", needs_id=True),
+    Route("DELETE", "/v1/conversations/ID/queue/ID", needs_id=True),
     Route("GET", "/v1/files/ID", needs_id=True),
     Route("GET", "/v1/files/ID/content", needs_id=True),
     Route("GET", "/v1/deletions/ID", needs_id=True),

@@ -8,7 +8,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
 SELECT c.*, m.slug AS model_slug, m.name AS model_name, m.provider AS model_provider, r.id AS active_run_id
 FROM conversations c
 LEFT JOIN models m ON m.id = c.model_id
-LEFT JOIN runs r ON r.org_id = c.org_id AND r.conversation_id = c.id AND r.status IN ('created', 'started', 'paused')
+LEFT JOIN runs r ON r.org_id = c.org_id AND r.conversation_id = c.id AND r.status IN ('created', 'started', 'paused') AND r.queued_at IS NULL
 WHERE c.org_id = $1 AND c.id = $2;
 
 -- name: list_conversations
@@ -23,7 +23,7 @@ FROM (
     ORDER BY {order} LIMIT $6 OFFSET $7
 ) c
 LEFT JOIN models m ON m.id = c.model_id
-LEFT JOIN runs r ON r.org_id = c.org_id AND r.conversation_id = c.id AND r.status IN ('created', 'started', 'paused')
+LEFT JOIN runs r ON r.org_id = c.org_id AND r.conversation_id = c.id AND r.status IN ('created', 'started', 'paused') AND r.queued_at IS NULL
 ORDER BY {outer_order};
 
 -- name: count_conversations
@@ -46,7 +46,7 @@ WHERE org_id = $1 AND id = $2;
 
 -- name: lock_conversation
 -- The conversation, held against every other writer until the transaction ends.
-SELECT id, project_id, model_id, app_id, message_count FROM conversations WHERE org_id = $1 AND id = $2 FOR UPDATE;
+SELECT id, project_id, model_id, app_id, message_count, agent FROM conversations WHERE org_id = $1 AND id = $2 FOR UPDATE;
 
 -- name: take_position
 -- The next message's position; also holds the conversation against other writers.

@@ -47,6 +47,12 @@ async def take_position(tx: Tx, org_id: UUID, conversation_id: UUID, *, model_id
     return Place(row["message_count"], row["project_id"], row["model_id"], row["app_id"], row["agent"]) if row else None
 
 
+async def hold(tx: Tx, org_id: UUID, conversation_id: UUID) -> Place | None:
+    """The conversation, held against every other writer until the transaction ends; `position` is the newest message's."""
+    row = await tx.fetchrow(SQL.lock_conversation, org_id, conversation_id)
+    return Place(row["message_count"], row["project_id"], row["model_id"], row["app_id"], row["agent"]) if row else None
+
+
 # --- messages -------------------------------------------------------------------------------------------------------
 async def insert_message(
     tx: Tx, org_id: UUID, project_id: UUID, conversation_id: UUID, position: int, message_id: UUID, role: Role, *,

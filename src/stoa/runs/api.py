@@ -52,7 +52,7 @@ def routes(runs: Runs, gate: Gate, open_stream: OpenStream, draining: Callable[[
             raise Unavailable("This server is restarting; send the message again in a moment.", retry_after_seconds=2)
         sent = body.model_dump(mode="json")
         once = Once(idempotency_key, f"messages/{conversation_id}", fingerprint(sent)) if idempotency_key else None
-        send = SendMessage(sent["content"], body.model_id, body.subagents_enabled, body.metadata, body.tools)
+        send = SendMessage(sent["content"], body.model_id, body.subagents_enabled, body.metadata, body.tools, body.on_busy)
         started = await runs.start(principal, conversation_id, send, once)
         if body.background:
             return await answered(202, principal, await runs.get(principal, started.run.id))
@@ -95,7 +95,24 @@ def routes(runs: Runs, gate: Gate, open_stream: OpenStream, draining: Callable[[
         await runs.cancel(principal, run_id)
         return Acknowledgement(message="canceled")
 
+    _queue(router, runs, gate)
     return router
+
+
+def _queue(router: Routes, runs: Runs, gate: Gate) -> None:
+    @router.get("/v1/conversations/{conversation_id}/queue", responses=refusals(404))
+    async def list_queue(conversation_id: UUID, principal: Annotated[Principal, gate("conversations:read")]) -> Data[list[wire.QueuedWire]]:
+        """Messages sent with `on_busy: queue` that wait for their turn, the next one first."""
+        waiting = await runs.queue(principal, conversation_id)
+        return Data(data=[wire.queued(position, run) for position, run in enumerate(waiting, 1)])
+
+    @router.delete("/v1/conversations/{conversation_id}/queue/{run_id}", responses=refusals(404, 409))
+    async def remove_from_queue(
+        conversation_id: UUID, run_id: UUID, principal: Annotated[Principal, gate("conversations:write")]
+    ) -> Acknowledgement:
+        """Takes a message out of the queue; 409 once its turn has come."""
+        await runs.unqueue(principal, conversation_id, run_id)
+        return Acknowledgement(message="deleted")
 
 
 def _statuses(names: list[str] | None) -> list[str] | None:

@@ -1,8 +1,9 @@
 -- name: insert_run
 -- A new run; the partial unique index refuses a second active one of the conversation.
 INSERT INTO runs (org_id, project_id, id, conversation_id, message_id, message_position, model_id, user_id, status, options, input,
-                  attempt, node_id, started_at, created_by)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, CASE WHEN $9 = 'started' THEN now() END, $14)
+                  attempt, node_id, started_at, created_by, queued_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, CASE WHEN $9 = 'started' THEN now() END, $14,
+        CASE WHEN $15 THEN clock_timestamp() END)
 RETURNING *;
 
 -- name: run
@@ -14,7 +15,23 @@ SELECT * FROM runs WHERE org_id = $1 AND id = $2 FOR UPDATE;
 
 -- name: active_run
 -- The conversation's active run, if any.
-SELECT id FROM runs WHERE org_id = $1 AND conversation_id = $2 AND status IN ('created', 'started', 'paused');
+SELECT id FROM runs WHERE org_id = $1 AND conversation_id = $2 AND status IN ('created', 'started', 'paused') AND queued_at IS NULL;
+
+-- name: queued
+-- The conversation's queue, the next one first.
+SELECT * FROM runs WHERE org_id = $1 AND conversation_id = $2 AND queued_at IS NOT NULL ORDER BY queued_at, id;
+
+-- name: next_queued
+-- Whose turn it is; the caller holds the conversation.
+SELECT * FROM runs WHERE org_id = $1 AND conversation_id = $2 AND queued_at IS NOT NULL ORDER BY queued_at, id LIMIT 1 FOR UPDATE;
+
+-- name: promote
+-- Its turn has come: its message has its place, and anybody may carry it.
+UPDATE runs SET queued_at = NULL, message_position = $3, model_id = $4 WHERE org_id = $1 AND id = $2;
+
+-- name: unended
+-- Whether the conversation has a run that has not ended, or waits for its turn.
+SELECT EXISTS (SELECT 1 FROM runs WHERE org_id = $1 AND conversation_id = $2 AND status IN ('created', 'started', 'paused'));
 
 -- name: list_runs
 -- A page of runs, newest started first.
@@ -30,7 +47,7 @@ WHERE org_id = $1 AND ($2::text[] IS NULL OR status = ANY ($2)) AND ($3::uuid IS
 
 -- name: end_run
 -- The end, beside the terminal event in one transaction.
-UPDATE runs SET status = $3, output = $4, error = $5, usage = $6, checkpoint = NULL, node_id = NULL, ended_at = now()
+UPDATE runs SET status = $3, output = $4, error = $5, usage = $6, checkpoint = NULL, node_id = NULL, queued_at = NULL, ended_at = now()
 WHERE org_id = $1 AND id = $2 AND status IN ('created', 'started', 'paused');
 
 -- name: want_cancel
@@ -48,7 +65,7 @@ WITH held AS (
     SELECT n.id FROM nodes n WHERE n.expires_at < now() OR NOT EXISTS (SELECT 1 FROM held WHERE held.key = n.lock_key)
 ), orphans AS (
     SELECT r.org_id, r.id FROM runs r
-    WHERE r.status IN ('created', 'started')
+    WHERE r.status IN ('created', 'started') AND r.queued_at IS NULL
       AND (r.node_id IS NULL OR r.node_id IN (SELECT id FROM dead) OR NOT EXISTS (SELECT 1 FROM nodes n WHERE n.id = r.node_id))
     ORDER BY r.created_at LIMIT $2 FOR UPDATE SKIP LOCKED
 )

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from uuid import UUID
 
-from stoa.conversations import RemovedRuns, Role, insert_message, resolve_content, take_position, text_of
+from stoa.conversations import Place, RemovedRuns, Role, hold, insert_message, resolve_content, take_position, text_of
 from stoa.db import Database, Tx, audit, idempotency
 from stoa.db.idempotency import Once
-from stoa.db.internal import internal, internal_statement
+from stoa.db.internal import internal
 from stoa.events import Kind, delta_of, from_helper
 from stoa.gateway import Usage
 from stoa.journal import Fenced, Journal, Pen
@@ -20,11 +20,14 @@ from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
 from stoa.runs import rules, store
 from stoa.runs.state import RunState, turns_json
-from stoa.runs.steps import Answer, Boundary
 from stoa.runs.store import SQL
 from stoa.runs.types import Input, InputRequest, ModelUse, Outcome, RequestType, Run, RunError, RunStatus, SendMessage, ToolCallRow
 
 RETRY_SECONDS: Final = 0.25
+QUEUE_MAX: Final = 100
+"""Messages of a conversation that wait for their turn: more is a client that does not listen."""
+INTERRUPTIONS_MAX: Final = 8
+"""Runs that one message ends before it gives up: others keep sending too."""
 
 
 class Models(Protocol):
@@ -72,16 +75,33 @@ class Runs:
 
     # --- beginning --------------------------------------------------------------------------------------------------
     async def start(self, principal: Principal, conversation_id: UUID, send: SendMessage, once: Once | None) -> Started:
-        """Message, run and journal in one transaction; where this node has room, `run.started` too. Raises Conflict when busy."""
+        """Message, run and journal in one transaction; where this node has room, `run.started` too.
+
+        A busy conversation is refused (Conflict), interrupted, or the run waits for its turn, as `send.on_busy` says.
+        """
         if send.model_id is not None:
             await self._models.check(principal, send.model_id)
+        for _ in range(INTERRUPTIONS_MAX):
+            try:
+                return await self._start(principal, conversation_id, send, once)
+            except _Busy as busy:
+                if send.on_busy != "interrupt":
+                    raise
+                await self.cancel(principal, busy.run_id, "interrupted")
+        return await self._start(principal, conversation_id, send, once)
+
+    async def _start(self, principal: Principal, conversation_id: UUID, send: SendMessage, once: Once | None) -> Started:
         pen: Pen | None = None
         owner = self.owner if self.owner is not None and self.owner.has_room else None
         try:
             async with self._database.tenant(principal) as tx:
                 if once and (first := await idempotency.claim(tx, principal, once)):
                     return Started(await _one(tx, principal, UUID(first["run_id"])), first=False)
-                run = await self._insert(tx, principal, conversation_id, send, owner)
+                run = await self._enqueue(tx, principal, conversation_id, send) if send.on_busy == "queue" else None
+                if run is not None:
+                    owner = None
+                else:
+                    run = await self._insert(tx, principal, conversation_id, send, owner)
                 pen = await self._journal.open(tx, run.key)
                 batch = None
                 if owner is not None:
@@ -100,40 +120,75 @@ class Runs:
             owner.adopt(run, pen)
         return Started(run, first=True)
 
+    async def _enqueue(self, tx: Tx, principal: Principal, conversation_id: UUID, send: SendMessage) -> Run | None:
+        """A run that waits for its turn; None where the conversation is free. Its message takes its place when the turn comes."""
+        place = await hold(tx, principal.org_id, conversation_id)
+        if place is None:
+            raise NotFound(f"There is no conversation {conversation_id}.")
+        if await tx.fetchval(SQL.active_run, principal.org_id, conversation_id) is None:
+            return None
+        waiting = len(await store.queued(tx, principal.org_id, conversation_id))
+        if waiting >= QUEUE_MAX:
+            raise Conflict(f"This conversation's queue is full: {waiting} messages wait for their turn.")
+        _check_place(place, send)
+        content = await resolve_content(tx, principal, conversation_id, send.content)
+        options = _options(place.agent, send) | {"model_id": str(send.model_id) if send.model_id else None, "metadata": send.metadata}
+        model_id = send.model_id or place.model_id
+        return await self._insert_run(
+            tx, principal, place.project_id, conversation_id, self._ids.new(), self._ids.new(), 0, model_id, options, content, None, queued=True
+        )
+
     async def _insert(self, tx: Tx, principal: Principal, conversation_id: UUID, send: SendMessage, owner: Owner | None) -> Run:
         org_id = principal.org_id
         place = await take_position(tx, org_id, conversation_id, model_id=send.model_id)
         if place is None:
             raise NotFound(f"There is no conversation {conversation_id}.")
-        if place.app_id is not None and send.model_id is not None:
-            raise BadRequest.field("model_id", "cannot be set: this conversation is bound to an app, which brings its own model")
-        for index, name in enumerate(send.tools or ()):
-            if name not in (place.agent or {}).get("tools", ()):
-                raise BadRequest.field(f"tools[{index}]", f"is {name!r}, which is no tool of this conversation's agent")
+        _check_place(place, send)
         busy = await tx.fetchval(SQL.active_run, org_id, conversation_id)
         if busy is not None:
-            raise Conflict(
-                f"This conversation is busy with run {busy}; wait for it or cancel it (POST /v1/runs/{busy}/cancel).",
-                details={"active_run_id": str(busy)},
-            )
-        model_id = place.model_id
-        assert model_id is not None, "a conversation without an app has a model"
+            raise _Busy(busy)
         if send.model_id is None:
-            await self._models.check(principal, model_id)
+            assert place.model_id is not None, "a conversation without an app has a model"
+            await self._models.check(principal, place.model_id)
         content = await resolve_content(tx, principal, conversation_id, send.content)
         run_id, message_id = self._ids.new(), self._ids.new()
         await insert_message(
             tx, org_id, place.project_id, conversation_id, place.position, message_id, Role.USER,
             content=content, text=text_of(content), status="completed", run_id=run_id, metadata=send.metadata,
         )  # fmt: skip
+        return await self._insert_run(
+            tx, principal, place.project_id, conversation_id, run_id, message_id, place.position, place.model_id, _options(place.agent, send), content,
+            owner, queued=False,
+        )  # fmt: skip
+
+    async def _insert_run(
+        self, tx: Tx, principal: Principal, project_id: UUID, conversation_id: UUID, run_id: UUID, message_id: UUID, position: int,
+        model_id: UUID | None, options: Mapping[str, Any], content: Sequence[Mapping[str, Any]], owner: Owner | None, *, queued: bool,
+    ) -> Run:  # fmt: skip
         status = RunStatus.CREATED if owner is None else RunStatus.STARTED
         row = await tx.fetchrow(
-            SQL.insert_run, org_id, place.project_id, run_id, conversation_id, message_id, place.position, model_id, None, status.value,
-            _options(place.agent, send), {"content": content}, int(owner is not None), owner.node_id if owner else None,
-            principal.key_id,
+            SQL.insert_run, principal.org_id, project_id, run_id, conversation_id, message_id, position, model_id, None, status.value, options,
+            {"content": content}, int(owner is not None), owner.node_id if owner else None, principal.key_id, queued,
         )  # fmt: skip
         assert row is not None
         return store.from_row(row)
+
+    async def queue(self, principal: Principal, conversation_id: UUID) -> Sequence[Run]:
+        """The runs that wait for their turn, the next one first. Raises NotFound."""
+        async with self._database.tenant(principal) as tx:
+            if await hold(tx, principal.org_id, conversation_id) is None:
+                raise NotFound(f"There is no conversation {conversation_id}.")
+            return await store.queued(tx, principal.org_id, conversation_id)
+
+    async def unqueue(self, principal: Principal, conversation_id: UUID, run_id: UUID) -> None:
+        """Takes a message out of the queue. Raises Conflict when its turn has come already."""
+        async with self._database.tenant(principal) as tx:
+            run = await _one(tx, principal, run_id)
+        if run.conversation_id != conversation_id:
+            raise NotFound(f"There is no run {run_id} in the queue of this conversation.")
+        if run.queued_at is None:
+            raise Conflict(f"This run waits no longer: it is {run.status.value}.")
+        await self.cancel(principal, run_id, "removed")
 
     # --- reading ----------------------------------------------------------------------------------------------------
     async def get(self, principal: Principal, run_id: UUID) -> Run:
@@ -201,6 +256,10 @@ class Runs:
 
     async def cancel_active(self, principal: Principal, conversation_id: UUID) -> None:
         async with self._database.tenant(principal) as tx:
+            waiting = await store.queued(tx, principal.org_id, conversation_id)
+        for run in waiting:  # First: the end of the active run would give one of them its turn.
+            await self.cancel(principal, run.id, "deleted")
+        async with self._database.tenant(principal) as tx:
             run_id = await tx.fetchval(SQL.active_run, principal.org_id, conversation_id)
         if run_id is not None:
             await self.cancel(principal, run_id, "deleted")
@@ -228,21 +287,48 @@ class Runs:
         event = rules.terminal(run.id, outcome, pen.last_sequence, pen.digest.hexdigest())
         batch = pen.batch([event], rfc3339(self._clock.now()), seal=True)
         async with internal(self._database) as tx:
-            place = await take_position(tx, run.org_id, run.conversation_id)
-            assert place is not None, "a conversation outlives its active run"
+            waiting = run.queued_at is not None and await self._waits(tx, run)
+            if not waiting:  # A message that never had its turn has no place in the history, and no answer.
+                place = await take_position(tx, run.org_id, run.conversation_id)
+                assert place is not None, "a conversation outlives its active run"
+                await insert_message(
+                    tx, run.org_id, run.project_id, run.conversation_id, place.position, self._ids.new(), Role.ASSISTANT,
+                    content=[{"type": "text", "text": outcome.output}], text=outcome.output, status=outcome.status.value, run_id=run.id,
+                    usage=outcome.usage, turns=outcome.turns,
+                )  # fmt: skip
             await self._journal.writer.store(tx, batch)
-            await insert_message(
-                tx, run.org_id, run.project_id, run.conversation_id, place.position, self._ids.new(), Role.ASSISTANT,
-                content=[{"type": "text", "text": outcome.output}], text=outcome.output, status=outcome.status.value, run_id=run.id,
-                usage=outcome.usage, turns=outcome.turns,
-            )  # fmt: skip
             await store.bill(tx, run, outcome.uses)
             if outcome.turns or run.options.get("agent"):
                 await tx.execute(SQL.close_requests, run.org_id, run.id)
                 await tx.execute(SQL.close_calls, run.org_id, run.id)
             error = outcome.error.as_json() if outcome.error else None
             await tx.execute(SQL.end_run, run.org_id, run.id, outcome.status.value, outcome.output, error, outcome.usage)
+            if not waiting:
+                await self._promote(tx, run.org_id, run.conversation_id)
         self._journal.writer.published(batch)
+
+    async def _waits(self, tx: Tx, run: Run) -> bool:
+        """Whether its turn has not come meanwhile. Holds the conversation, as every promotion does."""
+        await hold(tx, run.org_id, run.conversation_id)
+        current = await store.run_for_update(tx, run.org_id, run.id)
+        return current is not None and current.queued_at is not None
+
+    async def _promote(self, tx: Tx, org_id: UUID, conversation_id: UUID) -> None:
+        """The next one's turn, in the transaction that ends the run before it: no promotion can be lost."""
+        row = await tx.fetchrow(SQL.next_queued, org_id, conversation_id)
+        if row is None:
+            return
+        run = store.from_row(row)
+        wanted = run.options.get("model_id")
+        place = await take_position(tx, org_id, conversation_id, model_id=UUID(wanted) if wanted else None)
+        assert place is not None, "a conversation outlives its queue"
+        content = run.input["content"]
+        await insert_message(
+            tx, org_id, run.project_id, conversation_id, place.position, run.message_id, Role.USER,
+            content=content, text=text_of(content), status="completed", run_id=run.id, metadata=run.options.get("metadata"),
+        )  # fmt: skip
+        await tx.execute(SQL.promote, org_id, run.id, place.position, place.model_id)
+        await tx.execute("SELECT pg_notify('stoa_runs', 'claim')")
 
     async def spoken(self, run: Run, status: RunStatus, *, error: RunError | None = None, reason: str | None = None) -> Outcome:
         """The outcome of a run whose loop is gone: what its steps hold, and what it had said since, out of the journal."""
@@ -259,79 +345,7 @@ class Runs:
             usage, uses = usage + lost, (ModelUse("unknown", lost, None),)
         return Outcome(status, text, rules.usage_json(usage, state.cost_usd), error, reason, turns_json(state.agent), uses)
 
-    # --- steps ------------------------------------------------------------------------------------------------------
-    async def record(self, run: Run, pen: Pen, state: RunState, boundary: Boundary) -> None:
-        """A step: its events, its lines of the ledger, its questions, the state after it, in one transaction. Raises Fenced."""
-        await pen.flush()
-        boundary.change()
-        while True:
-            mark = pen.mark()
-            try:
-                await self._record(run, pen, state, boundary)
-                return
-            except Unavailable:
-                pen.rewind(mark)
-                await asyncio.sleep(RETRY_SECONDS)
-            except BaseException:
-                pen.rewind(mark)
-                raise
-
-    async def _record(self, run: Run, pen: Pen, state: RunState, boundary: Boundary) -> None:
-        batch = pen.batch(boundary.events, rfc3339(self._clock.now())) if boundary.events else None
-        async with internal(self._database) as tx:
-            if await tx.fetchval(SQL.save_checkpoint, *self._saved(run, pen, state)) is None:
-                raise Fenced
-            if batch is not None:
-                await self._journal.writer.store(tx, batch)
-            await store.enter(tx, run, boundary.ledger)
-            await store.ask(tx, run, boundary.requests)
-            if boundary.use is not None:
-                await store.bill(tx, run, [boundary.use])
-        if batch is not None:
-            self._journal.writer.published(batch)
-
-    async def pause(self, run: Run, pen: Pen, state: RunState) -> bool:
-        """Puts the run down until people answer; false when an answer is there already. Raises Fenced."""
-        await pen.flush()
-        waited_for = [UUID(call.request_id) for call in state.agent.calls() if call.request_id is not None]
-        while True:
-            mark = pen.mark()
-            try:
-                batch = pen.batch([rules.paused(run.id)], rfc3339(self._clock.now()))
-                async with internal(self._database) as tx:
-                    if await tx.fetchval(SQL.pause, *self._saved(run, pen, state)) is None:
-                        raise Fenced
-                    if await tx.fetchval(SQL.unread_answers, run.org_id, run.id, waited_for):
-                        raise _Answered
-                    await self._journal.writer.store(tx, batch)
-                self._journal.writer.published(batch)
-                return True
-            except _Answered:
-                pen.rewind(mark)
-                return False
-            except Unavailable:
-                pen.rewind(mark)
-                await asyncio.sleep(RETRY_SECONDS)
-            except BaseException:
-                pen.rewind(mark)
-                raise
-
-    def _saved(self, run: Run, pen: Pen, state: RunState) -> tuple[object, ...]:
-        """The state, for who carries the run and nobody else. The pen has just numbered the step's events."""
-        assert self.owner is not None, "a run is carried by a node"
-        return (run.org_id, run.id, self.owner.node_id, state.as_json(), pen.last_sequence, run.attempt)
-
-    async def let_go(self, run: Run) -> None:
-        """After a lost fence: a run that nobody else has taken is anybody's."""
-        if self.owner is not None:
-            async with internal(self._database) as tx:
-                await tx.execute(SQL.let_go, run.org_id, run.id, self.owner.node_id, run.attempt)
-
     # --- people -----------------------------------------------------------------------------------------------------
-    async def answers(self, run: Run) -> Mapping[str, Answer]:
-        async with internal_statement(self._database) as tx:
-            return await store.answers(tx, run.org_id, run.id)
-
     async def requests(self, principal: Principal, run_ids: Sequence[UUID]) -> Mapping[UUID, Sequence[InputRequest]]:
         """The open questions of runs, by run."""
         async with self._database.tenant(principal) as tx:
@@ -367,7 +381,7 @@ class Runs:
 
     # --- deleting, on behalf of a conversation ----------------------------------------------------------------------
     async def active(self, tx: Tx, org_id: UUID, conversation_id: UUID) -> bool:
-        return await tx.fetchval(SQL.active_run, org_id, conversation_id) is not None
+        return bool(await tx.fetchval(SQL.unended, org_id, conversation_id))
 
     async def delete(self, tx: Tx, org_id: UUID, conversation_id: UUID) -> RemovedRuns:
         rows = await tx.fetch(SQL.delete_runs, org_id, conversation_id)
@@ -381,8 +395,24 @@ class Runs:
         return RemovedRuns(run_ids, sum(row["bytes"] for row in rows), others)
 
 
-class _Answered(Exception):
-    """Somebody answered while the run was being paused."""
+class _Busy(Conflict):
+    """The conversation has an active run."""
+
+    def __init__(self, run_id: UUID) -> None:
+        super().__init__(
+            f"This conversation is busy with run {run_id}; wait for it, cancel it (POST /v1/runs/{run_id}/cancel), or send on_busy=queue or interrupt.",
+            details={"active_run_id": str(run_id)},
+        )
+        self.run_id = run_id
+
+
+def _check_place(place: Place, send: SendMessage) -> None:
+    """Raises BadRequest naming what this conversation does not allow."""
+    if place.app_id is not None and send.model_id is not None:
+        raise BadRequest.field("model_id", "cannot be set: this conversation is bound to an app, which brings its own model")
+    for index, name in enumerate(send.tools or ()):
+        if name not in (place.agent or {}).get("tools", ()):
+            raise BadRequest.field(f"tools[{index}]", f"is {name!r}, which is no tool of this conversation's agent")
 
 
 def _options(agent: Mapping[str, Any] | None, send: SendMessage) -> dict[str, Any]:

@@ -31,6 +31,11 @@ async def list_runs(
     return [from_row(row) for row in rows], await tx.fetchval(SQL.count_runs, *filters)
 
 
+async def queued(tx: Tx, org_id: UUID, conversation_id: UUID) -> Sequence[Run]:
+    """The conversation's queue, the next one first."""
+    return [from_row(row) for row in await tx.fetch(SQL.queued, org_id, conversation_id)]
+
+
 async def claim(tx: Tx, node_id: UUID, limit: int) -> Sequence[Run]:
     return [from_row(row) for row in await tx.fetch(SQL.claim, node_id, limit)]
 
@@ -40,7 +45,7 @@ def from_row(row: Row) -> Run:
         row["id"], row["org_id"], row["project_id"], row["conversation_id"], row["message_id"], row["message_position"], row["model_id"],
         row["app_id"], row["user_id"], RunStatus(row["status"]), row["options"], row["input"], row["output"], row["error"], row["usage"],
         row["checkpoint"], row["checkpoint_sequence"], row["attempt"], row["node_id"], row["cancel_reason"],
-        row["created_by"], row["created_at"], row["started_at"], row["ended_at"],
+        row["created_by"], row["created_at"], row["started_at"], row["ended_at"], row["queued_at"],
     )  # fmt: skip
 
 

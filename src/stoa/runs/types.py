@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from stoa.gateway import Usage
@@ -47,6 +47,8 @@ class Run:
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
+    queued_at: datetime | None
+    """Since when it waits for its turn; None when it does not."""
 
     @property
     def key(self) -> JournalKey:
@@ -63,6 +65,7 @@ class SendMessage:
     metadata: Mapping[str, Any] | None
     tools: Sequence[str] | None = None
     """Only these of the agent's tools; None is all of them."""
+    on_busy: Literal["reject", "queue", "interrupt"] = "reject"
 
 
 class RequestType(StrEnum):

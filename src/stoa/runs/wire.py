@@ -18,7 +18,10 @@ def _parts(content: Any) -> Any:
 
 
 class SendMessageBody(Wire):
-    """A plain string as `content` is taken as one text part. `tools` limits the agent to these of its tools; [] to none."""
+    """A plain string as `content` is taken as one text part. `tools` limits the agent to these of its tools; [] to none.
+
+    A busy conversation refuses (409), lets the message wait for its turn, or interrupts the run under way, as `on_busy` says.
+    """
 
     content: Annotated[
         list[ContentPart],
@@ -27,7 +30,7 @@ class SendMessageBody(Wire):
     ]
     model_id: UUID | None = None
     subagents_enabled: bool = False
-    on_busy: Literal["reject"] = "reject"
+    on_busy: Literal["reject", "queue", "interrupt"] = "reject"
     stream: bool | None = None
     background: bool = False
     metadata: Metadata | None = None
@@ -92,6 +95,16 @@ class ToolCallWire(Wire):
     settled_at: Timestamp | None
 
 
+class QueuedWire(Wire):
+    """A message that waits for its turn. `position` counts from 1."""
+
+    run_id: UUID
+    position: int
+    content: Sequence[dict[str, Any]]
+    metadata: dict[str, Any] | None
+    created_at: Timestamp
+
+
 class RunErrorWire(Wire):
     code: str
     message: str
@@ -146,3 +159,9 @@ def given(body: FeedbackBody | ApprovalBody) -> Input:
         return Input(RequestType.HUMAN_FEEDBACK, body.data.request_id, feedback=body.data.feedback)
     data = body.data
     return Input(RequestType.APPROVAL_REQUEST, data.request_id, data.approved, data.feedback, data.params)
+
+
+def queued(position: int, value: Run) -> QueuedWire:
+    return QueuedWire(
+        run_id=value.id, position=position, content=value.input["content"], metadata=value.options.get("metadata"), created_at=value.created_at
+    )

@@ -22,6 +22,7 @@ from stoa.runs.agent import Agent
 from stoa.runs.context import Context
 from stoa.runs.loop import Loop, Ports
 from stoa.runs.node import Node
+from stoa.runs.recording import Recorder
 from stoa.runs.service import Runs
 from stoa.runs.state import RunState, turns_json
 from stoa.runs.steps import Boundary, Ended, Waiting
@@ -83,12 +84,13 @@ class Worker:
     """`start`, then it claims by itself; `drain` stops it in a way that loses nothing."""
 
     def __init__(
-        self, database: Database, journal: Journal, runs: Runs, node: Node, context: Context, find_model: FindModel, open_tools: OpenTools,
+        self, database: Database, journal: Journal, runs: Runs, recorder: Recorder, node: Node, context: Context, find_model: FindModel, open_tools: OpenTools,
         *, runs_max: int,
     ) -> None:  # fmt: skip
         self._database = database
         self._journal = journal
         self._runs = runs
+        self._recorder = recorder
         self._node = node
         self._context = context
         self._find_model = find_model
@@ -225,7 +227,7 @@ class Worker:
                 carried.finished = True
         except Fenced:
             _log.info("run is carried elsewhere", run_id=str(run.id))
-            await self._runs.let_go(run)
+            await self._recorder.let_go(run)
         finally:
             self._journal.writer.release(pen)
             del self._carried[run.id]
@@ -280,13 +282,13 @@ class Worker:
         async with self._open_tools(run, agent.all_tools()) as opened:
             tools = {tool.name: tool for tool in opened}
             while True:
-                answers = await self._runs.answers(run) if run.checkpoint is not None or state.agent.turns else {}
+                answers = await self._recorder.answers(run) if run.checkpoint is not None or state.agent.turns else {}
                 loop = carried.loop = Loop(run, agent, state, Ports(supply.model, supply.slug, supply.price, conversation, left_out, tools, answers))
                 waiting = False
                 async with aclosing(loop.drive()) as steps:
                     async for step in steps:
                         if isinstance(step, Boundary):
-                            await _whole(self._runs.record(run, pen, state, step))
+                            await _whole(self._recorder.record(run, pen, state, step))
                         elif isinstance(step, Waiting):
                             waiting = True
                         else:
@@ -296,7 +298,7 @@ class Worker:
                                 await pen.flush()
                 if not waiting:
                     return True
-                if await _whole(self._runs.pause(run, pen, state)):
+                if await _whole(self._recorder.pause(run, pen, state)):
                     return False
 
 

@@ -1,0 +1,102 @@
+"""Records what the loop does, step by step, for the node that carries the run and for nobody else."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final
+from uuid import UUID
+
+from stoa.db import Database
+from stoa.db.internal import internal, internal_statement
+from stoa.journal import Fenced, Journal, Pen
+from stoa.kernel.clock import Clock, rfc3339
+from stoa.kernel.errors import Unavailable
+from stoa.runs import rules, store
+from stoa.runs.state import RunState
+from stoa.runs.steps import Answer, Boundary
+from stoa.runs.store import SQL
+from stoa.runs.types import Run
+
+RETRY_SECONDS: Final = 0.25
+
+
+class Recorder:
+    """One per node. A write is fenced by node and attempt, and its events by the pen's epoch."""
+
+    def __init__(self, database: Database, journal: Journal, clock: Clock, node_id: UUID) -> None:
+        self._database = database
+        self._journal = journal
+        self._clock = clock
+        self._node_id = node_id
+
+    async def answers(self, run: Run) -> Mapping[str, Answer]:
+        async with internal_statement(self._database) as tx:
+            return await store.answers(tx, run.org_id, run.id)
+
+    async def record(self, run: Run, pen: Pen, state: RunState, boundary: Boundary) -> None:
+        """A step: its events, its lines of the ledger, its questions, the state after it, in one transaction. Raises Fenced."""
+        await pen.flush()
+        boundary.change()
+        while True:
+            mark = pen.mark()
+            try:
+                await self._record(run, pen, state, boundary)
+                return
+            except Unavailable:
+                pen.rewind(mark)
+                await asyncio.sleep(RETRY_SECONDS)
+            except BaseException:
+                pen.rewind(mark)
+                raise
+
+    async def _record(self, run: Run, pen: Pen, state: RunState, boundary: Boundary) -> None:
+        batch = pen.batch(boundary.events, rfc3339(self._clock.now())) if boundary.events else None
+        async with internal(self._database) as tx:
+            if await tx.fetchval(SQL.save_checkpoint, *self._saved(run, pen, state)) is None:
+                raise Fenced
+            if batch is not None:
+                await self._journal.writer.store(tx, batch)
+            await store.enter(tx, run, boundary.ledger)
+            await store.ask(tx, run, boundary.requests)
+            if boundary.use is not None:
+                await store.bill(tx, run, [boundary.use])
+        if batch is not None:
+            self._journal.writer.published(batch)
+
+    async def pause(self, run: Run, pen: Pen, state: RunState) -> bool:
+        """Puts the run down until people answer; false when an answer is there already. Raises Fenced."""
+        await pen.flush()
+        waited_for = [UUID(call.request_id) for call in state.agent.calls() if call.request_id is not None]
+        while True:
+            mark = pen.mark()
+            try:
+                batch = pen.batch([rules.paused(run.id)], rfc3339(self._clock.now()))
+                async with internal(self._database) as tx:
+                    if await tx.fetchval(SQL.pause, *self._saved(run, pen, state)) is None:
+                        raise Fenced
+                    if await tx.fetchval(SQL.unread_answers, run.org_id, run.id, waited_for):
+                        raise _Answered
+                    await self._journal.writer.store(tx, batch)
+                self._journal.writer.published(batch)
+                return True
+            except _Answered:
+                pen.rewind(mark)
+                return False
+            except Unavailable:
+                pen.rewind(mark)
+                await asyncio.sleep(RETRY_SECONDS)
+            except BaseException:
+                pen.rewind(mark)
+                raise
+
+    def _saved(self, run: Run, pen: Pen, state: RunState) -> tuple[object, ...]:
+        """The state, for who carries the run and nobody else. The pen has just numbered the step's events."""
+        return (run.org_id, run.id, self._node_id, state.as_json(), pen.last_sequence, run.attempt)
+
+    async def let_go(self, run: Run) -> None:
+        """After a lost fence: a run that nobody else has taken is anybody's."""
+        async with internal(self._database) as tx:
+            await tx.execute(SQL.let_go, run.org_id, run.id, self._node_id, run.attempt)
+
+
+class _Answered(Exception):
+    """Somebody answered while the run was being paused."""
