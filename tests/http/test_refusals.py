@@ -196,7 +196,7 @@ async def test_message_contents(shared: Running, content: object, field: str) ->
 
 @pytest.mark.parametrize(
     ("fields", "named"),
-    [({"stream": True, "background": True}, "body"), ({"on_busy": "queue"}, "on_busy"), ({"model_id": NOWHERE}, "model_id"), ({"model_id": "x"}, "model_id"),
+    [({"stream": True, "background": True}, "body"), ({"on_busy": "shout"}, "on_busy"), ({"model_id": NOWHERE}, "model_id"), ({"model_id": "x"}, "model_id"),
      ({"subagents_enabled": "maybe"}, "subagents_enabled"), ({"metadata": []}, "metadata"), ({"metadata": {"k": "x" * 20_000}}, "metadata")],
 )  # fmt: skip
 async def test_message_fields(shared: Running, fields: dict[str, object], named: str) -> None:
