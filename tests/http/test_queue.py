@@ -1,14 +1,16 @@
 """Busy conversations: refused, queued, interrupted; however many write at once, the history stays a history."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import httpx
 
-from stoa.gateway import Finish, TextDelta, Usage
-from tests.conftest import Running
-from tests.doubles import answer
+from stoa.gateway import Abilities, Finish, TextDelta, Usage
+from tests.conftest import Running, serving
+from tests.doubles import ScriptedModel, answer, calling
 
 
 async def background(server: Running, conversation_id: str, text: str, **fields: Any) -> httpx.Response:
@@ -74,6 +76,36 @@ async def test_interrupting(running: Running) -> None:
     assert (second["status"], second["output"]) == ("completed", "Next")
     ended = (await running.events(first))[-1]
     assert (ended["type"], ended["data"]["reason"]) == ("run.canceled", "interrupted")
+
+
+async def test_an_interrupting_message_goes_before_those_that_wait(running: Running) -> None:
+    held(running)
+    conversation = await running.conversation()
+    first = (await background(running, conversation, "one")).json()["data"]["id"]
+    await running.status(first, "started")
+    waiting = (await background(running, conversation, "two", on_busy="queue")).json()["data"]["id"]
+    urgent = (await background(running, conversation, "now", on_busy="interrupt")).json()["data"]["id"]
+    for run in (urgent, waiting):
+        await running.status(run, "completed")
+    assert [(role, text) for role, text, _ in await history(running, conversation)] == [
+        ("user", "one"), ("assistant", "First"), ("user", "now"), ("assistant", "Next"), ("user", "two"), ("assistant", "Next"),
+    ]  # fmt: skip
+
+
+async def test_an_interruption_outlives_who_made_it(dsn: str, tmp_path: Path) -> None:
+    """The intent is stored with the message: where its sender's server dies before it can end a paused run, the next look does."""
+    model = ScriptedModel([calling(("ask_human", '{"question": "When?"}'))], Abilities(images=True, tools=True, context_tokens=8_000))
+    async with serving(dsn, tmp_path, model) as server:
+        conversation = await server.conversation(agent={"human_feedback": True})
+        first = await server.ask(conversation)
+        assert first["status"] == "paused"
+        database = await asyncpg.connect(dsn)
+        try:
+            await database.execute("UPDATE runs SET cancel_reason = 'interrupted' WHERE id = $1", UUID(first["id"]))
+        finally:
+            await database.close()
+        await server.status(first["id"], "canceled")
+        assert (await server.events(first["id"]))[-1]["data"]["reason"] == "interrupted"
 
 
 async def test_deleting_takes_the_queue_along(running: Running) -> None:

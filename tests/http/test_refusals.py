@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from uuid import uuid4
 
+import orjson
 import pytest
 
 from tests.conftest import Running
@@ -119,7 +120,18 @@ async def test_ids_that_are_none(shared: Running, route: Route) -> None:
 async def test_bodies_that_are_none(shared: Running, route: Route) -> None:
     json_type = {"Content-Type": "application/json"}
     for content in (b"", b"{", b"nul", b"\xff\xfe", b'{"a":' * 5_000, b"[]", b'"text"', b"123", b"null", b'{"a":NaN'):
-        check(await shared.client.request(route.method, url(route), content=content, headers=json_type), 400, "bad_request")
+        error = check(await shared.client.request(route.method, url(route), content=content, headers=json_type), 400, "bad_request")
+        assert "body" in error["details"], error
+
+
+@pytest.mark.parametrize("route", WITH_BODY, ids=name)
+async def test_bodies_of_another_kind(shared: Running, route: Route) -> None:
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "application/xml"):
+        error = check(
+            await shared.client.request(route.method, url(route), content=orjson.dumps(route.body), headers={"Content-Type": kind}), 415,
+            "unsupported_media_type",
+        )  # fmt: skip
+        assert kind in error["message"]
 
 
 @pytest.mark.parametrize("route", WITH_BODY, ids=name)
@@ -196,7 +208,7 @@ async def test_message_contents(shared: Running, content: object, field: str) ->
 
 @pytest.mark.parametrize(
     ("fields", "named"),
-    [({"stream": True, "background": True}, "body"), ({"on_busy": "queue"}, "on_busy"), ({"model_id": NOWHERE}, "model_id"), ({"model_id": "x"}, "model_id"),
+    [({"stream": True, "background": True}, "body"), ({"on_busy": "shout"}, "on_busy"), ({"model_id": NOWHERE}, "model_id"), ({"model_id": "x"}, "model_id"),
      ({"subagents_enabled": "maybe"}, "subagents_enabled"), ({"metadata": []}, "metadata"), ({"metadata": {"k": "x" * 20_000}}, "metadata")],
 )  # fmt: skip
 async def test_message_fields(shared: Running, fields: dict[str, object], named: str) -> None:

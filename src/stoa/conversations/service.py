@@ -24,8 +24,8 @@ FILES_PER_CONVERSATION_MAX: Final = 1_000
 class Models(Protocol):
     """What conversations ask of the gateway."""
 
-    async def check(self, principal: Principal, model_id: UUID) -> None:
-        """Raises BadRequest naming `model_id` when the principal may not use it."""
+    async def check(self, tx: Tx, model_id: UUID) -> None:
+        """Raises BadRequest naming `model_id` when whose transaction this is may not use it."""
         ...
 
 
@@ -75,12 +75,12 @@ class Conversations:
     ) -> Conversation:  # fmt: skip
         if org_id is not None and org_id != principal.org_id:
             raise BadRequest.field("org_id", "is not the organization of this key")
-        await self._models.check(principal, model_id)
         await self._check_agent(principal, agent)
         project_id = await self._projects.home(principal)
         async with self._database.tenant(principal) as tx:
             if once and (first := await idempotency.claim(tx, principal, once)):
                 return await _one(tx, principal, UUID(first["id"]))
+            await self._models.check(tx, model_id)
             conversation_id = self._ids.new()
             await tx.execute(
                 SQL.insert_conversation, principal.org_id, project_id, conversation_id, title, model_id, user_id, metadata, principal.key_id,
@@ -122,15 +122,15 @@ class Conversations:
         return Page(found, page.page, page.page_size, total)
 
     async def update(self, principal: Principal, conversation_id: UUID, changes: Changes) -> Conversation:
-        if "model_id" in changes.fields:
-            if changes.model_id is None:
-                raise BadRequest.field("model_id", "cannot be null; name the model to switch to")
-            await self._models.check(principal, changes.model_id)
+        if "model_id" in changes.fields and changes.model_id is None:
+            raise BadRequest.field("model_id", "cannot be null; name the model to switch to")
         await self._check_agent(principal, changes.agent)
         async with self._database.tenant(principal) as tx:
             before = await _one(tx, principal, conversation_id)
             if "model_id" in changes.fields and before.model is None:
                 raise BadRequest.field("model_id", "cannot be set on a conversation that is bound to an app")
+            if changes.model_id is not None:
+                await self._models.check(tx, changes.model_id)
             await tx.execute(
                 SQL.update_conversation, principal.org_id, conversation_id, "title" in changes.fields, changes.title,
                 "metadata" in changes.fields, changes.metadata, "model_id" in changes.fields, changes.model_id,

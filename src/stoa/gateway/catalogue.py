@@ -8,7 +8,7 @@ from uuid import UUID, uuid5
 
 import structlog
 
-from stoa.db import Database, Row, load
+from stoa.db import Database, Row, Tx, load
 from stoa.db.internal import internal, internal_statement
 from stoa.gateway.secrets import SecretError, Vault
 from stoa.gateway.types import Abilities, Model
@@ -140,13 +140,10 @@ class Catalogue:
             raise NotFound(f"There is no model {model_id}.")
         return ModelEntry(row["id"], row["slug"], row["name"], row["provider"])
 
-    async def check(self, principal: Principal, model_id: UUID) -> None:
-        """Raises BadRequest naming `model_id` when the principal may not use it, or nobody can just now."""
-        if model_id in self._models:
-            return
-        async with self._database.tenant(principal) as tx:
-            row = await tx.fetchrow(SQL.model, model_id)
-        self._usable(row)
+    async def check(self, tx: Tx, model_id: UUID) -> None:
+        """Raises BadRequest naming `model_id` when whose transaction this is may not use it, or nobody can just now."""
+        if model_id not in self._models:
+            self._usable(await tx.fetchrow(SQL.model, model_id))
 
     async def model(self, org_id: UUID, project_id: UUID, model_id: UUID) -> tuple[str, Model]:
         """The slug and the adapter, for the worker. Raises BadRequest when it is not there any more."""

@@ -1,9 +1,9 @@
 -- name: insert_run
 -- A new run; the partial unique index refuses a second active one of the conversation.
 INSERT INTO runs (org_id, project_id, id, conversation_id, message_id, message_position, model_id, user_id, status, options, input,
-                  attempt, node_id, started_at, created_by, queued_at)
+                  attempt, node_id, started_at, created_by, queued_at, interrupting)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, CASE WHEN $9 = 'started' THEN now() END, $14,
-        CASE WHEN $15 THEN clock_timestamp() END)
+        CASE WHEN $15 THEN clock_timestamp() END, $16)
 RETURNING *;
 
 -- name: run
@@ -19,15 +19,20 @@ SELECT id FROM runs WHERE org_id = $1 AND conversation_id = $2 AND status IN ('c
 
 -- name: queued
 -- The conversation's queue, the next one first.
-SELECT * FROM runs WHERE org_id = $1 AND conversation_id = $2 AND queued_at IS NOT NULL ORDER BY queued_at, id;
+SELECT * FROM runs WHERE org_id = $1 AND conversation_id = $2 AND queued_at IS NOT NULL ORDER BY interrupting DESC, queued_at, id;
 
 -- name: next_queued
 -- Whose turn it is; the caller holds the conversation.
-SELECT * FROM runs WHERE org_id = $1 AND conversation_id = $2 AND queued_at IS NOT NULL ORDER BY queued_at, id LIMIT 1 FOR UPDATE;
+SELECT * FROM runs WHERE org_id = $1 AND conversation_id = $2 AND queued_at IS NOT NULL ORDER BY interrupting DESC, queued_at, id LIMIT 1 FOR UPDATE;
 
 -- name: promote
 -- Its turn has come: its message has its place, and anybody may carry it.
 UPDATE runs SET queued_at = NULL, message_position = $3, model_id = $4 WHERE org_id = $1 AND id = $2;
+
+-- name: interrupt
+-- An intent, beside the run that interrupts: whoever dies now, the run under way ends, and so does each interrupting one before the newest.
+UPDATE runs SET cancel_reason = coalesce(cancel_reason, 'interrupted')
+WHERE org_id = $1 AND conversation_id = $2 AND id <> $3 AND status IN ('created', 'started', 'paused') AND (queued_at IS NULL OR interrupting);
 
 -- name: unended
 -- Whether the conversation has a run that has not ended, or waits for its turn.
@@ -154,9 +159,10 @@ UPDATE runs r SET status = 'started', node_id = NULL FROM (SELECT DISTINCT * FRO
 WHERE r.org_id = e.org_id AND r.id = e.run_id AND r.status = 'paused' RETURNING r.id;
 
 -- name: resume_unasked
--- Paused runs without an open question: the question expired while the run was being paused.
+-- Paused runs without an open question (it expired while the run was being paused), and those to be canceled whose canceller died.
 UPDATE runs r SET status = 'started', node_id = NULL WHERE r.status = 'paused'
-  AND NOT EXISTS (SELECT 1 FROM input_requests i WHERE i.org_id = r.org_id AND i.run_id = r.id AND i.status = 'pending');
+  AND (r.cancel_reason IS NOT NULL
+       OR NOT EXISTS (SELECT 1 FROM input_requests i WHERE i.org_id = r.org_id AND i.run_id = r.id AND i.status = 'pending'));
 
 -- name: let_go
 -- This node lost the right to write the run. If nobody else has taken it, anybody may.

@@ -26,15 +26,13 @@ from stoa.runs.types import Input, InputRequest, ModelUse, Outcome, RequestType,
 RETRY_SECONDS: Final = 0.25
 QUEUE_MAX: Final = 100
 """Messages of a conversation that wait for their turn: more is a client that does not listen."""
-INTERRUPTIONS_MAX: Final = 8
-"""Runs that one message ends before it gives up: others keep sending too."""
 
 
 class Models(Protocol):
     """What runs ask of the gateway before they begin."""
 
-    async def check(self, principal: Principal, model_id: UUID) -> None:
-        """Raises BadRequest naming `model_id` when the principal may not use it, or it cannot be used just now."""
+    async def check(self, tx: Tx, model_id: UUID) -> None:
+        """Raises BadRequest naming `model_id` when whose transaction this is may not use it, or it cannot be used just now."""
         ...
 
 
@@ -61,6 +59,8 @@ class Started:
     run: Run
     first: bool
     """False for a repetition: the run began with an earlier request of the same Idempotency-Key."""
+    interrupts: UUID | None = None
+    """The run that was under way and is to end for this one."""
 
 
 class Runs:
@@ -77,31 +77,31 @@ class Runs:
     async def start(self, principal: Principal, conversation_id: UUID, send: SendMessage, once: Once | None) -> Started:
         """Message, run and journal in one transaction; where this node has room, `run.started` too.
 
-        A busy conversation is refused (Conflict), interrupted, or the run waits for its turn, as `send.on_busy` says.
+        A busy conversation is refused (Conflict), or the run waits for its turn; an interrupting one has the next turn, and ends the run under way.
         """
-        if send.model_id is not None:
-            await self._models.check(principal, send.model_id)
-        for _ in range(INTERRUPTIONS_MAX):
-            try:
-                return await self._start(principal, conversation_id, send, once)
-            except _Busy as busy:
-                if send.on_busy != "interrupt":
-                    raise
-                await self.cancel(principal, busy.run_id, "interrupted")
-        return await self._start(principal, conversation_id, send, once)
+        started = await self._start(principal, conversation_id, send, once)
+        if started.interrupts is not None:
+            await self.cancel(principal, started.interrupts, "interrupted")
+        return started
 
     async def _start(self, principal: Principal, conversation_id: UUID, send: SendMessage, once: Once | None) -> Started:
         pen: Pen | None = None
         owner = self.owner if self.owner is not None and self.owner.has_room else None
+        interrupts: UUID | None = None
         try:
             async with self._database.tenant(principal) as tx:
                 if once and (first := await idempotency.claim(tx, principal, once)):
                     return Started(await _one(tx, principal, UUID(first["run_id"])), first=False)
-                run = await self._enqueue(tx, principal, conversation_id, send) if send.on_busy == "queue" else None
-                if run is not None:
-                    owner = None
-                else:
+                place, active = await self._place(tx, principal, conversation_id, send)
+                if active is None:
                     run = await self._insert(tx, principal, conversation_id, send, owner)
+                elif send.on_busy == "reject":
+                    raise _busy(active)
+                else:
+                    run, owner = await self._enqueue(tx, principal, conversation_id, place, send), None
+                    if send.on_busy == "interrupt":
+                        interrupts = active
+                        await tx.execute(SQL.interrupt, principal.org_id, conversation_id, run.id)
                 pen = await self._journal.open(tx, run.key)
                 batch = None
                 if owner is not None:
@@ -118,38 +118,34 @@ class Runs:
         else:
             self._journal.writer.published(batch)
             owner.adopt(run, pen)
-        return Started(run, first=True)
+        return Started(run, first=True, interrupts=interrupts)
 
-    async def _enqueue(self, tx: Tx, principal: Principal, conversation_id: UUID, send: SendMessage) -> Run | None:
-        """A run that waits for its turn; None where the conversation is free. Its message takes its place when the turn comes."""
+    async def _place(self, tx: Tx, principal: Principal, conversation_id: UUID, send: SendMessage) -> tuple[Place, UUID | None]:
+        """The conversation, held until the transaction ends, and its active run. Raises what can be refused before anything is written."""
         place = await hold(tx, principal.org_id, conversation_id)
         if place is None:
             raise NotFound(f"There is no conversation {conversation_id}.")
-        if await tx.fetchval(SQL.active_run, principal.org_id, conversation_id) is None:
-            return None
+        _check_place(place, send)
+        if (model_id := send.model_id or place.model_id) is not None:
+            await self._models.check(tx, model_id)
+        return place, await tx.fetchval(SQL.active_run, principal.org_id, conversation_id)
+
+    async def _enqueue(self, tx: Tx, principal: Principal, conversation_id: UUID, place: Place, send: SendMessage) -> Run:
+        """A run that waits for its turn. Its message takes its place in the history when the turn comes."""
         waiting = len(await store.queued(tx, principal.org_id, conversation_id))
         if waiting >= QUEUE_MAX:
             raise Conflict(f"This conversation's queue is full: {waiting} messages wait for their turn.")
-        _check_place(place, send)
         content = await resolve_content(tx, principal, conversation_id, send.content)
         options = _options(place.agent, send) | {"model_id": str(send.model_id) if send.model_id else None, "metadata": send.metadata}
-        model_id = send.model_id or place.model_id
         return await self._insert_run(
-            tx, principal, place.project_id, conversation_id, self._ids.new(), self._ids.new(), 0, model_id, options, content, None, queued=True
-        )
+            tx, principal, place, conversation_id, self._ids.new(), self._ids.new(), 0, send.model_id or place.model_id, options, content, None,
+            queued=True, interrupting=send.on_busy == "interrupt",
+        )  # fmt: skip
 
     async def _insert(self, tx: Tx, principal: Principal, conversation_id: UUID, send: SendMessage, owner: Owner | None) -> Run:
         org_id = principal.org_id
         place = await take_position(tx, org_id, conversation_id, model_id=send.model_id)
-        if place is None:
-            raise NotFound(f"There is no conversation {conversation_id}.")
-        _check_place(place, send)
-        busy = await tx.fetchval(SQL.active_run, org_id, conversation_id)
-        if busy is not None:
-            raise _Busy(busy)
-        if send.model_id is None:
-            assert place.model_id is not None, "a conversation without an app has a model"
-            await self._models.check(principal, place.model_id)
+        assert place is not None, "it is held"
         content = await resolve_content(tx, principal, conversation_id, send.content)
         run_id, message_id = self._ids.new(), self._ids.new()
         await insert_message(
@@ -157,18 +153,18 @@ class Runs:
             content=content, text=text_of(content), status="completed", run_id=run_id, metadata=send.metadata,
         )  # fmt: skip
         return await self._insert_run(
-            tx, principal, place.project_id, conversation_id, run_id, message_id, place.position, place.model_id, _options(place.agent, send), content,
-            owner, queued=False,
+            tx, principal, place, conversation_id, run_id, message_id, place.position, place.model_id, _options(place.agent, send), content, owner,
         )  # fmt: skip
 
     async def _insert_run(
-        self, tx: Tx, principal: Principal, project_id: UUID, conversation_id: UUID, run_id: UUID, message_id: UUID, position: int,
-        model_id: UUID | None, options: Mapping[str, Any], content: Sequence[Mapping[str, Any]], owner: Owner | None, *, queued: bool,
+        self, tx: Tx, principal: Principal, place: Place, conversation_id: UUID, run_id: UUID, message_id: UUID, position: int,
+        model_id: UUID | None, options: Mapping[str, Any], content: Sequence[Mapping[str, Any]], owner: Owner | None, *,
+        queued: bool = False, interrupting: bool = False,
     ) -> Run:  # fmt: skip
         status = RunStatus.CREATED if owner is None else RunStatus.STARTED
         row = await tx.fetchrow(
-            SQL.insert_run, principal.org_id, project_id, run_id, conversation_id, message_id, position, model_id, None, status.value, options,
-            {"content": content}, int(owner is not None), owner.node_id if owner else None, principal.key_id, queued,
+            SQL.insert_run, principal.org_id, place.project_id, run_id, conversation_id, message_id, position, model_id, place.user_id, status.value, options,
+            {"content": content}, int(owner is not None), owner.node_id if owner else None, principal.key_id, queued, interrupting,
         )  # fmt: skip
         assert row is not None
         return store.from_row(row)
@@ -395,15 +391,9 @@ class Runs:
         return RemovedRuns(run_ids, sum(row["bytes"] for row in rows), others)
 
 
-class _Busy(Conflict):
-    """The conversation has an active run."""
-
-    def __init__(self, run_id: UUID) -> None:
-        super().__init__(
-            f"This conversation is busy with run {run_id}; wait for it, cancel it (POST /v1/runs/{run_id}/cancel), or send on_busy=queue or interrupt.",
-            details={"active_run_id": str(run_id)},
-        )
-        self.run_id = run_id
+def _busy(run_id: UUID) -> Conflict:
+    way_out = f"wait for it, cancel it (POST /v1/runs/{run_id}/cancel), or send on_busy=queue or interrupt"
+    return Conflict(f"This conversation is busy with run {run_id}; {way_out}.", details={"active_run_id": str(run_id)})
 
 
 def _check_place(place: Place, send: SendMessage) -> None:
