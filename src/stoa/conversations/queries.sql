@@ -58,6 +58,17 @@ WHERE org_id = $1 AND id = $2 RETURNING message_count, project_id, model_id, app
 INSERT INTO messages (org_id, project_id, conversation_id, position, id, role, content, text, status, run_id, usage, metadata, turns)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
 
+-- name: add_message
+-- Both at once, for the messages that most runs begin and end with.
+WITH place AS (
+    UPDATE conversations SET message_count = message_count + 1, model_id = coalesce($3, model_id), updated_at = now()
+    WHERE org_id = $1 AND id = $2 RETURNING message_count, project_id, model_id, app_id, user_id, agent
+), message AS (
+    INSERT INTO messages (org_id, project_id, conversation_id, position, id, role, content, text, status, run_id, usage, metadata, turns)
+    SELECT $1, project_id, $2, message_count, $4, $5, $6::jsonb, $7, $8, $9, $10::jsonb, $11::jsonb, $12::jsonb FROM place
+)
+SELECT * FROM place;
+
 -- name: list_messages
 -- A page of messages, oldest first.
 SELECT * FROM messages WHERE org_id = $1 AND conversation_id = $2 ORDER BY position LIMIT $3 OFFSET $4;

@@ -66,6 +66,18 @@ async def insert_message(
     )  # fmt: skip
 
 
+async def add_message(
+    tx: Tx, org_id: UUID, conversation_id: UUID, message_id: UUID, role: Role, *,
+    content: Sequence[Mapping[str, Any]], text: str, status: str, run_id: UUID, model_id: UUID | None = None, usage: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None, turns: Sequence[Mapping[str, Any]] | None = None,
+) -> Place | None:  # fmt: skip
+    """`take_position` and `insert_message` in one statement. None, and nothing is written, where there is no such conversation."""
+    row = await tx.fetchrow(
+        SQL.add_message, org_id, conversation_id, model_id, message_id, role.value, content, text, status, run_id, usage, metadata, turns
+    )
+    return Place(row["message_count"], row["project_id"], row["model_id"], row["app_id"], row["user_id"], row["agent"]) if row else None
+
+
 async def list_messages(tx: Tx, org_id: UUID, conversation_id: UUID, page: PageRequest) -> Sequence[Message]:
     rows = await tx.fetch(SQL.list_messages, org_id, conversation_id, page.page_size, page.offset)
     return [_message(row) for row in rows]
