@@ -176,9 +176,13 @@ WITH calls AS (
 ), requests AS (
     DELETE FROM input_requests WHERE org_id = $1 AND run_id = ANY ($2::uuid[])
     RETURNING octet_length(prompt) + octet_length(params::text) AS bytes
+), bill AS (
+    -- The amounts stay: they were spent. What and whom they were for goes.
+    UPDATE model_calls SET run_id = NULL, conversation_id = NULL, user_id = NULL WHERE org_id = $1 AND run_id = ANY ($2::uuid[]) RETURNING 1
 )
 SELECT (SELECT count(*) FROM calls) AS calls, (SELECT coalesce(sum(bytes), 0) FROM calls)::bigint AS call_bytes,
-       (SELECT count(*) FROM requests) AS requests, (SELECT coalesce(sum(bytes), 0) FROM requests)::bigint AS request_bytes;
+       (SELECT count(*) FROM requests) AS requests, (SELECT coalesce(sum(bytes), 0) FROM requests)::bigint AS request_bytes,
+       (SELECT count(*) FROM bill) AS bill;
 
 -- name: close_requests
 -- Questions of a run that ended: nobody need answer them.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from uuid import UUID
 
-from stoa.conversations import Place, RemovedRuns, Role, hold, insert_message, resolve_content, take_position, text_of
+from stoa.conversations import Place, RemovedRuns, Role, hold, insert_message, resolve_content, take_position, take_question, text_of
 from stoa.db import Database, Tx, audit, idempotency
 from stoa.db.idempotency import Once
 from stoa.db.internal import internal
@@ -93,7 +93,9 @@ class Runs:
                 if once and (first := await idempotency.claim(tx, principal, once)):
                     return Started(await _one(tx, principal, UUID(first["run_id"])), first=False)
                 place, active = await self._place(tx, principal, conversation_id, send)
-                if active is None:
+                if active is None and send.regenerate:
+                    run = await self._insert_again(tx, principal, conversation_id, place, send, owner)
+                elif active is None:
                     run = await self._insert(tx, principal, conversation_id, send, owner)
                 elif send.on_busy == "reject":
                     raise _busy(active)
@@ -154,6 +156,14 @@ class Runs:
         )  # fmt: skip
         return await self._insert_run(
             tx, principal, place, conversation_id, run_id, message_id, place.position, place.model_id, _options(place.agent, send), content, owner,
+        )  # fmt: skip
+
+    async def _insert_again(self, tx: Tx, principal: Principal, conversation_id: UUID, place: Place, send: SendMessage, owner: Owner | None) -> Run:
+        """A run that answers the last message once more. It reads the history up to that message, so no earlier answer to it."""
+        question = await take_question(tx, principal.org_id, conversation_id, place, model_id=send.model_id)
+        return await self._insert_run(
+            tx, principal, place, conversation_id, self._ids.new(), question.id, question.position, send.model_id or place.model_id,
+            _options(place.agent, send), question.content, owner,
         )  # fmt: skip
 
     async def _insert_run(
@@ -387,6 +397,7 @@ class Runs:
         others = {
             "tool_calls": {"rows": more["calls"], "bytes": more["call_bytes"]},
             "input_requests": {"rows": more["requests"], "bytes": more["request_bytes"]},
+            "model_calls": {"rows": more["bill"], "bytes": 0, "anonymized": True},
         }
         return RemovedRuns(run_ids, sum(row["bytes"] for row in rows), others)
 
