@@ -9,11 +9,11 @@ from stoa.conversations import rules, store
 from stoa.conversations.deletions import Deletions
 from stoa.conversations.reading import Reader
 from stoa.conversations.store import SQL
-from stoa.conversations.types import Conversation, Deletion, File, FileStatus, Message
+from stoa.conversations.types import Conversation, Deletion, File, FileStatus, Fork, Message
 from stoa.db import Database, Tx, audit, idempotency
-from stoa.db.blobs import Blobs, blob_name, hold
+from stoa.db.blobs import Blob, Blobs, blob_name, hold
 from stoa.db.idempotency import Once
-from stoa.kernel.errors import BadRequest, NotFound
+from stoa.kernel.errors import BadRequest, Conflict, NotFound
 from stoa.kernel.ids import Ids
 from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
@@ -139,6 +139,28 @@ class Conversations:
             await audit.record(tx, principal, "conversation.update", conversation_id)
             return await _one(tx, principal, conversation_id)
 
+    async def fork(self, principal: Principal, conversation_id: UUID, asked: Fork, once: Once | None) -> Conversation:
+        """A new conversation that shares this one's history, up to a message of it or up to now."""
+        org_id = principal.org_id
+        async with self._database.tenant(principal) as tx:
+            if once and (first := await idempotency.claim(tx, principal, once)):
+                return await _one(tx, principal, UUID(first["id"]))
+            await tx.execute(SQL.take_turns, org_id, conversation_id)  # A deletion waits for its turn, or is done.
+            origin = await _one(tx, principal, conversation_id)
+            until: int | None = origin.message_count
+            if asked.from_message_id is not None:
+                until = await tx.fetchval(SQL.message_position, org_id, conversation_id, asked.from_message_id)
+            if until is None:
+                raise BadRequest.field("from_message_id", "is no message of this conversation; GET /v1/conversations/{id}/messages lists them")
+            if await tx.fetchval(SQL.count_segments, org_id, conversation_id) >= rules.SEGMENTS_MAX:
+                raise Conflict(f"This history is made of {rules.SEGMENTS_MAX} shared pieces already; fork one of the conversations it comes from.")
+            fork_id = self._ids.new()
+            await store.fork(tx, principal, origin, fork_id, until, asked)
+            await audit.record(tx, principal, "conversation.fork", fork_id)
+            if once:
+                await idempotency.record(tx, principal, once, {"id": str(fork_id)}, fork_id)
+            return await _one(tx, principal, fork_id)
+
     async def delete(self, principal: Principal, conversation_id: UUID) -> Deletion:
         await self.get(principal, conversation_id)
         return await self._deletions.delete(principal, conversation_id)
@@ -162,14 +184,24 @@ class Conversations:
         blob = await self._blobs.put(principal.org_id, conversation.project_id, source)
         if once:
             once = Once(once.key, once.route, blob.sha256)
+        try:
+            file = await self._record_file(principal, conversation, source, blob, clean, rules.mime_type(clean, mime_type), once)
+        except BaseException:
+            # Nobody refers to what was uploaded: it must not stay, and only here its name is known.
+            await self._deletions.discard(principal.org_id, conversation.project_id, [blob.sha256])
+            raise
+        self._reader.begin(file)
+        return file
+
+    async def _record_file(
+        self, principal: Principal, conversation: Conversation, source: BinaryIO, blob: Blob, name: str, mime_type: str, once: Once | None
+    ) -> File:
         async with self._database.tenant(principal) as tx:
             if once and (first := await idempotency.claim(tx, principal, once)):
                 return await _file(tx, principal, UUID(first["id"]))
-            held = await tx.fetchrow(SQL.lock_conversation, principal.org_id, conversation_id)
-            if held is None:
-                await self._deletions.discard(principal.org_id, conversation.project_id, [blob.sha256])
-                raise _no_conversation(conversation_id)
-            _, count = await store.list_files(tx, principal.org_id, conversation_id, PageRequest(1, 1))
+            if await tx.fetchrow(SQL.lock_conversation, principal.org_id, conversation.id) is None:
+                raise _no_conversation(conversation.id)
+            _, count = await store.list_files(tx, principal.org_id, conversation.id, PageRequest(1, 1))
             if count >= FILES_PER_CONVERSATION_MAX:
                 raise BadRequest.field("file", f"is one too many: a conversation holds at most {FILES_PER_CONVERSATION_MAX} files")
             # A deletion of the same content elsewhere in the project may have removed it since: hold it, look again.
@@ -178,15 +210,14 @@ class Conversations:
                 source.seek(0)
                 await self._blobs.put(principal.org_id, conversation.project_id, source)
             pending = File(
-                self._ids.new(), principal.org_id, conversation.project_id, conversation_id, clean, blob.size,
-                rules.mime_type(clean, mime_type), blob.sha256, FileStatus.PENDING, None, None, None, conversation.created_at,
+                self._ids.new(), principal.org_id, conversation.project_id, conversation.id, name, blob.size, mime_type, blob.sha256,
+                FileStatus.PENDING, None, None, None, conversation.created_at,
             )  # fmt: skip
             file = await store.insert_file(tx, principal, pending)
             await audit.record(tx, principal, "file.create", file.id)
             if once:
-                await idempotency.record(tx, principal, once, {"id": str(file.id)}, conversation_id)
-        self._reader.begin(file)
-        return file
+                await idempotency.record(tx, principal, once, {"id": str(file.id)}, conversation.id)
+            return file
 
     async def files(self, principal: Principal, conversation_id: UUID, page: PageRequest) -> Page[File]:
         async with self._database.tenant(principal) as tx:

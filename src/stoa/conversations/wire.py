@@ -94,6 +94,14 @@ class UpdateConversation(Wire):
     agent: AgentIn | None = None
 
 
+class ForkConversation(Wire):
+    """`from_message_id` is the last message that is shared; without it, all are. `title` and `metadata` are the origin's unless sent."""
+
+    from_message_id: UUID | None = None
+    title: Title | None = None
+    metadata: Metadata | None = None
+
+
 class TextPart(Wire):
     type: Literal["text"]
     text: Annotated[str, AfterValidator(not_blank)]
@@ -120,6 +128,13 @@ class ModelWire(Wire):
     provider: str
 
 
+class OriginWire(Wire):
+    """Where a fork comes from, until that is deleted. `message_id` is the last shared message, where one was named."""
+
+    conversation_id: UUID
+    message_id: UUID | None
+
+
 class ConversationWire(Wire):
     id: UUID
     title: str | None
@@ -133,11 +148,14 @@ class ConversationWire(Wire):
     agent: dict[str, Any] | None
     active_run_id: UUID | None
     message_count: int
+    forked_from: OriginWire | None
     created_at: Timestamp
     updated_at: Timestamp
 
 
 class MessageWire(Wire):
+    """`superseded`: another answer to the same message counts in its place; models do not read this one."""
+
     id: UUID
     conversation_id: UUID
     role: Literal["user", "assistant"]
@@ -146,6 +164,7 @@ class MessageWire(Wire):
     run_id: UUID | None
     usage: dict[str, Any] | None
     metadata: dict[str, Any] | None
+    superseded: Literal[True] | None
     created_at: Timestamp
 
 
@@ -171,19 +190,35 @@ class FileWire(Wire):
 
 
 class StoreWire(Wire):
+    """Rows and bytes removed. `anonymized`: the rows stay, as amounts alone; what and whom they were for is removed from them."""
+
     rows: int
     bytes: int
+    anonymized: Literal[True] | None
+
+
+class RetainedWire(Wire):
+    """What forks still show of it, as things stand now; zeros once the last of them is gone."""
+
+    messages: int
+    files: int
+    conversations: Sequence[UUID]
 
 
 class DeletionWire(Wire):
-    """A receipt: what was removed from each store, and when a re-scan found nothing left."""
+    """A receipt: what was removed from each store, and when a re-scan found nothing left.
+
+    `scrubbed_at`: when `stoa scrub` had rewritten the database's files, so that no byte of it is left in them either.
+    """
 
     id: UUID
     kind: str
     subject_id: UUID
     stores: dict[str, StoreWire]
+    retained: RetainedWire | None
     created_at: Timestamp
     verified_at: Timestamp | None
+    scrubbed_at: Timestamp | None
 
 
 class DeletedWire(Wire):
@@ -210,19 +245,22 @@ def agent_of(body: AgentIn | None) -> Mapping[str, Any] | None:
 # --- values to shapes -----------------------------------------------------------------------------------------------
 def conversation(value: Conversation) -> ConversationWire:
     model = value.model
+    origin = OriginWire(conversation_id=value.forked_from, message_id=value.forked_from_message_id) if value.forked_from else None
     return ConversationWire(
         id=value.id, title=value.title, app_id=value.app_id, model_id=model.id if model else None,
         model=ModelWire(id=model.id, name=model.name, slug=model.slug, provider=model.provider) if model else None,
         user_id=value.user_id, org_id=value.org_id, project_id=value.project_id, metadata=dict(value.metadata) if value.metadata is not None else None,
         agent=dict(value.agent) if value.agent is not None else None,
-        active_run_id=value.active_run_id, message_count=value.message_count, created_at=value.created_at, updated_at=value.updated_at,
+        active_run_id=value.active_run_id, message_count=value.message_count, forked_from=origin, created_at=value.created_at,
+        updated_at=value.updated_at,
     )  # fmt: skip
 
 
 def message(value: Message) -> MessageWire:
     return MessageWire.model_construct(
         id=value.id, conversation_id=value.conversation_id, role=value.role.value, content=value.content, status=value.status,
-        run_id=value.run_id, usage=value.usage, metadata=value.metadata, created_at=value.created_at,
+        run_id=value.run_id, usage=value.usage, metadata=value.metadata, superseded=value.superseded or None,
+        created_at=value.created_at,
     )  # fmt: skip
 
 
@@ -235,7 +273,10 @@ def file(value: File) -> FileWire:
 
 
 def deletion(value: Deletion) -> DeletionWire:
-    stores = {name: StoreWire(rows=counts["rows"], bytes=counts["bytes"]) for name, counts in value.stores.items()}
+    stores = {name: StoreWire(rows=counts["rows"], bytes=counts["bytes"], anonymized=counts.get("anonymized")) for name, counts in value.stores.items()}
+    kept = value.retained
     return DeletionWire(
-        id=value.id, kind=value.kind, subject_id=value.subject_id, stores=stores, created_at=value.created_at, verified_at=value.verified_at
-    )
+        id=value.id, kind=value.kind, subject_id=value.subject_id, stores=stores, created_at=value.created_at, verified_at=value.verified_at,
+        scrubbed_at=value.scrubbed_at,
+        retained=RetainedWire(messages=kept.messages, files=kept.files, conversations=kept.conversations) if kept else None,
+    )  # fmt: skip

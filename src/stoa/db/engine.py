@@ -94,6 +94,8 @@ class Database:
             raise Unavailable("The database cannot be reached just now; try again in a moment.") from error
         try:
             yield cast("asyncpg.Connection", connection)
+        except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
+            raise Unavailable("Another request changed the same things at the same moment; try again.") from error
         except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError, ConnectionError) as error:
             raise Unavailable("The database went away during this request; try again in a moment.") from error
         finally:

@@ -156,9 +156,14 @@ UPDATE input_requests SET status = 'answered', answer = $4, answered_at = now(),
 WHERE org_id = $1 AND run_id = $2 AND id = $3 AND status = 'pending' RETURNING id;
 
 -- name: expire_requests
--- Questions that nobody answered in time; their runs go on.
-WITH expired AS (
-    UPDATE input_requests SET status = 'expired' WHERE status = 'pending' AND expires_at < now() RETURNING org_id, run_id
+-- Questions that nobody answered in time; their runs go on. Runs are locked before their questions, as an answer does.
+WITH held AS (
+    SELECT r.org_id, r.id FROM runs r
+    WHERE EXISTS (SELECT 1 FROM input_requests i WHERE i.org_id = r.org_id AND i.run_id = r.id AND i.status = 'pending' AND i.expires_at < now())
+    ORDER BY r.org_id, r.id FOR UPDATE SKIP LOCKED
+), expired AS (
+    UPDATE input_requests i SET status = 'expired' FROM held
+    WHERE i.org_id = held.org_id AND i.run_id = held.id AND i.status = 'pending' AND i.expires_at < now() RETURNING i.org_id, i.run_id
 )
 UPDATE runs r SET status = 'started', node_id = NULL FROM (SELECT DISTINCT * FROM expired) e
 WHERE r.org_id = e.org_id AND r.id = e.run_id AND r.status = 'paused' RETURNING r.id;
@@ -181,9 +186,13 @@ WITH calls AS (
 ), requests AS (
     DELETE FROM input_requests WHERE org_id = $1 AND run_id = ANY ($2::uuid[])
     RETURNING octet_length(prompt) + octet_length(params::text) AS bytes
+), bill AS (
+    -- The amounts stay: they were spent. What and whom they were for goes.
+    UPDATE model_calls SET run_id = NULL, conversation_id = NULL, user_id = NULL WHERE org_id = $1 AND run_id = ANY ($2::uuid[]) RETURNING 1
 )
 SELECT (SELECT count(*) FROM calls) AS calls, (SELECT coalesce(sum(bytes), 0) FROM calls)::bigint AS call_bytes,
-       (SELECT count(*) FROM requests) AS requests, (SELECT coalesce(sum(bytes), 0) FROM requests)::bigint AS request_bytes;
+       (SELECT count(*) FROM requests) AS requests, (SELECT coalesce(sum(bytes), 0) FROM requests)::bigint AS request_bytes,
+       (SELECT count(*) FROM bill) AS bill;
 
 -- name: close_requests
 -- Questions of a run that ended: nobody need answer them.

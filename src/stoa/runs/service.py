@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from uuid import UUID
 
-from stoa.conversations import Place, RemovedRuns, Role, add_message, hold, insert_message, resolve_content, take_position, text_of
+from stoa.conversations import Place, RemovedRuns, Role, add_message, hold, insert_message, resolve_content, take_position, take_question, text_of
 from stoa.db import Database, Tx, audit, idempotency
 from stoa.db.idempotency import Once
 from stoa.db.internal import internal
@@ -94,7 +94,9 @@ class Runs:
                     return Started(await _one(tx, principal, UUID(first["run_id"])), first=False)
                 place = await self._place(tx, principal, conversation_id, send)
                 active = None if send.on_busy == "reject" else await tx.fetchval(SQL.active_run, principal.org_id, conversation_id)
-                if active is None:
+                if active is None and send.regenerate:
+                    run = await self._insert_again(tx, principal, conversation_id, place, send, owner)
+                elif active is None:
                     run = await self._insert(tx, principal, conversation_id, send, owner)
                 else:
                     run, owner = await self._enqueue(tx, principal, conversation_id, place, send), None
@@ -148,6 +150,14 @@ class Runs:
         assert place is not None, "it is held"
         return await self._insert_run(
             tx, principal, place, conversation_id, run_id, message_id, place.position, place.model_id, _options(place.agent, send), content, owner,
+        )  # fmt: skip
+
+    async def _insert_again(self, tx: Tx, principal: Principal, conversation_id: UUID, place: Place, send: SendMessage, owner: Owner | None) -> Run:
+        """A run that answers the last message once more. It reads the history up to that message, so no earlier answer to it."""
+        question = await take_question(tx, principal.org_id, conversation_id, place, model_id=send.model_id)
+        return await self._insert_run(
+            tx, principal, place, conversation_id, self._ids.new(), question.id, question.position, send.model_id or place.model_id,
+            _options(place.agent, send), question.content, owner,
         )  # fmt: skip
 
     async def _insert_run(
@@ -287,15 +297,16 @@ class Runs:
                     text=outcome.output, status=outcome.status.value, run_id=run.id, usage=outcome.usage, turns=outcome.turns,
                 )  # fmt: skip
                 assert place is not None, "a conversation outlives its active run"
+            error = outcome.error.as_json() if outcome.error else None
+            # Conversation, run, journal: whoever locks several of them does so in this order.
+            queue = await tx.fetchval(
+                SQL.end_run, run.org_id, run.id, outcome.status.value, outcome.output, error, outcome.usage, run.conversation_id
+            )
             await self._journal.writer.store(tx, batch)
             await store.bill(tx, run, outcome.uses)
             if outcome.turns or run.options.get("agent"):
                 await tx.execute(SQL.close_requests, run.org_id, run.id)
                 await tx.execute(SQL.close_calls, run.org_id, run.id)
-            error = outcome.error.as_json() if outcome.error else None
-            queue = await tx.fetchval(
-                SQL.end_run, run.org_id, run.id, outcome.status.value, outcome.output, error, outcome.usage, run.conversation_id
-            )
             if queue and not waiting:
                 await self._promote(tx, run.org_id, run.conversation_id)
         self._journal.writer.published(batch)
@@ -384,6 +395,7 @@ class Runs:
         others = {
             "tool_calls": {"rows": more["calls"], "bytes": more["call_bytes"]},
             "input_requests": {"rows": more["requests"], "bytes": more["request_bytes"]},
+            "model_calls": {"rows": more["bill"], "bytes": 0, "anonymized": True},
         }
         return RemovedRuns(run_ids, sum(row["bytes"] for row in rows), others)
 

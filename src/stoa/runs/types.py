@@ -66,6 +66,8 @@ class SendMessage:
     tools: Sequence[str] | None = None
     """Only these of the agent's tools; None is all of them."""
     on_busy: Literal["reject", "queue", "interrupt"] = "reject"
+    regenerate: bool = False
+    """Another answer to the last message, instead of a new message; `content` is empty then."""
 
 
 class RequestType(StrEnum):
