@@ -13,10 +13,11 @@ from pydantic import SecretStr
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from stoa import __version__, access, conversations, gateway, knowledge, runs, streams, tools
+from stoa import __version__, access, conversations, doctor, gateway, knowledge, runs, streams, tools
 from stoa.conversations import File, FilePassage, Reading
 from stoa.db import Database
 from stoa.db.blobs import DirectoryBlobs
+from stoa.db.checks import Check
 from stoa.db.internal import internal
 from stoa.db.listen import Listener
 from stoa.db.migrate import migrate
@@ -26,6 +27,7 @@ from stoa.http.edge import Edge
 from stoa.http.hosts import HostKind, classify
 from stoa.http.sse import EventStream
 from stoa.journal import Journal, JournalWriter, Tails
+from stoa.journal import checks as journal_checks
 from stoa.kernel.clock import Clock, SystemClock
 from stoa.kernel.errors import NotFound
 from stoa.kernel.ids import Ids, RandomIds
@@ -159,6 +161,7 @@ async def open_server(
 
         api = _api(
             operations.routes(__version__, lambda: worker.draining, database_answers),
+            doctor.routes(doctor.Doctor(database, _checks(database, blobs), clock), gate),
             conversations.routes(talks, blobs, gate),
             runs.routes(service, gate, open_stream, lambda: worker.draining),
             streams.routes(follow, gate, tickets, entry.principal_of),
@@ -171,6 +174,22 @@ async def open_server(
             expose_headers=["X-Request-Id", "Stoa-Run-Id"],
         )  # fmt: skip
         yield Server(Edge(asgi, ids), first_key, catalogue.default.slug, drain)
+
+
+@asynccontextmanager
+async def open_doctor(settings: Settings, dsn: str) -> AsyncGenerator[doctor.Doctor]:
+    """The doctor of a whole database and its blobs, beside any servers that run on them or without one. Raises SchemaError."""
+    await migrate(dsn)
+    database = await Database.open(dsn, connections_max=4, command_seconds_max=doctor.SECONDS_MAX)
+    try:
+        yield doctor.Doctor(database, _checks(database, DirectoryBlobs(settings.data_dir / "blobs")), SystemClock())
+    finally:
+        await database.close()
+
+
+def _checks(database: Database, blobs: DirectoryBlobs) -> Sequence[Check]:
+    """What every slice promises. The journal comes first, because what runs promise is read from it."""
+    return [*journal_checks(database), *runs.checks(database), *conversations.checks(database, blobs)]
 
 
 def _api(*routers: FastAPI | object) -> FastAPI:

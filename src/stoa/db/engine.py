@@ -50,9 +50,9 @@ class Database:
         self.dsn = dsn
 
     @classmethod
-    async def open(cls, dsn: str, *, connections_max: int, acquire_seconds_max: float = 10.0) -> "Database":
+    async def open(cls, dsn: str, *, connections_max: int, acquire_seconds_max: float = 10.0, command_seconds_max: float = 60.0) -> "Database":
         pool = await asyncpg.create_pool(
-            dsn, min_size=1, max_size=connections_max, init=_prepare, reset=_leave_as_it_is, command_timeout=60
+            dsn, min_size=1, max_size=connections_max, init=_prepare, reset=_leave_as_it_is, command_timeout=command_seconds_max
         )
         return cls(pool, dsn, acquire_seconds_max)
 

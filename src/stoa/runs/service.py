@@ -21,6 +21,7 @@ from stoa.kernel.principal import Principal
 from stoa.runs import rules, store
 from stoa.runs.state import RunState, turns_json
 from stoa.runs.store import SQL
+from stoa.runs.turns import give_turn
 from stoa.runs.types import Input, InputRequest, ModelUse, Outcome, RequestType, Run, RunError, RunStatus, SendMessage, ToolCallRow
 
 RETRY_SECONDS: Final = 0.25
@@ -304,7 +305,7 @@ class Runs:
             error = outcome.error.as_json() if outcome.error else None
             await tx.execute(SQL.end_run, run.org_id, run.id, outcome.status.value, outcome.output, error, outcome.usage)
             if not waiting:
-                await self._promote(tx, run.org_id, run.conversation_id)
+                await give_turn(tx, run.org_id, run.conversation_id)  # In the transaction that ends the run before it: no turn can be lost.
         self._journal.writer.published(batch)
 
     async def _waits(self, tx: Tx, run: Run) -> bool:
@@ -312,23 +313,6 @@ class Runs:
         await hold(tx, run.org_id, run.conversation_id)
         current = await store.run_for_update(tx, run.org_id, run.id)
         return current is not None and current.queued_at is not None
-
-    async def _promote(self, tx: Tx, org_id: UUID, conversation_id: UUID) -> None:
-        """The next one's turn, in the transaction that ends the run before it: no promotion can be lost."""
-        row = await tx.fetchrow(SQL.next_queued, org_id, conversation_id)
-        if row is None:
-            return
-        run = store.from_row(row)
-        wanted = run.options.get("model_id")
-        place = await take_position(tx, org_id, conversation_id, model_id=UUID(wanted) if wanted else None)
-        assert place is not None, "a conversation outlives its queue"
-        content = run.input["content"]
-        await insert_message(
-            tx, org_id, run.project_id, conversation_id, place.position, run.message_id, Role.USER,
-            content=content, text=text_of(content), status="completed", run_id=run.id, metadata=run.options.get("metadata"),
-        )  # fmt: skip
-        await tx.execute(SQL.promote, org_id, run.id, place.position, place.model_id)
-        await tx.execute("SELECT pg_notify('stoa_runs', 'claim')")
 
     async def spoken(self, run: Run, status: RunStatus, *, error: RunError | None = None, reason: str | None = None) -> Outcome:
         """The outcome of a run whose loop is gone: what its steps hold, and what it had said since, out of the journal."""
