@@ -29,7 +29,7 @@ from stoa.http.sse import EventStream
 from stoa.journal import Journal, JournalWriter, Tails
 from stoa.journal import checks as journal_checks
 from stoa.kernel.clock import Clock, SystemClock
-from stoa.kernel.errors import NotFound
+from stoa.kernel.errors import NotFound, Unavailable
 from stoa.kernel.ids import Ids, RandomIds
 from stoa.kernel.principal import Principal
 from stoa.settings import Settings
@@ -116,7 +116,7 @@ async def open_server(
         await housekeeping.start()
         stack.push_async_callback(housekeeping.stop)
 
-        node = runs.Node(dsn, ids)
+        node = runs.Node(dsn, ids, clock)
         await node.start()
         stack.push_async_callback(node.stop)
         writer.others = lambda: bool(node.others)
@@ -133,6 +133,12 @@ async def open_server(
         service.owner = worker
         follow = streams.Streams(journal, clock)
         await follow.start()
+
+        def on_lapsed() -> None:
+            writer.reconnect()
+            follow.interrupt()
+
+        node.on_lapsed = on_lapsed
 
         def after_a_gap() -> None:
             tails.nudge_all()
@@ -156,6 +162,8 @@ async def open_server(
             return EventStream(follow.follow(principal, run_id), {"Stoa-Run-Id": str(run_id)})
 
         async def database_answers() -> None:
+            if node.lapsed:
+                raise Unavailable("This node cannot reach the database just now.")
             async with internal(database) as tx:
                 await tx.fetchval("SELECT 1")
 

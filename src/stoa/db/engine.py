@@ -20,6 +20,9 @@ from stoa.kernel.principal import Principal
 
 TENANT_ROLE: Final = "stoa_tenant"
 
+CONNECT_SECONDS_MAX: Final = 5
+"""A database that is there answers at once; a way that leads nowhere is tried anew."""
+
 Row: TypeAlias = asyncpg.Record
 
 _AWAY: Final = (
@@ -94,7 +97,7 @@ class Database:
             raise Unavailable("The database cannot be reached just now; try again in a moment.") from error
         try:
             yield cast("asyncpg.Connection", connection)
-        except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError, ConnectionError) as error:
+        except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError, ConnectionError, TimeoutError) as error:
             raise Unavailable("The database went away during this request; try again in a moment.") from error
         finally:
             await self._pool.release(connection)
@@ -102,7 +105,7 @@ class Database:
 
 async def connect(dsn: str) -> asyncpg.Connection:
     """A connection of one's own, for LISTEN and for the journal writer; prepared like those of the pool."""
-    connection = await asyncpg.connect(dsn, command_timeout=60)
+    connection = await asyncpg.connect(dsn, command_timeout=60, timeout=CONNECT_SECONDS_MAX)
     await _prepare(connection)
     return connection
 

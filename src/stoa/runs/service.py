@@ -252,6 +252,8 @@ class Runs:
             if last is None:
                 pen.write(rules.started(run))
             await self.finish(run, pen, await self.spoken(run, RunStatus.CANCELED, reason=reason))
+            async with internal(self._database) as tx:  # Whoever took it up in between has been fenced off, and closes its model's call now.
+                await tx.execute("SELECT pg_notify('stoa_runs', $1)", f"cancel {run.id} {reason}")
         except Fenced:
             return  # Somebody else ended it at the same moment.
 
