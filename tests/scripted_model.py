@@ -12,6 +12,7 @@ The last `[[script {json}]]` in a request's body says how it is answered; withou
     usage         false: send none                bytewise     write byte by byte
     reset         close without an answer         html         200 with a web page
     tool          {name, arguments}: call it      id           name in /log
+    again         fields that replace these when the same id asks another time: what a run gets that begins anew
     turns         a script for each reply of a run: the n-th where n replies stand after the last user message
 
 `GET /log` tells, per id, how often it was asked, whether its stream is running, done or aborted, and when that changed
@@ -90,8 +91,15 @@ class ScriptedServer:
         script = json.loads(found_scripts[-1]) if found_scripts else {}
         if "turns" in script:
             script = {**script, **script["turns"][min(_replies(parsed), len(script["turns"]) - 1)]}
-        entry = self.log.setdefault(str(script.get("id", "-")), {"asked": 0})
-        entry |= {"asked": entry["asked"] + 1, "state": "running", "since": time.monotonic(), "said": 0}
+        name = str(script.get("id", "-"))
+        entry = self.log.setdefault(name, {"asked": 0})
+        entry["asked"] += 1
+        if entry["asked"] > 1 and "again" in script:
+            script = {**script, **script["again"]}
+            if str(script.get("id", "-")) != name:
+                entry = self.log.setdefault(str(script["id"]), {"asked": 0})
+                entry["asked"] += 1
+        entry |= {"state": "running", "since": time.monotonic(), "said": 0}
         if script.get("reset"):
             return False
         if "status" in script and entry["asked"] <= script.get("fails", 1 << 30):

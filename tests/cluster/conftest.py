@@ -14,13 +14,13 @@ from tests.scripted_model import ScriptedServer
 Start = Callable[..., AbstractAsyncContextManager[list[Node]]]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 async def upstream() -> AsyncIterator[ScriptedServer]:
     async with ScriptedServer() as server:
         yield server
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 async def world() -> AsyncIterator[ToolServer]:
     async with ToolServer() as server:
         yield server
@@ -39,7 +39,7 @@ async def started(dsns: list[str], data_dir: Path, upstream: ScriptedServer, set
             await node.end()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 async def four(cluster: Callable[[str], str], room: Path, upstream: ScriptedServer) -> AsyncIterator[list[Node]]:
     connection = await asyncpg.connect(cluster("stoa"))
     await connection.execute("CREATE DATABASE four TEMPLATE template")
