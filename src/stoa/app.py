@@ -13,10 +13,11 @@ from pydantic import SecretStr
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from stoa import __version__, access, conversations, gateway, knowledge, runs, streams, tools
+from stoa import __version__, access, conversations, doctor, gateway, knowledge, runs, streams, tools
 from stoa.conversations import File, FilePassage, Reading
 from stoa.db import Database
 from stoa.db.blobs import DirectoryBlobs
+from stoa.db.checks import Check
 from stoa.db.internal import internal
 from stoa.db.listen import Listener
 from stoa.db.migrate import migrate
@@ -26,8 +27,9 @@ from stoa.http.edge import Edge
 from stoa.http.hosts import HostKind, classify
 from stoa.http.sse import EventStream
 from stoa.journal import Journal, JournalWriter, Tails
+from stoa.journal import checks as journal_checks
 from stoa.kernel.clock import Clock, SystemClock
-from stoa.kernel.errors import NotFound
+from stoa.kernel.errors import NotFound, Unavailable
 from stoa.kernel.ids import Ids, RandomIds
 from stoa.kernel.principal import Principal
 from stoa.settings import Settings
@@ -114,7 +116,7 @@ async def open_server(
         await housekeeping.start()
         stack.push_async_callback(housekeeping.stop)
 
-        node = runs.Node(dsn, ids)
+        node = runs.Node(dsn, ids, clock)
         await node.start()
         stack.push_async_callback(node.stop)
         writer.others = lambda: bool(node.others)
@@ -131,6 +133,12 @@ async def open_server(
         service.owner = worker
         follow = streams.Streams(journal, clock)
         await follow.start()
+
+        def on_lapsed() -> None:
+            writer.reconnect()
+            follow.interrupt()
+
+        node.on_lapsed = on_lapsed
 
         def after_a_gap() -> None:
             tails.nudge_all()
@@ -154,11 +162,14 @@ async def open_server(
             return EventStream(follow.follow(principal, run_id), {"Stoa-Run-Id": str(run_id)})
 
         async def database_answers() -> None:
+            if node.lapsed:
+                raise Unavailable("This node cannot reach the database just now.")
             async with internal(database) as tx:
                 await tx.fetchval("SELECT 1")
 
         api = _api(
             operations.routes(__version__, lambda: worker.draining, database_answers),
+            doctor.routes(doctor.Doctor(database, _checks(database, blobs), clock), gate),
             conversations.routes(talks, blobs, gate),
             runs.routes(service, gate, open_stream, lambda: worker.draining),
             streams.routes(follow, gate, tickets, entry.principal_of),
@@ -171,6 +182,22 @@ async def open_server(
             expose_headers=["X-Request-Id", "Stoa-Run-Id"],
         )  # fmt: skip
         yield Server(Edge(asgi, ids), first_key, catalogue.default.slug, drain)
+
+
+@asynccontextmanager
+async def open_doctor(settings: Settings, dsn: str) -> AsyncGenerator[doctor.Doctor]:
+    """The doctor of a whole database and its blobs, beside any servers that run on them or without one. Raises SchemaError."""
+    await migrate(dsn)
+    database = await Database.open(dsn, connections_max=4, command_seconds_max=doctor.SECONDS_MAX)
+    try:
+        yield doctor.Doctor(database, _checks(database, DirectoryBlobs(settings.data_dir / "blobs")), SystemClock())
+    finally:
+        await database.close()
+
+
+def _checks(database: Database, blobs: DirectoryBlobs) -> Sequence[Check]:
+    """What every slice promises. The journal comes first, because what runs promise is read from it."""
+    return [*journal_checks(database), *runs.checks(database), *conversations.checks(database, blobs)]
 
 
 def _api(*routers: FastAPI | object) -> FastAPI:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -78,6 +79,45 @@ def demo(
         run(data_dir, keep=keep, out=out)
     except DemoError as error:
         raise fail(str(error)) from error
+
+
+@app.command()
+def doctor(
+    repair: Annotated[bool, typer.Option(help="Put right what can safely be put right, and say what was done.")] = False,
+    since: Annotated[datetime | None, typer.Option(help="Only what was made since then (UTC).", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])] = None,
+    seconds: Annotated[float, typer.Option(help="For each check, at most.", min=1)] = 300,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    url: Annotated[str | None, typer.Option(help="Ask a server, with STOA_KEY, about one organization, instead of the database.", show_default=False)] = None,
+    key: Key = None,
+    data_dir: DataDir = None,
+    config: Config = None,
+) -> None:
+    """Count broken promises: zeros, unless something is wrong; then the exit code is 1.
+
+    Looks at the database and the files themselves, beside servers that run on them or without one, and at all organizations.
+    """
+    from stoa.cli.client import ApiError  # noqa: PLC0415 — the server's weight is loaded by the command that needs it
+    from stoa.cli.doctor import NoDatabase, ask, run  # noqa: PLC0415
+    from stoa.db.embedded import EmbeddedError  # noqa: PLC0415
+    from stoa.db.migrate import SchemaError  # noqa: PLC0415
+
+    moment = since.replace(tzinfo=UTC) if since else None
+    if url is not None and repair:
+        raise fail("A repair is made beside the database: leave out --url.")
+    if url is not None and not key:
+        raise fail("Set STOA_KEY to an organization-wide access key, or pass --key.")
+    try:
+        if url is not None:
+            healthy = ask(url, key or "", moment, as_json=as_json, out=out)
+        else:
+            chosen = settings(config, data_dir=data_dir)
+            healthy = run(chosen, since=moment, repair=repair, seconds_max=seconds, as_json=as_json, out=out, errors=errors)
+    except (ApiError, EmbeddedError, NoDatabase, SchemaError) as error:
+        raise fail(str(error)) from error
+    except OSError as error:
+        raise fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}") from error
+    if not healthy:
+        raise typer.Exit(1)
 
 
 @keys.command("create")

@@ -2,6 +2,7 @@
 
 from stoa.conversations.api import routes
 from stoa.conversations.deletions import Deletions, RemovedRuns
+from stoa.conversations.promises import checks
 from stoa.conversations.reading import Reader
 from stoa.conversations.rules import CONTENT_PARTS_MAX, text_of
 from stoa.conversations.service import Conversations, resolve_content
@@ -32,6 +33,7 @@ __all__ = [
     "Transcript",
     "add_message",
     "blob_name",
+    "checks",
     "hold",
     "insert_message",
     "resolve_content",

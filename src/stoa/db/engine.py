@@ -20,6 +20,9 @@ from stoa.kernel.principal import Principal
 
 TENANT_ROLE: Final = "stoa_tenant"
 
+CONNECT_SECONDS_MAX: Final = 5
+"""A database that is there answers at once; a way that leads nowhere is tried anew."""
+
 Row: TypeAlias = asyncpg.Record
 
 _AWAY: Final = (
@@ -50,9 +53,9 @@ class Database:
         self.dsn = dsn
 
     @classmethod
-    async def open(cls, dsn: str, *, connections_max: int, acquire_seconds_max: float = 10.0) -> "Database":
+    async def open(cls, dsn: str, *, connections_max: int, acquire_seconds_max: float = 10.0, command_seconds_max: float = 60.0) -> "Database":
         pool = await asyncpg.create_pool(
-            dsn, min_size=1, max_size=connections_max, init=_prepare, reset=_leave_as_it_is, command_timeout=60
+            dsn, min_size=1, max_size=connections_max, init=_prepare, reset=_leave_as_it_is, command_timeout=command_seconds_max
         )
         return cls(pool, dsn, acquire_seconds_max)
 
@@ -96,7 +99,9 @@ class Database:
             yield cast("asyncpg.Connection", connection)
         except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
             raise Unavailable("Another request changed the same things at the same moment; try again.") from error
-        except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError, ConnectionError) as error:
+        except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError, ConnectionError, TimeoutError) as error:
+            if isinstance(error, asyncpg.InterfaceError) and not connection.is_closed():
+                raise  # A statement that is called wrongly is a bug.
             raise Unavailable("The database went away during this request; try again in a moment.") from error
         finally:
             await self._pool.release(connection)
@@ -104,7 +109,7 @@ class Database:
 
 async def connect(dsn: str) -> asyncpg.Connection:
     """A connection of one's own, for LISTEN and for the journal writer; prepared like those of the pool."""
-    connection = await asyncpg.connect(dsn, command_timeout=60)
+    connection = await asyncpg.connect(dsn, command_timeout=60, timeout=CONNECT_SECONDS_MAX)
     await _prepare(connection)
     return connection
 

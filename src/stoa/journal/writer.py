@@ -195,6 +195,11 @@ class JournalWriter:
         self._dirty.pop(pen, None)
         self._tails.forget(pen.key.run_id)
 
+    def reconnect(self) -> None:
+        """Gives the connection up: it may lead nowhere. What was under way on it is settled over a new one."""
+        if self._connection is not None:
+            self._connection.terminate()
+
     @property
     def pace_seconds(self) -> float:
         """How long producers may gather under the present load: each wake-up, row and write then carries several deltas."""

@@ -84,6 +84,11 @@ class Loop:
         said = [turn.text for turn in self.state.agent.turns if turn.note is None]
         return "".join(said[-1:] if self._agent.output_schema is not None else said)
 
+    @property
+    def resting(self) -> bool:
+        """Whether nothing is under way whose outcome would be lost: no reply, and no call that has begun."""
+        return not self._replies and not any(call.begun and not call.settled for call in self.state.agent.calls())
+
     def abandon(self) -> None:
         """No reply goes on: what those under way said and used so far counts."""
         for reply in tuple(self._replies):

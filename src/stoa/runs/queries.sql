@@ -67,12 +67,14 @@ RETURNING node_id;
 
 -- name: claim
 -- Takes up to $2 runs that nobody carries: new ones, given-back ones, and those of nodes whose lease ran out or whose
--- advisory lock is free (their process is gone). Each is this node's from the commit on.
+-- advisory lock is free (their process is gone; but a database that has just started holds nobody's lock yet, and says
+-- nothing). Each is this node's from the commit on.
 WITH held AS (
     SELECT objid::bigint AS key FROM pg_locks
     WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND classid = 21366 AND granted
 ), dead AS (
-    SELECT n.id FROM nodes n WHERE n.expires_at < now() OR NOT EXISTS (SELECT 1 FROM held WHERE held.key = n.lock_key)
+    SELECT n.id FROM nodes n WHERE n.expires_at < now()
+        OR (NOT EXISTS (SELECT 1 FROM held WHERE held.key = n.lock_key) AND pg_postmaster_start_time() < now() - interval '2.5 seconds')
 ), orphans AS (
     SELECT r.org_id, r.id FROM runs r
     WHERE r.status IN ('created', 'started') AND r.queued_at IS NULL
@@ -83,12 +85,12 @@ UPDATE runs r SET node_id = $1, status = 'started', started_at = coalesce(starte
 FROM orphans o WHERE r.org_id = o.org_id AND r.id = o.id RETURNING r.*;
 
 -- name: give_back
--- This node is leaving: its runs are anybody's.
+-- This node is leaving: its runs are anybody's, and the coming claim is no new attempt.
 UPDATE runs SET node_id = NULL, attempt = greatest(attempt - 1, 0) WHERE node_id = $1 AND status IN ('created', 'started');
 
 -- name: insert_node
 INSERT INTO nodes (id, lock_key, expires_at) VALUES ($1, $2, now() + $3::float8 * interval '1 second')
-ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at;
+ON CONFLICT (id) DO UPDATE SET lock_key = excluded.lock_key, expires_at = excluded.expires_at;
 
 -- name: renew_node
 -- One statement per node and second; gives how many other nodes live.
@@ -173,6 +175,19 @@ WHERE r.org_id = e.org_id AND r.id = e.run_id AND r.status = 'paused' RETURNING 
 UPDATE runs r SET status = 'started', node_id = NULL WHERE r.status = 'paused'
   AND (r.cancel_reason IS NOT NULL
        OR NOT EXISTS (SELECT 1 FROM input_requests i WHERE i.org_id = r.org_id AND i.run_id = r.id AND i.status = 'pending'));
+
+-- name: hand_over
+-- One run of a node that is leaving, between two steps: anybody may carry it on, and the coming claim is no new attempt.
+UPDATE runs SET node_id = NULL, attempt = attempt - 1 WHERE org_id = $1 AND id = $2 AND node_id = $3 AND attempt = $4 AND status = 'started'
+RETURNING id;
+
+-- name: held
+-- Whether this node still carries the run, at this attempt.
+SELECT EXISTS (SELECT 1 FROM runs WHERE org_id = $1 AND id = $2 AND node_id = $3 AND attempt = $4 AND status = 'started');
+
+-- name: own
+-- What the database says this node carries.
+SELECT org_id, id, attempt FROM runs WHERE node_id = $1 AND status IN ('created', 'started');
 
 -- name: let_go
 -- This node lost the right to write the run. If nobody else has taken it, anybody may.

@@ -92,6 +92,19 @@ class Recorder:
         """The state, for who carries the run and nobody else. The pen has just numbered the step's events."""
         return (run.org_id, run.id, self._node_id, state.as_json(), pen.last_sequence, run.attempt)
 
+    async def hand_over(self, run: Run) -> None:
+        """This node is leaving, and the run stands between two steps. Raises Fenced."""
+        async with internal(self._database) as tx:
+            if await tx.fetchval(SQL.hand_over, run.org_id, run.id, self._node_id, run.attempt) is None:
+                raise Fenced
+            await tx.execute("SELECT pg_notify('stoa_runs', 'claim')")
+
+    async def check_held(self, run: Run) -> None:
+        """Before something that cannot be taken back, by a node that may have slept. Raises Fenced when the run is carried elsewhere."""
+        async with internal_statement(self._database) as tx:
+            if not await tx.fetchval(SQL.held, run.org_id, run.id, self._node_id, run.attempt):
+                raise Fenced
+
     async def let_go(self, run: Run) -> None:
         """After a lost fence: a run that nobody else has taken is anybody's."""
         async with internal(self._database) as tx:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from uuid import UUID
 
-from stoa.conversations import Place, RemovedRuns, Role, add_message, hold, insert_message, resolve_content, take_position, take_question, text_of
+from stoa.conversations import Place, RemovedRuns, Role, add_message, hold, resolve_content, take_question, text_of
 from stoa.db import Database, Tx, audit, idempotency
 from stoa.db.idempotency import Once
 from stoa.db.internal import internal
@@ -21,6 +21,7 @@ from stoa.kernel.principal import Principal
 from stoa.runs import rules, store
 from stoa.runs.state import RunState, turns_json
 from stoa.runs.store import SQL
+from stoa.runs.turns import give_turn
 from stoa.runs.types import Input, InputRequest, ModelUse, Outcome, RequestType, Run, RunError, RunStatus, SendMessage, ToolCallRow
 
 RETRY_SECONDS: Final = 0.25
@@ -252,6 +253,8 @@ class Runs:
             if last is None:
                 pen.write(rules.started(run))
             await self.finish(run, pen, await self.spoken(run, RunStatus.CANCELED, reason=reason))
+            async with internal(self._database) as tx:  # Whoever took it up in between has been fenced off, and closes its model's call now.
+                await tx.execute("SELECT pg_notify('stoa_runs', $1)", f"cancel {run.id} {reason}")
         except Fenced:
             return  # Somebody else ended it at the same moment.
 
@@ -308,7 +311,7 @@ class Runs:
                 await tx.execute(SQL.close_requests, run.org_id, run.id)
                 await tx.execute(SQL.close_calls, run.org_id, run.id)
             if queue and not waiting:
-                await self._promote(tx, run.org_id, run.conversation_id)
+                await give_turn(tx, run.org_id, run.conversation_id)  # In the transaction that ends the run before it: no turn can be lost.
         self._journal.writer.published(batch)
 
     async def _waits(self, tx: Tx, run: Run) -> bool:
@@ -316,23 +319,6 @@ class Runs:
         await hold(tx, run.org_id, run.conversation_id)
         current = await store.run_for_update(tx, run.org_id, run.id)
         return current is not None and current.queued_at is not None
-
-    async def _promote(self, tx: Tx, org_id: UUID, conversation_id: UUID) -> None:
-        """The next one's turn, in the transaction that ends the run before it: no promotion can be lost."""
-        row = await tx.fetchrow(SQL.next_queued, org_id, conversation_id)
-        if row is None:
-            return
-        run = store.from_row(row)
-        wanted = run.options.get("model_id")
-        place = await take_position(tx, org_id, conversation_id, model_id=UUID(wanted) if wanted else None)
-        assert place is not None, "a conversation outlives its queue"
-        content = run.input["content"]
-        await insert_message(
-            tx, org_id, run.project_id, conversation_id, place.position, run.message_id, Role.USER,
-            content=content, text=text_of(content), status="completed", run_id=run.id, metadata=run.options.get("metadata"),
-        )  # fmt: skip
-        await tx.execute(SQL.promote, org_id, run.id, place.position, place.model_id)
-        await tx.execute("SELECT pg_notify('stoa_runs', 'claim')")
 
     async def spoken(self, run: Run, status: RunStatus, *, error: RunError | None = None, reason: str | None = None) -> Outcome:
         """The outcome of a run whose loop is gone: what its steps hold, and what it had said since, out of the journal."""

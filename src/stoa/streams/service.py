@@ -35,6 +35,11 @@ class Streams:
         self._journal.tails.close()
         await self._supervisor.stop()
 
+    def interrupt(self) -> None:
+        """Ends every open stream so that its client resumes: here later, or on a node that can reach the database."""
+        for follower in tuple(self._followers):
+            follower.close()
+
     async def head(self, principal: Principal, run_id: UUID) -> Head:
         """Raises NotFound when the journal is outside the principal's scope."""
         head = await self._journal.head(principal, run_id)
