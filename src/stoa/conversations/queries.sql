@@ -46,12 +46,12 @@ WHERE org_id = $1 AND id = $2;
 
 -- name: lock_conversation
 -- The conversation, held against every other writer until the transaction ends.
-SELECT id, project_id, model_id, app_id, message_count, agent FROM conversations WHERE org_id = $1 AND id = $2 FOR UPDATE;
+SELECT id, project_id, model_id, app_id, user_id, message_count, agent FROM conversations WHERE org_id = $1 AND id = $2 FOR UPDATE;
 
 -- name: take_position
 -- The next message's position; also holds the conversation against other writers.
 UPDATE conversations SET message_count = message_count + 1, model_id = coalesce($3, model_id), updated_at = now()
-WHERE org_id = $1 AND id = $2 RETURNING message_count, project_id, model_id, app_id, agent;
+WHERE org_id = $1 AND id = $2 RETURNING message_count, project_id, model_id, app_id, user_id, agent;
 
 -- name: insert_message
 -- A message at the position that was taken for it.
@@ -131,8 +131,8 @@ VALUES ($1, $2, $3, 'conversation', $4, $5, $6, $7, $8, $9);
 SELECT * FROM deletions WHERE org_id = $1 AND id = $2;
 
 -- name: unverified_deletions
--- Deletions whose proof is still owed, of all tenants: a node may have died between the two.
-SELECT * FROM deletions WHERE verified_at IS NULL AND created_at < now() - interval '5 seconds' ORDER BY created_at LIMIT 100;
+-- Deletions of conversations whose proof is still owed, of all tenants: a node may have died between the two.
+SELECT * FROM deletions WHERE verified_at IS NULL AND kind = 'conversation' AND created_at < now() - interval '5 seconds' ORDER BY created_at LIMIT 100;
 
 -- name: content_in_use
 -- Whether another file has this content.

@@ -38,19 +38,20 @@ class Place:
     project_id: UUID
     model_id: UUID | None
     app_id: UUID | None
+    user_id: str | None
     agent: Mapping[str, Any] | None
 
 
 async def take_position(tx: Tx, org_id: UUID, conversation_id: UUID, *, model_id: UUID | None = None) -> Place | None:
     """The next position; a `model_id` becomes the conversation's model. None where there is no such conversation."""
     row = await tx.fetchrow(SQL.take_position, org_id, conversation_id, model_id)
-    return Place(row["message_count"], row["project_id"], row["model_id"], row["app_id"], row["agent"]) if row else None
+    return Place(row["message_count"], row["project_id"], row["model_id"], row["app_id"], row["user_id"], row["agent"]) if row else None
 
 
 async def hold(tx: Tx, org_id: UUID, conversation_id: UUID) -> Place | None:
     """The conversation, held against every other writer until the transaction ends; `position` is the newest message's."""
     row = await tx.fetchrow(SQL.lock_conversation, org_id, conversation_id)
-    return Place(row["message_count"], row["project_id"], row["model_id"], row["app_id"], row["agent"]) if row else None
+    return Place(row["message_count"], row["project_id"], row["model_id"], row["app_id"], row["user_id"], row["agent"]) if row else None
 
 
 # --- messages -------------------------------------------------------------------------------------------------------

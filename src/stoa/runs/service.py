@@ -135,7 +135,7 @@ class Runs:
         options = _options(place.agent, send) | {"model_id": str(send.model_id) if send.model_id else None, "metadata": send.metadata}
         model_id = send.model_id or place.model_id
         return await self._insert_run(
-            tx, principal, place.project_id, conversation_id, self._ids.new(), self._ids.new(), 0, model_id, options, content, None, queued=True
+            tx, principal, place, conversation_id, self._ids.new(), self._ids.new(), 0, model_id, options, content, None, queued=True
         )
 
     async def _insert(self, tx: Tx, principal: Principal, conversation_id: UUID, send: SendMessage, owner: Owner | None) -> Run:
@@ -157,17 +157,17 @@ class Runs:
             content=content, text=text_of(content), status="completed", run_id=run_id, metadata=send.metadata,
         )  # fmt: skip
         return await self._insert_run(
-            tx, principal, place.project_id, conversation_id, run_id, message_id, place.position, place.model_id, _options(place.agent, send), content,
-            owner, queued=False,
+            tx, principal, place, conversation_id, run_id, message_id, place.position, place.model_id, _options(place.agent, send), content, owner,
+            queued=False,
         )  # fmt: skip
 
     async def _insert_run(
-        self, tx: Tx, principal: Principal, project_id: UUID, conversation_id: UUID, run_id: UUID, message_id: UUID, position: int,
+        self, tx: Tx, principal: Principal, place: Place, conversation_id: UUID, run_id: UUID, message_id: UUID, position: int,
         model_id: UUID | None, options: Mapping[str, Any], content: Sequence[Mapping[str, Any]], owner: Owner | None, *, queued: bool,
     ) -> Run:  # fmt: skip
         status = RunStatus.CREATED if owner is None else RunStatus.STARTED
         row = await tx.fetchrow(
-            SQL.insert_run, principal.org_id, project_id, run_id, conversation_id, message_id, position, model_id, None, status.value, options,
+            SQL.insert_run, principal.org_id, place.project_id, run_id, conversation_id, message_id, position, model_id, place.user_id, status.value, options,
             {"content": content}, int(owner is not None), owner.node_id if owner else None, principal.key_id, queued,
         )  # fmt: skip
         assert row is not None
