@@ -194,7 +194,8 @@ def pages_of_words(count: int) -> bytes:
     """A PDF of text pages, by hand: big enough to take a while."""
     words = b" ".join(b"(word%d lorem ipsum dolor sit amet) Tj T*" % number for number in range(40))
     content = b"BT /F1 10 Tf 12 TL 50 780 Td " + words + b" ET"
-    objects = [b"<</Type/Catalog/Pages 2 0 R>>", b"", b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>", b"<</Length %d>>stream\n%s\nendstream" % (len(content), content)]
+    stream = b"<</Length %d>>stream\n%s\nendstream" % (len(content), content)
+    objects = [b"<</Type/Catalog/Pages 2 0 R>>", b"", b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>", stream]
     kids = b" ".join(b"%d 0 R" % number for number in range(5, 5 + count))
     objects[1] = b"<</Type/Pages/Kids[%s]/Count %d>>" % (kids, count)
     objects += [b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 600 800]/Resources<</Font<</F1 3 0 R>>>>/Contents 4 0 R>>"] * count

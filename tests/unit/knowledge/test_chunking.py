@@ -87,7 +87,7 @@ LONG = {
     "one line": said(2, 3_000, " "),
     "table": "| a | b |\n| --- | --- |\n" + "\n".join(f"| {number} | {said(number, 1, ' ')} |" for number in range(3_000)),
     "code": "```python\n" + "\n".join(f"def f{number}(x):\n    # {said(number, 1, ' ')}\n    return x\n" for number in range(1_500)) + "\n```",
-    "json": "```json\n[\n" + ",\n".join(f'  {{"id": {number}, "note": "{said(number, 1, " ")}"}}' for number in range(2_000)) + "\n]\n```",
+    "json": "```json\n[\n" + ",\n".join(f'  {{"id": {number}, "note": "{said(number, 1, " ")}"}}' for number in range(4_000)) + "\n]\n```",
 }
 
 
@@ -96,7 +96,8 @@ LONG = {
 def test_an_edit_of_a_hundredth_changes_few_passages(kind: str, where: float) -> None:
     text = LONG[kind]
     at = text.index("\n", int(len(text) * where)) + 1 if "\n" in text else text.index(" ", int(len(text) * where)) + 1
-    new = ("\n".join(f"| new | {said(number, 1, ' ')} |" for number in range(len(text) // 10_000)) + "\n" if kind == "table" else said(7, len(text) // 8_000, " ") + "\n")
+    rows = "\n".join(f"| new | {said(number, 1, ' ')} |" for number in range(len(text) // 10_000))
+    new = (rows if kind == "table" else said(7, len(text) // 8_000, " ")) + "\n"
     before = {one.text for one in passages(text)}
     for edited in (text[:at] + new + text[at:], text[:at] + text[at + len(new) :], text[:at] + new + text[at + len(new) :]):
         after = [one.text for one in passages(edited)]
