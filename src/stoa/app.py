@@ -169,7 +169,9 @@ async def open_server(
         recorder = runs.Recorder(database, journal, clock, node.id)
         worker = runs.Worker(database, journal, service, recorder, node, context, find_model, toolbox.open, runs_max=settings.runs_max)
         service.owner = worker
-        ingestion = bases.Ingestion(database, index, shelves, converter, embedders, removals, node.id)
+        readers = knowledge.Converter()  # Of its own: a folder on its way in does not keep a conversation's file waiting.
+        stack.push_async_callback(readers.close)
+        ingestion = bases.Ingestion(database, index, shelves, readers, embedders, removals, node.id)
         follow = streams.Streams(journal, clock)
         await follow.start()
 
@@ -192,6 +194,8 @@ async def open_server(
 
         stack.push_async_callback(drain)
 
+        mcp = bases.Mcp(library, search)
+        stack.push_async_callback(mcp.close)
         gate = Gate(entry.authenticate)
         tickets = streams.Tickets(secret, clock)
 
@@ -210,10 +214,10 @@ async def open_server(
             streams.routes(follow, gate, tickets, entry.principal_of),
             gateway.routes(catalogue, connections, gate),
             tools.routes(held, gate),
-            bases.routes(library, items, search, shelves, gate, settings.domain),
+            bases.routes(library, items, search, gate, settings.domain),
             access.routes(entry, gate),
         )
-        kb = _app("Stoa knowledge base", "One knowledge base, on its own hostname.", health, bases.host_routes(library, items, search, gate))
+        kb = _app("Stoa knowledge base", "One knowledge base, on its own hostname.", health, bases.host_routes(library, items, search, mcp, gate))
         asgi = CORSMiddleware(
             _Hosts(api, kb, settings.domain), allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"],
             expose_headers=["X-Request-Id", "Stoa-Run-Id"],

@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from stoa.db import Database
+from stoa.db import Database, Row
 from stoa.kernel.errors import NotFound, Unavailable
 from stoa.kernel.principal import Principal
 from stoa.knowledge.bases import store
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+SWITCHES_MAX: Final = 3
 REMEMBERED_MAX: Final = 2_000
 """Query vectors kept in memory: about 3 MiB."""
 
@@ -51,10 +52,26 @@ class Search:
 
     async def search(self, principal: Principal, base_id: UUID, asked: Asked) -> Found:
         """Best first. Raises NotFound, BadRequest for a filter that is none, Unavailable while the embedder is away."""
+        row = await self._settings(principal, base_id)
+        for _ in range(SWITCHES_MAX):
+            found = await self._search(principal, base_id, row, asked)
+            if found.hits:
+                return found
+            # Nothing may mean that a re-index was completed between the two looks, and the index asked is gone.
+            again = await self._settings(principal, base_id)
+            if again["generation"] == row["generation"]:
+                return found
+            row = again
+        raise Unavailable("The index of this knowledge base is being switched; try again in a moment.")
+
+    async def _settings(self, principal: Principal, base_id: UUID) -> Row:
         async with self._database.tenant(principal) as tx:
             row = await tx.fetchrow(SQL.settings, principal.org_id, base_id)
         if row is None:
             raise no_base(base_id)
+        return row
+
+    async def _search(self, principal: Principal, base_id: UUID, row: Row, asked: Asked) -> Found:
         mode, alpha = _mode(asked, row["retriever"])
         begun = perf_counter()
         vector = None
