@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, TypeVar
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import structlog
 
@@ -99,6 +99,7 @@ class Ingestion:
         self._supervisor = Supervisor()
         self._nudged = asyncio.Event()
         self._held: set[tuple[UUID, int, int]] = set()
+        self._served_last = UUID(int=0)
 
     async def start(self) -> None:
         self._supervisor.keep(self._claim_forever, "knowledge.claim")
@@ -128,8 +129,8 @@ class Ingestion:
             self._nudged.clear()
 
     async def _claim(self) -> None:
-        """Fills the hands: from a base chosen by chance on, then from the first on."""
-        for start in (uuid4(), UUID(int=0)):
+        """Fills the hands: from the bases after the one that was served last, then from the first on."""
+        for start in (self._served_last, UUID(int=0)):
             room = ITEMS_MAX - len(self._held)
             if room <= 0:
                 return
@@ -140,6 +141,7 @@ class Ingestion:
                 item = store.item_of(row)
                 self._held.add(_hold_key(item))
                 self._supervisor.once(self._hold(item), f"item {item.id}")
+            self._served_last = max((row["knowledgebase_id"] for row in rows), default=start)
 
     async def _sweep_forever(self) -> None:
         while True:

@@ -118,10 +118,10 @@ WHERE NOT EXISTS (SELECT 1 FROM knowledge_items WHERE org_id = $1 AND project_id
 
 -- name: claim
 -- Takes up to $2 items; each is this node's from the commit on. First what dead or silent nodes left behind, and what is this node's own
--- but not among what it holds ($4). Then what waits: a few bases from $5 on, one item of each in turn, so that a base with a
+-- but not among what it holds ($4). Then what waits: a few bases after $5, one item of each in turn, so that a base with a
 -- hundred thousand files does not keep another's one file waiting.
 WITH RECURSIVE bases AS (
-    (SELECT knowledgebase_id FROM knowledge_items WHERE status = 'pending' AND knowledgebase_id >= $5 ORDER BY knowledgebase_id LIMIT 1)
+    (SELECT knowledgebase_id FROM knowledge_items WHERE status = 'pending' AND knowledgebase_id > $5 ORDER BY knowledgebase_id LIMIT 1)
     UNION ALL
     SELECT (SELECT i.knowledgebase_id FROM knowledge_items i WHERE i.status = 'pending' AND i.knowledgebase_id > b.knowledgebase_id
             ORDER BY i.knowledgebase_id LIMIT 1)
