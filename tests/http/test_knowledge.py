@@ -261,7 +261,8 @@ async def test_settings_change_safely(shared_server: Running) -> None:
     assert list(refused["error"]["details"]) == ["chunking"]
     await shared_server.call("PUT", f"/v1/knowledgebases/{base['id']}", json={"retriever": {"mode": "keyword"}, "name": "New"})
     await shared_server.call("DELETE", f"/v1/knowledgebases/{base['id']}/reindex", 400)
-    begun = (await shared_server.call("POST", f"/v1/knowledgebases/{base['id']}/reindex", 202, json={"chunking": {"characters_max": 200}, "language": "english"}))["data"]
+    new = {"chunking": {"characters_max": 200}, "language": "english"}
+    begun = (await shared_server.call("POST", f"/v1/knowledgebases/{base['id']}/reindex", 202, json=new))["data"]
     assert begun["reindex"]["items"] == 1
     async with asyncio.timeout(30):
         while True:
@@ -385,7 +386,9 @@ async def test_openai_and_mcp_clients_find_the_same(shared_server: Running) -> N
             assert not found.is_error
             assert found.structured_content["data"] == ours
             assert json.loads(found.content[0].text)["data"] == ours
-            for arguments, said in (({"query": " "}, "query cannot be blank"), ({"query": "x", "limit": 1_000}, "limit"), ({"query": "x", "filters": {"operator": "AND"}}, "conditions")):
+            for arguments, said in (
+                ({"query": " "}, "query cannot be blank"), ({"query": "x", "limit": 1_000}, "limit"), ({"query": "x", "filters": {"operator": "AND"}}, "conditions"),
+            ):  # fmt: skip
                 refused = await session.call_tool("search", arguments)
                 assert refused.is_error
                 assert said in refused.content[0].text
@@ -415,19 +418,22 @@ async def test_mcp_admits_whom_the_host_admits(shared_server: Running) -> None:
 async def test_a_small_edit_embeds_little(running: Running) -> None:
     """One hundredth of a long document is new: what is embedded for it is at most three hundredths of its chunks."""
     base = await base_of(running)
-    sections = [f"## Rule {number}\n\n" + " ".join(f"Clause {number}.{part} says {part * number} things about matter {number % 7}." for part in range(30)) for number in range(120)]
+    sections = [
+        f"## Rule {number}\n\n" + " ".join(f"Clause {number}.{part} says {part * number} things about matter {number % 7}." for part in range(12))
+        for number in range(150)
+    ]
     [item] = await upload(running, base["id"], ("rules.md", "\n\n".join(sections).encode()))
     await settled(running, base["id"])
     database = await asyncpg.connect(running.dsn)
     try:
         before = {row["hash"] for row in await database.fetch("SELECT hash FROM knowledge_chunks")}
-        edited = [*sections[:60], sections[60].replace("says", "does not say"), *sections[61:]]
+        edited = [*sections[:60], sections[60].replace("says", "does not say"), *sections[61:]]  # one of 150
         await upload(running, base["id"], ("rules.md", "\n\n".join(edited).encode()), ids=json.dumps([item["id"]]))
         await settled(running, base["id"])
         after = [row["hash"] for row in await database.fetch("SELECT hash FROM knowledge_chunks")]
     finally:
         await database.close()
-    assert len(after) > 200
+    assert len(after) >= 150
     assert 0 < sum(one not in before for one in after) <= 0.03 * len(after)
 
 
@@ -447,7 +453,8 @@ async def test_a_replacement_keeps_what_it_does_not_name(shared_server: Running)
 
 async def test_what_fails_says_why_and_can_be_tried_again(shared_server: Running) -> None:
     base = await base_of(shared_server)
-    hostile = [("cut.pdf", HANDBOOK.read_bytes()[:700]), ("empty.txt", b""), ("locked.docx", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600)), ("fine.txt", b"All is well.")]
+    locked = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600)
+    hostile = [("cut.pdf", HANDBOOK.read_bytes()[:700]), ("empty.txt", b""), ("locked.docx", locked), ("fine.txt", b"All is well.")]
     items = await upload(shared_server, base["id"], *hostile)
     done = {item["name"]: item for item in await settled(shared_server, base["id"])}
     assert {name: item.get("error", {}).get("code") for name, item in done.items()} == {

@@ -96,7 +96,8 @@ class Mcp:
             body = wire.SearchIn.model_validate(params.arguments or {})
             found = wire.found(await self._search.search(asker.principal, asker.base_id, wire.asked(body)), explain=body.explain)
         except ValidationError as error:
-            return _result("; ".join(f"{field} {reason}" for field, reason in explain({**one, "loc": ("body", *one["loc"])} for one in error.errors()).items()), None, failed=True)
+            found_wrong = explain({**one, "loc": ("body", *one["loc"])} for one in error.errors())
+            return _result("; ".join(f"{field} {reason}" for field, reason in found_wrong.items()), None, failed=True)
         except AppError as error:
             return _result(error.message, None, failed=True)
         return _result(found.model_dump_json(exclude_none=True), found.model_dump(mode="json", exclude_none=True), failed=False)

@@ -52,9 +52,6 @@ WHERE org_id = $1 AND id = $2;
 -- name: delete_base
 DELETE FROM knowledgebases WHERE org_id = $1 AND id = $2;
 
--- name: has_items
-SELECT EXISTS (SELECT 1 FROM knowledge_items WHERE org_id = $1 AND knowledgebase_id = $2);
-
 -- name: insert_item
 INSERT INTO knowledge_items (org_id, project_id, id, knowledgebase_id, name, size, mime_type, sha256, metadata, created_by, source_id, origin)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING *;
