@@ -77,7 +77,10 @@ async def owned(shared_server: Running) -> AsyncIterator[Owned]:
 async def census(dsn: str) -> dict[str, int]:
     database = await asyncpg.connect(dsn)
     try:
-        tables = ("conversations", "messages", "files", "runs", "events", "deletions", "access_keys", "projects", "connections", "tools", "knowledgebases", "knowledge_items")
+        tables = (
+            "conversations", "messages", "files", "runs", "events", "deletions", "access_keys", "projects", "connections", "tools", "knowledgebases",
+            "knowledge_items",
+        )  # fmt: skip
         return {table: await database.fetchval(f"SELECT count(*) FROM {table}") for table in tables}
     finally:
         await database.close()

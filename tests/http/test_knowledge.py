@@ -377,22 +377,25 @@ async def test_openai_and_mcp_clients_find_the_same(shared_server: Running) -> N
         wanted = {"type": "or", "filters": [{"type": "eq", "key": "team", "value": "hr"}, {"type": "eq", "key": "team", "value": "none"}]}
         limited = [one async for one in await openai.vector_stores.search(base["id"], query=["hotel", "doctor"], filters=wanted)]
         assert {one.filename for one in limited} == {"sick.md"}
-    async with httpx2.AsyncClient(headers={"Authorization": f"Bearer {FIRST_KEY}"}) as http:
-        async with streamable_http_client(f"{base['url']}/mcp", http_client=http) as streams, ClientSession(*streams[:2]) as session:
-            await session.initialize()
-            [tool] = (await session.list_tools()).tools
-            assert (tool.name, "Policies" in tool.description, "What the office pays for." in tool.description) == ("search", True, True)
-            found = await session.call_tool("search", {"query": "what may a hotel cost", "limit": 3})
-            assert not found.is_error
-            assert found.structured_content["data"] == ours
-            assert json.loads(found.content[0].text)["data"] == ours
-            for arguments, said in (
-                ({"query": " "}, "query cannot be blank"), ({"query": "x", "limit": 1_000}, "limit"), ({"query": "x", "filters": {"operator": "AND"}}, "conditions"),
-            ):  # fmt: skip
-                refused = await session.call_tool("search", arguments)
-                assert refused.is_error
-                assert said in refused.content[0].text
-            assert (await session.call_tool("drop", {})).is_error
+    async with (
+        httpx2.AsyncClient(headers={"Authorization": f"Bearer {FIRST_KEY}"}) as http,
+        streamable_http_client(f"{base['url']}/mcp", http_client=http) as streams,
+        ClientSession(*streams[:2]) as session,
+    ):
+        await session.initialize()
+        [tool] = (await session.list_tools()).tools
+        assert (tool.name, "Policies" in tool.description, "What the office pays for." in tool.description) == ("search", True, True)
+        found = await session.call_tool("search", {"query": "what may a hotel cost", "limit": 3})
+        assert not found.is_error
+        assert found.structured_content["data"] == ours
+        assert json.loads(found.content[0].text)["data"] == ours
+        for arguments, said in (
+            ({"query": " "}, "query cannot be blank"), ({"query": "x", "limit": 1_000}, "limit"), ({"query": "x", "filters": {"operator": "AND"}}, "conditions"),
+        ):  # fmt: skip
+            refused = await session.call_tool("search", arguments)
+            assert refused.is_error
+            assert said in refused.content[0].text
+        assert (await session.call_tool("drop", {})).is_error
 
 
 async def test_mcp_admits_whom_the_host_admits(shared_server: Running) -> None:
