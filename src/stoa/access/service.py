@@ -123,6 +123,15 @@ class Access:
         assert project_id is not None, "an organization has a project"
         return project_id
 
+    async def chosen(self, principal: Principal, project_id: UUID | None) -> UUID:
+        """The same, where the caller may name a project. Raises BadRequest when it is none of the principal's."""
+        if project_id is None:
+            return await self.home(principal)
+        async with self._database.tenant(principal) as tx:
+            if await tx.fetchrow(SQL.project, principal.org_id, project_id) is None:
+                raise BadRequest.field("project_id", "is no project that this key may use")
+        return project_id
+
     async def orgs(self, principal: Principal, page: PageRequest) -> Page[Org]:
         """The one organization that a key belongs to."""
         found = [await self.org(principal, principal.org_id)]
@@ -186,7 +195,7 @@ class Access:
                 if await tx.fetchval(SQL.count_projects, principal.org_id) == 1:
                     raise Conflict("This is the organization's last project; it cannot be deleted.")
                 if await tx.fetchval(SQL.project_in_use, principal.org_id, project_id):
-                    raise Conflict("This project still holds conversations, connections or keys; delete those first.")
+                    raise Conflict("This project still holds conversations, knowledge bases, connections or keys; delete those first.")
                 await tx.execute(SQL.delete_project, principal.org_id, project_id)
                 await audit.record(tx, principal, "project.delete", project_id)
         except asyncpg.ForeignKeyViolationError as error:

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from stoa import __version__
+from stoa.cli import kb
 from stoa.settings import Settings, SettingsError, load
 
 app = typer.Typer(
@@ -18,6 +19,7 @@ app = typer.Typer(
 )  # fmt: skip
 keys = typer.Typer(no_args_is_help=True, help="Access keys of a running server (needs STOA_KEY, or --key).")
 app.add_typer(keys, name="keys")
+app.add_typer(kb.app, name="kb")
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 out = Console(highlight=False, soft_wrap=True)
 

@@ -15,6 +15,7 @@ from stoa.db.blobs import Blobs
 from stoa.db.idempotency import Once
 from stoa.http import Data, DataList, Gate, IdempotencyKey, Paging, Routes, fingerprint, page_of, refusals
 from stoa.http.uploads import multipart_only
+from stoa.http.wire import DeletedWire
 from stoa.kernel.errors import BadRequest
 from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
@@ -62,10 +63,10 @@ def routes(conversations: Conversations, blobs: Blobs, gate: Gate) -> Routes:
         return Data(data=wire.conversation(await conversations.update(principal, conversation_id, changes)))
 
     @router.delete("/v1/conversations/{conversation_id}", responses=refusals(404, 409))
-    async def delete_conversation(conversation_id: UUID, principal: Annotated[Principal, writing]) -> wire.DeletedWire:
+    async def delete_conversation(conversation_id: UUID, principal: Annotated[Principal, writing]) -> DeletedWire:
         """For good, with its messages, runs, events and files; cancels a running run first. The receipt is at /v1/deletions/{deletion_id}."""
         deletion = await conversations.delete(principal, conversation_id)
-        return wire.DeletedWire(message="deleted", deletion_id=deletion.id)
+        return DeletedWire(message="deleted", deletion_id=deletion.id)
 
     @router.post("/v1/conversations/{conversation_id}/fork", status_code=201, responses=refusals(404, 409))
     async def fork_conversation(
@@ -78,7 +79,9 @@ def routes(conversations: Conversations, blobs: Blobs, gate: Gate) -> Routes:
         return Data(data=wire.conversation(await conversations.fork(principal, conversation_id, asked, once)))
 
     @router.get("/v1/deletions/{deletion_id}", responses=refusals(404))
-    async def get_deletion(deletion_id: UUID, principal: Annotated[Principal, reading]) -> Data[wire.DeletionWire]:
+    async def get_deletion(
+        deletion_id: UUID, principal: Annotated[Principal, gate("conversations:read", "knowledge:read")]
+    ) -> Data[wire.DeletionWire]:
         """The receipt of a deletion: per store the rows and bytes removed, and when a re-scan found nothing."""
         return Data(data=wire.deletion(await conversations.deletion(principal, deletion_id)))
 

@@ -6,7 +6,7 @@ from typing import Final
 from uuid import UUID
 
 from stoa.db import Database, Tx, load
-from stoa.db.blobs import BlobStore, blob_name, hold
+from stoa.db.blobs import UPLOAD_SECONDS_MAX, BlobStore, blob_name, hold
 from stoa.db.checks import Check, Scope, stated
 from stoa.db.internal import internal
 from stoa.kernel.findings import Finding
@@ -53,13 +53,16 @@ async def _missing(blobs: BlobStore, tx: Tx, scope: Scope) -> AsyncIterator[Find
 
 async def _orphans(blobs: BlobStore, tx: Tx, scope: Scope) -> AsyncIterator[Finding]:
     """Uploads are stored before their row: what is young may be on its way. Half of an upload that never ended is nobody's."""
-    async for stored in blobs.older_than_an_hour(scope.org_id):
-        scope.looked_at(1)
-        if stored.owner is None:
-            if scope.org_id is None:
-                yield Finding(UUID(int=0), stored.name, f"{stored.size} bytes of an upload that never ended")
-        elif not await tx.fetchval(SQL.content_has_file, *stored.owner):
-            yield Finding(stored.owner[0], stored.name, f"{stored.size} bytes that no file has")
+    async for group in blobs.stored(scope.org_id):
+        scope.looked_at(len(group))
+        for stored in group:
+            if stored.age_seconds < UPLOAD_SECONDS_MAX:
+                continue
+            if stored.owner is None:
+                if scope.org_id is None:
+                    yield Finding(UUID(int=0), stored.name, f"{stored.size} bytes of an upload that never ended")
+            elif not await tx.fetchval(SQL.content_has_file, *stored.owner):
+                yield Finding(stored.owner[0], stored.name, f"{stored.size} bytes that no file has")
 
 
 async def _remove(database: Database, blobs: BlobStore, finding: Finding) -> bool:

@@ -1,8 +1,6 @@
 """Pure decisions about conversations and their files."""
 
-import mimetypes
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -13,7 +11,6 @@ TITLE_CHARACTERS_MAX: Final = 300
 METADATA_BYTES_MAX: Final = 16 * 1024
 """As much as a tag set needs; larger things are files."""
 CONTENT_PARTS_MAX: Final = 64
-FILE_NAME_CHARACTERS_MAX: Final = 255
 QUERY_WORDS_MAX: Final = 32
 
 ANSWERS_MAX: Final = 16
@@ -36,25 +33,6 @@ def search_expression(query: str) -> str:
 def text_of(content: Sequence[Mapping[str, Any]]) -> str:
     """The text of a message, for search."""
     return "\n".join(part["text"] for part in content if part["type"] == "text")
-
-
-def file_name(offered: str | None) -> str:
-    """The name as a name: no path, no control characters. Raises BadRequest when nothing is left of it."""
-    name = re.split(r"[\\/]", offered or "")[-1]
-    name = "".join(character for character in unicodedata.normalize("NFC", name) if unicodedata.category(character)[0] != "C").strip()
-    if not name or name in (".", ".."):
-        raise BadRequest.field("file", "needs a file name")
-    if len(name) > FILE_NAME_CHARACTERS_MAX:
-        raise BadRequest.field("file", f"has a name over {FILE_NAME_CHARACTERS_MAX} characters")
-    return name
-
-
-def mime_type(name: str, offered: str | None) -> str:
-    """What the client says, unless it says nothing in particular; then what the name's ending says."""
-    offered = (offered or "").split(";")[0].strip().lower()
-    if re.fullmatch(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}", offered) and offered != "application/octet-stream":
-        return offered
-    return mimetypes.guess_type(name, strict=False)[0] or "application/octet-stream"
 
 
 def superseded(outline: Iterable[tuple[int, Role, str]]) -> set[int]:

@@ -14,6 +14,8 @@ from stoa.db import Database, Tx, audit, idempotency
 from stoa.db.blobs import Blob, Blobs, blob_name, hold
 from stoa.db.idempotency import Once
 from stoa.kernel.errors import BadRequest, Conflict, NotFound
+from stoa.kernel.files import file_name
+from stoa.kernel.files import mime_type as guess_type
 from stoa.kernel.ids import Ids
 from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
@@ -34,6 +36,10 @@ class Agents(Protocol):
 
     async def unknown_tools(self, principal: Principal, names: Sequence[str], /) -> Sequence[str]:
         """Those of the names that are no tool of the principal's."""
+        ...
+
+    async def unknown_bases(self, principal: Principal, base_ids: Sequence[UUID], /) -> Sequence[UUID]:
+        """Those of the ids that are no knowledge base of the principal's."""
         ...
 
 
@@ -92,7 +98,7 @@ class Conversations:
             return await _one(tx, principal, conversation_id)
 
     async def _check_agent(self, principal: Principal, agent: Mapping[str, Any] | None) -> None:
-        """Every tool that the definition names must be there, its helpers' too. Raises BadRequest naming the field."""
+        """Every tool and knowledge base that the definition names must be there, its helpers' too. Raises BadRequest naming the field."""
         if agent is None:
             return
         named = {f"agent.tools[{index}]": name for index, name in enumerate(agent.get("tools", ()))}
@@ -100,6 +106,12 @@ class Conversations:
             named |= {f"agent.subagents[{number}].tools[{index}]": name for index, name in enumerate(helper.get("tools") or ())}
         unknown = await self._agents.unknown_tools(principal, sorted(set(named.values()))) if named else ()
         problems = {path: f"is {name!r}, which is no tool of this project; GET /v1/tools lists them" for path, name in named.items() if name in unknown}
+        base_ids = [UUID(one) for one in agent.get("knowledge_bases", ())]
+        missing = await self._agents.unknown_bases(principal, base_ids) if base_ids else ()
+        problems |= {
+            f"agent.knowledge_bases[{index}]": "is no knowledge base of this project; GET /v1/knowledgebases lists them"
+            for index, one in enumerate(base_ids) if one in missing
+        }  # fmt: skip
         if problems:
             path, reason = next(iter(problems.items()))
             raise BadRequest(f"{path} {reason}", details=problems)
@@ -179,13 +191,13 @@ class Conversations:
         self, principal: Principal, conversation_id: UUID, source: BinaryIO, *, name: str | None, mime_type: str | None, once: Once | None
     ) -> File:
         """Stores an upload and begins to read it. `once` is bound to the content's hash by the caller's fingerprint."""
-        clean = rules.file_name(name)
+        clean = file_name(name)
         conversation = await self.get(principal, conversation_id)
         blob = await self._blobs.put(principal.org_id, conversation.project_id, source)
         if once:
             once = Once(once.key, once.route, blob.sha256)
         try:
-            file = await self._record_file(principal, conversation, source, blob, clean, rules.mime_type(clean, mime_type), once)
+            file = await self._record_file(principal, conversation, source, blob, clean, guess_type(clean, mime_type), once)
         except BaseException:
             # Nobody refers to what was uploaded: it must not stay, and only here its name is known.
             await self._deletions.discard(principal.org_id, conversation.project_id, [blob.sha256])

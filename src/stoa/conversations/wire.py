@@ -60,6 +60,7 @@ class SubagentIn(Wire):
 class AgentIn(Wire):
     """What the model is told, what it may call, and how far it may go.
 
+    `knowledge_bases` are searched by the agent; a model without tools is given what a search for the question finds.
     `tools` and `approvals` name tools of /v1/tools; a call of one in `approvals` waits for a person. With `human_feedback`
     the model may ask people. `output_schema` is a JSON schema that the answer must satisfy.
     """
@@ -67,6 +68,7 @@ class AgentIn(Wire):
     instructions: Annotated[str, Field(max_length=100_000), AfterValidator(not_blank)] | None = None
     tools: Annotated[list[Name], Field(max_length=128)] | None = None
     approvals: Annotated[list[Name], Field(max_length=128)] | None = None
+    knowledge_bases: Annotated[list[UUID], Field(max_length=16)] | None = None
     human_feedback: bool | None = None
     subagents: Annotated[list[SubagentIn], Field(max_length=32)] | None = None
     output_schema: Annotated[dict[str, Any], AfterValidator(_small)] | None = None
@@ -219,11 +221,6 @@ class DeletionWire(Wire):
     created_at: Timestamp
     verified_at: Timestamp | None
     scrubbed_at: Timestamp | None
-
-
-class DeletedWire(Wire):
-    message: Literal["deleted"]
-    deletion_id: UUID
 
 
 # --- shapes to values -----------------------------------------------------------------------------------------------

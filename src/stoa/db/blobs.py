@@ -7,7 +7,7 @@ import hashlib
 import os
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
@@ -48,20 +48,25 @@ def blob_name(org_id: UUID, project_id: UUID, sha256: bytes) -> str:
     return f"{org_id}/{project_id}/{sha256.hex()}"
 
 
+UPLOAD_SECONDS_MAX: Final = 3600.0
+"""What is younger may be an upload on its way: content is stored before the row that names it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
     """A blob as it lies there; `owner` is (organization, project, SHA-256), None for half of an upload."""
 
     name: str
     size: int
+    age_seconds: float
     owner: tuple[UUID, UUID, bytes] | None
 
 
 class BlobStore(Blobs, Protocol):
-    """Blobs that can also be listed: for the doctor."""
+    """Blobs that can also be listed: for the doctor, and for sweeps."""
 
-    def older_than_an_hour(self, org_id: UUID | None) -> AsyncIterator[Stored]:
-        """Of one organization or of all."""
+    def stored(self, org_id: UUID | None = None) -> AsyncIterator[Sequence[Stored]]:
+        """Of one organization or of all, in groups: the whole list is never held."""
         ...
 
     async def remove_incoming(self, name: str) -> int:
@@ -96,12 +101,10 @@ class DirectoryBlobs:
     async def exists(self, name: str) -> bool:
         return await asyncio.to_thread(self.path(name).exists)
 
-    async def older_than_an_hour(self, org_id: UUID | None) -> AsyncIterator[Stored]:
-        """Directory by directory: the whole list is never held."""
-        before = time.time() - 3600
+    async def stored(self, org_id: UUID | None = None) -> AsyncIterator[Sequence[Stored]]:
         for directory in await asyncio.to_thread(self._directories, org_id):
-            for stored in await asyncio.to_thread(self._stored, directory, before):
-                yield stored
+            if found := await asyncio.to_thread(self._stored, directory):
+                yield found
 
     async def remove_incoming(self, name: str) -> int:
         return await asyncio.to_thread(self._delete, self._root / INCOMING / Path(name).name)
@@ -110,19 +113,19 @@ class DirectoryBlobs:
         incoming = [self._root / INCOMING] if org_id is None and (self._root / INCOMING).is_dir() else []
         return incoming + sorted(path for path in self._root.glob(f"{org_id or '*'}/*/*") if path.is_dir())
 
-    def _stored(self, directory: Path, before: float) -> list[Stored]:
+    def _stored(self, directory: Path) -> list[Stored]:
         found: list[Stored] = []
+        now = time.time()
         for path in sorted(directory.iterdir()):
             try:
                 status = path.stat()
             except FileNotFoundError:
                 continue
-            if status.st_mtime >= before:
-                continue
+            age = now - status.st_mtime
             if directory.name == INCOMING:
-                found.append(Stored(path.name, status.st_size, None))
+                found.append(Stored(path.name, status.st_size, age, None))
             elif owner := _owner(path):
-                found.append(Stored(blob_name(*owner), status.st_size, owner))
+                found.append(Stored(blob_name(*owner), status.st_size, age, owner))
         return found
 
     def _put(self, org_id: UUID, project_id: UUID, source: BinaryIO) -> Blob:

@@ -25,23 +25,24 @@ class Gate:
     def __init__(self, authenticate: Authenticate) -> None:
         self._authenticate = authenticate
 
-    def __call__(self, permission: str) -> Any:
-        """A dependency that admits credentials which hold `permission` (or are not limited at all)."""
-        return Depends(self.needs(permission))
+    def __call__(self, *permissions: str) -> Any:
+        """A dependency that admits credentials which hold one of `permissions` (or are not limited at all)."""
+        return Depends(self.needs(*permissions))
 
-    def needs(self, permission: str) -> Callable[..., Awaitable[Principal]]:
+    def needs(self, *permissions: str) -> Callable[..., Awaitable[Principal]]:
         async def admitted(credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]) -> Principal:
-            return await self.admit(credentials.credentials if credentials else None, permission)
+            return await self.admit(credentials.credentials if credentials else None, *permissions)
 
         return admitted
 
-    async def admit(self, token: str | None, permission: str) -> Principal:
-        """Raises Unauthorized, or Forbidden when the credential lacks the permission."""
+    async def admit(self, token: str | None, *permissions: str) -> Principal:
+        """Raises Unauthorized, or Forbidden when the credential lacks every one of the permissions."""
         if token is None:
             raise Unauthorized("Send an access key: Authorization: Bearer stoa_acc_…")
         principal = await self._authenticate(token)
-        if principal.permissions is not None and permission not in principal.permissions:
-            raise Forbidden(f"This key may not do this: it lacks the permission {permission}.")
+        if principal.permissions is not None and principal.permissions.isdisjoint(permissions):
+            needed = " or ".join(permissions)
+            raise Forbidden(f"This key may not do this: it lacks the permission {needed}.")
         return principal
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
 
@@ -60,6 +61,13 @@ class DataList(Wire, Generic[T]):
 
 class Acknowledgement(Wire):
     message: Literal["deleted", "canceled", "ok", "created"]
+
+
+class DeletedWire(Wire):
+    """The receipt is at /v1/deletions/{deletion_id}."""
+
+    message: Literal["deleted"]
+    deletion_id: UUID
 
 
 class RefusalDetail(Wire):

@@ -2,6 +2,7 @@
 
 from stoa.runs.api import routes
 from stoa.runs.context import Context
+from stoa.runs.knowledge import KnowledgeTool, Library, Quote, bases_of
 from stoa.runs.node import Node
 from stoa.runs.promises import checks
 from stoa.runs.recording import Recorder
@@ -9,4 +10,6 @@ from stoa.runs.service import Runs
 from stoa.runs.types import Run
 from stoa.runs.worker import Supply, Worker
 
-__all__ = ["Context", "Node", "Recorder", "Run", "Runs", "Supply", "Worker", "checks", "routes"]
+__all__ = [
+    "Context", "KnowledgeTool", "Library", "Node", "Quote", "Recorder", "Run", "Runs", "Supply", "Worker", "bases_of", "checks", "routes",
+]

@@ -59,7 +59,7 @@ class Calls:
     # --- tools ------------------------------------------------------------------------------------------------------
     async def _made(self, call: CallState, arguments: dict[str, Any]) -> AsyncGenerator[Step]:
         tool = self._loop.ports.tools.get(call.name)
-        if tool is None or not builtin.named(tool.name, self._agent.tools):
+        if tool is None or not builtin.allowed(tool, self._agent):
             yield self._failed(call, arguments, "tool_unknown", f"There is no tool named {call.name!r}.")
             return
         doubt = call.begun and not tool.idempotent
