@@ -26,7 +26,8 @@ app = typer.Typer(
         stoa kb upload Policies ./papers
         stoa kb search Policies "what may a hotel cost"
 
-    The same upload again, after an edit, replaces what changed. An agent searches it when its id stands in agent.knowledge_bases of a conversation. docs/guide/knowledge.md tells the whole of it.""",
+    The same upload again, after an edit, replaces what changed. An agent searches it when its id stands in agent.knowledge_bases of a
+    conversation. docs/guide/knowledge.md tells the whole of it.""",
 )  # fmt: skip
 out = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)

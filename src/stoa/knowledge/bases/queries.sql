@@ -87,7 +87,7 @@ UPDATE knowledge_items SET metadata = $3 WHERE org_id = $1 AND id = $2 RETURNING
 -- name: list_items
 SELECT * FROM knowledge_items
 WHERE org_id = $1 AND knowledgebase_id = $2 AND ($3::text[] IS NULL OR status = ANY ($3)) AND ($4::uuid IS NULL OR source_id = $4)
-ORDER BY {order} LIMIT $5 OFFSET $6;
+ORDER BY {items_order} LIMIT $5 OFFSET $6;
 
 -- name: count_items
 SELECT count(*) FROM knowledge_items
