@@ -33,7 +33,7 @@ from stoa.kernel.errors import NotFound, Unavailable
 from stoa.kernel.ids import Ids, RandomIds
 from stoa.kernel.principal import Principal
 from stoa.knowledge import bases
-from stoa.knowledge.index import Index
+from stoa.knowledge.index import Index, Upkeep
 from stoa.settings import Settings
 
 DESCRIPTION = "Conversations with AI agents that never lose a token. Every error is `{\"error\": {\"code\", \"message\", \"details\"?}}`."
@@ -136,7 +136,7 @@ async def open_server(
 
         blobs = DirectoryBlobs(settings.data_dir / "blobs")
         reader = conversations.Reader(database, partial(_read, documents, blobs))
-        index = Index()
+        index, upkeep = Index(), Upkeep(database)
         shelves = DirectoryBlobs(settings.data_dir / "knowledge")
         server_model = settings.embeddings.model if settings.embeddings else None
         embedders = bases.Embedders(local, server, server_model, catalogue.credentials)
@@ -195,6 +195,8 @@ async def open_server(
         await worker.start()
         await ingestion.start()
         stack.push_async_callback(ingestion.stop)
+        await upkeep.start()
+        stack.push_async_callback(upkeep.stop)
 
         async def drain() -> None:
             await worker.drain(settings.drain_seconds_max)
