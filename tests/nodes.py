@@ -122,7 +122,7 @@ class Node:
             await self.kill()
 
     def client(self, seconds_max: float = 30) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=self.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=seconds_max)
+        return httpx.AsyncClient(base_url=self.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=seconds_max, verify=False)
 
     async def call(self, method: str, path: str, status: int = 200, **options: Any) -> Any:
         async with self.client() as http:

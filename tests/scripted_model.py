@@ -87,7 +87,9 @@ class ScriptedServer:
             return self._json(writer, {"error": {"message": "no such path"}}, 404)
         parsed = json.loads(body)
         self.bodies.append(parsed)
-        found_scripts = [script for text in _strings(parsed) for script in SCRIPT.findall(text)]
+        # What the model itself said is no script, though a helper's brief holds one.
+        told = [message for message in parsed["messages"] if message["role"] != "assistant"] if "messages" in parsed else parsed
+        found_scripts = [script for text in _strings(told) for script in SCRIPT.findall(text)]
         script = json.loads(found_scripts[-1]) if found_scripts else {}
         if "turns" in script:
             script = {**script, **script["turns"][min(_replies(parsed), len(script["turns"]) - 1)]}

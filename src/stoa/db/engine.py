@@ -9,7 +9,7 @@ A `Tx` is that right: stores are handed one and never begin or commit. There are
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Protocol, TypeAlias, cast
 
 import asyncpg
@@ -28,6 +28,14 @@ Row: TypeAlias = asyncpg.Record
 _AWAY: Final = (
     TimeoutError, OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError, asyncpg.InterfaceError,
 )  # fmt: skip
+
+_GONE: Final = (
+    asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError, asyncpg.InternalClientError, ConnectionError, TimeoutError,
+)  # fmt: skip
+"""A connection that ended, or answers no more: PostgreSQL was restarted, or the way to it is cut. The driver's own confusion about a connection
+that is told of a shutdown while it sends is one of them."""
+FAILURES: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""Whatever may become of a statement on a connection of one's own: who has one gives it up then, and makes another."""
 
 
 class Tx(Protocol):
@@ -102,12 +110,21 @@ class Database:
             yield cast("asyncpg.Connection", connection)
         except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
             raise Unavailable("Another request changed the same things at the same moment; try again.") from error
-        except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError, ConnectionError, TimeoutError) as error:
-            if isinstance(error, asyncpg.InterfaceError) and not connection.is_closed():
+        except _GONE as error:
+            if isinstance(error, asyncpg.InterfaceError) and _answers(connection):
                 raise  # A statement that is called wrongly is a bug.
+            with suppress(asyncpg.InterfaceError):  # It may have left the pool by itself.
+                connection.terminate()
             raise Unavailable("The database went away during this request; try again in a moment.") from error
         finally:
             await self._pool.release(connection)
+
+
+def _answers(connection: Any) -> bool:
+    try:
+        return not connection.is_closed()
+    except asyncpg.InterfaceError:  # It has left the pool.
+        return False
 
 
 async def connect(dsn: str) -> asyncpg.Connection:

@@ -56,6 +56,9 @@ class _Tail:
         self.bytes = 0
 
     def extend(self, records: Sequence[Record]) -> None:
+        """A run that went elsewhere and came back begins its tail anew: what was written in between is in the table alone."""
+        if self.records and records[0].sequence != self.records[-1].sequence + 1:
+            self.records, self.bytes = [], 0
         self.records.extend(records)
         self.bytes += sum(len(record.payload) for record in records)
         if self.bytes > TAIL_BYTES_MAX:

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 import asyncpg
 import structlog
 
-from stoa.db import Tx, connect, load
+from stoa.db import FAILURES, Tx, connect, load
 from stoa.events import Event, TextDelta, encode
 from stoa.journal.tails import Tails
 from stoa.journal.types import Fenced, Head, JournalKey, Record
@@ -33,8 +33,6 @@ PENDING_CHARACTERS_MAX: Final = 256 * 1024
 NOTIFY_BYTES_MAX: Final = 7_900
 """PostgreSQL refuses a payload of 8,000 bytes."""
 RECONNECT_SECONDS: Final = 0.25
-_FAILED = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
-"""Away, full, or in a deadlock with another node's tick: what waits is kept and tried again."""
 _log = structlog.get_logger("stoa.journal")
 
 
@@ -249,7 +247,13 @@ class JournalWriter:
         for pen in pens:
             batches.append(pen.batch(pen.pending, timestamp))
             pen.pending, pen.pending_characters, pen.in_flight = [], 0, True
-        stored = await self._commit(batches)
+        stored: set[object] = set()
+        try:
+            stored = await self._commit(batches)
+        except BaseException:  # A bug, or the end of this node: no run may wait for what nobody will write.
+            for batch in batches:
+                batch.pen.settle(stored=False)
+            raise
         for batch in batches:
             pen = batch.pen
             if pen.key.run_id in stored:
@@ -276,7 +280,7 @@ class JournalWriter:
                     continue
                 rows = await self._connection.fetch(SQL.append, *self._arguments(waiting))
                 return stored | {row["run_id"] for row in rows}
-            except _FAILED as error:
+            except FAILURES as error:  # Away, full, or in a deadlock with another node's tick: what waits is kept and tried again.
                 _log.warning("journal cannot be written", error=str(error), waiting_runs=len(waiting))
                 doubt = True
                 if self._connection is not None:

@@ -14,7 +14,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from stoa.db import connect
+from stoa.db import FAILURES, connect
 from stoa.kernel.clock import Clock
 from stoa.kernel.ids import Ids
 from stoa.kernel.supervise import Supervisor
@@ -25,7 +25,6 @@ LOCK_CLASS: Final = 21366
 """The first key of the nodes' advisory locks: as in the claim statement."""
 ANSWER_SECONDS_MAX: Final = 1.5
 """A database that does not answer a renewal for so long is asked again over a new connection: the old one may lead nowhere."""
-_AWAY: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 _log = structlog.get_logger("stoa.runs.node")
 
 
@@ -94,7 +93,7 @@ class Node:
                     if self._connection is None or self._connection.is_closed():
                         await self._join()
                     await self._renew()
-            except _AWAY as error:
+            except FAILURES as error:
                 _log.warning("lease not renewed", error=str(error) or type(error).__name__)
                 if self._connection is not None:
                     self._connection.terminate()

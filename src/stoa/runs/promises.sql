@@ -114,7 +114,7 @@ WHERE r.usage IS NOT NULL AND ($1::uuid IS NULL OR r.org_id = $1) AND ($2::times
 -- Remembered answers to messages that name no run, or a run that is gone.
 SELECT k.org_id, k.key AS subject, format('%s %s', k.route, CASE WHEN k.answer IS NULL THEN 'has no answer' ELSE 'names a run that is gone' END) AS detail
 FROM idempotency_keys k
-WHERE k.route LIKE 'messages/%' AND ($1::uuid IS NULL OR k.org_id = $1) AND ($2::timestamptz IS NULL OR k.created_at >= $2)
+WHERE (k.route LIKE 'messages/%' OR k.route LIKE 'regenerate/%') AND ($1::uuid IS NULL OR k.org_id = $1) AND ($2::timestamptz IS NULL OR k.created_at >= $2)
   AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.org_id = k.org_id AND r.id = k.subject_id);
 
 -- name: release
@@ -155,6 +155,6 @@ RETURNING r.id;
 
 -- name: forget
 -- A remembered answer that names nothing: the key is free again.
-DELETE FROM idempotency_keys k WHERE k.org_id = $1 AND k.key = $2 AND k.route LIKE 'messages/%'
+DELETE FROM idempotency_keys k WHERE k.org_id = $1 AND k.key = $2 AND (k.route LIKE 'messages/%' OR k.route LIKE 'regenerate/%')
   AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.org_id = k.org_id AND r.id = k.subject_id)
 RETURNING k.key;

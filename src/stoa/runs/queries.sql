@@ -73,8 +73,8 @@ WITH held AS (
     SELECT objid::bigint AS key FROM pg_locks
     WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND classid = 21366 AND granted
 ), dead AS (
-    SELECT n.id FROM nodes n WHERE n.expires_at < now()
-        OR (NOT EXISTS (SELECT 1 FROM held WHERE held.key = n.lock_key) AND pg_postmaster_start_time() < now() - interval '2.5 seconds')
+    SELECT n.id FROM nodes n WHERE n.id <> $1 AND (n.expires_at < now()
+        OR NOT EXISTS (SELECT 1 FROM held WHERE held.key = n.lock_key) AND pg_postmaster_start_time() < now() - interval '2.5 seconds')
 ), orphans AS (
     SELECT r.org_id, r.id FROM runs r
     WHERE r.status IN ('created', 'started') AND r.queued_at IS NULL

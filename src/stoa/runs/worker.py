@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 from uuid import UUID
@@ -139,6 +139,8 @@ class Worker:
     # --- the service's hands ----------------------------------------------------------------------------------------
     def adopt(self, run: Run, pen: Pen) -> None:
         carried = _Carried(run, pen, RunState.of(run.checkpoint), cancel_reason=self._early.pop(run.id, None))
+        if older := self._carried.get(run.id):
+            older.pen.settle(stored=False)  # This node had lost the run, does not know it yet, and has taken it up again.
         self._carried[run.id] = carried
         self._idle.clear()
         self._supervisor.once(self._carry(carried), f"run {run.id}")
@@ -246,14 +248,16 @@ class Worker:
                 carried.finished = True
         except Fenced:
             _log.info("run is carried elsewhere", run_id=str(run.id))
-            await self._recorder.let_go(run)
+            with suppress(Unavailable):  # Then its lease runs out, or this node sees that it does not hold it.
+                await self._recorder.let_go(run)
         except _HandedOver:
             await self._hand_over(carried)
         except Unavailable as error:
             _log.warning("run is left to others", run_id=str(run.id), error=error.message)
         finally:
             self._journal.writer.release(pen)
-            del self._carried[run.id]
+            if self._carried.get(run.id) is carried:
+                del self._carried[run.id]
             carried.ended.set()
             if not self._carried:
                 self._idle.set()
@@ -358,4 +362,5 @@ async def _whole(work: Coroutine[Any, Any, T]) -> T:
             await asyncio.wait([task], timeout=RECORD_SECONDS_MAX)
             if not task.done():
                 task.cancel()
+        await asyncio.gather(task, return_exceptions=True)  # What became of it counts no more: a fence that was lost, for one.
         raise

@@ -8,7 +8,7 @@ from uuid import UUID
 from stoa.http.sse import HEARTBEAT
 from stoa.journal import Head, Journal, Record, Subscription
 from stoa.kernel.clock import Clock
-from stoa.kernel.errors import NotFound
+from stoa.kernel.errors import NotFound, Unavailable
 from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
 from stoa.kernel.supervise import Supervisor
@@ -119,7 +119,10 @@ class Follower:
         """From memory where the run lives here, else from the table; a journal that was deleted meanwhile ends the stream."""
         records = self._journal.tails.recent(self._run_id, self._cursor)
         if records is None:
-            records = await self._journal.read(self._principal, self._run_id, self._cursor)
-            if not records and await self._journal.head(self._principal, self._run_id) is None:
-                self._ended = True
+            try:
+                records = await self._journal.read(self._principal, self._run_id, self._cursor)
+                if not records and await self._journal.head(self._principal, self._run_id) is None:
+                    self._ended = True
+            except Unavailable:  # The database is away: the stream ends in good order, and its client resumes.
+                self._ended, records = True, ()
         return records
