@@ -23,7 +23,7 @@ async def test_a_row_that_was_forgotten_is_not_verified_away(running: Running, c
         path = f"/v1/deletions/{deleted['deletion_id']}"
         assert "verified_at" not in (await running.call("GET", path))["data"]
         found = await rescan(database, org_id, [run_id, UUID(conversation)])
-        assert found == {f"forgotten.{column.split()[0]}": 1}
+        assert found == {f"forgotten.{column.split(maxsplit=1)[0]}": 1}
         assert await rescan(database, uuid4(), [run_id]) == {}
     finally:
         await database.close()
