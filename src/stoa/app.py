@@ -94,7 +94,7 @@ async def open_server(
         suppliers = gateway.Suppliers(pace=lambda: writer.pace_seconds, allow_private=settings.allow_private_addresses)
         stack.push_async_callback(suppliers.close)
         catalogue = gateway.Catalogue(
-            database, vault, (SLUG, builtin or ExtractiveModel(documents.rank)), _providers(settings, suppliers), suppliers.build,
+            database, vault, (SLUG, builtin or ExtractiveModel(documents.quote)), _providers(settings, suppliers), suppliers.build,
             settings.default_model,
         )  # fmt: skip
         stack.push_async_callback(catalogue.stop)

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from uuid import uuid4
 
+import orjson
 import pytest
 
 from tests.conftest import Running
@@ -121,7 +122,18 @@ async def test_ids_that_are_none(shared: Running, route: Route) -> None:
 async def test_bodies_that_are_none(shared: Running, route: Route) -> None:
     json_type = {"Content-Type": "application/json"}
     for content in (b"", b"{", b"nul", b"\xff\xfe", b'{"a":' * 5_000, b"[]", b'"text"', b"123", b"null", b'{"a":NaN'):
-        check(await shared.client.request(route.method, url(route), content=content, headers=json_type), 400, "bad_request")
+        error = check(await shared.client.request(route.method, url(route), content=content, headers=json_type), 400, "bad_request")
+        assert "body" in error["details"], error
+
+
+@pytest.mark.parametrize("route", WITH_BODY, ids=name)
+async def test_bodies_of_another_kind(shared: Running, route: Route) -> None:
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "application/xml"):
+        error = check(
+            await shared.client.request(route.method, url(route), content=orjson.dumps(route.body), headers={"Content-Type": kind}), 415,
+            "unsupported_media_type",
+        )  # fmt: skip
+        assert kind in error["message"]
 
 
 @pytest.mark.parametrize("route", WITH_BODY, ids=name)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 import sys
@@ -20,6 +21,8 @@ from stoa.settings import Settings
 
 BACKLOG = 4096
 """A thousand clients that reconnect at once must all get into the queue."""
+COLLECT_AFTER = (20_000, 20, 20)
+"""New objects before a collection of the young ones, and so on. The default of 700 cost a tenth of the time under load."""
 _log = structlog.get_logger("stoa")
 
 
@@ -33,9 +36,17 @@ async def serve(settings: Settings, tell: Callable[[str], None]) -> None:
     listening = bind(settings.host, settings.port)
     port = listening.getsockname()[1]
     async with _database(settings) as (dsn, where), open_server(settings, dsn) as server:
+        _settle_memory()
         for line in banner(settings, server, port, where):
             tell(line)
         await _until_signal(server, listening, tell)
+
+
+def _settle_memory() -> None:
+    """What is there now stays for good: the collector need not look at it again, and what comes and goes is mostly freed without it."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)
 
 
 def bind(host: str, port: int) -> socket.socket:

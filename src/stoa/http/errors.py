@@ -1,5 +1,6 @@
 """Refusals on the wire: the one place that renders an error (contract section 2)."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from stoa.kernel.errors import AppError, BadRequest
+from stoa.kernel.errors import AppError, BadRequest, UnsupportedMediaType
 
 INTERNAL_MESSAGE: Final = "Something went wrong on the server. It was logged under this request's id."
 
@@ -21,6 +22,10 @@ _SENTENCES: Final[Mapping[int, str]] = {
     404: "There is no such route. The routes are listed at /docs.",
     405: "This route does not take that method. The routes are listed at /docs.",
 }
+
+_JSON: Final = re.compile(r"application/(?:[\w.-]+\+)?json\b", re.IGNORECASE)
+_UNREADABLE: Final = "There was an error parsing the body"
+"""FastAPI's words for any failure of its parser but a plain syntax error."""
 
 
 def body(code: str, message: str, details: Mapping[str, str] | None = None) -> bytes:
@@ -41,14 +46,19 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, AppError)
         return response(error)
 
-    async def on_validation(_: Request, error: Exception) -> Response:
+    async def on_validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
+        sent = request.headers.get("content-type", "")
+        if sent and not _JSON.match(sent) and not sent.startswith("multipart/") and any(tuple(one["loc"]) == ("body",) for one in error.errors()):
+            return response(UnsupportedMediaType(f"Send the body as JSON, with Content-Type: application/json; this one came as {sent[:100]}."))
         details = explain(error.errors())
         return response(BadRequest("; ".join(f"{field} {reason}" for field, reason in details.items()), details=details))
 
     async def on_http(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         message = _SENTENCES.get(error.status_code, str(error.detail))
+        if message == _UNREADABLE:
+            return response(BadRequest.field("body", "is no JSON that can be read: malformed, or nested too deeply"))
         return Response(
             body(_CODES.get(error.status_code, "bad_request"), message), error.status_code, dict(error.headers or {}), "application/json"
         )
@@ -67,7 +77,7 @@ def explain(errors: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """pydantic's findings as field → reason, in the words of the contract: `content[1].file.id`."""
     details: dict[str, str] = {}
     for error in errors:
-        path = _path(error["loc"])
+        path = "body" if error["type"] == "json_invalid" else _path(error["loc"])
         if error["type"] in ("union_tag_not_found", "union_tag_invalid"):
             tag = error["ctx"]["discriminator"].strip("'")
             path = tag if path == "body" else f"{path}.{tag}"
@@ -107,7 +117,7 @@ def _reason(error: Mapping[str, Any]) -> str:
         case "union_tag_invalid":
             return f"must be one of {context['expected_tags'].replace(chr(39), '')}"
         case "json_invalid":
-            return f"is not valid JSON: {context.get('error', 'malformed')}"
+            return f"is not valid JSON at character {error['loc'][-1]}: {context.get('error', 'malformed')}"
         case "string_too_short" if context.get("min_length") == 1:
             return "cannot be blank"
         case "too_short" if context.get("min_length") == 1:

@@ -1,6 +1,10 @@
 -- name: open
--- A new journal, with its first writer's epoch.
-INSERT INTO journals (org_id, project_id, run_id, epoch) VALUES ($1, $2, $3, 1);
+-- A new journal, with its first writer's epoch and perhaps its first events. Nobody can wait for it, so nobody is told.
+WITH opened AS (
+    INSERT INTO journals (org_id, project_id, run_id, epoch, last_sequence) VALUES ($1, $2, $3, 1, cardinality($4::int[]))
+)
+INSERT INTO events (org_id, project_id, run_id, sequence, kind, payload)
+SELECT $1, $2, $3, e.* FROM unnest($4, $5::smallint[], $6::bytea[]) AS e;
 
 -- name: head
 -- Where a journal stands.

@@ -8,10 +8,10 @@ from uuid import UUID
 
 from stoa.db import Database, Row, Tx
 from stoa.db.internal import internal_statement
-from stoa.events import Kind
+from stoa.events import Event, Kind
 from stoa.journal.tails import Tails
 from stoa.journal.types import Fenced, Head, JournalKey, Record
-from stoa.journal.writer import SQL, JournalWriter, Pen
+from stoa.journal.writer import SQL, Batch, JournalWriter, Pen
 from stoa.kernel.principal import Principal
 
 READ_EVENTS_MAX: Final = 1_000
@@ -33,10 +33,16 @@ class Journal:
         self.tails = tails
 
     # --- writing ----------------------------------------------------------------------------------------------------
-    async def open(self, tx: Tx, key: JournalKey) -> Pen:
-        """A new, empty journal and its first pen; the caller releases the pen if its transaction fails."""
-        await tx.execute(SQL.open, key.org_id, key.project_id, key.run_id)
-        return self.writer.pen(key, Head(1, 0, sealed=False))
+    async def open(self, tx: Tx, key: JournalKey, first: Sequence[Event] = (), timestamp: str = "") -> tuple[Pen, Batch]:
+        """A new journal with its first events, and its first pen; the caller releases the pen if its transaction fails."""
+        pen = self.writer.pen(key, Head(1, 0, sealed=False))
+        batch = pen.batch(first, timestamp)
+        try:
+            await tx.execute(SQL.open, key.org_id, key.project_id, key.run_id, *batch.columns())
+        except BaseException:
+            self.writer.release(pen)
+            raise
+        return pen, batch
 
     async def take(self, tx: Tx, key: JournalKey) -> Head:
         """Fences the present writer off. From the commit on it can write nothing more. Raises Fenced when sealed."""

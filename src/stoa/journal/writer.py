@@ -57,6 +57,16 @@ class Batch:
     records: list[Record]
     seal: bool = False
 
+    def extend(self, more: "Batch") -> None:
+        """What the same pen batched next."""
+        self.records += more.records
+        self.seal = more.seal
+
+    def columns(self) -> tuple[list[int], list[int], list[bytes]]:
+        """Sequences, kinds and payloads."""
+        records = self.records
+        return [record.sequence for record in records], [record.kind for record in records], [record.payload for record in records]
+
 
 @dataclass(slots=True, eq=False)
 class Pen:
@@ -97,11 +107,25 @@ class Pen:
     async def flush(self) -> None:
         """Returns once everything written so far is committed. Raises Fenced when it never will be."""
         while (self.pending or self.in_flight) and not self.fenced:
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
-            await waiter
+            await self._settled()
         if self.fenced:
             raise Fenced
+
+    async def take(self) -> Sequence[Event | TextDelta]:
+        """What was written and is in no tick: the caller stores it, beside what it ends with. Raises Fenced."""
+        while self.in_flight and not self.fenced:
+            await self._settled()
+        if self.fenced:
+            raise Fenced
+        self.writer.rest(self)
+        taken, self.pending, self.pending_characters = self.pending, [], 0
+        return taken
+
+    def _settled(self) -> "asyncio.Future[None]":
+        """Done at the end of the tick under way, or of the next one."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        return waiter
 
     def batch(self, events: Sequence[Event | TextDelta], timestamp: str, *, seal: bool = False) -> Batch:
         """Numbers and encodes. What is batched must be stored next, or the pen be thrown away."""
@@ -179,6 +203,10 @@ class JournalWriter:
     def wake(self, pen: Pen) -> None:
         self._dirty[pen] = None
         self._awake.set()
+
+    def rest(self, pen: Pen) -> None:
+        """Nothing of this pen's is for the next tick."""
+        self._dirty.pop(pen, None)
 
     # --- inside somebody's transaction ------------------------------------------------------------------------------
     async def store(self, tx: Tx, batch: Batch) -> None:

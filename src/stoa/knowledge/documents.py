@@ -8,7 +8,8 @@ import structlog
 
 from stoa.knowledge.converting import Converter
 from stoa.knowledge.embedding import Embedder, EmbedderError
-from stoa.knowledge.selecting import PassageLike, Vectors, rank, select
+from stoa.knowledge.quoting import quote
+from stoa.knowledge.selecting import PassageLike, Vectors, select
 from stoa.knowledge.types import Converted
 
 P = TypeVar("P", bound=PassageLike)
@@ -30,9 +31,9 @@ class Documents:
         """Raises ConversionError."""
         return await self._converter.convert(path, name=name, mime_type=mime_type)
 
-    async def rank(self, question: str, passages: Sequence[PassageLike], limit: int) -> Sequence[tuple[int, float]]:
-        """(index, score) pairs, best first; empty when nothing is relevant."""
-        return await rank(question, passages, self._embed, limit)
+    async def quote(self, question: str, passages: Sequence[PassageLike], limit: int) -> Sequence[tuple[int, str]]:
+        """(index, what that passage says about it) pairs, best first; empty when nothing is relevant."""
+        return await quote(question, passages, self._embed, limit)
 
     async def select(self, question: str, documents: Sequence[Sequence[P]], budget_tokens: int) -> Sequence[Sequence[P]]:
         """The most relevant passages that fit, in document order."""

@@ -13,6 +13,7 @@ from stoa.kernel.errors import BadRequest, Unavailable
 from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
 from stoa.runs import wire
+from stoa.runs.rules import ACTIVE
 from stoa.runs.service import Runs
 from stoa.runs.types import Run, RunStatus, SendMessage
 
@@ -36,7 +37,7 @@ def routes(runs: Runs, gate: Gate, open_stream: OpenStream, draining: Callable[[
     router = Routes(tags=["runs"])
 
     async def answered(status: int, principal: Principal, run: Run) -> Response:
-        requests = (await runs.requests(principal, [run.id])).get(run.id, ())
+        requests = (await runs.requests(principal, [run.id])).get(run.id, ()) if run.status in ACTIVE else ()
         return JSONResponse(Data(data=wire.run(run, requests)).model_dump(mode="json", exclude_none=True), status)
 
     async def begun(principal: Principal, conversation_id: UUID, send: SendMessage, once: Once | None, body: wire.AnswerBody) -> Response:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from uuid import UUID
 
-from stoa.conversations import Place, RemovedRuns, Role, hold, insert_message, resolve_content, take_position, take_question, text_of
+from stoa.conversations import Place, RemovedRuns, Role, add_message, hold, insert_message, resolve_content, take_position, take_question, text_of
 from stoa.db import Database, Tx, audit, idempotency
 from stoa.db.idempotency import Once
 from stoa.db.internal import internal
-from stoa.events import Kind, delta_of, from_helper
+from stoa.events import Event, Kind, TextDelta, delta_of, from_helper
 from stoa.gateway import Usage
 from stoa.journal import Fenced, Journal, Pen
 from stoa.kernel.clock import Clock, rfc3339
@@ -92,45 +92,41 @@ class Runs:
             async with self._database.tenant(principal) as tx:
                 if once and (first := await idempotency.claim(tx, principal, once)):
                     return Started(await _one(tx, principal, UUID(first["run_id"])), first=False)
-                place, active = await self._place(tx, principal, conversation_id, send)
-                if active is None and send.regenerate:
+                place = await self._place(tx, principal, conversation_id, send)
+                active = None if send.on_busy == "reject" else await tx.fetchval(SQL.active_run, principal.org_id, conversation_id)
+                if send.regenerate:
                     run = await self._insert_again(tx, principal, conversation_id, place, send, owner)
                 elif active is None:
                     run = await self._insert(tx, principal, conversation_id, send, owner)
-                elif send.on_busy == "reject":
-                    raise _busy(active)
                 else:
                     run, owner = await self._enqueue(tx, principal, conversation_id, place, send), None
                     if send.on_busy == "interrupt":
                         interrupts = active
                         await tx.execute(SQL.interrupt, principal.org_id, conversation_id, run.id)
-                pen = await self._journal.open(tx, run.key)
-                batch = None
-                if owner is not None:
-                    batch = pen.batch([rules.started(run)], rfc3339(self._clock.now()))
-                    await self._journal.writer.store(tx, batch)
+                first = [rules.started(run)] if owner is not None else []
+                pen, batch = await self._journal.open(tx, run.key, first, rfc3339(self._clock.now()))
                 if once:
                     await idempotency.record(tx, principal, once, {"run_id": str(run.id)}, run.id)
         except BaseException:
             if pen is not None:
                 self._journal.writer.release(pen)
             raise
-        if owner is None or batch is None:
+        if owner is None:
             self._journal.writer.release(pen)
         else:
             self._journal.writer.published(batch)
             owner.adopt(run, pen)
         return Started(run, first=True, interrupts=interrupts)
 
-    async def _place(self, tx: Tx, principal: Principal, conversation_id: UUID, send: SendMessage) -> tuple[Place, UUID | None]:
-        """The conversation, held until the transaction ends, and its active run. Raises what can be refused before anything is written."""
+    async def _place(self, tx: Tx, principal: Principal, conversation_id: UUID, send: SendMessage) -> Place:
+        """The conversation, held until the transaction ends. Raises what can be refused before anything is written."""
         place = await hold(tx, principal.org_id, conversation_id)
         if place is None:
             raise NotFound(f"There is no conversation {conversation_id}.")
         _check_place(place, send)
         if (model_id := send.model_id or place.model_id) is not None:
             await self._models.check(tx, model_id)
-        return place, await tx.fetchval(SQL.active_run, principal.org_id, conversation_id)
+        return place
 
     async def _enqueue(self, tx: Tx, principal: Principal, conversation_id: UUID, place: Place, send: SendMessage) -> Run:
         """A run that waits for its turn. Its message takes its place in the history when the turn comes."""
@@ -145,15 +141,13 @@ class Runs:
         )  # fmt: skip
 
     async def _insert(self, tx: Tx, principal: Principal, conversation_id: UUID, send: SendMessage, owner: Owner | None) -> Run:
-        org_id = principal.org_id
-        place = await take_position(tx, org_id, conversation_id, model_id=send.model_id)
-        assert place is not None, "it is held"
         content = await resolve_content(tx, principal, conversation_id, send.content)
         run_id, message_id = self._ids.new(), self._ids.new()
-        await insert_message(
-            tx, org_id, place.project_id, conversation_id, place.position, message_id, Role.USER,
-            content=content, text=text_of(content), status="completed", run_id=run_id, metadata=send.metadata,
+        place = await add_message(
+            tx, principal.org_id, conversation_id, message_id, Role.USER, content=content, text=text_of(content), status="completed", run_id=run_id,
+            model_id=send.model_id, metadata=send.metadata,
         )  # fmt: skip
+        assert place is not None, "it is held"
         return await self._insert_run(
             tx, principal, place, conversation_id, run_id, message_id, place.position, place.model_id, _options(place.agent, send), content, owner,
         )  # fmt: skip
@@ -176,7 +170,8 @@ class Runs:
             SQL.insert_run, principal.org_id, place.project_id, run_id, conversation_id, message_id, position, model_id, place.user_id, status.value, options,
             {"content": content}, int(owner is not None), owner.node_id if owner else None, principal.key_id, queued, interrupting,
         )  # fmt: skip
-        assert row is not None
+        if row is None:  # What was written before it goes with the transaction.
+            raise _busy(await tx.fetchval(SQL.active_run, principal.org_id, conversation_id))
         return store.from_row(row)
 
     async def queue(self, principal: Principal, conversation_id: UUID) -> Sequence[Run]:
@@ -277,11 +272,11 @@ class Runs:
         Kept up until the database takes it: an end that cannot be written must not be lost.
         """
         try:
-            await pen.flush()
+            said = await pen.take()
             while True:
                 mark = pen.mark()
                 try:
-                    await self._finish(run, pen, outcome)
+                    await self._finish(run, pen, said, outcome)
                     return
                 except Unavailable:
                     pen.rewind(mark)
@@ -289,27 +284,29 @@ class Runs:
         finally:
             self._journal.writer.release(pen)
 
-    async def _finish(self, run: Run, pen: Pen, outcome: Outcome) -> None:
-        event = rules.terminal(run.id, outcome, pen.last_sequence, pen.digest.hexdigest())
-        batch = pen.batch([event], rfc3339(self._clock.now()), seal=True)
+    async def _finish(self, run: Run, pen: Pen, said: Sequence[Event | TextDelta], outcome: Outcome) -> None:
+        """`said` is what no tick has stored yet."""
+        timestamp = rfc3339(self._clock.now())
+        batch = pen.batch(said, timestamp)
+        batch.extend(pen.batch([rules.terminal(run.id, outcome, pen.last_sequence, pen.digest.hexdigest())], timestamp, seal=True))
         async with internal(self._database) as tx:
             waiting = run.queued_at is not None and await self._waits(tx, run)
             if not waiting:  # A message that never had its turn has no place in the history, and no answer.
-                place = await take_position(tx, run.org_id, run.conversation_id)
-                assert place is not None, "a conversation outlives its active run"
-                await insert_message(
-                    tx, run.org_id, run.project_id, run.conversation_id, place.position, self._ids.new(), Role.ASSISTANT,
-                    content=[{"type": "text", "text": outcome.output}], text=outcome.output, status=outcome.status.value, run_id=run.id,
-                    usage=outcome.usage, turns=outcome.turns,
+                place = await add_message(
+                    tx, run.org_id, run.conversation_id, self._ids.new(), Role.ASSISTANT, content=[{"type": "text", "text": outcome.output}],
+                    text=outcome.output, status=outcome.status.value, run_id=run.id, usage=outcome.usage, turns=outcome.turns,
                 )  # fmt: skip
+                assert place is not None, "a conversation outlives its active run"
             await self._journal.writer.store(tx, batch)
             await store.bill(tx, run, outcome.uses)
             if outcome.turns or run.options.get("agent"):
                 await tx.execute(SQL.close_requests, run.org_id, run.id)
                 await tx.execute(SQL.close_calls, run.org_id, run.id)
             error = outcome.error.as_json() if outcome.error else None
-            await tx.execute(SQL.end_run, run.org_id, run.id, outcome.status.value, outcome.output, error, outcome.usage)
-            if not waiting:
+            queue = await tx.fetchval(
+                SQL.end_run, run.org_id, run.id, outcome.status.value, outcome.output, error, outcome.usage, run.conversation_id
+            )
+            if queue and not waiting:
                 await self._promote(tx, run.org_id, run.conversation_id)
         self._journal.writer.published(batch)
 

@@ -18,15 +18,15 @@ EARLIER_CHARACTERS_MIN: Final = 40
 """Shorter earlier messages are greetings and follow-ups, not something to quote."""
 _PIECE: Final = re.compile(r".{1,48}(?:\s+|$)|\S+", re.DOTALL)
 
-Rank = Callable[[str, Sequence[Passage], int], Awaitable[Sequence[tuple[int, float]]]]
-"""(question, passages, limit) → (index, score) pairs, best first; empty when nothing is relevant."""
+Quote = Callable[[str, Sequence[Passage], int], Awaitable[Sequence[tuple[int, str]]]]
+"""(question, passages, limit) → (index, what that passage says about it) pairs, best first; empty when nothing is relevant."""
 
 
 class ExtractiveModel:
     """`pause_seconds` lies between two pieces of an answer, so that readers see it stream."""
 
-    def __init__(self, rank: Rank, *, pause_seconds: float = 0.004) -> None:
-        self._rank = rank
+    def __init__(self, quote: Quote, *, pause_seconds: float = 0.004) -> None:
+        self._quote = quote
         self._pause_seconds = pause_seconds
 
     @property
@@ -40,8 +40,8 @@ class ExtractiveModel:
     async def _deltas(self, request: ModelRequest) -> AsyncIterator[Sequence[Delta]]:
         question = "\n".join(part.text for part in request.messages[-1].parts if isinstance(part, TextPart))
         passages, sources, notes = _material(request)
-        found = await self._rank(question, passages, QUOTES_MAX) if passages and question else []
-        answer = _answer([(passages[index], sources[index]) for index, _ in found], notes, looked=bool(passages))
+        found = await self._quote(question, passages, QUOTES_MAX) if passages and question else []
+        answer = _answer([(said, passages[index], sources[index]) for index, said in found], notes, looked=bool(passages))
         for piece in _PIECE.findall(answer):
             yield [TextDelta(piece)]
             await asyncio.sleep(self._pause_seconds)
@@ -72,12 +72,12 @@ def _material(request: ModelRequest) -> tuple[list[Passage], list[str], list[str
     return passages, sources, notes
 
 
-def _answer(quotes: Sequence[tuple[Passage, str]], notes: Sequence[str], *, looked: bool) -> str:
+def _answer(quotes: Sequence[tuple[str, Passage, str]], notes: Sequence[str], *, looked: bool) -> str:
     parts: list[str] = []
     if quotes:
         parts.append("Here is what your documents say. I quote; I do not write answers of my own.")
-        parts += [f"{_quoted(passage.text)}\n\n[{number}]" for number, (passage, _) in enumerate(quotes, 1)]
-        parts.append("Sources:\n" + "\n".join(f"[{number}] {_citation(passage, name)}" for number, (passage, name) in enumerate(quotes, 1)))
+        parts += [_quoted(said, number) for number, (said, _, _) in enumerate(quotes, 1)]
+        parts.append("Sources:\n" + "\n".join(f"[{number}] {_citation(passage, name)}" for number, (_, passage, name) in enumerate(quotes, 1)))
     elif looked:
         parts.append("I found nothing about that in this conversation's documents.")
     else:
@@ -88,13 +88,15 @@ def _answer(quotes: Sequence[tuple[Passage, str]], notes: Sequence[str], *, look
     return "\n\n".join([*parts, *notes])
 
 
-def _quoted(text: str) -> str:
-    """The passage as a block quote, cut at a sentence where it is long."""
+def _quoted(text: str, number: int) -> str:
+    """A block quote with its number behind it; below it where the quote ends with a table. Cut at a sentence where it is long."""
     if len(text) > QUOTE_CHARACTERS_MAX:
         cut = text[:QUOTE_CHARACTERS_MAX]
         end = max(cut.rfind(mark) for mark in (". ", ".\n", "\n"))
         text = cut[: end + 1 if end > 0 else None].rstrip() + " …"
-    return "\n".join(f"> {line}" if line.strip() else ">" for line in text.strip().splitlines())
+    text = text.strip()
+    text += f"\n\n[{number}]" if text.endswith(("|", "```", "~~~")) else f" [{number}]"
+    return "\n".join(f"> {line}" if line.strip() else ">" for line in text.splitlines())
 
 
 def _citation(passage: Passage, name: str) -> str:
