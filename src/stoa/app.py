@@ -147,7 +147,7 @@ async def open_server(
 
         stack.push_async_callback(drain)
 
-        gate = Gate(entry.authenticate)
+        gate = Gate(entry.authenticate, entry.admit)
         tickets = streams.Tickets(secret, clock)
 
         def open_stream(principal: Principal, run_id: UUID) -> EventStream:
@@ -168,7 +168,7 @@ async def open_server(
         )
         asgi = CORSMiddleware(
             _Hosts(api, settings.domain), allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"],
-            expose_headers=["X-Request-Id", "Stoa-Run-Id"],
+            expose_headers=["X-Request-Id", "Stoa-Run-Id", "Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"],
         )  # fmt: skip
         yield Server(Edge(asgi, ids), first_key, catalogue.default.slug, drain)
 
