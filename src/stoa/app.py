@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from stoa import __version__, access, conversations, gateway, knowledge, runs, streams, tools
+from stoa import __version__, access, conversations, gateway, knowledge, runs, streams, tools, usage
 from stoa.conversations import File, FilePassage, Reading
 from stoa.db import Database
 from stoa.db.blobs import DirectoryBlobs
@@ -165,6 +165,7 @@ async def open_server(
             gateway.routes(catalogue, connections, gate),
             tools.routes(held, gate),
             access.routes(entry, gate),
+            usage.routes(usage.UsageReports(database), gate, clock),
         )
         asgi = CORSMiddleware(
             _Hosts(api, settings.domain), allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"],
