@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from stoa import __version__, access, conversations, doctor, gateway, knowledge, runs, streams, tools
+from stoa import __version__, access, conversations, doctor, gateway, knowledge, runs, streams, tools, usage
 from stoa.conversations import File, FilePassage, Reading
 from stoa.db import Database
 from stoa.db.blobs import DirectoryBlobs
@@ -206,7 +206,7 @@ async def open_server(
 
         mcp = bases.Mcp(library, search)
         stack.push_async_callback(mcp.close)
-        gate = Gate(entry.authenticate)
+        gate = Gate(entry.authenticate, entry.admit)
         tickets = streams.Tickets(secret, clock)
 
         def open_stream(principal: Principal, run_id: UUID) -> EventStream:
@@ -229,11 +229,12 @@ async def open_server(
             tools.routes(held, gate),
             bases.routes(library, items, search, gate, settings.domain),
             access.routes(entry, gate),
+            usage.routes(usage.UsageReports(database), gate, clock),
         )
         kb = _app("Stoa knowledge base", "One knowledge base, on its own hostname.", health, bases.host_routes(library, items, search, mcp, gate))
         asgi = CORSMiddleware(
             _Hosts(api, kb, settings.domain), allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"],
-            expose_headers=["X-Request-Id", "Stoa-Run-Id"],
+            expose_headers=["X-Request-Id", "Stoa-Run-Id", "Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"],
         )  # fmt: skip
         yield Server(Edge(asgi, ids), first_key, catalogue.default.slug, drain)
 

@@ -97,6 +97,12 @@ async def test_keys_by_command_line(room: Path) -> None:
         code, said_of_it = await stoa("keys", "revoke", key_id)
         assert code == 1
         assert "There is no access key" in said_of_it
+        # Beside the server that runs.
+        code, scrubbed = await stoa("scrub", "--data-dir", str(room / "keys"))
+        assert code == 0, scrubbed
+        assert "Nothing deleted is left" in scrubbed
+        code, refused = await stoa("scrub", "--data-dir", str(room / "nowhere"))
+        assert (code, "There is no database in" in refused) == (1, True)
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,7 @@ async def test_lists_show_nothing_foreign(owned: Owned) -> None:
     for stranger in owned.strangers:
         for path in ("/v1/conversations", "/v1/conversations?q=secret", "/v1/runs", "/v1/connections", "/v1/tools", "/v1/knowledgebases"):
             assert (await stranger.get(path)).json()["pagination"]["total_count"] == 0, path
+        assert (await stranger.get("/v1/usage?group_by=run_id")).json()["pagination"]["total_count"] == 0
         for path in ("/v1/access-keys", "/v1/projects"):
             listed = json.dumps((await stranger.get(path)).json())
             assert not any(subject in listed for subject in owned.ids.values())

@@ -89,6 +89,7 @@ ROUTES = [
     Route("GET", "/v1/access-keys"),
     Route("POST", "/v1/access-keys", {"name": "k"}),
     Route("DELETE", "/v1/access-keys/ID", needs_id=True),
+    Route("GET", "/v1/usage"),
     Route("GET", "/v1/orgs"),
     Route("GET", "/v1/orgs/ID", needs_id=True),
     Route("GET", "/v1/projects"),

@@ -122,6 +122,24 @@ def doctor(
         raise typer.Exit(1)
 
 
+@app.command()
+def scrub(data_dir: DataDir = None, config: Config = None) -> None:
+    """Rewrite the database's files, so that no byte of what was deleted is left in them.
+
+    Beside a running server each table is locked while it is rewritten, so choose a quiet hour. Needs as much free room as the largest table.
+    """
+    from stoa.cli.scrub import run  # noqa: PLC0415
+    from stoa.db.embedded import EmbeddedError  # noqa: PLC0415
+    from stoa.db.scrub import ScrubError  # noqa: PLC0415
+
+    try:
+        left = run(settings(config, data_dir=data_dir), lambda line: out.print(line, markup=False))
+    except (EmbeddedError, ScrubError) as error:
+        raise fail(str(error)) from error
+    if left:
+        raise fail(" ".join(left))
+
+
 @keys.command("create")
 def keys_create(
     name: Annotated[str, typer.Argument(help="What the key is for.")],

@@ -53,7 +53,7 @@ def routes(conversations: Conversations, blobs: Blobs, gate: Gate) -> Routes:
 
     @router.get("/v1/conversations/{conversation_id}", responses=refusals(404))
     async def get_conversation(conversation_id: UUID, principal: Annotated[Principal, reading]) -> Data[wire.ConversationWire]:
-        return Data(data=wire.conversation(await conversations.get(principal, conversation_id)))
+        return Data(data=wire.conversation(await conversations.show(principal, conversation_id)))
 
     @router.patch("/v1/conversations/{conversation_id}", responses=refusals(404))
     async def update_conversation(

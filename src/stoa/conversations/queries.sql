@@ -40,6 +40,13 @@ WHERE org_id = $1
       JOIN conversation_segments s ON s.org_id = m.org_id AND s.source_id = m.conversation_id AND m.position BETWEEN s.first_position AND s.last_position
       WHERE m.org_id = $1 AND m.search @@ to_tsquery('simple', $5)));
 
+-- name: usage
+-- What all calls of models for a conversation used.
+SELECT count(*) AS calls, coalesce(sum(prompt_tokens), 0) AS prompt_tokens, coalesce(sum(cached_tokens), 0) AS cached_tokens,
+       coalesce(sum(completion_tokens), 0) AS completion_tokens, coalesce(sum(reasoning_tokens), 0) AS reasoning_tokens,
+       sum(cost_usd)::float8 AS cost_usd, coalesce(bool_or(estimated), false) AS estimated
+FROM model_calls WHERE org_id = $1 AND conversation_id = $2;
+
 -- name: update_conversation
 -- Sets the fields whose flags are true.
 UPDATE conversations SET

@@ -1,7 +1,7 @@
 """Conversations as their owners use them. One transaction per method; what other slices can do is handed in."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, Final, Protocol
 from uuid import UUID
 
@@ -119,6 +119,12 @@ class Conversations:
     async def get(self, principal: Principal, conversation_id: UUID) -> Conversation:
         async with self._database.tenant(principal) as tx:
             return await _one(tx, principal, conversation_id)
+
+    async def show(self, principal: Principal, conversation_id: UUID) -> Conversation:
+        """With what it has used so far."""
+        async with self._database.tenant(principal) as tx:
+            found = await _one(tx, principal, conversation_id)
+            return replace(found, usage=await store.usage(tx, principal.org_id, conversation_id))
 
     async def list(
         self, principal: Principal, page: PageRequest, *, model_id: UUID | None, app_id: UUID | None, org_id: UUID | None, user_id: str | None,

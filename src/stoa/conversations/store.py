@@ -34,6 +34,17 @@ async def conversation(tx: Tx, org_id: UUID, conversation_id: UUID) -> Conversat
     return _conversation(row) if row else None
 
 
+async def usage(tx: Tx, org_id: UUID, conversation_id: UUID) -> Mapping[str, Any] | None:
+    """What all its model calls used, in the shape of a run's usage; None before the first."""
+    row = await tx.fetchrow(SQL.usage, org_id, conversation_id)
+    assert row is not None
+    if not row["calls"]:
+        return None
+    counts = {"prompt_tokens": row["prompt_tokens"], "completion_tokens": row["completion_tokens"], "total_tokens": row["prompt_tokens"] + row["completion_tokens"]}
+    more = {name: row[name] for name in ("cached_tokens", "reasoning_tokens", "estimated") if row[name]}
+    return counts | more | ({"cost_usd": round(row["cost_usd"], 9)} if row["cost_usd"] is not None else {})
+
+
 async def list_conversations(
     tx: Tx, org_id: UUID, page: PageRequest, *, model_id: UUID | None, app_id: UUID | None, user_id: str | None, query: str | None
 ) -> tuple[Sequence[Conversation], int]:

@@ -37,6 +37,8 @@ class Conversation:
     forked_from: UUID | None = None
     """The conversation whose history it shares, while that is there."""
     forked_from_message_id: UUID | None = None
+    usage: Mapping[str, Any] | None = None
+    """What all its model calls used; known where one conversation is asked for."""
 
 
 class Role(StrEnum):

@@ -138,6 +138,8 @@ class OriginWire(Wire):
 
 
 class ConversationWire(Wire):
+    """`usage` is what all its model calls used, where one conversation is asked for. A fork's is its own, without its origin's."""
+
     id: UUID
     title: str | None
     app_id: UUID | None
@@ -151,6 +153,7 @@ class ConversationWire(Wire):
     active_run_id: UUID | None
     message_count: int
     forked_from: OriginWire | None
+    usage: dict[str, Any] | None
     created_at: Timestamp
     updated_at: Timestamp
 
@@ -248,7 +251,8 @@ def conversation(value: Conversation) -> ConversationWire:
         model=ModelWire(id=model.id, name=model.name, slug=model.slug, provider=model.provider) if model else None,
         user_id=value.user_id, org_id=value.org_id, project_id=value.project_id, metadata=dict(value.metadata) if value.metadata is not None else None,
         agent=dict(value.agent) if value.agent is not None else None,
-        active_run_id=value.active_run_id, message_count=value.message_count, forked_from=origin, created_at=value.created_at,
+        active_run_id=value.active_run_id, message_count=value.message_count, forked_from=origin,
+        usage=dict(value.usage) if value.usage else None, created_at=value.created_at,
         updated_at=value.updated_at,
     )  # fmt: skip
 

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
+from uuid import UUID
 
 import asyncpg
 import structlog
@@ -244,7 +245,7 @@ class JournalWriter:
             return
         timestamp = rfc3339(self._clock.now())
         batches: list[Batch] = []
-        for pen in pens:
+        for pen in _newest(pens):
             batches.append(pen.batch(pen.pending, timestamp))
             pen.pending, pen.pending_characters, pen.in_flight = [], 0, True
         stored: set[object] = set()
@@ -318,6 +319,20 @@ class JournalWriter:
     async def _reconnect(self) -> None:
         self._connection = await connect(self._dsn)
         self.server_pid = self._connection.get_server_pid()
+
+
+def _newest(pens: Sequence[Pen]) -> Sequence[Pen]:
+    """One pen per run: where this node itself has fenced a run off (a cancel meets a claim), the older pen's right is over.
+
+    The statement of a tick tells a run's events by the run alone, so those of two pens must not meet in it.
+    """
+    newest: dict[UUID, Pen] = {}
+    for pen in sorted(pens, key=lambda pen: pen.epoch):
+        older = newest.get(pen.key.run_id)
+        newest[pen.key.run_id] = pen
+        if older is not None:
+            older.settle(stored=False)
+    return list(newest.values())
 
 
 def nudges(run_ids: Sequence[str]) -> list[str]:

@@ -84,7 +84,10 @@ class Context:
 
 
 def newest_that_fit(messages: Sequence[Message], budget_tokens: int) -> Sequence[Message]:
-    """The longest run of newest messages within the budget; the last one always, whatever its size."""
+    """The longest run of newest messages within the budget; the last one always, whatever its size.
+
+    It begins with a user's: an answer without its question would mislead, and some providers refuse it.
+    """
     kept = [messages[-1]]
     used = _tokens(messages[-1])
     for message in reversed(messages[:-1]):
@@ -92,6 +95,8 @@ def newest_that_fit(messages: Sequence[Message], budget_tokens: int) -> Sequence
         if used > budget_tokens:
             break
         kept.append(message)
+    while len(kept) > 1 and kept[-1].role is Role.ASSISTANT:
+        kept.pop()
     return kept[::-1]
 
 

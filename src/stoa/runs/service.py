@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final, Protocol
 from uuid import UUID
 
@@ -95,7 +95,7 @@ class Runs:
                     return Started(await _one(tx, principal, UUID(first["run_id"])), first=False)
                 place = await self._place(tx, principal, conversation_id, send)
                 active = None if send.on_busy == "reject" else await tx.fetchval(SQL.active_run, principal.org_id, conversation_id)
-                if active is None and send.regenerate:
+                if send.regenerate:
                     run = await self._insert_again(tx, principal, conversation_id, place, send, owner)
                 elif active is None:
                     run = await self._insert(tx, principal, conversation_id, send, owner)
@@ -167,6 +167,8 @@ class Runs:
         queued: bool = False, interrupting: bool = False,
     ) -> Run:  # fmt: skip
         status = RunStatus.CREATED if owner is None else RunStatus.STARTED
+        if principal.spending_limit is not None:
+            options = {**options, "spending_limit": asdict(principal.spending_limit)}
         row = await tx.fetchrow(
             SQL.insert_run, principal.org_id, place.project_id, run_id, conversation_id, message_id, position, model_id, place.user_id, status.value, options,
             {"content": content}, int(owner is not None), owner.node_id if owner else None, principal.key_id, queued, interrupting,
@@ -329,10 +331,10 @@ class Runs:
             deltas = await self._journal.of_kind(tx, run.org_id, run.id, Kind.RESPONSE_DELTA, since)
         said = "".join(delta_of(record.payload) for record in deltas if not from_helper(record.payload))
         text, usage, uses = state.agent.text + said, state.usage, ()
-        if said or run.checkpoint is None:
+        if said or (run.checkpoint is None and run.attempt > 0):  # One that nobody carried has called no model.
             prompt = rules.estimated_tokens(len(text_of(run.input["content"])))
             lost = Usage(prompt, rules.estimated_tokens(len(said)), estimated=True)
-            usage, uses = usage + lost, (ModelUse("unknown", lost, None),)
+            usage, uses = usage + lost, (ModelUse(None, lost, None),)
         return Outcome(status, text, rules.usage_json(usage, state.cost_usd), error, reason, turns_json(state.agent), uses)
 
     # --- people -----------------------------------------------------------------------------------------------------

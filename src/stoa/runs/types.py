@@ -128,9 +128,9 @@ class RunError:
 
 @dataclass(frozen=True, slots=True)
 class ModelUse:
-    """One call of a model, for the bill. `cost_usd` is None where no price is known."""
+    """One call of a model, for the bill. `model` None is the run's; `cost_usd` is None where no price is known."""
 
-    model: str
+    model: str | None
     usage: Usage
     cost_usd: float | None
 

@@ -313,14 +313,15 @@ class Worker:
         """Drives the loop and records what it yields; true at its end, false when the run is paused. Raises what the loop raises."""
         run, pen, state = carried.run, carried.pen, carried.state
         supply = await self._find_model(run)
-        options = run.options
+        allow, options = self._recorder.allowance(run, supply.price), run.options
         agent = Agent.of(options.get("agent"), subagents_enabled=bool(options.get("subagents_enabled")), tools=options.get("tools"))
         conversation, left_out = await self._context.request(run, supply.model.abilities)
         async with self._open_tools(run, agent.all_tools()) as opened:
             tools = {tool.name: tool for tool in opened}
             while True:
                 answers = await self._recorder.answers(run) if run.checkpoint is not None or state.agent.turns else {}
-                loop = carried.loop = Loop(run, agent, state, Ports(supply.model, supply.slug, supply.price, conversation, left_out, tools, answers))
+                ports = Ports(supply.model, supply.slug, supply.price, conversation, left_out, tools, answers, allow)
+                loop = carried.loop = Loop(run, agent, state, ports)
                 waiting = False
                 async with aclosing(loop.drive()) as steps:
                     async for step in steps:

@@ -78,7 +78,7 @@ async def rows(dsn: str) -> dict[str, int]:
 
 
 # --- words ----------------------------------------------------------------------------------------------------------
-VOCABULARY = "river boat flood bridge engine wing flow pressure heat metal paper ink letter stone garden roof rain storm salt sugar".split()
+VOCABULARY = ["river", "boat", "flood", "bridge", "engine", "wing", "flow", "pressure", "heat", "metal", "paper", "ink", "letter", "stone", "garden", "roof", "rain", "storm", "salt", "sugar"]
 
 
 async def test_keyword_scores_are_bm25(database: Database, index: Index) -> None:
@@ -251,7 +251,7 @@ def same(one: Any, other: Any) -> bool:
         return len(one) == len(other) and all(map(same, one, other))
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    return type(one) in (int, float) and type(other) in (int, float) and one == other or type(one) is type(other) and one == other
+    return (type(one) in (int, float) and type(other) in (int, float) and one == other) or (type(one) is type(other) and one == other)
 
 
 def moment(value: Any) -> datetime | None:

@@ -63,7 +63,8 @@ class _McpRoute:
         self._mcp = mcp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        principal = await self._gate.admit(bearer_token(Request(scope)), "knowledge:read")
+        request = Request(scope)
+        principal = await self._gate.admit(request, bearer_token(request), "knowledge:read")
         asker = await _admit(self._bases, scope, principal)
         await self._mcp.serve(asker.principal, asker.base_id, scope, receive, send)
 
