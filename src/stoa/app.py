@@ -24,6 +24,7 @@ from stoa.gateway.providers.extractive import SLUG, ExtractiveModel
 from stoa.http import Gate, errors, operations
 from stoa.http.edge import Edge
 from stoa.http.hosts import HostKind, classify
+from stoa.http.shortcut import Shortcut
 from stoa.http.sse import EventStream
 from stoa.journal import Journal, JournalWriter, Tails
 from stoa.kernel.clock import Clock, SystemClock
@@ -157,17 +158,21 @@ async def open_server(
             async with internal(database) as tx:
                 await tx.fetchval("SELECT 1")
 
+        running = runs.routes(service, gate, open_stream, lambda: worker.draining)
         api = _api(
             operations.routes(__version__, lambda: worker.draining, database_answers),
             conversations.routes(talks, blobs, gate),
-            runs.routes(service, gate, open_stream, lambda: worker.draining),
+            running,
             streams.routes(follow, gate, tickets, entry.principal_of),
             gateway.routes(catalogue, connections, gate),
             tools.routes(held, gate),
             access.routes(entry, gate),
         )
+        hot = Shortcut(
+            api, running, gate, "/v3/conversations/{conversation_id}/messages", "conversation_id", runs.SendMessageBody, "conversations:write"
+        )
         asgi = CORSMiddleware(
-            _Hosts(api, settings.domain), allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"],
+            _Hosts(hot, settings.domain), allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"],
             expose_headers=["X-Request-Id", "Stoa-Run-Id"],
         )  # fmt: skip
         yield Server(Edge(asgi, ids), first_key, catalogue.default.slug, drain)

@@ -24,7 +24,7 @@ from stoa.kernel.supervise import Supervisor
 SQL: Final = load("stoa.journal")
 
 PACE_FREE_RUNS: Final = 10
-PACE_SECONDS_PER_RUN: Final = 150e-6
+PACE_SECONDS_PER_RUN: Final = 250e-6
 PACE_SECONDS_MAX: Final = 0.05
 """How long a run gathers its model's deltas: nothing among a few, 50 ms among several hundred (design section 7)."""
 TICKS_PER_PACE: Final = 5

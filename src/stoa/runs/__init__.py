@@ -6,6 +6,7 @@ from stoa.runs.node import Node
 from stoa.runs.recording import Recorder
 from stoa.runs.service import Runs
 from stoa.runs.types import Run
+from stoa.runs.wire import SendMessageBody
 from stoa.runs.worker import Supply, Worker
 
-__all__ = ["Context", "Node", "Recorder", "Run", "Runs", "Supply", "Worker", "routes"]
+__all__ = ["Context", "Node", "Recorder", "Run", "Runs", "SendMessageBody", "Supply", "Worker", "routes"]

@@ -10,6 +10,7 @@ from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from math import ceil
 from typing import Final, cast
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ BUFFER_BYTES_MAX: Final = 512 * 1024
 """Of one reply, unread: past it the socket is not read from, so a fast model waits for us."""
 HEADER_BYTES_MAX: Final = 64 * 1024
 IDLE_PER_ORIGIN_MAX: Final = 64
+REST_PARTS: Final = 4
 REST_SLACK_SECONDS: Final = 0.001
 IDLE_SECONDS_MAX: Final = 30.0
 """Shorter than any provider keeps an idle connection open."""
@@ -83,7 +85,8 @@ class Reply:
 class _Rests:
     """Under load a connection that was just read is left alone for a while: the kernel gathers what comes, and one read takes it all.
 
-    All connections share one timer, and nobody is woken at the end of a rest, only when there is something to read.
+    All connections share one timer, and nobody is woken at the end of a rest, only when there is something to read. Rests end
+    together, a quarter of the connections at a time, so that what they bring is written down together.
     """
 
     def __init__(self, pace: Callable[[], float]) -> None:
@@ -94,13 +97,14 @@ class _Rests:
     def let(self, wire: "_Wire") -> None:
         seconds = self._pace()
         if seconds > 0 and wire.pause():
-            loop = asyncio.get_running_loop()
-            self._resting.append((loop.time() + seconds, wire))
+            loop, grain = asyncio.get_running_loop(), seconds / REST_PARTS
+            end = ceil((loop.time() + seconds) / grain) * grain
+            self._resting.append((end, wire))
             if self._timer is None:
-                self._timer = loop.call_later(seconds, self._end)
+                self._timer = loop.call_at(end, self._end)
 
     def _end(self) -> None:
-        """Of all rests that are over, or will be within a moment. The pace changes slowly, so they stand in order."""
+        """Of all rests that are over. The pace changes slowly, so they stand in order."""
         loop, resting = asyncio.get_running_loop(), self._resting
         soon = loop.time() + REST_SLACK_SECONDS
         while resting and resting[0][0] <= soon:
