@@ -27,7 +27,7 @@ PACE_FREE_RUNS: Final = 10
 PACE_SECONDS_PER_RUN: Final = 250e-6
 PACE_SECONDS_MAX: Final = 0.05
 """How long a run gathers its model's deltas: nothing among a few, 50 ms among several hundred (design section 7)."""
-TICKS_PER_PACE: Final = 5
+TICKS_PER_PACE: Final = 3
 """Ticks come faster than runs gather, so that the two waits do not add up."""
 PENDING_CHARACTERS_MAX: Final = 256 * 1024
 """Past this a run waits for the journal before it takes more from its model."""
@@ -229,9 +229,8 @@ class JournalWriter:
         begun = 0.0
         while True:
             await self._awake.wait()
-            wait = begun + self.pace_seconds / TICKS_PER_PACE - loop.time()
-            if wait > 0:
-                await asyncio.sleep(wait)
+            # At least one turn of the loop: what arrived together is written together, and a run that ends now takes its last words along.
+            await asyncio.sleep(max(0.0, begun + self.pace_seconds / TICKS_PER_PACE - loop.time()))
             begun = loop.time()
             self._awake.clear()
             dirty, self._dirty = self._dirty, {}

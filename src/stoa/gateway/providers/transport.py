@@ -20,7 +20,7 @@ BUFFER_BYTES_MAX: Final = 512 * 1024
 """Of one reply, unread: past it the socket is not read from, so a fast model waits for us."""
 HEADER_BYTES_MAX: Final = 64 * 1024
 IDLE_PER_ORIGIN_MAX: Final = 64
-REST_PARTS: Final = 4
+REST_PARTS: Final = 3
 REST_SLACK_SECONDS: Final = 0.001
 IDLE_SECONDS_MAX: Final = 30.0
 """Shorter than any provider keeps an idle connection open."""
@@ -86,7 +86,7 @@ class _Rests:
     """Under load a connection that was just read is left alone for a while: the kernel gathers what comes, and one read takes it all.
 
     All connections share one timer, and nobody is woken at the end of a rest, only when there is something to read. Rests end
-    together, a quarter of the connections at a time, so that what they bring is written down together.
+    together, a third of the connections at a time, so that what they bring is written down together.
     """
 
     def __init__(self, pace: Callable[[], float]) -> None:
