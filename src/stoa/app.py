@@ -25,6 +25,7 @@ from stoa.gateway.providers.extractive import SLUG, ExtractiveModel
 from stoa.http import Gate, errors, operations
 from stoa.http.edge import Edge
 from stoa.http.hosts import HostKind, classify
+from stoa.http.shortcut import Shortcut
 from stoa.http.sse import EventStream
 from stoa.journal import Journal, JournalWriter, Tails
 from stoa.journal import checks as journal_checks
@@ -219,11 +220,12 @@ async def open_server(
                 await tx.fetchval("SELECT 1")
 
         health = operations.routes(__version__, lambda: worker.draining, database_answers)
+        running = runs.routes(service, gate, open_stream, lambda: worker.draining)
         api = _app(
             "Stoa", DESCRIPTION, health,
             doctor.routes(doctor.Doctor(database, _checks(database, blobs), clock), gate),
             conversations.routes(talks, blobs, gate),
-            runs.routes(service, gate, open_stream, lambda: worker.draining),
+            running,
             streams.routes(follow, gate, tickets, entry.principal_of),
             gateway.routes(catalogue, connections, gate),
             tools.routes(held, gate),
@@ -232,8 +234,11 @@ async def open_server(
             usage.routes(usage.UsageReports(database), gate, clock),
         )
         kb = _app("Stoa knowledge base", "One knowledge base, on its own hostname.", health, bases.host_routes(library, items, search, mcp, gate))
+        hot = Shortcut(
+            api, running, gate, "/v3/conversations/{conversation_id}/messages", "conversation_id", runs.SendMessageBody, "conversations:write"
+        )
         asgi = CORSMiddleware(
-            _Hosts(api, kb, settings.domain), allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"],
+            _Hosts(hot, kb, settings.domain), allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"],
             expose_headers=["X-Request-Id", "Stoa-Run-Id", "Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"],
         )  # fmt: skip
         yield Server(Edge(asgi, ids), first_key, catalogue.default.slug, drain)
