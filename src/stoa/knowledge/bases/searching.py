@@ -40,6 +40,8 @@ class Asked:
     groups: Sequence[str] = ()
     similarity_threshold: float | None = None
     explain: bool = False
+    exact: bool = False
+    """Look at every vector, also where a graph would be walked."""
 
 
 class Search:
@@ -63,7 +65,7 @@ class Search:
         embedding_ms = (perf_counter() - begun) * 1000
         query = Query(
             asked.query, asked.limit or row["retriever"]["top_k"], mode, alpha, asked.filters, asked.user, asked.groups, asked.similarity_threshold, asked.explain,
-            language=row["language"],
+            language=row["language"], exact=asked.exact,
         )  # fmt: skip
         key = BaseKey(principal.org_id, row["project_id"], base_id, row["generation"])
         async with self._database.tenant(principal) as tx:
