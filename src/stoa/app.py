@@ -217,6 +217,7 @@ async def open_server(
             gateway.routes(catalogue, connections, gate),
             tools.routes(held, gate),
             bases.routes(library, items, search, gate, settings.domain),
+            bases.evaluation_routes(bases.Evaluations(database, search), gate),
             access.routes(entry, gate),
         )
         kb = _app("Stoa knowledge base", "One knowledge base, on its own hostname.", health, bases.host_routes(library, items, search, mcp, gate))

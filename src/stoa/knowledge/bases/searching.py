@@ -41,6 +41,8 @@ class Asked:
     groups: Sequence[str] = ()
     similarity_threshold: float | None = None
     explain: bool = False
+    exact: bool = False
+    """Look at every vector, also where a graph would be walked."""
 
 
 class Search:
@@ -123,7 +125,7 @@ def _key(principal: Principal, base_id: UUID, row: Row) -> BaseKey:
 def _query(asked: Asked, mode: Mode, alpha: float, row: Row) -> Query:
     return Query(
         asked.query, asked.limit or row["retriever"]["top_k"], mode, alpha, asked.filters, asked.user, asked.groups, asked.similarity_threshold, asked.explain,
-        language=row["language"],
+        language=row["language"], exact=asked.exact,
     )  # fmt: skip
 
 
