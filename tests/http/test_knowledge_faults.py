@@ -12,7 +12,7 @@ import pytest
 
 from stoa.settings import Embeddings
 from tests.conftest import Running, serving
-from tests.doubles import ScriptedModel
+from tests.doubles import ScriptedModel, answer, calling
 from tests.http.test_knowledge import SICK, TRAVEL, base_of, search, settled, sources, upload
 
 
@@ -49,7 +49,8 @@ async def endpoint() -> AsyncIterator[tuple[Endpoint, Embeddings]]:
 
 async def test_an_embedder_that_fails_is_waited_for_or_told(dsn: str, tmp_path: Path, endpoint: tuple[Endpoint, Embeddings]) -> None:
     service, embeddings = endpoint
-    async with serving(dsn, tmp_path, ScriptedModel(), embeddings=embeddings) as server:
+    model = ScriptedModel([calling(("search_knowledge", '{"query": "hotel costs"}')), answer("ok")])
+    async with serving(dsn, tmp_path, model, embeddings=embeddings) as server:
         base = await base_of(server)
         assert base["embedder"] == {"provider": "server", "model": "three", "dimensions": 3}
         service.status = 401
@@ -67,6 +68,12 @@ async def test_an_embedder_that_fails_is_waited_for_or_told(dsn: str, tmp_path: 
         assert await search(server, base["id"], "hotel", mode="keyword") == []
         service.status = 200
         [done] = await settled(server, base["id"])
+        service.status = 503
+        shown = await server.conversation(agent={"knowledge_bases": [base["id"]]})
+        run = await server.ask(shown, "hotel")
+        found = [one["data"]["result"] for one in await server.events(run["id"]) if one["type"] == "agent.tool_call.completed"]
+        assert "travel.md" in found[0], "an agent searches by words while the embedder is away"
+        service.status = 200
         assert (done["status"], "error" in done) == ("processed", False)
         assert sources(await search(server, base["id"], "hotel")) == {"travel.md"}
 
@@ -88,6 +95,25 @@ async def test_what_is_known_is_not_embedded_again(dsn: str, tmp_path: Path, end
         await upload(server, base["id"], ("travel.md", TRAVEL + b"\n# Bicycles\n\nA bicycle is lent by the office.\n"), ids=json.dumps([item["id"]]))
         await settled(server, base["id"])
         assert len(service.texts) == first + 1, "one new section, one new chunk"
+
+
+async def test_a_small_edit_embeds_little(dsn: str, tmp_path: Path, endpoint: tuple[Endpoint, Embeddings]) -> None:
+    """One hundredth of a long document is new: what is embedded for it is at most three hundredths of its chunks."""
+    service, embeddings = endpoint
+    sections = [
+        f"## Rule {number}\n\n" + " ".join(f"Clause {number}.{part} says {part * number} things about matter {number % 7}." for part in range(30))
+        for number in range(200)
+    ]
+    async with serving(dsn, tmp_path, ScriptedModel(), embeddings=embeddings) as server:
+        base = await base_of(server)
+        [item] = await upload(server, base["id"], ("rules.md", "\n\n".join(sections).encode()))
+        [done] = await settled(server, base["id"])
+        chunks, first = done["progress"]["chunks"], len(service.texts)
+        assert chunks > 300
+        edited = [*sections[:60], *(section.replace("says", "does not say") for section in sections[60:62]), *sections[62:]]
+        await upload(server, base["id"], ("rules.md", "\n\n".join(edited).encode()), ids=json.dumps([item["id"]]))
+        await settled(server, base["id"])
+        assert 0 < len(service.texts) - first <= 0.03 * chunks
 
 
 async def test_what_dead_or_silent_workers_left_is_taken_up(running: Running) -> None:
