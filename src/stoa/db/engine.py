@@ -9,7 +9,7 @@ A `Tx` is that right: stores are handed one and never begin or commit. There are
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, Final, Protocol, TypeAlias, cast
 
 import asyncpg
@@ -93,7 +93,7 @@ class Database:
                 await connection.execute("COMMIT")
                 healthy = True
             finally:
-                if not healthy and not connection.is_closed():
+                if not healthy and _alive(connection):
                     await connection.execute("ROLLBACK")
 
     @asynccontextmanager
@@ -105,12 +105,24 @@ class Database:
             raise Unavailable("The database cannot be reached just now; try again in a moment.") from error
         try:
             yield cast("asyncpg.Connection", connection)
+        except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
+            raise Unavailable("Another request changed the same things at the same moment; try again.") from error
         except _GONE as error:
-            with suppress(asyncpg.InterfaceError):  # It may have left the pool by itself.
+            if _alive(connection):
+                if isinstance(error, asyncpg.InterfaceError):
+                    raise  # A statement that is called wrongly is a bug.
                 connection.terminate()
             raise Unavailable("The database went away during this request; try again in a moment.") from error
         finally:
             await self._pool.release(connection)
+
+
+def _alive(connection: asyncpg.Connection) -> bool:
+    """A connection that was lost has left the pool by itself; then asking it anything is an error."""
+    try:
+        return not connection.is_closed()
+    except asyncpg.InterfaceError:
+        return False
 
 
 async def connect(dsn: str) -> asyncpg.Connection:
