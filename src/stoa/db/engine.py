@@ -100,11 +100,11 @@ class Database:
     async def connection(self) -> AsyncGenerator[asyncpg.Connection]:
         """For `transaction` and `stoa.db.internal` alone. Raises Unavailable when the database cannot be had, or goes away."""
         try:
-            connection = await self._pool.acquire(timeout=self._acquire_seconds_max)
+            connection = cast("asyncpg.Connection", await self._pool.acquire(timeout=self._acquire_seconds_max))
         except _AWAY as error:
             raise Unavailable("The database cannot be reached just now; try again in a moment.") from error
         try:
-            yield cast("asyncpg.Connection", connection)
+            yield connection
         except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
             raise Unavailable("Another request changed the same things at the same moment; try again.") from error
         except _GONE as error:
