@@ -11,8 +11,8 @@ from uuid import UUID
 
 from stoa.journal.types import Record
 
-TAIL_BYTES_MAX: Final = 256 * 1024
-"""Per live run: several seconds of the fastest model, so only a reader that is far behind goes to the table."""
+TAIL_BYTES_MAX: Final = 64 * 1024
+"""Per live run: several seconds of a fast model, so only a reader that is far behind goes to the table; 64 MB among a thousand runs."""
 
 
 class Subscription:

@@ -6,7 +6,7 @@ from typing import Final
 from uuid import UUID
 
 from stoa.http.sse import HEARTBEAT, Write
-from stoa.journal import Frames, Head, Journal, Record, Subscription, frames_of
+from stoa.journal import READ_EVENTS_MAX, Frames, Head, Journal, Record, Subscription, frames_of
 from stoa.kernel.clock import Clock
 from stoa.kernel.errors import NotFound, Unavailable
 from stoa.kernel.pages import Page, PageRequest
@@ -15,6 +15,8 @@ from stoa.kernel.supervise import Supervisor
 
 HEARTBEAT_SECONDS: Final = 15.0
 """Of silence, after which a comment shows that the stream lives (contract section 4.2)."""
+FIRST_PAGE_EVENTS: Final = 100
+"""Of a replay: little, so that it begins soon; what follows comes in full pages."""
 POLL_SECONDS: Final = 1.0
 """Behind every nudge stands a slow look at the table."""
 
@@ -82,6 +84,7 @@ class Follower:
         self._cursor = after
         self._ended = ended
         self._spoke_at = clock.monotonic()
+        self._page = FIRST_PAGE_EVENTS
         self._ear: Subscription | None = None
         self._write: Write = _nowhere
         self._blocked: Awaitable[None] | None = None
@@ -138,11 +141,12 @@ class Follower:
         """In the table, where memory does not serve; a journal that was deleted meanwhile ends the stream. Else it is time for a sign of life."""
         if self._journal.tails.after(self._run_id, self._cursor) is None:
             try:
-                records = await self._journal.read(self._principal, self._run_id, self._cursor)
+                records = await self._journal.read(self._principal, self._run_id, self._cursor, self._page)
                 if not records and await self._journal.head(self._principal, self._run_id) is None:
                     self._ended = True
             except Unavailable:  # The database is away: the stream ends in good order, and its client resumes.
                 self._ended, records = True, ()
+            self._page = READ_EVENTS_MAX
             if records:
                 self._give(Frames(frames_of(records), records[-1].sequence, records[-1].terminal))
                 self.tick()  # There may be more in the table.
