@@ -8,14 +8,16 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 MODE, DIARY = sys.argv[1], sys.argv[2]
 SCHEMA = {"type": "object", "properties": {"text": {"type": "string"}}}
+DIARY = Path(DIARY)
 calls = 0
 
 
 def note(what):
-    with open(DIARY, "a") as file:
+    with DIARY.open("a") as file:
         file.write(what + "\n")
 
 
@@ -35,12 +37,11 @@ def tools():
     return [{"name": name, "description": "Touches.", "inputSchema": schema, "annotations": hints} for name in names]
 
 
-def call(request):
+def call(request):  # noqa: C901 — one branch for each misdeed
     global calls
     calls += 1
     note(f"call {request['params'].get('_meta', {}).get('stoa/idempotency-key', '')}")
-    if MODE == "dies" or (MODE == "dies_once" and not os.path.exists(DIARY + ".died")):
-        open(DIARY + ".died", "w").close()
+    if MODE == "dies" or (MODE == "dies_once" and DIARY.read_text().count("call") == 1):
         os._exit(3)
     elif MODE in ("hangs", "readonly"):
         child = subprocess.Popen(["sleep", "300"])
@@ -54,7 +55,7 @@ def call(request):
     elif MODE == "wrong":
         send({"id": request["id"], "result": {"content": 5, "isError": "maybe"}})
     elif MODE == "nonsense":
-        print('{"jsonrpc": "1.0", "id": %d, "result": "?"}' % request["id"], flush=True)
+        print(json.dumps({"jsonrpc": "1.0", "id": request["id"], "result": "?"}), flush=True)
     elif MODE == "refuses":
         send({"id": request["id"], "error": {"code": -32000, "message": "no such luck"}})
     elif MODE == "big":

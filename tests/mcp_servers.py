@@ -12,6 +12,7 @@ from typing import Any
 import mcp_types as types
 import uvicorn
 from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import BaseModel
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -57,7 +58,7 @@ def build(diary: Diary) -> MCPServer:
     @server.tool()
     async def fail() -> str:
         """Breaks."""
-        raise RuntimeError("out of luck")
+        raise ToolError("out of luck")
 
     @server.tool()
     async def long(size: int) -> str:
@@ -93,7 +94,7 @@ class Web:
 
 
 @asynccontextmanager
-async def over_http(app: ASGIApp) -> AsyncGenerator[Web]:
+async def over_http(app: ASGIApp, port: int = 0) -> AsyncGenerator[Web]:
     web = Web("")
 
     async def noting(scope: Scope, receive: Receive, send: Send) -> None:
@@ -101,7 +102,7 @@ async def over_http(app: ASGIApp) -> AsyncGenerator[Web]:
             web.headers.append({name.decode(): value.decode() for name, value in scope["headers"]})
         await app(scope, receive, send)
 
-    server = uvicorn.Server(uvicorn.Config(noting, port=0, log_config=None, timeout_graceful_shutdown=1))
+    server = uvicorn.Server(uvicorn.Config(noting, port=port, log_config=None, timeout_graceful_shutdown=1))
     server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]
     task = asyncio.create_task(server.serve())
     while not server.started:
@@ -115,7 +116,7 @@ async def over_http(app: ASGIApp) -> AsyncGenerator[Web]:
 
 
 def command(diary: Path) -> tuple[str, tuple[Any, ...]]:
-    return sys.executable, (str(Path(__file__)), str(diary))
+    return sys.executable, ("-P", str(Path(__file__)), str(diary))  # -P: tests/http is not the http of the library
 
 
 if __name__ == "__main__":

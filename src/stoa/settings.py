@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 CONFIG_FILE: Final = "stoa.toml"
 
@@ -96,6 +96,15 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console"] = "auto"
     """`auto`: lines for people on a terminal, JSON everywhere else."""
+
+
+    @field_validator("mcp_servers")
+    @classmethod
+    def _declared_once(cls, servers: tuple[McpServer, ...]) -> tuple[McpServer, ...]:
+        for server in servers:
+            if sum(other.name == server.name for other in servers) > 1:
+                raise ValueError(f"{server.name} is declared twice")
+        return servers
 
 
 _ENVIRONMENT: Final[Mapping[str, str]] = {

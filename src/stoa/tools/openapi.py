@@ -321,7 +321,7 @@ def _parsed(text: str) -> dict[str, Any]:
             raise BadRequest.field("document", f"is YAML of more than {YAML_CHARACTERS_MAX} characters; send it as JSON") from not_json
         yaml = importlib.import_module("yaml")  # Here, because hardly any server needs it to start.
         try:
-            found = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 — both are safe loaders
+            found = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         except (yaml.YAMLError, RecursionError, ValueError) as error:
             raise BadRequest.field("document", f"is neither JSON nor YAML: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(found, dict):

@@ -45,11 +45,14 @@ def _bytes(base64: str) -> int:
 
 
 def _said(structured: Any, content: list[Any]) -> bool:
-    """Servers are asked to say structured content as JSON text too."""
+    """Servers are asked to say structured content as JSON text too; the SDK's wrap what is no object as `{"result": …}`."""
+    result = structured.get("result") if isinstance(structured, dict) and len(structured) == 1 else None
     for block in content:
         if isinstance(block, types.TextContent):
+            if block.text == result:
+                return True
             try:
-                if orjson.loads(block.text) == structured:
+                if orjson.loads(block.text) in (structured, result):
                     return True
             except orjson.JSONDecodeError:
                 continue

@@ -30,7 +30,8 @@ WAITING_MAX: Final = 64
 """Messages read and not yet taken; beyond them the server's pipe fills, and it waits."""
 GARBAGE_MAX: Final = 1_000
 """Lines on stdout that are no messages: many a server logs there, but not for ever."""
-LOGGED_LINES_MAX: Final = 200
+LAST_LINES_MAX: Final = 10
+"""Of stderr, for the log when a server fails; the rest is there at the level debug."""
 EXIT_SECONDS: Final = 0.1
 END_SECONDS_MAX: Final = 1.0
 """After its stdin was closed, and again after SIGTERM."""
@@ -45,10 +46,13 @@ class _Lines(asyncio.SubprocessProtocol):
         self._ended = ended
         self._part = bytearray()
         self._garbage = 0
-        self._logged = 0
+        self._last_lines: deque[str] = deque(maxlen=LAST_LINES_MAX)
         self._paused = False
         self._process: asyncio.SubprocessTransport | None = None
         self.messages: deque[SessionMessage] = deque()
+        self.over = False
+        self.leaving = False
+        """We end it: what it does now is no news."""
         self.arrived = asyncio.Event()
         self.exited = asyncio.Event()
 
@@ -81,6 +85,10 @@ class _Lines(asyncio.SubprocessProtocol):
         self.end(f"ended with {f'signal {-code}' if code is not None and code < 0 else f'code {code}'}")
 
     def end(self, reason: str) -> None:
+        if not self.over and not self.leaving:
+            _log.warning("an MCP server is at its end", server=self._program.name, reason=reason, last_lines=list(self._last_lines))
+        self.over = True
+        self.arrived.set()
         self._ended(reason)
 
     def taken(self) -> SessionMessage:
@@ -104,9 +112,9 @@ class _Lines(asyncio.SubprocessProtocol):
 
     def _note(self, data: bytes) -> None:
         for line in data.decode("utf-8", "replace").splitlines():
-            if self._logged < LOGGED_LINES_MAX and line.strip():
-                self._logged += 1
-                _log.info("an MCP server says", server=self._program.name, line=line[:500])
+            if line.strip():
+                self._last_lines.append(line[:500])
+                _log.debug("an MCP server says", server=self._program.name, line=line[:500])
 
     def _pause(self, *, on: bool) -> None:
         assert self._process is not None
@@ -146,6 +154,9 @@ async def _read(lines: _Lines, into: Any) -> None:
         while True:
             while lines.messages:
                 await into.send(lines.taken())
+            if lines.over:  # Whoever waits for an answer learns that none will come.
+                into.close()
+                return
             lines.arrived.clear()
             await lines.arrived.wait()
 
@@ -160,6 +171,7 @@ async def _write(transport: asyncio.SubprocessTransport, lines: _Lines, out_of: 
 
 async def _end(transport: asyncio.SubprocessTransport, lines: _Lines, *, patient: bool) -> None:
     """The protocol's order: close its stdin, then SIGTERM, then SIGKILL to all that is left of its group."""
+    lines.leaving = True
     pipe = transport.get_pipe_transport(0)
     if pipe is not None:
         pipe.close()

@@ -166,7 +166,11 @@ class Session:
             return Failure("tool_unavailable", "The program of the MCP server cannot be started; its operator finds the reason in the log.")
         if isinstance(error, OSError):
             return Failure("tool_unreachable", f"The MCP server cannot be reached: {type(error).__name__}.")
-        return Failure("tool_failed", f"The MCP server answered with something that is no MCP: {type(error).__name__}.")
+        what = type(error).__name__
+        if isinstance(error, ValidationError):
+            first = error.errors(include_input=False)[0]
+            what = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+        return Failure("tool_failed", f"The MCP server answered with something that is no MCP ({what[:300]}).")
 
     def _refused(self, error: MCPError) -> Failure:
         data = error.error.data

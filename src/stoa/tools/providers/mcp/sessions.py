@@ -93,6 +93,7 @@ class Sessions:
     def __init__(
         self, programs: Mapping[str, Program], *, allow_private: bool, sessions_max: int = SESSIONS_MAX,
         sessions_of_project_max: int = SESSIONS_OF_PROJECT_MAX, connect_seconds_max: float = CONNECT_SECONDS_MAX, idle_seconds_max: float = IDLE_SECONDS_MAX,
+        probe_seconds_max: float = PROBE_SECONDS_MAX,
     ) -> None:  # fmt: skip
         self._programs = programs
         self._allow_private = allow_private
@@ -100,6 +101,7 @@ class Sessions:
         self._sessions_of_project_max = sessions_of_project_max
         self._connect_seconds_max = connect_seconds_max
         self._idle_seconds_max = idle_seconds_max
+        self._probe_seconds_max = probe_seconds_max
         self._held: dict[UUID, _Held] = {}
         self._retired: set[_Held] = set()
         self._supervisor = Supervisor()
@@ -151,7 +153,7 @@ class Sessions:
             self._supervisor.once(self._probe(held, held.session), f"probe {held.name}")
 
     async def _probe(self, held: _Held, session: Session) -> None:
-        if not await session.alive(PROBE_SECONDS_MAX) and held.session is session:
+        if not await session.alive(self._probe_seconds_max) and held.session is session:
             held.session = None
             self._failed(held, "it stopped answering")
             await session.close("The MCP server stopped answering; it was ended.")
