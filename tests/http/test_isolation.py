@@ -21,6 +21,7 @@ NOT_BY_OWNER = {"/v1/router/models/{model_id}/providers", "/v1/orgs/{org_id}"}
 BODIES = {
     "/v1/runs/{run_id}/input": {"type": "human_feedback", "data": {"request_id": str(uuid4()), "feedback": "yes"}},
     "/v1/tools/{tool_id}": {"name": "t", "type": "http", "description": "d", "config": {"url": "https://example.com/"}},
+    "/v1/tools/{tool_id}/test": {"arguments": {}},
 }
 """Of routes that take nothing else: a stranger's body must be a good one, or its refusal proves nothing."""
 

@@ -254,7 +254,8 @@ async def test_endpoints_that_misbehave(misdeed: str, code: str) -> None:
         if misdeed == "hang":
             await asyncio.sleep(5)
         headers = [(b"content-type", b"text/html" if misdeed == "html" else b"application/json"), (b"mcp-session-id", b"x")]
-        await send({"type": "http.response.start", "status": 200, "headers": [*headers, *([(b"content-encoding", b"gzip")] if misdeed == "gzip" else [])]})
+        headers += [(b"content-encoding", b"gzip")] if misdeed == "gzip" else []
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
         for _ in range(40 if misdeed == "drip" else 0):
             await send({"type": "http.response.body", "body": b" ", "more_body": True})
             await asyncio.sleep(0.1)
