@@ -2,10 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import asyncpg
 import pytest
@@ -26,6 +27,16 @@ class Service:
     url: str = ""
     asked: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
     gone: int = 0
+    documents: dict[str, bytes] = field(default_factory=dict)
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls) -> AsyncGenerator[Self]:
+        made = cls()
+        server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
+        made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        yield made
+        server.close()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -44,6 +55,7 @@ class Service:
                     return
                 status = int(path.split("/status/")[1].split("?")[0]) if "/status/" in path else 200
                 text = b"x" * 200_000 if path.startswith("/big") else json.dumps({"path": path, "you_sent": headers.get("authorization", "")}).encode()
+                text = self.documents.get(path, text)
                 extra = b"location: http://127.0.0.1:1/\r\n" if status == 302 else b""
                 writer.write(b"HTTP/1.1 %d OK\r\ncontent-type: application/json\r\n%bcontent-length: %d\r\n\r\n%b" % (status, extra, len(text), text))
                 await writer.drain()
@@ -55,11 +67,8 @@ class Service:
 
 @pytest.fixture
 async def service() -> AsyncIterator[Service]:
-    made = Service()
-    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
-    made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    yield made
-    server.close()
+    async with Service.running() as made:
+        yield made
 
 
 @pytest.fixture

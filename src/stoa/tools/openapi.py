@@ -75,7 +75,9 @@ def plan(document: Mapping[str, Any] | str, request: ImportRequest) -> Imported:
     version = str(root.get("openapi") or "")
     if not re.match(r"^3\.[01](\.|$)", version):
         found = f"OpenAPI {version}" if version else f"Swagger {root['swagger']}" if "swagger" in root else "a document without the field openapi"
-        raise BadRequest.field("document", f"must be OpenAPI 3.0 or 3.1, not {found[:60]}")
+        raise _refused("document", f"must be OpenAPI 3.0 or 3.1, not {found[:60]}")
+    if request.base_url is not None and (problem := rules.url_problem(re.sub(r"[{}]", "", request.base_url))):
+        raise _refused("base_url", problem)
     wanted = set(request.operations) if request.operations is not None else None
     planned: list[Planned] = []
     skipped: list[tuple[str, str]] = []
@@ -86,20 +88,20 @@ def plan(document: Mapping[str, Any] | str, request: ImportRequest) -> Imported:
         wanted = wanted - names if wanted is not None else None
         title = f"{method.upper()} {path}"
         if method in _OTHER_METHODS:
-            skipped.append((title, f"{method.upper()} is no method that a tool can have"))
+            skipped.append((_storable(title), f"{method.upper()} is no method that a tool can have"))
             continue
         if len(planned) == OPERATIONS_MAX:
-            raise BadRequest.field("operations", f"must choose: the document has more than {OPERATIONS_MAX} operations")
+            raise _refused("operations", f"must choose: the document has more than {OPERATIONS_MAX} operations")
         try:
             planned.append(_Operation(root, request, path, method, item, operation).planned())
         except _Skipped as reason:
-            skipped.append((title, str(reason)))
+            skipped.append((_storable(title), _storable(str(reason))))
         except Unusable as error:
-            raise BadRequest(f"{title}: {error.path} {error}", details={f"{title}: {error.path}": str(error)}) from error
+            raise _refused(f"{title}: {error.path}", str(error)) from error
     if wanted:
-        raise BadRequest.field("operations", f"name {', '.join(sorted(wanted)[:5])}, which the document does not have")
+        raise _refused("operations", f"name {', '.join(sorted(wanted)[:5])}, which the document does not have")
     if not planned and not skipped:
-        raise BadRequest.field("document", "has no operations under paths")
+        raise _refused("document", "has no operations under paths")
     return Imported(_distinct(planned), skipped)
 
 
@@ -129,19 +131,17 @@ class _Operation:
             parameters["required"] = draft.required
         if defs := self._document.definitions():
             parameters["$defs"] = defs
-        config: dict[str, Any] = {"method": self._method.upper(), "url": url, "headers": headers, "query": query, "parameters": _clean(parameters)}
-        if draft.places:
-            config["places"] = draft.places
+        config: dict[str, Any] = {"method": self._method.upper(), "url": url, "headers": headers, "query": query, "parameters": parameters, "places": draft.places}
         request = self._request
         new = NewTool(
-            self._name(), ToolKind.HTTP, self._description(), config, request.secrets, self._method in _REPEATABLE, request.approval, (),
+            self._name(), ToolKind.HTTP, self._description(), _clean(config), request.secrets, self._method in _REPEATABLE, request.approval, (),
             request.timeout_seconds, request.output_bytes_max,
         )  # fmt: skip
-        return Planned(f"{self._method.upper()} {self._path}", new, tuple(draft.notes))
+        return Planned(_storable(f"{self._method.upper()} {self._path}"), new, tuple(_storable(note) for note in draft.notes))
 
     # --- names and addresses ----------------------------------------------------------------------------------------
     def _name(self) -> str:
-        plain = str(self._operation.get("operationId") or f"{self._method}_{self._path}")
+        plain = str(self._operation.get("operationId") or f"{self._method}{self._path}")
         return rules.safe_name(self._request.prefix + re.sub(r"[^A-Za-z0-9_-]+", "_", plain).strip("_") or self._method)
 
     def _description(self) -> str:
@@ -255,7 +255,7 @@ class _Operation:
         components = self._root.get("components")
         schemes = components.get("securitySchemes") if isinstance(components, Mapping) else None
         for name in chosen:
-            scheme = self._document.resolved((schemes or {}).get(name) or {}, f"components.securitySchemes.{name}")
+            scheme = self._document.resolved(schemes.get(name) if isinstance(schemes, Mapping) else None, f"components.securitySchemes.{name}")
             value = f"{{{{secret.{name}}}}}"
             kind, where = scheme.get("type"), scheme.get("in")
             if kind == "http":
@@ -278,28 +278,31 @@ def _body_encoding(named: str) -> str | None:
 def _operations(root: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any], Mapping[str, Any]]]:
     paths = root.get("paths") or {}
     if not isinstance(paths, Mapping):
-        raise BadRequest.field("document", "has paths that are no object")
+        raise _refused("document", "has paths that are no object")
     document = Document(root)
     for path, held in paths.items():
         try:
             item = document.resolved(held, f"paths.{path}")
         except Unusable as error:
-            raise BadRequest.field("document", f"{error.path} {error}") from error
+            raise _refused("document", f"{error.path} {error}") from error
         for method in (*_METHODS, *_OTHER_METHODS):
             operation = item.get(method)
             if operation is None:
                 continue
             if not isinstance(operation, Mapping) or not str(path).startswith("/"):
-                title = f"{method.upper()} {path}"
-                raise BadRequest(f"{title} is no operation.", details={title: "must be an object under a path that begins with /"})
+                raise _refused(f"{method.upper()} {path}", "must be an object under a path that begins with /")
             yield str(path), method, item, operation
+
+
+def _refused(path: str, reason: str) -> BadRequest:
+    return BadRequest.field(_storable(path), _storable(reason))
 
 
 def _distinct(planned: Sequence[Planned]) -> Sequence[Planned]:
     names: dict[str, str] = {}
     for one in planned:
         if (other := names.setdefault(one.new.name, one.operation)) != one.operation:
-            raise BadRequest.field("operations", f"{other} and {one.operation} would both be named {one.new.name}; import them one by one, with another prefix")
+            raise _refused("operations", f"{other} and {one.operation} would both be named {one.new.name}; import them one by one, with another prefix")
     return planned
 
 
@@ -316,16 +319,16 @@ def _parsed(text: str) -> dict[str, Any]:
         found = orjson.loads(text)
     except orjson.JSONDecodeError as not_json:
         if text.lstrip()[:1] == "{":
-            raise BadRequest.field("document", f"is no JSON: {not_json.msg} (line {not_json.lineno})") from not_json
+            raise _refused("document", f"is no JSON: {not_json.msg} (line {not_json.lineno})") from not_json
         if len(text) > YAML_CHARACTERS_MAX:
-            raise BadRequest.field("document", f"is YAML of more than {YAML_CHARACTERS_MAX} characters; send it as JSON") from not_json
+            raise _refused("document", f"is YAML of more than {YAML_CHARACTERS_MAX} characters; send it as JSON") from not_json
         yaml = importlib.import_module("yaml")  # Here, because hardly any server needs it to start.
         try:
             found = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         except (yaml.YAMLError, RecursionError, ValueError) as error:
-            raise BadRequest.field("document", f"is neither JSON nor YAML: {' '.join(str(error).split())[:200]}") from error
+            raise _refused("document", f"is neither JSON nor YAML: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(found, dict):
-        raise BadRequest.field("document", "must be an object")
+        raise _refused("document", "must be an object")
     return found
 
 

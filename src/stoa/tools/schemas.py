@@ -87,7 +87,7 @@ class Document:
         made |= {key: self._listed(schema[key], f"{place}.{key}", stack, writing) for key in _LISTS if key in schema}
         made |= {key: self._named(schema[key], f"{place}.{key}", stack, writing) for key in _NAMED if key in schema}
         if isinstance(made.get("required"), list) and isinstance(given := schema.get("properties"), Mapping):  # What is only read is not asked for.
-            made["required"] = [name for name in made["required"] if name in made["properties"] or name not in given]
+            made["required"] = [name for name in made["required"] if isinstance(name, str) and (name in made["properties"] or name not in given)]
         return _as_2020(made, schema)
 
     def _listed(self, schemas: Any, place: str, stack: tuple[str, ...], writing: bool) -> list[Any]:

@@ -243,7 +243,8 @@ async def test_a_program_that_cannot_be_started(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("misdeed", "code"), [
-    ("garbage", "tool_failed"), ("html", "tool_failed"), ("huge", "tool_failed"), ("gzip", "tool_failed"), ("drip", "tool_unreachable"), ("hang", "tool_unreachable"),
+    ("garbage", "tool_failed"), ("html", "tool_failed"), ("huge", "tool_failed"), ("gzip", "tool_failed"), ("drip", "tool_unreachable"),
+    ("hang", "tool_unreachable"),
 ])  # fmt: skip
 async def test_endpoints_that_misbehave(misdeed: str, code: str) -> None:
     bomb = gzip.compress(b" " * 20_000_000)

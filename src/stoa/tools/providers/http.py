@@ -63,7 +63,7 @@ class HttpTool:
         if method in ("GET", "DELETE") and not any(places.get(name, {}).get("in") == "body" for name in rest):
             query, body = query + rules.as_query(rest), {}
         else:
-            body = _body(rest, places)
+            body = _body(rest, places, whole="places" not in config)
         if method != "GET":
             headers["Idempotency-Key"] = call.key
         async with self._session.request(method, url, headers=headers, params=query, allow_redirects=False, **body) as response:
@@ -79,12 +79,12 @@ class HttpTool:
         return ToolResult(f"The service answered {response.status}: {text}", code)
 
 
-def _body(rest: Mapping[str, Any], places: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """What is sent: the argument that is the body, or those that no place takes as a JSON object."""
+def _body(rest: Mapping[str, Any], places: Mapping[str, Mapping[str, Any]], *, whole: bool) -> dict[str, Any]:
+    """What is sent: the argument that is the body, or those that no place takes as a JSON object (`whole`: even of none)."""
     for name, value in rest.items():
         place = places.get(name, {})
         if place.get("in") == "body":
             if place.get("encoding") == "form":
                 return {"data": rules.as_query(value if isinstance(value, dict) else {name: value})}
             return {"data": str(value)} if place.get("encoding") == "text" else {"json": value}
-    return {} if places and not rest else {"json": rest}
+    return {"json": rest} if whole or rest else {}
