@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -69,6 +71,10 @@ async def test_kill_during_calls(room: Path) -> None:
                 (line,) = (await client.get(f"/v1/runs/{runs[name]}/tool-calls")).json()["data"]
                 assert (line["status"], len(calls(home, name))) == expected, line
                 assert len(set(calls(home, name))) == 1, "a repeated call has the same key"
+    # A program that hangs is not ended by the death of its server, which only closes its input.
+    for line in Diary(home / "safe").lines():
+        if line.startswith("child"):
+            os.killpg(int(line.split()[-1]), signal.SIGKILL)
 
 
 def declare(config: Path, **modes: str) -> None:

@@ -1,5 +1,6 @@
 """MCP servers over HTTP: declared, defined, listed, called by an agent, and what happens when they are away."""
 
+import asyncio
 import json
 import sys
 from collections.abc import AsyncGenerator, Callable
@@ -7,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from stoa.gateway import Abilities
@@ -108,6 +110,20 @@ async def test_single_tools_approvals_and_filters(serve: Serve) -> None:
         assert [offer["idempotent"] for offer in patched["data"]["offers"]] == [True]
         await ask(server, "things__touch", {})
         assert [tool.name for tool in server.model.requests[0].tools] == ["things__touch"]
+
+
+async def test_what_was_listed_long_ago_is_asked_for_beside_the_run(serve: Serve) -> None:
+    async with serve() as server:
+        made = (await server.call("POST", "/v1/tools", 201, json=mcp()))["data"]
+        database = await asyncpg.connect(server.dsn)
+        await database.execute("UPDATE tools SET listed_at = now() - interval '1 hour', problem = 'an old one'")
+        await database.close()
+        run, _ = await ask(server, "things__touch", {})
+        assert run["status"] == "completed"
+        async with asyncio.timeout(5):
+            while (now := (await server.call("GET", f"/v1/tools/{made['id']}"))["data"]).get("problem"):
+                await asyncio.sleep(0.02)
+        assert now["listed_at"] > made["listed_at"]
 
 
 async def test_a_server_over_http(serve: Serve, tmp_path: Path) -> None:

@@ -184,6 +184,8 @@ class Tools:
     async def import_(self, principal: Principal, request: ImportRequest, once: Once | None) -> Imported:
         """Makes them, all or none. An Idempotency-Key's repetition answers with the tools that the first one made, as they are now."""
         planned = await self.plan(request)
+        if not planned.tools:
+            raise BadRequest("None of the document's operations can be a tool.", details=dict(planned.skipped))
         project_id = await self._projects.home(principal)
         name = ""
         try:

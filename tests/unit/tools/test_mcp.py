@@ -119,6 +119,12 @@ async def test_a_mute_server_is_given_up_and_not_started_again_at_once(bench: Ca
     await until(lambda: not any(running(pid) for pid in mute.started()))
 
 
+async def test_a_mute_server_is_not_started_for_every_call_that_has_no_time_for_it(bench: Callable[..., Bench]) -> None:
+    mute = bench("mute", connect_seconds_max=30.0)
+    assert [(await mute.call(timeout=seconds))[0] for seconds in (0.3, 0.1, 0.1)] == ["tool_timeout"] * 3
+    assert len(mute.started()) == 1, "the pause of half a second leaves the others no time"
+
+
 async def test_a_server_that_hangs_is_ended_with_its_children_and_started_anew(bench: Callable[..., Bench]) -> None:
     hangs = bench("hangs")
     other = asyncio.create_task(hangs.call(timeout=20))

@@ -1,15 +1,17 @@
 """What an MCP server gives back, as the text that a model reads. Pure."""
 
-from typing import Any
+from typing import Any, Final
 
 import mcp_types as types
 import orjson
 
 from stoa.tools.types import Offer, ToolResult
 
-TOOLS_MAX = 256
-DESCRIPTION_CHARACTERS_MAX = 4_000
-SCHEMA_BYTES_MAX = 64 * 1024
+TOOLS_MAX: Final = 256
+DESCRIPTION_CHARACTERS_MAX: Final = 4_000
+SCHEMA_BYTES_MAX: Final = 64 * 1024
+LISTING_BYTES_MAX: Final = 1024 * 1024
+"""Of all tools of a server: they are stored with its definition, and read with it."""
 
 
 def result_of(result: types.CallToolResult) -> ToolResult:
@@ -79,3 +81,7 @@ def offer_of(tool: types.Tool) -> tuple[Offer | None, str | None]:
         tool.name, words[:DESCRIPTION_CHARACTERS_MAX], {"type": "object", **parameters}, hints.read_only_hint if hints else None,
         hints.idempotent_hint if hints else None, hints.destructive_hint if hints else None,
     ), None  # fmt: skip
+
+
+def size_of(offer: Offer) -> int:
+    return len(offer.description) + len(orjson.dumps(offer.parameters))

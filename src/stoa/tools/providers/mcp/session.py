@@ -104,16 +104,18 @@ class Session:
         self.outdated = False
         offers: dict[str, Offer] = {}
         left_out: list[str] = []
+        room = content.LISTING_BYTES_MAX
         async with aclosing(self._tools()) as tools:  # type: ignore[type-var]
             async for tool in tools:
                 offer, problem = content.offer_of(tool)
                 if offer is None:
                     left_out.append(f"{tool.name[:100]!r} ({problem})")
-                elif len(offers) == content.TOOLS_MAX:
-                    left_out.append(f"what comes after the first {content.TOOLS_MAX}")
+                    continue
+                room -= content.size_of(offer)
+                if len(offers) == content.TOOLS_MAX or room < 0:
+                    left_out.append(f"what comes after the first {len(offers)}")
                     break
-                else:
-                    offers.setdefault(offer.name, offer)
+                offers.setdefault(offer.name, offer)
         return Listing(list(offers.values()), f"Left out: {'; '.join(left_out[:20])}".replace("\0", "\ufffd") if left_out else None)
 
     async def _tools(self) -> AsyncIterator[types.Tool]:

@@ -176,6 +176,9 @@ class Sessions:
                     except Failure as failure:
                         self._failed(held, failure.message)
                         raise
+                    except asyncio.CancelledError:  # A call that had no time left for it: the next one is not to start it again at once.
+                        self._failed(held, "it did not open a session in a call's time")
+                        raise
             yield held.session
             held.failures = 0
         finally:
