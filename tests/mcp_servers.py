@@ -37,7 +37,7 @@ class Diary:
 
 
 def build(diary: Diary) -> MCPServer:
-    server = MCPServer("bench", version="1.0")
+    server = MCPServer("bench", version="1.0", log_level="ERROR")
 
     @server.tool(annotations=types.ToolAnnotations(read_only_hint=True))
     async def echo(text: str) -> str:

@@ -1,13 +1,11 @@
 """An OpenAPI document becomes tools: looked at first, made all or none, called as the document says."""
 
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stoa.gateway import Abilities
 from tests.conftest import Running, serving
 from tests.doubles import ScriptedModel, answer, calling
 from tests.http.test_tools import SECRET, Service
@@ -34,19 +32,6 @@ paths:
 components:
   securitySchemes: {key: {type: apiKey, in: header, name: Authorization}}
 """
-
-
-@pytest.fixture
-async def service() -> AsyncIterator[Service]:
-    async with Service.running() as made:
-        yield made
-
-
-@pytest.fixture
-async def agents(dsn: str, tmp_path: Path) -> AsyncIterator[Running]:
-    model = ScriptedModel([answer("Done.")], Abilities(images=False, tools=True))
-    async with serving(dsn, tmp_path, model, allow_private_addresses=True) as server:
-        yield server
 
 
 def body(service: Service, **fields: Any) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,19 +63,6 @@ class Service:
             self.gone += 1
         finally:
             writer.close()
-
-
-@pytest.fixture
-async def service() -> AsyncIterator[Service]:
-    async with Service.running() as made:
-        yield made
-
-
-@pytest.fixture
-async def agents(dsn: str, tmp_path: Path) -> AsyncIterator[Running]:
-    model = ScriptedModel([answer("Done.")], Abilities(images=False, tools=True))
-    async with serving(dsn, tmp_path, model, allow_private_addresses=True) as server:
-        yield server
 
 
 def tool(url: str, **fields: Any) -> dict[str, Any]:

@@ -7,11 +7,11 @@ import asyncio
 import importlib
 import logging
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 from uuid import UUID
 
 import structlog
@@ -34,6 +34,7 @@ BACKOFF_SECONDS_MAX: Final = 60.0
 PATIENCE_SECONDS: Final = 2.0
 """A call waits that long for a server that is not to be started again yet; longer, and it fails at once."""
 _SECRETIVE: Final = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|KEY", re.IGNORECASE)
+T = TypeVar("T")
 _log = structlog.get_logger("stoa.tools.mcp")
 
 
@@ -77,14 +78,12 @@ class _Held:
 
     project_id: UUID
     name: str
-    version: datetime
     session: Session | None = None
     opening: asyncio.Lock = field(default_factory=asyncio.Lock)
     in_use: int = 0
     used_at: float = 0.0
     failures: int = 0
     not_before: float = 0.0
-    retired: bool = False
 
 
 class Sessions:
@@ -102,8 +101,8 @@ class Sessions:
         self._connect_seconds_max = connect_seconds_max
         self._idle_seconds_max = idle_seconds_max
         self._probe_seconds_max = probe_seconds_max
-        self._held: dict[UUID, _Held] = {}
-        self._retired: set[_Held] = set()
+        self._held: dict[tuple[UUID, datetime], _Held] = {}
+        """By definition and its version: a run that goes on with the one before keeps its server until that is idle."""
         self._supervisor = Supervisor()
         self._sweeping = False
         self._closed = False
@@ -111,7 +110,7 @@ class Sessions:
     async def close(self) -> None:
         self._closed = True
         await self._supervisor.stop()
-        places = [*self._held.values(), *self._retired]
+        places = list(self._held.values())
         self._held.clear()
         await asyncio.gather(*(self._end(held) for held in places))
 
@@ -124,31 +123,34 @@ class Sessions:
         return {name: value for name, value in program.env.items() if _SECRETIVE.search(name)} if program is not None else {}
 
     def outdated(self, definition_id: UUID) -> bool:
-        held = self._held.get(definition_id)
-        return held is not None and held.session is not None and held.session.outdated
+        return any(key[0] == definition_id and held.session is not None and held.session.outdated for key, held in self._held.items())
 
     # --- what they are for ------------------------------------------------------------------------------------------
     async def list(self, definition: Definition, secrets: Mapping[str, str]) -> Listing:
         """Raises Failure."""
         try:
-            async with asyncio.timeout(self._connect_seconds_max + LIST_SECONDS_MAX), self._session(definition, secrets) as session:
-                return await session.list()
+            async with asyncio.timeout(self._connect_seconds_max + LIST_SECONDS_MAX):
+                return await self._ask(definition, secrets, lambda session: session.list())
         except TimeoutError:
             self.suspect(definition)
             raise Failure("tool_timeout", "the server does not answer") from None
 
     async def call(self, definition: Definition, secrets: Mapping[str, str], name: str, arguments: Mapping[str, Any], key: str) -> ToolResult:
-        """Raises Failure. What the server has forgotten of us (it was restarted) costs a new session, not the call."""
+        """Raises Failure."""
+        return await self._ask(definition, secrets, lambda session: session.call(name, arguments, key))
+
+    async def _ask(self, definition: Definition, secrets: Mapping[str, str], work: Callable[[Session], Awaitable[T]]) -> T:
+        """A server that has forgotten us (it was restarted) costs a new session, not the call."""
         try:
             async with self._session(definition, secrets) as session:
-                return await session.call(name, arguments, key)
+                return await work(session)
         except Gone:
             async with self._session(definition, secrets) as session:
-                return await session.call(name, arguments, key)
+                return await work(session)
 
     def suspect(self, definition: Definition) -> None:
         """A call timed out: a server that shows no sign of life is ended, and started anew by the next call."""
-        held = self._held.get(definition.id)
+        held = self._held.get((definition.id, definition.updated_at))
         if held is not None and held.session is not None and not self._closed:
             self._supervisor.once(self._probe(held, held.session), f"probe {held.name}")
 
@@ -184,21 +186,11 @@ class Sessions:
         finally:
             held.in_use -= 1
             held.used_at = asyncio.get_running_loop().time()
-            if held.retired and not held.in_use and not self._closed:
-                self._end_beside(held)
 
     def _place(self, definition: Definition) -> _Held:
         if self._closed:
             raise Failure("tool_unavailable", "This server is shutting down.")
-        held = self._held.get(definition.id)
-        if held is not None and held.version != definition.updated_at:  # It is another definition now.
-            held.retired = True
-            self._retired.add(held)
-            if not held.in_use:
-                self._end_beside(held)
-            held = None
-        if held is None:
-            held = self._held[definition.id] = _Held(definition.project_id, definition.name, definition.updated_at)
+        held = self._held.setdefault((definition.id, definition.updated_at), _Held(definition.project_id, definition.name))
         if not self._sweeping:
             self._sweeping = True
             self._supervisor.keep(self._sweep_forever, "tools.mcp.sweep")
@@ -214,7 +206,7 @@ class Sessions:
 
     def _failed(self, held: _Held, reason: str) -> None:
         held.failures += 1
-        pause = min(BACKOFF_SECONDS_MAX, BACKOFF_SECONDS * 2 ** (held.failures - 1))
+        pause = min(BACKOFF_SECONDS_MAX, BACKOFF_SECONDS * 2 ** min(held.failures - 1, 10))
         held.not_before = asyncio.get_running_loop().time() + pause
         _log.warning("an MCP server failed", server=held.name, project_id=str(held.project_id), reason=reason, failures=held.failures, pause_seconds=pause)
 
@@ -222,7 +214,7 @@ class Sessions:
         """Ends the session that was idle longest where there are as many as there may be. Raises Failure when all are at work."""
         for bound, of_project in ((self._sessions_of_project_max, True), (self._sessions_max, False)):
             open_ones = [
-                one for one in (*self._held.values(), *self._retired)
+                one for one in self._held.values()
                 if one is not wanting and (one.session is not None or one.opening.locked()) and (not of_project or one.project_id == wanting.project_id)
             ]
             if len(open_ones) < bound:
@@ -248,18 +240,14 @@ class Sessions:
         session, held.session = held.session, None
         if session is not None:
             await session.close()
-        self._retired.discard(held)
-
-    def _end_beside(self, held: _Held) -> None:
-        self._supervisor.once(self._end(held), f"end {held.name}")
 
     async def _sweep_forever(self) -> None:
         while True:
             await asyncio.sleep(min(SWEEP_SECONDS, self._idle_seconds_max))
             now = asyncio.get_running_loop().time()
-            for definition_id, held in tuple(self._held.items()):
+            for key, held in tuple(self._held.items()):
                 if not held.in_use and now - held.used_at > self._idle_seconds_max and now > held.not_before:
-                    del self._held[definition_id]
+                    del self._held[key]
                     await self._end(held)
 
 
