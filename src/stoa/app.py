@@ -148,9 +148,10 @@ async def open_server(
         shelf = _Library(search)
         service = runs.Runs(database, journal, catalogue, ids, clock)
         deletions = conversations.Deletions(database, blobs, journal, service, ids)
-        makers = tools.Suppliers(allow_private=settings.allow_private_addresses)
+        makers = tools.Suppliers(allow_private=settings.allow_private_addresses, programs=_programs(settings))
         stack.push_async_callback(makers.close)
         held = tools.Tools(database, vault, entry, makers, ids)
+        stack.push_async_callback(held.stop)
         toolbox = toolbox or _Toolbox(held, search, shelf)
         talks = conversations.Conversations(database, blobs, catalogue, toolbox, entry, reader, deletions, ids)
         housekeeping = conversations.Housekeeping(reader, deletions)
@@ -324,6 +325,16 @@ def _providers(settings: Settings, suppliers: gateway.Suppliers) -> Sequence[gat
             optional=configured.type == "ollama" and configured.base_url is None,
         )
         for configured in settings.providers
+    ]  # fmt: skip
+
+
+def _programs(settings: Settings) -> Sequence[tools.Program]:
+    return [
+        tools.Program(
+            declared.name, declared.command, declared.args, {name: value.get_secret_value() for name, value in declared.env.items()},
+            str(declared.cwd) if declared.cwd else None, frozenset(declared.projects) if declared.projects is not None else None,
+        )
+        for declared in settings.mcp_servers
     ]  # fmt: skip
 
 
