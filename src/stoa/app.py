@@ -224,7 +224,7 @@ async def open_server(
         running = runs.routes(service, gate, open_stream, lambda: worker.draining)
         api = _app(
             "Stoa", DESCRIPTION, health,
-            doctor.routes(doctor.Doctor(database, _checks(database, blobs), clock), gate),
+            doctor.routes(doctor.Doctor(database, _checks(database, blobs, shelves), clock), gate),
             conversations.routes(talks, blobs, gate),
             running,
             streams.routes(follow, gate, tickets, entry.principal_of),
@@ -252,14 +252,15 @@ async def open_doctor(settings: Settings, dsn: str) -> AsyncGenerator[doctor.Doc
     await migrate(dsn)
     database = await Database.open(dsn, connections_max=4, command_seconds_max=doctor.SECONDS_MAX)
     try:
-        yield doctor.Doctor(database, _checks(database, DirectoryBlobs(settings.data_dir / "blobs")), SystemClock())
+        blobs, shelves = DirectoryBlobs(settings.data_dir / "blobs"), DirectoryBlobs(settings.data_dir / "knowledge")
+        yield doctor.Doctor(database, _checks(database, blobs, shelves), SystemClock())
     finally:
         await database.close()
 
 
-def _checks(database: Database, blobs: DirectoryBlobs) -> Sequence[Check]:
+def _checks(database: Database, blobs: DirectoryBlobs, shelves: DirectoryBlobs) -> Sequence[Check]:
     """What every slice promises. The journal comes first, because what runs promise is read from it."""
-    return [*journal_checks(database), *runs.checks(database), *conversations.checks(database, blobs)]
+    return [*journal_checks(database), *runs.checks(database), *conversations.checks(database, blobs), *bases.checks(database, Index(), shelves)]
 
 
 def _app(title: str, description: str, *routers: APIRouter) -> FastAPI:

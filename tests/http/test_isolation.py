@@ -20,6 +20,7 @@ NOT_BY_OWNER = {"/v1/router/models/{model_id}/providers", "/v1/orgs/{org_id}"}
 """Models of the catalogue are everybody's; an organization is checked by itself."""
 BODIES = {
     "/v1/runs/{run_id}/input": {"type": "human_feedback", "data": {"request_id": str(uuid4()), "feedback": "yes"}},
+    "/v1/knowledgebases/{knowledgebase_id}/evaluate": {"queries": [{"query": "plan", "relevant": ["secret.txt"]}]},
     "/v1/knowledgebases/{knowledgebase_id}/vector-search": {"query": "plan"},
     "/v1/knowledgebase-items/{item_id}": {"metadata": {}},
     "/v1/tools/{tool_id}": {"name": "t", "type": "http", "description": "d", "config": {"url": "https://example.com/"}},

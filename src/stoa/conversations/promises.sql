@@ -24,8 +24,8 @@ WHERE f.status = 'pending' AND f.created_at < now() - interval '15 minutes'
 
 -- name: unproven
 -- Deletions without their proof, minutes after they were made.
-SELECT d.org_id, d.id AS subject, format('of the conversation %s, at %s', d.subject_id, d.created_at::timestamptz(0)) AS detail FROM deletions d
-WHERE d.verified_at IS NULL AND d.kind = 'conversation' AND d.created_at < now() - interval '2 minutes'
+SELECT d.org_id, d.id AS subject, format('of the %s %s, at %s', replace(d.kind, '_', ' '), d.subject_id, d.created_at::timestamptz(0)) AS detail FROM deletions d
+WHERE d.verified_at IS NULL AND d.created_at < now() - interval '2 minutes'
   AND ($1::uuid IS NULL OR d.org_id = $1) AND ($2::timestamptz IS NULL OR d.created_at >= $2);
 
 -- name: vain_answers

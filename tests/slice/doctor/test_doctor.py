@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -62,16 +63,45 @@ async def _live(server: Running) -> dict[str, Any]:
     async with asyncio.timeout(20):
         while (await server.call("GET", f"/v1/conversations/{talk}/files"))["data"][0]["status"] == "pending":
             await asyncio.sleep(0.02)
+    await _share(server)
+    base, item = await _shelve(server)
     org = (await server.call("GET", "/v1/orgs"))["data"][0]["id"]
     return {
         "org": UUID(org), "talk": UUID(talk), "plain": UUID(plain["id"]), "looked": UUID(looked["id"]), "paused": UUID(paused["id"]),
-        "queued": UUID(queued["data"]["id"]), "file": UUID(upload["data"]["id"]),
+        "queued": UUID(queued["data"]["id"]), "file": UUID(upload["data"]["id"]), "base": UUID(base), "item": UUID(item),
     }  # fmt: skip
+
+
+async def _share(server: Running) -> None:
+    """A fork that has outlived its origin, an answer made anew, a conversation that is gone: all of it is health."""
+    server.model.scripts = [answer("Well")]
+    origin = await server.conversation()
+    await server.ask(origin, "Say something")
+    fork = (await server.call("POST", f"/v1/conversations/{origin}/fork", 201, json={}))["data"]["id"]
+    await server.ask(fork, "And more")
+    again = await server.call("POST", f"/v1/conversations/{fork}/regenerate", json={"stream": False})
+    assert again["data"]["status"] == "completed"
+    await server.call("DELETE", f"/v1/conversations/{origin}")
+    gone = await server.conversation()
+    await server.ask(gone, "Forget me")
+    await server.call("DELETE", f"/v1/conversations/{gone}")
+
+
+async def _shelve(server: Running) -> tuple[str, str]:
+    """A base with an item, after one that was deleted."""
+    base = (await server.call("POST", "/v1/knowledgebases", 201, json={"name": "Papers"}))["data"]["id"]
+    gone = (await server.call("POST", f"/v1/knowledgebases/{base}/upload", 201, files={"files": ("gone.txt", b"Nobody will read this.")}))["data"][0]["id"]
+    item = (await server.call("POST", f"/v1/knowledgebases/{base}/upload", 201, files={"files": ("plan.txt", b"The plan is to go north.")}))["data"][0]["id"]
+    async with asyncio.timeout(60):
+        while {one["status"] for one in (await server.call("GET", f"/v1/knowledgebases/{base}/items"))["data"]} != {"processed"}:
+            await asyncio.sleep(0.05)
+    await server.call("DELETE", f"/v1/knowledgebase-items/{gone}")
+    return base, item
 
 
 @dataclass
 class Case:
-    """How a promise is broken: statements over {ids}, or a deed in the directory of blobs."""
+    """How a promise is broken: statements over {ids}, or a deed in the data directory."""
 
     check: str
     statements: list[str] = field(default_factory=list)
@@ -83,15 +113,15 @@ class Case:
     """Statements that give true once it was repaired."""
 
 
-def _lose(blobs: Path, _: dict[str, Any]) -> None:
-    (found,) = [path for path in blobs.rglob("*") if path.is_file()]
+def _lose(data_dir: Path, _: dict[str, Any], place: str = "blobs") -> None:
+    (found,) = [path for path in (data_dir / place).rglob("*") if path.is_file()]
     found.unlink()
 
 
-def _leave_behind(blobs: Path, ids: dict[str, Any]) -> None:
-    (found,) = [path for path in blobs.rglob("*") if path.is_file()]
+def _leave_behind(data_dir: Path, ids: dict[str, Any], place: str = "blobs") -> None:
+    (found,) = [path for path in (data_dir / place).rglob("*") if path.is_file()]
     orphan = found.parent.parent / "ab" / ("ab" * 32)
-    half = blobs / "incoming" / "tmp123"
+    half = data_dir / place / "incoming" / "tmp123"
     for path in (orphan, half):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"nobody's")
@@ -99,7 +129,27 @@ def _leave_behind(blobs: Path, ids: dict[str, Any]) -> None:
 
 
 OF = "org_id = '{org}' AND run_id"
+COPY_OF_ITEM = (
+    "INSERT INTO knowledge_index_items SELECT org_id, project_id, index_id, gen_random_uuid(), metadata, 1000, 999, 0, '{{}}' FROM knowledge_index_items"
+    " WHERE item_id = '{item}'"
+)
 CASES = [
+    Case(
+        "knowledge.overdue", ["UPDATE knowledge_items SET status = 'processing', deadline = now() - interval '1 hour' WHERE id = '{item}'"],
+        subject="item", repaired=True, after=["SELECT status = 'pending' FROM knowledge_items WHERE id = '{item}'"],
+    ),
+    Case("knowledge.unserved", ["UPDATE knowledge_items SET chunks = 7 WHERE id = '{item}'"], subject="item", repaired=True),
+    Case("knowledge.orphans", [COPY_OF_ITEM], repaired=True, after=["SELECT count(*) = 1 FROM knowledge_index_items"]),
+    Case(
+        "knowledge.stray_indexes",
+        [("INSERT INTO knowledge_indexes (org_id, project_id, knowledgebase_id, generation, embedder, dimensions, language)"
+         " SELECT org_id, project_id, knowledgebase_id, 9, embedder, dimensions, language FROM knowledge_indexes")],
+        repaired=True, after=["SELECT count(*) = 1 FROM knowledge_indexes"],
+    ),
+    Case("knowledge.miscounted", ["UPDATE knowledge_indexes SET words = words + 1"]),
+    Case("knowledge.miscounted", ["DELETE FROM knowledge_vectors"]),
+    Case("shelves.missing", deed=partial(_lose, place="knowledge")),
+    Case("shelves.orphans", deed=partial(_leave_behind, place="knowledge"), repaired=True),
     Case("journal.gaps", [f"DELETE FROM events WHERE {OF} = '{{plain}}' AND sequence = 2"], subject="plain"),
     Case("journal.gaps", [f"UPDATE journals SET last_sequence = last_sequence + 1 WHERE {OF} = '{{plain}}'"], subject="plain"),
     Case("journal.unowned", [f"DELETE FROM journals WHERE {OF} = '{{plain}}'"], subject="plain"),
@@ -172,7 +222,8 @@ CASES = [
     Case(
         "conversations.unproven",
         [("INSERT INTO deletions (org_id, project_id, id, kind, subject_id, stores, created_at)"
-         " SELECT org_id, project_id, '{queued}', 'conversation', '{queued}', '{{}}', now() - interval '1 hour' FROM conversations")], subject="queued",
+         " SELECT org_id, project_id, '{queued}', 'conversation', '{queued}', '{{}}', now() - interval '1 hour' FROM conversations"
+          " WHERE id = '{talk}'")], subject="queued",
     ),
     Case(
         "conversations.vain_answers",
@@ -213,7 +264,8 @@ async def opened(patient: Patient, cluster: Callable[[str], str], tmp_path: Path
     connection = await asyncpg.connect(cluster("stoa"))
     name = f"copy_{uuid4().hex}"
     await connection.execute(f"CREATE DATABASE {name} TEMPLATE {patient.template}")
-    shutil.copytree(patient.data_dir / "blobs", tmp_path / "blobs")
+    for place in ("blobs", "knowledge"):
+        shutil.copytree(patient.data_dir / place, tmp_path / place)
     async with open_doctor(Settings(data_dir=tmp_path), cluster(name)) as doctor:
         yield Opened(doctor, cluster(name), tmp_path, patient.ids)
     await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
@@ -237,7 +289,7 @@ async def test_a_broken_promise_is_counted_and_repaired(opened: Opened, case: Ca
     for statement in case.statements:
         await opened.execute(statement)
     if case.deed is not None:
-        case.deed(opened.data_dir / "blobs", opened.ids)
+        case.deed(opened.data_dir, opened.ids)
     report = await opened.doctor.examine(Scope())
     assert not report.healthy
     subjects = found(report)[case.check]

@@ -1,0 +1,58 @@
+"""What holds between a directory of blobs and the rows that name its contents: none is missing, none is nobody's."""
+
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from uuid import UUID
+
+from stoa.db.blobs import UPLOAD_SECONDS_MAX, BlobStore, blob_name, hold
+from stoa.db.checks import Check, Scope
+from stoa.db.engine import Database, Tx
+from stoa.db.internal import internal
+from stoa.kernel.findings import Finding
+
+
+def blob_checks(prefix: str, what: str, database: Database, blobs: BlobStore, contents: str, in_use: str) -> Sequence[Check]:
+    """`contents` gives (org_id, project_id, sha256) of all rows in a scope; `in_use` says of one content whether a row names it."""
+    return [
+        Check(
+            f"{prefix}.missing", f"The content of every {what} is there.", partial(_missing, blobs, contents),
+            "Restore the directory of blobs from a backup, or upload the file again.",
+        ),
+        Check(
+            f"{prefix}.orphans", f"Every stored content belongs to some {what} (uploads of the last hour apart).", partial(_orphans, blobs, in_use),
+            "The repair removes it.", partial(_remove, database, blobs, in_use),
+        ),
+    ]  # fmt: skip
+
+
+async def _missing(blobs: BlobStore, contents: str, tx: Tx, scope: Scope) -> AsyncIterator[Finding]:
+    async for row in tx.cursor(contents, scope.org_id, scope.since, prefetch=500):
+        name = blob_name(row["org_id"], row["project_id"], row["sha256"])
+        if not await blobs.exists(name):
+            yield Finding(row["org_id"], name, "no such content is stored")
+        scope.looked_at(1)
+
+
+async def _orphans(blobs: BlobStore, in_use: str, tx: Tx, scope: Scope) -> AsyncIterator[Finding]:
+    """Uploads are stored before their row: what is young may be on its way. Half of an upload that never ended is nobody's."""
+    async for group in blobs.stored(scope.org_id):
+        scope.looked_at(len(group))
+        for stored in group:
+            if stored.age_seconds < UPLOAD_SECONDS_MAX:
+                continue
+            if stored.owner is None:
+                if scope.org_id is None:
+                    yield Finding(UUID(int=0), stored.name, f"{stored.size} bytes of an upload that never ended")
+            elif not await tx.fetchval(in_use, *stored.owner):
+                yield Finding(stored.owner[0], stored.name, f"{stored.size} bytes that nobody has")
+
+
+async def _remove(database: Database, blobs: BlobStore, in_use: str, finding: Finding) -> bool:
+    if finding.subject.count("/") != 2:
+        return await blobs.remove_incoming(finding.subject) > 0
+    org_id, project_id, digest = finding.subject.split("/")
+    async with internal(database) as tx:
+        await hold(tx, finding.subject)
+        if await tx.fetchval(in_use, UUID(org_id), UUID(project_id), bytes.fromhex(digest)):
+            return False
+        return await blobs.delete(finding.subject) > 0

@@ -1,0 +1,62 @@
+-- Each finds what is broken: $1 is an organization or NULL for all, $2 the earliest time or NULL.
+
+-- name: overdue
+-- Items that no server takes up, or that one has held past their deadline.
+SELECT i.org_id, i.id AS subject, format('%s, %s since %s', i.name, i.status, coalesce(i.deadline, i.not_before)::timestamptz(0)) AS detail
+FROM knowledge_items i
+WHERE ((i.status = 'processing' AND i.deadline < now() - interval '5 minutes') OR (i.status = 'pending' AND i.not_before < now() - interval '1 hour'))
+  AND ($1::uuid IS NULL OR i.org_id = $1) AND ($2::timestamptz IS NULL OR i.uploaded_at >= $2);
+
+-- name: unserved
+-- Items that count as processed, but that the index of their base does not hold, or holds with another number of chunks.
+SELECT i.org_id, i.id AS subject, format('%s: %s chunks of %s are in the index', i.name, held.chunks, i.chunks) AS detail
+FROM knowledge_items i
+JOIN knowledgebases b ON b.org_id = i.org_id AND b.id = i.knowledgebase_id
+LEFT JOIN knowledge_indexes x ON x.org_id = b.org_id AND x.knowledgebase_id = b.id AND x.generation = b.generation
+CROSS JOIN LATERAL (
+    SELECT count(*) AS chunks FROM knowledge_chunks c WHERE c.org_id = x.org_id AND c.index_id = x.index_id AND c.item_id = i.id
+) held
+WHERE i.status = 'processed' AND b.building IS NULL AND held.chunks <> coalesce(i.chunks, 0)
+  AND ($1::uuid IS NULL OR i.org_id = $1) AND ($2::timestamptz IS NULL OR i.uploaded_at >= $2);
+
+-- name: orphans
+-- Items of an index that are items of no base.
+SELECT e.org_id, format('%s/%s/%s', x.knowledgebase_id, x.generation, e.item_id) AS subject, 'the index holds it, and it is no item of its base' AS detail
+FROM knowledge_index_items e
+JOIN knowledge_indexes x ON x.org_id = e.org_id AND x.index_id = e.index_id
+WHERE ($1::uuid IS NULL OR e.org_id = $1) AND $2::timestamptz IS NULL
+  AND NOT EXISTS (SELECT 1 FROM knowledge_items i WHERE i.org_id = e.org_id AND i.id = e.item_id AND i.knowledgebase_id = x.knowledgebase_id);
+
+-- name: stray_indexes
+-- Indexes that no base searches and none is building.
+SELECT x.org_id, format('%s/%s', x.knowledgebase_id, x.generation) AS subject, format('%s chunks', x.chunks) AS detail
+FROM knowledge_indexes x
+WHERE ($1::uuid IS NULL OR x.org_id = $1) AND $2::timestamptz IS NULL AND NOT EXISTS (
+    SELECT 1 FROM knowledgebases b WHERE b.org_id = x.org_id AND b.id = x.knowledgebase_id
+    AND (b.generation = x.generation OR (b.building ->> 'generation')::int = x.generation));
+
+-- name: miscounted
+-- Indexes whose counts, which scores are made of, are not those of their chunks, vectors and items.
+SELECT x.org_id, format('%s/%s', x.knowledgebase_id, x.generation) AS subject,
+       format('it counts %s chunks and %s words; there are %s chunks, %s vectors, %s words', x.chunks, x.words, c.chunks, v.vectors, e.words) AS detail
+FROM knowledge_indexes x
+CROSS JOIN LATERAL (SELECT count(*) AS chunks FROM knowledge_chunks WHERE org_id = x.org_id AND index_id = x.index_id) c
+CROSS JOIN LATERAL (SELECT count(*) AS vectors FROM knowledge_vectors WHERE org_id = x.org_id AND index_id = x.index_id) v
+CROSS JOIN LATERAL (SELECT coalesce(sum(words), 0) AS words FROM knowledge_index_items WHERE org_id = x.org_id AND index_id = x.index_id) e
+WHERE ($1::uuid IS NULL OR x.org_id = $1) AND $2::timestamptz IS NULL AND (x.chunks <> c.chunks OR x.chunks <> v.vectors OR x.words <> e.words);
+
+-- name: contents
+-- Every content that an item has or that its index serves.
+SELECT org_id, project_id, sha256 FROM knowledge_items WHERE ($1::uuid IS NULL OR org_id = $1) AND ($2::timestamptz IS NULL OR uploaded_at >= $2)
+UNION
+SELECT org_id, project_id, served_sha256 FROM knowledge_items
+WHERE served_sha256 IS NOT NULL AND ($1::uuid IS NULL OR org_id = $1) AND ($2::timestamptz IS NULL OR uploaded_at >= $2);
+
+-- name: take_up_again
+-- An item that is not served as it should be is processed once more.
+UPDATE knowledge_items SET status = 'pending', version = version + 1, attempt = 0, node_id = NULL, not_before = now(), deadline = NULL, error = NULL
+WHERE org_id = $1 AND id = $2 AND status IN ('processed', 'processing', 'pending') RETURNING id;
+
+-- name: index_key
+-- Whose index it is, if the base is gone or does not know it.
+SELECT project_id FROM knowledge_indexes WHERE org_id = $1 AND knowledgebase_id = $2 AND generation = $3;
