@@ -199,11 +199,11 @@ JUNK = (None, 5, "x", "\0\ud800", [], [[]], {}, {"$ref": "#"}, {"$ref": 5}, {"$r
 
 
 def test_whatever_is_wrong_is_a_refusal() -> None:
-    """Every node of a document replaced by rubbish, each by two kinds of it."""
+    """Every node of a document replaced by rubbish, of one kind after the other."""
     whole = orjson.dumps(yaml.safe_load(PETS))
     tried = worked = 0
     for number, path in enumerate(nodes(orjson.loads(whole))):
-        for junk in (JUNK[number % len(JUNK)], JUNK[(number + 5) % len(JUNK)])[: len(path)]:
+        for junk in (JUNK[number % len(JUNK)],)[: len(path)]:
             document = parent = orjson.loads(whole)
             for key in path[:-1]:
                 parent = parent[key]
