@@ -108,7 +108,9 @@ async def limited(node: Node, requests: int) -> None:
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a fifth of everything")
-    part = 5 if parser.parse_args().quick else 1
+    parser.add_argument("--stalled", default="0,0,100,1000", help="how many connections, one run each")
+    options = parser.parse_args()
+    part = 5 if options.quick else 1
     print(f"{platform.platform()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory(prefix="stoa-bench-") as home, contextlib.ExitStack():
         Path(home).chmod(0o755)
@@ -117,8 +119,8 @@ async def main() -> None:
             async with ScriptedServer() as model:
                 node = await Node("node", embedded.dsn, Path(home) / "data", model.url, Path(home) / "node.log").start()
                 try:
-                    for count in (0, 0, 100 // part, 1_000 // part):
-                        await stalled(node, count)
+                    for count in map(int, options.stalled.split(",")):
+                        await stalled(node, count // part)
                     await replayed(node, embedded.dsn, EVENTS // part)
                     await limited(node, 2_000 // part)
                 finally:

@@ -15,8 +15,8 @@ from stoa.journal.writer import SQL, Batch, JournalWriter, Pen
 from stoa.kernel.principal import Principal
 
 READ_EVENTS_MAX: Final = 1_000
-READ_BYTES_MAX: Final = 128 * 1024
-"""What a reader takes at once: a thousand that stall with this in their hands hold 128 MB, and larger pages replay no faster."""
+READ_BYTES_MAX: Final = 64 * 1024
+"""What a reader takes at once: a thousand that stall with this in their hands hold 64 MB, and as much again in their connections' buffers."""
 _PAGE_BYTES_MAX: Final = 1 << 62
 """A page that was asked for is given whole."""
 
