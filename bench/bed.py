@@ -77,14 +77,16 @@ def bed(tools: Path, **environment: str) -> Generator[Bed]:
 @contextlib.contextmanager
 def serving(data_dir: Path, **environment: str) -> Generator[tuple[subprocess.Popen[str], str]]:
     """`stoa serve` on its core, from its ready line on; (process, url)."""
-    full = {**os.environ, "STOA_BOOTSTRAP_KEY": KEY, "STOA_LOG_LEVEL": "warning", **environment}
+    full = {**os.environ, "STOA_BOOTSTRAP_KEY": KEY, **environment}
     command = on_core(NODE_CORE, [sys.executable, "-m", "stoa", "serve", "--port", "0", "--data-dir", str(data_dir)])
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, env=full, text=True)
+    log = data_dir.with_name("server.log")  # As by default: a line for each request.
+    with log.open("wb") as errors:
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env=full, text=True)
     try:
         assert server.stdout is not None
         url = next((line.split()[4] for line in server.stdout if line.startswith("Stoa is ready at ")), None)
         if url is None:
-            raise SystemExit("the server did not start")
+            raise SystemExit(f"the server did not start: {log.read_text()}")
         yield server, url
     finally:
         server.send_signal(signal.SIGINT)

@@ -109,7 +109,7 @@ class Shelf:
     async def open(self, _: Run, names: Sequence[str]) -> AsyncGenerator[Sequence[Tool]]:
         self.opened += 1
         try:
-            yield [self.tools[name] for name in names]
+            yield [self.tools[name] for name in names if name in self.tools]
         finally:
             self.opened -= 1
 

@@ -25,6 +25,7 @@ from stoa.gateway.providers.extractive import SLUG, ExtractiveModel
 from stoa.http import Gate, errors, operations
 from stoa.http.edge import Edge
 from stoa.http.hosts import HostKind, classify
+from stoa.http.shortcut import Shortcut
 from stoa.http.sse import EventStream
 from stoa.journal import Journal, JournalWriter, Tails
 from stoa.journal import checks as journal_checks
@@ -147,9 +148,10 @@ async def open_server(
         shelf = _Library(search)
         service = runs.Runs(database, journal, catalogue, ids, clock)
         deletions = conversations.Deletions(database, blobs, journal, service, ids)
-        makers = tools.Suppliers(allow_private=settings.allow_private_addresses)
+        makers = tools.Suppliers(allow_private=settings.allow_private_addresses, programs=_programs(settings))
         stack.push_async_callback(makers.close)
         held = tools.Tools(database, vault, entry, makers, ids)
+        stack.push_async_callback(held.stop)
         toolbox = toolbox or _Toolbox(held, search, shelf)
         talks = conversations.Conversations(database, blobs, catalogue, toolbox, entry, reader, deletions, ids)
         housekeeping = conversations.Housekeeping(reader, deletions)
@@ -219,21 +221,26 @@ async def open_server(
                 await tx.fetchval("SELECT 1")
 
         health = operations.routes(__version__, lambda: worker.draining, database_answers)
+        running = runs.routes(service, gate, open_stream, lambda: worker.draining)
         api = _app(
             "Stoa", DESCRIPTION, health,
             doctor.routes(doctor.Doctor(database, _checks(database, blobs), clock), gate),
             conversations.routes(talks, blobs, gate),
-            runs.routes(service, gate, open_stream, lambda: worker.draining),
+            running,
             streams.routes(follow, gate, tickets, entry.principal_of),
             gateway.routes(catalogue, connections, gate),
             tools.routes(held, gate),
             bases.routes(library, items, search, gate, settings.domain),
+            bases.evaluation_routes(bases.Evaluations(database, search), gate),
             access.routes(entry, gate),
             usage.routes(usage.UsageReports(database), gate, clock),
         )
         kb = _app("Stoa knowledge base", "One knowledge base, on its own hostname.", health, bases.host_routes(library, items, search, mcp, gate))
+        hot = Shortcut(
+            api, running, gate, "/v3/conversations/{conversation_id}/messages", "conversation_id", runs.SendMessageBody, "conversations:write"
+        )
         asgi = CORSMiddleware(
-            _Hosts(api, kb, settings.domain), allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"],
+            _Hosts(hot, kb, settings.domain), allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"],
             expose_headers=["X-Request-Id", "Stoa-Run-Id", "Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"],
         )  # fmt: skip
         yield Server(Edge(asgi, ids), first_key, catalogue.default.slug, drain)
@@ -318,6 +325,16 @@ def _providers(settings: Settings, suppliers: gateway.Suppliers) -> Sequence[gat
             optional=configured.type == "ollama" and configured.base_url is None,
         )
         for configured in settings.providers
+    ]  # fmt: skip
+
+
+def _programs(settings: Settings) -> Sequence[tools.Program]:
+    return [
+        tools.Program(
+            declared.name, declared.command, declared.args, {name: value.get_secret_value() for name, value in declared.env.items()},
+            str(declared.cwd) if declared.cwd else None, frozenset(declared.projects) if declared.projects is not None else None,
+        )
+        for declared in settings.mcp_servers
     ]  # fmt: skip
 
 

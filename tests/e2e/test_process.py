@@ -19,11 +19,12 @@ STOA = [sys.executable, "-m", "stoa"]
 
 
 @asynccontextmanager
-async def serve(home: Path, **environment: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[str]]]:
+async def serve(home: Path, *, config: Path | None = None, **environment: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[str]]]:
     """`stoa serve` on a free port; gives its process and what it printed up to the last curl line."""
     process = await asyncio.create_subprocess_exec(
-        *STOA, "serve", "--port", "0", "--data-dir", str(home), env={**ENVIRONMENT, **environment}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
+        *STOA, "serve", "--port", "0", "--data-dir", str(home), *(("--config", str(config)) if config else ()), env={**ENVIRONMENT, **environment},
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
     said: list[str] = []
     try:
         assert process.stdout is not None

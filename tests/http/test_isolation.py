@@ -23,6 +23,7 @@ BODIES = {
     "/v1/knowledgebases/{knowledgebase_id}/vector-search": {"query": "plan"},
     "/v1/knowledgebase-items/{item_id}": {"metadata": {}},
     "/v1/tools/{tool_id}": {"name": "t", "type": "http", "description": "d", "config": {"url": "https://example.com/"}},
+    "/v1/tools/{tool_id}/test": {"arguments": {}},
 }
 """Of routes that take nothing else: a stranger's body must be a good one, or its refusal proves nothing."""
 

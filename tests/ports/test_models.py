@@ -42,15 +42,17 @@ async def server() -> AsyncIterator[ScriptedServer]:
         yield server
 
 
-@pytest.fixture(params=[OpenAIModel, AnthropicModel], ids=["openai", "anthropic"])
+@pytest.fixture(params=[(OpenAIModel, 0.0), (AnthropicModel, 0.0), (OpenAIModel, 0.02)], ids=["openai", "anthropic", "openai under load"])
 async def make(request: pytest.FixtureRequest, server: ScriptedServer) -> AsyncIterator[Make]:
-    transport = Transport()
+    """Each adapter, and one on connections that rest between two reads."""
+    adapter, pace = request.param
+    transport = Transport(pace=lambda: pace)
 
     async def no_sleep(_: float) -> None:
         return None
 
     def build(timeouts: Timeouts | None = None, used: Transport = transport) -> StreamingModel:
-        return request.param(used, server.url, KEY, "scripted", ABILITIES, timeouts=timeouts, sleep=no_sleep)
+        return adapter(used, server.url, KEY, "scripted", ABILITIES, timeouts=timeouts, sleep=no_sleep)
 
     yield build
     await transport.close()

@@ -1,5 +1,6 @@
 """The command line: arguments in, the server or a client of its public API out."""
 
+import gc
 import os
 import sys
 from datetime import UTC, datetime
@@ -54,6 +55,7 @@ def serve(
     Models are found by themselves: set OPENAI_API_KEY, ANTHROPIC_API_KEY or OLLAMA_HOST, or run Ollama on this machine. Without any, the
     built-in model stoa-extractive answers by quoting your documents. STOA_DATABASE_URL uses a PostgreSQL (16 or newer, with pgvector) of yours.
     """
+    gc.disable()  # Until the server stands: all that is made until then stays, so collecting is lost time.
     from stoa.access import BootstrapError  # noqa: PLC0415 — the server's weight is loaded by the command that needs it
     from stoa.cli.serve import StartError, run  # noqa: PLC0415
     from stoa.db.embedded import EmbeddedError  # noqa: PLC0415

@@ -49,6 +49,7 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)
+    gc.enable()
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -90,7 +91,7 @@ async def _database(settings: Settings) -> AsyncGenerator[tuple[str, str]]:
 async def _until_signal(server: Server, listening: socket.socket, tell: Callable[[str], None]) -> None:
     web = _Web(
         uvicorn.Config(
-            server.asgi, log_config=None, access_log=False, lifespan="off", server_header=False, timeout_keep_alive=75,
+            server.asgi, log_config=None, access_log=False, lifespan="off", ws="none", server_header=False, timeout_keep_alive=75,
             timeout_graceful_shutdown=5, h11_max_incomplete_event_size=64 * 1024,
         )
     )  # fmt: skip

@@ -235,7 +235,7 @@ def agent_of(body: AgentIn | None) -> Mapping[str, Any] | None:
     if len(set(names)) < len(names):
         raise BadRequest.field("agent.subagents", "holds two helpers of one name")
     for index, name in enumerate(body.approvals or ()):
-        if name not in (body.tools or ()):
+        if name not in (body.tools or ()) and name.partition("__")[0] not in (body.tools or ()):  # One tool of an MCP server's.
             raise BadRequest.field(f"agent.approvals[{index}]", f"is {name!r}, which is not among agent.tools")
     if body.output_schema is not None and (problem := schema_problem(body.output_schema)):
         raise BadRequest.field("agent.output_schema", problem)

@@ -9,7 +9,7 @@ A `Tx` is that right: stores are handed one and never begin or commit. There are
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, Final, Protocol, TypeAlias, cast
 
 import asyncpg
@@ -96,34 +96,35 @@ class Database:
                 await connection.execute("COMMIT")
                 healthy = True
             finally:
-                if not healthy and not connection.is_closed():
+                if not healthy and _alive(connection):
                     await connection.execute("ROLLBACK")
 
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[asyncpg.Connection]:
         """For `transaction` and `stoa.db.internal` alone. Raises Unavailable when the database cannot be had, or goes away."""
         try:
-            connection = await self._pool.acquire(timeout=self._acquire_seconds_max)
+            connection = cast("asyncpg.Connection", await self._pool.acquire(timeout=self._acquire_seconds_max))
         except _AWAY as error:
             raise Unavailable("The database cannot be reached just now; try again in a moment.") from error
         try:
-            yield cast("asyncpg.Connection", connection)
+            yield connection
         except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
             raise Unavailable("Another request changed the same things at the same moment; try again.") from error
         except _GONE as error:
-            if isinstance(error, asyncpg.InterfaceError) and _answers(connection):
-                raise  # A statement that is called wrongly is a bug.
-            with suppress(asyncpg.InterfaceError):  # It may have left the pool by itself.
+            if _alive(connection):
+                if isinstance(error, asyncpg.InterfaceError):
+                    raise  # A statement that is called wrongly is a bug.
                 connection.terminate()
             raise Unavailable("The database went away during this request; try again in a moment.") from error
         finally:
             await self._pool.release(connection)
 
 
-def _answers(connection: Any) -> bool:
+def _alive(connection: asyncpg.Connection) -> bool:
+    """A connection that was lost has left the pool by itself; then asking it anything is an error."""
     try:
         return not connection.is_closed()
-    except asyncpg.InterfaceError:  # It has left the pool.
+    except asyncpg.InterfaceError:
         return False
 
 

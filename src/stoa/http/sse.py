@@ -1,8 +1,8 @@
 """Server-Sent Events as a plain ASGI response: ready bytes, several events per write, no object per event."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from typing import Final, Protocol
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from typing import Any, Final, Protocol
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -12,12 +12,20 @@ DIRECT_SEND: Final = "stoa.send"
 """Where the edge leaves the server's own `send`: between it and us lie eight layers that care for the response's start only."""
 
 
+Write = Callable[[bytes], Awaitable[None] | None]
+"""Sends bytes. None says that it may be called again; anything else is to be awaited before."""
+
+
 class Frames(Protocol):
-    """A stream of frames, ready to send. `close` makes the iteration end soon."""
+    """A stream of frames, ready to send."""
 
-    def __aiter__(self) -> AsyncIterator[bytes]: ...
+    async def deliver(self, write: Write) -> None:
+        """Returns when they have ended."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Makes `deliver` return soon."""
+        ...
 
 
 class EventStream(Response):
@@ -40,15 +48,44 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         send = scope.get(DIRECT_SEND, send)
-        watcher = asyncio.create_task(self._watch(receive), name="http.sse.watch")
+        # A task of its own: whatever wakes it does not have to pass through the two dozen layers that wait for it here.
+        delivering = asyncio.create_task(self._frames.deliver(_Writer(send)), name="http.sse.deliver")
+        watching = asyncio.create_task(self._watch(receive), name="http.sse.watch")
         try:
-            async for frames in self._frames:
-                await send({"type": "http.response.body", "body": frames, "more_body": True})
+            await delivering
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            watcher.cancel()
+            delivering.cancel()
+            watching.cancel()
 
     async def _watch(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
         self._frames.close()
+
+
+class _Writer:
+    """The server's `send` as a `Write`: called from anywhere on the loop, it needs a task only when the client is slow."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+
+    def __call__(self, data: bytes) -> Awaitable[None] | None:
+        steps = self._send({"type": "http.response.body", "body": data, "more_body": True}).__await__()
+        try:
+            waits_for = next(steps)
+        except StopIteration:
+            return None
+        return _Rest(steps, waits_for)
+
+
+class _Rest(Awaitable[None]):
+    """What remains of a `send` that could not end at once."""
+
+    def __init__(self, steps: Generator[Any, None, None], waits_for: Any) -> None:
+        self._steps = steps
+        self._waits_for = waits_for
+
+    def __await__(self) -> Generator[Any, None, None]:
+        yield self._waits_for
+        yield from self._steps

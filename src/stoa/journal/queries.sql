@@ -19,18 +19,18 @@ RETURNING epoch, last_sequence, sealed;
 -- One tick: takes the sequences, checks every writer's epoch and every seal, stores the events and tells the other
 -- nodes, as one statement. A run whose epoch is over is missing from the answer, and so are its events from the table.
 WITH writers AS (
-    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::int[], $5::int[], $6::boolean[])
-        AS w (org_id, run_id, epoch, base, count, seal)
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::int[], $5::int[], $6::boolean[]) WITH ORDINALITY
+        AS w (org_id, run_id, epoch, base, count, seal, number)
 ), taken AS (
     UPDATE journals j SET last_sequence = j.last_sequence + w.count, sealed = w.seal
     FROM writers w
     WHERE j.org_id = w.org_id AND j.run_id = w.run_id AND j.epoch = w.epoch AND j.last_sequence = w.base AND NOT j.sealed
-    RETURNING j.org_id, j.project_id, j.run_id
+    RETURNING j.org_id, j.project_id, j.run_id, w.number
 ), stored AS (
     INSERT INTO events (org_id, project_id, run_id, sequence, kind, payload)
     SELECT t.org_id, t.project_id, t.run_id, e.sequence, e.kind, e.payload
-    FROM unnest($7::uuid[], $8::int[], $9::smallint[], $10::bytea[]) AS e (run_id, sequence, kind, payload)
-    JOIN taken t ON t.run_id = e.run_id
+    FROM unnest($7::bigint[], $8::int[], $9::smallint[], $10::bytea[]) AS e (number, sequence, kind, payload)
+    JOIN taken t ON t.number = e.number
 )
 SELECT run_id, (SELECT count(pg_notify('stoa_journal', told)) FROM unnest($11::text[]) AS told) AS notes FROM taken;
 

@@ -1,7 +1,7 @@
 """What a journal is made of."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from stoa.events import TERMINAL, frame
@@ -18,8 +18,7 @@ class JournalKey:
     run_id: UUID
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A committed event. `payload` is exactly the bytes of its `data:` line."""
 
     sequence: int

@@ -24,10 +24,11 @@ from stoa.kernel.supervise import Supervisor
 
 SQL: Final = load("stoa.journal")
 
-PACE_SECONDS_PER_RUN: Final = 150e-6
+PACE_FREE_RUNS: Final = 10
+PACE_SECONDS_PER_RUN: Final = 250e-6
 PACE_SECONDS_MAX: Final = 0.05
-"""How long a run gathers its model's deltas: nothing when alone, 50 ms among several hundred (design section 7)."""
-TICKS_PER_PACE: Final = 5
+"""How long a run gathers its model's deltas: nothing among a few, 50 ms among several hundred (design section 7)."""
+TICKS_PER_PACE: Final = 3
 """Ticks come faster than runs gather, so that the two waits do not add up."""
 PENDING_CHARACTERS_MAX: Final = 256 * 1024
 """Past this a run waits for the journal before it takes more from its model."""
@@ -202,7 +203,7 @@ class JournalWriter:
     @property
     def pace_seconds(self) -> float:
         """How long producers may gather under the present load: each wake-up, row and write then carries several deltas."""
-        return min(len(self._pens) * PACE_SECONDS_PER_RUN, PACE_SECONDS_MAX)
+        return min(max(0, len(self._pens) - PACE_FREE_RUNS) * PACE_SECONDS_PER_RUN, PACE_SECONDS_MAX)
 
     def wake(self, pen: Pen) -> None:
         self._dirty[pen] = None
@@ -232,9 +233,8 @@ class JournalWriter:
         begun = 0.0
         while True:
             await self._awake.wait()
-            wait = begun + self.pace_seconds / TICKS_PER_PACE - loop.time()
-            if wait > 0:
-                await asyncio.sleep(wait)
+            # At least one turn of the loop: what arrived together is written together, and a run that ends now takes its last words along.
+            await asyncio.sleep(max(0.0, begun + self.pace_seconds / TICKS_PER_PACE - loop.time()))
             begun = loop.time()
             self._awake.clear()
             dirty, self._dirty = self._dirty, {}
@@ -301,7 +301,7 @@ class JournalWriter:
 
     def _arguments(self, batches: Sequence[Batch]) -> tuple[object, ...]:
         keys = [batch.pen.key for batch in batches]
-        flat = [(batch.pen.key.run_id, record) for batch in batches for record in batch.records]
+        records = [record for batch in batches for record in batch.records]
         return (
             [key.org_id for key in keys],
             [key.run_id for key in keys],
@@ -309,10 +309,10 @@ class JournalWriter:
             [batch.base for batch in batches],
             [len(batch.records) for batch in batches],
             [batch.seal for batch in batches],
-            [run_id for run_id, _ in flat],
-            [record.sequence for _, record in flat],
-            [record.kind for _, record in flat],
-            [record.payload for _, record in flat],
+            [number for number, batch in enumerate(batches, 1) for _ in batch.records],
+            [record[0] for record in records],
+            [record[1] for record in records],
+            [record[2] for record in records],
             nudges([key.run_id.hex for key in keys]) if self.others() else [],
         )
 

@@ -25,4 +25,4 @@ class SystemClock:
 
 def rfc3339(moment: datetime) -> str:
     """`2026-06-10T09:11:02.123Z`: UTC, milliseconds, as every timestamp of the API (contract section 2)."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return f"{moment.astimezone(UTC).isoformat(timespec='milliseconds')[:23]}Z"

@@ -51,7 +51,8 @@ class Agent:
     def of(cls, definition: Mapping[str, Any] | None, *, subagents_enabled: bool, tools: Sequence[str] | None) -> "Agent":
         """Out of what a conversation's checked `agent` field holds; `tools` are the only ones that this message allows."""
         held = definition or {}
-        allowed = [name for name in held.get("tools", ()) if tools is None or name in tools]
+        named = held.get("tools", ())
+        allowed = named if tools is None else [name for name in tools if name in named or name.partition("__")[0] in named]
         return cls(
             instructions=held.get("instructions"),
             tools=allowed,

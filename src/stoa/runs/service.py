@@ -18,7 +18,7 @@ from stoa.kernel.errors import BadRequest, Conflict, NotFound, Unavailable
 from stoa.kernel.ids import Ids
 from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
-from stoa.runs import rules, store
+from stoa.runs import builtin, rules, store
 from stoa.runs.state import RunState, turns_json
 from stoa.runs.store import SQL
 from stoa.runs.turns import give_turn
@@ -398,7 +398,7 @@ def _check_place(place: Place, send: SendMessage) -> None:
     if place.app_id is not None and send.model_id is not None:
         raise BadRequest.field("model_id", "cannot be set: this conversation is bound to an app, which brings its own model")
     for index, name in enumerate(send.tools or ()):
-        if name not in (place.agent or {}).get("tools", ()):
+        if not builtin.named(name, (place.agent or {}).get("tools", ())):
             raise BadRequest.field(f"tools[{index}]", f"is {name!r}, which is no tool of this conversation's agent")
 
 

@@ -1,12 +1,12 @@
 """Follows a journal: replays what is stored, then goes on live until the terminal event. Does not know that runs exist."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Final
 from uuid import UUID
 
-from stoa.http.sse import HEARTBEAT
-from stoa.journal import Head, Journal, Record, Subscription
+from stoa.http.sse import HEARTBEAT, Write
+from stoa.journal import READ_EVENTS_MAX, Frames, Head, Journal, Record, Subscription, frames_of
 from stoa.kernel.clock import Clock
 from stoa.kernel.errors import NotFound, Unavailable
 from stoa.kernel.pages import Page, PageRequest
@@ -15,6 +15,8 @@ from stoa.kernel.supervise import Supervisor
 
 HEARTBEAT_SECONDS: Final = 15.0
 """Of silence, after which a comment shows that the stream lives (contract section 4.2)."""
+FIRST_PAGE_EVENTS: Final = 100
+"""Of a replay: little, so that it begins soon; what follows comes in full pages."""
 POLL_SECONDS: Final = 1.0
 """Behind every nudge stands a slow look at the table."""
 
@@ -69,7 +71,7 @@ class Streams:
 
 
 class Follower:
-    """One reader: an async iterator of frames. Holds nothing but its cursor while it waits."""
+    """One reader: frames from its cursor on. Holds nothing but that while it waits, and is not even woken to pass events on."""
 
     def __init__(
         self, journal: Journal, clock: Clock, followers: "set[Follower]", principal: Principal, run_id: UUID, after: int, *, ended: bool
@@ -82,7 +84,11 @@ class Follower:
         self._cursor = after
         self._ended = ended
         self._spoke_at = clock.monotonic()
+        self._page = FIRST_PAGE_EVENTS
         self._ear: Subscription | None = None
+        self._write: Write = _nowhere
+        self._blocked: Awaitable[None] | None = None
+        """The client is slow: what has to be awaited before more is written."""
 
     def close(self) -> None:
         self._ended = True
@@ -93,36 +99,62 @@ class Follower:
         if self._ear:
             self._ear.nudge()
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def deliver(self, write: Write) -> None:
         if self._ended:
             return
         with self._journal.tails.subscribe(self._run_id) as ear:
-            self._ear = ear
+            self._ear, self._write = ear, write
             self._followers.add(self)
             try:
                 while not (self._ended or ear.closed):
-                    records = await self._next()
-                    if records:
-                        self._cursor, self._spoke_at = records[-1].sequence, self._clock.monotonic()
-                        yield b"".join([record.frame() for record in records])
-                        if records[-1].terminal:
-                            return
+                    if not self._flush() and not self._ended and not self._blocked:
+                        await self._look()
+                    if self._blocked:
+                        blocked, self._blocked = self._blocked, None
+                        await blocked
                     elif not self._ended:
-                        if self._clock.monotonic() - self._spoke_at >= HEARTBEAT_SECONDS:
-                            self._spoke_at = self._clock.monotonic()
-                            yield HEARTBEAT
-                        await ear.wait()
+                        await ear.park(self._flush)
+                if self._blocked:
+                    await self._blocked
             finally:
                 self._followers.discard(self)
 
-    async def _next(self) -> Sequence[Record]:
-        """From memory where the run lives here, else from the table; a journal that was deleted meanwhile ends the stream."""
-        records = self._journal.tails.recent(self._run_id, self._cursor)
-        if records is None:
+    def _flush(self) -> bool:
+        """Passes on what memory has; false when there is more to do than that."""
+        if self._ended or self._blocked:
+            return False
+        fresh = self._journal.tails.after(self._run_id, self._cursor)
+        if fresh is None:
+            return False
+        if fresh.frames:
+            self._give(fresh)
+            return not (self._ended or self._blocked)
+        return self._clock.monotonic() - self._spoke_at < HEARTBEAT_SECONDS
+
+    def _give(self, fresh: Frames) -> None:
+        self._cursor, self._spoke_at = fresh.last_sequence, self._clock.monotonic()
+        if fresh.terminal:
+            self._ended = True
+        self._blocked = self._write(fresh.frames)
+
+    async def _look(self) -> None:
+        """In the table, where memory does not serve; a journal that was deleted meanwhile ends the stream. Else it is time for a sign of life."""
+        if self._journal.tails.after(self._run_id, self._cursor) is None:
             try:
-                records = await self._journal.read(self._principal, self._run_id, self._cursor)
+                records = await self._journal.read(self._principal, self._run_id, self._cursor, self._page)
                 if not records and await self._journal.head(self._principal, self._run_id) is None:
                     self._ended = True
             except Unavailable:  # The database is away: the stream ends in good order, and its client resumes.
                 self._ended, records = True, ()
-        return records
+            self._page = READ_EVENTS_MAX
+            if records:
+                self._give(Frames(frames_of(records), records[-1].sequence, records[-1].terminal))
+                self.tick()  # There may be more in the table.
+                return
+        if self._clock.monotonic() - self._spoke_at >= HEARTBEAT_SECONDS:
+            self._spoke_at = self._clock.monotonic()
+            self._blocked = self._write(HEARTBEAT)
+
+
+def _nowhere(_: bytes) -> None:
+    """Before the stream begins."""

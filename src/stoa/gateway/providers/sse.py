@@ -18,6 +18,11 @@ class EventParser:
         self._data: list[bytes] = []
         self._bytes = 0
 
+    @property
+    def open(self) -> bool:
+        """Whether an event has begun and is not complete."""
+        return bool(self._rest or self._data)
+
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """The events that are complete with this chunk. Raises EventTooLarge."""
         text = self._rest + chunk

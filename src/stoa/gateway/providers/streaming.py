@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import orjson
 
+from stoa.gateway.providers.repeating import ATTEMPTS_MAX, Repeating
 from stoa.gateway.providers.sse import EventParser, EventTooLarge
 from stoa.gateway.providers.transport import Reply, Timeouts, Transport, TransportError
 from stoa.gateway.types import Abilities, Delta, Finish, ModelError, ModelRequest, TextDelta
@@ -104,9 +105,20 @@ class StreamingModel(ABC):
 
     async def _deltas(self, reply: Reply) -> AsyncIterator[Sequence[Delta]]:
         parser, reading = EventParser(), self.reading()
+        repeating: Repeating | None = None
+        attempts = ATTEMPTS_MAX
         try:
             async for chunk in reply.chunks():
-                if out := self._batch(parser.feed(chunk), reading):
+                if repeating is not None and not parser.open and (text := repeating.text(chunk)) is not None:
+                    if text:
+                        yield [TextDelta(text)]
+                    continue
+                whole = not parser.open
+                out = self._batch(parser.feed(chunk), reading)
+                if whole and attempts and len(out) == 1 and reading.finish is None and type(out[0]) is TextDelta:
+                    attempts -= 1
+                    repeating = Repeating.learned(chunk, self._read_alone)
+                if out:
                     yield out
             if out := self._batch(parser.close(), reading):
                 yield out
@@ -118,6 +130,12 @@ class StreamingModel(ABC):
         if reading.finish is None:
             raise ModelError("model_stream_truncated", "The model's answer broke off before its end.", retryable=True)
         yield [reading.finish]
+
+    def _read_alone(self, events: bytes) -> Sequence[Delta]:
+        """What these bytes say to a reader that knows nothing of what came before; nothing where that is not all of it."""
+        parser, reading = EventParser(), self.reading()
+        out = self._batch(parser.feed(events), reading)
+        return out if reading.finish is None and not parser.open else ()
 
     def _batch(self, events: Any, reading: Reading) -> list[Delta]:
         out: list[Delta] = []

@@ -10,6 +10,7 @@ from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from math import ceil
 from typing import Final, cast
 from urllib.parse import urlsplit
 
@@ -19,6 +20,8 @@ BUFFER_BYTES_MAX: Final = 512 * 1024
 """Of one reply, unread: past it the socket is not read from, so a fast model waits for us."""
 HEADER_BYTES_MAX: Final = 64 * 1024
 IDLE_PER_ORIGIN_MAX: Final = 64
+REST_PARTS: Final = 3
+REST_SLACK_SECONDS: Final = 0.001
 IDLE_SECONDS_MAX: Final = 30.0
 """Shorter than any provider keeps an idle connection open."""
 
@@ -50,23 +53,22 @@ class Origin:
 class Reply:
     """A response: its status and headers, then `chunks()`: the body as it comes, all that had arrived at once."""
 
-    def __init__(self, wire: "_Wire", timeouts: Timeouts, pace: Callable[[], float]) -> None:
+    def __init__(self, wire: "_Wire", timeouts: Timeouts, rests: "_Rests") -> None:
         self._wire = wire
         self._timeouts = timeouts
-        self._pace = pace
+        self._rests = rests
         self.status = wire.status
         self.headers: Mapping[str, str] = wire.headers
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        wire, first = self._wire, True
+        wire = self._wire
         while True:
             if not wire.buffer and not wire.complete:
                 await wire.arrival(self._timeouts.silence, "silence")
-            if not first and not wire.complete and (pause := self._pace()) > 0:
-                await asyncio.sleep(pause)
-            first = False
             if data := wire.take():
                 yield data
+                if not wire.complete:
+                    self._rests.let(wire)
             if wire.complete and not wire.buffer:
                 return
 
@@ -80,11 +82,41 @@ class Reply:
         return body[:limit]
 
 
+class _Rests:
+    """Under load a connection that was just read is left alone for a while: the kernel gathers what comes, and one read takes it all.
+
+    All connections share one timer, and nobody is woken at the end of a rest, only when there is something to read. Rests end
+    together, a third of the connections at a time, so that what they bring is written down together.
+    """
+
+    def __init__(self, pace: Callable[[], float]) -> None:
+        self._pace = pace
+        self._resting: deque[tuple[float, _Wire]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def let(self, wire: "_Wire") -> None:
+        seconds = self._pace()
+        if seconds > 0 and wire.pause():
+            loop, grain = asyncio.get_running_loop(), seconds / REST_PARTS
+            end = ceil((loop.time() + seconds) / grain) * grain
+            self._resting.append((end, wire))
+            if self._timer is None:
+                self._timer = loop.call_at(end, self._end)
+
+    def _end(self) -> None:
+        """Of all rests that are over. The pace changes slowly, so they stand in order."""
+        loop, resting = asyncio.get_running_loop(), self._resting
+        soon = loop.time() + REST_SLACK_SECONDS
+        while resting and resting[0][0] <= soon:
+            resting.popleft()[1].resume()
+        self._timer = loop.call_at(resting[0][0], self._end) if resting else None
+
+
 class Transport:
     """Long-lived: a pool of idle connections per origin. `pace` gives the seconds to gather between two reads under load."""
 
     def __init__(self, *, pace: Callable[[], float] = lambda: 0.0) -> None:
-        self._pace = pace
+        self._rests = _Rests(pace)
         self._idle: defaultdict[Origin, deque[tuple[float, _Wire]]] = defaultdict(deque)
         self._tls: ssl.SSLContext | None = None
 
@@ -102,7 +134,7 @@ class Transport:
         request = _request(parts.path or "/", parts.query, parts.netloc.rpartition("@")[2], headers, body)
         wire = await self._send(origin, request, timeouts)
         try:
-            yield Reply(wire, timeouts, self._pace)
+            yield Reply(wire, timeouts, self._rests)
         finally:
             self._put_back(origin, wire)
 
@@ -149,7 +181,7 @@ class Transport:
         return None
 
     def _put_back(self, origin: Origin, wire: "_Wire") -> None:
-        if wire.complete and wire.keep_alive and not wire.closed and len(self._idle[origin]) < IDLE_PER_ORIGIN_MAX:
+        if wire.complete and wire.keep_alive and not wire.buffer and not wire.closed and len(self._idle[origin]) < IDLE_PER_ORIGIN_MAX:
             self._idle[origin].append((asyncio.get_running_loop().time(), wire))
         else:
             wire.abort()
@@ -170,6 +202,8 @@ class _Wire(asyncio.Protocol):
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = self._deadline = 0.0
         self._parser: httptools.HttpResponseParser | None = None
         self.closed = False
         self._reset()
@@ -179,6 +213,7 @@ class _Wire(asyncio.Protocol):
         self.headers: dict[str, str] = {}
         self.buffer: list[bytes] = []
         self._buffered = self._header_bytes = 0
+        self._resting = self._full = self._rang = False
         self._head_done = self.complete = self.keep_alive = self.received = False
         self._error: TransportError | None = None
 
@@ -187,7 +222,7 @@ class _Wire(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's are no subclass of asyncio's
 
     def data_received(self, data: bytes) -> None:
-        self.received = True
+        self.received, self._rang = True, False
         if self._parser is None:  # Nothing was asked: whatever this is, the connection is of no more use.
             self.abort()
             return
@@ -198,7 +233,7 @@ class _Wire(asyncio.Protocol):
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.closed = True
+        self.closed, self._rang = True, False
         if not self.complete:
             framed = "content-length" in self.headers or "chunked" in self.headers.get("transfer-encoding", "")
             if self._head_done and not framed and exc is None:
@@ -222,8 +257,10 @@ class _Wire(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         self.buffer.append(body)
         self._buffered += len(body)
-        if self._buffered > BUFFER_BYTES_MAX and self._transport is not None:
-            self._transport.pause_reading()
+        if self._buffered > BUFFER_BYTES_MAX and not self._full and self._transport is not None:
+            self._full = True
+            if not self._resting:
+                self._transport.pause_reading()
 
     def on_message_complete(self) -> None:
         if self.status >= 200:
@@ -245,25 +282,67 @@ class _Wire(asyncio.Protocol):
     async def arrival(self, seconds: float, kind: str) -> None:
         """Returns after something new: bytes, the end, or a failure, which is raised."""
         self._check()
-        self._waiter = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._deadline = loop.time() + seconds
+        if self._alarm is None or self._alarm_at > self._deadline:
+            self._set_alarm(loop)
+        self._waiter = loop.create_future()
         try:
-            async with asyncio.timeout(seconds):
-                await self._waiter
-        except TimeoutError as error:
-            raise TransportError(kind, f"nothing came for {seconds:g} seconds") from error
+            await self._waiter
         finally:
             self._waiter = None
+        if self._rang:
+            self._rang = False
+            raise TransportError(kind, f"nothing came for {seconds:g} seconds")
         self._check()
 
+    def _set_alarm(self, loop: asyncio.AbstractEventLoop) -> None:
+        """One timer per connection, which is not touched by what arrives: it looks at the deadline when it rings."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = self._deadline
+        self._alarm = loop.call_at(self._alarm_at, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        if self._waiter is None:
+            return
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._deadline:
+            self._set_alarm(loop)
+        else:
+            self._rang = True
+            self._wake()
+
+    def pause(self) -> bool:
+        """Leaves what comes to the kernel, until `resume`; false where that cannot be."""
+        if self._resting or self._full or self.closed or self.complete or self._transport is None or self._transport.is_closing():
+            return False
+        self._resting = True
+        self._transport.pause_reading()
+        return True
+
+    def resume(self) -> None:
+        if self._resting:
+            self._resting = False
+            self._read_on()
+
     def take(self) -> bytes:
-        data, self.buffer = b"".join(self.buffer), []
-        if self._buffered > BUFFER_BYTES_MAX and self._transport is not None and not self.closed:
-            self._transport.resume_reading()
-        self._buffered = 0
+        data, self.buffer, self._buffered = b"".join(self.buffer), [], 0
+        if self._full:
+            self._full = False
+            self._read_on()
         return data
+
+    def _read_on(self) -> None:
+        if not (self._resting or self._full or self.closed) and self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def abort(self) -> None:
         self.closed = True
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
         if self._transport is not None:
             self._transport.abort()
 

@@ -78,6 +78,10 @@ SELECT count(*) FROM again;
 -- name: item
 SELECT * FROM knowledge_items WHERE org_id = $1 AND id = $2;
 
+-- name: items_by_id_or_name
+-- The items of a base that a golden set speaks of.
+SELECT id, name FROM knowledge_items WHERE org_id = $1 AND knowledgebase_id = $2 AND (id = ANY ($3::uuid[]) OR name = ANY ($4::text[]));
+
 -- name: lock_item
 SELECT * FROM knowledge_items WHERE org_id = $1 AND id = $2 FOR UPDATE;
 
