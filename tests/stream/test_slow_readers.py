@@ -88,7 +88,7 @@ async def test_a_long_journal_is_read_in_bounded_pieces(dsn: str) -> None:
         assert after == 20_000
         assert 20 < pieces < 400
         # A page that was asked for is whole, whatever it weighs.
-        assert len(await journal.read(principal, run_id, 0, 500)) == 500
+        assert len(await journal.read(principal, run_id, 0, 500, whole=True)) == 500
     finally:
         await database.close()
 

@@ -17,8 +17,7 @@ from stoa.kernel.principal import Principal
 READ_EVENTS_MAX: Final = 1_000
 READ_BYTES_MAX: Final = 64 * 1024
 """What a reader takes at once: a thousand that stall with this in their hands hold 64 MB, and as much again in their connections' buffers."""
-_PAGE_BYTES_MAX: Final = 1 << 62
-"""A page that was asked for is given whole."""
+_WHOLE: Final = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +69,11 @@ class Journal:
             row = await tx.fetchrow(SQL.head, principal.org_id, run_id)
         return _head(row) if row else None
 
-    async def read(self, principal: Principal, run_id: UUID, after: int, limit: int | None = None) -> Sequence[Record]:
-        """The next events, as many as a reader may hold; with a `limit`, exactly so many where there are."""
-        bounds = (READ_EVENTS_MAX, READ_BYTES_MAX) if limit is None else (limit, _PAGE_BYTES_MAX)
+    async def read(
+        self, principal: Principal, run_id: UUID, after: int, limit: int = READ_EVENTS_MAX, *, whole: bool = False
+    ) -> Sequence[Record]:  # fmt: skip
+        """The next events: as many as a reader may hold, and no more than `limit`; `whole` gives so many whatever they weigh."""
+        bounds = (limit, _WHOLE if whole else READ_BYTES_MAX)
         async with self._database.tenant(principal) as tx:
             rows = await tx.fetch(SQL.read, principal.org_id, run_id, after, *bounds)
         return [_record(row) for row in rows]
