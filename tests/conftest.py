@@ -16,6 +16,7 @@ import uvicorn
 from pydantic import SecretStr
 
 from stoa.app import Server, open_server
+from stoa.cli.serve import bind
 from stoa.db.embedded import start_embedded
 from stoa.db.migrate import migrate
 from stoa.settings import Settings
@@ -114,7 +115,7 @@ async def serving(
     async with open_server(chosen, dsn, clock=clock, ids=ids, builtin=model, toolbox=toolbox) as server:
         web = uvicorn.Server(uvicorn.Config(server.asgi, port=0, log_config=None, lifespan="off", timeout_graceful_shutdown=2))
         web.capture_signals = _no_signals  # type: ignore[method-assign]
-        task = asyncio.create_task(web.serve())
+        task = asyncio.create_task(web.serve([bind("127.0.0.1", 0)]))
         while not web.started:
             await asyncio.sleep(0.005)
         url = f"http://127.0.0.1:{web.servers[0].sockets[0].getsockname()[1]}"

@@ -23,6 +23,8 @@ BACKLOG = 4096
 """A thousand clients that reconnect at once must all get into the queue."""
 COLLECT_AFTER = (20_000, 20, 20)
 """New objects before a collection of the young ones, and so on. The default of 700 cost a tenth of the time under load."""
+UNSENT_BYTES_MAX = 64 * 1024
+"""What the kernel takes for a client beyond what is on its way: without this, up to 4 MB for each one that has stopped reading."""
 _log = structlog.get_logger("stoa")
 
 
@@ -55,6 +57,8 @@ def bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # Connections inherit it.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX)
     try:
         listening.bind((host, port))
         listening.listen(BACKLOG)

@@ -1,11 +1,11 @@
 -- Each finds what is broken: $1 is an organization or NULL for all, $2 the earliest time or NULL.
 
 -- name: positions
--- Conversations whose messages do not stand at 1, 2, 3 … up to their count.
+-- Conversations that do not show messages at 1, 2, 3 … up to their count, be it their own or those they share.
 SELECT c.org_id, c.id AS subject, format('it counts %s messages, but holds %s, up to position %s', c.message_count, m.held, m.last) AS detail
 FROM conversations c CROSS JOIN LATERAL (
-    SELECT count(*) AS held, coalesce(max(position), 0) AS last, coalesce(min(position), 1) AS first FROM messages
-    WHERE org_id = c.org_id AND conversation_id = c.id
+    SELECT count(*) AS held, coalesce(max(position), 0) AS last, coalesce(min(position), 1) AS first FROM shown_messages
+    WHERE org_id = c.org_id AND shown_in = c.id
 ) m
 WHERE ($1::uuid IS NULL OR c.org_id = $1) AND ($2::timestamptz IS NULL OR c.updated_at >= $2)
   AND (m.held <> c.message_count OR m.last <> c.message_count OR m.first <> 1);
@@ -32,7 +32,7 @@ WHERE d.verified_at IS NULL AND d.created_at < now() - interval '2 minutes'
 -- Remembered answers to requests that made a conversation or a file, when the conversation is gone.
 SELECT k.org_id, k.key AS subject, format('%s %s', k.route, CASE WHEN k.answer IS NULL THEN 'has no answer' ELSE 'names a conversation that is gone' END) AS detail
 FROM idempotency_keys k
-WHERE (k.route = 'conversations' OR k.route LIKE 'files/%') AND ($1::uuid IS NULL OR k.org_id = $1) AND ($2::timestamptz IS NULL OR k.created_at >= $2)
+WHERE (k.route IN ('conversations', 'fork') OR k.route LIKE 'files/%') AND ($1::uuid IS NULL OR k.org_id = $1) AND ($2::timestamptz IS NULL OR k.created_at >= $2)
   AND NOT EXISTS (SELECT 1 FROM conversations c WHERE c.org_id = k.org_id AND c.id = k.subject_id);
 
 -- name: contents
@@ -49,6 +49,6 @@ RETURNING id;
 
 -- name: forget
 -- A remembered answer that names nothing: the key is free again.
-DELETE FROM idempotency_keys k WHERE k.org_id = $1 AND k.key = $2 AND (k.route = 'conversations' OR k.route LIKE 'files/%')
+DELETE FROM idempotency_keys k WHERE k.org_id = $1 AND k.key = $2 AND (k.route IN ('conversations', 'fork') OR k.route LIKE 'files/%')
   AND NOT EXISTS (SELECT 1 FROM conversations c WHERE c.org_id = k.org_id AND c.id = k.subject_id)
 RETURNING k.key;

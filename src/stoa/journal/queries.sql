@@ -35,8 +35,11 @@ WITH writers AS (
 SELECT run_id, (SELECT count(pg_notify('stoa_journal', told)) FROM unnest($11::text[]) AS told) AS notes FROM taken;
 
 -- name: read
--- Events after a sequence, in order.
-SELECT sequence, kind, payload FROM events WHERE org_id = $1 AND run_id = $2 AND sequence > $3 ORDER BY sequence LIMIT $4;
+-- Events after a sequence, in order: so many, and no more than so many bytes of them, but one in any case.
+SELECT sequence, kind, payload FROM (
+    SELECT *, sum(octet_length(payload)) OVER (ORDER BY sequence) - octet_length(payload) AS bytes_before FROM (
+        SELECT sequence, kind, payload FROM events WHERE org_id = $1 AND run_id = $2 AND sequence > $3 ORDER BY sequence LIMIT $4) page
+) sized WHERE bytes_before < $5 ORDER BY sequence;
 
 -- name: read_kind
 -- Events of one kind from a sequence on: what a recovered run had said so far.

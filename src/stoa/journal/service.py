@@ -15,6 +15,9 @@ from stoa.journal.writer import SQL, Batch, JournalWriter, Pen
 from stoa.kernel.principal import Principal
 
 READ_EVENTS_MAX: Final = 1_000
+READ_BYTES_MAX: Final = 64 * 1024
+"""What a reader takes at once: a thousand that stall with this in their hands hold 64 MB, and as much again in their connections' buffers."""
+_WHOLE: Final = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +69,13 @@ class Journal:
             row = await tx.fetchrow(SQL.head, principal.org_id, run_id)
         return _head(row) if row else None
 
-    async def read(self, principal: Principal, run_id: UUID, after: int, limit: int = READ_EVENTS_MAX) -> Sequence[Record]:
+    async def read(
+        self, principal: Principal, run_id: UUID, after: int, limit: int = READ_EVENTS_MAX, *, whole: bool = False
+    ) -> Sequence[Record]:  # fmt: skip
+        """The next events: as many as a reader may hold, and no more than `limit`; `whole` gives so many whatever they weigh."""
+        bounds = (limit, _WHOLE if whole else READ_BYTES_MAX)
         async with self._database.tenant(principal) as tx:
-            rows = await tx.fetch(SQL.read, principal.org_id, run_id, after, limit)
+            rows = await tx.fetch(SQL.read, principal.org_id, run_id, after, *bounds)
         return [_record(row) for row in rows]
 
     async def all(self, org_id: UUID, run_id: UUID) -> AsyncIterator[Sequence[Record]]:
@@ -76,7 +83,7 @@ class Journal:
         after = 0
         while True:
             async with internal_statement(self._database) as tx:
-                rows = await tx.fetch(SQL.read, org_id, run_id, after, READ_EVENTS_MAX)
+                rows = await tx.fetch(SQL.read, org_id, run_id, after, READ_EVENTS_MAX, READ_BYTES_MAX)
             if not rows:
                 return
             yield [_record(row) for row in rows]

@@ -59,7 +59,7 @@ class Streams:
         head = await self.head(principal, run_id)
         records: Sequence[Record] = ()
         if request.offset < head.last_sequence:
-            records = await self._journal.read(principal, run_id, request.offset, request.page_size)
+            records = await self._journal.read(principal, run_id, request.offset, request.page_size, whole=True)
         return Page(records, request.page, request.page_size, head.last_sequence)
 
     async def _tick_forever(self) -> None:

@@ -1,0 +1,127 @@
+"""Readers that stall or come late: they cost no run its speed and the server a bounded memory. The full counts are in bench/readers.py."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import asyncpg
+
+from stoa.db import Database
+from stoa.events import Kind
+from stoa.gateway import Finish, ReasoningDelta, TextDelta, Usage
+from stoa.journal import Journal, JournalWriter, Tails
+from stoa.journal.service import READ_BYTES_MAX, READ_EVENTS_MAX
+from stoa.kernel.clock import SystemClock
+from stoa.kernel.principal import Principal
+from tests.conftest import FIRST_KEY, Running
+
+STALLED = 200
+ANSWER_BYTES = 6_000_000
+GROWTH_BYTES_MAX = 160_000_000
+"""Far below what 200 readers would hold of the answer, and far above what the rest of a test process does."""
+
+
+@asynccontextmanager
+async def stalled_readers(url: str, path: str, count: int, key: str = FIRST_KEY) -> AsyncGenerator[None]:
+    """Connections that ask for a stream, see that it begins, and never read again; the kernel holds little for them."""
+    host, port = urlsplit(url).hostname, urlsplit(url).port
+    loop, held = asyncio.get_running_loop(), contextlib.ExitStack()
+    with held:
+        connections = [held.enter_context(socket.socket()) for _ in range(count)]
+        for connection in connections:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            connection.setblocking(False)
+            await loop.sock_connect(connection, (host, port))
+            request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {key}\r\n\r\n"
+            await loop.sock_sendall(connection, request.encode())
+        async with asyncio.timeout(60):
+            for connection in connections:
+                assert (await loop.sock_recv(connection, 12)) == b"HTTP/1.1 200"
+        yield
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4_096
+
+
+async def test_stalled_readers_hold_nothing_up(running: Running) -> None:
+    begin = asyncio.Event()
+    pieces = [[kind("x" * 1_000)] for _ in range(ANSWER_BYTES // 2_000) for kind in (ReasoningDelta, TextDelta)]
+    running.model.scripts = [[begin, *pieces, [Usage(1, 1), Finish("stop")]]]
+    talk = await running.conversation()
+    run = (await running.call("POST", f"/v3/conversations/{talk}/messages", 202, json={"content": "Go", "background": True}))["data"]
+    path = f"/v1/runs/{run['id']}/stream"
+    async with stalled_readers(running.url, path, STALLED):
+        before = resident_bytes()
+        begin.set()
+        async with asyncio.timeout(60), running.client.stream("GET", path) as live:
+            received, ended = 0, False
+            async for chunk in live.aiter_bytes():
+                received, ended = received + len(chunk), ended or b"event: run.completed\n" in chunk
+        assert (ended, received > ANSWER_BYTES) == (True, True)
+        grown = resident_bytes() - before
+        assert grown < GROWTH_BYTES_MAX, f"{grown / 1e6:.0f} MB"
+        # And the server answers others meanwhile.
+        assert (await running.call("GET", f"/v1/runs/{run['id']}"))["data"]["status"] == "completed"
+
+
+async def test_a_long_journal_is_read_in_bounded_pieces(dsn: str) -> None:
+    """20,000 events of which some are large, page by page: each piece is bounded, and together they are all."""
+    database = await Database.open(dsn, connections_max=4)
+    tails = Tails()
+    journal = Journal(database, JournalWriter(dsn, tails, SystemClock()), tails)
+    org_id, run_id = uuid4(), uuid4()
+    try:
+        await fill(dsn, org_id, run_id, 20_000)
+        principal, after, pieces = Principal(org_id, None, uuid4()), 0, 0
+        while records := await journal.read(principal, run_id, after):
+            assert [record.sequence for record in records] == list(range(after + 1, after + 1 + len(records)))
+            size = sum(len(record.payload) for record in records)
+            assert len(records) <= READ_EVENTS_MAX
+            assert size - len(records[-1].payload) < READ_BYTES_MAX
+            after, pieces = records[-1].sequence, pieces + 1
+        assert after == 20_000
+        assert 20 < pieces < 400
+        # A page that was asked for is whole, whatever it weighs.
+        assert len(await journal.read(principal, run_id, 0, 500, whole=True)) == 500
+    finally:
+        await database.close()
+
+
+async def fill(dsn: str, org_id: object, run_id: object, count: int) -> None:
+    """A sealed journal; every hundredth event is large, the last one is the end."""
+    database = await asyncpg.connect(dsn)
+    try:
+        await database.execute(
+            "INSERT INTO events (org_id, project_id, run_id, sequence, kind, payload) SELECT $1, $1, $2, n,"
+            " CASE WHEN n = $3 THEN $4::smallint ELSE $5::smallint END,"
+            " convert_to(format('{\"sequence\":%s,\"data\":{\"delta\":\"%s\"}}', n, repeat('x', CASE WHEN n % 100 = 0 THEN 20000 ELSE 200 END)), 'UTF8')"
+            " FROM generate_series(1, $3::int) AS n",
+            org_id, run_id, count, int(Kind.RUN_COMPLETED), int(Kind.RESPONSE_DELTA),
+        )  # fmt: skip
+        journal = "INSERT INTO journals (org_id, project_id, run_id, epoch, last_sequence, sealed) VALUES ($1, $1, $2, 1, $3, true)"
+        await database.execute(journal, org_id, run_id, count)
+    finally:
+        await database.close()
+
+
+async def test_a_long_run_is_replayed_whole_and_in_order(running: Running) -> None:
+    database = await asyncpg.connect(running.dsn)
+    org_id = await database.fetchval("SELECT id FROM orgs")
+    await database.close()
+    run_id = uuid4()
+    await fill(running.dsn, org_id, run_id, 20_000)
+    before, expected, rest = resident_bytes(), 1, b""
+    async with asyncio.timeout(60), running.client.stream("GET", f"/v1/runs/{run_id}/stream") as replay:
+        async for chunk in replay.aiter_bytes():
+            *frames, rest = (rest + chunk).split(b"\n\n")
+            for frame in frames:
+                assert frame.startswith(f"id: {expected}\n".encode())
+                expected += 1
+    assert (expected, rest) == (20_001, b"")
+    assert resident_bytes() - before < 60_000_000
