@@ -89,4 +89,4 @@ def _again(message: Message, receive: Receive) -> Receive:
 
 def _function(router: APIRouter, path: str) -> Answer:
     """What the framework calls for a POST to this path."""
-    return next(route.endpoint for route in router.routes if isinstance(route, APIRoute) and route.path == path and "POST" in route.methods)
+    return next(route.endpoint for route in router.routes if isinstance(route, APIRoute) and route.path == path and "POST" in (route.methods or ()))
