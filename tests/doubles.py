@@ -102,11 +102,14 @@ class Shelf:
     async def unknown_tools(self, _: Principal, names: Sequence[str]) -> Sequence[str]:
         return [name for name in names if name not in self.tools]
 
+    async def unknown_bases(self, _: Principal, base_ids: Sequence[UUID]) -> Sequence[UUID]:
+        return base_ids
+
     @asynccontextmanager
     async def open(self, _: Run, names: Sequence[str]) -> AsyncGenerator[Sequence[Tool]]:
         self.opened += 1
         try:
-            yield [self.tools[name] for name in names]
+            yield [self.tools[name] for name in names if name in self.tools]
         finally:
             self.opened -= 1
 

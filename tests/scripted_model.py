@@ -12,6 +12,8 @@ The last `[[script {json}]]` in a request's body says how it is answered; withou
     usage         false: send none                bytewise     write byte by byte
     reset         close without an answer         html         200 with a web page
     tool          {name, arguments}: call it      id           name in /log
+    again         fields that replace these when the same id asks another time: what a run gets that begins anew
+    turns         a script for each reply of a run: the n-th where n replies stand after the last user message
 
 `GET /log` tells, per id, how often it was asked, whether its stream is running, done or aborted, and when that changed
 (CLOCK_MONOTONIC seconds): the proof that a cancel reached the model.
@@ -85,10 +87,21 @@ class ScriptedServer:
             return self._json(writer, {"error": {"message": "no such path"}}, 404)
         parsed = json.loads(body)
         self.bodies.append(parsed)
-        found_scripts = [script for text in _strings(parsed) for script in SCRIPT.findall(text)]
+        # What the model itself said is no script, though a helper's brief holds one.
+        told = [message for message in parsed["messages"] if message["role"] != "assistant"] if "messages" in parsed else parsed
+        found_scripts = [script for text in _strings(told) for script in SCRIPT.findall(text)]
         script = json.loads(found_scripts[-1]) if found_scripts else {}
-        entry = self.log.setdefault(str(script.get("id", "-")), {"asked": 0})
-        entry |= {"asked": entry["asked"] + 1, "state": "running", "since": time.monotonic(), "said": 0}
+        if "turns" in script:
+            script = {**script, **script["turns"][min(_replies(parsed), len(script["turns"]) - 1)]}
+        name = str(script.get("id", "-"))
+        entry = self.log.setdefault(name, {"asked": 0})
+        entry["asked"] += 1
+        if entry["asked"] > 1 and "again" in script:
+            script = {**script, **script["again"]}
+            if str(script.get("id", "-")) != name:
+                entry = self.log.setdefault(str(script["id"]), {"asked": 0})
+                entry["asked"] += 1
+        entry |= {"state": "running", "since": time.monotonic(), "said": 0}
         if script.get("reset"):
             return False
         if "status" in script and entry["asked"] <= script.get("fails", 1 << 30):
@@ -229,6 +242,13 @@ class _Anthropic:
         if usage:
             delta["usage"] = {"output_tokens": count}
         return [self._frame(delta), self._frame({"type": "message_stop"})]
+
+
+def _replies(request: dict[str, Any]) -> int:
+    """The model's replies since the last thing a user said."""
+    roles = [message["role"] for message in request["messages"]]
+    last = max((place for place, role in enumerate(roles) if role == "user"), default=0)
+    return roles[last:].count("assistant")
 
 
 def _strings(value: object) -> Iterator[str]:

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from pydantic import SecretStr
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from stoa import __version__, access, conversations, gateway, knowledge, runs, streams, tools
+from stoa import __version__, access, conversations, doctor, gateway, knowledge, runs, streams, tools, usage
 from stoa.conversations import File, FilePassage, Reading
 from stoa.db import Database
 from stoa.db.blobs import DirectoryBlobs
+from stoa.db.checks import Check
 from stoa.db.internal import internal
 from stoa.db.listen import Listener
 from stoa.db.migrate import migrate
@@ -27,10 +28,13 @@ from stoa.http.hosts import HostKind, classify
 from stoa.http.shortcut import Shortcut
 from stoa.http.sse import EventStream
 from stoa.journal import Journal, JournalWriter, Tails
+from stoa.journal import checks as journal_checks
 from stoa.kernel.clock import Clock, SystemClock
-from stoa.kernel.errors import NotFound
+from stoa.kernel.errors import NotFound, Unavailable
 from stoa.kernel.ids import Ids, RandomIds
 from stoa.kernel.principal import Principal
+from stoa.knowledge import bases
+from stoa.knowledge.index import Index, Upkeep
 from stoa.settings import Settings
 
 DESCRIPTION = "Conversations with AI agents that never lose a token. Every error is `{\"error\": {\"code\", \"message\", \"details\"?}}`."
@@ -41,20 +45,46 @@ class Toolbox(Protocol):
 
     async def unknown_tools(self, principal: Principal, names: Sequence[str], /) -> Sequence[str]: ...
 
+    async def unknown_bases(self, principal: Principal, base_ids: Sequence[UUID], /) -> Sequence[UUID]: ...
+
     def open(self, run: runs.Run, names: Sequence[str], /) -> AbstractAsyncContextManager[Sequence[tools.Tool]]: ...
 
 
 class _Toolbox:
-    """Tools by the project that a run belongs to."""
+    """Tools by the project that a run belongs to, and the search of its agent's knowledge bases."""
 
-    def __init__(self, held: tools.Tools) -> None:
+    def __init__(self, held: tools.Tools, search: bases.Search, library: runs.Library) -> None:
         self._held = held
+        self._search = search
+        self._library = library
 
     async def unknown_tools(self, principal: Principal, names: Sequence[str], /) -> Sequence[str]:
         return await self._held.unknown(principal, names)
 
-    def open(self, run: runs.Run, names: Sequence[str], /) -> AbstractAsyncContextManager[Sequence[tools.Tool]]:
-        return self._held.open(run.org_id, run.project_id, names)
+    async def unknown_bases(self, principal: Principal, base_ids: Sequence[UUID], /) -> Sequence[UUID]:
+        return await self._search.unknown(principal, base_ids)
+
+    @asynccontextmanager
+    async def open(self, run: runs.Run, names: Sequence[str], /) -> AsyncGenerator[Sequence[tools.Tool]]:
+        base_ids = runs.bases_of(run)
+        searches = [runs.KnowledgeTool(self._library, run, base_ids)] if base_ids else []
+        async with self._held.open(run.org_id, run.project_id, names) as opened:
+            yield [*opened, *searches]
+
+
+class _Library:
+    """Knowledge bases as a run reads them: in the name of the key that sent the message, for the conversation's end user."""
+
+    def __init__(self, search: bases.Search) -> None:
+        self._search = search
+
+    async def look(self, run: runs.Run, base_ids: Sequence[UUID], query: str, limit: int | None) -> Sequence[runs.Quote]:
+        principal = Principal(run.org_id, run.project_id, run.created_by or run.id)
+        found = await self._search.search_all(principal, base_ids, query, limit, run.user_id)
+        return [
+            runs.Quote(hit.text, str(hit.metadata.get("source", "")), hit.page, hit.heading, hit.item_id, hit.chunk_id, base_id)
+            for base_id, hit in found
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +120,10 @@ async def open_server(
         entry = access.Access(database, ids, clock)
         first_key = await entry.bootstrap(_plain(settings.bootstrap_key))
 
-        documents = knowledge.Documents(knowledge.Converter(), _embedder(settings))
+        converter = knowledge.Converter()
+        local, server = knowledge.LocalEmbedder(settings.data_dir / "models"), _server_embedder(settings)
+        stack.push_async_callback(local.close)
+        documents = knowledge.Documents(converter, server or local)
         stack.push_async_callback(documents.close)
         suppliers = gateway.Suppliers(pace=lambda: writer.pace_seconds, allow_private=settings.allow_private_addresses)
         stack.push_async_callback(suppliers.close)
@@ -104,22 +137,32 @@ async def open_server(
 
         blobs = DirectoryBlobs(settings.data_dir / "blobs")
         reader = conversations.Reader(database, partial(_read, documents, blobs))
+        index, upkeep = Index(), Upkeep(database)
+        shelves = DirectoryBlobs(settings.data_dir / "knowledge")
+        server_model = settings.embeddings.model if settings.embeddings else None
+        embedders = bases.Embedders(local, server, server_model, catalogue.credentials)
+        removals = bases.Deletions(database, index, shelves, ids)
+        library = bases.KnowledgeBases(database, index, embedders, entry, removals, ids)
+        items = bases.Items(database, index, shelves, removals, ids)
+        search = bases.Search(database, index, embedders)
+        shelf = _Library(search)
         service = runs.Runs(database, journal, catalogue, ids, clock)
         deletions = conversations.Deletions(database, blobs, journal, service, ids)
-        makers = tools.Suppliers(allow_private=settings.allow_private_addresses)
+        makers = tools.Suppliers(allow_private=settings.allow_private_addresses, programs=_programs(settings))
         stack.push_async_callback(makers.close)
         held = tools.Tools(database, vault, entry, makers, ids)
-        toolbox = toolbox or _Toolbox(held)
+        stack.push_async_callback(held.stop)
+        toolbox = toolbox or _Toolbox(held, search, shelf)
         talks = conversations.Conversations(database, blobs, catalogue, toolbox, entry, reader, deletions, ids)
         housekeeping = conversations.Housekeeping(reader, deletions)
         await housekeeping.start()
         stack.push_async_callback(housekeeping.stop)
 
-        node = runs.Node(dsn, ids)
+        node = runs.Node(dsn, ids, clock)
         await node.start()
         stack.push_async_callback(node.stop)
         writer.others = lambda: bool(node.others)
-        context = runs.Context(conversations.Transcript(database, reader, blobs), documents.select)
+        context = runs.Context(conversations.Transcript(database, reader, blobs), documents.select, shelf)
 
         prices = [gateway.Price(**price.model_dump()) for price in settings.prices] + [gateway.Price(SLUG, 0, 0)]
 
@@ -130,17 +173,32 @@ async def open_server(
         recorder = runs.Recorder(database, journal, clock, node.id)
         worker = runs.Worker(database, journal, service, recorder, node, context, find_model, toolbox.open, runs_max=settings.runs_max)
         service.owner = worker
+        readers = knowledge.Converter()  # Of its own: a folder on its way in does not keep a conversation's file waiting.
+        stack.push_async_callback(readers.close)
+        ingestion = bases.Ingestion(database, index, shelves, readers, embedders, removals, node.id)
         follow = streams.Streams(journal, clock)
         await follow.start()
+
+        def on_lapsed() -> None:
+            writer.reconnect()
+            follow.interrupt()
+
+        node.on_lapsed = on_lapsed
 
         def after_a_gap() -> None:
             tails.nudge_all()
             worker.look()
+            ingestion.look()
 
-        listener = Listener(dsn, {"stoa_journal": journal.heard, "stoa_runs": worker.heard}, on_gap=after_a_gap)
+        channels = {"stoa_journal": journal.heard, "stoa_runs": worker.heard, "stoa_knowledge": ingestion.heard}
+        listener = Listener(dsn, channels, on_gap=after_a_gap)
         await listener.start()
         stack.push_async_callback(listener.stop)
         await worker.start()
+        await ingestion.start()
+        stack.push_async_callback(ingestion.stop)
+        await upkeep.start()
+        stack.push_async_callback(upkeep.stop)
 
         async def drain() -> None:
             await worker.drain(settings.drain_seconds_max)
@@ -148,60 +206,103 @@ async def open_server(
 
         stack.push_async_callback(drain)
 
-        gate = Gate(entry.authenticate)
+        mcp = bases.Mcp(library, search)
+        stack.push_async_callback(mcp.close)
+        gate = Gate(entry.authenticate, entry.admit)
         tickets = streams.Tickets(secret, clock)
 
         def open_stream(principal: Principal, run_id: UUID) -> EventStream:
             return EventStream(follow.follow(principal, run_id), {"Stoa-Run-Id": str(run_id)})
 
         async def database_answers() -> None:
+            if node.lapsed:
+                raise Unavailable("This node cannot reach the database just now.")
             async with internal(database) as tx:
                 await tx.fetchval("SELECT 1")
 
+        health = operations.routes(__version__, lambda: worker.draining, database_answers)
         running = runs.routes(service, gate, open_stream, lambda: worker.draining)
-        api = _api(
-            operations.routes(__version__, lambda: worker.draining, database_answers),
+        api = _app(
+            "Stoa", DESCRIPTION, health,
+            doctor.routes(doctor.Doctor(database, _checks(database, blobs), clock), gate),
             conversations.routes(talks, blobs, gate),
             running,
             streams.routes(follow, gate, tickets, entry.principal_of),
             gateway.routes(catalogue, connections, gate),
             tools.routes(held, gate),
+            bases.routes(library, items, search, gate, settings.domain),
+            bases.evaluation_routes(bases.Evaluations(database, search), gate),
             access.routes(entry, gate),
+            usage.routes(usage.UsageReports(database), gate, clock),
         )
+        kb = _app("Stoa knowledge base", "One knowledge base, on its own hostname.", health, bases.host_routes(library, items, search, mcp, gate))
         hot = Shortcut(
             api, running, gate, "/v3/conversations/{conversation_id}/messages", "conversation_id", runs.SendMessageBody, "conversations:write"
         )
         asgi = CORSMiddleware(
-            _Hosts(hot, settings.domain), allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"],
-            expose_headers=["X-Request-Id", "Stoa-Run-Id"],
+            _Hosts(hot, kb, settings.domain), allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"],
+            expose_headers=["X-Request-Id", "Stoa-Run-Id", "Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"],
         )  # fmt: skip
         yield Server(Edge(asgi, ids), first_key, catalogue.default.slug, drain)
 
 
-def _api(*routers: FastAPI | object) -> FastAPI:
-    api = FastAPI(title="Stoa", version=__version__, description=DESCRIPTION, license_info={"name": "Apache-2.0"}, redoc_url=None)
-    errors.install(api)
+@asynccontextmanager
+async def open_doctor(settings: Settings, dsn: str) -> AsyncGenerator[doctor.Doctor]:
+    """The doctor of a whole database and its blobs, beside any servers that run on them or without one. Raises SchemaError."""
+    await migrate(dsn)
+    database = await Database.open(dsn, connections_max=4, command_seconds_max=doctor.SECONDS_MAX)
+    try:
+        yield doctor.Doctor(database, _checks(database, DirectoryBlobs(settings.data_dir / "blobs")), SystemClock())
+    finally:
+        await database.close()
+
+
+def _checks(database: Database, blobs: DirectoryBlobs) -> Sequence[Check]:
+    """What every slice promises. The journal comes first, because what runs promise is read from it."""
+    return [*journal_checks(database), *runs.checks(database), *conversations.checks(database, blobs)]
+
+
+def _app(title: str, description: str, *routers: APIRouter) -> FastAPI:
+    app = FastAPI(title=title, version=__version__, description=description, license_info={"name": "Apache-2.0"}, redoc_url=None)
+    errors.install(app)
     for router in routers:
-        api.include_router(router)  # pyright: ignore[reportArgumentType]
-    return api
+        app.include_router(router)
+    return app
 
 
 class _Hosts:
-    """Sends each request to the app of its host. Hosts that nothing is served on yet answer 404."""
+    """Sends each request to the app of its host. Hosts that nothing is served on yet answer 404.
 
-    def __init__(self, api: ASGIApp, domain: str) -> None:
+    A base's surface stands on the api host too, under /kb/{id}, for clients that cannot resolve its name.
+    """
+
+    def __init__(self, api: ASGIApp, kb: ASGIApp, domain: str) -> None:
         self._api = api
+        self._kb = kb
         self._domain = domain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             name = next((value for key, value in scope["headers"] if key == b"host"), b"").decode("latin-1")
             host = classify(name, self._domain)
+            if host.kind is HostKind.KB:
+                await self._kb({**scope, bases.HOST_KEY: host.subject}, receive, send)
+                return
             if host.kind is not HostKind.API:
                 refusal = NotFound(f"Nothing is served on the host {name} in this version; the api is at any other name of this server.")
                 await errors.response(refusal)(scope, receive, send)
                 return
+            if scope["path"].startswith("/kb/"):
+                await self._kb(_below_kb(scope), receive, send)
+                return
         await self._api(scope, receive, send)
+
+
+def _below_kb(scope: Scope) -> Scope:
+    """The request as the base's own host would see it."""
+    subject, slash, _ = scope["path"].removeprefix("/kb/").partition("/")
+    prefix = f"{scope.get('root_path', '')}/kb/{subject}"
+    return {**scope, "root_path": prefix, "path": scope["path"] if slash else f"{prefix}/", bases.HOST_KEY: subject}
 
 
 async def _read(documents: knowledge.Documents, blobs: DirectoryBlobs, file: File) -> Reading:
@@ -227,6 +328,16 @@ def _providers(settings: Settings, suppliers: gateway.Suppliers) -> Sequence[gat
     ]  # fmt: skip
 
 
+def _programs(settings: Settings) -> Sequence[tools.Program]:
+    return [
+        tools.Program(
+            declared.name, declared.command, declared.args, {name: value.get_secret_value() for name, value in declared.env.items()},
+            str(declared.cwd) if declared.cwd else None, frozenset(declared.projects) if declared.projects is not None else None,
+        )
+        for declared in settings.mcp_servers
+    ]  # fmt: skip
+
+
 def _secret(settings: Settings) -> bytes:
     if settings.secret_key is not None:
         return settings.secret_key.get_secret_value().encode()
@@ -234,10 +345,10 @@ def _secret(settings: Settings) -> bytes:
     return gateway.load_or_make(settings.data_dir / "secret.key")
 
 
-def _embedder(settings: Settings) -> knowledge.LocalEmbedder | knowledge.RemoteEmbedder:
+def _server_embedder(settings: Settings) -> knowledge.RemoteEmbedder | None:
     chosen = settings.embeddings
     if chosen is None:
-        return knowledge.LocalEmbedder(settings.data_dir / "models")
+        return None
     return knowledge.RemoteEmbedder(chosen.base_url, chosen.model, _plain(chosen.api_key), chosen.dimensions)
 
 

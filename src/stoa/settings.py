@@ -7,8 +7,9 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 CONFIG_FILE: Final = "stoa.toml"
 
@@ -53,6 +54,22 @@ class Price(BaseModel):
     cached: Annotated[float, Field(ge=0)] | None = None
 
 
+class McpServer(BaseModel):
+    """An `[[mcp_servers]]` table: a program that this server starts and speaks MCP to over its stdin and stdout. Only here can one be
+    declared, because it starts programs; a project's tools of type `mcp` name it as `server`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
+    command: Annotated[str, Field(min_length=1)]
+    args: tuple[str, ...] = ()
+    env: dict[str, SecretStr] = {}
+    """All of its environment, beside PATH, HOME and the like."""
+    cwd: Path | None = None
+    projects: tuple[UUID, ...] | None = None
+    """The projects that may use it; None: all of them. Each has a process of its own."""
+
+
 class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -68,6 +85,7 @@ class Settings(BaseModel):
     default_model: str | None = None
     prices: tuple[Price, ...] = ()
     embeddings: Embeddings | None = None
+    mcp_servers: tuple[McpServer, ...] = ()
     allow_private_addresses: bool = False
     """Whether connections that tenants make may lead to private addresses. The operator's own providers always may."""
     cors_origins: tuple[str, ...] = ("*",)
@@ -78,6 +96,15 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console"] = "auto"
     """`auto`: lines for people on a terminal, JSON everywhere else."""
+
+
+    @field_validator("mcp_servers")
+    @classmethod
+    def _declared_once(cls, servers: tuple[McpServer, ...]) -> tuple[McpServer, ...]:
+        for server in servers:
+            if sum(other.name == server.name for other in servers) > 1:
+                raise ValueError(f"{server.name} is declared twice")
+        return servers
 
 
 _ENVIRONMENT: Final[Mapping[str, str]] = {

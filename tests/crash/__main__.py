@@ -1,4 +1,4 @@
-"""`python -m tests.crash [--long] [--seed N]`: the campaign of cuts, its report as JSON."""
+"""`python -m tests.crash [--long] [--seed N] [--minutes M]`: the campaign of faults, its report as JSON."""
 
 import argparse
 import asyncio
@@ -6,13 +6,20 @@ import json
 import tempfile
 from pathlib import Path
 
-from tests.crash.campaign import campaign
+from tests.crash.campaign import FATES, campaign
 
-parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("--long", action="store_true", help="2,000 cuts instead of 200")
-parser.add_argument("--seed", type=int, default=20261123)
-options = parser.parse_args()
-with tempfile.TemporaryDirectory(prefix="stoa-crash-") as home:
-    Path(home).chmod(0o755)
-    cuts, kills = (2_000, 100) if options.long else (200, 12)
-    print(json.dumps(asyncio.run(campaign(Path(home) / "data", cuts=cuts, seed=options.seed, kills=kills)).as_json(), indent=1))
+if __name__ == "__main__":  # Nodes are forked from a server that imports the main module again.
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--long", action="store_true", help="10,000 faults instead of 300")
+    parser.add_argument("--seed", type=int, default=20261125)
+    parser.add_argument("--minutes", type=float, default=44, help="at most")
+    parser.add_argument("--home", type=Path, help="where data and logs are kept; without it they go away")
+    options = parser.parse_args()
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(prefix="stoa-crash-", dir=memory if memory.is_dir() else None) as home:
+        Path(home).chmod(0o755)
+        faults, fates, clients = (10_000, 500, 12) if options.long else (300, 2 * len(FATES), 8)
+        report = asyncio.run(
+            campaign(options.home or Path(home) / "data", faults=faults, seed=options.seed, clients=clients, fates=fates, seconds_max=options.minutes * 60)
+        )
+        print(json.dumps(report.as_json(), indent=1))

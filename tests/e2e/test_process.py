@@ -19,11 +19,12 @@ STOA = [sys.executable, "-m", "stoa"]
 
 
 @asynccontextmanager
-async def serve(home: Path, **environment: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[str]]]:
+async def serve(home: Path, *, config: Path | None = None, **environment: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[str]]]:
     """`stoa serve` on a free port; gives its process and what it printed up to the last curl line."""
     process = await asyncio.create_subprocess_exec(
-        *STOA, "serve", "--port", "0", "--data-dir", str(home), env={**ENVIRONMENT, **environment}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
+        *STOA, "serve", "--port", "0", "--data-dir", str(home), *(("--config", str(config)) if config else ()), env={**ENVIRONMENT, **environment},
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
     said: list[str] = []
     try:
         assert process.stdout is not None
@@ -97,6 +98,12 @@ async def test_keys_by_command_line(room: Path) -> None:
         code, said_of_it = await stoa("keys", "revoke", key_id)
         assert code == 1
         assert "There is no access key" in said_of_it
+        # Beside the server that runs.
+        code, scrubbed = await stoa("scrub", "--data-dir", str(room / "keys"))
+        assert code == 0, scrubbed
+        assert "Nothing deleted is left" in scrubbed
+        code, refused = await stoa("scrub", "--data-dir", str(room / "nowhere"))
+        assert (code, "There is no database in" in refused) == (1, True)
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,12 @@ SOURCE = ROOT / "src" / "stoa"
 LINES_MAX = 450
 FUNCTION_LINES_MAX = 60
 DRAWERS = {"utils", "util", "helpers", "helper", "common", "manager", "misc"}
-BROAD = {"http/edge.py", "kernel/supervise.py", "runs/worker.py", "knowledge/converting/worker.py", "tools/providers/python.py"}
-"""The edges at which bugs end: the HTTP middleware, the supervisor, the worker of runs, the process that reads one document; and the one
-place where code of somebody else runs."""
+BROAD = {
+    "doctor/service.py", "http/edge.py", "kernel/supervise.py", "runs/worker.py", "knowledge/bases/ingesting.py", "knowledge/converting/worker.py",
+    "tools/providers/python.py", "tools/providers/mcp/session.py",
+}
+"""The edges at which bugs end: the HTTP middleware, the supervisor, the workers of runs and items, the doctor's checks, the process that reads
+one document; and the two places where code of somebody else runs."""
 LONG = {
     "app.py": "open_server connects every part, in order",
     "cli/demo.py": "the demo tells one story",

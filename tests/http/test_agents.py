@@ -238,6 +238,20 @@ async def test_a_cancel_in_a_tool_ends_the_call(serve: Serve) -> None:
         assert [line["status"] for line in ledger] == ["unknown"]
 
 
+async def test_a_call_in_doubt_whose_tool_is_gone_is_not_called_unheard_of(serve: Serve) -> None:
+    slow = ScriptedTool("slow", gate=asyncio.Event())
+    async with serve(slow, scripts=[calling(("slow", "{}"))]) as server:
+        conversation = await server.conversation(agent={"tools": ["slow"]})
+        run = (await server.call("POST", f"/v3/conversations/{conversation}/messages", 202, json={"content": "Go", "background": True}))["data"]
+        await until(lambda: slow.open)
+    async with serve(scripts=[answer("Going on.")]) as server:
+        assert (await server.status(run["id"], "completed", "paused"))["output"] == "Going on."
+        (failed,) = of(await server.events(run["id"]), "agent.tool_call.failed")
+        assert (failed["error"]["code"], "Nobody knows" in failed["error"]["message"]) == ("tool_outcome_unknown", True)
+        ledger = (await server.call("GET", f"/v1/runs/{run['id']}/tool-calls"))["data"]
+        assert [line["status"] for line in ledger] == ["unknown"]
+
+
 async def test_agents_that_cannot_be(serve: Serve) -> None:
     async with serve(ScriptedTool("known")) as server:
         model_id = await server.model_id()

@@ -137,5 +137,6 @@ async def test_a_hundred_at_once_do_not_corrupt_a_history(running: Running) -> N
         positions = [row["position"] for row in await database.fetch("SELECT position FROM messages ORDER BY position")]
         assert positions == list(range(1, len(said) + 1))
         assert await database.fetchval("SELECT count(*) FROM runs WHERE queued_at IS NOT NULL OR status NOT IN ('completed', 'canceled')") == 0
+        assert await database.fetchval("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == 0
     finally:
         await database.close()

@@ -2,10 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import asyncpg
 import pytest
@@ -26,6 +27,16 @@ class Service:
     url: str = ""
     asked: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
     gone: int = 0
+    documents: dict[str, bytes] = field(default_factory=dict)
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls) -> AsyncGenerator[Self]:
+        made = cls()
+        server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
+        made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        yield made
+        server.close()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -36,12 +47,15 @@ class Service:
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
                 self.asked.append((line.rsplit(" ", 1)[0], headers, body))
                 path = line.split()[1]
+                if path.startswith("/cut"):
+                    return
                 if path.startswith("/hang"):
                     await reader.read(1)
                     self.gone += 1
                     return
                 status = int(path.split("/status/")[1].split("?")[0]) if "/status/" in path else 200
                 text = b"x" * 200_000 if path.startswith("/big") else json.dumps({"path": path, "you_sent": headers.get("authorization", "")}).encode()
+                text = self.documents.get(path, text)
                 extra = b"location: http://127.0.0.1:1/\r\n" if status == 302 else b""
                 writer.write(b"HTTP/1.1 %d OK\r\ncontent-type: application/json\r\n%bcontent-length: %d\r\n\r\n%b" % (status, extra, len(text), text))
                 await writer.drain()
@@ -49,22 +63,6 @@ class Service:
             self.gone += 1
         finally:
             writer.close()
-
-
-@pytest.fixture
-async def service() -> AsyncIterator[Service]:
-    made = Service()
-    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
-    made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    yield made
-    server.close()
-
-
-@pytest.fixture
-async def agents(dsn: str, tmp_path: Path) -> AsyncIterator[Running]:
-    model = ScriptedModel([answer("Done.")], Abilities(images=False, tools=True))
-    async with serving(dsn, tmp_path, model, allow_private_addresses=True) as server:
-        yield server
 
 
 def tool(url: str, **fields: Any) -> dict[str, Any]:
@@ -112,10 +110,10 @@ async def test_a_call_over_http(agents: Running, service: Service) -> None:
     ("path", "fields", "arguments", "code"),
     [
         ("/status/404", {}, {}, "tool_refused"), ("/status/503", {}, {}, "tool_failed"), ("/status/302", {}, {}, "tool_refused"),
-        ("/hang", {"timeout_seconds": 0.2}, {}, "tool_timeout"), ("/big", {"output_bytes_max": 1000}, {}, "tool_output_too_large"),
+        ("/hang", {"timeout_seconds": 0.2}, {}, "tool_timeout"), ("/cut", {}, {}, "tool_unreachable"),
         ("/x", {"config": {"parameters": {"type": "object", "required": ["id"]}}}, {}, "tool_bad_arguments"),
     ],
-    ids=["404", "503", "redirect", "hang", "big", "arguments"],
+    ids=["404", "503", "redirect", "hang", "cut", "arguments"],
 )  # fmt: skip
 async def test_what_goes_wrong(agents: Running, service: Service, path: str, fields: dict[str, Any], arguments: dict[str, Any], code: str) -> None:
     await agents.call("POST", "/v1/tools", 201, json=tool(service.url + path, **fields))
@@ -123,6 +121,20 @@ async def test_what_goes_wrong(agents: Running, service: Service, path: str, fie
     assert (run["status"], event["error"]["code"]) == ("completed", code)
     if code == "tool_timeout":
         await until(lambda: service.gone == 1)
+    assert len(service.asked) == (code != "tool_bad_arguments"), "a call is made once, also where the client would like to make it again"
+
+
+async def test_too_long_an_answer_is_cut_where_it_can_be_seen(agents: Running, service: Service) -> None:
+    """A secret is taken out before the cut, so that no part of it is left."""
+    config = {"headers": {"Authorization": "{{secret.token}}"}}
+    limit = 30 + len(SECRET) // 2
+    await agents.call("POST", "/v1/tools", 201, json=tool(service.url + "/big", output_bytes_max=limit, config=config, secrets={"token": SECRET}))
+    _, event = await ask(agents, {})
+    assert event["result"] == "x" * limit + f"\n[Cut here: the answer is longer than {limit} bytes.]"
+    echo = tool(service.url + "/echo", name="echo", output_bytes_max=limit, config=config, secrets={"token": SECRET})
+    made = (await agents.call("POST", "/v1/tools", 201, json=echo))["data"]
+    tried = (await agents.call("POST", f"/v1/tools/{made['id']}/test", json={}))["data"]
+    assert (SECRET[:8] in tried["result"], "[Cut here" in tried["result"]) == (False, True)
 
 
 async def test_a_service_that_is_not_there(agents: Running) -> None:
@@ -160,6 +172,42 @@ def test_which_addresses_are_public() -> None:
     private = ("127.0.0.1", "10.1.2.3", "169.254.169.254", "0.0.0.0", "::1", "::ffff:10.0.0.1", "2002:7f00:1::", "fe80::1%eth0", "fd00::1", "224.0.0.1",
                "100.64.0.1")  # fmt: skip
     assert [one for one in private if public(one)] == []
+
+
+async def test_some_fields_of_a_tool_change(shared_server: Running) -> None:
+    made = (await shared_server.call("POST", "/v1/tools", 201, json=tool("https://example.com/{id}", name="patched", config={
+        "parameters": {"type": "object", "properties": {"id": {"type": "string"}}}}, secrets={"token": SECRET})))["data"]  # fmt: skip
+    path = f"/v1/tools/{made['id']}"
+    changed = (await shared_server.call("PATCH", path, json={"approval": True, "timeout_seconds": 5}))["data"]
+    assert changed == {**made, "approval": True, "timeout_seconds": 5, "updated_at": changed["updated_at"]}
+    assert (await shared_server.call("PATCH", path, json={"secrets": {"other": "x"}}))["data"]["secret_names"] == ["other"]
+    for patch, named in (
+        ({"timeout_seconds": 1e9}, "timeout_seconds"), ({"config": {"url": "nowhere"}}, "config.url"), ({"config": {}}, "config.url"),
+        ({"config": {"url": "https://example.com/{x}"}}, "config.url"), ({"editable_params": ["x" * 200]}, "editable_params.0"),
+    ):  # fmt: skip
+        refused = await shared_server.call("PATCH", path, 400, json=patch)
+        assert list(refused["error"]["details"]) == [named], refused
+    await shared_server.call("POST", f"{path}/refresh", 400)
+    # Two at once: none undoes the other.
+    await asyncio.gather(*(shared_server.call("PATCH", path, json=patch) for patch in ({"approval": False}, {"description": "New."}, {"idempotent": True})))
+    now = (await shared_server.call("GET", path))["data"]
+    assert (now["approval"], now["description"], now["idempotent"]) == (False, "New.", True)
+
+
+@pytest.mark.parametrize("schema", [{"$ref": "#"}, {"type": "object", "properties": {"a": {"$ref": "https://example.com/x"}}}])
+async def test_schemas_that_lead_nowhere(agents: Running, service: Service, schema: dict[str, Any]) -> None:
+    await agents.call("POST", "/v1/tools", 201, json=tool(service.url + "/x", config={"parameters": schema}))
+    run, event = await ask(agents, {"a": 1})
+    assert (run["status"], event["error"]["code"]) == ("completed", "tool_bad_arguments")
+
+
+async def test_a_pattern_that_takes_for_ever_is_left_to_the_service(agents: Running, service: Service) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": "^(a+)+$"}, "pattern": {"type": "integer"}}}
+    await agents.call("POST", "/v1/tools", 201, json=tool(service.url + "/x", config={"parameters": schema}))
+    _, event = await ask(agents, {"a": "a" * 60 + "!"})
+    assert "result" in event
+    _, event = await ask(agents, {"pattern": "no number"})
+    assert event["error"]["code"] == "tool_bad_arguments"
 
 
 def test_what_fills_a_url_stays_in_its_place() -> None:

@@ -12,7 +12,7 @@ from stoa.db.idempotency import Once
 from stoa.http import Acknowledgement, Data, DataList, Gate, IdempotencyKey, Paging, Routes, fingerprint, page_of, refusals
 from stoa.kernel.errors import BadRequest, Forbidden
 from stoa.kernel.pages import PageRequest
-from stoa.kernel.principal import Principal
+from stoa.kernel.principal import Principal, SpendingLimit
 
 KEYS_SORTABLE = {"created_at": "created_at", "name": "name"}
 PROJECTS_SORTABLE = {"created_at": "created_at", "updated_at": "updated_at", "name": "name"}
@@ -36,7 +36,8 @@ def routes(access: Access, gate: Gate) -> Routes:
         """A new key. This answer alone holds the secret, in `key`; a repetition under the same Idempotency-Key does not."""
         _same_org(body.org_id, principal)
         once = Once(idempotency_key, "access-keys", fingerprint(body.model_dump(mode="json"))) if idempotency_key else None
-        new = NewKey(body.name, body.project_id, body.permissions, body.expires_at)
+        limit = SpendingLimit(body.spending_limit.usd, body.spending_limit.period) if body.spending_limit else None
+        new = NewKey(body.name, body.project_id, body.permissions, body.expires_at, body.rate_limit, limit)
         created, secret = await access.create_key(principal, new, once)
         return Data(data=wire.created_key(created, secret))
 

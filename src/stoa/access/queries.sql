@@ -12,16 +12,16 @@ INSERT INTO orgs (id, name) VALUES ($1, $2);
 INSERT INTO projects (org_id, id, name, description, visibility) VALUES ($1, $2, $3, $4, $5) RETURNING *;
 
 -- name: insert_key
-INSERT INTO access_keys (org_id, project_id, id, name, hash, preview, permissions, expires_at, created_by)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING *;
+INSERT INTO access_keys (org_id, project_id, id, name, hash, preview, permissions, expires_at, created_by, rate_limit, spending_limit_usd, spending_period)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING *;
 
 -- name: key_by_hash
 -- A credential's owner; the one look-up of every request.
-SELECT org_id, project_id, id, permissions, expires_at FROM access_keys WHERE hash = $1;
+SELECT org_id, project_id, id, permissions, expires_at, rate_limit, spending_limit_usd, spending_period FROM access_keys WHERE hash = $1;
 
 -- name: key_owner
 -- The owner of a key that something signed names.
-SELECT org_id, project_id, id, permissions, expires_at FROM access_keys WHERE id = $1;
+SELECT org_id, project_id, id, permissions, expires_at, rate_limit, spending_limit_usd, spending_period FROM access_keys WHERE id = $1;
 
 -- name: key
 SELECT * FROM access_keys WHERE org_id = $1 AND id = $2;
@@ -34,7 +34,24 @@ SELECT * FROM access_keys WHERE org_id = $1 ORDER BY {order} LIMIT $2 OFFSET $3;
 SELECT count(*) FROM access_keys WHERE org_id = $1;
 
 -- name: delete_key
+-- With what was counted for its limits.
+WITH spent AS (
+    DELETE FROM key_spending WHERE org_id = $1 AND key_id = $2
+), rates AS (
+    DELETE FROM key_rates WHERE org_id = $1 AND key_id = $2
+)
 DELETE FROM access_keys WHERE org_id = $1 AND id = $2 RETURNING id;
+
+-- name: admit
+-- Lets a request through, as a bucket that holds a minute's requests and fills evenly would; gives the seconds until it is full again.
+-- No row: it is empty. $3 is the seconds that one request takes to be paid back.
+INSERT INTO key_rates AS r (org_id, key_id, busy_until) VALUES ($1, $2, clock_timestamp() + $3::float8 * interval '1 second')
+ON CONFLICT (org_id, key_id) DO UPDATE SET busy_until = greatest(r.busy_until, clock_timestamp()) + $3::float8 * interval '1 second'
+WHERE r.busy_until + $3::float8 * interval '1 second' <= clock_timestamp() + interval '1 minute 1 millisecond'
+RETURNING extract(epoch FROM busy_until - clock_timestamp())::float8;
+
+-- name: busy_seconds
+SELECT greatest(extract(epoch FROM busy_until - clock_timestamp()), 0)::float8 FROM key_rates WHERE org_id = $1 AND key_id = $2;
 
 -- name: home_project
 -- The organization's first project: where things made with an organization-wide key live.
@@ -59,6 +76,7 @@ UPDATE projects SET name = $3, description = $4, visibility = $5, updated_at = n
 -- name: project_in_use
 -- Whether anything of value lives in a project.
 SELECT EXISTS (SELECT 1 FROM conversations WHERE org_id = $1 AND project_id = $2)
+    OR EXISTS (SELECT 1 FROM knowledgebases WHERE org_id = $1 AND project_id = $2)
     OR EXISTS (SELECT 1 FROM connections WHERE org_id = $1 AND project_id = $2)
     OR EXISTS (SELECT 1 FROM access_keys WHERE org_id = $1 AND project_id = $2);
 

@@ -1,5 +1,6 @@
 """Access as its owners use it. One transaction per method."""
 
+from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
@@ -12,8 +13,9 @@ from stoa.db import Database, Row, audit, idempotency
 from stoa.db.idempotency import Once
 from stoa.db.internal import internal, internal_statement
 from stoa.kernel.clock import Clock
-from stoa.kernel.errors import BadRequest, Conflict, Forbidden, NotFound, Unauthorized
+from stoa.kernel.errors import BadRequest, Conflict, Forbidden, NotFound, RateLimited, Unauthorized
 from stoa.kernel.ids import Ids
+from stoa.kernel.limits import WINDOW_SECONDS, Rate
 from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
 
@@ -49,8 +51,9 @@ class Access:
                 await tx.fetchrow(SQL.insert_project, org_id, self._ids.new(), "Default", None, "internal")
             secret = chosen or rules.new_secret()
             await tx.fetchrow(
-                SQL.insert_key, org_id, None, self._ids.new(), "First key", rules.digest(secret), rules.preview(secret), None, None, None
-            )
+                SQL.insert_key, org_id, None, self._ids.new(), "First key", rules.digest(secret), rules.preview(secret), None, None, None,
+                None, None, None,
+            )  # fmt: skip
             return secret
 
     # --- credentials ------------------------------------------------------------------------------------------------
@@ -68,6 +71,20 @@ class Access:
         async with internal(self._database) as tx:
             return self._living(await tx.fetchrow(SQL.key_owner, key_id))
 
+    async def admit(self, principal: Principal) -> Rate | None:
+        """Counts a request of a key with a rate limit, on whatever node. Raises RateLimited; None for a key without one."""
+        limit = principal.rate_limit
+        if limit is None:
+            return None
+        async with internal_statement(self._database) as tx:
+            busy = await tx.fetchval(SQL.admit, principal.org_id, principal.key_id, WINDOW_SECONDS / limit)
+            if busy is not None:
+                return Rate(limit, busy)
+            rate = Rate(limit, await tx.fetchval(SQL.busy_seconds, principal.org_id, principal.key_id) or 0.0)
+        wait = rate.retry_after_seconds
+        message = f"This key may send {limit} requests a minute; try again in {wait} {'second' if wait == 1 else 'seconds'}."
+        raise RateLimited(message, retry_after_seconds=wait, headers=rate.headers())
+
     def _living(self, row: Row | None) -> Principal:
         if row is None:
             raise Unauthorized(_UNKNOWN)
@@ -79,9 +96,11 @@ class Access:
     async def create_key(self, principal: Principal, new: NewKey, once: Once | None) -> tuple[AccessKey, str | None]:
         """The key and its secret; a repetition of the same request gives the key without the secret, which is not kept."""
         permissions = rules.check_permissions(new.permissions, principal)
+        if principal.rate_limit is not None or principal.spending_limit is not None:
+            raise Forbidden("A key with a rate or spending limit cannot make keys: each would have limits of its own.")
         if new.expires_at is not None and new.expires_at <= self._clock.now():
             raise BadRequest.field("expires_at", "must be in the future")
-        project_id = new.project_id or principal.project_id
+        project_id, limit = new.project_id or principal.project_id, new.spending_limit
         secret = rules.new_secret()
         async with self._database.tenant(principal) as tx:
             if once and (first := await idempotency.claim(tx, principal, once)):
@@ -93,7 +112,7 @@ class Access:
                 raise BadRequest.field("project_id", "is no project that this key may see")
             row = await tx.fetchrow(
                 SQL.insert_key, principal.org_id, project_id, self._ids.new(), new.name, rules.digest(secret), rules.preview(secret), permissions,
-                new.expires_at, principal.key_id,
+                new.expires_at, principal.key_id, new.rate_limit, Decimal(str(limit.usd)) if limit else None, limit.period if limit else None,
             )  # fmt: skip
             assert row is not None
             created = store.key(row)
@@ -121,6 +140,15 @@ class Access:
         async with self._database.tenant(principal) as tx:
             project_id = await tx.fetchval(SQL.home_project, principal.org_id)
         assert project_id is not None, "an organization has a project"
+        return project_id
+
+    async def chosen(self, principal: Principal, project_id: UUID | None) -> UUID:
+        """The same, where the caller may name a project. Raises BadRequest when it is none of the principal's."""
+        if project_id is None:
+            return await self.home(principal)
+        async with self._database.tenant(principal) as tx:
+            if await tx.fetchrow(SQL.project, principal.org_id, project_id) is None:
+                raise BadRequest.field("project_id", "is no project that this key may use")
         return project_id
 
     async def orgs(self, principal: Principal, page: PageRequest) -> Page[Org]:
@@ -186,7 +214,7 @@ class Access:
                 if await tx.fetchval(SQL.count_projects, principal.org_id) == 1:
                     raise Conflict("This is the organization's last project; it cannot be deleted.")
                 if await tx.fetchval(SQL.project_in_use, principal.org_id, project_id):
-                    raise Conflict("This project still holds conversations, connections or keys; delete those first.")
+                    raise Conflict("This project still holds conversations, knowledge bases, connections or keys; delete those first.")
                 await tx.execute(SQL.delete_project, principal.org_id, project_id)
                 await audit.record(tx, principal, "project.delete", project_id)
         except asyncpg.ForeignKeyViolationError as error:

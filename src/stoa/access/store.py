@@ -7,7 +7,7 @@ from uuid import UUID
 from stoa.access.types import AccessKey, Org, Project
 from stoa.db import Row, Tx, load
 from stoa.kernel.pages import PageRequest
-from stoa.kernel.principal import Principal
+from stoa.kernel.principal import Principal, SpendingLimit
 
 SQL: Final = load("stoa.access")
 
@@ -15,8 +15,13 @@ SQL: Final = load("stoa.access")
 def principal(row: Row) -> Principal:
     permissions = row["permissions"]
     return Principal(
-        row["org_id"], row["project_id"], row["id"], frozenset(permissions) if permissions is not None else None, row["expires_at"]
-    )
+        row["org_id"], row["project_id"], row["id"], frozenset(permissions) if permissions is not None else None, row["expires_at"],
+        row["rate_limit"], _spending_limit(row),
+    )  # fmt: skip
+
+
+def _spending_limit(row: Row) -> SpendingLimit | None:
+    return SpendingLimit(float(row["spending_limit_usd"]), row["spending_period"]) if row["spending_limit_usd"] is not None else None
 
 
 async def list_keys(tx: Tx, org_id: UUID, page: PageRequest) -> tuple[Sequence[AccessKey], int]:
@@ -32,7 +37,7 @@ async def list_projects(tx: Tx, org_id: UUID, page: PageRequest) -> tuple[Sequen
 def key(row: Row) -> AccessKey:
     return AccessKey(
         row["id"], row["org_id"], row["project_id"], row["name"], row["preview"], row["permissions"], row["expires_at"], row["created_by"],
-        row["created_at"],
+        row["created_at"], row["rate_limit"], _spending_limit(row),
     )  # fmt: skip
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from stoa.kernel.principal import SpendingLimit
+
 
 @dataclass(frozen=True, slots=True)
 class Org:
@@ -37,6 +39,8 @@ class AccessKey:
     expires_at: datetime | None
     created_by: UUID | None
     created_at: datetime
+    rate_limit: int | None = None
+    spending_limit: SpendingLimit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +49,6 @@ class NewKey:
     project_id: UUID | None = None
     permissions: Sequence[str] | None = None
     expires_at: datetime | None = None
+    rate_limit: int | None = None
+    """Requests per minute."""
+    spending_limit: SpendingLimit | None = None

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, Field
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
 from stoa.access.types import AccessKey, Org, Project
 from stoa.http import Timestamp, Wire
@@ -17,24 +17,35 @@ def _name(text: str) -> str:
     return storable(text)
 
 
-def _unavailable(value: object) -> object:
-    if value is not None:
-        raise ValueError("is not available in this version; leave it out")
-    return value
+def _total(limit: Any) -> Any:
+    """A plain number is dollars altogether."""
+    return {"usd": limit, "period": "total"} if isinstance(limit, int | float) and not isinstance(limit, bool) else limit
 
 
 Name = Annotated[str, Field(max_length=100), AfterValidator(_name)]
 Description = Annotated[str, Field(max_length=512), AfterValidator(storable)]
 
 
+class SpendingLimitWire(Wire):
+    """What models may cost in a calendar day or month (UTC), or altogether."""
+
+    usd: Annotated[float, Field(gt=0, le=1_000_000_000, allow_inf_nan=False)]
+    period: Literal["day", "month", "total"]
+
+
 class CreateAccessKey(Wire):
+    """`rate_limit` is requests per minute, over all nodes. `spending_limit` is in US dollars; a plain number is for the key's whole life.
+
+    A key that is limited cannot make keys: each would have limits of its own.
+    """
+
     name: Name
     org_id: UUID | None = None
     project_id: UUID | None = None
     expires_at: AwareDatetime | None = None
     permissions: Annotated[list[str], Field(min_length=1, max_length=50)] | None = None
-    rate_limit: Annotated[object, AfterValidator(_unavailable)] = None
-    spending_limit: Annotated[object, AfterValidator(_unavailable)] = None
+    rate_limit: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    spending_limit: Annotated[SpendingLimitWire, BeforeValidator(_total, json_schema_input_type=float | SpendingLimitWire)] | None = None
 
 
 class ProjectBody(Wire):
@@ -54,6 +65,8 @@ class AccessKeyWire(Wire):
     expires_at: Timestamp | None
     created_by: UUID | None
     created_at: Timestamp
+    rate_limit: int | None
+    spending_limit: SpendingLimitWire | None
 
 
 class CreatedAccessKeyWire(AccessKeyWire):
@@ -87,7 +100,9 @@ def created_key(value: AccessKey, secret: str | None) -> CreatedAccessKeyWire:
 
 
 def _key_fields(value: AccessKey) -> dict[str, Any]:
-    return {name: getattr(value, name) for name in AccessKeyWire.model_fields}
+    limit = value.spending_limit
+    fields = {name: getattr(value, name) for name in AccessKeyWire.model_fields}
+    return fields | {"spending_limit": SpendingLimitWire(usd=limit.usd, period=limit.period) if limit else None}
 
 
 def org(value: Org) -> OrgWire:

@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 from rich.console import Console
 
 from stoa import __version__
+from stoa.cli import kb
 from stoa.settings import Settings, SettingsError, load
 
 app = typer.Typer(
@@ -18,6 +20,7 @@ app = typer.Typer(
 )  # fmt: skip
 keys = typer.Typer(no_args_is_help=True, help="Access keys of a running server (needs STOA_KEY, or --key).")
 app.add_typer(keys, name="keys")
+app.add_typer(kb.app, name="kb")
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 out = Console(highlight=False, soft_wrap=True)
 
@@ -80,6 +83,63 @@ def demo(
         run(data_dir, keep=keep, out=out)
     except DemoError as error:
         raise fail(str(error)) from error
+
+
+@app.command()
+def doctor(
+    repair: Annotated[bool, typer.Option(help="Put right what can safely be put right, and say what was done.")] = False,
+    since: Annotated[datetime | None, typer.Option(help="Only what was made since then (UTC).", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])] = None,
+    seconds: Annotated[float, typer.Option(help="For each check, at most.", min=1)] = 300,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    url: Annotated[str | None, typer.Option(help="Ask a server, with STOA_KEY, about one organization, instead of the database.", show_default=False)] = None,
+    key: Key = None,
+    data_dir: DataDir = None,
+    config: Config = None,
+) -> None:
+    """Count broken promises: zeros, unless something is wrong; then the exit code is 1.
+
+    Looks at the database and the files themselves, beside servers that run on them or without one, and at all organizations.
+    """
+    from stoa.cli.client import ApiError  # noqa: PLC0415 — the server's weight is loaded by the command that needs it
+    from stoa.cli.doctor import NoDatabase, ask, run  # noqa: PLC0415
+    from stoa.db.embedded import EmbeddedError  # noqa: PLC0415
+    from stoa.db.migrate import SchemaError  # noqa: PLC0415
+
+    moment = since.replace(tzinfo=UTC) if since else None
+    if url is not None and repair:
+        raise fail("A repair is made beside the database: leave out --url.")
+    if url is not None and not key:
+        raise fail("Set STOA_KEY to an organization-wide access key, or pass --key.")
+    try:
+        if url is not None:
+            healthy = ask(url, key or "", moment, as_json=as_json, out=out)
+        else:
+            chosen = settings(config, data_dir=data_dir)
+            healthy = run(chosen, since=moment, repair=repair, seconds_max=seconds, as_json=as_json, out=out, errors=errors)
+    except (ApiError, EmbeddedError, NoDatabase, SchemaError) as error:
+        raise fail(str(error)) from error
+    except OSError as error:
+        raise fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}") from error
+    if not healthy:
+        raise typer.Exit(1)
+
+
+@app.command()
+def scrub(data_dir: DataDir = None, config: Config = None) -> None:
+    """Rewrite the database's files, so that no byte of what was deleted is left in them.
+
+    Beside a running server each table is locked while it is rewritten, so choose a quiet hour. Needs as much free room as the largest table.
+    """
+    from stoa.cli.scrub import run  # noqa: PLC0415
+    from stoa.db.embedded import EmbeddedError  # noqa: PLC0415
+    from stoa.db.scrub import ScrubError  # noqa: PLC0415
+
+    try:
+        left = run(settings(config, data_dir=data_dir), lambda line: out.print(line, markup=False))
+    except (EmbeddedError, ScrubError) as error:
+        raise fail(str(error)) from error
+    if left:
+        raise fail(" ".join(left))
 
 
 @keys.command("create")

@@ -2,10 +2,11 @@
 
 from stoa.conversations.api import routes
 from stoa.conversations.deletions import Deletions, RemovedRuns
+from stoa.conversations.promises import checks
 from stoa.conversations.reading import Reader
 from stoa.conversations.rules import CONTENT_PARTS_MAX, text_of
 from stoa.conversations.service import Conversations, resolve_content
-from stoa.conversations.store import Place, add_message, hold, insert_message, take_position
+from stoa.conversations.store import Place, add_message, hold, insert_message, take_position, take_question
 from stoa.conversations.transcript import ReadFile, Transcript
 from stoa.conversations.types import File, FilePassage, FileStatus, Message, Reading, Role
 from stoa.conversations.wire import ContentPart, Metadata
@@ -32,10 +33,12 @@ __all__ = [
     "Transcript",
     "add_message",
     "blob_name",
+    "checks",
     "hold",
     "insert_message",
     "resolve_content",
     "routes",
     "take_position",
+    "take_question",
     "text_of",
 ]

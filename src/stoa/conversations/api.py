@@ -10,10 +10,12 @@ from starlette.responses import StreamingResponse
 
 from stoa.conversations import rules, wire
 from stoa.conversations.service import Changes, Conversations
+from stoa.conversations.types import Fork
 from stoa.db.blobs import Blobs
 from stoa.db.idempotency import Once
 from stoa.http import Data, DataList, Gate, IdempotencyKey, Paging, Routes, fingerprint, page_of, refusals
 from stoa.http.uploads import multipart_only
+from stoa.http.wire import DeletedWire
 from stoa.kernel.errors import BadRequest
 from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
@@ -51,7 +53,7 @@ def routes(conversations: Conversations, blobs: Blobs, gate: Gate) -> Routes:
 
     @router.get("/v1/conversations/{conversation_id}", responses=refusals(404))
     async def get_conversation(conversation_id: UUID, principal: Annotated[Principal, reading]) -> Data[wire.ConversationWire]:
-        return Data(data=wire.conversation(await conversations.get(principal, conversation_id)))
+        return Data(data=wire.conversation(await conversations.show(principal, conversation_id)))
 
     @router.patch("/v1/conversations/{conversation_id}", responses=refusals(404))
     async def update_conversation(
@@ -61,13 +63,25 @@ def routes(conversations: Conversations, blobs: Blobs, gate: Gate) -> Routes:
         return Data(data=wire.conversation(await conversations.update(principal, conversation_id, changes)))
 
     @router.delete("/v1/conversations/{conversation_id}", responses=refusals(404, 409))
-    async def delete_conversation(conversation_id: UUID, principal: Annotated[Principal, writing]) -> wire.DeletedWire:
+    async def delete_conversation(conversation_id: UUID, principal: Annotated[Principal, writing]) -> DeletedWire:
         """For good, with its messages, runs, events and files; cancels a running run first. The receipt is at /v1/deletions/{deletion_id}."""
         deletion = await conversations.delete(principal, conversation_id)
-        return wire.DeletedWire(message="deleted", deletion_id=deletion.id)
+        return DeletedWire(message="deleted", deletion_id=deletion.id)
+
+    @router.post("/v1/conversations/{conversation_id}/fork", status_code=201, responses=refusals(404, 409))
+    async def fork_conversation(
+        conversation_id: UUID, body: wire.ForkConversation, principal: Annotated[Principal, writing], idempotency_key: IdempotencyKey = None
+    ) -> Data[wire.ConversationWire]:
+        """A new conversation that shares this one's history up to a message, or up to now, and goes its own way from there."""
+        sent = {"conversation_id": str(conversation_id), **body.model_dump(mode="json")}
+        once = Once(idempotency_key, "fork", fingerprint(sent)) if idempotency_key else None
+        asked = Fork(body.from_message_id, body.title, body.metadata)
+        return Data(data=wire.conversation(await conversations.fork(principal, conversation_id, asked, once)))
 
     @router.get("/v1/deletions/{deletion_id}", responses=refusals(404))
-    async def get_deletion(deletion_id: UUID, principal: Annotated[Principal, reading]) -> Data[wire.DeletionWire]:
+    async def get_deletion(
+        deletion_id: UUID, principal: Annotated[Principal, gate("conversations:read", "knowledge:read")]
+    ) -> Data[wire.DeletionWire]:
         """The receipt of a deletion: per store the rows and bytes removed, and when a re-scan found nothing."""
         return Data(data=wire.deletion(await conversations.deletion(principal, deletion_id)))
 
@@ -77,6 +91,13 @@ def routes(conversations: Conversations, blobs: Blobs, gate: Gate) -> Routes:
     ) -> DataList[wire.MessageWire]:
         """The conversation's messages, oldest first."""
         return page_of(await conversations.messages(principal, conversation_id, page), wire.message)
+
+    _files(router, conversations, blobs, gate)
+    return router
+
+
+def _files(router: Routes, conversations: Conversations, blobs: Blobs, gate: Gate) -> None:
+    reading, writing = gate("conversations:read"), gate("conversations:write")
 
     @router.post(
         "/v1/conversations/{conversation_id}/files", status_code=201, dependencies=[Depends(multipart_only)], responses=refusals(404, 409, 413, 415)
@@ -115,8 +136,6 @@ def routes(conversations: Conversations, blobs: Blobs, gate: Gate) -> Routes:
             "Content-Security-Policy": "sandbox",
         }
         return StreamingResponse(blobs.read(conversations.content_name(found)), media_type=found.mime_type, headers=headers)
-
-    return router
 
 
 def _model_of(body: wire.CreateConversation) -> UUID:

@@ -6,7 +6,7 @@ the next sweep (`unfinished`) goes on.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 import structlog
@@ -17,6 +17,7 @@ from stoa.conversations.types import Deletion
 from stoa.db import Database, Tx, audit, idempotency
 from stoa.db.blobs import Blobs, blob_name, hold
 from stoa.db.internal import internal
+from stoa.db.rescan import rescan
 from stoa.journal import Journal
 from stoa.kernel.errors import Conflict, NotFound
 from stoa.kernel.ids import Ids
@@ -33,7 +34,7 @@ class RemovedRuns:
 
     run_ids: Sequence[UUID]
     bytes: int
-    others: Mapping[str, Mapping[str, int]]
+    others: Mapping[str, Mapping[str, Any]]
 
 
 class Runs(Protocol):
@@ -98,16 +99,20 @@ class Deletions:
         return count, size
 
     async def _remove(self, principal: Principal, conversation_id: UUID) -> UUID | None:
-        """Every row, in one transaction; None when a run began meanwhile."""
+        """Every row, in one transaction; None when a run began meanwhile. What forks show becomes theirs."""
         org_id = principal.org_id
         async with self._database.tenant(principal) as tx:
+            await tx.execute(SQL.take_turns, org_id, conversation_id)
             held = await tx.fetchrow(SQL.lock_conversation, org_id, conversation_id)
             if held is None:
                 raise NotFound(f"There is no conversation {conversation_id}.")
             if await self._runs.active(tx, org_id, conversation_id):
                 return None
+            kept_messages, kept_files = await store.hand_over(tx, org_id, conversation_id)
+            references = await tx.fetchrow(SQL.delete_references, org_id, conversation_id)
             content = await tx.fetchrow(SQL.delete_content, org_id, conversation_id)
             assert content is not None
+            assert references is not None
             files = await tx.fetch(SQL.delete_files, org_id, conversation_id)
             runs = await self._runs.delete(tx, org_id, conversation_id)
             journals = await self._journal.delete(tx, org_id, runs.run_ids)
@@ -115,7 +120,9 @@ class Deletions:
             await tx.execute(SQL.delete_conversation, org_id, conversation_id)
             stores = {
                 "conversations": {"rows": 1, "bytes": 0},
-                "messages": {"rows": content["messages"], "bytes": content["message_bytes"]},
+                "conversation_segments": {"rows": references["segments"], "bytes": 0},
+                "conversation_files": {"rows": references["files"], "bytes": 0},
+                "messages": {"rows": len(content["message_ids"]), "bytes": content["message_bytes"]},
                 "files": {"rows": len(files), "bytes": 0},
                 "file_passages": {"rows": content["passages"], "bytes": content["passage_bytes"]},
                 "runs": {"rows": len(runs.run_ids), "bytes": runs.bytes},
@@ -128,7 +135,8 @@ class Deletions:
             deletion_id = self._ids.new()
             await tx.execute(
                 SQL.insert_deletion, org_id, held["project_id"], deletion_id, conversation_id, stores,
-                sorted({file["sha256"].hex() for file in files}), list(runs.run_ids), [file["id"] for file in files], principal.key_id,
+                sorted({file["sha256"].hex() for file in files}), list(runs.run_ids), [file["id"] for file in files], content["message_ids"],
+                kept_messages, kept_files, principal.key_id,
             )  # fmt: skip
             await audit.record(tx, principal, "conversation.delete", conversation_id)
             return deletion_id
@@ -143,9 +151,8 @@ class Deletions:
             async with internal(self._database) as tx:
                 await tx.execute(SQL.record_blobs, org_id, deletion_id, count, size)
         async with internal(self._database) as tx:
-            rows = await tx.fetchval(SQL.left_over, org_id, row["subject_id"], row["run_ids"], row["file_ids"])
-            rows += await self._journal.left_over(tx, org_id, row["run_ids"])
-            if rows == 0:
+            left = await rescan(tx, org_id, [row["subject_id"], *row["run_ids"], *row["file_ids"], *row["message_ids"]])
+            if not left:
                 await tx.execute(SQL.verified, org_id, deletion_id)
-        if rows:
-            _log.error("a deletion left rows behind", deletion_id=str(deletion_id), rows=rows)
+        if left:
+            _log.error("a deletion left rows behind", deletion_id=str(deletion_id), rows=dict(left))

@@ -19,7 +19,10 @@ FROM (
     WHERE org_id = $1
       AND ($2::uuid IS NULL OR model_id = $2) AND ($3::uuid IS NULL OR app_id = $3) AND ($4::text IS NULL OR user_id = $4)
       AND ($5::text IS NULL OR search @@ to_tsquery('simple', $5) OR id IN (
-          SELECT conversation_id FROM messages WHERE org_id = $1 AND search @@ to_tsquery('simple', $5)))
+          SELECT conversation_id FROM messages WHERE org_id = $1 AND search @@ to_tsquery('simple', $5)
+          UNION ALL SELECT s.conversation_id FROM messages m
+          JOIN conversation_segments s ON s.org_id = m.org_id AND s.source_id = m.conversation_id AND m.position BETWEEN s.first_position AND s.last_position
+          WHERE m.org_id = $1 AND m.search @@ to_tsquery('simple', $5)))
     ORDER BY {order} LIMIT $6 OFFSET $7
 ) c
 LEFT JOIN models m ON m.id = c.model_id
@@ -32,7 +35,17 @@ SELECT count(*) FROM conversations
 WHERE org_id = $1
   AND ($2::uuid IS NULL OR model_id = $2) AND ($3::uuid IS NULL OR app_id = $3) AND ($4::text IS NULL OR user_id = $4)
   AND ($5::text IS NULL OR search @@ to_tsquery('simple', $5) OR id IN (
-      SELECT conversation_id FROM messages WHERE org_id = $1 AND search @@ to_tsquery('simple', $5)));
+      SELECT conversation_id FROM messages WHERE org_id = $1 AND search @@ to_tsquery('simple', $5)
+      UNION ALL SELECT s.conversation_id FROM messages m
+      JOIN conversation_segments s ON s.org_id = m.org_id AND s.source_id = m.conversation_id AND m.position BETWEEN s.first_position AND s.last_position
+      WHERE m.org_id = $1 AND m.search @@ to_tsquery('simple', $5)));
+
+-- name: usage
+-- What all calls of models for a conversation used.
+SELECT count(*) AS calls, coalesce(sum(prompt_tokens), 0) AS prompt_tokens, coalesce(sum(cached_tokens), 0) AS cached_tokens,
+       coalesce(sum(completion_tokens), 0) AS completion_tokens, coalesce(sum(reasoning_tokens), 0) AS reasoning_tokens,
+       sum(cost_usd)::float8 AS cost_usd, coalesce(bool_or(estimated), false) AS estimated
+FROM model_calls WHERE org_id = $1 AND conversation_id = $2;
 
 -- name: update_conversation
 -- Sets the fields whose flags are true.
@@ -69,13 +82,24 @@ WITH place AS (
 )
 SELECT * FROM place;
 
--- name: list_messages
--- A page of messages, oldest first.
-SELECT * FROM messages WHERE org_id = $1 AND conversation_id = $2 ORDER BY position LIMIT $3 OFFSET $4;
+-- name: messages
+-- What a conversation shows between two positions, in order; positions have no gaps, so a page is a range.
+SELECT * FROM shown_messages WHERE org_id = $1 AND shown_in = $2 AND position BETWEEN $3 AND $4 ORDER BY position;
 
--- name: history
--- What was said up to a position, newest first, so that a bounded number keeps the newest.
-SELECT * FROM messages WHERE org_id = $1 AND conversation_id = $2 AND position <= $3 ORDER BY position DESC LIMIT $4;
+-- name: outline
+-- The same without the content: whose turn each was and how it ended.
+SELECT position, role, status FROM shown_messages WHERE org_id = $1 AND shown_in = $2 AND position BETWEEN $3 AND $4 ORDER BY position;
+
+-- name: message_position
+-- Where a conversation shows a message.
+SELECT position FROM shown_messages WHERE org_id = $1 AND shown_in = $2 AND id = $3;
+
+-- name: last_question
+-- The newest message of a user after a position.
+SELECT id, position, content FROM shown_messages WHERE org_id = $1 AND shown_in = $2 AND role = 'user' AND position > $3 ORDER BY position DESC LIMIT 1;
+
+-- name: switch_model
+UPDATE conversations SET model_id = $3, updated_at = now() WHERE org_id = $1 AND id = $2;
 
 -- name: insert_file
 -- An upload whose content is stored.
@@ -86,15 +110,18 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING *;
 SELECT * FROM files WHERE org_id = $1 AND id = $2;
 
 -- name: list_files
--- A page of a conversation's files.
-SELECT * FROM files WHERE org_id = $1 AND conversation_id = $2 ORDER BY {order} LIMIT $3 OFFSET $4;
+-- A page of the files that a conversation can reach: its own, and those that shared messages name.
+SELECT * FROM files WHERE org_id = $1
+  AND (conversation_id = $2 OR id IN (SELECT file_id FROM conversation_files WHERE org_id = $1 AND conversation_id = $2)) ORDER BY {order} LIMIT $3 OFFSET $4;
 
 -- name: count_files
-SELECT count(*) FROM files WHERE org_id = $1 AND conversation_id = $2;
+SELECT (SELECT count(*) FROM files WHERE org_id = $1 AND conversation_id = $2)
+     + (SELECT count(*) FROM conversation_files WHERE org_id = $1 AND conversation_id = $2);
 
 -- name: files_of
--- Those of a conversation among the ids.
-SELECT * FROM files WHERE org_id = $1 AND conversation_id = $2 AND id = ANY ($3::uuid[]);
+-- Those among the ids that a conversation can reach.
+SELECT * FROM files f WHERE org_id = $1 AND id = ANY ($3::uuid[])
+  AND (conversation_id = $2 OR EXISTS (SELECT 1 FROM conversation_files s WHERE s.org_id = $1 AND s.conversation_id = $2 AND s.file_id = f.id));
 
 -- name: unread_files
 -- Files that should long have been read: their node died.
@@ -118,10 +145,10 @@ WITH gone_passages AS (
     DELETE FROM file_passages p USING files f
     WHERE f.org_id = $1 AND f.conversation_id = $2 AND p.org_id = f.org_id AND p.file_id = f.id RETURNING octet_length(p.text) AS bytes
 ), gone_messages AS (
-    DELETE FROM messages WHERE org_id = $1 AND conversation_id = $2 RETURNING octet_length(text) AS bytes
+    DELETE FROM messages WHERE org_id = $1 AND conversation_id = $2 RETURNING id, octet_length(text) AS bytes
 )
 SELECT (SELECT count(*) FROM gone_passages) AS passages, (SELECT coalesce(sum(bytes), 0) FROM gone_passages)::bigint AS passage_bytes,
-       (SELECT count(*) FROM gone_messages) AS messages, (SELECT coalesce(sum(bytes), 0) FROM gone_messages)::bigint AS message_bytes;
+       (SELECT coalesce(array_agg(id), '{}') FROM gone_messages) AS message_ids, (SELECT coalesce(sum(bytes), 0) FROM gone_messages)::bigint AS message_bytes;
 
 -- name: delete_files
 -- The conversation's files; their content follows when nobody else has the same.
@@ -135,8 +162,9 @@ WITH gone AS (DELETE FROM idempotency_keys WHERE org_id = $1 AND subject_id = AN
 DELETE FROM conversations WHERE org_id = $1 AND id = $2;
 
 -- name: insert_deletion
-INSERT INTO deletions (org_id, project_id, id, kind, subject_id, stores, blobs, run_ids, file_ids, created_by)
-VALUES ($1, $2, $3, 'conversation', $4, $5, $6, $7, $8, $9);
+INSERT INTO deletions (org_id, project_id, id, kind, subject_id, stores, blobs, run_ids, file_ids, message_ids, retained_message_ids,
+                       retained_file_ids, created_by)
+VALUES ($1, $2, $3, 'conversation', $4, $5, $6, $7, $8, $9, $10, $11, $12);
 
 -- name: deletion
 SELECT * FROM deletions WHERE org_id = $1 AND id = $2;
@@ -149,21 +177,93 @@ SELECT * FROM deletions WHERE verified_at IS NULL AND kind = 'conversation' AND 
 -- Whether another file has this content.
 SELECT EXISTS (SELECT 1 FROM files WHERE org_id = $1 AND project_id = $2 AND sha256 = $3);
 
--- name: left_over
--- Rows that still speak of a deleted conversation; its re-scan wants zero.
-SELECT (SELECT count(*) FROM conversations WHERE org_id = $1 AND id = $2)
-     + (SELECT count(*) FROM messages WHERE org_id = $1 AND conversation_id = $2)
-     + (SELECT count(*) FROM files WHERE org_id = $1 AND (conversation_id = $2 OR id = ANY ($4::uuid[])))
-     + (SELECT count(*) FROM file_passages WHERE org_id = $1 AND file_id = ANY ($4::uuid[]))
-     + (SELECT count(*) FROM runs WHERE org_id = $1 AND (conversation_id = $2 OR id = ANY ($3::uuid[])))
-     + (SELECT count(*) FROM tool_calls WHERE org_id = $1 AND (conversation_id = $2 OR run_id = ANY ($3::uuid[])))
-     + (SELECT count(*) FROM input_requests WHERE org_id = $1 AND (conversation_id = $2 OR run_id = ANY ($3::uuid[])))
-     + (SELECT count(*) FROM idempotency_keys WHERE org_id = $1 AND (subject_id = $2 OR subject_id = ANY ($3::uuid[])));
-
 -- name: record_blobs
 -- The bytes of content that went, added to the receipt.
 UPDATE deletions SET stores = jsonb_set(stores, '{blobs}', jsonb_build_object('rows', $3::int, 'bytes', $4::bigint)), blobs = '{}'
 WHERE org_id = $1 AND id = $2 AND blobs <> '{}';
 
 -- name: verified
-UPDATE deletions SET verified_at = now() WHERE org_id = $1 AND id = $2 AND verified_at IS NULL;
+UPDATE deletions SET verified_at = now(), message_ids = '{}' WHERE org_id = $1 AND id = $2 AND verified_at IS NULL;
+
+-- name: retained
+-- What of it forks still show, and which: true at the moment of asking, as forks come and go.
+WITH kept AS (
+    SELECT d.org_id, m.id, m.conversation_id, m.position FROM deletions d CROSS JOIN LATERAL unnest(d.retained_message_ids) AS k (id)
+    JOIN messages m ON m.org_id = d.org_id AND m.id = k.id WHERE d.org_id = $1 AND d.id = $2
+), owners AS (
+    SELECT org_id, conversation_id, min(position) AS first, max(position) AS last FROM kept GROUP BY org_id, conversation_id
+)
+SELECT (SELECT count(*) FROM kept) AS messages,
+       (SELECT count(*) FROM deletions d JOIN files f ON f.org_id = d.org_id AND f.id = ANY (d.retained_file_ids) WHERE d.org_id = $1 AND d.id = $2) AS files,
+       (SELECT coalesce(array_agg(id), '{}') FROM (
+           SELECT conversation_id AS id FROM owners
+           UNION SELECT s.conversation_id FROM owners o
+           JOIN conversation_segments s ON s.org_id = o.org_id AND s.source_id = o.conversation_id AND s.first_position <= o.last AND s.last_position >= o.first
+           ORDER BY id LIMIT 100) shown) AS conversations;
+
+-- name: take_turns
+-- Forking and deleting within one family of forks, one after the other; held until the transaction ends.
+SELECT pg_advisory_xact_lock(hashtextextended(family::text, 1)) FROM conversations WHERE org_id = $1 AND id = $2;
+
+-- name: fork_conversation
+-- A conversation like its origin, which shows so many of its messages.
+INSERT INTO conversations (org_id, project_id, id, title, model_id, app_id, user_id, metadata, agent, created_by, message_count, family,
+                           forked_from, forked_from_message_id)
+SELECT org_id, project_id, $3, coalesce($4, title), model_id, app_id, user_id, coalesce($5, metadata), agent, $6, $7, family, id, $8
+FROM conversations WHERE org_id = $1 AND id = $2;
+
+-- name: fork_segments
+-- Its history, by reference: what its origin shares up to the position, and what the origin itself holds up to there.
+INSERT INTO conversation_segments (org_id, project_id, conversation_id, first_position, last_position, source_id)
+SELECT org_id, project_id, $3::uuid, first_position, least(last_position, $4), source_id
+FROM conversation_segments WHERE org_id = $1 AND conversation_id = $2 AND first_position <= $4
+UNION ALL
+SELECT c.org_id, c.project_id, $3, shared.last + 1, $4, c.id
+FROM conversations c CROSS JOIN (
+    SELECT coalesce(max(last_position), 0) AS last FROM conversation_segments WHERE org_id = $1 AND conversation_id = $2) shared
+WHERE c.org_id = $1 AND c.id = $2 AND $4 > shared.last;
+
+-- name: count_segments
+SELECT count(*) FROM conversation_segments WHERE org_id = $1 AND conversation_id = $2;
+
+-- name: fork_files
+-- The files that the shared messages name, by reference.
+INSERT INTO conversation_files (org_id, project_id, conversation_id, file_id)
+SELECT f.org_id, f.project_id, $3, f.id FROM files f WHERE f.org_id = $1 AND f.id IN (
+    SELECT (part->'file'->>'id')::uuid FROM shown_messages m CROSS JOIN LATERAL jsonb_array_elements(m.content) AS part
+    WHERE m.org_id = $1 AND m.shown_in = $2 AND m.position <= $4 AND m.content @> '[{"type": "file"}]' AND part->>'type' = 'file');
+
+-- name: heir
+-- Of the forks that show messages of a conversation, the one that shows most, and up to where.
+SELECT conversation_id AS id, last_position FROM conversation_segments WHERE org_id = $1 AND source_id = $2
+ORDER BY last_position DESC, conversation_id LIMIT 1;
+
+-- name: hand_over_messages
+-- What forks show of a conversation becomes the heir's own. The runs that made it go, so nothing names them any more.
+UPDATE messages SET conversation_id = $3, run_id = NULL WHERE org_id = $1 AND conversation_id = $2 AND position <= $4 RETURNING id;
+
+-- name: hand_over_files
+-- Each file that forks can reach becomes the own of one of them, the heir if it is among them.
+WITH heirs AS (
+    SELECT DISTINCT ON (s.file_id) s.file_id, s.conversation_id FROM conversation_files s JOIN files f ON f.org_id = s.org_id AND f.id = s.file_id
+    WHERE s.org_id = $1 AND f.conversation_id = $2 ORDER BY s.file_id, s.conversation_id <> $3, s.conversation_id
+), own AS (
+    DELETE FROM conversation_files s USING heirs h WHERE s.org_id = $1 AND s.conversation_id = h.conversation_id AND s.file_id = h.file_id
+)
+UPDATE files f SET conversation_id = h.conversation_id FROM heirs h WHERE f.org_id = $1 AND f.id = h.file_id RETURNING f.id;
+
+-- name: hand_over_segments
+-- The other forks show the heir's rows from now on.
+WITH own AS (DELETE FROM conversation_segments WHERE org_id = $1 AND source_id = $2 AND conversation_id = $3)
+UPDATE conversation_segments SET source_id = $3 WHERE org_id = $1 AND source_id = $2 AND conversation_id <> $3;
+
+-- name: delete_references
+-- What a conversation shares of others, and that others were forked from it.
+WITH segments AS (
+    DELETE FROM conversation_segments WHERE org_id = $1 AND conversation_id = $2 RETURNING 1
+), files AS (
+    DELETE FROM conversation_files WHERE org_id = $1 AND conversation_id = $2 RETURNING 1
+), origins AS (
+    UPDATE conversations SET forked_from = NULL, forked_from_message_id = NULL WHERE org_id = $1 AND forked_from = $2
+)
+SELECT (SELECT count(*) FROM segments) AS segments, (SELECT count(*) FROM files) AS files;

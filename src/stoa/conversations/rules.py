@@ -1,19 +1,22 @@
 """Pure decisions about conversations and their files."""
 
-import mimetypes
 import re
-import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from stoa.conversations.types import Role
 from stoa.kernel.errors import BadRequest
 
 TITLE_CHARACTERS_MAX: Final = 300
 METADATA_BYTES_MAX: Final = 16 * 1024
 """As much as a tag set needs; larger things are files."""
 CONTENT_PARTS_MAX: Final = 64
-FILE_NAME_CHARACTERS_MAX: Final = 255
 QUERY_WORDS_MAX: Final = 32
+
+ANSWERS_MAX: Final = 16
+"""To one message: the first and fifteen made anew. Bounds how far one has to look for the answer that counts."""
+SEGMENTS_MAX: Final = 256
+"""Pieces that a fork's history may be made of: each fork of a fork adds one, and each costs every read of the history a look-up."""
 
 SORTABLE: Final = {"created_at": "created_at", "updated_at": "updated_at", "title": "title", "message_count": "message_count"}
 FILES_SORTABLE: Final = {"created_at": "created_at", "name": "name", "size": "size"}
@@ -32,20 +35,21 @@ def text_of(content: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(part["text"] for part in content if part["type"] == "text")
 
 
-def file_name(offered: str | None) -> str:
-    """The name as a name: no path, no control characters. Raises BadRequest when nothing is left of it."""
-    name = re.split(r"[\\/]", offered or "")[-1]
-    name = "".join(character for character in unicodedata.normalize("NFC", name) if unicodedata.category(character)[0] != "C").strip()
-    if not name or name in (".", ".."):
-        raise BadRequest.field("file", "needs a file name")
-    if len(name) > FILE_NAME_CHARACTERS_MAX:
-        raise BadRequest.field("file", f"has a name over {FILE_NAME_CHARACTERS_MAX} characters")
-    return name
+def superseded(outline: Iterable[tuple[int, Role, str]]) -> set[int]:
+    """Positions of answers that do not count, out of (position, role, status) in order.
 
-
-def mime_type(name: str, offered: str | None) -> str:
-    """What the client says, unless it says nothing in particular; then what the name's ending says."""
-    offered = (offered or "").split(";")[0].strip().lower()
-    if re.fullmatch(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}", offered) and offered != "application/octet-stream":
-        return offered
-    return mimetypes.guess_type(name, strict=False)[0] or "application/octet-stream"
+    Answers that follow one another answer the same message: the newest that was completed counts, or the newest.
+    """
+    gone: set[int] = set()
+    counting: tuple[int, str] | None = None
+    for position, role, status in outline:
+        if role is Role.USER:
+            counting = None
+        elif counting is None:
+            counting = (position, status)
+        elif status == "completed" or counting[1] != "completed":
+            gone.add(counting[0])
+            counting = (position, status)
+        else:
+            gone.add(position)
+    return gone

@@ -1,7 +1,7 @@
 """Conversations as their owners use them. One transaction per method; what other slices can do is handed in."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, Final, Protocol
 from uuid import UUID
 
@@ -9,11 +9,13 @@ from stoa.conversations import rules, store
 from stoa.conversations.deletions import Deletions
 from stoa.conversations.reading import Reader
 from stoa.conversations.store import SQL
-from stoa.conversations.types import Conversation, Deletion, File, FileStatus, Message
+from stoa.conversations.types import Conversation, Deletion, File, FileStatus, Fork, Message
 from stoa.db import Database, Tx, audit, idempotency
-from stoa.db.blobs import Blobs, blob_name, hold
+from stoa.db.blobs import Blob, Blobs, blob_name, hold
 from stoa.db.idempotency import Once
-from stoa.kernel.errors import BadRequest, NotFound
+from stoa.kernel.errors import BadRequest, Conflict, NotFound
+from stoa.kernel.files import file_name
+from stoa.kernel.files import mime_type as guess_type
 from stoa.kernel.ids import Ids
 from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
@@ -34,6 +36,10 @@ class Agents(Protocol):
 
     async def unknown_tools(self, principal: Principal, names: Sequence[str], /) -> Sequence[str]:
         """Those of the names that are no tool of the principal's."""
+        ...
+
+    async def unknown_bases(self, principal: Principal, base_ids: Sequence[UUID], /) -> Sequence[UUID]:
+        """Those of the ids that are no knowledge base of the principal's."""
         ...
 
 
@@ -92,7 +98,7 @@ class Conversations:
             return await _one(tx, principal, conversation_id)
 
     async def _check_agent(self, principal: Principal, agent: Mapping[str, Any] | None) -> None:
-        """Every tool that the definition names must be there, its helpers' too. Raises BadRequest naming the field."""
+        """Every tool and knowledge base that the definition names must be there, its helpers' too. Raises BadRequest naming the field."""
         if agent is None:
             return
         named = {f"agent.tools[{index}]": name for index, name in enumerate(agent.get("tools", ()))}
@@ -100,6 +106,12 @@ class Conversations:
             named |= {f"agent.subagents[{number}].tools[{index}]": name for index, name in enumerate(helper.get("tools") or ())}
         unknown = await self._agents.unknown_tools(principal, sorted(set(named.values()))) if named else ()
         problems = {path: f"is {name!r}, which is no tool of this project; GET /v1/tools lists them" for path, name in named.items() if name in unknown}
+        base_ids = [UUID(one) for one in agent.get("knowledge_bases", ())]
+        missing = await self._agents.unknown_bases(principal, base_ids) if base_ids else ()
+        problems |= {
+            f"agent.knowledge_bases[{index}]": "is no knowledge base of this project; GET /v1/knowledgebases lists them"
+            for index, one in enumerate(base_ids) if one in missing
+        }  # fmt: skip
         if problems:
             path, reason = next(iter(problems.items()))
             raise BadRequest(f"{path} {reason}", details=problems)
@@ -107,6 +119,12 @@ class Conversations:
     async def get(self, principal: Principal, conversation_id: UUID) -> Conversation:
         async with self._database.tenant(principal) as tx:
             return await _one(tx, principal, conversation_id)
+
+    async def show(self, principal: Principal, conversation_id: UUID) -> Conversation:
+        """With what it has used so far."""
+        async with self._database.tenant(principal) as tx:
+            found = await _one(tx, principal, conversation_id)
+            return replace(found, usage=await store.usage(tx, principal.org_id, conversation_id))
 
     async def list(
         self, principal: Principal, page: PageRequest, *, model_id: UUID | None, app_id: UUID | None, org_id: UUID | None, user_id: str | None,
@@ -139,6 +157,28 @@ class Conversations:
             await audit.record(tx, principal, "conversation.update", conversation_id)
             return await _one(tx, principal, conversation_id)
 
+    async def fork(self, principal: Principal, conversation_id: UUID, asked: Fork, once: Once | None) -> Conversation:
+        """A new conversation that shares this one's history, up to a message of it or up to now."""
+        org_id = principal.org_id
+        async with self._database.tenant(principal) as tx:
+            if once and (first := await idempotency.claim(tx, principal, once)):
+                return await _one(tx, principal, UUID(first["id"]))
+            await tx.execute(SQL.take_turns, org_id, conversation_id)  # A deletion waits for its turn, or is done.
+            origin = await _one(tx, principal, conversation_id)
+            until: int | None = origin.message_count
+            if asked.from_message_id is not None:
+                until = await tx.fetchval(SQL.message_position, org_id, conversation_id, asked.from_message_id)
+            if until is None:
+                raise BadRequest.field("from_message_id", "is no message of this conversation; GET /v1/conversations/{id}/messages lists them")
+            if await tx.fetchval(SQL.count_segments, org_id, conversation_id) >= rules.SEGMENTS_MAX:
+                raise Conflict(f"This history is made of {rules.SEGMENTS_MAX} shared pieces already; fork one of the conversations it comes from.")
+            fork_id = self._ids.new()
+            await store.fork(tx, principal, origin, fork_id, until, asked)
+            await audit.record(tx, principal, "conversation.fork", fork_id)
+            if once:
+                await idempotency.record(tx, principal, once, {"id": str(fork_id)}, fork_id)
+            return await _one(tx, principal, fork_id)
+
     async def delete(self, principal: Principal, conversation_id: UUID) -> Deletion:
         await self.get(principal, conversation_id)
         return await self._deletions.delete(principal, conversation_id)
@@ -157,19 +197,29 @@ class Conversations:
         self, principal: Principal, conversation_id: UUID, source: BinaryIO, *, name: str | None, mime_type: str | None, once: Once | None
     ) -> File:
         """Stores an upload and begins to read it. `once` is bound to the content's hash by the caller's fingerprint."""
-        clean = rules.file_name(name)
+        clean = file_name(name)
         conversation = await self.get(principal, conversation_id)
         blob = await self._blobs.put(principal.org_id, conversation.project_id, source)
         if once:
             once = Once(once.key, once.route, blob.sha256)
+        try:
+            file = await self._record_file(principal, conversation, source, blob, clean, guess_type(clean, mime_type), once)
+        except BaseException:
+            # Nobody refers to what was uploaded: it must not stay, and only here its name is known.
+            await self._deletions.discard(principal.org_id, conversation.project_id, [blob.sha256])
+            raise
+        self._reader.begin(file)
+        return file
+
+    async def _record_file(
+        self, principal: Principal, conversation: Conversation, source: BinaryIO, blob: Blob, name: str, mime_type: str, once: Once | None
+    ) -> File:
         async with self._database.tenant(principal) as tx:
             if once and (first := await idempotency.claim(tx, principal, once)):
                 return await _file(tx, principal, UUID(first["id"]))
-            held = await tx.fetchrow(SQL.lock_conversation, principal.org_id, conversation_id)
-            if held is None:
-                await self._deletions.discard(principal.org_id, conversation.project_id, [blob.sha256])
-                raise _no_conversation(conversation_id)
-            _, count = await store.list_files(tx, principal.org_id, conversation_id, PageRequest(1, 1))
+            if await tx.fetchrow(SQL.lock_conversation, principal.org_id, conversation.id) is None:
+                raise _no_conversation(conversation.id)
+            _, count = await store.list_files(tx, principal.org_id, conversation.id, PageRequest(1, 1))
             if count >= FILES_PER_CONVERSATION_MAX:
                 raise BadRequest.field("file", f"is one too many: a conversation holds at most {FILES_PER_CONVERSATION_MAX} files")
             # A deletion of the same content elsewhere in the project may have removed it since: hold it, look again.
@@ -178,15 +228,14 @@ class Conversations:
                 source.seek(0)
                 await self._blobs.put(principal.org_id, conversation.project_id, source)
             pending = File(
-                self._ids.new(), principal.org_id, conversation.project_id, conversation_id, clean, blob.size,
-                rules.mime_type(clean, mime_type), blob.sha256, FileStatus.PENDING, None, None, None, conversation.created_at,
+                self._ids.new(), principal.org_id, conversation.project_id, conversation.id, name, blob.size, mime_type, blob.sha256,
+                FileStatus.PENDING, None, None, None, conversation.created_at,
             )  # fmt: skip
             file = await store.insert_file(tx, principal, pending)
             await audit.record(tx, principal, "file.create", file.id)
             if once:
-                await idempotency.record(tx, principal, once, {"id": str(file.id)}, conversation_id)
-        self._reader.begin(file)
-        return file
+                await idempotency.record(tx, principal, once, {"id": str(file.id)}, conversation.id)
+            return file
 
     async def files(self, principal: Principal, conversation_id: UUID, page: PageRequest) -> Page[File]:
         async with self._database.tenant(principal) as tx:

@@ -5,8 +5,23 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from stoa.conversations.types import Conversation, Deletion, File, FilePassage, FileStatus, Message, ModelRef, Reading, Role
+from stoa.conversations import rules
+from stoa.conversations.types import (
+    Conversation,
+    Deletion,
+    File,
+    FilePassage,
+    FileStatus,
+    Fork,
+    Message,
+    ModelRef,
+    Question,
+    Reading,
+    Retained,
+    Role,
+)  # fmt: skip
 from stoa.db import Row, Tx, load
+from stoa.kernel.errors import Conflict
 from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
 
@@ -17,6 +32,17 @@ SQL: Final = load("stoa.conversations")
 async def conversation(tx: Tx, org_id: UUID, conversation_id: UUID) -> Conversation | None:
     row = await tx.fetchrow(SQL.conversation, org_id, conversation_id)
     return _conversation(row) if row else None
+
+
+async def usage(tx: Tx, org_id: UUID, conversation_id: UUID) -> Mapping[str, Any] | None:
+    """What all its model calls used, in the shape of a run's usage; None before the first."""
+    row = await tx.fetchrow(SQL.usage, org_id, conversation_id)
+    assert row is not None
+    if not row["calls"]:
+        return None
+    counts = {"prompt_tokens": row["prompt_tokens"], "completion_tokens": row["completion_tokens"], "total_tokens": row["prompt_tokens"] + row["completion_tokens"]}
+    more = {name: row[name] for name in ("cached_tokens", "reasoning_tokens", "estimated") if row[name]}
+    return counts | more | ({"cost_usd": round(row["cost_usd"], 9)} if row["cost_usd"] is not None else {})
 
 
 async def list_conversations(
@@ -79,13 +105,33 @@ async def add_message(
 
 
 async def list_messages(tx: Tx, org_id: UUID, conversation_id: UUID, page: PageRequest) -> Sequence[Message]:
-    rows = await tx.fetch(SQL.list_messages, org_id, conversation_id, page.page_size, page.offset)
-    return [_message(row) for row in rows]
+    first, last = page.offset + 1, page.offset + page.page_size
+    rows = await tx.fetch(SQL.messages, org_id, conversation_id, first, last)
+    # Which answers count can depend on a few that lie beyond the page's ends.
+    outline = await tx.fetch(SQL.outline, org_id, conversation_id, first - rules.ANSWERS_MAX, last + rules.ANSWERS_MAX)
+    gone = rules.superseded((row["position"], Role(row["role"]), row["status"]) for row in outline)
+    return [_message(row, superseded=row["position"] in gone) for row in rows]
 
 
 async def history(tx: Tx, org_id: UUID, conversation_id: UUID, until: int, limit: int) -> Sequence[Message]:
-    """The newest `limit` messages up to position `until`, oldest first."""
-    return [_message(row) for row in reversed(await tx.fetch(SQL.history, org_id, conversation_id, until, limit))]
+    """The newest `limit` messages up to position `until`, oldest first, without answers that others have superseded."""
+    found = [_message(row) for row in await tx.fetch(SQL.messages, org_id, conversation_id, until - limit + 1, until)]
+    gone = rules.superseded((message.position, message.role, message.status) for message in found)
+    return [message for message in found if message.position not in gone]
+
+
+async def take_question(tx: Tx, org_id: UUID, conversation_id: UUID, place: Place, *, model_id: UUID | None) -> Question:
+    """The last message of a user, to be answered once more; a `model_id` becomes the conversation's model. Raises Conflict.
+
+    The caller holds the conversation.
+    """
+    row = await tx.fetchrow(SQL.last_question, org_id, conversation_id, place.position - rules.ANSWERS_MAX)
+    if row is None:
+        why = f"its last message has {rules.ANSWERS_MAX} answers already; send another" if place.position else "it holds no message yet; send one"
+        raise Conflict(f"Nothing can be answered anew in this conversation: {why}.")
+    if model_id is not None:
+        await tx.execute(SQL.switch_model, org_id, conversation_id, model_id)
+    return Question(row["id"], row["position"], row["content"])
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
@@ -137,10 +183,39 @@ async def passages(tx: Tx, org_id: UUID, file_id: UUID) -> Sequence[FilePassage]
     return [FilePassage(row["text"], row["page"], row["heading"]) for row in await tx.fetch(SQL.passages, org_id, file_id)]
 
 
+# --- forks ----------------------------------------------------------------------------------------------------------
+async def fork(tx: Tx, principal: Principal, origin: Conversation, fork_id: UUID, until: int, asked: Fork) -> None:
+    """A new conversation that shows its origin's messages up to position `until`, by reference. The caller has the family's turn."""
+    org_id = principal.org_id
+    await tx.execute(SQL.fork_conversation, org_id, origin.id, fork_id, asked.title, asked.metadata, principal.key_id, until, asked.from_message_id)
+    await tx.execute(SQL.fork_segments, org_id, origin.id, fork_id, until)
+    await tx.execute(SQL.fork_files, org_id, origin.id, fork_id, until)
+
+
+async def hand_over(tx: Tx, org_id: UUID, conversation_id: UUID) -> tuple[Sequence[UUID], Sequence[UUID]]:
+    """Gives what forks show of a conversation to one of them; gives the ids of its messages and files. The caller has the family's turn."""
+    heir = await tx.fetchrow(SQL.heir, org_id, conversation_id)
+    if heir is None:
+        return (), ()
+    messages = await tx.fetch(SQL.hand_over_messages, org_id, conversation_id, heir["id"], heir["last_position"])
+    files = await tx.fetch(SQL.hand_over_files, org_id, conversation_id, heir["id"])
+    await tx.execute(SQL.hand_over_segments, org_id, conversation_id, heir["id"])
+    return [row["id"] for row in messages], [row["id"] for row in files]
+
+
 # --- deletions ------------------------------------------------------------------------------------------------------
 async def deletion(tx: Tx, org_id: UUID, deletion_id: UUID) -> Deletion | None:
     row = await tx.fetchrow(SQL.deletion, org_id, deletion_id)
-    return Deletion(row["id"], row["kind"], row["subject_id"], row["stores"], row["created_at"], row["verified_at"]) if row else None
+    if row is None:
+        return None
+    retained = None
+    if row["retained_message_ids"] or row["retained_file_ids"]:
+        kept = await tx.fetchrow(SQL.retained, org_id, deletion_id)
+        assert kept is not None
+        retained = Retained(kept["messages"], kept["files"], kept["conversations"])
+    return Deletion(
+        row["id"], row["kind"], row["subject_id"], row["stores"], row["created_at"], row["verified_at"], row["scrubbed_at"], retained
+    )  # fmt: skip
 
 
 # --- rows to values -------------------------------------------------------------------------------------------------
@@ -148,14 +223,15 @@ def _conversation(row: Row) -> Conversation:
     model = ModelRef(row["model_id"], row["model_name"], row["model_slug"], row["model_provider"]) if row["model_id"] else None
     return Conversation(
         row["id"], row["org_id"], row["project_id"], row["title"], row["app_id"], model, row["user_id"], row["metadata"],
-        row["agent"], row["message_count"], row["active_run_id"], row["created_at"], row["updated_at"],
+        row["agent"], row["message_count"], row["active_run_id"], row["created_at"], row["updated_at"], row["forked_from"],
+        row["forked_from_message_id"],
     )  # fmt: skip
 
 
-def _message(row: Row) -> Message:
+def _message(row: Row, *, superseded: bool = False) -> Message:
     return Message(
-        row["id"], row["conversation_id"], row["position"], Role(row["role"]), row["content"], row["status"], row["run_id"], row["usage"],
-        row["metadata"], row["created_at"], row["turns"],
+        row["id"], row["shown_in"], row["position"], Role(row["role"]), row["content"], row["status"], row["run_id"], row["usage"],
+        row["metadata"], row["created_at"], row["turns"], superseded,
     )  # fmt: skip
 
 

@@ -34,6 +34,11 @@ class Conversation:
     active_run_id: UUID | None
     created_at: datetime
     updated_at: datetime
+    forked_from: UUID | None = None
+    """The conversation whose history it shares, while that is there."""
+    forked_from_message_id: UUID | None = None
+    usage: Mapping[str, Any] | None = None
+    """What all its model calls used; known where one conversation is asked for."""
 
 
 class Role(StrEnum):
@@ -57,6 +62,8 @@ class Message:
     created_at: datetime
     turns: Sequence[Mapping[str, Any]] | None = None
     """An answer's replies with their tool calls and results, where there was more to it than one text."""
+    superseded: bool = False
+    """Another answer to the same message counts in its place."""
 
 
 class FileStatus(StrEnum):
@@ -104,12 +111,44 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class Fork:
+    """What `POST /v1/conversations/{id}/fork` asks for; None keeps what the origin has."""
+
+    from_message_id: UUID | None = None
+    title: str | None = None
+    metadata: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A user's message that an answer is to be made to."""
+
+    id: UUID
+    position: int
+    content: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Retained:
+    """What forks still show of a deleted conversation, and which."""
+
+    messages: int
+    files: int
+    conversations: Sequence[UUID]
+
+
+@dataclass(frozen=True, slots=True)
 class Deletion:
-    """A receipt: per store the rows and bytes removed; `verified_at` once a re-scan found nothing."""
+    """A receipt: per store the rows and bytes removed; `verified_at` once a re-scan found nothing.
+
+    `scrubbed_at`: since when the database's files hold no byte of it either.
+    """
 
     id: UUID
     kind: str
     subject_id: UUID
-    stores: Mapping[str, Mapping[str, int]]
+    stores: Mapping[str, Mapping[str, Any]]
     created_at: datetime
     verified_at: datetime | None
+    scrubbed_at: datetime | None
+    retained: Retained | None

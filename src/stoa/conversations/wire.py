@@ -60,6 +60,7 @@ class SubagentIn(Wire):
 class AgentIn(Wire):
     """What the model is told, what it may call, and how far it may go.
 
+    `knowledge_bases` are searched by the agent; a model without tools is given what a search for the question finds.
     `tools` and `approvals` name tools of /v1/tools; a call of one in `approvals` waits for a person. With `human_feedback`
     the model may ask people. `output_schema` is a JSON schema that the answer must satisfy.
     """
@@ -67,6 +68,7 @@ class AgentIn(Wire):
     instructions: Annotated[str, Field(max_length=100_000), AfterValidator(not_blank)] | None = None
     tools: Annotated[list[Name], Field(max_length=128)] | None = None
     approvals: Annotated[list[Name], Field(max_length=128)] | None = None
+    knowledge_bases: Annotated[list[UUID], Field(max_length=16)] | None = None
     human_feedback: bool | None = None
     subagents: Annotated[list[SubagentIn], Field(max_length=32)] | None = None
     output_schema: Annotated[dict[str, Any], AfterValidator(_small)] | None = None
@@ -92,6 +94,14 @@ class UpdateConversation(Wire):
     metadata: Metadata | None = None
     model_id: UUID | None = None
     agent: AgentIn | None = None
+
+
+class ForkConversation(Wire):
+    """`from_message_id` is the last message that is shared; without it, all are. `title` and `metadata` are the origin's unless sent."""
+
+    from_message_id: UUID | None = None
+    title: Title | None = None
+    metadata: Metadata | None = None
 
 
 class TextPart(Wire):
@@ -120,7 +130,16 @@ class ModelWire(Wire):
     provider: str
 
 
+class OriginWire(Wire):
+    """Where a fork comes from, until that is deleted. `message_id` is the last shared message, where one was named."""
+
+    conversation_id: UUID
+    message_id: UUID | None
+
+
 class ConversationWire(Wire):
+    """`usage` is what all its model calls used, where one conversation is asked for. A fork's is its own, without its origin's."""
+
     id: UUID
     title: str | None
     app_id: UUID | None
@@ -133,11 +152,15 @@ class ConversationWire(Wire):
     agent: dict[str, Any] | None
     active_run_id: UUID | None
     message_count: int
+    forked_from: OriginWire | None
+    usage: dict[str, Any] | None
     created_at: Timestamp
     updated_at: Timestamp
 
 
 class MessageWire(Wire):
+    """`superseded`: another answer to the same message counts in its place; models do not read this one."""
+
     id: UUID
     conversation_id: UUID
     role: Literal["user", "assistant"]
@@ -146,6 +169,7 @@ class MessageWire(Wire):
     run_id: UUID | None
     usage: dict[str, Any] | None
     metadata: dict[str, Any] | None
+    superseded: Literal[True] | None
     created_at: Timestamp
 
 
@@ -171,24 +195,35 @@ class FileWire(Wire):
 
 
 class StoreWire(Wire):
+    """Rows and bytes removed. `anonymized`: the rows stay, as amounts alone; what and whom they were for is removed from them."""
+
     rows: int
     bytes: int
+    anonymized: Literal[True] | None
+
+
+class RetainedWire(Wire):
+    """What forks still show of it, as things stand now; zeros once the last of them is gone."""
+
+    messages: int
+    files: int
+    conversations: Sequence[UUID]
 
 
 class DeletionWire(Wire):
-    """A receipt: what was removed from each store, and when a re-scan found nothing left."""
+    """A receipt: what was removed from each store, and when a re-scan found nothing left.
+
+    `scrubbed_at`: when `stoa scrub` had rewritten the database's files, so that no byte of it is left in them either.
+    """
 
     id: UUID
     kind: str
     subject_id: UUID
     stores: dict[str, StoreWire]
+    retained: RetainedWire | None
     created_at: Timestamp
     verified_at: Timestamp | None
-
-
-class DeletedWire(Wire):
-    message: Literal["deleted"]
-    deletion_id: UUID
+    scrubbed_at: Timestamp | None
 
 
 # --- shapes to values -----------------------------------------------------------------------------------------------
@@ -200,7 +235,7 @@ def agent_of(body: AgentIn | None) -> Mapping[str, Any] | None:
     if len(set(names)) < len(names):
         raise BadRequest.field("agent.subagents", "holds two helpers of one name")
     for index, name in enumerate(body.approvals or ()):
-        if name not in (body.tools or ()):
+        if name not in (body.tools or ()) and name.partition("__")[0] not in (body.tools or ()):  # One tool of an MCP server's.
             raise BadRequest.field(f"agent.approvals[{index}]", f"is {name!r}, which is not among agent.tools")
     if body.output_schema is not None and (problem := schema_problem(body.output_schema)):
         raise BadRequest.field("agent.output_schema", problem)
@@ -210,19 +245,23 @@ def agent_of(body: AgentIn | None) -> Mapping[str, Any] | None:
 # --- values to shapes -----------------------------------------------------------------------------------------------
 def conversation(value: Conversation) -> ConversationWire:
     model = value.model
+    origin = OriginWire(conversation_id=value.forked_from, message_id=value.forked_from_message_id) if value.forked_from else None
     return ConversationWire(
         id=value.id, title=value.title, app_id=value.app_id, model_id=model.id if model else None,
         model=ModelWire(id=model.id, name=model.name, slug=model.slug, provider=model.provider) if model else None,
         user_id=value.user_id, org_id=value.org_id, project_id=value.project_id, metadata=dict(value.metadata) if value.metadata is not None else None,
         agent=dict(value.agent) if value.agent is not None else None,
-        active_run_id=value.active_run_id, message_count=value.message_count, created_at=value.created_at, updated_at=value.updated_at,
+        active_run_id=value.active_run_id, message_count=value.message_count, forked_from=origin,
+        usage=dict(value.usage) if value.usage else None, created_at=value.created_at,
+        updated_at=value.updated_at,
     )  # fmt: skip
 
 
 def message(value: Message) -> MessageWire:
     return MessageWire.model_construct(
         id=value.id, conversation_id=value.conversation_id, role=value.role.value, content=value.content, status=value.status,
-        run_id=value.run_id, usage=value.usage, metadata=value.metadata, created_at=value.created_at,
+        run_id=value.run_id, usage=value.usage, metadata=value.metadata, superseded=value.superseded or None,
+        created_at=value.created_at,
     )  # fmt: skip
 
 
@@ -235,7 +274,10 @@ def file(value: File) -> FileWire:
 
 
 def deletion(value: Deletion) -> DeletionWire:
-    stores = {name: StoreWire(rows=counts["rows"], bytes=counts["bytes"]) for name, counts in value.stores.items()}
+    stores = {name: StoreWire(rows=counts["rows"], bytes=counts["bytes"], anonymized=counts.get("anonymized")) for name, counts in value.stores.items()}
+    kept = value.retained
     return DeletionWire(
-        id=value.id, kind=value.kind, subject_id=value.subject_id, stores=stores, created_at=value.created_at, verified_at=value.verified_at
-    )
+        id=value.id, kind=value.kind, subject_id=value.subject_id, stores=stores, created_at=value.created_at, verified_at=value.verified_at,
+        scrubbed_at=value.scrubbed_at,
+        retained=RetainedWire(messages=kept.messages, files=kept.files, conversations=kept.conversations) if kept else None,
+    )  # fmt: skip

@@ -6,7 +6,8 @@ import asyncio
 import hashlib
 import os
 import tempfile
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
@@ -15,6 +16,7 @@ from uuid import UUID
 from stoa.db.engine import Tx
 
 CHUNK_BYTES: Final = 1024 * 1024
+INCOMING: Final = "incoming"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,32 @@ def blob_name(org_id: UUID, project_id: UUID, sha256: bytes) -> str:
     return f"{org_id}/{project_id}/{sha256.hex()}"
 
 
+UPLOAD_SECONDS_MAX: Final = 3600.0
+"""What is younger may be an upload on its way: content is stored before the row that names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A blob as it lies there; `owner` is (organization, project, SHA-256), None for half of an upload."""
+
+    name: str
+    size: int
+    age_seconds: float
+    owner: tuple[UUID, UUID, bytes] | None
+
+
+class BlobStore(Blobs, Protocol):
+    """Blobs that can also be listed: for the doctor, and for sweeps."""
+
+    def stored(self, org_id: UUID | None = None) -> AsyncIterator[Sequence[Stored]]:
+        """Of one organization or of all, in groups: the whole list is never held."""
+        ...
+
+    async def remove_incoming(self, name: str) -> int:
+        """Removes half of an upload; gives its bytes."""
+        ...
+
+
 class DirectoryBlobs:
     """Blobs in a directory. A file appears under its name complete or not at all."""
 
@@ -73,8 +101,35 @@ class DirectoryBlobs:
     async def exists(self, name: str) -> bool:
         return await asyncio.to_thread(self.path(name).exists)
 
+    async def stored(self, org_id: UUID | None = None) -> AsyncIterator[Sequence[Stored]]:
+        for directory in await asyncio.to_thread(self._directories, org_id):
+            if found := await asyncio.to_thread(self._stored, directory):
+                yield found
+
+    async def remove_incoming(self, name: str) -> int:
+        return await asyncio.to_thread(self._delete, self._root / INCOMING / Path(name).name)
+
+    def _directories(self, org_id: UUID | None) -> list[Path]:
+        incoming = [self._root / INCOMING] if org_id is None and (self._root / INCOMING).is_dir() else []
+        return incoming + sorted(path for path in self._root.glob(f"{org_id or '*'}/*/*") if path.is_dir())
+
+    def _stored(self, directory: Path) -> list[Stored]:
+        found: list[Stored] = []
+        now = time.time()
+        for path in sorted(directory.iterdir()):
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                continue
+            age = now - status.st_mtime
+            if directory.name == INCOMING:
+                found.append(Stored(path.name, status.st_size, age, None))
+            elif owner := _owner(path):
+                found.append(Stored(blob_name(*owner), status.st_size, age, owner))
+        return found
+
     def _put(self, org_id: UUID, project_id: UUID, source: BinaryIO) -> Blob:
-        incoming = self._root / "incoming"
+        incoming = self._root / INCOMING
         incoming.mkdir(parents=True, exist_ok=True, mode=0o700)
         digest, size = hashlib.sha256(), 0
         descriptor, temporary = tempfile.mkstemp(dir=incoming)
@@ -104,6 +159,15 @@ class DirectoryBlobs:
             return 0
         _sync_directory(path.parent)
         return size
+
+
+def _owner(path: Path) -> tuple[UUID, UUID, bytes] | None:
+    """None for a file that is none of ours."""
+    org_id, project_id, _, digest = path.parts[-4:]
+    try:
+        return UUID(org_id), UUID(project_id), bytes.fromhex(digest)
+    except ValueError:
+        return None
 
 
 def _sync_directory(directory: Path) -> None:

@@ -20,11 +20,22 @@ from stoa.kernel.principal import Principal
 
 TENANT_ROLE: Final = "stoa_tenant"
 
+CONNECT_SECONDS_MAX: Final = 5
+"""A database that is there answers at once; a way that leads nowhere is tried anew."""
+
 Row: TypeAlias = asyncpg.Record
 
 _AWAY: Final = (
     TimeoutError, OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError, asyncpg.InterfaceError,
 )  # fmt: skip
+
+_GONE: Final = (
+    asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError, asyncpg.InternalClientError, ConnectionError, TimeoutError,
+)  # fmt: skip
+"""A connection that ended, or answers no more: PostgreSQL was restarted, or the way to it is cut. The driver's own confusion about a connection
+that is told of a shutdown while it sends is one of them."""
+FAILURES: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""Whatever may become of a statement on a connection of one's own: who has one gives it up then, and makes another."""
 
 
 class Tx(Protocol):
@@ -50,9 +61,9 @@ class Database:
         self.dsn = dsn
 
     @classmethod
-    async def open(cls, dsn: str, *, connections_max: int, acquire_seconds_max: float = 10.0) -> "Database":
+    async def open(cls, dsn: str, *, connections_max: int, acquire_seconds_max: float = 10.0, command_seconds_max: float = 60.0) -> "Database":
         pool = await asyncpg.create_pool(
-            dsn, min_size=1, max_size=connections_max, init=_prepare, reset=_leave_as_it_is, command_timeout=60
+            dsn, min_size=1, max_size=connections_max, init=_prepare, reset=_leave_as_it_is, command_timeout=command_seconds_max
         )
         return cls(pool, dsn, acquire_seconds_max)
 
@@ -60,12 +71,15 @@ class Database:
         await self._pool.close()
 
     @asynccontextmanager
-    async def tenant(self, principal: Principal) -> AsyncGenerator[Tx]:
-        """A transaction that sees and writes the principal's rows only; commits at the end, rolls back on any error."""
+    async def tenant(self, principal: Principal, *, snapshot: bool = False) -> AsyncGenerator[Tx]:
+        """A transaction that sees and writes the principal's rows only; commits at the end, rolls back on any error.
+
+        With `snapshot` all its statements see the database as it was at the first: for reading in several steps.
+        """
         project = principal.project_id or ""
         # One round trip. The values are UUID objects, so there is nothing to escape.
         opening = (
-            f"BEGIN; SET LOCAL ROLE {TENANT_ROLE}; SET LOCAL stoa.org_id = '{principal.org_id}';"
+            f"BEGIN{' ISOLATION LEVEL REPEATABLE READ' if snapshot else ''}; SET LOCAL ROLE {TENANT_ROLE}; SET LOCAL stoa.org_id = '{principal.org_id}';"
             f" SET LOCAL stoa.project_id = '{project}'"
         )
         async with self.transaction(opening) as tx:
@@ -82,27 +96,41 @@ class Database:
                 await connection.execute("COMMIT")
                 healthy = True
             finally:
-                if not healthy and not connection.is_closed():
+                if not healthy and _alive(connection):
                     await connection.execute("ROLLBACK")
 
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[asyncpg.Connection]:
         """For `transaction` and `stoa.db.internal` alone. Raises Unavailable when the database cannot be had, or goes away."""
         try:
-            connection = await self._pool.acquire(timeout=self._acquire_seconds_max)
+            connection = cast("asyncpg.Connection", await self._pool.acquire(timeout=self._acquire_seconds_max))
         except _AWAY as error:
             raise Unavailable("The database cannot be reached just now; try again in a moment.") from error
         try:
-            yield cast("asyncpg.Connection", connection)
-        except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError, ConnectionError) as error:
+            yield connection
+        except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
+            raise Unavailable("Another request changed the same things at the same moment; try again.") from error
+        except _GONE as error:
+            if _alive(connection):
+                if isinstance(error, asyncpg.InterfaceError):
+                    raise  # A statement that is called wrongly is a bug.
+                connection.terminate()
             raise Unavailable("The database went away during this request; try again in a moment.") from error
         finally:
             await self._pool.release(connection)
 
 
+def _alive(connection: asyncpg.Connection) -> bool:
+    """A connection that was lost has left the pool by itself; then asking it anything is an error."""
+    try:
+        return not connection.is_closed()
+    except asyncpg.InterfaceError:
+        return False
+
+
 async def connect(dsn: str) -> asyncpg.Connection:
     """A connection of one's own, for LISTEN and for the journal writer; prepared like those of the pool."""
-    connection = await asyncpg.connect(dsn, command_timeout=60)
+    connection = await asyncpg.connect(dsn, command_timeout=60, timeout=CONNECT_SECONDS_MAX)
     await _prepare(connection)
     return connection
 

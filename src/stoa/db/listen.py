@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import asyncpg
 import structlog
 
-from stoa.db.engine import connect
+from stoa.db.engine import FAILURES, connect
 from stoa.kernel.supervise import Supervisor
 
 RECONNECT_SECONDS: Final = 0.5
@@ -38,7 +37,7 @@ class Listener:
         while True:
             try:
                 await self._listen()
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except FAILURES as error:
                 _log.warning("deaf", error=str(error), retry_seconds=RECONNECT_SECONDS)
             await asyncio.sleep(RECONNECT_SECONDS)
 

@@ -162,6 +162,17 @@ class Catalogue:
             self._of_connections[key] = self._of_row(row)
         return row["slug"], self._of_connections[key]
 
+    async def credentials(self, org_id: UUID, project_id: UUID, connection_id: UUID) -> tuple[str | None, str | None] | None:
+        """(base URL, API key) of a project's connection to an OpenAI-compatible provider; None where there is none."""
+        async with internal_statement(self._database) as tx:
+            row = await tx.fetchrow(SQL.connection, org_id, connection_id)
+        if row is None or row["project_id"] != project_id or row["type"] == "anthropic":
+            return None
+        try:
+            return row["base_url"], self._vault.open(connection_id, row["secret"]) if row["secret"] else None
+        except SecretError:
+            return None
+
     def _of_row(self, row: Row) -> Model:
         try:
             api_key = self._vault.open(row["connection_id"], row["secret"]) if row["secret"] else None

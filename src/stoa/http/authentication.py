@@ -7,7 +7,9 @@ from fastapi import Depends, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import Request
 
+from stoa.http.edge import EXTRA_HEADERS
 from stoa.kernel.errors import Forbidden, Unauthorized
+from stoa.kernel.limits import Rate
 from stoa.kernel.principal import Principal
 
 _BEARER = HTTPBearer(auto_error=False, description="An Access Key: `stoa_acc_…`")
@@ -19,29 +21,39 @@ class Authenticate(Protocol):
         ...
 
 
+class Meter(Protocol):
+    async def __call__(self, principal: Principal) -> Rate | None:
+        """Counts a request of a limited credential, and says what is left. Raises RateLimited."""
+        ...
+
+
 class Gate:
     """Handed to every slice's routes: `principal: Annotated[Principal, gate("conversations:read")]`."""
 
-    def __init__(self, authenticate: Authenticate) -> None:
+    def __init__(self, authenticate: Authenticate, meter: Meter) -> None:
         self._authenticate = authenticate
+        self._meter = meter
 
-    def __call__(self, permission: str) -> Any:
-        """A dependency that admits credentials which hold `permission` (or are not limited at all)."""
-        return Depends(self.needs(permission))
+    def __call__(self, *permissions: str) -> Any:
+        """A dependency that admits credentials which hold one of `permissions` (or are not limited at all)."""
+        return Depends(self.needs(*permissions))
 
-    def needs(self, permission: str) -> Callable[..., Awaitable[Principal]]:
-        async def admitted(credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]) -> Principal:
-            return await self.admit(credentials.credentials if credentials else None, permission)
+    def needs(self, *permissions: str) -> Callable[..., Awaitable[Principal]]:
+        async def admitted(request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]) -> Principal:
+            return await self.admit(request, credentials.credentials if credentials else None, *permissions)
 
         return admitted
 
-    async def admit(self, token: str | None, permission: str) -> Principal:
-        """Raises Unauthorized, or Forbidden when the credential lacks the permission."""
+    async def admit(self, request: Request, token: str | None, *permissions: str) -> Principal:
+        """Raises Unauthorized, RateLimited, or Forbidden when the credential lacks every one of the permissions."""
         if token is None:
             raise Unauthorized("Send an access key: Authorization: Bearer stoa_acc_…")
         principal = await self._authenticate(token)
-        if principal.permissions is not None and permission not in principal.permissions:
-            raise Forbidden(f"This key may not do this: it lacks the permission {permission}.")
+        if principal.rate_limit is not None and (rate := await self._meter(principal)) is not None:
+            request.scope.setdefault(EXTRA_HEADERS, {}).update(rate.headers())
+        if principal.permissions is not None and principal.permissions.isdisjoint(permissions):
+            needed = " or ".join(permissions)
+            raise Forbidden(f"This key may not do this: it lacks the permission {needed}.")
         return principal
 
 

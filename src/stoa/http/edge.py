@@ -22,6 +22,9 @@ UPLOAD_BYTES_MAX: Final = 128 * 1024 * 1024
 MULTIPART_OVERHEAD_BYTES_MAX: Final = 1024 * 1024
 """Part headers and form fields around an upload of the full size."""
 
+EXTRA_HEADERS: Final = "stoa.headers"
+"""Where whoever knows something that every answer should say leaves it, as name → value."""
+
 _REQUEST_ID: Final = re.compile(rb"^[A-Za-z0-9._:-]{1,128}$")
 _log = structlog.get_logger("stoa.http")
 
@@ -46,7 +49,10 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
+                extra = scope.get(EXTRA_HEADERS, {})
+                message["headers"] = [
+                    *message.get("headers", ()), (b"x-request-id", request_id), *((name.lower().encode(), value.encode()) for name, value in extra.items()),
+                ]  # fmt: skip
             await send(message)
 
         scope[DIRECT_SEND] = send

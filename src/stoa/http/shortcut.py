@@ -13,6 +13,7 @@ from uuid import UUID
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -51,7 +52,7 @@ class Shortcut:
             await self._app(scope, _again(message, receive), send)
             return
         try:
-            principal = await self._gate.admit(token, self._permission)
+            principal = await self._gate.admit(Request(scope), token, self._permission)
             response = await self._answer(**{self._subject: UUID(path[1])}, body=body, principal=principal)
         except AppError as refusal:
             response = errors.response(refusal)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
 
@@ -62,6 +63,13 @@ class Acknowledgement(Wire):
     message: Literal["deleted", "canceled", "ok", "created"]
 
 
+class DeletedWire(Wire):
+    """The receipt is at /v1/deletions/{deletion_id}."""
+
+    message: Literal["deleted"]
+    deletion_id: UUID
+
+
 class RefusalDetail(Wire):
     code: str
     message: str
@@ -89,15 +97,15 @@ _MEANINGS = {
     409: "A conflict with the present state.",
     413: "The body is over the limit.",
     415: "Another media type than the ones taken here.",
-    429: "Too many requests; see Retry-After.",
+    429: "The key's requests of this minute are used up; see Retry-After and RateLimit-Reset.",
     503: "Draining, or the database is away; see Retry-After.",
 }
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses=` of a route: the refusals it may answer with; 400, 401, 403 and 503 are always among them."""
+    """The `responses=` of a route: the refusals it may answer with; 400, 401, 403, 429 and 503 are always among them."""
     return {
-        status: {"model": RefusalBody, "description": _MEANINGS[status]} for status in sorted({400, 401, 403, 503, *statuses})
+        status: {"model": RefusalBody, "description": _MEANINGS[status]} for status in sorted({400, 401, 403, 429, 503, *statuses})
     }
 
 

@@ -52,8 +52,3 @@ WITH gone_events AS (
 )
 SELECT (SELECT count(*) FROM gone_events) AS events, (SELECT coalesce(sum(bytes), 0) FROM gone_events)::bigint AS event_bytes,
        (SELECT count(*) FROM gone_journals) AS journals;
-
--- name: left_over
--- Rows that still speak of these runs; a deletion's re-scan wants zero.
-SELECT (SELECT count(*) FROM events WHERE org_id = $1 AND run_id = ANY ($2::uuid[]))
-     + (SELECT count(*) FROM journals WHERE org_id = $1 AND run_id = ANY ($2::uuid[]));

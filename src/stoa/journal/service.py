@@ -91,9 +91,6 @@ class Journal:
         assert row is not None
         return Removed(row["journals"], row["events"], row["event_bytes"])
 
-    async def left_over(self, tx: Tx, org_id: UUID, run_ids: Sequence[UUID]) -> int:
-        return int(await tx.fetchval(SQL.left_over, org_id, run_ids))
-
     # --- nudges -----------------------------------------------------------------------------------------------------
     def heard(self, payload: str, server_pid: int) -> None:
         """A notification of channel `stoa_journal`."""

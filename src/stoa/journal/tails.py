@@ -92,6 +92,9 @@ class _Tail:
         self.frames_after = 0
 
     def extend(self, records: Sequence[Record]) -> None:
+        """A run that went elsewhere and came back begins its tail anew: what was written in between is in the table alone."""
+        if self.records and records[0].sequence != self.records[-1].sequence + 1:
+            self.records, self.bytes = [], 0
         self.frames, self.frames_after = None, records[0].sequence - 1
         self.records.extend(records)
         self.bytes += sum([len(record.payload) for record in records])

@@ -9,11 +9,12 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
+from uuid import UUID
 
 import asyncpg
 import structlog
 
-from stoa.db import Tx, connect, load
+from stoa.db import FAILURES, Tx, connect, load
 from stoa.events import Event, TextDelta, encode
 from stoa.journal.tails import Tails
 from stoa.journal.types import Fenced, Head, JournalKey, Record
@@ -34,8 +35,6 @@ PENDING_CHARACTERS_MAX: Final = 256 * 1024
 NOTIFY_BYTES_MAX: Final = 7_900
 """PostgreSQL refuses a payload of 8,000 bytes."""
 RECONNECT_SECONDS: Final = 0.25
-_FAILED = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
-"""Away, full, or in a deadlock with another node's tick: what waits is kept and tried again."""
 _log = structlog.get_logger("stoa.journal")
 
 
@@ -196,6 +195,11 @@ class JournalWriter:
         self._dirty.pop(pen, None)
         self._tails.forget(pen.key.run_id)
 
+    def reconnect(self) -> None:
+        """Gives the connection up: it may lead nowhere. What was under way on it is settled over a new one."""
+        if self._connection is not None:
+            self._connection.terminate()
+
     @property
     def pace_seconds(self) -> float:
         """How long producers may gather under the present load: each wake-up, row and write then carries several deltas."""
@@ -241,10 +245,16 @@ class JournalWriter:
             return
         timestamp = rfc3339(self._clock.now())
         batches: list[Batch] = []
-        for pen in pens:
+        for pen in _newest(pens):
             batches.append(pen.batch(pen.pending, timestamp))
             pen.pending, pen.pending_characters, pen.in_flight = [], 0, True
-        stored = await self._commit(batches)
+        stored: set[object] = set()
+        try:
+            stored = await self._commit(batches)
+        except BaseException:  # A bug, or the end of this node: no run may wait for what nobody will write.
+            for batch in batches:
+                batch.pen.settle(stored=False)
+            raise
         for batch in batches:
             pen = batch.pen
             if pen.key.run_id in stored:
@@ -271,7 +281,7 @@ class JournalWriter:
                     continue
                 rows = await self._connection.fetch(SQL.append, *self._arguments(waiting))
                 return stored | {row["run_id"] for row in rows}
-            except _FAILED as error:
+            except FAILURES as error:  # Away, full, or in a deadlock with another node's tick: what waits is kept and tried again.
                 _log.warning("journal cannot be written", error=str(error), waiting_runs=len(waiting))
                 doubt = True
                 if self._connection is not None:
@@ -309,6 +319,20 @@ class JournalWriter:
     async def _reconnect(self) -> None:
         self._connection = await connect(self._dsn)
         self.server_pid = self._connection.get_server_pid()
+
+
+def _newest(pens: Sequence[Pen]) -> Sequence[Pen]:
+    """One pen per run: where this node itself has fenced a run off (a cancel meets a claim), the older pen's right is over.
+
+    The statement of a tick tells a run's events by the run alone, so those of two pens must not meet in it.
+    """
+    newest: dict[UUID, Pen] = {}
+    for pen in sorted(pens, key=lambda pen: pen.epoch):
+        older = newest.get(pen.key.run_id)
+        newest[pen.key.run_id] = pen
+        if older is not None:
+            older.settle(stored=False)
+    return list(newest.values())
 
 
 def nudges(run_ids: Sequence[str]) -> list[str]:

@@ -75,9 +75,9 @@ class RateLimited(AppError):
     status = 429
     code = "rate_limited"
 
-    def __init__(self, message: str, *, retry_after_seconds: int) -> None:
+    def __init__(self, message: str, *, retry_after_seconds: int, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
-        self.headers = {"Retry-After": str(retry_after_seconds)}
+        self.headers = {"Retry-After": str(retry_after_seconds), **(headers or {})}
 
 
 class Unavailable(AppError):

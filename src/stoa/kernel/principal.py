@@ -2,7 +2,16 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class SpendingLimit:
+    """US dollars that a key may spend on models in a calendar day or month (UTC), or altogether (`total`)."""
+
+    usd: float
+    period: Literal["day", "month", "total"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +24,9 @@ class Principal:
     permissions: frozenset[str] | None = None
     """What the key may do; None is everything its scope allows."""
     expires_at: datetime | None = None
+    rate_limit: int | None = None
+    """Requests per minute."""
+    spending_limit: SpendingLimit | None = None
 
     @property
     def scope(self) -> str:

@@ -39,6 +39,8 @@ def value_problem(value: Any, schema: Mapping[str, Any]) -> str | None:
         error = best_match(validator.iter_errors(value))
     except Unresolvable as unresolvable:
         return f"$ cannot be checked: the schema refers to {unresolvable}"
+    except RecursionError:
+        return "$ cannot be checked: the schema refers to itself without end"
     return f"{error.json_path} {error.message[:300]}" if error else None
 
 

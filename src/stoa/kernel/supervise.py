@@ -6,6 +6,8 @@ from typing import Any, Final
 
 import structlog
 
+from stoa.kernel.errors import Unavailable
+
 RESTART_SECONDS: Final = 1.0
 _log = structlog.get_logger("stoa.supervise")
 
@@ -40,6 +42,9 @@ class Supervisor:
             try:
                 await loop()
                 return
+            except Unavailable as error:
+                _log.warning("paused", task=name, error=error.message, retry_seconds=RESTART_SECONDS)
+                await asyncio.sleep(RESTART_SECONDS)
             except Exception:  # noqa: BLE001 - an edge at which bugs end
                 _log.exception("bug", task=name)
                 await asyncio.sleep(RESTART_SECONDS)

@@ -2,11 +2,16 @@
 
 from stoa.runs.api import routes
 from stoa.runs.context import Context
+from stoa.runs.knowledge import KnowledgeTool, Library, Quote, bases_of
 from stoa.runs.node import Node
+from stoa.runs.promises import checks
 from stoa.runs.recording import Recorder
 from stoa.runs.service import Runs
 from stoa.runs.types import Run
 from stoa.runs.wire import SendMessageBody
 from stoa.runs.worker import Supply, Worker
 
-__all__ = ["Context", "Node", "Recorder", "Run", "Runs", "SendMessageBody", "Supply", "Worker", "routes"]
+__all__ = [
+    "Context", "KnowledgeTool", "Library", "Node", "Quote", "Recorder", "Run", "Runs", "SendMessageBody", "Supply", "Worker", "bases_of", "checks",
+    "routes",
+]

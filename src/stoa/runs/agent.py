@@ -1,7 +1,7 @@
 """An agent definition: what a conversation's model is told, what it may call, and how far it may go. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 ITERATIONS_MAX: Final = 25
@@ -41,6 +41,7 @@ class Agent:
     approvals: frozenset[str] = frozenset()
     """Tools that a person must approve each call of, beside those that ask for it themselves."""
     human_feedback: bool = False
+    knowledge_bases: Sequence[str] = ()
     subagents: Sequence[Subagent] = ()
     subagents_enabled: bool = False
     output_schema: Mapping[str, Any] | None = None
@@ -50,11 +51,13 @@ class Agent:
     def of(cls, definition: Mapping[str, Any] | None, *, subagents_enabled: bool, tools: Sequence[str] | None) -> "Agent":
         """Out of what a conversation's checked `agent` field holds; `tools` are the only ones that this message allows."""
         held = definition or {}
-        allowed = [name for name in held.get("tools", ()) if tools is None or name in tools]
+        named = held.get("tools", ())
+        allowed = named if tools is None else [name for name in tools if name in named or name.partition("__")[0] in named]
         return cls(
             instructions=held.get("instructions"),
             tools=allowed,
             approvals=frozenset(held.get("approvals", ())),
+            knowledge_bases=held.get("knowledge_bases", ()),
             human_feedback=bool(held.get("human_feedback")),
             subagents=[Subagent(**one) for one in held.get("subagents", ())],
             subagents_enabled=subagents_enabled,
@@ -68,11 +71,11 @@ class Agent:
         return list(dict.fromkeys(names))
 
     def helper(self, declared: Subagent | None) -> "Agent":
-        """A helper of this agent: its own instructions and tools, the same approvals and limits, an answer in words."""
+        """A helper of this agent: its own instructions and tools, the same knowledge, approvals and limits, an answer in words."""
         if declared is None:
-            return Agent(HELPER_INSTRUCTIONS, self.tools, self.approvals, subagents_enabled=self.subagents_enabled, limits=self.limits)
+            return replace(self, instructions=HELPER_INSTRUCTIONS, human_feedback=False, subagents=(), output_schema=None)
         tools = self.tools if declared.tools is None else declared.tools
-        return Agent(declared.instructions, tools, self.approvals, subagents_enabled=self.subagents_enabled, limits=self.limits)
+        return replace(self, instructions=declared.instructions, tools=tools, human_feedback=False, subagents=(), output_schema=None)
 
 
 HELPER_INSTRUCTIONS: Final = (

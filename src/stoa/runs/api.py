@@ -1,7 +1,7 @@
 """Sending a message, and runs on the api host (contract sections 4.1 and 5)."""
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Depends, Query
@@ -22,6 +22,17 @@ OpenStream = Callable[[Principal, UUID], Response]
 """The event stream of a run, from its first event."""
 
 
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "model": Data[wire.RunWire],
+        "description": "Server-Sent Events; with `stream: false` the finished run.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    },
+    202: {"model": Data[wire.RunWire], "description": "With `background: true`: the run, which goes on by itself."},
+    **refusals(404, 409, 413),
+}
+
+
 def routes(runs: Runs, gate: Gate, open_stream: OpenStream, draining: Callable[[], bool]) -> Routes:
     router = Routes(tags=["runs"])
 
@@ -29,19 +40,17 @@ def routes(runs: Runs, gate: Gate, open_stream: OpenStream, draining: Callable[[
         requests = (await runs.requests(principal, [run.id])).get(run.id, ()) if run.status in ACTIVE else ()
         return JSONResponse(Data(data=wire.run(run, requests)).model_dump(mode="json", exclude_none=True), status)
 
-    @router.post(
-        "/v3/conversations/{conversation_id}/messages",
-        response_model=None,
-        responses={
-            200: {
-                "model": Data[wire.RunWire],
-                "description": "Server-Sent Events; with `stream: false` the finished run.",
-                "content": {"text/event-stream": {"schema": {"type": "string"}}},
-            },
-            202: {"model": Data[wire.RunWire], "description": "With `background: true`: the run, which goes on by itself."},
-            **refusals(404, 409, 413),
-        },
-    )
+    async def begun(principal: Principal, conversation_id: UUID, send: SendMessage, once: Once | None, body: wire.AnswerBody) -> Response:
+        if draining():
+            raise Unavailable("This server is restarting; send it again in a moment.", retry_after_seconds=2)
+        started = await runs.start(principal, conversation_id, send, once)
+        if body.background:
+            return await answered(202, principal, await runs.get(principal, started.run.id))
+        if body.stream is False:
+            return await answered(200, principal, await runs.ended(principal, started.run.id))
+        return open_stream(principal, started.run.id)
+
+    @router.post("/v3/conversations/{conversation_id}/messages", response_model=None, responses=_ANSWERS)
     async def send_message(
         conversation_id: UUID,
         body: wire.SendMessageBody,
@@ -49,17 +58,23 @@ def routes(runs: Runs, gate: Gate, open_stream: OpenStream, draining: Callable[[
         idempotency_key: IdempotencyKey = None,
     ) -> Response:
         """Sends a message and streams the run that answers it. The run outlives its viewers: resume at /v1/runs/{id}/stream."""
-        if draining():
-            raise Unavailable("This server is restarting; send the message again in a moment.", retry_after_seconds=2)
         sent = body.model_dump(mode="json")
         once = Once(idempotency_key, f"messages/{conversation_id}", fingerprint(sent)) if idempotency_key else None
         send = SendMessage(sent["content"], body.model_id, body.subagents_enabled, body.metadata, body.tools, body.on_busy)
-        started = await runs.start(principal, conversation_id, send, once)
-        if body.background:
-            return await answered(202, principal, await runs.get(principal, started.run.id))
-        if body.stream is False:
-            return await answered(200, principal, await runs.ended(principal, started.run.id))
-        return open_stream(principal, started.run.id)
+        return await begun(principal, conversation_id, send, once, body)
+
+    @router.post("/v1/conversations/{conversation_id}/regenerate", response_model=None, responses=_ANSWERS)
+    async def regenerate(
+        conversation_id: UUID,
+        body: wire.RegenerateBody,
+        principal: Annotated[Principal, gate("conversations:write")],
+        idempotency_key: IdempotencyKey = None,
+    ) -> Response:
+        """Answers the last message once more, as a run like any other. Earlier answers stay, as `superseded`; models read the newest that was
+        completed. To go back further, fork the conversation at the message to answer, and regenerate there."""
+        once = Once(idempotency_key, f"regenerate/{conversation_id}", fingerprint(body.model_dump(mode="json"))) if idempotency_key else None
+        send = SendMessage((), body.model_id, body.subagents_enabled, None, body.tools, regenerate=True)
+        return await begun(principal, conversation_id, send, once, body)
 
     @router.get("/v1/runs", responses=refusals())
     async def list_runs(
@@ -79,6 +94,18 @@ def routes(runs: Runs, gate: Gate, open_stream: OpenStream, draining: Callable[[
         found = await runs.get(principal, run_id)
         return Data(data=wire.run(found, (await runs.requests(principal, [run_id])).get(run_id, ())))
 
+    @router.post("/v1/runs/{run_id}/cancel", responses=refusals(404))
+    async def cancel_run(run_id: UUID, principal: Annotated[Principal, gate("runs:write")]) -> Acknowledgement:
+        """Ends the run: once this answers, nothing more is written to it, and the model's call is closed. No effect on a finished run."""
+        await runs.cancel(principal, run_id)
+        return Acknowledgement(message="canceled")
+
+    _calls(router, runs, gate)
+    _queue(router, runs, gate)
+    return router
+
+
+def _calls(router: Routes, runs: Runs, gate: Gate) -> None:
     @router.post("/v1/runs/{run_id}/input", responses=refusals(404))
     async def give_input(run_id: UUID, body: wire.InputBody, principal: Annotated[Principal, gate("runs:write")]) -> Acknowledgement:
         """Answers a question of the run (`input_requests`), once. A paused run goes on; a second answer is a 400."""
@@ -89,15 +116,6 @@ def routes(runs: Runs, gate: Gate, open_stream: OpenStream, draining: Callable[[
     async def list_tool_calls(run_id: UUID, principal: Annotated[Principal, gate("runs:read")]) -> Data[list[wire.ToolCallWire]]:
         """The run's tool ledger: each call as it was entered before it was made, and what became of it."""
         return Data(data=[wire.tool_call(call) for call in await runs.tool_calls(principal, run_id)])
-
-    @router.post("/v1/runs/{run_id}/cancel", responses=refusals(404))
-    async def cancel_run(run_id: UUID, principal: Annotated[Principal, gate("runs:write")]) -> Acknowledgement:
-        """Ends the run: once this answers, nothing more is written to it, and the model's call is closed. No effect on a finished run."""
-        await runs.cancel(principal, run_id)
-        return Acknowledgement(message="canceled")
-
-    _queue(router, runs, gate)
-    return router
 
 
 def _queue(router: Routes, runs: Runs, gate: Gate) -> None:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from stoa.gateway import ToolSpec
 from stoa.runs.agent import Agent, Subagent
-from stoa.tools import Tool
+from stoa.tools import Tool, ToolKind
 
 ASK: Final = "ask_human"
 DELEGATE: Final = "delegate"
@@ -30,12 +30,17 @@ def is_builtin(name: str) -> bool:
 
 def offered(agent: Agent, tools: Mapping[str, Tool], depth: int) -> Sequence[ToolSpec]:
     """What the model may call in this agent's name."""
-    specs = [ToolSpec(tool.name, tool.description, tool.parameters) for tool in tools.values() if named(tool.name, agent.tools)]
+    specs = [ToolSpec(tool.name, tool.description, tool.parameters) for tool in tools.values() if allowed(tool, agent)]
     if agent.human_feedback:
         specs.append(_ASK_SPEC)
     if agent.subagents_enabled and depth < agent.limits.subagent_depth_max:
         specs.append(_delegate(agent.subagents))
     return specs
+
+
+def allowed(tool: Tool, agent: Agent) -> bool:
+    """Whether the agent may call it: a tool that its definition names, or the search of its knowledge bases."""
+    return named(tool.name, agent.tools) or (tool.kind is ToolKind.KNOWLEDGE_BASE and bool(agent.knowledge_bases))
 
 
 def named(tool: str, names: Sequence[str] | frozenset[str]) -> bool:

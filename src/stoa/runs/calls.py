@@ -59,7 +59,11 @@ class Calls:
     # --- tools ------------------------------------------------------------------------------------------------------
     async def _made(self, call: CallState, arguments: dict[str, Any]) -> AsyncGenerator[Step]:
         tool = self._loop.ports.tools.get(call.name)
-        if tool is None or not builtin.named(tool.name, self._agent.tools):
+        if tool is None or not builtin.allowed(tool, self._agent):
+            if call.begun:  # Whoever made the tool away did not make the call away; the ledger's line is closed with the run.
+                message = f"Nobody knows whether this call was made: the server failed during it, and {call.name} is no tool any more."
+                yield self._failed(call, arguments, "tool_outcome_unknown", message)
+                return
             yield self._failed(call, arguments, "tool_unknown", f"There is no tool named {call.name!r}.")
             return
         doubt = call.begun and not tool.idempotent

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from stoa.conversations import File, Message, ReadFile, Role, Transcript, text_of
 from stoa.gateway import Abilities, DocumentPart, ImagePart, ModelMessage, ModelRequest, Part, Passage, TextPart
+from stoa.runs.knowledge import Library, as_documents, bases_of
 from stoa.runs.prompting import turn_messages
 from stoa.runs.rules import HISTORY_MESSAGES_MAX, estimated_tokens
 from stoa.runs.state import Turn
@@ -22,9 +23,10 @@ Select = Callable[[str, Sequence[Sequence[Passage]], int], Awaitable[Sequence[Se
 
 
 class Context:
-    def __init__(self, transcript: Transcript, select: Select) -> None:
+    def __init__(self, transcript: Transcript, select: Select, library: Library) -> None:
         self._transcript = transcript
         self._select = select
+        self._library = library
 
     async def request(self, run: Run, abilities: Abilities) -> tuple[ModelRequest, int]:
         """What the model reads of the conversation, and how many of its messages do not fit."""
@@ -34,6 +36,9 @@ class Context:
         files = await self._transcript.files(run.org_id, run.conversation_id, kept)
         documents = await self._documents(text_of(kept[-1].content), files, abilities, budget - sum(map(_tokens, kept)))
         rendered = [made for message in kept for made in await self._message(message, files, documents, abilities)]
+        if not abilities.tools and (base_ids := bases_of(run)):  # A model that cannot search is given what a search finds.
+            found = await self._library.look(run, base_ids, text_of(kept[-1].content), None)
+            rendered[-1] = ModelMessage("user", (*rendered[-1].parts, *as_documents(found)))
         left_out = len(messages) - len(kept)
         note = f"The conversation's {left_out} oldest messages are not shown: they do not fit this model's context." if left_out else None
         return ModelRequest(messages=[message for message in rendered if message.parts], instructions=note), left_out
@@ -79,7 +84,10 @@ class Context:
 
 
 def newest_that_fit(messages: Sequence[Message], budget_tokens: int) -> Sequence[Message]:
-    """The longest run of newest messages within the budget; the last one always, whatever its size."""
+    """The longest run of newest messages within the budget; the last one always, whatever its size.
+
+    It begins with a user's: an answer without its question would mislead, and some providers refuse it.
+    """
     kept = [messages[-1]]
     used = _tokens(messages[-1])
     for message in reversed(messages[:-1]):
@@ -87,6 +95,8 @@ def newest_that_fit(messages: Sequence[Message], budget_tokens: int) -> Sequence
         if used > budget_tokens:
             break
         kept.append(message)
+    while len(kept) > 1 and kept[-1].role is Role.ASSISTANT:
+        kept.pop()
     return kept[::-1]
 
 

@@ -5,7 +5,7 @@ is yielded as a `Boundary`: the loop goes on once that is stored, so a node that
 it or the state after it, and nothing in between.
 """
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
@@ -38,6 +38,8 @@ class Ports:
     """Messages of the conversation that the request does not hold: they do not fit."""
     tools: Mapping[str, Tool]
     answers: Mapping[str, Answer]
+    allow: Callable[[float], Awaitable[None]] | None = None
+    """Before each call of a model, with the dollars that are on no bill yet. Raises Ended when the key that pays has spent its limit."""
 
 
 def storable(text: str) -> str:
@@ -84,6 +86,11 @@ class Loop:
         said = [turn.text for turn in self.state.agent.turns if turn.note is None]
         return "".join(said[-1:] if self._agent.output_schema is not None else said)
 
+    @property
+    def resting(self) -> bool:
+        """Whether nothing is under way whose outcome would be lost: no reply, and no call that has begun."""
+        return not self._replies and not any(call.begun and not call.settled for call in self.state.agent.calls())
+
     def abandon(self) -> None:
         """No reply goes on: what those under way said and used so far counts."""
         for reply in tuple(self._replies):
@@ -122,6 +129,8 @@ class Loop:
                 state.turns.append(Turn(note=REPAIR.format(problem=problem)))
             else:
                 self._allow_reply(agent, state)
+                if self.ports.allow is not None:
+                    await self.ports.allow(sum(use.cost_usd or 0.0 for use in self.unbilled))
                 async with aclosing(self._reply(agent, state, part)) as steps:
                     async for step in steps:
                         yield step

@@ -7,13 +7,15 @@ Being taken for dead costs nothing but work: the epoch fence keeps a node that w
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from typing import Final
 from uuid import UUID
 
 import asyncpg
 import structlog
 
-from stoa.db import connect
+from stoa.db import FAILURES, connect
+from stoa.kernel.clock import Clock
 from stoa.kernel.ids import Ids
 from stoa.kernel.supervise import Supervisor
 from stoa.runs.rules import LEASE_SECONDS, RENEW_SECONDS
@@ -21,18 +23,32 @@ from stoa.runs.store import SQL
 
 LOCK_CLASS: Final = 21366
 """The first key of the nodes' advisory locks: as in the claim statement."""
+ANSWER_SECONDS_MAX: Final = 1.5
+"""A database that does not answer a renewal for so long is asked again over a new connection: the old one may lead nowhere."""
 _log = structlog.get_logger("stoa.runs.node")
 
 
 class Node:
-    def __init__(self, dsn: str, ids: Ids) -> None:
+    def __init__(self, dsn: str, ids: Ids, clock: Clock) -> None:
         self._dsn = dsn
+        self._clock = clock
         self.id: UUID = ids.new()
-        self._lock_key = secrets.randbelow(2**31 - 1) + 1
         self._connection: asyncpg.Connection | None = None
         self._supervisor = Supervisor()
+        self._lost = asyncio.Event()
+        self._renewed_at = clock.monotonic()
+        self._told = False
+        self.lapses: int = 0
+        """How often the lease had run out when it was renewed."""
         self.others: int = 0
         """Other live nodes, as of the last renewal."""
+        self.on_lapsed: Callable[[], None] = lambda: None
+        """Called once whenever this node finds that its lease has run out: others may have its runs."""
+
+    @property
+    def lapsed(self) -> bool:
+        """Whether the lease has run out, so far as this node knows: frozen, or cut off from the database."""
+        return self._clock.monotonic() - self._renewed_at > LEASE_SECONDS
 
     async def start(self) -> None:
         await self._join()
@@ -45,28 +61,54 @@ class Node:
             await self._connection.close()
 
     async def _join(self) -> None:
+        """With a new lock each time: a connection that leads nowhere may hold the old one for hours yet."""
         connection = await connect(self._dsn)
-        await connection.execute("SELECT pg_advisory_lock($1, $2)", LOCK_CLASS, self._lock_key)
-        await connection.execute(SQL.insert_node, self.id, self._lock_key, LEASE_SECONDS)
-        await connection.execute(SQL.remove_old_nodes)
+        try:
+            lock_key = secrets.randbelow(2**31 - 1) + 1
+            await connection.execute("SELECT pg_advisory_lock($1, $2)", LOCK_CLASS, lock_key)
+            await connection.execute(SQL.insert_node, self.id, lock_key, LEASE_SECONDS)
+            await connection.execute(SQL.remove_old_nodes)
+        except BaseException:
+            connection.terminate()
+            raise
+        connection.add_termination_listener(self._gone)
         self._connection = connection
         await self._renew()
 
+    def _gone(self, _: object) -> None:
+        self._lost.set()
+
     async def _renew(self) -> None:
         assert self._connection is not None
+        asked_at, self.lapses = self._clock.monotonic(), self.lapses + self.lapsed
         row = await self._connection.fetchrow(SQL.renew_node, self.id, LEASE_SECONDS)
         assert row is not None
-        self.others = row["others"]
+        self.others, self._renewed_at, self._told = row["others"], asked_at, False
 
     async def _forever(self) -> None:
         while True:
-            await asyncio.sleep(RENEW_SECONDS)
+            await self._pause()
             try:
-                if self._connection is None or self._connection.is_closed():
-                    await self._join()
-                await self._renew()
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                _log.warning("lease not renewed", error=str(error))
+                async with asyncio.timeout(ANSWER_SECONDS_MAX):
+                    if self._connection is None or self._connection.is_closed():
+                        await self._join()
+                    await self._renew()
+            except FAILURES as error:
+                _log.warning("lease not renewed", error=str(error) or type(error).__name__)
                 if self._connection is not None:
                     self._connection.terminate()
                 self._connection = None
+                if self.lapsed and not self._told:
+                    self._told = True
+                    self.on_lapsed()
+
+    async def _pause(self) -> None:
+        """Until the next renewal is due. A connection that is lost is made again at once: without it the lock is free."""
+        try:
+            async with asyncio.timeout(RENEW_SECONDS):
+                await self._lost.wait()
+            self._lost.clear()
+            if self._connection is None:  # It was given up here, and the database is away: not so fast.
+                await asyncio.sleep(RENEW_SECONDS / 4)
+        except TimeoutError:
+            pass

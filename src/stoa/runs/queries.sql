@@ -67,12 +67,14 @@ RETURNING node_id;
 
 -- name: claim
 -- Takes up to $2 runs that nobody carries: new ones, given-back ones, and those of nodes whose lease ran out or whose
--- advisory lock is free (their process is gone). Each is this node's from the commit on.
+-- advisory lock is free (their process is gone; but a database that has just started holds nobody's lock yet, and says
+-- nothing). Each is this node's from the commit on.
 WITH held AS (
     SELECT objid::bigint AS key FROM pg_locks
     WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND classid = 21366 AND granted
 ), dead AS (
-    SELECT n.id FROM nodes n WHERE n.expires_at < now() OR NOT EXISTS (SELECT 1 FROM held WHERE held.key = n.lock_key)
+    SELECT n.id FROM nodes n WHERE n.id <> $1 AND (n.expires_at < now()
+        OR NOT EXISTS (SELECT 1 FROM held WHERE held.key = n.lock_key) AND pg_postmaster_start_time() < now() - interval '2.5 seconds')
 ), orphans AS (
     SELECT r.org_id, r.id FROM runs r
     WHERE r.status IN ('created', 'started') AND r.queued_at IS NULL
@@ -83,12 +85,12 @@ UPDATE runs r SET node_id = $1, status = 'started', started_at = coalesce(starte
 FROM orphans o WHERE r.org_id = o.org_id AND r.id = o.id RETURNING r.*;
 
 -- name: give_back
--- This node is leaving: its runs are anybody's.
+-- This node is leaving: its runs are anybody's, and the coming claim is no new attempt.
 UPDATE runs SET node_id = NULL, attempt = greatest(attempt - 1, 0) WHERE node_id = $1 AND status IN ('created', 'started');
 
 -- name: insert_node
 INSERT INTO nodes (id, lock_key, expires_at) VALUES ($1, $2, now() + $3::float8 * interval '1 second')
-ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at;
+ON CONFLICT (id) DO UPDATE SET lock_key = excluded.lock_key, expires_at = excluded.expires_at;
 
 -- name: renew_node
 -- One statement per node and second; gives how many other nodes live.
@@ -156,9 +158,14 @@ UPDATE input_requests SET status = 'answered', answer = $4, answered_at = now(),
 WHERE org_id = $1 AND run_id = $2 AND id = $3 AND status = 'pending' RETURNING id;
 
 -- name: expire_requests
--- Questions that nobody answered in time; their runs go on.
-WITH expired AS (
-    UPDATE input_requests SET status = 'expired' WHERE status = 'pending' AND expires_at < now() RETURNING org_id, run_id
+-- Questions that nobody answered in time; their runs go on. Runs are locked before their questions, as an answer does.
+WITH held AS (
+    SELECT r.org_id, r.id FROM runs r
+    WHERE EXISTS (SELECT 1 FROM input_requests i WHERE i.org_id = r.org_id AND i.run_id = r.id AND i.status = 'pending' AND i.expires_at < now())
+    ORDER BY r.org_id, r.id FOR UPDATE SKIP LOCKED
+), expired AS (
+    UPDATE input_requests i SET status = 'expired' FROM held
+    WHERE i.org_id = held.org_id AND i.run_id = held.id AND i.status = 'pending' AND i.expires_at < now() RETURNING i.org_id, i.run_id
 )
 UPDATE runs r SET status = 'started', node_id = NULL FROM (SELECT DISTINCT * FROM expired) e
 WHERE r.org_id = e.org_id AND r.id = e.run_id AND r.status = 'paused' RETURNING r.id;
@@ -168,6 +175,19 @@ WHERE r.org_id = e.org_id AND r.id = e.run_id AND r.status = 'paused' RETURNING 
 UPDATE runs r SET status = 'started', node_id = NULL WHERE r.status = 'paused'
   AND (r.cancel_reason IS NOT NULL
        OR NOT EXISTS (SELECT 1 FROM input_requests i WHERE i.org_id = r.org_id AND i.run_id = r.id AND i.status = 'pending'));
+
+-- name: hand_over
+-- One run of a node that is leaving, between two steps: anybody may carry it on, and the coming claim is no new attempt.
+UPDATE runs SET node_id = NULL, attempt = attempt - 1 WHERE org_id = $1 AND id = $2 AND node_id = $3 AND attempt = $4 AND status = 'started'
+RETURNING id;
+
+-- name: held
+-- Whether this node still carries the run, at this attempt.
+SELECT EXISTS (SELECT 1 FROM runs WHERE org_id = $1 AND id = $2 AND node_id = $3 AND attempt = $4 AND status = 'started');
+
+-- name: own
+-- What the database says this node carries.
+SELECT org_id, id, attempt FROM runs WHERE node_id = $1 AND status IN ('created', 'started');
 
 -- name: let_go
 -- This node lost the right to write the run. If nobody else has taken it, anybody may.
@@ -181,9 +201,13 @@ WITH calls AS (
 ), requests AS (
     DELETE FROM input_requests WHERE org_id = $1 AND run_id = ANY ($2::uuid[])
     RETURNING octet_length(prompt) + octet_length(params::text) AS bytes
+), bill AS (
+    -- The amounts stay: they were spent. What and whom they were for goes.
+    UPDATE model_calls SET run_id = NULL, conversation_id = NULL, user_id = NULL WHERE org_id = $1 AND run_id = ANY ($2::uuid[]) RETURNING 1
 )
 SELECT (SELECT count(*) FROM calls) AS calls, (SELECT coalesce(sum(bytes), 0) FROM calls)::bigint AS call_bytes,
-       (SELECT count(*) FROM requests) AS requests, (SELECT coalesce(sum(bytes), 0) FROM requests)::bigint AS request_bytes;
+       (SELECT count(*) FROM requests) AS requests, (SELECT coalesce(sum(bytes), 0) FROM requests)::bigint AS request_bytes,
+       (SELECT count(*) FROM bill) AS bill;
 
 -- name: close_requests
 -- Questions of a run that ended: nobody need answer them.
@@ -197,4 +221,13 @@ UPDATE tool_calls SET status = 'unknown', settled_at = now() WHERE org_id = $1 A
 -- A line of the bill.
 INSERT INTO model_calls (org_id, project_id, run_id, conversation_id, key_id, user_id, model, prompt_tokens, completion_tokens, cached_tokens,
                          reasoning_tokens, estimated, cost_usd)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
+VALUES ($1, $2, $3, $4, $5, $6, coalesce($7, (SELECT slug FROM models WHERE id = $14), 'unknown'), $8, $9, $10, $11, $12, $13);
+
+-- name: spend
+-- Adds to what a limited key has spent today.
+INSERT INTO key_spending AS s (org_id, project_id, key_id, day, part, usd) VALUES ($1, $2, $3, (now() AT TIME ZONE 'UTC')::date, $4, $5)
+ON CONFLICT (org_id, key_id, day, part) DO UPDATE SET usd = s.usd + excluded.usd;
+
+-- name: spent
+-- What a limited key has spent in the day or month that it is, or altogether.
+SELECT coalesce(sum(usd), 0)::float8 FROM key_spending WHERE org_id = $1 AND key_id = $2 AND ($3 = 'total' OR day >= date_trunc($3, now() AT TIME ZONE 'UTC')::date);

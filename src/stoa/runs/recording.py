@@ -1,18 +1,19 @@
 """Records what the loop does, step by step, for the node that carries the run and for nobody else."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 from uuid import UUID
 
 from stoa.db import Database
 from stoa.db.internal import internal, internal_statement
+from stoa.gateway import Usage
 from stoa.journal import Fenced, Journal, Pen
 from stoa.kernel.clock import Clock, rfc3339
 from stoa.kernel.errors import Unavailable
 from stoa.runs import rules, store
 from stoa.runs.state import RunState
-from stoa.runs.steps import Answer, Boundary
+from stoa.runs.steps import Answer, Boundary, Ended
 from stoa.runs.store import SQL
 from stoa.runs.types import Run
 
@@ -27,6 +28,23 @@ class Recorder:
         self._journal = journal
         self._clock = clock
         self._node_id = node_id
+
+    def allowance(self, run: Run, price: Callable[[Usage], float | None]) -> Callable[[float], Awaitable[None]] | None:
+        """What looks at the spending limit of the run's key, for each call of a model; None where the key has none."""
+        limit = run.options.get("spending_limit")
+        if limit is None:
+            return None
+
+        async def allow(unbilled_usd: float) -> None:
+            if price(Usage()) is None:
+                raise Ended("price_unknown", "This access key has a spending limit, and no price is known for the model; the operator can set one under [[prices]].")
+            async with internal_statement(self._database) as tx:
+                spent = await tx.fetchval(SQL.spent, run.org_id, run.created_by, limit["period"]) + unbilled_usd
+            if spent >= limit["usd"]:
+                when = {"day": "today", "month": "this month", "total": "altogether"}[limit["period"]]
+                raise Ended("spending_limit_reached", f"This access key has spent {spent:.4f} US dollars {when}; its spending_limit is {limit['usd']:g}.")
+
+        return allow
 
     async def answers(self, run: Run) -> Mapping[str, Answer]:
         async with internal_statement(self._database) as tx:
@@ -91,6 +109,19 @@ class Recorder:
     def _saved(self, run: Run, pen: Pen, state: RunState) -> tuple[object, ...]:
         """The state, for who carries the run and nobody else. The pen has just numbered the step's events."""
         return (run.org_id, run.id, self._node_id, state.as_json(), pen.last_sequence, run.attempt)
+
+    async def hand_over(self, run: Run) -> None:
+        """This node is leaving, and the run stands between two steps. Raises Fenced."""
+        async with internal(self._database) as tx:
+            if await tx.fetchval(SQL.hand_over, run.org_id, run.id, self._node_id, run.attempt) is None:
+                raise Fenced
+            await tx.execute("SELECT pg_notify('stoa_runs', 'claim')")
+
+    async def check_held(self, run: Run) -> None:
+        """Before something that cannot be taken back, by a node that may have slept. Raises Fenced when the run is carried elsewhere."""
+        async with internal_statement(self._database) as tx:
+            if not await tx.fetchval(SQL.held, run.org_id, run.id, self._node_id, run.attempt):
+                raise Fenced
 
     async def let_go(self, run: Run) -> None:
         """After a lost fence: a run that nobody else has taken is anybody's."""

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final, Protocol
 from uuid import UUID
 
-from stoa.conversations import Place, RemovedRuns, Role, add_message, hold, insert_message, resolve_content, take_position, text_of
+from stoa.conversations import Place, RemovedRuns, Role, add_message, hold, resolve_content, take_question, text_of
 from stoa.db import Database, Tx, audit, idempotency
 from stoa.db.idempotency import Once
 from stoa.db.internal import internal
@@ -18,9 +18,10 @@ from stoa.kernel.errors import BadRequest, Conflict, NotFound, Unavailable
 from stoa.kernel.ids import Ids
 from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
-from stoa.runs import rules, store
+from stoa.runs import builtin, rules, store
 from stoa.runs.state import RunState, turns_json
 from stoa.runs.store import SQL
+from stoa.runs.turns import give_turn
 from stoa.runs.types import Input, InputRequest, ModelUse, Outcome, RequestType, Run, RunError, RunStatus, SendMessage, ToolCallRow
 
 RETRY_SECONDS: Final = 0.25
@@ -94,7 +95,9 @@ class Runs:
                     return Started(await _one(tx, principal, UUID(first["run_id"])), first=False)
                 place = await self._place(tx, principal, conversation_id, send)
                 active = None if send.on_busy == "reject" else await tx.fetchval(SQL.active_run, principal.org_id, conversation_id)
-                if active is None:
+                if send.regenerate:
+                    run = await self._insert_again(tx, principal, conversation_id, place, send, owner)
+                elif active is None:
                     run = await self._insert(tx, principal, conversation_id, send, owner)
                 else:
                     run, owner = await self._enqueue(tx, principal, conversation_id, place, send), None
@@ -150,12 +153,22 @@ class Runs:
             tx, principal, place, conversation_id, run_id, message_id, place.position, place.model_id, _options(place.agent, send), content, owner,
         )  # fmt: skip
 
+    async def _insert_again(self, tx: Tx, principal: Principal, conversation_id: UUID, place: Place, send: SendMessage, owner: Owner | None) -> Run:
+        """A run that answers the last message once more. It reads the history up to that message, so no earlier answer to it."""
+        question = await take_question(tx, principal.org_id, conversation_id, place, model_id=send.model_id)
+        return await self._insert_run(
+            tx, principal, place, conversation_id, self._ids.new(), question.id, question.position, send.model_id or place.model_id,
+            _options(place.agent, send), question.content, owner,
+        )  # fmt: skip
+
     async def _insert_run(
         self, tx: Tx, principal: Principal, place: Place, conversation_id: UUID, run_id: UUID, message_id: UUID, position: int,
         model_id: UUID | None, options: Mapping[str, Any], content: Sequence[Mapping[str, Any]], owner: Owner | None, *,
         queued: bool = False, interrupting: bool = False,
     ) -> Run:  # fmt: skip
         status = RunStatus.CREATED if owner is None else RunStatus.STARTED
+        if principal.spending_limit is not None:
+            options = {**options, "spending_limit": asdict(principal.spending_limit)}
         row = await tx.fetchrow(
             SQL.insert_run, principal.org_id, place.project_id, run_id, conversation_id, message_id, position, model_id, place.user_id, status.value, options,
             {"content": content}, int(owner is not None), owner.node_id if owner else None, principal.key_id, queued, interrupting,
@@ -242,6 +255,8 @@ class Runs:
             if last is None:
                 pen.write(rules.started(run))
             await self.finish(run, pen, await self.spoken(run, RunStatus.CANCELED, reason=reason))
+            async with internal(self._database) as tx:  # Whoever took it up in between has been fenced off, and closes its model's call now.
+                await tx.execute("SELECT pg_notify('stoa_runs', $1)", f"cancel {run.id} {reason}")
         except Fenced:
             return  # Somebody else ended it at the same moment.
 
@@ -287,17 +302,18 @@ class Runs:
                     text=outcome.output, status=outcome.status.value, run_id=run.id, usage=outcome.usage, turns=outcome.turns,
                 )  # fmt: skip
                 assert place is not None, "a conversation outlives its active run"
+            error = outcome.error.as_json() if outcome.error else None
+            # Conversation, run, journal: whoever locks several of them does so in this order.
+            queue = await tx.fetchval(
+                SQL.end_run, run.org_id, run.id, outcome.status.value, outcome.output, error, outcome.usage, run.conversation_id
+            )
             await self._journal.writer.store(tx, batch)
             await store.bill(tx, run, outcome.uses)
             if outcome.turns or run.options.get("agent"):
                 await tx.execute(SQL.close_requests, run.org_id, run.id)
                 await tx.execute(SQL.close_calls, run.org_id, run.id)
-            error = outcome.error.as_json() if outcome.error else None
-            queue = await tx.fetchval(
-                SQL.end_run, run.org_id, run.id, outcome.status.value, outcome.output, error, outcome.usage, run.conversation_id
-            )
             if queue and not waiting:
-                await self._promote(tx, run.org_id, run.conversation_id)
+                await give_turn(tx, run.org_id, run.conversation_id)  # In the transaction that ends the run before it: no turn can be lost.
         self._journal.writer.published(batch)
 
     async def _waits(self, tx: Tx, run: Run) -> bool:
@@ -305,23 +321,6 @@ class Runs:
         await hold(tx, run.org_id, run.conversation_id)
         current = await store.run_for_update(tx, run.org_id, run.id)
         return current is not None and current.queued_at is not None
-
-    async def _promote(self, tx: Tx, org_id: UUID, conversation_id: UUID) -> None:
-        """The next one's turn, in the transaction that ends the run before it: no promotion can be lost."""
-        row = await tx.fetchrow(SQL.next_queued, org_id, conversation_id)
-        if row is None:
-            return
-        run = store.from_row(row)
-        wanted = run.options.get("model_id")
-        place = await take_position(tx, org_id, conversation_id, model_id=UUID(wanted) if wanted else None)
-        assert place is not None, "a conversation outlives its queue"
-        content = run.input["content"]
-        await insert_message(
-            tx, org_id, run.project_id, conversation_id, place.position, run.message_id, Role.USER,
-            content=content, text=text_of(content), status="completed", run_id=run.id, metadata=run.options.get("metadata"),
-        )  # fmt: skip
-        await tx.execute(SQL.promote, org_id, run.id, place.position, place.model_id)
-        await tx.execute("SELECT pg_notify('stoa_runs', 'claim')")
 
     async def spoken(self, run: Run, status: RunStatus, *, error: RunError | None = None, reason: str | None = None) -> Outcome:
         """The outcome of a run whose loop is gone: what its steps hold, and what it had said since, out of the journal."""
@@ -332,10 +331,10 @@ class Runs:
             deltas = await self._journal.of_kind(tx, run.org_id, run.id, Kind.RESPONSE_DELTA, since)
         said = "".join(delta_of(record.payload) for record in deltas if not from_helper(record.payload))
         text, usage, uses = state.agent.text + said, state.usage, ()
-        if said or run.checkpoint is None:
+        if said or (run.checkpoint is None and run.attempt > 0):  # One that nobody carried has called no model.
             prompt = rules.estimated_tokens(len(text_of(run.input["content"])))
             lost = Usage(prompt, rules.estimated_tokens(len(said)), estimated=True)
-            usage, uses = usage + lost, (ModelUse("unknown", lost, None),)
+            usage, uses = usage + lost, (ModelUse(None, lost, None),)
         return Outcome(status, text, rules.usage_json(usage, state.cost_usd), error, reason, turns_json(state.agent), uses)
 
     # --- people -----------------------------------------------------------------------------------------------------
@@ -384,6 +383,7 @@ class Runs:
         others = {
             "tool_calls": {"rows": more["calls"], "bytes": more["call_bytes"]},
             "input_requests": {"rows": more["requests"], "bytes": more["request_bytes"]},
+            "model_calls": {"rows": more["bill"], "bytes": 0, "anonymized": True},
         }
         return RemovedRuns(run_ids, sum(row["bytes"] for row in rows), others)
 
@@ -398,7 +398,7 @@ def _check_place(place: Place, send: SendMessage) -> None:
     if place.app_id is not None and send.model_id is not None:
         raise BadRequest.field("model_id", "cannot be set: this conversation is bound to an app, which brings its own model")
     for index, name in enumerate(send.tools or ()):
-        if name not in (place.agent or {}).get("tools", ()):
+        if not builtin.named(name, (place.agent or {}).get("tools", ())):
             raise BadRequest.field(f"tools[{index}]", f"is {name!r}, which is no tool of this conversation's agent")
 
 

@@ -11,6 +11,8 @@ from stoa.runs.steps import Answer, LedgerEntry, Question
 from stoa.runs.types import InputRequest, ModelUse, RequestType, Run, RunStatus, ToolCallRow
 
 SQL: Final = load("stoa.runs")
+SPENDING_PARTS: Final = 8
+"""Rows that a day's spending of one key is spread over, so that runs which end at the same moment seldom wait for one another."""
 
 
 async def run(tx: Tx, org_id: UUID, run_id: UUID) -> Run | None:
@@ -90,13 +92,18 @@ async def ask(tx: Tx, run: Run, questions: Sequence[Question]) -> None:
 
 
 async def bill(tx: Tx, run: Run, uses: Sequence[ModelUse]) -> None:
+    """The lines of the bill, and what a limited key has spent."""
     for use in uses:
         usage = use.usage
         await tx.execute(
             SQL.insert_model_call, run.org_id, run.project_id, run.id, run.conversation_id, run.created_by, run.user_id, use.model,
             usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.reasoning_tokens, usage.estimated,
-            Decimal(f"{use.cost_usd:.9f}") if use.cost_usd is not None else None,
+            Decimal(f"{use.cost_usd:.9f}") if use.cost_usd is not None else None, run.model_id,
         )  # fmt: skip
+    cost = sum(use.cost_usd or 0.0 for use in uses)
+    if cost and run.options.get("spending_limit"):
+        part = run.id.int % SPENDING_PARTS
+        await tx.execute(SQL.spend, run.org_id, run.project_id, run.created_by, part, Decimal(f"{cost:.9f}"))
 
 
 def _request(row: Row) -> InputRequest:

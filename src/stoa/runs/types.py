@@ -66,6 +66,8 @@ class SendMessage:
     tools: Sequence[str] | None = None
     """Only these of the agent's tools; None is all of them."""
     on_busy: Literal["reject", "queue", "interrupt"] = "reject"
+    regenerate: bool = False
+    """Another answer to the last message, instead of a new message; `content` is empty then."""
 
 
 class RequestType(StrEnum):
@@ -126,9 +128,9 @@ class RunError:
 
 @dataclass(frozen=True, slots=True)
 class ModelUse:
-    """One call of a model, for the bill. `cost_usd` is None where no price is known."""
+    """One call of a model, for the bill. `model` None is the run's; `cost_usd` is None where no price is known."""
 
-    model: str
+    model: str | None
     usage: Usage
     cost_usd: float | None
 

@@ -1,7 +1,7 @@
 """The JSON shapes of runs, and of sending a message (contract sections 4.1 and 5)."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -17,7 +17,27 @@ def _parts(content: Any) -> Any:
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
-class SendMessageBody(Wire):
+class AnswerBody(Wire):
+    """How an answer is made and told. `tools` limits the agent to these of its tools; [] to none."""
+
+    model_id: UUID | None = None
+    subagents_enabled: bool = False
+    stream: bool | None = None
+    background: bool = False
+    tools: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=128)] | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.stream and self.background:
+            raise ValueError("cannot be true together with background: send one of them")
+        return self
+
+
+class RegenerateBody(AnswerBody):
+    """`model_id` switches the conversation's model, as with a message. `tools` limits the agent to these of its tools; [] to none."""
+
+
+class SendMessageBody(AnswerBody):
     """A plain string as `content` is taken as one text part. `tools` limits the agent to these of its tools; [] to none.
 
     A busy conversation refuses (409), lets the message wait for its turn, or interrupts the run under way, as `on_busy` says.
@@ -28,19 +48,8 @@ class SendMessageBody(Wire):
         Field(min_length=1, max_length=CONTENT_PARTS_MAX),
         BeforeValidator(_parts, json_schema_input_type=str | list[ContentPart]),
     ]
-    model_id: UUID | None = None
-    subagents_enabled: bool = False
     on_busy: Literal["reject", "queue", "interrupt"] = "reject"
-    stream: bool | None = None
-    background: bool = False
     metadata: Metadata | None = None
-    tools: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=128)] | None = None
-
-    @model_validator(mode="after")
-    def _one_way(self) -> "SendMessageBody":
-        if self.stream and self.background:
-            raise ValueError("cannot be true together with background: send one of them")
-        return self
 
 
 class FeedbackData(Wire):

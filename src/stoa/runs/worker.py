@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 from uuid import UUID
@@ -34,6 +34,7 @@ CLAIM_MAX: Final = 50
 """Runs taken per look, so that the orphans of a large node spread over the living."""
 RECORD_SECONDS_MAX: Final = 5.0
 """How long a cancel waits for a step that is being recorded."""
+EARLY_CANCELS_MAX: Final = 1_000
 EXPIRY_SECONDS: Final = 5.0
 """Between two looks for questions that nobody answered in time."""
 _log = structlog.get_logger("stoa.runs")
@@ -102,6 +103,9 @@ class Worker:
         self._idle = asyncio.Event()
         self._idle.set()
         self._draining = False
+        self._early: dict[UUID, str] = {}
+        """Cancels of runs that are not in this node's hands (yet): the newest of them, for those that are just being claimed."""
+        self._unheld: set[tuple[UUID, int]] = set()
 
     @property
     def node_id(self) -> UUID:
@@ -109,7 +113,7 @@ class Worker:
 
     @property
     def has_room(self) -> bool:
-        return not self._draining and len(self._carried) < self._runs_max
+        return not self._draining and not self._node.lapsed and len(self._carried) < self._runs_max
 
     @property
     def draining(self) -> bool:
@@ -120,7 +124,7 @@ class Worker:
         self._supervisor.keep(self._expire_forever, "runs.expire")
 
     async def drain(self, seconds_max: float) -> None:
-        """Takes nothing new, lets what runs end for a while, then gives the rest back: it goes on elsewhere, or at the next start."""
+        """Takes nothing new and hands each run over at its next step; what is within a step may end it, for a while. Then the rest is given back."""
         self._draining = True
         try:
             async with asyncio.timeout(seconds_max):
@@ -130,10 +134,13 @@ class Worker:
         await self._supervisor.stop()
         async with internal(self._database) as tx:
             await tx.execute(SQL.give_back, self._node.id)
+            await tx.execute("SELECT pg_notify('stoa_runs', 'claim')")
 
     # --- the service's hands ----------------------------------------------------------------------------------------
     def adopt(self, run: Run, pen: Pen) -> None:
-        carried = _Carried(run, pen, RunState.of(run.checkpoint))
+        carried = _Carried(run, pen, RunState.of(run.checkpoint), cancel_reason=self._early.pop(run.id, None))
+        if older := self._carried.get(run.id):
+            older.pen.settle(stored=False)  # This node had lost the run, does not know it yet, and has taken it up again.
         self._carried[run.id] = carried
         self._idle.clear()
         self._supervisor.once(self._carry(carried), f"run {run.id}")
@@ -150,9 +157,12 @@ class Worker:
         """A notification of channel `stoa_runs`: `cancel <run> <reason>`, or that runs wait to be claimed."""
         match payload.split(" ", 2):
             case ["cancel", run_id, reason]:
-                carried = self._carried.get(UUID(run_id))
-                if carried:
+                if carried := self._carried.get(UUID(run_id)):
                     self._request_cancel(carried, reason)
+                else:
+                    self._early[UUID(run_id)] = reason
+                    if len(self._early) > EARLY_CANCELS_MAX:
+                        del self._early[next(iter(self._early))]
             case _:
                 self._nudged.set()
 
@@ -182,7 +192,7 @@ class Worker:
     async def _claim(self) -> bool:
         """Takes what nobody carries; true when there may be more."""
         limit = min(CLAIM_MAX, self._runs_max - len(self._carried))
-        if self._draining or limit <= 0:
+        if self._draining or self._node.lapsed or limit <= 0:
             return False
         taken: list[tuple[Run, Head]] = []
         async with internal(self._database) as tx:
@@ -208,8 +218,19 @@ class Worker:
                 async with internal(self._database) as tx:
                     await tx.execute(SQL.expire_requests)
                     await tx.execute(SQL.resume_unasked)
+                await self._release_unheld()
             except Unavailable:
                 continue
+
+    async def _release_unheld(self) -> None:
+        """Runs that the database gives to this node and that are not in its hands at two looks: a commit whose answer was lost, a claim cut short."""
+        async with internal(self._database) as tx:
+            own = await tx.fetch(SQL.own, self._node.id)
+            unheld = {(row["id"], row["attempt"]): row["org_id"] for row in own if row["id"] not in self._carried}
+            for run_id, attempt in self._unheld & unheld.keys():
+                _log.warning("run was in nobody's hands", run_id=str(run_id))
+                await tx.execute(SQL.let_go, unheld[run_id, attempt], run_id, self._node.id, attempt)
+        self._unheld = set(unheld)
 
     # --- carrying ---------------------------------------------------------------------------------------------------
     async def _carry(self, carried: _Carried) -> None:
@@ -227,33 +248,49 @@ class Worker:
                 carried.finished = True
         except Fenced:
             _log.info("run is carried elsewhere", run_id=str(run.id))
-            await self._recorder.let_go(run)
+            with suppress(Unavailable):  # Then its lease runs out, or this node sees that it does not hold it.
+                await self._recorder.let_go(run)
+        except _HandedOver:
+            await self._hand_over(carried)
+        except Unavailable as error:
+            _log.warning("run is left to others", run_id=str(run.id), error=error.message)
         finally:
             self._journal.writer.release(pen)
-            del self._carried[run.id]
+            if self._carried.get(run.id) is carried:
+                del self._carried[run.id]
             carried.ended.set()
             if not self._carried:
                 self._idle.set()
 
+    async def _hand_over(self, carried: _Carried) -> None:
+        """What the step's neighbours said meanwhile is committed first: nothing that was seen may be lost, and nothing may be written later."""
+        try:
+            await carried.pen.flush()
+            await self._recorder.hand_over(carried.run)
+            _log.info("run is handed over", run_id=str(carried.run.id))
+        except Fenced:
+            _log.info("run is carried elsewhere", run_id=str(carried.run.id))
+
     async def _outcome(self, carried: _Carried) -> Outcome | None:
         """How it ended; None when it waits for people."""
         run = carried.run
-        if run.cancel_reason is not None:
-            return await self._runs.spoken(run, RunStatus.CANCELED, reason=run.cancel_reason)
+        if carried.pen.fenced:
+            raise Fenced
+        if reason := run.cancel_reason or carried.cancel_reason:
+            return await self._runs.spoken(run, RunStatus.CANCELED, reason=reason)
         if run.attempt > rules.ATTEMPTS_MAX:
             message = f"The server failed {rules.ATTEMPTS_MAX} times while it worked on this run; it was given up."
             return await self._runs.spoken(run, RunStatus.FAILED, error=RunError("attempts_exhausted", message))
-        if carried.cancel_reason is None:
-            carried.driving = asyncio.create_task(self._drive(carried), name=f"drive {run.id}")
-            try:
-                return await carried.driving
-            except asyncio.CancelledError:
-                if carried.pen.fenced:
-                    raise Fenced from None
-                if carried.cancel_reason is None:  # This node is leaving: the task itself was cancelled.
-                    carried.driving.cancel()
-                    await asyncio.gather(carried.driving, return_exceptions=True)
-                    raise
+        carried.driving = asyncio.create_task(self._drive(carried), name=f"drive {run.id}")
+        try:
+            return await carried.driving
+        except asyncio.CancelledError:
+            if carried.pen.fenced:
+                raise Fenced from None
+            if carried.cancel_reason is None:  # This node is leaving: the task itself was cancelled.
+                carried.driving.cancel()
+                await asyncio.gather(carried.driving, return_exceptions=True)
+                raise
         return carried.outcome(RunStatus.CANCELED, reason=carried.cancel_reason)
 
     async def _drive(self, carried: _Carried) -> Outcome | None:
@@ -266,7 +303,7 @@ class Worker:
             return carried.outcome(RunStatus.FAILED, RunError(error.code, error.message, error.retryable))
         except (Ended, AppError) as ended:
             return carried.outcome(RunStatus.FAILED, RunError(ended.code, ended.message))
-        except Fenced:
+        except (Fenced, _HandedOver):
             raise
         except Exception:  # noqa: BLE001 - an edge at which bugs end
             _log.exception("bug", run_id=str(run.id))
@@ -276,19 +313,20 @@ class Worker:
         """Drives the loop and records what it yields; true at its end, false when the run is paused. Raises what the loop raises."""
         run, pen, state = carried.run, carried.pen, carried.state
         supply = await self._find_model(run)
-        options = run.options
+        allow, options = self._recorder.allowance(run, supply.price), run.options
         agent = Agent.of(options.get("agent"), subagents_enabled=bool(options.get("subagents_enabled")), tools=options.get("tools"))
         conversation, left_out = await self._context.request(run, supply.model.abilities)
         async with self._open_tools(run, agent.all_tools()) as opened:
             tools = {tool.name: tool for tool in opened}
             while True:
                 answers = await self._recorder.answers(run) if run.checkpoint is not None or state.agent.turns else {}
-                loop = carried.loop = Loop(run, agent, state, Ports(supply.model, supply.slug, supply.price, conversation, left_out, tools, answers))
+                ports = Ports(supply.model, supply.slug, supply.price, conversation, left_out, tools, answers, allow)
+                loop = carried.loop = Loop(run, agent, state, ports)
                 waiting = False
                 async with aclosing(loop.drive()) as steps:
                     async for step in steps:
                         if isinstance(step, Boundary):
-                            await _whole(self._recorder.record(run, pen, state, step))
+                            await self._record(carried, loop, step)
                         elif isinstance(step, Waiting):
                             waiting = True
                         else:
@@ -301,6 +339,19 @@ class Worker:
                 if await _whole(self._recorder.pause(run, pen, state)):
                     return False
 
+    async def _record(self, carried: _Carried, loop: Loop, step: Boundary) -> None:
+        """Stores a step. What comes next, a tool's call perhaps, cannot be taken back: so not by a node that slept through its lease."""
+        lapses = self._node.lapses
+        await _whole(self._recorder.record(carried.run, carried.pen, carried.state, step))
+        if self._node.lapsed or self._node.lapses != lapses:
+            await self._recorder.check_held(carried.run)
+        if self._draining and loop.resting:
+            raise _HandedOver
+
+
+class _HandedOver(Exception):
+    """This node is leaving, and the run stands between two steps."""
+
 
 async def _whole(work: Coroutine[Any, Any, T]) -> T:
     """Runs a transaction to its end even when the run is cancelled meanwhile: half of one would leave the pen ahead of the journal."""
@@ -312,4 +363,5 @@ async def _whole(work: Coroutine[Any, Any, T]) -> T:
             await asyncio.wait([task], timeout=RECORD_SECONDS_MAX)
             if not task.done():
                 task.cancel()
+        await asyncio.gather(task, return_exceptions=True)  # What became of it counts no more: a fence that was lost, for one.
         raise

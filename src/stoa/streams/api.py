@@ -35,7 +35,7 @@ def routes(streams: Streams, gate: Gate, tickets: Tickets, principal_of_key: Cal
     ) -> Principal:
         if ticket is not None and bearer_token(request) is None:
             return await principal_of_key(tickets.key_of(run_id, ticket))
-        return await gate.admit(bearer_token(request), "runs:read")
+        return await gate.admit(request, bearer_token(request), "runs:read")
 
     @router.get("/v1/runs/{run_id}/events", responses={200: {"model": EventListWire}, **refusals(404)})
     async def events(

@@ -8,7 +8,7 @@ from uuid import UUID
 from stoa.http.sse import HEARTBEAT, Write
 from stoa.journal import READ_EVENTS_MAX, Frames, Head, Journal, Record, Subscription, frames_of
 from stoa.kernel.clock import Clock
-from stoa.kernel.errors import NotFound
+from stoa.kernel.errors import NotFound, Unavailable
 from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
 from stoa.kernel.supervise import Supervisor
@@ -36,6 +36,11 @@ class Streams:
     async def stop(self) -> None:
         self._journal.tails.close()
         await self._supervisor.stop()
+
+    def interrupt(self) -> None:
+        """Ends every open stream so that its client resumes: here later, or on a node that can reach the database."""
+        for follower in tuple(self._followers):
+            follower.close()
 
     async def head(self, principal: Principal, run_id: UUID) -> Head:
         """Raises NotFound when the journal is outside the principal's scope."""
@@ -135,14 +140,17 @@ class Follower:
     async def _look(self) -> None:
         """In the table, where memory does not serve; a journal that was deleted meanwhile ends the stream. Else it is time for a sign of life."""
         if self._journal.tails.after(self._run_id, self._cursor) is None:
-            records = await self._journal.read(self._principal, self._run_id, self._cursor, self._page)
+            try:
+                records = await self._journal.read(self._principal, self._run_id, self._cursor, self._page)
+                if not records and await self._journal.head(self._principal, self._run_id) is None:
+                    self._ended = True
+            except Unavailable:  # The database is away: the stream ends in good order, and its client resumes.
+                self._ended, records = True, ()
             self._page = READ_EVENTS_MAX
             if records:
                 self._give(Frames(frames_of(records), records[-1].sequence, records[-1].terminal))
                 self.tick()  # There may be more in the table.
                 return
-            if await self._journal.head(self._principal, self._run_id) is None:
-                self._ended = True
         if self._clock.monotonic() - self._spoke_at >= HEARTBEAT_SECONDS:
             self._spoke_at = self._clock.monotonic()
             self._blocked = self._write(HEARTBEAT)

@@ -3,6 +3,6 @@
 from stoa.tools.api import routes
 from stoa.tools.service import Tools
 from stoa.tools.suppliers import Suppliers
-from stoa.tools.types import Call, Definition, Tool, ToolKind, ToolResult
+from stoa.tools.types import Call, Definition, Program, Tool, ToolKind, ToolResult
 
-__all__ = ["Call", "Definition", "Suppliers", "Tool", "ToolKind", "ToolResult", "Tools", "routes"]
+__all__ = ["Call", "Definition", "Program", "Suppliers", "Tool", "ToolKind", "ToolResult", "Tools", "routes"]

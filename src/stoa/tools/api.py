@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends
+from fastapi import Depends, Query, Response
 
 from stoa.db.idempotency import Once
 from stoa.http import Acknowledgement, Data, DataList, Gate, IdempotencyKey, Paging, Routes, fingerprint, page_of, refusals
@@ -29,6 +29,19 @@ def routes(tools: Tools, gate: Gate) -> Routes:
         once = Once(idempotency_key, "tools", fingerprint(body.model_dump(mode="json"))) if idempotency_key else None
         return Data(data=wire.tool(await tools.create(principal, wire.new(body), once)))
 
+    @router.post("/v1/tools/import", status_code=201, responses=refusals(409) | {200: {"model": Data[wire.ImportWire], "description": "What would be made."}})
+    async def import_tools(
+        body: wire.ImportBody, principal: Annotated[Principal, writing], response: Response, idempotency_key: IdempotencyKey = None,
+        dry_run: Annotated[bool, Query(description="Says what would be made, and makes nothing.")] = False,
+    ) -> Data[wire.ImportWire]:  # fmt: skip
+        """One HTTP tool for each operation of an OpenAPI document; all are made, or none."""
+        request = wire.import_request(body)
+        if dry_run:
+            response.status_code = 200
+            return Data(data=wire.imported(await tools.plan(request)))
+        once = Once(idempotency_key, "tools/import", fingerprint(body.model_dump(mode="json"))) if idempotency_key else None
+        return Data(data=wire.imported(await tools.import_(principal, request, once)))
+
     @router.get("/v1/tools/{tool_id}", responses=refusals(404))
     async def get_tool(tool_id: UUID, principal: Annotated[Principal, reading]) -> Data[wire.ToolWire]:
         return Data(data=wire.tool(await tools.get(principal, tool_id)))
@@ -36,7 +49,22 @@ def routes(tools: Tools, gate: Gate) -> Routes:
     @router.put("/v1/tools/{tool_id}", responses=refusals(404, 409))
     async def update_tool(tool_id: UUID, body: wire.ToolBody, principal: Annotated[Principal, writing]) -> Data[wire.ToolWire]:
         """The whole definition anew; `secrets` left out keeps those that are there."""
-        return Data(data=wire.tool(await tools.update(principal, tool_id, wire.new(body))))
+        return Data(data=wire.tool(await tools.update(principal, tool_id, lambda _: wire.new(body))))
+
+    @router.patch("/v1/tools/{tool_id}", responses=refusals(404, 409))
+    async def patch_tool(tool_id: UUID, body: wire.ToolPatch, principal: Annotated[Principal, writing]) -> Data[wire.ToolWire]:
+        """Some of its fields; what is left out stays."""
+        return Data(data=wire.tool(await tools.update(principal, tool_id, lambda held: wire.patched(held, body))))
+
+    @router.post("/v1/tools/{tool_id}/refresh", responses=refusals(404))
+    async def refresh_tool(tool_id: UUID, principal: Annotated[Principal, writing]) -> Data[wire.ToolWire]:
+        """Asks an MCP server what it offers now; where it cannot be asked, `problem` says why."""
+        return Data(data=wire.tool(await tools.refresh(principal, tool_id)))
+
+    @router.post("/v1/tools/{tool_id}/test", responses=refusals(404))
+    async def test_tool(tool_id: UUID, body: wire.TestBody, principal: Annotated[Principal, writing]) -> Data[wire.TestWire]:
+        """One real call, outside of any run, with what it does: its answer is what a model would be told."""
+        return Data(data=wire.called(await tools.try_out(principal, tool_id, body.tool, body.arguments)))
 
     @router.delete("/v1/tools/{tool_id}", responses=refusals(404))
     async def delete_tool(tool_id: UUID, principal: Annotated[Principal, writing]) -> Acknowledgement:

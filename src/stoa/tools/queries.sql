@@ -4,14 +4,25 @@ INSERT INTO tools (org_id, project_id, id, name, type, description, config, secr
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) RETURNING *;
 
 -- name: update_tool
--- Everything but the name's owner; secrets that are left out stay.
+-- Everything but the name's owner; secrets that are left out stay. What a server offered counts until it is another server.
 UPDATE tools SET name = $3, type = $4, description = $5, config = $6, secrets = coalesce($7, secrets),
     secret_names = CASE WHEN $7 IS NULL THEN secret_names ELSE $8 END, idempotent = $9, approval = $10, editable_params = $11,
-    timeout_seconds = $12, output_bytes_max = $13, updated_at = now()
+    timeout_seconds = $12, output_bytes_max = $13, updated_at = now(),
+    offers = CASE WHEN config = $6 THEN offers END, listed_at = CASE WHEN config = $6 THEN listed_at END, problem = CASE WHEN config = $6 THEN problem END
 WHERE org_id = $1 AND id = $2 RETURNING *;
 
 -- name: tool
 SELECT * FROM tools WHERE org_id = $1 AND id = $2;
+
+-- name: tool_to_change
+-- Locked: of two changes at once the second sees the first.
+SELECT * FROM tools WHERE org_id = $1 AND id = $2 FOR UPDATE;
+
+-- name: tool_of_name
+SELECT * FROM tools WHERE org_id = $1 AND project_id = $2 AND name = $3 FOR UPDATE;
+
+-- name: tools_of_ids
+SELECT * FROM tools WHERE org_id = $1 AND id = ANY ($2::uuid[]) ORDER BY name;
 
 -- name: list_tools
 SELECT * FROM tools WHERE org_id = $1 ORDER BY {order} LIMIT $2 OFFSET $3;
@@ -20,12 +31,21 @@ SELECT * FROM tools WHERE org_id = $1 ORDER BY {order} LIMIT $2 OFFSET $3;
 SELECT count(*) FROM tools WHERE org_id = $1;
 
 -- name: names
--- Those of the names that are tools of the caller's.
-SELECT DISTINCT name FROM tools WHERE org_id = $1 AND name = ANY ($2::text[]);
+-- The tools of these names, and the MCP servers that they may come from.
+SELECT DISTINCT name, type FROM tools WHERE org_id = $1 AND (name = ANY ($2::text[]) OR type = 'mcp' AND name = ANY ($3::text[]));
 
 -- name: of_project
--- A project's tools by name, for the worker.
-SELECT * FROM tools WHERE org_id = $1 AND project_id = $2 AND name = ANY ($3::text[]);
+-- A project's tools by name, and the MCP servers that the names may come from, for the worker.
+SELECT *, listed_at IS NULL OR listed_at < now() - make_interval(secs => $5) AS stale FROM tools
+WHERE org_id = $1 AND project_id = $2 AND (name = ANY ($3::text[]) OR type = 'mcp' AND name = ANY ($4::text[]));
+
+-- name: store_offers
+-- What a server offers, unless it has become another definition since it was asked.
+UPDATE tools SET offers = $4, listed_at = now(), problem = $5 WHERE org_id = $1 AND id = $2 AND updated_at = $3 RETURNING *;
+
+-- name: store_problem
+-- The server could not be asked: what it offered before still counts.
+UPDATE tools SET problem = $4 WHERE org_id = $1 AND id = $2 AND updated_at = $3 RETURNING *;
 
 -- name: delete_tool
 DELETE FROM tools WHERE org_id = $1 AND id = $2 RETURNING id;

@@ -1,28 +1,36 @@
 """Pure decisions about tools: what a definition must hold, and what a call of it becomes."""
 
+import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
+import orjson
+
 from stoa.kernel.errors import BadRequest
-from stoa.kernel.schemas import schema_problem
+from stoa.kernel.schemas import schema_problem, value_problem
+from stoa.tools.types import Offer
 
 SORTABLE: Final = {"created_at": "created_at", "updated_at": "updated_at", "name": "name"}
+JOIN: Final = "__"
+"""Between an MCP server's name and its tool's: `github__create_issue`."""
+TOOL_NAME_MAX: Final = 64
+"""What every model provider takes, of letters, digits, _ and -."""
+SERVER_NAME_MAX: Final = 32
 _PLACEHOLDER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _SECRET: Final = re.compile(r"\{\{\s*secret\.([A-Za-z0-9_-]+)\s*\}\}")
 _HEADER_NAME: Final = re.compile(r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")
 _OURS: Final = frozenset({"host", "content-length", "transfer-encoding", "connection", "idempotency-key"})
+_OF_MCP: Final = frozenset({"accept", "accept-encoding", "content-type", "last-event-id", "mcp-session-id", "mcp-protocol-version", "mcp-method", "mcp-name"})
+_SEPARATORS: Final = {"comma": ",", "space": " ", "pipe": "|"}
 
 
+# --- definitions ----------------------------------------------------------------------------------------------------
 def check_http(config: Mapping[str, Any], secrets: frozenset[str]) -> None:
     """Raises BadRequest naming the field."""
     url = config["url"]
-    parts = urlsplit(_PLACEHOLDER.sub("x", url))
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise BadRequest.field("config.url", "must be an http:// or https:// URL")
-    if parts.username or parts.password:
-        raise BadRequest.field("config.url", "must not hold a user name or password; put the credential into secrets and a header")
+    _check_url(_PLACEHOLDER.sub("x", url))
     if "{" in url.split("://", 1)[1].split("/", 1)[0].split("?", 1)[0]:
         raise BadRequest.field("config.url", "cannot take its host from an argument: the model would choose whom to talk to")
     if problem := schema_problem(config["parameters"]):
@@ -31,33 +39,189 @@ def check_http(config: Mapping[str, Any], secrets: frozenset[str]) -> None:
     for name in _PLACEHOLDER.findall(url):
         if name not in properties:
             raise BadRequest.field("config.url", f"names {{{name}}}, which config.parameters does not have")
-    for place in ("headers", "query"):
-        for name, value in config.get(place, {}).items():
-            if place == "headers" and (not _HEADER_NAME.match(name) or name.lower() in _OURS or re.search(r"[\r\n\0]", value)):
-                raise BadRequest.field(f"config.headers.{name}", "is no header that a tool may set")
-            for secret in _SECRET.findall(value):
-                if secret not in secrets:
-                    raise BadRequest.field(f"config.{place}.{name}", f"names the secret {secret!r}, which is not in secrets")
+    for name, place in config.get("places", {}).items():
+        if place["in"] == "header" and not _settable(place.get("name") or name, _OURS):
+            raise BadRequest.field(f"config.places.{name}", "is no header that a tool may set")
+    for where in ("headers", "query"):
+        _check_values(where, config.get(where, {}), secrets, _OURS)
 
 
+def check_mcp(name: str, config: Mapping[str, Any], secrets: frozenset[str]) -> None:
+    """Raises BadRequest naming the field. Whether a `server` is declared is for whoever knows them."""
+    if len(name) > SERVER_NAME_MAX or JOIN in name or name.endswith("_"):
+        reason = f"leads the names of the server's tools ({name[:20]}{JOIN}…): at most {SERVER_NAME_MAX} characters, no {JOIN}, no _ at its end"
+        raise BadRequest.field("name", reason)
+    if (config.get("url") is None) == (config.get("server") is None):
+        raise BadRequest(
+            "config wants either url (an MCP server over HTTP) or server (one that this server's operator has declared)",
+            details={"config.url": "either this or server", "config.server": "either this or url"},
+        )
+    if "url" in config:
+        _check_url(config["url"])
+        _check_values("headers", config.get("headers", {}), secrets, _OURS | _OF_MCP)
+    elif config.get("headers"):
+        raise BadRequest.field("config.headers", "are for servers over HTTP; a declared server has its environment from the operator")
+
+
+def url_problem(url: str) -> str | None:
+    """Why this is no address that may be called, or None; the sentence goes on from the field's name."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+            return "must be an http:// or https:// URL"
+    except ValueError:
+        return "must be an http:// or https:// URL"
+    if parts.username or parts.password:
+        return "must not hold a user name or password; put the credential into secrets and a header"
+    return None
+
+
+def _check_url(url: str) -> None:
+    if problem := url_problem(url):
+        raise BadRequest.field("config.url", problem)
+
+
+def _check_values(where: str, values: Mapping[str, str], secrets: frozenset[str], taken: frozenset[str]) -> None:
+    for name, value in values.items():
+        if where == "headers" and (not _settable(name, taken) or re.search(r"[\r\n\0]", value)):
+            raise BadRequest.field(f"config.headers.{name}", "is no header that a tool may set")
+        for secret in _SECRET.findall(value):
+            if secret not in secrets:
+                raise BadRequest.field(f"config.{where}.{name}", f"names the secret {secret!r}, which is not in secrets")
+
+
+def _settable(header: str, taken: frozenset[str]) -> bool:
+    return bool(_HEADER_NAME.match(header)) and header.lower() not in taken
+
+
+# --- names ----------------------------------------------------------------------------------------------------------
+def server_of(name: str) -> str:
+    """The definition that a tool's name comes from."""
+    return name.partition(JOIN)[0]
+
+
+def safe_name(text: str, length_max: int = TOOL_NAME_MAX) -> str:
+    """A name as model providers take them. What had to be changed ends in a mark of the original, so that two never become one."""
+    made = re.sub(r"[^A-Za-z0-9_-]", "_", text)
+    if made == text and len(made) <= length_max:
+        return made
+    return f"{made[: length_max - 7]}_{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:6]}"
+
+
+def offered_name(server: str, tool: str) -> str:
+    """What the model calls a server's tool. It depends on these two alone: whoever takes a run over finds the same tool."""
+    return f"{server}{JOIN}{safe_name(tool, TOOL_NAME_MAX - len(server) - len(JOIN))}"
+
+
+def repeatable(offer: Offer, setting: bool | None) -> bool:
+    """Whether a call that may have happened may be made again. The creator's word counts; else the server's, at its most careful."""
+    if setting is not None:
+        return setting
+    if offer.read_only:
+        return offer.destructive is not True
+    return offer.idempotent is True and offer.destructive is False
+
+
+# --- calls ----------------------------------------------------------------------------------------------------------
 def revealed(value: str, secrets: Mapping[str, str]) -> str:
     """A header's or query's value with its secrets in place."""
     return _SECRET.sub(lambda found: secrets.get(found[1], ""), value)
 
 
-def filled(url: str, arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+def filled(url: str, arguments: Mapping[str, Any], places: Mapping[str, Mapping[str, Any]] | None = None) -> tuple[str, dict[str, Any]]:
     """The URL with its placeholders filled, percent-encoded, and the arguments that it did not take."""
     taken = set(_PLACEHOLDER.findall(url))
-    made = _PLACEHOLDER.sub(lambda found: quote(_plain(arguments.get(found[1], "")), safe=""), url)
+    made = _PLACEHOLDER.sub(lambda found: quote(_joined(arguments.get(found[1], ""), (places or {}).get(found[1], {})), safe=""), url)
     return made, {name: value for name, value in arguments.items() if name not in taken}
 
 
 def as_query(arguments: Mapping[str, Any]) -> list[tuple[str, str]]:
     pairs: list[tuple[str, str]] = []
     for name, value in arguments.items():
-        pairs += [(name, _plain(one)) for one in (value if isinstance(value, list) else [value]) if one is not None]
+        pairs += _pairs(name, value, "repeat")
     return pairs
 
 
+def placed(arguments: Mapping[str, Any], places: Mapping[str, Mapping[str, Any]], where: str) -> tuple[list[tuple[str, str]], dict[str, Any]]:
+    """The arguments that go to this place, as name and value, and the others."""
+    pairs: list[tuple[str, str]] = []
+    rest: dict[str, Any] = {}
+    for argument, value in arguments.items():
+        place = places.get(argument, {})
+        if place.get("in") != where:
+            rest[argument] = value
+        elif where == "header":
+            pairs.append((place.get("name") or argument, re.sub(r"[\r\n\0]", " ", _joined(value, place))))
+        else:
+            pairs += _pairs(place.get("name") or argument, value, place.get("encoding") or "repeat")
+    return pairs, rest
+
+
+def _pairs(name: str, value: Any, encoding: str) -> list[tuple[str, str]]:
+    """A query's pairs: `repeat` a=1&a=2, `comma` a=1,2, `space`, `pipe`, `deep` a[key]=1, `json`."""
+    if value is None:
+        return []
+    if encoding == "json":
+        return [(name, orjson.dumps(value).decode())]
+    if isinstance(value, dict):
+        return [(f"{name}[{key}]" if encoding == "deep" else key, _plain(one)) for key, one in value.items() if one is not None]
+    if isinstance(value, list) and encoding not in _SEPARATORS:
+        return [(name, _plain(one)) for one in value if one is not None]
+    return [(name, _joined(value, {"encoding": encoding}))]
+
+
+def _joined(value: Any, place: Mapping[str, Any]) -> str:
+    if place.get("encoding") == "json":
+        return orjson.dumps(value).decode()
+    if isinstance(value, list):
+        return _SEPARATORS.get(place.get("encoding", ""), ",").join(_plain(one) for one in value)
+    if isinstance(value, dict):
+        return ",".join(f"{key},{_plain(one)}" for key, one in value.items())
+    return _plain(value)
+
+
 def _plain(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return orjson.dumps(value).decode()
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def argument_problem(arguments: Mapping[str, Any], parameters: Mapping[str, Any]) -> str | None:
+    """Why arguments do not fit. Patterns are left to whoever is called: a stranger's regular expression can take for ever."""
+    return value_problem(dict(arguments), _without_patterns(parameters))
+
+
+def _without_patterns(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_without_patterns(one) for one in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    dropped = {"pattern"}
+    if "patternProperties" in schema:  # Without them, what they allow would look like too much.
+        dropped |= {"patternProperties", "additionalProperties", "unevaluatedProperties"}
+    kept: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key in dropped:
+            continue
+        if key in ("properties", "$defs", "definitions") and isinstance(value, Mapping):  # Here `pattern` is a name.
+            kept[key] = {name: _without_patterns(one) for name, one in value.items()}
+        else:
+            kept[key] = value if key in ("enum", "const", "default") else _without_patterns(value)
+    return kept
+
+
+# --- results --------------------------------------------------------------------------------------------------------
+def limited(text: str, bytes_max: int) -> str:
+    """What goes back to the model: storable, and cut where it is too long, so that it can be seen."""
+    data = text.replace("\0", "\ufffd").encode("utf-8", "replace")
+    if len(data) <= bytes_max:
+        return data.decode()
+    return f"{data[:bytes_max].decode('utf-8', 'ignore')}\n[Cut here: the answer is longer than {bytes_max} bytes.]"
+
+
+def without_secrets(text: str, secrets: Mapping[str, str]) -> str:
+    """A service that repeats a secret to us does not repeat it to the model."""
+    for secret in sorted(secrets.values(), key=len, reverse=True):
+        if len(secret) >= 4:
+            text = text.replace(secret, "[secret]")
+    return text

@@ -1,25 +1,31 @@
 """The tools of projects: defined by their owners, opened for runs."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from time import perf_counter
 from typing import Final, Protocol
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import orjson
 import structlog
 
-from stoa.db import Database, Row, audit, idempotency, load
+from stoa.db import Database, Row, Tx, audit, idempotency
 from stoa.db.idempotency import Once
 from stoa.db.internal import internal_statement
 from stoa.kernel.errors import BadRequest, Conflict, NotFound
 from stoa.kernel.ids import Ids
 from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
-from stoa.tools import rules
-from stoa.tools.types import Definition, NewTool, Tool, ToolKind
+from stoa.kernel.supervise import Supervisor
+from stoa.tools import openapi, rules, store
+from stoa.tools.store import SQL
+from stoa.tools.types import Call, Called, Definition, Imported, ImportRequest, Listing, NewTool, Planned, Tool, ToolKind, Unlisted
 
-SQL: Final = load("stoa.tools")
+FRESH_SECONDS: Final = 300.0
+"""How long what an MCP server offers is taken as known. Older offers still count; they are asked for anew beside the run."""
 _log = structlog.get_logger("stoa.tools")
 
 
@@ -36,81 +42,184 @@ class Projects(Protocol):
 
 
 class Maker(Protocol):
-    """Makes the tool of a definition; None where this server cannot."""
+    """Makes the tools of a definition; none where this server cannot. Speaks to what they need."""
 
-    def __call__(self, definition: Definition, secrets: Mapping[str, str]) -> Tool | None: ...
+    def __call__(self, definition: Definition, secrets: Mapping[str, str]) -> Sequence[Tool]: ...
 
     def callables(self) -> Sequence[str]:
         """The Python tools that are installed here."""
         ...
 
+    def servers(self, project_id: UUID) -> Sequence[str]:
+        """The MCP servers that the operator has declared for this project."""
+        ...
+
+    async def list_offers(self, definition: Definition, secrets: Mapping[str, str]) -> Listing:
+        """Asks an MCP server. Raises Unlisted."""
+        ...
+
+    def outdated(self, definition_id: UUID) -> bool:
+        """Whether an MCP server has said, since it was last asked, that it offers something else now."""
+        ...
+
+    async def fetch(self, url: str) -> str:
+        """A document of the internet's. Raises Unlisted."""
+        ...
+
 
 class Tools:
+    """Long-lived; `stop` ends what it does beside the runs."""
+
     def __init__(self, database: Database, vault: Vault, projects: Projects, make: Maker, ids: Ids) -> None:
         self._database = database
         self._vault = vault
         self._projects = projects
         self._make = make
         self._ids = ids
+        self._supervisor = Supervisor()
+        self._asking: set[UUID] = set()
+
+    async def stop(self) -> None:
+        await self._supervisor.stop()
 
     # --- owners -----------------------------------------------------------------------------------------------------
     async def create(self, principal: Principal, new: NewTool, once: Once | None) -> Definition:
-        self._check(new, frozenset(new.secrets or ()))
         project_id, tool_id = await self._projects.home(principal), self._ids.new()
+        self._check(new, frozenset(new.secrets or ()), project_id)
         try:
             async with self._database.tenant(principal) as tx:
                 if once and (first := await idempotency.claim(tx, principal, once)):
-                    return _value(await tx.fetchrow(SQL.tool, principal.org_id, UUID(first["id"])), tool_id)
-                row = await tx.fetchrow(
-                    SQL.insert_tool, principal.org_id, project_id, tool_id, new.name, new.type.value, new.description, new.config,
-                    self._seal(tool_id, new.secrets), sorted(new.secrets or ()), new.idempotent, new.approval, list(new.editable_params),
-                    new.timeout_seconds, new.output_bytes_max,
-                )  # fmt: skip
+                    return store.value(await tx.fetchrow(SQL.tool, principal.org_id, UUID(first["id"])), tool_id)
+                row = await store.insert(tx, principal, project_id, tool_id, new, self._seal(tool_id, new.secrets))
                 await audit.record(tx, principal, "tool.create", tool_id)
                 if once:
                     await idempotency.record(tx, principal, once, {"id": str(tool_id)}, tool_id)
         except asyncpg.UniqueViolationError as error:
             raise _taken(new.name) from error
-        return _value(row, tool_id)
+        return await self._asked(principal.org_id, store.value(row, tool_id), row)
 
     async def list(self, principal: Principal, page: PageRequest) -> Page[Definition]:
         async with self._database.tenant(principal) as tx:
             rows = await tx.fetch(SQL.list_tools.format(order=page.order_by("name")), principal.org_id, page.page_size, page.offset)
             total = await tx.fetchval(SQL.count_tools, principal.org_id)
-        return Page([_value(row, row["id"]) for row in rows], page.page, page.page_size, total)
+        return Page([store.value(row, row["id"]) for row in rows], page.page, page.page_size, total)
 
     async def get(self, principal: Principal, tool_id: UUID) -> Definition:
-        async with self._database.tenant(principal) as tx:
-            return _value(await tx.fetchrow(SQL.tool, principal.org_id, tool_id), tool_id)
+        return store.value(await self._row(principal, tool_id), tool_id)
 
-    async def update(self, principal: Principal, tool_id: UUID, new: NewTool) -> Definition:
-        """The whole definition anew; secrets that are left out stay."""
+    async def update(self, principal: Principal, tool_id: UUID, change: Callable[[Definition], NewTool]) -> Definition:
+        """The definition that `change` makes of the one that is there; secrets that are left out stay."""
+        name = ""
         try:
             async with self._database.tenant(principal) as tx:
-                before = _value(await tx.fetchrow(SQL.tool, principal.org_id, tool_id), tool_id)
-                self._check(new, frozenset(before.secret_names if new.secrets is None else new.secrets))
-                row = await tx.fetchrow(
-                    SQL.update_tool, principal.org_id, tool_id, new.name, new.type.value, new.description, new.config,
-                    self._seal(tool_id, new.secrets) if new.secrets is not None else None, sorted(new.secrets or ()), new.idempotent, new.approval,
-                    list(new.editable_params), new.timeout_seconds, new.output_bytes_max,
-                )  # fmt: skip
+                before = store.value(await tx.fetchrow(SQL.tool_to_change, principal.org_id, tool_id), tool_id)
+                new = change(before)
+                name = new.name
+                self._check(new, frozenset(before.secret_names if new.secrets is None else new.secrets), before.project_id)
+                row = await store.update(tx, principal, tool_id, new, self._seal(tool_id, new.secrets))
                 await audit.record(tx, principal, "tool.update", tool_id)
         except asyncpg.UniqueViolationError as error:
-            raise _taken(new.name) from error
-        return _value(row, tool_id)
+            raise _taken(name) from error
+        return await self._asked(principal.org_id, store.value(row, tool_id), row)
+
+    async def refresh(self, principal: Principal, tool_id: UUID) -> Definition:
+        """Asks an MCP server anew what it offers."""
+        row = await self._row(principal, tool_id)
+        definition = store.value(row, tool_id)
+        if definition.type is not ToolKind.MCP:
+            raise BadRequest.field("tool_id", f"is a tool of type {definition.type}; only an MCP server can be asked what it offers")
+        return await self._asked(principal.org_id, definition, row)
 
     async def delete(self, principal: Principal, tool_id: UUID) -> None:
         """Agents that name it go on without it."""
         async with self._database.tenant(principal) as tx:
             if await tx.fetchval(SQL.delete_tool, principal.org_id, tool_id) is None:
-                raise _missing(tool_id)
+                raise NotFound(f"There is no tool {tool_id}.")
             await audit.record(tx, principal, "tool.delete", tool_id)
 
-    async def unknown(self, principal: Principal, names: Sequence[str]) -> Sequence[str]:
-        """Those of the names that are no tool of the principal's."""
+    async def try_out(self, principal: Principal, tool_id: UUID, tool: str | None, arguments: Mapping[str, object]) -> Called:
+        """One real call, outside of any run: nothing of it is kept but that it was made."""
         async with self._database.tenant(principal) as tx:
-            known = {row["name"] for row in await tx.fetch(SQL.names, principal.org_id, names)}
-        return [name for name in names if name not in known]
+            row = await tx.fetchrow(SQL.tool, principal.org_id, tool_id)
+            definition = store.value(row, tool_id)
+            await audit.record(tx, principal, "tool.test", tool_id)
+        if definition.type is ToolKind.MCP and definition.offers is None:
+            definition = await self._asked(principal.org_id, definition, row)
+        assert row is not None
+        made = self._make(definition, self._open(row))
+        chosen = made[0] if len(made) == 1 and tool is None else _named(made, definition.name, tool)
+        if chosen is None:
+            names = ", ".join(one.name for one in made) or "none"
+            raise BadRequest.field("tool", f"must be one of what this tool offers here: {names}" + (f" ({definition.problem})" if definition.problem else ""))
+        begun = perf_counter()
+        result = await chosen.call(arguments, Call(principal.org_id, definition.project_id, UUID(int=0), str(uuid4())))
+        return Called(result, perf_counter() - begun)
+
+    async def unknown(self, principal: Principal, names: Sequence[str]) -> Sequence[str]:
+        """Those of the names that are no tool of the principal's, and of no MCP server of the principal's."""
+        async with self._database.tenant(principal) as tx:
+            rows = await tx.fetch(SQL.names, principal.org_id, names, [rules.server_of(name) for name in names])
+        known = {row["name"] for row in rows}
+        servers = {row["name"] for row in rows if row["type"] == ToolKind.MCP}
+        return [name for name in names if name not in known and rules.server_of(name) not in servers]
+
+    # --- many at once -----------------------------------------------------------------------------------------------
+    async def plan(self, request: ImportRequest) -> Imported:
+        """The tools that a document's operations would become. Raises BadRequest."""
+        text = request.document
+        if request.url is not None:
+            try:
+                text = await self._make.fetch(request.url)
+            except Unlisted as error:
+                raise BadRequest.field("url", str(error)) from error
+        assert text is not None
+        planned = await asyncio.to_thread(openapi.plan, text, request)
+        for one in planned.tools:
+            try:
+                self._check(one.new, frozenset(request.secrets), UUID(int=0))
+            except BadRequest as error:
+                raise _of_operation(one, error) from error
+        return planned
+
+    async def import_(self, principal: Principal, request: ImportRequest, once: Once | None) -> Imported:
+        """Makes them, all or none. An Idempotency-Key's repetition answers with the tools that the first one made, as they are now."""
+        planned = await self.plan(request)
+        if not planned.tools:
+            raise BadRequest("None of the document's operations can be a tool.", details=dict(planned.skipped))
+        project_id = await self._projects.home(principal)
+        name = ""
+        try:
+            async with self._database.tenant(principal) as tx:
+                if once and (first := await idempotency.claim(tx, principal, once)):
+                    return await self._made_before(tx, principal, planned, first)
+                made: list[Planned] = []
+                for one in planned.tools:
+                    name = one.new.name
+                    made.append(replace(one, id=await self._place(tx, principal, project_id, one.new, replacing=request.replace)))
+                if once:
+                    ids = {one.new.name: str(one.id) for one in made}
+                    await idempotency.record(tx, principal, once, ids, made[0].id or UUID(int=0))
+        except asyncpg.UniqueViolationError as error:
+            raise Conflict(
+                f"There is a tool named {name} already; send replace, a prefix, or only the operations that are wanted.", details={"prefix": f"{name} is taken"}
+            ) from error
+        return replace(planned, tools=made)
+
+    async def _place(self, tx: Tx, principal: Principal, project_id: UUID, new: NewTool, *, replacing: bool) -> UUID:
+        if replacing and (row := await tx.fetchrow(SQL.tool_of_name, principal.org_id, project_id, new.name)):
+            tool_id: UUID = row["id"]
+            await store.update(tx, principal, tool_id, new, self._seal(tool_id, new.secrets))
+            await audit.record(tx, principal, "tool.update", tool_id)
+            return tool_id
+        tool_id = self._ids.new()
+        await store.insert(tx, principal, project_id, tool_id, new, self._seal(tool_id, new.secrets))
+        await audit.record(tx, principal, "tool.create", tool_id)
+        return tool_id
+
+    async def _made_before(self, tx: Tx, principal: Principal, planned: Imported, ids: Mapping[str, str]) -> Imported:
+        rows = {str(row["id"]): row for row in await tx.fetch(SQL.tools_of_ids, principal.org_id, [UUID(one) for one in ids.values()])}
+        made = [replace(one, id=UUID(ids[one.new.name])) for one in planned.tools if ids.get(one.new.name) in rows]
+        return replace(planned, tools=made)
 
     # --- runs -------------------------------------------------------------------------------------------------------
     @asynccontextmanager
@@ -120,21 +229,65 @@ class Tools:
             yield ()
             return
         async with internal_statement(self._database) as tx:
-            rows = await tx.fetch(SQL.of_project, org_id, project_id, list(names))
-        opened: list[Tool] = []
-        for row in rows:
-            try:
-                tool = self._make(_value(row, row["id"]), self._open(row))
-            except ValueError as error:
-                _log.warning("a tool cannot be used", tool_id=str(row["id"]), reason=str(error))
-                continue
-            if tool is not None:
-                opened.append(tool)
-        yield opened
+            rows = await tx.fetch(SQL.of_project, org_id, project_id, list(names), [rules.server_of(name) for name in names], FRESH_SECONDS)
+        yield [tool for tools in await asyncio.gather(*(self._opened(org_id, row) for row in rows)) for tool in tools]
 
-    def _check(self, new: NewTool, secrets: frozenset[str]) -> None:
+    async def _opened(self, org_id: UUID, row: Row) -> Sequence[Tool]:
+        definition = store.value(row, row["id"])
+        try:
+            if definition.type is ToolKind.MCP:
+                if definition.offers is None or self._make.outdated(definition.id):
+                    definition = await self._asked(org_id, definition, row)
+                elif row["stale"]:
+                    self._ask_beside(org_id, definition, row)
+            return self._make(definition, self._open(row))
+        except ValueError as error:
+            _log.warning("a tool cannot be used", tool_id=str(definition.id), reason=str(error))
+            return ()
+
+    # --- what MCP servers offer -------------------------------------------------------------------------------------
+    async def _asked(self, org_id: UUID, definition: Definition, row: Row | None) -> Definition:
+        """An MCP server's definition with what it offers now, or with the reason why that is not known."""
+        if definition.type is not ToolKind.MCP or row is None:
+            return definition
+        try:
+            listing = await self._make.list_offers(definition, self._open(row))
+        except (Unlisted, ValueError) as error:
+            _log.info("an MCP server could not be asked", tool_id=str(definition.id), reason=str(error))
+            statement, values = SQL.store_problem, [str(error)]
+        else:
+            statement, values = SQL.store_offers, [store.offers_json(listing.offers), listing.problem]
+        async with internal_statement(self._database) as tx:
+            stored = await tx.fetchrow(statement, org_id, definition.id, definition.updated_at, *values)
+        return store.value(stored, definition.id) if stored is not None else definition
+
+    def _ask_beside(self, org_id: UUID, definition: Definition, row: Row) -> None:
+        if definition.id in self._asking:
+            return
+        self._asking.add(definition.id)
+
+        async def ask() -> None:
+            try:
+                await self._asked(org_id, definition, row)
+            finally:
+                self._asking.discard(definition.id)
+
+        self._supervisor.once(ask(), f"ask {definition.name}")
+
+    # --- checks and secrets -----------------------------------------------------------------------------------------
+    async def _row(self, principal: Principal, tool_id: UUID) -> Row | None:
+        async with self._database.tenant(principal) as tx:
+            return await tx.fetchrow(SQL.tool, principal.org_id, tool_id)
+
+    def _check(self, new: NewTool, secrets: frozenset[str], project_id: UUID) -> None:
         if new.type is ToolKind.HTTP:
             rules.check_http(new.config, secrets)
+        elif new.type is ToolKind.MCP:
+            rules.check_mcp(new.name, new.config, secrets)
+            server = new.config.get("server")
+            if server is not None and server not in (known := self._make.servers(project_id)):
+                declared = ", ".join(sorted(known)) or "none"
+                raise BadRequest.field("config.server", f"is no MCP server that this server's operator has declared in stoa.toml (declared: {declared})")
         elif new.config["entry_point"] not in (known := self._make.callables()):
             installed = ", ".join(sorted(known)) or "none"
             raise BadRequest.field("config.entry_point", f"is no Python tool that is installed on this server (entry points stoa.tools: {installed})")
@@ -146,17 +299,18 @@ class Tools:
         return orjson.loads(self._vault.open(row["id"], row["secrets"])) if row["secrets"] else {}
 
 
-def _value(row: Row | None, tool_id: UUID) -> Definition:
-    if row is None:
-        raise _missing(tool_id)
-    return Definition(
-        row["id"], row["project_id"], row["name"], ToolKind(row["type"]), row["description"], row["config"], row["secret_names"], row["idempotent"],
-        row["approval"], row["editable_params"], row["timeout_seconds"], row["output_bytes_max"], row["created_at"], row["updated_at"],
-    )  # fmt: skip
+def _named(made: Sequence[Tool], server: str, name: str | None) -> Tool | None:
+    wanted = (name, rules.offered_name(server, name)) if name is not None else ()
+    return next((one for one in made if one.name in wanted), None)
 
 
-def _missing(tool_id: UUID) -> NotFound:
-    return NotFound(f"There is no tool {tool_id}.")
+def _of_operation(planned: Planned, error: BadRequest) -> BadRequest:
+    """The caller's own headers and query are named as they were sent, the document's faults by their operation."""
+    details: dict[str, str] = {}
+    for path, reason in (error.details or {}).items():
+        sent = path.removeprefix("config.")
+        details[sent if sent.startswith(("headers.", "query.")) else f"{planned.operation}: {sent}"] = reason
+    return BadRequest(f"{planned.operation}: {error.message}", details=details)
 
 
 def _taken(name: str) -> Conflict:

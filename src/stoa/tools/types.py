@@ -1,7 +1,7 @@
 """The port of everything that an agent may call. No I/O here."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
@@ -31,7 +31,7 @@ class ToolResult:
     """What goes back to the model: text, or why there is none. A failure is a result too: the model decides what to do with it.
 
     `code` is one of: tool_timeout, tool_unreachable, tool_refused (4xx), tool_failed (5xx, an exception, an MCP error),
-    tool_bad_arguments, tool_output_too_large, tool_address_refused, tool_unavailable, tool_unknown.
+    tool_bad_arguments, tool_address_refused, tool_unavailable, tool_unknown. Text over a tool's limit is cut, visibly.
     """
 
     text: str
@@ -80,8 +80,44 @@ class Tool(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Offer:
+    """A tool that an MCP server offers, under the server's own name. The hints are the server's word, None where it gives none."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+    read_only: bool | None = None
+    idempotent: bool | None = None
+    destructive: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """An MCP server that the operator has declared: a program, spoken to over its stdin and stdout. `projects` None: all may use it."""
+
+    name: str
+    command: str
+    args: Sequence[str] = ()
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
+    cwd: str | None = None
+    projects: frozenset[UUID] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What an MCP server offers. `problem` tells of tools that had to be left out."""
+
+    offers: Sequence[Offer]
+    problem: str | None = None
+
+
+class Unlisted(Exception):
+    """What was asked for could not be had: a server's offers, a document. The message says why."""
+
+
+@dataclass(frozen=True, slots=True)
 class Definition:
-    """A tool as a project has it. `secret_names` are all that is ever shown of its secrets."""
+    """A tool, or a server of tools, as a project has it. `secret_names` are all that is ever shown of its secrets."""
 
     id: UUID
     project_id: UUID
@@ -90,13 +126,18 @@ class Definition:
     description: str
     config: Mapping[str, Any]
     secret_names: Sequence[str]
-    idempotent: bool
+    idempotent: bool | None
+    """None: as an MCP server's annotations say."""
     approval: bool
     editable_params: Sequence[str]
     timeout_seconds: float
     output_bytes_max: int
     created_at: datetime
     updated_at: datetime
+    offers: Sequence[Offer] | None = None
+    """Of an MCP server, as it was last asked; None: it never answered."""
+    listed_at: datetime | None = None
+    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +149,50 @@ class NewTool:
     description: str
     config: Mapping[str, Any]
     secrets: Mapping[str, str] | None
-    idempotent: bool
+    idempotent: bool | None
     approval: bool
     editable_params: Sequence[str]
     timeout_seconds: float
     output_bytes_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """What a trial call gave, and how long it took."""
+
+    result: ToolResult
+    seconds: float
+
+
+# --- tools out of an OpenAPI document -------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class ImportRequest:
+    document: Mapping[str, Any] | str | None
+    url: str | None
+    operations: Sequence[str] | None
+    base_url: str | None
+    prefix: str
+    headers: Mapping[str, str]
+    query: Mapping[str, str]
+    secrets: Mapping[str, str]
+    approval: bool
+    timeout_seconds: float
+    output_bytes_max: int
+    replace: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A tool that an operation becomes. `notes` say what a person should know about it; `id` once it is made."""
+
+    operation: str
+    new: NewTool
+    notes: Sequence[str] = ()
+    id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    tools: Sequence[Planned]
+    skipped: Sequence[tuple[str, str]]
+    """Operations that no tool can stand for, each with the reason."""

@@ -33,6 +33,16 @@ def test_memory_gives_exactly_what_follows_or_says_that_it_cannot(batches: list[
     assert tails.after(RUN, len(written)) is not None, "who is up to date never needs the table"
 
 
+def test_a_run_that_went_elsewhere_and_came_back_leaves_no_gap() -> None:
+    tails = Tails()
+    tails.publish(RUN, records(1, 16))
+    tails.publish(RUN, records(18, 2))  # Another node wrote 17.
+    assert tails.after(RUN, 16) is None
+    found = tails.after(RUN, 17)
+    assert found is not None
+    assert found.frames == frames_of(records(18, 2))
+
+
 async def test_a_parked_reader_is_not_woken_while_it_can_be_served() -> None:
     ear, served = Subscription(RUN), []
 

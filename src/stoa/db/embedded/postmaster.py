@@ -181,6 +181,13 @@ def rotate_log(log: Path) -> None:
             os.truncate(log, 0)
 
 
+def empty_log(log: Path) -> None:
+    """Removes what was logged so far."""
+    log.with_name(f"{log.name}.1").unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        os.truncate(log, 0)
+
+
 def log_size(log: Path) -> int:
     try:
         return log.stat().st_size

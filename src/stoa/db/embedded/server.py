@@ -68,6 +68,10 @@ class EmbeddedServer:
             if not locks.in_use(home):
                 await _take_down(self._plan)
 
+    async def empty_log(self) -> None:
+        """What PostgreSQL complained about may quote what people wrote."""
+        await asyncio.to_thread(postmaster.empty_log, self._plan.places.log)
+
     async def watch(self, every_seconds: float = WATCH_SECONDS) -> NoReturn:
         """Brings the server back whenever its process has died (a memory killer, a hasty operator), and bounds its log.
 

@@ -1,10 +1,10 @@
-"""The local embedder: loads the model at its first use, and runs it on one thread of its own, never on the event loop."""
+"""The local embedder: loads the model at its first use, and runs it on threads of its own, never on the event loop."""
 
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from stoa.knowledge.embedding import weights
 from stoa.knowledge.embedding.progress import bar_on_stderr
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from stoa.knowledge.embedding.minilm import MiniLM
     from stoa.knowledge.embedding.quantizing import Precision
+
+
+FAST_LANE_TEXTS_MAX: Final = 2
 
 
 class LocalEmbedder:
@@ -33,6 +36,8 @@ class LocalEmbedder:
         self._model: MiniLM | None = None
         self._preparing = asyncio.Lock()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="stoa-embedder")
+        # Somebody waits for the vector of a query: it does not queue behind the batches of an upload.
+        self._fast_lane = ThreadPoolExecutor(1, thread_name_prefix="stoa-embedder-query")
         self._closed = False
 
     @property
@@ -44,12 +49,14 @@ class LocalEmbedder:
 
     async def embed(self, texts: Sequence[str]) -> "NDArray[np.float32]":
         model = await self._loaded()
-        return await asyncio.get_running_loop().run_in_executor(self._worker, _embed, model, list(texts))
+        lane = self._fast_lane if len(texts) <= FAST_LANE_TEXTS_MAX else self._worker
+        return await asyncio.get_running_loop().run_in_executor(lane, _embed, model, list(texts))
 
     async def close(self) -> None:
         self._closed = True
         self._model = None
         await asyncio.to_thread(self._worker.shutdown)
+        await asyncio.to_thread(self._fast_lane.shutdown)
 
     async def _loaded(self) -> "MiniLM":
         async with self._preparing:

@@ -3,12 +3,20 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+LANGUAGES: Final = frozenset({
+    "simple", "arabic", "armenian", "basque", "catalan", "danish", "dutch", "english", "estonian", "finnish", "french", "german", "greek", "hindi",
+    "hungarian", "indonesian", "irish", "italian", "lithuanian", "nepali", "norwegian", "portuguese", "romanian", "russian", "serbian", "spanish",
+    "swedish", "tamil", "turkish", "yiddish",
+})  # fmt: skip
+"""PostgreSQL's own text search configurations; `simple` stems nothing."""
 
 
 class Mode(StrEnum):
@@ -39,17 +47,35 @@ class NewChunk:
 
 @dataclass(frozen=True, slots=True)
 class NewItem:
-    """An item's chunks with one unit vector each (len(chunks), dimensions), and the metadata that filters see."""
+    """An item's chunks with one unit vector each (len(chunks), dimensions), and the metadata that filters see.
+
+    `embedder` names what made the vectors; `language` is one of `LANGUAGES`. Both are the same for all items of an index.
+    """
 
     item_id: UUID
     metadata: Mapping[str, Any]
     chunks: Sequence[NewChunk]
     vectors: "NDArray[np.float32]"
+    embedder: str = ""
+    language: str = "english"
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What went: chunks, and the bytes of their texts and vectors."""
+
+    chunks: int
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A search. `alpha` weighs hybrid from 0 (words) to 1 (meaning); `user` limits to items whose `acl` admits that end user."""
+    """A search. `alpha` weighs hybrid from 0 (words) to 1 (meaning); `user` limits to items whose `acl` admits that end user.
+
+    `similarity_threshold` (0..1) is held against the score that the mode shows: the cosine for semantic, the share of the best possible
+    BM25 score for keyword, their weighted mean for hybrid. `language` None takes the one that the index was filled with. `exact` scans
+    every vector where an HNSW would be walked: what an approximate answer is held against.
+    """
 
     text: str
     limit: int = 10
@@ -60,6 +86,8 @@ class Query:
     user_groups: Sequence[str] = ()
     similarity_threshold: float | None = None
     explain: bool = False
+    language: str | None = None
+    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)

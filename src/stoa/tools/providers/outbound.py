@@ -6,10 +6,14 @@ mind between the check and the call gains nothing. Redirects are not followed: t
 
 import ipaddress
 import socket
+from typing import Final
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
+
+CONNECT_SECONDS_MAX: Final = 30.0
+READ_BYTES: Final = 64 * 1024
 
 
 class AddressRefused(OSError):
@@ -50,7 +54,24 @@ def literal(host: str) -> bool:
     return True
 
 
-def client(*, allow_private: bool) -> aiohttp.ClientSession:
-    """Keeps no cookies, reads no proxy settings of the environment."""
-    connector = aiohttp.TCPConnector(resolver=PublicResolver(allow_private=allow_private), limit=200, use_dns_cache=False)
-    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
+def client(*, allow_private: bool, connections_max: int = 200) -> aiohttp.ClientSession:
+    """Keeps no cookies, reads no proxy settings of the environment, and sends every request once: deadlines are its users' own."""
+    connector = aiohttp.TCPConnector(resolver=PublicResolver(allow_private=allow_private), limit=connections_max, use_dns_cache=False)
+    timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS_MAX)
+    session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, timeout=timeout)
+    # A GET, PUT or DELETE whose connection falls would be sent again unasked; whether a call may be repeated is the ledger's to say.
+    session._retry_connection = False  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return session
+
+
+def allowed(host: str, *, allow_private: bool) -> bool:
+    """Whether this host may be called, as far as its name alone tells: the resolver judges what is no literal address."""
+    return allow_private or not literal(host) or public(host)
+
+
+async def read_bounded(response: aiohttp.ClientResponse, bytes_max: int) -> bytes:
+    """The body, or its first `bytes_max` + 1 bytes: enough to see that there are more."""
+    content = bytearray()
+    while len(content) <= bytes_max and (chunk := await response.content.read(READ_BYTES)):
+        content += chunk
+    return bytes(content[: bytes_max + 1])

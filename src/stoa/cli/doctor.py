@@ -1,0 +1,106 @@
+"""`stoa doctor`: beside the database itself, or as a client of a server.
+
+Beside the database, because that is where it is needed when no server answers, and because it looks at all organizations,
+which no key may; with --url it is a client like any other, and sees what the key may see.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+from rich.console import Console
+from rich.status import Status
+from rich.table import Table
+
+from stoa.app import open_doctor
+from stoa.cli.client import call
+from stoa.db.checks import Check, Scope
+from stoa.db.embedded import start_embedded
+from stoa.doctor import Doctor, Repaired, Report
+from stoa.doctor.wire import report
+from stoa.kernel.telemetry import configure_logs
+from stoa.settings import Settings
+
+
+class NoDatabase(Exception):
+    """There is nothing to look at; the message says where."""
+
+
+def run(settings: Settings, *, since: datetime | None, repair: bool, seconds_max: float, as_json: bool, out: Console, errors: Console) -> bool:
+    """True when every promise was looked at and none is broken (any more)."""
+    configure_logs("error", "console")
+    return asyncio.run(_run(settings, Scope(since=since), repair, seconds_max, as_json, out, errors))
+
+
+def ask(url: str, key: str, since: datetime | None, *, as_json: bool, out: Console) -> bool:
+    """The same of one organization, over HTTP. Raises ApiError."""
+    path = f"/v1/doctor?since={quote(since.isoformat())}" if since else "/v1/doctor"
+    found = call("GET", url, key, path)["data"]
+    show(found, [], as_json=as_json, out=out)
+    return bool(found["healthy"])
+
+
+async def _run(settings: Settings, scope: Scope, repair: bool, seconds_max: float, as_json: bool, out: Console, errors: Console) -> bool:
+    async with _database(settings) as dsn, open_doctor(settings, dsn) as doctor:
+        found = await _examine(doctor, scope, seconds_max, errors)
+        repaired: list[Repaired] = []
+        if repair and found.broken:
+            repaired = [done async for done in doctor.repair(found)]
+            found = await _examine(doctor, scope, seconds_max, errors)
+        show(report(found).model_dump(mode="json", exclude_none=True), repaired, as_json=as_json, out=out)
+        return found.healthy
+
+
+async def _examine(doctor: Doctor, scope: Scope, seconds_max: float, errors: Console) -> Report:
+    with Status("Looking …", console=errors) as status:
+
+        def looking(check: Check, things: int) -> None:
+            if things % 1_000 == 0:
+                status.update(f"{check.promise} {f'({things:,} looked at)' if things else ''}")
+
+        return await doctor.examine(scope, seconds_max=seconds_max, looking=looking)
+
+
+def show(found: dict[str, Any], repaired: Sequence[Repaired], *, as_json: bool, out: Console) -> None:
+    if as_json:
+        done = [{"check": one.check, "subject": one.finding.subject, "detail": one.finding.detail, "done": one.done} for one in repaired]
+        sys.stdout.write(json.dumps({**found, "repaired": done}, indent=1) + "\n")
+        return
+    table = Table("check", "broken", "promise", box=None)
+    for check in found["checks"]:
+        count = f"{check['count']}{'+' if check['more'] or check['status'] != 'complete' else ''}"
+        table.add_row(check["name"], count, check["promise"], style="red" if check["count"] else "yellow" if check["status"] != "complete" else None)
+    out.print(table)
+    for one in repaired:
+        out.print(f"{'repaired' if one.done else 'not repaired'}: {one.check}, {one.finding.subject}: {one.finding.detail}", markup=False)
+    for check in found["checks"]:
+        if check["status"] == "stopped":
+            out.print(f"\n{check['name']} did not end in its time: narrow it with --since, or give it more with --seconds.", markup=False)
+        elif check["status"] == "failed":
+            out.print(f"\n{check['name']} could not be made; the log says why.", markup=False)
+        if check["count"]:
+            out.print(f"\n{check['name']}: {check['remedy']}", markup=False)
+            for example in check["examples"]:
+                out.print(f"  {example['subject']} (organization {example['org_id']}): {example['detail']}", markup=False)
+    out.print("\nNothing is broken." if found["healthy"] else f"\n{found['broken']} broken promises." if found["complete"] else
+              f"\n{found['broken']} broken promises, and not everything was looked at.")  # fmt: skip
+
+
+@asynccontextmanager
+async def _database(settings: Settings) -> AsyncGenerator[str]:
+    """The operator's database, or the embedded one of the data directory, which must be there already."""
+    if settings.database_url is not None:
+        yield settings.database_url.get_secret_value()
+        return
+    if not settings.data_dir.is_dir():
+        raise NoDatabase(f"There is no data in {settings.data_dir.resolve()}. Name the data directory with --data-dir, or set STOA_DATABASE_URL.")
+    embedded = await start_embedded(settings.data_dir.resolve())
+    try:
+        yield embedded.dsn
+    finally:
+        await embedded.stop()

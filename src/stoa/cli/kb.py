@@ -1,0 +1,327 @@
+"""`stoa kb`: knowledge bases of a running server, over its public HTTP."""
+
+import hashlib
+import json
+import mimetypes
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from stoa.cli.client import ApiError, call, open_call
+
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode="rich",
+    help="""Knowledge bases of a running server (needs STOA_KEY, or --key).
+
+    A knowledge base takes files of any kind, and finds what stands in them by words and by meaning:
+
+        stoa kb create Policies
+        stoa kb upload Policies ./papers
+        stoa kb search Policies "what may a hotel cost"
+
+    The same upload again, after an edit, replaces what changed. An agent searches it when its id stands in agent.knowledge_bases of a
+    conversation. docs/guide/knowledge.md tells the whole of it.""",
+)  # fmt: skip
+out = Console(highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Url = Annotated[str, typer.Option(envvar="STOA_URL", help="The server to speak to.")]
+Key = Annotated[str | None, typer.Option(envvar="STOA_KEY", help="The access key to speak with.", show_default=False)]
+Base = Annotated[str, typer.Argument(help="The knowledge base: its id, or its name where only one has it.")]
+HERE: Final = "http://localhost:8080"
+UPLOAD_BYTES_MAX: Final = 32 * 1024 * 1024
+"""Files go up in groups of about so much: a broken connection costs one group, not all."""
+UPLOAD_FILES_MAX: Final = 50
+
+
+@app.command("create")
+def create(
+    name: Annotated[str, typer.Argument(help="What it is about.")],
+    description: Annotated[str | None, typer.Option(help="For people, and for agents that choose where to look.")] = None,
+    language: Annotated[str | None, typer.Option(help="How words are stemmed. [default: english]", show_default=False)] = None,
+    url: Url = HERE,
+    key: Key = None,
+) -> None:
+    """Make a knowledge base and print its id. It searches by words and by meaning, with the local embedder."""
+    body = {field: value for field, value in {"name": name, "description": description, "language": language}.items() if value}
+    out.print(_call("POST", url, key, "/v1/knowledgebases", body)["data"]["id"], markup=False)
+
+
+@app.command("list")
+def list_bases(url: Url = HERE, key: Key = None) -> None:
+    """List the knowledge bases that the key may see."""
+    table = Table("id", "name", "items", "chunks", "created", box=None)
+    for base in _all(url, key, "/v1/knowledgebases"):
+        table.add_row(base["id"], base["name"], str(base["item_count"]), str(base["chunk_count"]), base["created_at"])
+    out.print(table)
+
+
+@app.command("upload")
+def upload(
+    base: Base,
+    paths: Annotated[list[Path], typer.Argument(help="Files and folders; folders are walked, what begins with a dot is left out.", exists=True)],
+    wait: Annotated[bool, typer.Option(help="Wait until every file is processed, and show how far it is.")] = True,
+    url: Url = HERE,
+    key: Key = None,
+) -> None:
+    """Add files to a knowledge base: PDF, Word, PowerPoint, Excel, CSV, HTML, Markdown, text, JSON, XML, RTF, EPUB, mail, source code, ZIP of these.
+
+    A file that is there already under the same path is replaced, and keeps its id and metadata; the old version answers until the new one
+    does. A file that is the same as before is not sent again. Ends with 1 when a file could not be read, and says which and why.
+    """
+    base_id = _id_of(url, key, base)
+    files = dict(sorted(_walk(paths)))
+    if not files:
+        raise _fail("There are no files to upload.")
+    known = {item["metadata"].get("path"): item for item in _all(url, key, f"/v1/knowledgebases/{base_id}/items")}
+    changed = {name: path for name, path in files.items() if name not in known or not _is_same(path, known[name])}
+    ids: list[str] = []
+    with Progress(console=errors, transient=True) as progress:
+        bar = progress.add_task("uploading", total=len(changed))
+        for group in _groups(changed):
+            # New files and replacements are two requests: `ids` names an item for every file.
+            for part in ([name for name in group if name not in known], [name for name in group if name in known]):
+                if part:
+                    ids += _send(url, key, base_id, {name: files[name] for name in part}, [known[name]["id"] for name in part if name in known])
+            progress.advance(bar, len(group))
+    out.print(f"uploaded {len(ids)} files" + (f", {len(files) - len(changed)} are as they were" if len(changed) < len(files) else ""), markup=False)
+    if wait and ids:
+        _watch(url, key, base_id, ids)
+
+
+@app.command("items")
+def items(base: Base, url: Url = HERE, key: Key = None) -> None:
+    """List a knowledge base's items and how each is doing."""
+    table = Table("id", "name", "status", "chunks", "uploaded", "error", box=None)
+    for item in _all(url, key, f"/v1/knowledgebases/{_id_of(url, key, base)}/items"):
+        chunks = item.get("progress", {}).get("chunks", "")
+        table.add_row(item["id"], item["name"], item["status"], str(chunks), item["uploaded_at"], item.get("error", {}).get("message", ""))
+    out.print(table)
+
+
+@app.command("retry")
+def retry(base: Base, url: Url = HERE, key: Key = None) -> None:
+    """Process every item that failed once more: after the embedder is back, or a limit was raised."""
+    again = _call("POST", url, key, f"/v1/knowledgebases/{_id_of(url, key, base)}/reprocess")
+    out.print(f"{again['items']} items are processed again", markup=False)
+
+
+@app.command("search")
+def search(
+    base: Base,
+    query: Annotated[str, typer.Argument(help="What to look for.")],
+    limit: Annotated[int, typer.Option(min=1, max=100)] = 5,
+    mode: Annotated[str | None, typer.Option(help="semantic, keyword or hybrid. [default: the base's]", show_default=False)] = None,
+    explain: Annotated[bool, typer.Option(help="Show each stage's times and each hit's scores.")] = False,
+    url: Url = HERE,
+    key: Key = None,
+) -> None:
+    """Search a knowledge base, best first."""
+    body = {"query": query, "limit": limit, "explain": explain, **({"mode": mode} if mode else {})}
+    answer = _call("POST", url, key, f"/kb/{_id_of(url, key, base)}/v1/documents/search", body)
+    for number, hit in enumerate(answer["data"], 1):
+        page = f", page {hit['metadata']['page']}" if "page" in hit["metadata"] else ""
+        out.print(f"{number}. {hit['score']:.3f}  {hit['metadata']['source']}{page}", style="bold", markup=False)
+        out.print(hit["content"].strip()[:600], markup=False)
+        if explain and "explain" in hit:
+            out.print(json.dumps(hit["explain"]), style="dim", markup=False)
+    if explain and "explain" in answer:
+        out.print(json.dumps(answer["explain"]), style="dim", markup=False)
+    if not answer["data"]:
+        out.print("nothing found", markup=False)
+
+
+@app.command("delete")
+def delete(
+    base: Base,
+    item: Annotated[str | None, typer.Option(help="An item's id: only that is deleted.")] = None,
+    yes: Annotated[bool, typer.Option(help="Do not ask.")] = False,
+    url: Url = HERE,
+    key: Key = None,
+) -> None:
+    """Delete a knowledge base, or one item of it, for good: files, text, chunks and vectors. Prints the receipt."""
+    base_id = _id_of(url, key, base)
+    path = f"/v1/knowledgebases/{base_id}" if item is None else f"/v1/knowledgebase-items/{item}"
+    if not yes:
+        typer.confirm(f"Delete {'the knowledge base ' + base if item is None else 'the item ' + item} for good?", abort=True)
+    gone = _call("DELETE", url, key, path)
+    receipt = _call("GET", url, key, f"/v1/deletions/{gone['deletion_id']}")["data"]
+    out.print(json.dumps(receipt, indent=2), markup=False)
+
+
+@app.command("evaluate")
+def evaluate(
+    base: Base,
+    golden: Annotated[Path, typer.Argument(help='JSON lines: {"query": …, "relevant": [item ids or names] or {name: grade}}.', exists=True, dir_okay=False)],
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(help="keyword, semantic, hybrid or hybrid:0.3 (its alpha); repeat it to compare. [default: all three modes]", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole answer, each query's figures included.")] = False,
+    url: Url = HERE,
+    key: Key = None,
+) -> None:
+    """Measure how well a base's search finds what a golden set says it should: nDCG@10, recall@10, MRR, with 95 % intervals."""
+    body: dict[str, Any] = {"queries": _golden(golden)}
+    if setting:
+        body["settings"] = [_setting(one) for one in setting]
+    answer = _call("POST", url, key, f"/v1/knowledgebases/{_id_of(url, key, base)}/evaluate", body)["data"]
+    if as_json:
+        out.print_json(json.dumps(answer))
+        return
+    table = Table("setting", *(title for title, _ in _MEASURES), box=None)
+    for one in answer["settings"]:
+        table.add_row(one["name"], *(_interval(one["measures"][field], "") for _, field in _MEASURES))
+    for one in answer["differences"]:
+        table.add_row(f"{one['name']} - {one['than']}", *(_interval(one["measures"][field], "+") for _, field in _MEASURES))
+    out.print(table)
+    out.print(f"{len(body['queries'])} queries; a difference whose interval holds 0 may be chance", style="dim", markup=False)
+    if "probe" in answer:
+        probe = answer["probe"]
+        out.print(f"nearest neighbours found: {probe['recall_at_10']:.3f} of those of an exact scan ({probe['method']})", style="dim", markup=False)
+
+
+_MEASURES: Final = (("nDCG@10", "ndcg_at_10"), ("recall@10", "recall_at_10"), ("MRR", "mrr"))
+
+
+def _interval(value: dict[str, float], sign: str) -> str:
+    return f"{value['mean']:{sign}.3f} ({value['low']:{sign}.3f} … {value['high']:{sign}.3f})"
+
+
+def _golden(path: Path) -> list[Any]:
+    """JSON lines, or one JSON document: a list of queries, or {"queries": […]}."""
+    text = path.read_text("utf-8")
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError:
+        try:
+            return [json.loads(line) for line in text.splitlines() if line.strip()]
+        except json.JSONDecodeError as error:
+            raise _fail(f"{path} is neither JSON nor JSON lines: {error}") from error
+    if isinstance(document, dict):
+        return list(document["queries"]) if "queries" in document else [document]
+    return list(document)
+
+
+def _setting(text: str) -> dict[str, Any]:
+    mode, _, alpha = text.partition(":")
+    try:
+        return {"mode": mode, **({"alpha": float(alpha)} if alpha else {})}
+    except ValueError as error:
+        raise _fail(f"{text} is no setting; write keyword, semantic, hybrid or hybrid:0.3.") from error
+
+
+def _watch(url: str, key: str | None, base_id: str, ids: Sequence[str]) -> None:
+    wanted = set(ids)
+    items = f"/v1/knowledgebases/{base_id}/items"
+    with Progress(console=errors, transient=True) as progress:
+        bar = progress.add_task("processing", total=len(wanted))
+        while waiting := {item["id"] for item in _all(url, key, f"{items}?status=pending&status=processing")} & wanted:
+            progress.update(bar, completed=len(wanted) - len(waiting))
+            time.sleep(0.5)
+    failed = [item for item in _all(url, key, f"{items}?status=failed") if item["id"] in wanted]
+    for item in failed:
+        errors.print(f"{item['metadata'].get('path', item['name'])}: {item['error']['message']}", style="red", markup=False)
+    out.print(f"processed {len(wanted) - len(failed)}, failed {len(failed)}", markup=False)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _walk(paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+    """(name, file): a file of a folder goes by the folder's name and its path in it, wherever the command is run."""
+    for path in paths:
+        if not path.is_dir():
+            yield path.name, path
+            continue
+        for one in path.rglob("*"):
+            inside = one.relative_to(path)
+            if one.is_file() and not any(part.startswith(".") for part in inside.parts):
+                yield f"{path.resolve().name}/{inside.as_posix()}", one
+
+
+def _is_same(path: Path, item: dict[str, Any]) -> bool:
+    if item["status"] == "failed" or item["size"] != path.stat().st_size:
+        return False
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == item["sha256"]
+
+
+def _groups(files: Mapping[str, Path]) -> Iterator[list[str]]:
+    group: list[str] = []
+    size = 0
+    for name, path in files.items():
+        bytes_of = path.stat().st_size
+        if group and (size + bytes_of > UPLOAD_BYTES_MAX or len(group) == UPLOAD_FILES_MAX):
+            yield group
+            group, size = [], 0
+        group.append(name)
+        size += bytes_of
+    if group:
+        yield group
+
+
+def _send(url: str, key: str | None, base_id: str, files: Mapping[str, Path], replaced: Sequence[str]) -> list[str]:
+    """One multipart request; gives the items' ids. What is replaced keeps its metadata."""
+    boundary = uuid.uuid4().hex
+    fields = {"ids": json.dumps(list(replaced))} if replaced else {"input": json.dumps({"metadata": [{"path": name} for name in files]})}
+    body = bytearray()
+    for name, value in fields.items():
+        body += f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+    for path in files.values():
+        name = path.name.replace("\\", "_").replace('"', "%22").replace("\r", " ").replace("\n", " ")
+        kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        body += f'--{boundary}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\nContent-Type: {kind}\r\n\r\n'.encode()
+        body += path.read_bytes() + b"\r\n"
+    body += f"--{boundary}--\r\n".encode()
+    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}", "Idempotency-Key": boundary}
+    try:
+        with open_call("POST", url, _key(key), f"/v1/knowledgebases/{base_id}/upload", bytes(body), headers) as answer:
+            return [item["id"] for item in json.loads(answer.read())["data"]]
+    except ApiError as error:
+        raise _fail(str(error)) from error
+
+
+def _id_of(url: str, key: str | None, base: str) -> str:
+    try:
+        return str(uuid.UUID(base))
+    except ValueError:
+        pass
+    named = [one["id"] for one in _all(url, key, "/v1/knowledgebases") if one["name"] == base]
+    if len(named) != 1:
+        raise _fail(f"There is no knowledge base named {base}." if not named else f"{len(named)} knowledge bases are named {base}; give the id.")
+    return str(named[0])
+
+
+def _all(url: str, key: str | None, path: str) -> list[Any]:
+    found: list[Any] = []
+    page, pages = 1, 1
+    while page <= pages:
+        answer = _call("GET", url, key, f"{path}{'&' if '?' in path else '?'}page={page}&page_size=500")
+        found += answer["data"]
+        page, pages = page + 1, answer["pagination"]["page_count"]
+    return found
+
+
+def _call(method: str, url: str, key: str | None, path: str, body: dict[str, Any] | None = None) -> Any:
+    try:
+        return call(method, url, _key(key), path, body)
+    except ApiError as error:
+        raise _fail(str(error)) from error
+
+
+def _key(key: str | None) -> str:
+    if not key:
+        raise _fail("Set STOA_KEY to an access key, or pass --key.")
+    return key
+
+
+def _fail(message: str) -> typer.Exit:
+    errors.print(f"stoa: {message}", style="red", markup=False)
+    return typer.Exit(1)

@@ -1,0 +1,56 @@
+"""What the doctor found."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from stoa.kernel.findings import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """One check's result. `status` is `stopped` when its time ran out, `failed` when it could not be made: then `findings` are those until there."""
+
+    name: str
+    promise: str
+    status: Literal["complete", "stopped", "failed"]
+    findings: Sequence[Finding]
+    more: bool
+    """There are more than were counted."""
+    remedy: str
+    repairable: bool
+    seconds: float
+
+    @property
+    def count(self) -> int:
+        return len(self.findings)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    checked_at: datetime
+    since: datetime | None
+    diagnoses: Sequence[Diagnosis]
+
+    @property
+    def broken(self) -> int:
+        return sum(diagnosis.count for diagnosis in self.diagnoses)
+
+    @property
+    def complete(self) -> bool:
+        return all(diagnosis.status == "complete" and not diagnosis.more for diagnosis in self.diagnoses)
+
+    @property
+    def healthy(self) -> bool:
+        """Every promise was looked at, and none is broken."""
+        return self.complete and self.broken == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """What was done about a finding; `done` is False where it had changed meanwhile, or would not be put right."""
+
+    check: str
+    finding: Finding
+    done: bool

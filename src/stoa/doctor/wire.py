@@ -1,0 +1,53 @@
+"""The shapes of `GET /v1/doctor`, and of `stoa doctor --json`."""
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+from stoa.doctor.types import Diagnosis, Report
+from stoa.http import Timestamp, Wire
+
+EXAMPLES_MAX: Final = 5
+
+
+class FindingWire(Wire):
+    org_id: str
+    subject: str
+    detail: str
+
+
+class DiagnosisWire(Wire):
+    name: str
+    promise: str
+    status: Literal["complete", "stopped", "failed"]
+    count: int
+    more: bool
+    examples: Sequence[FindingWire]
+    remedy: str
+    repairable: bool
+    seconds: float
+
+
+class ReportWire(Wire):
+    healthy: bool
+    complete: bool
+    broken: int
+    checked_at: Timestamp
+    since: Timestamp | None
+    checks: Sequence[DiagnosisWire]
+
+
+def report(found: Report) -> ReportWire:
+    return ReportWire(
+        healthy=found.healthy, complete=found.complete, broken=found.broken, checked_at=found.checked_at, since=found.since,
+        checks=[_diagnosis(diagnosis) for diagnosis in found.diagnoses],
+    )  # fmt: skip
+
+
+def _diagnosis(found: Diagnosis) -> DiagnosisWire:
+    examples = [
+        FindingWire(org_id=str(finding.org_id), subject=finding.subject, detail=finding.detail) for finding in found.findings[:EXAMPLES_MAX]
+    ]
+    return DiagnosisWire(
+        name=found.name, promise=found.promise, status=found.status, count=found.count, more=found.more, examples=examples,
+        remedy=found.remedy, repairable=found.repairable, seconds=round(found.seconds, 3),
+    )  # fmt: skip

@@ -1,0 +1,32 @@
+"""How much of a rate is left: what a limited caller is told with each answer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil
+
+WINDOW_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A bucket that holds a minute's requests and fills evenly. `busy_seconds`: until it is full again."""
+
+    limit: int
+    busy_seconds: float
+
+    @property
+    def step_seconds(self) -> float:
+        """What one request costs."""
+        return WINDOW_SECONDS / self.limit
+
+    @property
+    def remaining(self) -> int:
+        return max(int((WINDOW_SECONDS - self.busy_seconds) / self.step_seconds + 1e-6), 0)
+
+    @property
+    def retry_after_seconds(self) -> int:
+        """Until one more is let through; at least one second, as clients wait whole ones."""
+        return max(ceil(self.busy_seconds + self.step_seconds - WINDOW_SECONDS), 1)
+
+    def headers(self) -> Mapping[str, str]:
+        return {"RateLimit-Limit": str(self.limit), "RateLimit-Remaining": str(self.remaining), "RateLimit-Reset": str(ceil(self.busy_seconds))}

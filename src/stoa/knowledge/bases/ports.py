@@ -1,0 +1,59 @@
+"""What knowledge bases ask of others."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID
+
+from stoa.db import Tx
+from stoa.kernel.principal import Principal
+from stoa.knowledge.bases.types import EmbedderSpec
+from stoa.knowledge.embedding import Embedder
+from stoa.knowledge.index.types import BaseKey, Found, NewItem, Query, Removed
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Projects(Protocol):
+    async def home(self, principal: Principal) -> UUID:
+        """The project that new things of this principal belong to: the key's own, or the organization's first."""
+        ...
+
+    async def chosen(self, principal: Principal, project_id: UUID | None) -> UUID:
+        """The same where the caller may name a project. Raises BadRequest naming `project_id` when it is none of the principal's."""
+        ...
+
+
+class Embedders(Protocol):
+    def default(self) -> EmbedderSpec: ...
+
+    async def check(self, org_id: UUID, project_id: UUID, spec: EmbedderSpec) -> EmbedderSpec:
+        """The same with its true number of dimensions. Raises BadRequest naming the field of `embedder`."""
+        ...
+
+    async def get(self, org_id: UUID, project_id: UUID, spec: EmbedderSpec) -> Embedder:
+        """Raises EmbedderError when it cannot be had (any more)."""
+        ...
+
+
+class Index(Protocol):
+    """Chunks, vectors and words. `stoa.knowledge.index` says more."""
+
+    async def replace(self, tx: Tx, key: BaseKey, item: NewItem) -> None: ...
+
+    async def remove(self, tx: Tx, key: BaseKey, item_ids: Sequence[UUID]) -> Removed: ...
+
+    async def drop(self, tx: Tx, key: BaseKey) -> Removed: ...
+
+    async def set_metadata(self, tx: Tx, key: BaseKey, item_id: UUID, metadata: Mapping[str, Any]) -> None: ...
+
+    async def known(self, tx: Tx, org_id: UUID, project_id: UUID, embedder: str, hashes: Sequence[bytes]) -> "Mapping[bytes, NDArray[np.float32]]": ...
+
+    async def left_over(self, tx: Tx, org_id: UUID, base_id: UUID, item_ids: Sequence[UUID]) -> int: ...
+
+    async def search(self, tx: Tx, key: BaseKey, query: Query, query_vector: "NDArray[np.float32] | None") -> Found: ...
+
+
+Credentials = Callable[[UUID, UUID, UUID], Awaitable[tuple[str | None, str | None] | None]]
+"""(org, project, connection) → (base URL, API key) of an OpenAI-compatible endpoint; None where there is no such connection."""

@@ -1,0 +1,124 @@
+"""Knowledge bases, their settings and their items. No I/O here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedderSpec:
+    """Which embedder makes a base's vectors. `provider` is `local`, `server` (the operator's endpoint) or `connection`."""
+
+    provider: str
+    model: str
+    dimensions: int
+    connection_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chunking:
+    """How texts are cut: along their structure, into pieces of at most `characters_max`."""
+
+    characters_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retriever:
+    """How a search looks by default. `alpha` weighs hybrid from 0 (words) to 1 (meaning); `top_k` is an agent's number of passages."""
+
+    mode: str
+    alpha: float
+    top_k: int
+
+
+@dataclass(frozen=True, slots=True)
+class Building:
+    """A re-index under way: the generation that will replace the one searched, and with what settings."""
+
+    generation: int
+    embedder: EmbedderSpec
+    chunking: Chunking
+    language: str
+
+
+@dataclass(frozen=True, slots=True)
+class KnowledgeBase:
+    id: UUID
+    org_id: UUID
+    project_id: UUID
+    name: str
+    description: str | None
+    embedder: EmbedderSpec
+    chunking: Chunking
+    retriever: Retriever
+    language: str
+    generation: int
+    building: Building | None
+    item_count: int
+    chunk_count: int
+    served_count: int
+    """Items that answer searches."""
+    built_count: int
+    """Those of them that the generation under way holds."""
+    missed_count: int
+    """Those of them that could not be brought into it: it waits for them."""
+    created_at: datetime
+    updated_at: datetime
+
+
+class ItemStatus(StrEnum):
+    PENDING = "pending"
+    PROCESSING = "processing"
+    PROCESSED = "processed"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A file of a base. The row is also its job: `attempt`, `version` and `node_id` fence who may settle it."""
+
+    id: UUID
+    org_id: UUID
+    project_id: UUID
+    knowledgebase_id: UUID
+    name: str
+    size: int
+    mime_type: str
+    sha256: bytes
+    served_sha256: bytes | None
+    served_name: str | None
+    served_mime_type: str | None
+    metadata: Mapping[str, Any]
+    status: ItemStatus
+    version: int
+    attempt: int
+    node_id: UUID | None
+    pages_done: int | None
+    pages: int | None
+    chunks_done: int | None
+    chunks_total: int | None
+    built: int
+    warnings: Sequence[str] | None
+    error: Mapping[str, Any] | None
+    source_id: UUID | None
+    origin: str | None
+    uploaded_at: datetime
+    processed_at: datetime | None
+
+    @property
+    def shown_metadata(self) -> Mapping[str, Any]:
+        """The caller's, with what answers and filters may rely on: `file_id`, `dynamiq_item_id`, `source`."""
+        return {"source": self.name, **self.metadata, "file_id": str(self.id), "dynamiq_item_id": str(self.id)}
+
+
+@dataclass(frozen=True, slots=True)
+class NewBase:
+    name: str
+    description: str | None
+    embedder: EmbedderSpec
+    chunking: Chunking
+    retriever: Retriever
+    language: str

@@ -1,0 +1,30 @@
+"""Whose turn it is in a conversation where messages wait."""
+
+from uuid import UUID
+
+from stoa.conversations import Role, insert_message, take_position, text_of
+from stoa.db import Tx
+from stoa.runs import store
+from stoa.runs.store import SQL
+
+
+async def give_turn(tx: Tx, org_id: UUID, conversation_id: UUID) -> bool:
+    """The next one's turn, where one waits: its message takes its place in the history, and any node may carry the run.
+
+    The caller holds the conversation, and no run of it is active.
+    """
+    row = await tx.fetchrow(SQL.next_queued, org_id, conversation_id)
+    if row is None:
+        return False
+    run = store.from_row(row)
+    wanted = run.options.get("model_id")
+    place = await take_position(tx, org_id, conversation_id, model_id=UUID(wanted) if wanted else None)
+    assert place is not None, "a conversation outlives its queue"
+    content = run.input["content"]
+    await insert_message(
+        tx, org_id, run.project_id, conversation_id, place.position, run.message_id, Role.USER,
+        content=content, text=text_of(content), status="completed", run_id=run.id, metadata=run.options.get("metadata"),
+    )  # fmt: skip
+    await tx.execute(SQL.promote, org_id, run.id, place.position, place.model_id)
+    await tx.execute("SELECT pg_notify('stoa_runs', 'claim')")
+    return True

@@ -1,0 +1,198 @@
+"""One MCP session, carried by the official SDK. Importing this module imports the SDK: `sessions` does it when it is needed."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing
+from typing import Any, Final
+
+import mcp_types as types
+from mcp import Client, MCPError
+from pydantic import TypeAdapter, ValidationError
+
+from stoa.tools.providers.mcp import content, endpoint, program
+from stoa.tools.providers.mcp.failures import Failure, Gone
+from stoa.tools.types import Listing, Offer, Program, ToolResult
+
+PAGES_MAX: Final = 20
+CLOSE_SECONDS_MAX: Final = 6.0
+KEY: Final = "stoa/idempotency-key"
+"""In a call's `_meta`: the same whenever this call is made again."""
+_CLIENT: Final = types.Implementation(name="stoa", version="1")
+_RESULT: Final[TypeAdapter[Any]] = TypeAdapter(dict[str, Any])
+
+Opened = AbstractAsyncContextManager[Any]
+
+
+class Session:
+    """The SDK's client lives in a task of its own, from its first word to its last: `over` once that task has ended."""
+
+    def __init__(self, speak: Callable[["Session"], Opened]) -> None:
+        self._speak = speak
+        self._client: Client | None = None
+        self._leave = asyncio.Event()
+        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._task: asyncio.Task[None] | None = None
+        self.hurried = False
+        self.reason: str | None = None
+        self.outdated = False
+
+    @property
+    def over(self) -> bool:
+        return self._leave.is_set() or self._task is None or self._task.done()
+
+    async def start(self, seconds_max: float) -> None:
+        """Raises Failure. Leaves nothing behind when it fails or is cancelled."""
+        self._task = asyncio.create_task(self._live(), name="tools.mcp.session")
+        try:
+            async with asyncio.timeout(seconds_max):
+                await asyncio.shield(self._ready)
+        except TimeoutError:
+            await self.close("The MCP server did not open a session in time.")
+            raise Failure("tool_unreachable", f"The MCP server did not open a session within {seconds_max:g} seconds.") from None
+        except BaseException:
+            await self.close(self.reason or "The session was not opened.")
+            raise
+
+    def ended(self, reason: str) -> None:
+        """The transport's word that nothing more will come."""
+        self.hurried = True
+        self.reason = self.reason or f"The MCP server {reason}."
+        self._leave.set()
+
+    async def close(self, reason: str | None = None) -> None:
+        if reason is not None:
+            self.hurried = True
+            self.reason = self.reason or reason
+        self._leave.set()
+        if self._task is None or self._task.done():
+            return
+        if not self._ready.done():  # It is still being opened: nothing listens for the word to leave.
+            self._task.cancel()
+        await asyncio.wait([self._task], timeout=CLOSE_SECONDS_MAX)
+        if not self._task.done():
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=CLOSE_SECONDS_MAX)
+
+    async def _live(self) -> None:
+        try:
+            async with Client(self._speak(self), mode="auto", cache=None, client_info=_CLIENT, message_handler=self._heard) as client:
+                self._client = client
+                self._ready.set_result(None)
+                await self._leave.wait()
+        except asyncio.CancelledError:
+            self._leave.set()
+            if not self._ready.done():
+                self._ready.set_exception(Failure("tool_unreachable", self.reason or "The session was not opened."))
+                self._ready.exception()
+            raise
+        except Exception as error:  # noqa: BLE001 — somebody else's server, and whatever the SDK makes of it: an outcome
+            self._leave.set()
+            failure = self._failure(error)
+            self.reason = self.reason or failure.message
+            if not self._ready.done():
+                self._ready.set_exception(failure)
+                self._ready.exception()
+        finally:
+            self._client = None
+
+    async def _heard(self, message: Any) -> None:
+        if isinstance(message, types.ToolListChangedNotification):
+            self.outdated = True
+
+    # --- what it is for ---------------------------------------------------------------------------------------------
+    async def list(self) -> Listing:
+        self.outdated = False
+        offers: dict[str, Offer] = {}
+        left_out: list[str] = []
+        room = content.LISTING_BYTES_MAX
+        async with aclosing(self._tools()) as tools:  # type: ignore[type-var]
+            async for tool in tools:
+                offer, problem = content.offer_of(tool)
+                if offer is None:
+                    left_out.append(f"{tool.name[:100]!r} ({problem})")
+                    continue
+                room -= content.size_of(offer)
+                if len(offers) == content.TOOLS_MAX or room < 0:
+                    left_out.append(f"what comes after the first {len(offers)}")
+                    break
+                offers.setdefault(offer.name, offer)
+        return Listing(list(offers.values()), f"Left out: {'; '.join(left_out[:20])}".replace("\0", "\ufffd") if left_out else None)
+
+    async def _tools(self) -> AsyncIterator[types.Tool]:
+        cursor: str | None = None
+        for _ in range(PAGES_MAX):
+            try:
+                page = await self._open.session.list_tools(params=types.PaginatedRequestParams(cursor=cursor) if cursor else None)
+            except (MCPError, ValidationError, ValueError, RuntimeError) as error:
+                raise self._failure(error) from error
+            for tool in page.tools:
+                yield tool
+            cursor = page.next_cursor
+            if not cursor:
+                return
+
+    async def call(self, name: str, arguments: Mapping[str, Any], key: str) -> ToolResult:
+        params = types.CallToolRequestParams(name=name, arguments=dict(arguments), _meta={KEY: key})  # pyright: ignore[reportArgumentType]
+        try:
+            # Not the SDK's `call_tool`: that one runs the server's own output schema, with its regular expressions, in our process.
+            raw = await self._open.session.send_request(types.CallToolRequest(params=params), _RESULT)
+            if raw.get("resultType") == "input_required":
+                raise Failure("tool_failed", "The tool asks its user for input, which cannot be given here.")
+            return content.result_of(types.CallToolResult.model_validate(raw, by_name=False))
+        except (MCPError, ValidationError, ValueError, RuntimeError) as error:
+            raise self._failure(error) from error
+
+    async def alive(self, seconds_max: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds_max):
+                await self._open.session.list_tools()
+        except (TimeoutError, Failure, MCPError, ValidationError, ValueError, RuntimeError):
+            return False
+        return True
+
+    @property
+    def _open(self) -> Client:
+        if self._client is None or self.over:
+            raise Gone("tool_unreachable", self.reason or "The session with the MCP server is over.")
+        return self._client
+
+    def _failure(self, error: BaseException) -> Failure:
+        """What to tell the model."""
+        if isinstance(error, BaseExceptionGroup):
+            return self._failure(error.exceptions[0])
+        if isinstance(error, Failure):
+            return error
+        if isinstance(error, MCPError):
+            return self._refused(error)
+        if isinstance(error, FileNotFoundError | PermissionError | NotADirectoryError):
+            return Failure("tool_unavailable", "The program of the MCP server cannot be started; its operator finds the reason in the log.")
+        if isinstance(error, OSError):
+            return Failure("tool_unreachable", f"The MCP server cannot be reached: {type(error).__name__}.")
+        what = type(error).__name__
+        if isinstance(error, ValidationError):
+            first = error.errors(include_input=False)[0]
+            what = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+        return Failure("tool_failed", f"The MCP server answered with something that is no MCP ({what[:300]}).")
+
+    def _refused(self, error: MCPError) -> Failure:
+        data = error.error.data
+        if isinstance(data, dict) and endpoint.CODE in data:
+            return Failure(str(data[endpoint.CODE]), error.error.message)
+        if error.error.code == types.CONNECTION_CLOSED:
+            return Failure("tool_failed", self.reason or f"The MCP server ended the conversation: {error.error.message}.")
+        if error.error.code == types.INVALID_REQUEST and error.error.message == "Session terminated":
+            self._leave.set()
+            return Gone("tool_unreachable", "The MCP server has forgotten this session.")
+        return Failure("tool_failed", f"The MCP server answered with an error: {error.error.message[:2_000]}")
+
+
+async def open_program(declared: Program, seconds_max: float) -> Session:
+    session = Session(lambda session: program.speaking(declared, session.ended, lambda: session.hurried))
+    await session.start(seconds_max)
+    return session
+
+
+async def open_endpoint(url: str, headers: Mapping[str, str], seconds_max: float, *, allow_private: bool) -> Session:
+    session = Session(lambda _: endpoint.speaking(url, headers, allow_private=allow_private))
+    await session.start(seconds_max)
+    return session

@@ -1,0 +1,128 @@
+"""Schemas of an OpenAPI document as JSON schemas that stand by themselves: references unfolded, bounded, cycles kept. Pure."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+NODES_MAX: Final = 5_000
+"""Of one operation: a few references that name one another can stand for billions."""
+DEPTH_MAX: Final = 48
+_SCHEMAS: Final = ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames", "unevaluatedItems", "unevaluatedProperties")
+_LISTS: Final = ("allOf", "anyOf", "oneOf", "prefixItems")
+_NAMED: Final = ("properties", "patternProperties", "dependentSchemas")
+_PLAIN: Final = frozenset({
+    "type", "enum", "const", "default", "format", "title", "description", "required", "pattern", "minimum", "maximum", "exclusiveMinimum",
+    "exclusiveMaximum", "multipleOf", "minLength", "maxLength", "minItems", "maxItems", "uniqueItems", "minProperties", "maxProperties",
+    "minContains", "maxContains", "dependentRequired", "contentMediaType", "contentEncoding", "examples",
+})  # fmt: skip
+"""Everything else (xml, discriminator, example, extensions …) says nothing to a model."""
+
+
+class Unusable(Exception):
+    """Something of the document cannot be used; `path` names it within its operation, the message goes on from there."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(reason)
+        self.path = path
+
+
+class Document:
+    """One operation's look at a document."""
+
+    def __init__(self, root: Mapping[str, Any]) -> None:
+        self._root = root
+        self._nodes = 0
+        self._cyclic: dict[str, bool] = {}
+        """References that lead back to themselves, and whether only what is written counts."""
+
+    def resolved(self, value: Any, place: str) -> Mapping[str, Any]:
+        """An object of the document, its references followed."""
+        for _ in range(DEPTH_MAX):
+            if not isinstance(value, Mapping):
+                raise Unusable(place, "must be an object")
+            reference = value.get("$ref")
+            if reference is None:
+                return value
+            value = self._at(reference, place)
+        raise Unusable(place, "refers to itself without end")
+
+    def unfolded(self, schema: Any, place: str, *, writing: bool = False) -> Any:
+        """A schema with its references in place; those that lead back to themselves stay, and `definitions` holds them."""
+        return self._unfold(schema, place, (), writing)
+
+    def definitions(self) -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        while missing := [reference for reference in self._cyclic if _name(reference) not in made]:
+            for reference in missing:
+                made[_name(reference)] = self._unfold(self._at(reference, reference), reference, (reference,), self._cyclic[reference])
+        return made
+
+    def _at(self, reference: Any, place: str) -> Any:
+        if not isinstance(reference, str) or not reference.startswith("#/"):
+            raise Unusable(place, f"refers to {str(reference)[:100]!r}, which is outside of the document; only local references are followed")
+        found: Any = self._root
+        for part in reference[2:].split("/"):
+            key = part.replace("~1", "/").replace("~0", "~").replace("%7B", "{").replace("%7D", "}")
+            if isinstance(found, list) and key.isdecimal() and int(key) < len(found):
+                found = found[int(key)]
+            elif isinstance(found, Mapping) and key in found:
+                found = found[key]
+            else:
+                raise Unusable(place, f"refers to {reference[:100]}, which the document does not have")
+        return found
+
+    def _unfold(self, schema: Any, place: str, stack: tuple[str, ...], writing: bool) -> Any:
+        self._nodes += 1
+        if self._nodes > NODES_MAX:
+            raise Unusable(place, f"unfolds to more than {NODES_MAX} schemas")
+        if place.count(".") + place.count("[") > 2 * DEPTH_MAX or len(stack) > DEPTH_MAX:
+            raise Unusable(place[:200], "is nested too deeply")
+        if isinstance(schema, bool):
+            return schema
+        if not isinstance(schema, Mapping):
+            raise Unusable(place, "must be a schema")
+        if (reference := schema.get("$ref")) is not None:
+            return self._followed(schema, reference, place, stack, writing)
+        made = {key: value for key, value in schema.items() if key in _PLAIN}
+        made |= {key: self._unfold(schema[key], f"{place}.{key}", stack, writing) for key in _SCHEMAS if key in schema}
+        made |= {key: self._listed(schema[key], f"{place}.{key}", stack, writing) for key in _LISTS if key in schema}
+        made |= {key: self._named(schema[key], f"{place}.{key}", stack, writing) for key in _NAMED if key in schema}
+        if isinstance(made.get("required"), list) and isinstance(given := schema.get("properties"), Mapping):  # What is only read is not asked for.
+            made["required"] = [name for name in made["required"] if isinstance(name, str) and (name in made["properties"] or name not in given)]
+        return _as_2020(made, schema)
+
+    def _listed(self, schemas: Any, place: str, stack: tuple[str, ...], writing: bool) -> list[Any]:
+        if not isinstance(schemas, list):
+            raise Unusable(place, "must be a list")
+        return [self._unfold(one, f"{place}[{index}]", stack, writing) for index, one in enumerate(schemas)]
+
+    def _named(self, schemas: Any, place: str, stack: tuple[str, ...], writing: bool) -> dict[str, Any]:
+        if not isinstance(schemas, Mapping):
+            raise Unusable(place, "must be an object")
+        return {
+            str(name): self._unfold(one, f"{place}.{name}", stack, writing) for name, one in schemas.items()
+            if not (writing and isinstance(one, Mapping) and one.get("readOnly") is True)
+        }  # fmt: skip
+
+    def _followed(self, schema: Mapping[str, Any], reference: Any, place: str, stack: tuple[str, ...], writing: bool) -> Any:
+        if reference in stack:
+            self._cyclic[str(reference)] = writing
+            return {"$ref": f"#/$defs/{_name(str(reference))}"}
+        made = self._unfold(self._at(reference, place), place, (*stack, str(reference)), writing)
+        beside = {key: schema[key] for key in ("description", "default") if key in schema}
+        return {**made, **beside} if beside and isinstance(made, dict) else made
+
+
+def _name(reference: str) -> str:
+    return "".join(one if one.isalnum() or one in "_-" else "_" for one in reference.removeprefix("#/"))
+
+
+def _as_2020(made: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """What OpenAPI 3.0 says in its own way."""
+    for bound, plain in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
+        if isinstance(made.get(bound), bool) and made.pop(bound) and plain in made:
+            made[bound] = made.pop(plain)
+    if schema.get("nullable") is True and isinstance(made.get("type"), str):
+        made["type"] = [made["type"], "null"]
+        if isinstance(made.get("enum"), list) and None not in made["enum"]:
+            made["enum"] = [*made["enum"], None]
+    return made

@@ -1,0 +1,6 @@
+"""The bill, as its readers see it: what was used and what it cost, by whatever they ask. Runs write its lines. Front door."""
+
+from stoa.usage.api import routes
+from stoa.usage.service import UsageReports
+
+__all__ = ["UsageReports", "routes"]

@@ -1,0 +1,20 @@
+"""Reports of what was used, within the caller's scope."""
+
+from collections.abc import Sequence
+
+from stoa.db import Database
+from stoa.kernel.pages import Page, PageRequest
+from stoa.kernel.principal import Principal
+from stoa.usage import store
+from stoa.usage.types import Filter, UsageRow
+
+
+class UsageReports:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def report(self, principal: Principal, which: Filter, groups: Sequence[str], page: PageRequest) -> Page[UsageRow]:
+        """Sums over the calls of models that the filter lets through; one row in all when nothing is grouped by, none when nothing was used."""
+        async with self._database.tenant(principal) as tx:
+            rows, total = await store.report(tx, principal.org_id, which, groups, page)
+        return Page(rows, page.page, page.page_size, total)

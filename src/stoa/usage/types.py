@@ -1,0 +1,36 @@
+"""Sums over the lines of the bill."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which calls of models; None is any. `start` is the first moment that counts, `end` the first that does not."""
+
+    start: datetime
+    end: datetime
+    project_id: UUID | None = None
+    key_id: UUID | None = None
+    conversation_id: UUID | None = None
+    run_id: UUID | None = None
+    model: str | None = None
+    user_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRow:
+    """`of` says what was summed: the fields that were grouped by. `cost_usd` leaves out the `unpriced_calls`."""
+
+    of: Mapping[str, Any]
+    calls: int
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    reasoning_tokens: int
+    cost_usd: float
+    estimated_calls: int
+    unpriced_calls: int

@@ -1,0 +1,166 @@
+"""Limits of access keys: what may be spent and how often one may ask, on however many nodes; and what is said when there is no more."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import httpx
+import pytest
+
+from stoa.gateway import Abilities, Finish, TextDelta, Usage
+from stoa.kernel.clock import SystemClock
+from stoa.runs.recording import Recorder
+from stoa.runs.steps import Ended
+from stoa.settings import Price
+from tests.conftest import Running, serving
+from tests.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling
+
+DOLLAR_A_CALL = [[TextDelta("Hello.")], [Usage(0, 1_000_000), Finish("stop")]]
+
+
+@pytest.fixture
+async def priced(dsn: str, tmp_path: Path) -> AsyncIterator[Running]:
+    """A model whose every answer costs a dollar."""
+    model = ScriptedModel([list(DOLLAR_A_CALL)], Abilities(images=False, tools=True, context_tokens=8_000))
+    prices = (Price(model="stoa-extractive", prompt=0, completion=1),)
+    async with serving(dsn, tmp_path, model, toolbox=Shelf(ScriptedTool("again")), prices=prices) as server:
+        yield server
+
+
+async def key_of(server: Running, **limits: Any) -> tuple[str, httpx.AsyncClient]:
+    made = (await server.call("POST", "/v1/access-keys", 201, json={"name": "limited", **limits}))["data"]
+    return made["id"], httpx.AsyncClient(base_url=server.url, headers={"Authorization": f"Bearer {made['key']}"}, timeout=30)
+
+
+async def ask(client: httpx.AsyncClient, conversation_id: str) -> Any:
+    response = await client.post(f"/v3/conversations/{conversation_id}/messages", json={"content": "Hi", "stream": False})
+    assert response.status_code == 200, response.text
+    return response.json()["data"]
+
+
+async def test_a_run_that_reaches_the_limit_says_so(priced: Running) -> None:
+    key_id, client = await key_of(priced, spending_limit={"usd": 2.5, "period": "day"})
+    async with client:
+        conversation = await priced.conversation()
+        assert [(await ask(client, conversation))["status"] for _ in range(3)] == ["completed"] * 3
+        run = await ask(client, conversation)
+        assert (run["status"], run["error"]["code"]) == ("failed", "spending_limit_reached")
+        assert "3.0000 US dollars today; its spending_limit is 2.5" in run["error"]["message"]
+        assert len(priced.model.requests) == 3
+        # Other keys go on; yesterday does not count.
+        assert (await priced.ask(conversation))["status"] == "completed"
+        database = await asyncpg.connect(priced.dsn)
+        await database.execute("UPDATE key_spending SET day = day - 1")
+        assert (await ask(client, conversation))["status"] == "completed"
+        listed = next(key for key in (await priced.call("GET", "/v1/access-keys"))["data"] if key["id"] == key_id)
+        assert listed["spending_limit"] == {"usd": 2.5, "period": "day"}
+        # A revoked key takes its counts along; a run of it that ends afterwards still ends.
+        await priced.call("DELETE", f"/v1/access-keys/{key_id}")
+        assert await database.fetchval("SELECT count(*) FROM key_spending") == 0
+        await database.close()
+
+
+async def test_the_limit_is_looked_at_before_each_call(priced: Running) -> None:
+    _, client = await key_of(priced, spending_limit=1.5)
+    priced.model.scripts = [[*calling(("again", "{}"))[:-1], [Usage(0, 1_000_000), Finish("tool_calls")]]]
+    async with client:
+        run = await ask(client, await priced.conversation(agent={"tools": ["again"]}))
+    assert (run["status"], run["error"]["code"], run["usage"]["cost_usd"]) == ("failed", "spending_limit_reached", 2.0)
+    assert len(priced.model.requests) == 2
+
+
+async def test_an_unknown_price_is_no_price_of_nothing(running: Running) -> None:
+    _, client = await key_of(running, spending_limit=1)
+    async with client:
+        run = await ask(client, await running.conversation())
+    assert run["status"] == "completed"  # The built-in model's price is known: nothing.
+    limited = run_of(spending_limit={"usd": 1, "period": "total"})
+    recorder: Any = Recorder(None, None, SystemClock(), uuid4())  # type: ignore[arg-type]
+    assert recorder.allowance(run_of(), lambda _: None) is None
+    with pytest.raises(Ended, match="no price is known"):
+        await recorder.allowance(limited, lambda _: None)(0.0)
+
+
+def run_of(**options: Any) -> Any:
+    return SimpleNamespace(options=options)
+
+
+async def test_runs_at_once_overshoot_by_what_is_in_flight(priced: Running) -> None:
+    gate = asyncio.Event()
+    priced.model.scripts = [[gate, *DOLLAR_A_CALL]]
+    _, client = await key_of(priced, spending_limit=2)
+    async with client:
+        talks = [await priced.conversation() for _ in range(6)]
+        under_way = [asyncio.create_task(ask(client, talk)) for talk in talks]
+        async with asyncio.timeout(10):
+            while priced.model.open < 6:
+                await asyncio.sleep(0.01)
+        gate.set()
+        assert {run["status"] for run in await asyncio.gather(*under_way)} == {"completed"}  # All were let through before any was paid.
+        refused = await asyncio.gather(*(ask(client, talk) for talk in talks))
+        assert {run["error"]["code"] for run in refused} == {"spending_limit_reached"}
+        assert len(priced.model.requests) == 6
+
+
+async def test_requests_per_minute_over_two_nodes(running: Running, tmp_path: Path) -> None:
+    async with serving(running.dsn, tmp_path, ScriptedModel()) as second:
+        _, client = await key_of(running, rate_limit=5)
+        async with client:
+            urls = [f"{server.url}/v1/conversations" for server in (running, second, running, second, running)]
+            answers = [await client.get(url) for url in urls]
+            assert [answered.status_code for answered in answers] == [200] * 5
+            assert [answered.headers["ratelimit-remaining"] for answered in answers] == ["4", "3", "2", "1", "0"]
+            assert answers[0].headers["ratelimit-limit"] == "5"
+            refused = await client.get(f"{second.url}/v1/conversations")
+            assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limited")
+            assert 1 <= int(refused.headers["retry-after"]) <= 12
+            assert (refused.headers["ratelimit-remaining"], int(refused.headers["ratelimit-reset"]) > 50) == ("0", True)
+            assert "5 requests a minute" in refused.json()["error"]["message"]
+            # It fills evenly: a request comes back each twelve seconds.
+            database = await asyncpg.connect(running.dsn)
+            await database.execute("UPDATE key_rates SET busy_until = busy_until - interval '12 seconds'")
+            await database.close()
+            burst = await asyncio.gather(*(client.get(f"{running.url}/v1/conversations") for _ in range(10)))
+            assert sorted(answered.status_code for answered in burst) == [200, *[429] * 9]
+    assert "ratelimit-limit" not in (await running.client.get("/v1/conversations")).headers
+
+
+async def test_streams_count_and_say_what_is_left(running: Running) -> None:
+    _, client = await key_of(running, rate_limit=2)
+    async with client:
+        talk = await running.conversation()
+        streamed = await client.post(f"/v3/conversations/{talk}/messages", json={"content": "Hi"})
+        assert (streamed.headers["ratelimit-remaining"], streamed.headers["content-type"][:17]) == ("1", "text/event-stream")
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [({"rate_limit": 0}, "rate_limit"), ({"rate_limit": "many"}, "rate_limit"), ({"spending_limit": -1}, "spending_limit.usd"),
+     ({"spending_limit": {"usd": 1}}, "spending_limit.period"), ({"spending_limit": {"usd": 1, "period": "hour"}}, "spending_limit.period")],
+)  # fmt: skip
+async def test_limits_that_are_none(running: Running, fields: dict[str, object], named: str) -> None:
+    refused = await running.call("POST", "/v1/access-keys", 400, json={"name": "k", **fields})
+    assert list(refused["error"]["details"]) == [named]
+
+
+async def test_a_limited_key_makes_no_keys(running: Running) -> None:
+    _, client = await key_of(running, rate_limit=100)
+    async with client:
+        assert (await client.post("/v1/access-keys", json={"name": "free"})).status_code == 403
+
+
+async def test_a_queued_run_that_nobody_carried_costs_nothing(running: Running) -> None:
+    gate = asyncio.Event()
+    running.model.scripts = [[gate, *answer("Done.")]]
+    talk = await running.conversation()
+    path = f"/v3/conversations/{talk}/messages"
+    first = (await running.call("POST", path, 202, json={"content": "Go", "background": True}))["data"]
+    queued = (await running.call("POST", path, 202, json={"content": "And " * 400, "background": True, "on_busy": "queue"}))["data"]
+    await running.call("DELETE", f"/v1/conversations/{talk}/queue/{queued['id']}")
+    gate.set()
+    await running.status(first["id"], "completed")
+    assert (await running.status(queued["id"], "canceled"))["usage"]["total_tokens"] == 0
