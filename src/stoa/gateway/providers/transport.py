@@ -20,6 +20,8 @@ BUFFER_BYTES_MAX: Final = 512 * 1024
 """Of one reply, unread: past it the socket is not read from, so a fast model waits for us."""
 HEADER_BYTES_MAX: Final = 64 * 1024
 IDLE_PER_ORIGIN_MAX: Final = 64
+CHUNKS_WITHOUT_REST: Final = 3
+"""A reply begins with formalities; its first words are not to wait."""
 REST_PARTS: Final = 3
 REST_SLACK_SECONDS: Final = 0.001
 IDLE_SECONDS_MAX: Final = 30.0
@@ -61,13 +63,14 @@ class Reply:
         self.headers: Mapping[str, str] = wire.headers
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        wire = self._wire
+        wire, given = self._wire, 0
         while True:
             if not wire.buffer and not wire.complete:
                 await wire.arrival(self._timeouts.silence, "silence")
             if data := wire.take():
                 yield data
-                if not wire.complete:
+                given += 1
+                if given >= CHUNKS_WITHOUT_REST and not wire.complete:
                     self._rests.let(wire)
             if wire.complete and not wire.buffer:
                 return
