@@ -78,6 +78,31 @@ async def test_an_embedder_that_fails_is_waited_for_or_told(dsn: str, tmp_path: 
         assert sources(await search(server, base["id"], "hotel")) == {"travel.md"}
 
 
+async def test_an_embedder_that_became_another_is_told(dsn: str, tmp_path: Path, endpoint: tuple[Endpoint, Embeddings]) -> None:
+    """Its vectors would not compare: searches by meaning and new files are refused with the way out, and a re-index is that."""
+    _, embeddings = endpoint
+    async with serving(dsn, tmp_path, ScriptedModel(), embeddings=embeddings) as server:
+        base = await base_of(server)
+        await upload(server, base["id"], ("travel.md", TRAVEL))
+        await settled(server, base["id"])
+    moved = Embeddings(base_url=embeddings.base_url.replace("127.0.0.1", "localhost"), model="three")
+    async with serving(dsn, tmp_path, ScriptedModel(), embeddings=moved) as server:
+        await upload(server, base["id"], ("sick.md", SICK))
+        codes = {item["name"]: item.get("error", {}).get("code") for item in await settled(server, base["id"])}
+        assert codes == {"travel.md": None, "sick.md": "embedder_changed"}
+        refused = await server.client.post(f"/kb/{base['id']}/v1/documents/search", json={"query": "hotel"})
+        assert refused.status_code == 503
+        assert "reindex" in refused.json()["error"]["message"]
+        assert sources(await search(server, base["id"], "hotel", mode="keyword")) == {"travel.md"}
+        await server.call("POST", f"/v1/knowledgebases/{base['id']}/reindex", 202, json={})
+        async with asyncio.timeout(20):
+            while "reindex" in (await server.call("GET", f"/v1/knowledgebases/{base['id']}"))["data"]:
+                await asyncio.sleep(0.05)
+        await server.call("POST", f"/v1/knowledgebases/{base['id']}/reprocess")
+        await settled(server, base["id"])
+        assert sources(await search(server, base["id"], "hotel doctor")) == {"travel.md", "sick.md"}
+
+
 async def test_what_is_known_is_not_embedded_again(dsn: str, tmp_path: Path, endpoint: tuple[Endpoint, Embeddings]) -> None:
     service, embeddings = endpoint
     async with serving(dsn, tmp_path, ScriptedModel(), embeddings=embeddings) as server:

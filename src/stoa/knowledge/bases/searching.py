@@ -109,7 +109,7 @@ class Search:
                 return self._remembered[key]
             vector = (await embedder.embed([text]))[0]
         except EmbedderError as error:
-            raise Unavailable(f"The query cannot be embedded just now: {error.message} A search with mode=keyword works without.") from error
+            raise Unavailable(f"The query cannot be embedded just now. {error.message} A search with mode=keyword works without.") from error
         self._remembered[key] = vector
         if len(self._remembered) > REMEMBERED_MAX:
             self._remembered.popitem(last=False)
