@@ -7,17 +7,19 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from stoa.db import Database
+from stoa.db import Database, Row
 from stoa.kernel.errors import NotFound, Unavailable
 from stoa.kernel.principal import Principal
 from stoa.knowledge.bases import store
 from stoa.knowledge.bases.ports import Embedders, Index
+from stoa.knowledge.bases.rerankers import CANDIDATES, Rerankers, reranked
 from stoa.knowledge.bases.rules import QUERY_CHARACTERS_MAX
 from stoa.knowledge.bases.service import no_base
 from stoa.knowledge.bases.store import SQL
 from stoa.knowledge.bases.types import EmbedderSpec
 from stoa.knowledge.embedding import EmbedderError
 from stoa.knowledge.index.types import BaseKey, Found, Hit, Mode, Query
+from stoa.knowledge.reranking import Reranker
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,11 +44,13 @@ class Asked:
     explain: bool = False
     exact: bool = False
     """Look at every vector, also where a graph would be walked."""
+    rerank: bool | None = None
 
 
 class Search:
-    def __init__(self, database: Database, index: Index, embedders: Embedders) -> None:
+    def __init__(self, database: Database, index: Index, embedders: Embedders, rerankers: Rerankers) -> None:
         self._database = database
+        self._rerankers = rerankers
         self._index = index
         self._embedders = embedders
         self._remembered: OrderedDict[tuple[str, str], NDArray[np.float32]] = OrderedDict()
@@ -58,21 +62,32 @@ class Search:
         if row is None:
             raise no_base(base_id)
         mode, alpha = _mode(asked, row["retriever"])
+        reranker = await self._reranker(principal, row, asked)
+        wide = asked if reranker is None else replace(asked, limit=max(CANDIDATES, asked.limit or row["retriever"]["top_k"]), similarity_threshold=None)
         begun = perf_counter()
         vector = None
         if mode is not Mode.KEYWORD:
             vector = await self._vector(principal.org_id, row["project_id"], store.embedder_of(row["embedder"]), asked.query)
         embedding_ms = (perf_counter() - begun) * 1000
         query = Query(
-            asked.query, asked.limit or row["retriever"]["top_k"], mode, alpha, asked.filters, asked.user, asked.groups, asked.similarity_threshold, asked.explain,
+            wide.query, wide.limit or row["retriever"]["top_k"], mode, alpha, asked.filters, asked.user, asked.groups, wide.similarity_threshold, asked.explain,
             language=row["language"], exact=asked.exact,
         )  # fmt: skip
         key = BaseKey(principal.org_id, row["project_id"], base_id, row["generation"])
         async with self._database.tenant(principal) as tx:
             found = await self._index.search(tx, key, query, vector)
+        if reranker is not None:  # No connection is held while the endpoint thinks.
+            limit = asked.limit or row["retriever"]["top_k"]
+            found = await reranked(reranker, asked.query, found, limit, asked.similarity_threshold, explain=asked.explain)
         if not asked.explain:
             return found
         return replace(found, explain={"embedding_ms": round(embedding_ms, 2), **found.explain})
+
+    async def _reranker(self, principal: Principal, row: Row, asked: Asked) -> Reranker | None:
+        """The caller decides, else the base: where its retriever names a reranker, its answers are reranked."""
+        chosen = row["retriever"].get("reranker")
+        wanted = asked.rerank if asked.rerank is not None else chosen is not None
+        return await self._rerankers.get(principal.org_id, row["project_id"], chosen) if wanted else None
 
     async def search_all(
         self, principal: Principal, base_ids: Sequence[UUID], query: str, limit: int | None, user: str | None

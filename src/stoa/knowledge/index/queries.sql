@@ -167,6 +167,14 @@ SELECT ordinal, -(embedding <#> $3::real[]::halfvec) AS score FROM {vectors}
 WHERE org_id = $1 AND index_id = $2 AND CASE WHEN ordinal < $6 THEN get_bit($5::bytea, ordinal) = 1 ELSE false END
 ORDER BY embedding <#> $3::real[]::halfvec LIMIT $4;
 
+-- name: nearest_listed
+-- The nearest of a few, looked up one by one.
+SELECT ordinal, -(embedding <#> $3::real[]::halfvec) AS score FROM {vectors}
+WHERE org_id = $1 AND index_id = $2 AND ordinal = ANY ($5::int[]) ORDER BY embedding <#> $3::real[]::halfvec LIMIT $4;
+
+-- name: widen
+SELECT set_config('hnsw.ef_search', $1, true);
+
 -- name: nearest_by_graph
 -- By the HNSW index of a table that holds one index alone. The cast is what was indexed.
 SELECT ordinal, -((embedding::halfvec({dimensions})) <#> $1::real[]::halfvec({dimensions})) AS score FROM {vectors}
