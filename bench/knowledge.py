@@ -223,13 +223,14 @@ async def main() -> None:
     parser.add_argument("--cranfield", type=Path, required=True, help="the folder with cran.all.1400.xml, cran.qry.xml and cranqrel.trec.txt")
     parser.add_argument("--chunks", type=int, default=100_000)
     parser.add_argument("--small-bases", type=int, default=1_000)
+    parser.add_argument("--queries", type=int, default=225)
     parser.add_argument("--keep", type=Path, help="a directory whose database is used again")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "stoa-bench-vectors")
     options = parser.parse_args()
     _, texts, questions, gains = collection(options.cranfield)
     vectors, query_vectors = await vectors_of(texts, options.cache), await vectors_of(questions, options.cache)
     bodies, stored = made(options.chunks, texts, vectors)
-    numbers = sorted(gains)
+    numbers = sorted(gains)[: options.queries]
     asked = Asked([questions[number - 1] for number in numbers], query_vectors[[number - 1 for number in numbers]], stored)
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.keep or Path(scratch)
