@@ -78,6 +78,31 @@ async def test_an_embedder_that_fails_is_waited_for_or_told(dsn: str, tmp_path: 
         assert sources(await search(server, base["id"], "hotel")) == {"travel.md"}
 
 
+async def test_an_embedder_that_became_another_is_told(dsn: str, tmp_path: Path, endpoint: tuple[Endpoint, Embeddings]) -> None:
+    """Its vectors would not compare: searches by meaning and new files are refused with the way out, and a re-index is that."""
+    _, embeddings = endpoint
+    async with serving(dsn, tmp_path, ScriptedModel(), embeddings=embeddings) as server:
+        base = await base_of(server)
+        await upload(server, base["id"], ("travel.md", TRAVEL))
+        await settled(server, base["id"])
+    moved = Embeddings(base_url=embeddings.base_url.replace("127.0.0.1", "localhost"), model="three")
+    async with serving(dsn, tmp_path, ScriptedModel(), embeddings=moved) as server:
+        await upload(server, base["id"], ("sick.md", SICK))
+        codes = {item["name"]: item.get("error", {}).get("code") for item in await settled(server, base["id"])}
+        assert codes == {"travel.md": None, "sick.md": "embedder_changed"}
+        refused = await server.client.post(f"/kb/{base['id']}/v1/documents/search", json={"query": "hotel"})
+        assert refused.status_code == 503
+        assert "reindex" in refused.json()["error"]["message"]
+        assert sources(await search(server, base["id"], "hotel", mode="keyword")) == {"travel.md"}
+        await server.call("POST", f"/v1/knowledgebases/{base['id']}/reindex", 202, json={})
+        async with asyncio.timeout(20):
+            while "reindex" in (await server.call("GET", f"/v1/knowledgebases/{base['id']}"))["data"]:
+                await asyncio.sleep(0.05)
+        await server.call("POST", f"/v1/knowledgebases/{base['id']}/reprocess")
+        await settled(server, base["id"])
+        assert sources(await search(server, base["id"], "hotel doctor")) == {"travel.md", "sick.md"}
+
+
 async def test_what_is_known_is_not_embedded_again(dsn: str, tmp_path: Path, endpoint: tuple[Endpoint, Embeddings]) -> None:
     service, embeddings = endpoint
     async with serving(dsn, tmp_path, ScriptedModel(), embeddings=embeddings) as server:
@@ -190,3 +215,26 @@ async def test_two_nodes_share_the_work_and_agree(dsn: str, tmp_path: Path) -> N
             server.client.delete(f"/v1/knowledgebase-items/{items[0]['id']}") for server in (one, two)
         ))  # fmt: skip
         assert sorted(answer.status_code for answer in answers) == [200, 404], "two at once: one deletes, the other finds nothing"
+
+
+async def test_many_replacements_of_the_same_items_take_turns(running: Running) -> None:
+    """In opposite orders, with deletions and retries between them: each is answered, none waits for another for ever."""
+    base = await base_of(running)
+    items = await upload(running, base["id"], *((f"{number}.txt", f"Number {number}.".encode()) for number in range(6)))
+    ids = [item["id"] for item in items]
+    path = f"/v1/knowledgebases/{base['id']}"
+
+    async def replace(turn: int) -> int:
+        order = ids if turn % 2 else ids[::-1]
+        files = [("files", (f"{turn}-{number}.txt", f"Turn {turn}, number {number}.".encode())) for number in range(len(order))]
+        return (await running.client.post(f"{path}/upload", files=files, data={"ids": json.dumps(order)})).status_code
+
+    async def again() -> int:
+        return (await running.client.post(f"{path}/reprocess")).status_code
+
+    answers = await asyncio.gather(*(replace(turn) for turn in range(8)), *(again() for _ in range(4)))
+    assert set(answers) <= {200, 201}
+    done = await settled(running, base["id"])
+    assert {item["status"] for item in done} == {"processed"}
+    assert len({item["name"].partition("-")[0] for item in done}) == 1, "the last upload won as a whole"
+    assert len([path for path in (running.data_dir / "knowledge").glob("*/*/??/*") if path.is_file()]) == len(ids)

@@ -10,10 +10,11 @@ from stoa.knowledge.bases.ingesting import Ingestion
 from stoa.knowledge.bases.items import Items
 from stoa.knowledge.bases.mcp import Mcp
 from stoa.knowledge.bases.promises import checks
+from stoa.knowledge.bases.rerankers import Rerankers
 from stoa.knowledge.bases.searching import Asked, Search
 from stoa.knowledge.bases.service import KnowledgeBases
 
 __all__ = [
-    "HOST_KEY", "Asked", "Deletions", "Embedders", "Evaluations", "Ingestion", "Items", "KnowledgeBases", "Mcp", "Search", "checks", "evaluation_routes",
-    "host_routes", "routes",
+    "HOST_KEY", "Asked", "Deletions", "Embedders", "Evaluations", "Ingestion", "Items", "KnowledgeBases", "Mcp", "Rerankers", "Search", "checks",
+    "evaluation_routes", "host_routes", "routes",
 ]

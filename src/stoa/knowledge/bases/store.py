@@ -59,7 +59,9 @@ def embedder_json(spec: EmbedderSpec) -> dict[str, Any]:
 
 def embedder_of(stored: Mapping[str, Any]) -> EmbedderSpec:
     connection_id = stored.get("connection_id")
-    return EmbedderSpec(stored["provider"], stored["model"], stored["dimensions"], UUID(connection_id) if connection_id else None)
+    return EmbedderSpec(
+        stored["provider"], stored["model"], stored["dimensions"], UUID(connection_id) if connection_id else None, stored["identity"]
+    )
 
 
 def building_json(building: Building) -> dict[str, Any]:
