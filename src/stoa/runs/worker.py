@@ -35,8 +35,8 @@ CLAIM_MAX: Final = 50
 RECORD_SECONDS_MAX: Final = 5.0
 """How long a cancel waits for a step that is being recorded."""
 EARLY_CANCELS_MAX: Final = 1_000
-EXPIRY_SECONDS: Final = 5.0
-"""Between two looks for questions that nobody answered in time."""
+EXPIRY_SECONDS: Final = 2.0
+"""Between two looks for questions that nobody answered in time, and for runs in nobody's hands."""
 _log = structlog.get_logger("stoa.runs")
 T = TypeVar("T")
 

@@ -1,0 +1,29 @@
+"""A run that the database gives to a living node which does not know it: a commit's answer was lost. It must not wait for ever."""
+
+import asyncpg
+
+from tests.conftest import Running
+from tests.doubles import answer
+
+
+async def test_a_run_in_nobodys_hands_is_taken_up(running: Running) -> None:
+    running.model.scripts = [answer("First"), answer("Again")]
+    conversation = await running.conversation()
+    run = await running.ask(conversation)
+    database = await asyncpg.connect(running.dsn)
+    try:
+        # As if only the beginning had been committed, and this node had never heard of it.
+        await database.execute("DELETE FROM events WHERE sequence > 1")
+        await database.execute("UPDATE journals SET sealed = false, last_sequence = 1")
+        await database.execute("DELETE FROM messages WHERE role = 'assistant'")
+        await database.execute("UPDATE conversations SET message_count = 1")
+        await database.execute("DELETE FROM model_calls")
+        await database.execute(
+            "UPDATE runs SET status = 'started', ended_at = NULL, output = NULL, usage = NULL, attempt = 1, node_id = (SELECT id FROM nodes)"
+        )
+    finally:
+        await database.close()
+    ended = await running.status(run["id"], "completed")
+    assert (ended["output"], ended["attempt"]) == ("Again", 2)
+    assert [event["type"] for event in await running.events(run["id"])][:2] == ["run.started", "run.recovered"]
+    assert (await running.call("GET", "/v1/doctor"))["data"]["healthy"]
