@@ -15,7 +15,7 @@ from stoa.db.internal import internal
 from stoa.events import Kind
 from stoa.gateway import Model, ModelError, Usage
 from stoa.journal import Fenced, Head, Journal, Pen
-from stoa.kernel.errors import AppError, Unavailable
+from stoa.kernel.errors import AppError, DatabaseUnavailable, Unavailable
 from stoa.kernel.supervise import Supervisor
 from stoa.runs import rules, store
 from stoa.runs.agent import Agent
@@ -250,10 +250,8 @@ class Worker:
             _log.info("run is carried elsewhere", run_id=str(run.id))
             with suppress(Unavailable):  # Then its lease runs out, or this node sees that it does not hold it.
                 await self._recorder.let_go(run)
-        except _HandedOver:
+        except (_HandedOver, DatabaseUnavailable):
             await self._hand_over(carried)
-        except Unavailable as error:
-            _log.warning("run is left to others", run_id=str(run.id), error=error.message)
         finally:
             self._journal.writer.release(pen)
             if self._carried.get(run.id) is carried:
@@ -263,10 +261,15 @@ class Worker:
                 self._idle.set()
 
     async def _hand_over(self, carried: _Carried) -> None:
-        """What the step's neighbours said meanwhile is committed first: nothing that was seen may be lost, and nothing may be written later."""
+        """Once the database takes it. What the step's neighbours said meanwhile is committed first: nothing may be written later."""
         try:
             await carried.pen.flush()
-            await self._recorder.hand_over(carried.run)
+            while True:
+                try:
+                    await self._recorder.hand_over(carried.run)
+                    break
+                except DatabaseUnavailable:
+                    await asyncio.sleep(rules.POLL_SECONDS)
             _log.info("run is handed over", run_id=str(carried.run.id))
         except Fenced:
             _log.info("run is carried elsewhere", run_id=str(carried.run.id))
@@ -301,10 +304,10 @@ class Worker:
             return None
         except ModelError as error:
             return carried.outcome(RunStatus.FAILED, RunError(error.code, error.message, error.retryable))
+        except (Fenced, _HandedOver, DatabaseUnavailable):
+            raise
         except (Ended, AppError) as ended:
             return carried.outcome(RunStatus.FAILED, RunError(ended.code, ended.message))
-        except (Fenced, _HandedOver):
-            raise
         except Exception:  # noqa: BLE001 - an edge at which bugs end
             _log.exception("bug", run_id=str(run.id))
             return carried.outcome(RunStatus.FAILED, RunError("internal_error", "Something went wrong on the server. It was logged under this run's id."))
