@@ -218,15 +218,21 @@ class Worker:
                 async with internal(self._database) as tx:
                     await tx.execute(SQL.expire_requests)
                     await tx.execute(SQL.resume_unasked)
-                await self._release_unheld()
+                await self._compare()
             except Unavailable:
                 continue
 
-    async def _release_unheld(self) -> None:
-        """Runs that the database gives to this node and that are not in its hands at two looks: a commit whose answer was lost, a claim cut short."""
+    async def _compare(self) -> None:
+        """What the database says this node carries, with what it carries: a cancel's nudge may have been lost, and the answer to a commit.
+
+        A run that is not in its hands at two looks (its start or its claim was cut short) is anybody's.
+        """
         async with internal(self._database) as tx:
             own = await tx.fetch(SQL.own, self._node.id)
             unheld = {(row["id"], row["attempt"]): row["org_id"] for row in own if row["id"] not in self._carried}
+            for row in own:
+                if row["cancel_reason"] is not None and row["id"] in self._carried:
+                    self._request_cancel(self._carried[row["id"]], row["cancel_reason"])
             for run_id, attempt in self._unheld & unheld.keys():
                 _log.warning("run was in nobody's hands", run_id=str(run_id))
                 await tx.execute(SQL.let_go, unheld[run_id, attempt], run_id, self._node.id, attempt)

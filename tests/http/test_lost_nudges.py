@@ -1,4 +1,6 @@
-"""A run that the database gives to a living node which does not know it: a commit's answer was lost. It must not wait for ever."""
+"""What a node carries and what the database says: a commit's answer may be lost, and a nudge. Neither may leave a run waiting for ever."""
+
+import asyncio
 
 import asyncpg
 
@@ -27,3 +29,15 @@ async def test_a_run_in_nobodys_hands_is_taken_up(running: Running) -> None:
     assert (ended["output"], ended["attempt"]) == ("Again", 2)
     assert [event["type"] for event in await running.events(run["id"])][:2] == ["run.started", "run.recovered"]
     assert (await running.call("GET", "/v1/doctor"))["data"]["healthy"]
+
+
+async def test_a_cancel_whose_nudge_is_lost(running: Running) -> None:
+    running.model.scripts = [[asyncio.Event()]]
+    conversation = await running.conversation()
+    run = (await running.call("POST", f"/v3/conversations/{conversation}/messages", 202, json={"content": "Hi", "background": True}))["data"]
+    await running.status(run["id"], "started")
+    database = await asyncpg.connect(running.dsn)
+    await database.execute("UPDATE runs SET cancel_reason = 'user'")
+    await database.close()
+    await running.status(run["id"], "canceled")
+    assert running.model.open == 0
