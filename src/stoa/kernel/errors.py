@@ -10,6 +10,7 @@
     ├── UnsupportedMediaType        415     unsupported_media_type
     ├── RateLimited                 429     rate_limited
     └── Unavailable                 503     unavailable        (with Retry-After)
+        └── DatabaseUnavailable     503     unavailable        (what was under way is not lost: it goes on when the database is back)
 
 Messages are sentences that name the thing and the way out. Nothing else in Stoa chooses a status.
 """
@@ -87,3 +88,7 @@ class Unavailable(AppError):
     def __init__(self, message: str, *, retry_after_seconds: int = 1) -> None:
         super().__init__(message)
         self.headers = {"Retry-After": str(retry_after_seconds)}
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database is away, or refused for the moment; whoever carries work that must not be lost waits for it."""

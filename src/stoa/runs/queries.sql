@@ -186,8 +186,8 @@ RETURNING id;
 SELECT EXISTS (SELECT 1 FROM runs WHERE org_id = $1 AND id = $2 AND node_id = $3 AND attempt = $4 AND status = 'started');
 
 -- name: own
--- What the database says this node carries.
-SELECT org_id, id, attempt FROM runs WHERE node_id = $1 AND status IN ('created', 'started');
+-- What the database says this node carries, and what is wanted of it.
+SELECT org_id, id, attempt, cancel_reason FROM runs WHERE node_id = $1 AND status IN ('created', 'started');
 
 -- name: let_go
 -- This node lost the right to write the run. If nobody else has taken it, anybody may.

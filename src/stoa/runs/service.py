@@ -27,6 +27,8 @@ from stoa.runs.types import Input, InputRequest, ModelUse, Outcome, RequestType,
 RETRY_SECONDS: Final = 0.25
 QUEUE_MAX: Final = 100
 """Messages of a conversation that wait for their turn: more is a client that does not listen."""
+FENCES_MAX: Final = 20
+"""Nodes that one cancel takes a run from before it gives up."""
 
 
 class Models(Protocol):
@@ -244,21 +246,30 @@ class Runs:
         await self.end_by_force(run, reason)
 
     async def end_by_force(self, run: Run, reason: str) -> None:
-        """Ends a run that nobody carries, or whose owner does not answer: fences it off, then records the end."""
-        try:
-            async with internal(self._database) as tx:
-                current = await store.run_for_update(tx, run.org_id, run.id)
-                if current is None or current.status not in rules.ACTIVE:
+        """Ends a run that nobody carries, or whose owner does not answer: fences it off, then records the end. Returns once it has ended."""
+        for _ in range(FENCES_MAX):
+            try:
+                if await self._end_by_force(run, reason):
                     return
-                head = await self._journal.take(tx, run.key)
-            pen, last = await self._journal.resume(run.key, head)
-            if last is None:
-                pen.write(rules.started(run))
-            await self.finish(run, pen, await self.spoken(run, RunStatus.CANCELED, reason=reason))
-            async with internal(self._database) as tx:  # Whoever took it up in between has been fenced off, and closes its model's call now.
-                await tx.execute("SELECT pg_notify('stoa_runs', $1)", f"cancel {run.id} {reason}")
-        except Fenced:
-            return  # Somebody else ended it at the same moment.
+            except Fenced:  # Another node took it up at the same moment. It knows of the intent and may end it first; a short while is its own.
+                await asyncio.sleep(RETRY_SECONDS)
+        raise Unavailable("This run keeps changing hands; cancel it again in a moment.")
+
+    async def _end_by_force(self, run: Run, reason: str) -> bool:
+        """True once it has ended, by this or by others. Raises Fenced when another node has it now."""
+        async with internal(self._database) as tx:
+            current = await store.run_for_update(tx, run.org_id, run.id)
+            if current is None or current.status not in rules.ACTIVE:
+                return True
+            head = await self._journal.take(tx, run.key)
+        outcome = await self.spoken(current, RunStatus.CANCELED, reason=reason)
+        pen, last = await self._journal.resume(run.key, head)
+        if last is None:
+            pen.write(rules.started(current))
+        await self.finish(current, pen, outcome)
+        async with internal(self._database) as tx:  # Whoever took it up in between has been fenced off, and closes its model's call now.
+            await tx.execute("SELECT pg_notify('stoa_runs', $1)", f"cancel {run.id} {reason}")
+        return True
 
     async def cancel_active(self, principal: Principal, conversation_id: UUID) -> None:
         async with self._database.tenant(principal) as tx:

@@ -15,7 +15,7 @@ from stoa.db.internal import internal
 from stoa.events import Kind
 from stoa.gateway import Model, ModelError, Usage
 from stoa.journal import Fenced, Head, Journal, Pen
-from stoa.kernel.errors import AppError, Unavailable
+from stoa.kernel.errors import AppError, DatabaseUnavailable, Unavailable
 from stoa.kernel.supervise import Supervisor
 from stoa.runs import rules, store
 from stoa.runs.agent import Agent
@@ -35,8 +35,8 @@ CLAIM_MAX: Final = 50
 RECORD_SECONDS_MAX: Final = 5.0
 """How long a cancel waits for a step that is being recorded."""
 EARLY_CANCELS_MAX: Final = 1_000
-EXPIRY_SECONDS: Final = 5.0
-"""Between two looks for questions that nobody answered in time."""
+EXPIRY_SECONDS: Final = 2.0
+"""Between two looks for questions that nobody answered in time, and for runs in nobody's hands."""
 _log = structlog.get_logger("stoa.runs")
 T = TypeVar("T")
 
@@ -218,15 +218,21 @@ class Worker:
                 async with internal(self._database) as tx:
                     await tx.execute(SQL.expire_requests)
                     await tx.execute(SQL.resume_unasked)
-                await self._release_unheld()
+                await self._compare()
             except Unavailable:
                 continue
 
-    async def _release_unheld(self) -> None:
-        """Runs that the database gives to this node and that are not in its hands at two looks: a commit whose answer was lost, a claim cut short."""
+    async def _compare(self) -> None:
+        """What the database says this node carries, with what it carries: a cancel's nudge may have been lost, and the answer to a commit.
+
+        A run that is not in its hands at two looks (its start or its claim was cut short) is anybody's.
+        """
         async with internal(self._database) as tx:
             own = await tx.fetch(SQL.own, self._node.id)
             unheld = {(row["id"], row["attempt"]): row["org_id"] for row in own if row["id"] not in self._carried}
+            for row in own:
+                if row["cancel_reason"] is not None and row["id"] in self._carried:
+                    self._request_cancel(self._carried[row["id"]], row["cancel_reason"])
             for run_id, attempt in self._unheld & unheld.keys():
                 _log.warning("run was in nobody's hands", run_id=str(run_id))
                 await tx.execute(SQL.let_go, unheld[run_id, attempt], run_id, self._node.id, attempt)
@@ -250,10 +256,8 @@ class Worker:
             _log.info("run is carried elsewhere", run_id=str(run.id))
             with suppress(Unavailable):  # Then its lease runs out, or this node sees that it does not hold it.
                 await self._recorder.let_go(run)
-        except _HandedOver:
+        except (_HandedOver, DatabaseUnavailable):
             await self._hand_over(carried)
-        except Unavailable as error:
-            _log.warning("run is left to others", run_id=str(run.id), error=error.message)
         finally:
             self._journal.writer.release(pen)
             if self._carried.get(run.id) is carried:
@@ -263,10 +267,15 @@ class Worker:
                 self._idle.set()
 
     async def _hand_over(self, carried: _Carried) -> None:
-        """What the step's neighbours said meanwhile is committed first: nothing that was seen may be lost, and nothing may be written later."""
+        """Once the database takes it. What the step's neighbours said meanwhile is committed first: nothing may be written later."""
         try:
             await carried.pen.flush()
-            await self._recorder.hand_over(carried.run)
+            while True:
+                try:
+                    await self._recorder.hand_over(carried.run)
+                    break
+                except DatabaseUnavailable:
+                    await asyncio.sleep(rules.POLL_SECONDS)
             _log.info("run is handed over", run_id=str(carried.run.id))
         except Fenced:
             _log.info("run is carried elsewhere", run_id=str(carried.run.id))
@@ -301,10 +310,10 @@ class Worker:
             return None
         except ModelError as error:
             return carried.outcome(RunStatus.FAILED, RunError(error.code, error.message, error.retryable))
+        except (Fenced, _HandedOver, DatabaseUnavailable):
+            raise
         except (Ended, AppError) as ended:
             return carried.outcome(RunStatus.FAILED, RunError(ended.code, ended.message))
-        except (Fenced, _HandedOver):
-            raise
         except Exception:  # noqa: BLE001 - an edge at which bugs end
             _log.exception("bug", run_id=str(run.id))
             return carried.outcome(RunStatus.FAILED, RunError("internal_error", "Something went wrong on the server. It was logged under this run's id."))
