@@ -27,21 +27,23 @@ async def test_the_readme_s_shell_works_when_pasted(room: Path) -> None:
     if shutil.which("curl") is None:
         assert not os.environ.get("CI"), "CI must have curl"
         pytest.skip("curl is not on this machine")
-    first, talk = blocks(ROOT / "README.md", "sh")
+    first, talk, base = blocks(ROOT / "README.md", "sh")
     assert [line.split()[:2] for line in first.splitlines()] == [["make", name] for name in ("demo", "test", "serve")]
     async with serve(room / "readme", STOA_BOOTSTRAP_KEY=KEY) as (_, said):
         # What a reader replaces: the key, and here the port, which another server may have.
-        script = "set -eu\n" + talk.replace("stoa_acc_…", KEY).replace("http://localhost:8080", url_of(said))
+        script = "set -eu\n" + (talk + base).replace("stoa_acc_…", KEY).replace("http://localhost:8080", url_of(said))
         assert script.count(KEY) == 1
         shell = await asyncio.create_subprocess_exec(
             "sh", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
         )
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(90):
             out, errors = await shell.communicate(script.encode())
     printed = out.decode()
     assert (shell.returncode, errors) == (0, b"")
-    assert printed.count("event: run.completed") == 2, "the message's stream and the resumed one"
-    assert printed.count("event: run.started") == 1
+    assert printed.count("event: run.completed") == 3, "the message's stream, the resumed one, the one about the base"
+    assert printed.count("event: run.started") == 2
+    assert '"source":"operate.md"' in printed, "the search on the base's own hostname"
+    assert "operate.md" in printed.partition('"delta":"Here is what your documents say')[2], "the agent quotes it"
     assert '"error"' not in printed
     assert '"total_count":1' in printed
     assert '"message":"deleted"' in printed
