@@ -86,9 +86,12 @@ async def test_only_what_is_plainly_in_order_is_taken(change: dict[str, object],
         seen["framework"] = await Request(scope, receive).body()
 
     async def authenticate(_: str) -> object:
-        return type("P", (), {"permissions": None})()
+        return type("Principal", (), {"permissions": None, "rate_limit": None})()
 
-    shortcut = Shortcut(framework, router, Gate(authenticate), "/things/{thing_id}/messages", "thing_id", Body, "things:write")  # type: ignore[arg-type]
+    async def meter(_: object) -> None:
+        raise AssertionError("this key has no limit")
+
+    shortcut = Shortcut(framework, router, Gate(authenticate, meter), "/things/{thing_id}/messages", "thing_id", Body, "things:write")  # type: ignore[arg-type]
     body = change.get("body", b'{"content": "Hi"}')
     assert isinstance(body, bytes)
     headers = {"content-type": "application/json", "content-length": str(len(body)), "authorization": "Bearer k", **change.get("headers", {})}  # type: ignore[dict-item]

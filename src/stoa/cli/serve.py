@@ -73,7 +73,8 @@ def bind(host: str, port: int) -> socket.socket:
 
 def doors(listening: socket.socket) -> list[socket.socket]:
     """The same socket under several numbers: each takes a new connection in the same turn of the loop."""
-    return [listening, *(listening.dup() for _ in range(ACCEPTED_PER_TURN - 1))]
+    more = 0 if sys.platform == "win32" else ACCEPTED_PER_TURN - 1  # There it is asyncio's own loop, which takes all that wait.
+    return [listening, *(listening.dup() for _ in range(more))]
 
 
 @asynccontextmanager

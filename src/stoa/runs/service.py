@@ -95,11 +95,12 @@ class Runs:
             async with self._database.tenant(principal) as tx:
                 if once and (first := await idempotency.claim(tx, principal, once)):
                     return Started(await _one(tx, principal, UUID(first["run_id"])), first=False)
-                place = await self._place(tx, principal, conversation_id, send)
+                # Most messages need not hold the conversation first: adding them does, and what is refused then goes with the transaction.
+                place = None if _plain(send) else await self._place(tx, principal, conversation_id, send)
                 active = None if send.on_busy == "reject" else await tx.fetchval(SQL.active_run, principal.org_id, conversation_id)
-                if send.regenerate:
+                if place is not None and send.regenerate:
                     run = await self._insert_again(tx, principal, conversation_id, place, send, owner)
-                elif active is None:
+                elif place is None or active is None:
                     run = await self._insert(tx, principal, conversation_id, send, owner)
                 else:
                     run, owner = await self._enqueue(tx, principal, conversation_id, place, send), None
@@ -123,7 +124,10 @@ class Runs:
 
     async def _place(self, tx: Tx, principal: Principal, conversation_id: UUID, send: SendMessage) -> Place:
         """The conversation, held until the transaction ends. Raises what can be refused before anything is written."""
-        place = await hold(tx, principal.org_id, conversation_id)
+        return await self._allowed(tx, conversation_id, await hold(tx, principal.org_id, conversation_id), send)
+
+    async def _allowed(self, tx: Tx, conversation_id: UUID, place: Place | None, send: SendMessage) -> Place:
+        """The place, when the message may have it. Raises NotFound and BadRequest."""
         if place is None:
             raise NotFound(f"There is no conversation {conversation_id}.")
         _check_place(place, send)
@@ -146,11 +150,11 @@ class Runs:
     async def _insert(self, tx: Tx, principal: Principal, conversation_id: UUID, send: SendMessage, owner: Owner | None) -> Run:
         content = await resolve_content(tx, principal, conversation_id, send.content)
         run_id, message_id = self._ids.new(), self._ids.new()
-        place = await add_message(
+        added = await add_message(
             tx, principal.org_id, conversation_id, message_id, Role.USER, content=content, text=text_of(content), status="completed", run_id=run_id,
             model_id=send.model_id, metadata=send.metadata,
         )  # fmt: skip
-        assert place is not None, "it is held"
+        place = await self._allowed(tx, conversation_id, added, send)
         return await self._insert_run(
             tx, principal, place, conversation_id, run_id, message_id, place.position, place.model_id, _options(place.agent, send), content, owner,
         )  # fmt: skip
@@ -402,6 +406,11 @@ class Runs:
 def _busy(run_id: UUID) -> Conflict:
     way_out = f"wait for it, cancel it (POST /v1/runs/{run_id}/cancel), or send on_busy=queue or interrupt"
     return Conflict(f"This conversation is busy with run {run_id}; {way_out}.", details={"active_run_id": str(run_id)})
+
+
+def _plain(send: SendMessage) -> bool:
+    """Whether nothing of it has to be looked up before it is written: no turn to wait for, no model, no file."""
+    return send.on_busy == "reject" and not send.regenerate and send.model_id is None and all(part["type"] == "text" for part in send.content)
 
 
 def _check_place(place: Place, send: SendMessage) -> None:
