@@ -9,7 +9,7 @@ A `Tx` is that right: stores are handed one and never begin or commit. There are
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Protocol, TypeAlias, cast
 
 import asyncpg
@@ -24,6 +24,11 @@ Row: TypeAlias = asyncpg.Record
 
 _AWAY: Final = (
     TimeoutError, OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError, asyncpg.InterfaceError,
+)  # fmt: skip
+
+# The internal error is what the driver says when its server died in the middle of an answer.
+_GONE: Final = (
+    asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError, asyncpg.OperatorInterventionError, ConnectionError,
 )  # fmt: skip
 
 
@@ -97,7 +102,9 @@ class Database:
             raise Unavailable("The database cannot be reached just now; try again in a moment.") from error
         try:
             yield cast("asyncpg.Connection", connection)
-        except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError, ConnectionError) as error:
+        except _GONE as error:
+            with suppress(asyncpg.InterfaceError):  # The pool may have taken it back already.
+                connection.terminate()
             raise Unavailable("The database went away during this request; try again in a moment.") from error
         finally:
             await self._pool.release(connection)
