@@ -35,7 +35,9 @@ SCAN_TUPLES_MAX: Final = 40_000
 LISTED_MAX: Final = 2_000
 """So few chunks behind a filter are looked up one by one."""
 GRAPH_SHARE_MIN: Final = 0.05
-"""A filter that leaves less than this share makes the walk through the graph longer than an exact scan."""
+GRAPH_WALK_MAX: Final = 500
+"""A filter that leaves less than this share, or so little that the walk would pass more than so many to gather what is wanted, makes an exact scan
+the shorter way."""
 
 
 _NONE: Final[Ranking] = ()
@@ -149,7 +151,7 @@ async def _by_meaning(
     elif allowed is not None and passing <= LISTED_MAX:
         method = "listed"
         rows = await tx.fetch(SQL.nearest_listed.format(vectors=table), key.org_id, index["index_id"], sent, count, scoring.ordinals_of(allowed))
-    elif index["hnsw"] and not query.exact and passing >= index["chunks"] * GRAPH_SHARE_MIN:
+    elif index["hnsw"] and not query.exact and passing >= index["chunks"] * GRAPH_SHARE_MIN and count * index["chunks"] <= passing * GRAPH_WALK_MAX:
         method = "hnsw"
         statement = SQL.nearest_by_graph if allowed is None else SQL.nearest_by_graph_of
         if allowed is not None:
