@@ -30,7 +30,7 @@ from stoa.kernel.clock import Clock, SystemClock
 from stoa.kernel.errors import NotFound
 from stoa.kernel.ids import Ids, RandomIds
 from stoa.kernel.principal import Principal
-from stoa.knowledge import bases
+from stoa.knowledge import bases, sources
 from stoa.knowledge.index import Index
 from stoa.settings import Settings
 
@@ -142,6 +142,11 @@ async def open_server(
         library = bases.KnowledgeBases(database, index, embedders, entry, removals, ids)
         items = bases.Items(database, index, shelves, removals, ids)
         search = bases.Search(database, index, embedders)
+        origins = sources.Suppliers(
+            allow_private=settings.allow_private_addresses, directories=settings.source_directories, cache=settings.data_dir / "sources"
+        )
+        stack.push_async_callback(origins.close)
+        feeds = sources.Sources(database, vault, origins, removals, ids, clock)
         shelf = _Library(search)
         service = runs.Runs(database, journal, catalogue, ids, clock)
         deletions = conversations.Deletions(database, blobs, journal, service, ids)
@@ -170,6 +175,7 @@ async def open_server(
         worker = runs.Worker(database, journal, service, recorder, node, context, find_model, toolbox.open, runs_max=settings.runs_max)
         service.owner = worker
         ingestion = bases.Ingestion(database, index, shelves, converter, embedders, removals, node.id)
+        syncing = sources.SyncWorker(database, sources.Syncing(database, items, removals, origins, vault), feeds, ids, clock, node.id)
         follow = streams.Streams(journal, clock)
         await follow.start()
 
@@ -177,14 +183,19 @@ async def open_server(
             tails.nudge_all()
             worker.look()
             ingestion.look()
+            syncing.look()
 
-        channels = {"stoa_journal": journal.heard, "stoa_runs": worker.heard, "stoa_knowledge": ingestion.heard}
+        channels = {
+            "stoa_journal": journal.heard, "stoa_runs": worker.heard, "stoa_knowledge": ingestion.heard, "stoa_sources": syncing.heard
+        }  # fmt: skip
         listener = Listener(dsn, channels, on_gap=after_a_gap)
         await listener.start()
         stack.push_async_callback(listener.stop)
         await worker.start()
         await ingestion.start()
         stack.push_async_callback(ingestion.stop)
+        await syncing.start()
+        stack.push_async_callback(syncing.stop)
 
         async def drain() -> None:
             await worker.drain(settings.drain_seconds_max)
@@ -211,6 +222,7 @@ async def open_server(
             gateway.routes(catalogue, connections, gate),
             tools.routes(held, gate),
             bases.routes(library, items, search, shelves, gate, settings.domain),
+            sources.routes(feeds, gate),
             access.routes(entry, gate),
         )
         kb = _app("Stoa knowledge base", "One knowledge base, on its own hostname.", health, bases.host_routes(library, items, search, gate))

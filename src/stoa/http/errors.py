@@ -75,8 +75,8 @@ def explain(errors: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     return details
 
 
-_BODY_TAGS: Final = frozenset({"human_feedback", "approval", "http", "python"})
-"""`type`s that choose among bodies: locations begin with them, and a caller did not write that."""
+_BODY_TAGS: Final = frozenset({"human_feedback", "approval", "http", "python", "website", "directory", "s3", "git"})
+"""`type`s and providers that choose among bodies: locations begin with them, and a caller did not write that."""
 
 
 def _path(location: Sequence[str | int]) -> str:

@@ -6,8 +6,8 @@ from typing import Any
 
 import aiohttp
 
+from stoa.outbound import client
 from stoa.tools.providers.http import HttpTool
-from stoa.tools.providers.outbound import client
 from stoa.tools.providers.python import PythonTool, registered
 from stoa.tools.types import Definition, Tool, ToolKind
 

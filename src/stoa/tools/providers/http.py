@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from stoa.kernel.schemas import value_problem
+from stoa.outbound import AddressRefused, literal, public
 from stoa.tools import rules
-from stoa.tools.providers.outbound import AddressRefused, literal, public
 from stoa.tools.types import Call, Definition, ToolKind, ToolResult
 
 _READ_BYTES: Final = 64 * 1024
