@@ -9,18 +9,21 @@ from stoa.db.sql import load
 
 SOURCE = Path(__file__).parents[2] / "src" / "stoa"
 FILES = sorted(SOURCE.glob("**/*.sql"))
+FILLINGS = {"{order}": "created_at, id", "{outer_order}": "c.created_at, c.id", "{vectors}": "knowledge_vectors"}
 NAMED = [file for file in FILES if file.parent.name != "migrations"]
 
 
 @pytest.mark.parametrize("file", NAMED, ids=lambda file: str(file.relative_to(SOURCE)))
 async def test_statements_compile_and_are_used(dsn: str, file: Path) -> None:
-    statements = load(f"stoa.{file.parent.name}", file.name).texts
+    statements = load(".".join(("stoa", *file.parent.relative_to(SOURCE).parts)), file.name).texts
     python = "\n".join(path.read_text("utf-8") for path in SOURCE.glob("**/*.py"))
     connection = await asyncpg.connect(dsn)
     try:
         for name, text in statements.items():
             assert f"SQL.{name}" in python, f"{name} is not used"
-            await connection.prepare(text.replace("{order}", "created_at, id").replace("{outer_order}", "c.created_at, c.id"))
+            for place, filling in FILLINGS.items():
+                text = text.replace(place, filling)
+            await connection.prepare(text)
     finally:
         await connection.close()
 

@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-LANGUAGES: Final = frozenset(
-    "simple arabic armenian basque catalan danish dutch english estonian finnish french german greek hindi hungarian indonesian irish italian lithuanian"
-    " nepali norwegian portuguese romanian russian serbian spanish swedish tamil turkish yiddish".split()
-)
+LANGUAGES: Final = frozenset({
+    "simple", "arabic", "armenian", "basque", "catalan", "danish", "dutch", "english", "estonian", "finnish", "french", "german", "greek", "hindi",
+    "hungarian", "indonesian", "irish", "italian", "lithuanian", "nepali", "norwegian", "portuguese", "romanian", "russian", "serbian", "spanish",
+    "swedish", "tamil", "turkish", "yiddish",
+})  # fmt: skip
 """PostgreSQL's own text search configurations; `simple` stems nothing."""
 
 

@@ -1,0 +1,56 @@
+"""Blocks of postings: sorted arrays of 8-byte records, in the machine's (little-endian) order. Pure.
+
+A word's record is `ordinal << 32 | times << 16 | length of the chunk`; a piece of metadata's is `first ordinal << 32 | last ordinal` of an item.
+"""
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+RECORDS_MAX: Final = 4_096
+"""Of one block, when it is written."""
+_COUNT_MAX: Final = 0xFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    term: str
+    first_ordinal: int
+    last_ordinal: int
+    records: bytes
+
+
+def word_blocks(first_ordinal: int, chunks: Sequence[Mapping[str, int]]) -> Iterator[Block]:
+    """The blocks of an item's words: `chunks` holds each chunk's terms with their number."""
+    found: dict[str, array[int]] = {}
+    for at, counts in enumerate(chunks):
+        length = min(sum(counts.values()), _COUNT_MAX)
+        for term, times in counts.items():
+            record = (first_ordinal + at) << 32 | min(times, _COUNT_MAX) << 16 | length
+            if term in found:
+                found[term].append(record)
+            else:
+                found[term] = array("Q", (record,))
+    for term, records in found.items():
+        for start in range(0, len(records), RECORDS_MAX):
+            piece = records[start : start + RECORDS_MAX]
+            yield Block(term, piece[0] >> 32, piece[-1] >> 32, piece.tobytes())
+
+
+def metadata_blocks(first_ordinal: int, last_ordinal: int, terms: Iterable[str]) -> Iterator[Block]:
+    """The blocks of an item's metadata; none where it has no chunks."""
+    if last_ordinal >= first_ordinal:
+        record = array("Q", (first_ordinal << 32 | last_ordinal,)).tobytes()
+        yield from (Block(term, first_ordinal, last_ordinal, record) for term in terms)
+
+
+def without(block: Block, first_ordinal: int, last_ordinal: int) -> Block | None:
+    """The block without the records of a range of ordinals; None where nothing is left. `last_ordinal` stays a bound."""
+    records = array("Q", block.records)
+    start, end = bisect_left(records, first_ordinal << 32), bisect_left(records, (last_ordinal + 1) << 32)
+    del records[start:end]
+    if not records:
+        return None
+    return Block(block.term, records[0] >> 32, block.last_ordinal, records.tobytes())

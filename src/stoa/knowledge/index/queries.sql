@@ -1,0 +1,176 @@
+-- name: ensure_index
+-- The index's row, made by whoever fills it first.
+INSERT INTO knowledge_indexes (org_id, project_id, knowledgebase_id, generation, embedder, dimensions, language) VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT DO NOTHING;
+
+-- name: lock_index
+-- One writer of an index at a time: counts, ordinals and blocks of postings change together. Searches do not wait for it.
+SELECT index_id, embedder, dimensions, language, chunks, next_ordinal, own_table FROM knowledge_indexes
+WHERE org_id = $1 AND knowledgebase_id = $2 AND generation = $3 FOR UPDATE;
+
+-- name: open_index
+-- What a search needs to know, and the settings of its scan.
+SELECT index_id, dimensions, language, chunks, words, next_ordinal, own_table, hnsw,
+       set_config('hnsw.ef_search', $4, true), set_config('hnsw.iterative_scan', 'strict_order', true), set_config('hnsw.max_scan_tuples', $5, true)
+FROM knowledge_indexes WHERE org_id = $1 AND knowledgebase_id = $2 AND generation = $3;
+
+-- name: set_settings
+-- An index that is empty may be filled with anything.
+UPDATE knowledge_indexes SET embedder = $3, dimensions = $4, language = $5 WHERE org_id = $1 AND index_id = $2;
+
+-- name: count_change
+UPDATE knowledge_indexes SET chunks = chunks + $3, words = words + $4, next_ordinal = $5, unmerged = unmerged + $6, removed = removed + $7
+WHERE org_id = $1 AND index_id = $2;
+
+-- name: delete_index
+DELETE FROM knowledge_indexes WHERE org_id = $1 AND index_id = $2;
+
+-- name: items_of
+SELECT item_id, metadata, first_ordinal, last_ordinal, words, terms FROM knowledge_index_items
+WHERE org_id = $1 AND index_id = $2 AND item_id = ANY ($3::uuid[]) ORDER BY item_id;
+
+-- name: insert_item
+INSERT INTO knowledge_index_items (org_id, project_id, index_id, item_id, metadata, first_ordinal, last_ordinal, words, terms)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
+
+-- name: set_metadata
+UPDATE knowledge_index_items SET metadata = $4, terms = $5 WHERE org_id = $1 AND index_id = $2 AND item_id = $3;
+
+-- name: delete_items
+DELETE FROM knowledge_index_items WHERE org_id = $1 AND index_id = $2 AND item_id = ANY ($3::uuid[]);
+
+-- name: insert_chunks
+INSERT INTO knowledge_chunks (org_id, project_id, index_id, ordinal, item_id, id, position, page, heading, text, hash)
+SELECT $1, $2, $3, $4::int + p.at, $5, c.id, $6::int + p.at, c.page, c.heading, c.text, c.hash
+FROM unnest($7::uuid[], $8::int[], $9::text[], $10::text[], $11::bytea[]) WITH ORDINALITY AS c (id, page, heading, text, hash, number),
+     LATERAL (SELECT (c.number - 1)::int AS at) p;
+
+-- name: insert_vectors
+-- $5 holds one vector behind the other, $6 numbers each.
+INSERT INTO {vectors} (org_id, project_id, index_id, ordinal, embedding)
+SELECT $1, $2, $3, $4 + at, ($5::real[])[at * $6 + 1 : (at + 1) * $6]::halfvec FROM generate_series(0, $7::int - 1) AS at;
+
+-- name: insert_postings
+INSERT INTO knowledge_postings (org_id, project_id, index_id, term, first_ordinal, last_ordinal, count, records)
+SELECT $1, $2, $3, p.term, p.first_ordinal, p.last_ordinal, length(p.records) / 8, p.records
+FROM unnest($4::text[], $5::int[], $6::int[], $7::bytea[]) AS p (term, first_ordinal, last_ordinal, records);
+
+-- name: delete_chunks
+WITH gone AS (DELETE FROM knowledge_chunks WHERE org_id = $1 AND index_id = $2 AND ordinal BETWEEN $3 AND $4 RETURNING octet_length(text) AS size)
+SELECT count(*) AS chunks, coalesce(sum(size), 0)::bigint AS bytes FROM gone;
+
+-- name: delete_vectors
+WITH gone AS (DELETE FROM {vectors} WHERE org_id = $1 AND index_id = $2 AND ordinal BETWEEN $3 AND $4 RETURNING pg_column_size(embedding) AS size)
+SELECT coalesce(sum(size), 0)::bigint FROM gone;
+
+-- name: blocks_of
+-- The blocks of these terms that reach into a range of ordinals.
+SELECT term, first_ordinal, last_ordinal, records FROM knowledge_postings
+WHERE org_id = $1 AND index_id = $2 AND term = ANY ($3::text[]) AND first_ordinal <= $5 AND last_ordinal >= $4;
+
+-- name: delete_blocks
+DELETE FROM knowledge_postings p USING unnest($3::text[], $4::int[]) AS gone (term, first_ordinal)
+WHERE p.org_id = $1 AND p.index_id = $2 AND p.term = gone.term AND p.first_ordinal = gone.first_ordinal;
+
+-- name: measure
+-- What a whole index holds: for the receipt of its end.
+SELECT (SELECT count(*) FROM knowledge_chunks WHERE org_id = $1 AND index_id = $2) AS chunks,
+       (SELECT coalesce(sum(octet_length(text)), 0) FROM knowledge_chunks WHERE org_id = $1 AND index_id = $2)::bigint AS text_bytes,
+       (SELECT coalesce(sum(pg_column_size(embedding)), 0) FROM {vectors} WHERE org_id = $1 AND index_id = $2)::bigint AS vector_bytes;
+
+-- name: drop_items
+DELETE FROM knowledge_index_items WHERE org_id = $1 AND index_id = $2;
+
+-- name: drop_chunks
+DELETE FROM knowledge_chunks WHERE org_id = $1 AND index_id = $2;
+
+-- name: drop_vectors
+DELETE FROM ONLY knowledge_vectors WHERE org_id = $1 AND index_id = $2;
+
+-- name: drop_postings
+DELETE FROM knowledge_postings WHERE org_id = $1 AND index_id = $2;
+
+-- name: known
+-- Vectors of contents that this embedder has seen in the project, in halfvec's wire form.
+SELECT DISTINCT ON (c.hash) c.hash, halfvec_send(v.embedding) AS vector
+FROM knowledge_chunks c
+JOIN knowledge_indexes i ON i.org_id = c.org_id AND i.index_id = c.index_id AND i.embedder = $3
+JOIN knowledge_vectors v ON v.org_id = c.org_id AND v.index_id = c.index_id AND v.ordinal = c.ordinal
+WHERE c.org_id = $1 AND c.project_id = $2 AND c.hash = ANY ($4::bytea[]);
+
+-- name: left_over
+-- Rows that still speak of a base's items, or of the base itself where it is gone; vectors and postings that no chunk answers for.
+WITH indexes AS (SELECT index_id FROM knowledge_indexes WHERE org_id = $1 AND knowledgebase_id = $2)
+SELECT (SELECT count(*) FROM knowledge_index_items WHERE org_id = $1 AND item_id = ANY ($3::uuid[]))
+     + (SELECT count(*) FROM knowledge_chunks c WHERE c.org_id = $1 AND c.index_id IN (SELECT index_id FROM indexes) AND c.item_id = ANY ($3::uuid[]))
+     + (SELECT count(*) FROM knowledge_vectors v WHERE v.org_id = $1 AND v.index_id IN (SELECT index_id FROM indexes)
+        AND NOT EXISTS (SELECT 1 FROM knowledge_chunks c WHERE c.org_id = v.org_id AND c.index_id = v.index_id AND c.ordinal = v.ordinal));
+
+-- name: orphans
+-- Indexes that tables still hold rows of and that are no more; each table is asked for its distinct ids, one jump each.
+WITH RECURSIVE seen (place, index_id) AS (
+    SELECT p.place, CASE p.place
+        WHEN 1 THEN (SELECT min(index_id) FROM knowledge_index_items WHERE org_id = $1)
+        WHEN 2 THEN (SELECT min(index_id) FROM knowledge_chunks WHERE org_id = $1)
+        WHEN 3 THEN (SELECT min(index_id) FROM ONLY knowledge_vectors WHERE org_id = $1)
+        ELSE (SELECT min(index_id) FROM knowledge_postings WHERE org_id = $1) END
+    FROM generate_series(1, 4) AS p (place)
+    UNION ALL
+    SELECT s.place, CASE s.place
+        WHEN 1 THEN (SELECT min(index_id) FROM knowledge_index_items WHERE org_id = $1 AND index_id > s.index_id)
+        WHEN 2 THEN (SELECT min(index_id) FROM knowledge_chunks WHERE org_id = $1 AND index_id > s.index_id)
+        WHEN 3 THEN (SELECT min(index_id) FROM ONLY knowledge_vectors WHERE org_id = $1 AND index_id > s.index_id)
+        ELSE (SELECT min(index_id) FROM knowledge_postings WHERE org_id = $1 AND index_id > s.index_id) END
+    FROM seen s WHERE s.index_id IS NOT NULL)
+SELECT count(*) FROM seen s WHERE s.index_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM knowledge_indexes i WHERE i.org_id = $1 AND i.index_id = s.index_id);
+
+-- name: indexes_of
+SELECT index_id, chunks FROM knowledge_indexes WHERE org_id = $1 AND knowledgebase_id = $2;
+
+-- name: ordinals
+SELECT ordinal FROM knowledge_chunks WHERE org_id = $1 AND index_id = $2;
+
+-- name: frequent_blocks
+-- The postings of an index: all while there are few, else those of its most frequent words, one of which nearly every chunk holds.
+WITH sizes AS (SELECT term, sum(count) AS total FROM knowledge_postings WHERE org_id = $1 AND index_id = $2 GROUP BY term),
+     chosen AS (SELECT term FROM (SELECT term, sum(total) OVER (ORDER BY total DESC, term) AS running FROM sizes) s WHERE running <= $3)
+SELECT p.term, p.records FROM knowledge_postings p JOIN chosen USING (term) WHERE p.org_id = $1 AND p.index_id = $2;
+
+-- name: stems
+-- Words as a language's dictionaries see them; no row where a word is none worth finding.
+SELECT w.word, s.stem FROM unnest($2::text[]) AS w (word), LATERAL unnest(tsvector_to_array(to_tsvector($1::text::regconfig, w.word))) AS s (stem);
+
+-- name: filter_blocks
+-- The postings of the pieces of metadata that a filter asks for: `part` numbers its lookups.
+SELECT t.part, p.records FROM unnest($3::int[], $4::text[]) AS t (part, term)
+JOIN knowledge_postings p ON p.org_id = $1 AND p.index_id = $2 AND p.term = t.term
+UNION ALL
+SELECT r.part, p.records FROM unnest($5::int[], $6::text[], $7::text[]) AS r (part, low, high)
+JOIN knowledge_postings p ON p.org_id = $1 AND p.index_id = $2 AND p.term >= r.low AND p.term < r.high;
+
+-- name: word_blocks
+-- The postings of a query's terms, rarest first, as many as the budget allows: what is left out is what is common.
+WITH sizes AS (
+    SELECT term, sum(count) AS total FROM knowledge_postings WHERE org_id = $1 AND index_id = $2 AND term = ANY ($3::text[]) GROUP BY term),
+     ranked AS (SELECT term, total, sum(total) OVER (ORDER BY total, term) AS running FROM sizes)
+SELECT r.term, r.total, p.records
+FROM ranked r LEFT JOIN knowledge_postings p ON p.org_id = $1 AND p.index_id = $2 AND p.term = r.term AND (r.running <= $4 OR r.running = r.total);
+
+-- name: nearest
+SELECT ordinal, -(embedding <#> $3::real[]::halfvec) AS score FROM {vectors}
+WHERE org_id = $1 AND index_id = $2 ORDER BY embedding <#> $3::real[]::halfvec LIMIT $4;
+
+-- name: nearest_allowed
+-- Those among the ordinals whose bit is set.
+SELECT ordinal, -(embedding <#> $3::real[]::halfvec) AS score FROM {vectors}
+WHERE org_id = $1 AND index_id = $2 AND CASE WHEN ordinal < $6 THEN get_bit($5::bytea, ordinal) = 1 ELSE false END
+ORDER BY embedding <#> $3::real[]::halfvec LIMIT $4;
+
+-- name: scores_of
+-- The cosines of some chunks.
+SELECT ordinal, -(embedding <#> $3::real[]::halfvec) AS score FROM {vectors} WHERE org_id = $1 AND index_id = $2 AND ordinal = ANY ($4::int[]);
+
+-- name: chunks_of
+SELECT c.ordinal, c.id, c.item_id, c.position, c.page, c.heading, c.text, i.metadata
+FROM knowledge_chunks c JOIN knowledge_index_items i ON i.org_id = c.org_id AND i.index_id = c.index_id AND i.item_id = c.item_id
+WHERE c.org_id = $1 AND c.index_id = $2 AND c.ordinal = ANY ($3::int[]);

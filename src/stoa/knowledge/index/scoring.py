@@ -1,0 +1,107 @@
+"""BM25 and selections over blocks of postings. Pure; the one place of the index that computes with NumPy."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stoa.knowledge.index.filters import All, AnyTerm, Between, Expression, Not, Some
+
+K1: Final = 1.2
+B: Final = 0.75
+
+Chosen: TypeAlias = NDArray[np.bool_]
+Scores: TypeAlias = NDArray[np.float64]
+
+
+def idf(documents: int, holders: int) -> float:
+    """The weight of a term that `holders` of `documents` chunks hold; never negative."""
+    return float(np.log1p((documents - holders + 0.5) / (holders + 0.5)))
+
+
+def bm25(blocks: Sequence[tuple[float, Sequence[bytes]]], average_length: float, size: int) -> Scores:
+    """The score of every ordinal below `size`; `blocks` holds each term's weight and records."""
+    ordinals: list[NDArray[np.int64]] = []
+    weights: list[NDArray[np.float64]] = []
+    for weight, records in blocks:
+        found = np.frombuffer(b"".join(records), "<u8")
+        times, lengths = (found >> np.uint64(16)) & np.uint64(0xFFFF), found & np.uint64(0xFFFF)
+        norm = K1 * (1 - B) + (K1 * B / max(average_length, 1.0)) * lengths
+        ordinals.append((found >> np.uint64(32)).astype(np.int64))
+        weights.append((weight * (K1 + 1)) * times / (times + norm))
+    if not ordinals:
+        return np.zeros(size)
+    together = np.concatenate(ordinals)
+    inside = together < size  # A chunk that came in since the index's row was read.
+    return np.bincount(together[inside], np.concatenate(weights)[inside], size).astype(np.float64, copy=False)
+
+
+def best(scores: Scores, count: int, allowed: Chosen | None) -> list[tuple[int, float]]:
+    """(ordinal, score) of the best above zero, best first; equal scores in the order of their ordinals."""
+    if allowed is not None:
+        scores = np.where(allowed, scores, 0.0)
+    if len(scores) > count:
+        candidates = np.argpartition(-scores, count - 1)[:count]
+        # Those that equal the last one are in a tie: the earliest of them win, on every node.
+        edge = scores[candidates].min()
+        candidates = np.flatnonzero(scores >= edge) if edge > 0 else candidates
+    else:
+        candidates = np.arange(len(scores))
+    candidates = candidates[scores[candidates] > 0]
+    order = candidates[np.lexsort((candidates, -scores[candidates]))][:count]
+    return [(int(ordinal), float(scores[ordinal])) for ordinal in order]
+
+
+def selected(expression: Expression, found: Mapping[int, Sequence[bytes]], parts: Sequence[AnyTerm | Between], size: int) -> Chosen:
+    """Which ordinals a filter lets through; `found` holds the blocks of each of `parts` by its place."""
+    places = {part: place for place, part in enumerate(parts)}
+
+    def chosen(one: Expression) -> Chosen:
+        match one:
+            case AnyTerm() | Between():
+                return _ranges(found.get(places[one], ()), size)
+            case Not(part):
+                return ~chosen(part)
+            case All(inner):
+                return np.logical_and.reduce([chosen(part) for part in inner]) if inner else np.ones(size, bool)
+            case Some(inner):
+                return np.logical_or.reduce([chosen(part) for part in inner]) if inner else np.zeros(size, bool)
+
+    return chosen(expression)
+
+
+def _ranges(blocks: Sequence[bytes], size: int) -> Chosen:
+    """The ordinals that the records' ranges cover."""
+    if not blocks:
+        return np.zeros(size, bool)
+    records = np.frombuffer(b"".join(blocks), "<u8")
+    firsts, lasts = (records >> np.uint64(32)).astype(np.int64), (records & np.uint64(0xFFFF_FFFF)).astype(np.int64)
+    edges = np.bincount(np.minimum(firsts, size), minlength=size + 1) - np.bincount(np.minimum(lasts + 1, size), minlength=size + 1)
+    return np.cumsum(edges[:size]) > 0
+
+
+def packed(chosen: Chosen) -> bytes:
+    """As PostgreSQL's get_bit reads it."""
+    return np.packbits(chosen, bitorder="little").tobytes()
+
+
+def ordinals_of(chosen: Chosen) -> list[int]:
+    return np.flatnonzero(chosen).tolist()
+
+
+def count_of(chosen: Chosen) -> int:
+    return int(np.count_nonzero(chosen))
+
+
+def unpacked_vector(sent: bytes) -> NDArray[np.float32]:
+    """A halfvec's wire form: its length, two bytes unused, big-endian halves."""
+    return np.frombuffer(sent, ">f2", offset=4).astype(np.float32)
+
+
+def strangers(blocks: Sequence[bytes], live: Sequence[int]) -> int:
+    """How many records speak of a word in a chunk that is not there."""
+    if not blocks:
+        return 0
+    ordinals = np.frombuffer(b"".join(blocks), "<u8") >> np.uint64(32)
+    return int(np.count_nonzero(~np.isin(ordinals.astype(np.int64), np.asarray(live, np.int64))))
