@@ -13,7 +13,7 @@ from dulwich.repo import Repo
 from stoa.knowledge.sources.types import Failed, Fetched, Nothing, Same, SourceError
 from tests.origins import Bucket, BucketWorld, DirectoryWorld, GitWorld, Memory, WebsiteWorld, World, repositories, session, site
 
-KINDS = ["website", "directory", "s3", "git", "git over http"]
+KINDS = ["website", "directory", "s3", "git"]
 
 BUCKET_SERVER = """
 import sys
@@ -37,7 +37,10 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
             [sys.executable, "-c", BUCKET_SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=environment
         )
     assert process.stdout is not None
-    url = process.stdout.readline().decode().strip()
+    url = ""
+    while not url.startswith("http"):
+        url = process.stdout.readline().decode().strip()
+        assert url, "the server did not start"
     options = {"endpoint_url": url, "region_name": "us-east-1"}
     people = boto3.client("iam", aws_access_key_id="first", aws_secret_access_key="first", **options)
     people.create_user(UserName="reader")
@@ -77,16 +80,11 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
             bucket.api.create_bucket(Bucket=bucket.name)
             async with session() as http:
                 yield BucketWorld(bucket, http)
-        case kind:
+        case _:
             repo = Repo.init(str(tmp_path / "work"), mkdir=True)
-            try:
-                if kind == "git":
-                    yield GitWorld(tmp_path, (tmp_path / "work").as_uri(), repo)
-                else:
-                    with repositories({"/team/docs.git": repo}) as url:
-                        yield GitWorld(tmp_path, f"{url}/team/docs.git", repo)
-            finally:
-                repo.close()
+            with repositories({"/team/docs.git": repo}) as url:
+                yield GitWorld(tmp_path, f"{url}/team/docs.git", repo)
+            repo.close()
 
 
 PATHS = ["travel.md", "deep/er/sick.md", "a b/größe.md", "c#d.md", "50%.md"]

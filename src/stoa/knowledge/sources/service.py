@@ -46,6 +46,7 @@ class Sources:
                 self._seal(source_id, new.secrets), sorted(new.secrets or ()), new.schedule, new.timezone,
                 rules.first_sync(new.schedule, new.timezone, self._clock.now()), principal.key_id,
             )  # fmt: skip
+            await tx.execute(NOTIFY, "")
             await audit.record(tx, principal, "knowledge_source.create", source_id)
             if once:
                 await idempotency.record(tx, principal, once, {"id": str(source_id)}, source_id)

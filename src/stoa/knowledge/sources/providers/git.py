@@ -1,4 +1,4 @@
-"""A git repository, shallow, at one branch. A process of its own speaks git (`git_reader`); here is what it is asked, and what is made of it.
+"""A git repository, shallow, at one branch. A process of its own speaks git (`stoa.knowledge.repositories.reader`); here is what it is asked, and what is made of it.
 
 What is compared is the blob of each path: git's own hash of a file says without reading it whether it changed, whatever happened between two
 commits, force pushes included. A commit that is there already is not fetched again, and a new one brings only what is new in it.
@@ -119,7 +119,7 @@ class GitOrigin:
         self._commands = os.fdopen(writing, "wb", buffering=0)
         try:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-I", "-m", "stoa.knowledge.sources.providers.git_reader", str(reading), str(os.getpid()),
+                sys.executable, "-I", "-m", "stoa.knowledge.repositories.reader", str(reading), str(os.getpid()),
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, pass_fds=(reading,),
                 start_new_session=True, cwd="/", env=_ENVIRONMENT, limit=ANSWER_BYTES_MAX,
             )  # fmt: skip

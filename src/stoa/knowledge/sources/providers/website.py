@@ -159,6 +159,7 @@ class WebsiteOrigin:
         page = pages.Page(None, (), "noindex" in answer.headers.get("x-robots-tag", "").lower(), False)
         if kind in _HTML:
             html = content.file.read(pages.READ_BYTES_MAX)
+            content.file.seek(0)
             page = await asyncio.to_thread(pages.read, html, url, answer.headers.get("x-robots-tag", ""))
             state["links"] = [str(link) for link in page.links if host_of(link) in self._hosts]
         if page.noindex or not self._globs.take_url(url.raw_path):  # The start page is read for its links in any case.
