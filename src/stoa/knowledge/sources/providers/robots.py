@@ -17,14 +17,14 @@ DELAY_SECONDS_MAX: Final = 30.0
 
 
 class Robots:
-    """What one host wants."""
+    """What one host wants. With a `trouble` that is not known, and nothing of it may be fetched."""
 
-    def __init__(self, rules: Protego | None, *, reachable: bool = True) -> None:
+    def __init__(self, rules: Protego | None, trouble: WebError | None = None) -> None:
         self._rules = rules
-        self.reachable = reachable
+        self.trouble = trouble
 
     def allow(self, url: URL) -> bool:
-        return self.reachable and (self._rules is None or bool(self._rules.can_fetch(str(url), USER_AGENT)))
+        return self.trouble is None and (self._rules is None or bool(self._rules.can_fetch(str(url), USER_AGENT)))
 
     @property
     def delay_seconds(self) -> float:
@@ -43,12 +43,17 @@ async def robots_of(web: Web, host: URL) -> Robots:
         try:
             answer = await web.get(url, {}, READ_BYTES_MAX)
         except WebError as error:
-            return Robots(None) if error.code == "too_large" else Robots(None, reachable=False)
+            return Robots(None) if error.code == "too_large" else Robots(None, error if error.code == "address_refused" else _unreadable(host))
         if answer.content is not None:
             with answer.content.file as file:
                 return Robots(Protego.parse(file.read().decode("utf-8", "replace")))
         target = canonical(answer.headers.get("location", ""), url) if 300 <= answer.status < 400 else None
         if target is None:
-            return Robots(None, reachable=answer.status < 500 and answer.status != 429)
+            return Robots(None, _unreadable(host) if answer.status >= 500 or answer.status == 429 else None)
         url = target
     return Robots(None)
+
+
+def _unreadable(host: URL) -> WebError:
+    message = f"The robots.txt of {host.host} cannot be read just now, and without it nothing may be fetched."
+    return WebError("robots_unreachable", message, retryable=True)

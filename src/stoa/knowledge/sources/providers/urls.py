@@ -23,7 +23,7 @@ def canonical(text: str, base: URL | None = None) -> URL | None:
         found = found.with_host(found.host.lower().rstrip("."))
         if found.explicit_port is not None and found.is_default_port():
             found = found.with_port(None)
-        found = found if found.path else found.with_path("/")
+        found = found.with_path("/", keep_query=True) if found.raw_path in ("", "/") else found
         return found if len(str(found)) <= URL_CHARACTERS_MAX else None
     except (ValueError, TypeError):
         return None

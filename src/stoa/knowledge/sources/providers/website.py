@@ -69,9 +69,8 @@ class WebsiteOrigin:
 
     async def walk(self, remember: Remember) -> AsyncGenerator[Finding]:
         robots = await self._robots_of(self._start)
-        if not robots.reachable:
-            message = f"The robots.txt of {self._start.host} cannot be read just now, and without it nothing may be fetched."
-            raise SourceError("robots_unreachable", message, retryable=True)
+        if robots.trouble is not None:
+            raise SourceError(robots.trouble.code, robots.trouble.message, retryable=robots.trouble.retryable)
         if not robots.allow(self._start):
             raise SourceError("origin_refused", f"The robots.txt of {self._start.host} does not allow {self._start}.")
         queue, queued = deque([_Address(self._start, 0, start=True)]), {self._start}
@@ -132,9 +131,12 @@ class WebsiteOrigin:
         links, redirect, blind = self._links(known.state), canonical(known.state.get("redirect", "")), not known.state
         if known.done:
             return _Visit(None, links, redirect, blind and known.failed)
-        if not (await self._robots_of(url)).allow(url):
+        robots = await self._robots_of(url)
+        if robots.trouble is None and not robots.allow(url):
             return _Visit(Nothing(origin, {"robots": True}))
         try:
+            if robots.trouble is not None:
+                raise robots.trouble
             answer = await self._ask(url, self._conditions(known.state))
         except WebError as error:
             return _Visit(Failed(origin, error.code, error.message), links, redirect, blind)
