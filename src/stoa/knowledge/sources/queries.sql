@@ -145,7 +145,7 @@ WHERE org_id = $1 AND id = $2 AND attempt = $3 AND node_id = $4 AND status = 'ru
 
 -- name: gone
 -- Items whose address holds nothing any more; with $4, which says that the origin was listed whole, also those that were not named.
-SELECT i.id FROM knowledge_items i
+SELECT i.id, e.seen_by = $3 AS named FROM knowledge_items i
 LEFT JOIN knowledge_source_entries e ON e.org_id = i.org_id AND e.source_id = i.source_id AND e.origin = i.origin
 WHERE i.org_id = $1 AND i.source_id = $2
   AND ((e.seen_by = $3 AND e.sha256 IS NULL AND e.error IS NULL) OR ($4 AND (e.origin IS NULL OR e.seen_by <> $3)));
@@ -154,8 +154,14 @@ WHERE i.org_id = $1 AND i.source_id = $2
 SELECT count(*) FROM knowledge_items WHERE org_id = $1 AND source_id = $2;
 
 -- name: forget_entries
--- What a whole listing did not name.
-DELETE FROM knowledge_source_entries WHERE org_id = $1 AND source_id = $2 AND seen_by <> $3;
+-- What a whole listing did not name; of those, what had become an item counts as deleted. No row: the sync is not this node's any more.
+WITH sync AS (
+    SELECT org_id, id, source_id FROM knowledge_source_syncs WHERE org_id = $1 AND id = $2 AND attempt = $3 AND node_id = $4 AND status = 'running' FOR UPDATE
+), gone AS (
+    DELETE FROM knowledge_source_entries e USING sync s WHERE e.org_id = s.org_id AND e.source_id = s.source_id AND e.seen_by <> s.id RETURNING e.sha256
+)
+UPDATE knowledge_source_syncs y SET deleted = y.deleted + (SELECT count(sha256) FROM gone)
+FROM sync s WHERE y.org_id = s.org_id AND y.id = s.id RETURNING y.id;
 
 -- name: finish
 UPDATE knowledge_source_syncs SET status = $5, error = $6, warnings = $7, node_id = NULL, deadline = NULL, ended_at = now()

@@ -160,7 +160,7 @@ class _Work:
         confirmed, found = await self._check()
         source, sync = self._source, self._sync
         async with internal_statement(self._database) as tx:
-            gone = [row["id"] for row in await tx.fetch(SQL.gone, source.org_id, source.id, sync.id, self._complete)]
+            gone = await tx.fetch(SQL.gone, source.org_id, source.id, sync.id, self._complete)
         async with internal_statement(self._database) as tx:
             items = await tx.fetchval(SQL.count_items_of_source, source.org_id, source.id)
         if rules.withheld(len(gone), items, found) and not confirmed:
@@ -169,11 +169,13 @@ class _Work:
             batch = gone[start : start + DELETE_BATCH]
             await self._check()
             with suppress(NotFound):
-                await _whole(self._deletions.delete_items(self._principal, source.knowledgebase_id, batch))
-            await self._check(deleted=len(batch))
+                await _whole(self._deletions.delete_items(self._principal, source.knowledgebase_id, [row["id"] for row in batch]))
+            # Those that were not named are counted with their entries, in one statement: also after a death in between.
+            await self._check(deleted=sum(bool(row["named"]) for row in batch))
         if self._complete:
             async with internal_statement(self._database) as tx:
-                await tx.execute(SQL.forget_entries, source.org_id, source.id, sync.id)
+                if await tx.fetchval(SQL.forget_entries, *store.fence(sync)) is None:
+                    raise Superseded
 
     # --- the fence --------------------------------------------------------------------------------------------------
     async def _look(self, origins: Sequence[str]) -> Sequence[Remembered]:

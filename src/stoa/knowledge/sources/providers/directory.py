@@ -137,6 +137,8 @@ def _read(root: Path, target: Sequence[str]) -> tuple[Content, dict[str, Any]]:
         before = os.fstat(file.fileno())
         if not stat.S_ISREG(before.st_mode):
             raise OSError("it is no regular file")
+        if before.st_size > rules.ITEM_BYTES_MAX:
+            raise TooLarge
         while piece := file.read(READ_BYTES):
             spool.write(piece)
         changed = _state(os.fstat(file.fileno())) != _state(before)

@@ -29,6 +29,7 @@ HOPS_MAX: Final = 5
 FAILURES_MAX: Final = 10
 """Pages in a row that fail: the site is down, and asking on helps nobody."""
 WAIT_SECONDS_MAX: Final = 20.0
+_PASSING: Final = frozenset({"origin_unreachable", "origin_timeout", "origin_failed", "robots_unreachable"})
 _HTML: Final = frozenset({"text/html", "application/xhtml+xml"})
 _UNREAD: Final = ("image/", "audio/", "video/", "font/", "text/css", "text/javascript", "application/javascript", "application/zip", "application/x-",
            "application/rss+xml", "application/atom+xml")  # fmt: skip
@@ -121,7 +122,7 @@ class WebsiteOrigin:
     def _give_up(self, address: _Address, finding: Finding, failures: int) -> None:
         """Raises SourceError where the walk cannot go on: without its start, or on a site that is down."""
         if isinstance(finding, Failed) and (address.start or failures >= FAILURES_MAX):
-            raise SourceError(finding.code, finding.message, retryable=finding.code in ("origin_unreachable", "origin_timeout", "origin_failed"))
+            raise SourceError(finding.code, finding.message, retryable=finding.code in _PASSING)
         if address.start and isinstance(finding, Nothing) and finding.state.get("status"):
             raise SourceError("origin_not_found", f"{address.url} is not there ({finding.state['status']}).")
 
