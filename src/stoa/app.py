@@ -31,7 +31,7 @@ from stoa.kernel.errors import NotFound
 from stoa.kernel.ids import Ids, RandomIds
 from stoa.kernel.principal import Principal
 from stoa.knowledge import bases, sources
-from stoa.knowledge.index import Index
+from stoa.knowledge.index import Index, Upkeep
 from stoa.settings import Settings
 
 DESCRIPTION = "Conversations with AI agents that never lose a token. Every error is `{\"error\": {\"code\", \"message\", \"details\"?}}`."
@@ -134,7 +134,7 @@ async def open_server(
 
         blobs = DirectoryBlobs(settings.data_dir / "blobs")
         reader = conversations.Reader(database, partial(_read, documents, blobs))
-        index = Index()
+        index, upkeep = Index(), Upkeep(database)
         shelves = DirectoryBlobs(settings.data_dir / "knowledge")
         server_model = settings.embeddings.model if settings.embeddings else None
         embedders = bases.Embedders(local, server, server_model, catalogue.credentials)
@@ -174,7 +174,9 @@ async def open_server(
         recorder = runs.Recorder(database, journal, clock, node.id)
         worker = runs.Worker(database, journal, service, recorder, node, context, find_model, toolbox.open, runs_max=settings.runs_max)
         service.owner = worker
-        ingestion = bases.Ingestion(database, index, shelves, converter, embedders, removals, node.id)
+        readers = knowledge.Converter()  # Of its own: a folder on its way in does not keep a conversation's file waiting.
+        stack.push_async_callback(readers.close)
+        ingestion = bases.Ingestion(database, index, shelves, readers, embedders, removals, node.id)
         syncing = sources.SyncWorker(database, sources.Syncing(database, items, removals, origins, vault), feeds, ids, clock, node.id)
         follow = streams.Streams(journal, clock)
         await follow.start()
@@ -194,6 +196,8 @@ async def open_server(
         await worker.start()
         await ingestion.start()
         stack.push_async_callback(ingestion.stop)
+        await upkeep.start()
+        stack.push_async_callback(upkeep.stop)
         await syncing.start()
         stack.push_async_callback(syncing.stop)
 
@@ -203,6 +207,8 @@ async def open_server(
 
         stack.push_async_callback(drain)
 
+        mcp = bases.Mcp(library, search)
+        stack.push_async_callback(mcp.close)
         gate = Gate(entry.authenticate)
         tickets = streams.Tickets(secret, clock)
 
@@ -221,11 +227,11 @@ async def open_server(
             streams.routes(follow, gate, tickets, entry.principal_of),
             gateway.routes(catalogue, connections, gate),
             tools.routes(held, gate),
-            bases.routes(library, items, search, shelves, gate, settings.domain),
+            bases.routes(library, items, search, gate, settings.domain),
             sources.routes(feeds, gate),
             access.routes(entry, gate),
         )
-        kb = _app("Stoa knowledge base", "One knowledge base, on its own hostname.", health, bases.host_routes(library, items, search, gate))
+        kb = _app("Stoa knowledge base", "One knowledge base, on its own hostname.", health, bases.host_routes(library, items, search, mcp, gate))
         asgi = CORSMiddleware(
             _Hosts(api, kb, settings.domain), allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"],
             expose_headers=["X-Request-Id", "Stoa-Run-Id"],

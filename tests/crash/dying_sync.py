@@ -1,7 +1,6 @@
 """A server that dies like `kill -9` at the n-th statement of a sync: for tests/crash/test_syncs.py, in a process of its own."""
 
 import asyncio
-import os
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any

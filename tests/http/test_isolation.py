@@ -20,6 +20,8 @@ NOT_BY_OWNER = {"/v1/router/models/{model_id}/providers", "/v1/orgs/{org_id}"}
 """Models of the catalogue are everybody's; an organization is checked by itself."""
 BODIES = {
     "/v1/runs/{run_id}/input": {"type": "human_feedback", "data": {"request_id": str(uuid4()), "feedback": "yes"}},
+    "/v1/knowledgebases/{knowledgebase_id}/vector-search": {"query": "plan"},
+    "/v1/knowledgebase-items/{item_id}": {"metadata": {}},
     "/v1/tools/{tool_id}": {"name": "t", "type": "http", "description": "d", "config": {"url": "https://example.com/"}},
 }
 """Of routes that take nothing else: a stranger's body must be a good one, or its refusal proves nothing."""
@@ -47,6 +49,8 @@ async def owned(shared_server: Running) -> AsyncIterator[Owned]:
     sibling = (await server.call("POST", "/v1/access-keys", 201, json={"name": "sibling", "project_id": other_project}))["data"]["key"]
     tool = {"name": "plan", "type": "http", "description": "d", "config": {"url": "https://example.com/"}, "secrets": {"token": "hush"}}
     tool_id = (await server.call("POST", "/v1/tools", 201, json=tool))["data"]["id"]
+    base = (await server.call("POST", "/v1/knowledgebases", 201, json={"name": "Secret library", "project_id": project}))["data"]
+    item = (await server.call("POST", f"/v1/knowledgebases/{base['id']}/upload", 201, files={"files": ("plan.txt", b"The secret plan.")}))["data"][0]
     database = await asyncpg.connect(server.dsn)
     org_id, stranger, connection = uuid4(), new_secret(), uuid4()
     await database.execute("INSERT INTO orgs (id, name) VALUES ($1, 'Strangers')", org_id)
@@ -62,6 +66,7 @@ async def owned(shared_server: Running) -> AsyncIterator[Owned]:
     ids = {
         "conversation_id": conversation_id, "file_id": upload["data"]["id"], "run_id": run["id"], "deletion_id": deletion["deletion_id"],
         "key_id": key, "project_id": project, "connection_id": str(connection), "tool_id": tool_id,
+        "knowledgebase_id": base["id"], "item_id": item["id"], "vector_store_id": base["id"],
     }  # fmt: skip
     strangers = [httpx.AsyncClient(base_url=server.url, headers={"Authorization": f"Bearer {token}"}) for token in (stranger, sibling)]
     yield Owned(ids, strangers)
@@ -72,7 +77,10 @@ async def owned(shared_server: Running) -> AsyncIterator[Owned]:
 async def census(dsn: str) -> dict[str, int]:
     database = await asyncpg.connect(dsn)
     try:
-        tables = ("conversations", "messages", "files", "runs", "events", "deletions", "access_keys", "projects", "connections", "tools")
+        tables = (
+            "conversations", "messages", "files", "runs", "events", "deletions", "access_keys", "projects", "connections", "tools", "knowledgebases",
+            "knowledge_items",
+        )  # fmt: skip
         return {table: await database.fetchval(f"SELECT count(*) FROM {table}") for table in tables}
     finally:
         await database.close()
@@ -91,7 +99,7 @@ async def test_every_route_with_an_id(shared_server: Running, owned: Owned) -> N
             options: dict[str, object] = {}
             content = operation.get("requestBody", {}).get("content", {})
             if "multipart/form-data" in content:
-                options = {"files": {"file": ("a.txt", b"x")}}
+                options = {"files": {"files" if "knowledgebase" in path else "file": ("a.txt", b"x")}}
             elif content:
                 options = {"json": BODIES.get(path, {"content": "Hi", "name": "n", "title": "t", "config": {}})}
             for stranger in owned.strangers:
@@ -104,9 +112,48 @@ async def test_every_route_with_an_id(shared_server: Running, owned: Owned) -> N
     assert await census(shared_server.dsn) == before
 
 
+async def test_every_route_of_a_base_s_own_host(shared_server: Running, owned: Owned) -> None:
+    """By its name and by its path: 403 for who may not use the base, 401 for who is nobody, whatever else is sent."""
+    before = await census(shared_server.dsn)
+    base_id = owned.ids["knowledgebase_id"]
+    named = {"Host": f"{base_id}.kb.localhost"}
+    document = (await shared_server.client.get("/openapi.json", headers=named)).json()
+    nobody = [httpx.AsyncClient(base_url=shared_server.url, headers=headers) for headers in ({}, {"Authorization": "Bearer stoa_acc_" + "x" * 64})]
+    tried = 0
+    for path, methods in document["paths"].items():
+        if path in ("/health", "/ready"):
+            continue
+        for method, operation in methods.items():
+            content = operation.get("requestBody", {}).get("content", {})
+            upload = {"files": {"files": ("a.txt", b"x")}}
+            options: dict[str, object] = upload if "multipart/form-data" in content else {"json": {"query": "plan", "metadata": {}}} if content else {}
+            url = path.format_map(owned.ids)
+            for target, headers in ((url, named), (f"/kb/{base_id}{url}", {})):
+                for client, status in ((owned.strangers[0], 403), (owned.strangers[1], 403), (nobody[0], 401), (nobody[1], 401)):
+                    answer = await client.request(method.upper(), target, headers=headers, **options)
+                    assert answer.status_code == status, f"{method} {target}: {answer.status_code} {answer.text}"
+                    assert "secret" not in answer.text.lower()
+                    tried += 1
+    for client in nobody:
+        await client.aclose()
+    assert tried >= 64
+    assert await census(shared_server.dsn) == before
+    assert (await shared_server.client.post("/v1/documents/search", headers={"Host": "none.kb.localhost"}, json={"query": "x"})).status_code == 404
+
+
+async def test_an_item_of_another_base_is_not_on_this_host(shared_server: Running, owned: Owned) -> None:
+    other = (await shared_server.call("POST", "/v1/knowledgebases", 201, json={"name": "Another"}))["data"]["id"]
+    for method, tail in (("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/reprocess"), ("GET", "/content")):
+        body = {"json": {"metadata": {}}} if method == "PATCH" else {}
+        await shared_server.call(method, f"/kb/{other}/v1/items/{owned.ids['item_id']}{tail}", 404, **body)
+    ids = {"ids": json.dumps([owned.ids["item_id"]])}
+    await shared_server.call("POST", f"/kb/{other}/", 400, files={"files": ("a.txt", b"x")}, data=ids)
+    await shared_server.call("POST", f"/kb/{other}/v1/vector_stores/{owned.ids['knowledgebase_id']}/search", 404, json={"query": "x"})
+
+
 async def test_lists_show_nothing_foreign(owned: Owned) -> None:
     for stranger in owned.strangers:
-        for path in ("/v1/conversations", "/v1/conversations?q=secret", "/v1/runs", "/v1/connections", "/v1/tools"):
+        for path in ("/v1/conversations", "/v1/conversations?q=secret", "/v1/runs", "/v1/connections", "/v1/tools", "/v1/knowledgebases"):
             assert (await stranger.get(path)).json()["pagination"]["total_count"] == 0, path
         for path in ("/v1/access-keys", "/v1/projects"):
             listed = json.dumps((await stranger.get(path)).json())

@@ -15,10 +15,14 @@ EXAMPLES_MAX = 12
 
 
 @pytest.mark.timeout(240)
-async def test_the_document_is_true(shared_server: Running, tmp_path: Path) -> None:
+@pytest.mark.parametrize("host", ["api", "kb"])
+async def test_the_document_is_true(shared_server: Running, tmp_path: Path, host: str) -> None:
     """In a process of its own: it is a synchronous client, and this process serves."""
+    root = shared_server.url
+    if host == "kb":
+        root = (await shared_server.call("POST", "/v1/knowledgebases", 201, json={"name": "Documented"}))["data"]["url"]
     command = [
-        str(Path(sys.executable).parent / "schemathesis"), "run", f"{shared_server.url}/openapi.json", "--header", f"Authorization: Bearer {FIRST_KEY}",
+        str(Path(sys.executable).parent / "schemathesis"), "run", f"{root}/openapi.json", "--header", f"Authorization: Bearer {FIRST_KEY}",
         "--phases", "examples,coverage,fuzzing", "--max-examples", str(EXAMPLES_MAX), "--seed", "20261123", "--workers", "2", "--request-timeout", "20",
         "--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance", "--no-color",
         # Made keys could revoke the one that this test speaks with; every route of access is in the table of refusals.
@@ -30,4 +34,4 @@ async def test_the_document_is_true(shared_server: Running, tmp_path: Path) -> N
     text = said.decode()
     # Its exit status also counts requests that a crowded machine let time out; what the document got wrong stands under "Failures".
     assert "Failures:" not in text, text[-8_000:]
-    assert process.returncode == 0 or re.search(r"Tested: [3-9]\d", text), text[-8_000:]
+    assert process.returncode == 0 or re.search(r"Tested: [3-9]\d" if host == "api" else r"Tested: \d", text), text[-8_000:]

@@ -9,6 +9,8 @@ import pytest
 from tests.conftest import Running
 
 NOWHERE = str(uuid4())
+BASE = {"id": NOWHERE}
+"""The knowledge base whose own host some routes are on; the fixture makes it."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,31 @@ ROUTES = [
     Route("GET", "/v1/tools/ID", needs_id=True),
     Route("PUT", "/v1/tools/ID", {"name": "t", "type": "http", "description": "d", "config": {"url": "https://example.com/"}}, needs_id=True),
     Route("DELETE", "/v1/tools/ID", needs_id=True),
+    Route("GET", "/v1/knowledgebases"),
+    Route("POST", "/v1/knowledgebases", {"name": "k"}),
+    Route("GET", "/v1/knowledgebases/ID", needs_id=True),
+    Route("PUT", "/v1/knowledgebases/ID", {"name": "k"}, needs_id=True),
+    Route("DELETE", "/v1/knowledgebases/ID", needs_id=True),
+    Route("POST", "/v1/knowledgebases/ID/upload", upload=True, needs_id=True),
+    Route("GET", "/v1/knowledgebases/ID/items", needs_id=True),
+    Route("POST", "/v1/knowledgebases/ID/reprocess", needs_id=True),
+    Route("POST", "/v1/knowledgebases/ID/reindex", {"language": "german"}, needs_id=True),
+    Route("DELETE", "/v1/knowledgebases/ID/reindex", needs_id=True),
+    Route("POST", "/v1/knowledgebases/ID/vector-search", {"query": "q"}, needs_id=True),
+    Route("GET", "/v1/knowledgebase-items/ID", needs_id=True),
+    Route("PATCH", "/v1/knowledgebase-items/ID", {"metadata": {}}, needs_id=True),
+    Route("DELETE", "/v1/knowledgebase-items/ID", needs_id=True),
+    Route("POST", "/v1/knowledgebase-items/ID/reprocess", needs_id=True),
+    Route("GET", "/v1/knowledgebase-items/ID/content", needs_id=True),
+    Route("POST", "/kb/BASE/", upload=True),
+    Route("GET", "/kb/BASE/v1/items"),
+    Route("GET", "/kb/BASE/v1/items/ID", needs_id=True),
+    Route("PATCH", "/kb/BASE/v1/items/ID", {"metadata": {}}, needs_id=True),
+    Route("DELETE", "/kb/BASE/v1/items/ID", needs_id=True),
+    Route("POST", "/kb/BASE/v1/items/ID/reprocess", needs_id=True),
+    Route("GET", "/kb/BASE/v1/items/ID/content", needs_id=True),
+    Route("POST", "/kb/BASE/v1/documents/search", {"query": "q"}),
+    Route("POST", "/kb/BASE/v1/vector_stores/ID/search", {"query": "q"}, needs_id=True),
     Route("GET", "/v1/access-keys"),
     Route("POST", "/v1/access-keys", {"name": "k"}),
     Route("DELETE", "/v1/access-keys/ID", needs_id=True),
@@ -76,12 +103,12 @@ def name(route: Route) -> str:
 
 
 def url(route: Route, subject: str = NOWHERE) -> str:
-    return route.path.replace("ID", subject)
+    return route.path.replace("ID", subject).replace("BASE", BASE["id"])
 
 
 def options(route: Route) -> dict[str, object]:
     if route.upload:
-        return {"files": {"file": ("a.txt", b"text")}}
+        return {"files": {"files" if "/kb/" in route.path or "knowledgebases" in route.path else "file": ("a.txt", b"text")}}
     return {"json": route.body} if route.body is not None else {}
 
 
@@ -161,11 +188,11 @@ async def test_too_large(shared: Running, route: Route) -> None:
 @pytest.mark.parametrize("query", ["page=0", "page=-1", "page=x", "page_size=0", "page_size=501", "page=99999999999999999999"])
 @pytest.mark.parametrize("route", [route for route in ROUTES if route.method == "GET" and not route.needs_id], ids=name)
 async def test_pages_out_of_range(shared: Running, route: Route, query: str) -> None:
-    error = check(await shared.client.get(f"{route.path}?{query}"), 400, "bad_request")
+    error = check(await shared.client.get(f"{url(route)}?{query}"), 400, "bad_request")
     assert query.split("=", maxsplit=1)[0] in error["details"]
 
 
-@pytest.mark.parametrize("path", ["/v1/conversations", "/v1/runs", "/v1/access-keys", "/v1/projects", "/v1/connections"])
+@pytest.mark.parametrize("path", ["/v1/conversations", "/v1/runs", "/v1/access-keys", "/v1/projects", "/v1/connections", "/v1/knowledgebases"])
 async def test_unknown_sort_fields_name_the_allowed_ones(shared: Running, path: str) -> None:
     error = check(await shared.client.get(f"{path}?sort=-created_at,evil"), 400, "bad_request")
     assert "created_at" in error["details"]["sort"]
@@ -241,4 +268,5 @@ async def test_routes_and_methods_that_are_not_there(shared: Running) -> None:
 
 @pytest.fixture(scope="module")
 async def shared(shared_server: Running) -> Running:
+    BASE["id"] = (await shared_server.call("POST", "/v1/knowledgebases", 201, json={"name": "Refusals"}))["data"]["id"]
     return shared_server

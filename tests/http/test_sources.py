@@ -84,7 +84,7 @@ async def test_a_directory_becomes_items_and_stays_in_step(server: Running, docs
     first = await synced(server, source["id"])
     assert (first["status"], first["trigger"], counts(first)) == ("completed", "manual", {"added": 3})
     await settled(server, base["id"])
-    [hit] = [one for one in await search(server, base["id"], "hotel night euros", limit=1)]
+    [hit] = await search(server, base["id"], "hotel night euros", limit=1)
     assert hit["metadata"]["source"] == hit["metadata"]["path"] == "travel/hotels.md"
     assert await search(server, base["id"], "hotel", filters={"team": "travel"})
     before = await items_of(server, base["id"], source["id"])
@@ -374,7 +374,8 @@ WEB = {"url": "https://docs.example.com/"}
         ({"provider": "directory", "config": {"path": "/etc"}}, "config.path"), ({"provider": "directory", "config": {"path": "docs"}}, "config.path"),
         ({"provider": "git", "config": {"url": "ssh://git@example.com/a.git"}}, "config.url"), ({"provider": "git", "config": {"url": "file:///etc"}}, "config.url"),
         ({"provider": "git", "config": {"url": "https://example.com/a.git", "branch": "-x"}}, "config.branch"),
-        ({"provider": "s3", "config": {"bucket": "../x"}}, "config.bucket"), ({"provider": "s3", "config": {"bucket": "docs", "endpoint": "http://169.254.169.254"}}, "config.endpoint"),
+        ({"provider": "s3", "config": {"bucket": "../x"}}, "config.bucket"),
+        ({"provider": "s3", "config": {"bucket": "docs", "endpoint": "http://169.254.169.254"}}, "config.endpoint"),
         ({"provider": "s3", "config": {"bucket": "docs"}, "secrets": {"access_key_id": "x"}}, "secrets.secret_access_key"),
     ],
 )  # fmt: skip

@@ -132,7 +132,7 @@ async def test_changes_and_deletions_follow(world: World) -> None:
     await world.put("new.md", "A new one")
     async with world.opened() as origin:
         walk = await memory.walk(origin)
-    changed = [one for one in walk.named(Fetched) if one not in (world.origin_of(""),)]
+    changed = [one for one in walk.named(Fetched) if one != world.origin_of("")]
     assert changed == sorted(map(world.origin_of, ["new.md", "travel.md"]))
     assert b"booked by the office" in walk.contents[world.origin_of("travel.md")]
     named = set(walk.named(Fetched)) | set(walk.named(Same))

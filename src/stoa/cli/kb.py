@@ -1,10 +1,11 @@
 """`stoa kb`: knowledge bases of a running server, over its public HTTP."""
 
+import hashlib
 import json
 import mimetypes
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -15,7 +16,18 @@ from rich.table import Table
 
 from stoa.cli.client import ApiError, call, open_call
 
-app = typer.Typer(no_args_is_help=True, help="Knowledge bases of a running server (needs STOA_KEY, or --key).")
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode="rich",
+    help="""Knowledge bases of a running server (needs STOA_KEY, or --key).
+
+    A knowledge base takes files of any kind, and finds what stands in them by words and by meaning:
+
+        stoa kb create Policies
+        stoa kb upload Policies ./papers
+        stoa kb search Policies "what may a hotel cost"
+
+    The same upload again, after an edit, replaces what changed. An agent searches it when its id stands in agent.knowledge_bases of a conversation. docs/guide/knowledge.md tells the whole of it.""",
+)  # fmt: skip
 out = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -53,28 +65,33 @@ def list_bases(url: Url = HERE, key: Key = None) -> None:
 @app.command("upload")
 def upload(
     base: Base,
-    paths: Annotated[list[Path], typer.Argument(help="Files and folders; folders are walked.", exists=True)],
+    paths: Annotated[list[Path], typer.Argument(help="Files and folders; folders are walked, what begins with a dot is left out.", exists=True)],
     wait: Annotated[bool, typer.Option(help="Wait until every file is processed, and show how far it is.")] = True,
     url: Url = HERE,
     key: Key = None,
 ) -> None:
-    """Add files to a knowledge base. A file that is there already under the same path is replaced, and keeps answering until the new one does."""
+    """Add files to a knowledge base: PDF, Word, PowerPoint, Excel, CSV, HTML, Markdown, text, JSON, XML, RTF, EPUB, mail, source code, ZIP of these.
+
+    A file that is there already under the same path is replaced, and keeps its id and metadata; the old version answers until the new one
+    does. A file that is the same as before is not sent again. Ends with 1 when a file could not be read, and says which and why.
+    """
     base_id = _id_of(url, key, base)
-    files = sorted(set(_walk(paths)))
+    files = dict(sorted(_walk(paths)))
     if not files:
         raise _fail("There are no files to upload.")
-    known = {item["metadata"].get("path"): item["id"] for item in _all(url, key, f"/v1/knowledgebases/{base_id}/items")}
+    known = {item["metadata"].get("path"): item for item in _all(url, key, f"/v1/knowledgebases/{base_id}/items")}
+    changed = {name: path for name, path in files.items() if name not in known or not _is_same(path, known[name])}
     ids: list[str] = []
     with Progress(console=errors, transient=True) as progress:
-        bar = progress.add_task("uploading", total=len(files))
-        for group in _groups(files):
+        bar = progress.add_task("uploading", total=len(changed))
+        for group in _groups(changed):
             # New files and replacements are two requests: `ids` names an item for every file.
-            for part in ([one for one in group if str(one) not in known], [one for one in group if str(one) in known]):
+            for part in ([name for name in group if name not in known], [name for name in group if name in known]):
                 if part:
-                    ids += _send(url, key, base_id, part, [known[str(one)] for one in part if str(one) in known])
+                    ids += _send(url, key, base_id, {name: files[name] for name in part}, [known[name]["id"] for name in part if name in known])
             progress.advance(bar, len(group))
-    out.print(f"uploaded {len(ids)} files", markup=False)
-    if wait:
+    out.print(f"uploaded {len(ids)} files" + (f", {len(files) - len(changed)} are as they were" if len(changed) < len(files) else ""), markup=False)
+    if wait and ids:
         _watch(url, key, base_id, ids)
 
 
@@ -86,6 +103,13 @@ def items(base: Base, url: Url = HERE, key: Key = None) -> None:
         chunks = item.get("progress", {}).get("chunks", "")
         table.add_row(item["id"], item["name"], item["status"], str(chunks), item["uploaded_at"], item.get("error", {}).get("message", ""))
     out.print(table)
+
+
+@app.command("retry")
+def retry(base: Base, url: Url = HERE, key: Key = None) -> None:
+    """Process every item that failed once more: after the embedder is back, or a limit was raised."""
+    again = _call("POST", url, key, f"/v1/knowledgebases/{_id_of(url, key, base)}/reprocess")
+    out.print(f"{again['items']} items are processed again", markup=False)
 
 
 @app.command("search")
@@ -132,57 +156,62 @@ def delete(
 
 
 def _watch(url: str, key: str | None, base_id: str, ids: Sequence[str]) -> None:
-    wanted, failed = set(ids), 0
+    wanted = set(ids)
+    items = f"/v1/knowledgebases/{base_id}/items"
     with Progress(console=errors, transient=True) as progress:
         bar = progress.add_task("processing", total=len(wanted))
-        while True:
-            found = [item for item in _all(url, key, f"/v1/knowledgebases/{base_id}/items") if item["id"] in wanted]
-            done = [item for item in found if item["status"] in ("processed", "failed")]
-            progress.update(bar, completed=len(done) + len(wanted) - len(found))
-            if len(done) == len(found):
-                break
+        while waiting := {item["id"] for item in _all(url, key, f"{items}?status=pending&status=processing")} & wanted:
+            progress.update(bar, completed=len(wanted) - len(waiting))
             time.sleep(0.5)
-    for item in done:
-        if item["status"] == "failed":
-            failed += 1
-            errors.print(f"{item['name']}: {item['error']['message']}", style="red", markup=False)
-    out.print(f"processed {len(done) - failed}, failed {failed}", markup=False)
+    failed = [item for item in _all(url, key, f"{items}?status=failed") if item["id"] in wanted]
+    for item in failed:
+        errors.print(f"{item['metadata'].get('path', item['name'])}: {item['error']['message']}", style="red", markup=False)
+    out.print(f"processed {len(wanted) - len(failed)}, failed {len(failed)}", markup=False)
     if failed:
         raise typer.Exit(1)
 
 
-def _walk(paths: Sequence[Path]) -> Iterator[Path]:
+def _walk(paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+    """(name, file): a file of a folder goes by the folder's name and its path in it, wherever the command is run."""
     for path in paths:
-        if path.is_dir():
-            yield from (one for one in path.rglob("*") if one.is_file() and not any(part.startswith(".") for part in one.relative_to(path).parts))
-        else:
-            yield path
+        if not path.is_dir():
+            yield path.name, path
+            continue
+        for one in path.rglob("*"):
+            inside = one.relative_to(path)
+            if one.is_file() and not any(part.startswith(".") for part in inside.parts):
+                yield f"{path.resolve().name}/{inside.as_posix()}", one
 
 
-def _groups(files: Sequence[Path]) -> Iterator[list[Path]]:
-    group: list[Path] = []
+def _is_same(path: Path, item: dict[str, Any]) -> bool:
+    if item["status"] == "failed" or item["size"] != path.stat().st_size:
+        return False
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == item["sha256"]
+
+
+def _groups(files: Mapping[str, Path]) -> Iterator[list[str]]:
+    group: list[str] = []
     size = 0
-    for path in files:
+    for name, path in files.items():
         bytes_of = path.stat().st_size
         if group and (size + bytes_of > UPLOAD_BYTES_MAX or len(group) == UPLOAD_FILES_MAX):
             yield group
             group, size = [], 0
-        group.append(path)
+        group.append(name)
         size += bytes_of
     if group:
         yield group
 
 
-def _send(url: str, key: str | None, base_id: str, files: Sequence[Path], replaced: Sequence[str]) -> list[str]:
-    """One multipart request; gives the items' ids."""
+def _send(url: str, key: str | None, base_id: str, files: Mapping[str, Path], replaced: Sequence[str]) -> list[str]:
+    """One multipart request; gives the items' ids. What is replaced keeps its metadata."""
     boundary = uuid.uuid4().hex
-    fields = {"input": json.dumps({"metadata": [{"path": str(path)} for path in files]})}
-    if replaced:
-        fields["ids"] = json.dumps(list(replaced))
+    fields = {"ids": json.dumps(list(replaced))} if replaced else {"input": json.dumps({"metadata": [{"path": name} for name in files]})}
     body = bytearray()
     for name, value in fields.items():
         body += f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
-    for path in files:
+    for path in files.values():
         name = path.name.replace("\\", "_").replace('"', "%22").replace("\r", " ").replace("\n", " ")
         kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         body += f'--{boundary}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\nContent-Type: {kind}\r\n\r\n'.encode()
@@ -211,7 +240,7 @@ def _all(url: str, key: str | None, path: str) -> list[Any]:
     found: list[Any] = []
     page, pages = 1, 1
     while page <= pages:
-        answer = _call("GET", url, key, f"{path}?page={page}&page_size=500")
+        answer = _call("GET", url, key, f"{path}{'&' if '?' in path else '?'}page={page}&page_size=500")
         found += answer["data"]
         page, pages = page + 1, answer["pagination"]["page_count"]
     return found

@@ -6,15 +6,18 @@ import asyncio
 import hashlib
 import os
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from time import time
 from typing import BinaryIO, Final, Protocol
 from uuid import UUID
 
 from stoa.db.engine import Tx
 
 CHUNK_BYTES: Final = 1024 * 1024
+INCOMING_SECONDS_MAX: Final = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,10 @@ class Blobs(Protocol):
         ...
 
     async def exists(self, name: str) -> bool: ...
+
+    def stored(self) -> AsyncIterator[Sequence[str]]:
+        """The names of all blobs, in groups, for sweeps; removes what unfinished `put`s of more than an hour ago left behind."""
+        ...
 
 
 def blob_name(org_id: UUID, project_id: UUID, sha256: bytes) -> str:
@@ -73,6 +80,17 @@ class DirectoryBlobs:
     async def exists(self, name: str) -> bool:
         return await asyncio.to_thread(self.path(name).exists)
 
+    async def stored(self) -> AsyncIterator[Sequence[str]]:
+        await asyncio.to_thread(self._clear_incoming)
+        for directory in await asyncio.to_thread(lambda: sorted(self._root.glob("*/*/??"))):
+            yield await asyncio.to_thread(_names, directory)
+
+    def _clear_incoming(self) -> None:
+        for path in (self._root / "incoming").glob("*"):
+            with suppress(FileNotFoundError):
+                if time() - path.stat().st_mtime > INCOMING_SECONDS_MAX:
+                    path.unlink()
+
     def _put(self, org_id: UUID, project_id: UUID, source: BinaryIO) -> Blob:
         incoming = self._root / "incoming"
         incoming.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -104,6 +122,13 @@ class DirectoryBlobs:
             return 0
         _sync_directory(path.parent)
         return size
+
+
+def _names(directory: Path) -> list[str]:
+    try:
+        return [f"{directory.parents[1].name}/{directory.parent.name}/{path.name}" for path in directory.iterdir()]
+    except FileNotFoundError:
+        return []
 
 
 def _sync_directory(directory: Path) -> None:

@@ -60,12 +60,15 @@ class Database:
         await self._pool.close()
 
     @asynccontextmanager
-    async def tenant(self, principal: Principal) -> AsyncGenerator[Tx]:
-        """A transaction that sees and writes the principal's rows only; commits at the end, rolls back on any error."""
+    async def tenant(self, principal: Principal, *, snapshot: bool = False) -> AsyncGenerator[Tx]:
+        """A transaction that sees and writes the principal's rows only; commits at the end, rolls back on any error.
+
+        With `snapshot` all its statements see the database as it was at the first: for reading in several steps.
+        """
         project = principal.project_id or ""
         # One round trip. The values are UUID objects, so there is nothing to escape.
         opening = (
-            f"BEGIN; SET LOCAL ROLE {TENANT_ROLE}; SET LOCAL stoa.org_id = '{principal.org_id}';"
+            f"BEGIN{' ISOLATION LEVEL REPEATABLE READ' if snapshot else ''}; SET LOCAL ROLE {TENANT_ROLE}; SET LOCAL stoa.org_id = '{principal.org_id}';"
             f" SET LOCAL stoa.project_id = '{project}'"
         )
         async with self.transaction(opening) as tx:

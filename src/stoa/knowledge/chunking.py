@@ -5,42 +5,46 @@ the cuts of another. A table that has to be cut keeps its header row in every pi
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Final
+from zlib import crc32
 
 from semantic_text_splitter import MarkdownSplitter
 
 from stoa.knowledge.types import Passage
 
-CHARACTERS_MIN: Final = 200
 CHARACTERS_MAX: Final = 1000
 HEADING_CHARACTERS_MAX: Final = 200
 
 _HEADING: Final = re.compile(r"^#{1,6}[ \t]+(.+?)[ \t#]*$")
-_FENCE: Final = re.compile(r"^\s*(```|~~~)")
+_FENCE: Final = re.compile(r"^\s*(`{3,}|~{3,})(.*)$")
 _TABLE_RULE: Final = re.compile(r"^\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$")
 _MARKS: Final = re.compile(r"[*_`]+")
 
-PARAGRAPH_CHARACTERS_MAX: Final = 8_000
-
-# The splitter stops at the first good boundary past the lower bound: at 200 long paragraphs fall into scraps of two
-# sentences, at 400 the pieces are 400 to 800 characters and the cuts still do not depend on what comes long before them.
-_SPLITTER: Final = MarkdownSplitter((400, CHARACTERS_MAX))
-_PARAGRAPH_END: Final = re.compile(r"\n[ \t]*\n")
-_WINDOW: Final = re.compile(
-    rf"(?s:.{{1,{PARAGRAPH_CHARACTERS_MAX}}})(?:(?<=\n)|\Z)|(?s:.{{1,{PARAGRAPH_CHARACTERS_MAX}}})(?:(?<=[\s,;])|\Z)|(?s:.{{1,{PARAGRAPH_CHARACTERS_MAX}}})"
-)
+_UNITS: Final = (
+    re.compile(r"(?s).+?(?:\n[ \t]*\n\s*|\Z)"), re.compile(r"[^\n]*\n|[^\n]+"), re.compile(r"[^.!?]+[.!?]*\s*|[.!?]+\s*"), re.compile(r"\S+\s*|\s+"),
+    re.compile(r"(?s).{1,200}"),
+)  # fmt: skip
 
 
-def passages(markdown: str, page: int | None = None, heading: str | None = None) -> list[Passage]:
-    """Cuts Markdown into passages of about 200 to 1,000 characters, in order.
+@cache
+def _splitter(size: int) -> MarkdownSplitter:
+    """The splitter stops at the first good boundary past its lower bound: at a fifth of the size long paragraphs fall into scraps of
+    two sentences, at two fifths the pieces are 400 to 800 of 1,000 characters and the cuts still do not depend on what comes long
+    before them."""
+    return MarkdownSplitter((size * 2 // 5, size))
+
+
+def passages(markdown: str, page: int | None = None, heading: str | None = None, size: int = CHARACTERS_MAX) -> list[Passage]:
+    """Cuts Markdown into passages of at most `size` characters, rarely less than a fifth of it, in order.
 
     `heading` is the one in force where the text starts: the last one of the page before. A passage that begins with a
     heading carries that heading; any other the nearest above it. Blank text gives no passages.
     """
     found: list[Passage] = []
     for title, section in _sections(markdown, heading):
-        found.extend(Passage(text, page, title) for text in _pieces(section))
+        found.extend(Passage(text, page, title) for text in _pieces(section, size))
     return found
 
 
@@ -54,11 +58,14 @@ def last_heading(markdown: str, heading: str | None = None) -> str | None:
 def _sections(markdown: str, heading: str | None) -> list[tuple[str | None, str]]:
     """The text under each heading, the heading's own line included. Marks inside code fences are no headings."""
     sections: list[tuple[str | None, list[str]]] = [(heading, [])]
-    fenced = False
+    fence: str | None = None
     for line in markdown.splitlines():
-        if _FENCE.match(line):
-            fenced = not fenced
-        match = None if fenced else _HEADING.match(line)
+        if marks := _FENCE.match(line):
+            if fence is None:
+                fence = marks[1]
+            elif marks[1].startswith(fence) and not marks[2].strip():
+                fence = None
+        match = None if fence else _HEADING.match(line)
         if match:
             title = _MARKS.sub("", match.group(1)).strip()[:HEADING_CHARACTERS_MAX]
             above = sections[-1][1]
@@ -70,21 +77,21 @@ def _sections(markdown: str, heading: str | None) -> list[tuple[str | None, str]
     return [(title, "\n".join(lines)) for title, lines in sections if any(line.strip() for line in lines)]
 
 
-def _pieces(section: str) -> list[str]:
+def _pieces(section: str, size: int) -> list[str]:
     """A section as it is when it fits; otherwise its tables and its prose cut each in its own way."""
-    if len(section.strip()) <= CHARACTERS_MAX:
+    if len(section.strip()) <= size:
         return [section.strip()]
     pieces: list[str] = []
     for is_table, block in _blocks(section):
-        pieces.extend(_table_pieces(block) if is_table else _split("\n".join(block)))
-    return _joined([piece.strip() for piece in pieces if piece.strip()])
+        pieces.extend(_table_pieces(block, size) if is_table else _split("\n".join(block), size))
+    return _joined([piece.strip() for piece in pieces if piece.strip()], size)
 
 
-def _joined(pieces: list[str]) -> list[str]:
+def _joined(pieces: list[str], size: int) -> list[str]:
     """Puts a scrap (a heading alone, a caption) before what follows it, where both fit in one passage."""
     joined: list[str] = []
     for piece in pieces:
-        if joined and len(joined[-1]) < CHARACTERS_MIN and len(joined[-1]) + 2 + len(piece) <= CHARACTERS_MAX:
+        if joined and len(joined[-1]) < size // 5 and len(joined[-1]) + 2 + len(piece) <= size:
             joined[-1] = f"{joined[-1]}\n\n{piece}"
         else:
             joined.append(piece)
@@ -111,24 +118,31 @@ def _blocks(section: str) -> list[tuple[bool, list[str]]]:
     return blocks
 
 
-def _table_pieces(table: list[str]) -> list[str]:
-    """The rows in groups that fit, each under the header. A row too long for one passage is cut as prose."""
+def _table_pieces(table: list[str], size: int) -> list[str]:
+    """The rows in groups that fit, each under the header. A row too long for one passage is cut as prose.
+
+    Past two fifths of the size a group ends after a row that says so by its own contents: where a row is put in, only the groups
+    around it change, and not every one to the end of the table.
+    """
     head, rows = table[:2], table[2:]
     head_size = sum(len(line) + 1 for line in head)
-    if head_size > CHARACTERS_MAX // 2:
-        return list(_split("\n".join(table)))  # a header this wide cannot be repeated
+    if head_size > size // 2:
+        return list(_split("\n".join(table), size))  # a header this wide cannot be repeated
     pieces: list[str] = []
     group: list[str] = []
-    size = head_size
+    length = head_size
     for row in rows:
-        if group and size + len(row) + 1 > CHARACTERS_MAX:
+        if group and length + len(row) + 1 > size:
             pieces.append("\n".join([*head, *group]))
-            group, size = [], head_size
-        if head_size + len(row) + 1 > CHARACTERS_MAX:
-            pieces.extend("\n".join([*head, part]) for part in _row_parts(row, CHARACTERS_MAX - head_size - 1))
+            group, length = [], head_size
+        if head_size + len(row) + 1 > size:
+            pieces.extend("\n".join([*head, part]) for part in _row_parts(row, size - head_size - 1))
             continue
         group.append(row)
-        size += len(row) + 1
+        length += len(row) + 1
+        if length >= size * 2 // 5 and _is_cut(row, size // 4):
+            pieces.append("\n".join([*head, *group]))
+            group, length = [], head_size
     if group or not pieces:
         pieces.append("\n".join([*head, *group]))
     return pieces
@@ -138,19 +152,42 @@ def _row_parts(row: str, room: int) -> list[str]:
     return [row[start : start + room] for start in range(0, len(row), room)]
 
 
-def _split(text: str) -> Iterator[str]:
-    """The splitter's pieces. A paragraph of more than 8,000 characters (no person wrote it) is handed over in windows.
+def _split(text: str, size: int) -> Iterator[str]:
+    """The splitter's pieces, window by window.
 
-    The splitter looks over the whole paragraph again for every piece: 2 MB without an empty line take it 15 to 80 seconds,
-    the same text in windows 0.2. Windows end after a line, else after a word, else anywhere; text with paragraphs of
-    ordinary length is handed over whole, so its cuts do not change.
+    The splitter looks over a paragraph again for every piece (2 MB without an empty line take it 15 to 80 seconds, in windows 0.2), and
+    in code and lists its cuts depend on all that comes before. A window ends where its own last words say so, so an edit moves the
+    cuts up to the next such place and no further.
     """
-    whole = start = 0
-    for end in [*(found.end() for found in _PARAGRAPH_END.finditer(text)), len(text)]:
-        if end - start > PARAGRAPH_CHARACTERS_MAX:
-            yield from _SPLITTER.chunks(text[whole:start])
-            for window in _WINDOW.finditer(text, start, end):
-                yield from _SPLITTER.chunks(window[0])
-            whole = end
-        start = end
-    yield from _SPLITTER.chunks(text[whole:])
+    splitter = _splitter(size)
+    for window in _windows(text, size):
+        yield from splitter.chunks(window)
+
+
+def _windows(text: str, size: int) -> Iterator[str]:
+    """Windows of about `size` characters on average, at least a third and at most eight times as long."""
+    window = ""
+    for unit in _units(text, size * 2, _UNITS):
+        if window and len(window) + len(unit) > size * 8:
+            yield window
+            window = ""
+        window += unit
+        if len(window) >= size // 3 and _is_cut(unit, size):
+            yield window
+            window = ""
+    if window:
+        yield window
+
+
+def _is_cut(unit: str, mean: int) -> bool:
+    """Whether a cut falls behind this unit, judged by its contents alone: once in `mean` characters."""
+    return crc32(unit.encode("utf-8", "surrogatepass")) * mean < len(unit) << 32
+
+
+def _units(text: str, length_max: int, kinds: Sequence[re.Pattern[str]]) -> Iterator[str]:
+    """Paragraphs; of those that are too long lines, of lines sentences, of sentences words, and pieces of words that are none."""
+    for found in kinds[0].finditer(text):
+        if len(found[0]) <= length_max or len(kinds) == 1:
+            yield found[0]
+        else:
+            yield from _units(found[0], length_max, kinds[1:])

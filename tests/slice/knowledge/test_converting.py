@@ -117,6 +117,9 @@ READABLE = {
     "notes.md": (lambda: b"# Title\n\nSome *text*.", ("# Title", "Some *text*.")),
     "notes.txt": (lambda: b"plain words\r\nmore", ("plain words\nmore",)),
     "data.json": (lambda: b'{"key": "value"}', ('"key": "value"',)),
+    "records.jsonl": (lambda: b'{"id": 1, "note": "first"}\n{"id": 2, "note": "second"}\n', ('"note": "first"', '"note": "second"')),
+    "tool.py": (lambda: b"# not a heading\ndef answer():\n    return 42\n", ("```python", "# not a heading", "return 42")),
+    "app.ts": (lambda: b"export const answer: number = 42;\n", ("```typescript", "answer: number")),
     "data.xml": (lambda: b"<root><item>seven</item></root>", ("<item>seven</item>",)),
 }
 
@@ -149,6 +152,55 @@ async def test_only_slides_have_numbers_among_office_files(converter: Converter,
     report = await read(converter, tmp_path, "report.docx", word_file())
     assert report.pages is None
     assert {passage.heading for passage in report.passages} == {"Gadget report", "Prices"}
+
+
+def folder() -> dict[str, str | bytes]:
+    """A folder as people zip it: documents, what the desktop left behind, and two files that cannot be read."""
+    return {
+        "docs/report.docx": word_file(), "docs/manual.pdf": HANDBOOK.read_bytes(), "src/tool.py": b"def answer():\n    return 42\n",
+        "__MACOSX/docs/._report.docx": b"\0\0", ".DS_Store": b"\0", "logo.png": b"\x89PNG\r\n\x1a\n" + bytes(64), "more.zip": zipped({"a.txt": "a"}),
+    }  # fmt: skip
+
+
+async def test_a_zip_of_documents_is_read_file_by_file(converter: Converter, tmp_path: Path) -> None:
+    converted = await read(converter, tmp_path, "folder.zip", zipped(folder()), "application/zip")
+    headings = {passage.heading for passage in converted.passages}
+    assert {"docs/report.docx: Gadget report", "docs/report.docx: Prices", "src/tool.py"} <= headings
+    [limits] = [passage for passage in converted.passages if "Size of an uploaded file" in passage.text]
+    assert (limits.heading, limits.page) == ("docs/manual.pdf: 9. Limits", 4)
+    assert [warning.partition(" ")[0] for warning in converted.warnings] == ["logo.png", "more.zip"]
+
+
+async def test_passages_are_as_long_as_asked_for(converter: Converter, tmp_path: Path) -> None:
+    path = tmp_path / "prose.txt"
+    path.write_text("\n\n".join(f"Paragraph {number} says what it has to say, and no more than that." for number in range(200)))
+    for size in (200, 1000, 4000):
+        made = (await converter.convert(path, name="prose.txt", chunk_characters_max=size)).passages
+        assert size // 3 < max(len(passage.text) for passage in made) <= size
+
+
+async def test_a_long_document_says_how_far_it_is(converter: Converter, tmp_path: Path) -> None:
+    heard: list[tuple[int, int | None]] = []
+    path = tmp_path / "long.pdf"
+    path.write_bytes(pages_of_words(600))
+    converted = await converter.convert(path, name="long.pdf", heard=lambda done, pages: heard.append((done, pages)))
+    assert converted.pages == 600
+    assert heard
+    assert heard == sorted(heard)
+    assert {pages for _, pages in heard} == {600}
+
+
+def pages_of_words(count: int) -> bytes:
+    """A PDF of text pages, by hand: big enough to take a while."""
+    words = b" ".join(b"(word%d lorem ipsum dolor sit amet) Tj T*" % number for number in range(40))
+    content = b"BT /F1 10 Tf 12 TL 50 780 Td " + words + b" ET"
+    stream = b"<</Length %d>>stream\n%s\nendstream" % (len(content), content)
+    objects = [b"<</Type/Catalog/Pages 2 0 R>>", b"", b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>", stream]
+    kids = b" ".join(b"%d 0 R" % number for number in range(5, 5 + count))
+    objects[1] = b"<</Type/Pages/Kids[%s]/Count %d>>" % (kids, count)
+    objects += [b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 600 800]/Resources<</Font<</F1 3 0 R>>>>/Contents 4 0 R>>"] * count
+    body = b"".join(b"%d 0 obj%sendobj\n" % (number, one) for number, one in enumerate(objects, 1))
+    return b"%PDF-1.4\n" + body + b"trailer<</Root 1 0 R/Size %d>>\n%%%%EOF" % (len(objects) + 1)
 
 
 async def test_a_formula_without_a_stored_result_is_a_warning(converter: Converter, tmp_path: Path) -> None:
@@ -215,7 +267,12 @@ HOSTILE = {
     "locked_parts.docx": (locked_zip, {"encrypted_file"}),
     "cut.docx": (lambda: word_file()[:-400], {"corrupt_file"}),
     "hollow.docx": (lambda: zipped({"word/document.xml": "<w:doc"}), {"corrupt_file"}),
-    "archive.zip": (lambda: zipped({"a.txt": "a"}), {"unsupported_format"}),
+    "pictures.zip": (lambda: zipped({"a.png": b"\x89PNG\r\n\x1a\n" + bytes(64)}), {"unsupported_format"}),
+    "empty.zip": (lambda: zipped({"folder/": b""}), {"unsupported_format"}),
+    "crowd.zip": (lambda: zipped({f"{number}.txt": b"a" for number in range(1_001)}), {"too_large"}),
+    "bomb.zip": (lambda: zipped({"a.txt": b" " * (64 * 2**20)}), {"too_large"}),
+    "quine.zip": (lambda: zipped({"a.zip": zipped({"b.zip": zipped({"c.txt": b"c"})})}), {"unsupported_format"}),
+    "laughs.zip": (lambda: zipped({"a.xml": LAUGHS}), {"unsupported_format"}),
     "archive.docx": (lambda: zipped({"a.txt": "a"}), {"wrong_format"}),
     "bomb.docx": (bomb, {"too_large"}),
     "lying_bomb.docx": (lying_bomb, {"too_large", "corrupt_file", "out_of_memory"}),
@@ -232,6 +289,24 @@ async def test_a_hostile_file_is_a_typed_error_and_the_next_one_is_read(converte
     make, codes = HOSTILE[name]
     assert (await refused(converter, tmp_path, name, make())).code in codes
     assert text_of(await read(converter, tmp_path, "after.txt", b"still here")) == "still here"
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("deep.html", b"<div>" * 200_000 + b"text at the bottom"),
+        ("deep.json", b"[" * 1_000_000 + b"]" * 1_000_000),
+        ("line.txt", b"word " * 200_000),
+        ("word.txt", b"x" * 1_000_000),
+        ("bytes.txt", bytes(byte for byte in range(1, 256)) * 2_000),
+        ("formulas.csv", b"=cmd|' /C calc'!A0,@SUM(1+1)*cmd|' /C calc'!A0\n" * 100),
+    ],
+)  # fmt: skip
+async def test_a_strange_file_is_read_within_the_limits(converter: Converter, tmp_path: Path, name: str, data: bytes) -> None:
+    """Nothing in it is run, followed or unfolded: it is text, and cut like any other."""
+    converted = await read(converter, tmp_path, name, data)
+    assert converted.passages or "holds no text" in converted.warnings[0]
+    assert all(len(passage.text) <= 1_000 for passage in converted.passages)
 
 
 async def test_limits_each_have_their_code(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from dulwich import porcelain
 from dulwich.repo import Repo
+from tests.origins import Answer, GitWorld, Memory, Walk, repositories, session, site
 
 from stoa.knowledge.sources import rules
 from stoa.knowledge.sources.configs import DirectoryConfig, GitConfig, S3Config
@@ -17,7 +18,6 @@ from stoa.knowledge.sources.providers.directory import DirectoryOrigin
 from stoa.knowledge.sources.providers.git import GitOrigin
 from stoa.knowledge.sources.providers.s3 import S3Origin
 from stoa.knowledge.sources.types import Failed, Fetched, Nothing, Same, SourceError
-from tests.origins import Answer, GitWorld, Memory, Walk, repositories, session, site
 
 
 # --- directories --------------------------------------------------------------------------------------------------------
@@ -127,7 +127,9 @@ async def test_only_what_the_operator_allows(tmp_path: Path, path: str) -> None:
 
 
 # --- repositories -------------------------------------------------------------------------------------------------------
-async def clone(tmp_path: Path, url: str, memory: Memory | None = None, secrets: dict[str, str] | None = None, *, private: bool = True, **config: Any) -> Walk:
+async def clone(
+    tmp_path: Path, url: str, memory: Memory | None = None, secrets: dict[str, str] | None = None, *, private: bool = True, **config: Any
+) -> Walk:
     origin = GitOrigin(GitConfig(url=url, **config), secrets or {}, tmp_path / "clones" / "one", [tmp_path], allow_private=private)
     try:
         async with asyncio.timeout(40):
@@ -155,7 +157,9 @@ async def test_a_repository_of_this_machine(tmp_path: Path) -> None:
     memory = Memory()
     assert (await clone(tmp_path, work.as_uri(), memory, branch="drafts")).contents["a.md"] == b"on drafts"
     assert (await clone(tmp_path, work.as_uri(), memory)).named(Same) == ["a.md", "large.md"], "HEAD is that branch now"
-    for branch, url, code in (("none", work.as_uri(), "branch_not_found"), (None, tmp_path.as_uri(), "origin_not_found"), (None, "file:///etc", "directory_refused")):
+    for branch, url, code in (
+        ("none", work.as_uri(), "branch_not_found"), (None, tmp_path.as_uri(), "origin_not_found"), (None, "file:///etc", "directory_refused"),
+    ):  # fmt: skip
         with pytest.raises(SourceError) as caught:
             await clone(tmp_path, url, branch=branch)
         assert caught.value.code == code
@@ -242,8 +246,10 @@ async def test_a_bucket_is_listed_page_by_page() -> None:
 @pytest.mark.parametrize(
     ("answer", "code"),
     [
-        (Answer(b"<Error><Code>AccessDenied</Code></Error>", 403), "credentials_refused"), (Answer(b"", 404), "origin_not_found"), (Answer(b"", 503), "origin_failed"),
-        (Answer(b"<html>"), "origin_failed"), (Answer(b"<a/>"), "origin_failed"), (Answer(b""), "origin_failed"), (Answer(listing(("a", 1))[:-20]), "origin_failed"),
+        (Answer(b"<Error><Code>AccessDenied</Code></Error>", 403), "credentials_refused"), (Answer(b"", 404), "origin_not_found"),
+        (Answer(b"", 503), "origin_failed"),
+        (Answer(b"<html>"), "origin_failed"), (Answer(b"<a/>"), "origin_failed"), (Answer(b""), "origin_failed"),
+        (Answer(listing(("a", 1))[:-20]), "origin_failed"),
         (Answer(b'<!DOCTYPE x [<!ENTITY a "b">]><ListBucketResult/>'), "origin_failed"), (Answer(b"", 301, {"x-amz-bucket-region": "eu-west-1"}), "origin_failed"),
     ],
 )  # fmt: skip

@@ -8,12 +8,12 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
+from tests.origins import Answer, Memory, Site, Walk, gzipped, session, site
 
 from stoa.knowledge.sources.configs import WebsiteConfig
 from stoa.knowledge.sources.providers.website import WebsiteOrigin
 from stoa.knowledge.sources.types import Failed, Fetched, Nothing, Same, SourceError
 from stoa.outbound import PublicResolver
-from tests.origins import Answer, Memory, Site, Walk, gzipped, session, site
 
 
 @pytest.fixture
@@ -183,7 +183,8 @@ async def test_a_redirect_to_a_private_address_is_refused(made: Site) -> None:
 
 async def test_sitemaps_lead_to_pages(made: Site) -> None:
     made.answers["/robots.txt"] = Answer(f"Sitemap: {made.url}/index.xml\nSitemap: http://other.example/x.xml\n".encode())
-    made.answers["/index.xml"] = Answer(f"<sitemapindex><sitemap><loc>{made.url}/pages.xml.gz</loc></sitemap><sitemap><loc>{made.url}/index.xml</loc></sitemap></sitemapindex>".encode())
+    further = "".join(f"<sitemap><loc>{made.url}/{name}</loc></sitemap>" for name in ("pages.xml.gz", "index.xml"))
+    made.answers["/index.xml"] = Answer(f"<sitemapindex>{further}</sitemapindex>".encode())
     listed = "".join(f"<url><loc>{made.url}/{name}</loc></url>" for name in ("island", "gone"))
     made.answers["/pages.xml.gz"] = Answer(gzipped(f"<urlset>{listed}</urlset>"), headers={"content-type": "application/x-gzip"})
     made.page("/")

@@ -61,7 +61,7 @@ CREATE TABLE knowledge_vectors (
 -- Inline as long as a page can hold it: a scan reads every vector.
 ALTER TABLE knowledge_vectors ALTER COLUMN embedding SET STORAGE MAIN;
 
--- Which chunks hold a word, a code or a piece of metadata. A block is a sorted array of 8-byte records.
+-- Which chunks hold a word, a code or a piece of metadata. A block is an array of 8-byte records.
 CREATE TABLE knowledge_postings (
     org_id        uuid NOT NULL,
     project_id    uuid NOT NULL,

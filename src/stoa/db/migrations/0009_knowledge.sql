@@ -40,18 +40,22 @@ CREATE TABLE knowledge_items (
     mime_type        text NOT NULL,
     sha256           bytea NOT NULL,
     served_sha256    bytea,                              -- the content that is in the index; NULL: none is
+    served_name      text,                               -- what it was called: a replacement may have another name, and may fail
+    served_mime_type text,
     metadata         jsonb NOT NULL,
     status           text NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'processing', 'processed', 'failed')),
     version          bigint NOT NULL DEFAULT 1,
     attempt          int NOT NULL DEFAULT 0,
     node_id          uuid,
     not_before       timestamptz NOT NULL DEFAULT now(), -- when a worker may take it
-    deadline         timestamptz,                        -- moved on by progress; past it, anybody may take it
+    deadline         timestamptz,                        -- of the lease, moved on by its worker; past it, anybody may take it
     pages_done       int,
     pages            int,
     chunks_done      int,
-    chunks           int,                                -- in the index, once processed
+    chunks_total     int,
+    chunks           int,                                -- in the index that is searched
     built            int NOT NULL DEFAULT 0,             -- the newest generation that holds it
+    built_chunks     int,                                -- in the generation that is being built
     warnings         text[],
     error            jsonb,
     source_id        uuid,
@@ -63,8 +67,9 @@ CREATE TABLE knowledge_items (
     FOREIGN KEY (org_id, knowledgebase_id) REFERENCES knowledgebases
 );
 CREATE INDEX knowledge_items_newest ON knowledge_items (org_id, knowledgebase_id, uploaded_at DESC, id);
-CREATE INDEX knowledge_items_pending ON knowledge_items (not_before) WHERE status = 'pending';
+CREATE INDEX knowledge_items_pending ON knowledge_items (knowledgebase_id, not_before) WHERE status = 'pending';
 CREATE INDEX knowledge_items_processing ON knowledge_items (deadline) WHERE status = 'processing';
+CREATE INDEX knowledge_items_by_generation ON knowledge_items (org_id, knowledgebase_id, built) WHERE served_sha256 IS NOT NULL;
 CREATE INDEX knowledge_items_by_content ON knowledge_items (org_id, project_id, sha256);
 CREATE INDEX knowledge_items_by_served ON knowledge_items (org_id, project_id, served_sha256);
 

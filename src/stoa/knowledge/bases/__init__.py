@@ -6,9 +6,10 @@ from stoa.knowledge.bases.embedders import Embedders
 from stoa.knowledge.bases.host import HOST_KEY, host_routes
 from stoa.knowledge.bases.ingesting import Ingestion
 from stoa.knowledge.bases.items import Items
+from stoa.knowledge.bases.mcp import Mcp
 from stoa.knowledge.bases.searching import Asked, Search
 from stoa.knowledge.bases.service import KnowledgeBases
 
 __all__ = [
-    "HOST_KEY", "Asked", "Deletions", "Embedders", "Ingestion", "Items", "KnowledgeBases", "Search", "host_routes", "routes",
+    "HOST_KEY", "Asked", "Deletions", "Embedders", "Ingestion", "Items", "KnowledgeBases", "Mcp", "Search", "host_routes", "routes",
 ]

@@ -8,7 +8,6 @@ from fastapi import Depends, Form, Query, Request, UploadFile
 from fastapi import File as FormFile
 from starlette.responses import StreamingResponse
 
-from stoa.db.blobs import Blobs
 from stoa.db.idempotency import Once
 from stoa.http import Data, DataList, Gate, IdempotencyKey, Paging, Routes, fingerprint, page_of, refusals
 from stoa.http.uploads import multipart_only
@@ -19,7 +18,7 @@ from stoa.knowledge.bases import rules, wire
 from stoa.knowledge.bases.items import Items, Upload
 from stoa.knowledge.bases.searching import Search
 from stoa.knowledge.bases.service import KnowledgeBases
-from stoa.knowledge.bases.types import ItemStatus
+from stoa.knowledge.bases.types import Item, ItemStatus
 
 Files = Annotated[list[UploadFile], FormFile(description="One or more files, together at most 128 MiB.")]
 Input = Annotated[str | None, Form(description='JSON: `{"metadata": [{…}]}`, one object per file.')]
@@ -27,12 +26,12 @@ Ids = Annotated[str | None, Form(description="JSON array of item ids, one per fi
 Statuses = Annotated[list[ItemStatus] | None, Query(description="Repeatable.")]
 
 
-def routes(bases: KnowledgeBases, items: Items, search: Search, blobs: Blobs, gate: Gate, domain: str) -> Routes:
+def routes(bases: KnowledgeBases, items: Items, search: Search, gate: Gate, domain: str) -> Routes:
     """The routes of the api host."""
     router = Routes(tags=["knowledge bases"])
     reading, writing = gate("knowledge:read"), gate("knowledge:write")
     _bases(router, bases, gate, domain)
-    _items(router, items, blobs, gate)
+    _items(router, items, gate)
 
     @router.post(
         "/v1/knowledgebases/{knowledgebase_id}/upload", status_code=201, dependencies=[Depends(multipart_only)], responses=refusals(404, 409, 413, 415)
@@ -113,7 +112,7 @@ def _bases(router: Routes, bases: KnowledgeBases, gate: Gate, domain: str) -> No
         return Data(data=wire.base(await bases.cancel_reindex(principal, knowledgebase_id), domain, str(request.base_url)))
 
 
-def _items(router: Routes, items: Items, blobs: Blobs, gate: Gate) -> None:
+def _items(router: Routes, items: Items, gate: Gate) -> None:
     reading, writing = gate("knowledge:read"), gate("knowledge:write")
 
     @router.get("/v1/knowledgebase-items/{item_id}", responses=refusals(404))
@@ -139,14 +138,17 @@ def _items(router: Routes, items: Items, blobs: Blobs, gate: Gate) -> None:
     @router.get("/v1/knowledgebase-items/{item_id}/content", response_class=StreamingResponse, responses=refusals(404))
     async def download_item(item_id: UUID, principal: Annotated[Principal, reading]) -> StreamingResponse:
         """The file, byte for byte, as an attachment."""
-        found = await items.get(principal, item_id)
-        headers = {
-            "Content-Length": str(found.size),
-            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(found.name)}",
-            "X-Content-Type-Options": "nosniff",
-            "Content-Security-Policy": "sandbox",
-        }
-        return StreamingResponse(blobs.read(items.content_name(found)), media_type=found.mime_type, headers=headers)
+        return content(items, await items.get(principal, item_id))
+
+
+def content(items: Items, item: Item) -> StreamingResponse:
+    headers = {
+        "Content-Length": str(item.size),
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(item.name)}",
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": "sandbox",
+    }
+    return StreamingResponse(items.content(item), media_type=item.mime_type, headers=headers)
 
 
 async def upload(

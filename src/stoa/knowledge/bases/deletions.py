@@ -83,6 +83,23 @@ class Deletions:
                     count, size = count + (gone > 0), size + gone
         return count, size
 
+    async def clear_orphans(self) -> int:
+        """Removes content that no item has: its upload died between storing it and its rows. Gives how many."""
+        count = 0
+        async for names in self._blobs.stored():
+            owner: dict[tuple[UUID, UUID], list[bytes]] = {}
+            for name in names:
+                org, project, digest = name.split("/")
+                owner.setdefault((UUID(org), UUID(project)), []).append(bytes.fromhex(digest))
+            for (org_id, project_id), hashes in owner.items():
+                async with internal(self._database) as tx:
+                    rows = await tx.fetch(SQL.unknown_content, org_id, project_id, hashes)
+                gone, _ = await self.discard(org_id, project_id, [row["h"] for row in rows])
+                count += gone
+        if count:
+            _log.info("content that nobody refers to is gone", blobs=count)
+        return count
+
     async def _receipt(
         self, tx: Tx, principal: Principal, project_id: UUID, kind: str, subject_id: UUID, gone: Sequence[Row], removed: Removed, *, bases: int
     ) -> UUID:

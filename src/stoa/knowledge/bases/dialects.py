@@ -8,7 +8,7 @@ from pydantic import Field
 
 from stoa.http import Wire
 from stoa.kernel.errors import BadRequest
-from stoa.knowledge.bases import rules
+from stoa.knowledge.bases import rules, wire
 from stoa.knowledge.bases.searching import Asked, shown
 from stoa.knowledge.index.types import Found
 
@@ -22,7 +22,7 @@ class RankingOptions(Wire):
 
 
 class VectorStoreSearch(Wire):
-    query: str | Annotated[list[str], Field(min_length=1, max_length=16)]
+    query: wire.QueryText | Annotated[list[wire.QueryText], Field(min_length=1, max_length=16)]
     max_num_results: Annotated[int, Field(ge=1, le=50)] = 10
     filters: dict[str, Any] | None = None
     ranking_options: RankingOptions | None = None
@@ -51,10 +51,8 @@ class ResultsWire(Wire):
 
 def asked(body: VectorStoreSearch) -> Asked:
     text = body.query if isinstance(body.query, str) else "\n".join(body.query)
-    if not text.strip():
-        raise BadRequest.field("query", "cannot be blank")
-    if len(text) > rules.QUERY_CHARACTERS_MAX or "\x00" in text:
-        raise BadRequest.field("query", f"must hold at most {rules.QUERY_CHARACTERS_MAX} characters, and no NUL")
+    if len(text) > rules.QUERY_CHARACTERS_MAX:
+        raise BadRequest.field("query", f"holds more than {rules.QUERY_CHARACTERS_MAX} characters")
     threshold = body.ranking_options.score_threshold if body.ranking_options else None
     return Asked(text, body.max_num_results, filters=_filters(body.filters, "filters", 0) if body.filters else None, similarity_threshold=threshold)
 
@@ -62,13 +60,18 @@ def asked(body: VectorStoreSearch) -> Asked:
 def results(body: VectorStoreSearch, found: Found) -> ResultsWire:
     data = [
         ResultWire(
-            file_id=hit.item_id, filename=str(hit.metadata.get("source", "")), score=hit.score, attributes=shown(hit),
+            file_id=hit.item_id, filename=str(hit.metadata.get("source", "")), score=hit.score, attributes=_attributes(shown(hit)),
             content=[ContentWire(type="text", text=hit.text)],
         )
         for hit in found.hits
     ]  # fmt: skip
     queries = [body.query] if isinstance(body.query, str) else body.query
     return ResultsWire(object="vector_store.search_results.page", search_query=queries, data=data, has_more=False)
+
+
+def _attributes(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """That API's attributes are strings, numbers and booleans."""
+    return {name: value for name, value in metadata.items() if isinstance(value, str | int | float)}
 
 
 def _filters(given: Mapping[str, Any], path: str, depth: int) -> dict[str, Any]:

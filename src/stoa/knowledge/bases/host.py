@@ -5,16 +5,21 @@ from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import Depends, Request
+from starlette.responses import StreamingResponse
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from stoa.http import Data, DataList, Gate, IdempotencyKey, Paging, Routes, page_of, refusals
+from stoa.http.authentication import bearer_token
 from stoa.http.uploads import multipart_only
 from stoa.http.wire import DeletedWire
 from stoa.kernel.errors import Forbidden, NotFound
 from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
 from stoa.knowledge.bases import dialects, rules, wire
-from stoa.knowledge.bases.api import Files, Ids, Input, Statuses, upload
+from stoa.knowledge.bases.api import Files, Ids, Input, Statuses, content, upload
 from stoa.knowledge.bases.items import Items
+from stoa.knowledge.bases.mcp import Mcp
 from stoa.knowledge.bases.searching import Search
 from stoa.knowledge.bases.service import KnowledgeBases
 
@@ -30,28 +35,44 @@ class Asker:
     base_id: UUID
 
 
-def _admission(bases: KnowledgeBases, gate: Gate, permission: str) -> Any:
-    """A dependency that gives the Asker. What the key may not see is 403 here, whether it exists or not (contract section 3)."""
+async def _admit(bases: KnowledgeBases, scope: Scope, principal: Principal) -> Asker:
+    """What the key may not see is 403 here, whether it exists or not (contract section 3)."""
+    name = scope[HOST_KEY]
+    try:
+        base_id = UUID(name)
+    except ValueError as error:
+        raise NotFound(f"There is no knowledge base {name}.") from error
+    if not await bases.has(principal, base_id):
+        raise Forbidden(f"This key may not use the knowledge base {base_id}, or there is none.")
+    return Asker(principal, base_id)
 
+
+def _admission(bases: KnowledgeBases, gate: Gate, permission: str) -> Any:
     async def admitted(request: Request, principal: Annotated[Principal, gate(permission)]) -> Asker:
-        name = request.scope[HOST_KEY]
-        try:
-            base_id = UUID(name)
-        except ValueError as error:
-            raise NotFound(f"There is no knowledge base {name}.") from error
-        try:
-            await bases.get(principal, base_id)
-        except NotFound as error:
-            raise Forbidden(f"This key may not use the knowledge base {base_id}, or there is none.") from error
-        return Asker(principal, base_id)
+        return await _admit(bases, request.scope, principal)
 
     return Depends(admitted)
 
 
-def host_routes(bases: KnowledgeBases, items: Items, search: Search, gate: Gate) -> Routes:
+class _McpRoute:
+    """`/mcp`, a plain ASGI endpoint: the protocol's SDK reads and answers the request itself."""
+
+    def __init__(self, bases: KnowledgeBases, gate: Gate, mcp: Mcp) -> None:
+        self._bases = bases
+        self._gate = gate
+        self._mcp = mcp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        principal = await self._gate.admit(bearer_token(Request(scope)), "knowledge:read")
+        asker = await _admit(self._bases, scope, principal)
+        await self._mcp.serve(asker.principal, asker.base_id, scope, receive, send)
+
+
+def host_routes(bases: KnowledgeBases, items: Items, search: Search, mcp: Mcp, gate: Gate) -> Routes:
     router = Routes(tags=["knowledge base"])
     reading = _admission(bases, gate, "knowledge:read")
     _items(router, items, reading, _admission(bases, gate, "knowledge:write"))
+    router.routes.append(Route("/mcp", _McpRoute(bases, gate, mcp), methods=["GET", "POST", "DELETE"], include_in_schema=False))
 
     @router.post("/v1/documents/search", responses=refusals(404))
     async def search_documents(body: wire.SearchIn, asker: Annotated[Asker, reading]) -> wire.SearchWire:
@@ -100,3 +121,14 @@ def _items(router: Routes, items: Items, reading: Any, writing: Any) -> None:
     async def reprocess_item_here(item_id: UUID, asker: Annotated[Asker, writing]) -> Data[wire.ItemWire]:
         """Reads, cuts and embeds the file anew; what is in the index answers until then."""
         return Data(data=wire.item(await items.reprocess(asker.principal, item_id, asker.base_id)))
+
+    @router.patch("/v1/items/{item_id}", responses=refusals(404))
+    async def update_item_here(item_id: UUID, body: wire.UpdateItem, asker: Annotated[Asker, writing]) -> Data[wire.ItemWire]:
+        """New metadata, for filters and answers at once; the file is not processed again."""
+        rules.check_metadata(body.metadata, "metadata")
+        return Data(data=wire.item(await items.set_metadata(asker.principal, item_id, body.metadata, asker.base_id)))
+
+    @router.get("/v1/items/{item_id}/content", response_class=StreamingResponse, responses=refusals(404))
+    async def download_item_here(item_id: UUID, asker: Annotated[Asker, reading]) -> StreamingResponse:
+        """The file, byte for byte, as an attachment."""
+        return content(items, await items.get(asker.principal, item_id, asker.base_id))

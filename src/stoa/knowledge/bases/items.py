@@ -1,6 +1,6 @@
 """The items of a base: uploaded, replaced, listed, processed again, deleted. One transaction per method."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 from uuid import UUID
@@ -23,12 +23,12 @@ from stoa.knowledge.bases.types import Item, ItemStatus
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One file on its way in. `replaces` is the item that it takes the place of."""
+    """One file on its way in. `replaces` is the item that it takes the place of, whose metadata stays where there is none here."""
 
     source: BinaryIO
     name: str | None
     mime_type: str | None
-    metadata: Mapping[str, Any]
+    metadata: Mapping[str, Any] | None
     replaces: UUID | None = None
     source_id: UUID | None = None
     origin: str | None = None
@@ -72,32 +72,44 @@ class Items:
             for blob in sorted({blob.name: blob for blob in blobs}.values(), key=lambda one: one.name):
                 await hold(tx, blob.name)
             stored: list[Item] = []
+            replaced: list[bytes] = []
             for index, ((upload, name), blob) in enumerate(zip(named, blobs, strict=True)):
                 if not await self._blobs.exists(blob.name):  # A deletion of the same content elsewhere may have removed it since.
                     upload.source.seek(0)
                     await self._blobs.put(principal.org_id, project_id, upload.source)
-                stored.append(await self._insert(tx, principal, project_id, base_id, upload, name, blob, index))
+                if upload.replaces is not None:
+                    replaced.append(await self._content_of(tx, principal, base_id, upload.replaces, index))
+                stored.append(await self._insert(tx, principal, project_id, base_id, upload, name, blob))
                 await audit.record(tx, principal, "knowledge_item.replace" if upload.replaces else "knowledge_item.create", stored[-1].id)
             if once:
                 await idempotency.record(tx, principal, once, {"ids": [str(item.id) for item in stored]}, base_id)
             await tx.execute(NOTIFY)
+        await self._deletions.discard(principal.org_id, project_id, replaced)  # Where a replacement was replaced before it was read.
         return stored
 
+    async def _content_of(self, tx: Tx, principal: Principal, base_id: UUID, item_id: UUID, index: int) -> bytes:
+        """The content that an item is about to lose."""
+        row = await tx.fetchrow(SQL.lock_item, principal.org_id, item_id)
+        if row is None or row["knowledgebase_id"] != base_id:  # Deleted since it was checked.
+            raise _no_replaced(index)
+        content: bytes = row["sha256"]
+        return content
+
     async def _insert(
-        self, tx: Tx, principal: Principal, project_id: UUID, base_id: UUID, upload: Upload, name: str, blob: Blob, index: int
+        self, tx: Tx, principal: Principal, project_id: UUID, base_id: UUID, upload: Upload, name: str, blob: Blob
     ) -> Item:
         kind = mime_type(name, upload.mime_type)
         if upload.replaces is None:
             row = await tx.fetchrow(
-                SQL.insert_item, principal.org_id, project_id, self._ids.new(), base_id, name, blob.size, kind, blob.sha256, dict(upload.metadata),
+                SQL.insert_item, principal.org_id, project_id, self._ids.new(), base_id, name, blob.size, kind, blob.sha256, dict(upload.metadata or {}),
                 principal.key_id, upload.source_id, upload.origin,
             )  # fmt: skip
         else:
             row = await tx.fetchrow(
-                SQL.replace_item, principal.org_id, base_id, upload.replaces, name, blob.size, kind, blob.sha256, dict(upload.metadata)
-            )
-        if row is None:  # Deleted since it was checked.
-            raise _no_replaced(index)
+                SQL.replace_item, principal.org_id, base_id, upload.replaces, name, blob.size, kind, blob.sha256,
+                dict(upload.metadata) if upload.metadata is not None else None,
+            )  # fmt: skip
+        assert row is not None, "it is held"
         return store.item_of(row)
 
     async def _check_replaced(self, tx: Tx, principal: Principal, base_id: UUID, uploads: Sequence[Upload]) -> None:
@@ -164,8 +176,8 @@ class Items:
         item = await self.get(principal, item_id, base_id)
         return await self._deletions.delete_items(principal, item.knowledgebase_id, [item_id])
 
-    def content_name(self, item: Item) -> str:
-        return blob_name(item.org_id, item.project_id, item.sha256)
+    def content(self, item: Item) -> AsyncIterator[bytes]:
+        return self._blobs.read(blob_name(item.org_id, item.project_id, item.sha256))
 
 
 def _no_item(item_id: UUID) -> NotFound:

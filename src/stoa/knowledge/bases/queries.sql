@@ -4,19 +4,23 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
 
 -- name: base
 -- One base with what it holds.
-SELECT b.*, c.items, c.chunks, c.built FROM knowledgebases b, LATERAL (
+SELECT b.*, c.items, c.chunks, c.served, c.built, c.missed FROM knowledgebases b, LATERAL (
     SELECT count(*) AS items, coalesce(sum(i.chunks) FILTER (WHERE i.served_sha256 IS NOT NULL), 0) AS chunks,
-           count(*) FILTER (WHERE i.built >= (b.building ->> 'generation')::int) AS built
+           count(*) FILTER (WHERE i.served_sha256 IS NOT NULL) AS served,
+           count(*) FILTER (WHERE i.served_sha256 IS NOT NULL AND i.built >= (b.building ->> 'generation')::int) AS built,
+           count(*) FILTER (WHERE i.served_sha256 IS NOT NULL AND i.built < (b.building ->> 'generation')::int AND i.status = 'failed') AS missed
     FROM knowledge_items i WHERE i.org_id = b.org_id AND i.knowledgebase_id = b.id) c
 WHERE b.org_id = $1 AND b.id = $2;
 
 -- name: list_bases
 -- A page of bases.
-SELECT b.*, c.items, c.chunks, c.built FROM (
+SELECT b.*, c.items, c.chunks, c.served, c.built, c.missed FROM (
     SELECT * FROM knowledgebases WHERE org_id = $1 AND ($2::uuid IS NULL OR project_id = $2) ORDER BY {order} LIMIT $3 OFFSET $4
 ) b, LATERAL (
     SELECT count(*) AS items, coalesce(sum(i.chunks) FILTER (WHERE i.served_sha256 IS NOT NULL), 0) AS chunks,
-           count(*) FILTER (WHERE i.built >= (b.building ->> 'generation')::int) AS built
+           count(*) FILTER (WHERE i.served_sha256 IS NOT NULL) AS served,
+           count(*) FILTER (WHERE i.served_sha256 IS NOT NULL AND i.built >= (b.building ->> 'generation')::int) AS built,
+           count(*) FILTER (WHERE i.served_sha256 IS NOT NULL AND i.built < (b.building ->> 'generation')::int AND i.status = 'failed') AS missed
     FROM knowledge_items i WHERE i.org_id = b.org_id AND i.knowledgebase_id = b.id) c
 ORDER BY {order};
 
@@ -48,29 +52,26 @@ WHERE org_id = $1 AND id = $2;
 -- name: delete_base
 DELETE FROM knowledgebases WHERE org_id = $1 AND id = $2;
 
--- name: has_items
-SELECT EXISTS (SELECT 1 FROM knowledge_items WHERE org_id = $1 AND knowledgebase_id = $2);
-
 -- name: insert_item
 INSERT INTO knowledge_items (org_id, project_id, id, knowledgebase_id, name, size, mime_type, sha256, metadata, created_by, source_id, origin)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING *;
 
 -- name: replace_item
--- A new file for an item. What is in the index stays and answers until the new one is.
-UPDATE knowledge_items SET name = $4, size = $5, mime_type = $6, sha256 = $7, metadata = $8, status = 'pending', version = version + 1, attempt = 0,
-    node_id = NULL, not_before = now(), deadline = NULL, pages_done = NULL, chunks_done = NULL, warnings = NULL, error = NULL, uploaded_at = now(),
-    processed_at = NULL
+-- A new file for an item, and new metadata where they are given. What is in the index stays and answers until the new one is.
+UPDATE knowledge_items SET name = $4, size = $5, mime_type = $6, sha256 = $7, metadata = coalesce($8, metadata), status = 'pending',
+    version = version + 1, attempt = 0, node_id = NULL, not_before = now(), deadline = NULL, pages_done = NULL, pages = NULL, chunks_done = NULL,
+    chunks_total = NULL, warnings = NULL, error = NULL, uploaded_at = now(), processed_at = NULL
 WHERE org_id = $1 AND knowledgebase_id = $2 AND id = $3 RETURNING *;
 
 -- name: reprocess_item
 UPDATE knowledge_items SET status = 'pending', version = version + 1, attempt = 0, node_id = NULL, not_before = now(), deadline = NULL,
-    pages_done = NULL, chunks_done = NULL, warnings = NULL, error = NULL, processed_at = NULL
+    pages_done = NULL, pages = NULL, chunks_done = NULL, chunks_total = NULL, warnings = NULL, error = NULL, processed_at = NULL
 WHERE org_id = $1 AND id = $2 RETURNING *;
 
 -- name: reprocess_failed
 WITH again AS (
     UPDATE knowledge_items SET status = 'pending', version = version + 1, attempt = 0, node_id = NULL, not_before = now(), deadline = NULL,
-        pages_done = NULL, chunks_done = NULL, warnings = NULL, error = NULL, processed_at = NULL
+        pages_done = NULL, pages = NULL, chunks_done = NULL, chunks_total = NULL, warnings = NULL, error = NULL, processed_at = NULL
     WHERE org_id = $1 AND knowledgebase_id = $2 AND status = 'failed' RETURNING 1)
 SELECT count(*) FROM again;
 
@@ -106,31 +107,55 @@ WITH gone AS (DELETE FROM idempotency_keys WHERE org_id = $1 AND subject_id = AN
 SELECT EXISTS (SELECT 1 FROM knowledge_items WHERE org_id = $1 AND project_id = $2 AND sha256 = $3)
     OR EXISTS (SELECT 1 FROM knowledge_items WHERE org_id = $1 AND project_id = $2 AND served_sha256 = $3);
 
+-- name: unknown_content
+-- Those of the contents that no item has, and that the index does not serve.
+SELECT h FROM unnest($3::bytea[]) AS h
+WHERE NOT EXISTS (SELECT 1 FROM knowledge_items WHERE org_id = $1 AND project_id = $2 AND sha256 = h)
+  AND NOT EXISTS (SELECT 1 FROM knowledge_items WHERE org_id = $1 AND project_id = $2 AND served_sha256 = h);
+
 -- name: claim
--- Takes up to $2 items that wait, or that a dead or silent node left behind. Each is this node's from the commit on.
-WITH due AS (
+-- Takes up to $2 items; each is this node's from the commit on. First what dead or silent nodes left behind, and what is this node's own
+-- but not among what it holds ($4). Then what waits: a few bases after $5, one item of each in turn, so that a base with a
+-- hundred thousand files does not keep another's one file waiting.
+WITH RECURSIVE bases AS (
+    (SELECT knowledgebase_id FROM knowledge_items WHERE status = 'pending' AND knowledgebase_id > $5 ORDER BY knowledgebase_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT i.knowledgebase_id FROM knowledge_items i WHERE i.status = 'pending' AND i.knowledgebase_id > b.knowledgebase_id
+            ORDER BY i.knowledgebase_id LIMIT 1)
+    FROM bases b WHERE b.knowledgebase_id IS NOT NULL
+), lost AS (
     SELECT i.org_id, i.id FROM knowledge_items i
-    WHERE (i.status = 'pending' AND i.not_before <= now())
-       OR (i.status = 'processing' AND (i.deadline < now() OR i.node_id IN (SELECT id FROM dead_nodes)
-                                        OR NOT EXISTS (SELECT 1 FROM nodes n WHERE n.id = i.node_id)))
-    ORDER BY i.not_before LIMIT $2 FOR UPDATE SKIP LOCKED
+    WHERE i.status = 'processing' AND (i.deadline < now() OR i.node_id IN (SELECT id FROM dead_nodes)
+        OR NOT EXISTS (SELECT 1 FROM nodes n WHERE n.id = i.node_id) OR (i.node_id = $1 AND i.id <> ALL ($4::uuid[])))
+    ORDER BY i.deadline LIMIT $2 FOR UPDATE SKIP LOCKED
+), waiting AS (
+    SELECT w.org_id, w.id, row_number() OVER (PARTITION BY b.knowledgebase_id ORDER BY w.not_before) AS turn
+    FROM (SELECT knowledgebase_id FROM bases WHERE knowledgebase_id IS NOT NULL LIMIT $2) b CROSS JOIN LATERAL (
+        SELECT i.org_id, i.id, i.not_before FROM knowledge_items i
+        WHERE i.status = 'pending' AND i.knowledgebase_id = b.knowledgebase_id AND i.not_before <= now()
+        ORDER BY i.not_before LIMIT $2 FOR UPDATE SKIP LOCKED) w
+), taken AS (
+    (SELECT org_id, id FROM lost UNION ALL (SELECT org_id, id FROM waiting ORDER BY turn)) LIMIT $2
 )
 UPDATE knowledge_items i SET status = 'processing', node_id = $1, attempt = i.attempt + 1, deadline = now() + $3::float8 * interval '1 second'
-FROM due WHERE i.org_id = due.org_id AND i.id = due.id RETURNING i.*;
+FROM taken WHERE i.org_id = taken.org_id AND i.id = taken.id RETURNING i.*;
 
 -- name: progress
--- What an item's worker has done. No row: the item is not its own any more.
-UPDATE knowledge_items SET pages_done = $6, chunks_done = $7, deadline = now() + $8::float8 * interval '1 second'
+-- What an item's worker has done; its lease goes on. No row: the item is not its own any more.
+UPDATE knowledge_items SET pages_done = $6, pages = $7, chunks_done = $8, chunks_total = $9, deadline = now() + $10::float8 * interval '1 second'
 WHERE org_id = $1 AND id = $2 AND version = $3 AND attempt = $4 AND node_id = $5 AND status = 'processing' RETURNING id;
 
 -- name: settle
--- The version that was taken is in the index.
-UPDATE knowledge_items SET status = 'processed', node_id = NULL, deadline = NULL, served_sha256 = sha256, pages = $6, pages_done = $6, chunks = $7,
-    chunks_done = $7, warnings = $8, error = NULL, built = $9, processed_at = now()
+-- The version that was taken is in the index that is searched ($7 chunks), in the one that is being built ($8), or in both.
+UPDATE knowledge_items SET status = 'processed', node_id = NULL, deadline = NULL, served_sha256 = sha256, served_name = name,
+    served_mime_type = mime_type, pages = $6, pages_done = $6, chunks = coalesce($7, chunks), built_chunks = $8, chunks_done = coalesce($8, $7),
+    chunks_total = coalesce($8, $7), warnings = $9, error = NULL, built = $10, processed_at = now()
 WHERE org_id = $1 AND id = $2 AND version = $3 AND attempt = $4 AND node_id = $5 AND status = 'processing' RETURNING id;
 
 -- name: fail
-UPDATE knowledge_items SET status = 'failed', node_id = NULL, deadline = NULL, error = $6, processed_at = now()
+-- The version that was taken cannot be had. $7, $8: the version before it was carried over into the generation under way.
+UPDATE knowledge_items SET status = 'failed', node_id = NULL, deadline = NULL, error = $6, built_chunks = coalesce($7, built_chunks),
+    built = coalesce($8, built), processed_at = now()
 WHERE org_id = $1 AND id = $2 AND version = $3 AND attempt = $4 AND node_id = $5 AND status = 'processing' RETURNING id;
 
 -- name: postpone
@@ -147,16 +172,23 @@ WHERE node_id = $1 AND status = 'processing';
 UPDATE knowledgebases SET building = $3, updated_at = now() WHERE org_id = $1 AND id = $2;
 
 -- name: rebuild_items
--- Every item that is served is processed again, for the generation under way; it answers meanwhile.
+-- Every item that is served or waits is processed again, for the generation under way too; what is served answers meanwhile.
 UPDATE knowledge_items SET status = 'pending', version = version + 1, attempt = 0, node_id = NULL, not_before = now(), deadline = NULL,
-    pages_done = NULL, chunks_done = NULL, error = NULL
-WHERE org_id = $1 AND knowledgebase_id = $2 AND status <> 'failed';
+    pages_done = NULL, pages = NULL, chunks_done = NULL, chunks_total = NULL, built_chunks = NULL, error = NULL
+WHERE org_id = $1 AND knowledgebase_id = $2 AND (status <> 'failed' OR served_sha256 IS NOT NULL);
 
 -- name: stop_building
--- Items that were waiting for the generation that is given up are as they were.
-WITH base AS (UPDATE knowledgebases SET building = NULL, updated_at = now() WHERE org_id = $1 AND id = $2 RETURNING id)
-UPDATE knowledge_items i SET status = 'processed', version = version + 1, node_id = NULL, deadline = NULL, error = NULL, built = least(i.built, $3)
-FROM base WHERE i.org_id = $1 AND i.knowledgebase_id = base.id AND i.served_sha256 = i.sha256 AND i.status IN ('pending', 'processing', 'processed');
+UPDATE knowledgebases SET building = NULL, updated_at = now() WHERE org_id = $1 AND id = $2;
+
+-- name: unbuild_items
+-- What was processed for the generation that is given up is as it was; a replacement that waits goes on waiting.
+UPDATE knowledge_items SET status = 'processed', version = version + 1, node_id = NULL, deadline = NULL, error = NULL, built = least(built, $3),
+    built_chunks = NULL, chunks_done = chunks, chunks_total = chunks, processed_at = coalesce(processed_at, now())
+WHERE org_id = $1 AND knowledgebase_id = $2 AND served_sha256 = sha256;
+
+-- name: unbuild_replacements
+UPDATE knowledge_items SET built = least(built, $3), built_chunks = NULL
+WHERE org_id = $1 AND knowledgebase_id = $2 AND served_sha256 <> sha256;
 
 -- name: switch
 -- The generation that was built is the one searched from now on.
@@ -164,18 +196,20 @@ UPDATE knowledgebases SET generation = (building ->> 'generation')::int, embedde
     language = building ->> 'language', building = NULL, updated_at = now()
 WHERE org_id = $1 AND id = $2 AND building IS NOT NULL RETURNING generation;
 
--- name: building_bases
--- Bases whose next generation is complete: nothing waits, and nothing that answers is missing in it.
+-- name: switch_items
+UPDATE knowledge_items SET chunks = built_chunks, built_chunks = NULL
+WHERE org_id = $1 AND knowledgebase_id = $2 AND served_sha256 IS NOT NULL AND built = $3;
+
+-- name: complete_bases
+-- Bases whose next generation holds all that answers. What waits for its first time will find the new generation.
 SELECT b.org_id, b.id FROM knowledgebases b
 WHERE b.building IS NOT NULL AND NOT EXISTS (
     SELECT 1 FROM knowledge_items i WHERE i.org_id = b.org_id AND i.knowledgebase_id = b.id
-    AND (i.status IN ('pending', 'processing') OR (i.served_sha256 IS NOT NULL AND i.built < (b.building ->> 'generation')::int)))
+    AND i.served_sha256 IS NOT NULL AND i.built < (b.building ->> 'generation')::int)
 LIMIT 16;
 
--- name: unbuilt
--- How many items the generation under way still waits for.
-SELECT count(*) FROM knowledge_items i WHERE i.org_id = $1 AND i.knowledgebase_id = $2
-AND (i.status IN ('pending', 'processing') OR (i.served_sha256 IS NOT NULL AND i.built < $3));
+-- name: is_complete
+SELECT NOT EXISTS (SELECT 1 FROM knowledge_items WHERE org_id = $1 AND knowledgebase_id = $2 AND served_sha256 IS NOT NULL AND built < $3);
 
 -- name: insert_deletion
 INSERT INTO deletions (org_id, project_id, id, kind, subject_id, stores, blobs, file_ids, created_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);

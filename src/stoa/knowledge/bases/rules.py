@@ -16,24 +16,30 @@ FILES_PER_UPLOAD_MAX: Final = 500
 QUERY_CHARACTERS_MAX: Final = 8_000
 LIMIT_MAX: Final = 100
 
-ATTEMPTS_MAX: Final = 5
+ATTEMPTS_MAX: Final = 6
 """Times that an item is taken up before it is given up: a file that takes its server along must not do so for ever."""
-SILENT_SECONDS_MAX: Final = 900.0
-"""Without progress for so long, an item is anybody's. The longest single step is a conversion, which has its own limit."""
+READING_ATTEMPTS_MAX: Final = 2
+"""For a reader that crashed or was too slow: a busy machine may have been to blame once."""
+RETRIED: Final = frozenset({"converter_crashed", "timed_out"})
+LEASE_SECONDS: Final = 60.0
+"""Without word from its worker for so long, an item is anybody's."""
+RENEW_SECONDS: Final = 10.0
+ITEM_SECONDS_MAX: Final = 3600.0
+"""Of one attempt: 50,000 chunks take the local embedder ten minutes on two slow cores."""
 CHUNKS_MAX: Final = 50_000
 """Of one item: what fits into memory with its vectors (75 MiB)."""
 EMBED_BATCH: Final = 32
 
 
-def backoff_seconds(attempt: int) -> float:
-    """How long an item waits after a failure that may pass: 2, 8, 32, 128 seconds."""
-    return 2.0 * 4 ** (attempt - 1)
+def backoff_seconds(attempt: int, asked: float | None = None) -> float:
+    """How long an item waits after a failure that may pass: 2, 8, 32, 128, 512 seconds, or as long as it was asked to."""
+    return max(2.0 * 4 ** (attempt - 1), min(asked or 0.0, 3600.0))
 
 
-def metadata_of(raw: str | None, files: int) -> Sequence[dict[str, Any]]:
-    """The `input` field of an upload: one metadata object per file. Raises BadRequest naming what is wrong in it."""
+def metadata_of(raw: str | None, files: int) -> Sequence[dict[str, Any] | None]:
+    """The `input` field of an upload: one metadata object per file, None where it was left out. Raises BadRequest naming what is wrong in it."""
     if raw is None:
-        return [{} for _ in range(files)]
+        return [None] * files
     document = _json(raw, "input")
     if not isinstance(document, dict):
         raise BadRequest.field("input", 'must be a JSON object, such as {"metadata": [{"team": "sales"}]}')
@@ -42,7 +48,7 @@ def metadata_of(raw: str | None, files: int) -> Sequence[dict[str, Any]]:
     if unknown:
         raise BadRequest.field(f"input.{unknown[0]}", "is no field of an upload; there is only metadata")
     if found is None:
-        return [{} for _ in range(files)]
+        return [None] * files
     if not isinstance(found, list) or len(found) != files:
         raise BadRequest.field("input.metadata", f"must be a list with one object per file: {files}")
     for index, one in enumerate(found):

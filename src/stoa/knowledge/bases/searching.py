@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from stoa.db import Database
+from stoa.db import Database, Row, Tx
 from stoa.kernel.errors import NotFound, Unavailable
 from stoa.kernel.principal import Principal
 from stoa.knowledge.bases import store
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+SWITCHES_MAX: Final = 3
 REMEMBERED_MAX: Final = 2_000
 """Query vectors kept in memory: about 3 MiB."""
 
@@ -52,25 +53,21 @@ class Search:
     async def search(self, principal: Principal, base_id: UUID, asked: Asked) -> Found:
         """Best first. Raises NotFound, BadRequest for a filter that is none, Unavailable while the embedder is away."""
         async with self._database.tenant(principal) as tx:
-            row = await tx.fetchrow(SQL.settings, principal.org_id, base_id)
-        if row is None:
-            raise no_base(base_id)
-        mode, alpha = _mode(asked, row["retriever"])
-        begun = perf_counter()
-        vector = None
-        if mode is not Mode.KEYWORD:
-            vector = await self._vector(principal.org_id, row["project_id"], store.embedder_of(row["embedder"]), asked.query)
-        embedding_ms = (perf_counter() - begun) * 1000
-        query = Query(
-            asked.query, asked.limit or row["retriever"]["top_k"], mode, alpha, asked.filters, asked.user, asked.groups, asked.similarity_threshold, asked.explain,
-            language=row["language"],
-        )  # fmt: skip
-        key = BaseKey(principal.org_id, row["project_id"], base_id, row["generation"])
-        async with self._database.tenant(principal) as tx:
-            found = await self._index.search(tx, key, query, vector)
-        if not asked.explain:
-            return found
-        return replace(found, explain={"embedding_ms": round(embedding_ms, 2), **found.explain})
+            row = await _settings(tx, principal, base_id)
+        for _ in range(SWITCHES_MAX):
+            mode, alpha = _mode(asked, row["retriever"])
+            begun = perf_counter()
+            vector = None
+            if mode is not Mode.KEYWORD:
+                vector = await self._vector(principal.org_id, row["project_id"], store.embedder_of(row["embedder"]), asked.query)
+            embedding_ms = (perf_counter() - begun) * 1000
+            async with self._database.tenant(principal, snapshot=True) as tx:
+                embedded_for, row = row["generation"], await _settings(tx, principal, base_id)
+                if row["generation"] == embedded_for:
+                    found = await self._index.search(tx, _key(principal, base_id, row), _query(asked, mode, alpha, row), vector)
+                    return replace(found, explain={"embedding_ms": round(embedding_ms, 2), **found.explain}) if asked.explain else found
+            # A re-index was completed in between: the vector may be another embedder's.
+        raise Unavailable("The index of this knowledge base is being switched; try again in a moment.")
 
     async def search_all(
         self, principal: Principal, base_ids: Sequence[UUID], query: str, limit: int | None, user: str | None
@@ -110,6 +107,24 @@ class Search:
         if len(self._remembered) > REMEMBERED_MAX:
             self._remembered.popitem(last=False)
         return vector
+
+
+async def _settings(tx: Tx, principal: Principal, base_id: UUID) -> Row:
+    row = await tx.fetchrow(SQL.settings, principal.org_id, base_id)
+    if row is None:
+        raise no_base(base_id)
+    return row
+
+
+def _key(principal: Principal, base_id: UUID, row: Row) -> BaseKey:
+    return BaseKey(principal.org_id, row["project_id"], base_id, row["generation"])
+
+
+def _query(asked: Asked, mode: Mode, alpha: float, row: Row) -> Query:
+    return Query(
+        asked.query, asked.limit or row["retriever"]["top_k"], mode, alpha, asked.filters, asked.user, asked.groups, asked.similarity_threshold, asked.explain,
+        language=row["language"],
+    )  # fmt: skip
 
 
 def _mode(asked: Asked, retriever: Mapping[str, Any]) -> tuple[Mode, float]:

@@ -1,7 +1,8 @@
 """Knowledge bases as their owners use them: made, changed, re-indexed, deleted. One transaction per method."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 from uuid import UUID
 
 from stoa.db import Database, Tx, audit, idempotency
@@ -20,14 +21,16 @@ from stoa.knowledge.index.types import BaseKey
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a caller sets of a base; None takes the default, or keeps what is there."""
+    """What a caller sets of a base; None takes the default, or keeps what is there. `chunking` and `retriever` hold only what is set of them."""
 
     name: str | None = None
     description: str | None = None
     embedder: EmbedderSpec | None = None
-    chunking: Chunking | None = None
-    retriever: Retriever | None = None
+    chunking: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    retriever: Mapping[str, Any] = field(default_factory=dict[str, Any])
     language: str | None = None
+    no_description: bool = False
+    """The description goes."""
 
 
 DEFAULT_CHUNKING = Chunking(characters_max=1000)
@@ -49,7 +52,7 @@ class KnowledgeBases:
         home = await self._projects.chosen(principal, project_id)
         embedder = await self._embedders.check(principal.org_id, home, settings.embedder or self._embedders.default())
         new = NewBase(
-            settings.name, settings.description, embedder, settings.chunking or DEFAULT_CHUNKING, settings.retriever or DEFAULT_RETRIEVER,
+            settings.name, settings.description, embedder, replace(DEFAULT_CHUNKING, **settings.chunking), replace(DEFAULT_RETRIEVER, **settings.retriever),
             settings.language or DEFAULT_LANGUAGE,
         )  # fmt: skip
         async with self._database.tenant(principal) as tx:
@@ -71,6 +74,10 @@ class KnowledgeBases:
         async with self._database.tenant(principal) as tx:
             return await one(tx, principal.org_id, base_id)
 
+    async def has(self, principal: Principal, base_id: UUID) -> bool:
+        async with self._database.tenant(principal) as tx:
+            return bool(await tx.fetch(SQL.known_bases, principal.org_id, [base_id]))
+
     async def update(self, principal: Principal, base_id: UUID, settings: Settings) -> KnowledgeBase:
         """What is left out stays. What decides how items are indexed changes only while there are none. Raises Conflict."""
         before = await self.get(principal, base_id)
@@ -80,8 +87,8 @@ class KnowledgeBases:
                 raise no_base(base_id)
             before = await one(tx, principal.org_id, base_id)
             new = NewBase(
-                settings.name or before.name, settings.description if settings.description is not None else before.description,
-                embedder or before.embedder, settings.chunking or before.chunking, settings.retriever or before.retriever,
+                settings.name or before.name, None if settings.no_description else settings.description or before.description,
+                embedder or before.embedder, replace(before.chunking, **settings.chunking), replace(before.retriever, **settings.retriever),
                 settings.language or before.language,
             )  # fmt: skip
             changed = [
@@ -112,7 +119,9 @@ class KnowledgeBases:
                 raise no_base(base_id)
             if row["building"] is not None:
                 raise Conflict(f"A re-index is under way already; DELETE /v1/knowledgebases/{base_id}/reindex cancels it.")
-            building = Building(row["generation"] + 1, embedder, settings.chunking or before.chunking, settings.language or before.language)
+            building = Building(
+                row["generation"] + 1, embedder, replace(before.chunking, **settings.chunking), settings.language or before.language
+            )
             await self._index.drop(tx, BaseKey(principal.org_id, before.project_id, base_id, building.generation))
             await tx.execute(SQL.begin_building, principal.org_id, base_id, store.building_json(building))
             await tx.execute(SQL.rebuild_items, principal.org_id, base_id)
@@ -130,7 +139,9 @@ class KnowledgeBases:
             if building is None:
                 raise BadRequest("No re-index of this knowledge base is under way.")
             await self._index.drop(tx, BaseKey(principal.org_id, row["project_id"], base_id, building.generation))
-            await tx.execute(SQL.stop_building, principal.org_id, base_id, row["generation"])
+            await tx.execute(SQL.stop_building, principal.org_id, base_id)
+            await tx.execute(SQL.unbuild_items, principal.org_id, base_id, row["generation"])
+            await tx.execute(SQL.unbuild_replacements, principal.org_id, base_id, row["generation"])
             await audit.record(tx, principal, "knowledgebase.reindex_cancel", base_id)
             return await one(tx, principal.org_id, base_id)
 

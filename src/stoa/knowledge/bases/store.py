@@ -78,15 +78,15 @@ def building_of(stored: Mapping[str, Any] | None) -> Building | None:
 def _base(row: Row) -> KnowledgeBase:
     return KnowledgeBase(
         row["id"], row["org_id"], row["project_id"], row["name"], row["description"], embedder_of(row["embedder"]), Chunking(**row["chunking"]),
-        Retriever(**row["retriever"]), row["language"], row["generation"], building_of(row["building"]), row["items"], row["chunks"], row["built"],
-        row["created_at"], row["updated_at"],
+        Retriever(**row["retriever"]), row["language"], row["generation"], building_of(row["building"]), row["items"], row["chunks"], row["served"], row["built"],
+        row["missed"], row["created_at"], row["updated_at"],
     )  # fmt: skip
 
 
 def item_of(row: Row) -> Item:
     return Item(
         row["id"], row["org_id"], row["project_id"], row["knowledgebase_id"], row["name"], row["size"], row["mime_type"], row["sha256"],
-        row["served_sha256"], row["metadata"], ItemStatus(row["status"]), row["version"], row["attempt"], row["node_id"], row["pages_done"],
-        row["pages"], row["chunks_done"], row["chunks"], row["built"], row["warnings"], row["error"], row["source_id"], row["origin"],
-        row["uploaded_at"], row["processed_at"],
+        row["served_sha256"], row["served_name"], row["served_mime_type"], row["metadata"], ItemStatus(row["status"]), row["version"],
+        row["attempt"], row["node_id"], row["pages_done"], row["pages"], row["chunks_done"], row["chunks_total"], row["built"], row["warnings"],
+        row["error"], row["source_id"], row["origin"], row["uploaded_at"], row["processed_at"],
     )  # fmt: skip

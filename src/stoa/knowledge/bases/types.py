@@ -59,8 +59,12 @@ class KnowledgeBase:
     building: Building | None
     item_count: int
     chunk_count: int
+    served_count: int
+    """Items that answer searches."""
     built_count: int
-    """Items that the generation under way holds."""
+    """Those of them that the generation under way holds."""
+    missed_count: int
+    """Those of them that could not be brought into it: it waits for them."""
     created_at: datetime
     updated_at: datetime
 
@@ -85,6 +89,8 @@ class Item:
     mime_type: str
     sha256: bytes
     served_sha256: bytes | None
+    served_name: str | None
+    served_mime_type: str | None
     metadata: Mapping[str, Any]
     status: ItemStatus
     version: int
@@ -93,7 +99,7 @@ class Item:
     pages_done: int | None
     pages: int | None
     chunks_done: int | None
-    chunks: int | None
+    chunks_total: int | None
     built: int
     warnings: Sequence[str] | None
     error: Mapping[str, Any] | None

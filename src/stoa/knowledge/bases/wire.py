@@ -10,8 +10,8 @@ from stoa.http import Timestamp, Wire
 from stoa.http.wire import not_blank
 from stoa.knowledge.bases import rules
 from stoa.knowledge.bases.searching import Asked, shown
-from stoa.knowledge.bases.service import DEFAULT_CHUNKING, DEFAULT_RETRIEVER, Settings
-from stoa.knowledge.bases.types import Chunking, EmbedderSpec, Item, KnowledgeBase, Retriever
+from stoa.knowledge.bases.service import Settings
+from stoa.knowledge.bases.types import Chunking, EmbedderSpec, Item, KnowledgeBase
 from stoa.knowledge.index.types import LANGUAGES, Found
 
 Name = Annotated[str, Field(max_length=200), AfterValidator(not_blank)]
@@ -40,15 +40,15 @@ class EmbedderIn(Wire):
 class ChunkingIn(Wire):
     """Texts are cut along their structure; `characters_max` bounds a chunk. The local embedder reads about 1,000 characters."""
 
-    characters_max: Annotated[int, Field(ge=200, le=8_000)] = DEFAULT_CHUNKING.characters_max
+    characters_max: Annotated[int, Field(ge=200, le=8_000)] | None = None
 
 
 class RetrieverIn(Wire):
     """`alpha` weighs hybrid searches from 0 (words) to 1 (meaning); `top_k` is the number of passages that an agent is given."""
 
-    mode: Literal["semantic", "keyword", "hybrid"] = "hybrid"
-    alpha: Annotated[float, Field(ge=0, le=1)] = DEFAULT_RETRIEVER.alpha
-    top_k: Annotated[int, Field(ge=1, le=rules.LIMIT_MAX)] = DEFAULT_RETRIEVER.top_k
+    mode: Literal["semantic", "keyword", "hybrid"] | None = None
+    alpha: Annotated[float, Field(ge=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=1, le=rules.LIMIT_MAX)] | None = None
 
 
 class CreateBase(Wire):
@@ -64,7 +64,7 @@ class CreateBase(Wire):
 
 
 class UpdateBase(Wire):
-    """What is left out stays. `embedder`, `chunking` and `language` change only while the base is empty, else through /reindex."""
+    """What is left out stays; null removes a description. `embedder`, `chunking` and `language` change only while the base is empty, else through /reindex."""
 
     name: Name | None = None
     description: Description | None = None
@@ -124,13 +124,15 @@ class RetrieverWire(Wire):
 
 
 class ReindexWire(Wire):
-    """A re-index under way: `items_done` of `items` are in the new index."""
+    """A re-index under way: `items_done` of the `items` that answer are in the new index. It waits for `items_failed`: process those again,
+    delete them, or cancel it."""
 
     embedder: EmbedderWire
     chunking: ChunkingWire
     language: str
     items: int
     items_done: int
+    items_failed: int
 
 
 class BaseWire(Wire):
@@ -152,8 +154,12 @@ class BaseWire(Wire):
 
 
 class ProgressWire(Wire):
+    """What is done, and of how much where that is known."""
+
     pages: int | None
+    pages_total: int | None
     chunks: int | None
+    chunks_total: int | None
 
 
 class ItemErrorWire(Wire):
@@ -208,15 +214,16 @@ class SearchWire(Wire):
 
 # --- shapes to values -----------------------------------------------------------------------------------------------
 def settings(body: CreateBase | UpdateBase | Reindex) -> Settings:
-    embedder, chunking = body.embedder, body.chunking
-    retriever = None if isinstance(body, Reindex) else body.retriever
+    embedder = body.embedder
+    named = None if isinstance(body, Reindex) else body
     return Settings(
-        None if isinstance(body, Reindex) else body.name,
-        None if isinstance(body, Reindex) else body.description,
+        named.name if named else None,
+        named.description if named else None,
         EmbedderSpec(embedder.provider, embedder.model, embedder.dimensions or 0, embedder.connection_id) if embedder else None,
-        Chunking(chunking.characters_max) if chunking else None,
-        Retriever(retriever.mode, retriever.alpha, retriever.top_k) if retriever else None,
+        body.chunking.model_dump(exclude_none=True) if body.chunking else {},
+        named.retriever.model_dump(exclude_none=True) if named and named.retriever else {},
         body.language,
+        no_description=named is not None and "description" in named.model_fields_set and named.description is None,
     )
 
 
@@ -236,15 +243,17 @@ def base(value: KnowledgeBase, domain: str, root: str) -> BaseWire:
         retriever=RetrieverWire(mode=value.retriever.mode, alpha=value.retriever.alpha, top_k=value.retriever.top_k), language=value.language,
         item_count=value.item_count, chunk_count=value.chunk_count,
         reindex=ReindexWire(
-            embedder=_embedder(building.embedder), chunking=_chunking(building.chunking), language=building.language, items=value.item_count,
-            items_done=value.built_count,
+            embedder=_embedder(building.embedder), chunking=_chunking(building.chunking), language=building.language, items=value.served_count,
+            items_done=value.built_count, items_failed=value.missed_count,
         ) if building else None,
         created_at=value.created_at, updated_at=value.updated_at,
     )  # fmt: skip
 
 
 def item(value: Item) -> ItemWire:
-    progress = None if value.pages_done is None and value.chunks_done is None else ProgressWire(pages=value.pages_done, chunks=value.chunks_done)
+    progress = None if value.pages_done is None and value.chunks_done is None else ProgressWire(
+        pages=value.pages_done, pages_total=value.pages, chunks=value.chunks_done, chunks_total=value.chunks_total
+    )
     return ItemWire(
         id=value.id, knowledgebase_id=value.knowledgebase_id, name=value.name, status=value.status.value, metadata=dict(value.shown_metadata),
         size=value.size, mime_type=value.mime_type, sha256=value.sha256.hex(), searchable=value.served_sha256 is not None, progress=progress,

@@ -2,22 +2,28 @@
 
 import struct
 import zipfile
-from pathlib import Path
+import zlib
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from stoa.knowledge.types import ConversionError
 
 ENTRIES_MAX: Final = 10_000
+DOCUMENTS_MAX: Final = 1_000
+"""Of an archive of documents: each is an item's worth of text, and all of them are one item."""
 UNPACKED_BYTES_MAX: Final = 512 * 2**20
 RATIO_MAX: Final = 200
 """Office XML shrinks to a tenth, sheets of equal rows to a hundredth; a bomb to a thousandth."""
 RATIO_FREE_BYTES: Final = 16 * 2**20
 """Below this an archive may be packed as tightly as it likes: it can do no harm."""
 
+_BROKEN: Final = (zipfile.BadZipFile, zipfile.LargeZipFile, struct.error, zlib.error, ValueError, NotImplementedError, EOFError, RuntimeError)
 _MARKERS: Final = (("word/document.xml", "docx"), ("ppt/presentation.xml", "pptx"), ("xl/workbook.xml", "xlsx"))
 
 
-def inspect(path: Path, name: str) -> str | None:
+def inspect(path: Path | BytesIO, name: str) -> str | None:
     """The document format of an archive (docx, pptx, xlsx, epub), or None when it is only an archive.
 
     Raises:
@@ -34,7 +40,7 @@ def inspect(path: Path, name: str) -> str | None:
                     return kind
             if "META-INF/container.xml" in names:
                 return "epub"
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, struct.error, ValueError, NotImplementedError, EOFError) as error:
+    except _BROKEN as error:
         raise ConversionError("corrupt_file", f"{name} is damaged: its table of contents cannot be read.") from error
     return None
 
@@ -50,3 +56,31 @@ def _check(entries: list[zipfile.ZipInfo], name: str) -> None:
         raise ConversionError("too_large", f"{name} is packed {unpacked // max(packed, 1):,} to 1, like an archive bomb.")
     if any(entry.flag_bits & 1 for entry in entries):
         raise ConversionError("encrypted_file", f"{name} is protected by a password; upload it without one.")
+
+
+def documents(path: Path, name: str) -> Iterator[tuple[str, bytes | ConversionError]]:
+    """The files of an archive that `inspect` let pass, unpacked one at a time: (path inside, content or why it cannot be had).
+
+    Raises:
+        ConversionError: `too_large` for more than 1,000 files, or when they unpack to more than their table of contents says.
+    """
+    with zipfile.ZipFile(path) as archive:
+        entries = [entry for entry in archive.infolist() if not entry.is_dir() and not _is_litter(entry.filename)]
+        if len(entries) > DOCUMENTS_MAX:
+            raise ConversionError("too_large", f"{name} holds {len(entries):,} files; at most {DOCUMENTS_MAX:,} are read. Upload them in parts.")
+        for entry in entries:
+            try:
+                with archive.open(entry) as file:
+                    data = file.read(entry.file_size + 1)
+            except _BROKEN:
+                yield entry.filename, ConversionError("corrupt_file", f"{entry.filename} is damaged.")
+                continue
+            if len(data) > entry.file_size:
+                raise ConversionError("too_large", f"{name} unpacks to more than it says.")
+            yield entry.filename, data
+
+
+def _is_litter(inside: str) -> bool:
+    """What archivers and desktops leave behind."""
+    parts = PurePosixPath(inside).parts
+    return "__MACOSX" in parts or any(part.startswith(".") for part in parts)

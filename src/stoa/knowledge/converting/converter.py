@@ -9,13 +9,16 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import orjson
 
+from stoa.knowledge.chunking import CHARACTERS_MAX
 from stoa.knowledge.types import CONVERSION_CODES, ConversionError, Converted, Passage
 
+Heard: TypeAlias = Callable[[int, int | None], None]
 _READ_BYTES: Final = 256 * 1024
 _STDERR_BYTES_MAX: Final = 16 * 1024
 _ANSWER_BYTES_EXTRA: Final = 16 * 2**20
@@ -54,21 +57,23 @@ class Converter:
         self._running: set[asyncio.subprocess.Process] = set()
         self._closed = False
 
-    async def convert(self, path: Path, *, name: str, mime_type: str | None = None) -> Converted:
+    async def convert(
+        self, path: Path, *, name: str, mime_type: str | None = None, chunk_characters_max: int = CHARACTERS_MAX, heard: Heard | None = None
+    ) -> Converted:
         """Reads one file. `name` is what the user calls it: it decides the format together with the bytes, and it is what
-        messages say.
+        messages say. `heard` is told now and then how many pages are done, and of how many where that is known.
 
         Raises:
             ConversionError: the file cannot be read, or not within the limits.
         """
         async with self._turns:
             self._refuse_when_closed(name)
-            process = await self._start(self._job(path, name, mime_type))
+            process = await self._start(self._job(path, name, mime_type, chunk_characters_max))
             self._running.add(process)
             try:
                 self._refuse_when_closed(name)  # closed while it was being started, when `close` could not see it
                 async with asyncio.timeout(self._seconds_max):
-                    output, errors, status = await _finish(process, self._answer_bytes_max())
+                    output, errors, status = await _finish(process, self._answer_bytes_max(), heard)
             except TimeoutError:
                 message = f"{name} could not be read within {self._seconds_max:g} seconds."
                 raise ConversionError("timed_out", message) from None
@@ -90,7 +95,7 @@ class Converter:
     def _answer_bytes_max(self) -> int:
         return 4 * self._characters_max + _ANSWER_BYTES_EXTRA
 
-    def _job(self, path: Path, name: str, mime_type: str | None) -> str:
+    def _job(self, path: Path, name: str, mime_type: str | None, chunk_characters_max: int) -> str:
         job = {
             "path": str(path.absolute()),
             "name": name,
@@ -100,6 +105,7 @@ class Converter:
             "seconds_max": self._seconds_max,
             "pages_max": self._pages_max,
             "characters_max": self._characters_max,
+            "chunk_characters_max": chunk_characters_max,
         }
         return orjson.dumps(job).decode()
 
@@ -119,23 +125,39 @@ class Converter:
         )
 
 
-async def _finish(process: asyncio.subprocess.Process, bytes_max: int) -> tuple[bytes, bytes, int]:
+async def _finish(process: asyncio.subprocess.Process, bytes_max: int, heard: Heard | None) -> tuple[bytes, bytes, int]:
     """All that the process says, at most `bytes_max` of it, and its exit status. Its standard input stays open: its end is how
     the process learns that we are gone."""
     assert process.stdout is not None
     assert process.stderr is not None
     async with asyncio.TaskGroup() as group:
-        output = group.create_task(_gather(process.stdout, bytes_max), name="converting.output")
+        output = group.create_task(_gather(process.stdout, bytes_max, heard or _unheard), name="converting.output")
         errors = group.create_task(_gather(process.stderr, _STDERR_BYTES_MAX), name="converting.errors")
     return output.result(), errors.result(), await process.wait()
 
 
-async def _gather(stream: asyncio.StreamReader, bytes_max: int) -> bytes:
-    """Reads to the end, keeps the first `bytes_max`: what is not kept is still read, so that the process can go on."""
+async def _gather(stream: asyncio.StreamReader, bytes_max: int, heard: Heard | None = None) -> bytes:
+    """Reads to the end, keeps the first `bytes_max`: what is not kept is still read, so that the process can go on. With `heard`,
+    whole lines before the last are words on progress, and not kept."""
     kept = bytearray()
     while piece := await stream.read(_READ_BYTES):
+        begun = len(kept)
         kept += piece[: bytes_max - len(kept)]
+        while heard is not None and (end := kept.find(b"\n", begun)) >= 0:
+            _tell(heard, bytes(kept[:end]))
+            del kept[: end + 1]
+            begun = 0
     return bytes(kept)
+
+
+def _tell(heard: Heard, line: bytes) -> None:
+    with contextlib.suppress(orjson.JSONDecodeError, KeyError, TypeError):
+        said = orjson.loads(line)
+        heard(said["done"], said["pages"])
+
+
+def _unheard(_done: int, _pages: int | None) -> None:
+    """Nobody asked how far it is."""
 
 
 async def _kill(process: asyncio.subprocess.Process) -> None:

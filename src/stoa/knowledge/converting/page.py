@@ -1,11 +1,21 @@
 """What every reader gives: Markdown and where it stands."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
+
+Report: TypeAlias = Callable[[int, int], None]
+"""Told how far a reader is: pages done, pages in all."""
+
+
+def unheard(_done: int, _total: int) -> None:
+    """Nobody asked how far it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """`number` counts from 1; None where the format has no pages."""
+    """`number` counts from 1; None where the format has no pages. `part` is the path inside an archive of documents."""
 
     markdown: str
     number: int | None
+    part: str | None = None

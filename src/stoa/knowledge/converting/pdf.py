@@ -13,7 +13,7 @@ import pypdfium2.raw as pdfium_c
 
 from stoa.knowledge.converting import layout
 from stoa.knowledge.converting.layout import Box, Grid, Line, Rule, Sheet
-from stoa.knowledge.converting.page import Page
+from stoa.knowledge.converting.page import Page, Report, unheard
 from stoa.knowledge.types import ConversionError
 
 OBJECTS_MAX: Final = 5_000
@@ -25,7 +25,7 @@ _UNSEEN: Final = dict.fromkeys(map(ord, "\ufffe\x02\x00\xad"))
 _LINE_END_HYPHENS: Final = "\ufffe\x02"
 
 
-def pdf_pages(data: bytes, name: str, pages_max: int) -> tuple[int, list[Page], list[str]]:
+def pdf_pages(data: bytes, name: str, pages_max: int, report: Report = unheard) -> tuple[int, list[Page], list[str]]:
     """The number of pages, the pages that hold text, and warnings. Ruled tables are Markdown tables, headings are headings.
 
     Raises:
@@ -37,7 +37,10 @@ def pdf_pages(data: bytes, name: str, pages_max: int) -> tuple[int, list[Page], 
         raise ConversionError("too_many_pages", f"{name} has {count:,} pages; at most {pages_max:,} are read. Split it.")
     if count == 0:
         raise ConversionError("corrupt_file", f"{name} has no pages.")
-    sheets = [_sheet(document, number) for number in range(1, count + 1)]
+    sheets: list[Sheet | None] = []
+    for number in range(1, count + 1):
+        sheets.append(_sheet(document, number))
+        report(number, count)
     unreadable = [number for number, sheet in enumerate(sheets, 1) if sheet is None]
     pages = [
         Page(markdown, number) for number, markdown in enumerate(layout.markdown([sheet or Sheet(0, ()) for sheet in sheets]), 1) if markdown.strip()

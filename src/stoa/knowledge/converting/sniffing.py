@@ -12,6 +12,17 @@ from stoa.knowledge.types import ConversionError
 
 HEAD_BYTES: Final = 4096
 
+LANGUAGES: Final = {
+    ".asm": "asm", ".bash": "bash", ".c": "c", ".cc": "cpp", ".clj": "clojure", ".cmake": "cmake", ".cpp": "cpp", ".cs": "csharp", ".css": "css",
+    ".cu": "cuda", ".cxx": "cpp", ".dart": "dart", ".diff": "diff", ".el": "lisp", ".erl": "erlang", ".ex": "elixir", ".exs": "elixir", ".f90": "fortran",
+    ".fs": "fsharp", ".go": "go", ".gradle": "groovy", ".graphql": "graphql", ".groovy": "groovy", ".h": "c", ".hpp": "cpp", ".hs": "haskell",
+    ".java": "java", ".jl": "julia", ".js": "javascript", ".jsx": "javascript", ".kt": "kotlin", ".less": "less", ".lisp": "lisp", ".lua": "lua",
+    ".m": "objectivec", ".mjs": "javascript", ".ml": "ocaml", ".nim": "nim", ".patch": "diff", ".php": "php", ".pl": "perl", ".proto": "protobuf",
+    ".ps1": "powershell", ".py": "python", ".r": "r", ".rb": "ruby", ".rs": "rust", ".sass": "sass", ".scala": "scala", ".scss": "scss", ".sh": "bash",
+    ".sql": "sql", ".svelte": "html", ".swift": "swift", ".tex": "latex", ".tf": "hcl", ".ts": "typescript", ".tsx": "typescript", ".vb": "vb",
+    ".vue": "html", ".zig": "zig", ".zsh": "bash",
+}  # fmt: skip
+"""Source code by suffix, and what a code block of it is called."""
 SUFFIXES: Final = {
     ".pdf": "pdf", ".docx": "docx", ".pptx": "pptx", ".xlsx": "xlsx", ".html": "html", ".htm": "html", ".xhtml": "html",
     ".rtf": "rtf", ".epub": "epub", ".eml": "eml", ".csv": "csv", ".tsv": "tsv", ".md": "md", ".markdown": "md",
@@ -37,9 +48,9 @@ MIME_TYPES: Final = {
     "application/xml": "xml",
     "text/xml": "xml",
 }
-TEXT_FORMATS: Final = frozenset({"html", "rtf", "eml", "csv", "tsv", "md", "txt", "json", "xml"})
+TEXT_FORMATS: Final = frozenset({"html", "rtf", "eml", "csv", "tsv", "md", "txt", "json", "xml", "code"})
 ZIP_FORMATS: Final = frozenset({"docx", "pptx", "xlsx", "epub"})
-SUPPORTED: Final = "PDF, DOCX, PPTX, XLSX, HTML, RTF, EPUB, EML, CSV, TSV, Markdown, JSON, XML and plain text"
+SUPPORTED: Final = "PDF, DOCX, PPTX, XLSX, HTML, RTF, EPUB, EML, CSV, TSV, Markdown, JSON, XML, source code, plain text, or a ZIP archive of these"
 
 _OLE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ELSEWHAT: Final = (
@@ -63,6 +74,8 @@ def claimed(name: str, mime_type: str | None) -> str | None:
     suffix = PurePosixPath(name.lower()).suffix
     if suffix in SUFFIXES:
         return SUFFIXES[suffix]
+    if suffix in LANGUAGES:
+        return "code"
     return MIME_TYPES.get((mime_type or "").partition(";")[0].strip().lower())
 
 

@@ -16,6 +16,7 @@ CELLS_MAX: Final = 5_000_000
 CELL_CHARACTERS_MAX: Final = 100_000
 
 _ENTITY: Final = re.compile(r"<!\s*ENTITY", re.IGNORECASE)
+_BACKTICKS: Final = re.compile(r"`{3,}")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
@@ -88,8 +89,9 @@ def _delimiter(text: str) -> str:
 
 
 def fenced(text: str, language: str) -> str:
-    """JSON and XML as a code block: their signs are not Markdown."""
-    return f"```{language}\n{text.strip()}\n```"
+    """JSON, XML and program code as a code block: their signs are not Markdown."""
+    fence = "`" * max(3, 1 + max(map(len, _BACKTICKS.findall(text)), default=0))
+    return f"{fence}{language}\n{text.strip()}\n{fence}" if text.strip() else ""
 
 
 def plain(text: str) -> str:

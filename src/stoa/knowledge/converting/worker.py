@@ -1,12 +1,15 @@
 """The process that reads one file and ends. It is started with its limits as one JSON argument and writes one JSON object to
-standard output: `{"passages": [[text, page, heading], …], "pages", "warnings"}` or `{"error": {"code", "message"}}`.
+standard output: `{"passages": [{text, page, heading}, …], "pages", "warnings"}` or `{"error": {"code", "message"}}`. Before it come
+lines `{"done", "pages"}` that say how far it is.
 """
 
 import os
 import signal
 import sys
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from time import monotonic
 from types import FrameType
 from typing import Any, Final
 
@@ -14,10 +17,12 @@ import orjson
 
 from stoa.knowledge.chunking import last_heading, passages
 from stoa.knowledge.converting import archives, limits, sniffing, texts
-from stoa.knowledge.converting.page import Page
+from stoa.knowledge.converting.page import Page, Report, unheard
 from stoa.knowledge.types import ConversionError, Converted, Passage
 
 OFFICE: Final = frozenset({"docx", "pptx", "xlsx", "epub", "html", "rtf", "eml"})
+PROBLEMS_NAMED: Final = 20
+REPORT_SECONDS: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,58 +35,108 @@ class Job:
     seconds_max: float
     pages_max: int
     characters_max: int
+    chunk_characters_max: int
 
 
-def read(job: Job) -> Converted:
+def read(job: Job, report: Report = unheard) -> Converted:
     """One file to passages. Raises ConversionError."""
     path, name = Path(job.path), job.name
-    size = path.stat().st_size
-    if size == 0:
-        raise ConversionError("empty_file", f"{name} is empty (0 bytes).")
     with path.open("rb") as file:
-        sniffed = sniffing.sniff(file.read(sniffing.HEAD_BYTES), name, job.mime_type)
-    kind, warning = sniffed.format, sniffed.warning
-    if kind == "zip":
-        kind = _archive(path, job)
-        warning = sniffing.archive_warning(name, job.mime_type, kind)
-    if kind in sniffing.TEXT_FORMATS and size > texts.BYTES_MAX:
-        raise ConversionError("too_large", f"{name} is text of {size >> 20} MiB; at most {texts.BYTES_MAX >> 20} MiB are read.")
-    pages, found, warnings = _pages(kind, path.read_bytes(), job)
+        sniffed = sniffing.sniff(file.read(sniffing.HEAD_BYTES), name, job.mime_type) if path.stat().st_size else None
+    if sniffed is not None and sniffed.format == "zip" and _is_archive_of_documents(path, job):
+        pages, (found, warnings) = None, _archived(path, job, report)
+    else:
+        pages, found, warnings = _document(path, name, job.mime_type, job, report)
     characters = sum(len(page.markdown) for page in found)
     if characters > job.characters_max:
         raise ConversionError("too_large", f"{name} holds {characters:,} characters; at most {job.characters_max:,} are read.")
-    cut = _cut(found)
+    cut = _cut(found, job.chunk_characters_max)
     if not cut:
         warnings.append(f"{name} holds no text that could be read.")
-    return Converted(cut, pages, tuple(([warning] if warning else []) + warnings))
+    return Converted(cut, pages, tuple(warnings))
 
 
-def _archive(path: Path, job: Job) -> str:
-    kind = archives.inspect(path, job.name)
-    if kind is not None:
-        return kind
-    claim = sniffing.claimed(job.name, job.mime_type)
+def _document(source: Path | BytesIO, name: str, mime_type: str | None, job: Job, report: Report) -> tuple[int | None, list[Page], list[str]]:
+    """One document, a file or a part of an archive: its number of pages, its pages, and warnings."""
+    size = source.stat().st_size if isinstance(source, Path) else source.getbuffer().nbytes
+    if size == 0:
+        raise ConversionError("empty_file", f"{name} is empty (0 bytes).")
+    sniffed = sniffing.sniff(_bytes(source, sniffing.HEAD_BYTES), name, mime_type)
+    kind, warning = sniffed.format, sniffed.warning
+    if kind == "zip":
+        inside = archives.inspect(source, name)
+        if inside is None:
+            raise _no_document(name, mime_type)
+        kind, warning = inside, sniffing.archive_warning(name, mime_type, inside)
+    if kind in sniffing.TEXT_FORMATS and size > texts.BYTES_MAX:
+        raise ConversionError("too_large", f"{name} is text of {size >> 20} MiB; at most {texts.BYTES_MAX >> 20} MiB are read.")
+    pages, found, warnings = _pages(kind, _bytes(source), name, job, report)
+    return pages, found, [warning, *warnings] if warning else warnings
+
+
+def _bytes(source: Path | BytesIO, limit: int = -1) -> bytes:
+    if isinstance(source, BytesIO):
+        return bytes(source.getbuffer()[:limit]) if limit >= 0 else source.getvalue()
+    with source.open("rb") as file:
+        return file.read(limit)
+
+
+def _is_archive_of_documents(path: Path, job: Job) -> bool:
+    return archives.inspect(path, job.name) is None and sniffing.claimed(job.name, job.mime_type) is None
+
+
+def _archived(path: Path, job: Job, report: Report) -> tuple[list[Page], list[str]]:
+    """The documents of an archive, each page with the path inside. What cannot be read is left out and said; an archive in which
+    nothing can be read is an error."""
+    pages: list[Page] = []
+    warnings: list[str] = []
+    problems: list[str] = []
+    read_count = characters = 0
+    for part, data in archives.documents(path, job.name):
+        try:
+            if isinstance(data, ConversionError):
+                raise data
+            _, found, said = _document(BytesIO(data), part, None, job, unheard)
+        except ConversionError as error:
+            problems.append(error.message)
+            continue
+        pages += [Page(page.markdown, page.number, part) for page in found]
+        warnings += said
+        read_count, characters = read_count + 1, characters + sum(len(page.markdown) for page in found)
+        if characters > job.characters_max:
+            break  # the caller says so
+        report(read_count + len(problems), 0)
+    if not read_count:
+        reason = problems[0] if problems else "it holds no files."
+        raise ConversionError("unsupported_format", f"{job.name} is a ZIP archive in which nothing can be read: {reason}")
+    if len(problems) > PROBLEMS_NAMED:
+        problems[PROBLEMS_NAMED:] = [f"{len(problems) - PROBLEMS_NAMED} more files of the archive were left out."]
+    return pages, [*problems, *warnings[:PROBLEMS_NAMED]]
+
+
+def _no_document(name: str, mime_type: str | None) -> ConversionError:
+    claim = sniffing.claimed(name, mime_type)
     if claim is None:
-        raise sniffing.unsupported(job.name, "a ZIP archive")
-    raise ConversionError("wrong_format", f"{job.name} is named like a {claim.upper()} file but is a ZIP archive.")
+        return ConversionError("unsupported_format", f"{name} is an archive inside an archive; it is not unpacked.")
+    return ConversionError("wrong_format", f"{name} is named like a {claim.upper()} file but is a ZIP archive.")
 
 
-def _pages(kind: str, data: bytes, job: Job) -> tuple[int | None, list[Page], list[str]]:
+def _pages(kind: str, data: bytes, name: str, job: Job, report: Report) -> tuple[int | None, list[Page], list[str]]:
     if kind in sniffing.TEXT_FORMATS - OFFICE:
-        text, warning = texts.decode(data, job.name)
-        return None, [Page(_markdown(kind, text, job.name), None)], [warning] if warning else []
+        text, warning = texts.decode(data, name)
+        return None, [Page(_markdown(kind, text, name), None)], [warning] if warning else []
     # Each reader's library is loaded by the files that need it: text pays for none.
     if kind == "pdf":
         from stoa.knowledge.converting import pdf  # noqa: PLC0415
 
-        return pdf.pdf_pages(data, job.name, job.pages_max)
+        return pdf.pdf_pages(data, name, job.pages_max, report)
     from stoa.knowledge.converting import documents  # noqa: PLC0415
 
     warning = None
     if kind == "html":  # its encoding is settled here, by the same rules as for other text
-        text, warning = texts.decode(data, job.name)
+        text, warning = texts.decode(data, name)
         data = text.encode()
-    pages, found, warnings = documents.office_pages(data, job.name, kind, job.pages_max)
+    pages, found, warnings = documents.office_pages(data, name, kind, job.pages_max)
     return pages, found, [warning, *warnings] if warning else warnings
 
 
@@ -94,20 +149,41 @@ def _markdown(kind: str, text: str, name: str) -> str:
             return texts.fenced(text, "xml")
         case "json":
             return texts.fenced(text, "json")
+        case "code":
+            return texts.fenced(text, sniffing.LANGUAGES[PurePosixPath(name.lower()).suffix])
         case "md":
             return text
         case _:
             return texts.plain(text)
 
 
-def _cut(pages: list[Page]) -> tuple[Passage, ...]:
-    """Page by page, so that every passage has one page; the heading in force goes on over the page's edge."""
+def _cut(pages: list[Page], size: int) -> tuple[Passage, ...]:
+    """Page by page, so that every passage has one page; the heading in force goes on over the page's edge, not over a document's.
+
+    In an archive every heading begins with the path inside, which says where a passage is from.
+    """
     cut: list[Passage] = []
     heading: str | None = None
+    part: str | None = None
     for page in pages:
-        cut.extend(passages(page.markdown, page.number, heading))
+        if page.part != part:
+            heading, part = None, page.part
+        made = passages(page.markdown, page.number, heading, size)
+        cut.extend(made if part is None else [replace(one, heading=f"{part}: {one.heading}" if one.heading else part) for one in made])
         heading = last_heading(page.markdown, heading)
     return tuple(cut)
+
+
+class _Progress:
+    """Says how far the reader is, at most five times a second."""
+
+    def __init__(self) -> None:
+        self._said = monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        if monotonic() - self._said >= REPORT_SECONDS:
+            self._said = monotonic()
+            os.write(1, orjson.dumps({"done": done, "pages": total or None}) + b"\n")
 
 
 def main(argument: str) -> None:
@@ -117,7 +193,7 @@ def main(argument: str) -> None:
     signal.signal(signal.SIGXCPU, _out_of_time)
     answer: dict[str, Any]
     try:
-        done = read(job)
+        done = read(job, _Progress())
         answer = {"passages": done.passages, "pages": done.pages, "warnings": done.warnings}
     except ConversionError as error:
         answer = {"error": {"code": error.code, "message": error.message}}

@@ -1,10 +1,9 @@
-"""Blocks of postings: sorted arrays of 8-byte records, in the machine's (little-endian) order. Pure.
+"""Blocks of postings: arrays of 8-byte records, little-endian, in no order. Pure.
 
 A word's record is `ordinal << 32 | times << 16 | length of the chunk`; a piece of metadata's is `first ordinal << 32 | last ordinal` of an item.
 """
 
 from array import array
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -44,13 +43,3 @@ def metadata_blocks(first_ordinal: int, last_ordinal: int, terms: Iterable[str])
     if last_ordinal >= first_ordinal:
         record = array("Q", (first_ordinal << 32 | last_ordinal,)).tobytes()
         yield from (Block(term, first_ordinal, last_ordinal, record) for term in terms)
-
-
-def without(block: Block, first_ordinal: int, last_ordinal: int) -> Block | None:
-    """The block without the records of a range of ordinals; None where nothing is left. `last_ordinal` stays a bound."""
-    records = array("Q", block.records)
-    start, end = bisect_left(records, first_ordinal << 32), bisect_left(records, (last_ordinal + 1) << 32)
-    del records[start:end]
-    if not records:
-        return None
-    return Block(block.term, records[0] >> 32, block.last_ordinal, records.tobytes())

@@ -15,8 +15,8 @@ SELECT index_id, dimensions, language, chunks, words, next_ordinal, own_table, h
 FROM knowledge_indexes WHERE org_id = $1 AND knowledgebase_id = $2 AND generation = $3;
 
 -- name: set_settings
--- An index that is empty may be filled with anything.
-UPDATE knowledge_indexes SET embedder = $3, dimensions = $4, language = $5 WHERE org_id = $1 AND index_id = $2;
+-- An index that is empty may be filled with anything; a table made for other dimensions is left behind.
+UPDATE knowledge_indexes SET embedder = $3, dimensions = $4, language = $5, own_table = false, hnsw = false, removed = 0 WHERE org_id = $1 AND index_id = $2;
 
 -- name: count_change
 UPDATE knowledge_indexes SET chunks = chunks + $3, words = words + $4, next_ordinal = $5, unmerged = unmerged + $6, removed = removed + $7
@@ -85,7 +85,7 @@ DELETE FROM knowledge_index_items WHERE org_id = $1 AND index_id = $2;
 DELETE FROM knowledge_chunks WHERE org_id = $1 AND index_id = $2;
 
 -- name: drop_vectors
-DELETE FROM ONLY knowledge_vectors WHERE org_id = $1 AND index_id = $2;
+DELETE FROM {vectors} WHERE org_id = $1 AND index_id = $2;
 
 -- name: drop_postings
 DELETE FROM knowledge_postings WHERE org_id = $1 AND index_id = $2;
@@ -157,14 +157,26 @@ SELECT r.term, r.total, p.records
 FROM ranked r LEFT JOIN knowledge_postings p ON p.org_id = $1 AND p.index_id = $2 AND p.term = r.term AND (r.running <= $4 OR r.running = r.total);
 
 -- name: nearest
+-- The nearest vectors of all, exactly.
 SELECT ordinal, -(embedding <#> $3::real[]::halfvec) AS score FROM {vectors}
 WHERE org_id = $1 AND index_id = $2 ORDER BY embedding <#> $3::real[]::halfvec LIMIT $4;
 
--- name: nearest_allowed
--- Those among the ordinals whose bit is set.
+-- name: nearest_of
+-- The nearest of those whose bit is set, exactly.
 SELECT ordinal, -(embedding <#> $3::real[]::halfvec) AS score FROM {vectors}
 WHERE org_id = $1 AND index_id = $2 AND CASE WHEN ordinal < $6 THEN get_bit($5::bytea, ordinal) = 1 ELSE false END
 ORDER BY embedding <#> $3::real[]::halfvec LIMIT $4;
+
+-- name: nearest_by_graph
+-- By the HNSW index of a table that holds one index alone. The cast is what was indexed.
+SELECT ordinal, -((embedding::halfvec({dimensions})) <#> $1::real[]::halfvec({dimensions})) AS score FROM {vectors}
+ORDER BY (embedding::halfvec({dimensions})) <#> $1::real[]::halfvec({dimensions}) LIMIT $2;
+
+-- name: nearest_by_graph_of
+-- The same among those whose bit is set: the graph is walked until enough of them are found.
+SELECT ordinal, -((embedding::halfvec({dimensions})) <#> $1::real[]::halfvec({dimensions})) AS score FROM {vectors}
+WHERE CASE WHEN ordinal < $4 THEN get_bit($3::bytea, ordinal) = 1 ELSE false END
+ORDER BY (embedding::halfvec({dimensions})) <#> $1::real[]::halfvec({dimensions}) LIMIT $2;
 
 -- name: scores_of
 -- The cosines of some chunks.
@@ -174,3 +186,70 @@ SELECT ordinal, -(embedding <#> $3::real[]::halfvec) AS score FROM {vectors} WHE
 SELECT c.ordinal, c.id, c.item_id, c.position, c.page, c.heading, c.text, i.metadata
 FROM knowledge_chunks c JOIN knowledge_index_items i ON i.org_id = c.org_id AND i.index_id = c.index_id AND i.item_id = c.item_id
 WHERE c.org_id = $1 AND c.index_id = $2 AND c.ordinal = ANY ($3::int[]);
+
+-- name: due
+-- Indexes that have outgrown the shared table or shrunk back, lack their HNSW or have lost too much of it, or whose postings lie in too many pieces.
+SELECT index_id FROM knowledge_indexes
+WHERE unmerged >= $1 OR (NOT own_table AND chunks >= $2 AND dimensions <= $3)
+   OR (own_table AND (chunks < $2 / 2 OR NOT hnsw OR removed > greatest($2 / 10, chunks / 5)))
+ORDER BY index_id;
+
+-- name: hold_index
+-- One keeper of an index at a time, on whichever node; the lock falls with its connection.
+SELECT pg_try_advisory_lock(21367, ($1::bigint % 2147483647)::int);
+
+-- name: let_go
+SELECT pg_advisory_unlock(21367, ($1::bigint % 2147483647)::int);
+
+-- name: state
+SELECT index_id, org_id, dimensions, chunks, own_table, hnsw, removed, unmerged FROM knowledge_indexes WHERE index_id = $1;
+
+-- name: lock_state
+-- The same, held against writers for as long as vectors move.
+SELECT index_id, org_id, dimensions, chunks, own_table, hnsw, removed, unmerged FROM knowledge_indexes WHERE index_id = $1 FOR UPDATE;
+
+-- name: set_home
+UPDATE knowledge_indexes SET own_table = $2, hnsw = false, removed = 0 WHERE index_id = $1;
+
+-- name: copy_vectors
+INSERT INTO {target} (org_id, project_id, index_id, ordinal, embedding)
+SELECT org_id, project_id, index_id, ordinal, embedding FROM {source} WHERE org_id = $1 AND index_id = $2;
+
+-- name: set_graph
+UPDATE knowledge_indexes SET hnsw = true, removed = greatest(0, removed - $2) WHERE index_id = $1 AND own_table;
+
+-- name: graphs
+-- The HNSW indexes of a table; one that is not valid was being built when its builder died.
+SELECT c.relname AS name, i.indisvalid AS valid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam
+WHERE i.indrelid = to_regclass($1) AND a.amname = 'hnsw' ORDER BY c.relname;
+
+-- name: stray_tables
+-- Tables of vectors that no index uses any more.
+SELECT c.relname FROM pg_class c JOIN pg_inherits h ON h.inhrelid = c.oid AND h.inhparent = 'knowledge_vectors'::regclass
+WHERE NOT EXISTS (SELECT 1 FROM knowledge_indexes i WHERE i.own_table AND 'knowledge_vectors_' || i.index_id = c.relname);
+
+-- name: is_read
+-- Whether a transaction holds a table at this moment.
+SELECT EXISTS (SELECT 1 FROM pg_locks WHERE relation = to_regclass($1) AND pid <> pg_backend_pid());
+
+-- name: scattered_terms
+-- Terms with many blocks of about one size.
+SELECT DISTINCT term FROM (
+    SELECT term FROM knowledge_postings WHERE org_id = $1 AND index_id = $2 AND count < $4 GROUP BY term, floor(log(8, count)) HAVING count(*) >= $3) s
+ORDER BY term;
+
+-- name: merge
+-- Blocks of one size become one of the next: a record is rewritten a handful of times in its life, however much comes in.
+WITH due AS (
+    SELECT term, floor(log(8, count)) AS size FROM knowledge_postings
+    WHERE org_id = $1 AND index_id = $2 AND term = ANY ($3::text[]) AND count < $5 GROUP BY term, floor(log(8, count)) HAVING count(*) >= $4),
+gone AS (
+    DELETE FROM knowledge_postings p USING due
+    WHERE p.org_id = $1 AND p.index_id = $2 AND p.term = due.term AND p.count < $5 AND floor(log(8, p.count)) = due.size
+    RETURNING p.org_id, p.project_id, p.index_id, p.term, p.first_ordinal, p.last_ordinal, p.count, p.records, due.size)
+INSERT INTO knowledge_postings (org_id, project_id, index_id, term, first_ordinal, last_ordinal, count, records)
+SELECT org_id, project_id, index_id, term, min(first_ordinal), max(last_ordinal), sum(count), string_agg(records, ''::bytea ORDER BY first_ordinal)
+FROM gone GROUP BY org_id, project_id, index_id, term, size;
+
+-- name: merged
+UPDATE knowledge_indexes SET unmerged = greatest(0, unmerged - $2) WHERE index_id = $1;

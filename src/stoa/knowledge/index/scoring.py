@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stoa.knowledge.index.filters import All, AnyTerm, Between, Expression, Not, Some
+from stoa.knowledge.index.postings import Block
 
 K1: Final = 1.2
 B: Final = 0.75
@@ -79,6 +80,14 @@ def _ranges(blocks: Sequence[bytes], size: int) -> Chosen:
     firsts, lasts = (records >> np.uint64(32)).astype(np.int64), (records & np.uint64(0xFFFF_FFFF)).astype(np.int64)
     edges = np.bincount(np.minimum(firsts, size), minlength=size + 1) - np.bincount(np.minimum(lasts + 1, size), minlength=size + 1)
     return np.cumsum(edges[:size]) > 0
+
+
+def without(block: Block, first_ordinal: int, last_ordinal: int) -> Block | None:
+    """The block without the records of a range of ordinals; None where nothing is left. Its own ordinals stay bounds."""
+    records = np.frombuffer(block.records, "<u8")
+    ordinals = records >> np.uint64(32)
+    left = records[(ordinals < first_ordinal) | (ordinals > last_ordinal)]
+    return Block(block.term, block.first_ordinal, block.last_ordinal, left.tobytes()) if len(left) else None
 
 
 def packed(chosen: Chosen) -> bytes:

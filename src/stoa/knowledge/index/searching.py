@@ -28,6 +28,10 @@ POSTINGS_MAX: Final = 1_000_000
 TERMS_MAX: Final = 256
 EF_SEARCH: Final = 100
 SCAN_TUPLES_MAX: Final = 40_000
+LISTED_MAX: Final = 2_000
+"""So few chunks behind a filter are looked up one by one."""
+GRAPH_SHARE_MIN: Final = 0.05
+"""A filter that leaves less than this share makes the walk through the graph longer than an exact scan."""
 
 
 _NONE: Final[Ranking] = ()
@@ -131,14 +135,24 @@ async def _by_words(
 async def _by_meaning(
     tx: Tx, key: BaseKey, index: Row, vector: NDArray[np.float32], allowed: scoring.Chosen | None, count: int, stages: _Stages
 ) -> Ranking:
+    """Exactly where the vectors are few or the filter leaves few, through the index's own HNSW elsewhere."""
     table, sent = store.vectors_table(index), vector.tolist()
-    method = "hnsw" if index["hnsw"] else "exact"
-    if allowed is None:
-        rows = await tx.fetch(SQL.nearest.format(vectors=table), key.org_id, index["index_id"], sent, count)
+    passing = index["chunks"] if allowed is None else scoring.count_of(allowed)
+    bits = () if allowed is None else (scoring.packed(allowed), index["next_ordinal"])
+    if not passing:
+        rows, method = [], "none"
+    elif passing <= LISTED_MAX and allowed is not None:
+        method = "listed"
+        rows = await tx.fetch(SQL.scores_of.format(vectors=table), key.org_id, index["index_id"], sent, scoring.ordinals_of(allowed))
+        rows = sorted(rows, key=lambda row: (-row["score"], row["ordinal"]))[:count]
+    elif index["hnsw"] and passing >= index["chunks"] * GRAPH_SHARE_MIN:
+        method = "hnsw"
+        statement = SQL.nearest_by_graph if allowed is None else SQL.nearest_by_graph_of
+        rows = await tx.fetch(statement.format(vectors=table, dimensions=index["dimensions"]), sent, count, *bits)
     else:
-        rows = await tx.fetch(
-            SQL.nearest_allowed.format(vectors=table), key.org_id, index["index_id"], sent, count, scoring.packed(allowed), index["next_ordinal"]
-        )
+        method = "exact"
+        statement = SQL.nearest if allowed is None else SQL.nearest_of
+        rows = await tx.fetch(statement.format(vectors=table), key.org_id, index["index_id"], sent, count, *bits)
     ranking = [(row["ordinal"], _cosine(row["score"])) for row in rows]
     stages.end("semantic", candidates=len(ranking), method=method)
     return ranking

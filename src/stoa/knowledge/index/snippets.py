@@ -22,10 +22,10 @@ def snippet(text: str, weights: Mapping[str, float], terms_of: Callable[[str], s
     first = last = centre
     length = sentences[centre][1] - sentences[centre][0]
     while True:
-        # The neighbour that matches better comes first; what follows before what precedes.
+        # The neighbour that matches better comes first; of equal ones, that on the side that has had less.
         after = held[last + 1] if last + 1 < len(sentences) else -1.0
         before = held[first - 1] if first > 0 else -1.0
-        step = last + 1 if after >= before else first - 1
+        step = last + 1 if (after, centre - first) >= (before, last - centre) else first - 1
         if max(after, before) < 0 or length + sentences[step][1] - sentences[step][0] > CHARACTERS_MAX:
             break
         length += sentences[step][1] - sentences[step][0]

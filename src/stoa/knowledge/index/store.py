@@ -15,7 +15,11 @@ _BATCH: Final = 4_000
 
 def vectors_table(row: Row) -> str:
     """Where an index's vectors are: a large one has a table of its own."""
-    return f"knowledge_vectors_{row['index_id']}" if row["own_table"] else SHARED
+    return own_table(row["index_id"]) if row["own_table"] else SHARED
+
+
+def own_table(index_id: int) -> str:
+    return f"knowledge_vectors_{index_id}"
 
 
 async def insert_blocks(tx: Tx, key: BaseKey, index_id: int, blocks: Sequence[Block]) -> None:

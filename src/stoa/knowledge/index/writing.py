@@ -9,7 +9,7 @@ from uuid import UUID, uuid5
 from stoa.db import Row, Tx
 from stoa.knowledge.index import store
 from stoa.knowledge.index.filters import metadata_terms
-from stoa.knowledge.index.postings import metadata_blocks, without, word_blocks
+from stoa.knowledge.index.postings import metadata_blocks, word_blocks
 from stoa.knowledge.index.stemming import Stemmer
 from stoa.knowledge.index.store import SQL
 from stoa.knowledge.index.types import BaseKey, NewChunk, NewItem, Removed
@@ -27,7 +27,7 @@ async def replace(tx: Tx, stemmer: Stemmer, key: BaseKey, item: NewItem) -> None
     await tx.execute(SQL.ensure_index, key.org_id, key.project_id, key.knowledgebase_id, key.generation, item.embedder, dimensions, item.language)
     index = await _lock(tx, key)
     assert index is not None, "it was just made, and is locked against its end"
-    if (index["embedder"], index["dimensions"], index["language"]) != (item.embedder, dimensions, item.language):
+    if item.chunks and (index["embedder"], index["dimensions"], index["language"]) != (item.embedder, dimensions, item.language):
         if index["chunks"]:
             raise ValueError(f"the index was filled with {index['embedder']} ({index['dimensions']}, {index['language']}), not with {item.embedder}")
         await tx.execute(SQL.set_settings, key.org_id, index["index_id"], item.embedder, dimensions, item.language)
@@ -58,7 +58,9 @@ async def drop(tx: Tx, key: BaseKey) -> Removed:
         return Removed(0, 0)
     held = await tx.fetchrow(SQL.measure.format(vectors=store.vectors_table(index)), key.org_id, index["index_id"])
     assert held is not None
-    for statement in (SQL.drop_items, SQL.drop_chunks, SQL.drop_vectors, SQL.drop_postings, SQL.delete_index):
+    # A table of its own goes later (upkeep.py), empty: a search that began before this transaction still reads its rows.
+    vectors = SQL.drop_vectors.format(vectors=store.vectors_table(index))
+    for statement in (SQL.drop_items, SQL.drop_chunks, vectors, SQL.drop_postings, SQL.delete_index):
         await tx.execute(statement, key.org_id, index["index_id"])
     return Removed(held["chunks"], held["text_bytes"] + held["vector_bytes"])
 
@@ -104,6 +106,8 @@ async def _remove_items(tx: Tx, key: BaseKey, index: Row, items: Sequence[Row]) 
 async def _cut_postings(tx: Tx, key: BaseKey, index_id: int, terms: Sequence[str], first: int, last: int) -> None:
     if last < first or not terms:
         return
+    from stoa.knowledge.index.scoring import without  # noqa: PLC0415 — NumPy: the server starts without it
+
     blocks = await store.blocks_of(tx, key.org_id, index_id, terms, first, last)
     left = [rest for block in blocks if (rest := without(block, first, last)) is not None]
     await store.delete_blocks(tx, key.org_id, index_id, blocks)

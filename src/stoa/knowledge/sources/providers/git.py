@@ -1,4 +1,5 @@
-"""A git repository, shallow, at one branch. A process of its own speaks git (`stoa.knowledge.repositories.reader`); here is what it is asked, and what is made of it.
+"""A git repository, shallow, at one branch. A process of its own speaks git (`stoa.knowledge.repositories.reader`); here is what it is
+asked, and what is made of it.
 
 What is compared is the blob of each path: git's own hash of a file says without reading it whether it changed, whatever happened between two
 commits, force pushes included. A commit that is there already is not fetched again, and a new one brings only what is new in it.

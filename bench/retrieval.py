@@ -1,0 +1,145 @@
+#!/usr/bin/env python3
+"""Retrieval quality on the Cranfield collection: Stoa's keyword, semantic and hybrid search beside a plain BM25 library and a plain vector store.
+
+    pip install bm25s lancedb          # the peers; each is left out where it is not installed
+    python bench/retrieval.py --cranfield ../shared/retrieval/cranfield
+
+1,400 abstracts, 225 queries, 1,837 judgements. Every system gets the same texts; the vector store gets the same vectors (all-MiniLM-L6-v2, int8).
+Prints nDCG@10, recall@10 and MRR with 95 % bootstrap intervals, and the interval of the per-query difference to Stoa's hybrid search. With
+`--sweep` also every way of fusing and every weight that was tried.
+"""
+
+import argparse
+import asyncio
+import hashlib
+import importlib.util
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedding import collection
+from stoa.db import Database
+from stoa.db.embedded import start_embedded
+from stoa.db.internal import internal
+from stoa.db.migrate import migrate
+from stoa.kernel.principal import Principal
+from stoa.knowledge import LocalEmbedder
+from stoa.knowledge.index import Index
+from stoa.knowledge.index.types import BaseKey, Mode, NewChunk, NewItem, Query
+from stoa.knowledge.metrics import MEASURES, estimate, judged
+
+DEPTH = 100
+Vectors = NDArray[np.float32]
+Rankings = Mapping[int, Sequence[str]]
+
+
+async def vectors_of(texts: Sequence[str], cache: Path) -> Vectors:
+    """Embedded once; later runs read them from `cache`."""
+    name = cache / f"{hashlib.sha256(chr(0).join(texts).encode()).hexdigest()[:16]}.npy"
+    if name.exists():
+        return np.load(name)
+    embedder = LocalEmbedder(Path(tempfile.gettempdir()))
+    found = np.concatenate([await embedder.embed(texts[start : start + 32]) for start in range(0, len(texts), 32)])
+    await embedder.close()
+    cache.mkdir(parents=True, exist_ok=True)
+    np.save(name, found)
+    return found
+
+
+class Stoa:
+    """The index itself, on an embedded database: what every search route calls."""
+
+    def __init__(self, database: Database, ids: Sequence[str]) -> None:
+        self.database = database
+        self.index = Index()
+        self.key = BaseKey(UUID(int=1), UUID(int=2), UUID(int=3))
+        self.names = {UUID(int=1_000 + number): name for number, name in enumerate(ids)}
+
+    async def fill(self, texts: Sequence[str], vectors: Vectors) -> None:
+        for item_id, text, vector in zip(self.names, texts, vectors, strict=True):
+            chunk = NewChunk(text, hashlib.sha256(text.encode()).digest())
+            async with internal(self.database) as tx:
+                await self.index.replace(tx, self.key, NewItem(item_id, {}, [chunk], vector[None], embedder="minilm"))
+
+    async def rank(self, queries: Mapping[int, tuple[str, Vectors]], **how: Any) -> Rankings:
+        found: dict[int, Sequence[str]] = {}
+        for number, (text, vector) in queries.items():
+            async with self.database.tenant(Principal(self.key.org_id, self.key.project_id, UUID(int=9))) as tx:
+                hits = (await self.index.search(tx, self.key, Query(text, limit=DEPTH, **how), vector)).hits
+            found[number] = [self.names[hit.item_id] for hit in hits]
+        return found
+
+
+def plain_bm25(ids: Sequence[str], texts: Sequence[str], queries: Mapping[int, tuple[str, Vectors]]) -> Rankings:
+    import bm25s
+
+    model = bm25s.BM25(k1=1.2, b=0.75)
+    model.index(bm25s.tokenize(texts, stopwords="en", show_progress=False), show_progress=False)
+    asked = bm25s.tokenize([text for text, _ in queries.values()], stopwords="en", show_progress=False)
+    places, _ = model.retrieve(asked, k=DEPTH, show_progress=False)
+    return {number: [ids[place] for place in row] for number, row in zip(queries, places, strict=True)}
+
+
+def plain_vectors(ids: Sequence[str], vectors: Vectors, queries: Mapping[int, tuple[str, Vectors]], folder: Path) -> Rankings:
+    import lancedb
+
+    table = lancedb.connect(str(folder)).create_table("chunks", [{"id": name, "vector": vector} for name, vector in zip(ids, vectors, strict=True)])
+    return {
+        number: [row["id"] for row in table.search(vector).metric("dot").limit(DEPTH).to_list()] for number, (_, vector) in queries.items()
+    }
+
+
+def report(name: str, rankings: Rankings, gains: Mapping[int, Mapping[str, int]], beside: Rankings | None) -> None:
+    mine = {number: judged(rankings[number], grades) for number, grades in gains.items()}
+    other = {number: judged(beside[number], grades) for number, grades in gains.items()} if beside is not None else None
+    shown = []
+    for measure in MEASURES:
+        value = estimate([mine[number][measure] for number in gains])
+        text = f"{measure} {value.mean:.4f} [{value.low:.4f}, {value.high:.4f}]"
+        if other is not None:
+            gap = estimate([other[number][measure] - mine[number][measure] for number in gains])
+            text += f" {gap.mean:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]"
+        shown.append(text)
+    print(f"{name:28} {'  '.join(shown)}")
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cranfield", type=Path, required=True, help="the folder with cran.all.1400.xml, cran.qry.xml and cranqrel.trec.txt")
+    parser.add_argument("--sweep", action="store_true", help="every weight of hybrid, too")
+    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "stoa-bench-vectors")
+    options = parser.parse_args()
+    ids, texts, asked, gains = collection(options.cranfield)
+    vectors, query_vectors = await vectors_of(texts, options.cache), await vectors_of(asked, options.cache)
+    queries = {number: (asked[number - 1], query_vectors[number - 1]) for number in sorted(gains)}
+    print(f"{len(texts)} documents, {len(queries)} queries, {sum(map(len, gains.values()))} judgements; differences are hybrid - the row's, per query")
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        embedded = await start_embedded(Path(folder) / "cluster")
+        await migrate(embedded.dsn)
+        database = await Database.open(embedded.dsn, connections_max=2)
+        try:
+            stoa = Stoa(database, ids)
+            await stoa.fill(texts, vectors)
+            hybrid = await stoa.rank(queries)
+            report("stoa hybrid", hybrid, gains, None)
+            report("stoa keyword", await stoa.rank(queries, mode=Mode.KEYWORD), gains, hybrid)
+            report("stoa semantic", await stoa.rank(queries, mode=Mode.SEMANTIC), gains, hybrid)
+            if importlib.util.find_spec("bm25s"):
+                report("bm25s", plain_bm25(ids, texts, queries), gains, hybrid)
+            if importlib.util.find_spec("lancedb"):
+                report("lancedb, the same vectors", plain_vectors(ids, vectors, queries, Path(folder) / "lance"), gains, hybrid)
+            for alpha in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9) if options.sweep else ():
+                report(f"stoa hybrid, alpha {alpha}", await stoa.rank(queries, alpha=alpha), gains, hybrid)
+        finally:
+            await database.close()
+            await embedded.stop()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,16 @@
+"""Forty files and three kills; `python -m tests.crash.knowledge --long` takes five hundred and forty."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.crash.knowledge import campaign
+
+
+@pytest.mark.timeout(180)
+async def test_killed_servers_leave_no_item_behind_and_no_orphans(room: Path) -> None:
+    report = await campaign(room / "crash-knowledge", files=40, operations=5, kills=3, seed=20261124)
+    assert report.kills == 3
+    assert report.done["replaced"] > 10
+    assert report.done["deleted"] >= 1
+    assert report.searches > 30

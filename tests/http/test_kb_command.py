@@ -1,0 +1,74 @@
+"""`stoa kb` against a server: what a person at a terminal sees."""
+
+import asyncio
+import json
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from stoa.cli.main import app
+from tests.conftest import FIRST_KEY, Running
+
+
+class Terminal:
+    def __init__(self, server: Running) -> None:
+        self._environment = {"STOA_URL": server.url, "STOA_KEY": FIRST_KEY, "COLUMNS": "200", "NO_COLOR": "1"}
+
+    async def __call__(self, *arguments: str, status: int = 0, **environment: str) -> str:
+        """In a thread: the command is synchronous, and this process serves."""
+        result = await asyncio.to_thread(CliRunner().invoke, app, ["kb", *arguments], env={**self._environment, **environment})
+        said = re.sub(r"(?m)^\d{4}-\d\d-\d\d .*\n", "", result.output)  # The server's own log goes to the same place.
+        assert result.exit_code == status, (arguments, said)
+        return said
+
+
+@pytest.fixture
+def kb(shared_server: Running) -> Terminal:
+    return Terminal(shared_server)
+
+
+async def test_a_folder_goes_in_and_again_after_an_edit(kb: Terminal, tmp_path: Path) -> None:
+    folder = tmp_path / "papers"
+    (folder / "deep").mkdir(parents=True)
+    (folder / ".git").mkdir()
+    (folder / ".git" / "config").write_text("left out")
+    (folder / "a.md").write_text("# Ants\n\nAnts live in hills.")
+    (folder / "deep" / "b.txt").write_text("Bees live in hives.")
+    base_id = (await kb("create", "Animals", "--description", "What lives where")).strip()
+    assert "Animals" in await kb("list")
+    said = await kb("upload", "Animals", str(folder))
+    assert "uploaded 2 files" in said
+    assert "processed 2, failed 0" in said
+    assert "uploaded 0 files, 2 are as they were" in await kb("upload", base_id, str(folder))
+    (folder / "a.md").write_text("# Ants\n\nAnts live in hills of sand.")
+    (folder / "c.pdf").write_text("no pdf")
+    said = await kb("upload", "Animals", str(folder), status=1)
+    assert "uploaded 2 files, 1 are as they were" in said
+    assert "papers/c.pdf: c.pdf is not a PDF file" in said
+    assert "processed 1, failed 1" in said
+    listed = await kb("items", "Animals")
+    assert [listed.count(name) for name in ("a.md", "b.txt", "c.pdf")] == [1, 1, 2], "replaced, not doubled"
+    found = await kb("search", "Animals", "where do ants live", "--explain", "--limit", "1")
+    assert "hills of sand" in found
+    assert "a.md" in found
+    assert "1 items are processed again" in await kb("retry", "Animals")
+    receipt = json.loads(await kb("delete", "Animals", "--yes"))
+    assert receipt["stores"]["knowledge_items"]["rows"] == 3
+    assert "There is no knowledge base named Animals" in await kb("search", "Animals", "ants", status=1)
+
+
+async def test_it_says_what_is_wrong(kb: Terminal, tmp_path: Path) -> None:
+    assert "Set STOA_KEY" in await kb("list", status=1, STOA_KEY="")
+    assert "No server answers at http://127.0.0.1:9" in await kb("list", "--url", "http://127.0.0.1:9", status=1)
+    assert "language is none of arabic, armenian" in await kb("create", "x", "--language", "klingon", status=1)
+    await kb("create", "Twins")
+    await kb("create", "Twins")
+    assert "2 knowledge bases are named Twins; give the id" in await kb("items", "Twins", status=1)
+    (tmp_path / "empty").mkdir()
+    base_id = (await kb("create", "Empty")).strip()
+    assert "There are no files to upload" in await kb("upload", base_id, str(tmp_path / "empty"), status=1)
+    assert "nothing found" in await kb("search", base_id, "anything")
+    for command in ("create", "list", "upload", "items", "retry", "search", "delete"):
+        assert "Usage: " in await kb(command, "--help")
