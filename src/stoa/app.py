@@ -177,7 +177,7 @@ async def open_server(
         readers = knowledge.Converter()  # Of its own: a folder on its way in does not keep a conversation's file waiting.
         stack.push_async_callback(readers.close)
         ingestion = bases.Ingestion(database, index, shelves, readers, embedders, removals, node.id)
-        syncing = sources.SyncWorker(database, sources.Syncing(database, items, removals, origins, vault), feeds, ids, clock, node.id)
+        syncing = sources.SyncWorker(database, sources.Syncing(database, items, removals, origins, vault), feeds, origins, ids, clock, node.id)
         follow = streams.Streams(journal, clock)
         await follow.start()
 

@@ -1,7 +1,10 @@
 """A server that dies like `kill -9` at the n-th statement of a sync: for tests/crash/test_syncs.py, in a process of its own."""
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -34,34 +37,48 @@ def die(dsn: str, directory: str, shared: str, source_id: str, ticks: int) -> No
     asyncio.run(_die(dsn, Path(directory), Path(shared), source_id, ticks))
 
 
+@dataclass
+class Parts:
+    """What of a server a sync needs."""
+
+    database: Database
+    node: Node
+    sources: Sources
+    worker: SyncWorker
+
+
+@asynccontextmanager
+async def parts(dsn: str, data_dir: Path, shared: Path) -> AsyncGenerator[Parts]:
+    database, ids = await Database.open(dsn, connections_max=4), RandomIds()
+    node = Node(dsn, ids)
+    await node.start()
+    blobs, index = DirectoryBlobs(data_dir / "knowledge"), Index()
+    deletions = Deletions(database, index, blobs, ids)
+    items = Items(database, index, blobs, deletions, ids)
+    origins = Suppliers(allow_private=False, directories=[shared], cache=data_dir / "sources")
+    vault: Any = None  # The sources have no secrets.
+    sources = Sources(database, vault, origins, deletions, ids, SystemClock())
+    syncing = Syncing(database, items, deletions, origins, vault)
+    yield Parts(database, node, sources, SyncWorker(database, syncing, sources, origins, ids, SystemClock(), node.id))
+    await node.stop()
+    await database.close()
+
+
 async def _die(dsn: str, directory: Path, shared: Path, source_id: str, ticks: int) -> None:
-    """The parts of a server that a sync needs, and no others: a process each that starts at once."""
     countdown = Countdown(ticks)
     countdown.running = True
     _count(countdown)
     _mark(Syncing, "run")
     _mark(SyncWorker, "_finish")
-    database, ids = await Database.open(dsn, connections_max=4), RandomIds()
-    node = Node(dsn, ids)
-    await node.start()
-    blobs, index = DirectoryBlobs(directory / "data" / "knowledge"), Index()
-    deletions = Deletions(database, index, blobs, ids)
-    items = Items(database, index, blobs, deletions, ids)
-    origins = Suppliers(allow_private=False, directories=[shared], cache=directory / "clones")
-    vault: Any = None  # The source has no secrets.
-    syncing = Syncing(database, items, deletions, origins, vault)
-    sources = Sources(database, vault, origins, deletions, ids, SystemClock())
-    worker = SyncWorker(database, syncing, sources, ids, SystemClock(), node.id)
-    async with internal(database) as tx:
-        row = await tx.fetchrow("SELECT org_id, project_id FROM knowledge_sources WHERE id = $1", UUID(source_id))
-        assert row is not None
-    await sources.sync(Principal(row["org_id"], row["project_id"], UUID(source_id)), UUID(source_id), confirm_deletions=False)
-    async with internal(database) as tx:
-        claimed = await tx.fetchrow(CLAIM, node.id, UUID(source_id))
-        assert claimed is not None
-    await worker._carry(module._Held(store.sync_of(claimed)))
-    await node.stop()
-    await database.close()
+    async with parts(dsn, directory / "data", shared) as server:
+        async with internal(server.database) as tx:
+            row = await tx.fetchrow("SELECT org_id, project_id FROM knowledge_sources WHERE id = $1", UUID(source_id))
+            assert row is not None
+        await server.sources.sync(Principal(row["org_id"], row["project_id"], UUID(source_id)), UUID(source_id), confirm_deletions=False)
+        async with internal(server.database) as tx:
+            claimed = await tx.fetchrow(CLAIM, server.node.id, UUID(source_id))
+            assert claimed is not None
+        await server.worker._carry(module._Held(store.sync_of(claimed)))
 
 
 def _mark(kind: Any, name: str) -> None:

@@ -6,15 +6,19 @@ import os
 import signal
 import sys
 from pathlib import Path
+from uuid import UUID, uuid4
 
 import asyncpg
 import httpx
 import pytest
-from pydantic import SecretStr
 
-from stoa.settings import Settings
+from stoa.db.internal import internal
+from stoa.kernel.principal import Principal
+from stoa.knowledge.sources import store
+from stoa.knowledge.sources import worker as module
+from stoa.knowledge.sources.syncing import Superseded
 from tests.conftest import FIRST_KEY, serving
-from tests.crash.dying_sync import DIED, die
+from tests.crash.dying_sync import DIED, die, parts
 from tests.doubles import ScriptedModel
 from tests.http.test_knowledge import base_of, settled
 from tests.http.test_sources import counts, create, ended, items_of, synced
@@ -79,7 +83,6 @@ async def leave_behind(dsn: str, home: Path, shared: Path, ids: dict[int, str]) 
 SERVE = """
 import asyncio, sys
 from pathlib import Path
-from pydantic import SecretStr
 from tests.conftest import serving
 from tests.doubles import ScriptedModel
 async def main(dsn, home):
@@ -129,5 +132,54 @@ async def test_a_crawl_that_is_killed_is_taken_over_and_fetches_only_the_rest(ds
                 await process.wait()
 
 
-def test_settings_name_directories() -> None:
-    assert Settings(bootstrap_key=SecretStr(FIRST_KEY)).source_directories == ()
+async def test_a_deletion_whose_node_died_is_finished_by_another(dsn: str, room: Path) -> None:
+    """The source is gone for everybody from the first statement on; its items, its syncs and a clone follow at the next sweep."""
+    home, shared = room / "half-deleted", room / "half-shared"
+    shared.mkdir()
+    (shared / "a.md").write_text("A file.")
+    async with serving(dsn, home, ScriptedModel(), source_directories=(shared,)) as server:
+        base = await base_of(server)
+        source = await create(server, base["id"], "directory", {"path": str(shared)})
+        await synced(server, source["id"])
+        await settled(server, base["id"])
+    (home / "sources" / source["id"]).mkdir(parents=True)
+    async with parts(dsn, home, shared) as another:
+        async with internal(another.database) as tx:
+            await tx.execute("UPDATE knowledge_sources SET deleting = 'delete', updated_at = now() - interval '1 minute'")
+        await another.worker.sweep()
+        await another.worker.sweep()
+        async with internal(another.database) as tx:
+            for table in ("knowledge_sources", "knowledge_source_syncs", "knowledge_source_entries", "knowledge_items", "knowledge_chunks"):
+                assert await tx.fetchval(f"SELECT count(*) FROM {table}") == 0, table
+    assert list((home / "sources").iterdir()) == []
+    assert not [path for path in (home / "knowledge").rglob("*") if path.is_file()]
+
+
+async def test_a_frozen_node_can_write_nothing_more(dsn: str, room: Path) -> None:
+    """Its sync was taken over while it slept: whatever it does then finds no row of its own."""
+    home, shared = room / "frozen", room / "frozen-shared"
+    shared.mkdir()
+    (shared / "a.md").write_text("A file.")
+    async with serving(dsn, home, ScriptedModel(), source_directories=(shared,)) as server:
+        base = await base_of(server)
+        source = await create(server, base["id"], "directory", {"path": str(shared)})
+        await synced(server, source["id"])
+    (shared / "b.md").write_text("Another.")
+    async with parts(dsn, home, shared) as frozen:
+        async with internal(frozen.database) as tx:
+            row = await tx.fetchrow("SELECT org_id, project_id FROM knowledge_sources")
+            assert row is not None
+        principal = Principal(row["org_id"], row["project_id"], row["org_id"])
+        await frozen.sources.sync(principal, UUID(source["id"]), confirm_deletions=False)
+        async with internal(frozen.database) as tx:
+            claimed = store.sync_of((await tx.fetch(store.SQL.claim, frozen.node.id, 4, 60.0))[0])
+            await tx.execute("UPDATE knowledge_source_syncs SET deadline = now() - interval '1 second' WHERE id = $1", claimed.id)
+        async with internal(frozen.database) as tx:
+            taken = store.sync_of((await tx.fetch(store.SQL.claim, uuid4(), 4, 60.0))[0])
+        assert (taken.id, taken.attempt) == (claimed.id, 2)
+        with pytest.raises(Superseded):
+            await frozen.worker._carry(module._Held(claimed))
+        async with internal(frozen.database) as tx:
+            left = await tx.fetchrow("SELECT status, attempt, found FROM knowledge_source_syncs WHERE id = $1", claimed.id)
+            assert tuple(left or ()) == ("running", 2, 0)
+            assert await tx.fetchval("SELECT count(*) FROM knowledge_items") == 1

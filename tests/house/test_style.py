@@ -9,8 +9,11 @@ SOURCE = ROOT / "src" / "stoa"
 LINES_MAX = 450
 FUNCTION_LINES_MAX = 60
 DRAWERS = {"utils", "util", "helpers", "helper", "common", "manager", "misc"}
-BROAD = {"http/edge.py", "kernel/supervise.py", "runs/worker.py", "knowledge/bases/ingesting.py", "knowledge/converting/worker.py", "tools/providers/python.py"}
-"""The edges at which bugs end: the HTTP middleware, the supervisor, the workers of runs and items, the process that reads one document; and the one
+BROAD = {
+    "http/edge.py", "kernel/supervise.py", "runs/worker.py", "knowledge/bases/ingesting.py", "knowledge/converting/worker.py",
+    "knowledge/sources/worker.py", "tools/providers/python.py",
+}  # fmt: skip
+"""The edges at which bugs end: the HTTP middleware, the supervisor, the workers of runs, items and syncs, the process that reads one document; and the one
 place where code of somebody else runs."""
 LONG = {
     "app.py": "open_server connects every part, in order",

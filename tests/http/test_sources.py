@@ -10,11 +10,13 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from dulwich.repo import Repo
 
 from tests.conftest import Running, serving
 from tests.doubles import FixedClock, ScriptedModel
 from tests.http.test_knowledge import base_of, search, settled, sources
-from tests.origins import Answer, Site, site
+from tests.origins import Answer, GitWorld, Site, site
+from tests.slice.knowledge.test_origins import listing
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +129,29 @@ async def test_a_website_becomes_items(server: Running) -> None:
         made.asked.clear()
         assert counts(await synced(server, source["id"])) == {"unchanged": 3}
         assert made.visits() == [304, 304, 304]
+
+
+async def test_a_repository_and_a_bucket_become_items(server: Running, docs: Path) -> None:
+    repo = Repo.init(str(docs), mkdir=True)
+    await GitWorld(docs.parent, docs.as_uri(), repo).put("guide/travel.md", "A hotel may cost 140 euros a night.")
+    head = repo.head().decode()
+    repo.close()
+    base = await base_of(server)
+    source = await create(server, base["id"], "git", {"url": docs.as_uri(), "include": ["guide/"]})
+    assert counts(await synced(server, source["id"])) == {"added": 1}
+    async with site() as made:
+        made.answers["/docs/?list-type=2&max-keys=1000"] = Answer(listing(("sick.md", 3)))
+        made.answers["/docs/sick.md"] = Answer(b"Form HR-4711 is needed.", headers={"content-type": "text/markdown"})
+        keys = {"access_key_id": "AKIAEXAMPLE", "secret_access_key": "s3cret"}
+        bucket = await create(server, base["id"], "s3", {"bucket": "docs", "endpoint": made.url}, secrets=keys)
+        assert counts(await synced(server, bucket["id"])) == {"added": 1}
+        assert all(headers["authorization"].startswith("AWS4-HMAC-SHA256 Credential=AKIAEXAMPLE/") for _, _, headers in made.asked)
+    await settled(server, base["id"])
+    [page] = (await items_of(server, base["id"], source["id"])).values()
+    assert {"path": "guide/travel.md", "commit": head, "repository": docs.as_uri()}.items() <= page["metadata"].items()
+    [key] = (await items_of(server, base["id"], bucket["id"])).values()
+    assert key["metadata"]["url"] == "s3://docs/sick.md"
+    assert sources(await search(server, base["id"], "HR-4711", mode="keyword")) == {"sick.md"}
 
 
 async def test_an_item_deleted_by_hand_comes_back(server: Running, docs: Path) -> None:

@@ -143,6 +143,6 @@ def test_names_that_cannot_be_stored_are_still_shown() -> None:
 
 
 def test_what_holds_no_text() -> None:
-    assert [path for path in ("a.png", "b.MP4", "c.zip", "d.css", "e.md", "f.ts", "g", "h.pdf", "i.py", "j.json") if rules.unread(path)] == [
-        "a.png", "b.MP4", "c.zip", "d.css",
+    assert [path for path in ("a.png", "b.MP4", "c.tar.gz", "d.woff2", "e.md", "f.ts", "g", "h.pdf", "i.py", "j.zip") if rules.unread(path)] == [
+        "a.png", "b.MP4", "c.tar.gz", "d.woff2",
     ]  # fmt: skip

@@ -35,6 +35,10 @@ class Origins(Protocol):
 
     def open(self, source: Source, secrets: Mapping[str, str]) -> AbstractAsyncContextManager[Origin]: ...
 
+    async def kept(self) -> Sequence[UUID]:
+        """The sources that this node keeps something for."""
+        ...
+
     async def forget(self, source_id: UUID) -> None:
         """Removes what this node kept for a source that is gone."""
         ...

@@ -41,7 +41,7 @@ _INTERVAL: Final = re.compile(r"([1-9]\d{0,4})([mhd])")
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
 _UNREAD_KINDS: Final = frozenset({"image", "audio", "video", "font"})
 _UNREAD_SUFFIXES: Final = frozenset({
-    ".css", ".js", ".mjs", ".map", ".woff", ".woff2", ".ttf", ".otf", ".eot", ".ico", ".zip", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar", ".tar",
+    ".map", ".woff", ".woff2", ".ttf", ".otf", ".eot", ".ico", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar", ".tar",
     ".jar", ".whl", ".exe", ".dll", ".so", ".dylib", ".bin", ".o", ".a", ".class", ".pyc", ".iso", ".dmg", ".deb", ".rpm", ".wasm", ".sqlite", ".db",
     ".parquet", ".npy", ".npz", ".onnx", ".safetensors", ".pack", ".idx", ".lock",
 })  # fmt: skip

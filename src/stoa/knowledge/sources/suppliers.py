@@ -79,6 +79,9 @@ class Suppliers:
                 finally:
                     await origin.close()
 
+    async def kept(self) -> Sequence[UUID]:
+        return await asyncio.to_thread(lambda: [UUID(home.name) for home in self._cache.iterdir()] if self._cache.is_dir() else [])
+
     async def forget(self, source_id: UUID) -> None:
         """The clone that this node kept for a source that is gone."""
         await asyncio.to_thread(shutil.rmtree, self._home(source_id), ignore_errors=True)

@@ -98,6 +98,13 @@ class _Work:
         return Known(one.state, done, one.failed)
 
     async def take(self, finding: Finding) -> None:
+        try:
+            await self._take(finding)
+        finally:
+            if isinstance(finding, Fetched):
+                finding.content.file.close()
+
+    async def _take(self, finding: Finding) -> None:
         if self._same and (not isinstance(finding, Same) or len(self._same) >= SAME_BATCH or monotonic() - self._same_since > SAME_SECONDS):
             await self.flush()
         match finding:
@@ -105,10 +112,7 @@ class _Work:
                 self._same_since = self._same_since if self._same else monotonic()
                 self._same.append(finding.origin)
             case Fetched():
-                try:
-                    await self._store(finding)
-                finally:
-                    finding.content.file.close()
+                await self._store(finding)
             case Nothing():
                 entry = Entry(finding.origin, dict(finding.state), None, self._source.revision)
                 await self._settle([entry], Counts(found=1, skipped=1))

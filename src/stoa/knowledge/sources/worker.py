@@ -20,6 +20,7 @@ from stoa.kernel.ids import Ids
 from stoa.kernel.principal import Principal
 from stoa.kernel.supervise import Supervisor
 from stoa.knowledge.sources import rules, store
+from stoa.knowledge.sources.ports import Origins
 from stoa.knowledge.sources.service import Sources
 from stoa.knowledge.sources.store import SQL
 from stoa.knowledge.sources.syncing import Canceled, Superseded, Syncing
@@ -41,10 +42,11 @@ class _Held:
 class SyncWorker:
     """`start`, then it claims by itself; `stop` gives back what it holds."""
 
-    def __init__(self, database: Database, syncing: Syncing, sources: Sources, ids: Ids, clock: Clock, node_id: UUID) -> None:
+    def __init__(self, database: Database, syncing: Syncing, sources: Sources, origins: Origins, ids: Ids, clock: Clock, node_id: UUID) -> None:
         self._database = database
         self._syncing = syncing
         self._sources = sources
+        self._origins = origins
         self._ids = ids
         self._clock = clock
         self._node_id = node_id
@@ -101,15 +103,23 @@ class SyncWorker:
             self._supervisor.once(self._hold(held), f"sync {held.sync.id}")
 
     async def _sweep_forever(self) -> None:
-        """Deletions of sources that their node did not finish."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 — spreads the nodes' looks
             with suppress(Unavailable):
-                async with internal_statement(self._database) as tx:
-                    rows = await tx.fetch(SQL.deleting_sources)
-                for row in rows:
-                    principal = Principal(row["org_id"], row["project_id"], row["created_by"] or row["id"])
-                    await self._sources.finish_deleting(principal, row["knowledgebase_id"], row["id"])
+                await self.sweep()
+
+    async def sweep(self) -> None:
+        """Deletions of sources that their node did not finish, and what this node keeps for sources that were deleted on another."""
+        async with internal_statement(self._database) as tx:
+            rows = await tx.fetch(SQL.deleting_sources)
+        for row in rows:
+            principal = Principal(row["org_id"], row["project_id"], row["created_by"] or row["id"])
+            await self._sources.finish_deleting(principal, row["knowledgebase_id"], row["id"])
+        if kept := await self._origins.kept():
+            async with internal_statement(self._database) as tx:
+                known = {row["id"] for row in await tx.fetch(SQL.source_ids, list(kept))}
+            for source_id in set(kept) - known:
+                await self._origins.forget(source_id)
 
     # --- one sync ---------------------------------------------------------------------------------------------------
     async def _hold(self, held: _Held) -> None:
