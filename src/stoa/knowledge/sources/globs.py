@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from urllib.parse import unquote
 
+from stoa.knowledge.sources import rules
+
 
 class Globs:
     """Which paths a source takes: those that some `include` matches (all, where there is none) and no `exclude` does."""
@@ -21,6 +23,10 @@ class Globs:
         if self._include and not any(_matches(segments, pattern) for pattern in self._include):
             return False
         return not any(_matches(segments, pattern) for pattern in self._exclude)
+
+    def take_file(self, path: str) -> bool:
+        """The same for a file: what holds no text is left out unless an `include` names it."""
+        return self.take(path) and (bool(self._include) or not rules.unread(path))
 
     def take_url(self, path: str) -> bool:
         """The same for a URL's path, as people read it."""

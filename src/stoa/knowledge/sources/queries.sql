@@ -7,6 +7,9 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14);
 -- The project of a base, held against its deletion until the transaction ends.
 SELECT project_id FROM knowledgebases WHERE org_id = $1 AND id = $2 FOR SHARE;
 
+-- name: has_base
+SELECT EXISTS (SELECT 1 FROM knowledgebases WHERE org_id = $1 AND id = $2);
+
 -- name: source
 SELECT s.*, (SELECT count(*) FROM knowledge_items i WHERE i.org_id = s.org_id AND i.source_id = s.id) AS items
 FROM knowledge_sources s WHERE s.org_id = $1 AND s.id = $2 AND s.deleting IS NULL;

@@ -54,7 +54,7 @@ class Sources:
 
     async def list(self, principal: Principal, base_id: UUID, page: PageRequest) -> Page[Source]:
         async with self._database.tenant(principal) as tx:
-            if await tx.fetchval(SQL.base_project, principal.org_id, base_id) is None:
+            if not await tx.fetchval(SQL.has_base, principal.org_id, base_id):
                 raise NotFound(f"There is no knowledge base {base_id}.")
             found, total = await store.list_sources(tx, principal.org_id, base_id, page)
         return Page(found, page.page, page.page_size, total)

@@ -80,7 +80,7 @@ class Suppliers:
                     await origin.close()
 
     async def kept(self) -> Sequence[UUID]:
-        return await asyncio.to_thread(lambda: [UUID(home.name) for home in self._cache.iterdir()] if self._cache.is_dir() else [])
+        return await asyncio.to_thread(lambda: [UUID(home.name) for home in self._cache.glob("*-*-*-*-*")])
 
     async def forget(self, source_id: UUID) -> None:
         """The clone that this node kept for a source that is gone."""

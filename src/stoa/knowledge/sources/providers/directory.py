@@ -9,31 +9,25 @@ import contextlib
 import os
 import stat
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import aclosing
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from stoa.knowledge.sources import rules
 from stoa.knowledge.sources.configs import DirectoryConfig
 from stoa.knowledge.sources.globs import Globs
 from stoa.knowledge.sources.ports import Remember
+from stoa.knowledge.sources.providers.listing import Listed, changed
 from stoa.knowledge.sources.providers.spool import Spool, TooLarge, too_large
-from stoa.knowledge.sources.types import Content, Failed, Fetched, Finding, Incomplete, Same, SourceError
+from stoa.knowledge.sources.types import Content, Failed, Fetched, Finding, Incomplete, SourceError
 
 BATCH: Final = 500
 READ_BYTES: Final = 1024 * 1024
 
-
-@dataclass(frozen=True, slots=True)
-class _Listed:
-    """A file below the directory, or a place that could not be listed (`trouble`)."""
-
-    path: str
-    target: tuple[str, ...] = ()
-    """Where it really lies, from the directory down."""
-    state: dict[str, Any] | None = None
-    trouble: str | None = None
+_File: TypeAlias = Listed[Sequence[str]]
+"""Its place is where it really lies, from the directory down."""
 
 
 class DirectoryOrigin:
@@ -46,23 +40,14 @@ class DirectoryOrigin:
         root = await asyncio.to_thread(allowed, self._config.path, self._roots)
         listing = self._list(root)
         while batch := await asyncio.to_thread(lambda: list(islice(listing, BATCH))):
-            files: list[_Listed] = []
             for one in batch:
-                if one.trouble is not None:
-                    yield Incomplete(f"{one.path} cannot be listed: {one.trouble}. What is below it stays as it was.")
-                elif rules.usable(one.path):
-                    files.append(one)
-                else:
-                    yield Failed(rules.shown(one.path), "name_unusable", "The name is too long, or is no text.")
-            for one, known in zip(files, await remember([one.path for one in files]), strict=True):
-                if known.done:
-                    continue
-                if known.state and known.state == one.state:
-                    yield Same(one.path)
-                else:
-                    yield await self._fetch(root, one)
+                if isinstance(one, Incomplete):
+                    yield one
+            async with aclosing(changed([one for one in batch if isinstance(one, Listed)], remember, partial(self._fetch, root))) as findings:
+                async for finding in findings:
+                    yield finding
 
-    def _list(self, root: Path) -> Iterator[_Listed]:
+    def _list(self, root: Path) -> Iterator[_File | Incomplete]:
         waiting = [root]
         while waiting:
             directory = waiting.pop()
@@ -71,7 +56,7 @@ class DirectoryOrigin:
             except OSError as error:
                 if directory == root:
                     raise SourceError("origin_failed", f"{root} cannot be listed: {error.strerror}.", retryable=True) from error
-                yield _Listed(_relative(directory, root), trouble=error.strerror or "unknown")
+                yield Incomplete(f"{rules.shown(_relative(directory, root))} cannot be listed: {error.strerror}. What is below it stays as it was.")
                 continue
             for entry in found:
                 path = _relative(Path(entry.path), root)
@@ -87,8 +72,8 @@ class DirectoryOrigin:
                 if listed is not None:
                     yield listed
 
-    def _file(self, root: Path, entry: os.DirEntry[str], path: str) -> _Listed | None:
-        if not self._globs.take(path) or (not self._config.include and rules.unread(path)):
+    def _file(self, root: Path, entry: os.DirEntry[str], path: str) -> _File | None:
+        if not self._globs.take_file(path):
             return None
         target = Path(entry.path)
         if entry.is_symlink():
@@ -98,16 +83,17 @@ class DirectoryOrigin:
         found = target.lstat()
         if not stat.S_ISREG(found.st_mode):
             return None
-        return _Listed(path, target.relative_to(root).parts, _state(found))
+        return Listed(path, _state(found), target.relative_to(root).parts)
 
-    async def _fetch(self, root: Path, listed: _Listed) -> Finding:
+    async def _fetch(self, root: Path, listed: _File) -> Finding:
+        path = listed.origin
         try:
-            content, state = await asyncio.to_thread(_read, root, listed.target)
+            content, state = await asyncio.to_thread(_read, root, listed.place)
         except TooLarge:
-            return Failed(listed.path, "too_large", too_large("The file", rules.ITEM_BYTES_MAX))
+            return Failed(path, "too_large", too_large("The file", rules.ITEM_BYTES_MAX))
         except OSError as error:
-            return Failed(listed.path, "unreadable", f"The file cannot be read: {error.strerror or type(error).__name__}.")
-        return Fetched(listed.path, listed.path, None, content, {"source": listed.path, "path": listed.path}, state)
+            return Failed(path, "unreadable", f"The file cannot be read: {error.strerror or type(error).__name__}.")
+        return Fetched(path, path, None, content, {"source": path, "path": path}, state)
 
 
 def allowed(path: str, roots: Sequence[Path]) -> Path:
@@ -141,9 +127,8 @@ def _read(root: Path, target: Sequence[str]) -> tuple[Content, dict[str, Any]]:
             raise TooLarge
         while piece := file.read(READ_BYTES):
             spool.write(piece)
-        changed = _state(os.fstat(file.fileno())) != _state(before)
         # A file that changed while it was read is what was read, and is looked at again next time.
-        return spool.content(), {} if changed else _state(before)
+        return spool.content(), _state(before) if _state(os.fstat(file.fileno())) == _state(before) else {}
 
 
 def _open(root: Path, target: Sequence[str]) -> int:

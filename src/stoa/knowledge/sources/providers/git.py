@@ -11,6 +11,8 @@ import os
 import signal
 import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, Final
@@ -23,12 +25,13 @@ from stoa.knowledge.sources.configs import GitConfig
 from stoa.knowledge.sources.globs import Globs
 from stoa.knowledge.sources.ports import Remember
 from stoa.knowledge.sources.providers.directory import allowed
+from stoa.knowledge.sources.providers.listing import Listed, changed
 from stoa.knowledge.sources.providers.spool import Spool, too_large
-from stoa.knowledge.sources.types import Failed, Fetched, Finding, Known, Nothing, Same, SourceError
+from stoa.knowledge.sources.types import Failed, Fetched, Finding, Nothing, SourceError
 
 FETCH_SECONDS_MAX: Final = 900.0
 READ_SECONDS_MAX: Final = 120.0
-ANSWER_BYTES_MAX: Final = 4 * 1024 * 1024
+ANSWER_BYTES_MAX: Final = 8 * 1024 * 1024
 REAP_SECONDS_MAX: Final = 5.0
 _POINTER: Final = b"version https://git-lfs.github.com/spec/"
 _ENVIRONMENT: Final = {"LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "MALLOC_ARENA_MAX": "2"}
@@ -64,40 +67,26 @@ class GitOrigin:
             except _ReaderDied as died:
                 raise SourceError("origin_failed", f"The repository cannot be listed: {died}") from died
             seen, ended = seen + listed["seen"], listed["end"]
-            files: list[tuple[str, str]] = []
-            for raw, blob in listed["files"]:
-                path = os.fsdecode(bytes.fromhex(raw))
-                if not self._take(path):
-                    continue
-                if rules.usable(path):
-                    files.append((path, blob))
-                else:
-                    yield Failed(rules.shown(path), "name_unusable", "The path is too long, or is no text.")
-            for (path, blob), known in zip(files, await remember([path for path, _ in files]), strict=True):
-                if (finding := await self._find(path, blob, known, commit, seen)) is not None:
+            paths = [(os.fsdecode(bytes.fromhex(raw)), blob) for raw, blob in listed["files"]]
+            files = [Listed(path, {"blob": blob}, blob) for path, blob in paths if self._take(path)]
+            async with aclosing(changed(files, remember, partial(self._fetch, commit, seen))) as findings:
+                async for finding in findings:
                     yield finding
 
     def _take(self, path: str) -> bool:
-        if rules.hidden(path) and not self._config.hidden:
-            return False
-        return self._globs.take(path) and (bool(self._config.include) or not rules.unread(path))
+        return (self._config.hidden or not rules.hidden(path)) and self._globs.take_file(path)
 
-    async def _find(self, path: str, blob: str, known: Known, commit: str, seen: int) -> Finding | None:
-        if known.done:
-            return None
-        state = {"blob": blob}
-        if known.state == state:
-            return Same(path)
-        target = Path(self._scratch.name) / "blob"
+    async def _fetch(self, commit: str, seen: int, listed: Listed[str]) -> Finding:
+        path, target = listed.origin, Path(self._scratch.name) / "blob"
         try:
-            await self._ask({"do": "read", "blob": blob, "to": str(target), "bytes_max": rules.ITEM_BYTES_MAX}, READ_SECONDS_MAX)
+            await self._ask({"do": "read", "blob": listed.place, "to": str(target), "bytes_max": rules.ITEM_BYTES_MAX}, READ_SECONDS_MAX)
         except _ReaderDied as died:
             await self._open(commit, seen)
             return Failed(path, "unreadable", f"The file cannot be read: {died}")
         except SourceError as error:
             message = too_large("The file", rules.ITEM_BYTES_MAX) if error.code == "too_large" else error.message
             return Failed(path, error.code, message)
-        return await asyncio.to_thread(self._found, path, target, commit, state)
+        return await asyncio.to_thread(self._found, path, target, commit, listed.state)
 
     def _found(self, path: str, target: Path, commit: str, state: Mapping[str, Any]) -> Finding:
         with target.open("rb") as file, Spool(rules.ITEM_BYTES_MAX) as spool:

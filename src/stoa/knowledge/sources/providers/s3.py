@@ -1,9 +1,9 @@
 """A bucket, over Amazon's protocol and whoever speaks it: listed page by page, an object fetched where its ETag is new."""
 
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass
+from contextlib import aclosing
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 from xml.etree.ElementTree import Element, ParseError
 
 import aiohttp
@@ -16,24 +16,14 @@ from stoa.knowledge.sources.configs import S3Config
 from stoa.knowledge.sources.globs import Globs
 from stoa.knowledge.sources.ports import Remember
 from stoa.knowledge.sources.providers import signing
+from stoa.knowledge.sources.providers.listing import Listed, changed
 from stoa.knowledge.sources.providers.spool import too_large
 from stoa.knowledge.sources.providers.web import Answer, Web, WebError
-from stoa.knowledge.sources.types import Failed, Fetched, Finding, Same, SourceError
+from stoa.knowledge.sources.types import Failed, Fetched, Finding, SourceError
 
 ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
 """Of a listing of 1,000 objects."""
 _CODES: Final = {401: "credentials_refused", 403: "credentials_refused", 404: "origin_not_found"}
-
-
-@dataclass(frozen=True, slots=True)
-class _Object:
-    key: str
-    size: int
-    etag: str
-
-    @property
-    def state(self) -> dict[str, Any]:
-        return {"etag": self.etag, "size": self.size}
 
 
 class S3Origin:
@@ -53,20 +43,13 @@ class S3Origin:
         token: str | None = None
         while True:
             listed, token = await self._list(token)
-            objects: list[_Object] = []
-            for one in listed:
-                if rules.usable(one.key):
-                    objects.append(one)
-                else:
-                    yield Failed(rules.shown(one.key), "name_unusable", "The key is too long.")
-            for one, known in zip(objects, await remember([one.key for one in objects]), strict=True):
-                if known.done:
-                    continue
-                yield Same(one.key) if known.state and known.state == one.state else await self._fetch(one)
+            async with aclosing(changed(listed, remember, self._fetch)) as findings:
+                async for finding in findings:
+                    yield finding
             if token is None:
                 return
 
-    async def _list(self, token: str | None) -> tuple[list[_Object], str | None]:
+    async def _list(self, token: str | None) -> tuple[list[Listed[None]], str | None]:
         """A page of the listing. Raises SourceError."""
         query = [("list-type", "2"), ("max-keys", "1000"), *([("prefix", self._config.prefix)] if self._config.prefix else [])]
         try:
@@ -81,28 +64,26 @@ class S3Origin:
         try:
             with answer.content.file as file:
                 objects, further = _listing(parse(file).getroot())
-            return [one for one in objects if self._take(one.key)], further
+            return [one for one in objects if not one.origin.endswith("/") and self._globs.take_file(one.origin)], further
         except (ParseError, DefusedXmlException, ValueError) as error:
             message = f"{self._root.host} did not answer with the listing of a bucket: {error}"
             raise SourceError("origin_failed", message) from error
 
-    def _take(self, key: str) -> bool:
-        return not key.endswith("/") and self._globs.take(key) and (bool(self._config.include) or not rules.unread(key))
-
-    async def _fetch(self, one: _Object) -> Finding:
-        if one.size > rules.ITEM_BYTES_MAX:
-            return Failed(one.key, "too_large", too_large("The object", rules.ITEM_BYTES_MAX))
+    async def _fetch(self, listed: Listed[None]) -> Finding:
+        key = listed.origin
+        if listed.state["size"] > rules.ITEM_BYTES_MAX:
+            return Failed(key, "too_large", too_large("The object", rules.ITEM_BYTES_MAX))
         try:
-            answer = await self._get(f"/{one.key}", [], rules.ITEM_BYTES_MAX)
+            answer = await self._get(f"/{key}", [], rules.ITEM_BYTES_MAX)
         except WebError as error:
-            return Failed(one.key, error.code, error.message)
+            return Failed(key, error.code, error.message)
         if answer.content is None:
-            return Failed(one.key, _CODES.get(answer.status, "origin_failed"), f"{self._root.host} answered {answer.status}.")
+            return Failed(key, _CODES.get(answer.status, "origin_failed"), f"{self._root.host} answered {answer.status}.")
         mime_type = answer.mime_type if answer.mime_type not in ("", "binary/octet-stream") else None
-        metadata = {"source": one.key, "path": one.key, "bucket": self._config.bucket, "url": f"s3://{self._config.bucket}/{one.key}"}
+        metadata = {"source": key, "path": key, "bucket": self._config.bucket, "url": f"s3://{self._config.bucket}/{key}"}
         # What came is what is remembered: the object may have changed since it was listed.
-        state = {"etag": answer.headers.get("etag", one.etag).strip('"'), "size": answer.content.size}
-        return Fetched(one.key, one.key, mime_type, answer.content, metadata, state)
+        state = {"etag": answer.headers.get("etag", listed.state["etag"]).strip('"'), "size": answer.content.size}
+        return Fetched(key, key, mime_type, answer.content, metadata, state)
 
     async def _get(self, path: str, query: list[tuple[str, str]], bytes_max: int) -> Answer:
         """Raises WebError."""
@@ -118,15 +99,15 @@ class S3Origin:
         return await self._web.get(url, headers, bytes_max)
 
 
-def _listing(tree: Element | None) -> tuple[list[_Object], str | None]:
+def _listing(tree: Element | None) -> tuple[list[Listed[None]], str | None]:
     """Raises ValueError."""
     if tree is None:
         raise ValueError("it is empty")
     space = tree.tag.partition("}")[0] + "}" if tree.tag.startswith("{") else ""
     if tree.tag.rpartition("}")[2] != "ListBucketResult":
         raise ValueError(f"it is <{tree.tag.rpartition('}')[2]}>")
-    found: list[_Object] = []
+    found: list[Listed[None]] = []
     for one in tree.iter(f"{space}Contents"):
-        key = one.findtext(f"{space}Key") or ""
-        found.append(_Object(key, int(one.findtext(f"{space}Size") or 0), (one.findtext(f"{space}ETag") or "").strip('"')))
+        state = {"etag": (one.findtext(f"{space}ETag") or "").strip('"'), "size": int(one.findtext(f"{space}Size") or 0)}
+        found.append(Listed(one.findtext(f"{space}Key") or "", state, None))
     return found, tree.findtext(f"{space}NextContinuationToken") or None

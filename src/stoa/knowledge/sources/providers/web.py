@@ -1,6 +1,5 @@
 """Requests of a crawler or of a bucket's reader: guarded, bounded in time and size, never redirected by itself."""
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -80,7 +79,7 @@ class Web:
             raise WebError("too_large", too_large(str(url), bytes_max), retryable=False) from None
         except TimeoutError:
             raise WebError("origin_timeout", f"{host} did not answer in time.", retryable=True) from None
-        except (aiohttp.ClientError, OSError, ValueError, asyncio.LimitOverrunError) as error:
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             if refused(error):
                 raise _private(host) from error
             raise WebError("origin_unreachable", f"{host} cannot be reached: {type(error).__name__}.", retryable=True) from error

@@ -30,6 +30,7 @@ FAILURES_MAX: Final = 10
 """Pages in a row that fail: the site is down, and asking on helps nobody."""
 WAIT_SECONDS_MAX: Final = 20.0
 _PASSING: Final = frozenset({"origin_unreachable", "origin_timeout", "origin_failed", "robots_unreachable"})
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _HTML: Final = frozenset({"text/html", "application/xhtml+xml"})
 _UNREAD: Final = ("image/", "audio/", "video/", "font/", "text/css", "text/javascript", "application/javascript", "application/zip", "application/x-",
            "application/rss+xml", "application/atom+xml")  # fmt: skip
@@ -145,14 +146,14 @@ class WebsiteOrigin:
             return _Visit(Same(origin), links, redirect)
         if answer.content is not None:
             return await self._read(address, answer)
-        if 300 <= answer.status < 400:
-            target = canonical(answer.headers.get("location", ""), url)
-            return _Visit(Nothing(origin, {"redirect": str(target)}), redirect=target)
+        if answer.status in _REDIRECTS and "location" in answer.headers:
+            target = canonical(answer.headers["location"], url)
+            return _Visit(Nothing(origin, {"redirect": str(target or "")}), redirect=target)
         if answer.status == 200:
             return _Visit(Nothing(origin, {"type": answer.mime_type}))
         if answer.status in (404, 410):
             return _Visit(Nothing(origin, {"status": answer.status}))
-        code = "origin_failed" if answer.status >= 500 or answer.status == 429 else "origin_refused"
+        code = "origin_refused" if answer.status in (401, 402, 403, 451) else "origin_failed"
         return _Visit(Failed(origin, code, f"{url.host} answered {answer.status}."), links, redirect, blind)
 
     async def _read(self, address: _Address, answer: Answer) -> _Visit:
