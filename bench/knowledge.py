@@ -24,10 +24,10 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
-from embedding import collection
 from numpy.typing import NDArray
-from retrieval import vectors_of
 
+from embedding import collection
+from retrieval import vectors_of
 from stoa.db import Database, connect
 from stoa.db.embedded import start_embedded
 from stoa.db.internal import internal

@@ -228,6 +228,7 @@ async def open_server(
             gateway.routes(catalogue, connections, gate),
             tools.routes(held, gate),
             bases.routes(library, items, search, gate, settings.domain),
+            bases.evaluation_routes(bases.Evaluations(database, search), gate),
             sources.routes(feeds, gate),
             access.routes(entry, gate),
         )

@@ -14,6 +14,7 @@ from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 from openai import AsyncOpenAI
 
+from stoa.gateway import Abilities, DocumentPart
 from tests.conftest import FIRST_KEY, Running, serving
 from tests.doubles import ScriptedModel, answer, calling
 
@@ -341,6 +342,48 @@ async def test_an_agent_searches_and_cites(dsn: str, tmp_path: Path) -> None:
         assert list(refused["error"]["details"]) == ["agent.knowledge_bases[0]"]
 
 
+async def test_bases_are_given_and_taken_while_a_conversation_lasts(dsn: str, tmp_path: Path) -> None:
+    """By PATCH, by keys that may read them; a base that is gone meanwhile gives nothing, and breaks nothing."""
+    look = calling(("search_knowledge", '{"query": "hotel"}'))
+    model = ScriptedModel([answer("No tools."), look, answer("ok"), look, answer("ok")])
+    async with serving(dsn, tmp_path, model) as server:
+        base = await base_of(server)
+        await upload(server, base["id"], ("travel.md", TRAVEL))
+        await settled(server, base["id"])
+        conversation = await server.conversation()
+        await server.ask(conversation, "Hotels?")
+        assert model.requests[0].tools == []
+        agent = {"agent": {"knowledge_bases": [base["id"]]}}
+        talker = (await server.call("POST", "/v1/access-keys", 201, json={"name": "t", "permissions": ["conversations:write", "conversations:read"]}))["data"]
+        refused = await server.client.patch(f"/v1/conversations/{conversation}", json=agent, headers={"Authorization": f"Bearer {talker['key']}"})
+        assert (refused.status_code, list(refused.json()["error"]["details"])) == (400, ["agent.knowledge_bases[0]"])
+        await server.call("PATCH", f"/v1/conversations/{conversation}", json=agent)
+        run = await server.ask(conversation, "Hotels?")
+        [found] = [one["data"]["result"] for one in await server.events(run["id"]) if one["type"] == "agent.tool_call.completed"]
+        assert "140 euros" in found
+        await server.call("DELETE", f"/v1/knowledgebases/{base['id']}")
+        run = await server.ask(conversation, "Hotels?")
+        [found] = [one["data"]["result"] for one in await server.events(run["id"]) if one["type"] == "agent.tool_call.completed"]
+        assert (run["status"], "Nothing was found" in found) == ("completed", True)
+
+
+async def test_a_model_without_tools_is_given_what_a_search_finds(dsn: str, tmp_path: Path) -> None:
+    model = ScriptedModel([answer("ok")], Abilities(images=False, tools=False))
+    async with serving(dsn, tmp_path, model) as server:
+        base = await base_of(server)
+        await upload(server, base["id"], ("travel.md", TRAVEL), ("sick.md", SICK))
+        await settled(server, base["id"])
+        conversation = await server.conversation(agent={"knowledge_bases": [base["id"]]})
+        await server.ask(conversation, "What may a hotel cost?")
+        parts = [part for part in model.requests[0].messages[-1].parts if isinstance(part, DocumentPart)]
+        assert parts[0].name == "travel.md"
+        assert "140 euros" in parts[0].passages[0].text
+        empty = await base_of(server, name="Empty")
+        conversation = await server.conversation(agent={"knowledge_bases": [empty["id"]]})
+        await server.ask(conversation, "What may a hotel cost?")
+        assert [part for part in model.requests[1].messages[-1].parts if isinstance(part, DocumentPart)] == [DocumentPart("the knowledge bases", complete=False)]
+
+
 async def test_the_end_user_of_a_conversation_limits_what_is_found(dsn: str, tmp_path: Path) -> None:
     search_call = calling(("search_knowledge", '{"query": "hotel costs"}'))
     model = ScriptedModel([search_call, answer("ok"), search_call, answer("ok")])
@@ -418,28 +461,6 @@ async def test_mcp_admits_whom_the_host_admits(shared_server: Running) -> None:
     assert (await shared_server.client.post(f"/kb/{base['id']}/mcp", content=b"x" * 300_000, headers=accept)).status_code == 413
 
 
-async def test_a_small_edit_embeds_little(running: Running) -> None:
-    """One hundredth of a long document is new: what is embedded for it is at most three hundredths of its chunks."""
-    base = await base_of(running)
-    sections = [
-        f"## Rule {number}\n\n" + " ".join(f"Clause {number}.{part} says {part * number} things about matter {number % 7}." for part in range(12))
-        for number in range(150)
-    ]
-    [item] = await upload(running, base["id"], ("rules.md", "\n\n".join(sections).encode()))
-    await settled(running, base["id"])
-    database = await asyncpg.connect(running.dsn)
-    try:
-        before = {row["hash"] for row in await database.fetch("SELECT hash FROM knowledge_chunks")}
-        edited = [*sections[:60], sections[60].replace("says", "does not say"), *sections[61:]]  # one of 150
-        await upload(running, base["id"], ("rules.md", "\n\n".join(edited).encode()), ids=json.dumps([item["id"]]))
-        await settled(running, base["id"])
-        after = [row["hash"] for row in await database.fetch("SELECT hash FROM knowledge_chunks")]
-    finally:
-        await database.close()
-    assert len(after) >= 150
-    assert 0 < sum(one not in before for one in after) <= 0.03 * len(after)
-
-
 async def test_a_replacement_keeps_what_it_does_not_name(shared_server: Running) -> None:
     """Metadata that is left out stays: an item that only some may see does not open by being replaced."""
     base = await base_of(shared_server)
@@ -495,14 +516,14 @@ async def test_a_re_index_carries_over_what_answers(shared_server: Running) -> N
     assert sources(await search(shared_server, base["id"], "hotel note doctor", mode="keyword")) == {"kept.md", "plain.md"}
 
 
-async def test_a_hostile_crowd_does_not_starve_a_small_base(shared_server: Running) -> None:
-    """Sixty files wait in one base; one file of another does not wait for them all."""
+async def test_a_crowd_does_not_starve_a_small_base(shared_server: Running) -> None:
+    """Thirty files wait in one base; one file of another does not wait for them all."""
     crowd, small = await base_of(shared_server, name="Crowd"), await base_of(shared_server, name="Small")
-    await upload(shared_server, crowd["id"], *((f"{number}.txt", f"Number {number} of the crowd.".encode()) for number in range(60)))
+    await upload(shared_server, crowd["id"], *((f"{number}.txt", f"Number {number} of the crowd.".encode()) for number in range(30)))
     await upload(shared_server, small["id"], ("one.txt", b"The only one."))
     await settled(shared_server, small["id"])
     waiting = (await shared_server.call("GET", f"/v1/knowledgebases/{crowd['id']}/items?status=pending"))["pagination"]["total_count"]
-    assert waiting > 10
+    assert waiting > 5
     await settled(shared_server, crowd["id"])
 
 

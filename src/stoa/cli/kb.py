@@ -26,7 +26,8 @@ app = typer.Typer(
         stoa kb upload Policies ./papers
         stoa kb search Policies "what may a hotel cost"
 
-    The same upload again, after an edit, replaces what changed. An agent searches it when its id stands in agent.knowledge_bases of a conversation. docs/guide/knowledge.md tells the whole of it.""",
+    The same upload again, after an edit, replaces what changed. An agent searches it when its id stands in agent.knowledge_bases of a
+    conversation. docs/guide/knowledge.md tells the whole of it.""",
 )  # fmt: skip
 out = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -153,6 +154,68 @@ def delete(
     gone = _call("DELETE", url, key, path)
     receipt = _call("GET", url, key, f"/v1/deletions/{gone['deletion_id']}")["data"]
     out.print(json.dumps(receipt, indent=2), markup=False)
+
+
+@app.command("evaluate")
+def evaluate(
+    base: Base,
+    golden: Annotated[Path, typer.Argument(help='JSON lines: {"query": …, "relevant": [item ids or names] or {name: grade}}.', exists=True, dir_okay=False)],
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(help="keyword, semantic, hybrid or hybrid:0.3 (its alpha); repeat it to compare. [default: all three modes]", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole answer, each query's figures included.")] = False,
+    url: Url = HERE,
+    key: Key = None,
+) -> None:
+    """Measure how well a base's search finds what a golden set says it should: nDCG@10, recall@10, MRR, with 95 % intervals."""
+    body: dict[str, Any] = {"queries": _golden(golden)}
+    if setting:
+        body["settings"] = [_setting(one) for one in setting]
+    answer = _call("POST", url, key, f"/v1/knowledgebases/{_id_of(url, key, base)}/evaluate", body)["data"]
+    if as_json:
+        out.print_json(json.dumps(answer))
+        return
+    table = Table("setting", *(title for title, _ in _MEASURES), box=None)
+    for one in answer["settings"]:
+        table.add_row(one["name"], *(_interval(one["measures"][field], "") for _, field in _MEASURES))
+    for one in answer["differences"]:
+        table.add_row(f"{one['name']} - {one['than']}", *(_interval(one["measures"][field], "+") for _, field in _MEASURES))
+    out.print(table)
+    out.print(f"{len(body['queries'])} queries; a difference whose interval holds 0 may be chance", style="dim", markup=False)
+    if "probe" in answer:
+        probe = answer["probe"]
+        out.print(f"nearest neighbours found: {probe['recall_at_10']:.3f} of those of an exact scan ({probe['method']})", style="dim", markup=False)
+
+
+_MEASURES: Final = (("nDCG@10", "ndcg_at_10"), ("recall@10", "recall_at_10"), ("MRR", "mrr"))
+
+
+def _interval(value: dict[str, float], sign: str) -> str:
+    return f"{value['mean']:{sign}.3f} ({value['low']:{sign}.3f} … {value['high']:{sign}.3f})"
+
+
+def _golden(path: Path) -> list[Any]:
+    """JSON lines, or one JSON document: a list of queries, or {"queries": […]}."""
+    text = path.read_text("utf-8")
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError:
+        try:
+            return [json.loads(line) for line in text.splitlines() if line.strip()]
+        except json.JSONDecodeError as error:
+            raise _fail(f"{path} is neither JSON nor JSON lines: {error}") from error
+    if isinstance(document, dict):
+        return list(document["queries"]) if "queries" in document else [document]
+    return list(document)
+
+
+def _setting(text: str) -> dict[str, Any]:
+    mode, _, alpha = text.partition(":")
+    try:
+        return {"mode": mode, **({"alpha": float(alpha)} if alpha else {})}
+    except ValueError as error:
+        raise _fail(f"{text} is no setting; write keyword, semantic, hybrid or hybrid:0.3.") from error
 
 
 def _watch(url: str, key: str | None, base_id: str, ids: Sequence[str]) -> None:

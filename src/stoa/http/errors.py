@@ -78,6 +78,9 @@ def explain(errors: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 _BODY_TAGS: Final = frozenset({"human_feedback", "approval", "http", "python", "website", "directory", "s3", "git"})
 """`type`s and providers that choose among bodies: locations begin with them, and a caller did not write that."""
 
+_PART_TAGS: Final = frozenset({"text", "file"})
+"""The same for `type`s that choose among the parts of a list."""
+
 
 def _path(location: Sequence[str | int]) -> str:
     names = list(location)
@@ -95,8 +98,8 @@ def _path(location: Sequence[str | int]) -> str:
 
 
 def _is_tag(name: str, before: str | int | None) -> bool:
-    """Locations name the member of a union that was tried; a caller did not write that. Members of our lists go by their `type`."""
-    return isinstance(before, int) or "[" in name or name in ("str", "list", "dict")
+    """Locations name the member of a union that was tried; a caller did not write that."""
+    return (isinstance(before, int) and name in _PART_TAGS) or "[" in name or name in ("str", "list", "dict")
 
 
 def _reason(error: Mapping[str, Any]) -> str:

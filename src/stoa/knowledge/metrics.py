@@ -9,7 +9,9 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Final
+from typing import Final, TypeVar
+
+K = TypeVar("K", bound=Hashable)
 
 DEPTH: Final = 10
 SAMPLES: Final = 2_000
@@ -33,7 +35,7 @@ class Estimate:
         return self.low > 0 or self.high < 0
 
 
-def ndcg(ranking: Sequence[Hashable], grades: Mapping[Hashable, int], depth: int = DEPTH) -> float:
+def ndcg(ranking: Sequence[K], grades: Mapping[K, int], depth: int = DEPTH) -> float:
     """In 0..1. `grades` holds what is relevant, from 1 up; what is not there is not relevant. Raises ValueError where nothing is."""
     ideal = sorted((grade for grade in grades.values() if grade > 0), reverse=True)[:depth]
     if not ideal:
@@ -41,18 +43,18 @@ def ndcg(ranking: Sequence[Hashable], grades: Mapping[Hashable, int], depth: int
     return _gained([grades.get(one, 0) for one in ranking[:depth]]) / _gained(ideal)
 
 
-def recall(ranking: Sequence[Hashable], grades: Mapping[Hashable, int], depth: int = DEPTH) -> float:
+def recall(ranking: Sequence[K], grades: Mapping[K, int], depth: int = DEPTH) -> float:
     """The share of what is relevant that stands among the first `depth`."""
     relevant = {one for one, grade in grades.items() if grade > 0}
     return len(relevant & set(ranking[:depth])) / len(relevant)
 
 
-def reciprocal_rank(ranking: Sequence[Hashable], grades: Mapping[Hashable, int]) -> float:
+def reciprocal_rank(ranking: Sequence[K], grades: Mapping[K, int]) -> float:
     """1 / place of the first relevant one; 0 where there is none."""
     return next((1 / place for place, one in enumerate(ranking, 1) if grades.get(one, 0) > 0), 0.0)
 
 
-def judged(ranking: Sequence[Hashable], grades: Mapping[Hashable, int]) -> dict[str, float]:
+def judged(ranking: Sequence[K], grades: Mapping[K, int]) -> dict[str, float]:
     """Every measure of one query's ranking, in which nothing may stand twice."""
     return {"ndcg@10": ndcg(ranking, grades), "recall@10": recall(ranking, grades), "mrr": reciprocal_rank(ranking, grades)}
 
@@ -68,7 +70,7 @@ def estimate(values: Sequence[float], samples: int = SAMPLES, seed: int = _SEED)
     return Estimate(math.fsum(values) / size, means[math.floor(outside * samples)], means[math.ceil((1 - outside) * samples) - 1])
 
 
-def first_places(ranking: Sequence[Hashable]) -> list[Hashable]:
+def first_places(ranking: Sequence[K]) -> list[K]:
     """Each once, where it stands first: the chunks of an item as the item."""
     return list(dict.fromkeys(ranking))
 

@@ -88,7 +88,9 @@ def _cited(number: int, quote: Quote) -> dict[str, Any]:
 
 
 def as_documents(quotes: Sequence[Quote]) -> Sequence[DocumentPart]:
-    """What a model without tools is given to read: the passages, by their source, the best source first."""
+    """What a model without tools is given to read: the passages, by their source, the best source first; or that there are none."""
+    if not quotes:
+        return [DocumentPart("the knowledge bases", complete=False)]
     by_source: dict[str, list[Passage]] = {}
     for quote in quotes:
         by_source.setdefault(quote.source, []).append(Passage(quote.text, quote.page, quote.heading))

@@ -78,7 +78,10 @@ async def rows(dsn: str) -> dict[str, int]:
 
 
 # --- words ----------------------------------------------------------------------------------------------------------
-VOCABULARY = "river boat flood bridge engine wing flow pressure heat metal paper ink letter stone garden roof rain storm salt sugar".split()
+VOCABULARY = (
+    "river", "boat", "flood", "bridge", "engine", "wing", "flow", "pressure", "heat", "metal", "paper", "ink", "letter", "stone", "garden", "roof",
+    "rain", "storm", "salt", "sugar",
+)  # fmt: skip
 
 
 async def test_keyword_scores_are_bm25(database: Database, index: Index) -> None:
@@ -251,7 +254,7 @@ def same(one: Any, other: Any) -> bool:
         return len(one) == len(other) and all(map(same, one, other))
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    return type(one) in (int, float) and type(other) in (int, float) and one == other or type(one) is type(other) and one == other
+    return (type(one) in (int, float) and type(other) in (int, float) and one == other) or (type(one) is type(other) and one == other)
 
 
 def moment(value: Any) -> datetime | None:
@@ -564,7 +567,8 @@ async def test_a_half_built_graph_is_built_again(database: Database, index: Inde
     found = await ask(database, index, "", unit(1), explain=True)
     assert (found.explain["semantic"]["method"], len(found.hits)) == ("exact", 10)
     await upkeep.tend()
-    valid = await connection.fetch(f"SELECT indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE c.relname LIKE 'knowledge_vectors_{index_id}\\__'")
+    graphs = "SELECT indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE c.relname LIKE 'knowledge_vectors_' || $1 || '\\__'"
+    valid = await connection.fetch(graphs, str(index_id))
     assert [row["indisvalid"] for row in valid] == [True]
     assert (await state(dsn))["hnsw"]
     # Another keeper has it in hand: it is left alone.

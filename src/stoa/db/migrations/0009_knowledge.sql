@@ -73,6 +73,9 @@ CREATE INDEX knowledge_items_by_generation ON knowledge_items (org_id, knowledge
 CREATE INDEX knowledge_items_by_content ON knowledge_items (org_id, project_id, sha256);
 CREATE INDEX knowledge_items_by_served ON knowledge_items (org_id, project_id, served_sha256);
 
+-- Whose items a deletion took: the re-scan looks through the index of that base.
+ALTER TABLE deletions ADD COLUMN knowledgebase_id uuid;
+
 DO $$
 DECLARE
     name text;

@@ -41,7 +41,8 @@ class ExtractiveModel:
         question = "\n".join(part.text for part in request.messages[-1].parts if isinstance(part, TextPart))
         passages, sources, notes = _material(request)
         found = await self._rank(question, passages, QUOTES_MAX) if passages and question else []
-        answer = _answer([(passages[index], sources[index]) for index, _ in found], notes, looked=bool(passages))
+        looked = any(isinstance(part, DocumentPart) and part.error is None for message in request.messages for part in message.parts)
+        answer = _answer([(passages[index], sources[index]) for index, _ in found], notes, looked=looked or bool(passages))
         for piece in _PIECE.findall(answer):
             yield [TextDelta(piece)]
             await asyncio.sleep(self._pause_seconds)
@@ -54,12 +55,13 @@ def _material(request: ModelRequest) -> tuple[list[Passage], list[str], list[str
     passages: list[Passage] = []
     sources: list[str] = []
     notes: list[str] = []
-    seen: set[str] = set()
+    seen: set[tuple[str, tuple[Passage, ...]]] = set()
+    """A file that two messages carry is read once; a file and a knowledge base's item may have one name."""
     for position, message in enumerate(request.messages):
         last = position == len(request.messages) - 1
         for part in message.parts:
-            if isinstance(part, DocumentPart) and part.name not in seen:
-                seen.add(part.name)
+            if isinstance(part, DocumentPart) and (part.name, part.passages) not in seen:
+                seen.add((part.name, part.passages))
                 passages += part.passages
                 sources += [part.name] * len(part.passages)
                 if part.error:

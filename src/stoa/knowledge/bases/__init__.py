@@ -3,6 +3,8 @@
 from stoa.knowledge.bases.api import routes
 from stoa.knowledge.bases.deletions import Deletions
 from stoa.knowledge.bases.embedders import Embedders
+from stoa.knowledge.bases.evaluating import Evaluations
+from stoa.knowledge.bases.evaluations import evaluation_routes
 from stoa.knowledge.bases.host import HOST_KEY, host_routes
 from stoa.knowledge.bases.ingesting import Ingestion
 from stoa.knowledge.bases.items import Items
@@ -11,5 +13,6 @@ from stoa.knowledge.bases.searching import Asked, Search
 from stoa.knowledge.bases.service import KnowledgeBases
 
 __all__ = [
-    "HOST_KEY", "Asked", "Deletions", "Embedders", "Ingestion", "Items", "KnowledgeBases", "Mcp", "Search", "host_routes", "routes",
+    "HOST_KEY", "Asked", "Deletions", "Embedders", "Evaluations", "Ingestion", "Items", "KnowledgeBases", "Mcp", "Search", "evaluation_routes", "host_routes",
+    "routes",
 ]

@@ -35,15 +35,22 @@ class Embedders:
             known = f"it is {self._server_model}" if self._server_model else "the operator has configured none"
             raise BadRequest.field("embedder.model", f"is not the embedder of this server: {known}")
         try:
-            embedder = await self.get(org_id, project_id, spec)
+            embedder = await self._found(org_id, project_id, spec)
             await embedder.prepare()
         except EmbedderError as error:
             raise BadRequest.field("embedder", f"cannot be used: {error.message}") from error
         if spec.dimensions not in (0, embedder.dimensions):
             raise BadRequest.field("embedder.dimensions", f"is {spec.dimensions}, but this embedder gives {embedder.dimensions}")
-        return EmbedderSpec(spec.provider, spec.model, embedder.dimensions, spec.connection_id)
+        return EmbedderSpec(spec.provider, spec.model, embedder.dimensions, spec.connection_id, embedder.identity)
 
     async def get(self, org_id: UUID, project_id: UUID, spec: EmbedderSpec) -> Embedder:
+        embedder = await self._found(org_id, project_id, spec)
+        if embedder.identity != spec.identity:
+            message = f"This knowledge base was indexed with {spec.identity}; this server now has {embedder.identity}. Re-index it: POST …/reindex."
+            raise EmbedderError("embedder_changed", message, retryable=False)
+        return embedder
+
+    async def _found(self, org_id: UUID, project_id: UUID, spec: EmbedderSpec) -> Embedder:
         if spec.provider == "local":
             return self._local
         if spec.provider == "server":

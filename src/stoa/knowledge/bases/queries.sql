@@ -78,6 +78,10 @@ SELECT count(*) FROM again;
 -- name: item
 SELECT * FROM knowledge_items WHERE org_id = $1 AND id = $2;
 
+-- name: items_by_id_or_name
+-- The items of a base that a golden set speaks of.
+SELECT id, name FROM knowledge_items WHERE org_id = $1 AND knowledgebase_id = $2 AND (id = ANY ($3::uuid[]) OR name = ANY ($4::text[]));
+
 -- name: lock_item
 SELECT * FROM knowledge_items WHERE org_id = $1 AND id = $2 FOR UPDATE;
 
@@ -87,7 +91,7 @@ UPDATE knowledge_items SET metadata = $3 WHERE org_id = $1 AND id = $2 RETURNING
 -- name: list_items
 SELECT * FROM knowledge_items
 WHERE org_id = $1 AND knowledgebase_id = $2 AND ($3::text[] IS NULL OR status = ANY ($3)) AND ($4::uuid IS NULL OR source_id = $4)
-ORDER BY {order} LIMIT $5 OFFSET $6;
+ORDER BY {items_order} LIMIT $5 OFFSET $6;
 
 -- name: count_items
 SELECT count(*) FROM knowledge_items
@@ -212,16 +216,20 @@ LIMIT 16;
 SELECT NOT EXISTS (SELECT 1 FROM knowledge_items WHERE org_id = $1 AND knowledgebase_id = $2 AND served_sha256 IS NOT NULL AND built < $3);
 
 -- name: insert_deletion
-INSERT INTO deletions (org_id, project_id, id, kind, subject_id, stores, blobs, file_ids, created_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
+INSERT INTO deletions (org_id, project_id, id, kind, subject_id, stores, blobs, file_ids, created_by, knowledgebase_id)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
 
 -- name: deletion
 SELECT * FROM deletions WHERE org_id = $1 AND id = $2;
 
 -- name: unverified_deletions
--- Deletions of knowledge whose proof is still owed, of all tenants: a node may have died between the two.
-SELECT org_id, id FROM deletions
+-- Deletions of knowledge whose proof is still owed, of all tenants: a node may have died between the two, or the proof was too long for a request.
+SELECT * FROM deletions
 WHERE verified_at IS NULL AND kind IN ('knowledgebase', 'knowledge_item') AND created_at < now() - interval '5 seconds'
 ORDER BY created_at LIMIT 100;
+
+-- name: chunks_of_base
+SELECT coalesce(sum(chunks), 0)::bigint FROM knowledge_items WHERE org_id = $1 AND knowledgebase_id = $2;
 
 -- name: record_blobs
 UPDATE deletions SET stores = jsonb_set(stores, '{blobs}', jsonb_build_object('rows', $3::int, 'bytes', $4::bigint)), blobs = '{}'
@@ -234,4 +242,4 @@ SELECT (SELECT count(*) FROM knowledgebases WHERE org_id = $1 AND id = $2)
      + (SELECT count(*) FROM idempotency_keys WHERE org_id = $1 AND (subject_id = $2 OR subject_id = ANY ($3::uuid[])));
 
 -- name: verified
-UPDATE deletions SET verified_at = now() WHERE org_id = $1 AND id = $2 AND verified_at IS NULL;
+UPDATE deletions SET verified_at = now() WHERE org_id = $1 AND id = ANY ($2::uuid[]) AND verified_at IS NULL;

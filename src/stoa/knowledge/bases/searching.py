@@ -41,6 +41,8 @@ class Asked:
     groups: Sequence[str] = ()
     similarity_threshold: float | None = None
     explain: bool = False
+    exact: bool = False
+    """Look at every vector, also where a graph would be walked."""
 
 
 class Search:
@@ -74,21 +76,26 @@ class Search:
     ) -> Sequence[tuple[UUID, Hit]]:
         """Several bases at once: their best, then their second best, and so on, since scores of different bases do not compare.
 
-        Without a limit, each base gives its own `top_k`. A base that is gone gives nothing.
+        Without a limit, each base gives its own `top_k`. A base that is gone gives nothing. While a base's embedder is away it is searched by
+        words alone: an agent is better served by less than by nothing.
         """
         ranked: list[tuple[int, float, UUID, Hit]] = []
-        text = query[:QUERY_CHARACTERS_MAX]
-        for base_id in base_ids:
+        asked = Asked(query[:QUERY_CHARACTERS_MAX], limit, user=user)
+        for base_id in base_ids if query.strip() else ():
             try:
-                found = await self.search(principal, base_id, Asked(text, limit, user=user))
+                found = await self.search(principal, base_id, asked)
             except NotFound:
                 continue
+            except Unavailable:
+                found = await self.search(principal, base_id, replace(asked, mode=Mode.KEYWORD))
             ranked += [(rank, -hit.score, base_id, hit) for rank, hit in enumerate(found.hits)]
         ranked.sort(key=lambda one: one[:2])
         return [(base_id, hit) for _, _, base_id, hit in ranked[:limit]]
 
     async def unknown(self, principal: Principal, base_ids: Sequence[UUID]) -> Sequence[UUID]:
-        """Those of the ids that are no base of the principal's."""
+        """Those of the ids that are no base that the principal may read."""
+        if principal.permissions is not None and "knowledge:read" not in principal.permissions:
+            return base_ids
         async with self._database.tenant(principal) as tx:
             known = {row["id"] for row in await tx.fetch(SQL.known_bases, principal.org_id, list(base_ids))}
         return [base_id for base_id in base_ids if base_id not in known]
@@ -102,7 +109,7 @@ class Search:
                 return self._remembered[key]
             vector = (await embedder.embed([text]))[0]
         except EmbedderError as error:
-            raise Unavailable(f"The query cannot be embedded just now: {error.message} A search with mode=keyword works without.") from error
+            raise Unavailable(f"The query cannot be embedded just now. {error.message} A search with mode=keyword works without.") from error
         self._remembered[key] = vector
         if len(self._remembered) > REMEMBERED_MAX:
             self._remembered.popitem(last=False)
@@ -123,7 +130,7 @@ def _key(principal: Principal, base_id: UUID, row: Row) -> BaseKey:
 def _query(asked: Asked, mode: Mode, alpha: float, row: Row) -> Query:
     return Query(
         asked.query, asked.limit or row["retriever"]["top_k"], mode, alpha, asked.filters, asked.user, asked.groups, asked.similarity_threshold, asked.explain,
-        language=row["language"],
+        language=row["language"], exact=asked.exact,
     )  # fmt: skip
 
 

@@ -48,7 +48,7 @@ async def list_items(
     tx: Tx, org_id: UUID, base_id: UUID, page: PageRequest, statuses: Sequence[ItemStatus] | None, source_id: UUID | None
 ) -> tuple[Sequence[Item], int]:
     filters = (org_id, base_id, [status.value for status in statuses] if statuses else None, source_id)
-    rows = await tx.fetch(SQL.list_items.format(order=page.order_by("uploaded_at DESC")), *filters, page.page_size, page.offset)
+    rows = await tx.fetch(SQL.list_items.format(items_order=page.order_by("uploaded_at DESC")), *filters, page.page_size, page.offset)
     return [item_of(row) for row in rows], await tx.fetchval(SQL.count_items, *filters)
 
 
@@ -59,7 +59,9 @@ def embedder_json(spec: EmbedderSpec) -> dict[str, Any]:
 
 def embedder_of(stored: Mapping[str, Any]) -> EmbedderSpec:
     connection_id = stored.get("connection_id")
-    return EmbedderSpec(stored["provider"], stored["model"], stored["dimensions"], UUID(connection_id) if connection_id else None)
+    return EmbedderSpec(
+        stored["provider"], stored["model"], stored["dimensions"], UUID(connection_id) if connection_id else None, stored["identity"]
+    )
 
 
 def building_json(building: Building) -> dict[str, Any]:

@@ -10,12 +10,16 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class EmbedderSpec:
-    """Which embedder makes a base's vectors. `provider` is `local`, `server` (the operator's endpoint) or `connection`."""
+    """Which embedder makes a base's vectors. `provider` is `local`, `server` (the operator's endpoint) or `connection`.
+
+    `identity` is what it called itself when the base was made: vectors of another one do not compare, whatever it is named now.
+    """
 
     provider: str
     model: str
     dimensions: int
     connection_id: UUID | None = None
+    identity: str = ""
 
 
 @dataclass(frozen=True, slots=True)

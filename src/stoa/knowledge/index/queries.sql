@@ -233,20 +233,22 @@ WHERE NOT EXISTS (SELECT 1 FROM knowledge_indexes i WHERE i.own_table AND 'knowl
 SELECT EXISTS (SELECT 1 FROM pg_locks WHERE relation = to_regclass($1) AND pid <> pg_backend_pid());
 
 -- name: scattered_terms
--- Terms with many blocks of about one size.
-SELECT DISTINCT term FROM (
-    SELECT term FROM knowledge_postings WHERE org_id = $1 AND index_id = $2 AND count < $4 GROUP BY term, floor(log(8, count)) HAVING count(*) >= $3) s
-ORDER BY term;
+-- Terms with many blocks of about one size (8 times as many records are the next size), and how many such blocks there are.
+SELECT term, sum(blocks)::bigint AS blocks FROM (
+    SELECT term, count(*) AS blocks FROM knowledge_postings WHERE org_id = $1 AND index_id = $2 AND count < $4
+    GROUP BY term, floor(ln(count::float8) / ln(8::float8)) HAVING count(*) >= $3) s
+GROUP BY term ORDER BY term;
 
 -- name: merge
 -- Blocks of one size become one of the next: a record is rewritten a handful of times in its life, however much comes in.
-WITH due AS (
-    SELECT term, floor(log(8, count)) AS size FROM knowledge_postings
-    WHERE org_id = $1 AND index_id = $2 AND term = ANY ($3::text[]) AND count < $5 GROUP BY term, floor(log(8, count)) HAVING count(*) >= $4),
+WITH sized AS (
+    SELECT term, first_ordinal, floor(ln(count::float8) / ln(8::float8)) AS size,
+           count(*) OVER (PARTITION BY term, floor(ln(count::float8) / ln(8::float8))) AS blocks
+    FROM knowledge_postings WHERE org_id = $1 AND index_id = $2 AND term = ANY ($3::text[]) AND count < $5),
 gone AS (
-    DELETE FROM knowledge_postings p USING due
-    WHERE p.org_id = $1 AND p.index_id = $2 AND p.term = due.term AND p.count < $5 AND floor(log(8, p.count)) = due.size
-    RETURNING p.org_id, p.project_id, p.index_id, p.term, p.first_ordinal, p.last_ordinal, p.count, p.records, due.size)
+    DELETE FROM knowledge_postings p USING sized s
+    WHERE p.org_id = $1 AND p.index_id = $2 AND p.term = s.term AND p.first_ordinal = s.first_ordinal AND s.blocks >= $4
+    RETURNING p.org_id, p.project_id, p.index_id, p.term, p.first_ordinal, p.last_ordinal, p.count, p.records, s.size)
 INSERT INTO knowledge_postings (org_id, project_id, index_id, term, first_ordinal, last_ordinal, count, records)
 SELECT org_id, project_id, index_id, term, min(first_ordinal), max(last_ordinal), sum(count), string_agg(records, ''::bytea ORDER BY first_ordinal)
 FROM gone GROUP BY org_id, project_id, index_id, term, size;

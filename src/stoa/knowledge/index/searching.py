@@ -78,7 +78,7 @@ async def search(tx: Tx, stemmer: Stemmer, key: BaseKey, query: Query, query_vec
         words = await _by_words(tx, stemmer, key, index, query, allowed, count, stages)
     if query.mode is not Mode.KEYWORD:
         assert query_vector is not None, "a search by meaning has a vector"
-        meaning = await _by_meaning(tx, key, index, query_vector, allowed, count if query.mode is Mode.HYBRID else query.limit, stages)
+        meaning = await _by_meaning(tx, key, index, query, query_vector, allowed, stages)
     ranking, parts = await _fused(tx, key, index, query, query_vector, words, meaning, stages)
     if query.similarity_threshold is not None:
         ranking = [one for one in ranking if one[1] >= query.similarity_threshold]
@@ -133,10 +133,11 @@ async def _by_words(
 
 
 async def _by_meaning(
-    tx: Tx, key: BaseKey, index: Row, vector: NDArray[np.float32], allowed: scoring.Chosen | None, count: int, stages: _Stages
+    tx: Tx, key: BaseKey, index: Row, query: Query, vector: NDArray[np.float32], allowed: scoring.Chosen | None, stages: _Stages
 ) -> Ranking:
     """Exactly where the vectors are few or the filter leaves few, through the index's own HNSW elsewhere."""
     table, sent = store.vectors_table(index), vector.tolist()
+    count = max(CANDIDATES_MIN, query.limit) if query.mode is Mode.HYBRID else query.limit
     passing = index["chunks"] if allowed is None else scoring.count_of(allowed)
     bits = () if allowed is None else (scoring.packed(allowed), index["next_ordinal"])
     if not passing:
@@ -145,7 +146,7 @@ async def _by_meaning(
         method = "listed"
         rows = await tx.fetch(SQL.scores_of.format(vectors=table), key.org_id, index["index_id"], sent, scoring.ordinals_of(allowed))
         rows = sorted(rows, key=lambda row: (-row["score"], row["ordinal"]))[:count]
-    elif index["hnsw"] and passing >= index["chunks"] * GRAPH_SHARE_MIN:
+    elif index["hnsw"] and not query.exact and passing >= index["chunks"] * GRAPH_SHARE_MIN:
         method = "hnsw"
         statement = SQL.nearest_by_graph if allowed is None else SQL.nearest_by_graph_of
         rows = await tx.fetch(statement.format(vectors=table, dimensions=index["dimensions"]), sent, count, *bits)

@@ -73,7 +73,8 @@ class Query:
     """A search. `alpha` weighs hybrid from 0 (words) to 1 (meaning); `user` limits to items whose `acl` admits that end user.
 
     `similarity_threshold` (0..1) is held against the score that the mode shows: the cosine for semantic, the share of the best possible
-    BM25 score for keyword, their weighted mean for hybrid. `language` None takes the one that the index was filled with.
+    BM25 score for keyword, their weighted mean for hybrid. `language` None takes the one that the index was filled with. `exact` scans
+    every vector where an HNSW would be walked: what an approximate answer is held against.
     """
 
     text: str
@@ -86,6 +87,7 @@ class Query:
     similarity_threshold: float | None = None
     explain: bool = False
     language: str | None = None
+    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)

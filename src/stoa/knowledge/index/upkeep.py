@@ -11,6 +11,7 @@ built is found not valid by the next one, dropped and built again.
 
 import asyncio
 import random
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import Any, Final
@@ -32,7 +33,9 @@ UNMERGED_MAX: Final = 20_000
 MERGE_FROM: Final = 8
 """So many blocks of one size become one."""
 MERGED_RECORDS_MAX: Final = 4_096
-_TERMS_BATCH: Final = 500
+BLOCKS_BATCH: Final = 5_000
+"""Merged in one transaction: writers of the index wait for a fraction of a second."""
+MERGE_SECONDS_MAX: Final = 600.0
 POLL_SECONDS: Final = 5.0
 BUILD_SECONDS_MAX: Final = 4 * 3600.0
 STRAY_SECONDS: Final = 120.0
@@ -142,12 +145,12 @@ class Upkeep:
     async def _merge(self, connection: Any, state: Any) -> None:
         """A few terms at a time: writers of this index wait for one batch at most."""
         org_id, index_id = state["org_id"], state["index_id"]
-        terms = [row["term"] for row in await connection.fetch(SQL.scattered_terms, org_id, index_id, MERGE_FROM, MERGED_RECORDS_MAX)]
-        for start in range(0, len(terms), _TERMS_BATCH):
+        scattered = await connection.fetch(SQL.scattered_terms, org_id, index_id, MERGE_FROM, MERGED_RECORDS_MAX, timeout=MERGE_SECONDS_MAX)
+        for terms in _batches(scattered):
             async with connection.transaction():
                 if await connection.fetchrow(SQL.lock_state, index_id) is None:
                     return
-                await connection.execute(SQL.merge, org_id, index_id, terms[start : start + _TERMS_BATCH], MERGE_FROM, MERGED_RECORDS_MAX)
+                await connection.execute(SQL.merge, org_id, index_id, terms, MERGE_FROM, MERGED_RECORDS_MAX, timeout=MERGE_SECONDS_MAX)
         await connection.execute(SQL.merged, index_id, state["unmerged"])
 
     async def _drop_stray(self, connection: Any, name: str) -> None:
@@ -157,6 +160,19 @@ class Upkeep:
         await connection.execute(f"DROP TABLE IF EXISTS {name}")
         self._strays.pop(name, None)
         _log.info("table dropped", table=name)
+
+
+def _batches(scattered: Sequence[Any]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    blocks = 0
+    for row in scattered:
+        batch.append(row["term"])
+        blocks += row["blocks"]
+        if blocks >= BLOCKS_BATCH:
+            yield batch
+            batch, blocks = [], 0
+    if batch:
+        yield batch
 
 
 _TABLE: Final = """

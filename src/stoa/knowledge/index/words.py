@@ -15,7 +15,9 @@ CODE: Final = "c"
 WORD: Final = "w"
 
 _WORD: Final = re.compile(r"[^\W_]+")
-_COMPOUND: Final = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?(?:(?:[-_./:\\@+#&]|::|->)[^\W_]+)+|[^\W\d_]{1,3}(?:\+\+|#)|§+\s*[^\W_]+(?:[.-][^\W_]+)*")
+_COMPOUND: Final = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?(?:(?:[-_./:\\@+#&]|::|->)[^\W_]+)+|[^\W\d_]{1,3}(?:\+\+|#)")
+_MARKS: Final = frozenset("-_./:\\@+#&>")
+_SECTION: Final = re.compile(r"\u00a7+\s*[^\W_]+(?:[.-][^\W_]+)*")
 _PIECES: Final = re.compile(r"[./:\\@]+")
 _HUMP: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _WITHOUT_SPACES: Final = re.compile("[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff]+")
@@ -24,11 +26,20 @@ _WITHOUT_SPACES: Final = re.compile("[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4
 
 def raw_terms(text: str) -> Iterator[str]:
     """`w` + a word in lower case, not stemmed yet, or `c` + a code; as often as it stands there."""
-    text = unicodedata.normalize("NFKC", text)
-    for match in _WORD.finditer(text):
-        yield from _words(match.group())
-    for match in _COMPOUND.finditer(text):
-        yield from _codes(match.group())
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    for word in _WORD.findall(text):
+        if word.islower() and word.isascii():
+            yield WORD + word[:CHARACTERS_MAX]
+        else:
+            yield from _words(word)
+    for token in text.split():
+        if not _MARKS.isdisjoint(token):
+            for code in _COMPOUND.findall(token):
+                yield from _codes(code)
+    if "\u00a7" in text:
+        for code in _SECTION.findall(text):
+            yield from _codes(code)
 
 
 def is_stemmed(word: str) -> bool:
