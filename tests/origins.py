@@ -34,11 +34,10 @@ class Memory:
 
     def __init__(self) -> None:
         self.states: dict[str, dict[str, Any]] = {}
-        self.failed: set[str] = set()
         self.done: set[str] = set()
 
     async def remember(self, origins: Sequence[str]) -> Sequence[Known]:
-        return [Known(self.states.get(one, {}), one in self.done, one in self.failed) for one in origins]
+        return [Known(self.states.get(one, {}), one in self.done) for one in origins]
 
     async def walk(self, origin: Origin) -> "Walk":
         """A whole walk, its contents read."""
@@ -54,9 +53,7 @@ class Memory:
                     self.states[finding.origin] = dict(finding.state)
                 case Nothing():
                     self.states[finding.origin] = dict(finding.state)
-                case Failed():
-                    self.failed.add(finding.origin)
-                case Same() | Incomplete():
+                case Failed() | Same() | Incomplete():
                     pass
         return walk
 

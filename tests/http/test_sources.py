@@ -269,6 +269,37 @@ async def test_a_failure_that_may_pass_is_tried_again(server: Running) -> None:
         assert (await ended(server, source["id"]))["status"] == "completed"
 
 
+async def test_settings_that_change_between_two_attempts_lose_nothing(server: Running) -> None:
+    """What the first attempt settled is no excuse for not walking on from it under the new settings."""
+    async with site() as made:
+        made.page("/", "/a", *(f"/f{number}" for number in range(10)))
+        made.page("/a", "/deep")
+        made.page("/deep", text="Only /a leads here.")
+        for number in range(10):
+            made.page(f"/f{number}", text=f"Page number {number}.")
+        base = await base_of(server)
+        config = {"url": made.url, "delay_seconds": 0, "sitemap": False}
+        source = await create(server, base["id"], "website", config)
+        assert counts(await synced(server, source["id"])) == {"added": 13}
+        working = dict(made.answers)
+        for number in range(10):
+            made.answers[f"/f{number}"] = Answer(b"", 500)
+        await server.call("POST", f"/v1/knowledgebase-sources/{source['id']}/sync", 202)
+        async with asyncio.timeout(15):
+            while not (await server.call("GET", f"/v1/knowledgebase-sources/{source['id']}/sync"))["data"].get("error"):
+                await asyncio.sleep(0.02)
+        made.answers.update(working)
+        body = {"name": "Docs", "provider": "website", "config": config, "metadata": {"team": "b"}}
+        await server.call("PUT", f"/v1/knowledgebase-sources/{source['id']}", json=body)
+        database = await asyncpg.connect(server.dsn)
+        await database.execute("UPDATE knowledge_source_syncs SET not_before = now() WHERE source_id = $1", source["id"])
+        await database.close()
+        done = await ended(server, source["id"])
+        assert (done["status"], done["counts"]["found"], done["counts"]["failed"], done["counts"]["deleted"]) == ("completed", 13, 0, 0), done
+        items = await items_of(server, base["id"], source["id"])
+        assert [item["metadata"]["team"] for item in items.values()] == ["b"] * 13
+
+
 async def test_deleting_a_source(server: Running, docs: Path) -> None:
     fill(docs)
     base = await base_of(server)
@@ -356,6 +387,34 @@ async def test_a_schedule_fires(dsn: str, tmp_path: Path) -> None:
         body = {"name": "Docs", "provider": "directory", "config": config}
         paused = (await running.call("PUT", f"/v1/knowledgebase-sources/{daily['id']}", json=body))["data"]
         assert "next_sync_at" not in paused
+
+
+async def test_two_nodes_make_one_sync(dsn: str, tmp_path: Path) -> None:
+    """Asked through both at once, and by a schedule that both watch."""
+    docs = tmp_path / "shared" / "docs"
+    fill(docs, 20)
+    clock, options = FixedClock(), {"source_directories": (tmp_path / "shared",)}
+    data = tmp_path / "data"
+    async with (
+        serving(dsn, data, ScriptedModel(), clock=clock, **options) as one,
+        serving(dsn, data, ScriptedModel(), clock=clock, **options) as two,
+    ):  # fmt: skip
+        base = await base_of(one)
+        source = await create(one, base["id"], "directory", {"path": str(docs)}, schedule="0 * * * *")
+        url = f"/v1/knowledgebase-sources/{source['id']}/sync"
+        begun = await asyncio.gather(*(node.call("POST", url, 202) for node in (one, two) * 5))
+        first = await ended(two, source["id"])
+        assert counts(first) == {"added": 20}
+        assert {answer["data"]["id"] for answer in begun} >= {first["id"]}
+        history = f"/v1/knowledgebase-sources/{source['id']}/syncs"
+        before = (await one.call("GET", history))["pagination"]["total_count"]
+        clock.moment += timedelta(hours=1)
+        async with asyncio.timeout(15):
+            while (await one.call("GET", history))["data"][0]["trigger"] != "schedule":
+                await asyncio.sleep(0.03)
+        assert counts(await ended(one, source["id"])) == {"unchanged": 20}
+        assert (await one.call("GET", history))["pagination"]["total_count"] == before + 1
+        assert len(await items_of(two, base["id"], source["id"])) == 20
 
 
 async def test_secrets_are_write_only(server: Running) -> None:

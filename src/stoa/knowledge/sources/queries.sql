@@ -124,10 +124,15 @@ ORDER BY o.position;
 
 -- name: settle
 -- Addresses that were looked at, and what that adds to the counts, in one step that only the sync's own node can take. Revision 0 keeps
--- what was known of an address. No row: the sync is not this node's any more.
-WITH sync AS (
-    UPDATE knowledge_source_syncs SET found = found + $5, added = added + $6, updated = updated + $7, unchanged = unchanged + $8, skipped = skipped + $9,
-        failed = failed + $10, deadline = now() + $11::float8 * interval '1 second'
+-- what was known of an address; one that this sync has settled before (it failed, and is tried again) counts once. No row: the sync is not
+-- this node's any more.
+WITH before AS (
+    SELECT count(*) AS seen, count(e.error) AS failed FROM knowledge_source_syncs y
+    JOIN knowledge_source_entries e ON e.org_id = y.org_id AND e.source_id = y.source_id AND e.seen_by = y.id AND e.origin = ANY ($12)
+    WHERE y.org_id = $1 AND y.id = $2
+), sync AS (
+    UPDATE knowledge_source_syncs SET found = found + $5 - (SELECT seen FROM before), added = added + $6, updated = updated + $7, unchanged = unchanged + $8,
+        skipped = skipped + $9, failed = failed + $10 - (SELECT failed FROM before), deadline = now() + $11::float8 * interval '1 second'
     WHERE org_id = $1 AND id = $2 AND attempt = $3 AND node_id = $4 AND status = 'running' RETURNING org_id, project_id, source_id, id, cancel_requested
 ), settled AS (
     INSERT INTO knowledge_source_entries AS e (org_id, project_id, source_id, origin, state, sha256, revision, seen_by, error)

@@ -91,11 +91,11 @@ class _Work:
         return [self._known(one) for one in await self._look(origins)]
 
     def _known(self, one: Remembered) -> Known:
-        done = one.seen_by == self._sync.id
+        current = one.revision == self._source.revision
+        # What failed, or was settled under other settings, before the sync was taken up again is looked at anew.
+        done = one.seen_by == self._sync.id and current and not one.failed
         lost = one.sha256 is not None and one.item_id is None  # Its item was deleted by hand: the origin brings it back.
-        if one.revision != self._source.revision or (lost and not done):
-            return Known({}, done, one.failed)
-        return Known(one.state, done, one.failed)
+        return Known(one.state if current and (done or not lost) else {}, done)
 
     async def take(self, finding: Finding) -> None:
         try:

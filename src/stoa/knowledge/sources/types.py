@@ -113,7 +113,6 @@ class Known:
 
     state: Mapping[str, Any] = field(default_factory=dict[str, Any])
     done: bool = False
-    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

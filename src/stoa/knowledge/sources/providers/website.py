@@ -132,7 +132,7 @@ class WebsiteOrigin:
         url, origin = address.url, str(address.url)
         links, redirect, blind = self._links(known.state), canonical(known.state.get("redirect", "")), not known.state
         if known.done:
-            return _Visit(None, links, redirect, blind and known.failed)
+            return _Visit(None, links, redirect)
         robots = await self._robots_of(url)
         if robots.trouble is None and not robots.allow(url):
             return _Visit(Nothing(origin, {"robots": True}))
