@@ -76,7 +76,7 @@ class Stoa:
 
 
 def plain_bm25(ids: Sequence[str], texts: Sequence[str], queries: Mapping[int, tuple[str, Vectors]]) -> Rankings:
-    import bm25s
+    import bm25s  # noqa: PLC0415 — only where it is installed
 
     model = bm25s.BM25(k1=1.2, b=0.75)
     model.index(bm25s.tokenize(texts, stopwords="en", show_progress=False), show_progress=False)
@@ -86,7 +86,7 @@ def plain_bm25(ids: Sequence[str], texts: Sequence[str], queries: Mapping[int, t
 
 
 def plain_vectors(ids: Sequence[str], vectors: Vectors, queries: Mapping[int, tuple[str, Vectors]], folder: Path) -> Rankings:
-    import lancedb
+    import lancedb  # noqa: PLC0415 — the same
 
     table = lancedb.connect(str(folder)).create_table("chunks", [{"id": name, "vector": vector} for name, vector in zip(ids, vectors, strict=True)])
     return {

@@ -138,10 +138,11 @@ async def open_server(
         shelves = DirectoryBlobs(settings.data_dir / "knowledge")
         server_model = settings.embeddings.model if settings.embeddings else None
         embedders = bases.Embedders(local, server, server_model, catalogue.credentials)
+        rerankers = bases.Rerankers(_server_reranker(settings), catalogue.credentials)
         removals = bases.Deletions(database, index, shelves, ids)
-        library = bases.KnowledgeBases(database, index, embedders, entry, removals, ids)
+        library = bases.KnowledgeBases(database, index, embedders, entry, removals, ids, rerankers)
         items = bases.Items(database, index, shelves, removals, ids)
-        search = bases.Search(database, index, embedders)
+        search = bases.Search(database, index, embedders, rerankers)
         origins = sources.Suppliers(
             allow_private=settings.allow_private_addresses, directories=settings.source_directories, cache=settings.data_dir / "sources"
         )
@@ -318,6 +319,11 @@ def _server_embedder(settings: Settings) -> knowledge.RemoteEmbedder | None:
     if chosen is None:
         return None
     return knowledge.RemoteEmbedder(chosen.base_url, chosen.model, _plain(chosen.api_key), chosen.dimensions)
+
+
+def _server_reranker(settings: Settings) -> knowledge.RemoteReranker | None:
+    chosen = settings.reranker
+    return knowledge.RemoteReranker(chosen.base_url, chosen.model, _plain(chosen.api_key)) if chosen is not None else None
 
 
 def _plain(secret: SecretStr | None) -> str | None:

@@ -43,6 +43,16 @@ class Embeddings(BaseModel):
     dimensions: Annotated[int, Field(ge=1, le=4096)] | None = None
 
 
+class Rerank(BaseModel):
+    """A `[reranker]` table of stoa.toml: an endpoint of the `/rerank` wire (Jina, Cohere, Voyage, vLLM …) that knowledge bases may use."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base_url: str
+    model: str
+    api_key: SecretStr | None = None
+
+
 class Price(BaseModel):
     """A `[[prices]]` table: US dollars per million tokens of the models whose slug matches (`openai/gpt-*`); the first match counts."""
 
@@ -69,6 +79,7 @@ class Settings(BaseModel):
     default_model: str | None = None
     prices: tuple[Price, ...] = ()
     embeddings: Embeddings | None = None
+    reranker: Rerank | None = None
     allow_private_addresses: bool = False
     """Whether connections that tenants make may lead to private addresses. The operator's own providers always may."""
     source_directories: tuple[Path, ...] = ()

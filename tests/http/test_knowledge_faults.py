@@ -215,3 +215,26 @@ async def test_two_nodes_share_the_work_and_agree(dsn: str, tmp_path: Path) -> N
             server.client.delete(f"/v1/knowledgebase-items/{items[0]['id']}") for server in (one, two)
         ))  # fmt: skip
         assert sorted(answer.status_code for answer in answers) == [200, 404], "two at once: one deletes, the other finds nothing"
+
+
+async def test_many_replacements_of_the_same_items_take_turns(running: Running) -> None:
+    """In opposite orders, with deletions and retries between them: each is answered, none waits for another for ever."""
+    base = await base_of(running)
+    items = await upload(running, base["id"], *((f"{number}.txt", f"Number {number}.".encode()) for number in range(6)))
+    ids = [item["id"] for item in items]
+    path = f"/v1/knowledgebases/{base['id']}"
+
+    async def replace(turn: int) -> int:
+        order = ids if turn % 2 else ids[::-1]
+        files = [("files", (f"{turn}-{number}.txt", f"Turn {turn}, number {number}.".encode())) for number in range(len(order))]
+        return (await running.client.post(f"{path}/upload", files=files, data={"ids": json.dumps(order)})).status_code
+
+    async def again() -> int:
+        return (await running.client.post(f"{path}/reprocess")).status_code
+
+    answers = await asyncio.gather(*(replace(turn) for turn in range(8)), *(again() for _ in range(4)))
+    assert set(answers) <= {200, 201}
+    done = await settled(running, base["id"])
+    assert {item["status"] for item in done} == {"processed"}
+    assert len({item["name"].partition("-")[0] for item in done}) == 1, "the last upload won as a whole"
+    assert len([path for path in (running.data_dir / "knowledge").glob("*/*/??/*") if path.is_file()]) == len(ids)

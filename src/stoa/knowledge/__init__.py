@@ -9,10 +9,13 @@ if TYPE_CHECKING:
     from stoa.knowledge.converting import Converter
     from stoa.knowledge.documents import Documents
     from stoa.knowledge.embedding import LocalEmbedder, RemoteEmbedder
+    from stoa.knowledge.reranking import RemoteReranker
 
-__all__ = ["ConversionError", "Converted", "Converter", "Documents", "LocalEmbedder", "Passage", "RemoteEmbedder"]
+__all__ = ["ConversionError", "Converted", "Converter", "Documents", "LocalEmbedder", "Passage", "RemoteEmbedder", "RemoteReranker"]
 
-_LATER = {"Converter": "converting", "Documents": "documents", "LocalEmbedder": "embedding", "RemoteEmbedder": "embedding"}
+_LATER = {
+    "Converter": "converting", "Documents": "documents", "LocalEmbedder": "embedding", "RemoteEmbedder": "embedding", "RemoteReranker": "reranking",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

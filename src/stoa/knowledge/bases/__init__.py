@@ -9,10 +9,11 @@ from stoa.knowledge.bases.host import HOST_KEY, host_routes
 from stoa.knowledge.bases.ingesting import Ingestion
 from stoa.knowledge.bases.items import Items
 from stoa.knowledge.bases.mcp import Mcp
+from stoa.knowledge.bases.rerankers import Rerankers
 from stoa.knowledge.bases.searching import Asked, Search
 from stoa.knowledge.bases.service import KnowledgeBases
 
 __all__ = [
-    "HOST_KEY", "Asked", "Deletions", "Embedders", "Evaluations", "Ingestion", "Items", "KnowledgeBases", "Mcp", "Search", "evaluation_routes", "host_routes",
-    "routes",
+    "HOST_KEY", "Asked", "Deletions", "Embedders", "Evaluations", "Ingestion", "Items", "KnowledgeBases", "Mcp", "Rerankers", "Search",
+    "evaluation_routes", "host_routes", "routes",
 ]

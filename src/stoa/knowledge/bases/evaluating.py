@@ -37,6 +37,7 @@ class Setting:
     name: str
     mode: str | None = None
     alpha: float | None = None
+    rerank: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ class Evaluations:
     ) -> Judged:
         per_query: list[Mapping[str, float]] = []
         for one, graded in zip(golden, grades, strict=True):
-            found = await self._search.search(principal, base_id, Asked(one.query, CHUNKS_ASKED, setting.mode, setting.alpha))
+            found = await self._search.search(principal, base_id, Asked(one.query, CHUNKS_ASKED, setting.mode, setting.alpha, rerank=setting.rerank))
             per_query.append(metrics.judged(metrics.first_places([hit.item_id for hit in found.hits]), graded))
         return Judged(setting, {name: metrics.estimate([one[name] for one in per_query]) for name in metrics.MEASURES}, per_query)
 
@@ -117,8 +118,8 @@ class Evaluations:
         shares: list[float] = []
         method = "exact"
         for one in golden:
-            walked = await self._search.search(principal, base_id, Asked(one.query, metrics.DEPTH, "semantic", explain=True))
-            scanned = await self._search.search(principal, base_id, Asked(one.query, metrics.DEPTH, "semantic", exact=True))
+            walked = await self._search.search(principal, base_id, Asked(one.query, metrics.DEPTH, "semantic", explain=True, rerank=False))
+            scanned = await self._search.search(principal, base_id, Asked(one.query, metrics.DEPTH, "semantic", exact=True, rerank=False))
             method = str(walked.explain.get("semantic", {}).get("method", method))
             if scanned.hits:
                 # By score: of vectors that are equally near, either is right.

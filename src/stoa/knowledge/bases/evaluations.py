@@ -43,6 +43,7 @@ class SettingIn(Wire):
     name: Annotated[str, Field(max_length=100), AfterValidator(not_blank)] | None = None
     mode: Literal["semantic", "keyword", "hybrid"] | None = None
     alpha: Annotated[float, Field(ge=0, le=1)] | None = None
+    rerank: bool | None = None
 
 
 THREE_MODES: Final = (SettingIn(mode="hybrid"), SettingIn(mode="keyword"), SettingIn(mode="semantic"))
@@ -121,10 +122,12 @@ def evaluation_routes(evaluations: Evaluations, gate: Gate) -> Routes:
 def _settings(given: Sequence[SettingIn]) -> Sequence[Setting]:
     found: list[Setting] = []
     for index, one in enumerate(given):
-        name = one.name or " ".join([one.mode or "as configured", *([f"alpha {one.alpha:g}"] if one.alpha is not None else [])])
+        alpha = [f"alpha {one.alpha:g}"] if one.alpha is not None else []
+        rerank = [] if one.rerank is None else ["reranked" if one.rerank else "not reranked"]
+        name = one.name or " ".join([one.mode or "as configured", *alpha, *rerank])
         if any(other.name == name for other in found):
             raise BadRequest.field(f"settings[{index}].name", f"is not the only one named {name}")
-        found.append(Setting(name, one.mode, one.alpha))
+        found.append(Setting(name, one.mode, one.alpha, one.rerank))
     return found
 
 

@@ -71,14 +71,12 @@ class Items:
             # Two uploads that hold the same contents in another order must not wait for one another for ever.
             for blob in sorted({blob.name: blob for blob in blobs}.values(), key=lambda one: one.name):
                 await hold(tx, blob.name)
+            replaced = await self._contents_of(tx, principal, base_id, [upload for upload, _ in named])
             stored: list[Item] = []
-            replaced: list[bytes] = []
-            for index, ((upload, name), blob) in enumerate(zip(named, blobs, strict=True)):
+            for (upload, name), blob in zip(named, blobs, strict=True):
                 if not await self._blobs.exists(blob.name):  # A deletion of the same content elsewhere may have removed it since.
                     upload.source.seek(0)
                     await self._blobs.put(principal.org_id, project_id, upload.source)
-                if upload.replaces is not None:
-                    replaced.append(await self._content_of(tx, principal, base_id, upload.replaces, index))
                 stored.append(await self._insert(tx, principal, project_id, base_id, upload, name, blob))
                 await audit.record(tx, principal, "knowledge_item.replace" if upload.replaces else "knowledge_item.create", stored[-1].id)
             if once:
@@ -87,13 +85,15 @@ class Items:
         await self._deletions.discard(principal.org_id, project_id, replaced)  # Where a replacement was replaced before it was read.
         return stored
 
-    async def _content_of(self, tx: Tx, principal: Principal, base_id: UUID, item_id: UUID, index: int) -> bytes:
-        """The content that an item is about to lose."""
-        row = await tx.fetchrow(SQL.lock_item, principal.org_id, item_id)
-        if row is None or row["knowledgebase_id"] != base_id:  # Deleted since it was checked.
-            raise _no_replaced(index)
-        content: bytes = row["sha256"]
-        return content
+    async def _contents_of(self, tx: Tx, principal: Principal, base_id: UUID, uploads: Sequence[Upload]) -> Sequence[bytes]:
+        """The contents that items are about to lose. Holds the items, in the order of their ids: two uploads may replace the same ones."""
+        contents: list[bytes] = []
+        for item_id, index in sorted((upload.replaces, index) for index, upload in enumerate(uploads) if upload.replaces is not None):
+            row = await tx.fetchrow(SQL.lock_item, principal.org_id, item_id)
+            if row is None or row["knowledgebase_id"] != base_id:  # Deleted since it was checked.
+                raise _no_replaced(index)
+            contents.append(row["sha256"])
+        return contents
 
     async def _insert(
         self, tx: Tx, principal: Principal, project_id: UUID, base_id: UUID, upload: Upload, name: str, blob: Blob

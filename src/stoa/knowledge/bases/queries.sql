@@ -69,10 +69,13 @@ UPDATE knowledge_items SET status = 'pending', version = version + 1, attempt = 
 WHERE org_id = $1 AND id = $2 RETURNING *;
 
 -- name: reprocess_failed
-WITH again AS (
-    UPDATE knowledge_items SET status = 'pending', version = version + 1, attempt = 0, node_id = NULL, not_before = now(), deadline = NULL,
+-- Held in the order of their ids, like everything that takes several items.
+WITH failed AS (
+    SELECT id FROM knowledge_items WHERE org_id = $1 AND knowledgebase_id = $2 AND status = 'failed' ORDER BY id FOR UPDATE
+), again AS (
+    UPDATE knowledge_items i SET status = 'pending', version = version + 1, attempt = 0, node_id = NULL, not_before = now(), deadline = NULL,
         pages_done = NULL, pages = NULL, chunks_done = NULL, chunks_total = NULL, warnings = NULL, error = NULL, processed_at = NULL
-    WHERE org_id = $1 AND knowledgebase_id = $2 AND status = 'failed' RETURNING 1)
+    FROM failed WHERE i.org_id = $1 AND i.id = failed.id RETURNING 1)
 SELECT count(*) FROM again;
 
 -- name: item
@@ -98,9 +101,11 @@ SELECT count(*) FROM knowledge_items
 WHERE org_id = $1 AND knowledgebase_id = $2 AND ($3::text[] IS NULL OR status = ANY ($3)) AND ($4::uuid IS NULL OR source_id = $4);
 
 -- name: delete_items
--- Items of a base: those named, or all of them.
-DELETE FROM knowledge_items WHERE org_id = $1 AND knowledgebase_id = $2 AND ($3::uuid[] IS NULL OR id = ANY ($3))
-RETURNING id, sha256, served_sha256;
+-- Items of a base: those named, or all of them. Held in the order of their ids, like everything that takes several items.
+WITH gone AS (
+    SELECT id FROM knowledge_items WHERE org_id = $1 AND knowledgebase_id = $2 AND ($3::uuid[] IS NULL OR id = ANY ($3)) ORDER BY id FOR UPDATE
+)
+DELETE FROM knowledge_items i USING gone WHERE i.org_id = $1 AND i.id = gone.id RETURNING i.id, i.sha256, i.served_sha256;
 
 -- name: delete_idempotency
 -- Remembered answers that speak of what was deleted.

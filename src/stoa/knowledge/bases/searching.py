@@ -12,12 +12,14 @@ from stoa.kernel.errors import NotFound, Unavailable
 from stoa.kernel.principal import Principal
 from stoa.knowledge.bases import store
 from stoa.knowledge.bases.ports import Embedders, Index
+from stoa.knowledge.bases.rerankers import CANDIDATES, Rerankers, reranked
 from stoa.knowledge.bases.rules import QUERY_CHARACTERS_MAX
 from stoa.knowledge.bases.service import no_base
 from stoa.knowledge.bases.store import SQL
 from stoa.knowledge.bases.types import EmbedderSpec
 from stoa.knowledge.embedding import EmbedderError
 from stoa.knowledge.index.types import BaseKey, Found, Hit, Mode, Query
+from stoa.knowledge.reranking import Reranker
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,11 +45,13 @@ class Asked:
     explain: bool = False
     exact: bool = False
     """Look at every vector, also where a graph would be walked."""
+    rerank: bool | None = None
 
 
 class Search:
-    def __init__(self, database: Database, index: Index, embedders: Embedders) -> None:
+    def __init__(self, database: Database, index: Index, embedders: Embedders, rerankers: Rerankers) -> None:
         self._database = database
+        self._rerankers = rerankers
         self._index = index
         self._embedders = embedders
         self._remembered: OrderedDict[tuple[str, str], NDArray[np.float32]] = OrderedDict()
@@ -58,6 +62,7 @@ class Search:
             row = await _settings(tx, principal, base_id)
         for _ in range(SWITCHES_MAX):
             mode, alpha = _mode(asked, row["retriever"])
+            reranker = await self._reranker(principal, row, asked)
             begun = perf_counter()
             vector = None
             if mode is not Mode.KEYWORD:
@@ -65,11 +70,20 @@ class Search:
             embedding_ms = (perf_counter() - begun) * 1000
             async with self._database.tenant(principal, snapshot=True) as tx:
                 embedded_for, row = row["generation"], await _settings(tx, principal, base_id)
-                if row["generation"] == embedded_for:
-                    found = await self._index.search(tx, _key(principal, base_id, row), _query(asked, mode, alpha, row), vector)
-                    return replace(found, explain={"embedding_ms": round(embedding_ms, 2), **found.explain}) if asked.explain else found
-            # A re-index was completed in between: the vector may be another embedder's.
+                if row["generation"] != embedded_for:  # A re-index was completed in between: the vector may be another embedder's.
+                    continue
+                found = await self._index.search(tx, _key(principal, base_id, row), _query(asked, mode, alpha, row, wide=reranker is not None), vector)
+            if reranker is not None:  # No connection is held while the endpoint thinks.
+                limit = asked.limit or row["retriever"]["top_k"]
+                found = await reranked(reranker, asked.query, found, limit, asked.similarity_threshold, explain=asked.explain)
+            return replace(found, explain={"embedding_ms": round(embedding_ms, 2), **found.explain}) if asked.explain else found
         raise Unavailable("The index of this knowledge base is being switched; try again in a moment.")
+
+    async def _reranker(self, principal: Principal, row: Row, asked: Asked) -> Reranker | None:
+        """The caller decides, else the base: where its retriever names a reranker, its answers are reranked."""
+        chosen = row["retriever"].get("reranker")
+        wanted = asked.rerank if asked.rerank is not None else chosen is not None
+        return await self._rerankers.get(principal.org_id, row["project_id"], chosen) if wanted else None
 
     async def search_all(
         self, principal: Principal, base_ids: Sequence[UUID], query: str, limit: int | None, user: str | None
@@ -127,10 +141,12 @@ def _key(principal: Principal, base_id: UUID, row: Row) -> BaseKey:
     return BaseKey(principal.org_id, row["project_id"], base_id, row["generation"])
 
 
-def _query(asked: Asked, mode: Mode, alpha: float, row: Row) -> Query:
+def _query(asked: Asked, mode: Mode, alpha: float, row: Row, *, wide: bool) -> Query:
+    """`wide`: for a reranker, which judges more than are asked for, and against whose scores the threshold is held."""
+    limit = asked.limit or row["retriever"]["top_k"]
     return Query(
-        asked.query, asked.limit or row["retriever"]["top_k"], mode, alpha, asked.filters, asked.user, asked.groups, asked.similarity_threshold, asked.explain,
-        language=row["language"], exact=asked.exact,
+        asked.query, max(CANDIDATES, limit) if wide else limit, mode, alpha, asked.filters, asked.user, asked.groups,
+        None if wide else asked.similarity_threshold, asked.explain, language=row["language"], exact=asked.exact,
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from stoa.kernel.principal import Principal
 from stoa.knowledge.bases import store
 from stoa.knowledge.bases.deletions import Deletions
 from stoa.knowledge.bases.ports import Embedders, Index, Projects
+from stoa.knowledge.bases.rerankers import Rerankers
 from stoa.knowledge.bases.store import SQL
 from stoa.knowledge.bases.types import Building, Chunking, EmbedderSpec, KnowledgeBase, NewBase, Retriever
 from stoa.knowledge.index.types import BaseKey
@@ -39,9 +40,10 @@ DEFAULT_LANGUAGE = "english"
 
 
 class KnowledgeBases:
-    def __init__(self, database: Database, index: Index, embedders: Embedders, projects: Projects, deletions: Deletions, ids: Ids) -> None:
+    def __init__(self, database: Database, index: Index, embedders: Embedders, projects: Projects, deletions: Deletions, ids: Ids, rerankers: Rerankers) -> None:
         self._database = database
         self._index = index
+        self._rerankers = rerankers
         self._embedders = embedders
         self._projects = projects
         self._deletions = deletions
@@ -49,6 +51,7 @@ class KnowledgeBases:
 
     async def create(self, principal: Principal, settings: Settings, project_id: UUID | None, once: Once | None) -> KnowledgeBase:
         assert settings.name is not None, "the wire asks for a name"
+        self._rerankers.check(settings.retriever.get("reranker"))
         home = await self._projects.chosen(principal, project_id)
         embedder = await self._embedders.check(principal.org_id, home, settings.embedder or self._embedders.default())
         new = NewBase(
@@ -80,6 +83,7 @@ class KnowledgeBases:
 
     async def update(self, principal: Principal, base_id: UUID, settings: Settings) -> KnowledgeBase:
         """What is left out stays. What decides how items are indexed changes only while there are none. Raises Conflict."""
+        self._rerankers.check(settings.retriever.get("reranker"))
         before = await self.get(principal, base_id)
         embedder = settings.embedder and await self._embedders.check(before.org_id, before.project_id, settings.embedder)
         async with self._database.tenant(principal) as tx:

@@ -11,7 +11,7 @@ from stoa.http.wire import not_blank
 from stoa.knowledge.bases import rules
 from stoa.knowledge.bases.searching import Asked, shown
 from stoa.knowledge.bases.service import Settings
-from stoa.knowledge.bases.types import Chunking, EmbedderSpec, Item, KnowledgeBase
+from stoa.knowledge.bases.types import Chunking, EmbedderSpec, Item, KnowledgeBase, Retriever
 from stoa.knowledge.index.types import LANGUAGES, Found
 
 Name = Annotated[str, Field(max_length=200), AfterValidator(not_blank)]
@@ -43,12 +43,21 @@ class ChunkingIn(Wire):
     characters_max: Annotated[int, Field(ge=200, le=8_000)] | None = None
 
 
+class RerankerIn(Wire):
+    """`server` is the operator's reranker, `connection` a `/rerank` endpoint (Jina, Cohere, vLLM …) of /v1/connections."""
+
+    provider: Literal["server", "connection"]
+    connection_id: UUID | None = None
+    model: Annotated[str, Field(max_length=200), AfterValidator(not_blank)] | None = None
+
+
 class RetrieverIn(Wire):
     """`alpha` weighs hybrid searches from 0 (words) to 1 (meaning); `top_k` is the number of passages that an agent is given."""
 
     mode: Literal["semantic", "keyword", "hybrid"] | None = None
     alpha: Annotated[float, Field(ge=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=1, le=rules.LIMIT_MAX)] | None = None
+    reranker: RerankerIn | None = None
 
 
 class CreateBase(Wire):
@@ -102,6 +111,7 @@ class SearchIn(Wire):
     similarity_threshold: Unit | None = None
     user: Annotated[str, Field(max_length=255), AfterValidator(not_blank)] | None = None
     groups: Annotated[list[Annotated[str, Field(max_length=255)]], Field(max_length=1_000)] | None = None
+    rerank: bool | None = None
     explain: bool = False
 
 
@@ -117,10 +127,17 @@ class ChunkingWire(Wire):
     characters_max: int
 
 
+class RerankerWire(Wire):
+    provider: str
+    connection_id: UUID | None
+    model: str | None
+
+
 class RetrieverWire(Wire):
     mode: str
     alpha: float
     top_k: int
+    reranker: RerankerWire | None
 
 
 class ReindexWire(Wire):
@@ -221,15 +238,24 @@ def settings(body: CreateBase | UpdateBase | Reindex) -> Settings:
         named.description if named else None,
         EmbedderSpec(embedder.provider, embedder.model, embedder.dimensions or 0, embedder.connection_id) if embedder else None,
         body.chunking.model_dump(exclude_none=True) if body.chunking else {},
-        named.retriever.model_dump(exclude_none=True) if named and named.retriever else {},
+        _retriever_changes(named.retriever) if named and named.retriever else {},
         body.language,
         no_description=named is not None and "description" in named.model_fields_set and named.description is None,
     )
 
 
+def _retriever_changes(given: RetrieverIn) -> dict[str, Any]:
+    """What is set of it; null removes a reranker."""
+    changes = given.model_dump(exclude_none=True, exclude={"reranker"})
+    if "reranker" in given.model_fields_set:
+        changes["reranker"] = given.reranker.model_dump(mode="json") if given.reranker else None
+    return changes
+
+
 def asked(body: SearchIn) -> Asked:
     return Asked(
-        body.query, body.limit, body.mode, body.alpha, body.filters, body.user, body.groups or (), body.similarity_threshold, body.explain
+        body.query, body.limit, body.mode, body.alpha, body.filters, body.user, body.groups or (), body.similarity_threshold, body.explain,
+        rerank=body.rerank,
     )
 
 
@@ -240,7 +266,7 @@ def base(value: KnowledgeBase, domain: str, root: str) -> BaseWire:
     return BaseWire(
         id=value.id, name=value.name, description=value.description, project_id=value.project_id, hostname=f"{value.id}.kb.{domain}",
         url=f"{root.rstrip('/')}/kb/{value.id}", embedder=_embedder(value.embedder), chunking=_chunking(value.chunking),
-        retriever=RetrieverWire(mode=value.retriever.mode, alpha=value.retriever.alpha, top_k=value.retriever.top_k), language=value.language,
+        retriever=_retriever(value.retriever), language=value.language,
         item_count=value.item_count, chunk_count=value.chunk_count,
         reindex=ReindexWire(
             embedder=_embedder(building.embedder), chunking=_chunking(building.chunking), language=building.language, items=value.served_count,
@@ -276,6 +302,12 @@ def _plain(value: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 def _embedder(value: EmbedderSpec) -> EmbedderWire:
     return EmbedderWire(provider=value.provider, model=value.model, dimensions=value.dimensions, connection_id=value.connection_id)
+
+
+def _retriever(value: Retriever) -> RetrieverWire:
+    chosen = value.reranker
+    reranker = RerankerWire(provider=chosen["provider"], connection_id=chosen["connection_id"], model=chosen["model"]) if chosen else None
+    return RetrieverWire(mode=value.mode, alpha=value.alpha, top_k=value.top_k, reranker=reranker)
 
 
 def _chunking(value: Chunking) -> ChunkingWire:

@@ -9,9 +9,10 @@ SELECT index_id, embedder, dimensions, language, chunks, next_ordinal, own_table
 WHERE org_id = $1 AND knowledgebase_id = $2 AND generation = $3 FOR UPDATE;
 
 -- name: open_index
--- What a search needs to know, and the settings of its scan.
+-- What a search needs to know, and the settings of its scans: everything it reads is found through an index, whatever the statistics say.
 SELECT index_id, dimensions, language, chunks, words, next_ordinal, own_table, hnsw,
-       set_config('hnsw.ef_search', $4, true), set_config('hnsw.iterative_scan', 'strict_order', true), set_config('hnsw.max_scan_tuples', $5, true)
+       set_config('hnsw.ef_search', $4, true), set_config('hnsw.iterative_scan', 'strict_order', true), set_config('hnsw.max_scan_tuples', $5, true),
+       set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true)
 FROM knowledge_indexes WHERE org_id = $1 AND knowledgebase_id = $2 AND generation = $3;
 
 -- name: set_settings
@@ -166,6 +167,14 @@ WHERE org_id = $1 AND index_id = $2 ORDER BY embedding <#> $3::real[]::halfvec L
 SELECT ordinal, -(embedding <#> $3::real[]::halfvec) AS score FROM {vectors}
 WHERE org_id = $1 AND index_id = $2 AND CASE WHEN ordinal < $6 THEN get_bit($5::bytea, ordinal) = 1 ELSE false END
 ORDER BY embedding <#> $3::real[]::halfvec LIMIT $4;
+
+-- name: nearest_listed
+-- The nearest of a few, looked up one by one.
+SELECT ordinal, -(embedding <#> $3::real[]::halfvec) AS score FROM {vectors}
+WHERE org_id = $1 AND index_id = $2 AND ordinal = ANY ($5::int[]) ORDER BY embedding <#> $3::real[]::halfvec LIMIT $4;
+
+-- name: widen
+SELECT set_config('hnsw.ef_search', $1, true);
 
 -- name: nearest_by_graph
 -- By the HNSW index of a table that holds one index alone. The cast is what was indexed.

@@ -13,7 +13,7 @@ K1: Final = 1.2
 B: Final = 0.75
 
 Chosen: TypeAlias = NDArray[np.bool_]
-Scores: TypeAlias = NDArray[np.float64]
+Scores: TypeAlias = NDArray[np.float32]
 
 
 def idf(documents: int, holders: int) -> float:
@@ -22,26 +22,31 @@ def idf(documents: int, holders: int) -> float:
 
 
 def bm25(blocks: Sequence[tuple[float, Sequence[bytes]]], average_length: float, size: int) -> Scores:
-    """The score of every ordinal below `size`; `blocks` holds each term's weight and records."""
-    ordinals: list[NDArray[np.int64]] = []
-    weights: list[NDArray[np.float64]] = []
-    for weight, records in blocks:
-        found = np.frombuffer(b"".join(records), "<u8")
-        times, lengths = (found >> np.uint64(16)) & np.uint64(0xFFFF), found & np.uint64(0xFFFF)
-        norm = K1 * (1 - B) + (K1 * B / max(average_length, 1.0)) * lengths
-        ordinals.append((found >> np.uint64(32)).astype(np.int64))
-        weights.append((weight * (K1 + 1)) * times / (times + norm))
-    if not ordinals:
-        return np.zeros(size)
-    together = np.concatenate(ordinals)
-    inside = together < size  # A chunk that came in since the index's row was read.
-    return np.bincount(together[inside], np.concatenate(weights)[inside], size).astype(np.float64, copy=False)
+    """The score of every ordinal below `size`; `blocks` holds each term's weight and records, in which an ordinal stands once."""
+    scores = np.zeros(size, np.float32)
+    slope = np.float32(K1 * B / max(average_length, 1.0))
+    for weight, pieces in blocks:
+        # One term at a time stays within the processor's cache. Halves of a record: times and length of the chunk, and its ordinal.
+        halves = np.frombuffer(b"".join(pieces), "<u4").reshape(-1, 2)
+        ordinals = halves[:, 1]
+        if len(ordinals) and int(ordinals.max()) >= size:  # A chunk that came in since the index's row was read.
+            halves = halves[ordinals < size]
+            ordinals = halves[:, 1]
+        times = (halves[:, 0] >> 16).astype(np.float32)
+        norm = (halves[:, 0] & 0xFFFF).astype(np.float32)
+        norm *= slope
+        norm += np.float32(K1 * (1 - B))
+        norm += times
+        times *= np.float32(weight * (K1 + 1))
+        times /= norm
+        scores[ordinals] += times
+    return scores
 
 
 def best(scores: Scores, count: int, allowed: Chosen | None) -> list[tuple[int, float]]:
     """(ordinal, score) of the best above zero, best first; equal scores in the order of their ordinals."""
     if allowed is not None:
-        scores = np.where(allowed, scores, 0.0)
+        scores = np.where(allowed, scores, np.float32(0))
     if len(scores) > count:
         candidates = np.argpartition(-scores, count - 1)[:count]
         # Those that equal the last one are in a tie: the earliest of them win, on every node.

@@ -4,7 +4,7 @@ All of it runs in one transaction. Filters hold inside each stage: they make a b
 against, so that a selective filter costs no recall.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Final
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from stoa.db import Row, Tx
 from stoa.knowledge.index import filters, scoring, store
 from stoa.knowledge.index.fusion import Ranking, weighted
-from stoa.knowledge.index.snippets import snippet
+from stoa.knowledge.index.snippets import sentences, snippet
 from stoa.knowledge.index.stemming import Stemmer
 from stoa.knowledge.index.store import SQL
 from stoa.knowledge.index.types import BaseKey, Found, Hit, Mode, Query
@@ -26,7 +26,11 @@ CANDIDATES_MIN: Final = 100
 POSTINGS_MAX: Final = 1_000_000
 """Of one query; beyond, its commonest words are left out."""
 TERMS_MAX: Final = 256
-EF_SEARCH: Final = 100
+EF_SEARCH: Final = 200
+EF_FILTERED: Final = 60
+"""Of those that pass a filter."""
+EF_SEARCH_MAX: Final = 1_000
+"""pgvector's own bound."""
 SCAN_TUPLES_MAX: Final = 40_000
 LISTED_MAX: Final = 2_000
 """So few chunks behind a filter are looked up one by one."""
@@ -73,7 +77,7 @@ async def search(tx: Tx, stemmer: Stemmer, key: BaseKey, query: Query, query_vec
         allowed = await _allowed(tx, key, index, wanted)
         stages.end("filter", allowed=scoring.count_of(allowed))
     count = max(CANDIDATES_MIN, query.limit)
-    words, meaning = _Words(np.zeros(0), (), {}), _NONE
+    words, meaning = _Words(np.zeros(0, np.float32), (), {}), _NONE
     if query.mode is not Mode.SEMANTIC:
         words = await _by_words(tx, stemmer, key, index, query, allowed, count, stages)
     if query.mode is not Mode.KEYWORD:
@@ -125,7 +129,7 @@ async def _by_words(
     weights = {term: scoring.idf(index["chunks"], int(total)) for term, total in holders.items()}
     scores = scoring.bm25([(weights[term], records) for term, records in blocks.items()], index["words"] / index["chunks"], index["next_ordinal"])
     most = sum(weights.values()) * (scoring.K1 + 1)
-    scores = scores / most if most > 0 else scores
+    scores /= np.float32(most or 1.0)
     ranking = scoring.best(scores, count, allowed)
     terms = {term[1:]: {"documents": int(holders[term]), "weight": round(weights[term], 3), "used": term in blocks} for term in asked}
     stages.end("keyword", candidates=len(ranking), terms=terms)
@@ -142,13 +146,16 @@ async def _by_meaning(
     bits = () if allowed is None else (scoring.packed(allowed), index["next_ordinal"])
     if not passing:
         rows, method = [], "none"
-    elif passing <= LISTED_MAX and allowed is not None:
+    elif allowed is not None and passing <= LISTED_MAX:
         method = "listed"
-        rows = await tx.fetch(SQL.scores_of.format(vectors=table), key.org_id, index["index_id"], sent, scoring.ordinals_of(allowed))
-        rows = sorted(rows, key=lambda row: (-row["score"], row["ordinal"]))[:count]
+        rows = await tx.fetch(SQL.nearest_listed.format(vectors=table), key.org_id, index["index_id"], sent, count, scoring.ordinals_of(allowed))
     elif index["hnsw"] and not query.exact and passing >= index["chunks"] * GRAPH_SHARE_MIN:
         method = "hnsw"
         statement = SQL.nearest_by_graph if allowed is None else SQL.nearest_by_graph_of
+        if allowed is not None:
+            # Of what the graph finds only a share passes: it has to look for so many more.
+            width = max(EF_SEARCH, min(EF_SEARCH_MAX, EF_FILTERED * index["chunks"] // passing))
+            await tx.fetchval(SQL.widen, str(width))
         rows = await tx.fetch(statement.format(vectors=table, dimensions=index["dimensions"]), sent, count, *bits)
     else:
         method = "exact"
@@ -189,13 +196,13 @@ async def _hits(
 ) -> Sequence[Hit]:
     rows = {row["ordinal"]: row for row in await tx.fetch(SQL.chunks_of, key.org_id, index["index_id"], [ordinal for ordinal, _ in ranking])}
     language = query.language or index["language"]
-    weights = words.weights
-    if not weights:
-        weights = dict.fromkeys(await stemmer.stems(tx, language, list(raw_terms(query.text))), 1.0)
-    await stemmer.learn(tx, language, [term for row in rows.values() for term in raw_terms(row["text"])])
+    weights = words.weights or dict.fromkeys(await stemmer.stems(tx, language, list(raw_terms(query.text))), 1.0)
+    pieces = {ordinal: [(piece, set(raw_terms(piece))) for piece in sentences(row["text"])] for ordinal, row in rows.items()}
+    await stemmer.learn(tx, language, {term for each in pieces.values() for _, terms in each for term in terms})
 
-    def terms_of(text: str) -> set[str]:
-        return {stem for term in raw_terms(text) if (stem := stemmer.stem(language, term)) is not None}
+    def held(terms: Iterable[str]) -> float:
+        """What a sentence holds of the query: each of its terms counts once."""
+        return sum(weights.get(stem, 0.0) for stem in {stemmer.stem(language, term) for term in terms} if stem is not None)
 
     places = {name: _places(scores) for name, scores in parts.items()} if query.explain else {}
     hits: list[Hit] = []
@@ -207,7 +214,7 @@ async def _hits(
         hits.append(
             Hit(
                 row["id"], row["item_id"], row["text"], round(score, 4), row["metadata"], row["page"], row["heading"],
-                snippet(row["text"], weights, terms_of), explain,
+                snippet([piece for piece, _ in pieces[ordinal]], [held(terms) for _, terms in pieces[ordinal]]), explain,
             )
         )  # fmt: skip
     return hits

@@ -2,50 +2,53 @@
 
 import html
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Sequence
 from typing import Final
 
 CHARACTERS_MAX: Final = 320
-_SENTENCE: Final = re.compile(r".+?(?:[.!?\u2026\u3002\uff01\uff1f]+[\"'\u201d\u2019)\]]*(?=\s|$)|\n{2,}|\n(?=[-*#|])|$)", re.DOTALL)
+_END: Final = re.compile(r"(?<=[.!?\u2026])[\"'\u201d\u2019)\]]*\s+|(?<=[\u3002\uff01\uff1f])|\n{2,}|\n(?=[-*#|])")
 _MARKED_SHARE: Final = 0.5
 """A sentence is marked where it holds at least so much of what the best one holds."""
 
 
-def snippet(text: str, weights: Mapping[str, float], terms_of: Callable[[str], set[str]]) -> str:
-    """HTML with the matched sentences in <mark>; without a match the beginning, unmarked. `weights` says what each term of the query counts."""
-    sentences = [(start, end) for start, end in _sentences(text)]
-    held = [sum(weights[term] for term in terms_of(text[start:end]) & weights.keys()) for start, end in sentences]
+def sentences(text: str) -> list[str]:
+    """The text in pieces, nothing left out; each ends with what separates it from the next. Table rows and list items are pieces too."""
+    found: list[str] = []
+    start = 0
+    for match in _END.finditer(text):
+        if text[start : match.end()].strip():
+            found.append(text[start : match.end()])
+            start = match.end()
+    return [*found, text[start:]] if text[start:].strip() or not found else [*found[:-1], found[-1] + text[start:]]
+
+
+def snippet(pieces: Sequence[str], held: Sequence[float]) -> str:
+    """HTML with the matched sentences in <mark>; without a match the beginning, unmarked. `held` says what each piece matches."""
     best = max(held, default=0.0)
     if best <= 0:
-        return html.escape(_shortened(text.strip(), CHARACTERS_MAX), quote=False)
+        return html.escape(_shortened("".join(pieces).strip()), quote=False)
     centre = held.index(best)
     first = last = centre
-    length = sentences[centre][1] - sentences[centre][0]
+    length = len(pieces[centre])
     while True:
         # The neighbour that matches better comes first; of equal ones, that on the side that has had less.
-        after = held[last + 1] if last + 1 < len(sentences) else -1.0
+        after = held[last + 1] if last + 1 < len(pieces) else -1.0
         before = held[first - 1] if first > 0 else -1.0
         step = last + 1 if (after, centre - first) >= (before, last - centre) else first - 1
-        if max(after, before) < 0 or length + sentences[step][1] - sentences[step][0] > CHARACTERS_MAX:
+        if max(after, before) < 0 or length + len(pieces[step]) > CHARACTERS_MAX:
             break
-        length += sentences[step][1] - sentences[step][0]
+        length += len(pieces[step])
         first, last = min(first, step), max(last, step)
-    pieces = [_shown(text[start:end], held[at] >= best * _MARKED_SHARE) for at, (start, end) in enumerate(sentences) if first <= at <= last]
-    return ("… " if first > 0 else "") + "".join(pieces).strip() + (" …" if last + 1 < len(sentences) else "")
+    shown = [_shown(pieces[at], marked=held[at] >= best * _MARKED_SHARE) for at in range(first, last + 1)]
+    return ("\u2026 " if first > 0 else "") + "".join(shown).strip() + (" \u2026" if last + 1 < len(pieces) else "")
 
 
-def _sentences(text: str) -> Iterator[tuple[int, int]]:
-    for match in _SENTENCE.finditer(text):
-        if match.group().strip():
-            yield match.span()
+def _shown(piece: str, *, marked: bool) -> str:
+    inner = piece.strip()
+    start = piece.index(inner)
+    escaped = html.escape(_shortened(inner), quote=False)
+    return piece[:start] + (f"<mark>{escaped}</mark>" if marked else escaped) + piece[start + len(inner) :]
 
 
-def _shown(sentence: str, marked: bool) -> str:
-    inner = sentence.strip()
-    start = sentence.index(inner)
-    escaped = html.escape(_shortened(inner, CHARACTERS_MAX), quote=False)
-    return sentence[:start] + (f"<mark>{escaped}</mark>" if marked else escaped) + sentence[start + len(inner) :]
-
-
-def _shortened(text: str, characters: int) -> str:
-    return text if len(text) <= characters else text[: characters - 1].rstrip() + "…"
+def _shortened(text: str) -> str:
+    return text if len(text) <= CHARACTERS_MAX else text[: CHARACTERS_MAX - 1].rstrip() + "\u2026"

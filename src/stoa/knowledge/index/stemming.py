@@ -21,18 +21,15 @@ class Stemmer:
         known = self._languages.setdefault(language, {})
         if len(known) > REMEMBERED_MAX:
             known.clear()
-        words = list({term[1:] for term in terms if term[0] == WORD and term[1:] not in known and is_stemmed(term[1:])})
+        words = list({term for term in terms if term not in known and term[0] == WORD and is_stemmed(term[1:])})
         for start in range(0, len(words), _BATCH):
-            batch = words[start : start + _BATCH]
+            batch = [term[1:] for term in words[start : start + _BATCH]]
             found = {row["word"]: row["stem"] for row in await tx.fetch(SQL.stems, language, batch)}
-            known.update((word, found.get(word)) for word in batch)
+            known.update((WORD + word, WORD + found[word] if word in found else None) for word in batch)
 
     def stem(self, language: str, term: str) -> str | None:
         """None for a word that says nothing, such as `the`. Codes and words with digits stay as they are."""
-        if term[0] != WORD or not is_stemmed(term[1:]):
-            return term
-        found = self._languages[language][term[1:]]
-        return None if found is None else WORD + found
+        return self._languages[language].get(term, term)
 
     async def stems(self, tx: Tx, language: str, terms: Sequence[str]) -> list[str]:
         await self.learn(tx, language, terms)
