@@ -389,6 +389,25 @@ async def test_a_schedule_fires(dsn: str, tmp_path: Path) -> None:
         assert "next_sync_at" not in paused
 
 
+async def test_nobody_waits_for_one_another_in_a_circle(server: Running, docs: Path) -> None:
+    """Syncs asked for, changed settings and at last the base's deletion, while addresses are settled one after the other."""
+    fill(docs, 150)
+    base = await base_of(server)
+    source = await create(server, base["id"], "directory", {"path": str(docs)})
+    url, body = f"/v1/knowledgebase-sources/{source['id']}", {"name": "Docs", "provider": "directory", "config": {"path": str(docs)}}
+    await server.call("POST", f"{url}/sync", 202)
+
+    async def hammer() -> None:
+        for _ in range(25):
+            await server.call("POST", f"{url}/sync", 202)
+            await server.call("PUT", url, json=body)
+
+    await asyncio.gather(hammer(), hammer(), hammer())
+    await server.call("POST", f"{url}/sync", 202)
+    await server.call("DELETE", f"/v1/knowledgebases/{base['id']}")
+    await server.call("GET", url, 404)
+
+
 async def test_two_nodes_make_one_sync(dsn: str, tmp_path: Path) -> None:
     """Asked through both at once, and by a schedule that both watch."""
     docs = tmp_path / "shared" / "docs"

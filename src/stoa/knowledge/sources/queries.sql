@@ -15,8 +15,9 @@ SELECT s.*, (SELECT count(*) FROM knowledge_items i WHERE i.org_id = s.org_id AN
 FROM knowledge_sources s WHERE s.org_id = $1 AND s.id = $2 AND s.deleting IS NULL;
 
 -- name: lock_source
+-- Not against those who add entries: they hold the sync, which comes after the source in everybody's order.
 SELECT revision, provider, config, metadata, secrets, secret_names, schedule, timezone FROM knowledge_sources
-WHERE org_id = $1 AND id = $2 AND deleting IS NULL FOR UPDATE;
+WHERE org_id = $1 AND id = $2 AND deleting IS NULL FOR NO KEY UPDATE;
 
 -- name: list_sources
 SELECT s.*, (SELECT count(*) FROM knowledge_items i WHERE i.org_id = s.org_id AND i.source_id = s.id) AS items
@@ -130,10 +131,14 @@ WITH before AS (
     SELECT count(*) AS seen, count(e.error) AS failed FROM knowledge_source_syncs y
     JOIN knowledge_source_entries e ON e.org_id = y.org_id AND e.source_id = y.source_id AND e.seen_by = y.id AND e.origin = ANY ($12)
     WHERE y.org_id = $1 AND y.id = $2
+), held AS (
+    SELECT s.id FROM knowledge_sources s JOIN knowledge_source_syncs y ON y.org_id = s.org_id AND y.source_id = s.id
+    WHERE y.org_id = $1 AND y.id = $2 FOR KEY SHARE OF s
 ), sync AS (
     UPDATE knowledge_source_syncs SET found = found + $5 - (SELECT seen FROM before), added = added + $6, updated = updated + $7, unchanged = unchanged + $8,
         skipped = skipped + $9, failed = failed + $10 - (SELECT failed FROM before), deadline = now() + $11::float8 * interval '1 second'
-    WHERE org_id = $1 AND id = $2 AND attempt = $3 AND node_id = $4 AND status = 'running' RETURNING org_id, project_id, source_id, id, cancel_requested
+    WHERE org_id = $1 AND id = $2 AND attempt = $3 AND node_id = $4 AND status = 'running' AND source_id = (SELECT id FROM held)
+    RETURNING org_id, project_id, source_id, id, cancel_requested
 ), settled AS (
     INSERT INTO knowledge_source_entries AS e (org_id, project_id, source_id, origin, state, sha256, revision, seen_by, error)
     SELECT s.org_id, s.project_id, s.source_id, n.origin, n.state, n.sha256, n.revision, s.id, n.error
