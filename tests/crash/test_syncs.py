@@ -17,6 +17,7 @@ from stoa.kernel.principal import Principal
 from stoa.knowledge.sources import store
 from stoa.knowledge.sources import worker as module
 from stoa.knowledge.sources.syncing import Superseded
+from stoa.knowledge.sources.types import Counts
 from tests.conftest import FIRST_KEY, serving
 from tests.crash.dying_sync import DIED, die, parts
 from tests.doubles import ScriptedModel
@@ -184,3 +185,21 @@ async def test_a_frozen_node_can_write_nothing_more(dsn: str, room: Path) -> Non
             left = await tx.fetchrow("SELECT status, attempt, found FROM knowledge_source_syncs WHERE id = $1", claimed.id)
             assert tuple(left or ()) == ("running", 2, 0)
             assert await tx.fetchval("SELECT count(*) FROM knowledge_items") == 1
+
+
+async def test_settling_does_not_wait_for_who_asks_for_a_sync(dsn: str, room: Path) -> None:
+    """Who asks holds the source and then the sync; who settles holds the sync: were one to wait for the source, both would wait for ever."""
+    home, shared = room / "circle", room / "circle-shared"
+    source_id = UUID(await one_source(dsn, home, shared))
+    async with parts(dsn, home, shared) as server:
+        async with internal(server.database) as tx:
+            row = await tx.fetchrow("SELECT org_id, project_id FROM knowledge_sources")
+            assert row is not None
+        await server.sources.sync(Principal(row["org_id"], row["project_id"], row["org_id"]), source_id, confirm_deletions=False)
+        async with internal(server.database) as tx:
+            sync = store.sync_of((await tx.fetch(store.SQL.claim, server.node.id, 4, 60.0))[0])
+        async with internal(server.database) as asking, asyncio.timeout(5):
+            await asking.fetchrow(store.SQL.lock_source, row["org_id"], source_id)
+            async with internal(server.database) as settling:
+                assert await store.settle(settling, sync, [store.Entry("b.md")], Counts(found=1)) is False
+            assert await asking.fetchrow(store.SQL.confirm_active, row["org_id"], source_id, False)
