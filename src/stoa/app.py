@@ -33,7 +33,7 @@ from stoa.kernel.clock import Clock, SystemClock
 from stoa.kernel.errors import NotFound, Unavailable
 from stoa.kernel.ids import Ids, RandomIds
 from stoa.kernel.principal import Principal
-from stoa.knowledge import bases
+from stoa.knowledge import bases, sources
 from stoa.knowledge.index import Index, Upkeep
 from stoa.settings import Settings
 
@@ -146,6 +146,11 @@ async def open_server(
         library = bases.KnowledgeBases(database, index, embedders, entry, removals, ids, rerankers)
         items = bases.Items(database, index, shelves, removals, ids)
         search = bases.Search(database, index, embedders, rerankers)
+        origins = sources.Suppliers(
+            allow_private=settings.allow_private_addresses, directories=settings.source_directories, cache=settings.data_dir / "sources"
+        )
+        stack.push_async_callback(origins.close)
+        feeds = sources.Sources(database, vault, origins, removals, ids, clock)
         shelf = _Library(search)
         service = runs.Runs(database, journal, catalogue, ids, clock)
         deletions = conversations.Deletions(database, blobs, journal, service, ids)
@@ -177,6 +182,7 @@ async def open_server(
         readers = knowledge.Converter()  # Of its own: a folder on its way in does not keep a conversation's file waiting.
         stack.push_async_callback(readers.close)
         ingestion = bases.Ingestion(database, index, shelves, readers, embedders, removals, node.id)
+        syncing = sources.SyncWorker(database, sources.Syncing(database, items, removals, origins, vault), feeds, origins, ids, clock, node.id)
         follow = streams.Streams(journal, clock)
         await follow.start()
 
@@ -190,8 +196,11 @@ async def open_server(
             tails.nudge_all()
             worker.look()
             ingestion.look()
+            syncing.look()
 
-        channels = {"stoa_journal": journal.heard, "stoa_runs": worker.heard, "stoa_knowledge": ingestion.heard}
+        channels = {
+            "stoa_journal": journal.heard, "stoa_runs": worker.heard, "stoa_knowledge": ingestion.heard, "stoa_sources": syncing.heard
+        }  # fmt: skip
         listener = Listener(dsn, channels, on_gap=after_a_gap)
         await listener.start()
         stack.push_async_callback(listener.stop)
@@ -200,6 +209,8 @@ async def open_server(
         stack.push_async_callback(ingestion.stop)
         await upkeep.start()
         stack.push_async_callback(upkeep.stop)
+        await syncing.start()
+        stack.push_async_callback(syncing.stop)
 
         async def drain() -> None:
             await worker.drain(settings.drain_seconds_max)
@@ -233,6 +244,7 @@ async def open_server(
             tools.routes(held, gate),
             bases.routes(library, items, search, gate, settings.domain),
             bases.evaluation_routes(bases.Evaluations(database, search), gate),
+            sources.routes(feeds, gate),
             access.routes(entry, gate),
             usage.routes(usage.UsageReports(database), gate, clock),
         )

@@ -3,6 +3,7 @@
 A flag of the command line wins over the environment, the environment over `stoa.toml`, that over the default.
 """
 
+import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -99,6 +100,8 @@ class Settings(BaseModel):
     reranker: Rerank | None = None
     allow_private_addresses: bool = False
     """Whether connections that tenants make may lead to private addresses. The operator's own providers always may."""
+    source_directories: tuple[Path, ...] = ()
+    """Directories of this machine that sources of knowledge bases may read, by every tenant; none unless named."""
     cors_origins: tuple[str, ...] = ("*",)
     runs_max: Annotated[int, Field(ge=1, le=20_000)] = 2_000
     """Runs that this node carries at once; more wait in the database."""
@@ -150,6 +153,8 @@ def load(environment: Mapping[str, str], flags: Mapping[str, Any], config: Path 
             values[name] = environment[variable]
     if environment.get("STOA_CORS_ORIGINS"):
         values["cors_origins"] = [origin.strip() for origin in environment["STOA_CORS_ORIGINS"].split(",")]
+    if environment.get("STOA_SOURCE_DIRECTORIES"):
+        values["source_directories"] = [path for path in environment["STOA_SOURCE_DIRECTORIES"].split(os.pathsep) if path]
     values |= {name: value for name, value in flags.items() if value is not None}
     declared = list(values.get("providers", ()))
     names = {provider.get("name") for provider in declared if isinstance(provider, dict)}

@@ -11,9 +11,9 @@ FUNCTION_LINES_MAX = 60
 DRAWERS = {"utils", "util", "helpers", "helper", "common", "manager", "misc"}
 BROAD = {
     "doctor/service.py", "http/edge.py", "kernel/supervise.py", "runs/worker.py", "knowledge/bases/ingesting.py", "knowledge/converting/worker.py",
-    "tools/providers/python.py", "tools/providers/mcp/session.py",
+    "knowledge/sources/worker.py", "tools/providers/python.py", "tools/providers/mcp/session.py",
 }
-"""The edges at which bugs end: the HTTP middleware, the supervisor, the workers of runs and items, the doctor's checks, the process that reads
+"""The edges at which bugs end: the HTTP middleware, the supervisor, the workers of runs, items and syncs, the doctor's checks, the process that reads
 one document; and the two places where code of somebody else runs."""
 LONG = {
     "app.py": "open_server connects every part, in order",

@@ -23,6 +23,8 @@ BODIES = {
     "/v1/knowledgebases/{knowledgebase_id}/evaluate": {"queries": [{"query": "plan", "relevant": ["secret.txt"]}]},
     "/v1/knowledgebases/{knowledgebase_id}/vector-search": {"query": "plan"},
     "/v1/knowledgebase-items/{item_id}": {"metadata": {}},
+    "/v1/knowledgebases/{knowledgebase_id}/sources": {"name": "s", "provider": "website", "config": {"url": "https://example.com/"}},
+    "/v1/knowledgebase-sources/{source_id}": {"name": "s", "provider": "website", "config": {"url": "https://example.com/"}},
     "/v1/tools/{tool_id}": {"name": "t", "type": "http", "description": "d", "config": {"url": "https://example.com/"}},
     "/v1/tools/{tool_id}/test": {"arguments": {}},
 }
@@ -53,6 +55,8 @@ async def owned(shared_server: Running) -> AsyncIterator[Owned]:
     tool_id = (await server.call("POST", "/v1/tools", 201, json=tool))["data"]["id"]
     base = (await server.call("POST", "/v1/knowledgebases", 201, json={"name": "Secret library", "project_id": project}))["data"]
     item = (await server.call("POST", f"/v1/knowledgebases/{base['id']}/upload", 201, files={"files": ("plan.txt", b"The secret plan.")}))["data"][0]
+    feed = {"name": "Secret site", "provider": "website", "config": {"url": "https://example.com/"}, "secrets": {"authorization": "hush"}}
+    source_id = (await server.call("POST", f"/v1/knowledgebases/{base['id']}/sources", 201, json=feed))["data"]["id"]
     database = await asyncpg.connect(server.dsn)
     org_id, stranger, connection = uuid4(), new_secret(), uuid4()
     await database.execute("INSERT INTO orgs (id, name) VALUES ($1, 'Strangers')", org_id)
@@ -68,7 +72,7 @@ async def owned(shared_server: Running) -> AsyncIterator[Owned]:
     ids = {
         "conversation_id": conversation_id, "file_id": upload["data"]["id"], "run_id": run["id"], "deletion_id": deletion["deletion_id"],
         "key_id": key, "project_id": project, "connection_id": str(connection), "tool_id": tool_id,
-        "knowledgebase_id": base["id"], "item_id": item["id"], "vector_store_id": base["id"],
+        "knowledgebase_id": base["id"], "item_id": item["id"], "vector_store_id": base["id"], "source_id": source_id,
     }  # fmt: skip
     strangers = [httpx.AsyncClient(base_url=server.url, headers={"Authorization": f"Bearer {token}"}) for token in (stranger, sibling)]
     yield Owned(ids, strangers)
@@ -81,7 +85,7 @@ async def census(dsn: str) -> dict[str, int]:
     try:
         tables = (
             "conversations", "conversation_segments", "messages", "files", "runs", "events", "deletions", "access_keys", "projects", "connections", "tools",
-            "knowledgebases", "knowledge_items",
+            "knowledgebases", "knowledge_items", "knowledge_sources", "knowledge_source_syncs",
         )  # fmt: skip
         return {table: await database.fetchval(f"SELECT count(*) FROM {table}") for table in tables}
     finally:

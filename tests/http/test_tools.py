@@ -12,8 +12,8 @@ import asyncpg
 import pytest
 
 from stoa.gateway import Abilities
+from stoa.outbound import public
 from stoa.tools import rules
-from stoa.tools.providers.outbound import public
 from tests.conftest import Running, serving
 from tests.doubles import ScriptedModel, answer, calling, until
 

@@ -85,8 +85,8 @@ def explain(errors: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     return details
 
 
-_BODY_TAGS: Final = frozenset({"human_feedback", "approval", "http", "python"})
-"""`type`s that choose among bodies: locations begin with them, and a caller did not write that."""
+_BODY_TAGS: Final = frozenset({"human_feedback", "approval", "http", "python", "website", "directory", "s3", "git"})
+"""`type`s and providers that choose among bodies: locations begin with them, and a caller did not write that."""
 
 _PART_TAGS: Final = frozenset({"text", "file"})
 """The same for `type`s that choose among the parts of a list."""

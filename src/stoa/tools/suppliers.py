@@ -9,12 +9,12 @@ from uuid import UUID
 
 import aiohttp
 
+from stoa.outbound import allowed, client, read_bounded
 from stoa.tools import rules
 from stoa.tools.providers.http import HttpTool
 from stoa.tools.providers.mcp.failures import Failure
 from stoa.tools.providers.mcp.sessions import Sessions
 from stoa.tools.providers.mcp.tool import McpTool
-from stoa.tools.providers.outbound import allowed, client, read_bounded
 from stoa.tools.providers.python import PythonTool, Threads, registered
 from stoa.tools.types import Definition, Listing, Program, Tool, ToolKind, Unlisted
 

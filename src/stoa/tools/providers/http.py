@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from stoa.outbound import AddressRefused, allowed, read_bounded
 from stoa.tools import rules
-from stoa.tools.providers.outbound import AddressRefused, allowed, read_bounded
 from stoa.tools.types import Call, Definition, ToolKind, ToolResult
 
 _ERROR_BYTES_MAX: Final = 2_000

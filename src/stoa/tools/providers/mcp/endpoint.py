@@ -12,8 +12,8 @@ import httpx2
 import orjson
 from mcp.client.streamable_http import streamable_http_client
 
+from stoa.outbound import READ_BYTES, AddressRefused, allowed, client
 from stoa.tools.providers.mcp.program import MESSAGE_BYTES_MAX
-from stoa.tools.providers.outbound import READ_BYTES, AddressRefused, allowed, client
 
 CODE: Final = "stoa_code"
 """In the data of an error that is ours, not the server's: which of a ToolResult's codes it is."""

@@ -1,7 +1,8 @@
 """The way out: an HTTP client that talks to public addresses alone, and to the address that it has just looked at.
 
 A name is resolved once per connection and the connection goes to an address that was checked, so a name that changes its
-mind between the check and the call gains nothing. Redirects are not followed: their target was not agreed on.
+mind between the check and the call gains nothing. Redirects are not followed: their target was not agreed on, and whoever
+wants to follow one checks it like a first address.
 """
 
 import ipaddress
@@ -75,3 +76,27 @@ async def read_bounded(response: aiohttp.ClientResponse, bytes_max: int) -> byte
     while len(content) <= bytes_max and (chunk := await response.content.read(READ_BYTES)):
         content += chunk
     return bytes(content[: bytes_max + 1])
+
+
+def refused(error: BaseException) -> bool:
+    """Whether a failure of the client came of an address that is not allowed."""
+    return any(isinstance(one, AddressRefused) for one in (error, error.__cause__, getattr(error, "os_error", None)))
+
+
+def connect_public(host: str, port: int, *, allow_private: bool, seconds_max: float) -> socket.socket:
+    """The same for clients that block: a connection to an address that was looked up once and checked. Raises AddressRefused or OSError."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    if not allow_private and not all(public(str(address[0])) for *_, address in found):
+        raise AddressRefused(f"{host} leads to a private address")
+    failure = OSError(f"{host} has no address")
+    for family, kind, protocol, _, address in found:
+        made = socket.socket(family, kind, protocol)
+        made.settimeout(seconds_max)
+        try:
+            made.connect(address)
+        except OSError as error:
+            made.close()
+            failure = error
+        else:
+            return made
+    raise failure
