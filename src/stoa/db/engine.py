@@ -26,7 +26,8 @@ CONNECT_SECONDS_MAX: Final = 5
 Row: TypeAlias = asyncpg.Record
 
 _AWAY: Final = (
-    TimeoutError, OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError, asyncpg.InterfaceError,
+    TimeoutError, OSError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, asyncpg.TooManyConnectionsError, asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
 )  # fmt: skip
 
 _GONE: Final = (
