@@ -38,13 +38,21 @@ class Recorder:
         async def allow(unbilled_usd: float) -> None:
             if price(Usage()) is None:
                 raise Ended("price_unknown", "This access key has a spending limit, and no price is known for the model; the operator can set one under [[prices]].")
-            async with internal_statement(self._database) as tx:
-                spent = await tx.fetchval(SQL.spent, run.org_id, run.created_by, limit["period"]) + unbilled_usd
+            spent = await self._spent(run, limit["period"]) + unbilled_usd
             if spent >= limit["usd"]:
                 when = {"day": "today", "month": "this month", "total": "altogether"}[limit["period"]]
                 raise Ended("spending_limit_reached", f"This access key has spent {spent:.4f} US dollars {when}; its spending_limit is {limit['usd']:g}.")
 
         return allow
+
+    async def _spent(self, run: Run, period: str) -> float:
+        """Asked until the database answers: an outage ends no run."""
+        while True:
+            try:
+                async with internal_statement(self._database) as tx:
+                    return float(await tx.fetchval(SQL.spent, run.org_id, run.created_by, period))
+            except Unavailable:
+                await asyncio.sleep(RETRY_SECONDS)
 
     async def answers(self, run: Run) -> Mapping[str, Answer]:
         async with internal_statement(self._database) as tx:
