@@ -23,7 +23,7 @@ import asyncpg
 import httpx
 
 from stoa.db.embedded import start_embedded
-from tests.crash.campaign import KEY, Server
+from tests.crash.server import KEY, Server
 
 CALL_SECONDS_MAX = 60.0
 SETTLE_SECONDS_MAX = 60.0
