@@ -128,7 +128,7 @@ async def open_server(
         suppliers = gateway.Suppliers(pace=lambda: writer.pace_seconds, allow_private=settings.allow_private_addresses)
         stack.push_async_callback(suppliers.close)
         catalogue = gateway.Catalogue(
-            database, vault, (SLUG, builtin or ExtractiveModel(documents.quote)), _providers(settings, suppliers), suppliers.build,
+            database, vault, (SLUG, builtin or ExtractiveModel(documents.quote)), _providers(settings, suppliers), suppliers.build_for_tenant,
             settings.default_model,
         )  # fmt: skip
         stack.push_async_callback(catalogue.stop)
@@ -140,8 +140,8 @@ async def open_server(
         index, upkeep = Index(), Upkeep(database)
         shelves = DirectoryBlobs(settings.data_dir / "knowledge")
         server_model = settings.embeddings.model if settings.embeddings else None
-        embedders = bases.Embedders(local, server, server_model, catalogue.credentials)
-        rerankers = bases.Rerankers(_server_reranker(settings), catalogue.credentials)
+        embedders = bases.Embedders(local, server, server_model, catalogue.credentials, allow_private=settings.allow_private_addresses)
+        rerankers = bases.Rerankers(_server_reranker(settings), catalogue.credentials, allow_private=settings.allow_private_addresses)
         removals = bases.Deletions(database, index, shelves, ids)
         library = bases.KnowledgeBases(database, index, embedders, entry, removals, ids, rerankers)
         items = bases.Items(database, index, shelves, removals, ids)

@@ -5,8 +5,10 @@ mind between the check and the call gains nothing. Redirects are not followed: t
 wants to follow one checks it like a first address.
 """
 
+import asyncio
 import ipaddress
 import socket
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import aiohttp
@@ -55,11 +57,13 @@ def literal(host: str) -> bool:
     return True
 
 
-def client(*, allow_private: bool, connections_max: int = 200) -> aiohttp.ClientSession:
+def client(
+    *, allow_private: bool, connections_max: int = 200, seconds_max: float | None = None, headers: Mapping[str, str] | None = None
+) -> aiohttp.ClientSession:
     """Keeps no cookies, reads no proxy settings of the environment, and sends every request once: deadlines are its users' own."""
     connector = aiohttp.TCPConnector(resolver=PublicResolver(allow_private=allow_private), limit=connections_max, use_dns_cache=False)
-    timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS_MAX)
-    session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, timeout=timeout)
+    timeout = aiohttp.ClientTimeout(total=seconds_max, connect=CONNECT_SECONDS_MAX)
+    session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, timeout=timeout, headers=headers)
     # A GET, PUT or DELETE whose connection falls would be sent again unasked; whether a call may be repeated is the ledger's to say.
     session._retry_connection = False  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     return session
@@ -81,6 +85,15 @@ async def read_bounded(response: aiohttp.ClientResponse, bytes_max: int) -> byte
 def refused(error: BaseException) -> bool:
     """Whether a failure of the client came of an address that is not allowed."""
     return any(isinstance(one, AddressRefused) for one in (error, error.__cause__, getattr(error, "os_error", None)))
+
+
+async def addresses(host: str, port: int, *, allow_private: bool) -> Sequence[str]:
+    """The host's addresses, for clients that connect by themselves: looked up once, all of them allowed. Raises AddressRefused or OSError."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    given = list(dict.fromkeys(str(address[0]) for *_, address in found))
+    if not allow_private and not all(map(public, given)):
+        raise AddressRefused(f"{host} leads to a private address")
+    return given
 
 
 def connect_public(host: str, port: int, *, allow_private: bool, seconds_max: float) -> socket.socket:

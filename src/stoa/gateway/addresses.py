@@ -1,11 +1,9 @@
 """Which addresses a tenant's connection may name: public ones, unless the operator allows private ones too."""
 
-import asyncio
-import ipaddress
-import socket
 from urllib.parse import urlsplit
 
 from stoa.gateway.catalogue import ProviderError
+from stoa.outbound import AddressRefused, addresses
 
 
 async def check_address(base_url: str, *, allow_private: bool) -> None:
@@ -22,9 +20,8 @@ async def check_address(base_url: str, *, allow_private: bool) -> None:
     if allow_private:
         return
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+        await addresses(parts.hostname, port, allow_private=False)
+    except AddressRefused as error:
+        raise ProviderError("it leads to a private address, which this server's operator has not allowed (STOA_ALLOW_PRIVATE_ADDRESSES)") from error
     except (OSError, UnicodeError) as error:
         raise ProviderError(f"the host {parts.hostname} cannot be resolved") from error
-    for *_, address in found:
-        if not ipaddress.ip_address(str(address[0]).split("%")[0]).is_global:
-            raise ProviderError("it leads to a private address, which this server's operator has not allowed (STOA_ALLOW_PRIVATE_ADDRESSES)")

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
-import aiohttp
-
 from stoa.gateway.addresses import check_address
 from stoa.gateway.catalogue import Offer, Provider, ProviderError
 from stoa.gateway.providers.anthropic import AnthropicModel
@@ -12,6 +10,7 @@ from stoa.gateway.providers.listing import list_anthropic, list_openai
 from stoa.gateway.providers.openai import OpenAIModel
 from stoa.gateway.providers.transport import Transport
 from stoa.gateway.types import Model
+from stoa.outbound import client
 
 ProviderType = Literal["openai", "anthropic", "ollama"]
 
@@ -30,10 +29,12 @@ class Suppliers:
 
     def __init__(self, *, pace: Callable[[], float], allow_private: bool) -> None:
         self._transport = Transport(pace=pace)
+        self._guarded = Transport(pace=pace, allow_private=allow_private)
         self._allow_private = allow_private
 
     async def close(self) -> None:
         await self._transport.close()
+        await self._guarded.close()
 
     def provider(
         self, name: str, type_: str, base_url: str | None, api_key: str | None, only: Sequence[str] | None, *, optional: bool
@@ -42,19 +43,19 @@ class Suppliers:
             found = await self.ask(type_, base_url, api_key, seconds_max=LOCAL_LIST_SECONDS_MAX if optional else LIST_SECONDS_MAX)
             return found if only is None else [offer for offer in found if offer.wire_name in only]
 
-        return Provider(name, offers, lambda offer: self.build(type_, base_url, api_key, offer), optional)
+        return Provider(name, offers, lambda offer: _model(self._transport, type_, base_url, api_key, offer), optional)
 
-    def build(self, type_: str, base_url: str | None, api_key: str | None, offer: Offer) -> Model:
-        url = root(type_, base_url)
-        if type_ == "anthropic":
-            return AnthropicModel(self._transport, url, api_key, offer.wire_name, offer.abilities)
-        return OpenAIModel(self._transport, url, api_key, offer.wire_name, offer.abilities)
+    def build_for_tenant(self, type_: str, base_url: str | None, api_key: str | None, offer: Offer) -> Model:
+        """A model of a connection that a tenant made: every call of it goes to an address that is allowed."""
+        return _model(self._guarded, type_, base_url, api_key, offer)
 
     async def ask(self, type_: str, base_url: str | None, api_key: str | None, *, seconds_max: float = LIST_SECONDS_MAX) -> Sequence[Offer]:
         """The provider's own model list. Raises ProviderError."""
-        timeout = aiohttp.ClientTimeout(total=seconds_max)
+        return await self._ask(type_, base_url, api_key, seconds_max=seconds_max, allow_private=True)
+
+    async def _ask(self, type_: str, base_url: str | None, api_key: str | None, *, seconds_max: float, allow_private: bool) -> Sequence[Offer]:
         listing = list_anthropic if type_ == "anthropic" else list_openai
-        async with aiohttp.ClientSession(timeout=timeout) as session:
+        async with client(allow_private=allow_private, seconds_max=seconds_max) as session:
             return await listing(session, root(type_, base_url), api_key)
 
     async def ask_for_tenant(self, type_: str, base_url: str | None, api_key: str | None) -> Sequence[Offer]:
@@ -62,7 +63,12 @@ class Suppliers:
         await check_address(root(type_, base_url), allow_private=self._allow_private)
         if type_ != "ollama" and not api_key:
             raise ProviderError("a key is needed", "api_key")
-        return await self.ask(type_, base_url, api_key)
+        return await self._ask(type_, base_url, api_key, seconds_max=LIST_SECONDS_MAX, allow_private=self._allow_private)
+
+
+def _model(transport: Transport, type_: str, base_url: str | None, api_key: str | None, offer: Offer) -> Model:
+    adapter = AnthropicModel if type_ == "anthropic" else OpenAIModel
+    return adapter(transport, root(type_, base_url), api_key, offer.wire_name, offer.abilities)
 
 
 def root(type_: str, base_url: str | None) -> str:

@@ -7,7 +7,7 @@ buffer and wakes its reader once per pace. Everything else (model lists) goes th
 import asyncio
 import ssl
 from collections import defaultdict, deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from math import ceil
@@ -15,6 +15,8 @@ from typing import Final, cast
 from urllib.parse import urlsplit
 
 import httptools
+
+from stoa.outbound import AddressRefused, addresses
 
 BUFFER_BYTES_MAX: Final = 512 * 1024
 """Of one reply, unread: past it the socket is not read from, so a fast model waits for us."""
@@ -116,9 +118,13 @@ class _Rests:
 
 
 class Transport:
-    """Long-lived: a pool of idle connections per origin. `pace` gives the seconds to gather between two reads under load."""
+    """Long-lived: a pool of idle connections per origin. `pace` gives the seconds to gather between two reads under load.
 
-    def __init__(self, *, pace: Callable[[], float] = lambda: 0.0) -> None:
+    Without `allow_private` it leads to public addresses alone, whatever a name that was public yesterday resolves to now.
+    """
+
+    def __init__(self, *, pace: Callable[[], float] = lambda: 0.0, allow_private: bool = True) -> None:
+        self._allow_private = allow_private
         self._rests = _Rests(pace)
         self._idle: defaultdict[Origin, deque[tuple[float, _Wire]]] = defaultdict(deque)
         self._tls: ssl.SSLContext | None = None
@@ -165,14 +171,28 @@ class Transport:
             self._tls = ssl.create_default_context()
         try:
             async with asyncio.timeout(timeouts.connect):
-                _, wire = await asyncio.get_running_loop().create_connection(
-                    _Wire, origin.host, origin.port, ssl=self._tls if origin.tls else None, server_hostname=origin.host if origin.tls else None
-                )
-                return wire
+                # Where not every address may be called, the connection goes to one that was looked up once, and looked at.
+                hosts = [origin.host] if self._allow_private else await addresses(origin.host, origin.port, allow_private=False)
+                return await self._connect_to(hosts, origin)
         except TimeoutError as error:
             raise TransportError("connect", "no connection within the time allowed") from error
+        except AddressRefused as error:
+            raise TransportError("connect", "the address is private, which this server's operator has not allowed (STOA_ALLOW_PRIVATE_ADDRESSES)") from error
         except (OSError, ValueError) as error:
             raise TransportError("connect", "no connection could be made") from error
+
+    async def _connect_to(self, hosts: Sequence[str], origin: Origin) -> "_Wire":
+        """The first that answers."""
+        failure: OSError | None = None
+        for host in hosts:
+            try:
+                _, wire = await asyncio.get_running_loop().create_connection(
+                    _Wire, host, origin.port, ssl=self._tls if origin.tls else None, server_hostname=origin.host if origin.tls else None
+                )
+                return wire
+            except OSError as error:
+                failure = error
+        raise failure or OSError(f"{origin.host} has no address")
 
     def _take_idle(self, origin: Origin) -> "_Wire | None":
         wires, now = self._idle[origin], asyncio.get_running_loop().time()

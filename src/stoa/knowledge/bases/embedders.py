@@ -15,11 +15,12 @@ OPENAI_URL: Final = "https://api.openai.com/v1"
 class Embedders:
     """Long-lived. `server` is the operator's endpoint and the default where there is one."""
 
-    def __init__(self, local: Embedder, server: Embedder | None, server_model: str | None, credentials: Credentials) -> None:
+    def __init__(self, local: Embedder, server: Embedder | None, server_model: str | None, credentials: Credentials, *, allow_private: bool) -> None:
         self._local = local
         self._server = server
         self._server_model = server_model
         self._credentials = credentials
+        self._allow_private = allow_private
 
     def default(self) -> EmbedderSpec:
         if self._server_model is not None:
@@ -62,4 +63,4 @@ class Embedders:
         found = await self._credentials(org_id, project_id, spec.connection_id)
         if found is None:
             raise EmbedderError("embedder_unavailable", "The connection of this knowledge base's embedder is gone.", retryable=False)
-        return RemoteEmbedder(found[0] or OPENAI_URL, spec.model, found[1], spec.dimensions or None)
+        return RemoteEmbedder(found[0] or OPENAI_URL, spec.model, found[1], spec.dimensions or None, allow_private=self._allow_private)

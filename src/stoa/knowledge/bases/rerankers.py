@@ -19,9 +19,10 @@ COHERE_URL: Final = "https://api.cohere.com/v2"
 class Rerankers:
     """Long-lived. `server` is the operator's endpoint, where there is one."""
 
-    def __init__(self, server: Reranker | None, credentials: Credentials) -> None:
+    def __init__(self, server: Reranker | None, credentials: Credentials, *, allow_private: bool) -> None:
         self._server = server
         self._credentials = credentials
+        self._allow_private = allow_private
 
     def check(self, chosen: Mapping[str, Any] | None) -> None:
         """Raises BadRequest naming the field of `retriever.reranker`."""
@@ -43,7 +44,7 @@ class Rerankers:
         found = await self._credentials(org_id, project_id, UUID(str(chosen["connection_id"])))
         if found is None:
             raise Unavailable("The connection of this knowledge base's reranker is gone; set another in its retriever, or search with rerank=false.")
-        return RemoteReranker(found[0] or COHERE_URL, chosen["model"], found[1])
+        return RemoteReranker(found[0] or COHERE_URL, chosen["model"], found[1], allow_private=self._allow_private)
 
 
 async def reranked(reranker: Reranker, query: str, found: Found, limit: int, similarity_threshold: float | None, *, explain: bool) -> Found:

@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import aiohttp
 
 from stoa.knowledge.embedding.types import EmbedderError
+from stoa.outbound import allowed, client
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,9 +22,12 @@ _CODES: Final = {401: "embedder_unauthorized", 403: "embedder_unauthorized", 404
 
 
 class RemoteEmbedder:
+    """Without `allow_private` (an endpoint that a tenant named) it asks public addresses alone."""
+
     tokens_max = 8_191
 
-    def __init__(self, base_url: str, model: str, api_key: str | None, dimensions: int | None = None) -> None:
+    def __init__(self, base_url: str, model: str, api_key: str | None, dimensions: int | None = None, *, allow_private: bool = True) -> None:
+        self._allow_private = allow_private
         self._url = base_url.rstrip("/") + "/embeddings"
         self._model = model
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
@@ -53,7 +58,10 @@ class RemoteEmbedder:
         if self._closed:
             raise EmbedderError("embedder_closed", "This server is stopping.", retryable=False)
         rows: list[Any] = []
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=SECONDS_MAX), headers=self._headers) as session:
+        if not allowed(urlsplit(self._url).hostname or "", allow_private=self._allow_private):
+            message = "The embeddings endpoint has a private address, which this server's operator has not allowed."
+            raise EmbedderError("embedder_unreachable", message, retryable=False)
+        async with client(allow_private=self._allow_private, seconds_max=SECONDS_MAX, headers=self._headers) as session:
             for start in range(0, len(texts), BATCH_MAX):
                 rows += await self._batch(session, texts[start : start + BATCH_MAX])
         try:

@@ -4,10 +4,12 @@ import asyncio
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import aiohttp
 
 from stoa.knowledge.reranking.types import RerankerError
+from stoa.outbound import allowed, client
 
 ATTEMPTS_MAX: Final = 2
 SECONDS_MAX: Final = 20.0
@@ -19,7 +21,10 @@ _AGAIN: Final = frozenset({"reranker_rate_limited", "reranker_overloaded", "rera
 
 
 class RemoteReranker:
-    def __init__(self, base_url: str, model: str, api_key: str | None) -> None:
+    """Without `allow_private` (an endpoint that a tenant named) it asks public addresses alone."""
+
+    def __init__(self, base_url: str, model: str, api_key: str | None, *, allow_private: bool = True) -> None:
+        self._allow_private = allow_private
         self._url = base_url.rstrip("/") + "/rerank"
         self._model = model
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
@@ -38,7 +43,9 @@ class RemoteReranker:
         if not texts:
             return []
         body = {"model": self._model, "query": query, "documents": [text[:TEXT_CHARACTERS_MAX] or " " for text in texts], "top_n": len(texts)}
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=SECONDS_MAX), headers=self._headers) as session:
+        if not allowed(urlsplit(self._url).hostname or "", allow_private=self._allow_private):
+            raise RerankerError("reranker_unreachable", "The reranking endpoint has a private address, which this server's operator has not allowed.")
+        async with client(allow_private=self._allow_private, seconds_max=SECONDS_MAX, headers=self._headers) as session:
             for attempt in range(1, ATTEMPTS_MAX + 1):
                 try:
                     return _scores(await self._ask(session, body), len(texts))

@@ -1,0 +1,70 @@
+"""What a tenant names is called at public addresses alone, at every call: nothing reaches a private one, by address or by name."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from stoa.gateway.providers.transport import Timeouts, Transport, TransportError
+from stoa.knowledge.embedding import EmbedderError, RemoteEmbedder
+from stoa.knowledge.reranking import RemoteReranker, RerankerError
+
+HOSTS = ("127.0.0.1", "localhost")
+
+
+class Inside:
+    """A service on a private address that counts who comes."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.visits = 0
+
+    async def serve(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.visits += 1
+        writer.write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+
+@pytest.fixture
+async def inside() -> AsyncIterator[Inside]:
+    found = Inside()
+    async with await asyncio.start_server(found.serve, "127.0.0.1", 0) as server:
+        found.port = server.sockets[0].getsockname()[1]
+        yield found
+
+
+async def status(transport: Transport, url: str) -> int:
+    async with transport.post(url, {}, b"{}", Timeouts()) as reply:
+        return reply.status
+
+
+@pytest.mark.parametrize("host", HOSTS)
+async def test_models(inside: Inside, host: str) -> None:
+    url = f"http://{host}:{inside.port}/v1/chat/completions"
+    guarded = Transport(allow_private=False)
+    with pytest.raises(TransportError, match="STOA_ALLOW_PRIVATE_ADDRESSES"):
+        await status(guarded, url)
+    assert inside.visits == 0
+    own = Transport()
+    assert await status(own, url) == 404
+    assert inside.visits == 1
+    await own.close()
+    await guarded.close()
+
+
+@pytest.mark.parametrize("host", HOSTS)
+async def test_embedders_and_rerankers(inside: Inside, host: str) -> None:
+    url = f"http://{host}:{inside.port}/v1"
+    with pytest.raises(EmbedderError) as refused:
+        await RemoteEmbedder(url, "m", None, allow_private=False).embed(["text"])
+    assert refused.value.code == "embedder_unreachable"
+    with pytest.raises(RerankerError) as refused_too:
+        await RemoteReranker(url, "m", None, allow_private=False).rerank("query", ["text"])
+    assert refused_too.value.code == "reranker_unreachable"
+    assert inside.visits == 0
+    with pytest.raises(EmbedderError):
+        await RemoteEmbedder(url, "m", None).embed(["text"])
+    with pytest.raises(RerankerError):
+        await RemoteReranker(url, "m", None).rerank("query", ["text"])
+    assert inside.visits >= 2
