@@ -368,9 +368,10 @@ async def _whole(work: Coroutine[Any, Any, T]) -> T:
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
+        # What becomes of it counts no more (a fence was lost, for one); asking keeps it from being reported as forgotten.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
         if not task.done():
             await asyncio.wait([task], timeout=RECORD_SECONDS_MAX)
             if not task.done():
                 task.cancel()
-        await asyncio.gather(task, return_exceptions=True)  # What became of it counts no more: a fence that was lost, for one.
         raise
