@@ -105,15 +105,17 @@ def _wanted(query: Query) -> filters.All:
 
 async def _allowed(tx: Tx, key: BaseKey, index: Row, wanted: filters.All) -> scoring.Chosen:
     parts = list(dict.fromkeys(filters.leaves(wanted)))
-    terms = [(place, term) for place, part in enumerate(parts) if isinstance(part, filters.AnyTerm) for term in dict.fromkeys(part.terms)]
-    ranges = [(place, part) for place, part in enumerate(parts) if isinstance(part, filters.Between)]
-    rows = await tx.fetch(
-        SQL.filter_blocks, key.org_id, index["index_id"], [place for place, _ in terms], [term for _, term in terms],
-        [place for place, _ in ranges], [part.low for _, part in ranges], [part.high for _, part in ranges],
-    )  # fmt: skip
+    asked = [(place, term) for place, part in enumerate(parts) if isinstance(part, filters.AnyTerm) for term in dict.fromkeys(part.terms)]
+    held: dict[str, list[bytes]] = {}
+    for row in await tx.fetch(SQL.filter_blocks, key.org_id, index["index_id"], sorted({term for _, term in asked})):
+        held.setdefault(row["term"], []).append(row["records"])
     found: dict[int, list[bytes]] = {}
-    for row in rows:
-        found.setdefault(row["part"], []).append(row["records"])
+    for place, term in asked:
+        found.setdefault(place, []).extend(held.get(term, ()))
+    for place, part in enumerate(parts):
+        if isinstance(part, filters.Between):
+            rows = await tx.fetch(SQL.range_blocks, key.org_id, index["index_id"], part.low, part.high)
+            found[place] = [row["records"] for row in rows]
     return scoring.selected(wanted, found, parts, index["next_ordinal"])
 
 

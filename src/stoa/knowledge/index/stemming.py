@@ -21,11 +21,13 @@ class Stemmer:
         known = self._languages.setdefault(language, {})
         if len(known) > REMEMBERED_MAX:
             known.clear()
-        words = list({term for term in terms if term not in known and term[0] == WORD and is_stemmed(term[1:])})
-        for start in range(0, len(words), _BATCH):
-            batch = [term[1:] for term in words[start : start + _BATCH]]
-            found = {row["word"]: row["stem"] for row in await tx.fetch(SQL.stems, language, batch)}
-            known.update((WORD + word, WORD + found[word] if word in found else None) for word in batch)
+        asked = {term for term in terms if term[0] == WORD}
+        # Over again where somebody else, meanwhile, has made room: what is missing would stand unstemmed.
+        while words := [term[1:] for term in asked if term not in known and is_stemmed(term[1:])]:
+            for start in range(0, len(words), _BATCH):
+                batch = words[start : start + _BATCH]
+                found = {row["word"]: row["stem"] for row in await tx.fetch(SQL.stems, language, batch)}
+                known.update((WORD + word, WORD + found[word] if word in found else None) for word in batch)
 
     def stem(self, language: str, term: str) -> str | None:
         """None for a word that says nothing, such as `the`. Codes and words with digits stay as they are."""
