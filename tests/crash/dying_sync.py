@@ -50,7 +50,7 @@ class Parts:
 @asynccontextmanager
 async def parts(dsn: str, data_dir: Path, shared: Path) -> AsyncGenerator[Parts]:
     database, ids = await Database.open(dsn, connections_max=4), RandomIds()
-    node = Node(dsn, ids)
+    node = Node(dsn, ids, SystemClock())
     await node.start()
     blobs, index = DirectoryBlobs(data_dir / "knowledge"), Index()
     deletions = Deletions(database, index, blobs, ids)

@@ -202,16 +202,19 @@ async def campaign(home: Path, *, files: int, operations: int, kills: int, seed:
     return test.report
 
 
+UNVERIFIED = "SELECT count(*) FROM deletions WHERE verified_at IS NULL"
+
+
 async def orphans(home: Path, items: set[str | None]) -> None:
     """Starts once more, so that what the last kill left behind is swept, and counts everything by hand."""
     server = Server(home, "http://127.0.0.1:9/v1")
     await server.start()
-    async with asyncio.timeout(20):
-        while len(blobs(home)) > len(items):
-            await asyncio.sleep(0.1)
-    await server.stop()
     embedded = await start_embedded(home)
     database = await asyncpg.connect(embedded.dsn)
+    async with asyncio.timeout(30):
+        while len(blobs(home)) > len(items) or await database.fetchval(UNVERIFIED):
+            await asyncio.sleep(0.1)
+    await server.stop()
     try:
         rows = await database.fetch("SELECT id, status, sha256, served_sha256 FROM knowledge_items")
         assert {str(row["id"]) for row in rows} == items
@@ -221,7 +224,7 @@ async def orphans(home: Path, items: set[str | None]) -> None:
         assert {str(row["item_id"]) for row in await database.fetch("SELECT item_id FROM knowledge_index_items")} == items
         assert await database.fetchval("SELECT count(*) FROM knowledge_chunks") == await database.fetchval("SELECT count(*) FROM knowledge_vectors")
         assert await database.fetchval("SELECT count(*) FROM knowledge_indexes") == 1
-        assert await database.fetchval("SELECT count(*) FROM deletions WHERE verified_at IS NULL") == 0
+        assert await database.fetchval(UNVERIFIED) == 0
     finally:
         await database.close()
         await embedded.stop()

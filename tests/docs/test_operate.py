@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from stoa import conversations, runs
 from stoa import journal as journals
+from stoa.knowledge import bases
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "guide" / "operate.md").read_text("utf-8")
@@ -14,7 +15,7 @@ NODES_OWN = ("runs", "journal", "db", "doctor", "kernel", "http")
 
 def test_every_check_stands_there() -> None:
     nothing = cast("Any", None)
-    for check in [*journals.checks(nothing), *runs.checks(nothing), *conversations.checks(nothing, nothing)]:
+    for check in [*journals.checks(nothing), *runs.checks(nothing), *conversations.checks(nothing, nothing), *bases.checks(nothing, nothing, nothing)]:
         row = next(line for line in PAGE.splitlines() if line.startswith(f"| `{check.name}` |"))
         assert f"| {check.promise} |" in row
         assert (row.split("|")[3].strip() != "") == (check.repair is not None), check.name
