@@ -119,11 +119,13 @@ async def serving(
         while not web.started:
             await asyncio.sleep(0.005)
         url = f"http://127.0.0.1:{web.servers[0].sockets[0].getsockname()[1]}"
-        async with httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {FIRST_KEY}"}, timeout=30) as client:
-            yield Running(server, url, model, client, dsn, data_dir)
-        await server.drain()
-        web.should_exit = True
-        await task
+        try:
+            async with httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {FIRST_KEY}"}, timeout=30) as client:
+                yield Running(server, url, model, client, dsn, data_dir)
+        finally:
+            await server.drain()
+            web.should_exit = True
+            await task
 
 
 def _no_signals() -> Any:

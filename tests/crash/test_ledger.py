@@ -5,6 +5,7 @@ import multiprocessing
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from tests.conftest import Running, serving
@@ -21,18 +22,26 @@ async def survivors(server: Running, dsn: str, room: Path, tool: str) -> list[tu
     left: list[tuple[int, str]] = []
     for start in range(1, TICKS_MAX, AT_ONCE):
         ticks = range(start, start + AT_ONCE)
-        runs = {tick: context.Queue() for tick in ticks}
-        processes = [context.Process(target=die, args=(dsn, str(room), tool, tick, runs[tick])) for tick in ticks]
+        processes = [context.Process(target=die, args=(dsn, str(room), tool, tick)) for tick in ticks]
         for process in processes:
             process.start()
         for process in processes:
             await asyncio.to_thread(process.join, 60)
         codes = [process.exitcode for process in processes]
         assert set(codes) <= {0, DIED}, codes
-        left += [(tick, runs[tick].get(timeout=5)) for tick, code in zip(ticks, codes, strict=True) if code == DIED and not runs[tick].empty()]
+        left += [(tick, await begun(dsn, tool, tick)) for tick, code in zip(ticks, codes, strict=True) if code == DIED]
         if 0 in codes:
             return left
     raise AssertionError(f"the run did not end within {TICKS_MAX} ticks")
+
+
+async def begun(dsn: str, tool: str, tick: int) -> str:
+    """The run of whoever died at this tick; it may have died before it heard of it."""
+    database = await asyncpg.connect(dsn)
+    try:
+        return str(await database.fetchval("SELECT id FROM runs WHERE input -> 'content' -> 0 ->> 'text' = $1", f"{tool} {tick}"))
+    finally:
+        await database.close()
 
 
 async def ended(server: Running, run_id: str) -> tuple[Any, bool]:

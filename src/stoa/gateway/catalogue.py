@@ -207,6 +207,8 @@ class Catalogue:
 
     async def _add(self, provider: str, offers: Sequence[Offer], build: Callable[[Offer], Model], *, prefix: str) -> None:
         async with internal(self._database) as tx:
+            # Nodes that start at once find the same models: one after the other, for a row is known by its id and by its slug.
+            await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", "stoa.models")
             for offer in offers:
                 slug = prefix + offer.wire_name
                 model_id = uuid5(NAMESPACE, slug)

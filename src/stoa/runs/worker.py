@@ -37,6 +37,8 @@ RECORD_SECONDS_MAX: Final = 5.0
 EARLY_CANCELS_MAX: Final = 1_000
 EXPIRY_SECONDS: Final = 2.0
 """Between two looks for questions that nobody answered in time, and for runs in nobody's hands."""
+RECORDING: Final = "runs.recording"
+"""The name of tasks in which a step is stored."""
 _log = structlog.get_logger("stoa.runs")
 T = TypeVar("T")
 
@@ -364,7 +366,7 @@ class _HandedOver(Exception):
 
 async def _whole(work: Coroutine[Any, Any, T]) -> T:
     """Runs a transaction to its end even when the run is cancelled meanwhile: half of one would leave the pen ahead of the journal."""
-    task = asyncio.create_task(work)
+    task = asyncio.create_task(work, name=RECORDING)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
