@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import sys
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, nullcontext
@@ -12,6 +13,7 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
+import structlog
 import uvicorn
 from pydantic import SecretStr
 
@@ -23,6 +25,14 @@ from stoa.settings import Settings
 from tests.doubles import ScriptedModel
 
 FIRST_KEY = "stoa_acc_" + "k" * 64
+
+# What servers in this process log goes to its own standard error, whatever stands in for it while a command is tried; stacks are plain, so cheap.
+structlog.configure(
+    processors=[
+        structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, structlog.processors.format_exc_info, structlog.processors.JSONRenderer(),
+    ],
+    logger_factory=structlog.PrintLoggerFactory(sys.__stderr__),
+)  # fmt: skip
 
 
 @pytest.fixture(scope="session")

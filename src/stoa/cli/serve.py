@@ -57,7 +57,8 @@ def _settle_memory() -> None:
 def bind(host: str, port: int) -> socket.socket:
     """Before anything else is started, so that a taken port is known at once. Raises StartError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # The protocol by its name: asyncio's own loop sends small answers at once only on connections of sockets that say it.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # Connections inherit it.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX)
