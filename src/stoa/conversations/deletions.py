@@ -15,7 +15,8 @@ from stoa.conversations import store
 from stoa.conversations.store import SQL
 from stoa.conversations.types import Deletion
 from stoa.db import Database, Tx, audit, idempotency
-from stoa.db.blobs import Blobs, blob_name, hold
+from stoa.db.blob_checks import discard_unused
+from stoa.db.blobs import Blobs
 from stoa.db.internal import internal
 from stoa.db.rescan import rescan
 from stoa.journal import Journal
@@ -88,15 +89,7 @@ class Deletions:
 
     async def discard(self, org_id: UUID, project_id: UUID, hashes: Sequence[bytes]) -> tuple[int, int]:
         """Removes content that no file has; gives (blobs, bytes)."""
-        count = size = 0
-        for sha256 in hashes:
-            name = blob_name(org_id, project_id, sha256)
-            async with internal(self._database) as tx:
-                await hold(tx, name)
-                if not await tx.fetchval(SQL.content_in_use, org_id, project_id, sha256):
-                    gone = await self._blobs.delete(name)
-                    count, size = count + (gone > 0), size + gone
-        return count, size
+        return await discard_unused(self._database, self._blobs, SQL.content_in_use, org_id, project_id, hashes)
 
     async def _remove(self, principal: Principal, conversation_id: UUID) -> UUID | None:
         """Every row, in one transaction; None when a run began meanwhile. What forks show becomes theirs."""

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from uuid import UUID
 
-from stoa.db.blobs import UPLOAD_SECONDS_MAX, BlobStore, blob_name, hold
+from stoa.db.blobs import UPLOAD_SECONDS_MAX, Blobs, BlobStore, blob_name, hold
 from stoa.db.checks import Check, Scope
 from stoa.db.engine import Database, Tx
 from stoa.db.internal import internal
@@ -51,8 +51,20 @@ async def _remove(database: Database, blobs: BlobStore, in_use: str, finding: Fi
     if finding.subject.count("/") != 2:
         return await blobs.remove_incoming(finding.subject) > 0
     org_id, project_id, digest = finding.subject.split("/")
-    async with internal(database) as tx:
-        await hold(tx, finding.subject)
-        if await tx.fetchval(in_use, UUID(org_id), UUID(project_id), bytes.fromhex(digest)):
-            return False
-        return await blobs.delete(finding.subject) > 0
+    gone, _ = await discard_unused(database, blobs, in_use, UUID(org_id), UUID(project_id), [bytes.fromhex(digest)])
+    return gone > 0
+
+
+async def discard_unused(
+    database: Database, blobs: Blobs, in_use: str, org_id: UUID, project_id: UUID, hashes: Sequence[bytes]
+) -> tuple[int, int]:
+    """Removes the contents that no row names, each held meanwhile against whoever is about to name it; gives (blobs, bytes)."""
+    count = size = 0
+    for sha256 in hashes:
+        name = blob_name(org_id, project_id, sha256)
+        async with internal(database) as tx:
+            await hold(tx, name)
+            if not await tx.fetchval(in_use, org_id, project_id, sha256):
+                gone = await blobs.delete(name)
+                count, size = count + (gone > 0), size + gone
+    return count, size

@@ -10,7 +10,8 @@ from uuid import UUID
 import structlog
 
 from stoa.db import Database, Row, Tx, audit
-from stoa.db.blobs import UPLOAD_SECONDS_MAX, BlobStore, blob_name, hold
+from stoa.db.blob_checks import discard_unused
+from stoa.db.blobs import UPLOAD_SECONDS_MAX, BlobStore
 from stoa.db.internal import internal
 from stoa.kernel.errors import NotFound
 from stoa.kernel.ids import Ids
@@ -82,15 +83,7 @@ class Deletions:
 
     async def discard(self, org_id: UUID, project_id: UUID, hashes: Sequence[bytes]) -> tuple[int, int]:
         """Removes content that no item has; gives (blobs, bytes)."""
-        count = size = 0
-        for sha256 in hashes:
-            name = blob_name(org_id, project_id, sha256)
-            async with internal(self._database) as tx:
-                await hold(tx, name)
-                if not await tx.fetchval(SQL.content_in_use, org_id, project_id, sha256):
-                    gone = await self._blobs.delete(name)
-                    count, size = count + (gone > 0), size + gone
-        return count, size
+        return await discard_unused(self._database, self._blobs, SQL.content_in_use, org_id, project_id, hashes)
 
     async def clear_orphans(self) -> int:
         """Removes content that no item has: its upload died between storing it and its rows. Gives how many."""
