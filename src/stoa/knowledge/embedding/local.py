@@ -90,6 +90,6 @@ def _embed(model: "MiniLM", texts: Sequence[str]) -> "NDArray[np.float32]":
 
     tokens = model.tokens(texts)
     out = np.empty((len(texts), LocalEmbedder.dimensions), np.float32)
-    for batch in batches([len(ids) for ids in tokens]):
+    for batch in batches(tokens):
         out[batch] = model.vectors([tokens[index] for index in batch])
     return out

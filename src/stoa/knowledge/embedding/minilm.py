@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
+from threading import Lock
 from typing import Final
 
 import numpy as np
@@ -24,13 +25,15 @@ TOKENS_MAX: Final = 256
 BATCH_TOKENS_MAX: Final = 2048
 """Padding included. Bigger batches leave the processor's cache and are slower (docs/decisions/0003)."""
 BATCH_TEXTS_MAX: Final = 64
+FEW_TOKENS: Final = 12
+"""With no more different tokens the quantised model's errors do not average out (cosine down to .973): such texts run in full precision."""
 CUT_CHARACTERS: Final = 8192
 """A text is tokenised up to here first: 256 tokens are about 1,000 characters."""
 CUT_MARGIN: Final = 1024
 
 
 class MiniLM:
-    """The loaded model. `tokens` and `vectors` may be called from one thread at a time."""
+    """The loaded model. `tokens` and `vectors` may be called from several threads."""
 
     def __init__(self, directory: Path, *, precision: Precision, threads: int) -> None:
         """Raises EmbedderError(embedder_corrupted) for any file but the pinned ones."""
@@ -41,8 +44,7 @@ class MiniLM:
             try:
                 tensors = MappedTensors(directory / weights.WEIGHTS.name)
                 self._words = tensors.floats[WORDS]
-                self._values = initializers(tensors.floats, precision)
-                self._session = _session(self._values, precision, threads)
+                self._session = _Session(tensors.floats, precision, threads)
             except (SafetensorsError, KeyError, OSError) as error:
                 for check in checks:
                     check.result()  # says more clearly what is wrong with the file
@@ -51,6 +53,10 @@ class MiniLM:
                 check.result()
             self._tokenizer = tokenizer.result()
         tensors.forget()
+        self._exact = self._session if precision == "fp32" else None
+        self._threads = threads
+        self._tensors = tensors
+        self._preparing_exact = Lock()
 
     def tokens(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids per text, [CLS] and [SEP] included, at most `TOKENS_MAX`."""
@@ -58,17 +64,23 @@ class MiniLM:
         return [self._settled(encoding, text).ids for encoding, text in zip(self._tokenizer.encode_batch(cuts), texts, strict=True)]
 
     def vectors(self, batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        """(len(batch), DIMENSIONS), rows of length 1."""
+        """(len(batch), DIMENSIONS), rows of length 1. The texts of one batch are as `batches` puts them together."""
         width = max(len(ids) for ids in batch)
         ids = np.zeros((len(batch), width), np.intp)
         mask = np.zeros((len(batch), width), np.int32)
         for row, tokens in enumerate(batch):
             ids[row, : len(tokens)] = tokens
             mask[row, : len(tokens)] = 1
-        (found,) = self._session.run(["embedding"], {"words": self._words[ids], "mask": mask})
-        assert isinstance(found, np.ndarray)
-        assert found.shape == (len(batch), DIMENSIONS)
-        return found
+        session = self._exact or self._load_exact() if _few(batch[0]) else self._session
+        return session.run(self._words[ids], mask)
+
+    def _load_exact(self) -> "_Session":
+        """The full precision's weights take 110 MB and 0.1 s: only a server that embeds short texts has them."""
+        with self._preparing_exact:
+            if self._exact is None:
+                self._exact = _Session(self._tensors.floats, "fp32", self._threads)
+                self._tensors.forget()
+            return self._exact
 
     def _settled(self, encoding: Encoding, text: str) -> Encoding:
         """The encoding of the whole text, given that of its first `CUT_CHARACTERS`.
@@ -82,16 +94,25 @@ class MiniLM:
         return encoding
 
 
-def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Indexes of texts that run together: neighbours in length, so that little is padding, longest first."""
+def batches(tokens: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    """Indexes of texts that run together: of one precision, and neighbours in length, so that little is padding, longest first."""
+    few = [_few(ids) for ids in tokens]
     batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
-        if batch and (len(batch) == BATCH_TEXTS_MAX or (len(batch) + 1) * lengths[batch[0]] > BATCH_TOKENS_MAX):
+    for index in sorted(range(len(tokens)), key=lambda index: (few[index], -len(tokens[index]))):
+        if batch and (
+            len(batch) == BATCH_TEXTS_MAX
+            or (len(batch) + 1) * len(tokens[batch[0]]) > BATCH_TOKENS_MAX
+            or few[index] != few[batch[0]]
+        ):
             yield batch
             batch = []
         batch.append(index)
     if batch:
         yield batch
+
+
+def _few(ids: Sequence[int]) -> bool:
+    return len(set(ids)) <= FEW_TOKENS
 
 
 def _clean(text: str) -> str:
@@ -112,7 +133,21 @@ def _tokenizer(directory: Path) -> Tokenizer:
     return tokenizer
 
 
-def _session(values: Mapping[str, NDArray[np.generic]], precision: Precision, threads: int) -> onnxruntime.InferenceSession:
+class _Session:
+    """One graph with its weights. onnxruntime reads the arrays where they are, so they must live as long as the session does."""
+
+    def __init__(self, tensors: Mapping[str, NDArray[np.float32]], precision: Precision, threads: int) -> None:
+        self._values = initializers(tensors, precision)
+        self._inference = _inference(self._values, precision, threads)
+
+    def run(self, words: NDArray[np.float32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
+        (found,) = self._inference.run(["embedding"], {"words": words, "mask": mask})
+        assert isinstance(found, np.ndarray)
+        assert found.shape == (len(mask), DIMENSIONS)
+        return found
+
+
+def _inference(values: Mapping[str, NDArray[np.generic]], precision: Precision, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
