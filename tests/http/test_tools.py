@@ -194,20 +194,23 @@ async def test_some_fields_of_a_tool_change(shared_server: Running) -> None:
     assert (now["approval"], now["description"], now["idempotent"]) == (False, "New.", True)
 
 
-@pytest.mark.parametrize("schema", [{"$ref": "#"}, {"type": "object", "properties": {"a": {"$ref": "https://example.com/x"}}}])
-async def test_schemas_that_lead_nowhere(agents: Running, service: Service, schema: dict[str, Any]) -> None:
-    await agents.call("POST", "/v1/tools", 201, json=tool(service.url + "/x", config={"parameters": schema}))
-    run, event = await ask(agents, {"a": 1})
-    assert (run["status"], event["error"]["code"]) == ("completed", "tool_bad_arguments")
+async def test_schemas_that_lead_nowhere(agents: Running, service: Service) -> None:
+    outside = {"type": "object", "properties": {"a": {"$ref": "https://example.com/x"}}}
+    refused = await agents.call("POST", "/v1/tools", 400, json=tool(service.url + "/x", config={"parameters": outside}))
+    assert list(refused["error"]["details"]) == ["config.parameters"]
+    await agents.call("POST", "/v1/tools", 201, json=tool(service.url + "/x", config={"parameters": {"$ref": "#"}}))
+    _, event = await ask(agents, {"a": 1})
+    assert "result" in event
 
 
-async def test_a_pattern_that_takes_for_ever_is_left_to_the_service(agents: Running, service: Service) -> None:
+async def test_a_pattern_that_could_take_for_ever(agents: Running, service: Service) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": "^(a+)+$"}, "pattern": {"type": "integer"}}}
     await agents.call("POST", "/v1/tools", 201, json=tool(service.url + "/x", config={"parameters": schema}))
-    _, event = await ask(agents, {"a": "a" * 60 + "!"})
+    _, event = await ask(agents, {"a": "a" * 60})
     assert "result" in event
-    _, event = await ask(agents, {"pattern": "no number"})
-    assert event["error"]["code"] == "tool_bad_arguments"
+    for arguments in ({"a": "a" * 60 + "!"}, {"pattern": "no number"}):
+        _, event = await ask(agents, arguments)
+        assert event["error"]["code"] == "tool_bad_arguments"
 
 
 def test_what_fills_a_url_stays_in_its_place() -> None:

@@ -1,30 +1,30 @@
-"""JSON schemas: whether one is usable, and whether a value or a text satisfies it. Nothing is ever fetched. Pure."""
+"""JSON schemas: whether one is usable, and whether a value or a text satisfies it. Nothing is ever fetched. Pure.
+
+A schema and what it judges come from strangers, so the expressions of `pattern` run on an engine that takes linear time, or, where
+they look around or back, a bounded number of steps.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
+import jsonschema_rs
 import orjson
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError, best_match
-from jsonschema.validators import validator_for
-from referencing import Registry
-from referencing.exceptions import Unresolvable
 
-_NO_REMOTE: Final[Registry[Any]] = Registry()
-"""Holds nothing and fetches nothing: a schema that refers to a URL is refused, not followed."""
+STEPS_MAX: Final = 100_000
+"""Of a regular expression that needs backtracking; some milliseconds."""
 
 
 def schema_problem(schema: Mapping[str, Any]) -> str | None:
     """Why this is no usable JSON schema, or None."""
     try:
-        validator_for(dict(schema), default=Draft202012Validator).check_schema(dict(schema))
-    except SchemaError as error:
-        return f"is no JSON schema: {error.message[:200]}"
+        _validator(schema)
+    except (jsonschema_rs.ValidationError, ValueError) as error:
+        return f"is no usable JSON schema: {_located(error)}"
     return None
 
 
 def output_problem(text: str, schema: Mapping[str, Any]) -> str | None:
-    """Where and why an answer is not what was asked for: `$.items[2].price is not of type 'number'`; None when it is."""
+    """Where and why an answer is not what was asked for: `$.items[2].price "x" is not of type "number"`; None when it is."""
     try:
         value = orjson.loads(unfenced(text))
     except orjson.JSONDecodeError as error:
@@ -34,14 +34,17 @@ def output_problem(text: str, schema: Mapping[str, Any]) -> str | None:
 
 def value_problem(value: Any, schema: Mapping[str, Any]) -> str | None:
     """The same for a value."""
-    validator = validator_for(dict(schema), default=Draft202012Validator)(dict(schema), registry=_NO_REMOTE)
     try:
-        error = best_match(validator.iter_errors(value))
-    except Unresolvable as unresolvable:
-        return f"$ cannot be checked: the schema refers to {unresolvable}"
-    except RecursionError:
-        return "$ cannot be checked: the schema refers to itself without end"
-    return f"{error.json_path} {error.message[:300]}" if error else None
+        validator = _validator(schema)
+    except (jsonschema_rs.ValidationError, ValueError) as error:
+        return f"$ cannot be checked: {_located(error)}"
+    try:
+        validator.validate(value)
+    except jsonschema_rs.ValidationError as error:
+        return _located(_deepest(error))
+    except ValueError as error:  # nested deeper than the library goes
+        return f"$ cannot be checked: {error}"
+    return None
 
 
 def unfenced(text: str) -> str:
@@ -50,3 +53,28 @@ def unfenced(text: str) -> str:
     if stripped.startswith("```") and stripped.endswith("```") and "\n" in stripped:
         return stripped[stripped.index("\n") + 1 : -3].strip()
     return stripped
+
+
+def _validator(schema: Mapping[str, Any]) -> jsonschema_rs.Validator:
+    """Raises ValidationError for what the meta-schema refuses or what refers outside of itself, ValueError for what is nested too deeply."""
+    return jsonschema_rs.validator_for(
+        dict(schema), offline=True, validate_formats=False, pattern_options=jsonschema_rs.FancyRegexOptions(backtrack_limit=STEPS_MAX)
+    )
+
+
+def _deepest(error: jsonschema_rs.ValidationError) -> jsonschema_rs.ValidationError:
+    """Of several alternatives that all failed, the one that came furthest says most."""
+    while isinstance(error.kind, jsonschema_rs.ValidationErrorKind.AnyOf | jsonschema_rs.ValidationErrorKind.OneOfNotValid):
+        inner = [one for branch in error.kind.context for one in branch]
+        deeper = max(inner, key=lambda one: len(one.instance_path), default=None)
+        if deeper is None or len(deeper.instance_path) <= len(error.instance_path):
+            break
+        error = deeper
+    return error
+
+
+def _located(error: jsonschema_rs.ValidationError | ValueError) -> str:
+    if not isinstance(error, jsonschema_rs.ValidationError):
+        return str(error)[:300]
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.instance_path)
+    return f"${path} {error.message[:300]}"

@@ -187,27 +187,8 @@ def _plain(value: Any) -> str:
 
 
 def argument_problem(arguments: Mapping[str, Any], parameters: Mapping[str, Any]) -> str | None:
-    """Why arguments do not fit. Patterns are left to whoever is called: a stranger's regular expression can take for ever."""
-    return value_problem(dict(arguments), _without_patterns(parameters))
-
-
-def _without_patterns(schema: Any) -> Any:
-    if isinstance(schema, list):
-        return [_without_patterns(one) for one in schema]
-    if not isinstance(schema, Mapping):
-        return schema
-    dropped = {"pattern"}
-    if "patternProperties" in schema:  # Without them, what they allow would look like too much.
-        dropped |= {"patternProperties", "additionalProperties", "unevaluatedProperties"}
-    kept: dict[str, Any] = {}
-    for key, value in schema.items():
-        if key in dropped:
-            continue
-        if key in ("properties", "$defs", "definitions") and isinstance(value, Mapping):  # Here `pattern` is a name.
-            kept[key] = {name: _without_patterns(one) for name, one in value.items()}
-        else:
-            kept[key] = value if key in ("enum", "const", "default") else _without_patterns(value)
-    return kept
+    """Why arguments do not fit. A schema that cannot be used (an MCP server's) leaves the judgement to whoever is called."""
+    return None if schema_problem(parameters) else value_problem(dict(arguments), parameters)
 
 
 # --- results --------------------------------------------------------------------------------------------------------
