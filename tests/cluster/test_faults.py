@@ -71,7 +71,14 @@ async def test_kill(start: Start, upstream: ScriptedServer) -> None:
         lines: list[str] = []
         assert await taken_over(other, run_id, seen, lines) - killed < LATE_SECONDS_MAX
         await whole(other, run_id, seen, lines)
-        assert (await other.run(run_id))["attempt"] == 2
+        run = await other.run(run_id)
+        assert run["attempt"] == 2
+        recovered = next(event for event in seen if event["type"] == "run.recovered")
+        void = [event for event in seen if recovered["data"]["discard_from"] <= event["sequence"] < recovered["sequence"]]
+        lost = sum(len(event["data"]["delta"]) for event in void)
+        assert lost > 0
+        assert run["usage"]["estimated"] is True, "what the lost attempt had used is billed, by our own count"
+        assert run["usage"]["completion_tokens"] >= lost // 4 + 40
         await healthy(other)
 
 

@@ -223,6 +223,13 @@ INSERT INTO model_calls (org_id, project_id, run_id, conversation_id, key_id, us
                          reasoning_tokens, estimated, cost_usd)
 VALUES ($1, $2, $3, $4, $5, $6, coalesce($7, (SELECT slug FROM models WHERE id = $14), 'unknown'), $8, $9, $10, $11, $12, $13);
 
+-- name: billed
+-- What the bill of a run says so far; no cost where no call of it had a price.
+SELECT coalesce(sum(prompt_tokens), 0)::bigint AS prompt_tokens, coalesce(sum(completion_tokens), 0)::bigint AS completion_tokens,
+       coalesce(sum(cached_tokens), 0)::bigint AS cached_tokens, coalesce(sum(reasoning_tokens), 0)::bigint AS reasoning_tokens,
+       coalesce(bool_or(estimated), false) AS estimated, sum(cost_usd) AS cost_usd
+FROM model_calls WHERE org_id = $1 AND run_id = $2;
+
 -- name: spend
 -- Adds to what a limited key has spent today.
 INSERT INTO key_spending AS s (org_id, project_id, key_id, day, part, usd) VALUES ($1, $2, $3, (now() AT TIME ZONE 'UTC')::date, $4, $5)

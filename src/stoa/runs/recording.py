@@ -62,10 +62,30 @@ class Recorder:
         """A step: its events, its lines of the ledger, its questions, the state after it, in one transaction. Raises Fenced."""
         await pen.flush()
         boundary.change()
+        await self._until_stored(pen, lambda: self._record(run, pen, state, boundary))
+
+    async def recover(self, run: Run, pen: Pen, state: RunState) -> None:
+        """Tells readers that another attempt begins, and bills what the one before had used, together: each loss once. Raises Fenced."""
+        await self._until_stored(pen, lambda: self._recover(run, pen, state))
+
+    async def _recover(self, run: Run, pen: Pen, state: RunState) -> None:
+        # Whatever follows the last completed step is void; a run that completed none keeps its `run.started` alone.
+        batch = pen.batch([rules.recovered(run.id, run.attempt, max(run.checkpoint_sequence, 1) + 1)], rfc3339(self._clock.now()))
+        async with internal(self._database) as tx:
+            lost = await store.lost(tx, self._journal, run)
+            await self._journal.writer.store(tx, batch)
+            if lost.use is not None:
+                await store.bill(tx, run, [lost.use])
+            usage, cost = await store.billed(tx, run)
+        self._journal.writer.published(batch)
+        state.usage, state.cost_usd = usage, cost
+
+    async def _until_stored(self, pen: Pen, store_once: Callable[[], Awaitable[None]]) -> None:
+        """An outage of the database ends no run."""
         while True:
             mark = pen.mark()
             try:
-                await self._record(run, pen, state, boundary)
+                await store_once()
                 return
             except Unavailable:
                 pen.rewind(mark)
@@ -91,28 +111,22 @@ class Recorder:
     async def pause(self, run: Run, pen: Pen, state: RunState) -> bool:
         """Puts the run down until people answer; false when an answer is there already. Raises Fenced."""
         await pen.flush()
+        try:
+            await self._until_stored(pen, lambda: self._pause(run, pen, state))
+        except _Answered:
+            return False
+        return True
+
+    async def _pause(self, run: Run, pen: Pen, state: RunState) -> None:
         waited_for = [UUID(call.request_id) for call in state.agent.calls() if call.request_id is not None]
-        while True:
-            mark = pen.mark()
-            try:
-                batch = pen.batch([rules.paused(run.id)], rfc3339(self._clock.now()))
-                async with internal(self._database) as tx:
-                    if await tx.fetchval(SQL.pause, *self._saved(run, pen, state)) is None:
-                        raise Fenced
-                    if await tx.fetchval(SQL.unread_answers, run.org_id, run.id, waited_for):
-                        raise _Answered
-                    await self._journal.writer.store(tx, batch)
-                self._journal.writer.published(batch)
-                return True
-            except _Answered:
-                pen.rewind(mark)
-                return False
-            except Unavailable:
-                pen.rewind(mark)
-                await asyncio.sleep(RETRY_SECONDS)
-            except BaseException:
-                pen.rewind(mark)
-                raise
+        batch = pen.batch([rules.paused(run.id)], rfc3339(self._clock.now()))
+        async with internal(self._database) as tx:
+            if await tx.fetchval(SQL.pause, *self._saved(run, pen, state)) is None:
+                raise Fenced
+            if await tx.fetchval(SQL.unread_answers, run.org_id, run.id, waited_for):
+                raise _Answered
+            await self._journal.writer.store(tx, batch)
+        self._journal.writer.published(batch)
 
     def _saved(self, run: Run, pen: Pen, state: RunState) -> tuple[object, ...]:
         """The state, for who carries the run and nobody else. The pen has just numbered the step's events."""

@@ -10,8 +10,7 @@ from stoa.conversations import Place, RemovedRuns, Role, add_message, hold, reso
 from stoa.db import Database, Tx, audit, idempotency
 from stoa.db.idempotency import Once
 from stoa.db.internal import internal
-from stoa.events import Event, Kind, TextDelta, delta_of, from_helper
-from stoa.gateway import Usage
+from stoa.events import Event, TextDelta
 from stoa.journal import Fenced, Journal, Pen
 from stoa.kernel.clock import Clock, rfc3339
 from stoa.kernel.errors import BadRequest, Conflict, NotFound, Unavailable
@@ -22,7 +21,7 @@ from stoa.runs import builtin, rules, store
 from stoa.runs.state import RunState, turns_json
 from stoa.runs.store import SQL
 from stoa.runs.turns import give_turn
-from stoa.runs.types import Input, InputRequest, ModelUse, Outcome, RequestType, Run, RunError, RunStatus, SendMessage, ToolCallRow
+from stoa.runs.types import Input, InputRequest, Outcome, RequestType, Run, RunError, RunStatus, SendMessage, ToolCallRow
 
 RETRY_SECONDS: Final = 0.25
 QUEUE_MAX: Final = 100
@@ -341,16 +340,12 @@ class Runs:
         """The outcome of a run whose loop is gone: what its steps hold, and what it had said since, out of the journal."""
         state = RunState.of(run.checkpoint)
         async with internal(self._database) as tx:
-            begun = await self._journal.of_kind(tx, run.org_id, run.id, Kind.RUN_RECOVERED)
-            since = max(run.checkpoint_sequence, begun[-1].sequence if begun else 0)
-            deltas = await self._journal.of_kind(tx, run.org_id, run.id, Kind.RESPONSE_DELTA, since)
-        said = "".join(delta_of(record.payload) for record in deltas if not from_helper(record.payload))
-        text, usage, uses = state.agent.text + said, state.usage, ()
-        if said or (run.checkpoint is None and run.attempt > 0):  # One that nobody carried has called no model.
-            prompt = rules.estimated_tokens(len(text_of(run.input["content"])))
-            lost = Usage(prompt, rules.estimated_tokens(len(said)), estimated=True)
-            usage, uses = usage + lost, (ModelUse(None, lost, None),)
-        return Outcome(status, text, rules.usage_json(usage, state.cost_usd), error, reason, turns_json(state.agent), uses)
+            lost = await store.lost(tx, self._journal, run)
+            usage, cost = await store.billed(tx, run)
+        uses = () if lost.use is None else (lost.use,)
+        for use in uses:
+            usage += use.usage
+        return Outcome(status, state.agent.text + lost.said, rules.usage_json(usage, cost), error, reason, turns_json(state.agent), uses)
 
     # --- people -----------------------------------------------------------------------------------------------------
     async def requests(self, principal: Principal, run_ids: Sequence[UUID]) -> Mapping[UUID, Sequence[InputRequest]]:

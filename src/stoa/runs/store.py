@@ -5,10 +5,15 @@ from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
+from stoa.conversations import text_of
 from stoa.db import Row, Tx, load
+from stoa.events import Kind, delta_of, from_helper
+from stoa.gateway import Usage
+from stoa.journal import Journal
 from stoa.kernel.pages import PageRequest
+from stoa.runs import rules
 from stoa.runs.steps import Answer, LedgerEntry, Question
-from stoa.runs.types import InputRequest, ModelUse, RequestType, Run, RunStatus, ToolCallRow
+from stoa.runs.types import InputRequest, Lost, ModelUse, RequestType, Run, RunStatus, ToolCallRow
 
 SQL: Final = load("stoa.runs")
 SPENDING_PARTS: Final = 8
@@ -104,6 +109,28 @@ async def bill(tx: Tx, run: Run, uses: Sequence[ModelUse]) -> None:
     if cost and run.options.get("spending_limit"):
         part = run.id.int % SPENDING_PARTS
         await tx.execute(SQL.spend, run.org_id, run.project_id, run.created_by, part, Decimal(f"{cost:.9f}"))
+
+
+async def billed(tx: Tx, run: Run) -> tuple[Usage, float | None]:
+    """What the bill says so far: the completed steps and the attempts that were lost."""
+    row = await tx.fetchrow(SQL.billed, run.org_id, run.id)
+    assert row is not None
+    usage = Usage(row["prompt_tokens"], row["completion_tokens"], row["cached_tokens"], row["reasoning_tokens"], estimated=row["estimated"])
+    return usage, None if row["cost_usd"] is None else float(row["cost_usd"])
+
+
+async def lost(tx: Tx, journal: Journal, run: Run) -> Lost:
+    """What the last attempt left in the journal after its last step, and what that will have cost, as far as can be told."""
+    begun = await journal.of_kind(tx, run.org_id, run.id, Kind.RUN_RECOVERED)
+    since = max(run.checkpoint_sequence, begun[-1].sequence if begun else 0)
+    answers = await journal.of_kind(tx, run.org_id, run.id, Kind.RESPONSE_DELTA, since)
+    thoughts = await journal.of_kind(tx, run.org_id, run.id, Kind.REASONING_DELTA, since)
+    if not (answers or thoughts) and (run.checkpoint is not None or run.attempt == 0):  # One that nobody carried has called no model.
+        return Lost("", None)
+    said = "".join(delta_of(record.payload) for record in answers if not from_helper(record.payload))
+    paid = sum(len(delta_of(record.payload)) for records in (answers, thoughts) for record in records)
+    prompt = rules.estimated_tokens(len(text_of(run.input["content"])))
+    return Lost(said, ModelUse(None, Usage(prompt, rules.estimated_tokens(paid), estimated=True), None))
 
 
 def _request(row: Row) -> InputRequest:

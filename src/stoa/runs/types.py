@@ -136,6 +136,14 @@ class ModelUse:
 
 
 @dataclass(frozen=True, slots=True)
+class Lost:
+    """What an attempt that lost its node leaves: what it had said since its last step, and the call of the model that was cut off, if there was one."""
+
+    said: str
+    use: ModelUse | None
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """How a run ended: the status, what was said up to there, and what it cost."""
 

@@ -65,6 +65,8 @@ class _Carried:
     run: Run
     pen: Pen
     state: RunState
+    lost: bool = False
+    """By the node that carried it before, in the middle of something."""
     loop: Loop | None = None
     cancel_reason: str | None = None
     driving: asyncio.Task[Outcome | None] | None = None
@@ -139,8 +141,8 @@ class Worker:
             await tx.execute("SELECT pg_notify('stoa_runs', 'claim')")
 
     # --- the service's hands ----------------------------------------------------------------------------------------
-    def adopt(self, run: Run, pen: Pen) -> None:
-        carried = _Carried(run, pen, RunState.of(run.checkpoint), cancel_reason=self._early.pop(run.id, None))
+    def adopt(self, run: Run, pen: Pen, *, lost: bool = False) -> None:
+        carried = _Carried(run, pen, RunState.of(run.checkpoint), lost, cancel_reason=self._early.pop(run.id, None))
         if older := self._carried.get(run.id):
             older.pen.settle(stored=False)  # This node had lost the run, does not know it yet, and has taken it up again.
         self._carried[run.id] = carried
@@ -207,10 +209,7 @@ class Worker:
                 pen.write(rules.started(run))
             elif last.kind == Kind.RUN_PAUSED:
                 pen.write(rules.resumed(run.id))
-            else:
-                # Whatever follows the last completed step is void; a run that completed none keeps its `run.started` alone.
-                pen.write(rules.recovered(run.id, run.attempt, max(run.checkpoint_sequence, 1) + 1))
-            self.adopt(run, pen)
+            self.adopt(run, pen, lost=last is not None and last.kind != Kind.RUN_PAUSED)
         return len(taken) == limit
 
     async def _expire_forever(self) -> None:
@@ -307,6 +306,8 @@ class Worker:
     async def _drive(self, carried: _Carried) -> Outcome | None:
         run = carried.run
         try:
+            if carried.lost:
+                await _whole(self._recorder.recover(run, carried.pen, carried.state))
             if await self._steps(carried):
                 return carried.outcome(RunStatus.COMPLETED)
             return None
