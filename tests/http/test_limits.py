@@ -137,6 +137,15 @@ async def test_streams_count_and_say_what_is_left(running: Running) -> None:
         assert (streamed.headers["ratelimit-remaining"], streamed.headers["content-type"][:17]) == ("1", "text/event-stream")
 
 
+async def test_a_knowledge_bases_host_says_what_is_left_too(running: Running) -> None:
+    base = (await running.call("POST", "/v1/knowledgebases", 201, json={"name": "Limited"}))["data"]
+    _, client = await key_of(running, rate_limit=2)
+    async with client:
+        for left, (path, host) in zip("10", ((f"/kb/{base['id']}/v1/items", {}), ("/v1/items", {"Host": base["hostname"]})), strict=True):
+            answered = await client.get(running.url + path, headers=host)
+            assert (answered.status_code, answered.headers["ratelimit-remaining"]) == (200, left)
+
+
 @pytest.mark.parametrize(
     ("fields", "named"),
     [({"rate_limit": 0}, "rate_limit"), ({"rate_limit": "many"}, "rate_limit"), ({"spending_limit": -1}, "spending_limit.usd"),

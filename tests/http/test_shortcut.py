@@ -16,6 +16,8 @@ from tests.doubles import answer
 
 FRAMEWORK = {"Content-Type": "application/json; charset=utf-8"}
 """Whatever is not plainly `application/json` is left to the framework."""
+AT_ITS_END = {"usage", "output", "ended_at"}
+"""A short run in the background may have ended before it is answered for."""
 ABSENT = "00000000-0000-7000-8000-00000000dead"
 
 
@@ -43,7 +45,8 @@ async def test_both_ways_answer_alike(shared_server: Running, subject: str, body
         )
         assert response.status_code == status, response.text
         answer = response.json()
-        answers.append((set(answer.get("data", ())), answer.get("error"), sorted(name for name in response.headers if name != "date")))
+        fields = set(answer.get("data", ())) - (AT_ITS_END if status == 202 else set())
+        answers.append((fields, answer.get("error"), sorted(name for name in response.headers if name != "date")))
     assert answers[0] == answers[1]
     assert "access-control-allow-origin" in answers[0][2]
 

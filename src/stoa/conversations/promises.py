@@ -12,6 +12,7 @@ from stoa.db.checks import Check, stated
 from stoa.db.internal import internal
 from stoa.kernel.findings import Finding
 
+CONVERSATIONS: Final = load("stoa.conversations")
 SQL: Final = load("stoa.conversations", "promises.sql")
 _NO_REPAIR: Final = "No repair is safe; read the conversation, then delete it or leave it as it is."
 NOT_READ: Final = {"code": "not_read", "message": "This file could not be read in time; upload it again."}
@@ -33,7 +34,7 @@ def checks(database: Database, blobs: BlobStore) -> Sequence[Check]:
             "conversations.vain_answers", "Every remembered answer names a conversation.", stated(SQL.vain_answers),
             "The repair forgets the answer: the key is free again.", partial(_forget, database),
         ),
-        *blob_checks("blobs", "file", database, blobs, SQL.contents, SQL.content_has_file),
+        *blob_checks("blobs", "file", database, blobs, SQL.contents, CONVERSATIONS.content_in_use),
     ]  # fmt: skip
 
 

@@ -39,9 +39,6 @@ WHERE (k.route IN ('conversations', 'fork') OR k.route LIKE 'files/%') AND ($1::
 -- Every content that a file has, once.
 SELECT DISTINCT org_id, project_id, sha256 FROM files WHERE ($1::uuid IS NULL OR org_id = $1) AND ($2::timestamptz IS NULL OR created_at >= $2);
 
--- name: content_has_file
-SELECT EXISTS (SELECT 1 FROM files WHERE org_id = $1 AND project_id = $2 AND sha256 = $3);
-
 -- name: give_up
 -- A file that nobody has read: whoever waits for it learns why.
 UPDATE files SET status = 'failed', error = $3 WHERE org_id = $1 AND id = $2 AND status = 'pending' AND created_at < now() - interval '15 minutes'

@@ -50,7 +50,7 @@ class Gate:
             raise Unauthorized("Send an access key: Authorization: Bearer stoa_acc_…")
         principal = await self._authenticate(token)
         if principal.rate_limit is not None and (rate := await self._meter(principal)) is not None:
-            request.scope.setdefault(EXTRA_HEADERS, {}).update(rate.headers())
+            request.scope[EXTRA_HEADERS].update(rate.headers())
         if principal.permissions is not None and principal.permissions.isdisjoint(permissions):
             needed = " or ".join(permissions)
             raise Forbidden(f"This key may not do this: it lacks the permission {needed}.")

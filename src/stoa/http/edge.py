@@ -49,12 +49,13 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                extra = scope.get(EXTRA_HEADERS, {})
                 message["headers"] = [
                     *message.get("headers", ()), (b"x-request-id", request_id), *((name.lower().encode(), value.encode()) for name, value in extra.items()),
                 ]  # fmt: skip
             await send(message)
 
+        extra: dict[str, str] = {}
+        scope[EXTRA_HEADERS] = extra  # Here, and not where one is said: a knowledge base's host works on a copy of the scope.
         scope[DIRECT_SEND] = send
         with structlog.contextvars.bound_contextvars(request_id=request_id.decode()):
             try:

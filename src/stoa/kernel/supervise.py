@@ -1,7 +1,9 @@
-"""Tasks with an owner. A background loop that breaks is logged with its stack and started again; it never dies unseen."""
+"""Tasks with an owner, and what their loops wait for. A background loop that breaks is logged with its stack and started again; it never dies unseen."""
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Final
 
 import structlog
@@ -10,6 +12,28 @@ from stoa.kernel.errors import Unavailable
 
 RESTART_SECONDS: Final = 1.0
 _log = structlog.get_logger("stoa.supervise")
+
+
+def spread(seconds: float) -> float:
+    """So long, give or take a fifth: many nodes do not look into one database at the same moment."""
+    return seconds * random.uniform(0.8, 1.2)  # noqa: S311 — guards nothing
+
+
+class Nudge:
+    """What a loop that looks for work waits for: being told of some, or that its time has come, since a nudge may be lost."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._given = asyncio.Event()
+
+    def give(self) -> None:
+        self._given.set()
+
+    async def wait(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(spread(self._seconds)):
+                await self._given.wait()
+        self._given.clear()
 
 
 class Supervisor:
@@ -52,5 +76,7 @@ class Supervisor:
     async def _one(self, work: Coroutine[Any, Any, None], name: str) -> None:
         try:
             await work
+        except Unavailable as error:
+            _log.warning("given up", task=name, error=error.message)
         except Exception:  # noqa: BLE001 - an edge at which bugs end
             _log.exception("bug", task=name)

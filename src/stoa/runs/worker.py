@@ -1,7 +1,6 @@
 """Carries runs: claim → drive → record. Supervised, bounded; what it cannot finish another node finishes."""
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from stoa.events import Kind
 from stoa.gateway import Model, ModelError, Usage
 from stoa.journal import Fenced, Head, Journal, Pen
 from stoa.kernel.errors import AppError, DatabaseUnavailable, Unavailable
-from stoa.kernel.supervise import Supervisor
+from stoa.kernel.supervise import Nudge, Supervisor, spread
 from stoa.runs import rules, store
 from stoa.runs.agent import Agent
 from stoa.runs.context import Context
@@ -103,7 +102,7 @@ class Worker:
         self._runs_max = runs_max
         self._carried: dict[UUID, _Carried] = {}
         self._supervisor = Supervisor()
-        self._nudged = asyncio.Event()
+        self._nudge = Nudge(rules.POLL_SECONDS)
         self._idle = asyncio.Event()
         self._idle.set()
         self._draining = False
@@ -168,10 +167,10 @@ class Worker:
                     if len(self._early) > EARLY_CANCELS_MAX:
                         del self._early[next(iter(self._early))]
             case _:
-                self._nudged.set()
+                self._nudge.give()
 
     def look(self) -> None:
-        self._nudged.set()
+        self._nudge.give()
 
     def _request_cancel(self, carried: _Carried, reason: str) -> None:
         carried.cancel_reason = carried.cancel_reason or reason
@@ -186,12 +185,7 @@ class Worker:
             except Unavailable:
                 more = False
             if not more:
-                try:
-                    async with asyncio.timeout(rules.POLL_SECONDS * random.uniform(0.8, 1.2)):  # noqa: S311 — spreads the nodes' looks
-                        await self._nudged.wait()
-                except TimeoutError:
-                    pass
-            self._nudged.clear()
+                await self._nudge.wait()
 
     async def _claim(self) -> bool:
         """Takes what nobody carries; true when there may be more."""
@@ -214,7 +208,7 @@ class Worker:
 
     async def _expire_forever(self) -> None:
         while True:
-            await asyncio.sleep(EXPIRY_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 — spreads the nodes' looks
+            await asyncio.sleep(spread(EXPIRY_SECONDS))
             try:
                 async with internal(self._database) as tx:
                     await tx.execute(SQL.expire_requests)

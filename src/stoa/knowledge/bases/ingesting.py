@@ -5,7 +5,6 @@ item was replaced, deleted, or taken up elsewhere) finds no row to renew, and st
 """
 
 import asyncio
-import random
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from stoa.db import Database, Tx
 from stoa.db.blobs import Blobs, blob_name
 from stoa.db.internal import internal, internal_statement
 from stoa.kernel.errors import Unavailable
-from stoa.kernel.supervise import Supervisor
+from stoa.kernel.supervise import Nudge, Supervisor, spread
 from stoa.knowledge.bases import rules, store
 from stoa.knowledge.bases.deletions import Deletions
 from stoa.knowledge.bases.ports import Embedders, Index
@@ -97,7 +96,7 @@ class Ingestion:
         self._deletions = deletions
         self._node_id = node_id
         self._supervisor = Supervisor()
-        self._nudged = asyncio.Event()
+        self._nudge = Nudge(POLL_SECONDS)
         self._held: set[tuple[UUID, int, int]] = set()
         self._served_last = UUID(int=0)
 
@@ -114,19 +113,16 @@ class Ingestion:
 
     def heard(self, _payload: str, _server_pid: int) -> None:
         """A notification of channel `stoa_knowledge`: items wait."""
-        self._nudged.set()
+        self._nudge.give()
 
     def look(self) -> None:
-        self._nudged.set()
+        self._nudge.give()
 
     async def _claim_forever(self) -> None:
         while True:
             with suppress(Unavailable):
                 await self._claim()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(POLL_SECONDS * random.uniform(0.8, 1.2)):  # noqa: S311 — spreads the nodes' looks
-                    await self._nudged.wait()
-            self._nudged.clear()
+            await self._nudge.wait()
 
     async def _claim(self) -> None:
         """Fills the hands: from the bases after the one that was served last, then from the first on."""
@@ -150,14 +146,14 @@ class Ingestion:
                 await self._switch_complete()
             except Unavailable:
                 _log.warning("database away; the sweep waits")
-            await asyncio.sleep(SWEEP_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 — spreads the nodes' looks
+            await asyncio.sleep(spread(SWEEP_SECONDS))
 
     async def _clear_forever(self) -> None:
         """Content whose upload or replacement a dead server did not live to finish."""
         while True:
             with suppress(Unavailable):
                 await self._deletions.clear_orphans()
-            await asyncio.sleep(ORPHAN_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 — spreads the nodes' looks
+            await asyncio.sleep(spread(ORPHAN_SECONDS))
 
     # --- one item ---------------------------------------------------------------------------------------------------
     async def _hold(self, item: Item) -> None:
@@ -169,7 +165,7 @@ class Ingestion:
             _log.warning("database away; the item will be claimed again", item_id=str(item.id))
         finally:
             self._held.discard(_hold_key(item))
-            self._nudged.set()
+            self._nudge.give()
 
     async def _carry(self, item: Item) -> None:
         if item.attempt > rules.ATTEMPTS_MAX:

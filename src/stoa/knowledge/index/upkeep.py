@@ -10,7 +10,6 @@ built is found not valid by the next one, dropped and built again.
 """
 
 import asyncio
-import random
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from time import monotonic
@@ -21,7 +20,7 @@ import structlog
 from stoa.db import Database, connect
 from stoa.db.internal import internal_statement
 from stoa.kernel.errors import Unavailable
-from stoa.kernel.supervise import Supervisor
+from stoa.kernel.supervise import Supervisor, spread
 from stoa.knowledge.index import store
 from stoa.knowledge.index.store import SQL
 
@@ -63,7 +62,7 @@ class Upkeep:
 
     async def _forever(self) -> None:
         while True:
-            await asyncio.sleep(POLL_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 — spreads the nodes' looks
+            await asyncio.sleep(spread(POLL_SECONDS))
             with suppress(Unavailable, OSError):
                 await self.tend()
 

@@ -4,7 +4,6 @@ A sync's row is its job: claimed with SKIP LOCKED, kept alive by a beat, fenced 
 """
 
 import asyncio
-import random
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -18,7 +17,7 @@ from stoa.kernel.clock import Clock
 from stoa.kernel.errors import Unavailable
 from stoa.kernel.ids import Ids
 from stoa.kernel.principal import Principal
-from stoa.kernel.supervise import Supervisor
+from stoa.kernel.supervise import Nudge, Supervisor, spread
 from stoa.knowledge.sources import rules, store
 from stoa.knowledge.sources.ports import Origins
 from stoa.knowledge.sources.service import Sources
@@ -51,7 +50,7 @@ class SyncWorker:
         self._clock = clock
         self._node_id = node_id
         self._supervisor = Supervisor()
-        self._nudged = asyncio.Event()
+        self._nudge = Nudge(POLL_SECONDS)
         self._held: dict[UUID, _Held] = {}
 
     async def start(self) -> None:
@@ -68,20 +67,17 @@ class SyncWorker:
         for held in self._held.values():
             if payload in (str(held.sync.id), str(held.sync.source_id)):
                 held.nudged.set()
-        self._nudged.set()
+        self._nudge.give()
 
     def look(self) -> None:
-        self._nudged.set()
+        self._nudge.give()
 
     async def _claim_forever(self) -> None:
         while True:
             with suppress(Unavailable):
                 await self._schedule()
                 await self._claim()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(POLL_SECONDS * random.uniform(0.8, 1.2)):  # noqa: S311 — spreads the nodes' looks
-                    await self._nudged.wait()
-            self._nudged.clear()
+            await self._nudge.wait()
 
     async def _schedule(self) -> None:
         """Sources whose time has come wait from now on. One that is being synced already lets this time pass."""
@@ -104,7 +100,7 @@ class SyncWorker:
 
     async def _sweep_forever(self) -> None:
         while True:
-            await asyncio.sleep(SWEEP_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 — spreads the nodes' looks
+            await asyncio.sleep(spread(SWEEP_SECONDS))
             with suppress(Unavailable):
                 await self.sweep()
 
@@ -132,7 +128,7 @@ class SyncWorker:
             _log.warning("the database went away during a sync; it goes on when its lease has run out", sync_id=str(sync.id))
         finally:
             del self._held[sync.id]
-            self._nudged.set()
+            self._nudge.give()
 
     async def _carry(self, held: _Held) -> None:
         sync = held.sync
