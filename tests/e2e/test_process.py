@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import IO
 
 import httpx
 import pytest
@@ -19,11 +20,13 @@ STOA = [sys.executable, "-m", "stoa"]
 
 
 @asynccontextmanager
-async def serve(home: Path, *, config: Path | None = None, **environment: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[str]]]:
+async def serve(
+    home: Path, *, config: Path | None = None, stderr: int | IO[bytes] = subprocess.DEVNULL, **environment: str
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[str]]]:
     """`stoa serve` on a free port; gives its process and what it printed up to the last curl line."""
     process = await asyncio.create_subprocess_exec(
         *STOA, "serve", "--port", "0", "--data-dir", str(home), *(("--config", str(config)) if config else ()), env={**ENVIRONMENT, **environment},
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=stderr,
     )  # fmt: skip
     said: list[str] = []
     try:
@@ -76,6 +79,18 @@ async def test_two_servers_on_one_data_directory_serve_one_another(room: Path) -
             async with asyncio.timeout(30):
                 assert await first.wait() == 0
             assert (await two.get("/ready")).status_code == 200
+
+
+async def test_ctrl_c_while_the_database_is_gone_ends_well(room: Path) -> None:
+    home = room / "gone"
+    with (room / "gone.log").open("wb") as log:
+        async with serve(home, stderr=log) as (process, _):
+            postmaster = int((home / "postgres" / "cluster" / "postmaster.pid").read_text().split()[0])
+            os.kill(postmaster, signal.SIGKILL)
+            process.send_signal(signal.SIGINT)
+            async with asyncio.timeout(30):
+                assert await process.wait() == 0
+    assert b"Traceback" not in (room / "gone.log").read_bytes()
 
 
 async def test_keys_by_command_line(room: Path) -> None:

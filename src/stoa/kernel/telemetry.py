@@ -27,6 +27,22 @@ def configure_logs(level: str, form: Literal["auto", "json", "console"]) -> None
         logger_factory=factory,
         cache_logger_on_first_use=True,
     )
+    root = logging.getLogger()
+    root.handlers = [*(one for one in root.handlers if not isinstance(one, _Libraries)), _Libraries(logging.WARNING)]
+
+
+class _Libraries(logging.Handler):
+    """What libraries say goes the same way. A warning's exception in one line: it tells of the world outside, not of a bug."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = structlog.get_logger(record.name)
+        kind, error = record.exc_info[:2] if record.exc_info else (None, None)
+        if record.levelno >= logging.ERROR:
+            log.error(record.getMessage(), logger=record.name, exc_info=record.exc_info)
+        elif kind is not None:
+            log.warning(record.getMessage(), logger=record.name, error=f"{kind.__name__}: {error}")
+        else:
+            log.warning(record.getMessage(), logger=record.name)
 
 
 def _json(event: Any, **_: Any) -> bytes:

@@ -135,9 +135,10 @@ class Worker:
         except TimeoutError:
             _log.info("runs are handed over", runs=len(self._carried))
         await self._supervisor.stop()
-        async with internal(self._database) as tx:
-            await tx.execute(SQL.give_back, self._node.id)
-            await tx.execute("SELECT pg_notify('stoa_runs', 'claim')")
+        with suppress(Unavailable):  # Then another node finds this one gone.
+            async with internal(self._database) as tx:
+                await tx.execute(SQL.give_back, self._node.id)
+                await tx.execute("SELECT pg_notify('stoa_runs', 'claim')")
 
     # --- the service's hands ----------------------------------------------------------------------------------------
     def adopt(self, run: Run, pen: Pen, *, lost: bool = False) -> None:

@@ -59,8 +59,9 @@ class SyncWorker:
 
     async def stop(self) -> None:
         await self._supervisor.stop()
-        async with internal(self._database) as tx:
-            await tx.execute(SQL.give_back, self._node_id)
+        with suppress(Unavailable):  # Then another node finds this one gone.
+            async with internal(self._database) as tx:
+                await tx.execute(SQL.give_back, self._node_id)
 
     def heard(self, payload: str, _server_pid: int) -> None:
         """A notification of channel `stoa_sources`: a sync waits, or the sync or source named is to be looked at."""
