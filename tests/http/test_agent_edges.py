@@ -114,6 +114,18 @@ async def test_what_outgrows_the_context_is_shortened_visibly(serve: Serve) -> N
         assert len(results[-1]) > 6_000
 
 
+async def test_messages_older_than_what_is_read_of_a_history_are_counted(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stoa.runs.context.HISTORY_MESSAGES_MAX", 3)
+    async with serve(scripts=[answer("Yes.")]) as server:
+        conversation = await server.conversation()
+        for number in range(4):
+            await server.ask(conversation, f"message {number}")
+        events = await server.events((await server.ask(conversation, "Still there?"))["id"])
+        compacted = next(event["data"] for event in events if event["type"] == "agent.context.compacted")
+        assert [message.parts[0].text for message in server.model.requests[-1].messages] == ["message 3", "Yes.", "Still there?"]
+        assert compacted["messages_left_out"] == 6
+
+
 async def test_a_long_conversation_leaves_its_oldest_messages_out_visibly(serve: Serve) -> None:
     async with serve(scripts=[answer("Yes.")], context_tokens=1_000) as server:
         conversation = await server.conversation()

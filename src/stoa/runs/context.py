@@ -39,7 +39,7 @@ class Context:
         if not abilities.tools and (base_ids := bases_of(run)):  # A model that cannot search is given what a search finds.
             found = await self._library.look(run, base_ids, text_of(kept[-1].content), None)
             rendered[-1] = ModelMessage("user", (*rendered[-1].parts, *as_documents(found)))
-        left_out = len(messages) - len(kept)
+        left_out = kept[0].position - 1
         note = f"The conversation's {left_out} oldest messages are not shown: they do not fit this model's context." if left_out else None
         return ModelRequest(messages=[message for message in rendered if message.parts], instructions=note), left_out
 
