@@ -309,6 +309,9 @@ class _Hosts:
             if scope["path"].startswith("/kb/"):
                 await self._kb(_below_kb(scope), receive, send)
                 return
+            if scope["path"].startswith("/v1/vector_stores/"):  # OpenAI's client knows one host for all stores, and names the store in the path.
+                await self._kb({**scope, bases.HOST_KEY: scope["path"].split("/")[3]}, receive, send)
+                return
         await self._api(scope, receive, send)
 
 

@@ -412,11 +412,13 @@ async def test_openai_and_mcp_clients_find_the_same(shared_server: Running) -> N
     await upload(shared_server, base["id"], ("travel.md", TRAVEL), ("sick.md", SICK), input=json.dumps({"metadata": [{"team": "office"}, {"team": "hr"}]}))
     await settled(shared_server, base["id"])
     ours = await search(shared_server, base["id"], "what may a hotel cost", limit=3)
+    for url in (shared_server.url, base["url"]):
+        async with AsyncOpenAI(base_url=f"{url}/v1", api_key=FIRST_KEY) as openai:
+            theirs = [one async for one in await openai.vector_stores.search(base["id"], query="what may a hotel cost", max_num_results=3)]
+            assert [(one.file_id, one.filename, one.content[0].text, one.score) for one in theirs] == [
+                (hit["metadata"]["file_id"], hit["metadata"]["source"], hit["content"], hit["score"]) for hit in ours
+            ]
     async with AsyncOpenAI(base_url=f"{base['url']}/v1", api_key=FIRST_KEY) as openai:
-        theirs = [one async for one in await openai.vector_stores.search(base["id"], query="what may a hotel cost", max_num_results=3)]
-        assert [(one.file_id, one.filename, one.content[0].text, one.score) for one in theirs] == [
-            (hit["metadata"]["file_id"], hit["metadata"]["source"], hit["content"], hit["score"]) for hit in ours
-        ]
         wanted = {"type": "or", "filters": [{"type": "eq", "key": "team", "value": "hr"}, {"type": "eq", "key": "team", "value": "none"}]}
         limited = [one async for one in await openai.vector_stores.search(base["id"], query=["hotel", "doctor"], filters=wanted)]
         assert {one.filename for one in limited} == {"sick.md"}
