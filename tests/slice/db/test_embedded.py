@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import psutil
 import pytest
 
 import stoa
@@ -143,9 +144,11 @@ async def processes(room: Path) -> AsyncIterator[Callable[..., Process]]:
 
 def _name(pid: int) -> str:
     """The program of a living process; empty for none or a zombie."""
-    command = ["ps", "-o", "stat=,comm=", "-p", str(pid)]
-    words = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
-    return "" if not words or words[0].startswith("Z") else Path(words[1]).name
+    try:
+        process = psutil.Process(pid)
+        return "" if process.status() == psutil.STATUS_ZOMBIE else process.name()
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def _wait(condition: Callable[[], object]) -> None:
@@ -348,9 +351,7 @@ async def test_after_a_killed_postmaster_the_next_start_recovers(room: Path) -> 
 
 
 def _backends(pid: int) -> bool:
-    command = ["ps", "-axww", "-o", "ppid=,args="]
-    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    return any(line.split()[0] == str(pid) and " DO" in line for line in lines)
+    return any(process.info["ppid"] == pid and " DO" in " ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["ppid", "cmdline"]))
 
 
 @pytest.mark.usefixtures("used")
@@ -442,8 +443,8 @@ async def test_a_start_cancelled_at_the_last_moment_takes_its_server_along(room:
 
 
 def _running_in(base: Path) -> list[str]:
-    listing = subprocess.run(["ps", "-axww", "-o", "args="], capture_output=True, text=True, check=True).stdout
-    return [line for line in listing.splitlines() if str(base) in line]
+    lines = [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
+    return [line for line in lines if str(base) in line]
 
 
 # --- refusals ----------------------------------------------------------------------------------------------------
@@ -567,7 +568,15 @@ async def test_a_disk_that_filled_up_is_named_and_serves_again_once_there_is_roo
 # --- root, and not root ------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def anybodys_environment() -> None:
+    there = subprocess.run(["/bin/sh", "-c", 'cd -- "$1"', "sh", str(find_programs().package)], user=NOBODY, group=NOBODY, extra_groups=[], cwd="/", check=False)
+    if there.returncode != 0:
+        pytest.skip(f"the Python environment lies where only root may go: {sys.prefix}")
+
+
 @as_root
+@pytest.mark.usefixtures("anybodys_environment")
 async def test_an_ordinary_user_needs_no_privilege(room: Path, processes: Callable[..., Process]) -> None:
     os.chown(room, NOBODY, NOBODY)
     process = processes(room / "data", NOBODY)
@@ -579,6 +588,7 @@ async def test_an_ordinary_user_needs_no_privilege(room: Path, processes: Callab
 
 
 @as_root
+@pytest.mark.usefixtures("anybodys_environment")
 async def test_a_user_without_a_name_is_told_so(room: Path, processes: Callable[..., Process]) -> None:
     os.chown(room, 42_424, 42_424)
     assert "User number 42424 has no name" in (await processes(room, 42_424).says())["error"]
@@ -590,8 +600,7 @@ async def test_as_root_the_server_runs_as_an_account_that_owns_only_its_data(roo
     base = room / "postgres"
     nobodys = sorted(path.name for path in base.iterdir() if path.stat().st_uid == NOBODY)
     assert nobodys == ["cluster", "run"]
-    running_as = subprocess.run(["ps", "-o", "uid=", "-p", str(postmaster(base))], capture_output=True, text=True, check=True)
-    assert int(running_as.stdout) == NOBODY
+    assert psutil.Process(postmaster(base)).uids().real == NOBODY
     await server.stop()
     # A cluster keeps its owner, whatever account is wished for later.
     again = await start_embedded(room, account="daemon")
@@ -624,14 +633,28 @@ async def test_a_directory_only_root_may_enter_gets_a_database_elsewhere_and_sta
         await start_embedded(private / "data", elsewhere=elsewhere)
 
 
-@as_root
-async def test_programs_the_account_cannot_reach_are_copied_once(room: Path) -> None:
+@pytest.fixture
+def private(room: Path) -> Path:
+    """A package that only root can reach."""
     private = room / "private"
     private.mkdir(mode=0o700)
     package = find_programs().package
     for source in (package, package.with_name(f"{PACKAGE}.libs")):
         if source.exists():
             (private / source.name).symlink_to(source)
+    return private
+
+
+@as_root
+async def test_a_disk_too_small_for_the_copied_programs_is_named_and_left_clean(small_disk: Callable[[int], Path], private: Path) -> None:
+    disk = small_disk(20)
+    with pytest.raises(EmbeddedError, match=rf"disk \(or quota\) that holds {disk}/postgres is full"):
+        await start_embedded(disk, package=private / PACKAGE)
+    assert list((disk / "postgres").glob("programs*")) == []
+
+
+@as_root
+async def test_programs_the_account_cannot_reach_are_copied_once(room: Path, private: Path) -> None:
     server = await start_embedded(room / "data", package=private / PACKAGE)
     await ask(server.dsn, "CREATE EXTENSION vector")
     await server.stop()

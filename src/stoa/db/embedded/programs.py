@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from stoa.db.embedded.account import Account
-from stoa.db.embedded.errors import OWN_DATABASE, EmbeddedError
+from stoa.db.embedded.errors import OWN_DATABASE, EmbeddedError, from_output
 
 MAJOR: Final = 18
 """The PostgreSQL we run. A data directory belongs to one major version for good."""
@@ -87,10 +87,15 @@ def _copy(programs: Programs, kept: Path) -> None:
     fresh = kept.with_name(f"{kept.name}.new")
     if fresh.exists():
         shutil.rmtree(fresh)
-    shutil.copytree(programs.package, fresh / PACKAGE, symlinks=True, ignore=_NOT_COPIED)
     libraries = programs.package.with_name(f"{PACKAGE}.libs")
-    if libraries.is_dir():
-        shutil.copytree(libraries, fresh / libraries.name, symlinks=True)
+    try:
+        shutil.copytree(programs.package, fresh / PACKAGE, symlinks=True, ignore=_NOT_COPIED)
+        if libraries.is_dir():
+            shutil.copytree(libraries, fresh / libraries.name, symlinks=True)
+    except shutil.Error as error:  # All files that could not be copied, each with its reason.
+        shutil.rmtree(fresh, ignore_errors=True)
+        reasons = "\n".join(str(reason) for _, _, reason in error.args[0])
+        raise from_output("PostgreSQL's programs could not be copied", kept.parent, reasons) from error
     for folder, _folders, files in os.walk(fresh):
         Path(folder).chmod(0o755)
         for name in files:
