@@ -1,21 +1,17 @@
 """JSON schemas: whether one is usable, and whether a value or a text satisfies it. Nothing is ever fetched. Pure."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import orjson
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError, best_match
-from jsonschema.validators import validator_for
-from referencing import Registry
-from referencing.exceptions import Unresolvable
-
-_NO_REMOTE: Final[Registry[Any]] = Registry()
-"""Holds nothing and fetches nothing: a schema that refers to a URL is refused, not followed."""
 
 
 def schema_problem(schema: Mapping[str, Any]) -> str | None:
     """Why this is no usable JSON schema, or None."""
+    from jsonschema import Draft202012Validator  # noqa: PLC0415 — the server starts without it
+    from jsonschema.exceptions import SchemaError  # noqa: PLC0415
+    from jsonschema.validators import validator_for  # noqa: PLC0415
+
     try:
         validator_for(dict(schema), default=Draft202012Validator).check_schema(dict(schema))
     except SchemaError as error:
@@ -34,7 +30,14 @@ def output_problem(text: str, schema: Mapping[str, Any]) -> str | None:
 
 def value_problem(value: Any, schema: Mapping[str, Any]) -> str | None:
     """The same for a value."""
-    validator = validator_for(dict(schema), default=Draft202012Validator)(dict(schema), registry=_NO_REMOTE)
+    from jsonschema import Draft202012Validator  # noqa: PLC0415 — the server starts without it
+    from jsonschema.exceptions import best_match  # noqa: PLC0415
+    from jsonschema.validators import validator_for  # noqa: PLC0415
+    from referencing import Registry  # noqa: PLC0415
+    from referencing.exceptions import Unresolvable  # noqa: PLC0415
+
+    # The registry holds nothing and fetches nothing: a schema that refers to a URL is refused, not followed.
+    validator = validator_for(dict(schema), default=Draft202012Validator)(dict(schema), registry=Registry[Any]())
     try:
         error = best_match(validator.iter_errors(value))
     except Unresolvable as unresolvable:
