@@ -26,7 +26,7 @@ from stoa.knowledge.sources.providers.git import GitOrigin
 from stoa.knowledge.sources.providers.s3 import S3Origin
 from stoa.knowledge.sources.providers.website import WebsiteOrigin
 from stoa.knowledge.sources.types import Failed, Fetched, Finding, Incomplete, Known, Nothing, Same
-from stoa.outbound import client
+from stoa.outbound.client import client
 
 
 class Memory:

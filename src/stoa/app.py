@@ -362,14 +362,14 @@ def _secret(settings: Settings) -> bytes:
     return gateway.load_or_make(settings.data_dir / "secret.key")
 
 
-def _server_embedder(settings: Settings) -> knowledge.RemoteEmbedder | None:
+def _server_embedder(settings: Settings) -> "knowledge.RemoteEmbedder | None":
     chosen = settings.embeddings
     if chosen is None:
         return None
     return knowledge.RemoteEmbedder(chosen.base_url, chosen.model, _plain(chosen.api_key), chosen.dimensions)
 
 
-def _server_reranker(settings: Settings) -> knowledge.RemoteReranker | None:
+def _server_reranker(settings: Settings) -> "knowledge.RemoteReranker | None":
     chosen = settings.reranker
     return knowledge.RemoteReranker(chosen.base_url, chosen.model, _plain(chosen.api_key)) if chosen is not None else None
 

@@ -3,20 +3,20 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
 
-import aiohttp
-
-from stoa.outbound import allowed, client, read_bounded
+from stoa.outbound import allowed
 from stoa.tools import rules
-from stoa.tools.providers.http import HttpTool
 from stoa.tools.providers.mcp.failures import Failure
 from stoa.tools.providers.mcp.sessions import Sessions
 from stoa.tools.providers.mcp.tool import McpTool
 from stoa.tools.providers.python import PythonTool, Threads, registered
 from stoa.tools.types import Definition, Listing, Program, Tool, ToolKind, Unlisted
+
+if TYPE_CHECKING:
+    import aiohttp
 
 FETCH_SECONDS_MAX: Final = 20.0
 DOCUMENT_BYTES_MAX: Final = 8_000_000
@@ -51,6 +51,8 @@ class Suppliers:
 
     def __call__(self, definition: Definition, secrets: Mapping[str, str]) -> Sequence[Tool]:
         if definition.type is ToolKind.HTTP:
+            from stoa.tools.providers.http import HttpTool  # noqa: PLC0415 — the server starts waiohttphout aiohttp
+
             return [HttpTool(definition, secrets, self._client(), allow_private=self._allow_private)]
         if definition.type is ToolKind.MCP:
             wanted = definition.config.get("tools")
@@ -71,6 +73,10 @@ class Suppliers:
             raise Unlisted(problem)
         if not allowed(urlsplit(url).hostname or "", allow_private=self._allow_private):
             raise Unlisted("leads to a private address, which this server's operator has not allowed (STOA_ALLOW_PRIVATE_ADDRESSES)")
+        import aiohttp  # noqa: PLC0415 — the server starts without it
+
+        from stoa.outbound.client import read_bounded  # noqa: PLC0415
+
         try:
             async with asyncio.timeout(FETCH_SECONDS_MAX), self._client().get(url, allow_redirects=False) as response:
                 if response.status != 200:
@@ -82,7 +88,9 @@ class Suppliers:
             raise Unlisted(f"answered with more than {DOCUMENT_BYTES_MAX} bytes")
         return content.decode("utf-8", "replace")
 
-    def _client(self) -> aiohttp.ClientSession:
+    def _client(self) -> "aiohttp.ClientSession":
+        from stoa.outbound.client import client  # noqa: PLC0415 — the server starts waiohttphout aiohttp
+
         if self._session is None:
             self._session = client(allow_private=self._allow_private)
         return self._session

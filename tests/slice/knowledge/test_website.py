@@ -13,7 +13,7 @@ from tests.origins import Answer, Memory, Site, Walk, gzipped, session, site
 from stoa.knowledge.sources.configs import WebsiteConfig
 from stoa.knowledge.sources.providers.website import WebsiteOrigin
 from stoa.knowledge.sources.types import Failed, Fetched, Nothing, Same, SourceError
-from stoa.outbound import PublicResolver
+from stoa.outbound.client import PublicResolver
 
 
 @pytest.fixture

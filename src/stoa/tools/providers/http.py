@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from stoa.outbound import AddressRefused, allowed, read_bounded
+from stoa.outbound import AddressRefused, allowed
+from stoa.outbound.client import read_bounded
 from stoa.tools import rules
 from stoa.tools.types import Call, Definition, ToolKind, ToolResult
 

@@ -12,7 +12,8 @@ import httpx2
 import orjson
 from mcp.client.streamable_http import streamable_http_client
 
-from stoa.outbound import READ_BYTES, AddressRefused, allowed, client
+from stoa.outbound import AddressRefused, allowed
+from stoa.outbound.client import READ_BYTES, client
 from stoa.tools.providers.mcp.program import MESSAGE_BYTES_MAX
 
 CODE: Final = "stoa_code"
