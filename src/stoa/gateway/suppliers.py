@@ -56,7 +56,7 @@ class Suppliers:
         return await self._ask(type_, base_url, api_key, seconds_max=seconds_max, allow_private=True)
 
     async def _ask(self, type_: str, base_url: str | None, api_key: str | None, *, seconds_max: float, allow_private: bool) -> Sequence[Offer]:
-        from stoa.gateway.providers.listing import list_anthropic, list_openai  # noqa: PLC0415 — the server starts waiohttphout aiohttp
+        from stoa.gateway.providers.listing import list_anthropic, list_openai  # noqa: PLC0415 — the server starts without aiohttp
         from stoa.outbound.client import client  # noqa: PLC0415
 
         listing = list_anthropic if type_ == "anthropic" else list_openai

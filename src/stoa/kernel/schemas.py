@@ -5,10 +5,12 @@ they look around or back, a bounded number of steps.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import jsonschema_rs
 import orjson
+
+if TYPE_CHECKING:
+    import jsonschema_rs
 
 STEPS_MAX: Final = 100_000
 """Of a regular expression that needs backtracking; some milliseconds."""
@@ -18,7 +20,7 @@ def schema_problem(schema: Mapping[str, Any]) -> str | None:
     """Why this is no usable JSON schema, or None."""
     try:
         _validator(schema)
-    except (jsonschema_rs.ValidationError, ValueError) as error:
+    except ValueError as error:
         return f"is no usable JSON schema: {_located(error)}"
     return None
 
@@ -36,14 +38,12 @@ def value_problem(value: Any, schema: Mapping[str, Any]) -> str | None:
     """The same for a value."""
     try:
         validator = _validator(schema)
-    except (jsonschema_rs.ValidationError, ValueError) as error:
+    except ValueError as error:
         return f"$ cannot be checked: {_located(error)}"
     try:
         validator.validate(value)
-    except jsonschema_rs.ValidationError as error:
-        return _located(_deepest(error))
-    except ValueError as error:  # nested deeper than the library goes
-        return f"$ cannot be checked: {error}"
+    except ValueError as error:
+        return _located(error)
     return None
 
 
@@ -55,26 +55,26 @@ def unfenced(text: str) -> str:
     return stripped
 
 
-def _validator(schema: Mapping[str, Any]) -> jsonschema_rs.Validator:
-    """Raises ValidationError for what the meta-schema refuses or what refers outside of itself, ValueError for what is nested too deeply."""
+def _validator(schema: Mapping[str, Any]) -> "jsonschema_rs.Validator":
+    """Raises ValueError for what the meta-schema refuses, what refers outside of itself and what is nested too deeply."""
+    import jsonschema_rs  # noqa: PLC0415 — the server starts without it
+
     return jsonschema_rs.validator_for(
         dict(schema), offline=True, validate_formats=False, pattern_options=jsonschema_rs.FancyRegexOptions(backtrack_limit=STEPS_MAX)
     )
 
 
-def _deepest(error: jsonschema_rs.ValidationError) -> jsonschema_rs.ValidationError:
-    """Of several alternatives that all failed, the one that came furthest says most."""
+def _located(error: ValueError) -> str:
+    """With the path of what failed; of several alternatives that all failed, the one that came furthest says most."""
+    import jsonschema_rs  # noqa: PLC0415
+
+    if not isinstance(error, jsonschema_rs.ValidationError):  # Nested deeper than the library goes.
+        return str(error)[:300]
     while isinstance(error.kind, jsonschema_rs.ValidationErrorKind.AnyOf | jsonschema_rs.ValidationErrorKind.OneOfNotValid):
         inner = [one for branch in error.kind.context for one in branch]
         deeper = max(inner, key=lambda one: len(one.instance_path), default=None)
         if deeper is None or len(deeper.instance_path) <= len(error.instance_path):
             break
         error = deeper
-    return error
-
-
-def _located(error: jsonschema_rs.ValidationError | ValueError) -> str:
-    if not isinstance(error, jsonschema_rs.ValidationError):
-        return str(error)[:300]
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.instance_path)
     return f"${path} {error.message[:300]}"

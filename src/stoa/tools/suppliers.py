@@ -51,7 +51,7 @@ class Suppliers:
 
     def __call__(self, definition: Definition, secrets: Mapping[str, str]) -> Sequence[Tool]:
         if definition.type is ToolKind.HTTP:
-            from stoa.tools.providers.http import HttpTool  # noqa: PLC0415 — the server starts waiohttphout aiohttp
+            from stoa.tools.providers.http import HttpTool  # noqa: PLC0415 — the server starts without aiohttp
 
             return [HttpTool(definition, secrets, self._client(), allow_private=self._allow_private)]
         if definition.type is ToolKind.MCP:
@@ -89,7 +89,7 @@ class Suppliers:
         return content.decode("utf-8", "replace")
 
     def _client(self) -> "aiohttp.ClientSession":
-        from stoa.outbound.client import client  # noqa: PLC0415 — the server starts waiohttphout aiohttp
+        from stoa.outbound.client import client  # noqa: PLC0415 — the server starts without aiohttp
 
         if self._session is None:
             self._session = client(allow_private=self._allow_private)

@@ -43,7 +43,7 @@ class RemoteReranker:
             raise RerankerError("reranker_closed", "This server is stopping.")
         if not texts:
             return []
-        from stoa.outbound.client import client  # noqa: PLC0415 — the server starts waiohttphout aiohttp
+        from stoa.outbound.client import client  # noqa: PLC0415 — the server starts without aiohttp
 
         body = {"model": self._model, "query": query, "documents": [text[:TEXT_CHARACTERS_MAX] or " " for text in texts], "top_n": len(texts)}
         if not allowed(urlsplit(self._url).hostname or "", allow_private=self._allow_private):

@@ -66,7 +66,7 @@ class Suppliers:
             case Provider.DIRECTORY:
                 yield DirectoryOrigin(DirectoryConfig.model_validate(source.config), self._directories)
             case Provider.WEBSITE:
-                from stoa.knowledge.sources.providers.website import WebsiteOrigin  # noqa: PLC0415 — the server starts waiohttphout aiohttp
+                from stoa.knowledge.sources.providers.website import WebsiteOrigin  # noqa: PLC0415 — the server starts without aiohttp
 
                 yield WebsiteOrigin(WebsiteConfig.model_validate(source.config), secrets, self._client(), allow_private=self._allow_private)
             case Provider.S3:
@@ -93,7 +93,7 @@ class Suppliers:
         return self._cache / str(source_id)
 
     def _client(self) -> "aiohttp.ClientSession":
-        from stoa.outbound.client import client  # noqa: PLC0415 — the server starts waiohttphout aiohttp
+        from stoa.outbound.client import client  # noqa: PLC0415 — the server starts without aiohttp
 
         if self._session is None:
             self._session = client(allow_private=self._allow_private)
