@@ -35,14 +35,17 @@ class _Libraries(logging.Handler):
     """What libraries say goes the same way. A warning's exception in one line: it tells of the world outside, not of a bug."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        log = structlog.get_logger(record.name)
         kind, error = record.exc_info[:2] if record.exc_info else (None, None)
-        if record.levelno >= logging.ERROR:
-            log.error(record.getMessage(), logger=record.name, exc_info=record.exc_info)
-        elif kind is not None:
-            log.warning(record.getMessage(), logger=record.name, error=f"{kind.__name__}: {error}")
-        else:
-            log.warning(record.getMessage(), logger=record.name)
+        log = structlog.get_logger(record.name).bind(logger=record.name)
+        try:
+            if record.levelno >= logging.ERROR:
+                log.error(record.getMessage(), exc_info=record.exc_info)
+            elif kind is not None:
+                log.warning(record.getMessage(), error=f"{kind.__name__}: {error}")
+            else:
+                log.warning(record.getMessage())
+        except Exception:  # noqa: BLE001 — whoever logs must not fail because standard error is gone
+            self.handleError(record)
 
 
 def _json(event: Any, **_: Any) -> bytes:

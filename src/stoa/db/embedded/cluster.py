@@ -139,17 +139,17 @@ def _put_in_place(fresh: Path, places: Places) -> None:
 async def _run(command: list[str], account: Account, deadline: float) -> tuple[int, str]:
     """Runs a program to its end; kills it with all it has started when the deadline passes or we are cancelled."""
     process = _spawn(command, account)
-    done = False
+    listening = asyncio.create_task(asyncio.to_thread(process.communicate))
     try:
         async with asyncio.timeout(deadline - time.monotonic()):
-            output, _ = await asyncio.to_thread(process.communicate)
-        done = True
+            output, _ = await asyncio.shield(listening)
     except TimeoutError:
         raise EmbeddedError(f"{Path(command[0]).name} did not finish in time; the disk may be overloaded.") from None
     finally:
-        if not done:
+        if not listening.done():
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+            await listening  # Which ends at once now, and has the system forget the process.
     return process.returncode, output
 
 
