@@ -140,8 +140,15 @@ class Tails:
             self.nudge(run_id)
 
     def forget(self, run_id: UUID) -> None:
-        """The run is no longer written here: its readers go on with the table."""
-        self._tails.pop(run_id, None)
+        """The run is no longer written here: its readers go on with the table.
+
+        After those that were just nudged: most runs leave with their last words, and whoever is up to date has them from here.
+        """
+        asyncio.get_running_loop().call_soon(self._drop, run_id, self._tails.get(run_id))
+
+    def _drop(self, run_id: UUID, tail: _Tail | None) -> None:
+        if tail is not None and self._tails.get(run_id) is tail:
+            del self._tails[run_id]
         self.nudge(run_id)
 
     def nudge(self, run_id: UUID) -> None:

@@ -100,3 +100,33 @@ async def test_a_flush_that_fails_wakes_its_reader() -> None:
     finally:
         asyncio.get_running_loop().set_exception_handler(None)
     assert len(told) == 1, "the failure is told, and not to whoever wrote the journal"
+
+
+async def test_a_run_leaves_after_its_readers_have_its_last_words() -> None:
+    tails, read = Tails(), []
+
+    def flush() -> bool:
+        read.append(tails.after(RUN, 0))
+        return False
+
+    with tails.subscribe(RUN) as ear:
+        parked = asyncio.create_task(ear.park(flush))
+        await asyncio.sleep(0)
+        tails.publish(RUN, records(1, 2))
+        tails.forget(RUN)  # As the end of a run does, in the same breath.
+        await parked
+    assert read
+    assert read[0] is not None, "the reader had to go to the table for what had just been in memory"
+    await asyncio.sleep(0)
+    assert tails.after(RUN, 2) is None
+    assert not tails.live(RUN)
+
+
+async def test_a_run_that_is_taken_up_again_at_once_keeps_its_new_tail() -> None:
+    tails = Tails()
+    tails.forget(RUN)
+    tails.publish(RUN, records(3, 1))
+    await asyncio.sleep(0)
+    found = tails.after(RUN, 2)
+    assert found is not None
+    assert found.last_sequence == 3
