@@ -17,7 +17,7 @@ MEANING_MIN: Final = 100
 SURE_SHARE: Final = 0.75
 """… and where the graph is walked: so much of what one walk is expected to find. For more it would have to start over (docs/decisions/0017)."""
 EF_SEARCH: Final = 120
-EF_FILTERED: Final = 40
+EF_FILTERED: Final = 32
 """Of those that pass a filter."""
 EF_SEARCH_MAX: Final = 1_000
 """pgvector's own bound."""
