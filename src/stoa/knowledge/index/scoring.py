@@ -11,7 +11,6 @@ from stoa.knowledge.index.postings import Block
 
 K1: Final = 1.2
 B: Final = 0.75
-_SAMPLE: Final = 8
 
 Chosen: TypeAlias = NDArray[np.bool_]
 Scores: TypeAlias = NDArray[np.float32]
@@ -47,9 +46,7 @@ def best(scores: Scores, count: int, allowed: Chosen | None) -> list[tuple[int, 
     """(ordinal, score) of the best above zero, best first; equal scores in the order of their ordinals."""
     if allowed is not None:
         scores = scores * allowed
-    # The last of the best among a sample is no better than the last of the best of all: what lies below it need not be sorted.
-    sample = scores[:: max(1, len(scores) // (_SAMPLE * count))]
-    edge = np.partition(sample, -count)[-count] if len(sample) > count else np.float32(0)
+    edge = np.partition(scores, -count)[-count] if len(scores) > count else np.float32(0)
     candidates = np.flatnonzero(scores >= edge) if edge > 0 else np.flatnonzero(scores > 0)
     held = scores[candidates]
     # Of equal scores the earliest win, on every node.

@@ -30,7 +30,7 @@ LARGE_CHUNKS: Final = 20_000
 DIMENSIONS_MAX: Final = 4_000
 """What pgvector's HNSW takes of halfvec; vectors beyond are scanned exactly."""
 EF_CONSTRUCTION: Final = 128
-"""Twice pgvector's own: a graph that takes half as long again to build, and half as many steps to search for the same recall."""
+"""Twice pgvector's own: a graph that takes twice as long to build, and little more than half as many steps to search for the same recall."""
 UNMERGED_MAX: Final = 20_000
 MERGE_FROM: Final = 8
 """So many blocks of one size become one."""
