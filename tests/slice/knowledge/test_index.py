@@ -20,6 +20,7 @@ from stoa.db.internal import internal
 from stoa.kernel.errors import BadRequest
 from stoa.kernel.principal import Principal
 from stoa.knowledge.index import Index, Upkeep
+from stoa.knowledge.index.stemming import Stemmer
 from stoa.knowledge.index.types import BaseKey, Found, Mode, NewChunk, NewItem, Query
 from stoa.knowledge.index.words import raw_terms
 
@@ -147,6 +148,16 @@ async def test_snippets_mark_what_matched(database: Database, index: Index) -> N
     assert len(hit.snippet or "") < 420
     [plain] = (await ask(database, index, "unrelated", unit(1))).hits
     assert "<mark>" not in (plain.snippet or "")
+
+
+async def test_stems_of_words_are_remembered_and_what_names_somebody_is_not(database: Database) -> None:
+    stemmer = Stemmer()
+    asked = ["hotels,", "ada@example.com", "ERR-4711", "the", "w" * 200, "night."]
+    async with database.tenant(ME) as tx:
+        for _ in range(2):  # The second time from memory.
+            held = await stemmer.holders(tx, "english", asked, ["whotel", "wada", "c" + "err-4711"])
+            assert held == {"hotels,": {"whotel"}, "ada@example.com": {"wada"}, "ERR-4711": {"cerr-4711"}}
+    assert set(stemmer._tokens["english"]) == {"hotels,", "the", "night."}
 
 
 # --- meaning and both -----------------------------------------------------------------------------------------------

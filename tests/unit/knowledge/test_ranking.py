@@ -59,6 +59,7 @@ def test_the_graph_is_walked_where_that_is_shorter() -> None:
     assert _width(100_000, 1.0, 10) == EF_SEARCH
     assert _width(50_000, 0.5, 10) == EF_SEARCH
     assert EF_SEARCH < _width(10_000, 0.1, 10) <= EF_SEARCH_MAX, "what passes is rarer, so the walk is wider"
+    assert _width(100_000, 1.0, 100) == 200, "who wants more gets a wider walk"
     assert _width(1_000, 0.01, 10) == 0, "so few are all looked at"
     assert _width(100_000, 1.0, 6_000) == 0, "so many are wanted that a scan is shorter"
     assert _width(30_000, 0.3, 1_000) == 0

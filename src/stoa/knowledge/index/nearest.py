@@ -18,7 +18,7 @@ SURE_SHARE: Final = 0.75
 """… and where the graph is walked: so much of what one walk is expected to find. For more it would have to start over (docs/decisions/0017)."""
 EF_SEARCH: Final = 120
 EF_FILTERED: Final = 32
-"""Of those that pass a filter."""
+"""Of those that pass a filter; at least twice as many as are wanted, with or without one."""
 EF_SEARCH_MAX: Final = 1_000
 """pgvector's own bound."""
 SCAN_TUPLES_MAX: Final = 40_000
@@ -61,6 +61,6 @@ async def way(tx: Tx, key: BaseKey, index: Row, query: Query, vector: NDArray[np
 def _width(passing: int, share: float, limit: int) -> int:
     """How widely the graph is searched for so many of those that pass; 0 where looking at all of them is the shorter way."""
     # Of what the graph finds only a share passes: it has to look for so many more.
-    width = EF_SEARCH if share == 1 else max(EF_SEARCH, min(EF_SEARCH_MAX, round(EF_FILTERED / share)))
+    width = max(EF_SEARCH, min(EF_SEARCH_MAX, round(max(EF_FILTERED, 2 * limit) / share)))
     steps = limit if share == 1 else max(width, limit / share)
     return width if passing > STEP_COST * steps else 0

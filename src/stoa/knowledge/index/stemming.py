@@ -5,7 +5,7 @@ from typing import Final
 
 from stoa.db import Tx
 from stoa.knowledge.index.store import SQL
-from stoa.knowledge.index.words import WORD, is_stemmed, raw_terms
+from stoa.knowledge.index.words import CHARACTERS_MAX, WORD, is_stemmed, raw_terms
 
 REMEMBERED_MAX: Final = 200_000
 """Words of one language: about 30 MB."""
@@ -41,7 +41,9 @@ class Stemmer:
         return [found for term in terms if (found := self.stem(language, term)) is not None]
 
     async def holders(self, tx: Tx, language: str, tokens: Iterable[str], wanted: Iterable[str]) -> Mapping[str, frozenset[str]]:
-        """Those of the tokens that hold wanted stems, and which. Most tokens are met again and again, so what each holds is remembered."""
+        """Those of the tokens that hold wanted stems, and which. Words are met again and again, so what each holds is remembered; codes,
+        numbers and addresses are not: they say too much of one document.
+        """
         known = self._tokens.setdefault(language, {})
         if len(known) > TOKENS_MAX:
             known.clear()
@@ -52,7 +54,8 @@ class Stemmer:
         await self.learn(tx, language, set[str]().union(*new.values()))
         for token, terms in new.items():
             held = tuple({stem for term in terms if (stem := self.stem(language, term)) is not None})
-            known[token] = held
+            if all(term[0] == WORD and is_stemmed(term[1:]) for term in terms) and len(token) <= CHARACTERS_MAX:
+                known[token] = held
             if not sought.isdisjoint(held):
                 found[token] = sought.intersection(held)
         return found
