@@ -133,8 +133,8 @@ async def measure(
 ) -> None:
     taken, recalls, stages = [], [], []
     exact: list[set[int]] | None = None
-    if chunks:
-        exact = asked.exact(allowed) if how.get("mode") is Mode.SEMANTIC else await exactly_fused(database, index, key, asked, how)
+    if chunks and how["mode"] is not Mode.KEYWORD:
+        exact = asked.exact(allowed) if how["mode"] is Mode.SEMANTIC else await exactly_fused(database, index, key, asked, how)
     for number, (text, vector) in enumerate(zip(asked.texts, asked.vectors, strict=True)):  # The stages' times, and what is right.
         async with database.tenant(WHO) as tx:
             found = await index.search(tx, key, Query(text, limit=10, explain=True, **how), vector)
@@ -252,10 +252,11 @@ async def main() -> None:
                 await timed(f"{options.small_bases:,} copies of 1,000 chunks", clone(embedded.dsn, options.small_bases))
                 await all_of(f"the large base again, {options.small_bases:,} small bases of 1,000 chunks beside it", database, index, asked, options.chunks)
                 print("\none of the small bases")
+                last = BaseKey(ORG, PROJECT, UUID(int=5_000_000 + options.small_bases))
                 few = Asked(asked.texts, asked.vectors, stored[:1_000])
-                await measure("warm-up", database, index, BaseKey(ORG, PROJECT, UUID(int=5_000_500)), few)
+                await measure("warm-up", database, index, last, few)
                 for mode in (Mode.SEMANTIC, Mode.KEYWORD, Mode.HYBRID):
-                    await measure(mode.value, database, index, BaseKey(ORG, PROJECT, UUID(int=5_000_500)), few, chunks=1_000, mode=mode)
+                    await measure(mode.value, database, index, last, few, chunks=1_000, mode=mode)
         finally:
             await database.close()
             await embedded.stop()
