@@ -1,32 +1,34 @@
 #!/usr/bin/env python3
 """Search over 100,000 chunks: latency (embedding excluded) and recall, filters included; beside 1,000 small bases; while items come in.
 
-    pip install lancedb                # the peer; left out where it is not installed
-    python bench/knowledge.py --cranfield ../shared/retrieval/cranfield
+    pip install chromadb lancedb       # peers beside pgvector by hand (peers.py); each is left out where it is not installed
+    python bench/knowledge.py --cranfield ../shared/retrieval/cranfield [--quick]
 
 The chunks are windows of Cranfield's abstracts, three each (150 words), so that words have a natural distribution; a chunk's vector is the mean of
 its abstracts' with noise. The queries are Cranfield's. Each search is one transaction of the tenant role, as a route makes it, text and snippets
-included. Recall@10 is held against an exact scan of the same vectors. `--keep DIR` leaves the database for the next run.
+included. Recall@10 is held against an exact scan of the same vectors; that of hybrid against the fusion of the 1,000 best of both halves, exactly found.
+`--keep DIR` leaves the database for the next run. `--quick`: 80 queries, one pass and the peers, in less than six minutes.
 """
 
 import argparse
 import asyncio
 import hashlib
-import importlib.util
 import random
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import numpy as np
+import uvloop
 from numpy.typing import NDArray
 
 from embedding import collection
+from peers import all_peers
 from retrieval import vectors_of
 from stoa.db import Database, connect
 from stoa.db.embedded import start_embedded
@@ -34,10 +36,12 @@ from stoa.db.internal import internal
 from stoa.db.migrate import migrate
 from stoa.kernel.principal import Principal
 from stoa.knowledge.index import Index, Upkeep
-from stoa.knowledge.index.types import BaseKey, Mode, NewChunk, NewItem, Query
+from stoa.knowledge.index.types import BaseKey, Found, Mode, NewChunk, NewItem, Query
 
 Vectors = NDArray[np.float32]
 PER_ITEM = 20
+ALL = 1_000
+"""Candidates of each half that a hybrid search is held against."""
 ORG, PROJECT = UUID(int=1), UUID(int=2)
 LARGE, SMALL = BaseKey(ORG, PROJECT, UUID(int=3)), BaseKey(ORG, PROJECT, UUID(int=4))
 WHO = Principal(ORG, PROJECT, UUID(int=9))
@@ -112,21 +116,37 @@ class Asked:
         return [set(row[:10].tolist()) for row in np.argsort(-scores, axis=1, kind="stable")]
 
 
+def places_of(found: Found, limit: int = 10) -> set[int]:
+    return {(hit.item_id.int - 10_000) * PER_ITEM + (hit.page or 1) - 1 for hit in found.hits[:limit]}
+
+
+async def exactly_fused(database: Database, index: Index, key: BaseKey, asked: "Asked", how: dict[str, Any]) -> list[set[int]]:
+    found = []
+    for text, vector in zip(asked.texts, asked.vectors, strict=True):
+        async with database.tenant(WHO) as tx:
+            found.append(places_of(await index.search(tx, key, Query(text, limit=ALL, exact=True, **how), vector)))
+    return found
+
+
 async def measure(
     name: str, database: Database, index: Index, key: BaseKey, asked: Asked, *, allowed: NDArray[np.bool_] | None = None, chunks: int = 0, **how: Any
 ) -> None:
     taken, recalls, stages = [], [], []
-    exact = asked.exact(allowed) if how.get("mode") is Mode.SEMANTIC and chunks else None
-    before = time.process_time()
-    for number, (text, vector) in enumerate(zip(asked.texts, asked.vectors, strict=True)):
-        begun = time.perf_counter()
+    exact: list[set[int]] | None = None
+    if chunks and how["mode"] is not Mode.KEYWORD:
+        exact = asked.exact(allowed) if how["mode"] is Mode.SEMANTIC else await exactly_fused(database, index, key, asked, how)
+    for number, (text, vector) in enumerate(zip(asked.texts, asked.vectors, strict=True)):  # The stages' times, and what is right.
         async with database.tenant(WHO) as tx:
             found = await index.search(tx, key, Query(text, limit=10, explain=True, **how), vector)
-        taken.append((time.perf_counter() - begun) * 1000)
         stages.append(found.explain)
         if exact is not None:
-            places = {(hit.item_id.int - 10_000) * PER_ITEM + (hit.page or 1) - 1 for hit in found.hits}
-            recalls.append(len(places & exact[number]) / min(10, len(exact[number])))
+            recalls.append(len(places_of(found) & exact[number]) / min(10, len(exact[number])))
+    before = time.process_time()
+    for text, vector in zip(asked.texts, asked.vectors, strict=True):  # Once more as anybody asks, without `explain`.
+        begun = time.perf_counter()
+        async with database.tenant(WHO) as tx:
+            await index.search(tx, key, Query(text, limit=10, **how), vector)
+        taken.append((time.perf_counter() - begun) * 1000)
     spent = (time.process_time() - before) / len(asked.texts) * 1000
     taken.sort()
     parts = " ".join(
@@ -139,21 +159,23 @@ async def measure(
     print(f"{name:34} {latency}  {recall:17} {method:7} [{parts}]", flush=True)
 
 
-async def all_of(title: str, database: Database, index: Index, asked: Asked, chunks: int) -> None:
+async def all_of(title: str, database: Database, index: Index, asked: Asked, chunks: int, *, fused: bool = False) -> None:
+    """`fused`: with the recall of hybrid searches, which takes a while to find out."""
     print(f"\n{title}")
     items = np.arange(chunks) // PER_ITEM
-    await measure("warm-up", database, index, LARGE, asked, chunks=chunks, mode=Mode.HYBRID)
+    hybrid: dict[str, Any] = {"mode": Mode.HYBRID, "chunks": chunks if fused else 0}
+    await measure("warm-up", database, index, LARGE, asked, mode=Mode.HYBRID)
     await measure("semantic", database, index, LARGE, asked, chunks=chunks, mode=Mode.SEMANTIC)
     await measure("keyword", database, index, LARGE, asked, mode=Mode.KEYWORD)
-    await measure("hybrid", database, index, LARGE, asked, mode=Mode.HYBRID)
+    await measure("hybrid", database, index, LARGE, asked, **hybrid)
     for share, field, value, chosen in (
         ("50 %", "half", True, items % 2 == 0), ("10 %", "tenth", 3, items % 10 == 3), ("1 %", "hundredth", 7, items % 100 == 7),
     ):  # fmt: skip
         filters = {"field": field, "operator": "==", "value": value}
         await measure(f"semantic, filter leaves {share}", database, index, LARGE, asked, allowed=chosen, chunks=chunks, mode=Mode.SEMANTIC, filters=filters)
-        await measure(f"hybrid, filter leaves {share}", database, index, LARGE, asked, mode=Mode.HYBRID, filters=filters)
+        await measure(f"hybrid, filter leaves {share}", database, index, LARGE, asked, **hybrid, filters=filters)
     ranged = {"operator": "AND", "conditions": [{"field": "year", "operator": ">=", "value": 1960}, {"field": "year", "operator": "<", "value": 1981}]}
-    await measure("hybrid, a range leaves 30 %", database, index, LARGE, asked, mode=Mode.HYBRID, filters=ranged)
+    await measure("hybrid, a range leaves 30 %", database, index, LARGE, asked, **hybrid, filters=ranged)
 
 
 @asynccontextmanager
@@ -179,40 +201,6 @@ async def coming_in(database: Database, index: Index, bodies: Sequence[str], vec
     print(f"(replaced meanwhile: {done * PER_ITEM / (time.perf_counter() - begun):.0f} chunks/s)")
 
 
-def peer(bodies: Sequence[str], vectors: Vectors, asked: Asked, folder: Path) -> None:
-    import lancedb  # noqa: PLC0415 — only where it is installed
-
-    print("\nlancedb in this process, the same texts and vectors")
-    rows = [
-        {"id": number, "vector": vector, "text": body, "tenth": number // PER_ITEM % 10}
-        for number, (body, vector) in enumerate(zip(bodies, vectors, strict=True))
-    ]
-    table = lancedb.connect(str(folder)).create_table("chunks", rows)
-    begun = time.perf_counter()
-    table.create_index(metric="dot", index_type="IVF_HNSW_SQ", vector_column_name="vector")
-    table.create_fts_index("text", use_tantivy=False)
-    print(f"indexes built in {time.perf_counter() - begun:.0f} s")
-
-    def run(name: str, search: Callable[[str, Any], list[dict[str, Any]]], exact: list[set[int]] | None) -> None:
-        taken, recalls = [], []
-        for number, (text, vector) in enumerate(zip(asked.texts, asked.vectors, strict=True)):
-            begun = time.perf_counter()
-            found = search(text, vector)
-            taken.append((time.perf_counter() - begun) * 1000)
-            if exact is not None:
-                recalls.append(len({row["id"] for row in found} & exact[number]) / 10)
-        taken.sort()
-        recall = f"recall@10 {statistics.mean(recalls):.4f}" if recalls else ""
-        print(f"{name:34} p50 {statistics.median(taken):6.1f} ms  p99 {taken[int(len(taken) * 0.99)]:6.1f} ms  {recall}", flush=True)
-
-    chosen = np.arange(len(bodies)) // PER_ITEM % 10 == 3
-    plain = lambda text: "".join(letter if letter.isalnum() else " " for letter in text)  # noqa: E731
-    run("semantic", lambda _, vector: table.search(vector).metric("dot").limit(10).to_list(), asked.exact())
-    run("semantic, refined (nprobes 20)", lambda _, vector: table.search(vector).metric("dot").nprobes(20).refine_factor(10).limit(10).to_list(), asked.exact())
-    run("keyword", lambda text, _: table.search(plain(text), query_type="fts").limit(10).to_list(), None)
-    run("semantic, filter leaves 10 %", lambda _, vector: table.search(vector).metric("dot").where("tenth = 3").limit(10).to_list(), asked.exact(chosen))
-
-
 async def timed(name: str, work: Awaitable[None]) -> None:
     begun = time.perf_counter()
     await work
@@ -224,14 +212,16 @@ async def main() -> None:
     parser.add_argument("--cranfield", type=Path, required=True, help="the folder with cran.all.1400.xml, cran.qry.xml and cranqrel.trec.txt")
     parser.add_argument("--chunks", type=int, default=100_000)
     parser.add_argument("--small-bases", type=int, default=1_000)
-    parser.add_argument("--queries", type=int, default=225)
+    parser.add_argument("--queries", type=int, help="225, all; 80 with --quick")
+    parser.add_argument("--quick", action="store_true", help="80 queries, no small bases, nothing coming in")
+    parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--keep", type=Path, help="a directory whose database is used again")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "stoa-bench-vectors")
     options = parser.parse_args()
     _, texts, questions, gains = collection(options.cranfield)
     vectors, query_vectors = await vectors_of(texts, options.cache), await vectors_of(questions, options.cache)
     bodies, stored = made(options.chunks, texts, vectors)
-    numbers = sorted(gains)[: options.queries]
+    numbers = sorted(gains)[: options.queries or (80 if options.quick else 225)]
     asked = Asked([questions[number - 1] for number in numbers], query_vectors[[number - 1 for number in numbers]], stored)
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.keep or Path(scratch)
@@ -247,25 +237,30 @@ async def main() -> None:
             if not filled:
                 await timed(f"filled {options.chunks:,} chunks", fill(database, index, LARGE, bodies, stored))
             await timed("upkeep (merge, own table, HNSW)", upkeep.tend())
-            await all_of(f"{options.chunks:,} chunks, 384 dimensions, {len(asked.texts)} queries, one after the other", database, index, asked, options.chunks)
-            async with coming_in(database, index, bodies, stored):
-                await all_of("the same while items are replaced in it", database, index, asked, options.chunks)
-            if options.small_bases:
+            title = f"{options.chunks:,} chunks, 384 dimensions, {len(asked.texts)} queries, one after the other"
+            await all_of(title, database, index, asked, options.chunks, fused=True)
+            if not options.no_peers:
+                tenths = [number // PER_ITEM % 10 for number in range(options.chunks)]
+                exact, exact_tenth = asked.exact(), asked.exact(np.array(tenths) == 3)
+                await all_peers(embedded.dsn, Path(scratch), bodies, stored, tenths, asked.vectors, exact, exact_tenth)
+            if not options.quick:
+                async with coming_in(database, index, bodies, stored):
+                    await all_of("the same while items are replaced in it", database, index, asked, options.chunks)
+            if options.small_bases and not options.quick:
                 await timed("small base", fill(database, index, SMALL, bodies[:1_000], stored[:1_000]))
                 await timed("upkeep", Upkeep(database, unmerged_max=1_000).tend())
                 await timed(f"{options.small_bases:,} copies of 1,000 chunks", clone(embedded.dsn, options.small_bases))
                 await all_of(f"the large base again, {options.small_bases:,} small bases of 1,000 chunks beside it", database, index, asked, options.chunks)
                 print("\none of the small bases")
+                last = BaseKey(ORG, PROJECT, UUID(int=5_000_000 + options.small_bases))
                 few = Asked(asked.texts, asked.vectors, stored[:1_000])
-                await measure("warm-up", database, index, BaseKey(ORG, PROJECT, UUID(int=5_000_500)), few)
+                await measure("warm-up", database, index, last, few)
                 for mode in (Mode.SEMANTIC, Mode.KEYWORD, Mode.HYBRID):
-                    await measure(mode.value, database, index, BaseKey(ORG, PROJECT, UUID(int=5_000_500)), few, chunks=1_000, mode=mode)
+                    await measure(mode.value, database, index, last, few, chunks=1_000, mode=mode)
         finally:
             await database.close()
             await embedded.stop()
-        if importlib.util.find_spec("lancedb"):
-            peer(bodies, stored, asked, Path(scratch) / "lance")
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    uvloop.run(main())

@@ -5,14 +5,17 @@
     python bench/retrieval.py --cranfield ../shared/retrieval/cranfield
 
 1,400 abstracts, 225 queries, 1,837 judgements. Every system gets the same texts; the vector store gets the same vectors (all-MiniLM-L6-v2, int8).
-Prints nDCG@10, recall@10 and MRR with 95 % bootstrap intervals, and the interval of the per-query difference to Stoa's hybrid search. With
-`--sweep` also every way of fusing and every weight that was tried.
+Prints nDCG@10, recall@10 and MRR with 95 % bootstrap intervals, and the interval of the per-query difference to Stoa's hybrid search. Then the
+same cross-validated: hybrid's weight is chosen on the other folds, by nDCG, and each query is judged with a weight that it had no say in. With
+`--sweep` also every weight that was tried.
 """
 
 import argparse
 import asyncio
 import hashlib
 import importlib.util
+import random
+import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,6 +37,9 @@ from stoa.knowledge.index.types import BaseKey, Mode, NewChunk, NewItem, Query
 from stoa.knowledge.metrics import MEASURES, estimate, judged
 
 DEPTH = 100
+WEIGHTS = tuple(step / 10 for step in range(11))
+SHUFFLES = 20
+Judged = Mapping[int, Mapping[str, float]]
 Vectors = NDArray[np.float32]
 Rankings = Mapping[int, Sequence[str]]
 
@@ -95,23 +101,58 @@ def plain_vectors(ids: Sequence[str], vectors: Vectors, queries: Mapping[int, tu
 
 
 def report(name: str, rankings: Rankings, gains: Mapping[int, Mapping[str, int]], beside: Rankings | None) -> None:
-    mine = {number: judged(rankings[number], grades) for number, grades in gains.items()}
-    other = {number: judged(beside[number], grades) for number, grades in gains.items()} if beside is not None else None
+    mine, other = ({number: judged(one[number], gains[number]) for number in gains} if one is not None else None for one in (rankings, beside))
+    assert mine is not None
+    show(name, mine, other)
+
+
+def show(name: str, mine: Judged, other: Judged | None) -> None:
+    """Each measure with its interval; then what `other` has over it, per query."""
     shown = []
     for measure in MEASURES:
-        value = estimate([mine[number][measure] for number in gains])
+        value = estimate([mine[number][measure] for number in mine])
         text = f"{measure} {value.mean:.4f} [{value.low:.4f}, {value.high:.4f}]"
         if other is not None:
-            gap = estimate([other[number][measure] - mine[number][measure] for number in gains])
+            gap = estimate([other[number][measure] - mine[number][measure] for number in mine])
             text += f" {gap.mean:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]"
         shown.append(text)
     print(f"{name:28} {'  '.join(shown)}")
+
+
+def held_out(by_weight: Mapping[float, Judged], folds: int) -> tuple[Judged, list[float]]:
+    """Every query judged with the weight that was best for the queries of the other folds, on average over several ways to fold; and those weights."""
+    numbers = sorted(next(iter(by_weight.values())))
+    draw = random.Random(20261125)
+    found: dict[int, list[Mapping[str, float]]] = {number: [] for number in numbers}
+    chosen: list[float] = []
+    for _ in range(SHUFFLES):
+        draw.shuffle(numbers)
+        for fold in range(folds):
+            mine, others = numbers[fold::folds], [number for at, number in enumerate(numbers) if at % folds != fold]
+            best = max(by_weight, key=lambda weight: sum(by_weight[weight][number]["ndcg@10"] for number in others))
+            chosen.append(best)
+            for number in mine:
+                found[number].append(by_weight[best][number])
+    return {number: {measure: statistics.mean(one[measure] for one in each) for measure in MEASURES} for number, each in found.items()}, chosen
+
+
+async def cross_validated(stoa: Stoa, queries: Mapping[int, tuple[str, Vectors]], gains: Mapping[int, Mapping[str, int]], folds: int) -> None:
+    rankings = {weight: await stoa.rank(queries, alpha=weight) for weight in WEIGHTS}
+    by_weight = {weight: {number: judged(found[number], gains[number]) for number in gains} for weight, found in rankings.items()}
+    mine, chosen = held_out(by_weight, folds)
+    counts = ", ".join(f"{weight} {chosen.count(weight)} times" for weight in WEIGHTS if weight in chosen)
+    print(f"\n{folds} folds, {SHUFFLES} ways to fold; the weight chosen on the other folds: {counts}")
+    show("stoa hybrid, held out", mine, None)
+    for name, mode in (("stoa keyword", Mode.KEYWORD), ("stoa semantic", Mode.SEMANTIC)):
+        ranked = await stoa.rank(queries, mode=mode)
+        show(name, {number: judged(ranked[number], gains[number]) for number in gains}, mine)
 
 
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cranfield", type=Path, required=True, help="the folder with cran.all.1400.xml, cran.qry.xml and cranqrel.trec.txt")
     parser.add_argument("--sweep", action="store_true", help="every weight of hybrid, too")
+    parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "stoa-bench-vectors")
     options = parser.parse_args()
     ids, texts, asked, gains = collection(options.cranfield)
@@ -134,7 +175,8 @@ async def main() -> None:
                 report("bm25s", plain_bm25(ids, texts, queries), gains, hybrid)
             if importlib.util.find_spec("lancedb"):
                 report("lancedb, the same vectors", plain_vectors(ids, vectors, queries, Path(folder) / "lance"), gains, hybrid)
-            for alpha in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9) if options.sweep else ():
+            await cross_validated(stoa, queries, gains, options.folds)
+            for alpha in WEIGHTS if options.sweep else ():
                 report(f"stoa hybrid, alpha {alpha}", await stoa.rank(queries, alpha=alpha), gains, hybrid)
         finally:
             await database.close()

@@ -20,6 +20,7 @@ from stoa.db.internal import internal
 from stoa.kernel.errors import BadRequest
 from stoa.kernel.principal import Principal
 from stoa.knowledge.index import Index, Upkeep
+from stoa.knowledge.index.stemming import Stemmer
 from stoa.knowledge.index.types import BaseKey, Found, Mode, NewChunk, NewItem, Query
 from stoa.knowledge.index.words import raw_terms
 
@@ -147,6 +148,16 @@ async def test_snippets_mark_what_matched(database: Database, index: Index) -> N
     assert len(hit.snippet or "") < 420
     [plain] = (await ask(database, index, "unrelated", unit(1))).hits
     assert "<mark>" not in (plain.snippet or "")
+
+
+async def test_stems_of_words_are_remembered_and_what_names_somebody_is_not(database: Database) -> None:
+    stemmer = Stemmer()
+    asked = ["hotels,", "ada@example.com", "ERR-4711", "the", "w" * 200, "night."]
+    async with database.tenant(ME) as tx:
+        for _ in range(2):  # The second time from memory.
+            held = await stemmer.holders(tx, "english", asked, ["whotel", "wada", "c" + "err-4711"])
+            assert held == {"hotels,": {"whotel"}, "ada@example.com": {"wada"}, "ERR-4711": {"cerr-4711"}}
+    assert set(stemmer._tokens["english"]) == {"hotels,", "the", "night."}
 
 
 # --- meaning and both -----------------------------------------------------------------------------------------------
@@ -538,6 +549,33 @@ async def test_a_large_index_has_a_table_of_its_own_and_loses_it_again(database:
     assert await connection.fetchval("SELECT count(*) FROM pg_class WHERE relname LIKE 'knowledge_vectors\\__%' AND relkind = 'r'") == 0
     await connection.close()
     assert await rows(dsn) == dict.fromkeys(TABLES, 0)
+
+
+@pytest.mark.parametrize("filters", [{"half": True}, {"part": 3}, {"n": [1, 17, 40, 41, 42, 99]}, {"n": 63}, {"operator": "NOT", "conditions": [{"n": 5}]}])
+async def test_what_a_filter_leaves_is_ranked_as_by_brute_force(database: Database, index: Index, filters: Mapping[str, Any]) -> None:
+    """Whichever way is taken: the shared table, ranges of a table of its own, its graph; by meaning and by both."""
+    items = [
+        item(number, *(f"river word{(number + at) % 7}" for at in range(5)), metadata={"n": number, "part": number % 4, "half": number % 2 == 0},
+             vectors=np.stack([unit(number * 100 + at) for at in range(5)]))
+        for number in range(100)
+    ]  # fmt: skip
+    await put(database, index, *items)
+    stored = np.concatenate([one.vectors for one in items]).astype(np.float16).astype(np.float32)
+    allowed = [place for place in range(500) if reference(items[place // 5].metadata, filters)]
+    query = unit(424_242)
+    cosines = stored @ query.astype(np.float16).astype(np.float32)
+    expected = sorted(allowed, key=lambda place: -cosines[place])[:8]
+    ways: dict[str, list[UUID]] = {}
+    for large in (100_000, 200):
+        await Upkeep(database, large_chunks=large).tend()
+        for exact in (False, True):
+            found = await ask(database, index, "", query, limit=8, filters=filters, exact=exact, explain=True)
+            assert [(hit.item_id.int - 1_000) * 5 + (hit.page or 0) - 1 for hit in found.hits] == expected, (large, exact)
+            both = await ask(database, index, "word3 river", query, limit=8, filters=filters, exact=exact, mode=Mode.HYBRID, explain=True)
+            assert {hit.item_id.int - 1_000 for hit in both.hits} <= {place // 5 for place in allowed}
+            ways[f"{large} {exact} {found.explain['semantic']['method']}"] = [hit.chunk_id for hit in both.hits]
+    assert len({tuple(ids) for ids in ways.values()}) == 1, ways
+    assert {name.split()[-1] for name in ways} <= {"listed", "hnsw"}
 
 
 async def test_a_base_with_its_own_table_is_dropped_while_it_is_searched(database: Database, index: Index, dsn: str) -> None:

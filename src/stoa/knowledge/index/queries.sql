@@ -158,38 +158,35 @@ SELECT r.term, r.total, p.records
 FROM ranked r LEFT JOIN knowledge_postings p ON p.org_id = $1 AND p.index_id = $2 AND p.term = r.term AND (r.running <= $4 OR r.running = r.total);
 
 -- name: nearest
--- The nearest vectors of all, exactly.
-SELECT ordinal, -(embedding <#> $3::real[]::halfvec) AS score FROM {vectors}
-WHERE org_id = $1 AND index_id = $2 ORDER BY embedding <#> $3::real[]::halfvec LIMIT $4;
-
--- name: nearest_of
--- The nearest of those whose bit is set, exactly.
-SELECT ordinal, -(embedding <#> $3::real[]::halfvec) AS score FROM {vectors}
-WHERE org_id = $1 AND index_id = $2 AND CASE WHEN ordinal < $6 THEN get_bit($5::bytea, ordinal) = 1 ELSE false END
-ORDER BY embedding <#> $3::real[]::halfvec LIMIT $4;
+-- The nearest vectors of all, exactly. Here and below the query's vector stands in a sub-select, which is evaluated once: a parameter that has
+-- to be cast is cast anew for every row, at several times the cost of the distance itself.
+SELECT ordinal, -(embedding <#> (SELECT $3::real[]::halfvec)) AS score FROM {vectors}
+WHERE org_id = $1 AND index_id = $2 ORDER BY embedding <#> (SELECT $3::real[]::halfvec) LIMIT $4;
 
 -- name: nearest_listed
--- The nearest of a few, looked up one by one.
-SELECT ordinal, -(embedding <#> $3::real[]::halfvec) AS score FROM {vectors}
-WHERE org_id = $1 AND index_id = $2 AND ordinal = ANY ($5::int[]) ORDER BY embedding <#> $3::real[]::halfvec LIMIT $4;
+-- The nearest of some ranges of ordinals, exactly: from each of $5 to the one beside it in $6.
+SELECT v.ordinal, -(v.embedding <#> (SELECT $3::real[]::halfvec)) AS score
+FROM unnest($5::int[], $6::int[]) AS r (first, last),
+     LATERAL (SELECT ordinal, embedding FROM {vectors} WHERE org_id = $1 AND index_id = $2 AND ordinal BETWEEN r.first AND r.last) v
+ORDER BY v.embedding <#> (SELECT $3::real[]::halfvec) LIMIT $4;
 
 -- name: widen
 SELECT set_config('hnsw.ef_search', $1, true);
 
 -- name: nearest_by_graph
 -- By the HNSW index of a table that holds one index alone. The cast is what was indexed.
-SELECT ordinal, -((embedding::halfvec({dimensions})) <#> $1::real[]::halfvec({dimensions})) AS score FROM {vectors}
-ORDER BY (embedding::halfvec({dimensions})) <#> $1::real[]::halfvec({dimensions}) LIMIT $2;
+SELECT ordinal, -((embedding::halfvec({dimensions})) <#> (SELECT $1::real[]::halfvec({dimensions}))) AS score FROM {vectors}
+ORDER BY (embedding::halfvec({dimensions})) <#> (SELECT $1::real[]::halfvec({dimensions})) LIMIT $2;
 
 -- name: nearest_by_graph_of
 -- The same among those whose bit is set: the graph is walked until enough of them are found.
-SELECT ordinal, -((embedding::halfvec({dimensions})) <#> $1::real[]::halfvec({dimensions})) AS score FROM {vectors}
+SELECT ordinal, -((embedding::halfvec({dimensions})) <#> (SELECT $1::real[]::halfvec({dimensions}))) AS score FROM {vectors}
 WHERE CASE WHEN ordinal < $4 THEN get_bit($3::bytea, ordinal) = 1 ELSE false END
-ORDER BY (embedding::halfvec({dimensions})) <#> $1::real[]::halfvec({dimensions}) LIMIT $2;
+ORDER BY (embedding::halfvec({dimensions})) <#> (SELECT $1::real[]::halfvec({dimensions})) LIMIT $2;
 
 -- name: scores_of
 -- The cosines of some chunks.
-SELECT ordinal, -(embedding <#> $3::real[]::halfvec) AS score FROM {vectors} WHERE org_id = $1 AND index_id = $2 AND ordinal = ANY ($4::int[]);
+SELECT ordinal, -(embedding <#> (SELECT $3::real[]::halfvec)) AS score FROM {vectors} WHERE org_id = $1 AND index_id = $2 AND ordinal = ANY ($4::int[]);
 
 -- name: chunks_of
 SELECT c.ordinal, c.id, c.item_id, c.position, c.page, c.heading, c.text, i.metadata

@@ -26,37 +26,32 @@ def bm25(blocks: Sequence[tuple[float, Sequence[bytes]]], average_length: float,
     scores = np.zeros(size, np.float32)
     slope = np.float32(K1 * B / max(average_length, 1.0))
     for weight, pieces in blocks:
-        # One term at a time stays within the processor's cache. Halves of a record: times and length of the chunk, and its ordinal.
-        halves = np.frombuffer(b"".join(pieces), "<u4").reshape(-1, 2)
-        ordinals = halves[:, 1]
-        if len(ordinals) and int(ordinals.max()) >= size:  # A chunk that came in since the index's row was read.
-            halves = halves[ordinals < size]
-            ordinals = halves[:, 1]
-        times = (halves[:, 0] >> 16).astype(np.float32)
-        norm = (halves[:, 0] & 0xFFFF).astype(np.float32)
-        norm *= slope
-        norm += np.float32(K1 * (1 - B))
-        norm += times
-        times *= np.float32(weight * (K1 + 1))
-        times /= norm
-        scores[ordinals] += times
+        for records in pieces:
+            # A block at a time stays within the processor's cache. Of a record: the chunk's length, the times, and the ordinal in its upper half.
+            quarters, ordinals = np.frombuffer(records, "<u2"), np.frombuffer(records, "<u4")[1::2].astype(np.intp)
+            norm, times = quarters[0::4].astype(np.float32), quarters[1::4].astype(np.float32)
+            norm *= slope
+            norm += np.float32(K1 * (1 - B))
+            norm += times
+            times *= np.float32(weight * (K1 + 1))
+            times /= norm
+            if len(ordinals) and int(ordinals.max()) >= size:  # A chunk that came in since the index's row was read.
+                known = ordinals < size
+                ordinals, times = ordinals[known], times[known]
+            np.add.at(scores, ordinals, times)
     return scores
 
 
 def best(scores: Scores, count: int, allowed: Chosen | None) -> list[tuple[int, float]]:
     """(ordinal, score) of the best above zero, best first; equal scores in the order of their ordinals."""
     if allowed is not None:
-        scores = np.where(allowed, scores, np.float32(0))
-    if len(scores) > count:
-        candidates = np.argpartition(-scores, count - 1)[:count]
-        # Those that equal the last one are in a tie: the earliest of them win, on every node.
-        edge = scores[candidates].min()
-        candidates = np.flatnonzero(scores >= edge) if edge > 0 else candidates
-    else:
-        candidates = np.arange(len(scores))
-    candidates = candidates[scores[candidates] > 0]
-    order = candidates[np.lexsort((candidates, -scores[candidates]))][:count]
-    return [(int(ordinal), float(scores[ordinal])) for ordinal in order]
+        scores = scores * allowed
+    edge = np.partition(scores, -count)[-count] if len(scores) > count else np.float32(0)
+    candidates = np.flatnonzero(scores >= edge) if edge > 0 else np.flatnonzero(scores > 0)
+    held = scores[candidates]
+    # Of equal scores the earliest win, on every node.
+    order = np.lexsort((candidates, -held))[:count]
+    return list(zip(candidates[order].tolist(), held[order].tolist(), strict=True))
 
 
 def selected(expression: Expression, found: Mapping[int, Sequence[bytes]], parts: Sequence[AnyTerm | Between], size: int) -> Chosen:
@@ -83,8 +78,10 @@ def _ranges(blocks: Sequence[bytes], size: int) -> Chosen:
         return np.zeros(size, bool)
     records = np.frombuffer(b"".join(blocks), "<u8")
     firsts, lasts = (records >> np.uint64(32)).astype(np.int64), (records & np.uint64(0xFFFF_FFFF)).astype(np.int64)
-    edges = np.bincount(np.minimum(firsts, size), minlength=size + 1) - np.bincount(np.minimum(lasts + 1, size), minlength=size + 1)
-    return np.cumsum(edges[:size]) > 0
+    edges = np.zeros(size + 1, np.int32)
+    np.add.at(edges, np.minimum(firsts, size), np.int32(1))
+    np.add.at(edges, np.minimum(lasts + 1, size), np.int32(-1))
+    return np.cumsum(edges[:size], dtype=np.int32) > 0
 
 
 def without(block: Block, first_ordinal: int, last_ordinal: int) -> Block | None:
@@ -100,8 +97,10 @@ def packed(chosen: Chosen) -> bytes:
     return np.packbits(chosen, bitorder="little").tobytes()
 
 
-def ordinals_of(chosen: Chosen) -> list[int]:
-    return np.flatnonzero(chosen).tolist()
+def runs_of(chosen: Chosen) -> tuple[list[int], list[int]]:
+    """First and last ordinals of the stretches that are chosen without a gap: mostly whole items."""
+    edges = np.flatnonzero(np.diff(chosen, prepend=False, append=False))
+    return edges[0::2].tolist(), (edges[1::2] - 1).tolist()
 
 
 def count_of(chosen: Chosen) -> int:

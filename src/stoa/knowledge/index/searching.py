@@ -4,43 +4,33 @@ All of it runs in one transaction. Filters hold inside each stage: they make a b
 against, so that a selective filter costs no recall.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stoa.db import Row, Tx
-from stoa.knowledge.index import filters, scoring, store
+from stoa.knowledge.index import filters, nearest, scoring, store
 from stoa.knowledge.index.fusion import Ranking, weighted
 from stoa.knowledge.index.snippets import sentences, snippet
 from stoa.knowledge.index.stemming import Stemmer
 from stoa.knowledge.index.store import SQL
 from stoa.knowledge.index.types import BaseKey, Found, Hit, Mode, Query
-from stoa.knowledge.index.words import raw_terms
+from stoa.knowledge.index.words import raw_terms, tokens
 
-CANDIDATES_MIN: Final = 100
-"""Of each half of a hybrid search."""
+WORDS_MIN: Final = 150
+"""What the words give to a hybrid search."""
 POSTINGS_MAX: Final = 1_000_000
 """Of one query; beyond, its commonest words are left out."""
 TERMS_MAX: Final = 256
-EF_SEARCH: Final = 200
-EF_FILTERED: Final = 60
-"""Of those that pass a filter."""
-EF_SEARCH_MAX: Final = 1_000
-"""pgvector's own bound."""
-SCAN_TUPLES_MAX: Final = 40_000
-LISTED_MAX: Final = 2_000
-"""So few chunks behind a filter are looked up one by one."""
-GRAPH_SHARE_MIN: Final = 0.05
-GRAPH_WALK_MAX: Final = 500
-"""A filter that leaves less than this share, or so little that the walk would pass more than so many to gather what is wanted, makes an exact scan
-the shorter way."""
-
 
 _NONE: Final[Ranking] = ()
+_Rows = TypeVar("_Rows")
+_Computed = TypeVar("_Computed")
 
 
 @dataclass(slots=True)
@@ -70,7 +60,7 @@ async def search(tx: Tx, stemmer: Stemmer, key: BaseKey, query: Query, query_vec
     """Best first. Raises BadRequest for a filter that is none."""
     wanted = _wanted(query)
     stages = _Stages()
-    index = await tx.fetchrow(SQL.open_index, key.org_id, key.knowledgebase_id, key.generation, str(EF_SEARCH), str(SCAN_TUPLES_MAX))
+    index = await tx.fetchrow(SQL.open_index, key.org_id, key.knowledgebase_id, key.generation, str(nearest.EF_SEARCH), str(nearest.SCAN_TUPLES_MAX))
     stages.end("open", chunks=index["chunks"] if index else 0)
     if index is None or not index["chunks"]:
         return Found((), stages.shown if query.explain else {})
@@ -78,13 +68,20 @@ async def search(tx: Tx, stemmer: Stemmer, key: BaseKey, query: Query, query_vec
     if wanted.parts:
         allowed = await _allowed(tx, key, index, wanted)
         stages.end("filter", allowed=scoring.count_of(allowed))
-    count = max(CANDIDATES_MIN, query.limit)
     words, meaning = _Words(np.zeros(0, np.float32), (), {}), _NONE
-    if query.mode is not Mode.SEMANTIC:
-        words = await _by_words(tx, stemmer, key, index, query, allowed, count, stages)
-    if query.mode is not Mode.KEYWORD:
+    held = None if query.mode is Mode.SEMANTIC else await _held(tx, stemmer, key, index, query)
+
+    def count_words() -> _Words:
+        return _by_words(held, index, query, allowed, stages) if held is not None else words
+
+    if query.mode is Mode.KEYWORD:
+        words = count_words()
+    else:
         assert query_vector is not None, "a search by meaning has a vector"
-        meaning = await _by_meaning(tx, key, index, query, query_vector, allowed, stages)
+        way = await nearest.way(tx, key, index, query, query_vector, allowed)
+        rows, words = await _meanwhile(way.rows(tx), count_words)  # PostgreSQL walks the graph while this process counts words.
+        meaning = [(row["ordinal"], _cosine(row["score"])) for row in rows]
+        stages.end("semantic", candidates=len(meaning), method=way.method)
     ranking, parts = await _fused(tx, key, index, query, query_vector, words, meaning, stages)
     if query.similarity_threshold is not None:
         ranking = [one for one in ranking if one[1] >= query.similarity_threshold]
@@ -119,55 +116,48 @@ async def _allowed(tx: Tx, key: BaseKey, index: Row, wanted: filters.All) -> sco
     return scoring.selected(wanted, found, parts, index["next_ordinal"])
 
 
-async def _by_words(
-    tx: Tx, stemmer: Stemmer, key: BaseKey, index: Row, query: Query, allowed: scoring.Chosen | None, count: int, stages: _Stages
-) -> _Words:
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A query's terms with how many chunks hold each, and the postings, as far as the budget goes."""
+
+    terms: Mapping[str, int]
+    blocks: Mapping[str, Sequence[bytes]]
+
+
+async def _held(tx: Tx, stemmer: Stemmer, key: BaseKey, index: Row, query: Query) -> _Held:
     asked = list(dict.fromkeys(await stemmer.stems(tx, query.language or index["language"], list(raw_terms(query.text)))))[:TERMS_MAX]
-    rows = await tx.fetch(SQL.word_blocks, key.org_id, index["index_id"], asked, POSTINGS_MAX)
-    holders = dict.fromkeys(asked, 0)
+    terms = dict.fromkeys(asked, 0)
     blocks: dict[str, list[bytes]] = {}
-    for row in rows:
-        holders[row["term"]] = row["total"]
+    for row in await tx.fetch(SQL.word_blocks, key.org_id, index["index_id"], asked, POSTINGS_MAX):
+        terms[row["term"]] = int(row["total"])
         if row["records"] is not None:
             blocks.setdefault(row["term"], []).append(row["records"])
-    weights = {term: scoring.idf(index["chunks"], int(total)) for term, total in holders.items()}
-    scores = scoring.bm25([(weights[term], records) for term, records in blocks.items()], index["words"] / index["chunks"], index["next_ordinal"])
+    return _Held(terms, blocks)
+
+
+def _by_words(held: _Held, index: Row, query: Query, allowed: scoring.Chosen | None, stages: _Stages) -> _Words:
+    weights = {term: scoring.idf(index["chunks"], holders) for term, holders in held.terms.items()}
+    scores = scoring.bm25([(weights[term], records) for term, records in held.blocks.items()], index["words"] / index["chunks"], index["next_ordinal"])
     most = sum(weights.values()) * (scoring.K1 + 1)
     scores /= np.float32(most or 1.0)
-    ranking = scoring.best(scores, count, allowed)
-    terms = {term[1:]: {"documents": int(holders[term]), "weight": round(weights[term], 3), "used": term in blocks} for term in asked}
+    ranking = scoring.best(scores, max(WORDS_MIN, query.limit), allowed)
+    terms = {term[1:]: {"documents": holders, "weight": round(weights[term], 3), "used": term in held.blocks} for term, holders in held.terms.items()}
     stages.end("keyword", candidates=len(ranking), terms=terms)
     return _Words(scores, ranking, weights)
 
 
-async def _by_meaning(
-    tx: Tx, key: BaseKey, index: Row, query: Query, vector: NDArray[np.float32], allowed: scoring.Chosen | None, stages: _Stages
-) -> Ranking:
-    """Exactly where the vectors are few or the filter leaves few, through the index's own HNSW elsewhere."""
-    table, sent = store.vectors_table(index), vector.tolist()
-    count = max(CANDIDATES_MIN, query.limit) if query.mode is Mode.HYBRID else query.limit
-    passing = index["chunks"] if allowed is None else scoring.count_of(allowed)
-    bits = () if allowed is None else (scoring.packed(allowed), index["next_ordinal"])
-    if not passing:
-        rows, method = [], "none"
-    elif allowed is not None and passing <= LISTED_MAX:
-        method = "listed"
-        rows = await tx.fetch(SQL.nearest_listed.format(vectors=table), key.org_id, index["index_id"], sent, count, scoring.ordinals_of(allowed))
-    elif index["hnsw"] and not query.exact and passing >= index["chunks"] * GRAPH_SHARE_MIN and count * index["chunks"] <= passing * GRAPH_WALK_MAX:
-        method = "hnsw"
-        statement = SQL.nearest_by_graph if allowed is None else SQL.nearest_by_graph_of
-        if allowed is not None:
-            # Of what the graph finds only a share passes: it has to look for so many more.
-            width = max(EF_SEARCH, min(EF_SEARCH_MAX, EF_FILTERED * index["chunks"] // passing))
-            await tx.fetchval(SQL.widen, str(width))
-        rows = await tx.fetch(statement.format(vectors=table, dimensions=index["dimensions"]), sent, count, *bits)
-    else:
-        method = "exact"
-        statement = SQL.nearest if allowed is None else SQL.nearest_of
-        rows = await tx.fetch(statement.format(vectors=table), key.org_id, index["index_id"], sent, count, *bits)
-    ranking = [(row["ordinal"], _cosine(row["score"])) for row in rows]
-    stages.end("semantic", candidates=len(ranking), method=method)
-    return ranking
+async def _meanwhile(work: Coroutine[Any, Any, _Rows], compute: Callable[[], _Computed]) -> tuple[_Rows, _Computed]:
+    """What `work` brings, and what `compute` makes of the time in which it waits for the database."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.sleep(0)  # Its statement is written,
+        await asyncio.sleep(0)  # and sent.
+        computed = compute()
+        return await task, computed
+    finally:
+        if not task.done():  # Nobody uses the transaction any more when this returns.
+            task.cancel()
+            await asyncio.wait([task])
 
 
 def _cosine(value: float) -> float:
@@ -201,12 +191,12 @@ async def _hits(
     rows = {row["ordinal"]: row for row in await tx.fetch(SQL.chunks_of, key.org_id, index["index_id"], [ordinal for ordinal, _ in ranking])}
     language = query.language or index["language"]
     weights = words.weights or dict.fromkeys(await stemmer.stems(tx, language, list(raw_terms(query.text))), 1.0)
-    pieces = {ordinal: [(piece, set(raw_terms(piece))) for piece in sentences(row["text"])] for ordinal, row in rows.items()}
-    await stemmer.learn(tx, language, {term for each in pieces.values() for _, terms in each for term in terms})
+    pieces = {ordinal: [(piece, tokens(piece)) for piece in sentences(row["text"])] for ordinal, row in rows.items()}
+    holders = await stemmer.holders(tx, language, (token for each in pieces.values() for _, inner in each for token in inner), weights)
 
-    def held(terms: Iterable[str]) -> float:
+    def held(inner: Sequence[str]) -> float:
         """What a sentence holds of the query: each of its terms counts once."""
-        return sum(weights.get(stem, 0.0) for stem in {stemmer.stem(language, term) for term in terms} if stem is not None)
+        return sum(weights[stem] for stem in {stem for token in holders.keys() & inner for stem in holders[token]})
 
     places = {name: _places(scores) for name, scores in parts.items()} if query.explain else {}
     hits: list[Hit] = []
@@ -218,7 +208,7 @@ async def _hits(
         hits.append(
             Hit(
                 row["id"], row["item_id"], row["text"], round(score, 4), row["metadata"], row["page"], row["heading"],
-                snippet([piece for piece, _ in pieces[ordinal]], [held(terms) for _, terms in pieces[ordinal]]), explain,
+                snippet([piece for piece, _ in pieces[ordinal]], [held(inner) for _, inner in pieces[ordinal]]), explain,
             )
         )  # fmt: skip
     return hits

@@ -1,20 +1,23 @@
 """Words to stems, by PostgreSQL's own dictionaries, remembered: a text's few new words are asked for in one statement."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from stoa.db import Tx
 from stoa.knowledge.index.store import SQL
-from stoa.knowledge.index.words import WORD, is_stemmed
+from stoa.knowledge.index.words import CHARACTERS_MAX, WORD, is_stemmed, raw_terms
 
 REMEMBERED_MAX: Final = 200_000
 """Words of one language: about 30 MB."""
+TOKENS_MAX: Final = 50_000
+"""Of the texts that searches show, in one language: about 10 MB."""
 _BATCH: Final = 5_000
 
 
 class Stemmer:
     def __init__(self) -> None:
         self._languages: dict[str, dict[str, str | None]] = {}
+        self._tokens: dict[str, dict[str, tuple[str, ...]]] = {}
 
     async def learn(self, tx: Tx, language: str, terms: Iterable[str]) -> None:
         """Makes sure that `stem` knows these."""
@@ -36,3 +39,23 @@ class Stemmer:
     async def stems(self, tx: Tx, language: str, terms: Sequence[str]) -> list[str]:
         await self.learn(tx, language, terms)
         return [found for term in terms if (found := self.stem(language, term)) is not None]
+
+    async def holders(self, tx: Tx, language: str, tokens: Iterable[str], wanted: Iterable[str]) -> Mapping[str, frozenset[str]]:
+        """Those of the tokens that hold wanted stems, and which. Words are met again and again, so what each holds is remembered; codes,
+        numbers and addresses are not: they say too much of one document.
+        """
+        known = self._tokens.setdefault(language, {})
+        if len(known) > TOKENS_MAX:
+            known.clear()
+        asked, sought = set(tokens), frozenset(wanted)
+        new = {token: set(raw_terms(token)) for token in asked if token not in known}
+        # Read before the wait below, in which somebody else may make room.
+        found = {token: sought.intersection(known[token]) for token in asked if token in known and not sought.isdisjoint(known[token])}
+        await self.learn(tx, language, set[str]().union(*new.values()))
+        for token, terms in new.items():
+            held = tuple({stem for term in terms if (stem := self.stem(language, term)) is not None})
+            if all(term[0] == WORD and is_stemmed(term[1:]) for term in terms) and len(token) <= CHARACTERS_MAX:
+                known[token] = held
+            if not sought.isdisjoint(held):
+                found[token] = sought.intersection(held)
+        return found

@@ -28,6 +28,8 @@ LARGE_CHUNKS: Final = 20_000
 """From here on an exact scan is too slow, and an index of its own pays."""
 DIMENSIONS_MAX: Final = 4_000
 """What pgvector's HNSW takes of halfvec; vectors beyond are scanned exactly."""
+EF_CONSTRUCTION: Final = 128
+"""Twice pgvector's own: a graph that takes twice as long to build, and little more than half as many steps to search for the same recall."""
 UNMERGED_MAX: Final = 20_000
 MERGE_FROM: Final = 8
 """So many blocks of one size become one."""
@@ -132,7 +134,8 @@ class Upkeep:
             name = next(f"{table}_{letter}" for letter in "abc" if f"{table}_{letter}" not in valid)
             await connection.execute(f"SET maintenance_work_mem = '{_MEMORY}'; SET max_parallel_maintenance_workers = 0")
             await connection.execute(
-                f"CREATE INDEX CONCURRENTLY {name} ON {table} USING hnsw ((embedding::halfvec({state['dimensions']})) halfvec_ip_ops)",
+                f"CREATE INDEX CONCURRENTLY {name} ON {table} USING hnsw ((embedding::halfvec({state['dimensions']})) halfvec_ip_ops)"
+                f" WITH (ef_construction = {EF_CONSTRUCTION})",
                 timeout=BUILD_SECONDS_MAX,
             )
             for old in valid:

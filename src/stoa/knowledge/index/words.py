@@ -42,6 +42,14 @@ def raw_terms(text: str) -> Iterator[str]:
             yield from _codes(code)
 
 
+def tokens(text: str) -> list[str]:
+    """Pieces whose terms, together, are those of the text: what was learnt of one holds wherever it stands."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    found = text.split()
+    return [*found, *("".join(section.split()) for section in _SECTION.findall(text))] if "\u00a7" in text else found
+
+
 def is_stemmed(word: str) -> bool:
     """Whether a dictionary is asked for a word; what holds digits is a name of something."""
     return word.isalpha() and not _WITHOUT_SPACES.search(word)
