@@ -38,6 +38,7 @@ class ScriptedServer:
         self._connections: set[asyncio.StreamWriter] = set()
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
+        self.paths: list[str] = []
         self.log: dict[str, dict[str, Any]] = {}
         self.connections_made = 0
 
@@ -78,6 +79,7 @@ class ScriptedServer:
 
     async def _answer(self, method: str, path: str, body: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """True when the connection may carry another request."""
+        self.paths.append(path)
         if path.endswith("/log"):
             return self._json(writer, self.log)
         if path.endswith("/models"):

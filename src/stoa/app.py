@@ -82,7 +82,7 @@ class _Library:
         principal = Principal(run.org_id, run.project_id, run.created_by or run.id)
         found = await self._search.search_all(principal, base_ids, query, limit, run.user_id)
         return [
-            runs.Quote(hit.text, str(hit.metadata.get("source", "")), hit.page, hit.heading, hit.item_id, hit.chunk_id, base_id)
+            runs.Quote(hit.text, str(hit.metadata.get("source", "")), hit.page, hit.heading, hit.item_id, hit.chunk_id, base_id, hit.place)
             for base_id, hit in found
         ]
 

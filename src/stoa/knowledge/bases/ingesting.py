@@ -317,7 +317,7 @@ class Ingestion:
             known.update({one: vector for (one, _), vector in zip(batch, vectors, strict=True)})
         progress.chunks_done = len(texts)
         chunks = [
-            NewChunk(passage.text, one, passage.page, passage.heading) for passage, one in zip(converted.passages, hashes, strict=True)
+            NewChunk(passage.text, one, passage.page, passage.heading, passage.place) for passage, one in zip(converted.passages, hashes, strict=True)
         ]
         stacked = np.stack([known[one] for one in hashes]) if hashes else np.zeros((0, target.embedder.dimensions), np.float32)
         return NewItem(item.id, item.shown_metadata, chunks, stacked, embedder=embedder.identity, language=target.language)

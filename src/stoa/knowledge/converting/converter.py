@@ -180,7 +180,9 @@ def _answer(output: bytes, errors: bytes, status: int, name: str) -> Converted:
         code = error["code"] if error["code"] in CONVERSION_CODES else "converter_crashed"
         raise ConversionError(code, error["message"])
     return Converted(
-        passages=tuple(Passage(one["text"], one["page"], one["heading"]) for one in answer["passages"]),
+        passages=tuple(
+            Passage(one["text"], one["page"], one["heading"], tuple(one["rows"]) if one["rows"] else None, one["sheet"]) for one in answer["passages"]
+        ),
         pages=answer["pages"],
         warnings=tuple(answer["warnings"]),
     )

@@ -1,5 +1,5 @@
 """The process that reads one file and ends. It is started with its limits as one JSON argument and writes one JSON object to
-standard output: `{"passages": [{text, page, heading}, …], "pages", "warnings"}` or `{"error": {"code", "message"}}`. Before it come
+standard output: `{"passages": [{text, page, heading, rows, sheet}, …], "pages", "warnings"}` or `{"error": {"code", "message"}}`. Before it come
 lines `{"done", "pages"}` that say how far it is.
 """
 
@@ -100,7 +100,7 @@ def _archived(path: Path, job: Job, report: Report) -> tuple[list[Page], list[st
         except ConversionError as error:
             problems.append(error.message)
             continue
-        pages += [Page(page.markdown, page.number, part) for page in found]
+        pages += [replace(page, part=part) for page in found]
         warnings += said
         read_count, characters = read_count + 1, characters + sum(len(page.markdown) for page in found)
         if characters > job.characters_max:
@@ -169,6 +169,8 @@ def _cut(pages: list[Page], size: int) -> tuple[Passage, ...]:
         if page.part != part:
             heading, part = None, page.part
         made = passages(page.markdown, page.number, heading, size)
+        if page.sheets:
+            made = [replace(one, sheet=one.heading) for one in made]
         cut.extend(made if part is None else [replace(one, heading=f"{part}: {one.heading}" if one.heading else part) for one in made])
         heading = last_heading(page.markdown, heading)
     return tuple(cut)
