@@ -111,6 +111,11 @@ class Catalogue:
     def find(self, slug: str) -> ModelEntry | None:
         return next((entry for entry in self._entries.values() if entry.slug == slug), None)
 
+    def operators(self, slug: str) -> Model | None:
+        """The adapter of a model that every tenant may use; None while no provider has it."""
+        entry = self.find(slug)
+        return self._models.get(entry.id) if entry is not None else None
+
     @property
     def default(self) -> ModelEntry:
         """STOA_DEFAULT_MODEL where it is there; else the first model of a provider; else the built-in one."""

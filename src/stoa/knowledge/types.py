@@ -42,6 +42,8 @@ class Converted:
     passages: tuple[Passage, ...]
     pages: int | None = None
     warnings: tuple[str, ...] = ()
+    blank: tuple[int, ...] = ()
+    """Pages without text that show something; only where they were asked for instead of a warning."""
 
 
 ConversionCode: TypeAlias = Literal[
