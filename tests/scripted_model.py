@@ -24,7 +24,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Self
 
 SCRIPT = re.compile(r"\[\[script (\{.*?\})\]\]")
@@ -38,6 +38,9 @@ class ScriptedServer:
         self._connections: set[asyncio.StreamWriter] = set()
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
+        self.paths: list[str] = []
+        self.script: Callable[[dict[str, Any]], dict[str, Any]] = lambda _body: {}
+        """Answers requests that hold no script."""
         self.log: dict[str, dict[str, Any]] = {}
         self.connections_made = 0
 
@@ -78,6 +81,7 @@ class ScriptedServer:
 
     async def _answer(self, method: str, path: str, body: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """True when the connection may carry another request."""
+        self.paths.append(path)
         if path.endswith("/log"):
             return self._json(writer, self.log)
         if path.endswith("/models"):
@@ -90,7 +94,7 @@ class ScriptedServer:
         # What the model itself said is no script, though a helper's brief holds one.
         told = [message for message in parsed["messages"] if message["role"] != "assistant"] if "messages" in parsed else parsed
         found_scripts = [script for text in _strings(told) for script in SCRIPT.findall(text)]
-        script = json.loads(found_scripts[-1]) if found_scripts else {}
+        script = json.loads(found_scripts[-1]) if found_scripts else self.script(parsed)
         if "turns" in script:
             script = {**script, **script["turns"][min(_replies(parsed), len(script["turns"]) - 1)]}
         name = str(script.get("id", "-"))

@@ -72,6 +72,21 @@ class _Toolbox:
             yield [*opened, *searches]
 
 
+class _Eyes:
+    """The operator's model for pages without text, as knowledge bases use it."""
+
+    def __init__(self, transcriber: gateway.Transcriber) -> None:
+        self._transcriber = transcriber
+        self.model = transcriber.slug
+
+    async def transcribe(self, name: str, mime_type: str, picture: bytes) -> bases.Transcript:
+        try:
+            read = await self._transcriber.transcribe(gateway.ImagePart(name, mime_type, picture))
+        except gateway.ModelError as error:
+            raise bases.TranscriptionError(error.code, error.message, retryable=error.retryable) from error
+        return bases.Transcript(read.text, read.complete, read.usage.prompt_tokens, read.usage.completion_tokens)
+
+
 class _Library:
     """Knowledge bases as a run reads them: in the name of the key that sent the message, for the conversation's end user."""
 
@@ -82,7 +97,7 @@ class _Library:
         principal = Principal(run.org_id, run.project_id, run.created_by or run.id)
         found = await self._search.search_all(principal, base_ids, query, limit, run.user_id)
         return [
-            runs.Quote(hit.text, str(hit.metadata.get("source", "")), hit.page, hit.heading, hit.item_id, hit.chunk_id, base_id)
+            runs.Quote(hit.text, str(hit.metadata.get("source", "")), hit.page, hit.heading, hit.item_id, hit.chunk_id, base_id, hit.place)
             for base_id, hit in found
         ]
 
@@ -181,7 +196,9 @@ async def open_server(
         service.owner = worker
         readers = knowledge.Converter()  # Of its own: a folder on its way in does not keep a conversation's file waiting.
         stack.push_async_callback(readers.close)
-        ingestion = bases.Ingestion(database, index, shelves, readers, embedders, removals, node.id)
+        eyes = _Eyes(gateway.Transcriber(catalogue, settings.ocr_model)) if settings.ocr_model else None
+        transcribing = bases.Transcribing(database, readers, eyes)
+        ingestion = bases.Ingestion(database, index, shelves, readers, embedders, removals, node.id, transcribing)
         syncing = sources.SyncWorker(database, sources.Syncing(database, items, removals, origins, vault), feeds, origins, ids, clock, node.id)
         follow = streams.Streams(journal, clock)
         await follow.start()

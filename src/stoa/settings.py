@@ -94,6 +94,8 @@ class Settings(BaseModel):
     """Encrypts connections' credentials and signs stream tickets; made in the data directory when not given. Nodes of one database share it."""
     providers: tuple[Provider, ...] = ()
     default_model: str | None = None
+    ocr_model: Annotated[str, Field(min_length=1)] | None = None
+    """The slug of a model that sees images: it reads the pages of knowledge bases' files that hold no text. None: they are only named."""
     prices: tuple[Price, ...] = ()
     embeddings: Embeddings | None = None
     mcp_servers: tuple[McpServer, ...] = ()
@@ -130,6 +132,7 @@ _ENVIRONMENT: Final[Mapping[str, str]] = {
     "STOA_BOOTSTRAP_KEY": "bootstrap_key",
     "STOA_SECRET_KEY": "secret_key",
     "STOA_DEFAULT_MODEL": "default_model",
+    "STOA_OCR_MODEL": "ocr_model",
     "STOA_ALLOW_PRIVATE_ADDRESSES": "allow_private_addresses",
     "STOA_RUNS_MAX": "runs_max",
     "STOA_CONNECTIONS_MAX": "connections_max",

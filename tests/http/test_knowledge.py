@@ -183,7 +183,7 @@ async def test_deletion_leaves_nothing_and_says_so(running: Running) -> None:
     try:
         for table in (
             "knowledgebases", "knowledge_items", "knowledge_indexes", "knowledge_index_items", "knowledge_chunks", "knowledge_vectors",
-            "knowledge_postings",
+            "knowledge_postings", "knowledge_transcripts",
         ):  # fmt: skip
             assert await database.fetchval(f"SELECT count(*) FROM {table}") == 0
     finally:

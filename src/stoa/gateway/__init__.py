@@ -7,6 +7,7 @@ from stoa.gateway.connections import Connections
 from stoa.gateway.prices import Price, price_of
 from stoa.gateway.secrets import Vault, load_or_make
 from stoa.gateway.suppliers import Suppliers
+from stoa.gateway.transcribing import Transcriber
 from stoa.gateway.types import (
     Abilities,
     Delta,
@@ -32,5 +33,5 @@ from stoa.gateway.types import (
 __all__ = [
     "Abilities", "Catalogue", "Connections", "Delta", "DocumentPart", "Finish", "ImagePart", "Model", "ModelError", "ModelMessage", "ModelRequest",
     "Offer", "Part", "Passage", "Price", "Provider", "ProviderError", "ReasoningDelta", "Suppliers", "TextDelta", "TextPart", "ToolCallDelta",
-    "ToolCallPart", "ToolResultPart", "ToolSpec", "UnknownDefault", "Usage", "Vault", "check_address", "load_or_make", "price_of", "routes",
+    "ToolCallPart", "ToolResultPart", "ToolSpec", "Transcriber", "UnknownDefault", "Usage", "Vault", "check_address", "load_or_make", "price_of", "routes",
 ]

@@ -10,6 +10,7 @@ import structlog
 
 from stoa.db import Database, Row, Tx, load
 from stoa.db.internal import internal, internal_statement
+from stoa.gateway.roots import root
 from stoa.gateway.secrets import SecretError, Vault
 from stoa.gateway.types import Abilities, Model
 from stoa.kernel.errors import BadRequest, NotFound
@@ -110,6 +111,11 @@ class Catalogue:
     def find(self, slug: str) -> ModelEntry | None:
         return next((entry for entry in self._entries.values() if entry.slug == slug), None)
 
+    def operators(self, slug: str) -> Model | None:
+        """The adapter of a model that every tenant may use; None while no provider has it."""
+        entry = self.find(slug)
+        return self._models.get(entry.id) if entry is not None else None
+
     @property
     def default(self) -> ModelEntry:
         """STOA_DEFAULT_MODEL where it is there; else the first model of a provider; else the built-in one."""
@@ -168,8 +174,9 @@ class Catalogue:
             row = await tx.fetchrow(SQL.connection, org_id, connection_id)
         if row is None or row["project_id"] != project_id or row["type"] == "anthropic":
             return None
+        base_url = root("ollama", row["base_url"]) if row["type"] == "ollama" else row["base_url"]
         try:
-            return row["base_url"], self._vault.open(connection_id, row["secret"]) if row["secret"] else None
+            return base_url, self._vault.open(connection_id, row["secret"]) if row["secret"] else None
         except SecretError:
             return None
 

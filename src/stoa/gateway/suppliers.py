@@ -10,15 +10,11 @@ from stoa.gateway.catalogue import Offer, Provider, ProviderError
 from stoa.gateway.providers.anthropic import AnthropicModel
 from stoa.gateway.providers.openai import OpenAIModel
 from stoa.gateway.providers.transport import Transport
+from stoa.gateway.roots import root
 from stoa.gateway.types import Model
 
 ProviderType = Literal["openai", "anthropic", "ollama"]
 
-DEFAULT_URLS: Final = {
-    "openai": "https://api.openai.com/v1",
-    "anthropic": "https://api.anthropic.com/v1",
-    "ollama": "http://127.0.0.1:11434",
-}
 LIST_SECONDS_MAX: Final = 10.0
 LOCAL_LIST_SECONDS_MAX: Final = 0.5
 """A local server that is there answers at once."""
@@ -85,12 +81,3 @@ async def _listens(url: str) -> None:
 def _model(transport: Transport, type_: str, base_url: str | None, api_key: str | None, offer: Offer) -> Model:
     adapter = AnthropicModel if type_ == "anthropic" else OpenAIModel
     return adapter(transport, root(type_, base_url), api_key, offer.wire_name, offer.abilities)
-
-
-def root(type_: str, base_url: str | None) -> str:
-    """The base of a provider's API. Ollama is named by its host alone and speaks OpenAI's wire under /v1."""
-    url = (base_url or DEFAULT_URLS[type_]).rstrip("/")
-    if type_ == "ollama":
-        url = url if "://" in url else f"http://{url}"
-        url = url if url.endswith("/v1") else f"{url}/v1"
-    return url

@@ -44,7 +44,7 @@ class _Libraries(logging.Handler):
                 log.warning(record.getMessage(), error=f"{kind.__name__}: {error}")
             else:
                 log.warning(record.getMessage())
-        except Exception:  # noqa: BLE001 — whoever logs must not fail because standard error is gone
+        except (OSError, ValueError):  # Whoever logs must not fail because standard error is gone.
             self.handleError(record)
 
 

@@ -7,12 +7,14 @@ the cuts of another. A table that has to be cut keeps its header row in every pi
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import Final
+from typing import Final, TypeAlias
 from zlib import crc32
 
 from semantic_text_splitter import MarkdownSplitter
 
-from stoa.knowledge.types import Passage
+from stoa.knowledge.types import Passage, Rows
+
+_Piece: TypeAlias = tuple[str, Rows | None]
 
 CHARACTERS_MAX: Final = 1000
 HEADING_CHARACTERS_MAX: Final = 200
@@ -44,7 +46,7 @@ def passages(markdown: str, page: int | None = None, heading: str | None = None,
     """
     found: list[Passage] = []
     for title, section in _sections(markdown, heading):
-        found.extend(Passage(text, page, title) for text in _pieces(section, size))
+        found.extend(Passage(text, page, title, rows) for text, rows in _pieces(section, size))
     return found
 
 
@@ -77,24 +79,31 @@ def _sections(markdown: str, heading: str | None) -> list[tuple[str | None, str]
     return [(title, "\n".join(lines)) for title, lines in sections if any(line.strip() for line in lines)]
 
 
-def _pieces(section: str, size: int) -> list[str]:
+def _pieces(section: str, size: int) -> list[_Piece]:
     """A section as it is when it fits; otherwise its tables and its prose cut each in its own way."""
+    blocks = list(_blocks(section))
     if len(section.strip()) <= size:
-        return [section.strip()]
-    pieces: list[str] = []
-    for is_table, block in _blocks(section):
-        pieces.extend(_table_pieces(block, size) if is_table else _split("\n".join(block), size))
-    return _joined([piece.strip() for piece in pieces if piece.strip()], size)
+        tables = [block for is_table, block in blocks if is_table]
+        return [(section.strip(), _all_rows(tables[0]) if len(tables) == 1 else None)]
+    pieces: list[_Piece] = []
+    for is_table, block in blocks:
+        pieces.extend(_table_pieces(block, size) if is_table else ((text, None) for text in _split("\n".join(block), size)))
+    return _joined([(text.strip(), rows) for text, rows in pieces if text.strip()], size)
 
 
-def _joined(pieces: list[str], size: int) -> list[str]:
-    """Puts a scrap (a heading alone, a caption) before what follows it, where both fit in one passage."""
-    joined: list[str] = []
-    for piece in pieces:
-        if joined and len(joined[-1]) < size // 5 and len(joined[-1]) + 2 + len(piece) <= size:
-            joined[-1] = f"{joined[-1]}\n\n{piece}"
+def _all_rows(table: list[str]) -> Rows | None:
+    return (1, len(table) - 2) if len(table) > 2 else None
+
+
+def _joined(pieces: list[_Piece], size: int) -> list[_Piece]:
+    """Puts a scrap (a heading alone, a caption) before what follows it, where both fit in one passage. Rows of two tables are no range."""
+    joined: list[_Piece] = []
+    for text, rows in pieces:
+        if joined and len(joined[-1][0]) < size // 5 and len(joined[-1][0]) + 2 + len(text) <= size:
+            before, rows_before = joined[-1]
+            joined[-1] = (f"{before}\n\n{text}", None if rows and rows_before else rows or rows_before)
         else:
-            joined.append(piece)
+            joined.append((text, rows))
     return joined
 
 
@@ -118,8 +127,8 @@ def _blocks(section: str) -> list[tuple[bool, list[str]]]:
     return blocks
 
 
-def _table_pieces(table: list[str], size: int) -> list[str]:
-    """The rows in groups that fit, each under the header. A row too long for one passage is cut as prose.
+def _table_pieces(table: list[str], size: int) -> list[_Piece]:
+    """The rows in groups that fit, each under the header, with which rows they are. A row too long for one passage is cut as prose.
 
     Past two fifths of the size a group ends after a row that says so by its own contents: where a row is put in, only the groups
     around it change, and not every one to the end of the table.
@@ -127,24 +136,29 @@ def _table_pieces(table: list[str], size: int) -> list[str]:
     head, rows = table[:2], table[2:]
     head_size = sum(len(line) + 1 for line in head)
     if head_size > size // 2:
-        return list(_split("\n".join(table), size))  # a header this wide cannot be repeated
-    pieces: list[str] = []
+        return [(text, None) for text in _split("\n".join(table), size)]  # a header this wide cannot be repeated
+    pieces: list[_Piece] = []
     group: list[str] = []
     length = head_size
-    for row in rows:
+
+    def end(last: int) -> None:
+        pieces.append(("\n".join([*head, *group]), (last - len(group) + 1, last) if group else None))
+        group.clear()
+
+    for number, row in enumerate(rows, 1):
         if group and length + len(row) + 1 > size:
-            pieces.append("\n".join([*head, *group]))
-            group, length = [], head_size
+            end(number - 1)
+            length = head_size
         if head_size + len(row) + 1 > size:
-            pieces.extend("\n".join([*head, part]) for part in _row_parts(row, size - head_size - 1))
+            pieces.extend(("\n".join([*head, part]), (number, number)) for part in _row_parts(row, size - head_size - 1))
             continue
         group.append(row)
         length += len(row) + 1
         if length >= size * 2 // 5 and _is_cut(row, size // 4):
-            pieces.append("\n".join([*head, *group]))
-            group, length = [], head_size
+            end(number)
+            length = head_size
     if group or not pieces:
-        pieces.append("\n".join([*head, *group]))
+        end(len(rows))
     return pieces
 
 

@@ -1,7 +1,10 @@
 """What a document becomes once it has been read. No I/O here."""
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
+
+Rows: TypeAlias = tuple[int, int]
+"""The first and the last row of a piece of a table, counted from 1 below its header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -9,12 +12,26 @@ class Passage:
     """A piece of a document, small enough to be found and quoted on its own.
 
     `text` is Markdown. `page` counts from 1 where the format has pages (PDF) or slides (PPTX). `heading` is the nearest
-    heading above the passage, without its marks.
+    heading above the passage, without its marks. `rows` are those of the one table that it holds or is a piece of, `sheet` the sheet
+    of a workbook that it is from. `ocr`: a model read it from a picture.
     """
 
     text: str
     page: int | None = None
     heading: str | None = None
+    rows: Rows | None = None
+    sheet: str | None = None
+    ocr: bool = False
+
+    @property
+    def place(self) -> dict[str, Any] | None:
+        """What else is known of where it stands, as answers show it; None where nothing is."""
+        found: dict[str, Any] = {"rows": list(self.rows)} if self.rows else {}
+        if self.sheet is not None:
+            found["sheet"] = self.sheet
+        if self.ocr:
+            found["ocr"] = True
+        return found or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +42,8 @@ class Converted:
     passages: tuple[Passage, ...]
     pages: int | None = None
     warnings: tuple[str, ...] = ()
+    blank: tuple[int, ...] = ()
+    """Pages without text that show something; only where they were asked for instead of a warning."""
 
 
 ConversionCode: TypeAlias = Literal[

@@ -27,6 +27,8 @@ class Quote:
     item_id: UUID
     chunk_id: UUID
     knowledgebase_id: UUID
+    place: Mapping[str, Any] | None = None
+    """What else is known of where it stands: rows of a table, a sheet."""
 
 
 class Library(Protocol):
@@ -80,7 +82,7 @@ class KnowledgeTool:
 
 
 def _cited(number: int, quote: Quote) -> dict[str, Any]:
-    place = {"page": quote.page, "heading": quote.heading}
+    place = {"page": quote.page, "heading": quote.heading, **(quote.place or {})}
     return {
         "citation": f"[{number}]", "source": quote.source, **{name: value for name, value in place.items() if value is not None},
         "item_id": str(quote.item_id), "chunk_id": str(quote.chunk_id), "text": quote.text,

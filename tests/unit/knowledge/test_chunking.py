@@ -113,3 +113,18 @@ def test_no_word_is_lost(kind: str) -> None:
 def test_a_fence_ends_with_marks_of_its_own_length() -> None:
     made = passages("# Top\n\n````md\n```\n# no heading\n```\n````\n\nend", size=1000)
     assert {one.heading for one in made} == {"Top"}
+
+
+def test_pieces_of_a_table_say_which_rows_they_are() -> None:
+    rows = [f"| {number} | {'x' * (number % 60)} |" for number in range(1, 301)]
+    cut = passages("\n".join(["Prices of all parts.", "", "| number | marks |", "|---|---|", *rows]))
+    pieces = [one for one in cut if one.rows]
+    assert len(pieces) > 5
+    told = []
+    for one in pieces:
+        assert one.rows is not None
+        told += range(one.rows[0], one.rows[1] + 1)
+        assert [line for line in one.text.splitlines() if line in rows] == rows[one.rows[0] - 1 : one.rows[1]]
+    assert told == list(range(1, 301))
+    assert passages("a | b\n--- | ---\n1 | 2")[0].rows == (1, 1)
+    assert passages("Only words.")[0].rows is None

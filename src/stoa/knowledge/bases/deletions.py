@@ -37,6 +37,7 @@ class Deletions:
         """Raises NotFound when none of them is there any more."""
         async with self._database.tenant(principal) as tx:
             base = await tx.fetchrow(SQL.share_base, principal.org_id, base_id)
+            read = await tx.fetchrow(SQL.measure_transcripts, principal.org_id, base_id, list(item_ids))
             gone = await tx.fetch(SQL.delete_items, principal.org_id, base_id, list(item_ids)) if base is not None else []
             if base is None or not gone:
                 raise NotFound(f"There is no item {item_ids[0]}.")
@@ -45,7 +46,7 @@ class Deletions:
             for generation in [base["generation"], *([building.generation] if building else [])]:
                 part = await self._index.remove(tx, BaseKey(principal.org_id, base["project_id"], base_id, generation), [row["id"] for row in gone])
                 removed = Removed(removed.chunks + part.chunks, removed.bytes + part.bytes)
-            deletion_id = await self._receipt(tx, principal, base["project_id"], base_id, "knowledge_item", gone[0]["id"], gone, removed)
+            deletion_id = await self._receipt(tx, principal, base["project_id"], base_id, "knowledge_item", gone[0]["id"], gone, removed, read)
             for row in gone:
                 await audit.record(tx, principal, "knowledge_item.delete", row["id"])
         await self._finish(principal.org_id, deletion_id)
@@ -56,6 +57,7 @@ class Deletions:
             base = await tx.fetchrow(SQL.lock_base, principal.org_id, base_id)
             if base is None:
                 raise NotFound(f"There is no knowledge base {base_id}.")
+            read = await tx.fetchrow(SQL.measure_transcripts, principal.org_id, base_id, None)
             gone = await tx.fetch(SQL.delete_items, principal.org_id, base_id, None)
             building = store.building_of(base["building"])
             removed = Removed(0, 0)
@@ -63,7 +65,7 @@ class Deletions:
                 part = await self._index.drop(tx, BaseKey(principal.org_id, base["project_id"], base_id, generation))
                 removed = Removed(removed.chunks + part.chunks, removed.bytes + part.bytes)
             await tx.execute(SQL.delete_base, principal.org_id, base_id)
-            deletion_id = await self._receipt(tx, principal, base["project_id"], base_id, "knowledgebase", base_id, gone, removed)
+            deletion_id = await self._receipt(tx, principal, base["project_id"], base_id, "knowledgebase", base_id, gone, removed, read)
             await audit.record(tx, principal, "knowledgebase.delete", base_id)
         await self._finish(principal.org_id, deletion_id)
         return deletion_id
@@ -106,7 +108,8 @@ class Deletions:
         return count
 
     async def _receipt(
-        self, tx: Tx, principal: Principal, project_id: UUID, base_id: UUID, kind: str, subject_id: UUID, gone: Sequence[Row], removed: Removed
+        self, tx: Tx, principal: Principal, project_id: UUID, base_id: UUID, kind: str, subject_id: UUID, gone: Sequence[Row], removed: Removed,
+        read: Row | None,
     ) -> UUID:
         item_ids = [row["id"] for row in gone]
         answers = await tx.fetchval(SQL.delete_idempotency, principal.org_id, [subject_id, *item_ids])
@@ -114,6 +117,7 @@ class Deletions:
             "knowledgebases": {"rows": int(subject_id == base_id), "bytes": 0},
             "knowledge_items": {"rows": len(gone), "bytes": 0},
             "knowledge_chunks": {"rows": removed.chunks, "bytes": removed.bytes},
+            "knowledge_transcripts": {"rows": read["rows"], "bytes": read["bytes"]} if read else {"rows": 0, "bytes": 0},
             "idempotency_keys": {"rows": answers, "bytes": 0},
             "blobs": {"rows": 0, "bytes": 0},
         }

@@ -70,8 +70,14 @@ def results(body: VectorStoreSearch, found: Found) -> ResultsWire:
 
 
 def _attributes(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """That API's attributes are strings, numbers and booleans."""
-    return {name: value for name, value in metadata.items() if isinstance(value, str | int | float)}
+    """That API's attributes are strings, numbers and booleans: the rows of a piece of a table become "first-last"."""
+    found = {name: value for name, value in metadata.items() if isinstance(value, str | int | float)}
+    match metadata.get("rows"):
+        case [int(first), int(last)]:
+            found["rows"] = f"{first}-{last}"
+        case _:
+            pass
+    return found
 
 
 def _filters(given: Mapping[str, Any], path: str, depth: int) -> dict[str, Any]:

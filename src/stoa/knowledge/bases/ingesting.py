@@ -21,8 +21,9 @@ from stoa.kernel.errors import Unavailable
 from stoa.kernel.supervise import Nudge, Supervisor, spread
 from stoa.knowledge.bases import rules, store
 from stoa.knowledge.bases.deletions import Deletions
-from stoa.knowledge.bases.ports import Embedders, Index
+from stoa.knowledge.bases.ports import Embedders, Index, TranscriptionError
 from stoa.knowledge.bases.store import SQL
+from stoa.knowledge.bases.transcribing import Superseded, Transcribing
 from stoa.knowledge.bases.types import Chunking, EmbedderSpec, Item
 from stoa.knowledge.converting import Converter
 from stoa.knowledge.embedding import Embedder, EmbedderError
@@ -42,10 +43,6 @@ PROGRESS_SECONDS: Final = 0.5
 KNOWN_BATCH: Final = 1_000
 _log = structlog.get_logger("stoa.knowledge.ingesting")
 T = TypeVar("T")
-
-
-class _Superseded(Exception):
-    """The item is not this worker's any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +83,8 @@ class Ingestion:
     """`start`, then it claims by itself; `stop` gives back what it holds."""
 
     def __init__(
-        self, database: Database, index: Index, blobs: Blobs, converter: Converter, embedders: Embedders, deletions: Deletions, node_id: UUID
+        self, database: Database, index: Index, blobs: Blobs, converter: Converter, embedders: Embedders, deletions: Deletions, node_id: UUID,
+        transcribing: Transcribing,
     ) -> None:
         self._database = database
         self._index = index
@@ -95,6 +93,7 @@ class Ingestion:
         self._embedders = embedders
         self._deletions = deletions
         self._node_id = node_id
+        self._transcribing = transcribing
         self._supervisor = Supervisor()
         self._nudge = Nudge(POLL_SECONDS)
         self._held: set[tuple[UUID, int, int]] = set()
@@ -159,7 +158,7 @@ class Ingestion:
     async def _hold(self, item: Item) -> None:
         try:
             await self._carry(item)
-        except _Superseded:
+        except Superseded:
             _log.info("item is not ours any more", item_id=str(item.id))
         except Unavailable:
             _log.warning("database away; the item will be claimed again", item_id=str(item.id))
@@ -180,7 +179,9 @@ class Ingestion:
                 await self._fail(item, error.code, error.message)
         except EmbedderError as error:
             await self._fail_or_wait(item, error.code, error.message, retryable=error.retryable, after=error.retry_after_seconds)
-        except (Unavailable, _Superseded):
+        except TranscriptionError as error:
+            await self._fail_or_wait(item, error.code, error.message, retryable=error.retryable)
+        except (Unavailable, Superseded):
             raise
         except Exception:  # noqa: BLE001 - an edge at which bugs end
             _log.exception("bug", item_id=str(item.id))
@@ -196,7 +197,7 @@ class Ingestion:
         error = {"code": code, "message": message}
         async with internal_statement(self._database) as tx:
             if await tx.fetchval(SQL.postpone, *_fence(item), rules.backoff_seconds(item.attempt, after), error) is None:
-                raise _Superseded
+                raise Superseded
 
     async def _fail(self, item: Item, code: str, message: str) -> None:
         """The end of this version. One that answers meanwhile goes on answering, also in a generation that is being built."""
@@ -206,7 +207,7 @@ class Ingestion:
         if building and item.served_sha256 not in (None, item.sha256):
             assert item.served_name is not None, "what is served has a name"
             before = replace(item, sha256=item.served_sha256, name=item.served_name, mime_type=item.served_mime_type or item.mime_type)
-            with suppress(ConversionError, EmbedderError):  # Then the re-index waits for this item, and says so.
+            with suppress(ConversionError, EmbedderError, TranscriptionError):  # Then the re-index waits for this item, and says so.
                 carried = await self._attended(item, lambda progress: self._prepare(before, building, progress))
         async with internal(self._database) as tx:
             base = await tx.fetchrow(SQL.share_base, item.org_id, item.knowledgebase_id)
@@ -247,7 +248,7 @@ class Ingestion:
             await asyncio.gather(main, watch, return_exceptions=True)
 
     async def _renew(self, item: Item, progress: _Progress) -> None:
-        """Never returns by itself. Raises _Superseded."""
+        """Never returns by itself. Raises Superseded."""
         told, idle = progress.values(), 0.0
         while True:
             await asyncio.sleep(PROGRESS_SECONDS)
@@ -257,14 +258,14 @@ class Ingestion:
                 with suppress(Unavailable):
                     async with internal_statement(self._database) as tx:
                         if await tx.fetchval(SQL.progress, *_fence(item), *told, rules.LEASE_SECONDS) is None:
-                            raise _Superseded
+                            raise Superseded
 
     async def _targets(self, item: Item) -> Sequence[_Target]:
         """The indexes that wait for this version of the item: the one that answers, and the one being built; each once."""
         async with internal_statement(self._database) as tx:
             row = await tx.fetchrow(SQL.settings_of_worker, item.org_id, item.knowledgebase_id)
         if row is None:
-            raise _Superseded
+            raise Superseded
         building = store.building_of(row["building"])
         key = BaseKey(item.org_id, item.project_id, item.knowledgebase_id, row["generation"])
         found: list[_Target] = []
@@ -287,8 +288,13 @@ class Ingestion:
 
     async def _read(self, item: Item, chunking: Chunking, progress: _Progress) -> Converted:
         path = self._blobs.path(blob_name(item.org_id, item.project_id, item.sha256))
-        found = await self._converter.convert(
-            path, name=item.name, mime_type=item.mime_type, chunk_characters_max=chunking.characters_max, heard=progress.read
+        found = await self._transcribing.picture(item, path) or await self._converter.convert(
+            path, name=item.name, mime_type=item.mime_type, chunk_characters_max=chunking.characters_max, heard=progress.read,
+            find_blank=self._transcribing.wanted,
+        )
+        with_text = (found.pages or 0) - len(found.blank)
+        found = await self._transcribing.fill(
+            item, _fence(item), path, found, chunking.characters_max, lambda done: progress.read(with_text + done, found.pages)
         )
         if len(found.passages) > rules.CHUNKS_MAX:
             message = f"{item.name} would be {len(found.passages):,} chunks; an item holds at most {rules.CHUNKS_MAX:,}. Split the file."
@@ -313,7 +319,7 @@ class Ingestion:
             known.update({one: vector for (one, _), vector in zip(batch, vectors, strict=True)})
         progress.chunks_done = len(texts)
         chunks = [
-            NewChunk(passage.text, one, passage.page, passage.heading) for passage, one in zip(converted.passages, hashes, strict=True)
+            NewChunk(passage.text, one, passage.page, passage.heading, passage.place) for passage, one in zip(converted.passages, hashes, strict=True)
         ]
         stacked = np.stack([known[one] for one in hashes]) if hashes else np.zeros((0, target.embedder.dimensions), np.float32)
         return NewItem(item.id, item.shown_metadata, chunks, stacked, embedder=embedder.identity, language=target.language)
@@ -331,7 +337,7 @@ class Ingestion:
         async with internal(self._database) as tx:
             base = await tx.fetchrow(SQL.share_base, item.org_id, item.knowledgebase_id)
             if base is None:
-                raise _Superseded
+                raise Superseded
             building = store.building_of(base["building"])
             newest = building.generation if building is not None else base["generation"]
             current = await self._locked(tx, item)
@@ -345,6 +351,7 @@ class Ingestion:
                 await self._index.replace(tx, one.target.key, replace(one.new, metadata=current.shown_metadata))
             served, built = live.get(base["generation"]), live.get(newest) if building is not None else None
             converted = live[newest].converted
+            await tx.execute(SQL.forget_transcripts, item.org_id, item.id, item.sha256)
             await tx.execute(
                 SQL.settle, *_fence(item), converted.pages, len(served.new.chunks) if served else None, len(built.new.chunks) if built else None,
                 list(converted.warnings) or None, newest,
@@ -353,10 +360,10 @@ class Ingestion:
             await self._deletions.discard(item.org_id, item.project_id, [item.served_sha256])
 
     async def _locked(self, tx: Tx, item: Item) -> Item:
-        """The item's row, held. Raises _Superseded when it is not this worker's any more."""
+        """The item's row, held. Raises Superseded when it is not this worker's any more."""
         row = await tx.fetchrow(SQL.lock_item, item.org_id, item.id)
         if row is None or (row["version"], row["attempt"], row["node_id"]) != (item.version, item.attempt, item.node_id):
-            raise _Superseded
+            raise Superseded
         return store.item_of(row)
 
     # --- generations ------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """What knowledge bases ask of others."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
@@ -34,6 +35,35 @@ class Embedders(Protocol):
 
     async def get(self, org_id: UUID, project_id: UUID, spec: EmbedderSpec) -> Embedder:
         """Raises EmbedderError when it cannot be had (any more)."""
+        ...
+
+
+class TranscriptionError(Exception):
+    """A picture could not be read: an outcome. `code` is one of a model's errors (model_timeout, model_not_found …)."""
+
+    def __init__(self, code: str, message: str, *, retryable: bool) -> None:
+        super().__init__(message)
+        self.code, self.message, self.retryable = code, message, retryable
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """What stands on a picture, as Markdown; empty: nothing does. `complete` is false where the model broke off at its limit."""
+
+    text: str
+    complete: bool
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Transcriber(Protocol):
+    """A model that reads pictures of pages. `model` names it."""
+
+    @property
+    def model(self) -> str: ...
+
+    async def transcribe(self, name: str, mime_type: str, picture: bytes) -> Transcript:
+        """Bounded in time. Raises TranscriptionError."""
         ...
 
 

@@ -244,7 +244,29 @@ WHERE org_id = $1 AND id = $2 AND blobs <> '{}';
 -- Rows of knowledge that still speak of what was deleted; its re-scan wants zero. The index has a re-scan of its own.
 SELECT (SELECT count(*) FROM knowledgebases WHERE org_id = $1 AND id = $2)
      + (SELECT count(*) FROM knowledge_items WHERE org_id = $1 AND (id = ANY ($3::uuid[]) OR knowledgebase_id = $2))
+     + (SELECT count(*) FROM knowledge_transcripts WHERE org_id = $1 AND (item_id = ANY ($3::uuid[]) OR knowledgebase_id = $2))
      + (SELECT count(*) FROM idempotency_keys WHERE org_id = $1 AND (subject_id = $2 OR subject_id = ANY ($3::uuid[])));
 
 -- name: verified
 UPDATE deletions SET verified_at = now() WHERE org_id = $1 AND id = ANY ($2::uuid[]) AND verified_at IS NULL;
+
+-- name: transcripts
+-- What this model has read in this content before, for whichever item of the project.
+SELECT DISTINCT ON (page) page, text, complete FROM knowledge_transcripts
+WHERE org_id = $1 AND project_id = $2 AND sha256 = $3 AND model = $4 ORDER BY page;
+
+-- name: insert_transcript
+-- Only for whom the item still is. No row: it is not.
+INSERT INTO knowledge_transcripts (org_id, project_id, knowledgebase_id, item_id, sha256, page, model, text, complete, prompt_tokens, completion_tokens)
+SELECT i.org_id, i.project_id, i.knowledgebase_id, i.id, $6, $7, $8, $9, $10, $11, $12 FROM knowledge_items i
+WHERE i.org_id = $1 AND i.id = $2 AND i.version = $3 AND i.attempt = $4 AND i.node_id = $5 AND i.status = 'processing' FOR KEY SHARE
+ON CONFLICT (org_id, item_id, sha256, page, model) DO UPDATE SET text = excluded.text RETURNING page;
+
+-- name: measure_transcripts
+-- What goes with items of a base: those named, or all of them.
+SELECT count(*) AS rows, coalesce(sum(octet_length(text)), 0)::bigint AS bytes FROM knowledge_transcripts
+WHERE org_id = $1 AND knowledgebase_id = $2 AND ($3::uuid[] IS NULL OR item_id = ANY ($3));
+
+-- name: forget_transcripts
+-- Of the versions before the one that answers now.
+DELETE FROM knowledge_transcripts WHERE org_id = $1 AND item_id = $2 AND sha256 <> $3;

@@ -161,8 +161,8 @@ def _mode(asked: Asked, retriever: Mapping[str, Any]) -> tuple[Mode, float]:
 
 
 def shown(hit: Hit) -> dict[str, Any]:
-    """A hit's metadata as answers show it: the item's, with page and heading."""
-    found = dict(hit.metadata)
+    """A hit's metadata as answers show it: the item's, with page, heading, and for pieces of tables their rows and sheet."""
+    found = {**hit.metadata, **(hit.place or {})}
     if hit.page is not None:
         found["page"] = hit.page
     if hit.heading is not None:

@@ -58,29 +58,43 @@ class Converter:
         self._closed = False
 
     async def convert(
-        self, path: Path, *, name: str, mime_type: str | None = None, chunk_characters_max: int = CHARACTERS_MAX, heard: Heard | None = None
+        self, path: Path, *, name: str, mime_type: str | None = None, chunk_characters_max: int = CHARACTERS_MAX, heard: Heard | None = None,
+        find_blank: bool = False,
     ) -> Converted:
         """Reads one file. `name` is what the user calls it: it decides the format together with the bytes, and it is what
-        messages say. `heard` is told now and then how many pages are done, and of how many where that is known.
+        messages say. `heard` is told now and then how many pages are done, and of how many where that is known. `find_blank`: pages that show
+        something and hold no text are given in `blank`, for somebody who can look at them.
 
         Raises:
             ConversionError: the file cannot be read, or not within the limits.
         """
+        job = self._job(path, name, mime_type, chunk_characters_max, find_blank=find_blank)
+        return _answer(*await self._run(job, name, heard or _unheard), name)
+
+    async def render(self, path: Path, page: int, *, name: str) -> bytes:
+        """A page of a PDF as a picture, a grey PNG of at most 4 million pixels, drawn in a process of its own. Raises ConversionError."""
+        output, errors, status = await self._run(self._job(path, name, None, CHARACTERS_MAX, render_page=page), name, None)
+        if not output.startswith(b"\x89PNG") or status != 0:
+            _answer(output, errors, status, name)
+            raise _died(errors, status, name)
+        return output
+
+    async def _run(self, job: str, name: str, heard: Heard | None) -> tuple[bytes, bytes, int]:
+        """What a process says of a job, its last words, its status. Raises ConversionError."""
         async with self._turns:
             self._refuse_when_closed(name)
-            process = await self._start(self._job(path, name, mime_type, chunk_characters_max))
+            process = await self._start(job)
             self._running.add(process)
             try:
                 self._refuse_when_closed(name)  # closed while it was being started, when `close` could not see it
                 async with asyncio.timeout(self._seconds_max):
-                    output, errors, status = await _finish(process, self._answer_bytes_max(), heard)
+                    return await _finish(process, self._answer_bytes_max(), heard)
             except TimeoutError:
                 message = f"{name} could not be read within {self._seconds_max:g} seconds."
                 raise ConversionError("timed_out", message) from None
             finally:
                 self._running.discard(process)
                 await _kill(process)
-        return _answer(output, errors, status, name)
 
     def _refuse_when_closed(self, name: str) -> None:
         if self._closed:
@@ -95,7 +109,9 @@ class Converter:
     def _answer_bytes_max(self) -> int:
         return 4 * self._characters_max + _ANSWER_BYTES_EXTRA
 
-    def _job(self, path: Path, name: str, mime_type: str | None, chunk_characters_max: int) -> str:
+    def _job(
+        self, path: Path, name: str, mime_type: str | None, chunk_characters_max: int, *, find_blank: bool = False, render_page: int | None = None
+    ) -> str:
         job = {
             "path": str(path.absolute()),
             "name": name,
@@ -106,6 +122,8 @@ class Converter:
             "pages_max": self._pages_max,
             "characters_max": self._characters_max,
             "chunk_characters_max": chunk_characters_max,
+            "find_blank": find_blank,
+            "render_page": render_page,
         }
         return orjson.dumps(job).decode()
 
@@ -131,7 +149,7 @@ async def _finish(process: asyncio.subprocess.Process, bytes_max: int, heard: He
     assert process.stdout is not None
     assert process.stderr is not None
     async with asyncio.TaskGroup() as group:
-        output = group.create_task(_gather(process.stdout, bytes_max, heard or _unheard), name="converting.output")
+        output = group.create_task(_gather(process.stdout, bytes_max, heard), name="converting.output")
         errors = group.create_task(_gather(process.stderr, _STDERR_BYTES_MAX), name="converting.errors")
     return output.result(), errors.result(), await process.wait()
 
@@ -180,9 +198,12 @@ def _answer(output: bytes, errors: bytes, status: int, name: str) -> Converted:
         code = error["code"] if error["code"] in CONVERSION_CODES else "converter_crashed"
         raise ConversionError(code, error["message"])
     return Converted(
-        passages=tuple(Passage(one["text"], one["page"], one["heading"]) for one in answer["passages"]),
+        passages=tuple(
+            Passage(one["text"], one["page"], one["heading"], tuple(one["rows"]) if one["rows"] else None, one["sheet"]) for one in answer["passages"]
+        ),
         pages=answer["pages"],
         warnings=tuple(answer["warnings"]),
+        blank=tuple(answer["blank"]),
     )
 
 

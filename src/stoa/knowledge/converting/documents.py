@@ -76,7 +76,7 @@ def _by_xberg(data: bytes, name: str, kind: str) -> list[Page]:
     document = result.results[0]
     if kind in PAGED and document.pages:
         return [Page(_tidy(page.content), page.page_number) for page in document.pages]
-    return [Page(_tidy(document.content), None)]
+    return [Page(_tidy(document.content), None, sheets=kind == "xlsx")]
 
 
 def _tidy(markdown: str) -> str:

@@ -14,8 +14,10 @@ def unheard(_done: int, _total: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """`number` counts from 1; None where the format has no pages. `part` is the path inside an archive of documents."""
+    """`number` counts from 1; None where the format has no pages. `part` is the path inside an archive of documents. `sheets`: it is
+    a workbook, whose headings name its sheets."""
 
     markdown: str
     number: int | None
     part: str | None = None
+    sheets: bool = False

@@ -5,6 +5,9 @@ pages a second, where asking every character would not. Runs in the converting p
 """
 
 import ctypes
+import math
+import struct
+import zlib
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -19,14 +22,20 @@ from stoa.knowledge.types import ConversionError
 OBJECTS_MAX: Final = 5_000
 """A drawing, not a table, has more objects; its lines are not looked at."""
 SEGMENTS_MAX: Final = 5_000
+DOTS_PER_INCH: Final = 150
+PIXELS_MAX: Final = 4_000_000
+"""Of a picture for a model: more is scaled down by the model's provider anyway."""
+EDGE_PIXELS_MAX: Final = 8_000
 _FIXED_PITCH: Final = 1
 _BLANK_PAGES_NAMED: Final = 10
 _UNSEEN: Final = dict.fromkeys(map(ord, "\ufffe\x02\x00\xad"))
 _LINE_END_HYPHENS: Final = "\ufffe\x02"
 
 
-def pdf_pages(data: bytes, name: str, pages_max: int, report: Report = unheard) -> tuple[int, list[Page], list[str]]:
+def pdf_pages(data: bytes, name: str, pages_max: int, report: Report = unheard, to_look_at: list[int] | None = None) -> tuple[int, list[Page], list[str]]:
     """The number of pages, the pages that hold text, and warnings. Ruled tables are Markdown tables, headings are headings.
+
+    Pages that show something and hold no text go into `to_look_at`, where it is given, instead of into a warning.
 
     Raises:
         ConversionError: `encrypted_file`, `corrupt_file`, `too_many_pages`.
@@ -47,10 +56,42 @@ def pdf_pages(data: bytes, name: str, pages_max: int, report: Report = unheard) 
     ]
     read = {page.number for page in pages}
     blank = [number for number in range(1, count + 1) if number not in read and number not in unreadable]
+    if to_look_at is not None:
+        to_look_at += [number for number in blank if _shows_something(document, number)]
+        blank = [number for number in blank if number not in to_look_at]
     warnings = [f"{len(blank)} of {count} pages hold no text (scanned or empty): {_named(blank)}."] if blank else []
     if unreadable:
         warnings.append(f"{len(unreadable)} of {count} pages are damaged and were left out: {_named(unreadable)}.")
     return count, pages, warnings
+
+
+def _shows_something(document: pdfium.PdfDocument, number: int) -> bool:
+    page = document[number - 1]
+    count = pdfium_c.FPDFPage_CountObjects(page)
+    page.close()
+    return count > 0
+
+
+def picture(data: bytes, name: str, number: int) -> bytes:
+    """A page as a grey PNG, at 150 dots per inch or as many as PIXELS_MAX allow. Raises ConversionError."""
+    document = _open(data, name)
+    try:
+        page = document[number - 1]
+        width, height = page.get_size()
+        scale = min(DOTS_PER_INCH / 72, math.sqrt(PIXELS_MAX / max(width * height, 1)), EDGE_PIXELS_MAX / max(width, height, 1))
+        render: Any = page.render  # its annotation knows whole scales only
+        bitmap = render(scale=scale, grayscale=True)
+    except (pdfium.PdfiumError, IndexError) as error:
+        raise ConversionError("corrupt_file", f"Page {number} of {name} cannot be drawn.") from error
+    raw, stride = bytes(bitmap.buffer), bitmap.stride
+    return _png(bitmap.width, bitmap.height, b"".join(b"\0" + raw[start : start + bitmap.width] for start in range(0, stride * bitmap.height, stride)))
+
+
+def _png(width: int, height: int, lines: bytes) -> bytes:
+    """Eight bits of grey a pixel; each line begins with the number of its filter."""
+    chunks = ((b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)), (b"IDAT", zlib.compress(lines, 6)), (b"IEND", b""))
+    made = (struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(made)
 
 
 def _named(numbers: list[int]) -> str:

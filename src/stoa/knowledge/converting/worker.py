@@ -1,5 +1,5 @@
 """The process that reads one file and ends. It is started with its limits as one JSON argument and writes one JSON object to
-standard output: `{"passages": [{text, page, heading}, …], "pages", "warnings"}` or `{"error": {"code", "message"}}`. Before it come
+standard output: `{"passages": [{text, page, heading, rows, sheet}, …], "pages", "warnings", "blank"}` or `{"error": {"code", "message"}}`. Before it come
 lines `{"done", "pages"}` that say how far it is.
 """
 
@@ -11,7 +11,7 @@ from io import BytesIO
 from pathlib import Path, PurePosixPath
 from time import monotonic
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import orjson
 
@@ -36,28 +36,33 @@ class Job:
     pages_max: int
     characters_max: int
     chunk_characters_max: int
+    find_blank: bool = False
+    render_page: int | None = None
 
 
 def read(job: Job, report: Report = unheard) -> Converted:
     """One file to passages. Raises ConversionError."""
     path, name = Path(job.path), job.name
+    blank: list[int] | None = [] if job.find_blank else None
     with path.open("rb") as file:
         sniffed = sniffing.sniff(file.read(sniffing.HEAD_BYTES), name, job.mime_type) if path.stat().st_size else None
     if sniffed is not None and sniffed.format == "zip" and _is_archive_of_documents(path, job):
         pages, (found, warnings) = None, _archived(path, job, report)
     else:
-        pages, found, warnings = _document(path, name, job.mime_type, job, report)
+        pages, found, warnings = _document(path, name, job.mime_type, job, report, blank)
     characters = sum(len(page.markdown) for page in found)
     if characters > job.characters_max:
         raise ConversionError("too_large", f"{name} holds {characters:,} characters; at most {job.characters_max:,} are read.")
     cut = _cut(found, job.chunk_characters_max)
-    if not cut:
+    if not cut and not blank:
         warnings.append(f"{name} holds no text that could be read.")
-    return Converted(cut, pages, tuple(warnings))
+    return Converted(cut, pages, tuple(warnings), tuple(blank or ()))
 
 
-def _document(source: Path | BytesIO, name: str, mime_type: str | None, job: Job, report: Report) -> tuple[int | None, list[Page], list[str]]:
-    """One document, a file or a part of an archive: its number of pages, its pages, and warnings."""
+def _document(
+    source: Path | BytesIO, name: str, mime_type: str | None, job: Job, report: Report, blank: list[int] | None = None
+) -> tuple[int | None, list[Page], list[str]]:
+    """One document, a file or a part of an archive: its number of pages, its pages, and warnings. `blank` takes the pages to be looked at."""
     size = source.stat().st_size if isinstance(source, Path) else source.getbuffer().nbytes
     if size == 0:
         raise ConversionError("empty_file", f"{name} is empty (0 bytes).")
@@ -70,7 +75,7 @@ def _document(source: Path | BytesIO, name: str, mime_type: str | None, job: Job
         kind, warning = inside, sniffing.archive_warning(name, mime_type, inside)
     if kind in sniffing.TEXT_FORMATS and size > texts.BYTES_MAX:
         raise ConversionError("too_large", f"{name} is text of {size >> 20} MiB; at most {texts.BYTES_MAX >> 20} MiB are read.")
-    pages, found, warnings = _pages(kind, _bytes(source), name, job, report)
+    pages, found, warnings = _pages(kind, _bytes(source), name, job, report, blank)
     return pages, found, [warning, *warnings] if warning else warnings
 
 
@@ -100,7 +105,7 @@ def _archived(path: Path, job: Job, report: Report) -> tuple[list[Page], list[st
         except ConversionError as error:
             problems.append(error.message)
             continue
-        pages += [Page(page.markdown, page.number, part) for page in found]
+        pages += [replace(page, part=part) for page in found]
         warnings += said
         read_count, characters = read_count + 1, characters + sum(len(page.markdown) for page in found)
         if characters > job.characters_max:
@@ -121,7 +126,9 @@ def _no_document(name: str, mime_type: str | None) -> ConversionError:
     return ConversionError("wrong_format", f"{name} is named like a {claim.upper()} file but is a ZIP archive.")
 
 
-def _pages(kind: str, data: bytes, name: str, job: Job, report: Report) -> tuple[int | None, list[Page], list[str]]:
+def _pages(
+    kind: str, data: bytes, name: str, job: Job, report: Report, blank: list[int] | None
+) -> tuple[int | None, list[Page], list[str]]:
     if kind in sniffing.TEXT_FORMATS - OFFICE:
         text, warning = texts.decode(data, name)
         return None, [Page(_markdown(kind, text, name), None)], [warning] if warning else []
@@ -129,7 +136,7 @@ def _pages(kind: str, data: bytes, name: str, job: Job, report: Report) -> tuple
     if kind == "pdf":
         from stoa.knowledge.converting import pdf  # noqa: PLC0415
 
-        return pdf.pdf_pages(data, name, job.pages_max, report)
+        return pdf.pdf_pages(data, name, job.pages_max, report, blank)
     from stoa.knowledge.converting import documents  # noqa: PLC0415
 
     warning = None
@@ -169,6 +176,8 @@ def _cut(pages: list[Page], size: int) -> tuple[Passage, ...]:
         if page.part != part:
             heading, part = None, page.part
         made = passages(page.markdown, page.number, heading, size)
+        if page.sheets:
+            made = [replace(one, sheet=one.heading) for one in made]
         cut.extend(made if part is None else [replace(one, heading=f"{part}: {one.heading}" if one.heading else part) for one in made])
         heading = last_heading(page.markdown, heading)
     return tuple(cut)
@@ -193,14 +202,26 @@ def main(argument: str) -> None:
     signal.signal(signal.SIGXCPU, _out_of_time)
     answer: dict[str, Any]
     try:
+        if job.render_page is not None:
+            _say(_picture(job, job.render_page))
         done = read(job, _Progress())
-        answer = {"passages": done.passages, "pages": done.pages, "warnings": done.warnings}
+        answer = {"passages": done.passages, "pages": done.pages, "warnings": done.warnings, "blank": done.blank}
     except ConversionError as error:
         answer = {"error": {"code": error.code, "message": error.message}}
     except MemoryError:
         answer = {"error": {"code": "out_of_memory", "message": f"{job.name} needs more memory than a document may use."}}
+    _say(orjson.dumps(answer))
+
+
+def _picture(job: Job, page: int) -> bytes:
+    from stoa.knowledge.converting import pdf  # noqa: PLC0415
+
+    return pdf.picture(Path(job.path).read_bytes(), job.name, page)
+
+
+def _say(answer: bytes) -> NoReturn:
     with os.fdopen(1, "wb") as output:
-        output.write(orjson.dumps(answer))
+        output.write(answer)
     os._exit(0)  # native threads are not waited for
 
 

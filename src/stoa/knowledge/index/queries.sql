@@ -41,9 +41,9 @@ UPDATE knowledge_index_items SET metadata = $4, terms = $5 WHERE org_id = $1 AND
 DELETE FROM knowledge_index_items WHERE org_id = $1 AND index_id = $2 AND item_id = ANY ($3::uuid[]);
 
 -- name: insert_chunks
-INSERT INTO knowledge_chunks (org_id, project_id, index_id, ordinal, item_id, id, position, page, heading, text, hash)
-SELECT $1, $2, $3, $4::int + p.at, $5, c.id, $6::int + p.at, c.page, c.heading, c.text, c.hash
-FROM unnest($7::uuid[], $8::int[], $9::text[], $10::text[], $11::bytea[]) WITH ORDINALITY AS c (id, page, heading, text, hash, number),
+INSERT INTO knowledge_chunks (org_id, project_id, index_id, ordinal, item_id, id, position, page, heading, text, hash, place)
+SELECT $1, $2, $3, $4::int + p.at, $5, c.id, $6::int + p.at, c.page, c.heading, c.text, c.hash, c.place
+FROM unnest($7::uuid[], $8::int[], $9::text[], $10::text[], $11::bytea[], $12::jsonb[]) WITH ORDINALITY AS c (id, page, heading, text, hash, place, number),
      LATERAL (SELECT (c.number - 1)::int AS at) p;
 
 -- name: insert_vectors
@@ -189,7 +189,7 @@ ORDER BY (embedding::halfvec({dimensions})) <#> (SELECT $1::real[]::halfvec({dim
 SELECT ordinal, -(embedding <#> (SELECT $3::real[]::halfvec)) AS score FROM {vectors} WHERE org_id = $1 AND index_id = $2 AND ordinal = ANY ($4::int[]);
 
 -- name: chunks_of
-SELECT c.ordinal, c.id, c.item_id, c.position, c.page, c.heading, c.text, i.metadata
+SELECT c.ordinal, c.id, c.item_id, c.position, c.page, c.heading, c.text, c.place, i.metadata
 FROM knowledge_chunks c JOIN knowledge_index_items i ON i.org_id = c.org_id AND i.index_id = c.index_id AND i.item_id = c.item_id
 WHERE c.org_id = $1 AND c.index_id = $2 AND c.ordinal = ANY ($3::int[]);
 

@@ -208,7 +208,7 @@ async def _hits(
         hits.append(
             Hit(
                 row["id"], row["item_id"], row["text"], round(score, 4), row["metadata"], row["page"], row["heading"],
-                snippet([piece for piece, _ in pieces[ordinal]], [held(inner) for _, inner in pieces[ordinal]]), explain,
+                snippet([piece for piece, _ in pieces[ordinal]], [held(inner) for _, inner in pieces[ordinal]]), explain, row["place"],
             )
         )  # fmt: skip
     return hits

@@ -37,12 +37,14 @@ class BaseKey:
 
 @dataclass(frozen=True, slots=True)
 class NewChunk:
-    """A chunk on its way in. `hash` is the SHA-256 of what was embedded; `page` counts from 1."""
+    """A chunk on its way in. `hash` is the SHA-256 of what was embedded; `page` counts from 1; `place` is what else
+    answers show of where it stands: rows of a table, the sheet."""
 
     text: str
     hash: bytes
     page: int | None = None
     heading: str | None = None
+    place: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,7 @@ class Hit:
     heading: str | None = None
     snippet: str | None = None
     explain: Mapping[str, Any] | None = None
+    place: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

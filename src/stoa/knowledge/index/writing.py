@@ -144,6 +144,7 @@ async def _insert_chunks(tx: Tx, key: BaseKey, index: Row, item: NewItem, first:
             SQL.insert_chunks, key.org_id, key.project_id, index_id, first + start, item.item_id, start, ids[start : start + _BATCH],
             [one.page for one in batch], [_clean(one.heading) if one.heading is not None else None for one in batch],
             [_clean(one.text) for one in batch], [one.hash for one in batch],
+            [dict(one.place) if one.place is not None else None for one in batch],
         )  # fmt: skip
         flat = item.vectors[start : start + _BATCH].ravel().tolist()
         await tx.execute(insert_vectors, key.org_id, key.project_id, index_id, first + start, flat, dimensions, len(batch))
