@@ -155,6 +155,18 @@ async def test_what_dead_or_silent_workers_left_is_taken_up(running: Running) ->
                 holder, item["id"],
             )  # fmt: skip
             assert all(one["status"] == "processed" for one in await settled(running, base["id"]))
+        # One that lost its worker before rests, and is taken up when it has.
+        await database.execute(
+            "UPDATE knowledge_items SET status = 'processing', attempt = 3, node_id = $1, deadline = now() + interval '1 hour' WHERE id = $2",
+            uuid4(), item["id"],
+        )  # fmt: skip
+        resting = "SELECT extract(epoch FROM not_before - now())::float8 FROM knowledge_items WHERE id = $1 AND status = 'pending'"
+        async with asyncio.timeout(10):
+            while (rest := await database.fetchval(resting, item["id"])) is None:
+                await asyncio.sleep(0.05)
+        assert 4 < rest <= 8
+        await database.execute("UPDATE knowledge_items SET not_before = now() WHERE id = $1", item["id"])
+        assert all(one["status"] == "processed" for one in await settled(running, base["id"]))
         await database.execute("UPDATE knowledge_items SET status = 'pending', attempt = 6, node_id = NULL WHERE id = $1", item["id"])
         await running.call("POST", f"/v1/knowledgebases/{base['id']}/reprocess")  # wakes the workers
         given_up = [one for one in await settled(running, base["id"]) if one["status"] == "failed"]

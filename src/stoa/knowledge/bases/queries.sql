@@ -124,8 +124,9 @@ WHERE NOT EXISTS (SELECT 1 FROM knowledge_items WHERE org_id = $1 AND project_id
 
 -- name: claim
 -- Takes up to $2 items; each is this node's from the commit on. First what dead or silent nodes left behind, and what is this node's own
--- but not among what it holds ($4). Then what waits: a few bases after $5, one item of each in turn, so that a base with a
--- hundred thousand files does not keep another's one file waiting.
+-- but not among what it holds ($4); an item that lost its worker twice or more rests first (2, 8, 32, 128 seconds), so that a file that takes
+-- its server along does not do so before the others have had their turn. Then what waits: a few bases after $5, one item of each in turn,
+-- so that a base with a hundred thousand files does not keep another's one file waiting.
 WITH RECURSIVE bases AS (
     (SELECT knowledgebase_id FROM knowledge_items WHERE status = 'pending' AND knowledgebase_id > $5 ORDER BY knowledgebase_id LIMIT 1)
     UNION ALL
@@ -133,10 +134,13 @@ WITH RECURSIVE bases AS (
             ORDER BY i.knowledgebase_id LIMIT 1)
     FROM bases b WHERE b.knowledgebase_id IS NOT NULL
 ), lost AS (
-    SELECT i.org_id, i.id FROM knowledge_items i
+    SELECT i.org_id, i.id, i.attempt FROM knowledge_items i
     WHERE i.status = 'processing' AND (i.deadline < now() OR i.node_id IN (SELECT id FROM dead_nodes)
         OR NOT EXISTS (SELECT 1 FROM nodes n WHERE n.id = i.node_id) OR (i.node_id = $1 AND i.id <> ALL ($4::uuid[])))
     ORDER BY i.deadline LIMIT $2 FOR UPDATE SKIP LOCKED
+), resting AS (
+    UPDATE knowledge_items i SET status = 'pending', node_id = NULL, deadline = NULL, not_before = now() + 2 * 4 ^ (l.attempt - 2) * interval '1 second'
+    FROM lost l WHERE l.attempt >= 2 AND i.org_id = l.org_id AND i.id = l.id
 ), waiting AS (
     SELECT w.org_id, w.id, row_number() OVER (PARTITION BY b.knowledgebase_id ORDER BY w.not_before) AS turn
     FROM (SELECT knowledgebase_id FROM bases WHERE knowledgebase_id IS NOT NULL LIMIT $2) b CROSS JOIN LATERAL (
@@ -144,7 +148,7 @@ WITH RECURSIVE bases AS (
         WHERE i.status = 'pending' AND i.knowledgebase_id = b.knowledgebase_id AND i.not_before <= now()
         ORDER BY i.not_before LIMIT $2 FOR UPDATE SKIP LOCKED) w
 ), taken AS (
-    (SELECT org_id, id FROM lost UNION ALL (SELECT org_id, id FROM waiting ORDER BY turn)) LIMIT $2
+    (SELECT org_id, id FROM lost WHERE attempt < 2 UNION ALL (SELECT org_id, id FROM waiting ORDER BY turn)) LIMIT $2
 )
 UPDATE knowledge_items i SET status = 'processing', node_id = $1, attempt = i.attempt + 1, deadline = now() + $3::float8 * interval '1 second'
 FROM taken WHERE i.org_id = taken.org_id AND i.id = taken.id RETURNING i.*;
