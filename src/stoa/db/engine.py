@@ -8,6 +8,7 @@ A `Tx` is that right: stores are handed one and never begin or commit. There are
   contract names the few modules that may use it.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, Protocol, TypeAlias, cast
@@ -106,19 +107,27 @@ class Database:
         try:
             connection = cast("asyncpg.Connection", await self._pool.acquire(timeout=self._acquire_seconds_max))
         except _AWAY as error:
-            raise DatabaseUnavailable("The database cannot be reached just now; try again in a moment.") from error
+            raise _away("The database cannot be reached just now; try again in a moment.") from error
         try:
             yield connection
         except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
-            raise DatabaseUnavailable("Another request changed the same things at the same moment; try again.") from error
+            raise _away("Another request changed the same things at the same moment; try again.") from error
         except _GONE as error:
             if _alive(connection):
                 if isinstance(error, asyncpg.InterfaceError):
                     raise  # A statement that is called wrongly is a bug.
                 connection.terminate()
-            raise DatabaseUnavailable("The database went away during this request; try again in a moment.") from error
+            raise _away("The database went away during this request; try again in a moment.") from error
         finally:
             await self._pool.release(connection)
+
+
+def _away(message: str) -> BaseException:
+    """What is raised for the driver's error. Where a connection falls in the moment in which its task is cancelled, the driver tells of the fall
+    alone, and a loop that lives through outages would never learn that it should end.
+    """
+    task = asyncio.current_task()
+    return asyncio.CancelledError() if task is not None and task.cancelling() else DatabaseUnavailable(message)
 
 
 def _alive(connection: asyncpg.Connection) -> bool:
