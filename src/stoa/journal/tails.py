@@ -102,6 +102,10 @@ class _Tail:
             self.records = self.records[len(self.records) // 2 + 1 :] or self.records[-1:]
             self.bytes = sum([len(record.payload) for record in self.records])
 
+    @property
+    def ended(self) -> bool:
+        return bool(self.records) and self.records[-1].terminal
+
     def after(self, sequence: int) -> "Frames | None":
         records = self.records
         skip, last = sequence - records[0].sequence + 1, records[-1]
@@ -140,7 +144,11 @@ class Tails:
             self.nudge(run_id)
 
     def forget(self, run_id: UUID) -> None:
-        """The run is no longer written here: its readers go on with the table."""
+        """The run is no longer written here: its readers go on with the table. Those that wait for its end are still given that."""
+        tail = self._tails.get(run_id)
+        if tail is not None and tail.ended and run_id in self._ears:
+            asyncio.get_running_loop().call_soon(self._tails.pop, run_id, None)  # Behind the readers whom the end has just nudged.
+            return
         self._tails.pop(run_id, None)
         self.nudge(run_id)
 
@@ -163,7 +171,7 @@ class Tails:
     def live(self, run_id: UUID) -> bool:
         """Whether the run is being written here and has not ended: then the table has no news of its end either."""
         tail = self._tails.get(run_id)
-        return tail is not None and bool(tail.records) and not tail.records[-1].terminal
+        return tail is not None and bool(tail.records) and not tail.ended
 
     # --- the readers' side ------------------------------------------------------------------------------------------
     @contextmanager

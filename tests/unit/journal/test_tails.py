@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stoa.events import Kind
-from stoa.journal import Record, Subscription, Tails, frames_of
+from stoa.journal import Frames, Record, Subscription, Tails, frames_of
 from stoa.journal.tails import TAIL_BYTES_MAX
 
 RUN = UUID(int=7)
@@ -100,3 +100,19 @@ async def test_a_flush_that_fails_wakes_its_reader() -> None:
     finally:
         asyncio.get_running_loop().set_exception_handler(None)
     assert len(told) == 1, "the failure is told, and not to whoever wrote the journal"
+
+
+async def test_who_waits_for_the_end_is_given_it_although_the_run_is_forgotten_at_once() -> None:
+    tails = Tails()
+    found: list[Frames | None] = []
+    tails.publish(RUN, records(1, 2))
+    with tails.subscribe(RUN) as ear:
+        parked = asyncio.create_task(ear.park(lambda: bool(found.append(tails.after(RUN, 2)))))
+        await asyncio.sleep(0)
+        tails.publish(RUN, [Record(3, Kind.RUN_COMPLETED, b"end")])
+        tails.forget(RUN)
+        tails.forget(RUN)
+        assert not tails.live(RUN)
+        await parked
+    assert [frames and frames.terminal for frames in found] == [True]
+    assert tails.after(RUN, 2) is None, "nothing of it is kept"
