@@ -8,7 +8,7 @@ from stoa.conversations.rules import CONTENT_PARTS_MAX, text_of
 from stoa.conversations.service import Conversations, resolve_content
 from stoa.conversations.store import Place, add_message, hold, insert_message, take_position, take_question
 from stoa.conversations.transcript import ReadFile, Transcript
-from stoa.conversations.types import File, FilePassage, FileStatus, Message, Reading, Role
+from stoa.conversations.types import File, FilePassage, FileStatus, Message, Reading, Role, Said
 from stoa.conversations.wire import ContentPart, Metadata
 from stoa.conversations.worker import Housekeeping
 from stoa.db.blobs import blob_name
@@ -30,6 +30,7 @@ __all__ = [
     "Reading",
     "RemovedRuns",
     "Role",
+    "Said",
     "Transcript",
     "add_message",
     "blob_name",

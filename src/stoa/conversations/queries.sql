@@ -86,8 +86,12 @@ SELECT * FROM place;
 -- What a conversation shows between two positions, in order; positions have no gaps, so a page is a range.
 SELECT * FROM shown_messages WHERE org_id = $1 AND shown_in = $2 AND position BETWEEN $3 AND $4 ORDER BY position;
 
+-- name: history
+-- The same for a model.
+SELECT position, role, content, status, turns FROM shown_messages WHERE org_id = $1 AND shown_in = $2 AND position BETWEEN $3 AND $4 ORDER BY position;
+
 -- name: outline
--- The same without the content: whose turn each was and how it ended.
+-- Without the content: whose turn each was and how it ended.
 SELECT position, role, status FROM shown_messages WHERE org_id = $1 AND shown_in = $2 AND position BETWEEN $3 AND $4 ORDER BY position;
 
 -- name: message_position

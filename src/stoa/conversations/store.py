@@ -19,6 +19,7 @@ from stoa.conversations.types import (
     Reading,
     Retained,
     Role,
+    Said,
 )  # fmt: skip
 from stoa.db import Row, Tx, load
 from stoa.kernel.errors import Conflict
@@ -26,6 +27,7 @@ from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
 
 SQL: Final = load("stoa.conversations")
+_ROLES: Final = {role.value: role for role in Role}
 
 
 # --- conversations --------------------------------------------------------------------------------------------------
@@ -113,11 +115,12 @@ async def list_messages(tx: Tx, org_id: UUID, conversation_id: UUID, page: PageR
     return [_message(row, superseded=row["position"] in gone) for row in rows]
 
 
-async def history(tx: Tx, org_id: UUID, conversation_id: UUID, until: int, limit: int) -> Sequence[Message]:
+async def history(tx: Tx, org_id: UUID, conversation_id: UUID, until: int, limit: int) -> Sequence[Said]:
     """The newest `limit` messages up to position `until`, oldest first, without answers that others have superseded."""
-    found = [_message(row) for row in await tx.fetch(SQL.messages, org_id, conversation_id, until - limit + 1, until)]
-    gone = rules.superseded((message.position, message.role, message.status) for message in found)
-    return [message for message in found if message.position not in gone]
+    rows = await tx.fetch(SQL.history, org_id, conversation_id, until - limit + 1, until)
+    found = [Said(position, _ROLES[role], content, status, turns) for position, role, content, status, turns in rows]
+    gone = rules.superseded((said.position, said.role, said.status) for said in found)
+    return [said for said in found if said.position not in gone]
 
 
 async def take_question(tx: Tx, org_id: UUID, conversation_id: UUID, place: Place, *, model_id: UUID | None) -> Question:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from stoa.conversations import store
 from stoa.conversations.reading import Reader
-from stoa.conversations.types import File, FilePassage, Message
+from stoa.conversations.types import File, FilePassage, Said
 from stoa.db import Database
 from stoa.db.blobs import Blobs, blob_name
 from stoa.db.internal import internal_statement
@@ -26,12 +26,14 @@ class Transcript:
         self._reader = reader
         self._blobs = blobs
 
-    async def messages(self, org_id: UUID, conversation_id: UUID, until: int, limit: int) -> Sequence[Message]:
-        """The newest `limit` messages up to position `until`, oldest first."""
+    async def messages(self, org_id: UUID, conversation_id: UUID, until: int, limit: int) -> Sequence[Said]:
+        """The newest `limit` messages up to position `until`, oldest first. None come before the first."""
+        if until < 1:
+            return ()
         async with internal_statement(self._database) as tx:
             return await store.history(tx, org_id, conversation_id, until, limit)
 
-    async def files(self, org_id: UUID, conversation_id: UUID, messages: Sequence[Message]) -> Mapping[UUID, ReadFile]:
+    async def files(self, org_id: UUID, conversation_id: UUID, messages: Sequence[Said]) -> Mapping[UUID, ReadFile]:
         """Every file that the messages name, by id. Waits for readings under way."""
         wanted = {UUID(part["file"]["id"]) for message in messages for part in message.content if part["type"] == "file"}
         if not wanted:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 
@@ -64,6 +64,16 @@ class Message:
     """An answer's replies with their tool calls and results, where there was more to it than one text."""
     superseded: bool = False
     """Another answer to the same message counts in its place."""
+
+
+class Said(NamedTuple):
+    """A message as a model's context needs it: of a long conversation hundreds are read for each run."""
+
+    position: int
+    role: Role
+    content: Sequence[Mapping[str, Any]]
+    status: str
+    turns: Sequence[Mapping[str, Any]] | None = None
 
 
 class FileStatus(StrEnum):

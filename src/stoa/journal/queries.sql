@@ -34,6 +34,18 @@ WITH writers AS (
 )
 SELECT run_id, (SELECT count(pg_notify('stoa_journal', told)) FROM unnest($11::text[]) AS told) AS notes FROM taken;
 
+-- name: append_to
+-- The same for one run, in the transaction of what its events belong to.
+WITH taken AS (
+    UPDATE journals SET last_sequence = last_sequence + $5::int, sealed = $6
+    WHERE org_id = $1 AND run_id = $2 AND epoch = $3 AND last_sequence = $4 AND NOT sealed
+    RETURNING org_id, project_id, run_id
+), stored AS (
+    INSERT INTO events (org_id, project_id, run_id, sequence, kind, payload)
+    SELECT t.org_id, t.project_id, t.run_id, e.* FROM taken t CROSS JOIN unnest($7::int[], $8::smallint[], $9::bytea[]) AS e
+)
+SELECT run_id, (SELECT count(pg_notify('stoa_journal', told)) FROM unnest($10::text[]) AS told) AS notes FROM taken;
+
 -- name: read
 -- Events after a sequence, in order: so many, and no more than so many bytes of them, but one in any case.
 SELECT sequence, kind, payload FROM (

@@ -219,8 +219,9 @@ class JournalWriter:
 
         The caller flushes the pen before it makes the batch, and calls `published` after its commit.
         """
-        stored = await tx.fetch(SQL.append, *self._arguments([batch]))
-        if not stored:
+        pen = batch.pen
+        place = (pen.key.org_id, pen.key.run_id, pen.epoch, batch.base, len(batch.records), batch.seal)
+        if await tx.fetchrow(SQL.append_to, *place, *batch.columns(), self._told([pen])) is None:
             batch.pen.settle(stored=False)
             raise Fenced
 
@@ -313,11 +314,17 @@ class JournalWriter:
             [record[0] for record in records],
             [record[1] for record in records],
             [record[2] for record in records],
-            nudges([key.run_id.hex for key in keys]) if self.others() else [],
+            self._told([batch.pen for batch in batches]),
         )
+
+    def _told(self, pens: Sequence[Pen]) -> list[str]:
+        """What other nodes are told of a write, when there are any."""
+        return nudges([pen.key.run_id.hex for pen in pens]) if self.others() else []
 
     async def _reconnect(self) -> None:
         self._connection = await connect(self._dsn)
+        # Journals are found by their key. A plan made while they were few, or all sealed, would read each of them at each tick.
+        await self._connection.execute("SET enable_seqscan = off")
         self.server_pid = self._connection.get_server_pid()
 
 

@@ -1,10 +1,10 @@
 """What the model gets to read: the conversation, and of its files all that fits, chosen by relevance and never cut blindly."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
-from stoa.conversations import File, Message, ReadFile, Role, Transcript, text_of
+from stoa.conversations import File, ReadFile, Role, Said, Transcript, text_of
 from stoa.gateway import Abilities, DocumentPart, ImagePart, ModelMessage, ModelRequest, Part, Passage, TextPart
 from stoa.runs.knowledge import Library, as_documents, bases_of
 from stoa.runs.prompting import turn_messages
@@ -30,12 +30,13 @@ class Context:
 
     async def request(self, run: Run, abilities: Abilities) -> tuple[ModelRequest, int]:
         """What the model reads of the conversation, and how many of its messages do not fit."""
-        messages = await self._transcript.messages(run.org_id, run.conversation_id, run.message_position, HISTORY_MESSAGES_MAX)
+        earlier = await self._transcript.messages(run.org_id, run.conversation_id, run.message_position - 1, HISTORY_MESSAGES_MAX - 1)
         budget = int(abilities.context_tokens * (1 - ANSWER_SHARE))
-        kept = newest_that_fit(messages, int(budget * HISTORY_SHARE))
+        kept, used = newest_that_fit([*earlier, _asked(run)], int(budget * HISTORY_SHARE))
         files = await self._transcript.files(run.org_id, run.conversation_id, kept)
-        documents = await self._documents(text_of(kept[-1].content), files, abilities, budget - sum(map(_tokens, kept)))
-        rendered = [made for message in kept for made in await self._message(message, files, documents, abilities)]
+        documents = await self._documents(text_of(kept[-1].content), files, abilities, budget - used) if files else {}
+        shown = {file_id: await self._shown(read.file, documents[file_id], abilities) for file_id, read in files.items()}
+        rendered = [made for said in kept for made in _rendered(said, shown, abilities)]
         if not abilities.tools and (base_ids := bases_of(run)):  # A model that cannot search is given what a search finds.
             found = await self._library.look(run, base_ids, text_of(kept[-1].content), None)
             rendered[-1] = ModelMessage("user", (*rendered[-1].parts, *as_documents(found)))
@@ -58,24 +59,10 @@ class Context:
             for file_id, kept in zip(whole, chosen, strict=True)
         }
 
-    async def _message(
-        self, message: Message, files: Mapping[UUID, ReadFile], documents: Mapping[UUID, DocumentPart], abilities: Abilities
-    ) -> Sequence[ModelMessage]:
-        if message.turns and abilities.tools:
-            return turn_messages([Turn.replayed(turn) for turn in message.turns])
-        parts = [await self._part(part, files, documents, abilities) for part in message.content]
-        role = "user" if message.role is Role.USER else "assistant"
-        return [ModelMessage(role, tuple(part for part in parts if not (isinstance(part, TextPart) and not part.text)))]
-
-    async def _part(
-        self, part: Mapping[str, Any], files: Mapping[UUID, ReadFile], documents: Mapping[UUID, DocumentPart], abilities: Abilities
-    ) -> Part:
-        if part["type"] == "text":
-            return TextPart(part["text"])
-        file_id = UUID(part["file"]["id"])
-        file = files[file_id].file
+    async def _shown(self, file: File, document: DocumentPart, abilities: Abilities) -> Part:
+        """A file as the model may see it."""
         if not file.mime_type.startswith("image/"):
-            return documents[file_id]
+            return document
         if not abilities.images:
             return DocumentPart(file.name, error="this model cannot see images")
         if file.size > IMAGE_BYTES_MAX:
@@ -83,26 +70,49 @@ class Context:
         return ImagePart(file.name, file.mime_type, await self._transcript.content(file))
 
 
-def newest_that_fit(messages: Sequence[Message], budget_tokens: int) -> Sequence[Message]:
-    """The longest run of newest messages within the budget; the last one always, whatever its size.
+def _asked(run: Run) -> Said:
+    """The message that the run answers. It may be in a transaction that is not over yet, so it is not looked up."""
+    return Said(run.message_position, Role.USER, run.input["content"], "completed")
+
+
+def _rendered(said: Said, shown: Mapping[UUID, Part], abilities: Abilities) -> Sequence[ModelMessage]:
+    if said.turns and abilities.tools:
+        return turn_messages([Turn.replayed(turn) for turn in said.turns])
+    parts: list[Part] = []
+    for part in said.content:
+        if part["type"] != "text":
+            parts.append(shown[UUID(part["file"]["id"])])
+        elif part["text"]:
+            parts.append(TextPart(part["text"]))
+    return [ModelMessage("user" if said.role is Role.USER else "assistant", tuple(parts))]
+
+
+def newest_that_fit(messages: Sequence[Said], budget_tokens: int) -> tuple[Sequence[Said], int]:
+    """The longest run of newest messages within the budget, and its tokens; the last one always, whatever its size.
 
     It begins with a user's: an answer without its question would mislead, and some providers refuse it.
     """
-    kept = [messages[-1]]
-    used = _tokens(messages[-1])
+    kept, sizes = [messages[-1]], [_tokens(messages[-1])]
+    used = sizes[0]
     for message in reversed(messages[:-1]):
-        used += _tokens(message)
+        size = _tokens(message)
+        used += size
         if used > budget_tokens:
             break
         kept.append(message)
+        sizes.append(size)
     while len(kept) > 1 and kept[-1].role is Role.ASSISTANT:
         kept.pop()
-    return kept[::-1]
+        sizes.pop()
+    return kept[::-1], sum(sizes)
 
 
-def _tokens(message: Message) -> int:
-    turns = sum(len(turn["text"]) + sum(len(call["arguments"]) + len(call["result"]) for call in turn["calls"]) for turn in message.turns or ())
-    return estimated_tokens(max(len(text_of(message.content)), turns))
+def _tokens(said: Said) -> int:
+    characters = sum(len(part["text"]) for part in said.content if part["type"] == "text")
+    if said.turns:
+        turns = sum(len(turn["text"]) + sum(len(call["arguments"]) + len(call["result"]) for call in turn["calls"]) for turn in said.turns)
+        characters = max(characters, turns)
+    return estimated_tokens(characters)
 
 
 def _error(file: File) -> str | None:

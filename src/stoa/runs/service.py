@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 from uuid import UUID
 
 from stoa.conversations import Place, RemovedRuns, Role, add_message, hold, resolve_content, take_question, text_of
@@ -38,6 +38,10 @@ class Models(Protocol):
         ...
 
 
+Preparation: TypeAlias = asyncio.Task[Any]
+"""What was begun for a run before its start is committed: reading alone, so that nothing is left of it when the start fails."""
+
+
 class Owner(Protocol):
     """The worker of this node, as the service sees it."""
 
@@ -47,7 +51,11 @@ class Owner(Protocol):
     @property
     def has_room(self) -> bool: ...
 
-    def adopt(self, run: Run, pen: Pen) -> None:
+    def prepare(self, run: Run) -> Preparation:
+        """Begins to collect what the run's model is to read, while the transaction that starts the run goes on."""
+        ...
+
+    def adopt(self, run: Run, pen: Pen, prepared: Preparation) -> None:
         """Carries a run whose start was just committed."""
         ...
 
@@ -88,12 +96,13 @@ class Runs:
 
     async def _start(self, principal: Principal, conversation_id: UUID, send: SendMessage, once: Once | None) -> Started:
         pen: Pen | None = None
+        prepared: Preparation | None = None
         owner = self.owner if self.owner is not None and self.owner.has_room else None
         interrupts: UUID | None = None
         try:
             async with self._database.tenant(principal) as tx:
-                if once and (first := await idempotency.claim(tx, principal, once)):
-                    return Started(await _one(tx, principal, UUID(first["run_id"])), first=False)
+                if once and (answer := await idempotency.claim(tx, principal, once)):
+                    return Started(await _one(tx, principal, UUID(answer["run_id"])), first=False)
                 # Most messages need not hold the conversation first: adding them does, and what is refused then goes with the transaction.
                 place = None if _plain(send) else await self._place(tx, principal, conversation_id, send)
                 active = None if send.on_busy == "reject" else await tx.fetchval(SQL.active_run, principal.org_id, conversation_id)
@@ -106,19 +115,23 @@ class Runs:
                     if send.on_busy == "interrupt":
                         interrupts = active
                         await tx.execute(SQL.interrupt, principal.org_id, conversation_id, run.id)
-                first = [rules.started(run)] if owner is not None else []
+                first: Sequence[Event] = ()
+                if owner is not None:
+                    first, prepared = [rules.started(run)], owner.prepare(run)
                 pen, batch = await self._journal.open(tx, run.key, first, rfc3339(self._clock.now()))
                 if once:
                     await idempotency.record(tx, principal, once, {"run_id": str(run.id)}, run.id)
         except BaseException:
             if pen is not None:
                 self._journal.writer.release(pen)
+            if prepared is not None:
+                prepared.cancel()
             raise
-        if owner is None:
+        if owner is None or prepared is None:
             self._journal.writer.release(pen)
         else:
             self._journal.writer.published(batch)
-            owner.adopt(run, pen)
+            owner.adopt(run, pen, prepared)
         return Started(run, first=True, interrupts=interrupts)
 
     async def _place(self, tx: Tx, principal: Principal, conversation_id: UUID, send: SendMessage) -> Place:

@@ -12,7 +12,7 @@ import structlog
 from stoa.db import Database
 from stoa.db.internal import internal
 from stoa.events import Kind
-from stoa.gateway import Model, ModelError, Usage
+from stoa.gateway import Model, ModelError, ModelRequest, Usage
 from stoa.journal import Fenced, Head, Journal, Pen
 from stoa.kernel.errors import AppError, DatabaseUnavailable, Unavailable
 from stoa.kernel.supervise import Nudge, Supervisor, spread
@@ -57,6 +57,15 @@ OpenTools = Callable[[Run, Sequence[str]], AbstractAsyncContextManager[Sequence[
 """The tools that these definitions give, for as long as the run is carried here."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What the first call of a run's model needs. `left_out` messages of the conversation do not fit."""
+
+    supply: Supply
+    conversation: ModelRequest
+    left_out: int
+
+
 @dataclass(slots=True)
 class _Carried:
     """A run in this node's hands."""
@@ -64,6 +73,7 @@ class _Carried:
     run: Run
     pen: Pen
     state: RunState
+    ready: asyncio.Task[Ready]
     lost: bool = False
     """By the node that carried it before, in the middle of something."""
     loop: Loop | None = None
@@ -141,8 +151,17 @@ class Worker:
                 await tx.execute("SELECT pg_notify('stoa_runs', 'claim')")
 
     # --- the service's hands ----------------------------------------------------------------------------------------
-    def adopt(self, run: Run, pen: Pen, *, lost: bool = False) -> None:
-        carried = _Carried(run, pen, RunState.of(run.checkpoint), lost, cancel_reason=self._early.pop(run.id, None))
+    def prepare(self, run: Run) -> asyncio.Task[Ready]:
+        task = asyncio.create_task(self._prepare(run), name=f"prepare {run.id}")
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # It may be that nobody asks.
+        return task
+
+    async def _prepare(self, run: Run) -> Ready:
+        supply = await self._find_model(run)
+        return Ready(supply, *await self._context.request(run, supply.model.abilities))
+
+    def adopt(self, run: Run, pen: Pen, prepared: asyncio.Task[Ready], *, lost: bool = False) -> None:
+        carried = _Carried(run, pen, RunState.of(run.checkpoint), prepared, lost, cancel_reason=self._early.pop(run.id, None))
         if older := self._carried.get(run.id):
             older.pen.settle(stored=False)  # This node had lost the run, does not know it yet, and has taken it up again.
         self._carried[run.id] = carried
@@ -204,7 +223,7 @@ class Worker:
                 pen.write(rules.started(run))
             elif last.kind == Kind.RUN_PAUSED:
                 pen.write(rules.resumed(run.id))
-            self.adopt(run, pen, lost=last is not None and last.kind != Kind.RUN_PAUSED)
+            self.adopt(run, pen, self.prepare(run), lost=last is not None and last.kind != Kind.RUN_PAUSED)
         return len(taken) == limit
 
     async def _expire_forever(self) -> None:
@@ -255,6 +274,7 @@ class Worker:
         except (_HandedOver, DatabaseUnavailable):
             await self._hand_over(carried)
         finally:
+            carried.ready.cancel()
             self._journal.writer.release(pen)
             if self._carried.get(run.id) is carried:
                 del self._carried[run.id]
@@ -319,15 +339,15 @@ class Worker:
     async def _steps(self, carried: _Carried) -> bool:
         """Drives the loop and records what it yields; true at its end, false when the run is paused. Raises what the loop raises."""
         run, pen, state = carried.run, carried.pen, carried.state
-        supply = await self._find_model(run)
+        ready = await carried.ready
+        supply = ready.supply
         allow, options = self._recorder.allowance(run, supply.price), run.options
         agent = Agent.of(options.get("agent"), subagents_enabled=bool(options.get("subagents_enabled")), tools=options.get("tools"))
-        conversation, left_out = await self._context.request(run, supply.model.abilities)
         async with self._open_tools(run, agent.all_tools()) as opened:
             tools = {tool.name: tool for tool in opened}
             while True:
                 answers = await self._recorder.answers(run) if run.checkpoint is not None or state.agent.turns else {}
-                ports = Ports(supply.model, supply.slug, supply.price, conversation, left_out, tools, answers, allow)
+                ports = Ports(supply.model, supply.slug, supply.price, ready.conversation, ready.left_out, tools, answers, allow)
                 loop = carried.loop = Loop(run, agent, state, ports)
                 waiting = False
                 async with aclosing(loop.drive()) as steps:

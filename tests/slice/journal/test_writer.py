@@ -3,6 +3,7 @@
 import asyncio
 from uuid import uuid4
 
+import asyncpg
 import pytest
 
 from stoa.db import Database
@@ -38,4 +39,39 @@ async def test_two_pens_of_one_run_in_one_tick(dsn: str) -> None:
             older.write(Event(Kind.RUN_PAUSED, {}))
     finally:
         await writer.stop()
+        await database.close()
+
+
+SCANS = "SELECT seq_scan, idx_scan FROM pg_stat_user_tables WHERE relname = 'journals'"
+
+
+async def test_a_tick_reads_no_journal_but_its_own(dsn: str) -> None:
+    """Whatever the statistics say: here, that no journal is open, so that reading them all would seem cheap."""
+    clock, tails = SystemClock(), Tails()
+    database = await Database.open(dsn, connections_max=4)
+    writer = JournalWriter(dsn, tails, clock)
+    journal = Journal(database, writer, tails)
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(
+            "INSERT INTO journals (org_id, project_id, run_id, epoch, sealed) SELECT gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 1, true"
+            " FROM generate_series(1, 600)"
+        )
+        await connection.execute("ANALYZE journals")
+        await writer.start()
+        async with internal(database) as tx:
+            pen, _ = await journal.open(tx, JournalKey(uuid4(), uuid4(), uuid4()), [], rfc3339(clock.now()))
+        before = await connection.fetchrow(SCANS)
+        assert before is not None
+        for _ in range(20):  # PostgreSQL makes the plan that it keeps after the first few.
+            pen.write(Event(Kind.RUN_RESUMED, {}))
+            await pen.flush()
+        await writer.stop()  # What a connection has counted is known once it has gone.
+        async with asyncio.timeout(10):
+            while (after := await connection.fetchrow(SCANS)) is None or after["idx_scan"] < before["idx_scan"] + 20:
+                await asyncio.sleep(0.01)
+        assert after["seq_scan"] == before["seq_scan"]
+    finally:
+        await writer.stop()
+        await connection.close()
         await database.close()

@@ -91,11 +91,8 @@ def _usage(usage: Mapping[str, Any]) -> Usage:
 
 def _messages(message: ModelMessage) -> list[dict[str, Any]]:
     """One of ours may be several of theirs: each tool result is a message of its own."""
-    results = [
-        {"role": "tool", "tool_call_id": part.id, "content": part.result} for part in message.parts if isinstance(part, ToolResultPart)
-    ]
     if message.role == "tool":
-        return results
+        return [{"role": "tool", "tool_call_id": part.id, "content": part.result} for part in message.parts if isinstance(part, ToolResultPart)]
     if message.role == "assistant":
         text = "".join(part.text for part in message.parts if isinstance(part, TextPart))
         calls = [
@@ -104,9 +101,9 @@ def _messages(message: ModelMessage) -> list[dict[str, Any]]:
             if isinstance(part, ToolCallPart)
         ]
         return [{"role": "assistant", "content": text or None, **({"tool_calls": calls} if calls else {})}]
-    if all(isinstance(part, TextPart | DocumentPart) for part in message.parts):
-        # One string, which every server of this wire takes; lists of parts are not understood everywhere.
-        texts = [part.text if isinstance(part, TextPart) else as_text(part) for part in message.parts if isinstance(part, TextPart | DocumentPart)]
+    # One string, which every server of this wire takes; lists of parts are not understood everywhere.
+    texts = [part.text if isinstance(part, TextPart) else as_text(part) for part in message.parts if isinstance(part, (TextPart, DocumentPart))]
+    if len(texts) == len(message.parts):
         return [{"role": "user", "content": "\n\n".join(texts)}]
     return [{"role": "user", "content": [_part(part) for part in message.parts]}]
 

@@ -1,0 +1,53 @@
+"""How a run begins: what its model reads is collected beside the transaction that starts it."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from stoa.conversations import Transcript
+from stoa.db import Tx
+from stoa.events import Event
+from stoa.gateway import ModelMessage, TextPart
+from stoa.journal import Journal
+from stoa.kernel.errors import DatabaseUnavailable
+from tests.conftest import Running
+
+
+async def test_each_message_reads_those_before_it_and_itself_once(running: Running) -> None:
+    talk = await running.conversation()
+    for text in ("One", "Two", "Three"):
+        await running.ask(talk, text)
+    said = [ModelMessage("user", (TextPart("One"),)), ModelMessage("assistant", (TextPart("Hello there."),)), ModelMessage("user", (TextPart("Two"),))]
+    assert [list(request.messages) for request in running.model.requests[:2]] == [said[:1], said]
+    assert len(running.model.requests[2].messages) == 5
+
+
+async def test_a_start_that_fails_leaves_nothing_of_its_preparation(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, cut = asyncio.Event(), asyncio.Event()
+    talk = await running.conversation()
+    await running.ask(talk)
+
+    async def read_for_ever(*_: object) -> Sequence[Any]:
+        reading.set()
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            cut.set()
+        raise AssertionError("unreachable")
+
+    async def fail(_journal: Journal, _tx: Tx, _key: object, _first: Sequence[Event] = (), _timestamp: str = "") -> Any:
+        await reading.wait()
+        raise DatabaseUnavailable("The database cannot be reached just now; try again in a moment.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Transcript, "messages", read_for_ever)
+        broken.setattr(Journal, "open", fail)
+        await running.call("POST", f"/v3/conversations/{UUID(talk)}/messages", 503, json={"content": "Hi"})
+        async with asyncio.timeout(5):
+            await cut.wait()
+    assert len(running.model.requests) == 1
+    assert (await running.ask(talk))["status"] == "completed", "the conversation is free"
+    assert len(running.model.requests[1].messages) == 3, "and knows nothing of the message"
