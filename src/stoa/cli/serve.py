@@ -6,7 +6,7 @@ import gc
 import signal
 import socket
 import sys
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
@@ -41,9 +41,7 @@ async def serve(settings: Settings, tell: Callable[[str], None]) -> None:
     port = listening.getsockname()[1]
     async with _database(settings) as (dsn, where), open_server(settings, dsn) as server:
         _settle_memory()
-        for line in banner(settings, server, port, where):
-            tell(line)
-        await _until_signal(server, listening, tell)
+        await _until_signal(server, listening, banner(settings, server, port, where), tell)
 
 
 def _settle_memory() -> None:
@@ -99,7 +97,7 @@ async def _database(settings: Settings) -> AsyncGenerator[tuple[str, str]]:
         await embedded.stop()
 
 
-async def _until_signal(server: Server, listening: socket.socket, tell: Callable[[str], None]) -> None:
+async def _until_signal(server: Server, listening: socket.socket, ready: Sequence[str], tell: Callable[[str], None]) -> None:
     web = _Web(
         uvicorn.Config(
             server.asgi, log_config=None, access_log=False, lifespan="off", ws="none", backlog=BACKLOG, server_header=False, timeout_keep_alive=75,
@@ -116,6 +114,8 @@ async def _until_signal(server: Server, listening: socket.socket, tell: Callable
 
     for sign in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(sign, stop)
+    for line in ready:  # Not earlier: who reads it may send the signal at once.
+        tell(line)
     serving = asyncio.create_task(web.serve(doors(listening)), name="web")
     waiting = asyncio.create_task(stopping.wait(), name="signal")
     await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
