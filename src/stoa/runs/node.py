@@ -35,7 +35,7 @@ class Node:
         self.id: UUID = ids.new()
         self._connection: asyncpg.Connection | None = None
         self._supervisor = Supervisor()
-        self._lost = asyncio.Event()
+        self._roused = asyncio.Event()
         self._renewed_at = clock.monotonic()
         self._told = False
         self.lapses: int = 0
@@ -60,6 +60,10 @@ class Node:
             await self._connection.execute(SQL.remove_node, self.id)
             await self._connection.close()
 
+    def look(self) -> None:
+        """Renews now: another node has joined, and wants to hear what is written here."""
+        self._roused.set()
+
     async def _join(self) -> None:
         """With a new lock each time: a connection that leads nowhere may hold the old one for hours yet."""
         connection = await connect(self._dsn)
@@ -68,6 +72,7 @@ class Node:
             await connection.execute("SELECT pg_advisory_lock($1, $2)", LOCK_CLASS, lock_key)
             await connection.execute(SQL.insert_node, self.id, lock_key, LEASE_SECONDS)
             await connection.execute(SQL.remove_old_nodes)
+            await connection.execute("SELECT pg_notify('stoa_runs', 'joined')")
         except BaseException:
             connection.terminate()
             raise
@@ -76,7 +81,7 @@ class Node:
         await self._renew()
 
     def _gone(self, _: object) -> None:
-        self._lost.set()
+        self._roused.set()
 
     async def _renew(self) -> None:
         assert self._connection is not None
@@ -106,8 +111,8 @@ class Node:
         """Until the next renewal is due. A connection that is lost is made again at once: without it the lock is free."""
         try:
             async with asyncio.timeout(RENEW_SECONDS):
-                await self._lost.wait()
-            self._lost.clear()
+                await self._roused.wait()
+            self._roused.clear()
             if self._connection is None:  # It was given up here, and the database is away: not so fast.
                 await asyncio.sleep(RENEW_SECONDS / 4)
         except TimeoutError:

@@ -177,7 +177,7 @@ class Worker:
         return carried.finished
 
     def heard(self, payload: str, _server_pid: int) -> None:
-        """A notification of channel `stoa_runs`: `cancel <run> <reason>`, or that runs wait to be claimed."""
+        """A notification of channel `stoa_runs`: `cancel <run> <reason>`, that a node has joined, or that runs wait to be claimed."""
         match payload.split(" ", 2):
             case ["cancel", run_id, reason]:
                 if carried := self._carried.get(UUID(run_id)):
@@ -186,6 +186,8 @@ class Worker:
                     self._early[UUID(run_id)] = reason
                     if len(self._early) > EARLY_CANCELS_MAX:
                         del self._early[next(iter(self._early))]
+            case ["joined"]:
+                self._node.look()
             case _:
                 self._nudge.give()
 
