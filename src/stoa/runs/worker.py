@@ -75,7 +75,7 @@ class _Carried:
     state: RunState
     ready: asyncio.Task[Ready]
     lost: bool = False
-    """By the node that carried it before, in the middle of something."""
+    """By the node that carried it before, in the middle of something, and nobody has been told yet."""
     loop: Loop | None = None
     cancel_reason: str | None = None
     driving: asyncio.Task[Outcome | None] | None = None
@@ -318,6 +318,8 @@ class Worker:
                 carried.driving.cancel()
                 await asyncio.gather(carried.driving, return_exceptions=True)
                 raise
+        if carried.lost:  # It was cancelled before its losses were counted: what they were is in the database alone.
+            return await self._runs.spoken(run, RunStatus.CANCELED, reason=carried.cancel_reason)
         return carried.outcome(RunStatus.CANCELED, reason=carried.cancel_reason)
 
     async def _drive(self, carried: _Carried) -> Outcome | None:
@@ -325,6 +327,7 @@ class Worker:
         try:
             if carried.lost:
                 await _whole(self._recorder.recover(run, carried.pen, carried.state))
+                carried.lost = False
             if await self._steps(carried):
                 return carried.outcome(RunStatus.COMPLETED)
             return None
