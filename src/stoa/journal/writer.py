@@ -6,7 +6,7 @@ deltas of one run that meet become one event. What a tick stored is published to
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 from uuid import UUID
@@ -19,6 +19,7 @@ from stoa.events import Event, TextDelta, encode
 from stoa.journal.tails import Tails
 from stoa.journal.types import Fenced, Head, JournalKey, Record
 from stoa.kernel.clock import Clock, rfc3339
+from stoa.kernel.errors import Unavailable
 from stoa.kernel.ids import event_id_tail
 from stoa.kernel.supervise import Supervisor
 
@@ -144,6 +145,20 @@ class Pen:
 
     def rewind(self, mark: tuple[int, "Digest"]) -> None:
         self.last_sequence, self.digest = mark
+
+    async def until_stored(self, store_once: Callable[[], Awaitable[None]]) -> None:
+        """A transaction that stores batches of this pen, tried until the database takes it: an outage ends no run. Raises what it raises."""
+        while True:
+            mark = self.mark()
+            try:
+                await store_once()
+                return
+            except Unavailable:
+                self.rewind(mark)
+                await asyncio.sleep(RECONNECT_SECONDS)
+            except BaseException:
+                self.rewind(mark)
+                raise
 
     def settle(self, *, stored: bool) -> None:
         self.in_flight = False

@@ -62,11 +62,11 @@ class Recorder:
         """A step: its events, its lines of the ledger, its questions, the state after it, in one transaction. Raises Fenced."""
         await pen.flush()
         boundary.change()
-        await self._until_stored(pen, lambda: self._record(run, pen, state, boundary))
+        await pen.until_stored(lambda: self._record(run, pen, state, boundary))
 
     async def recover(self, run: Run, pen: Pen, state: RunState) -> None:
         """Tells readers that another attempt begins, and bills what the one before had used, together: each loss once. Raises Fenced."""
-        await self._until_stored(pen, lambda: self._recover(run, pen, state))
+        await pen.until_stored(lambda: self._recover(run, pen, state))
 
     async def _recover(self, run: Run, pen: Pen, state: RunState) -> None:
         # Whatever follows the last completed step is void; a run that completed none keeps its `run.started` alone.
@@ -79,20 +79,6 @@ class Recorder:
             usage, cost = await store.billed(tx, run)
         self._journal.writer.published(batch)
         state.usage, state.cost_usd = usage, cost
-
-    async def _until_stored(self, pen: Pen, store_once: Callable[[], Awaitable[None]]) -> None:
-        """An outage of the database ends no run."""
-        while True:
-            mark = pen.mark()
-            try:
-                await store_once()
-                return
-            except Unavailable:
-                pen.rewind(mark)
-                await asyncio.sleep(RETRY_SECONDS)
-            except BaseException:
-                pen.rewind(mark)
-                raise
 
     async def _record(self, run: Run, pen: Pen, state: RunState, boundary: Boundary) -> None:
         batch = pen.batch(boundary.events, rfc3339(self._clock.now())) if boundary.events else None
@@ -112,7 +98,7 @@ class Recorder:
         """Puts the run down until people answer; false when an answer is there already. Raises Fenced."""
         await pen.flush()
         try:
-            await self._until_stored(pen, lambda: self._pause(run, pen, state))
+            await pen.until_stored(lambda: self._pause(run, pen, state))
         except _Answered:
             return False
         return True

@@ -305,14 +305,7 @@ class Runs:
         """
         try:
             said = await pen.take()
-            while True:
-                mark = pen.mark()
-                try:
-                    await self._finish(run, pen, said, outcome)
-                    return
-                except Unavailable:
-                    pen.rewind(mark)
-                    await asyncio.sleep(RETRY_SECONDS)
+            await pen.until_stored(lambda: self._finish(run, pen, said, outcome))
         finally:
             self._journal.writer.release(pen)
 

@@ -111,13 +111,14 @@ class Deletions:
         self, tx: Tx, principal: Principal, project_id: UUID, base_id: UUID, kind: str, subject_id: UUID, gone: Sequence[Row], removed: Removed,
         read: Row | None,
     ) -> UUID:
+        assert read is not None, "a count is always a row"
         item_ids = [row["id"] for row in gone]
         answers = await tx.fetchval(SQL.delete_idempotency, principal.org_id, [subject_id, *item_ids])
         stores = {
             "knowledgebases": {"rows": int(subject_id == base_id), "bytes": 0},
             "knowledge_items": {"rows": len(gone), "bytes": 0},
             "knowledge_chunks": {"rows": removed.chunks, "bytes": removed.bytes},
-            "knowledge_transcripts": {"rows": read["rows"], "bytes": read["bytes"]} if read else {"rows": 0, "bytes": 0},
+            "knowledge_transcripts": {"rows": read["rows"], "bytes": read["bytes"]},
             "idempotency_keys": {"rows": answers, "bytes": 0},
             "blobs": {"rows": 0, "bytes": 0},
         }

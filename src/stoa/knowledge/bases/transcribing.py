@@ -73,11 +73,12 @@ class Transcribing:
         pages = {number: page for number, page in pages.items() if number in wanted}
         failed: dict[int, TranscriptionError] = {}
         told(len(pages))
+        kind = await asyncio.to_thread(_picture_type, path)
         try:
             async with asyncio.TaskGroup() as group:
                 for number in wanted:
                     if number not in pages:
-                        group.create_task(self._page(item, fence, path, number, pages, failed, told), name=f"item {item.id}: page {number}")
+                        group.create_task(self._page(item, fence, path, kind, number, pages, failed, told), name=f"item {item.id}: page {number}")
         except ExceptionGroup as several:  # The item is lost, or the database away: one reason is enough.
             raise several.exceptions[0] from several
         if failed and not found.passages and not any(page.text for page in pages.values()):
@@ -85,13 +86,12 @@ class Transcribing:
         return await asyncio.to_thread(_merged, found, pages, failed, left, characters_max)
 
     async def _page(
-        self, item: Item, fence: Sequence[object], path: Path, number: int, pages: dict[int, _Page], failed: dict[int, TranscriptionError],
+        self, item: Item, fence: Sequence[object], path: Path, kind: str | None, number: int, pages: dict[int, _Page], failed: dict[int, TranscriptionError],
         told: Callable[[int], None],
     ) -> None:  # fmt: skip
         assert self._transcriber is not None
         try:
             async with self._turns:
-                kind = await asyncio.to_thread(_picture_type, path)
                 data = await asyncio.to_thread(path.read_bytes) if kind else await self._converter.render(path, number, name=item.name)
                 read = await self._transcriber.transcribe(item.name, kind or "image/png", data)
         except ConversionError as error:
