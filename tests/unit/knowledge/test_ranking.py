@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from stoa.knowledge.index import scoring
-from stoa.knowledge.index.nearest import EF_SEARCH, EF_SEARCH_MAX, _width
+from stoa.knowledge.index.nearest import EF_FILTERED, EF_SEARCH, EF_SEARCH_MAX, _width
 from stoa.knowledge.index.searching import _meanwhile
 from stoa.knowledge.index.snippets import sentences
 from stoa.knowledge.index.words import raw_terms, tokens
@@ -56,13 +56,14 @@ def test_stretches_are_what_is_chosen() -> None:
 
 
 def test_the_graph_is_walked_where_that_is_shorter() -> None:
-    assert _width(100_000, 1.0, 10) == EF_SEARCH
-    assert _width(50_000, 0.5, 10) == EF_SEARCH
-    assert EF_SEARCH < _width(10_000, 0.1, 10) <= EF_SEARCH_MAX, "what passes is rarer, so the walk is wider"
-    assert _width(100_000, 1.0, 100) == 200, "who wants more gets a wider walk"
-    assert _width(1_000, 0.01, 10) == 0, "so few are all looked at"
-    assert _width(100_000, 1.0, 6_000) == 0, "so many are wanted that a scan is shorter"
-    assert _width(30_000, 0.3, 1_000) == 0
+    assert _width(100_000, 1.0, 10, hybrid=False) == EF_SEARCH
+    assert _width(50_000, 0.5, 10, hybrid=False) == EF_FILTERED
+    assert EF_FILTERED < _width(10_000, 0.1, 10, hybrid=False) <= EF_SEARCH_MAX, "what passes is rarer, so the walk is wider"
+    assert EF_SEARCH < _width(10_000, 0.1, 10, hybrid=True) < _width(10_000, 0.1, 10, hybrid=False), "words make up for what a narrower walk misses"
+    assert _width(100_000, 1.0, 100, hybrid=False) == 200, "who wants more gets a wider walk"
+    assert _width(1_000, 0.01, 10, hybrid=False) == 0, "so few are all looked at"
+    assert _width(100_000, 1.0, 6_000, hybrid=False) == 0, "so many are wanted that a scan is shorter"
+    assert _width(30_000, 0.3, 1_000, hybrid=False) == 0
 
 
 async def test_what_fails_meanwhile_leaves_nothing_running() -> None:

@@ -16,9 +16,10 @@ MEANING_MIN: Final = 100
 """What the vectors give to a hybrid search where they are all looked at."""
 SURE_SHARE: Final = 0.75
 """… and where the graph is walked: so much of what one walk is expected to find. For more it would have to start over (docs/decisions/0017)."""
-EF_SEARCH: Final = 120
-EF_FILTERED: Final = 32
-"""Of those that pass a filter; at least twice as many as are wanted, with or without one."""
+EF_SEARCH: Final = 100
+EF_FILTERED: Final = 120
+PASSING_MIN: Final = 32
+"""Of those that pass a filter, where no words make up for what the walk misses; at least twice as many as are wanted in any case."""
 EF_SEARCH_MAX: Final = 1_000
 """pgvector's own bound."""
 SCAN_TUPLES_MAX: Final = 40_000
@@ -45,7 +46,7 @@ async def way(tx: Tx, key: BaseKey, index: Row, query: Query, vector: NDArray[np
     if not passing:
         return Way("none")
     hybrid, share = query.mode is Mode.HYBRID, min(1.0, passing / index["chunks"])
-    if index["hnsw"] and not query.exact and (width := _width(passing, share, query.limit)):
+    if index["hnsw"] and not query.exact and (width := _width(passing, share, query.limit, hybrid=hybrid)):
         count = max(round(width * share * SURE_SHARE) if hybrid else 1, query.limit)
         if width > EF_SEARCH:
             await tx.fetchval(SQL.widen, str(width))
@@ -58,9 +59,9 @@ async def way(tx: Tx, key: BaseKey, index: Row, query: Query, vector: NDArray[np
     return Way("exact", SQL.nearest.format(vectors=table), (key.org_id, index["index_id"], sent, count))
 
 
-def _width(passing: int, share: float, limit: int) -> int:
+def _width(passing: int, share: float, limit: int, *, hybrid: bool) -> int:
     """How widely the graph is searched for so many of those that pass; 0 where looking at all of them is the shorter way."""
-    # Of what the graph finds only a share passes: it has to look for so many more.
-    width = max(EF_SEARCH, min(EF_SEARCH_MAX, round(max(EF_FILTERED, 2 * limit) / share)))
+    least, wanted = (EF_SEARCH, 2 * limit) if hybrid or share == 1 else (EF_FILTERED, max(PASSING_MIN, 2 * limit))
+    width = max(least, min(EF_SEARCH_MAX, round(wanted / share)))  # Of what the graph finds only a share passes.
     steps = limit if share == 1 else max(width, limit / share)
     return width if passing > STEP_COST * steps else 0

@@ -44,11 +44,13 @@ def bm25(blocks: Sequence[tuple[float, Sequence[bytes]]], average_length: float,
 
 def best(scores: Scores, count: int, allowed: Chosen | None) -> list[tuple[int, float]]:
     """(ordinal, score) of the best above zero, best first; equal scores in the order of their ordinals."""
-    if allowed is not None:
-        scores = scores * allowed
-    edge = np.partition(scores, -count)[-count] if len(scores) > count else np.float32(0)
-    candidates = np.flatnonzero(scores >= edge) if edge > 0 else np.flatnonzero(scores > 0)
-    held = scores[candidates]
+    passing = None if allowed is None else np.flatnonzero(allowed)
+    held = scores if passing is None else scores[passing]
+    edge = np.partition(held, -count)[-count] if len(held) > count else np.float32(0)
+    candidates = np.flatnonzero(held >= edge if edge > 0 else held > 0)
+    held = held[candidates]
+    if passing is not None:
+        candidates = passing[candidates]
     # Of equal scores the earliest win, on every node.
     order = np.lexsort((candidates, -held))[:count]
     return list(zip(candidates[order].tolist(), held[order].tolist(), strict=True))

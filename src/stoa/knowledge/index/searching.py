@@ -192,11 +192,13 @@ async def _hits(
     language = query.language or index["language"]
     weights = words.weights or dict.fromkeys(await stemmer.stems(tx, language, list(raw_terms(query.text))), 1.0)
     pieces = {ordinal: [(piece, tokens(piece)) for piece in sentences(row["text"])] for ordinal, row in rows.items()}
-    holders = await stemmer.holders(tx, language, (token for each in pieces.values() for _, inner in each for token in inner), weights)
+    holders = await stemmer.holders(tx, language, set[str]().union(*(inner for each in pieces.values() for _, inner in each)), weights)
+    holding = frozenset(holders)
 
     def held(inner: Sequence[str]) -> float:
-        """What a sentence holds of the query: each of its terms counts once."""
-        return sum(weights[stem] for stem in {stem for token in holders.keys() & inner for stem in holders[token]})
+        """What a sentence holds of the query: each of its terms counts once. Most sentences hold nothing."""
+        found = holding.intersection(inner)
+        return sum(weights[stem] for stem in set[str]().union(*(holders[token] for token in found))) if found else 0.0
 
     places = {name: _places(scores) for name, scores in parts.items()} if query.explain else {}
     hits: list[Hit] = []

@@ -1,6 +1,6 @@
 """Words to stems, by PostgreSQL's own dictionaries, remembered: a text's few new words are asked for in one statement."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from typing import Final
 
 from stoa.db import Tx
@@ -14,10 +14,23 @@ TOKENS_MAX: Final = 50_000
 _BATCH: Final = 5_000
 
 
+class _Known:
+    """Tokens whose stems are known, and which of them hold a stem."""
+
+    def __init__(self) -> None:
+        self.tokens: set[str] = set()
+        self.holding: dict[str, set[str]] = {}
+
+    def add(self, token: str, stems: Iterable[str]) -> None:
+        self.tokens.add(token)
+        for stem in stems:
+            self.holding.setdefault(stem, set()).add(token)
+
+
 class Stemmer:
     def __init__(self) -> None:
         self._languages: dict[str, dict[str, str | None]] = {}
-        self._tokens: dict[str, dict[str, tuple[str, ...]]] = {}
+        self._tokens: dict[str, _Known] = {}
 
     async def learn(self, tx: Tx, language: str, terms: Iterable[str]) -> None:
         """Makes sure that `stem` knows these."""
@@ -40,22 +53,29 @@ class Stemmer:
         await self.learn(tx, language, terms)
         return [found for term in terms if (found := self.stem(language, term)) is not None]
 
-    async def holders(self, tx: Tx, language: str, tokens: Iterable[str], wanted: Iterable[str]) -> Mapping[str, frozenset[str]]:
+    async def holders(self, tx: Tx, language: str, tokens: set[str], wanted: Collection[str]) -> Mapping[str, Set[str]]:
         """Those of the tokens that hold wanted stems, and which. Words are met again and again, so what each holds is remembered; codes,
         numbers and addresses are not: they say too much of one document.
         """
-        known = self._tokens.setdefault(language, {})
-        if len(known) > TOKENS_MAX:
-            known.clear()
-        asked, sought = set(tokens), frozenset(wanted)
-        new = {token: set(raw_terms(token)) for token in asked if token not in known}
-        # Read before the wait below, in which somebody else may make room.
-        found = {token: sought.intersection(known[token]) for token in asked if token in known and not sought.isdisjoint(known[token])}
+        known = self._tokens.setdefault(language, _Known())
+        if len(known.tokens) > TOKENS_MAX:
+            known = self._tokens[language] = _Known()
+        new = {token: set(raw_terms(token)) for token in tokens.difference(known.tokens)}
+        found: dict[str, set[str]] = {}
+        for stem in wanted:  # Read before the wait below, in which somebody else may make room.
+            for token in tokens.intersection(known.holding.get(stem, ())):
+                found.setdefault(token, set()).add(stem)
         await self.learn(tx, language, set[str]().union(*new.values()))
         for token, terms in new.items():
-            held = tuple({stem for term in terms if (stem := self.stem(language, term)) is not None})
-            if all(term[0] == WORD and is_stemmed(term[1:]) for term in terms) and len(token) <= CHARACTERS_MAX:
-                known[token] = held
-            if not sought.isdisjoint(held):
-                found[token] = sought.intersection(held)
+            held = {stem for term in terms if (stem := self.stem(language, term)) is not None}
+            if len(token) <= CHARACTERS_MAX and all(map(_is_commonplace, terms)):
+                known.add(token, held)
+            if not held.isdisjoint(wanted):
+                found[token] = held.intersection(wanted)
         return found
+
+
+def _is_commonplace(term: str) -> bool:
+    """Words, also joined by hyphens, and numbers of two digits."""
+    word = term[1:]
+    return is_stemmed(word.replace("-", "")) or (len(word) <= 2 and word.isdigit())
