@@ -1,6 +1,6 @@
 """Words to stems, by PostgreSQL's own dictionaries, remembered: a text's few new words are asked for in one statement."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from stoa.db import Tx
@@ -53,7 +53,7 @@ class Stemmer:
         await self.learn(tx, language, terms)
         return [found for term in terms if (found := self.stem(language, term)) is not None]
 
-    async def holders(self, tx: Tx, language: str, tokens: set[str], wanted: Collection[str]) -> Mapping[str, Set[str]]:
+    async def holders(self, tx: Tx, language: str, tokens: set[str], wanted: Collection[str]) -> Mapping[str, Collection[str]]:
         """Those of the tokens that hold wanted stems, and which. Words are met again and again, so what each holds is remembered; codes,
         numbers and addresses are not: they say too much of one document.
         """
