@@ -627,9 +627,13 @@ async def test_merged_postings_say_the_same(database: Database, index: Index, ds
     queries = ("river", "word1 word2", "number5x3", "river word6 number70x1")
     before = [[(hit.chunk_id, hit.score) for hit in (await ask(database, index, query, limit=100, filters={"part": [1, 2]})).hits] for query in queries]
     held = (await rows(dsn))["knowledge_postings"]
-    upkeep = Upkeep(database, unmerged_max=1)
+    upkeep = Upkeep(database, unmerged_max=1, merged_records=20)
     await upkeep.tend()
     assert (await rows(dsn))["knowledge_postings"] < held - 500
+    async with internal(database) as tx:
+        sizes = [row["count"] for row in await tx.fetch("SELECT count FROM knowledge_postings WHERE term = 'wriver' ORDER BY first_ordinal")]
+        assert len(sizes) > 1, "a frequent word's records are not all in one block, which every deletion would write anew"
+        assert all(10 <= size < 30 for size in sizes[:-1])
     assert (await state(dsn))["unmerged"] == 0
     after = [[(hit.chunk_id, hit.score) for hit in (await ask(database, index, query, limit=100, filters={"part": [1, 2]})).hits] for query in queries]
     assert after == before

@@ -69,6 +69,12 @@ SELECT coalesce(sum(size), 0)::bigint FROM gone;
 SELECT term, first_ordinal, last_ordinal, records FROM knowledge_postings
 WHERE org_id = $1 AND index_id = $2 AND term = ANY ($3::text[]) AND first_ordinal <= $5 AND last_ordinal >= $4;
 
+-- name: set_records
+-- Blocks that lost some of their records; their ordinals stay bounds.
+UPDATE knowledge_postings p SET count = length(cut.records) / 8, records = cut.records
+FROM unnest($3::text[], $4::int[], $5::bytea[]) AS cut (term, first_ordinal, records)
+WHERE p.org_id = $1 AND p.index_id = $2 AND p.term = cut.term AND p.first_ordinal = cut.first_ordinal;
+
 -- name: delete_blocks
 DELETE FROM knowledge_postings p USING unnest($3::text[], $4::int[]) AS gone (term, first_ordinal)
 WHERE p.org_id = $1 AND p.index_id = $2 AND p.term = gone.term AND p.first_ordinal = gone.first_ordinal;
@@ -241,23 +247,27 @@ SELECT EXISTS (SELECT 1 FROM pg_locks WHERE relation = to_regclass($1) AND pid <
 -- name: scattered_terms
 -- Terms with many blocks of about one size (8 times as many records are the next size), and how many such blocks there are.
 SELECT term, sum(blocks)::bigint AS blocks FROM (
-    SELECT term, count(*) AS blocks FROM knowledge_postings WHERE org_id = $1 AND index_id = $2 AND count < $4
+    SELECT term, count(*) AS blocks FROM knowledge_postings WHERE org_id = $1 AND index_id = $2 AND count < $4 / 2
     GROUP BY term, floor(ln(count::float8) / ln(8::float8)) HAVING count(*) >= $3) s
 GROUP BY term ORDER BY term;
 
 -- name: merge
--- Blocks of one size become one of the next: a record is rewritten a handful of times in its life, however much comes in.
-WITH sized AS (
-    SELECT term, first_ordinal, floor(ln(count::float8) / ln(8::float8)) AS size,
-           count(*) OVER (PARTITION BY term, floor(ln(count::float8) / ln(8::float8))) AS blocks
-    FROM knowledge_postings WHERE org_id = $1 AND index_id = $2 AND term = ANY ($3::text[]) AND count < $5),
+-- Blocks of one size become such of the next: a record is rewritten a handful of times in its life, however much comes in. What holds half of $5 is
+-- large enough: an item that goes takes its records out of blocks that are written anew, so a frequent word's must not all be in one.
+WITH sizes AS (
+    SELECT term, first_ordinal, count, floor(ln(count::float8) / ln(8::float8)) AS size
+    FROM knowledge_postings WHERE org_id = $1 AND index_id = $2 AND term = ANY ($3::text[]) AND count < $5 / 2),
+sized AS (
+    SELECT term, first_ordinal, size, count(*) OVER (PARTITION BY term, size) AS blocks,
+           (sum(count) OVER (PARTITION BY term, size ORDER BY first_ordinal) - count) / $5 AS part
+    FROM sizes),
 gone AS (
     DELETE FROM knowledge_postings p USING sized s
     WHERE p.org_id = $1 AND p.index_id = $2 AND p.term = s.term AND p.first_ordinal = s.first_ordinal AND s.blocks >= $4
-    RETURNING p.org_id, p.project_id, p.index_id, p.term, p.first_ordinal, p.last_ordinal, p.count, p.records, s.size)
+    RETURNING p.org_id, p.project_id, p.index_id, p.term, p.first_ordinal, p.last_ordinal, p.count, p.records, s.size, s.part)
 INSERT INTO knowledge_postings (org_id, project_id, index_id, term, first_ordinal, last_ordinal, count, records)
 SELECT org_id, project_id, index_id, term, min(first_ordinal), max(last_ordinal), sum(count), string_agg(records, ''::bytea ORDER BY first_ordinal)
-FROM gone GROUP BY org_id, project_id, index_id, term, size;
+FROM gone GROUP BY org_id, project_id, index_id, term, size, part;
 
 -- name: merged
 UPDATE knowledge_indexes SET unmerged = greatest(0, unmerged - $2) WHERE index_id = $1;

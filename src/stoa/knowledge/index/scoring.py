@@ -26,19 +26,19 @@ def bm25(blocks: Sequence[tuple[float, Sequence[bytes]]], average_length: float,
     scores = np.zeros(size, np.float32)
     slope = np.float32(K1 * B / max(average_length, 1.0))
     for weight, pieces in blocks:
-        for records in pieces:
-            # A block at a time stays within the processor's cache. Of a record: the chunk's length, the times, and the ordinal in its upper half.
-            quarters, ordinals = np.frombuffer(records, "<u2"), np.frombuffer(records, "<u4")[1::2].astype(np.intp)
-            norm, times = quarters[0::4].astype(np.float32), quarters[1::4].astype(np.float32)
-            norm *= slope
-            norm += np.float32(K1 * (1 - B))
-            norm += times
-            times *= np.float32(weight * (K1 + 1))
-            times /= norm
-            if len(ordinals) and int(ordinals.max()) >= size:  # A chunk that came in since the index's row was read.
-                known = ordinals < size
-                ordinals, times = ordinals[known], times[known]
-            np.add.at(scores, ordinals, times)
+        records = b"".join(pieces)
+        # Of a record: the chunk's length, the times, and the ordinal in its upper half.
+        quarters, ordinals = np.frombuffer(records, "<u2"), np.frombuffer(records, "<u4")[1::2].astype(np.intp)
+        norm, times = quarters[0::4].astype(np.float32), quarters[1::4].astype(np.float32)
+        norm *= slope
+        norm += np.float32(K1 * (1 - B))
+        norm += times
+        times *= np.float32(weight * (K1 + 1))
+        times /= norm
+        if len(ordinals) and int(ordinals.max()) >= size:  # A chunk that came in since the index's row was read.
+            known = ordinals < size
+            ordinals, times = ordinals[known], times[known]
+        np.add.at(scores, ordinals, times)
     return scores
 
 
@@ -86,12 +86,12 @@ def _ranges(blocks: Sequence[bytes], size: int) -> Chosen:
     return np.cumsum(edges[:size], dtype=np.int32) > 0
 
 
-def without(block: Block, first_ordinal: int, last_ordinal: int) -> Block | None:
-    """The block without the records of a range of ordinals; None where nothing is left. Its own ordinals stay bounds."""
+def without(block: Block, first_ordinal: int, last_ordinal: int) -> Block:
+    """The block without the records of a range of ordinals; itself where it holds none of them. Its own ordinals stay bounds."""
     records = np.frombuffer(block.records, "<u8")
     ordinals = records >> np.uint64(32)
     left = records[(ordinals < first_ordinal) | (ordinals > last_ordinal)]
-    return Block(block.term, block.first_ordinal, block.last_ordinal, left.tobytes()) if len(left) else None
+    return block if len(left) == len(records) else Block(block.term, block.first_ordinal, block.last_ordinal, left.tobytes())
 
 
 def packed(chosen: Chosen) -> bytes:

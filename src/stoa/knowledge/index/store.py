@@ -44,3 +44,12 @@ async def delete_blocks(tx: Tx, org_id: UUID, index_id: int, blocks: Sequence[Bl
     for start in range(0, len(blocks), _BATCH):
         batch = blocks[start : start + _BATCH]
         await tx.execute(SQL.delete_blocks, org_id, index_id, [one.term for one in batch], [one.first_ordinal for one in batch])
+
+
+async def set_records(tx: Tx, org_id: UUID, index_id: int, blocks: Sequence[Block]) -> None:
+    """For blocks that are there, with fewer records than before."""
+    for start in range(0, len(blocks), _BATCH):
+        batch = blocks[start : start + _BATCH]
+        await tx.execute(
+            SQL.set_records, org_id, index_id, [one.term for one in batch], [one.first_ordinal for one in batch], [one.records for one in batch]
+        )

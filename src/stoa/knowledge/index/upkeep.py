@@ -33,7 +33,8 @@ EF_CONSTRUCTION: Final = 128
 UNMERGED_MAX: Final = 20_000
 MERGE_FROM: Final = 8
 """So many blocks of one size become one."""
-MERGED_RECORDS_MAX: Final = 4_096
+MERGED_RECORDS: Final = 1_024
+"""Of a block that is made of others, about: larger ones are read faster and cost more when an item goes (docs/decisions/0017)."""
 BLOCKS_BATCH: Final = 5_000
 """Merged in one transaction: writers of the index wait for a fraction of a second."""
 MERGE_SECONDS_MAX: Final = 600.0
@@ -48,8 +49,12 @@ _log = structlog.get_logger("stoa.knowledge.index")
 class Upkeep:
     """`start`, then it looks by itself every few seconds; `tend` does what is due now."""
 
-    def __init__(self, database: Database, *, large_chunks: int = LARGE_CHUNKS, unmerged_max: int = UNMERGED_MAX, stray_seconds: float = STRAY_SECONDS) -> None:
+    def __init__(
+        self, database: Database, *, large_chunks: int = LARGE_CHUNKS, unmerged_max: int = UNMERGED_MAX, merged_records: int = MERGED_RECORDS,
+        stray_seconds: float = STRAY_SECONDS,
+    ) -> None:
         self._database = database
+        self._merged_records = merged_records
         self._large_chunks = large_chunks
         self._unmerged_max = unmerged_max
         self._stray_seconds = stray_seconds
@@ -148,12 +153,12 @@ class Upkeep:
     async def _merge(self, connection: Any, state: Any) -> None:
         """A few terms at a time: writers of this index wait for one batch at most."""
         org_id, index_id = state["org_id"], state["index_id"]
-        scattered = await connection.fetch(SQL.scattered_terms, org_id, index_id, MERGE_FROM, MERGED_RECORDS_MAX, timeout=MERGE_SECONDS_MAX)
+        scattered = await connection.fetch(SQL.scattered_terms, org_id, index_id, MERGE_FROM, self._merged_records, timeout=MERGE_SECONDS_MAX)
         for terms in _batches(scattered):
             async with connection.transaction():
                 if await connection.fetchrow(SQL.lock_state, index_id) is None:
                     return
-                await connection.execute(SQL.merge, org_id, index_id, terms, MERGE_FROM, MERGED_RECORDS_MAX, timeout=MERGE_SECONDS_MAX)
+                await connection.execute(SQL.merge, org_id, index_id, terms, MERGE_FROM, self._merged_records, timeout=MERGE_SECONDS_MAX)
         await connection.execute(SQL.merged, index_id, state["unmerged"])
 
     async def _drop_stray(self, connection: Any, name: str) -> None:

@@ -109,9 +109,9 @@ async def _cut_postings(tx: Tx, key: BaseKey, index_id: int, terms: Sequence[str
     from stoa.knowledge.index.scoring import without  # noqa: PLC0415 — NumPy: the server starts without it
 
     blocks = await store.blocks_of(tx, key.org_id, index_id, terms, first, last)
-    left = [rest for block in blocks if (rest := without(block, first, last)) is not None]
-    await store.delete_blocks(tx, key.org_id, index_id, blocks)
-    await store.insert_blocks(tx, key, index_id, left)
+    cut = [rest for block in blocks if (rest := without(block, first, last)) is not block]
+    await store.delete_blocks(tx, key.org_id, index_id, [block for block in cut if not block.records])
+    await store.set_records(tx, key.org_id, index_id, [block for block in cut if block.records])
 
 
 async def _counts(tx: Tx, stemmer: Stemmer, item: NewItem) -> list[Mapping[str, int]]:
