@@ -7,6 +7,7 @@ Prints pages per second of a long PDF (the reader in its own process, start incl
 a folder, and of `stoa serve` over HTTP from the first upload until the last item is processed: read, cut, embedded, indexed, committed. Rounds
 alternate, so that a machine that gets busier hurts both; beside them the milliseconds of CPU per chunk, of the embedder and of the server with its readers
 and its database, which a busy machine changes little. Budgets (design section 7): 200 pages/s; 90 % of the embedder's raw speed.
+At the end somebody searches over HTTP, one query after the other, each new and so embedded: first alone, then while a folder goes into the same base.
 """
 
 import argparse
@@ -88,15 +89,53 @@ async def server_alone(http: httpx.AsyncClient, files: list[tuple[str, bytes]]) 
     """Chunks per second, from the first upload to the last item's end."""
     base = (await http.post("/v1/knowledgebases", json={"name": "Bench"})).json()["data"]["id"]
     began = time.perf_counter()
+    await bring_in(http, base, files)
+    seconds = time.perf_counter() - began
+    shown = (await http.get(f"/v1/knowledgebases/{base}")).json()["data"]
+    await http.delete(f"/v1/knowledgebases/{base}")
+    return shown["chunk_count"] / seconds
+
+
+async def bring_in(http: httpx.AsyncClient, base: str, files: list[tuple[str, bytes]]) -> None:
     for start in range(0, len(files), 20):
         answer = await http.post(f"/v1/knowledgebases/{base}/upload", files=[("files", one) for one in files[start : start + 20]])
         assert answer.status_code == 201, answer.text
     while (await http.get(f"/v1/knowledgebases/{base}/items?status=pending&status=processing&page_size=1")).json()["pagination"]["total_count"]:
         await asyncio.sleep(0.5)
-    seconds = time.perf_counter() - began
-    shown = (await http.get(f"/v1/knowledgebases/{base}")).json()["data"]
-    await http.delete(f"/v1/knowledgebases/{base}")
-    return shown["chunk_count"] / seconds
+
+
+async def searched(http: httpx.AsyncClient, base: str, dice: random.Random, until: asyncio.Event) -> list[float]:
+    """Milliseconds of each search, until `until` and at least 200."""
+    taken: list[float] = []
+    while len(taken) < 200 or not until.is_set():
+        began = time.perf_counter()
+        answer = await http.post(f"/kb/{base}/v1/documents/search", json={"query": sentence(dice)})
+        taken.append((time.perf_counter() - began) * 1000)
+        assert answer.status_code == 200, answer.text
+    return sorted(taken)
+
+
+async def searched_meanwhile(http: httpx.AsyncClient, files_count: int, sections: int, dice: random.Random) -> None:
+    base = (await http.post("/v1/knowledgebases", json={"name": "Searched"})).json()["data"]["id"]
+    some, others = ([(f"{half}-{one}.md", document(dice, sections).encode()) for one in range(files_count)] for half in range(2))
+    await bring_in(http, base, some)
+    over = asyncio.Event()
+    over.set()
+    report("searches, nothing coming in", await searched(http, base, dice, over))
+    over.clear()
+
+    async def bring_others() -> None:
+        await bring_in(http, base, others)
+        over.set()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(bring_others())
+        meanwhile = group.create_task(searched(http, base, dice, over))
+    report("searches while files come in", meanwhile.result())
+
+
+def report(name: str, taken: list[float]) -> None:
+    print(f"{name:30} p50 {statistics.median(taken):6.1f} ms   p99 {taken[int(len(taken) * 0.99)]:6.1f} ms   {len(taken)} of them")
 
 
 async def chunks_of(folder: Path, files: list[tuple[str, bytes]]) -> list[str]:
@@ -138,13 +177,14 @@ async def run(folder: Path, files_count: int, sections: int, pages: int, rounds:
                 results["stoa serve, chunks/s"].append(await server_alone(http, files))
                 results["stoa serve, CPU ms/chunk"].append((cpu_seconds(server.pid) + cpu_seconds(postmaster) - before) * 1000 / len(texts))
                 results["stoa / embedder"].append(results["stoa serve, chunks/s"][-1] / results["embedder, chunks/s"][-1])
+            print(f"{files_count} files of {sections} sections, {len(texts)} chunks, {rounds} rounds; a PDF of {pages} pages")
+            for name, values in results.items():
+                print(f"{name:25} median {statistics.median(values):8.2f}   {json.dumps([round(value, 2) for value in values])}")
+            await searched_meanwhile(http, files_count, sections, random.Random(rounds))
     finally:
         server.terminate()
         await server.wait()
         await embedder.close()
-    print(f"{files_count} files of {sections} sections, {len(texts)} chunks, {rounds} rounds; a PDF of {pages} pages")
-    for name, values in results.items():
-        print(f"{name:25} median {statistics.median(values):8.2f}   {json.dumps([round(value, 2) for value in values])}")
 
 
 if __name__ == "__main__":
