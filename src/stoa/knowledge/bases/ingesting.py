@@ -73,7 +73,8 @@ class _Progress:
     chunks: int | None = None
 
     def read(self, done: int, pages: int | None) -> None:
-        self.pages_done, self.pages = done, pages
+        """Never back: what is read once more, to be cut in another way, was read already."""
+        self.pages_done, self.pages = max(done, self.pages_done or 0), pages
 
     def values(self) -> tuple[int | None, ...]:
         return (self.pages_done, self.pages, self.chunks_done, self.chunks)
@@ -288,13 +289,14 @@ class Ingestion:
 
     async def _read(self, item: Item, chunking: Chunking, progress: _Progress) -> Converted:
         path = self._blobs.path(blob_name(item.org_id, item.project_id, item.sha256))
-        found = await self._transcribing.picture(item, path) or await self._converter.convert(
+        found = await self._converter.convert(
             path, name=item.name, mime_type=item.mime_type, chunk_characters_max=chunking.characters_max, heard=progress.read,
             find_blank=self._transcribing.wanted,
         )
-        with_text = (found.pages or 0) - len(found.blank)
+        # What has no pages of its own, an archive or a letter, counts its pictures behind whatever was counted of it.
+        total = found.pages if found.pages is not None else (progress.pages_done or 0) + len({sight.place for sight in found.blank})
         found = await self._transcribing.fill(
-            item, _fence(item), path, found, chunking.characters_max, lambda done: progress.read(with_text + done, found.pages)
+            item, _fence(item), path, found, chunking.characters_max, lambda left: progress.read(total - left, total)
         )
         if len(found.passages) > rules.CHUNKS_MAX:
             message = f"{item.name} would be {len(found.passages):,} chunks; an item holds at most {rules.CHUNKS_MAX:,}. Split the file."

@@ -128,7 +128,7 @@ class KnowledgeBases:
             )
             await self._index.drop(tx, BaseKey(principal.org_id, before.project_id, base_id, building.generation))
             await tx.execute(SQL.begin_building, principal.org_id, base_id, store.building_json(building))
-            await tx.execute(SQL.rebuild_items, principal.org_id, base_id)
+            await tx.execute(SQL.rebuild_items, principal.org_id, base_id, principal.key_id)
             await tx.execute(NOTIFY)
             await audit.record(tx, principal, "knowledgebase.reindex", base_id)
             return await one(tx, principal.org_id, base_id)

@@ -111,6 +111,8 @@ class Item:
     error: Mapping[str, Any] | None
     source_id: UUID | None
     origin: str | None
+    paid_by: UUID | None
+    """The key that uploaded it or asked last for it to be read: whose bill the pages are on that a model reads."""
     uploaded_at: datetime
     processed_at: datetime | None
 
