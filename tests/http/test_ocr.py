@@ -29,7 +29,8 @@ CANARY = "Zyxkanarienvogel"
 
 
 def scans(pages: int) -> bytes:
-    """A PDF: a page of text, an empty one, then pages that only show a drawing, each as many points wide as its number times 100 (up to 11: wider ones are scaled)."""
+    """A PDF: a page of text, an empty one, then pages that only show a drawing, each as many points wide as its number times 100 (up to 11: wider ones
+    are scaled)."""
     contents = [b"BT /F1 12 Tf 50 700 Td (The contract begins in March and names both parties.) Tj ET", b""]
     contents += [b"10 10 50 50 re f"] * (pages - 2)
     objects = [b"<</Type/Catalog/Pages 2 0 R>>", b"", b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>"]
@@ -75,7 +76,7 @@ class Eyes:
     @property
     def settings(self) -> dict[str, Any]:
         provider = Provider(name="eyes", type="openai", base_url=self.server.url, api_key=SecretStr("k"))
-        price = Price(model="eyes/*", prompt=50_000, completion=250_000)  # A page of two pieces: 10 × 0.05 + 2 × 0.25 dollars are one.
+        price = Price(model="eyes/*", prompt=50_000, completion=250_000)  # A page takes 10 tokens and 2: a dollar.
         return {"providers": (provider,), "ocr_model": "eyes/scripted-vision", "prices": (price,)}
 
 
@@ -203,10 +204,10 @@ async def test_each_page_is_on_the_bill_once(dsn: str, tmp_path: Path, eyes: Eye
         async with asyncio.timeout(30):
             while (await server.call("GET", f"/v1/knowledgebases/{base['id']}"))["data"].get("reindex"):
                 await asyncio.sleep(0.05)
-        exact = [row for row in await usage(server, f"kind=ocr&knowledgebase_id={base['id']}&group_by=key_id")]
-        assert [(row["calls"], row["estimated_calls"]) for row in exact] == [(5, 1)]
+        by_key = await usage(server, f"kind=ocr&knowledgebase_id={base['id']}&group_by=key_id")
+        assert [(row["calls"], row["estimated_calls"]) for row in by_key] == [(5, 1)]
         assert await usage(server, "kind=run") == []
-        counted = [row for row in await usage(server, "group_by=kind") if row["kind"] == "ocr"][0]
+        [counted] = await usage(server, "group_by=kind")
         assert counted["cost_usd"] > 4.0
         assert counted["cached_tokens"] == 4 * 4
         assert (await server.call("GET", "/v1/doctor"))["data"]["healthy"]
