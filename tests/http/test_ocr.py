@@ -274,6 +274,23 @@ async def test_a_limited_key_and_a_model_without_a_price(dsn: str, tmp_path: Pat
         assert (await usage(server, "kind=ocr"))[0]["unpriced_calls"] == 1
 
 
+async def test_a_base_may_keep_its_pictures_to_itself(dsn: str, tmp_path: Path, eyes: Eyes) -> None:
+    async with serving(dsn, tmp_path, ScriptedModel(), **eyes.settings) as server:
+        base = await base_of(server, ocr="off")
+        assert base["ocr"] == "off"
+        await upload(server, base["id"], ("contract.pdf", scans(4)), ("scan.png", drawing(5)))
+        items = {item["name"]: item for item in await settled(server, base["id"])}
+        assert items["contract.pdf"]["warnings"] == ["3 of 4 pages hold no text (scanned or empty): 2, 3, 4."]
+        assert items["scan.png"]["error"]["code"] == "unsupported_format"
+        assert not eyes.asked
+        changed = (await server.call("PUT", f"/v1/knowledgebases/{base['id']}", json={"ocr": "auto"}))["data"]
+        assert changed["ocr"] == "auto"
+        await server.call("POST", f"/v1/knowledgebase-items/{items['contract.pdf']['id']}/reprocess")
+        await settled(server, base["id"])
+        assert eyes.asked == {3: 1, 4: 1}
+        assert (await base_of(server))["ocr"] == "auto"
+
+
 async def test_progress_never_goes_back(dsn: str, tmp_path: Path, eyes: Eyes) -> None:
     """Pages are done when what stands on them is known: those with text while the file is read, the others one by one."""
     eyes.scripts = {page: {"first_delay": 0.5} for page in range(3, 12)}

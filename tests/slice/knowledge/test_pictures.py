@@ -132,7 +132,7 @@ async def test_a_name_that_lies_is_said(converter: Converter, tmp_path: Path) ->
     path.write_bytes(picture("PNG"))
     found = await converter.convert(path, name="report.pdf", find_blank=True)
     assert found.warnings == ("report.pdf is named like a PDF file but is PNG; it was read as PNG.",)
-    with pytest.raises(ConversionError, match="only a server with a model for OCR reads"):
+    with pytest.raises(ConversionError, match="which OCR would read, but it is off here"):
         await converter.convert(path, name="scan.png")
 
 

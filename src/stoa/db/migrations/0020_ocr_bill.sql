@@ -11,5 +11,8 @@ UPDATE knowledge_items SET paid_by = created_by;
 -- The line of the bill that a page stands on, written with it. An older server that still runs beside leaves it out; the doctor finds that.
 ALTER TABLE knowledge_transcripts ADD COLUMN call_id bigint;
 
+-- Whether a base's pages without text go to a model at all: its pictures leave the server.
+ALTER TABLE knowledgebases ADD COLUMN ocr text NOT NULL DEFAULT 'auto' CHECK (ocr IN ('auto', 'off'));
+
 -- What people and models write does not get into the planner's statistics, where it would outlive them (0011).
 ALTER TABLE knowledge_transcripts ALTER COLUMN text SET STATISTICS 0;

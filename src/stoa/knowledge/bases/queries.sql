@@ -1,6 +1,6 @@
 -- name: insert_base
-INSERT INTO knowledgebases (org_id, project_id, id, name, description, embedder, chunking, retriever, language, created_by)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
+INSERT INTO knowledgebases (org_id, project_id, id, name, description, embedder, chunking, retriever, language, created_by, ocr)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
 
 -- name: base
 -- One base with what it holds.
@@ -36,7 +36,7 @@ SELECT project_id, embedder, retriever, language, generation FROM knowledgebases
 SELECT id FROM knowledgebases WHERE org_id = $1 AND id = ANY ($2::uuid[]);
 
 -- name: settings_of_worker
-SELECT generation, building, embedder, chunking, language FROM knowledgebases WHERE org_id = $1 AND id = $2;
+SELECT generation, building, embedder, chunking, language, ocr FROM knowledgebases WHERE org_id = $1 AND id = $2;
 
 -- name: share_base
 -- The base, held against its deletion and against the switch of generations until the transaction ends.
@@ -46,7 +46,7 @@ SELECT project_id, generation, building, embedder, chunking, language FROM knowl
 SELECT project_id, generation, building, embedder, chunking, language FROM knowledgebases WHERE org_id = $1 AND id = $2 FOR UPDATE;
 
 -- name: update_base
-UPDATE knowledgebases SET name = $3, description = $4, embedder = $5, chunking = $6, retriever = $7, language = $8, updated_at = now()
+UPDATE knowledgebases SET name = $3, description = $4, embedder = $5, chunking = $6, retriever = $7, language = $8, ocr = $9, updated_at = now()
 WHERE org_id = $1 AND id = $2;
 
 -- name: delete_base

@@ -133,7 +133,7 @@ def _refuse_binary(head: bytes, name: str, claim: str | None) -> None:
         raise unsupported(name, "a binary Office file of before 2007")
     if picture := picture_type(head):
         what = f"a {picture.removeprefix('image/').upper()} image"
-        raise _mismatch(name, claim, what if claim else f"{what}, which only a server with a model for OCR reads")
+        raise _mismatch(name, claim, what if claim else f"{what}, which OCR would read, but it is off here")
     text = head.startswith(_BOMS)
     for magic, what in _ELSEWHAT:
         if head.startswith(magic) and (len(magic) > 2 or b"\0" in head):
