@@ -1,5 +1,6 @@
 """The composition root: the only file that knows every part. It constructs, connects and mounts; it decides nothing."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -212,6 +213,7 @@ async def open_server(
         stack.push_async_callback(readers.close)
         eyes = _Eyes(gateway.Transcriber(catalogue, settings.ocr_model), prices) if settings.ocr_model else None
         transcribing = bases.Transcribing(database, readers, eyes)
+        stack.push_async_callback(transcribing.close)
         ingestion = bases.Ingestion(database, index, shelves, readers, embedders, removals, node.id, transcribing)
         syncing = sources.SyncWorker(database, sources.Syncing(database, items, removals, origins, vault), feeds, origins, ids, clock, node.id)
         follow = streams.Streams(journal, clock)
@@ -244,7 +246,7 @@ async def open_server(
         stack.push_async_callback(syncing.stop)
 
         async def drain() -> None:
-            await worker.drain(settings.drain_seconds_max)
+            await asyncio.gather(worker.drain(settings.drain_seconds_max), transcribing.drain(settings.drain_seconds_max))
             await follow.stop()
 
         stack.push_async_callback(drain)

@@ -154,6 +154,24 @@ async def test_a_page_that_was_read_is_not_paid_for_twice(dsn: str, tmp_path: Pa
         assert "knowledge_transcripts" not in await canaries(dsn)
 
 
+async def test_a_page_under_way_is_kept_when_the_server_leaves(dsn: str, tmp_path: Path, eyes: Eyes) -> None:
+    """A restart does not pay for it again; pages that nobody had asked for are left to whoever comes next."""
+    eyes.scripts = {page: {"first_delay": 1.0} for page in range(3, 12)}
+    async with serving(dsn, tmp_path, ScriptedModel(), drain_seconds_max=20, **eyes.settings) as server:
+        base = await base_of(server)
+        await upload(server, base["id"], ("contract.pdf", scans(11)))
+        async with asyncio.timeout(30):
+            while len(eyes.asked) < 4:
+                await asyncio.sleep(0.02)
+    assert len(eyes.asked) == 4
+    eyes.scripts = {}
+    async with serving(dsn, tmp_path, ScriptedModel(), **eyes.settings) as server:
+        [done] = await settled(server, base["id"])
+        assert done["status"] == "processed"
+        assert eyes.asked == dict.fromkeys(range(3, 12), 1)
+        assert (await usage(server, "kind=ocr"))[0]["calls"] == 9
+
+
 async def test_pictures_are_documents_of_one_page(dsn: str, tmp_path: Path, eyes: Eyes) -> None:
     eyes.scripts = {3: {"status": 400}}
     async with serving(dsn, tmp_path, ScriptedModel(), **eyes.settings) as server:
@@ -220,6 +238,23 @@ async def test_each_page_is_on_the_bill_once(dsn: str, tmp_path: Path, eyes: Eye
         assert receipt["verified_at"]
         [left] = await usage(server, "group_by=kind,knowledgebase_id")
         assert (left["calls"], left["cost_usd"], "knowledgebase_id" in left) == (5, counted["cost_usd"], False)
+
+
+async def test_a_page_that_was_asked_for_is_billed_though_its_base_is_gone(dsn: str, tmp_path: Path, eyes: Eyes) -> None:
+    eyes.scripts = {3: {"first_delay": 0.5}}
+    async with serving(dsn, tmp_path, ScriptedModel(), **eyes.settings) as server:
+        base = await base_of(server)
+        await upload(server, base["id"], ("contract.pdf", scans(3)))
+        async with asyncio.timeout(30):
+            while not eyes.asked:
+                await asyncio.sleep(0.01)
+            gone = await server.call("DELETE", f"/v1/knowledgebases/{base['id']}")
+            while not (lines := await usage(server, "group_by=kind,knowledgebase_id")):
+                await asyncio.sleep(0.05)
+        assert [(line["calls"], line["cost_usd"], "knowledgebase_id" in line) for line in lines] == [(1, 1.0, False)]
+        assert (await server.call("GET", f"/v1/deletions/{gone['deletion_id']}"))["data"]["verified_at"]
+        assert (await server.call("GET", "/v1/doctor"))["data"]["healthy"]
+        assert await canaries(dsn) == []
 
 
 async def test_a_key_that_has_spent_its_limit_reads_no_more_pages(dsn: str, tmp_path: Path, eyes: Eyes) -> None:

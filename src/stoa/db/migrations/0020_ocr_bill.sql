@@ -4,9 +4,8 @@
 ALTER TABLE model_calls ADD COLUMN kind text NOT NULL DEFAULT 'run', ADD COLUMN knowledgebase_id uuid;
 CREATE INDEX model_calls_of_base ON model_calls (org_id, knowledgebase_id) WHERE knowledgebase_id IS NOT NULL;
 
--- Whose bill the reading of an item is on: the key that uploaded it, or asked last for it to be read again.
+-- Whose bill the reading of an item is on: the key that asked last for it to be read. NULL: whoever uploaded it.
 ALTER TABLE knowledge_items ADD COLUMN paid_by uuid;
-UPDATE knowledge_items SET paid_by = created_by;
 
 -- The line of the bill that a page stands on, written with it. An older server that still runs beside leaves it out; the doctor finds that.
 ALTER TABLE knowledge_transcripts ADD COLUMN call_id bigint;

@@ -298,7 +298,7 @@ class Ingestion:
         # What has no pages of its own, an archive or a letter, counts its pictures behind whatever was counted of it.
         total = found.pages if found.pages is not None else (progress.pages_done or 0) + len({sight.place for sight in found.blank})
         found = await self._transcribing.fill(
-            item, _fence(item), path, found, target.chunking.characters_max, lambda left: progress.read(total - left, total)
+            item, path, found, target.chunking.characters_max, lambda left: progress.read(total - left, total)
         )
         if len(found.passages) > rules.CHUNKS_MAX:
             message = f"{item.name} would be {len(found.passages):,} chunks; an item holds at most {rules.CHUNKS_MAX:,}. Split the file."

@@ -57,7 +57,7 @@ WHERE ($1::uuid IS NULL OR t.org_id = $1) AND ($2::timestamptz IS NULL OR t.crea
 -- name: bill_late
 -- A page that is on no bill gets its line, without a price: nobody knows what it was.
 WITH page AS (
-    SELECT t.*, i.paid_by FROM knowledge_transcripts t JOIN knowledge_items i ON i.org_id = t.org_id AND i.id = t.item_id
+    SELECT t.*, coalesce(i.paid_by, i.created_by) AS paid_by FROM knowledge_transcripts t JOIN knowledge_items i ON i.org_id = t.org_id AND i.id = t.item_id
     WHERE t.org_id = $1 AND t.item_id = $2 AND t.sha256 = decode($3, 'hex') AND t.page = $4 AND t.model = $5
       AND NOT EXISTS (SELECT 1 FROM model_calls c WHERE c.org_id = t.org_id AND c.id = t.call_id)
     FOR UPDATE OF t

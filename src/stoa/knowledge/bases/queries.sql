@@ -53,8 +53,8 @@ WHERE org_id = $1 AND id = $2;
 DELETE FROM knowledgebases WHERE org_id = $1 AND id = $2;
 
 -- name: insert_item
-INSERT INTO knowledge_items (org_id, project_id, id, knowledgebase_id, name, size, mime_type, sha256, metadata, created_by, paid_by, source_id, origin)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, $11, $12) RETURNING *;
+INSERT INTO knowledge_items (org_id, project_id, id, knowledgebase_id, name, size, mime_type, sha256, metadata, created_by, source_id, origin)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING *;
 
 -- name: replace_item
 -- A new file for an item, and new metadata where they are given. What is in the index stays and answers until the new one is.
@@ -262,11 +262,11 @@ SELECT DISTINCT ON (page) page, text, complete FROM knowledge_transcripts
 WHERE org_id = $1 AND project_id = $2 AND sha256 = $3 AND model = $4 ORDER BY page;
 
 -- name: insert_transcript
--- Only for whom the item still is. No row: it is not.
+-- Whoever carries the item now: what was read is true of the content. No row: the item is gone, or has another.
 INSERT INTO knowledge_transcripts (org_id, project_id, knowledgebase_id, item_id, sha256, page, model, text, complete, prompt_tokens, completion_tokens,
                                    call_id)
-SELECT i.org_id, i.project_id, i.knowledgebase_id, i.id, $6, $7, $8, $9, $10, $11, $12, $13 FROM knowledge_items i
-WHERE i.org_id = $1 AND i.id = $2 AND i.version = $3 AND i.attempt = $4 AND i.node_id = $5 AND i.status = 'processing' FOR KEY SHARE
+SELECT i.org_id, i.project_id, i.knowledgebase_id, i.id, $3, $4, $5, $6, $7, $8, $9, $10 FROM knowledge_items i
+WHERE i.org_id = $1 AND i.id = $2 AND $3 IN (i.sha256, i.served_sha256) FOR SHARE
 ON CONFLICT (org_id, item_id, sha256, page, model) DO UPDATE SET text = excluded.text, complete = excluded.complete,
     prompt_tokens = excluded.prompt_tokens, completion_tokens = excluded.completion_tokens, call_id = excluded.call_id RETURNING page;
 

@@ -90,5 +90,5 @@ def item_of(row: Row) -> Item:
         row["id"], row["org_id"], row["project_id"], row["knowledgebase_id"], row["name"], row["size"], row["mime_type"], row["sha256"],
         row["served_sha256"], row["served_name"], row["served_mime_type"], row["metadata"], ItemStatus(row["status"]), row["version"],
         row["attempt"], row["node_id"], row["pages_done"], row["pages"], row["chunks_done"], row["chunks_total"], row["built"], row["warnings"],
-        row["error"], row["source_id"], row["origin"], row["paid_by"], row["uploaded_at"], row["processed_at"],
+        row["error"], row["source_id"], row["origin"], row["paid_by"] or row["created_by"], row["uploaded_at"], row["processed_at"],
     )  # fmt: skip

@@ -6,8 +6,11 @@ What a page said is a row of its own, written as soon as it is known: a worker t
 import asyncio
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
+
+import structlog
 
 from stoa.db import Database
 from stoa.db.internal import internal, internal_statement
@@ -27,6 +30,9 @@ UNPAID: Final = frozenset({"spending_limit_reached", "price_unknown"})
 """Codes that say that nobody pays for more pages."""
 
 
+_log = structlog.get_logger("stoa.knowledge.transcribing")
+
+
 class Superseded(Exception):
     """The item is not this worker's any more."""
 
@@ -42,12 +48,13 @@ class _Work:
     """An item's pages on their way: what was read of them, and why others could not be, by the numbers of what was looked at."""
 
     item: Item
-    fence: Sequence[object]
     path: Path
     blank: Sequence[Sight]
     told: Callable[[int], None]
     pages: dict[int, _Page] = field(default_factory=dict[int, _Page])
     failed: dict[int, TranscriptionError] = field(default_factory=dict[int, TranscriptionError])
+    left: bool = False
+    """Nobody waits for it any more."""
 
     def tell(self) -> None:
         self.told(len({sight.place for sight in self.blank if sight.number not in self.pages and sight.number not in self.failed}))
@@ -61,29 +68,42 @@ class Transcribing:
         self._converter = converter
         self._transcriber = transcriber
         self._turns = asyncio.Semaphore(AT_ONCE_MAX)
+        self._calls: set[asyncio.Task[None]] = set()
+        self._leaving = False
 
     @property
     def wanted(self) -> bool:
         return self._transcriber is not None
 
-    async def fill(
-        self, item: Item, fence: Sequence[object], path: Path, found: Converted, characters_max: int, told: Callable[[int], None]
-    ) -> Converted:
+    async def drain(self, seconds_max: float) -> None:
+        """Begins no page, and gives those that are being looked at so long: whoever takes the item up need not pay for them again."""
+        self._leaving = True
+        if self._calls:
+            await asyncio.wait(self._calls, timeout=seconds_max)
+
+    async def close(self) -> None:
+        """Gives up what is still being looked at."""
+        calls = list(self._calls)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+
+    async def fill(self, item: Item, path: Path, found: Converted, characters_max: int, told: Callable[[int], None]) -> Converted:
         """The same with what stands on its blank pages; `told` how many of them are still to be looked at. Pages that cannot be read are named in warnings.
 
         Raises TranscriptionError where nothing at all could be read, and where nobody pays for what is left of a content that does not answer yet:
-        what was read is kept. Raises Superseded when the item is somebody else's.
+        what was read is kept. Raises Superseded when the item is gone, or has another content.
         """
         if not found.blank or self._transcriber is None:
             return found
         wanted, left = found.blank[:PAGES_MAX], found.blank[PAGES_MAX:]
-        work = _Work(item, fence, path, found.blank, told, await self._remembered(item, self._transcriber, wanted))
+        work = _Work(item, path, found.blank, told, await self._remembered(item, self._transcriber, wanted))
         work.tell()
         try:
             async with asyncio.TaskGroup() as group:
                 for sight in wanted:
                     if sight.number not in work.pages:
-                        group.create_task(self._page(work, sight.number, self._transcriber), name=f"item {item.id}: page {sight.number}")
+                        group.create_task(self._page(work, sight.number, self._transcriber), name=f"item {item.id}: page {sight.number} waits")
         except ExceptionGroup as several:  # The item is lost, or the database away: one reason is enough.
             raise several.exceptions[0] from several
         unpaid = [error for error in work.failed.values() if error.code in UNPAID]
@@ -94,9 +114,28 @@ class Transcribing:
         return await asyncio.to_thread(_merged, found, work, left, characters_max)
 
     async def _page(self, work: _Work, number: int, transcriber: Transcriber) -> None:
+        """What has begun is carried to its end, billed and, if the item still has this content, kept, also when its item's work is ended before."""
+        await self._turns.acquire()
+        if self._leaving:
+            await asyncio.Event().wait()  # For the end of this node's work.
+        call = asyncio.create_task(self._call(work, number, transcriber), name=f"item {work.item.id}: page {number}")
+        self._calls.add(call)
+        call.add_done_callback(partial(self._called, work))
         try:
-            async with self._turns:  # Until it is paid: the next page is asked for by who has paid for this one.
-                work.pages[number] = await self._asked(work, number, transcriber)
+            await asyncio.shield(call)
+        except asyncio.CancelledError:
+            work.left = True
+            raise
+
+    def _called(self, work: _Work, call: asyncio.Task[None]) -> None:
+        self._calls.discard(call)
+        self._turns.release()  # Not before it is paid: the next page is asked for by who has paid for this one.
+        if work.left and not call.cancelled() and (error := call.exception()) is not None and not isinstance(error, Superseded):
+            _log.error("a page that nobody waits for was lost", item_id=str(work.item.id), exc_info=error)
+
+    async def _call(self, work: _Work, number: int, transcriber: Transcriber) -> None:
+        try:
+            work.pages[number] = await self._asked(work, number, transcriber)
         except ConversionError as error:
             work.failed[number] = TranscriptionError(error.code, error.message, retryable=False)
         except TranscriptionError as error:
@@ -118,14 +157,14 @@ class Transcribing:
         return _Page(read.text, read.complete)
 
     async def _pay(self, work: _Work, number: int, transcriber: Transcriber, used: Used, read: Transcript | None) -> None:
-        """A call's line of the bill and, in the same transaction, what was read. It is billed also where the item is not ours any more: it was made.
-        Raises Superseded."""
+        """A call's line of the bill and, in the same transaction, what was read, while the item has this content: it is billed also where that is over,
+        for it was made. Raises Superseded."""
         item = work.item
         async with internal(self._database) as tx:
             base = await tx.fetchrow(SQL.share_base, item.org_id, item.knowledgebase_id)  # Held: a deletion finds the line, or we find no base.
             call_id = await transcriber.bill(tx, item, item.knowledgebase_id if base is not None else None, used)
             kept = read is None or await tx.fetchval(
-                SQL.insert_transcript, *work.fence, item.sha256, number, transcriber.model, read.text, read.complete, used.prompt_tokens,
+                SQL.insert_transcript, item.org_id, item.id, item.sha256, number, transcriber.model, read.text, read.complete, used.prompt_tokens,
                 used.completion_tokens, call_id,
             ) is not None  # fmt: skip
         if not kept:
