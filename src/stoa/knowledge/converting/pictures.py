@@ -6,10 +6,11 @@ limits of memory and time.
 
 import io
 import math
+import struct
 import warnings
 from typing import Final, cast
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from stoa.knowledge.converting import sniffing
 from stoa.knowledge.types import ConversionError
@@ -25,6 +26,8 @@ EDGE_MIN: Final = 64
 _FORMATS: Final = ("PNG", "JPEG", "TIFF", "WEBP")
 _NEW_SUBFILE_TYPE: Final = 254
 _THUMBNAIL, _MASK = 1, 4
+_BROKEN: Final = (OSError, EOFError, ValueError, SyntaxError, TypeError, LookupError, ArithmeticError, RuntimeError, AttributeError, struct.error)
+"""What the library is known to raise over bytes that are none of its formats, or half."""
 
 Image.MAX_IMAGE_PIXELS = None  # `_open` counts by itself, and says so in a sentence.
 
@@ -70,7 +73,7 @@ def drawn(data: bytes, name: str, number: int) -> bytes:
         grey = ImageOps.exif_transpose(_grey(image).resize(size, Image.Resampling.BOX if scale < 0.5 else Image.Resampling.LANCZOS))
         made = io.BytesIO()
         grey.save(made, "PNG")
-    except (EOFError, OSError, ValueError, SyntaxError, TypeError, KeyError, ArithmeticError) as error:
+    except _BROKEN as error:
         raise ConversionError("corrupt_file", f"{name} is damaged: its picture {number} cannot be decoded.") from error
     return made.getvalue()
 
@@ -87,7 +90,7 @@ def _open(data: bytes, name: str) -> Image.Image:
     warnings.simplefilter("ignore")  # Odd tags are told on standard error, which nobody reads.
     try:
         return Image.open(io.BytesIO(data), formats=_FORMATS)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, TypeError, KeyError, ArithmeticError) as error:
+    except _BROKEN as error:
         raise ConversionError("corrupt_file", f"{name} is damaged: it cannot be opened as a picture.") from error
 
 
@@ -97,7 +100,7 @@ def _seek(image: Image.Image, number: int, name: str) -> None:
         image.seek(number - 1)
     except EOFError:
         raise
-    except (OSError, ValueError, SyntaxError, TypeError, KeyError, ArithmeticError) as error:
+    except _BROKEN as error:
         raise ConversionError("corrupt_file", f"{name} is damaged: its page {number} cannot be read.") from error
 
 
