@@ -1,8 +1,9 @@
 """The composition root: the only file that knows every part. It constructs, connects and mounts; it decides nothing."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stoa import __version__, access, conversations, doctor, gateway, knowledge, runs, streams, tools, usage
 from stoa.conversations import File, FilePassage, Reading
-from stoa.db import Database
+from stoa.db import Database, Tx
 from stoa.db.blobs import DirectoryBlobs
 from stoa.db.checks import Check
 from stoa.db.internal import internal
@@ -73,18 +74,32 @@ class _Toolbox:
 
 
 class _Eyes:
-    """The operator's model for pages without text, as knowledge bases use it."""
+    """The operator's model for pages without text, as knowledge bases use it, on the bill of the key that asked for an item to be read."""
 
-    def __init__(self, transcriber: gateway.Transcriber) -> None:
+    def __init__(self, transcriber: gateway.Transcriber, prices: Sequence[gateway.Price]) -> None:
         self._transcriber = transcriber
+        self._price = gateway.price_of(transcriber.slug, prices)
         self.model = transcriber.slug
+
+    async def check_payer(self, tx: Tx, item: bases.Item) -> None:
+        if refused := await gateway.key_refused(tx, item.org_id, item.paid_by, priced=self._price(gateway.Usage()) is not None):
+            raise bases.TranscriptionError(*refused, retryable=False)
 
     async def transcribe(self, name: str, mime_type: str, picture: bytes) -> bases.Transcript:
         try:
             read = await self._transcriber.transcribe(gateway.ImagePart(name, mime_type, picture))
         except gateway.ModelError as error:
-            raise bases.TranscriptionError(error.code, error.message, retryable=error.retryable) from error
-        return bases.Transcript(read.text, read.complete, read.usage.prompt_tokens, read.usage.completion_tokens)
+            used = self._used(error.usage) if isinstance(error, gateway.Unread) else None
+            raise bases.TranscriptionError(error.code, error.message, retryable=error.retryable, used=used) from error
+        return bases.Transcript(read.text, read.complete, self._used(read.usage))
+
+    async def bill(self, tx: Tx, item: bases.Item, base_id: UUID | None, used: bases.Used) -> int:
+        usage = gateway.Usage(used.prompt_tokens, used.completion_tokens, used.cached_tokens, used.reasoning_tokens, estimated=used.estimated)
+        line = gateway.Line(item.org_id, item.project_id, "ocr", usage, used.cost_usd, self.model, key_id=item.paid_by, knowledgebase_id=base_id)
+        return await gateway.bill_key(tx, line, item.id.int)
+
+    def _used(self, usage: gateway.Usage) -> bases.Used:
+        return bases.Used(**asdict(usage), cost_usd=self._price(usage))
 
 
 class _Library:
@@ -196,8 +211,9 @@ async def open_server(
         service.owner = worker
         readers = knowledge.Converter()  # Of its own: a folder on its way in does not keep a conversation's file waiting.
         stack.push_async_callback(readers.close)
-        eyes = _Eyes(gateway.Transcriber(catalogue, settings.ocr_model)) if settings.ocr_model else None
+        eyes = _Eyes(gateway.Transcriber(catalogue, settings.ocr_model), prices) if settings.ocr_model else None
         transcribing = bases.Transcribing(database, readers, eyes)
+        stack.push_async_callback(transcribing.close)
         ingestion = bases.Ingestion(database, index, shelves, readers, embedders, removals, node.id, transcribing)
         syncing = sources.SyncWorker(database, sources.Syncing(database, items, removals, origins, vault), feeds, origins, ids, clock, node.id)
         follow = streams.Streams(journal, clock)
@@ -230,7 +246,7 @@ async def open_server(
         stack.push_async_callback(syncing.stop)
 
         async def drain() -> None:
-            await worker.drain(settings.drain_seconds_max)
+            await asyncio.gather(worker.drain(settings.drain_seconds_max), transcribing.drain(settings.drain_seconds_max))
             await follow.stop()
 
         stack.push_async_callback(drain)

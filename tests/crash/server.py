@@ -14,9 +14,10 @@ START_SECONDS_MAX = 60.0
 class Server:
     """A real `stoa serve` on one data directory and one port, that can be killed and started again."""
 
-    def __init__(self, home: Path, model_url: str) -> None:
+    def __init__(self, home: Path, model_url: str, **environment: str) -> None:
         self._home = home
         self._model_url = model_url
+        self._environment = environment
         self._process: asyncio.subprocess.Process | None = None
         self._port = 0
         self.up = asyncio.Event()
@@ -29,7 +30,7 @@ class Server:
     async def start(self) -> None:
         environment = {
             **os.environ, "STOA_BOOTSTRAP_KEY": KEY, "OPENAI_API_KEY": "x", "OPENAI_BASE_URL": self._model_url, "STOA_LOG_LEVEL": "warning",
-            "OLLAMA_HOST": "http://127.0.0.1:9", "STOA_DRAIN_SECONDS_MAX": "0",
+            "OLLAMA_HOST": "http://127.0.0.1:9", "STOA_DRAIN_SECONDS_MAX": "0", **self._environment,
         }  # fmt: skip
         environment.pop("ANTHROPIC_API_KEY", None)
         with (self._home.parent / f"{self._home.name}.log").open("ab") as log:

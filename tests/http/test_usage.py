@@ -62,7 +62,7 @@ async def test_sums_by_whatever_is_asked(priced: Running) -> None:
 async def test_what_cannot_be_asked(priced: Running) -> None:
     for query, named in (
         ("group_by=weather", "group_by"), ("from=2026-01-01T00:00:00Z&to=2025-01-01T00:00:00Z", "from"), ("from=2020-01-01T00:00:00Z", "from"),
-        ("from=yesterday", "from"), ("sort=evil", "sort"), ("key_id=x", "key_id"), ("from=2026-01-01T00:00:00", "from"),
+        ("from=yesterday", "from"), ("sort=evil", "sort"), ("key_id=x", "key_id"), ("kind=lunch", "kind"), ("from=2026-01-01T00:00:00", "from"),
     ):  # fmt: skip
         refused = await priced.call("GET", f"/v1/usage?{query}", 400)
         assert list(refused["error"]["details"]) == [named]

@@ -1,4 +1,4 @@
-"""What tokens cost: the operator's price table. Pure."""
+"""What tokens cost: the operator's price table, and a guess where nobody counted. Pure."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,6 +28,11 @@ def price_of(slug: str, table: Sequence[Price]) -> Callable[[Usage], float | Non
     """By the table's first line that matches; None where none does: an unknown price is not a price of nothing."""
     price = next((line for line in table if fnmatchcase(slug, line.model)), None)
     return price.of if price is not None else _unknown
+
+
+def estimated_tokens(characters: int) -> int:
+    """Where a provider sent no usage: four characters to a token, as its own tokenizers come near for prose."""
+    return -(-characters // 4)
 
 
 def _unknown(_: Usage) -> None:

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from stoa.gateway.catalogue import Catalogue
-from stoa.gateway.types import Finish, ImagePart, ModelError, ModelMessage, ModelRequest, TextDelta, TextPart, Usage
+from stoa.gateway.prices import estimated_tokens
+from stoa.gateway.types import Delta, Finish, ImagePart, Model, ModelError, ModelMessage, ModelRequest, TextDelta, TextPart, Usage
 
 SECONDS_MAX: Final = 120.0
 """Of one page."""
 CHARACTERS_MAX: Final = 60_000
 OUTPUT_TOKENS_MAX: Final = 8_192
+PICTURE_TOKENS: Final = 1_500
+"""Of a page at 150 dots per inch, where its provider counted nothing: between what the large ones count."""
 NOTHING: Final = "NO_TEXT"
 PROMPT: Final = (
     "Transcribe all text of this page, in reading order and in its own language, as Markdown: headings as headings, lists as lists, tables as Markdown"
@@ -28,6 +31,41 @@ class Transcript:
     usage: Usage
 
 
+class Unread(ModelError):
+    """The model had begun to answer when it failed: `usage` is what that took."""
+
+    def __init__(self, error: ModelError, usage: Usage) -> None:
+        super().__init__(error.code, error.message, retryable=error.retryable)
+        self.usage = usage
+
+
+@dataclass(slots=True)
+class _Answer:
+    text: str = ""
+    complete: bool = True
+    reported: Usage | None = None
+
+    @property
+    def usage(self) -> Usage:
+        """The provider's count, or our estimate where it sent none."""
+        if self.reported is not None:
+            return self.reported
+        return Usage(estimated_tokens(len(PROMPT)) + PICTURE_TOKENS, estimated_tokens(len(self.text)), estimated=True)
+
+    def hear(self, delta: Delta) -> None:
+        match delta:
+            case TextDelta():
+                self.text += delta.text
+            case Usage():
+                self.reported = delta
+            case Finish(reason="content_filter"):
+                raise ModelError("content_filtered", "The model refused to read this page.", retryable=False)
+            case Finish():
+                self.complete = delta.reason != "length"
+            case _:
+                pass
+
+
 class Transcriber:
     """`slug` names one of the operator's models; it may join the catalogue later."""
 
@@ -36,34 +74,33 @@ class Transcriber:
         self.slug = slug
 
     async def transcribe(self, picture: ImagePart) -> Transcript:
-        """Raises ModelError."""
+        """Raises ModelError; Unread where it cost something all the same."""
         model = self._catalogue.operators(self.slug)
         if model is None:
             message = f"STOA_OCR_MODEL is {self.slug}, which no provider of this server has just now."
             raise ModelError("model_not_found", message, retryable=True)
         if not model.abilities.images:
             raise ModelError("model_refused_request", f"STOA_OCR_MODEL is {self.slug}, which does not see images.", retryable=False)
-        request = ModelRequest([ModelMessage("user", (TextPart(PROMPT), picture))], output_tokens_max=OUTPUT_TOKENS_MAX)
+        answer = _Answer()
         try:
-            async with asyncio.timeout(SECONDS_MAX), model.stream(request) as deltas:
-                text, usage, complete = "", Usage(), True
-                async for batch in deltas:
-                    for delta in batch:
-                        match delta:
-                            case TextDelta():
-                                text += delta.text
-                            case Usage():
-                                usage += delta
-                            case Finish(reason="content_filter"):
-                                raise ModelError("content_filtered", "The model refused to read this page.", retryable=False)
-                            case Finish():
-                                complete = delta.reason != "length"
-                            case _:
-                                pass
-                    if len(text) > CHARACTERS_MAX:
-                        text, complete = text[:CHARACTERS_MAX], False
-                        break
-        except TimeoutError as error:
-            raise ModelError("model_timeout", f"The model did not read the page within {SECONDS_MAX:g} seconds.", retryable=True) from error
-        text = text.strip()
-        return Transcript("" if text.strip("`*. \n") == NOTHING else text, complete, usage)
+            await _ask(model, picture, answer)
+        except ModelError as error:
+            if answer.text or answer.reported is not None:
+                raise Unread(error, answer.usage) from error
+            raise
+        text = answer.text.strip()
+        return Transcript("" if text.strip("`*. \n") == NOTHING else text, answer.complete, answer.usage)
+
+
+async def _ask(model: Model, picture: ImagePart, answer: _Answer) -> None:
+    request = ModelRequest([ModelMessage("user", (TextPart(PROMPT), picture))], output_tokens_max=OUTPUT_TOKENS_MAX)
+    try:
+        async with asyncio.timeout(SECONDS_MAX), model.stream(request) as deltas:
+            async for batch in deltas:
+                for delta in batch:
+                    answer.hear(delta)
+                if len(answer.text) > CHARACTERS_MAX:
+                    answer.text, answer.complete = answer.text[:CHARACTERS_MAX], False
+                    return
+    except TimeoutError as error:
+        raise ModelError("model_timeout", f"The model did not read the page within {SECONDS_MAX:g} seconds.", retryable=True) from error

@@ -35,6 +35,27 @@ class Passage:
 
 
 @dataclass(frozen=True, slots=True)
+class Sight:
+    """Something in a document that shows and holds no text: a page of a scan, a picture. `number` names it to who draws it, always the same for the same
+    content; `page` and `part` (the path inside an archive) say where it stands."""
+
+    number: int
+    page: int | None = None
+    part: str | None = None
+
+    @property
+    def place(self) -> tuple[str | None, int]:
+        """What is done when all that shows on it was looked at: a page, or a picture where there are no pages."""
+        return self.part, self.page if self.page is not None else self.number
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    mime_type: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Converted:
     """A document that was read: its passages in document order, its number of pages where it has pages, and what was
     left out or guessed, one sentence each."""
@@ -42,8 +63,8 @@ class Converted:
     passages: tuple[Passage, ...]
     pages: int | None = None
     warnings: tuple[str, ...] = ()
-    blank: tuple[int, ...] = ()
-    """Pages without text that show something; only where they were asked for instead of a warning."""
+    blank: tuple[Sight, ...] = ()
+    """What shows something and holds no text; only where it was asked for instead of a warning."""
 
 
 ConversionCode: TypeAlias = Literal[

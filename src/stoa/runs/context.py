@@ -5,10 +5,10 @@ from typing import Final
 from uuid import UUID
 
 from stoa.conversations import File, ReadFile, Role, Said, Transcript, text_of
-from stoa.gateway import Abilities, DocumentPart, ImagePart, ModelMessage, ModelRequest, Part, Passage, TextPart
+from stoa.gateway import Abilities, DocumentPart, ImagePart, ModelMessage, ModelRequest, Part, Passage, TextPart, estimated_tokens
 from stoa.runs.knowledge import Library, as_documents, bases_of
 from stoa.runs.prompting import turn_messages
-from stoa.runs.rules import HISTORY_MESSAGES_MAX, estimated_tokens
+from stoa.runs.rules import HISTORY_MESSAGES_MAX
 from stoa.runs.state import Turn
 from stoa.runs.types import Run
 

@@ -12,12 +12,11 @@ from typing import Final
 
 from stoa import events, gateway
 from stoa.events import Event, Kind
-from stoa.gateway import Finish, Model, ModelError, ModelRequest, ReasoningDelta, ToolCallDelta, Usage
+from stoa.gateway import Finish, Model, ModelError, ModelRequest, ReasoningDelta, ToolCallDelta, Usage, estimated_tokens
 from stoa.kernel.schemas import output_problem
 from stoa.runs import builtin, calls, prompting
 from stoa.runs.agent import Agent
 from stoa.runs.parallel import merged
-from stoa.runs.rules import estimated_tokens
 from stoa.runs.state import AgentState, CallState, RunState, Turn, call_id
 from stoa.runs.steps import Answer, Boundary, Ended, Part, Step, Waiting
 from stoa.runs.types import ModelUse, Run

@@ -6,9 +6,8 @@ from typing import Final
 
 import orjson
 
-from stoa.gateway import DocumentPart, ModelMessage, ModelRequest, Part, TextPart, ToolCallPart, ToolResultPart, ToolSpec
+from stoa.gateway import DocumentPart, ModelMessage, ModelRequest, Part, TextPart, ToolCallPart, ToolResultPart, ToolSpec, estimated_tokens
 from stoa.runs.agent import Agent
-from stoa.runs.rules import estimated_tokens
 from stoa.runs.state import NEVER_MADE, AgentState, CallState, Turn
 
 CONTEXT_SHARE: Final = 0.85

@@ -217,24 +217,9 @@ UPDATE input_requests SET status = 'canceled' WHERE org_id = $1 AND run_id = $2 
 -- Calls of a run that ended before their result was in.
 UPDATE tool_calls SET status = 'unknown', settled_at = now() WHERE org_id = $1 AND run_id = $2 AND status = 'begun';
 
--- name: insert_model_call
--- A line of the bill.
-INSERT INTO model_calls (org_id, project_id, run_id, conversation_id, key_id, user_id, model, prompt_tokens, completion_tokens, cached_tokens,
-                         reasoning_tokens, estimated, cost_usd)
-VALUES ($1, $2, $3, $4, $5, $6, coalesce($7, (SELECT slug FROM models WHERE id = $14), 'unknown'), $8, $9, $10, $11, $12, $13);
-
 -- name: billed
 -- What the bill of a run says so far; no cost where no call of it had a price.
 SELECT coalesce(sum(prompt_tokens), 0)::bigint AS prompt_tokens, coalesce(sum(completion_tokens), 0)::bigint AS completion_tokens,
        coalesce(sum(cached_tokens), 0)::bigint AS cached_tokens, coalesce(sum(reasoning_tokens), 0)::bigint AS reasoning_tokens,
        coalesce(bool_or(estimated), false) AS estimated, sum(cost_usd) AS cost_usd
 FROM model_calls WHERE org_id = $1 AND run_id = $2;
-
--- name: spend
--- Adds to what a limited key has spent today.
-INSERT INTO key_spending AS s (org_id, project_id, key_id, day, part, usd) VALUES ($1, $2, $3, (now() AT TIME ZONE 'UTC')::date, $4, $5)
-ON CONFLICT (org_id, key_id, day, part) DO UPDATE SET usd = s.usd + excluded.usd;
-
--- name: spent
--- What a limited key has spent in the day or month that it is, or altogether.
-SELECT coalesce(sum(usd), 0)::float8 FROM key_spending WHERE org_id = $1 AND key_id = $2 AND ($3 = 'total' OR day >= date_trunc($3, now() AT TIME ZONE 'UTC')::date);

@@ -7,10 +7,11 @@ from uuid import UUID
 
 from stoa.db import Database
 from stoa.db.internal import internal, internal_statement
-from stoa.gateway import Usage
+from stoa.gateway import Usage, spending_refused, spent_usd
 from stoa.journal import Fenced, Journal, Pen
 from stoa.kernel.clock import Clock, rfc3339
 from stoa.kernel.errors import Unavailable
+from stoa.kernel.principal import SpendingLimit
 from stoa.runs import rules, store
 from stoa.runs.state import RunState
 from stoa.runs.steps import Answer, Boundary, Ended
@@ -36,12 +37,10 @@ class Recorder:
             return None
 
         async def allow(unbilled_usd: float) -> None:
-            if price(Usage()) is None:
-                raise Ended("price_unknown", "This access key has a spending limit, and no price is known for the model; the operator can set one under [[prices]].")
-            spent = await self._spent(run, limit["period"]) + unbilled_usd
-            if spent >= limit["usd"]:
-                when = {"day": "today", "month": "this month", "total": "altogether"}[limit["period"]]
-                raise Ended("spending_limit_reached", f"This access key has spent {spent:.4f} US dollars {when}; its spending_limit is {limit['usd']:g}.")
+            priced = price(Usage()) is not None
+            spent = await self._spent(run, limit["period"]) + unbilled_usd if priced else 0.0
+            if refused := spending_refused(SpendingLimit(**limit), spent, priced=priced):
+                raise Ended(*refused)
 
         return allow
 
@@ -50,7 +49,7 @@ class Recorder:
         while True:
             try:
                 async with internal_statement(self._database) as tx:
-                    return float(await tx.fetchval(SQL.spent, run.org_id, run.created_by, period))
+                    return await spent_usd(tx, run.org_id, run.created_by, period)
             except Unavailable:
                 await asyncio.sleep(RETRY_SECONDS)
 

@@ -84,11 +84,6 @@ def usage_json(usage: Usage, cost_usd: float | None = None) -> dict[str, Any]:
     return counts
 
 
-def estimated_tokens(characters: int) -> int:
-    """Where a provider sent no usage: four characters to a token, as its own tokenizers come near for prose."""
-    return -(-characters // 4)
-
-
 def checked_params(request: InputRequest, params: Mapping[str, Any]) -> Mapping[str, Any]:
     """What a person changed, when each of it may be changed. Raises BadRequest naming the field."""
     for name, value in params.items():

@@ -1,23 +1,19 @@
 """Runs and nodes, between rows and values."""
 
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
 from stoa.conversations import text_of
 from stoa.db import Row, Tx, load
 from stoa.events import Kind, delta_of, from_helper
-from stoa.gateway import Usage
+from stoa.gateway import Line, Usage, add_spending, bill_call, estimated_tokens
 from stoa.journal import Journal
 from stoa.kernel.pages import PageRequest
-from stoa.runs import rules
 from stoa.runs.steps import Answer, LedgerEntry, Question
 from stoa.runs.types import InputRequest, Lost, ModelUse, RequestType, Run, RunStatus, ToolCallRow
 
 SQL: Final = load("stoa.runs")
-SPENDING_PARTS: Final = 8
-"""Rows that a day's spending of one key is spread over, so that runs which end at the same moment seldom wait for one another."""
 
 
 async def run(tx: Tx, org_id: UUID, run_id: UUID) -> Run | None:
@@ -99,16 +95,12 @@ async def ask(tx: Tx, run: Run, questions: Sequence[Question]) -> None:
 async def bill(tx: Tx, run: Run, uses: Sequence[ModelUse]) -> None:
     """The lines of the bill, and what a limited key has spent."""
     for use in uses:
-        usage = use.usage
-        await tx.execute(
-            SQL.insert_model_call, run.org_id, run.project_id, run.id, run.conversation_id, run.created_by, run.user_id, use.model,
-            usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.reasoning_tokens, usage.estimated,
-            Decimal(f"{use.cost_usd:.9f}") if use.cost_usd is not None else None, run.model_id,
-        )  # fmt: skip
+        await bill_call(tx, Line(
+            run.org_id, run.project_id, "run", use.usage, use.cost_usd, use.model, run.model_id, run.created_by, run.user_id, run.id, run.conversation_id
+        ))  # fmt: skip
     cost = sum(use.cost_usd or 0.0 for use in uses)
     if cost and run.options.get("spending_limit"):
-        part = run.id.int % SPENDING_PARTS
-        await tx.execute(SQL.spend, run.org_id, run.project_id, run.created_by, part, Decimal(f"{cost:.9f}"))
+        await add_spending(tx, run.org_id, run.project_id, run.created_by, run.id.int, cost)
 
 
 async def billed(tx: Tx, run: Run) -> tuple[Usage, float | None]:
@@ -129,8 +121,8 @@ async def lost(tx: Tx, journal: Journal, run: Run) -> Lost:
         return Lost("", None)
     said = "".join(delta_of(record.payload) for record in answers if not from_helper(record.payload))
     paid = sum(len(delta_of(record.payload)) for records in (answers, thoughts) for record in records)
-    prompt = rules.estimated_tokens(len(text_of(run.input["content"])))
-    return Lost(said, ModelUse(None, Usage(prompt, rules.estimated_tokens(paid), estimated=True), None))
+    prompt = estimated_tokens(len(text_of(run.input["content"])))
+    return Lost(said, ModelUse(None, Usage(prompt, estimated_tokens(paid), estimated=True), None))
 
 
 def _request(row: Row) -> InputRequest:

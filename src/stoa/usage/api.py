@@ -1,6 +1,6 @@
 """`GET /v1/usage`: tokens and dollars, by whatever one asks."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import Depends, Query
@@ -31,13 +31,15 @@ def routes(reports: UsageReports, gate: Gate, clock: Clock) -> Routes:
         run_id: UUID | None = None,
         model: Annotated[str | None, Query(max_length=300)] = None,
         user_id: Annotated[str | None, Query(max_length=255)] = None,
+        kind: Annotated[Literal["run", "ocr"] | None, Query(description="What was paid for: runs, or pages that a model read for knowledge bases.")] = None,
+        knowledgebase_id: UUID | None = None,
     ) -> DataList[wire.UsageWire]:
         """What calls of models used and cost, helpers' included, within the caller's scope. Days are in UTC.
 
-        What a deleted conversation cost stays in the sums; what it was for is gone.
+        What a deleted conversation or knowledge base cost stays in the sums; what it was for is gone.
         """
         begin, until = rules.days(start, end, clock.now())
-        which = Filter(begin, until, project_id, key_id, conversation_id, run_id, model, user_id)
+        which = Filter(begin, until, project_id, key_id, conversation_id, run_id, model, user_id, kind, knowledgebase_id)
         return page_of(await reports.report(principal, which, rules.groups(group_by), page), wire.usage)
 
     return router

@@ -5,7 +5,7 @@ from typing import Final
 
 from stoa.kernel.errors import BadRequest
 
-GROUPS: Final = ("day", "model", "key_id", "project_id", "user_id", "conversation_id", "run_id")
+GROUPS: Final = ("day", "model", "key_id", "project_id", "user_id", "conversation_id", "run_id", "kind", "knowledgebase_id")
 SORTABLE: Final = {
     name: name for name in ("day", "model", "calls", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "cost_usd")
 }

@@ -17,8 +17,9 @@ async def report(tx: Tx, org_id: UUID, which: Filter, groups: Sequence[str], pag
     asked = (
         org_id, which.start, which.end, which.project_id, which.key_id, which.conversation_id, which.run_id, which.model, which.user_id, list(groups),
     )  # fmt: skip
-    rows = await tx.fetch(statement, *asked, page.page_size, page.offset)
-    counted = rows or (await tx.fetch(statement, *asked, 1, 0) if page.offset else ())  # Past the last page the count comes with the first.
+    more = (which.kind, which.knowledgebase_id)
+    rows = await tx.fetch(statement, *asked, page.page_size, page.offset, *more)
+    counted = rows or (await tx.fetch(statement, *asked, 1, 0, *more) if page.offset else ())  # Past the last page the count comes with the first.
     return [_row(row, groups) for row in rows], counted[0]["total"] if counted else 0
 
 

@@ -19,6 +19,8 @@ class Filter:
     run_id: UUID | None = None
     model: str | None = None
     user_id: str | None = None
+    kind: str | None = None
+    knowledgebase_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)

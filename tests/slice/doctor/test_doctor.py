@@ -230,6 +230,13 @@ CASES = [
         [("INSERT INTO idempotency_keys (org_id, scope, key, route, body_sha256, answer, subject_id)"
          " VALUES ('{org}', 's', 'c', 'conversations', '', '1', gen_random_uuid()), ('{org}', 's', 'f', 'files/1', '', NULL, NULL)")], repaired=True,
     ),
+    Case(
+        "knowledge.unbilled",
+        [("INSERT INTO knowledge_transcripts (org_id, project_id, knowledgebase_id, item_id, sha256, page, model, text, complete, prompt_tokens,"
+          " completion_tokens) SELECT org_id, project_id, knowledgebase_id, id, sha256, 3, 'maker/model', 'Text', true, 700, 30 FROM knowledge_items"
+          " WHERE id = '{item}'")], repaired=True,
+        after=["SELECT (kind, prompt_tokens, cost_usd IS NULL, knowledgebase_id) = ('ocr', 700, true, '{base}') FROM model_calls WHERE model = 'maker/model'"],
+    ),
     Case("blobs.missing", deed=_lose),
     Case("blobs.orphans", deed=_leave_behind, repaired=True),
 ]  # fmt: skip

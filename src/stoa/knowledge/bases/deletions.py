@@ -65,7 +65,8 @@ class Deletions:
                 part = await self._index.drop(tx, BaseKey(principal.org_id, base["project_id"], base_id, generation))
                 removed = Removed(removed.chunks + part.chunks, removed.bytes + part.bytes)
             await tx.execute(SQL.delete_base, principal.org_id, base_id)
-            deletion_id = await self._receipt(tx, principal, base["project_id"], base_id, "knowledgebase", base_id, gone, removed, read)
+            lines: int = await tx.fetchval(SQL.forget_base_on_bill, principal.org_id, base_id)
+            deletion_id = await self._receipt(tx, principal, base["project_id"], base_id, "knowledgebase", base_id, gone, removed, read, lines)
             await audit.record(tx, principal, "knowledgebase.delete", base_id)
         await self._finish(principal.org_id, deletion_id)
         return deletion_id
@@ -109,7 +110,7 @@ class Deletions:
 
     async def _receipt(
         self, tx: Tx, principal: Principal, project_id: UUID, base_id: UUID, kind: str, subject_id: UUID, gone: Sequence[Row], removed: Removed,
-        read: Row | None,
+        read: Row | None, lines: int = 0,
     ) -> UUID:
         assert read is not None, "a count is always a row"
         item_ids = [row["id"] for row in gone]
@@ -119,6 +120,7 @@ class Deletions:
             "knowledge_items": {"rows": len(gone), "bytes": 0},
             "knowledge_chunks": {"rows": removed.chunks, "bytes": removed.bytes},
             "knowledge_transcripts": {"rows": read["rows"], "bytes": read["bytes"]},
+            "model_calls": {"rows": lines, "bytes": 0, "anonymized": True},
             "idempotency_keys": {"rows": answers, "bytes": 0},
             "blobs": {"rows": 0, "bytes": 0},
         }

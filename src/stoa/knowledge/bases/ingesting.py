@@ -54,6 +54,7 @@ class _Target:
     chunking: Chunking
     language: str
     served: bool
+    ocr: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,8 @@ class _Progress:
     chunks: int | None = None
 
     def read(self, done: int, pages: int | None) -> None:
-        self.pages_done, self.pages = done, pages
+        """Never back: what is read once more, to be cut in another way, was read already."""
+        self.pages_done, self.pages = max(done, self.pages_done or 0), pages
 
     def values(self) -> tuple[int | None, ...]:
         return (self.pages_done, self.pages, self.chunks_done, self.chunks)
@@ -269,11 +271,12 @@ class Ingestion:
         building = store.building_of(row["building"])
         key = BaseKey(item.org_id, item.project_id, item.knowledgebase_id, row["generation"])
         found: list[_Target] = []
+        ocr = self._transcribing.wanted and row["ocr"] != "off"
         if building is None or item.served_sha256 != item.sha256:
-            found.append(_Target(key, store.embedder_of(row["embedder"]), Chunking(**row["chunking"]), row["language"], served=True))
+            found.append(_Target(key, store.embedder_of(row["embedder"]), Chunking(**row["chunking"]), row["language"], served=True, ocr=ocr))
         if building is not None:
             key = replace(key, generation=building.generation)
-            found.append(_Target(key, building.embedder, building.chunking, building.language, served=False))
+            found.append(_Target(key, building.embedder, building.chunking, building.language, served=False, ocr=ocr))
         return found
 
     async def _prepare(self, item: Item, targets: Sequence[_Target], progress: _Progress) -> Sequence[_Prepared]:
@@ -281,20 +284,21 @@ class Ingestion:
         converted: dict[Chunking, Converted] = {}
         for target in targets:
             if target.chunking not in converted:
-                converted[target.chunking] = await self._read(item, target.chunking, progress)
+                converted[target.chunking] = await self._read(item, target, progress)
             new = await self._vectors(item, target, converted[target.chunking], progress)
             prepared.append(_Prepared(target, new, converted[target.chunking]))
         return prepared
 
-    async def _read(self, item: Item, chunking: Chunking, progress: _Progress) -> Converted:
+    async def _read(self, item: Item, target: _Target, progress: _Progress) -> Converted:
         path = self._blobs.path(blob_name(item.org_id, item.project_id, item.sha256))
-        found = await self._transcribing.picture(item, path) or await self._converter.convert(
-            path, name=item.name, mime_type=item.mime_type, chunk_characters_max=chunking.characters_max, heard=progress.read,
-            find_blank=self._transcribing.wanted,
+        found = await self._converter.convert(
+            path, name=item.name, mime_type=item.mime_type, chunk_characters_max=target.chunking.characters_max, heard=progress.read,
+            find_blank=target.ocr,
         )
-        with_text = (found.pages or 0) - len(found.blank)
+        # What has no pages of its own, an archive or a letter, counts its pictures behind whatever was counted of it.
+        total = found.pages if found.pages is not None else (progress.pages_done or 0) + len({sight.place for sight in found.blank})
         found = await self._transcribing.fill(
-            item, _fence(item), path, found, chunking.characters_max, lambda done: progress.read(with_text + done, found.pages)
+            item, path, found, target.chunking.characters_max, lambda left: progress.read(total - left, total)
         )
         if len(found.passages) > rules.CHUNKS_MAX:
             message = f"{item.name} would be {len(found.passages):,} chunks; an item holds at most {rules.CHUNKS_MAX:,}. Split the file."

@@ -107,7 +107,7 @@ class Items:
         else:
             row = await tx.fetchrow(
                 SQL.replace_item, principal.org_id, base_id, upload.replaces, name, blob.size, kind, blob.sha256,
-                dict(upload.metadata) if upload.metadata is not None else None,
+                dict(upload.metadata) if upload.metadata is not None else None, principal.key_id,
             )  # fmt: skip
         assert row is not None, "it is held"
         return store.item_of(row)
@@ -154,7 +154,7 @@ class Items:
         """Reads, cuts and embeds the file anew; what is in the index answers until then."""
         await self.get(principal, item_id, base_id)
         async with self._database.tenant(principal) as tx:
-            row = await tx.fetchrow(SQL.reprocess_item, principal.org_id, item_id)
+            row = await tx.fetchrow(SQL.reprocess_item, principal.org_id, item_id, principal.key_id)
             if row is None:
                 raise _no_item(item_id)
             await tx.execute(NOTIFY)
@@ -166,7 +166,7 @@ class Items:
         async with self._database.tenant(principal) as tx:
             if await tx.fetchrow(SQL.share_base, principal.org_id, base_id) is None:
                 raise no_base(base_id)
-            count: int = await tx.fetchval(SQL.reprocess_failed, principal.org_id, base_id)
+            count: int = await tx.fetchval(SQL.reprocess_failed, principal.org_id, base_id, principal.key_id)
             await tx.execute(NOTIFY)
             await audit.record(tx, principal, "knowledge_item.reprocess_failed", base_id)
         return count

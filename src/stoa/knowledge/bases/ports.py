@@ -7,7 +7,7 @@ from uuid import UUID
 
 from stoa.db import Tx
 from stoa.kernel.principal import Principal
-from stoa.knowledge.bases.types import EmbedderSpec
+from stoa.knowledge.bases.types import EmbedderSpec, Item
 from stoa.knowledge.embedding import Embedder
 from stoa.knowledge.index.types import BaseKey, Found, NewItem, Query, Removed
 
@@ -38,12 +38,25 @@ class Embedders(Protocol):
         ...
 
 
-class TranscriptionError(Exception):
-    """A picture could not be read: an outcome. `code` is one of a model's errors (model_timeout, model_not_found …)."""
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What a call of the model used. `estimated`: its provider did not say. `cost_usd` None: no price is known."""
 
-    def __init__(self, code: str, message: str, *, retryable: bool) -> None:
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    reasoning_tokens: int
+    estimated: bool
+    cost_usd: float | None
+
+
+class TranscriptionError(Exception):
+    """A picture could not be read: an outcome. `code` is one of a model's errors (model_timeout, model_not_found …), or says that the key that pays
+    may not (spending_limit_reached, price_unknown). `used`: what it cost all the same; None where no model had begun."""
+
+    def __init__(self, code: str, message: str, *, retryable: bool, used: Used | None = None) -> None:
         super().__init__(message)
-        self.code, self.message, self.retryable = code, message, retryable
+        self.code, self.message, self.retryable, self.used = code, message, retryable, used
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +65,7 @@ class Transcript:
 
     text: str
     complete: bool
-    prompt_tokens: int
-    completion_tokens: int
+    used: Used
 
 
 class Transcriber(Protocol):
@@ -62,8 +74,16 @@ class Transcriber(Protocol):
     @property
     def model(self) -> str: ...
 
+    async def check_payer(self, tx: Tx, item: Item) -> None:
+        """Raises TranscriptionError when the key whose bill the item's reading is on may not pay for another page just now."""
+        ...
+
     async def transcribe(self, name: str, mime_type: str, picture: bytes) -> Transcript:
         """Bounded in time. Raises TranscriptionError."""
+        ...
+
+    async def bill(self, tx: Tx, item: Item, base_id: UUID | None, used: Used) -> int:
+        """Enters a call into the bill; gives the line's number. `base_id` is what the line says it was for: None where the base is gone meanwhile."""
         ...
 
 

@@ -41,6 +41,10 @@ def checks(database: Database, index: Index, shelves: BlobStore) -> Sequence[Che
             "knowledge.miscounted", "An index counts its chunks and words right, and has a vector for each chunk.", stated(SQL.miscounted),
             "Re-index the base (POST /v1/knowledgebases/{id}/reindex): it goes on answering meanwhile.",
         ),
+        Check(
+            "knowledge.unbilled", "Every page that a model read is on the bill, with its tokens.", stated(SQL.unbilled),
+            "The repair enters what is missing, without a price; a line that says something else is left as it is.", partial(_bill, database),
+        ),
         *blob_checks("shelves", "item", database, shelves, SQL.contents, BASES.content_in_use),
     ]  # fmt: skip
 
@@ -50,6 +54,12 @@ async def _take_up_again(database: Database, finding: Finding) -> bool:
         done = await tx.fetchval(SQL.take_up_again, finding.org_id, UUID(finding.subject)) is not None
         await tx.execute(NOTIFY)
         return done
+
+
+async def _bill(database: Database, finding: Finding) -> bool:
+    item_id, sha256, page, model = finding.subject.split("/", 3)
+    async with internal(database) as tx:
+        return await tx.fetchval(SQL.bill_late, finding.org_id, UUID(item_id), sha256, int(page), model) is not None
 
 
 async def _take_out(database: Database, index: Index, finding: Finding) -> bool:

@@ -45,6 +45,30 @@ CROSS JOIN LATERAL (SELECT count(*) AS vectors FROM knowledge_vectors WHERE org_
 CROSS JOIN LATERAL (SELECT coalesce(sum(words), 0) AS words FROM knowledge_index_items WHERE org_id = x.org_id AND index_id = x.index_id) e
 WHERE ($1::uuid IS NULL OR x.org_id = $1) AND $2::timestamptz IS NULL AND (x.chunks <> c.chunks OR x.chunks <> v.vectors OR x.words <> e.words);
 
+-- name: unbilled
+-- Pages that a model read and that are on no bill, or on one with other tokens.
+SELECT t.org_id, format('%s/%s/%s/%s', t.item_id, encode(t.sha256, 'hex'), t.page, t.model) AS subject,
+       format('page %s took %s + %s tokens; %s', t.page, t.prompt_tokens, t.completion_tokens,
+              coalesce(format('its bill says %s + %s', c.prompt_tokens, c.completion_tokens), 'it is on no bill')) AS detail
+FROM knowledge_transcripts t LEFT JOIN model_calls c ON c.org_id = t.org_id AND c.id = t.call_id
+WHERE ($1::uuid IS NULL OR t.org_id = $1) AND ($2::timestamptz IS NULL OR t.created_at >= $2)
+  AND (c.id IS NULL OR c.prompt_tokens <> t.prompt_tokens OR c.completion_tokens <> t.completion_tokens);
+
+-- name: bill_late
+-- A page that is on no bill gets its line, without a price: nobody knows what it was.
+WITH page AS (
+    SELECT t.*, coalesce(i.paid_by, i.created_by) AS paid_by FROM knowledge_transcripts t JOIN knowledge_items i ON i.org_id = t.org_id AND i.id = t.item_id
+    WHERE t.org_id = $1 AND t.item_id = $2 AND t.sha256 = decode($3, 'hex') AND t.page = $4 AND t.model = $5
+      AND NOT EXISTS (SELECT 1 FROM model_calls c WHERE c.org_id = t.org_id AND c.id = t.call_id)
+    FOR UPDATE OF t
+), line AS (
+    INSERT INTO model_calls (org_id, project_id, key_id, model, prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens, estimated, kind,
+                             knowledgebase_id, at)
+    SELECT org_id, project_id, paid_by, model, prompt_tokens, completion_tokens, 0, 0, false, 'ocr', knowledgebase_id, created_at FROM page RETURNING id
+)
+UPDATE knowledge_transcripts t SET call_id = line.id FROM page, line
+WHERE t.org_id = page.org_id AND t.item_id = page.item_id AND t.sha256 = page.sha256 AND t.page = page.page AND t.model = page.model RETURNING t.call_id;
+
 -- name: contents
 -- Every content that an item has or that its index serves.
 SELECT org_id, project_id, sha256 FROM knowledge_items WHERE ($1::uuid IS NULL OR org_id = $1) AND ($2::timestamptz IS NULL OR uploaded_at >= $2)

@@ -1,6 +1,6 @@
 -- name: insert_base
-INSERT INTO knowledgebases (org_id, project_id, id, name, description, embedder, chunking, retriever, language, created_by)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
+INSERT INTO knowledgebases (org_id, project_id, id, name, description, embedder, chunking, retriever, language, created_by, ocr)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
 
 -- name: base
 -- One base with what it holds.
@@ -36,7 +36,7 @@ SELECT project_id, embedder, retriever, language, generation FROM knowledgebases
 SELECT id FROM knowledgebases WHERE org_id = $1 AND id = ANY ($2::uuid[]);
 
 -- name: settings_of_worker
-SELECT generation, building, embedder, chunking, language FROM knowledgebases WHERE org_id = $1 AND id = $2;
+SELECT generation, building, embedder, chunking, language, ocr FROM knowledgebases WHERE org_id = $1 AND id = $2;
 
 -- name: share_base
 -- The base, held against its deletion and against the switch of generations until the transaction ends.
@@ -46,7 +46,7 @@ SELECT project_id, generation, building, embedder, chunking, language FROM knowl
 SELECT project_id, generation, building, embedder, chunking, language FROM knowledgebases WHERE org_id = $1 AND id = $2 FOR UPDATE;
 
 -- name: update_base
-UPDATE knowledgebases SET name = $3, description = $4, embedder = $5, chunking = $6, retriever = $7, language = $8, updated_at = now()
+UPDATE knowledgebases SET name = $3, description = $4, embedder = $5, chunking = $6, retriever = $7, language = $8, ocr = $9, updated_at = now()
 WHERE org_id = $1 AND id = $2;
 
 -- name: delete_base
@@ -58,13 +58,14 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING *;
 
 -- name: replace_item
 -- A new file for an item, and new metadata where they are given. What is in the index stays and answers until the new one is.
-UPDATE knowledge_items SET name = $4, size = $5, mime_type = $6, sha256 = $7, metadata = coalesce($8, metadata), status = 'pending',
-    version = version + 1, attempt = 0, node_id = NULL, not_before = now(), deadline = NULL, pages_done = NULL, pages = NULL, chunks_done = NULL,
+UPDATE knowledge_items SET name = $4, size = $5, mime_type = $6, sha256 = $7, metadata = coalesce($8, metadata), paid_by = $9,
+    status = 'pending', version = version + 1, attempt = 0, node_id = NULL, not_before = now(), deadline = NULL, pages_done = NULL, pages = NULL, chunks_done = NULL,
     chunks_total = NULL, warnings = NULL, error = NULL, uploaded_at = now(), processed_at = NULL
 WHERE org_id = $1 AND knowledgebase_id = $2 AND id = $3 RETURNING *;
 
 -- name: reprocess_item
-UPDATE knowledge_items SET status = 'pending', version = version + 1, attempt = 0, node_id = NULL, not_before = now(), deadline = NULL,
+-- Who asks pays for what is read.
+UPDATE knowledge_items SET status = 'pending', paid_by = $3, version = version + 1, attempt = 0, node_id = NULL, not_before = now(), deadline = NULL,
     pages_done = NULL, pages = NULL, chunks_done = NULL, chunks_total = NULL, warnings = NULL, error = NULL, processed_at = NULL
 WHERE org_id = $1 AND id = $2 RETURNING *;
 
@@ -73,7 +74,7 @@ WHERE org_id = $1 AND id = $2 RETURNING *;
 WITH failed AS (
     SELECT id FROM knowledge_items WHERE org_id = $1 AND knowledgebase_id = $2 AND status = 'failed' ORDER BY id FOR UPDATE
 ), again AS (
-    UPDATE knowledge_items i SET status = 'pending', version = version + 1, attempt = 0, node_id = NULL, not_before = now(), deadline = NULL,
+    UPDATE knowledge_items i SET status = 'pending', paid_by = $3, version = version + 1, attempt = 0, node_id = NULL, not_before = now(), deadline = NULL,
         pages_done = NULL, pages = NULL, chunks_done = NULL, chunks_total = NULL, warnings = NULL, error = NULL, processed_at = NULL
     FROM failed WHERE i.org_id = $1 AND i.id = failed.id RETURNING 1)
 SELECT count(*) FROM again;
@@ -186,7 +187,7 @@ UPDATE knowledgebases SET building = $3, updated_at = now() WHERE org_id = $1 AN
 
 -- name: rebuild_items
 -- Every item that is served or waits is processed again, for the generation under way too; what is served answers meanwhile.
-UPDATE knowledge_items SET status = 'pending', version = version + 1, attempt = 0, node_id = NULL, not_before = now(), deadline = NULL,
+UPDATE knowledge_items SET status = 'pending', paid_by = $3, version = version + 1, attempt = 0, node_id = NULL, not_before = now(), deadline = NULL,
     pages_done = NULL, pages = NULL, chunks_done = NULL, chunks_total = NULL, built_chunks = NULL, error = NULL
 WHERE org_id = $1 AND knowledgebase_id = $2 AND (status <> 'failed' OR served_sha256 IS NOT NULL);
 
@@ -249,6 +250,7 @@ WHERE org_id = $1 AND id = $2 AND blobs <> '{}';
 SELECT (SELECT count(*) FROM knowledgebases WHERE org_id = $1 AND id = $2)
      + (SELECT count(*) FROM knowledge_items WHERE org_id = $1 AND (id = ANY ($3::uuid[]) OR knowledgebase_id = $2))
      + (SELECT count(*) FROM knowledge_transcripts WHERE org_id = $1 AND (item_id = ANY ($3::uuid[]) OR knowledgebase_id = $2))
+     + (SELECT count(*) FROM model_calls WHERE org_id = $1 AND knowledgebase_id = $2)
      + (SELECT count(*) FROM idempotency_keys WHERE org_id = $1 AND (subject_id = $2 OR subject_id = ANY ($3::uuid[])));
 
 -- name: verified
@@ -260,16 +262,22 @@ SELECT DISTINCT ON (page) page, text, complete FROM knowledge_transcripts
 WHERE org_id = $1 AND project_id = $2 AND sha256 = $3 AND model = $4 ORDER BY page;
 
 -- name: insert_transcript
--- Only for whom the item still is. No row: it is not.
-INSERT INTO knowledge_transcripts (org_id, project_id, knowledgebase_id, item_id, sha256, page, model, text, complete, prompt_tokens, completion_tokens)
-SELECT i.org_id, i.project_id, i.knowledgebase_id, i.id, $6, $7, $8, $9, $10, $11, $12 FROM knowledge_items i
-WHERE i.org_id = $1 AND i.id = $2 AND i.version = $3 AND i.attempt = $4 AND i.node_id = $5 AND i.status = 'processing' FOR KEY SHARE
-ON CONFLICT (org_id, item_id, sha256, page, model) DO UPDATE SET text = excluded.text RETURNING page;
+-- Whoever carries the item now: what was read is true of the content. No row: the item is gone, or has another.
+INSERT INTO knowledge_transcripts (org_id, project_id, knowledgebase_id, item_id, sha256, page, model, text, complete, prompt_tokens, completion_tokens,
+                                   call_id)
+SELECT i.org_id, i.project_id, i.knowledgebase_id, i.id, $3, $4, $5, $6, $7, $8, $9, $10 FROM knowledge_items i
+WHERE i.org_id = $1 AND i.id = $2 AND $3 IN (i.sha256, i.served_sha256) FOR SHARE
+ON CONFLICT (org_id, item_id, sha256, page, model) DO UPDATE SET text = excluded.text, complete = excluded.complete,
+    prompt_tokens = excluded.prompt_tokens, completion_tokens = excluded.completion_tokens, call_id = excluded.call_id RETURNING page;
 
 -- name: measure_transcripts
 -- What goes with items of a base: those named, or all of them.
 SELECT count(*) AS rows, coalesce(sum(octet_length(text)), 0)::bigint AS bytes FROM knowledge_transcripts
 WHERE org_id = $1 AND knowledgebase_id = $2 AND ($3::uuid[] IS NULL OR item_id = ANY ($3));
+
+-- name: forget_base_on_bill
+-- The amounts stay: they were spent. What for goes.
+WITH lines AS (UPDATE model_calls SET knowledgebase_id = NULL WHERE org_id = $1 AND knowledgebase_id = $2 RETURNING 1) SELECT count(*) FROM lines;
 
 -- name: forget_transcripts
 -- Of the versions before the one that answers now.

@@ -16,7 +16,7 @@ from stoa.knowledge.bases.deletions import Deletions
 from stoa.knowledge.bases.ports import Embedders, Index, Projects
 from stoa.knowledge.bases.rerankers import Rerankers
 from stoa.knowledge.bases.store import SQL
-from stoa.knowledge.bases.types import Building, Chunking, EmbedderSpec, KnowledgeBase, NewBase, Retriever
+from stoa.knowledge.bases.types import Building, Chunking, EmbedderSpec, KnowledgeBase, NewBase, Ocr, Retriever
 from stoa.knowledge.index.types import BaseKey
 
 
@@ -30,6 +30,7 @@ class Settings:
     chunking: Mapping[str, Any] = field(default_factory=dict[str, Any])
     retriever: Mapping[str, Any] = field(default_factory=dict[str, Any])
     language: str | None = None
+    ocr: Ocr | None = None
     no_description: bool = False
     """The description goes."""
 
@@ -56,7 +57,7 @@ class KnowledgeBases:
         embedder = await self._embedders.check(principal.org_id, home, settings.embedder or self._embedders.default())
         new = NewBase(
             settings.name, settings.description, embedder, replace(DEFAULT_CHUNKING, **settings.chunking), replace(DEFAULT_RETRIEVER, **settings.retriever),
-            settings.language or DEFAULT_LANGUAGE,
+            settings.language or DEFAULT_LANGUAGE, settings.ocr or "auto",
         )  # fmt: skip
         async with self._database.tenant(principal) as tx:
             if once and (first := await idempotency.claim(tx, principal, once)):
@@ -93,7 +94,7 @@ class KnowledgeBases:
             new = NewBase(
                 settings.name or before.name, None if settings.no_description else settings.description or before.description,
                 embedder or before.embedder, replace(before.chunking, **settings.chunking), replace(before.retriever, **settings.retriever),
-                settings.language or before.language,
+                settings.language or before.language, settings.ocr or before.ocr,
             )  # fmt: skip
             changed = [
                 name for name, old, now in (
@@ -128,7 +129,7 @@ class KnowledgeBases:
             )
             await self._index.drop(tx, BaseKey(principal.org_id, before.project_id, base_id, building.generation))
             await tx.execute(SQL.begin_building, principal.org_id, base_id, store.building_json(building))
-            await tx.execute(SQL.rebuild_items, principal.org_id, base_id)
+            await tx.execute(SQL.rebuild_items, principal.org_id, base_id, principal.key_id)
             await tx.execute(NOTIFY)
             await audit.record(tx, principal, "knowledgebase.reindex", base_id)
             return await one(tx, principal.org_id, base_id)

@@ -17,7 +17,7 @@ SQL: Final = load("stoa.knowledge.bases")
 async def insert_base(tx: Tx, principal: Principal, project_id: UUID, base_id: UUID, new: NewBase) -> None:
     await tx.execute(
         SQL.insert_base, principal.org_id, project_id, base_id, new.name, new.description, embedder_json(new.embedder), asdict(new.chunking),
-        asdict(new.retriever), new.language, principal.key_id,
+        asdict(new.retriever), new.language, principal.key_id, new.ocr,
     )  # fmt: skip
 
 
@@ -34,7 +34,7 @@ async def list_bases(tx: Tx, org_id: UUID, page: PageRequest, project_id: UUID |
 async def update_base(tx: Tx, org_id: UUID, base_id: UUID, new: NewBase) -> None:
     await tx.execute(
         SQL.update_base, org_id, base_id, new.name, new.description, embedder_json(new.embedder), asdict(new.chunking), asdict(new.retriever),
-        new.language,
+        new.language, new.ocr,
     )  # fmt: skip
 
 
@@ -80,8 +80,8 @@ def building_of(stored: Mapping[str, Any] | None) -> Building | None:
 def _base(row: Row) -> KnowledgeBase:
     return KnowledgeBase(
         row["id"], row["org_id"], row["project_id"], row["name"], row["description"], embedder_of(row["embedder"]), Chunking(**row["chunking"]),
-        Retriever(**row["retriever"]), row["language"], row["generation"], building_of(row["building"]), row["items"], row["chunks"], row["served"], row["built"],
-        row["missed"], row["created_at"], row["updated_at"],
+        Retriever(**row["retriever"]), row["language"], row["ocr"], row["generation"], building_of(row["building"]), row["items"],
+        row["chunks"], row["served"], row["built"], row["missed"], row["created_at"], row["updated_at"],
     )  # fmt: skip
 
 
@@ -90,5 +90,5 @@ def item_of(row: Row) -> Item:
         row["id"], row["org_id"], row["project_id"], row["knowledgebase_id"], row["name"], row["size"], row["mime_type"], row["sha256"],
         row["served_sha256"], row["served_name"], row["served_mime_type"], row["metadata"], ItemStatus(row["status"]), row["version"],
         row["attempt"], row["node_id"], row["pages_done"], row["pages"], row["chunks_done"], row["chunks_total"], row["built"], row["warnings"],
-        row["error"], row["source_id"], row["origin"], row["uploaded_at"], row["processed_at"],
+        row["error"], row["source_id"], row["origin"], row["paid_by"] or row["created_by"], row["uploaded_at"], row["processed_at"],
     )  # fmt: skip

@@ -4,8 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal, TypeAlias
 from uuid import UUID
+
+Ocr: TypeAlias = Literal["auto", "off"]
+"""Whether pages without text are sent to the operator's model that sees: where there is one, or never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ class KnowledgeBase:
     chunking: Chunking
     retriever: Retriever
     language: str
+    ocr: Ocr
     generation: int
     building: Building | None
     item_count: int
@@ -111,6 +115,8 @@ class Item:
     error: Mapping[str, Any] | None
     source_id: UUID | None
     origin: str | None
+    paid_by: UUID | None
+    """The key that uploaded it or asked last for it to be read: whose bill the pages are on that a model reads."""
     uploaded_at: datetime
     processed_at: datetime | None
 
@@ -128,3 +134,4 @@ class NewBase:
     chunking: Chunking
     retriever: Retriever
     language: str
+    ocr: Ocr

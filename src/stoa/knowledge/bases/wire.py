@@ -11,7 +11,7 @@ from stoa.http.wire import not_blank
 from stoa.knowledge.bases import rules
 from stoa.knowledge.bases.searching import Asked, shown
 from stoa.knowledge.bases.service import Settings
-from stoa.knowledge.bases.types import Chunking, EmbedderSpec, Item, KnowledgeBase, Retriever
+from stoa.knowledge.bases.types import Chunking, EmbedderSpec, Item, KnowledgeBase, Ocr, Retriever
 from stoa.knowledge.index.types import LANGUAGES, Found
 
 Name = Annotated[str, Field(max_length=200), AfterValidator(not_blank)]
@@ -60,6 +60,9 @@ class RetrieverIn(Wire):
     reranker: RerankerIn | None = None
 
 
+OcrIn = Annotated[Ocr, Field(description="`auto`: pages without text, and pictures, go to the model that the operator has named, if any. `off`: to none.")]
+
+
 class CreateBase(Wire):
     """Everything but the name has a default that works: the local embedder, hybrid search, English stemming."""
 
@@ -70,6 +73,7 @@ class CreateBase(Wire):
     chunking: ChunkingIn | None = None
     retriever: RetrieverIn | None = None
     language: Language | None = None
+    ocr: OcrIn | None = None
 
 
 class UpdateBase(Wire):
@@ -81,6 +85,7 @@ class UpdateBase(Wire):
     chunking: ChunkingIn | None = None
     retriever: RetrieverIn | None = None
     language: Language | None = None
+    ocr: OcrIn | None = None
 
 
 class Reindex(Wire):
@@ -163,6 +168,7 @@ class BaseWire(Wire):
     chunking: ChunkingWire
     retriever: RetrieverWire
     language: str
+    ocr: Ocr
     item_count: int
     chunk_count: int
     reindex: ReindexWire | None
@@ -240,6 +246,7 @@ def settings(body: CreateBase | UpdateBase | Reindex) -> Settings:
         body.chunking.model_dump(exclude_none=True) if body.chunking else {},
         _retriever_changes(named.retriever) if named and named.retriever else {},
         body.language,
+        named.ocr if named else None,
         no_description=named is not None and "description" in named.model_fields_set and named.description is None,
     )
 
@@ -266,7 +273,7 @@ def base(value: KnowledgeBase, domain: str, root: str) -> BaseWire:
     return BaseWire(
         id=value.id, name=value.name, description=value.description, project_id=value.project_id, hostname=f"{value.id}.kb.{domain}",
         url=f"{root.rstrip('/')}/kb/{value.id}", embedder=_embedder(value.embedder), chunking=_chunking(value.chunking),
-        retriever=_retriever(value.retriever), language=value.language,
+        retriever=_retriever(value.retriever), language=value.language, ocr=value.ocr,
         item_count=value.item_count, chunk_count=value.chunk_count,
         reindex=ReindexWire(
             embedder=_embedder(building.embedder), chunking=_chunking(building.chunking), language=building.language, items=value.served_count,

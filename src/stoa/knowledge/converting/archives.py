@@ -19,7 +19,7 @@ RATIO_MAX: Final = 200
 RATIO_FREE_BYTES: Final = 16 * 2**20
 """Below this an archive may be packed as tightly as it likes: it can do no harm."""
 
-_BROKEN: Final = (zipfile.BadZipFile, zipfile.LargeZipFile, struct.error, zlib.error, ValueError, NotImplementedError, EOFError, RuntimeError)
+BROKEN: Final = (zipfile.BadZipFile, zipfile.LargeZipFile, struct.error, zlib.error, ValueError, NotImplementedError, EOFError, RuntimeError)
 _MARKERS: Final = (("word/document.xml", "docx"), ("ppt/presentation.xml", "pptx"), ("xl/workbook.xml", "xlsx"))
 
 
@@ -40,7 +40,7 @@ def inspect(path: Path | BytesIO, name: str) -> str | None:
                     return kind
             if "META-INF/container.xml" in names:
                 return "epub"
-    except _BROKEN as error:
+    except BROKEN as error:
         raise ConversionError("corrupt_file", f"{name} is damaged: its table of contents cannot be read.") from error
     return None
 
@@ -65,19 +65,36 @@ def documents(path: Path, name: str) -> Iterator[tuple[str, bytes | ConversionEr
         ConversionError: `too_large` for more than 1,000 files, or when they unpack to more than their table of contents says.
     """
     with zipfile.ZipFile(path) as archive:
-        entries = [entry for entry in archive.infolist() if not entry.is_dir() and not _is_litter(entry.filename)]
+        entries = _files(archive)
         if len(entries) > DOCUMENTS_MAX:
             raise ConversionError("too_large", f"{name} holds {len(entries):,} files; at most {DOCUMENTS_MAX:,} are read. Upload them in parts.")
         for entry in entries:
-            try:
-                with archive.open(entry) as file:
-                    data = file.read(entry.file_size + 1)
-            except _BROKEN:
-                yield entry.filename, ConversionError("corrupt_file", f"{entry.filename} is damaged.")
-                continue
-            if len(data) > entry.file_size:
-                raise ConversionError("too_large", f"{name} unpacks to more than it says.")
-            yield entry.filename, data
+            yield entry.filename, _unpacked(archive, entry, name)
+
+
+def document(path: Path, name: str, number: int) -> tuple[str, bytes]:
+    """One of the files that `documents` gives, counted from 1. Raises ConversionError."""
+    with zipfile.ZipFile(path) as archive:
+        entry = _files(archive)[number - 1]
+        data = _unpacked(archive, entry, name)
+    if isinstance(data, ConversionError):
+        raise data
+    return entry.filename, data
+
+
+def _files(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    return [entry for entry in archive.infolist() if not entry.is_dir() and not _is_litter(entry.filename)]
+
+
+def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str) -> bytes | ConversionError:
+    try:
+        with archive.open(entry) as file:
+            data = file.read(entry.file_size + 1)
+    except BROKEN:
+        return ConversionError("corrupt_file", f"{entry.filename} is damaged.")
+    if len(data) > entry.file_size:
+        raise ConversionError("too_large", f"{name} unpacks to more than it says.")
+    return data
 
 
 def _is_litter(inside: str) -> bool:

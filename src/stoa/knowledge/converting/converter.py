@@ -16,7 +16,8 @@ from typing import Any, Final, TypeAlias
 import orjson
 
 from stoa.knowledge.chunking import CHARACTERS_MAX
-from stoa.knowledge.types import CONVERSION_CODES, ConversionError, Converted, Passage
+from stoa.knowledge.converting import sniffing
+from stoa.knowledge.types import CONVERSION_CODES, ConversionError, Converted, Passage, Picture, Sight
 
 Heard: TypeAlias = Callable[[int, int | None], None]
 _READ_BYTES: Final = 256 * 1024
@@ -71,13 +72,15 @@ class Converter:
         job = self._job(path, name, mime_type, chunk_characters_max, find_blank=find_blank)
         return _answer(*await self._run(job, name, heard or _unheard), name)
 
-    async def render(self, path: Path, page: int, *, name: str) -> bytes:
-        """A page of a PDF as a picture, a grey PNG of at most 4 million pixels, drawn in a process of its own. Raises ConversionError."""
-        output, errors, status = await self._run(self._job(path, name, None, CHARACTERS_MAX, render_page=page), name, None)
-        if not output.startswith(b"\x89PNG") or status != 0:
+    async def render(self, path: Path, number: int, *, name: str, mime_type: str | None = None) -> Picture:
+        """What `convert` gave as blank under this number, as a picture that models take, drawn in a process of its own: a grey PNG of at most
+        4 million pixels, or a picture of the file as it is. Raises ConversionError."""
+        output, errors, status = await self._run(self._job(path, name, mime_type, CHARACTERS_MAX, render_page=number), name, None)
+        kind = sniffing.picture_type(output[: sniffing.HEAD_BYTES])
+        if kind is None or status != 0:
             _answer(output, errors, status, name)
             raise _died(errors, status, name)
-        return output
+        return Picture(kind, output)
 
     async def _run(self, job: str, name: str, heard: Heard | None) -> tuple[bytes, bytes, int]:
         """What a process says of a job, its last words, its status. Raises ConversionError."""
@@ -203,7 +206,7 @@ def _answer(output: bytes, errors: bytes, status: int, name: str) -> Converted:
         ),
         pages=answer["pages"],
         warnings=tuple(answer["warnings"]),
-        blank=tuple(answer["blank"]),
+        blank=tuple(Sight(**one) for one in answer["blank"]),
     )
 
 

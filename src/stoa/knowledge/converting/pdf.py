@@ -47,9 +47,11 @@ def pdf_pages(data: bytes, name: str, pages_max: int, report: Report = unheard, 
     if count == 0:
         raise ConversionError("corrupt_file", f"{name} has no pages.")
     sheets: list[Sheet | None] = []
+    done = 0
     for number in range(1, count + 1):
-        sheets.append(_sheet(document, number))
-        report(number, count)
+        sheets.append(sheet := _sheet(document, number))
+        done += to_look_at is None or sheet is None or bool(sheet.lines)  # Others are done when somebody has looked at them.
+        report(done, count)
     unreadable = [number for number, sheet in enumerate(sheets, 1) if sheet is None]
     pages = [
         Page(markdown, number) for number, markdown in enumerate(layout.markdown([sheet or Sheet(0, ()) for sheet in sheets]), 1) if markdown.strip()

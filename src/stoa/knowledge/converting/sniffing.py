@@ -53,8 +53,11 @@ ZIP_FORMATS: Final = frozenset({"docx", "pptx", "xlsx", "epub"})
 SUPPORTED: Final = "PDF, DOCX, PPTX, XLSX, HTML, RTF, EPUB, EML, CSV, TSV, Markdown, JSON, XML, source code, plain text, or a ZIP archive of these"
 
 _OLE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_PICTURES: Final = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"II*\0", "image/tiff"), (b"MM\0*", "image/tiff"),
+)  # fmt: skip
 _ELSEWHAT: Final = (
-    (b"\x89PNG", "a PNG image"), (b"\xff\xd8\xff", "a JPEG image"), (b"GIF8", "a GIF image"), (b"\x7fELF", "a program"),
+    (b"GIF8", "a GIF image"), (b"\x7fELF", "a program"),
     (b"MZ", "a program"), (b"\x1f\x8b", "a gzip archive"), (b"Rar!", "a RAR archive"), (b"7z\xbc\xaf", "a 7z archive"),
     (b"BM", "a bitmap image"), (b"OggS", "an audio file"), (b"ID3", "an audio file"), (b"SQLite format 3", "a database"),
 )  # fmt: skip
@@ -79,14 +82,16 @@ def claimed(name: str, mime_type: str | None) -> str | None:
     return MIME_TYPES.get((mime_type or "").partition(";")[0].strip().lower())
 
 
-def sniff(head: bytes, name: str, mime_type: str | None) -> Sniffed:
-    """Decides how to read a file from its first bytes, its name and its declared type.
+def sniff(head: bytes, name: str, mime_type: str | None, *, pictures: bool = False) -> Sniffed:
+    """Decides how to read a file from its first bytes, its name and its declared type. `pictures`: somebody is there to look at them ("picture").
 
     Raises:
         ConversionError: `wrong_format` when the bytes contradict the name and cannot be read as what they are,
             `unsupported_format` when it is no document that can be read, `encrypted_file` for a locked Office file.
     """
     claim = claimed(name, mime_type)
+    if pictures and (kind := picture_type(head)):
+        return Sniffed("picture", _warning(name, claim, kind.removeprefix("image/")))
     if b"%PDF-" in head[:1024]:
         return Sniffed("pdf", _warning(name, claim, "pdf"))
     if head.startswith(b"PK\x03\x04"):
@@ -114,11 +119,21 @@ def _unclaimed(head: bytes, name: str, mime_type: str | None) -> Sniffed:
     return Sniffed("txt")
 
 
+def picture_type(head: bytes) -> str | None:
+    """The media type of a picture that can be looked at, by its first bytes; None for anything else."""
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return "image/webp"
+    return next((kind for magic, kind in _PICTURES if head.startswith(magic)), None)
+
+
 def _refuse_binary(head: bytes, name: str, claim: str | None) -> None:
     if head.startswith(_OLE):
         if claim in ZIP_FORMATS:
             raise ConversionError("encrypted_file", f"{name} is protected by a password; upload it without one.")
         raise unsupported(name, "a binary Office file of before 2007")
+    if picture := picture_type(head):
+        what = f"a {picture.removeprefix('image/').upper()} image"
+        raise _mismatch(name, claim, what if claim else f"{what}, which OCR would read, but it is off here")
     text = head.startswith(_BOMS)
     for magic, what in _ELSEWHAT:
         if head.startswith(magic) and (len(magic) > 2 or b"\0" in head):

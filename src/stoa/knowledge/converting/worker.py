@@ -16,9 +16,9 @@ from typing import Any, Final, NoReturn
 import orjson
 
 from stoa.knowledge.chunking import last_heading, passages
-from stoa.knowledge.converting import archives, limits, sniffing, texts
+from stoa.knowledge.converting import archives, limits, sights, sniffing, texts
 from stoa.knowledge.converting.page import Page, Report, unheard
-from stoa.knowledge.types import ConversionError, Converted, Passage
+from stoa.knowledge.types import ConversionError, Converted, Passage, Sight
 
 OFFICE: Final = frozenset({"docx", "pptx", "xlsx", "epub", "html", "rtf", "eml"})
 PROBLEMS_NAMED: Final = 20
@@ -43,11 +43,12 @@ class Job:
 def read(job: Job, report: Report = unheard) -> Converted:
     """One file to passages. Raises ConversionError."""
     path, name = Path(job.path), job.name
-    blank: list[int] | None = [] if job.find_blank else None
+    blank: list[Sight] | None = [] if job.find_blank else None
     with path.open("rb") as file:
-        sniffed = sniffing.sniff(file.read(sniffing.HEAD_BYTES), name, job.mime_type) if path.stat().st_size else None
+        head = file.read(sniffing.HEAD_BYTES)
+        sniffed = sniffing.sniff(head, name, job.mime_type, pictures=job.find_blank) if path.stat().st_size else None
     if sniffed is not None and sniffed.format == "zip" and _is_archive_of_documents(path, job):
-        pages, (found, warnings) = None, _archived(path, job, report)
+        pages, (found, warnings) = None, _archived(path, job, report, blank)
     else:
         pages, found, warnings = _document(path, name, job.mime_type, job, report, blank)
     characters = sum(len(page.markdown) for page in found)
@@ -60,13 +61,13 @@ def read(job: Job, report: Report = unheard) -> Converted:
 
 
 def _document(
-    source: Path | BytesIO, name: str, mime_type: str | None, job: Job, report: Report, blank: list[int] | None = None
+    source: Path | BytesIO, name: str, mime_type: str | None, job: Job, report: Report, blank: list[Sight] | None = None
 ) -> tuple[int | None, list[Page], list[str]]:
     """One document, a file or a part of an archive: its number of pages, its pages, and warnings. `blank` takes the pages to be looked at."""
     size = source.stat().st_size if isinstance(source, Path) else source.getbuffer().nbytes
     if size == 0:
         raise ConversionError("empty_file", f"{name} is empty (0 bytes).")
-    sniffed = sniffing.sniff(_bytes(source, sniffing.HEAD_BYTES), name, mime_type)
+    sniffed = sniffing.sniff(_bytes(source, sniffing.HEAD_BYTES), name, mime_type, pictures=blank is not None)
     kind, warning = sniffed.format, sniffed.warning
     if kind == "zip":
         inside = archives.inspect(source, name)
@@ -90,23 +91,26 @@ def _is_archive_of_documents(path: Path, job: Job) -> bool:
     return archives.inspect(path, job.name) is None and sniffing.claimed(job.name, job.mime_type) is None
 
 
-def _archived(path: Path, job: Job, report: Report) -> tuple[list[Page], list[str]]:
+def _archived(path: Path, job: Job, report: Report, blank: list[Sight] | None) -> tuple[list[Page], list[str]]:
     """The documents of an archive, each page with the path inside. What cannot be read is left out and said; an archive in which
     nothing can be read is an error."""
     pages: list[Page] = []
     warnings: list[str] = []
     problems: list[str] = []
     read_count = characters = 0
-    for part, data in archives.documents(path, job.name):
+    for number, (part, data) in enumerate(archives.documents(path, job.name), 1):
+        inside: list[Sight] | None = [] if blank is not None else None
         try:
             if isinstance(data, ConversionError):
                 raise data
-            _, found, said = _document(BytesIO(data), part, None, job, unheard)
+            _, found, said = _document(BytesIO(data), part, None, job, unheard, inside)
         except ConversionError as error:
             problems.append(error.message)
             continue
         pages += [replace(page, part=part) for page in found]
         warnings += said
+        if blank is not None:
+            blank += sights.within(number, part, inside or ())
         read_count, characters = read_count + 1, characters + sum(len(page.markdown) for page in found)
         if characters > job.characters_max:
             break  # the caller says so
@@ -127,7 +131,7 @@ def _no_document(name: str, mime_type: str | None) -> ConversionError:
 
 
 def _pages(
-    kind: str, data: bytes, name: str, job: Job, report: Report, blank: list[int] | None
+    kind: str, data: bytes, name: str, job: Job, report: Report, blank: list[Sight] | None
 ) -> tuple[int | None, list[Page], list[str]]:
     if kind in sniffing.TEXT_FORMATS - OFFICE:
         text, warning = texts.decode(data, name)
@@ -136,7 +140,15 @@ def _pages(
     if kind == "pdf":
         from stoa.knowledge.converting import pdf  # noqa: PLC0415
 
-        return pdf.pdf_pages(data, name, job.pages_max, report, blank)
+        to_look_at: list[int] | None = [] if blank is not None else None
+        read = pdf.pdf_pages(data, name, job.pages_max, report, to_look_at)
+        if blank is not None:
+            blank += [Sight(number, number) for number in to_look_at or ()]
+        return read
+    if kind == "picture":
+        assert blank is not None, "somebody looks at it"
+        blank += sights.of_picture(data, name, job.pages_max)
+        return len(blank), [], []
     from stoa.knowledge.converting import documents  # noqa: PLC0415
 
     warning = None
@@ -144,6 +156,9 @@ def _pages(
         text, warning = texts.decode(data, name)
         data = text.encode()
     pages, found, warnings = documents.office_pages(data, name, kind, job.pages_max)
+    if blank is not None and sights.only_pictures(found) and (seen := sights.of_office(data, kind, job.pages_max)):
+        blank += seen
+        found = []  # What names its pictures is no text beside what stands on them.
     return pages, found, [warning, *warnings] if warning else warnings
 
 
@@ -203,7 +218,7 @@ def main(argument: str) -> None:
     answer: dict[str, Any]
     try:
         if job.render_page is not None:
-            _say(_picture(job, job.render_page))
+            _say(sights.drawn(Path(job.path), job.name, job.mime_type, job.render_page))
         done = read(job, _Progress())
         answer = {"passages": done.passages, "pages": done.pages, "warnings": done.warnings, "blank": done.blank}
     except ConversionError as error:
@@ -211,12 +226,6 @@ def main(argument: str) -> None:
     except MemoryError:
         answer = {"error": {"code": "out_of_memory", "message": f"{job.name} needs more memory than a document may use."}}
     _say(orjson.dumps(answer))
-
-
-def _picture(job: Job, page: int) -> bytes:
-    from stoa.knowledge.converting import pdf  # noqa: PLC0415
-
-    return pdf.picture(Path(job.path).read_bytes(), job.name, page)
 
 
 def _say(answer: bytes) -> NoReturn:

@@ -1,0 +1,87 @@
+"""The bill: a line for each call of a model, and what keys with a spending limit have spent. Entered in the caller's transaction, with what the call was for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final, Literal
+from uuid import UUID
+
+from stoa.db import Tx, load
+from stoa.gateway.types import Usage
+from stoa.kernel.principal import SpendingLimit
+
+SQL: Final = load("stoa.gateway", "ledger.sql")
+SPENDING_PARTS: Final = 8
+"""Rows that a day's spending of one key is spread over, so that what ends at the same moment seldom waits for one another."""
+_WHEN: Final[Mapping[str, str]] = {"day": "today", "month": "this month", "total": "altogether"}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One call of a model. `model` None: the slug of `model_id`. `cost_usd` None: no price is known. `kind` says what it was for: a run, or a page
+    that was read by OCR; `key_id` is whose bill it is on."""
+
+    org_id: UUID
+    project_id: UUID
+    kind: Literal["run", "ocr"]
+    usage: Usage
+    cost_usd: float | None
+    model: str | None
+    model_id: UUID | None = None
+    key_id: UUID | None = None
+    user_id: str | None = None
+    run_id: UUID | None = None
+    conversation_id: UUID | None = None
+    knowledgebase_id: UUID | None = None
+
+
+async def bill_call(tx: Tx, line: Line) -> int:
+    """Gives the line's number."""
+    usage = line.usage
+    return int(await tx.fetchval(
+        SQL.enter, line.org_id, line.project_id, line.run_id, line.conversation_id, line.key_id, line.user_id, line.model, usage.prompt_tokens,
+        usage.completion_tokens, usage.cached_tokens, usage.reasoning_tokens, usage.estimated, _dollars(line.cost_usd), line.model_id, line.kind,
+        line.knowledgebase_id,
+    ))  # fmt: skip
+
+
+async def add_spending(tx: Tx, org_id: UUID, project_id: UUID, key_id: UUID | None, part: int, usd: float) -> None:
+    """Adds to what a limited key has spent today. `part` is any number that spreads calls of the same moment."""
+    await tx.execute(SQL.spend, org_id, project_id, key_id, part % SPENDING_PARTS, _dollars(usd))
+
+
+async def spent_usd(tx: Tx, org_id: UUID, key_id: UUID | None, period: str) -> float:
+    """US dollars, in the day or month that it is, or altogether."""
+    return float(await tx.fetchval(SQL.spent, org_id, key_id, period))
+
+
+async def key_refused(tx: Tx, org_id: UUID, key_id: UUID | None, *, priced: bool) -> tuple[str, str] | None:
+    """Why this key may not call a model now: a code and a sentence; None where it may, has no limit, or is gone."""
+    limit = await _limit_of(tx, org_id, key_id)
+    return spending_refused(limit, await spent_usd(tx, org_id, key_id, limit.period), priced=priced) if limit is not None else None
+
+
+async def bill_key(tx: Tx, line: Line, part: int) -> int:
+    """The line, and what it adds to the spending of its key where that has a limit."""
+    if line.cost_usd and await _limit_of(tx, line.org_id, line.key_id) is not None:
+        await add_spending(tx, line.org_id, line.project_id, line.key_id, part, line.cost_usd)
+    return await bill_call(tx, line)
+
+
+async def _limit_of(tx: Tx, org_id: UUID, key_id: UUID | None) -> SpendingLimit | None:
+    row = await tx.fetchrow(SQL.limit_of, org_id, key_id)
+    return SpendingLimit(row["usd"], row["spending_period"]) if row is not None else None
+
+
+def spending_refused(limit: SpendingLimit, spent: float, *, priced: bool) -> tuple[str, str] | None:
+    """Why a key with this limit may not call a model now: a code and a sentence; None where it may."""
+    if not priced:
+        return "price_unknown", "This access key has a spending limit, and no price is known for the model; the operator can set one under [[prices]]."
+    if spent >= limit.usd:
+        when = _WHEN[limit.period]
+        return "spending_limit_reached", f"This access key has spent {spent:.4f} US dollars {when}; its spending_limit is {limit.usd:g}."
+    return None
+
+
+def _dollars(usd: float | None) -> Decimal | None:
+    return None if usd is None else Decimal(f"{usd:.9f}")
