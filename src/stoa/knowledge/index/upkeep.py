@@ -186,7 +186,7 @@ def _batches(scattered: Sequence[Any]) -> Iterator[list[str]]:
 _TABLE: Final = """
 DROP TABLE IF EXISTS {table};
 CREATE TABLE {table} (PRIMARY KEY (ordinal), CHECK (index_id = {index_id})) INHERITS (knowledge_vectors) WITH (autovacuum_enabled = false);
-ALTER TABLE {table} ALTER COLUMN embedding SET STORAGE MAIN;
+ALTER TABLE {table} ALTER COLUMN embedding SET STORAGE MAIN, ALTER COLUMN embedding SET STATISTICS 0;
 ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON {table} TO stoa_tenant
     USING (org_id = (SELECT stoa_org()) AND ((SELECT stoa_project()) IS NULL OR project_id = (SELECT stoa_project())));

@@ -49,7 +49,7 @@ class Sources:
             await tx.execute(NOTIFY, "")
             await audit.record(tx, principal, "knowledge_source.create", source_id)
             if once:
-                await idempotency.record(tx, principal, once, {"id": str(source_id)}, source_id)
+                await idempotency.record(tx, principal, once, {"id": str(source_id)}, base_id)
             return _found(await store.source(tx, principal.org_id, source_id), source_id)
 
     async def list(self, principal: Principal, base_id: UUID, page: PageRequest) -> Page[Source]:
