@@ -1,5 +1,5 @@
-"""The process that reads one file and ends. It is started with its limits as one JSON argument and writes one JSON object to
-standard output: `{"passages": [{text, page, heading, rows, sheet}, …], "pages", "warnings", "blank"}` or `{"error": {"code", "message"}}`. Before it come
+"""The process that reads one file and ends. It is forked with its limits, or started with them as one JSON argument, and writes one JSON object to
+standard output: `{"passages": [{text, page, heading, rows, sheet}, …], "pages", "warnings", "blank", "loaded"}` or `{"error": {"code", "message"}}`. Before it come
 lines `{"done", "pages"}` that say how far it is.
 """
 
@@ -21,6 +21,8 @@ from stoa.knowledge.converting.page import Page, Report, unheard
 from stoa.knowledge.types import ConversionError, Converted, Passage
 
 OFFICE: Final = frozenset({"docx", "pptx", "xlsx", "epub", "html", "rtf", "eml"})
+LIBRARIES: Final = {"documents": "stoa.knowledge.converting.documents", "pdf": "stoa.knowledge.converting.pdf"}
+"""What is loaded by the files that need it. The answer says which, so that the process that readers are forked from can have it ready."""
 PROBLEMS_NAMED: Final = 20
 REPORT_SECONDS: Final = 0.2
 
@@ -198,6 +200,11 @@ class _Progress:
 def main(argument: str) -> None:
     job = Job(**orjson.loads(argument))
     limits.die_with_parent(job.parent)
+    work(job)
+
+
+def work(job: Job) -> NoReturn:
+    """Reads, answers, and ends the process."""
     limits.confine(job.memory_bytes_max, job.seconds_max)
     signal.signal(signal.SIGXCPU, _out_of_time)
     answer: dict[str, Any]
@@ -206,6 +213,7 @@ def main(argument: str) -> None:
             _say(_picture(job, job.render_page))
         done = read(job, _Progress())
         answer = {"passages": done.passages, "pages": done.pages, "warnings": done.warnings, "blank": done.blank}
+        answer["loaded"] = [name for name, module in LIBRARIES.items() if module in sys.modules]
     except ConversionError as error:
         answer = {"error": {"code": error.code, "message": error.message}}
     except MemoryError:
