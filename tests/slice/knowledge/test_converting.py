@@ -535,7 +535,7 @@ async def test_a_reader_holds_nothing_of_the_zygote(converter: Converter, big: P
     reader = await stopped_reader(os.getpid())
     held = [os.readlink(f"/proc/{reader}/fd/{number}") for number in sorted(os.listdir(f"/proc/{reader}/fd"))]
     assert held[0] == "/dev/null"
-    assert [one.partition(":")[0] for one in held[1:3]] == ["pipe", "pipe"]
+    assert [one.partition(":")[0] for one in held[1:3]] == ["socket", "socket"]
     assert held[3:] in ([], [str(big)])
     assert Path(f"/proc/{reader}/environ").read_bytes().split(b"\0")[0].startswith(b"LC_ALL=")
     os.kill(reader, signal.SIGKILL)

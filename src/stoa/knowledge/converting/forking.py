@@ -33,20 +33,19 @@ class ForkedReader:
         self._zygote = zygote
         self._number = number
         self._patience_seconds = zygote.patience_seconds
-        self.output = asyncio.StreamReader()
-        self.errors = asyncio.StreamReader()
-        self._pipes: list[asyncio.ReadTransport] = []
+        self.output = self.errors = asyncio.StreamReader()
+        self._ends: list[asyncio.StreamWriter] = []
         loop = asyncio.get_running_loop()
         self.started: asyncio.Future[int | None] = loop.create_future()
         self.ended: asyncio.Future[int | None] = loop.create_future()
         self._unwanted = False
 
-    async def listen(self, output: int, errors: int) -> None:
-        for stream, descriptor in ((self.output, output), (self.errors, errors)):
-            pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
-                lambda stream=stream: asyncio.StreamReaderProtocol(stream), os.fdopen(descriptor, "rb", 0)
-            )
-            self._pipes.append(pipe)
+    async def listen(self, output: socket.socket, errors: socket.socket) -> None:
+        """Sockets, because uvloop closes a pipe's descriptor twice, and it may be another thread's the second time."""
+        self.output, end = await asyncio.open_connection(sock=output)
+        self._ends.append(end)
+        self.errors, end = await asyncio.open_connection(sock=errors)
+        self._ends.append(end)
 
     def heard_start(self, pid: int) -> None:
         if not self.started.done():
@@ -78,8 +77,8 @@ class ForkedReader:
 
     async def end(self) -> None:
         self.kill()
-        for pipe in self._pipes:
-            pipe.close()
+        for end in self._ends:
+            end.close()
         self.ended.add_done_callback(lambda _: self._zygote.let_go(self._number))
         await asyncio.wait([self.ended], timeout=self._patience_seconds)
         if not self.ended.done():
@@ -141,17 +140,18 @@ class Zygote:
         return reader
 
     async def _send_job(self, reader: ForkedReader, packet: bytes) -> None:
-        (output, their_output), (errors, their_errors) = os.pipe(), os.pipe()
+        output, their_output = socket.socketpair()
+        errors, their_errors = socket.socketpair()
         try:
-            socket.send_fds(self._control, [packet], [their_output, their_errors])
+            socket.send_fds(self._control, [packet], [their_output.fileno(), their_errors.fileno()])
         except OSError as error:
-            os.close(output)
-            os.close(errors)
+            output.close()
+            errors.close()
             self.fail("takes no more jobs")
             raise ReaderLost from error
         finally:
-            os.close(their_output)
-            os.close(their_errors)
+            their_output.close()
+            their_errors.close()
         await reader.listen(output, errors)
 
     def load(self, libraries: list[str]) -> None:
