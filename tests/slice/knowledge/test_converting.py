@@ -373,9 +373,13 @@ async def zygote_of(parent: int) -> int:
     return found[0]
 
 
+def descriptors(pid: int) -> list[str]:
+    return [str(one.readlink()) for one in sorted(Path(f"/proc/{pid}/fd").iterdir(), key=lambda one: int(one.name))]
+
+
 def readers(parent: int) -> list[int]:
     """Past the fork and its preparations: the session is its own, and three descriptors are open, or four with the file."""
-    forked = [child for zygote in zygotes(parent) for child in children(zygote) if len(os.listdir(f"/proc/{child}/fd")) in (3, 4)]
+    forked = [child for zygote in zygotes(parent) for child in children(zygote) if len(descriptors(child)) in (3, 4)]
     return [child for child in forked + children(parent) if os.getsid(child) == child and (child in forked or b"converting.worker" in words(child))]
 
 
@@ -524,16 +528,15 @@ async def test_readers_are_forked_from_one_process_which_learns_what_files_need(
     assert "Gadget" in text_of(await read(converter, tmp_path, "report.docx", word_file()))
     assert (await converter.render(HANDBOOK, 1, name="handbook.pdf")).startswith(b"\x89PNG")
     assert zygotes(os.getpid()) == [zygote]
-    assert os.listdir(f"/proc/{zygote}/task") == [str(zygote)], "what has threads must not be forked"
-    held = {os.readlink(f"/proc/{zygote}/fd/{number}").partition(":")[0] for number in os.listdir(f"/proc/{zygote}/fd")}
-    assert held == {"/dev/null", "socket", "pipe"}
+    assert len(list(Path(f"/proc/{zygote}/task").iterdir())) == 1, "what has threads must not be forked"
+    assert {one.partition(":")[0] for one in descriptors(zygote)} == {"/dev/null", "socket", "pipe"}
 
 
 @LINUX
 async def test_a_reader_holds_nothing_of_the_zygote(converter: Converter, big: Path) -> None:
     task = asyncio.create_task(converter.convert(big, name="notes.csv"))
     reader = await stopped_reader(os.getpid())
-    held = [os.readlink(f"/proc/{reader}/fd/{number}") for number in sorted(os.listdir(f"/proc/{reader}/fd"))]
+    held = descriptors(reader)
     assert held[0] == "/dev/null"
     assert [one.partition(":")[0] for one in held[1:3]] == ["socket", "socket"]
     assert held[3:] in ([], [str(big)])

@@ -111,7 +111,7 @@ class Zygote:
         try:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-m", "stoa.knowledge.converting.zygote", str(os.getpid())),
-                stdin=theirs, stdout=nothing, stderr=nothing, start_new_session=True, cwd="/", env=ENVIRONMENT,
+                stdin=theirs.fileno(), stdout=nothing, stderr=nothing, start_new_session=True, cwd="/", env=ENVIRONMENT,
             )  # fmt: skip
         except BaseException:
             ours.close()

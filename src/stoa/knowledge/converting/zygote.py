@@ -14,6 +14,7 @@ import socket
 import sys
 import traceback
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import orjson
@@ -23,6 +24,7 @@ from stoa.knowledge.converting import limits, worker
 
 MESSAGE_BYTES_MAX: Final = 64 * 1024
 DESCRIPTORS_MAX: Final = 256
+_TASKS: Final = Path("/proc/self/task")
 
 
 class Zygote:
@@ -66,7 +68,7 @@ class Zygote:
         return True
 
     def _fork(self, number: int, job: worker.Job, output: int, errors: int) -> None:
-        if len(os.listdir("/proc/self/task")) > 1:
+        if len(list(_TASKS.iterdir())) > 1:
             raise RuntimeError("a library has started a thread: a copy of this process might find its locks held for ever")
         try:
             pid = os.fork()
@@ -104,10 +106,9 @@ def _read(job: worker.Job, output: int, errors: int) -> NoReturn:
         os.dup2(errors, 2)
         os.closerange(3, DESCRIPTORS_MAX)
         worker.work(job)
-    except BaseException:  # its last words, as an interpreter of its own would say them
+    finally:  # `work` ends the process itself, unless something is wrong: then these are its last words, as an interpreter of its own would say them
         traceback.print_exc()
         sys.stderr.flush()
-    finally:
         os._exit(1)
 
 
