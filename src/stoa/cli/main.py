@@ -65,7 +65,7 @@ def serve(
     chosen = settings(config, host=host, port=port, data_dir=data_dir, domain=domain)
     try:
         run(chosen, lambda line: out.print(line, markup=False))
-    except (StartError, EmbeddedError, SchemaError, BootstrapError, UnknownDefault) as error:
+    except (StartError, EmbeddedError, SchemaError, BootstrapError, UnknownDefault, SettingsError) as error:
         raise fail(str(error)) from error
     except OSError as error:
         raise fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}") from error
