@@ -18,11 +18,12 @@ import docx
 import openpyxl
 import pptx
 import pytest
+from structlog.testing import capture_logs
 
 from stoa.knowledge.converting import Converter
 from stoa.knowledge.converting.forking import Zygotes
 from stoa.knowledge.converting.worker import Job
-from stoa.knowledge.converting.zygote import Zygote
+from stoa.knowledge.converting.zygote import Unfit, Zygote
 from stoa.knowledge.types import ConversionError, Converted
 
 HANDBOOK = Path(__file__).parents[3] / "src" / "stoa" / "cli" / "assets" / "stoa-handbook.pdf"
@@ -591,10 +592,26 @@ async def test_nothing_with_threads_is_forked() -> None:
     thread = threading.Thread(target=finish.wait)
     thread.start()
     job = Job("/nowhere", "a.txt", None, os.getpid(), 2**30, 1, 1, 1, 1)
-    with ours, theirs, pytest.raises(RuntimeError, match="thread"):
+    with ours, theirs, pytest.raises(Unfit, match="thread"):
         Zygote(ours)._fork(1, job, 1, 2)
     finish.set()
     thread.join()
+
+
+@LINUX
+async def test_a_zygote_that_is_unfit_says_why_and_costs_no_file(tmp_path: Path) -> None:
+    converter = Converter()
+    await read(converter, tmp_path, "notes.txt", b"plain words")
+    before = converter._zygotes._zygote
+    before._send({"load": "nothing of ours"})  # ignored: only what is listed is loaded
+    assert text_of(await read(converter, tmp_path, "notes.txt", b"plain words")) == "plain words"
+    assert converter._zygotes._zygote is before
+    with capture_logs() as logs:
+        before._hear_one({"unfit": "a library has started a thread"})
+    assert "is unfit: a library has started a thread" in logs[0]["event"]
+    assert text_of(await read(converter, tmp_path, "notes.txt", b"plain words")) == "plain words"
+    assert before.over
+    await converter.close()
 
 
 async def test_many_files_wait_for_their_turn(tmp_path: Path) -> None:

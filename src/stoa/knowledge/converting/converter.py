@@ -80,10 +80,11 @@ class Converter:
         """What a process says of a job, its last words, its status. Raises ConversionError."""
         async with self._turns:
             self._refuse_when_closed(name)
-            if self._zygotes is not None and (forked := await self._zygotes.fork(job)) is not None:
+            forked = await self._zygotes.fork(job) if self._zygotes is not None else None
+            if forked is not None:
                 with contextlib.suppress(ReaderLost):
                     return await self._hear_out(forked, name, heard)
-                self._refuse_when_closed(name)
+            self._refuse_when_closed(name)
             return await self._hear_out(await StartedReader.start(job), name, heard)
 
     async def _hear_out(self, reader: Reader, name: str, heard: Heard | None) -> tuple[bytes, bytes, int]:

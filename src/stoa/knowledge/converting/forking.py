@@ -42,7 +42,11 @@ class ForkedReader:
 
     async def listen(self, output: socket.socket, errors: socket.socket) -> None:
         """Sockets, because uvloop closes a pipe's descriptor twice, and it may be another thread's the second time."""
-        self.output, end = await asyncio.open_connection(sock=output)
+        try:
+            self.output, end = await asyncio.open_connection(sock=output)
+        except BaseException:
+            errors.close()
+            raise
         self._ends.append(end)
         self.errors, end = await asyncio.open_connection(sock=errors)
         self._ends.append(end)
@@ -223,12 +227,16 @@ class Zygote:
             if not packet:
                 self.fail("is gone", gone=True)
                 return
-            told: dict[str, int] = orjson.loads(packet)
-            if reader := self._readers.get(told.get("started") or told["ended"]):
-                if "pid" in told:
-                    reader.heard_start(told["pid"])
-                else:
-                    reader.heard_end(told["status"])
+            self._hear_one(orjson.loads(packet))
+
+    def _hear_one(self, told: dict[str, Any]) -> None:
+        if "unfit" in told:
+            self.fail(f"is unfit: {told['unfit']}")
+        elif reader := self._readers.get(told.get("started") or told["ended"]):
+            if "pid" in told:
+                reader.heard_start(told["pid"])
+            else:
+                reader.heard_end(told["status"])
 
 
 class Zygotes:

@@ -3,7 +3,7 @@
 Started as `python -I -m stoa.knowledge.converting.zygote PARENT` with a SOCK_SEQPACKET socket as its standard input. The server sends, one JSON
 object a packet: `{"number", "job"}` with two descriptors, for the standard output and error of the process that shall read; `{"reap"}`, the
 number of one that ended and whose process id is needed no more; `{"load"}`, a library that files have asked for. It is told `{"started", "pid"}` and
-`{"ended", "status"}`. The end of the socket is the end of all (docs/decisions/0021).
+`{"ended", "status"}`, or `{"unfit"}` with the reason. The end of the socket is the end of all (docs/decisions/0021).
 """
 
 import gc
@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import traceback
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -25,6 +26,10 @@ from stoa.knowledge.converting import limits, worker
 MESSAGE_BYTES_MAX: Final = 64 * 1024
 DESCRIPTORS_MAX: Final = 256
 _TASKS: Final = Path("/proc/self/task")
+
+
+class Unfit(Exception):
+    """This process must not be copied."""
 
 
 class Zygote:
@@ -69,16 +74,16 @@ class Zygote:
 
     def _fork(self, number: int, job: worker.Job, output: int, errors: int) -> None:
         if len(list(_TASKS.iterdir())) > 1:
-            raise RuntimeError("a library has started a thread: a copy of this process might find its locks held for ever")
+            raise Unfit("a library has started a thread, whose locks a copy of this process might find held for ever")
         try:
             pid = os.fork()
         except OSError:  # no room for another process
-            self._say({"ended": number, "status": 1})
+            _say(self._control, {"ended": number, "status": 1})
         else:
             if pid == 0:
                 _read(job, output, errors)
             self._pids[number] = pid
-            self._say({"started": number, "pid": pid})
+            _say(self._control, {"started": number, "pid": pid})
         os.close(output)
         os.close(errors)
 
@@ -89,10 +94,7 @@ class Zygote:
             end = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             if end is not None:
                 self._told.add(number)
-                self._say({"ended": number, "status": end.si_status if end.si_code == os.CLD_EXITED else -end.si_status})
-
-    def _say(self, message: dict[str, int]) -> None:
-        self._control.send(orjson.dumps(message))
+                _say(self._control, {"ended": number, "status": end.si_status if end.si_code == os.CLD_EXITED else -end.si_status})
 
 
 def _read(job: worker.Job, output: int, errors: int) -> NoReturn:
@@ -110,6 +112,10 @@ def _read(job: worker.Job, output: int, errors: int) -> NoReturn:
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)
+
+
+def _say(control: socket.socket, message: Mapping[str, Any]) -> None:
+    control.send(orjson.dumps(message))
 
 
 def _noted(_signal: int, _frame: object) -> None:
@@ -130,7 +136,10 @@ def main(parent: int) -> None:
     os.close(nothing)
     passages("# Heading\n\nWhat is made at the first use is made here once.")
     _freeze()
-    Zygote(control).serve()
+    try:
+        Zygote(control).serve()
+    except Unfit as error:
+        _say(control, {"unfit": str(error)})
 
 
 if __name__ == "__main__":
