@@ -16,6 +16,7 @@ import orjson
 
 from stoa.knowledge.chunking import CHARACTERS_MAX
 from stoa.knowledge.converting.forking import Zygotes
+from stoa.knowledge.converting.page import LIBRARIES
 from stoa.knowledge.converting.readers import JobFields, Reader, ReaderLost, StartedReader
 from stoa.knowledge.types import CONVERSION_CODES, ConversionError, Converted, Passage
 
@@ -182,7 +183,7 @@ def _answer(output: bytes, errors: bytes, status: int, name: str) -> tuple[Conve
         warnings=tuple(answer["warnings"]),
         blank=tuple(answer["blank"]),
     )
-    return converted, answer["loaded"]
+    return converted, [one for one in LIBRARIES if one in answer["loaded"]]
 
 
 def _died(errors: bytes, status: int, name: str) -> ConversionError:

@@ -17,12 +17,10 @@ import orjson
 
 from stoa.knowledge.chunking import last_heading, passages
 from stoa.knowledge.converting import archives, limits, sniffing, texts
-from stoa.knowledge.converting.page import Page, Report, unheard
+from stoa.knowledge.converting.page import LIBRARIES, Page, Report, unheard
 from stoa.knowledge.types import ConversionError, Converted, Passage
 
 OFFICE: Final = frozenset({"docx", "pptx", "xlsx", "epub", "html", "rtf", "eml"})
-LIBRARIES: Final = {"documents": "stoa.knowledge.converting.documents", "pdf": "stoa.knowledge.converting.pdf"}
-"""What is loaded by the files that need it. The answer says which, so that the process that readers are forked from can have it ready."""
 PROBLEMS_NAMED: Final = 20
 REPORT_SECONDS: Final = 0.2
 

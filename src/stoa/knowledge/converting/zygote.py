@@ -22,6 +22,7 @@ import orjson
 
 from stoa.knowledge.chunking import passages
 from stoa.knowledge.converting import limits, worker
+from stoa.knowledge.converting.page import LIBRARIES
 
 MESSAGE_BYTES_MAX: Final = 64 * 1024
 DESCRIPTORS_MAX: Final = 256
@@ -67,8 +68,8 @@ class Zygote:
             if pid := self._pids.pop(told["reap"], None):
                 os.waitpid(pid, 0)
             self._told.discard(told["reap"])
-        elif told["load"] in worker.LIBRARIES:
-            import_module(worker.LIBRARIES[told["load"]])
+        elif told["load"] in LIBRARIES:
+            import_module(LIBRARIES[told["load"]])
             _freeze()
         return True
 
