@@ -26,9 +26,8 @@ app = typer.Typer(
         stoa kb upload Policies ./papers
         stoa kb search Policies "what may a hotel cost"
 
-    The same upload again, after an edit, replaces what changed. `stoa kb sources` fills it from a website, a directory, a bucket or a repository,
-    and follows what changes there. An agent searches it when its id stands in agent.knowledge_bases of a
-    conversation. docs/guide/knowledge.md tells the whole of it.""",
+    The same upload again, after an edit, replaces what changed. `stoa kb sources` fills it from a website, a directory, a bucket or a repository.
+    An agent searches it when its id stands in agent.knowledge_bases of a conversation. docs/guide/knowledge.md tells the whole of it.""",
 )  # fmt: skip
 app.add_typer(sources.app, name="sources")
 UPLOAD_BYTES_MAX: Final = 32 * 1024 * 1024
@@ -40,7 +39,7 @@ UPLOAD_FILES_MAX: Final = 50
 def create(
     name: Annotated[str, typer.Argument(help="What it is about.")],
     description: Annotated[str | None, typer.Option(help="For people, and for agents that choose where to look.")] = None,
-    language: Annotated[str | None, typer.Option(help="How words are stemmed. [default: english]", show_default=False)] = None,
+    language: Annotated[str | None, typer.Option(help="How words are stemmed. \\[default: english]", show_default=False)] = None,
     url: Url = HERE,
     key: Key = None,
 ) -> None:
@@ -113,7 +112,7 @@ def search(
     base: Base,
     query: Annotated[str, typer.Argument(help="What to look for.")],
     limit: Annotated[int, typer.Option(min=1, max=100)] = 5,
-    mode: Annotated[str | None, typer.Option(help="semantic, keyword or hybrid. [default: the base's]", show_default=False)] = None,
+    mode: Annotated[str | None, typer.Option(help="semantic, keyword or hybrid. \\[default: the base's]", show_default=False)] = None,
     explain: Annotated[bool, typer.Option(help="Show each stage's times and each hit's scores.")] = False,
     url: Url = HERE,
     key: Key = None,
@@ -157,7 +156,7 @@ def evaluate(
     golden: Annotated[Path, typer.Argument(help='JSON lines: {"query": …, "relevant": [item ids or names] or {name: grade}}.', exists=True, dir_okay=False)],
     setting: Annotated[
         list[str] | None,
-        typer.Option(help="keyword, semantic, hybrid or hybrid:0.3 (its alpha); repeat it to compare. [default: all three modes]", show_default=False),
+        typer.Option(help="keyword, semantic, hybrid or hybrid:0.3 (its alpha); repeat it to compare. \\[default: all three modes]", show_default=False),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole answer, each query's figures included.")] = False,
     url: Url = HERE,

@@ -14,10 +14,11 @@ from stoa.cli.asking import HERE, Base, Key, Url, ask, ask_all, bar, base_id_of,
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode="rich",
-    help="""Fill a knowledge base from a website, a directory of the server, an S3 bucket or a git repository, and follow what changes there.
+    help="""Fill a knowledge base from a website, a directory of the server, an S3 bucket or a git repository.
 
-        stoa kb sources create Manuals website https://docs.example.com/ --schedule 6h
-        stoa kb sources create Manuals git https://git.example.com/team/handbook.git --include docs/ --secret token
+    What changes there is followed at each sync: on a schedule, or when you say so.
+
+        stoa kb sources create Manuals website https://docs.example.com/
         stoa kb sources sync Manuals
         stoa kb sources list Manuals
 
@@ -44,11 +45,11 @@ def create(
     base: Base,
     provider: Annotated[Provider, typer.Argument(help="What kind of place it is.")],
     place: Annotated[str, typer.Argument(help="The URL of a website or repository, the path of a directory, or a bucket (with a prefix: bucket/2026/).")],
-    name: Annotated[str | None, typer.Option(help="What to call it. [default: the place]", show_default=False)] = None,
+    name: Annotated[str | None, typer.Option(help="What to call it. \\[default: the place]", show_default=False)] = None,
     schedule: Annotated[
         str | None, typer.Option(help="An interval (15m, 6h, 1d), or cron in quotes. Left out: only `sync` begins one.", show_default=False)
     ] = None,
-    timezone: Annotated[str | None, typer.Option(help="Of cron, such as Europe/Berlin. [default: UTC]", show_default=False)] = None,
+    timezone: Annotated[str | None, typer.Option(help="Of cron, such as Europe/Berlin. \\[default: UTC]", show_default=False)] = None,
     include: Annotated[list[str] | None, typer.Option(help="A path pattern as in .gitignore: only what matches. Repeat it.", show_default=False)] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="A path pattern: not what matches. Repeat it.", show_default=False)] = None,
     metadata: Annotated[
@@ -137,7 +138,7 @@ def show(
 @app.command("sync")
 def sync_sources(
     base: Base,
-    source: Annotated[str | None, typer.Argument(help="A source's id or name. [default: all of the base]", show_default=False)] = None,
+    source: Annotated[str | None, typer.Argument(help="A source's id or name. \\[default: all of the base]", show_default=False)] = None,
     wait: Annotated[bool, typer.Option(help="Wait until everything is fetched and processed, and show how far it is.")] = True,
     confirm_deletions: Annotated[bool, typer.Option("--confirm-deletions", help="What the origin lost goes, however much it is.")] = False,
     url: Url = HERE,
