@@ -36,7 +36,7 @@ from stoa.kernel.ids import Ids, RandomIds
 from stoa.kernel.principal import Principal
 from stoa.knowledge import bases, sources
 from stoa.knowledge.index import Index, Upkeep
-from stoa.settings import Settings
+from stoa.settings import Settings, SettingsError
 
 DESCRIPTION = "Conversations with AI agents that never lose a token. Every error is `{\"error\": {\"code\", \"message\", \"details\"?}}`."
 
@@ -171,7 +171,10 @@ async def open_server(
         shelves = DirectoryBlobs(settings.data_dir / "knowledge")
         server_model = settings.embeddings.model if settings.embeddings else None
         embedders = bases.Embedders(local, server, server_model, catalogue.credentials, allow_private=settings.allow_private_addresses)
-        rerankers = bases.Rerankers(_server_reranker(settings), catalogue.credentials, allow_private=settings.allow_private_addresses)
+        judge = await _server_reranker(settings)
+        if judge is not None:
+            stack.push_async_callback(judge.close)
+        rerankers = bases.Rerankers(judge, catalogue.credentials, allow_private=settings.allow_private_addresses)
         removals = bases.Deletions(database, index, shelves, ids)
         library = bases.KnowledgeBases(database, index, embedders, entry, removals, ids, rerankers)
         items = bases.Items(database, index, shelves, removals, ids)
@@ -402,9 +405,22 @@ def _server_embedder(settings: Settings) -> "knowledge.RemoteEmbedder | None":
     return knowledge.RemoteEmbedder(chosen.base_url, chosen.model, _plain(chosen.api_key), chosen.dimensions)
 
 
-def _server_reranker(settings: Settings) -> "knowledge.RemoteReranker | None":
+async def _server_reranker(settings: Settings) -> "knowledge.LocalReranker | knowledge.RemoteReranker | None":
+    """Loaded, where it is of this machine. Raises SettingsError."""
     chosen = settings.reranker
-    return knowledge.RemoteReranker(chosen.base_url, chosen.model, _plain(chosen.api_key)) if chosen is not None else None
+    if chosen is None:
+        return None
+    if chosen.path is None:
+        assert chosen.base_url is not None
+        assert chosen.model is not None
+        return knowledge.RemoteReranker(chosen.base_url, chosen.model, _plain(chosen.api_key))
+    local = knowledge.LocalReranker(chosen.path)
+    try:
+        await local.prepare()
+    except knowledge.RerankerError as error:
+        await local.close()
+        raise SettingsError(f"reranker.path (STOA_RERANKER_PATH): {error.message}") from error
+    return local
 
 
 def _plain(secret: SecretStr | None) -> str | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 CONFIG_FILE: Final = "stoa.toml"
 
@@ -45,13 +45,22 @@ class Embeddings(BaseModel):
 
 
 class Rerank(BaseModel):
-    """A `[reranker]` table of stoa.toml: an endpoint of the `/rerank` wire (Jina, Cohere, Voyage, vLLM …) that knowledge bases may use."""
+    """A `[reranker]` table of stoa.toml, for knowledge bases: an endpoint of the `/rerank` wire (Jina, Cohere, Voyage, vLLM …), or a cross-encoder of this
+    machine: `path`, a directory with `model.onnx` and `tokenizer.json`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    base_url: str
-    model: str
+    base_url: str | None = None
+    model: str | None = None
     api_key: SecretStr | None = None
+    path: Path | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "Rerank":
+        remote = self.base_url is not None and self.model is not None
+        if remote == (self.path is not None) or (self.path is not None and (self.base_url or self.model or self.api_key)):
+            raise ValueError("needs base_url and model of an endpoint, or else the path of a model on this machine")
+        return self
 
 
 class Price(BaseModel):
@@ -156,6 +165,8 @@ def load(environment: Mapping[str, str], flags: Mapping[str, Any], config: Path 
             values[name] = environment[variable]
     if environment.get("STOA_CORS_ORIGINS"):
         values["cors_origins"] = [origin.strip() for origin in environment["STOA_CORS_ORIGINS"].split(",")]
+    if environment.get("STOA_RERANKER_PATH"):
+        values["reranker"] = {"path": environment["STOA_RERANKER_PATH"]}
     if environment.get("STOA_SOURCE_DIRECTORIES"):
         values["source_directories"] = [path for path in environment["STOA_SOURCE_DIRECTORIES"].split(os.pathsep) if path]
     values |= {name: value for name, value in flags.items() if value is not None}

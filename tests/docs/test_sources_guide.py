@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,11 +30,14 @@ async def test_the_guide_works_when_pasted(room: Path) -> None:
         shell = "set -eu\n" + "\n".join(blocks(ROOT / "docs/guide/sources.md", "sh"))
         for written, meant, times in (
             ("stoa_acc_…", KEY, 1), ("http://localhost:8080", url_of(said), 1), ("https://docs.example.com/", made.url + "/", 2),
-            ("/srv/policies", str(policies), 1),
+            ("/srv/policies", str(policies), 2),
         ):  # fmt: skip
             assert shell.count(written) == times, written
             shell = shell.replace(written, meant)
-        process = await asyncio.create_subprocess_exec("sh", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "STOA_URL": url_of(said), "COLUMNS": "200"}
+        process = await asyncio.create_subprocess_exec(
+            "sh", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+        )  # fmt: skip
         async with asyncio.timeout(60):
             out, errors = await process.communicate(shell.encode())
     printed = out.decode()
@@ -45,6 +49,9 @@ async def test_the_guide_works_when_pasted(room: Path) -> None:
     assert "/blog/news" not in [path for path, _, _ in made.asked]
     assert '"metadata":{"team":"sales"}' in printed
     assert "A hotel may cost 140 euros a night." in printed
+    assert "More policies: completed: added 1" in printed
+    assert "More policies: completed: unchanged 1" in printed
+    assert "config.include" in printed
     assert '{"message":"deleted"}' in printed
     assert '"deletion_id"' in printed
     assert json.loads(printed[printed.rindex("{") :])["message"] == "deleted"

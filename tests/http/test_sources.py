@@ -14,6 +14,7 @@ from dulwich.repo import Repo
 
 from tests.conftest import Running, serving
 from tests.doubles import FixedClock, ScriptedModel
+from tests.http.test_kb_command import Terminal
 from tests.http.test_knowledge import base_of, search, settled, sources
 from tests.origins import Answer, GitWorld, Site, site
 from tests.slice.knowledge.test_origins import listing
@@ -552,3 +553,76 @@ def test_sites_count_what_they_are_asked() -> None:
     made = Site()
     made.asked = [("/robots.txt", 404, {}), ("/a", 200, {}), ("/b", 304, {})]
     assert (made.visits(), made.visits("/b")) == ([200, 304], [304])
+
+
+async def test_the_command_line_makes_follows_shows_and_deletes_sources(server: Running, docs: Path) -> None:
+    fill(docs, 3)
+    kb = Terminal(server)
+    base_id = (await kb("create", "By command")).strip()
+    said = await kb(
+        *("sources", "create", "By command", "directory", str(docs), "--name", "Docs", "--exclude", "note-1.txt", "--metadata", "team=sales"),
+        *("--config", "hidden=true", "--wait"),
+    )  # fmt: skip
+    source_id = said.splitlines()[0]
+    assert "Docs: completed: added 2" in said
+    shown = (await server.call("GET", f"/v1/knowledgebase-sources/{source_id}"))["data"]
+    assert shown["config"] == {"path": str(docs), "include": [], "exclude": ["note-1.txt"], "hidden": True}
+    assert shown["metadata"] == {"team": "sales"}
+    listed = await server.call("GET", f"/v1/knowledgebases/{base_id}/items?source_id={source_id}")
+    assert [item["status"] for item in listed["data"]] == ["processed"] * 2, "--wait waits for these as well"
+
+    (docs / "broken.pdf").write_text("no pdf")
+    (docs / "note-0.txt").unlink()
+    assert "Docs: completed: added 1, unchanged 1, deleted 1" in await kb("sources", "sync", "By command")
+    assert "the sync is under way" in await kb("sources", "sync", base_id, "Docs", "--no-wait")
+    await ended(server, source_id)
+    assert "completed" in await kb("sources", "cancel", "By command", source_id), "there is nothing to end"
+    listing = await kb("sources", "list", "By command")
+    assert [listing.count(word) for word in (source_id, "directory", "completed")] == [1, 1, 1]
+    said = await kb("sources", "show", "By command", "Docs")
+    assert "config.exclude" in said
+    assert said.count("manual") == 3
+    assert json.loads(await kb("sources", "show", "By command", "Docs", "--json"))["id"] == source_id
+
+    receipt = json.loads(await kb("sources", "delete", "By command", "Docs", "--yes"))
+    assert receipt["stores"]["knowledge_items"]["rows"] == 2
+    assert "has no sources" in await kb("sources", "sync", "By command", status=1)
+
+
+async def test_the_command_line_says_why_a_sync_failed_and_what_was_not_read(server: Running, docs: Path) -> None:
+    fill(docs, 12)
+    kb = Terminal(server)
+    await kb("create", "In trouble")
+    await kb("sources", "create", "In trouble", "directory", str(docs), "--name", "Docs", "--wait")
+    for path in docs.glob("note-*.txt"):
+        path.unlink()
+    said = await kb("sources", "sync", "In trouble", "Docs", status=1)
+    assert "Docs: failed" in said
+    assert "With the command: --confirm-deletions." in said
+    assert "deleted 11" in await kb("sources", "sync", "In trouble", "Docs", "--confirm-deletions")
+    async with site() as made:
+        made.page("/", "/there", "/gone")
+        made.page("/there", text="It is there.")
+        made.answers["/gone"] = Answer(b"not for you", 403)
+        created = await kb("sources", "create", "In trouble", "website", made.url + "/", "--name", "Site", "--config", "delay_seconds=0", "--wait")
+        assert "Site: completed: added 2, failed 1" in created
+        assert f"{made.url}/gone: " in created
+        assert f"{made.url}/gone: " in await kb("sources", "show", "In trouble", "Site")
+    assert await kb("sources", "delete", "In trouble", "Site", "--keep-items", "--yes") == "deleted\n"
+    assert "There is no source named Site" in await kb("sources", "show", "In trouble", "Site", status=1)
+    assert "config.depth_max" in await kb("sources", "create", "In trouble", "website", "https://a.example/", "--config", "depth_max=99", status=1)
+    assert "depth_max is no field=value" in await kb("sources", "create", "In trouble", "website", "https://a.example/", "--config", "depth_max", status=1)
+
+
+async def test_the_command_line_takes_secrets_from_the_environment_and_prefixes_from_buckets(server: Running) -> None:
+    kb = Terminal(server)
+    base_id = (await kb("create", "Buckets")).strip()
+    made = ("sources", "create", base_id, "s3", "reports/2026/", "--secret", "access_key_id", "--secret", "secret_access_key", "--config", "region=eu-central-1")
+    await kb(*made, STOA_SECRET_ACCESS_KEY_ID="AKIA", STOA_SECRET_SECRET_ACCESS_KEY="hidden")
+    [source] = (await server.call("GET", f"/v1/knowledgebases/{base_id}/sources"))["data"]
+    assert source["name"] == "reports/2026/"
+    assert (source["config"]["bucket"], source["config"]["prefix"], source["config"]["region"]) == ("reports", "2026/", "eu-central-1")
+    assert sorted(source["secret_names"]) == ["access_key_id", "secret_access_key"]
+    assert "access_key_id, secret_access_key" in await kb("sources", "show", base_id, "reports/2026/")
+    for command in ("create", "list", "show", "sync", "cancel", "delete"):
+        assert "Usage: " in await kb("sources", command, "--help")

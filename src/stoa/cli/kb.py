@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
-from stoa.cli.client import ApiError, call, open_call
+from stoa.cli import sources
+from stoa.cli.asking import HERE, Base, Key, Url, ask, ask_all, bar, base_id_of, checked, errors, fail, out
+from stoa.cli.client import ApiError, open_call
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode="rich",
@@ -26,16 +26,10 @@ app = typer.Typer(
         stoa kb upload Policies ./papers
         stoa kb search Policies "what may a hotel cost"
 
-    The same upload again, after an edit, replaces what changed. An agent searches it when its id stands in agent.knowledge_bases of a
-    conversation. docs/guide/knowledge.md tells the whole of it.""",
+    The same upload again, after an edit, replaces what changed. `stoa kb sources` fills it from a website, a directory, a bucket or a repository.
+    An agent searches it when its id stands in agent.knowledge_bases of a conversation. docs/guide/knowledge.md tells the whole of it.""",
 )  # fmt: skip
-out = Console(highlight=False, soft_wrap=True)
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
-
-Url = Annotated[str, typer.Option(envvar="STOA_URL", help="The server to speak to.")]
-Key = Annotated[str | None, typer.Option(envvar="STOA_KEY", help="The access key to speak with.", show_default=False)]
-Base = Annotated[str, typer.Argument(help="The knowledge base: its id, or its name where only one has it.")]
-HERE: Final = "http://localhost:8080"
+app.add_typer(sources.app, name="sources")
 UPLOAD_BYTES_MAX: Final = 32 * 1024 * 1024
 """Files go up in groups of about so much: a broken connection costs one group, not all."""
 UPLOAD_FILES_MAX: Final = 50
@@ -45,20 +39,20 @@ UPLOAD_FILES_MAX: Final = 50
 def create(
     name: Annotated[str, typer.Argument(help="What it is about.")],
     description: Annotated[str | None, typer.Option(help="For people, and for agents that choose where to look.")] = None,
-    language: Annotated[str | None, typer.Option(help="How words are stemmed. [default: english]", show_default=False)] = None,
+    language: Annotated[str | None, typer.Option(help="How words are stemmed. \\[default: english]", show_default=False)] = None,
     url: Url = HERE,
     key: Key = None,
 ) -> None:
     """Make a knowledge base and print its id. It searches by words and by meaning, with the local embedder."""
     body = {field: value for field, value in {"name": name, "description": description, "language": language}.items() if value}
-    out.print(_call("POST", url, key, "/v1/knowledgebases", body)["data"]["id"], markup=False)
+    out.print(ask("POST", url, key, "/v1/knowledgebases", body)["data"]["id"], markup=False)
 
 
 @app.command("list")
 def list_bases(url: Url = HERE, key: Key = None) -> None:
     """List the knowledge bases that the key may see."""
     table = Table("id", "name", "items", "chunks", "created", box=None)
-    for base in _all(url, key, "/v1/knowledgebases"):
+    for base in ask_all(url, key, "/v1/knowledgebases"):
         table.add_row(base["id"], base["name"], str(base["item_count"]), str(base["chunk_count"]), base["created_at"])
     out.print(table)
 
@@ -76,21 +70,21 @@ def upload(
     A file that is there already under the same path is replaced, and keeps its id and metadata; the old version answers until the new one
     does. A file that is the same as before is not sent again. Ends with 1 when a file could not be read, and says which and why.
     """
-    base_id = _id_of(url, key, base)
+    base_id = base_id_of(url, key, base)
     files = dict(sorted(_walk(paths)))
     if not files:
-        raise _fail("There are no files to upload.")
-    known = {item["metadata"].get("path"): item for item in _all(url, key, f"/v1/knowledgebases/{base_id}/items")}
+        raise fail("There are no files to upload.")
+    known = {item["metadata"].get("path"): item for item in ask_all(url, key, f"/v1/knowledgebases/{base_id}/items")}
     changed = {name: path for name, path in files.items() if name not in known or not _is_same(path, known[name])}
     ids: list[str] = []
-    with Progress(console=errors, transient=True) as progress:
-        bar = progress.add_task("uploading", total=len(changed))
+    with bar() as progress:
+        task = progress.add_task("uploading", total=len(changed))
         for group in _groups(changed):
             # New files and replacements are two requests: `ids` names an item for every file.
             for part in ([name for name in group if name not in known], [name for name in group if name in known]):
                 if part:
                     ids += _send(url, key, base_id, {name: files[name] for name in part}, [known[name]["id"] for name in part if name in known])
-            progress.advance(bar, len(group))
+            progress.advance(task, len(group))
     out.print(f"uploaded {len(ids)} files" + (f", {len(files) - len(changed)} are as they were" if len(changed) < len(files) else ""), markup=False)
     if wait and ids:
         _watch(url, key, base_id, ids)
@@ -100,7 +94,7 @@ def upload(
 def items(base: Base, url: Url = HERE, key: Key = None) -> None:
     """List a knowledge base's items and how each is doing."""
     table = Table("id", "name", "status", "chunks", "uploaded", "error", box=None)
-    for item in _all(url, key, f"/v1/knowledgebases/{_id_of(url, key, base)}/items"):
+    for item in ask_all(url, key, f"/v1/knowledgebases/{base_id_of(url, key, base)}/items"):
         chunks = item.get("progress", {}).get("chunks", "")
         table.add_row(item["id"], item["name"], item["status"], str(chunks), item["uploaded_at"], item.get("error", {}).get("message", ""))
     out.print(table)
@@ -109,7 +103,7 @@ def items(base: Base, url: Url = HERE, key: Key = None) -> None:
 @app.command("retry")
 def retry(base: Base, url: Url = HERE, key: Key = None) -> None:
     """Process every item that failed once more: after the embedder is back, or a limit was raised."""
-    again = _call("POST", url, key, f"/v1/knowledgebases/{_id_of(url, key, base)}/reprocess")
+    again = ask("POST", url, key, f"/v1/knowledgebases/{base_id_of(url, key, base)}/reprocess")
     out.print(f"{again['items']} items are processed again", markup=False)
 
 
@@ -118,14 +112,14 @@ def search(
     base: Base,
     query: Annotated[str, typer.Argument(help="What to look for.")],
     limit: Annotated[int, typer.Option(min=1, max=100)] = 5,
-    mode: Annotated[str | None, typer.Option(help="semantic, keyword or hybrid. [default: the base's]", show_default=False)] = None,
+    mode: Annotated[str | None, typer.Option(help="semantic, keyword or hybrid. \\[default: the base's]", show_default=False)] = None,
     explain: Annotated[bool, typer.Option(help="Show each stage's times and each hit's scores.")] = False,
     url: Url = HERE,
     key: Key = None,
 ) -> None:
     """Search a knowledge base, best first."""
     body = {"query": query, "limit": limit, "explain": explain, **({"mode": mode} if mode else {})}
-    answer = _call("POST", url, key, f"/kb/{_id_of(url, key, base)}/v1/documents/search", body)
+    answer = ask("POST", url, key, f"/kb/{base_id_of(url, key, base)}/v1/documents/search", body)
     for number, hit in enumerate(answer["data"], 1):
         page = f", page {hit['metadata']['page']}" if "page" in hit["metadata"] else ""
         out.print(f"{number}. {hit['score']:.3f}  {hit['metadata']['source']}{page}", style="bold", markup=False)
@@ -147,12 +141,12 @@ def delete(
     key: Key = None,
 ) -> None:
     """Delete a knowledge base, or one item of it, for good: files, text, chunks and vectors. Prints the receipt."""
-    base_id = _id_of(url, key, base)
+    base_id = base_id_of(url, key, base)
     path = f"/v1/knowledgebases/{base_id}" if item is None else f"/v1/knowledgebase-items/{item}"
     if not yes:
         typer.confirm(f"Delete {'the knowledge base ' + base if item is None else 'the item ' + item} for good?", abort=True)
-    gone = _call("DELETE", url, key, path)
-    receipt = _call("GET", url, key, f"/v1/deletions/{gone['deletion_id']}")["data"]
+    gone = ask("DELETE", url, key, path)
+    receipt = ask("GET", url, key, f"/v1/deletions/{gone['deletion_id']}")["data"]
     out.print(json.dumps(receipt, indent=2), markup=False)
 
 
@@ -162,7 +156,7 @@ def evaluate(
     golden: Annotated[Path, typer.Argument(help='JSON lines: {"query": …, "relevant": [item ids or names] or {name: grade}}.', exists=True, dir_okay=False)],
     setting: Annotated[
         list[str] | None,
-        typer.Option(help="keyword, semantic, hybrid or hybrid:0.3 (its alpha); repeat it to compare. [default: all three modes]", show_default=False),
+        typer.Option(help="keyword, semantic, hybrid or hybrid:0.3 (its alpha); repeat it to compare. \\[default: all three modes]", show_default=False),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole answer, each query's figures included.")] = False,
     url: Url = HERE,
@@ -172,7 +166,7 @@ def evaluate(
     body: dict[str, Any] = {"queries": _golden(golden)}
     if setting:
         body["settings"] = [_setting(one) for one in setting]
-    answer = _call("POST", url, key, f"/v1/knowledgebases/{_id_of(url, key, base)}/evaluate", body)["data"]
+    answer = ask("POST", url, key, f"/v1/knowledgebases/{base_id_of(url, key, base)}/evaluate", body)["data"]
     if as_json:
         out.print_json(json.dumps(answer))
         return
@@ -204,7 +198,7 @@ def _golden(path: Path) -> list[Any]:
         try:
             return [json.loads(line) for line in text.splitlines() if line.strip()]
         except json.JSONDecodeError as error:
-            raise _fail(f"{path} is neither JSON nor JSON lines: {error}") from error
+            raise fail(f"{path} is neither JSON nor JSON lines: {error}") from error
     if isinstance(document, dict):
         return list(document["queries"]) if "queries" in document else [document]
     return list(document)
@@ -215,18 +209,18 @@ def _setting(text: str) -> dict[str, Any]:
     try:
         return {"mode": mode, **({"alpha": float(alpha)} if alpha else {})}
     except ValueError as error:
-        raise _fail(f"{text} is no setting; write keyword, semantic, hybrid or hybrid:0.3.") from error
+        raise fail(f"{text} is no setting; write keyword, semantic, hybrid or hybrid:0.3.") from error
 
 
 def _watch(url: str, key: str | None, base_id: str, ids: Sequence[str]) -> None:
     wanted = set(ids)
     items = f"/v1/knowledgebases/{base_id}/items"
-    with Progress(console=errors, transient=True) as progress:
-        bar = progress.add_task("processing", total=len(wanted))
-        while waiting := {item["id"] for item in _all(url, key, f"{items}?status=pending&status=processing")} & wanted:
-            progress.update(bar, completed=len(wanted) - len(waiting))
+    with bar() as progress:
+        task = progress.add_task("processing", total=len(wanted))
+        while waiting := {item["id"] for item in ask_all(url, key, f"{items}?status=pending&status=processing")} & wanted:
+            progress.update(task, completed=len(wanted) - len(waiting))
             time.sleep(0.5)
-    failed = [item for item in _all(url, key, f"{items}?status=failed") if item["id"] in wanted]
+    failed = [item for item in ask_all(url, key, f"{items}?status=failed") if item["id"] in wanted]
     for item in failed:
         errors.print(f"{item['metadata'].get('path', item['name'])}: {item['error']['message']}", style="red", markup=False)
     out.print(f"processed {len(wanted) - len(failed)}, failed {len(failed)}", markup=False)
@@ -282,46 +276,7 @@ def _send(url: str, key: str | None, base_id: str, files: Mapping[str, Path], re
     body += f"--{boundary}--\r\n".encode()
     headers = {"Content-Type": f"multipart/form-data; boundary={boundary}", "Idempotency-Key": boundary}
     try:
-        with open_call("POST", url, _key(key), f"/v1/knowledgebases/{base_id}/upload", bytes(body), headers) as answer:
+        with open_call("POST", url, checked(key), f"/v1/knowledgebases/{base_id}/upload", bytes(body), headers) as answer:
             return [item["id"] for item in json.loads(answer.read())["data"]]
     except ApiError as error:
-        raise _fail(str(error)) from error
-
-
-def _id_of(url: str, key: str | None, base: str) -> str:
-    try:
-        return str(uuid.UUID(base))
-    except ValueError:
-        pass
-    named = [one["id"] for one in _all(url, key, "/v1/knowledgebases") if one["name"] == base]
-    if len(named) != 1:
-        raise _fail(f"There is no knowledge base named {base}." if not named else f"{len(named)} knowledge bases are named {base}; give the id.")
-    return str(named[0])
-
-
-def _all(url: str, key: str | None, path: str) -> list[Any]:
-    found: list[Any] = []
-    page, pages = 1, 1
-    while page <= pages:
-        answer = _call("GET", url, key, f"{path}{'&' if '?' in path else '?'}page={page}&page_size=500")
-        found += answer["data"]
-        page, pages = page + 1, answer["pagination"]["page_count"]
-    return found
-
-
-def _call(method: str, url: str, key: str | None, path: str, body: dict[str, Any] | None = None) -> Any:
-    try:
-        return call(method, url, _key(key), path, body)
-    except ApiError as error:
-        raise _fail(str(error)) from error
-
-
-def _key(key: str | None) -> str:
-    if not key:
-        raise _fail("Set STOA_KEY to an access key, or pass --key.")
-    return key
-
-
-def _fail(message: str) -> typer.Exit:
-    errors.print(f"stoa: {message}", style="red", markup=False)
-    return typer.Exit(1)
+        raise fail(str(error)) from error

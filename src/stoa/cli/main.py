@@ -24,8 +24,8 @@ app.add_typer(kb.app, name="kb")
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 out = Console(highlight=False, soft_wrap=True)
 
-DataDir = Annotated[Path | None, typer.Option(help="Where database and files are. [default: .stoa]", show_default=False)]
-Config = Annotated[Path | None, typer.Option(help="Settings and providers. [default: ./stoa.toml, if there]", show_default=False)]
+DataDir = Annotated[Path | None, typer.Option(help="Where database and files are. \\[default: .stoa]", show_default=False)]
+Config = Annotated[Path | None, typer.Option(help="Settings and providers. \\[default: ./stoa.toml, if there]", show_default=False)]
 Url = Annotated[str, typer.Option(envvar="STOA_URL", help="The server to speak to.")]
 Key = Annotated[str | None, typer.Option(envvar="STOA_KEY", help="The access key to speak with.", show_default=False)]
 
@@ -44,10 +44,10 @@ def settings(config: Path | None, **flags: Any) -> Settings:
 
 @app.command()
 def serve(
-    port: Annotated[int | None, typer.Option(help="0 takes a free one. [default: 8080]", show_default=False)] = None,
-    host: Annotated[str | None, typer.Option(help="0.0.0.0 to be reached from elsewhere. [default: 127.0.0.1]", show_default=False)] = None,
+    port: Annotated[int | None, typer.Option(help="0 takes a free one. \\[default: 8080]", show_default=False)] = None,
+    host: Annotated[str | None, typer.Option(help="0.0.0.0 to be reached from elsewhere. \\[default: 127.0.0.1]", show_default=False)] = None,
     data_dir: DataDir = None,
-    domain: Annotated[str | None, typer.Option(help="Of the hosts of apps and knowledge bases. [default: localhost]", show_default=False)] = None,
+    domain: Annotated[str | None, typer.Option(help="Of the hosts of apps and knowledge bases. \\[default: localhost]", show_default=False)] = None,
     config: Config = None,
 ) -> None:
     """Start the server: API, workers and an embedded PostgreSQL, in one process.
@@ -65,7 +65,7 @@ def serve(
     chosen = settings(config, host=host, port=port, data_dir=data_dir, domain=domain)
     try:
         run(chosen, lambda line: out.print(line, markup=False))
-    except (StartError, EmbeddedError, SchemaError, BootstrapError, UnknownDefault) as error:
+    except (StartError, EmbeddedError, SchemaError, BootstrapError, UnknownDefault, SettingsError) as error:
         raise fail(str(error)) from error
     except OSError as error:
         raise fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}") from error

@@ -9,12 +9,15 @@ if TYPE_CHECKING:
     from stoa.knowledge.converting import Converter
     from stoa.knowledge.documents import Documents
     from stoa.knowledge.embedding import LocalEmbedder, RemoteEmbedder
-    from stoa.knowledge.reranking import RemoteReranker
+    from stoa.knowledge.reranking import LocalReranker, RemoteReranker, RerankerError
 
-__all__ = ["ConversionError", "Converted", "Converter", "Documents", "LocalEmbedder", "Passage", "RemoteEmbedder", "RemoteReranker"]
+__all__ = [
+    "ConversionError", "Converted", "Converter", "Documents", "LocalEmbedder", "LocalReranker", "Passage", "RemoteEmbedder", "RemoteReranker", "RerankerError",
+]  # fmt: skip
 
 _LATER = {
-    "Converter": "converting", "Documents": "documents", "LocalEmbedder": "embedding", "RemoteEmbedder": "embedding", "RemoteReranker": "reranking",
+    "Converter": "converting", "Documents": "documents", "LocalEmbedder": "embedding", "LocalReranker": "reranking", "RemoteEmbedder": "embedding",
+    "RemoteReranker": "reranking", "RerankerError": "reranking",
 }  # fmt: skip
 
 

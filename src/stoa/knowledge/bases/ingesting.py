@@ -132,7 +132,7 @@ class Ingestion:
             if room <= 0:
                 return
             held = [item_id for item_id, _, _ in self._held]
-            async with internal(self._database) as tx:
+            async with internal_statement(self._database) as tx:
                 rows = await tx.fetch(SQL.claim, self._node_id, room, rules.LEASE_SECONDS, held, start)
             for row in rows:
                 item = store.item_of(row)

@@ -9,6 +9,7 @@ import threading
 from typing import Final
 
 _PR_SET_PDEATHSIG: Final = 1
+_LIBC: Final = ctypes.CDLL(None)
 
 
 def confine(memory_bytes_max: int, seconds_max: float) -> None:
@@ -37,13 +38,18 @@ def _limit(name: str, soft: int, hard: int | None = None) -> None:
             raise
 
 
-def die_with_parent(parent: int) -> None:
-    """Ends this process when its parent is gone, two ways: the kernel's signal (Linux), and a thread that waits for the
-    end of standard input, which only the parent holds open."""
+def die_with(parent: int) -> None:
+    """The kernel kills this process when its parent is gone, where the kernel can (Linux)."""
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it died before the line above
             os._exit(1)
+
+
+def die_with_parent(parent: int) -> None:
+    """Ends this process when its parent is gone, two ways: the kernel's signal, and a thread that waits for the
+    end of standard input, which only the parent holds open."""
+    die_with(parent)
     threading.Thread(target=_watch, name="parent", daemon=True).start()
 
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 Report: TypeAlias = Callable[[int, int], None]
 """Told how far a reader is: pages done, pages in all."""
+LIBRARIES: Final = {name: f"stoa.knowledge.converting.{name}" for name in ("documents", "pdf", "pictures")}
+"""What is loaded by the files that need it. The answer says which, so that the process that readers are forked from can have it ready."""
 
 
 def unheard(_done: int, _total: int) -> None:

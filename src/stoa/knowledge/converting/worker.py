@@ -1,5 +1,5 @@
-"""The process that reads one file and ends. It is started with its limits as one JSON argument and writes one JSON object to
-standard output: `{"passages": [{text, page, heading, rows, sheet}, …], "pages", "warnings", "blank"}` or `{"error": {"code", "message"}}`. Before it come
+"""The process that reads one file and ends. It is forked with its limits, or started with them as one JSON argument, and writes one JSON object to
+standard output: `{"passages": [{text, page, heading, rows, sheet}, …], "pages", "warnings", "blank", "loaded"}` or `{"error": {"code", "message"}}`. Before it come
 lines `{"done", "pages"}` that say how far it is.
 """
 
@@ -17,7 +17,7 @@ import orjson
 
 from stoa.knowledge.chunking import last_heading, passages
 from stoa.knowledge.converting import archives, limits, sights, sniffing, texts
-from stoa.knowledge.converting.page import Page, Report, unheard
+from stoa.knowledge.converting.page import LIBRARIES, Page, Report, unheard
 from stoa.knowledge.types import ConversionError, Converted, Passage, Sight
 
 OFFICE: Final = frozenset({"docx", "pptx", "xlsx", "epub", "html", "rtf", "eml"})
@@ -213,6 +213,11 @@ class _Progress:
 def main(argument: str) -> None:
     job = Job(**orjson.loads(argument))
     limits.die_with_parent(job.parent)
+    work(job)
+
+
+def work(job: Job) -> NoReturn:
+    """Reads, answers, and ends the process."""
     limits.confine(job.memory_bytes_max, job.seconds_max)
     signal.signal(signal.SIGXCPU, _out_of_time)
     answer: dict[str, Any]
@@ -221,6 +226,7 @@ def main(argument: str) -> None:
             _say(sights.drawn(Path(job.path), job.name, job.mime_type, job.render_page))
         done = read(job, _Progress())
         answer = {"passages": done.passages, "pages": done.pages, "warnings": done.warnings, "blank": done.blank}
+        answer["loaded"] = [name for name, module in LIBRARIES.items() if module in sys.modules]
     except ConversionError as error:
         answer = {"error": {"code": error.code, "message": error.message}}
     except MemoryError:

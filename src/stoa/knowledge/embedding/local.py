@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from stoa.knowledge.embedding.quantizing import Precision
 
 
-FAST_LANE_TEXTS_MAX: Final = 2
+FAST_LANE_TEXTS_MAX: Final = 1
+"""A query is one text. Small files do not take its lane: two lanes at once are no faster than one."""
 
 
 class LocalEmbedder:

@@ -24,8 +24,10 @@ async def replace(tx: Tx, stemmer: Stemmer, key: BaseKey, item: NewItem) -> None
     dimensions = int(item.vectors.shape[1])
     assert item.vectors.shape == (len(item.chunks), dimensions), "one vector per chunk"
     counts = await _counts(tx, stemmer, item)
-    await tx.execute(SQL.ensure_index, key.org_id, key.project_id, key.knowledgebase_id, key.generation, item.embedder, dimensions, item.language)
     index = await _lock(tx, key)
+    if index is None:
+        await tx.execute(SQL.ensure_index, key.org_id, key.project_id, key.knowledgebase_id, key.generation, item.embedder, dimensions, item.language)
+        index = await _lock(tx, key)
     assert index is not None, "it was just made, and is locked against its end"
     if item.chunks and (index["embedder"], index["dimensions"], index["language"]) != (item.embedder, dimensions, item.language):
         if index["chunks"]:

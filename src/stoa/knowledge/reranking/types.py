@@ -8,7 +8,8 @@ class RerankerError(Exception):
     """The reranker failed while working: an outcome, not a bug of ours.
 
     `code` is one of: reranker_closed, reranker_rate_limited, reranker_overloaded (5xx), reranker_unreachable, reranker_timeout,
-    reranker_unauthorized, reranker_not_found, reranker_refused_request (other 4xx), reranker_protocol_error.
+    reranker_unauthorized, reranker_not_found, reranker_refused_request (other 4xx), reranker_protocol_error, reranker_unusable (a local
+    model's files).
     """
 
     def __init__(self, code: str, message: str) -> None:
