@@ -13,6 +13,7 @@ LATER = {
     "numpy": "vectors and scores",
     "onnxruntime": "the local embedder",
     "protego": "robots.txt",
+    "prometheus_client": "is scraped",
     "pypdfium2": "reads a PDF, in a process of its own",
     "selectolax": "reads a page of a website",
     "tokenizers": "the local embedder",

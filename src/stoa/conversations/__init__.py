@@ -10,7 +10,7 @@ from stoa.conversations.store import Place, add_message, hold, insert_message, t
 from stoa.conversations.transcript import ReadFile, Transcript
 from stoa.conversations.types import File, FilePassage, FileStatus, Message, Reading, Role, Said
 from stoa.conversations.wire import ContentPart, Metadata
-from stoa.conversations.worker import Housekeeping
+from stoa.conversations.worker import Housekeeping, polls
 from stoa.db.blobs import blob_name
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "checks",
     "hold",
     "insert_message",
+    "polls",
     "resolve_content",
     "routes",
     "take_position",

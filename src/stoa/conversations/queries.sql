@@ -1,3 +1,11 @@
+-- name: unread
+-- Of all tenants: files that are not read yet.
+SELECT count(*) FROM files WHERE status = 'pending';
+
+-- name: unproven
+-- Of all tenants: deletions whose proof is owed.
+SELECT count(*) FROM deletions WHERE verified_at IS NULL;
+
 -- name: insert_conversation
 -- A new, empty conversation.
 INSERT INTO conversations (org_id, project_id, id, title, model_id, user_id, metadata, created_by, agent)

@@ -40,6 +40,12 @@ WHERE org_id = $1 AND conversation_id = $2 AND id <> $3 AND status IN ('created'
 -- Whether the conversation has a run that has not ended, or waits for its turn.
 SELECT EXISTS (SELECT 1 FROM runs WHERE org_id = $1 AND conversation_id = $2 AND status IN ('created', 'started', 'paused'));
 
+-- name: waiting
+-- Of all tenants: runs that nobody carries.
+SELECT 'queued', count(*) FROM runs WHERE queued_at IS NOT NULL
+UNION ALL SELECT 'unclaimed', count(*) FROM runs WHERE status IN ('created', 'started') AND queued_at IS NULL AND node_id IS NULL
+UNION ALL SELECT 'paused', count(*) FROM runs WHERE status = 'paused' AND status IN ('created', 'started', 'paused') AND queued_at IS NULL;
+
 -- name: list_runs
 -- A page of runs, newest started first.
 SELECT * FROM runs

@@ -20,6 +20,7 @@ from stoa.kernel.principal import Principal
 from stoa.runs import builtin, rules, store
 from stoa.runs.state import RunState, turns_json
 from stoa.runs.store import SQL
+from stoa.runs.tally import Tally
 from stoa.runs.turns import give_turn
 from stoa.runs.types import Input, InputRequest, Outcome, RequestType, Run, RunError, RunStatus, SendMessage, ToolCallRow
 
@@ -74,12 +75,13 @@ class Started:
 
 
 class Runs:
-    def __init__(self, database: Database, journal: Journal, models: Models, ids: Ids, clock: Clock) -> None:
+    def __init__(self, database: Database, journal: Journal, models: Models, ids: Ids, clock: Clock, tally: Tally | None = None) -> None:
         self._database = database
         self._journal = journal
         self._models = models
         self._ids = ids
         self._clock = clock
+        self._tally = tally or Tally()
         self.owner: Owner | None = None
         """Set by the composition root once the worker exists; without one, runs wait for another node."""
 
@@ -132,6 +134,7 @@ class Runs:
         else:
             self._journal.writer.published(batch)
             owner.adopt(run, pen, prepared)
+        self._tally.begun.add("queued" if run.queued_at is not None else "left" if owner is None else "carried")
         return Started(run, first=True, interrupts=interrupts)
 
     async def _place(self, tx: Tx, principal: Principal, conversation_id: UUID, send: SendMessage) -> Place:
@@ -306,6 +309,7 @@ class Runs:
         try:
             said = await pen.take()
             await pen.until_stored(lambda: self._finish(run, pen, said, outcome))
+            self._tally.ended(outcome)
         finally:
             self._journal.writer.release(pen)
 

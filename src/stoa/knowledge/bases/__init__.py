@@ -14,10 +14,11 @@ from stoa.knowledge.bases.promises import checks
 from stoa.knowledge.bases.rerankers import Rerankers
 from stoa.knowledge.bases.searching import Asked, Search
 from stoa.knowledge.bases.service import KnowledgeBases
+from stoa.knowledge.bases.tally import Tally, polls
 from stoa.knowledge.bases.transcribing import Transcribing
 
 __all__ = [
-    "HOST_KEY", "Asked", "Deletions", "Embedders", "Evaluations", "Ingestion", "Items", "KnowledgeBases", "Mcp", "Rerankers", "Search", "Transcribing", "Transcript",
-    "TranscriptionError", "checks",
-    "evaluation_routes", "host_routes", "routes",
+    "HOST_KEY", "Asked", "Deletions", "Embedders", "Evaluations", "Ingestion", "Items", "KnowledgeBases", "Mcp", "Rerankers", "Search", "Tally", "Transcribing",
+    "Transcript", "TranscriptionError", "checks",
+    "evaluation_routes", "host_routes", "polls", "routes",
 ]
