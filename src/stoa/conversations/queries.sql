@@ -79,17 +79,6 @@ WHERE org_id = $1 AND id = $2 RETURNING message_count, project_id, model_id, app
 INSERT INTO messages (org_id, project_id, conversation_id, position, id, role, content, text, status, run_id, usage, metadata, turns)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
 
--- name: add_message
--- Both at once, for the messages that most runs begin and end with.
-WITH place AS (
-    UPDATE conversations SET message_count = message_count + 1, model_id = coalesce($3, model_id), updated_at = now()
-    WHERE org_id = $1 AND id = $2 RETURNING message_count, project_id, model_id, app_id, user_id, agent
-), message AS (
-    INSERT INTO messages (org_id, project_id, conversation_id, position, id, role, content, text, status, run_id, usage, metadata, turns)
-    SELECT $1, project_id, $2, message_count, $4, $5, $6::jsonb, $7, $8, $9, $10::jsonb, $11::jsonb, $12::jsonb FROM place
-)
-SELECT * FROM place;
-
 -- name: messages
 -- What a conversation shows between two positions, in order; positions have no gaps, so a page is a range.
 SELECT * FROM shown_messages WHERE org_id = $1 AND shown_in = $2 AND position BETWEEN $3 AND $4 ORDER BY position;

@@ -41,6 +41,14 @@ FAILURES: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.Interfa
 """Whatever may become of a statement on a connection of one's own: who has one gives it up then, and makes another."""
 
 
+class Raised(Exception):
+    """A function of the schema has refused; `reason` is the word that it raised. Its transaction is rolled back."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class Tx(Protocol):
     """An open transaction. A statement runs inside it; it ends when whoever opened it says so."""
 
@@ -130,6 +138,8 @@ class Database:
             yield connection
         except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
             raise _away("Another request changed the same things at the same moment; try again.") from error
+        except asyncpg.RaiseError as error:
+            raise Raised(str(error.args[0])) from error
         except _GONE as error:
             if _alive(connection):
                 if isinstance(error, asyncpg.InterfaceError):

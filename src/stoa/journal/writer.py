@@ -243,9 +243,8 @@ class JournalWriter:
         The caller flushes the pen before it makes the batch, and calls `published` after its commit.
         """
         pen = batch.pen
-        place = (pen.key.org_id, pen.key.run_id, pen.epoch, batch.base, len(batch.records), batch.seal)
-        if await tx.fetchrow(SQL.append_to, *place, *batch.columns(), self._told([pen])) is None:
-            batch.pen.settle(stored=False)
+        if not await tx.fetchval(SQL.append_to, pen.key.org_id, pen.key.run_id, pen.epoch, batch.base, batch.seal, *batch.columns(), self.told(pen)):
+            pen.settle(stored=False)
             raise Fenced
 
     def published(self, batch: Batch) -> None:
@@ -341,10 +340,10 @@ class JournalWriter:
             [record[0] for record in records],
             [record[1] for record in records],
             [record[2] for record in records],
-            self._told([batch.pen for batch in batches]),
+            self.told(*(batch.pen for batch in batches)),
         )
 
-    def _told(self, pens: Sequence[Pen]) -> list[str]:
+    def told(self, *pens: Pen) -> list[str]:
         """What other nodes are told of a write, when there are any."""
         return nudges([pen.key.run_id.hex for pen in pens]) if self.others() else []
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from stoa.conversations import text_of
@@ -98,13 +98,24 @@ async def ask(tx: Tx, run: Run, questions: Sequence[Question]) -> None:
 
 async def bill(tx: Tx, run: Run, uses: Sequence[ModelUse]) -> None:
     """The lines of the bill, and what a limited key has spent."""
-    for use in uses:
-        usage = use.usage
-        await tx.execute(
-            SQL.insert_model_call, run.org_id, run.project_id, run.id, run.conversation_id, run.created_by, run.user_id, use.model,
-            usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.reasoning_tokens, usage.estimated,
-            Decimal(f"{use.cost_usd:.9f}") if use.cost_usd is not None else None, run.model_id,
-        )  # fmt: skip
+    await tx.execute(SQL.bill, run.org_id, run.id, uses_json(uses))
+    await spend(tx, run, uses)
+
+
+def uses_json(uses: Sequence[ModelUse]) -> list[dict[str, Any]]:
+    """Lines of the bill, as the schema's functions read them."""
+    return [
+        {
+            "model": use.model, "prompt_tokens": use.usage.prompt_tokens, "completion_tokens": use.usage.completion_tokens,
+            "cached_tokens": use.usage.cached_tokens, "reasoning_tokens": use.usage.reasoning_tokens, "estimated": use.usage.estimated,
+            "cost_usd": f"{use.cost_usd:.9f}" if use.cost_usd is not None else None,
+        }
+        for use in uses
+    ]  # fmt: skip
+
+
+async def spend(tx: Tx, run: Run, uses: Sequence[ModelUse]) -> None:
+    """What a limited key has spent."""
     cost = sum(use.cost_usd or 0.0 for use in uses)
     if cost and run.options.get("spending_limit"):
         part = run.id.int % SPENDING_PARTS

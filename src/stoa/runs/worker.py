@@ -235,7 +235,7 @@ class Worker:
             self._tally.claimed.add()
             _log.info("run claimed", run_id=str(run.id), attempt=run.attempt, after_sequence=head.last_sequence)
             if last is None:
-                pen.write(rules.started(run))
+                pen.write(rules.started(run.id, run.conversation_id, run.message_id))
             elif last.kind == Kind.RUN_PAUSED:
                 pen.write(rules.resumed(run.id))
             self.adopt(run, pen, self.prepare(run), lost=last is not None and last.kind != Kind.RUN_PAUSED)

@@ -8,10 +8,8 @@ from uuid import UUID
 import pytest
 
 from stoa.conversations import Transcript
-from stoa.db import Tx
-from stoa.events import Event
+from stoa.db import idempotency
 from stoa.gateway import ModelMessage, TextPart
-from stoa.journal import Journal
 from stoa.kernel.errors import DatabaseUnavailable
 from tests.conftest import Running
 
@@ -38,14 +36,14 @@ async def test_a_start_that_fails_leaves_nothing_of_its_preparation(running: Run
             cut.set()
         raise AssertionError("unreachable")
 
-    async def fail(_journal: Journal, _tx: Tx, _key: object, _first: Sequence[Event] = (), _timestamp: str = "") -> Any:
+    async def fail(*_: object) -> None:
         await reading.wait()
         raise DatabaseUnavailable("The database cannot be reached just now; try again in a moment.")
 
     with monkeypatch.context() as broken:
         broken.setattr(Transcript, "messages", read_for_ever)
-        broken.setattr(Journal, "open", fail)
-        await running.call("POST", f"/v3/conversations/{UUID(talk)}/messages", 503, json={"content": "Hi"})
+        broken.setattr(idempotency, "record", fail)
+        await running.call("POST", f"/v3/conversations/{UUID(talk)}/messages", 503, json={"content": "Hi"}, headers={"Idempotency-Key": "once"})
         async with asyncio.timeout(5):
             await cut.wait()
     assert len(running.model.requests) == 1
