@@ -18,7 +18,7 @@ from stoa.db.polls import ANSWER_SECONDS_MAX, Poll, Polls
 from stoa.gateway import ModelError
 from stoa.kernel.measures import SERIES_MAX, Counter, Histogram
 from tests.conftest import Running, serving
-from tests.doubles import FixedClock, ScriptedModel, ScriptedTool, Shelf, answer, calling, until
+from tests.doubles import FixedClock, ScriptedModel, ScriptedTool, Shelf, answer, calling
 
 TOKEN = "a token of sixteen letters at least"
 MESSAGES = "/v3/conversations/{conversation_id}/messages"
@@ -40,7 +40,8 @@ def value(samples: Mapping[str, Mapping[tuple[tuple[str, str], ...], float]], na
 
 
 async def test_a_run_counts_once(running: Running) -> None:
-    running.model.scripts = [answer("Hello", " there.")]
+    gate = asyncio.Event()
+    running.model.scripts = [[gate, *answer("Hello", " there.")]]
     conversation = await running.conversation()
     before = await scrape(running)
     asked = {"host": "api", "method": "POST", "route": MESSAGES, "status": "200"}
@@ -49,9 +50,9 @@ async def test_a_run_counts_once(running: Running) -> None:
         during = await scrape(running)
         assert value(during, "stoa_http_streams_open") == 1
         assert value(during, "stoa_http_requests_total", **asked) == 0  # At its end.
+        gate.set()
         async for _ in stream.aiter_lines():
             pass
-    await until(lambda: running.model.open == 0)
     after = await scrape(running)
 
     def rise(name: str, **labels: str) -> float:
