@@ -2,7 +2,6 @@
 --
 -- Whoever calls them says in which transaction, and as which role: begin_run as the tenant, under row-level security; the others as the role that
 -- owns the tables. None is called as both, because PostgreSQL plans a function's statements anew whenever the role changes.
--- Their plans are made once per connection: PostgreSQL would make each anew for its first five times.
 -- Each statement sees what was committed before it, so what is looked up after a lock was waited for is looked up as it is then. Whoever locks
 -- several of them takes the conversation first, then the run, then the journal.
 -- A later version that wants other parameters makes a function of another name: nodes of this version go on calling these.
@@ -13,7 +12,7 @@
 CREATE FUNCTION begin_run(
     p_org uuid, p_conversation uuid, p_run uuid, p_message uuid, p_position int, p_model uuid, p_content jsonb, p_text text, p_metadata jsonb,
     p_options jsonb, p_node uuid, p_key uuid, p_queued boolean, p_interrupting boolean, p_sequences int[], p_kinds smallint[], p_payloads bytea[]
-) RETURNS runs LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
+) RETURNS runs LANGUAGE plpgsql AS $$
 DECLARE
     place record;
     made  runs;
@@ -58,7 +57,7 @@ END $$;
 -- the other nodes. False, and nothing is stored, where the writer's right is over.
 CREATE FUNCTION append_events(
     p_org uuid, p_run uuid, p_epoch bigint, p_base int, p_seal boolean, p_sequences int[], p_kinds smallint[], p_payloads bytea[], p_told text[]
-) RETURNS boolean LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
+) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     project uuid;
 BEGIN
@@ -76,7 +75,7 @@ BEGIN
 END $$;
 
 -- Lines of a run's bill: [{"model": slug or null for the run's own, "prompt_tokens": 1, …, "cost_usd": "0.1" or null}].
-CREATE FUNCTION bill_run(p_org uuid, p_run uuid, p_uses jsonb) RETURNS void LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
+CREATE FUNCTION bill_run(p_org uuid, p_run uuid, p_uses jsonb) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO model_calls (org_id, project_id, run_id, conversation_id, key_id, user_id, model, prompt_tokens, completion_tokens, cached_tokens,
                              reasoning_tokens, estimated, cost_usd)
@@ -94,7 +93,7 @@ END $$;
 CREATE FUNCTION end_run(
     p_org uuid, p_run uuid, p_conversation uuid, p_message uuid, p_status text, p_output text, p_content jsonb, p_error jsonb, p_usage jsonb, p_turns jsonb,
     p_uses jsonb, p_alone boolean, p_epoch bigint, p_base int, p_sequences int[], p_kinds smallint[], p_payloads bytea[], p_told text[]
-) RETURNS boolean LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
+) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     place record;
     queue boolean;
