@@ -22,12 +22,14 @@ from stoa.db.checks import Check
 from stoa.db.internal import internal
 from stoa.db.listen import Listener
 from stoa.db.migrate import migrate
+from stoa.db.polls import Polls
 from stoa.gateway.providers.extractive import SLUG, ExtractiveModel
-from stoa.http import Gate, errors, operations
+from stoa.http import Gate, errors, metrics, operations
 from stoa.http.edge import Edge
 from stoa.http.hosts import HostKind, classify
 from stoa.http.shortcut import Shortcut
 from stoa.http.sse import EventStream
+from stoa.http.traffic import SERVED, Traffic
 from stoa.journal import Journal, JournalWriter, Tails
 from stoa.journal import checks as journal_checks
 from stoa.kernel.clock import Clock, SystemClock
@@ -178,14 +180,16 @@ async def open_server(
         removals = bases.Deletions(database, index, shelves, ids)
         library = bases.KnowledgeBases(database, index, embedders, entry, removals, ids, rerankers)
         items = bases.Items(database, index, shelves, removals, ids)
-        search = bases.Search(database, index, embedders, rerankers)
+        files_tally = bases.Tally()
+        search = bases.Search(database, index, embedders, rerankers, files_tally)
         origins = sources.Suppliers(
             allow_private=settings.allow_private_addresses, directories=settings.source_directories, cache=settings.data_dir / "sources"
         )
         stack.push_async_callback(origins.close)
         feeds = sources.Sources(database, vault, origins, removals, ids, clock)
         shelf = _Library(search)
-        service = runs.Runs(database, journal, catalogue, ids, clock)
+        runs_tally = runs.Tally(catalogue.find)
+        service = runs.Runs(database, journal, catalogue, ids, clock, runs_tally)
         deletions = conversations.Deletions(database, blobs, journal, service, ids)
         makers = tools.Suppliers(allow_private=settings.allow_private_addresses, programs=_programs(settings))
         stack.push_async_callback(makers.close)
@@ -209,15 +213,17 @@ async def open_server(
             slug, model = await catalogue.model(run.org_id, run.project_id, run.model_id)
             return runs.Supply(model, slug, gateway.price_of(slug, prices))
 
-        recorder = runs.Recorder(database, journal, clock, node.id)
-        worker = runs.Worker(database, journal, service, recorder, node, context, find_model, toolbox.open, runs_max=settings.runs_max)
+        recorder = runs.Recorder(database, journal, clock, node.id, runs_tally)
+        worker = runs.Worker(
+            database, journal, service, recorder, node, context, find_model, toolbox.open, runs_max=settings.runs_max, tally=runs_tally
+        )
         service.owner = worker
         readers = knowledge.Converter()  # Of its own: a folder on its way in does not keep a conversation's file waiting.
         stack.push_async_callback(readers.close)
         eyes = _Eyes(gateway.Transcriber(catalogue, settings.ocr_model), prices) if settings.ocr_model else None
         transcribing = bases.Transcribing(database, readers, eyes)
         stack.push_async_callback(transcribing.close)
-        ingestion = bases.Ingestion(database, index, shelves, readers, embedders, removals, node.id, transcribing)
+        ingestion = bases.Ingestion(database, index, shelves, readers, embedders, removals, node.id, transcribing, files_tally)
         syncing = sources.SyncWorker(database, sources.Syncing(database, items, removals, origins, vault), feeds, origins, ids, clock, node.id)
         follow = streams.Streams(journal, clock)
         await follow.start()
@@ -269,10 +275,17 @@ async def open_server(
                 await tx.fetchval("SELECT 1")
 
         health = operations.routes(__version__, lambda: worker.draining, database_answers)
+        traffic = Traffic()
+        polls = Polls(database, [*runs.polls(), *conversations.polls(), *bases.polls(), *sources.polls()], clock)
+        stack.push_async_callback(polls.stop)
+        counting = (traffic, runs_tally, worker, node, writer, files_tally, syncing, database, polls)
         running = runs.routes(service, gate, open_stream, lambda: worker.draining)
         api = _app(
             "Stoa", DESCRIPTION, health,
             doctor.routes(doctor.Doctor(database, _checks(database, blobs, shelves), clock), gate),
+            metrics.routes(
+                __version__, [measure for part in counting for measure in part.measures()], polls.refresh, settings.host, _plain(settings.metrics_token)
+            ),
             conversations.routes(talks, blobs, gate),
             running,
             streams.routes(follow, gate, tickets, entry.principal_of),
@@ -292,7 +305,7 @@ async def open_server(
             _Hosts(hot, kb, settings.domain), allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"],
             expose_headers=["X-Request-Id", "Stoa-Run-Id", "Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"],
         )  # fmt: skip
-        yield Server(Edge(asgi, ids), first_key, catalogue.default.slug, drain)
+        yield Server(Edge(asgi, ids, traffic), first_key, catalogue.default.slug, drain)
 
 
 @asynccontextmanager
@@ -336,19 +349,24 @@ class _Hosts:
             name = next((value for key, value in scope["headers"] if key == b"host"), b"").decode("latin-1")
             host = classify(name, self._domain)
             if host.kind is HostKind.KB:
-                await self._kb({**scope, bases.HOST_KEY: host.subject}, receive, send)
+                await self._to_kb(scope, {**scope, bases.HOST_KEY: host.subject}, receive, send)
                 return
             if host.kind is not HostKind.API:
+                scope[SERVED] = host.kind.value, scope
                 refusal = NotFound(f"Nothing is served on the host {name} in this version; the api is at any other name of this server.")
                 await errors.response(refusal)(scope, receive, send)
                 return
             if scope["path"].startswith("/kb/"):
-                await self._kb(_below_kb(scope), receive, send)
+                await self._to_kb(scope, _below_kb(scope), receive, send)
                 return
             if scope["path"].startswith("/v1/vector_stores/"):  # OpenAI's client knows one host for all stores, and names the store in the path.
-                await self._kb({**scope, bases.HOST_KEY: scope["path"].split("/")[3]}, receive, send)
+                await self._to_kb(scope, {**scope, bases.HOST_KEY: scope["path"].split("/")[3]}, receive, send)
                 return
         await self._api(scope, receive, send)
+
+    async def _to_kb(self, scope: Scope, below: Scope, receive: Receive, send: Send) -> None:
+        scope[SERVED] = HostKind.KB.value, below
+        await self._kb(below, receive, send)
 
 
 def _below_kb(scope: Scope) -> Scope:

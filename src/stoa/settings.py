@@ -101,6 +101,8 @@ class Settings(BaseModel):
     bootstrap_key: SecretStr | None = None
     secret_key: SecretStr | None = None
     """Encrypts connections' credentials and signs stream tickets; made in the data directory when not given. Nodes of one database share it."""
+    metrics_token: Annotated[SecretStr, Field(min_length=16)] | None = None
+    """Opens `GET /metrics` to who sends it as a bearer token. None: it is open to this machine alone, when the server listens on loopback."""
     providers: tuple[Provider, ...] = ()
     default_model: str | None = None
     ocr_model: Annotated[str, Field(min_length=1)] | None = None
@@ -140,6 +142,7 @@ _ENVIRONMENT: Final[Mapping[str, str]] = {
     "STOA_DATABASE_URL": "database_url",
     "STOA_BOOTSTRAP_KEY": "bootstrap_key",
     "STOA_SECRET_KEY": "secret_key",
+    "STOA_METRICS_TOKEN": "metrics_token",
     "STOA_DEFAULT_MODEL": "default_model",
     "STOA_OCR_MODEL": "ocr_model",
     "STOA_ALLOW_PRIVATE_ADDRESSES": "allow_private_addresses",

@@ -14,6 +14,7 @@ LATER = {
     "onnxruntime": "the local embedder",
     "protego": "robots.txt",
     "PIL": "reads a picture, in a process of its own",
+    "prometheus_client": "is scraped",
     "pypdfium2": "reads a PDF, in a process of its own",
     "selectolax": "reads a page of a website",
     "tokenizers": "the local embedder",

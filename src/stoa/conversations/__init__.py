@@ -6,11 +6,11 @@ from stoa.conversations.promises import checks
 from stoa.conversations.reading import Reader
 from stoa.conversations.rules import CONTENT_PARTS_MAX, text_of
 from stoa.conversations.service import Conversations, resolve_content
-from stoa.conversations.store import Place, add_message, hold, insert_message, take_position, take_question
+from stoa.conversations.store import Place, hold, insert_message, take_position, take_question
 from stoa.conversations.transcript import ReadFile, Transcript
 from stoa.conversations.types import File, FilePassage, FileStatus, Message, Reading, Role, Said
 from stoa.conversations.wire import ContentPart, Metadata
-from stoa.conversations.worker import Housekeeping
+from stoa.conversations.worker import Housekeeping, polls
 from stoa.db.blobs import blob_name
 
 __all__ = [
@@ -32,11 +32,11 @@ __all__ = [
     "Role",
     "Said",
     "Transcript",
-    "add_message",
     "blob_name",
     "checks",
     "hold",
     "insert_message",
+    "polls",
     "resolve_content",
     "routes",
     "take_position",

@@ -1,3 +1,11 @@
+-- name: unread
+-- Of all tenants: files that are not read yet.
+SELECT count(*) FROM files WHERE status = 'pending';
+
+-- name: unproven
+-- Of all tenants: deletions whose proof is owed.
+SELECT count(*) FROM deletions WHERE verified_at IS NULL;
+
 -- name: insert_conversation
 -- A new, empty conversation.
 INSERT INTO conversations (org_id, project_id, id, title, model_id, user_id, metadata, created_by, agent)
@@ -70,17 +78,6 @@ WHERE org_id = $1 AND id = $2 RETURNING message_count, project_id, model_id, app
 -- A message at the position that was taken for it.
 INSERT INTO messages (org_id, project_id, conversation_id, position, id, role, content, text, status, run_id, usage, metadata, turns)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
-
--- name: add_message
--- Both at once, for the messages that most runs begin and end with.
-WITH place AS (
-    UPDATE conversations SET message_count = message_count + 1, model_id = coalesce($3, model_id), updated_at = now()
-    WHERE org_id = $1 AND id = $2 RETURNING message_count, project_id, model_id, app_id, user_id, agent
-), message AS (
-    INSERT INTO messages (org_id, project_id, conversation_id, position, id, role, content, text, status, run_id, usage, metadata, turns)
-    SELECT $1, project_id, $2, message_count, $4, $5, $6::jsonb, $7, $8, $9, $10::jsonb, $11::jsonb, $12::jsonb FROM place
-)
-SELECT * FROM place;
 
 -- name: messages
 -- What a conversation shows between two positions, in order; positions have no gaps, so a page is a range.

@@ -94,18 +94,6 @@ async def insert_message(
     )  # fmt: skip
 
 
-async def add_message(
-    tx: Tx, org_id: UUID, conversation_id: UUID, message_id: UUID, role: Role, *,
-    content: Sequence[Mapping[str, Any]], text: str, status: str, run_id: UUID, model_id: UUID | None = None, usage: Mapping[str, Any] | None = None,
-    metadata: Mapping[str, Any] | None = None, turns: Sequence[Mapping[str, Any]] | None = None,
-) -> Place | None:  # fmt: skip
-    """`take_position` and `insert_message` in one statement. None, and nothing is written, where there is no such conversation."""
-    row = await tx.fetchrow(
-        SQL.add_message, org_id, conversation_id, model_id, message_id, role.value, content, text, status, run_id, usage, metadata, turns
-    )
-    return Place(row["message_count"], row["project_id"], row["model_id"], row["app_id"], row["user_id"], row["agent"]) if row else None
-
-
 async def list_messages(tx: Tx, org_id: UUID, conversation_id: UUID, page: PageRequest) -> Sequence[Message]:
     first, last = page.offset + 1, page.offset + page.page_size
     rows = await tx.fetch(SQL.messages, org_id, conversation_id, first, last)

@@ -1,10 +1,13 @@
 """What conversations do behind the scenes: files left unread by a node that died, deletions whose proof is owed, old keys."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final
 
 from stoa.conversations.deletions import Deletions
 from stoa.conversations.reading import Reader
+from stoa.conversations.store import SQL
+from stoa.db.polls import Poll
 from stoa.kernel.supervise import Supervisor
 
 SWEEP_SECONDS: Final = 5.0
@@ -29,3 +32,10 @@ class Housekeeping:
             await self._deletions.finish_pending()
             await self._deletions.forget_answers()
             await asyncio.sleep(SWEEP_SECONDS)
+
+
+def polls() -> Sequence[Poll]:
+    return [
+        Poll("stoa_files_unread", "Files of conversations that are not read yet, of all nodes together.", SQL.unread),
+        Poll("stoa_deletions_unproven", "Deletions whose proof is owed, of all nodes together.", SQL.unproven),
+    ]

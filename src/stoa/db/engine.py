@@ -17,6 +17,7 @@ import asyncpg
 import orjson
 
 from stoa.kernel.errors import DatabaseUnavailable
+from stoa.kernel.measures import Counter, Gauge, Measure
 from stoa.kernel.principal import Principal
 
 TENANT_ROLE: Final = "stoa_tenant"
@@ -40,6 +41,14 @@ FAILURES: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.Interfa
 """Whatever may become of a statement on a connection of one's own: who has one gives it up then, and makes another."""
 
 
+class Raised(Exception):
+    """A function of the schema has refused; `reason` is the word that it raised. Its transaction is rolled back."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class Tx(Protocol):
     """An open transaction. A statement runs inside it; it ends when whoever opened it says so."""
 
@@ -61,6 +70,8 @@ class Database:
         self._pool = pool
         self._acquire_seconds_max = acquire_seconds_max
         self.dsn = dsn
+        self._waiting = 0
+        self._unavailable = Counter("stoa_database_unavailable", "Times that a connection could not be had, or was lost in use.")
 
     @classmethod
     async def open(cls, dsn: str, *, connections_max: int, acquire_seconds_max: float = 10.0, command_seconds_max: float = 60.0) -> "Database":
@@ -71,6 +82,17 @@ class Database:
 
     async def close(self) -> None:
         await self._pool.close()
+
+    def measures(self) -> Sequence[Measure]:
+        return [
+            Gauge(
+                "stoa_database_connections", "Connections of this node's pool; at most stoa_database_connections_max are made.",
+                lambda: {("used",): self._pool.get_size() - self._pool.get_idle_size(), ("idle",): self._pool.get_idle_size()}, ("state",),
+            ),
+            Gauge("stoa_database_connections_max", "What STOA_CONNECTIONS_MAX allows.", self._pool.get_max_size),
+            Gauge("stoa_database_waiting", "Transactions that wait for a free connection of the pool.", lambda: self._waiting),
+            self._unavailable,
+        ]  # fmt: skip
 
     @asynccontextmanager
     async def tenant(self, principal: Principal, *, snapshot: bool = False) -> AsyncGenerator[Tx]:
@@ -104,19 +126,26 @@ class Database:
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[asyncpg.Connection]:
         """For `transaction` and `stoa.db.internal` alone. Raises DatabaseUnavailable when the database cannot be had, or goes away."""
+        self._waiting += 1
         try:
             connection = cast("asyncpg.Connection", await self._pool.acquire(timeout=self._acquire_seconds_max))
         except _AWAY as error:
+            self._unavailable.add()
             raise _away("The database cannot be reached just now; try again in a moment.") from error
+        finally:
+            self._waiting -= 1
         try:
             yield connection
         except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
             raise _away("Another request changed the same things at the same moment; try again.") from error
+        except asyncpg.RaiseError as error:
+            raise Raised(str(error.args[0])) from error
         except _GONE as error:
             if _alive(connection):
                 if isinstance(error, asyncpg.InterfaceError):
                     raise  # A statement that is called wrongly is a bug.
                 connection.terminate()
+            self._unavailable.add()
             raise _away("The database went away during this request; try again in a moment.") from error
         finally:
             await self._pool.release(connection)

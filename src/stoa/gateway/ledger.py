@@ -18,31 +18,17 @@ _WHEN: Final[Mapping[str, str]] = {"day": "today", "month": "this month", "total
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One call of a model. `model` None: the slug of `model_id`. `cost_usd` None: no price is known. `kind` says what it was for: a run, or a page
-    that was read by OCR; `key_id` is whose bill it is on."""
+    """A call of a model outside of runs (theirs are entered by `bill_run`, migration 0021). `cost_usd` None: no price is known. `kind` says what it was
+    for: a page that was read by OCR; `key_id` is whose bill it is on."""
 
     org_id: UUID
     project_id: UUID
-    kind: Literal["run", "ocr"]
+    kind: Literal["ocr"]
     usage: Usage
     cost_usd: float | None
-    model: str | None
-    model_id: UUID | None = None
-    key_id: UUID | None = None
-    user_id: str | None = None
-    run_id: UUID | None = None
-    conversation_id: UUID | None = None
-    knowledgebase_id: UUID | None = None
-
-
-async def bill_call(tx: Tx, line: Line) -> int:
-    """Gives the line's number."""
-    usage = line.usage
-    return int(await tx.fetchval(
-        SQL.enter, line.org_id, line.project_id, line.run_id, line.conversation_id, line.key_id, line.user_id, line.model, usage.prompt_tokens,
-        usage.completion_tokens, usage.cached_tokens, usage.reasoning_tokens, usage.estimated, _dollars(line.cost_usd), line.model_id, line.kind,
-        line.knowledgebase_id,
-    ))  # fmt: skip
+    model: str
+    key_id: UUID | None
+    knowledgebase_id: UUID | None
 
 
 async def add_spending(tx: Tx, org_id: UUID, project_id: UUID, key_id: UUID | None, part: int, usd: float) -> None:
@@ -62,10 +48,14 @@ async def key_refused(tx: Tx, org_id: UUID, key_id: UUID | None, *, priced: bool
 
 
 async def bill_key(tx: Tx, line: Line, part: int) -> int:
-    """The line, and what it adds to the spending of its key where that has a limit."""
+    """Enters the line, and what it adds to the spending of its key where that has a limit. Gives the line's number."""
     if line.cost_usd and await _limit_of(tx, line.org_id, line.key_id) is not None:
         await add_spending(tx, line.org_id, line.project_id, line.key_id, part, line.cost_usd)
-    return await bill_call(tx, line)
+    usage = line.usage
+    return int(await tx.fetchval(
+        SQL.enter, line.org_id, line.project_id, line.kind, line.knowledgebase_id, line.key_id, line.model, usage.prompt_tokens, usage.completion_tokens,
+        usage.cached_tokens, usage.reasoning_tokens, usage.estimated, _dollars(line.cost_usd),
+    ))  # fmt: skip
 
 
 async def _limit_of(tx: Tx, org_id: UUID, key_id: UUID | None) -> SpendingLimit | None:

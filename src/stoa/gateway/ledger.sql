@@ -1,9 +1,8 @@
 -- name: enter
 -- A line of the bill.
-INSERT INTO model_calls (org_id, project_id, run_id, conversation_id, key_id, user_id, model, prompt_tokens, completion_tokens, cached_tokens,
-                         reasoning_tokens, estimated, cost_usd, kind, knowledgebase_id)
-VALUES ($1, $2, $3, $4, $5, $6, coalesce($7, (SELECT slug FROM models WHERE id = $14), 'unknown'), $8, $9, $10, $11, $12, $13, $15, $16)
-RETURNING id;
+INSERT INTO model_calls (org_id, project_id, kind, knowledgebase_id, key_id, model, prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens,
+                         estimated, cost_usd)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING id;
 
 -- name: spend
 -- Adds to what a limited key has spent today.

@@ -4,7 +4,6 @@ A plain ASGI wrapper, because it stands around streams that live for hours and m
 """
 
 import re
-from time import perf_counter
 from typing import Any, Final
 
 import structlog
@@ -13,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stoa.http import errors
 from stoa.http.sse import DIRECT_SEND
+from stoa.http.traffic import Exchange, Traffic
 from stoa.kernel.errors import AppError
 from stoa.kernel.ids import Ids
 
@@ -32,9 +32,10 @@ _log = structlog.get_logger("stoa.http")
 class Edge:
     """Wraps an ASGI app. Gives each response an X-Request-Id (the caller's own, when it sent a sane one)."""
 
-    def __init__(self, app: ASGIApp, ids: Ids) -> None:
+    def __init__(self, app: ASGIApp, ids: Ids, traffic: Traffic | None = None) -> None:
         self._app = app
         self._ids = ids
+        self._traffic = traffic or Traffic()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -43,12 +44,11 @@ class Edge:
         headers = dict(scope["headers"])
         offered = headers.get(b"x-request-id", b"")
         request_id = offered if _REQUEST_ID.match(offered) else str(self._ids.new()).encode()
-        begun, status = perf_counter(), 0
+        exchange = Exchange(self._traffic, scope)
 
         async def send_marked(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                exchange.answered(message)
                 message["headers"] = [
                     *message.get("headers", ()), (b"x-request-id", request_id), *((name.lower().encode(), value.encode()) for name, value in extra.items()),
                 ]  # fmt: skip
@@ -61,15 +61,16 @@ class Edge:
             try:
                 await self._app(scope, _limited(headers, receive), send_marked)
             except AppError as refusal:
-                if status == 0:
+                if exchange.status == 0:
                     await errors.response(refusal)(scope, receive, send_marked)
             except Exception:  # noqa: BLE001 - an edge at which bugs end
                 _log.exception("bug", method=scope["method"], path=scope["path"])
-                if status == 0:
+                if exchange.status == 0:
                     await _hide(send_marked)
             finally:
+                exchange.ended()
                 _log.info(
-                    "request", method=scope["method"], path=scope["path"], status=status, milliseconds=round((perf_counter() - begun) * 1000, 1)
+                    "request", method=scope["method"], path=scope["path"], status=exchange.status, milliseconds=round(exchange.seconds * 1000, 1)
                 )
 
 

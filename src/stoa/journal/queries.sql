@@ -1,11 +1,3 @@
--- name: open
--- A new journal, with its first writer's epoch and perhaps its first events. Nobody can wait for it, so nobody is told.
-WITH opened AS (
-    INSERT INTO journals (org_id, project_id, run_id, epoch, last_sequence) VALUES ($1, $2, $3, 1, cardinality($4::int[]))
-)
-INSERT INTO events (org_id, project_id, run_id, sequence, kind, payload)
-SELECT $1, $2, $3, e.* FROM unnest($4, $5::smallint[], $6::bytea[]) AS e;
-
 -- name: head
 -- Where a journal stands.
 SELECT epoch, last_sequence, sealed FROM journals WHERE org_id = $1 AND run_id = $2;
@@ -35,16 +27,8 @@ WITH writers AS (
 SELECT run_id, (SELECT count(pg_notify('stoa_journal', told)) FROM unnest($11::text[]) AS told) AS notes FROM taken;
 
 -- name: append_to
--- The same for one run, in the transaction of what its events belong to.
-WITH taken AS (
-    UPDATE journals SET last_sequence = last_sequence + $5::int, sealed = $6
-    WHERE org_id = $1 AND run_id = $2 AND epoch = $3 AND last_sequence = $4 AND NOT sealed
-    RETURNING org_id, project_id, run_id
-), stored AS (
-    INSERT INTO events (org_id, project_id, run_id, sequence, kind, payload)
-    SELECT t.org_id, t.project_id, t.run_id, e.* FROM taken t CROSS JOIN unnest($7::int[], $8::smallint[], $9::bytea[]) AS e
-)
-SELECT run_id, (SELECT count(pg_notify('stoa_journal', told)) FROM unnest($10::text[]) AS told) AS notes FROM taken;
+-- The same for one run, in the transaction of what its events belong to (migration 0021).
+SELECT append_events($1, $2, $3, $4, $5, $6, $7, $8, $9);
 
 -- name: read
 -- Events after a sequence, in order: so many, and no more than so many bytes of them, but one in any case.

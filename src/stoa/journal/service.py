@@ -36,16 +36,10 @@ class Journal:
         self.tails = tails
 
     # --- writing ----------------------------------------------------------------------------------------------------
-    async def open(self, tx: Tx, key: JournalKey, first: Sequence[Event] = (), timestamp: str = "") -> tuple[Pen, Batch]:
-        """A new journal with its first events, and its first pen; the caller releases the pen if its transaction fails."""
+    def begin(self, key: JournalKey, first: Sequence[Event], timestamp: str) -> tuple[Pen, Batch]:
+        """The first pen of a new journal, and its first events: whoever makes the run stores both in one statement, and releases the pen if that fails."""
         pen = self.writer.pen(key, Head(1, 0, sealed=False))
-        batch = pen.batch(first, timestamp)
-        try:
-            await tx.execute(SQL.open, key.org_id, key.project_id, key.run_id, *batch.columns())
-        except BaseException:
-            self.writer.release(pen)
-            raise
-        return pen, batch
+        return pen, pen.batch(first, timestamp)
 
     async def take(self, tx: Tx, key: JournalKey) -> Head:
         """Fences the present writer off. From the commit on it can write nothing more. Raises Fenced when sealed."""

@@ -14,7 +14,6 @@ class JournalKey:
     """Which journal: one per run."""
 
     org_id: UUID
-    project_id: UUID
     run_id: UUID
 
 

@@ -21,6 +21,7 @@ from stoa.journal.types import Fenced, Head, JournalKey, Record
 from stoa.kernel.clock import Clock, rfc3339
 from stoa.kernel.errors import Unavailable
 from stoa.kernel.ids import event_id_tail
+from stoa.kernel.measures import FAST, Counter, Gauge, Histogram, Measure
 from stoa.kernel.supervise import Supervisor
 
 SQL: Final = load("stoa.journal")
@@ -187,6 +188,13 @@ class JournalWriter:
         """Of the connection that writes: notifications with this origin are our own."""
         self.others: Callable[[], bool] = lambda: False
         """Whether other nodes live: without any, nobody needs to be told."""
+        self._stored = Counter("stoa_journal_events", "Events that this node has committed.")
+        self._ticks = Histogram("stoa_journal_tick_seconds", "Ticks: one statement that stores what all runs of this node have said.", FAST)
+        self._failures = Counter("stoa_journal_failures", "Ticks that the database did not take; what they held is kept and tried again.")
+
+    def measures(self) -> Sequence[Measure]:
+        pens = Gauge("stoa_journal_writing", "Journals that this node writes.", lambda: len(self._pens))
+        return [self._stored, self._ticks, self._failures, pens]
 
     async def start(self) -> None:
         await self._reconnect()
@@ -235,12 +243,12 @@ class JournalWriter:
         The caller flushes the pen before it makes the batch, and calls `published` after its commit.
         """
         pen = batch.pen
-        place = (pen.key.org_id, pen.key.run_id, pen.epoch, batch.base, len(batch.records), batch.seal)
-        if await tx.fetchrow(SQL.append_to, *place, *batch.columns(), self._told([pen])) is None:
-            batch.pen.settle(stored=False)
+        if not await tx.fetchval(SQL.append_to, pen.key.org_id, pen.key.run_id, pen.epoch, batch.base, batch.seal, *batch.columns(), self.told(pen)):
+            pen.settle(stored=False)
             raise Fenced
 
     def published(self, batch: Batch) -> None:
+        self._stored.add(by=len(batch.records))
         self._tails.publish(batch.pen.key.run_id, batch.records)
 
     # --- the tick ---------------------------------------------------------------------------------------------------
@@ -265,16 +273,18 @@ class JournalWriter:
             batches.append(pen.batch(pen.pending, timestamp))
             pen.pending, pen.pending_characters, pen.in_flight = [], 0, True
         stored: set[object] = set()
+        begun = self._clock.monotonic()
         try:
             stored = await self._commit(batches)
         except BaseException:  # A bug, or the end of this node: no run may wait for what nobody will write.
             for batch in batches:
                 batch.pen.settle(stored=False)
             raise
+        self._ticks.observe(self._clock.monotonic() - begun)
         for batch in batches:
             pen = batch.pen
             if pen.key.run_id in stored:
-                self._tails.publish(pen.key.run_id, batch.records)
+                self.published(batch)
                 pen.settle(stored=True)
             else:
                 pen.settle(stored=False)
@@ -300,6 +310,7 @@ class JournalWriter:
             except FAILURES as error:  # Away, full, or in a deadlock with another node's tick: what waits is kept and tried again.
                 _log.warning("journal cannot be written", error=str(error), waiting_runs=len(waiting))
                 doubt = True
+                self._failures.add()
                 if self._connection is not None:
                     self._connection.terminate()
                 await asyncio.sleep(RECONNECT_SECONDS)
@@ -329,10 +340,10 @@ class JournalWriter:
             [record[0] for record in records],
             [record[1] for record in records],
             [record[2] for record in records],
-            self._told([batch.pen for batch in batches]),
+            self.told(*(batch.pen for batch in batches)),
         )
 
-    def _told(self, pens: Sequence[Pen]) -> list[str]:
+    def told(self, *pens: Pen) -> list[str]:
         """What other nodes are told of a write, when there are any."""
         return nudges([pen.key.run_id.hex for pen in pens]) if self.others() else []
 

@@ -7,11 +7,12 @@ from stoa.runs.node import Node
 from stoa.runs.promises import checks
 from stoa.runs.recording import Recorder
 from stoa.runs.service import Runs
+from stoa.runs.tally import Tally, polls
 from stoa.runs.types import Run
 from stoa.runs.wire import SendMessageBody
 from stoa.runs.worker import Supply, Worker
 
 __all__ = [
-    "Context", "KnowledgeTool", "Library", "Node", "Quote", "Recorder", "Run", "Runs", "SendMessageBody", "Supply", "Worker", "bases_of", "checks",
-    "routes",
+    "Context", "KnowledgeTool", "Library", "Node", "Quote", "Recorder", "Run", "Runs", "SendMessageBody", "Supply", "Tally", "Worker", "bases_of", "checks",
+    "polls", "routes",
 ]

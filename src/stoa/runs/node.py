@@ -7,7 +7,7 @@ Being taken for dead costs nothing but work: the epoch fence keeps a node that w
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -17,6 +17,7 @@ import structlog
 from stoa.db import FAILURES, connect
 from stoa.kernel.clock import Clock
 from stoa.kernel.ids import Ids
+from stoa.kernel.measures import Gauge, Measure
 from stoa.kernel.supervise import Supervisor
 from stoa.runs.rules import LEASE_SECONDS, RENEW_SECONDS
 from stoa.runs.store import SQL
@@ -44,6 +45,12 @@ class Node:
         """Other live nodes, as of the last renewal."""
         self.on_lapsed: Callable[[], None] = lambda: None
         """Called once whenever this node finds that its lease has run out: others may have its runs."""
+
+    def measures(self) -> Sequence[Measure]:
+        return [
+            Gauge("stoa_nodes", "Nodes that live, this one among them.", lambda: self.others + 1),
+            Gauge("stoa_node_lapsed", "1 while this node's lease has run out, so that others take its runs.", lambda: self.lapsed),
+        ]
 
     @property
     def lapsed(self) -> bool:

@@ -92,7 +92,7 @@ async def _end(database: Database, finding: Finding) -> bool:
             return False
         data = orjson.loads(row["payload"])["data"]
         output = data.get("output", row["text"] or "")
-        await tx.execute(RUNS.end_run, run.org_id, run.id, data["status"], output, data.get("error"), data["usage"], run.conversation_id)
+        await tx.execute(SQL.end_as_told, run.org_id, run.id, data["status"], output, data.get("error"), data["usage"])
         return True
 
 

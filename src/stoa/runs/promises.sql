@@ -158,3 +158,8 @@ RETURNING r.id;
 DELETE FROM idempotency_keys k WHERE k.org_id = $1 AND k.key = $2 AND (k.route LIKE 'messages/%' OR k.route LIKE 'regenerate/%')
   AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.org_id = k.org_id AND r.id = k.subject_id)
 RETURNING k.key;
+
+-- name: end_as_told
+-- A run's state, as the end of its journal tells it.
+UPDATE runs SET status = $3, output = $4, error = $5, usage = $6, checkpoint = NULL, node_id = NULL, queued_at = NULL, ended_at = now()
+WHERE org_id = $1 AND id = $2 AND status IN ('created', 'started', 'paused');

@@ -1,12 +1,6 @@
--- name: insert_run
--- A new run; none where the conversation has an active one and this one is not to wait for its turn. The caller holds the conversation.
-INSERT INTO runs (org_id, project_id, id, conversation_id, message_id, message_position, model_id, user_id, status, options, input,
-                  attempt, node_id, started_at, created_by, queued_at, interrupting)
-SELECT $1, $2::uuid, $3::uuid, $4, $5::uuid, $6::int, $7::uuid, $8::text, $9::text, $10::jsonb, $11::jsonb, $12::int, $13::uuid,
-       CASE WHEN $9 = 'started' THEN now() END, $14::uuid, CASE WHEN $15 THEN clock_timestamp() END, $16::boolean
-WHERE $15::boolean OR NOT EXISTS (
-    SELECT 1 FROM runs WHERE org_id = $1 AND conversation_id = $4 AND status IN ('created', 'started', 'paused') AND queued_at IS NULL)
-RETURNING *;
+-- name: begin_run
+-- A run with its journal, its first events and, where the position is NULL, its message (migration 0021).
+SELECT * FROM begin_run($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17);
 
 -- name: run
 SELECT * FROM runs WHERE org_id = $1 AND id = $2;
@@ -40,6 +34,12 @@ WHERE org_id = $1 AND conversation_id = $2 AND id <> $3 AND status IN ('created'
 -- Whether the conversation has a run that has not ended, or waits for its turn.
 SELECT EXISTS (SELECT 1 FROM runs WHERE org_id = $1 AND conversation_id = $2 AND status IN ('created', 'started', 'paused'));
 
+-- name: waiting
+-- Of all tenants: runs that nobody carries.
+SELECT 'queued', count(*) FROM runs WHERE queued_at IS NOT NULL
+UNION ALL SELECT 'unclaimed', count(*) FROM runs WHERE status IN ('created', 'started') AND queued_at IS NULL AND node_id IS NULL
+UNION ALL SELECT 'paused', count(*) FROM runs WHERE status = 'paused' AND status IN ('created', 'started', 'paused') AND queued_at IS NULL;
+
 -- name: list_runs
 -- A page of runs, newest started first.
 SELECT * FROM runs
@@ -53,12 +53,8 @@ WHERE org_id = $1 AND ($2::text[] IS NULL OR status = ANY ($2)) AND ($3::uuid IS
   AND ($4::text IS NULL OR user_id = $4);
 
 -- name: end_run
--- The end, beside the terminal event in one transaction; gives whether others wait for their turn. The caller holds the conversation.
-WITH ended AS (
-    UPDATE runs SET status = $3, output = $4, error = $5, usage = $6, checkpoint = NULL, node_id = NULL, queued_at = NULL, ended_at = now()
-    WHERE org_id = $1 AND id = $2 AND status IN ('created', 'started', 'paused')
-)
-SELECT EXISTS (SELECT 1 FROM runs WHERE org_id = $1 AND conversation_id = $7 AND queued_at IS NOT NULL AND id <> $2);
+-- The end: message, state, terminal event, seal and bill; gives whether others wait for their turn (migration 0021).
+SELECT end_run($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18);
 
 -- name: want_cancel
 -- An intent; whoever carries the run records the end. The first reason stays.
@@ -216,6 +212,10 @@ UPDATE input_requests SET status = 'canceled' WHERE org_id = $1 AND run_id = $2 
 -- name: close_calls
 -- Calls of a run that ended before their result was in.
 UPDATE tool_calls SET status = 'unknown', settled_at = now() WHERE org_id = $1 AND run_id = $2 AND status = 'begun';
+
+-- name: bill
+-- Lines of the bill (migration 0021).
+SELECT bill_run($1, $2, $3);
 
 -- name: billed
 -- What the bill of a run says so far; no cost where no call of it had a price.

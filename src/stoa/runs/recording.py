@@ -16,6 +16,7 @@ from stoa.runs import rules, store
 from stoa.runs.state import RunState
 from stoa.runs.steps import Answer, Boundary, Ended
 from stoa.runs.store import SQL
+from stoa.runs.tally import Tally
 from stoa.runs.types import Run
 
 RETRY_SECONDS: Final = 0.25
@@ -24,11 +25,12 @@ RETRY_SECONDS: Final = 0.25
 class Recorder:
     """One per node. A write is fenced by node and attempt, and its events by the pen's epoch."""
 
-    def __init__(self, database: Database, journal: Journal, clock: Clock, node_id: UUID) -> None:
+    def __init__(self, database: Database, journal: Journal, clock: Clock, node_id: UUID, tally: Tally | None = None) -> None:
         self._database = database
         self._journal = journal
         self._clock = clock
         self._node_id = node_id
+        self._tally = tally or Tally()
 
     def allowance(self, run: Run, price: Callable[[Usage], float | None]) -> Callable[[float], Awaitable[None]] | None:
         """What looks at the spending limit of the run's key, for each call of a model; None where the key has none."""
@@ -77,6 +79,9 @@ class Recorder:
                 await store.bill(tx, run, [lost.use])
             usage, cost = await store.billed(tx, run)
         self._journal.writer.published(batch)
+        self._tally.recovered.add()
+        if lost.use is not None:
+            self._tally.billed([lost.use])
         state.usage, state.cost_usd = usage, cost
 
     async def _record(self, run: Run, pen: Pen, state: RunState, boundary: Boundary) -> None:
@@ -92,6 +97,11 @@ class Recorder:
                 await store.bill(tx, run, [boundary.use])
         if batch is not None:
             self._journal.writer.published(batch)
+        if boundary.use is not None:
+            self._tally.billed([boundary.use])
+        for entry in boundary.ledger:
+            if entry.status != "begun":
+                self._tally.tools.add(entry.kind, entry.status)
 
     async def pause(self, run: Run, pen: Pen, state: RunState) -> bool:
         """Puts the run down until people answer; false when an answer is there already. Raises Fenced."""

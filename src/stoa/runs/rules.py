@@ -7,7 +7,7 @@ from uuid import UUID
 from stoa.events import Event, Kind
 from stoa.gateway import Usage
 from stoa.kernel.errors import BadRequest
-from stoa.runs.types import InputRequest, Outcome, Run, RunStatus
+from stoa.runs.types import InputRequest, Outcome, RunStatus
 
 MOVES: Final[Mapping[RunStatus, frozenset[RunStatus]]] = {
     RunStatus.CREATED: frozenset({RunStatus.STARTED, RunStatus.CANCELED}),
@@ -35,11 +35,9 @@ TERMINAL_KINDS: Final[Mapping[RunStatus, Kind]] = {
 }
 
 
-def started(run: Run) -> Event:
-    return Event(
-        Kind.RUN_STARTED,
-        {"id": str(run.id), "object": "run", "status": "started", "conversation_id": str(run.conversation_id), "message_id": str(run.message_id)},
-    )
+def started(run_id: UUID, conversation_id: UUID, message_id: UUID) -> Event:
+    about = {"conversation_id": str(conversation_id), "message_id": str(message_id)}
+    return Event(Kind.RUN_STARTED, {"id": str(run_id), "object": "run", "status": "started", **about})
 
 
 def paused(run_id: UUID) -> Event:

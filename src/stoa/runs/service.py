@@ -2,25 +2,24 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Protocol, TypeAlias
 from uuid import UUID
 
-from stoa.conversations import Place, RemovedRuns, Role, add_message, hold, resolve_content, take_question, text_of
+from stoa.conversations import Place, RemovedRuns, hold, resolve_content, take_question, text_of
 from stoa.db import Database, Tx, audit, idempotency
 from stoa.db.idempotency import Once
 from stoa.db.internal import internal
-from stoa.events import Event, TextDelta
-from stoa.journal import Fenced, Journal, Pen
+from stoa.journal import Batch, Fenced, Journal, JournalKey, Pen
 from stoa.kernel.clock import Clock, rfc3339
 from stoa.kernel.errors import BadRequest, Conflict, NotFound, Unavailable
 from stoa.kernel.ids import Ids
 from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
 from stoa.runs import builtin, rules, store
-from stoa.runs.state import RunState, turns_json
+from stoa.runs.ending import Ending
 from stoa.runs.store import SQL
-from stoa.runs.turns import give_turn
+from stoa.runs.tally import Tally
 from stoa.runs.types import Input, InputRequest, Outcome, RequestType, Run, RunError, RunStatus, SendMessage, ToolCallRow
 
 RETRY_SECONDS: Final = 0.25
@@ -74,12 +73,14 @@ class Started:
 
 
 class Runs:
-    def __init__(self, database: Database, journal: Journal, models: Models, ids: Ids, clock: Clock) -> None:
+    def __init__(self, database: Database, journal: Journal, models: Models, ids: Ids, clock: Clock, tally: Tally | None = None) -> None:
         self._database = database
         self._journal = journal
         self._models = models
         self._ids = ids
         self._clock = clock
+        self._tally = tally or Tally()
+        self._ending = Ending(database, journal, ids, clock, self._tally)
         self.owner: Owner | None = None
         """Set by the composition root once the worker exists; without one, runs wait for another node."""
 
@@ -95,105 +96,89 @@ class Runs:
         return started
 
     async def _start(self, principal: Principal, conversation_id: UUID, send: SendMessage, once: Once | None) -> Started:
-        pen: Pen | None = None
-        prepared: Preparation | None = None
+        begun = _Begun()
         owner = self.owner if self.owner is not None and self.owner.has_room else None
-        interrupts: UUID | None = None
         try:
             async with self._database.tenant(principal) as tx:
                 if once and (answer := await idempotency.claim(tx, principal, once)):
                     return Started(await _one(tx, principal, UUID(answer["run_id"])), first=False)
-                # Most messages need not hold the conversation first: adding them does, and what is refused then goes with the transaction.
-                place = None if _plain(send) else await self._place(tx, principal, conversation_id, send)
-                active = None if send.on_busy == "reject" else await tx.fetchval(SQL.active_run, principal.org_id, conversation_id)
-                if place is not None and send.regenerate:
-                    run = await self._insert_again(tx, principal, conversation_id, place, send, owner)
-                elif place is None or active is None:
-                    run = await self._insert(tx, principal, conversation_id, send, owner)
-                else:
-                    run, owner = await self._enqueue(tx, principal, conversation_id, place, send), None
-                    if send.on_busy == "interrupt":
-                        interrupts = active
-                        await tx.execute(SQL.interrupt, principal.org_id, conversation_id, run.id)
-                first: Sequence[Event] = ()
-                if owner is not None:
-                    first, prepared = [rules.started(run)], owner.prepare(run)
-                pen, batch = await self._journal.open(tx, run.key, first, rfc3339(self._clock.now()))
+                run, interrupts = await self._begin(tx, principal, conversation_id, send, owner, begun)
                 if once:
                     await idempotency.record(tx, principal, once, {"run_id": str(run.id)}, run.id)
         except BaseException:
-            if pen is not None:
-                self._journal.writer.release(pen)
-            if prepared is not None:
-                prepared.cancel()
+            if begun.journal is not None:
+                self._journal.writer.release(begun.journal[0])
+            if begun.prepared is not None:
+                begun.prepared.cancel()
             raise
-        if owner is None or prepared is None:
+        assert begun.journal is not None, "a run that has begun has a journal"
+        pen, batch = begun.journal
+        if owner is None or begun.prepared is None:
             self._journal.writer.release(pen)
         else:
             self._journal.writer.published(batch)
-            owner.adopt(run, pen, prepared)
+            owner.adopt(run, pen, begun.prepared)
+        self._tally.begun.add("queued" if run.queued_at is not None else "left" if begun.prepared is None else "carried")
         return Started(run, first=True, interrupts=interrupts)
+
+    async def _begin(
+        self, tx: Tx, principal: Principal, conversation_id: UUID, send: SendMessage, owner: Owner | None, begun: "_Begun"
+    ) -> tuple[Run, UUID | None]:
+        """The run, and the one that it interrupts. Whatever is to be undone when the transaction fails is left in `begun`."""
+        # Most messages need not hold the conversation first: adding them does, and what is refused then goes with the transaction.
+        place = None if _plain(send) else await self._place(tx, principal, conversation_id, send)
+        active = None if send.on_busy == "reject" else await tx.fetchval(SQL.active_run, principal.org_id, conversation_id)
+        if place is not None and send.regenerate:
+            # It reads the history up to the message that it answers once more, so no earlier answer to it.
+            question = await take_question(tx, principal.org_id, conversation_id, place, model_id=send.model_id)
+            new = _NewRun(self._ids.new(), question.id, question.position, question.content, send.model_id, _options(send))
+        else:
+            if active is not None:
+                await self._check_queue(tx, principal, conversation_id)
+            content = await resolve_content(tx, principal, conversation_id, send.content)
+            new = _NewRun(self._ids.new(), self._ids.new(), None, content, send.model_id, _options(send), send.metadata)
+            if active is not None:  # Its message takes its place in the history when its turn comes.
+                asked = {"model_id": str(send.model_id) if send.model_id else None, "metadata": send.metadata}
+                new = replace(new, position=0, options={**new.options, **asked}, queued=True, interrupting=send.on_busy == "interrupt")
+                owner = None
+        run = await self._insert(tx, principal, conversation_id, new, owner, begun)
+        if place is None:
+            await self._models.check(tx, run.model_id)
+        if owner is not None:
+            begun.prepared = owner.prepare(run)
+        if new.interrupting:
+            await tx.execute(SQL.interrupt, principal.org_id, conversation_id, run.id)
+        return run, active if new.interrupting else None
 
     async def _place(self, tx: Tx, principal: Principal, conversation_id: UUID, send: SendMessage) -> Place:
         """The conversation, held until the transaction ends. Raises what can be refused before anything is written."""
-        return await self._allowed(tx, conversation_id, await hold(tx, principal.org_id, conversation_id), send)
-
-    async def _allowed(self, tx: Tx, conversation_id: UUID, place: Place | None, send: SendMessage) -> Place:
-        """The place, when the message may have it. Raises NotFound and BadRequest."""
+        place = await hold(tx, principal.org_id, conversation_id)
         if place is None:
-            raise NotFound(f"There is no conversation {conversation_id}.")
+            raise _no_conversation(conversation_id)
         _check_place(place, send)
         if (model_id := send.model_id or place.model_id) is not None:
             await self._models.check(tx, model_id)
         return place
 
-    async def _enqueue(self, tx: Tx, principal: Principal, conversation_id: UUID, place: Place, send: SendMessage) -> Run:
-        """A run that waits for its turn. Its message takes its place in the history when the turn comes."""
+    async def _check_queue(self, tx: Tx, principal: Principal, conversation_id: UUID) -> None:
         waiting = len(await store.queued(tx, principal.org_id, conversation_id))
         if waiting >= QUEUE_MAX:
             raise Conflict(f"This conversation's queue is full: {waiting} messages wait for their turn.")
-        content = await resolve_content(tx, principal, conversation_id, send.content)
-        options = _options(place.agent, send) | {"model_id": str(send.model_id) if send.model_id else None, "metadata": send.metadata}
-        return await self._insert_run(
-            tx, principal, place, conversation_id, self._ids.new(), self._ids.new(), 0, send.model_id or place.model_id, options, content, None,
-            queued=True, interrupting=send.on_busy == "interrupt",
-        )  # fmt: skip
 
-    async def _insert(self, tx: Tx, principal: Principal, conversation_id: UUID, send: SendMessage, owner: Owner | None) -> Run:
-        content = await resolve_content(tx, principal, conversation_id, send.content)
-        run_id, message_id = self._ids.new(), self._ids.new()
-        added = await add_message(
-            tx, principal.org_id, conversation_id, message_id, Role.USER, content=content, text=text_of(content), status="completed", run_id=run_id,
-            model_id=send.model_id, metadata=send.metadata,
-        )  # fmt: skip
-        place = await self._allowed(tx, conversation_id, added, send)
-        return await self._insert_run(
-            tx, principal, place, conversation_id, run_id, message_id, place.position, place.model_id, _options(place.agent, send), content, owner,
-        )  # fmt: skip
-
-    async def _insert_again(self, tx: Tx, principal: Principal, conversation_id: UUID, place: Place, send: SendMessage, owner: Owner | None) -> Run:
-        """A run that answers the last message once more. It reads the history up to that message, so no earlier answer to it."""
-        question = await take_question(tx, principal.org_id, conversation_id, place, model_id=send.model_id)
-        return await self._insert_run(
-            tx, principal, place, conversation_id, self._ids.new(), question.id, question.position, send.model_id or place.model_id,
-            _options(place.agent, send), question.content, owner,
-        )  # fmt: skip
-
-    async def _insert_run(
-        self, tx: Tx, principal: Principal, place: Place, conversation_id: UUID, run_id: UUID, message_id: UUID, position: int,
-        model_id: UUID | None, options: Mapping[str, Any], content: Sequence[Mapping[str, Any]], owner: Owner | None, *,
-        queued: bool = False, interrupting: bool = False,
-    ) -> Run:  # fmt: skip
-        status = RunStatus.CREATED if owner is None else RunStatus.STARTED
-        if principal.spending_limit is not None:
-            options = {**options, "spending_limit": asdict(principal.spending_limit)}
+    async def _insert(self, tx: Tx, principal: Principal, conversation_id: UUID, new: "_NewRun", owner: Owner | None, begun: "_Begun") -> Run:
+        """One statement. Raises NotFound and Conflict; what was written before it goes with the transaction."""
+        first = [rules.started(new.id, conversation_id, new.message_id)] if owner is not None else []
+        _, batch = begun.journal = self._journal.begin(JournalKey(principal.org_id, new.id), first, rfc3339(self._clock.now()))
+        limit = principal.spending_limit
         row = await tx.fetchrow(
-            SQL.insert_run, principal.org_id, place.project_id, run_id, conversation_id, message_id, position, model_id, place.user_id, status.value, options,
-            {"content": content}, int(owner is not None), owner.node_id if owner else None, principal.key_id, queued, interrupting,
+            SQL.begin_run, principal.org_id, conversation_id, new.id, new.message_id, new.position, new.model_id, new.content, text_of(new.content),
+            new.metadata, {**new.options, "spending_limit": asdict(limit)} if limit is not None else new.options, owner.node_id if owner else None,
+            principal.key_id, new.queued, new.interrupting, *batch.columns(),
         )  # fmt: skip
-        if row is None:  # What was written before it goes with the transaction.
-            raise _busy(await tx.fetchval(SQL.active_run, principal.org_id, conversation_id))
-        return store.from_row(row)
+        if row is not None and row["id"] is not None:
+            return store.from_row(row)
+        active = await tx.fetchval(SQL.active_run, principal.org_id, conversation_id)
+        raise _no_conversation(conversation_id) if active is None else _busy(active)
 
     async def queue(self, principal: Principal, conversation_id: UUID) -> Sequence[Run]:
         """The runs that wait for their turn, the next one first. Raises NotFound."""
@@ -281,7 +266,7 @@ class Runs:
         outcome = await self.spoken(current, RunStatus.CANCELED, reason=reason)
         pen, last = await self._journal.resume(run.key, head)
         if last is None:
-            pen.write(rules.started(current))
+            pen.write(rules.started(current.id, current.conversation_id, current.message_id))
         await self.finish(current, pen, outcome)
         async with internal(self._database) as tx:  # Whoever took it up in between has been fenced off, and closes its model's call now.
             await tx.execute("SELECT pg_notify('stoa_runs', $1)", f"cancel {run.id} {reason}")
@@ -299,59 +284,12 @@ class Runs:
 
     # --- ending -----------------------------------------------------------------------------------------------------
     async def finish(self, run: Run, pen: Pen, outcome: Outcome) -> None:
-        """The terminal event, the seal, the assistant's message and the state, in one transaction. Raises Fenced.
-
-        Kept up until the database takes it: an end that cannot be written must not be lost.
-        """
-        try:
-            said = await pen.take()
-            await pen.until_stored(lambda: self._finish(run, pen, said, outcome))
-        finally:
-            self._journal.writer.release(pen)
-
-    async def _finish(self, run: Run, pen: Pen, said: Sequence[Event | TextDelta], outcome: Outcome) -> None:
-        """`said` is what no tick has stored yet."""
-        timestamp = rfc3339(self._clock.now())
-        batch = pen.batch(said, timestamp)
-        batch.extend(pen.batch([rules.terminal(run.id, outcome, pen.last_sequence, pen.digest.hexdigest())], timestamp, seal=True))
-        async with internal(self._database) as tx:
-            waiting = run.queued_at is not None and await self._waits(tx, run)
-            if not waiting:  # A message that never had its turn has no place in the history, and no answer.
-                place = await add_message(
-                    tx, run.org_id, run.conversation_id, self._ids.new(), Role.ASSISTANT, content=[{"type": "text", "text": outcome.output}],
-                    text=outcome.output, status=outcome.status.value, run_id=run.id, usage=outcome.usage, turns=outcome.turns,
-                )  # fmt: skip
-                assert place is not None, "a conversation outlives its active run"
-            error = outcome.error.as_json() if outcome.error else None
-            # Conversation, run, journal: whoever locks several of them does so in this order.
-            queue = await tx.fetchval(
-                SQL.end_run, run.org_id, run.id, outcome.status.value, outcome.output, error, outcome.usage, run.conversation_id
-            )
-            await self._journal.writer.store(tx, batch)
-            await store.bill(tx, run, outcome.uses)
-            if outcome.turns or run.options.get("agent"):
-                await tx.execute(SQL.close_requests, run.org_id, run.id)
-                await tx.execute(SQL.close_calls, run.org_id, run.id)
-            if queue and not waiting:
-                await give_turn(tx, run.org_id, run.conversation_id)  # In the transaction that ends the run before it: no turn can be lost.
-        self._journal.writer.published(batch)
-
-    async def _waits(self, tx: Tx, run: Run) -> bool:
-        """Whether its turn has not come meanwhile. Holds the conversation, as every promotion does."""
-        await hold(tx, run.org_id, run.conversation_id)
-        current = await store.run_for_update(tx, run.org_id, run.id)
-        return current is not None and current.queued_at is not None
+        """Records the end. Raises Fenced."""
+        await self._ending.finish(run, pen, outcome)
 
     async def spoken(self, run: Run, status: RunStatus, *, error: RunError | None = None, reason: str | None = None) -> Outcome:
-        """The outcome of a run whose loop is gone: what its steps hold, and what it had said since, out of the journal."""
-        state = RunState.of(run.checkpoint)
-        async with internal(self._database) as tx:
-            lost = await store.lost(tx, self._journal, run)
-            usage, cost = await store.billed(tx, run)
-        uses = () if lost.use is None else (lost.use,)
-        for use in uses:
-            usage += use.usage
-        return Outcome(status, state.agent.text + lost.said, rules.usage_json(usage, cost), error, reason, turns_json(state.agent), uses)
+        """The outcome of a run whose loop is gone."""
+        return await self._ending.spoken(run, status, error=error, reason=reason)
 
     # --- people -----------------------------------------------------------------------------------------------------
     async def requests(self, principal: Principal, run_ids: Sequence[UUID]) -> Mapping[UUID, Sequence[InputRequest]]:
@@ -404,14 +342,42 @@ class Runs:
         return RemovedRuns(run_ids, sum(row["bytes"] for row in rows), others)
 
 
+@dataclass(frozen=True, slots=True)
+class _NewRun:
+    """A run that is about to begin. `position` None: its message is new; 0: it waits for its turn."""
+
+    id: UUID
+    message_id: UUID
+    position: int | None
+    content: Sequence[Mapping[str, Any]]
+    model_id: UUID | None
+    options: Mapping[str, Any]
+    metadata: Mapping[str, Any] | None = None
+    queued: bool = False
+    interrupting: bool = False
+
+
+@dataclass(slots=True)
+class _Begun:
+    """What was begun beside a transaction: undone with it."""
+
+    journal: tuple[Pen, Batch] | None = None
+    prepared: Preparation | None = None
+
+
+def _no_conversation(conversation_id: UUID) -> NotFound:
+    return NotFound(f"There is no conversation {conversation_id}.")
+
+
 def _busy(run_id: UUID) -> Conflict:
     way_out = f"wait for it, cancel it (POST /v1/runs/{run_id}/cancel), or send on_busy=queue or interrupt"
     return Conflict(f"This conversation is busy with run {run_id}; {way_out}.", details={"active_run_id": str(run_id)})
 
 
 def _plain(send: SendMessage) -> bool:
-    """Whether nothing of it has to be looked up before it is written: no turn to wait for, no model, no file."""
-    return send.on_busy == "reject" and not send.regenerate and send.model_id is None and all(part["type"] == "text" for part in send.content)
+    """Whether nothing of it has to be looked up before it is written: no turn to wait for, no model, no tool, no file."""
+    plain = send.on_busy == "reject" and not send.regenerate and send.model_id is None and send.tools is None
+    return plain and all(part["type"] == "text" for part in send.content)
 
 
 def _check_place(place: Place, send: SendMessage) -> None:
@@ -423,11 +389,9 @@ def _check_place(place: Place, send: SendMessage) -> None:
             raise BadRequest.field(f"tools[{index}]", f"is {name!r}, which is no tool of this conversation's agent")
 
 
-def _options(agent: Mapping[str, Any] | None, send: SendMessage) -> dict[str, Any]:
-    """What the run goes by: the agent as it is now, so that a later change of the conversation does not reach into it."""
+def _options(send: SendMessage) -> dict[str, Any]:
+    """What the run goes by, beside the agent of its conversation."""
     options: dict[str, Any] = {"subagents_enabled": send.subagents_enabled}
-    if agent is not None:
-        options["agent"] = agent
     if send.tools is not None:
         options["tools"] = list(send.tools)
     return options

@@ -1,13 +1,13 @@
 """Runs and nodes, between rows and values."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from stoa.conversations import text_of
 from stoa.db import Row, Tx, load
 from stoa.events import Kind, delta_of, from_helper
-from stoa.gateway import Line, Usage, add_spending, bill_call, estimated_tokens
+from stoa.gateway import Usage, add_spending, estimated_tokens
 from stoa.journal import Journal
 from stoa.kernel.pages import PageRequest
 from stoa.runs.steps import Answer, LedgerEntry, Question
@@ -94,10 +94,24 @@ async def ask(tx: Tx, run: Run, questions: Sequence[Question]) -> None:
 
 async def bill(tx: Tx, run: Run, uses: Sequence[ModelUse]) -> None:
     """The lines of the bill, and what a limited key has spent."""
-    for use in uses:
-        await bill_call(tx, Line(
-            run.org_id, run.project_id, "run", use.usage, use.cost_usd, use.model, run.model_id, run.created_by, run.user_id, run.id, run.conversation_id
-        ))  # fmt: skip
+    await tx.execute(SQL.bill, run.org_id, run.id, uses_json(uses))
+    await spend(tx, run, uses)
+
+
+def uses_json(uses: Sequence[ModelUse]) -> list[dict[str, Any]]:
+    """Lines of the bill, as the schema's functions read them."""
+    return [
+        {
+            "model": use.model, "prompt_tokens": use.usage.prompt_tokens, "completion_tokens": use.usage.completion_tokens,
+            "cached_tokens": use.usage.cached_tokens, "reasoning_tokens": use.usage.reasoning_tokens, "estimated": use.usage.estimated,
+            "cost_usd": f"{use.cost_usd:.9f}" if use.cost_usd is not None else None,
+        }
+        for use in uses
+    ]  # fmt: skip
+
+
+async def spend(tx: Tx, run: Run, uses: Sequence[ModelUse]) -> None:
+    """What a limited key has spent."""
     cost = sum(use.cost_usd or 0.0 for use in uses)
     if cost and run.options.get("spending_limit"):
         await add_spending(tx, run.org_id, run.project_id, run.created_by, run.id.int, cost)

@@ -52,7 +52,7 @@ class Run:
 
     @property
     def key(self) -> JournalKey:
-        return JournalKey(self.org_id, self.project_id, self.id)
+        return JournalKey(self.org_id, self.id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from stoa.events import Kind
 from stoa.gateway import Model, ModelError, ModelRequest, Usage
 from stoa.journal import Fenced, Head, Journal, Pen
 from stoa.kernel.errors import AppError, DatabaseUnavailable, Unavailable
+from stoa.kernel.measures import Gauge, Measure
 from stoa.kernel.supervise import Nudge, Supervisor, spread
 from stoa.runs import rules, store
 from stoa.runs.agent import Agent
@@ -26,6 +28,7 @@ from stoa.runs.service import Runs
 from stoa.runs.state import RunState, turns_json
 from stoa.runs.steps import Boundary, Ended, Waiting
 from stoa.runs.store import SQL
+from stoa.runs.tally import Tally
 from stoa.runs.types import Outcome, Run, RunError, RunStatus
 from stoa.tools import Tool
 
@@ -82,6 +85,7 @@ class _Carried:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once it is in this node's hands no more."""
     finished: bool = False
+    begun: float = field(default_factory=perf_counter)
 
     def outcome(self, status: RunStatus, error: RunError | None = None, reason: str | None = None) -> Outcome:
         """With all that was said and used up to here."""
@@ -99,7 +103,7 @@ class Worker:
 
     def __init__(
         self, database: Database, journal: Journal, runs: Runs, recorder: Recorder, node: Node, context: Context, find_model: FindModel, open_tools: OpenTools,
-        *, runs_max: int,
+        *, runs_max: int, tally: Tally | None = None,
     ) -> None:  # fmt: skip
         self._database = database
         self._journal = journal
@@ -110,6 +114,7 @@ class Worker:
         self._find_model = find_model
         self._open_tools = open_tools
         self._runs_max = runs_max
+        self._tally = tally or Tally()
         self._carried: dict[UUID, _Carried] = {}
         self._supervisor = Supervisor()
         self._nudge = Nudge(rules.POLL_SECONDS)
@@ -131,6 +136,13 @@ class Worker:
     @property
     def draining(self) -> bool:
         return self._draining
+
+    def measures(self) -> Sequence[Measure]:
+        return [
+            Gauge("stoa_runs_carried", "Runs in this node's hands.", lambda: len(self._carried)),
+            Gauge("stoa_runs_carried_max", "What STOA_RUNS_MAX allows.", lambda: self._runs_max),
+            Gauge("stoa_draining", "1 while this node takes nothing new because it is about to stop.", lambda: self._draining),
+        ]
 
     async def start(self) -> None:
         self._supervisor.keep(self._claim_forever, "runs.claim")
@@ -220,9 +232,10 @@ class Worker:
             taken = [(run, await self._journal.take(tx, run.key)) for run in claimed]
         for run, head in taken:
             pen, last = await self._journal.resume(run.key, head)
+            self._tally.claimed.add()
             _log.info("run claimed", run_id=str(run.id), attempt=run.attempt, after_sequence=head.last_sequence)
             if last is None:
-                pen.write(rules.started(run))
+                pen.write(rules.started(run.id, run.conversation_id, run.message_id))
             elif last.kind == Kind.RUN_PAUSED:
                 pen.write(rules.resumed(run.id))
             self.adopt(run, pen, self.prepare(run), lost=last is not None and last.kind != Kind.RUN_PAUSED)
@@ -269,6 +282,7 @@ class Worker:
             if outcome is not None:
                 await self._runs.finish(run, pen, outcome)
                 carried.finished = True
+                self._tally.seconds.observe(perf_counter() - carried.begun, outcome.status.value)
         except Fenced:
             _log.info("run is carried elsewhere", run_id=str(run.id))
             with suppress(Unavailable):  # Then its lease runs out, or this node sees that it does not hold it.
@@ -347,6 +361,7 @@ class Worker:
         ready = await carried.ready
         supply = ready.supply
         allow, options = self._recorder.allowance(run, supply.price), run.options
+        silent = True
         agent = Agent.of(options.get("agent"), subagents_enabled=bool(options.get("subagents_enabled")), tools=options.get("tools"))
         async with self._open_tools(run, agent.all_tools()) as opened:
             tools = {tool.name: tool for tool in opened}
@@ -362,6 +377,9 @@ class Worker:
                         elif isinstance(step, Waiting):
                             waiting = True
                         else:
+                            if silent:
+                                silent = False
+                                self._tally.first(supply.slug, perf_counter() - carried.begun)
                             for event in step:
                                 pen.write(event)
                             if pen.crowded:

@@ -9,8 +9,16 @@ import pytest
 from stoa.db import Database
 from stoa.db.internal import internal
 from stoa.events import Event, Kind
-from stoa.journal import Fenced, Journal, JournalKey, JournalWriter, Tails
+from stoa.journal import Fenced, Journal, JournalKey, JournalWriter, Pen, Tails
 from stoa.kernel.clock import SystemClock, rfc3339
+
+
+async def opened(connection: asyncpg.Connection, journal: Journal) -> tuple[JournalKey, Pen]:
+    """A journal without a run, and its first pen."""
+    key = JournalKey(uuid4(), uuid4())
+    pen, _ = journal.begin(key, [], rfc3339(SystemClock().now()))
+    await connection.execute("INSERT INTO journals (org_id, project_id, run_id, epoch) VALUES ($1, $2, $3, 1)", key.org_id, uuid4(), key.run_id)
+    return key, pen
 
 
 async def test_two_pens_of_one_run_in_one_tick(dsn: str) -> None:
@@ -20,11 +28,11 @@ async def test_two_pens_of_one_run_in_one_tick(dsn: str) -> None:
     writer = JournalWriter(dsn, tails, clock)
     journal = Journal(database, writer, tails)
     await writer.start()
+    connection = await asyncpg.connect(dsn)
     try:
-        key, other = (JournalKey(uuid4(), uuid4(), uuid4()) for _ in range(2))
+        key, older = await opened(connection, journal)
+        _, bystander = await opened(connection, journal)
         async with internal(database) as tx:
-            older, _ = await journal.open(tx, key, [], rfc3339(clock.now()))
-            bystander, _ = await journal.open(tx, other, [], rfc3339(clock.now()))
             head = await journal.take(tx, key)
         newer, _ = await journal.resume(key, head)
         for pen in (newer, older, bystander):
@@ -38,6 +46,7 @@ async def test_two_pens_of_one_run_in_one_tick(dsn: str) -> None:
         with pytest.raises(Fenced):
             older.write(Event(Kind.RUN_PAUSED, {}))
     finally:
+        await connection.close()
         await writer.stop()
         await database.close()
 
@@ -59,8 +68,7 @@ async def test_a_tick_reads_no_journal_but_its_own(dsn: str) -> None:
         )
         await connection.execute("ANALYZE journals")
         await writer.start()
-        async with internal(database) as tx:
-            pen, _ = await journal.open(tx, JournalKey(uuid4(), uuid4(), uuid4()), [], rfc3339(clock.now()))
+        _, pen = await opened(connection, journal)
         before = await connection.fetchrow(SCANS)
         assert before is not None
         for _ in range(20):  # PostgreSQL makes the plan that it keeps after the first few.

@@ -14,11 +14,12 @@ from stoa.knowledge.bases.promises import checks
 from stoa.knowledge.bases.rerankers import Rerankers
 from stoa.knowledge.bases.searching import Asked, Search
 from stoa.knowledge.bases.service import KnowledgeBases
+from stoa.knowledge.bases.tally import Tally, polls
 from stoa.knowledge.bases.transcribing import Transcribing
 from stoa.knowledge.bases.types import Item
 
 __all__ = [
-    "HOST_KEY", "Asked", "Deletions", "Embedders", "Evaluations", "Ingestion", "Item", "Items", "KnowledgeBases", "Mcp", "Rerankers", "Search", "Transcribing",
-    "Transcript", "TranscriptionError", "Used", "checks",
-    "evaluation_routes", "host_routes", "routes",
+    "HOST_KEY", "Asked", "Deletions", "Embedders", "Evaluations", "Ingestion", "Item", "Items", "KnowledgeBases", "Mcp", "Rerankers", "Search", "Tally",
+    "Transcribing", "Transcript", "TranscriptionError", "Used", "checks",
+    "evaluation_routes", "host_routes", "polls", "routes",
 ]

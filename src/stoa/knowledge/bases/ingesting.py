@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import UUID
 
@@ -23,6 +24,7 @@ from stoa.knowledge.bases import rules, store
 from stoa.knowledge.bases.deletions import Deletions
 from stoa.knowledge.bases.ports import Embedders, Index, TranscriptionError
 from stoa.knowledge.bases.store import SQL
+from stoa.knowledge.bases.tally import Tally
 from stoa.knowledge.bases.transcribing import Superseded, Transcribing
 from stoa.knowledge.bases.types import Chunking, EmbedderSpec, Item
 from stoa.knowledge.converting import Converter
@@ -86,8 +88,8 @@ class Ingestion:
 
     def __init__(
         self, database: Database, index: Index, blobs: Blobs, converter: Converter, embedders: Embedders, deletions: Deletions, node_id: UUID,
-        transcribing: Transcribing,
-    ) -> None:
+        transcribing: Transcribing, tally: Tally | None = None,
+    ) -> None:  # fmt: skip
         self._database = database
         self._index = index
         self._blobs = blobs
@@ -96,6 +98,7 @@ class Ingestion:
         self._deletions = deletions
         self._node_id = node_id
         self._transcribing = transcribing
+        self._tally = tally or Tally()
         self._supervisor = Supervisor()
         self._nudge = Nudge(POLL_SECONDS)
         self._held: set[tuple[UUID, int, int]] = set()
@@ -158,8 +161,10 @@ class Ingestion:
 
     # --- one item ---------------------------------------------------------------------------------------------------
     async def _hold(self, item: Item) -> None:
+        begun = perf_counter()
         try:
             await self._carry(item)
+            self._tally.seconds.observe(perf_counter() - begun)
         except Superseded:
             _log.info("item is not ours any more", item_id=str(item.id))
         except Unavailable:
@@ -200,6 +205,7 @@ class Ingestion:
         async with internal_statement(self._database) as tx:
             if await tx.fetchval(SQL.postpone, *_fence(item), rules.backoff_seconds(item.attempt, after), error) is None:
                 raise Superseded
+        self._tally.postponed.add(code)
 
     async def _fail(self, item: Item, code: str, message: str) -> None:
         """The end of this version. One that answers meanwhile goes on answering, also in a generation that is being built."""
@@ -221,6 +227,7 @@ class Ingestion:
                     await self._index.replace(tx, one.target.key, one.new)
                     chunks, generation = len(one.new.chunks), under_way.generation
             await tx.execute(SQL.fail, *_fence(item), error, chunks, generation)
+        self._tally.items.add("failed", code)
         if generation is not None:
             await self._switch_complete()
 
@@ -360,6 +367,8 @@ class Ingestion:
                 SQL.settle, *_fence(item), converted.pages, len(served.new.chunks) if served else None, len(built.new.chunks) if built else None,
                 list(converted.warnings) or None, newest,
             )  # fmt: skip
+        self._tally.items.add("processed", "")
+        self._tally.chunks.add(by=sum(len(one.new.chunks) for one in live.values()))
         if item.served_sha256 not in (None, item.sha256):
             await self._deletions.discard(item.org_id, item.project_id, [item.served_sha256])
 

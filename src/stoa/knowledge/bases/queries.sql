@@ -159,6 +159,11 @@ FROM taken WHERE i.org_id = taken.org_id AND i.id = taken.id RETURNING i.*;
 UPDATE knowledge_items SET pages_done = $6, pages = $7, chunks_done = $8, chunks_total = $9, deadline = now() + $10::float8 * interval '1 second'
 WHERE org_id = $1 AND id = $2 AND version = $3 AND attempt = $4 AND node_id = $5 AND status = 'processing' RETURNING id;
 
+-- name: unsettled_items
+-- Of all tenants.
+SELECT 'pending', count(*) FROM knowledge_items WHERE status = 'pending'
+UNION ALL SELECT 'processing', count(*) FROM knowledge_items WHERE status = 'processing';
+
 -- name: settle
 -- The version that was taken is in the index that is searched ($7 chunks), in the one that is being built ($8), or in both.
 UPDATE knowledge_items SET status = 'processed', node_id = NULL, deadline = NULL, served_sha256 = sha256, served_name = name,

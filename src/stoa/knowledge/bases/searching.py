@@ -16,6 +16,7 @@ from stoa.knowledge.bases.rerankers import CANDIDATES, Rerankers, reranked
 from stoa.knowledge.bases.rules import QUERY_CHARACTERS_MAX
 from stoa.knowledge.bases.service import no_base
 from stoa.knowledge.bases.store import SQL
+from stoa.knowledge.bases.tally import Tally
 from stoa.knowledge.bases.types import EmbedderSpec
 from stoa.knowledge.embedding import EmbedderError
 from stoa.knowledge.index.types import BaseKey, Found, Hit, Mode, Query
@@ -49,8 +50,9 @@ class Asked:
 
 
 class Search:
-    def __init__(self, database: Database, index: Index, embedders: Embedders, rerankers: Rerankers) -> None:
+    def __init__(self, database: Database, index: Index, embedders: Embedders, rerankers: Rerankers, tally: Tally | None = None) -> None:
         self._database = database
+        self._tally = tally or Tally()
         self._rerankers = rerankers
         self._index = index
         self._embedders = embedders
@@ -73,6 +75,7 @@ class Search:
                 if row["generation"] != embedded_for:  # A re-index was completed in between: the vector may be another embedder's.
                     continue
                 found = await self._index.search(tx, _key(principal, base_id, row), _query(asked, mode, alpha, row, wide=reranker is not None), vector)
+            self._tally.searched(mode.value, found.seconds, None if vector is None else embedding_ms / 1000)
             if reranker is not None:  # No connection is held while the endpoint thinks.
                 limit = asked.limit or row["retriever"]["top_k"]
                 found = await reranked(reranker, asked.query, found, limit, asked.similarity_threshold, explain=asked.explain)

@@ -35,15 +35,17 @@ _Computed = TypeVar("_Computed")
 
 @dataclass(slots=True)
 class _Stages:
-    """What a search did, for `explain`."""
+    """What a search did, for `explain`, and how long each stage took."""
 
     shown: dict[str, Any] = field(default_factory=dict[str, Any])
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
     begun: float = field(default_factory=perf_counter)
     last: float = field(default_factory=perf_counter)
 
     def end(self, name: str, **facts: Any) -> None:
         now = perf_counter()
-        self.shown[name] = {**facts, "ms": round((now - self.last) * 1000, 2)}
+        self.seconds[name] = now - self.last
+        self.shown[name] = {**facts, "ms": round(self.seconds[name] * 1000, 2)}
         self.last = now
 
 
@@ -63,7 +65,7 @@ async def search(tx: Tx, stemmer: Stemmer, key: BaseKey, query: Query, query_vec
     index = await tx.fetchrow(SQL.open_index, key.org_id, key.knowledgebase_id, key.generation, str(nearest.EF_SEARCH), str(nearest.SCAN_TUPLES_MAX))
     stages.end("open", chunks=index["chunks"] if index else 0)
     if index is None or not index["chunks"]:
-        return Found((), stages.shown if query.explain else {})
+        return Found((), stages.shown if query.explain else {}, stages.seconds)
     allowed = None
     if wanted.parts:
         allowed = await _allowed(tx, key, index, wanted)
@@ -88,7 +90,7 @@ async def search(tx: Tx, stemmer: Stemmer, key: BaseKey, query: Query, query_vec
     hits = await _hits(tx, stemmer, key, index, query, ranking[: query.limit], parts, words)
     stages.end("load", hits=len(hits))
     stages.shown["total_ms"] = round((perf_counter() - stages.begun) * 1000, 2)
-    return Found(hits, stages.shown if query.explain else {})
+    return Found(hits, stages.shown if query.explain else {}, stages.seconds)
 
 
 def _wanted(query: Query) -> filters.All:

@@ -114,3 +114,5 @@ class Found:
 
     hits: Sequence[Hit]
     explain: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    seconds: Mapping[str, float] = field(default_factory=dict[str, float])
+    """What each stage took, whoever asked."""

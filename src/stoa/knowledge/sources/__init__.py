@@ -4,6 +4,6 @@ from stoa.knowledge.sources.api import routes
 from stoa.knowledge.sources.service import Sources
 from stoa.knowledge.sources.suppliers import Suppliers
 from stoa.knowledge.sources.syncing import Syncing
-from stoa.knowledge.sources.worker import SyncWorker
+from stoa.knowledge.sources.worker import SyncWorker, polls
 
-__all__ = ["Sources", "Suppliers", "SyncWorker", "Syncing", "routes"]
+__all__ = ["Sources", "Suppliers", "SyncWorker", "Syncing", "polls", "routes"]

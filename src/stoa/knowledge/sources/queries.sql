@@ -1,3 +1,8 @@
+-- name: unended_syncs
+-- Of all tenants.
+SELECT 'pending', count(*) FROM knowledge_source_syncs WHERE status = 'pending' AND status IN ('pending', 'running')
+UNION ALL SELECT 'running', count(*) FROM knowledge_source_syncs WHERE status = 'running' AND status IN ('pending', 'running');
+
 -- name: insert_source
 INSERT INTO knowledge_sources (org_id, project_id, id, knowledgebase_id, name, provider, config, metadata, secrets, secret_names, schedule, timezone,
     next_sync_at, created_by)

@@ -4,6 +4,7 @@ A sync's row is its job: claimed with SKIP LOCKED, kept alive by a beat, fenced 
 """
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -13,9 +14,11 @@ import structlog
 
 from stoa.db import Database
 from stoa.db.internal import internal, internal_statement
+from stoa.db.polls import Poll
 from stoa.kernel.clock import Clock
 from stoa.kernel.errors import Unavailable
 from stoa.kernel.ids import Ids
+from stoa.kernel.measures import Counter, Measure
 from stoa.kernel.principal import Principal
 from stoa.kernel.supervise import Nudge, Supervisor, spread
 from stoa.knowledge.sources import rules, store
@@ -52,6 +55,11 @@ class SyncWorker:
         self._supervisor = Supervisor()
         self._nudge = Nudge(POLL_SECONDS)
         self._held: dict[UUID, _Held] = {}
+        ends = [(status.value, "") for status in (SyncStatus.COMPLETED, SyncStatus.CANCELED)]
+        self._ended = Counter("stoa_syncs_ended", "Syncs of sources that this node has ended; `code` is the error's where they failed.", ("status", "code"), ends)
+
+    def measures(self) -> Sequence[Measure]:
+        return [self._ended]
 
     async def start(self) -> None:
         self._supervisor.keep(self._claim_forever, "sources.claim")
@@ -189,4 +197,9 @@ class SyncWorker:
             if await tx.fetchval(SQL.finish, *store.fence(sync), status.value, error, list(warnings)) is None:
                 raise Superseded
             await tx.execute(SQL.prune_syncs, sync.org_id, sync.source_id, rules.SYNCS_KEPT)
+        self._ended.add(status.value, (error or {}).get("code", ""))
         _log.info("sync ended", sync_id=str(sync.id), source_id=str(sync.source_id), status=status.value, code=(error or {}).get("code"))
+
+
+def polls() -> Sequence[Poll]:
+    return [Poll("stoa_syncs_waiting", "Syncs of sources that have not ended, of all nodes together.", SQL.unended_syncs, ("status",))]

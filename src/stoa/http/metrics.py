@@ -1,0 +1,130 @@
+"""`GET /metrics`: what this node counts, for Prometheus (contract section 10)."""
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from hmac import compare_digest
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from stoa.http.authentication import bearer_token
+from stoa.http.routing import Routes
+from stoa.http.wire import refusals
+from stoa.kernel.errors import Unauthorized
+from stoa.kernel.measures import Counter, Histogram, Labels, Measure
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry, Metric
+
+CONTENT_TYPE: Final = "text/plain"
+PASSED_ON: Final = ("forwarded", "via", "x-forwarded-for", "x-real-ip", "origin")
+"""A request that carries one of these comes through a proxy, or out of a page in somebody's browser: not from a scraper on this machine."""
+
+
+def routes(version: str, measures: Sequence[Measure], refresh: Callable[[], Awaitable[None]], host: str, token: str | None) -> Routes:
+    """With a token only to who sends it; without one only on a server that listens on loopback, and to who asks it directly."""
+    router = Routes(tags=["operations"])
+    page = _Page(version, measures)
+
+    @router.get("/metrics", response_class=Response, responses={200: {"content": {CONTENT_TYPE: {}}}, **refusals()})
+    async def metrics(request: Request) -> Response:
+        """This node's numbers, in the text form of Prometheus or OpenMetrics (by `Accept`). The operator's: needs `STOA_METRICS_TOKEN` as a bearer
+        token, if one is set; otherwise it is open to this machine alone, when the server listens on loopback."""
+        _admit(request, host, token)
+        await refresh()
+        return page
+
+    return router
+
+
+def _admit(request: Request, host: str, token: str | None) -> None:
+    """Raises Unauthorized."""
+    if token is not None:
+        if not compare_digest((bearer_token(request) or "").encode("utf-8", "surrogateescape"), token.encode()):
+            raise Unauthorized("The numbers of this server are its operator's: send STOA_METRICS_TOKEN as a bearer token.")
+    elif not _loopback(host) or _passed_on(request.headers):
+        raise Unauthorized(
+            "The numbers of this server are its operator's: set STOA_METRICS_TOKEN, and send it as a bearer token. Without it they are open to"
+            " this machine alone, when the server listens on loopback."
+        )
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _passed_on(headers: Mapping[str, str]) -> bool:
+    return any(name in headers for name in PASSED_ON) or headers.get("sec-fetch-site", "none") != "none"
+
+
+class _Page(Response):
+    """Whatever form the scraper asks for, made by the library when it is asked for."""
+
+    media_type = CONTENT_TYPE
+
+    def __init__(self, version: str, measures: Sequence[Measure]) -> None:
+        super().__init__()
+        self._version = version
+        self._measures = measures
+        self._app: Any = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._app is None:
+            from prometheus_client import make_asgi_app  # noqa: PLC0415 — 45 ms of a start, and most servers are scraped by nobody
+
+            self._app = make_asgi_app(registry(self._version, self._measures))
+        await self._app(scope, receive, send)
+
+
+def registry(version: str, measures: Sequence[Measure]) -> "CollectorRegistry":
+    """All of it and what the library knows of this process, as the library's own."""
+    from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector  # noqa: PLC0415 — as above
+    from prometheus_client.core import InfoMetricFamily  # noqa: PLC0415
+
+    class Collector:
+        """The library calls it at each scrape."""
+
+        def collect(self) -> "Iterator[Metric]":
+            yield InfoMetricFamily("stoa_build", "The version that runs.", {"version": version})
+            for measure in measures:
+                yield _family(measure)
+
+    made = CollectorRegistry()
+    made.register(Collector())
+    ProcessCollector(registry=made)
+    PlatformCollector(registry=made)
+    GCCollector(registry=made)
+    return made
+
+
+def _family(measure: Measure) -> "Metric":
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily  # noqa: PLC0415 — as above
+
+    if isinstance(measure, Histogram):
+        lengths = HistogramMetricFamily(measure.name, measure.says, labels=measure.labels)
+        for labels, held in measure.values.items():
+            lengths.add_metric(labels, list(_buckets(measure.bounds, held)), held[-1])
+        return lengths
+    if isinstance(measure, Counter):
+        family: CounterMetricFamily | GaugeMetricFamily = CounterMetricFamily(measure.name, measure.says, labels=measure.labels)
+        values: Mapping[Labels, float] = measure.values
+    else:
+        family = GaugeMetricFamily(measure.name, measure.says, labels=measure.labels)
+        read = measure.read()
+        values = read if isinstance(read, Mapping) else {(): read}
+    for labels, value in values.items():
+        family.add_metric(labels, value)
+    return family
+
+
+def _buckets(bounds: Sequence[float], held: Sequence[float]) -> Iterator[tuple[str, float]]:
+    """Each counts what is not longer than its bound, so the ones before it too."""
+    seen = 0.0
+    for bound, count in zip((*bounds, float("inf")), held, strict=False):
+        seen += count
+        yield ("+Inf" if bound == float("inf") else str(bound)), seen
