@@ -81,7 +81,8 @@ async def search(tx: Tx, stemmer: Stemmer, key: BaseKey, query: Query, query_vec
     else:
         assert query_vector is not None, "a search by meaning has a vector"
         way = await nearest.way(tx, key, index, query, query_vector, allowed)
-        rows, words = await _meanwhile(way.rows(tx), count_words)  # PostgreSQL walks the graph while this process counts words.
+        # PostgreSQL walks the graph while this process counts words, where there are any.
+        rows, words = await _meanwhile(way.rows(tx), count_words) if held is not None else (await way.rows(tx), words)
         meaning = [(row["ordinal"], _cosine(row["score"])) for row in rows]
         stages.end("semantic", candidates=len(meaning), method=way.method)
     ranking, parts = await _fused(tx, key, index, query, query_vector, words, meaning, stages)
