@@ -14,7 +14,7 @@ from tests.conftest import FIRST_KEY, Running
 
 class Terminal:
     def __init__(self, server: Running) -> None:
-        self._environment = {"STOA_URL": server.url, "STOA_KEY": FIRST_KEY, "COLUMNS": "200", "NO_COLOR": "1"}
+        self._environment = {"STOA_URL": server.url, "STOA_KEY": FIRST_KEY, "COLUMNS": "60", "NO_COLOR": "1"}
 
     async def __call__(self, *arguments: str, status: int = 0, **environment: str) -> str:
         """In a thread: the command is synchronous, and this process serves."""
@@ -50,6 +50,9 @@ async def test_a_folder_goes_in_and_again_after_an_edit(kb: Terminal, tmp_path: 
     assert "processed 1, failed 1" in said
     listed = await kb("items", "Animals")
     assert [listed.count(name) for name in ("a.md", "b.txt", "c.pdf")] == [1, 1, 2], "replaced, not doubled"
+    assert len(re.findall(r"[0-9a-f-]{36}", listed)) == 4, "each id in full on a narrow screen, and that of the failed one again beside its reason"
+    made = (await kb("create", "A [/b] base")).strip()
+    assert f"{made}  A [/b] base" in await kb("list")
     found = await kb("search", "Animals", "where do ants live", "--explain", "--limit", "1")
     assert "hills of sand" in found
     assert "a.md" in found

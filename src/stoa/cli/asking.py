@@ -1,12 +1,14 @@
 """What the commands of a running server have in common: whom they speak to, what they print to, how they end when it refuses."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
 from rich.progress import Progress
+from rich.table import Table
+from rich.text import Text
 
 from stoa.cli.client import ApiError, call
 
@@ -17,6 +19,7 @@ Url = Annotated[str, typer.Option(envvar="STOA_URL", help="The server to speak t
 Key = Annotated[str | None, typer.Option(envvar="STOA_KEY", help="The access key to speak with.", show_default=False)]
 Base = Annotated[str, typer.Argument(help="The knowledge base: its id, or its name where only one has it.")]
 HERE: Final = "http://localhost:8080"
+_wide: Final = Console(highlight=False, soft_wrap=True, width=10_000)
 
 
 def ask(method: str, url: str, key: str | None, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -43,6 +46,14 @@ def base_id_of(url: str, key: str | None, base: str) -> str:
 
 def source_id_of(url: str, key: str | None, base: str, source: str) -> str:
     return _named(source, "source", lambda: ask_all(url, key, f"/v1/knowledgebases/{base_id_of(url, key, base)}/sources"))
+
+
+def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table as wide as it needs to be: half of an id is none. Cells are text and never markup. Without titles the first column is the title."""
+    table = Table(*titles, box=None, show_header=bool(titles))
+    for row in rows:
+        table.add_row(*(Text(cell, no_wrap=True) for cell in row))
+    _wide.print(table, width=_wide.measure(table).maximum)
 
 
 def _named(name: str, kind: str, listed: Callable[[], list[Any]]) -> str:

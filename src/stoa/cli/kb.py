@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from rich.table import Table
 
 from stoa.cli import sources
-from stoa.cli.asking import HERE, Base, Key, Url, ask, ask_all, bar, base_id_of, checked, errors, fail, out
+from stoa.cli.asking import HERE, Base, Key, Url, ask, ask_all, bar, base_id_of, checked, errors, fail, out, print_table
 from stoa.cli.client import ApiError, open_call
 
 app = typer.Typer(
@@ -51,10 +50,10 @@ def create(
 @app.command("list")
 def list_bases(url: Url = HERE, key: Key = None) -> None:
     """List the knowledge bases that the key may see."""
-    table = Table("id", "name", "items", "chunks", "created", box=None)
-    for base in ask_all(url, key, "/v1/knowledgebases"):
-        table.add_row(base["id"], base["name"], str(base["item_count"]), str(base["chunk_count"]), base["created_at"])
-    out.print(table)
+    rows = (
+        (base["id"], base["name"], str(base["item_count"]), str(base["chunk_count"]), base["created_at"]) for base in ask_all(url, key, "/v1/knowledgebases")
+    )
+    print_table(("id", "name", "items", "chunks", "created"), rows)
 
 
 @app.command("upload")
@@ -92,12 +91,13 @@ def upload(
 
 @app.command("items")
 def items(base: Base, url: Url = HERE, key: Key = None) -> None:
-    """List a knowledge base's items and how each is doing."""
-    table = Table("id", "name", "status", "chunks", "uploaded", "error", box=None)
-    for item in ask_all(url, key, f"/v1/knowledgebases/{base_id_of(url, key, base)}/items"):
-        chunks = item.get("progress", {}).get("chunks", "")
-        table.add_row(item["id"], item["name"], item["status"], str(chunks), item["uploaded_at"], item.get("error", {}).get("message", ""))
-    out.print(table)
+    """List a knowledge base's items and how each is doing; below them, why some failed."""
+    found = ask_all(url, key, f"/v1/knowledgebases/{base_id_of(url, key, base)}/items")
+    rows = ((item["id"], item["name"], item["status"], str(item.get("progress", {}).get("chunks", "")), item["uploaded_at"]) for item in found)
+    print_table(("id", "name", "status", "chunks", "uploaded"), rows)
+    for item in found:
+        if "error" in item:
+            out.print(f"{item['id']}: {item['error']['message']}", markup=False)
 
 
 @app.command("retry")
@@ -170,12 +170,9 @@ def evaluate(
     if as_json:
         out.print_json(json.dumps(answer))
         return
-    table = Table("setting", *(title for title, _ in _MEASURES), box=None)
-    for one in answer["settings"]:
-        table.add_row(one["name"], *(_interval(one["measures"][field], "") for _, field in _MEASURES))
-    for one in answer["differences"]:
-        table.add_row(f"{one['name']} - {one['than']}", *(_interval(one["measures"][field], "+") for _, field in _MEASURES))
-    out.print(table)
+    rows = [(one["name"], *(_interval(one["measures"][field], "") for _, field in _MEASURES)) for one in answer["settings"]]
+    rows += [(f"{one['name']} - {one['than']}", *(_interval(one["measures"][field], "+") for _, field in _MEASURES)) for one in answer["differences"]]
+    print_table(("setting", *(title for title, _ in _MEASURES)), rows)
     out.print(f"{len(body['queries'])} queries; a difference whose interval holds 0 may be chance", style="dim", markup=False)
     if "probe" in answer:
         probe = answer["probe"]

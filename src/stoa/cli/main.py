@@ -12,6 +12,7 @@ from rich.console import Console
 
 from stoa import __version__
 from stoa.cli import kb
+from stoa.cli.asking import print_table
 from stoa.settings import Settings, SettingsError, load
 
 app = typer.Typer(
@@ -160,18 +161,16 @@ def keys_create(
 @keys.command("list")
 def keys_list(url: Url = "http://localhost:8080", key: Key = None) -> None:
     """List the keys of your scope."""
-    from rich.table import Table  # noqa: PLC0415
-
-    table = Table("id", "name", "preview", "project", "expires", "created", box=None)
+    rows: list[tuple[str, ...]] = []
     page, pages = 1, 1
     while page <= pages:
         answer = _call("GET", url, key, f"/v1/access-keys?page={page}&page_size=100")
-        for item in answer["data"]:
-            table.add_row(
-                item["id"], item["name"], item["preview"], item.get("project_id", "all"), item.get("expires_at", "never"), item["created_at"]
-            )
+        rows += [
+            (item["id"], item["name"], item["preview"], item.get("project_id", "all"), item.get("expires_at", "never"), item["created_at"])
+            for item in answer["data"]
+        ]
         page, pages = page + 1, answer["pagination"]["page_count"]
-    out.print(table)
+    print_table(("id", "name", "preview", "project", "expires", "created"), rows)
 
 
 @keys.command("revoke")

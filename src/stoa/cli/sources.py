@@ -8,9 +8,8 @@ from enum import StrEnum
 from typing import Annotated, Any, Final
 
 import typer
-from rich.table import Table
 
-from stoa.cli.asking import HERE, Base, Key, Url, ask, ask_all, bar, base_id_of, errors, fail, out, source_id_of
+from stoa.cli.asking import HERE, Base, Key, Url, ask, ask_all, bar, base_id_of, errors, fail, out, print_table, source_id_of
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode="rich",
@@ -95,14 +94,14 @@ def create(
 @app.command("list")
 def list_sources(base: Base, url: Url = HERE, key: Key = None) -> None:
     """List a knowledge base's sources, and how the last sync of each went."""
-    table = Table("id", "name", "provider", "place", "schedule", "items", "sync", "ended", box=None)
+    rows: list[tuple[str, ...]] = []
     for one in ask_all(url, key, f"/v1/knowledgebases/{base_id_of(url, key, base)}/sources"):
         sync = one.get("sync", {"status": "never"})
         place = one["config"][_PLACE[one["provider"]]]
-        table.add_row(
-            one["id"], one["name"], one["provider"], place, one.get("schedule", ""), str(one["item_count"]), sync["status"], sync.get("ended_at", "")
+        rows.append(
+            (one["id"], one["name"], one["provider"], place, one.get("schedule", ""), str(one["item_count"]), sync["status"], sync.get("ended_at", ""))
         )
-    out.print(table)
+    print_table(("id", "name", "provider", "place", "schedule", "items", "sync", "ended"), rows)
 
 
 @app.command("show")
@@ -115,23 +114,21 @@ def show(
     if as_json:
         out.print_json(json.dumps(one))
         return
-    table = Table(box=None, show_header=False)
-    for field in ("id", "name", "provider", "schedule", "timezone", "next_sync_at", "item_count", "created_at", "updated_at"):
-        if field in one:
-            table.add_row(field, str(one[field]))
+    fields = ("id", "name", "provider", "schedule", "timezone", "next_sync_at", "item_count", "created_at", "updated_at")
+    rows = [(field, str(one[field])) for field in fields if field in one]
     for group in ("config", "metadata"):
         for field, value in one[group].items():
             if value not in (None, [], ""):
-                table.add_row(f"{group}.{field}", value if isinstance(value, str) else json.dumps(value))
+                rows.append((f"{group}.{field}", value if isinstance(value, str) else json.dumps(value)))
     if one["secret_names"]:
-        table.add_row("secrets", ", ".join(one["secret_names"]))
-    out.print(table)
-    syncs = Table("sync begun", "by", "status", *_COUNTS, "error", box=None)
+        rows.append(("secrets", ", ".join(one["secret_names"])))
+    print_table((), rows)
+    syncs: list[tuple[str, ...]] = []
     for sync in ask("GET", url, key, f"{path}/syncs?page_size=5")["data"]:
         counts = (str(sync["counts"][name]) for name in _COUNTS)
-        syncs.add_row(sync["created_at"], sync["trigger"], sync["status"], *counts, sync.get("error", {}).get("message", ""))
-    if syncs.row_count:
-        out.print(syncs)
+        syncs.append((sync["created_at"], sync["trigger"], sync["status"], *counts, sync.get("error", {}).get("message", "")))
+    if syncs:
+        print_table(("sync begun", "by", "status", *_COUNTS, "error"), syncs)
         _tell_failures(url, key, path)
 
 
