@@ -16,6 +16,7 @@ from stoa.gateway import Abilities, Finish, ModelError, ReasoningDelta, TextDelt
 from stoa.tools import ToolResult
 from tests.conftest import Running, serving
 from tests.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling
+from tests.http.test_knowledge import base_of, settled, upload
 
 PLACES = (
     "title", "renamed", "metadata", "user", "instructions", "question", "messagemeta", "filename", "filecontent", "blobonly", "toolinput", "toolresult",
@@ -143,13 +144,13 @@ async def test_no_byte_is_left(cluster: Callable[[str], str], dsn: str, room: Pa
 
 async def plant_base(server: Running, folder: Path) -> str:
     """A knowledge base with a canary in every place; gives its id."""
-    new = {"name": canary("basename"), "description": canary("description")}
-    base = (await server.call("POST", "/v1/knowledgebases", 201, json=new))["data"]["id"]
-    text = f"# About {canary('heading')}\n\nWhat stands here is {canary('itemtext')}."
-    first = await upload(server, base, (f"{canary('itemname')}.md", f"An old text: {canary('replaced')}."), ("b.md", "Another one."))
+    base = str((await base_of(server, name=canary("basename"), description=canary("description")))["id"])
+    name, text = f"{canary('itemname')}.md", f"# About {canary('heading')}\n\nWhat stands here is {canary('itemtext')}."
+    first, _ = await upload(server, base, (name, f"An old text: {canary('replaced')}.".encode()), ("b.md", b"Another one."))
     await settled(server, base)
-    await upload(server, base, (f"{canary('itemname')}.md", text), ids=[first[0]["id"]], input={"metadata": [{"team": canary("itemmeta")}]})
-    await upload(server, base, (f"{canary('failedname')}.pdf", "%PDF-1.7 no more than that"))
+    new = {"ids": json.dumps([first["id"]]), "input": json.dumps({"metadata": [{"team": canary("itemmeta")}]})}
+    await upload(server, base, (name, text.encode()), **new)
+    await upload(server, base, (f"{canary('failedname')}.pdf", b"%PDF-1.7 no more than that"))
     (folder / f"{canary('sourcefile')}.md").write_text(f"A file of a source: {canary('sourcetext')}.")
     source = {"name": canary("sourcename"), "provider": "directory", "config": {"path": str(folder)}}
     headers = {"Idempotency-Key": canary("idempotency")}
@@ -158,22 +159,7 @@ async def plant_base(server: Running, folder: Path) -> str:
     async with asyncio.timeout(60):
         while len(await settled(server, base)) < 4:
             await asyncio.sleep(0.05)
-    return str(base)
-
-
-async def upload(server: Running, base: str, *files: tuple[str, str], **fields: Any) -> Any:
-    parts = [("files", (name, content.encode())) for name, content in files]
-    fields = {name: json.dumps(value) for name, value in fields.items()}
-    return (await server.call("POST", f"/v1/knowledgebases/{base}/upload", 201, files=parts, data=fields))["data"]
-
-
-async def settled(server: Running, base: str) -> Any:
-    async with asyncio.timeout(60):
-        while True:
-            items = (await server.call("GET", f"/v1/knowledgebases/{base}/items"))["data"]
-            if all(item["status"] in ("processed", "failed") for item in items):
-                return items
-            await asyncio.sleep(0.05)
+    return base
 
 
 async def test_no_byte_of_a_knowledge_base_is_left(cluster: Callable[[str], str], dsn: str, room: Path, tmp_path: Path) -> None:
