@@ -55,6 +55,16 @@ def test_stretches_are_what_is_chosen() -> None:
         assert all(last + 1 < first for last, first in zip(lasts, firsts[1:], strict=False))
 
 
+def test_ranges_cover_what_they_say_and_may_overlap() -> None:
+    draw = random.Random(7)
+    for _ in range(100):
+        size = draw.randint(0, 60)
+        ranges = [(first, first + draw.randint(0, 20)) for first in (draw.randint(0, 70) for _ in range(draw.randint(0, 6)))]
+        blocks = [b"".join((first << 32 | last).to_bytes(8, "little") for first, last in part) for part in (ranges[:2], ranges[2:])]
+        covered = [any(first <= place <= last for first, last in ranges) for place in range(size)]
+        assert scoring._ranges(blocks, size).tolist() == covered, "what lies beyond the index as it was read is left out"
+
+
 def test_the_graph_is_walked_where_that_is_shorter() -> None:
     assert _width(100_000, 1.0, 10, hybrid=False) == EF_SEARCH
     assert _width(50_000, 0.5, 10, hybrid=False) == EF_FILTERED

@@ -75,15 +75,15 @@ def selected(expression: Expression, found: Mapping[int, Sequence[bytes]], parts
 
 
 def _ranges(blocks: Sequence[bytes], size: int) -> Chosen:
-    """The ordinals that the records' ranges cover."""
-    if not blocks:
-        return np.zeros(size, bool)
-    records = np.frombuffer(b"".join(blocks), "<u8")
-    firsts, lasts = (records >> np.uint64(32)).astype(np.int64), (records & np.uint64(0xFFFF_FFFF)).astype(np.int64)
-    edges = np.zeros(size + 1, np.int32)
-    np.add.at(edges, np.minimum(firsts, size), np.int32(1))
-    np.add.at(edges, np.minimum(lasts + 1, size), np.int32(-1))
-    return np.cumsum(edges[:size], dtype=np.int32) > 0
+    """The ordinals that the records' ranges cover; ranges may overlap."""
+    chosen = np.zeros(size, bool)
+    ends = np.frombuffer(b"".join(blocks), "<u4").astype(np.int64)
+    lasts, firsts = ends[0::2], ends[1::2]
+    lengths = np.minimum(lasts + 1, size) - np.minimum(firsts, size)
+    # One number after the other within each range, for all ranges at once.
+    starts = np.cumsum(lengths) - lengths
+    chosen[np.arange(lengths.sum()) + np.repeat(firsts - starts, lengths)] = True
+    return chosen
 
 
 def without(block: Block, first_ordinal: int, last_ordinal: int) -> Block:
