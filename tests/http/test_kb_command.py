@@ -1,13 +1,16 @@
 """`stoa kb` against a server: what a person at a terminal sees."""
 
 import asyncio
+import io
 import json
 import re
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
+from stoa.cli import asking
 from stoa.cli.main import app
 from tests.conftest import FIRST_KEY, Running
 
@@ -75,3 +78,13 @@ async def test_it_says_what_is_wrong(kb: Terminal, tmp_path: Path) -> None:
     assert "nothing found" in await kb("search", base_id, "anything")
     for command in ("create", "list", "upload", "items", "retry", "search", "delete"):
         assert "Usage: " in await kb(command, "--help")
+
+
+def test_progress_takes_names_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = Console(file=io.StringIO(), force_terminal=True, width=80)
+    monkeypatch.setattr(asking, "errors", shown)
+    with asking.bar() as progress:
+        progress.add_task("[red]a[/b]: found 3")
+        progress.refresh()
+    assert isinstance(shown.file, io.StringIO)
+    assert "[red]a[/b]: found 3" in shown.file.getvalue()

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -74,8 +74,11 @@ def checked(key: str | None) -> str:
 
 
 def bar() -> Progress:
-    """On the terminal, and gone when it is done; silent where nobody watches."""
-    return Progress(console=errors, transient=True, disable=not errors.is_terminal)
+    """On the terminal, and gone when it is done; silent where nobody watches. Descriptions are text and never markup."""
+    said, *others = Progress.get_default_columns()
+    assert isinstance(said, TextColumn)
+    said.markup = False
+    return Progress(said, *others, console=errors, transient=True, disable=not errors.is_terminal)
 
 
 def fail(message: str) -> typer.Exit:
