@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from stoa import __version__
 from stoa.cli import kb
-from stoa.cli.asking import print_table
+from stoa.cli.asking import HERE, Key, Url, ask, ask_all, errors, fail, out, print_table
 from stoa.settings import Settings, SettingsError, load
 
 app = typer.Typer(
@@ -22,18 +21,9 @@ app = typer.Typer(
 keys = typer.Typer(no_args_is_help=True, help="Access keys of a running server (needs STOA_KEY, or --key).")
 app.add_typer(keys, name="keys")
 app.add_typer(kb.app, name="kb")
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
-out = Console(highlight=False, soft_wrap=True)
 
 DataDir = Annotated[Path | None, typer.Option(help="Where database and files are. \\[default: .stoa]", show_default=False)]
 Config = Annotated[Path | None, typer.Option(help="Settings and providers. \\[default: ./stoa.toml, if there]", show_default=False)]
-Url = Annotated[str, typer.Option(envvar="STOA_URL", help="The server to speak to.")]
-Key = Annotated[str | None, typer.Option(envvar="STOA_KEY", help="The access key to speak with.", show_default=False)]
-
-
-def fail(message: str) -> typer.Exit:
-    errors.print(f"stoa: {message}", style="red", markup=False)
-    return typer.Exit(1)
 
 
 def settings(config: Path | None, **flags: Any) -> Settings:
@@ -102,7 +92,8 @@ def doctor(
     Looks at the database and the files themselves, beside servers that run on them or without one, and at all organizations.
     """
     from stoa.cli.client import ApiError  # noqa: PLC0415 — the server's weight is loaded by the command that needs it
-    from stoa.cli.doctor import NoDatabase, ask, run  # noqa: PLC0415
+    from stoa.cli.doctor import NoDatabase, run  # noqa: PLC0415
+    from stoa.cli.doctor import ask as ask_doctor  # noqa: PLC0415
     from stoa.db.embedded import EmbeddedError  # noqa: PLC0415
     from stoa.db.migrate import SchemaError  # noqa: PLC0415
 
@@ -113,7 +104,7 @@ def doctor(
         raise fail("Set STOA_KEY to an organization-wide access key, or pass --key.")
     try:
         if url is not None:
-            healthy = ask(url, key or "", moment, as_json=as_json, out=out)
+            healthy = ask_doctor(url, key or "", moment, as_json=as_json, out=out)
         else:
             chosen = settings(config, data_dir=data_dir)
             healthy = run(chosen, since=moment, repair=repair, seconds_max=seconds, as_json=as_json, out=out, errors=errors)
@@ -149,36 +140,31 @@ def keys_create(
     project: Annotated[str | None, typer.Option(help="A project's id: the key sees nothing else.")] = None,
     permission: Annotated[list[str] | None, typer.Option(help="Repeat it; without any, all that the key's scope allows.")] = None,
     expires_at: Annotated[str | None, typer.Option(help="As 2027-01-31T00:00:00Z.")] = None,
-    url: Url = "http://localhost:8080",
+    url: Url = HERE,
     key: Key = None,
 ) -> None:
     """Make a key and print its secret, this once."""
     wanted = {"name": name, "project_id": project, "permissions": permission, "expires_at": expires_at}
     body = {field: value for field, value in wanted.items() if value}
-    out.print(_call("POST", url, key, "/v1/access-keys", body)["data"]["key"], markup=False)
+    out.print(ask("POST", url, key, "/v1/access-keys", body)["data"]["key"], markup=False)
 
 
 @keys.command("list")
-def keys_list(url: Url = "http://localhost:8080", key: Key = None) -> None:
+def keys_list(url: Url = HERE, key: Key = None) -> None:
     """List the keys of your scope."""
-    rows: list[tuple[str, ...]] = []
-    page, pages = 1, 1
-    while page <= pages:
-        answer = _call("GET", url, key, f"/v1/access-keys?page={page}&page_size=100")
-        rows += [
-            (item["id"], item["name"], item["preview"], item.get("project_id", "all"), item.get("expires_at", "never"), item["created_at"])
-            for item in answer["data"]
-        ]
-        page, pages = page + 1, answer["pagination"]["page_count"]
+    rows = (
+        (item["id"], item["name"], item["preview"], item.get("project_id", "all"), item.get("expires_at", "never"), item["created_at"])
+        for item in ask_all(url, key, "/v1/access-keys")
+    )
     print_table(("id", "name", "preview", "project", "expires", "created"), rows)
 
 
 @keys.command("revoke")
 def keys_revoke(
-    key_id: Annotated[str, typer.Argument(help="The key's id, from `stoa keys list`.")], url: Url = "http://localhost:8080", key: Key = None
+    key_id: Annotated[str, typer.Argument(help="The key's id, from `stoa keys list`.")], url: Url = HERE, key: Key = None
 ) -> None:
     """Revoke a key, at once and on every node."""
-    _call("DELETE", url, key, f"/v1/access-keys/{key_id}")
+    ask("DELETE", url, key, f"/v1/access-keys/{key_id}")
     out.print("revoked")
 
 
@@ -194,17 +180,6 @@ def keys_generate() -> None:
 def version() -> None:
     """Print the version."""
     out.print(__version__)
-
-
-def _call(method: str, url: str, key: str | None, path: str, body: dict[str, Any] | None = None) -> Any:
-    from stoa.cli.client import ApiError, call  # noqa: PLC0415
-
-    if not key:
-        raise fail("Set STOA_KEY to an access key, or pass --key.")
-    try:
-        return call(method, url, key, path, body)
-    except ApiError as error:
-        raise fail(str(error)) from error
 
 
 def main() -> None:
