@@ -48,7 +48,7 @@ async def way(tx: Tx, key: BaseKey, index: Row, query: Query, vector: NDArray[np
     hybrid, share = query.mode is Mode.HYBRID, min(1.0, passing / index["chunks"])
     if index["hnsw"] and not query.exact and (width := _width(passing, share, query.limit, hybrid=hybrid)):
         count = max(round(width * share * SURE_SHARE) if hybrid else 1, query.limit)
-        if width > EF_SEARCH:
+        if width > width_min(query.mode, filtered=allowed is not None):
             await tx.fetchval(SQL.widen, str(width))
         statement = SQL.nearest_by_graph if allowed is None else SQL.nearest_by_graph_of
         bits = () if allowed is None else (scoring.packed(allowed), index["next_ordinal"])
@@ -57,6 +57,11 @@ async def way(tx: Tx, key: BaseKey, index: Row, query: Query, vector: NDArray[np
     if allowed is not None:
         return Way("listed", SQL.nearest_listed.format(vectors=table), (key.org_id, index["index_id"], sent, count, *scoring.runs_of(allowed)))
     return Way("exact", SQL.nearest.format(vectors=table), (key.org_id, index["index_id"], sent, count))
+
+
+def width_min(mode: Mode, *, filtered: bool) -> int:
+    """How widely every such search walks the graph, if it does: known before anything is read. Where words join, a filter asks for no more."""
+    return EF_FILTERED if filtered and mode is Mode.SEMANTIC else EF_SEARCH
 
 
 def _width(passing: int, share: float, limit: int, *, hybrid: bool) -> int:

@@ -62,7 +62,8 @@ async def search(tx: Tx, stemmer: Stemmer, key: BaseKey, query: Query, query_vec
     """Best first. Raises BadRequest for a filter that is none."""
     wanted = _wanted(query)
     stages = _Stages()
-    index = await tx.fetchrow(SQL.open_index, key.org_id, key.knowledgebase_id, key.generation, str(nearest.EF_SEARCH), str(nearest.SCAN_TUPLES_MAX))
+    width = nearest.width_min(query.mode, filtered=bool(wanted.parts))
+    index = await tx.fetchrow(SQL.open_index, key.org_id, key.knowledgebase_id, key.generation, str(width), str(nearest.SCAN_TUPLES_MAX))
     stages.end("open", chunks=index["chunks"] if index else 0)
     if index is None or not index["chunks"]:
         return Found((), stages.shown if query.explain else {}, stages.seconds)
