@@ -36,9 +36,25 @@ class Bed:
 
     def load(self, target: str, *, mode: str = "streams", **options: object) -> dict[str, Any]:
         """One run of the load generator against `direct` or `stoa`; `node_cpu_s` and `database_cpu_s` are those of its measured part."""
-        url, pids = (self.stub_url, (self.stub_pid, 0)) if target == "direct" else (self.url, (self.node_pid, self.database_pid))
+        url, pids = (
+            (self.stub_url, (self.stub_pid, 0))
+            if target == "direct"
+            else (self.url, (self.node_pid, self.database_pid))
+        )
         arguments = [item for name, value in options.items() for item in (f"--{name.replace('_', '-')}", str(value))]
-        command = [sys.executable, __file__, str(self.tools), *map(str, pids), target, "--mode", mode, "--url", url, "--stub", self.stub_url]
+        command = [
+            sys.executable,
+            __file__,
+            str(self.tools),
+            *map(str, pids),
+            target,
+            "--mode",
+            mode,
+            "--url",
+            url,
+            "--stub",
+            self.stub_url,
+        ]
         command += ["--server-pid", str(pids[0]), *arguments, *(["--opt", f"key={KEY}"] if target == "stoa" else [])]
         done = subprocess.run(on_core(OTHER_CORE, command), capture_output=True, text=True, timeout=600, check=False)
         if done.returncode:
@@ -46,7 +62,11 @@ class Bed:
         return json.loads(done.stdout)
 
     def call(self, method: str, path: str, body: object = None) -> Any:
-        request = Request(self.url + path, method=method, headers={"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"})
+        request = Request(
+            self.url + path,
+            method=method,
+            headers={"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"},
+        )
         with urlopen(request, data=None if body is None else json.dumps(body).encode(), timeout=120) as response:
             return json.loads(response.read())
 
@@ -63,10 +83,16 @@ def bed(tools: Path, **environment: str) -> Generator[Bed]:
         Path(home).chmod(0o755)
         port = free_port()
         stub_url = f"http://127.0.0.1:{port}"
-        stub = subprocess.Popen(on_core(OTHER_CORE, [sys.executable, str(tools / "stubllm.py"), "--port", str(port)]), stderr=subprocess.DEVNULL)
+        stub = subprocess.Popen(
+            on_core(OTHER_CORE, [sys.executable, str(tools / "stubllm.py"), "--port", str(port)]),
+            stderr=subprocess.DEVNULL,
+        )
         try:
             wait_for(stub_url + "/health")
-            with serving(Path(home) / "data", OPENAI_API_KEY="x", OPENAI_BASE_URL=stub_url + "/v1", **environment) as (server, url):
+            with serving(Path(home) / "data", OPENAI_API_KEY="x", OPENAI_BASE_URL=stub_url + "/v1", **environment) as (
+                server,
+                url,
+            ):
                 database_pid = move_database(Path(home))
                 yield Bed(tools, stub_url, stub.pid, url, server.pid, database_pid)
         finally:

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stoa.knowledge import LocalEmbedder
+from stoa.documents import LocalEmbedder
 
 DEPTH = 10
 SAMPLES = 2_000
@@ -30,11 +30,16 @@ def collection(folder: Path) -> tuple[list[str], list[str], list[str], dict[int,
     """Document ids and texts, query texts, and per query (from 1) the gain of each relevant document."""
     ids, texts = [], []
     for doc in re.findall(r"<doc>(.*?)</doc>", (folder / "cran.all.1400.xml").read_text("utf-8"), re.DOTALL):
-        text = " ".join(" ".join(re.findall(rf"<{tag}>(.*?)</{tag}>", doc, re.DOTALL)) for tag in ("title", "text")).strip()
+        text = " ".join(
+            " ".join(re.findall(rf"<{tag}>(.*?)</{tag}>", doc, re.DOTALL)) for tag in ("title", "text")
+        ).strip()
         if text:
             ids.append(re.search(r"<docno>\s*(\d+)\s*</docno>", doc)[1])  # type: ignore[index]
             texts.append(re.sub(r"\s+", " ", text))
-    queries = [re.sub(r"\s+", " ", query).strip() for query in re.findall(r"<title>(.*?)</title>", (folder / "cran.qry.xml").read_text("utf-8"), re.DOTALL)]
+    queries = [
+        re.sub(r"\s+", " ", query).strip()
+        for query in re.findall(r"<title>(.*?)</title>", (folder / "cran.qry.xml").read_text("utf-8"), re.DOTALL)
+    ]
     gains: dict[int, dict[str, int]] = {}
     for line in (folder / "cranqrel.trec.txt").read_text("utf-8").splitlines():
         if line.split():
@@ -48,7 +53,9 @@ def judged(order: list[str], relevant: dict[str, int]) -> tuple[float, float, fl
     """nDCG@10, recall@10, reciprocal rank of one query."""
     found = [relevant.get(doc, 0) for doc in order[:DEPTH]]
     ideal = sorted(relevant.values(), reverse=True)[:DEPTH]
-    dcg, best = (sum((2**gain - 1) / math.log2(rank + 2) for rank, gain in enumerate(gains)) for gains in (found, ideal))
+    dcg, best = (
+        sum((2**gain - 1) / math.log2(rank + 2) for rank, gain in enumerate(gains)) for gains in (found, ideal)
+    )
     first = next((rank for rank, doc in enumerate(order, 1) if doc in relevant), None)
     return dcg / best, sum(gain > 0 for gain in found) / len(relevant), 1 / first if first else 0.0
 
@@ -59,7 +66,9 @@ def interval(values: list[float]) -> str:
     return f"{sum(values) / len(values):+.4f} [{means[int(SAMPLES * 0.025)]:+.4f}, {means[int(SAMPLES * 0.975)]:+.4f}]"
 
 
-async def measure(precision: str, texts: list[str], queries: list[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+async def measure(
+    precision: str, texts: list[str], queries: list[str]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     embedder = LocalEmbedder(Path(tempfile.gettempdir()), precision=precision)  # type: ignore[arg-type]
     begun = time.perf_counter()
@@ -84,17 +93,26 @@ async def measure(precision: str, texts: list[str], queries: list[str]) -> tuple
 
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cranfield", type=Path, required=True, help="the folder with cran.all.1400.xml, cran.qry.xml and cranqrel.trec.txt")
+    parser.add_argument(
+        "--cranfield",
+        type=Path,
+        required=True,
+        help="the folder with cran.all.1400.xml, cran.qry.xml and cranqrel.trec.txt",
+    )
     ids, texts, queries, gains = collection(parser.parse_args().cranfield)
     print(f"{len(texts)} documents, {len(queries)} queries, {sum(map(len, gains.values()))} judgements")
     scores: dict[str, list[tuple[float, float, float]]] = {}
     for precision in ("int8", "fp32"):
         documents, asked = await measure(precision, texts, queries)
         orders = np.argsort(-(asked @ documents.T), axis=1, kind="stable")
-        scores[precision] = [judged([ids[index] for index in orders[query - 1]], relevant) for query, relevant in sorted(gains.items())]
+        scores[precision] = [
+            judged([ids[index] for index in orders[query - 1]], relevant) for query, relevant in sorted(gains.items())
+        ]
     for number, name in enumerate(("nDCG@10", "recall@10", "MRR")):
         int8, fp32 = ([one[number] for one in scores[precision]] for precision in ("int8", "fp32"))
-        print(f"{name:10} int8 {interval(int8)}  fp32 {interval(fp32)}  int8 - fp32 {interval([a - b for a, b in zip(int8, fp32, strict=True)])}")
+        print(
+            f"{name:10} int8 {interval(int8)}  fp32 {interval(fp32)}  int8 - fp32 {interval([a - b for a, b in zip(int8, fp32, strict=True)])}"
+        )
 
 
 if __name__ == "__main__":

@@ -23,13 +23,16 @@ from pathlib import Path
 
 import httpx
 
-from stoa.knowledge import Converter, LocalEmbedder
+from stoa.documents import Converter, LocalEmbedder
 
 KEY = "stoa_acc_" + "b" * 64
 BATCH = 32
 WORDS = tuple(
     word
-    for line in ("stream event run journal sequence reader node lease commit answer", "token worker office travel paper contract price budget river garden")
+    for line in (
+        "stream event run journal sequence reader node lease commit answer",
+        "token worker office travel paper contract price budget river garden",
+    )
     for word in line.split()
 )
 
@@ -39,7 +42,9 @@ def sentence(dice: random.Random) -> str:
 
 
 def document(dice: random.Random, sections: int) -> str:
-    return "\n\n".join(f"## Section {number}\n\n{' '.join(sentence(dice) for _ in range(11))}" for number in range(sections))
+    return "\n\n".join(
+        f"## Section {number}\n\n{' '.join(sentence(dice) for _ in range(11))}" for number in range(sections)
+    )
 
 
 def long_pdf(pages: int, dice: random.Random) -> bytes:
@@ -51,7 +56,9 @@ def long_pdf(pages: int, dice: random.Random) -> bytes:
         content = b"BT /F1 10 Tf 12 TL 50 780 Td " + lines + b" ET"
         objects.append(b"<</Length %d>>stream\n%s\nendstream" % (len(content), content))
         resources = b"/Resources<</Font<</F1 3 0 R>>>>"
-        objects.append(b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 600 800]%s/Contents %d 0 R>>" % (resources, len(objects)))
+        objects.append(
+            b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 600 800]%s/Contents %d 0 R>>" % (resources, len(objects))
+        )
         kids.append(len(objects))
     objects[1] = b"<</Type/Pages/Kids[%s]/Count %d>>" % (b" ".join(b"%d 0 R" % kid for kid in kids), pages)
     body = b"".join(b"%d 0 obj%sendobj\n" % (number, one) for number, one in enumerate(objects, 1))
@@ -61,7 +68,9 @@ def long_pdf(pages: int, dice: random.Random) -> bytes:
 def cpu_seconds(pid: int) -> float:
     """Of a process, its children, and those it has seen end."""
     try:
-        spent = sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15])) / os.sysconf("SC_CLK_TCK")
+        spent = sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15])) / os.sysconf(
+            "SC_CLK_TCK"
+        )
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except (FileNotFoundError, ProcessLookupError):
         return 0.0
@@ -98,9 +107,13 @@ async def server_alone(http: httpx.AsyncClient, files: list[tuple[str, bytes]]) 
 
 async def bring_in(http: httpx.AsyncClient, base: str, files: list[tuple[str, bytes]]) -> None:
     for start in range(0, len(files), 20):
-        answer = await http.post(f"/v1/knowledgebases/{base}/upload", files=[("files", one) for one in files[start : start + 20]])
+        answer = await http.post(
+            f"/v1/knowledgebases/{base}/upload", files=[("files", one) for one in files[start : start + 20]]
+        )
         assert answer.status_code == 201, answer.text
-    while (await http.get(f"/v1/knowledgebases/{base}/items?status=pending&status=processing&page_size=1")).json()["pagination"]["total_count"]:
+    while (await http.get(f"/v1/knowledgebases/{base}/items?status=pending&status=processing&page_size=1")).json()[
+        "pagination"
+    ]["total_count"]:
         await asyncio.sleep(0.5)
 
 
@@ -117,7 +130,9 @@ async def searched(http: httpx.AsyncClient, base: str, dice: random.Random, unti
 
 async def searched_meanwhile(http: httpx.AsyncClient, files_count: int, sections: int, dice: random.Random) -> None:
     base = (await http.post("/v1/knowledgebases", json={"name": "Searched"})).json()["data"]["id"]
-    some, others = ([(f"{half}-{one}.md", document(dice, sections).encode()) for one in range(files_count)] for half in range(2))
+    some, others = (
+        [(f"{half}-{one}.md", document(dice, sections).encode()) for one in range(files_count)] for half in range(2)
+    )
     await bring_in(http, base, some)
     over = asyncio.Event()
     over.set()
@@ -135,7 +150,9 @@ async def searched_meanwhile(http: httpx.AsyncClient, files_count: int, sections
 
 
 def report(name: str, taken: list[float]) -> None:
-    print(f"{name:30} p50 {statistics.median(taken):6.1f} ms   p99 {taken[int(len(taken) * 0.99)]:6.1f} ms   {len(taken)} of them")
+    print(
+        f"{name:30} p50 {statistics.median(taken):6.1f} ms   p99 {taken[int(len(taken) * 0.99)]:6.1f} ms   {len(taken)} of them"
+    )
 
 
 async def chunks_of(folder: Path, files: list[tuple[str, bytes]]) -> list[str]:
@@ -154,16 +171,34 @@ async def run(folder: Path, files_count: int, sections: int, pages: int, rounds:
     await embedder.embed(["warm"] * 3)
     environment = {**os.environ, "STOA_BOOTSTRAP_KEY": KEY, "STOA_LOG_LEVEL": "warning"}
     server = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "stoa", "serve", "--port", "0", "--data-dir", str(folder / "data"), env=environment, stdout=asyncio.subprocess.PIPE
+        sys.executable,
+        "-m",
+        "stoa",
+        "serve",
+        "--port",
+        "0",
+        "--data-dir",
+        str(folder / "data"),
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
     )
     assert server.stdout is not None
     while not (line := (await server.stdout.readline()).decode()).startswith("Stoa is ready at "):
         assert line, "the server did not start"
-    names = ("reader, pages/s", "embedder, chunks/s", "stoa serve, chunks/s", "stoa / embedder", "embedder, CPU ms/chunk", "stoa serve, CPU ms/chunk")
+    names = (
+        "reader, pages/s",
+        "embedder, chunks/s",
+        "stoa serve, chunks/s",
+        "stoa / embedder",
+        "embedder, CPU ms/chunk",
+        "stoa serve, CPU ms/chunk",
+    )
     results: dict[str, list[float]] = {name: [] for name in names}
     postmaster = int(next((folder / "data").rglob("postmaster.pid")).read_text().splitlines()[0])
     try:
-        async with httpx.AsyncClient(base_url=line.split()[4], headers={"Authorization": f"Bearer {KEY}"}, timeout=120) as http:
+        async with httpx.AsyncClient(
+            base_url=line.split()[4], headers={"Authorization": f"Bearer {KEY}"}, timeout=120
+        ) as http:
             for number in range(rounds):
                 # Every round's texts are new: the same ones again would cost no embedding.
                 dice = random.Random(number)
@@ -175,11 +210,19 @@ async def run(folder: Path, files_count: int, sections: int, pages: int, rounds:
                 results["embedder, CPU ms/chunk"].append((time.process_time() - before) * 1000 / len(texts))
                 before = cpu_seconds(server.pid) + cpu_seconds(postmaster)
                 results["stoa serve, chunks/s"].append(await server_alone(http, files))
-                results["stoa serve, CPU ms/chunk"].append((cpu_seconds(server.pid) + cpu_seconds(postmaster) - before) * 1000 / len(texts))
-                results["stoa / embedder"].append(results["stoa serve, chunks/s"][-1] / results["embedder, chunks/s"][-1])
-            print(f"{files_count} files of {sections} sections, {len(texts)} chunks, {rounds} rounds; a PDF of {pages} pages")
+                results["stoa serve, CPU ms/chunk"].append(
+                    (cpu_seconds(server.pid) + cpu_seconds(postmaster) - before) * 1000 / len(texts)
+                )
+                results["stoa / embedder"].append(
+                    results["stoa serve, chunks/s"][-1] / results["embedder, chunks/s"][-1]
+                )
+            print(
+                f"{files_count} files of {sections} sections, {len(texts)} chunks, {rounds} rounds; a PDF of {pages} pages"
+            )
             for name, values in results.items():
-                print(f"{name:25} median {statistics.median(values):8.2f}   {json.dumps([round(value, 2) for value in values])}")
+                print(
+                    f"{name:25} median {statistics.median(values):8.2f}   {json.dumps([round(value, 2) for value in values])}"
+                )
             await searched_meanwhile(http, files_count, sections, random.Random(rounds))
     finally:
         server.terminate()

@@ -34,9 +34,9 @@ from stoa.db import Database, connect
 from stoa.db.embedded import start_embedded
 from stoa.db.internal import internal
 from stoa.db.migrate import migrate
+from stoa.index import Index, Upkeep
+from stoa.index.types import BaseKey, Found, Mode, NewChunk, NewItem, Query
 from stoa.kernel.principal import Principal
-from stoa.knowledge.index import Index, Upkeep
-from stoa.knowledge.index.types import BaseKey, Found, Mode, NewChunk, NewItem, Query
 
 Vectors = NDArray[np.float32]
 PER_ITEM = 20
@@ -64,39 +64,58 @@ def made(chunks: int, texts: Sequence[str], vectors: Vectors) -> tuple[list[str]
 
 
 def item_of(number: int, bodies: Sequence[str], vectors: Vectors) -> NewItem:
-    metadata = {"tenth": number % 10, "hundredth": number % 100, "half": number % 2 == 0, "year": 1950 + number % 70, "file_id": str(UUID(int=10_000 + number))}
+    metadata = {
+        "tenth": number % 10,
+        "hundredth": number % 100,
+        "half": number % 2 == 0,
+        "year": 1950 + number % 70,
+        "file_id": str(UUID(int=10_000 + number)),
+    }
     chunks = [NewChunk(body, hashlib.sha256(body.encode()).digest(), page=1 + at) for at, body in enumerate(bodies)]
     return NewItem(UUID(int=10_000 + number), metadata, chunks, vectors, embedder="minilm")
 
 
-async def fill(database: Database, index: Index, key: BaseKey, bodies: Sequence[str], vectors: Vectors, first: int = 0) -> None:
+async def fill(
+    database: Database, index: Index, key: BaseKey, bodies: Sequence[str], vectors: Vectors, first: int = 0
+) -> None:
     for start in range(0, len(bodies), PER_ITEM):
         async with internal(database) as tx:
-            await index.replace(tx, key, item_of(first + start // PER_ITEM, bodies[start : start + PER_ITEM], vectors[start : start + PER_ITEM]))
+            await index.replace(
+                tx,
+                key,
+                item_of(first + start // PER_ITEM, bodies[start : start + PER_ITEM], vectors[start : start + PER_ITEM]),
+            )
 
 
 async def clone(dsn: str, copies: int) -> None:
     """Copies of the small base under other ids."""
     connection = await connect(dsn)
     try:
-        source = await connection.fetchval("SELECT index_id FROM knowledge_indexes WHERE knowledgebase_id = $1", SMALL.knowledgebase_id)
+        source = await connection.fetchval(
+            "SELECT index_id FROM knowledge_indexes WHERE knowledgebase_id = $1", SMALL.knowledgebase_id
+        )
         have = await connection.fetchval("SELECT count(*) FROM knowledge_indexes")
         for copy in range(have, copies + 1):
             async with connection.transaction():
                 target = await connection.fetchval(
                     "INSERT INTO knowledge_indexes (org_id, project_id, knowledgebase_id, generation, embedder, dimensions, language, chunks, words, next_ordinal)"
                     " SELECT org_id, project_id, $2, generation, embedder, dimensions, language, chunks, words, next_ordinal FROM knowledge_indexes"
-                    " WHERE index_id = $1 RETURNING index_id", source, UUID(int=5_000_000 + copy),
-                )  # fmt: skip
+                    " WHERE index_id = $1 RETURNING index_id",
+                    source,
+                    UUID(int=5_000_000 + copy),
+                )
                 for table, columns in (
                     ("knowledge_index_items", "item_id, metadata, first_ordinal, last_ordinal, words, terms"),
-                    ("knowledge_chunks", "ordinal, item_id, id, position, page, heading, text, hash"), ("knowledge_vectors", "ordinal, embedding"),
+                    ("knowledge_chunks", "ordinal, item_id, id, position, page, heading, text, hash"),
+                    ("knowledge_vectors", "ordinal, embedding"),
                     ("knowledge_postings", "term, first_ordinal, last_ordinal, count, records"),
-                ):  # fmt: skip
+                ):
                     await connection.execute(
                         f"INSERT INTO {table} (org_id, project_id, index_id, {columns})"
-                        f" SELECT org_id, project_id, $2, {columns} FROM ONLY {table} WHERE index_id = $1", source, target,
-                    )  # fmt: skip
+                        f" SELECT org_id, project_id, $2, {columns} FROM ONLY {table} WHERE index_id = $1",
+                        source,
+                        target,
+                    )
         await connection.execute("VACUUM ANALYZE", timeout=1800)
     finally:
         await connection.close()
@@ -120,7 +139,9 @@ def places_of(found: Found, limit: int = 10) -> set[int]:
     return {(hit.item_id.int - 10_000) * PER_ITEM + (hit.page or 1) - 1 for hit in found.hits[:limit]}
 
 
-async def exactly_fused(database: Database, index: Index, key: BaseKey, asked: "Asked", how: dict[str, Any]) -> list[set[int]]:
+async def exactly_fused(
+    database: Database, index: Index, key: BaseKey, asked: "Asked", how: dict[str, Any]
+) -> list[set[int]]:
     found = []
     for text, vector in zip(asked.texts, asked.vectors, strict=True):
         async with database.tenant(WHO) as tx:
@@ -129,13 +150,27 @@ async def exactly_fused(database: Database, index: Index, key: BaseKey, asked: "
 
 
 async def measure(
-    name: str, database: Database, index: Index, key: BaseKey, asked: Asked, *, allowed: NDArray[np.bool_] | None = None, chunks: int = 0, **how: Any
+    name: str,
+    database: Database,
+    index: Index,
+    key: BaseKey,
+    asked: Asked,
+    *,
+    allowed: NDArray[np.bool_] | None = None,
+    chunks: int = 0,
+    **how: Any,
 ) -> None:
     taken, recalls, stages = [], [], []
     exact: list[set[int]] | None = None
     if chunks and how["mode"] is not Mode.KEYWORD:
-        exact = asked.exact(allowed) if how["mode"] is Mode.SEMANTIC else await exactly_fused(database, index, key, asked, how)
-    for number, (text, vector) in enumerate(zip(asked.texts, asked.vectors, strict=True)):  # The stages' times, and what is right.
+        exact = (
+            asked.exact(allowed)
+            if how["mode"] is Mode.SEMANTIC
+            else await exactly_fused(database, index, key, asked, how)
+        )
+    for number, (text, vector) in enumerate(
+        zip(asked.texts, asked.vectors, strict=True)
+    ):  # The stages' times, and what is right.
         async with database.tenant(WHO) as tx:
             found = await index.search(tx, key, Query(text, limit=10, explain=True, **how), vector)
         stages.append(found.explain)
@@ -151,15 +186,18 @@ async def measure(
     taken.sort()
     parts = " ".join(
         f"{stage} {statistics.median(one[stage]['ms'] for one in stages if stage in one):.1f}"
-        for stage in ("open", "filter", "keyword", "semantic", "fusion", "load") if any(stage in one for one in stages)
-    )  # fmt: skip
+        for stage in ("open", "filter", "keyword", "semantic", "fusion", "load")
+        if any(stage in one for one in stages)
+    )
     method = stages[0].get("semantic", {}).get("method", "")
     recall = f"recall@10 {statistics.mean(recalls):.4f}" if recalls else ""
     latency = f"p50 {statistics.median(taken):6.1f} ms  p99 {taken[int(len(taken) * 0.99)]:6.1f} ms  node's CPU {spent:4.1f} ms"
     print(f"{name:34} {latency}  {recall:17} {method:7} [{parts}]", flush=True)
 
 
-async def all_of(title: str, database: Database, index: Index, asked: Asked, chunks: int, *, fused: bool = False) -> None:
+async def all_of(
+    title: str, database: Database, index: Index, asked: Asked, chunks: int, *, fused: bool = False
+) -> None:
     """`fused`: with the recall of hybrid searches, which takes a while to find out."""
     print(f"\n{title}")
     items = np.arange(chunks) // PER_ITEM
@@ -169,12 +207,30 @@ async def all_of(title: str, database: Database, index: Index, asked: Asked, chu
     await measure("keyword", database, index, LARGE, asked, mode=Mode.KEYWORD)
     await measure("hybrid", database, index, LARGE, asked, **hybrid)
     for share, field, value, chosen in (
-        ("50 %", "half", True, items % 2 == 0), ("10 %", "tenth", 3, items % 10 == 3), ("1 %", "hundredth", 7, items % 100 == 7),
-    ):  # fmt: skip
+        ("50 %", "half", True, items % 2 == 0),
+        ("10 %", "tenth", 3, items % 10 == 3),
+        ("1 %", "hundredth", 7, items % 100 == 7),
+    ):
         filters = {"field": field, "operator": "==", "value": value}
-        await measure(f"semantic, filter leaves {share}", database, index, LARGE, asked, allowed=chosen, chunks=chunks, mode=Mode.SEMANTIC, filters=filters)
+        await measure(
+            f"semantic, filter leaves {share}",
+            database,
+            index,
+            LARGE,
+            asked,
+            allowed=chosen,
+            chunks=chunks,
+            mode=Mode.SEMANTIC,
+            filters=filters,
+        )
         await measure(f"hybrid, filter leaves {share}", database, index, LARGE, asked, **hybrid, filters=filters)
-    ranged = {"operator": "AND", "conditions": [{"field": "year", "operator": ">=", "value": 1960}, {"field": "year", "operator": "<", "value": 1981}]}
+    ranged = {
+        "operator": "AND",
+        "conditions": [
+            {"field": "year", "operator": ">=", "value": 1960},
+            {"field": "year", "operator": "<", "value": 1981},
+        ],
+    }
     await measure("hybrid, a range leaves 30 %", database, index, LARGE, asked, **hybrid, filters=ranged)
 
 
@@ -209,7 +265,12 @@ async def timed(name: str, work: Awaitable[None]) -> None:
 
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cranfield", type=Path, required=True, help="the folder with cran.all.1400.xml, cran.qry.xml and cranqrel.trec.txt")
+    parser.add_argument(
+        "--cranfield",
+        type=Path,
+        required=True,
+        help="the folder with cran.all.1400.xml, cran.qry.xml and cranqrel.trec.txt",
+    )
     parser.add_argument("--chunks", type=int, default=100_000)
     parser.add_argument("--small-bases", type=int, default=1_000)
     parser.add_argument("--queries", type=int, help="225, all; 80 with --quick")
@@ -222,7 +283,9 @@ async def main() -> None:
     vectors, query_vectors = await vectors_of(texts, options.cache), await vectors_of(questions, options.cache)
     bodies, stored = made(options.chunks, texts, vectors)
     numbers = sorted(gains)[: options.queries or (80 if options.quick else 225)]
-    asked = Asked([questions[number - 1] for number in numbers], query_vectors[[number - 1 for number in numbers]], stored)
+    asked = Asked(
+        [questions[number - 1] for number in numbers], query_vectors[[number - 1 for number in numbers]], stored
+    )
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.keep or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
@@ -250,7 +313,13 @@ async def main() -> None:
                 await timed("small base", fill(database, index, SMALL, bodies[:1_000], stored[:1_000]))
                 await timed("upkeep", Upkeep(database, unmerged_max=1_000).tend())
                 await timed(f"{options.small_bases:,} copies of 1,000 chunks", clone(embedded.dsn, options.small_bases))
-                await all_of(f"the large base again, {options.small_bases:,} small bases of 1,000 chunks beside it", database, index, asked, options.chunks)
+                await all_of(
+                    f"the large base again, {options.small_bases:,} small bases of 1,000 chunks beside it",
+                    database,
+                    index,
+                    asked,
+                    options.chunks,
+                )
                 print("\none of the small bases")
                 last = BaseKey(ORG, PROJECT, UUID(int=5_000_000 + options.small_bases))
                 few = Asked(asked.texts, asked.vectors, stored[:1_000])

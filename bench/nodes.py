@@ -24,8 +24,8 @@ from uuid import uuid4
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.nodes import Node, script
-from tests.scripted_model import ScriptedServer
+from tests.support.nodes import Node, script
+from tests.support.scripted_model import ScriptedServer
 
 from stoa.db.embedded import start_embedded
 
@@ -121,7 +121,9 @@ async def cancelled(one: Node, other: Node, model: ScriptedServer, count: int) -
 
 
 async def main(*, quick: bool) -> None:
-    print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}; milliseconds; two nodes, model, database and readers on it")
+    print(
+        f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}; milliseconds; two nodes, model, database and readers on it"
+    )
     print(f"{'':<42}{'n':>7}{'p50':>10}{'p90':>10}{'p99':>10}{'max':>10}")
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="stoa-bench-", dir=memory if memory.is_dir() else None) as room:
@@ -130,14 +132,20 @@ async def main(*, quick: bool) -> None:
         embedded = await start_embedded(home / "data")
         async with ScriptedServer() as model:
             settings = {"STOA_LOG_LEVEL": "warning"}
-            one, other = (Node(name, embedded.dsn, home / "data", model.url, home / f"{name}.log", settings) for name in ("one", "other"))
+            one, other = (
+                Node(name, embedded.dsn, home / "data", model.url, home / f"{name}.log", settings)
+                for name in ("one", "other")
+            )
             try:
                 await one.start()
                 await other.start()
                 work: list[Awaitable[None]] = [
-                    followed_elsewhere(one, other, 1), followed_elsewhere(one, other, 20), cancelled(one, other, model, 20 if quick else 100),
-                    taken_over(one, other, 2 if quick else 10, frozen=False), taken_over(one, other, 1 if quick else 5, frozen=True),
-                ]  # fmt: skip
+                    followed_elsewhere(one, other, 1),
+                    followed_elsewhere(one, other, 20),
+                    cancelled(one, other, model, 20 if quick else 100),
+                    taken_over(one, other, 2 if quick else 10, frozen=False),
+                    taken_over(one, other, 1 if quick else 5, frozen=True),
+                ]
                 for one_work in work:
                     await one_work
             finally:

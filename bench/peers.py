@@ -37,7 +37,15 @@ async def measured(name: str, queries: Vectors, exact: Exact, find: Find) -> Non
     print(f"{name:64} {latency}  recall@10 {statistics.mean(recalls):.4f}{few}", flush=True)
 
 
-async def by_hand(dsn: str, bodies: Sequence[str], vectors: Vectors, tenths: Sequence[int], queries: Vectors, exact: Exact, exact_tenth: Exact) -> None:
+async def by_hand(
+    dsn: str,
+    bodies: Sequence[str],
+    vectors: Vectors,
+    tenths: Sequence[int],
+    queries: Vectors,
+    exact: Exact,
+    exact_tenth: Exact,
+) -> None:
     print("\npgvector by hand: one table, one HNSW (pgvector's own settings unless it says so), WHERE")
     connection = await asyncpg.connect(dsn)
     try:
@@ -52,7 +60,9 @@ async def by_hand(dsn: str, bodies: Sequence[str], vectors: Vectors, tenths: Seq
         )
         for start in range(0, len(bodies), 500):
             span = slice(start, start + 500)
-            await connection.execute(insert, start, list(tenths[span]), list(bodies[span]), vectors[span].ravel().tolist(), len(bodies[span]))
+            await connection.execute(
+                insert, start, list(tenths[span]), list(bodies[span]), vectors[span].ravel().tolist(), len(bodies[span])
+            )
         await connection.execute("SET maintenance_work_mem = '256MB'; SET max_parallel_maintenance_workers = 0")
         await connection.execute("CREATE INDEX ON glued USING hnsw (embedding halfvec_ip_ops)", timeout=1_800)
         await connection.execute("VACUUM ANALYZE glued", timeout=600)
@@ -67,9 +77,10 @@ async def by_hand(dsn: str, bodies: Sequence[str], vectors: Vectors, tenths: Seq
             return find
 
         for name, settings in (
-            ("as it comes (ef_search 40)", "RESET ALL"), ("ef_search 200", "SET hnsw.ef_search = 200"),
+            ("as it comes (ef_search 40)", "RESET ALL"),
+            ("ef_search 200", "SET hnsw.ef_search = 200"),
             ("ef_search 600, iterative scan", "SET hnsw.ef_search = 600; SET hnsw.iterative_scan = strict_order"),
-        ):  # fmt: skip
+        ):
             await connection.execute(settings)
             await measured(f"{name}: semantic", queries, exact, finding(""))
             await measured(f"{name}: semantic, filter leaves 10 %", queries, exact_tenth, finding(" AND tenth = 3"))
@@ -78,7 +89,15 @@ async def by_hand(dsn: str, bodies: Sequence[str], vectors: Vectors, tenths: Seq
         await connection.close()
 
 
-async def chroma(folder: Path, bodies: Sequence[str], vectors: Vectors, tenths: Sequence[int], queries: Vectors, exact: Exact, exact_tenth: Exact) -> None:
+async def chroma(
+    folder: Path,
+    bodies: Sequence[str],
+    vectors: Vectors,
+    tenths: Sequence[int],
+    queries: Vectors,
+    exact: Exact,
+    exact_tenth: Exact,
+) -> None:
     import chromadb  # noqa: PLC0415 — only where it is installed
 
     print(f"\nchromadb {chromadb.__version__} in this process, its own settings")
@@ -88,14 +107,21 @@ async def chroma(folder: Path, bodies: Sequence[str], vectors: Vectors, tenths: 
     for start in range(0, len(bodies), BATCH):
         span = slice(start, start + BATCH)
         chunks.add(
-            [str(start + at) for at in range(len(bodies[span]))], embeddings=vectors[span], documents=list(bodies[span]),
+            [str(start + at) for at in range(len(bodies[span]))],
+            embeddings=vectors[span],
+            documents=list(bodies[span]),
             metadatas=[{"tenth": tenth} for tenth in tenths[span]],
-        )  # fmt: skip
+        )
     print(f"filled and indexed in {time.perf_counter() - begun:.0f} s")
 
     def finding(where: dict[str, Any] | None) -> Find:
         async def find(vector: Vectors) -> list[int]:
-            return [int(one) for one in chunks.query(query_embeddings=vector[None], n_results=LIMIT, where=where, include=["documents"])["ids"][0]]
+            return [
+                int(one)
+                for one in chunks.query(
+                    query_embeddings=vector[None], n_results=LIMIT, where=where, include=["documents"]
+                )["ids"][0]
+            ]
 
         return find
 
@@ -103,7 +129,15 @@ async def chroma(folder: Path, bodies: Sequence[str], vectors: Vectors, tenths: 
     await measured("semantic, filter leaves 10 %", queries, exact_tenth, finding({"tenth": 3}))
 
 
-async def lance(folder: Path, bodies: Sequence[str], vectors: Vectors, tenths: Sequence[int], queries: Vectors, exact: Exact, exact_tenth: Exact) -> None:
+async def lance(
+    folder: Path,
+    bodies: Sequence[str],
+    vectors: Vectors,
+    tenths: Sequence[int],
+    queries: Vectors,
+    exact: Exact,
+    exact_tenth: Exact,
+) -> None:
     import lancedb  # noqa: PLC0415 — the same
     import pyarrow  # noqa: PLC0415
 
@@ -111,7 +145,8 @@ async def lance(folder: Path, bodies: Sequence[str], vectors: Vectors, tenths: S
     begun = time.perf_counter()
     column = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(vectors.ravel()), vectors.shape[1])
     table = lancedb.connect(str(folder)).create_table(
-        "chunks", pyarrow.table({"id": np.arange(len(bodies)), "vector": column, "text": list(bodies), "tenth": list(tenths)})
+        "chunks",
+        pyarrow.table({"id": np.arange(len(bodies)), "vector": column, "text": list(bodies), "tenth": list(tenths)}),
     )
     print(f"filled in {time.perf_counter() - begun:.0f} s")
 
@@ -125,7 +160,9 @@ async def lance(folder: Path, bodies: Sequence[str], vectors: Vectors, tenths: S
         return find
 
     await measured("no index: semantic (20 queries)", queries[:20], exact, finding(None))
-    await measured("no index: semantic, filter leaves 10 % (20 queries)", queries[:20], exact_tenth, finding("tenth = 3"))
+    await measured(
+        "no index: semantic, filter leaves 10 % (20 queries)", queries[:20], exact_tenth, finding("tenth = 3")
+    )
     begun = time.perf_counter()
     table.create_index(metric="dot", index_type="IVF_HNSW_SQ", num_partitions=1, vector_column_name="vector")
     table.create_scalar_index("tenth", index_type="BITMAP")
@@ -136,7 +173,14 @@ async def lance(folder: Path, bodies: Sequence[str], vectors: Vectors, tenths: S
 
 
 async def all_peers(
-    dsn: str, folder: Path, bodies: Sequence[str], vectors: Vectors, tenths: Sequence[int], queries: Vectors, exact: Exact, exact_tenth: Exact
+    dsn: str,
+    folder: Path,
+    bodies: Sequence[str],
+    vectors: Vectors,
+    tenths: Sequence[int],
+    queries: Vectors,
+    exact: Exact,
+    exact_tenth: Exact,
 ) -> None:
     what = (bodies, vectors, tenths, queries, exact, exact_tenth)
     await by_hand(dsn, *what)

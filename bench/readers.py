@@ -28,9 +28,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import asyncpg
 import httpx
-from tests.nodes import KEY, Node, script
-from tests.scripted_model import ScriptedServer
 from tests.stream.test_slow_readers import fill, stalled_readers
+from tests.support.nodes import KEY, Node, script
+from tests.support.scripted_model import ScriptedServer
 
 from stoa.db.embedded import start_embedded
 
@@ -49,7 +49,10 @@ def kernel_megabytes() -> float:
 
 
 async def stalled(node: Node, count: int) -> None:
-    run_id = await node.send(await node.conversation(), script(pieces=["x" * 1_000] * PIECES, delay=PACE_SECONDS, first_delay=2 + count / 150))
+    run_id = await node.send(
+        await node.conversation(),
+        script(pieces=["x" * 1_000] * PIECES, delay=PACE_SECONDS, first_delay=2 + count / 150),
+    )
     held = kernel_megabytes()
     before, late, begun, last = megabytes(node.process.pid), [], 0.0, 0
     async with stalled_readers(node.url, f"/v1/runs/{run_id}/stream", count, KEY):
@@ -63,8 +66,9 @@ async def stalled(node: Node, count: int) -> None:
     found = sorted((value - own) * 1000 for value in late)
     print(
         f"stalled {count:>5}: run {took:6.2f} s; pieces late p50 {found[len(found) // 2]:7.1f} ms, p99 {found[int(len(found) * 0.99)]:7.1f} ms;"
-        f" node {before:5.0f} → {after:5.0f} MB; sockets {kernel:5.0f} MB", flush=True,
-    )  # fmt: skip
+        f" node {before:5.0f} → {after:5.0f} MB; sockets {kernel:5.0f} MB",
+        flush=True,
+    )
 
 
 async def replayed(node: Node, dsn: str, count: int) -> None:
@@ -79,12 +83,17 @@ async def replayed(node: Node, dsn: str, count: int) -> None:
     async with client, client.stream("GET", f"/v1/runs/{run_id}/stream") as told:
         async for chunk in told.aiter_bytes():
             first = first or time.monotonic() - begun
-            events, size, peak = events + chunk.count(b"\n\n"), size + len(chunk), max(peak, megabytes(node.process.pid))
+            events, size, peak = (
+                events + chunk.count(b"\n\n"),
+                size + len(chunk),
+                max(peak, megabytes(node.process.pid)),
+            )
     took = time.monotonic() - begun
     print(
         f"replayed {events:,} events, {size / 1e6:.0f} MB: first byte {first * 1000:.1f} ms, whole {took:.2f} s, {events / took:,.0f} events/s;"
-        f" node {before:.0f} → {peak:.0f} MB at its peak", flush=True,
-    )  # fmt: skip
+        f" node {before:.0f} → {peak:.0f} MB at its peak",
+        flush=True,
+    )
 
 
 async def limited(node: Node, requests: int) -> None:
@@ -102,7 +111,10 @@ async def limited(node: Node, requests: int) -> None:
                 assert answered.status_code == 200
     medians = {name: statistics.median(values) for name, values in times.items()}
     added = medians["with"] - medians["without"]
-    print(f"limited: a request {medians['without']:.2f} ms, of a key with a rate limit {medians['with']:.2f} ms: +{added:.2f} ms", flush=True)
+    print(
+        f"limited: a request {medians['without']:.2f} ms, of a key with a rate limit {medians['with']:.2f} ms: +{added:.2f} ms",
+        flush=True,
+    )
 
 
 async def main() -> None:

@@ -26,7 +26,9 @@ def long_run(running: Bed, events: int) -> tuple[str, int]:
     tokens = events + events // 10
     while True:
         text = f"[[stub n={tokens} rate=1000 ttft=0.05]]"
-        sent = running.call("POST", f"/v3/conversations/{running.conversation()}/messages", {"content": text, "stream": False})
+        sent = running.call(
+            "POST", f"/v3/conversations/{running.conversation()}/messages", {"content": text, "stream": False}
+        )
         made = running.call("GET", f"/v1/runs/{sent['data']['id']}/events?page_size=1")["pagination"]["total_count"]
         if made >= events:
             return sent["data"]["id"], made
@@ -60,7 +62,12 @@ def main() -> None:
         host = urlsplit(running.url)
         connection = http.client.HTTPConnection(host.hostname or "", host.port, timeout=60)
         stream = f"/v1/runs/{run_id}/stream"
-        kinds = {"health": "/health", "start": stream, "middle": f"{stream}?after_sequence={events // 2}", "end": f"{stream}?after_sequence={events - 1}"}
+        kinds = {
+            "health": "/health",
+            "start": stream,
+            "middle": f"{stream}?after_sequence={events // 2}",
+            "end": f"{stream}?after_sequence={events - 1}",
+        }
         for name, path in kinds.items():
             found = [timed(connection, path) for _ in range(times)]
             first, whole = sorted(one[0] for one in found), sorted(one[1] for one in found)

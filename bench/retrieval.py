@@ -26,15 +26,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedding import collection
+from stoa.bases.retrieval_metrics import MEASURES, estimate, judged
 from stoa.db import Database
 from stoa.db.embedded import start_embedded
 from stoa.db.internal import internal
 from stoa.db.migrate import migrate
+from stoa.documents import LocalEmbedder
+from stoa.index import Index
+from stoa.index.types import BaseKey, Mode, NewChunk, NewItem, Query
 from stoa.kernel.principal import Principal
-from stoa.knowledge import LocalEmbedder
-from stoa.knowledge.index import Index
-from stoa.knowledge.index.types import BaseKey, Mode, NewChunk, NewItem, Query
-from stoa.knowledge.metrics import MEASURES, estimate, judged
 
 DEPTH = 100
 WEIGHTS = tuple(step / 10 for step in range(11))
@@ -91,17 +91,25 @@ def plain_bm25(ids: Sequence[str], texts: Sequence[str], queries: Mapping[int, t
     return {number: [ids[place] for place in row] for number, row in zip(queries, places, strict=True)}
 
 
-def plain_vectors(ids: Sequence[str], vectors: Vectors, queries: Mapping[int, tuple[str, Vectors]], folder: Path) -> Rankings:
+def plain_vectors(
+    ids: Sequence[str], vectors: Vectors, queries: Mapping[int, tuple[str, Vectors]], folder: Path
+) -> Rankings:
     import lancedb  # noqa: PLC0415 — the same
 
-    table = lancedb.connect(str(folder)).create_table("chunks", [{"id": name, "vector": vector} for name, vector in zip(ids, vectors, strict=True)])
+    table = lancedb.connect(str(folder)).create_table(
+        "chunks", [{"id": name, "vector": vector} for name, vector in zip(ids, vectors, strict=True)]
+    )
     return {
-        number: [row["id"] for row in table.search(vector).metric("dot").limit(DEPTH).to_list()] for number, (_, vector) in queries.items()
+        number: [row["id"] for row in table.search(vector).metric("dot").limit(DEPTH).to_list()]
+        for number, (_, vector) in queries.items()
     }
 
 
 def report(name: str, rankings: Rankings, gains: Mapping[int, Mapping[str, int]], beside: Rankings | None) -> None:
-    mine, other = ({number: judged(one[number], gains[number]) for number in gains} if one is not None else None for one in (rankings, beside))
+    mine, other = (
+        {number: judged(one[number], gains[number]) for number in gains} if one is not None else None
+        for one in (rankings, beside)
+    )
     assert mine is not None
     show(name, mine, other)
 
@@ -133,12 +141,19 @@ def held_out(by_weight: Mapping[float, Judged], folds: int) -> tuple[Judged, lis
             chosen.append(best)
             for number in mine:
                 found[number].append(by_weight[best][number])
-    return {number: {measure: statistics.mean(one[measure] for one in each) for measure in MEASURES} for number, each in found.items()}, chosen
+    return {
+        number: {measure: statistics.mean(one[measure] for one in each) for measure in MEASURES}
+        for number, each in found.items()
+    }, chosen
 
 
-async def cross_validated(stoa: Stoa, queries: Mapping[int, tuple[str, Vectors]], gains: Mapping[int, Mapping[str, int]], folds: int) -> None:
+async def cross_validated(
+    stoa: Stoa, queries: Mapping[int, tuple[str, Vectors]], gains: Mapping[int, Mapping[str, int]], folds: int
+) -> None:
     rankings = {weight: await stoa.rank(queries, alpha=weight) for weight in WEIGHTS}
-    by_weight = {weight: {number: judged(found[number], gains[number]) for number in gains} for weight, found in rankings.items()}
+    by_weight = {
+        weight: {number: judged(found[number], gains[number]) for number in gains} for weight, found in rankings.items()
+    }
     mine, chosen = held_out(by_weight, folds)
     counts = ", ".join(f"{weight} {chosen.count(weight)} times" for weight in WEIGHTS if weight in chosen)
     print(f"\n{folds} folds, {SHUFFLES} ways to fold; the weight chosen on the other folds: {counts}")
@@ -150,7 +165,12 @@ async def cross_validated(stoa: Stoa, queries: Mapping[int, tuple[str, Vectors]]
 
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cranfield", type=Path, required=True, help="the folder with cran.all.1400.xml, cran.qry.xml and cranqrel.trec.txt")
+    parser.add_argument(
+        "--cranfield",
+        type=Path,
+        required=True,
+        help="the folder with cran.all.1400.xml, cran.qry.xml and cranqrel.trec.txt",
+    )
     parser.add_argument("--sweep", action="store_true", help="every weight of hybrid, too")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "stoa-bench-vectors")
@@ -158,7 +178,9 @@ async def main() -> None:
     ids, texts, asked, gains = collection(options.cranfield)
     vectors, query_vectors = await vectors_of(texts, options.cache), await vectors_of(asked, options.cache)
     queries = {number: (asked[number - 1], query_vectors[number - 1]) for number in sorted(gains)}
-    print(f"{len(texts)} documents, {len(queries)} queries, {sum(map(len, gains.values()))} judgements; differences are hybrid - the row's, per query")
+    print(
+        f"{len(texts)} documents, {len(queries)} queries, {sum(map(len, gains.values()))} judgements; differences are hybrid - the row's, per query"
+    )
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         embedded = await start_embedded(Path(folder) / "cluster")
@@ -174,7 +196,12 @@ async def main() -> None:
             if importlib.util.find_spec("bm25s"):
                 report("bm25s", plain_bm25(ids, texts, queries), gains, hybrid)
             if importlib.util.find_spec("lancedb"):
-                report("lancedb, the same vectors", plain_vectors(ids, vectors, queries, Path(folder) / "lance"), gains, hybrid)
+                report(
+                    "lancedb, the same vectors",
+                    plain_vectors(ids, vectors, queries, Path(folder) / "lance"),
+                    gains,
+                    hybrid,
+                )
             await cross_validated(stoa, queries, gains, options.folds)
             for alpha in WEIGHTS if options.sweep else ():
                 report(f"stoa hybrid, alpha {alpha}", await stoa.rank(queries, alpha=alpha), gains, hybrid)

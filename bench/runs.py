@@ -15,9 +15,18 @@ from typing import Any
 from bed import bed, machine
 
 COLUMNS = {
-    "clients": "conc", "runs": "requests", "runs/s": "rps", "p50 ms": "latency_ms.p50", "p99 ms": "latency_ms.p99", "errors": "failed",
-    "node ms": "node_ms", "db ms": "database_ms", "node cpu": "server_cpu_share", "client": "client_cpu_share", "per core": "per_core",
-}  # fmt: skip
+    "clients": "conc",
+    "runs": "requests",
+    "runs/s": "rps",
+    "p50 ms": "latency_ms.p50",
+    "p99 ms": "latency_ms.p99",
+    "errors": "failed",
+    "node ms": "node_ms",
+    "db ms": "database_ms",
+    "node cpu": "server_cpu_share",
+    "client": "client_cpu_share",
+    "per core": "per_core",
+}
 
 
 def line(name: str, found: dict[str, Any]) -> str:
@@ -33,7 +42,11 @@ def line(name: str, found: dict[str, Any]) -> str:
 def with_costs(found: dict[str, Any]) -> dict[str, Any]:
     done = max(1, found["requests"])
     node = found["node_cpu_s"] * 1000 / done
-    found |= {"node_ms": round(node, 2), "database_ms": round(found["database_cpu_s"] * 1000 / done, 2), "failed": sum(found["errors"].values())}
+    found |= {
+        "node_ms": round(node, 2),
+        "database_ms": round(found["database_cpu_s"] * 1000 / done, 2),
+        "failed": sum(found["errors"].values()),
+    }
     return found | {"per_core": round(1000 / node) if node else None}
 
 

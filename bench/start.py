@@ -58,10 +58,15 @@ def main() -> None:
             warm.append(started(Path(home) / "data"))
     for name, found in (("first", first), ("warm", warm)):
         seconds, cpu, node, database = (statistics.median(column) for column in zip(*found, strict=True))
-        print(f"{name:<8}{seconds:6.2f} s to ready, {cpu:5.2f} s CPU of the node; idle: node {node:4.0f} MB, database {database:4.0f} MB")
+        print(
+            f"{name:<8}{seconds:6.2f} s to ready, {cpu:5.2f} s CPU of the node; idle: node {node:4.0f} MB, database {database:4.0f} MB"
+        )
     bare = [imported("pass") for _ in range(times)]
     whole = [imported("import stoa.app, stoa.cli.serve") for _ in range(times)]
-    seconds, cpu = (statistics.median(column) - statistics.median(base) for column, base in zip(zip(*whole, strict=True), zip(*bare, strict=True), strict=True))
+    seconds, cpu = (
+        statistics.median(column) - statistics.median(base)
+        for column, base in zip(zip(*whole, strict=True), zip(*bare, strict=True), strict=True)
+    )
     print(f"{'import':<8}{seconds:6.2f} s, {cpu:5.2f} s CPU")
 
 

@@ -17,10 +17,21 @@ from typing import Any
 from bed import bed, machine
 
 COLUMNS = {
-    "streams": "n", "ok": "ok", "stretch": "stretch", "ttfe p50": "first_event_overhead_ms.p50", "ttfe p99": "first_event_overhead_ms.p99",
-    "lat p50": "event_latency_ms.p50", "lat p99": "event_latency_ms.p99", "node cpu": "server_cpu_share", "node/1k": "node_ms_per_1k",
-    "db/1k": "database_ms_per_1k", "MB": "server_rss_mb", "lost": "gap", "client": "client_cpu_share", "late": "stub_late_ms_max",
-}  # fmt: skip
+    "streams": "n",
+    "ok": "ok",
+    "stretch": "stretch",
+    "ttfe p50": "first_event_overhead_ms.p50",
+    "ttfe p99": "first_event_overhead_ms.p99",
+    "lat p50": "event_latency_ms.p50",
+    "lat p99": "event_latency_ms.p99",
+    "node cpu": "server_cpu_share",
+    "node/1k": "node_ms_per_1k",
+    "db/1k": "database_ms_per_1k",
+    "MB": "server_rss_mb",
+    "lost": "gap",
+    "client": "client_cpu_share",
+    "late": "stub_late_ms_max",
+}
 
 
 def line(name: str, found: dict[str, Any]) -> str:
@@ -50,7 +61,9 @@ def main() -> None:
     print(f"{'':<8}" + "".join(f"{name:>9}" for name in COLUMNS), flush=True)
     runs = 1 if options.quick else 3
     with bed(options.tools) as running:
-        running.load("stoa", n=4, tokens=10, rate=50)  # Statements prepared, caches filled: what a server that has run for a second is like.
+        running.load(
+            "stoa", n=4, tokens=10, rate=50
+        )  # Statements prepared, caches filled: what a server that has run for a second is like.
         for count in map(int, options.streams.split(",")):
             turns = 1 if count > 1 else 3 if options.quick else 20
             common = {"n": count, "tokens": options.tokens, "rate": 50, "turns": turns, "ramp": max(0.5, count / 250)}

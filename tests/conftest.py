@@ -22,17 +22,20 @@ from stoa.cli.serve import bind
 from stoa.db.embedded import start_embedded
 from stoa.db.migrate import migrate
 from stoa.settings import Settings
-from tests.doubles import ScriptedModel
+from tests.support.doubles import ScriptedModel
 
 FIRST_KEY = "stoa_acc_" + "k" * 64
 
 # What servers in this process log goes to its own standard error, whatever stands in for it while a command is tried; stacks are plain, so cheap.
 structlog.configure(
     processors=[
-        structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, structlog.processors.format_exc_info, structlog.processors.JSONRenderer(),
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.format_exc_info,
+        structlog.processors.JSONRenderer(),
     ],
     logger_factory=structlog.PrintLoggerFactory(sys.__stderr__),
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="session")
@@ -119,18 +122,34 @@ class Running:
 
 @asynccontextmanager
 async def serving(
-    dsn: str, data_dir: Path, model: ScriptedModel, *, clock: Any = None, ids: Any = None, toolbox: Any = None, **settings: Any
+    dsn: str,
+    data_dir: Path,
+    model: ScriptedModel,
+    *,
+    clock: Any = None,
+    ids: Any = None,
+    toolbox: Any = None,
+    **settings: Any,
 ) -> AsyncGenerator[Running]:
-    chosen = Settings(data_dir=data_dir, bootstrap_key=SecretStr(FIRST_KEY), drain_seconds_max=settings.pop("drain_seconds_max", 0.2), **settings)
+    chosen = Settings(
+        data_dir=data_dir,
+        bootstrap_key=SecretStr(FIRST_KEY),
+        drain_seconds_max=settings.pop("drain_seconds_max", 0.2),
+        **settings,
+    )
     async with open_server(chosen, dsn, clock=clock, ids=ids, builtin=model, toolbox=toolbox) as server:
-        web = uvicorn.Server(uvicorn.Config(server.asgi, port=0, log_config=None, lifespan="off", timeout_graceful_shutdown=2))
+        web = uvicorn.Server(
+            uvicorn.Config(server.asgi, port=0, log_config=None, lifespan="off", timeout_graceful_shutdown=2)
+        )
         web.capture_signals = _no_signals  # type: ignore[method-assign]
         task = asyncio.create_task(web.serve([bind("127.0.0.1", 0)]))
         while not web.started:
             await asyncio.sleep(0.005)
         url = f"http://127.0.0.1:{web.servers[0].sockets[0].getsockname()[1]}"
         try:
-            async with httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {FIRST_KEY}"}, timeout=30) as client:
+            async with httpx.AsyncClient(
+                base_url=url, headers={"Authorization": f"Bearer {FIRST_KEY}"}, timeout=30
+            ) as client:
                 yield Running(server, url, model, client, dsn, data_dir)
         finally:
             await server.drain()
@@ -143,7 +162,9 @@ def _no_signals() -> Any:
 
 
 @pytest.fixture(scope="module")
-async def shared_server(cluster: Callable[[str], str], request: pytest.FixtureRequest, room: Path) -> AsyncIterator[Running]:
+async def shared_server(
+    cluster: Callable[[str], str], request: pytest.FixtureRequest, room: Path
+) -> AsyncIterator[Running]:
     """One server for a whole module of tests that do not mind one another."""
     name = f"shared_{abs(hash(request.node.nodeid)):x}"
     connection = await asyncpg.connect(cluster("stoa"))
@@ -158,5 +179,3 @@ async def running(dsn: str, tmp_path: Path) -> AsyncIterator[Running]:
     """A server with a scripted model on a fresh database."""
     async with serving(dsn, tmp_path, ScriptedModel()) as server:
         yield server
-
-

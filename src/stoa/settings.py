@@ -58,7 +58,9 @@ class Rerank(BaseModel):
     @model_validator(mode="after")
     def _one_of_both(self) -> "Rerank":
         remote = self.base_url is not None and self.model is not None
-        if remote == (self.path is not None) or (self.path is not None and (self.base_url or self.model or self.api_key)):
+        if remote == (self.path is not None) or (
+            self.path is not None and (self.base_url or self.model or self.api_key)
+        ):
             raise ValueError("needs base_url and model of an endpoint, or else the path of a model on this machine")
         return self
 
@@ -124,7 +126,6 @@ class Settings(BaseModel):
     log_format: Literal["auto", "json", "console"] = "auto"
     """`auto`: lines for people on a terminal, JSON everywhere else."""
 
-
     @field_validator("mcp_servers")
     @classmethod
     def _declared_once(cls, servers: tuple[McpServer, ...]) -> tuple[McpServer, ...]:
@@ -171,7 +172,9 @@ def load(environment: Mapping[str, str], flags: Mapping[str, Any], config: Path 
     if environment.get("STOA_RERANKER_PATH"):
         values["reranker"] = {"path": environment["STOA_RERANKER_PATH"]}
     if environment.get("STOA_SOURCE_DIRECTORIES"):
-        values["source_directories"] = [path for path in environment["STOA_SOURCE_DIRECTORIES"].split(os.pathsep) if path]
+        values["source_directories"] = [
+            path for path in environment["STOA_SOURCE_DIRECTORIES"].split(os.pathsep) if path
+        ]
     values |= {name: value for name, value in flags.items() if value is not None}
     declared = list(values.get("providers", ()))
     names = {provider.get("name") for provider in declared if isinstance(provider, dict)}
@@ -179,7 +182,9 @@ def load(environment: Mapping[str, str], flags: Mapping[str, Any], config: Path 
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        raise SettingsError("; ".join(_explain(problem["loc"], problem["msg"]) for problem in error.errors())) from error
+        raise SettingsError(
+            "; ".join(_explain(problem["loc"], problem["msg"]) for problem in error.errors())
+        ) from error
 
 
 def _explain(location: tuple[int | str, ...], message: str) -> str:
@@ -193,12 +198,19 @@ def _providers(environment: Mapping[str, str]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     if environment.get("OPENAI_API_KEY"):
         found.append(
-            {"name": "openai", "type": "openai", "api_key": environment["OPENAI_API_KEY"], "base_url": environment.get("OPENAI_BASE_URL") or None}
+            {
+                "name": "openai",
+                "type": "openai",
+                "api_key": environment["OPENAI_API_KEY"],
+                "base_url": environment.get("OPENAI_BASE_URL") or None,
+            }
         )
     if environment.get("ANTHROPIC_API_KEY"):
         found.append(
             {
-                "name": "anthropic", "type": "anthropic", "api_key": environment["ANTHROPIC_API_KEY"],
+                "name": "anthropic",
+                "type": "anthropic",
+                "api_key": environment["ANTHROPIC_API_KEY"],
                 "base_url": environment.get("ANTHROPIC_BASE_URL") or None,
             }
         )

@@ -8,8 +8,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from tests.nodes import Node, ToolServer
-from tests.scripted_model import ScriptedServer
+from tests.support.nodes import Node, ToolServer
+from tests.support.scripted_model import ScriptedServer
 
 Start = Callable[..., AbstractAsyncContextManager[list[Node]]]
 
@@ -27,10 +27,15 @@ async def world() -> AsyncIterator[ToolServer]:
 
 
 @asynccontextmanager
-async def started(dsns: list[str], data_dir: Path, upstream: ScriptedServer, settings: dict[str, str] | None = None) -> AsyncGenerator[list[Node]]:
+async def started(
+    dsns: list[str], data_dir: Path, upstream: ScriptedServer, settings: dict[str, str] | None = None
+) -> AsyncGenerator[list[Node]]:
     """A node for each dsn; the first makes the bootstrap key, the others find it."""
     data_dir.mkdir(exist_ok=True)
-    nodes = [Node(f"node {place}", dsn, data_dir, upstream.url, data_dir / f"node-{place}.log", settings or {}) for place, dsn in enumerate(dsns)]
+    nodes = [
+        Node(f"node {place}", dsn, data_dir, upstream.url, data_dir / f"node-{place}.log", settings or {})
+        for place, dsn in enumerate(dsns)
+    ]
     try:
         await asyncio.gather(*(node.start() for node in nodes))
         yield nodes

@@ -9,8 +9,8 @@ from uuid import uuid4
 
 import pytest
 
-from tests.nodes import Node, ToolServer, hidden, script
-from tests.scripted_model import ScriptedServer
+from tests.support.nodes import Node, ToolServer, hidden, script
+from tests.support.scripted_model import ScriptedServer
 
 pytestmark = pytest.mark.timeout(120)
 CLOSED_SECONDS_MAX = 0.25
@@ -41,10 +41,17 @@ async def closed(entry: dict[str, Any], acknowledged: float) -> None:
 @pytest.mark.parametrize("moment", ["before the first token", "mid-delta"])
 async def test_while_the_model_speaks(four: list[Node], upstream: ScriptedServer, moment: str) -> None:
     name = uuid4().hex
-    fields: dict[str, Any] = {"first_delay": 30} if moment.startswith("before") else {"pieces": ["One ", "two ", "three."], "stall": 2}
+    fields: dict[str, Any] = (
+        {"first_delay": 30} if moment.startswith("before") else {"pieces": ["One ", "two ", "three."], "stall": 2}
+    )
     conversation = await four[0].conversation()
     run_id = await four[0].send(conversation, script(id=name, usage=False, **fields))
-    await reached(lambda: upstream.log.get(name, {}).get("state") == "running" and (moment.startswith("before") or upstream.log[name]["said"] == 2))
+    await reached(
+        lambda: (
+            upstream.log.get(name, {}).get("state") == "running"
+            and (moment.startswith("before") or upstream.log[name]["said"] == 2)
+        )
+    )
     if not moment.startswith("before"):
         async with asyncio.timeout(10):
             while len(await four[1].events(run_id)) < 2:
@@ -53,7 +60,10 @@ async def test_while_the_model_speaks(four: list[Node], upstream: ScriptedServer
     await closed(upstream.log[name], acknowledged)
     assert (usage["estimated"], usage["prompt_tokens"] > 0) == (True, True)
     messages = (await four[2].call("GET", f"/v1/conversations/{conversation}/messages"))["data"]
-    assert (messages[1]["status"], messages[1]["content"][0]["text"]) == ("canceled", "" if moment.startswith("before") else "One two ")
+    assert (messages[1]["status"], messages[1]["content"][0]["text"]) == (
+        "canceled",
+        "" if moment.startswith("before") else "One two ",
+    )
     assert (usage["completion_tokens"] > 0) == (not moment.startswith("before"))
 
 
@@ -76,9 +86,16 @@ async def test_in_a_tool(four: list[Node], world: ToolServer) -> None:
 async def test_in_a_helper(four: list[Node], upstream: ScriptedServer) -> None:
     name = uuid4().hex
     brief = hidden(script(id=f"{name}-helper", pieces=["I ", "help ", "you."], stall=2))
-    turns = [{"tool": {"name": "delegate", "arguments": json.dumps({"brief": brief}).replace("\\\\u005d", "\\u005d")}, "pieces": ["Handing on. "]}]
+    turns = [
+        {
+            "tool": {"name": "delegate", "arguments": json.dumps({"brief": brief}).replace("\\\\u005d", "\\u005d")},
+            "pieces": ["Handing on. "],
+        }
+    ]
     conversation = await four[0].conversation(agent={"instructions": "Work."})
-    run_id = await four[0].send(conversation, script(id=name, turns=turns).replace("\\\\u005d", "\\u005d"), subagents_enabled=True)
+    run_id = await four[0].send(
+        conversation, script(id=name, turns=turns).replace("\\\\u005d", "\\u005d"), subagents_enabled=True
+    )
     await reached(lambda: upstream.log.get(f"{name}-helper", {}).get("said") == 2)
     usage, events, acknowledged = await canceled(four[1], run_id)
     await closed(upstream.log[f"{name}-helper"], acknowledged)
@@ -90,7 +107,9 @@ async def test_while_it_waits_for_people(four: list[Node], world: ToolServer) ->
     name = f"pay{uuid4().hex[:8]}"
     await four[0].call("POST", "/v1/tools", 201, json=world.tool(name, approval=True))
     conversation = await four[0].conversation(agent={"tools": [name]})
-    run_id = await four[0].send(conversation, script(turns=[{"tool": {"name": name, "arguments": "{}"}, "pieces": ["May I? "]}]))
+    run_id = await four[0].send(
+        conversation, script(turns=[{"tool": {"name": name, "arguments": "{}"}, "pieces": ["May I? "]}])
+    )
     run = await four[1].run(run_id, "paused")
     await canceled(four[2], run_id)
     late = {"type": "approval", "data": {"request_id": run["input_requests"][0]["id"], "approved": True}}
@@ -126,7 +145,15 @@ async def test_answered_and_cancelled_at_once(four: list[Node], world: ToolServe
     """An answer lets any node take the run up while another ends it: whoever wins, an acknowledged cancel is the end."""
     name = f"pay{uuid4().hex[:8]}"
     await four[0].call("POST", "/v1/tools", 201, json=world.tool(name, approval=True))
-    agent, text = {"tools": [name]}, script(turns=[{"tool": {"name": name, "arguments": "{}"}, "pieces": ["May I? "]}, {"pieces": ["a", "b"], "stall": 1}])
+    agent, text = (
+        {"tools": [name]},
+        script(
+            turns=[
+                {"tool": {"name": name, "arguments": "{}"}, "pieces": ["May I? "]},
+                {"pieces": ["a", "b"], "stall": 1},
+            ]
+        ),
+    )
 
     async def once(index: int) -> None:
         one, two, three = (four[(index + step) % 4] for step in range(3))

@@ -9,8 +9,8 @@ from uuid import uuid4
 import pytest
 
 from tests.cluster.conftest import Start
-from tests.nodes import TERMINAL, Node, ToolServer, Way, script
-from tests.scripted_model import ScriptedServer
+from tests.support.nodes import TERMINAL, Node, ToolServer, Way, script
+from tests.support.scripted_model import ScriptedServer
 
 pytestmark = pytest.mark.timeout(120)
 LATE_SECONDS_MAX = 7.0
@@ -41,10 +41,17 @@ async def whole(node: Node, run_id: str, seen: list[dict[str, Any]], lines: list
     assert [event["sequence"] for event in seen] == list(range(1, len(seen) + 1))
     assert sum(event["type"] in TERMINAL for event in seen) == 1
     assert seen[-1]["type"] == "run.completed", seen[-1]
-    assert seen[-1]["data"]["log"]["sha256"] == hashlib.sha256("".join(f"{line}\n" for line in lines[:-1]).encode()).hexdigest()
+    assert (
+        seen[-1]["data"]["log"]["sha256"]
+        == hashlib.sha256("".join(f"{line}\n" for line in lines[:-1]).encode()).hexdigest()
+    )
     assert await node.events(run_id) == seen
     since = max(event["sequence"] for event in seen if event["type"] == "run.recovered")
-    said = "".join(event["data"]["delta"] for event in seen if event["type"] == "agent.response.delta" and event["sequence"] > since)
+    said = "".join(
+        event["data"]["delta"]
+        for event in seen
+        if event["type"] == "agent.response.delta" and event["sequence"] > since
+    )
     assert said == seen[-1]["data"]["output"] == "".join(f"B{n} " for n in range(40))
 
 
@@ -74,7 +81,9 @@ async def test_kill(start: Start, upstream: ScriptedServer) -> None:
         run = await other.run(run_id)
         assert run["attempt"] == 2
         recovered = next(event for event in seen if event["type"] == "run.recovered")
-        void = [event for event in seen if recovered["data"]["discard_from"] <= event["sequence"] < recovered["sequence"]]
+        void = [
+            event for event in seen if recovered["data"]["discard_from"] <= event["sequence"] < recovered["sequence"]
+        ]
         lost = sum(len(event["data"]["delta"]) for event in void)
         assert lost > 0
         assert run["usage"]["estimated"] is True, "what the lost attempt had used is billed, by our own count"
@@ -149,12 +158,17 @@ async def test_connections_that_are_reset_cost_nothing(start: Start, dsn: str, u
         await healthy(other)
 
 
-async def test_draining_hands_runs_over_between_two_steps(start: Start, upstream: ScriptedServer, world: ToolServer) -> None:
+async def test_draining_hands_runs_over_between_two_steps(
+    start: Start, upstream: ScriptedServer, world: ToolServer
+) -> None:
     async with start(count=4) as (one, *others):
         name = f"act{uuid4().hex[:8]}"
         await one.call("POST", "/v1/tools", 201, json=world.tool(name))
         conversation = await one.conversation(agent={"tools": [name]})
-        steps = [{"tool": {"name": name, "arguments": f'{{"n": "{name}{n}", "wait": 0.6}}'}, "pieces": [f"Step {n}. "]} for n in range(3)]
+        steps = [
+            {"tool": {"name": name, "arguments": f'{{"n": "{name}{n}", "wait": 0.6}}'}, "pieces": [f"Step {n}. "]}
+            for n in range(3)
+        ]
         run_id = await one.send(conversation, script(turns=[*steps, {"pieces": ["All done."]}]))
         seen: list[dict[str, Any]] = []
 

@@ -7,8 +7,8 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from tests.nodes import TERMINAL, Node, ToolServer, script
-from tests.scripted_model import ScriptedServer
+from tests.support.nodes import TERMINAL, Node, ToolServer, script
+from tests.support.scripted_model import ScriptedServer
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -24,7 +24,10 @@ async def test_every_node_serves_every_conversation(four: list[Node]) -> None:
         assert followed == again
         events = await last.events(run_id)
         assert [event["sequence"] for event in events] == list(range(1, len(events) + 1))
-        assert events[-1]["data"]["log"]["sha256"] == hashlib.sha256("".join(f"{line}\n" for line in followed[:-1]).encode()).hexdigest()
+        assert (
+            events[-1]["data"]["log"]["sha256"]
+            == hashlib.sha256("".join(f"{line}\n" for line in followed[:-1]).encode()).hexdigest()
+        )
         messages = (await one.call("GET", f"/v1/conversations/{conversation}/messages"))["data"]
         assert [message["role"] for message in messages] == ["user", "assistant"]
         assert messages[1]["content"][0]["text"] == "".join(f"{place}.{n} " for n in range(20))
@@ -68,7 +71,9 @@ async def test_a_paused_run_is_answered_anywhere_and_once(four: list[Node], worl
     assert len([made for made in world.made if made.arguments == {"n": "x"}]) == 1
 
 
-async def test_a_hundred_identical_posts_over_all_nodes_make_one_run_and_one_bill(four: list[Node], upstream: ScriptedServer) -> None:
+async def test_a_hundred_identical_posts_over_all_nodes_make_one_run_and_one_bill(
+    four: list[Node], upstream: ScriptedServer
+) -> None:
     """And the thousandth repetition, on a node that was started anew, finds the same."""
     conversation = await four[0].conversation()
     path, name = f"/v3/conversations/{conversation}/messages", uuid4().hex
@@ -91,7 +96,9 @@ async def test_a_hundred_identical_posts_over_all_nodes_make_one_run_and_one_bil
     connection = await asyncpg.connect(four[0].dsn)
     try:
         for table in ("model_calls", "runs", "idempotency_keys"):
-            column = {"model_calls": "conversation_id", "runs": "conversation_id", "idempotency_keys": "subject_id"}[table]
+            column = {"model_calls": "conversation_id", "runs": "conversation_id", "idempotency_keys": "subject_id"}[
+                table
+            ]
             subject = run_id if table == "idempotency_keys" else conversation
             assert await connection.fetchval(f"SELECT count(*) FROM {table} WHERE {column} = $1", subject) == 1, table
         assert await connection.fetchval("SELECT count(*) FROM messages WHERE conversation_id = $1", conversation) == 2

@@ -20,6 +20,13 @@ if __name__ == "__main__":  # Nodes are forked from a server that imports the ma
         Path(home).chmod(0o755)
         faults, fates, clients = (10_000, 500, 20) if options.long else (300, 2 * len(FATES), 8)
         report = asyncio.run(
-            campaign(options.home or Path(home) / "data", faults=faults, seed=options.seed, clients=clients, fates=fates, seconds_max=options.minutes * 60)
+            campaign(
+                options.home or Path(home) / "data",
+                faults=faults,
+                seed=options.seed,
+                clients=clients,
+                fates=fates,
+                seconds_max=options.minutes * 60,
+            )
         )
         print(json.dumps(report.as_json(), indent=1))

@@ -25,14 +25,21 @@ from stoa.db.checks import Scope
 from stoa.db.embedded import EmbeddedServer, start_embedded
 from stoa.settings import Settings
 from tests.crash.client import Client
-from tests.nodes import Node, ToolServer, Way
-from tests.scripted_model import ScriptedServer
+from tests.support.nodes import Node, ToolServer, Way
+from tests.support.scripted_model import ScriptedServer
 
 NODES = 3
 TOOLS: dict[str, dict[str, Any]] = {"once": {}, "again": {"idempotent": True}, "asks": {"approval": True}}
 FATES = {
-    "kill": 6, "nap": 4, "freeze": 3, "drain": 3, "reset": 8, "partition": 3, "database": 1, "everything": 1,
-}  # fmt: skip
+    "kill": 6,
+    "nap": 4,
+    "freeze": 3,
+    "drain": 3,
+    "reset": 8,
+    "partition": 3,
+    "database": 1,
+    "everything": 1,
+}
 """How often each befalls the nodes, in proportion; cut connections and cancels are the clients' doing."""
 LOST: tuple[str, ...] = ("kill", "freeze", "partition")
 """After these a run goes on elsewhere within seconds."""
@@ -58,12 +65,23 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         return {
-            "seed": self.seed, "faults": dict(self.faults), "faults_total": self.faults.total(), "runs": self.runs, "events": self.events,
-            "endings": dict(self.endings), "recoveries": self.recoveries, "lost": self.lost, "repeated": self.repeated,
-            "questions": self.questions, "doubts": self.doubts, "effects": dict(self.effects), "effects_repeated": self.effects_repeated,
-            "doctor": self.doctor, "seconds": round(self.seconds, 1),
+            "seed": self.seed,
+            "faults": dict(self.faults),
+            "faults_total": self.faults.total(),
+            "runs": self.runs,
+            "events": self.events,
+            "endings": dict(self.endings),
+            "recoveries": self.recoveries,
+            "lost": self.lost,
+            "repeated": self.repeated,
+            "questions": self.questions,
+            "doubts": self.doubts,
+            "effects": dict(self.effects),
+            "effects_repeated": self.effects_repeated,
+            "doctor": self.doctor,
+            "seconds": round(self.seconds, 1),
             "taken_over_after_seconds": {kind: spread(found) for kind, found in self.back_seconds.items()},
-        }  # fmt: skip
+        }
 
 
 class Field:
@@ -200,10 +218,14 @@ class Field:
             report = await doctor.examine(Scope())
         assert report.complete, [diagnosis.name for diagnosis in report.diagnoses if diagnosis.status != "complete"]
         self.report.doctor = {diagnosis.name: diagnosis.count for diagnosis in report.diagnoses}
-        assert report.healthy, [(diagnosis.name, diagnosis.findings[:3]) for diagnosis in report.diagnoses if diagnosis.count]
+        assert report.healthy, [
+            (diagnosis.name, diagnosis.findings[:3]) for diagnosis in report.diagnoses if diagnosis.count
+        ]
 
 
-async def campaign(home: Path, *, faults: int, seed: int, clients: int = 8, fates: int, seconds_max: float = 600, every: float = 0.6) -> Report:
+async def campaign(
+    home: Path, *, faults: int, seed: int, clients: int = 8, fates: int, seconds_max: float = 600, every: float = 0.6
+) -> Report:
     """`fates` faults of nodes and database, then cuts and cancels until there are `faults`. Raises AssertionError on a broken promise."""
     dice, report, began = random.Random(seed), Report(seed), time.monotonic()
     async with Field(home, dice, report) as field_:
@@ -212,7 +234,9 @@ async def campaign(home: Path, *, faults: int, seed: int, clients: int = 8, fate
         async with asyncio.TaskGroup() as crew:
             for number in range(clients):
                 crew.create_task(Client(number, field_, chosen, random.Random(dice.random())).live())
-            kinds = list(FATES) + random.Random(seed).choices(list(FATES), list(FATES.values()), k=max(0, fates - len(FATES)))
+            kinds = list(FATES) + random.Random(seed).choices(
+                list(FATES), list(FATES.values()), k=max(0, fates - len(FATES))
+            )
             for kind in kinds[:fates]:
                 if time.monotonic() - began > seconds_max:
                     break
@@ -251,6 +275,7 @@ def _settle_effects(field_: Field) -> None:
 def spread(values: list[float]) -> dict[str, Any]:
     ordered = sorted(values)
     return {"n": len(ordered)} | {
-        f"p{round(at * 100)}": round(ordered[min(len(ordered) - 1, int(len(ordered) * at))], 2) for at in (0.5, 0.9, 0.99) if ordered
+        f"p{round(at * 100)}": round(ordered[min(len(ordered) - 1, int(len(ordered) * at))], 2)
+        for at in (0.5, 0.9, 0.99)
+        if ordered
     }
-

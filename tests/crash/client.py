@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import httpx
 
-from tests.nodes import TERMINAL, frames, hidden, script
+from tests.support.nodes import TERMINAL, frames, hidden, script
 
 if TYPE_CHECKING:
     from tests.crash.campaign import Field
@@ -36,7 +36,9 @@ class Client:
     async def live(self) -> None:
         agent = {"instructions": "Work.", "tools": ["once", "again", "asks"], "human_feedback": True}
         body = {"model_id": self._model_id, "agent": agent}
-        self._conversation_id = (await self._insist("POST", "/v1/conversations", body, f"conversation-{self._number}"))["data"]["id"]
+        self._conversation_id = (await self._insist("POST", "/v1/conversations", body, f"conversation-{self._number}"))[
+            "data"
+        ]["id"]
         turn = 0
         while not self._field.enough.is_set():
             turn += 1
@@ -45,14 +47,21 @@ class Client:
         messages: list[dict[str, Any]] = []
         page = 1
         while page == 1 or len(messages) == (page - 1) * 500:
-            messages += (await self._insist("GET", f"/v1/conversations/{self._conversation_id}/messages?page_size=500&page={page}"))["data"]
+            messages += (
+                await self._insist(
+                    "GET", f"/v1/conversations/{self._conversation_id}/messages?page_size=500&page={page}"
+                )
+            )["data"]
             page += 1
         roles = [message["role"] for message in messages]
         assert roles == ["user", "assistant"] * turn, "a history with a gap"
 
     # --- what is asked for ------------------------------------------------------------------------------------------
     def _words(self, name: str, most: int) -> dict[str, Any]:
-        return {"pieces": [f"{name}.{n} " for n in range(self._dice.randint(3, most))], "delay": self._dice.choice([0, 0.004, 0.02])}
+        return {
+            "pieces": [f"{name}.{n} " for n in range(self._dice.randint(3, most))],
+            "delay": self._dice.choice([0, 0.004, 0.02]),
+        }
 
     def _tool(self, tool: str, name: str) -> dict[str, Any]:
         arguments = {"n": f"{tool}-{name}", "wait": self._dice.choice([0, 0, 0.05, 0.3])}
@@ -97,7 +106,10 @@ class Client:
                         request, skip = http.build_request("GET", f"/v1/runs/{run_id}/stream", params=query), 0
                     else:  # A retry is a resume: the same POST again gives the same run from its first event.
                         path = f"/v3/conversations/{self._conversation_id}/messages"
-                        request, skip = http.build_request("POST", path, json=body, headers={"Idempotency-Key": key}), len(seen)
+                        request, skip = (
+                            http.build_request("POST", path, json=body, headers={"Idempotency-Key": key}),
+                            len(seen),
+                        )
                     response = await http.send(request, stream=True)
                     try:
                         if response.status_code == 503:
@@ -165,7 +177,9 @@ class Client:
     async def _check(self, run_id: str, seen: list[dict[str, Any]], raw: list[str]) -> None:
         report, last = self._report, seen[-1]
         digest = hashlib.sha256(b"".join(line.encode() + b"\n" for line in raw[:-1])).hexdigest()
-        assert last["data"]["log"] == {"events": len(seen) - 1, "sha256": digest}, "the log's hash is not that of what was seen"
+        assert last["data"]["log"] == {"events": len(seen) - 1, "sha256": digest}, (
+            "the log's hash is not that of what was seen"
+        )
         assert [event["type"] for event in seen].count("run.started") == 1
         assert sum(event["type"] in TERMINAL for event in seen) == 1
         if self._canceled is not None:
@@ -178,9 +192,13 @@ class Client:
         report.runs += 1
         report.events += len(seen)
         report.recoveries += sum(event["type"] == "run.recovered" for event in seen)
-        report.endings[last["type"] if last["type"] != "run.failed" else f"failed: {last['data']['error']['code']}"] += 1
+        report.endings[
+            last["type"] if last["type"] != "run.failed" else f"failed: {last['data']['error']['code']}"
+        ] += 1
 
-    async def _insist(self, method: str, path: str, body: object = None, key: str | None = None, good: tuple[int, ...] = (200, 201)) -> Any:
+    async def _insist(
+        self, method: str, path: str, body: object = None, key: str | None = None, good: tuple[int, ...] = (200, 201)
+    ) -> Any:
         """A call that is made again, anywhere, until it is answered."""
         headers = {"Idempotency-Key": key} if key else {}
         async with asyncio.timeout(RUN_SECONDS_MAX):

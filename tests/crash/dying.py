@@ -12,12 +12,12 @@ from typing import Any
 
 import asyncpg
 
-from stoa.gateway import Abilities
+from stoa.gateway import Capabilities
 from stoa.runs import Worker
 from stoa.runs.worker import RECORDING
 from stoa.tools import Call, ToolKind, ToolResult
 from tests.conftest import serving
-from tests.doubles import ScriptedModel, Shelf, answer, calling
+from tests.support.doubles import ScriptedModel, Shelf, answer, calling
 
 DIED = 9
 
@@ -65,15 +65,21 @@ class CountingModel(ScriptedModel):
     def stream(self, request: Any) -> Any:
         self.countdown.running = True
         last = request.messages[-1]
-        self.scripts = [answer("All done.")] if last.role == "tool" else [calling((last.parts[0].text.split()[0], f'{{"n": {last.parts[0].text.split()[1]}}}'))]
+        self.scripts = (
+            [answer("All done.")]
+            if last.role == "tool"
+            else [calling((last.parts[0].text.split()[0], f'{{"n": {last.parts[0].text.split()[1]}}}'))]
+        )
         return super().stream(request)
 
 
 def parts(effects: Path, ticks: int = 0) -> tuple[CountingModel, Shelf]:
     countdown = Countdown(ticks)
-    model = CountingModel([], Abilities(images=False, tools=True))
+    model = CountingModel([], Capabilities(images=False, tools=True))
     model.countdown = countdown
-    return model, Shelf(*(EffectTool(name, effects, countdown, idempotent=name == "repeatable") for name in ("once", "repeatable")))  # type: ignore[arg-type]
+    return model, Shelf(
+        *(EffectTool(name, effects, countdown, idempotent=name == "repeatable") for name in ("once", "repeatable"))
+    )  # type: ignore[arg-type]
 
 
 def die(dsn: str, directory: str, tool: str, ticks: int) -> None:
@@ -88,7 +94,13 @@ async def _die(dsn: str, directory: Path, tool: str, ticks: int) -> None:
     async with serving(dsn, directory / f"{tool}-{ticks}", model, toolbox=shelf) as server:
         conversation = await server.conversation(agent={"tools": [tool]})
         body = {"content": f"{tool} {ticks}", "background": True}
-        run = await server.call("POST", f"/v3/conversations/{conversation}/messages", 202, json=body, headers={"Idempotency-Key": f"{tool}-{ticks}"})
+        run = await server.call(
+            "POST",
+            f"/v3/conversations/{conversation}/messages",
+            202,
+            json=body,
+            headers={"Idempotency-Key": f"{tool}-{ticks}"},
+        )
         await server.status(run["data"]["id"], "completed")
         model.countdown.running = False
 

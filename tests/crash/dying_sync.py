@@ -11,17 +11,17 @@ from uuid import UUID
 
 import asyncpg
 
+from stoa.bases import Deletions, Items
 from stoa.db import Database
 from stoa.db.blobs import DirectoryBlobs
 from stoa.db.internal import internal
+from stoa.index import Index
 from stoa.kernel.clock import SystemClock
 from stoa.kernel.ids import RandomIds
 from stoa.kernel.principal import Principal
-from stoa.knowledge.bases import Deletions, Items
-from stoa.knowledge.index import Index
-from stoa.knowledge.sources import Sources, Suppliers, Syncing, SyncWorker, store
-from stoa.knowledge.sources import worker as module
 from stoa.runs import Node
+from stoa.sources import SourceFactory, Sources, Syncing, SyncWorker, store
+from stoa.sources import worker as module
 from tests.crash.dying import DIED, Countdown
 
 _SYNCING: ContextVar[bool] = ContextVar("syncing", default=False)
@@ -55,7 +55,7 @@ async def parts(dsn: str, data_dir: Path, shared: Path) -> AsyncGenerator[Parts]
     blobs, index = DirectoryBlobs(data_dir / "knowledge"), Index()
     deletions = Deletions(database, index, blobs, ids)
     items = Items(database, index, blobs, deletions, ids)
-    origins = Suppliers(allow_private=False, directories=[shared], cache=data_dir / "sources")
+    origins = SourceFactory(allow_private=False, directories=[shared], cache=data_dir / "sources")
     vault: Any = None  # The sources have no secrets.
     sources = Sources(database, vault, origins, deletions, ids, SystemClock())
     syncing = Syncing(database, items, deletions, origins, vault)
@@ -74,7 +74,9 @@ async def _die(dsn: str, directory: Path, shared: Path, source_id: str, ticks: i
         async with internal(server.database) as tx:
             row = await tx.fetchrow("SELECT org_id, project_id FROM knowledge_sources WHERE id = $1", UUID(source_id))
             assert row is not None
-        await server.sources.sync(Principal(row["org_id"], row["project_id"], UUID(source_id)), UUID(source_id), confirm_deletions=False)
+        await server.sources.sync(
+            Principal(row["org_id"], row["project_id"], UUID(source_id)), UUID(source_id), confirm_deletions=False
+        )
         async with internal(server.database) as tx:
             claimed = await tx.fetchrow(CLAIM, server.node.id, UUID(source_id))
             assert claimed is not None

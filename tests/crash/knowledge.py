@@ -45,7 +45,10 @@ class Slot:
 
     def text(self) -> bytes:
         """Three chunks, each with the slot's word and the version's."""
-        paragraph = f"Slot slot{self.number}x in its version s{self.number}v{self.version}w. " + "Filling that says nothing of interest to anybody. " * 14
+        paragraph = (
+            f"Slot slot{self.number}x in its version s{self.number}v{self.version}w. "
+            + "Filling that says nothing of interest to anybody. " * 14
+        )
         return "\n\n".join(f"## Part {part}\n\n{paragraph}" for part in range(3)).encode()
 
 
@@ -60,13 +63,19 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         return {
-            "seed": self.seed, **self.done, "kills": dict(self.kills), "searches": self.searches, "seconds": round(self.seconds, 1),
+            "seed": self.seed,
+            **self.done,
+            "kills": dict(self.kills),
+            "searches": self.searches,
+            "seconds": round(self.seconds, 1),
             "settled_seconds_after_the_last_kill": round(self.settled_seconds, 1),
-        }  # fmt: skip
+        }
 
 
 class Campaign:
-    def __init__(self, server: Server, home: Path, http: httpx.AsyncClient, seed: int, files: int, operations: int) -> None:
+    def __init__(
+        self, server: Server, home: Path, http: httpx.AsyncClient, seed: int, files: int, operations: int
+    ) -> None:
         self.server = server
         self.home = home
         self.http = http
@@ -100,7 +109,13 @@ class Campaign:
             slot.allowed.add(slot.version)
         files = [("files", (f"{slot.number}.md", slot.text())) for slot in slots]
         data = {"ids": json.dumps([slot.item_id for slot in slots])} if replace else {}
-        answer = await self.call("POST", f"/v1/knowledgebases/{self.base_id}/upload", files=files, data=data, headers={"Idempotency-Key": str(uuid4())})
+        answer = await self.call(
+            "POST",
+            f"/v1/knowledgebases/{self.base_id}/upload",
+            files=files,
+            data=data,
+            headers={"Idempotency-Key": str(uuid4())},
+        )
         assert answer.status_code == 201, answer.text
         for slot, item in zip(slots, answer.json()["data"], strict=True):
             slot.item_id = item["id"]
@@ -118,7 +133,11 @@ class Campaign:
         answer = await self.call("POST", f"/kb/{self.base_id}/v1/documents/search", json=body)
         assert answer.status_code == 200, answer.text
         self.report.searches += 1
-        return {int(found) for hit in answer.json()["data"] for found in re.findall(rf"s{slot.number}v(\d+)w", hit["content"])}
+        return {
+            int(found)
+            for hit in answer.json()["data"]
+            for found in re.findall(rf"s{slot.number}v(\d+)w", hit["content"])
+        }
 
     async def look(self, slot: Slot) -> None:
         must, may, gone = slot.seen, set(slot.allowed), slot.deleted or slot.busy
@@ -149,7 +168,9 @@ class Campaign:
     async def killer(self, kills: int) -> None:
         for number in range(kills):
             answered = self.answered
-            while self.answered == answered:  # On a busy machine a start may take longer than the pause: something is done between two kills.
+            while (
+                self.answered == answered
+            ):  # On a busy machine a start may take longer than the pause: something is done between two kills.
                 await asyncio.sleep(0.05)
             await asyncio.sleep(self.dice.uniform(0.1, 1.2))
             what = ("server", "server and database", "database")[number % 3]
@@ -171,7 +192,9 @@ class Campaign:
 
     async def check(self) -> None:
         items = (await self.call("GET", f"/v1/knowledgebases/{self.base_id}/items?page_size=500")).json()["data"]
-        assert {item["status"] for item in items} == {"processed"}, [item.get("error") for item in items if item["status"] != "processed"]
+        assert {item["status"] for item in items} == {"processed"}, [
+            item.get("error") for item in items if item["status"] != "processed"
+        ]
         assert {item["id"] for item in items} == {slot.item_id for slot in self.slots if not slot.deleted}
         for slot in self.slots:
             assert await self.versions(slot) == (set() if slot.deleted else {slot.version}), f"slot {slot.number}"
@@ -185,7 +208,11 @@ async def campaign(home: Path, *, files: int, operations: int, kills: int, seed:
     http = httpx.AsyncClient(base_url=server.url, timeout=20)
     try:
         test = Campaign(server, home, http, seed, files, operations)
-        test.base_id = (await test.call("POST", "/v1/knowledgebases", json={"name": "Campaign"}, headers={"Idempotency-Key": "base"})).json()["data"]["id"]
+        test.base_id = (
+            await test.call(
+                "POST", "/v1/knowledgebases", json={"name": "Campaign"}, headers={"Idempotency-Key": "base"}
+            )
+        ).json()["data"]["id"]
         async with asyncio.TaskGroup() as watching:
             watching.create_task(test.searcher())
             async with asyncio.TaskGroup() as crew:
@@ -219,11 +246,19 @@ async def orphans(home: Path, items: set[str | None]) -> None:
     try:
         rows = await database.fetch("SELECT id, status, sha256, served_sha256 FROM knowledge_items")
         assert {str(row["id"]) for row in rows} == items
-        assert {row["sha256"].hex() for row in rows} == {path.name for path in blobs(home)}, "content that nobody refers to, or none for an item"
+        assert {row["sha256"].hex() for row in rows} == {path.name for path in blobs(home)}, (
+            "content that nobody refers to, or none for an item"
+        )
         assert all(row["sha256"] == row["served_sha256"] for row in rows)
-        assert {str(row["item_id"]) for row in await database.fetch("SELECT DISTINCT item_id FROM knowledge_chunks")} == items
-        assert {str(row["item_id"]) for row in await database.fetch("SELECT item_id FROM knowledge_index_items")} == items
-        assert await database.fetchval("SELECT count(*) FROM knowledge_chunks") == await database.fetchval("SELECT count(*) FROM knowledge_vectors")
+        assert {
+            str(row["item_id"]) for row in await database.fetch("SELECT DISTINCT item_id FROM knowledge_chunks")
+        } == items
+        assert {
+            str(row["item_id"]) for row in await database.fetch("SELECT item_id FROM knowledge_index_items")
+        } == items
+        assert await database.fetchval("SELECT count(*) FROM knowledge_chunks") == await database.fetchval(
+            "SELECT count(*) FROM knowledge_vectors"
+        )
         assert await database.fetchval("SELECT count(*) FROM knowledge_indexes") == 1
         assert await database.fetchval(UNVERIFIED) == 0
     finally:
@@ -242,5 +277,11 @@ if __name__ == "__main__":
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="stoa-crash-") as directory:
         Path(directory).chmod(0o755)
-        sizes = {"files": 500, "operations": 60, "kills": 40} if options.long else {"files": 40, "operations": 5, "kills": 3}
-        print(json.dumps(asyncio.run(campaign(Path(directory) / "data", seed=options.seed, **sizes)).as_json(), indent=1))
+        sizes = (
+            {"files": 500, "operations": 60, "kills": 40}
+            if options.long
+            else {"files": 40, "operations": 5, "kills": 3}
+        )
+        print(
+            json.dumps(asyncio.run(campaign(Path(directory) / "data", seed=options.seed, **sizes)).as_json(), indent=1)
+        )

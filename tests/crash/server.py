@@ -29,15 +29,30 @@ class Server:
 
     async def start(self) -> None:
         environment = {
-            **os.environ, "STOA_BOOTSTRAP_KEY": KEY, "OPENAI_API_KEY": "x", "OPENAI_BASE_URL": self._model_url, "STOA_LOG_LEVEL": "warning",
-            "OLLAMA_HOST": "http://127.0.0.1:9", "STOA_DRAIN_SECONDS_MAX": "0", **self._environment,
-        }  # fmt: skip
+            **os.environ,
+            "STOA_BOOTSTRAP_KEY": KEY,
+            "OPENAI_API_KEY": "x",
+            "OPENAI_BASE_URL": self._model_url,
+            "STOA_LOG_LEVEL": "warning",
+            "OLLAMA_HOST": "http://127.0.0.1:9",
+            "STOA_DRAIN_SECONDS_MAX": "0",
+            **self._environment,
+        }
         environment.pop("ANTHROPIC_API_KEY", None)
         with (self._home.parent / f"{self._home.name}.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "stoa", "serve", "--port", str(self._port), "--data-dir", str(self._home),
-                env=environment, stdout=asyncio.subprocess.PIPE, stderr=log,
-            )  # fmt: skip
+                sys.executable,
+                "-m",
+                "stoa",
+                "serve",
+                "--port",
+                str(self._port),
+                "--data-dir",
+                str(self._home),
+                env=environment,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+            )
         assert self._process.stdout is not None
         async with asyncio.timeout(START_SECONDS_MAX):
             while line := (await self._process.stdout.readline()).decode():

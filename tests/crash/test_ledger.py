@@ -39,7 +39,11 @@ async def begun(dsn: str, tool: str, tick: int) -> str:
     """The run of whoever died at this tick; it may have died before it heard of it."""
     database = await asyncpg.connect(dsn)
     try:
-        return str(await database.fetchval("SELECT id FROM runs WHERE input -> 'content' -> 0 ->> 'text' = $1", f"{tool} {tick}"))
+        return str(
+            await database.fetchval(
+                "SELECT id FROM runs WHERE input -> 'content' -> 0 ->> 'text' = $1", f"{tool} {tick}"
+            )
+        )
     finally:
         await database.close()
 
@@ -70,11 +74,17 @@ async def test_death_between_any_two_statements(dsn: str, room: Path, tmp_path: 
             run, asked = await ended(server, run_id)
             asked_of += asked
             assert (run["status"], run["output"]) == ("completed", "All done."), (tick, run.get("error"))
-            effects = [line.split() for line in (directory / "effects").read_text().splitlines() if line.split()[0] == str(tick)]
+            effects = [
+                line.split()
+                for line in (directory / "effects").read_text().splitlines()
+                if line.split()[0] == str(tick)
+            ]
             (line,) = (await server.call("GET", f"/v1/runs/{run_id}/tool-calls"))["data"]
             events = await server.events(run_id)
             assert [event["sequence"] for event in events] == list(range(1, len(events) + 1))
-            assert sum(event["type"].startswith(("run.completed", "run.failed", "run.canceled")) for event in events) == 1
+            assert (
+                sum(event["type"].startswith(("run.completed", "run.failed", "run.canceled")) for event in events) == 1
+            )
             if tool == "once":
                 assert len(effects) <= 1, "a side effect was repeated"
                 assert (line["status"] == "unknown") == asked

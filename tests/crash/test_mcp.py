@@ -12,10 +12,10 @@ import httpx
 import pytest
 
 from tests.e2e.test_process import KEY, serve, url_of
-from tests.mcp_servers import Diary
-from tests.scripted_model import ScriptedServer
+from tests.support.mcp_servers import Diary
+from tests.support.scripted_model import ScriptedServer
 
-BAD = Path(__file__).parents[1] / "bad_mcp.py"
+BAD = Path(__file__).parents[1] / "support" / "bad_mcp.py"
 
 
 WISH = '[[script {"pieces": [], "tool": {"name": "TOOL", "arguments": "{}"}}]]'
@@ -81,7 +81,9 @@ def declare(config: Path, **modes: str) -> None:
     tables: list[str] = []
     for name, mode in modes.items():
         args = json.dumps(["-S", "-E", str(BAD), mode, str(config.parent / name)])
-        tables.append(f'[[mcp_servers]]\nname = "{name}"\ncommand = {json.dumps(sys.executable)}\nargs = {args}\nenv = {{SAYS = {json.dumps(END)}}}\n')
+        tables.append(
+            f'[[mcp_servers]]\nname = "{name}"\ncommand = {json.dumps(sys.executable)}\nargs = {args}\nenv = {{SAYS = {json.dumps(END)}}}\n'
+        )
     config.write_text("\n".join(tables))
 
 
@@ -93,6 +95,8 @@ async def begun(client: httpx.AsyncClient, model_id: str, name: str) -> str:
     tool = {"name": name, "type": "mcp", "description": "Things.", "config": {"server": name}, "timeout_seconds": 60}
     made = (await client.post("/v1/tools", json=tool)).json()["data"]
     assert [offer["idempotent"] for offer in made["offers"]] == [name == "safe"]
-    conversation = (await client.post("/v1/conversations", json={"model_id": model_id, "agent": {"tools": [name]}})).json()["data"]["id"]
+    conversation = (
+        await client.post("/v1/conversations", json={"model_id": model_id, "agent": {"tools": [name]}})
+    ).json()["data"]["id"]
     body = {"content": WISH.replace("TOOL", f"{name}__touch"), "background": True}
     return str((await client.post(f"/v3/conversations/{conversation}/messages", json=body)).json()["data"]["id"])

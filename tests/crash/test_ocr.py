@@ -11,7 +11,7 @@ import pytest
 from stoa.db.embedded import start_embedded
 from tests.crash.server import KEY, Server
 from tests.http.test_ocr import Eyes, scans
-from tests.scripted_model import ScriptedServer
+from tests.support.scripted_model import ScriptedServer
 
 PAGES = 11
 SCANNED = range(3, PAGES + 1)
@@ -29,18 +29,25 @@ async def test_no_kept_page_is_asked_for_again_and_each_is_on_the_bill_once(room
         eyes.scripts = {page: {"first_delay": 0.2} for page in SCANNED}
         server = Server(home, model.url, STOA_OCR_MODEL="openai/scripted-vision")
         await server.start()
-        async with httpx.AsyncClient(base_url=server.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=20) as http:
+        async with httpx.AsyncClient(
+            base_url=server.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=20
+        ) as http:
             try:
                 base = (await call(http, "POST", "/v1/knowledgebases", json={"name": "Scans"}))["data"]["id"]
                 await hold_page(home)
-                await call(http, "POST", f"/v1/knowledgebases/{base}/upload", files=[("files", ("scan.pdf", scans(PAGES)))])
+                await call(
+                    http, "POST", f"/v1/knowledgebases/{base}/upload", files=[("files", ("scan.pdf", scans(PAGES)))]
+                )
                 await held(home)
                 await server.kill(database=True)
                 before = await billed(http, at_least=KEPT)
                 await server.kill(database=False)
                 assert await billed(http, at_least=before) <= before + AT_ONCE
                 item = await processed(http, base)
-                assert (item["status"], item.get("warnings")) == ("processed", [f"1 of {PAGES} pages hold no text (scanned or empty): 2."])
+                assert (item["status"], item.get("warnings")) == (
+                    "processed",
+                    [f"1 of {PAGES} pages hold no text (scanned or empty): 2."],
+                )
                 assert await billed(http, at_least=0) == len(SCANNED)
                 assert (await call(http, "GET", "/v1/doctor"))["data"]["healthy"]
                 for page in SCANNED:
@@ -113,7 +120,9 @@ async def same_pages_and_lines(home: Path) -> None:
     embedded = await start_embedded(home)
     database = await asyncpg.connect(embedded.dsn)
     try:
-        rows = await database.fetch("SELECT t.page, t.call_id, c.id FROM knowledge_transcripts t FULL JOIN model_calls c ON c.id = t.call_id")
+        rows = await database.fetch(
+            "SELECT t.page, t.call_id, c.id FROM knowledge_transcripts t FULL JOIN model_calls c ON c.id = t.call_id"
+        )
         assert sorted(row["page"] for row in rows) == list(SCANNED)
         assert len({row["id"] for row in rows}) == len(SCANNED)
     finally:

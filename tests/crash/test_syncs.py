@@ -14,16 +14,16 @@ import pytest
 
 from stoa.db.internal import internal
 from stoa.kernel.principal import Principal
-from stoa.knowledge.sources import store
-from stoa.knowledge.sources import worker as module
-from stoa.knowledge.sources.syncing import Superseded
-from stoa.knowledge.sources.types import Counts
+from stoa.sources import store
+from stoa.sources import worker as module
+from stoa.sources.syncing import Superseded
+from stoa.sources.types import Counts
 from tests.conftest import FIRST_KEY, serving
 from tests.crash.dying_sync import DIED, die, parts
-from tests.doubles import ScriptedModel
 from tests.http.test_knowledge import base_of, settled
 from tests.http.test_sources import counts, create, ended, items_of, synced
-from tests.origins import site
+from tests.support.doubles import ScriptedModel
+from tests.support.origins import site
 
 TICKS = range(1, 120, 9)
 AT_ONCE = 4
@@ -49,13 +49,18 @@ async def test_death_at_any_statement(dsn: str, room: Path) -> None:
     async with serving(dsn, home / "data", ScriptedModel(), source_directories=(shared,)) as server:
         for tick in died:
             sync = await ended(server, ids[tick])
-            assert (sync["status"], counts(sync)) == ("completed", {"added": 1, "updated": 1, "unchanged": 1, "deleted": 1}), f"died at statement {tick}"
+            assert (sync["status"], counts(sync)) == (
+                "completed",
+                {"added": 1, "updated": 1, "unchanged": 1, "deleted": 1},
+            ), f"died at statement {tick}"
             assert sorted(await items_of(server, base["id"], ids[tick])) == ["changed.md", "new.md", "same.md"]
         await settled(server, base["id"])
     database = await asyncpg.connect(dsn)
     try:
         assert await database.fetchval("SELECT max(attempt) FROM knowledge_source_syncs") == 2
-        assert await database.fetchval("SELECT count(*) FROM knowledge_items WHERE source_id = ANY ($1)", [ids[tick] for tick in died]) == 3 * len(died)
+        assert await database.fetchval(
+            "SELECT count(*) FROM knowledge_items WHERE source_id = ANY ($1)", [ids[tick] for tick in died]
+        ) == 3 * len(died)
     finally:
         await database.close()
 
@@ -85,7 +90,7 @@ SERVE = """
 import asyncio, sys
 from pathlib import Path
 from tests.conftest import serving
-from tests.doubles import ScriptedModel
+from tests.support.doubles import ScriptedModel
 async def main(dsn, home):
     async with serving(dsn, Path(home), ScriptedModel(), allow_private_addresses=True) as server:
         print(server.url, flush=True)
@@ -101,7 +106,14 @@ async def test_a_crawl_that_is_killed_is_taken_over_and_fetches_only_the_rest(ds
             made.page(f"/{number}", text=f"Page number {number}.")
         made.page("/", *(f"/{number}" for number in range(12)))
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", SERVE, dsn, str(room / "killed"), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, cwd=Path.cwd()
+            sys.executable,
+            "-c",
+            SERVE,
+            dsn,
+            str(room / "killed"),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            cwd=Path.cwd(),
         )
         try:
             assert process.stdout is not None
@@ -110,12 +122,18 @@ async def test_a_crawl_that_is_killed_is_taken_over_and_fetches_only_the_rest(ds
                     assert url, "the server did not start"
             async with httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {FIRST_KEY}"}) as client:
                 base = (await client.post("/v1/knowledgebases", json={"name": "Site"})).json()["data"]
-                body = {"name": "Site", "provider": "website", "config": {"url": made.url, "delay_seconds": 0.02, "sitemap": False}}
+                body = {
+                    "name": "Site",
+                    "provider": "website",
+                    "config": {"url": made.url, "delay_seconds": 0.02, "sitemap": False},
+                }
                 source = (await client.post(f"/v1/knowledgebases/{base['id']}/sources", json=body)).json()["data"]
                 hold = made.answers["/7"].hold = asyncio.Event()
                 await client.post(f"/v1/knowledgebase-sources/{source['id']}/sync")
                 async with asyncio.timeout(20):
-                    while (await client.get(f"/v1/knowledgebase-sources/{source['id']}/sync")).json()["data"]["counts"]["added"] < 8:
+                    while (await client.get(f"/v1/knowledgebase-sources/{source['id']}/sync")).json()["data"]["counts"][
+                        "added"
+                    ] < 8:
                         await asyncio.sleep(0.02)
             os.kill(process.pid, signal.SIGKILL)
             await process.wait()
@@ -124,7 +142,9 @@ async def test_a_crawl_that_is_killed_is_taken_over_and_fetches_only_the_rest(ds
             async with serving(dsn, room / "killed", ScriptedModel(), allow_private_addresses=True) as server:
                 done = await ended(server, source["id"])
                 assert (done["status"], counts(done)) == ("completed", {"added": 13})
-                assert [made.visits(f"/{number}").count(200) for number in range(12) if number != 7] == [1] * 11, "no page was fetched twice"
+                assert [made.visits(f"/{number}").count(200) for number in range(12) if number != 7] == [1] * 11, (
+                    "no page was fetched twice"
+                )
                 assert len(made.visits()) - asked <= 6
                 assert len(await items_of(server, base["id"], source["id"])) == 13
         finally:
@@ -152,11 +172,19 @@ async def test_a_deletion_whose_node_died_is_finished_by_another(dsn: str, room:
     (home / "sources" / source_id).mkdir(parents=True)
     async with parts(dsn, home, shared) as another:
         async with internal(another.database) as tx:
-            await tx.execute("UPDATE knowledge_sources SET deleting = 'delete', updated_at = now() - interval '1 minute'")
+            await tx.execute(
+                "UPDATE knowledge_sources SET deleting = 'delete', updated_at = now() - interval '1 minute'"
+            )
         await another.worker.sweep()
         await another.worker.sweep()
         async with internal(another.database) as tx:
-            for table in ("knowledge_sources", "knowledge_source_syncs", "knowledge_source_entries", "knowledge_items", "knowledge_chunks"):
+            for table in (
+                "knowledge_sources",
+                "knowledge_source_syncs",
+                "knowledge_source_entries",
+                "knowledge_items",
+                "knowledge_chunks",
+            ):
                 assert await tx.fetchval(f"SELECT count(*) FROM {table}") == 0, table
     assert list((home / "sources").iterdir()) == []
     assert not [path for path in (home / "knowledge").rglob("*") if path.is_file()]
@@ -175,14 +203,18 @@ async def test_a_frozen_node_can_write_nothing_more(dsn: str, room: Path) -> Non
         await frozen.sources.sync(principal, UUID(source_id), confirm_deletions=False)
         async with internal(frozen.database) as tx:
             claimed = store.sync_of((await tx.fetch(store.SQL.claim, frozen.node.id, 4, 60.0))[0])
-            await tx.execute("UPDATE knowledge_source_syncs SET deadline = now() - interval '1 second' WHERE id = $1", claimed.id)
+            await tx.execute(
+                "UPDATE knowledge_source_syncs SET deadline = now() - interval '1 second' WHERE id = $1", claimed.id
+            )
         async with internal(frozen.database) as tx:
             taken = store.sync_of((await tx.fetch(store.SQL.claim, uuid4(), 4, 60.0))[0])
         assert (taken.id, taken.attempt) == (claimed.id, 2)
         with pytest.raises(Superseded):
             await frozen.worker._carry(module._Held(claimed))
         async with internal(frozen.database) as tx:
-            left = await tx.fetchrow("SELECT status, attempt, found FROM knowledge_source_syncs WHERE id = $1", claimed.id)
+            left = await tx.fetchrow(
+                "SELECT status, attempt, found FROM knowledge_source_syncs WHERE id = $1", claimed.id
+            )
             assert tuple(left or ()) == ("running", 2, 0)
             assert await tx.fetchval("SELECT count(*) FROM knowledge_items") == 1
 
@@ -195,7 +227,9 @@ async def test_settling_does_not_wait_for_who_asks_for_a_sync(dsn: str, room: Pa
         async with internal(server.database) as tx:
             row = await tx.fetchrow("SELECT org_id, project_id FROM knowledge_sources")
             assert row is not None
-        await server.sources.sync(Principal(row["org_id"], row["project_id"], row["org_id"]), source_id, confirm_deletions=False)
+        await server.sources.sync(
+            Principal(row["org_id"], row["project_id"], row["org_id"]), source_id, confirm_deletions=False
+        )
         async with internal(server.database) as tx:
             sync = store.sync_of((await tx.fetch(store.SQL.claim, server.node.id, 4, 60.0))[0])
         async with internal(server.database) as asking, asyncio.timeout(5):

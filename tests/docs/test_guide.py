@@ -13,9 +13,9 @@ import pytest
 from tests.docs.test_readme import ROOT, blocks
 from tests.e2e.test_process import KEY, serve, url_of
 from tests.http.test_tools import Service
-from tests.scripted_model import ScriptedServer
+from tests.support.scripted_model import ScriptedServer
 
-BAD = ROOT / "tests/bad_mcp.py"
+BAD = ROOT / "tests/support/bad_mcp.py"
 SCRIPT = '[[script {"pieces": [], "tool": {"name": "pay", "arguments": "{\\\\"person\\\\": \\\\"Ada\\\\", \\\\"amount\\\\": 10}"}}]]'
 
 
@@ -25,7 +25,13 @@ class Payments(Service):
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         length = int(head.lower().partition("content-length: ")[2].split("\r\n")[0] or 0)
-        self.asked.append((head.split(" HTTP")[0], {"authorization": head.partition("Authorization: ")[2].split("\r\n")[0]}, await reader.readexactly(length)))
+        self.asked.append(
+            (
+                head.split(" HTTP")[0],
+                {"authorization": head.partition("Authorization: ")[2].split("\r\n")[0]},
+                await reader.readexactly(length),
+            )
+        )
         text = b'[[script {"pieces": ["Ada ", "has ", "her money."]}]]'
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b" % (len(text), text))
         await writer.drain()
@@ -41,38 +47,57 @@ async def test_the_guide_works_when_pasted(room: Path) -> None:
     listening = await asyncio.start_server(payments.serve, "127.0.0.1", 0)
     service = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
     async with ScriptedServer() as model:
-        settings = {"OPENAI_API_KEY": "x", "OPENAI_BASE_URL": model.url, "STOA_BOOTSTRAP_KEY": KEY, "STOA_ALLOW_PRIVATE_ADDRESSES": "true"}
+        settings = {
+            "OPENAI_API_KEY": "x",
+            "OPENAI_BASE_URL": model.url,
+            "STOA_BOOTSTRAP_KEY": KEY,
+            "STOA_ALLOW_PRIVATE_ADDRESSES": "true",
+        }
         config = room / "guide.toml"  # The page's own, with a program that is there.
         (declared,) = blocks(ROOT / "docs/guide/agents.md", "toml")
         for written, meant in (
-            ('"files-mcp"', json.dumps(sys.executable)), ('"--read-only", "/srv/shared"', json.dumps(["-S", "-E", str(BAD), "good", str(room / "files")])[1:-1]),
+            ('"files-mcp"', json.dumps(sys.executable)),
+            ('"--read-only", "/srv/shared"', json.dumps(["-S", "-E", str(BAD), "good", str(room / "files")])[1:-1]),
             ('projects = ["6d1f0a52-…"]', ""),
-        ):  # fmt: skip
+        ):
             assert declared.count(written) == 1, written
             declared = declared.replace(written, meant)
         config.write_text(declared)
         async with serve(room / "guide", config=config, **settings) as (_, said):
             shell = "set -eu\n" + "\n".join(blocks(ROOT / "docs/guide/agents.md", "sh"))
             for written, meant in (
-                ("stoa_acc_…", KEY), ("http://localhost:8080", url_of(said)), ("https://api.example.com", service),
+                ("stoa_acc_…", KEY),
+                ("http://localhost:8080", url_of(said)),
+                ("https://api.example.com", service),
                 ("https://ledger.example.com", service),
                 ('"Pay Ada 10 euros."', json.dumps(SCRIPT.replace("\\\\", "\\"))),
-            ):  # fmt: skip
+            ):
                 assert shell.count(written) == 1, written
                 shell = shell.replace(written, meant)
-            process = await asyncio.create_subprocess_exec("sh", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            process = await asyncio.create_subprocess_exec(
+                "sh", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
             async with asyncio.timeout(60):
                 out, errors = await process.communicate(shell.encode())
     listening.close()
     printed = out.decode()
     assert (process.returncode, errors) == (0, b""), (errors.decode(), printed)
-    assert [(line, json.loads(body or b"{}")) for line, _, body in payments.asked] == [("GET /people/Ada", {}), ("POST /payments/Ada", {"amount": 7})]
+    assert [(line, json.loads(body or b"{}")) for line, _, body in payments.asked] == [
+        ("GET /people/Ada", {}),
+        ("POST /payments/Ada", {"amount": 7}),
+    ]
     assert [headers["authorization"] for _, headers, _ in payments.asked] == ["Bearer s3cr3t"] * 2
     assert "The service wants token" in printed
     assert '"name":"files__touch"' in printed
     assert '"result":"[[script' in printed
     assert '{"message":"ok"}' in printed
-    for event in ("approval_request.created", "run.paused", "run.resumed", "agent.tool_call.completed", "run.completed"):
+    for event in (
+        "approval_request.created",
+        "run.paused",
+        "run.resumed",
+        "agent.tool_call.completed",
+        "run.completed",
+    ):
         assert f"event: {event}" in printed, event
     assert '"output":"Ada has her money."' in printed
     assert '"status":"completed","times":1' in printed

@@ -16,7 +16,7 @@ import pytest
 from tests.docs.test_readme import ROOT, blocks
 from tests.e2e.test_process import KEY, serve, url_of
 from tests.http.test_knowledge import SICK, TRAVEL
-from tests.slice.knowledge.test_converting import HANDBOOK, epub, sheet, slides, word_file, zipped
+from tests.slice.documents.test_converting import HANDBOOK, epub, sheet, slides, word_file, zipped
 
 
 def papers(folder: Path) -> None:
@@ -55,7 +55,12 @@ async def test_the_guide_works_when_pasted(room: Path, tmp_path: Path) -> None:
         shell = shell.replace("stoa_acc_…", KEY).replace("localhost:8080", f"localhost:{port}")
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         process = await asyncio.create_subprocess_exec(
-            "sh", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path, env={**os.environ, "PATH": path, "COLUMNS": "200"}
+            "sh",
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=tmp_path,
+            env={**os.environ, "PATH": path, "COLUMNS": "200"},
         )
         async with asyncio.timeout(100):
             out, errors = await process.communicate(shell.encode())

@@ -7,9 +7,8 @@ from typing import Any, cast
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from stoa import conversations, runs
+from stoa import bases, conversations, runs
 from stoa import journal as journals
-from stoa.knowledge import bases
 from tests.conftest import Running
 from tests.docs.test_readme import blocks
 
@@ -20,7 +19,12 @@ NODES_OWN = ("runs", "journal", "db", "doctor", "kernel", "http")
 
 def test_every_check_stands_there() -> None:
     nothing = cast("Any", None)
-    for check in [*journals.checks(nothing), *runs.checks(nothing), *conversations.checks(nothing, nothing), *bases.checks(nothing, nothing, nothing)]:
+    for check in [
+        *journals.checks(nothing),
+        *runs.checks(nothing),
+        *conversations.checks(nothing, nothing),
+        *bases.checks(nothing, nothing, nothing),
+    ]:
         row = next(line for line in PAGE.splitlines() if line.startswith(f"| `{check.name}` |"))
         assert f"| {check.promise} |" in row
         assert (row.split("|")[3].strip() != "") == (check.repair is not None), check.name
@@ -38,14 +42,23 @@ def test_every_warning_stands_there() -> None:
 async def test_every_metric_stands_there(shared_server: Running) -> None:
     await shared_server.ask(await shared_server.conversation())
     found = text_string_to_metric_families((await shared_server.client.get("/metrics")).text)
-    families = {f"{family.name}_total" if family.type == "counter" else family.name: family for family in found if family.name.startswith("stoa_")}
-    rows = {name: (labels, says) for name, labels, says in re.findall(r"^\| `(stoa_\w+)` \| ([\w, ]*)\| (.+) \|$", PAGE, re.MULTILINE)}
+    families = {
+        f"{family.name}_total" if family.type == "counter" else family.name: family
+        for family in found
+        if family.name.startswith("stoa_")
+    }
+    rows = {
+        name: (labels, says)
+        for name, labels, says in re.findall(r"^\| `(stoa_\w+)` \| ([\w, ]*)\| (.+) \|$", PAGE, re.MULTILINE)
+    }
     assert rows.keys() == families.keys()
     for name, (labels, says) in rows.items():
         family = families[name]
         assert says == family.documentation
         for sample in family.samples:
-            assert sample.labels.keys() - {"le"} == {label.strip() for label in labels.split(",") if label.strip()}, name
+            assert sample.labels.keys() - {"le"} == {label.strip() for label in labels.split(",") if label.strip()}, (
+                name
+            )
     asked = set(re.findall(r"\bstoa_[a-z_]+", PAGE.partition("Some questions")[2].partition("Beside the")[0]))
     assert {name.removesuffix("_bucket") for name in asked} <= rows.keys()
 

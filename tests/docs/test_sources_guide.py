@@ -12,7 +12,7 @@ import pytest
 
 from tests.docs.test_readme import ROOT, blocks
 from tests.e2e.test_process import KEY, serve, url_of
-from tests.origins import site
+from tests.support.origins import site
 
 
 @pytest.mark.timeout(90)
@@ -23,21 +23,32 @@ async def test_the_guide_works_when_pasted(room: Path) -> None:
     policies = room / "policies"
     (policies / "travel").mkdir(parents=True)
     (policies / "travel" / "hotels.md").write_text("A hotel may cost 140 euros a night.")
-    settings = {"STOA_BOOTSTRAP_KEY": KEY, "STOA_ALLOW_PRIVATE_ADDRESSES": "true", "STOA_SOURCE_DIRECTORIES": f"/nowhere{os.pathsep}{policies}"}
+    settings = {
+        "STOA_BOOTSTRAP_KEY": KEY,
+        "STOA_ALLOW_PRIVATE_ADDRESSES": "true",
+        "STOA_SOURCE_DIRECTORIES": f"/nowhere{os.pathsep}{policies}",
+    }
     async with site() as made, serve(room / "sources-guide", **settings) as (_, said):
         made.page("/", "/install", "/blog/news")
         made.page("/install", text="Install it with one command.")
         shell = "set -eu\n" + "\n".join(blocks(ROOT / "docs/guide/sources.md", "sh"))
         for written, meant, times in (
-            ("stoa_acc_…", KEY, 1), ("http://localhost:8080", url_of(said), 1), ("https://docs.example.com/", made.url + "/", 2),
+            ("stoa_acc_…", KEY, 1),
+            ("http://localhost:8080", url_of(said), 1),
+            ("https://docs.example.com/", made.url + "/", 2),
             ("/srv/policies", str(policies), 2),
-        ):  # fmt: skip
+        ):
             assert shell.count(written) == times, written
             shell = shell.replace(written, meant)
-        environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "STOA_URL": url_of(said), "COLUMNS": "200"}
+        environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "STOA_URL": url_of(said),
+            "COLUMNS": "200",
+        }
         process = await asyncio.create_subprocess_exec(
             "sh", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
-        )  # fmt: skip
+        )
         async with asyncio.timeout(60):
             out, errors = await process.communicate(shell.encode())
     printed = out.decode()

@@ -18,19 +18,33 @@ for (const type of ["run.started", "agent.response.delta", "run.completed"])
   source.addEventListener(type, event => { out.textContent += event.lastEventId + " " + event.type + "\\n"; });
 source.onerror = () => { if (source.readyState === EventSource.CLOSED) { out.textContent += "closed"; fetch("/done"); } };
 </script>"""
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]  # fmt: skip
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 async def test_event_source(running: Running, tmp_path: Path) -> None:
-    browser = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+    browser = next(
+        (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+    )
     if browser is None:
         assert not os.environ.get("CI"), "CI must have a browser"
         pytest.skip("no Chromium on this machine")
     gate, done, asked = asyncio.Event(), asyncio.Event(), 0
     running.model.scripts = [[[TextDelta("One")], gate, [TextDelta(" two")], [Usage(1, 2), Finish("stop")]]]
     conversation_id = await running.conversation()
-    run = (await running.call("POST", f"/v3/conversations/{conversation_id}/messages", 202, json={"content": "Go", "background": True}))["data"]
+    run = (
+        await running.call(
+            "POST", f"/v3/conversations/{conversation_id}/messages", 202, json={"content": "Go", "background": True}
+        )
+    )["data"]
     ticket = (await running.call("POST", f"/v1/runs/{run['id']}/stream-tickets", 201))["data"]
     page = (PAGE % ticket["url"]).encode()
 
@@ -39,7 +53,10 @@ async def test_event_source(running: Running, tmp_path: Path) -> None:
         asked += 1
         if (await reader.readuntil(b"\r\n\r\n")).startswith(b"GET /done"):
             done.set()
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(page) + page)
+        writer.write(
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(page)
+            + page
+        )
         await writer.drain()
         writer.close()
 

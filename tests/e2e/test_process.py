@@ -15,7 +15,11 @@ import httpx
 import pytest
 
 KEY = "stoa_acc_" + "e" * 64
-ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("STOA_", "OPENAI_", "ANTHROPIC_", "OLLAMA_"))}
+ENVIRONMENT = {
+    name: value
+    for name, value in os.environ.items()
+    if not name.startswith(("STOA_", "OPENAI_", "ANTHROPIC_", "OLLAMA_"))
+}
 STOA = [sys.executable, "-m", "stoa"]
 
 
@@ -25,9 +29,17 @@ async def serve(
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[str]]]:
     """`stoa serve` on a free port; gives its process and what it printed up to the last curl line."""
     process = await asyncio.create_subprocess_exec(
-        *STOA, "serve", "--port", "0", "--data-dir", str(home), *(("--config", str(config)) if config else ()), env={**ENVIRONMENT, **environment},
-        stdout=subprocess.PIPE, stderr=stderr,
-    )  # fmt: skip
+        *STOA,
+        "serve",
+        "--port",
+        "0",
+        "--data-dir",
+        str(home),
+        *(("--config", str(config)) if config else ()),
+        env={**ENVIRONMENT, **environment},
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+    )
     said: list[str] = []
     try:
         assert process.stdout is not None
@@ -67,12 +79,20 @@ async def test_the_printed_lines_work_when_pasted_and_ctrl_c_ends_well(room: Pat
 
 
 async def test_two_servers_on_one_data_directory_serve_one_another(room: Path) -> None:
-    async with serve(room / "two", STOA_BOOTSTRAP_KEY=KEY) as (first, said), serve(room / "two", STOA_BOOTSTRAP_KEY=KEY) as (_, said_too):
+    async with (
+        serve(room / "two", STOA_BOOTSTRAP_KEY=KEY) as (first, said),
+        serve(room / "two", STOA_BOOTSTRAP_KEY=KEY) as (_, said_too),
+    ):
         headers = {"Authorization": f"Bearer {KEY}"}
-        async with httpx.AsyncClient(base_url=url_of(said), headers=headers) as one, httpx.AsyncClient(base_url=url_of(said_too), headers=headers) as two:
+        async with (
+            httpx.AsyncClient(base_url=url_of(said), headers=headers) as one,
+            httpx.AsyncClient(base_url=url_of(said_too), headers=headers) as two,
+        ):
             model = (await one.get("/v1/router/models")).json()["data"][0]["id"]
             conversation = (await one.post("/v1/conversations", json={"model_id": model})).json()["data"]["id"]
-            run = await two.post(f"/v3/conversations/{conversation}/messages", json={"content": "Hi", "background": True})
+            run = await two.post(
+                f"/v3/conversations/{conversation}/messages", json={"content": "Hi", "background": True}
+            )
             followed = await one.get(f"/v1/runs/{run.json()['data']['id']}/stream", timeout=20)
             assert "event: run.completed" in followed.text
             first.send_signal(signal.SIGTERM)
@@ -98,7 +118,9 @@ async def test_keys_by_command_line(room: Path) -> None:
         environment = {**ENVIRONMENT, "STOA_KEY": KEY, "STOA_URL": url_of(said), "COLUMNS": "200"}
 
         async def stoa(*arguments: str) -> tuple[int, str]:
-            process = await asyncio.create_subprocess_exec(*STOA, *arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            process = await asyncio.create_subprocess_exec(
+                *STOA, *arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            )
             async with asyncio.timeout(30):
                 out, _ = await process.communicate()
             assert process.returncode is not None
@@ -124,16 +146,22 @@ async def test_keys_by_command_line(room: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "environment", "words"),
     [
-        (["--port", "99999"], {}, "port"), (["--config", "nowhere.toml"], {}, "nowhere.toml"), ([], {"STOA_RUNS_MAX": "many"}, "STOA_RUNS_MAX"),
+        (["--port", "99999"], {}, "port"),
+        (["--config", "nowhere.toml"], {}, "nowhere.toml"),
+        ([], {"STOA_RUNS_MAX": "many"}, "STOA_RUNS_MAX"),
         (["--port", "0"], {"STOA_BOOTSTRAP_KEY": "short"}, "STOA_BOOTSTRAP_KEY"),
         (["--port", "0"], {"STOA_DATABASE_URL": "postgresql://nobody@127.0.0.1:9/x"}, ""),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_start_says_why(room: Path, arguments: list[str], environment: dict[str, str], words: str) -> None:
     done = subprocess.run(
-        [*STOA, "serve", "--data-dir", str(room / "refused"), *arguments], env={**ENVIRONMENT, **environment}, capture_output=True, text=True,
-        timeout=60, check=False,
-    )  # fmt: skip
+        [*STOA, "serve", "--data-dir", str(room / "refused"), *arguments],
+        env={**ENVIRONMENT, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == 1
     assert words in done.stderr
     assert "Traceback" not in done.stderr

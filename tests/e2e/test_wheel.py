@@ -25,11 +25,25 @@ async def test_the_wheel_serves_a_conversation(room: Path, tmp_path: Path) -> No
     # The dependencies of the environment that runs the tests, without downloading them again; stoa itself is the wheel's.
     site = next((home / "venv" / "lib").glob("python*/site-packages"))
     (site / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"] + "\n", "utf-8")
-    where = subprocess.run([str(python), "-c", "import stoa; print(stoa.__file__)"], capture_output=True, text=True, cwd=home, timeout=60, check=True)
+    where = subprocess.run(
+        [str(python), "-c", "import stoa; print(stoa.__file__)"],
+        capture_output=True,
+        text=True,
+        cwd=home,
+        timeout=60,
+        check=True,
+    )
     assert str(home) in where.stdout, "the wheel's own modules are used"
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("STOA_", "OPENAI_", "PYTHONPATH"))}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("STOA_", "OPENAI_", "PYTHONPATH"))
+    }
     process = await asyncio.create_subprocess_exec(
-        str(home / "venv" / "bin" / "stoa"), "demo", cwd=home, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        str(home / "venv" / "bin" / "stoa"),
+        "demo",
+        cwd=home,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
     async with asyncio.timeout(100):
         said, _ = await process.communicate()

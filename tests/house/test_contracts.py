@@ -26,10 +26,20 @@ VIOLATIONS = [
 def lint(root: Path) -> subprocess.CompletedProcess[str]:
     linter = Path(sys.executable).parent / "lint-imports"
     command = [str(linter), "--config", str(root / "pyproject.toml"), "--no-cache"]
-    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=100, check=False, env={"PYTHONPATH": str(root / "src")})
+    return subprocess.run(
+        command,
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+        env={"PYTHONPATH": str(root / "src")},
+    )
 
 
-@pytest.mark.parametrize(("contract", "file", "line"), VIOLATIONS, ids=[f"{contract} ({file})" for contract, file, _ in VIOLATIONS])
+@pytest.mark.parametrize(
+    ("contract", "file", "line"), VIOLATIONS, ids=[f"{contract} ({file})" for contract, file, _ in VIOLATIONS]
+)
 def test_each_contract_catches_its_violation(tmp_path: Path, contract: str, file: str, line: str) -> None:
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__", "*.onnx", "*.pdf"))

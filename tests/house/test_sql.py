@@ -10,9 +10,14 @@ from stoa.db.sql import load
 SOURCE = Path(__file__).parents[2] / "src" / "stoa"
 FILES = sorted(SOURCE.glob("**/*.sql"))
 FILLINGS = {
-    "{order}": "created_at, id", "{items_order}": "uploaded_at, id", "{outer_order}": "c.created_at, c.id", "{vectors}": "knowledge_vectors", "{dimensions}": "384",
-    "{target}": "knowledge_vectors", "{source}": "ONLY knowledge_vectors",
-}  # fmt: skip
+    "{order}": "created_at, id",
+    "{items_order}": "uploaded_at, id",
+    "{outer_order}": "c.created_at, c.id",
+    "{vectors}": "knowledge_vectors",
+    "{dimensions}": "384",
+    "{target}": "knowledge_vectors",
+    "{source}": "ONLY knowledge_vectors",
+}
 NAMED = [file for file in FILES if file.parent.name != "migrations"]
 
 

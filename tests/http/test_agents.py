@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from stoa.gateway import Abilities, ModelError
+from stoa.gateway import Capabilities, ModelError
 from stoa.tools import ToolResult
 from tests.conftest import Running, serving
-from tests.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling, until
+from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling, until
 
 Serve = Callable[..., AbstractAsyncContextManager[Running]]
 
@@ -21,8 +21,12 @@ def serve(dsn: str, tmp_path: Path) -> Serve:
     """A server with these tools and scripts; the model knows tools."""
 
     @asynccontextmanager
-    async def made(*tools: ScriptedTool, scripts: list[Any] | None = None, model: ScriptedModel | None = None) -> AsyncGenerator[Running]:
-        chosen = model or ScriptedModel(scripts or [answer("Done.")], Abilities(images=True, tools=True, context_tokens=8_000))
+    async def made(
+        *tools: ScriptedTool, scripts: list[Any] | None = None, model: ScriptedModel | None = None
+    ) -> AsyncGenerator[Running]:
+        chosen = model or ScriptedModel(
+            scripts or [answer("Done.")], Capabilities(images=True, tools=True, context_tokens=8_000)
+        )
         async with serving(dsn, tmp_path, chosen, toolbox=Shelf(*tools)) as server:
             yield server
 
@@ -39,21 +43,31 @@ def of(events: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
 
 async def test_a_tool_call_from_wish_to_answer(serve: Serve) -> None:
     clock = ScriptedTool("clock", [ToolResult("It is noon.")])
-    async with serve(clock, scripts=[calling(("clock", '{"zone": "UTC"}'), say="Let me look. "), answer("It is noon in UTC.")]) as server:
+    async with serve(
+        clock, scripts=[calling(("clock", '{"zone": "UTC"}'), say="Let me look. "), answer("It is noon in UTC.")]
+    ) as server:
         conversation = await server.conversation(agent={"instructions": "Be brief.", "tools": ["clock"]})
         run = await server.ask(conversation, "What time is it?")
         assert (run["status"], run["output"]) == ("completed", "Let me look. It is noon in UTC.")
         assert (run["usage"]["prompt_tokens"], run["usage"]["completion_tokens"]) == (32, 11)
         events = await server.events(run["id"])
         assert names(events) == [
-            "run.started", "agent.response.delta", "agent.tool_call.started", "agent.tool_call.input.delta", "agent.tool_call.input.delta",
-            "agent.tool_call.completed", "agent.response.delta", "run.completed",
-        ]  # fmt: skip
+            "run.started",
+            "agent.response.delta",
+            "agent.tool_call.started",
+            "agent.tool_call.input.delta",
+            "agent.tool_call.input.delta",
+            "agent.tool_call.completed",
+            "agent.response.delta",
+            "run.completed",
+        ]
         begun, done = of(events, "agent.tool_call.started")[0], of(events, "agent.tool_call.completed")[0]
         assert done == {**begun, "input": {"zone": "UTC"}, "result": "It is noon.", "iteration": 1}
         assert of(events, "agent.response.delta")[1]["iteration"] == 2
         ledger = (await server.call("GET", f"/v1/runs/{run['id']}/tool-calls"))["data"]
-        assert [(line["id"], line["status"], line["times"], line["result"]) for line in ledger] == [(begun["id"], "completed", 1, "It is noon.")]
+        assert [(line["id"], line["status"], line["times"], line["result"]) for line in ledger] == [
+            (begun["id"], "completed", 1, "It is noon.")
+        ]
         assert clock.made[0][1].key == begun["id"]
         # The next run reads the call with its result, and the model is told what it may call.
         server.model.scripts = [answer("You asked for the time.")]
@@ -69,12 +83,19 @@ async def test_calls_of_one_reply_run_at_once(serve: Serve) -> None:
     tools = [ScriptedTool(name, [ToolResult(f"{name} says hi")], gate=gate) for name in ("one", "two")]
     async with serve(*tools, scripts=[calling(("one", "{}"), ("two", "{}")), answer("Both.")]) as server:
         conversation = await server.conversation(agent={"tools": ["one", "two"]})
-        run = (await server.call("POST", f"/v3/conversations/{conversation}/messages", 202, json={"content": "Go", "background": True}))["data"]
+        run = (
+            await server.call(
+                "POST", f"/v3/conversations/{conversation}/messages", 202, json={"content": "Go", "background": True}
+            )
+        )["data"]
         await until(lambda: all(tool.open for tool in tools))
         gate.set()
         done = await server.status(run["id"], "completed")
         assert done["output"] == "Both."
-        assert sorted(data["result"] for data in of(await server.events(run["id"]), "agent.tool_call.completed")) == ["one says hi", "two says hi"]
+        assert sorted(data["result"] for data in of(await server.events(run["id"]), "agent.tool_call.completed")) == [
+            "one says hi",
+            "two says hi",
+        ]
 
 
 async def test_what_goes_wrong_with_a_call_is_told_to_the_model(serve: Serve) -> None:
@@ -99,7 +120,11 @@ async def test_limits_end_a_run_clearly(serve: Serve) -> None:
 
 
 async def test_answers_of_a_given_shape(serve: Serve) -> None:
-    schema = {"type": "object", "properties": {"items": {"type": "array", "items": {"type": "number"}}}, "required": ["items"]}
+    schema = {
+        "type": "object",
+        "properties": {"items": {"type": "array", "items": {"type": "number"}}},
+        "required": ["items"],
+    }
     async with serve() as server:
         conversation = await server.conversation(agent={"output_schema": schema})
         server.model.scripts = [answer('{"items": [1, "two"]}'), answer('{"items": ', "[1, 2]}")]
@@ -113,16 +138,30 @@ async def test_answers_of_a_given_shape(serve: Serve) -> None:
 
 
 async def test_a_question_to_a_person(serve: Serve) -> None:
-    async with serve(scripts=[calling(("ask_human", '{"question": "Which one?", "options": ["red", "blue"]}')), answer("Blue it is.")]) as server:
+    async with serve(
+        scripts=[
+            calling(("ask_human", '{"question": "Which one?", "options": ["red", "blue"]}')),
+            answer("Blue it is."),
+        ]
+    ) as server:
         conversation = await server.conversation(agent={"human_feedback": True})
         run = await server.ask(conversation, "Pick a color")
         assert run["status"] == "paused"
         (request,) = run["input_requests"]
-        assert (request["type"], request["prompt"], request["options"]) == ("human_feedback", "Which one?", ["red", "blue"])
+        assert (request["type"], request["prompt"], request["options"]) == (
+            "human_feedback",
+            "Which one?",
+            ["red", "blue"],
+        )
         waiting = (await server.call("GET", "/v1/runs?status=awaiting_input"))["data"]
         assert [one["id"] for one in waiting] == [run["id"]]
-        path, body = f"/v1/runs/{run['id']}/input", {"type": "human_feedback", "data": {"request_id": request["id"], "feedback": "blue"}}
-        wrong = await server.call("POST", path, 400, json={"type": "approval", "data": {"request_id": request["id"], "approved": True}})
+        path, body = (
+            f"/v1/runs/{run['id']}/input",
+            {"type": "human_feedback", "data": {"request_id": request["id"], "feedback": "blue"}},
+        )
+        wrong = await server.call(
+            "POST", path, 400, json={"type": "approval", "data": {"request_id": request["id"], "approved": True}}
+        )
         assert "human_feedback" in wrong["error"]["details"]["type"]
         assert await server.call("POST", path, json=body) == {"message": "ok"}
         again = await server.call("POST", path, 400, json=body)
@@ -131,8 +170,13 @@ async def test_a_question_to_a_person(serve: Serve) -> None:
         assert (done["output"], done["attempt"], done["input_requests"]) == ("Blue it is.", 1, [])
         events = await server.events(run["id"])
         assert names(events) == [
-            "run.started", "agent.human_feedback.requested", "run.paused", "run.resumed", "agent.response.delta", "run.completed",
-        ]  # fmt: skip
+            "run.started",
+            "agent.human_feedback.requested",
+            "run.paused",
+            "run.resumed",
+            "agent.response.delta",
+            "run.completed",
+        ]
         assert server.model.requests[-1].messages[-1].parts[0].result == "blue"
         late = await server.call("POST", path, 400, json=body)
         assert "completed" in late["error"]["message"]
@@ -144,7 +188,11 @@ async def test_approvals(serve: Serve) -> None:
         conversation = await server.conversation(agent={"tools": ["pay"]})
         run = await server.ask(conversation)
         (request,) = run["input_requests"]
-        assert (run["status"], request["params"], request["editable_params"]) == ("paused", {"amount": 10, "to": "Ada"}, ["amount"])
+        assert (run["status"], request["params"], request["editable_params"]) == (
+            "paused",
+            {"amount": 10, "to": "Ada"},
+            ["amount"],
+        )
 
         def body(**data: Any) -> dict[str, Any]:
             return {"type": "approval", "data": {"request_id": request["id"], **data}}
@@ -187,7 +235,9 @@ async def test_a_paused_run_outlives_its_server_and_is_canceled(serve: Serve) ->
 
 async def test_a_question_that_nobody_answers_expires(serve: Serve) -> None:
     async with serve(scripts=[calling(("ask_human", '{"question": "Hello?"}')), answer("Nobody there.")]) as server:
-        run = await server.ask(await server.conversation(agent={"human_feedback": True, "limits": {"input_seconds_max": 1}}))
+        run = await server.ask(
+            await server.conversation(agent={"human_feedback": True, "limits": {"input_seconds_max": 1}})
+        )
         assert run["status"] == "paused"
         assert (await server.status(run["id"], "completed"))["output"] == "Nobody there."
 
@@ -208,17 +258,24 @@ async def test_helpers_work_at_once_and_fail_alone(serve: Serve) -> None:
                 self.scripts = [answer("All in all.") if len(request.messages) > 1 else delegate]
             return super().stream(request)
 
-    async with serve(model=Parts([], Abilities(images=False, tools=True, context_tokens=8_000))) as server:
+    async with serve(model=Parts([], Capabilities(images=False, tools=True, context_tokens=8_000))) as server:
         conversation = await server.conversation()
         run = await server.ask(conversation, "Do it", subagents_enabled=True)
         assert (run["status"], run["output"]) == ("completed", "All in all.")
         events = await server.events(run["id"])
         begun, done, failed = (of(events, f"agent.subagent.{kind}") for kind in ("started", "completed", "failed"))
-        assert (len(begun), [one["result"] for one in done], failed[0]["error"]["code"]) == (2, ["Result one"], "model_overloaded")
+        assert (len(begun), [one["result"] for one in done], failed[0]["error"]["code"]) == (
+            2,
+            ["Result one"],
+            "model_overloaded",
+        )
         said = [data for data in of(events, "agent.response.delta") if "source" in data]
         assert {(data["source"]["id"], data["tool_call_id"]) for data in said} == {(done[0]["id"], done[0]["id"])}
         results = server.model.requests[-1].messages[-1].parts
-        assert [(part.result, part.failed) for part in results] == [("Result one", False), ("The helper failed: busy", True)]
+        assert [(part.result, part.failed) for part in results] == [
+            ("Result one", False),
+            ("The helper failed: busy", True),
+        ]
         # Without the flag there is no such tool.
         await server.ask(conversation, "Alone")
         assert [tool.name for tool in server.model.requests[-1].tools] == []
@@ -228,7 +285,11 @@ async def test_a_cancel_in_a_tool_ends_the_call(serve: Serve) -> None:
     slow = ScriptedTool("slow", gate=asyncio.Event())
     async with serve(slow, scripts=[calling(("slow", "{}"), say="Working. "), answer("never")]) as server:
         conversation = await server.conversation(agent={"tools": ["slow"]})
-        run = (await server.call("POST", f"/v3/conversations/{conversation}/messages", 202, json={"content": "Go", "background": True}))["data"]
+        run = (
+            await server.call(
+                "POST", f"/v3/conversations/{conversation}/messages", 202, json={"content": "Go", "background": True}
+            )
+        )["data"]
         await until(lambda: slow.open)
         await server.call("POST", f"/v1/runs/{run['id']}/cancel")
         assert slow.open == 0
@@ -242,7 +303,11 @@ async def test_a_call_in_doubt_whose_tool_is_gone_is_not_called_unheard_of(serve
     slow = ScriptedTool("slow", gate=asyncio.Event())
     async with serve(slow, scripts=[calling(("slow", "{}"))]) as server:
         conversation = await server.conversation(agent={"tools": ["slow"]})
-        run = (await server.call("POST", f"/v3/conversations/{conversation}/messages", 202, json={"content": "Go", "background": True}))["data"]
+        run = (
+            await server.call(
+                "POST", f"/v3/conversations/{conversation}/messages", 202, json={"content": "Go", "background": True}
+            )
+        )["data"]
         await until(lambda: slow.open)
     async with serve(scripts=[answer("Going on.")]) as server:
         assert (await server.status(run["id"], "completed", "paused"))["output"] == "Going on."
@@ -265,5 +330,10 @@ async def test_agents_that_cannot_be(serve: Serve) -> None:
             refused = await server.call("POST", "/v1/conversations", 400, json={"model_id": model_id, "agent": agent})
             assert field in next(iter(refused["error"]["details"])), refused
         conversation = await server.conversation(agent={"tools": ["known"]})
-        refused = await server.call("POST", f"/v3/conversations/{conversation}/messages", 400, json={"content": "Hi", "tools": ["known", "other"]})
+        refused = await server.call(
+            "POST",
+            f"/v3/conversations/{conversation}/messages",
+            400,
+            json={"content": "Hi", "tools": ["known", "other"]},
+        )
         assert list(refused["error"]["details"]) == ["tools[1]"]

@@ -18,9 +18,10 @@ FILES = {
     "keys.md": b"# Keys\n\nThe key of the bicycle cellar hangs at the reception.",
 }
 GOLDEN = [
-    {"query": "what may an overnight stay cost", "relevant": ["travel.md"]}, {"query": "HR-4711", "relevant": {"sick.md": 3}},
+    {"query": "what may an overnight stay cost", "relevant": ["travel.md"]},
+    {"query": "HR-4711", "relevant": {"sick.md": 3}},
     {"query": "where can I leave my bike", "relevant": ["keys.md"]},
-]  # fmt: skip
+]
 
 
 async def base_of(server: Running) -> str:
@@ -28,7 +29,9 @@ async def base_of(server: Running) -> str:
     files = [("files", (name, io.BytesIO(content))) for name, content in FILES.items()]
     await server.call("POST", f"/v1/knowledgebases/{base_id}/upload", 201, files=files)
     async with asyncio.timeout(60):
-        while {item["status"] for item in (await server.call("GET", f"/v1/knowledgebases/{base_id}/items"))["data"]} != {"processed"}:
+        while {
+            item["status"] for item in (await server.call("GET", f"/v1/knowledgebases/{base_id}/items"))["data"]
+        } != {"processed"}:
             await asyncio.sleep(0.03)
     return str(base_id)
 
@@ -45,10 +48,18 @@ async def test_a_golden_set_is_judged(running: Running, tmp_path: Path) -> None:
     [less, _] = found["differences"]
     assert (less["name"], less["than"], less["measures"]["mrr"]["mean"] < 0) == ("keyword", "hybrid", True)
     assert found["probe"] == {"recall_at_10": 1.0, "queries": 3, "method": "exact"}
-    weighed = (await running.call("POST", url, json={"queries": GOLDEN, "settings": [{"mode": "hybrid", "alpha": 0.2}, {}]}))["data"]
+    weighed = (
+        await running.call("POST", url, json={"queries": GOLDEN, "settings": [{"mode": "hybrid", "alpha": 0.2}, {}]})
+    )["data"]
     assert [one["name"] for one in weighed["settings"]] == ["hybrid alpha 0.2", "as configured"]
     item_id = (await running.call("GET", f"/v1/knowledgebases/{base_id}/items?sort=name"))["data"][0]["id"]
-    by_id = (await running.call("POST", url, json={"queries": [{"query": "bicycle", "relevant": [item_id]}], "settings": [{"mode": "keyword"}]}))["data"]
+    by_id = (
+        await running.call(
+            "POST",
+            url,
+            json={"queries": [{"query": "bicycle", "relevant": [item_id]}], "settings": [{"mode": "keyword"}]},
+        )
+    )["data"]
     assert by_id["settings"][0]["measures"]["ndcg_at_10"] == {"mean": 1.0, "low": 1.0, "high": 1.0}
     assert "probe" not in by_id
     await bad_sets(running, url, item_id)
@@ -87,7 +98,9 @@ async def the_command_line(running: Running, base_id: str, tmp_path: Path) -> No
     assert "hybrid alpha 0.2 - hybrid" in output
     assert "nearest neighbours found: 1.000" in output
     status, output = await asyncio.to_thread(run, "--json")
-    whole, _ = json.JSONDecoder().raw_decode(output, output.index('{\n'))  # The server beside it logs to the same output.
+    whole, _ = json.JSONDecoder().raw_decode(
+        output, output.index("{\n")
+    )  # The server beside it logs to the same output.
     assert len(whole["settings"]) == 3
     golden.write_text("{no json", "utf-8")
     status, output = await asyncio.to_thread(run)

@@ -8,10 +8,10 @@ import asyncpg
 import httpx
 import pytest
 
-from stoa.gateway import Abilities, ModelError
+from stoa.gateway import Capabilities, ModelError
 from stoa.tools import ToolResult
 from tests.conftest import Running, serving
-from tests.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling
+from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling
 
 
 async def said(server: Running, conversation_id: str) -> list[str]:
@@ -53,11 +53,15 @@ async def talk(server: Running, conversation_id: str, *texts: str) -> None:
 
 def seen(server: Running) -> list[str]:
     """What the model was given to read, last."""
-    return ["".join(getattr(part, "text", "") for part in message.parts) for message in server.model.requests[-1].messages]
+    return [
+        "".join(getattr(part, "text", "") for part in message.parts) for message in server.model.requests[-1].messages
+    ]
 
 
 async def test_a_fork_shares_and_goes_its_own_way(running: Running) -> None:
-    origin = await running.conversation(title="Origin", metadata={"a": 1}, user_id="ada", agent={"instructions": "Be brief."})
+    origin = await running.conversation(
+        title="Origin", metadata={"a": 1}, user_id="ada", agent={"instructions": "Be brief."}
+    )
     await talk(running, origin, "one", "two", "three")
     at = (await messages(running, origin))[3]
     before = await rows(running, "messages")
@@ -72,16 +76,24 @@ async def test_a_fork_shares_and_goes_its_own_way(running: Running) -> None:
     await talk(running, origin, "four")
     assert seen(running) == ["one", "Re: one", "two", "Re: two", "three", "Re: three", "four"]
     assert await said(running, made["id"]) == ["one", "Re: one", "two", "Re: two", "other", "Re: other"]
-    pages = [(await running.call("GET", f"/v1/conversations/{made['id']}/messages?page_size=4&page={page}"))["data"] for page in (1, 2)]
+    pages = [
+        (await running.call("GET", f"/v1/conversations/{made['id']}/messages?page_size=4&page={page}"))["data"]
+        for page in (1, 2)
+    ]
     assert [len(page) for page in pages] == [4, 2]
     # A fork of the fork, below and above the point where it left.
-    low, high = await fork(running, made["id"], from_message_id=(await messages(running, made["id"]))[1]["id"]), await fork(running, made["id"])
+    low, high = (
+        await fork(running, made["id"], from_message_id=(await messages(running, made["id"]))[1]["id"]),
+        await fork(running, made["id"]),
+    )
     assert await said(running, low["id"]) == ["one", "Re: one"]
     assert await said(running, high["id"]) == ["one", "Re: one", "two", "Re: two", "other", "Re: other"]
     # Found by words that are shared, in every conversation that shows them.
     found = {conversation["id"] for conversation in (await running.call("GET", "/v1/conversations?q=two"))["data"]}
     assert found == {origin, made["id"], high["id"]}
-    assert {conversation["id"] for conversation in (await running.call("GET", "/v1/conversations?q=three"))["data"]} == {origin}
+    assert {
+        conversation["id"] for conversation in (await running.call("GET", "/v1/conversations?q=three"))["data"]
+    } == {origin}
     empty = await fork(running, await running.conversation())
     assert (empty["message_count"], await said(running, empty["id"])) == (0, [])
 
@@ -142,14 +154,25 @@ async def test_files_of_shared_messages(running: Running) -> None:
     made = (await fork(running, origin))["id"]
     listed = await running.call("GET", f"/v1/conversations/{made}/files")
     assert ([file["id"] for file in listed["data"]], listed["pagination"]["total_count"]) == ([named["id"]], 1)
-    await running.call("POST", f"/v3/conversations/{made}/messages", 400, json={"content": [{"type": "file", "file": {"id": loose["id"]}}]})
+    await running.call(
+        "POST",
+        f"/v3/conversations/{made}/messages",
+        400,
+        json={"content": [{"type": "file", "file": {"id": loose["id"]}}]},
+    )
     await running.ask(made, [{"type": "text", "text": "Again"}, part])
     receipt = await gone(running, origin)
-    assert (receipt["retained"]["files"], receipt["stores"]["files"]["rows"], receipt["stores"]["blobs"]["rows"]) == (1, 1, 1)
+    assert (receipt["retained"]["files"], receipt["stores"]["files"]["rows"], receipt["stores"]["blobs"]["rows"]) == (
+        1,
+        1,
+        1,
+    )
     assert (await running.client.get(f"/v1/files/{named['id']}/content")).content == b"The named file."
     await running.call("GET", f"/v1/files/{loose['id']}", 404)
     await running.ask(made, [{"type": "text", "text": "Once more"}, part])
-    documents = [part for message in running.model.requests[-1].messages for part in message.parts if hasattr(part, "passages")]
+    documents = [
+        part for message in running.model.requests[-1].messages for part in message.parts if hasattr(part, "passages")
+    ]
     assert documents[0].passages[0].text.strip() == "The named file."
     last = await gone(running, made)
     assert (last["stores"]["files"]["rows"], last["stores"]["blobs"]["rows"]) == (1, 1)
@@ -205,7 +228,10 @@ async def test_sixteen_answers_are_enough(running: Running) -> None:
 
 async def test_a_fork_in_the_middle_pairs_calls_with_results(dsn: str, tmp_path: Path) -> None:
     tool = ScriptedTool("look", [ToolResult("found it")])
-    model = ScriptedModel([calling(("look", "{}"), say="Looking. "), answer("There.")], Abilities(images=False, tools=True, context_tokens=8_000))
+    model = ScriptedModel(
+        [calling(("look", "{}"), say="Looking. "), answer("There.")],
+        Capabilities(images=False, tools=True, context_tokens=8_000),
+    )
     async with serving(dsn, tmp_path, model, toolbox=Shelf(tool)) as server:
         origin = await server.conversation(agent={"tools": ["look"]})
         await server.ask(origin, "Where?")
@@ -213,8 +239,18 @@ async def test_a_fork_in_the_middle_pairs_calls_with_results(dsn: str, tmp_path:
         await gone(server, origin)
         server.model.scripts = [answer("Still there.")]
         await server.ask(made, "Sure?")
-        calls = [part.id for message in model.requests[-1].messages for part in message.parts if type(part).__name__ == "ToolCallPart"]
-        results = [part.id for message in model.requests[-1].messages for part in message.parts if type(part).__name__ == "ToolResultPart"]
+        calls = [
+            part.id
+            for message in model.requests[-1].messages
+            for part in message.parts
+            if type(part).__name__ == "ToolCallPart"
+        ]
+        results = [
+            part.id
+            for message in model.requests[-1].messages
+            for part in message.parts
+            if type(part).__name__ == "ToolResultPart"
+        ]
         assert calls == results
         assert len(calls) == 1
 
@@ -232,11 +268,22 @@ async def test_forking_deleting_and_posting_at_once(running: Running, round_: in
 
     work = [quietly("DELETE", f"/v1/conversations/{origin}"), quietly("DELETE", f"/v1/conversations/{forks[0]}")]
     for source in [origin, *forks]:
-        work += [quietly("POST", f"/v1/conversations/{source}/fork", json={"from_message_id": message}) for message in at]
-        work += [quietly("POST", f"/v3/conversations/{source}/messages", json={"content": "on", "stream": False, "on_busy": "queue"}) for _ in range(2)]
+        work += [
+            quietly("POST", f"/v1/conversations/{source}/fork", json={"from_message_id": message}) for message in at
+        ]
+        work += [
+            quietly(
+                "POST",
+                f"/v3/conversations/{source}/messages",
+                json={"content": "on", "stream": False, "on_busy": "queue"},
+            )
+            for _ in range(2)
+        ]
     work = work[round_ * 5 :] + work[: round_ * 5]
     done = await asyncio.gather(*work)
-    assert {response.status_code for response in done} <= {200, 201, 404, 409}, [response.text for response in done if response.status_code >= 500]
+    assert {response.status_code for response in done} <= {200, 201, 404, 409}, [
+        response.text for response in done if response.status_code >= 500
+    ]
     assert sum(response.status_code == 200 for response in done if response.request.method == "DELETE") == 2
     left = (await running.call("GET", "/v1/conversations?page_size=500"))["data"]
     assert {conversation["id"] for conversation in left} >= set(forks[1:])

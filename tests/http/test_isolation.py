@@ -23,8 +23,16 @@ BODIES = {
     "/v1/knowledgebases/{knowledgebase_id}/evaluate": {"queries": [{"query": "plan", "relevant": ["secret.txt"]}]},
     "/v1/knowledgebases/{knowledgebase_id}/vector-search": {"query": "plan"},
     "/v1/knowledgebase-items/{item_id}": {"metadata": {}},
-    "/v1/knowledgebases/{knowledgebase_id}/sources": {"name": "s", "provider": "website", "config": {"url": "https://example.com/"}},
-    "/v1/knowledgebase-sources/{source_id}": {"name": "s", "provider": "website", "config": {"url": "https://example.com/"}},
+    "/v1/knowledgebases/{knowledgebase_id}/sources": {
+        "name": "s",
+        "provider": "website",
+        "config": {"url": "https://example.com/"},
+    },
+    "/v1/knowledgebase-sources/{source_id}": {
+        "name": "s",
+        "provider": "website",
+        "config": {"url": "https://example.com/"},
+    },
     "/v1/tools/{tool_id}": {"name": "t", "type": "http", "description": "d", "config": {"url": "https://example.com/"}},
     "/v1/tools/{tool_id}/test": {"arguments": {}},
 }
@@ -43,38 +51,75 @@ class Owned:
 async def owned(shared_server: Running) -> AsyncIterator[Owned]:
     server = shared_server
     conversation_id = await server.conversation(title="Secret plans")
-    upload = await server.call("POST", f"/v1/conversations/{conversation_id}/files", 201, files={"file": ("plan.txt", b"The secret plan.")})
+    upload = await server.call(
+        "POST", f"/v1/conversations/{conversation_id}/files", 201, files={"file": ("plan.txt", b"The secret plan.")}
+    )
     run = await server.ask(conversation_id, "The secret question")
     gone = await server.conversation()
     deletion = await server.call("DELETE", f"/v1/conversations/{gone}")
     key = (await server.call("POST", "/v1/access-keys", 201, json={"name": "victim"}))["data"]["id"]
     project = (await server.call("GET", "/v1/projects"))["data"][0]["id"]
     other_project = (await server.call("POST", "/v1/projects", 201, json={"name": "Other"}))["data"]["id"]
-    sibling = (await server.call("POST", "/v1/access-keys", 201, json={"name": "sibling", "project_id": other_project}))["data"]["key"]
-    tool = {"name": "plan", "type": "http", "description": "d", "config": {"url": "https://example.com/"}, "secrets": {"token": "hush"}}
+    sibling = (
+        await server.call("POST", "/v1/access-keys", 201, json={"name": "sibling", "project_id": other_project})
+    )["data"]["key"]
+    tool = {
+        "name": "plan",
+        "type": "http",
+        "description": "d",
+        "config": {"url": "https://example.com/"},
+        "secrets": {"token": "hush"},
+    }
     tool_id = (await server.call("POST", "/v1/tools", 201, json=tool))["data"]["id"]
-    base = (await server.call("POST", "/v1/knowledgebases", 201, json={"name": "Secret library", "project_id": project}))["data"]
-    item = (await server.call("POST", f"/v1/knowledgebases/{base['id']}/upload", 201, files={"files": ("plan.txt", b"The secret plan.")}))["data"][0]
-    feed = {"name": "Secret site", "provider": "website", "config": {"url": "https://example.com/"}, "secrets": {"authorization": "hush"}}
+    base = (
+        await server.call("POST", "/v1/knowledgebases", 201, json={"name": "Secret library", "project_id": project})
+    )["data"]
+    item = (
+        await server.call(
+            "POST", f"/v1/knowledgebases/{base['id']}/upload", 201, files={"files": ("plan.txt", b"The secret plan.")}
+        )
+    )["data"][0]
+    feed = {
+        "name": "Secret site",
+        "provider": "website",
+        "config": {"url": "https://example.com/"},
+        "secrets": {"authorization": "hush"},
+    }
     source_id = (await server.call("POST", f"/v1/knowledgebases/{base['id']}/sources", 201, json=feed))["data"]["id"]
     database = await asyncpg.connect(server.dsn)
     org_id, stranger, connection = uuid4(), new_secret(), uuid4()
     await database.execute("INSERT INTO orgs (id, name) VALUES ($1, 'Strangers')", org_id)
     await database.execute("INSERT INTO projects (org_id, id, name) VALUES ($1, $2, 'Theirs')", org_id, uuid4())
     await database.execute(
-        "INSERT INTO access_keys (org_id, id, name, hash, preview) VALUES ($1, $2, 'stranger', $3, '')", org_id, uuid4(), digest(stranger)
+        "INSERT INTO access_keys (org_id, id, name, hash, preview) VALUES ($1, $2, 'stranger', $3, '')",
+        org_id,
+        uuid4(),
+        digest(stranger),
     )
     await database.execute(
         "INSERT INTO connections (org_id, project_id, id, name, type) SELECT org_id, id, $1, 'mine', 'openai' FROM projects WHERE id = $2",
-        connection, UUID(project),
-    )  # fmt: skip
+        connection,
+        UUID(project),
+    )
     await database.close()
     ids = {
-        "conversation_id": conversation_id, "file_id": upload["data"]["id"], "run_id": run["id"], "deletion_id": deletion["deletion_id"],
-        "key_id": key, "project_id": project, "connection_id": str(connection), "tool_id": tool_id,
-        "knowledgebase_id": base["id"], "item_id": item["id"], "vector_store_id": base["id"], "source_id": source_id,
-    }  # fmt: skip
-    strangers = [httpx.AsyncClient(base_url=server.url, headers={"Authorization": f"Bearer {token}"}) for token in (stranger, sibling)]
+        "conversation_id": conversation_id,
+        "file_id": upload["data"]["id"],
+        "run_id": run["id"],
+        "deletion_id": deletion["deletion_id"],
+        "key_id": key,
+        "project_id": project,
+        "connection_id": str(connection),
+        "tool_id": tool_id,
+        "knowledgebase_id": base["id"],
+        "item_id": item["id"],
+        "vector_store_id": base["id"],
+        "source_id": source_id,
+    }
+    strangers = [
+        httpx.AsyncClient(base_url=server.url, headers={"Authorization": f"Bearer {token}"})
+        for token in (stranger, sibling)
+    ]
     yield Owned(ids, strangers)
     for client in strangers:
         await client.aclose()
@@ -84,9 +129,22 @@ async def census(dsn: str) -> dict[str, int]:
     database = await asyncpg.connect(dsn)
     try:
         tables = (
-            "conversations", "conversation_segments", "messages", "files", "runs", "events", "deletions", "access_keys", "projects", "connections", "tools",
-            "knowledgebases", "knowledge_items", "knowledge_sources", "knowledge_source_syncs",
-        )  # fmt: skip
+            "conversations",
+            "conversation_segments",
+            "messages",
+            "files",
+            "runs",
+            "events",
+            "deletions",
+            "access_keys",
+            "projects",
+            "connections",
+            "tools",
+            "knowledgebases",
+            "knowledge_items",
+            "knowledge_sources",
+            "knowledge_source_syncs",
+        )
         return {table: await database.fetchval(f"SELECT count(*) FROM {table}") for table in tables}
     finally:
         await database.close()
@@ -124,7 +182,10 @@ async def test_every_route_of_a_base_s_own_host(shared_server: Running, owned: O
     base_id = owned.ids["knowledgebase_id"]
     named = {"Host": f"{base_id}.kb.localhost"}
     document = (await shared_server.client.get("/openapi.json", headers=named)).json()
-    nobody = [httpx.AsyncClient(base_url=shared_server.url, headers=headers) for headers in ({}, {"Authorization": "Bearer stoa_acc_" + "x" * 64})]
+    nobody = [
+        httpx.AsyncClient(base_url=shared_server.url, headers=headers)
+        for headers in ({}, {"Authorization": "Bearer stoa_acc_" + "x" * 64})
+    ]
     tried = 0
     for path, methods in document["paths"].items():
         if path in ("/health", "/ready"):
@@ -132,13 +193,24 @@ async def test_every_route_of_a_base_s_own_host(shared_server: Running, owned: O
         for method, operation in methods.items():
             content = operation.get("requestBody", {}).get("content", {})
             upload = {"files": {"files": ("a.txt", b"x")}}
-            options: dict[str, object] = upload if "multipart/form-data" in content else {"json": {"query": "plan", "metadata": {}}} if content else {}
+            options: dict[str, object] = (
+                upload
+                if "multipart/form-data" in content
+                else {"json": {"query": "plan", "metadata": {}}}
+                if content
+                else {}
+            )
             url = path.format_map(owned.ids)
             targets: list[tuple[str, dict[str, str]]] = [(url, named), (f"/kb/{base_id}{url}", {})]
             if path.startswith("/v1/vector_stores/"):
                 targets.append((url, {}))  # This one stands on the api host too.
             for target, headers in targets:
-                for client, status in ((owned.strangers[0], 403), (owned.strangers[1], 403), (nobody[0], 401), (nobody[1], 401)):
+                for client, status in (
+                    (owned.strangers[0], 403),
+                    (owned.strangers[1], 403),
+                    (nobody[0], 401),
+                    (nobody[1], 401),
+                ):
                     answer = await client.request(method.upper(), target, headers=headers, **options)
                     assert answer.status_code == status, f"{method} {target}: {answer.status_code} {answer.text}"
                     assert "secret" not in answer.text.lower()
@@ -147,7 +219,11 @@ async def test_every_route_of_a_base_s_own_host(shared_server: Running, owned: O
         await client.aclose()
     assert tried >= 64
     assert await census(shared_server.dsn) == before
-    assert (await shared_server.client.post("/v1/documents/search", headers={"Host": "none.kb.localhost"}, json={"query": "x"})).status_code == 404
+    assert (
+        await shared_server.client.post(
+            "/v1/documents/search", headers={"Host": "none.kb.localhost"}, json={"query": "x"}
+        )
+    ).status_code == 404
 
 
 async def test_an_item_of_another_base_is_not_on_this_host(shared_server: Running, owned: Owned) -> None:
@@ -157,12 +233,21 @@ async def test_an_item_of_another_base_is_not_on_this_host(shared_server: Runnin
         await shared_server.call(method, f"/kb/{other}/v1/items/{owned.ids['item_id']}{tail}", 404, **body)
     ids = {"ids": json.dumps([owned.ids["item_id"]])}
     await shared_server.call("POST", f"/kb/{other}/", 400, files={"files": ("a.txt", b"x")}, data=ids)
-    await shared_server.call("POST", f"/kb/{other}/v1/vector_stores/{owned.ids['knowledgebase_id']}/search", 404, json={"query": "x"})
+    await shared_server.call(
+        "POST", f"/kb/{other}/v1/vector_stores/{owned.ids['knowledgebase_id']}/search", 404, json={"query": "x"}
+    )
 
 
 async def test_lists_show_nothing_foreign(owned: Owned) -> None:
     for stranger in owned.strangers:
-        for path in ("/v1/conversations", "/v1/conversations?q=secret", "/v1/runs", "/v1/connections", "/v1/tools", "/v1/knowledgebases"):
+        for path in (
+            "/v1/conversations",
+            "/v1/conversations?q=secret",
+            "/v1/runs",
+            "/v1/connections",
+            "/v1/tools",
+            "/v1/knowledgebases",
+        ):
             assert (await stranger.get(path)).json()["pagination"]["total_count"] == 0, path
         assert (await stranger.get("/v1/usage?group_by=run_id")).json()["pagination"]["total_count"] == 0
         for path in ("/v1/access-keys", "/v1/projects"):
@@ -182,14 +267,26 @@ async def test_a_foreign_file_cannot_be_named(shared_server: Running, owned: Own
 
 async def test_limited_expired_and_revoked_keys(shared_server: Running) -> None:
     async def use(secret: str, method: str = "GET", path: str = "/v1/conversations") -> int:
-        response = await shared_server.client.request(method, path, headers={"Authorization": f"Bearer {secret}"}, json={} if method == "POST" else None)
+        response = await shared_server.client.request(
+            method, path, headers={"Authorization": f"Bearer {secret}"}, json={} if method == "POST" else None
+        )
         return response.status_code
 
-    made = (await shared_server.call("POST", "/v1/access-keys", 201, json={"name": "reader", "permissions": ["conversations:read"]}))["data"]
+    made = (
+        await shared_server.call(
+            "POST", "/v1/access-keys", 201, json={"name": "reader", "permissions": ["conversations:read"]}
+        )
+    )["data"]
     assert await use(made["key"]) == 200
-    assert [await use(made["key"], "POST"), await use(made["key"], "GET", "/v1/runs"), await use(made["key"], "GET", "/v1/access-keys")] == [403] * 3
+    assert [
+        await use(made["key"], "POST"),
+        await use(made["key"], "GET", "/v1/runs"),
+        await use(made["key"], "GET", "/v1/access-keys"),
+    ] == [403] * 3
     soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
-    short = (await shared_server.call("POST", "/v1/access-keys", 201, json={"name": "short", "expires_at": soon}))["data"]
+    short = (await shared_server.call("POST", "/v1/access-keys", 201, json={"name": "short", "expires_at": soon}))[
+        "data"
+    ]
     assert await use(short["key"]) == 200
     async with asyncio.timeout(5):
         while await use(short["key"]) != 401:
@@ -214,9 +311,14 @@ async def test_a_hundred_identical_posts_make_one_run(running: Running, tmp_path
     headers = {"Idempotency-Key": "once"}
     path = f"/v3/conversations/{conversation_id}/messages"
     answers = await asyncio.gather(
-        *(running.client.post(path, json={"content": "Hi", "stream": False}, headers=headers, timeout=60) for _ in range(100))
+        *(
+            running.client.post(path, json={"content": "Hi", "stream": False}, headers=headers, timeout=60)
+            for _ in range(100)
+        )
     )
-    assert {answer.status_code for answer in answers} == {200}, {answer.text for answer in answers if answer.status_code != 200}
+    assert {answer.status_code for answer in answers} == {200}, {
+        answer.text for answer in answers if answer.status_code != 200
+    }
     assert len({answer.json()["data"]["id"] for answer in answers}) == 1
     assert len(running.model.requests) == 1
 

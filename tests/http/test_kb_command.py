@@ -21,7 +21,9 @@ class Terminal:
 
     async def __call__(self, *arguments: str, status: int = 0, **environment: str) -> str:
         """In a thread: the command is synchronous, and this process serves."""
-        result = await asyncio.to_thread(CliRunner().invoke, app, ["kb", *arguments], env={**self._environment, **environment})
+        result = await asyncio.to_thread(
+            CliRunner().invoke, app, ["kb", *arguments], env={**self._environment, **environment}
+        )
         said = re.sub(r"(?m)^\d{4}-\d\d-\d\d .*\n", "", result.output)  # The server's own log goes to the same place.
         assert result.exit_code == status, (arguments, said)
         return said
@@ -53,7 +55,9 @@ async def test_a_folder_goes_in_and_again_after_an_edit(kb: Terminal, tmp_path: 
     assert "processed 1, failed 1" in said
     listed = await kb("items", "Animals")
     assert [listed.count(name) for name in ("a.md", "b.txt", "c.pdf")] == [1, 1, 2], "replaced, not doubled"
-    assert len(re.findall(r"[0-9a-f-]{36}", listed)) == 4, "each id in full on a narrow screen, and that of the failed one again beside its reason"
+    assert len(re.findall(r"[0-9a-f-]{36}", listed)) == 4, (
+        "each id in full on a narrow screen, and that of the failed one again beside its reason"
+    )
     made = (await kb("create", "A [/b] base")).strip()
     assert f"{made}  A [/b] base" in await kb("list")
     found = await kb("search", "Animals", "where do ants live", "--explain", "--limit", "1")

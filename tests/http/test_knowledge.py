@@ -14,9 +14,9 @@ from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 from openai import AsyncOpenAI
 
-from stoa.gateway import Abilities, DocumentPart
+from stoa.gateway import Capabilities, DocumentPart
 from tests.conftest import FIRST_KEY, Running, serving
-from tests.doubles import ScriptedModel, answer, calling
+from tests.support.doubles import ScriptedModel, answer, calling
 
 HANDBOOK = Path("src/stoa/cli/assets/stoa-handbook.pdf")
 TRAVEL = b"# Travel\n\nTrains are booked by the office. A hotel may cost 140 euros a night.\n\n# Meals\n\nLunch is paid up to 25 euros.\n"
@@ -58,7 +58,11 @@ async def test_a_file_becomes_answers(shared_server: Running) -> None:
     assert base["embedder"] == {"provider": "local", "model": "all-MiniLM-L6-v2", "dimensions": 384}
     items = await upload(shared_server, base["id"], ("handbook.pdf", HANDBOOK.read_bytes()), ("travel.md", TRAVEL))
     assert [item["status"] for item in items] == ["pending", "pending"]
-    assert items[0]["metadata"] == {"source": "handbook.pdf", "file_id": items[0]["id"], "dynamiq_item_id": items[0]["id"]}
+    assert items[0]["metadata"] == {
+        "source": "handbook.pdf",
+        "file_id": items[0]["id"],
+        "dynamiq_item_id": items[0]["id"],
+    }
     done = await settled(shared_server, base["id"])
     assert {item["status"] for item in done} == {"processed"}
     assert all(item["searchable"] and item["progress"]["chunks"] > 0 for item in done)
@@ -76,44 +80,70 @@ async def test_a_file_becomes_answers(shared_server: Running) -> None:
 async def test_its_own_hostname(shared_server: Running) -> None:
     base = await base_of(shared_server)
     host = {"Host": f"{base['hostname']}:8080"}
-    put = await shared_server.client.post("/", headers=host, files=[("files", ("sick.md", SICK))], data={"input": json.dumps({"metadata": [{"team": "hr"}]})})
+    put = await shared_server.client.post(
+        "/",
+        headers=host,
+        files=[("files", ("sick.md", SICK))],
+        data={"input": json.dumps({"metadata": [{"team": "hr"}]})},
+    )
     assert put.status_code == 201, put.text
     await settled(shared_server, base["id"])
-    found = await shared_server.client.post("/v1/documents/search", headers=host, json={"query": "HR-4711", "mode": "keyword"})
+    found = await shared_server.client.post(
+        "/v1/documents/search", headers=host, json={"query": "HR-4711", "mode": "keyword"}
+    )
     assert found.json()["data"][0]["metadata"]["team"] == "hr"
     listed = (await shared_server.client.get("/v1/items", headers=host)).json()
     assert [item["name"] for item in listed["data"]] == ["sick.md"]
     item_id = listed["data"][0]["id"]
-    assert (await shared_server.client.get(f"/v1/items/{item_id}", headers=host)).json()["data"]["status"] == "processed"
-    assert (await shared_server.client.post(f"/v1/items/{item_id}/reprocess", headers=host)).json()["data"]["status"] == "pending"
+    assert (await shared_server.client.get(f"/v1/items/{item_id}", headers=host)).json()["data"][
+        "status"
+    ] == "processed"
+    assert (await shared_server.client.post(f"/v1/items/{item_id}/reprocess", headers=host)).json()["data"][
+        "status"
+    ] == "pending"
     await settled(shared_server, base["id"])
-    store = await shared_server.client.post(f"/v1/vector_stores/{base['id']}/search", headers=host, json={"query": "doctor's note", "max_num_results": 1})
+    store = await shared_server.client.post(
+        f"/v1/vector_stores/{base['id']}/search", headers=host, json={"query": "doctor's note", "max_num_results": 1}
+    )
     assert store.json()["data"][0]["filename"] == "sick.md"
     assert store.json()["data"][0]["file_id"] == item_id
-    assert (await shared_server.client.get("/v1/conversations", headers=host)).status_code == 404, "another host's routes are not here"
+    assert (await shared_server.client.get("/v1/conversations", headers=host)).status_code == 404, (
+        "another host's routes are not here"
+    )
     gone = await shared_server.client.delete(f"/v1/items/{item_id}", headers=host)
     assert gone.json()["message"] == "deleted"
-    assert (await shared_server.client.post("/v1/documents/search", headers=host, json={"query": "ill"})).json()["data"] == []
+    assert (await shared_server.client.post("/v1/documents/search", headers=host, json={"query": "ill"})).json()[
+        "data"
+    ] == []
 
 
 async def test_filters_users_and_metadata(shared_server: Running) -> None:
     base = await base_of(shared_server)
     metadata = [{"team": "sales", "year": 2024, "acl": {"users": ["ada"]}}, {"team": "hr", "year": 2026}]
-    items = await upload(shared_server, base["id"], ("travel.md", TRAVEL), ("sick.md", SICK), input=json.dumps({"metadata": metadata}))
+    items = await upload(
+        shared_server, base["id"], ("travel.md", TRAVEL), ("sick.md", SICK), input=json.dumps({"metadata": metadata})
+    )
     await settled(shared_server, base["id"])
     url = f"/v1/knowledgebases/{base['id']}/vector-search"
 
     async def found(**fields: Any) -> set[str]:
-        return sources((await shared_server.call("POST", url, json={"query": "what is paid and when", **fields}))["data"])
+        return sources(
+            (await shared_server.call("POST", url, json={"query": "what is paid and when", **fields}))["data"]
+        )
 
     assert await found(filters={"team": "hr"}) == {"sick.md"}
     assert await found(filters={"field": "metadata.year", "operator": "<", "value": 2025}) == {"travel.md"}
-    both = {"operator": "OR", "conditions": [{"team": ["hr", "it"]}, {"field": "year", "operator": "in", "value": [2024]}]}
+    both = {
+        "operator": "OR",
+        "conditions": [{"team": ["hr", "it"]}, {"field": "year", "operator": "in", "value": [2024]}],
+    }
     assert await found(filters=both) == {"travel.md", "sick.md"}
     assert await found(filters={"operator": "NOT", "conditions": [{"team": "hr"}]}) == {"travel.md"}
     assert await found(user="ada") == {"travel.md", "sick.md"}
     assert await found(user="eve") == {"sick.md"}
-    refused = await shared_server.call("POST", url, 400, json={"query": "x", "filters": {"field": "a", "operator": "~", "value": 1}})
+    refused = await shared_server.call(
+        "POST", url, 400, json={"query": "x", "filters": {"field": "a", "operator": "~", "value": 1}}
+    )
     assert "filters.operator" in refused["error"]["details"]
     await shared_server.call("PATCH", f"/v1/knowledgebase-items/{items[1]['id']}", json={"metadata": {"team": "legal"}})
     assert await found(filters={"team": "legal"}) == {"sick.md"}
@@ -124,7 +154,9 @@ async def test_a_replacement_answers_only_once_it_is_ready(shared_server: Runnin
     base = await base_of(shared_server)
     [item] = await upload(shared_server, base["id"], ("travel.md", TRAVEL))
     await settled(shared_server, base["id"])
-    [replaced] = await upload(shared_server, base["id"], ("travel-2.md", TRAVEL.replace(b"140", b"999")), ids=json.dumps([item["id"]]))
+    [replaced] = await upload(
+        shared_server, base["id"], ("travel-2.md", TRAVEL.replace(b"140", b"999")), ids=json.dumps([item["id"]])
+    )
     assert (replaced["id"], replaced["status"], replaced["searchable"]) == (item["id"], "pending", True)
     seen: set[str] = set()
     async with asyncio.timeout(30):
@@ -140,7 +172,9 @@ async def test_a_replacement_answers_only_once_it_is_ready(shared_server: Runnin
     [broken] = await upload(shared_server, base["id"], ("travel-3.pdf", b"no pdf at all"), ids=json.dumps([item["id"]]))
     [failed] = await settled(shared_server, base["id"])
     assert (failed["status"], failed["searchable"], failed["error"]["message"] != "") == ("failed", True, True)
-    assert "999" in (await search(shared_server, base["id"], "hotel euros", mode="keyword"))[0]["content"], "the version before it still answers"
+    assert "999" in (await search(shared_server, base["id"], "hotel euros", mode="keyword"))[0]["content"], (
+        "the version before it still answers"
+    )
     assert broken["id"] == item["id"]
 
 
@@ -176,15 +210,25 @@ async def test_deletion_leaves_nothing_and_says_so(running: Running) -> None:
     await running.call("DELETE", f"/v1/knowledgebase-items/{items[0]['id']}", 404)
     gone = await running.call("DELETE", f"/v1/knowledgebases/{base['id']}")
     receipt = (await running.call("GET", f"/v1/deletions/{gone['deletion_id']}"))["data"]
-    assert (receipt["kind"], receipt["stores"]["knowledge_items"]["rows"], bool(receipt["verified_at"])) == ("knowledgebase", 1, True)
+    assert (receipt["kind"], receipt["stores"]["knowledge_items"]["rows"], bool(receipt["verified_at"])) == (
+        "knowledgebase",
+        1,
+        True,
+    )
     await running.call("GET", f"/v1/knowledgebases/{base['id']}", 404)
     assert not [path for path in (running.data_dir / "knowledge").rglob("*") if path.is_file()]
     database = await asyncpg.connect(running.dsn)
     try:
         for table in (
-            "knowledgebases", "knowledge_items", "knowledge_indexes", "knowledge_index_items", "knowledge_chunks", "knowledge_vectors",
-            "knowledge_postings", "knowledge_transcripts",
-        ):  # fmt: skip
+            "knowledgebases",
+            "knowledge_items",
+            "knowledge_indexes",
+            "knowledge_index_items",
+            "knowledge_chunks",
+            "knowledge_vectors",
+            "knowledge_postings",
+            "knowledge_transcripts",
+        ):
             assert await database.fetchval(f"SELECT count(*) FROM {table}") == 0
     finally:
         await database.close()
@@ -225,7 +269,10 @@ async def test_bad_settings_and_searches(shared_server: Running) -> None:
         ({"name": "x", "embedder": {"provider": "local", "model": "other"}}, "embedder.model"),
         ({"name": "x", "embedder": {"provider": "server", "model": "any"}}, "embedder.model"),
         ({"name": "x", "embedder": {"provider": "connection", "model": "any"}}, "embedder.connection_id"),
-        ({"name": "x", "embedder": {"provider": "local", "model": "all-MiniLM-L6-v2", "dimensions": 3}}, "embedder.dimensions"),
+        (
+            {"name": "x", "embedder": {"provider": "local", "model": "all-MiniLM-L6-v2", "dimensions": 3}},
+            "embedder.dimensions",
+        ),
         ({"name": "x", "chunking": {"characters_max": 1}}, "chunking.characters_max"),
         ({"name": "x", "retriever": {"mode": "magic"}}, "retriever.mode"),
         ({"name": "x", "project_id": str(uuid4())}, "project_id"),
@@ -235,9 +282,14 @@ async def test_bad_settings_and_searches(shared_server: Running) -> None:
         assert list(error["details"]) == [field], (body, error)
     base = await base_of(shared_server)
     for body, field in (
-        ({"query": " "}, "query"), ({"query": "x", "limit": 0}, "limit"), ({"query": "x", "limit": 101}, "limit"), ({"query": "x", "alpha": 2}, "alpha"),
-        ({"query": "x", "mode": "magic"}, "mode"), ({"query": "x" * 9_000}, "query"), ({"query": "x", "filters": {"operator": "AND"}}, "filters.conditions"),
-    ):  # fmt: skip
+        ({"query": " "}, "query"),
+        ({"query": "x", "limit": 0}, "limit"),
+        ({"query": "x", "limit": 101}, "limit"),
+        ({"query": "x", "alpha": 2}, "alpha"),
+        ({"query": "x", "mode": "magic"}, "mode"),
+        ({"query": "x" * 9_000}, "query"),
+        ({"query": "x", "filters": {"operator": "AND"}}, "filters.conditions"),
+    ):
         error = (await shared_server.call("POST", f"/kb/{base['id']}/v1/documents/search", 400, json=body))["error"]
         assert list(error["details"]) == [field], (body, error)
     assert await search(shared_server, base["id"], "an empty base answers") == []
@@ -258,16 +310,22 @@ async def test_settings_change_safely(shared_server: Running) -> None:
     await shared_server.call("PUT", f"/v1/knowledgebases/{base['id']}", json={"language": "german"})
     await upload(shared_server, base["id"], ("travel.md", TRAVEL))
     await settled(shared_server, base["id"])
-    refused = await shared_server.call("PUT", f"/v1/knowledgebases/{base['id']}", 409, json={"chunking": {"characters_max": 300}})
+    refused = await shared_server.call(
+        "PUT", f"/v1/knowledgebases/{base['id']}", 409, json={"chunking": {"characters_max": 300}}
+    )
     assert list(refused["error"]["details"]) == ["chunking"]
-    await shared_server.call("PUT", f"/v1/knowledgebases/{base['id']}", json={"retriever": {"mode": "keyword"}, "name": "New"})
+    await shared_server.call(
+        "PUT", f"/v1/knowledgebases/{base['id']}", json={"retriever": {"mode": "keyword"}, "name": "New"}
+    )
     await shared_server.call("DELETE", f"/v1/knowledgebases/{base['id']}/reindex", 400)
     new = {"chunking": {"characters_max": 200}, "language": "english"}
     begun = (await shared_server.call("POST", f"/v1/knowledgebases/{base['id']}/reindex", 202, json=new))["data"]
     assert begun["reindex"]["items"] == 1
     async with asyncio.timeout(30):
         while True:
-            assert await search(shared_server, base["id"], "hotel"), "the old index answers until the new one is complete"
+            assert await search(shared_server, base["id"], "hotel"), (
+                "the old index answers until the new one is complete"
+            )
             shown = (await shared_server.call("GET", f"/v1/knowledgebases/{base['id']}"))["data"]
             if "reindex" not in shown:
                 break
@@ -293,14 +351,20 @@ async def test_two_projects(shared_server: Running) -> None:
     await upload(shared_server, base["id"], ("sick.md", SICK))
     [item] = await settled(shared_server, base["id"])
     project = (await shared_server.call("POST", "/v1/projects", 201, json={"name": "Other"}))["data"]["id"]
-    stranger = (await shared_server.call("POST", "/v1/access-keys", 201, json={"name": "s", "project_id": project}))["data"]["key"]
+    stranger = (await shared_server.call("POST", "/v1/access-keys", 201, json={"name": "s", "project_id": project}))[
+        "data"
+    ]["key"]
     headers = {"Authorization": f"Bearer {stranger}"}
     host = {**headers, "Host": base["hostname"]}
     for method, path in (
-        ("GET", f"/v1/knowledgebases/{base['id']}"), ("DELETE", f"/v1/knowledgebases/{base['id']}"), ("GET", f"/v1/knowledgebases/{base['id']}/items"),
-        ("GET", f"/v1/knowledgebase-items/{item['id']}"), ("GET", f"/v1/knowledgebase-items/{item['id']}/content"),
-        ("DELETE", f"/v1/knowledgebase-items/{item['id']}"), ("POST", f"/v1/knowledgebase-items/{item['id']}/reprocess"),
-    ):  # fmt: skip
+        ("GET", f"/v1/knowledgebases/{base['id']}"),
+        ("DELETE", f"/v1/knowledgebases/{base['id']}"),
+        ("GET", f"/v1/knowledgebases/{base['id']}/items"),
+        ("GET", f"/v1/knowledgebase-items/{item['id']}"),
+        ("GET", f"/v1/knowledgebase-items/{item['id']}/content"),
+        ("DELETE", f"/v1/knowledgebase-items/{item['id']}"),
+        ("POST", f"/v1/knowledgebase-items/{item['id']}/reprocess"),
+    ):
         assert (await shared_server.client.request(method, path, headers=headers)).status_code == 404, path
     document = (await shared_server.client.get("/openapi.json", headers={"Host": base["hostname"]})).json()
     tried = 0
@@ -309,7 +373,13 @@ async def test_two_projects(shared_server: Running) -> None:
             if path in ("/health", "/ready"):
                 continue
             content = operation.get("requestBody", {}).get("content", {})
-            body: dict[str, Any] = {"files": [("files", ("a.txt", b"x"))]} if "multipart/form-data" in content else {"json": {"query": "ill"}} if content else {}
+            body: dict[str, Any] = (
+                {"files": [("files", ("a.txt", b"x"))]}
+                if "multipart/form-data" in content
+                else {"json": {"query": "ill"}}
+                if content
+                else {}
+            )
             url = path.format(item_id=item["id"], vector_store_id=base["id"])
             for where in (host, {**headers}):
                 target = url if where is host else f"/kb/{base['id']}{url}"
@@ -318,15 +388,30 @@ async def test_two_projects(shared_server: Running) -> None:
                 assert "doctor" not in refused.text
                 tried += 1
     assert tried >= 14
-    unknown = await shared_server.client.post("/v1/documents/search", headers={"Host": f"{uuid4()}.kb.localhost"}, json={"query": "x"})
+    unknown = await shared_server.client.post(
+        "/v1/documents/search", headers={"Host": f"{uuid4()}.kb.localhost"}, json={"query": "x"}
+    )
     assert unknown.status_code == 403
-    assert (await shared_server.client.post("/v1/documents/search", headers={"Host": "none.kb.localhost"}, json={"query": "x"})).status_code == 404
-    assert (await shared_server.client.post("/v1/documents/search", headers={"Host": base["hostname"], "Authorization": ""}, json={"query": "x"})).status_code == 401
+    assert (
+        await shared_server.client.post(
+            "/v1/documents/search", headers={"Host": "none.kb.localhost"}, json={"query": "x"}
+        )
+    ).status_code == 404
+    assert (
+        await shared_server.client.post(
+            "/v1/documents/search", headers={"Host": base["hostname"], "Authorization": ""}, json={"query": "x"}
+        )
+    ).status_code == 401
     assert len(await settled(shared_server, base["id"])) == 1
 
 
 async def test_an_agent_searches_and_cites(dsn: str, tmp_path: Path) -> None:
-    model = ScriptedModel([calling(("search_knowledge", '{"query": "When is a note of a doctor needed?"}')), answer("After three days [1].")])
+    model = ScriptedModel(
+        [
+            calling(("search_knowledge", '{"query": "When is a note of a doctor needed?"}')),
+            answer("After three days [1]."),
+        ]
+    )
     async with serving(dsn, tmp_path, model) as server:
         base = await base_of(server)
         await upload(server, base["id"], ("sick.md", SICK), ("travel.md", TRAVEL))
@@ -338,7 +423,12 @@ async def test_an_agent_searches_and_cites(dsn: str, tmp_path: Path) -> None:
         assert event["tool"] == {"name": "search_knowledge", "type": "knowledge_base"}
         assert (cited[0]["citation"], cited[0]["source"]) == ("[1]", "sick.md")
         assert cited[0]["item_id"] in {item["id"] for item in items}
-        refused = await server.call("POST", "/v1/conversations", 400, json={"model_id": await server.model_id(), "agent": {"knowledge_bases": [str(uuid4())]}})
+        refused = await server.call(
+            "POST",
+            "/v1/conversations",
+            400,
+            json={"model_id": await server.model_id(), "agent": {"knowledge_bases": [str(uuid4())]}},
+        )
         assert list(refused["error"]["details"]) == ["agent.knowledge_bases[0]"]
 
 
@@ -354,21 +444,38 @@ async def test_bases_are_given_and_taken_while_a_conversation_lasts(dsn: str, tm
         await server.ask(conversation, "Hotels?")
         assert model.requests[0].tools == []
         agent = {"agent": {"knowledge_bases": [base["id"]]}}
-        talker = (await server.call("POST", "/v1/access-keys", 201, json={"name": "t", "permissions": ["conversations:write", "conversations:read"]}))["data"]
-        refused = await server.client.patch(f"/v1/conversations/{conversation}", json=agent, headers={"Authorization": f"Bearer {talker['key']}"})
+        talker = (
+            await server.call(
+                "POST",
+                "/v1/access-keys",
+                201,
+                json={"name": "t", "permissions": ["conversations:write", "conversations:read"]},
+            )
+        )["data"]
+        refused = await server.client.patch(
+            f"/v1/conversations/{conversation}", json=agent, headers={"Authorization": f"Bearer {talker['key']}"}
+        )
         assert (refused.status_code, list(refused.json()["error"]["details"])) == (400, ["agent.knowledge_bases[0]"])
         await server.call("PATCH", f"/v1/conversations/{conversation}", json=agent)
         run = await server.ask(conversation, "Hotels?")
-        [found] = [one["data"]["result"] for one in await server.events(run["id"]) if one["type"] == "agent.tool_call.completed"]
+        [found] = [
+            one["data"]["result"]
+            for one in await server.events(run["id"])
+            if one["type"] == "agent.tool_call.completed"
+        ]
         assert "140 euros" in found
         await server.call("DELETE", f"/v1/knowledgebases/{base['id']}")
         run = await server.ask(conversation, "Hotels?")
-        [found] = [one["data"]["result"] for one in await server.events(run["id"]) if one["type"] == "agent.tool_call.completed"]
+        [found] = [
+            one["data"]["result"]
+            for one in await server.events(run["id"])
+            if one["type"] == "agent.tool_call.completed"
+        ]
         assert (run["status"], "Nothing was found" in found) == ("completed", True)
 
 
 async def test_a_model_without_tools_is_given_what_a_search_finds(dsn: str, tmp_path: Path) -> None:
-    model = ScriptedModel([answer("ok")], Abilities(images=False, tools=False))
+    model = ScriptedModel([answer("ok")], Capabilities(images=False, tools=False))
     async with serving(dsn, tmp_path, model) as server:
         base = await base_of(server)
         await upload(server, base["id"], ("travel.md", TRAVEL), ("sick.md", SICK))
@@ -381,7 +488,9 @@ async def test_a_model_without_tools_is_given_what_a_search_finds(dsn: str, tmp_
         empty = await base_of(server, name="Empty")
         conversation = await server.conversation(agent={"knowledge_bases": [empty["id"]]})
         await server.ask(conversation, "What may a hotel cost?")
-        assert [part for part in model.requests[1].messages[-1].parts if isinstance(part, DocumentPart)] == [DocumentPart("the knowledge bases", complete=False)]
+        assert [part for part in model.requests[1].messages[-1].parts if isinstance(part, DocumentPart)] == [
+            DocumentPart("the knowledge bases", complete=False)
+        ]
 
 
 async def test_the_end_user_of_a_conversation_limits_what_is_found(dsn: str, tmp_path: Path) -> None:
@@ -389,13 +498,19 @@ async def test_the_end_user_of_a_conversation_limits_what_is_found(dsn: str, tmp
     model = ScriptedModel([search_call, answer("ok"), search_call, answer("ok")])
     async with serving(dsn, tmp_path, model) as server:
         base = await base_of(server)
-        await upload(server, base["id"], ("travel.md", TRAVEL), input=json.dumps({"metadata": [{"acl": {"users": ["ada"]}}]}))
+        await upload(
+            server, base["id"], ("travel.md", TRAVEL), input=json.dumps({"metadata": [{"acl": {"users": ["ada"]}}]})
+        )
         await settled(server, base["id"])
         found: list[str] = []
         for user in ("ada", "eve"):
             conversation = await server.conversation(agent={"knowledge_bases": [base["id"]]}, user_id=user)
             run = await server.ask(conversation, "What may a hotel cost?")
-            found += [one["data"]["result"] for one in await server.events(run["id"]) if one["type"] == "agent.tool_call.completed"]
+            found += [
+                one["data"]["result"]
+                for one in await server.events(run["id"])
+                if one["type"] == "agent.tool_call.completed"
+            ]
             assert (await server.call("GET", f"/v1/runs?user_id={user}"))["pagination"]["total_count"] == 1
         assert "travel.md" in found[0]
         assert "travel.md" not in found[1]
@@ -403,24 +518,43 @@ async def test_the_end_user_of_a_conversation_limits_what_is_found(dsn: str, tmp
 
 @pytest.mark.parametrize("wrong", ["", "Handbook\x00", "x" * 300])
 async def test_names(shared_server: Running, wrong: str) -> None:
-    assert list((await shared_server.call("POST", "/v1/knowledgebases", 400, json={"name": wrong}))["error"]["details"]) == ["name"]
+    assert list(
+        (await shared_server.call("POST", "/v1/knowledgebases", 400, json={"name": wrong}))["error"]["details"]
+    ) == ["name"]
 
 
 async def test_openai_and_mcp_clients_find_the_same(shared_server: Running) -> None:
     """The official clients, at the base's own address, with the same key."""
     base = await base_of(shared_server, name="Policies", description="What the office pays for.")
-    await upload(shared_server, base["id"], ("travel.md", TRAVEL), ("sick.md", SICK), input=json.dumps({"metadata": [{"team": "office"}, {"team": "hr"}]}))
+    await upload(
+        shared_server,
+        base["id"],
+        ("travel.md", TRAVEL),
+        ("sick.md", SICK),
+        input=json.dumps({"metadata": [{"team": "office"}, {"team": "hr"}]}),
+    )
     await settled(shared_server, base["id"])
     ours = await search(shared_server, base["id"], "what may a hotel cost", limit=3)
     for url in (shared_server.url, base["url"]):
         async with AsyncOpenAI(base_url=f"{url}/v1", api_key=FIRST_KEY) as openai:
-            theirs = [one async for one in await openai.vector_stores.search(base["id"], query="what may a hotel cost", max_num_results=3)]
+            theirs = [
+                one
+                async for one in await openai.vector_stores.search(
+                    base["id"], query="what may a hotel cost", max_num_results=3
+                )
+            ]
             assert [(one.file_id, one.filename, one.content[0].text, one.score) for one in theirs] == [
                 (hit["metadata"]["file_id"], hit["metadata"]["source"], hit["content"], hit["score"]) for hit in ours
             ]
     async with AsyncOpenAI(base_url=f"{base['url']}/v1", api_key=FIRST_KEY) as openai:
-        wanted = {"type": "or", "filters": [{"type": "eq", "key": "team", "value": "hr"}, {"type": "eq", "key": "team", "value": "none"}]}
-        limited = [one async for one in await openai.vector_stores.search(base["id"], query=["hotel", "doctor"], filters=wanted)]
+        wanted = {
+            "type": "or",
+            "filters": [{"type": "eq", "key": "team", "value": "hr"}, {"type": "eq", "key": "team", "value": "none"}],
+        }
+        limited = [
+            one
+            async for one in await openai.vector_stores.search(base["id"], query=["hotel", "doctor"], filters=wanted)
+        ]
         assert {one.filename for one in limited} == {"sick.md"}
     async with (
         httpx2.AsyncClient(headers={"Authorization": f"Bearer {FIRST_KEY}"}) as http,
@@ -429,14 +563,20 @@ async def test_openai_and_mcp_clients_find_the_same(shared_server: Running) -> N
     ):
         await session.initialize()
         [tool] = (await session.list_tools()).tools
-        assert (tool.name, "Policies" in tool.description, "What the office pays for." in tool.description) == ("search", True, True)
+        assert (tool.name, "Policies" in tool.description, "What the office pays for." in tool.description) == (
+            "search",
+            True,
+            True,
+        )
         found = await session.call_tool("search", {"query": "what may a hotel cost", "limit": 3})
         assert not found.is_error
         assert found.structured_content["data"] == ours
         assert json.loads(found.content[0].text)["data"] == ours
         for arguments, said in (
-            ({"query": " "}, "query cannot be blank"), ({"query": "x", "limit": 1_000}, "limit"), ({"query": "x", "filters": {"operator": "AND"}}, "conditions"),
-        ):  # fmt: skip
+            ({"query": " "}, "query cannot be blank"),
+            ({"query": "x", "limit": 1_000}, "limit"),
+            ({"query": "x", "filters": {"operator": "AND"}}, "conditions"),
+        ):
             refused = await session.call_tool("search", arguments)
             assert refused.is_error
             assert said in refused.content[0].text
@@ -445,34 +585,63 @@ async def test_openai_and_mcp_clients_find_the_same(shared_server: Running) -> N
 
 async def test_mcp_admits_whom_the_host_admits(shared_server: Running) -> None:
     base = await base_of(shared_server)
-    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "search", "arguments": {"query": "x"}}}
+    call = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "tools/call",
+        "params": {"name": "search", "arguments": {"query": "x"}},
+    }
     accept = {"Accept": "application/json, text/event-stream"}
     project = (await shared_server.call("POST", "/v1/projects", 201, json={"name": "Elsewhere"}))["data"]["id"]
-    stranger = (await shared_server.call("POST", "/v1/access-keys", 201, json={"name": "s", "project_id": project}))["data"]["key"]
-    writer = (await shared_server.call("POST", "/v1/access-keys", 201, json={"name": "w", "permissions": ["knowledge:write"]}))["data"]["key"]
+    stranger = (await shared_server.call("POST", "/v1/access-keys", 201, json={"name": "s", "project_id": project}))[
+        "data"
+    ]["key"]
+    writer = (
+        await shared_server.call("POST", "/v1/access-keys", 201, json={"name": "w", "permissions": ["knowledge:write"]})
+    )["data"]["key"]
     for headers, status in (
-        ({}, 200), ({"Authorization": ""}, 401), ({"Authorization": "Bearer stoa_acc_" + "x" * 64}, 401), ({"Authorization": f"Bearer {stranger}"}, 403),
+        ({}, 200),
+        ({"Authorization": ""}, 401),
+        ({"Authorization": "Bearer stoa_acc_" + "x" * 64}, 401),
+        ({"Authorization": f"Bearer {stranger}"}, 403),
         ({"Authorization": f"Bearer {writer}"}, 403),
-    ):  # fmt: skip
+    ):
         for path, host in ((f"/kb/{base['id']}/mcp", {}), ("/mcp", {"Host": base["hostname"]})):
             answer = await shared_server.client.post(path, json=call, headers={**accept, **headers, **host})
             assert answer.status_code == status, (headers, answer.text)
-    assert (await shared_server.client.post("/mcp", json=call, headers={**accept, "Host": f"{uuid4()}.kb.localhost"})).status_code == 403
-    garbage = await shared_server.client.post(f"/kb/{base['id']}/mcp", content=b"{", headers={**accept, "Content-Type": "application/json"})
+    assert (
+        await shared_server.client.post("/mcp", json=call, headers={**accept, "Host": f"{uuid4()}.kb.localhost"})
+    ).status_code == 403
+    garbage = await shared_server.client.post(
+        f"/kb/{base['id']}/mcp", content=b"{", headers={**accept, "Content-Type": "application/json"}
+    )
     assert garbage.status_code == 400
-    assert (await shared_server.client.post(f"/kb/{base['id']}/mcp", content=b"x" * 300_000, headers=accept)).status_code == 413
+    assert (
+        await shared_server.client.post(f"/kb/{base['id']}/mcp", content=b"x" * 300_000, headers=accept)
+    ).status_code == 413
 
 
 async def test_a_replacement_keeps_what_it_does_not_name(shared_server: Running) -> None:
     """Metadata that is left out stays: an item that only some may see does not open by being replaced."""
     base = await base_of(shared_server)
-    [item] = await upload(shared_server, base["id"], ("pay.md", b"Salaries are secret."), input=json.dumps({"metadata": [{"acl": {"users": ["ada"]}}]}))
+    [item] = await upload(
+        shared_server,
+        base["id"],
+        ("pay.md", b"Salaries are secret."),
+        input=json.dumps({"metadata": [{"acl": {"users": ["ada"]}}]}),
+    )
     await settled(shared_server, base["id"])
     await upload(shared_server, base["id"], ("pay2.md", b"Salaries are still secret."), ids=json.dumps([item["id"]]))
     [done] = await settled(shared_server, base["id"])
     assert done["metadata"]["acl"] == {"users": ["ada"]}
     assert await search(shared_server, base["id"], "salaries", user="eve") == []
-    await upload(shared_server, base["id"], ("pay2.md", b"Salaries are public."), ids=json.dumps([item["id"]]), input='{"metadata": [{}]}')
+    await upload(
+        shared_server,
+        base["id"],
+        ("pay2.md", b"Salaries are public."),
+        ids=json.dumps([item["id"]]),
+        input='{"metadata": [{}]}',
+    )
     await settled(shared_server, base["id"])
     assert len(await search(shared_server, base["id"], "salaries", user="eve")) == 1
 
@@ -480,12 +649,20 @@ async def test_a_replacement_keeps_what_it_does_not_name(shared_server: Running)
 async def test_what_fails_says_why_and_can_be_tried_again(shared_server: Running) -> None:
     base = await base_of(shared_server)
     locked = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600)
-    hostile = [("cut.pdf", HANDBOOK.read_bytes()[:700]), ("empty.txt", b""), ("locked.docx", locked), ("fine.txt", b"All is well.")]
+    hostile = [
+        ("cut.pdf", HANDBOOK.read_bytes()[:700]),
+        ("empty.txt", b""),
+        ("locked.docx", locked),
+        ("fine.txt", b"All is well."),
+    ]
     items = await upload(shared_server, base["id"], *hostile)
     done = {item["name"]: item for item in await settled(shared_server, base["id"])}
     assert {name: item.get("error", {}).get("code") for name, item in done.items()} == {
-        "cut.pdf": "corrupt_file", "empty.txt": "empty_file", "locked.docx": "encrypted_file", "fine.txt": None,
-    }  # fmt: skip
+        "cut.pdf": "corrupt_file",
+        "empty.txt": "empty_file",
+        "locked.docx": "encrypted_file",
+        "fine.txt": None,
+    }
     assert all(done[name]["error"]["message"].startswith(name) for name in ("cut.pdf", "empty.txt", "locked.docx"))
     listed = (await shared_server.call("GET", f"/v1/knowledgebases/{base['id']}/items?status=failed"))["data"]
     assert {item["name"] for item in listed} == {"cut.pdf", "empty.txt", "locked.docx"}
@@ -510,21 +687,33 @@ async def test_a_re_index_carries_over_what_answers(shared_server: Running) -> N
     await shared_server.call("POST", f"{path}/reindex", 409, json={})
     async with asyncio.timeout(30):
         while "reindex" in (shown := (await shared_server.call("GET", path))["data"]):
-            assert sources(await search(shared_server, base["id"], "hotel note doctor", mode="keyword")) == {"kept.md", "plain.md"}
+            assert sources(await search(shared_server, base["id"], "hotel note doctor", mode="keyword")) == {
+                "kept.md",
+                "plain.md",
+            }
             await asyncio.sleep(0.02)
     assert (shown["language"], shown["chunk_count"]) == ("german", before)
     items = {item["id"]: item for item in await settled(shared_server, base["id"])}
     assert (items[kept["id"]]["status"], items[plain["id"]]["status"]) == ("failed", "processed")
-    assert sources(await search(shared_server, base["id"], "hotel note doctor", mode="keyword")) == {"kept.md", "plain.md"}
+    assert sources(await search(shared_server, base["id"], "hotel note doctor", mode="keyword")) == {
+        "kept.md",
+        "plain.md",
+    }
 
 
 async def test_a_crowd_does_not_starve_a_small_base(shared_server: Running) -> None:
     """Thirty files wait in one base; one file of another does not wait for them all."""
     crowd, small = await base_of(shared_server, name="Crowd"), await base_of(shared_server, name="Small")
-    await upload(shared_server, crowd["id"], *((f"{number}.txt", f"Number {number} of the crowd.".encode()) for number in range(30)))
+    await upload(
+        shared_server,
+        crowd["id"],
+        *((f"{number}.txt", f"Number {number} of the crowd.".encode()) for number in range(30)),
+    )
     await upload(shared_server, small["id"], ("one.txt", b"The only one."))
     await settled(shared_server, small["id"])
-    waiting = (await shared_server.call("GET", f"/v1/knowledgebases/{crowd['id']}/items?status=pending"))["pagination"]["total_count"]
+    waiting = (await shared_server.call("GET", f"/v1/knowledgebases/{crowd['id']}/items?status=pending"))["pagination"][
+        "total_count"
+    ]
     assert waiting > 5
     await settled(shared_server, crowd["id"])
 

@@ -12,8 +12,8 @@ import pytest
 
 from stoa.settings import Embeddings
 from tests.conftest import Running, serving
-from tests.doubles import ScriptedModel, answer, calling
 from tests.http.test_knowledge import SICK, TRAVEL, base_of, search, settled, sources, upload
+from tests.support.doubles import ScriptedModel, answer, calling
 
 
 class Endpoint:
@@ -33,8 +33,12 @@ class Endpoint:
         vectors = [[1 + byte / 255 for byte in hashlib.sha256(text.encode()).digest()[:3]] for text in asked]
         if self.status == 200:
             self.texts += asked
-        answer = json.dumps({"data": [{"index": index, "embedding": vector} for index, vector in enumerate(vectors)]}).encode()
-        writer.write(b"HTTP/1.1 %d X\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b" % (self.status, len(answer), answer))
+        answer = json.dumps(
+            {"data": [{"index": index, "embedding": vector} for index, vector in enumerate(vectors)]}
+        ).encode()
+        writer.write(
+            b"HTTP/1.1 %d X\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b" % (self.status, len(answer), answer)
+        )
         await writer.drain()
         writer.close()
 
@@ -47,7 +51,9 @@ async def endpoint() -> AsyncIterator[tuple[Endpoint, Embeddings]]:
     listening.close()
 
 
-async def test_an_embedder_that_fails_is_waited_for_or_told(dsn: str, tmp_path: Path, endpoint: tuple[Endpoint, Embeddings]) -> None:
+async def test_an_embedder_that_fails_is_waited_for_or_told(
+    dsn: str, tmp_path: Path, endpoint: tuple[Endpoint, Embeddings]
+) -> None:
     service, embeddings = endpoint
     model = ScriptedModel([calling(("search_knowledge", '{"query": "hotel costs"}')), answer("ok")])
     async with serving(dsn, tmp_path, model, embeddings=embeddings) as server:
@@ -56,11 +62,17 @@ async def test_an_embedder_that_fails_is_waited_for_or_told(dsn: str, tmp_path: 
         service.status = 401
         [item] = await upload(server, base["id"], ("travel.md", TRAVEL))
         [failed] = await settled(server, base["id"])
-        assert (failed["status"], failed["error"]["code"], failed["searchable"]) == ("failed", "embedder_unauthorized", False)
+        assert (failed["status"], failed["error"]["code"], failed["searchable"]) == (
+            "failed",
+            "embedder_unauthorized",
+            False,
+        )
         service.status = 503
         await server.call("POST", f"/v1/knowledgebases/{base['id']}/reprocess")
         async with asyncio.timeout(20):
-            while (waiting := (await server.call("GET", f"/v1/knowledgebase-items/{item['id']}"))["data"]).get("error", {}).get("code") != "embedder_overloaded":
+            while (waiting := (await server.call("GET", f"/v1/knowledgebase-items/{item['id']}"))["data"]).get(
+                "error", {}
+            ).get("code") != "embedder_overloaded":
                 await asyncio.sleep(0.05)
         assert waiting["status"] == "pending", "it may pass: the item waits for its next attempt"
         refused = await server.client.post(f"/kb/{base['id']}/v1/documents/search", json={"query": "hotel"})
@@ -71,14 +83,20 @@ async def test_an_embedder_that_fails_is_waited_for_or_told(dsn: str, tmp_path: 
         service.status = 503
         shown = await server.conversation(agent={"knowledge_bases": [base["id"]]})
         run = await server.ask(shown, "hotel")
-        found = [one["data"]["result"] for one in await server.events(run["id"]) if one["type"] == "agent.tool_call.completed"]
+        found = [
+            one["data"]["result"]
+            for one in await server.events(run["id"])
+            if one["type"] == "agent.tool_call.completed"
+        ]
         assert "travel.md" in found[0], "an agent searches by words while the embedder is away"
         service.status = 200
         assert (done["status"], "error" in done) == ("processed", False)
         assert sources(await search(server, base["id"], "hotel")) == {"travel.md"}
 
 
-async def test_an_embedder_that_became_another_is_told(dsn: str, tmp_path: Path, endpoint: tuple[Endpoint, Embeddings]) -> None:
+async def test_an_embedder_that_became_another_is_told(
+    dsn: str, tmp_path: Path, endpoint: tuple[Endpoint, Embeddings]
+) -> None:
     """Its vectors would not compare: searches by meaning and new files are refused with the way out, and a re-index is that."""
     _, embeddings = endpoint
     async with serving(dsn, tmp_path, ScriptedModel(), embeddings=embeddings) as server:
@@ -103,7 +121,9 @@ async def test_an_embedder_that_became_another_is_told(dsn: str, tmp_path: Path,
         assert sources(await search(server, base["id"], "hotel doctor")) == {"travel.md", "sick.md"}
 
 
-async def test_what_is_known_is_not_embedded_again(dsn: str, tmp_path: Path, endpoint: tuple[Endpoint, Embeddings]) -> None:
+async def test_what_is_known_is_not_embedded_again(
+    dsn: str, tmp_path: Path, endpoint: tuple[Endpoint, Embeddings]
+) -> None:
     service, embeddings = endpoint
     async with serving(dsn, tmp_path, ScriptedModel(), embeddings=embeddings) as server:
         base, other = await base_of(server), await base_of(server, name="Other")
@@ -117,7 +137,12 @@ async def test_what_is_known_is_not_embedded_again(dsn: str, tmp_path: Path, end
         await settled(server, base["id"])
         await settled(server, other["id"])
         assert len(service.texts) == first, "the same content, anywhere in the project, costs nothing"
-        await upload(server, base["id"], ("travel.md", TRAVEL + b"\n# Bicycles\n\nA bicycle is lent by the office.\n"), ids=json.dumps([item["id"]]))
+        await upload(
+            server,
+            base["id"],
+            ("travel.md", TRAVEL + b"\n# Bicycles\n\nA bicycle is lent by the office.\n"),
+            ids=json.dumps([item["id"]]),
+        )
         await settled(server, base["id"])
         assert len(service.texts) == first + 1, "one new section, one new chunk"
 
@@ -126,7 +151,10 @@ async def test_a_small_edit_embeds_little(dsn: str, tmp_path: Path, endpoint: tu
     """One hundredth of a long document is new: what is embedded for it is at most three hundredths of its chunks."""
     service, embeddings = endpoint
     sections = [
-        f"## Rule {number}\n\n" + " ".join(f"Clause {number}.{part} says {part * number} things about matter {number % 7}." for part in range(30))
+        f"## Rule {number}\n\n"
+        + " ".join(
+            f"Clause {number}.{part} says {part * number} things about matter {number % 7}." for part in range(30)
+        )
         for number in range(200)
     ]
     async with serving(dsn, tmp_path, ScriptedModel(), embeddings=embeddings) as server:
@@ -135,7 +163,11 @@ async def test_a_small_edit_embeds_little(dsn: str, tmp_path: Path, endpoint: tu
         [done] = await settled(server, base["id"])
         chunks, first = done["progress"]["chunks"], len(service.texts)
         assert chunks > 300
-        edited = [*sections[:60], *(section.replace("says", "does not say") for section in sections[60:62]), *sections[62:]]
+        edited = [
+            *sections[:60],
+            *(section.replace("says", "does not say") for section in sections[60:62]),
+            *sections[62:],
+        ]
         await upload(server, base["id"], ("rules.md", "\n\n".join(edited).encode()), ids=json.dumps([item["id"]]))
         await settled(server, base["id"])
         assert 0 < len(service.texts) - first <= 0.03 * chunks
@@ -152,14 +184,16 @@ async def test_what_dead_or_silent_workers_left_is_taken_up(running: Running) ->
             # As if a worker had it: of a node that is not there, of this very node that has lost sight of it, of one that fell silent.
             await database.execute(
                 f"UPDATE knowledge_items SET status = 'processing', attempt = 1, node_id = $1, deadline = now() + interval '{deadline}' WHERE id = $2",
-                holder, item["id"],
-            )  # fmt: skip
+                holder,
+                item["id"],
+            )
             assert all(one["status"] == "processed" for one in await settled(running, base["id"]))
         # One that lost its worker before rests, and is taken up when it has.
         await database.execute(
             "UPDATE knowledge_items SET status = 'processing', attempt = 3, node_id = $1, deadline = now() + interval '1 hour' WHERE id = $2",
-            uuid4(), item["id"],
-        )  # fmt: skip
+            uuid4(),
+            item["id"],
+        )
         resting = "SELECT extract(epoch FROM not_before - now())::float8 FROM knowledge_items WHERE id = $1 AND status = 'pending'"
         async with asyncio.timeout(10):
             while (rest := await database.fetchval(resting, item["id"])) is None:
@@ -167,7 +201,9 @@ async def test_what_dead_or_silent_workers_left_is_taken_up(running: Running) ->
         assert 4 < rest <= 8
         await database.execute("UPDATE knowledge_items SET not_before = now() WHERE id = $1", item["id"])
         assert all(one["status"] == "processed" for one in await settled(running, base["id"]))
-        await database.execute("UPDATE knowledge_items SET status = 'pending', attempt = 6, node_id = NULL WHERE id = $1", item["id"])
+        await database.execute(
+            "UPDATE knowledge_items SET status = 'pending', attempt = 6, node_id = NULL WHERE id = $1", item["id"]
+        )
         await running.call("POST", f"/v1/knowledgebases/{base['id']}/reprocess")  # wakes the workers
         given_up = [one for one in await settled(running, base["id"]) if one["status"] == "failed"]
         assert [one["error"]["code"] for one in given_up] == ["attempts_exhausted"]
@@ -175,7 +211,9 @@ async def test_what_dead_or_silent_workers_left_is_taken_up(running: Running) ->
         await database.close()
 
 
-async def test_a_superseded_worker_writes_nothing(dsn: str, tmp_path: Path, endpoint: tuple[Endpoint, Embeddings]) -> None:
+async def test_a_superseded_worker_writes_nothing(
+    dsn: str, tmp_path: Path, endpoint: tuple[Endpoint, Embeddings]
+) -> None:
     """Its item is replaced, then deleted, while it waits for the embedder: what it brings back is not taken."""
     service, embeddings = endpoint
     async with serving(dsn, tmp_path, ScriptedModel(), embeddings=embeddings) as server:
@@ -214,7 +252,11 @@ async def test_content_that_nobody_refers_to_is_swept(dsn: str, tmp_path: Path) 
 async def test_two_nodes_share_the_work_and_agree(dsn: str, tmp_path: Path) -> None:
     async with serving(dsn, tmp_path, ScriptedModel()) as one, serving(dsn, tmp_path, ScriptedModel()) as two:
         base = await base_of(one)
-        items = await upload(one, base["id"], *((f"{number}.txt", f"Number {number} is number{number}x.".encode()) for number in range(12)))
+        items = await upload(
+            one,
+            base["id"],
+            *((f"{number}.txt", f"Number {number} is number{number}x.".encode()) for number in range(12)),
+        )
         await upload(two, base["id"], ("travel.md", TRAVEL))
         done = await settled(two, base["id"])
         assert {item["status"] for item in done} == {"processed"}
@@ -223,10 +265,12 @@ async def test_two_nodes_share_the_work_and_agree(dsn: str, tmp_path: Path) -> N
             assert len(await search(two, base["id"], f"number{number}x", mode="keyword")) == 1
             await one.call("DELETE", f"/v1/knowledgebase-items/{items[number]['id']}")
             assert await search(two, base["id"], f"number{number}x", mode="keyword") == []
-        answers = await asyncio.gather(*(
-            server.client.delete(f"/v1/knowledgebase-items/{items[0]['id']}") for server in (one, two)
-        ))  # fmt: skip
-        assert sorted(answer.status_code for answer in answers) == [200, 404], "two at once: one deletes, the other finds nothing"
+        answers = await asyncio.gather(
+            *(server.client.delete(f"/v1/knowledgebase-items/{items[0]['id']}") for server in (one, two))
+        )
+        assert sorted(answer.status_code for answer in answers) == [200, 404], (
+            "two at once: one deletes, the other finds nothing"
+        )
 
 
 async def test_many_replacements_of_the_same_items_take_turns(running: Running) -> None:
@@ -238,7 +282,10 @@ async def test_many_replacements_of_the_same_items_take_turns(running: Running) 
 
     async def replace(turn: int) -> int:
         order = ids if turn % 2 else ids[::-1]
-        files = [("files", (f"{turn}-{number}.txt", f"Turn {turn}, number {number}.".encode())) for number in range(len(order))]
+        files = [
+            ("files", (f"{turn}-{number}.txt", f"Turn {turn}, number {number}.".encode()))
+            for number in range(len(order))
+        ]
         return (await running.client.post(f"{path}/upload", files=files, data={"ids": json.dumps(order)})).status_code
 
     async def again() -> int:

@@ -11,13 +11,13 @@ import asyncpg
 import httpx
 import pytest
 
-from stoa.gateway import Abilities, Finish, TextDelta, Usage
+from stoa.gateway import Capabilities, Finish, TextDelta, Usage
 from stoa.kernel.clock import SystemClock
+from stoa.runs.agent.steps import RunStopped
 from stoa.runs.recording import Recorder
-from stoa.runs.steps import Ended
 from stoa.settings import Price
 from tests.conftest import Running, serving
-from tests.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling
+from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling
 
 DOLLAR_A_CALL = [[TextDelta("Hello.")], [Usage(0, 1_000_000), Finish("stop")]]
 
@@ -25,7 +25,7 @@ DOLLAR_A_CALL = [[TextDelta("Hello.")], [Usage(0, 1_000_000), Finish("stop")]]
 @pytest.fixture
 async def priced(dsn: str, tmp_path: Path) -> AsyncIterator[Running]:
     """A model whose every answer costs a dollar."""
-    model = ScriptedModel([list(DOLLAR_A_CALL)], Abilities(images=False, tools=True, context_tokens=8_000))
+    model = ScriptedModel([list(DOLLAR_A_CALL)], Capabilities(images=False, tools=True, context_tokens=8_000))
     prices = (Price(model="stoa-extractive", prompt=0, completion=1),)
     async with serving(dsn, tmp_path, model, toolbox=Shelf(ScriptedTool("again")), prices=prices) as server:
         yield server
@@ -33,11 +33,15 @@ async def priced(dsn: str, tmp_path: Path) -> AsyncIterator[Running]:
 
 async def key_of(server: Running, **limits: Any) -> tuple[str, httpx.AsyncClient]:
     made = (await server.call("POST", "/v1/access-keys", 201, json={"name": "limited", **limits}))["data"]
-    return made["id"], httpx.AsyncClient(base_url=server.url, headers={"Authorization": f"Bearer {made['key']}"}, timeout=30)
+    return made["id"], httpx.AsyncClient(
+        base_url=server.url, headers={"Authorization": f"Bearer {made['key']}"}, timeout=30
+    )
 
 
 async def ask(client: httpx.AsyncClient, conversation_id: str) -> Any:
-    response = await client.post(f"/v3/conversations/{conversation_id}/messages", json={"content": "Hi", "stream": False})
+    response = await client.post(
+        f"/v3/conversations/{conversation_id}/messages", json={"content": "Hi", "stream": False}
+    )
     assert response.status_code == 200, response.text
     return response.json()["data"]
 
@@ -81,7 +85,7 @@ async def test_an_unknown_price_is_no_price_of_nothing(running: Running) -> None
     limited = run_of(spending_limit={"usd": 1, "period": "total"})
     recorder: Any = Recorder(None, None, SystemClock(), uuid4())  # type: ignore[arg-type]
     assert recorder.allowance(run_of(), lambda _: None) is None
-    with pytest.raises(Ended, match="no price is known"):
+    with pytest.raises(RunStopped, match="no price is known"):
         await recorder.allowance(limited, lambda _: None)(0.0)
 
 
@@ -100,7 +104,9 @@ async def test_runs_at_once_overshoot_by_what_is_in_flight(priced: Running) -> N
             while priced.model.open < 6:
                 await asyncio.sleep(0.01)
         gate.set()
-        assert {run["status"] for run in await asyncio.gather(*under_way)} == {"completed"}  # All were let through before any was paid.
+        assert {run["status"] for run in await asyncio.gather(*under_way)} == {
+            "completed"
+        }  # All were let through before any was paid.
         refused = await asyncio.gather(*(ask(client, talk) for talk in talks))
         assert {run["error"]["code"] for run in refused} == {"spending_limit_reached"}
         assert len(priced.model.requests) == 6
@@ -134,23 +140,33 @@ async def test_streams_count_and_say_what_is_left(running: Running) -> None:
     async with client:
         talk = await running.conversation()
         streamed = await client.post(f"/v3/conversations/{talk}/messages", json={"content": "Hi"})
-        assert (streamed.headers["ratelimit-remaining"], streamed.headers["content-type"][:17]) == ("1", "text/event-stream")
+        assert (streamed.headers["ratelimit-remaining"], streamed.headers["content-type"][:17]) == (
+            "1",
+            "text/event-stream",
+        )
 
 
 async def test_a_knowledge_bases_host_says_what_is_left_too(running: Running) -> None:
     base = (await running.call("POST", "/v1/knowledgebases", 201, json={"name": "Limited"}))["data"]
     _, client = await key_of(running, rate_limit=2)
     async with client:
-        for left, (path, host) in zip("10", ((f"/kb/{base['id']}/v1/items", {}), ("/v1/items", {"Host": base["hostname"]})), strict=True):
+        for left, (path, host) in zip(
+            "10", ((f"/kb/{base['id']}/v1/items", {}), ("/v1/items", {"Host": base["hostname"]})), strict=True
+        ):
             answered = await client.get(running.url + path, headers=host)
             assert (answered.status_code, answered.headers["ratelimit-remaining"]) == (200, left)
 
 
 @pytest.mark.parametrize(
     ("fields", "named"),
-    [({"rate_limit": 0}, "rate_limit"), ({"rate_limit": "many"}, "rate_limit"), ({"spending_limit": -1}, "spending_limit.usd"),
-     ({"spending_limit": {"usd": 1}}, "spending_limit.period"), ({"spending_limit": {"usd": 1, "period": "hour"}}, "spending_limit.period")],
-)  # fmt: skip
+    [
+        ({"rate_limit": 0}, "rate_limit"),
+        ({"rate_limit": "many"}, "rate_limit"),
+        ({"spending_limit": -1}, "spending_limit.usd"),
+        ({"spending_limit": {"usd": 1}}, "spending_limit.period"),
+        ({"spending_limit": {"usd": 1, "period": "hour"}}, "spending_limit.period"),
+    ],
+)
 async def test_limits_that_are_none(running: Running, fields: dict[str, object], named: str) -> None:
     refused = await running.call("POST", "/v1/access-keys", 400, json={"name": "k", **fields})
     assert list(refused["error"]["details"]) == [named]
@@ -168,7 +184,9 @@ async def test_a_queued_run_that_nobody_carried_costs_nothing(running: Running) 
     talk = await running.conversation()
     path = f"/v3/conversations/{talk}/messages"
     first = (await running.call("POST", path, 202, json={"content": "Go", "background": True}))["data"]
-    queued = (await running.call("POST", path, 202, json={"content": "And " * 400, "background": True, "on_busy": "queue"}))["data"]
+    queued = (
+        await running.call("POST", path, 202, json={"content": "And " * 400, "background": True, "on_busy": "queue"})
+    )["data"]
     await running.call("DELETE", f"/v1/conversations/{talk}/queue/{queued['id']}")
     gate.set()
     await running.status(first["id"], "completed")

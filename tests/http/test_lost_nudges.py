@@ -7,7 +7,7 @@ import pytest
 
 from stoa.runs import Recorder
 from tests.conftest import Running
-from tests.doubles import answer
+from tests.support.doubles import answer
 
 
 async def begun_alone(running: Running, *more: str) -> None:
@@ -15,10 +15,13 @@ async def begun_alone(running: Running, *more: str) -> None:
     database = await asyncpg.connect(running.dsn)
     try:
         for statement in (
-            *more, "DELETE FROM events WHERE sequence > 1", "UPDATE journals SET sealed = false, last_sequence = 1", "DELETE FROM messages WHERE role = 'assistant'",
+            *more,
+            "DELETE FROM events WHERE sequence > 1",
+            "UPDATE journals SET sealed = false, last_sequence = 1",
+            "DELETE FROM messages WHERE role = 'assistant'",
             "UPDATE conversations SET message_count = 1",
             "UPDATE runs SET status = 'started', ended_at = NULL, output = NULL, usage = NULL, attempt = 1, node_id = (SELECT id FROM nodes)",
-        ):  # fmt: skip
+        ):
             await database.execute(statement)
     finally:
         await database.close()
@@ -35,7 +38,9 @@ async def test_a_run_in_nobodys_hands_is_taken_up(running: Running) -> None:
     assert (await running.call("GET", "/v1/doctor"))["data"]["healthy"]
 
 
-async def test_a_run_cancelled_before_its_losses_are_counted_has_them_on_its_bill(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_run_cancelled_before_its_losses_are_counted_has_them_on_its_bill(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
     counting = asyncio.Event()
 
     async def for_ever(*_: object) -> None:
@@ -57,7 +62,11 @@ async def test_a_run_cancelled_before_its_losses_are_counted_has_them_on_its_bil
 async def test_a_cancel_whose_nudge_is_lost(running: Running) -> None:
     running.model.scripts = [[asyncio.Event()]]
     conversation = await running.conversation()
-    run = (await running.call("POST", f"/v3/conversations/{conversation}/messages", 202, json={"content": "Hi", "background": True}))["data"]
+    run = (
+        await running.call(
+            "POST", f"/v3/conversations/{conversation}/messages", 202, json={"content": "Hi", "background": True}
+        )
+    )["data"]
     await running.status(run["id"], "started")
     database = await asyncpg.connect(running.dsn)
     await database.execute("UPDATE runs SET cancel_reason = 'user'")

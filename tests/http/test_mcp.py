@@ -11,14 +11,14 @@ from typing import Any
 import asyncpg
 import pytest
 
-from stoa.gateway import Abilities
+from stoa.gateway import Capabilities
 from stoa.settings import McpServer, Settings
 from tests.conftest import Running, serving
-from tests.doubles import ScriptedModel, answer, calling, until
 from tests.http.test_tools import SECRET
-from tests.mcp_servers import Diary, Web, build, over_http
+from tests.support.doubles import ScriptedModel, answer, calling, until
+from tests.support.mcp_servers import Diary, Web, build, over_http
 
-BAD = str(Path(__file__).parents[1] / "bad_mcp.py")
+BAD = str(Path(__file__).parents[1] / "support" / "bad_mcp.py")
 Serve = Callable[..., AbstractAsyncContextManager[Running]]
 
 
@@ -28,8 +28,10 @@ def serve(dsn: str, tmp_path: Path) -> Serve:
 
     @asynccontextmanager
     async def made(mode: str = "good", **settings: Any) -> AsyncGenerator[Running]:
-        declared = McpServer(name="declared", command=sys.executable, args=("-S", "-E", BAD, mode, str(tmp_path / "diary")))
-        model = ScriptedModel([answer("Done.")], Abilities(images=False, tools=True, context_tokens=8_000))
+        declared = McpServer(
+            name="declared", command=sys.executable, args=("-S", "-E", BAD, mode, str(tmp_path / "diary"))
+        )
+        model = ScriptedModel([answer("Done.")], Capabilities(images=False, tools=True, context_tokens=8_000))
         options = {"allow_private_addresses": True, **settings}
         async with serving(dsn, tmp_path / "data", model, mcp_servers=(declared,), **options) as server:
             yield server
@@ -38,7 +40,13 @@ def serve(dsn: str, tmp_path: Path) -> Serve:
 
 
 def mcp(name: str = "things", **fields: Any) -> dict[str, Any]:
-    return {"name": name, "type": "mcp", "description": "A server of things.", "config": {"server": "declared"}, **fields}
+    return {
+        "name": name,
+        "type": "mcp",
+        "description": "A server of things.",
+        "config": {"server": "declared"},
+        **fields,
+    }
 
 
 async def ask(server: Running, tool: str, arguments: dict[str, Any], **agent: Any) -> tuple[Any, list[dict[str, Any]]]:
@@ -56,14 +64,19 @@ def call_of(events: list[dict[str, Any]]) -> dict[str, Any]:
 async def test_an_agent_calls_a_declared_server(serve: Serve, tmp_path: Path) -> None:
     async with serve() as server:
         made = (await server.call("POST", "/v1/tools", 201, json=mcp()))["data"]
-        assert [(offer["name"], offer["tool"], offer["idempotent"]) for offer in made["offers"]] == [("things__touch", "touch", False)]
+        assert [(offer["name"], offer["tool"], offer["idempotent"]) for offer in made["offers"]] == [
+            ("things__touch", "touch", False)
+        ]
         assert "listed_at" in made
         assert "problem" not in made
         run, events = await ask(server, "things__touch", {"text": "wood"})
         assert (run["status"], run["output"]) == ("completed", "Done.")
         kinds = [event["type"] for event in events]
         assert kinds[0] == "run.started"
-        assert [kind for kind in kinds if "tool_call" in kind and "delta" not in kind] == ["agent.tool_call.started", "agent.tool_call.completed"]
+        assert [kind for kind in kinds if "tool_call" in kind and "delta" not in kind] == [
+            "agent.tool_call.started",
+            "agent.tool_call.completed",
+        ]
         begun = next(event["data"] for event in events if event["type"] == "agent.tool_call.started")
         assert call_of(events) == {**begun, "input": {"text": "wood"}, "result": "touched wood", "iteration": 1}
         assert begun["tool"] == {"name": "things__touch", "type": "mcp"}
@@ -96,16 +109,25 @@ async def test_single_tools_approvals_and_filters(serve: Serve) -> None:
         refused = await server.call("POST", "/v1/conversations", 400, json={"model_id": model_id, "agent": agent})
         assert list(refused["error"]["details"]) == ["agent.tools[0]"]
         run, _ = await ask(server, "things__again", {}, approvals=["things__again"])
-        assert (run["status"], run["input_requests"][0]["prompt"]) == ("paused", "Allow the call of things__again with these arguments?")
+        assert (run["status"], run["input_requests"][0]["prompt"]) == (
+            "paused",
+            "Allow the call of things__again with these arguments?",
+        )
         conversation = await server.conversation(agent={"tools": ["things"]})
         server.model.requests.clear()
         server.model.scripts = [answer("Nothing to do.")]
         await server.ask(conversation, tools=["things__touch"])
         assert [tool.name for tool in server.model.requests[0].tools] == ["things__touch"]
-        refused = await server.call("POST", f"/v3/conversations/{conversation}/messages", 400, json={"content": "Hi", "tools": ["other__touch"]})
+        refused = await server.call(
+            "POST", f"/v3/conversations/{conversation}/messages", 400, json={"content": "Hi", "tools": ["other__touch"]}
+        )
         assert list(refused["error"]["details"]) == ["tools[0]"]
         # Only these of the server's.
-        patched = await server.call("PATCH", f"/v1/tools/{listed['id']}", json={"config": {"server": "declared", "tools": ["touch"]}, "idempotent": True})
+        patched = await server.call(
+            "PATCH",
+            f"/v1/tools/{listed['id']}",
+            json={"config": {"server": "declared", "tools": ["touch"]}, "idempotent": True},
+        )
         assert (patched["data"]["description"], patched["data"]["idempotent"]) == ("A server of things.", True)
         assert [offer["idempotent"] for offer in patched["data"]["offers"]] == [True]
         await ask(server, "things__touch", {})
@@ -131,14 +153,25 @@ async def test_a_server_over_http(serve: Serve, tmp_path: Path) -> None:
         config = {"url": f"{web.url}/mcp", "headers": {"Authorization": "Bearer {{secret.token}}"}}
         made = (await server.call("POST", "/v1/tools", 201, json=mcp(config=config, secrets={"token": SECRET})))["data"]
         assert {offer["tool"]: offer["idempotent"] for offer in made["offers"]} == {
-            "echo": True, "slow": False, "fail": False, "long": False, "weather": True, "media.show": False
-        }  # fmt: skip
+            "echo": True,
+            "slow": False,
+            "fail": False,
+            "long": False,
+            "weather": True,
+            "media.show": False,
+        }
         assert {headers.get("authorization") for headers in web.headers} == {f"Bearer {SECRET}"}
         _, events = await ask(server, "things__echo", {"text": f"I know {SECRET}."})
         assert call_of(events)["result"] == "I know [secret]."
-        listed = json.dumps(await server.call("GET", "/v1/tools")) + json.dumps(await server.call("GET", f"/v1/tools/{made['id']}"))
+        listed = json.dumps(await server.call("GET", "/v1/tools")) + json.dumps(
+            await server.call("GET", f"/v1/tools/{made['id']}")
+        )
         assert SECRET not in listed
-        tried = (await server.call("POST", f"/v1/tools/{made['id']}/test", json={"tool": "weather", "arguments": {"city": "Oslo"}}))["data"]
+        tried = (
+            await server.call(
+                "POST", f"/v1/tools/{made['id']}/test", json={"tool": "weather", "arguments": {"city": "Oslo"}}
+            )
+        )["data"]
         assert json.loads(tried["result"]) == {"city": "Oslo", "degrees": 21}
         tried = (await server.call("POST", f"/v1/tools/{made['id']}/test", json={"tool": "fail"}))["data"]
         assert tried["error"]["code"] == "tool_failed"
@@ -148,7 +181,11 @@ async def test_a_server_over_http(serve: Serve, tmp_path: Path) -> None:
         server.model.scripts = [calling(("things__slow", "{}"))]
         server.model.requests.clear()
         conversation = await server.conversation(agent={"tools": ["things"]})
-        run = (await server.call("POST", f"/v3/conversations/{conversation}/messages", 202, json={"content": "Go", "background": True}))["data"]
+        run = (
+            await server.call(
+                "POST", f"/v3/conversations/{conversation}/messages", 202, json={"content": "Go", "background": True}
+            )
+        )["data"]
         diary = Diary(tmp_path / "web")
         await until(lambda: "slow begun" in diary.lines())
         await server.call("POST", f"/v1/runs/{run['id']}/cancel")
@@ -183,10 +220,15 @@ async def again(diary: Diary, port: int) -> AsyncGenerator[Web]:
 
 
 async def test_private_addresses_are_refused(serve: Serve, tmp_path: Path) -> None:
-    async with serve(allow_private_addresses=False) as server, over_http(build(Diary(tmp_path / "web")).streamable_http_app()) as web:
+    async with (
+        serve(allow_private_addresses=False) as server,
+        over_http(build(Diary(tmp_path / "web")).streamable_http_app()) as web,
+    ):
         port = web.url.rsplit(":", 1)[1]
         for host in ("127.0.0.1", "localhost", "2130706433", "[::ffff:127.0.0.1]"):
-            made = (await server.call("POST", "/v1/tools", 201, json=mcp(config={"url": f"http://{host}:{port}/mcp"})))["data"]
+            made = (await server.call("POST", "/v1/tools", 201, json=mcp(config={"url": f"http://{host}:{port}/mcp"})))[
+                "data"
+            ]
             assert "private" in made["problem"] or "cannot be reached" in made["problem"], made
             assert "offers" not in made
             run, events = await ask(server, "things__echo", {"text": "hi"})
@@ -201,7 +243,9 @@ async def test_a_redirect_to_elsewhere_is_not_followed(serve: Serve) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
             elsewhere.append(scope["path"])
-            await send({"type": "http.response.start", "status": 307, "headers": [(b"location", b"http://localhost:1/mcp")]})
+            await send(
+                {"type": "http.response.start", "status": 307, "headers": [(b"location", b"http://localhost:1/mcp")]}
+            )
             await send({"type": "http.response.body", "body": b""})
 
     async with serve() as server, over_http(app) as web:
@@ -213,16 +257,26 @@ async def test_a_redirect_to_elsewhere_is_not_followed(serve: Serve) -> None:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"config": {"server": "undeclared"}}, "config.server"), ({"config": {}}, "config.url"),
+        ({"config": {"server": "undeclared"}}, "config.server"),
+        ({"config": {}}, "config.url"),
         ({"config": {"server": "declared", "url": "https://example.com"}}, "config.url"),
-        ({"config": {"url": "ftp://example.com"}}, "config.url"), ({"config": {"command": "rm", "args": ["-rf"]}}, "config.url"), ({"name": "a__b"}, "name"),
-        ({"name": "ends_"}, "name"), ({"name": "x" * 40}, "name"), ({"config": {"server": "declared", "headers": {"X": "y"}}}, "config.headers"),
-        ({"config": {"url": "https://example.com", "headers": {"Mcp-Session-Id": "y"}}}, "config.headers.Mcp-Session-Id"),
+        ({"config": {"url": "ftp://example.com"}}, "config.url"),
+        ({"config": {"command": "rm", "args": ["-rf"]}}, "config.url"),
+        ({"name": "a__b"}, "name"),
+        ({"name": "ends_"}, "name"),
+        ({"name": "x" * 40}, "name"),
+        ({"config": {"server": "declared", "headers": {"X": "y"}}}, "config.headers"),
+        (
+            {"config": {"url": "https://example.com", "headers": {"Mcp-Session-Id": "y"}}},
+            "config.headers.Mcp-Session-Id",
+        ),
         ({"config": {"url": "https://example.com", "headers": {"X": "{{secret.none}}"}}}, "config.headers.X"),
     ],
-)  # fmt: skip
+)
 async def test_definitions_that_cannot_be(shared_server: Running, change: dict[str, Any], named: str) -> None:
-    refused = await shared_server.call("POST", "/v1/tools", 400, json={**mcp(config={"url": "https://example.com"}), **change})
+    refused = await shared_server.call(
+        "POST", "/v1/tools", 400, json={**mcp(config={"url": "https://example.com"}), **change}
+    )
     assert named in refused["error"]["details"], refused
 
 

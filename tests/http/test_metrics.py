@@ -16,9 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from stoa.db import Database
 from stoa.db.polls import ANSWER_SECONDS_MAX, Poll, Polls
 from stoa.gateway import ModelError
-from stoa.kernel.measures import SERIES_MAX, Counter, Histogram
+from stoa.kernel.metrics import SERIES_MAX, Counter, Histogram
 from tests.conftest import Running, serving
-from tests.doubles import FixedClock, ScriptedModel, ScriptedTool, Shelf, answer, calling
+from tests.support.doubles import FixedClock, ScriptedModel, ScriptedTool, Shelf, answer, calling
 
 TOKEN = "a token of sixteen letters at least"
 MESSAGES = "/v3/conversations/{conversation_id}/messages"
@@ -45,7 +45,9 @@ async def test_a_run_counts_once(running: Running) -> None:
     conversation = await running.conversation()
     before = await scrape(running)
     asked = {"host": "api", "method": "POST", "route": MESSAGES, "status": "200"}
-    async with running.client.stream("POST", f"/v3/conversations/{conversation}/messages", json={"content": "Hi"}) as stream:
+    async with running.client.stream(
+        "POST", f"/v3/conversations/{conversation}/messages", json={"content": "Hi"}
+    ) as stream:
         assert stream.status_code == 200
         during = await scrape(running)
         assert value(during, "stoa_http_streams_open") == 1
@@ -77,7 +79,14 @@ async def test_a_run_counts_once(running: Running) -> None:
 
 async def test_ends_and_what_waits(dsn: str, tmp_path: Path) -> None:
     gate = asyncio.Event()
-    model = ScriptedModel([[ModelError("model_overloaded", "Too much.", retryable=False)], calling(("look", "{}")), answer("Done."), [gate, *answer("Late.")]])
+    model = ScriptedModel(
+        [
+            [ModelError("model_overloaded", "Too much.", retryable=False)],
+            calling(("look", "{}")),
+            answer("Done."),
+            [gate, *answer("Late.")],
+        ]
+    )
     async with serving(dsn, tmp_path, model, toolbox=Shelf(ScriptedTool("look"))) as server:
         failing = await server.conversation()
         assert (await server.ask(failing))["status"] == "failed"
@@ -86,7 +95,9 @@ async def test_ends_and_what_waits(dsn: str, tmp_path: Path) -> None:
         busy = await server.conversation()
         path = f"/v3/conversations/{busy}/messages"
         first = (await server.call("POST", path, 202, json={"content": "Hi", "background": True}))["data"]["id"]
-        second = (await server.call("POST", path, 202, json={"content": "And?", "background": True, "on_busy": "queue"}))["data"]["id"]
+        second = (
+            await server.call("POST", path, 202, json={"content": "And?", "background": True, "on_busy": "queue"})
+        )["data"]["id"]
         samples = await scrape(server)
         assert value(samples, "stoa_runs_ended_total", status="failed", code="model_overloaded") == 1
         assert value(samples, "stoa_tool_calls_total", kind="python", status="completed") == 1
@@ -101,8 +112,12 @@ async def test_ends_and_what_waits(dsn: str, tmp_path: Path) -> None:
 async def test_a_search_and_what_is_indexed(shared_server: Running) -> None:
     server = shared_server
     project = (await server.call("GET", "/v1/projects"))["data"][0]["id"]
-    base = (await server.call("POST", "/v1/knowledgebases", 201, json={"name": "Library", "project_id": project}))["data"]["id"]
-    await server.call("POST", f"/v1/knowledgebases/{base}/upload", 201, files={"files": ("plan.txt", b"The plan is to count.")})
+    base = (await server.call("POST", "/v1/knowledgebases", 201, json={"name": "Library", "project_id": project}))[
+        "data"
+    ]["id"]
+    await server.call(
+        "POST", f"/v1/knowledgebases/{base}/upload", 201, files={"files": ("plan.txt", b"The plan is to count.")}
+    )
     async with asyncio.timeout(30):
         while not value(await scrape(server), "stoa_items_ended_total", status="processed", code=""):
             await asyncio.sleep(0.05)
@@ -111,9 +126,17 @@ async def test_a_search_and_what_is_indexed(shared_server: Running) -> None:
     assert value(before, "stoa_item_seconds_count") == 1
     await server.call("POST", f"/v1/knowledgebases/{base}/vector-search", json={"query": "plan", "alpha": 0})
     after = await scrape(server)
-    assert value(after, "stoa_search_seconds_count", mode="keyword") - value(before, "stoa_search_seconds_count", mode="keyword") == 1
+    assert (
+        value(after, "stoa_search_seconds_count", mode="keyword")
+        - value(before, "stoa_search_seconds_count", mode="keyword")
+        == 1
+    )
     for stage in ("open", "keyword", "load"):
-        assert value(after, "stoa_search_stage_seconds_count", stage=stage) - value(before, "stoa_search_stage_seconds_count", stage=stage) == 1
+        assert (
+            value(after, "stoa_search_stage_seconds_count", stage=stage)
+            - value(before, "stoa_search_stage_seconds_count", stage=stage)
+            == 1
+        )
 
 
 async def test_what_clients_send_makes_no_series(shared_server: Running) -> None:
@@ -126,17 +149,29 @@ async def test_what_clients_send_makes_no_series(shared_server: Running) -> None
     odd = [("GET", "/", {}), ("POST", f"/v3/conversations/{conversation}/messages", {})]
     for turn in range(60):
         odd += [
-            ("GET", f"/secret/{uuid4()}", {}), ("GET", f"/v1/runs/{uuid4()}", {}), ("POST", f"/v3/conversations/{uuid4()}/messages", {}),
-            ("GET", "/health", {"Host": f"secret{turn}.example.com"}), ("GET", "/health", {"Host": f"{uuid4()}.apps.localhost"}),
-            ("GET", f"/v1/items/{uuid4()}", {"Host": f"secret{turn}.kb.localhost"}), ("GET", f"/kb/{uuid4()}/health", {}),
-            ("GET", f"/v1/vector_stores/secret{turn}/search", {}), ("PROPFIND", f"/{turn}", {}), ("OPTIONS", "/v1/conversations", {"Origin": f"http://secret{turn}.example"}),
-        ]  # fmt: skip
+            ("GET", f"/secret/{uuid4()}", {}),
+            ("GET", f"/v1/runs/{uuid4()}", {}),
+            ("POST", f"/v3/conversations/{uuid4()}/messages", {}),
+            ("GET", "/health", {"Host": f"secret{turn}.example.com"}),
+            ("GET", "/health", {"Host": f"{uuid4()}.apps.localhost"}),
+            ("GET", f"/v1/items/{uuid4()}", {"Host": f"secret{turn}.kb.localhost"}),
+            ("GET", f"/kb/{uuid4()}/health", {}),
+            ("GET", f"/v1/vector_stores/secret{turn}/search", {}),
+            ("PROPFIND", f"/{turn}", {}),
+            ("OPTIONS", "/v1/conversations", {"Origin": f"http://secret{turn}.example"}),
+        ]
     for method, path, headers in odd:
         await server.client.request(method, path, headers=headers, json={"content": " "} if method == "POST" else None)
     samples = await scrape(server)
     requests = [dict(labels) for labels in samples["stoa_http_requests_total"]]
     routes = {(one["host"], one["route"]) for one in requests}
-    assert {("api", "none"), ("api", MESSAGES), ("api", "/v1/runs/{run_id}"), ("app", "none"), ("kb", "/v1/items/{item_id}")} <= routes
+    assert {
+        ("api", "none"),
+        ("api", MESSAGES),
+        ("api", "/v1/runs/{run_id}"),
+        ("app", "none"),
+        ("kb", "/v1/items/{item_id}"),
+    } <= routes
     assert len(routes) <= 20
     assert {one["method"] for one in requests} <= {"GET", "POST", "OPTIONS", "other"}
     text = (await server.client.get("/metrics")).text
@@ -185,8 +220,10 @@ async def test_both_forms(shared_server: Running) -> None:
         ({"metrics_token": TOKEN}, {"Authorization": f"Bearer {TOKEN}x"}, 401),
         ({"metrics_token": TOKEN}, {"Authorization": "Bearer \xe9"}, 401),
     ],
-)  # fmt: skip
-async def test_who_may_read(dsn: str, tmp_path: Path, settings: dict[str, Any], headers: dict[str, str], status: int) -> None:
+)
+async def test_who_may_read(
+    dsn: str, tmp_path: Path, settings: dict[str, Any], headers: dict[str, str], status: int
+) -> None:
     """The server's own key, which `running.client` would send, opens nothing either."""
     async with serving(dsn, tmp_path, ScriptedModel(), **settings) as server:
         if settings.get("metrics_token"):
@@ -205,7 +242,7 @@ async def test_a_scrape_works_while_the_database_is_away(dsn: str) -> None:
     database = await Database.open(dsn, connections_max=2)
     polls = Polls(database, [Poll("stoa_ones", "Ones.", "SELECT 'a', count(*) FROM (SELECT 1) one", ("which",))], clock)
     await polls.refresh()
-    up, ones = polls.measures()
+    up, ones = polls.metrics()
     assert (up.read(), ones.read()) == (1.0, {("a",): 1})  # type: ignore[union-attr]
     await database.close()
     await polls.refresh()
@@ -222,7 +259,7 @@ async def test_a_scrape_does_not_wait_for_a_database_that_is_frozen(dsn: str) ->
     begun = perf_counter()
     await asyncio.gather(polls.refresh(), polls.refresh())
     assert ANSWER_SECONDS_MAX - 0.5 < perf_counter() - begun < ANSWER_SECONDS_MAX + 2
-    up, slow = polls.measures()
+    up, slow = polls.metrics()
     assert (up.read(), slow.read()) == (False, {})  # type: ignore[union-attr]
     await polls.stop()
     await database.close()

@@ -19,11 +19,11 @@ from pydantic import SecretStr
 
 from stoa.settings import Price, Provider
 from tests.conftest import Running, serving
-from tests.doubles import ScriptedModel
 from tests.http.test_knowledge import TRAVEL, base_of, search, settled, sources, upload
 from tests.http.test_limits import key_of
 from tests.http.test_usage import usage
-from tests.scripted_model import ScriptedServer
+from tests.support.doubles import ScriptedModel
+from tests.support.scripted_model import ScriptedServer
 
 CANARY = "Zyxkanarienvogel"
 
@@ -38,7 +38,9 @@ def scans(pages: int) -> bytes:
     for number, content in enumerate(contents, 1):
         objects.append(b"<</Length %d>>stream\n%s\nendstream\n" % (len(content), content))
         box = b"/MediaBox[0 0 %d 800]" % (number * 100)
-        objects.append(b"<</Type/Page/Parent 2 0 R%s/Resources<</Font<</F1 3 0 R>>>>/Contents %d 0 R>>" % (box, len(objects)))
+        objects.append(
+            b"<</Type/Page/Parent 2 0 R%s/Resources<</Font<</F1 3 0 R>>>>/Contents %d 0 R>>" % (box, len(objects))
+        )
         kids.append(b"%d 0 R" % len(objects))
     objects[1] = b"<</Type/Pages/Kids[%s]/Count %d>>" % (b" ".join(kids), pages)
     body = b"".join(b"%d 0 obj%sendobj\n" % (number, one) for number, one in enumerate(objects, 1))
@@ -71,7 +73,11 @@ class Eyes:
         page = round(picture.width * 72 / 150 / 100)
         self.asked[page] += 1
         self.kinds[kind] += 1
-        return {"id": f"page {page}", "pieces": [f"# Annex {page}\n\n", f"Clause {page} speaks of {CANARY}{page}."], **self.scripts.get(page, {})}
+        return {
+            "id": f"page {page}",
+            "pieces": [f"# Annex {page}\n\n", f"Clause {page} speaks of {CANARY}{page}."],
+            **self.scripts.get(page, {}),
+        }
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -125,8 +131,17 @@ async def canaries(dsn: str) -> list[str]:
     """Tables whose rows, as text, hold the canary."""
     database = await asyncpg.connect(dsn)
     try:
-        tables = [row["relname"] for row in await database.fetch("SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace")]
-        return [table for table in tables if await database.fetchval(f'SELECT count(*) FROM "{table}" t WHERE t::text ILIKE $1', f"%{CANARY}%")]
+        tables = [
+            row["relname"]
+            for row in await database.fetch(
+                "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+            )
+        ]
+        return [
+            table
+            for table in tables
+            if await database.fetchval(f'SELECT count(*) FROM "{table}" t WHERE t::text ILIKE $1', f"%{CANARY}%")
+        ]
     finally:
         await database.close()
 
@@ -146,7 +161,10 @@ async def test_a_page_that_was_read_is_not_paid_for_twice(dsn: str, tmp_path: Pa
     eyes.scripts = {}
     async with serving(dsn, tmp_path, ScriptedModel(), **eyes.settings) as server:
         [done] = await settled(server, base["id"])
-        assert (done["status"], done.get("warnings")) == ("processed", ["1 of 6 pages hold no text (scanned or empty): 2."])
+        assert (done["status"], done.get("warnings")) == (
+            "processed",
+            ["1 of 6 pages hold no text (scanned or empty): 2."],
+        )
         assert eyes.asked == {3: 1, 4: 1, 5: 2, 6: 1}
         # A replacement forgets what the old version said.
         await upload(server, base["id"], ("contract.md", TRAVEL), ids=f'["{item["id"]}"]')
@@ -213,12 +231,19 @@ async def test_each_page_is_on_the_bill_once(dsn: str, tmp_path: Path, eyes: Eye
         assert done["status"] == "processed"
         assert [word in " ".join(done["warnings"]) for word in ("Page 4", "Page 5")] == [True, True]
         [row] = await usage(server, "group_by=kind,model,knowledgebase_id,project_id")
-        assert (row["kind"], row["model"], row["knowledgebase_id"], row["project_id"]) == ("ocr", "eyes/scripted-vision", base["id"], base["project_id"])
+        assert (row["kind"], row["model"], row["knowledgebase_id"], row["project_id"]) == (
+            "ocr",
+            "eyes/scripted-vision",
+            base["id"],
+            base["project_id"],
+        )
         assert (row["calls"], row["estimated_calls"], row["unpriced_calls"]) == (3, 1, 0)
         eyes.scripts = {}
         await server.call("POST", f"/v1/knowledgebase-items/{item['id']}/reprocess")
         await settled(server, base["id"])
-        await server.call("POST", f"/v1/knowledgebases/{base['id']}/reindex", 202, json={"chunking": {"characters_max": 600}})
+        await server.call(
+            "POST", f"/v1/knowledgebases/{base['id']}/reindex", 202, json={"chunking": {"characters_max": 600}}
+        )
         async with asyncio.timeout(30):
             while (await server.call("GET", f"/v1/knowledgebases/{base['id']}"))["data"].get("reindex"):
                 await asyncio.sleep(0.05)
@@ -240,7 +265,9 @@ async def test_each_page_is_on_the_bill_once(dsn: str, tmp_path: Path, eyes: Eye
         assert (left["calls"], left["cost_usd"], "knowledgebase_id" in left) == (5, counted["cost_usd"], False)
 
 
-async def test_a_page_that_was_asked_for_is_billed_though_its_base_is_gone(dsn: str, tmp_path: Path, eyes: Eyes) -> None:
+async def test_a_page_that_was_asked_for_is_billed_though_its_base_is_gone(
+    dsn: str, tmp_path: Path, eyes: Eyes
+) -> None:
     eyes.scripts = {3: {"first_delay": 0.5}}
     async with serving(dsn, tmp_path, ScriptedModel(), **eyes.settings) as server:
         base = await base_of(server)
@@ -262,14 +289,19 @@ async def test_a_key_that_has_spent_its_limit_reads_no_more_pages(dsn: str, tmp_
         base = await base_of(server)
         key_id, limited = await key_of(server, spending_limit={"usd": 1.5, "period": "month"})
         async with limited:
-            sent = await limited.post(f"/v1/knowledgebases/{base['id']}/upload", files=[("files", ("long.pdf", scans(11)))])
+            sent = await limited.post(
+                f"/v1/knowledgebases/{base['id']}/upload", files=[("files", ("long.pdf", scans(11)))]
+            )
             assert sent.status_code == 201
             [stopped] = await settled(server, base["id"])
             assert (stopped["status"], stopped["error"]["code"]) == ("failed", "spending_limit_reached")
             read = sum(eyes.asked.values())
             assert 2 <= read <= 5, "over by what is in flight, four at most"
             assert f"{read} of 9 pages without text are read and kept" in stopped["error"]["message"]
-            assert re.search(r"has spent [2-5]\.0000 US dollars this month; its spending_limit is 1\.5\.", stopped["error"]["message"])
+            assert re.search(
+                r"has spent [2-5]\.0000 US dollars this month; its spending_limit is 1\.5\.",
+                stopped["error"]["message"],
+            )
             assert not stopped["searchable"]
             # The same key once more: nothing is asked.
             await limited.post(f"/v1/knowledgebase-items/{stopped['id']}/reprocess")
@@ -286,7 +318,9 @@ async def test_a_key_that_has_spent_its_limit_reads_no_more_pages(dsn: str, tmp_
             assert list(by_key.values()) == [9 - read]
             # What answers already is not failed for a page that nobody pays for: it is a warning.
             eyes.scripts = {3: {"status": 400}}
-            again = await server.call("POST", f"/v1/knowledgebases/{base['id']}/upload", 201, files=[("files", ("short.pdf", scans(3)))])
+            again = await server.call(
+                "POST", f"/v1/knowledgebases/{base['id']}/upload", 201, files=[("files", ("short.pdf", scans(3)))]
+            )
             await settled(server, base["id"])
             short = again["data"][0]["id"]
             await limited.post(f"/v1/knowledgebase-items/{short}/reprocess")
@@ -334,7 +368,9 @@ async def test_progress_never_goes_back(dsn: str, tmp_path: Path, eyes: Eyes) ->
         base = await base_of(server)
         [item] = await upload(server, base["id"], ("contract.pdf", scans(11)))
         async with asyncio.timeout(60):
-            while (shown := (await server.call("GET", f"/v1/knowledgebase-items/{item['id']}"))["data"])["status"] != "processed":
+            while (shown := (await server.call("GET", f"/v1/knowledgebase-items/{item['id']}"))["data"])[
+                "status"
+            ] != "processed":
                 if "pages" in shown.get("progress", {}):
                     told.append((shown["progress"]["pages"], shown["progress"].get("pages_total", 0)))
                 await asyncio.sleep(0.05)
@@ -377,10 +413,20 @@ async def test_scans_in_archives_are_read(dsn: str, tmp_path: Path, eyes: Eyes) 
         said = " ".join(done["warnings"])
         assert "scans/broken.png is damaged" in said
         assert "scans/c.tif, page 1 could not be read by OCR (model_refused_request)" in said
-        for page, place, heading in ((7, 1, "photos/a.jpg: Annex 7"), (10, 2, "scans/c.tif: Annex 10"), (4, 4, "scans/d.pdf: Annex 4")):
+        for page, place, heading in (
+            (7, 1, "photos/a.jpg: Annex 7"),
+            (10, 2, "scans/c.tif: Annex 10"),
+            (4, 4, "scans/d.pdf: Annex 4"),
+        ):
             [hit] = await search(server, base["id"], f"{CANARY}{page}", mode="keyword", limit=1)
-            assert (hit["metadata"]["page"], hit["metadata"]["heading"], hit["metadata"]["ocr"]) == (place, heading, True)
-        assert (await search(server, base["id"], "hotel euros night", mode="keyword", limit=1))[0]["metadata"]["heading"] == "read me.md: Travel"
+            assert (hit["metadata"]["page"], hit["metadata"]["heading"], hit["metadata"]["ocr"]) == (
+                place,
+                heading,
+                True,
+            )
+        assert (await search(server, base["id"], "hotel euros night", mode="keyword", limit=1))[0]["metadata"][
+            "heading"
+        ] == "read me.md: Travel"
         eyes.scripts = {}
         await server.call("POST", f"/v1/knowledgebase-items/{item['id']}/reprocess")
         await settled(server, base["id"])
@@ -412,5 +458,11 @@ async def test_scans_in_office_files_are_read_where_there_is_no_text(dsn: str, t
         assert items["deck.pptx"]["progress"]["pages"] == 2
         for page, source, number in ((4, "letter.docx", None), (5, "letter.docx", None), (9, "deck.pptx", 2)):
             [hit] = await search(server, base["id"], f"{CANARY}{page}", mode="keyword", limit=1)
-            assert (hit["metadata"]["source"], hit["metadata"].get("page"), hit["metadata"]["ocr"]) == (source, number, True)
-        assert sources(await search(server, base["id"], "media image1.png", mode="keyword", limit=9)) == {"report.docx"}, "where a picture lies is no text"
+            assert (hit["metadata"]["source"], hit["metadata"].get("page"), hit["metadata"]["ocr"]) == (
+                source,
+                number,
+                True,
+            )
+        assert sources(await search(server, base["id"], "media image1.png", mode="keyword", limit=9)) == {
+            "report.docx"
+        }, "where a picture lies is no text"

@@ -8,9 +8,9 @@ from uuid import UUID
 import asyncpg
 import httpx
 
-from stoa.gateway import Abilities, Finish, TextDelta, Usage
+from stoa.gateway import Capabilities, Finish, TextDelta, Usage
 from tests.conftest import Running, serving
-from tests.doubles import ScriptedModel, answer, calling
+from tests.support.doubles import ScriptedModel, answer, calling
 
 
 async def background(server: Running, conversation_id: str, text: str, **fields: Any) -> httpx.Response:
@@ -34,11 +34,20 @@ async def test_messages_wait_for_their_turn(running: Running) -> None:
     gate = held(running)
     conversation = await running.conversation()
     first = (await background(running, conversation, "one")).json()["data"]["id"]
-    queued = [(await background(running, conversation, text, on_busy="queue", metadata={"n": text})).json()["data"] for text in ("two", "three", "four")]
+    queued = [
+        (await background(running, conversation, text, on_busy="queue", metadata={"n": text})).json()["data"]
+        for text in ("two", "three", "four")
+    ]
     assert [run["status"] for run in queued] == ["created"] * 3
     waiting = (await running.call("GET", f"/v1/conversations/{conversation}/queue"))["data"]
-    assert [(one["run_id"], one["position"]) for one in waiting] == [(run["id"], number) for number, run in enumerate(queued, 1)]
-    assert [(one["content"][0]["text"], one["metadata"]["n"]) for one in waiting] == [("two", "two"), ("three", "three"), ("four", "four")]
+    assert [(one["run_id"], one["position"]) for one in waiting] == [
+        (run["id"], number) for number, run in enumerate(queued, 1)
+    ]
+    assert [(one["content"][0]["text"], one["metadata"]["n"]) for one in waiting] == [
+        ("two", "two"),
+        ("three", "three"),
+        ("four", "four"),
+    ]
     assert [text for _, text, _ in await history(running, conversation)] == ["one"]
     refused = (await background(running, conversation, "no")).json()
     assert refused["error"]["details"] == {"active_run_id": first}
@@ -49,9 +58,13 @@ async def test_messages_wait_for_their_turn(running: Running) -> None:
     for run in (queued[0], queued[2]):
         await running.status(run["id"], "completed")
     assert await history(running, conversation) == [
-        ("user", "one", first), ("assistant", "First", first), ("user", "two", queued[0]["id"]), ("assistant", "Next", queued[0]["id"]),
-        ("user", "four", queued[2]["id"]), ("assistant", "Next", queued[2]["id"]),
-    ]  # fmt: skip
+        ("user", "one", first),
+        ("assistant", "First", first),
+        ("user", "two", queued[0]["id"]),
+        ("assistant", "Next", queued[0]["id"]),
+        ("user", "four", queued[2]["id"]),
+        ("assistant", "Next", queued[2]["id"]),
+    ]
     await running.call("DELETE", f"/v1/conversations/{conversation}/queue/{queued[0]['id']}", 409)
     assert (await running.call("GET", f"/v1/conversations/{conversation}/queue"))["data"] == []
 
@@ -88,13 +101,20 @@ async def test_an_interrupting_message_goes_before_those_that_wait(running: Runn
     for run in (urgent, waiting):
         await running.status(run, "completed")
     assert [(role, text) for role, text, _ in await history(running, conversation)] == [
-        ("user", "one"), ("assistant", "First"), ("user", "now"), ("assistant", "Next"), ("user", "two"), ("assistant", "Next"),
-    ]  # fmt: skip
+        ("user", "one"),
+        ("assistant", "First"),
+        ("user", "now"),
+        ("assistant", "Next"),
+        ("user", "two"),
+        ("assistant", "Next"),
+    ]
 
 
 async def test_an_interruption_outlives_who_made_it(dsn: str, tmp_path: Path) -> None:
     """The intent is stored with the message: where its sender's server dies before it can end a paused run, the next look does."""
-    model = ScriptedModel([calling(("ask_human", '{"question": "When?"}'))], Abilities(images=True, tools=True, context_tokens=8_000))
+    model = ScriptedModel(
+        [calling(("ask_human", '{"question": "When?"}'))], Capabilities(images=True, tools=True, context_tokens=8_000)
+    )
     async with serving(dsn, tmp_path, model) as server:
         conversation = await server.conversation(agent={"human_feedback": True})
         first = await server.ask(conversation)
@@ -122,7 +142,9 @@ async def test_a_hundred_at_once_do_not_corrupt_a_history(running: Running) -> N
     """Queued and interrupting ones mixed: positions without gaps, and every answer follows its own question."""
     running.model.scripts = [answer("Yes")]
     conversation = await running.conversation()
-    sent = await asyncio.gather(*(background(running, conversation, f"m{n}", on_busy="queue" if n % 4 else "interrupt") for n in range(100)))
+    sent = await asyncio.gather(
+        *(background(running, conversation, f"m{n}", on_busy="queue" if n % 4 else "interrupt") for n in range(100))
+    )
     assert {response.status_code for response in sent} <= {202, 409}
     runs = [response.json()["data"]["id"] for response in sent if response.status_code == 202]
     assert len(runs) >= 75
@@ -136,7 +158,12 @@ async def test_a_hundred_at_once_do_not_corrupt_a_history(running: Running) -> N
     try:
         positions = [row["position"] for row in await database.fetch("SELECT position FROM messages ORDER BY position")]
         assert positions == list(range(1, len(said) + 1))
-        assert await database.fetchval("SELECT count(*) FROM runs WHERE queued_at IS NOT NULL OR status NOT IN ('completed', 'canceled')") == 0
+        assert (
+            await database.fetchval(
+                "SELECT count(*) FROM runs WHERE queued_at IS NOT NULL OR status NOT IN ('completed', 'canceled')"
+            )
+            == 0
+        )
         assert await database.fetchval("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == 0
     finally:
         await database.close()

@@ -46,7 +46,12 @@ ROUTES = [
     Route("GET", "/v1/runs/ID/events", needs_id=True),
     Route("GET", "/v1/runs/ID/stream", needs_id=True),
     Route("POST", "/v1/runs/ID/cancel", needs_id=True),
-    Route("POST", "/v1/runs/ID/input", {"type": "human_feedback", "data": {"request_id": NOWHERE, "feedback": "yes"}}, needs_id=True),
+    Route(
+        "POST",
+        "/v1/runs/ID/input",
+        {"type": "human_feedback", "data": {"request_id": NOWHERE, "feedback": "yes"}},
+        needs_id=True,
+    ),
     Route("GET", "/v1/runs/ID/tool-calls", needs_id=True),
     Route("POST", "/v1/runs/ID/stream-tickets", needs_id=True),
     Route("GET", "/v1/router/models"),
@@ -57,9 +62,18 @@ ROUTES = [
     Route("PUT", "/v1/connections/ID", {"config": {}}, needs_id=True),
     Route("DELETE", "/v1/connections/ID", needs_id=True),
     Route("GET", "/v1/tools"),
-    Route("POST", "/v1/tools", {"name": "t", "type": "http", "description": "d", "config": {"url": "https://example.com/"}}),
+    Route(
+        "POST",
+        "/v1/tools",
+        {"name": "t", "type": "http", "description": "d", "config": {"url": "https://example.com/"}},
+    ),
     Route("GET", "/v1/tools/ID", needs_id=True),
-    Route("PUT", "/v1/tools/ID", {"name": "t", "type": "http", "description": "d", "config": {"url": "https://example.com/"}}, needs_id=True),
+    Route(
+        "PUT",
+        "/v1/tools/ID",
+        {"name": "t", "type": "http", "description": "d", "config": {"url": "https://example.com/"}},
+        needs_id=True,
+    ),
     Route("PATCH", "/v1/tools/ID", {"description": "d"}, needs_id=True),
     Route("DELETE", "/v1/tools/ID", needs_id=True),
     Route("POST", "/v1/tools/ID/refresh", needs_id=True),
@@ -75,7 +89,9 @@ ROUTES = [
     Route("POST", "/v1/knowledgebases/ID/reprocess", needs_id=True),
     Route("POST", "/v1/knowledgebases/ID/reindex", {"language": "german"}, needs_id=True),
     Route("DELETE", "/v1/knowledgebases/ID/reindex", needs_id=True),
-    Route("POST", "/v1/knowledgebases/ID/evaluate", {"queries": [{"query": "q", "relevant": ["a.txt"]}]}, needs_id=True),
+    Route(
+        "POST", "/v1/knowledgebases/ID/evaluate", {"queries": [{"query": "q", "relevant": ["a.txt"]}]}, needs_id=True
+    ),
     Route("POST", "/v1/knowledgebases/ID/vector-search", {"query": "q"}, needs_id=True),
     Route("GET", "/v1/knowledgebase-items/ID", needs_id=True),
     Route("PATCH", "/v1/knowledgebase-items/ID", {"metadata": {}}, needs_id=True),
@@ -83,9 +99,19 @@ ROUTES = [
     Route("POST", "/v1/knowledgebase-items/ID/reprocess", needs_id=True),
     Route("GET", "/v1/knowledgebase-items/ID/content", needs_id=True),
     Route("GET", "/v1/knowledgebases/ID/sources", needs_id=True),
-    Route("POST", "/v1/knowledgebases/ID/sources", {"name": "s", "provider": "website", "config": {"url": "https://example.com/"}}, needs_id=True),
+    Route(
+        "POST",
+        "/v1/knowledgebases/ID/sources",
+        {"name": "s", "provider": "website", "config": {"url": "https://example.com/"}},
+        needs_id=True,
+    ),
     Route("GET", "/v1/knowledgebase-sources/ID", needs_id=True),
-    Route("PUT", "/v1/knowledgebase-sources/ID", {"name": "s", "provider": "website", "config": {"url": "https://example.com/"}}, needs_id=True),
+    Route(
+        "PUT",
+        "/v1/knowledgebase-sources/ID",
+        {"name": "s", "provider": "website", "config": {"url": "https://example.com/"}},
+        needs_id=True,
+    ),
     Route("DELETE", "/v1/knowledgebase-sources/ID", needs_id=True),
     Route("POST", "/v1/knowledgebase-sources/ID/sync", needs_id=True),
     Route("GET", "/v1/knowledgebase-sources/ID/sync", needs_id=True),
@@ -127,7 +153,9 @@ def url(route: Route, subject: str = NOWHERE) -> str:
 
 def options(route: Route) -> dict[str, object]:
     if route.upload:
-        return {"files": {"files" if "/kb/" in route.path or "knowledgebases" in route.path else "file": ("a.txt", b"text")}}
+        return {
+            "files": {"files" if "/kb/" in route.path or "knowledgebases" in route.path else "file": ("a.txt", b"text")}
+        }
     return {"json": route.body} if route.body is not None else {}
 
 
@@ -143,9 +171,18 @@ def check(response: object, status: int, code: str | None = None) -> dict[str, o
 
 @pytest.mark.parametrize("route", ROUTES, ids=name)
 async def test_credentials(shared: Running, route: Route) -> None:
-    for headers in ({"Authorization": ""}, {"Authorization": "Basic abc"}, {"Authorization": "Bearer stoa_acc_short"},
-                    {"Authorization": "Bearer stoa_acc_" + "x" * 64}, {"Authorization": "Bearer stoa_pat_" + "x" * 64}):  # fmt: skip
-        check(await shared.client.request(route.method, url(route), headers=headers, **options(route)), 401, "unauthorized")
+    for headers in (
+        {"Authorization": ""},
+        {"Authorization": "Basic abc"},
+        {"Authorization": "Bearer stoa_acc_short"},
+        {"Authorization": "Bearer stoa_acc_" + "x" * 64},
+        {"Authorization": "Bearer stoa_pat_" + "x" * 64},
+    ):
+        check(
+            await shared.client.request(route.method, url(route), headers=headers, **options(route)),
+            401,
+            "unauthorized",
+        )
 
 
 @pytest.mark.parametrize("route", WITH_ID, ids=name)
@@ -165,7 +202,11 @@ async def test_ids_that_are_none(shared: Running, route: Route) -> None:
 async def test_bodies_that_are_none(shared: Running, route: Route) -> None:
     json_type = {"Content-Type": "application/json"}
     for content in (b"", b"{", b"nul", b"\xff\xfe", b'{"a":' * 5_000, b"[]", b'"text"', b"123", b"null", b'{"a":NaN'):
-        error = check(await shared.client.request(route.method, url(route), content=content, headers=json_type), 400, "bad_request")
+        error = check(
+            await shared.client.request(route.method, url(route), content=content, headers=json_type),
+            400,
+            "bad_request",
+        )
         assert "body" in error["details"], error
 
 
@@ -173,9 +214,12 @@ async def test_bodies_that_are_none(shared: Running, route: Route) -> None:
 async def test_bodies_of_another_kind(shared: Running, route: Route) -> None:
     for kind in ("text/plain", "application/x-www-form-urlencoded", "application/xml"):
         error = check(
-            await shared.client.request(route.method, url(route), content=orjson.dumps(route.body), headers={"Content-Type": kind}), 415,
+            await shared.client.request(
+                route.method, url(route), content=orjson.dumps(route.body), headers={"Content-Type": kind}
+            ),
+            415,
             "unsupported_media_type",
-        )  # fmt: skip
+        )
         assert kind in error["message"]
 
 
@@ -187,7 +231,10 @@ async def test_fields_of_the_wrong_type(shared: Running, route: Route) -> None:
             body = {**route.body, field: wrong}
             response = await shared.client.request(route.method, url(route), json=body)
             error = check(response, 400, "bad_request")
-            assert any(re.match(rf"{field}\b|{field}\W", path) or path in ("model_id", "app_id", "body") for path in error["details"]), error
+            assert any(
+                re.match(rf"{field}\b|{field}\W", path) or path in ("model_id", "app_id", "body")
+                for path in error["details"]
+            ), error
 
 
 @pytest.mark.parametrize("route", WITH_BODY, ids=name)
@@ -196,7 +243,11 @@ async def test_hostile_text(shared: Running, route: Route) -> None:
     for field, value in route.body.items():
         if isinstance(value, str):
             for hostile in ("nul \x00 byte", " \t\n ", "x" * 400_000 if field != "content" else " "):
-                check(await shared.client.request(route.method, url(route), json={**route.body, field: hostile}), 400, "bad_request")
+                check(
+                    await shared.client.request(route.method, url(route), json={**route.body, field: hostile}),
+                    400,
+                    "bad_request",
+                )
 
 
 @pytest.mark.parametrize("route", WITH_BODY, ids=name)
@@ -211,18 +262,25 @@ async def test_unknown_fields_are_ignored(shared: Running, route: Route) -> None
 @pytest.mark.parametrize("route", WITH_BODY, ids=name)
 async def test_too_large(shared: Running, route: Route) -> None:
     body = b'{"title": "' + b"x" * (9 * 1024 * 1024) + b'"}'
-    response = await shared.client.request(route.method, url(route), content=body, headers={"Content-Type": "application/json"})
+    response = await shared.client.request(
+        route.method, url(route), content=body, headers={"Content-Type": "application/json"}
+    )
     check(response, 413, "too_large")
 
 
-@pytest.mark.parametrize("query", ["page=0", "page=-1", "page=x", "page_size=0", "page_size=501", "page=99999999999999999999"])
+@pytest.mark.parametrize(
+    "query", ["page=0", "page=-1", "page=x", "page_size=0", "page_size=501", "page=99999999999999999999"]
+)
 @pytest.mark.parametrize("route", [route for route in ROUTES if route.method == "GET" and not route.needs_id], ids=name)
 async def test_pages_out_of_range(shared: Running, route: Route, query: str) -> None:
     error = check(await shared.client.get(f"{url(route)}?{query}"), 400, "bad_request")
     assert query.split("=", maxsplit=1)[0] in error["details"]
 
 
-@pytest.mark.parametrize("path", ["/v1/conversations", "/v1/runs", "/v1/access-keys", "/v1/projects", "/v1/connections", "/v1/knowledgebases"])
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/conversations", "/v1/runs", "/v1/access-keys", "/v1/projects", "/v1/connections", "/v1/knowledgebases"],
+)
 async def test_unknown_sort_fields_name_the_allowed_ones(shared: Running, path: str) -> None:
     error = check(await shared.client.get(f"{path}?sort=-created_at,evil"), 400, "bad_request")
     assert "created_at" in error["details"]["sort"]
@@ -246,19 +304,32 @@ CONTENTS = [
 @pytest.mark.parametrize(("content", "field"), CONTENTS)
 async def test_message_contents(shared: Running, content: object, field: str) -> None:
     conversation_id = await shared.conversation()
-    error = check(await shared.client.post(f"/v3/conversations/{conversation_id}/messages", json={"content": content}), 400, "bad_request")
+    error = check(
+        await shared.client.post(f"/v3/conversations/{conversation_id}/messages", json={"content": content}),
+        400,
+        "bad_request",
+    )
     assert field in error["details"], error
     assert (await shared.call("GET", f"/v1/conversations/{conversation_id}"))["data"]["message_count"] == 0
 
 
 @pytest.mark.parametrize(
     ("fields", "named"),
-    [({"stream": True, "background": True}, "body"), ({"on_busy": "shout"}, "on_busy"), ({"model_id": NOWHERE}, "model_id"), ({"model_id": "x"}, "model_id"),
-     ({"subagents_enabled": "maybe"}, "subagents_enabled"), ({"metadata": []}, "metadata"), ({"metadata": {"k": "x" * 20_000}}, "metadata")],
-)  # fmt: skip
+    [
+        ({"stream": True, "background": True}, "body"),
+        ({"on_busy": "shout"}, "on_busy"),
+        ({"model_id": NOWHERE}, "model_id"),
+        ({"model_id": "x"}, "model_id"),
+        ({"subagents_enabled": "maybe"}, "subagents_enabled"),
+        ({"metadata": []}, "metadata"),
+        ({"metadata": {"k": "x" * 20_000}}, "metadata"),
+    ],
+)
 async def test_message_fields(shared: Running, fields: dict[str, object], named: str) -> None:
     conversation_id = await shared.conversation()
-    error = check(await shared.client.post(f"/v3/conversations/{conversation_id}/messages", json={"content": "Hi", **fields}), 400)
+    error = check(
+        await shared.client.post(f"/v3/conversations/{conversation_id}/messages", json={"content": "Hi", **fields}), 400
+    )
     assert named in error["details"], error
 
 
@@ -266,24 +337,42 @@ async def test_one_of_model_and_app(shared: Running) -> None:
     for body in ({}, {"model_id": NOWHERE, "app_id": NOWHERE}):
         error = check(await shared.client.post("/v1/conversations", json=body), 400)
         assert set(error["details"]) == {"model_id", "app_id"}
-    assert "model_id" in check(await shared.client.post("/v1/conversations", json={"model_id": NOWHERE}), 400)["details"]
+    assert (
+        "model_id" in check(await shared.client.post("/v1/conversations", json={"model_id": NOWHERE}), 400)["details"]
+    )
     assert "app_id" in check(await shared.client.post("/v1/conversations", json={"app_id": NOWHERE}), 400)["details"]
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Starlette leaves a cut part's file to the collector.
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # Starlette leaves a cut part's file to the collector.
 async def test_uploads(shared: Running) -> None:
     path = f"/v1/conversations/{await shared.conversation()}/files"
     check(await shared.client.post(path, json={"file": "x"}), 415, "unsupported_media_type")
     assert "file" in check(await shared.client.post(path, files={"other": ("a.txt", b"x")}), 400)["details"]
     cut = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\nhalf of it'
-    check(await shared.client.post(path, content=cut, headers={"Content-Type": "multipart/form-data; boundary=b"}), 400, "bad_request")
-    check(await shared.client.post(path, content=b"x", headers={"Content-Type": "multipart/form-data"}), 400, "bad_request")
+    check(
+        await shared.client.post(path, content=cut, headers={"Content-Type": "multipart/form-data; boundary=b"}),
+        400,
+        "bad_request",
+    )
+    check(
+        await shared.client.post(path, content=b"x", headers={"Content-Type": "multipart/form-data"}),
+        400,
+        "bad_request",
+    )
     assert (await shared.call("GET", path))["pagination"]["total_count"] == 0
 
 
 async def test_cursors(shared: Running) -> None:
     run_id = (await shared.ask(await shared.conversation()))["id"]
-    for query in ("after_sequence=0", "after_sequence=-1", "after_sequence=x", "after_sequence=999", "after_sequence=99999999999"):
+    for query in (
+        "after_sequence=0",
+        "after_sequence=-1",
+        "after_sequence=x",
+        "after_sequence=999",
+        "after_sequence=99999999999",
+    ):
         check(await shared.client.get(f"/v1/runs/{run_id}/stream?{query}"), 400)
     for header in ("x", "-1", "99999999999", "1.5", "٣"):
         response = await shared.client.get(f"/v1/runs/{run_id}/stream", headers={"Last-Event-ID": header.encode()})

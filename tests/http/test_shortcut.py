@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from stoa.http import Gate
 from stoa.http.shortcut import BODY_BYTES_MAX, Shortcut
 from tests.conftest import Running
-from tests.doubles import answer
+from tests.support.doubles import answer
 
 FRAMEWORK = {"Content-Type": "application/json; charset=utf-8"}
 """Whatever is not plainly `application/json` is left to the framework."""
@@ -35,13 +35,17 @@ ABSENT = "00000000-0000-7000-8000-00000000dead"
         ("own", {"content": "Hi"}, {"Authorization": "Bearer nonsense"}, 401),
         ("own", {"content": "Hi"}, {"Authorization": ""}, 401),
     ],
-)  # fmt: skip
-async def test_both_ways_answer_alike(shared_server: Running, subject: str, body: object, headers: dict[str, str], status: int) -> None:
+)
+async def test_both_ways_answer_alike(
+    shared_server: Running, subject: str, body: object, headers: dict[str, str], status: int
+) -> None:
     answers = []
     for way in ({}, FRAMEWORK):
         conversation = await shared_server.conversation() if subject == "own" else subject
         response = await shared_server.client.post(
-            f"/v3/conversations/{conversation}/messages", json=body, headers={"Origin": "http://elsewhere.example", **way, **headers}
+            f"/v3/conversations/{conversation}/messages",
+            json=body,
+            headers={"Origin": "http://elsewhere.example", **way, **headers},
         )
         assert response.status_code == status, response.text
         answer = response.json()
@@ -60,7 +64,9 @@ async def test_busy_is_refused_on_either_way(running: Running) -> None:
     for way in ({}, FRAMEWORK):
         refused = await running.call("POST", path, 409, json={"content": "Hi"}, headers=way)
         assert refused["error"]["details"] == {"active_run_id": first["id"]}
-    assert len((await running.call("GET", f"/v1/conversations/{conversation}/messages"))["data"]) == 1, "a refused message leaves nothing behind"
+    assert len((await running.call("GET", f"/v1/conversations/{conversation}/messages"))["data"]) == 1, (
+        "a refused message leaves nothing behind"
+    )
     gate.set()
 
 
@@ -71,12 +77,20 @@ class Body(BaseModel):
 @pytest.mark.parametrize(
     ("change", "taken"),
     [
-        ({}, True), ({"method": "PUT"}, False), ({"path": "/things/42/messages"}, False), ({"path": f"/things/{ABSENT}/others"}, False),
-        ({"body": b'{"content": 1}'}, False), ({"body": b"{"}, False), ({"body": b'{"content": "%b"}' % (b"x" * BODY_BYTES_MAX)}, False),
-        ({"headers": {"content-type": "text/plain"}}, False), ({"headers": {"idempotency-key": "k"}}, False), ({"headers": {"authorization": ""}}, False),
-        ({"headers": {"authorization": "Basic x"}}, False), ({"more": True}, False),
+        ({}, True),
+        ({"method": "PUT"}, False),
+        ({"path": "/things/42/messages"}, False),
+        ({"path": f"/things/{ABSENT}/others"}, False),
+        ({"body": b'{"content": 1}'}, False),
+        ({"body": b"{"}, False),
+        ({"body": b'{"content": "%b"}' % (b"x" * BODY_BYTES_MAX)}, False),
+        ({"headers": {"content-type": "text/plain"}}, False),
+        ({"headers": {"idempotency-key": "k"}}, False),
+        ({"headers": {"authorization": ""}}, False),
+        ({"headers": {"authorization": "Basic x"}}, False),
+        ({"more": True}, False),
     ],
-)  # fmt: skip
+)
 async def test_only_what_is_plainly_in_order_is_taken(change: dict[str, object], taken: bool) -> None:
     router, seen = APIRouter(), {}
 
@@ -94,12 +108,23 @@ async def test_only_what_is_plainly_in_order_is_taken(change: dict[str, object],
     async def meter(_: object) -> None:
         raise AssertionError("this key has no limit")
 
-    shortcut = Shortcut(framework, router, Gate(authenticate, meter), "/things/{thing_id}/messages", "thing_id", Body, "things:write")  # type: ignore[arg-type]
+    shortcut = Shortcut(
+        framework, router, Gate(authenticate, meter), "/things/{thing_id}/messages", "thing_id", Body, "things:write"
+    )  # type: ignore[arg-type]
     body = change.get("body", b'{"content": "Hi"}')
     assert isinstance(body, bytes)
-    headers = {"content-type": "application/json", "content-length": str(len(body)), "authorization": "Bearer k", **change.get("headers", {})}  # type: ignore[dict-item]
-    scope = {"type": "http", "method": change.get("method", "POST"), "path": change.get("path", f"/things/{ABSENT}/messages"),
-             "headers": [(name.encode(), value.encode()) for name, value in headers.items()]}  # fmt: skip
+    headers = {
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        "authorization": "Bearer k",
+        **change.get("headers", {}),
+    }  # type: ignore[dict-item]
+    scope = {
+        "type": "http",
+        "method": change.get("method", "POST"),
+        "path": change.get("path", f"/things/{ABSENT}/messages"),
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }
     parts = [body[:5], body[5:]] if change.get("more") else [body]
 
     async def receive() -> dict[str, object]:

@@ -13,11 +13,11 @@ import pytest
 from dulwich.repo import Repo
 
 from tests.conftest import Running, serving
-from tests.doubles import FixedClock, ScriptedModel
 from tests.http.test_kb_command import Terminal
 from tests.http.test_knowledge import base_of, search, settled, sources
-from tests.origins import Answer, GitWorld, Site, site
-from tests.slice.knowledge.test_origins import listing
+from tests.slice.sources.test_origins import listing
+from tests.support.doubles import FixedClock, ScriptedModel
+from tests.support.origins import Answer, GitWorld, Site, site
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,9 @@ def docs(room: Path, request: pytest.FixtureRequest) -> Path:
     return room / "sources-shared" / f"{request.node.name}-docs"
 
 
-async def create(running: Running, base_id: str, provider: str, config: dict[str, Any], status: int = 201, **fields: Any) -> Any:
+async def create(
+    running: Running, base_id: str, provider: str, config: dict[str, Any], status: int = 201, **fields: Any
+) -> Any:
     body = {"name": "Docs", "provider": provider, "config": config, **fields}
     answered = await running.call("POST", f"/v1/knowledgebases/{base_id}/sources", status, json=body)
     return answered["data"] if status == 201 else answered["error"]
@@ -81,7 +83,9 @@ def fill(directory: Path, files: int = 3) -> None:
 async def test_a_directory_becomes_items_and_stays_in_step(server: Running, docs: Path) -> None:
     fill(docs)
     base = await base_of(server)
-    source = await create(server, base["id"], "directory", {"path": str(docs), "exclude": ["*.tmp"]}, metadata={"team": "travel"})
+    source = await create(
+        server, base["id"], "directory", {"path": str(docs), "exclude": ["*.tmp"]}, metadata={"team": "travel"}
+    )
     assert "sync" not in source
     await server.call("GET", f"/v1/knowledgebase-sources/{source['id']}/sync", 404)
     first = await synced(server, source["id"])
@@ -146,7 +150,10 @@ async def test_a_repository_and_a_bucket_become_items(server: Running, docs: Pat
         keys = {"access_key_id": "AKIAEXAMPLE", "secret_access_key": "s3cret"}
         bucket = await create(server, base["id"], "s3", {"bucket": "docs", "endpoint": made.url}, secrets=keys)
         assert counts(await synced(server, bucket["id"])) == {"added": 1}
-        assert all(headers["authorization"].startswith("AWS4-HMAC-SHA256 Credential=AKIAEXAMPLE/") for _, _, headers in made.asked)
+        assert all(
+            headers["authorization"].startswith("AWS4-HMAC-SHA256 Credential=AKIAEXAMPLE/")
+            for _, _, headers in made.asked
+        )
     await settled(server, base["id"])
     [page] = (await items_of(server, base["id"], source["id"])).values()
     assert {"path": "guide/travel.md", "commit": head, "repository": docs.as_uri()}.items() <= page["metadata"].items()
@@ -171,13 +178,23 @@ async def test_new_settings_reach_what_is_there(server: Running, docs: Path) -> 
     source = await create(server, base["id"], "directory", {"path": str(docs)}, metadata={"team": "a"})
     await synced(server, source["id"])
     await settled(server, base["id"])
-    body = {"name": "Renamed", "provider": "directory", "config": {"path": str(docs), "exclude": ["note-0.txt"]}, "metadata": {"team": "b"}}
+    body = {
+        "name": "Renamed",
+        "provider": "directory",
+        "config": {"path": str(docs), "exclude": ["note-0.txt"]},
+        "metadata": {"team": "b"},
+    }
     changed = (await server.call("PUT", f"/v1/knowledgebase-sources/{source['id']}", json=body))["data"]
     assert (changed["name"], changed["config"]["exclude"]) == ("Renamed", ["note-0.txt"])
     assert counts(await synced(server, source["id"])) == {"unchanged": 2, "deleted": 1}
     assert len(await search(server, base["id"], "hotel or note", filters={"team": "b"})) == 2
     assert await search(server, base["id"], "hotel or note", filters={"team": "a"}) == []
-    refused = await server.call("PUT", f"/v1/knowledgebase-sources/{source['id']}", 400, json={**body, "provider": "git", "config": {"url": "https://example.com/a"}})
+    refused = await server.call(
+        "PUT",
+        f"/v1/knowledgebase-sources/{source['id']}",
+        400,
+        json={**body, "provider": "git", "config": {"url": "https://example.com/a"}},
+    )
     assert list(refused["error"]["details"]) == ["provider"]
 
 
@@ -199,7 +216,9 @@ async def test_one_sync_at_a_time_and_cancel(server: Running) -> None:
         assert (await server.call("DELETE", url))["data"]["id"] == begun[0]
         stopped = await ended(server, source["id"])
         assert (stopped["status"], stopped["counts"]["added"]) == ("canceled", 5)
-        assert (await server.call("DELETE", url))["data"]["status"] == "canceled", "there is none to cancel: the last one, as it is"
+        assert (await server.call("DELETE", url))["data"]["status"] == "canceled", (
+            "there is none to cancel: the last one, as it is"
+        )
         hold.set()
         made.asked.clear()
         rest = await synced(server, source["id"])
@@ -243,10 +262,15 @@ async def test_a_page_in_trouble_keeps_its_item(server: Running) -> None:
         made.answers["/travel"] = Answer(b"broken", 500)
         made.answers["/sick"] = Answer(b"gone", 410)
         second = await synced(server, source["id"])
-        assert (second["status"], counts(second)) == ("completed", {"unchanged": 1, "skipped": 1, "failed": 1, "deleted": 1})
+        assert (second["status"], counts(second)) == (
+            "completed",
+            {"unchanged": 1, "skipped": 1, "failed": 1, "deleted": 1},
+        )
         assert await search(server, base["id"], "hotel euros", mode="keyword")
         failures = await server.call("GET", f"/v1/knowledgebase-sources/{source['id']}/failures")
-        assert failures["data"] == [{"origin": f"{made.url}/travel", "error": {"code": "origin_failed", "message": "127.0.0.1 answered 500."}}]
+        assert failures["data"] == [
+            {"origin": f"{made.url}/travel", "error": {"code": "origin_failed", "message": "127.0.0.1 answered 500."}}
+        ]
         made.page("/travel", text="A hotel may cost 140 euros.")
         assert counts(await synced(server, source["id"])) == {"unchanged": 2, "skipped": 1}
         assert (await server.call("GET", f"/v1/knowledgebase-sources/{source['id']}/failures"))["data"] == []
@@ -260,12 +284,16 @@ async def test_a_failure_that_may_pass_is_tried_again(server: Running) -> None:
         source = await create(server, base["id"], "website", {"url": made.url, "delay_seconds": 0})
         await server.call("POST", f"/v1/knowledgebase-sources/{source['id']}/sync", 202)
         async with asyncio.timeout(15):
-            while not (waiting := (await server.call("GET", f"/v1/knowledgebase-sources/{source['id']}/sync"))["data"]).get("error"):
+            while not (
+                waiting := (await server.call("GET", f"/v1/knowledgebase-sources/{source['id']}/sync"))["data"]
+            ).get("error"):
                 await asyncio.sleep(0.02)
         assert (waiting["status"], waiting["error"]["code"]) == ("pending", "robots_unreachable")
         made.answers["/robots.txt"] = Answer(b"", 404)
         database = await asyncpg.connect(server.dsn)
-        await database.execute("UPDATE knowledge_source_syncs SET not_before = now() WHERE source_id = $1", source["id"])
+        await database.execute(
+            "UPDATE knowledge_source_syncs SET not_before = now() WHERE source_id = $1", source["id"]
+        )
         await database.close()
         assert (await ended(server, source["id"]))["status"] == "completed"
 
@@ -293,10 +321,17 @@ async def test_settings_that_change_between_two_attempts_lose_nothing(server: Ru
         body = {"name": "Docs", "provider": "website", "config": config, "metadata": {"team": "b"}}
         await server.call("PUT", f"/v1/knowledgebase-sources/{source['id']}", json=body)
         database = await asyncpg.connect(server.dsn)
-        await database.execute("UPDATE knowledge_source_syncs SET not_before = now() WHERE source_id = $1", source["id"])
+        await database.execute(
+            "UPDATE knowledge_source_syncs SET not_before = now() WHERE source_id = $1", source["id"]
+        )
         await database.close()
         done = await ended(server, source["id"])
-        assert (done["status"], done["counts"]["found"], done["counts"]["failed"], done["counts"]["deleted"]) == ("completed", 13, 0, 0), done
+        assert (done["status"], done["counts"]["found"], done["counts"]["failed"], done["counts"]["deleted"]) == (
+            "completed",
+            13,
+            0,
+            0,
+        ), done
         items = await items_of(server, base["id"], source["id"])
         assert [item["metadata"]["team"] for item in items.values()] == ["b"] * 13
 
@@ -333,7 +368,9 @@ async def test_a_base_takes_its_sources_along(server: Running, docs: Path) -> No
     try:
         assert await database.fetchval("SELECT count(*) FROM knowledge_sources WHERE id = $1", source["id"]) == 0
         for table in ("knowledge_source_syncs", "knowledge_source_entries", "knowledge_items"):
-            assert await database.fetchval(f"SELECT count(*) FROM {table} WHERE source_id = $1", source["id"]) == 0, table
+            assert await database.fetchval(f"SELECT count(*) FROM {table} WHERE source_id = $1", source["id"]) == 0, (
+                table
+            )
     finally:
         await database.close()
 
@@ -356,8 +393,16 @@ async def test_a_source_deleted_while_it_is_synced(server: Running) -> None:
         assert (await server.call("GET", f"/v1/knowledgebases/{base['id']}/items"))["data"] == []
         database = await asyncpg.connect(server.dsn)
         try:
-            assert await database.fetchval("SELECT count(*) FROM knowledge_items WHERE knowledgebase_id = $1", base["id"]) == 0
-            assert await database.fetchval("SELECT count(*) FROM knowledge_source_syncs WHERE source_id = $1", source["id"]) == 0
+            assert (
+                await database.fetchval("SELECT count(*) FROM knowledge_items WHERE knowledgebase_id = $1", base["id"])
+                == 0
+            )
+            assert (
+                await database.fetchval(
+                    "SELECT count(*) FROM knowledge_source_syncs WHERE source_id = $1", source["id"]
+                )
+                == 0
+            )
         finally:
             await database.close()
 
@@ -367,7 +412,9 @@ async def test_a_schedule_fires(dsn: str, tmp_path: Path) -> None:
     docs = tmp_path / "shared" / "docs"
     fill(docs)
     clock = FixedClock()
-    async with serving(dsn, tmp_path / "data", ScriptedModel(), clock=clock, source_directories=(tmp_path / "shared",)) as running:
+    async with serving(
+        dsn, tmp_path / "data", ScriptedModel(), clock=clock, source_directories=(tmp_path / "shared",)
+    ) as running:
         base = await base_of(running)
         config = {"path": str(docs)}
         daily = await create(running, base["id"], "directory", config, schedule="30 3 * * *", timezone="Europe/Berlin")
@@ -375,12 +422,16 @@ async def test_a_schedule_fires(dsn: str, tmp_path: Path) -> None:
         often = await create(running, base["id"], "directory", config, schedule="6h")
         first = await ended(running, often["id"])
         assert (first["trigger"], first["status"], counts(first)) == ("schedule", "completed", {"added": 3})
-        assert (await running.call("GET", f"/v1/knowledgebase-sources/{often['id']}"))["data"]["next_sync_at"] == "2026-06-10T15:11:02.123Z"
+        assert (await running.call("GET", f"/v1/knowledgebase-sources/{often['id']}"))["data"][
+            "next_sync_at"
+        ] == "2026-06-10T15:11:02.123Z"
         await running.call("GET", f"/v1/knowledgebase-sources/{daily['id']}/sync", 404)
         clock.moment += timedelta(hours=17)
         assert (await ended(running, daily["id"]))["trigger"] == "schedule"
         async with asyncio.timeout(10):
-            while (await running.call("GET", f"/v1/knowledgebase-sources/{often['id']}/syncs"))["pagination"]["total_count"] < 2:
+            while (await running.call("GET", f"/v1/knowledgebase-sources/{often['id']}/syncs"))["pagination"][
+                "total_count"
+            ] < 2:
                 await asyncio.sleep(0.03)
         assert counts(await ended(running, often["id"])) == {"unchanged": 3}
         shown = (await running.call("GET", f"/v1/knowledgebase-sources/{daily['id']}"))["data"]
@@ -395,7 +446,10 @@ async def test_nobody_waits_for_one_another_in_a_circle(server: Running, docs: P
     fill(docs, 150)
     base = await base_of(server)
     source = await create(server, base["id"], "directory", {"path": str(docs)})
-    url, body = f"/v1/knowledgebase-sources/{source['id']}", {"name": "Docs", "provider": "directory", "config": {"path": str(docs)}}
+    url, body = (
+        f"/v1/knowledgebase-sources/{source['id']}",
+        {"name": "Docs", "provider": "directory", "config": {"path": str(docs)}},
+    )
     await server.call("POST", f"{url}/sync", 202)
 
     async def hammer() -> None:
@@ -418,7 +472,7 @@ async def test_two_nodes_make_one_sync(dsn: str, tmp_path: Path) -> None:
     async with (
         serving(dsn, data, ScriptedModel(), clock=clock, **options) as one,
         serving(dsn, data, ScriptedModel(), clock=clock, **options) as two,
-    ):  # fmt: skip
+    ):
         base = await base_of(one)
         source = await create(one, base["id"], "directory", {"path": str(docs)}, schedule="0 * * * *")
         url = f"/v1/knowledgebase-sources/{source['id']}/sync"
@@ -449,12 +503,16 @@ async def test_secrets_are_write_only(server: Running) -> None:
     none = (await server.call("PUT", f"/v1/knowledgebase-sources/{source['id']}", json={**body, "secrets": {}}))["data"]
     assert none["secret_names"] == []
     await server.call("PUT", f"/v1/knowledgebase-sources/{source['id']}", json={**body, "secrets": secrets})
-    assert "v3ry-s3cret" not in json.dumps((await server.call("GET", f"/v1/knowledgebases/{base['id']}/sources"))["data"])
+    assert "v3ry-s3cret" not in json.dumps(
+        (await server.call("GET", f"/v1/knowledgebases/{base['id']}/sources"))["data"]
+    )
     database = await asyncpg.connect(server.dsn)
     try:
         row = await database.fetchrow("SELECT * FROM knowledge_sources WHERE id = $1", source["id"])
         assert row is not None
-        assert not any(b"v3ry-s3cret" in (value if isinstance(value, bytes) else str(value).encode()) for value in row.values())
+        assert not any(
+            b"v3ry-s3cret" in (value if isinstance(value, bytes) else str(value).encode()) for value in row.values()
+        )
     finally:
         await database.close()
 
@@ -465,35 +523,66 @@ WEB = {"url": "https://docs.example.com/"}
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
-        ({"provider": "ftp"}, "provider"), ({"name": " "}, "name"), ({"config": {}}, "config.url"), ({"config": {"url": "ftp://example.com"}}, "config.url"),
-        ({"config": {"url": "https://u:p@example.com"}}, "config.url"), ({"config": {"url": "https://[::bad"}}, "config.url"),
-        ({"config": {**WEB, "exclude": ["ok", " "]}}, "config.exclude[1]"), ({"config": {**WEB, "include": ["a**b"]}}, "config.include[0]"),
-        ({"config": {**WEB, "exlude": []}}, "config.exlude"), ({"config": {**WEB, "hosts": ["a b"]}}, "config.hosts[0]"),
-        ({"config": {**WEB, "depth_max": -1}}, "config.depth_max"), ({"config": {**WEB, "pages_max": 0}}, "config.pages_max"),
-        ({"config": {"url": "http://10.0.0.1/"}}, "config.url"), ({"config": {"url": "http://[::1]/"}}, "config.url"),
-        ({"config": {"url": "https://example.com/\u0000"}}, "config.url"), ({"secrets": {"password": "x"}}, "secrets.password"),
-        ({"schedule": "often"}, "schedule"), ({"schedule": "* * * *"}, "schedule"), ({"schedule": "0 0 31 2 *"}, "schedule"), ({"schedule": "0m"}, "schedule"),
-        ({"timezone": "Mars/Base"}, "timezone"), ({"timezone": "../etc/passwd"}, "timezone"), ({"metadata": {"x": "y" * 20_000}}, "metadata"),
-        ({"metadata": {"x": "\u0000"}}, "metadata"), ({"metadata": []}, "metadata"),
-        ({"provider": "directory", "config": {"path": "/etc"}}, "config.path"), ({"provider": "directory", "config": {"path": "docs"}}, "config.path"),
-        ({"provider": "git", "config": {"url": "ssh://git@example.com/a.git"}}, "config.url"), ({"provider": "git", "config": {"url": "file:///etc"}}, "config.url"),
+        ({"provider": "ftp"}, "provider"),
+        ({"name": " "}, "name"),
+        ({"config": {}}, "config.url"),
+        ({"config": {"url": "ftp://example.com"}}, "config.url"),
+        ({"config": {"url": "https://u:p@example.com"}}, "config.url"),
+        ({"config": {"url": "https://[::bad"}}, "config.url"),
+        ({"config": {**WEB, "exclude": ["ok", " "]}}, "config.exclude[1]"),
+        ({"config": {**WEB, "include": ["a**b"]}}, "config.include[0]"),
+        ({"config": {**WEB, "exlude": []}}, "config.exlude"),
+        ({"config": {**WEB, "hosts": ["a b"]}}, "config.hosts[0]"),
+        ({"config": {**WEB, "depth_max": -1}}, "config.depth_max"),
+        ({"config": {**WEB, "pages_max": 0}}, "config.pages_max"),
+        ({"config": {"url": "http://10.0.0.1/"}}, "config.url"),
+        ({"config": {"url": "http://[::1]/"}}, "config.url"),
+        ({"config": {"url": "https://example.com/\u0000"}}, "config.url"),
+        ({"secrets": {"password": "x"}}, "secrets.password"),
+        ({"schedule": "often"}, "schedule"),
+        ({"schedule": "* * * *"}, "schedule"),
+        ({"schedule": "0 0 31 2 *"}, "schedule"),
+        ({"schedule": "0m"}, "schedule"),
+        ({"timezone": "Mars/Base"}, "timezone"),
+        ({"timezone": "../etc/passwd"}, "timezone"),
+        ({"metadata": {"x": "y" * 20_000}}, "metadata"),
+        ({"metadata": {"x": "\u0000"}}, "metadata"),
+        ({"metadata": []}, "metadata"),
+        ({"provider": "directory", "config": {"path": "/etc"}}, "config.path"),
+        ({"provider": "directory", "config": {"path": "docs"}}, "config.path"),
+        ({"provider": "git", "config": {"url": "ssh://git@example.com/a.git"}}, "config.url"),
+        ({"provider": "git", "config": {"url": "file:///etc"}}, "config.url"),
         ({"provider": "git", "config": {"url": "https://example.com/a.git", "branch": "-x"}}, "config.branch"),
         ({"provider": "s3", "config": {"bucket": "../x"}}, "config.bucket"),
         ({"provider": "s3", "config": {"bucket": "docs", "endpoint": "http://169.254.169.254"}}, "config.endpoint"),
-        ({"provider": "s3", "config": {"bucket": "docs"}, "secrets": {"access_key_id": "x"}}, "secrets.secret_access_key"),
+        (
+            {"provider": "s3", "config": {"bucket": "docs"}, "secrets": {"access_key_id": "x"}},
+            "secrets.secret_access_key",
+        ),
     ],
-)  # fmt: skip
+)
 async def test_sources_that_cannot_be(shared_server: Running, fields: dict[str, Any], named: str) -> None:
     base = await base_of(shared_server)
     body = {"name": "Docs", "provider": "website", "config": WEB, **fields}
     refused = await shared_server.call("POST", f"/v1/knowledgebases/{base['id']}/sources", 400, json=body)
     assert list(refused["error"]["details"]) == [named], refused
-    assert (await shared_server.call("GET", f"/v1/knowledgebases/{base['id']}/sources"))["pagination"]["total_count"] == 0
+    assert (await shared_server.call("GET", f"/v1/knowledgebases/{base['id']}/sources"))["pagination"][
+        "total_count"
+    ] == 0
 
 
 async def test_bodies_that_are_none(shared_server: Running) -> None:
     base = await base_of(shared_server)
-    for content in (b"", b"{", b"[]", b"null", b'"x"', b"\xff", b'{"provider": 1}', b'{"provider": "git", "config": "x", "name": "n"}'):
+    for content in (
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'"x"',
+        b"\xff",
+        b'{"provider": 1}',
+        b'{"provider": "git", "config": "x", "name": "n"}',
+    ):
         answer = await shared_server.client.post(
             f"/v1/knowledgebases/{base['id']}/sources", content=content, headers={"Content-Type": "application/json"}
         )
@@ -515,8 +604,12 @@ async def test_nothing_foreign(shared_server: Running) -> None:
     base = await base_of(shared_server)
     source = await create(shared_server, base["id"], "website", WEB)
     project = (await shared_server.call("POST", "/v1/projects", 201, json={"name": "Other"}))["data"]["id"]
-    stranger = (await shared_server.call("POST", "/v1/access-keys", 201, json={"name": "s", "project_id": project}))["data"]["key"]
-    reader = (await shared_server.call("POST", "/v1/access-keys", 201, json={"name": "r", "permissions": ["knowledge:read"]}))["data"]["key"]
+    stranger = (await shared_server.call("POST", "/v1/access-keys", 201, json={"name": "s", "project_id": project}))[
+        "data"
+    ]["key"]
+    reader = (
+        await shared_server.call("POST", "/v1/access-keys", 201, json={"name": "r", "permissions": ["knowledge:read"]})
+    )["data"]["key"]
     document = await shared_server.call("GET", "/openapi.json")
     ids = {"knowledgebase_id": base["id"], "source_id": source["id"]}
     tried = 0
@@ -528,7 +621,9 @@ async def test_nothing_foreign(shared_server: Running) -> None:
             for unknown, expected in ((stranger, 404), (reader, 403 if method != "get" else None)):
                 if expected is None:
                     continue
-                answer = await shared_server.client.request(method, path.format_map(ids), headers={"Authorization": f"Bearer {unknown}"}, **body)
+                answer = await shared_server.client.request(
+                    method, path.format_map(ids), headers={"Authorization": f"Bearer {unknown}"}, **body
+                )
                 assert answer.status_code == expected, f"{method} {path}: {answer.text}"
                 tried += 1
     assert tried >= 14
@@ -560,9 +655,21 @@ async def test_the_command_line_makes_follows_shows_and_deletes_sources(server: 
     kb = Terminal(server)
     base_id = (await kb("create", "By command")).strip()
     said = await kb(
-        *("sources", "create", "By command", "directory", str(docs), "--name", "Docs", "--exclude", "note-1.txt", "--metadata", "team=sales"),
+        *(
+            "sources",
+            "create",
+            "By command",
+            "directory",
+            str(docs),
+            "--name",
+            "Docs",
+            "--exclude",
+            "note-1.txt",
+            "--metadata",
+            "team=sales",
+        ),
         *("--config", "hidden=true", "--wait"),
-    )  # fmt: skip
+    )
     source_id = said.splitlines()[0]
     assert "Docs: completed: added 2" in said
     shown = (await server.call("GET", f"/v1/knowledgebase-sources/{source_id}"))["data"]
@@ -604,24 +711,55 @@ async def test_the_command_line_says_why_a_sync_failed_and_what_was_not_read(ser
         made.page("/", "/there", "/gone")
         made.page("/there", text="It is there.")
         made.answers["/gone"] = Answer(b"not for you", 403)
-        created = await kb("sources", "create", "In trouble", "website", made.url + "/", "--name", "Site", "--config", "delay_seconds=0", "--wait")
+        created = await kb(
+            "sources",
+            "create",
+            "In trouble",
+            "website",
+            made.url + "/",
+            "--name",
+            "Site",
+            "--config",
+            "delay_seconds=0",
+            "--wait",
+        )
         assert "Site: completed: added 2, failed 1" in created
         assert f"{made.url}/gone: " in created
         assert f"{made.url}/gone: " in await kb("sources", "show", "In trouble", "Site")
     assert await kb("sources", "delete", "In trouble", "Site", "--keep-items", "--yes") == "deleted\n"
     assert "There is no source named Site" in await kb("sources", "show", "In trouble", "Site", status=1)
-    assert "config.depth_max" in await kb("sources", "create", "In trouble", "website", "https://a.example/", "--config", "depth_max=99", status=1)
-    assert "depth_max is no field=value" in await kb("sources", "create", "In trouble", "website", "https://a.example/", "--config", "depth_max", status=1)
+    assert "config.depth_max" in await kb(
+        "sources", "create", "In trouble", "website", "https://a.example/", "--config", "depth_max=99", status=1
+    )
+    assert "depth_max is no field=value" in await kb(
+        "sources", "create", "In trouble", "website", "https://a.example/", "--config", "depth_max", status=1
+    )
 
 
 async def test_the_command_line_takes_secrets_from_the_environment_and_prefixes_from_buckets(server: Running) -> None:
     kb = Terminal(server)
     base_id = (await kb("create", "Buckets")).strip()
-    made = ("sources", "create", base_id, "s3", "reports/2026/", "--secret", "access_key_id", "--secret", "secret_access_key", "--config", "region=eu-central-1")
+    made = (
+        "sources",
+        "create",
+        base_id,
+        "s3",
+        "reports/2026/",
+        "--secret",
+        "access_key_id",
+        "--secret",
+        "secret_access_key",
+        "--config",
+        "region=eu-central-1",
+    )
     await kb(*made, STOA_SECRET_ACCESS_KEY_ID="AKIA", STOA_SECRET_SECRET_ACCESS_KEY="hidden")
     [source] = (await server.call("GET", f"/v1/knowledgebases/{base_id}/sources"))["data"]
     assert source["name"] == "reports/2026/"
-    assert (source["config"]["bucket"], source["config"]["prefix"], source["config"]["region"]) == ("reports", "2026/", "eu-central-1")
+    assert (source["config"]["bucket"], source["config"]["prefix"], source["config"]["region"]) == (
+        "reports",
+        "2026/",
+        "eu-central-1",
+    )
     assert sorted(source["secret_names"]) == ["access_key_id", "secret_access_key"]
     assert "access_key_id, secret_access_key" in await kb("sources", "show", base_id, "reports/2026/")
     for command in ("create", "list", "show", "sync", "cancel", "delete"):

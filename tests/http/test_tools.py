@@ -11,11 +11,11 @@ from typing import Any, Self
 import asyncpg
 import pytest
 
-from stoa.gateway import Abilities
+from stoa.gateway import Capabilities
 from stoa.outbound import public
 from stoa.tools import rules
 from tests.conftest import Running, serving
-from tests.doubles import ScriptedModel, answer, calling, until
+from tests.support.doubles import ScriptedModel, answer, calling, until
 
 SECRET = "t0ken-of-the-service"
 
@@ -54,10 +54,17 @@ class Service:
                     self.gone += 1
                     return
                 status = int(path.split("/status/")[1].split("?")[0]) if "/status/" in path else 200
-                text = b"x" * 200_000 if path.startswith("/big") else json.dumps({"path": path, "you_sent": headers.get("authorization", "")}).encode()
+                text = (
+                    b"x" * 200_000
+                    if path.startswith("/big")
+                    else json.dumps({"path": path, "you_sent": headers.get("authorization", "")}).encode()
+                )
                 text = self.documents.get(path, text)
                 extra = b"location: http://127.0.0.1:1/\r\n" if status == 302 else b""
-                writer.write(b"HTTP/1.1 %d OK\r\ncontent-type: application/json\r\n%bcontent-length: %d\r\n\r\n%b" % (status, extra, len(text), text))
+                writer.write(
+                    b"HTTP/1.1 %d OK\r\ncontent-type: application/json\r\n%bcontent-length: %d\r\n\r\n%b"
+                    % (status, extra, len(text), text)
+                )
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             self.gone += 1
@@ -82,9 +89,22 @@ async def ask(server: Running, arguments: dict[str, Any], **agent: Any) -> tuple
 
 
 async def test_a_call_over_http(agents: Running, service: Service) -> None:
-    schema = {"type": "object", "properties": {"id": {"type": "string"}, "limit": {"type": "integer"}}, "required": ["id"]}
-    config = {"method": "GET", "headers": {"Authorization": "Bearer {{secret.token}}"}, "query": {"v": "2"}, "parameters": schema}
-    made = (await agents.call("POST", "/v1/tools", 201, json=tool(service.url + "/items/{id}", config=config, secrets={"token": SECRET})))["data"]
+    schema = {
+        "type": "object",
+        "properties": {"id": {"type": "string"}, "limit": {"type": "integer"}},
+        "required": ["id"],
+    }
+    config = {
+        "method": "GET",
+        "headers": {"Authorization": "Bearer {{secret.token}}"},
+        "query": {"v": "2"},
+        "parameters": schema,
+    }
+    made = (
+        await agents.call(
+            "POST", "/v1/tools", 201, json=tool(service.url + "/items/{id}", config=config, secrets={"token": SECRET})
+        )
+    )["data"]
     assert made["secret_names"] == ["token"]
     _, event = await ask(agents, {"id": "a/b ü", "limit": 3})
     line, headers, _ = service.asked[0]
@@ -109,26 +129,38 @@ async def test_a_call_over_http(agents: Running, service: Service) -> None:
 @pytest.mark.parametrize(
     ("path", "fields", "arguments", "code"),
     [
-        ("/status/404", {}, {}, "tool_refused"), ("/status/503", {}, {}, "tool_failed"), ("/status/302", {}, {}, "tool_refused"),
-        ("/hang", {"timeout_seconds": 0.2}, {}, "tool_timeout"), ("/cut", {}, {}, "tool_unreachable"),
+        ("/status/404", {}, {}, "tool_refused"),
+        ("/status/503", {}, {}, "tool_failed"),
+        ("/status/302", {}, {}, "tool_refused"),
+        ("/hang", {"timeout_seconds": 0.2}, {}, "tool_timeout"),
+        ("/cut", {}, {}, "tool_unreachable"),
         ("/x", {"config": {"parameters": {"type": "object", "required": ["id"]}}}, {}, "tool_bad_arguments"),
     ],
     ids=["404", "503", "redirect", "hang", "cut", "arguments"],
-)  # fmt: skip
-async def test_what_goes_wrong(agents: Running, service: Service, path: str, fields: dict[str, Any], arguments: dict[str, Any], code: str) -> None:
+)
+async def test_what_goes_wrong(
+    agents: Running, service: Service, path: str, fields: dict[str, Any], arguments: dict[str, Any], code: str
+) -> None:
     await agents.call("POST", "/v1/tools", 201, json=tool(service.url + path, **fields))
     run, event = await ask(agents, arguments)
     assert (run["status"], event["error"]["code"]) == ("completed", code)
     if code == "tool_timeout":
         await until(lambda: service.gone == 1)
-    assert len(service.asked) == (code != "tool_bad_arguments"), "a call is made once, also where the client would like to make it again"
+    assert len(service.asked) == (code != "tool_bad_arguments"), (
+        "a call is made once, also where the client would like to make it again"
+    )
 
 
 async def test_too_long_an_answer_is_cut_where_it_can_be_seen(agents: Running, service: Service) -> None:
     """A secret is taken out before the cut, so that no part of it is left."""
     config = {"headers": {"Authorization": "{{secret.token}}"}}
     limit = 30 + len(SECRET) // 2
-    await agents.call("POST", "/v1/tools", 201, json=tool(service.url + "/big", output_bytes_max=limit, config=config, secrets={"token": SECRET}))
+    await agents.call(
+        "POST",
+        "/v1/tools",
+        201,
+        json=tool(service.url + "/big", output_bytes_max=limit, config=config, secrets={"token": SECRET}),
+    )
     _, event = await ask(agents, {})
     assert event["result"] == "x" * limit + f"\n[Cut here: the answer is longer than {limit} bytes.]"
     echo = tool(service.url + "/echo", name="echo", output_bytes_max=limit, config=config, secrets={"token": SECRET})
@@ -156,11 +188,25 @@ async def test_a_cancel_closes_the_connection(agents: Running, service: Service)
 async def test_private_addresses_are_refused(dsn: str, tmp_path: Path, service: Service) -> None:
     """However they are written: none of these calls reaches the service."""
     port = service.url.rsplit(":", 1)[1]
-    hosts = ("127.0.0.1", "localhost", "127.1", "2130706433", "0x7f.0.0.1", "0.0.0.0", "[::1]", "[::ffff:127.0.0.1]", "a.localhost", "169.254.169.254", "10.0.0.1")
-    model = ScriptedModel([answer("Done.")], Abilities(images=False, tools=True))
+    hosts = (
+        "127.0.0.1",
+        "localhost",
+        "127.1",
+        "2130706433",
+        "0x7f.0.0.1",
+        "0.0.0.0",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "a.localhost",
+        "169.254.169.254",
+        "10.0.0.1",
+    )
+    model = ScriptedModel([answer("Done.")], Capabilities(images=False, tools=True))
     async with serving(dsn, tmp_path, model) as server:
         for host in hosts:
-            made = (await server.call("POST", "/v1/tools", 201, json=tool(f"http://{host}:{port}/", timeout_seconds=2)))["data"]
+            made = (
+                await server.call("POST", "/v1/tools", 201, json=tool(f"http://{host}:{port}/", timeout_seconds=2))
+            )["data"]
             _, event = await ask(server, {})
             assert event["error"]["code"] in ("tool_address_refused", "tool_unreachable"), (host, event)
             await server.call("DELETE", f"/v1/tools/{made['id']}")
@@ -169,27 +215,59 @@ async def test_private_addresses_are_refused(dsn: str, tmp_path: Path, service: 
 
 def test_which_addresses_are_public() -> None:
     assert all(public(one) for one in ("8.8.8.8", "2606:4700::1111"))
-    private = ("127.0.0.1", "10.1.2.3", "169.254.169.254", "0.0.0.0", "::1", "::ffff:10.0.0.1", "2002:7f00:1::", "fe80::1%eth0", "fd00::1", "224.0.0.1",
-               "100.64.0.1")  # fmt: skip
+    private = (
+        "127.0.0.1",
+        "10.1.2.3",
+        "169.254.169.254",
+        "0.0.0.0",
+        "::1",
+        "::ffff:10.0.0.1",
+        "2002:7f00:1::",
+        "fe80::1%eth0",
+        "fd00::1",
+        "224.0.0.1",
+        "100.64.0.1",
+    )
     assert [one for one in private if public(one)] == []
 
 
 async def test_some_fields_of_a_tool_change(shared_server: Running) -> None:
-    made = (await shared_server.call("POST", "/v1/tools", 201, json=tool("https://example.com/{id}", name="patched", config={
-        "parameters": {"type": "object", "properties": {"id": {"type": "string"}}}}, secrets={"token": SECRET})))["data"]  # fmt: skip
+    made = (
+        await shared_server.call(
+            "POST",
+            "/v1/tools",
+            201,
+            json=tool(
+                "https://example.com/{id}",
+                name="patched",
+                config={"parameters": {"type": "object", "properties": {"id": {"type": "string"}}}},
+                secrets={"token": SECRET},
+            ),
+        )
+    )["data"]
     path = f"/v1/tools/{made['id']}"
     changed = (await shared_server.call("PATCH", path, json={"approval": True, "timeout_seconds": 5}))["data"]
     assert changed == {**made, "approval": True, "timeout_seconds": 5, "updated_at": changed["updated_at"]}
-    assert (await shared_server.call("PATCH", path, json={"secrets": {"other": "x"}}))["data"]["secret_names"] == ["other"]
+    assert (await shared_server.call("PATCH", path, json={"secrets": {"other": "x"}}))["data"]["secret_names"] == [
+        "other"
+    ]
     for patch, named in (
-        ({"timeout_seconds": 1e9}, "timeout_seconds"), ({"config": {"url": "nowhere"}}, "config.url"), ({"config": {}}, "config.url"),
-        ({"config": {"url": "https://example.com/{x}"}}, "config.url"), ({"editable_params": ["x" * 200]}, "editable_params.0"),
-    ):  # fmt: skip
+        ({"timeout_seconds": 1e9}, "timeout_seconds"),
+        ({"config": {"url": "nowhere"}}, "config.url"),
+        ({"config": {}}, "config.url"),
+        ({"config": {"url": "https://example.com/{x}"}}, "config.url"),
+        ({"editable_params": ["x" * 200]}, "editable_params.0"),
+    ):
         refused = await shared_server.call("PATCH", path, 400, json=patch)
         assert list(refused["error"]["details"]) == [named], refused
     await shared_server.call("POST", f"{path}/refresh", 400)
     # Two at once: none undoes the other.
-    await asyncio.gather(*(shared_server.call("PATCH", path, json=patch) for patch in ({"approval": False}, {"description": "New."}, {"idempotent": True})))
+    await asyncio.gather(
+        *(
+            shared_server.call("PATCH", path, json=patch)
+            for patch in ({"approval": False}, {"description": "New."}, {"idempotent": True})
+        )
+    )
     now = (await shared_server.call("GET", path))["data"]
     assert (now["approval"], now["description"], now["idempotent"]) == (False, "New.", True)
 
@@ -204,7 +282,10 @@ async def test_schemas_that_lead_nowhere(agents: Running, service: Service) -> N
 
 
 async def test_a_pattern_that_could_take_for_ever(agents: Running, service: Service) -> None:
-    schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": "^(a+)+$"}, "pattern": {"type": "integer"}}}
+    schema = {
+        "type": "object",
+        "properties": {"a": {"type": "string", "pattern": "^(a+)+$"}, "pattern": {"type": "integer"}},
+    }
     await agents.call("POST", "/v1/tools", 201, json=tool(service.url + "/x", config={"parameters": schema}))
     _, event = await ask(agents, {"a": "a" * 60})
     assert "result" in event
@@ -214,20 +295,27 @@ async def test_a_pattern_that_could_take_for_ever(agents: Running, service: Serv
 
 
 def test_what_fills_a_url_stays_in_its_place() -> None:
-    assert rules.filled("https://h/a/{x}?q={y}", {"x": "../../b?c#d", "y": "1&z=2", "w": True}) == ("https://h/a/..%2F..%2Fb%3Fc%23d?q=1%26z%3D2", {"w": True})
+    assert rules.filled("https://h/a/{x}?q={y}", {"x": "../../b?c#d", "y": "1&z=2", "w": True}) == (
+        "https://h/a/..%2F..%2Fb%3Fc%23d?q=1%26z%3D2",
+        {"w": True},
+    )
 
 
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"config": {"url": "ftp://example.com/"}}, "config.url"), ({"config": {"url": "https://{host}/"}}, "config.url"),
-        ({"config": {"url": "https://u:p@example.com/"}}, "config.url"), ({"config": {"url": "https://example.com/{id}"}}, "config.url"),
+        ({"config": {"url": "ftp://example.com/"}}, "config.url"),
+        ({"config": {"url": "https://{host}/"}}, "config.url"),
+        ({"config": {"url": "https://u:p@example.com/"}}, "config.url"),
+        ({"config": {"url": "https://example.com/{id}"}}, "config.url"),
         ({"config": {"url": "https://example.com/", "parameters": {"type": "nothing"}}}, "config.parameters"),
         ({"config": {"url": "https://example.com/", "headers": {"X": "{{secret.none}}"}}}, "config.headers.X"),
         ({"config": {"url": "https://example.com/", "headers": {"Host": "x"}}}, "config.headers.Host"),
-        ({"type": "python", "config": {"entry_point": "none"}}, "config.entry_point"), ({"name": "no spaces"}, "name"), ({"timeout_seconds": 0}, "timeout_seconds"),
+        ({"type": "python", "config": {"entry_point": "none"}}, "config.entry_point"),
+        ({"name": "no spaces"}, "name"),
+        ({"timeout_seconds": 0}, "timeout_seconds"),
     ],
-)  # fmt: skip
+)
 async def test_definitions_that_cannot_be(shared_server: Running, change: dict[str, Any], named: str) -> None:
     refused = await shared_server.call("POST", "/v1/tools", 400, json={**tool("https://example.com/"), **change})
     assert list(refused["error"]["details"]) == [named], refused
@@ -242,7 +330,12 @@ async def test_names_are_taken_once_and_a_retry_makes_one(shared_server: Running
 
 
 async def test_what_a_model_writes_can_always_be_stored(agents: Running, service: Service) -> None:
-    await agents.call("POST", "/v1/tools", 201, json=tool(service.url + "/x", config={"method": "POST", "parameters": {"type": "object"}}))
+    await agents.call(
+        "POST",
+        "/v1/tools",
+        201,
+        json=tool(service.url + "/x", config={"method": "POST", "parameters": {"type": "object"}}),
+    )
     agents.model.scripts = [calling(("service", '{"a": "\\u0000"}'), say="nul \0 here"), answer("and \0 there")]
     run = await agents.ask(await agents.conversation(agent={"tools": ["service"]}))
     assert (run["status"], run["output"]) == ("completed", "nul \ufffd hereand \ufffd there")

@@ -7,10 +7,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from stoa.gateway import Abilities, Finish, TextDelta, Usage
+from stoa.gateway import Capabilities, Finish, TextDelta, Usage
 from stoa.settings import Price
 from tests.conftest import Running, serving
-from tests.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling
+from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling
 
 COUNTED = [[TextDelta("Hello.")], [Usage(1_000, 500, cached_tokens=400, reasoning_tokens=100), Finish("stop")]]
 """At the fixture's prices 600 fresh, 400 cached and 500 completion tokens are 1,200 + 400 + 4,000 millionths of a dollar."""
@@ -18,7 +18,7 @@ COUNTED = [[TextDelta("Hello.")], [Usage(1_000, 500, cached_tokens=400, reasonin
 
 @pytest.fixture
 async def priced(dsn: str, tmp_path: Path) -> AsyncIterator[Running]:
-    model = ScriptedModel([list(COUNTED)], Abilities(images=False, tools=True, context_tokens=8_000))
+    model = ScriptedModel([list(COUNTED)], Capabilities(images=False, tools=True, context_tokens=8_000))
     prices = (Price(model="stoa-*", prompt=2, completion=8, cached=1),)
     async with serving(dsn, tmp_path, model, toolbox=Shelf(ScriptedTool("look")), prices=prices) as server:
         yield server
@@ -32,20 +32,40 @@ async def test_sums_by_whatever_is_asked(priced: Running) -> None:
     first, second = await priced.conversation(user_id="ada"), await priced.conversation()
     run = await priced.ask(first)
     assert run["usage"] == {
-        "prompt_tokens": 1_000, "completion_tokens": 500, "total_tokens": 1_500, "cached_tokens": 400, "reasoning_tokens": 100, "cost_usd": 0.0056,
-    }  # fmt: skip
+        "prompt_tokens": 1_000,
+        "completion_tokens": 500,
+        "total_tokens": 1_500,
+        "cached_tokens": 400,
+        "reasoning_tokens": 100,
+        "cost_usd": 0.0056,
+    }
     await priced.ask(first)
     made = (await priced.call("POST", "/v1/access-keys", 201, json={"name": "other"}))["data"]
-    await priced.call("POST", f"/v3/conversations/{second}/messages", json={"content": "Hi", "stream": False}, headers={"Authorization": f"Bearer {made['key']}"})
+    await priced.call(
+        "POST",
+        f"/v3/conversations/{second}/messages",
+        json={"content": "Hi", "stream": False},
+        headers={"Authorization": f"Bearer {made['key']}"},
+    )
     (total,) = await usage(priced)
     assert total == {
-        "calls": 3, "prompt_tokens": 3_000, "cached_tokens": 1_200, "completion_tokens": 1_500, "reasoning_tokens": 300, "total_tokens": 4_500,
-        "cost_usd": 0.0168, "estimated_calls": 0, "unpriced_calls": 0,
-    }  # fmt: skip
+        "calls": 3,
+        "prompt_tokens": 3_000,
+        "cached_tokens": 1_200,
+        "completion_tokens": 1_500,
+        "reasoning_tokens": 300,
+        "total_tokens": 4_500,
+        "cost_usd": 0.0168,
+        "estimated_calls": 0,
+        "unpriced_calls": 0,
+    }
     by_key = {row["key_id"]: row["calls"] for row in await usage(priced, "group_by=key_id")}
     assert by_key[made["id"]] == 1
     assert sorted(by_key.values()) == [1, 2]
-    assert {row["conversation_id"]: row["calls"] for row in await usage(priced, "group_by=conversation_id,model")} == {first: 2, second: 1}
+    assert {row["conversation_id"]: row["calls"] for row in await usage(priced, "group_by=conversation_id,model")} == {
+        first: 2,
+        second: 1,
+    }
     assert [row["run_id"] for row in await usage(priced, f"group_by=run_id&run_id={run['id']}")] == [run["id"]]
     assert {row.get("user_id"): row["calls"] for row in await usage(priced, "group_by=user_id")} == {"ada": 2, None: 1}
     project = (await priced.call("GET", "/v1/projects"))["data"][0]["id"]
@@ -61,9 +81,15 @@ async def test_sums_by_whatever_is_asked(priced: Running) -> None:
 
 async def test_what_cannot_be_asked(priced: Running) -> None:
     for query, named in (
-        ("group_by=weather", "group_by"), ("from=2026-01-01T00:00:00Z&to=2025-01-01T00:00:00Z", "from"), ("from=2020-01-01T00:00:00Z", "from"),
-        ("from=yesterday", "from"), ("sort=evil", "sort"), ("key_id=x", "key_id"), ("kind=lunch", "kind"), ("from=2026-01-01T00:00:00", "from"),
-    ):  # fmt: skip
+        ("group_by=weather", "group_by"),
+        ("from=2026-01-01T00:00:00Z&to=2025-01-01T00:00:00Z", "from"),
+        ("from=2020-01-01T00:00:00Z", "from"),
+        ("from=yesterday", "from"),
+        ("sort=evil", "sort"),
+        ("key_id=x", "key_id"),
+        ("kind=lunch", "kind"),
+        ("from=2026-01-01T00:00:00", "from"),
+    ):
         refused = await priced.call("GET", f"/v1/usage?{query}", 400)
         assert list(refused["error"]["details"]) == [named]
 
@@ -72,7 +98,9 @@ async def test_days_are_days(priced: Running) -> None:
     await priced.ask(await priced.conversation())
     await priced.ask(await priced.conversation())
     database = await asyncpg.connect(priced.dsn)
-    await database.execute("UPDATE model_calls SET at = at - interval '1 day' WHERE id = (SELECT min(id) FROM model_calls)")
+    await database.execute(
+        "UPDATE model_calls SET at = at - interval '1 day' WHERE id = (SELECT min(id) FROM model_calls)"
+    )
     await database.close()
     days = await usage(priced, "group_by=day")
     assert [row["calls"] for row in days] == [1, 1]

@@ -25,7 +25,10 @@ async def test_ten_nodes_start_at_once(cluster: Callable[[str], str]) -> None:
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [("UPDATE stoa_migrations SET number = 9999 WHERE number = 1", "newer Stoa"), ("UPDATE stoa_migrations SET sha256 = 'x'", "another version of the migration")],
+    [
+        ("UPDATE stoa_migrations SET number = 9999 WHERE number = 1", "newer Stoa"),
+        ("UPDATE stoa_migrations SET sha256 = 'x'", "another version of the migration"),
+    ],
 )
 async def test_databases_that_do_not_fit(dsn: str, change: str, words: str) -> None:
     connection = await asyncpg.connect(dsn)

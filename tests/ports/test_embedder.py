@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stoa.knowledge.embedding import EmbedderError, LocalEmbedder, RemoteEmbedder
-from stoa.knowledge.embedding import weights as files
+from stoa.embedding import EmbedderError, LocalEmbedder, RemoteEmbedder
+from stoa.embedding import weights as files
 
 DATA = Path(__file__).parents[1] / "data" / "embedding"
 TEXTS: list[str] = json.loads((DATA / "texts.json").read_text("utf-8"))
@@ -39,7 +39,18 @@ async def test_vectors_are_those_of_the_original(embedder: LocalEmbedder) -> Non
 
 async def test_quantised_vectors_of_few_different_words_are_as_near(tmp_path: Path) -> None:
     """What the quantised model gets wrong averages out over a text's tokens, unless these are few (a search for one word has three) or all the same."""
-    words = ["not", "above", "wait", "POST", "漢字", "a b", "SKU-4711", "how to wait", "drain the node now", "one two three four five six"]
+    words = [
+        "not",
+        "above",
+        "wait",
+        "POST",
+        "漢字",
+        "a b",
+        "SKU-4711",
+        "how to wait",
+        "drain the node now",
+        "one two three four five six",
+    ]
     texts = [*words, "...", "?!", "x " * 5, "." * 20, "? " * 10, "1 2 3 4 5 6 7 8", "{}[]()<>;:"]
     whole, quantised = LocalEmbedder(tmp_path, precision="fp32"), LocalEmbedder(tmp_path)
     expected = await whole.embed(texts)
@@ -53,7 +64,8 @@ async def test_quantised_vectors_of_few_different_words_are_as_near(tmp_path: Pa
 async def test_the_nearest_ten_are_those_of_the_original(embedder: LocalEmbedder) -> None:
     found = await embedder.embed(TEXTS)
     shared = [
-        len(set(np.argsort(-(found @ found[i]))[:10]) & set(np.argsort(-(REFERENCE @ REFERENCE[i]))[:10])) / 10 for i in range(len(TEXTS))
+        len(set(np.argsort(-(found @ found[i]))[:10]) & set(np.argsort(-(REFERENCE @ REFERENCE[i]))[:10])) / 10
+        for i in range(len(TEXTS))
     ]
     assert np.mean(shared) >= 0.93
 
@@ -111,7 +123,9 @@ async def test_weights_are_fetched_where_the_package_is_absent(tmp_path: Path) -
         writer.close()
 
     server = await asyncio.start_server(hub, "127.0.0.1", 0)
-    embedder = LocalEmbedder(tmp_path, look_installed=False, hub=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    embedder = LocalEmbedder(
+        tmp_path, look_installed=False, hub=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    )
     assert float((await embedder.embed([TEXTS[3]]))[0] @ REFERENCE[3]) > 0.99
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.safetensors", "tokenizer.json"]
     await embedder.close()
@@ -137,7 +151,10 @@ async def test_an_endpoint(tmp_path: Path) -> None:
         asked.append(body)
         data = [{"index": i, "embedding": [float(len(text)), 1.0]} for i, text in enumerate(body["input"])][::-1]
         status, content = ("429 Slow", b"{}") if len(asked) == 1 else ("200 OK", json.dumps({"data": data}).encode())
-        writer.write(f"HTTP/1.1 {status}\r\nretry-after: 0\r\ncontent-length: {len(content)}\r\nconnection: close\r\n\r\n".encode() + content)
+        writer.write(
+            f"HTTP/1.1 {status}\r\nretry-after: 0\r\ncontent-length: {len(content)}\r\nconnection: close\r\n\r\n".encode()
+            + content
+        )
         await writer.drain()
         writer.close()
 

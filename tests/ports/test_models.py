@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from stoa.gateway import (
-    Abilities,
+    Capabilities,
     Delta,
     DocumentPart,
     Finish,
@@ -22,17 +22,17 @@ from stoa.gateway import (
     TextPart,
     ToolCallDelta,
     Usage,
-)  # fmt: skip
+)
 from stoa.gateway.providers.anthropic import AnthropicModel
 from stoa.gateway.providers.openai import OpenAIModel
 from stoa.gateway.providers.streaming import StreamingModel
 from stoa.gateway.providers.transport import Timeouts, Transport
 from stoa.gateway.types import ToolCallPart, ToolResultPart, ToolSpec
-from tests.doubles import until
-from tests.scripted_model import PIECES, ScriptedServer
+from tests.support.doubles import until
+from tests.support.scripted_model import PIECES, ScriptedServer
 
 KEY = "sk-a-secret-key"
-ABILITIES = Abilities(images=True, tools=True)
+ABILITIES = Capabilities(images=True, tools=True)
 Make = Callable[..., StreamingModel]
 
 
@@ -42,7 +42,10 @@ async def server() -> AsyncIterator[ScriptedServer]:
         yield server
 
 
-@pytest.fixture(params=[(OpenAIModel, 0.0), (AnthropicModel, 0.0), (OpenAIModel, 0.02)], ids=["openai", "anthropic", "openai under load"])
+@pytest.fixture(
+    params=[(OpenAIModel, 0.0), (AnthropicModel, 0.0), (OpenAIModel, 0.02)],
+    ids=["openai", "anthropic", "openai under load"],
+)
 async def make(request: pytest.FixtureRequest, server: ScriptedServer) -> AsyncIterator[Make]:
     """Each adapter, and one on connections that rest between two reads."""
     adapter, pace = request.param
@@ -107,12 +110,18 @@ async def test_reasons_to_end(make: Make, finish: str, reason: str) -> None:
 
 
 FAILURES = [
-    ({"status": 401}, "model_unauthorized", False), ({"status": 404}, "model_not_found", False), ({"status": 400}, "model_refused_request", False),
+    ({"status": 401}, "model_unauthorized", False),
+    ({"status": 404}, "model_not_found", False),
+    ({"status": 400}, "model_refused_request", False),
     ({"status": 400, "message": "maximum context length is 8192 tokens"}, "context_length_exceeded", False),
-    ({"status": 429, "retry_after": 60}, "model_rate_limited", True), ({"status": 500}, "model_overloaded", True),
-    ({"reset": True}, "model_unreachable", True), ({"html": True}, "model_protocol_error", False),
-    ({"cut": 3}, "model_stream_truncated", True), ({"garble": 2}, "model_protocol_error", True), ({"error": 2}, "model_error", True),
-]  # fmt: skip
+    ({"status": 429, "retry_after": 60}, "model_rate_limited", True),
+    ({"status": 500}, "model_overloaded", True),
+    ({"reset": True}, "model_unreachable", True),
+    ({"html": True}, "model_protocol_error", False),
+    ({"cut": 3}, "model_stream_truncated", True),
+    ({"garble": 2}, "model_protocol_error", True),
+    ({"error": 2}, "model_error", True),
+]
 
 
 @pytest.mark.parametrize(("script", "code", "retryable"), FAILURES, ids=lambda value: str(value)[:40])
@@ -144,7 +153,10 @@ async def test_retries_before_the_first_token_only(make: Make, server: ScriptedS
 
 @pytest.mark.parametrize(
     ("script", "timeouts", "code"),
-    [({"first_delay": 30}, Timeouts(first_byte=0.2), "model_timeout"), ({"stall": 2}, Timeouts(silence=0.2), "model_stalled")],
+    [
+        ({"first_delay": 30}, Timeouts(first_byte=0.2), "model_timeout"),
+        ({"stall": 2}, Timeouts(silence=0.2), "model_stalled"),
+    ],
 )
 async def test_silence_is_bounded(make: Make, script: dict[str, object], timeouts: Timeouts, code: str) -> None:
     with pytest.raises(ModelError) as caught:
@@ -227,5 +239,16 @@ async def test_everything_a_message_may_hold_is_sent(make: Make, server: Scripte
     )
     assert text_of(await listen(make(), request))
     sent = json.dumps(server.bodies[-1])
-    for held in ("Be brief.", "Look", "[page 2]", "Only the passages", "it is encrypted", "iVBORw==", "found it", "c1", "Finds.", "And?"):
+    for held in (
+        "Be brief.",
+        "Look",
+        "[page 2]",
+        "Only the passages",
+        "it is encrypted",
+        "iVBORw==",
+        "found it",
+        "c1",
+        "Finds.",
+        "And?",
+    ):
         assert held in sent, held

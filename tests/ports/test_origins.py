@@ -10,8 +10,19 @@ from pathlib import Path
 import pytest
 from dulwich.repo import Repo
 
-from stoa.knowledge.sources.types import Failed, Fetched, Nothing, Same, SourceError
-from tests.origins import Bucket, BucketWorld, DirectoryWorld, GitWorld, Memory, WebsiteWorld, World, repositories, session, site
+from stoa.sources.types import Failed, Fetched, Nothing, Same, SourceError
+from tests.support.origins import (
+    Bucket,
+    BucketWorld,
+    DirectoryWorld,
+    GitWorld,
+    Memory,
+    WebsiteWorld,
+    World,
+    repositories,
+    session,
+    site,
+)
 
 KINDS = ["website", "directory", "s3", "git"]
 
@@ -31,10 +42,17 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
     import boto3  # type: ignore[import-untyped]  # noqa: PLC0415 — half a second, for these tests alone
 
     log = tmp_path_factory.mktemp("s3") / "log"
-    environment = {**os.environ, "INITIAL_NO_AUTH_ACTION_COUNT": "4"}  # The user and its key are made before keys are asked for.
+    environment = {
+        **os.environ,
+        "INITIAL_NO_AUTH_ACTION_COUNT": "4",
+    }  # The user and its key are made before keys are asked for.
     with log.open("wb") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-c", BUCKET_SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=environment
+            [sys.executable, "-c", BUCKET_SERVER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=environment,
         )
     assert process.stdout is not None
     url = ""
@@ -46,9 +64,13 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
     people.create_user(UserName="reader")
     key = people.create_access_key(UserName="reader")["AccessKey"]
     people.put_user_policy(
-        UserName="reader", PolicyName="all", PolicyDocument='{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}'
+        UserName="reader",
+        PolicyName="all",
+        PolicyDocument='{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}',
     )
-    api = boto3.client("s3", aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"], **options)
+    api = boto3.client(
+        "s3", aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"], **options
+    )
     secrets = {"access_key_id": key["AccessKeyId"], "secret_access_key": key["SecretAccessKey"]}
     yield Bucket(url, "", api, secrets, _Log(log))
     api.close()
@@ -63,7 +85,13 @@ class _Log(list[str]):
         self._file = file
 
     def __iter__(self) -> Iterator[str]:
-        return iter([line.split('"GET ')[1].split(" ")[0] for line in self._file.read_text("utf-8", "replace").splitlines() if '"GET ' in line])
+        return iter(
+            [
+                line.split('"GET ')[1].split(" ")[0]
+                for line in self._file.read_text("utf-8", "replace").splitlines()
+                if '"GET ' in line
+            ]
+        )
 
 
 @pytest.fixture(params=KINDS)

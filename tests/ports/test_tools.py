@@ -15,9 +15,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from stoa.tools import Call, Definition, Program, Suppliers, Tool, ToolKind, rules
-from tests.doubles import until
-from tests.mcp_servers import Diary, build, command, over_http
+from stoa.tools import Call, Definition, Program, Tool, ToolFactory, ToolKind, rules
+from tests.support.doubles import until
+from tests.support.mcp_servers import Diary, build, command, over_http
 
 CALL = Call(UUID(int=1), UUID(int=2), UUID(int=3), "key")
 SECRET = "t0ken-of-the-service"
@@ -38,18 +38,37 @@ class Adapter:
         return await self.make(name, **fields)
 
 
-def definition(kind: ToolKind, name: str, config: dict[str, Any], *, number: int = 1, timeout: float = 10.0, output: int = 10_000) -> Definition:
+def definition(
+    kind: ToolKind, name: str, config: dict[str, Any], *, number: int = 1, timeout: float = 10.0, output: int = 10_000
+) -> Definition:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     return Definition(
-        UUID(int=number), UUID(int=2), name, kind, "About.", config, (), idempotent=None if kind is ToolKind.MCP else False, approval=False,
-        editable_params=(), timeout_seconds=timeout, output_bytes_max=output, created_at=now, updated_at=now,
-    )  # fmt: skip
+        UUID(int=number),
+        UUID(int=2),
+        name,
+        kind,
+        "About.",
+        config,
+        (),
+        idempotent=None if kind is ToolKind.MCP else False,
+        approval=False,
+        editable_params=(),
+        timeout_seconds=timeout,
+        output_bytes_max=output,
+        created_at=now,
+        updated_at=now,
+    )
 
 
 @pytest.fixture(params=["http", "python", "mcp stdio", "mcp http"])
 async def adapter(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Adapter]:
     diary = Diary(tmp_path / "diary")
-    adapters = {"http": http_adapter, "python": python_adapter, "mcp stdio": stdio_adapter, "mcp http": mcp_http_adapter}
+    adapters = {
+        "http": http_adapter,
+        "python": python_adapter,
+        "mcp stdio": stdio_adapter,
+        "mcp http": mcp_http_adapter,
+    }
     async for made in adapters[request.param](diary, tmp_path):
         yield made
 
@@ -72,12 +91,20 @@ async def http_adapter(diary: Diary, _: Path) -> AsyncIterator[Adapter]:
         return PlainTextResponse("x" * (await request.json())["size"])
 
     app = Starlette(routes=[Route(f"/{one.__name__}", one, methods=["POST"]) for one in (echo, slow, fail, long)])
-    suppliers = Suppliers(allow_private=True)
+    suppliers = ToolFactory(allow_private=True)
     async with over_http(app) as web:
 
         async def make(name: str, **fields: Any) -> Tool:
             parameters = {"echo": TEXT, "long": SIZE}.get(name, {"type": "object"})
-            return suppliers(definition(ToolKind.HTTP, name, {"url": f"{web.url}/{name}", "method": "POST", "parameters": parameters}, **fields), {})[0]
+            return suppliers(
+                definition(
+                    ToolKind.HTTP,
+                    name,
+                    {"url": f"{web.url}/{name}", "method": "POST", "parameters": parameters},
+                    **fields,
+                ),
+                {},
+            )[0]
 
         yield told(ToolKind.HTTP, make, diary)
         await suppliers.close()
@@ -101,7 +128,7 @@ async def python_adapter(diary: Diary, _: Path) -> AsyncIterator[Adapter]:
     def long(size: int) -> str:
         return "x" * size
 
-    suppliers = Suppliers(allow_private=False)
+    suppliers = ToolFactory(allow_private=False)
     suppliers.__dict__["_callables"] = {one.__name__: one for one in (echo, slow, fail, long)}
 
     async def make(name: str, **fields: Any) -> Tool:
@@ -111,11 +138,13 @@ async def python_adapter(diary: Diary, _: Path) -> AsyncIterator[Adapter]:
     await suppliers.close()
 
 
-async def mcp_adapter(suppliers: Suppliers, diary: Diary, config: dict[str, Any]) -> AsyncIterator[Adapter]:
+async def mcp_adapter(suppliers: ToolFactory, diary: Diary, config: dict[str, Any]) -> AsyncIterator[Adapter]:
     async def make(name: str, **fields: Any) -> Tool:
         server = definition(ToolKind.MCP, "bench", config, **fields)
         listing = await suppliers.list_offers(server, {})
-        made = suppliers(Definition(**{field: getattr(server, field) for field in server.__slots__} | {"offers": listing.offers}), {})
+        made = suppliers(
+            Definition(**{field: getattr(server, field) for field in server.__slots__} | {"offers": listing.offers}), {}
+        )
         return next(one for one in made if one.name == f"bench__{name}")
 
     yield told(ToolKind.MCP, make, diary)
@@ -124,13 +153,15 @@ async def mcp_adapter(suppliers: Suppliers, diary: Diary, config: dict[str, Any]
 
 async def stdio_adapter(diary: Diary, path: Path) -> AsyncIterator[Adapter]:
     program, args = command(path / "diary")
-    async for made in mcp_adapter(Suppliers(allow_private=False, programs=[Program("bench", program, args)]), diary, {"server": "bench"}):
+    async for made in mcp_adapter(
+        ToolFactory(allow_private=False, programs=[Program("bench", program, args)]), diary, {"server": "bench"}
+    ):
         yield made
 
 
 async def mcp_http_adapter(diary: Diary, _: Path) -> AsyncIterator[Adapter]:
     async with over_http(build(diary).streamable_http_app()) as web:
-        async for made in mcp_adapter(Suppliers(allow_private=True), diary, {"url": f"{web.url}/mcp"}):
+        async for made in mcp_adapter(ToolFactory(allow_private=True), diary, {"url": f"{web.url}/mcp"}):
             yield made
 
 
@@ -145,7 +176,9 @@ async def test_the_port(adapter: Adapter) -> None:
     assert isinstance(echo.idempotent, bool)
     assert (await echo.call({"text": "häl\u2028lo 😀"}, CALL)).text == "häl\u2028lo 😀"
     # Many at once, each with its own answer.
-    assert [one.text for one in await asyncio.gather(*(echo.call({"text": str(number)}, CALL) for number in range(20)))] == [str(number) for number in range(20)]
+    assert [
+        one.text for one in await asyncio.gather(*(echo.call({"text": str(number)}, CALL) for number in range(20)))
+    ] == [str(number) for number in range(20)]
     # What cannot be stored is replaced, and what does not fit is told.
     assert (await echo.call({"text": "a\0b"}, CALL)).text == "a\ufffdb"
     assert (await echo.call({}, CALL)).code == "tool_bad_arguments"
@@ -184,11 +217,21 @@ async def test_what_mcp_servers_give_back(tmp_path: Path) -> None:
     diary = Diary(tmp_path / "diary")
     async for adapter in stdio_adapter(diary, tmp_path):
         weather = await adapter.tool("weather")
-        assert (await weather.call({"city": "Rome"}, CALL)).text.replace(" ", "").replace("\n", "") == '{"city":"Rome","degrees":21}'
-        assert (weather.idempotent, (await adapter.tool("echo")).idempotent, (await adapter.tool("slow")).idempotent) == (True, True, False)
+        assert (await weather.call({"city": "Rome"}, CALL)).text.replace(" ", "").replace(
+            "\n", ""
+        ) == '{"city":"Rome","degrees":21}'
+        assert (
+            weather.idempotent,
+            (await adapter.tool("echo")).idempotent,
+            (await adapter.tool("slow")).idempotent,
+        ) == (True, True, False)
         media = rules.offered_name("bench", "media.show")
         shown = (await (await adapter.tool(media.removeprefix("bench__"))).call({}, CALL)).text
         assert shown.splitlines() == [
-            "Look:", "[image, image/png, 300 bytes: not shown]", "[resource note://1]", "Dear diary",
-            "[resource blob://1, application/zip, 300 bytes: not shown]", "[link to resource file:///a.txt, text/plain] a.txt: A file",
-        ]  # fmt: skip
+            "Look:",
+            "[image, image/png, 300 bytes: not shown]",
+            "[resource note://1]",
+            "Dear diary",
+            "[resource blob://1, application/zip, 300 bytes: not shown]",
+            "[link to resource file:///a.txt, text/plain] a.txt: A file",
+        ]

@@ -12,7 +12,7 @@ import pytest
 
 from stoa.gateway import Finish, ModelError, ReasoningDelta, TextDelta, Usage
 from tests.conftest import Running, serving
-from tests.doubles import CountingIds, FixedClock, ScriptedModel, Step
+from tests.support.doubles import CountingIds, FixedClock, ScriptedModel, Step
 
 GOLDEN = Path(__file__).parent / "golden"
 QUIET = {"X-Request-Id": "golden"}
@@ -37,7 +37,9 @@ async def transcript(server: Running, gates: list[asyncio.Event], conversation_i
     seen = b""
     waiting = iter(gates)
     path = f"/v3/conversations/{conversation_id}/messages"
-    async with server.client.stream("POST", path, json={"content": [{"type": "text", "text": "Summarize the ticket."}]}) as response:
+    async with server.client.stream(
+        "POST", path, json={"content": [{"type": "text", "text": "Summarize the ticket."}]}
+    ) as response:
         assert response.status_code == 200
         assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
         async for chunk in response.aiter_raw():
@@ -56,13 +58,23 @@ def check(name: str, seen: bytes) -> None:
 
 
 async def test_plain_answer(golden: Running) -> None:
-    gates = script(golden.model, [TextDelta("The customer")], [TextDelta(" cannot log in — “403”.\n")], [Usage(21, 8), Finish("stop")])
+    gates = script(
+        golden.model,
+        [TextDelta("The customer")],
+        [TextDelta(" cannot log in — “403”.\n")],
+        [Usage(21, 8), Finish("stop")],
+    )
     gates[2].set()
     check("plain", await transcript(golden, gates, await golden.conversation()))
 
 
 async def test_reasoning_then_answer(golden: Running) -> None:
-    gates = script(golden.model, [ReasoningDelta("A login problem.")], [TextDelta("She cannot log in.")], [Usage(21, 12, 16, 4), Finish("stop")])
+    gates = script(
+        golden.model,
+        [ReasoningDelta("A login problem.")],
+        [TextDelta("She cannot log in.")],
+        [Usage(21, 12, 16, 4), Finish("stop")],
+    )
     gates[2].set()
     check("reasoning", await transcript(golden, gates, await golden.conversation()))
 
@@ -78,20 +90,27 @@ async def test_cancel_keeps_the_partial_answer(golden: Running) -> None:
     gates = script(golden.model, [TextDelta("The customer")], [TextDelta(" never comes to this.")])
     gates[0].set()
     seen = b""
-    async with golden.client.stream("POST", f"/v3/conversations/{conversation_id}/messages", json={"content": "Go"}) as response:
+    async with golden.client.stream(
+        "POST", f"/v3/conversations/{conversation_id}/messages", json={"content": "Go"}
+    ) as response:
         async for chunk in response.aiter_raw():
             seen += chunk
             if seen.count(b"\n\n") == 2 and b"canceled" not in seen:
                 await golden.call("POST", f"/v1/runs/{response.headers['stoa-run-id']}/cancel")
     check("cancel", seen)
     messages = (await golden.call("GET", f"/v1/conversations/{conversation_id}/messages"))["data"]
-    assert [(message["role"], message["status"]) for message in messages] == [("user", "completed"), ("assistant", "canceled")]
+    assert [(message["role"], message["status"]) for message in messages] == [
+        ("user", "completed"),
+        ("assistant", "canceled"),
+    ]
     assert messages[1]["content"] == [{"type": "text", "text": "The customer"}]
     assert golden.model.open == 0
 
 
 async def test_resume_in_the_middle_and_at_the_very_end(golden: Running) -> None:
-    gates = script(golden.model, [TextDelta("One")], [TextDelta(" two")], [TextDelta(" three")], [Usage(1, 3), Finish("stop")])
+    gates = script(
+        golden.model, [TextDelta("One")], [TextDelta(" two")], [TextDelta(" three")], [Usage(1, 3), Finish("stop")]
+    )
     gates[3].set()
     conversation_id = await golden.conversation()
     whole = await transcript(golden, gates, conversation_id)

@@ -12,9 +12,9 @@ from uuid import uuid4
 import asyncpg
 
 from stoa.db import Database
-from stoa.events import Kind
+from stoa.events import EventType
 from stoa.gateway import Finish, ReasoningDelta, TextDelta, Usage
-from stoa.journal import Journal, JournalWriter, Tails
+from stoa.journal import Journal, JournalWriter, LiveBuffer
 from stoa.journal.service import READ_BYTES_MAX, READ_EVENTS_MAX
 from stoa.kernel.clock import SystemClock
 from stoa.kernel.principal import Principal
@@ -54,7 +54,11 @@ async def test_stalled_readers_hold_nothing_up(running: Running) -> None:
     pieces = [[kind("x" * 1_000)] for _ in range(ANSWER_BYTES // 2_000) for kind in (ReasoningDelta, TextDelta)]
     running.model.scripts = [[begin, *pieces, [Usage(1, 1), Finish("stop")]]]
     talk = await running.conversation()
-    run = (await running.call("POST", f"/v3/conversations/{talk}/messages", 202, json={"content": "Go", "background": True}))["data"]
+    run = (
+        await running.call(
+            "POST", f"/v3/conversations/{talk}/messages", 202, json={"content": "Go", "background": True}
+        )
+    )["data"]
     path = f"/v1/runs/{run['id']}/stream"
     async with stalled_readers(running.url, path, STALLED):
         before = resident_bytes()
@@ -73,7 +77,7 @@ async def test_stalled_readers_hold_nothing_up(running: Running) -> None:
 async def test_a_long_journal_is_read_in_bounded_pieces(dsn: str) -> None:
     """20,000 events of which some are large, page by page: each piece is bounded, and together they are all."""
     database = await Database.open(dsn, connections_max=4)
-    tails = Tails()
+    tails = LiveBuffer()
     journal = Journal(database, JournalWriter(dsn, tails, SystemClock()), tails)
     org_id, run_id = uuid4(), uuid4()
     try:
@@ -100,10 +104,14 @@ async def fill(dsn: str, org_id: object, run_id: object, count: int) -> None:
         await database.execute(
             "INSERT INTO events (org_id, project_id, run_id, sequence, kind, payload) SELECT $1, $1, $2, n,"
             " CASE WHEN n = $3 THEN $4::smallint ELSE $5::smallint END,"
-            " convert_to(format('{\"sequence\":%s,\"data\":{\"delta\":\"%s\"}}', n, repeat('x', CASE WHEN n % 100 = 0 THEN 20000 ELSE 200 END)), 'UTF8')"
+            ' convert_to(format(\'{"sequence":%s,"data":{"delta":"%s"}}\', n, repeat(\'x\', CASE WHEN n % 100 = 0 THEN 20000 ELSE 200 END)), \'UTF8\')'
             " FROM generate_series(1, $3::int) AS n",
-            org_id, run_id, count, int(Kind.RUN_COMPLETED), int(Kind.RESPONSE_DELTA),
-        )  # fmt: skip
+            org_id,
+            run_id,
+            count,
+            int(EventType.RUN_COMPLETED),
+            int(EventType.RESPONSE_DELTA),
+        )
         journal = "INSERT INTO journals (org_id, project_id, run_id, epoch, last_sequence, sealed) VALUES ($1, $1, $2, 1, $3, true)"
         await database.execute(journal, org_id, run_id, count)
     finally:

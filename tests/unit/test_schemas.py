@@ -11,15 +11,21 @@ from stoa.kernel.schemas import output_problem, schema_problem, value_problem
 @pytest.mark.parametrize(
     ("value", "schema", "problem"),
     [
-        ({"items": [{"price": 1}, {"price": "x"}]}, {"properties": {"items": {"items": {"properties": {"price": {"type": "number"}}}}}},
-         '$.items[1].price "x" is not of type "number"'),
+        (
+            {"items": [{"price": 1}, {"price": "x"}]},
+            {"properties": {"items": {"items": {"properties": {"price": {"type": "number"}}}}}},
+            '$.items[1].price "x" is not of type "number"',
+        ),
         ({"b": 1}, {"required": ["a"]}, '$ "a" is a required property'),
-        ({"a": {"k": "s"}}, {"properties": {"a": {"oneOf": [{"type": "integer"}, {"properties": {"k": {"type": "number"}}}]}}},
-         '$.a.k "s" is not of type "number"'),
+        (
+            {"a": {"k": "s"}},
+            {"properties": {"a": {"oneOf": [{"type": "integer"}, {"properties": {"k": {"type": "number"}}}]}}},
+            '$.a.k "s" is not of type "number"',
+        ),
         ({"a": 1}, {"$ref": "#"}, None),
         ("2026-99-99", {"type": "string", "format": "date"}, None),
     ],
-)  # fmt: skip
+)
 def test_values(value: Any, schema: dict[str, Any], problem: str | None) -> None:
     assert value_problem(value, schema) == problem
 

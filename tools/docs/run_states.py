@@ -29,7 +29,10 @@ def page() -> str:
         "",
         "| status | means | may become |",
         "|---|---|---|",
-        *(f"| `{state}` | {MEANING[state]} | {', '.join(f'`{after}`' for after in sorted(MOVES[state])) or 'nothing: its journal is sealed'} |" for state in MOVES),
+        *(
+            f"| `{state}` | {MEANING[state]} | {', '.join(f'`{after}`' for after in sorted(MOVES[state])) or 'nothing: its journal is sealed'} |"
+            for state in MOVES
+        ),
         "",
         f"A conversation has at most one run that is {', '.join(sorted(f'`{state}`' for state in ACTIVE))}. A node that carries runs renews its lease every second;",
         f"one that has not for {LEASE_SECONDS:g} seconds, or whose process is gone, loses them to any other node, which goes on from the last completed step with",

@@ -13,10 +13,10 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
 
-from stoa.knowledge.embedding import quantizing
-from stoa.knowledge.embedding.safetensors import MappedTensors
+from stoa.embedding import quantizing
+from stoa.embedding.safetensors import MappedTensors
 
-TARGET = Path(__file__).parents[2] / "src/stoa/knowledge/embedding"
+TARGET = Path(__file__).parents[2] / "src/stoa/embedding"
 HEADS = 12
 EPSILON = 1e-12
 MS = "com.microsoft"
@@ -60,7 +60,9 @@ class Graph:
         return self.op("Mul", y, scale)
 
     def norm_after(self, y, bias, residual, name):
-        return self.op("SkipLayerNormalization", y, residual, name + ".gain", name + ".bias", bias, domain=MS, epsilon=EPSILON)
+        return self.op(
+            "SkipLayerNormalization", y, residual, name + ".gain", name + ".bias", bias, domain=MS, epsilon=EPSILON
+        )
 
     def encoder(self):
         zero, axis = self.constant("zero", [0], np.int64), self.constant("axis", [1], np.int64)
@@ -74,7 +76,9 @@ class Graph:
             attended = self.op("MultiHeadAttention", *parts, name + "attend.bias", "mask", domain=MS, num_heads=HEADS)
             x = self.norm_after(self.linear(attended, name + "mix"), name + "mix.bias", x, name + "mix.norm")
             wide = self.op("BiasGelu", self.linear(x, name + "widen"), name + "widen.bias", domain=MS)
-            x = self.norm_after(self.linear(wide, name + "narrow", shifted=True), name + "narrow.bias", x, name + "narrow.norm")
+            x = self.norm_after(
+                self.linear(wide, name + "narrow", shifted=True), name + "narrow.bias", x, name + "narrow.norm"
+            )
         # Mean pooling over the tokens that count, then length 1: the mean's divisor cancels, so a sum will do.
         weights = self.op("Unsqueeze", self.op("Cast", "mask", to=TensorProto.FLOAT), axis)
         total = self.op("Squeeze", self.op("MatMul", weights, x), axis)
@@ -96,7 +100,12 @@ class Graph:
 
 def external(name, array):
     """Declares an initializer by type and shape; the loader hands in its values."""
-    tensor = TensorProto(name=name, dims=array.shape, data_type=helper.np_dtype_to_tensor_dtype(array.dtype), data_location=TensorProto.EXTERNAL)
+    tensor = TensorProto(
+        name=name,
+        dims=array.shape,
+        data_type=helper.np_dtype_to_tensor_dtype(array.dtype),
+        data_location=TensorProto.EXTERNAL,
+    )
     tensor.external_data.add(key="location", value="weights")
     return tensor
 

@@ -31,17 +31,33 @@ FRAME_PADDING = 12  # points, both sides together; reportlab's frames bring it a
 TARGET = ROOT / "src" / "stoa" / "cli" / "assets" / "stoa-handbook.pdf"
 
 INK, QUIET, ACCENT, PALE, LINE = (colors.HexColor(c) for c in ("#1d2433", "#667085", "#2f5d8a", "#f3f6f9", "#d5dce4"))
-BODY = ParagraphStyle("body", fontName="Helvetica", fontSize=10, leading=14.6, textColor=INK, spaceAfter=7, alignment=TA_LEFT)
+BODY = ParagraphStyle(
+    "body", fontName="Helvetica", fontSize=10, leading=14.6, textColor=INK, spaceAfter=7, alignment=TA_LEFT
+)
 STYLES = {
     "body": BODY,
     "cell": ParagraphStyle("cell", BODY, fontSize=9, leading=12.4, spaceAfter=0),
     "item": ParagraphStyle("item", BODY, spaceAfter=3),
-    "head": ParagraphStyle("head", BODY, fontSize=9, leading=12.4, spaceAfter=0, fontName="Helvetica-Bold", textColor=colors.white),
-    "title": ParagraphStyle("title", BODY, fontName="Helvetica-Bold", fontSize=28, leading=34, spaceBefore=6, spaceAfter=4),
+    "head": ParagraphStyle(
+        "head", BODY, fontSize=9, leading=12.4, spaceAfter=0, fontName="Helvetica-Bold", textColor=colors.white
+    ),
+    "title": ParagraphStyle(
+        "title", BODY, fontName="Helvetica-Bold", fontSize=28, leading=34, spaceBefore=6, spaceAfter=4
+    ),
     "subtitle": ParagraphStyle("subtitle", BODY, fontSize=13.5, leading=18, textColor=QUIET, spaceAfter=10),
-    "h2": ParagraphStyle("h2", BODY, fontName="Helvetica-Bold", fontSize=15, leading=19, textColor=ACCENT, spaceBefore=15, spaceAfter=7),
+    "h2": ParagraphStyle(
+        "h2", BODY, fontName="Helvetica-Bold", fontSize=15, leading=19, textColor=ACCENT, spaceBefore=15, spaceAfter=7
+    ),
     "code": ParagraphStyle(
-        "code", fontName="Courier", fontSize=8.6, leading=12, textColor=INK, backColor=PALE, borderPadding=8, spaceBefore=8, spaceAfter=14
+        "code",
+        fontName="Courier",
+        fontSize=8.6,
+        leading=12,
+        textColor=INK,
+        backColor=PALE,
+        borderPadding=8,
+        spaceBefore=8,
+        spaceAfter=14,
     ),
 }
 
@@ -53,9 +69,19 @@ def inline(text: str) -> str:
 
 
 def table(lines: list[str], width: float) -> Table:
-    rows = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in lines if not re.match(r"^\|[-|]+\|$", line)]
-    weights = [max(17, min(46, max(len(row[column]) * (1.25 if "`" in row[column] else 1) for row in rows))) for column in range(len(rows[0]))]
-    cells = [[Paragraph(inline(cell), STYLES["head" if number == 0 else "cell"]) for cell in row] for number, row in enumerate(rows)]
+    rows = [
+        [cell.strip() for cell in line.strip().strip("|").split("|")]
+        for line in lines
+        if not re.match(r"^\|[-|]+\|$", line)
+    ]
+    weights = [
+        max(17, min(46, max(len(row[column]) * (1.25 if "`" in row[column] else 1) for row in rows)))
+        for column in range(len(rows[0]))
+    ]
+    cells = [
+        [Paragraph(inline(cell), STYLES["head" if number == 0 else "cell"]) for cell in row]
+        for number, row in enumerate(rows)
+    ]
     style: list[Any] = [
         ("BACKGROUND", (0, 0), (-1, 0), ACCENT),
         ("ROWBACKGROUNDS", (0, 1), (-1, -1), [colors.white, PALE]),
@@ -81,7 +107,10 @@ def flowables(source: str, width: float) -> list[Any]:
         if block.startswith("# "):
             story.append(Paragraph(inline(block[2:]), STYLES["title"]))
         elif len(story) == 1:
-            story += [Paragraph(inline(block), STYLES["subtitle"]), HRFlowable(width="100%", thickness=1.4, color=ACCENT, spaceAfter=6)]
+            story += [
+                Paragraph(inline(block), STYLES["subtitle"]),
+                HRFlowable(width="100%", thickness=1.4, color=ACCENT, spaceAfter=6),
+            ]
         elif block.startswith("## "):
             story += [CondPageBreak(38 * mm), Paragraph(inline(block[3:]), STYLES["h2"])]
         elif block.startswith("```"):
@@ -96,7 +125,9 @@ def flowables(source: str, width: float) -> list[Any]:
 
 
 def listing(lines: list[str]) -> ListFlowable:
-    items = [ListItem(Paragraph(inline(re.sub(r"^(\d+\.|-) ", "", line)), STYLES["item"]), leftIndent=16) for line in lines]
+    items = [
+        ListItem(Paragraph(inline(re.sub(r"^(\d+\.|-) ", "", line)), STYLES["item"]), leftIndent=16) for line in lines
+    ]
     numbered = lines[0][0].isdigit()
     kind = {"bulletType": "1", "bulletFormat": "%s."} if numbered else {"bulletType": "bullet", "start": "•"}
     return ListFlowable(items, leftIndent=16, bulletFontName="Helvetica", bulletFontSize=10, bulletColor=ACCENT, **kind)
@@ -114,9 +145,16 @@ class Handbook(SimpleDocTemplate):
 def main() -> None:
     TARGET.parent.mkdir(parents=True, exist_ok=True)
     document = Handbook(
-        str(TARGET), pagesize=A4, leftMargin=23 * mm, rightMargin=23 * mm, topMargin=21 * mm, bottomMargin=23 * mm,
-        title="The Stoa handbook: durable streams in operation", author="Stoa", invariant=1,
-    )  # fmt: skip
+        str(TARGET),
+        pagesize=A4,
+        leftMargin=23 * mm,
+        rightMargin=23 * mm,
+        topMargin=21 * mm,
+        bottomMargin=23 * mm,
+        title="The Stoa handbook: durable streams in operation",
+        author="Stoa",
+        invariant=1,
+    )
     document.build(flowables(SOURCE.read_text(encoding="utf-8"), document.width - FRAME_PADDING))
     print(f"{TARGET.relative_to(ROOT)}: {TARGET.stat().st_size:,} bytes")
 

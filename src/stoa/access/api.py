@@ -8,8 +8,19 @@ from fastapi import Depends
 from stoa.access import wire
 from stoa.access.service import Access
 from stoa.access.types import NewKey
-from stoa.db.idempotency import Once
-from stoa.http import Acknowledgement, Data, DataList, Gate, IdempotencyKey, Paging, Routes, fingerprint, page_of, refusals
+from stoa.db.idempotency import IdempotencyKey
+from stoa.http import (
+    Acknowledgement,
+    Data,
+    DataList,
+    Gate,
+    IdempotencyKeyHeader,
+    Paging,
+    Routes,
+    fingerprint,
+    page_of,
+    refusals,
+)
 from stoa.kernel.errors import BadRequest, Forbidden
 from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal, SpendingLimit
@@ -31,11 +42,17 @@ def routes(access: Access, gate: Gate) -> Routes:
 
     @router.post("/v1/access-keys", status_code=201, responses=refusals(409))
     async def create_key(
-        body: wire.CreateAccessKey, principal: Annotated[Principal, writing], idempotency_key: IdempotencyKey = None
+        body: wire.CreateAccessKey,
+        principal: Annotated[Principal, writing],
+        idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[wire.CreatedAccessKeyWire]:
         """A new key. This answer alone holds the secret, in `key`; a repetition under the same Idempotency-Key does not."""
         _same_org(body.org_id, principal)
-        once = Once(idempotency_key, "access-keys", fingerprint(body.model_dump(mode="json"))) if idempotency_key else None
+        once = (
+            IdempotencyKey(idempotency_key, "access-keys", fingerprint(body.model_dump(mode="json")))
+            if idempotency_key
+            else None
+        )
         limit = SpendingLimit(body.spending_limit.usd, body.spending_limit.period) if body.spending_limit else None
         new = NewKey(body.name, body.project_id, body.permissions, body.expires_at, body.rate_limit, limit)
         created, secret = await access.create_key(principal, new, once)
@@ -53,7 +70,9 @@ def routes(access: Access, gate: Gate) -> Routes:
         raise Forbidden("An access key is no user; /v1/me is for personal access tokens.")
 
     @router.get("/v1/orgs", responses=refusals())
-    async def list_orgs(principal: Annotated[Principal, reading], page: Annotated[PageRequest, Depends(Paging())]) -> DataList[wire.OrgWire]:
+    async def list_orgs(
+        principal: Annotated[Principal, reading], page: Annotated[PageRequest, Depends(Paging())]
+    ) -> DataList[wire.OrgWire]:
         return page_of(await access.orgs(principal, page), wire.org)
 
     @router.get("/v1/orgs/{org_id}", responses=refusals(404))
@@ -62,26 +81,42 @@ def routes(access: Access, gate: Gate) -> Routes:
 
     @router.get("/v1/projects", responses=refusals())
     async def list_projects(
-        principal: Annotated[Principal, reading], page: Annotated[PageRequest, Depends(Paging(PROJECTS_SORTABLE))], org_id: UUID | None = None
+        principal: Annotated[Principal, reading],
+        page: Annotated[PageRequest, Depends(Paging(PROJECTS_SORTABLE))],
+        org_id: UUID | None = None,
     ) -> DataList[wire.ProjectWire]:
         return page_of(await access.projects(principal, page, org_id), wire.project)
 
     @router.post("/v1/projects", status_code=201, responses=refusals(409))
     async def create_project(
-        body: wire.ProjectBody, principal: Annotated[Principal, writing], idempotency_key: IdempotencyKey = None
+        body: wire.ProjectBody, principal: Annotated[Principal, writing], idempotency_key: IdempotencyKeyHeader = None
     ) -> Data[wire.ProjectWire]:
         _same_org(body.org_id, principal)
-        once = Once(idempotency_key, "projects", fingerprint(body.model_dump(mode="json"))) if idempotency_key else None
-        return Data(data=wire.project(await access.create_project(principal, body.name, body.description, body.visibility, once)))
+        once = (
+            IdempotencyKey(idempotency_key, "projects", fingerprint(body.model_dump(mode="json")))
+            if idempotency_key
+            else None
+        )
+        return Data(
+            data=wire.project(
+                await access.create_project(principal, body.name, body.description, body.visibility, once)
+            )
+        )
 
     @router.get("/v1/projects/{project_id}", responses=refusals(404))
     async def get_project(project_id: UUID, principal: Annotated[Principal, reading]) -> Data[wire.ProjectWire]:
         return Data(data=wire.project(await access.project(principal, project_id)))
 
     @router.put("/v1/projects/{project_id}", responses=refusals(404))
-    async def update_project(project_id: UUID, body: wire.ProjectBody, principal: Annotated[Principal, writing]) -> Data[wire.ProjectWire]:
+    async def update_project(
+        project_id: UUID, body: wire.ProjectBody, principal: Annotated[Principal, writing]
+    ) -> Data[wire.ProjectWire]:
         _same_org(body.org_id, principal)
-        return Data(data=wire.project(await access.update_project(principal, project_id, body.name, body.description, body.visibility)))
+        return Data(
+            data=wire.project(
+                await access.update_project(principal, project_id, body.name, body.description, body.visibility)
+            )
+        )
 
     @router.delete("/v1/projects/{project_id}", responses=refusals(404, 409))
     async def delete_project(project_id: UUID, principal: Annotated[Principal, writing]) -> Acknowledgement:

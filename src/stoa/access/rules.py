@@ -15,9 +15,22 @@ _ALPHABET: Final = string.ascii_letters + string.digits
 _FORM: Final = re.compile(rf"^{PREFIX}[A-Za-z0-9]{{64}}$")
 
 PERMISSIONS: Final = (
-    "access:read", "access:write", "connections:read", "connections:write", "conversations:read", "conversations:write", "doctor:read",
-    "knowledge:read", "knowledge:write", "models:read", "runs:read", "runs:write", "tools:read", "tools:write", "usage:read",
-)  # fmt: skip
+    "access:read",
+    "access:write",
+    "connections:read",
+    "connections:write",
+    "conversations:read",
+    "conversations:write",
+    "doctor:read",
+    "knowledge:read",
+    "knowledge:write",
+    "models:read",
+    "runs:read",
+    "runs:write",
+    "tools:read",
+    "tools:write",
+    "usage:read",
+)
 """The closed vocabulary. Reading and writing are apart: a key that writes only cannot read."""
 
 

@@ -10,7 +10,7 @@ from stoa.access import rules, store
 from stoa.access.store import SQL
 from stoa.access.types import AccessKey, NewKey, Org, Project
 from stoa.db import Database, Row, audit, idempotency
-from stoa.db.idempotency import Once
+from stoa.db.idempotency import IdempotencyKey
 from stoa.db.internal import internal, internal_statement
 from stoa.kernel.clock import Clock
 from stoa.kernel.errors import BadRequest, Conflict, Forbidden, NotFound, RateLimited, Unauthorized
@@ -51,16 +51,29 @@ class Access:
                 await tx.fetchrow(SQL.insert_project, org_id, self._ids.new(), "Default", None, "internal")
             secret = chosen or rules.new_secret()
             await tx.fetchrow(
-                SQL.insert_key, org_id, None, self._ids.new(), "First key", rules.digest(secret), rules.preview(secret), None, None, None,
-                None, None, None,
-            )  # fmt: skip
+                SQL.insert_key,
+                org_id,
+                None,
+                self._ids.new(),
+                "First key",
+                rules.digest(secret),
+                rules.preview(secret),
+                None,
+                None,
+                None,
+                None,
+                None,
+                None,
+            )
             return secret
 
     # --- credentials ------------------------------------------------------------------------------------------------
     async def authenticate(self, token: str) -> Principal:
         """The owner of an access key: looked up at each request, so that revoking works at once, on every node."""
         if token.startswith("stoa_pat_"):
-            raise Unauthorized("Personal access tokens are not available in this version; send an access key (stoa_acc_…).")
+            raise Unauthorized(
+                "Personal access tokens are not available in this version; send an access key (stoa_acc_…)."
+            )
         if not rules.well_formed(token):
             raise Unauthorized("This is not an access key: one is stoa_acc_ and 64 letters and digits.")
         async with internal_statement(self._database) as tx:
@@ -82,7 +95,9 @@ class Access:
                 return Rate(limit, busy)
             rate = Rate(limit, await tx.fetchval(SQL.busy_seconds, principal.org_id, principal.key_id) or 0.0)
         wait = rate.retry_after_seconds
-        message = f"This key may send {limit} requests a minute; try again in {wait} {'second' if wait == 1 else 'seconds'}."
+        message = (
+            f"This key may send {limit} requests a minute; try again in {wait} {'second' if wait == 1 else 'seconds'}."
+        )
         raise RateLimited(message, retry_after_seconds=wait, headers=rate.headers())
 
     def _living(self, row: Row | None) -> Principal:
@@ -93,7 +108,9 @@ class Access:
         return store.principal(row)
 
     # --- keys -------------------------------------------------------------------------------------------------------
-    async def create_key(self, principal: Principal, new: NewKey, once: Once | None) -> tuple[AccessKey, str | None]:
+    async def create_key(
+        self, principal: Principal, new: NewKey, once: IdempotencyKey | None
+    ) -> tuple[AccessKey, str | None]:
         """The key and its secret; a repetition of the same request gives the key without the secret, which is not kept."""
         permissions = rules.check_permissions(new.permissions, principal)
         if principal.rate_limit is not None or principal.spending_limit is not None:
@@ -111,9 +128,20 @@ class Access:
             if project_id is not None and await tx.fetchrow(SQL.project, principal.org_id, project_id) is None:
                 raise BadRequest.field("project_id", "is no project that this key may see")
             row = await tx.fetchrow(
-                SQL.insert_key, principal.org_id, project_id, self._ids.new(), new.name, rules.digest(secret), rules.preview(secret), permissions,
-                new.expires_at, principal.key_id, new.rate_limit, Decimal(str(limit.usd)) if limit else None, limit.period if limit else None,
-            )  # fmt: skip
+                SQL.insert_key,
+                principal.org_id,
+                project_id,
+                self._ids.new(),
+                new.name,
+                rules.digest(secret),
+                rules.preview(secret),
+                permissions,
+                new.expires_at,
+                principal.key_id,
+                new.rate_limit,
+                Decimal(str(limit.usd)) if limit else None,
+                limit.period if limit else None,
+            )
             assert row is not None
             created = store.key(row)
             await audit.record(tx, principal, "access_key.create", created.id)
@@ -177,7 +205,9 @@ class Access:
             raise _no_project(project_id)
         return store.project(row)
 
-    async def create_project(self, principal: Principal, name: str, description: str | None, visibility: str, once: Once | None) -> Project:
+    async def create_project(
+        self, principal: Principal, name: str, description: str | None, visibility: str, once: IdempotencyKey | None
+    ) -> Project:
         if principal.project_id is not None:
             raise Forbidden("A project-scoped key cannot make projects; use an organization-wide one.")
         async with self._database.tenant(principal) as tx:
@@ -186,7 +216,9 @@ class Access:
                 if row is None:
                     raise NotFound("The project that this Idempotency-Key made was deleted.")
                 return store.project(row)
-            row = await tx.fetchrow(SQL.insert_project, principal.org_id, self._ids.new(), name, description, visibility)
+            row = await tx.fetchrow(
+                SQL.insert_project, principal.org_id, self._ids.new(), name, description, visibility
+            )
             assert row is not None
             created = store.project(row)
             await audit.record(tx, principal, "project.create", created.id)
@@ -194,7 +226,9 @@ class Access:
                 await idempotency.record(tx, principal, once, {"id": str(created.id)}, created.id)
         return created
 
-    async def update_project(self, principal: Principal, project_id: UUID, name: str, description: str | None, visibility: str) -> Project:
+    async def update_project(
+        self, principal: Principal, project_id: UUID, name: str, description: str | None, visibility: str
+    ) -> Project:
         async with self._database.tenant(principal) as tx:
             row = await tx.fetchrow(SQL.update_project, principal.org_id, project_id, name, description, visibility)
             if row is None:
@@ -214,7 +248,9 @@ class Access:
                 if await tx.fetchval(SQL.count_projects, principal.org_id) == 1:
                     raise Conflict("This is the organization's last project; it cannot be deleted.")
                 if await tx.fetchval(SQL.project_in_use, principal.org_id, project_id):
-                    raise Conflict("This project still holds conversations, knowledge bases, connections or keys; delete those first.")
+                    raise Conflict(
+                        "This project still holds conversations, knowledge bases, connections or keys; delete those first."
+                    )
                 await tx.execute(SQL.delete_project, principal.org_id, project_id)
                 await audit.record(tx, principal, "project.delete", project_id)
         except asyncpg.ForeignKeyViolationError as error:
@@ -223,5 +259,3 @@ class Access:
 
 def _no_project(project_id: UUID) -> NotFound:
     return NotFound(f"There is no project {project_id}.")
-
-

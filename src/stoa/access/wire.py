@@ -19,7 +19,9 @@ def _name(text: str) -> str:
 
 def _total(limit: Any) -> Any:
     """A plain number is dollars altogether."""
-    return {"usd": limit, "period": "total"} if isinstance(limit, int | float) and not isinstance(limit, bool) else limit
+    return (
+        {"usd": limit, "period": "total"} if isinstance(limit, int | float) and not isinstance(limit, bool) else limit
+    )
 
 
 Name = Annotated[str, Field(max_length=100), AfterValidator(_name)]
@@ -45,7 +47,9 @@ class CreateAccessKey(Wire):
     expires_at: AwareDatetime | None = None
     permissions: Annotated[list[str], Field(min_length=1, max_length=50)] | None = None
     rate_limit: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    spending_limit: Annotated[SpendingLimitWire, BeforeValidator(_total, json_schema_input_type=float | SpendingLimitWire)] | None = None
+    spending_limit: (
+        Annotated[SpendingLimitWire, BeforeValidator(_total, json_schema_input_type=float | SpendingLimitWire)] | None
+    ) = None
 
 
 class ProjectBody(Wire):

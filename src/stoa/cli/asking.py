@@ -45,7 +45,9 @@ def base_id_of(url: str, key: str | None, base: str) -> str:
 
 
 def source_id_of(url: str, key: str | None, base: str, source: str) -> str:
-    return _named(source, "source", lambda: ask_all(url, key, f"/v1/knowledgebases/{base_id_of(url, key, base)}/sources"))
+    return _named(
+        source, "source", lambda: ask_all(url, key, f"/v1/knowledgebases/{base_id_of(url, key, base)}/sources")
+    )
 
 
 def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -63,7 +65,9 @@ def _named(name: str, kind: str, listed: Callable[[], list[Any]]) -> str:
         pass
     named = [one["id"] for one in listed() if one["name"] == name]
     if len(named) != 1:
-        raise fail(f"There is no {kind} named {name}." if not named else f"{len(named)} {kind}s are named {name}; give the id.")
+        raise fail(
+            f"There is no {kind} named {name}." if not named else f"{len(named)} {kind}s are named {name}; give the id."
+        )
     return str(named[0])
 
 

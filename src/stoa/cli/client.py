@@ -15,7 +15,9 @@ class ApiError(Exception):
     """The server refused, or cannot be reached; the message is for the person at the terminal."""
 
 
-def call(method: str, url: str, key: str, path: str, body: object | None = None, headers: dict[str, str] | None = None) -> Any:
+def call(
+    method: str, url: str, key: str, path: str, body: object | None = None, headers: dict[str, str] | None = None
+) -> Any:
     """One JSON call. Raises ApiError."""
     data = None if body is None else json.dumps(body).encode()
     with open_call(method, url, key, path, data, {"Content-Type": "application/json", **(headers or {})}) as answer:
@@ -27,13 +29,17 @@ def open_call(
     method: str, url: str, key: str, path: str, data: bytes | None = None, headers: dict[str, str] | None = None
 ) -> Generator[http.client.HTTPResponse]:
     """One call whose answer is read by the caller. Raises ApiError."""
-    request = Request(url.rstrip("/") + path, data, {"Authorization": f"Bearer {key}", **(headers or {})}, method=method)  # noqa: S310 — a URL of the user's
+    request = Request(  # noqa: S310
+        url.rstrip("/") + path, data, {"Authorization": f"Bearer {key}", **(headers or {})}, method=method
+    )
     try:
         answer = urlopen(request, timeout=SECONDS_MAX)  # noqa: S310
     except HTTPError as error:
         raise ApiError(_message(error)) from error
     except (URLError, OSError, http.client.HTTPException) as error:
-        raise ApiError(f"No server answers at {url} ({getattr(error, 'reason', error)}). Start one with: stoa serve") from error
+        raise ApiError(
+            f"No server answers at {url} ({getattr(error, 'reason', error)}). Start one with: stoa serve"
+        ) from error
     with answer:
         yield answer
 

@@ -47,14 +47,20 @@ def run(data_dir: Path | None, *, keep: bool, out: Console) -> None:
     try:
         _say(out, "Starting a server", "stoa serve --port 0: the API, its workers and an embedded PostgreSQL")
         with _server(home) as (url, key):
-            out.print(f"  ready at {url} in {time.monotonic() - began:.1f} s, its data in {home}\n", style="dim", markup=False)
+            out.print(
+                f"  ready at {url} in {time.monotonic() - began:.1f} s, its data in {home}\n", style="dim", markup=False
+            )
             Tour(url, key, out).run()
     except ApiError as error:
         raise DemoError(str(error)) from error
     finally:
         if data_dir is None and not keep:
             shutil.rmtree(home, ignore_errors=True)
-    out.print(f"\nDone in {time.monotonic() - began:.1f} s. Start your own server with: make serve (or: stoa serve)", style="bold green", markup=False)
+    out.print(
+        f"\nDone in {time.monotonic() - began:.1f} s. Start your own server with: make serve (or: stoa serve)",
+        style="bold green",
+        markup=False,
+    )
 
 
 class Tour:
@@ -71,7 +77,11 @@ class Tour:
         self._delete(conversation_id)
 
     def _conversation(self) -> str:
-        _say(self._out, "A conversation", "with a model of the catalogue; without any model key that is the built-in one, which quotes your documents")
+        _say(
+            self._out,
+            "A conversation",
+            "with a model of the catalogue; without any model key that is the built-in one, which quotes your documents",
+        )
         models = self._call("GET", "/v1/router/models")["data"]
         model = next(entry for entry in models if entry["slug"] == "stoa-extractive")
         body = {"model_id": model["id"], "title": "Reading the handbook"}
@@ -79,13 +89,19 @@ class Tour:
 
     def _upload(self, conversation_id: str) -> str:
         content = resources.files("stoa.cli").joinpath("assets", DOCUMENT).read_bytes()
-        _say(self._out, "A document", f"{DOCUMENT}, {len(content) // 1024} KiB, goes up and is read in a process of its own")
+        _say(
+            self._out,
+            "A document",
+            f"{DOCUMENT}, {len(content) // 1024} KiB, goes up and is read in a process of its own",
+        )
         path = f"/v1/conversations/{conversation_id}/files"
         boundary = uuid4().hex
         head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{DOCUMENT}"\r\nContent-Type: application/pdf\r\n\r\n'
         data = head.encode() + content + f"\r\n--{boundary}--\r\n".encode()
         self._show("POST", path, f"multipart/form-data, file={DOCUMENT}")
-        with open_call("POST", self._url, self._key, path, data, {"Content-Type": f"multipart/form-data; boundary={boundary}"}) as answer:
+        with open_call(
+            "POST", self._url, self._key, path, data, {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+        ) as answer:
             file = json.loads(answer.read())["data"]
         while file["status"] == "pending":
             time.sleep(0.1)
@@ -136,8 +152,9 @@ class Tour:
             raise DemoError(f"Events were lost or repeated: {numbers}")
         self._out.print(
             f"\n  ✓ {len(seen)} events, numbered 1 to {len(seen)} without a gap; their SHA-256 is the one the server sealed: {digest[:16]}…",
-            style="green", markup=False,
-        )  # fmt: skip
+            style="green",
+            markup=False,
+        )
 
     def _search(self, conversation_id: str) -> None:
         _say(self._out, "The history", "is searched by words in titles and messages")
@@ -198,7 +215,13 @@ def _events(answer: Any) -> Iterator[tuple[str, str]]:
 def _server(home: Path) -> Generator[tuple[str, str]]:
     """A `stoa serve` of our own: (url, key). Its words are kept, and shown when it does not start."""
     key = new_secret()
-    environment = {**os.environ, "STOA_BOOTSTRAP_KEY": key, "STOA_LOG_FORMAT": "json", "STOA_LOG_LEVEL": "warning", "PYTHONUNBUFFERED": "1"}
+    environment = {
+        **os.environ,
+        "STOA_BOOTSTRAP_KEY": key,
+        "STOA_LOG_FORMAT": "json",
+        "STOA_LOG_LEVEL": "warning",
+        "PYTHONUNBUFFERED": "1",
+    }
     command = [sys.executable, "-m", "stoa", "serve", "--port", "0", "--data-dir", str(home)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, text=True)  # noqa: S603 — our own program
     said: list[str] = []

@@ -31,7 +31,16 @@ class NoDatabase(Exception):
     """There is nothing to look at; the message says where."""
 
 
-def run(settings: Settings, *, since: datetime | None, repair: bool, seconds_max: float, as_json: bool, out: Console, errors: Console) -> bool:
+def run(
+    settings: Settings,
+    *,
+    since: datetime | None,
+    repair: bool,
+    seconds_max: float,
+    as_json: bool,
+    out: Console,
+    errors: Console,
+) -> bool:
     """True when every promise was looked at and none is broken (any more)."""
     configure_logs("error", "console")
     return asyncio.run(_run(settings, Scope(since=since), repair, seconds_max, as_json, out, errors))
@@ -45,7 +54,9 @@ def ask(url: str, key: str, since: datetime | None, *, as_json: bool, out: Conso
     return bool(found["healthy"])
 
 
-async def _run(settings: Settings, scope: Scope, repair: bool, seconds_max: float, as_json: bool, out: Console, errors: Console) -> bool:
+async def _run(
+    settings: Settings, scope: Scope, repair: bool, seconds_max: float, as_json: bool, out: Console, errors: Console
+) -> bool:
     async with _database(settings) as dsn, open_doctor(settings, dsn) as doctor:
         found = await _examine(doctor, scope, seconds_max, errors)
         repaired: list[Repaired] = []
@@ -68,27 +79,48 @@ async def _examine(doctor: Doctor, scope: Scope, seconds_max: float, errors: Con
 
 def show(found: dict[str, Any], repaired: Sequence[Repaired], *, as_json: bool, out: Console) -> None:
     if as_json:
-        done = [{"check": one.check, "subject": one.finding.subject, "detail": one.finding.detail, "done": one.done} for one in repaired]
+        done = [
+            {"check": one.check, "subject": one.finding.subject, "detail": one.finding.detail, "done": one.done}
+            for one in repaired
+        ]
         sys.stdout.write(json.dumps({**found, "repaired": done}, indent=1) + "\n")
         return
     table = Table("check", "broken", "promise", box=None)
     for check in found["checks"]:
         count = f"{check['count']}{'+' if check['more'] or check['status'] != 'complete' else ''}"
-        table.add_row(check["name"], count, check["promise"], style="red" if check["count"] else "yellow" if check["status"] != "complete" else None)
+        table.add_row(
+            check["name"],
+            count,
+            check["promise"],
+            style="red" if check["count"] else "yellow" if check["status"] != "complete" else None,
+        )
     out.print(table)
     for one in repaired:
-        out.print(f"{'repaired' if one.done else 'not repaired'}: {one.check}, {one.finding.subject}: {one.finding.detail}", markup=False)
+        out.print(
+            f"{'repaired' if one.done else 'not repaired'}: {one.check}, {one.finding.subject}: {one.finding.detail}",
+            markup=False,
+        )
     for check in found["checks"]:
         if check["status"] == "stopped":
-            out.print(f"\n{check['name']} did not end in its time: narrow it with --since, or give it more with --seconds.", markup=False)
+            out.print(
+                f"\n{check['name']} did not end in its time: narrow it with --since, or give it more with --seconds.",
+                markup=False,
+            )
         elif check["status"] == "failed":
             out.print(f"\n{check['name']} could not be made; the log says why.", markup=False)
         if check["count"]:
             out.print(f"\n{check['name']}: {check['remedy']}", markup=False)
             for example in check["examples"]:
-                out.print(f"  {example['subject']} (organization {example['org_id']}): {example['detail']}", markup=False)
-    out.print("\nNothing is broken." if found["healthy"] else f"\n{found['broken']} broken promises." if found["complete"] else
-              f"\n{found['broken']} broken promises, and not everything was looked at.")  # fmt: skip
+                out.print(
+                    f"  {example['subject']} (organization {example['org_id']}): {example['detail']}", markup=False
+                )
+    out.print(
+        "\nNothing is broken."
+        if found["healthy"]
+        else f"\n{found['broken']} broken promises."
+        if found["complete"]
+        else f"\n{found['broken']} broken promises, and not everything was looked at."
+    )
 
 
 @asynccontextmanager
@@ -98,7 +130,9 @@ async def _database(settings: Settings) -> AsyncGenerator[str]:
         yield settings.database_url.get_secret_value()
         return
     if not settings.data_dir.is_dir():
-        raise NoDatabase(f"There is no data in {settings.data_dir.resolve()}. Name the data directory with --data-dir, or set STOA_DATABASE_URL.")
+        raise NoDatabase(
+            f"There is no data in {settings.data_dir.resolve()}. Name the data directory with --data-dir, or set STOA_DATABASE_URL."
+        )
     embedded = await start_embedded(settings.data_dir.resolve())
     try:
         yield embedded.dsn

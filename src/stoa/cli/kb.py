@@ -16,7 +16,8 @@ from stoa.cli.asking import HERE, Base, Key, Url, ask, ask_all, bar, base_id_of,
 from stoa.cli.client import ApiError, open_call
 
 app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode="rich",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
     help="""Knowledge bases of a running server (needs STOA_KEY, or --key).
 
     A knowledge base takes files of any kind, and finds what stands in them by words and by meaning:
@@ -27,7 +28,7 @@ app = typer.Typer(
 
     The same upload again, after an edit, replaces what changed. `stoa kb sources` fills it from a website, a directory, a bucket or a repository.
     An agent searches it when its id stands in agent.knowledge_bases of a conversation. docs/guide/knowledge.md tells the whole of it.""",
-)  # fmt: skip
+)
 app.add_typer(sources.app, name="sources")
 UPLOAD_BYTES_MAX: Final = 32 * 1024 * 1024
 """Files go up in groups of about so much: a broken connection costs one group, not all."""
@@ -37,13 +38,21 @@ UPLOAD_FILES_MAX: Final = 50
 @app.command("create")
 def create(
     name: Annotated[str, typer.Argument(help="What it is about.")],
-    description: Annotated[str | None, typer.Option(help="For people, and for agents that choose where to look.")] = None,
-    language: Annotated[str | None, typer.Option(help="How words are stemmed. \\[default: english]", show_default=False)] = None,
+    description: Annotated[
+        str | None, typer.Option(help="For people, and for agents that choose where to look.")
+    ] = None,
+    language: Annotated[
+        str | None, typer.Option(help="How words are stemmed. \\[default: english]", show_default=False)
+    ] = None,
     url: Url = HERE,
     key: Key = None,
 ) -> None:
     """Make a knowledge base and print its id. It searches by words and by meaning, with the local embedder."""
-    body = {field: value for field, value in {"name": name, "description": description, "language": language}.items() if value}
+    body = {
+        field: value
+        for field, value in {"name": name, "description": description, "language": language}.items()
+        if value
+    }
     out.print(ask("POST", url, key, "/v1/knowledgebases", body)["data"]["id"], markup=False)
 
 
@@ -51,7 +60,8 @@ def create(
 def list_bases(url: Url = HERE, key: Key = None) -> None:
     """List the knowledge bases that the key may see."""
     rows = (
-        (base["id"], base["name"], str(base["item_count"]), str(base["chunk_count"]), base["created_at"]) for base in ask_all(url, key, "/v1/knowledgebases")
+        (base["id"], base["name"], str(base["item_count"]), str(base["chunk_count"]), base["created_at"])
+        for base in ask_all(url, key, "/v1/knowledgebases")
     )
     print_table(("id", "name", "items", "chunks", "created"), rows)
 
@@ -59,7 +69,10 @@ def list_bases(url: Url = HERE, key: Key = None) -> None:
 @app.command("upload")
 def upload(
     base: Base,
-    paths: Annotated[list[Path], typer.Argument(help="Files and folders; folders are walked, what begins with a dot is left out.", exists=True)],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(help="Files and folders; folders are walked, what begins with a dot is left out.", exists=True),
+    ],
     wait: Annotated[bool, typer.Option(help="Wait until every file is processed, and show how far it is.")] = True,
     url: Url = HERE,
     key: Key = None,
@@ -82,9 +95,19 @@ def upload(
             # New files and replacements are two requests: `ids` names an item for every file.
             for part in ([name for name in group if name not in known], [name for name in group if name in known]):
                 if part:
-                    ids += _send(url, key, base_id, {name: files[name] for name in part}, [known[name]["id"] for name in part if name in known])
+                    ids += _send(
+                        url,
+                        key,
+                        base_id,
+                        {name: files[name] for name in part},
+                        [known[name]["id"] for name in part if name in known],
+                    )
             progress.advance(task, len(group))
-    out.print(f"uploaded {len(ids)} files" + (f", {len(files) - len(changed)} are as they were" if len(changed) < len(files) else ""), markup=False)
+    out.print(
+        f"uploaded {len(ids)} files"
+        + (f", {len(files) - len(changed)} are as they were" if len(changed) < len(files) else ""),
+        markup=False,
+    )
     if wait and ids:
         _watch(url, key, base_id, ids)
 
@@ -93,7 +116,10 @@ def upload(
 def items(base: Base, url: Url = HERE, key: Key = None) -> None:
     """List a knowledge base's items and how each is doing; below them, why some failed."""
     found = ask_all(url, key, f"/v1/knowledgebases/{base_id_of(url, key, base)}/items")
-    rows = ((item["id"], item["name"], item["status"], str(item.get("progress", {}).get("chunks", "")), item["uploaded_at"]) for item in found)
+    rows = (
+        (item["id"], item["name"], item["status"], str(item.get("progress", {}).get("chunks", "")), item["uploaded_at"])
+        for item in found
+    )
     print_table(("id", "name", "status", "chunks", "uploaded"), rows)
     for item in found:
         if "error" in item:
@@ -112,7 +138,9 @@ def search(
     base: Base,
     query: Annotated[str, typer.Argument(help="What to look for.")],
     limit: Annotated[int, typer.Option(min=1, max=100)] = 5,
-    mode: Annotated[str | None, typer.Option(help="semantic, keyword or hybrid. \\[default: the base's]", show_default=False)] = None,
+    mode: Annotated[
+        str | None, typer.Option(help="semantic, keyword or hybrid. \\[default: the base's]", show_default=False)
+    ] = None,
     explain: Annotated[bool, typer.Option(help="Show each stage's times and each hit's scores.")] = False,
     url: Url = HERE,
     key: Key = None,
@@ -144,7 +172,9 @@ def delete(
     base_id = base_id_of(url, key, base)
     path = f"/v1/knowledgebases/{base_id}" if item is None else f"/v1/knowledgebase-items/{item}"
     if not yes:
-        typer.confirm(f"Delete {'the knowledge base ' + base if item is None else 'the item ' + item} for good?", abort=True)
+        typer.confirm(
+            f"Delete {'the knowledge base ' + base if item is None else 'the item ' + item} for good?", abort=True
+        )
     gone = ask("DELETE", url, key, path)
     receipt = ask("GET", url, key, f"/v1/deletions/{gone['deletion_id']}")["data"]
     out.print(json.dumps(receipt, indent=2), markup=False)
@@ -153,12 +183,24 @@ def delete(
 @app.command("evaluate")
 def evaluate(
     base: Base,
-    golden: Annotated[Path, typer.Argument(help='JSON lines: {"query": …, "relevant": [item ids or names] or {name: grade}}.', exists=True, dir_okay=False)],
+    golden: Annotated[
+        Path,
+        typer.Argument(
+            help='JSON lines: {"query": …, "relevant": [item ids or names] or {name: grade}}.',
+            exists=True,
+            dir_okay=False,
+        ),
+    ],
     setting: Annotated[
         list[str] | None,
-        typer.Option(help="keyword, semantic, hybrid or hybrid:0.3 (its alpha); repeat it to compare. \\[default: all three modes]", show_default=False),
+        typer.Option(
+            help="keyword, semantic, hybrid or hybrid:0.3 (its alpha); repeat it to compare. \\[default: all three modes]",
+            show_default=False,
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the whole answer, each query's figures included.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the whole answer, each query's figures included.")
+    ] = False,
     url: Url = HERE,
     key: Key = None,
 ) -> None:
@@ -170,13 +212,24 @@ def evaluate(
     if as_json:
         out.print_json(json.dumps(answer))
         return
-    rows = [(one["name"], *(_interval(one["measures"][field], "") for _, field in _MEASURES)) for one in answer["settings"]]
-    rows += [(f"{one['name']} - {one['than']}", *(_interval(one["measures"][field], "+") for _, field in _MEASURES)) for one in answer["differences"]]
+    rows = [
+        (one["name"], *(_interval(one["measures"][field], "") for _, field in _MEASURES)) for one in answer["settings"]
+    ]
+    rows += [
+        (f"{one['name']} - {one['than']}", *(_interval(one["measures"][field], "+") for _, field in _MEASURES))
+        for one in answer["differences"]
+    ]
     print_table(("setting", *(title for title, _ in _MEASURES)), rows)
-    out.print(f"{len(body['queries'])} queries; a difference whose interval holds 0 may be chance", style="dim", markup=False)
+    out.print(
+        f"{len(body['queries'])} queries; a difference whose interval holds 0 may be chance", style="dim", markup=False
+    )
     if "probe" in answer:
         probe = answer["probe"]
-        out.print(f"nearest neighbours found: {probe['recall_at_10']:.3f} of those of an exact scan ({probe['method']})", style="dim", markup=False)
+        out.print(
+            f"nearest neighbours found: {probe['recall_at_10']:.3f} of those of an exact scan ({probe['method']})",
+            style="dim",
+            markup=False,
+        )
 
 
 _MEASURES: Final = (("nDCG@10", "ndcg_at_10"), ("recall@10", "recall_at_10"), ("MRR", "mrr"))
@@ -214,12 +267,16 @@ def _watch(url: str, key: str | None, base_id: str, ids: Sequence[str]) -> None:
     items = f"/v1/knowledgebases/{base_id}/items"
     with bar() as progress:
         task = progress.add_task("processing", total=len(wanted))
-        while waiting := {item["id"] for item in ask_all(url, key, f"{items}?status=pending&status=processing")} & wanted:
+        while (
+            waiting := {item["id"] for item in ask_all(url, key, f"{items}?status=pending&status=processing")} & wanted
+        ):
             progress.update(task, completed=len(wanted) - len(waiting))
             time.sleep(0.5)
     failed = [item for item in ask_all(url, key, f"{items}?status=failed") if item["id"] in wanted]
     for item in failed:
-        errors.print(f"{item['metadata'].get('path', item['name'])}: {item['error']['message']}", style="red", markup=False)
+        errors.print(
+            f"{item['metadata'].get('path', item['name'])}: {item['error']['message']}", style="red", markup=False
+        )
     out.print(f"processed {len(wanted) - len(failed)}, failed {len(failed)}", markup=False)
     if failed:
         raise typer.Exit(1)
@@ -261,7 +318,11 @@ def _groups(files: Mapping[str, Path]) -> Iterator[list[str]]:
 def _send(url: str, key: str | None, base_id: str, files: Mapping[str, Path], replaced: Sequence[str]) -> list[str]:
     """One multipart request; gives the items' ids. What is replaced keeps its metadata."""
     boundary = uuid.uuid4().hex
-    fields = {"ids": json.dumps(list(replaced))} if replaced else {"input": json.dumps({"metadata": [{"path": name} for name in files]})}
+    fields = (
+        {"ids": json.dumps(list(replaced))}
+        if replaced
+        else {"input": json.dumps({"metadata": [{"path": name} for name in files]})}
+    )
     body = bytearray()
     for name, value in fields.items():
         body += f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
@@ -273,7 +334,9 @@ def _send(url: str, key: str | None, base_id: str, files: Mapping[str, Path], re
     body += f"--{boundary}--\r\n".encode()
     headers = {"Content-Type": f"multipart/form-data; boundary={boundary}", "Idempotency-Key": boundary}
     try:
-        with open_call("POST", url, checked(key), f"/v1/knowledgebases/{base_id}/upload", bytes(body), headers) as answer:
+        with open_call(
+            "POST", url, checked(key), f"/v1/knowledgebases/{base_id}/upload", bytes(body), headers
+        ) as answer:
             return [item["id"] for item in json.loads(answer.read())["data"]]
     except ApiError as error:
         raise fail(str(error)) from error

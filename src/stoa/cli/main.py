@@ -15,15 +15,23 @@ from stoa.cli.asking import HERE, Key, Url, ask, ask_all, errors, fail, out, pri
 from stoa.settings import Settings, SettingsError, load
 
 app = typer.Typer(
-    name="stoa", no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False,
+    name="stoa",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
     help="A self-hosted server for conversations with AI agents that never loses a token.",
-)  # fmt: skip
+)
 keys = typer.Typer(no_args_is_help=True, help="Access keys of a running server (needs STOA_KEY, or --key).")
 app.add_typer(keys, name="keys")
 app.add_typer(kb.app, name="kb")
 
-DataDir = Annotated[Path | None, typer.Option(help="Where database and files are. \\[default: .stoa]", show_default=False)]
-Config = Annotated[Path | None, typer.Option(help="Settings and providers. \\[default: ./stoa.toml, if there]", show_default=False)]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Where database and files are. \\[default: .stoa]", show_default=False)
+]
+Config = Annotated[
+    Path | None, typer.Option(help="Settings and providers. \\[default: ./stoa.toml, if there]", show_default=False)
+]
 
 
 def settings(config: Path | None, **flags: Any) -> Settings:
@@ -36,9 +44,15 @@ def settings(config: Path | None, **flags: Any) -> Settings:
 @app.command()
 def serve(
     port: Annotated[int | None, typer.Option(help="0 takes a free one. \\[default: 8080]", show_default=False)] = None,
-    host: Annotated[str | None, typer.Option(help="0.0.0.0 to be reached from elsewhere. \\[default: 127.0.0.1]", show_default=False)] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(help="0.0.0.0 to be reached from elsewhere. \\[default: 127.0.0.1]", show_default=False),
+    ] = None,
     data_dir: DataDir = None,
-    domain: Annotated[str | None, typer.Option(help="Of the hosts of apps and knowledge bases. \\[default: localhost]", show_default=False)] = None,
+    domain: Annotated[
+        str | None,
+        typer.Option(help="Of the hosts of apps and knowledge bases. \\[default: localhost]", show_default=False),
+    ] = None,
     config: Config = None,
 ) -> None:
     """Start the server: API, workers and an embedded PostgreSQL, in one process.
@@ -78,11 +92,21 @@ def demo(
 
 @app.command()
 def doctor(
-    repair: Annotated[bool, typer.Option(help="Put right what can safely be put right, and say what was done.")] = False,
-    since: Annotated[datetime | None, typer.Option(help="Only what was made since then (UTC).", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])] = None,
+    repair: Annotated[
+        bool, typer.Option(help="Put right what can safely be put right, and say what was done.")
+    ] = False,
+    since: Annotated[
+        datetime | None,
+        typer.Option(help="Only what was made since then (UTC).", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]),
+    ] = None,
     seconds: Annotated[float, typer.Option(help="For each check, at most.", min=1)] = 300,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
-    url: Annotated[str | None, typer.Option(help="Ask a server, with STOA_KEY, about one organization, instead of the database.", show_default=False)] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            help="Ask a server, with STOA_KEY, about one organization, instead of the database.", show_default=False
+        ),
+    ] = None,
     key: Key = None,
     data_dir: DataDir = None,
     config: Config = None,
@@ -107,7 +131,9 @@ def doctor(
             healthy = ask_doctor(url, key or "", moment, as_json=as_json, out=out)
         else:
             chosen = settings(config, data_dir=data_dir)
-            healthy = run(chosen, since=moment, repair=repair, seconds_max=seconds, as_json=as_json, out=out, errors=errors)
+            healthy = run(
+                chosen, since=moment, repair=repair, seconds_max=seconds, as_json=as_json, out=out, errors=errors
+            )
     except (ApiError, EmbeddedError, NoDatabase, SchemaError) as error:
         raise fail(str(error)) from error
     except OSError as error:
@@ -138,7 +164,9 @@ def scrub(data_dir: DataDir = None, config: Config = None) -> None:
 def keys_create(
     name: Annotated[str, typer.Argument(help="What the key is for.")],
     project: Annotated[str | None, typer.Option(help="A project's id: the key sees nothing else.")] = None,
-    permission: Annotated[list[str] | None, typer.Option(help="Repeat it; without any, all that the key's scope allows.")] = None,
+    permission: Annotated[
+        list[str] | None, typer.Option(help="Repeat it; without any, all that the key's scope allows.")
+    ] = None,
     expires_at: Annotated[str | None, typer.Option(help="As 2027-01-31T00:00:00Z.")] = None,
     url: Url = HERE,
     key: Key = None,
@@ -153,7 +181,14 @@ def keys_create(
 def keys_list(url: Url = HERE, key: Key = None) -> None:
     """List the keys of your scope."""
     rows = (
-        (item["id"], item["name"], item["preview"], item.get("project_id", "all"), item.get("expires_at", "never"), item["created_at"])
+        (
+            item["id"],
+            item["name"],
+            item["preview"],
+            item.get("project_id", "all"),
+            item.get("expires_at", "never"),
+            item["created_at"],
+        )
         for item in ask_all(url, key, "/v1/access-keys")
     )
     print_table(("id", "name", "preview", "project", "expires", "created"), rows)
@@ -161,7 +196,9 @@ def keys_list(url: Url = HERE, key: Key = None) -> None:
 
 @keys.command("revoke")
 def keys_revoke(
-    key_id: Annotated[str, typer.Argument(help="The key's id, from `stoa keys list`.")], url: Url = HERE, key: Key = None
+    key_id: Annotated[str, typer.Argument(help="The key's id, from `stoa keys list`.")],
+    url: Url = HERE,
+    key: Key = None,
 ) -> None:
     """Revoke a key, at once and on every node."""
     ask("DELETE", url, key, f"/v1/access-keys/{key_id}")

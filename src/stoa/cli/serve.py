@@ -67,14 +67,18 @@ def bind(host: str, port: int) -> socket.socket:
         listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
-        raise StartError(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another port: stoa serve --port 8081") from error
+        raise StartError(
+            f"Cannot listen on {host}:{port}: {error.strerror}. Choose another port: stoa serve --port 8081"
+        ) from error
     listening.setblocking(False)
     return listening
 
 
 def doors(listening: socket.socket) -> list[socket.socket]:
     """The same socket under several numbers: each takes a new connection in the same turn of the loop."""
-    more = 0 if sys.platform == "win32" else ACCEPTED_PER_TURN - 1  # There it is asyncio's own loop, which takes all that wait.
+    more = (
+        0 if sys.platform == "win32" else ACCEPTED_PER_TURN - 1
+    )  # There it is asyncio's own loop, which takes all that wait.
     return [listening, *(listening.dup() for _ in range(more))]
 
 
@@ -97,13 +101,23 @@ async def _database(settings: Settings) -> AsyncGenerator[tuple[str, str]]:
         await embedded.stop()
 
 
-async def _until_signal(server: Server, listening: socket.socket, ready: Sequence[str], tell: Callable[[str], None]) -> None:
+async def _until_signal(
+    server: Server, listening: socket.socket, ready: Sequence[str], tell: Callable[[str], None]
+) -> None:
     web = _Web(
         uvicorn.Config(
-            server.asgi, log_config=None, access_log=False, lifespan="off", ws="none", backlog=BACKLOG, server_header=False, timeout_keep_alive=75,
-            timeout_graceful_shutdown=5, h11_max_incomplete_event_size=64 * 1024,
+            server.asgi,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            backlog=BACKLOG,
+            server_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=5,
+            h11_max_incomplete_event_size=64 * 1024,
         )
-    )  # fmt: skip
+    )
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -120,7 +134,9 @@ async def _until_signal(server: Server, listening: socket.socket, ready: Sequenc
     waiting = asyncio.create_task(stopping.wait(), name="signal")
     await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
     if not serving.done():
-        tell("Draining: running answers may end, then this server stops. Nothing is lost; press Ctrl-C again to stop at once.")
+        tell(
+            "Draining: running answers may end, then this server stops. Nothing is lost; press Ctrl-C again to stop at once."
+        )
         draining = asyncio.create_task(server.drain(), name="drain")
         again = asyncio.create_task(_forced(web), name="force")
         await asyncio.wait([draining, again], return_when=asyncio.FIRST_COMPLETED)
@@ -146,12 +162,21 @@ class _Web(uvicorn.Server):
 def banner(settings: Settings, server: Server, port: int, where: str) -> list[str]:
     """What a person needs now: where the data is, the key on the very first start, and three lines that work when pasted."""
     base = f"http://{'localhost' if settings.host in ('127.0.0.1', '0.0.0.0', '::1', '::') else settings.host}:{port}"  # noqa: S104
-    lines = ["", f"Stoa is ready at {base}   (API reference: {base}/docs)", f"Your data is in {where}", f"The default model is {server.default_model}", ""]
+    lines = [
+        "",
+        f"Stoa is ready at {base}   (API reference: {base}/docs)",
+        f"Your data is in {where}",
+        f"The default model is {server.default_model}",
+        "",
+    ]
     if server.first_key is not None and settings.bootstrap_key is None:
         lines += ["Your access key, shown only this once; keep it:", "", f"  {server.first_key}", ""]
         key = server.first_key
     else:
-        lines += ["Set STOA_KEY to your access key. Lost it? Start once with STOA_BOOTSTRAP_KEY set to a new one (stoa keys generate).", ""]
+        lines += [
+            "Set STOA_KEY to your access key. Lost it? Start once with STOA_BOOTSTRAP_KEY set to a new one (stoa keys generate).",
+            "",
+        ]
         key = "$STOA_KEY"
     authorization = f'-H "Authorization: Bearer {key}"'
     body = '-H "Content-Type: application/json" -d'

@@ -9,10 +9,25 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from stoa.cli.asking import HERE, Base, Key, Url, ask, ask_all, bar, base_id_of, errors, fail, out, print_table, source_id_of
+from stoa.cli.asking import (
+    HERE,
+    Base,
+    Key,
+    Url,
+    ask,
+    ask_all,
+    bar,
+    base_id_of,
+    errors,
+    fail,
+    out,
+    print_table,
+    source_id_of,
+)
 
 app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode="rich",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
     help="""Fill a knowledge base from a website, a directory of the server, an S3 bucket or a git repository.
 
     What changes there is followed at each sync: on a schedule, or when you say so.
@@ -22,7 +37,7 @@ app = typer.Typer(
         stoa kb sources list Manuals
 
     docs/guide/sources.md tells the whole of it.""",
-)  # fmt: skip
+)
 
 
 class Provider(StrEnum):
@@ -43,16 +58,34 @@ LOOK_SECONDS: Final = 0.5
 def create(
     base: Base,
     provider: Annotated[Provider, typer.Argument(help="What kind of place it is.")],
-    place: Annotated[str, typer.Argument(help="The URL of a website or repository, the path of a directory, or a bucket (with a prefix: bucket/2026/).")],
-    name: Annotated[str | None, typer.Option(help="What to call it. \\[default: the place]", show_default=False)] = None,
-    schedule: Annotated[
-        str | None, typer.Option(help="An interval (15m, 6h, 1d), or cron in quotes. Left out: only `sync` begins one.", show_default=False)
+    place: Annotated[
+        str,
+        typer.Argument(
+            help="The URL of a website or repository, the path of a directory, or a bucket (with a prefix: bucket/2026/)."
+        ),
+    ],
+    name: Annotated[
+        str | None, typer.Option(help="What to call it. \\[default: the place]", show_default=False)
     ] = None,
-    timezone: Annotated[str | None, typer.Option(help="Of cron, such as Europe/Berlin. \\[default: UTC]", show_default=False)] = None,
-    include: Annotated[list[str] | None, typer.Option(help="A path pattern as in .gitignore: only what matches. Repeat it.", show_default=False)] = None,
-    exclude: Annotated[list[str] | None, typer.Option(help="A path pattern: not what matches. Repeat it.", show_default=False)] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            help="An interval (15m, 6h, 1d), or cron in quotes. Left out: only `sync` begins one.", show_default=False
+        ),
+    ] = None,
+    timezone: Annotated[
+        str | None, typer.Option(help="Of cron, such as Europe/Berlin. \\[default: UTC]", show_default=False)
+    ] = None,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(help="A path pattern as in .gitignore: only what matches. Repeat it.", show_default=False),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="A path pattern: not what matches. Repeat it.", show_default=False)
+    ] = None,
     metadata: Annotated[
-        list[str] | None, typer.Option(help="field=value, given to every item, to filter by: team=sales. Repeat it.", show_default=False)
+        list[str] | None,
+        typer.Option(help="field=value, given to every item, to filter by: team=sales. Repeat it.", show_default=False),
     ] = None,
     secret: Annotated[
         list[str] | None,
@@ -79,12 +112,19 @@ def create(
     [dim]Example:[/] stoa kb sources create Manuals website https://docs.example.com/ --exclude blog/ --config pages_max=200 --wait
     """
     base_id = base_id_of(url, key, base)
-    body: dict[str, Any] = {"name": name or place, "provider": provider.value, "config": _config(provider, place, include, exclude, config)}
+    body: dict[str, Any] = {
+        "name": name or place,
+        "provider": provider.value,
+        "config": _config(provider, place, include, exclude, config),
+    }
     body |= {field: value for field, value in {"schedule": schedule, "timezone": timezone}.items() if value}
     if metadata:
         body["metadata"] = dict(_field(one) for one in metadata)
     if secret:
-        body["secrets"] = {one: os.environ.get(f"STOA_SECRET_{one.upper()}") or typer.prompt(one, hide_input=True, err=True) for one in secret}
+        body["secrets"] = {
+            one: os.environ.get(f"STOA_SECRET_{one.upper()}") or typer.prompt(one, hide_input=True, err=True)
+            for one in secret
+        }
     made = ask("POST", url, key, f"/v1/knowledgebases/{base_id}/sources", body)["data"]
     out.print(made["id"], markup=False)
     if wait:
@@ -99,14 +139,27 @@ def list_sources(base: Base, url: Url = HERE, key: Key = None) -> None:
         sync = one.get("sync", {"status": "never"})
         place = one["config"][_PLACE[one["provider"]]]
         rows.append(
-            (one["id"], one["name"], one["provider"], place, one.get("schedule", ""), str(one["item_count"]), sync["status"], sync.get("ended_at", ""))
+            (
+                one["id"],
+                one["name"],
+                one["provider"],
+                place,
+                one.get("schedule", ""),
+                str(one["item_count"]),
+                sync["status"],
+                sync.get("ended_at", ""),
+            )
         )
     print_table(("id", "name", "provider", "place", "schedule", "items", "sync", "ended"), rows)
 
 
 @app.command("show")
 def show(
-    base: Base, source: Source, as_json: Annotated[bool, typer.Option("--json", help="Print the whole answer.")] = False, url: Url = HERE, key: Key = None
+    base: Base,
+    source: Source,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole answer.")] = False,
+    url: Url = HERE,
+    key: Key = None,
 ) -> None:
     """Show a source: what it is told, how its last syncs went, and what the last one could not read."""
     path = f"/v1/knowledgebase-sources/{source_id_of(url, key, base, source)}"
@@ -114,7 +167,17 @@ def show(
     if as_json:
         out.print_json(json.dumps(one))
         return
-    fields = ("id", "name", "provider", "schedule", "timezone", "next_sync_at", "item_count", "created_at", "updated_at")
+    fields = (
+        "id",
+        "name",
+        "provider",
+        "schedule",
+        "timezone",
+        "next_sync_at",
+        "item_count",
+        "created_at",
+        "updated_at",
+    )
     rows = [(field, str(one[field])) for field in fields if field in one]
     for group in ("config", "metadata"):
         for field, value in one[group].items():
@@ -126,7 +189,9 @@ def show(
     syncs: list[tuple[str, ...]] = []
     for sync in ask("GET", url, key, f"{path}/syncs?page_size=5")["data"]:
         counts = (str(sync["counts"][name]) for name in _COUNTS)
-        syncs.append((sync["created_at"], sync["trigger"], sync["status"], *counts, sync.get("error", {}).get("message", "")))
+        syncs.append(
+            (sync["created_at"], sync["trigger"], sync["status"], *counts, sync.get("error", {}).get("message", ""))
+        )
     if syncs:
         print_table(("sync begun", "by", "status", *_COUNTS, "error"), syncs)
         _tell_failures(url, key, path)
@@ -135,9 +200,15 @@ def show(
 @app.command("sync")
 def sync_sources(
     base: Base,
-    source: Annotated[str | None, typer.Argument(help="A source's id or name. \\[default: all of the base]", show_default=False)] = None,
-    wait: Annotated[bool, typer.Option(help="Wait until everything is fetched and processed, and show how far it is.")] = True,
-    confirm_deletions: Annotated[bool, typer.Option("--confirm-deletions", help="What the origin lost goes, however much it is.")] = False,
+    source: Annotated[
+        str | None, typer.Argument(help="A source's id or name. \\[default: all of the base]", show_default=False)
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option(help="Wait until everything is fetched and processed, and show how far it is.")
+    ] = True,
+    confirm_deletions: Annotated[
+        bool, typer.Option("--confirm-deletions", help="What the origin lost goes, however much it is.")
+    ] = False,
     url: Url = HERE,
     key: Key = None,
 ) -> None:
@@ -167,7 +238,9 @@ def cancel(base: Base, source: Source, url: Url = HERE, key: Key = None) -> None
 def delete(
     base: Base,
     source: Source,
-    keep_items: Annotated[bool, typer.Option("--keep-items", help="Its items stay, as if you had uploaded them.")] = False,
+    keep_items: Annotated[
+        bool, typer.Option("--keep-items", help="Its items stay, as if you had uploaded them.")
+    ] = False,
     yes: Annotated[bool, typer.Option(help="Do not ask.")] = False,
     url: Url = HERE,
     key: Key = None,
@@ -184,7 +257,11 @@ def delete(
 
 
 def _config(
-    provider: Provider, place: str, include: Sequence[str] | None, exclude: Sequence[str] | None, fields: Sequence[str] | None
+    provider: Provider,
+    place: str,
+    include: Sequence[str] | None,
+    exclude: Sequence[str] | None,
+    fields: Sequence[str] | None,
 ) -> dict[str, Any]:
     config: dict[str, Any] = {_PLACE[provider]: place}
     if provider is Provider.s3 and "/" in place:
@@ -241,7 +318,10 @@ def _watch(url: str, key: str | None, source: dict[str, Any]) -> str:
 
 
 def _counted(sync: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {count}" for name in _COUNTS if (count := sync["counts"][name])) or f"found {sync['counts']['found']}"
+    return (
+        ", ".join(f"{name} {count}" for name in _COUNTS if (count := sync["counts"][name]))
+        or f"found {sync['counts']['found']}"
+    )
 
 
 def _tell_failures(url: str, key: str | None, path: str) -> None:

@@ -1,8 +1,8 @@
 """Conversations, their messages and files. Front door."""
 
 from stoa.conversations.api import routes
+from stoa.conversations.checks import checks
 from stoa.conversations.deletions import Deletions, RemovedRuns
-from stoa.conversations.promises import checks
 from stoa.conversations.reading import Reader
 from stoa.conversations.rules import CONTENT_PARTS_MAX, text_of
 from stoa.conversations.service import Conversations, resolve_content

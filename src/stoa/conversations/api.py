@@ -12,8 +12,8 @@ from stoa.conversations import rules, wire
 from stoa.conversations.service import Changes, Conversations
 from stoa.conversations.types import Fork
 from stoa.db.blobs import Blobs
-from stoa.db.idempotency import Once
-from stoa.http import Data, DataList, Gate, IdempotencyKey, Paging, Routes, fingerprint, page_of, refusals
+from stoa.db.idempotency import IdempotencyKey
+from stoa.http import Data, DataList, Gate, IdempotencyKeyHeader, Paging, Routes, fingerprint, page_of, refusals
 from stoa.http.uploads import multipart_only
 from stoa.http.wire import DeletedWire
 from stoa.kernel.errors import BadRequest
@@ -33,33 +33,54 @@ def routes(conversations: Conversations, blobs: Blobs, gate: Gate) -> Routes:
         model_id: UUID | None = None,
         org_id: UUID | None = None,
         user_id: Annotated[str | None, Query(max_length=255)] = None,
-        q: Annotated[str | None, Query(max_length=500, description="Words to find in titles and messages; the last may be unfinished.")] = None,
+        q: Annotated[
+            str | None,
+            Query(max_length=500, description="Words to find in titles and messages; the last may be unfinished."),
+        ] = None,
     ) -> DataList[wire.ConversationWire]:
         """The caller's conversations, newest first."""
-        found = await conversations.list(principal, page, model_id=model_id, app_id=app_id, org_id=org_id, user_id=user_id, query=q)
+        found = await conversations.list(
+            principal, page, model_id=model_id, app_id=app_id, org_id=org_id, user_id=user_id, query=q
+        )
         return page_of(found, wire.conversation)
 
     @router.post("/v1/conversations", status_code=201, responses=refusals(409))
     async def create_conversation(
-        body: wire.CreateConversation, principal: Annotated[Principal, writing], idempotency_key: IdempotencyKey = None
+        body: wire.CreateConversation,
+        principal: Annotated[Principal, writing],
+        idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[wire.ConversationWire]:
         """A new conversation, bound to a model (`model_id`, from /v1/router/models) or an app (`app_id`)."""
-        once = Once(idempotency_key, "conversations", fingerprint(body.model_dump(mode="json"))) if idempotency_key else None
+        once = (
+            IdempotencyKey(idempotency_key, "conversations", fingerprint(body.model_dump(mode="json")))
+            if idempotency_key
+            else None
+        )
         created = await conversations.create(
-            principal, model_id=_model_of(body), org_id=body.org_id, title=body.title, user_id=body.user_id, metadata=body.metadata,
-            agent=wire.agent_of(body.agent), once=once,
+            principal,
+            model_id=_model_of(body),
+            org_id=body.org_id,
+            title=body.title,
+            user_id=body.user_id,
+            metadata=body.metadata,
+            agent=wire.agent_of(body.agent),
+            once=once,
         )
         return Data(data=wire.conversation(created))
 
     @router.get("/v1/conversations/{conversation_id}", responses=refusals(404))
-    async def get_conversation(conversation_id: UUID, principal: Annotated[Principal, reading]) -> Data[wire.ConversationWire]:
+    async def get_conversation(
+        conversation_id: UUID, principal: Annotated[Principal, reading]
+    ) -> Data[wire.ConversationWire]:
         return Data(data=wire.conversation(await conversations.show(principal, conversation_id)))
 
     @router.patch("/v1/conversations/{conversation_id}", responses=refusals(404))
     async def update_conversation(
         conversation_id: UUID, body: wire.UpdateConversation, principal: Annotated[Principal, writing]
     ) -> Data[wire.ConversationWire]:
-        changes = Changes(frozenset(body.model_fields_set), body.title, body.metadata, body.model_id, wire.agent_of(body.agent))
+        changes = Changes(
+            frozenset(body.model_fields_set), body.title, body.metadata, body.model_id, wire.agent_of(body.agent)
+        )
         return Data(data=wire.conversation(await conversations.update(principal, conversation_id, changes)))
 
     @router.delete("/v1/conversations/{conversation_id}", responses=refusals(404, 409))
@@ -70,11 +91,14 @@ def routes(conversations: Conversations, blobs: Blobs, gate: Gate) -> Routes:
 
     @router.post("/v1/conversations/{conversation_id}/fork", status_code=201, responses=refusals(404, 409))
     async def fork_conversation(
-        conversation_id: UUID, body: wire.ForkConversation, principal: Annotated[Principal, writing], idempotency_key: IdempotencyKey = None
+        conversation_id: UUID,
+        body: wire.ForkConversation,
+        principal: Annotated[Principal, writing],
+        idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[wire.ConversationWire]:
         """A new conversation that shares this one's history up to a message, or up to now, and goes its own way from there."""
         sent = {"conversation_id": str(conversation_id), **body.model_dump(mode="json")}
-        once = Once(idempotency_key, "fork", fingerprint(sent)) if idempotency_key else None
+        once = IdempotencyKey(idempotency_key, "fork", fingerprint(sent)) if idempotency_key else None
         asked = Fork(body.from_message_id, body.title, body.metadata)
         return Data(data=wire.conversation(await conversations.fork(principal, conversation_id, asked, once)))
 
@@ -100,16 +124,19 @@ def _files(router: Routes, conversations: Conversations, blobs: Blobs, gate: Gat
     reading, writing = gate("conversations:read"), gate("conversations:write")
 
     @router.post(
-        "/v1/conversations/{conversation_id}/files", status_code=201, dependencies=[Depends(multipart_only)], responses=refusals(404, 409, 413, 415)
+        "/v1/conversations/{conversation_id}/files",
+        status_code=201,
+        dependencies=[Depends(multipart_only)],
+        responses=refusals(404, 409, 413, 415),
     )
     async def upload_file(
         conversation_id: UUID,
         principal: Annotated[Principal, writing],
         file: Annotated[UploadFile, FormFile(description="At most 128 MiB.")],
-        idempotency_key: IdempotencyKey = None,
+        idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[wire.FileWire]:
         """Adds a file that messages of this conversation may name. It is read in the background; `status` tells how that went."""
-        once = Once(idempotency_key, f"files/{conversation_id}", b"") if idempotency_key else None
+        once = IdempotencyKey(idempotency_key, f"files/{conversation_id}", b"") if idempotency_key else None
         added = await conversations.add_file(
             principal, conversation_id, file.file, name=file.filename, mime_type=file.content_type, once=once
         )
@@ -117,7 +144,9 @@ def _files(router: Routes, conversations: Conversations, blobs: Blobs, gate: Gat
 
     @router.get("/v1/conversations/{conversation_id}/files", responses=refusals(404))
     async def list_files(
-        conversation_id: UUID, principal: Annotated[Principal, reading], page: Annotated[PageRequest, Depends(Paging(rules.FILES_SORTABLE))]
+        conversation_id: UUID,
+        principal: Annotated[Principal, reading],
+        page: Annotated[PageRequest, Depends(Paging(rules.FILES_SORTABLE))],
     ) -> DataList[wire.FileWire]:
         return page_of(await conversations.files(principal, conversation_id, page), wire.file)
 
@@ -135,13 +164,17 @@ def _files(router: Routes, conversations: Conversations, blobs: Blobs, gate: Gat
             "X-Content-Type-Options": "nosniff",
             "Content-Security-Policy": "sandbox",
         }
-        return StreamingResponse(blobs.read(conversations.content_name(found)), media_type=found.mime_type, headers=headers)
+        return StreamingResponse(
+            blobs.read(conversations.content_name(found)), media_type=found.mime_type, headers=headers
+        )
 
 
 def _model_of(body: wire.CreateConversation) -> UUID:
     if (body.model_id is None) == (body.app_id is None):
         reason = "send exactly one of model_id and app_id"
-        raise BadRequest(f"A conversation is with a model or with an app: {reason}.", details={"model_id": reason, "app_id": reason})
+        raise BadRequest(
+            f"A conversation is with a model or with an app: {reason}.", details={"model_id": reason, "app_id": reason}
+        )
     if body.model_id is None:
         raise BadRequest.field("app_id", "is not an app of this organization")
     return body.model_id

@@ -127,10 +127,20 @@ class Deletions:
             }
             deletion_id = self._ids.new()
             await tx.execute(
-                SQL.insert_deletion, org_id, held["project_id"], deletion_id, conversation_id, stores,
-                sorted({file["sha256"].hex() for file in files}), list(runs.run_ids), [file["id"] for file in files], content["message_ids"],
-                kept_messages, kept_files, principal.key_id,
-            )  # fmt: skip
+                SQL.insert_deletion,
+                org_id,
+                held["project_id"],
+                deletion_id,
+                conversation_id,
+                stores,
+                sorted({file["sha256"].hex() for file in files}),
+                list(runs.run_ids),
+                [file["id"] for file in files],
+                content["message_ids"],
+                kept_messages,
+                kept_files,
+                principal.key_id,
+            )
             await audit.record(tx, principal, "conversation.delete", conversation_id)
             return deletion_id
 

@@ -18,7 +18,12 @@ ANSWERS_MAX: Final = 16
 SEGMENTS_MAX: Final = 256
 """Pieces that a fork's history may be made of: each fork of a fork adds one, and each costs every read of the history a look-up."""
 
-SORTABLE: Final = {"created_at": "created_at", "updated_at": "updated_at", "title": "title", "message_count": "message_count"}
+SORTABLE: Final = {
+    "created_at": "created_at",
+    "updated_at": "updated_at",
+    "title": "title",
+    "message_count": "message_count",
+}
 FILES_SORTABLE: Final = {"created_at": "created_at", "name": "name", "size": "size"}
 
 

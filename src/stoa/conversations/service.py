@@ -12,7 +12,7 @@ from stoa.conversations.store import SQL
 from stoa.conversations.types import Conversation, Deletion, File, FileStatus, Fork, Message
 from stoa.db import Database, Tx, audit, idempotency
 from stoa.db.blobs import Blob, Blobs, blob_name, hold
-from stoa.db.idempotency import Once
+from stoa.db.idempotency import IdempotencyKey
 from stoa.kernel.errors import BadRequest, Conflict, NotFound
 from stoa.kernel.files import file_name
 from stoa.kernel.files import mime_type as guess_type
@@ -64,7 +64,15 @@ class Changes:
 
 class Conversations:
     def __init__(
-        self, database: Database, blobs: Blobs, models: Models, agents: Agents, projects: Projects, reader: Reader, deletions: Deletions, ids: Ids
+        self,
+        database: Database,
+        blobs: Blobs,
+        models: Models,
+        agents: Agents,
+        projects: Projects,
+        reader: Reader,
+        deletions: Deletions,
+        ids: Ids,
     ) -> None:
         self._database = database
         self._blobs = blobs
@@ -76,9 +84,17 @@ class Conversations:
         self._ids = ids
 
     async def create(
-        self, principal: Principal, *, model_id: UUID, org_id: UUID | None, title: str | None, user_id: str | None,
-        metadata: Mapping[str, Any] | None, agent: Mapping[str, Any] | None, once: Once | None,
-    ) -> Conversation:  # fmt: skip
+        self,
+        principal: Principal,
+        *,
+        model_id: UUID,
+        org_id: UUID | None,
+        title: str | None,
+        user_id: str | None,
+        metadata: Mapping[str, Any] | None,
+        agent: Mapping[str, Any] | None,
+        once: IdempotencyKey | None,
+    ) -> Conversation:
         if org_id is not None and org_id != principal.org_id:
             raise BadRequest.field("org_id", "is not the organization of this key")
         await self._check_agent(principal, agent)
@@ -89,9 +105,17 @@ class Conversations:
             await self._models.check(tx, model_id)
             conversation_id = self._ids.new()
             await tx.execute(
-                SQL.insert_conversation, principal.org_id, project_id, conversation_id, title, model_id, user_id, metadata, principal.key_id,
+                SQL.insert_conversation,
+                principal.org_id,
+                project_id,
+                conversation_id,
+                title,
+                model_id,
+                user_id,
+                metadata,
+                principal.key_id,
                 agent,
-            )  # fmt: skip
+            )
             await audit.record(tx, principal, "conversation.create", conversation_id)
             if once:
                 await idempotency.record(tx, principal, once, {"id": str(conversation_id)}, conversation_id)
@@ -103,15 +127,23 @@ class Conversations:
             return
         named = {f"agent.tools[{index}]": name for index, name in enumerate(agent.get("tools", ()))}
         for number, helper in enumerate(agent.get("subagents", ())):
-            named |= {f"agent.subagents[{number}].tools[{index}]": name for index, name in enumerate(helper.get("tools") or ())}
+            named |= {
+                f"agent.subagents[{number}].tools[{index}]": name
+                for index, name in enumerate(helper.get("tools") or ())
+            }
         unknown = await self._agents.unknown_tools(principal, sorted(set(named.values()))) if named else ()
-        problems = {path: f"is {name!r}, which is no tool of this project; GET /v1/tools lists them" for path, name in named.items() if name in unknown}
+        problems = {
+            path: f"is {name!r}, which is no tool of this project; GET /v1/tools lists them"
+            for path, name in named.items()
+            if name in unknown
+        }
         base_ids = [UUID(one) for one in agent.get("knowledge_bases", ())]
         missing = await self._agents.unknown_bases(principal, base_ids) if base_ids else ()
         problems |= {
             f"agent.knowledge_bases[{index}]": "is no knowledge base of this project; GET /v1/knowledgebases lists them"
-            for index, one in enumerate(base_ids) if one in missing
-        }  # fmt: skip
+            for index, one in enumerate(base_ids)
+            if one in missing
+        }
         if problems:
             path, reason = next(iter(problems.items()))
             raise BadRequest(f"{path} {reason}", details=problems)
@@ -127,9 +159,16 @@ class Conversations:
             return replace(found, usage=await store.usage(tx, principal.org_id, conversation_id))
 
     async def list(
-        self, principal: Principal, page: PageRequest, *, model_id: UUID | None, app_id: UUID | None, org_id: UUID | None, user_id: str | None,
+        self,
+        principal: Principal,
+        page: PageRequest,
+        *,
+        model_id: UUID | None,
+        app_id: UUID | None,
+        org_id: UUID | None,
+        user_id: str | None,
         query: str | None,
-    ) -> Page[Conversation]:  # fmt: skip
+    ) -> Page[Conversation]:
         expression = rules.search_expression(query) if query is not None else None
         if org_id is not None and org_id != principal.org_id:
             return Page((), page.page, page.page_size, 0)
@@ -150,14 +189,24 @@ class Conversations:
             if changes.model_id is not None:
                 await self._models.check(tx, changes.model_id)
             await tx.execute(
-                SQL.update_conversation, principal.org_id, conversation_id, "title" in changes.fields, changes.title,
-                "metadata" in changes.fields, changes.metadata, "model_id" in changes.fields, changes.model_id,
-                "agent" in changes.fields, changes.agent,
-            )  # fmt: skip
+                SQL.update_conversation,
+                principal.org_id,
+                conversation_id,
+                "title" in changes.fields,
+                changes.title,
+                "metadata" in changes.fields,
+                changes.metadata,
+                "model_id" in changes.fields,
+                changes.model_id,
+                "agent" in changes.fields,
+                changes.agent,
+            )
             await audit.record(tx, principal, "conversation.update", conversation_id)
             return await _one(tx, principal, conversation_id)
 
-    async def fork(self, principal: Principal, conversation_id: UUID, asked: Fork, once: Once | None) -> Conversation:
+    async def fork(
+        self, principal: Principal, conversation_id: UUID, asked: Fork, once: IdempotencyKey | None
+    ) -> Conversation:
         """A new conversation that shares this one's history, up to a message of it or up to now."""
         org_id = principal.org_id
         async with self._database.tenant(principal) as tx:
@@ -169,9 +218,14 @@ class Conversations:
             if asked.from_message_id is not None:
                 until = await tx.fetchval(SQL.message_position, org_id, conversation_id, asked.from_message_id)
             if until is None:
-                raise BadRequest.field("from_message_id", "is no message of this conversation; GET /v1/conversations/{id}/messages lists them")
+                raise BadRequest.field(
+                    "from_message_id",
+                    "is no message of this conversation; GET /v1/conversations/{id}/messages lists them",
+                )
             if await tx.fetchval(SQL.count_segments, org_id, conversation_id) >= rules.SEGMENTS_MAX:
-                raise Conflict(f"This history is made of {rules.SEGMENTS_MAX} shared pieces already; fork one of the conversations it comes from.")
+                raise Conflict(
+                    f"This history is made of {rules.SEGMENTS_MAX} shared pieces already; fork one of the conversations it comes from."
+                )
             fork_id = self._ids.new()
             await store.fork(tx, principal, origin, fork_id, until, asked)
             await audit.record(tx, principal, "conversation.fork", fork_id)
@@ -194,16 +248,25 @@ class Conversations:
 
     # --- files ------------------------------------------------------------------------------------------------------
     async def add_file(
-        self, principal: Principal, conversation_id: UUID, source: BinaryIO, *, name: str | None, mime_type: str | None, once: Once | None
+        self,
+        principal: Principal,
+        conversation_id: UUID,
+        source: BinaryIO,
+        *,
+        name: str | None,
+        mime_type: str | None,
+        once: IdempotencyKey | None,
     ) -> File:
         """Stores an upload and begins to read it. `once` is bound to the content's hash by the caller's fingerprint."""
         clean = file_name(name)
         conversation = await self.get(principal, conversation_id)
         blob = await self._blobs.put(principal.org_id, conversation.project_id, source)
         if once:
-            once = Once(once.key, once.route, blob.sha256)
+            once = IdempotencyKey(once.key, once.route, blob.sha256)
         try:
-            file = await self._record_file(principal, conversation, source, blob, clean, guess_type(clean, mime_type), once)
+            file = await self._record_file(
+                principal, conversation, source, blob, clean, guess_type(clean, mime_type), once
+            )
         except BaseException:
             # Nobody refers to what was uploaded: it must not stay, and only here its name is known.
             await self._deletions.discard(principal.org_id, conversation.project_id, [blob.sha256])
@@ -212,7 +275,14 @@ class Conversations:
         return file
 
     async def _record_file(
-        self, principal: Principal, conversation: Conversation, source: BinaryIO, blob: Blob, name: str, mime_type: str, once: Once | None
+        self,
+        principal: Principal,
+        conversation: Conversation,
+        source: BinaryIO,
+        blob: Blob,
+        name: str,
+        mime_type: str,
+        once: IdempotencyKey | None,
     ) -> File:
         async with self._database.tenant(principal) as tx:
             if once and (first := await idempotency.claim(tx, principal, once)):
@@ -221,16 +291,29 @@ class Conversations:
                 raise _no_conversation(conversation.id)
             _, count = await store.list_files(tx, principal.org_id, conversation.id, PageRequest(1, 1))
             if count >= FILES_PER_CONVERSATION_MAX:
-                raise BadRequest.field("file", f"is one too many: a conversation holds at most {FILES_PER_CONVERSATION_MAX} files")
+                raise BadRequest.field(
+                    "file", f"is one too many: a conversation holds at most {FILES_PER_CONVERSATION_MAX} files"
+                )
             # A deletion of the same content elsewhere in the project may have removed it since: hold it, look again.
             await hold(tx, blob.name)
             if not await self._blobs.exists(blob.name):
                 source.seek(0)
                 await self._blobs.put(principal.org_id, conversation.project_id, source)
             pending = File(
-                self._ids.new(), principal.org_id, conversation.project_id, conversation.id, name, blob.size, mime_type, blob.sha256,
-                FileStatus.PENDING, None, None, None, conversation.created_at,
-            )  # fmt: skip
+                self._ids.new(),
+                principal.org_id,
+                conversation.project_id,
+                conversation.id,
+                name,
+                blob.size,
+                mime_type,
+                blob.sha256,
+                FileStatus.PENDING,
+                None,
+                None,
+                None,
+                conversation.created_at,
+            )
             file = await store.insert_file(tx, principal, pending)
             await audit.record(tx, principal, "file.create", file.id)
             if once:
@@ -266,7 +349,10 @@ async def resolve_content(
             continue
         file = files.get(UUID(str(part["file"]["id"])))
         if file is None:
-            raise BadRequest.field(f"content[{index}].file.id", "is not a file of this conversation; upload it to /v1/conversations/{id}/files first")
+            raise BadRequest.field(
+                f"content[{index}].file.id",
+                "is not a file of this conversation; upload it to /v1/conversations/{id}/files first",
+            )
         resolved.append({"type": "file", "file": {"id": str(file.id), "name": file.name}})
     return resolved
 

@@ -20,7 +20,7 @@ from stoa.conversations.types import (
     Retained,
     Role,
     Said,
-)  # fmt: skip
+)
 from stoa.db import Row, Tx, load
 from stoa.kernel.errors import Conflict
 from stoa.kernel.pages import PageRequest
@@ -42,19 +42,32 @@ async def usage(tx: Tx, org_id: UUID, conversation_id: UUID) -> Mapping[str, Any
     assert row is not None
     if not row["calls"]:
         return None
-    counts = {"prompt_tokens": row["prompt_tokens"], "completion_tokens": row["completion_tokens"], "total_tokens": row["prompt_tokens"] + row["completion_tokens"]}
+    counts = {
+        "prompt_tokens": row["prompt_tokens"],
+        "completion_tokens": row["completion_tokens"],
+        "total_tokens": row["prompt_tokens"] + row["completion_tokens"],
+    }
     more = {name: row[name] for name in ("cached_tokens", "reasoning_tokens", "estimated") if row[name]}
     return counts | more | ({"cost_usd": round(row["cost_usd"], 9)} if row["cost_usd"] is not None else {})
 
 
 async def list_conversations(
-    tx: Tx, org_id: UUID, page: PageRequest, *, model_id: UUID | None, app_id: UUID | None, user_id: str | None, query: str | None
+    tx: Tx,
+    org_id: UUID,
+    page: PageRequest,
+    *,
+    model_id: UUID | None,
+    app_id: UUID | None,
+    user_id: str | None,
+    query: str | None,
 ) -> tuple[Sequence[Conversation], int]:
     """A page, and the count of all pages. `query` is a to_tsquery expression."""
     filters = (org_id, model_id, app_id, user_id, query)
     order = page.order_by("created_at DESC")
     outer = ", ".join(f"c.{term.strip()}" for term in order.split(","))
-    rows = await tx.fetch(SQL.list_conversations.format(order=order, outer_order=outer), *filters, page.page_size, page.offset)
+    rows = await tx.fetch(
+        SQL.list_conversations.format(order=order, outer_order=outer), *filters, page.page_size, page.offset
+    )
     return [_conversation(row) for row in rows], await tx.fetchval(SQL.count_conversations, *filters)
 
 
@@ -73,25 +86,57 @@ class Place:
 async def take_position(tx: Tx, org_id: UUID, conversation_id: UUID, *, model_id: UUID | None = None) -> Place | None:
     """The next position; a `model_id` becomes the conversation's model. None where there is no such conversation."""
     row = await tx.fetchrow(SQL.take_position, org_id, conversation_id, model_id)
-    return Place(row["message_count"], row["project_id"], row["model_id"], row["app_id"], row["user_id"], row["agent"]) if row else None
+    return (
+        Place(row["message_count"], row["project_id"], row["model_id"], row["app_id"], row["user_id"], row["agent"])
+        if row
+        else None
+    )
 
 
 async def hold(tx: Tx, org_id: UUID, conversation_id: UUID) -> Place | None:
     """The conversation, held against every other writer until the transaction ends; `position` is the newest message's."""
     row = await tx.fetchrow(SQL.lock_conversation, org_id, conversation_id)
-    return Place(row["message_count"], row["project_id"], row["model_id"], row["app_id"], row["user_id"], row["agent"]) if row else None
+    return (
+        Place(row["message_count"], row["project_id"], row["model_id"], row["app_id"], row["user_id"], row["agent"])
+        if row
+        else None
+    )
 
 
 # --- messages -------------------------------------------------------------------------------------------------------
 async def insert_message(
-    tx: Tx, org_id: UUID, project_id: UUID, conversation_id: UUID, position: int, message_id: UUID, role: Role, *,
-    content: Sequence[Mapping[str, Any]], text: str, status: str, run_id: UUID, usage: Mapping[str, Any] | None = None,
-    metadata: Mapping[str, Any] | None = None, turns: Sequence[Mapping[str, Any]] | None = None,
-) -> None:  # fmt: skip
+    tx: Tx,
+    org_id: UUID,
+    project_id: UUID,
+    conversation_id: UUID,
+    position: int,
+    message_id: UUID,
+    role: Role,
+    *,
+    content: Sequence[Mapping[str, Any]],
+    text: str,
+    status: str,
+    run_id: UUID,
+    usage: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    turns: Sequence[Mapping[str, Any]] | None = None,
+) -> None:
     await tx.execute(
-        SQL.insert_message, org_id, project_id, conversation_id, position, message_id, role.value, content, text, status, run_id, usage, metadata,
+        SQL.insert_message,
+        org_id,
+        project_id,
+        conversation_id,
+        position,
+        message_id,
+        role.value,
+        content,
+        text,
+        status,
+        run_id,
+        usage,
+        metadata,
         turns,
-    )  # fmt: skip
+    )
 
 
 async def list_messages(tx: Tx, org_id: UUID, conversation_id: UUID, page: PageRequest) -> Sequence[Message]:
@@ -111,14 +156,20 @@ async def history(tx: Tx, org_id: UUID, conversation_id: UUID, until: int, limit
     return [said for said in found if said.position not in gone]
 
 
-async def take_question(tx: Tx, org_id: UUID, conversation_id: UUID, place: Place, *, model_id: UUID | None) -> Question:
+async def take_question(
+    tx: Tx, org_id: UUID, conversation_id: UUID, place: Place, *, model_id: UUID | None
+) -> Question:
     """The last message of a user, to be answered once more; a `model_id` becomes the conversation's model. Raises Conflict.
 
     The caller holds the conversation.
     """
     row = await tx.fetchrow(SQL.last_question, org_id, conversation_id, place.position - rules.ANSWERS_MAX)
     if row is None:
-        why = f"its last message has {rules.ANSWERS_MAX} answers already; send another" if place.position else "it holds no message yet; send one"
+        why = (
+            f"its last message has {rules.ANSWERS_MAX} answers already; send another"
+            if place.position
+            else "it holds no message yet; send one"
+        )
         raise Conflict(f"Nothing can be answered anew in this conversation: {why}.")
     if model_id is not None:
         await tx.execute(SQL.switch_model, org_id, conversation_id, model_id)
@@ -133,15 +184,25 @@ async def file(tx: Tx, org_id: UUID, file_id: UUID) -> File | None:
 
 async def insert_file(tx: Tx, principal: Principal, file: File) -> File:
     row = await tx.fetchrow(
-        SQL.insert_file, file.org_id, file.project_id, file.id, file.conversation_id, file.name, file.size, file.mime_type, file.sha256,
+        SQL.insert_file,
+        file.org_id,
+        file.project_id,
+        file.id,
+        file.conversation_id,
+        file.name,
+        file.size,
+        file.mime_type,
+        file.sha256,
         principal.key_id,
-    )  # fmt: skip
+    )
     assert row is not None
     return _file(row)
 
 
 async def list_files(tx: Tx, org_id: UUID, conversation_id: UUID, page: PageRequest) -> tuple[Sequence[File], int]:
-    rows = await tx.fetch(SQL.list_files.format(order=page.order_by("created_at")), org_id, conversation_id, page.page_size, page.offset)
+    rows = await tx.fetch(
+        SQL.list_files.format(order=page.order_by("created_at")), org_id, conversation_id, page.page_size, page.offset
+    )
     return [_file(row) for row in rows], await tx.fetchval(SQL.count_files, org_id, conversation_id)
 
 
@@ -158,27 +219,51 @@ async def settle_file(tx: Tx, file: File, reading: Reading) -> bool:
     """False when another reading was faster, or the file is gone."""
     status = FileStatus.FAILED if reading.error else FileStatus.READY
     project_id = await tx.fetchval(
-        SQL.settle_file, file.org_id, file.id, status.value, reading.pages, list(reading.warnings) or None, reading.error
+        SQL.settle_file,
+        file.org_id,
+        file.id,
+        status.value,
+        reading.pages,
+        list(reading.warnings) or None,
+        reading.error,
     )
     if project_id is None:
         return False
     passages = reading.passages
     await tx.execute(
-        SQL.insert_passages, file.org_id, project_id, file.id, list(range(len(passages))), [passage.page for passage in passages],
-        [passage.heading for passage in passages], [passage.text for passage in passages],
-    )  # fmt: skip
+        SQL.insert_passages,
+        file.org_id,
+        project_id,
+        file.id,
+        list(range(len(passages))),
+        [passage.page for passage in passages],
+        [passage.heading for passage in passages],
+        [passage.text for passage in passages],
+    )
     return True
 
 
 async def passages(tx: Tx, org_id: UUID, file_id: UUID) -> Sequence[FilePassage]:
-    return [FilePassage(row["text"], row["page"], row["heading"]) for row in await tx.fetch(SQL.passages, org_id, file_id)]
+    return [
+        FilePassage(row["text"], row["page"], row["heading"]) for row in await tx.fetch(SQL.passages, org_id, file_id)
+    ]
 
 
 # --- forks ----------------------------------------------------------------------------------------------------------
 async def fork(tx: Tx, principal: Principal, origin: Conversation, fork_id: UUID, until: int, asked: Fork) -> None:
     """A new conversation that shows its origin's messages up to position `until`, by reference. The caller has the family's turn."""
     org_id = principal.org_id
-    await tx.execute(SQL.fork_conversation, org_id, origin.id, fork_id, asked.title, asked.metadata, principal.key_id, until, asked.from_message_id)
+    await tx.execute(
+        SQL.fork_conversation,
+        org_id,
+        origin.id,
+        fork_id,
+        asked.title,
+        asked.metadata,
+        principal.key_id,
+        until,
+        asked.from_message_id,
+    )
     await tx.execute(SQL.fork_segments, org_id, origin.id, fork_id, until)
     await tx.execute(SQL.fork_files, org_id, origin.id, fork_id, until)
 
@@ -205,29 +290,73 @@ async def deletion(tx: Tx, org_id: UUID, deletion_id: UUID) -> Deletion | None:
         assert kept is not None
         retained = Retained(kept["messages"], kept["files"], kept["conversations"])
     return Deletion(
-        row["id"], row["kind"], row["subject_id"], row["stores"], row["created_at"], row["verified_at"], row["scrubbed_at"], retained
-    )  # fmt: skip
+        row["id"],
+        row["kind"],
+        row["subject_id"],
+        row["stores"],
+        row["created_at"],
+        row["verified_at"],
+        row["scrubbed_at"],
+        retained,
+    )
 
 
 # --- rows to values -------------------------------------------------------------------------------------------------
 def _conversation(row: Row) -> Conversation:
-    model = ModelRef(row["model_id"], row["model_name"], row["model_slug"], row["model_provider"]) if row["model_id"] else None
+    model = (
+        ModelRef(row["model_id"], row["model_name"], row["model_slug"], row["model_provider"])
+        if row["model_id"]
+        else None
+    )
     return Conversation(
-        row["id"], row["org_id"], row["project_id"], row["title"], row["app_id"], model, row["user_id"], row["metadata"],
-        row["agent"], row["message_count"], row["active_run_id"], row["created_at"], row["updated_at"], row["forked_from"],
+        row["id"],
+        row["org_id"],
+        row["project_id"],
+        row["title"],
+        row["app_id"],
+        model,
+        row["user_id"],
+        row["metadata"],
+        row["agent"],
+        row["message_count"],
+        row["active_run_id"],
+        row["created_at"],
+        row["updated_at"],
+        row["forked_from"],
         row["forked_from_message_id"],
-    )  # fmt: skip
+    )
 
 
 def _message(row: Row, *, superseded: bool = False) -> Message:
     return Message(
-        row["id"], row["shown_in"], row["position"], Role(row["role"]), row["content"], row["status"], row["run_id"], row["usage"],
-        row["metadata"], row["created_at"], row["turns"], superseded,
-    )  # fmt: skip
+        row["id"],
+        row["shown_in"],
+        row["position"],
+        Role(row["role"]),
+        row["content"],
+        row["status"],
+        row["run_id"],
+        row["usage"],
+        row["metadata"],
+        row["created_at"],
+        row["turns"],
+        superseded,
+    )
 
 
 def _file(row: Row) -> File:
     return File(
-        row["id"], row["org_id"], row["project_id"], row["conversation_id"], row["name"], row["size"], row["mime_type"], row["sha256"],
-        FileStatus(row["status"]), row["pages"], row["warnings"], row["error"], row["created_at"],
-    )  # fmt: skip
+        row["id"],
+        row["org_id"],
+        row["project_id"],
+        row["conversation_id"],
+        row["name"],
+        row["size"],
+        row["mime_type"],
+        row["sha256"],
+        FileStatus(row["status"]),
+        row["pages"],
+        row["warnings"],
+        row["error"],
+        row["created_at"],
+    )

@@ -35,7 +35,9 @@ class Transcript:
 
     async def files(self, org_id: UUID, conversation_id: UUID, messages: Sequence[Said]) -> Mapping[UUID, ReadFile]:
         """Every file that the messages name, by id. Waits for readings under way."""
-        wanted = {UUID(part["file"]["id"]) for message in messages for part in message.content if part["type"] == "file"}
+        wanted = {
+            UUID(part["file"]["id"]) for message in messages for part in message.content if part["type"] == "file"
+        }
         if not wanted:
             return {}
         async with internal_statement(self._database) as tx:
@@ -49,4 +51,6 @@ class Transcript:
 
     async def content(self, file: File) -> bytes:
         """The whole file; for images, whose size the caller has checked."""
-        return b"".join([chunk async for chunk in self._blobs.read(blob_name(file.org_id, file.project_id, file.sha256))])
+        return b"".join(
+            [chunk async for chunk in self._blobs.read(blob_name(file.org_id, file.project_id, file.sha256))]
+        )

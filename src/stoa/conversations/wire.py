@@ -21,7 +21,9 @@ def _small(metadata: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
         try:
             encoded = orjson.dumps(metadata)
         except (TypeError, ValueError, orjson.JSONEncodeError) as error:
-            raise ValueError("holds a value that cannot be stored; use plain JSON with numbers of at most 64 bits") from error
+            raise ValueError(
+                "holds a value that cannot be stored; use plain JSON with numbers of at most 64 bits"
+            ) from error
         if len(encoded) > rules.METADATA_BYTES_MAX:
             raise ValueError(f"is over {rules.METADATA_BYTES_MAX // 1024} KiB as JSON")
         if b"\\u0000" in encoded:
@@ -235,7 +237,9 @@ def agent_of(body: AgentIn | None) -> Mapping[str, Any] | None:
     if len(set(names)) < len(names):
         raise BadRequest.field("agent.subagents", "holds two helpers of one name")
     for index, name in enumerate(body.approvals or ()):
-        if name not in (body.tools or ()) and name.partition("__")[0] not in (body.tools or ()):  # One tool of an MCP server's.
+        if name not in (body.tools or ()) and name.partition("__")[0] not in (
+            body.tools or ()
+        ):  # One tool of an MCP server's.
             raise BadRequest.field(f"agent.approvals[{index}]", f"is {name!r}, which is not among agent.tools")
     if body.output_schema is not None and (problem := schema_problem(body.output_schema)):
         raise BadRequest.field("agent.output_schema", problem)
@@ -245,39 +249,78 @@ def agent_of(body: AgentIn | None) -> Mapping[str, Any] | None:
 # --- values to shapes -----------------------------------------------------------------------------------------------
 def conversation(value: Conversation) -> ConversationWire:
     model = value.model
-    origin = OriginWire(conversation_id=value.forked_from, message_id=value.forked_from_message_id) if value.forked_from else None
+    origin = (
+        OriginWire(conversation_id=value.forked_from, message_id=value.forked_from_message_id)
+        if value.forked_from
+        else None
+    )
     return ConversationWire(
-        id=value.id, title=value.title, app_id=value.app_id, model_id=model.id if model else None,
+        id=value.id,
+        title=value.title,
+        app_id=value.app_id,
+        model_id=model.id if model else None,
         model=ModelWire(id=model.id, name=model.name, slug=model.slug, provider=model.provider) if model else None,
-        user_id=value.user_id, org_id=value.org_id, project_id=value.project_id, metadata=dict(value.metadata) if value.metadata is not None else None,
+        user_id=value.user_id,
+        org_id=value.org_id,
+        project_id=value.project_id,
+        metadata=dict(value.metadata) if value.metadata is not None else None,
         agent=dict(value.agent) if value.agent is not None else None,
-        active_run_id=value.active_run_id, message_count=value.message_count, forked_from=origin,
-        usage=dict(value.usage) if value.usage else None, created_at=value.created_at,
+        active_run_id=value.active_run_id,
+        message_count=value.message_count,
+        forked_from=origin,
+        usage=dict(value.usage) if value.usage else None,
+        created_at=value.created_at,
         updated_at=value.updated_at,
-    )  # fmt: skip
+    )
 
 
 def message(value: Message) -> MessageWire:
     return MessageWire.model_construct(
-        id=value.id, conversation_id=value.conversation_id, role=value.role.value, content=value.content, status=value.status,
-        run_id=value.run_id, usage=value.usage, metadata=value.metadata, superseded=value.superseded or None,
+        id=value.id,
+        conversation_id=value.conversation_id,
+        role=value.role.value,
+        content=value.content,
+        status=value.status,
+        run_id=value.run_id,
+        usage=value.usage,
+        metadata=value.metadata,
+        superseded=value.superseded or None,
         created_at=value.created_at,
-    )  # fmt: skip
+    )
 
 
 def file(value: File) -> FileWire:
     error = FileErrorWire(code=value.error["code"], message=value.error["message"]) if value.error else None
     return FileWire(
-        id=value.id, name=value.name, size=value.size, mime_type=value.mime_type, conversation_id=value.conversation_id,
-        status=value.status.value, pages=value.pages, warnings=value.warnings, error=error, sha256=value.sha256.hex(), created_at=value.created_at,
-    )  # fmt: skip
+        id=value.id,
+        name=value.name,
+        size=value.size,
+        mime_type=value.mime_type,
+        conversation_id=value.conversation_id,
+        status=value.status.value,
+        pages=value.pages,
+        warnings=value.warnings,
+        error=error,
+        sha256=value.sha256.hex(),
+        created_at=value.created_at,
+    )
 
 
 def deletion(value: Deletion) -> DeletionWire:
-    stores = {name: StoreWire(rows=counts["rows"], bytes=counts["bytes"], anonymized=counts.get("anonymized")) for name, counts in value.stores.items()}
+    stores = {
+        name: StoreWire(rows=counts["rows"], bytes=counts["bytes"], anonymized=counts.get("anonymized"))
+        for name, counts in value.stores.items()
+    }
     kept = value.retained
     return DeletionWire(
-        id=value.id, kind=value.kind, subject_id=value.subject_id, stores=stores, created_at=value.created_at, verified_at=value.verified_at,
+        id=value.id,
+        kind=value.kind,
+        subject_id=value.subject_id,
+        stores=stores,
+        created_at=value.created_at,
+        verified_at=value.verified_at,
         scrubbed_at=value.scrubbed_at,
-        retained=RetainedWire(messages=kept.messages, files=kept.files, conversations=kept.conversations) if kept else None,
-    )  # fmt: skip
+        retained=RetainedWire(messages=kept.messages, files=kept.files, conversations=kept.conversations)
+        if kept
+        else None,
+    )

@@ -11,18 +11,25 @@ from stoa.db.internal import internal
 from stoa.kernel.findings import Finding
 
 
-def blob_checks(prefix: str, what: str, database: Database, blobs: BlobStore, contents: str, in_use: str) -> Sequence[Check]:
+def blob_checks(
+    prefix: str, what: str, database: Database, blobs: BlobStore, contents: str, in_use: str
+) -> Sequence[Check]:
     """`contents` gives (org_id, project_id, sha256) of all rows in a scope; `in_use` says of one content whether a row names it."""
     return [
         Check(
-            f"{prefix}.missing", f"The content of every {what} is there.", partial(_missing, blobs, contents),
+            f"{prefix}.missing",
+            f"The content of every {what} is there.",
+            partial(_missing, blobs, contents),
             "Restore the directory of blobs from a backup, or upload the file again.",
         ),
         Check(
-            f"{prefix}.orphans", f"Every stored content belongs to some {what} (uploads of the last hour apart).", partial(_orphans, blobs, in_use),
-            "The repair removes it.", partial(_remove, database, blobs, in_use),
+            f"{prefix}.orphans",
+            f"Every stored content belongs to some {what} (uploads of the last hour apart).",
+            partial(_orphans, blobs, in_use),
+            "The repair removes it.",
+            partial(_remove, database, blobs, in_use),
         ),
-    ]  # fmt: skip
+    ]
 
 
 async def _missing(blobs: BlobStore, contents: str, tx: Tx, scope: Scope) -> AsyncIterator[Finding]:

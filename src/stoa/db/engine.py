@@ -17,7 +17,7 @@ import asyncpg
 import orjson
 
 from stoa.kernel.errors import DatabaseUnavailable
-from stoa.kernel.measures import Counter, Gauge, Measure
+from stoa.kernel.metrics import Counter, Gauge, Metric
 from stoa.kernel.principal import Principal
 
 TENANT_ROLE: Final = "stoa_tenant"
@@ -28,13 +28,23 @@ CONNECT_SECONDS_MAX: Final = 5
 Row: TypeAlias = asyncpg.Record
 
 _AWAY: Final = (
-    TimeoutError, OSError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, asyncpg.TooManyConnectionsError, asyncpg.InterfaceError,
+    TimeoutError,
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.InterfaceError,
     asyncpg.InternalClientError,
-)  # fmt: skip
+)
 
 _GONE: Final = (
-    asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError, asyncpg.InternalClientError, ConnectionError, TimeoutError,
-)  # fmt: skip
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InternalClientError,
+    ConnectionError,
+    TimeoutError,
+)
 """A connection that ended, or answers no more: PostgreSQL was restarted, or the way to it is cut. The driver's own confusion about a connection
 that is told of a shutdown while it sends is one of them."""
 FAILURES: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
@@ -71,28 +81,46 @@ class Database:
         self._acquire_seconds_max = acquire_seconds_max
         self.dsn = dsn
         self._waiting = 0
-        self._unavailable = Counter("stoa_database_unavailable", "Times that a connection could not be had, or was lost in use.")
+        self._unavailable = Counter(
+            "stoa_database_unavailable", "Times that a connection could not be had, or was lost in use."
+        )
 
     @classmethod
-    async def open(cls, dsn: str, *, connections_max: int, acquire_seconds_max: float = 10.0, command_seconds_max: float = 60.0) -> "Database":
+    async def open(
+        cls, dsn: str, *, connections_max: int, acquire_seconds_max: float = 10.0, command_seconds_max: float = 60.0
+    ) -> "Database":
         pool = await asyncpg.create_pool(
-            dsn, min_size=1, max_size=connections_max, init=_prepare, reset=_leave_as_it_is, command_timeout=command_seconds_max
+            dsn,
+            min_size=1,
+            max_size=connections_max,
+            init=_prepare,
+            reset=_leave_as_it_is,
+            command_timeout=command_seconds_max,
         )
         return cls(pool, dsn, acquire_seconds_max)
 
     async def close(self) -> None:
         await self._pool.close()
 
-    def measures(self) -> Sequence[Measure]:
+    def metrics(self) -> Sequence[Metric]:
         return [
             Gauge(
-                "stoa_database_connections", "Connections of this node's pool; at most stoa_database_connections_max are made.",
-                lambda: {("used",): self._pool.get_size() - self._pool.get_idle_size(), ("idle",): self._pool.get_idle_size()}, ("state",),
+                "stoa_database_connections",
+                "Connections of this node's pool; at most stoa_database_connections_max are made.",
+                lambda: {
+                    ("used",): self._pool.get_size() - self._pool.get_idle_size(),
+                    ("idle",): self._pool.get_idle_size(),
+                },
+                ("state",),
             ),
             Gauge("stoa_database_connections_max", "What STOA_CONNECTIONS_MAX allows.", self._pool.get_max_size),
-            Gauge("stoa_database_waiting", "Transactions that wait for a free connection of the pool.", lambda: self._waiting),
+            Gauge(
+                "stoa_database_waiting",
+                "Transactions that wait for a free connection of the pool.",
+                lambda: self._waiting,
+            ),
             self._unavailable,
-        ]  # fmt: skip
+        ]
 
     @asynccontextmanager
     async def tenant(self, principal: Principal, *, snapshot: bool = False) -> AsyncGenerator[Tx]:

@@ -18,7 +18,7 @@ KEPT_HOURS: Final = 24
 
 
 @dataclass(frozen=True, slots=True)
-class Once:
+class IdempotencyKey:
     """A request's Idempotency-Key and what it is bound to."""
 
     key: str
@@ -26,12 +26,14 @@ class Once:
     body_sha256: bytes
 
 
-async def claim(tx: Tx, principal: Principal, once: Once) -> Any | None:
+async def claim(tx: Tx, principal: Principal, once: IdempotencyKey) -> Any | None:
     """The first answer, or None: then the caller goes on and must `record` in the same transaction.
 
     Raises Conflict when the key was used with another body or on another route.
     """
-    won = await tx.fetchval(_SQL.claim, principal.org_id, principal.project_id, principal.scope, once.key, once.route, once.body_sha256)
+    won = await tx.fetchval(
+        _SQL.claim, principal.org_id, principal.project_id, principal.scope, once.key, once.route, once.body_sha256
+    )
     if won:
         return None
     row = await tx.fetchrow(_SQL.first, principal.org_id, principal.scope, once.key)
@@ -42,13 +44,13 @@ async def claim(tx: Tx, principal: Principal, once: Once) -> Any | None:
     return row["answer"]
 
 
-async def peek(tx: Tx, principal: Principal, once: Once) -> Any | None:
+async def peek(tx: Tx, principal: Principal, once: IdempotencyKey) -> Any | None:
     """The first answer if there is one already, without taking the key: before work outside a transaction."""
     row = await tx.fetchrow(_SQL.first, principal.org_id, principal.scope, once.key)
     return row["answer"] if row and row["route"] == once.route and row["body_sha256"] == once.body_sha256 else None
 
 
-async def record(tx: Tx, principal: Principal, once: Once, answer: Any, subject_id: UUID) -> None:
+async def record(tx: Tx, principal: Principal, once: IdempotencyKey, answer: Any, subject_id: UUID) -> None:
     """`answer` is what a repetition gets; `subject_id` is whose deletion takes the record along."""
     await tx.execute(_SQL.record, principal.org_id, principal.scope, once.key, answer, subject_id)
 

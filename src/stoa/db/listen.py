@@ -18,7 +18,9 @@ _log = structlog.get_logger("stoa.db.listen")
 class Listener:
     """Calls `handlers[channel](payload, server_pid)` for each NOTIFY, on this loop; `on_gap` after any time spent deaf."""
 
-    def __init__(self, dsn: str, handlers: Mapping[str, Callable[[str, int], None]], on_gap: Callable[[], None]) -> None:
+    def __init__(
+        self, dsn: str, handlers: Mapping[str, Callable[[str, int], None]], on_gap: Callable[[], None]
+    ) -> None:
         self._dsn = dsn
         self._handlers = handlers
         self._on_gap = on_gap

@@ -53,7 +53,9 @@ async def migrate(dsn: str, *, lock_seconds_max: float = 120.0) -> list[str]:
             "CREATE TABLE IF NOT EXISTS stoa_migrations"
             " (number int PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
         )
-        applied = {row["number"]: row for row in await connection.fetch("SELECT number, name, sha256 FROM stoa_migrations")}
+        applied = {
+            row["number"]: row for row in await connection.fetch("SELECT number, name, sha256 FROM stoa_migrations")
+        }
         known = migrations()
         newest = max(applied, default=0)
         if newest > known[-1].number:
@@ -74,7 +76,9 @@ async def migrate(dsn: str, *, lock_seconds_max: float = 120.0) -> list[str]:
                 await connection.execute(migration.sql)
                 await connection.execute(
                     "INSERT INTO stoa_migrations (number, name, sha256) VALUES ($1, $2, $3)",
-                    migration.number, migration.name, migration.sha256,
+                    migration.number,
+                    migration.name,
+                    migration.sha256,
                 )
             done.append(migration.name)
         return done
@@ -85,15 +89,21 @@ async def migrate(dsn: str, *, lock_seconds_max: float = 120.0) -> list[str]:
 async def _check_server(connection: asyncpg.Connection) -> None:
     version = int(str(await connection.fetchval("SHOW server_version_num")))
     if version < POSTGRES_VERSION_MIN:
-        raise SchemaError(f"Stoa needs PostgreSQL 16 or newer; this server is {version // 10_000}. Point STOA_DATABASE_URL at a newer one.")
+        raise SchemaError(
+            f"Stoa needs PostgreSQL 16 or newer; this server is {version // 10_000}. Point STOA_DATABASE_URL at a newer one."
+        )
     if not await connection.fetchval("SELECT 1 FROM pg_available_extensions WHERE name = 'vector'"):
-        raise SchemaError("This PostgreSQL has no pgvector. Install the extension 'vector' on the server, then start Stoa again.")
+        raise SchemaError(
+            "This PostgreSQL has no pgvector. Install the extension 'vector' on the server, then start Stoa again."
+        )
     if await connection.fetchval("SELECT 1 FROM pg_extension WHERE extname = 'vector'"):
         return
     try:
         await connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
     except asyncpg.InsufficientPrivilegeError as error:
-        raise SchemaError("Stoa's database user may not create the extension 'vector'. As a superuser run: CREATE EXTENSION vector;") from error
+        raise SchemaError(
+            "Stoa's database user may not create the extension 'vector'. As a superuser run: CREATE EXTENSION vector;"
+        ) from error
     except asyncpg.UniqueViolationError:
         pass  # Another node was faster by a moment.
 
@@ -106,9 +116,13 @@ async def _ensure_tenant_role(connection: asyncpg.Connection) -> None:
     )
     try:
         if row is None:
-            await connection.execute(f"CREATE ROLE {TENANT_ROLE} NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS")
+            await connection.execute(
+                f"CREATE ROLE {TENANT_ROLE} NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS"
+            )
         elif row["bypasses"]:
-            raise SchemaError(f"The role {TENANT_ROLE} can bypass row-level security. Run: ALTER ROLE {TENANT_ROLE} NOSUPERUSER NOBYPASSRLS;")
+            raise SchemaError(
+                f"The role {TENANT_ROLE} can bypass row-level security. Run: ALTER ROLE {TENANT_ROLE} NOSUPERUSER NOBYPASSRLS;"
+            )
         if row is None or not row["may_set"]:
             await connection.execute(f"GRANT {TENANT_ROLE} TO CURRENT_USER")
     except asyncpg.DuplicateObjectError:

@@ -9,7 +9,7 @@ from stoa.db.engine import Database
 from stoa.db.internal import internal
 from stoa.kernel.clock import Clock
 from stoa.kernel.errors import Unavailable
-from stoa.kernel.measures import Gauge, Labels, Measure
+from stoa.kernel.metrics import Gauge, Labels, Metric
 from stoa.kernel.supervise import Supervisor
 
 FRESH_SECONDS: Final = 1.0
@@ -41,7 +41,7 @@ class Polls:
         self._asked_at: float | None = None
         self._up = False
 
-    def measures(self) -> Sequence[Measure]:
+    def metrics(self) -> Sequence[Metric]:
         up = Gauge("stoa_database_up", "1 when the database answered at this scrape.", lambda: self._up)
         return [up, *(Gauge(poll.name, poll.says, poll.read, poll.labels) for poll in self._polls)]
 

@@ -26,7 +26,9 @@ async def rescan(tx: Tx, org_id: UUID, ids: Sequence[UUID], *, rows_max: int | N
             continue
         scope = "org_id = $1 AND " if row["scoped"] else ""
         match = f"{row['column']} && $2::uuid[]" if row["many"] else f"{row['column']} = ANY ($2::uuid[])"
-        looks.append(f"SELECT '{row['table']}.{row['column']}' AS place, count(*) AS rows FROM {row['table']} WHERE {scope}{match}")  # noqa: S608 — names out of the catalogue, quoted by it
+        looks.append(
+            f"SELECT '{row['table']}.{row['column']}' AS place, count(*) AS rows FROM {row['table']} WHERE {scope}{match}"  # noqa: S608
+        )
     # $1 is named once more, for the case that no table is scoped.
     found = await tx.fetch(" UNION ALL ".join(looks) + " UNION ALL SELECT '', 0 WHERE $1::uuid IS NULL", org_id, ids)
     return {row["place"]: row["rows"] for row in found if row["rows"]}

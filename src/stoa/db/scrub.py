@@ -66,14 +66,20 @@ async def scrub(dsn: str, tell: Callable[[str], None]) -> Scrubbed:
             await _rewrite(tx, row["name"])
             size = await tx.fetchval("SELECT pg_total_relation_size($1::regclass)", row["name"])
             after += size
-            tell(f"{row['name']}: {row['bytes'] >> 10:,} KiB, now {size >> 10:,} KiB ({time.monotonic() - started:.1f} s)")
+            tell(
+                f"{row['name']}: {row['bytes'] >> 10:,} KiB, now {size >> 10:,} KiB ({time.monotonic() - started:.1f} s)"
+            )
         left = [*await _statistics(tx), *await _log(tx, tell)]
         stamped = 0 if left else int(await tx.fetchval(_SQL.stamp, begun))
         return Scrubbed(len(tables), sum(row["bytes"] for row in tables), after, stamped, left)
     except asyncpg.UndefinedTableError as error:
-        raise ScrubError("This database holds no Stoa of this version: start the server once, then run this again.") from error
+        raise ScrubError(
+            "This database holds no Stoa of this version: start the server once, then run this again."
+        ) from error
     except asyncpg.LockNotAvailableError as error:
-        raise ScrubError(f"A table stayed locked for {LOCK_SECONDS_MAX} s; end what holds it, then run this again.") from error
+        raise ScrubError(
+            f"A table stayed locked for {LOCK_SECONDS_MAX} s; end what holds it, then run this again."
+        ) from error
     finally:
         await connection.close()
 
@@ -84,7 +90,9 @@ async def _outwait_snapshots(tx: Tx) -> None:
     deadline = time.monotonic() + SNAPSHOT_SECONDS_MAX
     while (oldest := await tx.fetchrow(_SQL.older, horizon)) is not None:
         if time.monotonic() > deadline:
-            raise ScrubError(f"{oldest['what']} is open since {oldest['since']} and may still see what was deleted; end it, then run this again.")
+            raise ScrubError(
+                f"{oldest['what']} is open since {oldest['since']} and may still see what was deleted; end it, then run this again."
+            )
         await asyncio.sleep(0.1)
 
 
@@ -94,7 +102,9 @@ async def _look_again(tx: Tx, begun: datetime) -> None:
         found = await rescan(tx, row["org_id"], row["ids"], rows_max=None)
         if found:
             places = ", ".join(f"{place} ({rows})" for place, rows in found.items())
-            raise ScrubError(f"Rows that should be gone are there: {places}. Please report this; nothing was rewritten.")
+            raise ScrubError(
+                f"Rows that should be gone are there: {places}. Please report this; nothing was rewritten."
+            )
 
 
 async def _rewrite(tx: Tx, table: str) -> None:
@@ -108,7 +118,9 @@ async def _statistics(tx: Tx) -> list[str]:
         await tx.execute("ANALYZE")
         await tx.execute("VACUUM (FULL) pg_catalog.pg_statistic")
     except asyncpg.InsufficientPrivilegeError:
-        return ["The planner's statistics were left as they are; as a superuser run: DELETE FROM pg_statistic; VACUUM FULL pg_statistic; ANALYZE;"]
+        return [
+            "The planner's statistics were left as they are; as a superuser run: DELETE FROM pg_statistic; VACUUM FULL pg_statistic; ANALYZE;"
+        ]
     return []
 
 
@@ -126,22 +138,30 @@ async def _log(tx: Tx, tell: Callable[[str], None]) -> list[str]:
             while (old := len(set(held) & set(await tx.fetchval(_SQL.log_segments)))) and switched < SEGMENTS_MAX:
                 switched += await _switch(tx, min(old, SWITCHES_AT_ONCE))
             if old:
-                left.append(f"Of the write-ahead log {old} old segments are still there; run this again when the server is less busy.")
+                left.append(
+                    f"Of the write-ahead log {old} old segments are still there; run this again when the server is less busy."
+                )
         finally:
             await tx.execute("ALTER SYSTEM RESET wal_recycle")
             await tx.execute("SELECT pg_reload_conf()")
         tell(f"write-ahead log: {len(before)} segments, now {len(await tx.fetchval(_SQL.log_segments))}")
         if await tx.fetchval(_SQL.log_is_kept):
-            left.append("The write-ahead log is archived or kept for a standby: what was deleted is there until you remove it.")
+            left.append(
+                "The write-ahead log is archived or kept for a standby: what was deleted is there until you remove it."
+            )
     except asyncpg.InsufficientPrivilegeError:
-        left.append("The write-ahead log was left as it is, since only a superuser may switch it; it is written over in the course of time.")
+        left.append(
+            "The write-ahead log was left as it is, since only a superuser may switch it; it is written over in the course of time."
+        )
     return left
 
 
 async def _switch(tx: Tx, times: int) -> int:
     """Fills so many segments with zeros, then removes those that no recovery needs any more."""
     for _ in range(times):
-        await tx.execute("SELECT pg_current_xact_id()")  # Something must be written, or there is nothing to switch from.
+        await tx.execute(
+            "SELECT pg_current_xact_id()"
+        )  # Something must be written, or there is nothing to switch from.
         await tx.execute("SELECT pg_switch_wal()")
     await tx.execute("CHECKPOINT")
     return times

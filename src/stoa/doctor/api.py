@@ -19,7 +19,9 @@ def routes(doctor: Doctor, gate: Gate) -> Routes:
     @router.get("/v1/doctor", responses=refusals(429))
     async def examine(
         principal: Annotated[Principal, gate("doctor:read")],
-        since: Annotated[datetime | None, Query(description="Only what was made at or after this time; without it, everything.")] = None,
+        since: Annotated[
+            datetime | None, Query(description="Only what was made at or after this time; without it, everything.")
+        ] = None,
     ) -> Data[wire.ReportWire]:
         """Counts broken promises of the key's organization: zeros, unless something is wrong. Wants an organization-wide key.
 

@@ -42,9 +42,13 @@ class Doctor:
             raise RateLimited("The doctor is at work on this server; ask again in a moment.", retry_after_seconds=5)
         async with self._busy:
             scope = replace(scope, org_id=principal.org_id)
-            return await self._examine(lambda: self._database.tenant(principal), scope, REQUEST_SECONDS_MAX, lambda _, __: None)
+            return await self._examine(
+                lambda: self._database.tenant(principal), scope, REQUEST_SECONDS_MAX, lambda _, __: None
+            )
 
-    async def examine(self, scope: Scope, *, seconds_max: float = SECONDS_MAX, looking: Looking = lambda _, __: None) -> Report:
+    async def examine(
+        self, scope: Scope, *, seconds_max: float = SECONDS_MAX, looking: Looking = lambda _, __: None
+    ) -> Report:
         """Everything, of all organizations. For the operator of the database."""
         return await self._examine(lambda: internal(self._database), scope, seconds_max, looking)
 
@@ -56,18 +60,32 @@ class Doctor:
             for finding in diagnosis.findings if repair is not None else ():
                 assert repair is not None
                 done = await repair(finding)
-                _log.warning("repaired" if done else "not repaired", check=diagnosis.name, org_id=str(finding.org_id), subject=finding.subject)
+                _log.warning(
+                    "repaired" if done else "not repaired",
+                    check=diagnosis.name,
+                    org_id=str(finding.org_id),
+                    subject=finding.subject,
+                )
                 yield Repaired(diagnosis.name, finding, done)
 
     async def _examine(
-        self, transaction: Callable[[], AbstractAsyncContextManager[Tx]], scope: Scope, seconds_max: float, looking: Looking
+        self,
+        transaction: Callable[[], AbstractAsyncContextManager[Tx]],
+        scope: Scope,
+        seconds_max: float,
+        looking: Looking,
     ) -> Report:
         checked_at = self._clock.now()
         diagnoses = [await self._make(check, transaction, scope, seconds_max, looking) for check in self._checks]
         return Report(checked_at, scope.since, diagnoses)
 
     async def _make(
-        self, check: Check, transaction: Callable[[], AbstractAsyncContextManager[Tx]], scope: Scope, seconds_max: float, looking: Looking
+        self,
+        check: Check,
+        transaction: Callable[[], AbstractAsyncContextManager[Tx]],
+        scope: Scope,
+        seconds_max: float,
+        looking: Looking,
     ) -> Diagnosis:
         begun, looked_at = self._clock.monotonic(), 0
         findings: list[Finding] = []
@@ -96,5 +114,12 @@ class Doctor:
             _log.exception("a check could not be made", check=check.name)
             status = "failed"
         return Diagnosis(
-            check.name, check.promise, status, findings, more, check.remedy, check.repair is not None, self._clock.monotonic() - begun
+            check.name,
+            check.promise,
+            status,
+            findings,
+            more,
+            check.remedy,
+            check.repair is not None,
+            self._clock.monotonic() - begun,
         )

@@ -38,16 +38,28 @@ class ReportWire(Wire):
 
 def report(found: Report) -> ReportWire:
     return ReportWire(
-        healthy=found.healthy, complete=found.complete, broken=found.broken, checked_at=found.checked_at, since=found.since,
+        healthy=found.healthy,
+        complete=found.complete,
+        broken=found.broken,
+        checked_at=found.checked_at,
+        since=found.since,
         checks=[_diagnosis(diagnosis) for diagnosis in found.diagnoses],
-    )  # fmt: skip
+    )
 
 
 def _diagnosis(found: Diagnosis) -> DiagnosisWire:
     examples = [
-        FindingWire(org_id=str(finding.org_id), subject=finding.subject, detail=finding.detail) for finding in found.findings[:EXAMPLES_MAX]
+        FindingWire(org_id=str(finding.org_id), subject=finding.subject, detail=finding.detail)
+        for finding in found.findings[:EXAMPLES_MAX]
     ]
     return DiagnosisWire(
-        name=found.name, promise=found.promise, status=found.status, count=found.count, more=found.more, examples=examples,
-        remedy=found.remedy, repairable=found.repairable, seconds=round(found.seconds, 3),
-    )  # fmt: skip
+        name=found.name,
+        promise=found.promise,
+        status=found.status,
+        count=found.count,
+        more=found.more,
+        examples=examples,
+        remedy=found.remedy,
+        repairable=found.repairable,
+        seconds=round(found.seconds, 3),
+    )

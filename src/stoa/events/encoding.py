@@ -15,8 +15,15 @@ def encode(event: Event | TextDelta, id_tail: bytes, sequence: int, timestamp: b
     """`{"id", "type", "sequence", "timestamp", "data"}`, in this order and without white space. `id_tail` is the run's."""
     if isinstance(event, TextDelta):
         return b'{"id":"%08x%b","type":"%b","sequence":%d,"timestamp":"%b%b%b,"iteration":%d}}' % (
-            sequence, id_tail, _NAME_BYTES[event.kind], sequence, timestamp, _OBJECTS[event.kind], orjson.dumps(event.delta), event.iteration,
-        )  # fmt: skip
+            sequence,
+            id_tail,
+            _NAME_BYTES[event.kind],
+            sequence,
+            timestamp,
+            _OBJECTS[event.kind],
+            orjson.dumps(event.delta),
+            event.iteration,
+        )
     head = (sequence, id_tail, _NAME_BYTES[event.kind], sequence, timestamp)
     return b'{"id":"%08x%b","type":"%b","sequence":%d,"timestamp":"%b","data":%b}' % (*head, orjson.dumps(event.data))
 

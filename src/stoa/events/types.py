@@ -10,7 +10,7 @@ from enum import IntEnum
 from typing import Any, Final
 
 
-class Kind(IntEnum):
+class EventType(IntEnum):
     RUN_STARTED = 1
     REASONING_DELTA = 2
     RESPONSE_DELTA = 3
@@ -32,36 +32,36 @@ class Kind(IntEnum):
     CONTEXT_COMPACTED = 19
 
 
-NAMES: Final[Mapping[Kind, str]] = {
-    Kind.RUN_STARTED: "run.started",
-    Kind.REASONING_DELTA: "agent.reasoning.delta",
-    Kind.RESPONSE_DELTA: "agent.response.delta",
-    Kind.TOOL_CALL_STARTED: "agent.tool_call.started",
-    Kind.TOOL_CALL_INPUT_DELTA: "agent.tool_call.input.delta",
-    Kind.TOOL_CALL_COMPLETED: "agent.tool_call.completed",
-    Kind.TOOL_CALL_FAILED: "agent.tool_call.failed",
-    Kind.SUBAGENT_STARTED: "agent.subagent.started",
-    Kind.SUBAGENT_COMPLETED: "agent.subagent.completed",
-    Kind.SUBAGENT_FAILED: "agent.subagent.failed",
-    Kind.HUMAN_FEEDBACK_REQUESTED: "agent.human_feedback.requested",
-    Kind.APPROVAL_REQUEST_CREATED: "approval_request.created",
-    Kind.RUN_PAUSED: "run.paused",
-    Kind.RUN_RESUMED: "run.resumed",
-    Kind.RUN_RECOVERED: "run.recovered",
-    Kind.RUN_COMPLETED: "run.completed",
-    Kind.RUN_FAILED: "run.failed",
-    Kind.RUN_CANCELED: "run.canceled",
-    Kind.CONTEXT_COMPACTED: "agent.context.compacted",
+NAMES: Final[Mapping[EventType, str]] = {
+    EventType.RUN_STARTED: "run.started",
+    EventType.REASONING_DELTA: "agent.reasoning.delta",
+    EventType.RESPONSE_DELTA: "agent.response.delta",
+    EventType.TOOL_CALL_STARTED: "agent.tool_call.started",
+    EventType.TOOL_CALL_INPUT_DELTA: "agent.tool_call.input.delta",
+    EventType.TOOL_CALL_COMPLETED: "agent.tool_call.completed",
+    EventType.TOOL_CALL_FAILED: "agent.tool_call.failed",
+    EventType.SUBAGENT_STARTED: "agent.subagent.started",
+    EventType.SUBAGENT_COMPLETED: "agent.subagent.completed",
+    EventType.SUBAGENT_FAILED: "agent.subagent.failed",
+    EventType.HUMAN_FEEDBACK_REQUESTED: "agent.human_feedback.requested",
+    EventType.APPROVAL_REQUEST_CREATED: "approval_request.created",
+    EventType.RUN_PAUSED: "run.paused",
+    EventType.RUN_RESUMED: "run.resumed",
+    EventType.RUN_RECOVERED: "run.recovered",
+    EventType.RUN_COMPLETED: "run.completed",
+    EventType.RUN_FAILED: "run.failed",
+    EventType.RUN_CANCELED: "run.canceled",
+    EventType.CONTEXT_COMPACTED: "agent.context.compacted",
 }
 
-TERMINAL: Final = frozenset({Kind.RUN_COMPLETED, Kind.RUN_FAILED, Kind.RUN_CANCELED})
-DELTAS: Final = frozenset({Kind.REASONING_DELTA, Kind.RESPONSE_DELTA})
+TERMINAL: Final = frozenset({EventType.RUN_COMPLETED, EventType.RUN_FAILED, EventType.RUN_CANCELED})
+DELTAS: Final = frozenset({EventType.REASONING_DELTA, EventType.RESPONSE_DELTA})
 """Kinds whose `delta` strings may be joined: neighbours of the same iteration that meet in a tick become one event."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    kind: Kind
+    kind: EventType
     data: Mapping[str, Any]
 
 
@@ -69,6 +69,6 @@ class Event:
 class TextDelta:
     """A piece of reasoning or response: the hot case, kept apart so that joining two is adding two strings."""
 
-    kind: Kind
+    kind: EventType
     delta: str
     iteration: int

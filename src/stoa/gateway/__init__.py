@@ -4,13 +4,13 @@ from stoa.gateway.addresses import check_address
 from stoa.gateway.api import routes
 from stoa.gateway.catalogue import Catalogue, Offer, Provider, ProviderError, UnknownDefault
 from stoa.gateway.connections import Connections
+from stoa.gateway.factory import ModelFactory
 from stoa.gateway.ledger import Line, add_spending, bill_key, key_refused, spending_refused, spent_usd
 from stoa.gateway.prices import Price, estimated_tokens, price_of
 from stoa.gateway.secrets import Vault, load_or_make
-from stoa.gateway.suppliers import Suppliers
 from stoa.gateway.transcribing import Transcriber, Unread
 from stoa.gateway.types import (
-    Abilities,
+    Capabilities,
     Delta,
     DocumentPart,
     Finish,
@@ -32,9 +32,45 @@ from stoa.gateway.types import (
 )
 
 __all__ = [
-    "Abilities", "Catalogue", "Connections", "Delta", "DocumentPart", "Finish", "ImagePart", "Line", "Model", "ModelError", "ModelMessage",
-    "ModelRequest", "Offer", "Part", "Passage", "Price", "Provider", "ProviderError", "ReasoningDelta", "Suppliers", "TextDelta", "TextPart",
-    "ToolCallDelta", "ToolCallPart", "ToolResultPart", "ToolSpec", "Transcriber", "UnknownDefault", "Unread", "Usage", "Vault", "add_spending",
-    "bill_key", "check_address", "estimated_tokens", "key_refused", "load_or_make", "price_of", "routes", "spending_refused",
+    "Capabilities",
+    "Catalogue",
+    "Connections",
+    "Delta",
+    "DocumentPart",
+    "Finish",
+    "ImagePart",
+    "Line",
+    "Model",
+    "ModelError",
+    "ModelFactory",
+    "ModelMessage",
+    "ModelRequest",
+    "Offer",
+    "Part",
+    "Passage",
+    "Price",
+    "Provider",
+    "ProviderError",
+    "ReasoningDelta",
+    "TextDelta",
+    "TextPart",
+    "ToolCallDelta",
+    "ToolCallPart",
+    "ToolResultPart",
+    "ToolSpec",
+    "Transcriber",
+    "UnknownDefault",
+    "Unread",
+    "Usage",
+    "Vault",
+    "add_spending",
+    "bill_key",
+    "check_address",
+    "estimated_tokens",
+    "key_refused",
+    "load_or_make",
+    "price_of",
+    "routes",
+    "spending_refused",
     "spent_usd",
 ]

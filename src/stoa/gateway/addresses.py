@@ -22,6 +22,8 @@ async def check_address(base_url: str, *, allow_private: bool) -> None:
     try:
         await addresses(parts.hostname, port, allow_private=False)
     except AddressRefused as error:
-        raise ProviderError("it leads to a private address, which this server's operator has not allowed (STOA_ALLOW_PRIVATE_ADDRESSES)") from error
+        raise ProviderError(
+            "it leads to a private address, which this server's operator has not allowed (STOA_ALLOW_PRIVATE_ADDRESSES)"
+        ) from error
     except (OSError, UnicodeError) as error:
         raise ProviderError(f"the host {parts.hostname} cannot be resolved") from error

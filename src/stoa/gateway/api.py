@@ -5,11 +5,23 @@ from uuid import UUID
 
 from fastapi import Depends
 
-from stoa.db.idempotency import Once
+from stoa.db.idempotency import IdempotencyKey
 from stoa.gateway import wire
 from stoa.gateway.catalogue import Catalogue
 from stoa.gateway.connections import Connections, NewConnection
-from stoa.http import Acknowledgement, Data, DataList, Gate, IdempotencyKey, Pagination, Paging, Routes, fingerprint, page_of, refusals
+from stoa.http import (
+    Acknowledgement,
+    Data,
+    DataList,
+    Gate,
+    IdempotencyKeyHeader,
+    Pagination,
+    Paging,
+    Routes,
+    fingerprint,
+    page_of,
+    refusals,
+)
 from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
 
@@ -28,11 +40,14 @@ def routes(catalogue: Catalogue, connections: Connections, gate: Gate) -> Routes
         return page_of(await catalogue.list(principal, page), wire.model)
 
     @router.get("/v1/router/models/{model_id}/providers", responses=refusals(404))
-    async def list_providers(model_id: UUID, principal: Annotated[Principal, gate("models:read")]) -> DataList[wire.ProviderWire]:
+    async def list_providers(
+        model_id: UUID, principal: Annotated[Principal, gate("models:read")]
+    ) -> DataList[wire.ProviderWire]:
         """Who serves a model."""
         provider = (await catalogue.entry(principal, model_id)).provider
         return DataList(
-            data=[wire.ProviderWire(id=provider, name=provider)], pagination=Pagination(page=1, page_size=25, page_count=1, total_count=1)
+            data=[wire.ProviderWire(id=provider, name=provider)],
+            pagination=Pagination(page=1, page_size=25, page_count=1, total_count=1),
         )
 
     @router.get("/v1/connections", responses=refusals())
@@ -43,15 +58,23 @@ def routes(catalogue: Catalogue, connections: Connections, gate: Gate) -> Routes
 
     @router.post("/v1/connections", status_code=201, responses=refusals(409))
     async def create_connection(
-        body: wire.CreateConnection, principal: Annotated[Principal, writing], idempotency_key: IdempotencyKey = None
+        body: wire.CreateConnection,
+        principal: Annotated[Principal, writing],
+        idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[wire.ConnectionWire]:
         """Adds a provider. It is asked for its models at once, which join the catalogue; its credential is never shown again."""
-        once = Once(idempotency_key, "connections", fingerprint(body.model_dump(mode="json"))) if idempotency_key else None
+        once = (
+            IdempotencyKey(idempotency_key, "connections", fingerprint(body.model_dump(mode="json")))
+            if idempotency_key
+            else None
+        )
         new = NewConnection(body.name, body.type, body.config.base_url, body.config.api_key)
         return Data(data=wire.connection(await connections.create(principal, new, once)))
 
     @router.get("/v1/connections/{connection_id}", responses=refusals(404))
-    async def get_connection(connection_id: UUID, principal: Annotated[Principal, reading]) -> Data[wire.ConnectionWire]:
+    async def get_connection(
+        connection_id: UUID, principal: Annotated[Principal, reading]
+    ) -> Data[wire.ConnectionWire]:
         return Data(data=wire.connection(await connections.get(principal, connection_id)))
 
     @router.put("/v1/connections/{connection_id}", responses=refusals(404))

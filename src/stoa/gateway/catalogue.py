@@ -12,7 +12,7 @@ from stoa.db import Database, Row, Tx, load
 from stoa.db.internal import internal, internal_statement
 from stoa.gateway.roots import root
 from stoa.gateway.secrets import SecretError, Vault
-from stoa.gateway.types import Abilities, Model
+from stoa.gateway.types import Capabilities, Model
 from stoa.kernel.errors import BadRequest, NotFound
 from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
@@ -44,7 +44,7 @@ class Offer:
 
     wire_name: str
     name: str
-    abilities: Abilities
+    abilities: Capabilities
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +78,14 @@ class Catalogue:
     """Long-lived: `start` before use."""
 
     def __init__(
-        self, database: Database, vault: Vault, builtin: tuple[str, Model], providers: Sequence[Provider], build: BuildConnection,
+        self,
+        database: Database,
+        vault: Vault,
+        builtin: tuple[str, Model],
+        providers: Sequence[Provider],
+        build: BuildConnection,
         default_slug: str | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._database = database
         self._vault = vault
         self._builtin_slug, self._builtin = builtin
@@ -95,14 +100,32 @@ class Catalogue:
 
     async def start(self) -> None:
         """Raises UnknownDefault when every provider answered and none has the configured default."""
-        await self._add("stoa", [Offer(self._builtin_slug, "Stoa extractive (quotes the conversation's documents)", self._builtin.abilities)],
-                        lambda _: self._builtin, prefix="")  # fmt: skip
-        probes = [self._supervisor.once(self._probe(provider), f"gateway.probe {provider.name}") for provider in self._providers]
+        await self._add(
+            "stoa",
+            [
+                Offer(
+                    self._builtin_slug, "Stoa extractive (quotes the conversation's documents)", self._builtin.abilities
+                )
+            ],
+            lambda _: self._builtin,
+            prefix="",
+        )
+        probes = [
+            self._supervisor.once(self._probe(provider), f"gateway.probe {provider.name}")
+            for provider in self._providers
+        ]
         if probes:
             await asyncio.wait(probes, timeout=START_SECONDS_MAX)
-        if self._default_slug and self.find(self._default_slug) is None and not self._unreachable and all(probe.done() for probe in probes):
+        if (
+            self._default_slug
+            and self.find(self._default_slug) is None
+            and not self._unreachable
+            and all(probe.done() for probe in probes)
+        ):
             known = ", ".join(sorted(entry.slug for entry in self._entries.values()))
-            raise UnknownDefault(f"STOA_DEFAULT_MODEL is {self._default_slug!r}, which no provider has. Known models: {known}.")
+            raise UnknownDefault(
+                f"STOA_DEFAULT_MODEL is {self._default_slug!r}, which no provider has. Known models: {known}."
+            )
 
     async def stop(self) -> None:
         await self._supervisor.stop()
@@ -168,7 +191,9 @@ class Catalogue:
             self._of_connections[key] = self._of_row(row)
         return row["slug"], self._of_connections[key]
 
-    async def credentials(self, org_id: UUID, project_id: UUID, connection_id: UUID) -> tuple[str | None, str | None] | None:
+    async def credentials(
+        self, org_id: UUID, project_id: UUID, connection_id: UUID
+    ) -> tuple[str | None, str | None] | None:
         """(base URL, API key) of a project's connection to an OpenAI-compatible provider; None where there is none."""
         async with internal_statement(self._database) as tx:
             row = await tx.fetchrow(SQL.connection, org_id, connection_id)
@@ -185,14 +210,17 @@ class Catalogue:
             api_key = self._vault.open(row["connection_id"], row["secret"]) if row["secret"] else None
         except SecretError as error:
             raise BadRequest.field("model_id", f"cannot be used: {error}") from error
-        offer = Offer(row["wire_name"], row["name"], Abilities(**row["abilities"]))
+        offer = Offer(row["wire_name"], row["name"], Capabilities(**row["abilities"]))
         return self._build(row["connection_type"], row["base_url"], api_key, offer)
 
     def _usable(self, row: Row | None) -> Row:
         if row is None:
             raise BadRequest.field("model_id", "is no model of the catalogue; GET /v1/router/models lists them")
         if row["connection_id"] is None:
-            raise BadRequest.field("model_id", f"is {row['slug']}, whose provider {row['provider']} is not available on this server just now")
+            raise BadRequest.field(
+                "model_id",
+                f"is {row['slug']}, whose provider {row['provider']} is not available on this server just now",
+            )
         return row
 
     # --- filling ----------------------------------------------------------------------------------------------------
@@ -205,21 +233,30 @@ class Catalogue:
                 if provider.optional:
                     return
                 self._unreachable.add(provider.name)
-                _log.warning("provider cannot be asked for its models", provider=provider.name, reason=str(error), retry_seconds=RETRY_SECONDS)
+                _log.warning(
+                    "provider cannot be asked for its models",
+                    provider=provider.name,
+                    reason=str(error),
+                    retry_seconds=RETRY_SECONDS,
+                )
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             self._unreachable.discard(provider.name)
             await self._add(provider.name, offers, provider.build, prefix=f"{provider.name}/")
             return
 
-    async def _add(self, provider: str, offers: Sequence[Offer], build: Callable[[Offer], Model], *, prefix: str) -> None:
+    async def _add(
+        self, provider: str, offers: Sequence[Offer], build: Callable[[Offer], Model], *, prefix: str
+    ) -> None:
         async with internal(self._database) as tx:
             # Nodes that start at once find the same models: one after the other, for a row is known by its id and by its slug.
             await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", "stoa.models")
             for offer in offers:
                 slug = prefix + offer.wire_name
                 model_id = uuid5(NAMESPACE, slug)
-                await tx.execute(SQL.upsert_global, model_id, slug, offer.name, provider, offer.wire_name, asdict(offer.abilities))
+                await tx.execute(
+                    SQL.upsert_global, model_id, slug, offer.name, provider, offer.wire_name, asdict(offer.abilities)
+                )
                 self._entries[model_id] = ModelEntry(model_id, slug, offer.name, provider)
                 self._models[model_id] = build(offer)
         _log.info("models", provider=provider, count=len(offers))

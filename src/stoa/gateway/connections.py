@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 
 from stoa.db import Database, Row, audit, idempotency
-from stoa.db.idempotency import Once
+from stoa.db.idempotency import IdempotencyKey
 from stoa.gateway.catalogue import SQL, Offer, ProviderError
 from stoa.gateway.secrets import Vault
 from stoa.kernel.errors import BadRequest, Conflict, NotFound
@@ -57,7 +57,7 @@ class Connections:
         self._ask = ask
         self._ids = ids
 
-    async def create(self, principal: Principal, new: NewConnection, once: Once | None) -> Connection:
+    async def create(self, principal: Principal, new: NewConnection, once: IdempotencyKey | None) -> Connection:
         """Asks the provider for its models first: a connection that cannot work is not made. They join the catalogue at once."""
         if once:
             async with self._database.tenant(principal) as tx:
@@ -73,13 +73,28 @@ class Connections:
                     row = await tx.fetchrow(SQL.connection, principal.org_id, UUID(first["id"]))
                     return _value(row, UUID(first["id"]))
                 row = await tx.fetchrow(
-                    SQL.insert_connection, principal.org_id, project_id, connection_id, new.name, new.type, new.base_url, sealed
+                    SQL.insert_connection,
+                    principal.org_id,
+                    project_id,
+                    connection_id,
+                    new.name,
+                    new.type,
+                    new.base_url,
+                    sealed,
                 )
                 for offer in offers:
                     await tx.execute(
-                        SQL.insert_of_connection, self._ids.new(), principal.org_id, project_id, connection_id, f"{new.name}/{offer.wire_name}",
-                        offer.name, new.name, offer.wire_name, asdict(offer.abilities),
-                    )  # fmt: skip
+                        SQL.insert_of_connection,
+                        self._ids.new(),
+                        principal.org_id,
+                        project_id,
+                        connection_id,
+                        f"{new.name}/{offer.wire_name}",
+                        offer.name,
+                        new.name,
+                        offer.wire_name,
+                        asdict(offer.abilities),
+                    )
                 await audit.record(tx, principal, "connection.create", connection_id)
                 if once:
                     await idempotency.record(tx, principal, once, {"id": str(connection_id)}, connection_id)
@@ -90,7 +105,10 @@ class Connections:
     async def list(self, principal: Principal, page: PageRequest) -> Page[Connection]:
         async with self._database.tenant(principal) as tx:
             rows = await tx.fetch(
-                SQL.list_connections.format(order=page.order_by("created_at DESC")), principal.org_id, page.page_size, page.offset
+                SQL.list_connections.format(order=page.order_by("created_at DESC")),
+                principal.org_id,
+                page.page_size,
+                page.offset,
             )
             total = await tx.fetchval(SQL.count_connections, principal.org_id)
         return Page([_value(row, row["id"]) for row in rows], page.page, page.page_size, total)
@@ -99,7 +117,9 @@ class Connections:
         async with self._database.tenant(principal) as tx:
             return _value(await tx.fetchrow(SQL.connection, principal.org_id, connection_id), connection_id)
 
-    async def update(self, principal: Principal, connection_id: UUID, base_url: str | None, api_key: str | None) -> Connection:
+    async def update(
+        self, principal: Principal, connection_id: UUID, base_url: str | None, api_key: str | None
+    ) -> Connection:
         """A new address or credential; without an `api_key` the old one stays."""
         async with self._database.tenant(principal) as tx:
             before = await tx.fetchrow(SQL.connection, principal.org_id, connection_id)
@@ -131,9 +151,16 @@ def _value(row: Row | None, connection_id: UUID) -> Connection:
     if row is None:
         raise _missing(connection_id)
     return Connection(
-        row["id"], row["org_id"], row["project_id"], row["name"], row["type"], row["base_url"], row["secret"] is not None, row["created_at"],
+        row["id"],
+        row["org_id"],
+        row["project_id"],
+        row["name"],
+        row["type"],
+        row["base_url"],
+        row["secret"] is not None,
+        row["created_at"],
         row["updated_at"],
-    )  # fmt: skip
+    )
 
 
 def _missing(connection_id: UUID) -> NotFound:

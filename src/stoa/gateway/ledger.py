@@ -44,7 +44,11 @@ async def spent_usd(tx: Tx, org_id: UUID, key_id: UUID | None, period: str) -> f
 async def key_refused(tx: Tx, org_id: UUID, key_id: UUID | None, *, priced: bool) -> tuple[str, str] | None:
     """Why this key may not call a model now: a code and a sentence; None where it may, has no limit, or is gone."""
     limit = await _limit_of(tx, org_id, key_id)
-    return spending_refused(limit, await spent_usd(tx, org_id, key_id, limit.period), priced=priced) if limit is not None else None
+    return (
+        spending_refused(limit, await spent_usd(tx, org_id, key_id, limit.period), priced=priced)
+        if limit is not None
+        else None
+    )
 
 
 async def bill_key(tx: Tx, line: Line, part: int) -> int:
@@ -52,10 +56,23 @@ async def bill_key(tx: Tx, line: Line, part: int) -> int:
     if line.cost_usd and await _limit_of(tx, line.org_id, line.key_id) is not None:
         await add_spending(tx, line.org_id, line.project_id, line.key_id, part, line.cost_usd)
     usage = line.usage
-    return int(await tx.fetchval(
-        SQL.enter, line.org_id, line.project_id, line.kind, line.knowledgebase_id, line.key_id, line.model, usage.prompt_tokens, usage.completion_tokens,
-        usage.cached_tokens, usage.reasoning_tokens, usage.estimated, _dollars(line.cost_usd),
-    ))  # fmt: skip
+    return int(
+        await tx.fetchval(
+            SQL.enter,
+            line.org_id,
+            line.project_id,
+            line.kind,
+            line.knowledgebase_id,
+            line.key_id,
+            line.model,
+            usage.prompt_tokens,
+            usage.completion_tokens,
+            usage.cached_tokens,
+            usage.reasoning_tokens,
+            usage.estimated,
+            _dollars(line.cost_usd),
+        )
+    )
 
 
 async def _limit_of(tx: Tx, org_id: UUID, key_id: UUID | None) -> SpendingLimit | None:
@@ -66,10 +83,16 @@ async def _limit_of(tx: Tx, org_id: UUID, key_id: UUID | None) -> SpendingLimit 
 def spending_refused(limit: SpendingLimit, spent: float, *, priced: bool) -> tuple[str, str] | None:
     """Why a key with this limit may not call a model now: a code and a sentence; None where it may."""
     if not priced:
-        return "price_unknown", "This access key has a spending limit, and no price is known for the model; the operator can set one under [[prices]]."
+        return (
+            "price_unknown",
+            "This access key has a spending limit, and no price is known for the model; the operator can set one under [[prices]].",
+        )
     if spent >= limit.usd:
         when = _WHEN[limit.period]
-        return "spending_limit_reached", f"This access key has spent {spent:.4f} US dollars {when}; its spending_limit is {limit.usd:g}."
+        return (
+            "spending_limit_reached",
+            f"This access key has spent {spent:.4f} US dollars {when}; its spending_limit is {limit.usd:g}.",
+        )
     return None
 
 

@@ -21,7 +21,9 @@ class Price:
     def of(self, usage: Usage) -> float:
         cached = self.prompt if self.cached is None else self.cached
         fresh = max(usage.prompt_tokens - usage.cached_tokens, 0)
-        return (fresh * self.prompt + usage.cached_tokens * cached + usage.completion_tokens * self.completion) / _MILLION
+        return (
+            fresh * self.prompt + usage.cached_tokens * cached + usage.completion_tokens * self.completion
+        ) / _MILLION
 
 
 def price_of(slug: str, table: Sequence[Price]) -> Callable[[Usage], float | None]:

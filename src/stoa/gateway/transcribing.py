@@ -6,7 +6,18 @@ from typing import Final
 
 from stoa.gateway.catalogue import Catalogue
 from stoa.gateway.prices import estimated_tokens
-from stoa.gateway.types import Delta, Finish, ImagePart, Model, ModelError, ModelMessage, ModelRequest, TextDelta, TextPart, Usage
+from stoa.gateway.types import (
+    Delta,
+    Finish,
+    ImagePart,
+    Model,
+    ModelError,
+    ModelMessage,
+    ModelRequest,
+    TextDelta,
+    TextPart,
+    Usage,
+)
 
 SECONDS_MAX: Final = 120.0
 """Of one page."""
@@ -80,7 +91,9 @@ class Transcriber:
             message = f"STOA_OCR_MODEL is {self.slug}, which no provider of this server has just now."
             raise ModelError("model_not_found", message, retryable=True)
         if not model.abilities.images:
-            raise ModelError("model_refused_request", f"STOA_OCR_MODEL is {self.slug}, which does not see images.", retryable=False)
+            raise ModelError(
+                "model_refused_request", f"STOA_OCR_MODEL is {self.slug}, which does not see images.", retryable=False
+            )
         answer = _Answer()
         try:
             await _ask(model, picture, answer)
@@ -103,4 +116,6 @@ async def _ask(model: Model, picture: ImagePart, answer: _Answer) -> None:
                     answer.text, answer.complete = answer.text[:CHARACTERS_MAX], False
                     return
     except TimeoutError as error:
-        raise ModelError("model_timeout", f"The model did not read the page within {SECONDS_MAX:g} seconds.", retryable=True) from error
+        raise ModelError(
+            "model_timeout", f"The model did not read the page within {SECONDS_MAX:g} seconds.", retryable=True
+        ) from error

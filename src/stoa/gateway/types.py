@@ -145,14 +145,22 @@ class ModelError(Exception):
     `retryable` says whether the same request may succeed later.
     """
 
-    def __init__(self, code: str, message: str, *, retryable: bool, status: int | None = None, retry_after_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        retryable: bool,
+        status: int | None = None,
+        retry_after_seconds: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.code, self.message, self.retryable = code, message, retryable
         self.status, self.retry_after_seconds = status, retry_after_seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Abilities:
+class Capabilities:
     images: bool
     tools: bool
     documents: bool = False
@@ -168,6 +176,6 @@ class Model(Protocol):
     """
 
     @property
-    def abilities(self) -> Abilities: ...
+    def abilities(self) -> Capabilities: ...
 
     def stream(self, request: ModelRequest) -> AbstractAsyncContextManager[AsyncIterator[Sequence[Delta]]]: ...

@@ -1,12 +1,25 @@
 """The edge kit: what every slice's `api` is made of. It knows HTTP and none of the nouns."""
 
 from stoa.http.authentication import Authenticate, Gate
-from stoa.http.idempotency import IdempotencyKey, fingerprint
+from stoa.http.idempotency import IdempotencyKeyHeader, fingerprint
 from stoa.http.paging import Paging
 from stoa.http.routing import Routes
 from stoa.http.wire import Acknowledgement, Data, DataList, Pagination, RefusalBody, Timestamp, Wire, page_of, refusals
 
 __all__ = [
-    "Acknowledgement", "Authenticate", "Data", "DataList", "Gate", "IdempotencyKey", "Pagination", "Paging", "RefusalBody", "Routes",
-    "Timestamp", "Wire", "fingerprint", "page_of", "refusals",
+    "Acknowledgement",
+    "Authenticate",
+    "Data",
+    "DataList",
+    "Gate",
+    "IdempotencyKeyHeader",
+    "Pagination",
+    "Paging",
+    "RefusalBody",
+    "Routes",
+    "Timestamp",
+    "Wire",
+    "fingerprint",
+    "page_of",
+    "refusals",
 ]

@@ -39,7 +39,9 @@ class Gate:
         return Depends(self.needs(*permissions))
 
     def needs(self, *permissions: str) -> Callable[..., Awaitable[Principal]]:
-        async def admitted(request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]) -> Principal:
+        async def admitted(
+            request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
+        ) -> Principal:
             return await self.admit(request, credentials.credentials if credentials else None, *permissions)
 
         return admitted

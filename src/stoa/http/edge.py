@@ -50,12 +50,16 @@ class Edge:
             if message["type"] == "http.response.start":
                 exchange.answered(message)
                 message["headers"] = [
-                    *message.get("headers", ()), (b"x-request-id", request_id), *((name.lower().encode(), value.encode()) for name, value in extra.items()),
-                ]  # fmt: skip
+                    *message.get("headers", ()),
+                    (b"x-request-id", request_id),
+                    *((name.lower().encode(), value.encode()) for name, value in extra.items()),
+                ]
             await send(message)
 
         extra: dict[str, str] = {}
-        scope[EXTRA_HEADERS] = extra  # Here, and not where one is said: a knowledge base's host works on a copy of the scope.
+        scope[EXTRA_HEADERS] = (
+            extra  # Here, and not where one is said: a knowledge base's host works on a copy of the scope.
+        )
         scope[DIRECT_SEND] = send
         with structlog.contextvars.bound_contextvars(request_id=request_id.decode()):
             try:
@@ -70,7 +74,11 @@ class Edge:
             finally:
                 exchange.ended()
                 _log.info(
-                    "request", method=scope["method"], path=scope["path"], status=exchange.status, milliseconds=round(exchange.seconds * 1000, 1)
+                    "request",
+                    method=scope["method"],
+                    path=scope["path"],
+                    status=exchange.status,
+                    milliseconds=round(exchange.seconds * 1000, 1),
                 )
 
 
@@ -80,7 +88,9 @@ def _limited(headers: dict[bytes, bytes], receive: Receive) -> Receive:
     limit = UPLOAD_BYTES_MAX + MULTIPART_OVERHEAD_BYTES_MAX if multipart else JSON_BYTES_MAX
     announced = headers.get(b"content-length", b"")
     # Starlette's exception, because FastAPI turns every other one that is raised while it reads a body into a 400.
-    refusal = HTTPException(413, f"The body is over the limit of {(UPLOAD_BYTES_MAX if multipart else JSON_BYTES_MAX) // 1024 // 1024} MiB.")
+    refusal = HTTPException(
+        413, f"The body is over the limit of {(UPLOAD_BYTES_MAX if multipart else JSON_BYTES_MAX) // 1024 // 1024} MiB."
+    )
     seen = 0
 
     async def receive_limited() -> dict[str, Any]:

@@ -16,7 +16,11 @@ from stoa.kernel.errors import AppError, BadRequest, UnsupportedMediaType
 INTERNAL_MESSAGE: Final = "Something went wrong on the server. It was logged under this request's id."
 
 _CODES: Final[Mapping[int, str]] = {
-    400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type",
+    400: "bad_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "too_large",
+    415: "unsupported_media_type",
 }
 _SENTENCES: Final[Mapping[int, str]] = {
     404: "There is no such route. The routes are listed at /docs.",
@@ -49,10 +53,21 @@ def install(app: FastAPI) -> None:
     async def on_validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         sent = request.headers.get("content-type", "")
-        if sent and not _JSON.match(sent) and not sent.startswith("multipart/") and any(tuple(one["loc"]) == ("body",) for one in error.errors()):
-            return response(UnsupportedMediaType(f"Send the body as JSON, with Content-Type: application/json; this one came as {sent[:100]}."))
+        if (
+            sent
+            and not _JSON.match(sent)
+            and not sent.startswith("multipart/")
+            and any(tuple(one["loc"]) == ("body",) for one in error.errors())
+        ):
+            return response(
+                UnsupportedMediaType(
+                    f"Send the body as JSON, with Content-Type: application/json; this one came as {sent[:100]}."
+                )
+            )
         details = explain(error.errors())
-        return response(BadRequest("; ".join(f"{field} {reason}" for field, reason in details.items()), details=details))
+        return response(
+            BadRequest("; ".join(f"{field} {reason}" for field, reason in details.items()), details=details)
+        )
 
     async def on_http(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -60,7 +75,10 @@ def install(app: FastAPI) -> None:
         if message == _UNREADABLE:
             return response(BadRequest.field("body", "is no JSON that can be read: malformed, or nested too deeply"))
         return Response(
-            body(_CODES.get(error.status_code, "bad_request"), message), error.status_code, dict(error.headers or {}), "application/json"
+            body(_CODES.get(error.status_code, "bad_request"), message),
+            error.status_code,
+            dict(error.headers or {}),
+            "application/json",
         )
 
     async def on_disconnect(_: Request, error: Exception) -> Response:

@@ -6,10 +6,13 @@ from typing import Annotated
 import orjson
 from fastapi import Header
 
-IdempotencyKey = Annotated[
+IdempotencyKeyHeader = Annotated[
     str | None,
     Header(
-        alias="Idempotency-Key", min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$",
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
         description="The same key with the same body within 24 hours answers with the first result.",
     ),
 ]

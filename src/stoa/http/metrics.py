@@ -12,8 +12,9 @@ from starlette.types import Receive, Scope, Send
 from stoa.http.authentication import bearer_token
 from stoa.http.routing import Routes
 from stoa.http.wire import refusals
+from stoa.kernel import metrics as kernel
 from stoa.kernel.errors import Unauthorized
-from stoa.kernel.measures import Counter, Histogram, Labels, Measure
+from stoa.kernel.metrics import Counter, Histogram, Labels
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Metric
@@ -23,10 +24,12 @@ PASSED_ON: Final = ("forwarded", "via", "x-forwarded-for", "x-real-ip", "origin"
 """A request that carries one of these comes through a proxy, or out of a page in somebody's browser: not from a scraper on this machine."""
 
 
-def routes(version: str, measures: Sequence[Measure], refresh: Callable[[], Awaitable[None]], host: str, token: str | None) -> Routes:
+def routes(
+    version: str, counted: Sequence[kernel.Metric], refresh: Callable[[], Awaitable[None]], host: str, token: str | None
+) -> Routes:
     """With a token only to who sends it; without one only on a server that listens on loopback, and to who asks it directly."""
     router = Routes(tags=["operations"])
-    page = _Page(version, measures)
+    page = _Page(version, counted)
 
     @router.get("/metrics", response_class=Response, responses={200: {"content": {CONTENT_TYPE: {}}}, **refusals()})
     async def metrics(request: Request) -> Response:
@@ -43,7 +46,9 @@ def _admit(request: Request, host: str, token: str | None) -> None:
     """Raises Unauthorized."""
     if token is not None:
         if not compare_digest((bearer_token(request) or "").encode("utf-8", "surrogateescape"), token.encode()):
-            raise Unauthorized("The numbers of this server are its operator's: send STOA_METRICS_TOKEN as a bearer token.")
+            raise Unauthorized(
+                "The numbers of this server are its operator's: send STOA_METRICS_TOKEN as a bearer token."
+            )
     elif not _loopback(host) or _passed_on(request.headers):
         raise Unauthorized(
             "The numbers of this server are its operator's: set STOA_METRICS_TOKEN, and send it as a bearer token. Without it they are open to"
@@ -67,21 +72,21 @@ class _Page(Response):
 
     media_type = CONTENT_TYPE
 
-    def __init__(self, version: str, measures: Sequence[Measure]) -> None:
+    def __init__(self, version: str, counted: Sequence[kernel.Metric]) -> None:
         super().__init__()
         self._version = version
-        self._measures = measures
+        self._counted = counted
         self._app: Any = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._app is None:
             from prometheus_client import make_asgi_app  # noqa: PLC0415 — 45 ms of a start, and most servers are scraped by nobody
 
-            self._app = make_asgi_app(registry(self._version, self._measures))
+            self._app = make_asgi_app(registry(self._version, self._counted))
         await self._app(scope, receive, send)
 
 
-def registry(version: str, measures: Sequence[Measure]) -> "CollectorRegistry":
+def registry(version: str, counted: Sequence[kernel.Metric]) -> "CollectorRegistry":
     """All of it and what the library knows of this process, as the library's own."""
     from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector  # noqa: PLC0415 — as above
     from prometheus_client.core import InfoMetricFamily  # noqa: PLC0415
@@ -91,8 +96,8 @@ def registry(version: str, measures: Sequence[Measure]) -> "CollectorRegistry":
 
         def collect(self) -> "Iterator[Metric]":
             yield InfoMetricFamily("stoa_build", "The version that runs.", {"version": version})
-            for measure in measures:
-                yield _family(measure)
+            for metric in counted:
+                yield _family(metric)
 
     made = CollectorRegistry()
     made.register(Collector())
@@ -102,20 +107,22 @@ def registry(version: str, measures: Sequence[Measure]) -> "CollectorRegistry":
     return made
 
 
-def _family(measure: Measure) -> "Metric":
+def _family(metric: kernel.Metric) -> "Metric":
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily  # noqa: PLC0415 — as above
 
-    if isinstance(measure, Histogram):
-        lengths = HistogramMetricFamily(measure.name, measure.says, labels=measure.labels)
-        for labels, held in measure.values.items():
-            lengths.add_metric(labels, list(_buckets(measure.bounds, held)), held[-1])
+    if isinstance(metric, Histogram):
+        lengths = HistogramMetricFamily(metric.name, metric.says, labels=metric.labels)
+        for labels, held in metric.values.items():
+            lengths.add_metric(labels, list(_buckets(metric.bounds, held)), held[-1])
         return lengths
-    if isinstance(measure, Counter):
-        family: CounterMetricFamily | GaugeMetricFamily = CounterMetricFamily(measure.name, measure.says, labels=measure.labels)
-        values: Mapping[Labels, float] = measure.values
+    if isinstance(metric, Counter):
+        family: CounterMetricFamily | GaugeMetricFamily = CounterMetricFamily(
+            metric.name, metric.says, labels=metric.labels
+        )
+        values: Mapping[Labels, float] = metric.values
     else:
-        family = GaugeMetricFamily(measure.name, measure.says, labels=measure.labels)
-        read = measure.read()
+        family = GaugeMetricFamily(metric.name, metric.says, labels=metric.labels)
+        read = metric.read()
         values = read if isinstance(read, Mapping) else {(): read}
     for labels, value in values.items():
         family.add_metric(labels, value)

@@ -23,7 +23,9 @@ def Paging(sortable: Mapping[str, str] | None = None) -> Callable[..., PageReque
     about = f"Comma-separated fields, - for descending: {', '.join(sorted(sortable))}."
 
     def sorting(
-        page: Page = 1, page_size: PageSize = PAGE_SIZE_DEFAULT, sort: Annotated[str | None, Query(max_length=200, description=about)] = None
+        page: Page = 1,
+        page_size: PageSize = PAGE_SIZE_DEFAULT,
+        sort: Annotated[str | None, Query(max_length=200, description=about)] = None,
     ) -> PageRequest:
         return PageRequest(page, page_size, parse_sort(sort, sortable))
 

@@ -30,7 +30,16 @@ Answer = Callable[..., Awaitable[Response]]
 class Shortcut:
     """Wraps the app of a host. `route`, a POST of `router`, has one UUID in its path, named `subject`; its function takes that, `body` and `principal`."""
 
-    def __init__(self, app: ASGIApp, router: APIRouter, gate: Gate, route: str, subject: str, body: type[BaseModel], permission: str) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        router: APIRouter,
+        gate: Gate,
+        route: str,
+        subject: str,
+        body: type[BaseModel],
+        permission: str,
+    ) -> None:
         before, after = route.split(f"{{{subject}}}")
         self._app = app
         self._gate = gate
@@ -92,4 +101,8 @@ def _again(message: Message, receive: Receive) -> Receive:
 
 def _route(router: APIRouter, path: str) -> APIRoute:
     """The POST to this path."""
-    return next(route for route in router.routes if isinstance(route, APIRoute) and route.path == path and "POST" in (route.methods or ()))
+    return next(
+        route
+        for route in router.routes
+        if isinstance(route, APIRoute) and route.path == path and "POST" in (route.methods or ())
+    )

@@ -6,7 +6,7 @@ from typing import Final
 
 from starlette.types import Message, Scope
 
-from stoa.kernel.measures import OTHER, SLOW, Counter, Gauge, Histogram, Measure
+from stoa.kernel.metrics import OTHER, SLOW, Counter, Gauge, Histogram, Metric
 
 SERVED: Final = "stoa.served"
 """Where whoever picks the host says which kind it is, and leaves the scope that it went on with."""
@@ -18,16 +18,25 @@ NONE: Final = "none"
 class Traffic:
     def __init__(self) -> None:
         labels = ("host", "method", "route")
-        self.requests = Counter("stoa_http_requests", "Requests that have ended; a stream is counted at its end.", (*labels, "status"))
-        self.seconds = Histogram("stoa_http_request_seconds", "From a request's head to the end of its answer; of a stream, to its beginning.", SLOW, labels)
+        self.requests = Counter(
+            "stoa_http_requests", "Requests that have ended; a stream is counted at its end.", (*labels, "status")
+        )
+        self.seconds = Histogram(
+            "stoa_http_request_seconds",
+            "From a request's head to the end of its answer; of a stream, to its beginning.",
+            SLOW,
+            labels,
+        )
         self.open = 0
         self.streams = 0
 
-    def measures(self) -> Sequence[Measure]:
+    def metrics(self) -> Sequence[Metric]:
         return [
-            self.requests, self.seconds, Gauge("stoa_http_requests_open", "Requests under way, streams among them.", lambda: self.open),
+            self.requests,
+            self.seconds,
+            Gauge("stoa_http_requests_open", "Requests under way, streams among them.", lambda: self.open),
             Gauge("stoa_http_streams_open", "Streams of events under way.", lambda: self.streams),
-        ]  # fmt: skip
+        ]
 
 
 class Exchange:
@@ -46,7 +55,10 @@ class Exchange:
     def answered(self, start: Message) -> None:
         """The head of the answer is about to go out."""
         self.status = start["status"]
-        if any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in start.get("headers", ())):
+        if any(
+            name == b"content-type" and value.startswith(b"text/event-stream")
+            for name, value in start.get("headers", ())
+        ):
             self._stream_seconds = self.seconds
             self._traffic.streams += 1
 

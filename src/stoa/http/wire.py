@@ -12,7 +12,9 @@ from stoa.kernel.clock import rfc3339
 from stoa.kernel.pages import Page
 
 Timestamp = Annotated[
-    datetime, PlainSerializer(rfc3339, return_type=str), WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization")
+    datetime,
+    PlainSerializer(rfc3339, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
 ]
 
 
@@ -85,7 +87,9 @@ class RefusalBody(Wire):
 def page_of(page: Page[T], render: Callable[[T], R]) -> DataList[R]:
     return DataList(
         data=[render(item) for item in page.items],
-        pagination=Pagination(page=page.page, page_size=page.page_size, page_count=page.page_count, total_count=page.total_count),
+        pagination=Pagination(
+            page=page.page, page_size=page.page_size, page_count=page.page_count, total_count=page.total_count
+        ),
     )
 
 
@@ -107,7 +111,8 @@ _REFUSAL = {"application/json": {"schema": {"$ref": "#/components/schemas/Refusa
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses=` of a route: the refusals it may answer with; 400, 401, 403, 429 and 503 are always among them."""
     return {
-        status: {"description": _MEANINGS[status], "content": _REFUSAL} for status in sorted({400, 401, 403, 429, 503, *statuses})
+        status: {"description": _MEANINGS[status], "content": _REFUSAL}
+        for status in sorted({400, 401, 403, 429, 503, *statuses})
     }
 
 

@@ -1,12 +1,26 @@
 """The spine: a durable, ordered event log per run. Front door."""
 
-from stoa.journal.promises import checks
+from stoa.journal.checks import checks
+from stoa.journal.live_buffer import Frames, LiveBuffer, Subscription, frames_of
 from stoa.journal.service import READ_EVENTS_MAX, Journal, Removed
-from stoa.journal.tails import Frames, Subscription, Tails, frames_of
-from stoa.journal.types import TERMINAL_KINDS, Fenced, Head, JournalKey, Record
-from stoa.journal.writer import Batch, JournalWriter, Pen
+from stoa.journal.types import TERMINAL_TYPES, Fenced, Head, JournalKey, Record
+from stoa.journal.writer import Batch, JournalWriter, RunWriter
 
 __all__ = [
-    "READ_EVENTS_MAX", "TERMINAL_KINDS", "Batch", "Fenced", "Frames", "Head", "Journal", "JournalKey", "JournalWriter", "Pen", "Record", "Removed",
-    "Subscription", "Tails", "checks", "frames_of",
+    "READ_EVENTS_MAX",
+    "TERMINAL_TYPES",
+    "Batch",
+    "Fenced",
+    "Frames",
+    "Head",
+    "Journal",
+    "JournalKey",
+    "JournalWriter",
+    "LiveBuffer",
+    "Record",
+    "Removed",
+    "RunWriter",
+    "Subscription",
+    "checks",
+    "frames_of",
 ]

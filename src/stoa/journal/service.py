@@ -8,10 +8,10 @@ from uuid import UUID
 
 from stoa.db import Database, Row, Tx
 from stoa.db.internal import internal_statement
-from stoa.events import Event, Kind
-from stoa.journal.tails import Tails
+from stoa.events import Event, EventType
+from stoa.journal.live_buffer import LiveBuffer
 from stoa.journal.types import Fenced, Head, JournalKey, Record
-from stoa.journal.writer import SQL, Batch, JournalWriter, Pen
+from stoa.journal.writer import SQL, Batch, JournalWriter, RunWriter
 from stoa.kernel.principal import Principal
 
 READ_EVENTS_MAX: Final = 1_000
@@ -30,13 +30,13 @@ class Removed:
 
 
 class Journal:
-    def __init__(self, database: Database, writer: JournalWriter, tails: Tails) -> None:
+    def __init__(self, database: Database, writer: JournalWriter, tails: LiveBuffer) -> None:
         self._database = database
         self.writer = writer
         self.tails = tails
 
     # --- writing ----------------------------------------------------------------------------------------------------
-    def begin(self, key: JournalKey, first: Sequence[Event], timestamp: str) -> tuple[Pen, Batch]:
+    def begin(self, key: JournalKey, first: Sequence[Event], timestamp: str) -> tuple[RunWriter, Batch]:
         """The first pen of a new journal, and its first events: whoever makes the run stores both in one statement, and releases the pen if that fails."""
         pen = self.writer.pen(key, Head(1, 0, sealed=False))
         return pen, pen.batch(first, timestamp)
@@ -48,7 +48,7 @@ class Journal:
             raise Fenced
         return _head(row)
 
-    async def resume(self, key: JournalKey, head: Head) -> tuple[Pen, Record | None]:
+    async def resume(self, key: JournalKey, head: Head) -> tuple[RunWriter, Record | None]:
         """A pen for a journal that was just taken, and its last event: reads the events once, for their digest."""
         digest, last = hashlib.sha256(), None
         async for records in self.all(key.org_id, key.run_id):
@@ -65,7 +65,7 @@ class Journal:
 
     async def read(
         self, principal: Principal, run_id: UUID, after: int, limit: int = READ_EVENTS_MAX, *, whole: bool = False
-    ) -> Sequence[Record]:  # fmt: skip
+    ) -> Sequence[Record]:
         """The next events: as many as a reader may hold, and no more than `limit`; `whole` gives so many whatever they weigh."""
         bounds = (limit, _WHOLE if whole else READ_BYTES_MAX)
         async with self._database.tenant(principal) as tx:
@@ -83,7 +83,7 @@ class Journal:
             yield [_record(row) for row in rows]
             after = rows[-1]["sequence"]
 
-    async def of_kind(self, tx: Tx, org_id: UUID, run_id: UUID, kind: Kind, after: int = 0) -> Sequence[Record]:
+    async def of_kind(self, tx: Tx, org_id: UUID, run_id: UUID, kind: EventType, after: int = 0) -> Sequence[Record]:
         return [_record(row) for row in await tx.fetch(SQL.read_kind, org_id, run_id, after, int(kind))]
 
     # --- deleting ---------------------------------------------------------------------------------------------------

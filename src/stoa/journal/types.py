@@ -6,7 +6,7 @@ from uuid import UUID
 
 from stoa.events import TERMINAL, frame
 
-TERMINAL_KINDS: Final[frozenset[int]] = frozenset(int(kind) for kind in TERMINAL)
+TERMINAL_TYPES: Final[frozenset[int]] = frozenset(int(kind) for kind in TERMINAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Record(NamedTuple):
 
     @property
     def terminal(self) -> bool:
-        return self.kind in TERMINAL_KINDS
+        return self.kind in TERMINAL_TYPES
 
     def frame(self) -> bytes:
         return frame(self.sequence, self.kind, self.payload)

@@ -16,12 +16,12 @@ import structlog
 
 from stoa.db import FAILURES, Tx, connect, load
 from stoa.events import Event, TextDelta, encode
-from stoa.journal.tails import Tails
+from stoa.journal.live_buffer import LiveBuffer
 from stoa.journal.types import Fenced, Head, JournalKey, Record
 from stoa.kernel.clock import Clock, rfc3339
 from stoa.kernel.errors import Unavailable
 from stoa.kernel.ids import event_id_tail
-from stoa.kernel.measures import FAST, Counter, Gauge, Histogram, Measure
+from stoa.kernel.metrics import FAST, Counter, Gauge, Histogram, Metric
 from stoa.kernel.supervise import Supervisor
 
 SQL: Final = load("stoa.journal")
@@ -54,7 +54,7 @@ class Digest(Protocol):
 class Batch:
     """Events of one run, numbered and encoded, on their way into the table."""
 
-    pen: "Pen"
+    pen: "RunWriter"
     base: int
     records: list[Record]
     seal: bool = False
@@ -67,11 +67,15 @@ class Batch:
     def columns(self) -> tuple[list[int], list[int], list[bytes]]:
         """Sequences, kinds and payloads."""
         records = self.records
-        return [record.sequence for record in records], [record.kind for record in records], [record.payload for record in records]
+        return (
+            [record.sequence for record in records],
+            [record.kind for record in records],
+            [record.payload for record in records],
+        )
 
 
 @dataclass(slots=True, eq=False)
-class Pen:
+class RunWriter:
     """The right to write one run's journal, for one epoch. Not shared between tasks."""
 
     key: JournalKey
@@ -175,13 +179,13 @@ class Pen:
 
 
 class JournalWriter:
-    def __init__(self, dsn: str, tails: Tails, clock: Clock) -> None:
+    def __init__(self, dsn: str, tails: LiveBuffer, clock: Clock) -> None:
         self._dsn = dsn
         self._tails = tails
         self._clock = clock
         self._supervisor = Supervisor()
-        self._dirty: dict[Pen, None] = {}
-        self._pens: set[Pen] = set()
+        self._dirty: dict[RunWriter, None] = {}
+        self._pens: set[RunWriter] = set()
         self._awake = asyncio.Event()
         self._connection: asyncpg.Connection | None = None
         self.server_pid = 0
@@ -189,10 +193,14 @@ class JournalWriter:
         self.others: Callable[[], bool] = lambda: False
         """Whether other nodes live: without any, nobody needs to be told."""
         self._stored = Counter("stoa_journal_events", "Events that this node has committed.")
-        self._ticks = Histogram("stoa_journal_tick_seconds", "Ticks: one statement that stores what all runs of this node have said.", FAST)
-        self._failures = Counter("stoa_journal_failures", "Ticks that the database did not take; what they held is kept and tried again.")
+        self._ticks = Histogram(
+            "stoa_journal_tick_seconds", "Ticks: one statement that stores what all runs of this node have said.", FAST
+        )
+        self._failures = Counter(
+            "stoa_journal_failures", "Ticks that the database did not take; what they held is kept and tried again."
+        )
 
-    def measures(self) -> Sequence[Measure]:
+    def metrics(self) -> Sequence[Metric]:
         pens = Gauge("stoa_journal_writing", "Journals that this node writes.", lambda: len(self._pens))
         return [self._stored, self._ticks, self._failures, pens]
 
@@ -205,14 +213,16 @@ class JournalWriter:
         if self._connection is not None:
             self._connection.terminate()
 
-    def pen(self, key: JournalKey, head: Head, digest: "Digest | None" = None) -> Pen:
+    def pen(self, key: JournalKey, head: Head, digest: "Digest | None" = None) -> RunWriter:
         """A pen at a journal's head. `digest` must hold all payloads up to there; left out for a new journal."""
         assert digest is not None or head.last_sequence == 0, "a journal with events needs their digest"
-        pen = Pen(key, head.epoch, head.last_sequence, digest or hashlib.sha256(), self, event_id_tail(key.run_id))
+        pen = RunWriter(
+            key, head.epoch, head.last_sequence, digest or hashlib.sha256(), self, event_id_tail(key.run_id)
+        )
         self._pens.add(pen)
         return pen
 
-    def release(self, pen: Pen) -> None:
+    def release(self, pen: RunWriter) -> None:
         """The run is over, or carried elsewhere."""
         self._pens.discard(pen)
         self._dirty.pop(pen, None)
@@ -228,11 +238,11 @@ class JournalWriter:
         """How long producers may gather under the present load: each wake-up, row and write then carries several deltas."""
         return min(max(0, len(self._pens) - PACE_FREE_RUNS) * PACE_SECONDS_PER_RUN, PACE_SECONDS_MAX)
 
-    def wake(self, pen: Pen) -> None:
+    def wake(self, pen: RunWriter) -> None:
         self._dirty[pen] = None
         self._awake.set()
 
-    def rest(self, pen: Pen) -> None:
+    def rest(self, pen: RunWriter) -> None:
         """Nothing of this pen's is for the next tick."""
         self._dirty.pop(pen, None)
 
@@ -243,7 +253,16 @@ class JournalWriter:
         The caller flushes the pen before it makes the batch, and calls `published` after its commit.
         """
         pen = batch.pen
-        if not await tx.fetchval(SQL.append_to, pen.key.org_id, pen.key.run_id, pen.epoch, batch.base, batch.seal, *batch.columns(), self.told(pen)):
+        if not await tx.fetchval(
+            SQL.append_to,
+            pen.key.org_id,
+            pen.key.run_id,
+            pen.epoch,
+            batch.base,
+            batch.seal,
+            *batch.columns(),
+            self.told(pen),
+        ):
             pen.settle(stored=False)
             raise Fenced
 
@@ -264,7 +283,7 @@ class JournalWriter:
             dirty, self._dirty = self._dirty, {}
             await self._tick([pen for pen in dirty if pen.pending and not pen.fenced])
 
-    async def _tick(self, pens: Sequence[Pen]) -> None:
+    async def _tick(self, pens: Sequence[RunWriter]) -> None:
         if not pens:
             return
         timestamp = rfc3339(self._clock.now())
@@ -307,7 +326,9 @@ class JournalWriter:
                     continue
                 rows = await self._connection.fetch(SQL.append, *self._arguments(waiting))
                 return stored | {row["run_id"] for row in rows}
-            except FAILURES as error:  # Away, full, or in a deadlock with another node's tick: what waits is kept and tried again.
+            except (
+                FAILURES
+            ) as error:  # Away, full, or in a deadlock with another node's tick: what waits is kept and tried again.
                 _log.warning("journal cannot be written", error=str(error), waiting_runs=len(waiting))
                 doubt = True
                 self._failures.add()
@@ -343,7 +364,7 @@ class JournalWriter:
             self.told(*(batch.pen for batch in batches)),
         )
 
-    def told(self, *pens: Pen) -> list[str]:
+    def told(self, *pens: RunWriter) -> list[str]:
         """What other nodes are told of a write, when there are any."""
         return nudges([pen.key.run_id.hex for pen in pens]) if self.others() else []
 
@@ -354,12 +375,12 @@ class JournalWriter:
         self.server_pid = self._connection.get_server_pid()
 
 
-def _newest(pens: Sequence[Pen]) -> Sequence[Pen]:
+def _newest(pens: Sequence[RunWriter]) -> Sequence[RunWriter]:
     """One pen per run: where this node itself has fenced a run off (a cancel meets a claim), the older pen's right is over.
 
     The statement of a tick tells a run's events by the run alone, so those of two pens must not meet in it.
     """
-    newest: dict[UUID, Pen] = {}
+    newest: dict[UUID, RunWriter] = {}
     for pen in sorted(pens, key=lambda pen: pen.epoch):
         older = newest.get(pen.key.run_id)
         newest[pen.key.run_id] = pen

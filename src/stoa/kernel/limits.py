@@ -29,4 +29,8 @@ class Rate:
         return max(ceil(self.busy_seconds + self.step_seconds - WINDOW_SECONDS), 1)
 
     def headers(self) -> Mapping[str, str]:
-        return {"RateLimit-Limit": str(self.limit), "RateLimit-Remaining": str(self.remaining), "RateLimit-Reset": str(ceil(self.busy_seconds))}
+        return {
+            "RateLimit-Limit": str(self.limit),
+            "RateLimit-Remaining": str(self.remaining),
+            "RateLimit-Reset": str(ceil(self.busy_seconds)),
+        }

@@ -56,6 +56,8 @@ def parse_sort(sort: str | None, allowed: Mapping[str, str]) -> tuple[tuple[str,
         descending = name.startswith("-")
         column = allowed.get(name.removeprefix("-"))
         if column is None:
-            raise BadRequest.field("sort", f"cannot be {name!r}; use {', '.join(sorted(allowed))}, with - for descending")
+            raise BadRequest.field(
+                "sort", f"cannot be {name!r}; use {', '.join(sorted(allowed))}, with - for descending"
+            )
         chosen.append((column, descending))
     return tuple(chosen)

@@ -60,7 +60,10 @@ def _validator(schema: Mapping[str, Any]) -> "jsonschema_rs.Validator":
     import jsonschema_rs  # noqa: PLC0415 — the server starts without it
 
     return jsonschema_rs.validator_for(
-        dict(schema), offline=True, validate_formats=False, pattern_options=jsonschema_rs.FancyRegexOptions(backtrack_limit=STEPS_MAX)
+        dict(schema),
+        offline=True,
+        validate_formats=False,
+        pattern_options=jsonschema_rs.FancyRegexOptions(backtrack_limit=STEPS_MAX),
     )
 
 
@@ -70,7 +73,9 @@ def _located(error: ValueError) -> str:
 
     if not isinstance(error, jsonschema_rs.ValidationError):  # Nested deeper than the library goes.
         return str(error)[:300]
-    while isinstance(error.kind, jsonschema_rs.ValidationErrorKind.AnyOf | jsonschema_rs.ValidationErrorKind.OneOfNotValid):
+    while isinstance(
+        error.kind, jsonschema_rs.ValidationErrorKind.AnyOf | jsonschema_rs.ValidationErrorKind.OneOfNotValid
+    ):
         inner = [one for branch in error.kind.context for one in branch]
         deeper = max(inner, key=lambda one: len(one.instance_path), default=None)
         if deeper is None or len(deeper.instance_path) <= len(error.instance_path):

@@ -19,7 +19,7 @@ def spread(seconds: float) -> float:
     return seconds * random.uniform(0.8, 1.2)  # noqa: S311 — guards nothing
 
 
-class Nudge:
+class Wakeup:
     """What a loop that looks for work waits for: being told of some, or that its time has come, since a nudge may be lost."""
 
     def __init__(self, seconds: float) -> None:

@@ -25,7 +25,9 @@ class PublicResolver(AbstractResolver):
         self._inner = ThreadedResolver()
         self._allow_private = allow_private
 
-    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[ResolveResult]:
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
         found = await self._inner.resolve(host, port, family)
         if not self._allow_private and not all(public(one["host"]) for one in found):
             raise AddressRefused(f"{host} leads to a private address")
@@ -36,12 +38,20 @@ class PublicResolver(AbstractResolver):
 
 
 def client(
-    *, allow_private: bool, connections_max: int = 200, seconds_max: float | None = None, headers: Mapping[str, str] | None = None
+    *,
+    allow_private: bool,
+    connections_max: int = 200,
+    seconds_max: float | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> aiohttp.ClientSession:
     """Keeps no cookies, reads no proxy settings of the environment, and sends every request once: deadlines are its users' own."""
-    connector = aiohttp.TCPConnector(resolver=PublicResolver(allow_private=allow_private), limit=connections_max, use_dns_cache=False)
+    connector = aiohttp.TCPConnector(
+        resolver=PublicResolver(allow_private=allow_private), limit=connections_max, use_dns_cache=False
+    )
     timeout = aiohttp.ClientTimeout(total=seconds_max, connect=CONNECT_SECONDS_MAX)
-    session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, timeout=timeout, headers=headers)
+    session = aiohttp.ClientSession(
+        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, timeout=timeout, headers=headers
+    )
     # A GET, PUT or DELETE whose connection falls would be sent again unasked; whether a call may be repeated is the ledger's to say.
     session._retry_connection = False  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     return session

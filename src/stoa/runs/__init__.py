@@ -1,18 +1,32 @@
 """The write side: carries a run from created to its one terminal event. Front door."""
 
 from stoa.runs.api import routes
+from stoa.runs.checks import checks
 from stoa.runs.context import Context
 from stoa.runs.knowledge import KnowledgeTool, Library, Quote, bases_of
+from stoa.runs.metrics import RunMetrics, polls
 from stoa.runs.node import Node
-from stoa.runs.promises import checks
 from stoa.runs.recording import Recorder
 from stoa.runs.service import Runs
-from stoa.runs.tally import Tally, polls
 from stoa.runs.types import Run
 from stoa.runs.wire import SendMessageBody
 from stoa.runs.worker import Supply, Worker
 
 __all__ = [
-    "Context", "KnowledgeTool", "Library", "Node", "Quote", "Recorder", "Run", "Runs", "SendMessageBody", "Supply", "Tally", "Worker", "bases_of", "checks",
-    "polls", "routes",
+    "Context",
+    "KnowledgeTool",
+    "Library",
+    "Node",
+    "Quote",
+    "Recorder",
+    "Run",
+    "RunMetrics",
+    "Runs",
+    "SendMessageBody",
+    "Supply",
+    "Worker",
+    "bases_of",
+    "checks",
+    "polls",
+    "routes",
 ]

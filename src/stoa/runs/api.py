@@ -7,8 +7,19 @@ from uuid import UUID
 from fastapi import Depends, Query
 from starlette.responses import JSONResponse, Response
 
-from stoa.db.idempotency import Once
-from stoa.http import Acknowledgement, Data, DataList, Gate, IdempotencyKey, Paging, Routes, fingerprint, page_of, refusals
+from stoa.db.idempotency import IdempotencyKey
+from stoa.http import (
+    Acknowledgement,
+    Data,
+    DataList,
+    Gate,
+    IdempotencyKeyHeader,
+    Paging,
+    Routes,
+    fingerprint,
+    page_of,
+    refusals,
+)
 from stoa.kernel.errors import BadRequest, Unavailable
 from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
@@ -40,7 +51,13 @@ def routes(runs: Runs, gate: Gate, open_stream: OpenStream, draining: Callable[[
         requests = (await runs.requests(principal, [run.id])).get(run.id, ()) if run.status in ACTIVE else ()
         return JSONResponse(Data(data=wire.run(run, requests)).model_dump(mode="json", exclude_none=True), status)
 
-    async def begun(principal: Principal, conversation_id: UUID, send: SendMessage, once: Once | None, body: wire.AnswerBody) -> Response:
+    async def begun(
+        principal: Principal,
+        conversation_id: UUID,
+        send: SendMessage,
+        once: IdempotencyKey | None,
+        body: wire.AnswerBody,
+    ) -> Response:
         if draining():
             raise Unavailable("This server is restarting; send it again in a moment.", retry_after_seconds=2)
         started = await runs.start(principal, conversation_id, send, once)
@@ -55,12 +72,18 @@ def routes(runs: Runs, gate: Gate, open_stream: OpenStream, draining: Callable[[
         conversation_id: UUID,
         body: wire.SendMessageBody,
         principal: Annotated[Principal, gate("conversations:write")],
-        idempotency_key: IdempotencyKey = None,
+        idempotency_key: IdempotencyKeyHeader = None,
     ) -> Response:
         """Sends a message and streams the run that answers it. The run outlives its viewers: resume at /v1/runs/{id}/stream."""
         sent = body.model_dump(mode="json")
-        once = Once(idempotency_key, f"messages/{conversation_id}", fingerprint(sent)) if idempotency_key else None
-        send = SendMessage(sent["content"], body.model_id, body.subagents_enabled, body.metadata, body.tools, body.on_busy)
+        once = (
+            IdempotencyKey(idempotency_key, f"messages/{conversation_id}", fingerprint(sent))
+            if idempotency_key
+            else None
+        )
+        send = SendMessage(
+            sent["content"], body.model_id, body.subagents_enabled, body.metadata, body.tools, body.on_busy
+        )
         return await begun(principal, conversation_id, send, once, body)
 
     @router.post("/v1/conversations/{conversation_id}/regenerate", response_model=None, responses=_ANSWERS)
@@ -68,11 +91,15 @@ def routes(runs: Runs, gate: Gate, open_stream: OpenStream, draining: Callable[[
         conversation_id: UUID,
         body: wire.RegenerateBody,
         principal: Annotated[Principal, gate("conversations:write")],
-        idempotency_key: IdempotencyKey = None,
+        idempotency_key: IdempotencyKeyHeader = None,
     ) -> Response:
         """Answers the last message once more, as a run like any other. Earlier answers stay, as `superseded`; models read the newest that was
         completed. To go back further, fork the conversation at the message to answer, and regenerate there."""
-        once = Once(idempotency_key, f"regenerate/{conversation_id}", fingerprint(body.model_dump(mode="json"))) if idempotency_key else None
+        once = (
+            IdempotencyKey(idempotency_key, f"regenerate/{conversation_id}", fingerprint(body.model_dump(mode="json")))
+            if idempotency_key
+            else None
+        )
         send = SendMessage((), body.model_id, body.subagents_enabled, None, body.tools, regenerate=True)
         return await begun(principal, conversation_id, send, once, body)
 
@@ -80,12 +107,16 @@ def routes(runs: Runs, gate: Gate, open_stream: OpenStream, draining: Callable[[
     async def list_runs(
         principal: Annotated[Principal, gate("runs:read")],
         page: Annotated[PageRequest, Depends(Paging(SORTABLE))],
-        status: Annotated[list[str] | None, Query(max_length=10, description="Repeat it for several; awaiting_input is allowed.")] = None,
+        status: Annotated[
+            list[str] | None, Query(max_length=10, description="Repeat it for several; awaiting_input is allowed.")
+        ] = None,
         conversation_id: UUID | None = None,
         user_id: Annotated[str | None, Query(max_length=255)] = None,
     ) -> DataList[wire.RunWire]:
         """Runs that the caller may see, newest first."""
-        found = await runs.list(principal, page, statuses=_statuses(status), conversation_id=conversation_id, user_id=user_id)
+        found = await runs.list(
+            principal, page, statuses=_statuses(status), conversation_id=conversation_id, user_id=user_id
+        )
         requests = await runs.requests(principal, [run.id for run in found.items])
         return page_of(found, lambda run: wire.run(run, requests.get(run.id, ())))
 
@@ -107,20 +138,26 @@ def routes(runs: Runs, gate: Gate, open_stream: OpenStream, draining: Callable[[
 
 def _calls(router: Routes, runs: Runs, gate: Gate) -> None:
     @router.post("/v1/runs/{run_id}/input", responses=refusals(404))
-    async def give_input(run_id: UUID, body: wire.InputBody, principal: Annotated[Principal, gate("runs:write")]) -> Acknowledgement:
+    async def give_input(
+        run_id: UUID, body: wire.InputBody, principal: Annotated[Principal, gate("runs:write")]
+    ) -> Acknowledgement:
         """Answers a question of the run (`input_requests`), once. A paused run goes on; a second answer is a 400."""
         await runs.answer(principal, run_id, wire.given(body))
         return Acknowledgement(message="ok")
 
     @router.get("/v1/runs/{run_id}/tool-calls", responses=refusals(404))
-    async def list_tool_calls(run_id: UUID, principal: Annotated[Principal, gate("runs:read")]) -> Data[list[wire.ToolCallWire]]:
+    async def list_tool_calls(
+        run_id: UUID, principal: Annotated[Principal, gate("runs:read")]
+    ) -> Data[list[wire.ToolCallWire]]:
         """The run's tool ledger: each call as it was entered before it was made, and what became of it."""
         return Data(data=[wire.tool_call(call) for call in await runs.tool_calls(principal, run_id)])
 
 
 def _queue(router: Routes, runs: Runs, gate: Gate) -> None:
     @router.get("/v1/conversations/{conversation_id}/queue", responses=refusals(404))
-    async def list_queue(conversation_id: UUID, principal: Annotated[Principal, gate("conversations:read")]) -> Data[list[wire.QueuedWire]]:
+    async def list_queue(
+        conversation_id: UUID, principal: Annotated[Principal, gate("conversations:read")]
+    ) -> Data[list[wire.QueuedWire]]:
         """Messages sent with `on_busy: queue` that wait for their turn, the next one first."""
         waiting = await runs.queue(principal, conversation_id)
         return Data(data=[wire.queued(position, run) for position, run in enumerate(waiting, 1)])

@@ -5,11 +5,21 @@ from typing import Final
 from uuid import UUID
 
 from stoa.conversations import File, ReadFile, Role, Said, Transcript, text_of
-from stoa.gateway import Abilities, DocumentPart, ImagePart, ModelMessage, ModelRequest, Part, Passage, TextPart, estimated_tokens
+from stoa.gateway import (
+    Capabilities,
+    DocumentPart,
+    ImagePart,
+    ModelMessage,
+    ModelRequest,
+    Part,
+    Passage,
+    TextPart,
+    estimated_tokens,
+)
+from stoa.runs.agent.checkpoint import Turn
+from stoa.runs.agent.prompting import turn_messages
 from stoa.runs.knowledge import Library, as_documents, bases_of
-from stoa.runs.prompting import turn_messages
 from stoa.runs.rules import HISTORY_MESSAGES_MAX
-from stoa.runs.state import Turn
 from stoa.runs.types import Run
 
 IMAGE_BYTES_MAX: Final = 10 * 1024 * 1024
@@ -28,38 +38,57 @@ class Context:
         self._select = select
         self._library = library
 
-    async def request(self, run: Run, abilities: Abilities) -> tuple[ModelRequest, int]:
+    async def request(self, run: Run, abilities: Capabilities) -> tuple[ModelRequest, int]:
         """What the model reads of the conversation, and how many of its messages do not fit."""
-        earlier = await self._transcript.messages(run.org_id, run.conversation_id, run.message_position - 1, HISTORY_MESSAGES_MAX - 1)
+        earlier = await self._transcript.messages(
+            run.org_id, run.conversation_id, run.message_position - 1, HISTORY_MESSAGES_MAX - 1
+        )
         budget = int(abilities.context_tokens * (1 - ANSWER_SHARE))
         kept, used = newest_that_fit([*earlier, _asked(run)], int(budget * HISTORY_SHARE))
         files = await self._transcript.files(run.org_id, run.conversation_id, kept)
         documents = await self._documents(text_of(kept[-1].content), files, abilities, budget - used) if files else {}
-        shown = {file_id: await self._shown(read.file, documents[file_id], abilities) for file_id, read in files.items()}
+        shown = {
+            file_id: await self._shown(read.file, documents[file_id], abilities) for file_id, read in files.items()
+        }
         rendered = [made for said in kept for made in _rendered(said, shown, abilities)]
-        if not abilities.tools and (base_ids := bases_of(run)):  # A model that cannot search is given what a search finds.
+        if not abilities.tools and (
+            base_ids := bases_of(run)
+        ):  # A model that cannot search is given what a search finds.
             found = await self._library.look(run, base_ids, text_of(kept[-1].content), None)
             rendered[-1] = ModelMessage("user", (*rendered[-1].parts, *as_documents(found)))
         left_out = kept[0].position - 1
-        note = f"The conversation's {left_out} oldest messages are not shown: they do not fit this model's context." if left_out else None
+        note = (
+            f"The conversation's {left_out} oldest messages are not shown: they do not fit this model's context."
+            if left_out
+            else None
+        )
         return ModelRequest(messages=[message for message in rendered if message.parts], instructions=note), left_out
 
     async def _documents(
-        self, question: str, files: Mapping[UUID, ReadFile], abilities: Abilities, budget_tokens: int
+        self, question: str, files: Mapping[UUID, ReadFile], abilities: Capabilities, budget_tokens: int
     ) -> Mapping[UUID, DocumentPart]:
         """What the model may read of each file."""
-        whole = {file_id: [Passage(passage.text, passage.page, passage.heading) for passage in read.passages] for file_id, read in files.items()}
+        whole = {
+            file_id: [Passage(passage.text, passage.page, passage.heading) for passage in read.passages]
+            for file_id, read in files.items()
+        }
         chosen: Sequence[Sequence[Passage]] = list(whole.values())
-        if not abilities.documents and sum(estimated_tokens(len(passage.text)) for passages in chosen for passage in passages) > budget_tokens:
+        if (
+            not abilities.documents
+            and sum(estimated_tokens(len(passage.text)) for passages in chosen for passage in passages) > budget_tokens
+        ):
             chosen = await self._select(question, list(whole.values()), max(budget_tokens, 0))
         return {
             file_id: DocumentPart(
-                name=files[file_id].file.name, passages=tuple(kept), complete=len(kept) == len(whole[file_id]), error=_error(files[file_id].file)
+                name=files[file_id].file.name,
+                passages=tuple(kept),
+                complete=len(kept) == len(whole[file_id]),
+                error=_error(files[file_id].file),
             )
             for file_id, kept in zip(whole, chosen, strict=True)
         }
 
-    async def _shown(self, file: File, document: DocumentPart, abilities: Abilities) -> Part:
+    async def _shown(self, file: File, document: DocumentPart, abilities: Capabilities) -> Part:
         """A file as the model may see it."""
         if not file.mime_type.startswith("image/"):
             return document
@@ -75,7 +104,7 @@ def _asked(run: Run) -> Said:
     return Said(run.message_position, Role.USER, run.input["content"], "completed")
 
 
-def _rendered(said: Said, shown: Mapping[UUID, Part], abilities: Abilities) -> Sequence[ModelMessage]:
+def _rendered(said: Said, shown: Mapping[UUID, Part], abilities: Capabilities) -> Sequence[ModelMessage]:
     if said.turns and abilities.tools:
         return turn_messages([Turn.replayed(turn) for turn in said.turns])
     parts: list[Part] = []
@@ -110,7 +139,10 @@ def newest_that_fit(messages: Sequence[Said], budget_tokens: int) -> tuple[Seque
 def _tokens(said: Said) -> int:
     characters = sum(len(part["text"]) for part in said.content if part["type"] == "text")
     if said.turns:
-        turns = sum(len(turn["text"]) + sum(len(call["arguments"]) + len(call["result"]) for call in turn["calls"]) for turn in said.turns)
+        turns = sum(
+            len(turn["text"]) + sum(len(call["arguments"]) + len(call["result"]) for call in turn["calls"])
+            for turn in said.turns
+        )
         characters = max(characters, turns)
     return estimated_tokens(characters)
 

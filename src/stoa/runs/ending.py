@@ -6,26 +6,26 @@ from stoa.conversations import hold
 from stoa.db import Database, Raised, Tx
 from stoa.db.internal import internal, internal_statement
 from stoa.events import Event, TextDelta
-from stoa.journal import Batch, Fenced, Journal, Pen
+from stoa.journal import Batch, Fenced, Journal, RunWriter
 from stoa.kernel.clock import Clock, rfc3339
 from stoa.kernel.ids import Ids
 from stoa.runs import rules, store
-from stoa.runs.state import RunState, turns_json
+from stoa.runs.agent.checkpoint import RunCheckpoint, turns_json
+from stoa.runs.metrics import RunMetrics
 from stoa.runs.store import SQL
-from stoa.runs.tally import Tally
 from stoa.runs.turns import give_turn
 from stoa.runs.types import Outcome, Run, RunError, RunStatus
 
 
 class Ending:
-    def __init__(self, database: Database, journal: Journal, ids: Ids, clock: Clock, tally: Tally) -> None:
+    def __init__(self, database: Database, journal: Journal, ids: Ids, clock: Clock, tally: RunMetrics) -> None:
         self._database = database
         self._journal = journal
         self._ids = ids
         self._clock = clock
         self._tally = tally
 
-    async def finish(self, run: Run, pen: Pen, outcome: Outcome) -> None:
+    async def finish(self, run: Run, pen: RunWriter, outcome: Outcome) -> None:
         """The terminal event, the seal, the assistant's message and the state, in one transaction. Raises Fenced.
 
         Kept up until the database takes it: an end that cannot be written must not be lost.
@@ -37,11 +37,15 @@ class Ending:
         finally:
             self._journal.writer.release(pen)
 
-    async def _finish(self, run: Run, pen: Pen, said: Sequence[Event | TextDelta], outcome: Outcome) -> None:
+    async def _finish(self, run: Run, pen: RunWriter, said: Sequence[Event | TextDelta], outcome: Outcome) -> None:
         """`said` is what no tick has stored yet."""
         timestamp = rfc3339(self._clock.now())
         batch = pen.batch(said, timestamp)
-        batch.extend(pen.batch([rules.terminal(run.id, outcome, pen.last_sequence, pen.digest.hexdigest())], timestamp, seal=True))
+        batch.extend(
+            pen.batch(
+                [rules.terminal(run.id, outcome, pen.last_sequence, pen.digest.hexdigest())], timestamp, seal=True
+            )
+        )
         try:
             if not (_ends_alone(run, outcome) and await self._end_alone(run, batch, outcome)):
                 await self._end(run, batch, outcome)
@@ -74,15 +78,32 @@ class Ending:
                 await tx.execute(SQL.close_requests, run.org_id, run.id)
                 await tx.execute(SQL.close_calls, run.org_id, run.id)
             if queue and not waiting:
-                await give_turn(tx, run.org_id, run.conversation_id)  # In the transaction that ends the run before it: no turn can be lost.
+                await give_turn(
+                    tx, run.org_id, run.conversation_id
+                )  # In the transaction that ends the run before it: no turn can be lost.
 
-    def _ending(self, run: Run, batch: Batch, outcome: Outcome, *, alone: bool, waiting: bool = False) -> tuple[object, ...]:
+    def _ending(
+        self, run: Run, batch: Batch, outcome: Outcome, *, alone: bool, waiting: bool = False
+    ) -> tuple[object, ...]:
         """`waiting`: a message that never had its turn has no place in the history, and no answer."""
         return (
-            run.org_id, run.id, run.conversation_id, None if waiting else self._ids.new(), outcome.status.value, outcome.output,
-            [{"type": "text", "text": outcome.output}], outcome.error.as_json() if outcome.error else None, outcome.usage, outcome.turns,
-            store.uses_json(outcome.uses), alone, batch.pen.epoch, batch.base, *batch.columns(), self._journal.writer.told(batch.pen),
-        )  # fmt: skip
+            run.org_id,
+            run.id,
+            run.conversation_id,
+            None if waiting else self._ids.new(),
+            outcome.status.value,
+            outcome.output,
+            [{"type": "text", "text": outcome.output}],
+            outcome.error.as_json() if outcome.error else None,
+            outcome.usage,
+            outcome.turns,
+            store.uses_json(outcome.uses),
+            alone,
+            batch.pen.epoch,
+            batch.base,
+            *batch.columns(),
+            self._journal.writer.told(batch.pen),
+        )
 
     async def _waits(self, tx: Tx, run: Run) -> bool:
         """Whether its turn has not come meanwhile. Holds the conversation, as every promotion does."""
@@ -90,18 +111,30 @@ class Ending:
         current = await store.run_for_update(tx, run.org_id, run.id)
         return current is not None and current.queued_at is not None
 
-    async def spoken(self, run: Run, status: RunStatus, *, error: RunError | None = None, reason: str | None = None) -> Outcome:
+    async def spoken(
+        self, run: Run, status: RunStatus, *, error: RunError | None = None, reason: str | None = None
+    ) -> Outcome:
         """The outcome of a run whose loop is gone: what its steps hold, and what it had said since, out of the journal."""
-        state = RunState.of(run.checkpoint)
+        state = RunCheckpoint.of(run.checkpoint)
         async with internal(self._database) as tx:
             lost = await store.lost(tx, self._journal, run)
             usage, cost = await store.billed(tx, run)
         uses = () if lost.use is None else (lost.use,)
         for use in uses:
             usage += use.usage
-        return Outcome(status, state.agent.text + lost.said, rules.usage_json(usage, cost), error, reason, turns_json(state.agent), uses)
+        return Outcome(
+            status,
+            state.agent.text + lost.said,
+            rules.usage_json(usage, cost),
+            error,
+            reason,
+            turns_json(state.agent),
+            uses,
+        )
 
 
 def _ends_alone(run: Run, outcome: Outcome) -> bool:
     """Whether its end touches nothing else: no queue that it stands in, no open question or call, no limit that is spent."""
-    return run.queued_at is None and not (outcome.turns or run.options.get("agent") or run.options.get("spending_limit"))
+    return run.queued_at is None and not (
+        outcome.turns or run.options.get("agent") or run.options.get("spending_limit")
+    )

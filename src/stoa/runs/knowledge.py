@@ -58,7 +58,12 @@ class KnowledgeTool:
         "type": "object",
         "properties": {
             "query": {"type": "string", "description": "What to look for, in words that the documents may use."},
-            "limit": {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "description": "How many passages; leave it out for the usual number."},
+            "limit": {
+                "type": "integer",
+                "minimum": 1,
+                "maximum": LIMIT_MAX,
+                "description": "How many passages; leave it out for the usual number.",
+            },
         },
         "required": ["query"],
     }
@@ -84,9 +89,13 @@ class KnowledgeTool:
 def _cited(number: int, quote: Quote) -> dict[str, Any]:
     place = {"page": quote.page, "heading": quote.heading, **(quote.place or {})}
     return {
-        "citation": f"[{number}]", "source": quote.source, **{name: value for name, value in place.items() if value is not None},
-        "item_id": str(quote.item_id), "chunk_id": str(quote.chunk_id), "text": quote.text,
-    }  # fmt: skip
+        "citation": f"[{number}]",
+        "source": quote.source,
+        **{name: value for name, value in place.items() if value is not None},
+        "item_id": str(quote.item_id),
+        "chunk_id": str(quote.chunk_id),
+        "text": quote.text,
+    }
 
 
 def as_documents(quotes: Sequence[Quote]) -> Sequence[DocumentPart]:

@@ -17,7 +17,7 @@ import structlog
 from stoa.db import FAILURES, connect
 from stoa.kernel.clock import Clock
 from stoa.kernel.ids import Ids
-from stoa.kernel.measures import Gauge, Measure
+from stoa.kernel.metrics import Gauge, Metric
 from stoa.kernel.supervise import Supervisor
 from stoa.runs.rules import LEASE_SECONDS, RENEW_SECONDS
 from stoa.runs.store import SQL
@@ -46,10 +46,14 @@ class Node:
         self.on_lapsed: Callable[[], None] = lambda: None
         """Called once whenever this node finds that its lease has run out: others may have its runs."""
 
-    def measures(self) -> Sequence[Measure]:
+    def metrics(self) -> Sequence[Metric]:
         return [
             Gauge("stoa_nodes", "Nodes that live, this one among them.", lambda: self.others + 1),
-            Gauge("stoa_node_lapsed", "1 while this node's lease has run out, so that others take its runs.", lambda: self.lapsed),
+            Gauge(
+                "stoa_node_lapsed",
+                "1 while this node's lease has run out, so that others take its runs.",
+                lambda: self.lapsed,
+            ),
         ]
 
     @property

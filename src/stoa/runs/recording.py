@@ -8,15 +8,15 @@ from uuid import UUID
 from stoa.db import Database
 from stoa.db.internal import internal, internal_statement
 from stoa.gateway import Usage, spending_refused, spent_usd
-from stoa.journal import Fenced, Journal, Pen
+from stoa.journal import Fenced, Journal, RunWriter
 from stoa.kernel.clock import Clock, rfc3339
 from stoa.kernel.errors import Unavailable
 from stoa.kernel.principal import SpendingLimit
 from stoa.runs import rules, store
-from stoa.runs.state import RunState
-from stoa.runs.steps import Answer, Boundary, Ended
+from stoa.runs.agent.checkpoint import RunCheckpoint
+from stoa.runs.agent.steps import Answer, Checkpoint, RunStopped
+from stoa.runs.metrics import RunMetrics
 from stoa.runs.store import SQL
-from stoa.runs.tally import Tally
 from stoa.runs.types import Run
 
 RETRY_SECONDS: Final = 0.25
@@ -25,12 +25,14 @@ RETRY_SECONDS: Final = 0.25
 class Recorder:
     """One per node. A write is fenced by node and attempt, and its events by the pen's epoch."""
 
-    def __init__(self, database: Database, journal: Journal, clock: Clock, node_id: UUID, tally: Tally | None = None) -> None:
+    def __init__(
+        self, database: Database, journal: Journal, clock: Clock, node_id: UUID, tally: RunMetrics | None = None
+    ) -> None:
         self._database = database
         self._journal = journal
         self._clock = clock
         self._node_id = node_id
-        self._tally = tally or Tally()
+        self._tally = tally or RunMetrics()
 
     def allowance(self, run: Run, price: Callable[[Usage], float | None]) -> Callable[[float], Awaitable[None]] | None:
         """What looks at the spending limit of the run's key, for each call of a model; None where the key has none."""
@@ -42,7 +44,7 @@ class Recorder:
             priced = price(Usage()) is not None
             spent = await self._spent(run, limit["period"]) + unbilled_usd if priced else 0.0
             if refused := spending_refused(SpendingLimit(**limit), spent, priced=priced):
-                raise Ended(*refused)
+                raise RunStopped(*refused)
 
         return allow
 
@@ -59,19 +61,21 @@ class Recorder:
         async with internal_statement(self._database) as tx:
             return await store.answers(tx, run.org_id, run.id)
 
-    async def record(self, run: Run, pen: Pen, state: RunState, boundary: Boundary) -> None:
+    async def record(self, run: Run, pen: RunWriter, state: RunCheckpoint, boundary: Checkpoint) -> None:
         """A step: its events, its lines of the ledger, its questions, the state after it, in one transaction. Raises Fenced."""
         await pen.flush()
         boundary.change()
         await pen.until_stored(lambda: self._record(run, pen, state, boundary))
 
-    async def recover(self, run: Run, pen: Pen, state: RunState) -> None:
+    async def recover(self, run: Run, pen: RunWriter, state: RunCheckpoint) -> None:
         """Tells readers that another attempt begins, and bills what the one before had used, together: each loss once. Raises Fenced."""
         await pen.until_stored(lambda: self._recover(run, pen, state))
 
-    async def _recover(self, run: Run, pen: Pen, state: RunState) -> None:
+    async def _recover(self, run: Run, pen: RunWriter, state: RunCheckpoint) -> None:
         # Whatever follows the last completed step is void; a run that completed none keeps its `run.started` alone.
-        batch = pen.batch([rules.recovered(run.id, run.attempt, max(run.checkpoint_sequence, 1) + 1)], rfc3339(self._clock.now()))
+        batch = pen.batch(
+            [rules.recovered(run.id, run.attempt, max(run.checkpoint_sequence, 1) + 1)], rfc3339(self._clock.now())
+        )
         async with internal(self._database) as tx:
             lost = await store.lost(tx, self._journal, run)
             await self._journal.writer.store(tx, batch)
@@ -84,7 +88,7 @@ class Recorder:
             self._tally.billed([lost.use])
         state.usage, state.cost_usd = usage, cost
 
-    async def _record(self, run: Run, pen: Pen, state: RunState, boundary: Boundary) -> None:
+    async def _record(self, run: Run, pen: RunWriter, state: RunCheckpoint, boundary: Checkpoint) -> None:
         batch = pen.batch(boundary.events, rfc3339(self._clock.now())) if boundary.events else None
         async with internal(self._database) as tx:
             if await tx.fetchval(SQL.save_checkpoint, *self._saved(run, pen, state)) is None:
@@ -103,7 +107,7 @@ class Recorder:
             if entry.status != "begun":
                 self._tally.tools.add(entry.kind, entry.status)
 
-    async def pause(self, run: Run, pen: Pen, state: RunState) -> bool:
+    async def pause(self, run: Run, pen: RunWriter, state: RunCheckpoint) -> bool:
         """Puts the run down until people answer; false when an answer is there already. Raises Fenced."""
         await pen.flush()
         try:
@@ -112,7 +116,7 @@ class Recorder:
             return False
         return True
 
-    async def _pause(self, run: Run, pen: Pen, state: RunState) -> None:
+    async def _pause(self, run: Run, pen: RunWriter, state: RunCheckpoint) -> None:
         waited_for = [UUID(call.request_id) for call in state.agent.calls() if call.request_id is not None]
         batch = pen.batch([rules.paused(run.id)], rfc3339(self._clock.now()))
         async with internal(self._database) as tx:
@@ -123,7 +127,7 @@ class Recorder:
             await self._journal.writer.store(tx, batch)
         self._journal.writer.published(batch)
 
-    def _saved(self, run: Run, pen: Pen, state: RunState) -> tuple[object, ...]:
+    def _saved(self, run: Run, pen: RunWriter, state: RunCheckpoint) -> tuple[object, ...]:
         """The state, for who carries the run and nobody else. The pen has just numbered the step's events."""
         return (run.org_id, run.id, self._node_id, state.as_json(), pen.last_sequence, run.attempt)
 

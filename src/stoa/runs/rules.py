@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID
 
-from stoa.events import Event, Kind
+from stoa.events import Event, EventType
 from stoa.gateway import Usage
 from stoa.kernel.errors import BadRequest
 from stoa.runs.types import InputRequest, Outcome, RunStatus
@@ -28,28 +28,30 @@ HISTORY_MESSAGES_MAX: Final = 400
 CANCEL_WAIT_SECONDS: Final = 6.0
 """A live owner answers a cancel in milliseconds; past a lease it is dead, and the canceller ends the run itself."""
 
-TERMINAL_KINDS: Final[Mapping[RunStatus, Kind]] = {
-    RunStatus.COMPLETED: Kind.RUN_COMPLETED,
-    RunStatus.FAILED: Kind.RUN_FAILED,
-    RunStatus.CANCELED: Kind.RUN_CANCELED,
+TERMINAL_TYPES: Final[Mapping[RunStatus, EventType]] = {
+    RunStatus.COMPLETED: EventType.RUN_COMPLETED,
+    RunStatus.FAILED: EventType.RUN_FAILED,
+    RunStatus.CANCELED: EventType.RUN_CANCELED,
 }
 
 
 def started(run_id: UUID, conversation_id: UUID, message_id: UUID) -> Event:
     about = {"conversation_id": str(conversation_id), "message_id": str(message_id)}
-    return Event(Kind.RUN_STARTED, {"id": str(run_id), "object": "run", "status": "started", **about})
+    return Event(EventType.RUN_STARTED, {"id": str(run_id), "object": "run", "status": "started", **about})
 
 
 def paused(run_id: UUID) -> Event:
-    return Event(Kind.RUN_PAUSED, {"id": str(run_id), "object": "run", "status": "paused"})
+    return Event(EventType.RUN_PAUSED, {"id": str(run_id), "object": "run", "status": "paused"})
 
 
 def resumed(run_id: UUID) -> Event:
-    return Event(Kind.RUN_RESUMED, {"id": str(run_id), "object": "run", "status": "started"})
+    return Event(EventType.RUN_RESUMED, {"id": str(run_id), "object": "run", "status": "started"})
 
 
 def recovered(run_id: UUID, attempt: int, discard_from: int) -> Event:
-    return Event(Kind.RUN_RECOVERED, {"id": str(run_id), "object": "run", "attempt": attempt, "discard_from": discard_from})
+    return Event(
+        EventType.RUN_RECOVERED, {"id": str(run_id), "object": "run", "attempt": attempt, "discard_from": discard_from}
+    )
 
 
 def terminal(run_id: UUID, outcome: Outcome, events: int, sha256: str) -> Event:
@@ -62,7 +64,9 @@ def terminal(run_id: UUID, outcome: Outcome, events: int, sha256: str) -> Event:
         data["error"] = outcome.error.as_json()
     else:
         data["reason"] = outcome.reason or "user"
-    return Event(TERMINAL_KINDS[outcome.status], data | {"usage": outcome.usage, "log": {"events": events, "sha256": sha256}})
+    return Event(
+        TERMINAL_TYPES[outcome.status], data | {"usage": outcome.usage, "log": {"events": events, "sha256": sha256}}
+    )
 
 
 def usage_json(usage: Usage, cost_usd: float | None = None) -> dict[str, Any]:

@@ -8,19 +8,30 @@ from uuid import UUID
 
 from stoa.conversations import Place, RemovedRuns, hold, resolve_content, take_question, text_of
 from stoa.db import Database, Tx, audit, idempotency
-from stoa.db.idempotency import Once
+from stoa.db.idempotency import IdempotencyKey
 from stoa.db.internal import internal
-from stoa.journal import Batch, Fenced, Journal, JournalKey, Pen
+from stoa.journal import Batch, Fenced, Journal, JournalKey, RunWriter
 from stoa.kernel.clock import Clock, rfc3339
 from stoa.kernel.errors import BadRequest, Conflict, NotFound, Unavailable
 from stoa.kernel.ids import Ids
 from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
-from stoa.runs import builtin, rules, store
+from stoa.runs import rules, store
+from stoa.runs.agent import builtin
 from stoa.runs.ending import Ending
+from stoa.runs.metrics import RunMetrics
 from stoa.runs.store import SQL
-from stoa.runs.tally import Tally
-from stoa.runs.types import Input, InputRequest, Outcome, RequestType, Run, RunError, RunStatus, SendMessage, ToolCallRow
+from stoa.runs.types import (
+    Input,
+    InputRequest,
+    Outcome,
+    RequestType,
+    Run,
+    RunError,
+    RunStatus,
+    SendMessage,
+    ToolCallRow,
+)
 
 RETRY_SECONDS: Final = 0.25
 QUEUE_MAX: Final = 100
@@ -54,7 +65,7 @@ class Owner(Protocol):
         """Begins to collect what the run's model is to read, while the transaction that starts the run goes on."""
         ...
 
-    def adopt(self, run: Run, pen: Pen, prepared: Preparation) -> None:
+    def adopt(self, run: Run, pen: RunWriter, prepared: Preparation) -> None:
         """Carries a run whose start was just committed."""
         ...
 
@@ -73,19 +84,29 @@ class Started:
 
 
 class Runs:
-    def __init__(self, database: Database, journal: Journal, models: Models, ids: Ids, clock: Clock, tally: Tally | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        journal: Journal,
+        models: Models,
+        ids: Ids,
+        clock: Clock,
+        tally: RunMetrics | None = None,
+    ) -> None:
         self._database = database
         self._journal = journal
         self._models = models
         self._ids = ids
         self._clock = clock
-        self._tally = tally or Tally()
+        self._tally = tally or RunMetrics()
         self._ending = Ending(database, journal, ids, clock, self._tally)
         self.owner: Owner | None = None
         """Set by the composition root once the worker exists; without one, runs wait for another node."""
 
     # --- beginning --------------------------------------------------------------------------------------------------
-    async def start(self, principal: Principal, conversation_id: UUID, send: SendMessage, once: Once | None) -> Started:
+    async def start(
+        self, principal: Principal, conversation_id: UUID, send: SendMessage, once: IdempotencyKey | None
+    ) -> Started:
         """Message, run and journal in one transaction; where this node has room, `run.started` too.
 
         A busy conversation is refused (Conflict), or the run waits for its turn; an interrupting one has the next turn, and ends the run under way.
@@ -95,7 +116,9 @@ class Runs:
             await self.cancel(principal, started.interrupts, "interrupted")
         return started
 
-    async def _start(self, principal: Principal, conversation_id: UUID, send: SendMessage, once: Once | None) -> Started:
+    async def _start(
+        self, principal: Principal, conversation_id: UUID, send: SendMessage, once: IdempotencyKey | None
+    ) -> Started:
         begun = _Begun()
         owner = self.owner if self.owner is not None and self.owner.has_room else None
         try:
@@ -118,20 +141,32 @@ class Runs:
         else:
             self._journal.writer.published(batch)
             owner.adopt(run, pen, begun.prepared)
-        self._tally.begun.add("queued" if run.queued_at is not None else "left" if begun.prepared is None else "carried")
+        self._tally.begun.add(
+            "queued" if run.queued_at is not None else "left" if begun.prepared is None else "carried"
+        )
         return Started(run, first=True, interrupts=interrupts)
 
     async def _begin(
-        self, tx: Tx, principal: Principal, conversation_id: UUID, send: SendMessage, owner: Owner | None, begun: "_Begun"
+        self,
+        tx: Tx,
+        principal: Principal,
+        conversation_id: UUID,
+        send: SendMessage,
+        owner: Owner | None,
+        begun: "_Begun",
     ) -> tuple[Run, UUID | None]:
         """The run, and the one that it interrupts. Whatever is to be undone when the transaction fails is left in `begun`."""
         # Most messages need not hold the conversation first: adding them does, and what is refused then goes with the transaction.
         place = None if _plain(send) else await self._place(tx, principal, conversation_id, send)
-        active = None if send.on_busy == "reject" else await tx.fetchval(SQL.active_run, principal.org_id, conversation_id)
+        active = (
+            None if send.on_busy == "reject" else await tx.fetchval(SQL.active_run, principal.org_id, conversation_id)
+        )
         if place is not None and send.regenerate:
             # It reads the history up to the message that it answers once more, so no earlier answer to it.
             question = await take_question(tx, principal.org_id, conversation_id, place, model_id=send.model_id)
-            new = _NewRun(self._ids.new(), question.id, question.position, question.content, send.model_id, _options(send))
+            new = _NewRun(
+                self._ids.new(), question.id, question.position, question.content, send.model_id, _options(send)
+            )
         else:
             if active is not None:
                 await self._check_queue(tx, principal, conversation_id)
@@ -139,7 +174,13 @@ class Runs:
             new = _NewRun(self._ids.new(), self._ids.new(), None, content, send.model_id, _options(send), send.metadata)
             if active is not None:  # Its message takes its place in the history when its turn comes.
                 asked = {"model_id": str(send.model_id) if send.model_id else None, "metadata": send.metadata}
-                new = replace(new, position=0, options={**new.options, **asked}, queued=True, interrupting=send.on_busy == "interrupt")
+                new = replace(
+                    new,
+                    position=0,
+                    options={**new.options, **asked},
+                    queued=True,
+                    interrupting=send.on_busy == "interrupt",
+                )
                 owner = None
         run = await self._insert(tx, principal, conversation_id, new, owner, begun)
         if place is None:
@@ -165,16 +206,33 @@ class Runs:
         if waiting >= QUEUE_MAX:
             raise Conflict(f"This conversation's queue is full: {waiting} messages wait for their turn.")
 
-    async def _insert(self, tx: Tx, principal: Principal, conversation_id: UUID, new: "_NewRun", owner: Owner | None, begun: "_Begun") -> Run:
+    async def _insert(
+        self, tx: Tx, principal: Principal, conversation_id: UUID, new: "_NewRun", owner: Owner | None, begun: "_Begun"
+    ) -> Run:
         """One statement. Raises NotFound and Conflict; what was written before it goes with the transaction."""
         first = [rules.started(new.id, conversation_id, new.message_id)] if owner is not None else []
-        _, batch = begun.journal = self._journal.begin(JournalKey(principal.org_id, new.id), first, rfc3339(self._clock.now()))
+        _, batch = begun.journal = self._journal.begin(
+            JournalKey(principal.org_id, new.id), first, rfc3339(self._clock.now())
+        )
         limit = principal.spending_limit
         row = await tx.fetchrow(
-            SQL.begin_run, principal.org_id, conversation_id, new.id, new.message_id, new.position, new.model_id, new.content, text_of(new.content),
-            new.metadata, {**new.options, "spending_limit": asdict(limit)} if limit is not None else new.options, owner.node_id if owner else None,
-            principal.key_id, new.queued, new.interrupting, *batch.columns(),
-        )  # fmt: skip
+            SQL.begin_run,
+            principal.org_id,
+            conversation_id,
+            new.id,
+            new.message_id,
+            new.position,
+            new.model_id,
+            new.content,
+            text_of(new.content),
+            new.metadata,
+            {**new.options, "spending_limit": asdict(limit)} if limit is not None else new.options,
+            owner.node_id if owner else None,
+            principal.key_id,
+            new.queued,
+            new.interrupting,
+            *batch.columns(),
+        )
         if row is not None and row["id"] is not None:
             return store.from_row(row)
         active = await tx.fetchval(SQL.active_run, principal.org_id, conversation_id)
@@ -203,7 +261,13 @@ class Runs:
             return await _one(tx, principal, run_id)
 
     async def list(
-        self, principal: Principal, page: PageRequest, *, statuses: Sequence[str] | None, conversation_id: UUID | None, user_id: str | None
+        self,
+        principal: Principal,
+        page: PageRequest,
+        *,
+        statuses: Sequence[str] | None,
+        conversation_id: UUID | None,
+        user_id: str | None,
     ) -> Page[Run]:
         async with self._database.tenant(principal) as tx:
             found, total = await store.list_runs(
@@ -220,7 +284,9 @@ class Runs:
                     if run.status not in rules.ACTIVE or (run.status is RunStatus.PAUSED and not past_pauses):
                         return run
                 if ear.closed:
-                    raise Unavailable("This node is leaving; the run goes on. Read it at /v1/runs/{id}.".replace("{id}", str(run_id)))
+                    raise Unavailable(
+                        "This node is leaving; the run goes on. Read it at /v1/runs/{id}.".replace("{id}", str(run_id))
+                    )
                 nudge = asyncio.get_running_loop().call_later(rules.POLL_SECONDS * 4, ear.nudge)
                 await ear.wait()
                 nudge.cancel()
@@ -268,7 +334,9 @@ class Runs:
         if last is None:
             pen.write(rules.started(current.id, current.conversation_id, current.message_id))
         await self.finish(current, pen, outcome)
-        async with internal(self._database) as tx:  # Whoever took it up in between has been fenced off, and closes its model's call now.
+        async with internal(
+            self._database
+        ) as tx:  # Whoever took it up in between has been fenced off, and closes its model's call now.
             await tx.execute("SELECT pg_notify('stoa_runs', $1)", f"cancel {run.id} {reason}")
         return True
 
@@ -283,11 +351,13 @@ class Runs:
             await self.cancel(principal, run_id, "deleted")
 
     # --- ending -----------------------------------------------------------------------------------------------------
-    async def finish(self, run: Run, pen: Pen, outcome: Outcome) -> None:
+    async def finish(self, run: Run, pen: RunWriter, outcome: Outcome) -> None:
         """Records the end. Raises Fenced."""
         await self._ending.finish(run, pen, outcome)
 
-    async def spoken(self, run: Run, status: RunStatus, *, error: RunError | None = None, reason: str | None = None) -> Outcome:
+    async def spoken(
+        self, run: Run, status: RunStatus, *, error: RunError | None = None, reason: str | None = None
+    ) -> Outcome:
         """The outcome of a run whose loop is gone."""
         return await self._ending.spoken(run, status, error=error, reason=reason)
 
@@ -308,7 +378,9 @@ class Runs:
             pending = (await store.pending_requests(tx, principal.org_id, [run_id])).get(run_id, ())
             request = next((one for one in pending if one.id == given.request_id), None)
             if request is None:
-                raise BadRequest.field("data.request_id", "is no open request of this run; it may have been answered already")
+                raise BadRequest.field(
+                    "data.request_id", "is no open request of this run; it may have been answered already"
+                )
             if request.type is not given.type:
                 wanted = "approval" if request.type is RequestType.APPROVAL_REQUEST else "human_feedback"
                 raise BadRequest.field("type", f"must be {wanted} for this request")
@@ -361,7 +433,7 @@ class _NewRun:
 class _Begun:
     """What was begun beside a transaction: undone with it."""
 
-    journal: tuple[Pen, Batch] | None = None
+    journal: tuple[RunWriter, Batch] | None = None
     prepared: Preparation | None = None
 
 
@@ -383,7 +455,9 @@ def _plain(send: SendMessage) -> bool:
 def _check_place(place: Place, send: SendMessage) -> None:
     """Raises BadRequest naming what this conversation does not allow."""
     if place.app_id is not None and send.model_id is not None:
-        raise BadRequest.field("model_id", "cannot be set: this conversation is bound to an app, which brings its own model")
+        raise BadRequest.field(
+            "model_id", "cannot be set: this conversation is bound to an app, which brings its own model"
+        )
     for index, name in enumerate(send.tools or ()):
         if not builtin.named(name, (place.agent or {}).get("tools", ())):
             raise BadRequest.field(f"tools[{index}]", f"is {name!r}, which is no tool of this conversation's agent")

@@ -6,11 +6,11 @@ from uuid import UUID
 
 from stoa.conversations import text_of
 from stoa.db import Row, Tx, load
-from stoa.events import Kind, delta_of, from_helper
+from stoa.events import EventType, delta_of, from_helper
 from stoa.gateway import Usage, add_spending, estimated_tokens
 from stoa.journal import Journal
 from stoa.kernel.pages import PageRequest
-from stoa.runs.steps import Answer, LedgerEntry, Question
+from stoa.runs.agent.steps import Answer, LedgerEntry, Question
 from stoa.runs.types import InputRequest, Lost, ModelUse, RequestType, Run, RunStatus, ToolCallRow
 
 SQL: Final = load("stoa.runs")
@@ -27,10 +27,18 @@ async def run_for_update(tx: Tx, org_id: UUID, run_id: UUID) -> Run | None:
 
 
 async def list_runs(
-    tx: Tx, org_id: UUID, page: PageRequest, *, statuses: Sequence[str] | None, conversation_id: UUID | None, user_id: str | None
+    tx: Tx,
+    org_id: UUID,
+    page: PageRequest,
+    *,
+    statuses: Sequence[str] | None,
+    conversation_id: UUID | None,
+    user_id: str | None,
 ) -> tuple[Sequence[Run], int]:
     filters = (org_id, statuses, conversation_id, user_id)
-    rows = await tx.fetch(SQL.list_runs.format(order=page.order_by("created_at DESC")), *filters, page.page_size, page.offset)
+    rows = await tx.fetch(
+        SQL.list_runs.format(order=page.order_by("created_at DESC")), *filters, page.page_size, page.offset
+    )
     return [from_row(row) for row in rows], await tx.fetchval(SQL.count_runs, *filters)
 
 
@@ -45,11 +53,32 @@ async def claim(tx: Tx, node_id: UUID, limit: int) -> Sequence[Run]:
 
 def from_row(row: Row) -> Run:
     return Run(
-        row["id"], row["org_id"], row["project_id"], row["conversation_id"], row["message_id"], row["message_position"], row["model_id"],
-        row["app_id"], row["user_id"], RunStatus(row["status"]), row["options"], row["input"], row["output"], row["error"], row["usage"],
-        row["checkpoint"], row["checkpoint_sequence"], row["attempt"], row["node_id"], row["cancel_reason"],
-        row["created_by"], row["created_at"], row["started_at"], row["ended_at"], row["queued_at"],
-    )  # fmt: skip
+        row["id"],
+        row["org_id"],
+        row["project_id"],
+        row["conversation_id"],
+        row["message_id"],
+        row["message_position"],
+        row["model_id"],
+        row["app_id"],
+        row["user_id"],
+        RunStatus(row["status"]),
+        row["options"],
+        row["input"],
+        row["output"],
+        row["error"],
+        row["usage"],
+        row["checkpoint"],
+        row["checkpoint_sequence"],
+        row["attempt"],
+        row["node_id"],
+        row["cancel_reason"],
+        row["created_by"],
+        row["created_at"],
+        row["started_at"],
+        row["ended_at"],
+        row["queued_at"],
+    )
 
 
 async def pending_requests(tx: Tx, org_id: UUID, run_ids: Sequence[UUID]) -> Mapping[UUID, Sequence[InputRequest]]:
@@ -69,27 +98,56 @@ async def answers(tx: Tx, org_id: UUID, run_id: UUID) -> Mapping[str, Answer]:
 async def tool_calls(tx: Tx, org_id: UUID, run_id: UUID) -> Sequence[ToolCallRow]:
     return [
         ToolCallRow(
-            row["id"], row["name"], row["kind"], row["input"], row["status"], row["times"], row["result"], row["error"], row["begun_at"],
+            row["id"],
+            row["name"],
+            row["kind"],
+            row["input"],
+            row["status"],
+            row["times"],
+            row["result"],
+            row["error"],
+            row["begun_at"],
             row["settled_at"],
         )
         for row in await tx.fetch(SQL.tool_calls, org_id, run_id)
-    ]  # fmt: skip
+    ]
 
 
 async def enter(tx: Tx, run: Run, entries: Sequence[LedgerEntry]) -> None:
     for entry in entries:
         await tx.execute(
-            SQL.enter_call, run.org_id, run.project_id, run.id, entry.id, run.conversation_id, entry.name, entry.kind, entry.input,
-            entry.idempotent, entry.status, entry.result, entry.error,
-        )  # fmt: skip
+            SQL.enter_call,
+            run.org_id,
+            run.project_id,
+            run.id,
+            entry.id,
+            run.conversation_id,
+            entry.name,
+            entry.kind,
+            entry.input,
+            entry.idempotent,
+            entry.status,
+            entry.result,
+            entry.error,
+        )
 
 
 async def ask(tx: Tx, run: Run, questions: Sequence[Question]) -> None:
     for question in questions:
         await tx.execute(
-            SQL.insert_request, run.org_id, run.project_id, run.id, question.id, run.conversation_id, question.type, question.prompt,
-            question.params, list(question.editable_params), list(question.options) if question.options else None, question.seconds_max,
-        )  # fmt: skip
+            SQL.insert_request,
+            run.org_id,
+            run.project_id,
+            run.id,
+            question.id,
+            run.conversation_id,
+            question.type,
+            question.prompt,
+            question.params,
+            list(question.editable_params),
+            list(question.options) if question.options else None,
+            question.seconds_max,
+        )
 
 
 async def bill(tx: Tx, run: Run, uses: Sequence[ModelUse]) -> None:
@@ -102,12 +160,16 @@ def uses_json(uses: Sequence[ModelUse]) -> list[dict[str, Any]]:
     """Lines of the bill, as the schema's functions read them."""
     return [
         {
-            "model": use.model, "prompt_tokens": use.usage.prompt_tokens, "completion_tokens": use.usage.completion_tokens,
-            "cached_tokens": use.usage.cached_tokens, "reasoning_tokens": use.usage.reasoning_tokens, "estimated": use.usage.estimated,
+            "model": use.model,
+            "prompt_tokens": use.usage.prompt_tokens,
+            "completion_tokens": use.usage.completion_tokens,
+            "cached_tokens": use.usage.cached_tokens,
+            "reasoning_tokens": use.usage.reasoning_tokens,
+            "estimated": use.usage.estimated,
             "cost_usd": f"{use.cost_usd:.9f}" if use.cost_usd is not None else None,
         }
         for use in uses
-    ]  # fmt: skip
+    ]
 
 
 async def spend(tx: Tx, run: Run, uses: Sequence[ModelUse]) -> None:
@@ -121,17 +183,25 @@ async def billed(tx: Tx, run: Run) -> tuple[Usage, float | None]:
     """What the bill says so far: the completed steps and the attempts that were lost."""
     row = await tx.fetchrow(SQL.billed, run.org_id, run.id)
     assert row is not None
-    usage = Usage(row["prompt_tokens"], row["completion_tokens"], row["cached_tokens"], row["reasoning_tokens"], estimated=row["estimated"])
+    usage = Usage(
+        row["prompt_tokens"],
+        row["completion_tokens"],
+        row["cached_tokens"],
+        row["reasoning_tokens"],
+        estimated=row["estimated"],
+    )
     return usage, None if row["cost_usd"] is None else float(row["cost_usd"])
 
 
 async def lost(tx: Tx, journal: Journal, run: Run) -> Lost:
     """What the last attempt left in the journal after its last step, and what that will have cost, as far as can be told."""
-    begun = await journal.of_kind(tx, run.org_id, run.id, Kind.RUN_RECOVERED)
+    begun = await journal.of_kind(tx, run.org_id, run.id, EventType.RUN_RECOVERED)
     since = max(run.checkpoint_sequence, begun[-1].sequence if begun else 0)
-    answers = await journal.of_kind(tx, run.org_id, run.id, Kind.RESPONSE_DELTA, since)
-    thoughts = await journal.of_kind(tx, run.org_id, run.id, Kind.REASONING_DELTA, since)
-    if not (answers or thoughts) and (run.checkpoint is not None or run.attempt == 0):  # One that nobody carried has called no model.
+    answers = await journal.of_kind(tx, run.org_id, run.id, EventType.RESPONSE_DELTA, since)
+    thoughts = await journal.of_kind(tx, run.org_id, run.id, EventType.REASONING_DELTA, since)
+    if not (answers or thoughts) and (
+        run.checkpoint is not None or run.attempt == 0
+    ):  # One that nobody carried has called no model.
         return Lost("", None)
     said = "".join(delta_of(record.payload) for record in answers if not from_helper(record.payload))
     paid = sum(len(delta_of(record.payload)) for records in (answers, thoughts) for record in records)
@@ -141,5 +211,12 @@ async def lost(tx: Tx, journal: Journal, run: Run) -> Lost:
 
 def _request(row: Row) -> InputRequest:
     return InputRequest(
-        row["id"], row["run_id"], RequestType(row["type"]), row["prompt"], row["params"], row["editable_params"], row["options"], row["expires_at"]
+        row["id"],
+        row["run_id"],
+        RequestType(row["type"]),
+        row["prompt"],
+        row["params"],
+        row["editable_params"],
+        row["options"],
+        row["expires_at"],
     )

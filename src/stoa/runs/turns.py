@@ -22,9 +22,19 @@ async def give_turn(tx: Tx, org_id: UUID, conversation_id: UUID) -> bool:
     assert place is not None, "a conversation outlives its queue"
     content = run.input["content"]
     await insert_message(
-        tx, org_id, run.project_id, conversation_id, place.position, run.message_id, Role.USER,
-        content=content, text=text_of(content), status="completed", run_id=run.id, metadata=run.options.get("metadata"),
-    )  # fmt: skip
+        tx,
+        org_id,
+        run.project_id,
+        conversation_id,
+        place.position,
+        run.message_id,
+        Role.USER,
+        content=content,
+        text=text_of(content),
+        status="completed",
+        run_id=run.id,
+        metadata=run.options.get("metadata"),
+    )
     await tx.execute(SQL.promote, org_id, run.id, place.position, place.model_id)
     await tx.execute("SELECT pg_notify('stoa_runs', 'claim')")
     return True

@@ -142,25 +142,50 @@ class RunWire(Wire):
 def run(value: Run, requests: Sequence[InputRequest] = ()) -> RunWire:
     error = RunErrorWire(**value.error) if value.error else None
     return RunWire(
-        id=value.id, app_id=value.app_id, conversation_id=value.conversation_id, message_id=value.message_id, model_id=value.model_id,
-        status=value.status.value, created_at=value.created_at, started_at=value.started_at, ended_at=value.ended_at, input=dict(value.input),
-        output=value.output, error=error, usage=dict(value.usage) if value.usage else None, user_id=value.user_id, attempt=value.attempt,
+        id=value.id,
+        app_id=value.app_id,
+        conversation_id=value.conversation_id,
+        message_id=value.message_id,
+        model_id=value.model_id,
+        status=value.status.value,
+        created_at=value.created_at,
+        started_at=value.started_at,
+        ended_at=value.ended_at,
+        input=dict(value.input),
+        output=value.output,
+        error=error,
+        usage=dict(value.usage) if value.usage else None,
+        user_id=value.user_id,
+        attempt=value.attempt,
         input_requests=[input_request(one) for one in requests],
-    )  # fmt: skip
+    )
 
 
 def input_request(value: InputRequest) -> InputRequestWire:
     return InputRequestWire(
-        id=value.id, type=value.type.value, prompt=value.prompt, params=dict(value.params), editable_params=value.editable_params,
-        options=value.options, expires_at=value.expires_at,
-    )  # fmt: skip
+        id=value.id,
+        type=value.type.value,
+        prompt=value.prompt,
+        params=dict(value.params),
+        editable_params=value.editable_params,
+        options=value.options,
+        expires_at=value.expires_at,
+    )
 
 
 def tool_call(value: ToolCallRow) -> ToolCallWire:
     return ToolCallWire.model_construct(
-        id=value.id, name=value.name, type=value.kind, input=dict(value.input), status=value.status, times=value.times, result=value.result,
-        error=value.error, begun_at=value.begun_at, settled_at=value.settled_at,
-    )  # fmt: skip
+        id=value.id,
+        name=value.name,
+        type=value.kind,
+        input=dict(value.input),
+        status=value.status,
+        times=value.times,
+        result=value.result,
+        error=value.error,
+        begun_at=value.begun_at,
+        settled_at=value.settled_at,
+    )
 
 
 def given(body: FeedbackBody | ApprovalBody) -> Input:
@@ -172,5 +197,9 @@ def given(body: FeedbackBody | ApprovalBody) -> Input:
 
 def queued(position: int, value: Run) -> QueuedWire:
     return QueuedWire(
-        run_id=value.id, position=position, content=value.input["content"], metadata=value.options.get("metadata"), created_at=value.created_at
+        run_id=value.id,
+        position=position,
+        content=value.input["content"],
+        metadata=value.options.get("metadata"),
+        created_at=value.created_at,
     )

@@ -12,23 +12,23 @@ import structlog
 
 from stoa.db import Database
 from stoa.db.internal import internal
-from stoa.events import Kind
+from stoa.events import EventType
 from stoa.gateway import Model, ModelError, ModelRequest, Usage
-from stoa.journal import Fenced, Head, Journal, Pen
+from stoa.journal import Fenced, Head, Journal, RunWriter
 from stoa.kernel.errors import AppError, DatabaseUnavailable, Unavailable
-from stoa.kernel.measures import Gauge, Measure
-from stoa.kernel.supervise import Nudge, Supervisor, spread
+from stoa.kernel.metrics import Gauge, Metric
+from stoa.kernel.supervise import Supervisor, Wakeup, spread
 from stoa.runs import rules, store
-from stoa.runs.agent import Agent
+from stoa.runs.agent.checkpoint import RunCheckpoint, turns_json
+from stoa.runs.agent.definition import Agent
+from stoa.runs.agent.loop import Loop, Ports
+from stoa.runs.agent.steps import Checkpoint, Interrupt, RunStopped
 from stoa.runs.context import Context
-from stoa.runs.loop import Loop, Ports
+from stoa.runs.metrics import RunMetrics
 from stoa.runs.node import Node
 from stoa.runs.recording import Recorder
 from stoa.runs.service import Runs
-from stoa.runs.state import RunState, turns_json
-from stoa.runs.steps import Boundary, Ended, Waiting
 from stoa.runs.store import SQL
-from stoa.runs.tally import Tally
 from stoa.runs.types import Outcome, Run, RunError, RunStatus
 from stoa.tools import Tool
 
@@ -74,8 +74,8 @@ class _Carried:
     """A run in this node's hands."""
 
     run: Run
-    pen: Pen
-    state: RunState
+    pen: RunWriter
+    state: RunCheckpoint
     ready: asyncio.Task[Ready]
     lost: bool = False
     """By the node that carried it before, in the middle of something, and nobody has been told yet."""
@@ -102,9 +102,19 @@ class Worker:
     """`start`, then it claims by itself; `drain` stops it in a way that loses nothing."""
 
     def __init__(
-        self, database: Database, journal: Journal, runs: Runs, recorder: Recorder, node: Node, context: Context, find_model: FindModel, open_tools: OpenTools,
-        *, runs_max: int, tally: Tally | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        database: Database,
+        journal: Journal,
+        runs: Runs,
+        recorder: Recorder,
+        node: Node,
+        context: Context,
+        find_model: FindModel,
+        open_tools: OpenTools,
+        *,
+        runs_max: int,
+        tally: RunMetrics | None = None,
+    ) -> None:
         self._database = database
         self._journal = journal
         self._runs = runs
@@ -114,10 +124,10 @@ class Worker:
         self._find_model = find_model
         self._open_tools = open_tools
         self._runs_max = runs_max
-        self._tally = tally or Tally()
+        self._tally = tally or RunMetrics()
         self._carried: dict[UUID, _Carried] = {}
         self._supervisor = Supervisor()
-        self._nudge = Nudge(rules.POLL_SECONDS)
+        self._nudge = Wakeup(rules.POLL_SECONDS)
         self._idle = asyncio.Event()
         self._idle.set()
         self._draining = False
@@ -137,11 +147,15 @@ class Worker:
     def draining(self) -> bool:
         return self._draining
 
-    def measures(self) -> Sequence[Measure]:
+    def metrics(self) -> Sequence[Metric]:
         return [
             Gauge("stoa_runs_carried", "Runs in this node's hands.", lambda: len(self._carried)),
             Gauge("stoa_runs_carried_max", "What STOA_RUNS_MAX allows.", lambda: self._runs_max),
-            Gauge("stoa_draining", "1 while this node takes nothing new because it is about to stop.", lambda: self._draining),
+            Gauge(
+                "stoa_draining",
+                "1 while this node takes nothing new because it is about to stop.",
+                lambda: self._draining,
+            ),
         ]
 
     async def start(self) -> None:
@@ -172,10 +186,14 @@ class Worker:
         supply = await self._find_model(run)
         return Ready(supply, *await self._context.request(run, supply.model.abilities))
 
-    def adopt(self, run: Run, pen: Pen, prepared: asyncio.Task[Ready], *, lost: bool = False) -> None:
-        carried = _Carried(run, pen, RunState.of(run.checkpoint), prepared, lost, cancel_reason=self._early.pop(run.id, None))
+    def adopt(self, run: Run, pen: RunWriter, prepared: asyncio.Task[Ready], *, lost: bool = False) -> None:
+        carried = _Carried(
+            run, pen, RunCheckpoint.of(run.checkpoint), prepared, lost, cancel_reason=self._early.pop(run.id, None)
+        )
         if older := self._carried.get(run.id):
-            older.pen.settle(stored=False)  # This node had lost the run, does not know it yet, and has taken it up again.
+            older.pen.settle(
+                stored=False
+            )  # This node had lost the run, does not know it yet, and has taken it up again.
         self._carried[run.id] = carried
         self._idle.clear()
         self._supervisor.once(self._carry(carried), f"run {run.id}")
@@ -236,9 +254,9 @@ class Worker:
             _log.info("run claimed", run_id=str(run.id), attempt=run.attempt, after_sequence=head.last_sequence)
             if last is None:
                 pen.write(rules.started(run.id, run.conversation_id, run.message_id))
-            elif last.kind == Kind.RUN_PAUSED:
+            elif last.kind == EventType.RUN_PAUSED:
                 pen.write(rules.resumed(run.id))
-            self.adopt(run, pen, self.prepare(run), lost=last is not None and last.kind != Kind.RUN_PAUSED)
+            self.adopt(run, pen, self.prepare(run), lost=last is not None and last.kind != EventType.RUN_PAUSED)
         return len(taken) == limit
 
     async def _expire_forever(self) -> None:
@@ -349,11 +367,14 @@ class Worker:
             return carried.outcome(RunStatus.FAILED, RunError(error.code, error.message, error.retryable))
         except (Fenced, _HandedOver, DatabaseUnavailable):
             raise
-        except (Ended, AppError) as ended:
+        except (RunStopped, AppError) as ended:
             return carried.outcome(RunStatus.FAILED, RunError(ended.code, ended.message))
         except Exception:  # noqa: BLE001 - an edge at which bugs end
             _log.exception("bug", run_id=str(run.id))
-            return carried.outcome(RunStatus.FAILED, RunError("internal_error", "Something went wrong on the server. It was logged under this run's id."))
+            return carried.outcome(
+                RunStatus.FAILED,
+                RunError("internal_error", "Something went wrong on the server. It was logged under this run's id."),
+            )
 
     async def _steps(self, carried: _Carried) -> bool:
         """Drives the loop and records what it yields; true at its end, false when the run is paused. Raises what the loop raises."""
@@ -362,19 +383,23 @@ class Worker:
         supply = ready.supply
         allow, options = self._recorder.allowance(run, supply.price), run.options
         silent = True
-        agent = Agent.of(options.get("agent"), subagents_enabled=bool(options.get("subagents_enabled")), tools=options.get("tools"))
+        agent = Agent.of(
+            options.get("agent"), subagents_enabled=bool(options.get("subagents_enabled")), tools=options.get("tools")
+        )
         async with self._open_tools(run, agent.all_tools()) as opened:
             tools = {tool.name: tool for tool in opened}
             while True:
                 answers = await self._recorder.answers(run) if run.checkpoint is not None or state.agent.turns else {}
-                ports = Ports(supply.model, supply.slug, supply.price, ready.conversation, ready.left_out, tools, answers, allow)
+                ports = Ports(
+                    supply.model, supply.slug, supply.price, ready.conversation, ready.left_out, tools, answers, allow
+                )
                 loop = carried.loop = Loop(run, agent, state, ports)
                 waiting = False
                 async with aclosing(loop.drive()) as steps:
                     async for step in steps:
-                        if isinstance(step, Boundary):
+                        if isinstance(step, Checkpoint):
                             await self._record(carried, loop, step)
-                        elif isinstance(step, Waiting):
+                        elif isinstance(step, Interrupt):
                             waiting = True
                         else:
                             if silent:
@@ -389,7 +414,7 @@ class Worker:
                 if await _whole(self._recorder.pause(run, pen, state)):
                     return False
 
-    async def _record(self, carried: _Carried, loop: Loop, step: Boundary) -> None:
+    async def _record(self, carried: _Carried, loop: Loop, step: Checkpoint) -> None:
         """Stores a step. What comes next, a tool's call perhaps, cannot be taken back: so not by a node that slept through its lease."""
         lapses = self._node.lapses
         await _whole(self._recorder.record(carried.run, carried.pen, carried.state, step))

@@ -27,11 +27,17 @@ class TicketWire(Wire):
     expires_in_seconds: int
 
 
-def routes(streams: Streams, gate: Gate, tickets: Tickets, principal_of_key: Callable[[UUID], Awaitable[Principal]]) -> Routes:
+def routes(
+    streams: Streams, gate: Gate, tickets: Tickets, principal_of_key: Callable[[UUID], Awaitable[Principal]]
+) -> Routes:
     router = Routes(tags=["runs"])
 
     async def reader(
-        request: Request, run_id: UUID, ticket: Annotated[str | None, Query(max_length=200, description="Instead of a header, for EventSource.")] = None
+        request: Request,
+        run_id: UUID,
+        ticket: Annotated[
+            str | None, Query(max_length=200, description="Instead of a header, for EventSource.")
+        ] = None,
     ) -> Principal:
         if ticket is not None and bearer_token(request) is None:
             return await principal_of_key(tickets.key_of(run_id, ticket))
@@ -39,7 +45,9 @@ def routes(streams: Streams, gate: Gate, tickets: Tickets, principal_of_key: Cal
 
     @router.get("/v1/runs/{run_id}/events", responses={200: {"model": EventListWire}, **refusals(404)})
     async def events(
-        run_id: UUID, principal: Annotated[Principal, gate("runs:read")], page: Annotated[PageRequest, Depends(Paging())]
+        run_id: UUID,
+        principal: Annotated[Principal, gate("runs:read")],
+        page: Annotated[PageRequest, Depends(Paging())],
     ) -> Response:
         """A run's events, in sequence order: the same bytes that its stream carries."""
         return Response(render_page(await streams.page(principal, run_id, page)), media_type="application/json")
@@ -48,7 +56,10 @@ def routes(streams: Streams, gate: Gate, tickets: Tickets, principal_of_key: Cal
         "/v1/runs/{run_id}/stream",
         response_class=Response,
         responses={
-            200: {"description": "Server-Sent Events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+            200: {
+                "description": "Server-Sent Events.",
+                "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            },
             204: {"description": "Everything was already received."},
             **refusals(404),
         },
@@ -56,21 +67,29 @@ def routes(streams: Streams, gate: Gate, tickets: Tickets, principal_of_key: Cal
     async def stream(
         run_id: UUID,
         principal: Annotated[Principal, Depends(reader)],
-        after_sequence: Annotated[int | None, Query(ge=1, le=SEQUENCE_MAX, description="Only events after this one.")] = None,
-        last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", max_length=20, description="As EventSource sends it.")] = None,
+        after_sequence: Annotated[
+            int | None, Query(ge=1, le=SEQUENCE_MAX, description="Only events after this one.")
+        ] = None,
+        last_event_id: Annotated[
+            str | None, Header(alias="Last-Event-ID", max_length=20, description="As EventSource sends it.")
+        ] = None,
     ) -> Response:
         """A run's events from the start, or after a cursor; then live, until the terminal event."""
         after = after_sequence if after_sequence is not None else _sequence(last_event_id)
         head = await streams.head(principal, run_id)
         if after > head.last_sequence:
-            raise BadRequest.field("after_sequence", f"cannot be {after}: this run has {head.last_sequence} events so far")
+            raise BadRequest.field(
+                "after_sequence", f"cannot be {after}: this run has {head.last_sequence} events so far"
+            )
         if last_event_id is not None and head.sealed and after == head.last_sequence:
             # 204 is how a browser's EventSource learns that it need not come back.
             return Response(status_code=204)
         return EventStream(streams.follow(principal, run_id, after, head), {"Stoa-Run-Id": str(run_id)})
 
     @router.post("/v1/runs/{run_id}/stream-tickets", status_code=201, responses=refusals(404))
-    async def ticket(request: Request, run_id: UUID, principal: Annotated[Principal, gate("runs:read")]) -> Data[TicketWire]:
+    async def ticket(
+        request: Request, run_id: UUID, principal: Annotated[Principal, gate("runs:read")]
+    ) -> Data[TicketWire]:
         """A URL that opens this run's stream without a header, for an hour: for a browser's EventSource."""
         await streams.head(principal, run_id)
         issued = tickets.issue(run_id, principal.key_id)
@@ -86,5 +105,3 @@ def _sequence(last_event_id: str | None) -> int:
     if not last_event_id.isascii() or not last_event_id.isdigit() or int(last_event_id) > SEQUENCE_MAX:
         raise BadRequest.field("Last-Event-ID", "must be the number of an event of this run")
     return int(last_event_id)
-
-

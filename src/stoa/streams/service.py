@@ -74,7 +74,15 @@ class Follower:
     """One reader: frames from its cursor on. Holds nothing but that while it waits, and is not even woken to pass events on."""
 
     def __init__(
-        self, journal: Journal, clock: Clock, followers: "set[Follower]", principal: Principal, run_id: UUID, after: int, *, ended: bool
+        self,
+        journal: Journal,
+        clock: Clock,
+        followers: "set[Follower]",
+        principal: Principal,
+        run_id: UUID,
+        after: int,
+        *,
+        ended: bool,
     ) -> None:
         self._journal = journal
         self._clock = clock

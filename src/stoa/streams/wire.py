@@ -28,5 +28,13 @@ class EventListWire(Wire):
 
 def render_page(page: Page[Record]) -> bytes:
     """The stored bytes, byte for byte, inside the envelope."""
-    pagination = {"page": page.page, "page_size": page.page_size, "page_count": page.page_count, "total_count": page.total_count}
-    return b'{"data":[%b],"pagination":%b}' % (b",".join(record.payload for record in page.items), orjson.dumps(pagination))
+    pagination = {
+        "page": page.page,
+        "page_size": page.page_size,
+        "page_count": page.page_count,
+        "total_count": page.total_count,
+    }
+    return b'{"data":[%b],"pagination":%b}' % (
+        b",".join(record.payload for record in page.items),
+        orjson.dumps(pagination),
+    )

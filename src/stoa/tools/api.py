@@ -5,8 +5,19 @@ from uuid import UUID
 
 from fastapi import Depends, Query, Response
 
-from stoa.db.idempotency import Once
-from stoa.http import Acknowledgement, Data, DataList, Gate, IdempotencyKey, Paging, Routes, fingerprint, page_of, refusals
+from stoa.db.idempotency import IdempotencyKey
+from stoa.http import (
+    Acknowledgement,
+    Data,
+    DataList,
+    Gate,
+    IdempotencyKeyHeader,
+    Paging,
+    Routes,
+    fingerprint,
+    page_of,
+    refusals,
+)
 from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
 from stoa.tools import rules, wire
@@ -25,21 +36,38 @@ def routes(tools: Tools, gate: Gate) -> Routes:
         return page_of(await tools.list(principal, page), wire.tool)
 
     @router.post("/v1/tools", status_code=201, responses=refusals(409))
-    async def create_tool(body: wire.ToolBody, principal: Annotated[Principal, writing], idempotency_key: IdempotencyKey = None) -> Data[wire.ToolWire]:
-        once = Once(idempotency_key, "tools", fingerprint(body.model_dump(mode="json"))) if idempotency_key else None
+    async def create_tool(
+        body: wire.ToolBody, principal: Annotated[Principal, writing], idempotency_key: IdempotencyKeyHeader = None
+    ) -> Data[wire.ToolWire]:
+        once = (
+            IdempotencyKey(idempotency_key, "tools", fingerprint(body.model_dump(mode="json")))
+            if idempotency_key
+            else None
+        )
         return Data(data=wire.tool(await tools.create(principal, wire.new(body), once)))
 
-    @router.post("/v1/tools/import", status_code=201, responses=refusals(409) | {200: {"model": Data[wire.ImportWire], "description": "What would be made."}})
+    @router.post(
+        "/v1/tools/import",
+        status_code=201,
+        responses=refusals(409) | {200: {"model": Data[wire.ImportWire], "description": "What would be made."}},
+    )
     async def import_tools(
-        body: wire.ImportBody, principal: Annotated[Principal, writing], response: Response, idempotency_key: IdempotencyKey = None,
+        body: wire.ImportBody,
+        principal: Annotated[Principal, writing],
+        response: Response,
+        idempotency_key: IdempotencyKeyHeader = None,
         dry_run: Annotated[bool, Query(description="Says what would be made, and makes nothing.")] = False,
-    ) -> Data[wire.ImportWire]:  # fmt: skip
+    ) -> Data[wire.ImportWire]:
         """One HTTP tool for each operation of an OpenAPI document; all are made, or none."""
         request = wire.import_request(body)
         if dry_run:
             response.status_code = 200
             return Data(data=wire.imported(await tools.plan(request)))
-        once = Once(idempotency_key, "tools/import", fingerprint(body.model_dump(mode="json"))) if idempotency_key else None
+        once = (
+            IdempotencyKey(idempotency_key, "tools/import", fingerprint(body.model_dump(mode="json")))
+            if idempotency_key
+            else None
+        )
         return Data(data=wire.imported(await tools.import_(principal, request, once)))
 
     @router.get("/v1/tools/{tool_id}", responses=refusals(404))
@@ -47,12 +75,16 @@ def routes(tools: Tools, gate: Gate) -> Routes:
         return Data(data=wire.tool(await tools.get(principal, tool_id)))
 
     @router.put("/v1/tools/{tool_id}", responses=refusals(404, 409))
-    async def update_tool(tool_id: UUID, body: wire.ToolBody, principal: Annotated[Principal, writing]) -> Data[wire.ToolWire]:
+    async def update_tool(
+        tool_id: UUID, body: wire.ToolBody, principal: Annotated[Principal, writing]
+    ) -> Data[wire.ToolWire]:
         """The whole definition anew; `secrets` left out keeps those that are there."""
         return Data(data=wire.tool(await tools.update(principal, tool_id, lambda _: wire.new(body))))
 
     @router.patch("/v1/tools/{tool_id}", responses=refusals(404, 409))
-    async def patch_tool(tool_id: UUID, body: wire.ToolPatch, principal: Annotated[Principal, writing]) -> Data[wire.ToolWire]:
+    async def patch_tool(
+        tool_id: UUID, body: wire.ToolPatch, principal: Annotated[Principal, writing]
+    ) -> Data[wire.ToolWire]:
         """Some of its fields; what is left out stays."""
         return Data(data=wire.tool(await tools.update(principal, tool_id, lambda held: wire.patched(held, body))))
 
@@ -62,7 +94,9 @@ def routes(tools: Tools, gate: Gate) -> Routes:
         return Data(data=wire.tool(await tools.refresh(principal, tool_id)))
 
     @router.post("/v1/tools/{tool_id}/test", responses=refusals(404))
-    async def test_tool(tool_id: UUID, body: wire.TestBody, principal: Annotated[Principal, writing]) -> Data[wire.TestWire]:
+    async def test_tool(
+        tool_id: UUID, body: wire.TestBody, principal: Annotated[Principal, writing]
+    ) -> Data[wire.TestWire]:
         """One real call, outside of any run, with what it does: its answer is what a model would be told."""
         return Data(data=wire.called(await tools.try_out(principal, tool_id, body.tool, body.arguments)))
 

@@ -26,7 +26,18 @@ DESCRIPTION_CHARACTERS_MAX: Final = 1_000
 _METHODS: Final = ("get", "put", "post", "delete", "patch")
 _OTHER_METHODS: Final = ("head", "options", "trace")
 _REPEATABLE: Final = frozenset({"get", "put", "delete"})
-_DROPPED_HEADERS: Final = frozenset({"accept", "content-type", "authorization", "idempotency-key", "host", "content-length", "connection", "transfer-encoding"})
+_DROPPED_HEADERS: Final = frozenset(
+    {
+        "accept",
+        "content-type",
+        "authorization",
+        "idempotency-key",
+        "host",
+        "content-length",
+        "connection",
+        "transfer-encoding",
+    }
+)
 """The document's own rules put these elsewhere, or they are ours."""
 _STYLES: Final = {"spaceDelimited": "space", "pipeDelimited": "pipe", "deepObject": "deep"}
 
@@ -74,7 +85,13 @@ def plan(document: Mapping[str, Any] | str, request: ImportRequest) -> Imported:
     root = _parsed(document) if isinstance(document, str) else dict(document)
     version = str(root.get("openapi") or "")
     if not re.match(r"^3\.[01](\.|$)", version):
-        found = f"OpenAPI {version}" if version else f"Swagger {root['swagger']}" if "swagger" in root else "a document without the field openapi"
+        found = (
+            f"OpenAPI {version}"
+            if version
+            else f"Swagger {root['swagger']}"
+            if "swagger" in root
+            else "a document without the field openapi"
+        )
         raise _refused("document", f"must be OpenAPI 3.0 or 3.1, not {found[:60]}")
     if request.base_url is not None and (problem := rules.url_problem(re.sub(r"[{}]", "", request.base_url))):
         raise _refused("base_url", problem)
@@ -110,7 +127,15 @@ class _Skipped(Exception):
 
 
 class _Operation:
-    def __init__(self, root: Mapping[str, Any], request: ImportRequest, path: str, method: str, item: Mapping[str, Any], operation: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        root: Mapping[str, Any],
+        request: ImportRequest,
+        path: str,
+        method: str,
+        item: Mapping[str, Any],
+        operation: Mapping[str, Any],
+    ) -> None:
         self._root = root
         self._request = request
         self._path = path
@@ -131,13 +156,30 @@ class _Operation:
             parameters["required"] = draft.required
         if defs := self._document.definitions():
             parameters["$defs"] = defs
-        config: dict[str, Any] = {"method": self._method.upper(), "url": url, "headers": headers, "query": query, "parameters": parameters, "places": draft.places}
+        config: dict[str, Any] = {
+            "method": self._method.upper(),
+            "url": url,
+            "headers": headers,
+            "query": query,
+            "parameters": parameters,
+            "places": draft.places,
+        }
         request = self._request
         new = NewTool(
-            self._name(), ToolKind.HTTP, self._description(), _clean(config), request.secrets, self._method in _REPEATABLE, request.approval, (),
-            request.timeout_seconds, request.output_bytes_max,
-        )  # fmt: skip
-        return Planned(_storable(f"{self._method.upper()} {self._path}"), new, tuple(_storable(note) for note in draft.notes))
+            self._name(),
+            ToolKind.HTTP,
+            self._description(),
+            _clean(config),
+            request.secrets,
+            self._method in _REPEATABLE,
+            request.approval,
+            (),
+            request.timeout_seconds,
+            request.output_bytes_max,
+        )
+        return Planned(
+            _storable(f"{self._method.upper()} {self._path}"), new, tuple(_storable(note) for note in draft.notes)
+        )
 
     # --- names and addresses ----------------------------------------------------------------------------------------
     def _name(self) -> str:
@@ -149,12 +191,16 @@ class _Operation:
         words = "\n\n".join(dict.fromkeys(one for one in said if one)) or f"{self._method.upper()} {self._path}"
         if self._operation.get("deprecated") is True:
             words = f"(deprecated) {words}"
-        return _storable(words if len(words) <= DESCRIPTION_CHARACTERS_MAX else f"{words[:DESCRIPTION_CHARACTERS_MAX]}…")
+        return _storable(
+            words if len(words) <= DESCRIPTION_CHARACTERS_MAX else f"{words[:DESCRIPTION_CHARACTERS_MAX]}…"
+        )
 
     def _base(self) -> str:
         if self._request.base_url is not None:
             return self._request.base_url.rstrip("/")
-        servers = self._operation.get("servers") or self._item.get("servers") or self._root.get("servers") or [{"url": "/"}]
+        servers = (
+            self._operation.get("servers") or self._item.get("servers") or self._root.get("servers") or [{"url": "/"}]
+        )
         first = servers[0] if isinstance(servers, list) else None
         if not isinstance(first, Mapping) or not isinstance(first.get("url"), str):
             raise Unusable("servers", "must be a list of objects with a url")
@@ -193,7 +239,11 @@ class _Operation:
             self._draft.properties[argument] = made
             if parameter.required or where == "path":
                 self._draft.required.append(argument)
-            self._draft.places[argument] = {"in": where} | ({"name": name} if name != argument else {}) | ({"encoding": encoding} if encoding else {})
+            self._draft.places[argument] = (
+                {"in": where}
+                | ({"name": name} if name != argument else {})
+                | ({"encoding": encoding} if encoding else {})
+            )
         if missing := re.findall(r"\{([^{}]*)\}", path):
             raise Unusable("parameters", f"do not describe {{{missing[0]}}} of the path")
         if "{" in path or "}" in path:
@@ -223,16 +273,24 @@ class _Operation:
     def _body(self) -> None:
         if self._operation.get("requestBody") is None:
             return
-        body = _read(_RequestBody, self._document.resolved(self._operation["requestBody"], "requestBody"), "requestBody")
-        media, encoding = next(((media, encoding) for media in body.content if (encoding := _body_encoding(media))), ("", None))
+        body = _read(
+            _RequestBody, self._document.resolved(self._operation["requestBody"], "requestBody"), "requestBody"
+        )
+        media, encoding = next(
+            ((media, encoding) for media in body.content if (encoding := _body_encoding(media))), ("", None)
+        )
         if encoding is None:
             if body.required:
-                raise _Skipped(f"its body must be {', '.join(body.content) or 'of a type it does not name'}, and tools send JSON, forms and text")
+                raise _Skipped(
+                    f"its body must be {', '.join(body.content) or 'of a type it does not name'}, and tools send JSON, forms and text"
+                )
             return
         if self._method == "get":
             return
         argument = self._draft.take("body", "json")
-        schema = self._document.unfolded(body.content[media].get("schema") or {}, f"requestBody.content.{media}.schema", writing=True)
+        schema = self._document.unfolded(
+            body.content[media].get("schema") or {}, f"requestBody.content.{media}.schema", writing=True
+        )
         if body.description and isinstance(schema, dict) and "description" not in schema:
             schema = {**schema, "description": body.description[:DESCRIPTION_CHARACTERS_MAX]}
         self._draft.properties[argument] = schema
@@ -250,16 +308,22 @@ class _Operation:
         chosen = next((names for names in alternatives if set(names) <= set(self._request.secrets)), None)
         if chosen is None:
             if not headers and not query:
-                self._draft.notes.append(f"The service wants {' or '.join(' and '.join(names) for names in alternatives)}: send headers, or secrets of these names.")
+                self._draft.notes.append(
+                    f"The service wants {' or '.join(' and '.join(names) for names in alternatives)}: send headers, or secrets of these names."
+                )
             return
         components = self._root.get("components")
         schemes = components.get("securitySchemes") if isinstance(components, Mapping) else None
         for name in chosen:
-            scheme = self._document.resolved(schemes.get(name) if isinstance(schemes, Mapping) else None, f"components.securitySchemes.{name}")
+            scheme = self._document.resolved(
+                schemes.get(name) if isinstance(schemes, Mapping) else None, f"components.securitySchemes.{name}"
+            )
             value = f"{{{{secret.{name}}}}}"
             kind, where = scheme.get("type"), scheme.get("in")
             if kind == "http":
-                headers.setdefault("Authorization", f"{'Basic' if str(scheme.get('scheme')).lower() == 'basic' else 'Bearer'} {value}")
+                headers.setdefault(
+                    "Authorization", f"{'Basic' if str(scheme.get('scheme')).lower() == 'basic' else 'Bearer'} {value}"
+                )
             elif kind in ("oauth2", "openIdConnect"):
                 headers.setdefault("Authorization", f"Bearer {value}")
             elif kind == "apiKey" and where in ("header", "query"):
@@ -302,7 +366,10 @@ def _distinct(planned: Sequence[Planned]) -> Sequence[Planned]:
     names: dict[str, str] = {}
     for one in planned:
         if (other := names.setdefault(one.new.name, one.operation)) != one.operation:
-            raise _refused("operations", f"{other} and {one.operation} would both be named {one.new.name}; import them one by one, with another prefix")
+            raise _refused(
+                "operations",
+                f"{other} and {one.operation} would both be named {one.new.name}; import them one by one, with another prefix",
+            )
     return planned
 
 
@@ -321,7 +388,9 @@ def _parsed(text: str) -> dict[str, Any]:
         if text.lstrip()[:1] == "{":
             raise _refused("document", f"is no JSON: {not_json.msg} (line {not_json.lineno})") from not_json
         if len(text) > YAML_CHARACTERS_MAX:
-            raise _refused("document", f"is YAML of more than {YAML_CHARACTERS_MAX} characters; send it as JSON") from not_json
+            raise _refused(
+                "document", f"is YAML of more than {YAML_CHARACTERS_MAX} characters; send it as JSON"
+            ) from not_json
         yaml = importlib.import_module("yaml")  # Here, because hardly any server needs it to start.
         try:
             found = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))

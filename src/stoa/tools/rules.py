@@ -22,7 +22,18 @@ _PLACEHOLDER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _SECRET: Final = re.compile(r"\{\{\s*secret\.([A-Za-z0-9_-]+)\s*\}\}")
 _HEADER_NAME: Final = re.compile(r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")
 _OURS: Final = frozenset({"host", "content-length", "transfer-encoding", "connection", "idempotency-key"})
-_OF_MCP: Final = frozenset({"accept", "accept-encoding", "content-type", "last-event-id", "mcp-session-id", "mcp-protocol-version", "mcp-method", "mcp-name"})
+_OF_MCP: Final = frozenset(
+    {
+        "accept",
+        "accept-encoding",
+        "content-type",
+        "last-event-id",
+        "mcp-session-id",
+        "mcp-protocol-version",
+        "mcp-method",
+        "mcp-name",
+    }
+)
 _SEPARATORS: Final = {"comma": ",", "space": " ", "pipe": "|"}
 
 
@@ -32,7 +43,9 @@ def check_http(config: Mapping[str, Any], secrets: frozenset[str]) -> None:
     url = config["url"]
     _check_url(_PLACEHOLDER.sub("x", url))
     if "{" in url.split("://", 1)[1].split("/", 1)[0].split("?", 1)[0]:
-        raise BadRequest.field("config.url", "cannot take its host from an argument: the model would choose whom to talk to")
+        raise BadRequest.field(
+            "config.url", "cannot take its host from an argument: the model would choose whom to talk to"
+        )
     if problem := schema_problem(config["parameters"]):
         raise BadRequest.field("config.parameters", problem)
     properties = config["parameters"].get("properties", {})
@@ -60,7 +73,9 @@ def check_mcp(name: str, config: Mapping[str, Any], secrets: frozenset[str]) -> 
         _check_url(config["url"])
         _check_values("headers", config.get("headers", {}), secrets, _OURS | _OF_MCP)
     elif config.get("headers"):
-        raise BadRequest.field("config.headers", "are for servers over HTTP; a declared server has its environment from the operator")
+        raise BadRequest.field(
+            "config.headers", "are for servers over HTTP; a declared server has its environment from the operator"
+        )
 
 
 def url_problem(url: str) -> str | None:
@@ -87,7 +102,9 @@ def _check_values(where: str, values: Mapping[str, str], secrets: frozenset[str]
             raise BadRequest.field(f"config.headers.{name}", "is no header that a tool may set")
         for secret in _SECRET.findall(value):
             if secret not in secrets:
-                raise BadRequest.field(f"config.{where}.{name}", f"names the secret {secret!r}, which is not in secrets")
+                raise BadRequest.field(
+                    f"config.{where}.{name}", f"names the secret {secret!r}, which is not in secrets"
+                )
 
 
 def _settable(header: str, taken: frozenset[str]) -> bool:
@@ -128,10 +145,14 @@ def revealed(value: str, secrets: Mapping[str, str]) -> str:
     return _SECRET.sub(lambda found: secrets.get(found[1], ""), value)
 
 
-def filled(url: str, arguments: Mapping[str, Any], places: Mapping[str, Mapping[str, Any]] | None = None) -> tuple[str, dict[str, Any]]:
+def filled(
+    url: str, arguments: Mapping[str, Any], places: Mapping[str, Mapping[str, Any]] | None = None
+) -> tuple[str, dict[str, Any]]:
     """The URL with its placeholders filled, percent-encoded, and the arguments that it did not take."""
     taken = set(_PLACEHOLDER.findall(url))
-    made = _PLACEHOLDER.sub(lambda found: quote(_joined(arguments.get(found[1], ""), (places or {}).get(found[1], {})), safe=""), url)
+    made = _PLACEHOLDER.sub(
+        lambda found: quote(_joined(arguments.get(found[1], ""), (places or {}).get(found[1], {})), safe=""), url
+    )
     return made, {name: value for name, value in arguments.items() if name not in taken}
 
 
@@ -142,7 +163,9 @@ def as_query(arguments: Mapping[str, Any]) -> list[tuple[str, str]]:
     return pairs
 
 
-def placed(arguments: Mapping[str, Any], places: Mapping[str, Mapping[str, Any]], where: str) -> tuple[list[tuple[str, str]], dict[str, Any]]:
+def placed(
+    arguments: Mapping[str, Any], places: Mapping[str, Mapping[str, Any]], where: str
+) -> tuple[list[tuple[str, str]], dict[str, Any]]:
     """The arguments that go to this place, as name and value, and the others."""
     pairs: list[tuple[str, str]] = []
     rest: dict[str, Any] = {}
@@ -164,7 +187,11 @@ def _pairs(name: str, value: Any, encoding: str) -> list[tuple[str, str]]:
     if encoding == "json":
         return [(name, orjson.dumps(value).decode())]
     if isinstance(value, dict):
-        return [(f"{name}[{key}]" if encoding == "deep" else key, _plain(one)) for key, one in value.items() if one is not None]
+        return [
+            (f"{name}[{key}]" if encoding == "deep" else key, _plain(one))
+            for key, one in value.items()
+            if one is not None
+        ]
     if isinstance(value, list) and encoding not in _SEPARATORS:
         return [(name, _plain(one)) for one in value if one is not None]
     return [(name, _joined(value, {"encoding": encoding}))]

@@ -6,14 +6,51 @@ from typing import Any, Final
 NODES_MAX: Final = 5_000
 """Of one operation: a few references that name one another can stand for billions."""
 DEPTH_MAX: Final = 48
-_SCHEMAS: Final = ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames", "unevaluatedItems", "unevaluatedProperties")
+_SCHEMAS: Final = (
+    "items",
+    "additionalProperties",
+    "not",
+    "if",
+    "then",
+    "else",
+    "contains",
+    "propertyNames",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+)
 _LISTS: Final = ("allOf", "anyOf", "oneOf", "prefixItems")
 _NAMED: Final = ("properties", "patternProperties", "dependentSchemas")
-_PLAIN: Final = frozenset({
-    "type", "enum", "const", "default", "format", "title", "description", "required", "pattern", "minimum", "maximum", "exclusiveMinimum",
-    "exclusiveMaximum", "multipleOf", "minLength", "maxLength", "minItems", "maxItems", "uniqueItems", "minProperties", "maxProperties",
-    "minContains", "maxContains", "dependentRequired", "contentMediaType", "contentEncoding", "examples",
-})  # fmt: skip
+_PLAIN: Final = frozenset(
+    {
+        "type",
+        "enum",
+        "const",
+        "default",
+        "format",
+        "title",
+        "description",
+        "required",
+        "pattern",
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "exclusiveMaximum",
+        "multipleOf",
+        "minLength",
+        "maxLength",
+        "minItems",
+        "maxItems",
+        "uniqueItems",
+        "minProperties",
+        "maxProperties",
+        "minContains",
+        "maxContains",
+        "dependentRequired",
+        "contentMediaType",
+        "contentEncoding",
+        "examples",
+    }
+)
 """Everything else (xml, discriminator, example, extensions …) says nothing to a model."""
 
 
@@ -53,12 +90,17 @@ class Document:
         made: dict[str, Any] = {}
         while missing := [reference for reference in self._cyclic if _name(reference) not in made]:
             for reference in missing:
-                made[_name(reference)] = self._unfold(self._at(reference, reference), reference, (reference,), self._cyclic[reference])
+                made[_name(reference)] = self._unfold(
+                    self._at(reference, reference), reference, (reference,), self._cyclic[reference]
+                )
         return made
 
     def _at(self, reference: Any, place: str) -> Any:
         if not isinstance(reference, str) or not reference.startswith("#/"):
-            raise Unusable(place, f"refers to {str(reference)[:100]!r}, which is outside of the document; only local references are followed")
+            raise Unusable(
+                place,
+                f"refers to {str(reference)[:100]!r}, which is outside of the document; only local references are followed",
+            )
         found: Any = self._root
         for part in reference[2:].split("/"):
             key = part.replace("~1", "/").replace("~0", "~").replace("%7B", "{").replace("%7D", "}")
@@ -86,8 +128,14 @@ class Document:
         made |= {key: self._unfold(schema[key], f"{place}.{key}", stack, writing) for key in _SCHEMAS if key in schema}
         made |= {key: self._listed(schema[key], f"{place}.{key}", stack, writing) for key in _LISTS if key in schema}
         made |= {key: self._named(schema[key], f"{place}.{key}", stack, writing) for key in _NAMED if key in schema}
-        if isinstance(made.get("required"), list) and isinstance(given := schema.get("properties"), Mapping):  # What is only read is not asked for.
-            made["required"] = [name for name in made["required"] if isinstance(name, str) and (name in made["properties"] or name not in given)]
+        if isinstance(made.get("required"), list) and isinstance(
+            given := schema.get("properties"), Mapping
+        ):  # What is only read is not asked for.
+            made["required"] = [
+                name
+                for name in made["required"]
+                if isinstance(name, str) and (name in made["properties"] or name not in given)
+            ]
         return _as_2020(made, schema)
 
     def _listed(self, schemas: Any, place: str, stack: tuple[str, ...], writing: bool) -> list[Any]:
@@ -99,11 +147,14 @@ class Document:
         if not isinstance(schemas, Mapping):
             raise Unusable(place, "must be an object")
         return {
-            str(name): self._unfold(one, f"{place}.{name}", stack, writing) for name, one in schemas.items()
+            str(name): self._unfold(one, f"{place}.{name}", stack, writing)
+            for name, one in schemas.items()
             if not (writing and isinstance(one, Mapping) and one.get("readOnly") is True)
-        }  # fmt: skip
+        }
 
-    def _followed(self, schema: Mapping[str, Any], reference: Any, place: str, stack: tuple[str, ...], writing: bool) -> Any:
+    def _followed(
+        self, schema: Mapping[str, Any], reference: Any, place: str, stack: tuple[str, ...], writing: bool
+    ) -> Any:
         if reference in stack:
             self._cyclic[str(reference)] = writing
             return {"$ref": f"#/$defs/{_name(str(reference))}"}

@@ -13,7 +13,7 @@ import orjson
 import structlog
 
 from stoa.db import Database, Row, Tx, audit, idempotency
-from stoa.db.idempotency import Once
+from stoa.db.idempotency import IdempotencyKey
 from stoa.db.internal import internal_statement
 from stoa.kernel.errors import BadRequest, Conflict, NotFound
 from stoa.kernel.ids import Ids
@@ -22,7 +22,19 @@ from stoa.kernel.principal import Principal
 from stoa.kernel.supervise import Supervisor
 from stoa.tools import openapi, rules, store
 from stoa.tools.store import SQL
-from stoa.tools.types import Call, Called, Definition, Imported, ImportRequest, Listing, NewTool, Planned, Tool, ToolKind, Unlisted
+from stoa.tools.types import (
+    Call,
+    Called,
+    Definition,
+    Imported,
+    ImportRequest,
+    Listing,
+    NewTool,
+    Planned,
+    Tool,
+    ToolKind,
+    Unlisted,
+)
 
 FRESH_SECONDS: Final = 300.0
 """How long what an MCP server offers is taken as known. Older offers still count; they are asked for anew beside the run."""
@@ -83,7 +95,7 @@ class Tools:
         await self._supervisor.stop()
 
     # --- owners -----------------------------------------------------------------------------------------------------
-    async def create(self, principal: Principal, new: NewTool, once: Once | None) -> Definition:
+    async def create(self, principal: Principal, new: NewTool, once: IdempotencyKey | None) -> Definition:
         project_id, tool_id = await self._projects.home(principal), self._ids.new()
         self._check(new, frozenset(new.secrets or ()), project_id)
         try:
@@ -100,7 +112,9 @@ class Tools:
 
     async def list(self, principal: Principal, page: PageRequest) -> Page[Definition]:
         async with self._database.tenant(principal) as tx:
-            rows = await tx.fetch(SQL.list_tools.format(order=page.order_by("name")), principal.org_id, page.page_size, page.offset)
+            rows = await tx.fetch(
+                SQL.list_tools.format(order=page.order_by("name")), principal.org_id, page.page_size, page.offset
+            )
             total = await tx.fetchval(SQL.count_tools, principal.org_id)
         return Page([store.value(row, row["id"]) for row in rows], page.page, page.page_size, total)
 
@@ -115,7 +129,9 @@ class Tools:
                 before = store.value(await tx.fetchrow(SQL.tool_to_change, principal.org_id, tool_id), tool_id)
                 new = change(before)
                 name = new.name
-                self._check(new, frozenset(before.secret_names if new.secrets is None else new.secrets), before.project_id)
+                self._check(
+                    new, frozenset(before.secret_names if new.secrets is None else new.secrets), before.project_id
+                )
                 row = await store.update(tx, principal, tool_id, new, self._seal(tool_id, new.secrets))
                 await audit.record(tx, principal, "tool.update", tool_id)
         except asyncpg.UniqueViolationError as error:
@@ -127,7 +143,9 @@ class Tools:
         row = await self._row(principal, tool_id)
         definition = store.value(row, tool_id)
         if definition.type is not ToolKind.MCP:
-            raise BadRequest.field("tool_id", f"is a tool of type {definition.type}; only an MCP server can be asked what it offers")
+            raise BadRequest.field(
+                "tool_id", f"is a tool of type {definition.type}; only an MCP server can be asked what it offers"
+            )
         return await self._asked(principal.org_id, definition, row)
 
     async def delete(self, principal: Principal, tool_id: UUID) -> None:
@@ -137,7 +155,9 @@ class Tools:
                 raise NotFound(f"There is no tool {tool_id}.")
             await audit.record(tx, principal, "tool.delete", tool_id)
 
-    async def try_out(self, principal: Principal, tool_id: UUID, tool: str | None, arguments: Mapping[str, object]) -> Called:
+    async def try_out(
+        self, principal: Principal, tool_id: UUID, tool: str | None, arguments: Mapping[str, object]
+    ) -> Called:
         """One real call, outside of any run: nothing of it is kept but that it was made."""
         async with self._database.tenant(principal) as tx:
             row = await tx.fetchrow(SQL.tool, principal.org_id, tool_id)
@@ -150,7 +170,11 @@ class Tools:
         chosen = made[0] if len(made) == 1 and tool is None else _named(made, definition.name, tool)
         if chosen is None:
             names = ", ".join(one.name for one in made) or "none"
-            raise BadRequest.field("tool", f"must be one of what this tool offers here: {names}" + (f" ({definition.problem})" if definition.problem else ""))
+            raise BadRequest.field(
+                "tool",
+                f"must be one of what this tool offers here: {names}"
+                + (f" ({definition.problem})" if definition.problem else ""),
+            )
         begun = perf_counter()
         result = await chosen.call(arguments, Call(principal.org_id, definition.project_id, UUID(int=0), str(uuid4())))
         return Called(result, perf_counter() - begun)
@@ -181,7 +205,7 @@ class Tools:
                 raise _of_operation(one, error) from error
         return planned
 
-    async def import_(self, principal: Principal, request: ImportRequest, once: Once | None) -> Imported:
+    async def import_(self, principal: Principal, request: ImportRequest, once: IdempotencyKey | None) -> Imported:
         """Makes them, all or none. An Idempotency-Key's repetition answers with the tools that the first one made, as they are now."""
         planned = await self.plan(request)
         if not planned.tools:
@@ -195,13 +219,18 @@ class Tools:
                 made: list[Planned] = []
                 for one in planned.tools:
                     name = one.new.name
-                    made.append(replace(one, id=await self._place(tx, principal, project_id, one.new, replacing=request.replace)))
+                    made.append(
+                        replace(
+                            one, id=await self._place(tx, principal, project_id, one.new, replacing=request.replace)
+                        )
+                    )
                 if once:
                     ids = {one.new.name: str(one.id) for one in made}
                     await idempotency.record(tx, principal, once, ids, made[0].id or UUID(int=0))
         except asyncpg.UniqueViolationError as error:
             raise Conflict(
-                f"There is a tool named {name} already; send replace, a prefix, or only the operations that are wanted.", details={"prefix": f"{name} is taken"}
+                f"There is a tool named {name} already; send replace, a prefix, or only the operations that are wanted.",
+                details={"prefix": f"{name} is taken"},
             ) from error
         return replace(planned, tools=made)
 
@@ -217,7 +246,10 @@ class Tools:
         return tool_id
 
     async def _made_before(self, tx: Tx, principal: Principal, planned: Imported, ids: Mapping[str, str]) -> Imported:
-        rows = {str(row["id"]): row for row in await tx.fetch(SQL.tools_of_ids, principal.org_id, [UUID(one) for one in ids.values()])}
+        rows = {
+            str(row["id"]): row
+            for row in await tx.fetch(SQL.tools_of_ids, principal.org_id, [UUID(one) for one in ids.values()])
+        }
         made = [replace(one, id=UUID(ids[one.new.name])) for one in planned.tools if ids.get(one.new.name) in rows]
         return replace(planned, tools=made)
 
@@ -229,7 +261,14 @@ class Tools:
             yield ()
             return
         async with internal_statement(self._database) as tx:
-            rows = await tx.fetch(SQL.of_project, org_id, project_id, list(names), [rules.server_of(name) for name in names], FRESH_SECONDS)
+            rows = await tx.fetch(
+                SQL.of_project,
+                org_id,
+                project_id,
+                list(names),
+                [rules.server_of(name) for name in names],
+                FRESH_SECONDS,
+            )
         yield [tool for tools in await asyncio.gather(*(self._opened(org_id, row) for row in rows)) for tool in tools]
 
     async def _opened(self, org_id: UUID, row: Row) -> Sequence[Tool]:
@@ -287,10 +326,16 @@ class Tools:
             server = new.config.get("server")
             if server is not None and server not in (known := self._make.servers(project_id)):
                 declared = ", ".join(sorted(known)) or "none"
-                raise BadRequest.field("config.server", f"is no MCP server that this server's operator has declared in stoa.toml (declared: {declared})")
+                raise BadRequest.field(
+                    "config.server",
+                    f"is no MCP server that this server's operator has declared in stoa.toml (declared: {declared})",
+                )
         elif new.config["entry_point"] not in (known := self._make.callables()):
             installed = ", ".join(sorted(known)) or "none"
-            raise BadRequest.field("config.entry_point", f"is no Python tool that is installed on this server (entry points stoa.tools: {installed})")
+            raise BadRequest.field(
+                "config.entry_point",
+                f"is no Python tool that is installed on this server (entry points stoa.tools: {installed})",
+            )
 
     def _seal(self, tool_id: UUID, secrets: Mapping[str, str] | None) -> bytes | None:
         return self._vault.seal(tool_id, orjson.dumps(secrets).decode()) if secrets is not None else None

@@ -13,18 +13,45 @@ from stoa.tools.types import Definition, NewTool, Offer, ToolKind
 SQL: Final = load("stoa.tools")
 
 
-async def insert(tx: Tx, principal: Principal, project_id: UUID, tool_id: UUID, new: NewTool, sealed: bytes | None) -> Row | None:
+async def insert(
+    tx: Tx, principal: Principal, project_id: UUID, tool_id: UUID, new: NewTool, sealed: bytes | None
+) -> Row | None:
     return await tx.fetchrow(
-        SQL.insert_tool, principal.org_id, project_id, tool_id, new.name, new.type.value, new.description, new.config, sealed,
-        sorted(new.secrets or ()), new.idempotent, new.approval, list(new.editable_params), new.timeout_seconds, new.output_bytes_max,
-    )  # fmt: skip
+        SQL.insert_tool,
+        principal.org_id,
+        project_id,
+        tool_id,
+        new.name,
+        new.type.value,
+        new.description,
+        new.config,
+        sealed,
+        sorted(new.secrets or ()),
+        new.idempotent,
+        new.approval,
+        list(new.editable_params),
+        new.timeout_seconds,
+        new.output_bytes_max,
+    )
 
 
 async def update(tx: Tx, principal: Principal, tool_id: UUID, new: NewTool, sealed: bytes | None) -> Row | None:
     return await tx.fetchrow(
-        SQL.update_tool, principal.org_id, tool_id, new.name, new.type.value, new.description, new.config, sealed, sorted(new.secrets or ()),
-        new.idempotent, new.approval, list(new.editable_params), new.timeout_seconds, new.output_bytes_max,
-    )  # fmt: skip
+        SQL.update_tool,
+        principal.org_id,
+        tool_id,
+        new.name,
+        new.type.value,
+        new.description,
+        new.config,
+        sealed,
+        sorted(new.secrets or ()),
+        new.idempotent,
+        new.approval,
+        list(new.editable_params),
+        new.timeout_seconds,
+        new.output_bytes_max,
+    )
 
 
 def value(row: Row | None, tool_id: UUID) -> Definition:
@@ -32,10 +59,24 @@ def value(row: Row | None, tool_id: UUID) -> Definition:
     if row is None:
         raise NotFound(f"There is no tool {tool_id}.")
     return Definition(
-        row["id"], row["project_id"], row["name"], ToolKind(row["type"]), row["description"], row["config"], row["secret_names"], row["idempotent"],
-        row["approval"], row["editable_params"], row["timeout_seconds"], row["output_bytes_max"], row["created_at"], row["updated_at"],
-        offers_of(row["offers"]), row["listed_at"], row["problem"],
-    )  # fmt: skip
+        row["id"],
+        row["project_id"],
+        row["name"],
+        ToolKind(row["type"]),
+        row["description"],
+        row["config"],
+        row["secret_names"],
+        row["idempotent"],
+        row["approval"],
+        row["editable_params"],
+        row["timeout_seconds"],
+        row["output_bytes_max"],
+        row["created_at"],
+        row["updated_at"],
+        offers_of(row["offers"]),
+        row["listed_at"],
+        row["problem"],
+    )
 
 
 def offers_of(stored: Sequence[Mapping[str, Any]] | None) -> Sequence[Offer] | None:

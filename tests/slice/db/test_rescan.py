@@ -18,7 +18,11 @@ async def test_a_row_that_was_forgotten_is_not_verified_away(running: Running, c
         await database.execute(f"CREATE TABLE forgotten (org_id uuid, project_id uuid, {column})")
         org_id = await database.fetchval("SELECT id FROM orgs")
         run_id = UUID(run["id"])
-        await database.execute("INSERT INTO forgotten VALUES ($1, $1, $2)", org_id, run_id if column.startswith("thing ") else [uuid4(), run_id])
+        await database.execute(
+            "INSERT INTO forgotten VALUES ($1, $1, $2)",
+            org_id,
+            run_id if column.startswith("thing ") else [uuid4(), run_id],
+        )
         deleted = await running.call("DELETE", f"/v1/conversations/{conversation}")
         path = f"/v1/deletions/{deleted['deletion_id']}"
         assert "verified_at" not in (await running.call("GET", path))["data"]

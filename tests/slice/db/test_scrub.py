@@ -12,21 +12,53 @@ import asyncpg
 import pytest
 
 from stoa.db.scrub import ScrubError, scrub
-from stoa.gateway import Abilities, Finish, ModelError, ReasoningDelta, TextDelta, Usage
+from stoa.gateway import Capabilities, Finish, ModelError, ReasoningDelta, TextDelta, Usage
 from stoa.tools import ToolResult
 from tests.conftest import Running, serving
-from tests.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling
 from tests.http.test_knowledge import base_of, settled, upload
+from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling
 
 PLACES = (
-    "title", "renamed", "metadata", "user", "instructions", "question", "messagemeta", "filename", "filecontent", "blobonly", "toolinput", "toolresult",
-    "toolerror", "reasoning", "output", "modelerror", "feedback", "prompt", "declined", "idempotency", "forktitle", "queued", "subanswer",
-)  # fmt: skip
+    "title",
+    "renamed",
+    "metadata",
+    "user",
+    "instructions",
+    "question",
+    "messagemeta",
+    "filename",
+    "filecontent",
+    "blobonly",
+    "toolinput",
+    "toolresult",
+    "toolerror",
+    "reasoning",
+    "output",
+    "modelerror",
+    "feedback",
+    "prompt",
+    "declined",
+    "idempotency",
+    "forktitle",
+    "queued",
+    "subanswer",
+)
 
 
 BASE_PLACES = (
-    "basename", "description", "itemname", "itemmeta", "heading", "itemtext", "replaced", "failedname", "sourcename", "sourcefile", "sourcetext", "idempotency",
-)  # fmt: skip
+    "basename",
+    "description",
+    "itemname",
+    "itemmeta",
+    "heading",
+    "itemtext",
+    "replaced",
+    "failedname",
+    "sourcename",
+    "sourcefile",
+    "sourcetext",
+    "idempotency",
+)
 
 
 def canary(place: str) -> str:
@@ -55,14 +87,29 @@ async def plant(server: Running) -> list[str]:
     """Conversations with a canary in every place; gives their ids."""
     model, meta = server.model, {canary("metadata"): [canary("metadata")]}
     model.scripts = [
-        calling(("look", f'{{"q": "{canary("toolinput")}"}}'), ("break", "{}"), ("ask_human", f'{{"question": "{canary("prompt")}"}}')),
+        calling(
+            ("look", f'{{"q": "{canary("toolinput")}"}}'),
+            ("break", "{}"),
+            ("ask_human", f'{{"question": "{canary("prompt")}"}}'),
+        ),
         [[ReasoningDelta(canary("reasoning"))], [TextDelta(canary("output"))], [Usage(1, 1), Finish("stop")]],
     ]
     agent = {"instructions": canary("instructions"), "tools": ["look", "break", "pay"], "human_feedback": True}
     first = await server.conversation(title=canary("title"), metadata=meta, user_id=canary("user"), agent=agent)
     await server.call("PATCH", f"/v1/conversations/{first}", json={"title": canary("renamed")})
-    upload = (f"{canary('filename')}.txt", f"A text that holds {canary('filecontent')} and {canary('blobonly')}.".encode())
-    file = (await server.call("POST", f"/v1/conversations/{first}/files", 201, files={"file": upload}, headers={"Idempotency-Key": canary("idempotency")}))["data"]
+    upload = (
+        f"{canary('filename')}.txt",
+        f"A text that holds {canary('filecontent')} and {canary('blobonly')}.".encode(),
+    )
+    file = (
+        await server.call(
+            "POST",
+            f"/v1/conversations/{first}/files",
+            201,
+            files={"file": upload},
+            headers={"Idempotency-Key": canary("idempotency")},
+        )
+    )["data"]
     content = [{"type": "text", "text": canary("question")}, {"type": "file", "file": {"id": file["id"]}}]
     headers = {"Idempotency-Key": f"{canary('idempotency')}2"}
     body = {"content": content, "stream": False, "metadata": {"note": canary("messagemeta")}}
@@ -76,13 +123,18 @@ async def plant(server: Running) -> list[str]:
     run = await server.ask(first, "Pay")
     waiting = {"content": canary("queued"), "on_busy": "queue", "background": True}
     queued = (await server.call("POST", f"/v3/conversations/{first}/messages", 202, json=waiting))["data"]
-    answered = {"type": "approval", "data": {"request_id": run["input_requests"][0]["id"], "approved": False, "feedback": canary("declined")}}
+    answered = {
+        "type": "approval",
+        "data": {"request_id": run["input_requests"][0]["id"], "approved": False, "feedback": canary("declined")},
+    }
     await server.call("POST", f"/v1/runs/{run['id']}/input", json=answered)
     await server.status(queued["id"], "completed")
     # A model that fails with words of its own; a fork that has its own title and answer.
     model.scripts = [[ModelError("model_refused_request", canary("modelerror"), retryable=False)]]
     assert (await server.ask(first))["status"] == "failed"
-    forked = (await server.call("POST", f"/v1/conversations/{first}/fork", 201, json={"title": canary("forktitle")}))["data"]["id"]
+    forked = (await server.call("POST", f"/v1/conversations/{first}/fork", 201, json={"title": canary("forktitle")}))[
+        "data"
+    ]["id"]
     model.scripts = [answer(canary("subanswer"))]
     await server.ask(forked, "And now?")
     return [first, forked]
@@ -99,12 +151,15 @@ async def oid(dsn: str) -> int:
 
 
 def shelf() -> Shelf:
-    look, broken = ScriptedTool("look", [ToolResult(canary("toolresult"))]), ScriptedTool("break", [ToolResult(canary("toolerror"), "tool_failed")])
+    look, broken = (
+        ScriptedTool("look", [ToolResult(canary("toolresult"))]),
+        ScriptedTool("break", [ToolResult(canary("toolerror"), "tool_failed")]),
+    )
     return Shelf(look, broken, ScriptedTool("pay", approval=True))
 
 
 async def test_no_byte_is_left(cluster: Callable[[str], str], dsn: str, room: Path, tmp_path: Path) -> None:
-    model = ScriptedModel(given_abilities=Abilities(images=True, tools=True, context_tokens=8_000))
+    model = ScriptedModel(given_abilities=Capabilities(images=True, tools=True, context_tokens=8_000))
     async with serving(dsn, tmp_path, model, toolbox=shelf()) as server:
         first, forked = await plant(server)
         files, blobs = room / "cluster", tmp_path / "blobs"
@@ -116,8 +171,26 @@ async def test_no_byte_is_left(cluster: Callable[[str], str], dsn: str, room: Pa
         receipts = [await delete(server, first)]
         await scrub(dsn, lambda _: None)
         await oid(dsn)
-        shown = {"question", "filename", "filecontent", "blobonly", "output", "queued", "toolinput", "toolresult", "toolerror", "prompt", "feedback",
-                 "declined", "messagemeta", "forktitle", "subanswer", "metadata", "user", "instructions"}  # fmt: skip
+        shown = {
+            "question",
+            "filename",
+            "filecontent",
+            "blobonly",
+            "output",
+            "queued",
+            "toolinput",
+            "toolresult",
+            "toolerror",
+            "prompt",
+            "feedback",
+            "declined",
+            "messagemeta",
+            "forktitle",
+            "subanswer",
+            "metadata",
+            "user",
+            "instructions",
+        }
         left = found_in(files, only)
         assert set(left) == shown, {place: left.get(place) for place in set(left) ^ shown}
         # The last reader goes: nothing is left.
@@ -146,7 +219,9 @@ async def plant_base(server: Running, folder: Path) -> str:
     """A knowledge base with a canary in every place; gives its id."""
     base = str((await base_of(server, name=canary("basename"), description=canary("description")))["id"])
     name, text = f"{canary('itemname')}.md", f"# About {canary('heading')}\n\nWhat stands here is {canary('itemtext')}."
-    first, _ = await upload(server, base, (name, f"An old text: {canary('replaced')}.".encode()), ("b.md", b"Another one."))
+    first, _ = await upload(
+        server, base, (name, f"An old text: {canary('replaced')}.".encode()), ("b.md", b"Another one.")
+    )
     await settled(server, base)
     new = {"ids": json.dumps([first["id"]]), "input": json.dumps({"metadata": [{"team": canary("itemmeta")}]})}
     await upload(server, base, (name, text.encode()), **new)
@@ -162,7 +237,9 @@ async def plant_base(server: Running, folder: Path) -> str:
     return base
 
 
-async def test_no_byte_of_a_knowledge_base_is_left(cluster: Callable[[str], str], dsn: str, room: Path, tmp_path: Path) -> None:
+async def test_no_byte_of_a_knowledge_base_is_left(
+    cluster: Callable[[str], str], dsn: str, room: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     async with serving(dsn, tmp_path / "data", ScriptedModel(), source_directories=(folder,)) as server:
@@ -173,7 +250,9 @@ async def test_no_byte_of_a_knowledge_base_is_left(cluster: Callable[[str], str]
         assert {"itemtext", "sourcetext"} <= set(found_in(blobs, set()))
         # What the planner remembers of a column outlives its rows: it may remember nothing of these.
         database = await asyncpg.connect(dsn)
-        remembered = await database.fetchval("SELECT string_agg(s::text, '') FROM pg_stats s WHERE tablename LIKE 'knowledge%'")
+        remembered = await database.fetchval(
+            "SELECT string_agg(s::text, '') FROM pg_stats s WHERE tablename LIKE 'knowledge%'"
+        )
         await database.close()
         assert remembered
         assert "canary" not in remembered

@@ -23,7 +23,7 @@ from stoa.doctor import Doctor, Report
 from stoa.kernel.principal import Principal
 from stoa.settings import Settings
 from tests.conftest import Running, serving
-from tests.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling
+from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling
 
 
 @dataclass
@@ -41,7 +41,9 @@ async def patient(cluster: Callable[[str], str], room: Path) -> AsyncIterator[Pa
     await connection.execute("CREATE DATABASE patient TEMPLATE template")
     data_dir = room / "patient"
     tools = Shelf(ScriptedTool("look"), ScriptedTool("pay", approval=True))
-    model = ScriptedModel([answer("One", " two", " three"), calling(("look", "{}")), answer("Seen"), calling(("pay", "{}"))])
+    model = ScriptedModel(
+        [answer("One", " two", " three"), calling(("look", "{}")), answer("Seen"), calling(("pay", "{}"))]
+    )
     async with serving(cluster("patient"), data_dir, model, toolbox=tools) as server:
         ids = await _live(server)
     yield Patient("patient", data_dir, ids)
@@ -67,9 +69,16 @@ async def _live(server: Running) -> dict[str, Any]:
     base, item = await _shelve(server)
     org = (await server.call("GET", "/v1/orgs"))["data"][0]["id"]
     return {
-        "org": UUID(org), "talk": UUID(talk), "plain": UUID(plain["id"]), "looked": UUID(looked["id"]), "paused": UUID(paused["id"]),
-        "queued": UUID(queued["data"]["id"]), "file": UUID(upload["data"]["id"]), "base": UUID(base), "item": UUID(item),
-    }  # fmt: skip
+        "org": UUID(org),
+        "talk": UUID(talk),
+        "plain": UUID(plain["id"]),
+        "looked": UUID(looked["id"]),
+        "paused": UUID(paused["id"]),
+        "queued": UUID(queued["data"]["id"]),
+        "file": UUID(upload["data"]["id"]),
+        "base": UUID(base),
+        "item": UUID(item),
+    }
 
 
 async def _share(server: Running) -> None:
@@ -90,10 +99,20 @@ async def _share(server: Running) -> None:
 async def _shelve(server: Running) -> tuple[str, str]:
     """A base with an item, after one that was deleted."""
     base = (await server.call("POST", "/v1/knowledgebases", 201, json={"name": "Papers"}))["data"]["id"]
-    gone = (await server.call("POST", f"/v1/knowledgebases/{base}/upload", 201, files={"files": ("gone.txt", b"Nobody will read this.")}))["data"][0]["id"]
-    item = (await server.call("POST", f"/v1/knowledgebases/{base}/upload", 201, files={"files": ("plan.txt", b"The plan is to go north.")}))["data"][0]["id"]
+    gone = (
+        await server.call(
+            "POST", f"/v1/knowledgebases/{base}/upload", 201, files={"files": ("gone.txt", b"Nobody will read this.")}
+        )
+    )["data"][0]["id"]
+    item = (
+        await server.call(
+            "POST", f"/v1/knowledgebases/{base}/upload", 201, files={"files": ("plan.txt", b"The plan is to go north.")}
+        )
+    )["data"][0]["id"]
     async with asyncio.timeout(60):
-        while {one["status"] for one in (await server.call("GET", f"/v1/knowledgebases/{base}/items"))["data"]} != {"processed"}:
+        while {one["status"] for one in (await server.call("GET", f"/v1/knowledgebases/{base}/items"))["data"]} != {
+            "processed"
+        }:
             await asyncio.sleep(0.05)
     await server.call("DELETE", f"/v1/knowledgebase-items/{gone}")
     return base, item
@@ -135,67 +154,134 @@ COPY_OF_ITEM = (
 )
 CASES = [
     Case(
-        "knowledge.overdue", ["UPDATE knowledge_items SET status = 'processing', deadline = now() - interval '1 hour' WHERE id = '{item}'"],
-        subject="item", repaired=True, after=["SELECT status = 'pending' FROM knowledge_items WHERE id = '{item}'"],
+        "knowledge.overdue",
+        ["UPDATE knowledge_items SET status = 'processing', deadline = now() - interval '1 hour' WHERE id = '{item}'"],
+        subject="item",
+        repaired=True,
+        after=["SELECT status = 'pending' FROM knowledge_items WHERE id = '{item}'"],
     ),
-    Case("knowledge.unserved", ["UPDATE knowledge_items SET chunks = 7 WHERE id = '{item}'"], subject="item", repaired=True),
+    Case(
+        "knowledge.unserved",
+        ["UPDATE knowledge_items SET chunks = 7 WHERE id = '{item}'"],
+        subject="item",
+        repaired=True,
+    ),
     Case("knowledge.orphans", [COPY_OF_ITEM], repaired=True, after=["SELECT count(*) = 1 FROM knowledge_index_items"]),
     Case(
         "knowledge.stray_indexes",
-        [("INSERT INTO knowledge_indexes (org_id, project_id, knowledgebase_id, generation, embedder, dimensions, language)"
-         " SELECT org_id, project_id, knowledgebase_id, 9, embedder, dimensions, language FROM knowledge_indexes")],
-        repaired=True, after=["SELECT count(*) = 1 FROM knowledge_indexes"],
+        [
+            (
+                "INSERT INTO knowledge_indexes (org_id, project_id, knowledgebase_id, generation, embedder, dimensions, language)"
+                " SELECT org_id, project_id, knowledgebase_id, 9, embedder, dimensions, language FROM knowledge_indexes"
+            )
+        ],
+        repaired=True,
+        after=["SELECT count(*) = 1 FROM knowledge_indexes"],
     ),
     Case("knowledge.miscounted", ["UPDATE knowledge_indexes SET words = words + 1"]),
     Case("knowledge.miscounted", ["DELETE FROM knowledge_vectors"]),
     Case("shelves.missing", deed=partial(_lose, place="knowledge")),
     Case("shelves.orphans", deed=partial(_leave_behind, place="knowledge"), repaired=True),
     Case("journal.gaps", [f"DELETE FROM events WHERE {OF} = '{{plain}}' AND sequence = 2"], subject="plain"),
-    Case("journal.gaps", [f"UPDATE journals SET last_sequence = last_sequence + 1 WHERE {OF} = '{{plain}}'"], subject="plain"),
+    Case(
+        "journal.gaps",
+        [f"UPDATE journals SET last_sequence = last_sequence + 1 WHERE {OF} = '{{plain}}'"],
+        subject="plain",
+    ),
     Case("journal.unowned", [f"DELETE FROM journals WHERE {OF} = '{{plain}}'"], subject="plain"),
     Case(
         "journal.terminals",
-        [(f"INSERT INTO events SELECT org_id, project_id, run_id, 1 + (SELECT max(sequence) FROM events WHERE {OF} = '{{plain}}'), kind, payload"
-         f" FROM events WHERE {OF} = '{{plain}}' AND kind = 16")], subject="plain",
+        [
+            (
+                f"INSERT INTO events SELECT org_id, project_id, run_id, 1 + (SELECT max(sequence) FROM events WHERE {OF} = '{{plain}}'), kind, payload"
+                f" FROM events WHERE {OF} = '{{plain}}' AND kind = 16"
+            )
+        ],
+        subject="plain",
     ),
     Case(
         "journal.after_the_end",
-        [(f"INSERT INTO events SELECT org_id, project_id, run_id, 1 + (SELECT max(sequence) FROM events WHERE {OF} = '{{plain}}'), kind, payload"
-         f" FROM events WHERE {OF} = '{{plain}}' AND sequence = 2")], subject="plain",
+        [
+            (
+                f"INSERT INTO events SELECT org_id, project_id, run_id, 1 + (SELECT max(sequence) FROM events WHERE {OF} = '{{plain}}'), kind, payload"
+                f" FROM events WHERE {OF} = '{{plain}}' AND sequence = 2"
+            )
+        ],
+        subject="plain",
     ),
     Case("journal.seals", [f"UPDATE journals SET sealed = true WHERE {OF} = '{{paused}}'"], subject="paused"),
     Case(
-        "journal.seals", [f"UPDATE journals SET sealed = false WHERE {OF} = '{{plain}}'"], subject="plain", repaired=True,
+        "journal.seals",
+        [f"UPDATE journals SET sealed = false WHERE {OF} = '{{plain}}'"],
+        subject="plain",
+        repaired=True,
         after=[f"SELECT sealed FROM journals WHERE {OF} = '{{plain}}'"],
     ),
-    Case("journal.hashes", [f"UPDATE events SET payload = payload || ' '::bytea WHERE {OF} = '{{plain}}' AND sequence = 2"], subject="plain"),
-    Case("journal.hashes", [f"UPDATE events SET payload = 'no json' WHERE {OF} = '{{plain}}' AND kind = 16"], subject="plain"),
+    Case(
+        "journal.hashes",
+        [f"UPDATE events SET payload = payload || ' '::bytea WHERE {OF} = '{{plain}}' AND sequence = 2"],
+        subject="plain",
+    ),
+    Case(
+        "journal.hashes",
+        [f"UPDATE events SET payload = 'no json' WHERE {OF} = '{{plain}}' AND kind = 16"],
+        subject="plain",
+    ),
     Case("runs.ends", ["UPDATE runs SET status = 'failed' WHERE id = '{plain}'"], subject="plain"),
     Case(
         "runs.ends",
-        ["UPDATE runs SET status = 'canceled', queued_at = NULL WHERE id IN ('{queued}', '{paused}')",
-         "UPDATE runs SET status = 'started', output = NULL, usage = NULL WHERE id = '{plain}'"], subject="plain", repaired=False,
-        after=["SELECT status = 'completed' AND output = 'One two three' AND usage ->> 'prompt_tokens' = '12' FROM runs WHERE id = '{plain}'"],
+        [
+            "UPDATE runs SET status = 'canceled', queued_at = NULL WHERE id IN ('{queued}', '{paused}')",
+            "UPDATE runs SET status = 'started', output = NULL, usage = NULL WHERE id = '{plain}'",
+        ],
+        subject="plain",
+        repaired=False,
+        after=[
+            "SELECT status = 'completed' AND output = 'One two three' AND usage ->> 'prompt_tokens' = '12' FROM runs WHERE id = '{plain}'"
+        ],
     ),
     Case("runs.journals", ["DELETE FROM runs WHERE id = '{plain}'"], subject="plain"),
     Case("runs.journals", [f"DELETE FROM journals WHERE {OF} = '{{plain}}'"], subject="plain"),
     Case("runs.starts", [f"UPDATE events SET kind = 1 WHERE {OF} = '{{plain}}' AND sequence = 2"], subject="plain"),
     Case(
-        "runs.several_active", ["DROP INDEX runs_one_active", "UPDATE runs SET status = 'started' WHERE id IN ('{plain}', '{looked}')"], subject="talk"
+        "runs.several_active",
+        ["DROP INDEX runs_one_active", "UPDATE runs SET status = 'started' WHERE id IN ('{plain}', '{looked}')"],
+        subject="talk",
     ),
     Case(
-        "runs.stuck_queue", ["UPDATE runs SET status = 'canceled' WHERE id = '{paused}'"], subject="queued", repaired=True,
-        after=[("SELECT r.queued_at IS NULL AND m.position = r.message_position AND m.position = 6 FROM runs r JOIN messages m ON m.id = r.message_id"
-               " WHERE r.id = '{queued}'")],
+        "runs.stuck_queue",
+        ["UPDATE runs SET status = 'canceled' WHERE id = '{paused}'"],
+        subject="queued",
+        repaired=True,
+        after=[
+            (
+                "SELECT r.queued_at IS NULL AND m.position = r.message_position AND m.position = 6 FROM runs r JOIN messages m ON m.id = r.message_id"
+                " WHERE r.id = '{queued}'"
+            )
+        ],
     ),
-    Case("runs.stuck_queue", ["UPDATE runs SET status = 'canceled' WHERE id = '{queued}'"], subject="queued", repaired=True),
     Case(
-        "runs.unasked", ["DELETE FROM input_requests"], subject="paused", repaired=True, after=["SELECT status = 'started' FROM runs WHERE id = '{paused}'"]
+        "runs.stuck_queue",
+        ["UPDATE runs SET status = 'canceled' WHERE id = '{queued}'"],
+        subject="queued",
+        repaired=True,
+    ),
+    Case(
+        "runs.unasked",
+        ["DELETE FROM input_requests"],
+        subject="paused",
+        repaired=True,
+        after=["SELECT status = 'started' FROM runs WHERE id = '{paused}'"],
     ),
     Case(
         "runs.vain_questions",
-        [("INSERT INTO input_requests (org_id, project_id, run_id, id, conversation_id, type, prompt, params, editable_params, expires_at)"
-         " SELECT org_id, project_id, '{plain}', id, conversation_id, type, prompt, params, editable_params, expires_at FROM input_requests")], repaired=True,
+        [
+            (
+                "INSERT INTO input_requests (org_id, project_id, run_id, id, conversation_id, type, prompt, params, editable_params, expires_at)"
+                " SELECT org_id, project_id, '{plain}', id, conversation_id, type, prompt, params, editable_params, expires_at FROM input_requests"
+            )
+        ],
+        repaired=True,
         after=["SELECT bool_and((status = 'pending') = (run_id = '{paused}')) FROM input_requests"],
     ),
     Case("runs.unanswered", ["DELETE FROM messages WHERE role = 'assistant' AND run_id = '{plain}'"], subject="plain"),
@@ -204,42 +290,80 @@ CASES = [
     Case("runs.untold_calls", ["UPDATE tool_calls SET status = 'failed' WHERE run_id = '{looked}'"], subject="looked"),
     Case(
         "runs.untold_calls",
-        [("INSERT INTO tool_calls (org_id, project_id, run_id, id, conversation_id, name, kind, input, idempotent, status)"
-         " SELECT org_id, project_id, run_id, gen_random_uuid(), conversation_id, name, kind, input, idempotent, 'begun' FROM tool_calls"
-         " WHERE run_id = '{looked}'")], subject="looked", repaired=True,
+        [
+            (
+                "INSERT INTO tool_calls (org_id, project_id, run_id, id, conversation_id, name, kind, input, idempotent, status)"
+                " SELECT org_id, project_id, run_id, gen_random_uuid(), conversation_id, name, kind, input, idempotent, 'begun' FROM tool_calls"
+                " WHERE run_id = '{looked}'"
+            )
+        ],
+        subject="looked",
+        repaired=True,
         after=["SELECT count(*) = 1 FROM tool_calls WHERE run_id = '{looked}' AND status = 'unknown'"],
     ),
-    Case("runs.wrong_bills", ["UPDATE model_calls SET completion_tokens = completion_tokens + 1 WHERE run_id = '{plain}'"], subject="plain"),
+    Case(
+        "runs.wrong_bills",
+        ["UPDATE model_calls SET completion_tokens = completion_tokens + 1 WHERE run_id = '{plain}'"],
+        subject="plain",
+    ),
     Case("runs.wrong_bills", ["UPDATE model_calls SET cost_usd = 1 WHERE run_id = '{plain}'"], subject="plain"),
-    Case("runs.vain_answers", ["UPDATE idempotency_keys SET subject_id = gen_random_uuid() WHERE key = 'k'"], repaired=True),
-    Case("runs.vain_answers", ["UPDATE idempotency_keys SET subject_id = NULL, answer = NULL WHERE key = 'k'"], repaired=True),
+    Case(
+        "runs.vain_answers",
+        ["UPDATE idempotency_keys SET subject_id = gen_random_uuid() WHERE key = 'k'"],
+        repaired=True,
+    ),
+    Case(
+        "runs.vain_answers",
+        ["UPDATE idempotency_keys SET subject_id = NULL, answer = NULL WHERE key = 'k'"],
+        repaired=True,
+    ),
     Case("conversations.positions", ["UPDATE conversations SET message_count = message_count + 1"], subject="talk"),
     Case("conversations.runless", ["UPDATE messages SET run_id = gen_random_uuid() WHERE position = 2"]),
     Case(
-        "conversations.unread_files", ["UPDATE files SET status = 'pending', created_at = now() - interval '1 hour'"], subject="file", repaired=True,
+        "conversations.unread_files",
+        ["UPDATE files SET status = 'pending', created_at = now() - interval '1 hour'"],
+        subject="file",
+        repaired=True,
         after=["SELECT status = 'failed' AND error ->> 'code' = 'not_read' FROM files"],
     ),
     Case(
         "conversations.unproven",
-        [("INSERT INTO deletions (org_id, project_id, id, kind, subject_id, stores, created_at)"
-         " SELECT org_id, project_id, '{queued}', 'conversation', '{queued}', '{{}}', now() - interval '1 hour' FROM conversations"
-          " WHERE id = '{talk}'")], subject="queued",
+        [
+            (
+                "INSERT INTO deletions (org_id, project_id, id, kind, subject_id, stores, created_at)"
+                " SELECT org_id, project_id, '{queued}', 'conversation', '{queued}', '{{}}', now() - interval '1 hour' FROM conversations"
+                " WHERE id = '{talk}'"
+            )
+        ],
+        subject="queued",
     ),
     Case(
         "conversations.vain_answers",
-        [("INSERT INTO idempotency_keys (org_id, scope, key, route, body_sha256, answer, subject_id)"
-         " VALUES ('{org}', 's', 'c', 'conversations', '', '1', gen_random_uuid()), ('{org}', 's', 'f', 'files/1', '', NULL, NULL)")], repaired=True,
+        [
+            (
+                "INSERT INTO idempotency_keys (org_id, scope, key, route, body_sha256, answer, subject_id)"
+                " VALUES ('{org}', 's', 'c', 'conversations', '', '1', gen_random_uuid()), ('{org}', 's', 'f', 'files/1', '', NULL, NULL)"
+            )
+        ],
+        repaired=True,
     ),
     Case(
         "knowledge.unbilled",
-        [("INSERT INTO knowledge_transcripts (org_id, project_id, knowledgebase_id, item_id, sha256, page, model, text, complete, prompt_tokens,"
-          " completion_tokens) SELECT org_id, project_id, knowledgebase_id, id, sha256, 3, 'maker/model', 'Text', true, 700, 30 FROM knowledge_items"
-          " WHERE id = '{item}'")], repaired=True,
-        after=["SELECT (kind, prompt_tokens, cost_usd IS NULL, knowledgebase_id) = ('ocr', 700, true, '{base}') FROM model_calls WHERE model = 'maker/model'"],
+        [
+            (
+                "INSERT INTO knowledge_transcripts (org_id, project_id, knowledgebase_id, item_id, sha256, page, model, text, complete, prompt_tokens,"
+                " completion_tokens) SELECT org_id, project_id, knowledgebase_id, id, sha256, 3, 'maker/model', 'Text', true, 700, 30 FROM knowledge_items"
+                " WHERE id = '{item}'"
+            )
+        ],
+        repaired=True,
+        after=[
+            "SELECT (kind, prompt_tokens, cost_usd IS NULL, knowledgebase_id) = ('ocr', 700, true, '{base}') FROM model_calls WHERE model = 'maker/model'"
+        ],
     ),
     Case("blobs.missing", deed=_lose),
     Case("blobs.orphans", deed=_leave_behind, repaired=True),
-]  # fmt: skip
+]
 SLOW = {"runs.abandoned"}
 
 
@@ -281,14 +405,20 @@ async def opened(patient: Patient, cluster: Callable[[str], str], tmp_path: Path
 
 def found(report: Report) -> dict[str, list[str]]:
     assert {diagnosis.name: diagnosis.status for diagnosis in report.diagnoses if diagnosis.status != "complete"} == {}
-    return {diagnosis.name: [finding.subject for finding in diagnosis.findings] for diagnosis in report.diagnoses if diagnosis.findings}
+    return {
+        diagnosis.name: [finding.subject for finding in diagnosis.findings]
+        for diagnosis in report.diagnoses
+        if diagnosis.findings
+    }
 
 
 async def test_a_healthy_database_is_all_zeros(opened: Opened) -> None:
     report = await opened.doctor.examine(Scope())
     assert found(report) == {}
     assert report.healthy
-    assert {diagnosis.name for diagnosis in report.diagnoses} == {case.check for case in CASES} | SLOW, "a check that no test breaks is decoration"
+    assert {diagnosis.name for diagnosis in report.diagnoses} == {case.check for case in CASES} | SLOW, (
+        "a check that no test breaks is decoration"
+    )
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.check)
@@ -356,7 +486,11 @@ async def test_over_http(opened: Opened) -> None:
         await opened.execute("UPDATE model_calls SET prompt_tokens = 1 WHERE run_id = '{plain}'")
         broken = (await server.call("GET", "/v1/doctor?since=2020-01-01T00:00:00Z"))["data"]
         (check,) = [check for check in broken["checks"] if check["count"]]
-        assert (check["name"], check["examples"][0]["subject"], broken["healthy"]) == ("runs.wrong_bills", str(opened.ids["plain"]), False)
+        assert (check["name"], check["examples"][0]["subject"], broken["healthy"]) == (
+            "runs.wrong_bills",
+            str(opened.ids["plain"]),
+            False,
+        )
         refused = await server.call("GET", "/v1/doctor?since=0001-01-01T00:00:00%2B14:00", 400)
         assert list(refused["error"]["details"]) == ["since"]
         project = (await server.call("GET", "/v1/projects"))["data"][0]["id"]

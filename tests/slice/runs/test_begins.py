@@ -12,19 +12,25 @@ from stoa.db import idempotency
 from stoa.gateway import ModelMessage, TextPart
 from stoa.kernel.errors import DatabaseUnavailable
 from tests.conftest import Running
-from tests.doubles import answer
+from tests.support.doubles import answer
 
 
 async def test_each_message_reads_those_before_it_and_itself_once(running: Running) -> None:
     talk = await running.conversation()
     for text in ("One", "Two", "Three"):
         await running.ask(talk, text)
-    said = [ModelMessage("user", (TextPart("One"),)), ModelMessage("assistant", (TextPart("Hello there."),)), ModelMessage("user", (TextPart("Two"),))]
+    said = [
+        ModelMessage("user", (TextPart("One"),)),
+        ModelMessage("assistant", (TextPart("Hello there."),)),
+        ModelMessage("user", (TextPart("Two"),)),
+    ]
     assert [list(request.messages) for request in running.model.requests[:2]] == [said[:1], said]
     assert len(running.model.requests[2].messages) == 5
 
 
-async def test_a_start_that_fails_leaves_nothing_of_its_preparation(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_start_that_fails_leaves_nothing_of_its_preparation(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
     reading, cut = asyncio.Event(), asyncio.Event()
     talk = await running.conversation()
     await running.ask(talk)
@@ -44,7 +50,13 @@ async def test_a_start_that_fails_leaves_nothing_of_its_preparation(running: Run
     with monkeypatch.context() as broken:
         broken.setattr(Transcript, "messages", read_for_ever)
         broken.setattr(idempotency, "record", fail)
-        await running.call("POST", f"/v3/conversations/{UUID(talk)}/messages", 503, json={"content": "Hi"}, headers={"Idempotency-Key": "once"})
+        await running.call(
+            "POST",
+            f"/v3/conversations/{UUID(talk)}/messages",
+            503,
+            json={"content": "Hi"},
+            headers={"Idempotency-Key": "once"},
+        )
         async with asyncio.timeout(5):
             await cut.wait()
     assert len(running.model.requests) == 1

@@ -8,7 +8,7 @@ from stoa.kernel.errors import DatabaseUnavailable
 from stoa.runs import Run
 from stoa.tools import Tool
 from tests.conftest import serving
-from tests.doubles import ScriptedModel, ScriptedTool, Shelf, answer
+from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, answer
 
 
 class ShelfBehindADatabase(Shelf):

@@ -6,7 +6,7 @@ import asyncpg
 
 from stoa.gateway import Finish, TextDelta, Usage
 from tests.conftest import Running
-from tests.doubles import until
+from tests.support.doubles import until
 
 
 async def test_last_words_and_end_are_one_transaction(running: Running) -> None:
@@ -15,7 +15,9 @@ async def test_last_words_and_end_are_one_transaction(running: Running) -> None:
     assert run["output"] == "Hello there."
     connection = await asyncpg.connect(running.dsn)
     try:
-        rows = await connection.fetch("SELECT xmin::text, kind FROM events WHERE run_id = $1 ORDER BY sequence", run["id"])
+        rows = await connection.fetch(
+            "SELECT xmin::text, kind FROM events WHERE run_id = $1 ORDER BY sequence", run["id"]
+        )
         runs_xmin = await connection.fetchval("SELECT xmin::text FROM runs WHERE id = $1", run["id"])
     finally:
         await connection.close()
@@ -42,7 +44,9 @@ async def test_an_end_that_is_fenced_off_writes_nothing(running: Running) -> Non
         kinds = [event["type"] for event in await running.events(run)]
         assert (kinds.count("run.completed"), kinds.count("run.recovered"), kinds[-1]) == (1, 1, "run.completed")
         assert await connection.fetchval("SELECT message_count FROM conversations WHERE id = $1", conversation) == 2
-        assert await connection.fetchval("SELECT count(*) FROM model_calls WHERE run_id = $1 AND NOT estimated", run) == 1
+        assert (
+            await connection.fetchval("SELECT count(*) FROM model_calls WHERE run_id = $1 AND NOT estimated", run) == 1
+        )
     finally:
         await connection.close()
     assert (await running.call("GET", "/v1/doctor"))["data"]["healthy"]

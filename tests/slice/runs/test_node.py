@@ -7,10 +7,12 @@ import pytest
 
 from stoa.runs import node
 from tests.conftest import Running, serving
-from tests.doubles import ScriptedModel
+from tests.support.doubles import ScriptedModel
 
 
-async def test_a_node_that_joins_is_known_at_once(running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_node_that_joins_is_known_at_once(
+    running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Who is not known is not told of what is written, and its readers would wait for their slow look into the table."""
     first: list[node.Node] = []
     start = node.Node.start

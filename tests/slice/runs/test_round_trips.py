@@ -39,6 +39,8 @@ async def test_a_streamed_run_is_six_statements(running: Running, monkeypatch: p
     conversation = await running.conversation()
     await running.ask(conversation)
     statements = counted(monkeypatch)
-    async with running.client.stream("POST", f"/v3/conversations/{conversation}/messages", json={"content": "Hi"}) as stream:
+    async with running.client.stream(
+        "POST", f"/v3/conversations/{conversation}/messages", json={"content": "Hi"}
+    ) as stream:
         assert [line async for line in stream.aiter_lines()][-3].startswith("event: run.completed")
     assert len(statements()) == 6, statements()

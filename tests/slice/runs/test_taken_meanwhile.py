@@ -9,23 +9,23 @@ import pytest
 
 from stoa.db import Database
 from stoa.db.internal import internal
-from stoa.journal import Head, Journal, JournalKey, JournalWriter, Pen, Record, Tails
+from stoa.journal import Head, Journal, JournalKey, JournalWriter, LiveBuffer, Record, RunWriter
 from stoa.kernel.clock import SystemClock
 from stoa.kernel.ids import RandomIds
 from stoa.kernel.principal import Principal
 from stoa.runs import Runs
 from tests.conftest import serving
-from tests.doubles import ScriptedModel, ScriptedTool, Shelf, calling
+from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, calling
 
 
 class Contested(Journal):
     """A journal that somebody else takes each time after it was taken, as often as `rivals` says."""
 
-    def __init__(self, database: Database, writer: JournalWriter, tails: Tails, rivals: int) -> None:
+    def __init__(self, database: Database, writer: JournalWriter, tails: LiveBuffer, rivals: int) -> None:
         super().__init__(database, writer, tails)
         self._own, self.rivals = database, rivals
 
-    async def resume(self, key: JournalKey, head: Head) -> tuple[Pen, Record | None]:
+    async def resume(self, key: JournalKey, head: Head) -> tuple[RunWriter, Record | None]:
         if self.rivals:
             self.rivals -= 1
             async with internal(self._own) as tx:
@@ -40,14 +40,16 @@ async def database(dsn: str) -> AsyncIterator[Database]:
     await opened.close()
 
 
-async def test_a_cancel_is_acknowledged_only_once_the_run_has_ended(dsn: str, database: Database, tmp_path: Path) -> None:
+async def test_a_cancel_is_acknowledged_only_once_the_run_has_ended(
+    dsn: str, database: Database, tmp_path: Path
+) -> None:
     tools = Shelf(ScriptedTool("pay", approval=True))
     async with serving(dsn, tmp_path, ScriptedModel([calling(("pay", "{}"))]), toolbox=tools) as server:
         run = await server.ask(await server.conversation(agent={"tools": ["pay"]}))
         assert run["status"] == "paused"
         org = UUID((await server.call("GET", "/v1/orgs"))["data"][0]["id"])
         key = UUID((await server.call("GET", "/v1/access-keys"))["data"][0]["id"])
-        tails, clock = Tails(), SystemClock()
+        tails, clock = LiveBuffer(), SystemClock()
         journal = Contested(database, JournalWriter(dsn, tails, clock), tails, rivals=2)
         nothing: Any = None  # No run begins here, so no model is asked for.
         await Runs(database, journal, nothing, RandomIds(), clock).cancel(Principal(org, None, key), UUID(run["id"]))

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from stoa.embedding import EmbedderError, RemoteEmbedder
+from stoa.embedding.reranking import RemoteReranker, RerankerError
 from stoa.gateway.providers.transport import Timeouts, Transport, TransportError
-from stoa.knowledge.embedding import EmbedderError, RemoteEmbedder
-from stoa.knowledge.reranking import RemoteReranker, RerankerError
 
 HOSTS = ("127.0.0.1", "localhost")
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoa.gateway import Abilities, Delta, TextDelta
+from stoa.gateway import Capabilities, Delta, TextDelta
 from stoa.gateway.providers.anthropic import AnthropicModel
 from stoa.gateway.providers.openai import OpenAIModel
 from stoa.gateway.providers.repeating import Repeating
@@ -15,12 +15,16 @@ from stoa.gateway.providers.sse import EventParser
 from stoa.gateway.providers.streaming import StreamingModel
 from stoa.gateway.providers.transport import Transport
 
-ABILITIES = Abilities(images=True, tools=True)
+ABILITIES = Capabilities(images=True, tools=True)
 
 
 def event(text: str, **more: object) -> bytes:
     choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
-    return b"data: " + json.dumps({"id": "chatcmpl-1", "model": "m", "choices": [choice], **more}, ensure_ascii=False).encode() + b"\n\n"
+    return (
+        b"data: "
+        + json.dumps({"id": "chatcmpl-1", "model": "m", "choices": [choice], **more}, ensure_ascii=False).encode()
+        + b"\n\n"
+    )
 
 
 def block(text: str, index: int = 0) -> bytes:
@@ -53,11 +57,21 @@ def test_several_events_are_one_text(make, model) -> None:  # type: ignore[no-un
 @pytest.mark.parametrize(
     "chunk",
     [
-        event('say "x"'), event("back\\slash"), event("line\nbreak"), event("a")[:-1], event("a")[5:], event("a", usage={"prompt_tokens": 1}),
-        event("a") + b"data: [DONE]\n\n", event("a") + b": ping\n\n", event("a") + event("b", model="other"), b"", b"data: [DONE]\n\n",
-        event("a").replace(b'"a"', b'"\xff"'), event("a").replace(b'"a"', b'"a\n\ndata: x"'),
+        event('say "x"'),
+        event("back\\slash"),
+        event("line\nbreak"),
+        event("a")[:-1],
+        event("a")[5:],
+        event("a", usage={"prompt_tokens": 1}),
+        event("a") + b"data: [DONE]\n\n",
+        event("a") + b": ping\n\n",
+        event("a") + event("b", model="other"),
+        b"",
+        b"data: [DONE]\n\n",
+        event("a").replace(b'"a"', b'"\xff"'),
+        event("a").replace(b'"a"', b'"a\n\ndata: x"'),
     ],
-)  # fmt: skip
+)
 def test_everything_else_is_parsed(chunk: bytes) -> None:
     found = learned(event("The"))
     assert found is not None
@@ -68,10 +82,15 @@ def test_everything_else_is_parsed(chunk: bytes) -> None:
     "chunk",
     [
         event("m"),  # Also the model's name: which of the two is the text?
-        event("a").replace(b"\n", b"\r\n"), event('"'), event("a")[:-1], event("a", usage={"prompt_tokens": 1, "completion_tokens": 1}),
-        b'data: {"choices":[{"delta":{"reasoning_content":"hm"}}]}\n\n', b"data: [DONE]\n\n", b": ping\n\n",
+        event("a").replace(b"\n", b"\r\n"),
+        event('"'),
+        event("a")[:-1],
+        event("a", usage={"prompt_tokens": 1, "completion_tokens": 1}),
+        b'data: {"choices":[{"delta":{"reasoning_content":"hm"}}]}\n\n',
+        b"data: [DONE]\n\n",
+        b": ping\n\n",
     ],
-)  # fmt: skip
+)
 def test_what_proves_nothing_is_not_learned(chunk: bytes) -> None:
     assert learned(chunk) is None
 

@@ -6,8 +6,8 @@ from contextlib import aclosing
 
 import pytest
 
-from stoa.runs.parallel import merged
-from stoa.runs.steps import Boundary, Step
+from stoa.runs.agent.parallel import merged
+from stoa.runs.agent.steps import Checkpoint, Step
 
 
 async def part(name: str, steps: int, log: list[str], gate: asyncio.Event | None = None) -> AsyncGenerator[Step]:
@@ -15,7 +15,7 @@ async def part(name: str, steps: int, log: list[str], gate: asyncio.Event | None
         for number in range(steps):
             if gate is not None:
                 await gate.wait()
-            yield Boundary(change=lambda number=number: log.append(f"{name}{number}"))
+            yield Checkpoint(change=lambda number=number: log.append(f"{name}{number}"))
             log.append(f"{name} after {number}")
     finally:
         log.append(f"{name} closed")
@@ -25,7 +25,7 @@ async def test_a_part_goes_on_when_its_step_was_taken() -> None:
     log: list[str] = []
     async with aclosing(merged([part("a", 2, log), part("b", 2, log)])) as steps:
         async for step in steps:
-            assert isinstance(step, Boundary)
+            assert isinstance(step, Checkpoint)
             step.change()
     for name in "ab":
         mine = [line for line in log if line.startswith(name)]
@@ -38,7 +38,7 @@ async def test_a_held_part_does_not_hold_the_others() -> None:
     seen = 0
     async with aclosing(merged([part("a", 1, log, gate), part("b", 3, log)])) as steps:
         async for step in steps:
-            assert isinstance(step, Boundary)
+            assert isinstance(step, Checkpoint)
             step.change()
             seen += 1
             if seen == 3:
@@ -51,7 +51,7 @@ async def test_a_part_that_breaks_ends_the_others() -> None:
     log: list[str] = []
 
     async def broken() -> AsyncGenerator[Step]:
-        yield Boundary()
+        yield Checkpoint()
         raise KeyError("broken")
 
     with pytest.raises(KeyError):

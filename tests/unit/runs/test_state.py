@@ -3,12 +3,12 @@
 import orjson
 
 from stoa.gateway import ModelMessage, ModelRequest, TextPart, ToolCallPart, ToolResultPart, Usage
-from stoa.runs.agent import Agent
-from stoa.runs.prompting import request, turn_messages
-from stoa.runs.state import NEVER_MADE, AgentState, CallState, RunState, Turn, turns_json
+from stoa.runs.agent.checkpoint import NEVER_MADE, AgentState, CallState, RunCheckpoint, Turn, turns_json
+from stoa.runs.agent.definition import Agent
+from stoa.runs.agent.prompting import request, turn_messages
 
 
-def state() -> RunState:
+def state() -> RunCheckpoint:
     child = AgentState([Turn("Found it.")], 1, brief="Look")
     calls = [
         CallState("c1", "search", '{"q": "x"}', begun=True, result="hit"),
@@ -16,12 +16,16 @@ def state() -> RunState:
         CallState("c3", "pay", "{bad", begun=True, asked=1, request_id="r", params={"amount": 1}),
         CallState("c4", "fail", "{}", error={"code": "tool_failed", "message": "no"}),
     ]
-    return RunState(AgentState([Turn("Let me see.", calls), Turn(note="Again, please.")], 2, repaired=True), Usage(1, 2, 3, 4, estimated=True), 0.25)
+    return RunCheckpoint(
+        AgentState([Turn("Let me see.", calls), Turn(note="Again, please.")], 2, repaired=True),
+        Usage(1, 2, 3, 4, estimated=True),
+        0.25,
+    )
 
 
 def test_to_json_and_back() -> None:
-    assert RunState.of(orjson.loads(orjson.dumps(state().as_json()))) == state()
-    assert RunState.of(None) == RunState()
+    assert RunCheckpoint.of(orjson.loads(orjson.dumps(state().as_json()))) == state()
+    assert RunCheckpoint.of(None) == RunCheckpoint()
 
 
 def test_every_call_has_its_result() -> None:
@@ -33,7 +37,12 @@ def test_every_call_has_its_result() -> None:
     assert called == list(results) == ["c1", "c2", "c3", "c4"]
     assert [results[one].failed for one in called] == [False, True, True, True]
     assert results["c2"].result == NEVER_MADE
-    arguments = [part.arguments for message in turn_messages(state().agent.turns) for part in message.parts if isinstance(part, ToolCallPart)]
+    arguments = [
+        part.arguments
+        for message in turn_messages(state().agent.turns)
+        for part in message.parts
+        if isinstance(part, ToolCallPart)
+    ]
     assert all(isinstance(orjson.loads(one), dict) for one in arguments)
     assert arguments[2] == '{"amount":1}'
 
@@ -44,8 +53,12 @@ def test_a_text_alone_needs_no_replay() -> None:
 
 def test_old_results_are_shortened_before_anything_is_lost() -> None:
     turns = [Turn("", [CallState(f"c{number}", "read", "{}", result="x" * 4_000)]) for number in range(6)]
-    made, shortened = request(ModelRequest([ModelMessage("user", (TextPart("Hi"),))]), Agent(), AgentState(turns), (), 4_000)
-    sizes = [len(part.result) for message in made.messages for part in message.parts if isinstance(part, ToolResultPart)]
+    made, shortened = request(
+        ModelRequest([ModelMessage("user", (TextPart("Hi"),))]), Agent(), AgentState(turns), (), 4_000
+    )
+    sizes = [
+        len(part.result) for message in made.messages for part in message.parts if isinstance(part, ToolResultPart)
+    ]
     assert 0 < shortened < 6
     assert sizes[:shortened] == [sizes[0]] * shortened
     assert sizes[0] < 500

@@ -17,10 +17,10 @@ from stoa.tools.providers.mcp.failures import Failure
 from stoa.tools.providers.mcp.sessions import Sessions
 from stoa.tools.providers.mcp.tool import McpTool
 from stoa.tools.types import Offer
-from tests.doubles import until
-from tests.mcp_servers import Diary, over_http
+from tests.support.doubles import until
+from tests.support.mcp_servers import Diary, over_http
 
-BAD = str(Path(__file__).parents[2] / "bad_mcp.py")
+BAD = str(Path(__file__).parents[2] / "support" / "bad_mcp.py")
 CALL = Call(UUID(int=1), UUID(int=2), UUID(int=3), "the-key")
 TOUCH = Offer("touch", "Touches.", {"type": "object"})
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -40,11 +40,25 @@ class Bench:
         self.sessions = Sessions({"bad": program}, allow_private=True, **self.bounds)
         return self
 
-    def definition(self, number: int = 1, timeout: float = 5.0, project: int = 2, updated_at: datetime = NOW, **config: Any) -> Definition:
+    def definition(
+        self, number: int = 1, timeout: float = 5.0, project: int = 2, updated_at: datetime = NOW, **config: Any
+    ) -> Definition:
         return Definition(
-            UUID(int=number), UUID(int=project), "bad", ToolKind.MCP, "About.", {"server": "bad", **config}, (), idempotent=None, approval=False,
-            editable_params=(), timeout_seconds=timeout, output_bytes_max=1_000, created_at=NOW, updated_at=updated_at,
-        )  # fmt: skip
+            UUID(int=number),
+            UUID(int=project),
+            "bad",
+            ToolKind.MCP,
+            "About.",
+            {"server": "bad", **config},
+            (),
+            idempotent=None,
+            approval=False,
+            editable_params=(),
+            timeout_seconds=timeout,
+            output_bytes_max=1_000,
+            created_at=NOW,
+            updated_at=updated_at,
+        )
 
     async def call(self, timeout: float = 5.0, **arguments: Any) -> tuple[str | None, str]:
         result = await McpTool(self.definition(timeout=timeout), TOUCH, {}, self.sessions).call(arguments, CALL)
@@ -93,13 +107,21 @@ async def test_a_server_is_started_once_and_ends_by_itself(bench: Callable[..., 
 @pytest.mark.parametrize(
     ("mode", "code", "said"),
     [
-        ("dies", "tool_failed", "ended with code 3"), ("garbage", None, "after the garbage"), ("wrong", "tool_failed", "no MCP"),
+        ("dies", "tool_failed", "ended with code 3"),
+        ("garbage", None, "after the garbage"),
+        ("wrong", "tool_failed", "no MCP"),
         ("refuses", "tool_failed", "no such luck"),
-        ("big", "tool_failed", "more than 8388608 bytes"), ("endless", "tool_failed", "more than 8388608 bytes"), ("nonsense", "tool_timeout", "No answer"),
-        ("drips", "tool_timeout", "No answer"), ("hangs", "tool_timeout", "No answer"), ("refuses_to_open", "tool_failed", "ended with code 1"),
+        ("big", "tool_failed", "more than 8388608 bytes"),
+        ("endless", "tool_failed", "more than 8388608 bytes"),
+        ("nonsense", "tool_timeout", "No answer"),
+        ("drips", "tool_timeout", "No answer"),
+        ("hangs", "tool_timeout", "No answer"),
+        ("refuses_to_open", "tool_failed", "ended with code 1"),
     ],
-)  # fmt: skip
-async def test_what_a_server_does_to_a_call(bench: Callable[..., Bench], mode: str, code: str | None, said: str) -> None:
+)
+async def test_what_a_server_does_to_a_call(
+    bench: Callable[..., Bench], mode: str, code: str | None, said: str
+) -> None:
     bad = bench(mode)
     found, text = await bad.call(timeout=0.6 if code == "tool_timeout" else 5.0)
     assert (found, said in text) == (code, True), text
@@ -132,7 +154,9 @@ async def test_a_server_that_hangs_is_ended_with_its_children_and_started_anew(b
     assert (await hangs.call(timeout=0.2))[0] == "tool_timeout"
     child = next(int(line.split()[1]) for line in hangs.diary.lines() if line.startswith("child"))
     await until(lambda: not running(child) and not running(hangs.started()[0]))
-    assert await other == ("tool_failed", "The MCP server stopped answering; it was ended."), "whoever else waited is told at once"
+    assert await other == ("tool_failed", "The MCP server stopped answering; it was ended."), (
+        "whoever else waited is told at once"
+    )
     assert (await hangs.call(timeout=1.5))[0] == "tool_timeout"
     assert len(hangs.started()) == 2
 
@@ -192,11 +216,16 @@ async def test_a_list_that_changes(bench: Callable[..., Bench]) -> None:
     assert not changes.sessions.outdated(UUID(int=1))
     await changes.call()
     await until(lambda: changes.sessions.outdated(UUID(int=1)))
-    assert [offer.name for offer in (await changes.sessions.list(changes.definition(), {})).offers] == ["touch", "again"]
+    assert [offer.name for offer in (await changes.sessions.list(changes.definition(), {})).offers] == [
+        "touch",
+        "again",
+    ]
     assert not changes.sessions.outdated(UUID(int=1))
 
 
-async def test_the_environment_is_the_operators_and_its_secrets_stay_in(bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_environment_is_the_operators_and_its_secrets_stay_in(
+    bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("STOA_SECRET_KEY", "ours")
     secret = bench("secret", {"API_TOKEN": "hush-hush"})
     assert await secret.call() == (None, "the token is [secret], and stoa has []")
@@ -207,7 +236,9 @@ async def test_sessions_are_bounded(bench: Callable[..., Bench]) -> None:
     few = bench("waits", sessions_of_project_max=2)
 
     def call(number: int, project: int = 2) -> asyncio.Task[Any]:
-        return asyncio.create_task(McpTool(few.definition(number, timeout=20, project=project), TOUCH, {}, few.sessions).call({}, CALL))
+        return asyncio.create_task(
+            McpTool(few.definition(number, timeout=20, project=project), TOUCH, {}, few.sessions).call({}, CALL)
+        )
 
     working = [call(1), call(2)]
     await until(lambda: sum(line.startswith("call") for line in few.diary.lines()) == 2)
@@ -237,7 +268,9 @@ async def test_idle_sessions_are_closed_and_changed_definitions_get_new_ones(ben
 
 async def test_a_program_that_cannot_be_started(tmp_path: Path) -> None:
     theirs = Program("theirs", "x", projects=frozenset({UUID(int=9)}))
-    sessions = Sessions({"gone": Program("gone", str(tmp_path / "no-such-program")), "theirs": theirs}, allow_private=True)
+    sessions = Sessions(
+        {"gone": Program("gone", str(tmp_path / "no-such-program")), "theirs": theirs}, allow_private=True
+    )
     for server, said in (("gone", "cannot be started"), ("theirs", "has declared no"), ("unheard", "has declared no")):
         definition = Bench(tmp_path / "d").start("good").definition(config=None, server=server)
         with pytest.raises(Failure, match=said) as failed:
@@ -248,10 +281,17 @@ async def test_a_program_that_cannot_be_started(tmp_path: Path) -> None:
         sessions = Sessions(sessions._programs, allow_private=True)
 
 
-@pytest.mark.parametrize(("misdeed", "code"), [
-    ("garbage", "tool_failed"), ("html", "tool_failed"), ("huge", "tool_failed"), ("gzip", "tool_failed"), ("drip", "tool_unreachable"),
-    ("hang", "tool_unreachable"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("misdeed", "code"),
+    [
+        ("garbage", "tool_failed"),
+        ("html", "tool_failed"),
+        ("huge", "tool_failed"),
+        ("gzip", "tool_failed"),
+        ("drip", "tool_unreachable"),
+        ("hang", "tool_unreachable"),
+    ],
+)
 async def test_endpoints_that_misbehave(misdeed: str, code: str) -> None:
     bomb = gzip.compress(b" " * 20_000_000)
 
@@ -260,7 +300,10 @@ async def test_endpoints_that_misbehave(misdeed: str, code: str) -> None:
             return
         if misdeed == "hang":
             await asyncio.sleep(5)
-        headers = [(b"content-type", b"text/html" if misdeed == "html" else b"application/json"), (b"mcp-session-id", b"x")]
+        headers = [
+            (b"content-type", b"text/html" if misdeed == "html" else b"application/json"),
+            (b"mcp-session-id", b"x"),
+        ]
         headers += [(b"content-encoding", b"gzip")] if misdeed == "gzip" else []
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         for _ in range(40 if misdeed == "drip" else 0):

@@ -74,9 +74,19 @@ components:
 
 def plan(document: Any, **fields: Any) -> Imported:
     defaults: dict[str, Any] = {
-        "document": None, "url": None, "operations": None, "base_url": None, "prefix": "", "headers": {}, "query": {}, "secrets": {}, "approval": False,
-        "timeout_seconds": 30.0, "output_bytes_max": 1_000, "replace": False,
-    }  # fmt: skip
+        "document": None,
+        "url": None,
+        "operations": None,
+        "base_url": None,
+        "prefix": "",
+        "headers": {},
+        "query": {},
+        "secrets": {},
+        "approval": False,
+        "timeout_seconds": 30.0,
+        "output_bytes_max": 1_000,
+        "replace": False,
+    }
     found = openapi.plan(document, ImportRequest(**{**defaults, **fields}))
     for one in found.tools:
         check_http(one.new.config, frozenset(one.new.secrets or ()))
@@ -91,31 +101,52 @@ def test_what_operations_become() -> None:
     found = plan(PETS, secrets={"token": "x"})
     tools = by_name(found)
     assert list(tools) == ["listPets", "create_pet", "put_pets_pet-id", "removePet"]
-    assert found.skipped == [("HEAD /pets/{pet-id}", "HEAD is no method that a tool can have"),
-                             ("POST /pets/{pet-id}/photo", "its body must be image/png, and tools send JSON, forms and text")]  # fmt: skip
+    assert found.skipped == [
+        ("HEAD /pets/{pet-id}", "HEAD is no method that a tool can have"),
+        ("POST /pets/{pet-id}/photo", "its body must be image/png, and tools send JSON, forms and text"),
+    ]
     assert [one.new.idempotent for one in found.tools] == [True, False, True, True]
     listing = tools["listPets"].new
-    assert (listing.description, listing.config["url"], listing.config["method"]) == ("Lists pets.\n\nAll of them.", "https://eu.example.com/v1/pets", "GET")
+    assert (listing.description, listing.config["url"], listing.config["method"]) == (
+        "Lists pets.\n\nAll of them.",
+        "https://eu.example.com/v1/pets",
+        "GET",
+    )
     assert listing.config["headers"] == {"Authorization": "Bearer {{secret.token}}"}
     properties = listing.config["parameters"]["properties"]
     assert properties["limit"] == {"type": "integer", "exclusiveMinimum": 0, "description": "How many."}
     odd = next(name for name in properties if name.startswith("filter"))
     assert listing.config["places"] == {
-        "X-Trace": {"in": "header"}, "limit": {"in": "query"}, odd: {"in": "query", "name": "filter[kind]", "encoding": "deep"},
-        "tags": {"in": "query", "encoding": "comma"}, "where": {"in": "query", "encoding": "json"},
-    }  # fmt: skip
+        "X-Trace": {"in": "header"},
+        "limit": {"in": "query"},
+        odd: {"in": "query", "name": "filter[kind]", "encoding": "deep"},
+        "tags": {"in": "query", "encoding": "comma"},
+        "where": {"in": "query", "encoding": "json"},
+    }
     assert "required" not in listing.config["parameters"]
     body = tools["create_pet"].new.config
     pet = body["parameters"]["properties"]["body"]
     assert (pet["required"], "id" in pet["properties"], "xml" in pet) == (["name"], False, False)
     assert pet["properties"]["name"] == {"type": ["string", "null"], "enum": ["a", "b", None]}
     assert pet["properties"]["born"]["default"] == "2020-01-01"
-    assert pet["properties"]["kind"] == {"allOf": [{"type": "string", "enum": ["cat", "dog"]}], "description": "What it is"}
+    assert pet["properties"]["kind"] == {
+        "allOf": [{"type": "string", "enum": ["cat", "dog"]}],
+        "description": "What it is",
+    }
     assert pet["properties"]["mother"] == {"$ref": "#/$defs/components_schemas_Pet"}
-    assert value_problem({"body": {"name": "a", "mother": {"name": "b", "mother": {"name": "a"}}}}, body["parameters"]) is None
-    assert value_problem({"body": {"name": "a", "mother": {"name": "b", "mother": {"name": 5}}}}, body["parameters"]) is not None
+    assert (
+        value_problem({"body": {"name": "a", "mother": {"name": "b", "mother": {"name": "a"}}}}, body["parameters"])
+        is None
+    )
+    assert (
+        value_problem({"body": {"name": "a", "mother": {"name": "b", "mother": {"name": 5}}}}, body["parameters"])
+        is not None
+    )
     put = tools["put_pets_pet-id"].new
-    assert (put.config["url"], put.config["places"]["body"]) == ("https://eu.example.com/v1/pets/{pet_id}", {"in": "body", "encoding": "form"})
+    assert (put.config["url"], put.config["places"]["body"]) == (
+        "https://eu.example.com/v1/pets/{pet_id}",
+        {"in": "body", "encoding": "form"},
+    )
     assert (put.description, put.config["headers"]) == ("(deprecated) PUT /pets/{pet-id}", {})
     assert put.config["parameters"]["required"] == ["pet_id", "body"]
     assert tools["removePet"].notes == ("The service wants basic or key: send headers, or secrets of these names.",)
@@ -124,15 +155,32 @@ def test_what_operations_become() -> None:
 
 
 def test_choices_of_the_caller() -> None:
-    assert [one.new.name for one in plan(PETS, operations=["listPets", "PUT /pets/{pet-id}"], prefix="pets_").tools] == ["pets_listPets", "pets_put_pets_pet-id"]
+    assert [
+        one.new.name for one in plan(PETS, operations=["listPets", "PUT /pets/{pet-id}"], prefix="pets_").tools
+    ] == ["pets_listPets", "pets_put_pets_pet-id"]
     removing = by_name(plan(PETS, operations=["removePet"], secrets={"key": "k"}))["removePet"].new.config
     assert (removing["query"], removing["headers"]) == ({"api_key": "{{secret.key}}"}, {})
     basic = by_name(plan(PETS, operations=["removePet"], secrets={"basic": "k"}))["removePet"].new.config
     assert basic["headers"] == {"Authorization": "Basic {{secret.basic}}"}
-    own = by_name(plan(PETS, operations=["listPets"], headers={"X-Key": "{{secret.k}}"}, secrets={"k": "v"}, base_url="http://localhost:1/"))["listPets"]
-    assert (own.new.config["headers"], own.new.config["url"], own.notes) == ({"X-Key": "{{secret.k}}"}, "http://localhost:1/pets", ())
+    own = by_name(
+        plan(
+            PETS,
+            operations=["listPets"],
+            headers={"X-Key": "{{secret.k}}"},
+            secrets={"k": "v"},
+            base_url="http://localhost:1/",
+        )
+    )["listPets"]
+    assert (own.new.config["headers"], own.new.config["url"], own.notes) == (
+        {"X-Key": "{{secret.k}}"},
+        "http://localhost:1/pets",
+        (),
+    )
     relative = {"openapi": "3.1.0", "servers": [{"url": "../v2"}], "paths": {"/a": {"get": {}}}}
-    assert plan(relative, url="https://example.com/docs/openapi.json").tools[0].new.config["url"] == "https://example.com/v2/a"
+    assert (
+        plan(relative, url="https://example.com/docs/openapi.json").tools[0].new.config["url"]
+        == "https://example.com/v2/a"
+    )
     assert plan(orjson.dumps(yaml.safe_load(PETS), default=str).decode()).tools, "JSON as text"
 
 
@@ -148,7 +196,10 @@ def get(**operation: Any) -> dict[str, Any]:
 
 
 HEAD = "openapi: 3.1.0\nservers: [{url: https://example.com}]\n"
-BILLIONS = {f"S{number}": {"properties": {name: {"$ref": f"#/components/schemas/S{number + 1}"} for name in "abcdefghij"}} for number in range(20)}
+BILLIONS = {
+    f"S{number}": {"properties": {name: {"$ref": f"#/components/schemas/S{number + 1}"} for name in "abcdefghij"}}
+    for number in range(20)
+}
 DEEP: dict[str, Any] = {}
 for _ in range(500):
     DEEP = {"type": "array", "items": DEEP}
@@ -157,22 +208,49 @@ for _ in range(500):
 @pytest.mark.parametrize(
     ("document", "named", "said"),
     [
-        ({"swagger": "2.0"}, "document", "not Swagger 2.0"), ({}, "document", "without the field openapi"), ("openapi: [", "document", "neither JSON nor YAML"),
-        ("{nothing", "document", "is no JSON"), ("- 1", "document", "must be an object"), ({"openapi": "3.1.0"}, "document", "has no operations"),
+        ({"swagger": "2.0"}, "document", "not Swagger 2.0"),
+        ({}, "document", "without the field openapi"),
+        ("openapi: [", "document", "neither JSON nor YAML"),
+        ("{nothing", "document", "is no JSON"),
+        ("- 1", "document", "must be an object"),
+        ({"openapi": "3.1.0"}, "document", "has no operations"),
         ({"openapi": "3.1.0", "paths": {"/a": {"get": {}}}}, "GET /a: servers", "send base_url"),
         (get(parameters=[{"in": "query"}]), "GET /a: parameters[0].name", "Field required"),
         (get(parameters=[{"name": "x", "in": "body"}]), "GET /a: parameters[0].in", "Input should be"),
-        (get(parameters=[{"$ref": "#/components/parameters/X"}]), "GET /a: parameters[0]", "which the document does not have"),
+        (
+            get(parameters=[{"$ref": "#/components/parameters/X"}]),
+            "GET /a: parameters[0]",
+            "which the document does not have",
+        ),
         (get(parameters=[{"$ref": "https://evil.example/x"}]), "GET /a: parameters[0]", "only local references"),
-        (get(parameters=[{"name": "x", "in": "query", "schema": {"$ref": "other.json#/x"}}]), "GET /a: parameters[0].schema", "only local references"),
-        (get(parameters=[{"name": "x", "in": "query", "schema": {"properties": {"y": 5}}}]), "GET /a: parameters[0].schema.properties.y", "must be a schema"),
+        (
+            get(parameters=[{"name": "x", "in": "query", "schema": {"$ref": "other.json#/x"}}]),
+            "GET /a: parameters[0].schema",
+            "only local references",
+        ),
+        (
+            get(parameters=[{"name": "x", "in": "query", "schema": {"properties": {"y": 5}}}]),
+            "GET /a: parameters[0].schema.properties.y",
+            "must be a schema",
+        ),
         (get(parameters=[{"name": "x", "in": "query", "schema": DEEP}]), None, "nested too deeply"),
-        ({**get(parameters=[{"name": "x", "in": "query", "schema": {"$ref": "#/components/schemas/S0"}}]), "components": {"schemas": BILLIONS}}, None, ""),
+        (
+            {
+                **get(parameters=[{"name": "x", "in": "query", "schema": {"$ref": "#/components/schemas/S0"}}]),
+                "components": {"schemas": BILLIONS},
+            },
+            None,
+            "",
+        ),
         ({**get(), "paths": {"/a/{id}": {"get": {}}}}, "GET /a/{id}: parameters", "do not describe {id}"),
         ({**get(), "paths": {"/a": {"$ref": "#/paths/~1a"}}}, "document", "refers to itself"),
-        (f"{HEAD}paths: {{/a: {{get: {{parameters: [{{name: x, in: query, schema: &a {{items: *a}}}}]}}}}}}", None, "nested too deeply"),
+        (
+            f"{HEAD}paths: {{/a: {{get: {{parameters: [{{name: x, in: query, schema: &a {{items: *a}}}}]}}}}}}",
+            None,
+            "nested too deeply",
+        ),
     ],
-)  # fmt: skip
+)
 def test_documents_that_cannot_be(document: Any, named: str | None, said: str) -> None:
     details = refused(document)
     assert named is None or named in details, details
@@ -195,7 +273,20 @@ def nodes(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         yield from nodes(one, (*path, key))
 
 
-JUNK = (None, 5, "x", "\0\ud800", [], [[]], {}, {"$ref": "#"}, {"$ref": 5}, {"$ref": "#/components"}, True, [None, {"name": "n", "in": "query"}])
+JUNK = (
+    None,
+    5,
+    "x",
+    "\0\ud800",
+    [],
+    [[]],
+    {},
+    {"$ref": "#"},
+    {"$ref": 5},
+    {"$ref": "#/components"},
+    True,
+    [None, {"name": "n", "in": "query"}],
+)
 
 
 def test_whatever_is_wrong_is_a_refusal() -> None:

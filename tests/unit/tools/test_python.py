@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from stoa.tools import Call, Definition, Suppliers, ToolKind
+from stoa.tools import Call, Definition, ToolFactory, ToolKind
 from stoa.tools.providers.python import BusyThreads, Threads
 
 MODULE = '''
@@ -37,29 +37,45 @@ CALL = Call(UUID(int=1), UUID(int=2), UUID(int=3), "key")
 
 
 @pytest.fixture
-def suppliers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Suppliers:
+def suppliers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ToolFactory:
     """An installed package with four tools, and one whose module is missing."""
     (tmp_path / "stoa_sample_tools.py").write_text(MODULE)
     info = tmp_path / "stoa_sample_tools-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stoa-sample-tools\nVersion: 1.0\n")
-    names = "".join(f"{name} = stoa_sample_tools:{name}\n" for name in ("add", "hang", "broken", "wordy", "leaves", "odd"))
+    names = "".join(
+        f"{name} = stoa_sample_tools:{name}\n" for name in ("add", "hang", "broken", "wordy", "leaves", "odd")
+    )
     (info / "entry_points.txt").write_text(f"[stoa.tools]\n{names}gone = no_such_module:x\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    return Suppliers(allow_private=False)
+    return ToolFactory(allow_private=False)
 
 
 def definition(name: str) -> Definition:
     now = datetime.now(UTC)
     return Definition(
-        UUID(int=1), UUID(int=2), name, ToolKind.PYTHON, "About.", {"entry_point": name}, (), idempotent=False, approval=False, editable_params=(),
-        timeout_seconds=0.2, output_bytes_max=1_000, created_at=now, updated_at=now,
-    )  # fmt: skip
+        UUID(int=1),
+        UUID(int=2),
+        name,
+        ToolKind.PYTHON,
+        "About.",
+        {"entry_point": name},
+        (),
+        idempotent=False,
+        approval=False,
+        editable_params=(),
+        timeout_seconds=0.2,
+        output_bytes_max=1_000,
+        created_at=now,
+        updated_at=now,
+    )
 
 
-async def test_python_tools(suppliers: Suppliers) -> None:
+async def test_python_tools(suppliers: ToolFactory) -> None:
     assert sorted(suppliers.callables()) == ["add", "broken", "hang", "leaves", "odd", "wordy"]
-    add, hang, broken, wordy, leaves, odd = (suppliers(definition(name), {})[0] for name in ("add", "hang", "broken", "wordy", "leaves", "odd"))
+    add, hang, broken, wordy, leaves, odd = (
+        suppliers(definition(name), {})[0] for name in ("add", "hang", "broken", "wordy", "leaves", "odd")
+    )
     assert add.parameters["properties"]["a"]["type"] == "integer"
     assert add.parameters["required"] == ["a"]
     assert (await add.call({"a": 2}, CALL)).text == "3"

@@ -101,7 +101,9 @@ def _own_account(uid: int) -> Account:
 
 
 def _dropped(entry: "pwd.struct_passwd") -> Account:
-    return Account(name=entry.pw_name, uid=entry.pw_uid, gid=entry.pw_gid, launcher=_entry_of_uid(0).pw_name, dropped=True)
+    return Account(
+        name=entry.pw_name, uid=entry.pw_uid, gid=entry.pw_gid, launcher=_entry_of_uid(0).pw_name, dropped=True
+    )
 
 
 def _entry_of_uid(uid: int) -> "pwd.struct_passwd":

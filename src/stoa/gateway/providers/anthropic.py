@@ -30,9 +30,12 @@ OUTPUT_TOKENS_MAX: Final = 8_192
 """This wire wants a limit; every model of it allows this one."""
 
 _REASONS: Mapping[str, Finish] = {
-    "end_turn": Finish("stop"), "stop_sequence": Finish("stop"), "max_tokens": Finish("length"), "tool_use": Finish("tool_calls"),
+    "end_turn": Finish("stop"),
+    "stop_sequence": Finish("stop"),
+    "max_tokens": Finish("length"),
+    "tool_use": Finish("tool_calls"),
     "refusal": Finish("content_filter"),
-}  # fmt: skip
+}
 
 
 class AnthropicModel(StreamingModel):
@@ -43,17 +46,25 @@ class AnthropicModel(StreamingModel):
 
     def body(self, request: ModelRequest) -> Mapping[str, Any]:
         body: dict[str, Any] = {
-            **request.extra, "model": self._wire_name, "max_tokens": request.output_tokens_max or OUTPUT_TOKENS_MAX, "stream": True,
+            **request.extra,
+            "model": self._wire_name,
+            "max_tokens": request.output_tokens_max or OUTPUT_TOKENS_MAX,
+            "stream": True,
             "messages": _alternating([_message(message) for message in request.messages]),
-        }  # fmt: skip
+        }
         instructions = [request.instructions] if request.instructions else []
         if request.output_schema is not None:
             schema = orjson.dumps(request.output_schema).decode()
-            instructions.append(f"Answer with one JSON object that satisfies this schema, and with nothing else: {schema}")
+            instructions.append(
+                f"Answer with one JSON object that satisfies this schema, and with nothing else: {schema}"
+            )
         if instructions:
             body["system"] = "\n\n".join(instructions)
         if request.tools:
-            body["tools"] = [{"name": tool.name, "description": tool.description, "input_schema": tool.parameters} for tool in request.tools]
+            body["tools"] = [
+                {"name": tool.name, "description": tool.description, "input_schema": tool.parameters}
+                for tool in request.tools
+            ]
         return body
 
     def reading(self) -> Reading:
@@ -84,7 +95,11 @@ class _AnthropicReading(Reading):
             case "error":
                 error = event["error"]
                 code = "model_overloaded" if error.get("type") == "overloaded_error" else "model_error"
-                raise ModelError(code, f"The provider broke the answer off: {self._model.clean(str(error.get('message', '')))}", retryable=True)
+                raise ModelError(
+                    code,
+                    f"The provider broke the answer off: {self._model.clean(str(error.get('message', '')))}",
+                    retryable=True,
+                )
             case _:
                 pass  # ping, content_block_stop, message_stop, and types yet to come.
 

@@ -9,7 +9,18 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import asynccontextmanager
 from typing import Final
 
-from stoa.gateway.types import Abilities, Delta, DocumentPart, Finish, ImagePart, ModelRequest, Passage, TextDelta, TextPart, Usage
+from stoa.gateway.types import (
+    Capabilities,
+    Delta,
+    DocumentPart,
+    Finish,
+    ImagePart,
+    ModelRequest,
+    Passage,
+    TextDelta,
+    TextPart,
+    Usage,
+)
 
 SLUG: Final = "stoa-extractive"
 QUOTES_MAX: Final = 4
@@ -30,8 +41,8 @@ class ExtractiveModel:
         self._pause_seconds = pause_seconds
 
     @property
-    def abilities(self) -> Abilities:
-        return Abilities(images=False, tools=False, documents=True, context_tokens=10_000_000)
+    def abilities(self) -> Capabilities:
+        return Capabilities(images=False, tools=False, documents=True, context_tokens=10_000_000)
 
     @asynccontextmanager
     async def stream(self, request: ModelRequest) -> AsyncGenerator[AsyncIterator[Sequence[Delta]]]:
@@ -41,8 +52,14 @@ class ExtractiveModel:
         question = "\n".join(part.text for part in request.messages[-1].parts if isinstance(part, TextPart))
         passages, sources, notes = _material(request)
         found = await self._quote(question, passages, QUOTES_MAX) if passages and question else []
-        looked = any(isinstance(part, DocumentPart) and part.error is None for message in request.messages for part in message.parts)
-        answer = _answer([(said, passages[index], sources[index]) for index, said in found], notes, looked=looked or bool(passages))
+        looked = any(
+            isinstance(part, DocumentPart) and part.error is None
+            for message in request.messages
+            for part in message.parts
+        )
+        answer = _answer(
+            [(said, passages[index], sources[index]) for index, said in found], notes, looked=looked or bool(passages)
+        )
         for piece in _PIECE.findall(answer):
             yield [TextDelta(piece)]
             await asyncio.sleep(self._pause_seconds)
@@ -68,7 +85,12 @@ def _material(request: ModelRequest) -> tuple[list[Passage], list[str], list[str
                     notes.append(f"I could not read {part.name}: {part.error.rstrip('.')}.")
             elif isinstance(part, ImagePart):
                 notes.append(f"I cannot see images, so I left out {part.name}.")
-            elif isinstance(part, TextPart) and message.role == "user" and not last and len(part.text) >= EARLIER_CHARACTERS_MIN:
+            elif (
+                isinstance(part, TextPart)
+                and message.role == "user"
+                and not last
+                and len(part.text) >= EARLIER_CHARACTERS_MIN
+            ):
                 passages.append(Passage(part.text))
                 sources.append("your earlier message")
     return passages, sources, notes
@@ -79,7 +101,10 @@ def _answer(quotes: Sequence[tuple[str, Passage, str]], notes: Sequence[str], *,
     if quotes:
         parts.append("Here is what your documents say. I quote; I do not write answers of my own.")
         parts += [_quoted(said, number) for number, (said, _, _) in enumerate(quotes, 1)]
-        parts.append("Sources:\n" + "\n".join(f"[{number}] {_citation(passage, name)}" for number, (_, passage, name) in enumerate(quotes, 1)))
+        parts.append(
+            "Sources:\n"
+            + "\n".join(f"[{number}] {_citation(passage, name)}" for number, (_, passage, name) in enumerate(quotes, 1))
+        )
     elif looked:
         parts.append("I found nothing about that in this conversation's documents.")
     else:

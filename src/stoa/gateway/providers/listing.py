@@ -7,15 +7,18 @@ from typing import Any, Final
 import aiohttp
 
 from stoa.gateway.catalogue import Offer, ProviderError
-from stoa.gateway.types import Abilities
+from stoa.gateway.types import Capabilities
 
 MODELS_MAX: Final = 2_000
 ANTHROPIC_VERSION: Final = "2023-06-01"
 _NOT_FOR_CHAT: Final = re.compile(
-    r"embed|whisper|tts|dall-e|moderation|transcribe|realtime|^sora|gpt-image|davinci|babbage|computer-use|(?:^|[-/])(?:audio|rerank)", re.IGNORECASE
+    r"embed|whisper|tts|dall-e|moderation|transcribe|realtime|^sora|gpt-image|davinci|babbage|computer-use|(?:^|[-/])(?:audio|rerank)",
+    re.IGNORECASE,
 )
 """OpenAI's list does not say what a model is for; names do."""
-_SEES: Final = re.compile(r"gpt-4o|gpt-4\.|gpt-4-turbo|gpt-5|^o[134]|vision|llava|-vl|pixtral|gemini|gemma-?3|llama-?4", re.IGNORECASE)
+_SEES: Final = re.compile(
+    r"gpt-4o|gpt-4\.|gpt-4-turbo|gpt-5|^o[134]|vision|llava|-vl|pixtral|gemini|gemma-?3|llama-?4", re.IGNORECASE
+)
 
 
 async def list_openai(session: aiohttp.ClientSession, base_url: str, api_key: str | None) -> Sequence[Offer]:
@@ -28,7 +31,13 @@ async def list_openai(session: aiohttp.ClientSession, base_url: str, api_key: st
         if name and not _NOT_FOR_CHAT.search(name):
             context = item.get("context_length") or item.get("context_window") or item.get("max_model_len")
             tokens = context if isinstance(context, int) and context > 0 else 128_000
-            offers.append(Offer(name, str(item.get("name") or name), Abilities(bool(_SEES.search(name)), tools=True, context_tokens=tokens)))
+            offers.append(
+                Offer(
+                    name,
+                    str(item.get("name") or name),
+                    Capabilities(bool(_SEES.search(name)), tools=True, context_tokens=tokens),
+                )
+            )
     return offers
 
 
@@ -37,7 +46,11 @@ async def list_anthropic(session: aiohttp.ClientSession, base_url: str, api_key:
     headers = {"anthropic-version": ANTHROPIC_VERSION, **({"x-api-key": api_key} if api_key else {})}
     answer = await _get(session, f"{base_url}/models?limit=1000", headers)
     return [
-        Offer(str(item["id"]), str(item.get("display_name") or item["id"]), Abilities(images=True, tools=True, context_tokens=200_000))
+        Offer(
+            str(item["id"]),
+            str(item.get("display_name") or item["id"]),
+            Capabilities(images=True, tools=True, context_tokens=200_000),
+        )
         for item in _items(answer)
         if item.get("id")
     ]

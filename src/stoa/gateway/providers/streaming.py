@@ -13,7 +13,7 @@ import orjson
 from stoa.gateway.providers.repeating import ATTEMPTS_MAX, Repeating
 from stoa.gateway.providers.sse import EventParser, EventTooLarge
 from stoa.gateway.providers.transport import Reply, Timeouts, Transport, TransportError
-from stoa.gateway.types import Abilities, Delta, Finish, ModelError, ModelRequest, TextDelta
+from stoa.gateway.types import Capabilities, Delta, Finish, ModelError, ModelRequest, TextDelta
 
 RETRIES_MAX: Final = 2
 BACKOFF_SECONDS: Final = 0.5
@@ -46,9 +46,16 @@ class StreamingModel(ABC):
     path: str
 
     def __init__(
-        self, transport: Transport, base_url: str, api_key: str | None, wire_name: str, abilities: Abilities, *,
-        timeouts: Timeouts | None = None, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:  # fmt: skip
+        self,
+        transport: Transport,
+        base_url: str,
+        api_key: str | None,
+        wire_name: str,
+        abilities: Capabilities,
+        *,
+        timeouts: Timeouts | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._transport = transport
         self._url = base_url.rstrip("/") + self.path
         self._api_key = api_key
@@ -58,7 +65,7 @@ class StreamingModel(ABC):
         self._sleep = sleep
 
     @property
-    def abilities(self) -> Abilities:
+    def abilities(self) -> Capabilities:
         return self._abilities
 
     @abstractmethod
@@ -85,19 +92,29 @@ class StreamingModel(ABC):
         for attempt in range(RETRIES_MAX + 1):
             try:
                 async with AsyncExitStack() as attempting:
-                    reply = await attempting.enter_async_context(self._transport.post(self._url, headers, body, self._timeouts))
+                    reply = await attempting.enter_async_context(
+                        self._transport.post(self._url, headers, body, self._timeouts)
+                    )
                     if reply.status != 200:
                         raise self._refusal(reply, await reply.read(ERROR_BODY_BYTES_MAX))
                     if "text/event-stream" not in reply.headers.get("content-type", ""):
                         kind = reply.headers.get("content-type", "nothing in particular")
-                        raise ModelError("model_protocol_error", f"The provider answered with {kind} instead of a stream.", retryable=False)
+                        raise ModelError(
+                            "model_protocol_error",
+                            f"The provider answered with {kind} instead of a stream.",
+                            retryable=False,
+                        )
                     stack.push_async_exit(attempting.pop_all())
                     return reply
             except TransportError as error:
                 failure = _broken(error, began=False)
             except ModelError as error:
                 failure = error
-            if not failure.retryable or attempt == RETRIES_MAX or (failure.retry_after_seconds or 0) > RETRY_AFTER_SECONDS_MAX:
+            if (
+                not failure.retryable
+                or attempt == RETRIES_MAX
+                or (failure.retry_after_seconds or 0) > RETRY_AFTER_SECONDS_MAX
+            ):
                 raise failure
             backoff = BACKOFF_SECONDS * 2**attempt * random.uniform(0.8, 1.2)  # noqa: S311 — spreads retries, guards nothing
             await self._sleep(failure.retry_after_seconds or backoff)
@@ -126,7 +143,9 @@ class StreamingModel(ABC):
             if reading.finish is None:  # Some servers cut the connection instead of ending it well.
                 raise _broken(error, began=True) from error
         except EventTooLarge as error:
-            raise ModelError("model_protocol_error", "The model sent an event of over 1 MiB.", retryable=False) from error
+            raise ModelError(
+                "model_protocol_error", "The model sent an event of over 1 MiB.", retryable=False
+            ) from error
         if reading.finish is None:
             raise ModelError("model_stream_truncated", "The model's answer broke off before its end.", retryable=True)
         yield [reading.finish]
@@ -145,13 +164,19 @@ class StreamingModel(ABC):
             try:
                 event = orjson.loads(data)
             except orjson.JSONDecodeError as error:
-                raise ModelError("model_protocol_error", "The model's stream holds something that is no JSON.", retryable=True) from error
+                raise ModelError(
+                    "model_protocol_error", "The model's stream holds something that is no JSON.", retryable=True
+                ) from error
             if not isinstance(event, dict):
-                raise ModelError("model_protocol_error", "The model's stream holds an event of an unknown form.", retryable=True)
+                raise ModelError(
+                    "model_protocol_error", "The model's stream holds an event of an unknown form.", retryable=True
+                )
             try:
                 reading.read(event, out)
             except (TypeError, KeyError, AttributeError, IndexError, ValueError) as error:
-                raise ModelError("model_protocol_error", "The model's stream holds an event of an unknown form.", retryable=True) from error
+                raise ModelError(
+                    "model_protocol_error", "The model's stream holds an event of an unknown form.", retryable=True
+                ) from error
         return joined(out)
 
     def _refusal(self, reply: Reply, body: bytes) -> ModelError:
@@ -164,9 +189,21 @@ class StreamingModel(ABC):
             return ModelError("model_not_found", sentence, retryable=False, status=status)
         if status in (429, 529):
             code = "model_rate_limited" if status == 429 else "model_overloaded"
-            return ModelError(code, sentence, retryable=True, status=status, retry_after_seconds=_seconds(reply.headers.get("retry-after")))
+            return ModelError(
+                code,
+                sentence,
+                retryable=True,
+                status=status,
+                retry_after_seconds=_seconds(reply.headers.get("retry-after")),
+            )
         if status >= 500:
-            return ModelError("model_overloaded", sentence, retryable=True, status=status, retry_after_seconds=_seconds(reply.headers.get("retry-after")))
+            return ModelError(
+                "model_overloaded",
+                sentence,
+                retryable=True,
+                status=status,
+                retry_after_seconds=_seconds(reply.headers.get("retry-after")),
+            )
         if ("context" in lowered and ("length" in lowered or "window" in lowered)) or "prompt is too long" in lowered:
             return ModelError("context_length_exceeded", sentence, retryable=False, status=status)
         return ModelError("model_refused_request", sentence, retryable=False, status=status)

@@ -136,10 +136,14 @@ class Transport:
         self._idle.clear()
 
     @asynccontextmanager
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, timeouts: Timeouts) -> AsyncGenerator[Reply]:
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, timeouts: Timeouts
+    ) -> AsyncGenerator[Reply]:
         """Raises TransportError. Leaving before the body's end closes the connection at once."""
         parts = urlsplit(url)
-        origin = Origin(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80), parts.scheme == "https")
+        origin = Origin(
+            parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80), parts.scheme == "https"
+        )
         request = _request(parts.path or "/", parts.query, parts.netloc.rpartition("@")[2], headers, body)
         wire = await self._send(origin, request, timeouts)
         try:
@@ -172,12 +176,19 @@ class Transport:
         try:
             async with asyncio.timeout(timeouts.connect):
                 # Where not every address may be called, the connection goes to one that was looked up once, and looked at.
-                hosts = [origin.host] if self._allow_private else await addresses(origin.host, origin.port, allow_private=False)
+                hosts = (
+                    [origin.host]
+                    if self._allow_private
+                    else await addresses(origin.host, origin.port, allow_private=False)
+                )
                 return await self._connect_to(hosts, origin)
         except TimeoutError as error:
             raise TransportError("connect", "no connection within the time allowed") from error
         except AddressRefused as error:
-            raise TransportError("connect", "the address is private, which this server's operator has not allowed (STOA_ALLOW_PRIVATE_ADDRESSES)") from error
+            raise TransportError(
+                "connect",
+                "the address is private, which this server's operator has not allowed (STOA_ALLOW_PRIVATE_ADDRESSES)",
+            ) from error
         except (OSError, ValueError) as error:
             raise TransportError("connect", "no connection could be made") from error
 
@@ -187,7 +198,11 @@ class Transport:
         for host in hosts:
             try:
                 _, wire = await asyncio.get_running_loop().create_connection(
-                    _Wire, host, origin.port, ssl=self._tls if origin.tls else None, server_hostname=origin.host if origin.tls else None
+                    _Wire,
+                    host,
+                    origin.port,
+                    ssl=self._tls if origin.tls else None,
+                    server_hostname=origin.host if origin.tls else None,
                 )
                 return wire
             except OSError as error:
@@ -204,7 +219,13 @@ class Transport:
         return None
 
     def _put_back(self, origin: Origin, wire: "_Wire") -> None:
-        if wire.complete and wire.keep_alive and not wire.buffer and not wire.closed and len(self._idle[origin]) < IDLE_PER_ORIGIN_MAX:
+        if (
+            wire.complete
+            and wire.keep_alive
+            and not wire.buffer
+            and not wire.closed
+            and len(self._idle[origin]) < IDLE_PER_ORIGIN_MAX
+        ):
             self._idle[origin].append((asyncio.get_running_loop().time(), wire))
         else:
             wire.abort()
@@ -275,7 +296,11 @@ class _Wire(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         assert self._parser is not None
-        self.status, self._head_done, self.keep_alive = self._parser.get_status_code(), True, self._parser.should_keep_alive()
+        self.status, self._head_done, self.keep_alive = (
+            self._parser.get_status_code(),
+            True,
+            self._parser.should_keep_alive(),
+        )
 
     def on_body(self, body: bytes) -> None:
         self.buffer.append(body)
@@ -339,7 +364,14 @@ class _Wire(asyncio.Protocol):
 
     def pause(self) -> bool:
         """Leaves what comes to the kernel, until `resume`; false where that cannot be."""
-        if self._resting or self._full or self.closed or self.complete or self._transport is None or self._transport.is_closing():
+        if (
+            self._resting
+            or self._full
+            or self.closed
+            or self.complete
+            or self._transport is None
+            or self._transport.is_closing()
+        ):
             return False
         self._resting = True
         self._transport.pause_reading()
@@ -358,7 +390,11 @@ class _Wire(asyncio.Protocol):
         return data
 
     def _read_on(self) -> None:
-        if not (self._resting or self._full or self.closed) and self._transport is not None and not self._transport.is_closing():
+        if (
+            not (self._resting or self._full or self.closed)
+            and self._transport is not None
+            and not self._transport.is_closing()
+        ):
             self._transport.resume_reading()
 
     def abort(self) -> None:

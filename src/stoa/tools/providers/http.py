@@ -14,7 +14,10 @@ from stoa.tools.types import Call, Definition, ToolKind, ToolResult
 
 _ERROR_BYTES_MAX: Final = 2_000
 SECRET_CHARACTERS_MAX: Final = 4_000
-REFUSED: Final = ToolResult("The address is private, which this server's operator has not allowed (STOA_ALLOW_PRIVATE_ADDRESSES).", "tool_address_refused")
+REFUSED: Final = ToolResult(
+    "The address is private, which this server's operator has not allowed (STOA_ALLOW_PRIVATE_ADDRESSES).",
+    "tool_address_refused",
+)
 
 
 class HttpTool:
@@ -22,7 +25,9 @@ class HttpTool:
 
     kind = ToolKind.HTTP
 
-    def __init__(self, definition: Definition, secrets: Mapping[str, str], session: aiohttp.ClientSession, *, allow_private: bool) -> None:
+    def __init__(
+        self, definition: Definition, secrets: Mapping[str, str], session: aiohttp.ClientSession, *, allow_private: bool
+    ) -> None:
         self._definition = definition
         self._secrets = secrets
         self._session = session
@@ -47,14 +52,22 @@ class HttpTool:
         except TimeoutError:
             return ToolResult(f"No answer came within {self._definition.timeout_seconds:g} seconds.", "tool_timeout")
         except aiohttp.ClientConnectorDNSError as error:
-            return REFUSED if isinstance(error.os_error, AddressRefused) else ToolResult(f"The host {host} cannot be resolved.", "tool_unreachable")
+            return (
+                REFUSED
+                if isinstance(error.os_error, AddressRefused)
+                else ToolResult(f"The host {host} cannot be resolved.", "tool_unreachable")
+            )
         except (aiohttp.ClientError, OSError, ValueError) as error:
             if isinstance(error, AddressRefused) or isinstance(error.__cause__, AddressRefused):
                 return REFUSED
             return ToolResult(f"{host} cannot be reached: {type(error).__name__}.", "tool_unreachable")
 
     async def _exchange(self, url: str, rest: dict[str, Any], call: Call) -> ToolResult:
-        config, method, places = self._definition.config, self._definition.config["method"], self._definition.config.get("places", {})
+        config, method, places = (
+            self._definition.config,
+            self._definition.config["method"],
+            self._definition.config.get("places", {}),
+        )
         headers = {name: rules.revealed(value, self._secrets) for name, value in config.get("headers", {}).items()}
         query = [(name, rules.revealed(value, self._secrets)) for name, value in config.get("query", {}).items()]
         given, rest = rules.placed(rest, places, "header")
@@ -67,15 +80,22 @@ class HttpTool:
             body = _body(rest, places, whole="places" not in config)
         if method != "GET":
             headers["Idempotency-Key"] = call.key
-        async with self._session.request(method, url, headers=headers, params=query, allow_redirects=False, **body) as response:
+        async with self._session.request(
+            method, url, headers=headers, params=query, allow_redirects=False, **body
+        ) as response:
             bytes_max = self._definition.output_bytes_max if response.status < 300 else _ERROR_BYTES_MAX
-            content = await read_bounded(response, bytes_max + SECRET_CHARACTERS_MAX)  # A secret is not cut in two before it is seen.
+            content = await read_bounded(
+                response, bytes_max + SECRET_CHARACTERS_MAX
+            )  # A secret is not cut in two before it is seen.
             text = content.decode(response.get_encoding() if response.charset else "utf-8", "replace")
             text = rules.limited(rules.without_secrets(text, self._secrets), bytes_max)
         if response.status < 300:
             return ToolResult(text)
         if response.status < 400:
-            return ToolResult(f"The service answered {response.status}: it wants the call elsewhere, and redirects are not followed.", "tool_refused")
+            return ToolResult(
+                f"The service answered {response.status}: it wants the call elsewhere, and redirects are not followed.",
+                "tool_refused",
+            )
         code = "tool_refused" if response.status < 500 else "tool_failed"
         return ToolResult(f"The service answered {response.status}: {text}", code)
 

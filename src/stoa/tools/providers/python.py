@@ -101,11 +101,17 @@ class PythonTool:
                     given = await self._function(**arguments)
                 else:
                     given = await self._threads.run(self._function, arguments)
-            text = given if isinstance(given, str) else orjson.dumps(given, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+            text = (
+                given
+                if isinstance(given, str)
+                else orjson.dumps(given, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+            )
         except TimeoutError:
             return ToolResult(f"No answer came within {self._definition.timeout_seconds:g} seconds.", "tool_timeout")
         except BusyThreads:
             return ToolResult("Every thread for tools of this server is taken; try again later.", "tool_unavailable")
         except Exception as error:  # noqa: BLE001 — somebody else's code: what it raises is an outcome, told to the model
-            return ToolResult(rules.limited(f"The tool failed: {type(error).__name__}: {str(error)[:500]}", 4_000), "tool_failed")
+            return ToolResult(
+                rules.limited(f"The tool failed: {type(error).__name__}: {str(error)[:500]}", 4_000), "tool_failed"
+            )
         return ToolResult(rules.limited(text, self._definition.output_bytes_max))

@@ -78,9 +78,13 @@ def offer_of(tool: types.Tool) -> tuple[Offer | None, str | None]:
     words = (tool.description or tool.title or "").replace("\0", "\ufffd")
     hints = tool.annotations
     return Offer(
-        tool.name, words[:DESCRIPTION_CHARACTERS_MAX], {"type": "object", **parameters}, hints.read_only_hint if hints else None,
-        hints.idempotent_hint if hints else None, hints.destructive_hint if hints else None,
-    ), None  # fmt: skip
+        tool.name,
+        words[:DESCRIPTION_CHARACTERS_MAX],
+        {"type": "object", **parameters},
+        hints.read_only_hint if hints else None,
+        hints.idempotent_hint if hints else None,
+        hints.destructive_hint if hints else None,
+    ), None
 
 
 def size_of(offer: Offer) -> int:

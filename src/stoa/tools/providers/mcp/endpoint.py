@@ -45,20 +45,39 @@ class _Guarded(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         content = await request.aread()
-        waits_for_answer = request.method == "GET" or (request.method == "POST" and b'"id"' in content and "id" in orjson.loads(content))
+        waits_for_answer = request.method == "GET" or (
+            request.method == "POST" and b'"id"' in content and "id" in orjson.loads(content)
+        )
         timeout = aiohttp.ClientTimeout(total=None if waits_for_answer else NOTIFY_SECONDS_MAX, connect=10)
         try:
             if not allowed(request.url.host, allow_private=self._allow_private):
                 raise AddressRefused(request.url.host)
             response = await self._session.request(
-                request.method, str(request.url), data=content, allow_redirects=False, timeout=timeout,
+                request.method,
+                str(request.url),
+                data=content,
+                allow_redirects=False,
+                timeout=timeout,
                 headers=[(name, value) for name, value in request.headers.multi_items() if name.lower() not in _OURS],
-            )  # fmt: skip
-        except (aiohttp.ClientError, OSError, ValueError) as error:  # OSError: also a TimeoutError and a refused address.
+            )
+        except (
+            aiohttp.ClientError,
+            OSError,
+            ValueError,
+        ) as error:  # OSError: also a TimeoutError and a refused address.
             return _told(error, request)
-        kept = [(name, value) for name, value in response.headers.items() if name.lower() not in ("content-encoding", "content-length", "transfer-encoding")]
+        kept = [
+            (name, value)
+            for name, value in response.headers.items()
+            if name.lower() not in ("content-encoding", "content-length", "transfer-encoding")
+        ]
         endless = (response.content_type or "") == "text/event-stream"
-        return httpx2.Response(response.status, headers=kept, stream=_Body(response, None if endless else MESSAGE_BYTES_MAX), request=request)
+        return httpx2.Response(
+            response.status,
+            headers=kept,
+            stream=_Body(response, None if endless else MESSAGE_BYTES_MAX),
+            request=request,
+        )
 
 
 class _Body(httpx2.AsyncByteStream):
@@ -85,7 +104,10 @@ def _told(error: Exception, request: httpx2.Request) -> httpx2.Response:
     """An answer in the server's place."""
     causes = (error, error.__cause__, getattr(error, "os_error", None))
     if any(isinstance(cause, AddressRefused) for cause in causes):
-        code, message = "tool_address_refused", "The address is private, which this server's operator has not allowed (STOA_ALLOW_PRIVATE_ADDRESSES)."
+        code, message = (
+            "tool_address_refused",
+            "The address is private, which this server's operator has not allowed (STOA_ALLOW_PRIVATE_ADDRESSES).",
+        )
     else:
         code, message = "tool_unreachable", f"{request.url.host} cannot be reached: {type(error).__name__}."
     body = {"jsonrpc": "2.0", "id": None, "error": {"code": -32000, "message": message, "data": {CODE: code}}}

@@ -86,7 +86,12 @@ class _Lines(asyncio.SubprocessProtocol):
 
     def end(self, reason: str) -> None:
         if not self.over and not self.leaving:
-            _log.warning("an MCP server is at its end", server=self._program.name, reason=reason, last_lines=list(self._last_lines))
+            _log.warning(
+                "an MCP server is at its end",
+                server=self._program.name,
+                reason=reason,
+                last_lines=list(self._last_lines),
+            )
         self.over = True
         self.arrived.set()
         self._ended(reason)
@@ -131,12 +136,20 @@ async def speaking(program: Program, ended: Callable[[str], None], hurry: Callab
     Raises OSError when it cannot be started.
     """
     transport, lines = await asyncio.get_running_loop().subprocess_exec(
-        lambda: _Lines(program, ended), program.command, *program.args, env=_environment(program.env), cwd=program.cwd, start_new_session=True
+        lambda: _Lines(program, ended),
+        program.command,
+        *program.args,
+        env=_environment(program.env),
+        cwd=program.cwd,
+        start_new_session=True,
     )
     try:
         into, read_stream = anyio.create_memory_object_stream[SessionMessage | Exception](0)
         write_stream, out_of = anyio.create_memory_object_stream[SessionMessage](WAITING_MAX)
-        tasks = [asyncio.create_task(_read(lines, into), name=f"read {program.name}"), asyncio.create_task(_write(transport, lines, out_of))]
+        tasks = [
+            asyncio.create_task(_read(lines, into), name=f"read {program.name}"),
+            asyncio.create_task(_write(transport, lines, out_of)),
+        ]
         try:
             yield read_stream, write_stream
         finally:
@@ -175,7 +188,7 @@ async def _end(transport: asyncio.SubprocessTransport, lines: _Lines, *, patient
     pipe = transport.get_pipe_transport(0)
     if pipe is not None:
         pipe.close()
-    for sent in ((None, signal.SIGTERM) if patient else ()):
+    for sent in (None, signal.SIGTERM) if patient else ():
         if sent is not None:
             _signal(transport, sent)
         with contextlib.suppress(TimeoutError):

@@ -48,7 +48,9 @@ class Session:
                 await asyncio.shield(self._ready)
         except TimeoutError:
             await self.close("The MCP server did not open a session in time.")
-            raise Failure("tool_unreachable", f"The MCP server did not open a session within {seconds_max:g} seconds.") from None
+            raise Failure(
+                "tool_unreachable", f"The MCP server did not open a session within {seconds_max:g} seconds."
+            ) from None
         except BaseException:
             await self.close(self.reason or "The session was not opened.")
             raise
@@ -75,7 +77,9 @@ class Session:
 
     async def _live(self) -> None:
         try:
-            async with Client(self._speak(self), mode="auto", cache=None, client_info=_CLIENT, message_handler=self._heard) as client:
+            async with Client(
+                self._speak(self), mode="auto", cache=None, client_info=_CLIENT, message_handler=self._heard
+            ) as client:
                 self._client = client
                 self._ready.set_result(None)
                 await self._leave.wait()
@@ -116,13 +120,17 @@ class Session:
                     left_out.append(f"what comes after the first {len(offers)}")
                     break
                 offers.setdefault(offer.name, offer)
-        return Listing(list(offers.values()), f"Left out: {'; '.join(left_out[:20])}".replace("\0", "\ufffd") if left_out else None)
+        return Listing(
+            list(offers.values()), f"Left out: {'; '.join(left_out[:20])}".replace("\0", "\ufffd") if left_out else None
+        )
 
     async def _tools(self) -> AsyncIterator[types.Tool]:
         cursor: str | None = None
         for _ in range(PAGES_MAX):
             try:
-                page = await self._open.session.list_tools(params=types.PaginatedRequestParams(cursor=cursor) if cursor else None)
+                page = await self._open.session.list_tools(
+                    params=types.PaginatedRequestParams(cursor=cursor) if cursor else None
+                )
             except (MCPError, ValidationError, ValueError, RuntimeError) as error:
                 raise self._failure(error) from error
             for tool in page.tools:
@@ -165,7 +173,10 @@ class Session:
         if isinstance(error, MCPError):
             return self._refused(error)
         if isinstance(error, FileNotFoundError | PermissionError | NotADirectoryError):
-            return Failure("tool_unavailable", "The program of the MCP server cannot be started; its operator finds the reason in the log.")
+            return Failure(
+                "tool_unavailable",
+                "The program of the MCP server cannot be started; its operator finds the reason in the log.",
+            )
         if isinstance(error, OSError):
             return Failure("tool_unreachable", f"The MCP server cannot be reached: {type(error).__name__}.")
         what = type(error).__name__
@@ -179,7 +190,9 @@ class Session:
         if isinstance(data, dict) and endpoint.CODE in data:
             return Failure(str(data[endpoint.CODE]), error.error.message)
         if error.error.code == types.CONNECTION_CLOSED:
-            return Failure("tool_failed", self.reason or f"The MCP server ended the conversation: {error.error.message}.")
+            return Failure(
+                "tool_failed", self.reason or f"The MCP server ended the conversation: {error.error.message}."
+            )
         if error.error.code == types.INVALID_REQUEST and error.error.message == "Session terminated":
             self._leave.set()
             return Gone("tool_unreachable", "The MCP server has forgotten this session.")

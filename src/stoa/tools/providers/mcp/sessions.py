@@ -69,7 +69,9 @@ class Openers(Protocol):
 
     async def open_program(self, program: Program, seconds_max: float) -> Session: ...
 
-    async def open_endpoint(self, url: str, headers: Mapping[str, str], seconds_max: float, *, allow_private: bool) -> Session: ...
+    async def open_endpoint(
+        self, url: str, headers: Mapping[str, str], seconds_max: float, *, allow_private: bool
+    ) -> Session: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -90,10 +92,16 @@ class Sessions:
     """Long-lived; `close` ends every session, and the programs with them."""
 
     def __init__(
-        self, programs: Mapping[str, Program], *, allow_private: bool, sessions_max: int = SESSIONS_MAX,
-        sessions_of_project_max: int = SESSIONS_OF_PROJECT_MAX, connect_seconds_max: float = CONNECT_SECONDS_MAX, idle_seconds_max: float = IDLE_SECONDS_MAX,
+        self,
+        programs: Mapping[str, Program],
+        *,
+        allow_private: bool,
+        sessions_max: int = SESSIONS_MAX,
+        sessions_of_project_max: int = SESSIONS_OF_PROJECT_MAX,
+        connect_seconds_max: float = CONNECT_SECONDS_MAX,
+        idle_seconds_max: float = IDLE_SECONDS_MAX,
         probe_seconds_max: float = PROBE_SECONDS_MAX,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._programs = programs
         self._allow_private = allow_private
         self._sessions_max = sessions_max
@@ -115,15 +123,26 @@ class Sessions:
         await asyncio.gather(*(self._end(held) for held in places))
 
     def programs_of(self, project_id: UUID) -> list[str]:
-        return [name for name, program in self._programs.items() if program.projects is None or project_id in program.projects]
+        return [
+            name
+            for name, program in self._programs.items()
+            if program.projects is None or project_id in program.projects
+        ]
 
     def environment(self, definition: Definition) -> Mapping[str, str]:
         """What of a program's environment looks like a secret."""
         program = self._programs.get(definition.config.get("server", ""))
-        return {name: value for name, value in program.env.items() if _SECRETIVE.search(name)} if program is not None else {}
+        return (
+            {name: value for name, value in program.env.items() if _SECRETIVE.search(name)}
+            if program is not None
+            else {}
+        )
 
     def outdated(self, definition_id: UUID) -> bool:
-        return any(key[0] == definition_id and held.session is not None and held.session.outdated for key, held in self._held.items())
+        return any(
+            key[0] == definition_id and held.session is not None and held.session.outdated
+            for key, held in self._held.items()
+        )
 
     # --- what they are for ------------------------------------------------------------------------------------------
     async def list(self, definition: Definition, secrets: Mapping[str, str]) -> Listing:
@@ -135,11 +154,15 @@ class Sessions:
             self.suspect(definition)
             raise Failure("tool_timeout", "the server does not answer") from None
 
-    async def call(self, definition: Definition, secrets: Mapping[str, str], name: str, arguments: Mapping[str, Any], key: str) -> ToolResult:
+    async def call(
+        self, definition: Definition, secrets: Mapping[str, str], name: str, arguments: Mapping[str, Any], key: str
+    ) -> ToolResult:
         """Raises Failure."""
         return await self._ask(definition, secrets, lambda session: session.call(name, arguments, key))
 
-    async def _ask(self, definition: Definition, secrets: Mapping[str, str], work: Callable[[Session], Awaitable[T]]) -> T:
+    async def _ask(
+        self, definition: Definition, secrets: Mapping[str, str], work: Callable[[Session], Awaitable[T]]
+    ) -> T:
         """A server that has forgotten us (it was restarted) costs a new session, not the call."""
         try:
             async with self._session(definition, secrets) as session:
@@ -178,7 +201,9 @@ class Sessions:
                     except Failure as failure:
                         self._failed(held, failure.message)
                         raise
-                    except asyncio.CancelledError:  # A call that had no time left for it: the next one is not to start it again at once.
+                    except (
+                        asyncio.CancelledError
+                    ):  # A call that had no time left for it: the next one is not to start it again at once.
                         self._failed(held, "it did not open a session in a call's time")
                         raise
             yield held.session
@@ -190,7 +215,9 @@ class Sessions:
     def _place(self, definition: Definition) -> _Held:
         if self._closed:
             raise Failure("tool_unavailable", "This server is shutting down.")
-        held = self._held.setdefault((definition.id, definition.updated_at), _Held(definition.project_id, definition.name))
+        held = self._held.setdefault(
+            (definition.id, definition.updated_at), _Held(definition.project_id, definition.name)
+        )
         if not self._sweeping:
             self._sweeping = True
             self._supervisor.keep(self._sweep_forever, "tools.mcp.sweep")
@@ -200,7 +227,9 @@ class Sessions:
         """Raises Failure while a server that failed is not to be started again for longer than a call can wait."""
         left = held.not_before - asyncio.get_running_loop().time()
         if left > PATIENCE_SECONDS:
-            raise Failure("tool_unreachable", f"The MCP server {held.name} failed; it is tried again in {left:.0f} seconds.")
+            raise Failure(
+                "tool_unreachable", f"The MCP server {held.name} failed; it is tried again in {left:.0f} seconds."
+            )
         if left > 0:
             await asyncio.sleep(left)
 
@@ -208,18 +237,32 @@ class Sessions:
         held.failures += 1
         pause = min(BACKOFF_SECONDS_MAX, BACKOFF_SECONDS * 2 ** min(held.failures - 1, 10))
         held.not_before = asyncio.get_running_loop().time() + pause
-        _log.warning("an MCP server failed", server=held.name, project_id=str(held.project_id), reason=reason, failures=held.failures, pause_seconds=pause)
+        _log.warning(
+            "an MCP server failed",
+            server=held.name,
+            project_id=str(held.project_id),
+            reason=reason,
+            failures=held.failures,
+            pause_seconds=pause,
+        )
 
     async def _make_room(self, wanting: _Held) -> None:
         """Ends the session that was idle longest where there are as many as there may be. Raises Failure when all are at work."""
         for bound, of_project in ((self._sessions_of_project_max, True), (self._sessions_max, False)):
             open_ones = [
-                one for one in self._held.values()
-                if one is not wanting and (one.session is not None or one.opening.locked()) and (not of_project or one.project_id == wanting.project_id)
+                one
+                for one in self._held.values()
+                if one is not wanting
+                and (one.session is not None or one.opening.locked())
+                and (not of_project or one.project_id == wanting.project_id)
             ]
             if len(open_ones) < bound:
                 continue
-            idle = min((one for one in open_ones if one.session is not None and not one.in_use), key=lambda one: one.used_at, default=None)
+            idle = min(
+                (one for one in open_ones if one.session is not None and not one.in_use),
+                key=lambda one: one.used_at,
+                default=None,
+            )
             if idle is None:
                 whose = "This project" if of_project else "This server"
                 raise Failure("tool_unavailable", f"{whose} speaks to {bound} MCP servers already; try again later.")
@@ -229,11 +272,17 @@ class Sessions:
         openers = await _openers()
         url = definition.config.get("url")
         if url is not None:
-            headers = {name: rules.revealed(value, secrets) for name, value in definition.config.get("headers", {}).items()}
-            return await openers.open_endpoint(url, headers, self._connect_seconds_max, allow_private=self._allow_private)
+            headers = {
+                name: rules.revealed(value, secrets) for name, value in definition.config.get("headers", {}).items()
+            }
+            return await openers.open_endpoint(
+                url, headers, self._connect_seconds_max, allow_private=self._allow_private
+            )
         name = definition.config["server"]
         if name not in self.programs_of(definition.project_id):
-            raise Failure("tool_unavailable", f"This server's operator has declared no MCP server {name} for this project.")
+            raise Failure(
+                "tool_unavailable", f"This server's operator has declared no MCP server {name} for this project."
+            )
         return await openers.open_program(self._programs[name], self._connect_seconds_max)
 
     async def _end(self, held: _Held) -> None:

@@ -30,7 +30,9 @@ class McpTool:
             return ToolResult(f"The arguments do not fit: {problem}", "tool_bad_arguments")
         try:
             async with asyncio.timeout(self._definition.timeout_seconds):
-                result = await self._sessions.call(self._definition, self._secrets, self._offer.name, arguments, call.key)
+                result = await self._sessions.call(
+                    self._definition, self._secrets, self._offer.name, arguments, call.key
+                )
         except TimeoutError:
             self._sessions.suspect(self._definition)
             return ToolResult(f"No answer came within {self._definition.timeout_seconds:g} seconds.", "tool_timeout")

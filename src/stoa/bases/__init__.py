@@ -1,0 +1,45 @@
+"""Knowledge bases: items in, searches out. A front door of its own: that of `stoa.documents` must stay light."""
+
+from stoa.bases.api import routes
+from stoa.bases.checks import checks
+from stoa.bases.deletions import Deletions
+from stoa.bases.embedders import Embedders
+from stoa.bases.evaluating import Evaluations
+from stoa.bases.evaluations import evaluation_routes
+from stoa.bases.host import HOST_KEY, host_routes
+from stoa.bases.ingesting import Ingestion
+from stoa.bases.items import Items, Upload
+from stoa.bases.mcp import Mcp
+from stoa.bases.metrics import IngestionMetrics, polls
+from stoa.bases.ports import Transcript, TranscriptionError, Used
+from stoa.bases.rerankers import Rerankers
+from stoa.bases.searching import Asked, Search
+from stoa.bases.service import KnowledgeBases
+from stoa.bases.transcribing import Transcribing
+from stoa.bases.types import Item
+
+__all__ = [
+    "HOST_KEY",
+    "Asked",
+    "Deletions",
+    "Embedders",
+    "Evaluations",
+    "Ingestion",
+    "IngestionMetrics",
+    "Item",
+    "Items",
+    "KnowledgeBases",
+    "Mcp",
+    "Rerankers",
+    "Search",
+    "Transcribing",
+    "Transcript",
+    "TranscriptionError",
+    "Upload",
+    "Used",
+    "checks",
+    "evaluation_routes",
+    "host_routes",
+    "polls",
+    "routes",
+]

@@ -1,0 +1,105 @@
+"""What knowledge bases promise, counted (for the doctor): items that settle, an index that holds them and nothing else, contents that are there."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+from uuid import UUID
+
+from stoa.bases.ports import Index
+from stoa.bases.service import NOTIFY
+from stoa.bases.store import SQL as BASES
+from stoa.db import Database, Tx, load
+from stoa.db.blob_checks import blob_checks
+from stoa.db.blobs import BlobStore
+from stoa.db.checks import Check, stated
+from stoa.db.internal import internal
+from stoa.index import BaseKey
+from stoa.kernel.findings import Finding
+
+SQL: Final = load("stoa.bases", "checks.sql")
+
+
+def checks(database: Database, index: Index, shelves: BlobStore) -> Sequence[Check]:
+    return [
+        Check(
+            "knowledge.overdue",
+            "Every item is taken up soon, and settled or taken up again by its deadline.",
+            stated(SQL.overdue),
+            "A running server takes it up. The repair gives it back to whoever comes first.",
+            partial(_take_up_again, database),
+        ),
+        Check(
+            "knowledge.unserved",
+            "What is processed is in the index, with all its chunks.",
+            stated(SQL.unserved),
+            "The repair has it processed again.",
+            partial(_take_up_again, database),
+        ),
+        Check(
+            "knowledge.orphans",
+            "What an index holds is an item of its base: nothing that was deleted can be found.",
+            stated(SQL.orphans),
+            "The repair takes it out, with its chunks, vectors and words.",
+            partial(_take_out, database, index),
+        ),
+        Check(
+            "knowledge.stray_indexes",
+            "Every index is searched by its base, or being built for it.",
+            stated(SQL.stray_indexes),
+            "The repair drops it.",
+            partial(_drop, database, index),
+        ),
+        Check(
+            "knowledge.miscounted",
+            "An index counts its chunks and words right, and has a vector for each chunk.",
+            stated(SQL.miscounted),
+            "Re-index the base (POST /v1/knowledgebases/{id}/reindex): it goes on answering meanwhile.",
+        ),
+        Check(
+            "knowledge.unbilled",
+            "Every page that a model read is on the bill, with its tokens.",
+            stated(SQL.unbilled),
+            "The repair enters what is missing, without a price; a line that says something else is left as it is.",
+            partial(_bill, database),
+        ),
+        *blob_checks("shelves", "item", database, shelves, SQL.contents, BASES.content_in_use),
+    ]
+
+
+async def _take_up_again(database: Database, finding: Finding) -> bool:
+    async with internal(database) as tx:
+        done = await tx.fetchval(SQL.take_up_again, finding.org_id, UUID(finding.subject)) is not None
+        await tx.execute(NOTIFY)
+        return done
+
+
+async def _bill(database: Database, finding: Finding) -> bool:
+    item_id, sha256, page, model = finding.subject.split("/", 3)
+    async with internal(database) as tx:
+        return await tx.fetchval(SQL.bill_late, finding.org_id, UUID(item_id), sha256, int(page), model) is not None
+
+
+async def _take_out(database: Database, index: Index, finding: Finding) -> bool:
+    base_id, generation, item_id = finding.subject.split("/")
+    async with internal(database) as tx:
+        key = await _key(tx, finding.org_id, base_id, generation)
+        if key is None or await tx.fetchrow(BASES.item, finding.org_id, UUID(item_id)) is not None:
+            return False
+        await index.remove(tx, key, [UUID(item_id)])
+        return True
+
+
+async def _drop(database: Database, index: Index, finding: Finding) -> bool:
+    async with internal(database) as tx:
+        key = await _key(tx, finding.org_id, *finding.subject.split("/"))
+        if key is None:
+            return False
+        await index.drop(tx, key)
+        return True
+
+
+async def _key(tx: Tx, org_id: UUID, base_id: str, generation: str) -> BaseKey | None:
+    """The index that a finding names, while its base, held, still does not know it or has no such item."""
+    await tx.fetchrow(BASES.lock_base, org_id, UUID(base_id))
+    project_id = await tx.fetchval(SQL.index_key, org_id, UUID(base_id), int(generation))
+    return BaseKey(org_id, project_id, UUID(base_id), int(generation)) if project_id is not None else None

@@ -1,0 +1,82 @@
+"""The embedders that bases may name: the local model, the operator's endpoint, and endpoints of a tenant's connections."""
+
+from typing import Final
+from uuid import UUID
+
+from stoa.bases.ports import Credentials
+from stoa.bases.types import EmbedderSpec
+from stoa.embedding import Embedder, EmbedderError, RemoteEmbedder
+from stoa.kernel.errors import BadRequest
+
+LOCAL_MODEL: Final = "all-MiniLM-L6-v2"
+OPENAI_URL: Final = "https://api.openai.com/v1"
+
+
+class Embedders:
+    """Long-lived. `server` is the operator's endpoint and the default where there is one."""
+
+    def __init__(
+        self,
+        local: Embedder,
+        server: Embedder | None,
+        server_model: str | None,
+        credentials: Credentials,
+        *,
+        allow_private: bool,
+    ) -> None:
+        self._local = local
+        self._server = server
+        self._server_model = server_model
+        self._credentials = credentials
+        self._allow_private = allow_private
+
+    def default(self) -> EmbedderSpec:
+        if self._server_model is not None:
+            return EmbedderSpec("server", self._server_model, 0)
+        return EmbedderSpec("local", LOCAL_MODEL, 384)
+
+    async def check(self, org_id: UUID, project_id: UUID, spec: EmbedderSpec) -> EmbedderSpec:
+        if spec.provider == "local" and spec.model != LOCAL_MODEL:
+            raise BadRequest.field("embedder.model", f"is not on this server; the local embedder is {LOCAL_MODEL}")
+        if spec.provider == "connection" and spec.connection_id is None:
+            raise BadRequest.field(
+                "embedder.connection_id", "is needed with the provider connection: POST /v1/connections makes one"
+            )
+        if spec.provider == "server" and spec.model != self._server_model:
+            known = f"it is {self._server_model}" if self._server_model else "the operator has configured none"
+            raise BadRequest.field("embedder.model", f"is not the embedder of this server: {known}")
+        try:
+            embedder = await self._found(org_id, project_id, spec)
+            await embedder.prepare()
+        except EmbedderError as error:
+            raise BadRequest.field("embedder", f"cannot be used: {error.message}") from error
+        if spec.dimensions not in (0, embedder.dimensions):
+            raise BadRequest.field(
+                "embedder.dimensions", f"is {spec.dimensions}, but this embedder gives {embedder.dimensions}"
+            )
+        return EmbedderSpec(spec.provider, spec.model, embedder.dimensions, spec.connection_id, embedder.identity)
+
+    async def get(self, org_id: UUID, project_id: UUID, spec: EmbedderSpec) -> Embedder:
+        embedder = await self._found(org_id, project_id, spec)
+        if embedder.identity != spec.identity:
+            message = f"This knowledge base was indexed with {spec.identity}; this server now has {embedder.identity}. Re-index it: POST …/reindex."
+            raise EmbedderError("embedder_changed", message, retryable=False)
+        return embedder
+
+    async def _found(self, org_id: UUID, project_id: UUID, spec: EmbedderSpec) -> Embedder:
+        if spec.provider == "local":
+            return self._local
+        if spec.provider == "server":
+            if self._server is None or self._server_model != spec.model:
+                message = f"The embedder {spec.model} that this knowledge base was made with is not configured on this server; re-index it with another."
+                raise EmbedderError("embedder_unavailable", message, retryable=False)
+            return self._server
+        assert spec.connection_id is not None, "checked when it was stored"
+        found = await self._credentials(org_id, project_id, spec.connection_id)
+        if found is None:
+            raise EmbedderError(
+                "embedder_unavailable", "The connection of this knowledge base's embedder is gone.", retryable=False
+            )
+        return RemoteEmbedder(
+            found[0] or OPENAI_URL, spec.model, found[1], spec.dimensions or None, allow_private=self._allow_private
+        )

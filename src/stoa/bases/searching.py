@@ -1,0 +1,205 @@
+"""Searches of a base: the query embedded (or remembered), the index asked, in one place for every dialect that asks."""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from stoa.bases import store
+from stoa.bases.metrics import IngestionMetrics
+from stoa.bases.ports import Embedders, Index
+from stoa.bases.rerankers import CANDIDATES, Rerankers, reranked
+from stoa.bases.rules import QUERY_CHARACTERS_MAX
+from stoa.bases.service import no_base
+from stoa.bases.store import SQL
+from stoa.bases.types import EmbedderSpec
+from stoa.db import Database, Row, Tx
+from stoa.embedding import EmbedderError, Reranker
+from stoa.index import BaseKey, Found, Hit, Mode, Query
+from stoa.kernel.errors import NotFound, Unavailable
+from stoa.kernel.principal import Principal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SWITCHES_MAX: Final = 3
+REMEMBERED_MAX: Final = 2_000
+"""Query vectors kept in memory: about 3 MiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a caller asks for; None takes the base's own setting."""
+
+    query: str
+    limit: int | None = None
+    mode: str | None = None
+    alpha: float | None = None
+    filters: Mapping[str, Any] | None = None
+    user: str | None = None
+    groups: Sequence[str] = ()
+    similarity_threshold: float | None = None
+    explain: bool = False
+    exact: bool = False
+    """Look at every vector, also where a graph would be walked."""
+    rerank: bool | None = None
+
+
+class Search:
+    def __init__(
+        self,
+        database: Database,
+        index: Index,
+        embedders: Embedders,
+        rerankers: Rerankers,
+        tally: IngestionMetrics | None = None,
+    ) -> None:
+        self._database = database
+        self._tally = tally or IngestionMetrics()
+        self._rerankers = rerankers
+        self._index = index
+        self._embedders = embedders
+        self._remembered: OrderedDict[tuple[str, str], NDArray[np.float32]] = OrderedDict()
+
+    async def search(self, principal: Principal, base_id: UUID, asked: Asked) -> Found:
+        """Best first. Raises NotFound, BadRequest for a filter that is none, Unavailable while the embedder is away."""
+        async with self._database.tenant(principal) as tx:
+            row = await _settings(tx, principal, base_id)
+        for _ in range(SWITCHES_MAX):
+            mode, alpha = _mode(asked, row["retriever"])
+            reranker = await self._reranker(principal, row, asked)
+            begun = perf_counter()
+            vector = None
+            if mode is not Mode.KEYWORD:
+                vector = await self._vector(
+                    principal.org_id, row["project_id"], store.embedder_of(row["embedder"]), asked.query
+                )
+            embedding_ms = (perf_counter() - begun) * 1000
+            async with self._database.tenant(principal, snapshot=True) as tx:
+                embedded_for, row = row["generation"], await _settings(tx, principal, base_id)
+                if (
+                    row["generation"] != embedded_for
+                ):  # A re-index was completed in between: the vector may be another embedder's.
+                    continue
+                found = await self._index.search(
+                    tx,
+                    _key(principal, base_id, row),
+                    _query(asked, mode, alpha, row, wide=reranker is not None),
+                    vector,
+                )
+            self._tally.searched(mode.value, found.seconds, None if vector is None else embedding_ms / 1000)
+            if reranker is not None:  # No connection is held while the endpoint thinks.
+                limit = asked.limit or row["retriever"]["top_k"]
+                found = await reranked(
+                    reranker, asked.query, found, limit, asked.similarity_threshold, explain=asked.explain
+                )
+            return (
+                replace(found, explain={"embedding_ms": round(embedding_ms, 2), **found.explain})
+                if asked.explain
+                else found
+            )
+        raise Unavailable("The index of this knowledge base is being switched; try again in a moment.")
+
+    async def _reranker(self, principal: Principal, row: Row, asked: Asked) -> Reranker | None:
+        """The caller decides, else the base: where its retriever names a reranker, its answers are reranked."""
+        chosen = row["retriever"].get("reranker")
+        wanted = asked.rerank if asked.rerank is not None else chosen is not None
+        return await self._rerankers.get(principal.org_id, row["project_id"], chosen) if wanted else None
+
+    async def search_all(
+        self, principal: Principal, base_ids: Sequence[UUID], query: str, limit: int | None, user: str | None
+    ) -> Sequence[tuple[UUID, Hit]]:
+        """Several bases at once: their best, then their second best, and so on, since scores of different bases do not compare.
+
+        Without a limit, each base gives its own `top_k`. A base that is gone gives nothing. While a base's embedder is away it is searched by
+        words alone: an agent is better served by less than by nothing.
+        """
+        ranked: list[tuple[int, float, UUID, Hit]] = []
+        asked = Asked(query[:QUERY_CHARACTERS_MAX], limit, user=user)
+        for base_id in base_ids if query.strip() else ():
+            try:
+                found = await self.search(principal, base_id, asked)
+            except NotFound:
+                continue
+            except Unavailable:
+                found = await self.search(principal, base_id, replace(asked, mode=Mode.KEYWORD))
+            ranked += [(rank, -hit.score, base_id, hit) for rank, hit in enumerate(found.hits)]
+        ranked.sort(key=lambda one: one[:2])
+        return [(base_id, hit) for _, _, base_id, hit in ranked[:limit]]
+
+    async def unknown(self, principal: Principal, base_ids: Sequence[UUID]) -> Sequence[UUID]:
+        """Those of the ids that are no base that the principal may read."""
+        if principal.permissions is not None and "knowledge:read" not in principal.permissions:
+            return base_ids
+        async with self._database.tenant(principal) as tx:
+            known = {row["id"] for row in await tx.fetch(SQL.known_bases, principal.org_id, list(base_ids))}
+        return [base_id for base_id in base_ids if base_id not in known]
+
+    async def _vector(self, org_id: UUID, project_id: UUID, spec: EmbedderSpec, text: str) -> "NDArray[np.float32]":
+        try:
+            embedder = await self._embedders.get(org_id, project_id, spec)
+            key = (embedder.identity, text)
+            if key in self._remembered:
+                self._remembered.move_to_end(key)
+                return self._remembered[key]
+            vector = (await embedder.embed([text]))[0]
+        except EmbedderError as error:
+            raise Unavailable(
+                f"The query cannot be embedded just now. {error.message} A search with mode=keyword works without."
+            ) from error
+        self._remembered[key] = vector
+        if len(self._remembered) > REMEMBERED_MAX:
+            self._remembered.popitem(last=False)
+        return vector
+
+
+async def _settings(tx: Tx, principal: Principal, base_id: UUID) -> Row:
+    row = await tx.fetchrow(SQL.settings, principal.org_id, base_id)
+    if row is None:
+        raise no_base(base_id)
+    return row
+
+
+def _key(principal: Principal, base_id: UUID, row: Row) -> BaseKey:
+    return BaseKey(principal.org_id, row["project_id"], base_id, row["generation"])
+
+
+def _query(asked: Asked, mode: Mode, alpha: float, row: Row, *, wide: bool) -> Query:
+    """`wide`: for a reranker, which judges more than are asked for, and against whose scores the threshold is held."""
+    limit = asked.limit or row["retriever"]["top_k"]
+    return Query(
+        asked.query,
+        max(CANDIDATES, limit) if wide else limit,
+        mode,
+        alpha,
+        asked.filters,
+        asked.user,
+        asked.groups,
+        None if wide else asked.similarity_threshold,
+        asked.explain,
+        language=row["language"],
+        exact=asked.exact,
+    )
+
+
+def _mode(asked: Asked, retriever: Mapping[str, Any]) -> tuple[Mode, float]:
+    """Mode and weight: the caller's, else the base's. An alpha that leaves one half no weight is that other half alone."""
+    alpha = asked.alpha if asked.alpha is not None else retriever["alpha"]
+    if asked.mode is not None:
+        return Mode(asked.mode), alpha
+    if asked.alpha is not None:
+        return (Mode.KEYWORD if alpha == 0 else Mode.SEMANTIC if alpha == 1 else Mode.HYBRID), alpha
+    return Mode(retriever["mode"]), alpha
+
+
+def shown(hit: Hit) -> dict[str, Any]:
+    """A hit's metadata as answers show it: the item's, with page, heading, and for pieces of tables their rows and sheet."""
+    found = {**hit.metadata, **(hit.place or {})}
+    if hit.page is not None:
+        found["page"] = hit.page
+    if hit.heading is not None:
+        found["heading"] = hit.heading
+    return found

@@ -1,0 +1,119 @@
+"""What a ZIP archive holds, judged by its table of contents before anything in it is unpacked."""
+
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from stoa.documents.types import ConversionError
+
+ENTRIES_MAX: Final = 10_000
+DOCUMENTS_MAX: Final = 1_000
+"""Of an archive of documents: each is an item's worth of text, and all of them are one item."""
+UNPACKED_BYTES_MAX: Final = 512 * 2**20
+RATIO_MAX: Final = 200
+"""Office XML shrinks to a tenth, sheets of equal rows to a hundredth; a bomb to a thousandth."""
+RATIO_FREE_BYTES: Final = 16 * 2**20
+"""Below this an archive may be packed as tightly as it likes: it can do no harm."""
+
+BROKEN: Final = (
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    struct.error,
+    zlib.error,
+    ValueError,
+    NotImplementedError,
+    EOFError,
+    RuntimeError,
+)
+_MARKERS: Final = (("word/document.xml", "docx"), ("ppt/presentation.xml", "pptx"), ("xl/workbook.xml", "xlsx"))
+
+
+def inspect(path: Path | BytesIO, name: str) -> str | None:
+    """The document format of an archive (docx, pptx, xlsx, epub), or None when it is only an archive.
+
+    Raises:
+        ConversionError: `too_large` for an archive that would unpack to more than is allowed, `corrupt_file` for one whose
+            table of contents cannot be read, `encrypted_file` where entries are locked.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            _check(entries, name)
+            names = {entry.filename for entry in entries}
+            for marker, kind in _MARKERS:
+                if marker in names:
+                    return kind
+            if "META-INF/container.xml" in names:
+                return "epub"
+    except BROKEN as error:
+        raise ConversionError("corrupt_file", f"{name} is damaged: its table of contents cannot be read.") from error
+    return None
+
+
+def _check(entries: list[zipfile.ZipInfo], name: str) -> None:
+    if len(entries) > ENTRIES_MAX:
+        raise ConversionError("too_large", f"{name} holds {len(entries):,} parts; at most {ENTRIES_MAX:,} are read.")
+    unpacked = sum(entry.file_size for entry in entries)
+    packed = sum(entry.compress_size for entry in entries)
+    if unpacked > UNPACKED_BYTES_MAX:
+        raise ConversionError(
+            "too_large", f"{name} unpacks to {unpacked >> 20:,} MiB; at most {UNPACKED_BYTES_MAX >> 20} MiB are read."
+        )
+    if unpacked > RATIO_FREE_BYTES and unpacked > RATIO_MAX * max(packed, 1):
+        raise ConversionError(
+            "too_large", f"{name} is packed {unpacked // max(packed, 1):,} to 1, like an archive bomb."
+        )
+    if any(entry.flag_bits & 1 for entry in entries):
+        raise ConversionError("encrypted_file", f"{name} is protected by a password; upload it without one.")
+
+
+def documents(path: Path, name: str) -> Iterator[tuple[str, bytes | ConversionError]]:
+    """The files of an archive that `inspect` let pass, unpacked one at a time: (path inside, content or why it cannot be had).
+
+    Raises:
+        ConversionError: `too_large` for more than 1,000 files, or when they unpack to more than their table of contents says.
+    """
+    with zipfile.ZipFile(path) as archive:
+        entries = _files(archive)
+        if len(entries) > DOCUMENTS_MAX:
+            raise ConversionError(
+                "too_large",
+                f"{name} holds {len(entries):,} files; at most {DOCUMENTS_MAX:,} are read. Upload them in parts.",
+            )
+        for entry in entries:
+            yield entry.filename, _unpacked(archive, entry, name)
+
+
+def document(path: Path, name: str, number: int) -> tuple[str, bytes]:
+    """One of the files that `documents` gives, counted from 1. Raises ConversionError."""
+    with zipfile.ZipFile(path) as archive:
+        entry = _files(archive)[number - 1]
+        data = _unpacked(archive, entry, name)
+    if isinstance(data, ConversionError):
+        raise data
+    return entry.filename, data
+
+
+def _files(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    return [entry for entry in archive.infolist() if not entry.is_dir() and not _is_litter(entry.filename)]
+
+
+def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str) -> bytes | ConversionError:
+    try:
+        with archive.open(entry) as file:
+            data = file.read(entry.file_size + 1)
+    except BROKEN:
+        return ConversionError("corrupt_file", f"{entry.filename} is damaged.")
+    if len(data) > entry.file_size:
+        raise ConversionError("too_large", f"{name} unpacks to more than it says.")
+    return data
+
+
+def _is_litter(inside: str) -> bool:
+    """What archivers and desktops leave behind."""
+    parts = PurePosixPath(inside).parts
+    return "__MACOSX" in parts or any(part.startswith(".") for part in parts)

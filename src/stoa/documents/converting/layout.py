@@ -1,0 +1,366 @@
+"""The look of a page, understood: lines of text and ruled lines become headings, paragraphs, lists and tables. Pure.
+
+A PDF knows neither words nor paragraphs. What tells a heading is its size or weight against the body's; what ends a paragraph
+is a gap larger than that between the body's lines; what makes a table is a grid of rules. Where the signs are missing the text
+stays as plain lines in reading order: nothing is dropped but the header and footer that repeat on page after page.
+"""
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+Box: TypeAlias = tuple[float, float, float, float]
+"""Left, bottom, right, top, in points from the page's lower left corner."""
+Point: TypeAlias = tuple[float, float]
+
+HEADING_RATIO: Final = 1.1
+"""Against the body's size. Typesetters use 1.14 and more for the smallest heading; rounding stays below 1.05."""
+HEADING_CHARACTERS_MAX: Final = 160
+BOLD_HEADING_CHARACTERS_MAX: Final = 80
+HEADING_LEVELS_MAX: Final = 5
+PITCH_SLACK: Final = 1.18
+"""A line further away than this many times the usual distance begins a new paragraph."""
+MARGIN_SHARE: Final = 0.11
+"""Running headers and footers stand in the outer ninth of a page."""
+RUNNING_PAGES_MIN: Final = 3
+RUNNING_SHARE: Final = 0.5
+RULES_MAX: Final = 600
+"""Bounds the work of finding grids, which looks at pairs of rules; a table of 200 rows and 10 columns has some 210."""
+CELLS_MAX: Final = 2_000
+_STRAIGHT: Final = 1.0
+_NEAR: Final = 3.0
+_LENGTH_MIN: Final = 4.0
+
+_LIST_ITEM: Final = re.compile(r"^(?:[•‣▪●◦·\u2013\u2014-]\s+(?=\S)|(\d{1,3})[.)]\s+(?=\S))")
+LEADER: Final = re.compile(r"\s*(?:\.\s?){5,}\s*")
+"""The dots between an entry of a table of contents and its page."""
+HYPHEN_KEPT: Final = re.compile(r"\ufffe\s*(?=[A-Z0-9])")
+"""A hyphen at a line's end before a capital or a digit belongs to the word (`Retry-After`); before a small letter it does not."""
+_LETTER: Final = re.compile(r"[^\W\d_]")
+_DIGITS: Final = re.compile(r"\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    text: str
+    left: float
+    right: float
+    baseline: float
+    size: float
+    bold: bool = False
+    fixed: bool = False
+    broken: bool = False
+    """The line ended in a hyphen, which is already gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A straight line: level at `at` = y from x `start` to `end`, or upright at `at` = x from y `start` to `end`."""
+
+    level: bool
+    at: float
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    box: Box
+    cells: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """What stands on one page."""
+
+    height: float
+    lines: tuple[Line, ...]
+    grids: tuple[Grid, ...] = ()
+
+
+# --- rules to grids ---------------------------------------------------------------------------------------------------
+def rule(one: Point, other: Point) -> Iterator[Rule]:
+    """The line between two points, if it is level or upright and long enough to rule anything."""
+    (x0, y0), (x1, y1) = one, other
+    if abs(y1 - y0) <= _STRAIGHT and abs(x1 - x0) >= _LENGTH_MIN:
+        yield Rule(True, (y0 + y1) / 2, min(x0, x1), max(x0, x1))
+    elif abs(x1 - x0) <= _STRAIGHT and abs(y1 - y0) >= _LENGTH_MIN:
+        yield Rule(False, (x0 + x1) / 2, min(y0, y1), max(y0, y1))
+
+
+def grids(rules: Sequence[Rule]) -> list[tuple[Box, list[list[Box | None]]]]:
+    """The tables that rules draw: the outer box of each, and the boxes of its cells row by row from the top.
+
+    A cell is None where a missing rule joins it to the cell at its left or above, whose box then reaches over it. At least two
+    rows and two columns make a table; less is a frame.
+    """
+    found: list[tuple[Box, list[list[Box | None]]]] = []
+    merged = _merged(rules)
+    if len(merged) > RULES_MAX:
+        return []
+    for group in _connected(merged):
+        ys = _stops([r.at for r in group if r.level])
+        xs = _stops([r.at for r in group if not r.level])
+        if len(ys) < 3 or len(xs) < 3 or len(ys) * len(xs) > CELLS_MAX:
+            continue
+        found.append(((xs[0], ys[0], xs[-1], ys[-1]), _cells(xs, ys, group)))
+    return found
+
+
+def _merged(rules: Sequence[Rule]) -> list[Rule]:
+    """Pieces of one line, drawn cell by cell or as both edges of a thin box, as one rule."""
+    merged: list[Rule] = []
+    for one in sorted(rules, key=lambda r: (r.level, round(r.at / _NEAR), r.start)):
+        for position in range(len(merged) - 1, max(-1, len(merged) - 9), -1):
+            last = merged[position]
+            if last.level == one.level and abs(last.at - one.at) <= _NEAR and one.start <= last.end + _NEAR:
+                merged[position] = Rule(last.level, last.at, min(last.start, one.start), max(last.end, one.end))
+                break
+        else:
+            merged.append(one)
+    return merged
+
+
+def _connected(rules: Sequence[Rule]) -> list[list[Rule]]:
+    """Groups of rules that touch one another."""
+    group_of = list(range(len(rules)))
+
+    def root(number: int) -> int:
+        while group_of[number] != number:
+            group_of[number] = group_of[group_of[number]]
+            number = group_of[number]
+        return number
+
+    levels = [number for number, r in enumerate(rules) if r.level]
+    uprights = [number for number, r in enumerate(rules) if not r.level]
+    for i in levels:
+        a = rules[i]
+        for j in uprights:
+            b = rules[j]
+            if a.start - _NEAR <= b.at <= a.end + _NEAR and b.start - _NEAR <= a.at <= b.end + _NEAR:
+                group_of[root(i)] = root(j)
+    groups: dict[int, list[Rule]] = {}
+    for number, one in enumerate(rules):
+        groups.setdefault(root(number), []).append(one)
+    return list(groups.values())
+
+
+def _stops(values: list[float]) -> list[float]:
+    """Distinct positions, those that nearly meet taken as one."""
+    stops: list[float] = []
+    for value in sorted(values):
+        if not stops or value - stops[-1] > _NEAR:
+            stops.append(value)
+    return stops
+
+
+def _cells(xs: list[float], ys: list[float], group: list[Rule]) -> list[list[Box | None]]:
+    def ruled(level: bool, at: float, start: float, end: float) -> bool:
+        middle = (start + end) / 2
+        return any(r.level == level and abs(r.at - at) <= _NEAR and r.start <= middle <= r.end for r in group)
+
+    rows: list[list[Box | None]] = []
+    for bottom, top in reversed(list(itertools.pairwise(ys))):
+        row: list[Box | None] = []
+        for number, (left, right) in enumerate(itertools.pairwise(xs)):
+            above = rows[-1][number] if rows else None
+            if number and row[-1] is not None and not ruled(False, left, bottom, top):
+                row[-1] = (row[-1][0], row[-1][1], right, row[-1][3])
+                row.append(None)
+            elif above is not None and not ruled(True, top, left, right):
+                rows[-1][number] = (above[0], bottom, above[2], above[3])
+                row.append(None)
+            else:
+                row.append((left, bottom, right, top))
+        if all(cell is None for cell in row):
+            continue  # no rule at all above this row: it belongs to the one before
+        rows.append(row)
+    return rows
+
+
+# --- lines to Markdown ------------------------------------------------------------------------------------------------
+def markdown(sheets: Sequence[Sheet]) -> list[str]:
+    """Each page's Markdown, in order; empty for a page without text."""
+    sheets = _without_running_lines(sheets)
+    body = _body_size(sheets)
+    levels = _heading_levels(sheets, body)
+    pitch = _pitch(sheets, body)
+    return [_page(sheet, body, levels, pitch) for sheet in sheets]
+
+
+def _without_running_lines(sheets: Sequence[Sheet]) -> list[Sheet]:
+    """Drops the lines in the margins that stand at the same height on most pages and differ in their digits only."""
+    if len(sheets) < RUNNING_PAGES_MIN:
+        return list(sheets)
+    seen = Counter(key for sheet in sheets for key in {_running_key(line, sheet) for line in sheet.lines} if key)
+    often = max(RUNNING_PAGES_MIN, RUNNING_SHARE * len(sheets))
+    kept: list[Sheet] = []
+    for sheet in sheets:
+        lines = tuple(line for line in sheet.lines if seen[_running_key(line, sheet) or ("", 0)] < often)
+        kept.append(Sheet(sheet.height, lines or sheet.lines, sheet.grids))
+    return kept
+
+
+def _running_key(line: Line, sheet: Sheet) -> tuple[str, int] | None:
+    edge = sheet.height * MARGIN_SHARE
+    if edge < line.baseline < sheet.height - edge:
+        return None
+    return _DIGITS.sub("#", line.text), round(line.baseline / _NEAR)
+
+
+def _in_grid(line: Line, grid: Grid) -> bool:
+    x, y = (line.left + line.right) / 2, line.baseline + line.size / 4
+    left, bottom, right, top = grid.box
+    return left <= x <= right and bottom <= y <= top
+
+
+def _prose(sheet: Sheet) -> Iterator[Line]:
+    return (line for line in sheet.lines if not any(_in_grid(line, grid) for grid in sheet.grids))
+
+
+def _body_size(sheets: Sequence[Sheet]) -> float:
+    weights: Counter[float] = Counter()
+    for sheet in sheets:
+        for line in _prose(sheet):
+            weights[line.size] += len(line.text)
+    return weights.most_common(1)[0][0] if weights else 0.0
+
+
+def _is_large(line: Line, body: float) -> bool:
+    return (
+        line.size >= body * HEADING_RATIO
+        and len(line.text) <= HEADING_CHARACTERS_MAX
+        and bool(_LETTER.search(line.text))
+        and not line.fixed
+    )
+
+
+def _heading_levels(sheets: Sequence[Sheet], body: float) -> dict[float, int]:
+    """The sizes above the body's, largest first, as levels from 1."""
+    sizes = {line.size for sheet in sheets for line in _prose(sheet) if _is_large(line, body)}
+    return {size: min(level, HEADING_LEVELS_MAX) for level, size in enumerate(sorted(sizes, reverse=True), 1)}
+
+
+def _pitch(sheets: Sequence[Sheet], body: float) -> float:
+    """The usual distance from one line of the body to the next."""
+    steps: Counter[float] = Counter()
+    for sheet in sheets:
+        lines = list(_prose(sheet))
+        for one, two in itertools.pairwise(lines):
+            step = round(one.baseline - two.baseline, 1)
+            if one.size == two.size == body and 0.8 * body < step < 2.5 * body:
+                steps[step] += 1
+    return steps.most_common(1)[0][0] if steps else 1.3 * body
+
+
+@dataclass(slots=True)
+class _Block:
+    kind: str
+    lines: list[Line]
+
+
+def _page(sheet: Sheet, body: float, levels: dict[float, int], pitch: float) -> str:
+    blocks: list[tuple[str, str]] = []
+    told: set[int] = set()
+    open_block: _Block | None = None
+    for line in sheet.lines:
+        inside = next((number for number, grid in enumerate(sheet.grids) if _in_grid(line, grid)), None)
+        if inside is not None:
+            if inside not in told:
+                told.add(inside)
+                blocks.extend(_written(open_block, levels))
+                open_block = None
+                blocks.append(("table", _table(sheet.grids[inside])))
+            continue
+        kind = _kind(line, open_block, body, pitch)
+        if open_block is not None and _goes_on(open_block, line, kind, body, pitch):
+            open_block.lines.append(line)
+            continue
+        blocks.extend(_written(open_block, levels))
+        open_block = _Block(kind, [line])
+    blocks.extend(_written(open_block, levels))
+    return _assembled(blocks)
+
+
+def _kind(line: Line, before: _Block | None, body: float, pitch: float) -> str:
+    if _is_large(line, body):
+        return "heading"
+    if line.fixed:
+        return "code"
+    if _LIST_ITEM.match(line.text) or " … " in line.text:
+        return "item"
+    apart = (
+        before is None or abs(before.lines[-1].baseline - line.baseline) > pitch * PITCH_SLACK or before.kind == "bold"
+    )
+    if (
+        line.bold
+        and apart
+        and len(line.text) <= BOLD_HEADING_CHARACTERS_MAX
+        and line.text[-1] not in ".,;:"
+        and _LETTER.search(line.text)
+    ):
+        return "bold"
+    return "text"
+
+
+def _goes_on(block: _Block, line: Line, kind: str, body: float, pitch: float) -> bool:
+    last = block.lines[-1]
+    step = last.baseline - line.baseline
+    if block.kind == "code":
+        return kind == "code" and -1 <= step <= pitch * 2
+    if block.kind in {"heading", "bold"}:
+        return kind == block.kind and line.size == last.size and 0 <= step <= 1.6 * line.size
+    if kind not in {"text", "code"} or abs(last.size - line.size) > 0.25 * body:
+        return False
+    # The larger of two sizes decides: a line that only begins with code in a smaller font is still the paragraph's.
+    return -_STRAIGHT <= step <= max(pitch, 1.3 * max(last.size, line.size) if last.size != body else 0) * PITCH_SLACK
+
+
+def _written(block: _Block | None, levels: dict[float, int]) -> Iterator[tuple[str, str]]:
+    """The block's kind and its Markdown."""
+    if block is None:
+        return
+    text = _joined(block.lines)
+    match block.kind:
+        case "code":
+            text = "```\n" + "\n".join(line.text for line in block.lines) + "\n```"
+        case "heading":
+            text = f"{'#' * levels[block.lines[0].size]} {text}"
+        case "bold":
+            text = f"{'#' * min(len(levels) + 1, HEADING_LEVELS_MAX + 1)} {text}"
+        case "item":
+            text = _LIST_ITEM.sub(lambda found: f"{found[1]}. " if found[1] else "- ", text, count=1)
+        case _:
+            text = re.sub(r"^(#{1,6}\s)", r"\\\1", text)
+    yield block.kind, text
+
+
+def _assembled(blocks: list[tuple[str, str]]) -> str:
+    """Blocks with an empty line between them; the items of one list without."""
+    parts: list[str] = []
+    before = ""
+    for kind, text in blocks:
+        if text:
+            parts.append(("\n" if kind == before == "item" else "\n\n") if parts else "")
+            parts.append(text)
+            before = kind
+    return "".join(parts)
+
+
+def _joined(lines: list[Line]) -> str:
+    parts: list[str] = []
+    for line, after in zip(lines, [*lines[1:], None], strict=True):
+        word_goes_on = line.broken and after is not None and after.text[:1].islower()
+        parts.append(line.text.strip() + ("" if word_goes_on else "-" if line.broken else " "))
+    return "".join(parts).strip()
+
+
+def _table(grid: Grid) -> str:
+    rows = [[cell.replace("|", "\\|") for cell in row] for row in grid.cells if any(row)]
+    if not rows:
+        return ""
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]])

@@ -1,0 +1,246 @@
+"""PDF to Markdown through pdfium: what stands where on a page, handed to `layout` to make sense of.
+
+Only the first, middle and last character of each line are asked for their font: three calls a line keep this at hundreds of
+pages a second, where asking every character would not. Runs in the converting process only.
+"""
+
+import ctypes
+import math
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pypdfium2 as pdfium
+import pypdfium2.raw as pdfium_c
+
+from stoa.documents.converting import layout
+from stoa.documents.converting.layout import Box, Grid, Line, Rule, Sheet
+from stoa.documents.converting.page import Page, Report, unheard
+from stoa.documents.types import ConversionError
+
+OBJECTS_MAX: Final = 5_000
+"""A drawing, not a table, has more objects; its lines are not looked at."""
+SEGMENTS_MAX: Final = 5_000
+DOTS_PER_INCH: Final = 150
+PIXELS_MAX: Final = 4_000_000
+"""Of a picture for a model: more is scaled down by the model's provider anyway."""
+EDGE_PIXELS_MAX: Final = 8_000
+_FIXED_PITCH: Final = 1
+_BLANK_PAGES_NAMED: Final = 10
+_UNSEEN: Final = dict.fromkeys(map(ord, "\ufffe\x02\x00\xad"))
+_LINE_END_HYPHENS: Final = "\ufffe\x02"
+
+
+def pdf_pages(
+    data: bytes, name: str, pages_max: int, report: Report = unheard, to_look_at: list[int] | None = None
+) -> tuple[int, list[Page], list[str]]:
+    """The number of pages, the pages that hold text, and warnings. Ruled tables are Markdown tables, headings are headings.
+
+    Pages that show something and hold no text go into `to_look_at`, where it is given, instead of into a warning.
+
+    Raises:
+        ConversionError: `encrypted_file`, `corrupt_file`, `too_many_pages`.
+    """
+    document = _open(data, name)
+    count = len(document)
+    if count > pages_max:
+        raise ConversionError(
+            "too_many_pages", f"{name} has {count:,} pages; at most {pages_max:,} are read. Split it."
+        )
+    if count == 0:
+        raise ConversionError("corrupt_file", f"{name} has no pages.")
+    sheets: list[Sheet | None] = []
+    done = 0
+    for number in range(1, count + 1):
+        sheets.append(sheet := _sheet(document, number))
+        done += (
+            to_look_at is None or sheet is None or bool(sheet.lines)
+        )  # Others are done when somebody has looked at them.
+        report(done, count)
+    unreadable = [number for number, sheet in enumerate(sheets, 1) if sheet is None]
+    pages = [
+        Page(markdown, number)
+        for number, markdown in enumerate(layout.markdown([sheet or Sheet(0, ()) for sheet in sheets]), 1)
+        if markdown.strip()
+    ]
+    read = {page.number for page in pages}
+    blank = [number for number in range(1, count + 1) if number not in read and number not in unreadable]
+    if to_look_at is not None:
+        to_look_at += [number for number in blank if _shows_something(document, number)]
+        blank = [number for number in blank if number not in to_look_at]
+    warnings = [f"{len(blank)} of {count} pages hold no text (scanned or empty): {_named(blank)}."] if blank else []
+    if unreadable:
+        warnings.append(f"{len(unreadable)} of {count} pages are damaged and were left out: {_named(unreadable)}.")
+    return count, pages, warnings
+
+
+def _shows_something(document: pdfium.PdfDocument, number: int) -> bool:
+    page = document[number - 1]
+    count = pdfium_c.FPDFPage_CountObjects(page)
+    page.close()
+    return count > 0
+
+
+def picture(data: bytes, name: str, number: int) -> bytes:
+    """A page as a grey PNG, at 150 dots per inch or as many as PIXELS_MAX allow. Raises ConversionError."""
+    document = _open(data, name)
+    try:
+        page = document[number - 1]
+        width, height = page.get_size()
+        scale = min(
+            DOTS_PER_INCH / 72, math.sqrt(PIXELS_MAX / max(width * height, 1)), EDGE_PIXELS_MAX / max(width, height, 1)
+        )
+        render: Any = page.render  # its annotation knows whole scales only
+        bitmap = render(scale=scale, grayscale=True)
+    except (pdfium.PdfiumError, IndexError) as error:
+        raise ConversionError("corrupt_file", f"Page {number} of {name} cannot be drawn.") from error
+    raw, stride = bytes(bitmap.buffer), bitmap.stride
+    return _png(
+        bitmap.width,
+        bitmap.height,
+        b"".join(b"\0" + raw[start : start + bitmap.width] for start in range(0, stride * bitmap.height, stride)),
+    )
+
+
+def _png(width: int, height: int, lines: bytes) -> bytes:
+    """Eight bits of grey a pixel; each line begins with the number of its filter."""
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)),
+        (b"IDAT", zlib.compress(lines, 6)),
+        (b"IEND", b""),
+    )
+    made = (
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(made)
+
+
+def _named(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers[:_BLANK_PAGES_NAMED])) + (" …" if numbers[_BLANK_PAGES_NAMED:] else "")
+
+
+def _open(data: bytes, name: str) -> pdfium.PdfDocument:
+    try:
+        return pdfium.PdfDocument(data)
+    except pdfium.PdfiumError as error:
+        if error.err_code == pdfium_c.FPDF_ERR_PASSWORD:
+            message = f"{name} is protected by a password; upload it without one."
+            raise ConversionError("encrypted_file", message) from error
+        raise ConversionError("corrupt_file", f"{name} is damaged: it cannot be opened as a PDF.") from error
+
+
+def _sheet(document: pdfium.PdfDocument, number: int) -> Sheet | None:
+    """One page's lines and tables; None when the page cannot be loaded."""
+    try:
+        page = document[number - 1]
+        text_page = page.get_textpage()
+    except pdfium.PdfiumError:
+        return None
+    lines = tuple(_lines(text_page))
+    grids: list[Grid] = []
+    if lines:
+        for box, rows in layout.grids(_rules(page)):
+            cells = tuple(tuple(_bounded(text_page, cell) if cell else "" for cell in row) for row in rows)
+            grids.append(Grid(box, cells))
+    sheet = Sheet(page.get_height(), lines, tuple(grids))
+    text_page.close()
+    page.close()
+    return sheet
+
+
+def _bounded(text_page: pdfium.PdfTextPage, box: Box) -> str:
+    left, bottom, right, top = box
+    return _clean(text_page.get_text_bounded(left, bottom, right, top))
+
+
+def _clean(text: str) -> str:
+    text = layout.HYPHEN_KEPT.sub("-", text.replace("\x02", "\ufffe"))
+    return " ".join(text.replace("\x00", "").replace("\ufffe\r\n", "").replace("\ufffe", "").split())
+
+
+def _lines(text_page: pdfium.PdfTextPage) -> Iterator[Line]:
+    """The page's lines in reading order. pdfium ends a line with CR LF and marks a hyphen at its end as U+FFFE."""
+    text = text_page.get_text_range()
+    index = 0  # counted in UTF-16 units, as pdfium does
+    for raw in text.split("\n"):
+        content = raw.strip("\r\n\t \x00")
+        if content:
+            lead = len(raw) - len(raw.lstrip())
+            line = _line(text_page, index + lead, index + lead + _units(content) - 1, content)
+            if line is not None:
+                yield line
+        index += _units(raw) + 1
+
+
+def _units(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def _line(text_page: pdfium.PdfTextPage, first: int, last: int, content: str) -> Line | None:
+    broken = content[-1] in _LINE_END_HYPHENS
+    if broken:
+        last -= 1
+    x, y = ctypes.c_double(), ctypes.c_double()
+    if not pdfium_c.FPDFText_GetCharOrigin(text_page, first, x, y):
+        return None
+    left, _, _, _ = text_page.get_charbox(first)
+    _, _, right, _ = text_page.get_charbox(max(first, last))
+    middle = (first + last) // 2
+    fonts = [_font(text_page, at) for at in {first, middle, max(first, last)}]
+    size = sorted(pdfium_c.FPDFText_GetFontSize(text_page, at) for at in (first, middle, max(first, last)))[1]
+    return Line(
+        text=layout.LEADER.sub(" … ", content.translate(_UNSEEN)),
+        left=left,
+        right=right,
+        baseline=y.value,
+        size=round(size, 1),
+        bold=all(bold for bold, _ in fonts),
+        fixed=all(fixed for _, fixed in fonts),
+        broken=broken,
+    )
+
+
+def _font(text_page: pdfium.PdfTextPage, at: int) -> tuple[bool, bool]:
+    """Whether the character's font is bold, and whether all its characters are equally wide."""
+    flags, name = ctypes.c_int(), ctypes.create_string_buffer(128)
+    pdfium_c.FPDFText_GetFontInfo(text_page, at, name, 128, flags)
+    lowered = name.value.lower()
+    bold = b"bold" in lowered or b"black" in lowered or b"heavy" in lowered
+    fixed = bool(flags.value & _FIXED_PITCH) or b"mono" in lowered or b"courier" in lowered
+    return bold or pdfium_c.FPDFText_GetFontWeight(text_page, at) >= 650, fixed
+
+
+def _rules(page: pdfium.PdfPage) -> list[Rule]:
+    """The straight lines of the page, level or upright: what tables are ruled with, drawn as strokes or as thin boxes."""
+    count = pdfium_c.FPDFPage_CountObjects(page)
+    if count > OBJECTS_MAX:
+        return []
+    rules: list[Rule] = []
+    for number in range(count):
+        item = pdfium_c.FPDFPage_GetObject(page, number)
+        if pdfium_c.FPDFPageObj_GetType(item) == pdfium_c.FPDF_PAGEOBJ_PATH:
+            rules.extend(_path_rules(item))
+        if len(rules) > SEGMENTS_MAX:
+            return []
+    return rules
+
+
+def _path_rules(item: Any) -> Iterator[Rule]:
+    raw_matrix = pdfium_c.FS_MATRIX()
+    pdfium_c.FPDFPageObj_GetMatrix(item, raw_matrix)
+    matrix = pdfium.PdfMatrix.from_raw(raw_matrix)
+    x, y = ctypes.c_float(), ctypes.c_float()
+    start = previous = (0.0, 0.0)
+    for number in range(min(pdfium_c.FPDFPath_CountSegments(item), SEGMENTS_MAX)):
+        segment = pdfium_c.FPDFPath_GetPathSegment(item, number)
+        pdfium_c.FPDFPathSegment_GetPoint(segment, x, y)
+        point = matrix.on_point(x.value, y.value)
+        kind = pdfium_c.FPDFPathSegment_GetType(segment)
+        if kind == pdfium_c.FPDF_SEGMENT_MOVETO:
+            start = point
+        elif kind == pdfium_c.FPDF_SEGMENT_LINETO:
+            yield from layout.rule(previous, point)
+        if pdfium_c.FPDFPathSegment_GetClose(segment):
+            yield from layout.rule(point, start)
+        previous = point

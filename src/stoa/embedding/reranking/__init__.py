@@ -1,0 +1,7 @@
+"""Second opinions on a ranking: a model that reads the query and each passage together. Front door."""
+
+from stoa.embedding.reranking.local import LocalReranker
+from stoa.embedding.reranking.remote import RemoteReranker
+from stoa.embedding.reranking.types import NullReranker, Reranker, RerankerError
+
+__all__ = ["LocalReranker", "NullReranker", "RemoteReranker", "Reranker", "RerankerError"]

@@ -1,0 +1,60 @@
+"""The port of everything that turns texts into vectors. NumPy is named here and not imported: the server starts without it."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class EmbedderError(Exception):
+    """The embedder failed while working: an outcome, not a bug of ours.
+
+    `code` is one of: embedder_unavailable (no weights, and no way to fetch them now), embedder_corrupted (weights that are not
+    the pinned ones), embedder_closed, embedder_not_ready, and for endpoints embedder_rate_limited, embedder_overloaded (5xx),
+    embedder_unreachable, embedder_timeout, embedder_unauthorized, embedder_not_found, embedder_refused_request (other 4xx),
+    embedder_protocol_error. `retryable` says whether the same call may succeed later without anybody doing anything.
+    """
+
+    def __init__(self, code: str, message: str, *, retryable: bool, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.code, self.message, self.retryable, self.retry_after_seconds = (
+            code,
+            message,
+            retryable,
+            retry_after_seconds,
+        )
+
+
+class Embedder(Protocol):
+    """Gives one unit vector per text, in the order of the texts; a text's vector does not depend on its companions.
+
+    Nothing is loaded, fetched or connected before the first `prepare` or `embed`; both may be called concurrently.
+    Texts longer than `tokens_max` are embedded by their beginning. Every str is accepted, the empty one included.
+    """
+
+    @property
+    def identity(self) -> str:
+        """Names what made a vector; vectors of different identities do not compare. A cache key."""
+        ...
+
+    @property
+    def dimensions(self) -> int:
+        """Known from the start or after `prepare`; before that it may raise EmbedderError(embedder_not_ready)."""
+        ...
+
+    @property
+    def tokens_max(self) -> int: ...
+
+    async def prepare(self) -> None:
+        """Does now what the first `embed` would do first. Raises EmbedderError."""
+        ...
+
+    async def embed(self, texts: Sequence[str]) -> "NDArray[np.float32]":
+        """(len(texts), dimensions) float32, rows of length 1. Raises EmbedderError; never blocks the event loop."""
+        ...
+
+    async def close(self) -> None:
+        """Ends what is running and frees the model; may be called twice. Later calls raise EmbedderError(embedder_closed)."""
+        ...

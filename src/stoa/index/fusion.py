@@ -1,0 +1,15 @@
+"""Words and meaning as one ranking. Pure."""
+
+from collections.abc import Mapping, Sequence
+
+Ranking = Sequence[tuple[int, float]]
+"""(ordinal, score), best first."""
+
+
+def weighted(meaning: Mapping[int, float], words: Mapping[int, float], alpha: float) -> Ranking:
+    """The weighted mean of both scores, each in 0..1. Who is in one alone has nothing of the other."""
+    both = {
+        ordinal: alpha * meaning.get(ordinal, 0.0) + (1 - alpha) * words.get(ordinal, 0.0)
+        for ordinal in {**meaning, **words}
+    }
+    return sorted(both.items(), key=lambda one: (-one[1], one[0]))

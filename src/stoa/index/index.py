@@ -1,0 +1,72 @@
+"""The index: chunks, vectors and words of every knowledge base, in the caller's transaction."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from stoa.db import Tx
+from stoa.index import writing
+from stoa.index.stemming import Stemmer
+from stoa.index.store import SQL
+from stoa.index.types import BaseKey, Found, NewItem, Query, Removed
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+RESCAN_RECORDS_MAX: Final = 4_000_000
+"""Postings that a re-scan reads of one index: 32 MB, some 50,000 chunks."""
+
+
+class Index:
+    """Holds nothing but remembered stems; every method works in the transaction it is handed, of whichever role."""
+
+    def __init__(self) -> None:
+        self._stemmer = Stemmer()
+
+    async def replace(self, tx: Tx, key: BaseKey, item: NewItem) -> None:
+        """The item's new chunks for its old ones, if any. Searches see either all old or all new."""
+        await writing.replace(tx, self._stemmer, key, item)
+
+    async def remove(self, tx: Tx, key: BaseKey, item_ids: Sequence[UUID]) -> Removed:
+        """Items with their chunks, vectors and postings; those that are not there count nothing."""
+        return await writing.remove(tx, key, item_ids)
+
+    async def drop(self, tx: Tx, key: BaseKey) -> Removed:
+        """The whole index."""
+        return await writing.drop(tx, key)
+
+    async def set_metadata(self, tx: Tx, key: BaseKey, item_id: UUID, metadata: Mapping[str, Any]) -> None:
+        """What filters and answers see of an item."""
+        await writing.set_metadata(tx, key, item_id, metadata)
+
+    async def known(
+        self, tx: Tx, org_id: UUID, project_id: UUID, embedder: str, hashes: Sequence[bytes]
+    ) -> "Mapping[bytes, NDArray[np.float32]]":
+        """The vectors that this embedder made of these contents anywhere in the project."""
+        from stoa.index.scoring import unpacked_vector  # noqa: PLC0415 — NumPy: the server starts without it
+
+        rows = await tx.fetch(SQL.known, org_id, project_id, embedder, list(hashes))
+        return {row["hash"]: unpacked_vector(row["vector"]) for row in rows}
+
+    async def left_over(self, tx: Tx, org_id: UUID, base_id: UUID, item_ids: Sequence[UUID]) -> int:
+        """An independent look for what still speaks of deleted items: their rows, and vectors and postings that no chunk answers for.
+
+        For a base that is gone: everything that is left of it.
+        """
+        from stoa.index.scoring import strangers  # noqa: PLC0415 — NumPy: the server starts without it
+
+        count: int = await tx.fetchval(SQL.left_over, org_id, base_id, list(item_ids)) + await tx.fetchval(
+            SQL.orphans, org_id
+        )
+        for index in await tx.fetch(SQL.indexes_of, org_id, base_id):
+            live = [row["ordinal"] for row in await tx.fetch(SQL.ordinals, org_id, index["index_id"])]
+            blocks = await tx.fetch(SQL.frequent_blocks, org_id, index["index_id"], RESCAN_RECORDS_MAX)
+            count += strangers([row["records"] for row in blocks], live)
+        return count
+
+    async def search(self, tx: Tx, key: BaseKey, query: Query, query_vector: "NDArray[np.float32] | None") -> Found:
+        """Best first. `query_vector` is the query's, of the index's embedder; keyword searches need none. Raises BadRequest for a filter that is none."""
+        from stoa.index import searching  # noqa: PLC0415 — NumPy: the server starts without it
+
+        return await searching.search(tx, self._stemmer, key, query, query_vector)

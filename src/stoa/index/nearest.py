@@ -1,0 +1,78 @@
+"""Which way to the nearest vectors: through the graph, one by one behind a filter, or all of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stoa.db import Row, Tx
+from stoa.index import scoring, store
+from stoa.index.store import SQL
+from stoa.index.types import BaseKey, Mode, Query
+
+MEANING_MIN: Final = 100
+"""What the vectors give to a hybrid search where they are all looked at."""
+SURE_SHARE: Final = 0.75
+"""… and where the graph is walked: so much of what one walk is expected to find. For more it would have to start over (docs/decisions/0017)."""
+EF_SEARCH: Final = 100
+EF_FILTERED: Final = 120
+PASSING_MIN: Final = 32
+"""Of those that pass a filter, where no words make up for what the walk misses; at least twice as many as are wanted in any case."""
+EF_SEARCH_MAX: Final = 1_000
+"""pgvector's own bound."""
+SCAN_TUPLES_MAX: Final = 40_000
+STEP_COST: Final = 20
+"""A step in the graph costs as much as reading so many vectors: where no more pass for each step, they are all looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One statement, whose rows are (ordinal, score), best first. Without a statement there is nothing to find."""
+
+    method: str
+    statement: str | None = None
+    arguments: Sequence[Any] = ()
+
+    async def rows(self, tx: Tx) -> Sequence[Row]:
+        return await tx.fetch(self.statement, *self.arguments) if self.statement is not None else ()
+
+
+async def way(
+    tx: Tx, key: BaseKey, index: Row, query: Query, vector: NDArray[np.float32], allowed: scoring.Chosen | None
+) -> Way:
+    """Exactly where the vectors are few or the filter leaves few, through the index's own HNSW elsewhere."""
+    table, sent = store.vectors_table(index), vector.tolist()
+    passing = index["chunks"] if allowed is None else scoring.count_of(allowed)
+    if not passing:
+        return Way("none")
+    hybrid, share = query.mode is Mode.HYBRID, min(1.0, passing / index["chunks"])
+    if index["hnsw"] and not query.exact and (width := _width(passing, share, query.limit, hybrid=hybrid)):
+        count = max(round(width * share * SURE_SHARE) if hybrid else 1, query.limit)
+        if width > width_min(query.mode, filtered=allowed is not None):
+            await tx.fetchval(SQL.widen, str(width))
+        statement = SQL.nearest_by_graph if allowed is None else SQL.nearest_by_graph_of
+        bits = () if allowed is None else (scoring.packed(allowed), index["next_ordinal"])
+        return Way("hnsw", statement.format(vectors=table, dimensions=index["dimensions"]), (sent, count, *bits))
+    count = max(MEANING_MIN if hybrid else 1, query.limit)
+    if allowed is not None:
+        return Way(
+            "listed",
+            SQL.nearest_listed.format(vectors=table),
+            (key.org_id, index["index_id"], sent, count, *scoring.runs_of(allowed)),
+        )
+    return Way("exact", SQL.nearest.format(vectors=table), (key.org_id, index["index_id"], sent, count))
+
+
+def width_min(mode: Mode, *, filtered: bool) -> int:
+    """How widely every such search walks the graph, if it does: known before anything is read. Where words join, a filter asks for no more."""
+    return EF_FILTERED if filtered and mode is Mode.SEMANTIC else EF_SEARCH
+
+
+def _width(passing: int, share: float, limit: int, *, hybrid: bool) -> int:
+    """How widely the graph is searched for so many of those that pass; 0 where looking at all of them is the shorter way."""
+    least, wanted = (EF_SEARCH, 2 * limit) if hybrid or share == 1 else (EF_FILTERED, max(PASSING_MIN, 2 * limit))
+    width = max(least, min(EF_SEARCH_MAX, round(wanted / share)))  # Of what the graph finds only a share passes.
+    steps = limit if share == 1 else max(width, limit / share)
+    return width if passing > STEP_COST * steps else 0

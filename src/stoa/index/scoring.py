@@ -1,0 +1,128 @@
+"""BM25 and selections over blocks of postings. Pure; the one place of the index that computes with NumPy."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stoa.index.filters import All, AnyTerm, Between, Expression, Not, Some
+from stoa.index.postings import Block
+
+K1: Final = 1.2
+B: Final = 0.75
+
+Chosen: TypeAlias = NDArray[np.bool_]
+Scores: TypeAlias = NDArray[np.float32]
+
+
+def idf(documents: int, holders: int) -> float:
+    """The weight of a term that `holders` of `documents` chunks hold; never negative."""
+    return float(np.log1p((documents - holders + 0.5) / (holders + 0.5)))
+
+
+def bm25(blocks: Sequence[tuple[float, Sequence[bytes]]], average_length: float, size: int) -> Scores:
+    """The score of every ordinal below `size`; `blocks` holds each term's weight and records, in which an ordinal stands once."""
+    scores = np.zeros(size, np.float32)
+    slope = np.float32(K1 * B / max(average_length, 1.0))
+    for weight, pieces in blocks:
+        records = b"".join(pieces)
+        # Of a record: the chunk's length, the times, and the ordinal in its upper half.
+        quarters, ordinals = np.frombuffer(records, "<u2"), np.frombuffer(records, "<u4")[1::2].astype(np.intp)
+        norm, times = quarters[0::4].astype(np.float32), quarters[1::4].astype(np.float32)
+        norm *= slope
+        norm += np.float32(K1 * (1 - B))
+        norm += times
+        times *= np.float32(weight * (K1 + 1))
+        times /= norm
+        if len(ordinals) and int(ordinals.max()) >= size:  # A chunk that came in since the index's row was read.
+            known = ordinals < size
+            ordinals, times = ordinals[known], times[known]
+        np.add.at(scores, ordinals, times)
+    return scores
+
+
+def best(scores: Scores, count: int, allowed: Chosen | None) -> list[tuple[int, float]]:
+    """(ordinal, score) of the best above zero, best first; equal scores in the order of their ordinals."""
+    passing = None if allowed is None else np.flatnonzero(allowed)
+    held = scores if passing is None else scores[passing]
+    edge = np.partition(held, -count)[-count] if len(held) > count else np.float32(0)
+    candidates = np.flatnonzero(held >= edge if edge > 0 else held > 0)
+    held = held[candidates]
+    if passing is not None:
+        candidates = passing[candidates]
+    # Of equal scores the earliest win, on every node.
+    order = np.lexsort((candidates, -held))[:count]
+    return list(zip(candidates[order].tolist(), held[order].tolist(), strict=True))
+
+
+def selected(
+    expression: Expression, found: Mapping[int, Sequence[bytes]], parts: Sequence[AnyTerm | Between], size: int
+) -> Chosen:
+    """Which ordinals a filter lets through; `found` holds the blocks of each of `parts` by its place."""
+    places = {part: place for place, part in enumerate(parts)}
+
+    def chosen(one: Expression) -> Chosen:
+        match one:
+            case AnyTerm() | Between():
+                return _ranges(found.get(places[one], ()), size)
+            case Not(part):
+                return ~chosen(part)
+            case All(inner):
+                return np.logical_and.reduce([chosen(part) for part in inner]) if inner else np.ones(size, bool)
+            case Some(inner):
+                return np.logical_or.reduce([chosen(part) for part in inner]) if inner else np.zeros(size, bool)
+
+    return chosen(expression)
+
+
+def _ranges(blocks: Sequence[bytes], size: int) -> Chosen:
+    """The ordinals that the records' ranges cover; ranges may overlap."""
+    chosen = np.zeros(size, bool)
+    ends = np.frombuffer(b"".join(blocks), "<u4").astype(np.int64)
+    lasts, firsts = ends[0::2], ends[1::2]
+    lengths = np.minimum(lasts + 1, size) - np.minimum(firsts, size)
+    # One number after the other within each range, for all ranges at once.
+    starts = np.cumsum(lengths) - lengths
+    chosen[np.arange(lengths.sum()) + np.repeat(firsts - starts, lengths)] = True
+    return chosen
+
+
+def without(block: Block, first_ordinal: int, last_ordinal: int) -> Block:
+    """The block without the records of a range of ordinals; itself where it holds none of them. Its own ordinals stay bounds."""
+    records = np.frombuffer(block.records, "<u8")
+    ordinals = records >> np.uint64(32)
+    left = records[(ordinals < first_ordinal) | (ordinals > last_ordinal)]
+    return (
+        block
+        if len(left) == len(records)
+        else Block(block.term, block.first_ordinal, block.last_ordinal, left.tobytes())
+    )
+
+
+def packed(chosen: Chosen) -> bytes:
+    """As PostgreSQL's get_bit reads it."""
+    return np.packbits(chosen, bitorder="little").tobytes()
+
+
+def runs_of(chosen: Chosen) -> tuple[list[int], list[int]]:
+    """First and last ordinals of the stretches that are chosen without a gap: mostly whole items."""
+    edges = np.flatnonzero(np.diff(chosen, prepend=False, append=False))
+    return edges[0::2].tolist(), (edges[1::2] - 1).tolist()
+
+
+def count_of(chosen: Chosen) -> int:
+    return int(np.count_nonzero(chosen))
+
+
+def unpacked_vector(sent: bytes) -> NDArray[np.float32]:
+    """A halfvec's wire form: its length, two bytes unused, big-endian halves."""
+    return np.frombuffer(sent, ">f2", offset=4).astype(np.float32)
+
+
+def strangers(blocks: Sequence[bytes], live: Sequence[int]) -> int:
+    """How many records speak of a word in a chunk that is not there."""
+    if not blocks:
+        return 0
+    ordinals = np.frombuffer(b"".join(blocks), "<u8") >> np.uint64(32)
+    return int(np.count_nonzero(~np.isin(ordinals.astype(np.int64), np.asarray(live, np.int64))))

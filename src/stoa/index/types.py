@@ -1,0 +1,147 @@
+"""What goes into the index and what comes out of it. No I/O here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+LANGUAGES: Final = frozenset(
+    {
+        "simple",
+        "arabic",
+        "armenian",
+        "basque",
+        "catalan",
+        "danish",
+        "dutch",
+        "english",
+        "estonian",
+        "finnish",
+        "french",
+        "german",
+        "greek",
+        "hindi",
+        "hungarian",
+        "indonesian",
+        "irish",
+        "italian",
+        "lithuanian",
+        "nepali",
+        "norwegian",
+        "portuguese",
+        "romanian",
+        "russian",
+        "serbian",
+        "spanish",
+        "swedish",
+        "tamil",
+        "turkish",
+        "yiddish",
+    }
+)
+"""PostgreSQL's own text search configurations; `simple` stems nothing."""
+
+
+class Mode(StrEnum):
+    SEMANTIC = "semantic"
+    KEYWORD = "keyword"
+    HYBRID = "hybrid"
+
+
+@dataclass(frozen=True, slots=True)
+class BaseKey:
+    """Which index: one per knowledge base and generation. A re-index fills the next generation beside the one searched."""
+
+    org_id: UUID
+    project_id: UUID
+    knowledgebase_id: UUID
+    generation: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class NewChunk:
+    """A chunk on its way in. `hash` is the SHA-256 of what was embedded; `page` counts from 1; `place` is what else
+    answers show of where it stands: rows of a table, the sheet."""
+
+    text: str
+    hash: bytes
+    page: int | None = None
+    heading: str | None = None
+    place: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewItem:
+    """An item's chunks with one unit vector each (len(chunks), dimensions), and the metadata that filters see.
+
+    `embedder` names what made the vectors; `language` is one of `LANGUAGES`. Both are the same for all items of an index.
+    """
+
+    item_id: UUID
+    metadata: Mapping[str, Any]
+    chunks: Sequence[NewChunk]
+    vectors: "NDArray[np.float32]"
+    embedder: str = ""
+    language: str = "english"
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What went: chunks, and the bytes of their texts and vectors."""
+
+    chunks: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A search. `alpha` weighs hybrid from 0 (words) to 1 (meaning); `user` limits to items whose `acl` admits that end user.
+
+    `similarity_threshold` (0..1) is held against the score that the mode shows: the cosine for semantic, the share of the best possible
+    BM25 score for keyword, their weighted mean for hybrid. `language` None takes the one that the index was filled with. `exact` scans
+    every vector where an HNSW would be walked: what an approximate answer is held against.
+    """
+
+    text: str
+    limit: int = 10
+    mode: Mode = Mode.HYBRID
+    alpha: float = 0.5
+    filters: Mapping[str, Any] | None = None
+    user: str | None = None
+    user_groups: Sequence[str] = ()
+    similarity_threshold: float | None = None
+    explain: bool = False
+    language: str | None = None
+    exact: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """`score` is in 0..1, higher is better, comparable within one answer. `snippets` mark matched sentences."""
+
+    chunk_id: UUID
+    item_id: UUID
+    text: str
+    score: float
+    metadata: Mapping[str, Any]
+    page: int | None = None
+    heading: str | None = None
+    snippet: str | None = None
+    explain: Mapping[str, Any] | None = None
+    place: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Best first. `explain` holds the stages' times and counts where they were asked for."""
+
+    hits: Sequence[Hit]
+    explain: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    seconds: Mapping[str, float] = field(default_factory=dict[str, float])
+    """What each stage took, whoever asked."""

@@ -1,0 +1,85 @@
+"""What journals promise, counted (for the doctor): no gaps, one end and nothing after it, a hash that is true."""
+
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from typing import Any, Final
+from uuid import UUID
+
+import orjson
+
+from stoa.db import Database, Tx, load
+from stoa.db.checks import Check, Scope, stated
+from stoa.db.internal import internal
+from stoa.journal.types import TERMINAL_TYPES
+from stoa.kernel.findings import Finding
+
+SQL: Final = load("stoa.journal", "checks.sql")
+_LOST: Final = "Nothing can be put right here: restore the database from a backup, or delete the conversation."
+
+
+def checks(database: Database) -> Sequence[Check]:
+    return [
+        Check(
+            "journal.gaps",
+            "The events of every journal are numbered 1, 2, 3 … up to its head.",
+            stated(SQL.gaps),
+            _LOST,
+        ),
+        Check("journal.unowned", "Every event belongs to a journal.", stated(SQL.unowned), _LOST),
+        Check("journal.terminals", "Every journal has at most one terminal event.", stated(SQL.terminals), _LOST),
+        Check("journal.after_the_end", "Nothing follows a terminal event.", stated(SQL.after_the_end), _LOST),
+        Check(
+            "journal.seals",
+            "A journal is sealed if, and only if, its last event is terminal.",
+            stated(SQL.seals),
+            "The repair seals a journal whose last event is terminal. One that is sealed without an end is left as it is.",
+            partial(_seal, database),
+        ),
+        Check(
+            "journal.hashes",
+            "The hash in every terminal event is that of the stored bytes before it.",
+            _false_hashes,
+            _LOST,
+        ),
+    ]
+
+
+async def _false_hashes(tx: Tx, scope: Scope) -> AsyncIterator[Finding]:
+    """Reads every byte once, journal by journal, holding none."""
+    async for row in tx.cursor(SQL.sealed, scope.org_id, scope.since, prefetch=200):
+        detail = await _false_hash(tx, row["org_id"], row["run_id"])
+        if detail is not None:
+            yield Finding(row["org_id"], str(row["run_id"]), detail)
+        scope.looked_at(1)
+
+
+async def _false_hash(tx: Tx, org_id: UUID, run_id: UUID) -> str | None:
+    digest, events = hashlib.sha256(), 0
+    async for event in tx.cursor(SQL.payloads, org_id, run_id, prefetch=1_000):
+        if event["kind"] in TERMINAL_TYPES:
+            told, true = _log(event["payload"]), {"events": events, "sha256": digest.hexdigest()}
+            return None if told == true else f"its end tells of {_said(told)}; stored are {_said(true)}"
+        digest.update(event["payload"] + b"\n")
+        events += 1
+    return None  # No end: `journal.seals` finds that.
+
+
+def _log(payload: bytes) -> Any:
+    try:
+        return orjson.loads(payload)["data"]["log"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+
+
+def _said(log: Any) -> str:
+    return (
+        f"{log.get('events')} events, sha256 {str(log.get('sha256'))[:12]}…"
+        if isinstance(log, dict)
+        else "nothing that can be read"
+    )
+
+
+async def _seal(database: Database, finding: Finding) -> bool:
+    async with internal(database) as tx:
+        return await tx.fetchval(SQL.seal, finding.org_id, UUID(finding.subject)) is not None

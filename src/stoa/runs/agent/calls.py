@@ -1,0 +1,293 @@
+"""One tool call, from the model's wish to its result: checked, approved, entered in the ledger, made, recorded.
+
+The ledger's rule: a call is entered before it is made. A node that finds a call begun and not settled cannot know whether
+it happened: a tool that may be repeated is called again with the same key; for any other a person is asked.
+"""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID, uuid5
+
+import orjson
+
+from stoa.events import Event, EventType
+from stoa.gateway import ModelError
+from stoa.runs.agent import builtin
+from stoa.runs.agent.checkpoint import AgentState, CallState
+from stoa.runs.agent.definition import Agent
+from stoa.runs.agent.steps import AgentScope, Answer, Checkpoint, LedgerEntry, Question, RunStopped, Step
+from stoa.tools import Tool, ToolResult
+
+if TYPE_CHECKING:
+    from stoa.runs.agent.loop import Loop
+
+_DOUBT: Final = "The server failed while it called {name}: the call may already have been made, and making it again may repeat what it does. Make it again?"
+_APPROVE: Final = "Allow the call of {name} with these arguments?"
+
+
+def kind_of(tool: Tool | None) -> str:
+    return tool.kind.value if tool is not None else "unknown"
+
+
+class Calls:
+    """The calls of one reply."""
+
+    def __init__(self, loop: "Loop", agent: Agent, part: AgentScope, iteration: int) -> None:
+        self._loop = loop
+        self._agent = agent
+        self._part = part
+        self._iteration = iteration
+
+    async def carry(self, call: CallState) -> AsyncGenerator[Step]:
+        """Until the call is settled, or waits for a person."""
+        arguments = _object(call.arguments)
+        if arguments is None:
+            yield self._failed(call, {}, "tool_bad_arguments", "The arguments are no JSON object.")
+            return
+        if call.name == builtin.ASK and self._agent.human_feedback:
+            yield self._asked(call, arguments)
+            return
+        if (
+            call.name == builtin.DELEGATE
+            and self._agent.subagents_enabled
+            and self._part.depth < self._agent.limits.subagent_depth_max
+        ):
+            work = self._delegated(call, arguments)
+        else:
+            work = self._made(call, arguments)
+        async with aclosing(work) as steps:
+            async for step in steps:
+                yield step
+
+    # --- tools ------------------------------------------------------------------------------------------------------
+    async def _made(self, call: CallState, arguments: dict[str, Any]) -> AsyncGenerator[Step]:
+        tool = self._loop.ports.tools.get(call.name)
+        if tool is None or not builtin.allowed(tool, self._agent):
+            if (
+                call.begun
+            ):  # Whoever made the tool away did not make the call away; the ledger's line is closed with the run.
+                message = f"Nobody knows whether this call was made: the server failed during it, and {call.name} is no tool any more."
+                yield self._failed(call, arguments, "tool_outcome_unknown", message)
+                return
+            yield self._failed(call, arguments, "tool_unknown", f"There is no tool named {call.name!r}.")
+            return
+        doubt = call.begun and not tool.idempotent
+        wanted = (tool.approval or builtin.named(tool.name, self._agent.approvals)) and not call.approved
+        if call.request_id is None and (doubt or wanted):
+            yield self._approval(call, tool, call.params or arguments, _DOUBT if doubt else _APPROVE)
+            return
+        if call.request_id is not None:
+            answer = self._loop.ports.answers.get(call.request_id)
+            if answer is None:
+                return
+            if not answer.approved:
+                yield self._refused(call, tool, arguments, answer, doubt=doubt)
+                return
+            arguments = {**(call.params or arguments), **answer.params}
+        elif call.params is not None:
+            arguments = call.params
+
+        def begin() -> None:
+            call.approved = call.approved or call.request_id is not None
+            call.begun, call.request_id = True, None
+            call.params = arguments if call.approved else call.params
+
+        yield Checkpoint(begin, ledger=[self._entry(call, tool, arguments, "begun")])
+        yield self._settled(call, tool, arguments, await tool.call(arguments, self._loop.call_of(call.id)))
+
+    def _settled(self, call: CallState, tool: Tool, arguments: Mapping[str, Any], result: ToolResult) -> Checkpoint:
+        if result.code is not None:
+            return self._failed(call, arguments, result.code, result.text, tool)
+
+        def settle() -> None:
+            call.result = result.text
+
+        data = {**self._head(call, tool), "input": arguments, "result": result.text, "iteration": self._iteration}
+        return Checkpoint(
+            settle,
+            [self._part.event(EventType.TOOL_CALL_COMPLETED, data)],
+            [self._entry(call, tool, arguments, "completed", result=result.text)],
+        )
+
+    def _failed(
+        self,
+        call: CallState,
+        arguments: Mapping[str, Any],
+        code: str,
+        message: str,
+        tool: Tool | None = None,
+        *,
+        unknown: bool = False,
+    ) -> Checkpoint:
+        error = {"code": code, "message": message}
+
+        def settle() -> None:
+            call.error, call.request_id = error, None
+
+        data = {**self._head(call, tool), "input": arguments, "error": error, "iteration": self._iteration}
+        ledger = (
+            [self._entry(call, tool, arguments, "unknown" if unknown else "failed", error=error)]
+            if tool is not None and call.begun
+            else []
+        )
+        return Checkpoint(settle, [self._part.event(EventType.TOOL_CALL_FAILED, data)], ledger)
+
+    def _head(self, call: CallState, tool: Tool | None) -> dict[str, Any]:
+        return {"id": call.id, "object": "agent.tool_call", "tool": {"name": call.name, "type": kind_of(tool)}}
+
+    def _entry(
+        self, call: CallState, tool: Tool, arguments: Mapping[str, Any], status: Any, **outcome: Any
+    ) -> LedgerEntry:
+        return LedgerEntry(UUID(call.id), call.name, tool.kind.value, arguments, tool.idempotent, status, **outcome)
+
+    # --- people -----------------------------------------------------------------------------------------------------
+    def _approval(self, call: CallState, tool: Tool, arguments: Mapping[str, Any], prompt: str) -> Checkpoint:
+        request = Question(
+            _request_id(call),
+            "approval_request",
+            prompt.format(name=call.name),
+            arguments,
+            list(tool.editable_params),
+            None,
+            self._agent.limits.input_seconds_max,
+        )
+        data = {
+            "id": str(request.id),
+            "object": "approval_request",
+            "prompt": request.prompt,
+            "params": arguments,
+            "editable_params": request.editable_params,
+            "tool_call_id": call.id,
+        }
+        return self._request(call, request, self._part.event(EventType.APPROVAL_REQUEST_CREATED, data))
+
+    def _request(self, call: CallState, request: Question, event: Event) -> Checkpoint:
+        def ask() -> None:
+            call.request_id = str(request.id)
+            call.asked += 1
+
+        return Checkpoint(ask, [event], requests=[request])
+
+    def _refused(
+        self, call: CallState, tool: Tool, arguments: Mapping[str, Any], answer: Answer, *, doubt: bool
+    ) -> Checkpoint:
+        said = f" They said: {answer.feedback}" if answer.feedback else ""
+        if doubt:
+            message = f"Nobody knows whether this call was made: the server failed during it, and it was not made again.{said}"
+            return self._failed(call, arguments, "tool_outcome_unknown", message, tool, unknown=True)
+        if answer.status == "expired":
+            return self._failed(
+                call, arguments, "approval_expired", "Nobody approved this call in time; it was not made.", tool
+            )
+        return self._failed(
+            call, arguments, "approval_declined", f"A person declined this call; it was not made.{said}", tool
+        )
+
+    def _asked(self, call: CallState, arguments: Mapping[str, Any]) -> Step:
+        """The question, or what became of it; nothing while it is open."""
+        if call.request_id is None:
+            return self._question(call, arguments)
+        answer = self._loop.ports.answers.get(call.request_id)
+        if answer is None:
+            return ()
+        feedback = answer.feedback
+
+        def settle() -> None:
+            call.request_id = None
+            if answer.status == "answered":
+                call.result = feedback or ""
+            else:
+                call.error = {"code": "input_expired", "message": "Nobody answered in time."}
+
+        return Checkpoint(settle)
+
+    def _question(self, call: CallState, arguments: Mapping[str, Any]) -> Checkpoint:
+        question = str(arguments.get("question") or "").strip()
+        if not question:
+
+            def settle() -> None:
+                call.error = {"code": "tool_bad_arguments", "message": "question cannot be blank."}
+
+            return Checkpoint(settle)
+        held = arguments.get("options")
+        options = [str(option) for option in held] if isinstance(held, list) and held else None
+        request = Question(
+            _request_id(call), "human_feedback", question, {}, [], options, self._agent.limits.input_seconds_max
+        )
+        data: dict[str, Any] = {"id": str(request.id), "object": "agent.human_feedback", "prompt": question}
+        event = self._part.event(EventType.HUMAN_FEEDBACK_REQUESTED, data | ({"options": options} if options else {}))
+        return self._request(call, request, event)
+
+    # --- helpers ----------------------------------------------------------------------------------------------------
+    async def _delegated(self, call: CallState, arguments: Mapping[str, Any]) -> AsyncGenerator[Step]:
+        """A part of the work, done by a helper with a state of its own inside this call's."""
+        brief, name = str(arguments.get("brief") or "").strip(), str(arguments.get("name") or "helper")
+        declared = next((one for one in self._agent.subagents if one.name == name), None)
+        problem = self._cannot_delegate(call, brief, name, known=declared is not None)
+        if problem is not None:
+
+            def refuse() -> None:
+                call.error = {"code": "subagent_refused", "message": problem}
+
+            yield Checkpoint(refuse)
+            return
+        head = {"id": call.id, "object": "agent.subagent", "name": name, "brief": brief}
+        if self._part.tool_call_id is not None:
+            head["parent_id"] = self._part.tool_call_id
+        if call.child is None:
+
+            def begin() -> None:
+                call.child = AgentState(brief=brief)
+
+            yield Checkpoint(begin, [Event(EventType.SUBAGENT_STARTED, head)])
+        assert call.child is not None
+        helper = self._part.helper(call.id, name)
+        try:
+            async with aclosing(self._loop.converse(self._agent.helper(declared), call.child, helper)) as steps:
+                async for step in steps:
+                    yield step
+        except (ModelError, RunStopped) as error:
+            yield self._helper_failed(call, head, error.code, error.message)
+            return
+        if call.child.turns[-1].open:
+            return
+        result = call.child.turns[-1].text
+
+        def settle() -> None:
+            call.result = result
+
+        yield Checkpoint(settle, [Event(EventType.SUBAGENT_COMPLETED, {**head, "result": result})])
+
+    def _helper_failed(self, call: CallState, head: Mapping[str, Any], code: str, message: str) -> Checkpoint:
+        error = {"code": code, "message": f"The helper failed: {message}"}
+
+        def settle() -> None:
+            call.error = error
+
+        return Checkpoint(settle, [Event(EventType.SUBAGENT_FAILED, {**head, "error": error})])
+
+    def _cannot_delegate(self, call: CallState, brief: str, name: str, *, known: bool) -> str | None:
+        if not brief:
+            return "brief cannot be blank."
+        if self._agent.subagents and not known:
+            return (
+                f"There is no helper named {name!r}; there are {', '.join(one.name for one in self._agent.subagents)}."
+            )
+        begun = sum(1 for other in self._loop.state.agent.calls() if other.child is not None and other is not call)
+        if call.child is None and begun >= self._agent.limits.subagents_max:
+            return f"This run has had all its {self._agent.limits.subagents_max} helpers."
+        return None
+
+
+def _request_id(call: CallState) -> UUID:
+    """Another question about the same call (first its approval, then a doubt) is another request."""
+    return uuid5(UUID(call.id), f"request {call.asked}")
+
+
+def _object(arguments: str) -> dict[str, Any] | None:
+    try:
+        held = orjson.loads(arguments.replace("\\u0000", "\\ufffd") or b"{}")  # The database cannot hold NUL.
+    except orjson.JSONDecodeError:
+        return None
+    return held if isinstance(held, dict) else None

@@ -1,0 +1,97 @@
+"""An agent definition: what a conversation's model is told, what it may call, and how far it may go. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+ITERATIONS_MAX: Final = 25
+SUBAGENTS_MAX: Final = 8
+SUBAGENT_DEPTH_MAX: Final = 1
+INPUT_SECONDS_MAX: Final = 7 * 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of one run. `iterations` counts replies of the model, `tokens` all that it read and wrote, its subagents' included."""
+
+    iterations_max: int = ITERATIONS_MAX
+    tokens_max: int | None = None
+    cost_usd_max: float | None = None
+    subagents_max: int = SUBAGENTS_MAX
+    subagent_depth_max: int = SUBAGENT_DEPTH_MAX
+    input_seconds_max: float = INPUT_SECONDS_MAX
+    """How long a question to a person stays open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subagent:
+    """A declared helper. Without any, the model writes a helper's brief itself."""
+
+    name: str
+    description: str
+    instructions: str | None = None
+    tools: Sequence[str] | None = None
+    """None: those of its parent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    instructions: str | None = None
+    tools: Sequence[str] = ()
+    approvals: frozenset[str] = frozenset()
+    """Tools that a person must approve each call of, beside those that ask for it themselves."""
+    human_feedback: bool = False
+    knowledge_bases: Sequence[str] = ()
+    subagents: Sequence[Subagent] = ()
+    subagents_enabled: bool = False
+    output_schema: Mapping[str, Any] | None = None
+    limits: Limits = field(default_factory=Limits)
+
+    @classmethod
+    def of(
+        cls, definition: Mapping[str, Any] | None, *, subagents_enabled: bool, tools: Sequence[str] | None
+    ) -> "Agent":
+        """Out of what a conversation's checked `agent` field holds; `tools` are the only ones that this message allows."""
+        held = definition or {}
+        named = held.get("tools", ())
+        allowed = (
+            named if tools is None else [name for name in tools if name in named or name.partition("__")[0] in named]
+        )
+        return cls(
+            instructions=held.get("instructions"),
+            tools=allowed,
+            approvals=frozenset(held.get("approvals", ())),
+            knowledge_bases=held.get("knowledge_bases", ()),
+            human_feedback=bool(held.get("human_feedback")),
+            subagents=[Subagent(**one) for one in held.get("subagents", ())],
+            subagents_enabled=subagents_enabled,
+            output_schema=held.get("output_schema"),
+            limits=Limits(**held.get("limits", {})),
+        )
+
+    def all_tools(self) -> Sequence[str]:
+        """Every definition that the agent or a declared helper may call."""
+        names = [*self.tools, *(name for one in self.subagents for name in one.tools or ())]
+        return list(dict.fromkeys(names))
+
+    def helper(self, declared: Subagent | None) -> "Agent":
+        """A helper of this agent: its own instructions and tools, the same knowledge, approvals and limits, an answer in words."""
+        if declared is None:
+            return replace(
+                self, instructions=HELPER_INSTRUCTIONS, human_feedback=False, subagents=(), output_schema=None
+            )
+        tools = self.tools if declared.tools is None else declared.tools
+        return replace(
+            self,
+            instructions=declared.instructions,
+            tools=tools,
+            human_feedback=False,
+            subagents=(),
+            output_schema=None,
+        )
+
+
+HELPER_INSTRUCTIONS: Final = (
+    "You help another assistant with one part of its work. Do exactly what the brief asks, use your tools where they help, and answer with"
+    " the result alone: complete, and short enough to be used."
+)

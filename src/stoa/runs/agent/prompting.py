@@ -1,0 +1,129 @@
+"""What a model gets to read in the middle of a run: the conversation, then the run's own turns, shortened where they do not fit. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import orjson
+
+from stoa.gateway import (
+    DocumentPart,
+    ModelMessage,
+    ModelRequest,
+    Part,
+    TextPart,
+    ToolCallPart,
+    ToolResultPart,
+    ToolSpec,
+    estimated_tokens,
+)
+from stoa.runs.agent.checkpoint import NEVER_MADE, AgentState, CallState, Turn
+from stoa.runs.agent.definition import Agent
+
+CONTEXT_SHARE: Final = 0.85
+"""Of a model's context, for what it reads: the rest is for its reply and for the error of our estimate."""
+SHORTENED_CHARACTERS: Final = 400
+"""What stays of a tool result that had to be shortened."""
+
+
+def request(
+    conversation: ModelRequest, agent: Agent, state: AgentState, tools: Sequence[ToolSpec], context_tokens: int
+) -> tuple[ModelRequest, int]:
+    """The next request, and how many tool results it holds shortened: the oldest first, the last turn's never."""
+    if state.brief is None:
+        begun, notes = list(conversation.messages), [agent.instructions, conversation.instructions]
+    else:
+        begun, notes = [ModelMessage("user", (TextPart(state.brief),))], [agent.instructions]
+    made = replace(
+        conversation,
+        messages=[*begun, *turn_messages(state.turns)],
+        instructions="\n\n".join(note for note in notes if note) or None,
+        tools=tools,
+        output_schema=agent.output_schema,
+    )
+    over = estimated_tokens(characters(made)) - int(context_tokens * CONTEXT_SHARE)
+    if over <= 0:
+        return made, 0
+    shortened = 0
+    messages = list(made.messages)
+    for position in range(len(begun), len(messages) - 1):
+        if over <= 0:
+            break
+        message = _shortened(messages[position])
+        if message is not messages[position]:
+            over -= estimated_tokens(_size(messages[position])) - estimated_tokens(_size(message))
+            messages[position] = message
+            shortened += 1
+    return replace(made, messages=messages), shortened
+
+
+def turn_messages(turns: Sequence[Turn]) -> list[ModelMessage]:
+    """Replies with their calls, each call with its result: a call without one is refused by every provider."""
+    messages: list[ModelMessage] = []
+    for turn in turns:
+        if turn.note is not None:
+            messages.append(ModelMessage("user", (TextPart(turn.note),)))
+            continue
+        parts: list[Part] = [TextPart(turn.text)] if turn.text else []
+        parts += [ToolCallPart(call.id, call.name, _arguments(call)) for call in turn.calls]
+        if parts:
+            messages.append(ModelMessage("assistant", tuple(parts)))
+        if turn.calls:
+            messages.append(ModelMessage("tool", tuple(_result(call) for call in turn.calls)))
+    return messages
+
+
+def _arguments(call: CallState) -> str:
+    """As they were used: a person may have changed them, and what is no JSON object no provider takes back."""
+    if call.params is not None:
+        return orjson.dumps(call.params).decode()
+    try:
+        held = orjson.loads(call.arguments or b"{}")
+    except orjson.JSONDecodeError:
+        held = None
+    return call.arguments if isinstance(held, dict) and call.arguments else "{}"
+
+
+def _result(call: CallState) -> ToolResultPart:
+    if call.result is not None:
+        return ToolResultPart(call.id, call.name, call.result)
+    return ToolResultPart(call.id, call.name, call.error["message"] if call.error else NEVER_MADE, failed=True)
+
+
+def _shortened(message: ModelMessage) -> ModelMessage:
+    parts: list[Part] = []
+    changed = False
+    for part in message.parts:
+        if isinstance(part, ToolResultPart) and len(part.result) > 2 * SHORTENED_CHARACTERS:
+            left_out = len(part.result) - SHORTENED_CHARACTERS
+            part, changed = (  # noqa: PLW2901
+                replace(
+                    part,
+                    result=f"{part.result[:SHORTENED_CHARACTERS]}… [{left_out} more characters were left out to save room]",
+                ),
+                True,
+            )
+        parts.append(part)
+    return ModelMessage(message.role, tuple(parts)) if changed else message
+
+
+def characters(made: ModelRequest) -> int:
+    tools = sum(len(tool.description) + len(orjson.dumps(tool.parameters)) for tool in made.tools)
+    return len(made.instructions or "") + tools + sum(map(_size, made.messages))
+
+
+def _size(message: ModelMessage) -> int:
+    total = 0
+    for part in message.parts:
+        match part:
+            case TextPart():
+                total += len(part.text)
+            case DocumentPart():
+                total += sum(len(passage.text) for passage in part.passages)
+            case ToolCallPart():
+                total += len(part.arguments) + len(part.name)
+            case ToolResultPart():
+                total += len(part.result)
+            case _:
+                pass  # Images are counted by their providers in ways of their own.
+    return total

@@ -1,0 +1,10 @@
+"""Sources of knowledge bases: websites, directories, buckets and repositories, kept in step. A front door of its own, as that of bases."""
+
+from stoa.sources.api import routes
+from stoa.sources.factory import SourceFactory
+from stoa.sources.service import Sources
+from stoa.sources.syncing import Syncing
+from stoa.sources.types import NewDocument
+from stoa.sources.worker import SyncWorker, polls
+
+__all__ = ["NewDocument", "SourceFactory", "Sources", "SyncWorker", "Syncing", "polls", "routes"]

@@ -1,0 +1,70 @@
+"""What sources ask of others."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+from uuid import UUID
+
+from stoa.kernel.principal import Principal
+from stoa.sources.types import Finding, Known, NewDocument, Provider, Source
+
+Remember = Callable[[Sequence[str]], Awaitable[Sequence[Known]]]
+"""What is remembered of these addresses, in their order."""
+
+
+class Origin(Protocol):
+    """A place that holds documents. One `walk` of one sync; whoever opened the origin closes it."""
+
+    def walk(self, remember: Remember) -> AsyncGenerator[Finding]:
+        """All that the origin holds, each address once, a few at a time.
+
+        What is `done` is not found again. An address that shows no change is `Same` and is not downloaded. Ending without
+        `Incomplete` says that everything was named: what was not is gone. Raises SourceError when that cannot be known.
+        """
+        ...
+
+
+class Origins(Protocol):
+    """Makes origins out of sources."""
+
+    async def check(self, provider: Provider, config: Mapping[str, Any], secret_names: frozenset[str]) -> None:
+        """Raises BadRequest naming the field of `config` or `secrets` that cannot be."""
+        ...
+
+    def open(self, source: Source, secrets: Mapping[str, str]) -> AbstractAsyncContextManager[Origin]: ...
+
+    async def kept(self) -> Sequence[UUID]:
+        """The sources that this node keeps something for."""
+        ...
+
+    async def forget(self, source_id: UUID) -> None:
+        """Removes what this node kept for a source that is gone."""
+        ...
+
+
+class Items(Protocol):
+    """The items of the base that a source fills."""
+
+    async def store(self, principal: Principal, base_id: UUID, document: NewDocument, /) -> None:
+        """Raises BadRequest or NotFound; the base may be gone."""
+        ...
+
+    async def set_metadata(
+        self, principal: Principal, base_id: UUID, item_id: UUID, metadata: Mapping[str, Any], /
+    ) -> None:
+        """Raises NotFound."""
+        ...
+
+
+class Deletions(Protocol):
+    async def delete_items(self, principal: Principal, base_id: UUID, item_ids: Sequence[UUID], /) -> UUID:
+        """Raises NotFound when none of them is there any more."""
+        ...
+
+
+class Vault(Protocol):
+    """Encrypts what stands in a row. `open` raises ValueError for what was stored under another key."""
+
+    def seal(self, row_id: UUID, plain: str) -> bytes: ...
+
+    def open(self, row_id: UUID, sealed: bytes) -> str: ...

@@ -1,0 +1,39 @@
+"""What every origin that can be listed does with its listing: what shows a change is fetched, and nothing else."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from stoa.sources import rules
+from stoa.sources.ports import Remember
+from stoa.sources.types import Failed, Finding, Same
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Listed(Generic[T]):
+    """A document of a listing: `state` is what tells whether it changed, `place` what fetching it needs."""
+
+    origin: str
+    state: Mapping[str, Any]
+    place: T
+
+
+async def changed(
+    part: Sequence[Listed[T]], remember: Remember, fetch: Callable[[Listed[T]], Awaitable[Finding]]
+) -> AsyncGenerator[Finding]:
+    """The findings of a part of a listing."""
+    named: list[Listed[T]] = []
+    for one in part:
+        if rules.usable(one.origin):
+            named.append(one)
+        else:
+            yield Failed(rules.shown(one.origin), "name_unusable", "The name is too long, or is no text.")
+    for one, known in zip(named, await remember([one.origin for one in named]), strict=True):
+        if known.done:
+            continue
+        if known.state and known.state == one.state:
+            yield Same(one.origin)
+        else:
+            yield await fetch(one)

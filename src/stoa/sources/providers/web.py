@@ -1,0 +1,109 @@
+"""Requests of a crawler or of a bucket's reader: guarded, bounded in time and size, never redirected by itself."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import aiohttp
+from yarl import URL
+
+from stoa import __version__
+from stoa.outbound import literal, public, refused
+from stoa.sources.configs import USER_AGENT
+from stoa.sources.providers.spool import Spool, TooLarge, too_large
+from stoa.sources.types import Content
+
+AGENT: Final = f"{USER_AGENT}/{__version__} (knowledge source)"
+READ_BYTES: Final = 64 * 1024
+REQUEST_SECONDS_MAX: Final = 120.0
+SILENT_SECONDS_MAX: Final = 30.0
+
+
+class WebError(Exception):
+    """A request that failed. `retryable` says whether the same may go well later."""
+
+    def __init__(self, code: str, message: str, *, retryable: bool) -> None:
+        super().__init__(message)
+        self.code, self.message, self.retryable = code, message, retryable
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`content` is None where nothing was read. Header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: Content | None
+
+    @property
+    def mime_type(self) -> str:
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    @property
+    def retry_after_seconds(self) -> float | None:
+        value = self.headers.get("retry-after", "")
+        return float(value) if value.isdigit() else None
+
+
+class Web:
+    """`authorization` is a header for `home` alone: scheme, host and port."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        allow_private: bool,
+        home: URL | None = None,
+        authorization: str | None = None,
+    ) -> None:
+        self._session = session
+        self._allow_private = allow_private
+        self._home = home.origin() if home is not None and authorization is not None else None
+        self._authorization = authorization
+
+    async def get(
+        self,
+        url: URL,
+        headers: Mapping[str, str],
+        bytes_max: int,
+        wanted: Callable[[Answer], bool] = lambda answer: answer.status == 200,
+    ) -> Answer:
+        """The body is read where `wanted` says so, of an answer as it is without one. Raises WebError."""
+        host = url.host or ""
+        headers = {"User-Agent": AGENT, **headers}
+        if self._authorization is not None and url.origin() == self._home:
+            headers["Authorization"] = self._authorization
+        if literal(host) and not self._allow_private and not public(host):
+            raise _private(host)
+        timeout = aiohttp.ClientTimeout(
+            total=REQUEST_SECONDS_MAX, connect=SILENT_SECONDS_MAX, sock_read=SILENT_SECONDS_MAX
+        )
+        try:
+            async with self._session.get(url, headers=headers, allow_redirects=False, timeout=timeout) as response:
+                answer = Answer(
+                    response.status, {name.lower(): value for name, value in response.headers.items()}, None
+                )
+                if not wanted(answer):
+                    response.close()  # What is not read is not waited for.
+                    return answer
+                with Spool(bytes_max) as spool:
+                    while piece := await response.content.read(READ_BYTES):
+                        spool.write(piece)
+                    return Answer(answer.status, answer.headers, spool.content())
+        except TooLarge:
+            raise WebError("too_large", too_large(str(url), bytes_max), retryable=False) from None
+        except TimeoutError:
+            raise WebError("origin_timeout", f"{host} did not answer in time.", retryable=True) from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            if refused(error):
+                raise _private(host) from error
+            raise WebError(
+                "origin_unreachable", f"{host} cannot be reached: {type(error).__name__}.", retryable=True
+            ) from error
+
+
+def _private(host: str) -> WebError:
+    message = (
+        f"{host} is a private address, which this server's operator has not allowed (STOA_ALLOW_PRIVATE_ADDRESSES)."
+    )
+    return WebError("address_refused", message, retryable=False)

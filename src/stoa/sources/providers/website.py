@@ -1,0 +1,273 @@
+"""A website: its sitemaps and its links, page after page, as its robots.txt allows and no faster than it likes.
+
+A page that was fetched before is asked for with its ETag or date; unchanged, it costs a 304, and its links are those of last time. So a
+sync that is taken up again walks what it has settled from memory, and fetches only what is left.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Final
+
+import aiohttp
+from yarl import URL
+
+from stoa.sources import rules
+from stoa.sources.configs import WebsiteConfig
+from stoa.sources.globs import Globs
+from stoa.sources.ports import Remember
+from stoa.sources.providers import pages, sitemaps
+from stoa.sources.providers.robots import Robots, robots_of
+from stoa.sources.providers.urls import canonical, host_of, page_name
+from stoa.sources.providers.web import Answer, Web, WebError
+from stoa.sources.types import Failed, Fetched, Finding, Incomplete, Known, Nothing, Same, SourceError
+
+SITEMAPS_MAX: Final = 50
+HOPS_MAX: Final = 5
+FAILURES_MAX: Final = 10
+"""Pages in a row that fail: the site is down, and asking on helps nobody."""
+WAIT_SECONDS_MAX: Final = 20.0
+_PASSING: Final = frozenset({"origin_unreachable", "origin_timeout", "origin_failed", "robots_unreachable"})
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_HTML: Final = frozenset({"text/html", "application/xhtml+xml"})
+_UNREAD: Final = (
+    "image/",
+    "audio/",
+    "video/",
+    "font/",
+    "text/css",
+    "text/javascript",
+    "application/javascript",
+    "application/zip",
+    "application/x-",
+    "application/rss+xml",
+    "application/atom+xml",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Address:
+    """`start`: what the source names, or what that redirects to: it must be there, and is read for its links whatever `include` says."""
+
+    url: URL
+    depth: int
+    hops: int = 0
+    start: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Visit:
+    """`finding` is None for what this sync has settled already. `blind`: its links are not known, and what only they lead to may still be there."""
+
+    finding: Finding | None
+    links: Sequence[URL] = ()
+    redirect: URL | None = None
+    blind: bool = False
+
+
+class WebsiteOrigin:
+    def __init__(
+        self, config: WebsiteConfig, secrets: Mapping[str, str], session: aiohttp.ClientSession, *, allow_private: bool
+    ) -> None:
+        start = canonical(config.url)
+        if start is None:
+            raise SourceError("origin_not_found", f"{config.url} is no address of a page.")
+        self._config = config
+        self._start = start
+        self._web = Web(session, allow_private=allow_private, home=start, authorization=secrets.get("authorization"))
+        self._globs = Globs(config.include, config.exclude)
+        self._hosts = frozenset({host_of(start), *config.hosts})
+        self._robots: dict[str, Robots] = {}
+        self._asked_at: dict[str, float] = {}
+
+    async def walk(self, remember: Remember) -> AsyncGenerator[Finding]:
+        robots = await self._robots_of(self._start)
+        if robots.trouble is not None:
+            raise SourceError(robots.trouble.code, robots.trouble.message, retryable=robots.trouble.retryable)
+        if not robots.allow(self._start):
+            raise SourceError("origin_refused", f"The robots.txt of {self._start.host} does not allow {self._start}.")
+        queue, queued = deque([_Address(self._start, 0, start=True)]), {self._start}
+        named, troubles = await self._sitemap_pages(robots) if self._config.sitemap else ((), ())
+        self._enqueue(queue, queued, named, depth=0)
+        for trouble in troubles:
+            yield Incomplete(trouble)
+        visited = failures = 0
+        while queue:
+            address = queue.popleft()
+            if visited >= self._config.pages_max:
+                yield Incomplete(
+                    f"The site has more than {self._config.pages_max} pages (pages_max); the others were left out."
+                )
+                return
+            visited += 1
+            [known] = await remember([str(address.url)])
+            visit = await self._visit(address, known)
+            if visit.finding is not None:
+                failures = failures + 1 if isinstance(visit.finding, Failed) else 0
+                self._give_up(address, visit.finding, failures)
+                yield visit.finding
+            if visit.blind:
+                yield Incomplete(f"{address.url} could not be read; pages that only it links to stay as they were.")
+            if visit.redirect is not None:
+                self._follow(queue, queued, address, visit.redirect)
+            if address.depth < self._config.depth_max:
+                self._enqueue(queue, queued, visit.links, depth=address.depth + 1)
+
+    def _enqueue(
+        self, queue: deque[_Address], queued: set[URL], urls: Sequence[URL], *, depth: int, hops: int = 0
+    ) -> None:
+        for url in urls:
+            if (
+                url not in queued
+                and host_of(url) in self._hosts
+                and self._globs.take_url(url.raw_path)
+                and len(queued) < rules.ENTRIES_MAX
+            ):
+                queued.add(url)
+                queue.append(_Address(url, depth, hops))
+
+    def _follow(self, queue: deque[_Address], queued: set[URL], address: _Address, target: URL) -> None:
+        """To where a page went, as one more address: it is asked for robots, hosts and private addresses like any. A site that as a whole
+        went to another host (www.) is followed there."""
+        if address.hops >= HOPS_MAX:
+            if address.start:
+                raise SourceError("origin_failed", f"{self._start} redirects more than {HOPS_MAX} times.")
+            return
+        if not address.start:
+            self._enqueue(queue, queued, [target], depth=address.depth, hops=address.hops + 1)
+        elif target not in queued:
+            self._hosts |= {host_of(target)}
+            queued.add(target)
+            queue.appendleft(_Address(target, address.depth, address.hops + 1, start=True))
+
+    def _give_up(self, address: _Address, finding: Finding, failures: int) -> None:
+        """Raises SourceError where the walk cannot go on: without its start, or on a site that is down."""
+        if isinstance(finding, Failed) and (address.start or failures >= FAILURES_MAX):
+            raise SourceError(finding.code, finding.message, retryable=finding.code in _PASSING)
+        if address.start and isinstance(finding, Nothing) and finding.state.get("status"):
+            raise SourceError("origin_not_found", f"{address.url} is not there ({finding.state['status']}).")
+
+    # --- one page ---------------------------------------------------------------------------------------------------
+    async def _visit(self, address: _Address, known: Known) -> _Visit:
+        url, origin = address.url, str(address.url)
+        links, redirect, blind = self._links(known.state), canonical(known.state.get("redirect", "")), not known.state
+        if known.done:
+            return _Visit(None, links, redirect)
+        robots = await self._robots_of(url)
+        if robots.trouble is None and not robots.allow(url):
+            return _Visit(Nothing(origin, {"robots": True}))
+        try:
+            if robots.trouble is not None:
+                raise robots.trouble
+            answer = await self._ask(url, self._conditions(known.state))
+        except WebError as error:
+            return _Visit(Failed(origin, error.code, error.message), links, redirect, blind)
+        if answer.status == 304 and known.state:
+            return _Visit(Same(origin), links, redirect)
+        if answer.content is not None:
+            return await self._read(address, answer)
+        if answer.status in _REDIRECTS and "location" in answer.headers:
+            target = canonical(answer.headers["location"], url)
+            return _Visit(Nothing(origin, {"redirect": str(target or "")}), redirect=target)
+        if answer.status == 200:
+            return _Visit(Nothing(origin, {"type": answer.mime_type}))
+        if answer.status in (404, 410):
+            return _Visit(Nothing(origin, {"status": answer.status}))
+        code = "origin_refused" if answer.status in (401, 402, 403, 451) else "origin_failed"
+        return _Visit(Failed(origin, code, f"{url.host} answered {answer.status}."), links, redirect, blind)
+
+    async def _read(self, address: _Address, answer: Answer) -> _Visit:
+        assert answer.content is not None
+        url, content, kind = address.url, answer.content, answer.mime_type or "text/html"
+        state: dict[str, Any] = {
+            "etag": answer.headers.get("etag", ""),
+            "last_modified": answer.headers.get("last-modified", ""),
+            "links": [],
+        }
+        page = pages.Page(None, (), "noindex" in answer.headers.get("x-robots-tag", "").lower(), False)
+        if kind in _HTML:
+            html = content.file.read(pages.READ_BYTES_MAX)
+            content.file.seek(0)
+            page = await asyncio.to_thread(pages.read, html, url, answer.headers.get("x-robots-tag", ""))
+            state["links"] = [str(link) for link in page.links if host_of(link) in self._hosts]
+        if page.noindex or not self._globs.take_url(url.raw_path):  # The start page is read for its links in any case.
+            content.file.close()
+            return _Visit(Nothing(str(url), state), page.links)
+        metadata = {"source": str(url), "url": str(url), **({"title": page.title} if page.title else {})}
+        return _Visit(Fetched(str(url), page_name(url, kind), kind, content, metadata, state), page.links)
+
+    def _links(self, state: Mapping[str, Any]) -> Sequence[URL]:
+        return [link for text in state.get("links", ()) if (link := canonical(text))]
+
+    def _conditions(self, state: Mapping[str, Any]) -> dict[str, str]:
+        conditions = {"If-None-Match": state.get("etag"), "If-Modified-Since": state.get("last_modified")}
+        return {name: value for name, value in conditions.items() if value}
+
+    # --- requests ---------------------------------------------------------------------------------------------------
+    async def _ask(self, url: URL, headers: Mapping[str, str]) -> Answer:
+        """Asks once more where the site says that it is busy. Raises WebError."""
+        answer = await self._slowly(url, headers, self._config.page_bytes_max, _is_document)
+        if answer.status in (429, 503):
+            await asyncio.sleep(
+                min(answer.retry_after_seconds if answer.retry_after_seconds is not None else 1.0, WAIT_SECONDS_MAX)
+            )
+            answer = await self._slowly(url, headers, self._config.page_bytes_max, _is_document)
+        return answer
+
+    async def _slowly(
+        self, url: URL, headers: Mapping[str, str], bytes_max: int, wanted: Callable[[Answer], bool]
+    ) -> Answer:
+        host = host_of(url)
+        robots = self._robots.get(host)
+        delay = max(self._config.delay_seconds, robots.delay_seconds if robots else 0)
+        if host in self._asked_at:
+            await asyncio.sleep(max(0.0, self._asked_at[host] + delay - monotonic()))
+        try:
+            return await self._web.get(url, headers, bytes_max, wanted)
+        finally:
+            self._asked_at[host] = monotonic()
+
+    async def _robots_of(self, url: URL) -> Robots:
+        host = host_of(url)
+        if host not in self._robots:
+            self._robots[host] = await robots_of(self._web, url)
+        return self._robots[host]
+
+    async def _sitemap_pages(self, robots: Robots) -> tuple[Sequence[URL], Sequence[str]]:
+        """The pages that the sitemaps name, and the sitemaps that could not be read."""
+        declared = [found for text in robots.sitemaps if (found := canonical(text, self._start))]
+        waiting, seen = deque(declared or [self._start.with_path("/sitemap.xml").with_query(None)]), set[URL]()
+        pages_named: dict[URL, None] = {}
+        troubles: list[str] = []
+        while waiting and len(seen) < SITEMAPS_MAX and len(pages_named) < self._config.pages_max:
+            url = waiting.popleft()
+            if url in seen or host_of(url) not in self._hosts:
+                continue
+            guessed = not declared and not seen
+            seen.add(url)
+            try:
+                sitemap = await self._sitemap(url)
+            except (WebError, sitemaps.SitemapError) as error:
+                # Where nobody spoke of a sitemap, a site may answer with any page of its own.
+                if not (guessed and isinstance(error, sitemaps.SitemapError)):
+                    troubles.append(f"The sitemap {url} cannot be read: {error}")
+                continue
+            pages_named |= {page: None for text in sitemap.pages if (page := canonical(text, url))}
+            waiting.extend(further for text in sitemap.sitemaps if (further := canonical(text, url)))
+        return list(pages_named), troubles
+
+    async def _sitemap(self, url: URL) -> sitemaps.Sitemap:
+        """Raises WebError or SitemapError."""
+        answer = await self._slowly(url, {}, sitemaps.UNPACKED_BYTES_MAX, lambda answer: answer.status == 200)
+        if answer.status >= 500 or answer.status == 429:
+            raise WebError("origin_failed", f"{url.host} answered {answer.status}.", retryable=True)
+        if answer.content is None:
+            return sitemaps.Sitemap((), ())
+        with answer.content.file as file:
+            return await asyncio.to_thread(sitemaps.parse, file, self._config.pages_max)
+
+
+def _is_document(answer: Answer) -> bool:
+    return answer.status == 200 and not answer.mime_type.startswith(_UNREAD)

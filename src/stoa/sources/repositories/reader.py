@@ -1,0 +1,261 @@
+"""The process that speaks git: it fetches a repository, lists its files and reads them, one command after the other, until it is ended.
+
+Packs come from strangers and are unpacked here, within limits of memory, processor time and file size, and never in the server. Commands
+come as JSON lines on the descriptor named in the first argument; each is answered by one JSON line on standard output.
+"""
+
+import contextlib
+import os
+import resource
+import shutil
+import signal
+import stat
+import sys
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import orjson
+import urllib3
+from dulwich.client import HttpGitClient, HTTPUnauthorized
+from dulwich.errors import GitProtocolError, HangupException, NotGitRepository
+from dulwich.object_store import iter_tree_contents
+from dulwich.objects import Blob, Commit, ObjectID, Tag
+from dulwich.refs import Ref
+from dulwich.repo import Repo
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from stoa.kernel.confinement import die_with_parent
+from stoa.outbound import AddressRefused, connect_public, literal, public
+
+BATCH: Final = 500
+SILENT_SECONDS_MAX: Final = 60.0
+PACKS_MAX: Final = 50
+"""Each fetch may leave one; then the clone is made anew, which is one again."""
+PACK_BYTES_MAX: Final = 2 * 2**30
+MEMORY_BYTES_MAX: Final = 4 * 2**30
+"""Of addresses: a pack is mapped into them."""
+PROCESSOR_SECONDS_MAX: Final = 1_800
+
+
+class ReaderError(Exception):
+    def __init__(self, code: str, message: str, *, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.code, self.message, self.retryable = code, message, retryable
+
+
+# --- the guarded way out ----------------------------------------------------------------------------------------------
+class _Guard:
+    allow_private = False
+    refused: str | None = None
+    """The host that led to a private address: the libraries between wrap our error in theirs."""
+
+
+def _connect(connection: HTTPConnection) -> Any:
+    try:
+        if literal(connection.host) and not _Guard.allow_private and not public(connection.host):
+            raise AddressRefused(connection.host)
+        return connect_public(
+            connection.host, connection.port, allow_private=_Guard.allow_private, seconds_max=SILENT_SECONDS_MAX
+        )
+    except AddressRefused:
+        _Guard.refused = connection.host
+        raise
+
+
+class _PlainConnection(HTTPConnection):
+    def _new_conn(self) -> Any:
+        return _connect(self)
+
+
+class _SafeConnection(HTTPSConnection):
+    def _new_conn(self) -> Any:
+        return _connect(self)
+
+
+class _PlainPool(HTTPConnectionPool):
+    ConnectionCls = _PlainConnection  # pyright: ignore[reportAssignmentType]  — as below
+
+
+class _SafePool(HTTPSConnectionPool):
+    ConnectionCls = _SafeConnection  # pyright: ignore[reportAssignmentType]  — the protocol it names is narrower than its own class
+
+
+def _pools() -> urllib3.PoolManager:
+    pools = urllib3.PoolManager(retries=urllib3.Retry(total=5, connect=0, read=0, status=0, other=0, redirect=5))
+    classes: dict[str, type[HTTPConnectionPool | HTTPSConnectionPool]] = {"http": _PlainPool, "https": _SafePool}
+    pools.pool_classes_by_scheme = classes
+    return pools
+
+
+# --- the repository -----------------------------------------------------------------------------------------------------
+class Reader:
+    def __init__(self, job: Mapping[str, Any]) -> None:
+        self._repo, self.commit = self._opened(job)
+        commit = self._commit(ObjectID(self.commit.encode()))
+        self.commit = commit.id.decode()
+        self._files = islice(iter_tree_contents(self._repo.object_store, commit.tree), job["skip"], None)
+
+    def _opened(self, job: Mapping[str, Any]) -> tuple[Repo, str]:
+        branch: str | None = job["branch"]
+        if job["path"] is not None:
+            repo = _open(Path(job["path"]))
+            return repo, job["commit"] or _chosen(repo.get_refs(), branch).decode()
+        home = Path(job["home"])
+        if job["commit"] is not None:
+            return Repo(str(home)), job["commit"]
+        repo = _clone(home)
+        return repo, _fetch(repo, job["url"], branch, job["username"], job["token"])
+
+    def _commit(self, sha: ObjectID) -> Commit:
+        found = self._repo[sha]
+        while isinstance(found, Tag):
+            found = self._repo[found.object[1]]
+        if not isinstance(found, Commit):
+            raise ReaderError("branch_not_found", "The branch or tag is no commit.")
+        return found
+
+    def list(self) -> Mapping[str, Any]:
+        """The next files as [path in hex, blob]: a path is bytes, and may be no text. Links and submodules are no files."""
+        batch = list(islice(self._files, BATCH))
+        files = [[one.path.hex(), one.sha.decode()] for one in batch if stat.S_ISREG(one.mode)]
+        return {"files": files, "seen": len(batch), "end": len(batch) < BATCH}
+
+    def read(self, blob: str, target: str, bytes_max: int) -> int:
+        found = self._repo[ObjectID(blob.encode())]
+        assert isinstance(found, Blob)
+        size = sum(map(len, found.chunked))
+        if size > bytes_max:
+            raise ReaderError("too_large", "The file is over the limit.")
+        with Path(target).open("wb") as file:
+            file.writelines(found.chunked)
+        return size
+
+
+def _open(path: Path) -> Repo:
+    try:
+        return Repo(str(path))
+    except NotGitRepository as error:
+        raise ReaderError("origin_not_found", f"{path} is no git repository.") from error
+
+
+def _clone(home: Path) -> Repo:
+    try:
+        repo = Repo(str(home))
+        if len(list((home / "objects" / "pack").glob("*.pack"))) <= PACKS_MAX:
+            return repo
+        repo.close()
+    except (NotGitRepository, OSError, ValueError, KeyError):
+        pass  # There is none yet, or it was being made when its node died.
+    shutil.rmtree(home, ignore_errors=True)
+    return Repo.init_bare(str(home), mkdir=True)
+
+
+def _fetch(repo: Repo, url: str, branch: str | None, username: str | None, token: str | None) -> str:
+    parts = urlsplit(url)
+    client = HttpGitClient(
+        f"{parts.scheme}://{parts.netloc}/",
+        pool_manager=_pools(),
+        username=(username or "git") if token else None,
+        password=token,
+        quiet=True,
+        timeout=SILENT_SECONDS_MAX,
+    )
+    wanted: list[ObjectID] = []
+
+    def determine_wants(refs: Mapping[Ref, ObjectID], depth: int | None = None) -> list[ObjectID]:  # noqa: ARG001 — the library names it
+        wanted[:] = [_chosen(refs, branch)]
+        return [] if wanted[0] in repo.object_store else wanted
+
+    try:
+        client.fetch(parts.path.lstrip("/"), repo, determine_wants, depth=1)
+    except HTTPUnauthorized as error:
+        raise ReaderError(
+            "credentials_refused", f"{parts.hostname} wants another credential for this repository."
+        ) from error
+    except NotGitRepository as error:
+        raise ReaderError(
+            "origin_not_found", f"There is no repository at {url}, or the credential may not see it."
+        ) from error
+    except (GitProtocolError, HangupException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        if _Guard.refused is not None:
+            message = f"{_Guard.refused} is a private address, which this server's operator has not allowed (STOA_ALLOW_PRIVATE_ADDRESSES)."
+            raise ReaderError("address_refused", message) from error
+        if " 403 " in str(error):
+            raise ReaderError(
+                "credentials_refused", f"{parts.hostname} does not let this repository be read."
+            ) from error
+        raise ReaderError(
+            "origin_unreachable", f"{url} cannot be fetched: {str(error)[:300] or type(error).__name__}", retryable=True
+        ) from error
+    return wanted[0].decode()
+
+
+def _chosen(refs: Mapping[Ref, ObjectID], branch: str | None) -> ObjectID:
+    names = [b"HEAD"] if branch is None else [f"refs/heads/{branch}".encode(), f"refs/tags/{branch}".encode()]
+    for name in names:
+        if found := refs.get(Ref(name)):
+            return found
+    what = f"branch or tag {branch}" if branch is not None else "commit yet"
+    raise ReaderError("branch_not_found", f"The repository has no {what}.")
+
+
+# --- commands ---------------------------------------------------------------------------------------------------------
+def answers(commands: Iterator[bytes]) -> Iterator[Mapping[str, Any]]:
+    reader: Reader | None = None
+    for line in commands:
+        command = orjson.loads(line)
+        try:
+            match command["do"]:
+                case "open":
+                    _Guard.allow_private = command["allow_private"]
+                    reader = Reader(command)
+                    yield {"commit": reader.commit}
+                case "list":
+                    assert reader is not None
+                    yield reader.list()
+                case "read":
+                    assert reader is not None
+                    yield {"size": reader.read(command["blob"], command["to"], command["bytes_max"])}
+                case other:
+                    raise AssertionError(other)
+        except ReaderError as error:
+            yield {"error": {"code": error.code, "message": error.message, "retryable": error.retryable}}
+        except (KeyError, ValueError, OSError, MemoryError) as error:
+            yield {
+                "error": {
+                    "code": "origin_failed",
+                    "message": f"The repository cannot be read: {type(error).__name__}.",
+                    "retryable": False,
+                }
+            }
+
+
+def confine() -> None:
+    """What cannot be set on this system is left out: the parent's clock stands behind it."""
+    for name, value in (
+        ("RLIMIT_AS", MEMORY_BYTES_MAX),
+        ("RLIMIT_FSIZE", PACK_BYTES_MAX),
+        ("RLIMIT_CPU", PROCESSOR_SECONDS_MAX),
+        ("RLIMIT_CORE", 0),
+    ):
+        with contextlib.suppress(ValueError, OSError, AttributeError):
+            resource.setrlimit(getattr(resource, name), (value, value))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # Then the write that is too long is an error with a name.
+
+
+def main(descriptor: str, parent: str) -> None:
+    die_with_parent(int(parent))
+    confine()
+    with os.fdopen(int(descriptor), "rb") as commands, os.fdopen(1, "wb") as output:
+        for answer in answers(iter(commands)):
+            output.write(orjson.dumps(answer) + b"\n")
+            output.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])

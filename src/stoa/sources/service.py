@@ -1,0 +1,225 @@
+"""Sources as their owners use them: made, changed, synced, deleted. One transaction per method, but for deletions of many items."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Final
+from uuid import UUID
+
+import orjson
+
+from stoa.db import Database, audit, idempotency
+from stoa.db.idempotency import IdempotencyKey
+from stoa.kernel.clock import Clock
+from stoa.kernel.errors import BadRequest, NotFound
+from stoa.kernel.ids import Ids
+from stoa.kernel.pages import Page, PageRequest
+from stoa.kernel.principal import Principal
+from stoa.sources import rules, store
+from stoa.sources.ports import Deletions, Origins, Vault
+from stoa.sources.store import SQL
+from stoa.sources.types import NewSource, Source, Sync
+
+NOTIFY: Final = "SELECT pg_notify('stoa_sources', $1)"
+"""Wakes the workers of every node: empty for a sync that waits, its id for one that is to be canceled."""
+
+
+class Sources:
+    def __init__(
+        self, database: Database, vault: Vault, origins: Origins, deletions: Deletions, ids: Ids, clock: Clock
+    ) -> None:
+        self._database = database
+        self._vault = vault
+        self._origins = origins
+        self._deletions = deletions
+        self._ids = ids
+        self._clock = clock
+
+    async def create(self, principal: Principal, base_id: UUID, new: NewSource, once: IdempotencyKey | None) -> Source:
+        await self._origins.check(new.provider, new.config, frozenset(new.secrets or ()))
+        async with self._database.tenant(principal) as tx:
+            project_id = await tx.fetchval(SQL.base_project, principal.org_id, base_id)
+            if project_id is None:
+                raise NotFound(f"There is no knowledge base {base_id}.")
+            if once and (first := await idempotency.claim(tx, principal, once)):
+                return _found(await store.source(tx, principal.org_id, UUID(first["id"])), UUID(first["id"]))
+            source_id = self._ids.new()
+            await tx.execute(
+                SQL.insert_source,
+                principal.org_id,
+                project_id,
+                source_id,
+                base_id,
+                new.name,
+                new.provider.value,
+                dict(new.config),
+                dict(new.metadata),
+                self._seal(source_id, new.secrets),
+                sorted(new.secrets or ()),
+                new.schedule,
+                new.timezone,
+                rules.first_sync(new.schedule, new.timezone, self._clock.now()),
+                principal.key_id,
+            )
+            await tx.execute(NOTIFY, "")
+            await audit.record(tx, principal, "knowledge_source.create", source_id)
+            if once:
+                await idempotency.record(tx, principal, once, {"id": str(source_id)}, base_id)
+            return _found(await store.source(tx, principal.org_id, source_id), source_id)
+
+    async def list(self, principal: Principal, base_id: UUID, page: PageRequest) -> Page[Source]:
+        async with self._database.tenant(principal) as tx:
+            if not await tx.fetchval(SQL.has_base, principal.org_id, base_id):
+                raise NotFound(f"There is no knowledge base {base_id}.")
+            found, total = await store.list_sources(tx, principal.org_id, base_id, page)
+        return Page(found, page.page, page.page_size, total)
+
+    async def get(self, principal: Principal, source_id: UUID) -> Source:
+        async with self._database.tenant(principal) as tx:
+            return _found(await store.source(tx, principal.org_id, source_id), source_id)
+
+    async def update(self, principal: Principal, source_id: UUID, new: NewSource) -> Source:
+        """The whole definition anew; secrets that are left out stay. What a sync under way has read, it has read."""
+        before = await self.get(principal, source_id)
+        if new.provider is not before.provider:
+            raise BadRequest.field(
+                "provider", f"cannot change: this source is of {before.provider}; make another source instead"
+            )
+        await self._origins.check(
+            new.provider, new.config, frozenset(before.secret_names if new.secrets is None else new.secrets)
+        )
+        async with self._database.tenant(principal) as tx:
+            row = await tx.fetchrow(SQL.lock_source, principal.org_id, source_id)
+            if row is None:
+                raise _missing(source_id)
+            same = (row["config"], row["metadata"]) == (dict(new.config), dict(new.metadata)) and new.secrets is None
+            due = before.next_sync_at
+            if (row["schedule"], row["timezone"]) != (new.schedule, new.timezone):
+                due = rules.first_sync(new.schedule, new.timezone, self._clock.now())
+            await tx.execute(
+                SQL.update_source,
+                principal.org_id,
+                source_id,
+                new.name,
+                dict(new.config),
+                dict(new.metadata),
+                self._seal(source_id, new.secrets) if new.secrets is not None else None,
+                sorted(new.secrets or ()),
+                new.schedule,
+                new.timezone,
+                due,
+                row["revision"] + (not same),
+            )
+            await audit.record(tx, principal, "knowledge_source.update", source_id)
+            return _found(await store.source(tx, principal.org_id, source_id), source_id)
+
+    async def delete(self, principal: Principal, source_id: UUID, *, keep_items: bool) -> UUID | None:
+        """With its items, unless they are kept; gives the receipt's id where items went. Where the node dies, another goes on."""
+        async with self._database.tenant(principal) as tx:
+            base_id = await tx.fetchval(
+                SQL.begin_deleting, principal.org_id, source_id, "keep" if keep_items else "delete"
+            )
+            if base_id is None:
+                raise _missing(source_id)
+            await tx.execute(SQL.stop_syncs, principal.org_id, source_id)
+            await audit.record(tx, principal, "knowledge_source.delete", source_id)
+            await tx.execute(NOTIFY, str(source_id))
+        return await self.finish_deleting(principal, base_id, source_id)
+
+    async def finish_deleting(self, principal: Principal, base_id: UUID, source_id: UUID) -> UUID | None:
+        """Safe to do twice, on two nodes at once."""
+        deletion_id: UUID | None = None
+        while True:
+            async with self._database.tenant(principal) as tx:
+                mode = await tx.fetchval(SQL.lock_deleting, principal.org_id, source_id)
+                items = (
+                    [row["id"] for row in await tx.fetch(SQL.items_of_source, principal.org_id, source_id)]
+                    if mode == "delete"
+                    else []
+                )
+                if mode is not None and not items:
+                    await tx.execute(SQL.delete_source, principal.org_id, source_id)
+            if not items:
+                await self._origins.forget(source_id)
+                return deletion_id
+            with suppress(NotFound):  # Somebody else was faster.
+                deletion_id = await self._deletions.delete_items(principal, base_id, items)
+
+    # --- syncs ------------------------------------------------------------------------------------------------------
+    async def sync(self, principal: Principal, source_id: UUID, *, confirm_deletions: bool) -> Sync:
+        """A new sync, or the one that is under way."""
+        async with self._database.tenant(principal) as tx:
+            row = await tx.fetchrow(SQL.lock_source, principal.org_id, source_id)
+            source = await store.source(tx, principal.org_id, source_id)
+            if row is None or source is None:
+                raise _missing(source_id)
+            made = await tx.fetchrow(
+                SQL.insert_sync,
+                principal.org_id,
+                source.project_id,
+                self._ids.new(),
+                source_id,
+                "manual",
+                confirm_deletions,
+                principal.key_id,
+            )
+            if made is None:
+                # None only when the one under way ended between the two statements: then its outcome is the answer.
+                made = await tx.fetchrow(SQL.confirm_active, principal.org_id, source_id, confirm_deletions)
+                if made is None:
+                    assert source.sync is not None
+                    return source.sync
+            else:
+                await audit.record(tx, principal, "knowledge_source.sync", source_id)
+            await tx.execute(NOTIFY, "")
+        return store.sync_of(made)
+
+    async def cancel(self, principal: Principal, source_id: UUID) -> Sync:
+        """What was synced so far stays. Without one under way, the last one as it is."""
+        async with self._database.tenant(principal) as tx:
+            row = await tx.fetchrow(SQL.cancel_sync, principal.org_id, source_id)
+            if row is None:
+                return _synced(_found(await store.source(tx, principal.org_id, source_id), source_id))
+            await tx.execute(NOTIFY, str(row["id"]))
+            await audit.record(tx, principal, "knowledge_source.cancel", source_id)
+        return store.sync_of(row)
+
+    async def latest_sync(self, principal: Principal, source_id: UUID) -> Sync:
+        return _synced(await self.get(principal, source_id))
+
+    async def syncs(self, principal: Principal, source_id: UUID, page: PageRequest) -> Page[Sync]:
+        async with self._database.tenant(principal) as tx:
+            _found(await store.source(tx, principal.org_id, source_id), source_id)
+            found, total = await store.list_syncs(tx, principal.org_id, source_id, page)
+        return Page(found, page.page, page.page_size, total)
+
+    async def failures(
+        self, principal: Principal, source_id: UUID, page: PageRequest
+    ) -> Page[tuple[str, Mapping[str, str]]]:
+        """The addresses that the last sync could not read, with why."""
+        async with self._database.tenant(principal) as tx:
+            _found(await store.source(tx, principal.org_id, source_id), source_id)
+            rows = await tx.fetch(SQL.list_failures, principal.org_id, source_id, page.page_size, page.offset)
+            total = await tx.fetchval(SQL.count_failures, principal.org_id, source_id)
+        found: Sequence[tuple[str, Mapping[str, str]]] = [(row["origin"], row["error"]) for row in rows]
+        return Page(found, page.page, page.page_size, total)
+
+    def _seal(self, source_id: UUID, secrets: Mapping[str, str] | None) -> bytes | None:
+        return self._vault.seal(source_id, orjson.dumps(secrets).decode()) if secrets is not None else None
+
+
+def _found(source: Source | None, source_id: UUID) -> Source:
+    if source is None:
+        raise _missing(source_id)
+    return source
+
+
+def _synced(source: Source) -> Sync:
+    if source.sync is None:
+        raise NotFound(
+            f"The source {source.id} has not been synced yet; POST /v1/knowledgebase-sources/{source.id}/sync begins."
+        )
+    return source.sync
+
+
+def _missing(source_id: UUID) -> NotFound:
+    return NotFound(f"There is no source {source_id}.")

@@ -1,0 +1,109 @@
+"""The pure parts of a search against their plainest form."""
+
+import asyncio
+import random
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from stoa.index import scoring
+from stoa.index.nearest import EF_FILTERED, EF_SEARCH, EF_SEARCH_MAX, _width
+from stoa.index.searching import _meanwhile
+from stoa.index.snippets import sentences
+from stoa.index.words import raw_terms, tokens
+
+TEXTS = some.text(alphabet=some.sampled_from("ab Z9 §§.-_/'!?…。\n\u00a0\u0301ﬁ²Åé東京#*|)”"), max_size=40)
+
+
+@given(TEXTS)
+def test_terms_of_tokens_are_those_of_the_text(text: str) -> None:
+    assert {term for token in tokens(text) for term in raw_terms(token)} == set(raw_terms(text))
+
+
+@given(TEXTS)
+def test_sentences_end_where_the_rule_says(text: str) -> None:
+    """The rule as one would write it; the one in use is faster."""
+    rule = re.compile(r"(?<=[.!?\u2026])[\"'\u201d\u2019)\]]*\s+|(?<=[\u3002\uff01\uff1f])|\n{2,}|\n(?=[-*#|])")
+    pieces = sentences(text)
+    assert "".join(pieces) == text
+    ends = {match.end() for match in rule.finditer(text)}
+    places = np.cumsum([len(piece) for piece in pieces])[:-1].tolist()
+    assert set(places) <= ends
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_best_are_those_of_a_sort(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    size, count = int(draw.integers(1, 5_000)), int(draw.integers(1, 200))
+    # Few different values, so that there are ties at every edge; mostly zeros in every other one.
+    scores = (draw.integers(0, 30, size) * (draw.random(size) < (0.02 if seed % 2 else 1))).astype(np.float32)
+    allowed = draw.random(size) < 0.5 if seed % 3 else None
+    kept = [place for place in range(size) if scores[place] > 0 and (allowed is None or allowed[place])]
+    expected = sorted(kept, key=lambda place: (-scores[place], place))[:count]
+    assert scoring.best(scores, count, allowed) == [(place, float(scores[place])) for place in expected]
+
+
+def test_stretches_are_what_is_chosen() -> None:
+    draw = random.Random(5)
+    for _ in range(50):
+        chosen = np.array([draw.random() < 0.6 for _ in range(draw.randint(0, 40))], bool)
+        firsts, lasts = scoring.runs_of(chosen)
+        assert [
+            place for first, last in zip(firsts, lasts, strict=True) for place in range(first, last + 1)
+        ] == np.flatnonzero(chosen).tolist()
+        assert all(last + 1 < first for last, first in zip(lasts, firsts[1:], strict=False))
+
+
+def test_ranges_cover_what_they_say_and_may_overlap() -> None:
+    draw = random.Random(7)
+    for _ in range(100):
+        size = draw.randint(0, 60)
+        ranges = [
+            (first, first + draw.randint(0, 20)) for first in (draw.randint(0, 70) for _ in range(draw.randint(0, 6)))
+        ]
+        blocks = [
+            b"".join((first << 32 | last).to_bytes(8, "little") for first, last in part)
+            for part in (ranges[:2], ranges[2:])
+        ]
+        covered = [any(first <= place <= last for first, last in ranges) for place in range(size)]
+        assert scoring._ranges(blocks, size).tolist() == covered, (
+            "what lies beyond the index as it was read is left out"
+        )
+
+
+def test_the_graph_is_walked_where_that_is_shorter() -> None:
+    assert _width(100_000, 1.0, 10, hybrid=False) == EF_SEARCH
+    assert _width(50_000, 0.5, 10, hybrid=False) == EF_FILTERED
+    assert EF_FILTERED < _width(10_000, 0.1, 10, hybrid=False) <= EF_SEARCH_MAX, (
+        "what passes is rarer, so the walk is wider"
+    )
+    assert EF_SEARCH < _width(10_000, 0.1, 10, hybrid=True) < _width(10_000, 0.1, 10, hybrid=False), (
+        "words make up for what a narrower walk misses"
+    )
+    assert _width(100_000, 1.0, 100, hybrid=False) == 200, "who wants more gets a wider walk"
+    assert _width(1_000, 0.01, 10, hybrid=False) == 0, "so few are all looked at"
+    assert _width(100_000, 1.0, 6_000, hybrid=False) == 0, "so many are wanted that a scan is shorter"
+    assert _width(30_000, 0.3, 1_000, hybrid=False) == 0
+
+
+async def test_what_fails_meanwhile_leaves_nothing_running() -> None:
+    ended: list[str] = []
+
+    async def statement() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("statement")
+
+    with pytest.raises(ZeroDivisionError):
+        await _meanwhile(statement(), lambda: 1 / 0)
+    assert ended == ["statement"]
+
+    async def refused() -> None:
+        raise ConnectionResetError("gone")
+
+    with pytest.raises(ConnectionResetError):  # As it is, in no group: the engine tells errors apart by their kind.
+        await _meanwhile(refused(), lambda: 1)
