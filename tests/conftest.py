@@ -1,10 +1,8 @@
 """One embedded PostgreSQL for the session, a fresh database per test (a copy of a migrated template), a whole server in process."""
 
 import asyncio
-import shutil
 import sys
-import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +22,8 @@ from stoa.db.migrate import migrate
 from stoa.settings import Settings
 from tests.support.doubles import ScriptedModel
 
+pytest_plugins = ["tests.support.parallel"]  # Gives `room` too.
+
 FIRST_KEY = "stoa_acc_" + "k" * 64
 
 # What servers in this process log goes to its own standard error, whatever stands in for it while a command is tried; stacks are plain, so cheap.
@@ -36,16 +36,6 @@ structlog.configure(
     ],
     logger_factory=structlog.PrintLoggerFactory(sys.__stderr__),
 )
-
-
-@pytest.fixture(scope="session")
-def room() -> Iterator[Path]:
-    """A directory that any user may enter (the database does not run as root), in memory where the machine has that."""
-    memory = Path("/dev/shm")
-    path = Path(tempfile.mkdtemp(prefix="stoa-test-", dir=memory if memory.is_dir() else None))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
