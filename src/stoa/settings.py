@@ -15,7 +15,6 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
 
 if TYPE_CHECKING:
     from pydantic_settings import PydanticBaseSettingsSource
@@ -151,8 +150,12 @@ _TABLES: Final[Mapping[str, type[BaseModel]]] = {
     "reranker": Rerank,
 }
 _PREFIX: Final = "STOA_"
-_OF_CLIENTS: Final = ("STOA_KEY", "STOA_URL")
-"""Read by the commands that ask a server, and no settings of one."""
+_OF_CLIENTS: Final = (
+    "STOA_KEY",
+    "STOA_URL",
+    *(f"STOA_SECRET_{name}" for name in ("TOKEN", "USERNAME", "AUTHORIZATION", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY")),
+)
+"""Read by the commands that ask a server (`stoa kb sources create --secret token`), and no settings of one."""
 _LISTS: Final[Mapping[str, str]] = {"cors_origins": ",", "source_directories": os.pathsep}
 """Settings that are lists, and what separates their values in a variable."""
 _SERVICE_LINK: Final = re.compile(
@@ -234,7 +237,7 @@ def _variables_of(environment: Mapping[str, str]) -> Mapping[str, str]:
     return given
 
 
-def _explain(problem: ErrorDetails) -> str:
+def _explain(problem: Mapping[str, Any]) -> str:
     location = tuple(str(part) for part in problem["loc"])
     name = ".".join(location)
     if problem["type"] == "extra_forbidden":

@@ -91,7 +91,7 @@ def test_what_others_put_into_the_environment_is_no_setting() -> None:
         "STOA_DB_SERVICE_HOST": "10.0.0.2",
         "STOA_DB_PORT": "tcp://10.0.0.2:5432",
     }
-    assert load({**service, "STOA_KEY": "k", "STOA_URL": "http://x"}, {}).port == 8080
+    assert load({**service, "STOA_KEY": "k", "STOA_SECRET_TOKEN": "t"}, {}).port == 8080
 
 
 def test_every_setting_has_its_variable() -> None:
