@@ -94,7 +94,7 @@ async def _body(request: Request) -> bytes:
 
 
 async def _read(body: bytes, *, protobuf: bool) -> tuple[Batch, bool]:
-    """The spans, and whether the request speaks OTLP. Raises BadRequest when it cannot be read, or none can be stored."""
+    """The spans, and whether the request speaks OTLP. Raises BadRequest when none of them can be stored."""
     parse = _parse_protobuf if protobuf else _parse_json
     if len(body) <= PARSED_HERE_BYTES_MAX:
         batch, speaks_otlp = parse(body)
