@@ -124,6 +124,8 @@ class Settings(BaseModel):
     """Whether connections that tenants make may lead to private addresses. The operator's own providers always may."""
     source_directories: tuple[Path, ...] = ()
     """Directories of this machine that sources of knowledge bases may read, by every tenant; none unless named."""
+    traces_retention_days: Annotated[float, Field(gt=0)] | None = 30.0
+    """Traces that nothing was added to for so long are removed; None keeps them."""
     cors_origins: tuple[str, ...] = ("*",)
     runs_max: Annotated[int, Field(ge=1, le=20_000)] = 2_000
     """Runs that this node carries at once; more wait in the database."""
