@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import gc
+import shutil
 import signal
 import socket
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import structlog
@@ -183,6 +185,7 @@ def banner(settings: Settings, server: Server, port: int, where: str) -> list[st
     first = r"""| sed 's/.*"data":[[]*{"id":"\([^"]*\)".*/\1/')"""
     return [
         *lines,
+        *_command(),
         "Try it; paste these three lines:",
         "",
         f"MODEL=$(curl -s {base}/v1/router/models {authorization} {first}",
@@ -190,6 +193,14 @@ def banner(settings: Settings, server: Server, port: int, where: str) -> list[st
         f"""curl -sN {base}/v3/conversations/$CONVERSATION/messages {authorization} {body} '{{"content":"Hello! What can you do?"}}'""",
         "",
     ]
+
+
+def _command() -> list[str]:
+    """How to call `stoa`, where a shell would not find it."""
+    installed = Path(sys.executable).parent
+    if shutil.which("stoa") is not None or not (installed / "stoa").is_file():
+        return []
+    return ["To call the command `stoa` in your shell:", "", f'  export PATH="{installed}:$PATH"', ""]
 
 
 def _models(server: Server) -> list[str]:
