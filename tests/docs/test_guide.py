@@ -1,4 +1,5 @@
-"""The guide's shell runs as it stands. The model is the scripted one: what it says is scripted in the question and in the service's answer."""
+"""The guide's shell runs as it stands. The model is the scripted one: what it says is scripted in the question and in
+the service's answer."""
 
 import asyncio
 import json

@@ -1,6 +1,7 @@
 """The README's commands run as they stand, pasted into a shell; what it and the other pages point to is there.
 
-`make demo` and `make test` are not run inside the suite: CI is `make test`, and tests/e2e runs `stoa demo`, which is all that `make demo` adds.
+`make demo` and `make test` are not run inside the suite: CI is `make test`, and tests/e2e runs `stoa demo`, which is
+all that `make demo` adds.
 """
 
 import asyncio

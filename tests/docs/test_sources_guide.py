@@ -1,4 +1,5 @@
-"""The guide of sources: its shell as it stands, with a site and a directory on this machine in place of those it names."""
+"""The guide of sources: its shell as it stands, with a site and a directory on this machine in place of those it
+names."""
 
 import asyncio
 import json

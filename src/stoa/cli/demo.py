@@ -80,7 +80,8 @@ class Tour:
         _say(
             self._out,
             "A conversation",
-            "with a model of the catalogue; without any model key that is the built-in one, which quotes your documents",
+            "with a model of the catalogue; without any model key that is the built-in one, which quotes your "
+            "documents",
         )
         models = self._call("GET", "/v1/router/models")["data"]
         model = next(entry for entry in models if entry["slug"] == "stoa-extractive")
@@ -151,7 +152,8 @@ class Tour:
         if numbers != list(range(1, len(seen) + 1)) or log != {"events": len(seen) - 1, "sha256": digest}:
             raise DemoError(f"Events were lost or repeated: {numbers}")
         self._out.print(
-            f"\n  ✓ {len(seen)} events, numbered 1 to {len(seen)} without a gap; their SHA-256 is the one the server sealed: {digest[:16]}…",
+            f"\n  ✓ {len(seen)} events, numbered 1 to {len(seen)} without a gap; their SHA-256 is the one the server "
+            f"sealed: {digest[:16]}…",
             style="green",
             markup=False,
         )

@@ -77,10 +77,13 @@ def upload(
     url: Url = HERE,
     key: Key = None,
 ) -> None:
-    """Add files to a knowledge base: PDF, Word, PowerPoint, Excel, CSV, HTML, Markdown, text, JSON, XML, RTF, EPUB, mail, source code, ZIP of these.
+    """Add files to a knowledge base: PDF, Word, PowerPoint, Excel, CSV, HTML, Markdown, text, JSON, XML, RTF, EPUB,
+    mail, source code, ZIP of these.
 
-    A file that is there already under the same path is replaced, and keeps its id and metadata; the old version answers until the new one
-    does. A file that is the same as before is not sent again. Ends with 1 when a file could not be read, and says which and why.
+    A file that is there already under the same path is replaced, and keeps its id and metadata; the old version answers
+    until the new one
+    does. A file that is the same as before is not sent again. Ends with 1 when a file could not be read, and says which
+    and why.
     """
     base_id = base_id_of(url, key, base)
     files = dict(sorted(_walk(paths)))
@@ -204,7 +207,8 @@ def evaluate(
     url: Url = HERE,
     key: Key = None,
 ) -> None:
-    """Measure how well a base's search finds what a golden set says it should: nDCG@10, recall@10, MRR, with 95 % intervals."""
+    """Measure how well a base's search finds what a golden set says it should: nDCG@10, recall@10, MRR, with 95 %
+    intervals."""
     body: dict[str, Any] = {"queries": _golden(golden)}
     if setting:
         body["settings"] = [_setting(one) for one in setting]

@@ -221,7 +221,8 @@ def sync_sources(
     url: Url = HERE,
     key: Key = None,
 ) -> None:
-    """Fetch what is new or changed at a source, or at all of a base, and let go of what is gone there. Where one is under way, it is joined.
+    """Fetch what is new or changed at a source, or at all of a base, and let go of what is gone there. Where one is
+    under way, it is joined.
 
     Ends with 1 when a sync fails, and says why. A document that cannot be fetched is named; what it held before stays.
 
@@ -304,7 +305,8 @@ def _sync(url: str, key: str | None, sources: Sequence[dict[str, Any]], *, confi
 def _watch(url: str, key: str | None, source: dict[str, Any]) -> str:
     """Until the sync has ended and what it brought is processed. Gives the status in which it ended."""
     path = f"/v1/knowledgebase-sources/{source['id']}"
-    items = f"/v1/knowledgebases/{source['knowledgebase_id']}/items?source_id={source['id']}&status=pending&status=processing&page_size=1"
+    waiting = f"source_id={source['id']}&status=pending&status=processing&page_size=1"
+    items = f"/v1/knowledgebases/{source['knowledgebase_id']}/items?{waiting}"
     with bar() as progress:
         task = progress.add_task(source["name"], total=None)
         while (sync := ask("GET", url, key, f"{path}/sync")["data"]).get("ended_at") is None:
