@@ -220,9 +220,9 @@ async def open_server(
     async with AsyncExitStack() as stack:
         database = await Database.open(dsn, connections_max=settings.connections_max)
         stack.push_async_callback(database.close)
-        tails = LiveBuffer()
-        writer = JournalWriter(dsn, tails, clock)
-        journal = Journal(database, writer, tails)
+        live = LiveBuffer()
+        writer = JournalWriter(dsn, live, clock)
+        journal = Journal(database, writer, live)
         await writer.start()
         stack.push_async_callback(writer.stop)
 
@@ -277,8 +277,8 @@ async def open_server(
         stack.push_async_callback(origins.close)
         feeds = sources.Sources(database, vault, origins, removals, ids, clock)
         shelf = _Library(search)
-        runs_tally = runs.RunMetrics(catalogue.find)
-        service = runs.Runs(database, journal, catalogue, ids, clock, runs_tally)
+        run_metrics = runs.RunMetrics(catalogue.find)
+        service = runs.Runs(database, journal, catalogue, ids, clock, run_metrics)
         deletions = conversations.Deletions(database, blobs, journal, service, ids)
         makers = tools.ToolFactory(allow_private=settings.allow_private_addresses, programs=_programs(settings))
         stack.push_async_callback(makers.close)
@@ -302,7 +302,7 @@ async def open_server(
             slug, model = await catalogue.model(run.org_id, run.project_id, run.model_id)
             return runs.Supply(model, slug, gateway.price_of(slug, prices))
 
-        recorder = runs.Recorder(database, journal, clock, node.id, runs_tally)
+        recorder = runs.Recorder(database, journal, clock, node.id, run_metrics)
         worker = runs.Worker(
             database,
             journal,
@@ -313,7 +313,7 @@ async def open_server(
             find_model,
             toolbox.open,
             runs_max=settings.runs_max,
-            tally=runs_tally,
+            metrics=run_metrics,
         )
         service.owner = worker
         readers = (
@@ -345,16 +345,16 @@ async def open_server(
         node.on_lapsed = on_lapsed
 
         def after_a_gap() -> None:
-            tails.nudge_all()
-            worker.look()
-            ingestion.look()
-            syncing.look()
+            live.wake_all()
+            worker.wake()
+            ingestion.wake()
+            syncing.wake()
 
         channels = {
-            "stoa_journal": journal.heard,
-            "stoa_runs": worker.heard,
-            "stoa_knowledge": ingestion.heard,
-            "stoa_sources": syncing.heard,
+            "stoa_journal": journal.on_notification,
+            "stoa_runs": worker.on_notification,
+            "stoa_knowledge": ingestion.on_notification,
+            "stoa_sources": syncing.on_notification,
         }
         listener = Listener(dsn, channels, on_gap=after_a_gap)
         await listener.start()
@@ -393,7 +393,7 @@ async def open_server(
         traffic = Traffic()
         polls = Polls(database, [*runs.polls(), *conversations.polls(), *bases.polls(), *sources.polls()], clock)
         stack.push_async_callback(polls.stop)
-        counting = (traffic, runs_tally, worker, node, writer, files_tally, syncing, database, polls)
+        counting = (traffic, run_metrics, worker, node, writer, files_tally, syncing, database, polls)
         running = runs.routes(service, gate, open_stream, lambda: worker.draining)
         api = _app(
             "Stoa",

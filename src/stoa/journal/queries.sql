@@ -37,7 +37,7 @@ SELECT sequence, kind, payload FROM (
         SELECT sequence, kind, payload FROM events WHERE org_id = $1 AND run_id = $2 AND sequence > $3 ORDER BY sequence LIMIT $4) page
 ) sized WHERE bytes_before < $5 ORDER BY sequence;
 
--- name: read_kind
+-- name: read_type
 -- Events of one kind from a sequence on: what a recovered run had said so far.
 SELECT sequence, kind, payload FROM events
 WHERE org_id = $1 AND run_id = $2 AND sequence > $3 AND kind = $4 ORDER BY sequence;

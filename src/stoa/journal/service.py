@@ -10,8 +10,9 @@ from stoa.db import Database, Row, Tx
 from stoa.db.internal import internal_statement
 from stoa.events import Event, EventType
 from stoa.journal.live_buffer import LiveBuffer
+from stoa.journal.run_writer import Batch, RunWriter
 from stoa.journal.types import Fenced, Head, JournalKey, Record
-from stoa.journal.writer import SQL, Batch, JournalWriter, RunWriter
+from stoa.journal.writer import SQL, JournalWriter
 from stoa.kernel.principal import Principal
 
 READ_EVENTS_MAX: Final = 1_000
@@ -30,16 +31,16 @@ class Removed:
 
 
 class Journal:
-    def __init__(self, database: Database, writer: JournalWriter, tails: LiveBuffer) -> None:
+    def __init__(self, database: Database, writer: JournalWriter, live: LiveBuffer) -> None:
         self._database = database
         self.writer = writer
-        self.tails = tails
+        self.live = live
 
     # --- writing ----------------------------------------------------------------------------------------------------
     def begin(self, key: JournalKey, first: Sequence[Event], timestamp: str) -> tuple[RunWriter, Batch]:
-        """The first pen of a new journal, and its first events: whoever makes the run stores both in one statement, and releases the pen if that fails."""
-        pen = self.writer.pen(key, Head(1, 0, sealed=False))
-        return pen, pen.batch(first, timestamp)
+        """The first writer of a new journal, and its first events: whoever makes the run stores both in one statement, and releases the writer if that fails."""
+        writer = self.writer.open(key, Head(1, 0, sealed=False))
+        return writer, writer.batch(first, timestamp)
 
     async def take(self, tx: Tx, key: JournalKey) -> Head:
         """Fences the present writer off. From the commit on it can write nothing more. Raises Fenced when sealed."""
@@ -49,12 +50,12 @@ class Journal:
         return _head(row)
 
     async def resume(self, key: JournalKey, head: Head) -> tuple[RunWriter, Record | None]:
-        """A pen for a journal that was just taken, and its last event: reads the events once, for their digest."""
+        """A writer for a journal that was just taken, and its last event: reads the events once, for their digest."""
         digest, last = hashlib.sha256(), None
         async for records in self.all(key.org_id, key.run_id):
             for last in records:
                 digest.update(last.payload + b"\n")
-        return self.writer.pen(key, head, digest), last
+        return self.writer.open(key, head, digest), last
 
     # --- reading ----------------------------------------------------------------------------------------------------
     async def head(self, principal: Principal, run_id: UUID) -> Head | None:
@@ -83,8 +84,8 @@ class Journal:
             yield [_record(row) for row in rows]
             after = rows[-1]["sequence"]
 
-    async def of_kind(self, tx: Tx, org_id: UUID, run_id: UUID, kind: EventType, after: int = 0) -> Sequence[Record]:
-        return [_record(row) for row in await tx.fetch(SQL.read_kind, org_id, run_id, after, int(kind))]
+    async def of_type(self, tx: Tx, org_id: UUID, run_id: UUID, kind: EventType, after: int = 0) -> Sequence[Record]:
+        return [_record(row) for row in await tx.fetch(SQL.read_type, org_id, run_id, after, int(kind))]
 
     # --- deleting ---------------------------------------------------------------------------------------------------
     async def delete(self, tx: Tx, org_id: UUID, run_ids: Sequence[UUID]) -> Removed:
@@ -93,10 +94,10 @@ class Journal:
         return Removed(row["journals"], row["events"], row["event_bytes"])
 
     # --- nudges -----------------------------------------------------------------------------------------------------
-    def heard(self, payload: str, server_pid: int) -> None:
+    def on_notification(self, payload: str, server_pid: int) -> None:
         """A notification of channel `stoa_journal`."""
         if server_pid != self.writer.server_pid:
-            self.tails.heard(UUID(hex=payload[start : start + 32]) for start in range(0, len(payload), 32))
+            self.live.on_notification(UUID(hex=payload[start : start + 32]) for start in range(0, len(payload), 32))
 
 
 def _head(row: Row) -> Head:

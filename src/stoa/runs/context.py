@@ -17,8 +17,8 @@ from stoa.gateway import (
     estimated_tokens,
 )
 from stoa.runs.agent.checkpoint import Turn
+from stoa.runs.agent.knowledge import Library, as_documents, bases_of
 from stoa.runs.agent.prompting import turn_messages
-from stoa.runs.knowledge import Library, as_documents, bases_of
 from stoa.runs.rules import HISTORY_MESSAGES_MAX
 from stoa.runs.types import Run
 

@@ -18,32 +18,32 @@ from stoa.runs.types import Outcome, Run, RunError, RunStatus
 
 
 class Ending:
-    def __init__(self, database: Database, journal: Journal, ids: Ids, clock: Clock, tally: RunMetrics) -> None:
+    def __init__(self, database: Database, journal: Journal, ids: Ids, clock: Clock, metrics: RunMetrics) -> None:
         self._database = database
         self._journal = journal
         self._ids = ids
         self._clock = clock
-        self._tally = tally
+        self._metrics = metrics
 
-    async def finish(self, run: Run, pen: RunWriter, outcome: Outcome) -> None:
+    async def finish(self, run: Run, writer: RunWriter, outcome: Outcome) -> None:
         """The terminal event, the seal, the assistant's message and the state, in one transaction. Raises Fenced.
 
         Kept up until the database takes it: an end that cannot be written must not be lost.
         """
         try:
-            said = await pen.take()
-            await pen.until_stored(lambda: self._finish(run, pen, said, outcome))
-            self._tally.ended(outcome)
+            said = await writer.take()
+            await writer.until_stored(lambda: self._finish(run, writer, said, outcome))
+            self._metrics.ended(outcome)
         finally:
-            self._journal.writer.release(pen)
+            self._journal.writer.release(writer)
 
-    async def _finish(self, run: Run, pen: RunWriter, said: Sequence[Event | TextDelta], outcome: Outcome) -> None:
+    async def _finish(self, run: Run, writer: RunWriter, said: Sequence[Event | TextDelta], outcome: Outcome) -> None:
         """`said` is what no tick has stored yet."""
         timestamp = rfc3339(self._clock.now())
-        batch = pen.batch(said, timestamp)
+        batch = writer.batch(said, timestamp)
         batch.extend(
-            pen.batch(
-                [rules.terminal(run.id, outcome, pen.last_sequence, pen.digest.hexdigest())], timestamp, seal=True
+            writer.batch(
+                [rules.terminal(run.id, outcome, writer.last_sequence, writer.digest.hexdigest())], timestamp, seal=True
             )
         )
         try:
@@ -52,7 +52,7 @@ class Ending:
         except Raised as refusal:
             if refusal.reason != "fenced":
                 raise
-            pen.settle(stored=False)
+            writer.settle(stored=False)
             raise Fenced from None
         self._journal.writer.published(batch)
 
@@ -99,10 +99,10 @@ class Ending:
             outcome.turns,
             store.uses_json(outcome.uses),
             alone,
-            batch.pen.epoch,
+            batch.writer.epoch,
             batch.base,
             *batch.columns(),
-            self._journal.writer.told(batch.pen),
+            self._journal.writer.notifications(batch.writer),
         )
 
     async def _waits(self, tx: Tx, run: Run) -> bool:

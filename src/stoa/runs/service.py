@@ -65,7 +65,7 @@ class Owner(Protocol):
         """Begins to collect what the run's model is to read, while the transaction that starts the run goes on."""
         ...
 
-    def adopt(self, run: Run, pen: RunWriter, prepared: Preparation) -> None:
+    def adopt(self, run: Run, writer: RunWriter, prepared: Preparation) -> None:
         """Carries a run whose start was just committed."""
         ...
 
@@ -91,15 +91,15 @@ class Runs:
         models: Models,
         ids: Ids,
         clock: Clock,
-        tally: RunMetrics | None = None,
+        metrics: RunMetrics | None = None,
     ) -> None:
         self._database = database
         self._journal = journal
         self._models = models
         self._ids = ids
         self._clock = clock
-        self._tally = tally or RunMetrics()
-        self._ending = Ending(database, journal, ids, clock, self._tally)
+        self._metrics = metrics or RunMetrics()
+        self._ending = Ending(database, journal, ids, clock, self._metrics)
         self.owner: Owner | None = None
         """Set by the composition root once the worker exists; without one, runs wait for another node."""
 
@@ -135,13 +135,13 @@ class Runs:
                 begun.prepared.cancel()
             raise
         assert begun.journal is not None, "a run that has begun has a journal"
-        pen, batch = begun.journal
+        writer, batch = begun.journal
         if owner is None or begun.prepared is None:
-            self._journal.writer.release(pen)
+            self._journal.writer.release(writer)
         else:
             self._journal.writer.published(batch)
-            owner.adopt(run, pen, begun.prepared)
-        self._tally.begun.add(
+            owner.adopt(run, writer, begun.prepared)
+        self._metrics.begun.add(
             "queued" if run.queued_at is not None else "left" if begun.prepared is None else "carried"
         )
         return Started(run, first=True, interrupts=interrupts)
@@ -277,18 +277,18 @@ class Runs:
 
     async def ended(self, principal: Principal, run_id: UUID, *, past_pauses: bool = False) -> Run:
         """The run once it has ended, or waits for people. Raises Unavailable when this node is leaving meanwhile."""
-        with self._journal.tails.subscribe(run_id) as ear:
+        with self._journal.live.subscribe(run_id) as subscription:
             while True:
-                if not self._journal.tails.live(run_id):
+                if not self._journal.live.live(run_id):
                     run = await self.get(principal, run_id)
                     if run.status not in rules.ACTIVE or (run.status is RunStatus.PAUSED and not past_pauses):
                         return run
-                if ear.closed:
+                if subscription.closed:
                     raise Unavailable(
                         "This node is leaving; the run goes on. Read it at /v1/runs/{id}.".replace("{id}", str(run_id))
                     )
-                nudge = asyncio.get_running_loop().call_later(rules.POLL_SECONDS * 4, ear.nudge)
-                await ear.wait()
+                nudge = asyncio.get_running_loop().call_later(rules.POLL_SECONDS * 4, subscription.wake)
+                await subscription.wait()
                 nudge.cancel()
 
     # --- cancelling -------------------------------------------------------------------------------------------------
@@ -330,10 +330,10 @@ class Runs:
                 return True
             head = await self._journal.take(tx, run.key)
         outcome = await self.spoken(current, RunStatus.CANCELED, reason=reason)
-        pen, last = await self._journal.resume(run.key, head)
+        writer, last = await self._journal.resume(run.key, head)
         if last is None:
-            pen.write(rules.started(current.id, current.conversation_id, current.message_id))
-        await self.finish(current, pen, outcome)
+            writer.write(rules.started(current.id, current.conversation_id, current.message_id))
+        await self.finish(current, writer, outcome)
         async with internal(
             self._database
         ) as tx:  # Whoever took it up in between has been fenced off, and closes its model's call now.
@@ -351,9 +351,9 @@ class Runs:
             await self.cancel(principal, run_id, "deleted")
 
     # --- ending -----------------------------------------------------------------------------------------------------
-    async def finish(self, run: Run, pen: RunWriter, outcome: Outcome) -> None:
+    async def finish(self, run: Run, writer: RunWriter, outcome: Outcome) -> None:
         """Records the end. Raises Fenced."""
-        await self._ending.finish(run, pen, outcome)
+        await self._ending.finish(run, writer, outcome)
 
     async def spoken(
         self, run: Run, status: RunStatus, *, error: RunError | None = None, reason: str | None = None

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from stoa.conversations import text_of
 from stoa.db import Row, Tx, load
-from stoa.events import EventType, delta_of, from_helper
+from stoa.events import EventType, delta_of, from_subagent
 from stoa.gateway import Usage, add_spending, estimated_tokens
 from stoa.journal import Journal
 from stoa.kernel.pages import PageRequest
@@ -195,15 +195,15 @@ async def billed(tx: Tx, run: Run) -> tuple[Usage, float | None]:
 
 async def lost(tx: Tx, journal: Journal, run: Run) -> Lost:
     """What the last attempt left in the journal after its last step, and what that will have cost, as far as can be told."""
-    begun = await journal.of_kind(tx, run.org_id, run.id, EventType.RUN_RECOVERED)
+    begun = await journal.of_type(tx, run.org_id, run.id, EventType.RUN_RECOVERED)
     since = max(run.checkpoint_sequence, begun[-1].sequence if begun else 0)
-    answers = await journal.of_kind(tx, run.org_id, run.id, EventType.RESPONSE_DELTA, since)
-    thoughts = await journal.of_kind(tx, run.org_id, run.id, EventType.REASONING_DELTA, since)
+    answers = await journal.of_type(tx, run.org_id, run.id, EventType.RESPONSE_DELTA, since)
+    thoughts = await journal.of_type(tx, run.org_id, run.id, EventType.REASONING_DELTA, since)
     if not (answers or thoughts) and (
         run.checkpoint is not None or run.attempt == 0
     ):  # One that nobody carried has called no model.
         return Lost("", None)
-    said = "".join(delta_of(record.payload) for record in answers if not from_helper(record.payload))
+    said = "".join(delta_of(record.payload) for record in answers if not from_subagent(record.payload))
     paid = sum(len(delta_of(record.payload)) for records in (answers, thoughts) for record in records)
     prompt = estimated_tokens(len(text_of(run.input["content"])))
     return Lost(said, ModelUse(None, Usage(prompt, estimated_tokens(paid), estimated=True), None))

@@ -34,7 +34,7 @@ class Streams:
         self._supervisor.keep(self._tick_forever, "streams.tick")
 
     async def stop(self) -> None:
-        self._journal.tails.close()
+        self._journal.live.close()
         await self._supervisor.stop()
 
     def interrupt(self) -> None:
@@ -93,35 +93,35 @@ class Follower:
         self._ended = ended
         self._spoke_at = clock.monotonic()
         self._page = FIRST_PAGE_EVENTS
-        self._ear: Subscription | None = None
+        self._subscription: Subscription | None = None
         self._write: Write = _nowhere
         self._blocked: Awaitable[None] | None = None
         """The client is slow: what has to be awaited before more is written."""
 
     def close(self) -> None:
         self._ended = True
-        if self._ear:
-            self._ear.nudge()
+        if self._subscription:
+            self._subscription.wake()
 
     def tick(self) -> None:
-        if self._ear:
-            self._ear.nudge()
+        if self._subscription:
+            self._subscription.wake()
 
     async def deliver(self, write: Write) -> None:
         if self._ended:
             return
-        with self._journal.tails.subscribe(self._run_id) as ear:
-            self._ear, self._write = ear, write
+        with self._journal.live.subscribe(self._run_id) as subscription:
+            self._subscription, self._write = subscription, write
             self._followers.add(self)
             try:
-                while not (self._ended or ear.closed):
+                while not (self._ended or subscription.closed):
                     if not self._flush() and not self._ended and not self._blocked:
                         await self._look()
                     if self._blocked:
                         blocked, self._blocked = self._blocked, None
                         await blocked
                     elif not self._ended:
-                        await ear.park(self._flush)
+                        await subscription.park(self._flush)
                 if self._blocked:
                     await self._blocked
             finally:
@@ -131,7 +131,7 @@ class Follower:
         """Passes on what memory has; false when there is more to do than that."""
         if self._ended or self._blocked:
             return False
-        fresh = self._journal.tails.after(self._run_id, self._cursor)
+        fresh = self._journal.live.after(self._run_id, self._cursor)
         if fresh is None:
             return False
         if fresh.frames:
@@ -147,7 +147,7 @@ class Follower:
 
     async def _look(self) -> None:
         """In the table, where memory does not serve; a journal that was deleted meanwhile ends the stream. Else it is time for a sign of life."""
-        if self._journal.tails.after(self._run_id, self._cursor) is None:
+        if self._journal.live.after(self._run_id, self._cursor) is None:
             try:
                 records = await self._journal.read(self._principal, self._run_id, self._cursor, self._page)
                 if not records and await self._journal.head(self._principal, self._run_id) is None:

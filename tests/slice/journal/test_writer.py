@@ -14,24 +14,24 @@ from stoa.kernel.clock import SystemClock, rfc3339
 
 
 async def opened(connection: asyncpg.Connection, journal: Journal) -> tuple[JournalKey, RunWriter]:
-    """A journal without a run, and its first pen."""
+    """A journal without a run, and its first run_writer."""
     key = JournalKey(uuid4(), uuid4())
-    pen, _ = journal.begin(key, [], rfc3339(SystemClock().now()))
+    run_writer, _ = journal.begin(key, [], rfc3339(SystemClock().now()))
     await connection.execute(
         "INSERT INTO journals (org_id, project_id, run_id, epoch) VALUES ($1, $2, $3, 1)",
         key.org_id,
         uuid4(),
         key.run_id,
     )
-    return key, pen
+    return key, run_writer
 
 
-async def test_two_pens_of_one_run_in_one_tick(dsn: str) -> None:
-    """A cancel and a claim of the same node may meet. The newer pen writes, the older one is fenced off, and other runs' ticks go on."""
-    clock, tails = SystemClock(), LiveBuffer()
+async def test_two_writers_of_one_run_in_one_tick(dsn: str) -> None:
+    """A cancel and a claim of the same node may meet. The newer run_writer writes, the older one is fenced off, and other runs' ticks go on."""
+    clock, live = SystemClock(), LiveBuffer()
     database = await Database.open(dsn, connections_max=4)
-    writer = JournalWriter(dsn, tails, clock)
-    journal = Journal(database, writer, tails)
+    writer = JournalWriter(dsn, live, clock)
+    journal = Journal(database, writer, live)
     await writer.start()
     connection = await asyncpg.connect(dsn)
     try:
@@ -40,8 +40,8 @@ async def test_two_pens_of_one_run_in_one_tick(dsn: str) -> None:
         async with internal(database) as tx:
             head = await journal.take(tx, key)
         newer, _ = await journal.resume(key, head)
-        for pen in (newer, older, bystander):
-            pen.write(Event(EventType.RUN_STARTED, {"object": "run", "status": "started"}))
+        for run_writer in (newer, older, bystander):
+            run_writer.write(Event(EventType.RUN_STARTED, {"object": "run", "status": "started"}))
         async with asyncio.timeout(10):
             await newer.flush()
             await bystander.flush()
@@ -61,10 +61,10 @@ SCANS = "SELECT seq_scan, idx_scan FROM pg_stat_user_tables WHERE relname = 'jou
 
 async def test_a_tick_reads_no_journal_but_its_own(dsn: str) -> None:
     """Whatever the statistics say: here, that no journal is open, so that reading them all would seem cheap."""
-    clock, tails = SystemClock(), LiveBuffer()
+    clock, live = SystemClock(), LiveBuffer()
     database = await Database.open(dsn, connections_max=4)
-    writer = JournalWriter(dsn, tails, clock)
-    journal = Journal(database, writer, tails)
+    writer = JournalWriter(dsn, live, clock)
+    journal = Journal(database, writer, live)
     connection = await asyncpg.connect(dsn)
     try:
         await connection.execute(
@@ -73,12 +73,12 @@ async def test_a_tick_reads_no_journal_but_its_own(dsn: str) -> None:
         )
         await connection.execute("ANALYZE journals")
         await writer.start()
-        _, pen = await opened(connection, journal)
+        _, run_writer = await opened(connection, journal)
         before = await connection.fetchrow(SCANS)
         assert before is not None
         for _ in range(20):  # PostgreSQL makes the plan that it keeps after the first few.
-            pen.write(Event(EventType.RUN_RESUMED, {}))
-            await pen.flush()
+            run_writer.write(Event(EventType.RUN_RESUMED, {}))
+            await run_writer.flush()
         await writer.stop()  # What a connection has counted is known once it has gone.
         async with asyncio.timeout(10):
             while (after := await connection.fetchrow(SCANS)) is None or after["idx_scan"] < before["idx_scan"] + 20:

@@ -74,11 +74,11 @@ class Agent:
         names = [*self.tools, *(name for one in self.subagents for name in one.tools or ())]
         return list(dict.fromkeys(names))
 
-    def helper(self, declared: Subagent | None) -> "Agent":
+    def subagent(self, declared: Subagent | None) -> "Agent":
         """A helper of this agent: its own instructions and tools, the same knowledge, approvals and limits, an answer in words."""
         if declared is None:
             return replace(
-                self, instructions=HELPER_INSTRUCTIONS, human_feedback=False, subagents=(), output_schema=None
+                self, instructions=SUBAGENT_INSTRUCTIONS, human_feedback=False, subagents=(), output_schema=None
             )
         tools = self.tools if declared.tools is None else declared.tools
         return replace(
@@ -91,7 +91,7 @@ class Agent:
         )
 
 
-HELPER_INSTRUCTIONS: Final = (
+SUBAGENT_INSTRUCTIONS: Final = (
     "You help another assistant with one part of its work. Do exactly what the brief asks, use your tools where they help, and answer with"
     " the result alone: complete, and short enough to be used."
 )

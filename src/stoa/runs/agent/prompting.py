@@ -17,7 +17,7 @@ from stoa.gateway import (
     ToolSpec,
     estimated_tokens,
 )
-from stoa.runs.agent.checkpoint import NEVER_MADE, AgentState, CallState, Turn
+from stoa.runs.agent.checkpoint import AgentState, CallState, Turn, outcome_of
 from stoa.runs.agent.definition import Agent
 
 CONTEXT_SHARE: Final = 0.85
@@ -85,9 +85,7 @@ def _arguments(call: CallState) -> str:
 
 
 def _result(call: CallState) -> ToolResultPart:
-    if call.result is not None:
-        return ToolResultPart(call.id, call.name, call.result)
-    return ToolResultPart(call.id, call.name, call.error["message"] if call.error else NEVER_MADE, failed=True)
+    return ToolResultPart(call.id, call.name, outcome_of(call), failed=call.result is None)
 
 
 def _shortened(message: ModelMessage) -> ModelMessage:

@@ -18,7 +18,7 @@ class AgentScope:
     source: Mapping[str, str] | None = None
     tool_call_id: str | None = None
 
-    def helper(self, call_id: str, name: str) -> "AgentScope":
+    def subagent(self, call_id: str, name: str) -> "AgentScope":
         return AgentScope(
             f"{self.path}/{call_id}", self.depth + 1, {"id": call_id, "name": name, "type": "agent"}, call_id
         )

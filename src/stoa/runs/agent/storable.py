@@ -1,0 +1,50 @@
+"""Text and values that the database can hold. PostgreSQL has no NUL in its texts, and neither it nor JSON has lone surrogates."""
+
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from typing import Any, Final
+
+REPLACEMENT: Final = "\ufffd"
+INTEGER_MAX: Final = 2**63 - 1
+DEPTH_MAX: Final = 100
+"""Of nested lists and objects: orjson writes 254 levels, and a value stands inside an event or a checkpoint."""
+
+
+def storable(text: str) -> str:
+    """The text, with U+FFFD for what cannot be stored. Most pieces of a model are plain ASCII, which one look at a flag tells."""
+    if text.isascii():
+        return text.replace("\0", REPLACEMENT) if "\0" in text else text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = text.encode("utf-16-le", "surrogatepass").decode(
+            "utf-16-le", "replace"
+        )  # Joins halves of one character.
+    return text.replace("\0", REPLACEMENT)
+
+
+def storable_value(value: Any, depth: int = 0) -> Any:
+    """The nearest JSON value that can be stored. Never raises."""
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int):
+        return value if abs(value) <= INTEGER_MAX else str(value)[:100] if value.bit_length() < 10_000 else REPLACEMENT
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    if depth < DEPTH_MAX:
+        if isinstance(value, Mapping):
+            return {storable(str(name)): storable_value(held, depth + 1) for name, held in value.items()}
+        if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
+            return [storable_value(held, depth + 1) for held in value]
+    return REPLACEMENT
+
+
+def fits(value: Any, depth: int = 0) -> bool:
+    """Whether a JSON value can be stored as it is, wherever it stands in an event or a checkpoint."""
+    if isinstance(value, dict):
+        return depth < DEPTH_MAX and all(fits(held, depth + 1) for held in value.values())
+    if isinstance(value, list):
+        return depth < DEPTH_MAX and all(fits(held, depth + 1) for held in value)
+    return not isinstance(value, float) or isfinite(value)
