@@ -294,7 +294,9 @@ async def open_server(
         await node.start()
         stack.push_async_callback(node.stop)
         writer.others = lambda: bool(node.others)
-        context = runs.Context(conversations.Transcript(database, reader, blobs), relevance.select, shelf)
+        context = runs.Context(
+            conversations.Transcript(database, reader, blobs), relevance.select, shelf, service.calls_of_earlier_answers
+        )
 
         prices = [gateway.Price(**price.model_dump()) for price in settings.prices] + [gateway.Price(SLUG, 0, 0)]
 

@@ -1,11 +1,13 @@
-"""How a run ends: its last words, the terminal event, the seal, the assistant's message, the state and the bill, in one transaction."""
+"""How a run ends: its last events, the terminal event, the seal, the assistant's message, the state and the bill, in one transaction."""
 
 from collections.abc import Sequence
 
+import structlog
+
 from stoa.conversations import hold
-from stoa.db import Database, Raised, Tx
+from stoa.db import Database, Raised, Tx, Unstorable
 from stoa.db.internal import internal, internal_statement
-from stoa.events import Event, TextDelta
+from stoa.events import Event, TextDelta, Unencodable
 from stoa.journal import Batch, Fenced, Journal, RunWriter
 from stoa.kernel.clock import Clock, rfc3339
 from stoa.kernel.ids import Ids
@@ -15,6 +17,8 @@ from stoa.runs.metrics import RunMetrics
 from stoa.runs.store import SQL
 from stoa.runs.turns import give_turn
 from stoa.runs.types import Outcome, Run, RunError, RunStatus
+
+_log = structlog.get_logger("stoa.runs")
 
 
 class Ending:
@@ -28,19 +32,27 @@ class Ending:
     async def finish(self, run: Run, writer: RunWriter, outcome: Outcome) -> None:
         """The terminal event, the seal, the assistant's message and the state, in one transaction. Raises Fenced.
 
-        Kept up until the database takes it: an end that cannot be written must not be lost.
+        Repeated until the database takes it: an end that cannot be written must not be lost. What cannot be written because of what it holds
+        makes the run `failed`, with everything that can be written.
         """
         try:
-            said = await writer.take()
-            await writer.until_stored(lambda: self._finish(run, writer, said, outcome))
+            unstored = await writer.take()
+            try:
+                await writer.until_stored(lambda: self._finish(run, writer, unstored, outcome))
+            except (Unencodable, Unstorable) as refusal:
+                _log.error("run has an end that cannot be stored", run_id=str(run.id), error=str(refusal))
+                outcome = rules.made_storable(outcome, refusal)
+                await writer.until_stored(lambda: self._finish(run, writer, (), outcome))
             self._metrics.ended(outcome)
         finally:
             self._journal.writer.release(writer)
 
-    async def _finish(self, run: Run, writer: RunWriter, said: Sequence[Event | TextDelta], outcome: Outcome) -> None:
-        """`said` is what no tick has stored yet."""
+    async def _finish(
+        self, run: Run, writer: RunWriter, unstored: Sequence[Event | TextDelta], outcome: Outcome
+    ) -> None:
+        """`unstored`: the run's events that no tick has taken."""
         timestamp = rfc3339(self._clock.now())
-        batch = writer.batch(said, timestamp)
+        batch = writer.batch(unstored, timestamp)
         batch.extend(
             writer.batch(
                 [rules.terminal(run.id, outcome, writer.last_sequence, writer.digest.hexdigest())], timestamp, seal=True
@@ -111,7 +123,7 @@ class Ending:
         current = await store.run_for_update(tx, run.org_id, run.id)
         return current is not None and current.queued_at is not None
 
-    async def spoken(
+    async def outcome_from_database(
         self, run: Run, status: RunStatus, *, error: RunError | None = None, reason: str | None = None
     ) -> Outcome:
         """The outcome of a run whose loop is gone: what its steps hold, and what it had said since, out of the journal."""

@@ -41,16 +41,20 @@ UNION ALL SELECT 'unclaimed', count(*) FROM runs WHERE status IN ('created', 'st
 UNION ALL SELECT 'paused', count(*) FROM runs WHERE status = 'paused' AND status IN ('created', 'started', 'paused') AND queued_at IS NULL;
 
 -- name: list_runs
--- A page of runs, newest started first.
+-- A page of runs, newest started first. Of the statuses in $2, or, where $5 is true, with an open question to a person.
 SELECT * FROM runs
-WHERE org_id = $1 AND ($2::text[] IS NULL OR status = ANY ($2)) AND ($3::uuid IS NULL OR conversation_id = $3)
-  AND ($4::text IS NULL OR user_id = $4)
-ORDER BY {order} LIMIT $5 OFFSET $6;
+WHERE org_id = $1 AND ($3::uuid IS NULL OR conversation_id = $3) AND ($4::text IS NULL OR user_id = $4)
+  AND ($2::text[] IS NULL OR status = ANY ($2)
+       OR $5::boolean AND status IN ('started', 'paused') AND id IN (
+          SELECT run_id FROM input_requests WHERE org_id = $1 AND status = 'pending'))
+ORDER BY {order} LIMIT $6 OFFSET $7;
 
 -- name: count_runs
 SELECT count(*) FROM runs
-WHERE org_id = $1 AND ($2::text[] IS NULL OR status = ANY ($2)) AND ($3::uuid IS NULL OR conversation_id = $3)
-  AND ($4::text IS NULL OR user_id = $4);
+WHERE org_id = $1 AND ($3::uuid IS NULL OR conversation_id = $3) AND ($4::text IS NULL OR user_id = $4)
+  AND ($2::text[] IS NULL OR status = ANY ($2)
+       OR $5::boolean AND status IN ('started', 'paused') AND id IN (
+          SELECT run_id FROM input_requests WHERE org_id = $1 AND status = 'pending'));
 
 -- name: end_run
 -- The end: message, state, terminal event, seal and bill; gives whether others wait for their turn (migration 0021).
@@ -60,6 +64,10 @@ SELECT end_run($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,
 -- An intent; whoever carries the run records the end. The first reason stays.
 UPDATE runs SET cancel_reason = coalesce(cancel_reason, $3) WHERE org_id = $1 AND id = $2 AND status IN ('created', 'started', 'paused')
 RETURNING node_id;
+
+-- name: take_from_node
+-- Whoever carries the run may save no more steps of it: each save names the node.
+UPDATE runs SET node_id = NULL WHERE org_id = $1 AND id = $2 AND node_id IS NOT NULL;
 
 -- name: claim
 -- Takes up to $2 runs that nobody carries: new ones, given-back ones, and those of nodes whose lease ran out or whose
@@ -131,6 +139,11 @@ ON CONFLICT (org_id, run_id, id) DO UPDATE SET
 
 -- name: tool_calls
 SELECT * FROM tool_calls WHERE org_id = $1 AND run_id = $2 ORDER BY begun_at, id;
+
+-- name: calls_of_earlier_answers
+-- Calls of other runs that answered (or began to answer) the same message.
+SELECT t.* FROM tool_calls t JOIN runs r ON r.org_id = t.org_id AND r.id = t.run_id
+WHERE r.org_id = $1 AND r.message_id = $2 AND r.id <> $3 ORDER BY t.begun_at, t.id;
 
 -- name: insert_request
 -- A question to a person, open for so many seconds.

@@ -1,13 +1,15 @@
 """Pure decisions about runs: what may follow what, when to give up, what a terminal event says."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
 
-from stoa.events import Event, EventType
+from stoa.events import Event, EventType, Unencodable
 from stoa.gateway import Usage
 from stoa.kernel.errors import BadRequest
-from stoa.runs.types import InputRequest, Outcome, RunStatus
+from stoa.kernel.storable import storable, storable_value
+from stoa.runs.types import InputRequest, Outcome, RunError, RunStatus
 
 MOVES: Final[Mapping[RunStatus, frozenset[RunStatus]]] = {
     RunStatus.CREATED: frozenset({RunStatus.STARTED, RunStatus.CANCELED}),
@@ -66,6 +68,24 @@ def terminal(run_id: UUID, outcome: Outcome, events: int, sha256: str) -> Event:
         data["reason"] = outcome.reason or "user"
     return Event(
         TERMINAL_TYPES[outcome.status], data | {"usage": outcome.usage, "log": {"events": events, "sha256": sha256}}
+    )
+
+
+def made_storable(outcome: Outcome, refusal: Exception) -> Outcome:
+    """The same outcome as `failed`, without what cannot be stored: the end of a run whose own end was refused."""
+    message = storable(f"The run produced something that cannot be stored: {refusal}")
+    error = (
+        RunError(Unencodable.code, message)
+        if outcome.error is None
+        else RunError(storable(outcome.error.code), storable(outcome.error.message), outcome.error.retryable)
+    )
+    return replace(
+        outcome,
+        status=RunStatus.FAILED,
+        output=storable(outcome.output),
+        usage=storable_value(outcome.usage),
+        error=error,
+        turns=None if outcome.turns is None else storable_value(outcome.turns),
     )
 
 

@@ -1,6 +1,6 @@
 """A run: one answer being made, from `created` to its one terminal event."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -53,6 +53,16 @@ class Run:
     @property
     def key(self) -> JournalKey:
         return JournalKey(self.org_id, self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs a list shows. `statuses` None: of any; `awaiting_input` adds the started and paused ones with an open question to a person."""
+
+    statuses: Collection[RunStatus] | None = None
+    awaiting_input: bool = False
+    conversation_id: UUID | None = None
+    user_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

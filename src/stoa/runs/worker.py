@@ -12,7 +12,7 @@ import structlog
 
 from stoa.db import Database
 from stoa.db.internal import internal
-from stoa.events import EventType
+from stoa.events import EventType, Unencodable
 from stoa.gateway import Model, ModelError, ModelRequest, Usage
 from stoa.journal import Fenced, Head, Journal, RunWriter
 from stoa.kernel.errors import AppError, DatabaseUnavailable, Unavailable
@@ -347,6 +347,8 @@ class Worker:
         except asyncio.CancelledError:
             if carried.pen.fenced:
                 raise Fenced from None
+            if broken := carried.pen.broken:  # It stopped the driving.
+                return carried.outcome(RunStatus.FAILED, RunError(broken.code, broken.message))
             if carried.cancel_reason is None:  # This node is leaving: the task itself was cancelled.
                 carried.driving.cancel()
                 await asyncio.gather(carried.driving, return_exceptions=True)
@@ -368,7 +370,7 @@ class Worker:
             return carried.outcome(RunStatus.FAILED, RunError(error.code, error.message, error.retryable))
         except (Fenced, _HandedOver, DatabaseUnavailable):
             raise
-        except (RunStopped, AppError) as ended:
+        except (RunStopped, AppError, Unencodable) as ended:
             return carried.outcome(RunStatus.FAILED, RunError(ended.code, ended.message))
         except Exception:  # noqa: BLE001 - an edge at which bugs end
             _log.exception("bug", run_id=str(run.id))

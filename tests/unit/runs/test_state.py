@@ -3,7 +3,7 @@
 import orjson
 
 from stoa.gateway import ModelMessage, ModelRequest, TextPart, ToolCallPart, ToolResultPart, Usage
-from stoa.runs.agent.checkpoint import NOT_MADE, AgentState, CallState, RunCheckpoint, Turn, turns_json
+from stoa.runs.agent.checkpoint import AgentState, CallState, RunCheckpoint, Turn, turns_json
 from stoa.runs.agent.definition import Agent
 from stoa.runs.agent.prompting import request, turn_messages
 

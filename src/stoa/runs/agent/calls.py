@@ -13,12 +13,12 @@ import orjson
 
 from stoa.events import Event, EventType
 from stoa.gateway import ModelError
+from stoa.kernel.storable import fits, storable
 from stoa.runs.agent import builtin
 from stoa.runs.agent.checkpoint import AgentState, CallState, calls_report
 from stoa.runs.agent.definition import Agent
 from stoa.runs.agent.ports import Converse, Job
 from stoa.runs.agent.steps import AgentScope, Answer, Checkpoint, LedgerEntry, Question, RunStopped, Step
-from stoa.runs.agent.storable import fits, storable
 from stoa.tools import Tool, ToolResult
 
 _DOUBT: Final = (

@@ -14,13 +14,13 @@ from stoa import events, gateway
 from stoa.events import Event, EventType
 from stoa.gateway import Finish, ModelError, ReasoningDelta, ToolCallDelta, Usage, estimated_tokens
 from stoa.kernel.schemas import output_problem
+from stoa.kernel.storable import storable
 from stoa.runs.agent import builtin, calls, prompting
 from stoa.runs.agent.checkpoint import AgentState, CallState, RunCheckpoint, Turn, call_id
 from stoa.runs.agent.definition import Agent
 from stoa.runs.agent.parallel import merged
 from stoa.runs.agent.ports import Job, Ports
 from stoa.runs.agent.steps import AgentScope, Checkpoint, Interrupt, RunStopped, Step
-from stoa.runs.agent.storable import storable
 from stoa.runs.types import ModelUse, Run
 
 REPAIR: Final = (
