@@ -117,6 +117,8 @@ class Settings(BaseModel):
     """Whether connections that tenants make may lead to private addresses. The operator's own providers always may."""
     source_directories: tuple[Path, ...] = ()
     """Directories of this machine that sources of knowledge bases may read, by every tenant; none unless named."""
+    traces_retention_days: float | None = Field(default=30.0, gt=0)
+    """Traces that nothing was added to for so long are removed; None keeps them."""
     cors_origins: tuple[str, ...] = ("*",)
     runs_max: Annotated[int, Field(ge=1, le=20_000)] = 2_000
     """Runs that this node carries at once; more wait in the database."""
@@ -149,6 +151,7 @@ _ENVIRONMENT: Final[Mapping[str, str]] = {
     "STOA_ALLOW_PRIVATE_ADDRESSES": "allow_private_addresses",
     "STOA_RUNS_MAX": "runs_max",
     "STOA_CONNECTIONS_MAX": "connections_max",
+    "STOA_TRACES_RETENTION_DAYS": "traces_retention_days",
     "STOA_DRAIN_SECONDS_MAX": "drain_seconds_max",
     "STOA_LOG_LEVEL": "log_level",
     "STOA_LOG_FORMAT": "log_format",

@@ -47,13 +47,12 @@ async def _none(_: Run) -> Sequence[ToolCallRow]:
 
 
 class Context:
-    def __init__(
-        self, transcript: Transcript, select: Select, library: Library, earlier_calls: EarlierCalls = _none
-    ) -> None:
+    def __init__(self, transcript: Transcript, select: Select, library: Library) -> None:
         self._transcript = transcript
         self._select = select
         self._library = library
-        self._earlier_calls = earlier_calls
+        self.earlier_calls: EarlierCalls = _none
+        """Set by the component: the ledger is read by the service, which comes after this."""
 
     async def request(self, run: Run, abilities: Capabilities) -> tuple[ModelRequest, int]:
         """What the model reads of the conversation, and how many of its messages do not fit."""
@@ -79,7 +78,7 @@ class Context:
             notes.append(
                 f"The conversation's {left_out} oldest messages are not shown: they do not fit this model's context."
             )
-        if run.options.get("regenerates") and (made := await self._earlier_calls(run)):
+        if run.options.get("regenerates") and (made := await self.earlier_calls(run)):
             notes.append(_earlier_answers(made))
         messages = [message for message in rendered if message.parts]
         return ModelRequest(messages=messages, instructions="\n\n".join(notes) or None), left_out
