@@ -26,7 +26,7 @@ def checks(database: Database) -> Sequence[Check]:
             stated(SQL.gaps),
             _LOST,
         ),
-        Check("journal.unowned", "Every event belongs to a journal.", stated(SQL.unowned), _LOST),
+        Check("journal.orphaned_events", "Every event belongs to a journal.", stated(SQL.orphaned_events), _LOST),
         Check("journal.terminals", "Every journal has at most one terminal event.", stated(SQL.terminals), _LOST),
         Check("journal.after_the_end", "Nothing follows a terminal event.", stated(SQL.after_the_end), _LOST),
         Check(

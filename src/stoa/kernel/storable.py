@@ -35,7 +35,9 @@ def storable_value(value: Any, depth: int = 0) -> Any:
         return value if isfinite(value) else None
     if depth < DEPTH_MAX:
         if isinstance(value, Mapping):
-            return {storable(str(name)): storable_value(held, depth + 1) for name, held in value.items()}
+            return {
+                str(storable_value(name, depth + 1)): storable_value(held, depth + 1) for name, held in value.items()
+            }
         if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
             return [storable_value(held, depth + 1) for held in value]
     return REPLACEMENT

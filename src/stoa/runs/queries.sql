@@ -179,7 +179,7 @@ WITH held AS (
 UPDATE runs r SET status = 'started', node_id = NULL FROM (SELECT DISTINCT * FROM expired) e
 WHERE r.org_id = e.org_id AND r.id = e.run_id AND r.status = 'paused' RETURNING r.id;
 
--- name: resume_unasked
+-- name: resume_without_question
 -- Paused runs without an open question (it expired while the run was being paused), and those to be canceled whose canceller died.
 UPDATE runs r SET status = 'started', node_id = NULL WHERE r.status = 'paused'
   AND (r.cancel_reason IS NOT NULL
