@@ -5,7 +5,7 @@ import math
 import orjson
 import pytest
 
-from stoa.kernel.storable import fits, storable, storable_value
+from stoa.kernel.storable import as_storable, as_storable_value, is_storable
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from stoa.kernel.storable import fits, storable, storable_value
     ],
 )
 def test_texts(said: str, kept: str) -> None:
-    assert storable(said) == kept
+    assert as_storable(said) == kept
     kept.encode()
 
 
@@ -52,13 +52,13 @@ def deep(levels: int) -> object:
     ids=lambda value: type(value).__name__,
 )
 def test_any_value_becomes_json(value: object) -> None:
-    written = orjson.dumps({"data": storable_value(value)})
+    written = orjson.dumps({"data": as_storable_value(value)})
     assert b"\\u0000" not in written
 
 
 def test_what_is_json_stays_as_it_is() -> None:
     value = {"a": [1, 2.5, None, True, "ü", {"b": []}], "n": 2**63 - 1}
-    assert storable_value(value) == value
-    assert fits(value)
-    assert not fits({"a": deep(300)})
-    assert not fits([math.inf])
+    assert as_storable_value(value) == value
+    assert is_storable(value)
+    assert not is_storable({"a": deep(300)})
+    assert not is_storable([math.inf])

@@ -26,7 +26,7 @@ that the run made, its subagents' included; `estimated` where the provider sent 
 `log` is `{events, sha256}`: the count of all events before this one, and the SHA-256 over their `data:` values, each followed by a newline.
 
 A run that produces something that is no JSON (a string with lone surrogates, an integer beyond 64 bits, lists nested too deep) fails alone,
-with the code `event_unencodable`; what it had said before is kept.
+with the code `output_unstorable`; what it had said before is kept.
 """,
     "The answer": """\
 `iteration` counts the model's replies. `output` is all response text of the agent itself, in order; with an `output_schema`, its last reply.

@@ -62,6 +62,14 @@ class Raised(Exception):
 class Unstorable(Exception):
     """PostgreSQL, or the driver before it, refused a value: a NUL in a text, a number out of range. Its transaction is rolled back."""
 
+    code: Final = "output_unstorable"
+
+    def __init__(self, reason: str) -> None:
+        self.message = (
+            f"The database cannot hold a value: {reason.replace(chr(0), '').encode('utf-8', 'replace').decode()}"
+        )
+        super().__init__(self.message)
+
 
 class Tx(Protocol):
     """An open transaction. A statement runs inside it; it ends when whoever opened it says so."""

@@ -169,7 +169,7 @@ class Unencodable(Exception):
     too deep, or a value of no JSON type. An outcome of that run, with a stable `code`.
     """
 
-    code: Final = "event_unencodable"
+    code: Final = "output_unstorable"
 
     def __init__(self, event_type: EventType, reason: str, before: int = 0) -> None:
         self.message = (

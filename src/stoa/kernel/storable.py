@@ -10,7 +10,7 @@ DEPTH_MAX: Final = 100
 """Of nested lists and objects: orjson writes 254 levels, and a value stands inside an event or a checkpoint."""
 
 
-def storable(text: str) -> str:
+def as_storable(text: str) -> str:
     """The text, with U+FFFD for what cannot be stored. Most pieces of a model are plain ASCII, which one look at a flag tells."""
     if text.isascii():
         return text.replace("\0", REPLACEMENT) if "\0" in text else text
@@ -23,10 +23,10 @@ def storable(text: str) -> str:
     return text.replace("\0", REPLACEMENT)
 
 
-def storable_value(value: Any, depth: int = 0) -> Any:
+def as_storable_value(value: Any, depth: int = 0) -> Any:
     """The nearest JSON value that can be stored. Never raises."""
     if isinstance(value, str):
-        return storable(value)
+        return as_storable(value)
     if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, int):
@@ -36,17 +36,24 @@ def storable_value(value: Any, depth: int = 0) -> Any:
     if depth < DEPTH_MAX:
         if isinstance(value, Mapping):
             return {
-                str(storable_value(name, depth + 1)): storable_value(held, depth + 1) for name, held in value.items()
+                str(as_storable_value(name, depth + 1)): as_storable_value(held, depth + 1)
+                for name, held in value.items()
             }
         if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
-            return [storable_value(held, depth + 1) for held in value]
+            return [as_storable_value(held, depth + 1) for held in value]
     return REPLACEMENT
 
 
-def fits(value: Any, depth: int = 0) -> bool:
-    """Whether a JSON value can be stored as it is, wherever it stands in an event or a checkpoint."""
+def is_storable(value: Any, depth: int = 0) -> bool:
+    """Whether a value out of somebody's JSON can be stored as it is, wherever it stands in an event or a checkpoint."""
     if isinstance(value, dict):
-        return depth < DEPTH_MAX and all(fits(held, depth + 1) for held in value.values())
+        return depth < DEPTH_MAX and all(
+            is_storable(name) and is_storable(held, depth + 1) for name, held in value.items()
+        )
     if isinstance(value, list):
-        return depth < DEPTH_MAX and all(fits(held, depth + 1) for held in value)
+        return depth < DEPTH_MAX and all(is_storable(held, depth + 1) for held in value)
+    if isinstance(value, str):
+        return as_storable(value) == value
+    if isinstance(value, int):
+        return abs(value) <= INTEGER_MAX
     return not isinstance(value, float) or isfinite(value)

@@ -8,7 +8,7 @@ from uuid import UUID
 from stoa.events import Event, EventType, Unencodable
 from stoa.gateway import Usage
 from stoa.kernel.errors import BadRequest
-from stoa.kernel.storable import storable, storable_value
+from stoa.kernel.storable import as_storable, as_storable_value, is_storable
 from stoa.runs.types import InputRequest, Outcome, RunError, RunStatus
 
 MOVES: Final[Mapping[RunStatus, frozenset[RunStatus]]] = {
@@ -73,19 +73,19 @@ def terminal(run_id: UUID, outcome: Outcome, events: int, sha256: str) -> Event:
 
 def made_storable(outcome: Outcome, refusal: Exception) -> Outcome:
     """The same outcome as `failed`, without what cannot be stored: the end of a run whose own end was refused."""
-    message = storable(f"The run produced something that cannot be stored: {refusal}")
+    message = as_storable(f"The run produced something that cannot be stored: {refusal}")
     error = (
         RunError(Unencodable.code, message)
         if outcome.error is None
-        else RunError(storable(outcome.error.code), storable(outcome.error.message), outcome.error.retryable)
+        else RunError(as_storable(outcome.error.code), as_storable(outcome.error.message), outcome.error.retryable)
     )
     return replace(
         outcome,
         status=RunStatus.FAILED,
-        output=storable(outcome.output),
-        usage=storable_value(outcome.usage),
+        output=as_storable(outcome.output),
+        usage=as_storable_value(outcome.usage),
         error=error,
-        turns=None if outcome.turns is None else storable_value(outcome.turns),
+        turns=None if outcome.turns is None else as_storable_value(outcome.turns),
     )
 
 
@@ -114,4 +114,9 @@ def checked_params(request: InputRequest, params: Mapping[str, Any]) -> Mapping[
         if name not in request.editable_params and value != request.params.get(name):
             allowed = ", ".join(request.editable_params) or "none"
             raise BadRequest.field(f"data.params.{name}", f"cannot be changed; editable parameters: {allowed}")
+        if not is_storable(value):
+            problem = (
+                "cannot be stored: it holds a number beyond 64 bits, a NUL, half a character, or lists nested too deep"
+            )
+            raise BadRequest.field(f"data.params.{name}", problem)
     return {name: value for name, value in params.items() if name in request.editable_params}

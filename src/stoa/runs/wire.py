@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from stoa.conversations import CONTENT_PARTS_MAX, ContentPart, Metadata
 from stoa.http import Timestamp, Wire
-from stoa.http.wire import not_blank
+from stoa.http.wire import not_blank, storable
 from stoa.runs.types import Input, InputRequest, RequestType, Run, ToolCallRow
 
 
@@ -18,7 +18,7 @@ def _parts(content: Any) -> Any:
 
 
 class AnswerBody(Wire):
-    """How an answer is made and told. `tools` limits the agent to these of its tools; [] to none."""
+    """How an answer is made and delivered. `tools` limits the agent to these of its tools; [] to none."""
 
     model_id: UUID | None = None
     subagents_enabled: bool = False
@@ -58,12 +58,12 @@ class FeedbackData(Wire):
 
 
 class ApprovalData(Wire):
-    """`params` holds what changes, of `editable_params` alone; `feedback` is told to the model when it is declined."""
+    """`params` holds what changes, of `editable_params` alone; the model reads `feedback` when the call is declined."""
 
     request_id: UUID
     approved: bool
     params: dict[str, Any] | None = None
-    feedback: Annotated[str, Field(max_length=100_000)] | None = None
+    feedback: Annotated[str, Field(max_length=100_000), AfterValidator(storable)] | None = None
 
 
 class FeedbackBody(Wire):

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import structlog
 
-from stoa.db import Database
+from stoa.db import Database, Unstorable
 from stoa.db.internal import internal
 from stoa.events import EventType, Unencodable
 from stoa.gateway import Model, ModelError, ModelRequest, Usage
@@ -370,7 +370,7 @@ class Worker:
             return carried.outcome(RunStatus.FAILED, RunError(error.code, error.message, error.retryable))
         except (Fenced, _HandedOver, DatabaseUnavailable):
             raise
-        except (RunStopped, AppError, Unencodable) as ended:
+        except (RunStopped, AppError, Unencodable, Unstorable) as ended:
             return carried.outcome(RunStatus.FAILED, RunError(ended.code, ended.message))
         except Exception:  # noqa: BLE001 - an edge at which bugs end
             _log.exception("bug", run_id=str(run.id))

@@ -13,7 +13,7 @@ import orjson
 
 from stoa.events import Event, EventType
 from stoa.gateway import ModelError
-from stoa.kernel.storable import fits, storable
+from stoa.kernel.storable import as_storable, is_storable
 from stoa.runs.agent import builtin
 from stoa.runs.agent.checkpoint import AgentState, CallState, calls_report
 from stoa.runs.agent.definition import Agent
@@ -100,7 +100,7 @@ class Calls:
         yield self._settled(call, tool, arguments, await tool.call(arguments, self._job.call(call.id)))
 
     def _settled(self, call: CallState, tool: Tool, arguments: Mapping[str, Any], result: ToolResult) -> Checkpoint:
-        text = storable(result.text)
+        text = as_storable(result.text)
         if result.code is not None:
             return self._failed(call, arguments, result.code, text, tool)
 
@@ -263,7 +263,7 @@ class Calls:
 
     def _subagent_failed(self, call: CallState, head: Mapping[str, Any], code: str, message: str) -> Checkpoint:
         assert call.child is not None, "a subagent that failed had begun"
-        error = {"code": code, "message": storable(f"The helper failed: {message}{calls_report(call.child)}")}
+        error = {"code": code, "message": as_storable(f"The helper failed: {message}{calls_report(call.child)}")}
 
         def settle() -> None:
             call.error = error
@@ -294,4 +294,4 @@ def _object(arguments: str) -> dict[str, Any] | None:
         parsed = orjson.loads(arguments.replace("\\u0000", "\\ufffd") or b"{}")  # The database cannot hold NUL.
     except orjson.JSONDecodeError:
         return None
-    return parsed if isinstance(parsed, dict) and fits(parsed) else None
+    return parsed if isinstance(parsed, dict) and is_storable(parsed) else None

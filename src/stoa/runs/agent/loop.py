@@ -14,7 +14,7 @@ from stoa import events, gateway
 from stoa.events import Event, EventType
 from stoa.gateway import Finish, ModelError, ReasoningDelta, ToolCallDelta, Usage, estimated_tokens
 from stoa.kernel.schemas import output_problem
-from stoa.kernel.storable import storable
+from stoa.kernel.storable import as_storable
 from stoa.runs.agent import builtin, calls, prompting
 from stoa.runs.agent.checkpoint import AgentState, CallState, RunCheckpoint, Turn, call_id
 from stoa.runs.agent.definition import Agent
@@ -184,12 +184,12 @@ class Loop:
         for delta in batch:
             kind = type(delta)
             if kind is gateway.TextDelta:
-                text = storable(delta.text)  # pyright: ignore[reportAttributeAccessIssue]
+                text = as_storable(delta.text)  # pyright: ignore[reportAttributeAccessIssue]
                 reply.pieces.append(text)
                 said.append(scope.delta(EventType.RESPONSE_DELTA, text, iteration))
             elif isinstance(delta, ReasoningDelta):
                 reply.silent_characters += len(delta.text)
-                said.append(scope.delta(EventType.REASONING_DELTA, storable(delta.text), iteration))
+                said.append(scope.delta(EventType.REASONING_DELTA, as_storable(delta.text), iteration))
             elif isinstance(delta, ToolCallDelta):
                 said += self._calling(delta, reply, scope, iteration)
             elif isinstance(delta, Usage):
@@ -207,7 +207,7 @@ class Loop:
         if call is None:
             call = CallState(
                 call_id(self._run.id, self._run.attempt, scope.path, iteration, delta.index),
-                storable(delta.name or ""),
+                as_storable(delta.name or ""),
                 "",
             )
             reply.calls[delta.index] = call
@@ -221,13 +221,13 @@ class Loop:
                     )
                 )
         if delta.arguments:
-            call.arguments += storable(delta.arguments)
+            call.arguments += as_storable(delta.arguments)
             reply.silent_characters += len(delta.arguments)
             if not builtin.is_builtin(call.name):
                 said.append(
                     scope.event(
                         EventType.TOOL_CALL_INPUT_DELTA,
-                        {"id": call.id, "object": "agent.tool_call", "delta": storable(delta.arguments)},
+                        {"id": call.id, "object": "agent.tool_call", "delta": as_storable(delta.arguments)},
                     )
                 )
         return said
