@@ -22,6 +22,7 @@ from stoa.cli.serve import bind
 from stoa.db.embedded import start_embedded
 from stoa.db.migrate import migrate
 from stoa.settings import Settings
+from tests.support import run_states
 from tests.support.doubles import ScriptedModel
 
 FIRST_KEY = "stoa_acc_" + "k" * 64
@@ -61,6 +62,9 @@ async def cluster(room: Path) -> AsyncIterator[Callable[[str], str]]:
     await connection.execute("CREATE DATABASE template")
     await connection.close()
     await migrate(dsn("template"))
+    connection = await asyncpg.connect(dsn("template"))
+    await connection.execute(run_states.guard())
+    await connection.close()
     yield dsn
     await embedded.stop()
 

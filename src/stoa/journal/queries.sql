@@ -27,8 +27,9 @@ WITH writers AS (
 SELECT run_id, (SELECT count(pg_notify('stoa_journal', told)) FROM unnest($11::text[]) AS told) AS notes FROM taken;
 
 -- name: append_to
--- The same for one run, in the transaction of what its events belong to (migration 0021).
-SELECT append_events($1, $2, $3, $4, $5, $6, $7, $8, $9);
+-- The same for one run, in the transaction of what its events belong to (migration 0025).
+SELECT append_events_v1(
+    p_org => $1, p_run => $2, p_epoch => $3, p_base => $4, p_seal => $5, p_sequences => $6, p_kinds => $7, p_payloads => $8, p_told => $9);
 
 -- name: read
 -- Events after a sequence, in order: so many, and no more than so many bytes of them, but one in any case.

@@ -1,6 +1,9 @@
 -- name: begin_run
--- A run with its journal, its first events and, where the position is NULL, its message (migration 0021).
-SELECT * FROM begin_run($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17);
+-- A run with its journal, its first events and, where the position is NULL, its message (migration 0025).
+SELECT * FROM begin_run_v1(
+    p_org => $1, p_conversation => $2, p_run => $3, p_message => $4, p_position => $5, p_model => $6, p_content => $7, p_text => $8,
+    p_metadata => $9, p_options => $10, p_node => $11, p_key => $12, p_queued => $13, p_interrupting => $14,
+    p_sequences => $15, p_kinds => $16, p_payloads => $17);
 
 -- name: run
 SELECT * FROM runs WHERE org_id = $1 AND id = $2;
@@ -57,8 +60,11 @@ WHERE org_id = $1 AND ($3::uuid IS NULL OR conversation_id = $3) AND ($4::text I
           SELECT run_id FROM input_requests WHERE org_id = $1 AND status = 'pending'));
 
 -- name: end_run
--- The end: message, state, terminal event, seal and bill; gives whether others wait for their turn (migration 0021).
-SELECT end_run($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18);
+-- The end: message, state, terminal event, seal and bill; returns whether other runs wait in the queue (migration 0025).
+SELECT end_run_v1(
+    p_org => $1, p_run => $2, p_conversation => $3, p_message => $4, p_status => $5, p_output => $6, p_content => $7, p_error => $8,
+    p_usage => $9, p_turns => $10, p_uses => $11, p_alone => $12, p_epoch => $13, p_base => $14,
+    p_sequences => $15, p_kinds => $16, p_payloads => $17, p_told => $18);
 
 -- name: want_cancel
 -- An intent; whoever carries the run records the end. The first reason stays.
@@ -227,8 +233,8 @@ UPDATE input_requests SET status = 'canceled' WHERE org_id = $1 AND run_id = $2 
 UPDATE tool_calls SET status = 'unknown', settled_at = now() WHERE org_id = $1 AND run_id = $2 AND status = 'begun';
 
 -- name: bill
--- Lines of the bill (migration 0021).
-SELECT bill_run($1, $2, $3);
+-- Lines of the bill (migration 0025).
+SELECT bill_run_v1(p_org => $1, p_run => $2, p_uses => $3);
 
 -- name: billed
 -- What the bill of a run says so far; no cost where no call of it had a price.

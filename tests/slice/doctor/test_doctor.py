@@ -23,6 +23,7 @@ from stoa.doctor import Doctor, Report
 from stoa.kernel.principal import Principal
 from stoa.settings import Settings
 from tests.conftest import Running, serving
+from tests.support import run_states
 from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling
 
 
@@ -393,6 +394,7 @@ class Opened:
     async def _speak(self, how: str, statement: str) -> Any:
         connection = await asyncpg.connect(self.dsn)
         try:
+            await connection.execute(run_states.OFF)
             return await getattr(connection, how)(statement.format_map(self.ids))
         finally:
             await connection.close()

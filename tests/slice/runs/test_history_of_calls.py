@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
+from stoa.db import migrations
 from stoa.gateway import Capabilities, ModelError, ModelRequest, ToolCallPart, ToolResultPart
 from stoa.runs.agent.checkpoint import NOT_MADE, UNKNOWN
 from stoa.tools import ToolResult
@@ -171,6 +173,26 @@ async def test_an_answer_made_anew_knows_what_the_first_one_did(serve: Serve) ->
         assert 'pay({"n":10}): nobody knows whether it was made' in told
         await server.ask(conversation, "Is Ada paid?")
         assert server.model.requests[-1].instructions is None, "later messages have nothing to do with it"
+
+
+async def test_what_an_earlier_release_wrote_is_corrected(serve: Serve) -> None:
+    tool = payer()
+    async with serve(tool, scripts=PAY) as server:
+        conversation = await server.conversation(agent={"tools": ["pay"]})
+        run_id = await send(server, conversation)
+        await until(lambda: tool.open)
+        await server.call("POST", f"/v1/runs/{run_id}/cancel")
+        migration = (resources.files(migrations) / "0025_functions.sql").read_text("utf-8")
+        connection = await asyncpg.connect(server.dsn)
+        lie = "UPDATE messages SET turns = replace(turns::text, $1, $2)::jsonb WHERE turns IS NOT NULL RETURNING turns::text"
+        assert NOT_MADE in await connection.fetchval(lie, UNKNOWN, NOT_MADE)
+        await connection.execute(migration[migration.index("UPDATE messages m") :])
+        old = ("begin_run", "append_events", "bill_run", "end_run")
+        kept = await connection.fetchval("SELECT count(*) FROM pg_proc WHERE proname = ANY ($1)", old)
+        await connection.close()
+        assert kept == 4, "nodes of the release before call them"
+        await server.ask(conversation, "Is Ada paid?")
+        assert results(server.model.requests[-1]) == [UNKNOWN]
 
 
 async def test_arguments_are_those_that_were_used(serve: Serve) -> None:
