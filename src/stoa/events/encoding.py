@@ -16,7 +16,7 @@ _OBJECTS: Final = {
 
 
 def encode(event: Event | TextDelta, id_tail: bytes, sequence: int, timestamp: bytes) -> bytes:
-    """`{"id", "type", "sequence", "timestamp", "data"}`, in this order and without white space. `id_tail` is the run's."""
+    """`{"id", "type", "sequence", "timestamp", "data"}`, in this order, without white space. `id_tail` is the run's."""
     if isinstance(event, TextDelta):
         return b'{"id":"%08x%b","type":"%b","sequence":%d,"timestamp":"%b%b%b,"iteration":%d}}' % (
             sequence,

@@ -1,6 +1,6 @@
 """The newest events of live runs, in memory: the readers of this node get what was just committed without a query.
 
-The table is the truth: a reader that is further behind than the buffer reaches reads the table. Each run's buffer is bounded.
+The table is the truth: a reader that is further behind than the buffer reaches reads the table. Each buffer is bounded.
 """
 
 import asyncio
@@ -12,13 +12,14 @@ from uuid import UUID
 from stoa.journal.types import Record
 
 BUFFER_BYTES_MAX: Final = 64 * 1024
-"""Per live run: several seconds of a fast model, so only a reader that is far behind reads the table; 64 MB for a thousand runs."""
+"""Per live run: several seconds of a fast model, so only a reader far behind reads the table; 64 MB for 1,000 runs."""
 
 
 class Subscription:
     """One reader of one run. `wait` returns once `wake` was called since the last `wait`; several calls count as one.
 
-    A parked reader's task is not woken: the event loop calls its `flush`, and it stays parked for as long as that returns true.
+    A parked reader's task is not woken: the event loop calls its `flush`, and it stays parked as long as that returns
+    true.
     """
 
     __slots__ = ("_flush", "_loop", "_waiter", "_woken", "closed", "run_id")
@@ -92,7 +93,7 @@ class _RunBuffer:
         self.frames_after = 0
 
     def extend(self, records: Sequence[Record]) -> None:
-        """Adds committed records. After a gap (another node wrote in between) the buffer starts again: the gap is in the table alone."""
+        """Adds committed records. After a gap (another node wrote in between) the buffer starts again from them."""
         if self.records and records[0].sequence != self.records[-1].sequence + 1:
             self.records, self.bytes = [], 0
         self.frames, self.frames_after = None, records[0].sequence - 1
@@ -142,7 +143,8 @@ class LiveBuffer:
     def forget(self, run_id: UUID) -> None:
         """The run is no longer written here: its readers go on with the table.
 
-        The buffer goes one turn of the event loop later, so that readers who were just woken still get the last events from memory.
+        The buffer goes one turn of the event loop later: readers that were just woken still get the last events from
+        memory.
         """
         asyncio.get_running_loop().call_soon(self._drop, run_id, self._buffers.get(run_id))
 

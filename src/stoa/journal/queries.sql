@@ -24,12 +24,12 @@ WITH writers AS (
     FROM unnest($7::bigint[], $8::int[], $9::smallint[], $10::bytea[]) AS e (number, sequence, kind, payload)
     JOIN taken t ON t.number = e.number
 )
-SELECT run_id, (SELECT count(pg_notify('stoa_journal', told)) FROM unnest($11::text[]) AS told) AS notes FROM taken;
+SELECT run_id, (SELECT count(pg_notify('stoa_journal', payload)) FROM unnest($11::text[]) AS payload) AS notes FROM taken;
 
 -- name: append_to
 -- The same for one run, in the transaction of what its events belong to (migration 0025).
 SELECT append_events_v1(
-    p_org => $1, p_run => $2, p_epoch => $3, p_base => $4, p_seal => $5, p_sequences => $6, p_kinds => $7, p_payloads => $8, p_told => $9);
+    p_org => $1, p_run => $2, p_epoch => $3, p_base => $4, p_seal => $5, p_sequences => $6, p_kinds => $7, p_payloads => $8, p_notifications => $9);
 
 -- name: read
 -- Events after a sequence, in order: so many, and no more than so many bytes of them, but one in any case.

@@ -62,8 +62,8 @@ class Batch:
 
 @dataclass(slots=True, eq=False)
 class RunWriter:
-    """Not shared between tasks. It stops being usable in two ways: `fenced` (its epoch is over), and `broken` (it was given an event that is
-    no JSON: then only the run's end may still be written).
+    """Not shared between tasks. It stops being usable in two ways: `fenced` (its epoch is over), and `broken` (it was
+    given an event that is no JSON: then only the run's end may still be written).
     """
 
     key: JournalKey
@@ -110,7 +110,9 @@ class RunWriter:
             raise self.broken
 
     async def take(self) -> Sequence[Event | TextDelta]:
-        """What was written and is in no tick: the caller stores it with the run's end. Raises Fenced. A broken writer gives nothing."""
+        """What was written and is in no tick; the caller stores it with the run's end. Nothing if broken. Raises
+        Fenced.
+        """
         while self.in_flight and not self.fenced:
             await self._settled()
         if self.fenced:
@@ -121,7 +123,7 @@ class RunWriter:
         return taken
 
     def batch(self, events: Sequence[Event | TextDelta], timestamp: str, *, seal: bool = False) -> Batch:
-        """Numbers and encodes. What is batched must be stored next, or the writer be thrown away.
+        """Numbers and encodes events. The batch must be stored before the next one is made, or `rewind` be called.
 
         Raises Unencodable; then nothing has changed.
         """
@@ -138,8 +140,8 @@ class RunWriter:
         return Batch(self, base, records, seal)
 
     def for_tick(self, timestamp: str) -> Batch:
-        """Everything pending, as a batch that is in flight until `settle`. Of a run that wrote something that is no JSON, only what came before it;
-        the run is told, and no other run notices.
+        """Everything pending, as a batch that is in flight until `settle`. Never raises: of a run that wrote something
+        that is no JSON it holds only what came before that. The run is stopped, and no other run notices.
         """
         pending, self.pending, self.pending_characters = self.pending, [], 0
         try:
@@ -160,7 +162,7 @@ class RunWriter:
         self.last_sequence, self.digest = mark
 
     async def until_stored(self, store_once: Callable[[], Awaitable[None]]) -> None:
-        """Repeats a transaction that stores batches of this writer until the database takes it: an outage ends no run. Raises what it raises."""
+        """Repeats a transaction with batches of this writer until the database takes it: an outage ends no run."""
         while True:
             mark = self.mark()
             try:

@@ -1,4 +1,4 @@
-"""The journal: open, fence, append, read, tail, delete. The spine that every run writes to and every reader reads from."""
+"""The journal: open, fence, append, read, follow, delete. Every run writes to one, every reader reads from one."""
 
 import hashlib
 from collections.abc import AsyncIterator, Sequence
@@ -17,13 +17,13 @@ from stoa.kernel.principal import Principal
 
 READ_EVENTS_MAX: Final = 1_000
 READ_BYTES_MAX: Final = 64 * 1024
-"""What a reader takes at once: a thousand that stall with this in their hands hold 64 MB, and as much again in their connections' buffers."""
+"""What a reader reads at once: 1,000 stalled readers hold 64 MB, and as much again in their connections' buffers."""
 _WHOLE: Final = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What a deletion took: rows, and bytes of payload."""
+    """What a deletion removed: rows, and bytes of payload."""
 
     journals: int
     events: int
@@ -38,12 +38,14 @@ class Journal:
 
     # --- writing ----------------------------------------------------------------------------------------------------
     def begin(self, key: JournalKey, first: Sequence[Event], timestamp: str) -> tuple[RunWriter, Batch]:
-        """The first writer of a new journal, and its first events: whoever makes the run stores both in one statement, and releases the writer if that fails."""
+        """The first writer of a new journal, and its first events. The caller stores both with the run, in one
+        statement, and releases the writer if that fails.
+        """
         writer = self.writer.open(key, Head(1, 0, sealed=False))
         return writer, writer.batch(first, timestamp)
 
     async def take(self, tx: Tx, key: JournalKey) -> Head:
-        """Fences the present writer off. From the commit on it can write nothing more. Raises Fenced when sealed."""
+        """Fences the present writer off: from the commit on it can write nothing more. Raises Fenced when sealed."""
         row = await tx.fetchrow(SQL.fence, key.org_id, key.run_id)
         if row is None:
             raise Fenced
@@ -67,7 +69,7 @@ class Journal:
     async def read(
         self, principal: Principal, run_id: UUID, after: int, limit: int = READ_EVENTS_MAX, *, whole: bool = False
     ) -> Sequence[Record]:
-        """The next events: as many as a reader may hold, and no more than `limit`; `whole` gives so many whatever they weigh."""
+        """The next events, at most `limit` and READ_BYTES_MAX; with `whole` the bytes are not limited."""
         bounds = (limit, _WHOLE if whole else READ_BYTES_MAX)
         async with self._database.tenant(principal) as tx:
             rows = await tx.fetch(SQL.read, principal.org_id, run_id, after, *bounds)
@@ -93,7 +95,7 @@ class Journal:
         assert row is not None
         return Removed(row["journals"], row["events"], row["event_bytes"])
 
-    # --- nudges -----------------------------------------------------------------------------------------------------
+    # --- other nodes------------------------------------------------------------------------------------------------
     def on_notification(self, payload: str, server_pid: int) -> None:
         """A notification of channel `stoa_journal`."""
         if server_pid != self.writer.server_pid:

@@ -42,4 +42,4 @@ class Head:
 
 
 class Fenced(Exception):
-    """This writer's epoch is over, or the journal is sealed: nothing of what it held was or will be written."""
+    """This writer's epoch is over, or the journal is sealed: nothing of what it had pending was or will be written."""

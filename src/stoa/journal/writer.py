@@ -34,7 +34,7 @@ NOTIFY_BYTES_MAX: Final = 7_900
 """PostgreSQL refuses a payload of 8,000 bytes."""
 RECONNECT_SECONDS: Final = 0.25
 REFUSALS: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
-"""What PostgreSQL says of values, and will say again however often it is asked."""
+"""Errors about the values themselves: repeating the statement cannot help."""
 _log = structlog.get_logger("stoa.journal")
 
 
@@ -51,7 +51,7 @@ class JournalWriter:
         self.server_pid = 0
         """Of the connection that writes: notifications with this origin are our own."""
         self.others: Callable[[], bool] = lambda: False
-        """Whether other nodes live: without any, nobody needs to be told."""
+        """Whether other nodes live: without any, no NOTIFY is sent."""
         self._stored = Counter("stoa_journal_events", "Events that this node has committed.")
         self._ticks = Histogram(
             "stoa_journal_tick_seconds", "Ticks: one statement that stores what all runs of this node have said.", FAST
@@ -89,13 +89,13 @@ class JournalWriter:
         self._live.forget(writer.key.run_id)
 
     def reconnect(self) -> None:
-        """Gives the connection up: it may lead nowhere. What was under way on it is settled over a new one."""
+        """Drops the connection, which may be dead. A statement under way on it is checked over a new one."""
         if self._connection is not None:
             self._connection.terminate()
 
     @property
     def pace_seconds(self) -> float:
-        """How long producers may gather under the present load: each wake-up, row and write then carries several deltas."""
+        """How long runs may gather deltas under the present load, so that each row and each write holds several."""
         return min(max(0, len(self._writers) - PACE_FREE_RUNS) * PACE_SECONDS_PER_RUN, PACE_SECONDS_MAX)
 
     def wake(self, writer: RunWriter) -> None:
@@ -136,8 +136,8 @@ class JournalWriter:
         begun = 0.0
         while True:
             await self._awake.wait()
-            # At least one turn of the event loop: what arrived together is written together, and a run that ends now stores its last
-            # events with its end.
+            # At least one turn of the event loop: what arrived together is written together, and a run that ends now
+            # stores its last events with its end.
             await asyncio.sleep(max(0.0, begun + self.pace_seconds / TICKS_PER_PACE - loop.time()))
             begun = loop.time()
             self._awake.clear()
@@ -161,7 +161,7 @@ class JournalWriter:
         begun = self._clock.monotonic()
         try:
             stored = await self._commit(batches)
-        except BaseException:  # A bug, or the end of this node: no run may wait for what nobody will write.
+        except BaseException:  # A bug, or this node shuts down: no run may wait for a write that will not happen.
             for batch in batches:
                 batch.writer.settle(stored=False)
             raise
@@ -198,7 +198,8 @@ class JournalWriter:
             except REFUSALS as error:
                 _log.error("journal refused events", error=str(error), runs=len(waiting))
                 return stored if len(waiting) == 1 else stored | await self._commit_one_by_one(waiting)
-            # The database is away or full, or another node's tick was in a deadlock with this one: keep what waits and try again.
+            # The database is away or full, or this tick was in a deadlock with another node's: keep the events, try
+            # again.
             except FAILURES as error:
                 _log.warning("journal cannot be written", error=str(error), waiting_runs=len(waiting))
                 unclear = True
@@ -252,15 +253,17 @@ class JournalWriter:
 
     async def _reconnect(self) -> None:
         self._connection = await connect(self._dsn)
-        # Journals are found by their key. A plan made while they were few, or all sealed, would read each of them at each tick.
+        # Journals are found by their key. A plan made while they were few, or all sealed, would scan all of them in
+        # each tick.
         await self._connection.execute("SET enable_seqscan = off")
         self.server_pid = self._connection.get_server_pid()
 
 
 def _newest(writers: Sequence[RunWriter]) -> Sequence[RunWriter]:
-    """One writer per run: where this node itself has fenced a run off (a cancel meets a claim), the older writer's right is over.
+    """One writer per run. Where this node itself has fenced a run off (a cancel meets a claim), the older epoch is
+    over.
 
-    The statement of a tick tells a run's events by the run alone, so those of two writers must not meet in it.
+    The statement of a tick finds a run's events by the run's id, so it must not hold those of two writers.
     """
     newest: dict[UUID, RunWriter] = {}
     for writer in sorted(writers, key=lambda writer: writer.epoch):

@@ -1,4 +1,4 @@
-"""Text and values that the database can hold. PostgreSQL has no NUL in its texts, and neither it nor JSON has lone surrogates."""
+"""Text and values that the database can hold: PostgreSQL takes no NUL in a text, and no lone surrogates."""
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
@@ -11,7 +11,7 @@ DEPTH_MAX: Final = 100
 
 
 def as_storable(text: str) -> str:
-    """The text, with U+FFFD for what cannot be stored. Most pieces of a model are plain ASCII, which one look at a flag tells."""
+    """The text, with U+FFFD for what cannot be stored. For ASCII, which most pieces are, Python only checks a flag."""
     if text.isascii():
         return text.replace("\0", REPLACEMENT) if "\0" in text else text
     try:

@@ -76,7 +76,8 @@ def routes(runs: Runs, gate: Gate, open_stream: OpenStream, draining: Callable[[
         principal: Annotated[Principal, gate("conversations:write")],
         idempotency_key: IdempotencyKeyHeader = None,
     ) -> Response:
-        """Sends a message and streams the run that answers it. The run outlives its viewers: resume at /v1/runs/{id}/stream."""
+        """Sends a message and streams the run that answers it. The run outlives its viewers: resume at
+        /v1/runs/{id}/stream."""
         sent = body.model_dump(mode="json")
         once = (
             IdempotencyKey(idempotency_key, f"messages/{conversation_id}", fingerprint(sent))
@@ -95,8 +96,10 @@ def routes(runs: Runs, gate: Gate, open_stream: OpenStream, draining: Callable[[
         principal: Annotated[Principal, gate("conversations:write")],
         idempotency_key: IdempotencyKeyHeader = None,
     ) -> Response:
-        """Answers the last message once more, as a run like any other. Earlier answers stay, as `superseded`; models read the newest that was
-        completed. To go back further, fork the conversation at the message to answer, and regenerate there."""
+        """Answers the last message once more, as a run like any other. Earlier answers stay, as `superseded`; models
+        read the newest that was completed. To go back further, fork the conversation at the message to answer, and
+        regenerate
+        there."""
         once = (
             IdempotencyKey(idempotency_key, f"regenerate/{conversation_id}", fingerprint(body.model_dump(mode="json")))
             if idempotency_key
@@ -129,7 +132,8 @@ def routes(runs: Runs, gate: Gate, open_stream: OpenStream, draining: Callable[[
 
     @router.post("/v1/runs/{run_id}/cancel", responses=refusals(404))
     async def cancel_run(run_id: UUID, principal: Annotated[Principal, gate("runs:write")]) -> Acknowledgement:
-        """Ends the run: once this answers, nothing more is written to it, and the model's call is closed. No effect on a finished run."""
+        """Ends the run: once this answers, nothing more is written to it, and the model's call is closed. No effect on
+        a finished run."""
         await runs.cancel(principal, run_id)
         return Acknowledgement(message="canceled")
 

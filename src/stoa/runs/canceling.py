@@ -1,4 +1,4 @@
-"""How a run is canceled: by the node that carries it, or, where nobody carries it or its node does not answer, by fencing it off."""
+"""How a run is canceled: by the node that carries it, or, where no node does or answers, by fencing it off."""
 
 import asyncio
 from typing import Final
@@ -30,7 +30,7 @@ class Canceling:
         self.owner: Owner | None = None
 
     async def cancel(self, principal: Principal, run_id: UUID, reason: str) -> None:
-        """Returns once the run has ended: from then on nothing is written to it. A run that had ended stays as it is."""
+        """Returns once the run has ended; from then on nothing is written to it. No effect on a run that had ended."""
         async with self._database.tenant(principal) as tx:
             run = await store.visible_run(tx, principal.org_id, run_id)
             if run.status not in rules.ACTIVE:
@@ -51,7 +51,7 @@ class Canceling:
         await self._end_by_force(run, reason)
 
     async def cancel_conversation(self, principal: Principal, conversation_id: UUID, reason: str) -> None:
-        """Every run of the conversation, the queued ones first: the end of the active run would give one of them its turn."""
+        """Cancels every run of it, the queued ones first: the end of the active run would start one of them."""
         async with self._database.tenant(principal) as tx:
             waiting = await store.queued(tx, principal.org_id, conversation_id)
         for run in waiting:
@@ -75,8 +75,8 @@ class Canceling:
     async def _fence_and_end(self, run: Run, reason: str) -> bool:
         """True once it has ended, by this call or by another node. Raises Fenced when another node carries it now.
 
-        Its node may still live. Taking the journal ends its right to write events; taking the run from it (`take_from_node`) ends its right to
-        save a step, so no call can begin any more after the state that is read here.
+        Its node may still live. Taking the journal ends that node's right to write events; `take_from_node` ends its
+        right to save a step, so no call can begin after the state that is read here.
         """
         async with internal(self._database) as tx:
             current = await store.run_for_update(tx, run.org_id, run.id)

@@ -1,4 +1,6 @@
-"""The checks of runs (for the doctor): each is carried, ends once, is answered and paid for, and waits only for an open question."""
+"""The checks of runs (for the doctor): each is carried, ends once, is answered and paid for, and asks what it waits
+for.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -104,7 +106,7 @@ def _of_records(database: Database) -> Sequence[Check]:
 
 
 async def _abandoned(tx: Tx, scope: Scope) -> AsyncIterator[Finding]:
-    """Runs that two queries find without a living node, at the same attempt: a run that was claimed in between is not abandoned."""
+    """Runs that two queries find without a living node, at the same attempt: none claimed them in between."""
     first = {(row["subject"], row["attempt"]) for row in await tx.fetch(SQL.abandoned, scope.org_id, scope.since)}
     if not first:
         return

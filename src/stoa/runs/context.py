@@ -1,4 +1,4 @@
-"""What the model gets to read: the conversation, and of its files all that fits, chosen by relevance and never cut blindly."""
+"""What the model reads: the conversation, and of its files all that fits, chosen by relevance."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
@@ -167,7 +167,7 @@ def _tokens(said: Said) -> int:
 
 
 def _earlier_answers(calls: Sequence[ToolCallRow]) -> str:
-    """An answer that is made anew does not show the earlier ones; what their tool calls did must not be done twice for that."""
+    """A regenerated answer does not show the earlier ones; what their tool calls did must not be done twice."""
     lines = [f"- {call.name}({_brief(call)}): {_OUTCOMES[call.status]}" for call in calls[-EARLIER_CALLS_MAX:]]
     return (
         "An earlier answer to the last message, which is not shown, began these tool calls. Do not make them again"

@@ -1,4 +1,4 @@
-"""How a run ends: its last events, the terminal event, the seal, the assistant's message, the state and the bill, in one transaction."""
+"""How a run ends: last events, terminal event, seal, the assistant's message, state and bill, in one transaction."""
 
 from collections.abc import Sequence
 
@@ -32,8 +32,8 @@ class Ending:
     async def finish(self, run: Run, writer: RunWriter, outcome: Outcome) -> None:
         """The terminal event, the seal, the assistant's message and the state, in one transaction. Raises Fenced.
 
-        Repeated until the database takes it: an end that cannot be written must not be lost. What cannot be written because of what it holds
-        makes the run `failed`, with everything that can be written.
+        Repeated until the database takes it: an end must not be lost. An end that the database refuses for what it
+        holds becomes `failed`, with everything that can be stored.
         """
         try:
             unstored = await writer.take()
@@ -69,7 +69,9 @@ class Ending:
         self._journal.writer.published(batch)
 
     async def _end_alone(self, run: Run, batch: Batch, outcome: Outcome) -> bool:
-        """In one statement, as most runs end; false, and nothing is written, where others wait for their turn. Raises Raised."""
+        """In one statement, as most runs end. False, and nothing is written, where other runs are queued. Raises
+        Raised.
+        """
         try:
             async with internal_statement(self._database) as tx:
                 await tx.fetchval(SQL.end_run, *self._ending(run, batch, outcome, alone=True))
@@ -126,7 +128,7 @@ class Ending:
     async def outcome_from_database(
         self, run: Run, status: RunStatus, *, error: RunError | None = None, reason: str | None = None
     ) -> Outcome:
-        """The outcome of a run whose loop is gone: what its steps hold, and what it had said since, out of the journal."""
+        """The outcome of a run whose loop is gone: what its steps hold, and what its journal holds after them."""
         state = RunCheckpoint.of(run.checkpoint)
         async with internal(self._database) as tx:
             lost = await store.lost(tx, self._journal, run)
@@ -146,7 +148,7 @@ class Ending:
 
 
 def _ends_alone(run: Run, outcome: Outcome) -> bool:
-    """Whether its end touches nothing else: no queue that it stands in, no open question or call, no limit that is spent."""
+    """Whether its end changes nothing else: it is not queued, has no open question or call, and no spending limit."""
     return run.queued_at is None and not (
         outcome.turns or run.options.get("agent") or run.options.get("spending_limit")
     )

@@ -13,12 +13,12 @@ class Models(Protocol):
     """What runs ask of the gateway before they begin."""
 
     async def check(self, tx: Tx, model_id: UUID) -> None:
-        """Raises BadRequest naming `model_id` when the tenant of this transaction may not use it, or it cannot be used just now."""
+        """Raises BadRequest naming `model_id` when this tenant may not use it, or it cannot be used just now."""
         ...
 
 
 Preparation: TypeAlias = asyncio.Task[Any]
-"""What was begun for a run before its start is committed. It only reads, so nothing is left of it when the start fails."""
+"""What was begun for a run before its start is committed. It only reads, so a start that fails leaves nothing."""
 
 
 class Owner(Protocol):

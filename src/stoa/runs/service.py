@@ -67,7 +67,8 @@ class Runs:
     ) -> Started:
         """Message, run and journal in one transaction.
 
-        A busy conversation is refused (Conflict), or the run waits for its turn; an interrupting one has the next turn, and ends the run under way.
+        A busy conversation is refused (Conflict), or the run is queued; an interrupting run is the next one, and
+        cancels the run under way.
         """
         started = await self._starting.start(principal, conversation_id, send, key)
         if started.interrupts is not None:
@@ -75,7 +76,7 @@ class Runs:
         return started
 
     async def cancel(self, principal: Principal, run_id: UUID, reason: str = "user") -> None:
-        """Returns once the run has ended: from then on nothing is written to it. A run that had ended stays as it is."""
+        """Returns once the run has ended; from then on nothing is written to it. No effect on a run that had ended."""
         await self._canceling.cancel(principal, run_id, reason)
 
     async def finish(self, run: Run, writer: RunWriter, outcome: Outcome) -> None:

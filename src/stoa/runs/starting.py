@@ -49,7 +49,9 @@ class Starting:
     async def start(
         self, principal: Principal, conversation_id: UUID, send: SendMessage, key: IdempotencyKey | None
     ) -> Started:
-        """One transaction; where this node has room, it holds `run.started` too, and this node carries the run from the commit on."""
+        """One transaction. Where this node has room it includes `run.started`, and the run is this node's from the
+        commit.
+        """
         owner = self.owner if self.owner is not None and self.owner.has_room else None
         with ExitStack() as undo:  # What was begun beside the transaction ends with it when it fails.
             async with self._database.tenant(principal) as tx:
@@ -126,7 +128,7 @@ class Starting:
         return replace(new, position=0, options={**new.options, **asked}, queued=True, interrupting=interrupting)
 
     async def _place(self, tx: Tx, principal: Principal, conversation_id: UUID, send: SendMessage) -> Place:
-        """The conversation, locked until the transaction ends. Raises what can be refused before anything is written."""
+        """Locks the conversation until the transaction ends. Raises what can be refused before anything is written."""
         place = await hold(tx, principal.org_id, conversation_id)
         if place is None:
             raise _no_conversation(conversation_id)
@@ -213,7 +215,7 @@ def _busy(run_id: UUID) -> Conflict:
 
 
 def _plain(send: SendMessage) -> bool:
-    """Whether nothing of it has to be looked up before it is written: no turn to wait for, no model, no tool, no file."""
+    """Whether nothing must be looked up before it is written: it waits for no turn and names no model, tool or file."""
     plain = send.on_busy == "reject" and not send.regenerate and send.model_id is None and send.tools is None
     return plain and all(part["type"] == "text" for part in send.content)
 

@@ -190,7 +190,7 @@ async def billed(tx: Tx, run: Run) -> tuple[Usage, float | None]:
 
 
 async def lost(tx: Tx, journal: Journal, run: Run) -> Lost:
-    """What the last attempt left in the journal after its last step, and what that will have cost, as far as can be told."""
+    """What the last attempt left in the journal after its last step, and an estimate of what that cost."""
     begun = await journal.of_type(tx, run.org_id, run.id, EventType.RUN_RECOVERED)
     since = max(run.checkpoint_sequence, begun[-1].sequence if begun else 0)
     answers = await journal.of_type(tx, run.org_id, run.id, EventType.RESPONSE_DELTA, since)

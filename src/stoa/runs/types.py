@@ -57,7 +57,9 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
-    """Which runs a list shows. `statuses` None: of any; `awaiting_input` adds the started and paused ones with an open question to a person."""
+    """Which runs a list shows. `statuses` None: all. `awaiting_input` adds started and paused ones with an open
+    question.
+    """
 
     statuses: Collection[RunStatus] | None = None
     awaiting_input: bool = False
@@ -147,7 +149,7 @@ class ModelUse:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """What an attempt that lost its node leaves: what it had said since its last step, and the call of the model that was cut off, if there was one."""
+    """What an attempt that lost its node leaves: the text since its last step, and the model call that was cut off."""
 
     said: str
     use: ModelUse | None

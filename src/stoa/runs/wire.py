@@ -34,13 +34,16 @@ class AnswerBody(Wire):
 
 
 class RegenerateBody(AnswerBody):
-    """`model_id` switches the conversation's model, as with a message. `tools` limits the agent to these of its tools; [] to none."""
+    """`model_id` switches the conversation's model, as with a message. `tools` limits the agent to these of its tools;
+    [] to none."""
 
 
 class SendMessageBody(AnswerBody):
-    """A plain string as `content` is taken as one text part. `tools` limits the agent to these of its tools; [] to none.
+    """A plain string as `content` is taken as one text part. `tools` limits the agent to these of its tools; [] to
+    none.
 
-    A busy conversation refuses (409), lets the message wait for its turn, or interrupts the run under way, as `on_busy` says.
+    A busy conversation refuses (409), lets the message wait for its turn, or interrupts the run under way, as `on_busy`
+    says.
     """
 
     content: Annotated[
@@ -90,7 +93,8 @@ class InputRequestWire(Wire):
 
 
 class ToolCallWire(Wire):
-    """A line of the tool ledger. `unknown`: the run ended, or its server failed, before the result was in; `times` counts its beginnings."""
+    """A line of the tool ledger. `unknown`: the run ended, or its server failed, before the result was in; `times`
+    counts its beginnings."""
 
     id: UUID
     name: str

@@ -75,17 +75,18 @@ def routes(
             str | None,
             Header(
                 alias="Last-Event-ID",
-                description="As EventSource sends it; the larger of this and after_sequence counts. Ignored where it is no event of this run.",
+                description="As EventSource sends it; the larger of this and after_sequence counts."
+                " Ignored where it is no event of this run.",
             ),
         ] = None,
     ) -> Response:
-        """A run's events from the start, or after a cursor; then live, until the terminal event. 204 once nothing is left."""
+        """A run's events from the start or after a cursor; then live, until the terminal event; 204 if none is left."""
         head = await streams.head(principal, run_id)
         if after_sequence is not None and after_sequence > head.last_sequence:
             raise BadRequest.field(
                 "after_sequence", f"cannot be {after_sequence}: this run has {head.last_sequence} events so far"
             )
-        # EventSource reconnects to the URL that it was given, so `after_sequence` stays where it was and Last-Event-ID moves on.
+        # EventSource reconnects to the URL that it was given: `after_sequence` stays as it was, Last-Event-ID moves on.
         after = max(after_sequence or 0, _sequence(last_event_id, head.last_sequence))
         if head.sealed and after == head.last_sequence:
             return Response(status_code=204)  # Any other answer makes a browser ask again, for ever.
@@ -105,8 +106,8 @@ def routes(
 
 
 def _sequence(last_event_id: str | None, last_sequence: int) -> int:
-    """The sequence that a browser has seen last. Its header may come from another stream, or be no number: the HTML standard lets a server
-    treat an id that it does not know as none, and a run that is sent whole once more loses nothing.
+    """The sequence that a browser has seen last. The header may come from another stream, or be no number: an id that
+    is no event of this run counts as none, and a run that is sent whole once more loses nothing.
     """
     text = (last_event_id or "").strip()
     if not text.isascii() or not text.isdigit() or len(text) > SEQUENCE_DIGITS_MAX:

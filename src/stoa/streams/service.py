@@ -1,4 +1,4 @@
-"""Follows a journal: replays what is stored, then goes on live until the terminal event. Does not know that runs exist."""
+"""Follows a journal: replays what is stored, then follows it live until the terminal event. Knows no runs."""
 
 import asyncio
 from collections.abc import Awaitable, Sequence
@@ -18,7 +18,7 @@ HEARTBEAT_SECONDS: Final = 15.0
 FIRST_PAGE_EVENTS: Final = 100
 """Of a replay: little, so that it begins soon; what follows comes in full pages."""
 POLL_SECONDS: Final = 1.0
-"""Behind every nudge stands a slow look at the table."""
+"""A notification may be lost, so the table is polled as well."""
 
 
 class Streams:
@@ -63,7 +63,7 @@ class Streams:
         return Page(records, request.page, request.page_size, head.last_sequence)
 
     async def _tick_forever(self) -> None:
-        """One timer for all streams: wakes those that are due for a look or a heartbeat."""
+        """One timer for all streams: wakes those that are due for a poll or a heartbeat."""
         while True:
             await asyncio.sleep(POLL_SECONDS)
             for follower in tuple(self._followers):
@@ -71,7 +71,7 @@ class Streams:
 
 
 class Follower:
-    """One reader: frames from its cursor on. Holds nothing but that while it waits, and is not even woken to pass events on."""
+    """One reader and its cursor. While it waits it holds no connection, and its task is not woken to pass events on."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class Follower:
             try:
                 while not (self._ended or subscription.closed):
                     if not self._flush() and not self._ended and not self._blocked:
-                        await self._look()
+                        await self._poll()
                     if self._blocked:
                         blocked, self._blocked = self._blocked, None
                         await blocked
@@ -128,7 +128,7 @@ class Follower:
                 self._followers.discard(self)
 
     def _flush(self) -> bool:
-        """Passes on what memory has; false when there is more to do than that."""
+        """Passes on what the live buffer has; false when the task must be woken to do more."""
         if self._ended or self._blocked:
             return False
         fresh = self._journal.live.after(self._run_id, self._cursor)
@@ -145,8 +145,8 @@ class Follower:
             self._ended = True
         self._blocked = self._write(fresh.frames)
 
-    async def _look(self) -> None:
-        """In the table, where memory does not serve; a journal that was deleted meanwhile ends the stream. Else it is time for a sign of life."""
+    async def _poll(self) -> None:
+        """Reads the table where the live buffer does not reach; a deleted journal ends the stream. Sends heartbeats."""
         if self._journal.live.after(self._run_id, self._cursor) is None:
             try:
                 records = await self._journal.read(self._principal, self._run_id, self._cursor, self._page)

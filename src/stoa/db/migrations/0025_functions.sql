@@ -54,7 +54,7 @@ END $$;
 -- Events of one run, in the transaction of what they belong to: takes the sequences, checks the writer's epoch and the seal, stores them and tells
 -- the other nodes. False, and nothing is stored, where the writer's right is over.
 CREATE FUNCTION append_events_v1(
-    p_org uuid, p_run uuid, p_epoch bigint, p_base int, p_seal boolean, p_sequences int[], p_kinds smallint[], p_payloads bytea[], p_told text[]
+    p_org uuid, p_run uuid, p_epoch bigint, p_base int, p_seal boolean, p_sequences int[], p_kinds smallint[], p_payloads bytea[], p_notifications text[]
 ) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     project uuid;
@@ -66,8 +66,8 @@ BEGIN
     END IF;
     INSERT INTO events (org_id, project_id, run_id, sequence, kind, payload)
     SELECT p_org, project, p_run, e.* FROM unnest(p_sequences, p_kinds, p_payloads) AS e;
-    IF cardinality(p_told) > 0 THEN
-        PERFORM pg_notify('stoa_journal', told) FROM unnest(p_told) AS told;
+    IF cardinality(p_notifications) > 0 THEN
+        PERFORM pg_notify('stoa_journal', payload) FROM unnest(p_notifications) AS payload;
     END IF;
     RETURN true;
 END $$;
@@ -90,7 +90,7 @@ END $$;
 -- but the call stands alone (p_alone), since the next one's turn belongs into the same transaction.
 CREATE FUNCTION end_run_v1(
     p_org uuid, p_run uuid, p_conversation uuid, p_message uuid, p_status text, p_output text, p_content jsonb, p_error jsonb, p_usage jsonb, p_turns jsonb,
-    p_uses jsonb, p_alone boolean, p_epoch bigint, p_base int, p_sequences int[], p_kinds smallint[], p_payloads bytea[], p_told text[]
+    p_uses jsonb, p_alone boolean, p_epoch bigint, p_base int, p_sequences int[], p_kinds smallint[], p_payloads bytea[], p_notifications text[]
 ) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     place record;
@@ -108,7 +108,7 @@ BEGIN
     IF queue AND p_alone THEN
         RAISE EXCEPTION 'queue';
     END IF;
-    IF NOT append_events_v1(p_org, p_run, p_epoch, p_base, true, p_sequences, p_kinds, p_payloads, p_told) THEN
+    IF NOT append_events_v1(p_org, p_run, p_epoch, p_base, true, p_sequences, p_kinds, p_payloads, p_notifications) THEN
         RAISE EXCEPTION 'fenced';
     END IF;
     IF jsonb_array_length(p_uses) > 0 THEN

@@ -1,7 +1,7 @@
 """One tool call, from the model's request to its result: checked, approved, entered in the ledger, made, recorded.
 
-The ledger's rule: a call is entered before it is made. A node that finds a call begun and not settled cannot know whether
-it happened: a tool that may be repeated is called again with the same key; for any other a person is asked.
+The ledger's rule: a call is entered before it is made. A node that finds a call begun and without result cannot know
+whether it happened: an idempotent tool is called again with the same key; for any other a person is asked.
 """
 
 from collections.abc import AsyncGenerator, Mapping
@@ -43,7 +43,7 @@ class Calls:
         self._iteration = iteration
 
     async def carry(self, call: CallState) -> AsyncGenerator[Step]:
-        """Until the call is settled, or waits for a person."""
+        """Carries a call until it has a result, or waits for a person."""
         arguments = _object(call.arguments)
         if arguments is None:
             yield self._failed(call, {}, "tool_bad_arguments", "The arguments are no JSON object.")
@@ -70,7 +70,10 @@ class Calls:
             if (
                 call.begun
             ):  # The tool was removed after the call had begun; the end of the run closes the ledger's line.
-                message = f"Nobody knows whether this call was made: the server failed during it, and {call.name} is no tool any more."
+                message = (
+                    "Nobody knows whether this call was made: the server failed during it,"
+                    f" and {call.name} is no tool any more."
+                )
                 yield self._failed(call, arguments, "tool_outcome_unknown", message)
                 return
             yield self._failed(call, arguments, "tool_unknown", f"There is no tool named {call.name!r}.")
@@ -176,7 +179,10 @@ class Calls:
     def _refused(self, call: CallState, tool: Tool, arguments: Mapping[str, Any], answer: Answer) -> Checkpoint:
         said = f" They said: {answer.feedback}" if answer.feedback else ""
         if call.begun:
-            message = f"Nobody knows whether this call was made: the server failed during it, and it was not made again.{said}"
+            message = (
+                "Nobody knows whether this call was made: the server failed during it,"
+                f" and it was not made again.{said}"
+            )
             return self._failed(call, arguments, "tool_outcome_unknown", message, tool, unknown=True)
         if answer.status == "expired":
             return self._failed(
@@ -212,8 +218,8 @@ class Calls:
                 call.error = {"code": "tool_bad_arguments", "message": "question cannot be blank."}
 
             return Checkpoint(settle)
-        held = arguments.get("options")
-        options = [str(option) for option in held] if isinstance(held, list) and held else None
+        given = arguments.get("options")
+        options = [str(option) for option in given] if isinstance(given, list) and given else None
         request = Question(
             _request_id(call), "human_feedback", question, {}, [], options, self._agent.limits.input_seconds_max
         )

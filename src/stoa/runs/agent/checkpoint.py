@@ -16,7 +16,7 @@ REPORTED_CHARACTERS_MAX: Final = 500
 
 @dataclass(slots=True)
 class CallState:
-    """A tool call of a reply, from the model's wish to its result."""
+    """A tool call of a reply, from the model's request to its result."""
 
     id: str
     name: str
@@ -34,7 +34,7 @@ class CallState:
     result: str | None = None
     error: dict[str, Any] | None = None
     child: "AgentState | None" = None
-    """The helper that carries it, where it hands a part of the work on."""
+    """The state of the subagent that it handed work to."""
 
     @property
     def settled(self) -> bool:
@@ -71,14 +71,14 @@ class Turn:
 
 @dataclass(slots=True)
 class AgentState:
-    """Of an agent or one of its helpers."""
+    """The state of an agent or of one of its subagents."""
 
     turns: list[Turn] = field(default_factory=list[Turn])
     iteration: int = 0
     repaired: bool = False
     compacted: bool = False
     brief: str | None = None
-    """What a helper was asked to do."""
+    """What a subagent was asked to do."""
 
     @property
     def text(self) -> str:
@@ -86,7 +86,7 @@ class AgentState:
         return "".join(turn.text for turn in self.turns)
 
     def calls(self) -> Iterator[CallState]:
-        """Every call, those of helpers included."""
+        """Every call, those of subagents included."""
         for turn in self.turns:
             for call in turn.calls:
                 yield call
@@ -118,8 +118,8 @@ def _agent(stored: Mapping[str, Any]) -> AgentState:
 
 
 def _call(stored: Mapping[str, Any]) -> CallState:
-    held: dict[str, Any] = {**stored, "child": _agent(stored["child"]) if stored["child"] else None}
-    return CallState(**held)
+    fields: dict[str, Any] = {**stored, "child": _agent(stored["child"]) if stored["child"] else None}
+    return CallState(**fields)
 
 
 def call_id(run_id: UUID, attempt: int, path: str, iteration: int, index: int) -> str:
@@ -128,7 +128,7 @@ def call_id(run_id: UUID, attempt: int, path: str, iteration: int, index: int) -
 
 
 def turns_json(state: AgentState) -> list[dict[str, Any]] | None:
-    """What later runs of the conversation replay, where there is more to it than one text: every call with what became of it."""
+    """What later runs of the conversation read of this one: every call with its outcome. None where it made none."""
     if not any(turn.calls for turn in state.turns):
         return None
     return [
@@ -157,8 +157,10 @@ UNKNOWN: Final = (
 
 
 def outcome_of(call: CallState) -> str:
-    """What a model reads of a call. The state is stored with the ledger, in one transaction: a call that is not `begun` here was not begun there
-    either, so it was certainly not made. Of one that had begun, and has no result, nobody can say that.
+    """What a model reads of a call. The state is stored in one transaction with the ledger: a call that is not `begun`
+    here was not begun there either, so it was certainly not made. Of one that had begun, and has no result, nobody can
+    say
+    that.
     """
     if call.result is not None:
         return call.result
@@ -176,7 +178,7 @@ def outcome_of(call: CallState) -> str:
 
 
 def calls_report(state: AgentState) -> str:
-    """What became of the tool calls of a subagent that did not come to its end: its parent must not have them made twice."""
+    """The outcomes of the tool calls of a subagent that did not finish: its parent must not repeat them."""
     lines = [f"{call.name}({_used(call)}): {_became(call)}" for call in state.calls() if not is_builtin(call.name)]
     return f" Its tool calls: {'; '.join(lines)}." if lines else ""
 

@@ -1,8 +1,8 @@
 """The agent loop: an async generator of steps over ports. It sees no database, no journal and no clock.
 
-A reply of the model, the tool calls it asks for, the next reply, until one asks for nothing more. Whatever must not be lost
-is yielded as a `Checkpoint`: the loop goes on once that is stored, so a node that takes over finds either the state before
-it or the state after it, and nothing in between.
+A reply of the model, the tool calls it asks for, the next reply, until one asks for nothing more. Whatever must not be
+lost is yielded as a `Checkpoint`: the loop goes on once that is stored, so a node that takes over finds either the
+state before it or the state after it, and nothing in between.
 """
 
 from collections.abc import AsyncGenerator, Sequence
@@ -58,7 +58,7 @@ class Loop:
         self.state = state
         self.ports = ports
         self.unbilled: list[ModelUse] = []
-        """Calls of the model that no boundary has stored: the end of the run does."""
+        """Calls of the model that no checkpoint has stored: the end of the run does."""
         self._run = run
         self._agent = agent
         self._replies: list[Reply] = []
@@ -66,7 +66,7 @@ class Loop:
     # --- what a cancel keeps ----------------------------------------------------------------------------------------
     @property
     def text(self) -> str:
-        """The answer as it was streamed; of an answer in JSON its last version alone. Replies under way are not in it: `abandon` first."""
+        """The answer as it was streamed; with an output schema its last version alone. Call `abandon` first."""
         said = [turn.text for turn in self.state.agent.turns if turn.note is None]
         return "".join(said[-1:] if self._agent.output_schema is not None else said)
 
@@ -76,7 +76,7 @@ class Loop:
         return not self._replies and not any(call.begun and not call.settled for call in self.state.agent.calls())
 
     def abandon(self) -> None:
-        """No reply goes on: what those under way said and used so far counts."""
+        """Ends the replies under way: what they said and used so far counts."""
         for reply in tuple(self._replies):
             self._break_off(reply)
 
@@ -126,12 +126,14 @@ class Loop:
         if state.iteration >= limits.iterations_max:
             raise RunStopped(
                 "iterations_exhausted",
-                f"The agent used all its {limits.iterations_max} iterations without coming to an end; raise limits.iterations_max.",
+                f"The agent used all its {limits.iterations_max} iterations without coming to an end;"
+                " raise limits.iterations_max.",
             )
         if limits.tokens_max is not None and used.prompt_tokens + used.completion_tokens >= limits.tokens_max:
             raise RunStopped(
                 "tokens_exhausted",
-                f"The run has used {used.prompt_tokens + used.completion_tokens} tokens; limits.tokens_max is {limits.tokens_max}.",
+                f"The run has used {used.prompt_tokens + used.completion_tokens} tokens;"
+                f" limits.tokens_max is {limits.tokens_max}.",
             )
         if limits.cost_usd_max is not None and cost >= limits.cost_usd_max:
             raise RunStopped(

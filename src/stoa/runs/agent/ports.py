@@ -1,4 +1,4 @@
-"""What a run works with: the model, its tools, people's answers. The loop and the calls of a reply see these and nothing else."""
+"""What a run works with: the model, its tools, people's answers. The loop and its calls see nothing else."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Ports:
     tools: Mapping[str, Tool]
     answers: Mapping[str, Answer]
     allow: Callable[[float], Awaitable[None]] | None = None
-    """Called before each call of a model, with the dollars that are on no bill yet. Raises RunStopped when the key that pays has spent its limit."""
+    """Called before each call of a model with the dollars that are on no bill yet. Raises RunStopped over the limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Job:
     ports: Ports
 
     def call(self, call_id: str) -> Call:
-        """What a tool is told of the call that it makes."""
+        """What a tool gets to know of the call."""
         run = self.run
         return Call(run.org_id, run.project_id, run.id, call_id, run.user_id)
 

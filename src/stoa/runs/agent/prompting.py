@@ -1,4 +1,4 @@
-"""What a model gets to read in the middle of a run: the conversation, then the run's own turns, shortened where they do not fit. Pure."""
+"""What a model reads in the middle of a run: the conversation, then the run's own turns, shortened to fit. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -78,10 +78,10 @@ def _arguments(call: CallState) -> str:
     if call.params is not None:
         return orjson.dumps(call.params).decode()
     try:
-        held = orjson.loads(call.arguments or b"{}")
+        parsed = orjson.loads(call.arguments or b"{}")
     except orjson.JSONDecodeError:
-        held = None
-    return call.arguments if isinstance(held, dict) and call.arguments else "{}"
+        parsed = None
+    return call.arguments if isinstance(parsed, dict) and call.arguments else "{}"
 
 
 def _result(call: CallState) -> ToolResultPart:
@@ -97,7 +97,8 @@ def _shortened(message: ModelMessage) -> ModelMessage:
             part, changed = (  # noqa: PLW2901
                 replace(
                     part,
-                    result=f"{part.result[:SHORTENED_CHARACTERS]}… [{left_out} more characters were left out to save room]",
+                    result=f"{part.result[:SHORTENED_CHARACTERS]}…"
+                    f" [{left_out} more characters were left out to save room]",
                 ),
                 True,
             )
