@@ -76,7 +76,8 @@ def deep(levels: int) -> object:
 
 
 async def test_two_writers_of_one_run_in_one_tick(dsn: str) -> None:
-    """A cancel and a claim of the same node may meet. The newer writer writes, the older one is fenced off, and other runs' ticks go on."""
+    """A cancel and a claim of the same node may meet. The newer writer writes, the older one is fenced off, and other
+    runs' ticks go on."""
     clock, live = SystemClock(), LiveBuffer()
     database = await Database.open(dsn, connections_max=4)
     writer = JournalWriter(dsn, live, clock)
@@ -164,7 +165,8 @@ async def test_a_tick_reads_no_journal_but_its_own(dsn: str) -> None:
     connection = await asyncpg.connect(dsn)
     try:
         await connection.execute(
-            "INSERT INTO journals (org_id, project_id, run_id, epoch, sealed) SELECT gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 1, true"
+            "INSERT INTO journals (org_id, project_id, run_id, epoch, sealed) SELECT gen_random_uuid(), "
+            "gen_random_uuid(), gen_random_uuid(), 1, true"
             " FROM generate_series(1, 600)"
         )
         await connection.execute("ANALYZE journals")
