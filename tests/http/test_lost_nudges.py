@@ -8,6 +8,7 @@ import pytest
 
 from stoa.runs import Recorder
 from tests.conftest import Running
+from tests.support import run_states
 from tests.support.doubles import answer
 
 
@@ -16,6 +17,7 @@ async def begun_alone(running: Running, *more: str) -> None:
     database = await asyncpg.connect(running.dsn)
     try:
         for statement in (
+            run_states.OFF,
             *more,
             "DELETE FROM events WHERE sequence > 1",
             "UPDATE journals SET sealed = false, last_sequence = 1",

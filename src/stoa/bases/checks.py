@@ -62,7 +62,7 @@ def checks(database: Database, index: Index, shelves: BlobStore) -> Sequence[Che
             "The repair enters what is missing, without a price; a line that says something else is left as it is.",
             partial(_bill, database),
         ),
-        *blob_checks("shelves", "item", database, shelves, SQL.contents, BASES.content_in_use),
+        *blob_checks("knowledge_files", "item", database, shelves, SQL.contents, BASES.content_in_use),
     ]
 
 

@@ -82,8 +82,8 @@ async def open_component(
             checks=checks(kit.database, index, blobs),
             metrics=metrics.metrics(),
             polls=polls(),
-            channels={"stoa_knowledge": ingestion.heard},
+            channels={"stoa_knowledge": ingestion.on_notification},
             background=[prepare, ingestion, Upkeep(kit.database)],
-            after_gap=[ingestion.look],
+            after_gap=[ingestion.wake],
             drain=[lambda: transcribing.drain(drain_seconds_max)],
         )

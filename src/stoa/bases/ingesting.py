@@ -122,11 +122,11 @@ class Ingestion:
             async with internal(self._database) as tx:
                 await tx.execute(SQL.give_back, self._node_id)
 
-    def heard(self, _payload: str, _server_pid: int) -> None:
+    def on_notification(self, _payload: str, _server_pid: int) -> None:
         """A notification of channel `stoa_knowledge`: items wait."""
         self._nudge.give()
 
-    def look(self) -> None:
+    def wake(self) -> None:
         self._nudge.give()
 
     async def _claim_forever(self) -> None:

@@ -41,9 +41,9 @@ def checks(database: Database, blobs: BlobStore) -> Sequence[Check]:
             "A running server looks again every few seconds, and logs how many rows are left.",
         ),
         Check(
-            "conversations.vain_answers",
+            "conversations.idempotency_keys",
             "Every remembered answer names a conversation.",
-            stated(SQL.vain_answers),
+            stated(SQL.idempotency_keys),
             "The repair forgets the answer: the key is free again.",
             partial(_forget, database),
         ),

@@ -28,7 +28,7 @@ SELECT d.org_id, d.id AS subject, format('of the %s %s, at %s', replace(d.kind, 
 WHERE d.verified_at IS NULL AND d.created_at < now() - interval '2 minutes'
   AND ($1::uuid IS NULL OR d.org_id = $1) AND ($2::timestamptz IS NULL OR d.created_at >= $2);
 
--- name: vain_answers
+-- name: idempotency_keys
 -- Remembered answers to requests that made a conversation or a file, when the conversation is gone.
 SELECT k.org_id, k.key AS subject, format('%s %s', k.route, CASE WHEN k.answer IS NULL THEN 'has no answer' ELSE 'names a conversation that is gone' END) AS detail
 FROM idempotency_keys k

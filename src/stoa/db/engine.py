@@ -59,6 +59,18 @@ class Raised(Exception):
         self.reason = reason
 
 
+class Unstorable(Exception):
+    """PostgreSQL, or the driver before it, refused a value: a NUL in a text, a number out of range. Its transaction is rolled back."""
+
+    code: Final = "output_unstorable"
+
+    def __init__(self, reason: str) -> None:
+        self.message = (
+            f"The database cannot hold a value: {reason.replace(chr(0), '').encode('utf-8', 'replace').decode()}"
+        )
+        super().__init__(self.message)
+
+
 class Tx(Protocol):
     """An open transaction. A statement runs inside it; it ends when whoever opened it says so."""
 
@@ -168,6 +180,8 @@ class Database:
             raise _away("Another request changed the same things at the same moment; try again.") from error
         except asyncpg.RaiseError as error:
             raise Raised(str(error.args[0])) from error
+        except asyncpg.DataError as error:
+            raise Unstorable(str(error)) from error
         except _GONE as error:
             if _alive(connection):
                 if isinstance(error, asyncpg.InterfaceError):

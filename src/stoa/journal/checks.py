@@ -1,4 +1,4 @@
-"""What journals promise, counted (for the doctor): no gaps, one end and nothing after it, a hash that is true."""
+"""The checks of journals (for the doctor): no gaps, one end and nothing after it, a hash that is true."""
 
 import hashlib
 from collections.abc import AsyncIterator, Sequence
@@ -26,14 +26,15 @@ def checks(database: Database) -> Sequence[Check]:
             stated(SQL.gaps),
             _LOST,
         ),
-        Check("journal.unowned", "Every event belongs to a journal.", stated(SQL.unowned), _LOST),
+        Check("journal.orphaned_events", "Every event belongs to a journal.", stated(SQL.orphaned_events), _LOST),
         Check("journal.terminals", "Every journal has at most one terminal event.", stated(SQL.terminals), _LOST),
         Check("journal.after_the_end", "Nothing follows a terminal event.", stated(SQL.after_the_end), _LOST),
         Check(
             "journal.seals",
             "A journal is sealed if, and only if, its last event is terminal.",
             stated(SQL.seals),
-            "The repair seals a journal whose last event is terminal. One that is sealed without an end is left as it is.",
+            "The repair seals a journal whose last event is terminal."
+            " One that is sealed without an end is left as it is.",
             partial(_seal, database),
         ),
         Check(
@@ -46,7 +47,7 @@ def checks(database: Database) -> Sequence[Check]:
 
 
 async def _false_hashes(tx: Tx, scope: Scope) -> AsyncIterator[Finding]:
-    """Reads every byte once, journal by journal, holding none."""
+    """Reads every byte once, one journal after another, and locks none."""
     async for row in tx.cursor(SQL.sealed, scope.org_id, scope.since, prefetch=200):
         detail = await _false_hash(tx, row["org_id"], row["run_id"])
         if detail is not None:
@@ -58,8 +59,8 @@ async def _false_hash(tx: Tx, org_id: UUID, run_id: UUID) -> str | None:
     digest, events = hashlib.sha256(), 0
     async for event in tx.cursor(SQL.payloads, org_id, run_id, prefetch=1_000):
         if event["kind"] in TERMINAL_TYPES:
-            told, true = _log(event["payload"]), {"events": events, "sha256": digest.hexdigest()}
-            return None if told == true else f"its end tells of {_said(told)}; stored are {_said(true)}"
+            claimed, true = _log(event["payload"]), {"events": events, "sha256": digest.hexdigest()}
+            return None if claimed == true else f"its end says {_described(claimed)}; stored are {_described(true)}"
         digest.update(event["payload"] + b"\n")
         events += 1
     return None  # No end: `journal.seals` finds that.
@@ -72,7 +73,7 @@ def _log(payload: bytes) -> Any:
         return None
 
 
-def _said(log: Any) -> str:
+def _described(log: Any) -> str:
     return (
         f"{log.get('events')} events, sha256 {str(log.get('sha256'))[:12]}…"
         if isinstance(log, dict)

@@ -13,7 +13,7 @@ WHERE ($1::uuid IS NULL OR j.org_id = $1)
   AND ($2::timestamptz IS NULL OR j.run_id >= rpad(lpad(to_hex((extract(epoch FROM $2) * 1000)::bigint), 12, '0'), 32, '0')::uuid)
   AND (e.held <> j.last_sequence OR e.last <> j.last_sequence OR (e.held > 0 AND e.first <> 1));
 
--- name: unowned
+-- name: orphaned_events
 -- Events of no journal.
 SELECT e.org_id, e.run_id AS subject, format('%s events', count(*)) AS detail FROM events e
 WHERE ($1::uuid IS NULL OR e.org_id = $1)

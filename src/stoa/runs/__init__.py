@@ -1,9 +1,9 @@
 """The write side: carries a run from created to its one terminal event. Front door."""
 
+from stoa.runs.agent.knowledge import KnowledgeTool, Library, Quote, bases_of
 from stoa.runs.api import routes
 from stoa.runs.checks import checks
 from stoa.runs.context import Context
-from stoa.runs.knowledge import KnowledgeTool, Library, Quote, bases_of
 from stoa.runs.metrics import RunMetrics, polls
 from stoa.runs.node import Node
 from stoa.runs.recording import Recorder

@@ -1,4 +1,6 @@
-"""What runs promise, counted (for the doctor): each is carried, ends once, is answered, paid for, and asks whom it waits for."""
+"""The checks of runs (for the doctor): each is carried, ends once, is answered and paid for, and asks what it waits
+for.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -18,12 +20,17 @@ from stoa.runs.rules import LEASE_SECONDS
 from stoa.runs.store import SQL as RUNS
 
 SQL: Final = load("stoa.runs", "checks.sql")
-SECOND_LOOK_SECONDS: Final = LEASE_SECONDS / 2
-"""A run may be between two nodes at the first look. Nodes look for such runs several times in this time."""
+SECOND_QUERY_SECONDS: Final = LEASE_SECONDS / 2
+"""A run may be between two nodes at the first query. Nodes claim such runs several times in this time."""
 _NO_REPAIR: Final = "No repair is safe; read the run's events, then delete the conversation or leave it as it is."
 
 
 def checks(database: Database) -> Sequence[Check]:
+    return [*_of_progress(database), *_of_records(database)]
+
+
+def _of_progress(database: Database) -> Sequence[Check]:
+    """Every run is on its way to its end."""
     return [
         Check(
             "runs.abandoned",
@@ -55,37 +62,43 @@ def checks(database: Database) -> Sequence[Check]:
             partial(_unstick, database),
         ),
         Check(
-            "runs.unasked",
+            "runs.paused_without_question",
             "Every paused run has an open question.",
-            stated(SQL.unasked),
+            stated(SQL.paused_without_question),
             "The repair lets it go on.",
-            partial(_changed, database, SQL.resume_unasking),
+            partial(_changed, database, SQL.resume_without_question),
         ),
         Check(
-            "runs.vain_questions",
+            "runs.questions_of_ended_runs",
             "Every open question belongs to a run that waits for its answer.",
-            stated(SQL.vain_questions),
+            stated(SQL.questions_of_ended_runs),
             "The repair withdraws the question.",
             partial(_changed, database, SQL.withdraw),
         ),
+    ]
+
+
+def _of_records(database: Database) -> Sequence[Check]:
+    """What is recorded of a run in several places agrees."""
+    return [
         Check(
-            "runs.unanswered",
+            "runs.missing_answers",
             "Every run has its message, and every ended run its one answer.",
-            stated(SQL.unanswered),
+            stated(SQL.missing_answers),
             _NO_REPAIR,
         ),
         Check(
-            "runs.untold_calls",
+            "runs.calls_and_events",
             "The tool ledger and the events tell of the same calls.",
-            stated(SQL.untold_calls),
+            stated(SQL.calls_and_events),
             "The repair marks calls that an ended run left open as unknown; nothing else is touched.",
             partial(_changed, database, SQL.close_left_open),
         ),
         Check("runs.wrong_bills", "A run's usage is the sum of its model calls.", stated(SQL.wrong_bills), _NO_REPAIR),
         Check(
-            "runs.vain_answers",
+            "runs.idempotency_keys",
             "Every remembered answer to a message names a run.",
-            stated(SQL.vain_answers),
+            stated(SQL.idempotency_keys),
             "The repair forgets the answer: the key is free again.",
             partial(_forget, database),
         ),
@@ -93,11 +106,11 @@ def checks(database: Database) -> Sequence[Check]:
 
 
 async def _abandoned(tx: Tx, scope: Scope) -> AsyncIterator[Finding]:
-    """What is abandoned at two looks, by the same attempt: a run that changes hands meanwhile is not."""
+    """Runs that two queries find without a living node, at the same attempt: none claimed them in between."""
     first = {(row["subject"], row["attempt"]) for row in await tx.fetch(SQL.abandoned, scope.org_id, scope.since)}
     if not first:
         return
-    await asyncio.sleep(SECOND_LOOK_SECONDS)
+    await asyncio.sleep(SECOND_QUERY_SECONDS)
     for row in await tx.fetch(SQL.abandoned, scope.org_id, scope.since):
         if (row["subject"], row["attempt"]) in first:
             yield Finding(row["org_id"], str(row["subject"]), row["detail"])
@@ -123,7 +136,9 @@ async def _end(database: Database, finding: Finding) -> bool:
             return False
         data = orjson.loads(row["payload"])["data"]
         output = data.get("output", row["text"] or "")
-        await tx.execute(SQL.end_as_told, run.org_id, run.id, data["status"], output, data.get("error"), data["usage"])
+        await tx.execute(
+            SQL.end_as_journal_says, run.org_id, run.id, data["status"], output, data.get("error"), data["usage"]
+        )
         return True
 
 

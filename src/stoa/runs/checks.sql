@@ -52,21 +52,21 @@ WHERE q.queued_at IS NOT NULL AND ($1::uuid IS NULL OR q.org_id = $1) AND ($2::t
       SELECT 1 FROM runs a WHERE a.org_id = q.org_id AND a.conversation_id = q.conversation_id AND a.queued_at IS NULL
         AND a.status IN ('created', 'started', 'paused')));
 
--- name: unasked
+-- name: paused_without_question
 -- Paused runs that ask nobody anything. (A question that runs out while its run is being put down is seen to within seconds.)
 SELECT r.org_id, r.id AS subject, 'paused, and no question is open' AS detail FROM runs r
 WHERE r.status = 'paused' AND ($1::uuid IS NULL OR r.org_id = $1) AND ($2::timestamptz IS NULL OR r.created_at >= $2)
   AND NOT EXISTS (SELECT 1 FROM input_requests i WHERE i.org_id = r.org_id AND i.run_id = r.id
                   AND (i.status = 'pending' OR greatest(i.expires_at, i.answered_at) BETWEEN now() - interval '15 seconds' AND now()));
 
--- name: vain_questions
+-- name: questions_of_ended_runs
 -- Open questions of runs that have ended or are gone.
 SELECT i.org_id, i.id AS subject, format('its run %s is %s', i.run_id, coalesce(r.status, 'gone')) AS detail
 FROM input_requests i LEFT JOIN runs r ON r.org_id = i.org_id AND r.id = i.run_id
 WHERE i.status = 'pending' AND coalesce(r.status, 'gone') NOT IN ('created', 'started', 'paused')
   AND ($1::uuid IS NULL OR i.org_id = $1) AND ($2::timestamptz IS NULL OR i.created_at >= $2);
 
--- name: unanswered
+-- name: missing_answers
 -- Runs without the message they answer, and ended runs without exactly one answer. One that was removed from the queue never had either.
 SELECT r.org_id, r.id AS subject,
        CASE WHEN m.id IS NULL THEN 'its message is gone' ELSE format('%s, with %s answers', r.status, a.answers) END AS detail
@@ -79,7 +79,7 @@ CROSS JOIN LATERAL (
 WHERE r.queued_at IS NULL AND r.message_position > 0 AND ($1::uuid IS NULL OR r.org_id = $1) AND ($2::timestamptz IS NULL OR r.created_at >= $2)
   AND (m.id IS NULL OR a.answers <> CASE WHEN r.status IN ('completed', 'failed', 'canceled') THEN 1 ELSE 0 END);
 
--- name: untold_calls
+-- name: calls_and_events
 -- Lines of the tool ledger that the events do not bear out, and the other way round: settled calls without their event, completed ones without
 -- their line, lines left open by runs that have ended. A call's id stands in its event as it stands in the ledger.
 SELECT t.org_id, t.run_id AS subject, format('call %s of %s is %s in the ledger; %s', t.id, t.name, t.status, CASE t.status
@@ -110,7 +110,7 @@ WHERE r.usage IS NOT NULL AND ($1::uuid IS NULL OR r.org_id = $1) AND ($2::times
   AND ((r.usage ->> 'prompt_tokens')::bigint <> b.prompt OR (r.usage ->> 'completion_tokens')::bigint <> b.completion
        OR abs(coalesce((r.usage ->> 'cost_usd')::numeric, 0) - b.cost) > 0.000001);
 
--- name: vain_answers
+-- name: idempotency_keys
 -- Remembered answers to messages that name no run, or a run that is gone.
 SELECT k.org_id, k.key AS subject, format('%s %s', k.route, CASE WHEN k.answer IS NULL THEN 'has no answer' ELSE 'names a run that is gone' END) AS detail
 FROM idempotency_keys k
@@ -147,7 +147,7 @@ UPDATE tool_calls t SET status = 'unknown', settled_at = now() WHERE t.org_id = 
   AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.org_id = t.org_id AND r.id = t.run_id AND r.status IN ('created', 'started', 'paused'))
 RETURNING t.id;
 
--- name: resume_unasking
+-- name: resume_without_question
 -- A paused run that waits for nobody goes on.
 UPDATE runs r SET status = 'started', node_id = NULL WHERE r.org_id = $1 AND r.id = $2 AND r.status = 'paused'
   AND NOT EXISTS (SELECT 1 FROM input_requests i WHERE i.org_id = r.org_id AND i.run_id = r.id AND i.status = 'pending')
@@ -159,7 +159,7 @@ DELETE FROM idempotency_keys k WHERE k.org_id = $1 AND k.key = $2 AND (k.route L
   AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.org_id = k.org_id AND r.id = k.subject_id)
 RETURNING k.key;
 
--- name: end_as_told
+-- name: end_as_journal_says
 -- A run's state, as the end of its journal tells it.
 UPDATE runs SET status = $3, output = $4, error = $5, usage = $6, checkpoint = NULL, node_id = NULL, queued_at = NULL, ended_at = now()
 WHERE org_id = $1 AND id = $2 AND status IN ('created', 'started', 'paused');

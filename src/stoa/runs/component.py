@@ -13,8 +13,9 @@ from stoa.runs.checks import checks
 from stoa.runs.context import Context
 from stoa.runs.metrics import RunMetrics, polls
 from stoa.runs.node import Node
+from stoa.runs.ports import Models
 from stoa.runs.recording import Recorder
-from stoa.runs.service import Models, Runs
+from stoa.runs.service import Runs
 from stoa.runs.wire import SendMessageBody
 from stoa.runs.worker import FindModel, OpenTools, Worker
 
@@ -74,9 +75,10 @@ async def open_component(
         find_model,
         open_tools,
         runs_max=runs_max,
-        tally=metrics,
+        metrics=metrics,
     )
     service.owner = worker
+    context.earlier_calls = service.calls_of_earlier_answers
     router = routes(service, kit.gate, open_stream, lambda: worker.draining)
     yield RunsComponent(
         runs=service,
@@ -96,8 +98,8 @@ async def open_component(
         checks=checks(kit.database),
         metrics=[*metrics.metrics(), *worker.metrics()],
         polls=polls(),
-        channels={"stoa_runs": worker.heard},
+        channels={"stoa_runs": worker.on_notification},
         background=[Started(start=worker.start)],
-        after_gap=[worker.look],
+        after_gap=[worker.wake],
         drain=[lambda: worker.drain(drain_seconds_max)],
     )

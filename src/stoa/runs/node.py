@@ -71,7 +71,7 @@ class Node:
             await self._connection.execute(SQL.remove_node, self.id)
             await self._connection.close()
 
-    def look(self) -> None:
+    def wake(self) -> None:
         """Renews now: another node has joined, and wants to hear what is written here."""
         self._roused.set()
 

@@ -1,13 +1,15 @@
 """Pure decisions about runs: what may follow what, when to give up, what a terminal event says."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
 
-from stoa.events import Event, EventType
+from stoa.events import Event, EventType, Unencodable
 from stoa.gateway import Usage
 from stoa.kernel.errors import BadRequest
-from stoa.runs.types import InputRequest, Outcome, RunStatus
+from stoa.kernel.storable import as_storable, as_storable_value, is_storable
+from stoa.runs.types import InputRequest, Outcome, RunError, RunStatus
 
 MOVES: Final[Mapping[RunStatus, frozenset[RunStatus]]] = {
     RunStatus.CREATED: frozenset({RunStatus.STARTED, RunStatus.CANCELED}),
@@ -69,6 +71,24 @@ def terminal(run_id: UUID, outcome: Outcome, events: int, sha256: str) -> Event:
     )
 
 
+def made_storable(outcome: Outcome, refusal: Exception) -> Outcome:
+    """The same outcome as `failed`, without what cannot be stored: the end of a run whose own end was refused."""
+    message = as_storable(f"The run produced something that cannot be stored: {refusal}")
+    error = (
+        RunError(Unencodable.code, message)
+        if outcome.error is None
+        else RunError(as_storable(outcome.error.code), as_storable(outcome.error.message), outcome.error.retryable)
+    )
+    return replace(
+        outcome,
+        status=RunStatus.FAILED,
+        output=as_storable(outcome.output),
+        usage=as_storable_value(outcome.usage),
+        error=error,
+        turns=None if outcome.turns is None else as_storable_value(outcome.turns),
+    )
+
+
 def usage_json(usage: Usage, cost_usd: float | None = None) -> dict[str, Any]:
     counts: dict[str, Any] = {
         "prompt_tokens": usage.prompt_tokens,
@@ -94,4 +114,9 @@ def checked_params(request: InputRequest, params: Mapping[str, Any]) -> Mapping[
         if name not in request.editable_params and value != request.params.get(name):
             allowed = ", ".join(request.editable_params) or "none"
             raise BadRequest.field(f"data.params.{name}", f"cannot be changed; editable parameters: {allowed}")
+        if not is_storable(value):
+            problem = (
+                "cannot be stored: it holds a number beyond 64 bits, a NUL, half a character, or lists nested too deep"
+            )
+            raise BadRequest.field(f"data.params.{name}", problem)
     return {name: value for name, value in params.items() if name in request.editable_params}

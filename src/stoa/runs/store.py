@@ -6,12 +6,13 @@ from uuid import UUID
 
 from stoa.conversations import text_of
 from stoa.db import Row, Tx, load
-from stoa.events import EventType, delta_of, from_helper
+from stoa.events import EventType, delta_of, from_subagent
 from stoa.gateway import Usage, add_spending, estimated_tokens
 from stoa.journal import Journal
+from stoa.kernel.errors import NotFound
 from stoa.kernel.pages import PageRequest
 from stoa.runs.agent.steps import Answer, LedgerEntry, Question
-from stoa.runs.types import InputRequest, Lost, ModelUse, RequestType, Run, RunStatus, ToolCallRow
+from stoa.runs.types import InputRequest, Lost, ModelUse, RequestType, Run, RunFilter, RunStatus, ToolCallRow
 
 SQL: Final = load("stoa.runs")
 
@@ -21,24 +22,28 @@ async def run(tx: Tx, org_id: UUID, run_id: UUID) -> Run | None:
     return from_row(row) if row else None
 
 
+async def visible_run(tx: Tx, org_id: UUID, run_id: UUID) -> Run:
+    """The run. Raises NotFound where there is none that this transaction may see."""
+    found = await run(tx, org_id, run_id)
+    if found is None:
+        raise no_run(run_id)
+    return found
+
+
+def no_run(run_id: UUID) -> NotFound:
+    return NotFound(f"There is no run {run_id}.")
+
+
 async def run_for_update(tx: Tx, org_id: UUID, run_id: UUID) -> Run | None:
     row = await tx.fetchrow(SQL.run_for_update, org_id, run_id)
     return from_row(row) if row else None
 
 
-async def list_runs(
-    tx: Tx,
-    org_id: UUID,
-    page: PageRequest,
-    *,
-    statuses: Sequence[str] | None,
-    conversation_id: UUID | None,
-    user_id: str | None,
-) -> tuple[Sequence[Run], int]:
-    filters = (org_id, statuses, conversation_id, user_id)
-    rows = await tx.fetch(
-        SQL.list_runs.format(order=page.order_by("created_at DESC")), *filters, page.page_size, page.offset
-    )
+async def list_runs(tx: Tx, org_id: UUID, page: PageRequest, wanted: RunFilter) -> tuple[Sequence[Run], int]:
+    statuses = None if wanted.statuses is None else [status.value for status in wanted.statuses]
+    filters = (org_id, statuses, wanted.conversation_id, wanted.user_id, wanted.awaiting_input)
+    query = SQL.list_runs.format(order=page.order_by("created_at DESC"))
+    rows = await tx.fetch(query, *filters, page.page_size, page.offset)
     return [from_row(row) for row in rows], await tx.fetchval(SQL.count_runs, *filters)
 
 
@@ -96,21 +101,12 @@ async def answers(tx: Tx, org_id: UUID, run_id: UUID) -> Mapping[str, Answer]:
 
 
 async def tool_calls(tx: Tx, org_id: UUID, run_id: UUID) -> Sequence[ToolCallRow]:
-    return [
-        ToolCallRow(
-            row["id"],
-            row["name"],
-            row["kind"],
-            row["input"],
-            row["status"],
-            row["times"],
-            row["result"],
-            row["error"],
-            row["begun_at"],
-            row["settled_at"],
-        )
-        for row in await tx.fetch(SQL.tool_calls, org_id, run_id)
-    ]
+    return [_tool_call(row) for row in await tx.fetch(SQL.tool_calls, org_id, run_id)]
+
+
+async def calls_of_earlier_answers(tx: Tx, run: Run) -> Sequence[ToolCallRow]:
+    """The calls that other runs have begun for the message that this one answers."""
+    return [_tool_call(row) for row in await tx.fetch(SQL.calls_of_earlier_answers, run.org_id, run.message_id, run.id)]
 
 
 async def enter(tx: Tx, run: Run, entries: Sequence[LedgerEntry]) -> None:
@@ -194,19 +190,34 @@ async def billed(tx: Tx, run: Run) -> tuple[Usage, float | None]:
 
 
 async def lost(tx: Tx, journal: Journal, run: Run) -> Lost:
-    """What the last attempt left in the journal after its last step, and what that will have cost, as far as can be told."""
-    begun = await journal.of_kind(tx, run.org_id, run.id, EventType.RUN_RECOVERED)
+    """What the last attempt left in the journal after its last step, and an estimate of what that cost."""
+    begun = await journal.of_type(tx, run.org_id, run.id, EventType.RUN_RECOVERED)
     since = max(run.checkpoint_sequence, begun[-1].sequence if begun else 0)
-    answers = await journal.of_kind(tx, run.org_id, run.id, EventType.RESPONSE_DELTA, since)
-    thoughts = await journal.of_kind(tx, run.org_id, run.id, EventType.REASONING_DELTA, since)
+    answers = await journal.of_type(tx, run.org_id, run.id, EventType.RESPONSE_DELTA, since)
+    thoughts = await journal.of_type(tx, run.org_id, run.id, EventType.REASONING_DELTA, since)
     if not (answers or thoughts) and (
         run.checkpoint is not None or run.attempt == 0
     ):  # One that nobody carried has called no model.
         return Lost("", None)
-    said = "".join(delta_of(record.payload) for record in answers if not from_helper(record.payload))
+    said = "".join(delta_of(record.payload) for record in answers if not from_subagent(record.payload))
     paid = sum(len(delta_of(record.payload)) for records in (answers, thoughts) for record in records)
     prompt = estimated_tokens(len(text_of(run.input["content"])))
     return Lost(said, ModelUse(None, Usage(prompt, estimated_tokens(paid), estimated=True), None))
+
+
+def _tool_call(row: Row) -> ToolCallRow:
+    return ToolCallRow(
+        row["id"],
+        row["name"],
+        row["kind"],
+        row["input"],
+        row["status"],
+        row["times"],
+        row["result"],
+        row["error"],
+        row["begun_at"],
+        row["settled_at"],
+    )
 
 
 def _request(row: Row) -> InputRequest:

@@ -1,6 +1,6 @@
 """A run: one answer being made, from `created` to its one terminal event."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -53,6 +53,18 @@ class Run:
     @property
     def key(self) -> JournalKey:
         return JournalKey(self.org_id, self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs a list shows. `statuses` None: all. `awaiting_input` adds started and paused ones with an open
+    question.
+    """
+
+    statuses: Collection[RunStatus] | None = None
+    awaiting_input: bool = False
+    conversation_id: UUID | None = None
+    user_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +149,7 @@ class ModelUse:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """What an attempt that lost its node leaves: what it had said since its last step, and the call of the model that was cut off, if there was one."""
+    """What an attempt that lost its node leaves: the text since its last step, and the model call that was cut off."""
 
     said: str
     use: ModelUse | None

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from stoa.conversations import CONTENT_PARTS_MAX, ContentPart, Metadata
 from stoa.http import Timestamp, Wire
-from stoa.http.wire import not_blank
+from stoa.http.wire import not_blank, storable
 from stoa.runs.types import Input, InputRequest, RequestType, Run, ToolCallRow
 
 
@@ -18,7 +18,7 @@ def _parts(content: Any) -> Any:
 
 
 class AnswerBody(Wire):
-    """How an answer is made and told. `tools` limits the agent to these of its tools; [] to none."""
+    """How an answer is made and delivered. `tools` limits the agent to these of its tools; [] to none."""
 
     model_id: UUID | None = None
     subagents_enabled: bool = False
@@ -34,13 +34,16 @@ class AnswerBody(Wire):
 
 
 class RegenerateBody(AnswerBody):
-    """`model_id` switches the conversation's model, as with a message. `tools` limits the agent to these of its tools; [] to none."""
+    """`model_id` switches the conversation's model, as with a message. `tools` limits the agent to these of its tools;
+    [] to none."""
 
 
 class SendMessageBody(AnswerBody):
-    """A plain string as `content` is taken as one text part. `tools` limits the agent to these of its tools; [] to none.
+    """A plain string as `content` is taken as one text part. `tools` limits the agent to these of its tools; [] to
+    none.
 
-    A busy conversation refuses (409), lets the message wait for its turn, or interrupts the run under way, as `on_busy` says.
+    A busy conversation refuses (409), lets the message wait for its turn, or interrupts the run under way, as `on_busy`
+    says.
     """
 
     content: Annotated[
@@ -58,12 +61,12 @@ class FeedbackData(Wire):
 
 
 class ApprovalData(Wire):
-    """`params` holds what changes, of `editable_params` alone; `feedback` is told to the model when it is declined."""
+    """`params` holds what changes, of `editable_params` alone; the model reads `feedback` when the call is declined."""
 
     request_id: UUID
     approved: bool
     params: dict[str, Any] | None = None
-    feedback: Annotated[str, Field(max_length=100_000)] | None = None
+    feedback: Annotated[str, Field(max_length=100_000), AfterValidator(storable)] | None = None
 
 
 class FeedbackBody(Wire):
@@ -90,7 +93,8 @@ class InputRequestWire(Wire):
 
 
 class ToolCallWire(Wire):
-    """A line of the tool ledger. `unknown`: the run ended, or its server failed, before the result was in; `times` counts its beginnings."""
+    """A line of the tool ledger. `unknown`: the run ended, or its server failed, before the result was in; `times`
+    counts its beginnings."""
 
     id: UUID
     name: str

@@ -10,9 +10,9 @@ from uuid import UUID
 
 import structlog
 
-from stoa.db import Database
+from stoa.db import Database, Unstorable
 from stoa.db.internal import internal
-from stoa.events import EventType
+from stoa.events import EventType, Unencodable
 from stoa.gateway import Model, ModelError, ModelRequest, Usage
 from stoa.journal import Fenced, Head, Journal, RunWriter
 from stoa.kernel.errors import AppError, DatabaseUnavailable, Unavailable
@@ -21,7 +21,8 @@ from stoa.kernel.supervise import Supervisor, Wakeup, spread
 from stoa.runs import rules, store
 from stoa.runs.agent.checkpoint import RunCheckpoint, turns_json
 from stoa.runs.agent.definition import Agent
-from stoa.runs.agent.loop import Loop, Ports
+from stoa.runs.agent.loop import Loop
+from stoa.runs.agent.ports import Ports
 from stoa.runs.agent.steps import Checkpoint, Interrupt, RunStopped
 from stoa.runs.context import Context
 from stoa.runs.metrics import RunMetrics
@@ -113,7 +114,7 @@ class Worker:
         open_tools: OpenTools,
         *,
         runs_max: int,
-        tally: RunMetrics | None = None,
+        metrics: RunMetrics | None = None,
     ) -> None:
         self._database = database
         self._journal = journal
@@ -124,7 +125,7 @@ class Worker:
         self._find_model = find_model
         self._open_tools = open_tools
         self._runs_max = runs_max
-        self._tally = tally or RunMetrics()
+        self._metrics = metrics or RunMetrics()
         self._carried: dict[UUID, _Carried] = {}
         self._supervisor = Supervisor()
         self._nudge = Wakeup(rules.POLL_SECONDS)
@@ -206,7 +207,7 @@ class Worker:
         await carried.ended.wait()
         return carried.finished
 
-    def heard(self, payload: str, _server_pid: int) -> None:
+    def on_notification(self, payload: str, _server_pid: int) -> None:
         """A notification of channel `stoa_runs`: `cancel <run> <reason>`, that a node has joined, or that runs wait to be claimed."""
         match payload.split(" ", 2):
             case ["cancel", run_id, reason]:
@@ -217,11 +218,11 @@ class Worker:
                     if len(self._early) > EARLY_CANCELS_MAX:
                         del self._early[next(iter(self._early))]
             case ["joined"]:
-                self._node.look()
+                self._node.wake()
             case _:
                 self._nudge.give()
 
-    def look(self) -> None:
+    def wake(self) -> None:
         self._nudge.give()
 
     def _request_cancel(self, carried: _Carried, reason: str) -> None:
@@ -250,13 +251,13 @@ class Worker:
             taken = [(run, await self._journal.take(tx, run.key)) for run in claimed]
         for run, head in taken:
             pen, last = await self._journal.resume(run.key, head)
-            self._tally.claimed.add()
+            self._metrics.claimed.add()
             _log.info("run claimed", run_id=str(run.id), attempt=run.attempt, after_sequence=head.last_sequence)
             if last is None:
                 pen.write(rules.started(run.id, run.conversation_id, run.message_id))
-            elif last.kind == EventType.RUN_PAUSED:
+            elif last.type == EventType.RUN_PAUSED:
                 pen.write(rules.resumed(run.id))
-            self.adopt(run, pen, self.prepare(run), lost=last is not None and last.kind != EventType.RUN_PAUSED)
+            self.adopt(run, pen, self.prepare(run), lost=last is not None and last.type != EventType.RUN_PAUSED)
         return len(taken) == limit
 
     async def _expire_forever(self) -> None:
@@ -265,7 +266,7 @@ class Worker:
             try:
                 async with internal(self._database) as tx:
                     await tx.execute(SQL.expire_requests)
-                    await tx.execute(SQL.resume_unasked)
+                    await tx.execute(SQL.resume_without_question)
                 await self._compare()
             except Unavailable:
                 continue
@@ -294,13 +295,13 @@ class Worker:
             if carried.driving is not None:
                 carried.driving.cancel()
 
-        pen.on_fenced = stop_driving
+        pen.on_stopped = stop_driving
         try:
             outcome = await self._outcome(carried)
             if outcome is not None:
                 await self._runs.finish(run, pen, outcome)
                 carried.finished = True
-                self._tally.seconds.observe(perf_counter() - carried.begun, outcome.status.value)
+                self._metrics.seconds.observe(perf_counter() - carried.begun, outcome.status.value)
         except Fenced:
             _log.info("run is carried elsewhere", run_id=str(run.id))
             with suppress(Unavailable):  # Then its lease runs out, or this node sees that it does not hold it.
@@ -346,6 +347,8 @@ class Worker:
         except asyncio.CancelledError:
             if carried.pen.fenced:
                 raise Fenced from None
+            if broken := carried.pen.broken:  # It stopped the driving.
+                return carried.outcome(RunStatus.FAILED, RunError(broken.code, broken.message))
             if carried.cancel_reason is None:  # This node is leaving: the task itself was cancelled.
                 carried.driving.cancel()
                 await asyncio.gather(carried.driving, return_exceptions=True)
@@ -367,7 +370,7 @@ class Worker:
             return carried.outcome(RunStatus.FAILED, RunError(error.code, error.message, error.retryable))
         except (Fenced, _HandedOver, DatabaseUnavailable):
             raise
-        except (RunStopped, AppError) as ended:
+        except (RunStopped, AppError, Unencodable, Unstorable) as ended:
             return carried.outcome(RunStatus.FAILED, RunError(ended.code, ended.message))
         except Exception:  # noqa: BLE001 - an edge at which bugs end
             _log.exception("bug", run_id=str(run.id))
@@ -404,7 +407,7 @@ class Worker:
                         else:
                             if silent:
                                 silent = False
-                                self._tally.first(supply.slug, perf_counter() - carried.begun)
+                                self._metrics.first(supply.slug, perf_counter() - carried.begun)
                             for event in step:
                                 pen.write(event)
                             if pen.crowded:

@@ -45,7 +45,7 @@ async def open_component(
             routers={HostKind.API: [routes(sources, kit.gate)]},
             metrics=worker.metrics(),
             polls=polls(),
-            channels={"stoa_sources": worker.heard},
+            channels={"stoa_sources": worker.on_notification},
             background=[worker],
-            after_gap=[worker.look],
+            after_gap=[worker.wake],
         )

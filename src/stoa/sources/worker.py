@@ -85,14 +85,14 @@ class SyncWorker:
             async with internal(self._database) as tx:
                 await tx.execute(SQL.give_back, self._node_id)
 
-    def heard(self, payload: str, _server_pid: int) -> None:
+    def on_notification(self, payload: str, _server_pid: int) -> None:
         """A notification of channel `stoa_sources`: a sync waits, or the sync or source named is to be looked at."""
         for held in self._held.values():
             if payload in (str(held.sync.id), str(held.sync.source_id)):
                 held.nudged.set()
         self._nudge.give()
 
-    def look(self) -> None:
+    def wake(self) -> None:
         self._nudge.give()
 
     async def _claim_forever(self) -> None:

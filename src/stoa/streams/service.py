@@ -1,4 +1,4 @@
-"""Follows a journal: replays what is stored, then goes on live until the terminal event. Does not know that runs exist."""
+"""Follows a journal: replays what is stored, then follows it live until the terminal event. Knows no runs."""
 
 import asyncio
 from collections.abc import Awaitable, Sequence
@@ -18,7 +18,7 @@ HEARTBEAT_SECONDS: Final = 15.0
 FIRST_PAGE_EVENTS: Final = 100
 """Of a replay: little, so that it begins soon; what follows comes in full pages."""
 POLL_SECONDS: Final = 1.0
-"""Behind every nudge stands a slow look at the table."""
+"""A notification may be lost, so the table is polled as well."""
 
 
 class Streams:
@@ -34,7 +34,7 @@ class Streams:
         self._supervisor.keep(self._tick_forever, "streams.tick")
 
     async def stop(self) -> None:
-        self._journal.tails.close()
+        self._journal.live.close()
         await self._supervisor.stop()
 
     def interrupt(self) -> None:
@@ -63,7 +63,7 @@ class Streams:
         return Page(records, request.page, request.page_size, head.last_sequence)
 
     async def _tick_forever(self) -> None:
-        """One timer for all streams: wakes those that are due for a look or a heartbeat."""
+        """One timer for all streams: wakes those that are due for a poll or a heartbeat."""
         while True:
             await asyncio.sleep(POLL_SECONDS)
             for follower in tuple(self._followers):
@@ -71,7 +71,7 @@ class Streams:
 
 
 class Follower:
-    """One reader: frames from its cursor on. Holds nothing but that while it waits, and is not even woken to pass events on."""
+    """One reader and its cursor. While it waits it holds no connection, and its task is not woken to pass events on."""
 
     def __init__(
         self,
@@ -93,45 +93,45 @@ class Follower:
         self._ended = ended
         self._spoke_at = clock.monotonic()
         self._page = FIRST_PAGE_EVENTS
-        self._ear: Subscription | None = None
+        self._subscription: Subscription | None = None
         self._write: Write = _nowhere
         self._blocked: Awaitable[None] | None = None
         """The client is slow: what has to be awaited before more is written."""
 
     def close(self) -> None:
         self._ended = True
-        if self._ear:
-            self._ear.nudge()
+        if self._subscription:
+            self._subscription.wake()
 
     def tick(self) -> None:
-        if self._ear:
-            self._ear.nudge()
+        if self._subscription:
+            self._subscription.wake()
 
     async def deliver(self, write: Write) -> None:
         if self._ended:
             return
-        with self._journal.tails.subscribe(self._run_id) as ear:
-            self._ear, self._write = ear, write
+        with self._journal.live.subscribe(self._run_id) as subscription:
+            self._subscription, self._write = subscription, write
             self._followers.add(self)
             try:
-                while not (self._ended or ear.closed):
+                while not (self._ended or subscription.closed):
                     if not self._flush() and not self._ended and not self._blocked:
-                        await self._look()
+                        await self._poll()
                     if self._blocked:
                         blocked, self._blocked = self._blocked, None
                         await blocked
                     elif not self._ended:
-                        await ear.park(self._flush)
+                        await subscription.park(self._flush)
                 if self._blocked:
                     await self._blocked
             finally:
                 self._followers.discard(self)
 
     def _flush(self) -> bool:
-        """Passes on what memory has; false when there is more to do than that."""
+        """Passes on what the live buffer has; false when the task must be woken to do more."""
         if self._ended or self._blocked:
             return False
-        fresh = self._journal.tails.after(self._run_id, self._cursor)
+        fresh = self._journal.live.after(self._run_id, self._cursor)
         if fresh is None:
             return False
         if fresh.frames:
@@ -145,9 +145,9 @@ class Follower:
             self._ended = True
         self._blocked = self._write(fresh.frames)
 
-    async def _look(self) -> None:
-        """In the table, where memory does not serve; a journal that was deleted meanwhile ends the stream. Else it is time for a sign of life."""
-        if self._journal.tails.after(self._run_id, self._cursor) is None:
+    async def _poll(self) -> None:
+        """Reads the table where the live buffer does not reach; a deleted journal ends the stream. Sends heartbeats."""
+        if self._journal.live.after(self._run_id, self._cursor) is None:
             try:
                 records = await self._journal.read(self._principal, self._run_id, self._cursor, self._page)
                 if not records and await self._journal.head(self._principal, self._run_id) is None:

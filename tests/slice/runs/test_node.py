@@ -27,7 +27,7 @@ async def test_a_node_that_joins_is_known_at_once(
         # The next renewal that is due by itself comes far too late for this test.
         monkeypatch.setattr(node, "RENEW_SECONDS", 3_600.0)
         await asyncio.sleep(0)
-        first[0].look()
+        first[0].wake()
         known = first[0].others
         async with serving(running.dsn, tmp_path / "b", ScriptedModel()), asyncio.timeout(5):
             while first[0].others <= known:

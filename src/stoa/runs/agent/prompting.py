@@ -1,4 +1,4 @@
-"""What a model gets to read in the middle of a run: the conversation, then the run's own turns, shortened where they do not fit. Pure."""
+"""What a model reads in the middle of a run: the conversation, then the run's own turns, shortened to fit. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,7 +17,7 @@ from stoa.gateway import (
     ToolSpec,
     estimated_tokens,
 )
-from stoa.runs.agent.checkpoint import NEVER_MADE, AgentState, CallState, Turn
+from stoa.runs.agent.checkpoint import AgentState, CallState, Turn, outcome_of
 from stoa.runs.agent.definition import Agent
 
 CONTEXT_SHARE: Final = 0.85
@@ -78,16 +78,14 @@ def _arguments(call: CallState) -> str:
     if call.params is not None:
         return orjson.dumps(call.params).decode()
     try:
-        held = orjson.loads(call.arguments or b"{}")
+        parsed = orjson.loads(call.arguments or b"{}")
     except orjson.JSONDecodeError:
-        held = None
-    return call.arguments if isinstance(held, dict) and call.arguments else "{}"
+        parsed = None
+    return call.arguments if isinstance(parsed, dict) and call.arguments else "{}"
 
 
 def _result(call: CallState) -> ToolResultPart:
-    if call.result is not None:
-        return ToolResultPart(call.id, call.name, call.result)
-    return ToolResultPart(call.id, call.name, call.error["message"] if call.error else NEVER_MADE, failed=True)
+    return ToolResultPart(call.id, call.name, outcome_of(call), failed=call.result is None)
 
 
 def _shortened(message: ModelMessage) -> ModelMessage:
@@ -99,7 +97,8 @@ def _shortened(message: ModelMessage) -> ModelMessage:
             part, changed = (  # noqa: PLW2901
                 replace(
                     part,
-                    result=f"{part.result[:SHORTENED_CHARACTERS]}… [{left_out} more characters were left out to save room]",
+                    result=f"{part.result[:SHORTENED_CHARACTERS]}…"
+                    f" [{left_out} more characters were left out to save room]",
                 ),
                 True,
             )

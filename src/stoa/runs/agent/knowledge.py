@@ -43,7 +43,7 @@ def bases_of(run: Run) -> Sequence[UUID]:
 
 
 class KnowledgeTool:
-    """Searches the agent's bases. Reading twice does no harm, so a call in doubt is simply made again."""
+    """Searches the agent's bases. It is idempotent, so a call without result is simply made again."""
 
     name = SEARCH
     kind = ToolKind.KNOWLEDGE_BASE
@@ -51,8 +51,11 @@ class KnowledgeTool:
     approval = False
     editable_params: Sequence[str] = ()
     description = (
-        "Searches the documents you were given and returns the most relevant passages, each with its source. Use it before you answer a question"
-        " that they may answer, ask in several ways if the first finds little, and cite the sources you used by their numbers, such as [1]."
+        "Searches the documents you were given and returns the most relevant passages, each with its source. Use it"
+        " before you"
+        " answer a question that they may answer, ask in several ways if the first finds little, and cite the"
+        " sources you"
+        " used by their numbers, such as [1]."
     )
     parameters: Mapping[str, Any] = {
         "type": "object",
@@ -99,7 +102,7 @@ def _cited(number: int, quote: Quote) -> dict[str, Any]:
 
 
 def as_documents(quotes: Sequence[Quote]) -> Sequence[DocumentPart]:
-    """What a model without tools is given to read: the passages, by their source, the best source first; or that there are none."""
+    """What a model without tools reads: the passages by source, the best source first; or that there are none."""
     if not quotes:
         return [DocumentPart("the knowledge bases", complete=False)]
     by_source: dict[str, list[Passage]] = {}
