@@ -69,7 +69,7 @@ class _Answer:
                 self.text += delta.text
             case Usage():
                 self.reported = delta
-            case Finish(reason="content_filter"):
+            case Finish(reason="content_filter" | "refusal"):
                 raise ModelError("content_filtered", "The model refused to read this page.", retryable=False)
             case Finish():
                 self.complete = delta.reason != "length"

@@ -42,6 +42,8 @@ class Turn:
     text: str = ""
     calls: list[CallState] = field(default_factory=list[CallState])
     note: str | None = None
+    provider: dict[str, Any] | None = None
+    """What its provider wants back with it: `{source, data}`."""
 
     @property
     def open(self) -> bool:
@@ -60,7 +62,7 @@ class Turn:
             )
             for call in stored["calls"]
         ]
-        return cls(stored["text"], calls)
+        return cls(stored["text"], calls, provider=stored.get("provider"))
 
 
 @dataclass(slots=True)
@@ -107,7 +109,10 @@ class RunCheckpoint:
 
 
 def _agent(stored: Mapping[str, Any]) -> AgentState:
-    turns = [Turn(turn["text"], [_call(call) for call in turn["calls"]], turn["note"]) for turn in stored["turns"]]
+    turns = [
+        Turn(turn["text"], [_call(call) for call in turn["calls"]], turn["note"], turn.get("provider"))
+        for turn in stored["turns"]
+    ]
     return AgentState(turns, stored["iteration"], stored["repaired"], stored["compacted"], stored["brief"])
 
 
@@ -138,7 +143,8 @@ def turns_json(state: AgentState) -> list[dict[str, Any]] | None:
                 }
                 for call in turn.calls
             ]
-            turns.append({"text": turn.text, "calls": calls})
+            kept = {"text": turn.text, "calls": calls}
+            turns.append(kept | ({"provider": turn.provider} if turn.provider is not None else {}))
     return turns
 
 

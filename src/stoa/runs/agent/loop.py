@@ -7,12 +7,23 @@ it or the state after it, and nothing in between.
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Final
 
 from stoa import events, gateway
 from stoa.events import Event, EventType
-from stoa.gateway import Finish, Model, ModelError, ModelRequest, ReasoningDelta, ToolCallDelta, Usage, estimated_tokens
+from stoa.gateway import (
+    Finish,
+    Model,
+    ModelError,
+    ModelRequest,
+    Notice,
+    ProviderData,
+    ReasoningDelta,
+    ToolCallDelta,
+    Usage,
+    estimated_tokens,
+)
 from stoa.kernel.schemas import output_problem
 from stoa.runs.agent import builtin, calls, prompting
 from stoa.runs.agent.checkpoint import AgentState, CallState, RunCheckpoint, Turn, call_id
@@ -41,6 +52,16 @@ class Ports:
     """Before each call of a model, with the dollars that are on no bill yet. Raises Ended when the key that pays has spent its limit."""
 
 
+def _withheld(reply: "Reply") -> ModelError | None:
+    """The failure that an end is which gives no answer."""
+    assert reply.finish is not None, "a model's stream ends with Finish or raises"
+    if reply.pieces or reply.calls or reply.finish.reason not in ("content_filter", "refusal"):
+        return None
+    refused = reply.finish.reason == "refusal"
+    sentence = "The model refused to answer." if refused else "The provider's content filter withheld the answer."
+    return ModelError("content_filtered", sentence, retryable=False)
+
+
 def storable(text: str) -> str:
     """NUL is the one character that the database cannot hold; models do write it."""
     return text.replace("\0", "\ufffd") if "\0" in text else text
@@ -57,6 +78,7 @@ class Reply:
     """Of reasoning and tool calls: paid for, but no part of the answer."""
     reported: Usage | None = None
     finish: Finish | None = None
+    provider: ProviderData | None = None
     root: bool = True
 
     @property
@@ -74,6 +96,8 @@ class Loop:
         self.ports = ports
         self.unbilled: list[ModelUse] = []
         """Calls of the model that no boundary has stored: the end of the run does."""
+        self.finish_reason: str | None = None
+        """How the agent's own last reply ended."""
         self._run = run
         self._agent = agent
         self._replies: list[Reply] = []
@@ -176,13 +200,17 @@ class Loop:
                 async for batch in deltas:
                     if said := self._said(batch, reply, part, iteration):
                         yield said
-        except ModelError:
+            problem = _withheld(reply)
+        except ModelError as error:
+            problem = error
+        if part.source is None:
+            self.finish_reason = reply.finish.reason if reply.finish is not None else "error"
+        if problem is not None:
             self._break_off(reply)
-            raise
-        assert reply.finish is not None, "a model's stream ends with Finish or raises"
-        if reply.finish.reason == "content_filter" and not reply.pieces:
-            raise ModelError("content_filtered", "The provider's content filter withheld the answer.", retryable=False)
+            raise problem
         turn = Turn("".join(reply.pieces), [reply.calls[index] for index in sorted(reply.calls)])
+        if turn.calls and reply.provider is not None:
+            turn.provider = asdict(reply.provider)
 
         def change() -> None:
             self._settle(reply)
@@ -212,6 +240,12 @@ class Loop:
                 said += self._calling(delta, reply, part, iteration)
             elif isinstance(delta, Usage):
                 reply.reported = delta
+            elif isinstance(delta, Notice):
+                about = {"messages_left_out": 0, "results_shortened": 0, "notice": storable(delta.text)}
+                about |= {"object": "agent.context", "iteration": iteration}
+                said.append(part.event(EventType.CONTEXT_COMPACTED, about))
+            elif isinstance(delta, ProviderData):
+                reply.provider = delta
             else:
                 assert isinstance(delta, Finish)
                 reply.finish = delta
