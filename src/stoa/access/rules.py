@@ -29,6 +29,8 @@ PERMISSIONS: Final = (
     "runs:write",
     "tools:read",
     "tools:write",
+    "traces:read",
+    "traces:write",
     "usage:read",
 )
 """The closed vocabulary. Reading and writing are apart: a key that writes only cannot read."""

@@ -20,11 +20,26 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    help="A self-hosted server for conversations with AI agents that never loses a token.",
 )
 keys = typer.Typer(no_args_is_help=True, help="Access keys of a running server (needs STOA_KEY, or --key).")
 app.add_typer(keys, name="keys")
 app.add_typer(kb.app, name="kb")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        out.print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def stoa(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """A self-hosted server for conversations with AI agents that never loses a token."""
+
 
 DataDir = Annotated[
     Path | None, typer.Option(help="Where database and files are. \\[default: .stoa]", show_default=False)
