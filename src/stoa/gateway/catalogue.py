@@ -10,7 +10,6 @@ import structlog
 
 from stoa.db import Database, Row, Tx, load
 from stoa.db.internal import internal, internal_statement
-from stoa.gateway.roots import root
 from stoa.gateway.secrets import SecretError, Vault
 from stoa.gateway.types import Capabilities, Model
 from stoa.kernel.errors import BadRequest, NotFound
@@ -98,8 +97,11 @@ class Catalogue:
         providers: Sequence[Provider],
         build: BuildConnection,
         default_slug: str | None,
+        compatible_root: Callable[[str, str | None], str | None] = lambda _, base_url: base_url,
     ) -> None:
+        """`compatible_root` gives, for a connection's type and URL, where OpenAI's other routes are found."""
         self._database = database
+        self._compatible_root = compatible_root
         self._vault = vault
         self._builtin_slug, self._builtin = builtin
         self._providers = providers
@@ -224,9 +226,11 @@ class Catalogue:
         """(base URL, API key) of a project's connection to an OpenAI-compatible provider; None where there is none."""
         async with internal_statement(self._database) as tx:
             row = await tx.fetchrow(SQL.connection, org_id, connection_id)
-        if row is None or row["project_id"] != project_id or row["type"] == "anthropic":
+        if row is None or row["project_id"] != project_id:
             return None
-        base_url = root("ollama", row["base_url"]) if row["type"] == "ollama" else row["base_url"]
+        base_url = self._compatible_root(row["type"], row["base_url"])
+        if base_url is None:
+            return None
         try:
             return base_url, self._vault.open(connection_id, row["secret"]) if row["secret"] else None
         except SecretError:

@@ -8,6 +8,7 @@ from stoa.gateway.api import routes
 from stoa.gateway.catalogue import Catalogue, Provider
 from stoa.gateway.connections import Connections, Projects
 from stoa.gateway.factory import ModelFactory
+from stoa.gateway.registry import compatible_root
 from stoa.gateway.secrets import Vault
 from stoa.gateway.types import Model
 from stoa.http.component import Component, Kit
@@ -55,6 +56,7 @@ async def open_component(
             [_provider(factory, configured) for configured in providers],
             factory.build_for_tenant,
             default_model,
+            compatible_root,
         )
         connections = Connections(kit.database, vault, projects, factory.ask_for_tenant, kit.ids)
         yield GatewayComponent(

@@ -5,6 +5,21 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
+ProviderName: TypeAlias = Literal[
+    "openai",
+    "anthropic",
+    "azure",
+    "gemini",
+    "openrouter",
+    "groq",
+    "mistral",
+    "deepseek",
+    "ollama",
+    "llamacpp",
+    "vllm",
+]
+"""The kinds of providers (`registry.PROVIDERS`), as settings and connections name them."""
+
 
 # --- in -------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
