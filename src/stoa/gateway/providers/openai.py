@@ -11,7 +11,6 @@ import orjson
 from stoa.gateway.providers.concessions import Concessions
 from stoa.gateway.providers.demands import Demands, demands_of
 from stoa.gateway.providers.documents import as_text
-from stoa.gateway.providers.fields import object_of
 from stoa.gateway.providers.history import Prepared
 from stoa.gateway.providers.openai_reading import OpenAIReading
 from stoa.gateway.providers.reading import Reading
@@ -104,7 +103,7 @@ class OpenAIModel(StreamingModel):
                 case "tool":
                     messages += _results(message)
                 case "assistant":
-                    messages.append(_assistant(message, granted))
+                    messages.append(_assistant(message, granted, signatures=self._demands.signatures))
                 case "user":
                     messages.append({"role": "user", "content": _content(message)})
         if instructions and not granted.system_role and len(messages) > 1:  # The first user's message says it then.
@@ -155,9 +154,9 @@ def _results(message: ModelMessage) -> list[dict[str, Any]]:
     ]
 
 
-def _assistant(message: ModelMessage, granted: Concessions) -> dict[str, Any]:
+def _assistant(message: ModelMessage, granted: Concessions, *, signatures: bool) -> dict[str, Any]:
     text = "\n\n".join(part.text for part in message.parts if isinstance(part, TextPart))
-    calls = [_call(part, granted) for part in message.parts if isinstance(part, ToolCallPart)]
+    calls = [_call(part) for part in message.parts if isinstance(part, ToolCallPart)]
     made: dict[str, Any] = {"role": "assistant", "content": text or None}
     if calls:
         made["tool_calls"] = calls
@@ -167,15 +166,16 @@ def _assistant(message: ModelMessage, granted: Concessions) -> dict[str, Any]:
         }
         if granted.thoughts_always:
             made.setdefault("reasoning_content", "")
+        if (signatures or granted.placeholder_signatures) and not any("extra_content" in call for call in calls):
+            calls[0]["extra_content"] = {
+                "google": {"thought_signature": NO_SIGNATURE}
+            }  # Of parallel calls the first is signed.
     return made
 
 
-def _call(part: ToolCallPart, granted: Concessions) -> dict[str, Any]:
-    extra = dict(part.extra or {})
-    function: dict[str, Any] = {"name": part.name, "arguments": part.arguments}
-    if granted.placeholder_signatures and not object_of(extra.get("extra_content")):
-        extra["extra_content"] = {"google": {"thought_signature": NO_SIGNATURE}}
-    return {"id": part.id, "type": "function", "function": function, **extra}
+def _call(part: ToolCallPart) -> dict[str, Any]:
+    function = {"name": part.name, "arguments": part.arguments}
+    return {"id": part.id, "type": "function", "function": function, **(part.extra or {})}
 
 
 def _content(message: ModelMessage) -> str | list[dict[str, Any]]:

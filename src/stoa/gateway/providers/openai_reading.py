@@ -1,6 +1,6 @@
 """The answers of OpenAI's chat-completions wire, as OpenAI and all its look-alikes send them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from stoa.gateway.providers.failures import Failure, found
@@ -53,7 +53,7 @@ class OpenAIReading(Reading):
                     self._parts(content, out)
             if len(delta) > 1 or not content:
                 self._rest(delta, out)
-        elif len(choice) > 1:
+        else:
             self._whole(choice, out)
         if choice.get("error"):
             self._fail(choice)
@@ -189,8 +189,3 @@ def _usage(usage: Mapping[str, Any]) -> Usage | None:
         )  # xAI and Gemini count thoughts beside the answer, OpenAI within it.
     cached = count_of(details.get("cached_tokens")) or count_of(usage.get("prompt_cache_hit_tokens"))
     return Usage(prompt, completion, cached, reasoning) if prompt or completion else None
-
-
-def whole(body: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """A whole answer is an event of this wire as it is."""
-    return (body,)
