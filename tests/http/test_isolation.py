@@ -88,8 +88,8 @@ async def owned(shared_server: Running) -> AsyncIterator[Owned]:
     source_id = (await server.call("POST", f"/v1/knowledgebases/{base['id']}/sources", 201, json=feed))["data"]["id"]
     collecting = await server.call("POST", "/v1/access-keys", 201, json={"name": "collecting", "project_id": project})
     span = {
-        "id": "secret-run",
-        "trace_id": "secret-trace",
+        "id": "victim-run",
+        "trace_id": "victim-trace",
         "name": "Secret run",
         "type": "workflow",
         "source_id": "s",

@@ -214,10 +214,14 @@ def keys_revoke(
     key_id: Annotated[str, typer.Argument(help="The key's id, from `stoa keys list`.")],
     url: Url = HERE,
     key: Key = None,
+    cascade: Annotated[bool, typer.Option("--cascade", help="Also every key that it made.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Revoke nothing; show what would be revoked.")] = False,
 ) -> None:
     """Revoke a key, at once and on every node."""
-    ask("DELETE", url, key, f"/v1/access-keys/{key_id}")
-    out.print("revoked")
+    query = f"?cascade={str(cascade).lower()}&dry_run={str(dry_run).lower()}"
+    answer = ask("DELETE", url, key, f"/v1/access-keys/{key_id}{query}")
+    for one in answer.get("would_revoke") or answer["revoked"]:
+        out.print(f"{'would be revoked' if dry_run else 'revoked'}: {one['name']} {one['preview']}", markup=False)
 
 
 @keys.command("generate")

@@ -1,4 +1,5 @@
-"""The models this node can use: the built-in one, those of the configured providers, and those of the caller's connections."""
+"""The models this node can use: the built-in one, those of the configured providers, and those of the caller's
+connections."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -48,7 +49,8 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """A configured provider. `offers` asks it for its models (raises ProviderError); `build` makes the adapter of one."""
+    """A configured provider. `offers` asks it for its models (raises ProviderError); `build` makes the adapter of
+    one."""
 
     name: str
     offers: Callable[[], Awaitable[Sequence[Offer]]]
@@ -61,7 +63,8 @@ class Provider:
 
 @dataclass(frozen=True, slots=True)
 class ProviderState:
-    """What asking a provider for its models came to. `models` is None while there is no answer, and `trouble` says why."""
+    """What asking a provider for its models came to. `models` is None while there is no answer, and `trouble` says
+    why."""
 
     name: str
     url: str
@@ -281,7 +284,8 @@ class Catalogue:
         self, provider: str, offers: Sequence[Offer], build: Callable[[Offer], Model], *, prefix: str
     ) -> None:
         async with internal(self._database) as tx:
-            # Nodes that start at once find the same models: one after the other, for a row is known by its id and by its slug.
+            # Nodes that start at once find the same models: one after the other, for a row is known by its id and by
+            # its slug.
             await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", "stoa.models")
             for offer in offers:
                 slug = prefix + offer.wire_name

@@ -44,7 +44,8 @@ async def open_component(
     pace: Callable[[], float],
     allow_private: bool,
 ) -> AsyncGenerator[GatewayComponent]:
-    """`builtin` is the slug and the adapter of the model that needs no provider; `pace` the seconds between two writes of the journal."""
+    """`builtin` is the slug and the adapter of the model that needs no provider; `pace` the seconds between two writes
+    of the journal."""
     async with AsyncExitStack() as stack:
         vault = Vault(kit.secret)
         factory = ModelFactory(pace=pace, allow_private=allow_private)

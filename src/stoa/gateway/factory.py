@@ -17,7 +17,8 @@ LOCAL_LIST_SECONDS_MAX: Final = 0.5
 
 
 class ModelFactory:
-    """Long-lived: holds the connections to all providers. `pace` is how long a reader of deltas may gather under load."""
+    """Long-lived: holds the connections to all providers. `pace` is how long a reader of deltas may gather under
+    load."""
 
     def __init__(self, *, pace: Callable[[], float], allow_private: bool) -> None:
         self._transport = Transport(pace=pace)

@@ -1,4 +1,5 @@
-"""The kinds of model providers, in one table. `docs/guide/models.md` says for each what to set; a test holds both together."""
+"""The kinds of model providers, in one table. `docs/guide/models.md` says for each what to set; a test holds both
+together."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from stoa.gateway.types import ProviderName
 
 @dataclass(frozen=True, slots=True)
 class ProviderKind:
-    """`lister` names the function of `providers/listing.py` that asks for the models; `default_url` None: the address must be given."""
+    """`lister` names the function of `providers/listing.py` that asks for the models; `default_url` None: the address
+    must be given."""
 
     adapter: type[StreamingModel]
     default_url: str | None

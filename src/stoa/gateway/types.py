@@ -79,7 +79,8 @@ Part: TypeAlias = TextPart | ImagePart | DocumentPart | ToolCallPart | ToolResul
 
 @dataclass(frozen=True, slots=True)
 class ProviderData:
-    """What a provider wants back with a reply of its own, unchanged: ids of calls, signatures, thoughts. Plain JSON, at most 512 KiB.
+    """What a provider wants back with a reply of its own, unchanged: ids of calls, signatures, thoughts. Plain JSON, at
+    most 512 KiB.
 
     `source` names the wire and the host: another provider is never given it.
     """
@@ -217,7 +218,8 @@ class Capabilities:
 class Model(Protocol):
     """The port. `stream` gives the reply's deltas in batches: as many as had arrived together, never an empty one.
 
-    The context manager is entered with the reply's first word, so that everything before it can be tried again. Leaving the context manager closes the upstream call at once, finished or not. Raises ModelError only.
+    The context manager is entered with the reply's first word, so that everything before it can be tried again. Leaving
+    the context manager closes the upstream call at once, finished or not. Raises ModelError only.
     Retries (429, 5xx, connection errors) happen inside, and only before the first delta.
     """
 

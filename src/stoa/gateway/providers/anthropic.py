@@ -29,7 +29,8 @@ from stoa.gateway.types import (
 
 VERSION: Final = "2023-06-01"
 OUTPUT_TOKENS_MAX: Final = 32_000
-"""Of a model that is not below: this wire wants a limit, and one that is too high is lowered to what the provider says."""
+"""Of a model that is not below: this wire wants a limit, and one that is too high is lowered to what the provider
+says."""
 OUTPUT_TOKENS: Final = (
     (r"claude-(?:3-(?:opus|sonnet|haiku)|2)", 4_096),
     (r"claude-3-5", 8_192),

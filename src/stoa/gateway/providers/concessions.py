@@ -1,4 +1,5 @@
-"""What a request gives up after a provider has refused it, so that one refused part does not end a conversation. Pure."""
+"""What a request gives up after a provider has refused it, so that one refused part does not end a conversation.
+Pure."""
 
 import re
 from collections.abc import Callable
@@ -49,7 +50,8 @@ class Conceded:
 
 
 def conceded(granted: Concessions, error: ModelError, request: ModelRequest, *, limit_name: str) -> Conceded | None:
-    """What to try next; None where the refusal is about something that cannot be left out. `limit_name` is the one that was sent."""
+    """What to try next; None where the refusal is about something that cannot be left out. `limit_name` is the one that
+    was sent."""
     if error.code not in ("model_refused_request", "context_length_exceeded"):
         return None
     refusal = _Refusal(error.words, request, limit_name)
@@ -59,7 +61,10 @@ def conceded(granted: Concessions, error: ModelError, request: ModelRequest, *, 
     if error.code != "model_refused_request" or error.status not in (400, 413, 422, None) or len(request.messages) < 2:
         return None
     if not granted.calls_as_text and (_calls(request) or not granted.opaque or _pictures(request)):
-        notice = "The provider refused the conversation's history: earlier tool calls are sent as text, and pictures are left out."
+        notice = (
+            "The provider refused the conversation's history:"
+            " earlier tool calls are sent as text, and pictures are left out."
+        )
         return Conceded(replace(granted, calls_as_text=True, opaque=False, pictures=False), notice)
     if not granted.last_message_only:
         notice = "The provider refused the conversation's history: only the last message is sent to it."
@@ -101,7 +106,8 @@ def _limit(granted: Concessions, refusal: _Refusal) -> Conceded | None:
     if not re.search(r"max_(?:completion_|output_)?tokens|maximum.{0,40}output tokens", refusal.words):
         return None
     if re.search(
-        r"max_completion_tokens' instead|use 'max_completion_tokens|unsupported|unrecognized|not permitted|unknown|not supported",
+        r"max_completion_tokens' instead|use 'max_completion_tokens|unsupported|unrecognized|not permitted|unknown"
+        r"|not supported",
         refusal.words,
     ):
         other = "max_tokens" if refusal.limit_name == "max_completion_tokens" else "max_completion_tokens"
@@ -161,7 +167,8 @@ def _images(granted: Concessions, refusal: _Refusal) -> Conceded | None:
 
 
 def _system(granted: Concessions, refusal: _Refusal) -> Conceded | None:
-    about = r"system.{0,10}(?:role|message|prompt).{0,40}(?:not (?:be )?support|unsupported|not enabled|not allowed)|(?:role|value).{0,30}'system'"
+    about = r"system.{0,10}(?:role|message|prompt).{0,40}(?:not (?:be )?support|unsupported|not enabled|not allowed)"
+    about += r"|(?:role|value).{0,30}'system'"
     about += r"|developer instruction is not enabled|does not support.{0,20}system"
     return (
         Conceded(replace(granted, system_role=False))

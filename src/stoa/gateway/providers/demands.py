@@ -13,7 +13,8 @@ class Demands:
     """The defaults are what all look-alikes of OpenAI's wire take. Bytes are those of the picture, before base64."""
 
     user_after_tool: bool = False
-    """Whether a user's message may follow a tool's result. Where not, a short message of the assistant is put between them."""
+    """Whether a user's message may follow a tool's result. Where not, a short message of the assistant is put between
+    them."""
     tool_name_characters_max: int = 64
     tool_description_characters_max: int = 1_024
     tools_max: int = 128

@@ -25,19 +25,23 @@ _STATUSES: Final[Mapping[str, int]] = {
 }  # fmt: skip # a table
 """Names of failures that stand for a status where no number is given."""
 _CONTEXT: Final = re.compile(
-    r"context[ _-]?(?:length|window|size)|context limit|maximum context|exceeds? (?:the )?(?:available )?context|prompt is too long"
-    r"|(?:input|prompt) (?:is )?too (?:long|large)|too many (?:input |total )?tokens|input token count|input tokens? exceed"
+    r"context[ _-]?(?:length|window|size)|context limit|maximum context|exceeds? (?:the )?(?:available )?context"
+    r"|prompt is too long"
+    r"|(?:input|prompt) (?:is )?too (?:long|large)|too many (?:input |total )?tokens|input token count"
+    r"|input tokens? exceed"
     r"|maximum (?:prompt|input) length|reduce the length of|request too large for model|too large for model with"
     r"|tokens? in (?:your |the )?(?:prompt|request) exceed|string_above_max_length|range of input length",
     re.IGNORECASE,
 )
 _QUOTA: Final = re.compile(
-    r"insufficient[_ ](?:quota|balance|credits?|funds)|billing|credit balance|requires more credits|payment required|usage limits?\b.*regain"
+    r"insufficient[_ ](?:quota|balance|credits?|funds)|billing|credit balance|requires more credits|payment required"
+    r"|usage limits?\b.*regain"
     r"|out of credits|arrears|exceeded your current quota|quota (?:exceeded|exhausted)",
     re.IGNORECASE,
 )
 _FILTER: Final = re.compile(
-    r"content[_ ]?filter|content management policy|responsibleaipolicy|content exists risk|blocked by .{0,20}(?:safety|content|polic)"
+    r"content[_ ]?filter|content management policy|responsibleaipolicy|content exists risk"
+    r"|blocked by .{0,20}(?:safety|content|polic)"
     r"|flagged|moderation|data_inspection_failed|prohibited_content",
     re.IGNORECASE,
 )
@@ -57,7 +61,8 @@ class Failure:
 
 
 def found(body: Any, *, refused: bool = False, depth: int = 0) -> Failure | None:
-    """The failure that a JSON body or event holds, in any of its known places. `refused`: the status line says that there is one."""
+    """The failure that a JSON body or event holds, in any of its known places. `refused`: the status line says that
+    there is one."""
     if depth > _DEPTH_MAX:
         return None
     if isinstance(body, list):
@@ -111,7 +116,8 @@ def _with_names(failure: Failure, outer: Mapping[str, Any]) -> Failure:
 
 
 def classified(failure: Failure, sentence: str, *, status: int | None, wait_seconds: float | None = None) -> ModelError:
-    """Our error for it. `status` is the status line's, None where the failure came inside a stream; `sentence` is what users read."""
+    """Our error for it. `status` is the status line's, None where the failure came inside a stream; `sentence` is what
+    users read."""
     in_stream = status is None
     names = " ".join(failure.names)
     said = f"{names} {failure.message}"

@@ -1,4 +1,5 @@
-"""Reads fields of JSON that a provider sent. Each function gives a value of the type that it names, whatever was there. Pure."""
+"""Reads fields of JSON that a provider sent. Each function gives a value of the type that it names, whatever was there.
+Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final

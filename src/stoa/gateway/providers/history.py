@@ -116,7 +116,8 @@ def _cut(description: str, characters_max: int) -> tuple[str, str]:
 
 
 def _stand_ins(made: Prepared) -> None:
-    """Tools for the calls that the history holds, where none is offered now: some providers refuse such a history without them."""
+    """Tools for the calls that the history holds, where none is offered now: some providers refuse such a history
+    without them."""
     called = [part for message in made.messages for part in message.parts if isinstance(part, ToolCallPart)]
     for name in dict.fromkeys(part.name for part in called):
         made.tools.append(ToolSpec(name, "Not available any more.", {"type": "object", "properties": {}}))
@@ -126,7 +127,8 @@ def _stand_ins(made: Prepared) -> None:
 
 # --- calls and results ----------------------------------------------------------------------------------------------
 def _numbered(messages: Sequence[ModelMessage], made: Prepared, source: str, *, opaque: bool) -> list[ModelMessage]:
-    """Each call with an id that the provider takes and no other call has, and a name that it takes: its own id where it gave one."""
+    """Each call with an id that the provider takes and no other call has, and a name that it takes: its own id where it
+    gave one."""
     names = {ours: wire for wire, ours in made.names.items()}
     ids: dict[str, str] = {}
     used: set[str] = set()
@@ -211,7 +213,8 @@ def _told(message: ModelMessage) -> ModelMessage:
 def _pictured(
     messages: Sequence[ModelMessage], demands: Demands, granted: Concessions, made: Prepared
 ) -> list[ModelMessage]:
-    """Pictures under their true media type; those that the provider does not take as a note in their place. The newest count first."""
+    """Pictures under their true media type; those that the provider does not take as a note in their place. The newest
+    count first."""
     room, count = demands.pictures_bytes_max, 0
     out: list[ModelMessage] = []
     for message in reversed(messages):

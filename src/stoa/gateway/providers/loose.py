@@ -1,4 +1,5 @@
-"""JSON that is not quite JSON: NaN and Infinity, and surrogate pairs that were cut in two. Only for what the strict parser refuses."""
+"""JSON that is not quite JSON: NaN and Infinity, and surrogate pairs that were cut in two. Only for what the strict
+parser refuses."""
 
 import json
 import re
@@ -37,7 +38,8 @@ def _joined(text: str) -> str:
 
 
 class Halves:
-    """Joins a character whose two halves came in two events. `pending` is the half that waits, and the kind of its delta."""
+    """Joins a character whose two halves came in two events. `pending` is the half that waits, and the kind of its
+    delta."""
 
     def __init__(self) -> None:
         self.pending: tuple[type[TextDelta | ReasoningDelta], str] | None = None

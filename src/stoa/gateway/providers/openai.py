@@ -1,4 +1,5 @@
-"""OpenAI's chat-completions wire: OpenAI, Azure, Gemini, Mistral, Groq, DeepSeek, OpenRouter, Ollama, vLLM, llama.cpp and many more."""
+"""OpenAI's chat-completions wire: OpenAI, Azure, Gemini, Mistral, Groq, DeepSeek, OpenRouter, Ollama, vLLM, llama.cpp
+and many more."""
 
 import base64
 import re
@@ -134,7 +135,8 @@ class AzureModel(OpenAIModel):
 
 
 def azure_base(base_url: str, deployment: str) -> str:
-    """Where a deployment answers: the address of a resource alone means its `v1` API; with an `api-version`, the deployment's own path."""
+    """Where a deployment answers: the address of a resource alone means its `v1` API; with an `api-version`, the
+    deployment's own path."""
     parts = urlsplit(base_url)
     path = parts.path.rstrip("/").removesuffix("/chat/completions")
     if "/deployments/" in path:
@@ -179,7 +181,8 @@ def _call(part: ToolCallPart) -> dict[str, Any]:
 
 
 def _content(message: ModelMessage) -> str | list[dict[str, Any]]:
-    """One string, which every server of this wire takes; a list of parts, which not all understand, only for pictures."""
+    """One string, which every server of this wire takes; a list of parts, which not all understand, only for
+    pictures."""
     if not any(isinstance(part, ImagePart) for part in message.parts):
         return "\n\n".join(_text(part) for part in message.parts)
     return [_part(part) for part in message.parts]

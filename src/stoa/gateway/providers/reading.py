@@ -13,13 +13,17 @@ from stoa.gateway.types import Delta, Finish, FinishReason, ModelError, Provider
 PROVIDER_DATA_BYTES_MAX: Final = 512 * 1024
 """What is larger is not kept: it would be stored with each step of a run."""
 REASONS: Final[Mapping[str, FinishReason]] = {
-    "stop": "stop", "end_turn": "stop", "stop_sequence": "stop", "eos": "stop", "eos_token": "stop", "end": "stop", "done": "stop",
+    "stop": "stop", "end_turn": "stop", "stop_sequence": "stop", "eos": "stop", "eos_token": "stop", "end": "stop",
+    "done": "stop",
     "complete": "stop", "completed": "stop", "finished": "stop", "normal": "stop", "success": "stop",
-    "length": "length", "max_tokens": "length", "max_output_tokens": "length", "model_length": "length", "max_length": "length",
+    "length": "length", "max_tokens": "length", "max_output_tokens": "length", "model_length": "length",
+    "max_length": "length",
     "model_context_window_exceeded": "length",
     "tool_calls": "tool_calls", "tool_call": "tool_calls", "tool_use": "tool_calls", "function_call": "tool_calls",
-    "content_filter": "content_filter", "content_filtered": "content_filter", "safety": "content_filter", "recitation": "content_filter",
-    "blocklist": "content_filter", "prohibited_content": "content_filter", "spii": "content_filter", "image_safety": "content_filter",
+    "content_filter": "content_filter", "content_filtered": "content_filter", "safety": "content_filter",
+    "recitation": "content_filter",
+    "blocklist": "content_filter", "prohibited_content": "content_filter", "spii": "content_filter",
+    "image_safety": "content_filter",
     "sensitive": "content_filter", "guardrail_intervened": "content_filter", "language": "content_filter",
     "refusal": "refusal", "refused": "refusal",
 }  # fmt: skip # a table
@@ -36,7 +40,8 @@ class Reading(ABC):
 
     @abstractmethod
     def read(self, event: Mapping[str, Any], out: list[Delta]) -> None:
-        """Appends what the event says to `out`. Raises ModelError for an error that the provider sends in mid-stream."""
+        """Appends what the event says to `out`. Raises ModelError for an error that the provider sends in
+        mid-stream."""
 
     @abstractmethod
     def close(self, out: list[Delta]) -> Finish:

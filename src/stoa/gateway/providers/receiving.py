@@ -25,7 +25,8 @@ _KINDS: Final = {
 
 
 class Reception:
-    """`new_reading` makes a reader that knows nothing of this reply; `clean` makes a provider's words fit to be shown."""
+    """`new_reading` makes a reader that knows nothing of this reply; `clean` makes a provider's words fit to be
+    shown."""
 
     def __init__(self, reading: Reading, new_reading: Callable[[], Reading], clean: Callable[[str], str]) -> None:
         self._kind = "nothing in particular"
@@ -110,7 +111,8 @@ class Reception:
 
     @classmethod
     def alone(cls, events: bytes, new_reading: Callable[[], Reading]) -> Sequence[Delta]:
-        """What these bytes say to a reader that knows nothing of what came before; nothing where that is not all of it."""
+        """What these bytes say to a reader that knows nothing of what came before; nothing where that is not all of
+        it."""
         parser, reading = EventParser(), new_reading()
         reception = cls(reading, new_reading, str)
         out, failure = reception._batch(parser.feed(events))

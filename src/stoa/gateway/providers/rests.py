@@ -1,4 +1,5 @@
-"""Under load a connection that was just read is left alone for a while, so that one read takes all that comes meanwhile."""
+"""Under load a connection that was just read is left alone for a while, so that one read takes all that comes
+meanwhile."""
 
 import asyncio
 from collections import deque
@@ -19,9 +20,11 @@ class Resting(Protocol):
 
 
 class Rests:
-    """Under load a connection that was just read is left alone for a while: the kernel gathers what comes, and one read takes it all.
+    """Under load a connection that was just read is left alone for a while: the kernel gathers what comes, and one read
+    takes it all.
 
-    All connections share one timer, and nobody is woken at the end of a rest, only when there is something to read. Rests end
+    All connections share one timer, and nobody is woken at the end of a rest, only when there is something to read.
+    Rests end
     together, a third of the connections at a time, so that what they bring is written down together.
     """
 

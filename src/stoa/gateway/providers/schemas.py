@@ -1,4 +1,5 @@
-"""Foreign JSON schemas as a provider takes them. What is loosened here is still checked by us, against the schema as it was. Pure."""
+"""Foreign JSON schemas as a provider takes them. What is loosened here is still checked by us, against the schema as it
+was. Pure."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -19,11 +20,13 @@ _SCHEMAS: Final = frozenset(
     {"items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames", "unevaluatedProperties"}
 )
 _PLAIN: Final = frozenset({
-    "type", "description", "title", "enum", "items", "properties", "required", "anyOf", "nullable", "minimum", "maximum", "minItems",
+    "type", "description", "title", "enum", "items", "properties", "required", "anyOf", "nullable", "minimum",
+    "maximum",    "minItems",
     "maxItems", "minLength", "maxLength", "pattern", "default",
 })  # fmt: skip # Gemini's subset
 _STRICT_UNKNOWN: Final = frozenset({
-    "allOf", "oneOf", "not", "if", "then", "else", "dependentRequired", "dependentSchemas", "patternProperties", "unevaluatedProperties",
+    "allOf", "oneOf", "not", "if", "then", "else", "dependentRequired", "dependentSchemas", "patternProperties",
+    "unevaluatedProperties",
     "propertyNames", "contains", "prefixItems", "uniqueItems", "default", "$dynamicRef", "minContains", "maxContains",
 })  # fmt: skip # what OpenAI refuses in a strict schema
 
@@ -71,7 +74,8 @@ def _prepared(encoded: bytes, demands: Demands) -> dict[str, Any]:
 
 
 def strict(schema: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The schema as OpenAI's strict mode takes it, where it can say the same; None where it cannot: an optional property, say."""
+    """The schema as OpenAI's strict mode takes it, where it can say the same; None where it cannot: an optional
+    property, say."""
     if schema.get("type") != "object" or any(name in schema for name in _UNIONS):
         return None
     try:

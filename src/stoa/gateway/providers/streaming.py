@@ -110,7 +110,8 @@ class StreamingModel(ABC):
         return Outgoing(orjson.dumps(self.body(request, made, granted)), Names(made.names), made.notices)
 
     async def _open(self, stack: AsyncExitStack, request: ModelRequest) -> "_Primed":
-        """A reply that has begun. Tries again what a moment may cure, and without the part that the provider refused."""
+        """A reply that has begun. Tries again what a moment may cure, and without the part that the provider
+        refused."""
         granted, told = self._granted, list[str]()
         outgoing = self._outgoing(request, granted)
         first: ModelError | None = None
@@ -179,7 +180,8 @@ class StreamingModel(ABC):
             return Failure("")
 
     def clean(self, message: str) -> str:
-        """A provider's words as we may repeat them: one bounded line, without the key, that can be encoded and stored."""
+        """A provider's words as we may repeat them: one bounded line, without the key, that can be encoded and
+        stored."""
         if self._api_key:
             message = message.replace(self._api_key, "[key]")
         message = message.encode("utf-8", "replace").decode().replace("\0", "")
@@ -220,7 +222,8 @@ def endpoint(base_url: str, path: str) -> str:
 
 
 def _seconds(headers: Mapping[str, str]) -> float | None:
-    """How long the provider wants us to wait. The date form of Retry-After is not worth a parser here: backoff serves."""
+    """How long the provider wants us to wait. The date form of Retry-After is not worth a parser here: backoff
+    serves."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:
             seconds = float(headers[name]) * unit

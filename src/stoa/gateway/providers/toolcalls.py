@@ -1,6 +1,7 @@
 """Puts tool calls together out of pieces that no two servers number alike. Pure.
 
-A new id, or a name after a complete JSON object, begins a new call, whatever `index` says; the name may come after the arguments, and in
+A new id, or a name after a complete JSON object, begins a new call, whatever `index` says; the name may come after the
+arguments, and in
 pieces; arguments may be text, an object, or several objects in one string (which are several calls).
 """
 
@@ -174,7 +175,8 @@ class ToolCalls:
             self._say(call, out)
 
     def _follower(self, call: _Call) -> _Call:
-        """Another object behind a complete one: another call of the same tool; behind an empty one, which is a placeholder, the call itself."""
+        """Another object behind a complete one: another call of the same tool; behind an empty one, which is a
+        placeholder, the call itself."""
         if call.text == "{}" and call.unsent:
             call.pieces, call.unsent, call.complete, call.scan = [], [], False, _Scan()
             return call
@@ -183,7 +185,8 @@ class ToolCalls:
         return follower
 
     def _say(self, call: _Call, out: list[Delta]) -> None:
-        """What can be said of it for certain. What does not look like an object waits for its end, and so does an empty one."""
+        """What can be said of it for certain. What does not look like an object waits for its end, and so does an empty
+        one."""
         if not call.name or (call.complete and call.text == "{}") or not (call.unsent or self._names.known(call.name)):
             return
         if call.held and not call.announced and not self._names.known(call.name):

@@ -9,12 +9,12 @@ import ssl
 from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Final, cast
 from urllib.parse import urlsplit
 
 import httptools
 
+from stoa.gateway.providers.exchange import Origin, Timeouts, TransportError, request_bytes
 from stoa.gateway.providers.rests import Rests
 from stoa.outbound import AddressRefused, addresses
 
@@ -30,30 +30,6 @@ IDLE_SECONDS_MAX: Final = 30.0
 """Shorter than any provider keeps an idle connection open."""
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Seconds. `silence` is the longest gap between two pieces of a reply; reasoning models take long to begin."""
-
-    connect: float = 10.0
-    first_byte: float = 180.0
-    silence: float = 90.0
-
-
-class TransportError(Exception):
-    """The exchange failed. `kind` is connect | timeout | silence | broken (closed or garbled before its end)."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    host: str
-    port: int
-    tls: bool
-
-
 class Reply:
     """A response: its status and headers, then `chunks()`: the body as it comes, all that had arrived at once."""
 
@@ -64,7 +40,8 @@ class Reply:
         self.status = wire.status
         self.headers: Mapping[str, str] = wire.headers
         self.ended = False
-        """Whoever reads it has all that counts; the body may go on for a moment, and the connection is kept if it then ends."""
+        """Whoever reads it has all that counts; the body may go on for a moment, and the connection is kept if it then
+        ends."""
 
     async def chunks(self) -> AsyncIterator[bytes]:
         wire, given = self._wire, 0
@@ -90,9 +67,11 @@ class Reply:
 
 
 class Transport:
-    """Long-lived: a pool of idle connections per origin. `pace` gives the seconds to gather between two reads under load.
+    """Long-lived: a pool of idle connections per origin. `pace` gives the seconds to gather between two reads under
+    load.
 
-    Without `allow_private` it leads to public addresses alone, whatever a name that was public yesterday resolves to now.
+    Without `allow_private` it leads to public addresses alone, whatever a name that was public yesterday resolves to
+    now.
     """
 
     def __init__(self, *, pace: Callable[[], float] = lambda: 0.0, allow_private: bool = True) -> None:
@@ -116,7 +95,7 @@ class Transport:
         origin = Origin(
             parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80), parts.scheme == "https"
         )
-        request = _request(parts.path or "/", parts.query, parts.netloc.rpartition("@")[2], headers, body)
+        request = request_bytes(parts.path or "/", parts.query, parts.netloc.rpartition("@")[2], headers, body)
         wire = await self._send(origin, request, timeouts)
         reply = Reply(wire, timeouts, self._rests)
         try:
@@ -151,7 +130,8 @@ class Transport:
             self._tls = ssl.create_default_context()
         try:
             async with asyncio.timeout(timeouts.connect):
-                # Where not every address may be called, the connection goes to one that was looked up once, and looked at.
+                # Where not every address may be called, the connection goes to one that was looked up once, and looked
+                # at.
                 hosts = (
                     [origin.host]
                     if self._allow_private
@@ -205,15 +185,6 @@ class Transport:
             self._idle[origin].append((asyncio.get_running_loop().time(), wire))
         else:
             wire.abort()
-
-
-def _request(path: str, query: str, host: str, headers: Mapping[str, str], body: bytes) -> bytes:
-    lines = [f"POST {path}{'?' + query if query else ''} HTTP/1.1", f"Host: {host}", f"Content-Length: {len(body)}"]
-    for name, value in headers.items():
-        if "\r" in value or "\n" in value:
-            raise TransportError("connect", f"the header {name} cannot hold a line break")
-        lines.append(f"{name}: {value}")
-    return "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n" + body
 
 
 class _Wire(asyncio.Protocol):
@@ -366,7 +337,8 @@ class _Wire(asyncio.Protocol):
             self._read_on()
 
     def linger(self, put_back: Callable[[], None]) -> None:
-        """Waits a moment for the end of a body that nobody reads any more; then `put_back` decides what becomes of the connection."""
+        """Waits a moment for the end of a body that nobody reads any more; then `put_back` decides what becomes of the
+        connection."""
         self._put_back = put_back
         self._lingering = asyncio.get_running_loop().call_later(LINGER_SECONDS_MAX, self.abort)
 
