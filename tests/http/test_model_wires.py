@@ -10,9 +10,9 @@ from stoa.gateway import Capabilities
 from stoa.gateway.providers.openai import OpenAIModel
 from stoa.gateway.providers.transport import Transport
 from stoa.tools import ToolResult
-from tests.conftest import Running, serving
 from tests.support.doubles import ScriptedTool, Shelf
 from tests.support.published_wires import PUBLISHED
+from tests.support.running import Running, serving
 from tests.support.scripted_model import ScriptedServer
 from tests.support.wires import DONE, chunk, event
 
@@ -73,7 +73,7 @@ async def test_a_cut_answer_can_be_seen_everywhere(server: Running, provider: Sc
     run = await server.ask(conversation)
     assert (run["status"], run["finish_reason"], run["usage"]["finish_reason"]) == ("completed", reason, reason)
     assert (await server.events(run["id"]))[-1]["data"]["finish_reason"] == reason
-    messages = (await server.get(f"/v1/conversations/{conversation}/messages"))["data"]
+    messages = (await server.call("GET", f"/v1/conversations/{conversation}/messages"))["data"]
     assert messages[-1]["finish_reason"] == reason
 
 

@@ -14,6 +14,7 @@ from stoa.gateway.types import (
     ModelError,
     ModelMessage,
     ModelRequest,
+    Notice,
     TextDelta,
     TextPart,
     Usage,
@@ -73,6 +74,8 @@ class _Answer:
                 self.reported = delta
             case Finish(reason="content_filter" | "refusal"):
                 raise ModelError("content_filtered", "The model refused to read this page.", retryable=False)
+            case Notice():  # The picture was left out: what follows would be made up.
+                raise ModelError("model_refused_request", delta.text, retryable=False)
             case Finish():
                 self.complete = delta.reason != "length"
             case _:

@@ -158,8 +158,11 @@ def _thoughts(granted: Concessions, refusal: _Refusal) -> Conceded | None:
 
 
 def _images(granted: Concessions, refusal: _Refusal) -> Conceded | None:
-    if not _pictures(refusal.request) or not re.search(
-        r"image|picture|vision|multimodal|media type|too large", refusal.words, re.IGNORECASE
+    """Never where there is nothing else: a page without its picture cannot be read."""
+    if (
+        len(refusal.request.messages) < 2
+        or not _pictures(refusal.request)
+        or not re.search(r"image|picture|vision|multimodal|media type|too large", refusal.words, re.IGNORECASE)
     ):
         return None
     notice = "The provider refused a picture of the conversation: the request was sent without pictures."
