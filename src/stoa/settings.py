@@ -33,7 +33,20 @@ class Provider(BaseModel):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
     """Leads the slugs of its models: `openai/gpt-…`."""
-    type: Literal["openai", "anthropic", "ollama"]
+    type: Literal[
+        "openai",
+        "anthropic",
+        "azure",
+        "gemini",
+        "openrouter",
+        "groq",
+        "mistral",
+        "deepseek",
+        "ollama",
+        "llamacpp",
+        "vllm",
+    ]
+    """As the table of `gateway/registry.py` has them, which a start need not load."""
     base_url: str | None = None
     api_key: SecretStr | None = None
     models: tuple[str, ...] | None = None

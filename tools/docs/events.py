@@ -21,8 +21,10 @@ that you do not know. Events of a subagent carry `source` (`{id, name, type: "ag
 
 NOTES = {
     "The run": """\
-`usage` is `{prompt_tokens, completion_tokens, total_tokens, cached_tokens?, reasoning_tokens?, estimated?, cost_usd?}`: all calls of the model
-that the run made, its subagents' included; `estimated` where the provider sent no count (a canceled call), `cost_usd` where a price is known.
+`usage` is `{prompt_tokens, completion_tokens, total_tokens, cached_tokens?, reasoning_tokens?, estimated?, cost_usd?, finish_reason?}`: all calls
+of the model that the run made, its subagents' included; `estimated` where the provider sent no count (a canceled call), `cost_usd` where a
+price is known. `finish_reason` says how the model's last reply ended: `stop`, `length`, `content_filter`, `refusal`, in `usage` of a run that
+failed also `tool_calls` and `error` ([models](guide/models.md)).
 `log` is `{events, sha256}`: the count of all events before this one, and the SHA-256 over their `data:` values, each followed by a newline.
 
 A run that produces something that is no JSON (a string with lone surrogates, an integer beyond 64 bits, lists nested too deep) fails alone,

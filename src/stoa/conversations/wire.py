@@ -40,10 +40,11 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
 class LimitsIn(Wire):
-    """Of one run, its helpers included. `iterations_max` counts replies of the model (default 25)."""
+    """Of one run, its helpers included. `iterations_max` counts replies of the model (default 25); `output_tokens_max` is of one reply."""
 
     iterations_max: Annotated[int, Field(ge=1, le=1_000)] | None = None
     tokens_max: Annotated[int, Field(ge=1)] | None = None
+    output_tokens_max: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     cost_usd_max: Annotated[float, Field(gt=0)] | None = None
     subagents_max: Annotated[int, Field(ge=0, le=64)] | None = None
     subagent_depth_max: Annotated[int, Field(ge=0, le=4)] | None = None
@@ -161,7 +162,10 @@ class ConversationWire(Wire):
 
 
 class MessageWire(Wire):
-    """`superseded`: another answer to the same message counts in its place; models do not read this one."""
+    """`superseded`: another answer to the same message counts in its place; models do not read this one.
+
+    `finish_reason` says how the model ended an answer: stop, length (it was cut), content_filter, tool_calls, refusal or error.
+    """
 
     id: UUID
     conversation_id: UUID
@@ -170,6 +174,7 @@ class MessageWire(Wire):
     status: Literal["completed", "failed", "canceled"]
     run_id: UUID | None
     usage: dict[str, Any] | None
+    finish_reason: str | None
     metadata: dict[str, Any] | None
     superseded: Literal[True] | None
     created_at: Timestamp
@@ -283,6 +288,7 @@ def message(value: Message) -> MessageWire:
         status=value.status,
         run_id=value.run_id,
         usage=value.usage,
+        finish_reason=value.usage.get("finish_reason") if value.usage else None,
         metadata=value.metadata,
         superseded=value.superseded or None,
         created_at=value.created_at,

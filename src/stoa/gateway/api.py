@@ -62,7 +62,8 @@ def routes(catalogue: Catalogue, connections: Connections, gate: Gate) -> Routes
         principal: Annotated[Principal, writing],
         idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[wire.ConnectionWire]:
-        """Adds a provider. It is asked for its models at once, which join the catalogue; its credential is never shown again."""
+        """Adds a provider. It is asked for its models at once, which join the catalogue; its credential is never shown
+        again."""
         once = (
             IdempotencyKey(idempotency_key, "connections", fingerprint(body.model_dump(mode="json")))
             if idempotency_key

@@ -8,6 +8,7 @@ from stoa.gateway.api import routes
 from stoa.gateway.catalogue import Catalogue, Provider
 from stoa.gateway.connections import Connections, Projects
 from stoa.gateway.factory import ModelFactory
+from stoa.gateway.registry import compatible_root
 from stoa.gateway.secrets import Vault
 from stoa.gateway.types import Model
 from stoa.http.component import Component, Kit
@@ -43,7 +44,8 @@ async def open_component(
     pace: Callable[[], float],
     allow_private: bool,
 ) -> AsyncGenerator[GatewayComponent]:
-    """`builtin` is the slug and the adapter of the model that needs no provider; `pace` the seconds between two writes of the journal."""
+    """`builtin` is the slug and the adapter of the model that needs no provider; `pace` the seconds between two writes
+    of the journal."""
     async with AsyncExitStack() as stack:
         vault = Vault(kit.secret)
         factory = ModelFactory(pace=pace, allow_private=allow_private)
@@ -55,6 +57,7 @@ async def open_component(
             [_provider(factory, configured) for configured in providers],
             factory.build_for_tenant,
             default_model,
+            compatible_root,
         )
         connections = Connections(kit.database, vault, projects, factory.ask_for_tenant, kit.ids)
         yield GatewayComponent(

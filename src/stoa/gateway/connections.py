@@ -58,7 +58,8 @@ class Connections:
         self._ids = ids
 
     async def create(self, principal: Principal, new: NewConnection, once: IdempotencyKey | None) -> Connection:
-        """Asks the provider for its models first: a connection that cannot work is not made. They join the catalogue at once."""
+        """Asks the provider for its models first: a connection that cannot work is not made. They join the catalogue at
+        once."""
         if once:
             async with self._database.tenant(principal) as tx:
                 if first := await idempotency.peek(tx, principal, once):

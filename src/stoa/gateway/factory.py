@@ -7,11 +7,9 @@ from urllib.parse import urlsplit
 
 from stoa.gateway.addresses import check_address
 from stoa.gateway.catalogue import Offer, Provider, ProviderError
-from stoa.gateway.providers.anthropic import AnthropicModel
-from stoa.gateway.providers.openai import OpenAIModel
 from stoa.gateway.providers.transport import Transport
-from stoa.gateway.roots import root
-from stoa.gateway.types import Model
+from stoa.gateway.registry import kind_of, root
+from stoa.gateway.types import Capabilities, Model
 
 LIST_SECONDS_MAX: Final = 10.0
 LOCAL_LIST_SECONDS_MAX: Final = 0.5
@@ -19,7 +17,8 @@ LOCAL_LIST_SECONDS_MAX: Final = 0.5
 
 
 class ModelFactory:
-    """Long-lived: holds the connections to all providers. `pace` is how long a reader of deltas may gather under load."""
+    """Long-lived: holds the connections to all providers. `pace` is how long a reader of deltas may gather under
+    load."""
 
     def __init__(self, *, pace: Callable[[], float], allow_private: bool) -> None:
         self._transport = Transport(pace=pace)
@@ -41,6 +40,8 @@ class ModelFactory:
         optional: bool,
     ) -> Provider:
         async def offers() -> Sequence[Offer]:
+            if named := only if kind_of(type_).lister == "list_azure" else None:  # Its list is not of deployments.
+                return [Offer(name, name, Capabilities(images=True, tools=True)) for name in named]
             if optional:  # Mostly it is not there, and then a start need not load the HTTP client.
                 await _listens(root(type_, base_url))
             found = await self.ask(
@@ -69,17 +70,19 @@ class ModelFactory:
     async def _ask(
         self, type_: str, base_url: str | None, api_key: str | None, *, seconds_max: float, allow_private: bool
     ) -> Sequence[Offer]:
-        from stoa.gateway.providers.listing import list_anthropic, list_openai  # noqa: PLC0415 — the server starts without aiohttp
+        if not root(type_, base_url):
+            raise ProviderError("the address of your resource is needed")
+        from stoa.gateway.providers import listing  # noqa: PLC0415 — the server starts without aiohttp
         from stoa.outbound.client import client  # noqa: PLC0415
 
-        listing = list_anthropic if type_ == "anthropic" else list_openai
         async with client(allow_private=allow_private, seconds_max=seconds_max) as session:
-            return await listing(session, root(type_, base_url), api_key)
+            return await getattr(listing, kind_of(type_).lister)(session, root(type_, base_url), api_key)
 
     async def ask_for_tenant(self, type_: str, base_url: str | None, api_key: str | None) -> Sequence[Offer]:
         """The same for a connection that a tenant makes, whose address is checked first. Raises ProviderError."""
-        await check_address(root(type_, base_url), allow_private=self._allow_private)
-        if type_ != "ollama" and not api_key:
+        if root(type_, base_url):
+            await check_address(root(type_, base_url), allow_private=self._allow_private)
+        if kind_of(type_).needs_key and not api_key:
             raise ProviderError("a key is needed", "api_key")
         return await self._ask(
             type_, base_url, api_key, seconds_max=LIST_SECONDS_MAX, allow_private=self._allow_private
@@ -100,5 +103,7 @@ async def _listens(url: str) -> None:
 
 
 def _model(transport: Transport, type_: str, base_url: str | None, api_key: str | None, offer: Offer) -> Model:
-    adapter = AnthropicModel if type_ == "anthropic" else OpenAIModel
-    return adapter(transport, root(type_, base_url), api_key, offer.wire_name, offer.abilities)
+    kind = kind_of(type_)
+    return kind.adapter(
+        transport, root(type_, base_url), api_key, offer.wire_name, offer.abilities, demands=kind.demands
+    )

@@ -1,12 +1,13 @@
 """The JSON shapes of models and connections (contract section 8)."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import UUID
 
 from pydantic import AfterValidator, Field
 
 from stoa.gateway.catalogue import ModelEntry
 from stoa.gateway.connections import Connection
+from stoa.gateway.types import ProviderName
 from stoa.http import Timestamp, Wire
 from stoa.http.wire import storable
 
@@ -20,7 +21,7 @@ class CreateConnection(Wire):
     """`name` leads the slugs of the connection's models: `name/model`."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
-    type: Literal["openai", "anthropic", "ollama"]
+    type: ProviderName
     config: ConnectionConfig = ConnectionConfig()
 
 
@@ -48,7 +49,7 @@ class ConnectionWire(Wire):
     org_id: UUID
     project_id: UUID
     name: str
-    type: Literal["openai", "anthropic", "ollama"]
+    type: ProviderName
     base_url: str | None
     has_api_key: bool
     created_at: Timestamp

@@ -61,6 +61,8 @@ def terminal(run_id: UUID, outcome: Outcome, events: int, sha256: str) -> Event:
     data: dict[str, Any] = {"id": str(run_id), "object": "run", "status": outcome.status.value}
     if outcome.status is RunStatus.COMPLETED:
         data["output"] = outcome.output
+        if outcome.finish_reason is not None:
+            data["finish_reason"] = outcome.finish_reason
     elif outcome.status is RunStatus.FAILED:
         assert outcome.error is not None
         data["error"] = outcome.error.as_json()
@@ -89,7 +91,7 @@ def made_storable(outcome: Outcome, refusal: Exception) -> Outcome:
     )
 
 
-def usage_json(usage: Usage, cost_usd: float | None = None) -> dict[str, Any]:
+def usage_json(usage: Usage, cost_usd: float | None = None, finish_reason: str | None = None) -> dict[str, Any]:
     counts: dict[str, Any] = {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
@@ -103,6 +105,8 @@ def usage_json(usage: Usage, cost_usd: float | None = None) -> dict[str, Any]:
         counts["estimated"] = True
     if cost_usd is not None:
         counts["cost_usd"] = round(cost_usd, 9)
+    if finish_reason is not None:
+        counts["finish_reason"] = finish_reason
     return counts
 
 

@@ -168,3 +168,8 @@ class Outcome:
     """What later runs of the conversation read of its tool calls."""
     uses: Sequence[ModelUse] = ()
     """Calls of the model that no step has put on the bill."""
+
+    @property
+    def finish_reason(self) -> str | None:
+        """How the model's last reply ended; it stands in `usage`, where the run and its message keep it."""
+        return self.usage.get("finish_reason")

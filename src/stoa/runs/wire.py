@@ -125,6 +125,8 @@ class RunErrorWire(Wire):
 
 
 class RunWire(Wire):
+    """`finish_reason` says how the model's last reply ended: stop, length (it was cut), content_filter, tool_calls, refusal or error."""
+
     id: UUID
     app_id: UUID | None
     conversation_id: UUID
@@ -138,6 +140,7 @@ class RunWire(Wire):
     output: str | None
     error: RunErrorWire | None
     usage: dict[str, Any] | None
+    finish_reason: str | None
     user_id: str | None
     attempt: int
     input_requests: Sequence[InputRequestWire]
@@ -159,6 +162,7 @@ def run(value: Run, requests: Sequence[InputRequest] = ()) -> RunWire:
         output=value.output,
         error=error,
         usage=dict(value.usage) if value.usage else None,
+        finish_reason=value.usage.get("finish_reason") if value.usage else None,
         user_id=value.user_id,
         attempt=value.attempt,
         input_requests=[input_request(one) for one in requests],

@@ -95,7 +95,8 @@ class _Carried:
             self.loop.abandon()
             text = self.loop.text
         uses = tuple(self.loop.unbilled) if self.loop is not None else ()
-        usage = rules.usage_json(self.state.usage, self.state.cost_usd)
+        finish_reason = self.loop.finish_reason if self.loop is not None and status is not RunStatus.CANCELED else None
+        usage = rules.usage_json(self.state.usage, self.state.cost_usd, finish_reason)
         return Outcome(status, text, usage, error, reason, turns_json(self.state.agent), uses)
 
 

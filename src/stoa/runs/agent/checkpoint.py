@@ -48,6 +48,8 @@ class Turn:
     text: str = ""
     calls: list[CallState] = field(default_factory=list[CallState])
     note: str | None = None
+    provider: dict[str, Any] | None = None
+    """What its provider wants back with it: `{source, data}`."""
 
     @property
     def open(self) -> bool:
@@ -66,7 +68,7 @@ class Turn:
             )
             for call in stored["calls"]
         ]
-        return cls(stored["text"], calls)
+        return cls(stored["text"], calls, provider=stored.get("provider"))
 
 
 @dataclass(slots=True)
@@ -113,7 +115,10 @@ class RunCheckpoint:
 
 
 def _agent(stored: Mapping[str, Any]) -> AgentState:
-    turns = [Turn(turn["text"], [_call(call) for call in turn["calls"]], turn["note"]) for turn in stored["turns"]]
+    turns = [
+        Turn(turn["text"], [_call(call) for call in turn["calls"]], turn["note"], turn.get("provider"))
+        for turn in stored["turns"]
+    ]
     return AgentState(turns, stored["iteration"], stored["repaired"], stored["compacted"], stored["brief"])
 
 
@@ -132,7 +137,11 @@ def turns_json(state: AgentState) -> list[dict[str, Any]] | None:
     if not any(turn.calls for turn in state.turns):
         return None
     return [
-        {"text": turn.text, "calls": [_replayable(call) for call in turn.calls]}
+        {
+            "text": turn.text,
+            "calls": [_replayable(call) for call in turn.calls],
+            **({"provider": turn.provider} if turn.provider is not None else {}),
+        }
         for turn in state.turns
         if turn.note is None
     ]

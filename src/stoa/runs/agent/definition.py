@@ -19,6 +19,8 @@ class Limits:
     cost_usd_max: float | None = None
     subagents_max: int = SUBAGENTS_MAX
     subagent_depth_max: int = SUBAGENT_DEPTH_MAX
+    output_tokens_max: int | None = None
+    """Of each reply; None leaves it to the model."""
     input_seconds_max: float = INPUT_SECONDS_MAX
     """How long a question to a person stays open."""
 

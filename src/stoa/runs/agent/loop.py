@@ -7,12 +7,21 @@ state before it or the state after it, and nothing in between.
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Final
 
 from stoa import events, gateway
 from stoa.events import Event, EventType
-from stoa.gateway import Finish, ModelError, ReasoningDelta, ToolCallDelta, Usage, estimated_tokens
+from stoa.gateway import (
+    Finish,
+    ModelError,
+    Notice,
+    ProviderData,
+    ReasoningDelta,
+    ToolCallDelta,
+    Usage,
+    estimated_tokens,
+)
 from stoa.kernel.schemas import output_problem
 from stoa.kernel.storable import as_storable
 from stoa.runs.agent import builtin, calls, prompting
@@ -31,6 +40,16 @@ TOKENS_MAX: Final = 2**31 - 1
 """What the bill's columns hold. A provider that counts more in one reply counts wrongly."""
 
 
+def _withheld(reply: "Reply") -> ModelError | None:
+    """The failure that an end is which gives no answer."""
+    assert reply.finish is not None, "a model's stream ends with Finish or raises"
+    if reply.pieces or reply.calls or reply.finish.reason not in ("content_filter", "refusal"):
+        return None
+    refused = reply.finish.reason == "refusal"
+    sentence = "The model refused to answer." if refused else "The provider's content filter withheld the answer."
+    return ModelError("content_filtered", sentence, retryable=False)
+
+
 @dataclass(slots=True)
 class Reply:
     """A reply under way."""
@@ -42,6 +61,7 @@ class Reply:
     """Of reasoning and tool calls: paid for, but no scope of the answer."""
     reported: Usage | None = None
     finish: Finish | None = None
+    provider: ProviderData | None = None
     root: bool = True
 
     @property
@@ -59,6 +79,8 @@ class Loop:
         self.ports = ports
         self.unbilled: list[ModelUse] = []
         """Calls of the model that no checkpoint has stored: the end of the run does."""
+        self.finish_reason: str | None = None
+        """How the agent's own last reply ended."""
         self._run = run
         self._agent = agent
         self._replies: list[Reply] = []
@@ -160,13 +182,17 @@ class Loop:
                 async for batch in deltas:
                     if said := self._said(batch, reply, scope, iteration):
                         yield said
-        except ModelError:
+            problem = _withheld(reply)
+        except ModelError as error:
+            problem = error
+        if scope.source is None:
+            self.finish_reason = reply.finish.reason if reply.finish is not None else "error"
+        if problem is not None:
             self._break_off(reply)
-            raise
-        assert reply.finish is not None, "a model's stream ends with Finish or raises"
-        if reply.finish.reason == "content_filter" and not reply.pieces:
-            raise ModelError("content_filtered", "The provider's content filter withheld the answer.", retryable=False)
+            raise problem
         turn = Turn("".join(reply.pieces), [reply.calls[index] for index in sorted(reply.calls)])
+        if turn.calls and reply.provider is not None:
+            turn.provider = asdict(reply.provider)
 
         def change() -> None:
             self._settle(reply)
@@ -196,6 +222,12 @@ class Loop:
                 said += self._calling(delta, reply, scope, iteration)
             elif isinstance(delta, Usage):
                 reply.reported = _bounded(delta)
+            elif isinstance(delta, Notice):
+                about = {"messages_left_out": 0, "results_shortened": 0, "notice": as_storable(delta.text)}
+                about |= {"object": "agent.context", "iteration": iteration}
+                said.append(scope.event(EventType.CONTEXT_COMPACTED, about))
+            elif isinstance(delta, ProviderData):
+                reply.provider = delta
             else:
                 assert isinstance(delta, Finish)
                 reply.finish = delta

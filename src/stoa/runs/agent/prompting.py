@@ -11,6 +11,7 @@ from stoa.gateway import (
     ModelMessage,
     ModelRequest,
     Part,
+    ProviderData,
     TextPart,
     ToolCallPart,
     ToolResultPart,
@@ -40,6 +41,7 @@ def request(
         instructions="\n\n".join(note for note in notes if note) or None,
         tools=tools,
         output_schema=agent.output_schema,
+        output_tokens_max=agent.limits.output_tokens_max,
     )
     over = estimated_tokens(characters(made)) - int(context_tokens * CONTEXT_SHARE)
     if over <= 0:
@@ -67,10 +69,14 @@ def turn_messages(turns: Sequence[Turn]) -> list[ModelMessage]:
         parts: list[Part] = [TextPart(turn.text)] if turn.text else []
         parts += [ToolCallPart(call.id, call.name, _arguments(call)) for call in turn.calls]
         if parts:
-            messages.append(ModelMessage("assistant", tuple(parts)))
+            messages.append(ModelMessage("assistant", tuple(parts), _provider(turn)))
         if turn.calls:
             messages.append(ModelMessage("tool", tuple(_result(call) for call in turn.calls)))
     return messages
+
+
+def _provider(turn: Turn) -> ProviderData | None:
+    return ProviderData(turn.provider["source"], turn.provider["data"]) if turn.provider is not None else None
 
 
 def _arguments(call: CallState) -> str:
@@ -103,7 +109,7 @@ def _shortened(message: ModelMessage) -> ModelMessage:
                 True,
             )
         parts.append(part)
-    return ModelMessage(message.role, tuple(parts)) if changed else message
+    return replace(message, parts=tuple(parts)) if changed else message
 
 
 def characters(made: ModelRequest) -> int:
