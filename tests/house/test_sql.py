@@ -12,7 +12,6 @@ FILES = sorted(SOURCE.glob("**/*.sql"))
 FILLINGS = {
     "{order}": "created_at, id",
     "{items_order}": "uploaded_at, id",
-    "{outer_order}": "c.created_at, c.id",
     "{vectors}": "knowledge_vectors",
     "{dimensions}": "384",
     "{target}": "knowledge_vectors",

@@ -28,7 +28,7 @@ def routes(conversations: Conversations, blobs: Blobs, gate: Gate) -> Routes:
     @router.get("/v1/conversations", responses=refusals())
     async def list_conversations(
         principal: Annotated[Principal, reading],
-        page: Annotated[PageRequest, Depends(Paging(rules.SORTABLE))],
+        page: Annotated[PageRequest, Depends(Paging(rules.SORTABLE, cursors=True))],
         app_id: UUID | None = None,
         model_id: UUID | None = None,
         org_id: UUID | None = None,

@@ -19,34 +19,14 @@ LEFT JOIN models m ON m.id = c.model_id
 LEFT JOIN runs r ON r.org_id = c.org_id AND r.conversation_id = c.id AND r.status IN ('created', 'started', 'paused') AND r.queued_at IS NULL
 WHERE c.org_id = $1 AND c.id = $2;
 
--- name: list_conversations
--- A page of conversations; {order} is made of checked column names.
+-- name: listed_conversations
+-- The conversations of a page, in its order.
 SELECT c.*, m.slug AS model_slug, m.name AS model_name, m.provider AS model_provider, r.id AS active_run_id
-FROM (
-    SELECT * FROM conversations
-    WHERE org_id = $1
-      AND ($2::uuid IS NULL OR model_id = $2) AND ($3::uuid IS NULL OR app_id = $3) AND ($4::text IS NULL OR user_id = $4)
-      AND ($5::text IS NULL OR search @@ to_tsquery('simple', $5) OR id IN (
-          SELECT conversation_id FROM messages WHERE org_id = $1 AND search @@ to_tsquery('simple', $5)
-          UNION ALL SELECT s.conversation_id FROM messages m
-          JOIN conversation_segments s ON s.org_id = m.org_id AND s.source_id = m.conversation_id AND m.position BETWEEN s.first_position AND s.last_position
-          WHERE m.org_id = $1 AND m.search @@ to_tsquery('simple', $5)))
-    ORDER BY {order} LIMIT $6 OFFSET $7
-) c
+FROM unnest($2::uuid[]) WITH ORDINALITY AS page (id, number)
+JOIN conversations c ON c.org_id = $1 AND c.id = page.id
 LEFT JOIN models m ON m.id = c.model_id
 LEFT JOIN runs r ON r.org_id = c.org_id AND r.conversation_id = c.id AND r.status IN ('created', 'started', 'paused') AND r.queued_at IS NULL
-ORDER BY {outer_order};
-
--- name: count_conversations
--- How many there are in all pages.
-SELECT count(*) FROM conversations
-WHERE org_id = $1
-  AND ($2::uuid IS NULL OR model_id = $2) AND ($3::uuid IS NULL OR app_id = $3) AND ($4::text IS NULL OR user_id = $4)
-  AND ($5::text IS NULL OR search @@ to_tsquery('simple', $5) OR id IN (
-      SELECT conversation_id FROM messages WHERE org_id = $1 AND search @@ to_tsquery('simple', $5)
-      UNION ALL SELECT s.conversation_id FROM messages m
-      JOIN conversation_segments s ON s.org_id = m.org_id AND s.source_id = m.conversation_id AND m.position BETWEEN s.first_position AND s.last_position
-      WHERE m.org_id = $1 AND m.search @@ to_tsquery('simple', $5)));
+ORDER BY page.number;
 
 -- name: usage
 -- What all calls of models for a conversation used.

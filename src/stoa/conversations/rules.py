@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from stoa.conversations.types import Role
@@ -24,6 +25,12 @@ SORTABLE: Final = {
     "title": "title",
     "message_count": "message_count",
 }
+CURSOR_COLUMNS: Final[Mapping[str, type[datetime | int]]] = {
+    "created_at": datetime,
+    "updated_at": datetime,
+    "message_count": int,
+}
+"""Where a cursor may stand: columns without NULL. A title may be missing."""
 FILES_SORTABLE: Final = {"created_at": "created_at", "name": "name", "size": "size"}
 
 

@@ -173,10 +173,8 @@ class Conversations:
         if org_id is not None and org_id != principal.org_id:
             return Page((), page.page, page.page_size, 0)
         async with self._database.tenant(principal) as tx:
-            found, total = await store.list_conversations(
-                tx, principal.org_id, page, model_id=model_id, app_id=app_id, user_id=user_id, query=expression
-            )
-        return Page(found, page.page, page.page_size, total)
+            filters = {"model_id": model_id, "app_id": app_id, "user_id": user_id}
+            return await store.list_conversations(tx, principal.org_id, page, filters, expression)
 
     async def update(self, principal: Principal, conversation_id: UUID, changes: Changes) -> Conversation:
         if "model_id" in changes.fields and changes.model_id is None:

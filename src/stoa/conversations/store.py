@@ -22,8 +22,9 @@ from stoa.conversations.types import (
     Said,
 )
 from stoa.db import Row, Tx, load
+from stoa.db.lists import next_cursor, page_ids
 from stoa.kernel.errors import Conflict
-from stoa.kernel.pages import PageRequest
+from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
 
 SQL: Final = load("stoa.conversations")
@@ -52,23 +53,19 @@ async def usage(tx: Tx, org_id: UUID, conversation_id: UUID) -> Mapping[str, Any
 
 
 async def list_conversations(
-    tx: Tx,
-    org_id: UUID,
-    page: PageRequest,
-    *,
-    model_id: UUID | None,
-    app_id: UUID | None,
-    user_id: str | None,
-    query: str | None,
-) -> tuple[Sequence[Conversation], int]:
-    """A page, and the count of all pages. `query` is a to_tsquery expression."""
-    filters = (org_id, model_id, app_id, user_id, query)
-    order = page.order_by("created_at DESC")
-    outer = ", ".join(f"c.{term.strip()}" for term in order.split(","))
-    rows = await tx.fetch(
-        SQL.list_conversations.format(order=order, outer_order=outer), *filters, page.page_size, page.offset
+    tx: Tx, org_id: UUID, page: PageRequest, filters: Mapping[str, UUID | str | None], query: str | None
+) -> Page[Conversation]:
+    """`filters` by column; `query` is a to_tsquery expression. Raises BadRequest for a cursor that is none."""
+    found = await page_ids(tx, "conversations", page, filters, rules.CURSOR_COLUMNS, query)
+    rows = await tx.fetch(SQL.listed_conversations, org_id, found.ids)
+    return Page(
+        [_conversation(row) for row in rows],
+        page.page,
+        page.page_size,
+        found.total,
+        found.estimated,
+        next_cursor(page, rules.CURSOR_COLUMNS, rows),
     )
-    return [_conversation(row) for row in rows], await tx.fetchval(SQL.count_conversations, *filters)
 
 
 @dataclass(frozen=True, slots=True)

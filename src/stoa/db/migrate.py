@@ -1,10 +1,15 @@
-"""Brings a database to this version's schema: numbered `.sql` files, each in one transaction, under one lock.
+"""Brings a database to this version's schema: numbered `.sql` files, under one lock.
 
+Each file is one transaction. A file that begins with `-- outside a transaction` is not: its statements run one by one, so that
+indexes of large tables can be built CONCURRENTLY, without a lock that stops writers. Each of them must be repeatable: where a start is killed in
+between, the next one runs the whole file again, after it has dropped the invalid index that a killed build leaves.
 Ten nodes may start at once: the first to get the lock migrates, the others find nothing to do.
 """
 
+import asyncio
 import hashlib
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Final
@@ -14,7 +19,12 @@ import asyncpg
 from stoa.db.engine import TENANT_ROLE
 
 LOCK: Final = 0x53746F61  # "Stoa"
+LOCK_POLL_SECONDS: Final = 0.05
+INDEX_SECONDS_MAX: Final = 24 * 3600.0
+"""Of one index of a large table. Nobody waits for it but this node's start."""
+OUTSIDE_A_TRANSACTION: Final = "-- outside a transaction\n"
 _FILE: Final = re.compile(r"^(\d{4})_\w+\.sql$")
+_BUILT: Final = re.compile(r"CREATE (?:UNIQUE )?INDEX CONCURRENTLY IF NOT EXISTS (\w+)")
 POSTGRES_VERSION_MIN: Final = 160_000
 
 
@@ -32,6 +42,17 @@ class Migration:
     def sha256(self) -> str:
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
+    @property
+    def outside(self) -> bool:
+        """Whether its statements run one by one, without a transaction around them."""
+        return self.sql.startswith(OUTSIDE_A_TRANSACTION)
+
+    @property
+    def statements(self) -> list[str]:
+        """Of a file that runs outside a transaction; it holds no semicolon but those at the ends of its statements."""
+        lines = (line for line in self.sql.splitlines() if not line.startswith("--"))
+        return [statement.strip() for statement in "\n".join(lines).split(";") if statement.strip()]
+
 
 def migrations() -> list[Migration]:
     found: list[Migration] = []
@@ -42,48 +63,85 @@ def migrations() -> list[Migration]:
     return sorted(found, key=lambda migration: migration.number)
 
 
-async def migrate(dsn: str, *, lock_seconds_max: float = 120.0) -> list[str]:
+async def migrate(dsn: str, *, lock_seconds_max: float = 600.0) -> list[str]:
     """Applies what is missing and gives the names of what was applied. Raises SchemaError."""
     connection = await asyncpg.connect(dsn, command_timeout=600)
     try:
         await _check_server(connection)
-        await connection.execute("SELECT pg_advisory_lock($1)", LOCK, timeout=lock_seconds_max)
+        await _lock(connection, lock_seconds_max)
         await _ensure_tenant_role(connection)
         await connection.execute(
             "CREATE TABLE IF NOT EXISTS stoa_migrations"
             " (number int PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
         )
         applied = {
-            row["number"]: row for row in await connection.fetch("SELECT number, name, sha256 FROM stoa_migrations")
+            row["number"]: row["sha256"] for row in await connection.fetch("SELECT number, sha256 FROM stoa_migrations")
         }
         known = migrations()
-        newest = max(applied, default=0)
-        if newest > known[-1].number:
-            raise SchemaError(
-                f"This database was migrated by a newer Stoa (schema {newest}; this version knows {known[-1].number})."
-                " Start the newer version, or use another database."
-            )
-        done: list[str] = []
-        for migration in known:
-            if migration.number in applied:
-                if applied[migration.number]["sha256"] != migration.sha256:
-                    raise SchemaError(
-                        f"The database holds another version of the migration {migration.name} than this one."
-                        " It was made by an unreleased build; use a fresh database."
-                    )
-                continue
-            async with connection.transaction():
-                await connection.execute(migration.sql)
-                await connection.execute(
-                    "INSERT INTO stoa_migrations (number, name, sha256) VALUES ($1, $2, $3)",
-                    migration.number,
-                    migration.name,
-                    migration.sha256,
-                )
-            done.append(migration.name)
-        return done
+        _check_applied(applied, known)
+        missing = [migration for migration in known if migration.number not in applied]
+        for migration in missing:
+            await _apply(connection, migration, fresh=not applied)
+        return [migration.name for migration in missing]
     finally:
         await connection.close()
+
+
+async def _lock(connection: asyncpg.Connection, seconds_max: float) -> None:
+    """Polls: a statement that waits for the lock keeps a snapshot open, and CREATE INDEX CONCURRENTLY would wait for that in turn."""
+    try:
+        async with asyncio.timeout(seconds_max):
+            while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):  # noqa: ASYNC110
+                await asyncio.sleep(LOCK_POLL_SECONDS)
+    except TimeoutError:
+        raise SchemaError(
+            f"Another node has been migrating this database for {seconds_max:.0f} seconds. Let it finish, then start this one."
+        ) from None
+
+
+def _check_applied(applied: Mapping[int, str], known: Sequence[Migration]) -> None:
+    """`applied` gives the SHA-256 of each migration that the database has seen. Raises SchemaError."""
+    newest = max(applied, default=0)
+    if newest > known[-1].number:
+        raise SchemaError(
+            f"This database was migrated by a newer Stoa (schema {newest}; this version knows {known[-1].number})."
+            " Start the newer version, or use another database."
+        )
+    for migration in known:
+        if applied.get(migration.number, migration.sha256) != migration.sha256:
+            raise SchemaError(
+                f"The database holds another version of the migration {migration.name} than this one."
+                " It was made by an unreleased build; use a fresh database."
+            )
+
+
+async def _apply(connection: asyncpg.Connection, migration: Migration, *, fresh: bool) -> None:
+    """`fresh`: nobody else uses the database yet, so that building indexes under a lock is quicker and harms nobody."""
+    if migration.outside and not fresh:
+        for statement in migration.statements:
+            if built := _BUILT.match(statement):
+                await _drop_invalid(connection, built[1])
+            await connection.execute(statement, timeout=INDEX_SECONDS_MAX)
+        await _record(connection, migration)
+        return
+    async with connection.transaction():
+        await connection.execute(migration.sql.replace(" CONCURRENTLY", "") if migration.outside else migration.sql)
+        await _record(connection, migration)
+
+
+async def _drop_invalid(connection: asyncpg.Connection, index: str) -> None:
+    """What is left of a build that was killed; `IF NOT EXISTS` would take it for the index."""
+    if await connection.fetchval("SELECT NOT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)", index):
+        await connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {index}")
+
+
+async def _record(connection: asyncpg.Connection, migration: Migration) -> None:
+    await connection.execute(
+        "INSERT INTO stoa_migrations (number, name, sha256) VALUES ($1, $2, $3)",
+        migration.number,
+        migration.name,
+        migration.sha256,
+    )
 
 
 async def _check_server(connection: asyncpg.Connection) -> None:

@@ -40,17 +40,9 @@ SELECT 'queued', count(*) FROM runs WHERE queued_at IS NOT NULL
 UNION ALL SELECT 'unclaimed', count(*) FROM runs WHERE status IN ('created', 'started') AND queued_at IS NULL AND node_id IS NULL
 UNION ALL SELECT 'paused', count(*) FROM runs WHERE status = 'paused' AND status IN ('created', 'started', 'paused') AND queued_at IS NULL;
 
--- name: list_runs
--- A page of runs, newest started first.
-SELECT * FROM runs
-WHERE org_id = $1 AND ($2::text[] IS NULL OR status = ANY ($2)) AND ($3::uuid IS NULL OR conversation_id = $3)
-  AND ($4::text IS NULL OR user_id = $4)
-ORDER BY {order} LIMIT $5 OFFSET $6;
-
--- name: count_runs
-SELECT count(*) FROM runs
-WHERE org_id = $1 AND ($2::text[] IS NULL OR status = ANY ($2)) AND ($3::uuid IS NULL OR conversation_id = $3)
-  AND ($4::text IS NULL OR user_id = $4);
+-- name: listed_runs
+-- The runs of a page, in its order.
+SELECT r.* FROM unnest($2::uuid[]) WITH ORDINALITY AS page (id, number) JOIN runs r ON r.org_id = $1 AND r.id = page.id ORDER BY page.number;
 
 -- name: end_run
 -- The end: message, state, terminal event, seal and bill; gives whether others wait for their turn (migration 0021).

@@ -270,10 +270,8 @@ class Runs:
         user_id: str | None,
     ) -> Page[Run]:
         async with self._database.tenant(principal) as tx:
-            found, total = await store.list_runs(
-                tx, principal.org_id, page, statuses=statuses, conversation_id=conversation_id, user_id=user_id
-            )
-        return Page(found, page.page, page.page_size, total)
+            filters = {"status": statuses, "conversation_id": conversation_id, "user_id": user_id}
+            return await store.list_runs(tx, principal.org_id, page, filters)
 
     async def ended(self, principal: Principal, run_id: UUID, *, past_pauses: bool = False) -> Run:
         """The run once it has ended, or waits for people. Raises Unavailable when this node is leaving meanwhile."""

@@ -1,19 +1,23 @@
 """Runs and nodes, between rows and values."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 from stoa.conversations import text_of
 from stoa.db import Row, Tx, load
+from stoa.db.lists import next_cursor, page_ids
 from stoa.events import EventType, delta_of, from_helper
 from stoa.gateway import Usage, add_spending, estimated_tokens
 from stoa.journal import Journal
-from stoa.kernel.pages import PageRequest
+from stoa.kernel.pages import Page, PageRequest
 from stoa.runs.agent.steps import Answer, LedgerEntry, Question
 from stoa.runs.types import InputRequest, Lost, ModelUse, RequestType, Run, RunStatus, ToolCallRow
 
 SQL: Final = load("stoa.runs")
+CURSOR_COLUMNS: Final[Mapping[str, type[datetime | int]]] = {"created_at": datetime}
+"""Where a cursor may stand: columns without NULL. A run may not have started or ended yet."""
 
 
 async def run(tx: Tx, org_id: UUID, run_id: UUID) -> Run | None:
@@ -27,19 +31,19 @@ async def run_for_update(tx: Tx, org_id: UUID, run_id: UUID) -> Run | None:
 
 
 async def list_runs(
-    tx: Tx,
-    org_id: UUID,
-    page: PageRequest,
-    *,
-    statuses: Sequence[str] | None,
-    conversation_id: UUID | None,
-    user_id: str | None,
-) -> tuple[Sequence[Run], int]:
-    filters = (org_id, statuses, conversation_id, user_id)
-    rows = await tx.fetch(
-        SQL.list_runs.format(order=page.order_by("created_at DESC")), *filters, page.page_size, page.offset
+    tx: Tx, org_id: UUID, page: PageRequest, filters: Mapping[str, Sequence[str] | UUID | str | None]
+) -> Page[Run]:
+    """`filters` by column. Raises BadRequest for a cursor that is none."""
+    found = await page_ids(tx, "runs", page, filters, CURSOR_COLUMNS)
+    rows = await tx.fetch(SQL.listed_runs, org_id, found.ids)
+    return Page(
+        [from_row(row) for row in rows],
+        page.page,
+        page.page_size,
+        found.total,
+        found.estimated,
+        next_cursor(page, CURSOR_COLUMNS, rows),
     )
-    return [from_row(row) for row in rows], await tx.fetchval(SQL.count_runs, *filters)
 
 
 async def queued(tx: Tx, org_id: UUID, conversation_id: UUID) -> Sequence[Run]:
