@@ -127,7 +127,7 @@ async def test_a_search_finds_rare_and_frequent_words_and_forks(
     assert (await page(running, "/v1/conversations?q=appl+number"))[0] == []
     origin = ids[0]
     fork = (await running.call("POST", f"/v1/conversations/{origin}/fork", 201, json={"title": "Other"}))["data"]["id"]
-    found, _ = await page(running, f"/v1/conversations?q=apple&page_size=100&sort=title")
+    found, _ = await page(running, "/v1/conversations?q=apple&page_size=100&sort=title")
     assert fork in found
     assert len(found) == 41
     # A word in more messages than the index is asked for: read from the newest on.
@@ -137,7 +137,7 @@ async def test_a_search_finds_rare_and_frequent_words_and_forks(
         )
     )
     frequent, pagination = await page(running, "/v1/conversations?q=apple&page_size=10&page=2")
-    assert frequent == [item for item in (await page(running, "/v1/conversations?page_size=10&page=2"))[0]]
+    assert frequent == list((await page(running, "/v1/conversations?page_size=10&page=2"))[0])
     assert pagination["total_count_estimated"] is True
     assert (
         await walk(running, "/v1/conversations?q=apple&page_size=10")

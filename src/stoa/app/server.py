@@ -290,6 +290,10 @@ async def open_server(
         await housekeeping.start()
         stack.push_async_callback(housekeeping.stop)
 
+        summing = usage.Summing(database)
+        await summing.start()
+        stack.push_async_callback(summing.stop)
+
         node = runs.Node(dsn, ids, clock)
         await node.start()
         stack.push_async_callback(node.stop)

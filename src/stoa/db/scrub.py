@@ -99,7 +99,7 @@ async def _outwait_snapshots(tx: Tx) -> None:
 async def _look_again(tx: Tx, begun: datetime) -> None:
     """The re-scan of every deletion once more, through tables of any size."""
     for row in await tx.fetch(_SQL.ids_of_deletions, begun):
-        found = await rescan(tx, row["org_id"], row["ids"], rows_max=None)
+        found = await rescan(tx, row["org_id"], row["ids"], every_column=True)
         if found:
             places = ", ".join(f"{place} ({rows})" for place, rows in found.items())
             raise ScrubError(

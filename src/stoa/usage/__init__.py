@@ -2,5 +2,6 @@
 
 from stoa.usage.api import routes
 from stoa.usage.service import UsageReports
+from stoa.usage.worker import Summing
 
-__all__ = ["UsageReports", "routes"]
+__all__ = ["Summing", "UsageReports", "routes"]
