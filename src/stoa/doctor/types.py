@@ -28,10 +28,19 @@ class Diagnosis:
 
 
 @dataclass(frozen=True, slots=True)
+class DataLocation:
+    """Where the installation keeps what it must not lose: what a backup has to hold."""
+
+    files: str
+    database: str
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     checked_at: datetime
     since: datetime | None
     diagnoses: Sequence[Diagnosis]
+    data: DataLocation
 
     @property
     def broken(self) -> int:
