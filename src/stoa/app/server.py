@@ -35,6 +35,7 @@ from stoa.conversations import File, FilePassage, Reading
 from stoa.db import Database, Tx
 from stoa.db.blobs import DirectoryBlobs
 from stoa.db.checks import Check
+from stoa.db.embedded import locate
 from stoa.db.internal import internal
 from stoa.db.listen import Listener
 from stoa.db.migrate import migrate
@@ -403,7 +404,7 @@ async def open_server(
             "Stoa",
             DESCRIPTION,
             health,
-            doctor.routes(doctor.Doctor(database, _checks(database, blobs, shelves), clock), gate),
+            doctor.routes(_doctor(settings, database, blobs, shelves, clock), gate),
             metrics.routes(
                 __version__,
                 [measure for part in counting for measure in part.metrics()],
@@ -461,9 +462,20 @@ async def open_doctor(settings: Settings, dsn: str) -> AsyncGenerator[doctor.Doc
     database = await Database.open(dsn, connections_max=4, command_seconds_max=doctor.SECONDS_MAX)
     try:
         blobs, shelves = DirectoryBlobs(settings.data_dir / "blobs"), DirectoryBlobs(settings.data_dir / "knowledge")
-        yield doctor.Doctor(database, _checks(database, blobs, shelves), SystemClock())
+        yield _doctor(settings, database, blobs, shelves, SystemClock())
     finally:
         await database.close()
+
+
+def _doctor(
+    settings: Settings, database: Database, blobs: DirectoryBlobs, shelves: DirectoryBlobs, clock: Clock
+) -> doctor.Doctor:
+    if settings.database_url is not None:
+        where = "the PostgreSQL of STOA_DATABASE_URL"
+    else:
+        where = str(locate(settings.data_dir).database or "a PostgreSQL that was given to this process")
+    data = doctor.DataLocation(str(settings.data_dir.resolve()), where)
+    return doctor.Doctor(database, _checks(database, blobs, shelves), runs.timeline, clock, data)
 
 
 def _checks(database: Database, blobs: DirectoryBlobs, shelves: DirectoryBlobs) -> Sequence[Check]:

@@ -100,6 +100,9 @@ def doctor(
         datetime | None,
         typer.Option(help="Only what was made since then (UTC).", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]),
     ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Look again also at the days that an earlier call has found whole.")
+    ] = False,
     seconds: Annotated[float, typer.Option(help="For each check, at most.", min=1)] = 300,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     url: Annotated[
@@ -114,7 +117,8 @@ def doctor(
 ) -> None:
     """Count broken promises: zeros, unless something is wrong; then the exit code is 1.
 
-    Looks at the database and the files themselves, beside servers that run on them or without one, and at all organizations.
+    Looks at the database and the files themselves, beside servers that run on them or without one, and at all organizations. A day that was found
+    whole and in which nothing can change any more is not looked at again, unless with --full; what did not end in its time goes on at the next call.
     """
     from stoa.cli.client import ApiError  # noqa: PLC0415 — the server's weight is loaded by the command that needs it
     from stoa.cli.doctor import NoDatabase, run  # noqa: PLC0415
@@ -133,7 +137,14 @@ def doctor(
         else:
             chosen = settings(config, data_dir=data_dir)
             healthy = run(
-                chosen, since=moment, repair=repair, seconds_max=seconds, as_json=as_json, out=out, errors=errors
+                chosen,
+                since=moment,
+                repair=repair,
+                full=full,
+                seconds_max=seconds,
+                as_json=as_json,
+                out=out,
+                errors=errors,
             )
     except (ApiError, EmbeddedError, NoDatabase, SchemaError) as error:
         raise fail(str(error)) from error

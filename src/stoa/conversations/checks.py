@@ -8,7 +8,7 @@ from uuid import UUID
 from stoa.db import Database, load
 from stoa.db.blob_checks import blob_checks
 from stoa.db.blobs import BlobStore
-from stoa.db.checks import Check, stated
+from stoa.db.checks import Check, stated, stated_by_day
 from stoa.db.internal import internal
 from stoa.kernel.findings import Finding
 
@@ -23,10 +23,17 @@ def checks(database: Database, blobs: BlobStore) -> Sequence[Check]:
         Check(
             "conversations.positions",
             "The messages of a conversation stand at 1, 2, 3 … without gaps.",
-            stated(SQL.positions),
+            stated_by_day(SQL.positions),
             _NO_REPAIR,
+            by_day=True,
         ),
-        Check("conversations.runless", "Every message belongs to a run.", stated(SQL.runless), _NO_REPAIR),
+        Check(
+            "conversations.runless",
+            "Every message belongs to a run.",
+            stated_by_day(SQL.runless),
+            _NO_REPAIR,
+            by_day=True,
+        ),
         Check(
             "conversations.unread_files",
             "Every file is read, or given up, within minutes.",

@@ -1,4 +1,4 @@
--- Each finds what is broken: $1 is an organization or NULL for all, $2 the earliest time or NULL.
+-- Each finds what is broken: $1 is an organization or NULL for all, $2 the earliest time or NULL, $3 (where there is one) the time before which.
 
 -- name: positions
 -- Conversations that do not show messages at 1, 2, 3 … up to their count, be it their own or those they share.
@@ -8,12 +8,14 @@ FROM conversations c CROSS JOIN LATERAL (
     WHERE org_id = c.org_id AND shown_in = c.id
 ) m
 WHERE ($1::uuid IS NULL OR c.org_id = $1) AND ($2::timestamptz IS NULL OR c.updated_at >= $2)
+  AND ($3::timestamptz IS NULL OR c.updated_at < $3)
   AND (m.held <> c.message_count OR m.last <> c.message_count OR m.first <> 1);
 
 -- name: runless
 -- Messages of runs that are gone.
 SELECT m.org_id, m.id AS subject, format('%s message of run %s, which is gone', m.role, m.run_id) AS detail FROM messages m
 WHERE m.run_id IS NOT NULL AND ($1::uuid IS NULL OR m.org_id = $1) AND ($2::timestamptz IS NULL OR m.created_at >= $2)
+  AND ($3::timestamptz IS NULL OR m.created_at < $3)
   AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.org_id = m.org_id AND r.id = m.run_id);
 
 -- name: unread_for_long

@@ -4,7 +4,7 @@ A slice gives a list of `Check`; the composition root hands them all to the doct
 what it finds. A check reads and never writes; what can safely be put right is its `repair`, in transactions of its own.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -15,10 +15,11 @@ from stoa.kernel.findings import Finding
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Where to look: the rows of one organization or of all (None), made at or after `since` or whenever (None)."""
+    """Where to look: the rows of one organization or of all (None), made at or after `since` and before `until`, or whenever (None)."""
 
     org_id: UUID | None = None
     since: datetime | None = None
+    until: datetime | None = None
     looked_at: Callable[[int], None] = lambda _: None
     """Told how many more things were looked at, by checks that take long."""
 
@@ -35,13 +36,34 @@ class Check:
     """What a person does about it, or what `repair` does."""
     repair: Callable[[Finding], Awaitable[bool]] | None = None
     """Puts one finding right if it still is as it was found; true when it did. None where no repair is safe."""
+    by_day: bool = False
+    """Whether it can be made for the rows of one day, and nothing about them changes once that day's runs have ended: then a day in
+    which nothing is broken need not be looked at again. It keeps to `since` and `until`; others may look at everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """`first` is the day (UTC) of the oldest rows, None where there are none; on `open_days` something was made that may still change."""
+
+    first: datetime | None
+    open_days: Collection[datetime]
 
 
 def stated(statement: str) -> Callable[[Tx, Scope], AsyncIterator[Finding]]:
     """`find` by one statement: $1 is the organization or NULL, $2 `since` or NULL; it gives org_id, subject and detail."""
+    return _stated(statement, lambda scope: (scope.org_id, scope.since))
 
+
+def stated_by_day(statement: str) -> Callable[[Tx, Scope], AsyncIterator[Finding]]:
+    """The same with $3 `until` or NULL, for a check `by_day`."""
+    return _stated(statement, lambda scope: (scope.org_id, scope.since, scope.until))
+
+
+def _stated(
+    statement: str, arguments: Callable[[Scope], tuple[UUID | datetime | None, ...]]
+) -> Callable[[Tx, Scope], AsyncIterator[Finding]]:
     async def find(tx: Tx, scope: Scope) -> AsyncIterator[Finding]:
-        async for row in tx.cursor(statement, scope.org_id, scope.since, prefetch=200):
+        async for row in tx.cursor(statement, *arguments(scope), prefetch=200):
             yield Finding(row["org_id"], str(row["subject"]), row["detail"])
 
     return find

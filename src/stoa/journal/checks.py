@@ -9,7 +9,7 @@ from uuid import UUID
 import orjson
 
 from stoa.db import Database, Tx, load
-from stoa.db.checks import Check, Scope, stated
+from stoa.db.checks import Check, Scope, stated_by_day
 from stoa.db.internal import internal
 from stoa.journal.types import TERMINAL_TYPES
 from stoa.kernel.findings import Finding
@@ -23,31 +23,52 @@ def checks(database: Database) -> Sequence[Check]:
         Check(
             "journal.gaps",
             "The events of every journal are numbered 1, 2, 3 … up to its head.",
-            stated(SQL.gaps),
+            stated_by_day(SQL.gaps),
             _LOST,
+            by_day=True,
         ),
-        Check("journal.unowned", "Every event belongs to a journal.", stated(SQL.unowned), _LOST),
-        Check("journal.terminals", "Every journal has at most one terminal event.", stated(SQL.terminals), _LOST),
-        Check("journal.after_the_end", "Nothing follows a terminal event.", stated(SQL.after_the_end), _LOST),
+        Check(
+            "journal.unowned",
+            "Every event belongs to a journal.",
+            stated_by_day(SQL.unowned),
+            _LOST,
+            by_day=True,
+        ),
+        Check(
+            "journal.terminals",
+            "Every journal has at most one terminal event.",
+            stated_by_day(SQL.terminals),
+            _LOST,
+            by_day=True,
+        ),
+        Check(
+            "journal.after_the_end",
+            "Nothing follows a terminal event.",
+            stated_by_day(SQL.after_the_end),
+            _LOST,
+            by_day=True,
+        ),
         Check(
             "journal.seals",
             "A journal is sealed if, and only if, its last event is terminal.",
-            stated(SQL.seals),
+            stated_by_day(SQL.seals),
             "The repair seals a journal whose last event is terminal. One that is sealed without an end is left as it is.",
             partial(_seal, database),
+            by_day=True,
         ),
         Check(
             "journal.hashes",
             "The hash in every terminal event is that of the stored bytes before it.",
             _false_hashes,
             _LOST,
+            by_day=True,
         ),
     ]
 
 
 async def _false_hashes(tx: Tx, scope: Scope) -> AsyncIterator[Finding]:
     """Reads every byte once, journal by journal, holding none."""
-    async for row in tx.cursor(SQL.sealed, scope.org_id, scope.since, prefetch=200):
+    async for row in tx.cursor(SQL.sealed, scope.org_id, scope.since, scope.until, prefetch=200):
         detail = await _false_hash(tx, row["org_id"], row["run_id"])
         if detail is not None:
             yield Finding(row["org_id"], str(row["run_id"]), detail)

@@ -1,7 +1,7 @@
 """The write side: carries a run from created to its one terminal event. Front door."""
 
 from stoa.runs.api import routes
-from stoa.runs.checks import checks
+from stoa.runs.checks import checks, timeline
 from stoa.runs.context import Context
 from stoa.runs.knowledge import KnowledgeTool, Library, Quote, bases_of
 from stoa.runs.metrics import RunMetrics, polls
@@ -29,4 +29,5 @@ __all__ = [
     "checks",
     "polls",
     "routes",
+    "timeline",
 ]

@@ -10,7 +10,7 @@ import orjson
 
 from stoa.conversations import hold
 from stoa.db import Database, Tx, load
-from stoa.db.checks import Check, Scope, stated
+from stoa.db.checks import Check, Scope, Timeline, stated, stated_by_day
 from stoa.db.internal import internal
 from stoa.kernel.findings import Finding
 from stoa.runs import store, turns
@@ -35,12 +35,25 @@ def checks(database: Database) -> Sequence[Check]:
         Check(
             "runs.ends",
             "A run's state is what the end of its journal says.",
-            stated(SQL.ends),
+            stated_by_day(SQL.ends),
             "The repair ends a run whose journal has ended. A run that ended without its journal is left as it is.",
             partial(_end, database),
+            by_day=True,
         ),
-        Check("runs.journals", "Every run has a journal, and every journal a run.", stated(SQL.journals), _NO_REPAIR),
-        Check("runs.starts", "The first event of every run is its one run.started.", stated(SQL.starts), _NO_REPAIR),
+        Check(
+            "runs.journals",
+            "Every run has a journal, and every journal a run.",
+            stated_by_day(SQL.journals),
+            _NO_REPAIR,
+            by_day=True,
+        ),
+        Check(
+            "runs.starts",
+            "The first event of every run is its one run.started.",
+            stated_by_day(SQL.starts),
+            _NO_REPAIR,
+            by_day=True,
+        ),
         Check(
             "runs.several_active",
             "A conversation has at most one active run.",
@@ -71,17 +84,25 @@ def checks(database: Database) -> Sequence[Check]:
         Check(
             "runs.unanswered",
             "Every run has its message, and every ended run its one answer.",
-            stated(SQL.unanswered),
+            stated_by_day(SQL.unanswered),
             _NO_REPAIR,
+            by_day=True,
         ),
         Check(
             "runs.untold_calls",
             "The tool ledger and the events tell of the same calls.",
-            stated(SQL.untold_calls),
+            stated_by_day(SQL.untold_calls),
             "The repair marks calls that an ended run left open as unknown; nothing else is touched.",
             partial(_changed, database, SQL.close_left_open),
+            by_day=True,
         ),
-        Check("runs.wrong_bills", "A run's usage is the sum of its model calls.", stated(SQL.wrong_bills), _NO_REPAIR),
+        Check(
+            "runs.wrong_bills",
+            "A run's usage is the sum of its model calls.",
+            stated_by_day(SQL.wrong_bills),
+            _NO_REPAIR,
+            by_day=True,
+        ),
         Check(
             "runs.vain_answers",
             "Every remembered answer to a message names a run.",
@@ -90,6 +111,13 @@ def checks(database: Database) -> Sequence[Check]:
             partial(_forget, database),
         ),
     ]
+
+
+async def timeline(tx: Tx) -> Timeline:
+    """Of all organizations. Wants a transaction of the internal role."""
+    row = await tx.fetchrow(SQL.timeline)
+    assert row is not None
+    return Timeline(row["first"], frozenset(row["open_days"]))
 
 
 async def _abandoned(tx: Tx, scope: Scope) -> AsyncIterator[Finding]:

@@ -1,8 +1,11 @@
 """The data is where the server says it is; all of it is moved and removed, and what removed installations left behind is found."""
 
+import asyncio
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -81,6 +84,17 @@ async def test_a_database_elsewhere_comes_home_when_it_is_moved_to_where_its_acc
     assert not base.exists()
     assert not (room / "private" / "data").exists()
     assert await holds(room / "new" / "data", elsewhere)
+
+
+@as_root
+async def test_a_move_that_was_killed_before_it_forgot_the_old_place_loses_nothing(room: Path) -> None:
+    elsewhere = room / "elsewhere"
+    await make(closed(room) / "data", elsewhere)
+    (base,) = elsewhere.iterdir()
+    (room / "private" / "data").rename(room / "data")
+    (base / "cluster").rename(room / "data" / "postgres" / "cluster")
+    assert await holds(room / "data", elsewhere)
+    assert locate(room / "data").database == room / "data" / "postgres"
 
 
 @as_root
@@ -197,7 +211,5 @@ async def test_the_command_asks_by_name_and_says_both_places(room: Path) -> None
     assert not (room / "moved").exists()
 
 
-async def in_thread(run, *arguments, **options):  # noqa: ANN001, ANN002, ANN003, ANN201
-    import asyncio
-
+async def in_thread(run: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     return await asyncio.to_thread(run, *arguments, **options)

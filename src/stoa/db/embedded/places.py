@@ -98,6 +98,8 @@ def known_base(home: Path) -> Path | None:
     pointer = home / _POINTER
     if pointer.exists():
         base = Path(pointer.read_text().strip())
+        if (home / "cluster").is_dir() and not (base / "cluster").is_dir():
+            return home  # It was being brought home, and whoever did that was killed.
         if not base.is_dir():
             raise EmbeddedError(
                 f"The database of {home} was kept in {base}, which is not there (any more). Bring that directory back, "

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from stoa.db.embedded import locks, places, postmaster
-from stoa.db.embedded.account import choose_account
+from stoa.db.embedded.account import Account, choose_account
 from stoa.db.embedded.errors import EmbeddedError, from_os_error
 from stoa.db.embedded.places import ELSEWHERE, OURS
 from stoa.db.embedded.server import start_embedded
@@ -147,19 +147,23 @@ async def _left_running(home: Path) -> bool:
 
 def _move(source: Path, target: Path) -> None:
     base = places.known_base(source / "postgres")
+    account = choose_account(None, (base / "cluster").stat().st_uid) if base is not None else None
     target.parent.mkdir(parents=True, exist_ok=True)
-    if base is not None:
-        account = choose_account(None, (base / "cluster").stat().st_uid)
-        if base.is_relative_to(source) and account.dropped and not account.can_enter(target.parent):
-            raise EmbeddedError(
-                f"The account {account.name!r}, which PostgreSQL runs as, cannot enter {target.parent}. Choose a place outside of private directories."
-            )
+    comes_along = base is not None and base.is_relative_to(source)
+    if comes_along and account is not None and account.dropped and not account.can_enter(target.parent):
+        raise EmbeddedError(
+            f"The account {account.name!r}, which PostgreSQL runs as, cannot enter {target.parent}."
+            " Choose a place outside of private directories."
+        )
     if target.exists():
         target.rmdir()
     _rename_or_copy(source, target)
-    home = target / "postgres"
-    if base is None or base.is_relative_to(source):
-        return
+    if base is not None and account is not None and not comes_along:
+        _bring_home(base, target / "postgres", account)
+
+
+def _bring_home(base: Path, home: Path, account: Account) -> None:
+    """A database from elsewhere, where its account can get into home. Killed in between, `known_base` finds the cluster in either place."""
     places.write_owner(home, base)
     if account.can_enter(home) or places.let_through(home, account):
         _rename_or_copy(base / "cluster", home / "cluster")

@@ -236,6 +236,7 @@ CREATE TABLE doctor_spans (
     verified_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (name, starts_at)
 );
+GRANT SELECT ON doctor_spans TO stoa_tenant;
 
 -- What people and models write does not get into the planner's statistics (0011).
 ALTER TABLE usage_sums ALTER COLUMN model SET STATISTICS 0;

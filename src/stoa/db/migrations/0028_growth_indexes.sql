@@ -11,6 +11,8 @@ CREATE INDEX CONCURRENTLY IF NOT EXISTS messages_by_run ON messages (org_id, run
 CREATE INDEX CONCURRENTLY IF NOT EXISTS runs_by_time ON runs (org_id, created_at DESC, id);
 CREATE INDEX CONCURRENTLY IF NOT EXISTS runs_by_message ON runs (org_id, message_id);
 CREATE INDEX CONCURRENTLY IF NOT EXISTS runs_failed ON runs (org_id, created_at DESC, id) WHERE status = 'failed';
+CREATE INDEX CONCURRENTLY IF NOT EXISTS runs_paused ON runs (created_at) WHERE status = 'paused';
+CREATE INDEX CONCURRENTLY IF NOT EXISTS tool_calls_begun ON tool_calls (begun_at) WHERE status = 'begun';
 CREATE INDEX CONCURRENTLY IF NOT EXISTS model_calls_by_time ON model_calls (org_id, at);
 
 -- The doctor's spans: what is made together lies together, so a few bytes per megabyte of table lead to a day.
