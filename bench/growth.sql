@@ -22,6 +22,11 @@ FROM generate_series(0, 1999) n CROSS JOIN generate_series(1, 12) w WHERE NOT EX
 INSERT INTO projects (org_id, id, name)
 SELECT $1, growth.id(now(), 'project', n), 'Growth ' || n FROM generate_series(1, $2::int) n;
 
+-- name: places
+-- The projects by number; 0 is the first key's own.
+CREATE TEMP TABLE growth_projects AS SELECT id, row_number() OVER (ORDER BY created_at, id) - 1 AS place FROM projects;
+ANALYZE growth_projects;
+
 -- name: rows
 -- All rows of the conversations $3 to $4.
 WITH numbered AS (

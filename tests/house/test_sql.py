@@ -11,6 +11,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "stoa"
 FILES = sorted(SOURCE.glob("**/*.sql"))
 FILLINGS = {
     "{order}": "created_at, id",
+    "{sums_order}": "day, id",
     "{items_order}": "uploaded_at, id",
     "{vectors}": "knowledge_vectors",
     "{dimensions}": "384",

@@ -118,7 +118,7 @@ async def test_counts_are_exact_until_they_say_that_they_are_not(
 async def test_a_search_finds_rare_and_frequent_words_and_forks(
     running: Running, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    org_id = await fill(running, database, 40)
+    await fill(running, database, 40)
     ids, pagination = await page(running, "/v1/conversations?q=apple&page_size=100")
     assert (len(ids), pagination["total_count"]) == (40, 40)
     assert len((await page(running, "/v1/conversations?q=apple+num&page_size=100"))[0]) == 40
@@ -130,7 +130,8 @@ async def test_a_search_finds_rare_and_frequent_words_and_forks(
     found, _ = await page(running, "/v1/conversations?q=apple&page_size=100&sort=title")
     assert fork in found
     assert len(found) == 41
-    # A word in more messages than the index is asked for: read from the newest on.
+    # A word in more messages than the index is asked for, in a list too long to be counted: read from the newest on.
+    monkeypatch.setattr("stoa.db.lists.COUNT_MAX", 10)
     await database.execute(
         (await database.fetchval("SELECT pg_get_functiondef('page_of_list'::regproc)")).replace(
             "HITS_MAX CONSTANT int := 5000", "HITS_MAX CONSTANT int := 5"
@@ -143,7 +144,10 @@ async def test_a_search_finds_rare_and_frequent_words_and_forks(
         await walk(running, "/v1/conversations?q=apple&page_size=10")
         == (await page(running, "/v1/conversations?page_size=100"))[0]
     )
-    assert org_id
+    assert (await page(running, "/v1/conversations?q=app&page_size=10"))[0] == (
+        await page(running, "/v1/conversations?page_size=10")
+    )[0]
+    assert (await page(running, "/v1/conversations?q=num+zzz"))[0] == []
 
 
 async def test_a_search_and_a_count_know_nothing_of_other_projects_and_organizations(
@@ -170,7 +174,7 @@ async def test_a_search_and_a_count_know_nothing_of_other_projects_and_organizat
             assert (len(row["ids"]), row["total"]) == (expected, expected)
     for text in (
         "SELECT matching_conversations('apple', 9)",
-        "SELECT newest_matching_conversations('apple', 'true', 1, 1)",
+        "SELECT newest_matching_conversations('apple', 'true', 1, 1, 1)",
     ):
         async with database.transaction():
             await database.execute("SET LOCAL ROLE stoa_tenant")

@@ -27,7 +27,7 @@ SELECT *, count(*) OVER () AS total FROM (
       AND ($8::text IS NULL OR kind = $8)
     GROUP BY 1, 2, 3, 4, 5 HAVING sum(calls) <> 0
 ) sums
-ORDER BY {order} LIMIT $10 OFFSET $11;
+ORDER BY {sums_order} LIMIT $10 OFFSET $11;
 
 -- name: report_of_lines
 -- The same out of the lines of the bill alone, for what sums do not know; $4 … $11 say which lines, $12 by what.
@@ -52,7 +52,7 @@ SELECT *, count(*) OVER () AS total FROM (
       AND ($10::text IS NULL OR user_id = $10) AND ($11::uuid IS NULL OR knowledgebase_id = $11)
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
 ) sums
-ORDER BY {order} LIMIT $13 OFFSET $14;
+ORDER BY {sums_order} LIMIT $13 OFFSET $14;
 
 -- name: summed_until
 -- Everything on the bill before this moment is in the sums.

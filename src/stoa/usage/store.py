@@ -52,7 +52,7 @@ async def sum_more(tx: Tx) -> bool:
 async def _page(
     tx: Tx, statement: str, asked: Sequence[Any], groups: Sequence[str], page: PageRequest
 ) -> tuple[Sequence[UsageRow], int]:
-    statement = statement.format(order=page.order_by("day DESC NULLS LAST, cost_usd DESC"))
+    statement = statement.format(sums_order=page.order_by("day DESC NULLS LAST, cost_usd DESC"))
     rows = await tx.fetch(statement, *asked, page.page_size, page.offset)
     # Past the last page the count comes with the first.
     counted = rows or (await tx.fetch(statement, *asked, 1, 0) if page.offset else ())

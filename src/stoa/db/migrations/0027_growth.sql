@@ -45,11 +45,10 @@ REVOKE ALL ON FUNCTION matching_conversations FROM PUBLIC;
 
 -- Of words that very many messages hold: the newest conversations that hold them, found by reading conversations from the newest on, until there are enough.
 -- `p_scope` is a condition that page_of_list has made. `total` is what the share of those that were read says of all of `p_all`.
-CREATE FUNCTION newest_matching_conversations(p_query text, p_scope text, p_wanted bigint, p_all bigint, OUT ids uuid[], OUT total bigint, OUT complete boolean)
+CREATE FUNCTION newest_matching_conversations(p_query text, p_scope text, p_wanted bigint, p_all bigint, p_read_max int, OUT ids uuid[], OUT total bigint, OUT complete boolean)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
-    READ_MAX CONSTANT int := 2000;
-    read     bigint;
+    read bigint;
 BEGIN
     EXECUTE format($query$
         SELECT coalesce(array_agg(id ORDER BY n), '{}'), max(n) FROM (
@@ -65,7 +64,7 @@ BEGIN
                           WHERE s.org_id = c.org_id AND s.conversation_id = c.id AND m.search @@ $1)
             LIMIT %s
         ) found
-    $query$, p_scope, READ_MAX, p_wanted) INTO ids, read USING to_tsquery('simple', p_query);
+    $query$, p_scope, p_read_max, p_wanted) INTO ids, read USING to_tsquery('simple', p_query);
     total := cardinality(ids) * p_all / greatest(read, 1);
     complete := false;
 END $$;
@@ -84,6 +83,9 @@ CREATE FUNCTION page_of_list(p_asked jsonb, OUT ids uuid[], OUT total bigint, OU
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
     HITS_MAX CONSTANT int := 5000;
+    READ_MAX CONSTANT int := 500;
+    newest    boolean;
+    shown     boolean := false;
     list      text := p_asked ->> 'list';
     allowed   text[] := CASE list WHEN 'conversations' THEN '{model_id,app_id,user_id}' WHEN 'runs' THEN '{status,conversation_id,user_id}' END;
     sortable  text[] := CASE list WHEN 'conversations' THEN '{created_at,updated_at,title,message_count}'
@@ -130,15 +132,24 @@ BEGIN
     EXECUTE format('EXPLAIN (FORMAT JSON) SELECT FROM %I WHERE %s', list, scope) INTO plan;
     total := (plan #>> '{0,Plan,Plan Rows}')::float8::bigint;
     IF words IS NOT NULL THEN
-        SELECT * INTO hits FROM public.matching_conversations(words, HITS_MAX);
-        IF NOT hits.complete AND p_asked -> 'order' = '[["created_at", true]]' THEN
-            SELECT * INTO hits FROM public.newest_matching_conversations(words, scope || tail, skipped + wanted, total);
-            IF cardinality(hits.ids) = skipped + wanted THEN
-                ids := hits.ids[skipped + 1:];
-                total := greatest(hits.total, HITS_MAX);
-                estimated := true;
-                RETURN;
+        newest := p_asked -> 'order' = '[["created_at", true]]' AND total > count_max;
+        -- The beginning of a word of three letters or less stands for thousands of words: the index would collect all of them before it gave one.
+        IF newest AND words ~ '(^| )\w{1,3}:\*$' THEN
+            SELECT * INTO hits FROM public.newest_matching_conversations(words, scope || tail, skipped + wanted, total, 20 * wanted);
+            shown := cardinality(hits.ids) = skipped + wanted;
+        END IF;
+        IF NOT shown THEN
+            SELECT * INTO hits FROM public.matching_conversations(words, HITS_MAX);
+            IF newest AND NOT hits.complete THEN
+                SELECT * INTO hits FROM public.newest_matching_conversations(words, scope || tail, skipped + wanted, total, READ_MAX);
+                shown := cardinality(hits.ids) = skipped + wanted;
             END IF;
+        END IF;
+        IF shown THEN
+            ids := hits.ids[skipped + 1:];
+            total := greatest(hits.total, skipped + wanted);
+            estimated := true;
+            RETURN;
         END IF;
         IF NOT hits.complete THEN
             SELECT * INTO hits FROM public.matching_conversations(words, 2147483647);
