@@ -32,16 +32,16 @@ def dump(dsn: str) -> str:
     return HEADING + re.sub(r"\n{3,}", "\n\n", _NOISE.sub("", done.stdout)).strip() + "\n"
 
 
-async def _made() -> str:
-    with tempfile.TemporaryDirectory() as home:
-        Path(home).chmod(0o755)
-        embedded = await start_embedded(Path(home) / "data")
-        try:
-            await migrate(embedded.dsn)
-            return await asyncio.to_thread(dump, embedded.dsn)
-        finally:
-            await embedded.stop()
+async def _made(data_dir: Path) -> str:
+    embedded = await start_embedded(data_dir)
+    try:
+        await migrate(embedded.dsn)
+        return await asyncio.to_thread(dump, embedded.dsn)
+    finally:
+        await embedded.stop()
 
 
 if __name__ == "__main__":
-    TARGET.write_text(asyncio.run(_made()))
+    with tempfile.TemporaryDirectory() as home:
+        Path(home).chmod(0o755)
+        TARGET.write_text(asyncio.run(_made(Path(home) / "data")))
