@@ -25,8 +25,8 @@ from typing import Any
 from urllib.parse import quote
 
 import asyncpg
-
 from bed import KEY, machine, serving
+
 from stoa.cli.client import call
 from stoa.db.embedded import start_embedded
 from stoa.db.sql import parse

@@ -15,6 +15,7 @@ FILLINGS = {
     "{items_order}": "uploaded_at, id",
     "{vectors}": "knowledge_vectors",
     "{dimensions}": "384",
+    "{own_status}": "r.status",
     "{target}": "knowledge_vectors",
     "{source}": "ONLY knowledge_vectors",
 }

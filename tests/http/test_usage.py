@@ -15,6 +15,7 @@ from stoa.gateway import Capabilities, Finish, TextDelta, Usage
 from stoa.settings import Price
 from stoa.usage import Summing, rules
 from tests.conftest import Running, serving
+from tests.support.bills import usage
 from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling
 
 COUNTED = [[TextDelta("Hello.")], [Usage(1_000, 500, cached_tokens=400, reasoning_tokens=100), Finish("stop")]]
@@ -27,10 +28,6 @@ async def priced(dsn: str, tmp_path: Path) -> AsyncIterator[Running]:
     prices = (Price(model="stoa-*", prompt=2, completion=8, cached=1),)
     async with serving(dsn, tmp_path, model, toolbox=Shelf(ScriptedTool("look")), prices=prices) as server:
         yield server
-
-
-async def usage(server: Running, query: str = "") -> list[dict[str, Any]]:
-    return list((await server.call("GET", f"/v1/usage?{query}"))["data"])
 
 
 async def test_sums_by_whatever_is_asked(priced: Running) -> None:

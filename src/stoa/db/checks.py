@@ -4,7 +4,7 @@ A slice gives a list of `Check`; the composition root hands them all to the doct
 what it finds. A check reads and never writes; what can safely be put right is its `repair`, in transactions of its own.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -39,14 +39,6 @@ class Check:
     by_day: bool = False
     """Whether it can be made for the rows of one day, and nothing about them changes once that day's runs have ended: then a day in
     which nothing is broken need not be looked at again. It keeps to `since` and `until`; others may look at everything."""
-
-
-@dataclass(frozen=True, slots=True)
-class Timeline:
-    """`first` is the day (UTC) of the oldest rows, None where there are none; on `open_days` something was made that may still change."""
-
-    first: datetime | None
-    open_days: Collection[datetime]
 
 
 def stated(statement: str) -> Callable[[Tx, Scope], AsyncIterator[Finding]]:

@@ -927,6 +927,13 @@ CREATE TABLE public.projects (
     CONSTRAINT projects_visibility_check CHECK ((visibility = ANY (ARRAY['internal'::text, 'private'::text])))
 );
 
+CREATE TABLE public.revoked_keys (
+    org_id uuid NOT NULL,
+    project_id uuid,
+    hash bytea NOT NULL,
+    revoked_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
 CREATE VIEW public.shown_messages WITH (security_invoker='true') AS
  SELECT m.org_id,
     m.conversation_id AS shown_in,
@@ -956,6 +963,31 @@ UNION ALL
     m.created_at
    FROM (public.conversation_segments s
      JOIN public.messages m ON (((m.org_id = s.org_id) AND (m.conversation_id = s.source_id) AND ((m."position" >= s.first_position) AND (m."position" <= s.last_position)))));
+
+CREATE TABLE public.spans (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    trace_id text NOT NULL,
+    id text NOT NULL,
+    parent_id text,
+    wire text NOT NULL,
+    name text NOT NULL,
+    type text NOT NULL,
+    status text,
+    started_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone,
+    source_id text,
+    session_id text,
+    user_id text,
+    model text,
+    prompt_tokens bigint,
+    completion_tokens bigint,
+    cost_usd numeric(18,9),
+    tags text[] DEFAULT '{}'::text[] NOT NULL,
+    body jsonb NOT NULL,
+    received_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT spans_wire_check CHECK ((wire = ANY (ARRAY['sdk'::text, 'otlp'::text])))
+);
 
 CREATE TABLE public.tool_calls (
     org_id uuid NOT NULL,
@@ -1001,6 +1033,28 @@ CREATE TABLE public.tools (
     listed_at timestamp with time zone,
     problem text,
     CONSTRAINT tools_type_check CHECK ((type = ANY (ARRAY['http'::text, 'python'::text, 'mcp'::text, 'knowledge_base'::text])))
+);
+
+CREATE TABLE public.traces (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    id text NOT NULL,
+    wire text NOT NULL,
+    name text NOT NULL,
+    status text,
+    started_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone,
+    source_id text,
+    session_id text,
+    user_id text,
+    models text[] DEFAULT '{}'::text[] NOT NULL,
+    tags text[] DEFAULT '{}'::text[] NOT NULL,
+    span_count integer NOT NULL,
+    root_count integer NOT NULL,
+    prompt_tokens bigint DEFAULT 0 NOT NULL,
+    completion_tokens bigint DEFAULT 0 NOT NULL,
+    cost_usd numeric(18,9),
+    received_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
 CREATE TABLE public.usage_progress (
@@ -1135,8 +1189,14 @@ ALTER TABLE ONLY public.orgs
 ALTER TABLE ONLY public.projects
     ADD CONSTRAINT projects_pkey PRIMARY KEY (org_id, id);
 
+ALTER TABLE ONLY public.revoked_keys
+    ADD CONSTRAINT revoked_keys_pkey PRIMARY KEY (org_id, hash);
+
 ALTER TABLE ONLY public.runs
     ADD CONSTRAINT runs_pkey PRIMARY KEY (org_id, id);
+
+ALTER TABLE ONLY public.spans
+    ADD CONSTRAINT spans_pkey PRIMARY KEY (org_id, project_id, trace_id, id);
 
 ALTER TABLE ONLY public.tool_calls
     ADD CONSTRAINT tool_calls_pkey PRIMARY KEY (org_id, run_id, id);
@@ -1144,11 +1204,16 @@ ALTER TABLE ONLY public.tool_calls
 ALTER TABLE ONLY public.tools
     ADD CONSTRAINT tools_pkey PRIMARY KEY (org_id, id);
 
+ALTER TABLE ONLY public.traces
+    ADD CONSTRAINT traces_pkey PRIMARY KEY (org_id, project_id, id);
+
 ALTER TABLE ONLY public.usage_progress
     ADD CONSTRAINT usage_progress_pkey PRIMARY KEY (one);
 
 ALTER TABLE ONLY public.usage_sums
     ADD CONSTRAINT usage_sums_org_id_width_starts_at_project_id_key_id_model_k_key UNIQUE NULLS NOT DISTINCT (org_id, width, starts_at, project_id, key_id, model, kind);
+
+CREATE INDEX access_keys_by_creator ON public.access_keys USING btree (org_id, created_by);
 
 CREATE UNIQUE INDEX connections_by_name ON public.connections USING btree (org_id, project_id, name);
 
@@ -1252,6 +1317,8 @@ CREATE INDEX model_calls_of_run ON public.model_calls USING btree (org_id, run_i
 
 CREATE UNIQUE INDEX models_by_slug ON public.models USING btree (COALESCE(project_id, '00000000-0000-0000-0000-000000000000'::uuid), slug);
 
+CREATE INDEX revoked_keys_by_hash ON public.revoked_keys USING btree (hash);
+
 CREATE INDEX runs_by_message ON public.runs USING btree (org_id, message_id);
 
 CREATE INDEX runs_by_time ON public.runs USING btree (org_id, created_at DESC, id);
@@ -1272,11 +1339,19 @@ CREATE INDEX runs_paused ON public.runs USING btree (created_at) WHERE (status =
 
 CREATE INDEX runs_queued ON public.runs USING btree (org_id, conversation_id, queued_at) WHERE (queued_at IS NOT NULL);
 
+CREATE INDEX spans_by_age ON public.spans USING btree (received_at);
+
 CREATE INDEX tool_calls_begun ON public.tool_calls USING btree (begun_at) WHERE (status = 'begun'::text);
 
 CREATE INDEX tool_calls_of_conversation ON public.tool_calls USING btree (org_id, conversation_id);
 
 CREATE UNIQUE INDEX tools_by_name ON public.tools USING btree (org_id, project_id, name);
+
+CREATE INDEX traces_by_age ON public.traces USING btree (received_at);
+
+CREATE INDEX traces_newest ON public.traces USING btree (org_id, project_id, started_at DESC, id);
+
+CREATE INDEX traces_of_session ON public.traces USING btree (org_id, project_id, session_id, started_at DESC) WHERE (session_id IS NOT NULL);
 
 CREATE TRIGGER usage_of_changed_lines AFTER DELETE OR UPDATE OF org_id, project_id, key_id, model, kind, prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens, cost_usd, estimated, at ON public.model_calls FOR EACH ROW EXECUTE FUNCTION public.follow_usage();
 
@@ -1344,6 +1419,9 @@ ALTER TABLE ONLY public.models
 
 ALTER TABLE ONLY public.projects
     ADD CONSTRAINT projects_org_id_fkey FOREIGN KEY (org_id) REFERENCES public.orgs(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.revoked_keys
+    ADD CONSTRAINT revoked_keys_org_id_fkey FOREIGN KEY (org_id) REFERENCES public.orgs(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.runs
     ADD CONSTRAINT runs_model_id_fkey FOREIGN KEY (model_id) REFERENCES public.models(id);
@@ -1416,7 +1494,11 @@ ALTER TABLE public.orgs ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.projects ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.revoked_keys ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.runs ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.spans ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY tenant ON public.access_keys TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
 
@@ -1480,17 +1562,25 @@ CREATE POLICY tenant ON public.orgs TO stoa_tenant USING ((id = public.stoa_org(
 
 CREATE POLICY tenant ON public.projects TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (id = public.stoa_project()))));
 
+CREATE POLICY tenant ON public.revoked_keys TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
+
 CREATE POLICY tenant ON public.runs TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
+
+CREATE POLICY tenant ON public.spans TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
 
 CREATE POLICY tenant ON public.tool_calls TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
 
 CREATE POLICY tenant ON public.tools TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
+
+CREATE POLICY tenant ON public.traces TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
 
 CREATE POLICY tenant ON public.usage_sums TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
 
 ALTER TABLE public.tool_calls ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.tools ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.traces ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.usage_sums ENABLE ROW LEVEL SECURITY;
 
@@ -1571,11 +1661,17 @@ GRANT SELECT,UPDATE ON TABLE public.orgs TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.projects TO stoa_tenant;
 
+GRANT SELECT,INSERT ON TABLE public.revoked_keys TO stoa_tenant;
+
 GRANT SELECT ON TABLE public.shown_messages TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.spans TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.tool_calls TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.tools TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.traces TO stoa_tenant;
 
 GRANT SELECT ON TABLE public.usage_progress TO stoa_tenant;
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from stoa.db.checks import Timeline
 from stoa.doctor.types import Day
+from stoa.kernel.findings import Timeline
 
 BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """Stands for the open start of the first day."""

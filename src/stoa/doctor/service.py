@@ -15,13 +15,13 @@ from typing import Final, Literal
 import structlog
 
 from stoa.db import Database, Tx
-from stoa.db.checks import Check, Scope, Timeline
+from stoa.db.checks import Check, Scope
 from stoa.db.internal import internal
 from stoa.doctor import rules, store
 from stoa.doctor.types import DataLocation, Day, Diagnosis, Repaired, Report
 from stoa.kernel.clock import Clock
 from stoa.kernel.errors import RateLimited, Unavailable
-from stoa.kernel.findings import Finding
+from stoa.kernel.findings import Finding, Timeline
 from stoa.kernel.principal import Principal
 
 FINDINGS_MAX: Final = 10_000

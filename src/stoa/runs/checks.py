@@ -10,9 +10,9 @@ import orjson
 
 from stoa.conversations import hold
 from stoa.db import Database, Tx, load
-from stoa.db.checks import Check, Scope, Timeline, stated, stated_by_day
+from stoa.db.checks import Check, Scope, stated, stated_by_day
 from stoa.db.internal import internal
-from stoa.kernel.findings import Finding
+from stoa.kernel.findings import Finding, Timeline
 from stoa.runs import store, turns
 from stoa.runs.rules import LEASE_SECONDS
 from stoa.runs.store import SQL as RUNS
