@@ -158,7 +158,7 @@ def requests(place: Place) -> dict[str, Callable[[], object]]:
 def doctor(place: Place, *options: str) -> float:
     """Beside the server, of everything. Milliseconds; it must find nothing."""
     begun = time.perf_counter()
-    command = [sys.executable, "-m", "stoa", "doctor", "--json", "--data-dir", str(place.data_dir), *options]
+    command = [sys.executable, "-m", "stoa", "doctor", "--json", "--seconds", "300", "--data-dir", str(place.data_dir), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     found = json.loads(done.stdout)
     broken = {

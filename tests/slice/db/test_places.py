@@ -3,7 +3,7 @@
 import asyncio
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,12 @@ from typer.testing import CliRunner
 from stoa.cli.main import app as command_line
 from stoa.db.embedded import EmbeddedError, leftovers, locate, move, remove, remove_leftover, start_embedded
 from stoa.db.embedded import places as layout
-from tests.slice.db.test_embedded import as_root, ask, room
+from tests.support.embedded import as_root, ask, open_room
 
-__all__ = ["room"]
+
+@pytest.fixture
+def room() -> Iterator[Path]:
+    yield from open_room()
 
 
 async def make(data_dir: Path, elsewhere: Path) -> None:
