@@ -50,14 +50,7 @@ def path(
     database = "the PostgreSQL of STOA_DATABASE_URL" if external else found.database or "none yet"
     out.print(f"database  {database}", markup=False)
     for one in left:
-        owner = (
-            f"{one.owner}, which is gone or has another database now"
-            if one.owner
-            else "a data directory that nobody wrote down"
-        )
-        out.print(
-            f"leftover  {one.path} (of {owner}); remove it with: stoa data remove --leftover {one.path}", markup=False
-        )
+        out.print(f"leftover  {one.path} ({_history(one.owner)}): stoa data remove --leftover {one.path}", markup=False)
 
 
 @app.command("move")
@@ -113,6 +106,12 @@ def remove_command(
         out.print("The PostgreSQL of STOA_DATABASE_URL was left as it is.")
     for one in left:
         out.print(f"Left in place, since Stoa did not make it: {one}", markup=False)
+
+
+def _history(owner: Path | None) -> str:
+    if owner is not None:
+        return f"of {owner}, which is gone or has another database now"
+    return "of an earlier version; a start of its installation, if there is one, takes it off this list"
 
 
 def _confirm(directory: Path, *, yes: bool) -> None:

@@ -21,7 +21,7 @@ import stoa
 from stoa.db.embedded import EmbeddedError, EmbeddedServer, start_embedded
 from stoa.db.embedded.account import choose_account
 from stoa.db.embedded.programs import PACKAGE, find_programs
-from tests.support.embedded import as_root, ask, open_room, process_name, quick_disk
+from tests.support.embedded import as_root, ask, open_room, process_name, quick_disk, wait_for
 
 IS_ROOT = os.geteuid() == 0
 NOBODY = 65534
