@@ -3,10 +3,11 @@
 
     python bench/growth.py [--scale small|medium|full | --conversations N] [--data DIR] [--rounds 15]
 
-Fills a database (a fill that was killed goes on where it was; rows are made by the database itself, in batches) and starts two servers side by side, one on a
-nearly empty database (50 conversations) and one on the full one. Each figure is asked of both in turn; printed are the medians in milliseconds and their ratio.
-small: 20,000 conversations; medium: 60,000; full: 200,000. A conversation has 10 messages, 5 runs, 5 lines of the bill and 50 events.
-With --data the databases stay there and are used again.
+Fills a database (a fill that was killed goes on where it was; rows are made by the database itself, in batches) and
+starts two servers side by side, one on a nearly empty database (50 conversations) and one on the full one. Each figure
+is asked of both in turn; printed are the medians in milliseconds and their ratio. small: 20,000 conversations; medium:
+60,000; full: 200,000. A conversation has 10 messages, 5 runs, 5 lines of the bill and 50 events. With --data the
+databases stay there and are used again.
 """
 
 import argparse
@@ -66,7 +67,8 @@ async def fill(data_dir: Path, conversations: int) -> float:
         if await connection.fetchval("SELECT count(*) FROM projects") == 1:
             await connection.execute(SQL.projects, org_id, PROJECTS - 1)
         await connection.execute(SQL.places)
-        # A replica's session fires no triggers: the rows are whole by construction, and foreign keys need not be checked one by one.
+        # A replica's session fires no triggers: the rows are whole by construction, and foreign keys need not be
+        # checked one by one.
         await connection.execute("SET synchronous_commit = off; SET session_replication_role = replica")
         done = await connection.fetchval("SELECT coalesce(max(last), 0) FROM growth.done")
         if done >= conversations:
@@ -136,9 +138,10 @@ def requests(place: Place) -> dict[str, Callable[[], object]]:
             place, f"/v1/conversations?page={last['/v1/conversations']}"
         ),
         "conversations of one user": lambda: page(place, "/v1/conversations?user_id=user7"),
-        "q=, a rare word": lambda: page(place, "/v1/conversations?q=n77"),
+        "q=, a rare word": lambda: page(place, "/v1/conversations?q=zanzibar"),
+        "q=, the beginning of 2,000 words": lambda: page(place, "/v1/conversations?q=n77"),
         "q=, a word of 1 % of messages": lambda: page(place, "/v1/conversations?q=sometimes"),
-        "q=, a word of a third of messages": lambda: page(place, "/v1/conversations?q=w1"),
+        "q=, the beginning of most words": lambda: page(place, "/v1/conversations?q=w1"),
         "q=, no such word": lambda: page(place, "/v1/conversations?q=nowhere"),
         "one conversation": lambda: page(place, f"/v1/conversations/{one}"),
         "its messages": lambda: page(place, f"/v1/conversations/{one}/messages"),
@@ -158,7 +161,18 @@ def requests(place: Place) -> dict[str, Callable[[], object]]:
 def doctor(place: Place, *options: str) -> float:
     """Beside the server, of everything. Milliseconds; it must find nothing."""
     begun = time.perf_counter()
-    command = [sys.executable, "-m", "stoa", "doctor", "--json", "--seconds", "300", "--data-dir", str(place.data_dir), *options]
+    command = [
+        sys.executable,
+        "-m",
+        "stoa",
+        "doctor",
+        "--json",
+        "--seconds",
+        "300",
+        "--data-dir",
+        str(place.data_dir),
+        *options,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     found = json.loads(done.stdout)
     broken = {
@@ -225,7 +239,8 @@ def main() -> None:
             seconds = asyncio.run(fill(place.data_dir, count))
         print(machine())
         print(
-            f"{conversations:,} conversations, {conversations * 10:,} messages, {conversations * 5:,} runs, {conversations * 50:,} events,"
+            f"{conversations:,} conversations, {conversations * 10:,} messages, {conversations * 5:,} runs,"
+            f" {conversations * 50:,} events,"
             f" filled in {seconds:.0f} s; medians of {options.rounds}, ms"
         )
         print(f"{'':<38}{'empty':>12}{'full':>12}{'ratio':>9}", flush=True)

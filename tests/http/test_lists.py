@@ -198,3 +198,14 @@ async def test_what_no_row_can_hold_is_no_fault_of_ours(running: Running) -> Non
     for path in ("/v1/conversations?user_id=%00", "/v1/runs?user_id=%00", "/v1/conversations?q=%00"):
         response = await running.client.get(path)
         assert response.status_code in (200, 400), path
+
+
+async def test_what_the_lists_enforce_by_themselves_is_what_the_policies_say(database: asyncpg.Connection) -> None:
+    """`page_of_list` and `matching_conversations` run as the owner. Who changes one of these policies changes them too."""
+    rows = await database.fetch(
+        "SELECT tablename, regexp_replace(qual, '\\s+', ' ', 'g') AS qual, roles::text, cmd FROM pg_policies"
+        " WHERE tablename IN ('conversations', 'messages', 'runs', 'conversation_segments')"
+    )
+    expected = "((org_id = stoa_org()) AND ((stoa_project() IS NULL) OR (project_id = stoa_project())))"
+    assert {row["tablename"] for row in rows} == {"conversations", "messages", "runs", "conversation_segments"}
+    assert {(row["qual"], row["roles"], row["cmd"]) for row in rows} == {(expected, "{stoa_tenant}", "ALL")}

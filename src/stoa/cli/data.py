@@ -84,7 +84,8 @@ def remove_command(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Remove files and database for good, the database also where it lies outside of the data directory. Stop the server first."""
+    """Remove files and database for good, the database also where it lies outside of the data directory. Stop the
+    server first."""
     from stoa.db.embedded import EmbeddedError, remove, remove_leftover  # noqa: PLC0415 — the database's weight is loaded by the command that needs it
 
     settings = _settings(config, data_dir)

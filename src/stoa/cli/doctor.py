@@ -1,7 +1,7 @@
 """`stoa doctor`: beside the database itself, or as a client of a server.
 
-Beside the database, because that is where it is needed when no server answers, and because it looks at all organizations,
-which no key may; with --url it is a client like any other, and sees what the key may see.
+Beside the database, because that is where it is needed when no server answers, and because it looks at all
+organizations, which no key may; with --url it is a client like any other, and sees what the key may see.
 """
 
 import asyncio
@@ -43,7 +43,8 @@ def run(
     out: Console,
     errors: Console,
 ) -> bool:
-    """True when every promise was looked at and none is broken (any more). With `full` also what was verified before is looked at again."""
+    """True when every promise was looked at and none is broken (any more). With `full` also what was verified before is
+    looked at again."""
     configure_logs("error", "console")
     call = _Call(Scope(since=since), full, seconds_max, errors)
     return asyncio.run(_run(settings, call, repair=repair, as_json=as_json, out=out))
@@ -151,7 +152,8 @@ async def _database(settings: Settings) -> AsyncGenerator[str]:
         return
     if not settings.data_dir.is_dir():
         raise NoDatabase(
-            f"There is no data in {settings.data_dir.resolve()}. Name the data directory with --data-dir, or set STOA_DATABASE_URL."
+            f"There is no data in {settings.data_dir.resolve()}. Name the data directory with --data-dir, or set"
+            " STOA_DATABASE_URL."
         )
     embedded = await start_embedded(settings.data_dir.resolve())
     try:

@@ -1,4 +1,5 @@
-"""What conversations promise, counted (for the doctor): whole histories, files that are read and there, deletions with their proof."""
+"""What conversations promise, counted (for the doctor): whole histories, files that are read and there, deletions with
+their proof."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -38,7 +39,8 @@ def checks(database: Database, blobs: BlobStore) -> Sequence[Check]:
             "conversations.unread_files",
             "Every file is read, or given up, within minutes.",
             stated(SQL.unread_for_long),
-            "A running server reads them again. The repair gives them up: whoever waits for one learns that it could not be read.",
+            "A running server reads them again. The repair gives them up: whoever waits for one learns that it could"
+            " not be read.",
             partial(_give_up, database),
         ),
         Check(

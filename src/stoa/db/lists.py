@@ -1,7 +1,8 @@
-"""Pages of long lists: which ids a page holds, and how long the list is, asked of the schema's function `page_of_list` (migration 0027).
+"""Pages of long lists: which ids a page holds, and how long the list is, asked of the schema's function `page_of_list`
+(migration 0027).
 
-The function runs as the owner of the tables and enforces the caller's organization and project by itself; the caller of this module
-reads the rows of these ids in its own transaction, under row-level security.
+The function runs as the owner of the tables and enforces the caller's organization and project by itself; the caller of
+this module reads the rows of these ids in its own transaction, under row-level security.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,7 +35,8 @@ async def page_ids(
     columns: Mapping[str, type[datetime | int]],
     query: str | None = None,
 ) -> Found:
-    """`filters` by column; None is any. `columns` are those that a cursor may stand in. `query` is a to_tsquery expression. Raises BadRequest."""
+    """`filters` by column; None is any. `columns` are those that a cursor may stand in. `query` is a to_tsquery
+    expression. Raises BadRequest."""
     after = page.after(NEWEST, columns)
     if any(isinstance(value, str) and "\x00" in value for value in filters.values()):
         return Found((), 0, estimated=False)  # PostgreSQL's text holds no NUL, so no row matches.
@@ -54,7 +56,8 @@ async def page_ids(
 
 
 def next_cursor(page: PageRequest, columns: Mapping[str, type[datetime | int]], rows: Sequence[Row]) -> str | None:
-    """Where the next page begins; None after the last one, and where the list is sorted by what no cursor can stand in."""
+    """Where the next page begins; None after the last one, and where the list is sorted by what no cursor can
+    stand in."""
     column = page.column(NEWEST)
     if len(rows) < page.page_size or column is None or column[0] not in columns:
         return None

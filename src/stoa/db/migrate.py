@@ -1,9 +1,10 @@
 """Brings a database to this version's schema: numbered `.sql` files, under one lock.
 
-Each file is one transaction. A file that begins with `-- outside a transaction` is not: its statements run one by one, so that
-indexes of large tables can be built CONCURRENTLY, without a lock that stops writers. Each of them must be repeatable: where a start is killed in
-between, the next one runs the whole file again, after it has dropped the invalid index that a killed build leaves.
-Ten nodes may start at once: the first to get the lock migrates, the others find nothing to do.
+Each file is one transaction. A file that begins with `-- outside a transaction` is not: its statements run one by one,
+so that indexes of large tables can be built CONCURRENTLY, without a lock that stops writers. Each of them must be
+repeatable: where a start is killed in between, the next one runs the whole file again, after it has dropped the invalid
+index that a killed build leaves. Ten nodes may start at once: the first to get the lock migrates, the others find
+nothing to do.
 """
 
 import asyncio
@@ -76,7 +77,8 @@ async def migrate(dsn: str, *, lock_seconds_max: float = 600.0) -> list[str]:
         await _ensure_tenant_role(connection)
         await connection.execute(
             "CREATE TABLE IF NOT EXISTS stoa_migrations"
-            " (number int PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+            " (number int PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL, applied_at timestamptz NOT NULL"
+            " DEFAULT now())"
         )
         applied = {
             row["number"]: row["sha256"] for row in await connection.fetch("SELECT number, sha256 FROM stoa_migrations")
@@ -92,14 +94,16 @@ async def migrate(dsn: str, *, lock_seconds_max: float = 600.0) -> list[str]:
 
 
 async def _lock(connection: asyncpg.Connection, seconds_max: float) -> None:
-    """Polls: a statement that waits for the lock keeps a snapshot open, and CREATE INDEX CONCURRENTLY would wait for that in turn."""
+    """Polls: a statement that waits for the lock keeps a snapshot open, and CREATE INDEX CONCURRENTLY would wait for
+    that in turn."""
     try:
         async with asyncio.timeout(seconds_max):
             while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):  # noqa: ASYNC110
                 await asyncio.sleep(LOCK_POLL_SECONDS)
     except TimeoutError:
         raise SchemaError(
-            f"Another node has been migrating this database for {seconds_max:.0f} seconds. Let it finish, then start this one."
+            f"Another node has been migrating this database for {seconds_max:.0f} seconds. Let it finish, then start"
+            " this one."
         ) from None
 
 
@@ -152,7 +156,8 @@ async def _check_server(connection: asyncpg.Connection) -> None:
     version = int(str(await connection.fetchval("SHOW server_version_num")))
     if version < POSTGRES_VERSION_MIN:
         raise SchemaError(
-            f"Stoa needs PostgreSQL 16 or newer; this server is {version // 10_000}. Point STOA_DATABASE_URL at a newer one."
+            f"Stoa needs PostgreSQL 16 or newer; this server is {version // 10_000}. Point STOA_DATABASE_URL at a"
+            " newer one."
         )
     if not await connection.fetchval("SELECT 1 FROM pg_available_extensions WHERE name = 'vector'"):
         raise SchemaError(
@@ -173,7 +178,8 @@ async def _check_server(connection: asyncpg.Connection) -> None:
 async def _ensure_tenant_role(connection: asyncpg.Connection) -> None:
     """The role that requests run under: owns nothing, cannot log in, cannot bypass row-level security."""
     row = await connection.fetchrow(
-        "SELECT rolsuper OR rolbypassrls AS bypasses, pg_has_role(current_user, oid, 'SET') AS may_set FROM pg_roles WHERE rolname = $1",
+        "SELECT rolsuper OR rolbypassrls AS bypasses, pg_has_role(current_user, oid, 'SET') AS may_set FROM pg_roles"
+        " WHERE rolname = $1",
         TENANT_ROLE,
     )
     try:
@@ -183,7 +189,8 @@ async def _ensure_tenant_role(connection: asyncpg.Connection) -> None:
             )
         elif row["bypasses"]:
             raise SchemaError(
-                f"The role {TENANT_ROLE} can bypass row-level security. Run: ALTER ROLE {TENANT_ROLE} NOSUPERUSER NOBYPASSRLS;"
+                f"The role {TENANT_ROLE} can bypass row-level security. Run: ALTER ROLE {TENANT_ROLE} NOSUPERUSER"
+                " NOBYPASSRLS;"
             )
         if row is None or not row["may_set"]:
             await connection.execute(f"GRANT {TENANT_ROLE} TO CURRENT_USER")

@@ -1,8 +1,9 @@
-"""Looks for ids in every table there is. It asks the catalogue for the tables and their columns, not us: what a deletion forgot, it finds.
+"""Looks for ids in every table there is. It asks the catalogue for the tables and their columns, not us: what a
+deletion forgot, it finds.
 
-A proof covers the same columns in a small database and in a large one. An index leads to each of them; a column without one is read through, whatever
-its size, unless it is in `NAMES_OTHERS`: such a column never names what a deletion of a conversation removes. A test holds that list and the
-indexes complete.
+A proof covers the same columns in a small database and in a large one. An index leads to each of them; a column without
+one is read through, whatever its size, unless it is in `NAMES_OTHERS`: such a column never names what a deletion of a
+conversation removes. A test holds that list and the indexes complete.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,7 +37,8 @@ NAMES_OTHERS: Final[Mapping[str, str]] = {
 
 
 async def rescan(tx: Tx, org_id: UUID, ids: Sequence[UUID], *, every_column: bool = False) -> Mapping[str, int]:
-    """Rows that name any of the ids, by `table.column`; empty when nothing does. Wants a transaction of the internal role.
+    """Rows that name any of the ids, by `table.column`; empty when nothing does. Wants a transaction of the internal
+    role.
 
     `every_column` reads those of NAMES_OTHERS too, which takes time in a large database.
     """

@@ -29,15 +29,20 @@ CREATE FUNCTION public.add_usage(p_line public.model_calls, p_sign integer) RETU
     LANGUAGE sql
     AS $$
     INSERT INTO usage_sums AS s
-    SELECT p_line.org_id, p_line.project_id, width, date_trunc(width, p_line.at, 'UTC'), p_line.key_id, p_line.model, p_line.kind,
-           p_sign, p_sign * p_line.prompt_tokens, p_sign * p_line.cached_tokens, p_sign * p_line.completion_tokens, p_sign * p_line.reasoning_tokens,
-           p_sign * coalesce(p_line.cost_usd, 0), p_sign * p_line.estimated::int, p_sign * (p_line.cost_usd IS NULL)::int, p_line.id
+    SELECT p_line.org_id, p_line.project_id, width, date_trunc(width, p_line.at, 'UTC'), p_line.key_id, p_line.model,
+        p_line.kind,
+           p_sign, p_sign * p_line.prompt_tokens, p_sign * p_line.cached_tokens, p_sign * p_line.completion_tokens,
+               p_sign * p_line.reasoning_tokens,
+           p_sign * coalesce(p_line.cost_usd, 0), p_sign * p_line.estimated::int,
+               p_sign * (p_line.cost_usd IS NULL)::int, p_line.id
     FROM unnest(ARRAY['hour', 'day']) AS width
     ON CONFLICT (org_id, width, starts_at, project_id, key_id, model, kind) DO UPDATE SET
         calls = s.calls + excluded.calls, prompt_tokens = s.prompt_tokens + excluded.prompt_tokens,
-        cached_tokens = s.cached_tokens + excluded.cached_tokens, completion_tokens = s.completion_tokens + excluded.completion_tokens,
+        cached_tokens = s.cached_tokens + excluded.cached_tokens,
+            completion_tokens = s.completion_tokens + excluded.completion_tokens,
         reasoning_tokens = s.reasoning_tokens + excluded.reasoning_tokens, cost_usd = s.cost_usd + excluded.cost_usd,
-        estimated_calls = s.estimated_calls + excluded.estimated_calls, unpriced_calls = s.unpriced_calls + excluded.unpriced_calls,
+        estimated_calls = s.estimated_calls + excluded.estimated_calls,
+            unpriced_calls = s.unpriced_calls + excluded.unpriced_calls,
         first_id = least(s.first_id, excluded.first_id)
 $$;
 
@@ -213,7 +218,8 @@ BEGIN
         complete := true;
         RETURN;
     END IF;
-    -- EXECUTE: a plan of its own for each query. The statement of a function would soon be planned for any query, and then read whole tables.
+    -- EXECUTE: a plan of its own for each query. The statement of a function would soon be planned for any query, and
+    -- then read whole tables.
     EXECUTE $query$
         WITH hits AS MATERIALIZED (
             SELECT conversation_id, position FROM messages
@@ -226,7 +232,8 @@ BEGIN
         FROM (
             SELECT conversation_id AS id FROM hits
             UNION SELECT s.conversation_id FROM hits h
-            JOIN conversation_segments s ON s.org_id = $2 AND s.source_id = h.conversation_id AND h.position BETWEEN s.first_position AND s.last_position
+            JOIN conversation_segments s ON s.org_id = $2 AND s.source_id = h.conversation_id
+                AND h.position BETWEEN s.first_position AND s.last_position
             UNION SELECT id FROM titles
         ) found
     $query$ INTO ids, complete USING words, org, project, p_hits_max;
@@ -247,8 +254,10 @@ BEGIN
                 ) newest
             ) c
             WHERE c.search @@ $1
-               OR EXISTS (SELECT FROM messages m WHERE m.org_id = c.org_id AND m.conversation_id = c.id AND m.search @@ $1)
-               OR EXISTS (SELECT FROM conversation_segments s JOIN messages m ON m.org_id = s.org_id AND m.conversation_id = s.source_id
+               OR EXISTS (SELECT FROM messages m WHERE m.org_id = c.org_id AND m.conversation_id = c.id
+                   AND m.search @@ $1)
+               OR EXISTS (SELECT FROM conversation_segments s JOIN messages m ON m.org_id = s.org_id
+                   AND m.conversation_id = s.source_id
                               AND m.position BETWEEN s.first_position AND s.last_position
                           WHERE s.org_id = c.org_id AND s.conversation_id = c.id AND m.search @@ $1)
             LIMIT %s
@@ -268,7 +277,8 @@ DECLARE
     newest    boolean;
     shown     boolean := false;
     list      text := p_asked ->> 'list';
-    allowed   text[] := CASE list WHEN 'conversations' THEN '{model_id,app_id,user_id}' WHEN 'runs' THEN '{status,conversation_id,user_id}' END;
+    allowed   text[] := CASE list WHEN 'conversations' THEN '{model_id,app_id,user_id}'
+                                  WHEN 'runs' THEN '{status,conversation_id,user_id}' END;
     sortable  text[] := CASE list WHEN 'conversations' THEN '{created_at,updated_at,title,message_count}'
                                   WHEN 'runs' THEN '{created_at,started_at,ended_at,status}' END;
     count_max bigint := p_asked ->> 'count_max';
@@ -291,14 +301,16 @@ BEGIN
     IF public.stoa_project() IS NOT NULL THEN
         scope := scope || format(' AND project_id = %L', public.stoa_project());
     END IF;
-    FOR term IN SELECT key AS name, ARRAY(SELECT jsonb_array_elements_text(value)) AS said FROM jsonb_each(p_asked -> 'filters') LOOP
+    FOR term IN SELECT key AS name, ARRAY(SELECT jsonb_array_elements_text(value)) AS said
+        FROM jsonb_each(p_asked -> 'filters') LOOP
         IF term.name <> ALL (allowed) THEN
             RAISE EXCEPTION 'no filter';
         END IF;
         scope := scope || CASE WHEN cardinality(term.said) = 1 THEN format(' AND %I = %L', term.name, term.said[1])
                                ELSE format(' AND %I = ANY (%L)', term.name, term.said) END;
     END LOOP;
-    FOR term IN SELECT value ->> 0 AS name, (value ->> 1)::boolean AS descending FROM jsonb_array_elements(p_asked -> 'order') LOOP
+    FOR term IN SELECT value ->> 0 AS name, (value ->> 1)::boolean AS descending
+        FROM jsonb_array_elements(p_asked -> 'order') LOOP
         IF term.name <> ALL (sortable) THEN
             RAISE EXCEPTION 'no order';
         END IF;
@@ -307,22 +319,26 @@ BEGIN
     sorting := sorting || 'id';
     IF after IS NOT NULL THEN
         tail := format(' AND %1$I %2$s= %3$L AND (%1$I %2$s %3$L OR id > %4$L)', first,
-                       CASE WHEN (p_asked #>> '{order,0,1}')::boolean THEN '<' ELSE '>' END, after ->> 'value', after ->> 'id');
+                       CASE WHEN (p_asked #>> '{order,0,1}')::boolean THEN '<'
+                           ELSE '>' END, after ->> 'value', after ->> 'id');
     END IF;
 
     EXECUTE format('EXPLAIN (FORMAT JSON) SELECT FROM %I WHERE %s', list, scope) INTO plan;
     total := (plan #>> '{0,Plan,Plan Rows}')::float8::bigint;
     IF words IS NOT NULL THEN
         newest := p_asked -> 'order' = '[["created_at", true]]' AND total > count_max;
-        -- The beginning of a word of three letters or less stands for thousands of words: the index would collect all of them before it gave one.
+        -- The beginning of a word of three letters or less stands for thousands of words: the index would collect all
+        -- of them before it gave one.
         IF newest AND words ~ '(^| )\w{1,3}:\*$' THEN
-            SELECT * INTO hits FROM public.newest_matching_conversations(words, scope || tail, skipped + wanted, total, 20 * wanted);
+            SELECT * INTO hits FROM public.newest_matching_conversations(words, scope || tail, skipped + wanted, total,
+                4 * wanted);
             shown := cardinality(hits.ids) = skipped + wanted;
         END IF;
         IF NOT shown THEN
             SELECT * INTO hits FROM public.matching_conversations(words, HITS_MAX);
             IF newest AND NOT hits.complete THEN
-                SELECT * INTO hits FROM public.newest_matching_conversations(words, scope || tail, skipped + wanted, total, READ_MAX);
+                SELECT * INTO hits FROM public.newest_matching_conversations(words, scope || tail, skipped + wanted,
+                    total, READ_MAX);
                 shown := cardinality(hits.ids) = skipped + wanted;
             END IF;
         END IF;
@@ -339,10 +355,12 @@ BEGIN
         total := cardinality(hits.ids);
     END IF;
 
-    EXECUTE format('SELECT ARRAY(SELECT id FROM %I WHERE %s%s ORDER BY %s OFFSET %s LIMIT %s)', list, scope, tail, sorting, skipped, wanted) INTO ids;
+    EXECUTE format('SELECT ARRAY(SELECT id FROM %I WHERE %s%s ORDER BY %s OFFSET %s LIMIT %s)', list, scope, tail,
+        sorting, skipped, wanted) INTO ids;
     estimated := words IS NULL AND total > 10 * count_max;
     IF NOT estimated THEN
-        EXECUTE format('SELECT count(*), count(*) > %s FROM (SELECT FROM %I WHERE %s LIMIT %s) shown', count_max, list, scope, count_max + 1)
+        EXECUTE format('SELECT count(*), count(*) > %s FROM (SELECT FROM %I WHERE %s LIMIT %s) shown', count_max, list,
+            scope, count_max + 1)
             INTO counted, estimated;
         total := CASE WHEN estimated THEN greatest(total, counted) ELSE counted END;
     END IF;
@@ -1574,7 +1592,7 @@ CREATE POLICY tenant ON public.tools TO stoa_tenant USING (((org_id = public.sto
 
 CREATE POLICY tenant ON public.traces TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
 
-CREATE POLICY tenant ON public.usage_sums TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
+CREATE POLICY tenant ON public.usage_sums TO stoa_tenant USING (((org_id = ( SELECT public.stoa_org() AS stoa_org)) AND ((( SELECT public.stoa_project() AS stoa_project) IS NULL) OR (project_id = ( SELECT public.stoa_project() AS stoa_project)))));
 
 ALTER TABLE public.tool_calls ENABLE ROW LEVEL SECURITY;
 

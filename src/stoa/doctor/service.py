@@ -1,8 +1,8 @@
 """Runs the checks one after another, each in read-only transactions and within its time.
 
-A check `by_day` is made day by day, the newest first. A day in which nothing was broken and nothing can change any more is remembered and not
-looked at again, unless everything is asked for. So a check whose time runs out goes on with the next call, and in the long run each call
-looks at the last days alone.
+A check `by_day` is made day by day, the newest first. A day in which nothing was broken and nothing can change any more
+is remembered and not looked at again, unless everything is asked for. So a check whose time runs out goes on with the
+next call, and in the long run each call looks at the last days alone.
 """
 
 import asyncio
@@ -91,7 +91,8 @@ class Doctor:
         self._busy = asyncio.Lock()
 
     async def ask(self, principal: Principal, scope: Scope) -> Report:
-        """The caller's organization, as row-level security shows it: less what an operator's call has verified. One at a time on a node."""
+        """The caller's organization, as row-level security shows it: less what an operator's call has verified. One at
+        a time on a node."""
         if self._busy.locked():
             raise RateLimited("The doctor is at work on this server; ask again in a moment.", retry_after_seconds=5)
         async with self._busy:
@@ -127,7 +128,8 @@ class Doctor:
         )
 
     async def repair(self, report: Report) -> AsyncIterator[Repaired]:
-        """Puts right what can safely be put right, finding by finding. Look again afterwards: one may have hidden another."""
+        """Puts right what can safely be put right, finding by finding. Look again afterwards: one may have hidden
+        another."""
         checks = {check.name: check for check in self._checks}
         for diagnosis in report.diagnoses:
             repair = checks[diagnosis.name].repair

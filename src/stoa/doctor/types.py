@@ -10,7 +10,8 @@ from stoa.kernel.findings import Finding
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """What is looked at in one piece: from `start` on and before `end`; None is open. `settled`: nothing made in it changes any more."""
+    """What is looked at in one piece: from `start` on and before `end`; None is open. `settled`: nothing made in it
+    changes any more."""
 
     start: datetime | None
     end: datetime | None
@@ -19,7 +20,8 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """One check's result. `status` is `stopped` when its time ran out, `failed` when it could not be made: then `findings` are those until there.
+    """One check's result. `status` is `stopped` when its time ran out, `failed` when it could not be made: then
+    `findings` are those until there.
 
     `days_verified` are known to be whole from before, `days_left` were not looked at because the time ran out.
     """

@@ -16,7 +16,8 @@ class FindingWire(Wire):
 
 
 class DaysWire(Wire):
-    """Of a check that is made day by day: `verified` need not be looked at again, `left` were not looked at because the time ran out."""
+    """Of a check that is made day by day: `verified` need not be looked at again, `left` were not looked at because the
+    time ran out."""
 
     verified: int
     left: int

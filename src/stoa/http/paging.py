@@ -16,8 +16,12 @@ ABOUT_CURSORS = (
 )
 
 
-def Paging(sortable: Mapping[str, str] | None = None, *, cursors: bool = False) -> Callable[..., PageRequest]:  # noqa: N802 — reads as the type it gives
-    """A dependency that gives a PageRequest. `sortable` maps the fields that `sort` may name to their columns; with `cursors` the list gives and takes cursors."""
+def Paging(  # noqa: N802 — reads as the type it gives
+    sortable: Mapping[str, str] | None = None, *, cursors: bool = False
+) -> Callable[..., PageRequest]:
+    """A dependency that gives a PageRequest. `sortable` maps the fields that `sort` may name to their columns; with
+    `cursors` the list gives and takes cursors.
+    """
     if not sortable:
 
         def plain(page: Page = 1, page_size: PageSize = PAGE_SIZE_DEFAULT) -> PageRequest:

@@ -1,4 +1,5 @@
-"""Pages of a list: `page` from 1, `page_size` 1 to 500 (contract section 2), or a `cursor` that goes on where a page ended."""
+"""Pages of a list: `page` from 1, `page_size` 1 to 500 (contract section 2), or a `cursor` that goes on where a page
+ended."""
 
 import base64
 import binascii
@@ -17,7 +18,8 @@ PAGE_SIZE_MAX: Final = 500
 PAGE_MAX: Final = 1_000_000
 """Keeps `page * page_size` far inside a 64-bit offset."""
 COUNT_MAX: Final = 10_000
-"""Up to here a long list is counted, about a millisecond; beyond it `total_count` is an estimate, and the answer says so."""
+"""Up to here a long list is counted, about a millisecond; beyond it `total_count` is an estimate, and the answer says
+so."""
 CURSOR_CHARACTERS_MAX: Final = 500
 
 T = TypeVar("T")
@@ -64,7 +66,8 @@ class PageRequest:
         return chosen[0] if len(chosen) == 1 else None
 
     def after(self, default: tuple[str, bool], columns: Mapping[str, type[datetime | int]]) -> Cursor | None:
-        """Where to go on. `columns` are those that a cursor may stand in, with the type of their values; none of them holds NULL.
+        """Where to go on. `columns` are those that a cursor may stand in, with the type of their values; none of them
+        holds NULL.
 
         Raises BadRequest when the cursor is none of ours, or belongs to another sort.
         """

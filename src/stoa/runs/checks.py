@@ -8,7 +8,7 @@ from uuid import UUID
 
 import orjson
 
-from stoa.conversations import hold
+from stoa.conversations import lock_conversation
 from stoa.db import Database, Tx, load
 from stoa.db.checks import Check, Scope, stated, stated_by_day
 from stoa.db.internal import internal
@@ -158,7 +158,7 @@ async def _end(database: Database, finding: Finding) -> bool:
 async def _unstick(database: Database, finding: Finding) -> bool:
     async with internal(database) as tx:
         run = await store.run(tx, finding.org_id, UUID(finding.subject))
-        if run is None or await hold(tx, run.org_id, run.conversation_id) is None:
+        if run is None or await lock_conversation(tx, run.org_id, run.conversation_id) is None:
             return False
         if await tx.fetchval(SQL.leave_queue, run.org_id, run.id) is not None:
             return True

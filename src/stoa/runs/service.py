@@ -6,7 +6,14 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Protocol, TypeAlias
 from uuid import UUID
 
-from stoa.conversations import Place, RemovedRuns, hold, resolve_content, take_question, text_of
+from stoa.conversations import (
+    LockedConversation,
+    RemovedRuns,
+    lock_conversation,
+    resolve_content,
+    take_question,
+    text_of,
+)
 from stoa.db import Database, Tx, audit, idempotency
 from stoa.db.idempotency import IdempotencyKey
 from stoa.db.internal import internal
@@ -191,9 +198,11 @@ class Runs:
             await tx.execute(SQL.interrupt, principal.org_id, conversation_id, run.id)
         return run, active if new.interrupting else None
 
-    async def _place(self, tx: Tx, principal: Principal, conversation_id: UUID, send: SendMessage) -> Place:
+    async def _place(
+        self, tx: Tx, principal: Principal, conversation_id: UUID, send: SendMessage
+    ) -> LockedConversation:
         """The conversation, held until the transaction ends. Raises what can be refused before anything is written."""
-        place = await hold(tx, principal.org_id, conversation_id)
+        place = await lock_conversation(tx, principal.org_id, conversation_id)
         if place is None:
             raise _no_conversation(conversation_id)
         _check_place(place, send)
@@ -241,7 +250,7 @@ class Runs:
     async def queue(self, principal: Principal, conversation_id: UUID) -> Sequence[Run]:
         """The runs that wait for their turn, the next one first. Raises NotFound."""
         async with self._database.tenant(principal) as tx:
-            if await hold(tx, principal.org_id, conversation_id) is None:
+            if await lock_conversation(tx, principal.org_id, conversation_id) is None:
                 raise NotFound(f"There is no conversation {conversation_id}.")
             return await store.queued(tx, principal.org_id, conversation_id)
 
@@ -450,7 +459,7 @@ def _plain(send: SendMessage) -> bool:
     return plain and all(part["type"] == "text" for part in send.content)
 
 
-def _check_place(place: Place, send: SendMessage) -> None:
+def _check_place(place: LockedConversation, send: SendMessage) -> None:
     """Raises BadRequest naming what this conversation does not allow."""
     if place.app_id is not None and send.model_id is not None:
         raise BadRequest.field(

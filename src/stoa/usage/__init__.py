@@ -1,4 +1,5 @@
-"""The bill, as its readers see it: what was used and what it cost, by whatever they ask. Runs and the reading of pages write its lines. Front door."""
+"""The bill, as its readers see it: what was used and what it cost, by whatever they ask. Runs and the reading of pages
+write its lines. Front door."""
 
 from stoa.usage.api import routes
 from stoa.usage.service import UsageReports

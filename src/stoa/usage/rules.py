@@ -69,7 +69,8 @@ def summed(which: Filter, groups: Sequence[str]) -> bool:
 
 
 def spans(start: datetime, end: datetime, summed_until: datetime) -> Sequence[Span]:
-    """Cuts a time into whole days and hours that have sums, and the rest, whose lines are read: every moment is in exactly one span.
+    """Cuts a time into whole days and hours that have sums, and the rest, whose lines are read: every moment is in
+    exactly one span.
 
     `summed_until` is a full hour; whatever happened before it is in the sums.
     """

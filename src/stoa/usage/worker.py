@@ -1,4 +1,5 @@
-"""Keeps the sums of the bill up to date: each full hour, once no line of it can come any more. On every node; one at a time does the work."""
+"""Keeps the sums of the bill up to date: each full hour, once no line of it can come any more. On every node; one at a
+time does the work."""
 
 import asyncio
 from typing import Final

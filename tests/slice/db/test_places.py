@@ -1,4 +1,5 @@
-"""The data is where the server says it is; all of it is moved and removed, and what removed installations left behind is found."""
+"""The data is where the server says it is; all of it is moved and removed, and what removed installations left behind
+is found."""
 
 import asyncio
 import os

@@ -1,4 +1,5 @@
-"""The re-scan finds what the deletion does not know: it asks the catalogue, so a table of tomorrow is looked at tomorrow."""
+"""The re-scan finds what the deletion does not know: it asks the catalogue, so a table of tomorrow is looked at
+tomorrow."""
 
 from uuid import UUID, uuid4
 
@@ -37,7 +38,8 @@ async def test_a_row_that_was_forgotten_is_not_verified_away(running: Running, c
 
 
 async def test_an_index_leads_to_every_column_that_a_proof_covers(dsn: str) -> None:
-    """So a proof takes as long in a large database as in a small one. A new column has an index, or its meaning in NAMES_OTHERS."""
+    """So a proof takes as long in a large database as in a small one. A new column has an index, or its meaning in
+    NAMES_OTHERS."""
     database = await asyncpg.connect(dsn)
     try:
         columns = await database.fetch(COLUMNS, list(RECEIPTS))

@@ -112,8 +112,9 @@ def known_base(home: Path) -> Path | None:
 def choose_base(home: Path, account: Account, elsewhere: Path) -> Path:
     """Where to create the cluster: home if the account can get there, else a new directory below `elsewhere`.
 
-    We never open a directory above the data directory. The new directory has a random name that only home's pointer knows, so
-    deleting the data directory and starting again gives an empty database, not the old one under the same path.
+    We never open a directory above the data directory. The new directory has a random name that only home's pointer
+    knows, so deleting the data directory and starting again gives an empty database, not the old one under the same
+    path.
     """
     if not account.dropped or account.can_enter(home) or let_through(home, account):
         return home
@@ -139,7 +140,8 @@ def write_owner(home: Path, base: Path) -> None:
 
 
 def owner_of(base: Path) -> Path | None:
-    """The data directory that a base outside of it belongs to; None where an earlier version has not written it down."""
+    """The data directory that a base outside of it belongs to; None where an earlier version has not written
+    it down."""
     try:
         return Path((base / _OWNER).read_text().strip())
     except OSError:
@@ -155,8 +157,8 @@ def forget_base(home: Path) -> None:
 def let_through(home: Path, account: Account) -> bool:
     """Lets the account, and nobody else, pass through a private data directory of ours to reach home; true when it can.
 
-    Only that directory is changed, and only where the account can reach it already and nothing in it is somebody else's. What else of ours
-    lies there is closed first.
+    Only that directory is changed, and only where the account can reach it already and nothing in it is somebody
+    else's. What else of ours lies there is closed first.
     """
     data_dir = home.parent
     found = data_dir.lstat()
@@ -179,7 +181,8 @@ def let_through(home: Path, account: Account) -> bool:
 
 
 def _may_pass(uid: int) -> bytes:
-    """A POSIX access list, as Linux stores it: everything for the owner, passing through for one user, nothing for others."""
+    """A POSIX access list, as Linux stores it: everything for the owner, passing through for one user, nothing for
+    others."""
     nobody = 0xFFFFFFFF
     owner, user, group, mask, other = (
         (0x01, 7, nobody),

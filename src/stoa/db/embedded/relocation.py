@@ -1,6 +1,7 @@
 """Where an installation's data lies, also outside of its data directory; moving and removing all of it.
 
-Nothing here runs beside a server: `_alone` refuses while any process uses the database, and takes down one that a killed process left behind.
+Nothing here runs beside a server: `_alone` refuses while any process uses the database, and takes down one that a
+killed process left behind.
 """
 
 import asyncio
@@ -39,7 +40,8 @@ class DataPlaces:
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """A database whose data directory is gone, or no longer names it. `owner` is that directory, where it was written down."""
+    """A database whose data directory is gone, or no longer names it. `owner` is that directory, where it was written
+    down."""
 
     path: Path
     owner: Path | None
@@ -52,7 +54,8 @@ def locate(data_dir: Path) -> DataPlaces:
 
 
 def leftovers(elsewhere: Path = ELSEWHERE) -> Sequence[Leftover]:
-    """Databases outside of data directories that nothing leads to any more, for instance because their data directory was deleted by hand."""
+    """Databases outside of data directories that nothing leads to any more, for instance because their data directory
+    was deleted by hand."""
     found: list[Leftover] = []
     try:
         candidates = sorted(path for path in elsewhere.iterdir() if (path / "cluster").is_dir())
@@ -66,7 +69,8 @@ def leftovers(elsewhere: Path = ELSEWHERE) -> Sequence[Leftover]:
 
 
 async def move(data_dir: Path, target: Path) -> DataPlaces:
-    """Moves everything to `target`, which must not exist or be empty, and brings a database from elsewhere below it where the system allows that.
+    """Moves everything to `target`, which must not exist or be empty, and brings a database from elsewhere below it
+    where the system allows that.
 
     Killed in between, it leaves the old place or the new one whole; another call goes on. Raises EmbeddedError.
     """
@@ -80,7 +84,8 @@ async def move(data_dir: Path, target: Path) -> DataPlaces:
 
 
 async def remove(data_dir: Path) -> Sequence[Path]:
-    """Removes the database, wherever it is, and all that Stoa made in the data directory; gives what is left there because it is not Stoa's.
+    """Removes the database, wherever it is, and all that Stoa made in the data directory; gives what is left there
+    because it is not Stoa's.
 
     Raises EmbeddedError.
     """
@@ -163,7 +168,8 @@ def _move(source: Path, target: Path) -> None:
 
 
 def _bring_home(base: Path, home: Path, account: Account) -> None:
-    """A database from elsewhere, where its account can get into home. Killed in between, `known_base` finds the cluster in either place."""
+    """A database from elsewhere, where its account can get into home. Killed in between, `known_base` finds the cluster
+    in either place."""
     places.write_owner(home, base)
     if account.can_enter(home) or places.let_through(home, account):
         _rename_or_copy(base / "cluster", home / "cluster")
@@ -172,7 +178,8 @@ def _bring_home(base: Path, home: Path, account: Account) -> None:
 
 
 def _rename_or_copy(source: Path, target: Path) -> None:
-    """Complete under its new name, or not there at all. Between file systems the copy is made beside it and on disk before the original goes."""
+    """Complete under its new name, or not there at all. Between file systems the copy is made beside it and on disk
+    before the original goes."""
     try:
         source.rename(target)
     except OSError as error:

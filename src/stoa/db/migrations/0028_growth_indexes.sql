@@ -1,9 +1,12 @@
 -- outside a transaction
--- Indexes that a large database needs (docs/decisions/0024). Each statement can be repeated: a start that was killed here goes on at the next.
+-- Indexes that a large database needs (docs/decisions/0027). Each statement can be repeated: a start that was killed
+-- here goes on at the next.
 
 CREATE INDEX CONCURRENTLY IF NOT EXISTS conversations_by_time ON conversations (org_id, created_at DESC, id);
-CREATE INDEX CONCURRENTLY IF NOT EXISTS conversations_by_user ON conversations (org_id, user_id, created_at DESC, id) WHERE user_id IS NOT NULL;
-CREATE INDEX CONCURRENTLY IF NOT EXISTS conversations_by_forked_message ON conversations (org_id, forked_from_message_id)
+CREATE INDEX CONCURRENTLY IF NOT EXISTS conversations_by_user ON conversations (org_id, user_id, created_at DESC, id)
+    WHERE user_id IS NOT NULL;
+CREATE INDEX CONCURRENTLY IF NOT EXISTS conversations_by_forked_message ON conversations (org_id,
+    forked_from_message_id)
     WHERE forked_from_message_id IS NOT NULL;
 CREATE INDEX CONCURRENTLY IF NOT EXISTS conversations_words ON conversations USING gin (search_words(search, org_id));
 CREATE INDEX CONCURRENTLY IF NOT EXISTS messages_words ON messages USING gin (search_words(search, org_id));
