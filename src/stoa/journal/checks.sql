@@ -59,8 +59,9 @@ WHERE sealed AND ($1::uuid IS NULL OR org_id = $1)
 ORDER BY org_id DESC, run_id DESC;
 
 -- name: payloads
--- A journal's bytes, in order.
-SELECT kind, payload FROM events WHERE org_id = $1 AND run_id = $2 ORDER BY sequence;
+-- The bytes of journals, one journal after the other and each in order.
+SELECT j.org_id, j.run_id, e.kind, e.payload FROM unnest($1::uuid[], $2::uuid[]) AS j (org_id, run_id)
+CROSS JOIN LATERAL (SELECT kind, payload FROM events WHERE org_id = j.org_id AND run_id = j.run_id ORDER BY sequence) e;
 
 -- name: seal
 -- Seals a journal whose last event is terminal: nothing may follow it.
