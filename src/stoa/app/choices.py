@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pydantic import SecretStr
 
 from stoa import embedding, gateway, tools
+from stoa.db.embedded import locate
+from stoa.doctor import DataLocation
 from stoa.gateway.component import ProviderSettings
 from stoa.gateway.providers.extractive import SLUG
 from stoa.settings import Settings, SettingsError
@@ -16,6 +18,15 @@ def secret_of(settings: Settings) -> bytes:
         return settings.secret_key.get_secret_value().encode()
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     return gateway.load_or_make(settings.data_dir / "secret.key")
+
+
+def data(settings: Settings) -> DataLocation:
+    """Where the installation's data is, as the doctor shows it."""
+    if settings.database_url is not None:
+        where = "the PostgreSQL of STOA_DATABASE_URL"
+    else:
+        where = str(locate(settings.data_dir).database or "a PostgreSQL that this process was given")
+    return DataLocation(files=str(settings.data_dir.resolve()), database=where)
 
 
 def providers(settings: Settings) -> Sequence[ProviderSettings]:

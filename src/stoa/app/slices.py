@@ -109,7 +109,7 @@ async def open_slices(
             journal, node, streams, models.gateway, talks, worked, tools, knowledge, sources, keys, usage, traces
         ]  # fmt: skip
         checks = [check for component in built for check in component.checks]
-        doctor = await enter(doctor_component.open_component(kit, checks))
+        doctor = await enter(doctor_component.open_component(kit, checks, runs.timeline, choices.data(settings)))
         yield Slices([*built, doctor], doctor, models.gateway, worked, node.node)
 
 

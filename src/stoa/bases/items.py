@@ -12,7 +12,7 @@ from stoa.bases.service import NOTIFY, keys_of, no_base
 from stoa.bases.store import SQL
 from stoa.bases.types import Item, ItemStatus
 from stoa.db import Database, Tx, audit, idempotency
-from stoa.db.blobs import Blob, Blobs, blob_name, hold
+from stoa.db.blobs import Blob, Blobs, blob_name, lock_blob
 from stoa.db.idempotency import IdempotencyKey
 from stoa.kernel.errors import BadRequest, Conflict, NotFound
 from stoa.kernel.files import file_name, mime_type
@@ -82,7 +82,7 @@ class Items:
                 raise no_base(base_id)
             # Two uploads that hold the same contents in another order must not wait for one another for ever.
             for blob in sorted({blob.name: blob for blob in blobs}.values(), key=lambda one: one.name):
-                await hold(tx, blob.name)
+                await lock_blob(tx, blob.name)
             replaced = await self._contents_of(tx, principal, base_id, [upload for upload, _ in named])
             stored: list[Item] = []
             for (upload, name), blob in zip(named, blobs, strict=True):

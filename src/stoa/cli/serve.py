@@ -103,10 +103,20 @@ async def _database(settings: Settings) -> AsyncGenerator[tuple[str, str]]:
     supervisor = Supervisor()
     supervisor.keep(embedded.watch, "db.embedded")
     try:
-        yield embedded.dsn, str(settings.data_dir.resolve())
+        yield embedded.dsn, _where(settings.data_dir.resolve(), embedded.database_dir)
     finally:
         await supervisor.stop()
         await embedded.stop()
+
+
+def _where(directory: Path, database: Path) -> str:
+    """Both places, where there are two: a backup of one alone would lose the other."""
+    if database.is_relative_to(directory):
+        return str(directory)
+    return (
+        f"{directory} (files) and {database} (database: the account that PostgreSQL runs as cannot enter the first);"
+        " back up both, move and remove them with: stoa data"
+    )
 
 
 async def _until_signal(

@@ -64,8 +64,8 @@ class AgentIn(Wire):
     """What the model is told, what it may call, and how far it may go.
 
     `knowledge_bases` are searched by the agent; a model without tools is given what a search for the question finds.
-    `tools` and `approvals` name tools of /v1/tools; a call of one in `approvals` waits for a person. With `human_feedback`
-    the model may ask people. `output_schema` is a JSON schema that the answer must satisfy.
+    `tools` and `approvals` name tools of /v1/tools; a call of one in `approvals` waits for a person. With
+    `human_feedback` the model may ask people. `output_schema` is a JSON schema that the answer must satisfy.
     """
 
     instructions: Annotated[str, Field(max_length=100_000), AfterValidator(not_blank)] | None = None
@@ -91,7 +91,8 @@ class CreateConversation(Wire):
 
 
 class UpdateConversation(Wire):
-    """Only what is sent changes; null removes a title, metadata or the agent. A run under way keeps the agent that it began with."""
+    """Only what is sent changes; null removes a title, metadata or the agent. A run under way keeps the agent that it
+    began with."""
 
     title: Title | None = None
     metadata: Metadata | None = None
@@ -100,7 +101,8 @@ class UpdateConversation(Wire):
 
 
 class ForkConversation(Wire):
-    """`from_message_id` is the last message that is shared; without it, all are. `title` and `metadata` are the origin's unless sent."""
+    """`from_message_id` is the last message that is shared; without it, all are. `title` and `metadata` are the
+    origin's unless sent."""
 
     from_message_id: UUID | None = None
     title: Title | None = None
@@ -141,7 +143,8 @@ class OriginWire(Wire):
 
 
 class ConversationWire(Wire):
-    """`usage` is what all its model calls used, where one conversation is asked for. A fork's is its own, without its origin's."""
+    """`usage` is what all its model calls used, where one conversation is asked for. A fork's is its own, without its
+    origin's."""
 
     id: UUID
     title: str | None
@@ -202,7 +205,8 @@ class FileWire(Wire):
 
 
 class StoreWire(Wire):
-    """Rows and bytes removed. `anonymized`: the rows stay, as amounts alone; what and whom they were for is removed from them."""
+    """Rows and bytes removed. `anonymized`: the rows stay, as amounts alone; what and whom they were for is removed
+    from them."""
 
     rows: int
     bytes: int
@@ -235,7 +239,8 @@ class DeletionWire(Wire):
 
 # --- shapes to values -----------------------------------------------------------------------------------------------
 def agent_of(body: AgentIn | None) -> Mapping[str, Any] | None:
-    """The definition as it is stored: what was set and nothing else. Raises BadRequest for what only a second look finds."""
+    """The definition as it is stored: what was set and nothing else. Raises BadRequest for what only a second look
+    finds."""
     if body is None:
         return None
     names = [helper.name for helper in body.subagents or ()]

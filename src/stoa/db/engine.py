@@ -23,7 +23,7 @@ from stoa.kernel.principal import Principal
 TENANT_ROLE: Final = "stoa_tenant"
 
 CONNECT_SECONDS_MAX: Final = 5
-"""A database that is there answers at once; a way that leads nowhere is tried anew."""
+"""A database that is up answers at once. After this time the attempt is given up, and made again."""
 
 Row: TypeAlias = asyncpg.Record
 
@@ -45,10 +45,10 @@ _GONE: Final = (
     ConnectionError,
     TimeoutError,
 )
-"""A connection that ended, or answers no more: PostgreSQL was restarted, or the way to it is cut. The driver's own confusion about a connection
-that is told of a shutdown while it sends is one of them."""
+"""The connection is lost: PostgreSQL was restarted, or the network in between is cut. asyncpg raises InternalClientError
+when the server shuts down while a query is being sent; that is a lost connection too."""
 FAILURES: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-"""Whatever may become of a statement on a connection of one's own: who has one gives it up then, and makes another."""
+"""All that a statement may raise on a connection outside of the pool. Its owner then closes it and connects again."""
 
 
 class Raised(Exception):
@@ -86,7 +86,8 @@ class Tx(Protocol):
 
 
 class Database:
-    """A bounded pool of connections. `acquire_seconds_max` bounds the wait for a free one: then 503, not a queue without end."""
+    """A bounded pool of connections. `acquire_seconds_max` bounds the wait for a free one: then 503, not a queue
+    without end."""
 
     def __init__(self, pool: asyncpg.Pool, dsn: str, acquire_seconds_max: float) -> None:
         self._pool = pool
@@ -143,7 +144,8 @@ class Database:
         project = principal.project_id or ""
         # One round trip. The values are UUID objects, so there is nothing to escape.
         opening = (
-            f"BEGIN{' ISOLATION LEVEL REPEATABLE READ' if snapshot else ''}; SET LOCAL ROLE {TENANT_ROLE}; SET LOCAL stoa.org_id = '{principal.org_id}';"
+            f"BEGIN{' ISOLATION LEVEL REPEATABLE READ' if snapshot else ''}; SET LOCAL ROLE {TENANT_ROLE}; SET LOCAL"
+            f" stoa.org_id = '{principal.org_id}';"
             f" SET LOCAL stoa.project_id = '{project}'"
         )
         async with self.transaction(opening) as tx:
@@ -165,7 +167,8 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[asyncpg.Connection]:
-        """For `transaction` and `stoa.db.internal` alone. Raises DatabaseUnavailable when the database cannot be had, or goes away."""
+        """For `transaction` and `stoa.db.internal` alone. Raises DatabaseUnavailable when the database cannot be had,
+        or goes away."""
         self._waiting += 1
         try:
             connection = cast("asyncpg.Connection", await self._pool.acquire(timeout=self._acquire_seconds_max))
@@ -194,8 +197,9 @@ class Database:
 
 
 def _away(message: str) -> BaseException:
-    """What is raised for the driver's error. Where a connection falls in the moment in which its task is cancelled, the driver tells of the fall
-    alone, and a loop that lives through outages would never learn that it should end.
+    """The error to raise for one of the driver's. When a task is cancelled and its connection is lost at the same moment,
+    the driver reports only the loss. Then this gives CancelledError, because a loop that survives lost connections would
+    otherwise never stop.
     """
     task = asyncio.current_task()
     return asyncio.CancelledError() if task is not None and task.cancelling() else DatabaseUnavailable(message)

@@ -47,7 +47,9 @@ def routes(catalogue: Catalogue, connections: Connections, gate: Gate) -> Routes
         provider = (await catalogue.entry(principal, model_id)).provider
         return DataList(
             data=[wire.ProviderWire(id=provider, name=provider)],
-            pagination=Pagination(page=1, page_size=25, page_count=1, total_count=1),
+            pagination=Pagination(
+                page=1, page_size=25, page_count=1, total_count=1, total_count_estimated=None, next_cursor=None
+            ),
         )
 
     @router.get("/v1/connections", responses=refusals())

@@ -50,10 +50,17 @@ class Data(Wire, Generic[T]):
 
 
 class Pagination(Wire):
+    """`total_count_estimated`: there are so many that they are not counted, and `total_count` and `page_count` are estimates.
+
+    `next_cursor`: where the list goes on, in lists that take a `cursor`.
+    """
+
     page: int
     page_size: int
     page_count: int
     total_count: int
+    total_count_estimated: Literal[True] | None
+    next_cursor: str | None
 
 
 class DataList(Wire, Generic[T]):
@@ -88,7 +95,12 @@ def page_of(page: Page[T], render: Callable[[T], R]) -> DataList[R]:
     return DataList(
         data=[render(item) for item in page.items],
         pagination=Pagination(
-            page=page.page, page_size=page.page_size, page_count=page.page_count, total_count=page.total_count
+            page=page.page,
+            page_size=page.page_size,
+            page_count=page.page_count,
+            total_count=page.total_count,
+            total_count_estimated=page.estimated or None,
+            next_cursor=page.next_cursor,
         ),
     )
 

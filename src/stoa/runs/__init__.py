@@ -2,7 +2,7 @@
 
 from stoa.runs.agent.knowledge import KnowledgeTool, Library, Quote, bases_of
 from stoa.runs.api import routes
-from stoa.runs.checks import checks
+from stoa.runs.checks import checks, timeline
 from stoa.runs.context import Context
 from stoa.runs.metrics import RunMetrics, polls
 from stoa.runs.node import Node
@@ -29,4 +29,5 @@ __all__ = [
     "checks",
     "polls",
     "routes",
+    "timeline",
 ]

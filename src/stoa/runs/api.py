@@ -111,7 +111,7 @@ def routes(runs: Runs, gate: Gate, open_stream: OpenStream, draining: Callable[[
     @router.get("/v1/runs", responses=refusals())
     async def list_runs(
         principal: Annotated[Principal, gate("runs:read")],
-        page: Annotated[PageRequest, Depends(Paging(SORTABLE))],
+        page: Annotated[PageRequest, Depends(Paging(SORTABLE, cursors=True))],
         status: Annotated[
             list[str] | None, Query(max_length=10, description="Repeat it for several; awaiting_input is allowed.")
         ] = None,

@@ -10,11 +10,11 @@ from uuid import UUID
 
 import orjson
 
-from stoa.conversations import hold
+from stoa.conversations import lock_conversation
 from stoa.db import Database, Tx, load
-from stoa.db.checks import Check, Scope, stated
+from stoa.db.checks import Check, Scope, stated, stated_by_day
 from stoa.db.internal import internal
-from stoa.kernel.findings import Finding
+from stoa.kernel.findings import Finding, Timeline
 from stoa.runs import store, turns
 from stoa.runs.rules import LEASE_SECONDS
 from stoa.runs.store import SQL as RUNS
@@ -42,12 +42,25 @@ def _of_progress(database: Database) -> Sequence[Check]:
         Check(
             "runs.ends",
             "A run's state is what the end of its journal says.",
-            stated(SQL.ends),
+            stated_by_day(SQL.ends),
             "The repair ends a run whose journal has ended. A run that ended without its journal is left as it is.",
             partial(_end, database),
+            by_day=True,
         ),
-        Check("runs.journals", "Every run has a journal, and every journal a run.", stated(SQL.journals), _NO_REPAIR),
-        Check("runs.starts", "The first event of every run is its one run.started.", stated(SQL.starts), _NO_REPAIR),
+        Check(
+            "runs.journals",
+            "Every run has a journal, and every journal a run.",
+            stated_by_day(SQL.journals),
+            _NO_REPAIR,
+            by_day=True,
+        ),
+        Check(
+            "runs.starts",
+            "The first event of every run is its one run.started.",
+            stated_by_day(SQL.starts),
+            _NO_REPAIR,
+            by_day=True,
+        ),
         Check(
             "runs.several_active",
             "A conversation has at most one active run.",
@@ -84,17 +97,25 @@ def _of_records(database: Database) -> Sequence[Check]:
         Check(
             "runs.missing_answers",
             "Every run has its message, and every ended run its one answer.",
-            stated(SQL.missing_answers),
+            stated_by_day(SQL.missing_answers),
             _NO_REPAIR,
+            by_day=True,
         ),
         Check(
             "runs.calls_and_events",
             "The tool ledger and the events tell of the same calls.",
-            stated(SQL.calls_and_events),
+            stated_by_day(SQL.calls_and_events),
             "The repair marks calls that an ended run left open as unknown; nothing else is touched.",
             partial(_changed, database, SQL.close_left_open),
+            by_day=True,
         ),
-        Check("runs.wrong_bills", "A run's usage is the sum of its model calls.", stated(SQL.wrong_bills), _NO_REPAIR),
+        Check(
+            "runs.wrong_bills",
+            "A run's usage is the sum of its model calls.",
+            stated_by_day(SQL.wrong_bills),
+            _NO_REPAIR,
+            by_day=True,
+        ),
         Check(
             "runs.idempotency_keys",
             "Every remembered answer to a message names a run.",
@@ -103,6 +124,13 @@ def _of_records(database: Database) -> Sequence[Check]:
             partial(_forget, database),
         ),
     ]
+
+
+async def timeline(tx: Tx) -> Timeline:
+    """Of all organizations. Wants a transaction of the internal role."""
+    row = await tx.fetchrow(SQL.timeline)
+    assert row is not None
+    return Timeline(row["first"], frozenset(row["open_days"]))
 
 
 async def _abandoned(tx: Tx, scope: Scope) -> AsyncIterator[Finding]:
@@ -145,7 +173,7 @@ async def _end(database: Database, finding: Finding) -> bool:
 async def _unstick(database: Database, finding: Finding) -> bool:
     async with internal(database) as tx:
         run = await store.run(tx, finding.org_id, UUID(finding.subject))
-        if run is None or await hold(tx, run.org_id, run.conversation_id) is None:
+        if run is None or await lock_conversation(tx, run.org_id, run.conversation_id) is None:
             return False
         if await tx.fetchval(SQL.leave_queue, run.org_id, run.id) is not None:
             return True

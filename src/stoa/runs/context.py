@@ -6,7 +6,7 @@ from uuid import UUID
 
 import orjson
 
-from stoa.conversations import File, ReadFile, Role, Said, Transcript, text_of
+from stoa.conversations import File, HistoryMessage, ReadFile, Role, Transcript, text_of
 from stoa.gateway import (
     Capabilities,
     DocumentPart,
@@ -118,12 +118,12 @@ class Context:
         return ImagePart(file.name, file.mime_type, await self._transcript.content(file))
 
 
-def _asked(run: Run) -> Said:
+def _asked(run: Run) -> HistoryMessage:
     """The message that the run answers. It may be in a transaction that is not over yet, so it is not looked up."""
-    return Said(run.message_position, Role.USER, run.input["content"], "completed")
+    return HistoryMessage(run.message_position, Role.USER, run.input["content"], "completed")
 
 
-def _rendered(said: Said, shown: Mapping[UUID, Part], abilities: Capabilities) -> Sequence[ModelMessage]:
+def _rendered(said: HistoryMessage, shown: Mapping[UUID, Part], abilities: Capabilities) -> Sequence[ModelMessage]:
     if said.turns and abilities.tools:
         return turn_messages([Turn.replayed(turn) for turn in said.turns])
     parts: list[Part] = []
@@ -135,7 +135,7 @@ def _rendered(said: Said, shown: Mapping[UUID, Part], abilities: Capabilities) -
     return [ModelMessage("user" if said.role is Role.USER else "assistant", tuple(parts))]
 
 
-def newest_that_fit(messages: Sequence[Said], budget_tokens: int) -> tuple[Sequence[Said], int]:
+def newest_that_fit(messages: Sequence[HistoryMessage], budget_tokens: int) -> tuple[Sequence[HistoryMessage], int]:
     """The longest run of newest messages within the budget, and its tokens; the last one always, whatever its size.
 
     It begins with a user's: an answer without its question would mislead, and some providers refuse it.
@@ -155,7 +155,7 @@ def newest_that_fit(messages: Sequence[Said], budget_tokens: int) -> tuple[Seque
     return kept[::-1], sum(sizes)
 
 
-def _tokens(said: Said) -> int:
+def _tokens(said: HistoryMessage) -> int:
     characters = sum(len(part["text"]) for part in said.content if part["type"] == "text")
     if said.turns:
         turns = sum(

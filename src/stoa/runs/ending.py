@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from stoa.conversations import hold
+from stoa.conversations import lock_conversation
 from stoa.db import Database, Raised, Tx, Unstorable
 from stoa.db.internal import internal, internal_statement
 from stoa.events import Event, TextDelta, Unencodable
@@ -121,7 +121,7 @@ class Ending:
 
     async def _waits(self, tx: Tx, run: Run) -> bool:
         """Whether its turn has not come meanwhile. Holds the conversation, as every promotion does."""
-        await hold(tx, run.org_id, run.conversation_id)
+        await lock_conversation(tx, run.org_id, run.conversation_id)
         current = await store.run_for_update(tx, run.org_id, run.id)
         return current is not None and current.queued_at is not None
 

@@ -44,8 +44,12 @@ SELECT 'queued', count(*) FROM runs WHERE queued_at IS NOT NULL
 UNION ALL SELECT 'unclaimed', count(*) FROM runs WHERE status IN ('created', 'started') AND queued_at IS NULL AND node_id IS NULL
 UNION ALL SELECT 'paused', count(*) FROM runs WHERE status = 'paused' AND status IN ('created', 'started', 'paused') AND queued_at IS NULL;
 
--- name: list_runs
--- A page of runs, newest started first. Of the statuses in $2, or, where $5 is true, with an open question to a person.
+-- name: listed_runs
+-- The runs of a page, in its order.
+SELECT r.* FROM unnest($2::uuid[]) WITH ORDINALITY AS page (id, number) JOIN runs r ON r.org_id = $1 AND r.id = page.id ORDER BY page.number;
+
+-- name: awaiting_runs
+-- A page of runs of the statuses in $2, or, where $5 is true, with an open question to a person.
 SELECT * FROM runs
 WHERE org_id = $1 AND ($3::uuid IS NULL OR conversation_id = $3) AND ($4::text IS NULL OR user_id = $4)
   AND ($2::text[] IS NULL OR status = ANY ($2)
@@ -53,7 +57,7 @@ WHERE org_id = $1 AND ($3::uuid IS NULL OR conversation_id = $3) AND ($4::text I
           SELECT run_id FROM input_requests WHERE org_id = $1 AND status = 'pending'))
 ORDER BY {order} LIMIT $6 OFFSET $7;
 
--- name: count_runs
+-- name: count_awaiting_runs
 SELECT count(*) FROM runs
 WHERE org_id = $1 AND ($3::uuid IS NULL OR conversation_id = $3) AND ($4::text IS NULL OR user_id = $4)
   AND ($2::text[] IS NULL OR status = ANY ($2)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-from stoa.conversations import RemovedRuns, hold
+from stoa.conversations import RemovedRuns
 from stoa.db import Database, Tx, audit
 from stoa.db.idempotency import IdempotencyKey
 from stoa.db.internal import internal_statement
@@ -96,8 +96,7 @@ class Runs:
 
     async def list(self, principal: Principal, page: PageRequest, wanted: RunFilter) -> Page[Run]:
         async with self._database.tenant(principal) as tx:
-            found, total = await store.list_runs(tx, principal.org_id, page, wanted)
-        return Page(found, page.page, page.page_size, total)
+            return await store.list_runs(tx, principal.org_id, page, wanted)
 
     async def ended(self, principal: Principal, run_id: UUID) -> Run:
         """The run once it has ended, or waits for people. Raises Unavailable when this node shuts down meanwhile."""
@@ -148,7 +147,7 @@ class Runs:
     async def queue(self, principal: Principal, conversation_id: UUID) -> Sequence[Run]:
         """The runs that wait for their turn, the next one first. Raises NotFound."""
         async with self._database.tenant(principal) as tx:
-            if await hold(tx, principal.org_id, conversation_id) is None:
+            if await lock_conversation(tx, principal.org_id, conversation_id) is None:
                 raise NotFound(f"There is no conversation {conversation_id}.")
             return await store.queued(tx, principal.org_id, conversation_id)
 

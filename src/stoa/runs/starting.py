@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 from uuid import UUID
 
-from stoa.conversations import Place, hold, resolve_content, take_question, text_of
+from stoa.conversations import LockedConversation, lock_conversation, resolve_content, take_question, text_of
 from stoa.db import Database, Tx, idempotency
 from stoa.db.idempotency import IdempotencyKey
 from stoa.journal import Batch, Journal, JournalKey
@@ -108,7 +108,7 @@ class Starting:
         principal: Principal,
         conversation_id: UUID,
         send: SendMessage,
-        place: Place | None,
+        place: LockedConversation | None,
         active: UUID | None,
     ) -> "_NewRun":
         if place is not None and send.regenerate:
@@ -127,9 +127,11 @@ class Starting:
         interrupting = send.on_busy == "interrupt"
         return replace(new, position=0, options={**new.options, **asked}, queued=True, interrupting=interrupting)
 
-    async def _place(self, tx: Tx, principal: Principal, conversation_id: UUID, send: SendMessage) -> Place:
+    async def _place(
+        self, tx: Tx, principal: Principal, conversation_id: UUID, send: SendMessage
+    ) -> LockedConversation:
         """Locks the conversation until the transaction ends. Raises what can be refused before anything is written."""
-        place = await hold(tx, principal.org_id, conversation_id)
+        place = await lock_conversation(tx, principal.org_id, conversation_id)
         if place is None:
             raise _no_conversation(conversation_id)
         _check_place(place, send)
@@ -220,7 +222,7 @@ def _plain(send: SendMessage) -> bool:
     return plain and all(part["type"] == "text" for part in send.content)
 
 
-def _check_place(place: Place, send: SendMessage) -> None:
+def _check_place(place: LockedConversation, send: SendMessage) -> None:
     """Raises BadRequest naming what this conversation does not allow."""
     if place.app_id is not None and send.model_id is not None:
         raise BadRequest.field(

@@ -1,20 +1,24 @@
 """Runs and nodes, between rows and values."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 from stoa.conversations import text_of
 from stoa.db import Row, Tx, load
+from stoa.db.lists import next_cursor, page_ids
 from stoa.events import EventType, delta_of, from_subagent
 from stoa.gateway import Usage, add_spending, estimated_tokens
 from stoa.journal import Journal
 from stoa.kernel.errors import NotFound
-from stoa.kernel.pages import PageRequest
+from stoa.kernel.pages import Page, PageRequest
 from stoa.runs.agent.steps import Answer, LedgerEntry, Question
 from stoa.runs.types import InputRequest, Lost, ModelUse, RequestType, Run, RunFilter, RunStatus, ToolCallRow
 
 SQL: Final = load("stoa.runs")
+CURSOR_COLUMNS: Final[Mapping[str, type[datetime | int]]] = {"created_at": datetime}
+"""Where a cursor may stand: columns without NULL. A run may not have started or ended yet."""
 
 
 async def run(tx: Tx, org_id: UUID, run_id: UUID) -> Run | None:
@@ -39,12 +43,33 @@ async def run_for_update(tx: Tx, org_id: UUID, run_id: UUID) -> Run | None:
     return from_row(row) if row else None
 
 
-async def list_runs(tx: Tx, org_id: UUID, page: PageRequest, wanted: RunFilter) -> tuple[Sequence[Run], int]:
+async def list_runs(tx: Tx, org_id: UUID, page: PageRequest, wanted: RunFilter) -> Page[Run]:
+    """Raises BadRequest for a cursor that is none."""
     statuses = None if wanted.statuses is None else [status.value for status in wanted.statuses]
-    filters = (org_id, statuses, wanted.conversation_id, wanted.user_id, wanted.awaiting_input)
-    query = SQL.list_runs.format(order=page.order_by("created_at DESC"))
+    if wanted.awaiting_input:
+        return await _awaiting_runs(tx, org_id, page, wanted, statuses)
+    filters = {"status": statuses, "conversation_id": wanted.conversation_id, "user_id": wanted.user_id}
+    found = await page_ids(tx, "runs", page, filters, CURSOR_COLUMNS)
+    rows = await tx.fetch(SQL.listed_runs, org_id, found.ids)
+    return Page(
+        [from_row(row) for row in rows],
+        page.page,
+        page.page_size,
+        found.total,
+        found.estimated,
+        next_cursor(page, CURSOR_COLUMNS, rows),
+    )
+
+
+async def _awaiting_runs(
+    tx: Tx, org_id: UUID, page: PageRequest, wanted: RunFilter, statuses: Sequence[str] | None
+) -> Page[Run]:
+    """Those with an open question to a person, and those of `statuses`. Few runs wait, so they are counted."""
+    filters = (org_id, statuses, wanted.conversation_id, wanted.user_id, True)
+    query = SQL.awaiting_runs.format(order=page.order_by("created_at DESC"))
     rows = await tx.fetch(query, *filters, page.page_size, page.offset)
-    return [from_row(row) for row in rows], await tx.fetchval(SQL.count_runs, *filters)
+    total = await tx.fetchval(SQL.count_awaiting_runs, *filters)
+    return Page([from_row(row) for row in rows], page.page, page.page_size, total)
 
 
 async def queued(tx: Tx, org_id: UUID, conversation_id: UUID) -> Sequence[Run]:
