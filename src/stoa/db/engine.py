@@ -15,12 +15,14 @@ from typing import Any, Final, Protocol, TypeAlias, cast
 
 import asyncpg
 import orjson
+import structlog
 
 from stoa.kernel.errors import DatabaseUnavailable
 from stoa.kernel.metrics import Counter, Gauge, Metric
 from stoa.kernel.principal import Principal
 
 TENANT_ROLE: Final = "stoa_tenant"
+_log = structlog.get_logger("stoa.db")
 
 CONNECT_SECONDS_MAX: Final = 5
 """A database that is there answers at once; a way that leads nowhere is tried anew."""
@@ -47,6 +49,8 @@ _GONE: Final = (
 )
 """A connection that ended, or answers no more: PostgreSQL was restarted, or the way to it is cut. The driver's own confusion about a connection
 that is told of a shutdown while it sends is one of them."""
+_NO_ROOM: Final = (asyncpg.InsufficientResourcesError, asyncpg.PostgresIOError)
+"""The server lacks disk space, memory or file handles, or its disk fails: class 53 and code 58030 of the error codes."""
 FAILURES: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """Whatever may become of a statement on a connection of one's own: who has one gives it up then, and makes another."""
 
@@ -81,6 +85,8 @@ class Database:
         self._acquire_seconds_max = acquire_seconds_max
         self.dsn = dsn
         self._waiting = 0
+        self.out_of_room = False
+        """Whether a statement failed because the server lacks disk space or memory, and `check_room` has not succeeded since."""
         self._unavailable = Counter(
             "stoa_database_unavailable", "Times that a connection could not be had, or was lost in use."
         )
@@ -137,6 +143,20 @@ class Database:
         async with self.transaction(opening) as tx:
             yield tx
 
+    async def check_room(self) -> None:
+        """Raises DatabaseUnavailable when the database does not answer, or lacked room and still does."""
+        async with self.connection() as connection:
+            if not self.out_of_room:
+                await connection.execute("SELECT 1")
+                return
+            # Reading still works on a full disk. A temporary table takes new blocks, as a message would.
+            async with connection.transaction():
+                await connection.execute(
+                    "CREATE TEMPORARY TABLE room ON COMMIT DROP AS"
+                    " SELECT repeat(md5(n::text), 8) FROM generate_series(1, 4000) AS n"
+                )
+            self.out_of_room = False
+
     @asynccontextmanager
     async def transaction(self, opening: str) -> AsyncGenerator[Tx]:
         """For `tenant` and `stoa.db.internal` alone: says how the transaction begins."""
@@ -168,6 +188,11 @@ class Database:
             raise _away("Another request changed the same things at the same moment; try again.") from error
         except asyncpg.RaiseError as error:
             raise Raised(str(error.args[0])) from error
+        except _NO_ROOM as error:
+            self._unavailable.add()
+            self.out_of_room = True
+            _log.error("the database lacks room", error=str(error))
+            raise _away("The database cannot store anything just now: its server lacks disk space or memory.") from error
         except _GONE as error:
             if _alive(connection):
                 if isinstance(error, asyncpg.InterfaceError):

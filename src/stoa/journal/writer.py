@@ -22,7 +22,7 @@ from stoa.kernel.clock import Clock, rfc3339
 from stoa.kernel.errors import Unavailable
 from stoa.kernel.ids import event_id_tail
 from stoa.kernel.metrics import FAST, Counter, Gauge, Histogram, Metric
-from stoa.kernel.supervise import Supervisor
+from stoa.kernel.supervise import Heartbeat, Supervisor
 
 SQL: Final = load("stoa.journal")
 
@@ -188,6 +188,7 @@ class JournalWriter:
         self._pens: set[RunWriter] = set()
         self._awake = asyncio.Event()
         self._connection: asyncpg.Connection | None = None
+        self.heartbeat = Heartbeat("journal.writer", monotonic_seconds=clock.monotonic)
         self.server_pid = 0
         """Of the connection that writes: notifications with this origin are our own."""
         self.others: Callable[[], bool] = lambda: False
@@ -206,7 +207,7 @@ class JournalWriter:
 
     async def start(self) -> None:
         await self._reconnect()
-        self._supervisor.keep(self._forever, "journal.writer")
+        self._supervisor.keep(self._forever, "journal.writer", self.heartbeat)
 
     async def stop(self) -> None:
         await self._supervisor.stop()
@@ -276,12 +277,14 @@ class JournalWriter:
         begun = 0.0
         while True:
             await self._awake.wait()
+            self.heartbeat.begin()
             # At least one turn of the loop: what arrived together is written together, and a run that ends now takes its last words along.
             await asyncio.sleep(max(0.0, begun + self.pace_seconds / TICKS_PER_PACE - loop.time()))
             begun = loop.time()
             self._awake.clear()
             dirty, self._dirty = self._dirty, {}
             await self._tick([pen for pen in dirty if pen.pending and not pen.fenced])
+            self.heartbeat.done()
 
     async def _tick(self, pens: Sequence[RunWriter]) -> None:
         if not pens:

@@ -14,6 +14,7 @@ from stoa.journal import Batch, Fenced, Journal, JournalKey, RunWriter
 from stoa.kernel.clock import Clock, rfc3339
 from stoa.kernel.errors import BadRequest, Conflict, NotFound, Unavailable
 from stoa.kernel.ids import Ids
+from stoa.kernel.leases import RUN
 from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
 from stoa.runs import rules, store
@@ -58,8 +59,9 @@ class Owner(Protocol):
     @property
     def node_id(self) -> UUID: ...
 
-    @property
-    def has_room(self) -> bool: ...
+    def has_room(self, project_id: UUID | None) -> bool:
+        """Whether a run of this project may begin here at once. None: a project that is not known yet."""
+        ...
 
     def prepare(self, run: Run) -> Preparation:
         """Begins to collect what the run's model is to read, while the transaction that starts the run goes on."""
@@ -120,7 +122,7 @@ class Runs:
         self, principal: Principal, conversation_id: UUID, send: SendMessage, once: IdempotencyKey | None
     ) -> Started:
         begun = _Begun()
-        owner = self.owner if self.owner is not None and self.owner.has_room else None
+        owner = self.owner if self.owner is not None and self.owner.has_room(principal.project_id) else None
         try:
             async with self._database.tenant(principal) as tx:
                 if once and (answer := await idempotency.claim(tx, principal, once)):
@@ -287,7 +289,7 @@ class Runs:
                     raise Unavailable(
                         "This node is leaving; the run goes on. Read it at /v1/runs/{id}.".replace("{id}", str(run_id))
                     )
-                nudge = asyncio.get_running_loop().call_later(rules.POLL_SECONDS * 4, ear.nudge)
+                nudge = asyncio.get_running_loop().call_later(RUN.poll_seconds * 4, ear.nudge)
                 await ear.wait()
                 nudge.cancel()
 
