@@ -12,6 +12,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
+from stoa.kernel.leases import ITEMS_MAX, SYNCS_MAX
+
 CONFIG_FILE: Final = "stoa.toml"
 
 
@@ -120,6 +122,12 @@ class Settings(BaseModel):
     cors_origins: tuple[str, ...] = ("*",)
     runs_max: Annotated[int, Field(ge=1, le=20_000)] = 2_000
     """Runs that this node carries at once; more wait in the database."""
+    runs_per_project_max: Annotated[int, Field(ge=1)] | None = None
+    """Of these, how many may belong to one project. None: nine times the places that are free, so that others always find one."""
+    items_per_project_max: Annotated[int, Field(ge=1, le=ITEMS_MAX)] = ITEMS_MAX - 1
+    """Of the files of knowledge bases that this node reads at once, how many may belong to one project."""
+    syncs_per_project_max: Annotated[int, Field(ge=1, le=SYNCS_MAX)] = SYNCS_MAX - 1
+    """Of the sources that this node syncs at once, how many may belong to one project."""
     connections_max: Annotated[int, Field(ge=4, le=200)] = 16
     drain_seconds_max: Annotated[float, Field(ge=0, le=3600)] = 10.0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -148,6 +156,9 @@ _ENVIRONMENT: Final[Mapping[str, str]] = {
     "STOA_OCR_MODEL": "ocr_model",
     "STOA_ALLOW_PRIVATE_ADDRESSES": "allow_private_addresses",
     "STOA_RUNS_MAX": "runs_max",
+    "STOA_RUNS_PER_PROJECT_MAX": "runs_per_project_max",
+    "STOA_ITEMS_PER_PROJECT_MAX": "items_per_project_max",
+    "STOA_SYNCS_PER_PROJECT_MAX": "syncs_per_project_max",
     "STOA_CONNECTIONS_MAX": "connections_max",
     "STOA_DRAIN_SECONDS_MAX": "drain_seconds_max",
     "STOA_LOG_LEVEL": "log_level",

@@ -15,11 +15,11 @@ from stoa.bases import Deletions, Items
 from stoa.db import Database
 from stoa.db.blobs import DirectoryBlobs
 from stoa.db.internal import internal
+from stoa.db.node import Node
 from stoa.index import Index
 from stoa.kernel.clock import SystemClock
 from stoa.kernel.ids import RandomIds
 from stoa.kernel.principal import Principal
-from stoa.runs import Node
 from stoa.sources import SourceFactory, Sources, Syncing, SyncWorker, store
 from stoa.sources import worker as module
 from tests.crash.dying import DIED, Countdown

@@ -192,7 +192,9 @@ class Database:
             self._unavailable.add()
             self.out_of_room = True
             _log.error("the database lacks room", error=str(error))
-            raise _away("The database cannot store anything just now: its server lacks disk space or memory.") from error
+            raise _away(
+                "The database cannot store anything just now: its server lacks disk space or memory."
+            ) from error
         except _GONE as error:
             if _alive(connection):
                 if isinstance(error, asyncpg.InterfaceError):

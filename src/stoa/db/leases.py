@@ -41,6 +41,10 @@ class JobFailed(Exception):
         return {"code": self.code, "message": self.message}
 
 
+class TookTooLong(Exception):
+    """The work went on for longer than it may."""
+
+
 class Job(Protocol):
     @property
     def id(self) -> UUID: ...
@@ -57,14 +61,6 @@ J = TypeVar("J", bound=Job)
 
 class JobKind(Protocol[J]):
     """What a slice brings. Every statement that writes is fenced: it raises Superseded when the job is not this worker's any more."""
-
-    @property
-    def name(self) -> str:
-        """`item`, for the log and the names of tasks."""
-        ...
-
-    @property
-    def lease(self) -> Lease: ...
 
     async def claim(self, wanted: Wanted, held: Sequence[J], /) -> Sequence[J]:
         """Claims in one statement. A job that names this node but is not `held` was lost sight of, and is claimed again."""
@@ -112,11 +108,14 @@ class ClaimLoop:
 class JobWorker(Generic[J]):
     """Claims jobs of one kind and works on each in a task of its own, within this node's `places`."""
 
-    def __init__(self, kind: JobKind[J], places: Places, loop_name: str) -> None:
+    def __init__(self, name: str, kind: JobKind[J], lease: Lease, places: Places, loop_name: str) -> None:
+        """`name` is the job's noun (`item`), for messages, the log and the names of tasks."""
+        self._name = name
         self._kind = kind
+        self._attempts_max = lease.attempts_max
         self._places = places
         self._supervisor = Supervisor()
-        self._loop = ClaimLoop(loop_name, kind.lease, self._claim)
+        self._loop = ClaimLoop(loop_name, lease, self._claim)
         self._running: dict[asyncio.Task[None], J] = {}
 
     @property
@@ -144,7 +143,7 @@ class JobWorker(Generic[J]):
         jobs = await self._kind.claim(self._places.wanted(self._places.free), self.running)
         for job in jobs:
             self._places.take(job.project_id)
-            self._running[self._supervisor.once(self._run(job), f"{self._kind.name} {job.id}")] = job
+            self._running[self._supervisor.once(self._run(job), f"{self._name} {job.id}")] = job
         self._places.served([job.project_id for job in jobs])
         return bool(jobs)
 
@@ -152,9 +151,9 @@ class JobWorker(Generic[J]):
         try:
             await self._attempt(job)
         except Superseded:
-            _log.info("job is another worker's now", kind=self._kind.name, id=str(job.id))
+            _log.info("job is another worker's now", kind=self._name, id=str(job.id))
         except Unavailable:
-            _log.warning("database unavailable; the job will be claimed again", kind=self._kind.name, id=str(job.id))
+            _log.warning("database unavailable; the job will be claimed again", kind=self._name, id=str(job.id))
         finally:
             task = asyncio.current_task()
             assert task is not None
@@ -163,9 +162,8 @@ class JobWorker(Generic[J]):
             self._loop.wake()
 
     async def _attempt(self, job: J) -> None:
-        attempts_max = self._kind.lease.attempts_max
-        if job.attempt > attempts_max:
-            message = f"The server failed {attempts_max} times while it worked on this {self._kind.name}."
+        if job.attempt > self._attempts_max:
+            message = f"The server failed {self._attempts_max} times while it worked on this {self._name}."
             await self._kind.fail(job, JobFailed("attempts_exhausted", message))
             return
         try:
@@ -176,10 +174,10 @@ class JobWorker(Generic[J]):
         except (Unavailable, Superseded):
             raise
         except Exception:  # noqa: BLE001 - an edge at which bugs end
-            _log.exception("bug", kind=self._kind.name, id=str(job.id))
-            message = f"Something went wrong on the server. It was logged under this {self._kind.name}'s id."
+            _log.exception("bug", kind=self._name, id=str(job.id))
+            message = f"Something went wrong on the server. It was logged under this {self._name}'s id."
             failed = JobFailed("internal_error", message, retryable=True)
-        if failed.retryable and job.attempt < attempts_max:
+        if failed.retryable and job.attempt < self._attempts_max:
             await self._kind.postpone(job, failed)
         else:
             await self._kind.fail(job, failed)
@@ -195,14 +193,14 @@ async def renewed(
 ) -> T:
     """Runs `work` while `renew` keeps its lease: every so many seconds, and whenever `woken` is set.
 
-    What `renew` raises ends the work, except Unavailable: the lease outlives a short outage. Raises TimeoutError after `seconds_max`.
+    What `renew` raises ends the work, except Unavailable: the lease outlives a short outage. Raises TookTooLong after `seconds_max`.
     """
     main = asyncio.create_task(work)
     beside = asyncio.create_task(_renew_forever(renew, every_seconds, woken or asyncio.Event()))
     try:
         done, _ = await asyncio.wait({main, beside}, timeout=seconds_max, return_when=asyncio.FIRST_COMPLETED)
         if not done:
-            raise TimeoutError
+            raise TookTooLong
         if main not in done:
             beside.result()  # Raises: a renewal ends in no other way.
         return main.result()

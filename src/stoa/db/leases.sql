@@ -15,6 +15,5 @@ DELETE FROM nodes WHERE id = $1;
 DELETE FROM nodes WHERE expires_at < now() - interval '1 hour';
 
 -- name: stuck_loops
--- Of nodes whose lease runs. Nodes belong to no organization: only the operator's doctor ($1 is NULL) looks at them.
-SELECT NULL::uuid AS org_id, id AS subject, format('no progress in %s', array_to_string(stuck, ', ')) AS detail FROM nodes
-WHERE stuck <> '{}' AND expires_at >= now() AND $1::uuid IS NULL AND ($2::timestamptz IS NULL OR expires_at >= $2);
+-- Of nodes whose lease runs.
+SELECT id, stuck FROM nodes WHERE stuck <> '{}' AND expires_at >= now();

@@ -6,16 +6,18 @@ fenced, by the epoch of a journal or by the attempt of a job.
 
 import asyncio
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 from uuid import UUID
 
 import asyncpg
 import structlog
 
-from stoa.db.engine import FAILURES, connect
+from stoa.db.checks import Check, Scope
+from stoa.db.engine import FAILURES, Tx, connect
 from stoa.db.sql import load
 from stoa.kernel.clock import Clock
+from stoa.kernel.findings import Finding
 from stoa.kernel.ids import Ids
 from stoa.kernel.leases import RUN
 from stoa.kernel.metrics import Gauge, Metric
@@ -90,9 +92,12 @@ class Node:
         except BaseException:
             connection.terminate()
             raise
-        connection.add_termination_listener(lambda _: self._woken.set())
+        connection.add_termination_listener(self._on_terminated)
         self._connection = connection
         await self._renew()
+
+    def _on_terminated(self, _: object) -> None:
+        self._woken.set()
 
     async def _renew(self) -> None:
         assert self._connection is not None
@@ -124,7 +129,27 @@ class Node:
             async with asyncio.timeout(RENEW_SECONDS):
                 await self._woken.wait()
             self._woken.clear()
-            if self._connection is None:  # The last attempt failed: the database is away, so do not try in a tight loop.
+            if (
+                self._connection is None
+            ):  # The last attempt failed: the database is away, so do not try in a tight loop.
                 await asyncio.sleep(RENEW_SECONDS / 4)
         except TimeoutError:
             pass
+
+
+def checks() -> Sequence[Check]:
+    return [
+        Check(
+            "nodes.loops",
+            "Every background loop of every living node makes progress.",
+            _stuck_loops,
+            "Read that node's log. If the loop stays stuck, restart the node: others take its work over.",
+        )
+    ]
+
+
+async def _stuck_loops(tx: Tx, scope: Scope) -> AsyncIterator[Finding]:
+    """Nodes belong to no organization, so only the operator's doctor looks at them."""
+    if scope.org_id is None:
+        for row in await tx.fetch(SQL.stuck_loops):
+            yield Finding(UUID(int=0), str(row["id"]), f"no progress in {', '.join(row['stuck'])}")

@@ -32,6 +32,10 @@ SYNC: Final = Lease(seconds=60.0, renew_seconds=5.0, poll_seconds=1.0, attempts_
 
 LEASES: Final[Mapping[str, Lease]] = {"run": RUN, "item of a knowledge base": ITEM, "sync of a source": SYNC}
 
+ITEMS_MAX: Final = 5
+"""Items of knowledge bases that a node works on at once: while one is embedded, others are read."""
+SYNCS_MAX: Final = 5
+
 SHARE: Final = 9
 """A project may take a place while it has fewer than `SHARE` times the places that are free."""
 

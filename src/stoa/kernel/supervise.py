@@ -80,7 +80,11 @@ class Heartbeats:
         def levels() -> dict[tuple[str, ...], float]:
             return {(one.name,): float(one.stuck) for one in (*self._vital, *self._others)}
 
-        return [Gauge("stoa_loop_stuck", "1 while a background loop has made no progress for ten seconds.", levels, ("loop",))]
+        return [
+            Gauge(
+                "stoa_loop_stuck", "1 while a background loop has made no progress for ten seconds.", levels, ("loop",)
+            )
+        ]
 
     def stuck(self) -> Sequence[str]:
         """All of them, for the doctor."""
@@ -89,7 +93,9 @@ class Heartbeats:
     def check_vital(self) -> None:
         """Raises Unavailable naming the loops without which this process cannot answer."""
         if stuck := [one.name for one in self._vital if one.stuck]:
-            raise Unavailable(f"Background work is stuck on this node: {', '.join(stuck)}. If it stays so, restart the node.")
+            raise Unavailable(
+                f"Background work is stuck on this node: {', '.join(stuck)}. If it stays so, restart the node."
+            )
 
 
 class Supervisor:

@@ -13,7 +13,9 @@ import structlog
 
 from stoa.kernel.metrics import Counter, Metric
 
-_lost: Final = Counter("stoa_log_lines_lost", "Lines of the log that could not be written: the disk is full, or the pipe closed.")
+_lost: Final = Counter(
+    "stoa_log_lines_lost", "Lines of the log that could not be written: the disk is full, or the pipe closed."
+)
 _UNWRITABLE: Final = (OSError, ValueError)
 """What writing raises: a full disk or a closed pipe, or a file object that is closed."""
 

@@ -3,13 +3,13 @@
 from stoa.runs.api import routes
 from stoa.runs.checks import checks
 from stoa.runs.context import Context
+from stoa.runs.driving import Supply
 from stoa.runs.knowledge import KnowledgeTool, Library, Quote, bases_of
 from stoa.runs.metrics import RunMetrics, polls
 from stoa.runs.recording import Recorder
 from stoa.runs.service import Runs
 from stoa.runs.types import Run
 from stoa.runs.wire import SendMessageBody
-from stoa.runs.driving import Supply
 from stoa.runs.worker import Worker
 
 __all__ = [

@@ -67,7 +67,7 @@ class Owner(Protocol):
         """Begins to collect what the run's model is to read, while the transaction that starts the run goes on."""
         ...
 
-    def adopt(self, run: Run, pen: RunWriter, prepared: Preparation) -> None:
+    def adopt(self, run: Run, writer: RunWriter, prepared: Preparation) -> None:
         """Carries a run whose start was just committed."""
         ...
 

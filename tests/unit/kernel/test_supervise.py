@@ -1,7 +1,6 @@
 """A kept loop comes back whatever ends it, and whoever watches sees the one that makes no progress."""
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 import structlog
@@ -29,9 +28,8 @@ class FailingLog:
 
 
 @pytest.fixture
-def unwritable_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def unwritable_log(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervise, "_log", FailingLog())
-    yield
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a bug"), Unavailable("away"), asyncio.CancelledError(), OSError(28)])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stoa.runs import node
+from stoa.db import node
 from tests.conftest import Running, serving
 from tests.support.doubles import ScriptedModel
 
@@ -13,7 +13,7 @@ from tests.support.doubles import ScriptedModel
 async def test_a_node_that_joins_is_known_at_once(
     running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who is not known is not told of what is written, and its readers would wait for their slow look into the table."""
+    """A node that is not known is not told of what is written, and its readers would wait for their slow poll of the table."""
     first: list[node.Node] = []
     start = node.Node.start
 
@@ -26,7 +26,7 @@ async def test_a_node_that_joins_is_known_at_once(
         # The next renewal that is due by itself comes far too late for this test.
         monkeypatch.setattr(node, "RENEW_SECONDS", 3_600.0)
         await asyncio.sleep(0)
-        first[0].look()
+        first[0].wake()
         known = first[0].others
         async with serving(running.dsn, tmp_path / "b", ScriptedModel()), asyncio.timeout(5):
             while first[0].others <= known:
