@@ -56,6 +56,9 @@ class Wanted:
         return (self.jobs_max, self.projects, self.rooms, self.room_of_others, self.after)
 
 
+_UNKNOWN: Final = UUID(int=0)
+
+
 class Places:
     """How many jobs of one kind this node works on at once, how many of them each project may have, and whose turn is next.
 
@@ -69,7 +72,7 @@ class Places:
         self._per_project_max = per_project_max or places_max
         self._taken: Counter[UUID] = Counter()
         self._total = 0
-        self._after = UUID(int=0)
+        self._after = _UNKNOWN
 
     @property
     def taken(self) -> int:
@@ -79,11 +82,14 @@ class Places:
     def free(self) -> int:
         return max(0, self.places_max - self._total)
 
-    def take(self, project_id: UUID) -> None:
+    def take(self, project_id: UUID | None) -> None:
+        """None: a project that is not known yet."""
+        project_id = project_id or _UNKNOWN
         self._taken[project_id] += 1
         self._total += 1
 
-    def leave(self, project_id: UUID) -> None:
+    def leave(self, project_id: UUID | None) -> None:
+        project_id = project_id or _UNKNOWN
         self._total -= 1
         self._taken[project_id] -= 1
         if not self._taken[project_id]:
@@ -91,8 +97,10 @@ class Places:
 
     def room(self, project_id: UUID | None) -> int:
         """How many more jobs the project may have here. None: a project that is not known yet, so the fullest one counts."""
-        taken = max(self._taken.values(), default=0) if project_id is None else self._taken[project_id]
-        return self._room(taken)
+        if project_id is not None:
+            return self._room(self._taken[project_id])
+        fullest = max((taken for one, taken in self._taken.items() if one != _UNKNOWN), default=0)
+        return self._room(fullest + self._taken[_UNKNOWN])
 
     def wanted(self, jobs_max: int) -> Wanted:
         rooms = [self._room(taken) for taken in self._taken.values()]

@@ -59,8 +59,12 @@ class Owner(Protocol):
     @property
     def node_id(self) -> UUID: ...
 
-    def has_room(self, project_id: UUID | None) -> bool:
-        """Whether a run of this project may begin here at once. None: a project that is not known yet."""
+    def reserve(self, project_id: UUID | None) -> bool:
+        """Takes a place for a run of this project that is about to begin, where there is one. None: not known yet."""
+        ...
+
+    def unreserve(self, project_id: UUID | None) -> None:
+        """Gives the place back: the run has taken one of its own by `adopt`, or did not begin."""
         ...
 
     def prepare(self, run: Run) -> Preparation:
@@ -121,8 +125,22 @@ class Runs:
     async def _start(
         self, principal: Principal, conversation_id: UUID, send: SendMessage, once: IdempotencyKey | None
     ) -> Started:
+        owner = self.owner if self.owner is not None and self.owner.reserve(principal.project_id) else None
+        try:
+            return await self._start_on(owner, principal, conversation_id, send, once)
+        finally:
+            if owner is not None:
+                owner.unreserve(principal.project_id)
+
+    async def _start_on(
+        self,
+        owner: Owner | None,
+        principal: Principal,
+        conversation_id: UUID,
+        send: SendMessage,
+        once: IdempotencyKey | None,
+    ) -> Started:
         begun = _Begun()
-        owner = self.owner if self.owner is not None and self.owner.has_room(principal.project_id) else None
         try:
             async with self._database.tenant(principal) as tx:
                 if once and (answer := await idempotency.claim(tx, principal, once)):

@@ -1,6 +1,7 @@
 """Works on runs: claim → drive → record. Supervised and bounded; what this node cannot finish another node finishes."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from time import perf_counter
 from typing import Final
@@ -82,9 +83,15 @@ class Worker:
     def heartbeat(self) -> Heartbeat:
         return self._claims.heartbeat
 
-    def has_room(self, project_id: UUID | None) -> bool:
-        """Whether a run of this project may begin here at once. None: a project that is not known yet."""
-        return not self._draining and not self._node.lapsed and self._places.room(project_id) > 0
+    def reserve(self, project_id: UUID | None) -> bool:
+        """Takes a place for a run of this project that is about to begin, where there is one. `unreserve` gives it back."""
+        if self._draining or self._node.lapsed or not self._places.room(project_id):
+            return False
+        self._places.take(project_id)
+        return True
+
+    def unreserve(self, project_id: UUID | None) -> None:
+        self._places.leave(project_id)
 
     @property
     def draining(self) -> bool:
@@ -174,7 +181,18 @@ class Worker:
         async with internal(self._database) as tx:
             claimed = await store.claim(tx, self._node.id, self._places.wanted(CLAIM_MAX))
             taken: list[tuple[Run, Head]] = [(run, await self._journal.take(tx, run.key)) for run in claimed]
-        self._places.served([run.project_id for run in claimed])
+        projects = [run.project_id for run in claimed]
+        self._places.served(projects)
+        for project_id in projects:
+            self._places.take(project_id)
+        try:
+            await self._adopt_claimed(taken)
+        finally:
+            for project_id in projects:
+                self._places.leave(project_id)
+        return bool(taken)
+
+    async def _adopt_claimed(self, taken: Sequence[tuple[Run, Head]]) -> None:
         for run, head in taken:
             writer, last = await self._journal.resume(run.key, head)
             self._tally.claimed.add()
@@ -184,7 +202,6 @@ class Worker:
             elif last.kind == EventType.RUN_PAUSED:
                 writer.write(rules.resumed(run.id))
             self.adopt(run, writer, self.prepare(run), lost=last is not None and last.kind != EventType.RUN_PAUSED)
-        return bool(taken)
 
     async def _expire_forever(self) -> None:
         while True:

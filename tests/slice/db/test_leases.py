@@ -202,7 +202,9 @@ async def test_which_nodes_live(dsn: str) -> None:
             node_id, key = uuid4(), 1_000_000 + number
             names[node_id] = name
             await other.execute(
-                f"INSERT INTO nodes (id, lock_key, expires_at) VALUES ($1, $2, now() + interval '{lease}')", node_id, key
+                f"INSERT INTO nodes (id, lock_key, expires_at) VALUES ($1, $2, now() + interval '{lease}')",
+                node_id,
+                key,
             )
             if lock:
                 await holder.execute("SELECT pg_advisory_lock($1, $2)", LOCK_CLASS, key)

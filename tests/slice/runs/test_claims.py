@@ -134,7 +134,10 @@ async def test_runs_of_dead_nodes_come_first_whatever_room_their_project_has(tab
     rows = await table.claim(places)
     assert len(rows) == 3
     assert {row["created_at"] for row in rows}.isdisjoint(
-        {row["created_at"] for row in await table.connection.fetch("SELECT created_at FROM runs WHERE status = 'created'")}
+        {
+            row["created_at"]
+            for row in await table.connection.fetch("SELECT created_at FROM runs WHERE status = 'created'")
+        }
     )
     assert await table.claim(places) == [], "its own runs, and what has no room, are left"
 

@@ -39,6 +39,10 @@ def test_an_operators_cap_holds_whatever_is_free() -> None:
     assert places.room(None) == 0, "a project that is not known yet may be the one that is full"
     places.leave(capped)
     assert places.room(capped) == places.room(None) == 1
+    places.take(None)
+    assert (places.room(None), places.room(capped)) == (0, 1)
+    places.leave(None)
+    assert places.room(None) == 1
 
 
 @pytest.mark.parametrize("cap", [None, 3, 40])
