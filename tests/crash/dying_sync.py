@@ -11,6 +11,7 @@ from uuid import UUID
 
 import asyncpg
 
+from stoa.app.adapters import SourceItems
 from stoa.bases import Deletions, Items
 from stoa.db import Database
 from stoa.db.blobs import DirectoryBlobs
@@ -21,7 +22,6 @@ from stoa.kernel.clock import SystemClock
 from stoa.kernel.ids import RandomIds
 from stoa.kernel.principal import Principal
 from stoa.sources import SourceFactory, Sources, Syncing, SyncWorker, store
-from stoa.sources import worker as module
 from tests.crash.dying import DIED, Countdown
 
 _SYNCING: ContextVar[bool] = ContextVar("syncing", default=False)
@@ -58,7 +58,7 @@ async def parts(dsn: str, data_dir: Path, shared: Path) -> AsyncGenerator[Parts]
     origins = SourceFactory(allow_private=False, directories=[shared], cache=data_dir / "sources")
     vault: Any = None  # The sources have no secrets.
     sources = Sources(database, vault, origins, deletions, ids, SystemClock())
-    syncing = Syncing(database, items, deletions, origins, vault)
+    syncing = Syncing(database, SourceItems(items), deletions, origins, vault)
     yield Parts(database, node, sources, SyncWorker(database, syncing, sources, origins, ids, SystemClock(), node.id))
     await node.stop()
     await database.close()
@@ -80,7 +80,7 @@ async def _die(dsn: str, directory: Path, shared: Path, source_id: str, ticks: i
         async with internal(server.database) as tx:
             claimed = await tx.fetchrow(CLAIM, server.node.id, UUID(source_id))
             assert claimed is not None
-        await server.worker._carry(module._Held(store.sync_of(claimed)))
+        await server.worker.work(store.sync_of(claimed))
 
 
 def _mark(kind: Any, name: str) -> None:

@@ -361,6 +361,15 @@ CASES = [
             "SELECT (kind, prompt_tokens, cost_usd IS NULL, knowledgebase_id) = ('ocr', 700, true, '{base}') FROM model_calls WHERE model = 'maker/model'"
         ],
     ),
+    Case(
+        "nodes.loops",
+        [
+            (
+                "INSERT INTO nodes (id, lock_key, expires_at, stuck)"
+                " VALUES (gen_random_uuid(), 1, now() + interval '1 minute', '{{journal.writer}}')"
+            )
+        ],
+    ),
     Case("blobs.missing", deed=_lose),
     Case("blobs.orphans", deed=_leave_behind, repaired=True),
 ]
