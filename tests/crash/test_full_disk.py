@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from stoa.db.embedded import EmbeddedServer, start_embedded
-from tests.crash.campaign import campaign
+from tests.support.crashes.campaign import campaign
 from tests.support.nodes import Node, script
 from tests.support.scripted_model import ScriptedServer
 

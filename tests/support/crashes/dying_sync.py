@@ -22,7 +22,7 @@ from stoa.kernel.clock import SystemClock
 from stoa.kernel.ids import RandomIds
 from stoa.kernel.principal import Principal
 from stoa.sources import SourceFactory, Sources, Syncing, SyncWorker, store
-from tests.crash.dying import DIED, Countdown
+from tests.support.crashes.dying import DIED, Countdown
 
 _SYNCING: ContextVar[bool] = ContextVar("syncing", default=False)
 CLAIM = (
