@@ -6,7 +6,7 @@ fenced: it checks that the row still names this node and this attempt. When the 
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Final
@@ -29,8 +29,6 @@ RUN: Final = Lease(seconds=4.0, renew_seconds=1.0, poll_seconds=0.5, attempts_ma
 that froze goes on elsewhere within five seconds."""
 ITEM: Final = Lease(seconds=60.0, renew_seconds=10.0, poll_seconds=1.0, attempts_max=6)
 SYNC: Final = Lease(seconds=60.0, renew_seconds=5.0, poll_seconds=1.0, attempts_max=4)
-
-LEASES: Final[Mapping[str, Lease]] = {"run": RUN, "item of a knowledge base": ITEM, "sync of a source": SYNC}
 
 ITEMS_MAX: Final = 5
 """Items of knowledge bases that a node works on at once: while one is embedded, others are read."""

@@ -6,9 +6,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from stoa.kernel.leases import LEASES, RUN, Places
+from stoa.kernel.leases import ITEM, RUN, SYNC, Places
 
 ROOT = Path(__file__).parents[3]
+LEASES = {"run": RUN, "item of a knowledge base": ITEM, "sync of a source": SYNC}
+"""As the operator's page names them."""
 
 
 def fill(places: Places, project: UUID) -> int:
