@@ -1,7 +1,6 @@
 """One tenant's many slow runs do not keep another tenant's run waiting."""
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -150,10 +149,11 @@ async def test_an_operators_cap_holds_at_the_start_of_runs_too(dsn: str, tmp_pat
                     await asyncio.sleep(0.01)
 
 
-async def test_the_cap_is_set_in_the_environment() -> None:
+async def test_the_cap_is_set_in_the_environment(tmp_path: Path) -> None:
     from stoa.settings import SettingsError, load  # noqa: PLC0415
 
-    nothing = Path(os.devnull)
+    nothing = tmp_path / "stoa.toml"
+    nothing.write_text("")
     assert load({}, {}, nothing).runs_per_project_max is None
     assert load({"STOA_RUNS_PER_PROJECT_MAX": "7"}, {}, nothing).runs_per_project_max == 7
     with pytest.raises(SettingsError, match="STOA_RUNS_PER_PROJECT_MAX"):
