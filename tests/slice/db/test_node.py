@@ -13,7 +13,7 @@ from tests.support.doubles import ScriptedModel
 async def test_a_node_that_joins_is_known_at_once(
     running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A node that is not known is not told of what is written, and its readers would wait for their slow poll of the table."""
+    """A node that is not known is not told of what is written: its readers would wait for their slow poll."""
     first: list[node.Node] = []
     start = node.Node.start
 
