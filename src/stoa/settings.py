@@ -16,6 +16,8 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
+from stoa.kernel.leases import ITEMS_MAX, SYNCS_MAX
+
 if TYPE_CHECKING:
     from pydantic_settings import PydanticBaseSettingsSource
 
@@ -142,6 +144,12 @@ class Settings(BaseModel):
     cors_origins: tuple[str, ...] = ("*",)
     runs_max: Annotated[int, Field(ge=1, le=20_000)] = 2_000
     """Runs that this node carries at once; more wait in the database."""
+    runs_per_project_max: Annotated[int, Field(ge=1)] | None = None
+    """Of these, how many may belong to one project. None: nine times the places that are free, so that others always find one."""
+    items_per_project_max: Annotated[int, Field(ge=1, le=ITEMS_MAX)] = ITEMS_MAX - 1
+    """Of the files of knowledge bases that this node reads at once, how many may belong to one project."""
+    syncs_per_project_max: Annotated[int, Field(ge=1, le=SYNCS_MAX)] = SYNCS_MAX - 1
+    """Of the sources that this node syncs at once, how many may belong to one project."""
     connections_max: Annotated[int, Field(ge=4, le=200)] = 16
     drain_seconds_max: Annotated[float, Field(ge=0, le=3600)] = 10.0
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -11,12 +11,12 @@ from stoa.app import adapters, choices
 from stoa.bases import component as bases_component
 from stoa.conversations import component as conversations_component
 from stoa.db.blobs import DirectoryBlobs
+from stoa.db.node import Node
 from stoa.doctor import component as doctor_component
 from stoa.gateway import component as gateway_component
 from stoa.gateway.providers.extractive import SLUG, ExtractiveModel
 from stoa.http.component import Component, Kit, Started
 from stoa.journal import component as journal_component
-from stoa.runs import Node
 from stoa.runs import component as runs_component
 from stoa.settings import Settings
 from stoa.sources import component as sources_component
@@ -66,6 +66,7 @@ async def open_slices(
                 allow_private=settings.allow_private_addresses,
                 directories=settings.source_directories,
                 cache=settings.data_dir / "sources",
+                syncs_per_project_max=settings.syncs_per_project_max,
             )
         )
         tools = await enter(
@@ -94,6 +95,7 @@ async def open_slices(
                 open_stream=streams.open_stream,
                 is_operators_model=models.gateway.catalogue.find,
                 runs_max=settings.runs_max,
+                runs_per_project_max=settings.runs_per_project_max,
                 drain_seconds_max=settings.drain_seconds_max,
             )
         )
@@ -182,6 +184,7 @@ async def _open_bases(
                 transcriber,
                 prepare=Started(start=partial(choices.load, reranker)),
                 domain=settings.domain,
+                items_per_project_max=settings.items_per_project_max,
                 drain_seconds_max=settings.drain_seconds_max,
             )
         )

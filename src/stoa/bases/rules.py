@@ -16,14 +16,9 @@ FILES_PER_UPLOAD_MAX: Final = 500
 QUERY_CHARACTERS_MAX: Final = 8_000
 LIMIT_MAX: Final = 100
 
-ATTEMPTS_MAX: Final = 6
-"""Times that an item is taken up before it is given up: a file that takes its server along must not do so for ever."""
 READING_ATTEMPTS_MAX: Final = 2
 """For a reader that crashed or was too slow: a busy machine may have been to blame once."""
 RETRIED: Final = frozenset({"converter_crashed", "timed_out"})
-LEASE_SECONDS: Final = 60.0
-"""Without word from its worker for so long, an item is anybody's."""
-RENEW_SECONDS: Final = 10.0
 ITEM_SECONDS_MAX: Final = 3600.0
 """Of one attempt: 50,000 chunks take the local embedder ten minutes on two slow cores."""
 CHUNKS_MAX: Final = 50_000

@@ -17,6 +17,7 @@ from stoa.bases.store import SQL
 from stoa.bases.types import Item
 from stoa.db import Database
 from stoa.db.internal import internal, internal_statement
+from stoa.db.leases import Superseded
 from stoa.documents import ConversionError, Converted, Converter, Passage, Sight, passages
 
 PAGES_MAX: Final = 500
@@ -29,10 +30,6 @@ UNPAID: Final = frozenset({"spending_limit_reached", "price_unknown"})
 
 
 _log = structlog.get_logger("stoa.documents.transcribing")
-
-
-class Superseded(Exception):
-    """The item is not this worker's any more."""
 
 
 @dataclass(frozen=True, slots=True)

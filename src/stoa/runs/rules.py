@@ -21,11 +21,6 @@ MOVES: Final[Mapping[RunStatus, frozenset[RunStatus]]] = {
 }
 
 ACTIVE: Final = frozenset({RunStatus.CREATED, RunStatus.STARTED, RunStatus.PAUSED})
-ATTEMPTS_MAX: Final = 3
-LEASE_SECONDS: Final = 4.0
-"""With a look of the others every half second, a run whose node froze goes on elsewhere within five seconds."""
-RENEW_SECONDS: Final = 1.0
-POLL_SECONDS: Final = 0.5
 HISTORY_MESSAGES_MAX: Final = 400
 CANCEL_WAIT_SECONDS: Final = 6.0
 """A live owner answers a cancel in milliseconds; past a lease it is dead, and the canceller ends the run itself."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-from stoa.conversations import RemovedRuns
+from stoa.conversations import RemovedRuns, lock_conversation
 from stoa.db import Database, Tx, audit
 from stoa.db.idempotency import IdempotencyKey
 from stoa.db.internal import internal_statement

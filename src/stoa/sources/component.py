@@ -26,6 +26,7 @@ async def open_component(
     allow_private: bool,
     directories: Sequence[Path],
     cache: Path,
+    syncs_per_project_max: int,
 ) -> AsyncGenerator[Component]:
     """`directories` of this machine may be read by sources; `cache` holds this node's copies of repositories."""
     async with AsyncExitStack() as stack:
@@ -40,6 +41,7 @@ async def open_component(
             kit.ids,
             kit.clock,
             node_id,
+            per_project_max=syncs_per_project_max,
         )
         yield Component(
             routers={HostKind.API: [routes(sources, kit.gate)]},
@@ -47,5 +49,6 @@ async def open_component(
             polls=polls(),
             channels={"stoa_sources": worker.on_notification},
             background=[worker],
+            heartbeats=[worker.heartbeat],
             after_gap=[worker.wake],
         )

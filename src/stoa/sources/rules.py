@@ -24,11 +24,6 @@ ORIGIN_BYTES_MAX: Final = 2_000
 """What fits into an index of PostgreSQL together with its keys."""
 METADATA_BYTES_MAX: Final = 16 * 1024
 
-ATTEMPTS_MAX: Final = 4
-"""Times that one sync is taken up: after a node's death, or after a failure that may pass."""
-SILENT_SECONDS_MAX: Final = 60.0
-"""Without a sign of its node for so long, a sync is anybody's."""
-BEAT_SECONDS: Final = 5.0
 SYNCS_KEPT: Final = 100
 """Of one source: what people look back at."""
 

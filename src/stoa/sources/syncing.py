@@ -17,7 +17,9 @@ import orjson
 
 from stoa.db import Database
 from stoa.db.internal import internal_statement
+from stoa.db.leases import Superseded
 from stoa.kernel.errors import BadRequest, NotFound
+from stoa.kernel.leases import SYNC
 from stoa.kernel.principal import Principal
 from stoa.sources import rules, store
 from stoa.sources.ports import Deletions, Items, Origins, Vault
@@ -41,10 +43,6 @@ SAME_BATCH: Final = 500
 SAME_SECONDS: Final = 1.0
 DELETE_BATCH: Final = 500
 T = TypeVar("T")
-
-
-class Superseded(Exception):
-    """The sync is not this node's any more: its source was deleted, or another node has taken it over."""
 
 
 class Canceled(Exception):
@@ -225,7 +223,7 @@ class _Work:
     async def _check(self, deleted: int = 0) -> tuple[bool, int]:
         """Before what cannot be taken back. Gives (deletions are confirmed, addresses found so far)."""
         async with internal_statement(self._database) as tx:
-            row = await tx.fetchrow(SQL.beat, *store.fence(self._sync), rules.SILENT_SECONDS_MAX, deleted)
+            row = await tx.fetchrow(SQL.beat, *store.fence(self._sync), SYNC.seconds, deleted)
         if row is None:
             raise Superseded
         if row["cancel_requested"]:

@@ -17,13 +17,12 @@ from stoa.bases import Deletions, Items
 from stoa.db import Database
 from stoa.db.blobs import DirectoryBlobs
 from stoa.db.internal import internal
+from stoa.db.node import Node
 from stoa.index import Index
 from stoa.kernel.clock import SystemClock
 from stoa.kernel.ids import RandomIds
 from stoa.kernel.principal import Principal
-from stoa.runs import Node
 from stoa.sources import SourceFactory, Sources, Syncing, SyncWorker, store
-from stoa.sources import worker as module
 from tests.support.crashes.dying import DIED, Countdown
 
 _SYNCING: ContextVar[bool] = ContextVar("syncing", default=False)
@@ -83,7 +82,7 @@ async def _die(dsn: str, directory: Path, shared: Path, source_id: str, ticks: i
         async with internal(server.database) as tx:
             claimed = await tx.fetchrow(CLAIM, server.node.id, UUID(source_id))
             assert claimed is not None
-        await server.worker._carry(module._Held(store.sync_of(claimed)))
+        await server.worker.work(store.sync_of(claimed))
 
 
 def _mark(kind: Any, name: str) -> None:
