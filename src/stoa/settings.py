@@ -115,6 +115,15 @@ class Settings(BaseModel):
     reranker: Rerank | None = None
     allow_private_addresses: bool = False
     """Whether connections that tenants make may lead to private addresses. The operator's own providers always may."""
+    https_proxy: SecretStr | None = None
+    """The proxy for https:// endpoints; it may hold a user name and password. `http_proxy` is the one for http://."""
+    http_proxy: SecretStr | None = None
+    no_proxy: str | None = None
+    """Hosts that are called directly: names with all names below them, addresses, networks, `*`; separated by commas."""
+    proxy_resolves: bool = False
+    """The proxy resolves names itself and refuses private addresses; otherwise this server asks it for addresses."""
+    ca_file: Path | None = None
+    """Certificate authorities (PEM) beside the system's, for every outbound call."""
     source_directories: tuple[Path, ...] = ()
     """Directories of this machine that sources of knowledge bases may read, by every tenant; none unless named."""
     cors_origins: tuple[str, ...] = ("*",)
@@ -147,12 +156,20 @@ _ENVIRONMENT: Final[Mapping[str, str]] = {
     "STOA_DEFAULT_MODEL": "default_model",
     "STOA_OCR_MODEL": "ocr_model",
     "STOA_ALLOW_PRIVATE_ADDRESSES": "allow_private_addresses",
+    "HTTPS_PROXY": "https_proxy",
+    "HTTP_PROXY": "http_proxy",
+    "NO_PROXY": "no_proxy",
+    "STOA_PROXY_RESOLVES": "proxy_resolves",
+    "SSL_CERT_FILE": "ca_file",
     "STOA_RUNS_MAX": "runs_max",
     "STOA_CONNECTIONS_MAX": "connections_max",
     "STOA_DRAIN_SECONDS_MAX": "drain_seconds_max",
     "STOA_LOG_LEVEL": "log_level",
     "STOA_LOG_FORMAT": "log_format",
 }
+
+_LOWER_CASE: Final[Mapping[str, str]] = {name: name.lower() for name in ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")}
+"""These are known in both spellings, and curl reads the second alone."""
 
 
 def load(environment: Mapping[str, str], flags: Mapping[str, Any], config: Path | None = None) -> Settings:
@@ -165,8 +182,8 @@ def load(environment: Mapping[str, str], flags: Mapping[str, Any], config: Path 
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise SettingsError(f"{path} cannot be read: {error}") from error
     for variable, name in _ENVIRONMENT.items():
-        if environment.get(variable):
-            values[name] = environment[variable]
+        if given := environment.get(variable) or environment.get(_LOWER_CASE.get(variable, "")):
+            values[name] = given
     if environment.get("STOA_CORS_ORIGINS"):
         values["cors_origins"] = [origin.strip() for origin in environment["STOA_CORS_ORIGINS"].split(",")]
     if environment.get("STOA_RERANKER_PATH"):

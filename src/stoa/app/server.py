@@ -31,6 +31,7 @@ from stoa import (
     usage,
 )
 from stoa import journal as journals
+from stoa.app.outbound import outbound_of
 from stoa.conversations import File, FilePassage, Reading
 from stoa.db import Database, Tx
 from stoa.db.blobs import DirectoryBlobs
@@ -52,6 +53,7 @@ from stoa.kernel.clock import Clock, SystemClock
 from stoa.kernel.errors import NotFound, Unavailable
 from stoa.kernel.ids import Ids, RandomIds
 from stoa.kernel.principal import Principal
+from stoa.outbound import Outbound
 from stoa.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -232,13 +234,12 @@ async def open_server(
         first_key = await entry.bootstrap(_plain(settings.bootstrap_key))
 
         converter = documents.Converter()
-        local, server = embedding.LocalEmbedder(settings.data_dir / "models"), _server_embedder(settings)
+        way = outbound_of(settings)
+        local, server = embedding.LocalEmbedder(settings.data_dir / "models"), _server_embedder(settings, way.trusted())
         stack.push_async_callback(local.close)
         relevance = documents.Documents(converter, _embed_or_none(server or local))
         stack.push_async_callback(relevance.close)
-        suppliers = gateway.ModelFactory(
-            pace=lambda: writer.pace_seconds, allow_private=settings.allow_private_addresses
-        )
+        suppliers = gateway.ModelFactory(pace=lambda: writer.pace_seconds, outbound=way)
         stack.push_async_callback(suppliers.close)
         catalogue = gateway.Catalogue(
             database,
@@ -257,22 +258,18 @@ async def open_server(
         index, upkeep = Index(), Upkeep(database)
         shelves = DirectoryBlobs(settings.data_dir / "knowledge")
         server_model = settings.embeddings.model if settings.embeddings else None
-        embedders = bases.Embedders(
-            local, server, server_model, catalogue.credentials, allow_private=settings.allow_private_addresses
-        )
-        judge = await _server_reranker(settings)
+        embedders = bases.Embedders(local, server, server_model, catalogue.credentials, outbound=way)
+        judge = await _server_reranker(settings, way.trusted())
         if judge is not None:
             stack.push_async_callback(judge.close)
-        rerankers = bases.Rerankers(judge, catalogue.credentials, allow_private=settings.allow_private_addresses)
+        rerankers = bases.Rerankers(judge, catalogue.credentials, outbound=way)
         removals = bases.Deletions(database, index, shelves, ids)
         library = bases.KnowledgeBases(database, index, embedders, entry, removals, ids, rerankers)
         items = bases.Items(database, index, shelves, removals, ids)
         files_tally = bases.IngestionMetrics()
         search = bases.Search(database, index, embedders, rerankers, files_tally)
         origins = sources.SourceFactory(
-            allow_private=settings.allow_private_addresses,
-            directories=settings.source_directories,
-            cache=settings.data_dir / "sources",
+            outbound=way, directories=settings.source_directories, cache=settings.data_dir / "sources"
         )
         stack.push_async_callback(origins.close)
         feeds = sources.Sources(database, vault, origins, removals, ids, clock)
@@ -280,7 +277,7 @@ async def open_server(
         runs_tally = runs.RunMetrics(catalogue.find)
         service = runs.Runs(database, journal, catalogue, ids, clock, runs_tally)
         deletions = conversations.Deletions(database, blobs, journal, service, ids)
-        makers = tools.ToolFactory(allow_private=settings.allow_private_addresses, programs=_programs(settings))
+        makers = tools.ToolFactory(outbound=way, programs=_programs(settings))
         stack.push_async_callback(makers.close)
         held = tools.Tools(database, vault, entry, makers, ids)
         stack.push_async_callback(held.stop)
@@ -590,14 +587,18 @@ def _secret(settings: Settings) -> bytes:
     return gateway.load_or_make(settings.data_dir / "secret.key")
 
 
-def _server_embedder(settings: Settings) -> "embedding.RemoteEmbedder | None":
+def _server_embedder(settings: Settings, way: Outbound) -> "embedding.RemoteEmbedder | None":
     chosen = settings.embeddings
     if chosen is None:
         return None
-    return embedding.RemoteEmbedder(chosen.base_url, chosen.model, _plain(chosen.api_key), chosen.dimensions)
+    return embedding.RemoteEmbedder(
+        chosen.base_url, chosen.model, _plain(chosen.api_key), chosen.dimensions, outbound=way
+    )
 
 
-async def _server_reranker(settings: Settings) -> "embedding.LocalReranker | embedding.RemoteReranker | None":
+async def _server_reranker(
+    settings: Settings, way: Outbound
+) -> "embedding.LocalReranker | embedding.RemoteReranker | None":
     """Loaded, where it is of this machine. Raises SettingsError."""
     chosen = settings.reranker
     if chosen is None:
@@ -605,7 +606,7 @@ async def _server_reranker(settings: Settings) -> "embedding.LocalReranker | emb
     if chosen.path is None:
         assert chosen.base_url is not None
         assert chosen.model is not None
-        return embedding.RemoteReranker(chosen.base_url, chosen.model, _plain(chosen.api_key))
+        return embedding.RemoteReranker(chosen.base_url, chosen.model, _plain(chosen.api_key), outbound=way)
     local = embedding.LocalReranker(chosen.path)
     try:
         await local.prepare()

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from stoa.kernel.errors import BadRequest
-from stoa.outbound import literal, public
+from stoa.outbound import PRIVATE, Outbound, known_private
 from stoa.sources.configs import DirectoryConfig, GitConfig, S3Config, WebsiteConfig
 from stoa.sources.ports import Origin
 from stoa.sources.providers.directory import DirectoryOrigin, allowed
@@ -22,10 +22,13 @@ if TYPE_CHECKING:
 
 
 class SourceFactory:
-    """Long-lived; `close` ends its connections. `directories` may be read; clones of repositories lie in `cache`, where any may be removed."""
+    """Long-lived; `close` ends its connections.
 
-    def __init__(self, *, allow_private: bool, directories: Sequence[Path], cache: Path) -> None:
-        self._allow_private = allow_private
+    `directories` may be read; clones of repositories lie in `cache`, where any may be removed.
+    """
+
+    def __init__(self, *, outbound: Outbound, directories: Sequence[Path], cache: Path) -> None:
+        self._outbound = outbound
         self._directories = directories
         self._cache = cache
         self._session: aiohttp.ClientSession | None = None
@@ -35,7 +38,10 @@ class SourceFactory:
             await self._session.close()
 
     async def check(self, provider: Provider, config: Mapping[str, Any], secret_names: frozenset[str]) -> None:
-        """Raises BadRequest naming the field of `config` or `secrets` that cannot be. A host is resolved when it is called, not here."""
+        """Raises BadRequest naming the field of `config` or `secrets` that cannot be.
+
+        A host is resolved when it is called, not here.
+        """
         match provider:
             case Provider.DIRECTORY:
                 await self._check_directory(config["path"], "config.path")
@@ -60,12 +66,8 @@ class SourceFactory:
             raise BadRequest.field(field, f"cannot be used: {error.message}") from error
 
     def _check_address(self, url: str | None, field: str) -> None:
-        host = urlsplit(url or "").hostname or ""
-        if literal(host) and not self._allow_private and not public(host):
-            raise BadRequest.field(
-                field,
-                "is a private address, which this server's operator has not allowed (STOA_ALLOW_PRIVATE_ADDRESSES)",
-            )
+        if not self._outbound.allow_private and known_private(urlsplit(url or "").hostname or ""):
+            raise BadRequest.field(field, f"is a {PRIVATE}")
 
     @asynccontextmanager
     async def open(self, source: Source, secrets: Mapping[str, str]) -> AsyncGenerator[Origin]:
@@ -79,21 +81,18 @@ class SourceFactory:
                     WebsiteConfig.model_validate(source.config),
                     secrets,
                     self._client(),
-                    allow_private=self._allow_private,
                 )
             case Provider.S3:
                 from stoa.sources.providers.s3 import S3Origin  # noqa: PLC0415 — the same
 
-                yield S3Origin(
-                    S3Config.model_validate(source.config), secrets, self._client(), allow_private=self._allow_private
-                )
+                yield S3Origin(S3Config.model_validate(source.config), secrets, self._client())
             case Provider.GIT:
                 origin = GitOrigin(
                     GitConfig.model_validate(source.config),
                     secrets,
                     self._home(source.id),
                     self._directories,
-                    allow_private=self._allow_private,
+                    self._outbound,
                 )
                 try:
                     yield origin
@@ -114,5 +113,5 @@ class SourceFactory:
         from stoa.outbound.client import client  # noqa: PLC0415 — the server starts without aiohttp
 
         if self._session is None:
-            self._session = client(allow_private=self._allow_private)
+            self._session = client(self._outbound)
         return self._session

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import pytest
 
+from stoa.outbound import Outbound
 from stoa.tools import Call, Definition, Program, ToolKind
 from stoa.tools.providers.mcp.failures import Failure
 from stoa.tools.providers.mcp.sessions import Sessions
@@ -37,7 +38,7 @@ class Bench:
 
     def start(self, mode: str, **env: str) -> "Bench":
         program = Program("bad", sys.executable, ("-S", "-E", BAD, mode, str(self.path)), env)
-        self.sessions = Sessions({"bad": program}, allow_private=True, **self.bounds)
+        self.sessions = Sessions({"bad": program}, outbound=Outbound(allow_private=True), **self.bounds)
         return self
 
     def definition(
@@ -269,7 +270,8 @@ async def test_idle_sessions_are_closed_and_changed_definitions_get_new_ones(ben
 async def test_a_program_that_cannot_be_started(tmp_path: Path) -> None:
     theirs = Program("theirs", "x", projects=frozenset({UUID(int=9)}))
     sessions = Sessions(
-        {"gone": Program("gone", str(tmp_path / "no-such-program")), "theirs": theirs}, allow_private=True
+        {"gone": Program("gone", str(tmp_path / "no-such-program")), "theirs": theirs},
+        outbound=Outbound(allow_private=True),
     )
     for server, said in (("gone", "cannot be started"), ("theirs", "has declared no"), ("unheard", "has declared no")):
         definition = Bench(tmp_path / "d").start("good").definition(config=None, server=server)
@@ -278,7 +280,7 @@ async def test_a_program_that_cannot_be_started(tmp_path: Path) -> None:
         assert failed.value.code == "tool_unavailable"
         assert sessions.programs_of(UUID(int=2)) == ["gone"]
         await sessions.close()
-        sessions = Sessions(sessions._programs, allow_private=True)
+        sessions = Sessions(sessions._programs, outbound=Outbound(allow_private=True))
 
 
 @pytest.mark.parametrize(
@@ -313,7 +315,7 @@ async def test_endpoints_that_misbehave(misdeed: str, code: str) -> None:
         await send({"type": "http.response.body", "body": body})
 
     async with over_http(app) as web:
-        sessions = Sessions({}, allow_private=True, connect_seconds_max=1.5)
+        sessions = Sessions({}, outbound=Outbound(allow_private=True), connect_seconds_max=1.5)
         definition = Bench(Path("unused")).definition(config=None, server=None, url=f"{web.url}/mcp")
         begun = asyncio.get_running_loop().time()
         with pytest.raises(Failure) as failed:

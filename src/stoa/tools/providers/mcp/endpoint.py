@@ -1,6 +1,8 @@
-"""The way to MCP servers over HTTP: the SDK's streamable HTTP transport, over the one client that keeps to public addresses.
+"""The way to MCP servers over HTTP: the SDK's streamable HTTP transport, over the one client that keeps to public
+addresses.
 
-What goes wrong with one request is told to that request as a JSON-RPC error, so that it does not end the session of the others.
+What goes wrong with one request is told to that request as a JSON-RPC error, so that it does not end the session of the
+others.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -12,8 +14,8 @@ import httpx2
 import orjson
 from mcp.client.streamable_http import streamable_http_client
 
-from stoa.outbound import AddressRefused, allowed
-from stoa.outbound.client import READ_BYTES, client
+from stoa.outbound import AddressRefused, Outbound, cause
+from stoa.outbound.client import BodyError, client, pieces
 from stoa.tools.providers.mcp.program import MESSAGE_BYTES_MAX
 
 CODE: Final = "stoa_code"
@@ -25,10 +27,10 @@ _OURS: Final = frozenset({"host", "connection", "content-length", "transfer-enco
 
 
 @asynccontextmanager
-async def speaking(url: str, headers: Mapping[str, str], *, allow_private: bool) -> AsyncGenerator[Any]:
+async def speaking(url: str, headers: Mapping[str, str], outbound: Outbound) -> AsyncGenerator[Any]:
     """The two streams of a session with an endpoint."""
-    async with client(allow_private=allow_private, connections_max=CONNECTIONS_MAX) as session:
-        transport = _Guarded(session, allow_private=allow_private)
+    async with client(outbound, connections_max=CONNECTIONS_MAX) as session:
+        transport = _Guarded(session)
         async with (
             httpx2.AsyncClient(transport=transport, headers=dict(headers), trust_env=False, timeout=None) as http,
             streamable_http_client(url, http_client=http, max_sse_event_size=MESSAGE_BYTES_MAX) as streams,
@@ -39,9 +41,8 @@ async def speaking(url: str, headers: Mapping[str, str], *, allow_private: bool)
 class _Guarded(httpx2.AsyncBaseTransport):
     """httpx2's requests, carried by our client: resolved once, checked, pinned; redirects are the SDK's to judge."""
 
-    def __init__(self, session: aiohttp.ClientSession, *, allow_private: bool) -> None:
+    def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
-        self._allow_private = allow_private
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         content = await request.aread()
@@ -50,8 +51,6 @@ class _Guarded(httpx2.AsyncBaseTransport):
         )
         timeout = aiohttp.ClientTimeout(total=None if waits_for_answer else NOTIFY_SECONDS_MAX, connect=10)
         try:
-            if not allowed(request.url.host, allow_private=self._allow_private):
-                raise AddressRefused(request.url.host)
             response = await self._session.request(
                 request.method,
                 str(request.url),
@@ -88,11 +87,13 @@ class _Body(httpx2.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         total = 0
         try:
-            async for chunk in self._response.content.iter_chunked(READ_BYTES):
+            async for chunk in pieces(self._response):
                 total += len(chunk)
                 if self._bytes_max is not None and total > self._bytes_max:
                     raise httpx2.StreamError(f"the answer is over {self._bytes_max} bytes")
                 yield chunk
+        except BodyError as error:
+            raise httpx2.StreamError(f"the answer {error}") from error
         except (aiohttp.ClientError, OSError) as error:
             raise httpx2.StreamError("the connection fell while the answer was read") from error
 
@@ -102,13 +103,8 @@ class _Body(httpx2.AsyncByteStream):
 
 def _told(error: Exception, request: httpx2.Request) -> httpx2.Response:
     """An answer in the server's place."""
-    causes = (error, error.__cause__, getattr(error, "os_error", None))
-    if any(isinstance(cause, AddressRefused) for cause in causes):
-        code, message = (
-            "tool_address_refused",
-            "The address is private, which this server's operator has not allowed (STOA_ALLOW_PRIVATE_ADDRESSES).",
-        )
-    else:
-        code, message = "tool_unreachable", f"{request.url.host} cannot be reached: {type(error).__name__}."
+    found = cause(error)
+    code = "tool_address_refused" if isinstance(found, AddressRefused) else "tool_unreachable"
+    message = str(found or f"{request.url.host} cannot be reached: {type(error).__name__}.")
     body = {"jsonrpc": "2.0", "id": None, "error": {"code": -32000, "message": message, "data": {CODE: code}}}
     return httpx2.Response(502, json=body, request=request)

@@ -1,4 +1,7 @@
-"""One MCP session, carried by the official SDK. Importing this module imports the SDK: `sessions` does it when it is needed."""
+"""One MCP session, carried by the official SDK.
+
+Importing this module imports the SDK: `sessions` does it when it is needed.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -9,6 +12,7 @@ import mcp_types as types
 from mcp import Client, MCPError
 from pydantic import TypeAdapter, ValidationError
 
+from stoa.outbound import Outbound
 from stoa.tools.providers.mcp import content, endpoint, program
 from stoa.tools.providers.mcp.failures import Failure, Gone
 from stoa.tools.types import Listing, Offer, Program, ToolResult
@@ -142,7 +146,8 @@ class Session:
     async def call(self, name: str, arguments: Mapping[str, Any], key: str) -> ToolResult:
         params = types.CallToolRequestParams(name=name, arguments=dict(arguments), _meta={KEY: key})  # pyright: ignore[reportArgumentType]
         try:
-            # Not the SDK's `call_tool`: that one runs the server's own output schema, with its regular expressions, in our process.
+            # Not the SDK's `call_tool`: that one runs the server's own output schema, with its regular expressions, in
+            # our process.
             raw = await self._open.session.send_request(types.CallToolRequest(params=params), _RESULT)
             if raw.get("resultType") == "input_required":
                 raise Failure("tool_failed", "The tool asks its user for input, which cannot be given here.")
@@ -205,7 +210,7 @@ async def open_program(declared: Program, seconds_max: float) -> Session:
     return session
 
 
-async def open_endpoint(url: str, headers: Mapping[str, str], seconds_max: float, *, allow_private: bool) -> Session:
-    session = Session(lambda _: endpoint.speaking(url, headers, allow_private=allow_private))
+async def open_endpoint(url: str, headers: Mapping[str, str], seconds_max: float, outbound: Outbound) -> Session:
+    session = Session(lambda _: endpoint.speaking(url, headers, outbound))
     await session.start(seconds_max)
     return session
