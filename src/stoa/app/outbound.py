@@ -1,7 +1,6 @@
 """The way out of this node, as its settings say."""
 
-from pydantic import SecretStr
-
+from stoa.app.choices import plain
 from stoa.outbound import Outbound, Proxies, ProxySettingError
 from stoa.settings import Settings, SettingsError
 
@@ -9,7 +8,7 @@ from stoa.settings import Settings, SettingsError
 def outbound_of(settings: Settings) -> Outbound:
     """Raises SettingsError where a proxy or a certificate authority cannot be used."""
     try:
-        proxies = Proxies.of(_plain(settings.https_proxy), _plain(settings.http_proxy), settings.no_proxy)
+        proxies = Proxies.of(plain(settings.https_proxy), plain(settings.http_proxy), settings.no_proxy)
     except ProxySettingError as error:
         raise SettingsError(f"https_proxy or http_proxy (HTTPS_PROXY, HTTP_PROXY): {error}") from error
     ca_file = str(settings.ca_file) if settings.ca_file is not None else None
@@ -24,7 +23,3 @@ def outbound_of(settings: Settings) -> Outbound:
     except OSError as error:
         raise SettingsError(f"ca_file (SSL_CERT_FILE): {ca_file} holds no certificates: {error}") from error
     return made
-
-
-def _plain(secret: SecretStr | None) -> str | None:
-    return secret.get_secret_value() if secret is not None else None
