@@ -64,7 +64,7 @@ def install(app: FastAPI) -> None:
                     f"Send the body as JSON, with Content-Type: application/json; this one came as {sent[:100]}."
                 )
             )
-        details = explain(error.errors())
+        details = explain(error.errors(), error.body)
         return response(
             BadRequest("; ".join(f"{field} {reason}" for field, reason in details.items()), details=details)
         )
@@ -91,11 +91,14 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ClientDisconnect, on_disconnect)
 
 
-def explain(errors: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """pydantic's findings as field → reason, in the words of the contract: `content[1].file.id`."""
+def explain(errors: Iterable[Mapping[str, Any]], sent: Any = None) -> dict[str, str]:
+    """pydantic's findings as field → reason, in the words of the contract: `content[1].file.id`.
+
+    `sent` is the body: where it is known, a tag of a union is told from a field by what was sent.
+    """
     details: dict[str, str] = {}
     for error in errors:
-        path = "body" if error["type"] == "json_invalid" else _path(error["loc"])
+        path = "body" if error["type"] == "json_invalid" else _path(_sent_names(error["loc"], sent))
         if error["type"] in ("union_tag_not_found", "union_tag_invalid"):
             tag = error["ctx"]["discriminator"].strip("'")
             path = tag if path == "body" else f"{path}.{tag}"
@@ -103,11 +106,34 @@ def explain(errors: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     return details
 
 
-_BODY_TAGS: Final = frozenset({"human_feedback", "approval", "http", "python", "website", "directory", "s3", "git"})
+_BODY_TAGS: Final = frozenset(
+    {"human_feedback", "approval", "http", "mcp", "python", "website", "directory", "s3", "git"}
+)
 """`type`s and providers that choose among bodies: locations begin with them, and a caller did not write that."""
 
 _PART_TAGS: Final = frozenset({"text", "file"})
 """The same for `type`s that choose among the parts of a list."""
+
+
+def _sent_names(location: Sequence[str | int], sent: Any) -> Sequence[str | int]:
+    """A location without the tags in it: names that are no field of what was sent, but the value of one (`type`, `provider`)."""
+    names = list(location)
+    if not isinstance(sent, Mapping) or names[:1] != ["body"]:
+        return names
+    value: Any = sent
+    kept = names[:1]
+    for position, name in enumerate(names[1:], 1):
+        last = position == len(names) - 1
+        if isinstance(value, Mapping) and name not in value and name in value.values() and not last:
+            continue
+        kept.append(name)
+        if isinstance(value, Mapping):
+            value = value.get(name)
+        elif isinstance(value, list) and isinstance(name, int) and name < len(value):
+            value = value[name]
+        else:
+            value = None
+    return kept
 
 
 def _path(location: Sequence[str | int]) -> str:

@@ -8,6 +8,7 @@ from stoa.events import Event, EventType
 from stoa.gateway import Usage
 from stoa.kernel.errors import BadRequest
 from stoa.runs.types import InputRequest, Outcome, RunStatus
+from stoa.tools import argument_problem
 
 MOVES: Final[Mapping[RunStatus, frozenset[RunStatus]]] = {
     RunStatus.CREATED: frozenset({RunStatus.STARTED, RunStatus.CANCELED}),
@@ -94,4 +95,10 @@ def checked_params(request: InputRequest, params: Mapping[str, Any]) -> Mapping[
         if name not in request.editable_params and value != request.params.get(name):
             allowed = ", ".join(request.editable_params) or "none"
             raise BadRequest.field(f"data.params.{name}", f"cannot be changed; editable parameters: {allowed}")
-    return {name: value for name, value in params.items() if name in request.editable_params}
+    changed = {name: value for name, value in params.items() if name in request.editable_params}
+    if changed and request.schema is not None:
+        problem = argument_problem({**request.params, **changed}, request.schema)
+        if problem is not None:
+            field = f"data.params.{next(iter(changed))}" if len(changed) == 1 else "data.params"
+            raise BadRequest.field(field, f"does not fit: {problem}; the request is still open")
+    return changed

@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import orjson
 
@@ -19,6 +19,7 @@ TOOL_NAME_MAX: Final = 64
 """What every model provider takes, of letters, digits, _ and -."""
 SERVER_NAME_MAX: Final = 32
 _PLACEHOLDER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_STEPS: Final = re.compile(r"[/\\\\;]")
 _SECRET: Final = re.compile(r"\{\{\s*secret\.([A-Za-z0-9_-]+)\s*\}\}")
 _HEADER_NAME: Final = re.compile(r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")
 _OURS: Final = frozenset({"host", "content-length", "transfer-encoding", "connection", "idempotency-key"})
@@ -154,6 +155,25 @@ def filled(
         lambda found: quote(_joined(arguments.get(found[1], ""), (places or {}).get(found[1], {})), safe=""), url
     )
     return made, {name: value for name, value in arguments.items() if name not in taken}
+
+
+def path_problem(
+    url: str, arguments: Mapping[str, Any], places: Mapping[str, Mapping[str, Any]] | None = None
+) -> str | None:
+    """Why an argument would leave its segment of the path, or None.
+
+    A service takes `.` and `..` as steps, also behind an encoded slash, and many drop an empty segment: `/users/{id}/orders` would
+    become another address than the definition names.
+    """
+    path = url.split("://", 1)[-1].partition("#")[0].partition("?")[0].partition("/")[2]
+    for segment in path.split("/"):
+        names = _PLACEHOLDER.findall(segment)
+        filled_in = _PLACEHOLDER.sub(
+            lambda found: _joined(arguments.get(found[1], ""), (places or {}).get(found[1], {})), segment
+        )
+        if names and (not filled_in.strip() or any(one in (".", "..") for one in _STEPS.split(unquote(filled_in)))):
+            return f"{names[0]} stands for a part of the path and cannot be blank, a single dot, or two dots"
+    return None
 
 
 def as_query(arguments: Mapping[str, Any]) -> list[tuple[str, str]]:

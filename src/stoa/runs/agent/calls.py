@@ -6,6 +6,7 @@ it happened: a tool that may be repeated is called again with the same key; for 
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from functools import reduce
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID, uuid5
 
@@ -17,13 +18,15 @@ from stoa.runs.agent import builtin
 from stoa.runs.agent.checkpoint import AgentState, CallState
 from stoa.runs.agent.definition import Agent
 from stoa.runs.agent.steps import AgentScope, Answer, Checkpoint, LedgerEntry, Question, RunStopped, Step
-from stoa.tools import Tool, ToolResult
+from stoa.tools import Tool, ToolResult, argument_problem
 
 if TYPE_CHECKING:
     from stoa.runs.agent.loop import Loop
 
 _DOUBT: Final = "The server failed while it called {name}: the call may already have been made, and making it again may repeat what it does. Make it again?"
 _APPROVE: Final = "Allow the call of {name} with these arguments?"
+_EVENT_DEPTH: Final = 20
+"""How deep arguments lie within an event or a row."""
 
 
 def kind_of(tool: Tool | None) -> str:
@@ -43,7 +46,9 @@ class Calls:
         """Until the call is settled, or waits for a person."""
         arguments = _object(call.arguments)
         if arguments is None:
-            yield self._failed(call, {}, "tool_bad_arguments", "The arguments are no JSON object.")
+            yield self._failed(
+                call, {}, "tool_bad_arguments", "The arguments are no JSON object, or nested too deeply."
+            )
             return
         if call.name == builtin.ASK and self._agent.human_feedback:
             yield self._asked(call, arguments)
@@ -74,6 +79,10 @@ class Calls:
             return
         doubt = call.begun and not tool.idempotent
         wanted = (tool.approval or builtin.named(tool.name, self._agent.approvals)) and not call.approved
+        if call.request_id is None and not call.begun and (problem := argument_problem(arguments, tool.parameters)):
+            # Said to the model at once: nobody is asked to approve what cannot be called.
+            yield self._failed(call, arguments, "tool_bad_arguments", f"The arguments do not fit: {problem}", tool)
+            return
         if call.request_id is None and (doubt or wanted):
             yield self._approval(call, tool, call.params or arguments, _DOUBT if doubt else _APPROVE)
             return
@@ -151,6 +160,7 @@ class Calls:
             list(tool.editable_params),
             None,
             self._agent.limits.input_seconds_max,
+            dict(tool.parameters),
         )
         data = {
             "id": str(request.id),
@@ -288,6 +298,7 @@ def _request_id(call: CallState) -> UUID:
 def _object(arguments: str) -> dict[str, Any] | None:
     try:
         held = orjson.loads(arguments.replace("\\u0000", "\\ufffd") or b"{}")  # The database cannot hold NUL.
-    except orjson.JSONDecodeError:
+        orjson.dumps(reduce(lambda inner, _: [inner], range(_EVENT_DEPTH), held))
+    except (orjson.JSONDecodeError, TypeError):  # TypeError: nested deeper than can be written again.
         return None
     return held if isinstance(held, dict) else None

@@ -41,7 +41,10 @@ class HttpTool:
     async def call(self, arguments: Mapping[str, Any], call: Call) -> ToolResult:
         if problem := rules.argument_problem(arguments, self.parameters):
             return ToolResult(f"The arguments do not fit: {problem}", "tool_bad_arguments")
-        url, rest = rules.filled(self._definition.config["url"], arguments, self._definition.config.get("places"))
+        places = self._definition.config.get("places")
+        if problem := rules.path_problem(self._definition.config["url"], arguments, places):
+            return ToolResult(f"The arguments do not fit: {problem}", "tool_bad_arguments")
+        url, rest = rules.filled(self._definition.config["url"], arguments, places)
         try:
             async with asyncio.timeout(self._definition.timeout_seconds):
                 return await self._exchange(url, rest, call)

@@ -15,15 +15,21 @@ import orjson
 from mcp.client.streamable_http import streamable_http_client
 
 from stoa.outbound import AddressRefused, Outbound, cause
-from stoa.outbound.client import BodyError, client, pieces
+from stoa.outbound.client import BodyError, client, pieces, read_bounded
 from stoa.tools.providers.mcp.program import MESSAGE_BYTES_MAX
 
 CODE: Final = "stoa_code"
 """In the data of an error that is ours, not the server's: which of a ToolResult's codes it is."""
+FORGOTTEN: Final = "session_forgotten"
+"""The same, for a session that the server does not know any more: the call was not made."""
+METHOD_NOT_FOUND: Final = -32601
+REFUSAL_BYTES_MAX: Final = 256 * 1024
 CONNECTIONS_MAX: Final = 32
 NOTIFY_SECONDS_MAX: Final = 3.0
 """For what wants no answer: the next message waits for it."""
 _OURS: Final = frozenset({"host", "connection", "content-length", "transfer-encoding", "accept-encoding"})
+_UNPACKED: Final = frozenset({"content-encoding", "content-length", "transfer-encoding"})
+_REFUSALS: Final = frozenset({400, 401, 404, 410, 422})
 
 
 @asynccontextmanager
@@ -65,18 +71,48 @@ class _Guarded(httpx2.AsyncBaseTransport):
             ValueError,
         ) as error:  # OSError: also a TimeoutError and a refused address.
             return _told(error, request)
-        kept = [
-            (name, value)
-            for name, value in response.headers.items()
-            if name.lower() not in ("content-encoding", "content-length", "transfer-encoding")
-        ]
-        endless = (response.content_type or "") == "text/event-stream"
-        return httpx2.Response(
-            response.status,
-            headers=kept,
-            stream=_Body(response, None if endless else MESSAGE_BYTES_MAX),
-            request=request,
-        )
+        if request.method == "POST" and "mcp-session-id" in request.headers and response.status in _REFUSALS:
+            return await _judged(response, request, content)
+        if request.method == "POST" and response.status in (401, 403):
+            response.close()
+            return _error(request, "tool_refused", f"The MCP server refused the credential ({response.status}).")
+        return _answer(response, request)
+
+
+def _answer(response: aiohttp.ClientResponse, request: httpx2.Request) -> httpx2.Response:
+    kept = [(name, value) for name, value in response.headers.items() if name.lower() not in _UNPACKED]
+    endless = (response.content_type or "") == "text/event-stream"
+    body = _Body(response, None if endless else MESSAGE_BYTES_MAX)
+    return httpx2.Response(response.status, headers=kept, stream=body, request=request)
+
+
+async def _judged(response: aiohttp.ClientResponse, request: httpx2.Request, sent: bytes) -> httpx2.Response:
+    """A refusal within a session: that of a server that does not know the session, or one of the call itself."""
+    try:
+        body = await read_bounded(response, REFUSAL_BYTES_MAX)
+    except (aiohttp.ClientError, OSError, BodyError):
+        body = b""
+    finally:
+        response.close()
+    if b'"id"' in sent and _forgotten(response.status, body, orjson.loads(sent).get("id")):
+        message = f"The MCP server has forgotten this session (it answered {response.status})."
+        return _error(request, FORGOTTEN, message)
+    return httpx2.Response(response.status, headers={"Content-Type": "application/json"}, content=body, request=request)
+
+
+def _forgotten(status: int, body: bytes, request_id: Any) -> bool:
+    """The protocol says 404; servers say 400, 401 and 422 too, with all kinds of bodies.
+
+    A JSON-RPC error that answers this very request and says nothing of a session is the server's word on the call.
+    """
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return True
+    error = answer.get("error") if isinstance(answer, dict) else None
+    if not isinstance(error, dict) or "code" not in error or answer.get("id") != request_id:
+        return True
+    return (status == 404 and error["code"] != METHOD_NOT_FOUND) or "session" in str(error.get("message")).lower()
 
 
 class _Body(httpx2.AsyncByteStream):
@@ -106,5 +142,9 @@ def _told(error: Exception, request: httpx2.Request) -> httpx2.Response:
     found = cause(error)
     code = "tool_address_refused" if isinstance(found, AddressRefused) else "tool_unreachable"
     message = str(found or f"{request.url.host} cannot be reached: {type(error).__name__}.")
+    return _error(request, code, message)
+
+
+def _error(request: httpx2.Request, code: str, message: str) -> httpx2.Response:
     body = {"jsonrpc": "2.0", "id": None, "error": {"code": -32000, "message": message, "data": {CODE: code}}}
     return httpx2.Response(502, json=body, request=request)
