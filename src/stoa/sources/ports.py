@@ -31,6 +31,10 @@ class Origins(Protocol):
         """Raises BadRequest naming the field of `config` or `secrets` that cannot be."""
         ...
 
+    def origin(self, provider: Provider, config: Mapping[str, Any]) -> str | None:
+        """Scheme, host and port of whoever gets the secrets; None where nobody does."""
+        ...
+
     def open(self, source: Source, secrets: Mapping[str, str]) -> AbstractAsyncContextManager[Origin]: ...
 
     async def kept(self) -> Sequence[UUID]:

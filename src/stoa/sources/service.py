@@ -91,6 +91,8 @@ class Sources:
             row = await tx.fetchrow(SQL.lock_source, principal.org_id, source_id)
             if row is None:
                 raise _missing(source_id)
+            was, becomes = (self._origins.origin(new.provider, config) for config in (row["config"], new.config))
+            moved = rules.check_origin(was, becomes, wanted=bool(row["secret_names"]) and new.secrets is None)
             same = (row["config"], row["metadata"]) == (dict(new.config), dict(new.metadata)) and new.secrets is None
             due = before.next_sync_at
             if (row["schedule"], row["timezone"]) != (new.schedule, new.timezone):
@@ -110,6 +112,8 @@ class Sources:
                 row["revision"] + (not same),
             )
             await audit.record(tx, principal, "knowledge_source.update", source_id)
+            if moved:
+                await audit.record(tx, principal, "knowledge_source.move", source_id)
             return _found(await store.source(tx, principal.org_id, source_id), source_id)
 
     async def delete(self, principal: Principal, source_id: UUID, *, keep_items: bool) -> UUID | None:

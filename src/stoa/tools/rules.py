@@ -10,7 +10,8 @@ import orjson
 
 from stoa.kernel.errors import BadRequest
 from stoa.kernel.schemas import schema_problem, value_problem
-from stoa.tools.types import Offer
+from stoa.outbound import origin_of
+from stoa.tools.types import Definition, NewTool, Offer
 
 SORTABLE: Final = {"created_at": "created_at", "updated_at": "updated_at", "name": "name"}
 JOIN: Final = "__"
@@ -110,6 +111,22 @@ def _check_values(where: str, values: Mapping[str, str], secrets: frozenset[str]
 
 def _settable(header: str, taken: frozenset[str]) -> bool:
     return bool(_HEADER_NAME.match(header)) and header.lower() not in taken
+
+
+def check_origin(before: Definition, new: NewTool) -> bool:
+    """Whether a changed definition sends its calls to another origin (scheme, host, port).
+
+    Raises BadRequest where stored secrets would go to somebody whom their owner did not name.
+    """
+    was, becomes = (origin_of(config.get("url")) for config in (before.config, new.config))
+    if was == becomes:
+        return False
+    if becomes is not None and before.secret_names and new.secrets is None:
+        raise BadRequest.field(
+            "secrets",
+            f"must be sent again: they were given for {was or 'no address'}, and config.url now leads to {becomes}",
+        )
+    return True
 
 
 # --- names ----------------------------------------------------------------------------------------------------------

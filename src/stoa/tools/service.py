@@ -129,11 +129,14 @@ class Tools:
                 before = store.value(await tx.fetchrow(SQL.tool_to_change, principal.org_id, tool_id), tool_id)
                 new = change(before)
                 name = new.name
+                moved = rules.check_origin(before, new)
                 self._check(
                     new, frozenset(before.secret_names if new.secrets is None else new.secrets), before.project_id
                 )
                 row = await store.update(tx, principal, tool_id, new, self._seal(tool_id, new.secrets))
                 await audit.record(tx, principal, "tool.update", tool_id)
+                if moved:
+                    await audit.record(tx, principal, "tool.move", tool_id)
         except asyncpg.UniqueViolationError as error:
             raise _taken(name) from error
         return await self._asked(principal.org_id, store.value(row, tool_id), row)
@@ -237,8 +240,11 @@ class Tools:
     async def _place(self, tx: Tx, principal: Principal, project_id: UUID, new: NewTool, *, replacing: bool) -> UUID:
         if replacing and (row := await tx.fetchrow(SQL.tool_of_name, principal.org_id, project_id, new.name)):
             tool_id: UUID = row["id"]
+            moved = rules.check_origin(store.value(row, tool_id), new)
             await store.update(tx, principal, tool_id, new, self._seal(tool_id, new.secrets))
             await audit.record(tx, principal, "tool.update", tool_id)
+            if moved:
+                await audit.record(tx, principal, "tool.move", tool_id)
             return tool_id
         tool_id = self._ids.new()
         await store.insert(tx, principal, project_id, tool_id, new, self._seal(tool_id, new.secrets))

@@ -139,7 +139,9 @@ class Session:
             params = types.PaginatedRequestParams(cursor=cursor) if cursor else None
             page = await self._asked(types.ListToolsRequest(params=params))
             found = page.get("tools")
-            for tool in found if isinstance(found, list) else ():
+            if not isinstance(found, list):
+                raise Failure("tool_failed", "The MCP server answered with something that is no MCP (tools: no list).")
+            for tool in found:
                 yield tool
             following = page.get("nextCursor")
             if not isinstance(following, str) or not following or following == cursor:
