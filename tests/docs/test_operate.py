@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from stoa import bases, conversations, runs
 from stoa import journal as journals
 from tests.conftest import Running
-from tests.docs.test_readme import blocks
+from tests.support.pages import blocks
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "guide" / "operate.md").read_text("utf-8")

@@ -15,6 +15,7 @@ FILLINGS = {
     "{outer_order}": "c.created_at, c.id",
     "{vectors}": "knowledge_vectors",
     "{dimensions}": "384",
+    "{own_status}": "r.status",
     "{target}": "knowledge_vectors",
     "{source}": "ONLY knowledge_vectors",
 }

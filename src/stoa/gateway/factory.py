@@ -57,7 +57,13 @@ class ModelFactory:
             found = await self._ask(type_, base_url, api_key, seconds_max=seconds_max, outbound=way)
             return found if only is None else [offer for offer in found if offer.wire_name in only]
 
-        return Provider(name, offers, lambda offer: _model(transport, type_, base_url, api_key, offer), optional)
+        return Provider(
+            name,
+            offers,
+            lambda offer: _model(transport, type_, base_url, api_key, offer),
+            optional,
+            root(type_, base_url),
+        )
 
     def build_for_tenant(self, type_: str, base_url: str | None, api_key: str | None, offer: Offer) -> Model:
         """A model of a connection that a tenant made: every call of it goes to an address that is allowed."""

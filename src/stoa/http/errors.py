@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import orjson
 from fastapi import FastAPI
@@ -94,7 +94,7 @@ def install(app: FastAPI) -> None:
 def explain(errors: Iterable[Mapping[str, Any]], sent: Any = None) -> dict[str, str]:
     """pydantic's findings as field → reason, in the words of the contract: `content[1].file.id`.
 
-    `sent` is the body: where it is known, a tag of a union is told from a field by what was sent.
+    `sent` is the body: with it a tag that chose among bodies (a `type`, a `provider`) is told from a field.
     """
     details: dict[str, str] = {}
     for error in errors:
@@ -116,24 +116,13 @@ _PART_TAGS: Final = frozenset({"text", "file"})
 
 
 def _sent_names(location: Sequence[str | int], sent: Any) -> Sequence[str | int]:
-    """A location without the tags in it: names that are no field of what was sent, but the value of one (`type`, `provider`)."""
+    """A location without the tag of the body: a first name that is no field of what was sent, but the value of one."""
     names = list(location)
-    if not isinstance(sent, Mapping) or names[:1] != ["body"]:
-        return names
-    value: Any = sent
-    kept = names[:1]
-    for position, name in enumerate(names[1:], 1):
-        last = position == len(names) - 1
-        if isinstance(value, Mapping) and name not in value and name in value.values() and not last:
-            continue
-        kept.append(name)
-        if isinstance(value, Mapping):
-            value = value.get(name)
-        elif isinstance(value, list) and isinstance(name, int) and name < len(value):
-            value = value[name]
-        else:
-            value = None
-    return kept
+    if len(names) > 2 and names[0] == "body" and isinstance(sent, Mapping):
+        fields = cast("Mapping[Any, Any]", sent)
+        if names[1] not in fields and names[1] in fields.values():
+            del names[1]
+    return names
 
 
 def _path(location: Sequence[str | int]) -> str:

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from tests.support.origins import ANYWHERE, Answer, Memory, Site, Walk, gzipped, session, site
 
 from stoa.outbound import Outbound
 from stoa.sources.configs import WebsiteConfig
 from stoa.sources.providers.website import WebsiteOrigin
 from stoa.sources.types import Failed, Fetched, Nothing, Same, SourceError
+from tests.support.origins import ANYWHERE, Answer, Memory, Site, Walk, gzipped, session, site
 
 
 @pytest.fixture

@@ -206,7 +206,7 @@ async def test_pages_without_end_come_to_one(bench: Callable[..., Bench]) -> Non
 
 async def test_a_list_that_is_none(bench: Callable[..., Bench]) -> None:
     bad = bench("no_list")
-    with pytest.raises(Failure, match="no MCP.*tools"):
+    with pytest.raises(Failure, match=r"no MCP.*tools"):
         await bad.sessions.list(bad.definition(), {})
 
 

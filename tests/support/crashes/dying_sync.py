@@ -23,7 +23,7 @@ from stoa.outbound import Outbound
 from stoa.runs import Node
 from stoa.sources import SourceFactory, Sources, Syncing, SyncWorker, store
 from stoa.sources import worker as module
-from tests.crash.dying import DIED, Countdown
+from tests.support.crashes.dying import DIED, Countdown
 
 _SYNCING: ContextVar[bool] = ContextVar("syncing", default=False)
 CLAIM = (
