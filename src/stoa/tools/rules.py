@@ -140,7 +140,12 @@ def safe_name(text: str, length_max: int = TOOL_NAME_MAX) -> str:
     made = re.sub(r"[^A-Za-z0-9_-]", "_", text)
     if made == text and len(made) <= length_max:
         return made
-    return f"{made[: length_max - 7]}_{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:6]}"
+    return marked_name(made, text, length_max)
+
+
+def marked_name(name: str, original: str, length_max: int = TOOL_NAME_MAX) -> str:
+    """A name with a mark of what it stands for, for a second thing of the same name."""
+    return f"{name[: length_max - 7]}_{hashlib.sha256(original.encode('utf-8', 'replace')).hexdigest()[:6]}"
 
 
 def offered_name(server: str, tool: str) -> str:

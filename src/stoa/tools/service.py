@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from time import perf_counter
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -200,13 +200,20 @@ class Tools:
             except Unlisted as error:
                 raise BadRequest.field("url", str(error)) from error
         assert text is not None
-        planned = await asyncio.to_thread(openapi.plan, text, request)
+        return await asyncio.to_thread(self._planned, text, request)
+
+    def _planned(self, document: Mapping[str, Any] | str, request: ImportRequest) -> Imported:
+        planned = openapi.plan(document, request)
+        made: list[Planned] = []
+        skipped = list(planned.skipped)
         for one in planned.tools:
             try:
                 self._check(one.new, frozenset(request.secrets), UUID(int=0))
             except BadRequest as error:
-                raise _of_operation(one, error) from error
-        return planned
+                skipped.append((one.operation, _of_operation(error)))
+            else:
+                made.append(one)
+        return Imported(made, skipped)
 
     async def import_(self, principal: Principal, request: ImportRequest, once: IdempotencyKey | None) -> Imported:
         """Makes them, all or none. An Idempotency-Key's repetition answers with the tools that the first one made, as they are now."""
@@ -355,13 +362,13 @@ def _named(made: Sequence[Tool], server: str, name: str | None) -> Tool | None:
     return next((one for one in made if one.name in wanted), None)
 
 
-def _of_operation(planned: Planned, error: BadRequest) -> BadRequest:
-    """The caller's own headers and query are named as they were sent, the document's faults by their operation."""
-    details: dict[str, str] = {}
-    for path, reason in (error.details or {}).items():
-        sent = path.removeprefix("config.")
-        details[sent if sent.startswith(("headers.", "query.")) else f"{planned.operation}: {sent}"] = reason
-    return BadRequest(f"{planned.operation}: {error.message}", details=details)
+def _of_operation(error: BadRequest) -> str:
+    """Why this operation is no tool. Raises BadRequest for the caller's own headers and query, by the names that were sent."""
+    found = {path.removeprefix("config."): reason for path, reason in (error.details or {}).items()}
+    sent = {path: reason for path, reason in found.items() if path.startswith(("headers.", "query."))}
+    if sent:
+        raise BadRequest(error.message, details=sent) from error
+    return "; ".join(f"{path} {reason}" for path, reason in found.items()) or error.message
 
 
 def _taken(name: str) -> Conflict:
