@@ -1,13 +1,17 @@
 """The real command in a process of its own."""
 
 import asyncio
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import IO
+
+import psutil
 
 KEY = "stoa_acc_" + "e" * 64
 ENVIRONMENT = {
@@ -49,6 +53,17 @@ async def serve(
         if process.returncode is None:
             process.kill()
             await process.wait()
+        stop_database(home)
+
+
+def stop_database(home: Path) -> None:
+    """A killed server leaves its PostgreSQL behind for the next start; after a test there is none."""
+    record = home / "postgres" / "cluster" / "postmaster.pid"
+    with contextlib.suppress(OSError, IndexError, ValueError, psutil.NoSuchProcess):
+        postmaster = psutil.Process(int(record.read_text().split()[0]))
+        if Path(postmaster.cwd()).is_relative_to(home.resolve()):
+            postmaster.send_signal(signal.SIGQUIT)
+            postmaster.wait(timeout=20)
 
 
 def url_of(said: list[str]) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final, Literal
+from typing import Final
 from urllib.parse import urlsplit
 
 from stoa.gateway.addresses import check_address
@@ -13,8 +13,6 @@ from stoa.gateway.providers.transport import Transport
 from stoa.gateway.roots import root
 from stoa.gateway.types import Model
 from stoa.outbound import Outbound
-
-ProviderType = Literal["openai", "anthropic", "ollama"]
 
 LIST_SECONDS_MAX: Final = 10.0
 LOCAL_LIST_SECONDS_MAX: Final = 0.5

@@ -24,6 +24,8 @@ BODY_BYTES_MAX: Final = 8 * 1024 * 1024
 """Of a request as it is sent, and again of what a compressed one unpacks to."""
 PARSED_HERE_BYTES_MAX: Final = 64 * 1024
 """A larger body is parsed on a thread."""
+_NO_NUL: Final = r"^[^\x00]*$"
+"""PostgreSQL stores no NUL in a text, so no trace has one in its id."""
 PROTOBUF: Final = "application/x-protobuf"
 INVALID_ARGUMENT: Final = 3
 """google.rpc.Code."""
@@ -169,7 +171,8 @@ def routes(traces: Traces, gate: Gate) -> Routes:
 
     @router.get("/v1/traces/{trace_id}", responses=refusals(404))
     async def get_trace(
-        trace_id: Annotated[str, Path(max_length=rules.ID_CHARACTERS_MAX)], principal: Annotated[Principal, reading]
+        trace_id: Annotated[str, Path(max_length=rules.ID_CHARACTERS_MAX, pattern=_NO_NUL)],
+        principal: Annotated[Principal, reading],
     ) -> Data[wire.FullTraceWire]:
         """A trace with all its steps, in the order in which they began; `parent_run_id` makes the tree."""
         found = await traces.get(principal, trace_id)
@@ -177,7 +180,8 @@ def routes(traces: Traces, gate: Gate) -> Routes:
 
     @router.delete("/v1/traces/{trace_id}", responses=refusals(404))
     async def delete_trace(
-        trace_id: Annotated[str, Path(max_length=rules.ID_CHARACTERS_MAX)], principal: Annotated[Principal, writing]
+        trace_id: Annotated[str, Path(max_length=rules.ID_CHARACTERS_MAX, pattern=_NO_NUL)],
+        principal: Annotated[Principal, writing],
     ) -> Acknowledgement:
         """Deletes a trace that was sent, with all its steps. A run's trace goes with its conversation."""
         await traces.delete(principal, trace_id)

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import asyncpg
 
+from stoa.app.adapters import SourceItems
 from stoa.bases import Deletions, Items
 from stoa.db import Database
 from stoa.db.blobs import DirectoryBlobs
@@ -59,7 +60,7 @@ async def parts(dsn: str, data_dir: Path, shared: Path) -> AsyncGenerator[Parts]
     origins = SourceFactory(outbound=Outbound(), directories=[shared], cache=data_dir / "sources")
     vault: Any = None  # The sources have no secrets.
     sources = Sources(database, vault, origins, deletions, ids, SystemClock())
-    syncing = Syncing(database, items, deletions, origins, vault)
+    syncing = Syncing(database, SourceItems(items), deletions, origins, vault)
     yield Parts(database, node, sources, SyncWorker(database, syncing, sources, origins, ids, SystemClock(), node.id))
     await node.stop()
     await database.close()
