@@ -18,7 +18,8 @@ class Origin(Protocol):
     def walk(self, remember: Remember) -> AsyncGenerator[Finding]:
         """All that the origin holds, each address once, a few at a time.
 
-        What is `done` is not found again. An address that shows no change is `Same` and is not downloaded. Ending without
+        What is `done` is not found again. An address that shows no change is `Same` and is not downloaded. Ending
+        without
         `Incomplete` says that everything was named: what was not is gone. Raises SourceError when that cannot be known.
         """
         ...

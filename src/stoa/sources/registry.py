@@ -1,4 +1,5 @@
-"""The providers of sources, each with all that belongs to it: what it is told, what it may keep secret, how it is checked and read.
+"""The providers of sources, each with all that belongs to it: what it is told, what it may keep secret, how it is
+checked and read.
 
 A new provider is a row here, its reader in `providers/`, its name in `types.Provider` and its body in `wire`.
 """
@@ -35,7 +36,10 @@ class Means:
 
 Config = Mapping[str, Any]
 Check = Callable[[Config, frozenset[str], Means], Awaitable[None]]
-"""(config, names of the secrets, means). Raises BadRequest naming the field. Names of hosts are resolved when they are called."""
+"""(config, names of the secrets, means).
+
+Raises BadRequest naming the field. Names of hosts are resolved when they are called.
+"""
 Open = Callable[[Config, Mapping[str, str], Means], AbstractAsyncContextManager[Origin]]
 """(config, secrets, means) → a reader for one walk."""
 

@@ -1,4 +1,6 @@
-"""Pure decisions about sources: when they are due, when a sync is given up, and when deletions look like somebody's accident."""
+"""Pure decisions about sources: when they are due, when a sync is given up, and when deletions look like somebody's
+accident.
+"""
 
 import mimetypes
 import re
@@ -197,7 +199,8 @@ def item_name(name: str) -> str:
 def check_origin(was: str | None, becomes: str | None, *, wanted: bool) -> bool:
     """Whether a source now reads from another origin (scheme, host, port).
 
-    Raises BadRequest where the stored secrets are `wanted` there: they would go to somebody whom their owner did not name.
+    Raises BadRequest where the stored secrets are `wanted` there: they would go to somebody whom their owner did not
+    name.
     """
     if was != becomes and becomes is not None and wanted:
         raise BadRequest.field(

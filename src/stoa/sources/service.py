@@ -1,4 +1,7 @@
-"""Sources as their owners use them: made, changed, synced, deleted. One transaction per method, but for deletions of many items."""
+"""Sources as their owners use them: made, changed, synced, deleted.
+
+One transaction per method, but for deletions of many items.
+"""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -117,7 +120,10 @@ class Sources:
             return _found(await store.source(tx, principal.org_id, source_id), source_id)
 
     async def delete(self, principal: Principal, source_id: UUID, *, keep_items: bool) -> UUID | None:
-        """With its items, unless they are kept; gives the receipt's id where items went. Where the node dies, another goes on."""
+        """With its items, unless they are kept; gives the receipt's id where items went.
+
+        Where the node dies, another goes on.
+        """
         async with self._database.tenant(principal) as tx:
             base_id = await tx.fetchval(
                 SQL.begin_deleting, principal.org_id, source_id, "keep" if keep_items else "delete"

@@ -136,7 +136,10 @@ def server_of(name: str) -> str:
 
 
 def safe_name(text: str, length_max: int = TOOL_NAME_MAX) -> str:
-    """A name as model providers take them. What had to be changed ends in a mark of the original, so that two never become one."""
+    """A name as model providers take them.
+
+    What had to be changed ends in a mark of the original, so that two never become one.
+    """
     made = re.sub(r"[^A-Za-z0-9_-]", "_", text)
     if made == text and len(made) <= length_max:
         return made
@@ -149,12 +152,18 @@ def marked_name(name: str, original: str, length_max: int = TOOL_NAME_MAX) -> st
 
 
 def offered_name(server: str, tool: str) -> str:
-    """What the model calls a server's tool. It depends on these two alone: whoever takes a run over finds the same tool."""
+    """What the model calls a server's tool.
+
+    It depends on these two alone: whoever takes a run over finds the same tool.
+    """
     return f"{server}{JOIN}{safe_name(tool, TOOL_NAME_MAX - len(server) - len(JOIN))}"
 
 
 def repeatable(offer: Offer, setting: bool | None) -> bool:
-    """Whether a call that may have happened may be made again. The creator's word counts; else the server's, at its most careful."""
+    """Whether a call that may have happened may be made again.
+
+    The creator's word counts; else the server's, at its most careful.
+    """
     if setting is not None:
         return setting
     if offer.read_only:
@@ -184,7 +193,8 @@ def path_problem(
 ) -> str | None:
     """Why an argument would leave its segment of the path, or None.
 
-    A service takes `.` and `..` as steps, also behind an encoded slash, and many drop an empty segment: `/users/{id}/orders` would
+    A service takes `.` and `..` as steps, also behind an encoded slash, and many drop an empty segment:
+    `/users/{id}/orders` would
     become another address than the definition names.
     """
     path = url.split("://", 1)[-1].partition("#")[0].partition("?")[0].partition("/")[2]
@@ -256,7 +266,10 @@ def _plain(value: Any) -> str:
 
 
 def argument_problem(arguments: Mapping[str, Any], parameters: Mapping[str, Any]) -> str | None:
-    """Why arguments do not fit. A schema that cannot be used (an MCP server's) leaves the judgement to whoever is called."""
+    """Why arguments do not fit.
+
+    A schema that cannot be used (an MCP server's) leaves the judgement to whoever is called.
+    """
     return None if schema_problem(parameters) else value_problem(dict(arguments), parameters)
 
 

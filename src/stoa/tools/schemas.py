@@ -1,4 +1,7 @@
-"""Schemas of an OpenAPI document as JSON schemas that stand by themselves: references unfolded, bounded, cycles kept. Pure."""
+"""Schemas of an OpenAPI document as JSON schemas that stand by themselves: references unfolded, bounded, cycles kept.
+
+Pure.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Final

@@ -37,7 +37,10 @@ from stoa.tools.types import (
 )
 
 FRESH_SECONDS: Final = 300.0
-"""How long what an MCP server offers is taken as known. Older offers still count; they are asked for anew beside the run."""
+"""How long what an MCP server offers is taken as known.
+
+Older offers still count; they are asked for anew beside the run.
+"""
 _log = structlog.get_logger("stoa.tools")
 
 
@@ -216,7 +219,10 @@ class Tools:
         return Imported(made, skipped)
 
     async def import_(self, principal: Principal, request: ImportRequest, once: IdempotencyKey | None) -> Imported:
-        """Makes them, all or none. An Idempotency-Key's repetition answers with the tools that the first one made, as they are now."""
+        """Makes them, all or none.
+
+        An Idempotency-Key's repetition answers with the tools that the first one made, as they are now.
+        """
         planned = await self.plan(request)
         if not planned.tools:
             raise BadRequest("None of the document's operations can be a tool.", details=dict(planned.skipped))
@@ -269,7 +275,10 @@ class Tools:
     # --- runs -------------------------------------------------------------------------------------------------------
     @asynccontextmanager
     async def open(self, org_id: UUID, project_id: UUID, names: Sequence[str]) -> AsyncGenerator[Sequence[Tool]]:
-        """The tools of these names. One that is gone, or cannot be had on this server, is left out: the model is told when it calls it."""
+        """The tools of these names.
+
+        One that is gone, or cannot be had on this server, is left out: the model is told when it calls it.
+        """
         if not names:
             yield ()
             return
@@ -363,7 +372,10 @@ def _named(made: Sequence[Tool], server: str, name: str | None) -> Tool | None:
 
 
 def _of_operation(error: BadRequest) -> str:
-    """Why this operation is no tool. Raises BadRequest for the caller's own headers and query, by the names that were sent."""
+    """Why this operation is no tool.
+
+    Raises BadRequest for the caller's own headers and query, by the names that were sent.
+    """
     found = {path.removeprefix("config."): reason for path, reason in (error.details or {}).items()}
     sent = {path: reason for path, reason in found.items() if path.startswith(("headers.", "query."))}
     if sent:

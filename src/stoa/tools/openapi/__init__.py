@@ -1,6 +1,7 @@
 """Tools out of an OpenAPI document, 3.0 or later: one HTTP tool for each operation. Pure.
 
-A document is a stranger's: references are followed inside of it alone, and what one operation may unfold to is bounded. An operation
+A document is a stranger's: references are followed inside of it alone, and what one operation may unfold to is bounded.
+An operation
 that cannot be a tool costs itself alone, and is named with the reason.
 """
 

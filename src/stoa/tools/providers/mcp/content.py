@@ -93,7 +93,9 @@ def _json(value: Any) -> str:
 
 
 def _said(structured: Any, blocks: Sequence[Any]) -> bool:
-    """Servers are asked to say structured content as JSON text too; the SDK's wrap what is no object as `{"result": …}`."""
+    """Servers are asked to say structured content as JSON text too; the SDK's wrap what is no object as `{"result":
+    …}`.
+    """
     result = structured.get("result") if isinstance(structured, dict) and len(structured) == 1 else None
     for block in blocks:
         text = block.get("text") if isinstance(block, dict) else None
