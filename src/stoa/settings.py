@@ -137,6 +137,15 @@ class Settings(BaseModel):
     reranker: Rerank | None = None
     allow_private_addresses: bool = False
     """Whether connections that tenants make may lead to private addresses. The operator's own providers always may."""
+    https_proxy: SecretStr | None = None
+    """The proxy for https:// endpoints; it may hold a user name and password. `http_proxy` is the one for http://."""
+    http_proxy: SecretStr | None = None
+    no_proxy: str | None = None
+    """Hosts that are called directly: names with all names below them, addresses, networks, `*`; separated by commas."""
+    proxy_resolves: bool = False
+    """The proxy resolves names itself and refuses private addresses; otherwise this server asks it for addresses."""
+    ca_file: Path | None = None
+    """Certificate authorities (PEM) beside the system's, for every outbound call."""
     source_directories: tuple[Path, ...] = ()
     """Directories of this machine that sources of knowledge bases may read, by every tenant; none unless named."""
     traces_retention_days: Annotated[float, Field(gt=0)] | None = 30.0
@@ -181,6 +190,13 @@ _OF_CLIENTS: Final = (
 """Read by the commands that ask a server (`stoa kb sources create --secret token`), and no settings of one."""
 _LISTS: Final[Mapping[str, str]] = {"cors_origins": ",", "source_directories": os.pathsep}
 """Settings that are lists, and what separates their values in a variable."""
+_OF_EVERYBODY: Final[Mapping[str, str]] = {
+    "HTTPS_PROXY": "STOA_HTTPS_PROXY",
+    "HTTP_PROXY": "STOA_HTTP_PROXY",
+    "NO_PROXY": "STOA_NO_PROXY",
+    "SSL_CERT_FILE": "STOA_CA_FILE",
+}
+"""What other programs read too, in capitals or not, counts where the variable of our own is not set."""
 _SERVICE_LINK: Final = re.compile(
     r"STOA_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
@@ -257,6 +273,9 @@ def _variables_of(environment: Mapping[str, str]) -> Mapping[str, str]:
             unknown.append(f"{name} is no setting{_meant(name, (*known, *_OF_CLIENTS))}")
     if unknown:
         raise SettingsError("; ".join(unknown))
+    for common, ours in _OF_EVERYBODY.items():
+        if value := environment.get(common) or environment.get(common.lower()):
+            given.setdefault(ours, value)
     return given
 
 

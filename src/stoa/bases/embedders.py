@@ -7,6 +7,7 @@ from stoa.bases.ports import Credentials
 from stoa.bases.types import EmbedderSpec
 from stoa.embedding import Embedder, EmbedderError, RemoteEmbedder
 from stoa.kernel.errors import BadRequest
+from stoa.outbound import Outbound
 
 LOCAL_MODEL: Final = "all-MiniLM-L6-v2"
 OPENAI_URL: Final = "https://api.openai.com/v1"
@@ -22,13 +23,13 @@ class Embedders:
         server_model: str | None,
         credentials: Credentials,
         *,
-        allow_private: bool,
+        outbound: Outbound,
     ) -> None:
         self._local = local
         self._server = server
         self._server_model = server_model
         self._credentials = credentials
-        self._allow_private = allow_private
+        self._outbound = outbound
 
     def default(self) -> EmbedderSpec:
         if self._server_model is not None:
@@ -78,5 +79,5 @@ class Embedders:
                 "embedder_unavailable", "The connection of this knowledge base's embedder is gone.", retryable=False
             )
         return RemoteEmbedder(
-            found[0] or OPENAI_URL, spec.model, found[1], spec.dimensions or None, allow_private=self._allow_private
+            found[0] or OPENAI_URL, spec.model, found[1], spec.dimensions or None, outbound=self._outbound
         )

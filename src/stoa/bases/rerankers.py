@@ -10,6 +10,7 @@ from stoa.bases.ports import Credentials
 from stoa.embedding import RemoteReranker, Reranker, RerankerError
 from stoa.index import Found, Hit
 from stoa.kernel.errors import BadRequest, Unavailable
+from stoa.outbound import Outbound
 
 CANDIDATES: Final = 50
 """Of the ranking, so many are read again: a reranker's time goes with them."""
@@ -19,10 +20,10 @@ COHERE_URL: Final = "https://api.cohere.com/v2"
 class Rerankers:
     """Long-lived. `server` is the operator's endpoint, where there is one."""
 
-    def __init__(self, server: Reranker | None, credentials: Credentials, *, allow_private: bool) -> None:
+    def __init__(self, server: Reranker | None, credentials: Credentials, *, outbound: Outbound) -> None:
         self._server = server
         self._credentials = credentials
-        self._allow_private = allow_private
+        self._outbound = outbound
 
     def check(self, chosen: Mapping[str, Any] | None) -> None:
         """Raises BadRequest naming the field of `retriever.reranker`."""
@@ -52,7 +53,7 @@ class Rerankers:
             raise Unavailable(
                 "The connection of this knowledge base's reranker is gone; set another in its retriever, or search with rerank=false."
             )
-        return RemoteReranker(found[0] or COHERE_URL, chosen["model"], found[1], allow_private=self._allow_private)
+        return RemoteReranker(found[0] or COHERE_URL, chosen["model"], found[1], outbound=self._outbound)
 
 
 async def reranked(

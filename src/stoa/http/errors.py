@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import orjson
 from fastapi import FastAPI
@@ -64,7 +64,7 @@ def install(app: FastAPI) -> None:
                     f"Send the body as JSON, with Content-Type: application/json; this one came as {sent[:100]}."
                 )
             )
-        details = explain(error.errors())
+        details = explain(error.errors(), error.body)
         return response(
             BadRequest("; ".join(f"{field} {reason}" for field, reason in details.items()), details=details)
         )
@@ -91,11 +91,14 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ClientDisconnect, on_disconnect)
 
 
-def explain(errors: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """pydantic's findings as field → reason, in the words of the contract: `content[1].file.id`."""
+def explain(errors: Iterable[Mapping[str, Any]], sent: Any = None) -> dict[str, str]:
+    """pydantic's findings as field → reason, in the words of the contract: `content[1].file.id`.
+
+    `sent` is the body: with it a tag that chose among bodies (a `type`, a `provider`) is told from a field.
+    """
     details: dict[str, str] = {}
     for error in errors:
-        path = "body" if error["type"] == "json_invalid" else _path(error["loc"])
+        path = "body" if error["type"] == "json_invalid" else _path(_sent_names(error["loc"], sent))
         if error["type"] in ("union_tag_not_found", "union_tag_invalid"):
             tag = error["ctx"]["discriminator"].strip("'")
             path = tag if path == "body" else f"{path}.{tag}"
@@ -103,11 +106,23 @@ def explain(errors: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     return details
 
 
-_BODY_TAGS: Final = frozenset({"human_feedback", "approval", "http", "python", "website", "directory", "s3", "git"})
+_BODY_TAGS: Final = frozenset(
+    {"human_feedback", "approval", "http", "mcp", "python", "website", "directory", "s3", "git"}
+)
 """`type`s and providers that choose among bodies: locations begin with them, and a caller did not write that."""
 
 _PART_TAGS: Final = frozenset({"text", "file"})
 """The same for `type`s that choose among the parts of a list."""
+
+
+def _sent_names(location: Sequence[str | int], sent: Any) -> Sequence[str | int]:
+    """A location without the tag of the body: a first name that is no field of what was sent, but the value of one."""
+    names = list(location)
+    if len(names) > 2 and names[0] == "body" and isinstance(sent, Mapping):
+        fields = cast("Mapping[Any, Any]", sent)
+        if names[1] not in fields and names[1] in fields.values():
+            del names[1]
+    return names
 
 
 def _path(location: Sequence[str | int]) -> str:

@@ -169,6 +169,7 @@ async def ask(tx: Tx, run: Run, questions: Sequence[Question]) -> None:
             list(question.editable_params),
             list(question.options) if question.options else None,
             question.seconds_max,
+            question.schema,
         )
 
 
@@ -256,4 +257,5 @@ def _request(row: Row) -> InputRequest:
         row["editable_params"],
         row["options"],
         row["expires_at"],
+        row["schema"],
     )

@@ -1,7 +1,9 @@
 """One sync: walks an origin and makes the base's items what the origin holds.
 
-Every address is settled by one fenced statement, after what was done about it: a node that dies in between has done it once,
-and whoever takes the sync over finds the item there. What was settled is not walked again. Nothing is deleted before the whole
+Every address is settled by one fenced statement, after what was done about it: a node that dies in between has done it
+once,
+and whoever takes the sync over finds the item there. What was settled is not walked again. Nothing is deleted before
+the whole
 walk has ended well.
 """
 
@@ -50,7 +52,10 @@ class Canceled(Exception):
 
 
 class Syncing:
-    """Long-lived; `run` carries one sync to its end and gives its warnings. Raises SourceError, Superseded or Canceled."""
+    """Long-lived; `run` carries one sync to its end and gives its warnings.
+
+    Raises SourceError, Superseded or Canceled.
+    """
 
     def __init__(self, database: Database, items: Items, deletions: Deletions, origins: Origins, vault: Vault) -> None:
         self._database = database
@@ -232,7 +237,9 @@ class _Work:
 
 
 async def _whole(work: Coroutine[Any, Any, T]) -> T:
-    """Runs to its end even when the sync is canceled meanwhile: half an upload would leave content that nobody refers to."""
+    """Runs to its end even when the sync is canceled meanwhile: half an upload would leave content that nobody refers
+    to.
+    """
     task = asyncio.create_task(work)
     try:
         return await asyncio.shield(task)

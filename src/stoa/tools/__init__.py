@@ -2,7 +2,19 @@
 
 from stoa.tools.api import routes
 from stoa.tools.factory import ToolFactory
+from stoa.tools.rules import argument_problem
 from stoa.tools.service import Tools
 from stoa.tools.types import Call, Definition, Program, Tool, ToolKind, ToolResult
 
-__all__ = ["Call", "Definition", "Program", "Tool", "ToolFactory", "ToolKind", "ToolResult", "Tools", "routes"]
+__all__ = [
+    "Call",
+    "Definition",
+    "Program",
+    "Tool",
+    "ToolFactory",
+    "ToolKind",
+    "ToolResult",
+    "Tools",
+    "argument_problem",
+    "routes",
+]

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from time import perf_counter
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -37,7 +37,10 @@ from stoa.tools.types import (
 )
 
 FRESH_SECONDS: Final = 300.0
-"""How long what an MCP server offers is taken as known. Older offers still count; they are asked for anew beside the run."""
+"""How long what an MCP server offers is taken as known.
+
+Older offers still count; they are asked for anew beside the run.
+"""
 _log = structlog.get_logger("stoa.tools")
 
 
@@ -129,11 +132,14 @@ class Tools:
                 before = store.value(await tx.fetchrow(SQL.tool_to_change, principal.org_id, tool_id), tool_id)
                 new = change(before)
                 name = new.name
+                moved = rules.check_origin(before, new)
                 self._check(
                     new, frozenset(before.secret_names if new.secrets is None else new.secrets), before.project_id
                 )
                 row = await store.update(tx, principal, tool_id, new, self._seal(tool_id, new.secrets))
                 await audit.record(tx, principal, "tool.update", tool_id)
+                if moved:
+                    await audit.record(tx, principal, "tool.move", tool_id)
         except asyncpg.UniqueViolationError as error:
             raise _taken(name) from error
         return await self._asked(principal.org_id, store.value(row, tool_id), row)
@@ -197,16 +203,26 @@ class Tools:
             except Unlisted as error:
                 raise BadRequest.field("url", str(error)) from error
         assert text is not None
-        planned = await asyncio.to_thread(openapi.plan, text, request)
+        return await asyncio.to_thread(self._planned, text, request)
+
+    def _planned(self, document: Mapping[str, Any] | str, request: ImportRequest) -> Imported:
+        planned = openapi.plan(document, request)
+        made: list[Planned] = []
+        skipped = list(planned.skipped)
         for one in planned.tools:
             try:
                 self._check(one.new, frozenset(request.secrets), UUID(int=0))
             except BadRequest as error:
-                raise _of_operation(one, error) from error
-        return planned
+                skipped.append((one.operation, _of_operation(error)))
+            else:
+                made.append(one)
+        return Imported(made, skipped)
 
     async def import_(self, principal: Principal, request: ImportRequest, once: IdempotencyKey | None) -> Imported:
-        """Makes them, all or none. An Idempotency-Key's repetition answers with the tools that the first one made, as they are now."""
+        """Makes them, all or none.
+
+        An Idempotency-Key's repetition answers with the tools that the first one made, as they are now.
+        """
         planned = await self.plan(request)
         if not planned.tools:
             raise BadRequest("None of the document's operations can be a tool.", details=dict(planned.skipped))
@@ -237,8 +253,11 @@ class Tools:
     async def _place(self, tx: Tx, principal: Principal, project_id: UUID, new: NewTool, *, replacing: bool) -> UUID:
         if replacing and (row := await tx.fetchrow(SQL.tool_of_name, principal.org_id, project_id, new.name)):
             tool_id: UUID = row["id"]
+            moved = rules.check_origin(store.value(row, tool_id), new)
             await store.update(tx, principal, tool_id, new, self._seal(tool_id, new.secrets))
             await audit.record(tx, principal, "tool.update", tool_id)
+            if moved:
+                await audit.record(tx, principal, "tool.move", tool_id)
             return tool_id
         tool_id = self._ids.new()
         await store.insert(tx, principal, project_id, tool_id, new, self._seal(tool_id, new.secrets))
@@ -256,7 +275,10 @@ class Tools:
     # --- runs -------------------------------------------------------------------------------------------------------
     @asynccontextmanager
     async def open(self, org_id: UUID, project_id: UUID, names: Sequence[str]) -> AsyncGenerator[Sequence[Tool]]:
-        """The tools of these names. One that is gone, or cannot be had on this server, is left out: the model is told when it calls it."""
+        """The tools of these names.
+
+        One that is gone, or cannot be had on this server, is left out: the model is told when it calls it.
+        """
         if not names:
             yield ()
             return
@@ -349,13 +371,16 @@ def _named(made: Sequence[Tool], server: str, name: str | None) -> Tool | None:
     return next((one for one in made if one.name in wanted), None)
 
 
-def _of_operation(planned: Planned, error: BadRequest) -> BadRequest:
-    """The caller's own headers and query are named as they were sent, the document's faults by their operation."""
-    details: dict[str, str] = {}
-    for path, reason in (error.details or {}).items():
-        sent = path.removeprefix("config.")
-        details[sent if sent.startswith(("headers.", "query.")) else f"{planned.operation}: {sent}"] = reason
-    return BadRequest(f"{planned.operation}: {error.message}", details=details)
+def _of_operation(error: BadRequest) -> str:
+    """Why this operation is no tool.
+
+    Raises BadRequest for the caller's own headers and query, by the names that were sent.
+    """
+    found = {path.removeprefix("config."): reason for path, reason in (error.details or {}).items()}
+    sent = {path: reason for path, reason in found.items() if path.startswith(("headers.", "query."))}
+    if sent:
+        raise BadRequest(error.message, details=sent) from error
+    return "; ".join(f"{path} {reason}" for path, reason in found.items()) or error.message
 
 
 def _taken(name: str) -> Conflict:

@@ -185,7 +185,7 @@ class ImportBody(Wire):
     ) = None
     url: Address | None = None
     operations: (
-        Annotated[list[Annotated[str, Field(max_length=1_000), AfterValidator(not_blank)]], Field(max_length=500)]
+        Annotated[list[Annotated[str, Field(max_length=1_000), AfterValidator(not_blank)]], Field(max_length=3_000)]
         | None
     ) = None
     base_url: Address | None = None

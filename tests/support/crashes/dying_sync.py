@@ -22,6 +22,7 @@ from stoa.index import Index
 from stoa.kernel.clock import SystemClock
 from stoa.kernel.ids import RandomIds
 from stoa.kernel.principal import Principal
+from stoa.outbound import Outbound
 from stoa.sources import SourceFactory, Sources, Syncing, SyncWorker, store
 from tests.support.crashes.dying import DIED, Countdown
 
@@ -57,7 +58,7 @@ async def parts(dsn: str, data_dir: Path, shared: Path) -> AsyncGenerator[Parts]
     blobs, index = DirectoryBlobs(data_dir / "knowledge"), Index()
     deletions = Deletions(database, index, blobs, ids)
     items = Items(database, index, blobs, deletions, ids)
-    origins = SourceFactory(allow_private=False, directories=[shared], cache=data_dir / "sources")
+    origins = SourceFactory(outbound=Outbound(), directories=[shared], cache=data_dir / "sources")
     vault: Any = None  # The sources have no secrets.
     sources = Sources(database, vault, origins, deletions, ids, SystemClock())
     syncing = Syncing(database, SourceItems(items), deletions, origins, vault)

@@ -1,7 +1,9 @@
 """Tools that are Python callables, registered by packages of the operator's under the entry point group `stoa.tools`.
 
-A callable takes keyword arguments and gives a string, or anything that JSON holds; its signature becomes the parameters.
-It may be `async`; a plain one runs in a thread, which a timeout leaves behind: it should keep a timeout of its own. Such threads
+A callable takes keyword arguments and gives a string, or anything that JSON holds; its signature becomes the
+parameters.
+It may be `async`; a plain one runs in a thread, which a timeout leaves behind: it should keep a timeout of its own.
+Such threads
 are bounded, and are not those that the rest of the server works with: tools that hang take none of its room.
 """
 
@@ -34,7 +36,10 @@ def registered() -> Mapping[str, Callable[..., Any]]:
 
 
 class Threads:
-    """Runs callables in threads that nobody waits for at the end of the process. At most THREADS_MAX at once, those left behind included."""
+    """Runs callables in threads that nobody waits for at the end of the process.
+
+    At most THREADS_MAX at once, those left behind included.
+    """
 
     def __init__(self, threads_max: int = THREADS_MAX) -> None:
         self._free = threads_max
