@@ -105,7 +105,7 @@ class Mcp:
             return _result(f"There is no tool {params.name!r}; there is {TOOL}.", None, failed=True)
         asker = _asker(context)
         try:
-            body = wire.SearchIn.model_validate(params.arguments or {})
+            body = wire.ToolSearchIn.model_validate(params.arguments or {})
             found = wire.found(
                 await self._search.search(asker.principal, asker.base_id, wire.asked(body)), explain=body.explain
             )
@@ -132,7 +132,7 @@ def _asker(context: "ServerRequestContext[Any]") -> _Asker:
 
 
 def _schema() -> dict[str, Any]:
-    schema = wire.SearchIn.model_json_schema()
+    schema = wire.ToolSearchIn.model_json_schema()
     schema.pop("title", None)
     return schema
 

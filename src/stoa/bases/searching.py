@@ -40,7 +40,7 @@ class Asked:
     alpha: float | None = None
     filters: Mapping[str, Any] | None = None
     user: str | None = None
-    groups: Sequence[str] = ()
+    groups: Sequence[str] | None = None
     similarity_threshold: float | None = None
     explain: bool = False
     exact: bool = False

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from stoa.bases import rules
 from stoa.bases.searching import Asked, shown
@@ -115,17 +115,29 @@ Filters = Annotated[
 ]
 
 
-class SearchIn(Wire):
+class ToolSearchIn(Wire):
+    """What a model may ask for when the search is its tool. Whom it searches for is not the model's to say.
+
+    A field that is not known is refused: it may be a misspelt restriction, and without it more would be found.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
     query: QueryText
     limit: Limit = 10
     filters: Filters | None = None
     alpha: Unit | None = None
     mode: Mode | None = None
     similarity_threshold: Unit | None = None
-    user: Annotated[str, Field(max_length=255), AfterValidator(not_blank)] | None = None
-    groups: Annotated[list[Annotated[str, Field(max_length=255)]], Field(max_length=1_000)] | None = None
     rerank: bool | None = None
     explain: bool = False
+
+
+class SearchIn(ToolSearchIn):
+    """With `user`, `groups` or both, only items that admit one of them are found. A field that is not known is refused."""
+
+    user: Annotated[str, Field(max_length=255), AfterValidator(not_blank)] | None = None
+    groups: Annotated[list[Annotated[str, Field(max_length=255)]], Field(max_length=1_000)] | None = None
 
 
 # --- out ------------------------------------------------------------------------------------------------------------
@@ -269,17 +281,18 @@ def _retriever_changes(given: RetrieverIn) -> dict[str, Any]:
     return changes
 
 
-def asked(body: SearchIn) -> Asked:
+def asked(body: ToolSearchIn) -> Asked:
+    named = body if isinstance(body, SearchIn) else None
     return Asked(
         body.query,
         body.limit,
         body.mode,
         body.alpha,
         body.filters,
-        body.user,
-        body.groups or (),
-        body.similarity_threshold,
-        body.explain,
+        user=named.user if named else None,
+        groups=named.groups if named else None,
+        similarity_threshold=body.similarity_threshold,
+        explain=body.explain,
         rerank=body.rerank,
     )
 

@@ -7,7 +7,7 @@ on one value holds when it holds for one of its elements; `==` with a list wants
 
 import hashlib
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
@@ -106,6 +106,16 @@ def _add(found: set[str], path: str, value: Any) -> None:
         found.update(field + one for one in _scalar(value))
 
 
+def existence_term(path: str) -> str:
+    """The term of every item that has this field at all."""
+    return f"{_field(path)}e"
+
+
+def string_term(path: str, value: str) -> str:
+    """The term of every item whose field is this string, or a list that holds it."""
+    return f"{_field(path)}s{_bounded(value)}"
+
+
 def _field(path: str) -> str:
     return f"{_META}{_bounded(path.replace(_SEPARATOR, ' '))}{_SEPARATOR}"
 
@@ -167,17 +177,6 @@ def compiled(given: Mapping[str, Any]) -> Expression:
     """Raises BadRequest naming the place in `filters` and what may stand there."""
     count = [0]
     return _condition(given, "filters", 0, count)
-
-
-def admits(user: str, groups: Sequence[str]) -> Expression:
-    """What an end user may see: items without an `acl`, and those whose `acl` names the user or one of the groups."""
-    if "\x00" in user or any("\x00" in group for group in groups):
-        raise BadRequest.field("user", "cannot hold the character NUL")
-    named = (
-        f"{_field('acl.users')}s{_bounded(user)}",
-        *(f"{_field('acl.groups')}s{_bounded(group)}" for group in groups),
-    )
-    return Some((Not(AnyTerm((f"{_field('acl')}e",))), AnyTerm(named)))
 
 
 def _condition(given: Any, path: str, depth: int, count: list[int]) -> Expression:

@@ -20,6 +20,7 @@ from stoa.index.snippets import sentences, snippet
 from stoa.index.stemming import Stemmer
 from stoa.index.store import SQL
 from stoa.index.types import BaseKey, Found, Hit, Mode, Query
+from stoa.index.visibility import admits
 from stoa.index.words import raw_terms, tokens
 
 WORDS_MIN: Final = 150
@@ -103,8 +104,9 @@ def _wanted(query: Query) -> filters.All:
     parts: list[filters.Expression] = []
     if query.filters:
         parts.append(filters.compiled(query.filters))
-    if query.user is not None:
-        parts.append(filters.admits(query.user, query.user_groups))
+    visible = admits(query.user, query.groups)
+    if visible is not None:
+        parts.append(visible)
     return filters.All(tuple(parts))
 
 

@@ -13,6 +13,7 @@ from stoa.index.postings import metadata_blocks, word_blocks
 from stoa.index.stemming import Stemmer
 from stoa.index.store import SQL
 from stoa.index.types import BaseKey, NewChunk, NewItem, Removed
+from stoa.index.visibility import access_terms
 from stoa.index.words import raw_terms
 
 _BATCH: Final = 500
@@ -51,7 +52,7 @@ async def replace(tx: Tx, stemmer: Stemmer, key: BaseKey, item: NewItem) -> None
     await _remove_items(tx, key, index, await tx.fetch(SQL.items_of, key.org_id, index["index_id"], [item.item_id]))
     first, index_id = index["next_ordinal"], index["index_id"]
     last = first + len(item.chunks) - 1
-    terms_of_metadata = metadata_terms(item.metadata)
+    terms_of_metadata = _metadata_terms(item.metadata)
     terms = sorted(terms_of_metadata.union(*counts))
     words = sum(sum(one.values()) for one in counts)
     await tx.execute(
@@ -102,7 +103,8 @@ async def set_metadata(tx: Tx, key: BaseKey, item_id: UUID, metadata: Mapping[st
     if index is None or not rows:
         return
     [item], index_id = rows, index["index_id"]
-    before, now = metadata_terms(item["metadata"]), metadata_terms(metadata)
+    # Only what is stored counts as before: an item that an older version wrote lacks terms that are written today.
+    before, now = _metadata_terms(item["metadata"]) & set(item["terms"]), _metadata_terms(metadata)
     first, last = item["first_ordinal"], item["last_ordinal"]
     await _cut_postings(tx, key, index_id, sorted(before - now), first, last)
     added = [*metadata_blocks(first, last, now - before)]
@@ -110,6 +112,10 @@ async def set_metadata(tx: Tx, key: BaseKey, item_id: UUID, metadata: Mapping[st
     terms = sorted((set(item["terms"]) - before) | now)
     await tx.execute(SQL.set_metadata, key.org_id, index_id, item_id, dict(metadata), terms)
     await tx.execute(SQL.count_change, key.org_id, index_id, 0, 0, index["next_ordinal"], len(added), 0)
+
+
+def _metadata_terms(metadata: Mapping[str, Any]) -> set[str]:
+    return metadata_terms(metadata) | access_terms(metadata)
 
 
 async def _lock(tx: Tx, key: BaseKey) -> Row | None:
