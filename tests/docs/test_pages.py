@@ -14,6 +14,11 @@ def test_run_states_are_current() -> None:
     assert (ROOT / "docs/run-states.md").read_text("utf-8") == page
 
 
+def test_formats_are_current() -> None:
+    page = runpy.run_path(str(ROOT / "tools/docs/formats.py"))["page"]()
+    assert (ROOT / "docs/guide/formats.md").read_text("utf-8") == page
+
+
 def test_every_event_is_described() -> None:
     described = re.findall(r"^\| `([a-z_.]+)` \|", (ROOT / "docs/events.md").read_text("utf-8"), re.MULTILINE)
     assert sorted(described) == sorted(NAMES.values())

@@ -344,14 +344,14 @@ class Ingestion:
             name=item.name,
             mime_type=item.mime_type,
             chunk_characters_max=target.chunking.characters_max,
-            heard=progress.read,
-            find_blank=target.ocr,
+            on_progress=progress.read,
+            find_ocr_targets=target.ocr,
         )
         # What has no pages of its own, an archive or a letter, counts its pictures behind whatever was counted of it.
         total = (
             found.pages
             if found.pages is not None
-            else (progress.pages_done or 0) + len({sight.place for sight in found.blank})
+            else (progress.pages_done or 0) + len({target.place for target in found.ocr_targets})
         )
         found = await self._transcribing.fill(
             item, path, found, target.chunking.characters_max, lambda left: progress.read(total - left, total)

@@ -17,7 +17,7 @@ from stoa.bases.store import SQL
 from stoa.bases.types import Item
 from stoa.db import Database
 from stoa.db.internal import internal, internal_statement
-from stoa.documents import ConversionError, Converted, Converter, Passage, Sight, passages
+from stoa.documents import ConversionError, Converted, Converter, Passage, OcrTarget, passages
 
 PAGES_MAX: Final = 500
 """Of one item that are sent: a model reads a page in seconds, and every page costs money."""
@@ -47,7 +47,7 @@ class _Work:
 
     item: Item
     path: Path
-    blank: Sequence[Sight]
+    targets: Sequence[OcrTarget]
     told: Callable[[int], None]
     pages: dict[int, _Page] = field(default_factory=dict[int, _Page])
     failed: dict[int, TranscriptionError] = field(default_factory=dict[int, TranscriptionError])
@@ -58,9 +58,9 @@ class _Work:
         self.told(
             len(
                 {
-                    sight.place
-                    for sight in self.blank
-                    if sight.number not in self.pages and sight.number not in self.failed
+                    target.place
+                    for target in self.targets
+                    if target.number not in self.pages and target.number not in self.failed
                 }
             )
         )
@@ -102,18 +102,18 @@ class Transcribing:
         Raises TranscriptionError where nothing at all could be read, and where nobody pays for what is left of a content that does not answer yet:
         what was read is kept. Raises Superseded when the item is gone, or has another content.
         """
-        if not found.blank or self._transcriber is None:
+        if not found.ocr_targets or self._transcriber is None:
             return found
-        wanted, left = found.blank[:PAGES_MAX], found.blank[PAGES_MAX:]
-        work = _Work(item, path, found.blank, told, await self._remembered(item, self._transcriber, wanted))
+        wanted, left = found.ocr_targets[:PAGES_MAX], found.ocr_targets[PAGES_MAX:]
+        work = _Work(item, path, found.ocr_targets, told, await self._remembered(item, self._transcriber, wanted))
         work.tell()
         try:
             async with asyncio.TaskGroup() as group:
-                for sight in wanted:
-                    if sight.number not in work.pages:
+                for target in wanted:
+                    if target.number not in work.pages:
                         group.create_task(
-                            self._page(work, sight.number, self._transcriber),
-                            name=f"item {item.id}: page {sight.number} waits",
+                            self._page(work, target.number, self._transcriber),
+                            name=f"item {item.id}: page {target.number} waits",
                         )
         except ExceptionGroup as several:  # The item is lost, or the database away: one reason is enough.
             raise several.exceptions[0] from several
@@ -203,11 +203,13 @@ class Transcribing:
         if not kept:
             raise Superseded
 
-    async def _remembered(self, item: Item, transcriber: Transcriber, wanted: Collection[Sight]) -> dict[int, _Page]:
+    async def _remembered(
+        self, item: Item, transcriber: Transcriber, wanted: Collection[OcrTarget]
+    ) -> dict[int, _Page]:
         async with internal_statement(self._database) as tx:
             rows = await tx.fetch(SQL.transcripts, item.org_id, item.project_id, item.sha256, transcriber.model)
         read = {row["page"]: _Page(row["text"], row["complete"]) for row in rows}
-        return {sight.number: read[sight.number] for sight in wanted if sight.number in read}
+        return {target.number: read[target.number] for target in wanted if target.number in read}
 
 
 def _unpaid(work: _Work, wanted: int, reason: TranscriptionError) -> TranscriptionError:
@@ -215,17 +217,17 @@ def _unpaid(work: _Work, wanted: int, reason: TranscriptionError) -> Transcripti
     return TranscriptionError(reason.code, f"{work.item.name}: {reason.message} {kept}", retryable=False)
 
 
-def _merged(found: Converted, work: _Work, left: Sequence[Sight], characters_max: int) -> Converted:
-    sights = {sight.number: sight for sight in found.blank}
+def _merged(found: Converted, work: _Work, left: Sequence[OcrTarget], characters_max: int) -> Converted:
+    targets = {target.number: target for target in found.ocr_targets}
     read = [
-        one for number, page in sorted(work.pages.items()) for one in _cut(page.text, sights[number], characters_max)
+        one for number, page in sorted(work.pages.items()) for one in _cut(page.text, targets[number], characters_max)
     ]
     together = [*found.passages, *read]
     if found.pages is not None:  # What has no pages has its pictures behind its text.
         together.sort(key=lambda one: one.page or 0)
     failed = sorted(work.failed.items())
     warnings = [
-        f"{_named(sights[number])} could not be read by OCR ({error.code}): {error.message}"
+        f"{_named(targets[number])} could not be read by OCR ({error.code}): {error.message}"
         for number, error in failed[:NAMED_MAX]
     ]
     if len(failed) > NAMED_MAX:
@@ -235,36 +237,36 @@ def _merged(found: Converted, work: _Work, left: Sequence[Sight], characters_max
     of = f" of {found.pages}" if found.pages is not None else ""
     for numbers, what in (
         ([number for number, page in work.pages.items() if not page.text], "hold no text, also not in their picture"),
-        ([sight.number for sight in left], f"hold no text and were not read: at most {PAGES_MAX} are"),
+        ([target.number for target in left], f"hold no text and were not read: at most {PAGES_MAX} are"),
         (
             [number for number, page in work.pages.items() if not page.complete],
             "were longer than OCR reads; their ends are missing",
         ),
     ):
         if numbers:
-            named = ", ".join(_short(sights[number]) for number in sorted(numbers)[:NAMED_MAX]) + (
+            named = ", ".join(_short(targets[number]) for number in sorted(numbers)[:NAMED_MAX]) + (
                 " …" if numbers[NAMED_MAX:] else ""
             )
             warnings.append(f"{len(numbers)}{of} pages {what}: {named}.")
     return Converted(tuple(together), found.pages, (*found.warnings, *warnings))
 
 
-def _cut(text: str, sight: Sight, characters_max: int) -> list[Passage]:
-    cut = [replace(one, ocr=True) for one in passages(text, sight.page, None, characters_max)]
+def _cut(text: str, target: OcrTarget, characters_max: int) -> list[Passage]:
+    cut = [replace(one, ocr=True) for one in passages(text, target.page, None, characters_max)]
     return (
         cut
-        if sight.part is None
-        else [replace(one, heading=f"{sight.part}: {one.heading}" if one.heading else sight.part) for one in cut]
+        if target.part is None
+        else [replace(one, heading=f"{target.part}: {one.heading}" if one.heading else target.part) for one in cut]
     )
 
 
-def _named(sight: Sight) -> str:
+def _named(target: OcrTarget) -> str:
     """At the beginning of a sentence."""
-    place = f"Page {sight.page}" if sight.page is not None else f"Picture {sight.number}"
-    if sight.part is None:
+    place = f"Page {target.page}" if target.page is not None else f"Picture {target.number}"
+    if target.part is None:
         return place
-    return f"{sight.part}, {place.lower()}" if sight.page is not None else sight.part
+    return f"{target.part}, {place.lower()}" if target.page is not None else target.part
 
 
-def _short(sight: Sight) -> str:
-    return str(sight.page) if sight.part is None and sight.page is not None else _named(sight)
+def _short(target: OcrTarget) -> str:
+    return str(target.page) if target.part is None and target.page is not None else _named(target)

@@ -3,14 +3,14 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from stoa.documents.types import ConversionError, Converted, Passage, Sight
+from stoa.documents.types import ConversionError, Converted, OcrTarget, Passage
 
 if TYPE_CHECKING:
     from stoa.documents.chunking import passages
     from stoa.documents.converting import Converter
     from stoa.documents.documents import Documents
 
-__all__ = ["ConversionError", "Converted", "Converter", "Documents", "Passage", "Sight", "passages"]
+__all__ = ["ConversionError", "Converted", "Converter", "Documents", "OcrTarget", "Passage", "passages"]
 
 _LATER = {"passages": "chunking", "Converter": "converting", "Documents": "documents"}
 

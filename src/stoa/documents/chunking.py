@@ -20,7 +20,8 @@ CHARACTERS_MAX: Final = 1000
 HEADING_CHARACTERS_MAX: Final = 200
 
 _HEADING: Final = re.compile(r"^#{1,6}[ \t]+(.+?)[ \t#]*$")
-_FENCE: Final = re.compile(r"^\s*(`{3,}|~{3,})(.*)$")
+_FENCE: Final = re.compile(r"^\s*(`{3,}(?=[^`]*$)|~{3,})(.*)$")
+"""Behind backticks no other backtick may stand: then it is code within a line (CommonMark 4.5)."""
 _TABLE_RULE: Final = re.compile(r"^\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$")
 _MARKS: Final = re.compile(r"[*_`]+")
 
@@ -173,8 +174,14 @@ def _table_pieces(table: list[str], size: int) -> list[_Piece]:
     return pieces
 
 
-def _row_parts(row: str, room: int) -> list[str]:
-    return [row[start : start + room] for start in range(0, len(row), room)]
+def _row_parts(row: str, room: int) -> Iterator[str]:
+    """A row that fits no passage, cut between words where there are any."""
+    while len(row) > room:
+        end = row.rfind(" ", room // 2, room + 1)
+        end = end if end > 0 else room
+        yield row[:end]
+        row = row[end:].lstrip(" ")
+    yield row
 
 
 def _split(text: str, size: int) -> Iterator[str]:

@@ -71,10 +71,10 @@ async def seen(
     """What is to be looked at, and how a model would see it."""
     path = tmp_path / "blob"
     path.write_bytes(data)
-    found = await converter.convert(path, name=name, find_blank=True)
+    found = await converter.convert(path, name=name, find_ocr_targets=True)
     assert found.passages == ()
-    pictures = [await converter.render(path, sight.number, name=name) for sight in found.blank]
-    return found.blank, [
+    pictures = [await converter.render(path, target.number, name=name) for target in found.ocr_targets]
+    return found.ocr_targets, [
         Image.open(io.BytesIO(one.data), formats=(one.mime_type.removeprefix("image/").upper(),)) for one in pictures
     ]
 
@@ -167,7 +167,7 @@ async def test_limits_hold_for_pictures(tmp_path: Path) -> None:
 async def test_a_name_that_lies_is_said(converter: Converter, tmp_path: Path) -> None:
     path = tmp_path / "blob"
     path.write_bytes(picture("PNG"))
-    found = await converter.convert(path, name="report.pdf", find_blank=True)
+    found = await converter.convert(path, name="report.pdf", find_ocr_targets=True)
     assert found.warnings == ("report.pdf is named like a PDF file but is PNG; it was read as PNG.",)
     with pytest.raises(ConversionError, match="which OCR would read, but it is off here"):
         await converter.convert(path, name="scan.png")
@@ -183,8 +183,8 @@ async def test_an_office_file_with_text_or_without_pictures_has_nothing_to_look_
         if shows:
             document.add_picture(io.BytesIO(picture("PNG")))
         document.save(str(path))
-        found = await converter.convert(path, name="letter.docx", find_blank=True)
-        assert found.blank == ()
+        found = await converter.convert(path, name="letter.docx", find_ocr_targets=True)
+        assert found.ocr_targets == ()
     for name, data in (("empty.html", b"<html><body></body></html>"), ("empty.eml", b"Subject: \n\n")):
         path.write_bytes(data)
-        assert (await converter.convert(path, name=name, find_blank=True)).blank == ()
+        assert (await converter.convert(path, name=name, find_ocr_targets=True)).ocr_targets == ()

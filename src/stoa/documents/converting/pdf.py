@@ -16,7 +16,7 @@ import pypdfium2.raw as pdfium_c
 
 from stoa.documents.converting import layout
 from stoa.documents.converting.layout import Box, Grid, Line, Rule, Sheet
-from stoa.documents.converting.page import Page, Report, unheard
+from stoa.documents.converting.page import Page, Report, no_report
 from stoa.documents.types import ConversionError
 
 OBJECTS_MAX: Final = 5_000
@@ -33,7 +33,7 @@ _LINE_END_HYPHENS: Final = "\ufffe\x02"
 
 
 def pdf_pages(
-    data: bytes, name: str, pages_max: int, report: Report = unheard, to_look_at: list[int] | None = None
+    data: bytes, name: str, pages_max: int, report: Report = no_report, to_look_at: list[int] | None = None
 ) -> tuple[int, list[Page], list[str]]:
     """The number of pages, the pages that hold text, and warnings. Ruled tables are Markdown tables, headings are headings.
 

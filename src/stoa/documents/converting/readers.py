@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol, TypeAlias
 import orjson
 
 JobFields: TypeAlias = dict[str, Any]
-"""Those of `worker.Job`, but for the parent, which whoever starts the process knows."""
+"""Those of `reading.Job`, but for the parent, which whoever starts the process knows."""
 REAP_SECONDS_MAX: Final = 5.0
 ENVIRONMENT: Final = {
     "LC_ALL": "C.UTF-8",

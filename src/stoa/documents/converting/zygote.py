@@ -21,7 +21,7 @@ from typing import Any, Final, NoReturn
 import orjson
 
 from stoa.documents.chunking import passages
-from stoa.documents.converting import worker
+from stoa.documents.converting import reading, worker
 from stoa.documents.converting.page import LIBRARIES
 from stoa.kernel import confinement
 
@@ -63,7 +63,7 @@ class Zygote:
             return False
         told: dict[str, Any] = orjson.loads(message)
         if "job" in told:
-            self._fork(told["number"], worker.Job(**told["job"]), *descriptors)
+            self._fork(told["number"], reading.Job(**told["job"]), *descriptors)
         elif "reap" in told:
             # Until now nobody else could be given its number, so the server could kill by it.
             if pid := self._pids.pop(told["reap"], None):
@@ -74,7 +74,7 @@ class Zygote:
             _freeze()
         return True
 
-    def _fork(self, number: int, job: worker.Job, output: int, errors: int) -> None:
+    def _fork(self, number: int, job: reading.Job, output: int, errors: int) -> None:
         if len(list(_TASKS.iterdir())) > 1:
             raise Unfit("a library has started a thread, whose locks a copy of this process might find held for ever")
         try:
@@ -102,7 +102,7 @@ class Zygote:
                 )
 
 
-def _read(job: worker.Job, output: int, errors: int) -> NoReturn:
+def _read(job: reading.Job, output: int, errors: int) -> NoReturn:
     """What the new process does; nothing leads back out of it."""
     try:
         confinement.die_with(job.parent)

@@ -21,19 +21,17 @@ _MIME_TYPES: Final = {
     "epub": "application/epub+zip",
     "html": "text/html",
     "rtf": "application/rtf",
-    "eml": "message/rfc822",
 }
 PAGED: Final = frozenset({"pptx"})
 _SHEET_BYTES_SEARCHED_MAX: Final = 64 * 2**20
 _FORMULA_ALONE: Final = re.compile(rb"(?:</f>|<f/>)\s*(?:<v\s*/>|<v></v>)?\s*</c>")
 _ESCAPED_NUMBER: Final = re.compile(r"(\d)\\([.)])")
 _BULLET: Final = re.compile(r"(?:^|(?<= ))[\x7f\uf0b7\u2022][ \t]+", re.MULTILINE)
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 def office_pages(data: bytes, name: str, kind: str, pages_max: int) -> tuple[int | None, list[Page], list[str]]:
     """The number of pages, the pages that hold text, and warnings. Raises ConversionError. Only slides have numbers: other formats have no pages of their own."""
-    pages = _by_xberg(data, name, kind)
+    pages = by_library(data, name, kind)
     if kind not in PAGED:
         return None, pages, _unsaved_formulas(data, name) if kind == "xlsx" else []
     count = max((page.number or 0 for page in pages), default=0)
@@ -59,7 +57,7 @@ def _unsaved_formulas(data: bytes, name: str) -> list[str]:
     )
 
 
-def _by_xberg(data: bytes, name: str, kind: str) -> list[Page]:
+def by_library(data: bytes, name: str, kind: str) -> list[Page]:
     # No OCR, no cache on disk, no models, no archives inside archives, no network: bytes in, text out.
     config = xberg.ExtractionConfig(
         use_cache=False,
@@ -88,7 +86,7 @@ def _by_xberg(data: bytes, name: str, kind: str) -> list[Page]:
 def _tidy(markdown: str) -> str:
     """Escapes that only a renderer needs ("1\\. Limits") spoil what is searched and quoted; so do the control characters that
     stand for bullets in many PDFs."""
-    return _CONTROL.sub("", _BULLET.sub("- ", _ESCAPED_NUMBER.sub(r"\1\2", markdown)))
+    return _BULLET.sub("- ", _ESCAPED_NUMBER.sub(r"\1\2", markdown))
 
 
 async def _extract(source: xberg.ExtractInput, config: xberg.ExtractionConfig) -> xberg.ExtractionResult:

@@ -14,7 +14,7 @@ from typing import Final
 
 from stoa.documents.converting import archives, sniffing
 from stoa.documents.converting.page import Page
-from stoa.documents.types import ConversionError, Sight
+from stoa.documents.types import ConversionError, OcrTarget
 
 STRIDE: Final = 100_000
 """More than any document has pages or pictures."""
@@ -25,16 +25,16 @@ _PICTURE: Final = re.compile(r"\\?!\[[^\]\n]{0,1000}\]\([^)\n]{0,1000}\)")
 _SLIDE: Final = re.compile(r"ppt/slides/slide(\d{1,6})\.xml")
 
 
-def within(number: int, part: str, found: Sequence[Sight]) -> list[Sight]:
+def within(number: int, part: str, found: Sequence[OcrTarget]) -> list[OcrTarget]:
     """Those of an archive's document, as the archive's."""
-    return [replace(sight, number=number * STRIDE + sight.number, part=part) for sight in found]
+    return [replace(target, number=number * STRIDE + target.number, part=part) for target in found]
 
 
-def of_picture(data: bytes, name: str, pages_max: int) -> list[Sight]:
+def of_picture(data: bytes, name: str, pages_max: int) -> list[OcrTarget]:
     """Raises ConversionError."""
     from stoa.documents.converting import pictures  # noqa: PLC0415
 
-    return [Sight(number, page) for page, number in enumerate(pictures.frames(data, name, pages_max), 1)]
+    return [OcrTarget(number, page) for page, number in enumerate(pictures.frames(data, name, pages_max), 1)]
 
 
 def only_pictures(pages: Sequence[Page]) -> bool:
@@ -42,16 +42,16 @@ def only_pictures(pages: Sequence[Page]) -> bool:
     return not any(_PICTURE.sub("", page.markdown).strip(" \n-") for page in pages)
 
 
-def of_office(data: bytes, kind: str, pages_max: int) -> list[Sight]:
+def of_office(data: bytes, kind: str, pages_max: int) -> list[OcrTarget]:
     """The pictures of a document or of slides, in the order in which they stand there; none of other formats. Ornaments are none."""
     from stoa.documents.converting import pictures  # noqa: PLC0415
 
-    found: list[Sight] = []
+    found: list[OcrTarget] = []
     for number, (page, picture) in enumerate(_pictures(data, kind), 1):
         if len(found) >= pages_max:
             break
         if not pictures.is_ornament(picture):
-            found.append(Sight(number, page))
+            found.append(OcrTarget(number, page))
     return found
 
 
