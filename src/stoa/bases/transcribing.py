@@ -17,7 +17,7 @@ from stoa.bases.store import SQL
 from stoa.bases.types import Item
 from stoa.db import Database
 from stoa.db.internal import internal, internal_statement
-from stoa.documents import ConversionError, Converted, Converter, Passage, OcrTarget, passages
+from stoa.documents import ConversionError, Converted, Converter, OcrTarget, Passage, passages
 
 PAGES_MAX: Final = 500
 """Of one item that are sent: a model reads a page in seconds, and every page costs money."""

@@ -14,7 +14,7 @@ from PIL import Image
 
 from stoa.documents.converting import Converter
 from stoa.documents.converting.pictures import drawn
-from stoa.documents.types import ConversionError, Picture, Sight
+from stoa.documents.types import ConversionError, OcrTarget, Picture
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def with_thumbnail() -> bytes:
 
 async def seen(
     converter: Converter, tmp_path: Path, name: str, data: bytes
-) -> tuple[tuple[Sight, ...], list[Image.Image]]:
+) -> tuple[tuple[OcrTarget, ...], list[Image.Image]]:
     """What is to be looked at, and how a model would see it."""
     path = tmp_path / "blob"
     path.write_bytes(data)
@@ -99,7 +99,7 @@ def test_deep_pixels_keep_their_contrast_and_transparent_ones_are_white() -> Non
 
 async def test_pages_of_a_tiff_are_not_its_thumbnails(converter: Converter, tmp_path: Path) -> None:
     sights, images = await seen(converter, tmp_path, "scan.tif", with_thumbnail())
-    assert sights == (Sight(1, 1), Sight(3, 2))
+    assert sights == (OcrTarget(1, 1), OcrTarget(3, 2))
     assert [one.width for one in images] == [300, 310]
 
 

@@ -9,7 +9,7 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 Box: TypeAlias = tuple[float, float, float, float]
@@ -37,8 +37,7 @@ _LENGTH_MIN: Final = 4.0
 _LIST_ITEM: Final = re.compile(r"^(?:[•‣▪●◦·\u2013\u2014-]\s+(?=\S)|(\d{1,3})[.)]\s+(?=\S))")
 LEADER: Final = re.compile(r"\s*(?:\.\s?){5,}\s*")
 """The dots between an entry of a table of contents and its page."""
-HYPHEN_KEPT: Final = re.compile(r"\ufffe\s*(?=[A-Z0-9])")
-"""A hyphen at a line's end before a capital or a digit belongs to the word (`Retry-After`); before a small letter it does not."""
+_LINE_END_HYPHEN: Final = re.compile(r"(\w*)\ufffe[\r\n]*(?=(\w?))")
 _LETTER: Final = re.compile(r"[^\W\d_]")
 _DIGITS: Final = re.compile(r"\d+")
 
@@ -79,6 +78,9 @@ class Sheet:
     height: float
     lines: tuple[Line, ...]
     grids: tuple[Grid, ...] = ()
+    notes: tuple[str, ...] = ()
+    """Values of forms and comments."""
+    is_scan: bool = False
 
 
 # --- rules to grids ---------------------------------------------------------------------------------------------------
@@ -192,16 +194,38 @@ def markdown(sheets: Sequence[Sheet]) -> list[str]:
 
 
 def _without_running_lines(sheets: Sequence[Sheet]) -> list[Sheet]:
-    """Drops the lines in the margins that stand at the same height on most pages and differ in their digits only."""
+    """Drops the lines in the margins that stand at the same height on most pages and are equal but for a page number.
+
+    A number that differs in any other way (of an invoice, an amount) is a word of its page.
+    """
     if len(sheets) < RUNNING_PAGES_MIN:
         return list(sheets)
-    seen = Counter(key for sheet in sheets for key in {_running_key(line, sheet) for line in sheet.lines} if key)
+    groups: dict[tuple[str, int], list[tuple[int, Line]]] = {}
+    for page, sheet in enumerate(sheets):
+        for line in sheet.lines:
+            if key := _running_key(line, sheet):
+                groups.setdefault(key, []).append((page, line))
     often = max(RUNNING_PAGES_MIN, RUNNING_SHARE * len(sheets))
+    running = {(page, line) for group in groups.values() for page, line in _counting(group, often)}
     kept: list[Sheet] = []
-    for sheet in sheets:
-        lines = tuple(line for line in sheet.lines if seen[_running_key(line, sheet) or ("", 0)] < often)
-        kept.append(Sheet(sheet.height, lines or sheet.lines, sheet.grids))
+    for page, sheet in enumerate(sheets):
+        lines = tuple(line for line in sheet.lines if (page, line) not in running)
+        kept.append(replace(sheet, lines=lines or sheet.lines))
     return kept
+
+
+def _counting(group: Sequence[tuple[int, Line]], often: float) -> list[tuple[int, Line]]:
+    """Those lines of a group whose numbers are the same on every page, or count with the pages; none where they are few."""
+    numbers = [[int(found) for found in _DIGITS.findall(line.text)] for _, line in group]
+    kept = list(range(len(group)))
+    for place in range(len(numbers[0])):
+        same = Counter(numbers[at][place] for at in kept).most_common(1)[0]
+        counted = Counter(numbers[at][place] - group[at][0] for at in kept).most_common(1)[0]
+        if same[1] >= counted[1]:
+            kept = [at for at in kept if numbers[at][place] == same[0]]
+        else:
+            kept = [at for at in kept if numbers[at][place] - group[at][0] == counted[0]]
+    return [group[at] for at in kept] if len({group[at][0] for at in kept}) >= often else []
 
 
 def _running_key(line: Line, sheet: Sheet) -> tuple[str, int] | None:
@@ -211,14 +235,41 @@ def _running_key(line: Line, sheet: Sheet) -> tuple[str, int] | None:
     return _DIGITS.sub("#", line.text), round(line.baseline / _NEAR)
 
 
-def _in_grid(line: Line, grid: Grid) -> bool:
+def hyphens(text: str) -> str:
+    """Hyphens at line ends, which pdfium marks as U+FFFE: gone within a word, kept in codes and names (`ISO-9001`, `E-Mail`)."""
+
+    def joined(found: re.Match[str]) -> str:
+        return found[1] + ("" if is_divided(found[1], found[2]) else "-")
+
+    return _LINE_END_HYPHEN.sub(joined, text) if "\ufffe" in text else text
+
+
+def is_divided(before: str, after: str) -> bool:
+    """Whether a hyphen between these divides one word: small letters on both sides, more than one in front."""
+    return len(before) > 1 and before[-2:].isalpha() and before[-1:].islower() and after[:1].islower()
+
+
+def keeps_words(cells: Sequence[Sequence[str]], lines: Sequence[Line]) -> bool:
+    """Whether a grid's cells hold every word of the lines within it: else its edges cross words, and it is no table."""
+    held = {word for row in cells for cell in row for word in cell.split()}
+    after_hyphen = False
+    for line in lines:
+        words = line.text.split()
+        whole = words[after_hyphen : len(words) - line.broken]
+        if not held.issuperset(whole):
+            return False
+        after_hyphen = line.broken
+    return True
+
+
+def is_within(line: Line, box: Box) -> bool:
     x, y = (line.left + line.right) / 2, line.baseline + line.size / 4
-    left, bottom, right, top = grid.box
+    left, bottom, right, top = box
     return left <= x <= right and bottom <= y <= top
 
 
 def _prose(sheet: Sheet) -> Iterator[Line]:
-    return (line for line in sheet.lines if not any(_in_grid(line, grid) for grid in sheet.grids))
+    return (line for line in sheet.lines if not any(is_within(line, grid.box) for grid in sheet.grids))
 
 
 def _body_size(sheets: Sequence[Sheet]) -> float:
@@ -264,13 +315,13 @@ class _Block:
 
 def _page(sheet: Sheet, body: float, levels: dict[float, int], pitch: float) -> str:
     blocks: list[tuple[str, str]] = []
-    told: set[int] = set()
+    written: set[int] = set()
     open_block: _Block | None = None
     for line in sheet.lines:
-        inside = next((number for number, grid in enumerate(sheet.grids) if _in_grid(line, grid)), None)
+        inside = next((number for number, grid in enumerate(sheet.grids) if is_within(line, grid.box)), None)
         if inside is not None:
-            if inside not in told:
-                told.add(inside)
+            if inside not in written:
+                written.add(inside)
                 blocks.extend(_written(open_block, levels))
                 open_block = None
                 blocks.append(("table", _table(sheet.grids[inside])))
@@ -353,7 +404,8 @@ def _assembled(blocks: list[tuple[str, str]]) -> str:
 def _joined(lines: list[Line]) -> str:
     parts: list[str] = []
     for line, after in zip(lines, [*lines[1:], None], strict=True):
-        word_goes_on = line.broken and after is not None and after.text[:1].islower()
+        last = line.text.rstrip().rpartition(" ")[2]
+        word_goes_on = line.broken and after is not None and is_divided(last, after.text.lstrip()[:1])
         parts.append(line.text.strip() + ("" if word_goes_on else "-" if line.broken else " "))
     return "".join(parts).strip()
 

@@ -94,7 +94,7 @@ def _document(
     if kind == "picture":
         assert targets is not None, "pictures are sniffed only for OCR"
         targets += ocr_targets.of_picture(data, name, job.pages_max)
-        return len(targets), [], []
+        return len(targets), [], [warning] if warning else []
     pages, found, warnings = _by_reader(kind, data, name, mime_type, job, report, targets)
     found = [replace(page, markdown=cleaning.clean(page.markdown)) for page in found]
     return pages, found, [warning, *warnings] if warning else warnings
