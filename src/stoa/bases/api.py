@@ -129,7 +129,8 @@ def _bases(router: Routes, bases: KnowledgeBases, gate: Gate, domain: str) -> No
     async def reindex(
         request: Request, knowledgebase_id: UUID, body: wire.Reindex, principal: Annotated[Principal, writing]
     ) -> Data[wire.BaseWire]:
-        """Builds a new index with other settings; the old one answers until it is complete. `reindex` in the base shows how far it is."""
+        """Builds a new index with other settings; the old one answers until it is complete. `reindex` in the base shows
+        how far it is."""
         begun = await bases.reindex(principal, knowledgebase_id, wire.settings(body))
         return Data(data=wire.base(begun, domain, str(request.base_url)))
 

@@ -1,4 +1,5 @@
-"""What knowledge bases promise, counted (for the doctor): items that settle, an index that holds them and nothing else, contents that are there."""
+"""What knowledge bases promise, counted (for the doctor): items that settle, an index that holds them and nothing else,
+contents that are there."""
 
 from collections.abc import Sequence
 from functools import partial

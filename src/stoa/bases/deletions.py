@@ -1,4 +1,5 @@
-"""Deletions of items and bases that prove themselves: one transaction removes every row, then the content goes, then a re-scan.
+"""Deletions of items and bases that prove themselves: one transaction removes every row, then the content goes, then a
+re-scan.
 
 The receipt is written with the rows it counts. Where the node dies in between, the next sweep goes on.
 """
@@ -80,7 +81,8 @@ class Deletions:
         return deletion_id
 
     async def finish_pending(self) -> None:
-        """Content and proofs still owed, whichever node began them; one look through an index proves all deletions from it."""
+        """Content and proofs still owed, whichever node began them; one look through an index proves all deletions from
+        it."""
         async with internal(self._database) as tx:
             rows = await tx.fetch(SQL.unverified_deletions)
         by_base: dict[tuple[UUID, UUID], list[Row]] = {}
@@ -159,7 +161,8 @@ class Deletions:
         return deletion_id
 
     async def _finish(self, org_id: UUID, deletion_id: UUID) -> None:
-        """Content, then the proof, which for a large base is left to the next sweep. Safe to do twice, on two nodes at once."""
+        """Content, then the proof, which for a large base is left to the next sweep. Safe to do twice, on two nodes at
+        once."""
         async with internal(self._database) as tx:
             row = await tx.fetchrow(SQL.deletion, org_id, deletion_id)
             assert row is not None
@@ -177,7 +180,8 @@ class Deletions:
                 await tx.execute(SQL.record_blobs, row["org_id"], row["id"], count, size)
 
     async def _verify(self, rows: Sequence[Row]) -> bool:
-        """Looks for what still speaks of what these deletions from one base took. Says whether there is nothing, and writes it down."""
+        """Looks for what still speaks of what these deletions from one base took. Says whether there is nothing, and
+        writes it down."""
         org_id, base_id = rows[0]["org_id"], rows[0]["knowledgebase_id"]
         left = 0
         async with internal(self._database) as tx:

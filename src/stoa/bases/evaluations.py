@@ -87,7 +87,8 @@ class JudgedWire(Wire):
 
 
 class DifferenceWire(Wire):
-    """What `name` has over `than`, per query: where an interval holds 0, the two cannot be told apart with so few queries."""
+    """What `name` has over `than`, per query: where an interval holds 0, the two cannot be told apart with so few
+    queries."""
 
     name: str
     than: str
@@ -95,7 +96,8 @@ class DifferenceWire(Wire):
 
 
 class ProbeWire(Wire):
-    """How many of each query's ten nearest chunks a search finds; `method` says whether it looked at all of them (exact) or walked a graph."""
+    """How many of each query's ten nearest chunks a search finds; `method` says whether it looked at all of them
+    (exact) or walked a graph."""
 
     recall_at_10: float
     queries: int
@@ -115,7 +117,8 @@ def evaluation_routes(evaluations: Evaluations, gate: Gate) -> Routes:
     async def evaluate_base(
         knowledgebase_id: UUID, body: EvaluateIn, principal: Annotated[Principal, gate("knowledge:read")]
     ) -> Data[EvaluationWire]:
-        """Asks a golden set with up to four settings: nDCG@10, recall@10 and MRR with intervals, and the differences query by query."""
+        """Asks a golden set with up to four settings: nDCG@10, recall@10 and MRR with intervals, and the differences
+        query by query."""
         golden = [
             Golden(one.query, one.relevant if isinstance(one.relevant, dict) else dict.fromkeys(one.relevant, 1))
             for one in body.queries

@@ -1,6 +1,8 @@
-"""The search of a base as a tool of the Model Context Protocol: streamable HTTP at `/mcp` on the base's host, nothing kept between requests.
+"""The search of a base as a tool of the Model Context Protocol: streamable HTTP at `/mcp` on the base's host, nothing
+kept between requests.
 
-The SDK is loaded at the first request: it takes as long to import as the rest of the server, and most servers are never asked.
+The SDK is loaded at the first request: it takes as long to import as the rest of the server, and most servers are never
+asked.
 """
 
 import asyncio
@@ -39,7 +41,8 @@ class _Asker:
 
 
 class Mcp:
-    """Long-lived; `close` ends what is being answered. Who asks was admitted by the base's host before it is handed a request."""
+    """Long-lived; `close` ends what is being answered. Who asks was admitted by the base's host before it is handed a
+    request."""
 
     def __init__(self, bases: KnowledgeBases, search: Search) -> None:
         self._bases = bases
@@ -66,8 +69,8 @@ class Mcp:
             return self._manager
 
     def _load(self) -> "StreamableHTTPSessionManager":
-        """The Host header was held against the base's name before, and a page in a browser has no key to send: the SDK's own check of
-        hosts, which knows nothing of our names, stays off."""
+        """The Host header was held against the base's name before, and a page in a browser has no key to send: the
+        SDK's own check of hosts, which knows nothing of our names, stays off."""
         lowlevel = import_module("mcp.server.lowlevel")
         managing = import_module("mcp.server.streamable_http_manager")
         server = lowlevel.Server(
@@ -85,7 +88,10 @@ class Mcp:
         asker = _asker(context)
         base = await self._bases.get(asker.principal, asker.base_id)
         about = f" It holds: {base.description}" if base.description else ""
-        description = f"Searches the knowledge base {base.name!r} and returns its most relevant passages, best first, each with its source.{about}"
+        description = (
+            f"Searches the knowledge base {base.name!r} and returns its most relevant passages, best first, "
+            f"each with its source.{about}"
+        )
         annotations = types.ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
         tool = types.Tool(
             name=TOOL,

@@ -32,12 +32,14 @@ EMBED_BATCH: Final = 32
 
 
 def backoff_seconds(attempt: int, asked: float | None = None) -> float:
-    """How long an item waits after a failure that may pass: 2, 8, 32, 128, 512 seconds, or as long as it was asked to."""
+    """How long an item waits after a failure that may pass: 2, 8, 32, 128, 512 seconds, or as long as it was asked
+    to."""
     return max(2.0 * 4 ** (attempt - 1), min(asked or 0.0, 3600.0))
 
 
 def metadata_of(raw: str | None, files: int) -> Sequence[dict[str, Any] | None]:
-    """The `input` field of an upload: one metadata object per file, None where it was left out. Raises BadRequest naming what is wrong in it."""
+    """The `input` field of an upload: one metadata object per file, None where it was left out. Raises BadRequest
+    naming what is wrong in it."""
     if raw is None:
         return [None] * files
     document = _json(raw, "input")

@@ -112,10 +112,11 @@ class Search:
     async def search_all(
         self, principal: Principal, base_ids: Sequence[UUID], query: str, limit: int | None, user: str | None
     ) -> Sequence[tuple[UUID, Hit]]:
-        """Several bases at once: their best, then their second best, and so on, since scores of different bases do not compare.
+        """Several bases at once: their best, then their second best, and so on, since scores of different bases do not
+        compare.
 
-        Without a limit, each base gives its own `top_k`. A base that is gone gives nothing. While a base's embedder is away it is searched by
-        words alone: an agent is better served by less than by nothing.
+        Without a limit, each base gives its own `top_k`. A base that is gone gives nothing. While a base's embedder is
+        away it is searched by words alone: an agent is better served by less than by nothing.
         """
         ranked: list[tuple[int, float, UUID, Hit]] = []
         asked = Asked(query[:QUERY_CHARACTERS_MAX], limit, user=user)
@@ -186,7 +187,8 @@ def _query(asked: Asked, mode: Mode, alpha: float, row: Row, *, wide: bool) -> Q
 
 
 def _mode(asked: Asked, retriever: Mapping[str, Any]) -> tuple[Mode, float]:
-    """Mode and weight: the caller's, else the base's. An alpha that leaves one half no weight is that other half alone."""
+    """Mode and weight: the caller's, else the base's. An alpha that leaves one half no weight is that other half
+    alone."""
     alpha = asked.alpha if asked.alpha is not None else retriever["alpha"]
     if asked.mode is not None:
         return Mode(asked.mode), alpha
@@ -196,7 +198,8 @@ def _mode(asked: Asked, retriever: Mapping[str, Any]) -> tuple[Mode, float]:
 
 
 def shown(hit: Hit) -> dict[str, Any]:
-    """A hit's metadata as answers show it: the item's, with page, heading, and for pieces of tables their rows and sheet."""
+    """A hit's metadata as answers show it: the item's, with page, heading, and for pieces of tables their rows and
+    sheet."""
     found = {**hit.metadata, **(hit.place or {})}
     if hit.page is not None:
         found["page"] = hit.page

@@ -1,6 +1,8 @@
-"""Pages that hold no text, read by a model that sees: drawn one by one, sent, and kept with their bill before the next, so that nobody pays twice.
+"""Pages that hold no text, read by a model that sees: drawn one by one, sent, and kept with their bill before the next,
+so that nobody pays twice.
 
-What a page said is a row of its own, written as soon as it is known: a worker that dies after the seventh page of twenty leaves thirteen.
+What a page said is a row of its own, written as soon as it is known: a worker that dies after the seventh page of
+twenty leaves thirteen.
 """
 
 import asyncio
@@ -43,7 +45,8 @@ class _Page:
 
 @dataclass(slots=True)
 class _Work:
-    """An item's pages on their way: what was read of them, and why others could not be, by the numbers of what was looked at."""
+    """An item's pages on their way: what was read of them, and why others could not be, by the numbers of what was
+    looked at."""
 
     item: Item
     path: Path
@@ -82,7 +85,8 @@ class Transcribing:
         return self._transcriber is not None
 
     async def drain(self, seconds_max: float) -> None:
-        """Begins no page, and gives those that are being looked at so long: whoever takes the item up need not pay for them again."""
+        """Begins no page, and gives those that are being looked at so long: whoever takes the item up need not pay for
+        them again."""
         self._leaving = True
         if self._calls:
             await asyncio.wait(self._calls, timeout=seconds_max)
@@ -97,10 +101,12 @@ class Transcribing:
     async def fill(
         self, item: Item, path: Path, found: Converted, characters_max: int, told: Callable[[int], None]
     ) -> Converted:
-        """The same with what stands on its blank pages; `told` how many of them are still to be looked at. Pages that cannot be read are named in warnings.
+        """The same with what stands on its blank pages; `told` how many of them are still to be looked at. Pages that
+        cannot be read are named in warnings.
 
-        Raises TranscriptionError where nothing at all could be read, and where nobody pays for what is left of a content that does not answer yet:
-        what was read is kept. Raises Superseded when the item is gone, or has another content.
+        Raises TranscriptionError where nothing at all could be read, and where nobody pays for what is left of a
+        content that does not answer yet: what was read is kept. Raises Superseded when the item is gone, or has another
+        content.
         """
         if not found.ocr_targets or self._transcriber is None:
             return found
@@ -125,7 +131,8 @@ class Transcribing:
         return await asyncio.to_thread(_merged, found, work, left, characters_max)
 
     async def _page(self, work: _Work, number: int, transcriber: Transcriber) -> None:
-        """What has begun is carried to its end, billed and, if the item still has this content, kept, also when its item's work is ended before."""
+        """What has begun is carried to its end, billed and, if the item still has this content, kept, also when its
+        item's work is ended before."""
         await self._turns.acquire()
         if self._leaving:
             await asyncio.Event().wait()  # For the end of this node's work.
@@ -175,8 +182,8 @@ class Transcribing:
     async def _pay(
         self, work: _Work, number: int, transcriber: Transcriber, used: Used, read: Transcript | None
     ) -> None:
-        """A call's line of the bill and, in the same transaction, what was read, while the item has this content: it is billed also where that is over,
-        for it was made. Raises Superseded."""
+        """A call's line of the bill and, in the same transaction, what was read, while the item has this content: it is
+        billed also where that is over, for it was made. Raises Superseded."""
         item = work.item
         async with internal(self._database) as tx:
             base = await tx.fetchrow(
@@ -213,7 +220,10 @@ class Transcribing:
 
 
 def _unpaid(work: _Work, wanted: int, reason: TranscriptionError) -> TranscriptionError:
-    kept = f"{len(work.pages)} of {wanted} pages without text are read and kept; for the others, process the item again later, or with another key."
+    kept = (
+        f"{len(work.pages)} of {wanted} pages without text are read and kept; for the others, process the item again "
+        "later, or with another key."
+    )
     return TranscriptionError(reason.code, f"{work.item.name}: {reason.message} {kept}", retryable=False)
 
 
@@ -232,7 +242,8 @@ def _merged(found: Converted, work: _Work, left: Sequence[OcrTarget], characters
     ]
     if len(failed) > NAMED_MAX:
         warnings.append(
-            f"{len(failed) - NAMED_MAX} more pages could not be read by OCR; process the item again to try them once more."
+            f"{len(failed) - NAMED_MAX} more pages could not be read by OCR; "
+            "process the item again to try them once more."
         )
     of = f" of {found.pages}" if found.pages is not None else ""
     for numbers, what in (

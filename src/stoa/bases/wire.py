@@ -29,7 +29,8 @@ Language = Annotated[str, AfterValidator(_language)]
 
 # --- in -------------------------------------------------------------------------------------------------------------
 class EmbedderIn(Wire):
-    """`local` is the model that comes along, `server` the operator's endpoint, `connection` an endpoint of /v1/connections."""
+    """`local` is the model that comes along, `server` the operator's endpoint, `connection` an endpoint of
+    /v1/connections."""
 
     provider: Literal["local", "server", "connection"]
     model: Annotated[str, Field(max_length=200), AfterValidator(not_blank)]
@@ -38,13 +39,15 @@ class EmbedderIn(Wire):
 
 
 class ChunkingIn(Wire):
-    """Texts are cut along their structure; `characters_max` bounds a chunk. The local embedder reads about 1,000 characters."""
+    """Texts are cut along their structure; `characters_max` bounds a chunk. The local embedder reads about 1,000
+    characters."""
 
     characters_max: Annotated[int, Field(ge=200, le=8_000)] | None = None
 
 
 class RerankerIn(Wire):
-    """`server` is the operator's reranker, `connection` a `/rerank` endpoint (Jina, Cohere, vLLM …) of /v1/connections."""
+    """`server` is the operator's reranker, `connection` a `/rerank` endpoint (Jina, Cohere, vLLM …) of
+    /v1/connections."""
 
     provider: Literal["server", "connection"]
     connection_id: UUID | None = None
@@ -52,7 +55,8 @@ class RerankerIn(Wire):
 
 
 class RetrieverIn(Wire):
-    """`alpha` weighs hybrid searches from 0 (words) to 1 (meaning); `top_k` is the number of passages that an agent is given."""
+    """`alpha` weighs hybrid searches from 0 (words) to 1 (meaning); `top_k` is the number of passages that an agent is
+    given."""
 
     mode: Literal["semantic", "keyword", "hybrid"] | None = None
     alpha: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -63,7 +67,8 @@ class RetrieverIn(Wire):
 OcrIn = Annotated[
     Ocr,
     Field(
-        description="`auto`: pages without text, and pictures, go to the model that the operator has named, if any. `off`: to none."
+        description="`auto`: pages without text, and pictures, go to the model that the operator has named, if any. "
+        "`off`: to none."
     ),
 ]
 
@@ -82,7 +87,8 @@ class CreateBase(Wire):
 
 
 class UpdateBase(Wire):
-    """What is left out stays; null removes a description. `embedder`, `chunking` and `language` change only while the base is empty, else through /reindex."""
+    """What is left out stays; null removes a description. `embedder`, `chunking` and `language` change only while the
+    base is empty, else through /reindex."""
 
     name: Name | None = None
     description: Description | None = None
@@ -134,7 +140,8 @@ class ToolSearchIn(Wire):
 
 
 class SearchIn(ToolSearchIn):
-    """With `user`, `groups` or both, only items that admit one of them are found. A field that is not known is refused."""
+    """With `user`, `groups` or both, only items that admit one of them are found. A field that is not known is
+    refused."""
 
     user: Annotated[str, Field(max_length=255), AfterValidator(not_blank)] | None = None
     groups: Annotated[list[Annotated[str, Field(max_length=255)]], Field(max_length=1_000)] | None = None
@@ -166,8 +173,8 @@ class RetrieverWire(Wire):
 
 
 class ReindexWire(Wire):
-    """A re-index under way: `items_done` of the `items` that answer are in the new index. It waits for `items_failed`: process those again,
-    delete them, or cancel it."""
+    """A re-index under way: `items_done` of the `items` that answer are in the new index. It waits for `items_failed`:
+    process those again, delete them, or cancel it."""
 
     embedder: EmbedderWire
     chunking: ChunkingWire
@@ -211,7 +218,8 @@ class ItemErrorWire(Wire):
 
 
 class ItemWire(Wire):
-    """`searchable` says whether a version of the item answers searches: while a replacement is processed the old one does."""
+    """`searchable` says whether a version of the item answers searches: while a replacement is processed the old one
+    does."""
 
     id: UUID
     knowledgebase_id: UUID
@@ -240,7 +248,8 @@ class AgainWire(Wire):
 
 
 class HitWire(Wire):
-    """`score` is between 0 and 1, higher is better, comparable within one answer. `snippet` is HTML with the matched words in <mark>."""
+    """`score` is between 0 and 1, higher is better, comparable within one answer. `snippet` is HTML with the matched
+    words in <mark>."""
 
     id: UUID
     content: str

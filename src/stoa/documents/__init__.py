@@ -1,4 +1,5 @@
-"""Documents: converting, chunking, relevance. Front door, and a light one: every process that converts a file imports it."""
+"""Documents: converting, chunking, relevance. Front door, and a light one: every process that converts a file imports
+it."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

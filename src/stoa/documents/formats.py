@@ -16,7 +16,8 @@ Reader: TypeAlias = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """`package`: a ZIP archive that is one document. `text`: characters, so that the character set has to be found out."""
+    """`package`: a ZIP archive that is one document. `text`: characters, so that the character set has to be found
+    out."""
 
     name: str
     title: str
@@ -152,7 +153,7 @@ _TABLE: Final = (
         "mail",
         (".eml",),
         ("message/rfc822",),
-        "subject, sender, receivers, date and text; each attachment as a document of its own below the mail; forwarded mails",
+        "subject, sender, receivers, date and text; each attachment as a document of its own; forwarded mails",
         "the HTML version of a text that is there as plain text too, pictures inside the text",
         f"attachments that cannot be read; {_CHARACTERS}",
         text=True,
@@ -263,8 +264,9 @@ EXTENSIONS: Final = {extension: one.name for one in _TABLE for extension in one.
 MIME_TYPES: Final = {mime_type: one.name for one in _TABLE for mime_type in one.mime_types}
 
 ARCHIVES: Final = (
-    "A ZIP archive is read file by file, each a document of its own under its path; files that cannot be read are named in a "
-    "warning. An archive inside an archive is not unpacked, and neither are packages of other programs (JAR, APK, iWork)."
+    "A ZIP archive is read file by file, each a document of its own under its path; files that cannot be read are named "
+    "in a warning. An archive inside an archive is not unpacked, and neither are packages of other "
+    "programs (JAR, APK, iWork)."
 )
 PICTURES: Final = "PNG, JPEG, WebP and TIFF, where the operator has named a model that reads them (OCR)"
 SUPPORTED: Final = (

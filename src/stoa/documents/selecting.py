@@ -1,8 +1,8 @@
 """Which passages answer a question, when a handful of documents is all there is: no index, no database.
 
-Words (BM25) and meaning (cosine, where an embedder is at hand) each make a ranking; reciprocal ranks fuse them. Before that
-stands a gate: a passage that neither shares enough of the question's words nor comes near its meaning is not relevant at
-all, so an unrelated question finds nothing instead of the least bad passage.
+Words (BM25) and meaning (cosine, where an embedder is at hand) each make a ranking; reciprocal ranks fuse them. Before
+that stands a gate: a passage that neither shares enough of the question's words nor comes near its meaning is not
+relevant at all, so an unrelated question finds nothing instead of the least bad passage.
 """
 
 import asyncio
@@ -24,7 +24,8 @@ CHARACTERS_PER_TOKEN: Final = 4
 _K1: Final = 1.2
 _B: Final = 0.75
 _RANK_OFFSET: Final = 20
-"""Of reciprocal rank fusion. The usual 60 is for thousands of results; with tens of them it flattens all differences."""
+"""Of reciprocal rank fusion. The usual 60 is for thousands of results; with tens of them it flattens all
+differences."""
 _BACKGROUND: Final = 50
 """Imagined passages without any of the words: in a document of three passages every word would seem common."""
 

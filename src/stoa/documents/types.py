@@ -11,9 +11,9 @@ Rows: TypeAlias = tuple[int, int]
 class Passage:
     """A piece of a document, small enough to be found and quoted on its own.
 
-    `text` is Markdown. `page` counts from 1 where the format has pages (PDF) or slides (PPTX, ODP). `heading` is the nearest
-    heading above the passage, without its marks. `rows` are those of the one table that it holds or is a piece of. `sheet` is
-    the sheet of the workbook. `ocr`: a model read it from a picture.
+    `text` is Markdown. `page` counts from 1 where the format has pages (PDF) or slides (PPTX, ODP). `heading` is the
+    nearest heading above the passage, without its marks. `rows` are those of the one table that it holds or is a piece
+    of. `sheet` is the sheet of the workbook. `ocr`: a model read it from a picture.
     """
 
     text: str
@@ -38,8 +38,8 @@ class Passage:
 class OcrTarget:
     """A page of a scan or a picture: something without text that OCR may read.
 
-    `number` names it to `Converter.render`, and is the same whenever the same file is read. `page` and `part` (the path inside
-    an archive) say where it stands.
+    `number` names it to `Converter.render`, and is the same whenever the same file is read. `page` and `part` (the path
+    inside an archive) say where it stands.
     """
 
     number: int
@@ -60,8 +60,8 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """A document that was read: its passages in document order, its number of pages where it has pages, and warnings, one
-    sentence each, about what was left out or guessed."""
+    """A document that was read: its passages in document order, its number of pages where it has pages, and warnings,
+    one sentence each, about what was left out or guessed."""
 
     passages: tuple[Passage, ...]
     pages: int | None = None

@@ -1,8 +1,8 @@
 """Filters over metadata, turned into the terms of the index. Pure.
 
-Every piece of an item's metadata is a term with postings, like a word: equality is one lookup, a comparison a range of terms.
-Numbers, strings, moments and booleans each have their own range, so that types never mix. What holds for a list: a condition
-on one value holds when it holds for one of its elements; `==` with a list wants the whole list.
+Every piece of an item's metadata is a term with postings, like a word: equality is one lookup, a comparison a range of
+terms. Numbers, strings, moments and booleans each have their own range, so that types never mix. What holds for a list:
+a condition on one value holds when it holds for one of its elements; `==` with a list wants the whole list.
 """
 
 import hashlib
@@ -276,7 +276,8 @@ def _range(field: str, operator: str, value: Any, path: str) -> Expression:
     own = _scalar(value)
     edge = _field(field) + (own[-1] if own[-1][0] == "t" else own[0].partition(":")[0] if own[0][0] == "n" else own[0])
     kind = _field(field) + own[-1][0]
-    # What equals the edge starts with it, and nothing else of its kind does where the edge is sixteen digits; strings end at once.
+    # What equals the edge starts with it, and nothing else of its kind does where the edge is sixteen digits; strings
+    # end at once.
     behind = edge + (_SEPARATOR if kind[-1] == "s" else ";")
     match operator:
         case ">":

@@ -50,7 +50,8 @@ class Index:
         return {row["hash"]: unpacked_vector(row["vector"]) for row in rows}
 
     async def left_over(self, tx: Tx, org_id: UUID, base_id: UUID, item_ids: Sequence[UUID]) -> int:
-        """An independent look for what still speaks of deleted items: their rows, and vectors and postings that no chunk answers for.
+        """An independent look for what still speaks of deleted items: their rows, and vectors and postings that no
+        chunk answers for.
 
         For a base that is gone: everything that is left of it.
         """
@@ -66,7 +67,8 @@ class Index:
         return count
 
     async def search(self, tx: Tx, key: BaseKey, query: Query, query_vector: "NDArray[np.float32] | None") -> Found:
-        """Best first. `query_vector` is the query's, of the index's embedder; keyword searches need none. Raises BadRequest for a filter that is none."""
+        """Best first. `query_vector` is the query's, of the index's embedder; keyword searches need none. Raises
+        BadRequest for a filter that is none."""
         from stoa.index import searching  # noqa: PLC0415 — NumPy: the server starts without it
 
         return await searching.search(tx, self._stemmer, key, query, query_vector)

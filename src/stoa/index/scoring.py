@@ -22,7 +22,8 @@ def idf(documents: int, holders: int) -> float:
 
 
 def bm25(blocks: Sequence[tuple[float, Sequence[bytes]]], average_length: float, size: int) -> Scores:
-    """The score of every ordinal below `size`; `blocks` holds each term's weight and records, in which an ordinal stands once."""
+    """The score of every ordinal below `size`; `blocks` holds each term's weight and records, in which an ordinal
+    stands once."""
     scores = np.zeros(size, np.float32)
     slope = np.float32(K1 * B / max(average_length, 1.0))
     for weight, pieces in blocks:
@@ -89,7 +90,8 @@ def _ranges(blocks: Sequence[bytes], size: int) -> Chosen:
 
 
 def without(block: Block, first_ordinal: int, last_ordinal: int) -> Block:
-    """The block without the records of a range of ordinals; itself where it holds none of them. Its own ordinals stay bounds."""
+    """The block without the records of a range of ordinals; itself where it holds none of them. Its own ordinals stay
+    bounds."""
     records = np.frombuffer(block.records, "<u8")
     ordinals = records >> np.uint64(32)
     left = records[(ordinals < first_ordinal) | (ordinals > last_ordinal)]

@@ -1,7 +1,7 @@
 """A search: the filter's ordinals, the words' scores, the nearest vectors, one ranking of both, the chunks.
 
-All of it runs in one transaction. Filters hold inside each stage: they make a bitmap of ordinals that scores and scans are held
-against, so that a selective filter costs no recall.
+All of it runs in one transaction. Filters hold inside each stage: they make a bitmap of ordinals that scores and scans
+are held against, so that a selective filter costs no recall.
 """
 
 import asyncio

@@ -7,7 +7,8 @@ from typing import Final
 
 CHARACTERS_MAX: Final = 320
 _END: Final = re.compile(
-    r"[.!?\u2026\u3002\uff01\uff1f\n]"  # One class of characters in front: whatever is none of them is passed over quickly.
+    # One class of characters first: the regex engine skips everything else quickly.
+    r"[.!?\u2026\u3002\uff01\uff1f\n]"
     r"(?:(?<=[.!?\u2026])[\"'\u201d\u2019)\]]*\s+|(?<=[\u3002\uff01\uff1f])|(?<=\n)(?:\n+|(?=[-*#|])))"
 )
 _MARKED_SHARE: Final = 0.5
@@ -15,7 +16,8 @@ _MARKED_SHARE: Final = 0.5
 
 
 def sentences(text: str) -> list[str]:
-    """The text in pieces, nothing left out; each ends with what separates it from the next. Table rows and list items are pieces too."""
+    """The text in pieces, nothing left out; each ends with what separates it from the next. Table rows and list items
+    are pieces too."""
     found: list[str] = []
     start = 0
     for match in _END.finditer(text):
@@ -26,7 +28,8 @@ def sentences(text: str) -> list[str]:
 
 
 def snippet(pieces: Sequence[str], held: Sequence[float]) -> str:
-    """HTML with the matched sentences in <mark>; without a match the beginning, unmarked. `held` says what each piece matches."""
+    """HTML with the matched sentences in <mark>; without a match the beginning, unmarked. `held` says what each piece
+    matches."""
     best = max(held, default=0.0)
     if best <= 0:
         return html.escape(_shortened("".join(pieces).strip()), quote=False)

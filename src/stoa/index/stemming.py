@@ -1,4 +1,5 @@
-"""Words to stems, by PostgreSQL's own dictionaries, remembered: a text's few new words are asked for in one statement."""
+"""Words to stems, by PostgreSQL's own dictionaries, remembered: a text's few new words are asked for in one
+statement."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
@@ -56,8 +57,8 @@ class Stemmer:
     async def holders(
         self, tx: Tx, language: str, tokens: set[str], wanted: Collection[str]
     ) -> Mapping[str, Collection[str]]:
-        """Those of the tokens that hold wanted stems, and which. Words are met again and again, so what each holds is remembered; codes,
-        numbers and addresses are not: they say too much of one document.
+        """Those of the tokens that hold wanted stems, and which. Words are met again and again, so what each holds is
+        remembered; codes, numbers and addresses are not: they say too much of one document.
         """
         known = self._tokens.setdefault(language, _Known())
         if len(known.tokens) > TOKENS_MAX:

@@ -56,7 +56,8 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BaseKey:
-    """Which index: one per knowledge base and generation. A re-index fills the next generation beside the one searched."""
+    """Which index: one per knowledge base and generation. A re-index fills the next generation beside the one
+    searched."""
 
     org_id: UUID
     project_id: UUID
@@ -80,7 +81,8 @@ class NewChunk:
 class NewItem:
     """An item's chunks with one unit vector each (len(chunks), dimensions), and the metadata that filters see.
 
-    `embedder` names what made the vectors; `language` is one of `LANGUAGES`. Both are the same for all items of an index.
+    `embedder` names what made the vectors; `language` is one of `LANGUAGES`. Both are the same for all items of an
+    index.
     """
 
     item_id: UUID
@@ -103,10 +105,11 @@ class Removed:
 class Query:
     """A search. `alpha` weighs hybrid mode from 0 (words alone) to 1 (vectors alone).
 
-    With `user`, `groups` or both, only items that admit one of them are found (`visibility`); an empty list of groups finds
-    what everybody may see. `similarity_threshold` (0..1) is compared with the score of the mode: the cosine in semantic mode,
-    the share of the best possible BM25 score in keyword mode, their weighted mean in hybrid mode. `language` None means the
-    index's own. `exact` scans every vector instead of walking the HNSW graph, to measure the graph's recall.
+    With `user`, `groups` or both, only items that admit one of them are found (`visibility`); an empty list of groups
+    finds what everybody may see. `similarity_threshold` (0..1) is compared with the score of the mode: the cosine in
+    semantic mode, the share of the best possible BM25 score in keyword mode, their weighted mean in hybrid mode.
+    `language` None means the index's own. `exact` scans every vector instead of walking the HNSW graph, to measure the
+    graph's recall.
     """
 
     text: str

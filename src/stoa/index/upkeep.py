@@ -1,12 +1,14 @@
 """Keeps indexes in the form that their size asks for, behind everybody's back; searches and writers go on meanwhile.
 
-- An index of many chunks gets a table of its own, and an HNSW index on it, built concurrently; one that shrinks goes back.
-- An HNSW that has lost many of its vectors is built anew beside itself: a VACUUM would repair the graph entry by entry, for minutes.
+- An index of many chunks gets a table of its own, and an HNSW index on it, built concurrently; one that shrinks goes
+  back.
+- An HNSW that has lost many of its vectors is built anew beside itself: a VACUUM would repair the graph entry by entry,
+  for minutes.
 - Postings written item by item are merged into larger blocks.
 - Tables that no index uses any more are dropped, a while after the last search that could know them.
 
-Whoever holds an index's advisory lock keeps it, on whichever node; the lock falls with the connection. What a dead keeper left half
-built is found not valid by the next one, dropped and built again.
+Whoever holds an index's advisory lock keeps it, on whichever node; the lock falls with the connection. What a dead
+keeper left half built is found not valid by the next one, dropped and built again.
 """
 
 import asyncio
@@ -29,12 +31,14 @@ LARGE_CHUNKS: Final = 20_000
 DIMENSIONS_MAX: Final = 4_000
 """What pgvector's HNSW takes of halfvec; vectors beyond are scanned exactly."""
 EF_CONSTRUCTION: Final = 128
-"""Twice pgvector's own: a graph that takes twice as long to build, and little more than half as many steps to search for the same recall."""
+"""Twice pgvector's own: a graph that takes twice as long to build, and little more than half as many steps to search
+for the same recall."""
 UNMERGED_MAX: Final = 20_000
 MERGE_FROM: Final = 8
 """So many blocks of one size become one."""
 MERGED_RECORDS: Final = 1_024
-"""Of a block that is made of others, about: larger ones are read faster and cost more when an item goes (docs/decisions/0017)."""
+"""Of a block that is made of others, about: larger ones are read faster and cost more when an item goes
+(docs/decisions/0017)."""
 BLOCKS_BATCH: Final = 5_000
 """Merged in one transaction: writers of the index wait for a fraction of a second."""
 MERGE_SECONDS_MAX: Final = 600.0
@@ -156,7 +160,8 @@ class Upkeep:
                 f"SET maintenance_work_mem = '{_MEMORY}'; SET max_parallel_maintenance_workers = 0"
             )
             await connection.execute(
-                f"CREATE INDEX CONCURRENTLY {name} ON {table} USING hnsw ((embedding::halfvec({state['dimensions']})) halfvec_ip_ops)"
+                f"CREATE INDEX CONCURRENTLY {name} ON {table} "
+                f"USING hnsw ((embedding::halfvec({state['dimensions']})) halfvec_ip_ops)"
                 f" WITH (ef_construction = {EF_CONSTRUCTION})",
                 timeout=BUILD_SECONDS_MAX,
             )
@@ -206,12 +211,14 @@ def _batches(scattered: Sequence[Any]) -> Iterator[list[str]]:
 
 _TABLE: Final = """
 DROP TABLE IF EXISTS {table};
-CREATE TABLE {table} (PRIMARY KEY (ordinal), CHECK (index_id = {index_id})) INHERITS (knowledge_vectors) WITH (autovacuum_enabled = false);
+CREATE TABLE {table} (PRIMARY KEY (ordinal), CHECK (index_id = {index_id}))
+INHERITS (knowledge_vectors) WITH (autovacuum_enabled = false);
 ALTER TABLE {table} ALTER COLUMN embedding SET STORAGE MAIN, ALTER COLUMN embedding SET STATISTICS 0;
 ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON {table} TO stoa_tenant
     USING (org_id = (SELECT stoa_org()) AND ((SELECT stoa_project()) IS NULL OR project_id = (SELECT stoa_project())));
 GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO stoa_tenant
 """
-"""Under the shared one's policy. Its dead rows are swept with its HNSW, which autovacuum would otherwise repair entry by entry. The key is the ordinal
-alone: one that led with org_id would look to the planner like a way to all rows that beats the graph."""
+"""Under the shared one's policy. Its dead rows are swept with its HNSW, which autovacuum would otherwise repair entry
+by entry. The key is the ordinal alone: one that led with org_id would look to the planner like a way to all rows that
+beats the graph."""

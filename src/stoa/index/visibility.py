@@ -1,11 +1,11 @@
 """Who may see an item: the one definition, for every form in which its metadata can say so. Pure.
 
-An item is restricted when its metadata has any key of an access list: `acl` (unless it is null), `acl.users`, `acl.groups`,
-or any other `acl.…`, whatever its case and with or without a leading `metadata.`. A restricted item is seen by the users and
-groups that it names, and by nobody where they are written in a form that is not understood.
+An item is restricted when its metadata has any key of an access list: `acl` (unless it is null), `acl.users`,
+`acl.groups`, or any other `acl.…`, whatever its case and with or without a leading `metadata.`. A restricted item is
+seen by the users and groups that it names, and by nobody where they are written in a form that is not understood.
 
-A search that names a user, or groups, or both sees the items without restriction and those that admit one of them. A search
-that names neither comes from the application itself and sees everything.
+A search that names a user, or groups, or both sees the items without restriction and those that admit one of them. A
+search that names neither comes from the application itself and sees everything.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

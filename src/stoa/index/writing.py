@@ -1,4 +1,5 @@
-"""What changes an index. One writer at a time per index (its row is locked until the transaction ends); searches do not wait."""
+"""What changes an index. One writer at a time per index (its row is locked until the transaction ends); searches do not
+wait."""
 
 import asyncio
 from collections import Counter
@@ -21,7 +22,8 @@ _BATCH: Final = 500
 
 
 async def replace(tx: Tx, stemmer: Stemmer, key: BaseKey, item: NewItem) -> None:
-    """The item's new chunks for its old ones. Searches see all of the old until the commit, and all of the new after it."""
+    """The item's new chunks for its old ones. Searches see all of the old until the commit, and all of the new after
+    it."""
     dimensions = int(item.vectors.shape[1])
     assert item.vectors.shape == (len(item.chunks), dimensions), "one vector per chunk"
     counts = await _counts(tx, stemmer, item)
@@ -46,7 +48,8 @@ async def replace(tx: Tx, stemmer: Stemmer, key: BaseKey, item: NewItem) -> None
     ):
         if index["chunks"]:
             raise ValueError(
-                f"the index was filled with {index['embedder']} ({index['dimensions']}, {index['language']}), not with {item.embedder}"
+                f"the index was filled with {index['embedder']} ({index['dimensions']}, {index['language']}), "
+                f"not with {item.embedder}"
             )
         await tx.execute(SQL.set_settings, key.org_id, index["index_id"], item.embedder, dimensions, item.language)
     await _remove_items(tx, key, index, await tx.fetch(SQL.items_of, key.org_id, index["index_id"], [item.item_id]))
@@ -89,7 +92,8 @@ async def drop(tx: Tx, key: BaseKey) -> Removed:
         return Removed(0, 0)
     held = await tx.fetchrow(SQL.measure.format(vectors=store.vectors_table(index)), key.org_id, index["index_id"])
     assert held is not None
-    # A table of its own goes later (upkeep.py), empty: a search that began before this transaction still reads its rows.
+    # A table of its own goes later (upkeep.py), empty: a search that began before this transaction still reads its
+    # rows.
     vectors = SQL.drop_vectors.format(vectors=store.vectors_table(index))
     for statement in (SQL.drop_items, SQL.drop_chunks, vectors, SQL.drop_postings, SQL.delete_index):
         await tx.execute(statement, key.org_id, index["index_id"])
@@ -123,7 +127,8 @@ async def _lock(tx: Tx, key: BaseKey) -> Row | None:
 
 
 async def _remove_items(tx: Tx, key: BaseKey, index: Row, items: Sequence[Row]) -> Removed:
-    """Each item's chunks are one range of ordinals, and its terms are written down: what is removed is found without a search."""
+    """Each item's chunks are one range of ordinals, and its terms are written down: what is removed is found without a
+    search."""
     chunks = words = size = 0
     index_id = index["index_id"]
     for item in items:
@@ -207,7 +212,8 @@ def indexed_text(chunk: NewChunk) -> str:
 
 
 def chunk_ids(item_id: UUID, chunks: Sequence[NewChunk]) -> list[UUID]:
-    """Ids that stay while a chunk's content does, whatever happens around it: citations outlive the next version of a file."""
+    """Ids that stay while a chunk's content does, whatever happens around it: citations outlive the next version of a
+    file."""
     seen: Counter[bytes] = Counter()
     found: list[UUID] = []
     for chunk in chunks:

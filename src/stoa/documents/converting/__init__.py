@@ -9,7 +9,8 @@ __all__ = ["Converter"]
 
 
 def __getattr__(name: str) -> Any:
-    """Every converting process passes this door, and asyncio, which only the server needs, is two thirds of what such a process would load."""
+    """Every converting process passes this door, and asyncio, which only the server needs, is two thirds of what such a
+    process would load."""
     if name != "Converter":
         raise AttributeError(name)
     from stoa.documents.converting.converter import Converter  # noqa: PLC0415

@@ -62,9 +62,9 @@ def inspect(path: Path | BytesIO, name: str) -> str | None:
     """The document format of an archive (docx, odt, epub …), or None when it is only an archive.
 
     Raises:
-        ConversionError: `too_large` for an archive that would unpack to more than is allowed, `corrupt_file` for one whose
-            table of contents cannot be read, `encrypted_file` where entries are locked, `unsupported_format` for a package
-            of a program whose documents are not read.
+        ConversionError: `too_large` for an archive that would unpack to more than is allowed, `corrupt_file` for one
+            whose table of contents cannot be read, `encrypted_file` where entries are locked, `unsupported_format` for
+            a package of a program whose documents are not read.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -135,10 +135,12 @@ def _check(entries: list[zipfile.ZipInfo], name: str) -> None:
 
 
 def documents(path: Path, name: str) -> Iterator[tuple[str, bytes | ConversionError]]:
-    """The files of an archive that `inspect` let pass, unpacked one at a time: (path inside, content or why it cannot be had).
+    """The files of an archive that `inspect` let pass, unpacked one at a time: (path inside, content or why it cannot
+    be had).
 
     Raises:
-        ConversionError: `too_large` for more than 1,000 files, or when they unpack to more than their table of contents says.
+        ConversionError: `too_large` for more than 1,000 files, or when they unpack to more than their table of contents
+        says.
     """
     with zipfile.ZipFile(path) as archive:
         entries = _files(archive)

@@ -1,9 +1,10 @@
 # ruff: noqa: RUF001 — these are the characters themselves
-"""From bytes to characters: a byte order mark, what is declared, valid UTF-8, or a guess that says how sure it is. Pure.
+"""From bytes to characters: a byte order mark, what is declared, valid UTF-8, or a guess that says how sure it is.
+Pure.
 
-The guess decodes a sample with each candidate and scores the result by how common its characters are in the languages that
-used that character set. Libraries guess from statistics over whole pages; of the short lines that tables and notes are made of
-they took Windows-1252 for Windows-1250, GBK for Korean and Greek for Cyrillic.
+The guess decodes a sample with each candidate and scores the result by how common its characters are in the languages
+that used that character set. Libraries guess from statistics over whole pages; of the short lines that tables and notes
+are made of they took Windows-1252 for Windows-1250, GBK for Korean and Greek for Cyrillic.
 """
 
 import codecs
@@ -247,7 +248,8 @@ def _sample(data: bytes) -> bytes:
 
 
 def _score(sample: bytes, candidate: _Candidate) -> float:
-    """The mean of its characters beyond ASCII: 1 for a common one, less for a rare one, below zero for one that no text holds."""
+    """The mean of its characters beyond ASCII: 1 for a common one, less for a rare one, below zero for one that no text
+    holds."""
     try:
         text = sample.decode(candidate.encoding)
     except UnicodeDecodeError:

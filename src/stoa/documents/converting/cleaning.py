@@ -12,7 +12,8 @@ _OVERSTRUCK: Final = re.compile(r"[^\n\x08]\x08")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]+")
 _LINE_BREAKS: Final = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
 _INVISIBLE: Final = re.compile("[\xad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
-"""Soft hyphens, zero width spaces, marks of direction. The two joiners stay: Persian and emoji are spelled with them."""
+"""Soft hyphens, zero width spaces, marks of direction. The two joiners stay: Persian and emoji are spelled with
+them."""
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 """Half of a character, as JSON can escape one: nothing that could be stored."""
 _BARE: Final = re.compile(f"{_SURROGATE.pattern}|{_CONTROL.pattern}|\x1b|{_LINE_BREAKS.pattern}|{_INVISIBLE.pattern}")
@@ -26,7 +27,8 @@ _BASE64: Final = re.compile(
 
 
 def clean(text: str) -> str:
-    """Lines end in a newline; what is no character that people read is gone, or is a space where it stood between two words."""
+    """Lines end in a newline; what is no character that people read is gone, or is a space where it stood between two
+    words."""
     if not _BARE.search(text):
         return text
     text = _LINE_BREAKS.sub("\n", text)

@@ -1,7 +1,7 @@
 """Reads documents without trusting them: every file in a process of its own that can be killed.
 
-A PDF that loops, an archive that unpacks to a terabyte, a parser that crashes: each costs one short-lived process and becomes
-a ConversionError. The server never opens the file itself.
+A PDF that loops, an archive that unpacks to a terabyte, a parser that crashes: each costs one short-lived process and
+becomes a ConversionError. The server never opens the file itself.
 """
 
 import asyncio
@@ -31,8 +31,8 @@ _ANSWER_BYTES_EXTRA: Final = 16 * 2**20
 class Converter:
     """Turns uploaded files into passages; at most `processes_max` at a time, others wait their turn.
 
-    `seconds_max` counts from the start of the process, not while waiting for a turn. `forks`: each process is forked from one
-    that has loaded the libraries, which takes a twentieth of the time of starting an interpreter. Linux only.
+    `seconds_max` counts from the start of the process, not while waiting for a turn. `forks`: each process is forked
+    from one that has loaded the libraries, which takes a twentieth of the time of starting an interpreter. Linux only.
     """
 
     def __init__(
@@ -66,9 +66,9 @@ class Converter:
     ) -> Converted:
         """Reads one file.
 
-        `name` is the user's name for it: it decides the format together with the bytes, and messages quote it. `on_progress`
-        is called at most five times a second. With `find_ocr_targets`, pages and pictures without text are listed in
-        `ocr_targets` instead of in a warning.
+        `name` is the user's name for it: it decides the format together with the bytes, and messages quote it.
+        `on_progress` is called at most five times a second. With `find_ocr_targets`, pages and pictures without text
+        are listed in `ocr_targets` instead of in a warning.
 
         Raises:
             ConversionError: the file cannot be read, or not within the limits.
@@ -80,8 +80,8 @@ class Converter:
         return converted
 
     async def render(self, path: Path, number: int, *, name: str, mime_type: str | None = None) -> Picture:
-        """The OCR target with this number as a picture that models take: a grey PNG of at most 4 million pixels, or a picture of
-        the file as it is. It is drawn in a process of its own. Raises ConversionError."""
+        """The OCR target with this number as a picture that models take: a grey PNG of at most 4 million pixels, or a
+        picture of the file as it is. It is drawn in a process of its own. Raises ConversionError."""
         output, errors, status = await self._run(
             self._job(path, name, mime_type, CHARACTERS_MAX, render_page=number), name, None
         )
@@ -92,7 +92,8 @@ class Converter:
         return Picture(kind, output)
 
     async def _run(self, job: JobFields, name: str, on_progress: OnProgress | None) -> tuple[bytes, bytes, int]:
-        """The standard output, standard error and exit status of a process that does the job. Raises ConversionError."""
+        """The standard output, standard error and exit status of a process that does the job. Raises
+        ConversionError."""
         async with self._turns:
             self._refuse_when_closed(name)
             forked = await self._zygotes.fork(job) if self._zygotes is not None else None
@@ -164,8 +165,8 @@ async def _finish(reader: Reader, bytes_max: int, on_progress: OnProgress | None
 
 
 async def _gather(stream: asyncio.StreamReader, bytes_max: int, on_progress: OnProgress | None = None) -> bytes:
-    """Reads to the end and keeps the first `bytes_max`: the process blocks while nobody reads. With `on_progress`, every whole
-    line before the last is a report of progress and is not kept."""
+    """Reads to the end and keeps the first `bytes_max`: the process blocks while nobody reads. With `on_progress`,
+    every whole line before the last is a report of progress and is not kept."""
     kept = bytearray()
     while piece := await stream.read(_READ_BYTES):
         begun = len(kept)

@@ -1,7 +1,9 @@
-"""Readers that are forked from a process that has loaded what they need, as the server sees it (Linux; docs/decisions/0021).
+"""Readers that are forked from a process that has loaded what they need, as the server sees it (Linux;
+docs/decisions/0021).
 
-A new interpreter costs some 40 ms of processor time for each file, a fork 2. The forking process is started by the first file, ends when none came for a
-minute, and is replaced when it fails; what it fails to do is done the slower way. So no file ever waits for it for long, or is lost with it.
+A new interpreter costs some 40 ms of processor time for each file, a fork 2. The forking process is started by the
+first file, ends when none came for a minute, and is replaced when it fails; what it fails to do is done the slower way.
+So no file ever waits for it for long, or is lost with it.
 """
 
 import asyncio
@@ -19,7 +21,8 @@ from stoa.documents.converting.readers import ENVIRONMENT, REAP_SECONDS_MAX, Job
 
 IDLE_SECONDS: Final = 60.0
 PATIENCE_SECONDS: Final = 10.0
-"""For word of a fork, which takes 2 ms, or 100 with a start before it, or of an end: beyond it the process is taken for stuck."""
+"""For word of a fork, which takes 2 ms, or 100 with a start before it, or of an end: beyond it the process is taken for
+stuck."""
 REST_SECONDS: Final = 10.0
 """After a failure: files are read by processes of their own meanwhile."""
 PACKET_BYTES_MAX: Final = 60_000
@@ -27,7 +30,8 @@ _log = structlog.get_logger("stoa.documents.converting")
 
 
 class ForkedReader:
-    """A reader that the zygote keeps as a zombie until it is let go, so that its process id cannot be somebody else's before."""
+    """A reader that the zygote keeps as a zombie until it is let go, so that its process id cannot be somebody else's
+    before."""
 
     def __init__(self, zygote: "Zygote", number: int) -> None:
         self._zygote = zygote
@@ -180,7 +184,8 @@ class Zygote:
             self._idle = self._loop.call_later(self._idle_seconds, self.end)
 
     def fail(self, what: str, *, gone: bool = False) -> None:
-        """Kills it with all that it forked. `gone`: it died, its readers with it, and their numbers may be somebody else's."""
+        """Kills it with all that it forked. `gone`: it died, its readers with it, and their numbers may be somebody
+        else's."""
         if self.over:
             return
         _log.warning(

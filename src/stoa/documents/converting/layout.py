@@ -1,8 +1,9 @@
 """The look of a page, understood: lines of text and ruled lines become headings, paragraphs, lists and tables. Pure.
 
-A PDF knows neither words nor paragraphs. What tells a heading is its size or weight against the body's; what ends a paragraph
-is a gap larger than that between the body's lines; what makes a table is a grid of rules. Where the signs are missing the text
-stays as plain lines in reading order: nothing is dropped but the header and footer that repeat on page after page.
+A PDF knows neither words nor paragraphs. What tells a heading is its size or weight against the body's; what ends a
+paragraph is a gap larger than that between the body's lines; what makes a table is a grid of rules. Where the signs are
+missing the text stays as plain lines in reading order: nothing is dropped but the header and footer that repeat on page
+after page.
 """
 
 import itertools
@@ -96,8 +97,8 @@ def rule(one: Point, other: Point) -> Iterator[Rule]:
 def grids(rules: Sequence[Rule]) -> list[tuple[Box, list[list[Box | None]]]]:
     """The tables that rules draw: the outer box of each, and the boxes of its cells row by row from the top.
 
-    A cell is None where a missing rule joins it to the cell at its left or above, whose box then reaches over it. At least two
-    rows and two columns make a table; less is a frame.
+    A cell is None where a missing rule joins it to the cell at its left or above, whose box then reaches over it. At
+    least two rows and two columns make a table; less is a frame.
     """
     found: list[tuple[Box, list[list[Box | None]]]] = []
     merged = _merged(rules)
@@ -215,7 +216,8 @@ def _without_running_lines(sheets: Sequence[Sheet]) -> list[Sheet]:
 
 
 def _counting(group: Sequence[tuple[int, Line]], often: float) -> list[tuple[int, Line]]:
-    """Those lines of a group whose numbers are the same on every page, or count with the pages; none where they are few."""
+    """Those lines of a group whose numbers are the same on every page, or count with the pages; none where they are
+    few."""
     numbers = [[int(found) for found in _DIGITS.findall(line.text)] for _, line in group]
     kept = list(range(len(group)))
     for place in range(len(numbers[0])):
@@ -236,7 +238,8 @@ def _running_key(line: Line, sheet: Sheet) -> tuple[str, int] | None:
 
 
 def hyphens(text: str) -> str:
-    """Hyphens at line ends, which pdfium marks as U+FFFE: gone within a word, kept in codes and names (`ISO-9001`, `E-Mail`)."""
+    """Hyphens at line ends, which pdfium marks as U+FFFE: gone within a word, kept in codes and names (`ISO-9001`,
+    `E-Mail`)."""
 
     def joined(found: re.Match[str]) -> str:
         return found[1] + ("" if is_divided(found[1], found[2]) else "-")

@@ -1,7 +1,8 @@
-"""What shows something and holds no text: found in a document, named by a number, and drawn when that number is asked for.
+"""What shows something and holds no text: found in a document, named by a number, and drawn when that number is asked
+for.
 
-The number is the page of a PDF or a TIFF, and the place of a picture in an office document. In an archive the document's place is in front of it. It depends on
-the content alone: what was read under it is kept under it.
+The number is the page of a PDF or a TIFF, and the place of a picture in an office document. In an archive the
+document's place is in front of it. It depends on the content alone: what was read under it is kept under it.
 """
 
 import re
@@ -43,7 +44,8 @@ def only_pictures(pages: Sequence[Page]) -> bool:
 
 
 def of_office(data: bytes, kind: str, pages_max: int) -> list[OcrTarget]:
-    """The pictures of a document or of slides, in the order in which they stand there; none of other formats. Ornaments are none."""
+    """The pictures of a document or of slides, in the order in which they stand there; none of other formats. Ornaments
+    are none."""
     from stoa.documents.converting import pictures  # noqa: PLC0415
 
     found: list[OcrTarget] = []

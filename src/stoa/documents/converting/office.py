@@ -30,7 +30,8 @@ _BULLET: Final = re.compile(r"(?:^|(?<= ))[\x7f\uf0b7\u2022][ \t]+", re.MULTILIN
 
 
 def office_pages(data: bytes, name: str, kind: str, pages_max: int) -> tuple[int | None, list[Page], list[str]]:
-    """The number of pages, the pages that hold text, and warnings. Raises ConversionError. Only slides have numbers: other formats have no pages of their own."""
+    """The number of pages, the pages that hold text, and warnings. Raises ConversionError. Only slides have numbers:
+    other formats have no pages of their own."""
     pages = by_library(data, name, kind)
     if kind not in PAGED:
         return None, pages, _unsaved_formulas(data, name) if kind == "xlsx" else []
@@ -43,8 +44,8 @@ def office_pages(data: bytes, name: str, kind: str, pages_max: int) -> tuple[int
 
 
 def _unsaved_formulas(data: bytes, name: str) -> list[str]:
-    """A sheet stores each formula with its last result, and the result is what is read. Programs that write sheets without
-    computing them store none; then the cell is blank, which the reader should be told."""
+    """A sheet stores each formula with its last result, and the result is what is read. Programs that write sheets
+    without computing them store none; then the cell is blank, which the reader should be told."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         sheets = [one for one in archive.infolist() if one.filename.startswith("xl/worksheets/")]
         if sum(one.file_size for one in sheets) > _SHEET_BYTES_SEARCHED_MAX:
@@ -84,8 +85,8 @@ def by_library(data: bytes, name: str, kind: str) -> list[Page]:
 
 
 def _tidy(markdown: str) -> str:
-    """Escapes that only a renderer needs ("1\\. Limits") spoil what is searched and quoted; so do the control characters that
-    stand for bullets in many PDFs."""
+    """Escapes that only a renderer needs ("1\\. Limits") spoil what is searched and quoted; so do the control
+    characters that stand for bullets in many PDFs."""
     return _BULLET.sub("- ", _ESCAPED_NUMBER.sub(r"\1\2", markdown))
 
 

@@ -10,8 +10,8 @@ LIBRARIES: Final = {
     name: f"stoa.documents.converting.{name}"
     for name in ("data", "mail", "office", "opendocument", "pdf", "pictures", "web")
 }
-"""Modules that only some files need. A reader's answer names those it loaded, so that the process that readers are forked
-from can load them in advance."""
+"""Modules that only some files need. A reader's answer names those it loaded, so that the process that readers are
+forked from can load them in advance."""
 
 
 def no_report(_done: int, _total: int) -> None:
@@ -20,8 +20,8 @@ def no_report(_done: int, _total: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """`number` counts from 1; None where the format has no pages. `part` is the path inside an archive, or the name of a mail's
-    attachment. `sheets`: the headings name the sheets of a workbook."""
+    """`number` counts from 1; None where the format has no pages. `part` is the path inside an archive, or the name of
+    a mail's attachment. `sheets`: the headings name the sheets of a workbook."""
 
     markdown: str
     number: int | None

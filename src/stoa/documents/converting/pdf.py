@@ -1,7 +1,7 @@
 """PDF to Markdown through pdfium: what stands where on a page, handed to `layout` to make sense of.
 
-Only the first, middle and last character of each line are asked for their font: three calls a line keep this at hundreds of
-pages a second, where asking every character would not. Runs in the converting process only.
+Only the first, middle and last character of each line are asked for their font: three calls a line keep this at
+hundreds of pages a second, where asking every character would not. Runs in the converting process only.
 """
 
 import ctypes
@@ -39,7 +39,8 @@ _LINE_END_HYPHENS: Final = "\ufffe\x02"
 def pdf_pages(
     data: bytes, name: str, pages_max: int, report: Report = no_report, to_look_at: list[int] | None = None
 ) -> tuple[int, list[Page], list[str]]:
-    """The number of pages, the pages that hold text, and warnings. Ruled tables are Markdown tables, headings are headings.
+    """The number of pages, the pages that hold text, and warnings. Ruled tables are Markdown tables, headings are
+    headings.
 
     Pages that show something and hold no text go into `to_look_at`, where it is given, instead of into a warning.
 
@@ -268,7 +269,8 @@ def _font(text_page: pdfium.PdfTextPage, at: int) -> tuple[bool, bool]:
 
 
 def _rules(page: pdfium.PdfPage) -> list[Rule]:
-    """The straight lines of the page, level or upright: what tables are ruled with, drawn as strokes or as thin boxes."""
+    """The straight lines of the page, level or upright: what tables are ruled with, drawn as strokes or as thin
+    boxes."""
     count = pdfium_c.FPDFPage_CountObjects(page)
     if count > OBJECTS_MAX:
         return []

@@ -59,7 +59,8 @@ def read(job: Job, report: Report = no_report) -> Converted:
 
 
 def _is_archive_of_documents(path: Path, job: Job) -> bool:
-    """Whether it is a ZIP archive that is no document itself. One that is named like a document is a damaged document."""
+    """Whether it is a ZIP archive that is no document itself. One that is named like a document is a damaged
+    document."""
     if not path.stat().st_size or sniffing.claimed(job.name, job.mime_type) is not None:
         return False
     sniffed = sniffing.sniff(_bytes(path, sniffing.HEAD_BYTES), job.name, job.mime_type, pictures=job.find_ocr_targets)
@@ -108,8 +109,8 @@ def _bytes(source: Path | BytesIO, limit: int = -1) -> bytes:
 
 
 def _archived(path: Path, job: Job, report: Report, targets: list[OcrTarget] | None) -> tuple[list[Page], list[str]]:
-    """The documents of an archive, each page with the path inside. What cannot be read is left out and named in a warning; an
-    archive in which nothing can be read is an error."""
+    """The documents of an archive, each page with the path inside. What cannot be read is left out and named in a
+    warning; an archive in which nothing can be read is an error."""
     pages: list[Page] = []
     warnings: list[str] = []
     problems: list[str] = []
@@ -226,9 +227,11 @@ def _without_data(pages: Sequence[Page]) -> tuple[list[Page], int]:
 
 
 def _cut(pages: list[Page], size: int) -> tuple[Passage, ...]:
-    """Page by page, so that every passage has one page; the heading in force goes on over the page's edge, not over a document's.
+    """Page by page, so that every passage has one page; the heading in force goes on over the page's edge, not over a
+    document's.
 
-    In an archive, and for a mail's attachments, every heading begins with the path inside, which says where a passage is from.
+    In an archive, and for a mail's attachments, every heading begins with the path inside, which says where a passage
+    is from.
     """
     cut: list[Passage] = []
     heading: str | None = None

@@ -1,7 +1,7 @@
 """What a file really is: its first bytes against its name and its declared type. Pure.
 
-The bytes win. A file that is something else than its name says is still read, with a warning, where reading it as what it
-is can surprise nobody (a PDF named .txt is a PDF); where its bytes fit no format its name allows, it is refused.
+The bytes win. A file that is something else than its name says is still read, with a warning, where reading it as what
+it is can surprise nobody (a PDF named .txt is a PDF); where its bytes fit no format its name allows, it is refused.
 """
 
 from dataclasses import dataclass
@@ -54,7 +54,8 @@ def claimed(name: str, mime_type: str | None) -> str | None:
 
 
 def sniff(head: bytes, name: str, mime_type: str | None, *, pictures: bool = False) -> Sniffed:
-    """Decides how to read a file by its first bytes, its name and its declared type. `pictures`: OCR reads pictures ("picture").
+    """Decides how to read a file by its first bytes, its name and its declared type. `pictures`: OCR reads pictures
+    ("picture").
 
     Raises:
         ConversionError: `wrong_format` when the bytes contradict the name and cannot be read as what they are,
@@ -87,7 +88,8 @@ def _is_pdf(head: bytes, claim: str | None) -> bool:
 
 
 def _unclaimed(head: bytes, name: str, mime_type: str | None) -> Sniffed:
-    """A name that promises nothing, like `README` or `notes.v2`: text is read as text, unless it is said to be no text."""
+    """A name that promises nothing, like `README` or `notes.v2`: text is read as text, unless it is said to be no
+    text."""
     media = (mime_type or "").partition(";")[0].strip().lower()
     if media and not media.startswith("text/") and media != "application/octet-stream":
         raise unsupported(name, media)

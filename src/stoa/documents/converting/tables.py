@@ -1,4 +1,5 @@
-"""CSV and TSV as Markdown tables, whoever wrote them: the delimiter, lines above the table, quotes that never close. Pure."""
+"""CSV and TSV as Markdown tables, whoever wrote them: the delimiter, lines above the table, quotes that never close.
+Pure."""
 
 import csv
 import itertools

@@ -15,5 +15,6 @@ def fenced(text: str, language: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Plain text as Markdown: only a line that would read as a heading is escaped, since that is what passages follow."""
+    """Plain text as Markdown: only a line that would read as a heading is escaped, since that is what passages
+    follow."""
     return re.sub(r"^(#{1,6}[ \t])", r"\\\1", text, flags=re.MULTILINE)

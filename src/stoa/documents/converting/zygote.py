@@ -1,9 +1,11 @@
-"""The process that readers are forked from: it has loaded what every file needs, has no threads, opens no file, and ends with the server.
+"""The process that readers are forked from: it has loaded what every file needs, has no threads, opens no file, and
+ends with the server.
 
-Started as `python -I -m stoa.documents.converting.zygote PARENT` with a SOCK_SEQPACKET socket as its standard input. The server sends, one JSON
-object a packet: `{"number", "job"}` with two descriptors, for the standard output and error of the process that shall read; `{"reap"}`, the
-number of one that ended and whose process id is needed no more; `{"load"}`, a library that files have asked for. It is told `{"started", "pid"}` and
-`{"ended", "status"}`, or `{"unfit"}` with the reason. The end of the socket is the end of all (docs/decisions/0021).
+Started as `python -I -m stoa.documents.converting.zygote PARENT` with a SOCK_SEQPACKET socket as its standard input.
+The server sends, one JSON object a packet: `{"number", "job"}` with two descriptors, for the standard output and error
+of the process that shall read; `{"reap"}`, the number of one that ended and whose process id is needed no more;
+`{"load"}`, a library that files have asked for. It is told `{"started", "pid"}` and `{"ended", "status"}`, or
+`{"unfit"}` with the reason. The end of the socket is the end of all (docs/decisions/0021).
 """
 
 import gc
@@ -113,7 +115,7 @@ def _read(job: reading.Job, output: int, errors: int) -> NoReturn:
         os.dup2(errors, 2)
         os.closerange(3, DESCRIPTORS_MAX)
         worker.work(job)
-    finally:  # `work` ends the process itself, unless something is wrong: then these are its last words, as an interpreter of its own would say them
+    finally:  # `work` ends the process. Only a bug gets here, and is printed as by an interpreter of its own.
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)
@@ -128,7 +130,8 @@ def _noted(_signal: int, _frame: object) -> None:
 
 
 def _freeze() -> None:
-    """What lives now is never collected, so that no copy of this process writes to its pages for the collector's sake."""
+    """What lives now is never collected, so that no copy of this process writes to its pages for the collector's
+    sake."""
     gc.collect()
     gc.freeze()
 
