@@ -73,8 +73,8 @@ class Embedders:
         if spec.provider == "server":
             if self._server is None or self._server_model != spec.model:
                 message = (
-                    f"The embedder {spec.model} that this knowledge base was made with is not configured on this server; "
-                    "re-index it with another."
+                    f"The embedder {spec.model} that this knowledge base was made with is not configured on this "
+                    "server; re-index it with another."
                 )
                 raise EmbedderError("embedder_unavailable", message, retryable=False)
             return self._server

@@ -59,7 +59,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Of the ten nearest vectors of each query, how many a search finds; 1 where it looks at all of them."""
+    """Of the ten nearest vectors of each query, how many a search finds; 1 where it scans all of them."""
 
     recall: float
     queries: int

@@ -156,7 +156,7 @@ class Items:
                 dict(upload.metadata) if upload.metadata is not None else None,
                 principal.key_id,
             )
-        assert row is not None, "it is held"
+        assert row is not None, "it is locked"
         return store.item_of(row)
 
     async def _check_replaced(self, tx: Tx, principal: Principal, base_id: UUID, uploads: Sequence[Upload]) -> None:

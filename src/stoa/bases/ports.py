@@ -63,7 +63,7 @@ class TranscriptionError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """What stands on a picture, as Markdown; empty: nothing does. `complete` is false where the model broke off at its
+    """The text of a picture as Markdown; empty where it has none. `complete` is false where the model broke off at its
     limit."""
 
     text: str

@@ -1,5 +1,6 @@
 -- name: insert_base
-INSERT INTO knowledgebases (org_id, project_id, id, name, description, embedder, chunking, retriever, language, created_by, ocr)
+INSERT INTO knowledgebases (org_id, project_id, id, name, description, embedder, chunking, retriever, language,
+    created_by, ocr)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
 
 -- name: base
@@ -7,20 +8,25 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
 SELECT b.*, c.items, c.chunks, c.served, c.built, c.missed FROM knowledgebases b, LATERAL (
     SELECT count(*) AS items, coalesce(sum(i.chunks) FILTER (WHERE i.served_sha256 IS NOT NULL), 0) AS chunks,
            count(*) FILTER (WHERE i.served_sha256 IS NOT NULL) AS served,
-           count(*) FILTER (WHERE i.served_sha256 IS NOT NULL AND i.built >= (b.building ->> 'generation')::int) AS built,
-           count(*) FILTER (WHERE i.served_sha256 IS NOT NULL AND i.built < (b.building ->> 'generation')::int AND i.status = 'failed') AS missed
+           count(*) FILTER (WHERE i.served_sha256 IS NOT NULL
+               AND i.built >= (b.building ->> 'generation')::int) AS built,
+           count(*) FILTER (WHERE i.served_sha256 IS NOT NULL AND i.built < (b.building ->> 'generation')::int
+               AND i.status = 'failed') AS missed
     FROM knowledge_items i WHERE i.org_id = b.org_id AND i.knowledgebase_id = b.id) c
 WHERE b.org_id = $1 AND b.id = $2;
 
 -- name: list_bases
 -- A page of bases.
 SELECT b.*, c.items, c.chunks, c.served, c.built, c.missed FROM (
-    SELECT * FROM knowledgebases WHERE org_id = $1 AND ($2::uuid IS NULL OR project_id = $2) ORDER BY {order} LIMIT $3 OFFSET $4
+    SELECT * FROM knowledgebases WHERE org_id = $1 AND ($2::uuid IS NULL OR project_id = $2)
+        ORDER BY {order} LIMIT $3 OFFSET $4
 ) b, LATERAL (
     SELECT count(*) AS items, coalesce(sum(i.chunks) FILTER (WHERE i.served_sha256 IS NOT NULL), 0) AS chunks,
            count(*) FILTER (WHERE i.served_sha256 IS NOT NULL) AS served,
-           count(*) FILTER (WHERE i.served_sha256 IS NOT NULL AND i.built >= (b.building ->> 'generation')::int) AS built,
-           count(*) FILTER (WHERE i.served_sha256 IS NOT NULL AND i.built < (b.building ->> 'generation')::int AND i.status = 'failed') AS missed
+           count(*) FILTER (WHERE i.served_sha256 IS NOT NULL
+               AND i.built >= (b.building ->> 'generation')::int) AS built,
+           count(*) FILTER (WHERE i.served_sha256 IS NOT NULL AND i.built < (b.building ->> 'generation')::int
+               AND i.status = 'failed') AS missed
     FROM knowledge_items i WHERE i.org_id = b.org_id AND i.knowledgebase_id = b.id) c
 ORDER BY {order};
 
@@ -39,43 +45,55 @@ SELECT id FROM knowledgebases WHERE org_id = $1 AND id = ANY ($2::uuid[]);
 SELECT generation, building, embedder, chunking, language, ocr FROM knowledgebases WHERE org_id = $1 AND id = $2;
 
 -- name: share_base
--- The base, held against its deletion and against the switch of generations until the transaction ends.
-SELECT project_id, generation, building, embedder, chunking, language FROM knowledgebases WHERE org_id = $1 AND id = $2 FOR SHARE;
+-- Locks the base (FOR SHARE): it is not deleted and its generation is not switched until the transaction ends.
+SELECT project_id, generation, building, embedder, chunking, language FROM knowledgebases WHERE org_id = $1
+    AND id = $2 FOR SHARE;
 
 -- name: lock_base
-SELECT project_id, generation, building, embedder, chunking, language FROM knowledgebases WHERE org_id = $1 AND id = $2 FOR UPDATE;
+SELECT project_id, generation, building, embedder, chunking, language FROM knowledgebases WHERE org_id = $1
+    AND id = $2 FOR UPDATE;
 
 -- name: update_base
-UPDATE knowledgebases SET name = $3, description = $4, embedder = $5, chunking = $6, retriever = $7, language = $8, ocr = $9, updated_at = now()
+UPDATE knowledgebases SET name = $3, description = $4, embedder = $5, chunking = $6, retriever = $7, language = $8,
+    ocr = $9, updated_at = now()
 WHERE org_id = $1 AND id = $2;
 
 -- name: delete_base
 DELETE FROM knowledgebases WHERE org_id = $1 AND id = $2;
 
 -- name: insert_item
-INSERT INTO knowledge_items (org_id, project_id, id, knowledgebase_id, name, size, mime_type, sha256, metadata, created_by, source_id, origin)
+INSERT INTO knowledge_items (org_id, project_id, id, knowledgebase_id, name, size, mime_type, sha256, metadata,
+    created_by, source_id, origin)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING *;
 
 -- name: replace_item
--- A new file for an item, and new metadata where they are given. What is in the index stays and answers until the new one is.
-UPDATE knowledge_items SET name = $4, size = $5, mime_type = $6, sha256 = $7, metadata = coalesce($8, metadata), paid_by = $9,
-    status = 'pending', version = version + 1, attempt = 0, node_id = NULL, not_before = now(), deadline = NULL, pages_done = NULL, pages = NULL, chunks_done = NULL,
+-- A new file for an item, and new metadata where they are given. What is in the index stays and answers until the new
+-- one is.
+UPDATE knowledge_items SET name = $4, size = $5, mime_type = $6, sha256 = $7, metadata = coalesce($8, metadata),
+    paid_by = $9,
+    status = 'pending', version = version + 1, attempt = 0, node_id = NULL, not_before = now(), deadline = NULL,
+        pages_done = NULL, pages = NULL, chunks_done = NULL,
     chunks_total = NULL, warnings = NULL, error = NULL, uploaded_at = now(), processed_at = NULL
 WHERE org_id = $1 AND knowledgebase_id = $2 AND id = $3 RETURNING *;
 
 -- name: reprocess_item
 -- Who asks pays for what is read.
-UPDATE knowledge_items SET status = 'pending', paid_by = $3, version = version + 1, attempt = 0, node_id = NULL, not_before = now(), deadline = NULL,
-    pages_done = NULL, pages = NULL, chunks_done = NULL, chunks_total = NULL, warnings = NULL, error = NULL, processed_at = NULL
+UPDATE knowledge_items SET status = 'pending', paid_by = $3, version = version + 1, attempt = 0, node_id = NULL,
+    not_before = now(), deadline = NULL,
+    pages_done = NULL, pages = NULL, chunks_done = NULL, chunks_total = NULL, warnings = NULL, error = NULL,
+        processed_at = NULL
 WHERE org_id = $1 AND id = $2 RETURNING *;
 
 -- name: reprocess_failed
 -- Held in the order of their ids, like everything that takes several items.
 WITH failed AS (
-    SELECT id FROM knowledge_items WHERE org_id = $1 AND knowledgebase_id = $2 AND status = 'failed' ORDER BY id FOR UPDATE
+    SELECT id FROM knowledge_items WHERE org_id = $1 AND knowledgebase_id = $2 AND status = 'failed'
+        ORDER BY id FOR UPDATE
 ), again AS (
-    UPDATE knowledge_items i SET status = 'pending', paid_by = $3, version = version + 1, attempt = 0, node_id = NULL, not_before = now(), deadline = NULL,
-        pages_done = NULL, pages = NULL, chunks_done = NULL, chunks_total = NULL, warnings = NULL, error = NULL, processed_at = NULL
+    UPDATE knowledge_items i SET status = 'pending', paid_by = $3, version = version + 1, attempt = 0, node_id = NULL,
+        not_before = now(), deadline = NULL,
+        pages_done = NULL, pages = NULL, chunks_done = NULL, chunks_total = NULL, warnings = NULL, error = NULL,
+            processed_at = NULL
     FROM failed WHERE i.org_id = $1 AND i.id = failed.id RETURNING 1)
 SELECT count(*) FROM again;
 
@@ -84,7 +102,8 @@ SELECT * FROM knowledge_items WHERE org_id = $1 AND id = $2;
 
 -- name: items_by_id_or_name
 -- The items of a base that a golden set speaks of.
-SELECT id, name FROM knowledge_items WHERE org_id = $1 AND knowledgebase_id = $2 AND (id = ANY ($3::uuid[]) OR name = ANY ($4::text[]));
+SELECT id, name FROM knowledge_items WHERE org_id = $1 AND knowledgebase_id = $2
+    AND (id = ANY ($3::uuid[]) OR name = ANY ($4::text[]));
 
 -- name: lock_item
 SELECT * FROM knowledge_items WHERE org_id = $1 AND id = $2 FOR UPDATE;
@@ -94,23 +113,29 @@ UPDATE knowledge_items SET metadata = $3 WHERE org_id = $1 AND id = $2 RETURNING
 
 -- name: list_items
 SELECT * FROM knowledge_items
-WHERE org_id = $1 AND knowledgebase_id = $2 AND ($3::text[] IS NULL OR status = ANY ($3)) AND ($4::uuid IS NULL OR source_id = $4)
+WHERE org_id = $1 AND knowledgebase_id = $2 AND ($3::text[] IS NULL OR status = ANY ($3))
+    AND ($4::uuid IS NULL OR source_id = $4)
 ORDER BY {items_order} LIMIT $5 OFFSET $6;
 
 -- name: count_items
 SELECT count(*) FROM knowledge_items
-WHERE org_id = $1 AND knowledgebase_id = $2 AND ($3::text[] IS NULL OR status = ANY ($3)) AND ($4::uuid IS NULL OR source_id = $4);
+WHERE org_id = $1 AND knowledgebase_id = $2 AND ($3::text[] IS NULL OR status = ANY ($3))
+    AND ($4::uuid IS NULL OR source_id = $4);
 
 -- name: delete_items
--- Items of a base: those named, or all of them. Held in the order of their ids, like everything that takes several items.
+-- Items of a base: those named, or all of them. Held in the order of their ids, like everything that takes several
+-- items.
 WITH gone AS (
-    SELECT id FROM knowledge_items WHERE org_id = $1 AND knowledgebase_id = $2 AND ($3::uuid[] IS NULL OR id = ANY ($3)) ORDER BY id FOR UPDATE
+    SELECT id FROM knowledge_items WHERE org_id = $1 AND knowledgebase_id = $2
+        AND ($3::uuid[] IS NULL OR id = ANY ($3)) ORDER BY id FOR UPDATE
 )
-DELETE FROM knowledge_items i USING gone WHERE i.org_id = $1 AND i.id = gone.id RETURNING i.id, i.sha256, i.served_sha256;
+DELETE FROM knowledge_items i USING gone WHERE i.org_id = $1 AND i.id = gone.id
+    RETURNING i.id, i.sha256, i.served_sha256;
 
 -- name: delete_idempotency
 -- Remembered answers that speak of what was deleted.
-WITH gone AS (DELETE FROM idempotency_keys WHERE org_id = $1 AND subject_id = ANY ($2::uuid[]) RETURNING 1) SELECT count(*) FROM gone;
+WITH gone AS (DELETE FROM idempotency_keys WHERE org_id = $1 AND subject_id = ANY ($2::uuid[])
+    RETURNING 1) SELECT count(*) FROM gone;
 
 -- name: content_in_use
 -- Whether an item has this content, or the index serves it.
@@ -124,14 +149,19 @@ WHERE NOT EXISTS (SELECT 1 FROM knowledge_items WHERE org_id = $1 AND project_id
   AND NOT EXISTS (SELECT 1 FROM knowledge_items WHERE org_id = $1 AND project_id = $2 AND served_sha256 = h);
 
 -- name: claim
--- Takes up to $2 items; each is this node's from the commit on. First what dead or silent nodes left behind, and what is this node's own
--- but not among what it holds ($4); an item that lost its worker twice or more rests first (2, 8, 32, 128 seconds), so that a file that takes
--- its server along does not do so before the others have had their turn. Then what waits: a few bases after $5, one item of each in turn,
+-- Takes up to $2 items; each is this node's from the commit on. First what dead or silent nodes left behind, and what
+-- is this node's own
+-- but not among what it holds ($4); an item that lost its worker twice or more rests first (2, 8, 32, 128 seconds), so
+-- that a file that takes
+-- its server along does not do so before the others have had their turn. Then what waits: a few bases after $5, one
+-- item of each in turn,
 -- so that a base with a hundred thousand files does not keep another's one file waiting.
 WITH RECURSIVE bases AS (
-    (SELECT knowledgebase_id FROM knowledge_items WHERE status = 'pending' AND knowledgebase_id > $5 ORDER BY knowledgebase_id LIMIT 1)
+    (SELECT knowledgebase_id FROM knowledge_items WHERE status = 'pending' AND knowledgebase_id > $5
+        ORDER BY knowledgebase_id LIMIT 1)
     UNION ALL
-    SELECT (SELECT i.knowledgebase_id FROM knowledge_items i WHERE i.status = 'pending' AND i.knowledgebase_id > b.knowledgebase_id
+    SELECT (SELECT i.knowledgebase_id FROM knowledge_items i WHERE i.status = 'pending'
+        AND i.knowledgebase_id > b.knowledgebase_id
             ORDER BY i.knowledgebase_id LIMIT 1)
     FROM bases b WHERE b.knowledgebase_id IS NOT NULL
 ), lost AS (
@@ -140,7 +170,8 @@ WITH RECURSIVE bases AS (
         OR NOT EXISTS (SELECT 1 FROM nodes n WHERE n.id = i.node_id) OR (i.node_id = $1 AND i.id <> ALL ($4::uuid[])))
     ORDER BY i.deadline LIMIT $2 FOR UPDATE SKIP LOCKED
 ), resting AS (
-    UPDATE knowledge_items i SET status = 'pending', node_id = NULL, deadline = NULL, not_before = now() + 2 * 4 ^ (l.attempt - 2) * interval '1 second'
+    UPDATE knowledge_items i SET status = 'pending', node_id = NULL, deadline = NULL,
+        not_before = now() + 2 * 4 ^ (l.attempt - 2) * interval '1 second'
     FROM lost l WHERE l.attempt >= 2 AND i.org_id = l.org_id AND i.id = l.id
 ), waiting AS (
     SELECT w.org_id, w.id, row_number() OVER (PARTITION BY b.knowledgebase_id ORDER BY w.not_before) AS turn
@@ -151,12 +182,14 @@ WITH RECURSIVE bases AS (
 ), taken AS (
     (SELECT org_id, id FROM lost WHERE attempt < 2 UNION ALL (SELECT org_id, id FROM waiting ORDER BY turn)) LIMIT $2
 )
-UPDATE knowledge_items i SET status = 'processing', node_id = $1, attempt = i.attempt + 1, deadline = now() + $3::float8 * interval '1 second'
+UPDATE knowledge_items i SET status = 'processing', node_id = $1, attempt = i.attempt + 1,
+    deadline = now() + $3::float8 * interval '1 second'
 FROM taken WHERE i.org_id = taken.org_id AND i.id = taken.id RETURNING i.*;
 
 -- name: progress
 -- What an item's worker has done; its lease goes on. No row: the item is not its own any more.
-UPDATE knowledge_items SET pages_done = $6, pages = $7, chunks_done = $8, chunks_total = $9, deadline = now() + $10::float8 * interval '1 second'
+UPDATE knowledge_items SET pages_done = $6, pages = $7, chunks_done = $8, chunks_total = $9,
+    deadline = now() + $10::float8 * interval '1 second'
 WHERE org_id = $1 AND id = $2 AND version = $3 AND attempt = $4 AND node_id = $5 AND status = 'processing' RETURNING id;
 
 -- name: unsettled_items
@@ -165,34 +198,43 @@ SELECT 'pending', count(*) FROM knowledge_items WHERE status = 'pending'
 UNION ALL SELECT 'processing', count(*) FROM knowledge_items WHERE status = 'processing';
 
 -- name: settle
--- The version that was taken is in the index that is searched ($7 chunks), in the one that is being built ($8), or in both.
-UPDATE knowledge_items SET status = 'processed', node_id = NULL, deadline = NULL, served_sha256 = sha256, served_name = name,
-    served_mime_type = mime_type, pages = $6, pages_done = $6, chunks = coalesce($7, chunks), built_chunks = $8, chunks_done = coalesce($8, $7),
+-- The version that was taken is in the index that is searched ($7 chunks), in the one that is being built ($8), or in
+-- both.
+UPDATE knowledge_items SET status = 'processed', node_id = NULL, deadline = NULL, served_sha256 = sha256,
+    served_name = name,
+    served_mime_type = mime_type, pages = $6, pages_done = $6, chunks = coalesce($7, chunks), built_chunks = $8,
+        chunks_done = coalesce($8, $7),
     chunks_total = coalesce($8, $7), warnings = $9, error = NULL, built = $10, processed_at = now()
 WHERE org_id = $1 AND id = $2 AND version = $3 AND attempt = $4 AND node_id = $5 AND status = 'processing' RETURNING id;
 
 -- name: fail
--- The version that was taken cannot be had. $7, $8: the version before it was carried over into the generation under way.
-UPDATE knowledge_items SET status = 'failed', node_id = NULL, deadline = NULL, error = $6, built_chunks = coalesce($7, built_chunks),
+-- The version that was taken cannot be had. $7, $8: the version before it was carried over into the generation under
+-- way.
+UPDATE knowledge_items SET status = 'failed', node_id = NULL, deadline = NULL, error = $6,
+    built_chunks = coalesce($7, built_chunks),
     built = coalesce($8, built), processed_at = now()
 WHERE org_id = $1 AND id = $2 AND version = $3 AND attempt = $4 AND node_id = $5 AND status = 'processing' RETURNING id;
 
 -- name: postpone
 -- Back to the queue after a failure that may pass.
-UPDATE knowledge_items SET status = 'pending', node_id = NULL, deadline = NULL, not_before = now() + $6::float8 * interval '1 second', error = $7
+UPDATE knowledge_items SET status = 'pending', node_id = NULL, deadline = NULL,
+    not_before = now() + $6::float8 * interval '1 second', error = $7
 WHERE org_id = $1 AND id = $2 AND version = $3 AND attempt = $4 AND node_id = $5 AND status = 'processing' RETURNING id;
 
 -- name: give_back
--- This node is leaving: its items are anybody's, and this attempt does not count.
-UPDATE knowledge_items SET status = 'pending', node_id = NULL, deadline = NULL, not_before = now(), attempt = greatest(attempt - 1, 0)
+-- This node is stopping: its items may be claimed by any node, and this attempt does not count.
+UPDATE knowledge_items SET status = 'pending', node_id = NULL, deadline = NULL, not_before = now(),
+    attempt = greatest(attempt - 1, 0)
 WHERE node_id = $1 AND status = 'processing';
 
 -- name: begin_building
 UPDATE knowledgebases SET building = $3, updated_at = now() WHERE org_id = $1 AND id = $2;
 
 -- name: rebuild_items
--- Every item that is served or waits is processed again, for the generation under way too; what is served answers meanwhile.
-UPDATE knowledge_items SET status = 'pending', paid_by = $3, version = version + 1, attempt = 0, node_id = NULL, not_before = now(), deadline = NULL,
+-- Every item that is served or waits is processed again, for the generation under way too; what is served answers
+-- meanwhile.
+UPDATE knowledge_items SET status = 'pending', paid_by = $3, version = version + 1, attempt = 0, node_id = NULL,
+    not_before = now(), deadline = NULL,
     pages_done = NULL, pages = NULL, chunks_done = NULL, chunks_total = NULL, built_chunks = NULL, error = NULL
 WHERE org_id = $1 AND knowledgebase_id = $2 AND (status <> 'failed' OR served_sha256 IS NOT NULL);
 
@@ -201,7 +243,8 @@ UPDATE knowledgebases SET building = NULL, updated_at = now() WHERE org_id = $1 
 
 -- name: unbuild_items
 -- What was processed for the generation that is given up is as it was; a replacement that waits goes on waiting.
-UPDATE knowledge_items SET status = 'processed', version = version + 1, node_id = NULL, deadline = NULL, error = NULL, built = least(built, $3),
+UPDATE knowledge_items SET status = 'processed', version = version + 1, node_id = NULL, deadline = NULL, error = NULL,
+    built = least(built, $3),
     built_chunks = NULL, chunks_done = chunks, chunks_total = chunks, processed_at = coalesce(processed_at, now())
 WHERE org_id = $1 AND knowledgebase_id = $2 AND served_sha256 = sha256;
 
@@ -211,7 +254,8 @@ WHERE org_id = $1 AND knowledgebase_id = $2 AND served_sha256 <> sha256;
 
 -- name: switch
 -- The generation that was built is the one searched from now on.
-UPDATE knowledgebases SET generation = (building ->> 'generation')::int, embedder = building -> 'embedder', chunking = building -> 'chunking',
+UPDATE knowledgebases SET generation = (building ->> 'generation')::int, embedder = building -> 'embedder',
+    chunking = building -> 'chunking',
     language = building ->> 'language', building = NULL, updated_at = now()
 WHERE org_id = $1 AND id = $2 AND building IS NOT NULL RETURNING generation;
 
@@ -228,7 +272,8 @@ WHERE b.building IS NOT NULL AND NOT EXISTS (
 LIMIT 16;
 
 -- name: is_complete
-SELECT NOT EXISTS (SELECT 1 FROM knowledge_items WHERE org_id = $1 AND knowledgebase_id = $2 AND served_sha256 IS NOT NULL AND built < $3);
+SELECT NOT EXISTS (SELECT 1 FROM knowledge_items WHERE org_id = $1 AND knowledgebase_id = $2
+    AND served_sha256 IS NOT NULL AND built < $3);
 
 -- name: insert_deletion
 INSERT INTO deletions (org_id, project_id, id, kind, subject_id, stores, blobs, file_ids, created_by, knowledgebase_id)
@@ -238,7 +283,8 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
 SELECT * FROM deletions WHERE org_id = $1 AND id = $2;
 
 -- name: unverified_deletions
--- Deletions of knowledge whose proof is still owed, of all tenants: a node may have died between the two, or the proof was too long for a request.
+-- Deletions of knowledge whose proof is still owed, of all tenants: a node may have died between the two, or the proof
+-- was too long for a request.
 SELECT * FROM deletions
 WHERE verified_at IS NULL AND kind IN ('knowledgebase', 'knowledge_item') AND created_at < now() - interval '5 seconds'
 ORDER BY created_at LIMIT 100;
@@ -247,14 +293,16 @@ ORDER BY created_at LIMIT 100;
 SELECT coalesce(sum(chunks), 0)::bigint FROM knowledge_items WHERE org_id = $1 AND knowledgebase_id = $2;
 
 -- name: record_blobs
-UPDATE deletions SET stores = jsonb_set(stores, '{blobs}', jsonb_build_object('rows', $3::int, 'bytes', $4::bigint)), blobs = '{}'
+UPDATE deletions SET stores = jsonb_set(stores, '{blobs}', jsonb_build_object('rows', $3::int, 'bytes', $4::bigint)),
+    blobs = '{}'
 WHERE org_id = $1 AND id = $2 AND blobs <> '{}';
 
 -- name: left_over
 -- Rows of knowledge that still speak of what was deleted; its re-scan wants zero. The index has a re-scan of its own.
 SELECT (SELECT count(*) FROM knowledgebases WHERE org_id = $1 AND id = $2)
      + (SELECT count(*) FROM knowledge_items WHERE org_id = $1 AND (id = ANY ($3::uuid[]) OR knowledgebase_id = $2))
-     + (SELECT count(*) FROM knowledge_transcripts WHERE org_id = $1 AND (item_id = ANY ($3::uuid[]) OR knowledgebase_id = $2))
+     + (SELECT count(*) FROM knowledge_transcripts WHERE org_id = $1
+         AND (item_id = ANY ($3::uuid[]) OR knowledgebase_id = $2))
      + (SELECT count(*) FROM model_calls WHERE org_id = $1 AND knowledgebase_id = $2)
      + (SELECT count(*) FROM idempotency_keys WHERE org_id = $1 AND (subject_id = $2 OR subject_id = ANY ($3::uuid[])));
 
@@ -268,12 +316,14 @@ WHERE org_id = $1 AND project_id = $2 AND sha256 = $3 AND model = $4 ORDER BY pa
 
 -- name: insert_transcript
 -- Whoever carries the item now: what was read is true of the content. No row: the item is gone, or has another.
-INSERT INTO knowledge_transcripts (org_id, project_id, knowledgebase_id, item_id, sha256, page, model, text, complete, prompt_tokens, completion_tokens,
+INSERT INTO knowledge_transcripts (org_id, project_id, knowledgebase_id, item_id, sha256, page, model, text, complete,
+    prompt_tokens, completion_tokens,
                                    call_id)
 SELECT i.org_id, i.project_id, i.knowledgebase_id, i.id, $3, $4, $5, $6, $7, $8, $9, $10 FROM knowledge_items i
 WHERE i.org_id = $1 AND i.id = $2 AND $3 IN (i.sha256, i.served_sha256) FOR SHARE
 ON CONFLICT (org_id, item_id, sha256, page, model) DO UPDATE SET text = excluded.text, complete = excluded.complete,
-    prompt_tokens = excluded.prompt_tokens, completion_tokens = excluded.completion_tokens, call_id = excluded.call_id RETURNING page;
+    prompt_tokens = excluded.prompt_tokens, completion_tokens = excluded.completion_tokens, call_id = excluded.call_id
+        RETURNING page;
 
 -- name: measure_transcripts
 -- What goes with items of a base: those named, or all of them.
@@ -282,7 +332,8 @@ WHERE org_id = $1 AND knowledgebase_id = $2 AND ($3::uuid[] IS NULL OR item_id =
 
 -- name: forget_base_on_bill
 -- The amounts stay: they were spent. What for goes.
-WITH lines AS (UPDATE model_calls SET knowledgebase_id = NULL WHERE org_id = $1 AND knowledgebase_id = $2 RETURNING 1) SELECT count(*) FROM lines;
+WITH lines AS (UPDATE model_calls SET knowledgebase_id = NULL WHERE org_id = $1 AND knowledgebase_id = $2
+    RETURNING 1) SELECT count(*) FROM lines;
 
 -- name: forget_transcripts
 -- Of the versions before the one that answers now.

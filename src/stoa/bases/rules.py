@@ -17,12 +17,12 @@ QUERY_CHARACTERS_MAX: Final = 8_000
 LIMIT_MAX: Final = 100
 
 ATTEMPTS_MAX: Final = 6
-"""Times that an item is taken up before it is given up: a file that takes its server along must not do so for ever."""
+"""Times that an item is claimed before it fails: a file that crashes its server must not do so for ever."""
 READING_ATTEMPTS_MAX: Final = 2
-"""For a reader that crashed or was too slow: a busy machine may have been to blame once."""
+"""After a reader that crashed or was too slow: the cause may have been a busy machine."""
 RETRIED: Final = frozenset({"converter_crashed", "timed_out"})
 LEASE_SECONDS: Final = 60.0
-"""Without word from its worker for so long, an item is anybody's."""
+"""An item whose worker has not renewed its lease for so long may be claimed by any node."""
 RENEW_SECONDS: Final = 10.0
 ITEM_SECONDS_MAX: Final = 3600.0
 """Of one attempt: 50,000 chunks take the local embedder ten minutes on two slow cores."""
@@ -82,7 +82,7 @@ def ids_of(raw: str | None, files: int) -> Sequence[UUID] | None:
         except (ValueError, AttributeError, TypeError) as error:
             raise BadRequest.field(f"ids[{index}]", "is no UUID") from error
         if ids[-1] in ids[:-1]:
-            raise BadRequest.field(f"ids[{index}]", "stands there twice: an item can be replaced by one file")
+            raise BadRequest.field(f"ids[{index}]", "appears twice: one file replaces an item")
     return ids
 
 

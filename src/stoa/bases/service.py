@@ -131,8 +131,8 @@ class KnowledgeBases:
             ]
             if changed and before.item_count:
                 reason = (
-                    f"cannot change while the base has items; POST /v1/knowledgebases/{base_id}/reindex builds the new index "
-                    "beside the one that answers"
+                    f"cannot change while the base has items; POST /v1/knowledgebases/{base_id}/reindex builds the "
+                    "new index beside the one that answers"
                 )
                 raise Conflict(f"{changed[0]} {reason}.", details=dict.fromkeys(changed, reason))
             await store.update_base(tx, principal.org_id, base_id, new)

@@ -1,5 +1,5 @@
-"""Pages that hold no text, read by a model that sees: drawn one by one, sent, and kept with their bill before the next,
-so that nobody pays twice.
+"""OCR: pages without text are drawn, sent to a model that reads pictures, and stored with their line of the bill one by
+one, so that no page is paid for twice.
 
 What a page said is a row of its own, written as soon as it is known: a worker that dies after the seventh page of
 twenty leaves thirteen.
@@ -45,20 +45,19 @@ class _Page:
 
 @dataclass(slots=True)
 class _Work:
-    """An item's pages on their way: what was read of them, and why others could not be, by the numbers of what was
-    looked at."""
+    """An item's pages in progress: those that were read and those that failed, by the number of their OCR target."""
 
     item: Item
     path: Path
     targets: Sequence[OcrTarget]
-    told: Callable[[int], None]
+    on_progress: Callable[[int], None]
     pages: dict[int, _Page] = field(default_factory=dict[int, _Page])
     failed: dict[int, TranscriptionError] = field(default_factory=dict[int, TranscriptionError])
     left: bool = False
-    """Nobody waits for it any more."""
+    """The caller was cancelled; calls that have begun end for themselves."""
 
-    def tell(self) -> None:
-        self.told(
+    def report(self) -> None:
+        self.on_progress(
             len(
                 {
                     target.place
@@ -85,24 +84,24 @@ class Transcribing:
         return self._transcriber is not None
 
     async def drain(self, seconds_max: float) -> None:
-        """Begins no page, and gives those that are being looked at so long: whoever takes the item up need not pay for
-        them again."""
+        """Starts no more pages and waits so long for the running ones, so that the next claim need not pay for them
+        again."""
         self._leaving = True
         if self._calls:
             await asyncio.wait(self._calls, timeout=seconds_max)
 
     async def close(self) -> None:
-        """Gives up what is still being looked at."""
+        """Cancels the calls that are still running."""
         calls = list(self._calls)
         for call in calls:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
 
     async def fill(
-        self, item: Item, path: Path, found: Converted, characters_max: int, told: Callable[[int], None]
+        self, item: Item, path: Path, found: Converted, characters_max: int, on_progress: Callable[[int], None]
     ) -> Converted:
-        """The same with what stands on its blank pages; `told` how many of them are still to be looked at. Pages that
-        cannot be read are named in warnings.
+        """The document with the text of its OCR targets. `on_progress` is called with the number of pages that are
+        left. Pages that cannot be read are named in warnings.
 
         Raises TranscriptionError where nothing at all could be read, and where nobody pays for what is left of a
         content that does not answer yet: what was read is kept. Raises Superseded when the item is gone, or has another
@@ -111,8 +110,10 @@ class Transcribing:
         if not found.ocr_targets or self._transcriber is None:
             return found
         wanted, left = found.ocr_targets[:PAGES_MAX], found.ocr_targets[PAGES_MAX:]
-        work = _Work(item, path, found.ocr_targets, told, await self._remembered(item, self._transcriber, wanted))
-        work.tell()
+        work = _Work(
+            item, path, found.ocr_targets, on_progress, await self._remembered(item, self._transcriber, wanted)
+        )
+        work.report()
         try:
             async with asyncio.TaskGroup() as group:
                 for target in wanted:
@@ -163,7 +164,7 @@ class Transcribing:
             work.failed[number] = TranscriptionError(error.code, error.message, retryable=False)
         except TranscriptionError as error:
             work.failed[number] = error
-        work.tell()
+        work.report()
 
     async def _asked(self, work: _Work, number: int, transcriber: Transcriber) -> _Page:
         async with internal_statement(self._database) as tx:

@@ -35,7 +35,7 @@ class Chunking:
 
 @dataclass(frozen=True, slots=True)
 class Retriever:
-    """How a search looks by default. `alpha` weighs hybrid from 0 (words) to 1 (meaning); `top_k` is an agent's number
+    """Defaults of a search. `alpha` weighs hybrid from 0 (words) to 1 (meaning); `top_k` is an agent's number
     of passages. `reranker` (`provider`, and `connection_id` and `model` of a connection's) reads the best of each
     ranking again, unless a search says otherwise."""
 

@@ -1,5 +1,5 @@
-"""Documents: converting, chunking, relevance. Front door, and a light one: every process that converts a file imports
-it."""
+"""Documents: converting, chunking, selecting, quoting. Every converting process imports this module, so it imports
+little."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ _LATER = {"passages": "chunking", "Converter": "converting", "Documents": "docum
 
 
 def __getattr__(name: str) -> Any:
-    """Loads what needs asyncio or NumPy when it is first asked for."""
+    """Imports what needs asyncio or NumPy when it is first asked for."""
     if name in _LATER:
         return getattr(import_module(f"stoa.documents.{_LATER[name]}"), name)
     raise AttributeError(name)

@@ -190,7 +190,7 @@ def _row_parts(row: str, room: int) -> Iterator[str]:
 def _split(text: str, size: int) -> Iterator[str]:
     """The splitter's pieces, window by window.
 
-    The splitter looks over a paragraph again for every piece (2 MB without an empty line take it 15 to 80 seconds, in
+    The splitter scans a paragraph again for every piece (2 MB without an empty line take it 15 to 80 seconds, in
     windows 0.2), and in code and lists its cuts depend on all that comes before. A window ends where its own last words
     say so, so an edit moves the cuts up to the next such place and no further.
     """

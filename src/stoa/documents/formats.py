@@ -264,9 +264,9 @@ EXTENSIONS: Final = {extension: one.name for one in _TABLE for extension in one.
 MIME_TYPES: Final = {mime_type: one.name for one in _TABLE for mime_type in one.mime_types}
 
 ARCHIVES: Final = (
-    "A ZIP archive is read file by file, each a document of its own under its path; files that cannot be read are named "
-    "in a warning. An archive inside an archive is not unpacked, and neither are packages of other "
-    "programs (JAR, APK, iWork)."
+    "A ZIP archive is read file by file, each a document of its own under its path; files that cannot be read are "
+    "named in a warning. An archive inside an archive is not unpacked, and neither are packages of other programs "
+    "(JAR, APK, iWork)."
 )
 PICTURES: Final = "PNG, JPEG, WebP and TIFF, where the operator has named a model that reads them (OCR)"
 SUPPORTED: Final = (

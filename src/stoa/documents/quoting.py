@@ -1,5 +1,5 @@
-"""What of the relevant passages answers a question: their sentences, list items and table rows, not the whole of them.
-Pure but for the embedder."""
+"""Quotes from relevant passages: the sentences, list items and table rows that answer a question. Pure but for the
+embedder."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from typing import Final
 from stoa.documents.selecting import Embed, PassageLike, rank
 
 PASSAGES_MAX: Final = 6
-"""Passages that are looked through; what answers a question rarely stands in more."""
+"""Passages that are searched for sentences; what answers a question rarely stands in more."""
 UNITS_MAX: Final = 6
 UNIT_CHARACTERS_MAX: Final = 700
 """A longer sentence is none: code, or a text without punctuation. It is cut."""
@@ -83,7 +83,7 @@ def _units(index: int, passage: PassageLike) -> Iterator[_Unit]:
 
 
 def _blocks(text: str) -> Iterator[tuple[str, str, list[str]]]:
-    """(header, what joins its pieces, pieces) of each paragraph, list, table and code block; headings are told by the
+    """(header, what joins its pieces, pieces) of each paragraph, list, table and code block; headings are shown by the
     citation."""
     for paragraph in _paragraphs(text):
         if _FENCE.match(paragraph[0]):

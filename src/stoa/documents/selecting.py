@@ -50,7 +50,7 @@ class PassageLike(Protocol):
 P = TypeVar("P", bound=PassageLike)
 Vectors: TypeAlias = NDArray[np.float32]
 Embed: TypeAlias = Callable[[Sequence[str]], Awaitable[Vectors | None]]
-"""Texts to one vector each, of any length; None when it cannot just now, and words decide alone."""
+"""Texts to one vector each, of any length; None while the embedder is unavailable: then words decide alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +130,12 @@ def _by_words(question: str, passages: Sequence[PassageLike]) -> _Words:
                 counts[row, column[term]] = count
     if not wanted:
         return _Words(np.zeros(len(passages)), np.zeros(len(passages)), np.zeros(len(passages), dtype=np.int64))
-    held = counts > 0
-    holders = held.sum(axis=0)
+    contains = counts > 0
+    holders = contains.sum(axis=0)
     weights = np.log1p((len(passages) + _BACKGROUND - holders + 0.5) / (holders + 0.5))
     norm = _K1 * (1 - _B + _B * lengths / max(float(lengths.mean()), 1.0))
     scores = (weights * counts * (_K1 + 1) / (counts + norm[:, None])).sum(axis=1)
-    return _Words(scores, (held * weights).sum(axis=1) / weights.sum(), held.sum(axis=1))
+    return _Words(scores, (contains * weights).sum(axis=1) / weights.sum(), contains.sum(axis=1))
 
 
 async def _by_meaning(

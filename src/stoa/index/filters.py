@@ -66,7 +66,7 @@ Expression: TypeAlias = AnyTerm | Between | Not | All | Some
 
 
 def leaves(expression: Expression) -> Iterator[AnyTerm | Between]:
-    """What has to be looked up."""
+    """The terms and ranges whose postings the expression needs."""
     match expression:
         case AnyTerm() | Between():
             yield expression

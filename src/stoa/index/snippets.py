@@ -27,25 +27,25 @@ def sentences(text: str) -> list[str]:
     return [*found, text[start:]] if text[start:].strip() or not found else [*found[:-1], found[-1] + text[start:]]
 
 
-def snippet(pieces: Sequence[str], held: Sequence[float]) -> str:
-    """HTML with the matched sentences in <mark>; without a match the beginning, unmarked. `held` says what each piece
-    matches."""
-    best = max(held, default=0.0)
+def snippet(pieces: Sequence[str], matches: Sequence[float]) -> str:
+    """HTML with the matched sentences in <mark>; without a match the beginning, unmarked. `matches` says what each
+    piece matches."""
+    best = max(matches, default=0.0)
     if best <= 0:
         return html.escape(_shortened("".join(pieces).strip()), quote=False)
-    centre = held.index(best)
+    centre = matches.index(best)
     first = last = centre
     length = len(pieces[centre])
     while True:
         # The neighbour that matches better comes first; of equal ones, that on the side that has had less.
-        after = held[last + 1] if last + 1 < len(pieces) else -1.0
-        before = held[first - 1] if first > 0 else -1.0
+        after = matches[last + 1] if last + 1 < len(pieces) else -1.0
+        before = matches[first - 1] if first > 0 else -1.0
         step = last + 1 if (after, centre - first) >= (before, last - centre) else first - 1
         if max(after, before) < 0 or length + len(pieces[step]) > CHARACTERS_MAX:
             break
         length += len(pieces[step])
         first, last = min(first, step), max(last, step)
-    shown = [_shown(pieces[at], marked=held[at] >= best * _MARKED_SHARE) for at in range(first, last + 1)]
+    shown = [_shown(pieces[at], marked=matches[at] >= best * _MARKED_SHARE) for at in range(first, last + 1)]
     return ("\u2026 " if first > 0 else "") + "".join(shown).strip() + (" \u2026" if last + 1 < len(pieces) else "")
 
 

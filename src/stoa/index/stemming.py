@@ -70,11 +70,11 @@ class Stemmer:
                 found.setdefault(token, set()).add(stem)
         await self.learn(tx, language, set[str]().union(*new.values()))
         for token, terms in new.items():
-            held = {stem for term in terms if (stem := self.stem(language, term)) is not None}
+            stems = {stem for term in terms if (stem := self.stem(language, term)) is not None}
             if len(token) <= CHARACTERS_MAX and all(map(_is_commonplace, terms)):
-                known.add(token, held)
-            if not held.isdisjoint(wanted):
-                found[token] = held.intersection(wanted)
+                known.add(token, stems)
+            if not stems.isdisjoint(wanted):
+                found[token] = stems.intersection(wanted)
         return found
 
 

@@ -51,7 +51,7 @@ _log = structlog.get_logger("stoa.index")
 
 
 class Upkeep:
-    """`start`, then it looks by itself every few seconds; `tend` does what is due now."""
+    """After `start` it checks every few seconds; `tend` does what is due now."""
 
     def __init__(
         self,
@@ -95,9 +95,9 @@ class Upkeep:
         connection = await connect(self._database.dsn)
         try:
             for index_id in due:
-                if await connection.fetchval(SQL.hold_index, index_id):
+                if await connection.fetchval(SQL.try_lock_index, index_id):
                     await self._keep(connection, index_id)
-                    await connection.fetchval(SQL.let_go, index_id)
+                    await connection.fetchval(SQL.unlock_index, index_id)
             for name in strays:
                 await self._drop_stray(connection, name)
         finally:
@@ -188,7 +188,7 @@ class Upkeep:
         await connection.execute(SQL.merged, index_id, state["unmerged"])
 
     async def _drop_stray(self, connection: Any, name: str) -> None:
-        """Only where nobody reads it: others that look at all vectors are not to queue behind its end."""
+        """Only while nobody reads it: searches that scan all vectors would queue behind the DROP."""
         if await connection.fetchval(SQL.is_read, name):
             return
         await connection.execute(f"DROP TABLE IF EXISTS {name}")

@@ -90,14 +90,14 @@ async def drop(tx: Tx, key: BaseKey) -> Removed:
     index = await _lock(tx, key)
     if index is None:
         return Removed(0, 0)
-    held = await tx.fetchrow(SQL.measure.format(vectors=store.vectors_table(index)), key.org_id, index["index_id"])
-    assert held is not None
+    measured = await tx.fetchrow(SQL.measure.format(vectors=store.vectors_table(index)), key.org_id, index["index_id"])
+    assert measured is not None
     # A table of its own goes later (upkeep.py), empty: a search that began before this transaction still reads its
     # rows.
     vectors = SQL.drop_vectors.format(vectors=store.vectors_table(index))
     for statement in (SQL.drop_items, SQL.drop_chunks, vectors, SQL.drop_postings, SQL.delete_index):
         await tx.execute(statement, key.org_id, index["index_id"])
-    return Removed(held["chunks"], held["text_bytes"] + held["vector_bytes"])
+    return Removed(measured["chunks"], measured["text_bytes"] + measured["vector_bytes"])
 
 
 async def set_metadata(tx: Tx, key: BaseKey, item_id: UUID, metadata: Mapping[str, Any]) -> None:

@@ -180,8 +180,8 @@ CASES = [
     ),
     Case("knowledge.miscounted", ["UPDATE knowledge_indexes SET words = words + 1"]),
     Case("knowledge.miscounted", ["DELETE FROM knowledge_vectors"]),
-    Case("shelves.missing", deed=partial(_lose, place="knowledge")),
-    Case("shelves.orphans", deed=partial(_leave_behind, place="knowledge"), repaired=True),
+    Case("contents.missing", deed=partial(_lose, place="knowledge")),
+    Case("contents.orphans", deed=partial(_leave_behind, place="knowledge"), repaired=True),
     Case("journal.gaps", [f"DELETE FROM events WHERE {OF} = '{{plain}}' AND sequence = 2"], subject="plain"),
     Case(
         "journal.gaps",

@@ -647,7 +647,7 @@ async def test_a_zygote_that_is_unfit_costs_no_file(tmp_path: Path) -> None:
     before._send({"load": "nothing of ours"})  # ignored: only what is listed is loaded
     assert text_of(await read(converter, tmp_path, "notes.txt", b"plain words")) == "plain words"
     assert converter._zygotes._zygote is before
-    before._hear_one({"unfit": "a library has started a thread"})
+    before._handle({"unfit": "a library has started a thread"})
     assert text_of(await read(converter, tmp_path, "notes.txt", b"plain words")) == "plain words"
     assert before.over
     assert before.failed

@@ -168,5 +168,5 @@ def test_a_scan_with_a_stamp_counts_as_a_scan() -> None:
     assert [page.markdown for page in pages] == ["ACME-1"]
     assert "1 of 1 pages hold no text" in warnings[0]
     targets: list[int] = []
-    assert pdf_pages(data, "a.pdf", 10, to_look_at=targets)[2] == []
+    assert pdf_pages(data, "a.pdf", 10, ocr_pages=targets)[2] == []
     assert targets == [1]

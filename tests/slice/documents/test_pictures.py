@@ -173,7 +173,7 @@ async def test_a_name_that_lies_is_said(converter: Converter, tmp_path: Path) ->
         await converter.convert(path, name="scan.png")
 
 
-async def test_an_office_file_with_text_or_without_pictures_has_nothing_to_look_at(
+async def test_an_office_file_with_text_or_without_pictures_has_nothing_ocr_pages(
     converter: Converter, tmp_path: Path
 ) -> None:
     path = tmp_path / "blob"

@@ -167,7 +167,8 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def wide_encoding(data: bytes) -> str | None:
-    """UTF-16 or UTF-32 without a byte order mark, told by where the zero bytes stand; None for anything else."""
+    """UTF-16 or UTF-32 without a byte order mark, recognized by the positions of its zero bytes; None for anything
+    else."""
     head = data[: SAMPLE_BYTES - SAMPLE_BYTES % 4]
     head = head[: len(head) - len(head) % 2]
     zeros = head.count(0)

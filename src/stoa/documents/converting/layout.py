@@ -1,4 +1,4 @@
-"""The look of a page, understood: lines of text and ruled lines become headings, paragraphs, lists and tables. Pure.
+"""Layout analysis of a page: lines of text and ruled lines become headings, paragraphs, lists and tables. Pure.
 
 A PDF knows neither words nor paragraphs. What tells a heading is its size or weight against the body's; what ends a
 paragraph is a gap larger than that between the body's lines; what makes a table is a grid of rules. Where the signs are
@@ -29,7 +29,7 @@ MARGIN_SHARE: Final = 0.11
 RUNNING_PAGES_MIN: Final = 3
 RUNNING_SHARE: Final = 0.5
 RULES_MAX: Final = 600
-"""Bounds the work of finding grids, which looks at pairs of rules; a table of 200 rows and 10 columns has some 210."""
+"""Bounds the work of finding grids, which compares pairs of rules; a table of 200 rows and 10 columns has some 210."""
 CELLS_MAX: Final = 2_000
 _STRAIGHT: Final = 1.0
 _NEAR: Final = 3.0

@@ -1,5 +1,4 @@
-"""What shows something and holds no text: found in a document, named by a number, and drawn when that number is asked
-for.
+"""Pages and pictures without text: found in a document, numbered, and drawn by their number for OCR.
 
 The number is the page of a PDF or a TIFF, and the place of a picture in an office document. In an archive the
 document's place is in front of it. It depends on the content alone: what was read under it is kept under it.

@@ -45,7 +45,7 @@ def office_pages(data: bytes, name: str, kind: str, pages_max: int) -> tuple[int
 
 def _unsaved_formulas(data: bytes, name: str) -> list[str]:
     """A sheet stores each formula with its last result, and the result is what is read. Programs that write sheets
-    without computing them store none; then the cell is blank, which the reader should be told."""
+    without computing them store none; then the cell is blank, and a warning says so."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         sheets = [one for one in archive.infolist() if one.filename.startswith("xl/worksheets/")]
         if sum(one.file_size for one in sheets) > _SHEET_BYTES_SEARCHED_MAX:

@@ -21,7 +21,7 @@ from stoa.documents.converting.page import Page, Report, no_report
 from stoa.documents.types import ConversionError
 
 OBJECTS_MAX: Final = 5_000
-"""A drawing, not a table, has more objects; its lines are not looked at."""
+"""A drawing, not a table, has more objects; its lines are ignored."""
 SEGMENTS_MAX: Final = 5_000
 DOTS_PER_INCH: Final = 150
 PIXELS_MAX: Final = 4_000_000
@@ -37,12 +37,12 @@ _LINE_END_HYPHENS: Final = "\ufffe\x02"
 
 
 def pdf_pages(
-    data: bytes, name: str, pages_max: int, report: Report = no_report, to_look_at: list[int] | None = None
+    data: bytes, name: str, pages_max: int, report: Report = no_report, ocr_pages: list[int] | None = None
 ) -> tuple[int, list[Page], list[str]]:
     """The number of pages, the pages that hold text, and warnings. Ruled tables are Markdown tables, headings are
     headings.
 
-    Pages that show something and hold no text go into `to_look_at`, where it is given, instead of into a warning.
+    Pages that show something and hold no text go into `ocr_pages`, where it is given, instead of into a warning.
 
     Raises:
         ConversionError: `encrypted_file`, `corrupt_file`, `too_many_pages`.
@@ -59,9 +59,7 @@ def pdf_pages(
     done = 0
     for number in range(1, count + 1):
         sheets.append(sheet := _sheet(document, number))
-        done += (
-            to_look_at is None or sheet is None or bool(sheet.lines)
-        )  # Others are done when somebody has looked at them.
+        done += ocr_pages is None or sheet is None or bool(sheet.lines)  # The others are done when OCR has read them.
         report(done, count)
     unreadable = [number for number, sheet in enumerate(sheets, 1) if sheet is None]
     pages = [
@@ -76,9 +74,9 @@ def pdf_pages(
     scans = {number for number, sheet in enumerate(sheets, 1) if sheet is not None and sheet.is_scan}
     read = {page.number for page in pages} - scans
     blank = [number for number in range(1, count + 1) if number not in read and number not in unreadable]
-    if to_look_at is not None:
-        to_look_at += [number for number in blank if _shows_something(document, number)]
-        blank = [number for number in blank if number not in to_look_at]
+    if ocr_pages is not None:
+        ocr_pages += [number for number in blank if _shows_something(document, number)]
+        blank = [number for number in blank if number not in ocr_pages]
     warnings = [f"{len(blank)} of {count} pages hold no text (scanned or empty): {_named(blank)}."] if blank else []
     if unreadable:
         warnings.append(f"{len(unreadable)} of {count} pages are damaged and were left out: {_named(unreadable)}.")

@@ -94,7 +94,7 @@ def drawn(data: bytes, name: str, number: int) -> bytes:
 
 
 def is_ornament(data: bytes) -> bool:
-    """Whether a picture in an office document is none to look at: a small one, or one that cannot be opened."""
+    """Whether a picture in an office document is not worth OCR: too small, or unreadable."""
     try:
         return min(_open(data, "").size) < EDGE_MIN
     except ConversionError:
@@ -102,7 +102,7 @@ def is_ornament(data: bytes) -> bool:
 
 
 def _open(data: bytes, name: str) -> Image.Image:
-    warnings.simplefilter("ignore")  # Odd tags are told on standard error, which nobody reads.
+    warnings.simplefilter("ignore")  # Pillow warns of odd tags; nobody reads these warnings.
     try:
         return Image.open(io.BytesIO(data), formats=_FORMATS)
     except _BROKEN as error:

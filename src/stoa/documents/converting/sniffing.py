@@ -100,7 +100,7 @@ def _unclaimed(head: bytes, name: str, mime_type: str | None) -> Sniffed:
 
 
 def picture_type(head: bytes) -> str | None:
-    """The media type of a picture that can be looked at, by its first bytes; None for anything else."""
+    """The media type of a picture that OCR can read, by its first bytes; None for anything else."""
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return "image/webp"
     return next((kind for magic, kind in _PICTURES if head.startswith(magic)), None)

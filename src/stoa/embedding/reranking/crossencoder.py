@@ -47,7 +47,7 @@ class CrossEncoder:
         )
 
     def scores(self, query: str, texts: Sequence[str], stopped: Callable[[], bool] = lambda: False) -> list[float]:
-        """One score in 0..1 per text; equal texts are judged once. Stops between batches when it is told to. Raises
+        """One score in 0..1 per text; equal texts are judged once. Stops between batches once `stop` is set. Raises
         RerankerError."""
         query, different = _clean(query), list(dict.fromkeys(map(_clean, texts)))
         pairs = self._tokenizer.encode_batch([(query, text) for text in different])
