@@ -1,7 +1,5 @@
 """The handbook that ships with Stoa, read by pdfium: headings, tables and page numbers survive."""
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,8 +7,7 @@ from hypothesis import strategies as st
 from stoa.documents.converting.layout import hyphens
 from stoa.documents.converting.pdf import pdf_pages
 from stoa.documents.types import ConversionError
-
-HANDBOOK = Path(__file__).parents[3] / "src/stoa/cli/assets/stoa-handbook.pdf"
+from tests.support.knowledge import HANDBOOK
 
 
 def test_the_handbooks_tables_headings_and_pages_survive() -> None:
