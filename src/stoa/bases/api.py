@@ -31,6 +31,7 @@ def routes(bases: KnowledgeBases, items: Items, search: Search, gate: Gate, doma
     router = Routes(tags=["knowledge bases"])
     reading, writing = gate("knowledge:read"), gate("knowledge:write")
     _bases(router, bases, gate, domain)
+    _reindexing(router, bases, gate, domain)
     _items(router, items, gate)
 
     @router.post(
@@ -124,6 +125,10 @@ def _bases(router: Routes, bases: KnowledgeBases, gate: Gate, domain: str) -> No
     async def delete_base(knowledgebase_id: UUID, principal: Annotated[Principal, writing]) -> DeletedWire:
         """For good, with its items, chunks, vectors and files. The receipt is at /v1/deletions/{deletion_id}."""
         return DeletedWire(message="deleted", deletion_id=await bases.delete(principal, knowledgebase_id))
+
+
+def _reindexing(router: Routes, bases: KnowledgeBases, gate: Gate, domain: str) -> None:
+    writing = gate("knowledge:write")
 
     @router.post("/v1/knowledgebases/{knowledgebase_id}/reindex", status_code=202, responses=refusals(404, 409))
     async def reindex(

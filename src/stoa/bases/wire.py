@@ -9,7 +9,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 from stoa.bases import rules
 from stoa.bases.searching import Asked, shown
 from stoa.bases.service import Settings
-from stoa.bases.types import Chunking, EmbedderSpec, Item, KnowledgeBase, Ocr, Retriever
+from stoa.bases.types import EmbedderSpec, Item, KnowledgeBase, Ocr, Retriever
 from stoa.http import Timestamp, Wire
 from stoa.http.wire import not_blank
 from stoa.index import LANGUAGES, Found
@@ -318,7 +318,7 @@ def base(value: KnowledgeBase, domain: str, root: str) -> BaseWire:
         hostname=f"{value.id}.kb.{domain}",
         url=f"{root.rstrip('/')}/kb/{value.id}",
         embedder=_embedder(value.embedder),
-        chunking=_chunking(value.chunking),
+        chunking=ChunkingWire(characters_max=value.chunking.characters_max),
         retriever=_retriever(value.retriever),
         language=value.language,
         ocr=value.ocr,
@@ -326,7 +326,7 @@ def base(value: KnowledgeBase, domain: str, root: str) -> BaseWire:
         chunk_count=value.chunk_count,
         reindex=ReindexWire(
             embedder=_embedder(building.embedder),
-            chunking=_chunking(building.chunking),
+            chunking=ChunkingWire(characters_max=building.chunking.characters_max),
             language=building.language,
             items=value.served_count,
             items_done=value.built_count,
@@ -399,7 +399,3 @@ def _retriever(value: Retriever) -> RetrieverWire:
         else None
     )
     return RetrieverWire(mode=value.mode, alpha=value.alpha, top_k=value.top_k, reranker=reranker)
-
-
-def _chunking(value: Chunking) -> ChunkingWire:
-    return ChunkingWire(characters_max=value.characters_max)

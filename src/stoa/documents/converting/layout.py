@@ -11,11 +11,9 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, TypeAlias
+from typing import Final
 
-Box: TypeAlias = tuple[float, float, float, float]
-"""Left, bottom, right, top, in points from the page's lower left corner."""
-Point: TypeAlias = tuple[float, float]
+from stoa.documents.converting.grids import NEAR, STRAIGHT, Box
 
 HEADING_RATIO: Final = 1.1
 """Against the body's size. Typesetters use 1.14 and more for the smallest heading; rounding stays below 1.05."""
@@ -28,12 +26,6 @@ MARGIN_SHARE: Final = 0.11
 """Running headers and footers stand in the outer ninth of a page."""
 RUNNING_PAGES_MIN: Final = 3
 RUNNING_SHARE: Final = 0.5
-RULES_MAX: Final = 600
-"""Bounds the work of finding grids, which compares pairs of rules; a table of 200 rows and 10 columns has some 210."""
-CELLS_MAX: Final = 2_000
-_STRAIGHT: Final = 1.0
-_NEAR: Final = 3.0
-_LENGTH_MIN: Final = 4.0
 
 _LIST_ITEM: Final = re.compile(r"^(?:[•‣▪●◦·\u2013\u2014-]\s+(?=\S)|(\d{1,3})[.)]\s+(?=\S))")
 LEADER: Final = re.compile(r"\s*(?:\.\s?){5,}\s*")
@@ -57,16 +49,6 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """A straight line: level at `at` = y from x `start` to `end`, or upright at `at` = x from y `start` to `end`."""
-
-    level: bool
-    at: float
-    start: float
-    end: float
-
-
-@dataclass(frozen=True, slots=True)
 class Grid:
     box: Box
     cells: tuple[tuple[str, ...], ...]
@@ -82,106 +64,6 @@ class Sheet:
     notes: tuple[str, ...] = ()
     """Values of forms and comments."""
     is_scan: bool = False
-
-
-# --- rules to grids ---------------------------------------------------------------------------------------------------
-def rule(one: Point, other: Point) -> Iterator[Rule]:
-    """The line between two points, if it is level or upright and long enough to rule anything."""
-    (x0, y0), (x1, y1) = one, other
-    if abs(y1 - y0) <= _STRAIGHT and abs(x1 - x0) >= _LENGTH_MIN:
-        yield Rule(True, (y0 + y1) / 2, min(x0, x1), max(x0, x1))
-    elif abs(x1 - x0) <= _STRAIGHT and abs(y1 - y0) >= _LENGTH_MIN:
-        yield Rule(False, (x0 + x1) / 2, min(y0, y1), max(y0, y1))
-
-
-def grids(rules: Sequence[Rule]) -> list[tuple[Box, list[list[Box | None]]]]:
-    """The tables that rules draw: the outer box of each, and the boxes of its cells row by row from the top.
-
-    A cell is None where a missing rule joins it to the cell at its left or above, whose box then reaches over it. At
-    least two rows and two columns make a table; less is a frame.
-    """
-    found: list[tuple[Box, list[list[Box | None]]]] = []
-    merged = _merged(rules)
-    if len(merged) > RULES_MAX:
-        return []
-    for group in _connected(merged):
-        ys = _stops([r.at for r in group if r.level])
-        xs = _stops([r.at for r in group if not r.level])
-        if len(ys) < 3 or len(xs) < 3 or len(ys) * len(xs) > CELLS_MAX:
-            continue
-        found.append(((xs[0], ys[0], xs[-1], ys[-1]), _cells(xs, ys, group)))
-    return found
-
-
-def _merged(rules: Sequence[Rule]) -> list[Rule]:
-    """Pieces of one line, drawn cell by cell or as both edges of a thin box, as one rule."""
-    merged: list[Rule] = []
-    for one in sorted(rules, key=lambda r: (r.level, round(r.at / _NEAR), r.start)):
-        for position in range(len(merged) - 1, max(-1, len(merged) - 9), -1):
-            last = merged[position]
-            if last.level == one.level and abs(last.at - one.at) <= _NEAR and one.start <= last.end + _NEAR:
-                merged[position] = Rule(last.level, last.at, min(last.start, one.start), max(last.end, one.end))
-                break
-        else:
-            merged.append(one)
-    return merged
-
-
-def _connected(rules: Sequence[Rule]) -> list[list[Rule]]:
-    """Groups of rules that touch one another."""
-    group_of = list(range(len(rules)))
-
-    def root(number: int) -> int:
-        while group_of[number] != number:
-            group_of[number] = group_of[group_of[number]]
-            number = group_of[number]
-        return number
-
-    levels = [number for number, r in enumerate(rules) if r.level]
-    uprights = [number for number, r in enumerate(rules) if not r.level]
-    for i in levels:
-        a = rules[i]
-        for j in uprights:
-            b = rules[j]
-            if a.start - _NEAR <= b.at <= a.end + _NEAR and b.start - _NEAR <= a.at <= b.end + _NEAR:
-                group_of[root(i)] = root(j)
-    groups: dict[int, list[Rule]] = {}
-    for number, one in enumerate(rules):
-        groups.setdefault(root(number), []).append(one)
-    return list(groups.values())
-
-
-def _stops(values: list[float]) -> list[float]:
-    """Distinct positions, those that nearly meet taken as one."""
-    stops: list[float] = []
-    for value in sorted(values):
-        if not stops or value - stops[-1] > _NEAR:
-            stops.append(value)
-    return stops
-
-
-def _cells(xs: list[float], ys: list[float], group: list[Rule]) -> list[list[Box | None]]:
-    def ruled(level: bool, at: float, start: float, end: float) -> bool:
-        middle = (start + end) / 2
-        return any(r.level == level and abs(r.at - at) <= _NEAR and r.start <= middle <= r.end for r in group)
-
-    rows: list[list[Box | None]] = []
-    for bottom, top in reversed(list(itertools.pairwise(ys))):
-        row: list[Box | None] = []
-        for number, (left, right) in enumerate(itertools.pairwise(xs)):
-            above = rows[-1][number] if rows else None
-            if number and row[-1] is not None and not ruled(False, left, bottom, top):
-                row[-1] = (row[-1][0], row[-1][1], right, row[-1][3])
-                row.append(None)
-            elif above is not None and not ruled(True, top, left, right):
-                rows[-1][number] = (above[0], bottom, above[2], above[3])
-                row.append(None)
-            else:
-                row.append((left, bottom, right, top))
-        if all(cell is None for cell in row):
-            continue  # no rule at all above this row: it belongs to the one before
-        rows.append(row)
-    return rows
 
 
 # --- lines to Markdown ------------------------------------------------------------------------------------------------
@@ -234,7 +116,7 @@ def _running_key(line: Line, sheet: Sheet) -> tuple[str, int] | None:
     edge = sheet.height * MARGIN_SHARE
     if edge < line.baseline < sheet.height - edge:
         return None
-    return _DIGITS.sub("#", line.text), round(line.baseline / _NEAR)
+    return _DIGITS.sub("#", line.text), round(line.baseline / NEAR)
 
 
 def hyphens(text: str) -> str:
@@ -370,7 +252,7 @@ def _goes_on(block: _Block, line: Line, kind: str, body: float, pitch: float) ->
     if kind not in {"text", "code"} or abs(last.size - line.size) > 0.25 * body:
         return False
     # The larger of two sizes decides: a line that only begins with code in a smaller font is still the paragraph's.
-    return -_STRAIGHT <= step <= max(pitch, 1.3 * max(last.size, line.size) if last.size != body else 0) * PITCH_SLACK
+    return -STRAIGHT <= step <= max(pitch, 1.3 * max(last.size, line.size) if last.size != body else 0) * PITCH_SLACK
 
 
 def _written(block: _Block | None, levels: dict[float, int]) -> Iterator[tuple[str, str]]:

@@ -15,8 +15,9 @@ from typing import Any, Final
 import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 
-from stoa.documents.converting import annotations, layout
-from stoa.documents.converting.layout import Box, Grid, Line, Rule, Sheet
+from stoa.documents.converting import annotations, grids, layout
+from stoa.documents.converting.grids import Box, Rule
+from stoa.documents.converting.layout import Grid, Line, Sheet
 from stoa.documents.converting.page import Page, Report, no_report
 from stoa.documents.types import ConversionError
 
@@ -155,17 +156,17 @@ def _sheet(document: pdfium.PdfDocument, number: int) -> Sheet | None:
     except pdfium.PdfiumError:
         return None
     lines = list(_lines(text_page))
-    grids: list[Grid] = []
+    tables: list[Grid] = []
     if lines:
-        for box, rows in layout.grids(_rules(page)):
+        for box, rows in grids.grids(_rules(page)):
             beside = [part for line in lines for part in _beside(text_page, line, box)]
             inside = [line for line in beside if layout.is_within(line, box)]
             cells = tuple(tuple(_bounded(text_page, cell) if cell else "" for cell in row) for row in rows)
             if layout.keeps_words(cells, inside):
-                grids.append(Grid(box, cells))
+                tables.append(Grid(box, cells))
                 lines = beside
     noted = tuple(annotations.notes(document, page))
-    sheet = Sheet(page.get_height(), tuple(lines), tuple(grids), noted, _is_scan(page, lines))
+    sheet = Sheet(page.get_height(), tuple(lines), tuple(tables), noted, _is_scan(page, lines))
     text_page.close()
     page.close()
     return sheet
@@ -296,7 +297,7 @@ def _path_rules(item: Any) -> Iterator[Rule]:
         if kind == pdfium_c.FPDF_SEGMENT_MOVETO:
             start = point
         elif kind == pdfium_c.FPDF_SEGMENT_LINETO:
-            yield from layout.rule(previous, point)
+            yield from grids.rule(previous, point)
         if pdfium_c.FPDFPathSegment_GetClose(segment):
-            yield from layout.rule(point, start)
+            yield from grids.rule(point, start)
         previous = point
