@@ -1,4 +1,5 @@
-"""schemathesis on the OpenAPI document: what the document promises is what the server does, for inputs nobody thought of."""
+"""schemathesis on the OpenAPI document: what the document promises is what the server does, for inputs nobody thought
+of."""
 
 import asyncio
 import os
@@ -40,7 +41,8 @@ async def test_the_document_is_true(shared_server: Running, tmp_path: Path, host
         "--checks",
         "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance",
         "--no-color",
-        # Made keys could revoke the one that this test speaks with, and made-up addresses could be somebody's: a test speaks to this machine alone.
+        # Made keys could revoke the one that this test speaks with, and made-up addresses could be somebody's: a test
+        # speaks to this machine alone.
         # Every route of both is in the table of refusals.
         "--exclude-path-regex",
         "access-keys|connections|/v1/tools|sources",
@@ -51,7 +53,8 @@ async def test_the_document_is_true(shared_server: Running, tmp_path: Path, host
     async with asyncio.timeout(220):
         said, _ = await process.communicate()
     text = said.decode()
-    # Its exit status also counts requests that a crowded machine let time out; what the document got wrong stands under "Failures".
+    # Its exit status also counts requests that a crowded machine let time out; what the document got wrong stands under
+    # "Failures".
     assert "Failures:" not in text, text[-8_000:]
     assert process.returncode == 0 or re.search(r"Tested: [3-9]\d" if host == "api" else r"Tested: \d", text), text[
         -8_000:
