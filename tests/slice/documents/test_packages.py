@@ -8,7 +8,10 @@ from io import BytesIO
 from pathlib import Path
 
 import docx
+import openpyxl
+import pptx
 import pytest
+from openpyxl.comments import Comment
 
 from stoa.documents.converting import Converter
 from stoa.documents.types import ConversionError, Converted
@@ -204,3 +207,35 @@ async def test_a_package_that_is_not_read_is_refused_as_what_it_is(
 async def test_words_about_formats_are_text(converter: Converter, tmp_path: Path, text: str) -> None:
     for name in ("notes.md", "notes.txt"):
         assert text_of(await read(converter, tmp_path, name, text.encode())) == text
+
+
+async def test_office_files_are_read_beyond_their_body(converter: Converter, tmp_path: Path) -> None:
+    document = docx.Document()
+    paragraph = document.add_paragraph("Project")
+    paragraph.add_run("number").bold = True
+    paragraph.add_run(" 4711 ")
+    paragraph.add_run("contractu").underline = True
+    paragraph.add_run("al term")
+    document.sections[0].header.paragraphs[0].text = "Form QM-0815"
+    buffer = BytesIO()
+    document.save(buffer)
+    text = text_of(await read(converter, tmp_path, "form.docx", buffer.getvalue()))
+    assert all(piece in text for piece in ("Projectnumber 4711 contractual term", "Header: Form QM-0815"))
+    presentation = pptx.Presentation()
+    for number in (1, 2):
+        slide = presentation.slides.add_slide(presentation.slide_layouts[1])
+        slide.shapes.title.text = f"Slide {number}"
+        slide.notes_slide.notes_text_frame.text = f"say this {number}"
+    buffer = BytesIO()
+    presentation.save(buffer)
+    shown = await read(converter, tmp_path, "talk.pptx", buffer.getvalue())
+    assert [(one.page, f"Speaker notes:\n\nsay this {one.page}" in one.text) for one in shown.passages] == [
+        (1, True),
+        (2, True),
+    ]
+    workbook = openpyxl.Workbook()
+    workbook.active["A1"] = "place"
+    workbook.active["A1"].comment = Comment("ask the harbour", "Ada")
+    buffer = BytesIO()
+    workbook.save(buffer)
+    assert "Comment: ask the harbour" in text_of(await read(converter, tmp_path, "places.xlsx", buffer.getvalue()))

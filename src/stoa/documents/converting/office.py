@@ -7,10 +7,12 @@ import asyncio
 import io
 import re
 import zipfile
+from dataclasses import replace
 from typing import Final
 
 import xberg
 
+from stoa.documents.converting import office_parts
 from stoa.documents.converting.page import Page
 from stoa.documents.types import ConversionError
 
@@ -26,6 +28,9 @@ PAGED: Final = frozenset({"pptx"})
 _SHEET_BYTES_SEARCHED_MAX: Final = 64 * 2**20
 _FORMULA_ALONE: Final = re.compile(rb"(?:</f>|<f/>)\s*(?:<v\s*/>|<v></v>)?\s*</c>")
 _ESCAPED_NUMBER: Final = re.compile(r"(\d)\\([.)])")
+_EMPHASIS_BEGINS: Final = re.compile(r"(?<=[^\W_])(\*{1,3}|_{1,3})([^\W_][^*_\n]{0,200})\1")
+_EMPHASIS_ENDS: Final = re.compile(r"(\*{1,3}|_{1,3})([^\W_][^*_\n]{0,200})\1(?=[^\W_])")
+"""Emphasis that begins or ends within a word, and would tear it: `Projekt**nummer**`."""
 _BULLET: Final = re.compile(r"(?:^|(?<= ))[\x7f\uf0b7\u2022][ \t]+", re.MULTILINE)
 
 
@@ -34,7 +39,15 @@ def office_pages(data: bytes, name: str, kind: str, pages_max: int) -> tuple[int
     other formats have no pages of their own."""
     pages = by_library(data, name, kind)
     if kind not in PAGED:
+        more = office_parts.omitted(data, kind, pages[0].markdown) if pages and kind in ("docx", "xlsx") else []
+        if more:
+            pages[-1] = replace(pages[-1], markdown="\n\n".join([pages[-1].markdown.rstrip(), *more]).lstrip())
         return None, pages, _unsaved_formulas(data, name) if kind == "xlsx" else []
+    notes = office_parts.speaker_notes(data)
+    pages = [
+        replace(page, markdown=f"{page.markdown.rstrip()}\n\n{notes[page.number]}") if page.number in notes else page
+        for page in pages
+    ]
     count = max((page.number or 0 for page in pages), default=0)
     if count > pages_max:
         raise ConversionError(
@@ -87,7 +100,8 @@ def by_library(data: bytes, name: str, kind: str) -> list[Page]:
 def _tidy(markdown: str) -> str:
     """Escapes that only a renderer needs ("1\\. Limits") spoil what is searched and quoted; so do the control
     characters that stand for bullets in many PDFs."""
-    return _BULLET.sub("- ", _ESCAPED_NUMBER.sub(r"\1\2", markdown))
+    whole = _EMPHASIS_ENDS.sub(r"\2", _EMPHASIS_BEGINS.sub(r"\2", markdown))
+    return _BULLET.sub("- ", _ESCAPED_NUMBER.sub(r"\1\2", whole))
 
 
 async def _extract(source: xberg.ExtractInput, config: xberg.ExtractionConfig) -> xberg.ExtractionResult:
