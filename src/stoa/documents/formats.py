@@ -85,7 +85,7 @@ _TABLE: Final = (
             "application/vnd.openxmlformats-officedocument.spreadsheetml.template",
         ),
         "each sheet as a table below its name; comments",
-        "number formats of cells (the stored values are read), formulas (their stored results are read), charts, macros",
+        "number formats (stored values are read), formulas (stored results are read), charts, macros",
         "formulas without a stored result",
         package=True,
     ),
