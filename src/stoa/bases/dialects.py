@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from stoa.bases import rules, wire
 from stoa.bases.searching import Asked, shown
@@ -31,6 +31,10 @@ class RankingOptions(Wire):
 
 
 class VectorStoreSearch(Wire):
+    """A field that is not known is refused: it may be a misspelt restriction, and without it more would be found."""
+
+    model_config = ConfigDict(extra="forbid")
+
     query: wire.QueryText | Annotated[list[wire.QueryText], Field(min_length=1, max_length=16)]
     max_num_results: Annotated[int, Field(ge=1, le=50)] = 10
     filters: dict[str, Any] | None = None

@@ -1,4 +1,5 @@
-"""The embedders that bases may name: the local model, the operator's endpoint, and endpoints of a tenant's connections."""
+"""The embedders that bases may name: the local model, the operator's endpoint, and endpoints of a tenant's
+connections."""
 
 from typing import Final
 from uuid import UUID
@@ -60,7 +61,10 @@ class Embedders:
     async def get(self, org_id: UUID, project_id: UUID, spec: EmbedderSpec) -> Embedder:
         embedder = await self._found(org_id, project_id, spec)
         if embedder.identity != spec.identity:
-            message = f"This knowledge base was indexed with {spec.identity}; this server now has {embedder.identity}. Re-index it: POST …/reindex."
+            message = (
+                f"This knowledge base was indexed with {spec.identity}; this server now has {embedder.identity}. "
+                "Re-index it: POST …/reindex."
+            )
             raise EmbedderError("embedder_changed", message, retryable=False)
         return embedder
 
@@ -69,7 +73,10 @@ class Embedders:
             return self._local
         if spec.provider == "server":
             if self._server is None or self._server_model != spec.model:
-                message = f"The embedder {spec.model} that this knowledge base was made with is not configured on this server; re-index it with another."
+                message = (
+                    f"The embedder {spec.model} that this knowledge base was made with is not configured on this "
+                    "server; re-index it with another."
+                )
                 raise EmbedderError("embedder_unavailable", message, retryable=False)
             return self._server
         assert spec.connection_id is not None, "checked when it was stored"

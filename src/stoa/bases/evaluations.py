@@ -51,7 +51,7 @@ THREE_MODES: Final = (SettingIn(mode="hybrid"), SettingIn(mode="keyword"), Setti
 
 
 class EvaluateIn(Wire):
-    """Without `settings` the three modes are compared. The first setting is what the others are held against."""
+    """Without `settings` the three modes are compared. The others are compared with the first setting."""
 
     queries: Annotated[list[GoldenIn], Field(min_length=1, max_length=QUERIES_MAX)]
     settings: Annotated[list[SettingIn], Field(min_length=1, max_length=SETTINGS_MAX)] | None = None
@@ -87,7 +87,7 @@ class JudgedWire(Wire):
 
 
 class DifferenceWire(Wire):
-    """What `name` has over `than`, per query: where an interval holds 0, the two cannot be told apart with so few queries."""
+    """The difference of `name` to `than`, per query: an interval that contains 0 means no significant difference."""
 
     name: str
     than: str
@@ -95,7 +95,8 @@ class DifferenceWire(Wire):
 
 
 class ProbeWire(Wire):
-    """How many of each query's ten nearest chunks a search finds; `method` says whether it looked at all of them (exact) or walked a graph."""
+    """How many of each query's ten nearest chunks a search finds; `method` says whether it scanned
+    all of them (exact) or walked the HNSW graph."""
 
     recall_at_10: float
     queries: int
@@ -115,7 +116,8 @@ def evaluation_routes(evaluations: Evaluations, gate: Gate) -> Routes:
     async def evaluate_base(
         knowledgebase_id: UUID, body: EvaluateIn, principal: Annotated[Principal, gate("knowledge:read")]
     ) -> Data[EvaluationWire]:
-        """Asks a golden set with up to four settings: nDCG@10, recall@10 and MRR with intervals, and the differences query by query."""
+        """Asks a golden set with up to four settings: nDCG@10, recall@10 and MRR with intervals, and the differences
+        query by query."""
         golden = [
             Golden(one.query, one.relevant if isinstance(one.relevant, dict) else dict.fromkeys(one.relevant, 1))
             for one in body.queries

@@ -114,11 +114,11 @@ class Preparing:
             name=item.name,
             mime_type=item.mime_type,
             chunk_characters_max=target.chunking.characters_max,
-            heard=progress.read,
-            find_blank=target.ocr,
+            on_progress=progress.read,
+            find_ocr_targets=target.ocr,
         )
         # An archive or a letter has no pages of its own: its pictures are counted behind what was counted of it.
-        pictures = len({sight.place for sight in found.blank})
+        pictures = len({picture.place for picture in found.ocr_targets})
         total = found.pages if found.pages is not None else (progress.pages_done or 0) + pictures
         found = await self._transcribing.fill(
             item, path, found, target.chunking.characters_max, lambda left: progress.read(total - left, total)

@@ -1,4 +1,5 @@
-"""The rerankers that bases may name: the operator's endpoint, and endpoints of a tenant's connections; and what they do to an answer."""
+"""The rerankers that bases may name: the operator's endpoint, and endpoints of a tenant's connections; and what they do
+to an answer."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -40,7 +41,8 @@ class Rerankers:
                     raise BadRequest.field(f"retriever.reranker.{field}", "is needed with the provider connection")
 
     async def get(self, org_id: UUID, project_id: UUID, chosen: Mapping[str, Any] | None) -> Reranker:
-        """The one that a base names, or the operator's. Raises BadRequest where there is none, Unavailable where its connection is gone."""
+        """The one that a base names, or the operator's. Raises BadRequest where there is none, Unavailable where its
+        connection is gone."""
         if chosen is None or chosen["provider"] == "server":
             if self._server is None:
                 raise BadRequest.field(
@@ -51,7 +53,8 @@ class Rerankers:
         found = await self._credentials(org_id, project_id, UUID(str(chosen["connection_id"])))
         if found is None:
             raise Unavailable(
-                "The connection of this knowledge base's reranker is gone; set another in its retriever, or search with rerank=false."
+                "The connection of this knowledge base's reranker is gone; set another in its retriever, "
+                "or search with rerank=false."
             )
         return RemoteReranker(found[0] or COHERE_URL, chosen["model"], found[1], outbound=self._outbound)
 
@@ -59,7 +62,8 @@ class Rerankers:
 async def reranked(
     reranker: Reranker, query: str, found: Found, limit: int, similarity_threshold: float | None, *, explain: bool
 ) -> Found:
-    """The answer in the order that the reranker gives it, with its scores; ties keep their order. Raises Unavailable."""
+    """The answer in the order that the reranker gives it, with its scores; ties keep their order. Raises
+    Unavailable."""
     begun = perf_counter()
     try:
         scores = await reranker.rerank(query, [_read(hit) for hit in found.hits])

@@ -17,7 +17,7 @@ QUERY_CHARACTERS_MAX: Final = 8_000
 LIMIT_MAX: Final = 100
 
 READING_ATTEMPTS_MAX: Final = 2
-"""For a reader that crashed or was too slow: a busy machine may have been to blame once."""
+"""After a reader that crashed or was too slow: the cause may have been a busy machine."""
 RETRIED: Final = frozenset({"converter_crashed", "timed_out"})
 ITEM_SECONDS_MAX: Final = 3600.0
 """Of one attempt: 50,000 chunks take the local embedder ten minutes on two slow cores."""
@@ -27,12 +27,14 @@ EMBED_BATCH: Final = 32
 
 
 def backoff_seconds(attempt: int, asked: float | None = None) -> float:
-    """How long an item waits after a failure that may pass: 2, 8, 32, 128, 512 seconds, or as long as it was asked to."""
+    """How long an item waits after a failure that may pass: 2, 8, 32, 128, 512 seconds, or as long as it was asked
+    to."""
     return max(2.0 * 4 ** (attempt - 1), min(asked or 0.0, 3600.0))
 
 
 def metadata_of(raw: str | None, files: int) -> Sequence[dict[str, Any] | None]:
-    """The `input` field of an upload: one metadata object per file, None where it was left out. Raises BadRequest naming what is wrong in it."""
+    """The `input` field of an upload: one metadata object per file, None where it was left out. Raises BadRequest
+    naming what is wrong in it."""
     if raw is None:
         return [None] * files
     document = _json(raw, "input")
@@ -75,7 +77,7 @@ def ids_of(raw: str | None, files: int) -> Sequence[UUID] | None:
         except (ValueError, AttributeError, TypeError) as error:
             raise BadRequest.field(f"ids[{index}]", "is no UUID") from error
         if ids[-1] in ids[:-1]:
-            raise BadRequest.field(f"ids[{index}]", "stands there twice: an item can be replaced by one file")
+            raise BadRequest.field(f"ids[{index}]", "appears twice: one file replaces an item")
     return ids
 
 

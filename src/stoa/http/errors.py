@@ -160,6 +160,8 @@ def _reason(error: Mapping[str, Any]) -> str:
             return "cannot be empty"
         case "value_error":
             return str(context.get("error", error["msg"]))
+        case "extra_forbidden":
+            return "is not a field of this request"
         case "uuid_parsing" | "uuid_type":
             return "must be a UUID"
         case "string_type":
