@@ -122,6 +122,10 @@ class Settings(BaseModel):
     """Runs that this node carries at once; more wait in the database."""
     connections_max: Annotated[int, Field(ge=4, le=200)] = 16
     drain_seconds_max: Annotated[float, Field(ge=0, le=3600)] = 10.0
+    connections_per_address_max: Annotated[int, Field(ge=1)] | None = None
+    """HTTP connections from one address; more are answered 503. None: half of what the node can take. Count a reverse proxy's as one address."""
+    streams_per_key_max: Annotated[int, Field(ge=1)] = 10_000
+    """Event streams that one access key may have open on this node; one more is answered 429."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console"] = "auto"
     """`auto`: lines for people on a terminal, JSON everywhere else."""
@@ -150,6 +154,8 @@ _ENVIRONMENT: Final[Mapping[str, str]] = {
     "STOA_RUNS_MAX": "runs_max",
     "STOA_CONNECTIONS_MAX": "connections_max",
     "STOA_DRAIN_SECONDS_MAX": "drain_seconds_max",
+    "STOA_CONNECTIONS_PER_ADDRESS_MAX": "connections_per_address_max",
+    "STOA_STREAMS_PER_KEY_MAX": "streams_per_key_max",
     "STOA_LOG_LEVEL": "log_level",
     "STOA_LOG_FORMAT": "log_format",
 }

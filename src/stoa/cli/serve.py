@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from urllib.parse import urlsplit
 
 import structlog
@@ -15,6 +16,7 @@ import uvicorn
 
 from stoa.app import Server, open_server
 from stoa.db.embedded import start_embedded
+from stoa.http.connections import Connection, ConnectionLimits, Guard
 from stoa.kernel.supervise import Supervisor
 from stoa.kernel.telemetry import configure_logs
 from stoa.settings import Settings
@@ -27,6 +29,8 @@ COLLECT_AFTER = (20_000, 20, 20)
 """New objects before a collection of the young ones, and so on. The default of 700 cost a tenth of the time under load."""
 UNSENT_BYTES_MAX = 64 * 1024
 """What the kernel takes for a client beyond what is on its way: without this, up to 4 MB for each one that has stopped reading."""
+DESCRIPTORS_WANTED = 65_536
+"""File descriptors, where the system allows as many."""
 _log = structlog.get_logger("stoa")
 
 
@@ -41,7 +45,32 @@ async def serve(settings: Settings, tell: Callable[[str], None]) -> None:
     port = listening.getsockname()[1]
     async with _database(settings) as (dsn, where), open_server(settings, dsn) as server:
         _settle_memory()
-        await _until_signal(server, listening, banner(settings, server, port, where), tell)
+        await _until_signal(settings, server, listening, banner(settings, server, port, where), tell)
+
+
+def connection_limits(settings: Settings) -> ConnectionLimits:
+    """Connections that may be open without touching the reserve of file descriptors: the database, the journal, model calls and files need theirs."""
+    descriptors = _descriptors_max()
+    reserve = min(descriptors // 2, 256 + settings.connections_max + settings.runs_max)
+    total = descriptors - reserve
+    return ConnectionLimits(
+        per_address_max=min(settings.connections_per_address_max or total // 2, total), total_max=total
+    )
+
+
+def _descriptors_max() -> int:
+    """Raised to what the system allows this process."""
+    if sys.platform == "win32":
+        return 8192
+    import resource  # noqa: PLC0415 — exists on this platform only
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS_WANTED if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS_WANTED)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return wanted if soft == resource.RLIM_INFINITY else min(soft, DESCRIPTORS_WANTED)
 
 
 def _settle_memory() -> None:
@@ -102,22 +131,24 @@ async def _database(settings: Settings) -> AsyncGenerator[tuple[str, str]]:
 
 
 async def _until_signal(
-    server: Server, listening: socket.socket, ready: Sequence[str], tell: Callable[[str], None]
+    settings: Settings, server: Server, listening: socket.socket, ready: Sequence[str], tell: Callable[[str], None]
 ) -> None:
+    guard = Guard(connection_limits(settings))
     web = _Web(
         uvicorn.Config(
             server.asgi,
+            http=partial(Connection, guard),  # type: ignore[arg-type] # a class or what makes one
             log_config=None,
             access_log=False,
             lifespan="off",
             ws="none",
             backlog=BACKLOG,
             server_header=False,
-            timeout_keep_alive=75,
             timeout_graceful_shutdown=5,
-            h11_max_incomplete_event_size=64 * 1024,
         )
     )
+    sweeping = Supervisor()
+    sweeping.keep(partial(guard.watch, web.server_state.connections), "http.sweep")
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -144,6 +175,7 @@ async def _until_signal(
     web.should_exit = True
     waiting.cancel()
     await serving
+    await sweeping.stop()
 
 
 async def _forced(web: uvicorn.Server) -> None:
