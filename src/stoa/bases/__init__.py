@@ -6,7 +6,7 @@ from stoa.bases.deletions import Deletions
 from stoa.bases.embedders import Embedders
 from stoa.bases.evaluating import Evaluations
 from stoa.bases.evaluations import evaluation_routes
-from stoa.bases.host import HOST_KEY, host_routes
+from stoa.bases.host import host_routes
 from stoa.bases.ingesting import Ingestion
 from stoa.bases.items import Items, Upload
 from stoa.bases.mcp import Mcp
@@ -19,7 +19,6 @@ from stoa.bases.transcribing import Transcribing
 from stoa.bases.types import Item
 
 __all__ = [
-    "HOST_KEY",
     "Asked",
     "Deletions",
     "Embedders",

@@ -1,7 +1,7 @@
 """A knowledge base on its own host: what is uploaded to it, listed and found in it."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Depends, Request
@@ -17,14 +17,12 @@ from stoa.bases.searching import Search
 from stoa.bases.service import KnowledgeBases
 from stoa.http import Data, DataList, Gate, IdempotencyKeyHeader, Paging, Routes, page_of, refusals
 from stoa.http.authentication import bearer_token
+from stoa.http.hosts import SUBJECT
 from stoa.http.uploads import multipart_only
 from stoa.http.wire import DeletedWire
 from stoa.kernel.errors import Forbidden, NotFound
 from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
-
-HOST_KEY: Final = "stoa.knowledgebase_id"
-"""Where the dispatcher of hosts leaves the id that stands in the name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +35,7 @@ class Asker:
 
 async def _admit(bases: KnowledgeBases, scope: Scope, principal: Principal) -> Asker:
     """What the key may not see is 403 here, whether it exists or not (contract section 3)."""
-    name = scope[HOST_KEY]
+    name = scope[SUBJECT]
     try:
         base_id = UUID(name)
     except ValueError as error:

@@ -1,7 +1,23 @@
-"""Which of the five kinds of host a request is for. The Host header alone decides (contract section 1)."""
+"""The kinds of host as a table: how each is named, where it is mounted on the api host, what serves it (contract section 1)."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from stoa.http import errors
+from stoa.http.traffic import SERVED
+from stoa.kernel.errors import AppError, NotFound
+
+SUBJECT: Final = "stoa.host_subject"
+"""The key of the scope under which a host's app finds the id of its subject: the app or the knowledge base. It may be no UUID."""
+RENDER: Final = "stoa.render_error"
+"""The key of the scope under which the edge finds how this host renders a refusal."""
+
+RenderError = Callable[[AppError], Response]
 
 
 class HostKind(StrEnum):
@@ -10,6 +26,28 @@ class HostKind(StrEnum):
     KB = "kb"
     ROUTER = "router"
     COLLECTOR = "collector"
+
+
+@dataclass(frozen=True, slots=True)
+class HostName:
+    """How a kind of host is reached. `label` is the name below the domain; `mounted` the path on the api host."""
+
+    kind: HostKind
+    label: str | None
+    mounted: str | None
+    with_subject: bool = False
+    """Whether an id stands before the label and after the path: `<id>.kb.<domain>`, `/kb/<id>`."""
+    aliases: Sequence[str] = ()
+    """Paths of the api host that another dialect uses. A subject follows them, and the host's app sees the whole path."""
+
+
+HOST_NAMES: Final[Sequence[HostName]] = (
+    HostName(HostKind.API, None, None),
+    HostName(HostKind.APP, "apps", "/apps", with_subject=True),
+    HostName(HostKind.KB, "kb", "/kb", with_subject=True, aliases=("/v1/vector_stores",)),
+    HostName(HostKind.ROUTER, "router", "/router"),
+    HostName(HostKind.COLLECTOR, "collector", "/collector"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +64,74 @@ def classify(host: str, domain: str) -> Host:
     prefix = name.removesuffix(f".{domain.lower()}")
     if prefix == name:
         return Host(HostKind.API)
-    match prefix.rsplit(".", 1):
-        case [subject, "apps"] if subject:
-            return Host(HostKind.APP, subject)
-        case [subject, "kb"] if subject:
-            return Host(HostKind.KB, subject)
-        case ["router"]:
-            return Host(HostKind.ROUTER)
-        case ["collector"]:
-            return Host(HostKind.COLLECTOR)
-        case _:
-            return Host(HostKind.API)
+    subject, _, label = prefix.rpartition(".")
+    for known in HOST_NAMES:
+        if known.label == label and bool(subject) == known.with_subject:
+            return Host(known.kind, subject or None)
+    return Host(HostKind.API)
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """What serves a kind of host, and how it renders a refusal."""
+
+    app: ASGIApp
+    render: RenderError = errors.response
+
+
+class Hosts:
+    """The ASGI app of all hosts: sends each request to the surface of its host. A host without a surface answers 404."""
+
+    def __init__(self, surfaces: Mapping[HostKind, Surface], domain: str) -> None:
+        self._surfaces = surfaces
+        self._domain = domain
+        self._mounts = [
+            (f"{known.mounted}/", known) for known in HOST_NAMES if known.mounted and known.kind in surfaces
+        ]
+        self._aliases = [
+            (f"{alias}/", known) for known in HOST_NAMES for alias in known.aliases if known.kind in surfaces
+        ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._surfaces[HostKind.API].app(scope, receive, send)
+            return
+        name = next((value for key, value in scope["headers"] if key == b"host"), b"").decode("latin-1")
+        host = classify(name, self._domain)
+        if host.kind is HostKind.API:
+            kind, below = self._on_api_host(scope)
+        else:
+            kind, below = host.kind, {**scope, SUBJECT: host.subject}
+        surface = self._surfaces.get(kind)
+        if surface is None:
+            scope[SERVED] = kind.value, scope
+            refusal = NotFound(
+                f"Nothing is served on the host {name} in this version; the api is at any other name of this server."
+            )
+            await errors.response(refusal)(scope, receive, send)
+            return
+        if kind is not HostKind.API:
+            scope[SERVED] = kind.value, below
+        scope[RENDER] = surface.render
+        await surface.app(below, receive, send)
+
+    def _on_api_host(self, scope: Scope) -> tuple[HostKind, Scope]:
+        """The surface that the path is mounted for, and the request as that surface's own host would see it."""
+        path: str = scope["path"]
+        for prefix, known in self._mounts:
+            if path.startswith(prefix) or (path == prefix[:-1] and not known.with_subject):
+                return known.kind, _below(scope, prefix[:-1], known)
+        for prefix, known in self._aliases:
+            if path.startswith(prefix):
+                return known.kind, {**scope, SUBJECT: path.removeprefix(prefix).split("/", 1)[0]}
+        return HostKind.API, scope
+
+
+def _below(scope: Scope, mounted: str, known: HostName) -> Scope:
+    path: str = scope["path"]
+    root = scope.get("root_path", "") + mounted
+    if not known.with_subject:
+        return {**scope, "root_path": root, "path": path if path != mounted else f"{root}/"}
+    subject, slash, _ = path.removeprefix(f"{mounted}/").partition("/")
+    root = f"{root}/{subject}"
+    return {**scope, "root_path": root, "path": path if slash else f"{root}/", SUBJECT: subject}

@@ -2,8 +2,15 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Literal
 from uuid import UUID
+
+
+class CredentialKind(StrEnum):
+    ACCESS_KEY = "access_key"
+    PERSONAL_TOKEN = "personal_token"  # noqa: S105 — a kind, no secret
+    CONNECT_TOKEN = "connect_token"  # noqa: S105 — the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +23,7 @@ class SpendingLimit:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An access key's scope: one organization, and one project of it unless the key is organization-wide."""
+    """A credential's scope: one organization, and one project of it unless the credential is organization-wide."""
 
     org_id: UUID
     project_id: UUID | None
@@ -27,6 +34,7 @@ class Principal:
     rate_limit: int | None = None
     """Requests per minute."""
     spending_limit: SpendingLimit | None = None
+    credential: CredentialKind = CredentialKind.ACCESS_KEY
 
     @property
     def scope(self) -> str:

@@ -1,0 +1,191 @@
+"""What one slice is to another: each class implements a port of one slice with the abilities of its siblings."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID
+
+import structlog
+
+from stoa import bases, conversations, documents, embedding, gateway, runs, sources, tools
+from stoa.db import Tx
+from stoa.db.blobs import DirectoryBlobs
+from stoa.kernel.principal import Principal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Vectors = NDArray[np.float32]
+
+_log = structlog.get_logger("stoa.app")
+
+
+class Toolbox(Protocol):
+    """What agents may call: which names a project lacks, and the opened tools while a run is worked on."""
+
+    async def unknown_tools(self, principal: Principal, names: Sequence[str], /) -> Sequence[str]: ...
+
+    async def unknown_bases(self, principal: Principal, base_ids: Sequence[UUID], /) -> Sequence[UUID]: ...
+
+    def open(self, run: runs.Run, names: Sequence[str], /) -> AbstractAsyncContextManager[Sequence[tools.Tool]]: ...
+
+
+class ProjectToolbox:
+    """The tools of the project that a run belongs to, and the search of its agent's knowledge bases."""
+
+    def __init__(self, held: tools.Tools, search: bases.Search, library: runs.Library) -> None:
+        self._tools = held
+        self._search = search
+        self._library = library
+
+    async def unknown_tools(self, principal: Principal, names: Sequence[str], /) -> Sequence[str]:
+        return await self._tools.unknown(principal, names)
+
+    async def unknown_bases(self, principal: Principal, base_ids: Sequence[UUID], /) -> Sequence[UUID]:
+        return await self._search.unknown(principal, base_ids)
+
+    @asynccontextmanager
+    async def open(self, run: runs.Run, names: Sequence[str], /) -> AsyncGenerator[Sequence[tools.Tool]]:
+        base_ids = runs.bases_of(run)
+        searches = [runs.KnowledgeTool(self._library, run, base_ids)] if base_ids else []
+        async with self._tools.open(run.org_id, run.project_id, names) as opened:
+            yield [*opened, *searches]
+
+
+class PageTranscriber:
+    """The operator's model reads pages without text for knowledge bases, on the bill of the key that asked for the item."""
+
+    def __init__(self, transcriber: gateway.Transcriber, prices: Sequence[gateway.Price]) -> None:
+        self._transcriber = transcriber
+        self._price = gateway.price_of(transcriber.slug, prices)
+        self.model = transcriber.slug
+
+    async def check_payer(self, tx: Tx, item: bases.Item) -> None:
+        if refused := await gateway.key_refused(
+            tx, item.org_id, item.paid_by, priced=self._price(gateway.Usage()) is not None
+        ):
+            raise bases.TranscriptionError(*refused, retryable=False)
+
+    async def transcribe(self, name: str, mime_type: str, picture: bytes) -> bases.Transcript:
+        try:
+            read = await self._transcriber.transcribe(gateway.ImagePart(name, mime_type, picture))
+        except gateway.ModelError as error:
+            used = self._used(error.usage) if isinstance(error, gateway.Unread) else None
+            raise bases.TranscriptionError(error.code, error.message, retryable=error.retryable, used=used) from error
+        return bases.Transcript(read.text, read.complete, self._used(read.usage))
+
+    async def bill(self, tx: Tx, item: bases.Item, base_id: UUID | None, used: bases.Used) -> int:
+        usage = gateway.Usage(
+            used.prompt_tokens,
+            used.completion_tokens,
+            used.cached_tokens,
+            used.reasoning_tokens,
+            estimated=used.estimated,
+        )
+        line = gateway.Line(
+            item.org_id,
+            item.project_id,
+            "ocr",
+            usage,
+            used.cost_usd,
+            self.model,
+            key_id=item.paid_by,
+            knowledgebase_id=base_id,
+        )
+        return await gateway.bill_key(tx, line, item.id.int)
+
+    def _used(self, usage: gateway.Usage) -> bases.Used:
+        return bases.Used(**asdict(usage), cost_usd=self._price(usage))
+
+
+class SourceItems:
+    """The items of a base, as a source fills them."""
+
+    def __init__(self, items: bases.Items) -> None:
+        self._items = items
+
+    async def store(self, principal: Principal, base_id: UUID, document: sources.NewDocument, /) -> None:
+        upload = bases.Upload(
+            document.file,
+            document.name,
+            document.mime_type,
+            document.metadata,
+            document.replaces,
+            document.source_id,
+            document.origin,
+        )
+        await self._items.upload(principal, base_id, [upload], None)
+
+    async def set_metadata(
+        self, principal: Principal, base_id: UUID, item_id: UUID, metadata: Mapping[str, Any], /
+    ) -> None:
+        await self._items.set_metadata(principal, item_id, metadata, base_id)
+
+
+class KnowledgeLibrary:
+    """Knowledge bases as a run searches them: with the scope of the key that sent the message, for its end user."""
+
+    def __init__(self, search: bases.Search) -> None:
+        self._search = search
+
+    async def look(
+        self, run: runs.Run, base_ids: Sequence[UUID], query: str, limit: int | None
+    ) -> Sequence[runs.Quote]:
+        principal = Principal(run.org_id, run.project_id, run.created_by or run.id)
+        found = await self._search.search_all(principal, base_ids, query, limit, run.user_id)
+        return [
+            runs.Quote(
+                hit.text,
+                str(hit.metadata.get("source", "")),
+                hit.page,
+                hit.heading,
+                hit.item_id,
+                hit.chunk_id,
+                base_id,
+                hit.place,
+            )
+            for base_id, hit in found
+        ]
+
+
+def embed_or_none(embedder: embedding.Embedder) -> "Callable[[Sequence[str]], Awaitable[Vectors | None]]":
+    """Vectors for judging relevance; None, and a warning, while the embedder fails."""
+
+    async def embed(texts: Sequence[str]) -> "Vectors | None":
+        try:
+            return await embedder.embed(texts)
+        except embedding.EmbedderError as error:
+            _log.warning("embedder failed; relevance is judged by words alone", code=error.code, reason=error.message)
+            return None
+
+    return embed
+
+
+async def read_file(
+    relevance: documents.Documents, blobs: DirectoryBlobs, file: conversations.File
+) -> conversations.Reading:
+    """What a file holds, or why it cannot be read. Images are not read: models look at them."""
+    if file.mime_type.startswith("image/"):
+        return conversations.Reading()
+    path: Path = blobs.path(conversations.blob_name(file.org_id, file.project_id, file.sha256))
+    try:
+        found = await relevance.convert(path, name=file.name, mime_type=file.mime_type)
+    except documents.ConversionError as error:
+        return conversations.Reading(error={"code": error.code, "message": error.message})
+    passages = [conversations.FilePassage(passage.text, passage.page, passage.heading) for passage in found.passages]
+    return conversations.Reading(passages, found.pages, found.warnings)
+
+
+def find_model(
+    catalogue: gateway.Catalogue, prices: Sequence[gateway.Price]
+) -> "Callable[[runs.Run], Awaitable[runs.Supply]]":
+    """The model of a run, with what its tokens cost."""
+
+    async def find(run: runs.Run) -> runs.Supply:
+        slug, model = await catalogue.model(run.org_id, run.project_id, run.model_id)
+        return runs.Supply(model, slug, gateway.price_of(slug, prices))
+
+    return find

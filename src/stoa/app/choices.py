@@ -1,0 +1,82 @@
+"""Settings turned into what the slices take: the operator's choices of providers, embedders, programs and prices."""
+
+from collections.abc import Sequence
+
+from pydantic import SecretStr
+
+from stoa import embedding, gateway, tools
+from stoa.gateway.component import ProviderSettings
+from stoa.gateway.providers.extractive import SLUG
+from stoa.settings import Settings, SettingsError
+
+
+def secret_of(settings: Settings) -> bytes:
+    """The installation's secret, made at the first start where none is set."""
+    if settings.secret_key is not None:
+        return settings.secret_key.get_secret_value().encode()
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    return gateway.load_or_make(settings.data_dir / "secret.key")
+
+
+def providers(settings: Settings) -> Sequence[ProviderSettings]:
+    return [
+        ProviderSettings(
+            name=configured.name,
+            type=configured.type,
+            base_url=configured.base_url,
+            api_key=plain(configured.api_key),
+            models=configured.models,
+        )
+        for configured in settings.providers
+    ]
+
+
+def prices(settings: Settings) -> Sequence[gateway.Price]:
+    return [*(gateway.Price(**price.model_dump()) for price in settings.prices), gateway.Price(SLUG, 0, 0)]
+
+
+def programs(settings: Settings) -> Sequence[tools.Program]:
+    return [
+        tools.Program(
+            declared.name,
+            declared.command,
+            declared.args,
+            {name: value.get_secret_value() for name, value in declared.env.items()},
+            str(declared.cwd) if declared.cwd else None,
+            frozenset(declared.projects) if declared.projects is not None else None,
+        )
+        for declared in settings.mcp_servers
+    ]
+
+
+def embedder(settings: Settings) -> embedding.RemoteEmbedder | None:
+    """The operator's endpoint; None where the local model embeds."""
+    chosen = settings.embeddings
+    if chosen is None:
+        return None
+    return embedding.RemoteEmbedder(chosen.base_url, chosen.model, plain(chosen.api_key), chosen.dimensions)
+
+
+def reranker(settings: Settings) -> embedding.LocalReranker | embedding.RemoteReranker | None:
+    chosen = settings.reranker
+    if chosen is None:
+        return None
+    if chosen.path is not None:
+        return embedding.LocalReranker(chosen.path)
+    assert chosen.base_url is not None
+    assert chosen.model is not None
+    return embedding.RemoteReranker(chosen.base_url, chosen.model, plain(chosen.api_key))
+
+
+async def load(chosen: embedding.LocalReranker | embedding.RemoteReranker | None) -> None:
+    """Loads a reranker of this machine before the server answers. Raises SettingsError."""
+    if not isinstance(chosen, embedding.LocalReranker):
+        return
+    try:
+        await chosen.prepare()
+    except embedding.RerankerError as error:
+        raise SettingsError(f"reranker.path (STOA_RERANKER_PATH): {error.message}") from error
+
+
+def plain(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret is not None else None

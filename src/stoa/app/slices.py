@@ -1,0 +1,185 @@
+"""Opens every slice's component, in the order in which they lend to one another."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from stoa import access, bases, conversations, documents, embedding, gateway, runs
+from stoa.access import component as access_component
+from stoa.app import adapters, choices
+from stoa.bases import component as bases_component
+from stoa.conversations import component as conversations_component
+from stoa.db.blobs import DirectoryBlobs
+from stoa.doctor import component as doctor_component
+from stoa.gateway import component as gateway_component
+from stoa.gateway.providers.extractive import SLUG, ExtractiveModel
+from stoa.http.component import Component, Kit, Started
+from stoa.journal import component as journal_component
+from stoa.runs import Node
+from stoa.runs import component as runs_component
+from stoa.settings import Settings
+from stoa.sources import component as sources_component
+from stoa.streams import component as streams_component
+from stoa.tools import component as tools_component
+from stoa.usage import component as usage_component
+
+
+@dataclass(frozen=True, slots=True)
+class Slices:
+    """Every slice, built and not started. `all` is in the order in which they start."""
+
+    all: Sequence[Component]
+    doctor: doctor_component.DoctorComponent
+    gateway: gateway_component.GatewayComponent
+    runs: runs_component.RunsComponent
+    node: Node
+
+
+@asynccontextmanager
+async def open_slices(
+    settings: Settings,
+    kit: Kit,
+    owner: access.Access,
+    *,
+    builtin: gateway.Model | None = None,
+    toolbox: adapters.Toolbox | None = None,
+) -> AsyncGenerator[Slices]:
+    """`builtin` stands in for the extractive model, `toolbox` for the project's tools: for tests."""
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        journal = await enter(journal_component.open_component(kit))
+        streams = await enter(streams_component.open_component(kit, journal.journal, owner.principal_of))
+        node = await enter(runs_component.open_node(kit, [journal.writer.reconnect, streams.streams.interrupt]))
+        journal.writer.others = lambda: bool(node.node.others)
+
+        models = await enter(_open_models(settings, kit, owner, journal, builtin))
+        knowledge = await enter(_open_bases(settings, kit, owner, node.node, models))
+        sources = await enter(
+            sources_component.open_component(
+                kit,
+                node.node.id,
+                models.gateway.vault,
+                adapters.SourceItems(knowledge.items),
+                knowledge.deletions,
+                allow_private=settings.allow_private_addresses,
+                directories=settings.source_directories,
+                cache=settings.data_dir / "sources",
+            )
+        )
+        tools = await enter(
+            tools_component.open_component(
+                kit,
+                models.gateway.vault,
+                owner,
+                allow_private=settings.allow_private_addresses,
+                programs=choices.programs(settings),
+            )
+        )
+        library = adapters.KnowledgeLibrary(knowledge.search)
+        chosen = toolbox or adapters.ProjectToolbox(tools.tools, knowledge.search, library)
+        blobs = DirectoryBlobs(settings.data_dir / "blobs")
+        reader = conversations.Reader(kit.database, partial(adapters.read_file, models.documents, blobs))
+        transcript = conversations.Transcript(kit.database, reader, blobs)
+        worked = await enter(
+            runs_component.open_component(
+                kit,
+                node.node,
+                journal.journal,
+                models.gateway.catalogue,
+                runs.Context(transcript, models.documents.select, library),
+                find_model=adapters.find_model(models.gateway.catalogue, choices.prices(settings)),
+                open_tools=chosen.open,
+                open_stream=streams.open_stream,
+                is_operators_model=models.gateway.catalogue.find,
+                runs_max=settings.runs_max,
+                drain_seconds_max=settings.drain_seconds_max,
+            )
+        )
+        talks = await enter(
+            conversations_component.open_component(
+                kit, blobs, reader, journal.journal, worked.runs, models.gateway.catalogue, chosen, owner
+            )
+        )
+        keys = await enter(access_component.open_component(kit, owner))
+        usage = await enter(usage_component.open_component(kit))
+        built: list[Component] = [
+            journal, node, streams, models.gateway, talks, worked, tools, knowledge, sources, keys, usage
+        ]  # fmt: skip
+        checks = [check for component in built for check in component.checks]
+        doctor = await enter(doctor_component.open_component(kit, checks))
+        yield Slices([*built, doctor], doctor, models.gateway, worked, node.node)
+
+
+@dataclass(frozen=True, slots=True)
+class _Models:
+    gateway: gateway_component.GatewayComponent
+    documents: documents.Documents
+    local: embedding.LocalEmbedder
+    endpoint: embedding.RemoteEmbedder | None
+
+
+@asynccontextmanager
+async def _open_models(
+    settings: Settings,
+    kit: Kit,
+    owner: access.Access,
+    journal: journal_component.JournalComponent,
+    builtin: gateway.Model | None,
+) -> AsyncGenerator[_Models]:
+    """The gateway, with the documents that its built-in model quotes."""
+    async with AsyncExitStack() as stack:
+        local, endpoint = embedding.LocalEmbedder(settings.data_dir / "models"), choices.embedder(settings)
+        stack.push_async_callback(local.close)
+        if endpoint is not None:
+            stack.push_async_callback(endpoint.close)
+        files = documents.Documents(documents.Converter(), adapters.embed_or_none(endpoint or local))
+        stack.push_async_callback(files.close)
+        opened = await stack.enter_async_context(
+            gateway_component.open_component(
+                kit,
+                owner,
+                (SLUG, builtin or ExtractiveModel(files.quote)),
+                providers=choices.providers(settings),
+                default_model=settings.default_model,
+                pace=lambda: journal.writer.pace_seconds,
+                allow_private=settings.allow_private_addresses,
+            )
+        )
+        yield _Models(opened, files, local, endpoint)
+
+
+@asynccontextmanager
+async def _open_bases(
+    settings: Settings, kit: Kit, owner: access.Access, node: Node, models: _Models
+) -> AsyncGenerator[bases_component.BasesComponent]:
+    async with AsyncExitStack() as stack:
+        catalogue, allow_private = models.gateway.catalogue, settings.allow_private_addresses
+        reranker = choices.reranker(settings)
+        if reranker is not None:
+            stack.push_async_callback(reranker.close)
+        transcriber = (
+            adapters.PageTranscriber(gateway.Transcriber(catalogue, settings.ocr_model), choices.prices(settings))
+            if settings.ocr_model
+            else None
+        )
+        yield await stack.enter_async_context(
+            bases_component.open_component(
+                kit,
+                node.id,
+                owner,
+                DirectoryBlobs(settings.data_dir / "knowledge"),
+                bases.Embedders(
+                    models.local,
+                    models.endpoint,
+                    settings.embeddings.model if settings.embeddings else None,
+                    catalogue.credentials,
+                    allow_private=allow_private,
+                ),
+                bases.Rerankers(reranker, catalogue.credentials, allow_private=allow_private),
+                transcriber,
+                prepare=Started(start=partial(choices.load, reranker)),
+                domain=settings.domain,
+                drain_seconds_max=settings.drain_seconds_max,
+            )
+        )

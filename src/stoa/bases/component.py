@@ -1,0 +1,89 @@
+"""Knowledge bases, built: items and their ingestion, search, deletion, the base's own host."""
+
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from uuid import UUID
+
+from stoa.bases.api import routes
+from stoa.bases.checks import checks
+from stoa.bases.deletions import Deletions
+from stoa.bases.embedders import Embedders
+from stoa.bases.evaluating import Evaluations
+from stoa.bases.evaluations import evaluation_routes
+from stoa.bases.host import host_routes
+from stoa.bases.ingesting import Ingestion
+from stoa.bases.items import Items
+from stoa.bases.mcp import Mcp
+from stoa.bases.metrics import IngestionMetrics, polls
+from stoa.bases.ports import Projects, Transcriber
+from stoa.bases.rerankers import Rerankers
+from stoa.bases.searching import Search
+from stoa.bases.service import KnowledgeBases
+from stoa.bases.transcribing import Transcribing
+from stoa.db.blobs import BlobStore
+from stoa.documents import Converter
+from stoa.http.component import Component, Kit, Started
+from stoa.http.hosts import HostKind
+from stoa.index import Index, Upkeep
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BasesComponent(Component):
+    items: Items
+    deletions: Deletions
+    search: Search
+
+
+@asynccontextmanager
+async def open_component(
+    kit: Kit,
+    node_id: UUID,
+    projects: Projects,
+    blobs: BlobStore,
+    embedders: Embedders,
+    rerankers: Rerankers,
+    transcriber: Transcriber | None,
+    *,
+    prepare: Started,
+    domain: str,
+    drain_seconds_max: float,
+) -> AsyncGenerator[BasesComponent]:
+    """`transcriber` reads pages without text; without one they stay unread, and their items say so.
+    `prepare` loads what a search needs before the server answers.
+    """
+    async with AsyncExitStack() as stack:
+        index = Index()
+        deletions = Deletions(kit.database, index, blobs, kit.ids)
+        bases = KnowledgeBases(kit.database, index, embedders, projects, deletions, kit.ids, rerankers)
+        items = Items(kit.database, index, blobs, deletions, kit.ids)
+        metrics = IngestionMetrics()
+        search = Search(kit.database, index, embedders, rerankers, metrics)
+        converter = Converter()  # Not the one of conversations: a folder of files does not keep a question waiting.
+        stack.push_async_callback(converter.close)
+        transcribing = Transcribing(kit.database, converter, transcriber)
+        stack.push_async_callback(transcribing.close)
+        ingestion = Ingestion(
+            kit.database, index, blobs, converter, embedders, deletions, node_id, transcribing, metrics
+        )
+        mcp = Mcp(bases, search)
+        stack.push_async_callback(mcp.close)
+        yield BasesComponent(
+            items=items,
+            deletions=deletions,
+            search=search,
+            routers={
+                HostKind.API: [
+                    routes(bases, items, search, kit.gate, domain),
+                    evaluation_routes(Evaluations(kit.database, search), kit.gate),
+                ],
+                HostKind.KB: [host_routes(bases, items, search, mcp, kit.gate)],
+            },
+            checks=checks(kit.database, index, blobs),
+            metrics=metrics.metrics(),
+            polls=polls(),
+            channels={"stoa_knowledge": ingestion.heard},
+            background=[prepare, ingestion, Upkeep(kit.database)],
+            after_gap=[ingestion.look],
+            drain=[lambda: transcribing.drain(drain_seconds_max)],
+        )

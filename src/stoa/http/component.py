@@ -1,0 +1,106 @@
+"""What a slice brings to the server, and the kit that every slice is built from."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from fastapi import APIRouter
+from starlette.types import ASGIApp
+
+from stoa.db import Database
+from stoa.db.checks import Check
+from stoa.db.polls import Poll
+from stoa.http.authentication import Gate
+from stoa.http.hosts import HostKind
+from stoa.kernel.clock import Clock
+from stoa.kernel.ids import Ids
+from stoa.kernel.metrics import Metric
+
+K = TypeVar("K", bound=str)
+T = TypeVar("T")
+
+OnNotification = Callable[[str, int], None]
+"""Called with the payload of a NOTIFY and the process id of the PostgreSQL backend that sent it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """What every slice may use. Settings are handed to each slice as arguments of its own."""
+
+    database: Database
+    dsn: str
+    clock: Clock
+    ids: Ids
+    gate: Gate
+    secret: bytes
+    """The installation's secret: encrypts credentials and signs tickets."""
+
+
+class Background(Protocol):
+    """A part that works by itself between `start` and `stop`."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+async def _nothing() -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A `Background` made of two functions, for a part that is only started, or stopped by its drain."""
+
+    start: Callable[[], Awaitable[None]] = _nothing
+    stop: Callable[[], Awaitable[None]] = _nothing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Component:
+    """A slice that is built. A slice that lends something to others yields a subclass with fields for that.
+
+    Building opens no connection and starts no task: `background` does, and only in a server.
+    """
+
+    routers: Mapping[HostKind, Sequence[APIRouter]] = field(default_factory=dict[HostKind, Sequence[APIRouter]])
+    around: Mapping[HostKind, Callable[[ASGIApp], ASGIApp]] = field(
+        default_factory=dict[HostKind, Callable[[ASGIApp], ASGIApp]]
+    )
+    """Wraps the app of a host, for a route that does without the framework."""
+    checks: Sequence[Check] = ()
+    """What the doctor counts."""
+    metrics: Sequence[Metric] = ()
+    polls: Sequence[Poll] = ()
+    """Levels that are read from the database when somebody scrapes."""
+    channels: Mapping[str, OnNotification] = field(default_factory=dict[str, OnNotification])
+    """Handlers by the channel of LISTEN."""
+    background: Sequence[Background | Started] = ()
+    """Started in order once the server listens for notifications, stopped in reverse."""
+    after_gap: Sequence[Callable[[], None]] = ()
+    """Called when notifications may have been lost, because the LISTEN connection was."""
+    drain: Sequence[Callable[[], Awaitable[None]]] = ()
+    """Takes nothing new, and ends or hands over what runs. All slices drain at once."""
+    hang_up: Sequence[Callable[[], Awaitable[None]]] = ()
+    """Ends what clients hold open, after everything has drained."""
+
+
+class Collision(Exception):
+    """Two slices bring the same name. The message says which."""
+
+
+def merged(what: str, parts: Sequence[Mapping[K, T]]) -> dict[K, T]:
+    """One mapping out of many. Raises Collision where two have the same key."""
+    whole: dict[K, T] = {}
+    for part in parts:
+        for name, value in part.items():
+            if name in whole:
+                raise Collision(f"Two components bring the {what} {name!r}.")
+            whole[name] = value
+    return whole
+
+
+def unique(what: str, names: Sequence[str]) -> None:
+    """Raises Collision when a name stands twice."""
+    if len(set(names)) != len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise Collision(f"Two components bring the {what} {', '.join(twice)}.")

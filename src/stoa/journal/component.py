@@ -1,0 +1,33 @@
+"""The journal, built: its writer, the live ends of its runs, and what the doctor counts of it."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from stoa.http.component import Component, Kit
+from stoa.journal.checks import checks
+from stoa.journal.live_buffer import LiveBuffer
+from stoa.journal.service import Journal
+from stoa.journal.writer import JournalWriter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalComponent(Component):
+    journal: Journal
+    writer: JournalWriter
+
+
+@asynccontextmanager
+async def open_component(kit: Kit) -> AsyncGenerator[JournalComponent]:
+    live = LiveBuffer()
+    writer = JournalWriter(kit.dsn, live, kit.clock)
+    journal = Journal(kit.database, writer, live)
+    yield JournalComponent(
+        journal=journal,
+        writer=writer,
+        checks=checks(kit.database),
+        metrics=writer.metrics(),
+        channels={"stoa_journal": journal.heard},
+        background=[writer],
+        after_gap=[live.nudge_all],
+    )

@@ -1,0 +1,103 @@
+"""The write side, built: this node, the service that starts runs, and the worker that carries them."""
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from stoa.http.component import Component, Kit, Started
+from stoa.http.hosts import HostKind
+from stoa.http.shortcut import Shortcut
+from stoa.journal import Journal
+from stoa.runs.api import OpenStream, routes
+from stoa.runs.checks import checks
+from stoa.runs.context import Context
+from stoa.runs.metrics import RunMetrics, polls
+from stoa.runs.node import Node
+from stoa.runs.recording import Recorder
+from stoa.runs.service import Models, Runs
+from stoa.runs.wire import SendMessageBody
+from stoa.runs.worker import FindModel, OpenTools, Worker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeComponent(Component):
+    node: Node
+
+
+@asynccontextmanager
+async def open_node(kit: Kit, on_lapsed: Sequence[Callable[[], None]]) -> AsyncGenerator[NodeComponent]:
+    """Started before everything that takes work: whoever claims something names the node that holds the lease.
+
+    `on_lapsed` is called when this node finds that its lease has run out, so that others may have its runs.
+    """
+    node = Node(kit.dsn, kit.ids, kit.clock)
+
+    def lapsed() -> None:
+        for call in on_lapsed:
+            call()
+
+    node.on_lapsed = lapsed
+    yield NodeComponent(node=node, metrics=node.metrics(), background=[node])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunsComponent(Component):
+    runs: Runs
+    worker: Worker
+
+
+@asynccontextmanager
+async def open_component(
+    kit: Kit,
+    node: Node,
+    journal: Journal,
+    models: Models,
+    context: Context,
+    *,
+    find_model: FindModel,
+    open_tools: OpenTools,
+    open_stream: OpenStream,
+    is_operators_model: Callable[[str], object],
+    runs_max: int,
+    drain_seconds_max: float,
+) -> AsyncGenerator[RunsComponent]:
+    metrics = RunMetrics(is_operators_model)
+    service = Runs(kit.database, journal, models, kit.ids, kit.clock, metrics)
+    recorder = Recorder(kit.database, journal, kit.clock, node.id, metrics)
+    worker = Worker(
+        kit.database,
+        journal,
+        service,
+        recorder,
+        node,
+        context,
+        find_model,
+        open_tools,
+        runs_max=runs_max,
+        tally=metrics,
+    )
+    service.owner = worker
+    router = routes(service, kit.gate, open_stream, lambda: worker.draining)
+    yield RunsComponent(
+        runs=service,
+        worker=worker,
+        routers={HostKind.API: [router]},
+        around={
+            HostKind.API: lambda app: Shortcut(
+                app,
+                router,
+                kit.gate,
+                "/v3/conversations/{conversation_id}/messages",
+                "conversation_id",
+                SendMessageBody,
+                "conversations:write",
+            )
+        },
+        checks=checks(kit.database),
+        metrics=[*metrics.metrics(), *worker.metrics()],
+        polls=polls(),
+        channels={"stoa_runs": worker.heard},
+        background=[Started(start=worker.start)],
+        after_gap=[worker.look],
+        drain=[lambda: worker.drain(drain_seconds_max)],
+    )

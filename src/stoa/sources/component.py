@@ -1,0 +1,51 @@
+"""Sources, built: what they are, and the worker that keeps bases in step with them."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from uuid import UUID
+
+from stoa.http.component import Component, Kit
+from stoa.http.hosts import HostKind
+from stoa.sources.api import routes
+from stoa.sources.factory import SourceFactory
+from stoa.sources.ports import Deletions, Items, Vault
+from stoa.sources.service import Sources
+from stoa.sources.syncing import Syncing
+from stoa.sources.worker import SyncWorker, polls
+
+
+@asynccontextmanager
+async def open_component(
+    kit: Kit,
+    node_id: UUID,
+    vault: Vault,
+    items: Items,
+    deletions: Deletions,
+    *,
+    allow_private: bool,
+    directories: Sequence[Path],
+    cache: Path,
+) -> AsyncGenerator[Component]:
+    """`directories` of this machine may be read by sources; `cache` holds this node's copies of repositories."""
+    async with AsyncExitStack() as stack:
+        factory = SourceFactory(allow_private=allow_private, directories=directories, cache=cache)
+        stack.push_async_callback(factory.close)
+        sources = Sources(kit.database, vault, factory, deletions, kit.ids, kit.clock)
+        worker = SyncWorker(
+            kit.database,
+            Syncing(kit.database, items, deletions, factory, vault),
+            sources,
+            factory,
+            kit.ids,
+            kit.clock,
+            node_id,
+        )
+        yield Component(
+            routers={HostKind.API: [routes(sources, kit.gate)]},
+            metrics=worker.metrics(),
+            polls=polls(),
+            channels={"stoa_sources": worker.heard},
+            background=[worker],
+            after_gap=[worker.look],
+        )

@@ -1,0 +1,40 @@
+"""The read side, built: followers of journals, and tickets for browsers that cannot send a header."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from uuid import UUID
+
+from stoa.http.component import Component, Kit, Started
+from stoa.http.hosts import HostKind
+from stoa.http.sse import EventStream
+from stoa.journal import Journal
+from stoa.kernel.principal import Principal
+from stoa.streams.api import routes
+from stoa.streams.service import Streams
+from stoa.streams.tickets import Tickets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamsComponent(Component):
+    streams: Streams
+    open_stream: Callable[[Principal, UUID], EventStream]
+    """The event stream of a run, from its first event."""
+
+
+@asynccontextmanager
+async def open_component(
+    kit: Kit, journal: Journal, principal_of_key: Callable[[UUID], Awaitable[Principal]]
+) -> AsyncGenerator[StreamsComponent]:
+    streams = Streams(journal, kit.clock)
+
+    def open_stream(principal: Principal, run_id: UUID) -> EventStream:
+        return EventStream(streams.follow(principal, run_id), {"Stoa-Run-Id": str(run_id)})
+
+    yield StreamsComponent(
+        streams=streams,
+        open_stream=open_stream,
+        routers={HostKind.API: [routes(streams, kit.gate, Tickets(kit.secret, kit.clock), principal_of_key)]},
+        background=[Started(start=streams.start)],
+        hang_up=[streams.stop],
+    )
