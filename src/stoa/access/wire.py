@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
 from stoa.access.types import AccessKey, Org, Project
-from stoa.http import Timestamp, Wire
+from stoa.http import Body, Timestamp, Wire
 from stoa.http.wire import storable
 
 
@@ -28,14 +28,14 @@ Name = Annotated[str, Field(max_length=100), AfterValidator(_name)]
 Description = Annotated[str, Field(max_length=512), AfterValidator(storable)]
 
 
-class SpendingLimitWire(Wire):
+class SpendingLimitWire(Body):
     """What models may cost in a calendar day or month (UTC), or altogether."""
 
     usd: Annotated[float, Field(gt=0, le=1_000_000_000, allow_inf_nan=False)]
     period: Literal["day", "month", "total"]
 
 
-class CreateAccessKey(Wire):
+class CreateAccessKey(Body):
     """`rate_limit` is requests per minute, over all nodes. `spending_limit` is in US dollars; a plain number is for the key's whole life.
 
     A key that is limited cannot make keys: each would have limits of its own.
@@ -52,7 +52,7 @@ class CreateAccessKey(Wire):
     ) = None
 
 
-class ProjectBody(Wire):
+class ProjectBody(Body):
     name: Name
     org_id: UUID | None = None
     description: Description | None = None

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from stoa.bases import rules, wire
 from stoa.bases.searching import Asked, shown
-from stoa.http import Wire
+from stoa.http import Body, Wire
 from stoa.index import Found
 from stoa.kernel.errors import BadRequest
 
@@ -25,12 +25,12 @@ _COMPARISONS: Final = {
 _DEPTH_MAX: Final = 16
 
 
-class RankingOptions(Wire):
+class RankingOptions(Body):
     ranker: str | None = None
     score_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
-class VectorStoreSearch(Wire):
+class VectorStoreSearch(Body):
     query: wire.QueryText | Annotated[list[wire.QueryText], Field(min_length=1, max_length=16)]
     max_num_results: Annotated[int, Field(ge=1, le=50)] = 10
     filters: dict[str, Any] | None = None

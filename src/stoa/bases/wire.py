@@ -10,7 +10,7 @@ from stoa.bases import rules
 from stoa.bases.searching import Asked, shown
 from stoa.bases.service import Settings
 from stoa.bases.types import Chunking, EmbedderSpec, Item, KnowledgeBase, Ocr, Retriever
-from stoa.http import Timestamp, Wire
+from stoa.http import Body, Timestamp, Wire
 from stoa.http.wire import not_blank
 from stoa.index import LANGUAGES, Found
 
@@ -28,7 +28,7 @@ Language = Annotated[str, AfterValidator(_language)]
 
 
 # --- in -------------------------------------------------------------------------------------------------------------
-class EmbedderIn(Wire):
+class EmbedderIn(Body):
     """`local` is the model that comes along, `server` the operator's endpoint, `connection` an endpoint of /v1/connections."""
 
     provider: Literal["local", "server", "connection"]
@@ -37,13 +37,13 @@ class EmbedderIn(Wire):
     connection_id: UUID | None = None
 
 
-class ChunkingIn(Wire):
+class ChunkingIn(Body):
     """Texts are cut along their structure; `characters_max` bounds a chunk. The local embedder reads about 1,000 characters."""
 
     characters_max: Annotated[int, Field(ge=200, le=8_000)] | None = None
 
 
-class RerankerIn(Wire):
+class RerankerIn(Body):
     """`server` is the operator's reranker, `connection` a `/rerank` endpoint (Jina, Cohere, vLLM …) of /v1/connections."""
 
     provider: Literal["server", "connection"]
@@ -51,7 +51,7 @@ class RerankerIn(Wire):
     model: Annotated[str, Field(max_length=200), AfterValidator(not_blank)] | None = None
 
 
-class RetrieverIn(Wire):
+class RetrieverIn(Body):
     """`alpha` weighs hybrid searches from 0 (words) to 1 (meaning); `top_k` is the number of passages that an agent is given."""
 
     mode: Literal["semantic", "keyword", "hybrid"] | None = None
@@ -68,8 +68,11 @@ OcrIn = Annotated[
 ]
 
 
-class CreateBase(Wire):
-    """Everything but the name has a default that works: the local embedder, hybrid search, English stemming."""
+class CreateBase(Body):
+    """Everything but the name has a default that works: the local embedder, hybrid search, English stemming.
+
+    `flow` and the ids after it are what the platform's clients send of an ingestion workflow; they have no effect.
+    """
 
     name: Name
     project_id: UUID | None = None
@@ -79,9 +82,14 @@ class CreateBase(Wire):
     retriever: RetrieverIn | None = None
     language: Language | None = None
     ocr: OcrIn | None = None
+    flow: dict[str, Any] | None = None
+    flow_ui: dict[str, Any] | None = None
+    runtime_id: UUID | None = None
+    workflow_id: UUID | None = None
+    workflow_version_id: UUID | None = None
 
 
-class UpdateBase(Wire):
+class UpdateBase(Body):
     """What is left out stays; null removes a description. `embedder`, `chunking` and `language` change only while the base is empty, else through /reindex."""
 
     name: Name | None = None
@@ -91,9 +99,11 @@ class UpdateBase(Wire):
     retriever: RetrieverIn | None = None
     language: Language | None = None
     ocr: OcrIn | None = None
+    runtime_id: UUID | None = None
+    workflow_version_id: UUID | None = None
 
 
-class Reindex(Wire):
+class Reindex(Body):
     """The settings of the new index; what is left out is as it was."""
 
     embedder: EmbedderIn | None = None
@@ -101,7 +111,7 @@ class Reindex(Wire):
     language: Language | None = None
 
 
-class UpdateItem(Wire):
+class UpdateItem(Body):
     metadata: dict[str, Any]
 
 
@@ -115,7 +125,7 @@ Filters = Annotated[
 ]
 
 
-class SearchIn(Wire):
+class SearchIn(Body):
     query: QueryText
     limit: Limit = 10
     filters: Filters | None = None

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 
 from stoa.conversations import rules
 from stoa.conversations.types import Conversation, Deletion, File, Message
-from stoa.http import Timestamp, Wire
+from stoa.http import Body, Timestamp, Wire
 from stoa.http.wire import not_blank
 from stoa.kernel.errors import BadRequest
 from stoa.kernel.schemas import schema_problem
@@ -39,7 +39,7 @@ Metadata = Annotated[dict[str, Any], AfterValidator(_small)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
-class LimitsIn(Wire):
+class LimitsIn(Body):
     """Of one run, its helpers included. `iterations_max` counts replies of the model (default 25)."""
 
     iterations_max: Annotated[int, Field(ge=1, le=1_000)] | None = None
@@ -50,7 +50,7 @@ class LimitsIn(Wire):
     input_seconds_max: Annotated[float, Field(ge=1, le=90 * 24 * 3600)] | None = None
 
 
-class SubagentIn(Wire):
+class SubagentIn(Body):
     """A declared helper; without `tools` it has its parent's."""
 
     name: Name
@@ -59,7 +59,7 @@ class SubagentIn(Wire):
     tools: Annotated[list[Name], Field(max_length=128)] | None = None
 
 
-class AgentIn(Wire):
+class AgentIn(Body):
     """What the model is told, what it may call, and how far it may go.
 
     `knowledge_bases` are searched by the agent; a model without tools is given what a search for the question finds.
@@ -77,7 +77,7 @@ class AgentIn(Wire):
     limits: LimitsIn | None = None
 
 
-class CreateConversation(Wire):
+class CreateConversation(Body):
     """Exactly one of `model_id` and `app_id`."""
 
     title: Title | None = None
@@ -89,7 +89,7 @@ class CreateConversation(Wire):
     agent: AgentIn | None = None
 
 
-class UpdateConversation(Wire):
+class UpdateConversation(Body):
     """Only what is sent changes; null removes a title, metadata or the agent. A run under way keeps the agent that it began with."""
 
     title: Title | None = None
@@ -98,7 +98,7 @@ class UpdateConversation(Wire):
     agent: AgentIn | None = None
 
 
-class ForkConversation(Wire):
+class ForkConversation(Body):
     """`from_message_id` is the last message that is shared; without it, all are. `title` and `metadata` are the origin's unless sent."""
 
     from_message_id: UUID | None = None
@@ -106,17 +106,17 @@ class ForkConversation(Wire):
     metadata: Metadata | None = None
 
 
-class TextPart(Wire):
+class TextPart(Body):
     type: Literal["text"]
     text: Annotated[str, AfterValidator(not_blank)]
 
 
-class FileIn(Wire):
+class FileIn(Body):
     id: UUID
     name: str | None = None
 
 
-class FilePart(Wire):
+class FilePart(Body):
     type: Literal["file"]
     file: FileIn
 

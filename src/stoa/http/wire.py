@@ -41,6 +41,12 @@ class Wire(BaseModel):
     model_config = ConfigDict(frozen=True, json_schema_extra=_may_be_left_out)
 
 
+class Body(Wire):
+    """A JSON shape that clients send. A field that is not known is refused: a misspelt one must not pass as if it had been left out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
 T = TypeVar("T")
 R = TypeVar("R")
 

@@ -20,6 +20,8 @@ from stoa.http import (
     page_of,
     refusals,
 )
+from stoa.http.bodies import MESSAGE_LIMIT
+from stoa.http.routing import limited
 from stoa.kernel.errors import BadRequest, Unavailable
 from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
@@ -68,6 +70,7 @@ def routes(runs: Runs, gate: Gate, open_stream: OpenStream, draining: Callable[[
         return open_stream(principal, started.run.id)
 
     @router.post("/v3/conversations/{conversation_id}/messages", response_model=None, responses=_ANSWERS)
+    @limited(MESSAGE_LIMIT)
     async def send_message(
         conversation_id: UUID,
         body: wire.SendMessageBody,

@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from stoa.conversations import CONTENT_PARTS_MAX, ContentPart, Metadata
-from stoa.http import Timestamp, Wire
+from stoa.http import Body, Timestamp, Wire
 from stoa.http.wire import not_blank
 from stoa.runs.types import Input, InputRequest, RequestType, Run, ToolCallRow
 
@@ -17,7 +17,7 @@ def _parts(content: Any) -> Any:
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
-class AnswerBody(Wire):
+class AnswerBody(Body):
     """How an answer is made and told. `tools` limits the agent to these of its tools; [] to none."""
 
     model_id: UUID | None = None
@@ -52,12 +52,12 @@ class SendMessageBody(AnswerBody):
     metadata: Metadata | None = None
 
 
-class FeedbackData(Wire):
+class FeedbackData(Body):
     request_id: UUID
     feedback: Annotated[str, Field(max_length=100_000), AfterValidator(not_blank)]
 
 
-class ApprovalData(Wire):
+class ApprovalData(Body):
     """`params` holds what changes, of `editable_params` alone; `feedback` is told to the model when it is declined."""
 
     request_id: UUID
@@ -66,12 +66,12 @@ class ApprovalData(Wire):
     feedback: Annotated[str, Field(max_length=100_000)] | None = None
 
 
-class FeedbackBody(Wire):
+class FeedbackBody(Body):
     type: Literal["human_feedback"]
     data: FeedbackData
 
 
-class ApprovalBody(Wire):
+class ApprovalBody(Body):
     type: Literal["approval"]
     data: ApprovalData
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field
 
-from stoa.http import Timestamp, Wire
+from stoa.http import Body, Timestamp, Wire
 from stoa.http.wire import not_blank
 from stoa.sources import configs, rules
 from stoa.sources.types import NewSource, Provider, Source, Sync
@@ -32,8 +32,13 @@ def _metadata(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
+def _no_connection(value: UUID | None) -> None:
+    if value is not None:
+        raise ValueError("cannot be used by sources in this version; send the credential in secrets")
+
+
 # --- in -------------------------------------------------------------------------------------------------------------
-class SourceFields(Wire):
+class SourceFields(Body):
     """`schedule` is an interval (`15m`, `6h`, `1d`; it begins at once) or five fields of cron in `timezone`; without one, a source is synced when asked.
 
     `metadata` is given to every item, over what the provider says of it: for filters and `acl`. `secrets` are write-only.
@@ -43,6 +48,7 @@ class SourceFields(Wire):
     schedule: Annotated[str, Field(max_length=200), AfterValidator(not_blank), AfterValidator(_schedule)] | None = None
     timezone: Annotated[str, Field(max_length=100), AfterValidator(_timezone)] = "UTC"
     metadata: Annotated[dict[str, Any], AfterValidator(_metadata)] = Field(default_factory=dict)
+    connection_id: Annotated[UUID | None, AfterValidator(_no_connection)] = None
 
 
 class WebsiteBody(SourceFields):
@@ -72,7 +78,7 @@ class GitBody(SourceFields):
 SourceBody = Annotated[WebsiteBody | DirectoryBody | S3Body | GitBody, Field(discriminator="provider")]
 
 
-class SyncIn(Wire):
+class SyncIn(Body):
     """`confirm_deletions`: what the origin lost goes, however much it is."""
 
     confirm_deletions: bool = False
