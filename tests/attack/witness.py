@@ -11,8 +11,10 @@ from typing import Any, Self
 from tests.support.nodes import context
 
 INTERVAL_SECONDS = 0.02
-SAMPLES_MIN = 25
+SAMPLES_MIN = 50
 HEALTH_P99_SECONDS_MAX = 0.1
+CROWDED_FACTOR = 5
+"""Where the machine is so busy that the slowest answer before the attack was slow already."""
 GROWTH_BYTES_MAX = 64 * 1024 * 1024
 
 
@@ -24,18 +26,23 @@ def resident_bytes(pid: int) -> int:
 def watch(port: int, pid: int, pipe: Connection) -> None:
     """The process of the witness: asks until it is told to stop, then sends its samples and the greatest memory."""
     asked = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    samples: list[float] = []
-    largest = before = resident_bytes(pid)
-    pipe.send(before)
-    while not pipe.poll(INTERVAL_SECONDS) or len(samples) < SAMPLES_MIN:
+
+    def ask() -> float:
         begun = time.perf_counter()
         asked.request("GET", "/health")
         answer = asked.getresponse()
         answer.read()
         assert answer.status == 200, answer.status
-        samples.append(time.perf_counter() - begun)
+        return time.perf_counter() - begun
+
+    usual = max(ask() for _ in range(SAMPLES_MIN))
+    largest = before = resident_bytes(pid)
+    pipe.send(before)
+    samples: list[float] = []
+    while not pipe.poll(INTERVAL_SECONDS) or len(samples) < SAMPLES_MIN:
+        samples.append(ask())
         largest = max(largest, resident_bytes(pid))
-    pipe.send((samples, before, largest, resident_bytes(pid)))
+    pipe.send((samples, usual, before, largest))
 
 
 class Witness:
@@ -45,7 +52,8 @@ class Witness:
         self._port = port
         self._pid = pid
         self.samples: list[float] = []
-        self.before = self.largest = self.after = 0
+        self.usual = 0.0
+        self.before = self.largest = 0
 
     async def __aenter__(self) -> Self:
         self._pipe, there = multiprocessing.Pipe()
@@ -58,7 +66,7 @@ class Witness:
     async def __aexit__(self, *_: object) -> None:
         self._pipe.send("stop")
         if await asyncio.to_thread(self._pipe.poll, 30):
-            self.samples, self.before, self.largest, self.after = self._pipe.recv()
+            self.samples, self.usual, self.before, self.largest = self._pipe.recv()
         await asyncio.to_thread(self._process.join, 10)
         if self._process.is_alive():
             self._process.kill()
@@ -66,6 +74,9 @@ class Witness:
     def judge(self) -> None:
         assert self.samples, "the server stopped answering /health"
         p99 = statistics.quantiles(self.samples, n=100)[98] if len(self.samples) > 1 else self.samples[0]
-        assert p99 < HEALTH_P99_SECONDS_MAX, f"/health took {p99 * 1000:.0f} ms at p99 of {len(self.samples)}"
+        bound = max(HEALTH_P99_SECONDS_MAX, CROWDED_FACTOR * self.usual)
+        assert p99 < bound, (
+            f"/health took {p99 * 1000:.0f} ms at p99 of {len(self.samples)}, {bound * 1000:.0f} allowed"
+        )
         grown = self.largest - self.before
         assert grown < GROWTH_BYTES_MAX, f"the process grew by {grown / 1024 / 1024:.0f} MiB"

@@ -39,8 +39,8 @@ class BodyLimit:
 
 JSON_LIMIT: Final = BodyLimit()
 MESSAGE_LIMIT: Final = BodyLimit(MESSAGE_BYTES_MAX)
-DOCUMENT_LIMIT: Final = BodyLimit(MESSAGE_BYTES_MAX, 250_000)
-"""A whole OpenAPI document."""
+DOCUMENT_LIMIT: Final = BodyLimit(MESSAGE_BYTES_MAX, 150_000)
+"""A whole OpenAPI document as an object; a larger one goes up as text, which is parsed in a thread, or is fetched from its URL."""
 UPLOAD_LIMIT: Final = BodyLimit(UPLOAD_BYTES_MAX)
 
 

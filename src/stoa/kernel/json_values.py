@@ -17,7 +17,7 @@ from stoa.kernel.errors import BadRequest
 DEPTH_MAX: Final = 100
 """Levels of lists and objects in each other; JSON schemas and OpenAPI documents stay below 50."""
 KEY_CHARACTERS_MAX: Final = 4_000
-STEP_VALUES: Final = 5_000
+STEP_VALUES: Final = 2_000
 """Between two yields of a walk: about a millisecond."""
 FALLBACK_BYTES_MAX: Final = 1024 * 1024
 """Up to here a text that orjson refuses is read again by a slower parser, only to name the field."""
