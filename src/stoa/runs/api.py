@@ -46,7 +46,13 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def routes(runs: Runs, gate: Gate, open_stream: OpenStream, draining: Callable[[], bool]) -> Routes:
+def routes(
+    runs: Runs,
+    gate: Gate,
+    open_stream: OpenStream,
+    admit_stream: Callable[[Principal], None],
+    draining: Callable[[], bool],
+) -> Routes:
     router = Routes(tags=["runs"])
 
     async def answered(status: int, principal: Principal, run: Run) -> Response:
@@ -62,6 +68,8 @@ def routes(runs: Runs, gate: Gate, open_stream: OpenStream, draining: Callable[[
     ) -> Response:
         if draining():
             raise Unavailable("This server is restarting; send it again in a moment.", retry_after_seconds=2)
+        if not body.background and body.stream is not False:
+            admit_stream(principal)
         started = await runs.start(principal, conversation_id, send, once)
         if body.background:
             return await answered(202, principal, await runs.get(principal, started.run.id))

@@ -8,6 +8,7 @@ from stoa.http.component import Component, Kit, Started
 from stoa.http.hosts import HostKind
 from stoa.http.shortcut import Shortcut
 from stoa.journal import Journal
+from stoa.kernel.principal import Principal
 from stoa.runs.api import OpenStream, routes
 from stoa.runs.checks import checks
 from stoa.runs.context import Context
@@ -57,6 +58,7 @@ async def open_component(
     find_model: FindModel,
     open_tools: OpenTools,
     open_stream: OpenStream,
+    admit_stream: Callable[[Principal], None],
     is_operators_model: Callable[[str], object],
     runs_max: int,
     drain_seconds_max: float,
@@ -77,7 +79,7 @@ async def open_component(
         tally=metrics,
     )
     service.owner = worker
-    router = routes(service, kit.gate, open_stream, lambda: worker.draining)
+    router = routes(service, kit.gate, open_stream, admit_stream, lambda: worker.draining)
     yield RunsComponent(
         runs=service,
         worker=worker,

@@ -84,6 +84,7 @@ def routes(
         if last_event_id is not None and head.sealed and after == head.last_sequence:
             # 204 is how a browser's EventSource learns that it need not come back.
             return Response(status_code=204)
+        streams.admit(principal)
         return EventStream(streams.follow(principal, run_id, after, head), {"Stoa-Run-Id": str(run_id)})
 
     @router.post("/v1/runs/{run_id}/stream-tickets", status_code=201, responses=refusals(404))
