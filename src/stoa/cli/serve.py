@@ -3,12 +3,15 @@
 import asyncio
 import contextlib
 import gc
+import os
 import signal
 import socket
+import stat
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import structlog
@@ -29,6 +32,8 @@ COLLECT_AFTER = (20_000, 20, 20)
 """New objects before a collection of the young ones, and so on. The default of 700 cost a tenth of the time under load."""
 UNSENT_BYTES_MAX = 64 * 1024
 """What the kernel takes for a client beyond what is on its way: without this, up to 4 MB for each one that has stopped reading."""
+OWNER_ONLY = 0o077
+"""The umask of the server: what it makes is 0700 and 0600."""
 DESCRIPTORS_WANTED = 65_536
 """File descriptors, where the system allows as many."""
 _log = structlog.get_logger("stoa")
@@ -43,9 +48,35 @@ async def serve(settings: Settings, tell: Callable[[str], None]) -> None:
     configure_logs(settings.log_level, settings.log_format)
     listening = bind(settings.host, settings.port)
     port = listening.getsockname()[1]
-    async with _database(settings) as (dsn, where), open_server(settings, dsn) as server:
-        _settle_memory()
-        await _until_signal(settings, server, listening, banner(settings, server, port, where), tell)
+    close_to_others(settings.data_dir, pass_through=settings.database_url is None and _is_root())
+    async with _database(settings) as (dsn, where):
+        os.umask(OWNER_ONLY)  # Not earlier: a root Stoa makes directories that the database's account must enter.
+        async with open_server(settings, dsn) as server:
+            _settle_memory()
+            await _until_signal(settings, server, listening, banner(settings, server, port, where), tell)
+
+
+def close_to_others(data_dir: Path, *, pass_through: bool) -> None:
+    """Makes the data directory, for its owner alone. `pass_through`: the database runs as another account, which must reach its part below.
+
+    A directory that is there already is closed when it is plainly ours: not one that others share, such as /tmp.
+    """
+    mode = 0o711 if pass_through else 0o700
+    made = not data_dir.exists()
+    data_dir.mkdir(mode=mode, parents=True, exist_ok=True)
+    if sys.platform == "win32":
+        return
+    found = data_dir.stat()
+    ours = made or any((data_dir / name).exists() for name in ("secret.key", "postgres"))
+    if ours and found.st_uid == os.geteuid() and not found.st_mode & stat.S_ISVTX:
+        data_dir.chmod(mode)
+        for below in ("blobs", "knowledge", "models", "sources"):
+            with contextlib.suppress(FileNotFoundError):
+                (data_dir / below).chmod(0o700)
+
+
+def _is_root() -> bool:
+    return sys.platform != "win32" and os.geteuid() == 0
 
 
 def connection_limits(settings: Settings) -> ConnectionLimits:
@@ -119,7 +150,6 @@ async def _database(settings: Settings) -> AsyncGenerator[tuple[str, str]]:
         parts = urlsplit(url)
         yield url, f"{parts.hostname or 'the database'}{parts.path} (files in {settings.data_dir.resolve()})"
         return
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
     embedded = await start_embedded(settings.data_dir.resolve())
     supervisor = Supervisor()
     supervisor.keep(embedded.watch, "db.embedded")
