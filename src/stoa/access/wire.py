@@ -1,7 +1,7 @@
 """The JSON shapes of access (contract section 3)."""
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
@@ -41,6 +41,8 @@ class CreateAccessKey(Body):
     A key that is limited cannot make keys: each would have limits of its own.
     """
 
+    example: ClassVar[Mapping[str, Any]] = {"name": "ci", "permissions": ["conversations:write"], "rate_limit": 600}
+
     name: Name
     org_id: UUID | None = None
     project_id: UUID | None = None
@@ -53,6 +55,8 @@ class CreateAccessKey(Body):
 
 
 class ProjectBody(Body):
+    example: ClassVar[Mapping[str, Any]] = {"name": "support", "description": "Answers customers"}
+
     name: Name
     org_id: UUID | None = None
     description: Description | None = None

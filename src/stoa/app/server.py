@@ -20,7 +20,7 @@ from stoa.db.internal import internal
 from stoa.db.listen import Listener
 from stoa.db.migrate import migrate
 from stoa.db.polls import Polls
-from stoa.http import Gate, errors, metrics, operations
+from stoa.http import Gate, errors, metrics, openapi, operations
 from stoa.http.component import Component, Kit, Started, merged, unique
 from stoa.http.edge import Edge
 from stoa.http.hosts import HostKind, Hosts, Surface
@@ -187,9 +187,15 @@ def _surfaces(components: Sequence[Component]) -> dict[HostKind, Surface]:
 
 def _app(title: str, description: str, routers: Sequence[APIRouter]) -> FastAPI:
     app = FastAPI(
-        title=title, version=__version__, description=description, license_info={"name": "Apache-2.0"}, redoc_url=None
+        title=title,
+        version=__version__,
+        description=description,
+        license_info={"name": "Apache-2.0"},
+        redoc_url=None,
+        generate_unique_id_function=openapi.operation_id,
     )
     errors.install(app)
+    openapi.install(app, routers)
     for router in routers:
         app.include_router(router)
     return app

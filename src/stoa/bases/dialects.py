@@ -1,7 +1,7 @@
 """OpenAI's vector-store search, as a search of ours: the same index, the same answers, in that API's shape."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 from uuid import UUID
 
 from pydantic import Field
@@ -31,6 +31,8 @@ class RankingOptions(Body):
 
 
 class VectorStoreSearch(Body):
+    example: ClassVar[Mapping[str, Any]] = {"query": "notice period", "max_num_results": 5}
+
     query: wire.QueryText | Annotated[list[wire.QueryText], Field(min_length=1, max_length=16)]
     max_num_results: Annotated[int, Field(ge=1, le=50)] = 10
     filters: dict[str, Any] | None = None

@@ -1,7 +1,7 @@
 """The route that measures a base's search with a golden set, and its shapes."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, Field
@@ -52,6 +52,8 @@ THREE_MODES: Final = (SettingIn(mode="hybrid"), SettingIn(mode="keyword"), Setti
 
 class EvaluateIn(Body):
     """Without `settings` the three modes are compared. The first setting is what the others are held against."""
+
+    example: ClassVar[Mapping[str, Any]] = {"queries": [{"query": "notice period", "relevant": ["contract.pdf"]}]}
 
     queries: Annotated[list[GoldenIn], Field(min_length=1, max_length=QUERIES_MAX)]
     settings: Annotated[list[SettingIn], Field(min_length=1, max_length=SETTINGS_MAX)] | None = None

@@ -1,7 +1,7 @@
 """The JSON shapes of knowledge bases, items and searches (contract section 7)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, Field
@@ -74,6 +74,8 @@ class CreateBase(Body):
     `flow` and the ids after it are what the platform's clients send of an ingestion workflow; they have no effect.
     """
 
+    example: ClassVar[Mapping[str, Any]] = {"name": "Handbook", "language": "english"}
+
     name: Name
     project_id: UUID | None = None
     description: Description | None = None
@@ -92,6 +94,8 @@ class CreateBase(Body):
 class UpdateBase(Body):
     """What is left out stays; null removes a description. `embedder`, `chunking` and `language` change only while the base is empty, else through /reindex."""
 
+    example: ClassVar[Mapping[str, Any]] = {"name": "Handbook of 2026"}
+
     name: Name | None = None
     description: Description | None = None
     embedder: EmbedderIn | None = None
@@ -106,12 +110,16 @@ class UpdateBase(Body):
 class Reindex(Body):
     """The settings of the new index; what is left out is as it was."""
 
+    example: ClassVar[Mapping[str, Any]] = {"language": "german"}
+
     embedder: EmbedderIn | None = None
     chunking: ChunkingIn | None = None
     language: Language | None = None
 
 
 class UpdateItem(Body):
+    example: ClassVar[Mapping[str, Any]] = {"metadata": {"team": "sales"}}
+
     metadata: dict[str, Any]
 
 
@@ -126,6 +134,8 @@ Filters = Annotated[
 
 
 class SearchIn(Body):
+    example: ClassVar[Mapping[str, Any]] = {"query": "How long is the notice period?", "limit": 5}
+
     query: QueryText
     limit: Limit = 10
     filters: Filters | None = None

@@ -1,7 +1,7 @@
 """The JSON shapes of conversations, messages and files (contract section 4)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
 import orjson
@@ -80,6 +80,8 @@ class AgentIn(Body):
 class CreateConversation(Body):
     """Exactly one of `model_id` and `app_id`."""
 
+    example: ClassVar[Mapping[str, Any]] = {"model_id": "01890a5d-ac96-774b-bcce-b302099a8057", "title": "Tickets"}
+
     title: Title | None = None
     app_id: UUID | None = None
     model_id: UUID | None = None
@@ -92,6 +94,8 @@ class CreateConversation(Body):
 class UpdateConversation(Body):
     """Only what is sent changes; null removes a title, metadata or the agent. A run under way keeps the agent that it began with."""
 
+    example: ClassVar[Mapping[str, Any]] = {"title": "Tickets of June"}
+
     title: Title | None = None
     metadata: Metadata | None = None
     model_id: UUID | None = None
@@ -100,6 +104,8 @@ class UpdateConversation(Body):
 
 class ForkConversation(Body):
     """`from_message_id` is the last message that is shared; without it, all are. `title` and `metadata` are the origin's unless sent."""
+
+    example: ClassVar[Mapping[str, Any]] = {"from_message_id": "01890a5d-ac96-774b-bcce-b302099a8057"}
 
     from_message_id: UUID | None = None
     title: Title | None = None
@@ -125,7 +131,7 @@ ContentPart = Annotated[TextPart | FilePart, Field(discriminator="type")]
 
 
 # --- out ------------------------------------------------------------------------------------------------------------
-class ModelWire(Wire):
+class ConversationModelWire(Wire):
     id: UUID
     name: str
     slug: str
@@ -146,7 +152,7 @@ class ConversationWire(Wire):
     title: str | None
     app_id: UUID | None
     model_id: UUID | None
-    model: ModelWire | None
+    model: ConversationModelWire | None
     user_id: str | None
     org_id: UUID
     project_id: UUID
@@ -259,7 +265,9 @@ def conversation(value: Conversation) -> ConversationWire:
         title=value.title,
         app_id=value.app_id,
         model_id=model.id if model else None,
-        model=ModelWire(id=model.id, name=model.name, slug=model.slug, provider=model.provider) if model else None,
+        model=ConversationModelWire(id=model.id, name=model.name, slug=model.slug, provider=model.provider)
+        if model
+        else None,
         user_id=value.user_id,
         org_id=value.org_id,
         project_id=value.project_id,

@@ -1,6 +1,7 @@
 """The JSON shapes of models and connections (contract section 8)."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, Field
@@ -19,6 +20,8 @@ class ConnectionConfig(Body):
 class CreateConnection(Body):
     """`name` leads the slugs of the connection's models: `name/model`."""
 
+    example: ClassVar[Mapping[str, Any]] = {"name": "openai", "type": "openai", "config": {"api_key": "sk-example"}}
+
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
     type: Literal["openai", "anthropic", "ollama"]
     config: ConnectionConfig = ConnectionConfig()
@@ -26,6 +29,8 @@ class CreateConnection(Body):
 
 class UpdateConnection(Body):
     """An `api_key` left out keeps the stored one."""
+
+    example: ClassVar[Mapping[str, Any]] = {"config": {"api_key": "sk-example"}}
 
     config: ConnectionConfig
 

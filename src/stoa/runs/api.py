@@ -22,6 +22,7 @@ from stoa.http import (
 )
 from stoa.http.bodies import MESSAGE_LIMIT
 from stoa.http.routing import limited
+from stoa.http.sse import STREAM_CONTENT
 from stoa.kernel.errors import BadRequest, Unavailable
 from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
@@ -39,7 +40,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
         "model": Data[wire.RunWire],
         "description": "Server-Sent Events; with `stream: false` the finished run.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": STREAM_CONTENT,
     },
     202: {"model": Data[wire.RunWire], "description": "With `background: true`: the run, which goes on by itself."},
     **refusals(404, 409, 413),

@@ -1,7 +1,7 @@
 """The JSON shapes of runs, and of sending a message (contract sections 4.1 and 5)."""
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal, Self
 from uuid import UUID
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -36,12 +36,16 @@ class AnswerBody(Body):
 class RegenerateBody(AnswerBody):
     """`model_id` switches the conversation's model, as with a message. `tools` limits the agent to these of its tools; [] to none."""
 
+    example: ClassVar[Mapping[str, Any]] = {"stream": False}
+
 
 class SendMessageBody(AnswerBody):
     """A plain string as `content` is taken as one text part. `tools` limits the agent to these of its tools; [] to none.
 
     A busy conversation refuses (409), lets the message wait for its turn, or interrupts the run under way, as `on_busy` says.
     """
+
+    example: ClassVar[Mapping[str, Any]] = {"content": "Summarize the ticket."}
 
     content: Annotated[
         list[ContentPart],
@@ -67,11 +71,21 @@ class ApprovalData(Body):
 
 
 class FeedbackBody(Body):
+    example: ClassVar[Mapping[str, Any]] = {
+        "type": "human_feedback",
+        "data": {"request_id": "01890a5d-ac96-774b-bcce-b302099a8057", "feedback": "Yes, both."},
+    }
+
     type: Literal["human_feedback"]
     data: FeedbackData
 
 
 class ApprovalBody(Body):
+    example: ClassVar[Mapping[str, Any]] = {
+        "type": "approval",
+        "data": {"request_id": "01890a5d-ac96-774b-bcce-b302099a8057", "approved": True},
+    }
+
     type: Literal["approval"]
     data: ApprovalData
 

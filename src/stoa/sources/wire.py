@@ -1,7 +1,7 @@
 """The JSON shapes of sources and their syncs (contract section 7)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, Field
@@ -52,24 +52,49 @@ class SourceFields(Body):
 
 
 class WebsiteBody(SourceFields):
+    example: ClassVar[Mapping[str, Any]] = {
+        "name": "docs",
+        "provider": "website",
+        "config": {"url": "https://example.com/docs"},
+        "schedule": "6h",
+    }
+
     provider: Literal["website"]
     config: configs.WebsiteConfig
     secrets: configs.WebsiteSecrets | None = None
 
 
 class DirectoryBody(SourceFields):
+    example: ClassVar[Mapping[str, Any]] = {
+        "name": "share",
+        "provider": "directory",
+        "config": {"path": "/srv/documents"},
+    }
+
     provider: Literal["directory"]
     config: configs.DirectoryConfig
     secrets: configs.DirectorySecrets | None = None
 
 
 class S3Body(SourceFields):
+    example: ClassVar[Mapping[str, Any]] = {
+        "name": "bucket",
+        "provider": "s3",
+        "config": {"bucket": "documents", "prefix": "public/"},
+    }
+
     provider: Literal["s3"]
     config: configs.S3Config
     secrets: configs.S3Secrets | None = None
 
 
 class GitBody(SourceFields):
+    example: ClassVar[Mapping[str, Any]] = {
+        "name": "handbook",
+        "provider": "git",
+        "config": {"url": "https://example.com/handbook.git"},
+    }
+
     provider: Literal["git"]
     config: configs.GitConfig
     secrets: configs.GitSecrets | None = None
@@ -80,6 +105,8 @@ SourceBody = Annotated[WebsiteBody | DirectoryBody | S3Body | GitBody, Field(dis
 
 class SyncIn(Body):
     """`confirm_deletions`: what the origin lost goes, however much it is."""
+
+    example: ClassVar[Mapping[str, Any]] = {"confirm_deletions": True}
 
     confirm_deletions: bool = False
 

@@ -1,7 +1,7 @@
 """The JSON shapes of tools."""
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
@@ -82,12 +82,26 @@ class ToolFields(Body):
 
 
 class HttpToolBody(ToolFields):
+    example: ClassVar[Mapping[str, Any]] = {
+        "name": "weather",
+        "type": "http",
+        "description": "The weather of a city.",
+        "config": {"url": "https://example.com/weather/{city}"},
+    }
+
     type: Literal["http"]
     config: HttpConfig
     idempotent: bool = False
 
 
 class PythonToolBody(ToolFields):
+    example: ClassVar[Mapping[str, Any]] = {
+        "name": "sum",
+        "type": "python",
+        "description": "Adds numbers.",
+        "config": {"entry_point": "sum"},
+    }
+
     type: Literal["python"]
     config: PythonConfig
     idempotent: bool = False
@@ -95,6 +109,13 @@ class PythonToolBody(ToolFields):
 
 class McpToolBody(ToolFields):
     """`idempotent` holds for every tool of the server; left out, the server's annotations count where they promise enough."""
+
+    example: ClassVar[Mapping[str, Any]] = {
+        "name": "docs",
+        "type": "mcp",
+        "description": "Our documents.",
+        "config": {"url": "https://example.com/mcp"},
+    }
 
     type: Literal["mcp"]
     config: McpConfig
@@ -107,6 +128,8 @@ _BODY: TypeAdapter[HttpToolBody | PythonToolBody | McpToolBody] = TypeAdapter(To
 
 class ToolPatch(Body):
     """What changes; `config` is replaced as a whole. `secrets` replace those that are there; left out, they stay."""
+
+    example: ClassVar[Mapping[str, Any]] = {"approval": True}
 
     name: Name | None = None
     description: Words | None = None
@@ -157,6 +180,8 @@ class ToolWire(Wire):
 class TestBody(Body):
     """`tool`: which of an MCP server's, by either of its names."""
 
+    example: ClassVar[Mapping[str, Any]] = {"arguments": {"city": "Oslo"}}
+
     arguments: dict[str, Any] = Field(default_factory=dict)
     tool: Annotated[str, Field(max_length=200), AfterValidator(not_blank)] | None = None
 
@@ -179,6 +204,8 @@ class ImportBody(Body):
     only ones to import, by operationId or as `GET /pets/{id}`. `base_url` stands in for the document's servers. `headers`, `query`,
     `secrets` and the rest are given to every tool that is made; a secret that has the name of one of the document's security schemes is
     sent as that scheme says. `prefix` leads the names. `replace` redefines tools of the same names instead of refusing."""
+
+    example: ClassVar[Mapping[str, Any]] = {"url": "https://example.com/openapi.json", "prefix": "shop_"}
 
     document: (
         dict[str, Any] | Annotated[str, Field(max_length=DOCUMENT_CHARACTERS_MAX), AfterValidator(not_blank)] | None
