@@ -1,9 +1,11 @@
 # make demo    sets everything up and runs the main job, showing every HTTP call
 # make test    sets everything up and passes all tests
 # make serve   starts the server on http://localhost:8080
-# make check   lint, types, import contracts (the first stage of CI)
+# make check   lint, format, types, import contracts, dependencies (the first stage of CI)
 # make lock    resolves the dependencies anew
-# make wheel   builds dist/stoa-*.whl
+# make wheel   builds dist/stoa_server-*.whl
+
+# ARGS adds to a command: make serve ARGS="--port 9000", make test ARGS="tests/unit -k chunking".
 
 SHELL := /bin/sh
 VENV := .venv
@@ -22,19 +24,23 @@ serve: $(VENV)/run.stamp
 	@$(BIN)/stoa serve $(ARGS)
 
 test: $(VENV)/dev.stamp
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadscope --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check src tests bench tools
+	$(BIN)/ruff format --check src tests bench tools
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/deptry src
 
-wheel: $(VENV)/dev.stamp
-	$(BIN)/uv build --wheel --no-build-isolation --python $(BIN)/python --out-dir dist .
+wheel: $(VENV)/build.stamp
+	@$(BIN)/python -m hatchling build --target wheel --directory dist
 
 lock: $(VENV)/dev.stamp
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade \
-		--output-file requirements/run.txt pyproject.toml requirements/build.in
+		--output-file requirements/build.txt requirements/build.in
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade \
+		--constraint requirements/build.txt --output-file requirements/run.txt pyproject.toml requirements/build.in
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade \
 		--constraint requirements/run.txt --output-file requirements/dev.txt pyproject.toml requirements/build.in requirements/dev.in
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-deps --upgrade \
@@ -44,6 +50,10 @@ $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "Stoa needs Python 3.11 or newer; none was found." >&2; exit 1; }
 	@echo "Setting up $(VENV) (once) …"
 	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/build.stamp: requirements/build.txt | $(VENV)/bin/python
+	@$(PIP_INSTALL) -r requirements/build.txt
+	@touch $@
 
 $(VENV)/run.stamp: requirements/run.txt requirements/embedder.txt pyproject.toml | $(VENV)/bin/python
 	@$(PIP_INSTALL) -r requirements/run.txt -r requirements/embedder.txt

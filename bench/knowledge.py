@@ -25,11 +25,11 @@ from uuid import UUID
 
 import numpy as np
 import uvloop
-from numpy.typing import NDArray
-
 from embedding import collection
+from numpy.typing import NDArray
 from peers import all_peers
 from retrieval import vectors_of
+
 from stoa.db import Database, connect
 from stoa.db.embedded import start_embedded
 from stoa.db.internal import internal

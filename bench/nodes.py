@@ -24,10 +24,9 @@ from uuid import uuid4
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from stoa.db.embedded import start_embedded
 from tests.support.nodes import Node, script
 from tests.support.scripted_model import ScriptedServer
-
-from stoa.db.embedded import start_embedded
 
 RUNS = 20
 """That a node carries when it is killed."""

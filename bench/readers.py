@@ -28,11 +28,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import asyncpg
 import httpx
-from tests.stream.test_slow_readers import fill, stalled_readers
-from tests.support.nodes import KEY, Node, script
-from tests.support.scripted_model import ScriptedServer
 
 from stoa.db.embedded import start_embedded
+from tests.support.nodes import KEY, Node, script
+from tests.support.scripted_model import ScriptedServer
+from tests.support.slow_readers import fill, stalled_readers
 
 PIECES, PACE_SECONDS = 2_000, 0.005
 EVENTS = 100_000

@@ -23,9 +23,9 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
+from embedding import collection
 from numpy.typing import NDArray
 
-from embedding import collection
 from stoa.bases.retrieval_metrics import MEASURES, estimate, judged
 from stoa.db import Database
 from stoa.db.embedded import start_embedded

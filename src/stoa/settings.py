@@ -1,16 +1,23 @@
 """One frozen Settings. The environment and `stoa.toml` are read here and nowhere else.
 
-A flag of the command line wins over the environment, the environment over `stoa.toml`, that over the default.
+A flag of the command line wins over the environment, the environment over `stoa.toml`, that over the default. A name that is no setting is an
+error, wherever it stands: a misspelt limit that is silently ignored would be noticed when it is too late.
 """
 
+import difflib
 import os
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+
+if TYPE_CHECKING:
+    from pydantic_settings import PydanticBaseSettingsSource
 
 CONFIG_FILE: Final = "stoa.toml"
 
@@ -117,6 +124,8 @@ class Settings(BaseModel):
     """Whether connections that tenants make may lead to private addresses. The operator's own providers always may."""
     source_directories: tuple[Path, ...] = ()
     """Directories of this machine that sources of knowledge bases may read, by every tenant; none unless named."""
+    traces_retention_days: Annotated[float, Field(gt=0)] | None = 30.0
+    """Traces that nothing was added to for so long are removed; None keeps them."""
     cors_origins: tuple[str, ...] = ("*",)
     runs_max: Annotated[int, Field(ge=1, le=20_000)] = 2_000
     """Runs that this node carries at once; more wait in the database."""
@@ -139,64 +148,115 @@ class Settings(BaseModel):
         return servers
 
 
-_ENVIRONMENT: Final[Mapping[str, str]] = {
-    "STOA_HOST": "host",
-    "STOA_PORT": "port",
-    "STOA_DOMAIN": "domain",
-    "STOA_DATA_DIR": "data_dir",
-    "STOA_DATABASE_URL": "database_url",
-    "STOA_BOOTSTRAP_KEY": "bootstrap_key",
-    "STOA_SECRET_KEY": "secret_key",
-    "STOA_METRICS_TOKEN": "metrics_token",
-    "STOA_DEFAULT_MODEL": "default_model",
-    "STOA_OCR_MODEL": "ocr_model",
-    "STOA_ALLOW_PRIVATE_ADDRESSES": "allow_private_addresses",
-    "STOA_RUNS_MAX": "runs_max",
-    "STOA_CONNECTIONS_MAX": "connections_max",
-    "STOA_DRAIN_SECONDS_MAX": "drain_seconds_max",
-    "STOA_CONNECTIONS_PER_ADDRESS_MAX": "connections_per_address_max",
-    "STOA_STREAMS_PER_KEY_MAX": "streams_per_key_max",
-    "STOA_LOG_LEVEL": "log_level",
-    "STOA_LOG_FORMAT": "log_format",
+_TABLES: Final[Mapping[str, type[BaseModel]]] = {
+    "providers": Provider,
+    "prices": Price,
+    "embeddings": Embeddings,
+    "mcp_servers": McpServer,
+    "reranker": Rerank,
 }
+_PREFIX: Final = "STOA_"
+_OF_CLIENTS: Final = (
+    "STOA_KEY",
+    "STOA_URL",
+    *(f"STOA_SECRET_{name}" for name in ("TOKEN", "USERNAME", "AUTHORIZATION", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY")),
+)
+"""Read by the commands that ask a server (`stoa kb sources create --secret token`), and no settings of one."""
+_LISTS: Final[Mapping[str, str]] = {"cors_origins": ",", "source_directories": os.pathsep}
+"""Settings that are lists, and what separates their values in a variable."""
+_SERVICE_LINK: Final = re.compile(
+    r"STOA_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+)
+"""What Kubernetes sets in every container for a service named `stoa…`; STOA_PORT among them, as `tcp://10.0.0.1:8080`."""
+
+
+def variables() -> Sequence[str]:
+    """Every variable that `load` reads: one for each setting, and one for each key of a table that stands alone."""
+    single = [name for name in Settings.model_fields if name not in _TABLES]
+    tables = [f"{table}_{key}" for table in ("embeddings", "reranker") for key in _TABLES[table].model_fields]
+    return [f"{_PREFIX}{name.upper()}" for name in (*single, *tables)]
 
 
 def load(environment: Mapping[str, str], flags: Mapping[str, Any], config: Path | None = None) -> Settings:
     """Raises SettingsError. `config` defaults to ./stoa.toml, which may be absent; a named file may not."""
-    path = config or Path(CONFIG_FILE)
-    values: dict[str, Any] = {}
-    if config is not None or path.is_file():
-        try:
-            values = tomllib.loads(path.read_text("utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise SettingsError(f"{path} cannot be read: {error}") from error
-    for variable, name in _ENVIRONMENT.items():
-        if environment.get(variable):
-            values[name] = environment[variable]
-    if environment.get("STOA_CORS_ORIGINS"):
-        values["cors_origins"] = [origin.strip() for origin in environment["STOA_CORS_ORIGINS"].split(",")]
-    if environment.get("STOA_RERANKER_PATH"):
-        values["reranker"] = {"path": environment["STOA_RERANKER_PATH"]}
-    if environment.get("STOA_SOURCE_DIRECTORIES"):
-        values["source_directories"] = [
-            path for path in environment["STOA_SOURCE_DIRECTORIES"].split(os.pathsep) if path
-        ]
-    values |= {name: value for name, value in flags.items() if value is not None}
-    declared = list(values.get("providers", ()))
-    names = {provider.get("name") for provider in declared if isinstance(provider, dict)}
-    values["providers"] = declared + [found for found in _providers(environment) if found["name"] not in names]
+    # 40 ms that commands which only ask a server do without.
+    from pydantic_settings import BaseSettings, EnvSettingsSource, TomlConfigSettingsSource  # noqa: PLC0415
+    from pydantic_settings import SettingsError as SourceError  # noqa: PLC0415
+
+    given = _variables_of(environment)
+
+    class Environment(EnvSettingsSource):
+        def prepare_field_value(self, field_name: str, field: FieldInfo, value: Any, value_is_complex: bool) -> Any:
+            if field_name in _LISTS and isinstance(value, str):
+                return [part.strip() for part in value.split(_LISTS[field_name]) if part.strip()]
+            return super().prepare_field_value(field_name, field, value, value_is_complex)
+
+    class Loaded(Settings, BaseSettings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: "PydanticBaseSettingsSource",
+            env_settings: "PydanticBaseSettingsSource",  # noqa: ARG003 — pydantic calls with all of them
+            dotenv_settings: "PydanticBaseSettingsSource",  # noqa: ARG003
+            file_secret_settings: "PydanticBaseSettingsSource",  # noqa: ARG003
+        ) -> "tuple[PydanticBaseSettingsSource, ...]":
+            from_environment = Environment(
+                settings_cls, env_prefix=_PREFIX, env_nested_delimiter="_", env_nested_max_split=1
+            )
+            from_environment.env_vars = {name.lower(): value for name, value in given.items()}
+            return init_settings, from_environment, TomlConfigSettingsSource(settings_cls, config or Path(CONFIG_FILE))
+
     try:
-        return Settings.model_validate(values)
+        if config is not None and not config.is_file():
+            raise SettingsError(f"{config} cannot be read: there is no such file")
+        loaded = Loaded(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
-        raise SettingsError(
-            "; ".join(_explain(problem["loc"], problem["msg"]) for problem in error.errors())
-        ) from error
+        raise SettingsError("; ".join(_explain(problem) for problem in error.errors())) from error
+    except SourceError as error:
+        raise SettingsError(str(error.__cause__ or error)) from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{config or CONFIG_FILE} cannot be read: {error}") from error
+    named = {provider.name for provider in loaded.providers}
+    found = [Provider(**provider) for provider in _providers(environment) if provider["name"] not in named]
+    return loaded.model_copy(update={"providers": (*loaded.providers, *found)})
 
 
-def _explain(location: tuple[int | str, ...], message: str) -> str:
-    name = ".".join(str(part) for part in location)
-    variable = next((variable for variable, setting in _ENVIRONMENT.items() if setting == name), None)
-    return f"{name}{f' ({variable})' if variable else ''}: {message}"
+def _variables_of(environment: Mapping[str, str]) -> Mapping[str, str]:
+    """Those with a value. Raises SettingsError for a STOA_ variable that is no setting."""
+    known = variables()
+    given: dict[str, str] = {}
+    unknown: list[str] = []
+    for name, value in environment.items():
+        if not name.startswith(_PREFIX) or name in _OF_CLIENTS or not value:
+            continue
+        if _SERVICE_LINK.fullmatch(name) and (name not in known or "://" in value):
+            continue
+        if name in known:
+            given[name] = value
+        elif name.removeprefix(_PREFIX).lower() in _TABLES:
+            unknown.append(f"{name} is no setting; this table stands in {CONFIG_FILE}")
+        else:
+            unknown.append(f"{name} is no setting{_meant(name, (*known, *_OF_CLIENTS))}")
+    if unknown:
+        raise SettingsError("; ".join(unknown))
+    return given
+
+
+def _explain(problem: Mapping[str, Any]) -> str:
+    location = tuple(str(part) for part in problem["loc"])
+    name = ".".join(location)
+    if problem["type"] == "extra_forbidden":
+        parent = Settings if len(location) == 1 else _TABLES.get(location[0], Settings)
+        return f"{name} is no setting{_meant(location[-1], tuple(parent.model_fields))}"
+    variable = f"{_PREFIX}{'_'.join(location).upper()}"
+    return f"{name}{f' ({variable})' if variable in variables() else ''}: {problem['msg']}"
+
+
+def _meant(name: str, known: Sequence[str]) -> str:
+    bare = {candidate.removeprefix(_PREFIX): candidate for candidate in known}
+    close = difflib.get_close_matches(name.removeprefix(_PREFIX), bare, n=1, cutoff=0.7)
+    return f"; did you mean {bare[close[0]]}?" if close else f"; there are {', '.join(sorted(known))}"
 
 
 def _providers(environment: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -1,17 +1,14 @@
 """Nodes in processes of their own, on a database of this session's PostgreSQL."""
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
 import pytest
 
-from tests.support.nodes import Node, ToolServer
+from tests.support.nodes import Node, Start, ToolServer, started
 from tests.support.scripted_model import ScriptedServer
-
-Start = Callable[..., AbstractAsyncContextManager[list[Node]]]
 
 
 @pytest.fixture(scope="package")
@@ -26,30 +23,12 @@ async def world() -> AsyncIterator[ToolServer]:
         yield server
 
 
-@asynccontextmanager
-async def started(
-    dsns: list[str], data_dir: Path, upstream: ScriptedServer, settings: dict[str, str] | None = None
-) -> AsyncGenerator[list[Node]]:
-    """A node for each dsn; the first makes the bootstrap key, the others find it."""
-    data_dir.mkdir(exist_ok=True)
-    nodes = [
-        Node(f"node {place}", dsn, data_dir, upstream.url, data_dir / f"node-{place}.log", settings or {})
-        for place, dsn in enumerate(dsns)
-    ]
-    try:
-        await asyncio.gather(*(node.start() for node in nodes))
-        yield nodes
-    finally:
-        for node in nodes:
-            await node.end()
-
-
 @pytest.fixture(scope="package")
 async def four(cluster: Callable[[str], str], room: Path, upstream: ScriptedServer) -> AsyncIterator[list[Node]]:
     connection = await asyncpg.connect(cluster("stoa"))
     await connection.execute("CREATE DATABASE four TEMPLATE template")
     await connection.close()
-    async with started([cluster("four")] * 4, room / "four", upstream) as nodes:
+    async with started([cluster("four")] * 4, room / "four", upstream.url) as nodes:
         yield nodes
 
 
@@ -59,7 +38,7 @@ def start(dsn: str, tmp_path: Path, upstream: ScriptedServer) -> Start:
 
     @asynccontextmanager
     async def made(*dsns: str, count: int = 2, **settings: str) -> AsyncGenerator[list[Node]]:
-        async with started(list(dsns) or [dsn] * count, tmp_path / "nodes", upstream, settings) as nodes:
+        async with started(list(dsns) or [dsn] * count, tmp_path / "nodes", upstream.url, settings) as nodes:
             yield nodes
 
     return made

@@ -8,8 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.cluster.conftest import Start
-from tests.support.nodes import TERMINAL, Node, ToolServer, Way, script
+from tests.support.nodes import TERMINAL, Node, Start, ToolServer, Way, script
 from tests.support.scripted_model import ScriptedServer
 
 pytestmark = pytest.mark.timeout(120)

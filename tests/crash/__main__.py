@@ -6,7 +6,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from tests.crash.campaign import FATES, campaign
+from tests.support.crashes.campaign import FATES, campaign
 
 if __name__ == "__main__":  # Nodes are forked from a server that imports the main module again.
     parser = argparse.ArgumentParser(description=__doc__)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.campaign import FATES, campaign
+from tests.support.crashes.campaign import FATES, campaign
 
 
 @pytest.mark.timeout(240)

@@ -1,10 +1,10 @@
-"""Forty files and three kills; `python -m tests.crash.knowledge --long` takes five hundred and forty."""
+"""Forty files and three kills; `python -m tests.support.crashes.knowledge --long` takes five hundred and forty."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.crash.knowledge import campaign
+from tests.support.crashes.knowledge import campaign
 
 
 @pytest.mark.timeout(180)

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from tests.conftest import Running, serving
-from tests.crash.dying import DIED, die, parts
+from tests.support.crashes.dying import DIED, die, parts
 
 TICKS_MAX = 80
 AT_ONCE = 3
@@ -18,7 +18,7 @@ AT_ONCE = 3
 async def survivors(server: Running, dsn: str, room: Path, tool: str) -> list[tuple[int, str]]:
     """For every tick at which a server can die: that tick and the run it left behind."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.crash.dying"])
+    context.set_forkserver_preload(["tests.support.crashes.dying"])
     left: list[tuple[int, str]] = []
     for start in range(1, TICKS_MAX, AT_ONCE):
         ticks = range(start, start + AT_ONCE)

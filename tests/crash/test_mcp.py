@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.test_process import KEY, serve, url_of
 from tests.support.mcp_servers import Diary
+from tests.support.processes import KEY, serve, url_of
 from tests.support.scripted_model import ScriptedServer
 
 BAD = Path(__file__).parents[1] / "support" / "bad_mcp.py"

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from stoa.db.embedded import start_embedded
-from tests.crash.server import KEY, Server
-from tests.http.test_ocr import Eyes, scans
+from tests.support.crashes.server import KEY, Server
+from tests.support.scans import VisionModel, scans
 from tests.support.scripted_model import ScriptedServer
 
 PAGES = 11
@@ -25,7 +25,7 @@ AT_ONCE = 4
 async def test_no_kept_page_is_asked_for_again_and_each_is_on_the_bill_once(room: Path) -> None:
     home = room / "crash-ocr"
     async with ScriptedServer() as model:
-        eyes = Eyes(model)
+        eyes = VisionModel(model)
         eyes.scripts = {page: {"first_delay": 0.2} for page in SCANNED}
         server = Server(home, model.url, STOA_OCR_MODEL="openai/scripted-vision")
         await server.start()

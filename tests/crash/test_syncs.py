@@ -19,11 +19,11 @@ from stoa.sources import worker as module
 from stoa.sources.syncing import Superseded
 from stoa.sources.types import Counts
 from tests.conftest import FIRST_KEY, serving
-from tests.crash.dying_sync import DIED, die, parts
-from tests.http.test_knowledge import base_of, settled
-from tests.http.test_sources import counts, create, ended, items_of, synced
+from tests.support.crashes.dying_sync import DIED, die, parts
 from tests.support.doubles import ScriptedModel
+from tests.support.knowledge import base_of, settled
 from tests.support.origins import site
+from tests.support.syncs import counts, create, ended, items_of, synced
 
 TICKS = range(1, 120, 9)
 AT_ONCE = 4
@@ -68,7 +68,7 @@ async def test_death_at_any_statement(dsn: str, room: Path) -> None:
 async def leave_behind(dsn: str, home: Path, shared: Path, ids: dict[int, str]) -> list[int]:
     """The ticks at which a server died in the middle of its sync."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.crash.dying_sync"])
+    context.set_forkserver_preload(["tests.support.crashes.dying_sync"])
     died: list[int] = []
     ticks = list(ids)
     for start in range(0, len(ticks), AT_ONCE):

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.test_readme import ROOT, blocks
-from tests.e2e.test_process import KEY, serve, url_of
-from tests.http.test_tools import Service
+from tests.support.pages import ROOT, blocks
+from tests.support.processes import KEY, serve, url_of
 from tests.support.scripted_model import ScriptedServer
+from tests.support.services import Service
 
 BAD = ROOT / "tests/support/bad_mcp.py"
 SCRIPT = '[[script {"pieces": [], "tool": {"name": "pay", "arguments": "{\\\\"person\\\\": \\\\"Ada\\\\", \\\\"amount\\\\": 10}"}}]]'

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from tests.docs.test_readme import ROOT, blocks
-from tests.e2e.test_process import KEY, serve, url_of
-from tests.http.test_knowledge import SICK, TRAVEL
-from tests.slice.documents.test_converting import HANDBOOK, epub, sheet, slides, word_file, zipped
+from tests.support.knowledge import HANDBOOK, SICK, TRAVEL
+from tests.support.office_files import epub, sheet, slides, word_file, zipped
+from tests.support.pages import ROOT, blocks
+from tests.support.processes import KEY, serve, url_of
 
 
 def papers(folder: Path) -> None:

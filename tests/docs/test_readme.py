@@ -13,14 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_process import KEY, serve, url_of
-
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").rglob("*.md"))]
-
-
-def blocks(page: Path, language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+from tests.support.pages import PAGES, ROOT, blocks
+from tests.support.processes import KEY, serve, url_of
 
 
 async def test_the_readme_s_shell_works_when_pasted(room: Path) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.test_readme import ROOT, blocks
-from tests.e2e.test_process import KEY, serve, url_of
 from tests.support.origins import site
+from tests.support.pages import ROOT, blocks
+from tests.support.processes import KEY, serve, url_of
 
 
 @pytest.mark.timeout(90)

@@ -5,59 +5,12 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import IO
 
 import httpx
 import pytest
 
-KEY = "stoa_acc_" + "e" * 64
-ENVIRONMENT = {
-    name: value
-    for name, value in os.environ.items()
-    if not name.startswith(("STOA_", "OPENAI_", "ANTHROPIC_", "OLLAMA_"))
-}
-STOA = [sys.executable, "-m", "stoa"]
-
-
-@asynccontextmanager
-async def serve(
-    home: Path, *, config: Path | None = None, stderr: int | IO[bytes] = subprocess.DEVNULL, **environment: str
-) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[str]]]:
-    """`stoa serve` on a free port; gives its process and what it printed up to the last curl line."""
-    process = await asyncio.create_subprocess_exec(
-        *STOA,
-        "serve",
-        "--port",
-        "0",
-        "--data-dir",
-        str(home),
-        *(("--config", str(config)) if config else ()),
-        env={**ENVIRONMENT, **environment},
-        stdout=subprocess.PIPE,
-        stderr=stderr,
-    )
-    said: list[str] = []
-    try:
-        assert process.stdout is not None
-        async with asyncio.timeout(60):
-            while line := (await process.stdout.readline()).decode():
-                said.append(line.rstrip("\n"))
-                if line.startswith("curl -sN"):
-                    break
-        assert said, "the server did not start"
-        yield process, said
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-
-
-def url_of(said: list[str]) -> str:
-    return next(line.split()[4] for line in said if line.startswith("Stoa is ready at "))
+from tests.support.processes import ENVIRONMENT, KEY, STOA, serve, url_of
 
 
 async def test_the_printed_lines_work_when_pasted_and_ctrl_c_ends_well(room: Path) -> None:

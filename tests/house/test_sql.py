@@ -1,5 +1,6 @@
 """Every named statement is used, and PostgreSQL understands it."""
 
+import re
 from pathlib import Path
 
 import asyncpg
@@ -15,6 +16,7 @@ FILLINGS = {
     "{outer_order}": "c.created_at, c.id",
     "{vectors}": "knowledge_vectors",
     "{dimensions}": "384",
+    "{own_status}": "r.status",
     "{target}": "knowledge_vectors",
     "{source}": "ONLY knowledge_vectors",
 }
@@ -51,3 +53,27 @@ async def test_every_tenant_table_is_under_row_level_security(dsn: str) -> None:
                 assert await connection.fetchval(f"SELECT count(*) FROM {table}") == 0
     finally:
         await connection.close()
+
+
+def test_every_named_statement_exists() -> None:
+    """A misspelt name would fail at its first use only."""
+    loaded = re.compile(r'^(\w+): Final = load\("(stoa[\w.]*)"(?:, "([\w.]+)")?\)', re.MULTILINE)
+    known: dict[str, set[str]] = {}
+    for path in SOURCE.glob("**/*.py"):
+        for name, package, file in loaded.findall(path.read_text("utf-8")):
+            module = ".".join(("stoa", *path.relative_to(SOURCE).with_suffix("").parts))
+            known[f"{module}.{name}"] = set(load(package, file or "queries.sql").texts)
+    assert len(known) >= 15
+    for path in SOURCE.glob("**/*.py"):
+        text = path.read_text("utf-8")
+        module = ".".join(("stoa", *path.relative_to(SOURCE).with_suffix("").parts))
+        for name, statement in re.findall(r"\b(_?SQL|CONVERSATIONS)\.(\w+)", text):
+            source = f"{module}.{name}"
+            if source not in known and (found := re.search(rf"from (stoa[\w.]+) import [^\n]*\b{name}\b", text)):
+                source = f"{found[1]}.{name}"
+            if source not in known and (
+                found := re.search(rf"from (stoa[\w.]+) import (\w+)\n[\s\S]*\b\2\.{name}\.", text)
+            ):
+                source = f"{found[1]}.{found[2]}.{name}"
+            assert source in known, f"{module}: where does {name} come from?"
+            assert statement in known[source], f"{module}: {name}.{statement} is in no .sql file"

@@ -7,8 +7,8 @@ import pytest
 
 from stoa.gateway import Capabilities
 from tests.conftest import Running, serving
-from tests.http.test_tools import Service
 from tests.support.doubles import ScriptedModel, answer
+from tests.support.services import Service
 
 
 @pytest.fixture

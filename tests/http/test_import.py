@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import Running, serving
-from tests.http.test_tools import SECRET, Service
 from tests.support.doubles import ScriptedModel, answer, calling
+from tests.support.services import SECRET, Service
 
 DOCUMENT = """
 openapi: 3.1.0

@@ -86,6 +86,18 @@ async def owned(shared_server: Running) -> AsyncIterator[Owned]:
         "secrets": {"authorization": "hush"},
     }
     source_id = (await server.call("POST", f"/v1/knowledgebases/{base['id']}/sources", 201, json=feed))["data"]["id"]
+    collecting = await server.call("POST", "/v1/access-keys", 201, json={"name": "collecting", "project_id": project})
+    span = {
+        "id": "victim-run",
+        "trace_id": "victim-trace",
+        "name": "Secret run",
+        "type": "workflow",
+        "source_id": "s",
+        "start_time": "2026-03-01T12:00:00Z",
+        "end_time": None,
+    }
+    sender = {"Authorization": f"Bearer {collecting['data']['key']}"}
+    await server.call("POST", "/v1/traces", json={"runs": [span]}, headers=sender)
     database = await asyncpg.connect(server.dsn)
     org_id, stranger, connection = uuid4(), new_secret(), uuid4()
     await database.execute("INSERT INTO orgs (id, name) VALUES ($1, 'Strangers')", org_id)
@@ -115,6 +127,7 @@ async def owned(shared_server: Running) -> AsyncIterator[Owned]:
         "item_id": item["id"],
         "vector_store_id": base["id"],
         "source_id": source_id,
+        "trace_id": span["trace_id"],
     }
     strangers = [
         httpx.AsyncClient(base_url=server.url, headers={"Authorization": f"Bearer {token}"})
@@ -144,6 +157,8 @@ async def census(dsn: str) -> dict[str, int]:
             "knowledge_items",
             "knowledge_sources",
             "knowledge_source_syncs",
+            "spans",
+            "traces",
         )
         return {table: await database.fetchval(f"SELECT count(*) FROM {table}") for table in tables}
     finally:

@@ -1,6 +1,5 @@
 """`stoa kb` against a server: what a person at a terminal sees."""
 
-import asyncio
 import io
 import json
 import re
@@ -8,25 +7,10 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from typer.testing import CliRunner
 
 from stoa.cli import asking
-from stoa.cli.main import app
-from tests.conftest import FIRST_KEY, Running
-
-
-class Terminal:
-    def __init__(self, server: Running) -> None:
-        self._environment = {"STOA_URL": server.url, "STOA_KEY": FIRST_KEY, "COLUMNS": "60", "NO_COLOR": "1"}
-
-    async def __call__(self, *arguments: str, status: int = 0, **environment: str) -> str:
-        """In a thread: the command is synchronous, and this process serves."""
-        result = await asyncio.to_thread(
-            CliRunner().invoke, app, ["kb", *arguments], env={**self._environment, **environment}
-        )
-        said = re.sub(r"(?m)^\d{4}-\d\d-\d\d .*\n", "", result.output)  # The server's own log goes to the same place.
-        assert result.exit_code == status, (arguments, said)
-        return said
+from tests.conftest import Running
+from tests.support.terminal import Terminal
 
 
 @pytest.fixture

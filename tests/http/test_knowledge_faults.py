@@ -12,8 +12,8 @@ import pytest
 
 from stoa.settings import Embeddings
 from tests.conftest import Running, serving
-from tests.http.test_knowledge import SICK, TRAVEL, base_of, search, settled, sources, upload
 from tests.support.doubles import ScriptedModel, answer, calling
+from tests.support.knowledge import SICK, TRAVEL, base_of, search, settled, sources, upload
 
 
 class Endpoint:

@@ -17,6 +17,7 @@ from stoa.runs.agent.steps import RunStopped
 from stoa.runs.recording import Recorder
 from stoa.settings import Price
 from tests.conftest import Running, serving
+from tests.support.bills import key_of
 from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling
 
 DOLLAR_A_CALL = [[TextDelta("Hello.")], [Usage(0, 1_000_000), Finish("stop")]]
@@ -29,13 +30,6 @@ async def priced(dsn: str, tmp_path: Path) -> AsyncIterator[Running]:
     prices = (Price(model="stoa-extractive", prompt=0, completion=1),)
     async with serving(dsn, tmp_path, model, toolbox=Shelf(ScriptedTool("again")), prices=prices) as server:
         yield server
-
-
-async def key_of(server: Running, **limits: Any) -> tuple[str, httpx.AsyncClient]:
-    made = (await server.call("POST", "/v1/access-keys", 201, json={"name": "limited", **limits}))["data"]
-    return made["id"], httpx.AsyncClient(
-        base_url=server.url, headers={"Authorization": f"Bearer {made['key']}"}, timeout=30
-    )
 
 
 async def ask(client: httpx.AsyncClient, conversation_id: str) -> Any:

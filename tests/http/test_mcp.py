@@ -14,9 +14,9 @@ import pytest
 from stoa.gateway import Capabilities
 from stoa.settings import McpServer, Settings
 from tests.conftest import Running, serving
-from tests.http.test_tools import SECRET
 from tests.support.doubles import ScriptedModel, answer, calling, until
 from tests.support.mcp_servers import Diary, Web, build, over_http
+from tests.support.services import SECRET
 
 BAD = str(Path(__file__).parents[1] / "support" / "bad_mcp.py")
 Serve = Callable[..., AbstractAsyncContextManager[Running]]

@@ -1,11 +1,9 @@
 """Pages without text, read by a model that sees: what is paid for is kept, what fails is said, what is deleted is gone."""
 
 import asyncio
-import base64
 import io
 import re
 import zipfile
-from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,36 +13,13 @@ import docx
 import pptx
 import pytest
 from PIL import Image
-from pydantic import SecretStr
 
-from stoa.settings import Price, Provider
 from tests.conftest import Running, serving
-from tests.http.test_knowledge import TRAVEL, base_of, search, settled, sources, upload
-from tests.http.test_limits import key_of
-from tests.http.test_usage import usage
+from tests.support.bills import key_of, usage
 from tests.support.doubles import ScriptedModel
+from tests.support.knowledge import TRAVEL, base_of, search, settled, sources, upload
+from tests.support.scans import CANARY, VisionModel, scans
 from tests.support.scripted_model import ScriptedServer
-
-CANARY = "Zyxkanarienvogel"
-
-
-def scans(pages: int) -> bytes:
-    """A PDF: a page of text, an empty one, then pages that only show a drawing, each as many points wide as its number times 100 (up to 11: wider ones
-    are scaled)."""
-    contents = [b"BT /F1 12 Tf 50 700 Td (The contract begins in March and names both parties.) Tj ET", b""]
-    contents += [b"10 10 50 50 re f"] * (pages - 2)
-    objects = [b"<</Type/Catalog/Pages 2 0 R>>", b"", b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>"]
-    kids = []
-    for number, content in enumerate(contents, 1):
-        objects.append(b"<</Length %d>>stream\n%s\nendstream\n" % (len(content), content))
-        box = b"/MediaBox[0 0 %d 800]" % (number * 100)
-        objects.append(
-            b"<</Type/Page/Parent 2 0 R%s/Resources<</Font<</F1 3 0 R>>>>/Contents %d 0 R>>" % (box, len(objects))
-        )
-        kids.append(b"%d 0 R" % len(objects))
-    objects[1] = b"<</Type/Pages/Kids[%s]/Count %d>>" % (b" ".join(kids), pages)
-    body = b"".join(b"%d 0 obj%sendobj\n" % (number, one) for number, one in enumerate(objects, 1))
-    return b"%PDF-1.4\n" + body + b"trailer<</Root 1 0 R/Size %d>>\n%%%%EOF" % (len(objects) + 1)
 
 
 def drawing(*pages: int, form: str = "PNG", mode: str = "L", **options: Any) -> bytes:
@@ -56,43 +31,13 @@ def drawing(*pages: int, form: str = "PNG", mode: str = "L", **options: Any) -> 
     return made.getvalue()
 
 
-class Eyes:
-    """Plays the model: knows each page by the width of its picture, and answers as the page's script says."""
-
-    def __init__(self, server: ScriptedServer) -> None:
-        self.server = server
-        self.asked: Counter[int] = Counter()
-        self.kinds: Counter[str] = Counter()
-        self.scripts: dict[int, dict[str, Any]] = {}
-        server.script = self.look
-
-    def look(self, body: dict[str, Any]) -> dict[str, Any]:
-        [(kind, encoded)] = re.findall(r"data:image/(\w+);base64,([^\"']+)", str(body))
-        picture = Image.open(io.BytesIO(base64.b64decode(encoded)))
-        assert picture.format == kind.upper()
-        page = round(picture.width * 72 / 150 / 100)
-        self.asked[page] += 1
-        self.kinds[kind] += 1
-        return {
-            "id": f"page {page}",
-            "pieces": [f"# Annex {page}\n\n", f"Clause {page} speaks of {CANARY}{page}."],
-            **self.scripts.get(page, {}),
-        }
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        provider = Provider(name="eyes", type="openai", base_url=self.server.url, api_key=SecretStr("k"))
-        price = Price(model="eyes/*", prompt=50_000, completion=250_000)  # A page takes 10 tokens and 2: a dollar.
-        return {"providers": (provider,), "ocr_model": "eyes/scripted-vision", "prices": (price,)}
-
-
 @pytest.fixture
-async def eyes() -> AsyncIterator[Eyes]:
+async def eyes() -> AsyncIterator[VisionModel]:
     async with ScriptedServer() as server:
-        yield Eyes(server)
+        yield VisionModel(server)
 
 
-async def test_pages_without_text_are_read_and_marked(dsn: str, tmp_path: Path, eyes: Eyes) -> None:
+async def test_pages_without_text_are_read_and_marked(dsn: str, tmp_path: Path, eyes: VisionModel) -> None:
     eyes.scripts = {4: {"status": 400, "message": "no such picture"}, 5: {"pieces": ["NO_TEXT"]}}
     async with serving(dsn, tmp_path, ScriptedModel(), **eyes.settings) as server:
         base = await base_of(server)
@@ -146,7 +91,7 @@ async def canaries(dsn: str) -> list[str]:
         await database.close()
 
 
-async def test_a_page_that_was_read_is_not_paid_for_twice(dsn: str, tmp_path: Path, eyes: Eyes) -> None:
+async def test_a_page_that_was_read_is_not_paid_for_twice(dsn: str, tmp_path: Path, eyes: VisionModel) -> None:
     eyes.scripts = {5: {"first_delay": 600}}
     async with serving(dsn, tmp_path, ScriptedModel(), **eyes.settings) as server:
         base = await base_of(server)
@@ -172,7 +117,7 @@ async def test_a_page_that_was_read_is_not_paid_for_twice(dsn: str, tmp_path: Pa
         assert "knowledge_transcripts" not in await canaries(dsn)
 
 
-async def test_a_page_under_way_is_kept_when_the_server_leaves(dsn: str, tmp_path: Path, eyes: Eyes) -> None:
+async def test_a_page_under_way_is_kept_when_the_server_leaves(dsn: str, tmp_path: Path, eyes: VisionModel) -> None:
     """A restart does not pay for it again; pages that nobody had asked for are left to whoever comes next."""
     eyes.scripts = {page: {"first_delay": 1.0} for page in range(3, 12)}
     async with serving(dsn, tmp_path, ScriptedModel(), drain_seconds_max=20, **eyes.settings) as server:
@@ -190,7 +135,7 @@ async def test_a_page_under_way_is_kept_when_the_server_leaves(dsn: str, tmp_pat
         assert (await usage(server, "kind=ocr"))[0]["calls"] == 9
 
 
-async def test_pictures_are_documents_of_one_page(dsn: str, tmp_path: Path, eyes: Eyes) -> None:
+async def test_pictures_are_documents_of_one_page(dsn: str, tmp_path: Path, eyes: VisionModel) -> None:
     eyes.scripts = {3: {"status": 400}}
     async with serving(dsn, tmp_path, ScriptedModel(), **eyes.settings) as server:
         base = await base_of(server)
@@ -205,7 +150,7 @@ async def test_pictures_are_documents_of_one_page(dsn: str, tmp_path: Path, eyes
         assert (hit["metadata"]["page"], hit["metadata"]["ocr"]) == (1, True)
 
 
-async def test_a_model_that_does_not_see_is_said(dsn: str, tmp_path: Path, eyes: Eyes) -> None:
+async def test_a_model_that_does_not_see_is_said(dsn: str, tmp_path: Path, eyes: VisionModel) -> None:
     async with serving(dsn, tmp_path, ScriptedModel(), **{**eyes.settings, "ocr_model": "eyes/scripted"}) as server:
         base = await base_of(server)
         await upload(server, base["id"], ("contract.pdf", scans(3)))
@@ -221,7 +166,7 @@ async def test_without_a_model_blank_pages_are_named(shared_server: Running) -> 
     assert done["warnings"] == ["3 of 4 pages hold no text (scanned or empty): 2, 3, 4."]
 
 
-async def test_each_page_is_on_the_bill_once(dsn: str, tmp_path: Path, eyes: Eyes) -> None:
+async def test_each_page_is_on_the_bill_once(dsn: str, tmp_path: Path, eyes: VisionModel) -> None:
     """A page that fails before the model says anything costs nothing; one that breaks off costs what was said, as an estimate."""
     eyes.scripts = {4: {"status": 400}, 5: {"cut": 1}}
     async with serving(dsn, tmp_path, ScriptedModel(), **eyes.settings) as server:
@@ -266,7 +211,7 @@ async def test_each_page_is_on_the_bill_once(dsn: str, tmp_path: Path, eyes: Eye
 
 
 async def test_a_page_that_was_asked_for_is_billed_though_its_base_is_gone(
-    dsn: str, tmp_path: Path, eyes: Eyes
+    dsn: str, tmp_path: Path, eyes: VisionModel
 ) -> None:
     eyes.scripts = {3: {"first_delay": 0.5}}
     async with serving(dsn, tmp_path, ScriptedModel(), **eyes.settings) as server:
@@ -284,7 +229,7 @@ async def test_a_page_that_was_asked_for_is_billed_though_its_base_is_gone(
         assert await canaries(dsn) == []
 
 
-async def test_a_key_that_has_spent_its_limit_reads_no_more_pages(dsn: str, tmp_path: Path, eyes: Eyes) -> None:
+async def test_a_key_that_has_spent_its_limit_reads_no_more_pages(dsn: str, tmp_path: Path, eyes: VisionModel) -> None:
     async with serving(dsn, tmp_path, ScriptedModel(), **eyes.settings) as server:
         base = await base_of(server)
         key_id, limited = await key_of(server, spending_limit={"usd": 1.5, "period": "month"})
@@ -329,7 +274,7 @@ async def test_a_key_that_has_spent_its_limit_reads_no_more_pages(dsn: str, tmp_
             assert "Page 3 could not be read by OCR (spending_limit_reached)" in " ".join(kept["warnings"])
 
 
-async def test_a_limited_key_and_a_model_without_a_price(dsn: str, tmp_path: Path, eyes: Eyes) -> None:
+async def test_a_limited_key_and_a_model_without_a_price(dsn: str, tmp_path: Path, eyes: VisionModel) -> None:
     async with serving(dsn, tmp_path, ScriptedModel(), **{**eyes.settings, "prices": ()}) as server:
         base = await base_of(server)
         _, limited = await key_of(server, spending_limit=5)
@@ -343,7 +288,7 @@ async def test_a_limited_key_and_a_model_without_a_price(dsn: str, tmp_path: Pat
         assert (await usage(server, "kind=ocr"))[0]["unpriced_calls"] == 1
 
 
-async def test_a_base_may_keep_its_pictures_to_itself(dsn: str, tmp_path: Path, eyes: Eyes) -> None:
+async def test_a_base_may_keep_its_pictures_to_itself(dsn: str, tmp_path: Path, eyes: VisionModel) -> None:
     async with serving(dsn, tmp_path, ScriptedModel(), **eyes.settings) as server:
         base = await base_of(server, ocr="off")
         assert base["ocr"] == "off"
@@ -360,7 +305,7 @@ async def test_a_base_may_keep_its_pictures_to_itself(dsn: str, tmp_path: Path, 
         assert (await base_of(server))["ocr"] == "auto"
 
 
-async def test_progress_never_goes_back(dsn: str, tmp_path: Path, eyes: Eyes) -> None:
+async def test_progress_never_goes_back(dsn: str, tmp_path: Path, eyes: VisionModel) -> None:
     """Pages are done when what stands on them is known: those with text while the file is read, the others one by one."""
     eyes.scripts = {page: {"first_delay": 0.5} for page in range(3, 12)}
     told: list[tuple[int, int]] = []
@@ -381,7 +326,7 @@ async def test_progress_never_goes_back(dsn: str, tmp_path: Path, eyes: Eyes) ->
     assert told[0][0] < 7
 
 
-async def test_a_tiff_is_a_document_of_its_pages(dsn: str, tmp_path: Path, eyes: Eyes) -> None:
+async def test_a_tiff_is_a_document_of_its_pages(dsn: str, tmp_path: Path, eyes: VisionModel) -> None:
     """The scanner's own format, black and white and packed as fax machines do."""
     async with serving(dsn, tmp_path, ScriptedModel(), **eyes.settings) as server:
         base = await base_of(server)
@@ -393,7 +338,7 @@ async def test_a_tiff_is_a_document_of_its_pages(dsn: str, tmp_path: Path, eyes:
         assert (hit["metadata"]["page"], hit["metadata"]["ocr"]) == (3, True)
 
 
-async def test_scans_in_archives_are_read(dsn: str, tmp_path: Path, eyes: Eyes) -> None:
+async def test_scans_in_archives_are_read(dsn: str, tmp_path: Path, eyes: VisionModel) -> None:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as files:
         files.writestr("read me.md", TRAVEL)
@@ -433,7 +378,9 @@ async def test_scans_in_archives_are_read(dsn: str, tmp_path: Path, eyes: Eyes) 
         assert eyes.asked == {**dict.fromkeys((3, 4, 7, 8, 10), 1), 9: 2}
 
 
-async def test_scans_in_office_files_are_read_where_there_is_no_text(dsn: str, tmp_path: Path, eyes: Eyes) -> None:
+async def test_scans_in_office_files_are_read_where_there_is_no_text(
+    dsn: str, tmp_path: Path, eyes: VisionModel
+) -> None:
     letter, report = docx.Document(), docx.Document()
     ornament = io.BytesIO()
     Image.new("L", (20, 20)).save(ornament, "PNG")

@@ -6,7 +6,7 @@ import json
 import openpyxl
 
 from tests.conftest import Running, serving
-from tests.http.test_knowledge import base_of, search, settled, upload
+from tests.support.knowledge import base_of, search, settled, upload
 from tests.support.scripted_model import ScriptedServer
 
 

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import uuid4
 
 import orjson
@@ -9,6 +10,7 @@ import pytest
 
 from tests.conftest import Running
 
+ROOT = Path(__file__).parents[2]
 NOWHERE = str(uuid4())
 BASE = {"id": NOWHERE}
 """The knowledge base whose own host some routes are on; the fixture makes it."""
@@ -127,6 +129,9 @@ ROUTES = [
     Route("GET", "/kb/BASE/v1/items/ID/content", needs_id=True),
     Route("POST", "/kb/BASE/v1/documents/search", {"query": "q"}),
     Route("POST", "/kb/BASE/v1/vector_stores/ID/search", {"query": "q"}, needs_id=True),
+    Route("GET", "/v1/traces"),
+    Route("GET", "/v1/traces/ID", needs_id=True),
+    Route("DELETE", "/v1/traces/ID", needs_id=True),
     Route("GET", "/v1/access-keys"),
     Route("POST", "/v1/access-keys", {"name": "k"}),
     Route("DELETE", "/v1/access-keys/ID", needs_id=True),
@@ -548,3 +553,35 @@ async def test_routes_and_methods_that_are_not_there(shared: Running) -> None:
 async def shared(shared_server: Running) -> Running:
     BASE["id"] = (await shared_server.call("POST", "/v1/knowledgebases", 201, json={"name": "Refusals"}))["data"]["id"]
     return shared_server
+
+
+async def test_a_key_is_no_user(shared: Running) -> None:
+    check(await shared.client.get("/v1/me"), 403, "forbidden")
+    check(await shared.client.get("/v1/me", headers={"Authorization": ""}), 401, "unauthorized")
+
+
+OPEN = {"/health", "/ready"}
+"""Without a credential, for whoever asks whether the server lives."""
+ELSEWHERE = {
+    "GET /metrics": "tests/http/test_metrics.py",  # the operator's, with a token of its own
+    "GET /v1/doctor": "tests/slice/doctor/test_doctor.py",  # no list, and asked for once at a time
+    "GET /v1/me": "tests/http/test_refusals.py",  # refuses every key, below
+    "POST /v1/traces": "tests/http/test_traces.py",  # three wires
+    "POST /collector/v1/traces": "tests/http/test_traces.py",
+}
+"""Routes that refuse in ways of their own, and where that is tried."""
+
+
+async def test_every_route_is_in_the_table(shared: Running) -> None:
+    """The table above is complete: what the document of any host names is tried with every kind of bad request."""
+    documented: set[str] = set()
+    for prefix, named in (("", ""), (f"/kb/{BASE['id']}", "/kb/BASE"), ("/collector", "/collector")):
+        document = await shared.call("GET", f"{prefix}/openapi.json")
+        for path, methods in document["paths"].items():
+            if path not in OPEN:
+                documented |= {f"{method.upper()} {named}{re.sub(r'{[^}]+}', 'ID', path)}" for method in methods}
+    tried = {name(route) for route in ROUTES}
+    assert documented - tried - ELSEWHERE.keys() == set(), "add these to ROUTES"
+    assert (tried | ELSEWHERE.keys()) - documented == set(), "these are no routes"
+    for route, file in ELSEWHERE.items():
+        assert route.split()[1].removeprefix("/collector") in (ROOT / file).read_text("utf-8"), route

@@ -2,11 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import asyncpg
 import pytest
@@ -16,60 +13,7 @@ from stoa.outbound import public
 from stoa.tools import rules
 from tests.conftest import Running, serving
 from tests.support.doubles import ScriptedModel, answer, calling, until
-
-SECRET = "t0ken-of-the-service"
-
-
-@dataclass
-class Service:
-    """A web service on loopback: answers what the path says, and remembers what it was asked."""
-
-    url: str = ""
-    asked: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
-    gone: int = 0
-    documents: dict[str, bytes] = field(default_factory=dict)
-
-    @classmethod
-    @asynccontextmanager
-    async def running(cls) -> AsyncGenerator[Self]:
-        made = cls()
-        server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
-        made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        yield made
-        server.close()
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode()
-                line, *lines = head.split("\r\n")
-                headers = {name.lower(): value for name, _, value in (one.partition(": ") for one in lines if one)}
-                body = await reader.readexactly(int(headers.get("content-length", 0)))
-                self.asked.append((line.rsplit(" ", 1)[0], headers, body))
-                path = line.split()[1]
-                if path.startswith("/cut"):
-                    return
-                if path.startswith("/hang"):
-                    await reader.read(1)
-                    self.gone += 1
-                    return
-                status = int(path.split("/status/")[1].split("?")[0]) if "/status/" in path else 200
-                text = (
-                    b"x" * 200_000
-                    if path.startswith("/big")
-                    else json.dumps({"path": path, "you_sent": headers.get("authorization", "")}).encode()
-                )
-                text = self.documents.get(path, text)
-                extra = b"location: http://127.0.0.1:1/\r\n" if status == 302 else b""
-                writer.write(
-                    b"HTTP/1.1 %d OK\r\ncontent-type: application/json\r\n%bcontent-length: %d\r\n\r\n%b"
-                    % (status, extra, len(text), text)
-                )
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            self.gone += 1
-        finally:
-            writer.close()
+from tests.support.services import SECRET, Service
 
 
 def tool(url: str, **fields: Any) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from stoa.gateway import Capabilities, Finish, TextDelta, Usage
 from stoa.settings import Price
 from tests.conftest import Running, serving
+from tests.support.bills import usage
 from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling
 
 COUNTED = [[TextDelta("Hello.")], [Usage(1_000, 500, cached_tokens=400, reasoning_tokens=100), Finish("stop")]]
@@ -22,10 +22,6 @@ async def priced(dsn: str, tmp_path: Path) -> AsyncIterator[Running]:
     prices = (Price(model="stoa-*", prompt=2, completion=8, cached=1),)
     async with serving(dsn, tmp_path, model, toolbox=Shelf(ScriptedTool("look")), prices=prices) as server:
         yield server
-
-
-async def usage(server: Running, query: str = "") -> list[dict[str, Any]]:
-    return list((await server.call("GET", f"/v1/usage?{query}"))["data"])
 
 
 async def test_sums_by_whatever_is_asked(priced: Running) -> None:

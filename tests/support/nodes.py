@@ -11,7 +11,8 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -23,6 +24,8 @@ import httpx
 KEY = "stoa_acc_" + "n" * 64
 START_SECONDS_MAX = 60.0
 TERMINAL = ("run.completed", "run.failed", "run.canceled")
+
+Start = Callable[..., "AbstractAsyncContextManager[list[Node]]"]
 
 
 def serve(environment: dict[str, str], port: int, log: str, said: Connection) -> None:
@@ -49,7 +52,7 @@ def serve(environment: dict[str, str], port: int, log: str, said: Connection) ->
 
 def context() -> Any:
     forking = multiprocessing.get_context("forkserver")
-    forking.set_forkserver_preload(["tests.support.nodes", "stoa.cli.serve", "tests.crash.dying"])
+    forking.set_forkserver_preload(["tests.support.nodes", "stoa.cli.serve", "tests.support.crashes.dying"])
     return forking
 
 
@@ -179,6 +182,24 @@ class Node:
             assert response.status_code == 200, await response.aread()
             async for event in frames(response):
                 yield event
+
+
+@asynccontextmanager
+async def started(
+    dsns: list[str], data_dir: Path, model_url: str, settings: dict[str, str] | None = None
+) -> AsyncGenerator[list[Node]]:
+    """A node for each dsn; the first makes the bootstrap key, the others find it."""
+    data_dir.mkdir(exist_ok=True)
+    nodes = [
+        Node(f"node {place}", dsn, data_dir, model_url, data_dir / f"node-{place}.log", settings or {})
+        for place, dsn in enumerate(dsns)
+    ]
+    try:
+        await asyncio.gather(*(node.start() for node in nodes))
+        yield nodes
+    finally:
+        for node in nodes:
+            await node.end()
 
 
 async def frames(response: httpx.Response) -> AsyncIterator[tuple[dict[str, Any], str]]:

@@ -331,3 +331,13 @@ def gzipped(text: str) -> bytes:
 
 def origin_path(origin: str) -> str:
     return unquote(origin)
+
+
+# --- buckets ------------------------------------------------------------------------------------------------------------
+def listing(*keys: tuple[str, int], more: str = "") -> bytes:
+    contents = "".join(
+        f"<Contents><Key>{key}</Key><Size>{size}</Size><ETag>&quot;{key}-1&quot;</ETag></Contents>"
+        for key, size in keys
+    )
+    token = f"<NextContinuationToken>{more}</NextContinuationToken>" if more else ""
+    return f'<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{contents}{token}</ListBucketResult>'.encode()

@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends
+from fastapi import Depends, Query
 
 from stoa.access import wire
 from stoa.access.service import Access
@@ -58,11 +58,17 @@ def routes(access: Access, gate: Gate) -> Routes:
         created, secret = await access.create_key(principal, new, once)
         return Data(data=wire.created_key(created, secret))
 
-    @router.delete("/v1/access-keys/{key_id}", responses=refusals(404))
-    async def delete_key(key_id: UUID, principal: Annotated[Principal, writing]) -> Acknowledgement:
-        """Revokes a key, at once and on every node."""
-        await access.delete_key(principal, key_id)
-        return Acknowledgement(message="deleted")
+    @router.delete("/v1/access-keys/{key_id}", responses=refusals(404, 409))
+    async def delete_key(
+        key_id: UUID,
+        principal: Annotated[Principal, writing],
+        cascade: Annotated[
+            bool, Query(description="Also revokes every key that it made, directly or through others.")
+        ] = False,
+        dry_run: Annotated[bool, Query(description="Revokes nothing, and names what would be revoked.")] = False,
+    ) -> wire.RevocationWire:
+        """Revokes a key, at once and on every node. The last key that can manage keys stays (409)."""
+        return wire.revocation(await access.revoke_key(principal, key_id, cascade=cascade, dry_run=dry_run))
 
     @router.get("/v1/me", response_model=None, responses=refusals())
     async def me(_: Annotated[Principal, reading]) -> None:

@@ -37,14 +37,40 @@ SELECT * FROM access_keys WHERE org_id = $1 ORDER BY {order} LIMIT $2 OFFSET $3;
 -- name: count_keys
 SELECT count(*) FROM access_keys WHERE org_id = $1;
 
--- name: delete_key
--- With what was counted for its limits.
-WITH spent AS (
-    DELETE FROM key_spending WHERE org_id = $1 AND key_id = $2
-), rates AS (
-    DELETE FROM key_rates WHERE org_id = $1 AND key_id = $2
+-- name: share_org
+-- Locks the organization against a revocation of keys: a key cannot make another one while it is being revoked.
+SELECT id FROM orgs WHERE id = $1 FOR SHARE;
+
+-- name: keys_to_revoke
+-- A key, and with $3 all that it made, directly or through others, the oldest first.
+WITH RECURSIVE family AS (
+    SELECT id FROM access_keys WHERE org_id = $1 AND id = $2
+    UNION
+    SELECT k.id FROM access_keys k JOIN family f ON k.created_by = f.id WHERE k.org_id = $1 AND $3::bool
 )
-DELETE FROM access_keys WHERE org_id = $1 AND id = $2 RETURNING id;
+SELECT k.* FROM access_keys k JOIN family f ON f.id = k.id WHERE k.org_id = $1 ORDER BY k.created_at, k.id;
+
+-- name: managers_left
+-- Whether the organization keeps a key that can manage all of its keys when these are gone.
+SELECT EXISTS (
+    SELECT 1 FROM access_keys
+    WHERE org_id = $1 AND project_id IS NULL AND id <> ALL ($2::uuid[]) AND (expires_at IS NULL OR expires_at > now())
+      AND (permissions IS NULL OR 'access:write' = ANY (permissions))
+);
+
+-- name: delete_keys
+-- With what was counted for their limits. Their hashes stay, so that a restart does not make the first key again.
+WITH spent AS (
+    DELETE FROM key_spending WHERE org_id = $1 AND key_id = ANY ($2::uuid[])
+), rates AS (
+    DELETE FROM key_rates WHERE org_id = $1 AND key_id = ANY ($2::uuid[])
+), gone AS (
+    DELETE FROM access_keys WHERE org_id = $1 AND id = ANY ($2::uuid[]) RETURNING org_id, project_id, hash
+)
+INSERT INTO revoked_keys (org_id, project_id, hash) SELECT org_id, project_id, hash FROM gone ON CONFLICT DO NOTHING;
+
+-- name: was_revoked
+SELECT EXISTS (SELECT 1 FROM revoked_keys WHERE hash = $1);
 
 -- name: admit
 -- Lets a request through, as a bucket that holds a minute's requests and fills evenly would; gives the seconds until it is full again.

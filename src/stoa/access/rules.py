@@ -5,8 +5,11 @@ import re
 import secrets
 import string
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 
+from stoa.access.types import AccessKey
+from stoa.kernel.clock import rfc3339
 from stoa.kernel.errors import BadRequest, Forbidden
 from stoa.kernel.principal import Principal
 
@@ -29,6 +32,8 @@ PERMISSIONS: Final = (
     "runs:write",
     "tools:read",
     "tools:write",
+    "traces:read",
+    "traces:write",
     "usage:read",
 )
 """The closed vocabulary. Reading and writing are apart: a key that writes only cannot read."""
@@ -49,6 +54,25 @@ def digest(secret: str) -> bytes:
 
 def preview(secret: str) -> str:
     return f"{PREFIX}{secret[len(PREFIX) : len(PREFIX) + 3]}...{secret[-3:]}"
+
+
+def check_expiry(wanted: datetime | None, creator: Principal, now: datetime) -> datetime | None:
+    """The new key's end: no later than its creator's. Raises BadRequest."""
+    if wanted is None:
+        return creator.expires_at
+    if wanted <= now:
+        raise BadRequest.field("expires_at", "must be in the future")
+    if creator.expires_at is not None and wanted > creator.expires_at:
+        raise BadRequest.field(
+            "expires_at",
+            f"is after {rfc3339(creator.expires_at)}, when the key that makes it expires; leave it out to take that time",
+        )
+    return wanted
+
+
+def manages_keys(key: AccessKey) -> bool:
+    """Whether it can manage all keys of its organization."""
+    return key.project_id is None and (key.permissions is None or "access:write" in key.permissions)
 
 
 def check_permissions(wanted: Sequence[str] | None, creator: Principal) -> list[str] | None:

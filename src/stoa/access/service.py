@@ -6,10 +6,11 @@ from typing import Final
 from uuid import UUID
 
 import asyncpg
+import structlog
 
 from stoa.access import rules, store
 from stoa.access.store import SQL
-from stoa.access.types import AccessKey, NewKey, Org, Project
+from stoa.access.types import AccessKey, NewKey, Org, Project, Revocation
 from stoa.db import Database, Row, audit, idempotency
 from stoa.db.idempotency import IdempotencyKey
 from stoa.db.internal import internal, internal_statement
@@ -20,6 +21,7 @@ from stoa.kernel.limits import WINDOW_SECONDS, Rate
 from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
 
+_log = structlog.get_logger("stoa.access")
 _UNKNOWN: Final = "This access key is unknown or was revoked."
 
 
@@ -37,7 +39,8 @@ class Access:
     async def bootstrap(self, chosen: str | None) -> str | None:
         """Makes the first organization, project and key, once, however many nodes start. Gives the secret if this call made it.
 
-        `chosen` is the operator's own first key: added at any start where it is not there yet. Raises BootstrapError.
+        `chosen` is the operator's own first key: added at any start where it is not there yet, unless it was revoked.
+        Raises BootstrapError.
         """
         if chosen is not None and not rules.well_formed(chosen):
             raise BootstrapError(f"STOA_BOOTSTRAP_KEY must be {rules.PREFIX} followed by 64 letters and digits.")
@@ -45,6 +48,9 @@ class Access:
             await tx.execute(SQL.bootstrap_lock)
             org_id = await tx.fetchval(SQL.first_org)
             if org_id is not None and (chosen is None or await tx.fetchval(SQL.key_by_hash, rules.digest(chosen))):
+                return None
+            if chosen is not None and await tx.fetchval(SQL.was_revoked, rules.digest(chosen)):
+                _log.warning("first key was revoked", preview=rules.preview(chosen))
                 return None
             if org_id is None:
                 org_id = self._ids.new()
@@ -121,8 +127,7 @@ class Access:
         permissions = rules.check_permissions(new.permissions, principal)
         if principal.rate_limit is not None or principal.spending_limit is not None:
             raise Forbidden("A key with a rate or spending limit cannot make keys: each would have limits of its own.")
-        if new.expires_at is not None and new.expires_at <= self._clock.now():
-            raise BadRequest.field("expires_at", "must be in the future")
+        expires_at = rules.check_expiry(new.expires_at, principal, self._clock.now())
         project_id, limit = new.project_id or principal.project_id, new.spending_limit
         secret = rules.new_secret()
         async with self._database.tenant(principal) as tx:
@@ -131,6 +136,9 @@ class Access:
                 if row is None:
                     raise NotFound("The key that this Idempotency-Key made was revoked.")
                 return store.key(row), None
+            await tx.execute(SQL.share_org, principal.org_id)
+            if await tx.fetchrow(SQL.key, principal.org_id, principal.key_id) is None:
+                raise Unauthorized(_UNKNOWN)  # Revoked since this request began: it makes no more keys.
             if project_id is not None and await tx.fetchrow(SQL.project, principal.org_id, project_id) is None:
                 raise BadRequest.field("project_id", "is no project that this key may see")
             row = await tx.fetchrow(
@@ -142,7 +150,7 @@ class Access:
                 rules.digest(secret),
                 rules.preview(secret),
                 permissions,
-                new.expires_at,
+                expires_at,
                 principal.key_id,
                 new.rate_limit,
                 Decimal(str(limit.usd)) if limit else None,
@@ -160,11 +168,32 @@ class Access:
             found, total = await store.list_keys(tx, principal.org_id, page)
         return Page(found, page.page, page.page_size, total)
 
-    async def delete_key(self, principal: Principal, key_id: UUID) -> None:
+    async def revoke_key(
+        self, principal: Principal, key_id: UUID, *, cascade: bool = False, dry_run: bool = False
+    ) -> Revocation:
+        """Revokes a key, with `cascade` also every key that it made, directly or through others.
+
+        Raises NotFound, and Conflict when the organization would keep no key that can manage its keys.
+        """
         async with self._database.tenant(principal) as tx:
-            if await tx.fetchval(SQL.delete_key, principal.org_id, key_id) is None:
+            await tx.execute(SQL.lock_org, principal.org_id)
+            rows = await tx.fetch(SQL.keys_to_revoke, principal.org_id, key_id, cascade)
+            keys = sorted((store.key(row) for row in rows), key=lambda key: key.id != key_id)
+            if not keys:
                 raise NotFound(f"There is no access key {key_id}.")
-            await audit.record(tx, principal, "access_key.delete", key_id)
+            ids = [key.id for key in keys]
+            if any(rules.manages_keys(key) for key in keys) and not await tx.fetchval(
+                SQL.managers_left, principal.org_id, ids
+            ):
+                raise Conflict(
+                    "The organization would keep no key that can manage its keys. Make another organization-wide key with"
+                    " the permission access:write first."
+                )
+            if not dry_run:
+                await tx.execute(SQL.delete_keys, principal.org_id, ids)
+                for revoked in ids:
+                    await audit.record(tx, principal, "access_key.delete", revoked)
+        return Revocation(keys, done=not dry_run)
 
     # --- organizations and projects ---------------------------------------------------------------------------------
     async def home(self, principal: Principal) -> UUID:

@@ -44,6 +44,14 @@ class AccessKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Revocation:
+    """The keys that were revoked, or would be: the one that was named first, then those that it made."""
+
+    keys: Sequence["AccessKey"]
+    done: bool
+
+
+@dataclass(frozen=True, slots=True)
 class NewKey:
     name: str
     project_id: UUID | None = None

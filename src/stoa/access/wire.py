@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
-from stoa.access.types import AccessKey, Org, Project
+from stoa.access.types import AccessKey, Org, Project, Revocation
 from stoa.http import Body, Timestamp, Wire
 from stoa.http.wire import storable
 
@@ -83,6 +83,22 @@ class CreatedAccessKeyWire(AccessKeyWire):
     key: str | None
 
 
+class RevokedKeyWire(Wire):
+    id: UUID
+    name: str
+    preview: str
+    project_id: UUID | None
+    created_by: UUID | None
+
+
+class RevocationWire(Wire):
+    """`revoked` are the keys that are gone; of a dry run, `would_revoke` those that would be."""
+
+    message: Literal["deleted", "ok"]
+    revoked: Sequence[RevokedKeyWire] | None
+    would_revoke: Sequence[RevokedKeyWire] | None
+
+
 class OrgWire(Wire):
     id: UUID
     name: str
@@ -119,3 +135,17 @@ def org(value: Org) -> OrgWire:
 
 def project(value: Project) -> ProjectWire:
     return ProjectWire(**{name: getattr(value, name) for name in ProjectWire.model_fields})
+
+
+def revocation(made: Revocation) -> RevocationWire:
+    keys = [
+        RevokedKeyWire(
+            id=key.id, name=key.name, preview=key.preview, project_id=key.project_id, created_by=key.created_by
+        )
+        for key in made.keys
+    ]
+    return RevocationWire(
+        message="deleted" if made.done else "ok",
+        revoked=keys if made.done else None,
+        would_revoke=None if made.done else keys,
+    )

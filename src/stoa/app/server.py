@@ -20,7 +20,7 @@ from stoa.db.internal import internal
 from stoa.db.listen import Listener
 from stoa.db.migrate import migrate
 from stoa.db.polls import Polls
-from stoa.http import Gate, errors, metrics, openapi, operations
+from stoa.http import Gate, errors, metrics, openapi, operations, welcome
 from stoa.http.component import Component, Kit, Started, merged, unique
 from stoa.http.edge import Edge
 from stoa.http.hosts import HostKind, Hosts, Surface
@@ -60,6 +60,7 @@ class Server:
     asgi: ASGIApp
     first_key: str | None
     default_model: str
+    providers: Sequence[gateway.ProviderState]
     drain: Callable[[], Coroutine[Any, Any, None]]
     """Takes nothing new, ends what can be ended, hands the rest over, and ends every stream so that clients resume."""
 
@@ -103,7 +104,8 @@ async def open_server(
             allow_headers=["*"],
             expose_headers=EXPOSED_HEADERS,
         )
-        yield Server(Edge(asgi, ids, traffic), first_key, slices.gateway.catalogue.default.slug, drain)
+        catalogue = slices.gateway.catalogue
+        yield Server(Edge(asgi, ids, traffic), first_key, catalogue.default.slug, catalogue.providers(), drain)
 
 
 @asynccontextmanager
@@ -166,7 +168,10 @@ def _operations(settings: Settings, kit: Kit, slices: Slices, traffic: Traffic) 
     unique("check", [check.name for component in slices.all for check in component.checks])
     page = metrics.routes(__version__, counted, polls.refresh, settings.host, choices.plain(settings.metrics_token))
     return Component(
-        routers={kind: [health, page] if kind is HostKind.API else [health] for kind in HostKind},
+        routers={
+            kind: [health, page, welcome.welcome_routes(__version__)] if kind is HostKind.API else [health]
+            for kind in HostKind
+        },
         background=[Started(stop=polls.stop)],
     )
 
@@ -191,11 +196,13 @@ def _app(title: str, description: str, routers: Sequence[APIRouter]) -> FastAPI:
         version=__version__,
         description=description,
         license_info={"name": "Apache-2.0"},
+        docs_url=None,
         redoc_url=None,
         generate_unique_id_function=openapi.operation_id,
     )
     errors.install(app)
     openapi.install(app, routers)
+    app.include_router(welcome.docs_routes(title))
     for router in routers:
         app.include_router(router)
     return app

@@ -22,6 +22,7 @@ from stoa.settings import Settings
 from stoa.sources import component as sources_component
 from stoa.streams import component as streams_component
 from stoa.tools import component as tools_component
+from stoa.traces import component as traces_component
 from stoa.usage import component as usage_component
 
 
@@ -112,8 +113,9 @@ async def open_slices(
         )
         keys = await enter(access_component.open_component(kit, owner))
         usage = await enter(usage_component.open_component(kit))
+        traces = await enter(traces_component.open_component(kit, owner, retention_days=settings.traces_retention_days))
         built: list[Component] = [
-            journal, node, streams, models.gateway, talks, worked, tools, knowledge, sources, keys, usage
+            journal, node, streams, models.gateway, talks, worked, tools, knowledge, sources, keys, usage, traces
         ]  # fmt: skip
         checks = [check for component in built for check in component.checks]
         doctor = await enter(doctor_component.open_component(kit, checks))

@@ -20,11 +20,26 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    help="A self-hosted server for conversations with AI agents that never loses a token.",
 )
 keys = typer.Typer(no_args_is_help=True, help="Access keys of a running server (needs STOA_KEY, or --key).")
 app.add_typer(keys, name="keys")
 app.add_typer(kb.app, name="kb")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        out.print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def stoa(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """A self-hosted server for conversations with AI agents that never loses a token."""
+
 
 DataDir = Annotated[
     Path | None, typer.Option(help="Where database and files are. \\[default: .stoa]", show_default=False)
@@ -199,10 +214,14 @@ def keys_revoke(
     key_id: Annotated[str, typer.Argument(help="The key's id, from `stoa keys list`.")],
     url: Url = HERE,
     key: Key = None,
+    cascade: Annotated[bool, typer.Option("--cascade", help="Also every key that it made.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Revoke nothing; show what would be revoked.")] = False,
 ) -> None:
     """Revoke a key, at once and on every node."""
-    ask("DELETE", url, key, f"/v1/access-keys/{key_id}")
-    out.print("revoked")
+    query = f"?cascade={str(cascade).lower()}&dry_run={str(dry_run).lower()}"
+    answer = ask("DELETE", url, key, f"/v1/access-keys/{key_id}{query}")
+    for one in answer.get("would_revoke") or answer["revoked"]:
+        out.print(f"{'would be revoked' if dry_run else 'revoked'}: {one['name']} {one['preview']}", markup=False)
 
 
 @keys.command("generate")

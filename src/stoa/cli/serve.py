@@ -228,7 +228,7 @@ def banner(settings: Settings, server: Server, port: int, where: str) -> list[st
         "",
         f"Stoa is ready at {base}   (API reference: {base}/docs)",
         f"Your data is in {where}",
-        f"The default model is {server.default_model}",
+        *_models(server),
         "",
     ]
     if server.first_key is not None and settings.bootstrap_key is None:
@@ -252,6 +252,22 @@ def banner(settings: Settings, server: Server, port: int, where: str) -> list[st
         f"""curl -sN {base}/v3/conversations/$CONVERSATION/messages {authorization} {body} '{{"content":"Hello! What can you do?"}}'""",
         "",
     ]
+
+
+def _models(server: Server) -> list[str]:
+    """What each provider has, or why nothing, so that a wrong address or key is seen at once."""
+    lines = [f"The default model is {server.default_model}"]
+    for provider in server.providers:
+        if provider.models is not None:
+            found = f"{provider.models} model{'' if provider.models == 1 else 's'}"
+        elif provider.trouble is not None:
+            found = f"no models: {provider.trouble}; asked again every minute"
+        elif provider.optional:
+            continue  # A local Ollama that is not there was not asked for.
+        else:
+            found = "no answer yet; its models join when it answers"
+        lines.append(f"  {provider.name} ({provider.url}): {found}")
+    return lines
 
 
 def run(settings: Settings, tell: Callable[[str], None]) -> None:

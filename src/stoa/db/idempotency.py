@@ -14,7 +14,6 @@ from stoa.kernel.errors import Conflict
 from stoa.kernel.principal import Principal
 
 _SQL: Final = load("stoa.db", "idempotency.sql")
-KEPT_HOURS: Final = 24
 
 
 @dataclass(frozen=True, slots=True)

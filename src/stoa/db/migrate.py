@@ -12,6 +12,7 @@ from typing import Final
 import asyncpg
 
 from stoa.db.engine import TENANT_ROLE
+from stoa.db.reaching import UnreachableError, connect
 
 LOCK: Final = 0x53746F61  # "Stoa"
 _FILE: Final = re.compile(r"^(\d{4})_\w+\.sql$")
@@ -44,7 +45,10 @@ def migrations() -> list[Migration]:
 
 async def migrate(dsn: str, *, lock_seconds_max: float = 120.0) -> list[str]:
     """Applies what is missing and gives the names of what was applied. Raises SchemaError."""
-    connection = await asyncpg.connect(dsn, command_timeout=600)
+    try:
+        connection = await connect(dsn, command_seconds_max=600)
+    except UnreachableError as error:
+        raise SchemaError(str(error)) from error
     try:
         await _check_server(connection)
         await connection.execute("SELECT pg_advisory_lock($1)", LOCK, timeout=lock_seconds_max)

@@ -21,7 +21,6 @@ Floats: TypeAlias = NDArray[np.float32]
 WORDS: Final = "embeddings.word_embeddings.weight"
 LAYERS: Final = 6
 DIMENSIONS: Final = 384
-INNER: Final = 1536
 WEIGHT_MAX: Final = 63
 SHIFT: Final = 0.17
 """GELU's minimum is -0.16997."""

@@ -2,7 +2,7 @@
 
 from stoa.gateway.addresses import check_address
 from stoa.gateway.api import routes
-from stoa.gateway.catalogue import Catalogue, Offer, Provider, ProviderError, UnknownDefault
+from stoa.gateway.catalogue import Catalogue, Offer, Provider, ProviderError, ProviderState, UnknownDefault
 from stoa.gateway.connections import Connections
 from stoa.gateway.factory import ModelFactory
 from stoa.gateway.ledger import Line, add_spending, bill_key, key_refused, spending_refused, spent_usd
@@ -51,6 +51,7 @@ __all__ = [
     "Price",
     "Provider",
     "ProviderError",
+    "ProviderState",
     "ReasoningDelta",
     "TextDelta",
     "TextPart",

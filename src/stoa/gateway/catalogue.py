@@ -56,6 +56,19 @@ class Provider:
     build: Callable[[Offer], Model]
     optional: bool = False
     """Looked for without having been named: its absence is no news."""
+    url: str = ""
+    """Where it is asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderState:
+    """What asking a provider for its models came to. `models` is None while there is no answer, and `trouble` says why."""
+
+    name: str
+    url: str
+    models: int | None
+    trouble: str | None
+    optional: bool
 
 
 class ProviderError(Exception):
@@ -95,7 +108,8 @@ class Catalogue:
         self._entries: dict[UUID, ModelEntry] = {}
         self._models: dict[UUID, Model] = {}
         self._of_connections: dict[tuple[UUID, Any], Model] = {}
-        self._unreachable: set[str] = set()
+        self._listed: dict[str, int] = {}
+        self._unreachable: dict[str, str] = {}
         self._supervisor = Supervisor()
 
     async def start(self) -> None:
@@ -129,6 +143,19 @@ class Catalogue:
 
     async def stop(self) -> None:
         await self._supervisor.stop()
+
+    def providers(self) -> Sequence[ProviderState]:
+        """Each configured provider, as far as it has answered until now."""
+        return [
+            ProviderState(
+                provider.name,
+                provider.url,
+                self._listed.get(provider.name),
+                self._unreachable.get(provider.name),
+                provider.optional,
+            )
+            for provider in self._providers
+        ]
 
     # --- asking -----------------------------------------------------------------------------------------------------
     def find(self, slug: str) -> ModelEntry | None:
@@ -232,7 +259,7 @@ class Catalogue:
             except ProviderError as error:
                 if provider.optional:
                     return
-                self._unreachable.add(provider.name)
+                self._unreachable[provider.name] = str(error)
                 _log.warning(
                     "provider cannot be asked for its models",
                     provider=provider.name,
@@ -241,8 +268,9 @@ class Catalogue:
                 )
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
-            self._unreachable.discard(provider.name)
+            self._unreachable.pop(provider.name, None)
             await self._add(provider.name, offers, provider.build, prefix=f"{provider.name}/")
+            self._listed[provider.name] = len(offers)
             return
 
     async def _add(

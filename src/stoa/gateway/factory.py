@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final, Literal
+from typing import Final
 from urllib.parse import urlsplit
 
 from stoa.gateway.addresses import check_address
@@ -12,8 +12,6 @@ from stoa.gateway.providers.openai import OpenAIModel
 from stoa.gateway.providers.transport import Transport
 from stoa.gateway.roots import root
 from stoa.gateway.types import Model
-
-ProviderType = Literal["openai", "anthropic", "ollama"]
 
 LIST_SECONDS_MAX: Final = 10.0
 LOCAL_LIST_SECONDS_MAX: Final = 0.5
@@ -50,7 +48,13 @@ class ModelFactory:
             )
             return found if only is None else [offer for offer in found if offer.wire_name in only]
 
-        return Provider(name, offers, lambda offer: _model(self._transport, type_, base_url, api_key, offer), optional)
+        return Provider(
+            name,
+            offers,
+            lambda offer: _model(self._transport, type_, base_url, api_key, offer),
+            optional,
+            root(type_, base_url),
+        )
 
     def build_for_tenant(self, type_: str, base_url: str | None, api_key: str | None, offer: Offer) -> Model:
         """A model of a connection that a tenant made: every call of it goes to an address that is allowed."""

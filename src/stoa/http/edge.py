@@ -24,11 +24,11 @@ EXTRA_HEADERS: Final = "stoa.headers"
 CONSTANT_HEADERS: Final = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 """On every answer: no browser guesses another type than ours, and no link tells another site an address with an id in it."""
 HTML_POLICY: Final = (
-    b"default-src 'self'; script-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net; "
-    b"style-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net; img-src 'self' data: https://fastapi.tiangolo.com; "
+    b"default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     b"object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-"""On every page that does not bring a policy of its own. The content network serves the framework's /docs."""
+"""On every page that does not bring a policy of its own. Nothing is loaded from another site."""
+
 _REQUEST_ID: Final = re.compile(rb"^[A-Za-z0-9._:-]{1,128}$")
 _log = structlog.get_logger("stoa.http")
 

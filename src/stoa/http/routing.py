@@ -79,6 +79,8 @@ class _Guard:
             found for one in dependants if (found := getattr(one.call, PERMISSIONS, None)) is not None
         ]
         self._query = {field.alias for one in dependants for field in one.query_params}
+        self._strict = bool(self._gates or self._query)
+        """Pages and probes that anybody may ask for take whatever a link or a balancer appends."""
         self._body = route.body_field is not None
         self._form = route.body_field is not None and isinstance(route.body_field.field_info, params.Form)
         usual = UPLOAD_LIMIT if self._form else JSON_LIMIT
@@ -88,7 +90,8 @@ class _Guard:
         """Raises Unauthorized, Forbidden, RateLimited, BadRequest, UnsupportedMediaType or TooLarge."""
         for gate, permissions in self._gates:
             await gate.admit(request, bearer_token(request), *permissions)
-        self._check_query(request)
+        if self._strict:
+            self._check_query(request)
         if self._body:
             self._check_body(request)
 

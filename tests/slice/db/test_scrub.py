@@ -15,8 +15,8 @@ from stoa.db.scrub import ScrubError, scrub
 from stoa.gateway import Capabilities, Finish, ModelError, ReasoningDelta, TextDelta, Usage
 from stoa.tools import ToolResult
 from tests.conftest import Running, serving
-from tests.http.test_knowledge import base_of, settled, upload
 from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling
+from tests.support.knowledge import base_of, settled, upload
 
 PLACES = (
     "title",

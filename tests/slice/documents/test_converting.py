@@ -2,21 +2,17 @@
 
 import asyncio
 import contextlib
-import io
 import os
 import signal
 import socket
 import struct
 import sys
 import threading
-import zipfile
 from collections.abc import AsyncIterator
 from functools import cache
 from pathlib import Path
 
-import docx
 import openpyxl
-import pptx
 import pytest
 from PIL import Image
 
@@ -25,9 +21,8 @@ from stoa.documents.converting.forking import Zygotes
 from stoa.documents.converting.worker import Job
 from stoa.documents.converting.zygote import Unfit, Zygote
 from stoa.documents.types import ConversionError, Converted
-
-HANDBOOK = Path(__file__).parents[3] / "src" / "stoa" / "cli" / "assets" / "stoa-handbook.pdf"
-
+from tests.support.knowledge import HANDBOOK
+from tests.support.office_files import epub, saved, sheet, slides, word_file, zipped
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="readers are forked on Linux, and watched through /proc")
 WAYS = pytest.mark.parametrize(
@@ -65,61 +60,6 @@ async def refused(
 
 def text_of(converted: Converted) -> str:
     return "\n\n".join(passage.text for passage in converted.passages)
-
-
-def word_file() -> bytes:
-    document = docx.Document()
-    document.add_heading("Gadget report", 1)
-    document.add_paragraph("The gadget costs 42 euros.")
-    document.add_heading("Prices", 2)
-    table = document.add_table(2, 2)
-    for row, cells in enumerate((("Part", "Price"), ("Bolt", "7"))):
-        for column, cell in enumerate(cells):
-            table.cell(row, column).text = cell
-    return saved(document)
-
-
-def slides() -> bytes:
-    presentation = pptx.Presentation()
-    for title in ("First slide", "Second slide"):
-        slide = presentation.slides.add_slide(presentation.slide_layouts[1])
-        slide.shapes.title.text = title
-        slide.placeholders[1].text = f"Body of the {title.lower()}"
-    return saved(presentation)
-
-
-def sheet() -> bytes:
-    workbook = openpyxl.Workbook()
-    workbook.active.title = "Prices"
-    workbook.active.append(["part", "price"])
-    workbook.active.append(["bolt", 7])
-    return saved(workbook)
-
-
-def saved(document: object) -> bytes:
-    buffer = io.BytesIO()
-    document.save(buffer)  # type: ignore[attr-defined]
-    return buffer.getvalue()
-
-
-def epub() -> bytes:
-    files = {
-        "mimetype": "application/epub+zip",
-        "META-INF/container.xml": '<container version="1.0" xmlns="urn:oasis:names:tc:opendocument:xmlns:container"><rootfiles>'
-        '<rootfile full-path="b.opf" media-type="application/oebps-package+xml"/></rootfiles></container>',
-        "b.opf": '<package xmlns="http://www.idpf.org/2007/opf" version="3.0"><metadata/><manifest><item id="a" href="a.xhtml" '
-        'media-type="application/xhtml+xml"/></manifest><spine><itemref idref="a"/></spine></package>',
-        "a.xhtml": '<html xmlns="http://www.w3.org/1999/xhtml"><body><h1>Chapter</h1><p>Call me Ishmael.</p></body></html>',
-    }
-    return zipped(files)
-
-
-def zipped(files: dict[str, str | bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return buffer.getvalue()
 
 
 READABLE = {

@@ -1,13 +1,10 @@
 """The handbook that ships with Stoa, read by pdfium: headings, tables and page numbers survive."""
 
-from pathlib import Path
-
 import pytest
 
 from stoa.documents.converting.pdf import pdf_pages
 from stoa.documents.types import ConversionError
-
-HANDBOOK = Path(__file__).parents[3] / "src/stoa/cli/assets/stoa-handbook.pdf"
+from tests.support.knowledge import HANDBOOK
 
 
 def test_the_handbooks_tables_headings_and_pages_survive() -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from dulwich import porcelain
 from dulwich.repo import Repo
-from tests.support.origins import Answer, GitWorld, Memory, Walk, repositories, session, site
 
 from stoa.sources import rules
 from stoa.sources.configs import DirectoryConfig, GitConfig, S3Config
@@ -18,6 +17,7 @@ from stoa.sources.providers.directory import DirectoryOrigin
 from stoa.sources.providers.git import GitOrigin
 from stoa.sources.providers.s3 import S3Origin
 from stoa.sources.types import Failed, Fetched, Nothing, Same, SourceError
+from tests.support.origins import Answer, GitWorld, Memory, Walk, listing, repositories, session, site
 
 
 # --- directories --------------------------------------------------------------------------------------------------------
@@ -236,16 +236,6 @@ async def test_a_reader_that_dies_costs_one_file(tmp_path: Path) -> None:
         if isinstance(one, Fetched):
             one.content.file.close()
     repo.close()
-
-
-# --- buckets ------------------------------------------------------------------------------------------------------------
-def listing(*keys: tuple[str, int], more: str = "") -> bytes:
-    contents = "".join(
-        f"<Contents><Key>{key}</Key><Size>{size}</Size><ETag>&quot;{key}-1&quot;</ETag></Contents>"
-        for key, size in keys
-    )
-    token = f"<NextContinuationToken>{more}</NextContinuationToken>" if more else ""
-    return f'<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{contents}{token}</ListBucketResult>'.encode()
 
 
 async def test_a_bucket_is_listed_page_by_page() -> None:

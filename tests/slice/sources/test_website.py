@@ -8,12 +8,12 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
-from tests.support.origins import Answer, Memory, Site, Walk, gzipped, session, site
 
 from stoa.outbound.client import PublicResolver
 from stoa.sources.configs import WebsiteConfig
 from stoa.sources.providers.website import WebsiteOrigin
 from stoa.sources.types import Failed, Fetched, Nothing, Same, SourceError
+from tests.support.origins import Answer, Memory, Site, Walk, gzipped, session, site
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ import time
 from datetime import UTC, datetime
 
 import pytest
-from tests.support.origins import gzipped
 from yarl import URL
 
 from stoa.sources import rules
 from stoa.sources.globs import Globs
 from stoa.sources.providers import pages, signing, sitemaps
 from stoa.sources.providers.urls import canonical, page_name
+from tests.support.origins import gzipped
 
 NOW = datetime(2026, 3, 28, 12, 0, tzinfo=UTC)
 

@@ -19,7 +19,6 @@ from stoa.db.embedded.programs import Programs
 
 POLL_SECONDS: Final = 0.01
 READY: Final = "ready"
-STOPPING: Final = "stopping"
 
 LOG_BYTES_MAX: Final = 10 * 1024 * 1024
 """One file of this size and the one before it are kept."""

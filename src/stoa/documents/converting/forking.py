@@ -183,10 +183,7 @@ class Zygote:
         """Kills it with all that it forked. `gone`: it died, its readers with it, and their numbers may be somebody else's."""
         if self.over:
             return
-        _log.warning(
-            f"the process that forks readers {what}; files are read by processes of their own for a while",
-            pid=self._process.pid,
-        )
+        _log.warning("the process that forks readers failed", reason=what, pid=self._process.pid)
         self.failed = True
         if not gone and self._process.returncode is None:
             for reader in self._readers.values():

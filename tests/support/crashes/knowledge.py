@@ -1,4 +1,4 @@
-"""`python -m tests.crash.knowledge [--long] [--seed N]`: servers and databases killed at random moments while files go in, are replaced and are deleted.
+"""`python -m tests.support.crashes.knowledge [--long] [--seed N]`: servers and databases killed at random moments while files go in, are replaced and are deleted.
 
 What must hold: a search never finds two versions of a file, finds one as soon as one was ever found, finds none once its deletion was
 acknowledged; no item stays unsettled; in the end nothing is left that nobody refers to: no rows, no chunks, no content.
@@ -23,7 +23,7 @@ import asyncpg
 import httpx
 
 from stoa.db.embedded import start_embedded
-from tests.crash.server import KEY, Server
+from tests.support.crashes.server import KEY, Server
 
 CALL_SECONDS_MAX = 60.0
 SETTLE_SECONDS_MAX = 240.0

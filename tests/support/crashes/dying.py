@@ -16,8 +16,8 @@ from stoa.gateway import Capabilities
 from stoa.runs import Worker
 from stoa.runs.worker import RECORDING
 from stoa.tools import Call, ToolKind, ToolResult
-from tests.conftest import serving
 from tests.support.doubles import ScriptedModel, Shelf, answer, calling
+from tests.support.running import serving
 
 DIED = 9
 

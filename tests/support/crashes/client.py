@@ -13,7 +13,7 @@ import httpx
 from tests.support.nodes import TERMINAL, frames, hidden, script
 
 if TYPE_CHECKING:
-    from tests.crash.campaign import Field
+    from tests.support.crashes.campaign import Field
 
 RUN_SECONDS_MAX = 240.0
 DOUBT = "may already have been made"

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import asyncpg
 
+from stoa.app.adapters import SourceItems
 from stoa.bases import Deletions, Items
 from stoa.db import Database
 from stoa.db.blobs import DirectoryBlobs
@@ -22,7 +23,7 @@ from stoa.kernel.principal import Principal
 from stoa.runs import Node
 from stoa.sources import SourceFactory, Sources, Syncing, SyncWorker, store
 from stoa.sources import worker as module
-from tests.crash.dying import DIED, Countdown
+from tests.support.crashes.dying import DIED, Countdown
 
 _SYNCING: ContextVar[bool] = ContextVar("syncing", default=False)
 CLAIM = (
@@ -58,7 +59,7 @@ async def parts(dsn: str, data_dir: Path, shared: Path) -> AsyncGenerator[Parts]
     origins = SourceFactory(allow_private=False, directories=[shared], cache=data_dir / "sources")
     vault: Any = None  # The sources have no secrets.
     sources = Sources(database, vault, origins, deletions, ids, SystemClock())
-    syncing = Syncing(database, items, deletions, origins, vault)
+    syncing = Syncing(database, SourceItems(items), deletions, origins, vault)
     yield Parts(database, node, sources, SyncWorker(database, syncing, sources, origins, ids, SystemClock(), node.id))
     await node.stop()
     await database.close()

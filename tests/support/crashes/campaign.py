@@ -24,7 +24,7 @@ from stoa.app import open_doctor
 from stoa.db.checks import Scope
 from stoa.db.embedded import EmbeddedServer, start_embedded
 from stoa.settings import Settings
-from tests.crash.client import Client
+from tests.support.crashes.client import Client
 from tests.support.nodes import Node, ToolServer, Way
 from tests.support.scripted_model import ScriptedServer
 

@@ -1,0 +1,129 @@
+"""Checks of values against the schemas of strangers, on a clock: in this process where the shape of the schema says that it is
+quick, else in a process that is killed when it takes too long."""
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from stoa.kernel import schema_costs, schemas
+
+SECONDS_MAX: Final = 2.0
+"""For one check. The first one includes the start of the process."""
+PROCESSES_MAX: Final = 2
+"""At once: two checks that take too long keep a third one waiting, and no other work."""
+WAIT_SECONDS_MAX: Final = 10.0
+VALUE_BYTES_MAX: Final = 16 * 1024 * 1024
+ANSWER_BYTES_MAX: Final = 64 * 1024
+_ENVIRONMENT: Final = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "MALLOC_ARENA_MAX": "2"}
+_TOO_LONG: Final = "cannot be checked: its schema takes too long, or too much memory"
+
+
+class SchemaChecker:
+    """Long-lived; `close` ends its processes. They are started when they are first needed."""
+
+    def __init__(self) -> None:
+        self._idle: list[asyncio.subprocess.Process] = []
+        self._places = asyncio.Semaphore(PROCESSES_MAX)
+        self._closed = False
+
+    async def close(self) -> None:
+        self._closed = True
+        while self._idle:
+            await _end(self._idle.pop())
+
+    async def schema_problem(self, schema: Mapping[str, Any]) -> str | None:
+        """Why this is no JSON schema that can be used here, as what follows its name; None when it is one."""
+        try:
+            size = len(orjson.dumps(schema))
+        except (TypeError, ValueError):
+            return "is no usable JSON schema: it is nested too deeply, or holds what JSON cannot"
+        if size > schema_costs.BYTES_MAX:
+            return f"is larger than {schema_costs.BYTES_MAX // 1024} KiB"
+        cost = schema_costs.cost(schema)
+        if cost.problem is not None:
+            return f"is no usable JSON schema: it {cost.problem}"
+        if cost.cheap(1):
+            return schemas.schema_problem(schema)
+        answer = await self._ask({"schema": schema})
+        return f"is no usable JSON schema: it {_TOO_LONG}" if answer is None else answer["problem"]
+
+    async def output_problem(self, text: str, schema: Mapping[str, Any]) -> str | None:
+        """Where and why a text is not the JSON that was asked for; None when it is."""
+        try:
+            value = orjson.loads(schemas.unfenced(text))
+        except orjson.JSONDecodeError as error:
+            return f"$ is no JSON ({error.msg} at character {error.pos})"
+        return await self.value_problem(value, schema)
+
+    async def value_problem(self, value: Any, schema: Mapping[str, Any]) -> str | None:
+        """The same for a value: `$.items[2].price "x" is not of type "number"`."""
+        cost = schema_costs.cost(schema)
+        if cost.problem is not None:
+            return f"$ cannot be checked: the schema {cost.problem}"
+        if cost.cheap(schema_costs.nodes(value)):
+            return schemas.value_problem(value, schema)
+        answer = await self._ask({"schema": schema, "value": value})
+        return f"$ {_TOO_LONG}" if answer is None else answer["problem"]
+
+    async def _ask(self, question: Mapping[str, Any]) -> Any:
+        """The answer; None when it took too long or the process died of it."""
+        try:
+            line = orjson.dumps(question) + b"\n"
+        except (TypeError, ValueError):  # Nested deeper than JSON is read here, or a number beyond 64 bits.
+            return None
+        if len(line) > VALUE_BYTES_MAX:
+            return None
+        try:
+            async with asyncio.timeout(WAIT_SECONDS_MAX), self._places:
+                return await self._answer(line)
+        except TimeoutError:
+            return None
+
+    async def _answer(self, line: bytes) -> Any:
+        process = self._idle.pop() if self._idle else await self._start()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            async with asyncio.timeout(SECONDS_MAX):
+                process.stdin.write(line)
+                await process.stdin.drain()
+                answer = orjson.loads(await process.stdout.readline())
+        except (TimeoutError, OSError, ValueError):
+            await _end(process)
+            return None
+        except BaseException:
+            await _end(process)
+            raise
+        if self._closed:
+            await _end(process)
+        else:
+            self._idle.append(process)
+        return answer
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",
+            "-m",
+            "stoa.kernel.schema_process",
+            str(os.getpid()),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env=_ENVIRONMENT,
+            limit=ANSWER_BYTES_MAX,
+            start_new_session=True,
+        )
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    await process.wait()
+    if process.stdin is not None:
+        process.stdin.close()

@@ -1,0 +1,17 @@
+"""What the doctor counts of traces."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from stoa.db import load
+from stoa.db.checks import Check, stated
+
+SQL: Final = load("stoa.traces", "checks.sql")
+_RESTORE: Final = "Send a span of the trace again, or delete the trace."
+
+
+def checks() -> Sequence[Check]:
+    return [
+        Check("traces.sums", "The row of a trace counts its spans and their tokens right.", stated(SQL.sums), _RESTORE),
+        Check("traces.orphans", "Every span belongs to a trace.", stated(SQL.orphans), _RESTORE),
+    ]

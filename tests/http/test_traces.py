@@ -1,0 +1,316 @@
+"""The collector and the reading of traces, over HTTP."""
+
+import asyncio
+import gzip
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+
+from tests.conftest import Running, serving
+from tests.support.doubles import ScriptedModel
+
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+RESOLVED = {"Host": "collector.localhost"}
+
+
+async def project_key(running: Running, **fields: Any) -> dict[str, str]:
+    project = (await running.call("GET", "/v1/projects"))["data"][0]["id"]
+    made = await running.call("POST", "/v1/access-keys", 201, json={"name": "sdk", "project_id": project, **fields})
+    return {"Authorization": f"Bearer {made['data']['key']}"}
+
+
+def run(**fields: Any) -> dict[str, Any]:
+    """As the platform's SDK 0.69 sends it: sixteen keys, absent ones null, times with an offset."""
+    return {
+        "id": str(uuid4()),
+        "name": "Workflow",
+        "type": "workflow",
+        "trace_id": str(uuid4()),
+        "source_id": str(uuid4()),
+        "session_id": None,
+        "start_time": START.isoformat(),
+        "end_time": (START + timedelta(seconds=2)).isoformat(),
+        "parent_run_id": None,
+        "status": "succeeded",
+        "input": {"q": "hi"},
+        "output": {"content": "hello"},
+        "metadata": {"workflow": {"id": "wf", "version": None}, "env": "dev"},
+        "error": None,
+        "executions": [],
+        "tags": ["a"],
+        **fields,
+    }
+
+
+@pytest.mark.parametrize("where", ["host", "mount", "api"])
+async def test_runs_are_stored_on_every_address_of_the_collector(running: Running, where: str) -> None:
+    key = await project_key(running)
+    path = {"host": "/v1/traces", "mount": "/collector/v1/traces", "api": "/v1/traces"}[where]
+    root = run()
+    node = run(
+        type="node",
+        name="LLM",
+        trace_id=root["trace_id"],
+        parent_run_id=root["id"],
+        metadata={
+            "node": {"id": "llm", "model": "gpt-4o"},
+            "usage": {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12, "total_tokens_cost_usd": 0.25},
+        },
+    )
+    headers = {**key, **(RESOLVED if where == "host" else {})}
+    assert await running.call("POST", path, json={"runs": [root, node]}, headers=headers) == {"message": "ok"}
+    [listed] = (await running.call("GET", "/v1/traces?wire=sdk"))["data"]
+    assert listed["id"] == root["trace_id"]
+    assert (listed["name"], listed["status"], listed["duration_seconds"]) == ("Workflow", "succeeded", 2.0)
+    assert (listed["prompt_tokens"], listed["completion_tokens"], listed["cost_usd"]) == (7, 5, 0.25)
+    assert (listed["models"], listed["tags"], listed["run_count"]) == (["gpt-4o"], ["a"], 2)
+    whole = (await running.call("GET", f"/v1/traces/{root['trace_id']}"))["data"]
+    by_id = {span["id"]: span for span in whole["runs"]}
+    assert by_id[node["id"]]["parent_run_id"] == root["id"]
+    assert by_id[root["id"]]["input"] == {"q": "hi"}
+    assert by_id[root["id"]]["metadata"] == root["metadata"]
+
+
+async def test_a_run_that_is_sent_again_replaces_itself_and_a_finished_one_stays_finished(running: Running) -> None:
+    key = await project_key(running)
+    open_run = run(end_time=None, status=None)
+    await running.call("POST", "/v1/traces", json={"runs": [open_run]}, headers=key)
+    [listed] = (await running.call("GET", "/v1/traces?status=running&wire=sdk"))["data"]
+    assert "status" not in listed
+    done = {**open_run, "end_time": (START + timedelta(seconds=9)).isoformat(), "status": "failed", "error": {"m": 1}}
+    other_root = run(trace_id=open_run["trace_id"], name="Second")
+    await running.call("POST", "/v1/traces", json={"runs": [done, other_root]}, headers=key)
+    await running.call("POST", "/v1/traces", json={"runs": [open_run]}, headers=key)  # Late, and out of order.
+    [listed] = (await running.call("GET", "/v1/traces?wire=sdk"))["data"]
+    assert (listed["status"], listed["root_count"], listed["run_count"]) == ("failed", 2, 2)
+    assert listed["duration_seconds"] == 9.0
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"id": None}, "id"),
+        ({"id": ""}, "id"),
+        ({"id": 7}, "id"),
+        ({"name": " "}, "name"),
+        ({"type": "span"}, "type"),
+        ({"type": ["node"]}, "type"),
+        ({"trace_id": "x" * 256}, "trace_id"),
+        ({"source_id": None}, "source_id"),
+        ({"start_time": "yesterday"}, "start_time"),
+        ({"start_time": None}, "start_time"),
+        ({"end_time": "2026-02-30T00:00:00Z"}, "end_time"),
+        ({"end_time": "2020-01-01T00:00:00+00:00"}, "end_time"),
+        ({"status": "done"}, "status"),
+        ({"status": {"a": 1}}, "status"),
+    ],
+)
+async def test_one_bad_run_costs_itself_alone(shared_server: Running, fields: dict[str, Any], field: str) -> None:
+    key = await project_key(shared_server)
+    good = run()
+    answer = await shared_server.call("POST", "/v1/traces", json={"runs": [run(**fields), good, 7]}, headers=key)
+    assert answer["message"] == "ok"
+    assert [(one["index"], one["field"]) for one in answer["rejected"]] == [(0, field), (2, "")]
+    assert (await shared_server.call("GET", f"/v1/traces/{good['trace_id']}"))["data"]["runs"][0]["id"] == good["id"]
+    refused = await shared_server.call("POST", "/v1/traces", 400, json={"runs": [run(**fields)]}, headers=key)
+    assert list(refused["error"]["details"]) == [f"runs[0].{field}"]
+
+
+async def test_what_the_database_cannot_hold_is_replaced_and_the_rest_kept(shared_server: Running) -> None:
+    key = await project_key(shared_server)
+    sent = run(name="a\0b", input={"nul": "x\0y", "escaped": "\\u0000", "big": 2**70}, tags=["t\0"])
+    await shared_server.call("POST", "/v1/traces", json={"runs": [sent]}, headers=key)
+    [span] = (await shared_server.call("GET", f"/v1/traces/{sent['trace_id']}"))["data"]["runs"]
+    assert span["name"] == "a\ufffdb"
+    assert span["input"]["nul"] == "x\ufffdy"
+    assert span["input"]["escaped"] == "\\u0000"
+
+
+async def test_who_may_send_and_read(shared_server: Running) -> None:
+    body = {"runs": [run()]}
+    await shared_server.call("POST", "/v1/traces", 401, json=body)  # The first key is organization-wide.
+    async with httpx.AsyncClient(base_url=shared_server.url) as stranger:
+        assert (await stranger.post("/v1/traces", json=body)).status_code == 401
+    reader = await project_key(shared_server, permissions=["traces:read"])
+    await shared_server.call("POST", "/v1/traces", 403, json=body, headers=reader)
+    writer = await project_key(shared_server, permissions=["traces:write"])
+    await shared_server.call("POST", "/v1/traces", json=body, headers=writer)
+    await shared_server.call("GET", "/v1/traces", 403, headers=writer)
+
+
+async def test_another_project_sees_nothing(shared_server: Running) -> None:
+    key = await project_key(shared_server)
+    sent = run()
+    await shared_server.call("POST", "/v1/traces", json={"runs": [sent]}, headers=key)
+    project = await shared_server.call("POST", "/v1/projects", 201, json={"name": "other"})
+    made = await shared_server.call(
+        "POST", "/v1/access-keys", 201, json={"name": "k", "project_id": project["data"]["id"]}
+    )
+    other = {"Authorization": f"Bearer {made['data']['key']}"}
+    assert (await shared_server.call("GET", "/v1/traces", headers=other))["data"] == []
+    await shared_server.call("GET", f"/v1/traces/{sent['trace_id']}", 404, headers=other)
+    await shared_server.call("DELETE", f"/v1/traces/{sent['trace_id']}", 404, headers=other)
+    await shared_server.call("POST", "/v1/traces", json={"runs": [sent]}, headers=other)  # The same ids, apart.
+    await shared_server.call("DELETE", f"/v1/traces/{sent['trace_id']}", headers=other)
+    assert (await shared_server.call("GET", f"/v1/traces/{sent['trace_id']}", headers=key))["data"]["runs"]
+
+
+TRACE, SPAN = "5b8efff798038103d269b633813fc60c", "eee19b7ec3c1b174"
+
+
+def otlp_json(**fields: Any) -> dict[str, Any]:
+    span = {
+        "traceId": TRACE,
+        "spanId": SPAN,
+        "name": "chat gpt-4o",
+        "kind": 3,
+        "startTimeUnixNano": "1772366400000000000",
+        "endTimeUnixNano": "1772366401500000000",
+        "attributes": [
+            {"key": "gen_ai.request.model", "value": {"stringValue": "gpt-4o"}},
+            {"key": "gen_ai.usage.input_tokens", "value": {"intValue": "11"}},
+            {"key": "gen_ai.usage.output_tokens", "value": {"intValue": 4}},
+            {"key": "gen_ai.conversation.id", "value": {"stringValue": "conv-1"}},
+            {"key": "gen_ai.input.messages", "value": {"arrayValue": {"values": [{"stringValue": "hi"}]}}},
+        ],
+        "status": {},
+        **fields,
+    }
+    service = [{"key": "service.name", "value": {"stringValue": "shop"}}]
+    return {
+        "resourceSpans": [
+            {"resource": {"attributes": service}, "scopeSpans": [{"scope": {"name": "l"}, "spans": [span]}]}
+        ]
+    }
+
+
+async def test_otlp_as_json(running: Running) -> None:
+    key = await project_key(running)
+    assert await running.call("POST", "/v1/traces", json=otlp_json(), headers={**key, **RESOLVED}) == {}
+    [listed] = (await running.call("GET", "/v1/traces?wire=otlp&session_id=conv-1&model=gpt-4o"))["data"]
+    assert (listed["prompt_tokens"], listed["completion_tokens"], listed["source_id"]) == (11, 4, "shop")
+    assert listed["duration_seconds"] == 1.5
+    [span] = (await running.call("GET", f"/v1/traces/{TRACE}"))["data"]["runs"]
+    assert span["input"] == ["hi"]
+    assert span["attributes"]["gen_ai.usage.input_tokens"] == 11
+    partly = otlp_json()
+    partly["resourceSpans"][0]["scopeSpans"][0]["spans"].append({"traceId": "zz"})
+    answer = await running.call("POST", "/v1/traces", json=partly, headers=key)
+    assert answer["partialSuccess"]["rejectedSpans"] == "1"
+    assert "traceId" in answer["partialSuccess"]["errorMessage"]
+
+
+async def test_otlp_as_protobuf_also_compressed(running: Running) -> None:
+    key = await project_key(running)
+    request = ExportTraceServiceRequest()
+    span = request.resource_spans.add().scope_spans.add().spans.add()
+    span.trace_id, span.span_id, span.name = bytes.fromhex(TRACE), bytes.fromhex(SPAN), "call"
+    span.start_time_unix_nano, span.end_time_unix_nano = 1772366400000000000, 1772366401000000000
+    span.status.code = 2
+    attribute = span.attributes.add()
+    attribute.key, attribute.value.int_value = "llm.token_count.prompt", 3
+    headers = {**key, "Content-Type": "application/x-protobuf", "Content-Encoding": "gzip"}
+    packed = gzip.compress(request.SerializeToString())
+    response = await running.client.post("/v1/traces", content=packed, headers=headers)
+    assert (response.status_code, response.headers["content-type"]) == (200, "application/x-protobuf")
+    assert ExportTraceServiceResponse.FromString(response.content).partial_success.rejected_spans == 0
+    [listed] = (await running.call("GET", "/v1/traces?status=failed&wire=otlp"))["data"]
+    assert listed["prompt_tokens"] == 3
+    refused = await running.client.post(
+        "/v1/traces", content=b"\xff\xff", headers={**key, "Content-Type": "application/x-protobuf"}
+    )
+    assert (refused.status_code, refused.headers["content-type"]) == (400, "application/x-protobuf")
+    assert refused.content[:2] == b"\x08\x03"
+    assert b"ExportTraceServiceRequest" in refused.content
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "status"),
+    [
+        (b"{", {}, 400),
+        (b"[]", {}, 400),
+        (b'{"runs": {}}', {}, 400),
+        (b'{"resourceSpans": 7}', {}, 400),
+        (b"not gzip", {"Content-Encoding": "gzip"}, 400),
+        (gzip.compress(b'{"runs": []}')[:-6], {"Content-Encoding": "gzip"}, 400),
+        (gzip.compress(b" " * (64 * 1024 * 1024)), {"Content-Encoding": "gzip"}, 413),
+        (b"{}", {"Content-Encoding": "br"}, 415),
+        (json.dumps({"runs": [1] * 5001}).encode(), {}, 413),
+        (b'{"runs": ' + b"[" * 3000 + b"]" * 3000 + b"}", {}, 400),
+    ],
+)
+async def test_what_cannot_be_read_is_refused(
+    shared_server: Running, content: bytes, headers: dict[str, str], status: int
+) -> None:
+    key = await project_key(shared_server)
+    sent = {**key, "Content-Type": "application/json", **headers}
+    response = await shared_server.client.post("/v1/traces", content=content, headers=sent)
+    assert response.status_code == status, response.text
+    assert response.json()["error"]["message"]
+
+
+async def test_posts_of_one_trace_at_once_are_all_counted(running: Running) -> None:
+    key = await project_key(running)
+    root = run()
+    spans = [run(type="node", trace_id=root["trace_id"], parent_run_id=root["id"]) for _ in range(40)]
+    async with asyncio.timeout(60):
+        await asyncio.gather(
+            *(running.call("POST", "/v1/traces", json={"runs": [root, span]}, headers=key) for span in spans)
+        )
+    [listed] = (await running.call("GET", "/v1/traces?wire=sdk"))["data"]
+    assert (listed["run_count"], listed["root_count"]) == (41, 1)
+    found = (await running.call("GET", "/v1/doctor"))["data"]
+    assert {check["name"]: check["count"] for check in found["checks"]}["traces.sums"] == 0
+
+
+async def test_runs_of_this_server_are_traces(running: Running) -> None:
+    conversation = await running.conversation(user_id="ada")
+    asked = await running.ask(conversation, "Hi")
+    [listed] = (await running.call("GET", "/v1/traces?wire=stoa&user_id=ada"))["data"]
+    assert (listed["id"], listed["conversation_id"], listed["status"]) == (asked["id"], conversation, "succeeded")
+    root, call = (await running.call("GET", f"/v1/traces/{asked['id']}"))["data"]["runs"]
+    assert (root["type"], call["parent_run_id"], call["type"]) == ("workflow", root["id"], "node")
+    assert root["output"] == asked["output"]
+    assert call["start_time"] <= call["end_time"]
+    await running.call("DELETE", f"/v1/traces/{asked['id']}", 400)
+    await running.call("DELETE", f"/v1/conversations/{conversation}")
+    await running.call("GET", f"/v1/traces/{asked['id']}", 404)
+
+
+async def test_pages_filters_and_deletion(running: Running) -> None:
+    key = await project_key(running)
+    runs = [
+        run(name=f"Flow {n}", start_time=(START + timedelta(minutes=n)).isoformat(), end_time=None, status=None)
+        for n in range(7)
+    ]
+    await running.call("POST", "/v1/traces", json={"runs": runs}, headers=key)
+    page = await running.call("GET", "/v1/traces?page_size=3&page=2")
+    assert [one["name"] for one in page["data"]] == ["Flow 3", "Flow 2", "Flow 1"]
+    assert page["pagination"] == {"page": 2, "page_size": 3, "page_count": 3, "total_count": 7}
+    since = (START + timedelta(minutes=5)).isoformat().replace("+00:00", "Z")
+    found = await running.call("GET", "/v1/traces", params={"started_at:gte": since})
+    assert [one["name"] for one in found["data"]] == ["Flow 6", "Flow 5"]
+    found = await running.call("GET", "/v1/traces", params={"name": "w 4"})
+    assert [one["name"] for one in found["data"]] == ["Flow 4"]
+    assert (await running.call("GET", "/v1/traces", params={"name": "%"}))["data"] == []
+    await running.call("DELETE", f"/v1/traces/{runs[0]['trace_id']}")
+    await running.call("DELETE", f"/v1/traces/{runs[0]['trace_id']}", 404)
+    assert (await running.call("GET", "/v1/traces"))["pagination"]["total_count"] == 6
+
+
+async def test_expired_traces_are_removed(dsn: str, tmp_path: Path) -> None:
+    async with serving(dsn, tmp_path, ScriptedModel(), traces_retention_days=1e-9) as running:
+        key = await project_key(running)
+        await running.call("POST", "/v1/traces", json={"runs": [run()]}, headers=key)
+    async with serving(dsn, tmp_path, ScriptedModel(), traces_retention_days=1e-9) as running, asyncio.timeout(20):
+        while (await running.call("GET", "/v1/traces"))["data"]:
+            await asyncio.sleep(0.05)

@@ -1,0 +1,166 @@
+"""The test run as a whole: one directory for it, work spread over workers, no process left behind, time by directory.
+
+`make test` starts one worker per core (pytest-xdist). Each worker has a PostgreSQL of its own (the `cluster` fixture), in its own directory
+under the run's. A plain `pytest tests/…` runs in one process and uses the same code.
+"""
+
+import contextlib
+import os
+import shutil
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+VARIABLE = "TESTS_ROOM"  # Names the run's directory in the environment of every process that the run starts.
+WORKERS_MAX = 8  # Each has a PostgreSQL and at times four nodes; beyond this, memory decides, not cores.
+LEFTOVER_SECONDS_MAX = 10.0
+
+# Longest first, so that no worker is left alone with a long file at the end. What is not named comes between.
+FIRST = ("tests/crash/", "tests/cluster/", "tests/docs/", "tests/e2e/")
+LAST = ("tests/unit/",)
+# Tests here share nothing but the session's fixtures: each may go to any worker.
+APART = ("tests/crash/", "tests/docs/", "tests/e2e/")
+# Tests here share an expensive fixture of their package.
+TOGETHER = ("tests/cluster/",)
+
+_room = pytest.StashKey[Path]()
+_leftovers = pytest.StashKey[list[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    given: dict[str, Any] | None = getattr(config, "workerinput", None)
+    if given is not None:
+        config.stash[_room] = Path(given["room"]) / given["workerid"]
+        config.stash[_room].mkdir()
+        return
+    memory = Path("/dev/shm")
+    room = Path(tempfile.mkdtemp(prefix="stoa-test-", dir=memory if memory.is_dir() else None))
+    room.chmod(0o755)
+    config.stash[_room] = room
+    os.environ[VARIABLE] = str(room)
+
+
+@pytest.fixture(scope="session")
+def room(request: pytest.FixtureRequest) -> Path:
+    """This worker's directory, which the run removes at its end. Any user may enter it (the database does not run as root)."""
+    return request.config.stash[_room]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput["room"] = str(node.config.stash[_room])
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    return max(1, min(cores(), WORKERS_MAX))
+
+
+def cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """The cores that this process may use: those of its affinity, within its control group's quota."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):
+        share, period = quota.read_text().split()
+        allowed = min(allowed, round(int(share) / int(period)))
+    return max(1, allowed)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415 — a plain run needs no xdist
+
+    class Spread(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return scope_of(nodeid)
+
+    return Spread(config, log) if config.getoption("dist") == "loadscope" else None
+
+
+def scope_of(nodeid: str) -> str:
+    """Tests of one scope run in one worker, in order: those of a module, except as the tables above say."""
+    for folder in TOGETHER:
+        if nodeid.startswith(folder):
+            return folder
+    return nodeid if nodeid.startswith(APART) else nodeid.split("::", 1)[0]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        for place, folder in enumerate(FIRST):
+            if item.nodeid.startswith(folder):
+                return place
+        return len(FIRST) + item.nodeid.startswith(LAST)
+
+    items.sort(key=place)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Runs after every worker has gone. A process that is still there was forgotten by a test, which is a failure."""
+    if hasattr(session.config, "workerinput"):
+        return
+    room = session.config.stash[_room]
+    left = _started_by(room)
+    ends_at = time.monotonic() + LEFTOVER_SECONDS_MAX
+    while left and time.monotonic() < ends_at:
+        psutil.wait_procs(left, timeout=0.2)
+        left = _started_by(room)
+    session.config.stash[_leftovers] = [_described(process) for process in left]
+    for process in left:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(left, timeout=5)
+    shutil.rmtree(room, ignore_errors=True)
+    if left and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _started_by(room: Path) -> list[psutil.Process]:
+    """Processes with the run's mark in their environment, or at work in its directory (PostgreSQL overwrites its environment)."""
+    found: list[psutil.Process] = []
+    above = {process.pid for process in psutil.Process().parents()} | {os.getpid()}
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.pid in above or process.status() == psutil.STATUS_ZOMBIE or _own_helper(process):
+                continue
+            if process.environ().get(VARIABLE) == str(room) or Path(process.cwd()).is_relative_to(room):
+                found.append(process)
+    return found
+
+
+def _own_helper(process: psutil.Process) -> bool:
+    """Python's own servants of this process end with it."""
+    return process.ppid() == os.getpid() and any("multiprocessing" in part for part in process.cmdline())
+
+
+def _described(process: psutil.Process) -> str:
+    try:
+        return f"{process.pid} {' '.join(process.cmdline())[:160]}"
+    except psutil.Error:
+        return str(process.pid)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    seconds: dict[str, float] = defaultdict(float)
+    tests: dict[str, set[str]] = defaultdict(set)
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                folder = "/".join(report.nodeid.split("::", 1)[0].split("/")[:2])
+                seconds[folder] += report.duration
+                tests[folder].add(report.nodeid)
+    if len(seconds) > 1:
+        terminalreporter.section("time by directory")
+        for folder, taken in sorted(seconds.items(), key=lambda entry: -entry[1]):
+            terminalreporter.line(f"{taken:8.1f} s  {len(tests[folder]):5} tests  {folder}")
+    if left := config.stash.get(_leftovers, []):
+        terminalreporter.section("processes left behind (killed now; the run fails)", red=True)
+        for line in left:
+            terminalreporter.line(line)

@@ -1,0 +1,70 @@
+"""The real command in a process of its own."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+KEY = "stoa_acc_" + "e" * 64
+ENVIRONMENT = {
+    name: value
+    for name, value in os.environ.items()
+    if not name.startswith(("STOA_", "OPENAI_", "ANTHROPIC_", "OLLAMA_"))
+}
+STOA = [sys.executable, "-m", "stoa"]
+
+
+@asynccontextmanager
+async def serve(
+    home: Path, *, config: Path | None = None, stderr: int | IO[bytes] = subprocess.DEVNULL, **environment: str
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[str]]]:
+    """`stoa serve` on a free port; gives its process and what it printed up to the last curl line."""
+    process = await asyncio.create_subprocess_exec(
+        *STOA,
+        "serve",
+        "--port",
+        "0",
+        "--data-dir",
+        str(home),
+        *(("--config", str(config)) if config else ()),
+        env={**ENVIRONMENT, **environment},
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+    )
+    said: list[str] = []
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(60):
+            while line := (await process.stdout.readline()).decode():
+                said.append(line.rstrip("\n"))
+                if line.startswith("curl -sN"):
+                    break
+        assert said, "the server did not start"
+        yield process, said
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        stop_database(home)
+
+
+def stop_database(home: Path) -> None:
+    """A killed server leaves its PostgreSQL behind for the next start; after a test there is none."""
+    record = home / "postgres" / "cluster" / "postmaster.pid"
+    with contextlib.suppress(OSError, IndexError, ValueError, psutil.NoSuchProcess):
+        postmaster = psutil.Process(int(record.read_text().split()[0]))
+        if Path(postmaster.cwd()).is_relative_to(home.resolve()):
+            postmaster.send_signal(signal.SIGQUIT)
+            postmaster.wait(timeout=20)
+
+
+def url_of(said: list[str]) -> str:
+    return next(line.split()[4] for line in said if line.startswith("Stoa is ready at "))
