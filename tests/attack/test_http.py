@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from tests.attack.conftest import Target
+from tests.support.hostile_json import HOSTILE_JSON
+from tests.support.targets import Target
 
 AUTHORIZED = b"Authorization: Bearer %b\r\n"
 
@@ -217,20 +218,6 @@ async def test_an_upload_goes_to_disk_and_not_into_memory(target: Target) -> Non
             files={"file": ("large.bin", content, "application/octet-stream")},
         )
         assert response.status_code in (201, 400), response.text
-
-
-HOSTILE_JSON = {
-    "lists": b'{"metadata": [' + b"[]," * 349_000 + b"1]}",
-    "objects": b'{"metadata": [' + b"{}," * 349_000 + b"1]}",
-    "numbers": b'{"metadata": [' + b"1," * 500_000 + b"1]}",
-    "deep": b'{"metadata": ' + b"[" * 400_000,
-    "deep objects": b'{"metadata": ' + b'{"a":' * 150_000,
-    "keys": b'{"metadata": {' + b",".join(b'"%d":1' % number for number in range(90_000)) + b"}}",
-    "digits": b'{"metadata": {"n": ' + b"9" * 1_000_000 + b"}}",
-    "escapes": b'{"title": "' + rb"\u0041" * 170_000 + b'"}',
-    "surrogates": b'{"title": "' + rb"\ud800" * 170_000 + b'"}',
-    "unclosed": b'{"title": "' + b"\\" * 1_000_000,
-}
 
 
 @pytest.mark.parametrize("name", HOSTILE_JSON)

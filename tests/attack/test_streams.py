@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 import httpx
 import pytest
 
-from tests.attack.conftest import Target
+from tests.support.targets import Target
 
 LONG = {"pieces": [f"w{number} " for number in range(2_000)], "delay": 0.05}
 SILENT = {"pieces": ["first ", "last"], "delay": 120}

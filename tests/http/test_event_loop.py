@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from tests.attack.test_http import HOSTILE_JSON
 from tests.conftest import Running
+from tests.support.hostile_json import HOSTILE_JSON
 from tests.support.watchdog import Watchdog
 
 

@@ -17,7 +17,7 @@ from stoa.bases.searching import Search
 from stoa.bases.service import KnowledgeBases
 from stoa.http import Data, DataList, Gate, IdempotencyKeyHeader, Paging, Routes, page_of, refusals
 from stoa.http.authentication import bearer_token
-from stoa.http.bodies import ALLOWANCE, BodyLimit
+from stoa.http.bodies import BodyLimit, allow
 from stoa.http.hosts import SUBJECT
 from stoa.http.wire import DeletedWire
 from stoa.kernel.errors import Forbidden, NotFound
@@ -64,7 +64,7 @@ class _McpRoute:
         request = Request(scope)
         principal = await self._gate.admit(request, bearer_token(request), "knowledge:read")
         asker = await _admit(self._bases, scope, principal)
-        scope[ALLOWANCE].limit = BodyLimit(BODY_BYTES_MAX)
+        allow(scope, BodyLimit(BODY_BYTES_MAX))
         await self._mcp.serve(asker.principal, asker.base_id, scope, receive, send)
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from uuid import uuid4
 
 import httptools
@@ -46,12 +46,6 @@ class ConnectionLimits:
     """After a refusal: the client gets this long to read it before the connection is reset."""
     per_address_max: int | None = None
     total_max: int | None = None
-
-
-class Swept(Protocol):
-    def check(self, now: float) -> None:
-        """Closes the connection if it has been too slow."""
-        ...
 
 
 class Guard:
