@@ -1,6 +1,8 @@
-"""The test bed of the benchmarks: a stub model and a load generator on one core, `stoa serve` on the other, its database beside the stub.
+"""The test bed of the benchmarks: a stub model and a load generator on one core, `stoa serve` on the other, its
+database beside the stub.
 
-CPU of the node and of its database are told apart. Run as a program it is the load generator of --tools with that one addition.
+CPU of the node and of its database are told apart. Run as a program it is the load generator of --tools with that one
+addition.
 """
 
 import contextlib
@@ -35,7 +37,8 @@ class Bed:
     database_pid: int
 
     def load(self, target: str, *, mode: str = "streams", **options: object) -> dict[str, Any]:
-        """One run of the load generator against `direct` or `stoa`; `node_cpu_s` and `database_cpu_s` are those of its measured part."""
+        """One run of the load generator against `direct` or `stoa`; `node_cpu_s` and `database_cpu_s` are those of its
+        measured part."""
         url, pids = (
             (self.stub_url, (self.stub_pid, 0))
             if target == "direct"
@@ -139,7 +142,8 @@ def wait_for(url: str) -> None:
 
 
 def move_database(home: Path) -> int:
-    """The postmaster's pid. The server started it on its own core: it goes beside the stub, as a machine of its own would be."""
+    """The postmaster's pid. The server started it on its own core: it goes beside the stub, as a machine of its own
+    would be."""
     pid = int(next(home.rglob("postmaster.pid")).read_text().splitlines()[0])
     if sys.platform == "linux":
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -159,7 +163,8 @@ def machine() -> str:
 
 
 def _load() -> None:
-    """The load generator, with the CPU of node and database told apart: it is run with a ProcTree of ours, which counts both."""
+    """The load generator, with the CPU of node and database told apart: it is run with a ProcTree of ours, which counts
+    both."""
     tools, node_pid, database_pid = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     front, _, back = (tools / "loadgen.py").read_text().partition("if __name__ == '__main__':")
     module: dict[str, Any] = {"__name__": "loadgen", "__file__": str(tools / "loadgen.py")}

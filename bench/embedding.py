@@ -3,8 +3,10 @@
 
     python bench/embedding.py --cranfield ../shared/retrieval/cranfield
 
-Prints nDCG@10, recall@10 and MRR of an exact vector search over the Cranfield collection (1,400 abstracts, 225 queries) with
-95 % bootstrap intervals, the interval of the per-query difference, chunks per second, milliseconds per query, load time, memory.
+Prints nDCG@10, recall@10 and MRR of an exact vector search over the Cranfield collection (1,400 abstracts, 225 queries)
+with
+95 % bootstrap intervals, the interval of the per-query difference, chunks per second, milliseconds per query, load
+time, memory.
 """
 
 import argparse
@@ -84,7 +86,8 @@ async def measure(
         asked.append((time.perf_counter() - begun) * 1000)
     memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     print(
-        f"{precision}: load {loaded:.2f} s, {len(texts) / seconds:.0f} abstracts/s, query p50 {sorted(asked)[len(asked) // 2]:.1f} ms,"
+        f"{precision}: load {loaded:.2f} s, {len(texts) / seconds:.0f} abstracts/s, query p50 "
+        f"{sorted(asked)[len(asked) // 2]:.1f} ms,"
         f" peak memory +{memory:.0f} MB"
     )
     await embedder.close()

@@ -3,11 +3,16 @@
 
     python bench/ingestion.py [--files 24] [--sections 25] [--pages 400]
 
-Prints pages per second of a long PDF (the reader in its own process, start included), chunks per second of the embedder alone on the chunks of
-a folder, and of `stoa serve` over HTTP from the first upload until the last item is processed: read, cut, embedded, indexed, committed. Rounds
-alternate, so that a machine that gets busier hurts both; beside them the milliseconds of CPU per chunk, of the embedder and of the server with its readers
-and its database, which a busy machine changes little. Budgets (design section 7): 200 pages/s; 90 % of the embedder's raw speed.
-At the end somebody searches over HTTP, one query after the other, each new and so embedded: first alone, then while a folder goes into the same base.
+Prints pages per second of a long PDF (the reader in its own process, start included), chunks per second of the embedder
+alone on the chunks of
+a folder, and of `stoa serve` over HTTP from the first upload until the last item is processed: read, cut, embedded,
+indexed, committed. Rounds
+alternate, so that a machine that gets busier hurts both; beside them the milliseconds of CPU per chunk, of the embedder
+and of the server with its readers
+and its database, which a busy machine changes little. Budgets (design section 7): 200 pages/s; 90 % of the embedder's
+raw speed.
+At the end somebody searches over HTTP, one query after the other, each new and so embedded: first alone, then while a
+folder goes into the same base.
 """
 
 import argparse
@@ -151,7 +156,8 @@ async def searched_meanwhile(http: httpx.AsyncClient, files_count: int, sections
 
 def report(name: str, taken: list[float]) -> None:
     print(
-        f"{name:30} p50 {statistics.median(taken):6.1f} ms   p99 {taken[int(len(taken) * 0.99)]:6.1f} ms   {len(taken)} of them"
+        f"{name:30} p50 {statistics.median(taken):6.1f} ms   p99 {taken[int(len(taken) * 0.99)]:6.1f} ms   "
+        f"{len(taken)} of them"
     )
 
 
@@ -217,7 +223,8 @@ async def run(folder: Path, files_count: int, sections: int, pages: int, rounds:
                     results["stoa serve, chunks/s"][-1] / results["embedder, chunks/s"][-1]
                 )
             print(
-                f"{files_count} files of {sections} sections, {len(texts)} chunks, {rounds} rounds; a PDF of {pages} pages"
+                f"{files_count} files of {sections} sections, {len(texts)} chunks, {rounds} rounds; a PDF of {pages} "
+                f"pages"
             )
             for name, values in results.items():
                 print(

@@ -1,13 +1,19 @@
 #!/usr/bin/env python3
-"""Search over 100,000 chunks: latency (embedding excluded) and recall, filters included; beside 1,000 small bases; while items come in.
+"""Search over 100,000 chunks: latency (embedding excluded) and recall, filters included; beside 1,000 small bases;
+while items come in.
 
-    pip install chromadb lancedb       # peers beside pgvector by hand (peers.py); each is left out where it is not installed
+    pip install chromadb lancedb       # peers beside pgvector by hand (peers.py); each is left out where it is not
+    installed
     python bench/knowledge.py --cranfield ../shared/retrieval/cranfield [--quick]
 
-The chunks are windows of Cranfield's abstracts, three each (150 words), so that words have a natural distribution; a chunk's vector is the mean of
-its abstracts' with noise. The queries are Cranfield's. Each search is one transaction of the tenant role, as a route makes it, text and snippets
-included. Recall@10 is held against an exact scan of the same vectors; that of hybrid against the fusion of the 1,000 best of both halves, exactly found.
-`--keep DIR` leaves the database for the next run. `--quick`: 80 queries, one pass and the peers, in less than six minutes.
+The chunks are windows of Cranfield's abstracts, three each (150 words), so that words have a natural distribution; a
+chunk's vector is the mean of
+its abstracts' with noise. The queries are Cranfield's. Each search is one transaction of the tenant role, as a route
+makes it, text and snippets
+included. Recall@10 is held against an exact scan of the same vectors; that of hybrid against the fusion of the 1,000
+best of both halves, exactly found.
+`--keep DIR` leaves the database for the next run. `--quick`: 80 queries, one pass and the peers, in less than six
+minutes.
 """
 
 import argparse
@@ -98,8 +104,10 @@ async def clone(dsn: str, copies: int) -> None:
         for copy in range(have, copies + 1):
             async with connection.transaction():
                 target = await connection.fetchval(
-                    "INSERT INTO knowledge_indexes (org_id, project_id, knowledgebase_id, generation, embedder, dimensions, language, chunks, words, next_ordinal)"
-                    " SELECT org_id, project_id, $2, generation, embedder, dimensions, language, chunks, words, next_ordinal FROM knowledge_indexes"
+                    "INSERT INTO knowledge_indexes (org_id, project_id, knowledgebase_id, generation, embedder, "
+                    "dimensions, language, chunks, words, next_ordinal)"
+                    " SELECT org_id, project_id, $2, generation, embedder, dimensions, language, chunks, words, "
+                    "next_ordinal FROM knowledge_indexes"
                     " WHERE index_id = $1 RETURNING index_id",
                     source,
                     UUID(int=5_000_000 + copy),

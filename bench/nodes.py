@@ -1,13 +1,18 @@
 #!/usr/bin/env python3
-"""Several nodes: what it costs to follow a stream elsewhere, how soon a run goes on after its node is gone, how soon a cancel is true.
+"""Several nodes: what it costs to follow a stream elsewhere, how soon a run goes on after its node is gone, how soon a
+cancel is true.
 
     python bench/nodes.py [--quick]
 
-Starts an embedded PostgreSQL, a scripted model and two nodes (`stoa serve`, each a process), all on this machine, and prints:
+Starts an embedded PostgreSQL, a scripted model and two nodes (`stoa serve`, each a process), all on this machine, and
+prints:
 
-- followed elsewhere: each event's arrival at a reader on another node, after its arrival at a reader on the node that carries the run
-- taken over: from `kill -9` (and from SIGSTOP) of a node to the next event of each of its runs, as a reader on the other node sees it
-- cancelled: from the request, on the node that does not carry the run, to its acknowledgement; and from the acknowledgement to the moment
+- followed elsewhere: each event's arrival at a reader on another node, after its arrival at a reader on the node that
+carries the run
+- taken over: from `kill -9` (and from SIGSTOP) of a node to the next event of each of its runs, as a reader on the
+other node sees it
+- cancelled: from the request, on the node that does not carry the run, to its acknowledgement; and from the
+acknowledgement to the moment
   the model's server saw its connection close (negative: before)
 """
 
@@ -121,7 +126,8 @@ async def cancelled(one: Node, other: Node, model: ScriptedServer, count: int) -
 
 async def main(*, quick: bool) -> None:
     print(
-        f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}; milliseconds; two nodes, model, database and readers on it"
+        f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}; milliseconds; two "
+        f"nodes, model, database and readers on it"
     )
     print(f"{'':<42}{'n':>7}{'p50':>10}{'p90':>10}{'p99':>10}{'max':>10}")
     memory = Path("/dev/shm")

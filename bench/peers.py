@@ -1,6 +1,8 @@
-"""The peers of bench/knowledge.py: the same chunks and vectors in pgvector by hand, in chromadb and in lancedb, searched by meaning.
+"""The peers of bench/knowledge.py: the same chunks and vectors in pgvector by hand, in chromadb and in lancedb,
+searched by meaning.
 
-pgvector by hand is what one would glue together: one table for all bases, one HNSW on it, conditions in WHERE; its rows are read with their texts.
+pgvector by hand is what one would glue together: one table for all bases, one HNSW on it, conditions in WHERE; its rows
+are read with their texts.
 chromadb and lancedb run in this process, on disk; each is left out where it is not installed (both are Apache-2.0).
 """
 
@@ -51,11 +53,13 @@ async def by_hand(
     try:
         begun = time.perf_counter()
         await connection.execute(
-            "DROP TABLE IF EXISTS glued; CREATE TABLE glued (id int PRIMARY KEY, base_id int NOT NULL, tenth int NOT NULL, text text NOT NULL,"
+            "DROP TABLE IF EXISTS glued; CREATE TABLE glued (id int PRIMARY KEY, base_id int NOT NULL, tenth int NOT "
+            "NULL, text text NOT NULL,"
             " embedding halfvec(384) NOT NULL); CREATE INDEX ON glued (base_id)"
         )
         insert = (
-            "INSERT INTO glued SELECT $1 + n, 1, ($2::int[])[n + 1], ($3::text[])[n + 1], ($4::real[])[n * 384 + 1 : n * 384 + 384]::halfvec"
+            "INSERT INTO glued SELECT $1 + n, 1, ($2::int[])[n + 1], ($3::text[])[n + 1], ($4::real[])[n * 384 + 1 : "
+            "n * 384 + 384]::halfvec"
             " FROM generate_series(0, $5 - 1) AS n"
         )
         for start in range(0, len(bodies), 500):

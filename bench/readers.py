@@ -5,9 +5,12 @@
 
 Starts an embedded PostgreSQL, a scripted model and one node (`stoa serve`), all on this machine, and prints:
 
-- stalled: a run of 2 MB in 2,000 pieces, one each 5 ms, while so many connections have asked for its stream and stopped reading: how long the run took beside
-  its pace, how late its pieces came to a reader that reads, the node's memory before and at the end, and what the kernel held for all sockets
-- replayed: a finished run of 100,000 events, read from its first: seconds to the first byte, events/s, the node's memory before and at its peak
+- stalled: a run of 2 MB in 2,000 pieces, one each 5 ms, while so many connections have asked for its stream and stopped
+reading: how long the run took beside
+  its pace, how late its pieces came to a reader that reads, the node's memory before and at the end, and what the
+  kernel held for all sockets
+- replayed: a finished run of 100,000 events, read from its first: seconds to the first byte, events/s, the node's
+memory before and at its peak
 - limited: the time of a request with a key without limits, and with a rate limit
 """
 
@@ -65,7 +68,8 @@ async def stalled(node: Node, count: int) -> None:
     own = min(late)
     found = sorted((value - own) * 1000 for value in late)
     print(
-        f"stalled {count:>5}: run {took:6.2f} s; pieces late p50 {found[len(found) // 2]:7.1f} ms, p99 {found[int(len(found) * 0.99)]:7.1f} ms;"
+        f"stalled {count:>5}: run {took:6.2f} s; pieces late p50 {found[len(found) // 2]:7.1f} ms, p99 "
+        f"{found[int(len(found) * 0.99)]:7.1f} ms;"
         f" node {before:5.0f} → {after:5.0f} MB; sockets {kernel:5.0f} MB",
         flush=True,
     )
@@ -90,7 +94,8 @@ async def replayed(node: Node, dsn: str, count: int) -> None:
             )
     took = time.monotonic() - begun
     print(
-        f"replayed {events:,} events, {size / 1e6:.0f} MB: first byte {first * 1000:.1f} ms, whole {took:.2f} s, {events / took:,.0f} events/s;"
+        f"replayed {events:,} events, {size / 1e6:.0f} MB: first byte {first * 1000:.1f} ms, whole {took:.2f} s, "
+        f"{events / took:,.0f} events/s;"
         f" node {before:.0f} → {peak:.0f} MB at its peak",
         flush=True,
     )
@@ -112,7 +117,8 @@ async def limited(node: Node, requests: int) -> None:
     medians = {name: statistics.median(values) for name, values in times.items()}
     added = medians["with"] - medians["without"]
     print(
-        f"limited: a request {medians['without']:.2f} ms, of a key with a rate limit {medians['with']:.2f} ms: +{added:.2f} ms",
+        f"limited: a request {medians['without']:.2f} ms, of a key with a rate limit {medians['with']:.2f} ms: "
+        f"+{added:.2f} ms",
         flush=True,
     )
 

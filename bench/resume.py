@@ -3,8 +3,10 @@
 
     python bench/resume.py --tools ../shared/bench [--quick]
 
-A run is made through the API until its journal holds 10,000 events; then readers come: from the start, from the middle, near the end. Beside it
-stands `GET /health` on the same connection: what an answer without any work costs. Budgets (design.md section 7): 10 ms and 200 ms.
+A run is made through the API until its journal holds 10,000 events; then readers come: from the start, from the middle,
+near the end. Beside it
+stands `GET /health` on the same connection: what an answer without any work costs. Budgets (design.md section 7): 10 ms
+and 200 ms.
 """
 
 import argparse
@@ -72,7 +74,8 @@ def main() -> None:
             found = [timed(connection, path) for _ in range(times)]
             first, whole = sorted(one[0] for one in found), sorted(one[1] for one in found)
             print(
-                f"{name:<8} first byte p50 {statistics.median(first):7.2f}  worst {first[-1]:7.2f}   whole p50 {statistics.median(whole):7.2f}"
+                f"{name:<8} first byte p50 {statistics.median(first):7.2f}  worst {first[-1]:7.2f}   whole p50 "
+                f"{statistics.median(whole):7.2f}"
                 f"  worst {whole[-1]:7.2f}   {found[0][2] / 1e6:6.2f} MB"
             )
 

@@ -1,12 +1,16 @@
 #!/usr/bin/env python3
-"""Retrieval quality on the Cranfield collection: Stoa's keyword, semantic and hybrid search beside a plain BM25 library and a plain vector store.
+"""Retrieval quality on the Cranfield collection: Stoa's keyword, semantic and hybrid search beside a plain BM25 library
+and a plain vector store.
 
     pip install bm25s lancedb          # the peers; each is left out where it is not installed
     python bench/retrieval.py --cranfield ../shared/retrieval/cranfield
 
-1,400 abstracts, 225 queries, 1,837 judgements. Every system gets the same texts; the vector store gets the same vectors (all-MiniLM-L6-v2, int8).
-Prints nDCG@10, recall@10 and MRR with 95 % bootstrap intervals, and the interval of the per-query difference to Stoa's hybrid search. Then the
-same cross-validated: hybrid's weight is chosen on the other folds, by nDCG, and each query is judged with a weight that it had no say in. With
+1,400 abstracts, 225 queries, 1,837 judgements. Every system gets the same texts; the vector store gets the same vectors
+(all-MiniLM-L6-v2, int8).
+Prints nDCG@10, recall@10 and MRR with 95 % bootstrap intervals, and the interval of the per-query difference to Stoa's
+hybrid search. Then the
+same cross-validated: hybrid's weight is chosen on the other folds, by nDCG, and each query is judged with a weight that
+it had no say in. With
 `--sweep` also every weight that was tried.
 """
 
@@ -128,7 +132,8 @@ def show(name: str, mine: Judged, other: Judged | None) -> None:
 
 
 def held_out(by_weight: Mapping[float, Judged], folds: int) -> tuple[Judged, list[float]]:
-    """Every query judged with the weight that was best for the queries of the other folds, on average over several ways to fold; and those weights."""
+    """Every query judged with the weight that was best for the queries of the other folds, on average over several ways
+    to fold; and those weights."""
     numbers = sorted(next(iter(by_weight.values())))
     draw = random.Random(20261125)
     found: dict[int, list[Mapping[str, float]]] = {number: [] for number in numbers}
@@ -179,7 +184,8 @@ async def main() -> None:
     vectors, query_vectors = await vectors_of(texts, options.cache), await vectors_of(asked, options.cache)
     queries = {number: (asked[number - 1], query_vectors[number - 1]) for number in sorted(gains)}
     print(
-        f"{len(texts)} documents, {len(queries)} queries, {sum(map(len, gains.values()))} judgements; differences are hybrid - the row's, per query"
+        f"{len(texts)} documents, {len(queries)} queries, {sum(map(len, gains.values()))} judgements; differences "
+        f"are hybrid - the row's, per query"
     )
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)

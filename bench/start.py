@@ -3,8 +3,10 @@
 
     python bench/start.py [--quick]
 
-`first` starts on an empty directory: initdb, schema, first key. `warm` starts on what the first one left. Both are the time from the process's
-start to its ready line, on one core, beside the CPU seconds of the node alone; `import` is the server's import, less the interpreter's own start.
+`first` starts on an empty directory: initdb, schema, first key. `warm` starts on what the first one left. Both are the
+time from the process's
+start to its ready line, on one core, beside the CPU seconds of the node alone; `import` is the server's import, less
+the interpreter's own start.
 Budgets (design.md section 7): first 3 s, warm 1 s, import 0.7 s, idle node 150 MB.
 """
 
@@ -59,7 +61,8 @@ def main() -> None:
     for name, found in (("first", first), ("warm", warm)):
         seconds, cpu, node, database = (statistics.median(column) for column in zip(*found, strict=True))
         print(
-            f"{name:<8}{seconds:6.2f} s to ready, {cpu:5.2f} s CPU of the node; idle: node {node:4.0f} MB, database {database:4.0f} MB"
+            f"{name:<8}{seconds:6.2f} s to ready, {cpu:5.2f} s CPU of the node; idle: node {node:4.0f} MB, database "
+            f"{database:4.0f} MB"
         )
     bare = [imported("pass") for _ in range(times)]
     whole = [imported("import stoa.app, stoa.cli.serve") for _ in range(times)]

@@ -3,9 +3,12 @@
 
     python bench/streams.py --tools ../shared/bench [--quick] [--streams 1,100,1000]
 
-The stub model, the load generator and the database run on one core, `stoa serve` on the other. Printed are: added time to first event, event
-latency, CPU per 1,000 deltas of the node and of its database, and how many streams of 50 tokens/s keep up (stretch ≤ 1.05, nothing lost).
-Every figure stands beside the direct call to the stub in the same run. `late` is how far the stub itself fell behind: the proof, or not, that
+The stub model, the load generator and the database run on one core, `stoa serve` on the other. Printed are: added time
+to first event, event
+latency, CPU per 1,000 deltas of the node and of its database, and how many streams of 50 tokens/s keep up (stretch ≤
+1.05, nothing lost).
+Every figure stands beside the direct call to the stub in the same run. `late` is how far the stub itself fell behind:
+the proof, or not, that
 the core it shares with client and database was no bottleneck.
 """
 

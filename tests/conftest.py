@@ -1,4 +1,5 @@
-"""One embedded PostgreSQL for the session, a fresh database per test (a copy of a migrated template), a whole server in process."""
+"""One embedded PostgreSQL for the session, a fresh database per test (a copy of a migrated template), a whole server in
+process."""
 
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -16,7 +17,8 @@ from tests.support.running import FIRST_KEY, Running, serving
 __all__ = ["FIRST_KEY", "Running", "serving"]
 pytest_plugins = ["tests.support.parallel"]  # Gives `room` too.
 
-# What servers in this process log goes to its own standard error, whatever stands in for it while a command is tried; stacks are plain, so cheap.
+# What servers in this process log goes to its own standard error, whatever stands in for it while a command is tried;
+# stacks are plain, so cheap.
 structlog.configure(
     processors=[
         structlog.contextvars.merge_contextvars,

@@ -1,4 +1,5 @@
-"""Cancelled at any moment, from a node that does not carry the run: acknowledged, over, closed upstream, kept and paid for."""
+"""Cancelled at any moment, from a node that does not carry the run: acknowledged, over, closed upstream, kept and paid
+for."""
 
 import asyncio
 import json
@@ -142,7 +143,8 @@ async def test_everybody_at_once(four: list[Node], upstream: ScriptedServer) -> 
 
 
 async def test_answered_and_cancelled_at_once(four: list[Node], world: ToolServer) -> None:
-    """An answer lets any node take the run up while another ends it: whoever wins, an acknowledged cancel is the end."""
+    """An answer lets any node take the run up while another ends it: whoever wins, an acknowledged cancel is the
+    end."""
     name = f"pay{uuid4().hex[:8]}"
     await four[0].call("POST", "/v1/tools", 201, json=world.tool(name, approval=True))
     agent, text = (

@@ -1,4 +1,5 @@
-"""A node is killed, frozen, cut off from the database, or drained: its runs go on elsewhere, and it writes nothing more."""
+"""A node is killed, frozen, cut off from the database, or drained: its runs go on elsewhere, and it writes nothing
+more."""
 
 import asyncio
 import hashlib
@@ -144,7 +145,8 @@ async def test_a_node_that_cannot_reach_the_database(start: Start, dsn: str, ups
 
 
 async def test_connections_that_are_reset_cost_nothing(start: Start, dsn: str, upstream: ScriptedServer) -> None:
-    """Every connection to the database breaks, again and again: the run stays where it is, and not a word is lost or said twice."""
+    """Every connection to the database breaks, again and again: the run stays where it is, and not a word is lost or
+    said twice."""
     async with Way(dsn) as way, start(way.dsn, dsn) as (one, other):
         conversation = await one.conversation()
         run_id = await one.send(conversation, script(pieces=[f"{n} " for n in range(120)], delay=0.02))

@@ -1,4 +1,5 @@
-"""Four nodes on one database are one server: whatever began on one goes on, is seen, is answered and is ended on any other."""
+"""Four nodes on one database are one server: whatever began on one goes on, is seen, is answered and is ended on any
+other."""
 
 import asyncio
 import hashlib

@@ -1,4 +1,5 @@
-"""No side effect is ever silently repeated: the server dies between any two statements around a tool call, another takes over."""
+"""No side effect is ever silently repeated: the server dies between any two statements around a tool call, another
+takes over."""
 
 import asyncio
 import multiprocessing

@@ -1,4 +1,5 @@
-"""A server is killed while an MCP call is under way: the next one asks a person before it makes the call again, or makes it again where that is safe."""
+"""A server is killed while an MCP call is under way: the next one asks a person before it makes the call again, or
+makes it again where that is safe."""
 
 import asyncio
 import json

@@ -1,4 +1,5 @@
-"""A server that is killed while a model reads a scan: what was read is kept and on the bill, and nothing of it is asked for again."""
+"""A server that is killed while a model reads a scan: what was read is kept and on the bill, and nothing of it is asked
+for again."""
 
 import asyncio
 from pathlib import Path
@@ -72,7 +73,8 @@ CREATE TRIGGER hold BEFORE INSERT ON knowledge_transcripts FOR EACH ROW EXECUTE 
 
 
 async def hold_page(home: Path) -> None:
-    """As long as this postmaster lives, a page's row is never written, though its line of the bill is: a kill finds the transaction between the two."""
+    """As long as this postmaster lives, a page's row is never written, though its line of the bill is: a kill finds the
+    transaction between the two."""
     embedded = await start_embedded(home)
     database = await asyncpg.connect(embedded.dsn)
     await database.execute(HOLD % (HELD, await database.fetchval("SELECT pg_postmaster_start_time()::text")))

@@ -1,4 +1,5 @@
-"""A sync outlives its node: the server dies at any statement of it, another goes on, and the outcome is that of a sync nobody disturbed."""
+"""A sync outlives its node: the server dies at any statement of it, another goes on, and the outcome is that of a sync
+nobody disturbed."""
 
 import asyncio
 import multiprocessing
@@ -166,7 +167,8 @@ async def one_source(dsn: str, home: Path, shared: Path) -> str:
 
 
 async def test_a_deletion_whose_node_died_is_finished_by_another(dsn: str, room: Path) -> None:
-    """The source is gone for everybody from the first statement on; its items, its syncs and a clone follow at the next sweep."""
+    """The source is gone for everybody from the first statement on; its items, its syncs and a clone follow at the next
+    sweep."""
     home, shared = room / "half-deleted", room / "half-shared"
     source_id = await one_source(dsn, home, shared)
     (home / "sources" / source_id).mkdir(parents=True)
@@ -220,7 +222,8 @@ async def test_a_frozen_node_can_write_nothing_more(dsn: str, room: Path) -> Non
 
 
 async def test_settling_does_not_wait_for_who_asks_for_a_sync(dsn: str, room: Path) -> None:
-    """Who asks holds the source and then the sync; who settles holds the sync: were one to wait for the source, both would wait for ever."""
+    """Who asks holds the source and then the sync; who settles holds the sync: were one to wait for the source, both
+    would wait for ever."""
     home, shared = room / "circle", room / "circle-shared"
     source_id = UUID(await one_source(dsn, home, shared))
     async with parts(dsn, home, shared) as server:

@@ -1,4 +1,5 @@
-"""The guide's shell runs as it stands. The model is the scripted one: what it says is scripted in the question and in the service's answer."""
+"""The guide's shell runs as it stands. The model is the scripted one: what it says is scripted in the question and in
+the service's answer."""
 
 import asyncio
 import json
@@ -11,31 +12,30 @@ from pathlib import Path
 import pytest
 
 from tests.support.pages import ROOT, blocks
-from tests.support.processes import KEY, serve, url_of
+from tests.support.processes import KEY, free_port, serve, url_of
 from tests.support.scripted_model import ScriptedServer
-from tests.support.services import Service
 
-BAD = ROOT / "tests/support/bad_mcp.py"
 SCRIPT = '[[script {"pieces": [], "tool": {"name": "pay", "arguments": "{\\\\"person\\\\": \\\\"Ada\\\\", \\\\"amount\\\\": 10}"}}]]'
+SAID = """'[[script {"pieces": ["Ada ", "has ", "her money."]}]]'"""
+"""What the service answers is what the model reads last, so it scripts the answer."""
 
 
-class Payments(Service):
-    """Answers with what the model says next: the last script that it reads is the one it follows."""
+async def pasted(shell: str, home: Path) -> tuple[str, str]:
+    process = await asyncio.create_subprocess_exec(
+        "sh", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=home
+    )
+    async with asyncio.timeout(60):
+        out, errors = await process.communicate(f"set -eu\n{shell}".encode())
+    assert process.returncode == 0, (errors.decode(), out.decode())
+    return out.decode(), errors.decode()
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        length = int(head.lower().partition("content-length: ")[2].split("\r\n")[0] or 0)
-        self.asked.append(
-            (
-                head.split(" HTTP")[0],
-                {"authorization": head.partition("Authorization: ")[2].split("\r\n")[0]},
-                await reader.readexactly(length),
-            )
-        )
-        text = b'[[script {"pieces": ["Ada ", "has ", "her money."]}]]'
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b" % (len(text), text))
-        await writer.drain()
-        writer.close()
+
+def filled(shell: str, *changes: tuple[str, str, int]) -> str:
+    """The page's shell, with what a reader replaces: (what is written, what is meant, how often)."""
+    for written, meant, times in changes:
+        assert shell.count(written) == times, written
+        shell = shell.replace(written, meant)
+    return shell
 
 
 @pytest.mark.timeout(90)
@@ -43,9 +43,20 @@ async def test_the_guide_works_when_pasted(room: Path) -> None:
     if shutil.which("curl") is None:
         assert not os.environ.get("CI"), "CI must have curl"
         pytest.skip("curl is not on this machine")
-    payments = Payments()
-    listening = await asyncio.start_server(payments.serve, "127.0.0.1", 0)
-    service = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    home, port = room / "guide", str(free_port())
+    home.mkdir()
+    prepare, *rest = blocks(ROOT / "docs/guide/agents.md", "sh")
+    files, starting = prepare.split("python3 payments.py", 1)
+    await pasted(
+        filled(
+            files,
+            ("8090", port, 1),
+            ('"Paid."', SAID, 1),
+            ('".venv/bin/python"', json.dumps(sys.executable), 1),
+            ('["files_mcp.py"]', json.dumps([str(home / "files_mcp.py")]), 1),
+        ),
+        home,
+    )
     async with ScriptedServer() as model:
         settings = {
             "OPENAI_API_KEY": "x",
@@ -53,43 +64,25 @@ async def test_the_guide_works_when_pasted(room: Path) -> None:
             "STOA_BOOTSTRAP_KEY": KEY,
             "STOA_ALLOW_PRIVATE_ADDRESSES": "true",
         }
-        config = room / "guide.toml"  # The page's own, with a program that is there.
-        (declared,) = blocks(ROOT / "docs/guide/agents.md", "toml")
-        for written, meant in (
-            ('"files-mcp"', json.dumps(sys.executable)),
-            ('"--read-only", "/srv/shared"', json.dumps(["-S", "-E", str(BAD), "good", str(room / "files")])[1:-1]),
-            ('projects = ["6d1f0a52-…"]', ""),
-        ):
-            assert declared.count(written) == 1, written
-            declared = declared.replace(written, meant)
-        config.write_text(declared)
-        async with serve(room / "guide", config=config, **settings) as (_, said):
-            shell = "set -eu\n" + "\n".join(blocks(ROOT / "docs/guide/agents.md", "sh"))
-            for written, meant in (
-                ("stoa_acc_…", KEY),
-                ("http://localhost:8080", url_of(said)),
-                ("https://api.example.com", service),
-                ("https://ledger.example.com", service),
-                ('"Pay Ada 10 euros."', json.dumps(SCRIPT.replace("\\\\", "\\"))),
-            ):
-                assert shell.count(written) == 1, written
-                shell = shell.replace(written, meant)
-            process = await asyncio.create_subprocess_exec(
-                "sh", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        async with serve(home / "data", config=home / "stoa.toml", **settings) as (_, said):
+            shell = filled(
+                "\n".join(rest),
+                ("stoa_acc_…", KEY, 1),
+                ("http://localhost:8080", url_of(said), 1),
+                ("127.0.0.1:8090", f"127.0.0.1:{port}", 2),
+                ('"Pay Ada 10 euros."', json.dumps(SCRIPT.replace("\\\\", "\\")), 1),
             )
-            async with asyncio.timeout(60):
-                out, errors = await process.communicate(shell.encode())
-    listening.close()
-    printed = out.decode()
-    assert (process.returncode, errors) == (0, b""), (errors.decode(), printed)
-    assert [(line, json.loads(body or b"{}")) for line, _, body in payments.asked] == [
-        ("GET /people/Ada", {}),
-        ("POST /payments/Ada", {"amount": 7}),
+            printed, errors = await pasted(f"python3 payments.py{starting}\n{shell}", home)
+    assert errors == ""
+    asked = [line.split(" ", 4) for line in (home / "payments.log").read_text().splitlines()]
+    assert [(method, path, f"{kind} {secret}") for method, path, kind, secret, _ in asked] == [
+        ("GET", "/people/Ada", "Bearer s3cr3t"),
+        ("POST", "/payments/Ada", "Bearer s3cr3t"),
     ]
-    assert [headers["authorization"] for _, headers, _ in payments.asked] == ["Bearer s3cr3t"] * 2
+    assert json.loads(asked[1][4]) == {"amount": 7}
     assert "The service wants token" in printed
-    assert '"name":"files__touch"' in printed
-    assert '"result":"[[script' in printed
+    assert '"name":"files__read"' in printed
+    assert "Ada is owed 10 euros." in printed
     assert '{"message":"ok"}' in printed
     for event in (
         "approval_request.created",
@@ -101,4 +94,4 @@ async def test_the_guide_works_when_pasted(room: Path) -> None:
         assert f"event: {event}" in printed, event
     assert '"output":"Ada has her money."' in printed
     assert '"status":"completed","times":1' in printed
-    assert "s3cr3t" not in printed
+    assert "s3cr3t" not in printed.rpartition("GET /people/Ada")[0], "only the service's own log shows it"

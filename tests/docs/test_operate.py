@@ -1,4 +1,5 @@
-"""The operator's page names every check of the doctor, every metric, and every line of the log that is a warning or worse."""
+"""The operator's page names every check of the doctor, every metric, and every line of the log that is a warning or
+worse."""
 
 import ast
 import re

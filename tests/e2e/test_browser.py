@@ -1,4 +1,5 @@
-"""A browser's EventSource follows a run from another origin, with a ticket instead of a header, and stays away after the end."""
+"""A browser's EventSource follows a run from another origin, with a ticket instead of a header, and stays away after
+the end."""
 
 import asyncio
 import os

@@ -84,7 +84,8 @@ async def test_keys_by_command_line(room: Path) -> None:
         _, listed = await stoa("keys", "list")
         assert "ci" in listed
         key_id = next(line.split()[0] for line in listed.splitlines() if " ci " in line)
-        assert await stoa("keys", "revoke", key_id) == (0, "revoked\n")
+        code, revoked = await stoa("keys", "revoke", key_id)
+        assert (code, revoked.startswith("revoked: ci stoa_acc_")) == (0, True)
         code, said_of_it = await stoa("keys", "revoke", key_id)
         assert code == 1
         assert "There is no access key" in said_of_it
@@ -103,7 +104,12 @@ async def test_keys_by_command_line(room: Path) -> None:
         (["--config", "nowhere.toml"], {}, "nowhere.toml"),
         ([], {"STOA_RUNS_MAX": "many"}, "STOA_RUNS_MAX"),
         (["--port", "0"], {"STOA_BOOTSTRAP_KEY": "short"}, "STOA_BOOTSTRAP_KEY"),
-        (["--port", "0"], {"STOA_DATABASE_URL": "postgresql://nobody@127.0.0.1:9/x"}, ""),
+        (
+            ["--port", "0"],
+            {"STOA_DATABASE_URL": "postgresql://nobody@127.0.0.1:9/x"},
+            "127.0.0.1:9, database x, as user nobody",
+        ),
+        (["--port", "0"], {"STOA_PROT": "1"}, "did you mean STOA_PORT?"),
     ],
 )
 def test_what_cannot_start_says_why(room: Path, arguments: list[str], environment: dict[str, str], words: str) -> None:

@@ -1,4 +1,5 @@
-"""A wheel built from this source, in an environment that holds nothing of it but the dependencies, serves a conversation."""
+"""A wheel built from this source, in an environment that holds nothing of it but the dependencies, serves a
+conversation."""
 
 import asyncio
 import os
@@ -22,7 +23,8 @@ async def test_the_wheel_serves_a_conversation(room: Path, tmp_path: Path) -> No
     python = home / "venv" / "bin" / "python"
     install = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", str(wheel)]
     subprocess.run(install, check=True, capture_output=True, timeout=60)
-    # The dependencies of the environment that runs the tests, without downloading them again; stoa itself is the wheel's.
+    # The dependencies of the environment that runs the tests, without downloading them again; stoa itself is the
+    # wheel's.
     site = next((home / "venv" / "lib").glob("python*/site-packages"))
     (site / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"] + "\n", "utf-8")
     where = subprocess.run(

@@ -1,4 +1,5 @@
-"""The import contracts bite: a violation injected for each of them is caught. A contract that catches nothing is decoration."""
+"""The import contracts bite: a violation injected for each of them is caught. A contract that catches nothing is
+decoration."""
 
 import shutil
 import subprocess

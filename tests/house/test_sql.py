@@ -42,8 +42,10 @@ async def test_every_tenant_table_is_under_row_level_security(dsn: str) -> None:
     connection = await asyncpg.connect(dsn)
     try:
         rows = await connection.fetch(
-            "SELECT c.relname, c.relrowsecurity, EXISTS (SELECT 1 FROM pg_policy p WHERE p.polrelid = c.oid) AS policed FROM pg_class c"
-            " JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'org_id' WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace"
+            "SELECT c.relname, c.relrowsecurity, EXISTS (SELECT 1 FROM pg_policy p WHERE p.polrelid = c.oid) AS "
+            "policed FROM pg_class c"
+            " JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'org_id' WHERE c.relkind = 'r' AND "
+            "c.relnamespace = 'public'::regnamespace"
         )
         assert len(rows) >= 12
         assert [row["relname"] for row in rows if not (row["relrowsecurity"] and row["policed"])] == []

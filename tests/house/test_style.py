@@ -1,4 +1,5 @@
-"""Sizes, names and habits. What is over a bound is looked at again; what must be over it stands here with its reason."""
+"""Sizes, names and habits. What is over a bound is looked at again; what must be over it stands here with its
+reason."""
 
 import ast
 import re
@@ -20,7 +21,8 @@ BROAD = {
     "tools/providers/python.py",
     "tools/providers/mcp/session.py",
 }
-"""The edges at which bugs end: the HTTP middleware, the supervisor, the workers of runs, items and syncs, the doctor's checks, the process that reads
+"""The edges at which bugs end: the HTTP middleware, the supervisor, the workers of runs, items and syncs, the doctor's
+checks, the process that reads
 one document; and the two places where code of somebody else runs."""
 LONG = {
     "app/server.py": "open_server connects every part, in order",

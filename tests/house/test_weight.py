@@ -1,4 +1,5 @@
-"""What the server imports before it answers: nothing heavy that only some requests need. Which, not how long: a machine's speed is no promise."""
+"""What the server imports before it answers: nothing heavy that only some requests need. Which, not how long: a
+machine's speed is no promise."""
 
 import subprocess
 import sys

@@ -1,4 +1,5 @@
-"""Where agents come to their edges: what a model reads after something broke in the middle, and what is said when there is no more room."""
+"""Where agents come to their edges: what a model reads after something broke in the middle, and what is said when there
+is no more room."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -134,7 +135,8 @@ async def test_a_history_that_failed_after_a_tool_pairs_calls_with_results(serve
 
 
 async def test_what_outgrows_the_context_is_shortened_visibly(serve: Serve) -> None:
-    """Long results of tools first, the oldest first; the last one never. The run goes on, and an event says what was done."""
+    """Long results of tools first, the oldest first; the last one never. The run goes on, and an event says what was
+    done."""
     big = ScriptedTool("read", [ToolResult(f"page {number}: " + "x" * 6_000) for number in range(1, 6)])
     scripts = [calling(("read", "{}"))] * 4 + [answer("All read.")]
     async with serve(big, scripts=scripts, context_tokens=4_000) as server:

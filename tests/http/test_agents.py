@@ -1,4 +1,5 @@
-"""Agents over HTTP: tools, the ledger, people, helpers, limits, answers of a given shape; what a client sees of each."""
+"""Agents over HTTP: tools, the ledger, people, helpers, limits, answers of a given shape; what a client sees of
+each."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable

@@ -1,4 +1,5 @@
-"""Forks and regenerated answers: what is shared is read like one's own, and outlives its first owner; nothing else does."""
+"""Forks and regenerated answers: what is shared is read like one's own, and outlives its first owner; nothing else
+does."""
 
 import asyncio
 from pathlib import Path
@@ -257,7 +258,8 @@ async def test_a_fork_in_the_middle_pairs_calls_with_results(dsn: str, tmp_path:
 
 @pytest.mark.parametrize("round_", range(2))
 async def test_forking_deleting_and_posting_at_once(running: Running, round_: int) -> None:
-    """Whatever comes first, every conversation that is left shows its whole history, and nothing refers to what is gone."""
+    """Whatever comes first, every conversation that is left shows its whole history, and nothing refers to what is
+    gone."""
     origin = await running.conversation()
     await talk(running, origin, "one", "two")
     forks = [(await fork(running, origin))["id"] for _ in range(3)]

@@ -1,4 +1,5 @@
-"""Two organizations, two projects, every route with an id: what is not yours is not there, and nothing of it changes."""
+"""Two organizations, two projects, every route with an id: what is not yours is not there, and nothing of it
+changes."""
 
 import asyncio
 import json
@@ -109,7 +110,8 @@ async def owned(shared_server: Running) -> AsyncIterator[Owned]:
         digest(stranger),
     )
     await database.execute(
-        "INSERT INTO connections (org_id, project_id, id, name, type) SELECT org_id, id, $1, 'mine', 'openai' FROM projects WHERE id = $2",
+        "INSERT INTO connections (org_id, project_id, id, name, type) SELECT org_id, id, $1, 'mine', 'openai' FROM "
+        "projects WHERE id = $2",
         connection,
         UUID(project),
     )

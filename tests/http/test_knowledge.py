@@ -1,4 +1,5 @@
-"""Knowledge bases over HTTP, on the api host and on their own: uploads become answers, replacements switch, deletions prove themselves."""
+"""Knowledge bases over HTTP, on the api host and on their own: uploads become answers, replacements switch, deletions
+prove themselves."""
 
 import asyncio
 import json
@@ -156,7 +157,8 @@ async def test_equal_content_is_embedded_once(running: Running) -> None:
         await upload(running, other["id"], ("two.md", TRAVEL))
         await settled(running, other["id"])
         vectors = await database.fetch(
-            "SELECT c.hash, v.embedding::text AS e FROM knowledge_chunks c JOIN knowledge_vectors v USING (org_id, index_id, ordinal)"
+            "SELECT c.hash, v.embedding::text AS e FROM knowledge_chunks c JOIN knowledge_vectors v USING (org_id, "
+            "index_id, ordinal)"
         )
         assert len({row["hash"] for row in vectors}) * 2 == len(vectors)
         assert len({row["e"] for row in vectors}) == len({row["hash"] for row in vectors})
@@ -643,7 +645,8 @@ async def test_what_fails_says_why_and_can_be_tried_again(shared_server: Running
 
 
 async def test_a_re_index_carries_over_what_answers(shared_server: Running) -> None:
-    """The version that answers is in the new index too where its replacement could not be read, and what was canceled leaves no trace."""
+    """The version that answers is in the new index too where its replacement could not be read, and what was canceled
+    leaves no trace."""
     base = await base_of(shared_server)
     path = f"/v1/knowledgebases/{base['id']}"
     kept, plain = await upload(shared_server, base["id"], ("kept.md", TRAVEL), ("plain.md", SICK))

@@ -1,4 +1,5 @@
-"""What goes wrong while files go in: embedders that fail, workers that die or fall silent, content that nobody refers to, two nodes at once."""
+"""What goes wrong while files go in: embedders that fail, workers that die or fall silent, content that nobody refers
+to, two nodes at once."""
 
 import asyncio
 import hashlib
@@ -17,7 +18,8 @@ from tests.support.knowledge import SICK, TRAVEL, base_of, search, settled, sour
 
 
 class Endpoint:
-    """An embeddings endpoint of three dimensions: vectors from the text's hash; it fails with `status` when told to, and counts texts."""
+    """An embeddings endpoint of three dimensions: vectors from the text's hash; it fails with `status` when told to,
+    and counts texts."""
 
     def __init__(self) -> None:
         self.status = 200
@@ -97,7 +99,8 @@ async def test_an_embedder_that_fails_is_waited_for_or_told(
 async def test_an_embedder_that_became_another_is_told(
     dsn: str, tmp_path: Path, endpoint: tuple[Endpoint, Embeddings]
 ) -> None:
-    """Its vectors would not compare: searches by meaning and new files are refused with the way out, and a re-index is that."""
+    """Its vectors would not compare: searches by meaning and new files are refused with the way out, and a re-index is
+    that."""
     _, embeddings = endpoint
     async with serving(dsn, tmp_path, ScriptedModel(), embeddings=embeddings) as server:
         base = await base_of(server)
@@ -181,16 +184,19 @@ async def test_what_dead_or_silent_workers_left_is_taken_up(running: Running) ->
         for holder, deadline in ((uuid4(), "1 hour"), (node, "1 hour"), (uuid4(), "-1 second")):
             [item] = await upload(running, base["id"], ("travel.md", TRAVEL))
             await settled(running, base["id"])
-            # As if a worker had it: of a node that is not there, of this very node that has lost sight of it, of one that fell silent.
+            # As if a worker had it: of a node that is not there, of this very node that has lost sight of it, of one
+            # that fell silent.
             await database.execute(
-                f"UPDATE knowledge_items SET status = 'processing', attempt = 1, node_id = $1, deadline = now() + interval '{deadline}' WHERE id = $2",
+                f"UPDATE knowledge_items SET status = 'processing', attempt = 1, node_id = $1, deadline = now() + "
+                f"interval '{deadline}' WHERE id = $2",
                 holder,
                 item["id"],
             )
             assert all(one["status"] == "processed" for one in await settled(running, base["id"]))
         # One that lost its worker before rests, and is taken up when it has.
         await database.execute(
-            "UPDATE knowledge_items SET status = 'processing', attempt = 3, node_id = $1, deadline = now() + interval '1 hour' WHERE id = $2",
+            "UPDATE knowledge_items SET status = 'processing', attempt = 3, node_id = $1, deadline = now() + "
+            "interval '1 hour' WHERE id = $2",
             uuid4(),
             item["id"],
         )
@@ -274,7 +280,8 @@ async def test_two_nodes_share_the_work_and_agree(dsn: str, tmp_path: Path) -> N
 
 
 async def test_many_replacements_of_the_same_items_take_turns(running: Running) -> None:
-    """In opposite orders, with deletions and retries between them: each is answered, none waits for another for ever."""
+    """In opposite orders, with deletions and retries between them: each is answered, none waits for another for
+    ever."""
     base = await base_of(running)
     items = await upload(running, base["id"], *((f"{number}.txt", f"Number {number}.".encode()) for number in range(6)))
     ids = [item["id"] for item in items]

@@ -1,4 +1,5 @@
-"""Limits of access keys: what may be spent and how often one may ask, on however many nodes; and what is said when there is no more."""
+"""Limits of access keys: what may be spent and how often one may ask, on however many nodes; and what is said when
+there is no more."""
 
 import asyncio
 from collections.abc import AsyncIterator

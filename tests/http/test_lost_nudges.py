@@ -1,4 +1,5 @@
-"""What a node carries and what the database says: a commit's answer may be lost, and a nudge. Neither may leave a run waiting for ever."""
+"""What a node carries and what the database says: a commit's answer may be lost, and a nudge. Neither may leave a run
+waiting for ever."""
 
 import asyncio
 
@@ -20,7 +21,10 @@ async def begun_alone(running: Running, *more: str) -> None:
             "UPDATE journals SET sealed = false, last_sequence = 1",
             "DELETE FROM messages WHERE role = 'assistant'",
             "UPDATE conversations SET message_count = 1",
-            "UPDATE runs SET status = 'started', ended_at = NULL, output = NULL, usage = NULL, attempt = 1, node_id = (SELECT id FROM nodes)",
+            (
+                "UPDATE runs SET status = 'started', ended_at = NULL, output = NULL, usage = NULL, attempt = 1, node_id "
+                "= (SELECT id FROM nodes)"
+            ),
         ):
             await database.execute(statement)
     finally:

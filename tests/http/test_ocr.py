@@ -1,4 +1,5 @@
-"""Pages without text, read by a model that sees: what is paid for is kept, what fails is said, what is deleted is gone."""
+"""Pages without text, read by a model that sees: what is paid for is kept, what fails is said, what is deleted is
+gone."""
 
 import asyncio
 import io
@@ -167,7 +168,8 @@ async def test_without_a_model_blank_pages_are_named(shared_server: Running) -> 
 
 
 async def test_each_page_is_on_the_bill_once(dsn: str, tmp_path: Path, eyes: VisionModel) -> None:
-    """A page that fails before the model says anything costs nothing; one that breaks off costs what was said, as an estimate."""
+    """A page that fails before the model says anything costs nothing; one that breaks off costs what was said, as an
+    estimate."""
     eyes.scripts = {4: {"status": 400}, 5: {"cut": 1}}
     async with serving(dsn, tmp_path, ScriptedModel(), **eyes.settings) as server:
         base = await base_of(server)
@@ -306,7 +308,8 @@ async def test_a_base_may_keep_its_pictures_to_itself(dsn: str, tmp_path: Path, 
 
 
 async def test_progress_never_goes_back(dsn: str, tmp_path: Path, eyes: VisionModel) -> None:
-    """Pages are done when what stands on them is known: those with text while the file is read, the others one by one."""
+    """Pages are done when what stands on them is known: those with text while the file is read, the others one by
+    one."""
     eyes.scripts = {page: {"first_delay": 0.5} for page in range(3, 12)}
     told: list[tuple[int, int]] = []
     async with serving(dsn, tmp_path, ScriptedModel(), **eyes.settings) as server:

@@ -1,4 +1,4 @@
-"""The OpenAPI document: fit for generators, and true. schemathesis holds the server against it, with inputs nobody thought of."""
+"""The OpenAPI document: fit for generators, and true: schemathesis holds the server against it, with inputs nobody thought of."""
 
 import asyncio
 import os
@@ -107,7 +107,8 @@ async def test_the_document_is_true(shared_server: Running, tmp_path: Path, host
         "--checks",
         "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance",
         "--no-color",
-        # Made keys could revoke the one that this test speaks with, and made-up addresses could be somebody's: a test speaks to this machine alone.
+        # Made keys could revoke the one that this test speaks with, and made-up addresses could be somebody's: a test
+        # speaks to this machine alone.
         # Every route of both is in the table of refusals.
         "--exclude-path-regex",
         "access-keys|connections|/v1/tools|sources",
@@ -118,7 +119,8 @@ async def test_the_document_is_true(shared_server: Running, tmp_path: Path, host
     async with asyncio.timeout(220):
         said, _ = await process.communicate()
     text = said.decode()
-    # Its exit status also counts requests that a crowded machine let time out; what the document got wrong stands under "Failures".
+    # Its exit status also counts requests that a crowded machine let time out; what the document got wrong stands under
+    # "Failures".
     assert "Failures:" not in text, text[-8_000:]
     assert process.returncode == 0 or re.search(r"Tested: [3-9]\d" if host == "api" else r"Tested: \d", text), text[
         -8_000:

@@ -1,4 +1,5 @@
-"""Where an answer stands: the rows of a table and the sheet they are from, in every dialect, whatever is put in before them."""
+"""Where an answer stands: the rows of a table and the sheet they are from, in every dialect, whatever is put in before
+them."""
 
 import io
 import json

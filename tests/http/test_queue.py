@@ -111,7 +111,8 @@ async def test_an_interrupting_message_goes_before_those_that_wait(running: Runn
 
 
 async def test_an_interruption_outlives_who_made_it(dsn: str, tmp_path: Path) -> None:
-    """The intent is stored with the message: where its sender's server dies before it can end a paused run, the next look does."""
+    """The intent is stored with the message: where its sender's server dies before it can end a paused run, the next
+    look does."""
     model = ScriptedModel(
         [calling(("ask_human", '{"question": "When?"}'))], Capabilities(images=True, tools=True, context_tokens=8_000)
     )

@@ -1,4 +1,5 @@
-"""Every route, every kind of bad request: the documented status, the envelope, a sentence that names the field. Never a 500."""
+"""Every route, every kind of bad request: the documented status, the envelope, a sentence that names the field. Never a
+500."""
 
 import re
 from dataclasses import dataclass

@@ -1,4 +1,5 @@
-"""Sources over HTTP: what an origin holds becomes items, changes and deletions follow, and what goes wrong there breaks nothing here."""
+"""Sources over HTTP: what an origin holds becomes items, changes and deletions follow, and what goes wrong there breaks
+nothing here."""
 
 import asyncio
 import json
@@ -22,7 +23,8 @@ from tests.support.terminal import Terminal
 
 @pytest.fixture(scope="module")
 async def server(cluster: Callable[[str], str], room: Path) -> AsyncIterator[Running]:
-    """One for all tests that do not mind one another. It may read `sources-shared/` in the session's room, and loopback."""
+    """One for all tests that do not mind one another. It may read `sources-shared/` in the session's room, and
+    loopback."""
     (room / "sources-shared").mkdir()
     connection = await asyncpg.connect(cluster("stoa"))
     await connection.execute("CREATE DATABASE sources TEMPLATE template")
@@ -400,7 +402,8 @@ async def test_a_schedule_fires(dsn: str, tmp_path: Path) -> None:
 
 
 async def test_nobody_waits_for_one_another_in_a_circle(server: Running, docs: Path) -> None:
-    """Syncs asked for, changed settings and at last the base's deletion, while addresses are settled one after the other."""
+    """Syncs asked for, changed settings and at last the base's deletion, while addresses are settled one after the
+    other."""
     fill(docs, 150)
     base = await base_of(server)
     source = await create(server, base["id"], "directory", {"path": str(docs)})

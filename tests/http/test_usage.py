@@ -1,4 +1,5 @@
-"""The bill as its readers see it: by run, conversation, key, project, model and day, and by what is left after a deletion."""
+"""The bill as its readers see it: by run, conversation, key, project, model and day, and by what is left after a
+deletion."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,7 +14,8 @@ from tests.support.bills import usage
 from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling
 
 COUNTED = [[TextDelta("Hello.")], [Usage(1_000, 500, cached_tokens=400, reasoning_tokens=100), Finish("stop")]]
-"""At the fixture's prices 600 fresh, 400 cached and 500 completion tokens are 1,200 + 400 + 4,000 millionths of a dollar."""
+"""At the fixture's prices 600 fresh, 400 cached and 500 completion tokens are 1,200 + 400 + 4,000 millionths of a
+dollar."""
 
 
 @pytest.fixture

@@ -38,7 +38,8 @@ async def test_vectors_are_those_of_the_original(embedder: LocalEmbedder) -> Non
 
 
 async def test_quantised_vectors_of_few_different_words_are_as_near(tmp_path: Path) -> None:
-    """What the quantised model gets wrong averages out over a text's tokens, unless these are few (a search for one word has three) or all the same."""
+    """What the quantised model gets wrong averages out over a text's tokens, unless these are few (a search for one
+    word has three) or all the same."""
     words = [
         "not",
         "above",

@@ -1,4 +1,5 @@
-"""What every reranker promises, over the Null twin, the `/rerank` wire as a scripted server on loopback speaks it, and a cross-encoder that onnxruntime
+"""What every reranker promises, over the Null twin, the `/rerank` wire as a scripted server on loopback speaks it, and
+a cross-encoder that onnxruntime
 runs; and in searches."""
 
 import asyncio
@@ -200,7 +201,8 @@ async def test_a_local_model_judges_query_and_text_together(
 async def test_pairs_are_cut_to_what_the_model_reads(
     local: Callable[..., LocalReranker], configuration: dict[str, Any], tokens: int
 ) -> None:
-    """Its judgement is their number, in hundreds; it has no segments, and one number for a pair without a second axis."""
+    """Its judgement is their number, in hundreds; it has no segments, and one number for a pair without a second
+    axis."""
     short, long = await local("length", **configuration).rerank("sea", ["storm", "storm " * 1_000])
     assert short == pytest.approx(1 / (1 + math.exp(-5 / 100)))
     assert long == pytest.approx(1 / (1 + math.exp(-tokens / 100)))

@@ -27,7 +27,8 @@ SIZE = {"type": "object", "properties": {"size": {"type": "integer"}}, "required
 
 @dataclass
 class Adapter:
-    """Makes one of four tools: echo(text), slow(), fail(), long(size). `stopped` says whether a call of slow was ended where it runs."""
+    """Makes one of four tools: echo(text), slow(), fail(), long(size). `stopped` says whether a call of slow was ended
+    where it runs."""
 
     kind: ToolKind
     make: Callable[..., Any]

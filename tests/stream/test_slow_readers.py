@@ -1,4 +1,5 @@
-"""Readers that stall or come late: they cost no run its speed and the server a bounded memory. The full counts are in bench/readers.py."""
+"""Readers that stall or come late: they cost no run its speed and the server a bounded memory. The full counts are in
+bench/readers.py."""
 
 import asyncio
 from pathlib import Path

@@ -135,7 +135,8 @@ class Shelf:
 
 
 class CountingIds:
-    """00000000-0000-7000-8000-000000000001, …2, …3: version 7 in form, so event ids derive from them as from real ones."""
+    """00000000-0000-7000-8000-000000000001, …2, …3: version 7 in form, so event ids derive from them as from real
+    ones."""
 
     def __init__(self) -> None:
         self.last = 0

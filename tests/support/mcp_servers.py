@@ -1,4 +1,5 @@
-"""MCP servers for tests, written with the official SDK: over stdio (`python tests/support/mcp_servers.py FILE`) and over HTTP in the test's process."""
+"""MCP servers for tests, written with the official SDK: over stdio (`python tests/support/mcp_servers.py FILE`) and
+over HTTP in the test's process."""
 
 import asyncio
 import base64

@@ -1,6 +1,8 @@
-"""Real nodes for tests: `stoa serve` in processes of their own on one database, that can be killed, frozen, cut off and drained.
+"""Real nodes for tests: `stoa serve` in processes of their own on one database, that can be killed, frozen, cut off and
+drained.
 
-A node is forked from a server that has loaded everything, so it starts in a moment. `Way` is a road to the database that can be
+A node is forked from a server that has loaded everything, so it starts in a moment. `Way` is a road to the database
+that can be
 blocked; `ToolServer` is a world in which calls of tools leave a trace.
 """
 
@@ -224,7 +226,8 @@ def hidden(text: str) -> str:
 
 
 class Way:
-    """A TCP road to a database's unix socket: open, blocked (nothing comes through, and nobody is told), or cut (reset)."""
+    """A TCP road to a database's unix socket: open, blocked (nothing comes through, and nobody is told), or cut
+    (reset)."""
 
     def __init__(self, dsn: str) -> None:
         parts = urlsplit(dsn)

@@ -74,7 +74,8 @@ class Walk:
         return next(one for one in self.findings if isinstance(one, Fetched) and one.origin == origin)
 
 
-# --- a website ----------------------------------------------------------------------------------------------------------
+# --- a website
+# ----------------------------------------------------------------------------------------------------------
 @dataclass
 class Answer:
     body: bytes = b""
@@ -153,9 +154,11 @@ async def site() -> AsyncGenerator[Site]:
         server.close()
 
 
-# --- worlds: one way to write into every kind of origin -----------------------------------------------------------------
+# --- worlds: one way to write into every kind of origin
+# -----------------------------------------------------------------
 class World:
-    """`put` and `remove` documents by path; `origin` as a source would open it; `downloads` counts contents that were sent."""
+    """`put` and `remove` documents by path; `origin` as a source would open it; `downloads` counts contents that were
+    sent."""
 
     async def put(self, path: str, text: str) -> None: ...
 
@@ -333,7 +336,8 @@ def origin_path(origin: str) -> str:
     return unquote(origin)
 
 
-# --- buckets ------------------------------------------------------------------------------------------------------------
+# --- buckets
+# ------------------------------------------------------------------------------------------------------------
 def listing(*keys: tuple[str, int], more: str = "") -> bytes:
     contents = "".join(
         f"<Contents><Key>{key}</Key><Size>{size}</Size><ETag>&quot;{key}-1&quot;</ETag></Contents>"

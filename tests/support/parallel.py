@@ -1,6 +1,7 @@
 """The test run as a whole: one directory for it, work spread over workers, no process left behind, time by directory.
 
-`make test` starts one worker per core (pytest-xdist). Each worker has a PostgreSQL of its own (the `cluster` fixture), in its own directory
+`make test` starts one worker per core (pytest-xdist). Each worker has a PostgreSQL of its own (the `cluster` fixture),
+in its own directory
 under the run's. A plain `pytest tests/…` runs in one process and uses the same code.
 """
 
@@ -47,7 +48,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def room(request: pytest.FixtureRequest) -> Path:
-    """This worker's directory, which the run removes at its end. Any user may enter it (the database does not run as root)."""
+    """This worker's directory, which the run removes at its end. Any user may enter it (the database does not run as
+    root)."""
     return request.config.stash[_room]
 
 
@@ -123,7 +125,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def _started_by(room: Path) -> list[psutil.Process]:
-    """Processes with the run's mark in their environment, or at work in its directory (PostgreSQL overwrites its environment)."""
+    """Processes with the run's mark in their environment, or at work in its directory (PostgreSQL overwrites its
+    environment)."""
     found: list[psutil.Process] = []
     above = {process.pid for process in psutil.Process().parents()} | {os.getpid()}
     for process in psutil.process_iter():

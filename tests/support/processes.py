@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -68,3 +69,10 @@ def stop_database(home: Path) -> None:
 
 def url_of(said: list[str]) -> str:
     return next(line.split()[4] for line in said if line.startswith("Stoa is ready at "))
+
+
+def free_port() -> int:
+    """One that nobody listens on just now."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])

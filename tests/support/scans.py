@@ -16,7 +16,8 @@ CANARY = "Zyxkanarienvogel"
 
 
 def scans(pages: int) -> bytes:
-    """A PDF: a page of text, an empty one, then pages that only show a drawing, each as many points wide as its number times 100 (up to 11: wider ones
+    """A PDF: a page of text, an empty one, then pages that only show a drawing, each as many points wide as its number
+    times 100 (up to 11: wider ones
     are scaled)."""
     contents = [b"BT /F1 12 Tf 50 700 Td (The contract begins in March and names both parties.) Tj ET", b""]
     contents += [b"10 10 50 50 re f"] * (pages - 2)

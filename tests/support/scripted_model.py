@@ -1,6 +1,8 @@
-"""A model server for tests: speaks OpenAI's and Anthropic's wires over loopback, with their ugly sides, as each request's script says.
+"""A model server for tests: speaks OpenAI's and Anthropic's wires over loopback, with their ugly sides, as each
+request's script says.
 
-The last `[[script {json}]]` in a request's body says how it is answered; without one, a fixed answer. Runs inside a test
+The last `[[script {json}]]` in a request's body says how it is answered; without one, a fixed answer. Runs inside a
+test
 (`async with ScriptedServer() as server`) or as a process (`python tests/support/scripted_model.py --port 9200`).
 
     pieces        texts, one event each           reasoning    thoughts before them

@@ -1,4 +1,5 @@
-"""Settings: flags over the environment over stoa.toml over the default; a name that is no setting is an error that names the one meant."""
+"""Settings: flags over the environment over stoa.toml over the default; a name that is no setting is an error that
+names the one meant."""
 
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,8 @@ def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
 
 
 def test_what_others_put_into_the_environment_is_no_setting() -> None:
-    """Kubernetes describes a service named `stoa` or `stoa-db` to every container beside it; clients have variables of their own."""
+    """Kubernetes describes a service named `stoa` or `stoa-db` to every container beside it; clients have variables of
+    their own."""
     service: dict[str, str] = {
         "STOA_PORT": "tcp://10.0.0.1:8080",
         "STOA_SERVICE_HOST": "10.0.0.1",

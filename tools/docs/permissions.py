@@ -15,7 +15,8 @@ _PERMISSION = re.compile(r"""["']([a-z]+:[a-z]+)["']""")
 
 
 def routes() -> list[tuple[str, str, str]]:
-    """(permission, method, path) of every route that asks the gate, as the code of its slice's `api` or `host` says it."""
+    """(permission, method, path) of every route that asks the gate, as the code of its slice's `api` or `host` says
+    it."""
     found: list[tuple[str, str, str]] = []
     for path in sorted(SOURCE.rglob("*.py")):
         for node in ast.parse(path.read_text("utf-8")).body:
@@ -64,9 +65,18 @@ def page() -> str:
             [
                 "# Permissions",
                 "",
-                "Written by `python tools/docs/permissions.py` from `PERMISSIONS` in `stoa.access.rules` and from the routes; a test",
-                "keeps it current. `POST /v1/access-keys` takes them as `permissions`. A key without that field has all of its scope.",
-                "Reading and writing are apart: a key that may only write cannot read. No key can give more than it has.",
+                (
+                    "Written by `python tools/docs/permissions.py` from `PERMISSIONS` in `stoa.access.rules` and from "
+                    "the routes; a test"
+                ),
+                (
+                    "keeps it current. `POST /v1/access-keys` takes them as `permissions`. A key without that field has "
+                    "all of its scope."
+                ),
+                (
+                    "Reading and writing are apart: a key that may only write cannot read. No key can give more than it "
+                    "has."
+                ),
                 "",
                 "| permission | opens |",
                 "|---|---|",

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes docs/run-states.md from the table in stoa.runs.rules: `python tools/docs/run_states.py > docs/run-states.md`."""
+"""Writes docs/run-states.md from the table in stoa.runs.rules: `python tools/docs/run_states.py >
+docs/run-states.md`."""
 
 from stoa.runs.rules import ACTIVE, ATTEMPTS_MAX, LEASE_SECONDS, MOVES
 from stoa.runs.types import RunStatus
@@ -18,7 +19,10 @@ def page() -> str:
     lines = [
         "# The states of a run",
         "",
-        "Written by `python tools/docs/run_states.py` from the table `MOVES` in `stoa.runs.rules`; a test keeps it current.",
+        (
+            "Written by `python tools/docs/run_states.py` from the table `MOVES` in `stoa.runs.rules`; a test keeps it "
+            "current."
+        ),
         "",
         "```mermaid",
         "stateDiagram-v2",
@@ -34,9 +38,18 @@ def page() -> str:
             for state in MOVES
         ),
         "",
-        f"A conversation has at most one run that is {', '.join(sorted(f'`{state}`' for state in ACTIVE))}. A node that carries runs renews its lease every second;",
-        f"one that has not for {LEASE_SECONDS:g} seconds, or whose process is gone, loses them to any other node, which goes on from the last completed step with",
-        f"`run.recovered`. A run that has lost its node {ATTEMPTS_MAX} times ends as `failed` with the code `attempts_exhausted`.",
+        (
+            f"A conversation has at most one run that is {', '.join(sorted(f'`{state}`' for state in ACTIVE))}. A node "
+            f"that carries runs renews its lease every second;"
+        ),
+        (
+            f"one that has not for {LEASE_SECONDS:g} seconds, or whose process is gone, loses them to any other node, "
+            f"which goes on from the last completed step with"
+        ),
+        (
+            f"`run.recovered`. A run that has lost its node {ATTEMPTS_MAX} times ends as `failed` with the code "
+            f"`attempts_exhausted`."
+        ),
     ]
     return "\n".join(lines) + "\n"
 

@@ -1,6 +1,7 @@
 """Builds the handbook's PDF from its Markdown: `pip install reportlab`, then `python tools/handbook/build.py`.
 
-Reads the Markdown the handbook uses (headings, paragraphs, lists, tables, code) and nothing more; the output depends on the
+Reads the Markdown the handbook uses (headings, paragraphs, lists, tables, code) and nothing more; the output depends on
+the
 source alone (no dates), so building twice gives the same bytes.
 """
 

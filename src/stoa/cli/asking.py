@@ -1,4 +1,5 @@
-"""What the commands of a running server have in common: whom they speak to, what they print to, how they end when it refuses."""
+"""What the commands of a running server have in common: whom they speak to, what they print to, how they end when it
+refuses."""
 
 import uuid
 from collections.abc import Callable, Iterable, Sequence
@@ -51,7 +52,8 @@ def source_id_of(url: str, key: str | None, base: str, source: str) -> str:
 
 
 def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table as wide as it needs to be: half of an id is none. Cells are text and never markup. Without titles the first column is the title."""
+    """A table as wide as it needs to be: half of an id is none. Cells are text and never markup. Without titles the
+    first column is the title."""
     table = Table(*titles, box=None, show_header=bool(titles))
     for row in rows:
         table.add_row(*(Text(cell, no_wrap=True) for cell in row))
@@ -78,7 +80,8 @@ def checked(key: str | None) -> str:
 
 
 def bar() -> Progress:
-    """On the terminal, and gone when it is done; silent where nobody watches. Descriptions are text and never markup."""
+    """On the terminal, and gone when it is done; silent where nobody watches. Descriptions are text and never
+    markup."""
     said, *others = Progress.get_default_columns()
     assert isinstance(said, TextColumn)
     said.markup = False

@@ -27,7 +27,10 @@ from stoa.access.rules import new_secret
 from stoa.cli.client import ApiError, call, open_call
 
 DOCUMENT: Final = "stoa-handbook.pdf"
-QUESTION: Final = "After how many seconds of silence does the stream send a heartbeat, and which status tells that a conversation is busy?"
+QUESTION: Final = (
+    "After how many seconds of silence does the stream send a heartbeat, "
+    "and which status tells that a conversation is busy?"
+)
 START_SECONDS_MAX: Final = 60.0
 SEEN_BEFORE_THE_CUT: Final = 4
 SHOWN_CHARACTERS_MAX: Final = 110
@@ -80,7 +83,8 @@ class Tour:
         _say(
             self._out,
             "A conversation",
-            "with a model of the catalogue; without any model key that is the built-in one, which quotes your documents",
+            "with a model of the catalogue; without any model key that is the built-in one, which quotes your "
+            "documents",
         )
         models = self._call("GET", "/v1/router/models")["data"]
         model = next(entry for entry in models if entry["slug"] == "stoa-extractive")
@@ -96,7 +100,8 @@ class Tour:
         )
         path = f"/v1/conversations/{conversation_id}/files"
         boundary = uuid4().hex
-        head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{DOCUMENT}"\r\nContent-Type: application/pdf\r\n\r\n'
+        disposition = f'Content-Disposition: form-data; name="file"; filename="{DOCUMENT}"'
+        head = f"--{boundary}\r\n{disposition}\r\nContent-Type: application/pdf\r\n\r\n"
         data = head.encode() + content + f"\r\n--{boundary}--\r\n".encode()
         self._show("POST", path, f"multipart/form-data, file={DOCUMENT}")
         with open_call(
@@ -151,7 +156,8 @@ class Tour:
         if numbers != list(range(1, len(seen) + 1)) or log != {"events": len(seen) - 1, "sha256": digest}:
             raise DemoError(f"Events were lost or repeated: {numbers}")
         self._out.print(
-            f"\n  ✓ {len(seen)} events, numbered 1 to {len(seen)} without a gap; their SHA-256 is the one the server sealed: {digest[:16]}…",
+            f"\n  ✓ {len(seen)} events, numbered 1 to {len(seen)} without a gap; their SHA-256 is the one the server "
+            f"sealed: {digest[:16]}…",
             style="green",
             markup=False,
         )

@@ -1,6 +1,7 @@
 """`stoa doctor`: beside the database itself, or as a client of a server.
 
-Beside the database, because that is where it is needed when no server answers, and because it looks at all organizations,
+Beside the database, because that is where it is needed when no server answers, and because it looks at all
+organizations,
 which no key may; with --url it is a client like any other, and sees what the key may see.
 """
 
@@ -131,7 +132,8 @@ async def _database(settings: Settings) -> AsyncGenerator[str]:
         return
     if not settings.data_dir.is_dir():
         raise NoDatabase(
-            f"There is no data in {settings.data_dir.resolve()}. Name the data directory with --data-dir, or set STOA_DATABASE_URL."
+            f"There is no data in {settings.data_dir.resolve()}. Name the data directory with --data-dir, or set "
+            f"STOA_DATABASE_URL."
         )
     embedded = await start_embedded(settings.data_dir.resolve())
     try:

@@ -26,8 +26,9 @@ app = typer.Typer(
         stoa kb upload Policies ./papers
         stoa kb search Policies "what may a hotel cost"
 
-    The same upload again, after an edit, replaces what changed. `stoa kb sources` fills it from a website, a directory, a bucket or a repository.
-    An agent searches it when its id stands in agent.knowledge_bases of a conversation. docs/guide/knowledge.md tells the whole of it.""",
+    The same upload again, after an edit, replaces what changed. `stoa kb sources` fills it from a website, a
+    directory, a bucket or a repository. An agent searches it when its id stands in agent.knowledge_bases of a
+    conversation. docs/guide/knowledge.md tells the whole of it.""",
 )
 app.add_typer(sources.app, name="sources")
 UPLOAD_BYTES_MAX: Final = 32 * 1024 * 1024
@@ -77,10 +78,13 @@ def upload(
     url: Url = HERE,
     key: Key = None,
 ) -> None:
-    """Add files to a knowledge base: PDF, Word, PowerPoint, Excel, CSV, HTML, Markdown, text, JSON, XML, RTF, EPUB, mail, source code, ZIP of these.
+    """Add files to a knowledge base: PDF, Word, PowerPoint, Excel, CSV, HTML, Markdown, text, JSON, XML, RTF, EPUB,
+    mail, source code, ZIP of these.
 
-    A file that is there already under the same path is replaced, and keeps its id and metadata; the old version answers until the new one
-    does. A file that is the same as before is not sent again. Ends with 1 when a file could not be read, and says which and why.
+    A file that is there already under the same path is replaced, and keeps its id and metadata; the old version answers
+    until the new one
+    does. A file that is the same as before is not sent again. Ends with 1 when a file could not be read, and says which
+    and why.
     """
     base_id = base_id_of(url, key, base)
     files = dict(sorted(_walk(paths)))
@@ -194,7 +198,7 @@ def evaluate(
     setting: Annotated[
         list[str] | None,
         typer.Option(
-            help="keyword, semantic, hybrid or hybrid:0.3 (its alpha); repeat it to compare. \\[default: all three modes]",
+            help="keyword, semantic, hybrid or hybrid:0.3 (its alpha); repeat it. \\[default: all three]",
             show_default=False,
         ),
     ] = None,
@@ -204,7 +208,8 @@ def evaluate(
     url: Url = HERE,
     key: Key = None,
 ) -> None:
-    """Measure how well a base's search finds what a golden set says it should: nDCG@10, recall@10, MRR, with 95 % intervals."""
+    """Measure how well a base's search finds what a golden set says it should: nDCG@10, recall@10, MRR, with 95 %
+    intervals."""
     body: dict[str, Any] = {"queries": _golden(golden)}
     if setting:
         body["settings"] = [_setting(one) for one in setting]
@@ -329,7 +334,8 @@ def _send(url: str, key: str | None, base_id: str, files: Mapping[str, Path], re
     for path in files.values():
         name = path.name.replace("\\", "_").replace('"', "%22").replace("\r", " ").replace("\n", " ")
         kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-        body += f'--{boundary}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\nContent-Type: {kind}\r\n\r\n'.encode()
+        disposition = f'Content-Disposition: form-data; name="files"; filename="{name}"'
+        body += f"--{boundary}\r\n{disposition}\r\nContent-Type: {kind}\r\n\r\n".encode()
         body += path.read_bytes() + b"\r\n"
     body += f"--{boundary}--\r\n".encode()
     headers = {"Content-Type": f"multipart/form-data; boundary={boundary}", "Idempotency-Key": boundary}

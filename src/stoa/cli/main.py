@@ -72,8 +72,10 @@ def serve(
 ) -> None:
     """Start the server: API, workers and an embedded PostgreSQL, in one process.
 
-    Models are found by themselves: set OPENAI_API_KEY, ANTHROPIC_API_KEY or OLLAMA_HOST, or run Ollama on this machine. Without any, the
-    built-in model stoa-extractive answers by quoting your documents. STOA_DATABASE_URL uses a PostgreSQL (16 or newer, with pgvector) of yours.
+    Models are found by themselves: set OPENAI_API_KEY, ANTHROPIC_API_KEY or OLLAMA_HOST, or run Ollama on this machine.
+    Without any, the
+    built-in model stoa-extractive answers by quoting your documents. STOA_DATABASE_URL uses a PostgreSQL (16 or newer,
+    with pgvector) of yours.
     """
     gc.disable()  # Until the server stands: all that is made until then stays, so collecting is lost time.
     from stoa.access import BootstrapError  # noqa: PLC0415 — the server's weight is loaded by the command that needs it
@@ -96,7 +98,8 @@ def demo(
     data_dir: DataDir = None,
     keep: Annotated[bool, typer.Option(help="Leave the demo's data directory in place.")] = False,
 ) -> None:
-    """Run the main job, and show every HTTP call it makes: a document, a question, a stream that breaks and resumes, a deletion with its receipt."""
+    """Run the main job, and show every HTTP call it makes: a document, a question, a stream that breaks and resumes, a
+    deletion with its receipt."""
     from stoa.cli.demo import DemoError, run  # noqa: PLC0415
 
     try:
@@ -128,7 +131,8 @@ def doctor(
 ) -> None:
     """Count broken promises: zeros, unless something is wrong; then the exit code is 1.
 
-    Looks at the database and the files themselves, beside servers that run on them or without one, and at all organizations.
+    Looks at the database and the files themselves, beside servers that run on them or without one, and at all
+    organizations.
     """
     from stoa.cli.client import ApiError  # noqa: PLC0415 — the server's weight is loaded by the command that needs it
     from stoa.cli.doctor import NoDatabase, run  # noqa: PLC0415
@@ -161,7 +165,8 @@ def doctor(
 def scrub(data_dir: DataDir = None, config: Config = None) -> None:
     """Rewrite the database's files, so that no byte of what was deleted is left in them.
 
-    Beside a running server each table is locked while it is rewritten, so choose a quiet hour. Needs as much free room as the largest table.
+    Beside a running server each table is locked while it is rewritten, so choose a quiet hour. Needs as much free room
+    as the largest table.
     """
     from stoa.cli.scrub import run  # noqa: PLC0415
     from stoa.db.embedded import EmbeddedError  # noqa: PLC0415

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -27,11 +28,14 @@ from stoa.settings import Settings
 BACKLOG = 4096
 """A thousand clients that reconnect at once must all get into the queue."""
 ACCEPTED_PER_TURN = 8
-"""uvloop takes one new connection per socket and turn of the loop; under load, when turns are long, a burst of clients would wait for seconds."""
+"""uvloop takes one new connection per socket and turn of the loop; under load, when turns are long, a burst of clients
+would wait for seconds."""
 COLLECT_AFTER = (20_000, 20, 20)
-"""New objects before a collection of the young ones, and so on. The default of 700 cost a tenth of the time under load."""
+"""New objects before a collection of the young ones, and so on. The default of 700 cost a tenth of the time under
+load."""
 UNSENT_BYTES_MAX = 64 * 1024
-"""What the kernel takes for a client beyond what is on its way: without this, up to 4 MB for each one that has stopped reading."""
+"""What the kernel takes for a client beyond what is on its way: without this, up to 4 MB for each one that has stopped
+reading."""
 OWNER_ONLY = 0o077
 """The umask of the server: what it makes is 0700 and 0600."""
 DESCRIPTORS_WANTED = 65_536
@@ -105,9 +109,11 @@ def _descriptors_max() -> int:
 
 
 def _settle_memory() -> None:
-    """What is there now stays for good: the collector need not look at it again, and what comes and goes is mostly freed without it.
+    """What is there now stays for good: the collector need not look at it again, and what comes and goes is mostly
+    freed without it.
 
-    Not collected before: 3,000 objects of the start are garbage, a few hundred kilobytes, and looking for them takes 60 ms.
+    Not collected before: 3,000 objects of the start are garbage, a few hundred kilobytes, and looking for them takes 60
+    ms.
     """
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)
@@ -117,7 +123,8 @@ def _settle_memory() -> None:
 def bind(host: str, port: int) -> socket.socket:
     """Before anything else is started, so that a taken port is known at once. Raises StartError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # The protocol by its name: asyncio's own loop sends small answers at once only on connections of sockets that say it.
+    # The protocol by its name: asyncio's own loop sends small answers at once only on connections of sockets that say
+    # it.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # Connections inherit it.
@@ -196,7 +203,8 @@ async def _until_signal(
     await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
     if not serving.done():
         tell(
-            "Draining: running answers may end, then this server stops. Nothing is lost; press Ctrl-C again to stop at once."
+            "Draining: running answers may end, then this server stops. Nothing is lost; press Ctrl-C again to stop "
+            "at once."
         )
         draining = asyncio.create_task(server.drain(), name="drain")
         again = asyncio.create_task(_forced(web), name="force")
@@ -222,7 +230,8 @@ class _Web(uvicorn.Server):
 
 
 def banner(settings: Settings, server: Server, port: int, where: str) -> list[str]:
-    """What a person needs now: where the data is, the key on the very first start, and three lines that work when pasted."""
+    """What a person needs now: where the data is, the key on the very first start, and three lines that work when
+    pasted."""
     base = f"http://{'localhost' if settings.host in ('127.0.0.1', '0.0.0.0', '::1', '::') else settings.host}:{port}"  # noqa: S104
     lines = [
         "",
@@ -236,22 +245,36 @@ def banner(settings: Settings, server: Server, port: int, where: str) -> list[st
         key = server.first_key
     else:
         lines += [
-            "Set STOA_KEY to your access key. Lost it? Start once with STOA_BOOTSTRAP_KEY set to a new one (stoa keys generate).",
+            (
+                "Set STOA_KEY to your access key. Lost it? Start once with STOA_BOOTSTRAP_KEY set to a new one (stoa "
+                "keys generate)."
+            ),
             "",
         ]
         key = "$STOA_KEY"
     authorization = f'-H "Authorization: Bearer {key}"'
     body = '-H "Content-Type: application/json" -d'
+    hello = '{"content":"Hello! What can you do?"}'
+    made = '"{\\"model_id\\":\\"$MODEL\\"}"'
     first = r"""| sed 's/.*"data":[[]*{"id":"\([^"]*\)".*/\1/')"""
     return [
         *lines,
+        *_command(),
         "Try it; paste these three lines:",
         "",
         f"MODEL=$(curl -s {base}/v1/router/models {authorization} {first}",
-        f"""CONVERSATION=$(curl -s {base}/v1/conversations {authorization} {body} "{{\\"model_id\\":\\"$MODEL\\"}}" {first}""",
-        f"""curl -sN {base}/v3/conversations/$CONVERSATION/messages {authorization} {body} '{{"content":"Hello! What can you do?"}}'""",
+        f"CONVERSATION=$(curl -s {base}/v1/conversations {authorization} {body} {made} {first}",
+        f"curl -sN {base}/v3/conversations/$CONVERSATION/messages {authorization} {body} '{hello}'",
         "",
     ]
+
+
+def _command() -> list[str]:
+    """How to call `stoa`, where a shell would not find it."""
+    installed = Path(sys.executable).parent
+    if shutil.which("stoa") is not None or not (installed / "stoa").is_file():
+        return []
+    return ["To call the command `stoa` in your shell:", "", f'  export PATH="{installed}:$PATH"', ""]
 
 
 def _models(server: Server) -> list[str]:

@@ -54,62 +54,71 @@ FAILURES_SHOWN: Final = 20
 LOOK_SECONDS: Final = 0.5
 
 
+Place = Annotated[
+    str,
+    typer.Argument(
+        help="The URL of a website or repository, the path of a directory, or a bucket (with a prefix: bucket/2026/)."
+    ),
+]
+Name = Annotated[str | None, typer.Option(help="What to call it. \\[default: the place]", show_default=False)]
+Schedule = Annotated[
+    str | None,
+    typer.Option(
+        help="An interval (15m, 6h, 1d), or cron in quotes. Left out: only `sync` begins one.", show_default=False
+    ),
+]
+Timezone = Annotated[
+    str | None, typer.Option(help="Of cron, such as Europe/Berlin. \\[default: UTC]", show_default=False)
+]
+Include = Annotated[
+    list[str] | None,
+    typer.Option(help="A path pattern as in .gitignore: only what matches. Repeat it.", show_default=False),
+]
+Exclude = Annotated[
+    list[str] | None, typer.Option(help="A path pattern: not what matches. Repeat it.", show_default=False)
+]
+Metadata = Annotated[
+    list[str] | None,
+    typer.Option(help="field=value, given to every item, to filter by: team=sales. Repeat it.", show_default=False),
+]
+Secret = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="The name of a secret: token or username (git), access_key_id or secret_access_key (s3), authorization "
+        "(website). Its value is taken from STOA_SECRET_NAME in the environment, or asked for. Repeat it.",
+        show_default=False,
+    ),
+]
+Config = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="field=value of the provider: depth_max, pages_max, hosts, sitemap (website), branch (git), region, "
+        "endpoint (s3), hidden … A value is JSON, or else text. Repeat it.",
+        show_default=False,
+    ),
+]
+
+
 @app.command("create")
 def create(
     base: Base,
     provider: Annotated[Provider, typer.Argument(help="What kind of place it is.")],
-    place: Annotated[
-        str,
-        typer.Argument(
-            help="The URL of a website or repository, the path of a directory, or a bucket (with a prefix: bucket/2026/)."
-        ),
-    ],
-    name: Annotated[
-        str | None, typer.Option(help="What to call it. \\[default: the place]", show_default=False)
-    ] = None,
-    schedule: Annotated[
-        str | None,
-        typer.Option(
-            help="An interval (15m, 6h, 1d), or cron in quotes. Left out: only `sync` begins one.", show_default=False
-        ),
-    ] = None,
-    timezone: Annotated[
-        str | None, typer.Option(help="Of cron, such as Europe/Berlin. \\[default: UTC]", show_default=False)
-    ] = None,
-    include: Annotated[
-        list[str] | None,
-        typer.Option(help="A path pattern as in .gitignore: only what matches. Repeat it.", show_default=False),
-    ] = None,
-    exclude: Annotated[
-        list[str] | None, typer.Option(help="A path pattern: not what matches. Repeat it.", show_default=False)
-    ] = None,
-    metadata: Annotated[
-        list[str] | None,
-        typer.Option(help="field=value, given to every item, to filter by: team=sales. Repeat it.", show_default=False),
-    ] = None,
-    secret: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="The name of a secret: token or username (git), access_key_id or secret_access_key (s3), authorization (website). Its value is taken "
-            "from STOA_SECRET_NAME in the environment, or asked for. Repeat it.",
-            show_default=False,
-        ),
-    ] = None,
-    config: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="field=value of the provider: depth_max, pages_max, hosts, sitemap (website), branch (git), region, endpoint (s3), hidden … "
-            "A value is JSON, or else text. Repeat it.",
-            show_default=False,
-        ),
-    ] = None,
+    place: Place,
+    name: Name = None,
+    schedule: Schedule = None,
+    timezone: Timezone = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    metadata: Metadata = None,
+    secret: Secret = None,
+    config: Config = None,
     wait: Annotated[bool, typer.Option("--wait", help="Begin a sync now, and wait for it.")] = False,
     url: Url = HERE,
     key: Key = None,
 ) -> None:
     """Make a source and print its id. Nothing is fetched yet, unless the schedule is an interval, or with --wait.
 
-    [dim]Example:[/] stoa kb sources create Manuals website https://docs.example.com/ --exclude blog/ --config pages_max=200 --wait
+    [dim]Example:[/] stoa kb sources create Manuals website https://docs.example.com/ --exclude blog/ --wait
     """
     base_id = base_id_of(url, key, base)
     body: dict[str, Any] = {
@@ -212,7 +221,8 @@ def sync_sources(
     url: Url = HERE,
     key: Key = None,
 ) -> None:
-    """Fetch what is new or changed at a source, or at all of a base, and let go of what is gone there. Where one is under way, it is joined.
+    """Fetch what is new or changed at a source, or at all of a base, and let go of what is gone there. Where one is
+    under way, it is joined.
 
     Ends with 1 when a sync fails, and says why. A document that cannot be fetched is named; what it held before stays.
 
@@ -295,7 +305,8 @@ def _sync(url: str, key: str | None, sources: Sequence[dict[str, Any]], *, confi
 def _watch(url: str, key: str | None, source: dict[str, Any]) -> str:
     """Until the sync has ended and what it brought is processed. Gives the status in which it ended."""
     path = f"/v1/knowledgebase-sources/{source['id']}"
-    items = f"/v1/knowledgebases/{source['knowledgebase_id']}/items?source_id={source['id']}&status=pending&status=processing&page_size=1"
+    waiting = f"source_id={source['id']}&status=pending&status=processing&page_size=1"
+    items = f"/v1/knowledgebases/{source['knowledgebase_id']}/items?{waiting}"
     with bar() as progress:
         task = progress.add_task(source["name"], total=None)
         while (sync := ask("GET", url, key, f"{path}/sync")["data"]).get("ended_at") is None:

@@ -12,7 +12,8 @@ from stoa.kernel.errors import DatabaseUnavailable
 
 
 async def fall(database: Database, *, cancelled: bool) -> None:
-    """A connection that falls in the middle, as the driver tells it: also where a cancel came in the same moment, which it swallows."""
+    """A connection that falls in the middle, as the driver tells it: also where a cancel came in the same moment, which
+    it swallows."""
     async with internal(database):
         if cancelled:
             task = asyncio.current_task()

@@ -1,4 +1,5 @@
-"""The re-scan finds what the deletion does not know: it asks the catalogue, so a table of tomorrow is looked at tomorrow."""
+"""The re-scan finds what the deletion does not know: it asks the catalogue, so a table of tomorrow is looked at
+tomorrow."""
 
 from uuid import UUID, uuid4
 

@@ -1,4 +1,5 @@
-"""Canaries: a string of its own for every place in which a person, a tool or a model can put text. All are found in the raw bytes of the database
+"""Canaries: a string of its own for every place in which a person, a tool or a model can put text. All are found in the
+raw bytes of the database
 before the deletion (else the search proves nothing), and none after deletion and scrub."""
 
 import asyncio
@@ -67,7 +68,8 @@ def canary(place: str) -> str:
 
 
 def found_in(root: Path, only: set[int]) -> dict[str, set[str]]:
-    """Places whose canary the files hold, and in which. Of the databases of the cluster only those named are looked at."""
+    """Places whose canary the files hold, and in which. Of the databases of the cluster only those named are looked
+    at."""
     pattern = re.compile(b"canary([a-z]+)q7x2z")
     found: dict[str, set[str]] = {}
     for path in root.rglob("*"):

@@ -149,7 +149,8 @@ def _leave_behind(data_dir: Path, ids: dict[str, Any], place: str = "blobs") -> 
 
 OF = "org_id = '{org}' AND run_id"
 COPY_OF_ITEM = (
-    "INSERT INTO knowledge_index_items SELECT org_id, project_id, index_id, gen_random_uuid(), metadata, 1000, 999, 0, '{{}}' FROM knowledge_index_items"
+    "INSERT INTO knowledge_index_items SELECT org_id, project_id, index_id, gen_random_uuid(), metadata, 1000, 999, "
+    "0, '{{}}' FROM knowledge_index_items"
     " WHERE item_id = '{item}'"
 )
 CASES = [
@@ -171,7 +172,8 @@ CASES = [
         "knowledge.stray_indexes",
         [
             (
-                "INSERT INTO knowledge_indexes (org_id, project_id, knowledgebase_id, generation, embedder, dimensions, language)"
+                "INSERT INTO knowledge_indexes (org_id, project_id, knowledgebase_id, generation, embedder, "
+                "dimensions, language)"
                 " SELECT org_id, project_id, knowledgebase_id, 9, embedder, dimensions, language FROM knowledge_indexes"
             )
         ],
@@ -193,7 +195,8 @@ CASES = [
         "journal.terminals",
         [
             (
-                f"INSERT INTO events SELECT org_id, project_id, run_id, 1 + (SELECT max(sequence) FROM events WHERE {OF} = '{{plain}}'), kind, payload"
+                f"INSERT INTO events SELECT org_id, project_id, run_id, 1 + (SELECT max(sequence) FROM events WHERE "
+                f"{OF} = '{{plain}}'), kind, payload"
                 f" FROM events WHERE {OF} = '{{plain}}' AND kind = 16"
             )
         ],
@@ -203,7 +206,8 @@ CASES = [
         "journal.after_the_end",
         [
             (
-                f"INSERT INTO events SELECT org_id, project_id, run_id, 1 + (SELECT max(sequence) FROM events WHERE {OF} = '{{plain}}'), kind, payload"
+                f"INSERT INTO events SELECT org_id, project_id, run_id, 1 + (SELECT max(sequence) FROM events WHERE "
+                f"{OF} = '{{plain}}'), kind, payload"
                 f" FROM events WHERE {OF} = '{{plain}}' AND sequence = 2"
             )
         ],
@@ -237,7 +241,10 @@ CASES = [
         subject="plain",
         repaired=False,
         after=[
-            "SELECT status = 'completed' AND output = 'One two three' AND usage ->> 'prompt_tokens' = '12' FROM runs WHERE id = '{plain}'"
+            (
+                "SELECT status = 'completed' AND output = 'One two three' AND usage ->> 'prompt_tokens' = '12' FROM runs "
+                "WHERE id = '{plain}'"
+            )
         ],
     ),
     Case("runs.journals", ["DELETE FROM runs WHERE id = '{plain}'"], subject="plain"),
@@ -255,7 +262,8 @@ CASES = [
         repaired=True,
         after=[
             (
-                "SELECT r.queued_at IS NULL AND m.position = r.message_position AND m.position = 6 FROM runs r JOIN messages m ON m.id = r.message_id"
+                "SELECT r.queued_at IS NULL AND m.position = r.message_position AND m.position = 6 FROM runs r JOIN "
+                "messages m ON m.id = r.message_id"
                 " WHERE r.id = '{queued}'"
             )
         ],
@@ -277,8 +285,10 @@ CASES = [
         "runs.vain_questions",
         [
             (
-                "INSERT INTO input_requests (org_id, project_id, run_id, id, conversation_id, type, prompt, params, editable_params, expires_at)"
-                " SELECT org_id, project_id, '{plain}', id, conversation_id, type, prompt, params, editable_params, expires_at FROM input_requests"
+                "INSERT INTO input_requests (org_id, project_id, run_id, id, conversation_id, type, prompt, params, "
+                "editable_params, expires_at)"
+                " SELECT org_id, project_id, '{plain}', id, conversation_id, type, prompt, params, editable_params, "
+                "expires_at FROM input_requests"
             )
         ],
         repaired=True,
@@ -292,8 +302,10 @@ CASES = [
         "runs.untold_calls",
         [
             (
-                "INSERT INTO tool_calls (org_id, project_id, run_id, id, conversation_id, name, kind, input, idempotent, status)"
-                " SELECT org_id, project_id, run_id, gen_random_uuid(), conversation_id, name, kind, input, idempotent, 'begun' FROM tool_calls"
+                "INSERT INTO tool_calls (org_id, project_id, run_id, id, conversation_id, name, kind, input, "
+                "idempotent, status)"
+                " SELECT org_id, project_id, run_id, gen_random_uuid(), conversation_id, name, kind, input, "
+                "idempotent, 'begun' FROM tool_calls"
                 " WHERE run_id = '{looked}'"
             )
         ],
@@ -331,7 +343,8 @@ CASES = [
         [
             (
                 "INSERT INTO deletions (org_id, project_id, id, kind, subject_id, stores, created_at)"
-                " SELECT org_id, project_id, '{queued}', 'conversation', '{queued}', '{{}}', now() - interval '1 hour' FROM conversations"
+                " SELECT org_id, project_id, '{queued}', 'conversation', '{queued}', '{{}}', now() - interval '1 "
+                "hour' FROM conversations"
                 " WHERE id = '{talk}'"
             )
         ],
@@ -342,7 +355,8 @@ CASES = [
         [
             (
                 "INSERT INTO idempotency_keys (org_id, scope, key, route, body_sha256, answer, subject_id)"
-                " VALUES ('{org}', 's', 'c', 'conversations', '', '1', gen_random_uuid()), ('{org}', 's', 'f', 'files/1', '', NULL, NULL)"
+                " VALUES ('{org}', 's', 'c', 'conversations', '', '1', gen_random_uuid()), ('{org}', 's', 'f', "
+                "'files/1', '', NULL, NULL)"
             )
         ],
         repaired=True,
@@ -351,14 +365,19 @@ CASES = [
         "knowledge.unbilled",
         [
             (
-                "INSERT INTO knowledge_transcripts (org_id, project_id, knowledgebase_id, item_id, sha256, page, model, text, complete, prompt_tokens,"
-                " completion_tokens) SELECT org_id, project_id, knowledgebase_id, id, sha256, 3, 'maker/model', 'Text', true, 700, 30 FROM knowledge_items"
+                "INSERT INTO knowledge_transcripts (org_id, project_id, knowledgebase_id, item_id, sha256, page, "
+                "model, text, complete, prompt_tokens,"
+                " completion_tokens) SELECT org_id, project_id, knowledgebase_id, id, sha256, 3, 'maker/model', "
+                "'Text', true, 700, 30 FROM knowledge_items"
                 " WHERE id = '{item}'"
             )
         ],
         repaired=True,
         after=[
-            "SELECT (kind, prompt_tokens, cost_usd IS NULL, knowledgebase_id) = ('ocr', 700, true, '{base}') FROM model_calls WHERE model = 'maker/model'"
+            (
+                "SELECT (kind, prompt_tokens, cost_usd IS NULL, knowledgebase_id) = ('ocr', 700, true, '{base}') FROM "
+                "model_calls WHERE model = 'maker/model'"
+            )
         ],
     ),
     Case("blobs.missing", deed=_lose),

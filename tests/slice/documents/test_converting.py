@@ -1,4 +1,5 @@
-"""Real files of every format, and hostile ones: each ends in passages or in a typed error, and the next file is read all the same."""
+"""Real files of every format, and hostile ones: each ends in passages or in a typed error, and the next file is read
+all the same."""
 
 import asyncio
 import contextlib
@@ -347,7 +348,8 @@ def descriptors(pid: int) -> list[str]:
 
 
 def readers(parent: int) -> list[int]:
-    """Past the fork and its preparations: the session is its own, and three descriptors are open, or four with the file."""
+    """Past the fork and its preparations: the session is its own, and three descriptors are open, or four with the
+    file."""
     forked = [child for zygote in zygotes(parent) for child in children(zygote) if len(descriptors(child)) in (3, 4)]
     return [
         child

@@ -1,4 +1,5 @@
-"""Pictures for a model that sees: pages found and drawn in a process that can be killed, hostile ones refused within its limits."""
+"""Pictures for a model that sees: pages found and drawn in a process that can be killed, hostile ones refused within
+its limits."""
 
 import io
 import os

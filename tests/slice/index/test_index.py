@@ -1,4 +1,5 @@
-"""The index on a real database: filters, BM25 and meaning against references; replacing, deleting, isolation, large indexes."""
+"""The index on a real database: filters, BM25 and meaning against references; replacing, deleting, isolation, large
+indexes."""
 
 import asyncio
 import math
@@ -436,7 +437,8 @@ def random_filter(draw: random.Random, depth: int = 0) -> dict[str, Any]:
 
 
 async def test_filters_are_what_they_say(database: Database, index: Index) -> None:
-    """Three hundred random filters over random metadata, against a plain reference, in the keyword and the semantic half."""
+    """Three hundred random filters over random metadata, against a plain reference, in the keyword and the semantic
+    half."""
     draw = random.Random(20261125)
     stored: dict[int, dict[str, Any]] = {}
     for number in range(90):
@@ -644,7 +646,8 @@ async def test_nothing_of_other_projects(database: Database, index: Index, dsn: 
                 assert await tx.fetchval(f"SELECT count(*) FROM {table}") == 0
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await tx.execute(
-                    "INSERT INTO knowledge_vectors (org_id, project_id, index_id, ordinal, embedding) VALUES ($1, $2, 1, 77, '[1]')",
+                    "INSERT INTO knowledge_vectors (org_id, project_id, index_id, ordinal, embedding) VALUES ($1, "
+                    "$2, 1, 77, '[1]')",
                     ORG,
                     PROJECT,
                 )

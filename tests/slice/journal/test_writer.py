@@ -27,7 +27,8 @@ async def opened(connection: asyncpg.Connection, journal: Journal) -> tuple[Jour
 
 
 async def test_two_pens_of_one_run_in_one_tick(dsn: str) -> None:
-    """A cancel and a claim of the same node may meet. The newer pen writes, the older one is fenced off, and other runs' ticks go on."""
+    """A cancel and a claim of the same node may meet. The newer pen writes, the older one is fenced off, and other
+    runs' ticks go on."""
     clock, tails = SystemClock(), LiveBuffer()
     database = await Database.open(dsn, connections_max=4)
     writer = JournalWriter(dsn, tails, clock)
@@ -68,7 +69,8 @@ async def test_a_tick_reads_no_journal_but_its_own(dsn: str) -> None:
     connection = await asyncpg.connect(dsn)
     try:
         await connection.execute(
-            "INSERT INTO journals (org_id, project_id, run_id, epoch, sealed) SELECT gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 1, true"
+            "INSERT INTO journals (org_id, project_id, run_id, epoch, sealed) SELECT gen_random_uuid(), "
+            "gen_random_uuid(), gen_random_uuid(), 1, true"
             " FROM generate_series(1, 600)"
         )
         await connection.execute("ANALYZE journals")

@@ -13,7 +13,8 @@ from tests.support.doubles import ScriptedModel
 async def test_a_node_that_joins_is_known_at_once(
     running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who is not known is not told of what is written, and its readers would wait for their slow look into the table."""
+    """Who is not known is not told of what is written, and its readers would wait for their slow look into the
+    table."""
     first: list[node.Node] = []
     start = node.Node.start
 

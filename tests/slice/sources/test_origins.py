@@ -1,4 +1,5 @@
-"""What is particular to directories, repositories and buckets: links that lead out, files that are none, processes that die."""
+"""What is particular to directories, repositories and buckets: links that lead out, files that are none, processes that
+die."""
 
 import asyncio
 import json
@@ -20,7 +21,8 @@ from stoa.sources.types import Failed, Fetched, Nothing, Same, SourceError
 from tests.support.origins import Answer, GitWorld, Memory, Walk, listing, repositories, session, site
 
 
-# --- directories --------------------------------------------------------------------------------------------------------
+# --- directories
+# --------------------------------------------------------------------------------------------------------
 async def walk_of(path: Path, root: Path | None = None, memory: Memory | None = None, **config: Any) -> Walk:
     return await (memory or Memory()).walk(DirectoryOrigin(DirectoryConfig(path=str(path), **config), [root or path]))
 
@@ -128,7 +130,8 @@ async def test_only_what_the_operator_allows(tmp_path: Path, path: str) -> None:
     assert caught.value.code == "directory_refused"
 
 
-# --- repositories -------------------------------------------------------------------------------------------------------
+# --- repositories
+# -------------------------------------------------------------------------------------------------------
 async def clone(
     tmp_path: Path,
     url: str,

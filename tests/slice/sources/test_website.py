@@ -1,4 +1,5 @@
-"""The website crawler against a real site on loopback: what it asks for, what it leaves alone, and what it does not fall for."""
+"""The website crawler against a real site on loopback: what it asks for, what it leaves alone, and what it does not
+fall for."""
 
 import asyncio
 import gzip
@@ -171,7 +172,8 @@ class OneName(AbstractResolver):
 
 
 async def test_a_redirect_to_a_private_address_is_refused(made: Site) -> None:
-    """Whatever it is called, and although the source's owner named those hosts: nobody but the operator lets sources in there."""
+    """Whatever it is called, and although the source's owner named those hosts: nobody but the operator lets sources in
+    there."""
     inside = ["127.0.0.1", "localhost", "169.254.169.254", "10.0.0.1"]
     made.page("/", *(f"/to/{number}" for number in range(len(inside))))
     for number, host in enumerate(inside):

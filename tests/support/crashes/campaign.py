@@ -1,8 +1,11 @@
-"""A seeded campaign of faults: real nodes on one database, a scripted model, tools with effects, helpers and people; and at random moments
+"""A seeded campaign of faults: real nodes on one database, a scripted model, tools with effects, helpers and people;
+and at random moments
 connections are cut, runs cancelled, nodes killed, frozen, drained and cut off, and the database is killed.
 
-What must hold: whatever a client has seen is a prefix of the journal, a resume gives exactly the rest, every run ends once, its terminal
-event's hash is that of what was seen, nothing follows an acknowledged cancel, no effect is repeated that nobody allowed to be repeated,
+What must hold: whatever a client has seen is a prefix of the journal, a resume gives exactly the rest, every run ends
+once, its terminal
+event's hash is that of what was seen, nothing follows an acknowledged cancel, no effect is repeated that nobody allowed
+to be repeated,
 and in the end the doctor finds nothing.
 """
 
@@ -226,7 +229,8 @@ class Field:
 async def campaign(
     home: Path, *, faults: int, seed: int, clients: int = 8, fates: int, seconds_max: float = 600, every: float = 0.6
 ) -> Report:
-    """`fates` faults of nodes and database, then cuts and cancels until there are `faults`. Raises AssertionError on a broken promise."""
+    """`fates` faults of nodes and database, then cuts and cancels until there are `faults`. Raises AssertionError on a
+    broken promise."""
     dice, report, began = random.Random(seed), Report(seed), time.monotonic()
     async with Field(home, dice, report) as field_:
         model_id = (await field_.nodes[0].call("GET", "/v1/router/models"))["data"]

@@ -1,4 +1,5 @@
-"""A client of the campaign, and the person behind it: run after run in one conversation, each followed through every fault to its end."""
+"""A client of the campaign, and the person behind it: run after run in one conversation, each followed through every
+fault to its end."""
 
 import asyncio
 import hashlib
@@ -215,7 +216,8 @@ class Client:
 
 
 def _said(seen: list[dict[str, Any]]) -> str:
-    """As a client puts the answer together: what a recovery makes void is dropped, and a helper's words are none of it."""
+    """As a client puts the answer together: what a recovery makes void is dropped, and a helper's words are none of
+    it."""
     said: list[tuple[int, str]] = []
     for event in seen:
         if event["type"] == "run.recovered":

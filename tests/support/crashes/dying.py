@@ -1,6 +1,8 @@
-"""A server that dies like `kill -9`, at the n-th statement around a tool call: for tests/crash/test_ledger.py, in a process of its own.
+"""A server that dies like `kill -9`, at the n-th statement around a tool call: for tests/crash/test_ledger.py, in a
+process of its own.
 
-A tick is a statement that the server is about to send to the database, the moment before the tool's effect and the moment
+A tick is a statement that the server is about to send to the database, the moment before the tool's effect and the
+moment
 after it. Ticks count from the model's first reply on, so that every gap between two statements is one of them.
 """
 
@@ -115,7 +117,8 @@ def _count_statements(countdown: Countdown) -> None:
 
 
 def _of_a_run() -> bool:
-    """What else a server does (its lease, its looks for work, our own questions) comes when it comes, and says nothing about a run."""
+    """What else a server does (its lease, its looks for work, our own questions) comes when it comes, and says nothing
+    about a run."""
     task = asyncio.current_task()
     return task is not None and task.get_name().startswith(("run ", "drive ", RECORDING, "journal.writer"))
 

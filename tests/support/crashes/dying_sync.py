@@ -1,4 +1,5 @@
-"""A server that dies like `kill -9` at the n-th statement of a sync: for tests/crash/test_syncs.py, in a process of its own."""
+"""A server that dies like `kill -9` at the n-th statement of a sync: for tests/crash/test_syncs.py, in a process of its
+own."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -27,7 +28,8 @@ from tests.support.crashes.dying import DIED, Countdown
 
 _SYNCING: ContextVar[bool] = ContextVar("syncing", default=False)
 CLAIM = (
-    "UPDATE knowledge_source_syncs SET status = 'running', node_id = $1, attempt = attempt + 1, started_at = now(), deadline = now() + interval '60 seconds'"
+    "UPDATE knowledge_source_syncs SET status = 'running', node_id = $1, attempt = attempt + 1, started_at = now(), "
+    "deadline = now() + interval '60 seconds'"
     " WHERE source_id = $2 AND status = 'pending' RETURNING *"
 )
 """Its own sync alone: those that others left behind are the survivor's."""

@@ -1,6 +1,8 @@
-"""`python -m tests.support.crashes.knowledge [--long] [--seed N]`: servers and databases killed at random moments while files go in, are replaced and are deleted.
+"""`python -m tests.support.crashes.knowledge [--long] [--seed N]`: servers and databases killed at random moments while
+files go in, are replaced and are deleted.
 
-What must hold: a search never finds two versions of a file, finds one as soon as one was ever found, finds none once its deletion was
+What must hold: a search never finds two versions of a file, finds one as soon as one was ever found, finds none once
+its deletion was
 acknowledged; no item stays unsettled; in the end nothing is left that nobody refers to: no rows, no chunks, no content.
 """
 

@@ -4,18 +4,21 @@ from stoa.documents import Passage
 from stoa.documents.quoting import quote
 
 EVENTS = Passage(
-    "## Events\n\nEvery event has a sequence. The stream closes after the terminal event. After 15 seconds of silence the server sends a heartbeat"
+    "## Events\n\nEvery event has a sequence. The stream closes after the terminal event. After 15 seconds of "
+    "silence the server sends a heartbeat"
     " comment. Proxies keep the connection open.",
     2,
     "Events",
 )
 LIMITS = Passage(
-    "The limits are these.\n\n| Limit | Value |\n| --- | --- |\n| Upload | 128 MiB |\n| Silence before a heartbeat | 15 seconds |",
+    "The limits are these.\n\n| Limit | Value |\n| --- | --- |\n| Upload | 128 MiB |\n| Silence before a heartbeat | "
+    "15 seconds |",
     4,
     "Limits",
 )
 STEPS = Passage(
-    "To restore a backup:\n\n1. Stop the server.\n2. Copy the snapshot back,\n   with its owner.\n3. Start the server again.",
+    "To restore a backup:\n\n1. Stop the server.\n2. Copy the snapshot back,\n   with its owner.\n3. Start the "
+    "server again.",
     5,
     "Backups",
 )

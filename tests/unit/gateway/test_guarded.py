@@ -1,4 +1,5 @@
-"""What a tenant names is called at public addresses alone, at every call: nothing reaches a private one, by address or by name."""
+"""What a tenant names is called at public addresses alone, at every call: nothing reaches a private one, by address or
+by name."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -9,7 +9,8 @@ from stoa.http.sse import EventStream, Write
 
 
 class Scripted:
-    """Frames that are written from a callback, as committed events are, and the rest from the task when the client is slow."""
+    """Frames that are written from a callback, as committed events are, and the rest from the task when the client is
+    slow."""
 
     def __init__(self, *frames: bytes) -> None:
         self.frames = list(frames)

@@ -1,4 +1,5 @@
-"""Schemas of strangers: what is too much is refused by its shape, what takes too long is killed, and the loop never waits."""
+"""Schemas of strangers: what is too much is refused by its shape, what takes too long is killed, and the loop never
+waits."""
 
 import asyncio
 import os

@@ -1,4 +1,5 @@
-"""A run's state survives JSON; what later models read pairs every call with a result; what does not fit is shortened."""
+"""A run's state survives JSON; what later models read pairs every call with a result; what does not fit is
+shortened."""
 
 import orjson
 

@@ -1,4 +1,5 @@
-"""MCP sessions and servers that misbehave: whatever a server does, a call ends in time with something to tell the model."""
+"""MCP sessions and servers that misbehave: whatever a server does, a call ends in time with something to tell the
+model."""
 
 import asyncio
 import gzip
