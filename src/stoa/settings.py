@@ -161,6 +161,10 @@ class Settings(BaseModel):
     """Of the sources that this node syncs at once, how many may belong to one project."""
     connections_max: Annotated[int, Field(ge=4, le=200)] = 16
     drain_seconds_max: Annotated[float, Field(ge=0, le=3600)] = 10.0
+    connections_per_address_max: Annotated[int, Field(ge=1)] | None = None
+    """HTTP connections from one address; more are answered 503. None: half of what the node can take. Count a reverse proxy's as one address."""
+    streams_per_key_max: Annotated[int, Field(ge=1)] = 10_000
+    """Event streams that one access key may have open on this node; one more is answered 429."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console"] = "auto"
     """`auto`: lines for people on a terminal, JSON everywhere else."""

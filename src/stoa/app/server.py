@@ -19,7 +19,7 @@ from stoa.db import Database
 from stoa.db.listen import Listener
 from stoa.db.migrate import migrate
 from stoa.db.polls import Polls
-from stoa.http import Gate, errors, metrics, operations, welcome
+from stoa.http import Gate, errors, metrics, openapi, operations, welcome
 from stoa.http.component import Component, Kit, Started, merged, unique
 from stoa.http.edge import Edge
 from stoa.http.hosts import HostKind, Hosts, Surface
@@ -209,8 +209,10 @@ def _app(title: str, description: str, routers: Sequence[APIRouter]) -> FastAPI:
         license_info={"name": "Apache-2.0"},
         docs_url=None,
         redoc_url=None,
+        generate_unique_id_function=openapi.operation_id,
     )
     errors.install(app)
+    openapi.install(app, routers)
     app.include_router(welcome.docs_routes(title))
     for router in routers:
         app.include_router(router)

@@ -52,7 +52,15 @@ async def open_slices(
     async with AsyncExitStack() as stack:
         enter, outbound = stack.enter_async_context, outbound_of(settings)
         journal = await enter(journal_component.open_component(kit))
-        streams = await enter(streams_component.open_component(kit, journal.journal, owner.principal_of))
+        streams = await enter(
+            streams_component.open_component(
+                kit,
+                journal.journal,
+                owner.principal_of,
+                owner.living_keys,
+                streams_per_key_max=settings.streams_per_key_max,
+            )
+        )
         node = await enter(runs_component.open_node(kit, [journal.writer.reconnect, streams.streams.interrupt]))
         journal.writer.others = lambda: bool(node.node.others)
 
@@ -95,6 +103,7 @@ async def open_slices(
                 find_model=adapters.find_model(models.gateway.catalogue, choices.prices(settings)),
                 open_tools=chosen.open,
                 open_stream=streams.open_stream,
+                admit_stream=streams.streams.admit,
                 is_operators_model=models.gateway.catalogue.find,
                 runs_max=settings.runs_max,
                 runs_per_project_max=settings.runs_per_project_max,

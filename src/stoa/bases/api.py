@@ -15,7 +15,6 @@ from stoa.bases.service import KnowledgeBases
 from stoa.bases.types import Item, ItemStatus
 from stoa.db.idempotency import IdempotencyKey
 from stoa.http import Data, DataList, Gate, IdempotencyKeyHeader, Paging, Routes, fingerprint, page_of, refusals
-from stoa.http.uploads import multipart_only
 from stoa.http.wire import DeletedWire
 from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
@@ -37,7 +36,6 @@ def routes(bases: KnowledgeBases, items: Items, search: Search, gate: Gate, doma
     @router.post(
         "/v1/knowledgebases/{knowledgebase_id}/upload",
         status_code=201,
-        dependencies=[Depends(multipart_only)],
         responses=refusals(404, 409, 413, 415),
     )
     async def upload_items(

@@ -12,13 +12,13 @@ from starlette.types import Receive, Scope, Send
 from stoa.bases import dialects, rules, wire
 from stoa.bases.api import Files, Ids, Input, Statuses, content, upload
 from stoa.bases.items import Items
-from stoa.bases.mcp import Mcp
+from stoa.bases.mcp import BODY_BYTES_MAX, Mcp
 from stoa.bases.searching import Search
 from stoa.bases.service import KnowledgeBases
 from stoa.http import Data, DataList, Gate, IdempotencyKeyHeader, Paging, Routes, page_of, refusals
 from stoa.http.authentication import bearer_token
+from stoa.http.bodies import BodyLimit, allow
 from stoa.http.hosts import SUBJECT
-from stoa.http.uploads import multipart_only
 from stoa.http.wire import DeletedWire
 from stoa.kernel.errors import Forbidden, NotFound
 from stoa.kernel.pages import PageRequest
@@ -64,6 +64,7 @@ class _McpRoute:
         request = Request(scope)
         principal = await self._gate.admit(request, bearer_token(request), "knowledge:read")
         caller = await _admit(self._bases, scope, principal)
+        allow(scope, BodyLimit(BODY_BYTES_MAX))
         await self._mcp.serve(caller.principal, caller.base_id, scope, receive, send)
 
 
@@ -93,7 +94,7 @@ def host_routes(bases: KnowledgeBases, items: Items, search: Search, mcp: Mcp, g
 
 
 def _items(router: Routes, items: Items, reading: Any, writing: Any) -> None:
-    @router.post("/", status_code=201, dependencies=[Depends(multipart_only)], responses=refusals(404, 409, 413, 415))
+    @router.post("/", status_code=201, responses=refusals(404, 409, 413, 415))
     async def upload_here(
         caller: Annotated[Caller, writing],
         files: Files,

@@ -114,7 +114,7 @@ class Mcp:
                 await self._search.search(caller.principal, caller.base_id, wire.asked(body)), explain=body.explain
             )
         except ValidationError as error:
-            found_wrong = explain({**one, "loc": ("body", *one["loc"])} for one in error.errors())
+            found_wrong = explain(({**one, "loc": ("body", *one["loc"])} for one in error.errors()), wire.SearchIn)
             return _result("; ".join(f"{field} {reason}" for field, reason in found_wrong.items()), None, failed=True)
         except AppError as error:
             return _result(error.message, None, failed=True)

@@ -6,12 +6,15 @@ from uuid import UUID
 
 import orjson
 
+from stoa.kernel import json_values
 from stoa.kernel.errors import BadRequest
 
 SORTABLE: Final = {"created_at": "created_at", "updated_at": "updated_at", "name": "name"}
 ITEMS_SORTABLE: Final = {"uploaded_at": "uploaded_at", "name": "name", "size": "size", "status": "status"}
 
 METADATA_BYTES_MAX: Final = 64 * 1024
+FORM_VALUES_MAX: Final = 50_000
+"""Values in one JSON field of an upload."""
 FILES_PER_UPLOAD_MAX: Final = 500
 QUERY_CHARACTERS_MAX: Final = 8_000
 LIMIT_MAX: Final = 100
@@ -82,10 +85,7 @@ def ids_of(raw: str | None, files: int) -> Sequence[UUID] | None:
 
 
 def _json(raw: str, field: str) -> Any:
-    try:
-        return orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise BadRequest.field(field, f"is not JSON: {error}") from error
+    return json_values.read(raw.encode("utf-8", "surrogatepass"), field, FORM_VALUES_MAX)
 
 
 def too_many_files() -> BadRequest:

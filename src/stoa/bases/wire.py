@@ -1,16 +1,16 @@
 """The JSON shapes of knowledge bases, items and searches (contract section 7)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from stoa.bases import rules
 from stoa.bases.searching import Asked, shown
 from stoa.bases.service import Settings
 from stoa.bases.types import EmbedderSpec, Item, KnowledgeBase, Ocr, Retriever
-from stoa.http import Timestamp, Wire
+from stoa.http import Body, Timestamp, Wire
 from stoa.http.wire import not_blank
 from stoa.index import LANGUAGES, Found
 
@@ -28,7 +28,7 @@ Language = Annotated[str, AfterValidator(_language)]
 
 
 # --- in -------------------------------------------------------------------------------------------------------------
-class EmbedderIn(Wire):
+class EmbedderIn(Body):
     """`local` is the model that comes along, `server` the operator's endpoint, `connection` an endpoint of
     /v1/connections."""
 
@@ -38,14 +38,14 @@ class EmbedderIn(Wire):
     connection_id: UUID | None = None
 
 
-class ChunkingIn(Wire):
+class ChunkingIn(Body):
     """Texts are cut along their structure; `characters_max` bounds a chunk. The local embedder reads about 1,000
     characters."""
 
     characters_max: Annotated[int, Field(ge=200, le=8_000)] | None = None
 
 
-class RerankerIn(Wire):
+class RerankerIn(Body):
     """`server` is the operator's reranker, `connection` a `/rerank` endpoint (Jina, Cohere, vLLM …) of
     /v1/connections."""
 
@@ -54,7 +54,7 @@ class RerankerIn(Wire):
     model: Annotated[str, Field(max_length=200), AfterValidator(not_blank)] | None = None
 
 
-class RetrieverIn(Wire):
+class RetrieverIn(Body):
     """`alpha` weighs hybrid searches from 0 (words) to 1 (meaning); `top_k` is the number of passages that an agent is
     given."""
 
@@ -73,8 +73,13 @@ OcrIn = Annotated[
 ]
 
 
-class CreateBase(Wire):
-    """Everything but the name has a default that works: the local embedder, hybrid search, English stemming."""
+class CreateBase(Body):
+    """Everything but the name has a default that works: the local embedder, hybrid search, English stemming.
+
+    `flow` and the ids after it are what the platform's clients send of an ingestion workflow; they have no effect.
+    """
+
+    example: ClassVar[Mapping[str, Any]] = {"name": "Handbook", "language": "english"}
 
     name: Name
     project_id: UUID | None = None
@@ -84,11 +89,18 @@ class CreateBase(Wire):
     retriever: RetrieverIn | None = None
     language: Language | None = None
     ocr: OcrIn | None = None
+    flow: dict[str, Any] | None = None
+    flow_ui: dict[str, Any] | None = None
+    runtime_id: UUID | None = None
+    workflow_id: UUID | None = None
+    workflow_version_id: UUID | None = None
 
 
-class UpdateBase(Wire):
+class UpdateBase(Body):
     """What is left out stays; null removes a description. `embedder`, `chunking` and `language` change only while the
     base is empty, else through /reindex."""
+
+    example: ClassVar[Mapping[str, Any]] = {"name": "Handbook of 2026"}
 
     name: Name | None = None
     description: Description | None = None
@@ -97,17 +109,23 @@ class UpdateBase(Wire):
     retriever: RetrieverIn | None = None
     language: Language | None = None
     ocr: OcrIn | None = None
+    runtime_id: UUID | None = None
+    workflow_version_id: UUID | None = None
 
 
-class Reindex(Wire):
+class Reindex(Body):
     """The settings of the new index; what is left out is as it was."""
+
+    example: ClassVar[Mapping[str, Any]] = {"language": "german"}
 
     embedder: EmbedderIn | None = None
     chunking: ChunkingIn | None = None
     language: Language | None = None
 
 
-class UpdateItem(Wire):
+class UpdateItem(Body):
+    example: ClassVar[Mapping[str, Any]] = {"metadata": {"team": "sales"}}
+
     metadata: dict[str, Any]
 
 
@@ -121,13 +139,13 @@ Filters = Annotated[
 ]
 
 
-class ToolSearchIn(Wire):
+class ToolSearchIn(Body):
     """What a model may ask for when the search is its tool. Whom it searches for is not the model's to say.
 
     A field that is not known is refused: it may be a misspelt restriction, and without it more would be found.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    example: ClassVar[Mapping[str, Any]] = {"query": "How long is the notice period?", "limit": 5}
 
     query: QueryText
     limit: Limit = 10

@@ -12,6 +12,18 @@ DIRECT_SEND: Final = "stoa.send"
 """Where the edge leaves the server's own `send`: between it and us lie eight layers that care for the response's start only."""
 
 
+STREAM_CONTENT: Final[Mapping[str, Any]] = {
+    "text/event-stream": {
+        "schema": {
+            "type": "string",
+            "description": "Server-Sent Events: each `data:` line is a StreamEvent.",
+            "contentMediaType": "text/event-stream",
+            "contentSchema": {"$ref": "#/components/schemas/StreamEvent"},
+        }
+    }
+}
+"""How the OpenAPI document describes a stream. `GET /v1/runs/{run_id}/events` brings the schema in."""
+
 Write = Callable[[bytes], Awaitable[None] | None]
 """Sends bytes. None says that it may be called again; anything else is to be awaited before."""
 

@@ -11,6 +11,7 @@ from stoa.http.hosts import HostKind
 from stoa.http.shortcut import Shortcut
 from stoa.journal import Journal
 from stoa.kernel.leases import Places
+from stoa.kernel.principal import Principal
 from stoa.runs.api import OpenStream, routes
 from stoa.runs.checks import checks
 from stoa.runs.context import Context
@@ -61,6 +62,7 @@ async def open_component(
     find_model: FindModel,
     open_tools: OpenTools,
     open_stream: OpenStream,
+    admit_stream: Callable[[Principal], None],
     is_operators_model: Callable[[str], object],
     runs_max: int,
     runs_per_project_max: int | None,
@@ -83,7 +85,7 @@ async def open_component(
     )
     service.owner = worker
     context.earlier_calls = service.calls_of_earlier_answers
-    router = routes(service, kit.gate, open_stream, lambda: worker.draining)
+    router = routes(service, kit.gate, open_stream, admit_stream, lambda: worker.draining)
     yield RunsComponent(
         runs=service,
         worker=worker,
