@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from stoa.db import Database
 from stoa.db.internal import internal
 from stoa.index import Index, Upkeep
-from stoa.index.stemming import Stemmer
+from stoa.index.normalizing import FORM
+from stoa.index.stemming import Analysis, Stemmer
 from stoa.index.types import BaseKey, Found, Mode, NewChunk, NewItem, Query
 from stoa.index.words import raw_terms
 from stoa.kernel.errors import BadRequest
@@ -158,9 +159,9 @@ async def test_keyword_scores_are_bm25(database: Database, index: Index) -> None
         weights = {term: math.log1p((len(bags) - held + 0.5) / (held + 0.5)) for term, held in holders.items()}
 
         def score(bag: Counter[str], weights: Mapping[str, float] = weights) -> float:
-            norm = 1.2 * (0.25 + 0.75 * sum(bag.values()) / average)
-            return sum(weight * 2.2 * bag[term] / (bag[term] + norm) for term, weight in weights.items()) / (
-                2.2 * sum(weights.values())
+            norm = 0.9 * (0.6 + 0.4 * sum(bag.values()) / average)
+            return sum(weight * 1.9 * bag[term] / (bag[term] + norm) for term, weight in weights.items()) / (
+                1.9 * sum(weights.values())
             )
 
         expected = sorted((round(found, 4) for bag in bags.values() if (found := score(bag)) > 0), reverse=True)[:100]
@@ -200,7 +201,7 @@ async def test_codes_names_and_languages_are_found_exactly(database: Database, i
     ):
         found = await ask(database, index, query)
         assert numbers(found)[:1] == [first], query
-    assert numbers(await ask(database, index, "the and of")) == []
+    assert 1 in numbers(await ask(database, index, "the and of")), "a query of stop words alone still finds"
     german = BaseKey(ORG, PROJECT, UUID(int=33))
     await put(
         database,
@@ -230,20 +231,21 @@ async def test_snippets_mark_what_matched(database: Database, index: Index) -> N
 async def test_stems_of_words_are_remembered_and_what_names_somebody_is_not(database: Database) -> None:
     stemmer = Stemmer()
     asked = {"hotels,", "ada@example.com", "ERR-4711", "the", "w" * 200, "night.", "boundary-layer", "12", "(1987)"}
-    wanted = ["whotel", "wada", "cerr-4711", "cboundary-layer", "wlayer", "w12", "w1987"]
+    wanted = ["whotel", "wada", "cerr4711", "wboundarylay", "wlayer", "c12", "c1987"]
+    english = Analysis(FORM, "english")
     async with database.tenant(ME) as tx:
         for _ in range(2):  # The second time from memory.
-            held = await stemmer.holders(tx, "english", asked, wanted)
+            held = await stemmer.holders(tx, english, asked, wanted)
             assert held == {
                 "hotels,": {"whotel"},
                 "ada@example.com": {"wada"},
-                "ERR-4711": {"cerr-4711"},
-                "boundary-layer": {"cboundary-layer", "wlayer"},
-                "12": {"w12"},
-                "(1987)": {"w1987"},
+                "ERR-4711": {"cerr4711"},
+                "boundary-layer": {"wboundarylay", "wlayer"},
+                "12": {"c12"},
+                "(1987)": {"c1987"},
             }
-        assert await stemmer.holders(tx, "english", asked, ["wnight"]) == {"night.": {"wnight"}}
-    assert stemmer._tokens["english"].tokens == {"hotels,", "the", "night.", "boundary-layer", "12"}
+        assert await stemmer.holders(tx, english, asked, ["wnight"]) == {"night.": {"wnight"}}
+    assert stemmer._tokens[english].tokens == {"hotels,", "the", "night.", "boundary-layer", "12"}
 
 
 # --- meaning and both -----------------------------------------------------------------------------------------------
@@ -964,9 +966,11 @@ def test_terms_of_texts() -> None:
     def terms(text: str) -> Sequence[str]:
         return list(raw_terms(text))
 
-    assert terms("The ERR-4711 of 2026") == ["wthe", "werr", "w4711", "wof", "w2026", "cerr-4711"]
+    assert terms("The ERR-4711 of 2026") == ["wthe", "aerr", "c4711", "wof", "c2026", "cerr4711"]
     assert "c§12a" in terms("§ 12a")
-    assert {"cfoo_bar.baz", "cfoo_bar", "wfoo", "wbar", "wbaz"} <= set(terms("foo_bar.baz"))
+    assert {"wfoobarbaz", "wfoobar", "wfoo", "wbar", "wbaz"} <= set(terms("foo_bar.baz"))
     assert {"wgetusername", "wget", "wuser", "wname"} <= set(terms("getUserName"))
-    assert terms("don't") == ["wdon", "wt"]
+    assert {"cerr4711", "werr", "c4711"} <= set(terms("ERR4711"))
+    assert terms("1,000,000") == ["c1", "c000", "c000", "c1000000"]
+    assert terms("don't") == ["wdon", "wt", "wdont"]
     assert all(len(term) <= 65 for term in terms("x" * 500 + "-" + "y" * 500))
