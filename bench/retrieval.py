@@ -5,8 +5,8 @@ and a plain vector store.
     pip install bm25s lancedb          # the peers; each is left out where it is not installed
     python bench/retrieval.py --cranfield ../shared/retrieval/cranfield
 
-1,400 abstracts, 225 queries, 1,837 judgements. Every system gets the same texts; the vector store gets the same vectors
-(all-MiniLM-L6-v2, int8).
+1,400 abstracts, 225 queries, 1,837 judgements. Every system gets the same texts; Stoa cuts and embeds them as the product does, the
+vector store gets one vector (all-MiniLM-L6-v2, int8) of each.
 Prints nDCG@10, recall@10 and MRR with 95 % bootstrap intervals, and the interval of the per-query difference to Stoa's
 hybrid search. Then the
 same cross-validated: hybrid's weight is chosen on the other folds, by nDCG, and each query is judged with a weight that
@@ -30,13 +30,13 @@ import numpy as np
 from embedding import collection
 from numpy.typing import NDArray
 
-from stoa.bases.preparing import embedded_text
+from stoa.bases.preparing import title_of
 from stoa.bases.retrieval_metrics import MEASURES, estimate, judged
 from stoa.db import Database
 from stoa.db.embedded import start_embedded
 from stoa.db.internal import internal
 from stoa.db.migrate import migrate
-from stoa.documents import passages
+from stoa.documents import Passage, embedded_text, fitted, passages
 from stoa.embedding import LocalEmbedder
 from stoa.index import Index
 from stoa.index.types import BaseKey, Mode, NewChunk, NewItem, Query
@@ -63,6 +63,20 @@ async def vectors_of(texts: Sequence[str], cache: Path) -> Vectors:
     return found
 
 
+async def cut_as_the_product(texts: Sequence[str]) -> list[list[Passage]]:
+    """Along their structure, and again by the embedder's tokens."""
+    embedder = LocalEmbedder(Path(tempfile.gettempdir()))
+    await embedder.prepare()
+
+    def tokenize(some: Sequence[str]) -> Sequence[Sequence[tuple[int, int]]]:
+        return [tokens.spans for tokens in embedder.tokenize(some)]
+
+    cut = [passages(text) for text in texts]
+    found = [fitted(each, title_of(each), embedder.tokens_max, tokenize) for each in cut]
+    await embedder.close()
+    return found
+
+
 class Stoa:
     """The index itself, on an embedded database: what every search route calls. Texts are cut and embedded as the
     product does it; a text counts once."""
@@ -74,8 +88,8 @@ class Stoa:
         self.names = {UUID(int=1_000 * base + number): name for number, name in enumerate(ids)}
 
     async def fill(self, texts: Sequence[str], cache: Path, *, embed: bool = True) -> None:
-        cut = [passages(text) for text in texts]
-        flat = [embedded_text(passage) for each in cut for passage in each]
+        cut = await cut_as_the_product(texts)
+        flat = [embedded_text(passage, title_of(each)) for each in cut for passage in each]
         vectors = await vectors_of(flat, cache) if embed else np.full((len(flat), 8), 8**-0.5, np.float32)
         start = 0
         for item_id, each in zip(self.names, cut, strict=True):
