@@ -115,7 +115,7 @@ async def test_filters_users_and_metadata(shared_server: Running) -> None:
     for path in (url, f"/kb/{base['id']}/v1/documents/search", f"/v1/vector_stores/{base['id']}/search"):
         for misspelt in ({"filter": {"team": "hr"}}, {"user_id": "eve"}, {"group": ["hr"]}):
             refused = await shared_server.call("POST", path, 400, json={"query": "x", **misspelt})
-            assert refused["error"]["details"] == {next(iter(misspelt)): "is not a field of this request"}
+            assert refused["error"]["details"].keys() == misspelt.keys()
     refused = await shared_server.call(
         "POST", url, 400, json={"query": "x", "filters": {"field": "a", "operator": "~", "value": 1}}
     )
