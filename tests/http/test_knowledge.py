@@ -220,7 +220,7 @@ async def test_bad_uploads_store_nothing(running: Running) -> None:
         ({"input": '{"metadata": []}'}, "input.metadata"),
         ({"input": '{"metadata": [1]}'}, "input.metadata[0]"),
         ({"input": '{"metadatas": []}'}, "input.metadatas"),
-        ({"input": '{"metadata": [{"a": "\\u0000"}]}'}, "input.metadata[0]"),
+        ({"input": '{"metadata": [{"a": "\\u0000"}]}'}, "input.metadata[0].a"),
         ({"input": json.dumps({"metadata": [{"a": "x" * 70_000}]})}, "input.metadata[0]"),
         ({"ids": "[]"}, "ids"),
         ({"ids": '["nothing"]'}, "ids[0]"),

@@ -50,7 +50,7 @@ def _counts(stemmer: Stemmer, analysis: Analysis, raw: Counter[str], title: Sequ
     length = sum(times for term, times in terms.items() if term[0] in COUNTED)
     for term in title:
         for one in stemmer.terms(analysis, term):
-            terms[one] += 1
+            terms.setdefault(one, 1)
     return Counts(terms, length)
 
 

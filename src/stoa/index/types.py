@@ -117,7 +117,7 @@ class Query:
     text: str
     limit: int = 10
     mode: Mode = Mode.HYBRID
-    alpha: float = 0.5
+    alpha: float = 0.4
     filters: Mapping[str, Any] | None = None
     user: str | None = None
     groups: Sequence[str] | None = None
