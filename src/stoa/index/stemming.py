@@ -20,6 +20,9 @@ LIKE: Final = 0.8
 """What a word counts that is the query's but for its accents."""
 _BATCH: Final = 5_000
 _TELLING: Final = re.compile(r"\w[@/\\_:.#&+]+\w|\d{3}")
+_WHOLE: Final = frozenset({"hindi", "nepali"})
+_STEM_MIN: Final = 6
+"""In these languages a single vowel sign at the end of a short word makes another word: it is not cut off."""
 _FIRST: Final = 1
 """The form of indexes that were made before texts had a normal form."""
 
@@ -142,6 +145,8 @@ class Stemmer:
         stem = stems.get(word, word)
         if analysis.form == _FIRST:
             return () if stem is None else (WORD + stem,)
+        if stem is not None and analysis.language in _WHOLE and len(word) - len(stem) == 1 and len(stem) < _STEM_MIN:
+            stem = word
         if stem is None:
             return (STOP + word, CAPITALS + word) if kind == CAPITALS else (STOP + word,)
         if word.isascii():
