@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal
 
 from stoa_client import types
-from stoa_client._async.paging import AsyncPage, page
+from stoa_client._async.paging import AsyncPage, fetch_page
 from stoa_client._async.stream import AsyncStream, open_stream
 from stoa_client._async.transport import AsyncTransport
 from stoa_client.errors import StoaError
@@ -41,7 +41,7 @@ class AsyncConversations:
         org_id: str | None = None,
         user_id: str | None = None,
         q: str | None = None,
-        page_number: int | None = None,
+        page: int | None = None,
         page_size: int | None = None,
         sort: str | None = None,
     ) -> AsyncPage[types.Conversation]:
@@ -52,11 +52,11 @@ class AsyncConversations:
             org_id=org_id,
             user_id=user_id,
             q=q,
-            page=page_number,
+            page=page,
             page_size=page_size,
             sort=sort,
         )
-        return await page(self._transport, Call("GET", "/v1/conversations", query=filters), types.Conversation)
+        return await fetch_page(self._transport, Call("GET", "/v1/conversations", query=filters), types.Conversation)
 
     async def create(
         self,
@@ -138,12 +138,12 @@ class AsyncConversations:
         return types.Conversation((await self._transport.json(call))["data"])
 
     async def messages(
-        self, conversation_id: str, *, page_number: int | None = None, page_size: int | None = None
+        self, conversation_id: str, *, page: int | None = None, page_size: int | None = None
     ) -> AsyncPage[types.Message]:
         """Oldest first."""
         where = path("/v1/conversations/{}/messages", conversation_id)
-        call = Call("GET", where, query=query(page=page_number, page_size=page_size))
-        return await page(self._transport, call, types.Message)
+        call = Call("GET", where, query=query(page=page, page_size=page_size))
+        return await fetch_page(self._transport, call, types.Message)
 
     async def send(
         self,
@@ -235,13 +235,13 @@ class AsyncConversations:
         self,
         conversation_id: str,
         *,
-        page_number: int | None = None,
+        page: int | None = None,
         page_size: int | None = None,
         sort: str | None = None,
     ) -> AsyncPage[types.File]:
         where = path("/v1/conversations/{}/files", conversation_id)
-        call = Call("GET", where, query=query(page=page_number, page_size=page_size, sort=sort))
-        return await page(self._transport, call, types.File)
+        call = Call("GET", where, query=query(page=page, page_size=page_size, sort=sort))
+        return await fetch_page(self._transport, call, types.File)
 
     async def get_file(self, file_id: str) -> types.File:
         return types.File((await self._transport.json(Call("GET", path("/v1/files/{}", file_id))))["data"])

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal
 
 from stoa_client import types
-from stoa_client._async.paging import AsyncPage, page
+from stoa_client._async.paging import AsyncPage, fetch_page
 from stoa_client._async.transport import AsyncTransport
 from stoa_client.errors import StoaError
 from stoa_client.wire import (
@@ -36,12 +36,12 @@ class AsyncKnowledgeBases:
         self,
         *,
         project_id: str | None = None,
-        page_number: int | None = None,
+        page: int | None = None,
         page_size: int | None = None,
         sort: str | None = None,
     ) -> AsyncPage[types.KnowledgeBase]:
-        filters = query(project_id=project_id, page=page_number, page_size=page_size, sort=sort)
-        return await page(self._transport, Call("GET", "/v1/knowledgebases", query=filters), types.KnowledgeBase)
+        filters = query(project_id=project_id, page=page, page_size=page_size, sort=sort)
+        return await fetch_page(self._transport, Call("GET", "/v1/knowledgebases", query=filters), types.KnowledgeBase)
 
     async def create(
         self,
@@ -168,14 +168,14 @@ class AsyncKnowledgeBases:
         *,
         status: str | builtins.list[str] | None = None,
         source_id: str | None = None,
-        page_number: int | None = None,
+        page: int | None = None,
         page_size: int | None = None,
         sort: str | None = None,
     ) -> AsyncPage[types.Item]:
         """Newest first."""
-        filters = query(status=status, source_id=source_id, page=page_number, page_size=page_size, sort=sort)
+        filters = query(status=status, source_id=source_id, page=page, page_size=page_size, sort=sort)
         where = path("/v1/knowledgebases/{}/items", knowledgebase_id)
-        return await page(self._transport, Call("GET", where, query=filters), types.Item)
+        return await fetch_page(self._transport, Call("GET", where, query=filters), types.Item)
 
     async def wait(self, items: Iterable[types.Item], *, seconds_max: float = 600.0) -> builtins.list[types.Item]:
         """These items, once each is processed or has failed: then its `error` says why."""

@@ -26,7 +26,7 @@ class AsyncPage(PageOf[R], Generic[R]):
             return None
         others = tuple(pair for pair in self._call.query if pair[0] != "page")
         following = query(page=self.pagination.page + 1)
-        return await page(self._transport, Call("GET", self._call.path, query=(*others, *following)), self._of)
+        return await fetch_page(self._transport, Call("GET", self._call.path, query=(*others, *following)), self._of)
 
     async def __aiter__(self) -> AsyncIterator[R]:
         current: AsyncPage[R] | None = self
@@ -36,5 +36,5 @@ class AsyncPage(PageOf[R], Generic[R]):
             current = await current.next_page()
 
 
-async def page(transport: AsyncTransport, call: Call, of: type[R]) -> AsyncPage[R]:
+async def fetch_page(transport: AsyncTransport, call: Call, of: type[R]) -> AsyncPage[R]:
     return AsyncPage(transport, call, of, await transport.json(call))

@@ -3,7 +3,7 @@
 import builtins
 
 from stoa_client import types
-from stoa_client._async.paging import AsyncPage, page
+from stoa_client._async.paging import AsyncPage, fetch_page
 from stoa_client._async.transport import AsyncTransport
 from stoa_client.wire import Call, Time, once, path, query, set_fields, time_text
 
@@ -12,9 +12,9 @@ class AsyncModels:
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
 
-    async def list(self, *, page_number: int | None = None, page_size: int | None = None) -> AsyncPage[types.Model]:
-        call = Call("GET", "/v1/router/models", query=query(page=page_number, page_size=page_size))
-        return await page(self._transport, call, types.Model)
+    async def list(self, *, page: int | None = None, page_size: int | None = None) -> AsyncPage[types.Model]:
+        call = Call("GET", "/v1/router/models", query=query(page=page, page_size=page_size))
+        return await fetch_page(self._transport, call, types.Model)
 
 
 class AsyncTraces:
@@ -37,7 +37,7 @@ class AsyncTraces:
         wire: str | builtins.list[str] | None = None,
         cost_usd_min: float | None = None,
         seconds_min: float | None = None,
-        page_number: int | None = None,
+        page: int | None = None,
         page_size: int | None = None,
     ) -> AsyncPage[types.Trace]:
         """Newest first."""
@@ -54,10 +54,10 @@ class AsyncTraces:
             wire=wire,
             cost_usd_min=cost_usd_min,
             seconds_min=seconds_min,
-            page=page_number,
+            page=page,
             page_size=page_size,
         )
-        return await page(self._transport, Call("GET", "/v1/traces", query=filters), types.Trace)
+        return await fetch_page(self._transport, Call("GET", "/v1/traces", query=filters), types.Trace)
 
     async def get(self, trace_id: str) -> types.FullTrace:
         return types.FullTrace((await self._transport.json(Call("GET", path("/v1/traces/{}", trace_id))))["data"])
@@ -85,7 +85,7 @@ class AsyncUsage:
         user_id: str | None = None,
         kind: str | None = None,
         knowledgebase_id: str | None = None,
-        page_number: int | None = None,
+        page: int | None = None,
         page_size: int | None = None,
         sort: str | None = None,
     ) -> AsyncPage[types.UsageLine]:
@@ -102,11 +102,11 @@ class AsyncUsage:
             user_id=user_id,
             kind=kind,
             knowledgebase_id=knowledgebase_id,
-            page=page_number,
+            page=page,
             page_size=page_size,
             sort=sort,
         )
-        return await page(self._transport, Call("GET", "/v1/usage", query=filters), types.UsageLine)
+        return await fetch_page(self._transport, Call("GET", "/v1/usage", query=filters), types.UsageLine)
 
 
 class AsyncKeys:
@@ -114,10 +114,10 @@ class AsyncKeys:
         self._transport = transport
 
     async def list(
-        self, *, page_number: int | None = None, page_size: int | None = None, sort: str | None = None
+        self, *, page: int | None = None, page_size: int | None = None, sort: str | None = None
     ) -> AsyncPage[types.AccessKey]:
-        filters = query(page=page_number, page_size=page_size, sort=sort)
-        return await page(self._transport, Call("GET", "/v1/access-keys", query=filters), types.AccessKey)
+        filters = query(page=page, page_size=page_size, sort=sort)
+        return await fetch_page(self._transport, Call("GET", "/v1/access-keys", query=filters), types.AccessKey)
 
     async def create(
         self,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stoa_client import events, types
-from stoa_client._async.paging import AsyncPage, page
+from stoa_client._async.paging import AsyncPage, fetch_page
 from stoa_client._async.stream import AsyncStream, open_stream
 from stoa_client._async.transport import AsyncTransport
 from stoa_client.follow import Follower
@@ -22,7 +22,7 @@ class AsyncRuns:
         status: str | builtins.list[str] | None = None,
         conversation_id: str | None = None,
         user_id: str | None = None,
-        page_number: int | None = None,
+        page: int | None = None,
         page_size: int | None = None,
         sort: str | None = None,
     ) -> AsyncPage[types.Run]:
@@ -31,11 +31,11 @@ class AsyncRuns:
             status=status,
             conversation_id=conversation_id,
             user_id=user_id,
-            page=page_number,
+            page=page,
             page_size=page_size,
             sort=sort,
         )
-        return await page(self._transport, Call("GET", "/v1/runs", query=filters), types.Run)
+        return await fetch_page(self._transport, Call("GET", "/v1/runs", query=filters), types.Run)
 
     async def get(self, run_id: str) -> types.Run:
         return types.Run((await self._transport.json(Call("GET", path("/v1/runs/{}", run_id))))["data"])
@@ -48,12 +48,12 @@ class AsyncRuns:
         return await open_stream(self._transport, call, follower)
 
     async def events(
-        self, run_id: str, *, page_number: int | None = None, page_size: int | None = None
+        self, run_id: str, *, page: int | None = None, page_size: int | None = None
     ) -> AsyncPage[events.StoredEvent]:
         """The events that are stored so far, in order."""
         where = path("/v1/runs/{}/events", run_id)
-        call = Call("GET", where, query=query(page=page_number, page_size=page_size))
-        return await page(self._transport, call, events.StoredEvent)
+        call = Call("GET", where, query=query(page=page, page_size=page_size))
+        return await fetch_page(self._transport, call, events.StoredEvent)
 
     async def cancel(self, run_id: str) -> types.Acknowledgement:
         """Once this answers, nothing more is written to the run. No effect on a finished one."""

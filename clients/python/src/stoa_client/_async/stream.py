@@ -66,6 +66,11 @@ class AsyncStream:
         """The answer as far as it has come; without what a recovered run has discarded."""
         return self._follower.text.whole
 
+    @property
+    def last_change(self) -> TextChange | None:
+        """What the last event did to the text, if anything."""
+        return self._follower.last_change
+
     def __aiter__(self) -> Self:
         return self
 
@@ -94,7 +99,7 @@ class AsyncStream:
     async def text_changes(self) -> AsyncIterator[TextChange]:
         """The answer's text as it changes, to the end. After a recovery `discarded` is the text that is void."""
         async for _ in self:
-            if (change := self._follower.last_change) is not None:
+            if (change := self.last_change) is not None:
                 yield change
 
     async def output(self) -> str:

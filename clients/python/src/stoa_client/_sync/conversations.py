@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Literal
 
 from stoa_client import types
-from stoa_client._sync.paging import Page, page
+from stoa_client._sync.paging import Page, fetch_page
 from stoa_client._sync.stream import Stream, open_stream
 from stoa_client._sync.transport import Transport
 from stoa_client.errors import StoaError
@@ -41,7 +41,7 @@ class Conversations:
         org_id: str | None = None,
         user_id: str | None = None,
         q: str | None = None,
-        page_number: int | None = None,
+        page: int | None = None,
         page_size: int | None = None,
         sort: str | None = None,
     ) -> Page[types.Conversation]:
@@ -52,11 +52,11 @@ class Conversations:
             org_id=org_id,
             user_id=user_id,
             q=q,
-            page=page_number,
+            page=page,
             page_size=page_size,
             sort=sort,
         )
-        return page(self._transport, Call("GET", "/v1/conversations", query=filters), types.Conversation)
+        return fetch_page(self._transport, Call("GET", "/v1/conversations", query=filters), types.Conversation)
 
     def create(
         self,
@@ -138,12 +138,12 @@ class Conversations:
         return types.Conversation((self._transport.json(call))["data"])
 
     def messages(
-        self, conversation_id: str, *, page_number: int | None = None, page_size: int | None = None
+        self, conversation_id: str, *, page: int | None = None, page_size: int | None = None
     ) -> Page[types.Message]:
         """Oldest first."""
         where = path("/v1/conversations/{}/messages", conversation_id)
-        call = Call("GET", where, query=query(page=page_number, page_size=page_size))
-        return page(self._transport, call, types.Message)
+        call = Call("GET", where, query=query(page=page, page_size=page_size))
+        return fetch_page(self._transport, call, types.Message)
 
     def send(
         self,
@@ -233,13 +233,13 @@ class Conversations:
         self,
         conversation_id: str,
         *,
-        page_number: int | None = None,
+        page: int | None = None,
         page_size: int | None = None,
         sort: str | None = None,
     ) -> Page[types.File]:
         where = path("/v1/conversations/{}/files", conversation_id)
-        call = Call("GET", where, query=query(page=page_number, page_size=page_size, sort=sort))
-        return page(self._transport, call, types.File)
+        call = Call("GET", where, query=query(page=page, page_size=page_size, sort=sort))
+        return fetch_page(self._transport, call, types.File)
 
     def get_file(self, file_id: str) -> types.File:
         return types.File((self._transport.json(Call("GET", path("/v1/files/{}", file_id))))["data"])

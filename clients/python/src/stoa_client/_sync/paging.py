@@ -27,7 +27,7 @@ class Page(PageOf[R], Generic[R]):
             return None
         others = tuple(pair for pair in self._call.query if pair[0] != "page")
         following = query(page=self.pagination.page + 1)
-        return page(self._transport, Call("GET", self._call.path, query=(*others, *following)), self._of)
+        return fetch_page(self._transport, Call("GET", self._call.path, query=(*others, *following)), self._of)
 
     def __iter__(self) -> Iterator[R]:
         current: Page[R] | None = self
@@ -37,5 +37,5 @@ class Page(PageOf[R], Generic[R]):
             current = current.next_page()
 
 
-def page(transport: Transport, call: Call, of: type[R]) -> Page[R]:
+def fetch_page(transport: Transport, call: Call, of: type[R]) -> Page[R]:
     return Page(transport, call, of, transport.json(call))

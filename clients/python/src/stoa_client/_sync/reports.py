@@ -4,7 +4,7 @@
 import builtins
 
 from stoa_client import types
-from stoa_client._sync.paging import Page, page
+from stoa_client._sync.paging import Page, fetch_page
 from stoa_client._sync.transport import Transport
 from stoa_client.wire import Call, Time, once, path, query, set_fields, time_text
 
@@ -13,9 +13,9 @@ class Models:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def list(self, *, page_number: int | None = None, page_size: int | None = None) -> Page[types.Model]:
-        call = Call("GET", "/v1/router/models", query=query(page=page_number, page_size=page_size))
-        return page(self._transport, call, types.Model)
+    def list(self, *, page: int | None = None, page_size: int | None = None) -> Page[types.Model]:
+        call = Call("GET", "/v1/router/models", query=query(page=page, page_size=page_size))
+        return fetch_page(self._transport, call, types.Model)
 
 
 class Traces:
@@ -38,7 +38,7 @@ class Traces:
         wire: str | builtins.list[str] | None = None,
         cost_usd_min: float | None = None,
         seconds_min: float | None = None,
-        page_number: int | None = None,
+        page: int | None = None,
         page_size: int | None = None,
     ) -> Page[types.Trace]:
         """Newest first."""
@@ -55,10 +55,10 @@ class Traces:
             wire=wire,
             cost_usd_min=cost_usd_min,
             seconds_min=seconds_min,
-            page=page_number,
+            page=page,
             page_size=page_size,
         )
-        return page(self._transport, Call("GET", "/v1/traces", query=filters), types.Trace)
+        return fetch_page(self._transport, Call("GET", "/v1/traces", query=filters), types.Trace)
 
     def get(self, trace_id: str) -> types.FullTrace:
         return types.FullTrace((self._transport.json(Call("GET", path("/v1/traces/{}", trace_id))))["data"])
@@ -86,7 +86,7 @@ class Usage:
         user_id: str | None = None,
         kind: str | None = None,
         knowledgebase_id: str | None = None,
-        page_number: int | None = None,
+        page: int | None = None,
         page_size: int | None = None,
         sort: str | None = None,
     ) -> Page[types.UsageLine]:
@@ -103,11 +103,11 @@ class Usage:
             user_id=user_id,
             kind=kind,
             knowledgebase_id=knowledgebase_id,
-            page=page_number,
+            page=page,
             page_size=page_size,
             sort=sort,
         )
-        return page(self._transport, Call("GET", "/v1/usage", query=filters), types.UsageLine)
+        return fetch_page(self._transport, Call("GET", "/v1/usage", query=filters), types.UsageLine)
 
 
 class Keys:
@@ -115,10 +115,10 @@ class Keys:
         self._transport = transport
 
     def list(
-        self, *, page_number: int | None = None, page_size: int | None = None, sort: str | None = None
+        self, *, page: int | None = None, page_size: int | None = None, sort: str | None = None
     ) -> Page[types.AccessKey]:
-        filters = query(page=page_number, page_size=page_size, sort=sort)
-        return page(self._transport, Call("GET", "/v1/access-keys", query=filters), types.AccessKey)
+        filters = query(page=page, page_size=page_size, sort=sort)
+        return fetch_page(self._transport, Call("GET", "/v1/access-keys", query=filters), types.AccessKey)
 
     def create(
         self,

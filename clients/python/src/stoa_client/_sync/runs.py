@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stoa_client import events, types
-from stoa_client._sync.paging import Page, page
+from stoa_client._sync.paging import Page, fetch_page
 from stoa_client._sync.stream import Stream, open_stream
 from stoa_client._sync.transport import Transport
 from stoa_client.follow import Follower
@@ -23,7 +23,7 @@ class Runs:
         status: str | builtins.list[str] | None = None,
         conversation_id: str | None = None,
         user_id: str | None = None,
-        page_number: int | None = None,
+        page: int | None = None,
         page_size: int | None = None,
         sort: str | None = None,
     ) -> Page[types.Run]:
@@ -32,11 +32,11 @@ class Runs:
             status=status,
             conversation_id=conversation_id,
             user_id=user_id,
-            page=page_number,
+            page=page,
             page_size=page_size,
             sort=sort,
         )
-        return page(self._transport, Call("GET", "/v1/runs", query=filters), types.Run)
+        return fetch_page(self._transport, Call("GET", "/v1/runs", query=filters), types.Run)
 
     def get(self, run_id: str) -> types.Run:
         return types.Run((self._transport.json(Call("GET", path("/v1/runs/{}", run_id))))["data"])
@@ -48,13 +48,11 @@ class Runs:
         call = Call("GET", where, query=query(after_sequence=after or None), headers={"Accept": EVENT_STREAM})
         return open_stream(self._transport, call, follower)
 
-    def events(
-        self, run_id: str, *, page_number: int | None = None, page_size: int | None = None
-    ) -> Page[events.StoredEvent]:
+    def events(self, run_id: str, *, page: int | None = None, page_size: int | None = None) -> Page[events.StoredEvent]:
         """The events that are stored so far, in order."""
         where = path("/v1/runs/{}/events", run_id)
-        call = Call("GET", where, query=query(page=page_number, page_size=page_size))
-        return page(self._transport, call, events.StoredEvent)
+        call = Call("GET", where, query=query(page=page, page_size=page_size))
+        return fetch_page(self._transport, call, events.StoredEvent)
 
     def cancel(self, run_id: str) -> types.Acknowledgement:
         """Once this answers, nothing more is written to the run. No effect on a finished one."""

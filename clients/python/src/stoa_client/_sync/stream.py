@@ -67,6 +67,11 @@ class Stream:
         """The answer as far as it has come; without what a recovered run has discarded."""
         return self._follower.text.whole
 
+    @property
+    def last_change(self) -> TextChange | None:
+        """What the last event did to the text, if anything."""
+        return self._follower.last_change
+
     def __iter__(self) -> Self:
         return self
 
@@ -95,7 +100,7 @@ class Stream:
     def text_changes(self) -> Iterator[TextChange]:
         """The answer's text as it changes, to the end. After a recovery `discarded` is the text that is void."""
         for _ in self:
-            if (change := self._follower.last_change) is not None:
+            if (change := self.last_change) is not None:
                 yield change
 
     def output(self) -> str:
