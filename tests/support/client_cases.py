@@ -17,13 +17,35 @@ POLICY: Final = {"first_seconds": 0.001, "seconds_max": 0.01, "reconnect_seconds
 """Quick, so that a thousand breaks take no time."""
 
 
+WORDS: Final = {
+    *("name", "run", "via", "after", "policy", "faults", "every_byte", "with"),
+    *(
+        "sequences",
+        "text",
+        "changes",
+        "verified",
+        "error",
+        "output",
+        "runs_made",
+        "one_key",
+        "connections",
+        "requests",
+        "seconds_min",
+    ),
+}
+"""What may stand in a case."""
+
+
 @cache
 def document() -> dict[str, Any]:
     return yaml.safe_load((CASES / "streams.yaml").read_text("utf-8"))
 
 
 def cases() -> list[dict[str, Any]]:
-    return document()["cases"]
+    found = document()["cases"]
+    assert all(set(case) <= WORDS for case in found), [set(case) - WORDS for case in found if set(case) - WORDS]
+    assert len({case["name"] for case in found}) == len(found), "two cases of one name"
+    return found
 
 
 @dataclass
@@ -78,6 +100,9 @@ def check(one: Told, result: dict[str, Any]) -> None:
     assert len(one.play.keys) == case.get("runs_made", 1), (where, "runs made")
     if "connections" in case:
         assert len(one.play.requests) == case["connections"], (where, [request.path for request in one.play.requests])
+    if case.get("one_key"):
+        posts = [request for request in one.play.requests if request.method == "POST"]
+        assert len({request.headers["idempotency-key"] for request in posts}) == 1, where
     for request, meant in zip(one.play.requests, case.get("requests", []), strict=False):
         assert request.method == meant["method"], where
         assert request.headers.get("last-event-id") == meant.get("last_event_id"), where

@@ -169,10 +169,12 @@ class ScriptedStoa:
         assert task is not None
         self._tasks.add(task)
         try:
-            request = await _request(reader)
-            name, _, path = request.path.lstrip("/").partition("/")
-            request.path = f"/{path}"
-            await _answer(self._plays[name], request, writer)
+            kept = True
+            while kept:
+                request = await _request(reader)
+                name, _, path = request.path.lstrip("/").partition("/")
+                request.path = f"/{path}"
+                kept = await _answer(self._plays[name], request, writer)
         except (asyncio.IncompleteReadError, OSError, asyncio.CancelledError):
             pass
         finally:
@@ -189,17 +191,18 @@ async def _request(reader: asyncio.StreamReader) -> Request:
     return Request(method, path, headers, await reader.readexactly(int(headers.get("content-length", 0))))
 
 
-async def _answer(play: Play, request: Request, writer: asyncio.StreamWriter) -> None:
+async def _answer(play: Play, request: Request, writer: asyncio.StreamWriter) -> bool:
+    """True when the connection may carry another request."""
     play.requests.append(request)
     fault = play.next_fault()
     if "refuse" in fault:
         return await _refuse(fault, writer)
     if fault.get("lost") == "before":
-        return None
+        return False
     if request.method == "POST":
         play.keys.add(request.headers.get("idempotency-key", f"none-{len(play.requests)}"))
     if fault.get("lost") == "after":
-        return None
+        return False
     if "status" in fault:
         body = bytes.fromhex(fault.get("body_hex", "")) or fault.get("body", "").encode()
         return await _whole(writer, fault["status"], body, {"content-type": fault.get("content_type", "text/plain")})
@@ -208,10 +211,11 @@ async def _answer(play: Play, request: Request, writer: asyncio.StreamWriter) ->
         after = max(after, int(request.path.partition("after_sequence=")[2]))
     if request.method == "GET" and after == len(play.journal.events):
         return await _whole(writer, 204, b"", {})
-    return await _stream(play.journal, 0 if fault.get("replay") else after, fault, writer)
+    await _stream(play.journal, 0 if fault.get("replay") else after, fault, writer)
+    return False
 
 
-async def _refuse(fault: Mapping[str, Any], writer: asyncio.StreamWriter) -> None:
+async def _refuse(fault: Mapping[str, Any], writer: asyncio.StreamWriter) -> bool:
     headers = {"x-request-id": "request-1"}
     if retry_after := fault.get("retry_after"):
         soon = format_datetime(datetime.now(UTC) + timedelta(seconds=1), usegmt=True)
@@ -224,20 +228,21 @@ async def _refuse(fault: Mapping[str, Any], writer: asyncio.StreamWriter) -> Non
         "details": fault.get("details"),
     }
     body = fault["body"] if "body" in fault else json.dumps({"error": error})
-    await _whole(writer, fault["refuse"], body.encode(), headers)
+    return await _whole(writer, fault["refuse"], body.encode(), headers)
 
 
-async def _whole(writer: asyncio.StreamWriter, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+async def _whole(writer: asyncio.StreamWriter, status: int, body: bytes, headers: Mapping[str, str]) -> bool:
     head = "".join(f"{name}: {text}\r\n" for name, text in headers.items())
     length = "" if status == 204 else f"content-length: {len(body)}\r\n"
-    writer.write(f"HTTP/1.1 {status} Scripted\r\n{head}{length}connection: close\r\n\r\n".encode() + body)
-    await _flushed(writer)
+    writer.write(f"HTTP/1.1 {status} Scripted\r\n{head}{length}\r\n".encode() + body)
+    await writer.drain()
+    return True
 
 
 async def _flushed(writer: asyncio.StreamWriter) -> None:
-    """Everything has left this process: an abort throws nothing away."""
-    await writer.drain()
-    writer.write_eof()
+    """Everything has left this process: the abort that follows throws nothing away."""
+    writer.close()
+    await writer.wait_closed()
 
 
 async def _stream(journal: Journal, after: int, fault: Mapping[str, Any], writer: asyncio.StreamWriter) -> None:
