@@ -18,7 +18,7 @@ POLICY: Final = {"first_seconds": 0.001, "seconds_max": 0.01, "reconnect_seconds
 
 
 WORDS: Final = {
-    *("name", "run", "via", "after", "policy", "faults", "every_byte", "with"),
+    *("name", "run", "via", "after", "policy", "faults", "every_byte", "step", "with"),
     *(
         "sequences",
         "text",
@@ -63,15 +63,15 @@ class Told:
         return {"url": self.url, "via": self.via, "after": self.after, "policy": self.policy, "run_id": RUN_ID}
 
 
-def told(server: ScriptedStoa, case: dict[str, Any]) -> Iterator[Told]:
-    """A case is one, or one for each byte."""
+def told(server: ScriptedStoa, case: dict[str, Any], *, step: int = 1) -> Iterator[Told]:
+    """A case is one, or one for each byte; for each `step`-th, where the same code was tried at all of them already."""
     run = document()["runs"][case["run"]]
     several: list[list[dict[str, Any]]] = [case.get("faults", [])]
     if how := case.get("every_byte"):
         fault = case.get("with", {})
         journal = Journal.of(run)
         length = sum(len(journal.frame(event["sequence"], fault)) for event in journal.events)
-        several = [[{**fault, "cut": cut, "end": how}, fault] for cut in range(length)]
+        several = [[{**fault, "cut": cut, "end": how}, fault] for cut in range(0, length, case.get("step", 1) * step)]
     for faults in several:
         url, play = server.play(run, faults)
         yield Told(url, case.get("via", "send"), case.get("after", 0), POLICY | case.get("policy", {}), play, case)
