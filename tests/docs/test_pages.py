@@ -22,6 +22,11 @@ def test_events_are_current() -> None:
     assert (ROOT / "docs/events.md").read_text("utf-8") == page
 
 
+def test_formats_are_current() -> None:
+    page = runpy.run_path(str(ROOT / "tools/docs/formats.py"))["page"]()
+    assert (ROOT / "docs/guide/formats.md").read_text("utf-8") == page
+
+
 def test_permissions_are_current() -> None:
     assert (ROOT / "docs/permissions.md").read_text("utf-8") == PERMISSIONS_PAGE["page"]()
 

@@ -9,6 +9,7 @@ from stoa.db.embedded import locate
 from stoa.doctor import DataLocation
 from stoa.gateway.component import ProviderSettings
 from stoa.gateway.providers.extractive import SLUG
+from stoa.outbound import Outbound
 from stoa.settings import Settings, SettingsError
 
 
@@ -60,15 +61,17 @@ def programs(settings: Settings) -> Sequence[tools.Program]:
     ]
 
 
-def embedder(settings: Settings) -> embedding.RemoteEmbedder | None:
+def embedder(settings: Settings, outbound: Outbound) -> embedding.RemoteEmbedder | None:
     """The operator's endpoint; None where the local model embeds."""
     chosen = settings.embeddings
     if chosen is None:
         return None
-    return embedding.RemoteEmbedder(chosen.base_url, chosen.model, plain(chosen.api_key), chosen.dimensions)
+    return embedding.RemoteEmbedder(
+        chosen.base_url, chosen.model, plain(chosen.api_key), chosen.dimensions, outbound=outbound
+    )
 
 
-def reranker(settings: Settings) -> embedding.LocalReranker | embedding.RemoteReranker | None:
+def reranker(settings: Settings, outbound: Outbound) -> embedding.LocalReranker | embedding.RemoteReranker | None:
     chosen = settings.reranker
     if chosen is None:
         return None
@@ -76,7 +79,7 @@ def reranker(settings: Settings) -> embedding.LocalReranker | embedding.RemoteRe
         return embedding.LocalReranker(chosen.path)
     assert chosen.base_url is not None
     assert chosen.model is not None
-    return embedding.RemoteReranker(chosen.base_url, chosen.model, plain(chosen.api_key))
+    return embedding.RemoteReranker(chosen.base_url, chosen.model, plain(chosen.api_key), outbound=outbound)
 
 
 async def load(chosen: embedding.LocalReranker | embedding.RemoteReranker | None) -> None:

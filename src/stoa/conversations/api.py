@@ -14,7 +14,6 @@ from stoa.conversations.types import Fork
 from stoa.db.blobs import Blobs
 from stoa.db.idempotency import IdempotencyKey
 from stoa.http import Data, DataList, Gate, IdempotencyKeyHeader, Paging, Routes, fingerprint, page_of, refusals
-from stoa.http.uploads import multipart_only
 from stoa.http.wire import DeletedWire
 from stoa.kernel.errors import BadRequest
 from stoa.kernel.pages import PageRequest
@@ -128,7 +127,6 @@ def _files(router: Routes, conversations: Conversations, blobs: Blobs, gate: Gat
     @router.post(
         "/v1/conversations/{conversation_id}/files",
         status_code=201,
-        dependencies=[Depends(multipart_only)],
         responses=refusals(404, 409, 413, 415),
     )
     async def upload_file(

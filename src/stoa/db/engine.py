@@ -15,12 +15,14 @@ from typing import Any, Final, Protocol, TypeAlias, cast
 
 import asyncpg
 import orjson
+import structlog
 
 from stoa.kernel.errors import DatabaseUnavailable
 from stoa.kernel.metrics import Counter, Gauge, Metric
 from stoa.kernel.principal import Principal
 
 TENANT_ROLE: Final = "stoa_tenant"
+_log = structlog.get_logger("stoa.db")
 
 CONNECT_SECONDS_MAX: Final = 5
 """A database that is up answers at once. After this time the attempt is given up, and made again."""
@@ -47,6 +49,8 @@ _GONE: Final = (
 )
 """The connection is lost: PostgreSQL was restarted, or the network in between is cut. asyncpg raises InternalClientError
 when the server shuts down while a query is being sent; that is a lost connection too."""
+_NO_ROOM: Final = (asyncpg.InsufficientResourcesError, asyncpg.PostgresIOError)
+"""The server lacks disk space, memory or file handles, or its disk fails: class 53 and code 58030 of the error codes."""
 FAILURES: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """All that a statement may raise on a connection outside of the pool. Its owner then closes it and connects again."""
 
@@ -94,6 +98,8 @@ class Database:
         self._acquire_seconds_max = acquire_seconds_max
         self.dsn = dsn
         self._waiting = 0
+        self.out_of_room = False
+        """Whether a statement failed because the server lacks disk space or memory, and `check_room` has not succeeded since."""
         self._unavailable = Counter(
             "stoa_database_unavailable", "Times that a connection could not be had, or was lost in use."
         )
@@ -151,6 +157,20 @@ class Database:
         async with self.transaction(opening) as tx:
             yield tx
 
+    async def check_room(self) -> None:
+        """Raises DatabaseUnavailable when the database does not answer, or lacked room and still does."""
+        async with self.connection() as connection:
+            if not self.out_of_room:
+                await connection.execute("SELECT 1")
+                return
+            # Reading still works on a full disk. A temporary table takes new blocks, as a message would.
+            async with connection.transaction():
+                await connection.execute(
+                    "CREATE TEMPORARY TABLE room ON COMMIT DROP AS"
+                    " SELECT repeat(md5(n::text), 8) FROM generate_series(1, 4000) AS n"
+                )
+            self.out_of_room = False
+
     @asynccontextmanager
     async def transaction(self, opening: str) -> AsyncGenerator[Tx]:
         """For `tenant` and `stoa.db.internal` alone: says how the transaction begins."""
@@ -185,6 +205,13 @@ class Database:
             raise Raised(str(error.args[0])) from error
         except asyncpg.DataError as error:
             raise Unstorable(str(error)) from error
+        except _NO_ROOM as error:
+            self._unavailable.add()
+            self.out_of_room = True
+            _log.error("the database lacks room", error=str(error))
+            raise _away(
+                "The database cannot store anything just now: its server lacks disk space or memory."
+            ) from error
         except _GONE as error:
             if _alive(connection):
                 if isinstance(error, asyncpg.InterfaceError):

@@ -13,6 +13,7 @@ from stoa.gateway.secrets import Vault
 from stoa.gateway.types import Model
 from stoa.http.component import Component, Kit
 from stoa.http.hosts import HostKind
+from stoa.outbound import Outbound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,13 +43,13 @@ async def open_component(
     providers: Sequence[ProviderSettings],
     default_model: str | None,
     pace: Callable[[], float],
-    allow_private: bool,
+    outbound: Outbound,
 ) -> AsyncGenerator[GatewayComponent]:
     """`builtin` is the slug and the adapter of the model that needs no provider; `pace` the seconds between two writes
     of the journal."""
     async with AsyncExitStack() as stack:
         vault = Vault(kit.secret)
-        factory = ModelFactory(pace=pace, allow_private=allow_private)
+        factory = ModelFactory(pace=pace, outbound=outbound)
         stack.push_async_callback(factory.close)
         catalogue = Catalogue(
             kit.database,

@@ -29,5 +29,6 @@ async def open_component(kit: Kit) -> AsyncGenerator[JournalComponent]:
         metrics=writer.metrics(),
         channels={"stoa_journal": journal.on_notification},
         background=[writer],
+        vital=[writer.heartbeat],
         after_gap=[live.wake_all],
     )

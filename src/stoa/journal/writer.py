@@ -20,7 +20,7 @@ from stoa.journal.types import Fenced, Head, JournalKey
 from stoa.kernel.clock import Clock, rfc3339
 from stoa.kernel.ids import event_id_tail
 from stoa.kernel.metrics import FAST, Counter, Gauge, Histogram, Metric
-from stoa.kernel.supervise import Supervisor
+from stoa.kernel.supervise import Heartbeat, Supervisor
 
 SQL: Final = load("stoa.journal")
 
@@ -48,6 +48,7 @@ class JournalWriter:
         self._writers: set[RunWriter] = set()
         self._awake = asyncio.Event()
         self._connection: asyncpg.Connection | None = None
+        self.heartbeat = Heartbeat("journal.writer", monotonic_seconds=clock.monotonic)
         self.server_pid = 0
         """Of the connection that writes: notifications with this origin are our own."""
         self.others: Callable[[], bool] = lambda: False
@@ -66,7 +67,7 @@ class JournalWriter:
 
     async def start(self) -> None:
         await self._reconnect()
-        self._supervisor.keep(self._forever, "journal.writer")
+        self._supervisor.keep(self._forever, "journal.writer", self.heartbeat)
 
     async def stop(self) -> None:
         await self._supervisor.stop()
@@ -136,6 +137,7 @@ class JournalWriter:
         begun = 0.0
         while True:
             await self._awake.wait()
+            self.heartbeat.begin()
             # At least one turn of the event loop: what arrived together is written together, and a run that ends now
             # stores its last events with its end.
             await asyncio.sleep(max(0.0, begun + self.pace_seconds / TICKS_PER_PACE - loop.time()))
@@ -143,6 +145,7 @@ class JournalWriter:
             self._awake.clear()
             dirty, self._dirty = self._dirty, {}
             await self._tick([writer for writer in dirty if writer.pending and not (writer.fenced or writer.broken)])
+            self.heartbeat.done()
 
     async def _tick(self, writers: Sequence[RunWriter]) -> None:
         if not writers:

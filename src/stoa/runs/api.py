@@ -20,6 +20,9 @@ from stoa.http import (
     page_of,
     refusals,
 )
+from stoa.http.bodies import MESSAGE_LIMIT
+from stoa.http.routing import limited
+from stoa.http.sse import STREAM_CONTENT
 from stoa.kernel.errors import BadRequest, Unavailable
 from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
@@ -39,14 +42,20 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
         "model": Data[wire.RunWire],
         "description": "Server-Sent Events; with `stream: false` the finished run.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": STREAM_CONTENT,
     },
     202: {"model": Data[wire.RunWire], "description": "With `background: true`: the run, which goes on by itself."},
     **refusals(404, 409, 413),
 }
 
 
-def routes(runs: Runs, gate: Gate, open_stream: OpenStream, draining: Callable[[], bool]) -> Routes:
+def routes(
+    runs: Runs,
+    gate: Gate,
+    open_stream: OpenStream,
+    admit_stream: Callable[[Principal], None],
+    draining: Callable[[], bool],
+) -> Routes:
     router = Routes(tags=["runs"])
 
     async def answered(status: int, principal: Principal, run: Run) -> Response:
@@ -62,6 +71,8 @@ def routes(runs: Runs, gate: Gate, open_stream: OpenStream, draining: Callable[[
     ) -> Response:
         if draining():
             raise Unavailable("This server is restarting; send it again in a moment.", retry_after_seconds=2)
+        if not body.background and body.stream is not False:
+            admit_stream(principal)
         started = await runs.start(principal, conversation_id, send, once)
         if body.background:
             return await answered(202, principal, await runs.get(principal, started.run.id))
@@ -70,6 +81,7 @@ def routes(runs: Runs, gate: Gate, open_stream: OpenStream, draining: Callable[[
         return open_stream(principal, started.run.id)
 
     @router.post("/v3/conversations/{conversation_id}/messages", response_model=None, responses=_ANSWERS)
+    @limited(MESSAGE_LIMIT)
     async def send_message(
         conversation_id: UUID,
         body: wire.SendMessageBody,

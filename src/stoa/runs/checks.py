@@ -15,12 +15,12 @@ from stoa.db import Database, Tx, load
 from stoa.db.checks import Check, Scope, stated, stated_by_day
 from stoa.db.internal import internal
 from stoa.kernel.findings import Finding, Timeline
+from stoa.kernel.leases import RUN
 from stoa.runs import store, turns
-from stoa.runs.rules import LEASE_SECONDS
 from stoa.runs.store import SQL as RUNS
 
 SQL: Final = load("stoa.runs", "checks.sql")
-SECOND_QUERY_SECONDS: Final = LEASE_SECONDS / 2
+SECOND_QUERY_SECONDS: Final = RUN.seconds / 2
 """A run may be between two nodes at the first query. Nodes claim such runs several times in this time."""
 _NO_REPAIR: Final = "No repair is safe; read the run's events, then delete the conversation or leave it as it is."
 

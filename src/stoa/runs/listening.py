@@ -6,6 +6,7 @@ from uuid import UUID
 from stoa.db import Database
 from stoa.journal import Journal
 from stoa.kernel.errors import Unavailable
+from stoa.kernel.leases import RUN
 from stoa.kernel.principal import Principal
 from stoa.runs import rules, store
 from stoa.runs.types import Run, RunStatus
@@ -28,6 +29,6 @@ class Listening:
                 if subscription.closed:
                     raise Unavailable(f"This node is leaving; the run goes on. Read it at /v1/runs/{run_id}.")
                 # A notification of another node may be lost, so look again after a while.
-                poll = asyncio.get_running_loop().call_later(rules.POLL_SECONDS * 4, subscription.wake)
+                poll = asyncio.get_running_loop().call_later(RUN.poll_seconds * 4, subscription.wake)
                 await subscription.wait()
                 poll.cancel()

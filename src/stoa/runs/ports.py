@@ -27,8 +27,13 @@ class Owner(Protocol):
     @property
     def node_id(self) -> UUID: ...
 
-    @property
-    def has_room(self) -> bool: ...
+    def reserve(self, project_id: UUID | None) -> bool:
+        """Takes a place for a run of this project that is about to begin, where there is one. None: not known yet."""
+        ...
+
+    def unreserve(self, project_id: UUID | None) -> None:
+        """Gives the place back: the run has taken one of its own by `adopt`, or did not begin."""
+        ...
 
     def prepare(self, run: Run) -> Preparation:
         """Begins to collect what the run's model is to read, while the transaction that starts the run goes on."""

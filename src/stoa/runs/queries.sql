@@ -81,43 +81,71 @@ RETURNING node_id;
 UPDATE runs SET node_id = NULL WHERE org_id = $1 AND id = $2 AND node_id IS NOT NULL;
 
 -- name: claim
--- Takes up to $2 runs that nobody carries: new ones, given-back ones, and those of nodes whose lease ran out or whose
--- advisory lock is free (their process is gone; but a database that has just started holds nobody's lock yet, and says
--- nothing). Each is this node's from the commit on.
-WITH held AS (
-    SELECT objid::bigint AS key FROM pg_locks
-    WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND classid = 21366 AND granted
-), dead AS (
-    SELECT n.id FROM nodes n WHERE n.id <> $1 AND (n.expires_at < now()
-        OR NOT EXISTS (SELECT 1 FROM held WHERE held.key = n.lock_key) AND pg_postmaster_start_time() < now() - interval '2.5 seconds')
-), orphans AS (
-    SELECT r.org_id, r.id FROM runs r
-    WHERE r.status IN ('created', 'started') AND r.queued_at IS NULL
-      AND (r.node_id IS NULL OR r.node_id IN (SELECT id FROM dead) OR NOT EXISTS (SELECT 1 FROM nodes n WHERE n.id = r.node_id))
-    ORDER BY r.created_at LIMIT $2 FOR UPDATE SKIP LOCKED
+-- Claims up to $2 runs; each is this node's from the commit on. First the runs of nodes that do not live: they have begun, so no room of a
+-- project holds them up. Then unclaimed runs, one project after another, beginning behind project $6; within a project one key after another,
+-- within a key the oldest first. $3 are projects with runs on this node, $4 how many more each may have, $5 the same for every other project.
+WITH RECURSIVE holders AS (
+    (SELECT node_id FROM runs WHERE status IN ('created', 'started') AND node_id IS NOT NULL ORDER BY node_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT r.node_id FROM runs r WHERE r.status IN ('created', 'started') AND r.node_id IS NOT NULL AND r.node_id > h.node_id
+            ORDER BY r.node_id LIMIT 1)
+    FROM holders h WHERE h.node_id IS NOT NULL
+), lost AS (
+    SELECT r.org_id, r.id FROM (
+        SELECT node_id FROM holders WHERE node_id <> $1 AND node_id NOT IN (SELECT id FROM living_nodes)
+    ) h CROSS JOIN LATERAL (
+        SELECT org_id, id FROM runs WHERE status IN ('created', 'started') AND node_id IS NOT NULL AND node_id = h.node_id
+        LIMIT $2 FOR UPDATE SKIP LOCKED
+    ) r LIMIT $2
+), projects AS (
+    SELECT $6::uuid AS project_id, false AS found, false AS wrapped, 0 AS turn
+    UNION ALL
+    SELECT coalesce(n.project_id, '00000000-0000-0000-0000-000000000000'), n.project_id IS NOT NULL, p.wrapped OR n.project_id IS NULL, p.turn + 1
+    FROM projects p LEFT JOIN LATERAL (
+        SELECT r.project_id FROM runs r
+        WHERE r.status IN ('created', 'started') AND r.queued_at IS NULL AND r.node_id IS NULL AND r.project_id > p.project_id
+        ORDER BY r.project_id LIMIT 1
+    ) n ON true
+    WHERE NOT p.wrapped OR n.project_id <= $6
+), roomy AS (
+    SELECT p.project_id, p.turn, coalesce(here.room, $5::int) AS room
+    FROM projects p LEFT JOIN unnest($3::uuid[], $4::int[]) AS here(project_id, room) ON here.project_id = p.project_id
+    WHERE p.found AND coalesce(here.room, $5::int) > 0 LIMIT $2
+), lanes AS (
+    SELECT p.project_id, p.turn, p.room, k.key, count(*) OVER () AS lanes FROM roomy p CROSS JOIN LATERAL (
+        WITH RECURSIVE keys AS (
+            (SELECT coalesce(created_by, '00000000-0000-0000-0000-000000000000') AS key FROM runs
+             WHERE status IN ('created', 'started') AND queued_at IS NULL AND node_id IS NULL AND project_id = p.project_id
+             ORDER BY coalesce(created_by, '00000000-0000-0000-0000-000000000000') LIMIT 1)
+            UNION ALL
+            SELECT (SELECT coalesce(r.created_by, '00000000-0000-0000-0000-000000000000') FROM runs r
+                    WHERE r.status IN ('created', 'started') AND r.queued_at IS NULL AND r.node_id IS NULL AND r.project_id = p.project_id
+                      AND coalesce(r.created_by, '00000000-0000-0000-0000-000000000000') > k.key
+                    ORDER BY coalesce(r.created_by, '00000000-0000-0000-0000-000000000000') LIMIT 1)
+            FROM keys k WHERE k.key IS NOT NULL
+        ) SELECT key FROM keys WHERE key IS NOT NULL
+    ) k
+), waiting AS (
+    SELECT w.org_id, w.id, l.project_id, l.turn, l.room, row_number() OVER (PARTITION BY l.project_id, l.key ORDER BY w.created_at) AS turn_of_key
+    FROM lanes l CROSS JOIN LATERAL (
+        SELECT org_id, id, created_at FROM runs
+        WHERE status IN ('created', 'started') AND queued_at IS NULL AND node_id IS NULL AND project_id = l.project_id
+          AND coalesce(created_by, '00000000-0000-0000-0000-000000000000') = l.key
+        ORDER BY created_at LIMIT least(l.room, 1 + 2 * $2 / l.lanes) FOR UPDATE SKIP LOCKED
+    ) w
+), ranked AS (
+    SELECT *, row_number() OVER (PARTITION BY project_id ORDER BY turn_of_key, random()) AS turn_of_project FROM waiting
+), taken AS (
+    (SELECT org_id, id FROM lost
+     UNION ALL
+     (SELECT org_id, id FROM ranked WHERE turn_of_project <= room ORDER BY turn_of_project, turn)) LIMIT $2
 )
 UPDATE runs r SET node_id = $1, status = 'started', started_at = coalesce(started_at, now()), attempt = attempt + 1
-FROM orphans o WHERE r.org_id = o.org_id AND r.id = o.id RETURNING r.*;
+FROM taken t WHERE r.org_id = t.org_id AND r.id = t.id RETURNING r.*;
 
 -- name: give_back
 -- This node is leaving: its runs are anybody's, and the coming claim is no new attempt.
 UPDATE runs SET node_id = NULL, attempt = greatest(attempt - 1, 0) WHERE node_id = $1 AND status IN ('created', 'started');
-
--- name: insert_node
-INSERT INTO nodes (id, lock_key, expires_at) VALUES ($1, $2, now() + $3::float8 * interval '1 second')
-ON CONFLICT (id) DO UPDATE SET lock_key = excluded.lock_key, expires_at = excluded.expires_at;
-
--- name: renew_node
--- One statement per node and second; gives how many other nodes live.
-WITH me AS (UPDATE nodes SET expires_at = now() + $2::float8 * interval '1 second' WHERE id = $1 RETURNING id)
-SELECT (SELECT count(*) FROM me) AS mine, (SELECT count(*) FROM nodes WHERE id <> $1 AND expires_at > now()) AS others;
-
--- name: remove_node
-DELETE FROM nodes WHERE id = $1;
-
--- name: remove_old_nodes
--- Nodes long dead, whose runs were claimed.
-DELETE FROM nodes n WHERE expires_at < now() - interval '1 hour' AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.node_id = n.id AND r.status IN ('created', 'started'));
 
 -- name: delete_runs
 -- Removes a conversation's runs; gives the bytes that went.
@@ -158,8 +186,8 @@ WHERE r.org_id = $1 AND r.message_id = $2 AND r.id <> $3 ORDER BY t.begun_at, t.
 
 -- name: insert_request
 -- A question to a person, open for so many seconds.
-INSERT INTO input_requests (org_id, project_id, run_id, id, conversation_id, type, prompt, params, editable_params, options, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now() + $11::float8 * interval '1 second');
+INSERT INTO input_requests (org_id, project_id, run_id, id, conversation_id, type, prompt, params, editable_params, options, expires_at, schema)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now() + $11::float8 * interval '1 second', $12);
 
 -- name: pending_requests
 SELECT * FROM input_requests WHERE org_id = $1 AND run_id = ANY ($2::uuid[]) AND status = 'pending' ORDER BY created_at, id;

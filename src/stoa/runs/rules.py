@@ -21,11 +21,6 @@ MOVES: Final[Mapping[RunStatus, frozenset[RunStatus]]] = {
 }
 
 ACTIVE: Final = frozenset({RunStatus.CREATED, RunStatus.STARTED, RunStatus.PAUSED})
-ATTEMPTS_MAX: Final = 3
-LEASE_SECONDS: Final = 4.0
-"""With a look of the others every half second, a run whose node froze goes on elsewhere within five seconds."""
-RENEW_SECONDS: Final = 1.0
-POLL_SECONDS: Final = 0.5
 HISTORY_MESSAGES_MAX: Final = 400
 CANCEL_WAIT_SECONDS: Final = 6.0
 """A live owner answers a cancel in milliseconds; past a lease it is dead, and the canceller ends the run itself."""
@@ -124,3 +119,9 @@ def checked_params(request: InputRequest, params: Mapping[str, Any]) -> Mapping[
             )
             raise BadRequest.field(f"data.params.{name}", problem)
     return {name: value for name, value in params.items() if name in request.editable_params}
+
+
+def misfit(changed: Mapping[str, Any], problem: str) -> BadRequest:
+    """The refusal of arguments that a person changed so that they do not fit the tool."""
+    field = f"data.params.{next(iter(changed))}" if len(changed) == 1 else "data.params"
+    return BadRequest.field(field, f"does not fit: {problem}; the request is still open")

@@ -52,7 +52,21 @@ class Starting:
         """One transaction. Where this node has room it includes `run.started`, and the run is this node's from the
         commit.
         """
-        owner = self.owner if self.owner is not None and self.owner.has_room else None
+        owner = self.owner if self.owner is not None and self.owner.reserve(principal.project_id) else None
+        try:
+            return await self._start(owner, principal, conversation_id, send, key)
+        finally:
+            if owner is not None:
+                owner.unreserve(principal.project_id)
+
+    async def _start(
+        self,
+        owner: Owner | None,
+        principal: Principal,
+        conversation_id: UUID,
+        send: SendMessage,
+        key: IdempotencyKey | None,
+    ) -> Started:
         with ExitStack() as undo:  # What was begun beside the transaction ends with it when it fails.
             async with self._database.tenant(principal) as tx:
                 if key and (answer := await idempotency.claim(tx, principal, key)):

@@ -1,4 +1,4 @@
-"""Runs and nodes, between rows and values."""
+"""Runs, between rows and values."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -12,6 +12,7 @@ from stoa.events import EventType, delta_of, from_subagent
 from stoa.gateway import Usage, add_spending, estimated_tokens
 from stoa.journal import Journal
 from stoa.kernel.errors import NotFound
+from stoa.kernel.leases import Wanted
 from stoa.kernel.pages import Page, PageRequest
 from stoa.runs.agent.steps import Answer, LedgerEntry, Question
 from stoa.runs.types import InputRequest, Lost, ModelUse, RequestType, Run, RunFilter, RunStatus, ToolCallRow
@@ -77,8 +78,8 @@ async def queued(tx: Tx, org_id: UUID, conversation_id: UUID) -> Sequence[Run]:
     return [from_row(row) for row in await tx.fetch(SQL.queued, org_id, conversation_id)]
 
 
-async def claim(tx: Tx, node_id: UUID, limit: int) -> Sequence[Run]:
-    return [from_row(row) for row in await tx.fetch(SQL.claim, node_id, limit)]
+async def claim(tx: Tx, node_id: UUID, wanted: Wanted) -> Sequence[Run]:
+    return [from_row(row) for row in await tx.fetch(SQL.claim, node_id, *wanted.arguments())]
 
 
 def from_row(row: Row) -> Run:
@@ -168,6 +169,7 @@ async def ask(tx: Tx, run: Run, questions: Sequence[Question]) -> None:
             list(question.editable_params),
             list(question.options) if question.options else None,
             question.seconds_max,
+            question.schema,
         )
 
 
@@ -255,4 +257,5 @@ def _request(row: Row) -> InputRequest:
         row["editable_params"],
         row["options"],
         row["expires_at"],
+        row["schema"],
     )

@@ -99,6 +99,8 @@ class InputRequest:
     editable_params: Sequence[str]
     options: Sequence[str] | None
     expires_at: datetime
+    schema: Mapping[str, Any] | None = None
+    """What `params` must satisfy, also after a person has changed some of them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,13 @@
 """The JSON shapes of runs, and of sending a message (contract sections 4.1 and 5)."""
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal, Self
 from uuid import UUID
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from stoa.conversations import CONTENT_PARTS_MAX, ContentPart, Metadata
-from stoa.http import Timestamp, Wire
+from stoa.http import Body, Timestamp, Wire
 from stoa.http.wire import not_blank, storable
 from stoa.runs.types import Input, InputRequest, RequestType, Run, ToolCallRow
 
@@ -17,7 +17,7 @@ def _parts(content: Any) -> Any:
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
-class AnswerBody(Wire):
+class AnswerBody(Body):
     """How an answer is made and delivered. `tools` limits the agent to these of its tools; [] to none."""
 
     model_id: UUID | None = None
@@ -37,6 +37,8 @@ class RegenerateBody(AnswerBody):
     """`model_id` switches the conversation's model, as with a message. `tools` limits the agent to these of its tools;
     [] to none."""
 
+    example: ClassVar[Mapping[str, Any]] = {"stream": False}
+
 
 class SendMessageBody(AnswerBody):
     """A plain string as `content` is taken as one text part. `tools` limits the agent to these of its tools; [] to
@@ -45,6 +47,8 @@ class SendMessageBody(AnswerBody):
     A busy conversation refuses (409), lets the message wait for its turn, or interrupts the run under way, as `on_busy`
     says.
     """
+
+    example: ClassVar[Mapping[str, Any]] = {"content": "Summarize the ticket."}
 
     content: Annotated[
         list[ContentPart],
@@ -55,12 +59,12 @@ class SendMessageBody(AnswerBody):
     metadata: Metadata | None = None
 
 
-class FeedbackData(Wire):
+class FeedbackData(Body):
     request_id: UUID
     feedback: Annotated[str, Field(max_length=100_000), AfterValidator(not_blank)]
 
 
-class ApprovalData(Wire):
+class ApprovalData(Body):
     """`params` holds what changes, of `editable_params` alone; the model reads `feedback` when the call is declined."""
 
     request_id: UUID
@@ -69,12 +73,22 @@ class ApprovalData(Wire):
     feedback: Annotated[str, Field(max_length=100_000), AfterValidator(storable)] | None = None
 
 
-class FeedbackBody(Wire):
+class FeedbackBody(Body):
+    example: ClassVar[Mapping[str, Any]] = {
+        "type": "human_feedback",
+        "data": {"request_id": "01890a5d-ac96-774b-bcce-b302099a8057", "feedback": "Yes, both."},
+    }
+
     type: Literal["human_feedback"]
     data: FeedbackData
 
 
-class ApprovalBody(Wire):
+class ApprovalBody(Body):
+    example: ClassVar[Mapping[str, Any]] = {
+        "type": "approval",
+        "data": {"request_id": "01890a5d-ac96-774b-bcce-b302099a8057", "approved": True},
+    }
+
     type: Literal["approval"]
     data: ApprovalData
 

@@ -5,18 +5,19 @@ from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import Depends, Header, Query, Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from stoa.http import Gate, Paging, Routes, Wire, refusals
 from stoa.http.authentication import bearer_token
-from stoa.http.sse import EventStream
+from stoa.http.openapi import described, documents
+from stoa.http.sse import STREAM_CONTENT, EventStream
 from stoa.http.wire import Data
 from stoa.kernel.errors import BadRequest
 from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
 from stoa.streams.service import Streams
 from stoa.streams.tickets import TICKET_SECONDS, Tickets
-from stoa.streams.wire import EventListWire, render_page
+from stoa.streams.wire import event_list, render_page
 
 SEQUENCE_MAX: Final = 2**31 - 1
 SEQUENCE_DIGITS_MAX: Final = 20
@@ -44,8 +45,13 @@ def routes(
             return await principal_of_key(tickets.key_of(run_id, ticket))
         return await gate.admit(request, bearer_token(request), "runs:read")
 
-    @router.get("/v1/runs/{run_id}/events", responses={200: {"model": EventListWire}, **refusals(404)})
-    async def events(
+    @router.get(
+        "/v1/runs/{run_id}/events",
+        response_class=JSONResponse,
+        responses={200: described("EventListWire"), **refusals(404)},
+    )
+    @documents(event_list)
+    async def list_run_events(
         run_id: UUID,
         principal: Annotated[Principal, gate("runs:read")],
         page: Annotated[PageRequest, Depends(Paging())],
@@ -59,13 +65,13 @@ def routes(
         responses={
             200: {
                 "description": "Server-Sent Events.",
-                "content": {"text/event-stream": {"schema": {"type": "string"}}},
+                "content": STREAM_CONTENT,
             },
             204: {"description": "The run has ended, and nothing is left after the cursor."},
             **refusals(404),
         },
     )
-    async def stream(
+    async def stream_run(
         run_id: UUID,
         principal: Annotated[Principal, Depends(reader)],
         after_sequence: Annotated[
@@ -90,10 +96,11 @@ def routes(
         after = max(after_sequence or 0, _sequence(last_event_id, head.last_sequence))
         if head.sealed and after == head.last_sequence:
             return Response(status_code=204)  # Any other answer makes a browser ask again, for ever.
+        streams.admit(principal)
         return EventStream(streams.follow(principal, run_id, after, head), {"Stoa-Run-Id": str(run_id)})
 
     @router.post("/v1/runs/{run_id}/stream-tickets", status_code=201, responses=refusals(404))
-    async def ticket(
+    async def create_stream_ticket(
         request: Request, run_id: UUID, principal: Annotated[Principal, gate("runs:read")]
     ) -> Data[TicketWire]:
         """A URL that opens this run's stream without a header, for an hour: for a browser's EventSource."""

@@ -389,6 +389,15 @@ CASES = [
             )
         ],
     ),
+    Case(
+        "nodes.loops",
+        [
+            (
+                "INSERT INTO nodes (id, lock_key, expires_at, stuck)"
+                " VALUES (gen_random_uuid(), 1, now() + interval '1 minute', '{{journal.writer}}')"
+            )
+        ],
+    ),
     Case("blobs.missing", deed=_lose),
     Case("blobs.orphans", deed=_leave_behind, repaired=True),
 ]

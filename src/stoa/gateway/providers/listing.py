@@ -13,9 +13,12 @@ from stoa.gateway.providers.fields import count_of, list_of, object_of, text_of
 from stoa.gateway.providers.openai import azure_base
 from stoa.gateway.providers.streaming import endpoint
 from stoa.gateway.types import Capabilities
+from stoa.outbound import cause
+from stoa.outbound.client import BodyError, read_json
 
 MODELS_MAX: Final = 2_000
 NAME_CHARACTERS_MAX: Final = 200
+LIST_BYTES_MAX: Final = 8 * 1024 * 1024
 ANTHROPIC_VERSION: Final = "2023-06-01"
 _NOT_FOR_CHAT: Final = re.compile(
     r"embed|whisper|tts|dall-e|moderation|transcribe|realtime|^sora|gpt-image|davinci|babbage|computer-use|(?:^|[-/])(?:audio|rerank)",
@@ -93,10 +96,14 @@ async def _get(session: aiohttp.ClientSession, url: str, headers: dict[str, str]
                 raise ProviderError("the provider refused the key", "api_key")
             if response.status != 200:
                 raise ProviderError(f"the provider answered {response.status} to its model list")
-            return await response.json(content_type=None)
+            return await read_json(response, LIST_BYTES_MAX)
     except TimeoutError as error:
         raise ProviderError("the provider did not answer in time") from error
+    except BodyError as error:
+        raise ProviderError(f"the provider's model list {error}") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
+        if (found := cause(error)) is not None:
+            raise ProviderError(str(found)) from error
         raise ProviderError("the provider cannot be reached, or does not speak this API") from error
 
 

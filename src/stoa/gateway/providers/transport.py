@@ -7,7 +7,7 @@ buffer and wakes its reader once per pace. Everything else (model lists) goes th
 import asyncio
 import ssl
 from collections import defaultdict, deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final, cast
 from urllib.parse import urlsplit
@@ -16,7 +16,7 @@ import httptools
 
 from stoa.gateway.providers.exchange import Origin, Timeouts, TransportError, request_bytes
 from stoa.gateway.providers.rests import Rests
-from stoa.outbound import AddressRefused, addresses
+from stoa.outbound import Outbound, OutboundError
 
 BUFFER_BYTES_MAX: Final = 512 * 1024
 """Of one reply, unread: past it the socket is not read from, so a fast model waits for us."""
@@ -28,6 +28,7 @@ LINGER_SECONDS_MAX: Final = 0.25
 """A stream that has said its last word may take so long to end; then its connection is closed."""
 IDLE_SECONDS_MAX: Final = 30.0
 """Shorter than any provider keeps an idle connection open."""
+_ANYWHERE: Final = Outbound(allow_private=True)
 
 
 class Reply:
@@ -70,15 +71,13 @@ class Transport:
     """Long-lived: a pool of idle connections per origin. `pace` gives the seconds to gather between two reads under
     load.
 
-    Without `allow_private` it leads to public addresses alone, whatever a name that was public yesterday resolves to
-    now.
+    Connections are opened by `outbound`, which decides on every address that is dialled.
     """
 
-    def __init__(self, *, pace: Callable[[], float] = lambda: 0.0, allow_private: bool = True) -> None:
-        self._allow_private = allow_private
+    def __init__(self, *, pace: Callable[[], float] = lambda: 0.0, outbound: Outbound = _ANYWHERE) -> None:
+        self._outbound = outbound
         self._rests = Rests(pace)
         self._idle: defaultdict[Origin, deque[tuple[float, _Wire]]] = defaultdict(deque)
-        self._tls: ssl.SSLContext | None = None
 
     async def close(self) -> None:
         for wires in self._idle.values():
@@ -126,44 +125,27 @@ class Transport:
                 raise
 
     async def _connect(self, origin: Origin, timeouts: Timeouts) -> "_Wire":
-        if origin.tls and self._tls is None:
-            self._tls = ssl.create_default_context()
+        tls = self._outbound.tls() if origin.tls else None
         try:
             async with asyncio.timeout(timeouts.connect):
-                # Where not every address may be called, the connection goes to one that was looked up once, and looked
-                # at.
-                hosts = (
-                    [origin.host]
-                    if self._allow_private
-                    else await addresses(origin.host, origin.port, allow_private=False)
-                )
-                return await self._connect_to(hosts, origin)
+                sock = await self._outbound.connect(origin.host, origin.port, tls=origin.tls)
+                try:
+                    _, wire = await asyncio.get_running_loop().create_connection(
+                        _Wire, sock=sock, ssl=tls, server_hostname=origin.host.rstrip(".") if tls else None
+                    )
+                except BaseException:
+                    sock.close()
+                    raise
+                return wire
         except TimeoutError as error:
             raise TransportError("connect", "no connection within the time allowed") from error
-        except AddressRefused as error:
-            raise TransportError(
-                "connect",
-                "the address is private, which this server's operator has not allowed (STOA_ALLOW_PRIVATE_ADDRESSES)",
-            ) from error
+        except OutboundError as error:
+            raise TransportError("connect", str(error)) from error
+        except ssl.SSLCertVerificationError as error:
+            reason = f"the certificate of {origin.host} cannot be trusted: {error.verify_message}"
+            raise TransportError("connect", reason) from error
         except (OSError, ValueError) as error:
             raise TransportError("connect", "no connection could be made") from error
-
-    async def _connect_to(self, hosts: Sequence[str], origin: Origin) -> "_Wire":
-        """The first that answers."""
-        failure: OSError | None = None
-        for host in hosts:
-            try:
-                _, wire = await asyncio.get_running_loop().create_connection(
-                    _Wire,
-                    host,
-                    origin.port,
-                    ssl=self._tls if origin.tls else None,
-                    server_hostname=origin.host if origin.tls else None,
-                )
-                return wire
-            except OSError as error:
-                failure = error
-        raise failure or OSError(f"{origin.host} has no address")
 
     def _take_idle(self, origin: Origin) -> "_Wire | None":
         wires, now = self._idle[origin], asyncio.get_running_loop().time()

@@ -6,6 +6,7 @@ whether it happened: an idempotent tool is called again with the same key; for a
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from functools import reduce
 from typing import Any, Final
 from uuid import UUID, uuid5
 
@@ -26,6 +27,8 @@ _DOUBT: Final = (
     "and making it again may repeat what it does. Make it again?"
 )
 _APPROVE: Final = "Allow the call of {name} with these arguments?"
+_EVENT_DEPTH: Final = 20
+"""How deep arguments lie within an event or a row."""
 
 
 def kind_of(tool: Tool | None) -> str:
@@ -46,7 +49,9 @@ class Calls:
         """Carries a call until it has a result, or waits for a person."""
         arguments = _object(call.arguments)
         if arguments is None:
-            yield self._failed(call, {}, "tool_bad_arguments", "The arguments are no JSON object.")
+            yield self._failed(
+                call, {}, "tool_bad_arguments", "The arguments are no JSON object, or nested too deeply."
+            )
             return
         if call.name == builtin.ASK and self._agent.human_feedback:
             yield self._asked(call, arguments)
@@ -80,6 +85,11 @@ class Calls:
             return
         doubt = call.begun and not tool.idempotent
         wanted = (tool.approval or builtin.named(tool.name, self._agent.approvals)) and not call.approved
+        fits = self._job.ports.schemas.argument_problem
+        if call.request_id is None and not call.begun and (problem := await fits(arguments, tool.parameters)):
+            # Said to the model at once: nobody is asked to approve what cannot be called.
+            yield self._failed(call, arguments, "tool_bad_arguments", f"The arguments do not fit: {problem}", tool)
+            return
         if call.request_id is None and (doubt or wanted):
             yield self._approval(call, tool, call.params or arguments, _DOUBT if doubt else _APPROVE)
             return
@@ -158,6 +168,7 @@ class Calls:
             list(tool.editable_params),
             None,
             self._agent.limits.input_seconds_max,
+            dict(tool.parameters),
         )
         data = {
             "id": str(request.id),
@@ -298,6 +309,7 @@ def _object(arguments: str) -> dict[str, Any] | None:
     """The arguments as they will be stored; None where they are no JSON object, or one that cannot be stored."""
     try:
         parsed = orjson.loads(arguments.replace("\\u0000", "\\ufffd") or b"{}")  # The database cannot hold NUL.
-    except orjson.JSONDecodeError:
+        orjson.dumps(reduce(lambda inner, _: [inner], range(_EVENT_DEPTH), parsed))
+    except (orjson.JSONDecodeError, TypeError):  # TypeError: nested deeper than can be written again.
         return None
     return parsed if isinstance(parsed, dict) and is_storable(parsed) else None

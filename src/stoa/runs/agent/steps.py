@@ -67,6 +67,8 @@ class Question:
     editable_params: Sequence[str]
     options: Sequence[str] | None
     seconds_max: float
+    schema: Mapping[str, Any] | None = None
+    """What `params` must satisfy, also after a person has changed some of them."""
 
 
 def _nothing() -> None:

@@ -1,12 +1,7 @@
-"""Tools out of an OpenAPI document, 3.0 or 3.1: one HTTP tool for each operation. Pure.
+"""One operation of an OpenAPI document as an HTTP tool. Pure."""
 
-A document is a stranger's: references are followed inside of it alone, and what one operation may unfold to is bounded. Whatever
-is wrong is told with the operation and the field.
-"""
-
-import importlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 from urllib.parse import urljoin
@@ -14,17 +9,12 @@ from urllib.parse import urljoin
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from stoa.kernel.errors import BadRequest
 from stoa.tools import rules
+from stoa.tools.openapi.text import clean, storable
 from stoa.tools.schemas import Document, Unusable
-from stoa.tools.types import Imported, ImportRequest, NewTool, Planned, ToolKind
+from stoa.tools.types import ImportRequest, NewTool, Planned, ToolKind
 
-OPERATIONS_MAX: Final = 500
-YAML_CHARACTERS_MAX: Final = 2_000_000
-"""YAML is read at about a megabyte a second; larger documents come as JSON."""
 DESCRIPTION_CHARACTERS_MAX: Final = 1_000
-_METHODS: Final = ("get", "put", "post", "delete", "patch")
-_OTHER_METHODS: Final = ("head", "options", "trace")
 _REPEATABLE: Final = frozenset({"get", "put", "delete"})
 _DROPPED_HEADERS: Final = frozenset(
     {
@@ -80,53 +70,11 @@ class _Draft:
         return made
 
 
-def plan(document: Mapping[str, Any] | str, request: ImportRequest) -> Imported:
-    """Raises BadRequest, with the operation and the field in its details."""
-    root = _parsed(document) if isinstance(document, str) else dict(document)
-    version = str(root.get("openapi") or "")
-    if not re.match(r"^3\.[01](\.|$)", version):
-        found = (
-            f"OpenAPI {version}"
-            if version
-            else f"Swagger {root['swagger']}"
-            if "swagger" in root
-            else "a document without the field openapi"
-        )
-        raise _refused("document", f"must be OpenAPI 3.0 or 3.1, not {found[:60]}")
-    if request.base_url is not None and (problem := rules.url_problem(re.sub(r"[{}]", "", request.base_url))):
-        raise _refused("base_url", problem)
-    wanted = set(request.operations) if request.operations is not None else None
-    planned: list[Planned] = []
-    skipped: list[tuple[str, str]] = []
-    for path, method, item, operation in _operations(root):
-        names = {f"{method.upper()} {path}", str(operation.get("operationId") or f"{method.upper()} {path}")}
-        if wanted is not None and not names & wanted:
-            continue
-        wanted = wanted - names if wanted is not None else None
-        title = f"{method.upper()} {path}"
-        if method in _OTHER_METHODS:
-            skipped.append((_storable(title), f"{method.upper()} is no method that a tool can have"))
-            continue
-        if len(planned) == OPERATIONS_MAX:
-            raise _refused("operations", f"must choose: the document has more than {OPERATIONS_MAX} operations")
-        try:
-            planned.append(_Operation(root, request, path, method, item, operation).planned())
-        except _Skipped as reason:
-            skipped.append((_storable(title), _storable(str(reason))))
-        except Unusable as error:
-            raise _refused(f"{title}: {error.path}", str(error)) from error
-    if wanted:
-        raise _refused("operations", f"name {', '.join(sorted(wanted)[:5])}, which the document does not have")
-    if not planned and not skipped:
-        raise _refused("document", "has no operations under paths")
-    return Imported(_distinct(planned), skipped)
-
-
-class _Skipped(Exception):
+class Skipped(Exception):
     """No tool can stand for this operation; the message says why."""
 
 
-class _Operation:
+class Operation:
     def __init__(
         self,
         root: Mapping[str, Any],
@@ -164,12 +112,17 @@ class _Operation:
             "parameters": parameters,
             "places": draft.places,
         }
+        config = clean(config)
+        try:
+            orjson.dumps(config)
+        except TypeError as error:
+            raise Unusable("parameters", "are nested too deeply") from error
         request = self._request
         new = NewTool(
             self._name(),
             ToolKind.HTTP,
             self._description(),
-            _clean(config),
+            config,
             request.secrets,
             self._method in _REPEATABLE,
             request.approval,
@@ -178,7 +131,7 @@ class _Operation:
             request.output_bytes_max,
         )
         return Planned(
-            _storable(f"{self._method.upper()} {self._path}"), new, tuple(_storable(note) for note in draft.notes)
+            storable(f"{self._method.upper()} {self._path}"), new, tuple(storable(note) for note in draft.notes)
         )
 
     # --- names and addresses ----------------------------------------------------------------------------------------
@@ -191,9 +144,7 @@ class _Operation:
         words = "\n\n".join(dict.fromkeys(one for one in said if one)) or f"{self._method.upper()} {self._path}"
         if self._operation.get("deprecated") is True:
             words = f"(deprecated) {words}"
-        return _storable(
-            words if len(words) <= DESCRIPTION_CHARACTERS_MAX else f"{words[:DESCRIPTION_CHARACTERS_MAX]}…"
-        )
+        return storable(words if len(words) <= DESCRIPTION_CHARACTERS_MAX else f"{words[:DESCRIPTION_CHARACTERS_MAX]}…")
 
     def _base(self) -> str:
         if self._request.base_url is not None:
@@ -223,7 +174,7 @@ class _Operation:
                 continue
             if where == "cookie":
                 if parameter.required:
-                    raise _Skipped(f"it wants the cookie {name}, and tools send none")
+                    raise Skipped(f"it wants the cookie {name}, and tools send none")
                 continue
             argument = self._draft.take(name if where != "path" else re.sub(r"^(?=\d)|[^A-Za-z0-9_]", "_", name), where)
             if where == "path":
@@ -281,7 +232,7 @@ class _Operation:
         )
         if encoding is None:
             if body.required:
-                raise _Skipped(
+                raise Skipped(
                     f"its body must be {', '.join(body.content) or 'of a type it does not name'}, and tools send JSON, forms and text"
                 )
             return
@@ -339,78 +290,9 @@ def _body_encoding(named: str) -> str | None:
     return {"application/x-www-form-urlencoded": "form", "text/plain": "text"}.get(media)
 
 
-def _operations(root: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any], Mapping[str, Any]]]:
-    paths = root.get("paths") or {}
-    if not isinstance(paths, Mapping):
-        raise _refused("document", "has paths that are no object")
-    document = Document(root)
-    for path, held in paths.items():
-        try:
-            item = document.resolved(held, f"paths.{path}")
-        except Unusable as error:
-            raise _refused("document", f"{error.path} {error}") from error
-        for method in (*_METHODS, *_OTHER_METHODS):
-            operation = item.get(method)
-            if operation is None:
-                continue
-            if not isinstance(operation, Mapping) or not str(path).startswith("/"):
-                raise _refused(f"{method.upper()} {path}", "must be an object under a path that begins with /")
-            yield str(path), method, item, operation
-
-
-def _refused(path: str, reason: str) -> BadRequest:
-    return BadRequest.field(_storable(path), _storable(reason))
-
-
-def _distinct(planned: Sequence[Planned]) -> Sequence[Planned]:
-    names: dict[str, str] = {}
-    for one in planned:
-        if (other := names.setdefault(one.new.name, one.operation)) != one.operation:
-            raise _refused(
-                "operations",
-                f"{other} and {one.operation} would both be named {one.new.name}; import them one by one, with another prefix",
-            )
-    return planned
-
-
 def _read(model: type[Any], value: Mapping[str, Any], place: str) -> Any:
     try:
         return model.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
         raise Unusable(".".join([place, *map(str, first["loc"])]), f"is wrong: {first['msg']}") from error
-
-
-def _parsed(text: str) -> dict[str, Any]:
-    try:
-        found = orjson.loads(text)
-    except orjson.JSONDecodeError as not_json:
-        if text.lstrip()[:1] == "{":
-            raise _refused("document", f"is no JSON: {not_json.msg} (line {not_json.lineno})") from not_json
-        if len(text) > YAML_CHARACTERS_MAX:
-            raise _refused(
-                "document", f"is YAML of more than {YAML_CHARACTERS_MAX} characters; send it as JSON"
-            ) from not_json
-        yaml = importlib.import_module("yaml")  # Here, because hardly any server needs it to start.
-        try:
-            found = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        except (yaml.YAMLError, RecursionError, ValueError) as error:
-            raise _refused("document", f"is neither JSON nor YAML: {' '.join(str(error).split())[:200]}") from error
-    if not isinstance(found, dict):
-        raise _refused("document", "must be an object")
-    return found
-
-
-def _storable(text: str) -> str:
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
-
-
-def _clean(value: Any) -> Any:
-    """YAML's dates and numbers as keys become text; what the database cannot hold is replaced."""
-    if isinstance(value, Mapping):
-        return {_storable(str(key)): _clean(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_clean(one) for one in value]
-    if isinstance(value, str):
-        return _storable(value)
-    return value if value is None or isinstance(value, bool | int | float) else str(value)

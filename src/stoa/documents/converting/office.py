@@ -7,10 +7,12 @@ import asyncio
 import io
 import re
 import zipfile
+from dataclasses import replace
 from typing import Final
 
 import xberg
 
+from stoa.documents.converting import office_parts
 from stoa.documents.converting.page import Page
 from stoa.documents.types import ConversionError
 
@@ -21,21 +23,31 @@ _MIME_TYPES: Final = {
     "epub": "application/epub+zip",
     "html": "text/html",
     "rtf": "application/rtf",
-    "eml": "message/rfc822",
 }
 PAGED: Final = frozenset({"pptx"})
 _SHEET_BYTES_SEARCHED_MAX: Final = 64 * 2**20
 _FORMULA_ALONE: Final = re.compile(rb"(?:</f>|<f/>)\s*(?:<v\s*/>|<v></v>)?\s*</c>")
 _ESCAPED_NUMBER: Final = re.compile(r"(\d)\\([.)])")
+_EMPHASIS_BEGINS: Final = re.compile(r"(?<=[^\W_])(\*{1,3}|_{1,3})([^\W_][^*_\n]{0,200})\1")
+_EMPHASIS_ENDS: Final = re.compile(r"(\*{1,3}|_{1,3})([^\W_][^*_\n]{0,200})\1(?=[^\W_])")
+"""Emphasis that begins or ends within a word, and would tear it: `Projekt**nummer**`."""
 _BULLET: Final = re.compile(r"(?:^|(?<= ))[\x7f\uf0b7\u2022][ \t]+", re.MULTILINE)
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 def office_pages(data: bytes, name: str, kind: str, pages_max: int) -> tuple[int | None, list[Page], list[str]]:
-    """The number of pages, the pages that hold text, and warnings. Raises ConversionError. Only slides have numbers: other formats have no pages of their own."""
-    pages = _by_xberg(data, name, kind)
+    """The number of pages, the pages that hold text, and warnings. Raises ConversionError. Only slides have numbers:
+    other formats have no pages of their own."""
+    pages = by_library(data, name, kind)
     if kind not in PAGED:
+        more = office_parts.omitted(data, kind, pages[0].markdown) if pages and kind in ("docx", "xlsx") else []
+        if more:
+            pages[-1] = replace(pages[-1], markdown="\n\n".join([pages[-1].markdown.rstrip(), *more]).lstrip())
         return None, pages, _unsaved_formulas(data, name) if kind == "xlsx" else []
+    notes = office_parts.speaker_notes(data)
+    pages = [
+        replace(page, markdown=f"{page.markdown.rstrip()}\n\n{notes[page.number]}") if page.number in notes else page
+        for page in pages
+    ]
     count = max((page.number or 0 for page in pages), default=0)
     if count > pages_max:
         raise ConversionError(
@@ -45,8 +57,8 @@ def office_pages(data: bytes, name: str, kind: str, pages_max: int) -> tuple[int
 
 
 def _unsaved_formulas(data: bytes, name: str) -> list[str]:
-    """A sheet stores each formula with its last result, and the result is what is read. Programs that write sheets without
-    computing them store none; then the cell is blank, which the reader should be told."""
+    """A sheet stores each formula with its last result, and the result is what is read. Programs that write sheets
+    without computing them store none; then the cell is blank, and a warning says so."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         sheets = [one for one in archive.infolist() if one.filename.startswith("xl/worksheets/")]
         if sum(one.file_size for one in sheets) > _SHEET_BYTES_SEARCHED_MAX:
@@ -59,7 +71,7 @@ def _unsaved_formulas(data: bytes, name: str) -> list[str]:
     )
 
 
-def _by_xberg(data: bytes, name: str, kind: str) -> list[Page]:
+def by_library(data: bytes, name: str, kind: str) -> list[Page]:
     # No OCR, no cache on disk, no models, no archives inside archives, no network: bytes in, text out.
     config = xberg.ExtractionConfig(
         use_cache=False,
@@ -86,9 +98,10 @@ def _by_xberg(data: bytes, name: str, kind: str) -> list[Page]:
 
 
 def _tidy(markdown: str) -> str:
-    """Escapes that only a renderer needs ("1\\. Limits") spoil what is searched and quoted; so do the control characters that
-    stand for bullets in many PDFs."""
-    return _CONTROL.sub("", _BULLET.sub("- ", _ESCAPED_NUMBER.sub(r"\1\2", markdown)))
+    """Escapes that only a renderer needs ("1\\. Limits") spoil what is searched and quoted; so do the control
+    characters that stand for bullets in many PDFs."""
+    whole = _EMPHASIS_ENDS.sub(r"\2", _EMPHASIS_BEGINS.sub(r"\2", markdown))
+    return _BULLET.sub("- ", _ESCAPED_NUMBER.sub(r"\1\2", whole))
 
 
 async def _extract(source: xberg.ExtractInput, config: xberg.ExtractionConfig) -> xberg.ExtractionResult:

@@ -1,7 +1,7 @@
-"""What shows something and holds no text: found in a document, named by a number, and drawn when that number is asked for.
+"""Pages and pictures without text: found in a document, numbered, and drawn by their number for OCR.
 
-The number is the page of a PDF or a TIFF, and the place of a picture in an office document. In an archive the document's place is in front of it. It depends on
-the content alone: what was read under it is kept under it.
+The number is the page of a PDF or a TIFF, and the place of a picture in an office document. In an archive the
+document's place is in front of it. It depends on the content alone: what was read under it is kept under it.
 """
 
 import re
@@ -14,7 +14,7 @@ from typing import Final
 
 from stoa.documents.converting import archives, sniffing
 from stoa.documents.converting.page import Page
-from stoa.documents.types import ConversionError, Sight
+from stoa.documents.types import ConversionError, OcrTarget
 
 STRIDE: Final = 100_000
 """More than any document has pages or pictures."""
@@ -25,16 +25,16 @@ _PICTURE: Final = re.compile(r"\\?!\[[^\]\n]{0,1000}\]\([^)\n]{0,1000}\)")
 _SLIDE: Final = re.compile(r"ppt/slides/slide(\d{1,6})\.xml")
 
 
-def within(number: int, part: str, found: Sequence[Sight]) -> list[Sight]:
+def within(number: int, part: str, found: Sequence[OcrTarget]) -> list[OcrTarget]:
     """Those of an archive's document, as the archive's."""
-    return [replace(sight, number=number * STRIDE + sight.number, part=part) for sight in found]
+    return [replace(target, number=number * STRIDE + target.number, part=part) for target in found]
 
 
-def of_picture(data: bytes, name: str, pages_max: int) -> list[Sight]:
+def of_picture(data: bytes, name: str, pages_max: int) -> list[OcrTarget]:
     """Raises ConversionError."""
     from stoa.documents.converting import pictures  # noqa: PLC0415
 
-    return [Sight(number, page) for page, number in enumerate(pictures.frames(data, name, pages_max), 1)]
+    return [OcrTarget(number, page) for page, number in enumerate(pictures.frames(data, name, pages_max), 1)]
 
 
 def only_pictures(pages: Sequence[Page]) -> bool:
@@ -42,16 +42,17 @@ def only_pictures(pages: Sequence[Page]) -> bool:
     return not any(_PICTURE.sub("", page.markdown).strip(" \n-") for page in pages)
 
 
-def of_office(data: bytes, kind: str, pages_max: int) -> list[Sight]:
-    """The pictures of a document or of slides, in the order in which they stand there; none of other formats. Ornaments are none."""
+def of_office(data: bytes, kind: str, pages_max: int) -> list[OcrTarget]:
+    """The pictures of a document or of slides, in the order in which they stand there; none of other formats. Ornaments
+    are none."""
     from stoa.documents.converting import pictures  # noqa: PLC0415
 
-    found: list[Sight] = []
+    found: list[OcrTarget] = []
     for number, (page, picture) in enumerate(_pictures(data, kind), 1):
         if len(found) >= pages_max:
             break
         if not pictures.is_ornament(picture):
-            found.append(Sight(number, page))
+            found.append(OcrTarget(number, page))
     return found
 
 

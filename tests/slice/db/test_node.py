@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stoa.runs import node
+from stoa.db import node
 from tests.conftest import Running, serving
 from tests.support.doubles import ScriptedModel
 
@@ -13,8 +13,7 @@ from tests.support.doubles import ScriptedModel
 async def test_a_node_that_joins_is_known_at_once(
     running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who is not known is not told of what is written, and its readers would wait for their slow look into the
-    table."""
+    """A node that is not known is not told of what is written: its readers would wait for their slow poll."""
     first: list[node.Node] = []
     start = node.Node.start
 
