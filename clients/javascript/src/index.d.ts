@@ -47,6 +47,11 @@ export interface SortedFilters extends PageFilters {
   sort?: string;
 }
 
+/** `cursor` is a page's `next_cursor`; it stands in place of `page`. */
+export interface CursorFilters extends SortedFilters {
+  cursor?: string;
+}
+
 export interface SendFields {
   model_id?: string;
   subagents_enabled?: boolean;
@@ -61,7 +66,7 @@ export interface RegenerateFields {
   tools?: string[];
 }
 
-export interface ConversationFilters extends SortedFilters {
+export interface ConversationFilters extends CursorFilters {
   app_id?: string;
   model_id?: string;
   org_id?: string;
@@ -92,7 +97,7 @@ export interface ForkConversation {
   metadata?: Record<string, unknown>;
 }
 
-export interface RunFilters extends SortedFilters {
+export interface RunFilters extends CursorFilters {
   status?: string | string[];
   conversation_id?: string;
   user_id?: string;

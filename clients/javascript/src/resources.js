@@ -24,13 +24,16 @@ export class Page {
   }
 
   get hasNext() {
-    return this.pagination.page < this.pagination.page_count;
+    return Boolean(this.pagination.next_cursor) || this.pagination.page < this.pagination.page_count;
   }
 
-  /** The page after this one, or null. */
+  /** The page after this one, or null. By cursor where the list has them: nothing comes twice when the list grows. */
   async nextPage() {
     if (!this.hasNext) return null;
-    return Page.get(this.#transport, { ...this.#call, query: { ...this.#call.query, page: this.pagination.page + 1 } });
+    const { page, cursor, ...others } = this.#call.query ?? {};
+    const { next_cursor } = this.pagination;
+    const following = next_cursor ? { cursor: next_cursor } : { page: this.pagination.page + 1 };
+    return Page.get(this.#transport, { ...this.#call, query: { ...others, ...following } });
   }
 
   async *[Symbol.asyncIterator]() {

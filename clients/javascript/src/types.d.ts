@@ -37,6 +37,8 @@ export interface Pagination {
   page_size: number;
   page_count: number;
   total_count: number;
+  total_count_estimated?: boolean;
+  next_cursor?: string;
 }
 
 export interface Model {
@@ -166,6 +168,7 @@ export interface Run {
   ended_at?: string;
   input: Record<string, unknown>;
   output?: string;
+  finish_reason?: string;
   error?: RunErrorDetail;
   usage?: Usage;
   user_id?: string;

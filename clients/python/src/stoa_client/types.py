@@ -42,6 +42,8 @@ class Pagination(Record):
     page_size: int
     page_count: int
     total_count: int
+    total_count_estimated: bool | None
+    next_cursor: str | None
 
 
 class Model(Record):
@@ -179,6 +181,7 @@ class Run(Record):
     ended_at: str | None
     input: Mapping[str, Any]
     output: str | None
+    finish_reason: str | None
     error: RunErrorDetail | None
     usage: Usage | None
     user_id: str | None
@@ -430,7 +433,7 @@ class PageOf(Generic[T]):
 
     @property
     def has_next(self) -> bool:
-        return self.pagination.page < self.pagination.page_count
+        return self.pagination.next_cursor is not None or self.pagination.page < self.pagination.page_count
 
 
 # --- what goes in ---------------------------------------------------------------------------------------------------

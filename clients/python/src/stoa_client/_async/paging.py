@@ -21,11 +21,12 @@ class AsyncPage(PageOf[R], Generic[R]):
         self._of = of
 
     async def next_page(self) -> "AsyncPage[R] | None":
-        """The page after this one, or None."""
+        """The page after this one, or None. By cursor where the list has them: nothing comes twice when the list grows."""
         if not self.has_next:
             return None
-        others = tuple(pair for pair in self._call.query if pair[0] != "page")
-        following = query(page=self.pagination.page + 1)
+        cursor = self.pagination.next_cursor
+        following = query(cursor=cursor) if cursor is not None else query(page=self.pagination.page + 1)
+        others = tuple(pair for pair in self._call.query if pair[0] not in ("page", "cursor"))
         return await fetch_page(self._transport, Call("GET", self._call.path, query=(*others, *following)), self._of)
 
     async def __aiter__(self) -> AsyncIterator[R]:

@@ -25,6 +25,7 @@ class AsyncRuns:
         page: int | None = None,
         page_size: int | None = None,
         sort: str | None = None,
+        cursor: str | None = None,
     ) -> AsyncPage[types.Run]:
         """Newest first. `status` may be several, and "awaiting_input"."""
         filters = query(
@@ -34,6 +35,7 @@ class AsyncRuns:
             page=page,
             page_size=page_size,
             sort=sort,
+            cursor=cursor,
         )
         return await fetch_page(self._transport, Call("GET", "/v1/runs", query=filters), types.Run)
 

@@ -44,6 +44,7 @@ class Conversations:
         page: int | None = None,
         page_size: int | None = None,
         sort: str | None = None,
+        cursor: str | None = None,
     ) -> Page[types.Conversation]:
         """Newest first. `q` finds words in titles and messages."""
         filters = query(
@@ -55,6 +56,7 @@ class Conversations:
             page=page,
             page_size=page_size,
             sort=sort,
+            cursor=cursor,
         )
         return fetch_page(self._transport, Call("GET", "/v1/conversations", query=filters), types.Conversation)
 

@@ -22,11 +22,12 @@ class Page(PageOf[R], Generic[R]):
         self._of = of
 
     def next_page(self) -> "Page[R] | None":
-        """The page after this one, or None."""
+        """The page after this one, or None. By cursor where the list has them: nothing comes twice when the list grows."""
         if not self.has_next:
             return None
-        others = tuple(pair for pair in self._call.query if pair[0] != "page")
-        following = query(page=self.pagination.page + 1)
+        cursor = self.pagination.next_cursor
+        following = query(cursor=cursor) if cursor is not None else query(page=self.pagination.page + 1)
+        others = tuple(pair for pair in self._call.query if pair[0] not in ("page", "cursor"))
         return fetch_page(self._transport, Call("GET", self._call.path, query=(*others, *following)), self._of)
 
     def __iter__(self) -> Iterator[R]:

@@ -26,6 +26,7 @@ class Runs:
         page: int | None = None,
         page_size: int | None = None,
         sort: str | None = None,
+        cursor: str | None = None,
     ) -> Page[types.Run]:
         """Newest first. `status` may be several, and "awaiting_input"."""
         filters = query(
@@ -35,6 +36,7 @@ class Runs:
             page=page,
             page_size=page_size,
             sort=sort,
+            cursor=cursor,
         )
         return fetch_page(self._transport, Call("GET", "/v1/runs", query=filters), types.Run)
 
