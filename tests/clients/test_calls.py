@@ -10,8 +10,6 @@ from typing import Any
 import httpx
 import pytest
 
-import stoa_client.events
-from stoa.events import NAMES
 from stoa_client import Stoa, StoaError
 from tests.conftest import Running
 from tests.support.client_calls import ID, Document, Sent, calls, form_fields
@@ -111,8 +109,8 @@ def test_javascript_has_no_other_methods() -> None:
     assert set(node("list_methods.mjs", None)) == camel
 
 
-def test_both_know_the_events_of_the_server() -> None:
-    assert set(stoa_client.events.TABLE) == set(NAMES.values())
+async def test_both_know_the_events_of_the_server(document: Document) -> None:
+    document.check_events()
 
 
 async def test_a_field_that_a_client_does_not_know_is_found(document: Document) -> None:

@@ -92,7 +92,7 @@ class Document:
     def answer_schema(self, call: dict[str, Any]) -> tuple[type[Record], dict[str, Any]] | None:
         """The record that a call gives, and the schema of the JSON that it is made from."""
         how, _, name = call["returns"].rpartition(" ")
-        if name in ("stream", "bytes"):
+        if name in ("stream", "bytes", "StoredEvent"):  # The events of the stream are compared one by one.
             return None
         responses = self.operation(call["request"])["responses"]
         found = next(
@@ -106,6 +106,17 @@ class Document:
         if how == "page":
             self.check_record(types.Pagination, self.schema(found["properties"]["pagination"]))
         return getattr(types, name, None) or getattr(events, name), schema
+
+    def check_events(self) -> None:
+        """Every event that the document describes has its class here, with all of its fields."""
+        mapping = self.raw["components"]["schemas"]["StreamEvent"]["discriminator"]["mapping"]
+        assert set(events.TABLE) == set(mapping), set(events.TABLE) ^ set(mapping)
+        for name, reference in mapping.items():
+            data = self.schema(self.schema({"$ref": reference})["properties"]["data"])
+            hints = get_type_hints(get_type_hints(events.TABLE[name])["data"])
+            assert set(data["properties"]) <= set(hints), (name, set(data["properties"]) - set(hints))
+            optional = {field for field, hint in hints.items() if type(None) in get_args(hint)}
+            assert not optional & set(data["required"]), (name, optional & set(data["required"]))
 
     def check_record(self, record: type[Record], schema: dict[str, Any]) -> None:
         """Both know the same fields, and agree on which may be missing; so do the records within."""

@@ -73,7 +73,7 @@ def interface(node: ast.ClassDef) -> str:
 def interfaces(source: str) -> list[str]:
     """Those of the records and typed dictionaries; what only has methods is no type of the wire."""
     classes = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
-    return [interface(node) for node in classes if ast.unparse(node.bases[0]) in {*BASES, "AccessKey"}]
+    return [interface(node) for node in classes if ast.unparse(node.bases[0]) in {*BASES, "AccessKey", "EventData"}]
 
 
 def declarations() -> str:

@@ -87,6 +87,7 @@ export interface Message {
   role: "user" | "assistant";
   content: Record<string, unknown>[];
   status: "completed" | "failed" | "canceled";
+  finish_reason?: string;
   run_id?: string;
   usage?: Usage;
   metadata?: Record<string, unknown>;
@@ -490,7 +491,13 @@ export interface ToolRef {
   type: string;
 }
 
-export interface RunStartedData {
+/** `source` is set where a subagent speaks, and `tool_call_id` names the call that started it. */
+export interface EventData {
+  source?: Source;
+  tool_call_id?: string;
+}
+
+export interface RunStartedData extends EventData {
   id: string;
   object: string;
   status: string;
@@ -498,21 +505,21 @@ export interface RunStartedData {
   message_id?: string;
 }
 
-export interface RunStatusData {
+export interface RunStatusData extends EventData {
   id: string;
   object: string;
   status: string;
 }
 
 /** Response text of events with `sequence >= discard_from` that came before this one is void. */
-export interface RunRecoveredData {
+export interface RunRecoveredData extends EventData {
   id: string;
   object: string;
   attempt: number;
   discard_from: number;
 }
 
-export interface RunCompletedData {
+export interface RunCompletedData extends EventData {
   id: string;
   object: string;
   status: string;
@@ -522,7 +529,7 @@ export interface RunCompletedData {
   log?: Log;
 }
 
-export interface RunFailedData {
+export interface RunFailedData extends EventData {
   id: string;
   object: string;
   status: string;
@@ -531,7 +538,7 @@ export interface RunFailedData {
   log?: Log;
 }
 
-export interface RunCanceledData {
+export interface RunCanceledData extends EventData {
   id: string;
   object: string;
   status: string;
@@ -540,16 +547,13 @@ export interface RunCanceledData {
   log?: Log;
 }
 
-/** `source` is set where it comes from a subagent, and `tool_call_id` names the call that started that. */
-export interface DeltaData {
+export interface DeltaData extends EventData {
   object: string;
   delta: string;
   iteration?: number;
-  source?: Source;
-  tool_call_id?: string;
 }
 
-export interface ContextCompactedData {
+export interface ContextCompactedData extends EventData {
   object: string;
   messages_left_out: number;
   results_shortened: number;
@@ -557,46 +561,38 @@ export interface ContextCompactedData {
   notice?: string;
 }
 
-export interface ToolCallStartedData {
+export interface ToolCallStartedData extends EventData {
   id: string;
   object: string;
   tool: ToolRef;
   iteration: number;
-  source?: Source;
-  tool_call_id?: string;
 }
 
-export interface ToolCallInputDeltaData {
+export interface ToolCallInputDeltaData extends EventData {
   id: string;
   object: string;
   delta: string;
-  source?: Source;
-  tool_call_id?: string;
 }
 
-export interface ToolCallCompletedData {
+export interface ToolCallCompletedData extends EventData {
   id: string;
   object: string;
   tool: ToolRef;
   input: Record<string, unknown>;
   result: string;
   iteration: number;
-  source?: Source;
-  tool_call_id?: string;
 }
 
-export interface ToolCallFailedData {
+export interface ToolCallFailedData extends EventData {
   id: string;
   object: string;
   tool: ToolRef;
   input: Record<string, unknown>;
   error: ErrorDetail;
   iteration: number;
-  source?: Source;
-  tool_call_id?: string;
 }
 
-export interface SubagentStartedData {
+export interface SubagentStartedData extends EventData {
   id: string;
   object: string;
   name: string;
@@ -604,7 +600,7 @@ export interface SubagentStartedData {
   parent_id?: string;
 }
 
-export interface SubagentCompletedData {
+export interface SubagentCompletedData extends EventData {
   id: string;
   object: string;
   name: string;
@@ -613,7 +609,7 @@ export interface SubagentCompletedData {
   result: string;
 }
 
-export interface SubagentFailedData {
+export interface SubagentFailedData extends EventData {
   id: string;
   object: string;
   name: string;
@@ -623,7 +619,7 @@ export interface SubagentFailedData {
 }
 
 /** `id` is the request_id that `runs.answer` takes. */
-export interface HumanFeedbackRequestedData {
+export interface HumanFeedbackRequestedData extends EventData {
   id: string;
   object: string;
   prompt: string;
@@ -631,13 +627,12 @@ export interface HumanFeedbackRequestedData {
 }
 
 /** `id` is the request_id that `runs.approve` and `runs.decline` take. */
-export interface ApprovalRequestCreatedData {
+export interface ApprovalRequestCreatedData extends EventData {
   id: string;
   object: string;
   prompt: string;
   params: Record<string, unknown>;
   editable_params: string[];
-  tool_call_id?: string;
 }
 
 export type RunStarted = EventOf<"run.started", RunStartedData>;

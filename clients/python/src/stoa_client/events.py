@@ -30,7 +30,14 @@ class ToolRef(Record):
     type: str
 
 
-class RunStartedData(Record):
+class EventData(Record):
+    """`source` is set where a subagent speaks, and `tool_call_id` names the call that started it."""
+
+    source: Source | None
+    tool_call_id: str | None
+
+
+class RunStartedData(EventData):
     id: str
     object: str
     status: str
@@ -38,13 +45,13 @@ class RunStartedData(Record):
     message_id: str | None
 
 
-class RunStatusData(Record):
+class RunStatusData(EventData):
     id: str
     object: str
     status: str
 
 
-class RunRecoveredData(Record):
+class RunRecoveredData(EventData):
     """Response text of events with `sequence >= discard_from` that came before this one is void."""
 
     id: str
@@ -53,7 +60,7 @@ class RunRecoveredData(Record):
     discard_from: int
 
 
-class RunCompletedData(Record):
+class RunCompletedData(EventData):
     id: str
     object: str
     status: str
@@ -63,7 +70,7 @@ class RunCompletedData(Record):
     log: Log | None
 
 
-class RunFailedData(Record):
+class RunFailedData(EventData):
     id: str
     object: str
     status: str
@@ -72,7 +79,7 @@ class RunFailedData(Record):
     log: Log | None
 
 
-class RunCanceledData(Record):
+class RunCanceledData(EventData):
     id: str
     object: str
     status: str
@@ -81,17 +88,13 @@ class RunCanceledData(Record):
     log: Log | None
 
 
-class DeltaData(Record):
-    """`source` is set where it comes from a subagent, and `tool_call_id` names the call that started that."""
-
+class DeltaData(EventData):
     object: str
     delta: str
     iteration: int | None
-    source: Source | None
-    tool_call_id: str | None
 
 
-class ContextCompactedData(Record):
+class ContextCompactedData(EventData):
     object: str
     messages_left_out: int
     results_shortened: int
@@ -99,46 +102,38 @@ class ContextCompactedData(Record):
     notice: str | None
 
 
-class ToolCallStartedData(Record):
+class ToolCallStartedData(EventData):
     id: str
     object: str
     tool: ToolRef
     iteration: int
-    source: Source | None
-    tool_call_id: str | None
 
 
-class ToolCallInputDeltaData(Record):
+class ToolCallInputDeltaData(EventData):
     id: str
     object: str
     delta: str
-    source: Source | None
-    tool_call_id: str | None
 
 
-class ToolCallCompletedData(Record):
+class ToolCallCompletedData(EventData):
     id: str
     object: str
     tool: ToolRef
     input: Mapping[str, Any]
     result: str
     iteration: int
-    source: Source | None
-    tool_call_id: str | None
 
 
-class ToolCallFailedData(Record):
+class ToolCallFailedData(EventData):
     id: str
     object: str
     tool: ToolRef
     input: Mapping[str, Any]
     error: ErrorDetail
     iteration: int
-    source: Source | None
-    tool_call_id: str | None
 
 
-class SubagentStartedData(Record):
+class SubagentStartedData(EventData):
     id: str
     object: str
     name: str
@@ -146,7 +141,7 @@ class SubagentStartedData(Record):
     parent_id: str | None
 
 
-class SubagentCompletedData(Record):
+class SubagentCompletedData(EventData):
     id: str
     object: str
     name: str
@@ -155,7 +150,7 @@ class SubagentCompletedData(Record):
     result: str
 
 
-class SubagentFailedData(Record):
+class SubagentFailedData(EventData):
     id: str
     object: str
     name: str
@@ -164,7 +159,7 @@ class SubagentFailedData(Record):
     error: ErrorDetail
 
 
-class HumanFeedbackRequestedData(Record):
+class HumanFeedbackRequestedData(EventData):
     """`id` is the request_id that `runs.answer` takes."""
 
     id: str
@@ -173,7 +168,7 @@ class HumanFeedbackRequestedData(Record):
     options: list[str] | None
 
 
-class ApprovalRequestCreatedData(Record):
+class ApprovalRequestCreatedData(EventData):
     """`id` is the request_id that `runs.approve` and `runs.decline` take."""
 
     id: str
@@ -181,7 +176,6 @@ class ApprovalRequestCreatedData(Record):
     prompt: str
     params: Mapping[str, Any]
     editable_params: list[str]
-    tool_call_id: str | None
 
 
 class Event(Record):

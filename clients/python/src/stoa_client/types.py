@@ -93,6 +93,7 @@ class Message(Record):
     role: Literal["user", "assistant"]
     content: list[Mapping[str, Any]]
     status: Literal["completed", "failed", "canceled"]
+    finish_reason: str | None
     run_id: str | None
     usage: Usage | None
     metadata: Mapping[str, Any] | None
