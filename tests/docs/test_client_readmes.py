@@ -35,7 +35,7 @@ async def test_the_quick_starts_run(room: Path) -> None:
         url = url_of(said)
         first, asynchronous, knowledge = blocks(PYTHON / "README.md", "python")
         out = await printed([sys.executable, "-c", first], url, home)
-        assert "journal" in out
+        assert "30 days of leave" in out
         assert "verified: True\ndeleted and verified: True\n" in out
         assert "verified: True" in await printed([sys.executable, "-c", asynchronous], url, home)
         out = await printed([sys.executable, "-c", knowledge], url, home)
@@ -47,7 +47,7 @@ async def test_the_quick_starts_run(room: Path) -> None:
         (home / "first.mjs").write_text(first, "utf-8")
         (home / "knowledge.mjs").write_text(knowledge.replace('"handbook"', '"handbook of node"'), "utf-8")
         out = await printed([command, "first.mjs"], url, home)
-        assert "journal" in out
+        assert "30 days of leave" in out
         assert "verified: true\ndeleted and verified: true\n" in out
         out = await printed([command, "knowledge.mjs"], url, home)
         assert "leave.md processed" in out

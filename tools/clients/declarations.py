@@ -87,7 +87,10 @@ def declarations() -> str:
     return "\n".join([HEAD, *bodies, *named, "", union, "", CONTENT])
 
 
-CONTENT: Final = "export type Content = string | (TextPart | FilePart)[];\n"
+CONTENT: Final = """\
+/** A text, or parts: texts, uploaded files, or the API's own parts. */
+export type Content = string | (string | File | TextPart | FilePart)[];
+"""
 
 
 def main() -> int:

@@ -67,6 +67,15 @@ function addFile(form, name, upload) {
   else uploaded(form, name, upload.file, upload.name);
 }
 
+/** Parts as the API has them: a string is a text, an uploaded file is named. */
+function parts(content) {
+  if (!Array.isArray(content)) return content;
+  return content.map((part) => {
+    if (typeof part === "string") return { type: "text", text: part };
+    return part.type === undefined && part.id ? { type: "file", file: { id: part.id, name: part.name } } : part;
+  });
+}
+
 export class Conversations extends Resource {
   /** Newest first. `q` finds words in titles and messages. */
   list(filters, options) {
@@ -125,7 +134,8 @@ export class Conversations extends Resource {
 
   /** Sends a message; gives the stream of the run that answers it. A busy conversation throws ConflictError. */
   send(conversationId, content, fields = {}, { idempotencyKey, signal } = {}) {
-    return this.#answered(path`/v3/conversations/${conversationId}/messages`, { ...fields, content }, idempotencyKey, signal);
+    const where = path`/v3/conversations/${conversationId}/messages`;
+    return this.#answered(where, { ...fields, content: parts(content) }, idempotencyKey, signal);
   }
 
   /** Answers the last message once more. */
@@ -142,7 +152,7 @@ export class Conversations extends Resource {
   /** Sends a message and does not wait: the run goes on in the background. `runs.stream(run.id)` follows it. */
   start(conversationId, content, fields = {}, { idempotencyKey, signal } = {}) {
     const where = path`/v3/conversations/${conversationId}/messages`;
-    const body = { ...fields, content, background: true };
+    const body = { ...fields, content: parts(content), background: true };
     return this.data({ method: "POST", path: where, body, headers: once(idempotencyKey), signal });
   }
 

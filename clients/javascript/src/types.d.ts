@@ -677,4 +677,5 @@ export type StoaEvent =
   | HumanFeedbackRequested
   | ApprovalRequestCreated;
 
-export type Content = string | (TextPart | FilePart)[];
+/** A text, or parts: texts, uploaded files, or the API's own parts. */
+export type Content = string | (string | File | TextPart | FilePart)[];

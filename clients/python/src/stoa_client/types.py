@@ -4,8 +4,8 @@ Times are RFC 3339 strings in UTC, as the server writes them. A test compares ev
 document.
 """
 
-from collections.abc import Mapping
-from typing import Any, Generic, Literal, NotRequired, TypedDict, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, Literal, NotRequired, TypeAlias, TypedDict, TypeVar
 
 from stoa_client.records import Record
 
@@ -511,4 +511,6 @@ class SpendingLimitInput(TypedDict):
     period: Literal["day", "month", "total"]
 
 
-Content = str | list[TextPart | FilePart]
+ContentPart: TypeAlias = str | File | TextPart | FilePart
+Content: TypeAlias = str | Sequence[ContentPart]
+"""A text, or parts: texts, uploaded files, or the API's own parts."""

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from stoa_client import errors
+from stoa_client import errors, types
 from stoa_client.retry import retry_after_of
 
 
@@ -109,6 +109,17 @@ def _rfc3339(value: datetime) -> str:
 def given(**fields: object) -> dict[str, object]:
     """The fields of a body that were given. None is left out, but where NOT_GIVEN is the default: then it is null."""
     return {name: value for name, value in fields.items() if value is not NOT_GIVEN}
+
+
+def content_of(content: types.Content) -> object:
+    """Parts as the API has them."""
+    return content if isinstance(content, str) else [_part(part) for part in content]
+
+
+def _part(part: types.ContentPart) -> object:
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    return {"type": "file", "file": {"id": part.id, "name": part.name}} if isinstance(part, types.File) else part
 
 
 def set_fields(**fields: object) -> dict[str, object]:

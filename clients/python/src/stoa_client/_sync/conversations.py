@@ -19,6 +19,7 @@ from stoa_client.wire import (
     Call,
     NotGiven,
     Upload,
+    content_of,
     given,
     once,
     path,
@@ -161,7 +162,7 @@ class Conversations:
     ) -> Stream:
         """Sends a message; gives the stream of the run that answers it. A busy conversation raises ConflictError."""
         body = set_fields(
-            content=content,
+            content=content_of(content),
             model_id=model_id,
             subagents_enabled=subagents_enabled,
             tools=tools,
@@ -187,7 +188,7 @@ class Conversations:
     ) -> types.Run:
         """Sends a message and does not wait: the run goes on in the background. `runs.stream(run.id)` follows it."""
         body = set_fields(
-            content=content,
+            content=content_of(content),
             model_id=model_id,
             subagents_enabled=subagents_enabled,
             tools=tools,
