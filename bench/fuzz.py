@@ -1,10 +1,12 @@
-"""Ten minutes of hostile requests with real ids, over every host; then of schemathesis. Nothing may be a 5xx, take five seconds or leave a traceback.
+"""Ten minutes of hostile requests with real ids, over every host; then of schemathesis. Nothing may be a 5xx, take five
+seconds or leave a traceback.
 
     bench/fuzz.py --url http://127.0.0.1:8080 --key stoa_acc_… --minutes 10 --log server.log --seed 1
 
-The fuzzer takes the routes from the OpenAPI documents, makes what their paths name (a conversation, a run, a file, a base, an item, a tool, a source),
-and sends each route its own examples with one thing wrong at a time. `schemathesis`, when it is on the PATH, gets half of the time.
-503 is an answer of a server that sheds load, and is counted; 501 says that a thing is not supported.
+The fuzzer takes the routes from the OpenAPI documents, makes what their paths name (a conversation, a run, a file, a
+base, an item, a tool, a source), and sends each route its own examples with one thing wrong at a time. `schemathesis`,
+when it is on the PATH, gets half of the time. 503 is an answer of a server that sheds load, and is counted; 501 says
+that a thing is not supported.
 """
 
 import argparse

@@ -1,4 +1,5 @@
-"""Long lists: pages and cursors show every item once, counts say when they are estimates, searches find what is there and nothing of others."""
+"""Long lists: pages and cursors show every item once, counts say when they are estimates, searches find what is there
+and nothing of others."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -20,7 +21,8 @@ async def database(running: Running) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def fill(running: Running, database: asyncpg.Connection, count: int, *, project_id: UUID | None = None) -> UUID:
-    """So many conversations, each a second older than the one before, every other two at one moment, each with a message; gives the organization."""
+    """So many conversations, each a second older than the one before, every other two at one moment, each with a
+    message; gives the organization."""
     org_id = await database.fetchval("SELECT id FROM orgs ORDER BY created_at LIMIT 1")
     project_id = project_id or await database.fetchval("SELECT id FROM projects ORDER BY created_at LIMIT 1")
     model_id = UUID(await running.model_id())
@@ -201,7 +203,8 @@ async def test_what_no_row_can_hold_is_no_fault_of_ours(running: Running) -> Non
 
 
 async def test_what_the_lists_enforce_by_themselves_is_what_the_policies_say(database: asyncpg.Connection) -> None:
-    """`page_of_list` and `matching_conversations` run as the owner. Who changes one of these policies changes them too."""
+    """`page_of_list` and `matching_conversations` run as the owner. Who changes one of these policies changes them
+    too."""
     rows = await database.fetch(
         "SELECT tablename, regexp_replace(qual, '\\s+', ' ', 'g') AS qual, roles::text, cmd FROM pg_policies"
         " WHERE tablename IN ('conversations', 'messages', 'runs', 'conversation_segments')"

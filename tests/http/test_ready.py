@@ -1,4 +1,5 @@
-"""`GET /ready` is true: 503 while something is stuck without which no message is answered, naming it, and 200 once it goes on."""
+"""`GET /ready` is true: 503 while something is stuck without which no message is answered, naming it, and 200 once it
+goes on."""
 
 import asyncio
 from pathlib import Path

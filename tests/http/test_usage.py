@@ -144,7 +144,8 @@ FROM generate_series(1, 500) n"""
 
 
 async def test_sums_say_what_the_lines_say(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Six days of lines, in sums of days and hours and at their edges line by line; also after lines were entered late, changed and removed."""
+    """Six days of lines, in sums of days and hours and at their edges line by line; also after lines were entered late,
+    changed and removed."""
     connection = await asyncpg.connect(running.dsn)
     org_id = await connection.fetchval("SELECT id FROM orgs")
     project_id = await connection.fetchval("SELECT id FROM projects")

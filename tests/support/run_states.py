@@ -1,4 +1,5 @@
-"""The state table of runs, enforced in every database of the tests: a transition that is not in MOVES fails the statement that makes it."""
+"""The state table of runs, enforced in every database of the tests: a transition that is not in MOVES fails the
+statement that makes it."""
 
 from stoa.runs.rules import MOVES
 

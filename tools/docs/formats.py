@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes docs/guide/formats.md from the table in stoa.documents.formats: `python tools/docs/formats.py > docs/guide/formats.md`."""
+"""Writes docs/guide/formats.md from the table in stoa.documents.formats: `python tools/docs/formats.py >
+docs/guide/formats.md`."""
 
 from stoa.documents.converting import archives, tables, texts
 from stoa.documents.formats import ARCHIVES, FORMATS, LANGUAGES, PICTURES, Format

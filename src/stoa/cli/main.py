@@ -136,8 +136,8 @@ def doctor(
     """Count broken promises: zeros, unless something is wrong; then the exit code is 1.
 
     Looks at the database and the files themselves, beside servers that run on them or without one, and at all
-    organizations. A day that was found whole and in which nothing can change any more is not looked at again, unless with
-    --full; what did not end in its time goes on at the next call.
+    organizations. A day that was found whole and in which nothing can change any more is not looked at again, unless
+    with --full; what did not end in its time goes on at the next call.
     """
     from stoa.cli.client import ApiError  # noqa: PLC0415 — the server's weight is loaded by the command that needs it
     from stoa.cli.doctor import NoDatabase, run  # noqa: PLC0415

@@ -47,10 +47,11 @@ _GONE: Final = (
     ConnectionError,
     TimeoutError,
 )
-"""The connection is lost: PostgreSQL was restarted, or the network in between is cut. asyncpg raises InternalClientError
-when the server shuts down while a query is being sent; that is a lost connection too."""
+"""The connection is lost: PostgreSQL was restarted, or the network in between is cut. asyncpg raises
+InternalClientError when the server shuts down while a query is being sent; that is a lost connection too."""
 _NO_ROOM: Final = (asyncpg.InsufficientResourcesError, asyncpg.PostgresIOError)
-"""The server lacks disk space, memory or file handles, or its disk fails: class 53 and code 58030 of the error codes."""
+"""The server lacks disk space, memory or file handles, or its disk fails: class 53 and code 58030 of the error
+codes."""
 FAILURES: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """All that a statement may raise on a connection outside of the pool. Its owner then closes it and connects again."""
 
@@ -64,7 +65,8 @@ class Raised(Exception):
 
 
 class Unstorable(Exception):
-    """PostgreSQL, or the driver before it, refused a value: a NUL in a text, a number out of range. Its transaction is rolled back."""
+    """PostgreSQL, or the driver before it, refused a value: a NUL in a text, a number out of range. Its transaction is
+    rolled back."""
 
     code: Final = "output_unstorable"
 
@@ -99,7 +101,8 @@ class Database:
         self.dsn = dsn
         self._waiting = 0
         self.out_of_room = False
-        """Whether a statement failed because the server lacks disk space or memory, and `check_room` has not succeeded since."""
+        """Whether a statement failed because the server lacks disk space or memory, and `check_room` has not succeeded
+        since."""
         self._unavailable = Counter(
             "stoa_database_unavailable", "Times that a connection could not be had, or was lost in use."
         )
@@ -224,9 +227,9 @@ class Database:
 
 
 def _away(message: str) -> BaseException:
-    """The error to raise for one of the driver's. When a task is cancelled and its connection is lost at the same moment,
-    the driver reports only the loss. Then this gives CancelledError, because a loop that survives lost connections would
-    otherwise never stop.
+    """The error to raise for one of the driver's. When a task is cancelled and its connection is lost at the same
+    moment, the driver reports only the loss. Then this gives CancelledError, because a loop that survives lost
+    connections would otherwise never stop.
     """
     task = asyncio.current_task()
     return asyncio.CancelledError() if task is not None and task.cancelling() else DatabaseUnavailable(message)

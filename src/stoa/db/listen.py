@@ -1,6 +1,7 @@
 """The LISTEN connection of this node.
 
-A notification only says that somebody should look into a table: it may be lost or doubled, and every receiver also polls.
+A notification only says that somebody should look into a table: it may be lost or doubled, and every receiver also
+polls.
 """
 
 import asyncio

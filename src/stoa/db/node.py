@@ -1,7 +1,7 @@
 """This process among the nodes of one database: its row, its lease, its advisory lock.
 
-The view `living_nodes` says which nodes live. A node that is wrongly taken for dead loses work and nothing else: what it writes is
-fenced, by the epoch of a journal or by the attempt of a job.
+The view `living_nodes` says which nodes live. A node that is wrongly taken for dead loses work and nothing else: what
+it writes is fenced, by the epoch of a journal or by the attempt of a job.
 """
 
 import asyncio

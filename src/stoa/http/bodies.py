@@ -1,7 +1,7 @@
 """Request bodies: how large they may be, and the one boundary at which JSON is read.
 
-Everything that is stored came through `read_json` or `parse`: no NUL, no lone surrogate, no number beyond 64 bits, no bottomless nesting.
-A body is measured before it is parsed, because a megabyte of `[[],[],…` becomes 20 MB of objects.
+Everything that is stored came through `read_json` or `parse`: no NUL, no lone surrogate, no number beyond 64 bits, no
+bottomless nesting. A body is measured before it is parsed, because a megabyte of `[[],[],…` becomes 20 MB of objects.
 """
 
 import asyncio
@@ -41,7 +41,8 @@ class BodyLimit:
 JSON_LIMIT: Final = BodyLimit()
 MESSAGE_LIMIT: Final = BodyLimit(MESSAGE_BYTES_MAX)
 DOCUMENT_LIMIT: Final = BodyLimit(MESSAGE_BYTES_MAX, 150_000)
-"""A whole OpenAPI document as an object; a larger one goes up as text, which is parsed in a thread, or is fetched from its URL."""
+"""A whole OpenAPI document as an object; a larger one goes up as text, which is parsed in a thread, or is fetched from
+its URL."""
 UPLOAD_LIMIT: Final = BodyLimit(UPLOAD_BYTES_MAX)
 
 

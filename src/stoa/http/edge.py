@@ -22,7 +22,8 @@ EXTRA_HEADERS: Final = "stoa.headers"
 """Where whoever knows something that every answer should say leaves it, as name → value."""
 
 CONSTANT_HEADERS: Final = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
-"""On every answer: no browser guesses another type than ours, and no link tells another site an address with an id in it."""
+"""On every answer: no browser guesses another type than ours, and no link tells another site an address with an id in
+it."""
 HTML_POLICY: Final = (
     b"default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     b"object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"

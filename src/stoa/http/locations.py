@@ -1,7 +1,8 @@
 """Where a body is wrong, in the caller's words: pydantic's location, walked along the body's own types.
 
-A location also names the member of a union that was tried (`content[1].text.text`, `config.website.url`), which nobody wrote. Which element is
-a field and which is such a tag is known from the annotation alone, so there is no list of tags to keep.
+A location also names the member of a union that was tried (`content[1].text.text`, `config.website.url`), which nobody
+wrote. Which element is a field and which is such a tag is known from the annotation alone, so there is no list of tags
+to keep.
 """
 
 import types
@@ -18,7 +19,8 @@ _UNIONS: Final = (Union, types.UnionType)
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """`path` as a caller writes it (`content[1].file.id`; "" is the body). `known`: the fields of the object that holds the last element."""
+    """`path` as a caller writes it (`content[1].file.id`; "" is the body). `known`: the fields of the object that holds
+    the last element."""
 
     path: str
     known: set[str] = field(default_factory=set[str])
@@ -26,7 +28,8 @@ class Location:
 
 @dataclass(slots=True)
 class _At:
-    """The types that a value may have where the walk stands. `tagged`: the next element of the location chooses among them."""
+    """The types that a value may have where the walk stands. `tagged`: the next element of the location chooses among
+    them."""
 
     types: list[Any]
     tagged: bool = False

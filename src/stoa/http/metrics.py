@@ -21,20 +21,23 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE: Final = "text/plain"
 PASSED_ON: Final = ("forwarded", "via", "x-forwarded-for", "x-real-ip", "origin")
-"""A request that carries one of these comes through a proxy, or out of a page in somebody's browser: not from a scraper on this machine."""
+"""A request that carries one of these comes through a proxy, or out of a page in somebody's browser: not from a scraper
+on this machine."""
 
 
 def routes(
     version: str, counted: Sequence[kernel.Metric], refresh: Callable[[], Awaitable[None]], host: str, token: str | None
 ) -> Routes:
-    """With a token only to who sends it; without one only on a server that listens on loopback, and to who asks it directly."""
+    """With a token only to who sends it; without one only on a server that listens on loopback, and to who asks it
+    directly."""
     router = Routes(tags=["operations"])
     page = _Page(version, counted)
 
     @router.get("/metrics", response_class=Response, responses={200: {"content": {CONTENT_TYPE: {}}}, **refusals()})
     async def metrics(request: Request) -> Response:
-        """This node's numbers, in the text form of Prometheus or OpenMetrics (by `Accept`). The operator's: needs `STOA_METRICS_TOKEN` as a bearer
-        token, if one is set; otherwise it is open to this machine alone, when the server listens on loopback."""
+        """This node's numbers, in the text form of Prometheus or OpenMetrics (by `Accept`). The operator's: needs
+        `STOA_METRICS_TOKEN` as a bearer token, if one is set; otherwise it is open to this machine alone, when the
+        server listens on loopback."""
         _admit(request, host, token)
         await refresh()
         return page
@@ -65,8 +68,8 @@ def _loopback(host: str) -> bool:
 
 
 def _asked_directly(request: Request) -> bool:
-    """By a program on this machine. The Host header is a claim: a page whose name was made to resolve to this machine sends its own name, and
-    a proxy that says nothing of itself sends the public one, or speaks HTTP/1.0."""
+    """By a program on this machine. The Host header is a claim: a page whose name was made to resolve to this machine
+    sends its own name, and a proxy that says nothing of itself sends the public one, or speaks HTTP/1.0."""
     client, headers = request.client, request.headers
     return (
         client is not None

@@ -1,4 +1,5 @@
-"""What a person meets: `GET /` says what this is, `GET /docs` is the API reference. Nothing is loaded from anywhere else."""
+"""What a person meets: `GET /` says what this is, `GET /docs` is the API reference. Nothing is loaded from anywhere
+else."""
 
 from functools import cache
 from importlib.resources import files
@@ -81,7 +82,8 @@ def welcome_routes(version: str) -> Routes:
 
 
 def docs_routes(title: str) -> Routes:
-    """`GET /docs`, for every host that has an OpenAPI document. The assets are those of a package, so it works without a network."""
+    """`GET /docs`, for every host that has an OpenAPI document. The assets are those of a package, so it works without
+    a network."""
     router = Routes(tags=["operations"])
 
     @router.get("/docs", include_in_schema=False)

@@ -1,7 +1,9 @@
-"""What this process counts, as plain numbers: raising one costs less than a microsecond. `stoa.http.metrics` shows them to whoever scrapes.
+"""What this process counts, as plain numbers: raising one costs less than a microsecond. `stoa.http.metrics` shows them
+to whoever scrapes.
 
-A slice says what it counts; the composition root hands all of it to the page. Labels come from closed sets (routes, statuses, codes, the
-operator's models), never from what a client sends, and a bound stands behind that: what would be one series too many is counted as `other`.
+A slice says what it counts; the composition root hands all of it to the page. Labels come from closed sets (routes,
+statuses, codes, the operator's models), never from what a client sends, and a bound stands behind that: what would be
+one series too many is counted as `other`.
 """
 
 from bisect import bisect_left
@@ -25,7 +27,8 @@ LONG: Final = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
 
 @dataclass(slots=True)
 class Counter:
-    """Only goes up. `name` without the `_total` that readers of counters expect. `known` series show from the start, as zeros."""
+    """Only goes up. `name` without the `_total` that readers of counters expect. `known` series show from the start, as
+    zeros."""
 
     name: str
     says: str
@@ -65,7 +68,8 @@ class Histogram:
 
 @dataclass(slots=True)
 class Gauge:
-    """A level, read when somebody looks. `read` gives one number, or one for each set of labels; nothing where it cannot be known just now."""
+    """A level, read when somebody looks. `read` gives one number, or one for each set of labels; nothing where it
+    cannot be known just now."""
 
     name: str
     says: str

@@ -14,7 +14,8 @@ from stoa.sources import rules
 
 
 class Globs:
-    """Which paths a source takes: those that some `include` matches (all, where there is none) and no `exclude` does."""
+    """Which paths a source takes: those that some `include` matches (all, where there is none) and no `exclude`
+    does."""
 
     def __init__(self, include: Sequence[str], exclude: Sequence[str]) -> None:
         self._include = [_pattern(one) for one in include]

@@ -46,9 +46,11 @@ class Streams:
         self._supervisor.keep(self._check_keys_forever, "streams.keys")
 
     def admit(self, principal: Principal) -> None:
-        """Before a stream is opened, and before the run that it is to show. Raises RateLimited when the key has too many open on this node.
+        """Before a stream is opened, and before the run that it is to show. Raises RateLimited when the key has too
+        many open on this node.
 
-        Counted when it is asked for: streams of one key are few, except for a backend's, and then the sum takes a millisecond.
+        Counted when it is asked for: streams of one key are few, except for a backend's, and then the sum takes a
+        millisecond.
         """
         if len(self._followers) < self._per_key_max:
             return
@@ -89,7 +91,8 @@ class Streams:
         return Page(records, request.page, request.page_size, head.last_sequence)
 
     async def _check_keys_forever(self) -> None:
-        """One query for all streams: a revoked key, or one that has expired, ends its streams within `CREDENTIAL_SECONDS`."""
+        """One query for all streams: a revoked key, or one that has expired, ends its streams within
+        `CREDENTIAL_SECONDS`."""
         while True:
             await asyncio.sleep(CREDENTIAL_SECONDS)
             await self.check_keys()

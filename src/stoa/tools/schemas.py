@@ -59,7 +59,8 @@ _PLAIN: Final = frozenset(
 
 
 class Unusable(Exception):
-    """Something of the document cannot be used; `path` names it within its operation, the message goes on from there."""
+    """Something of the document cannot be used; `path` names it within its operation, the message goes on from
+    there."""
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(reason)
@@ -87,7 +88,8 @@ class Document:
         raise Unusable(place, "refers to itself without end")
 
     def unfolded(self, schema: Any, place: str, *, writing: bool = False) -> Any:
-        """A schema with its references in place; those that lead back to themselves stay, and `definitions` holds them."""
+        """A schema with its references in place; those that lead back to themselves stay, and `definitions` holds
+        them."""
         return self._unfold(schema, place, (), writing)
 
     def definitions(self) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""What a later model reads of a call that was under way when its run ended: never that it was not made, once it had begun."""
+"""What a later model reads of a call that was under way when its run ended: never that it was not made, once it had
+begun."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable

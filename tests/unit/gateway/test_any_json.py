@@ -1,4 +1,5 @@
-"""Whatever JSON a provider puts in whatever place of its wire: the outcome is typed deltas or a typed error, and all of it can be stored."""
+"""Whatever JSON a provider puts in whatever place of its wire: the outcome is typed deltas or a typed error, and all of
+it can be stored."""
 
 import json
 from typing import Any

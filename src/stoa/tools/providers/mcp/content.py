@@ -19,7 +19,8 @@ LISTING_BYTES_MAX: Final = 1024 * 1024
 
 # --- results --------------------------------------------------------------------------------------------------------
 def result_of(result: Mapping[str, Any]) -> ToolResult:
-    """Text as it is, other content as a line that says what it was, structured content unless the text says the same."""
+    """Text as it is, other content as a line that says what it was, structured content unless the text says the
+    same."""
     content = result.get("content")
     if content is not None and not isinstance(content, list | dict | str):
         return ToolResult(

@@ -63,7 +63,8 @@ class Session(Protocol):
     async def alive(self, seconds_max: float) -> bool: ...
 
     async def close(self, reason: str | None = None) -> None:
-        """With a reason at once, and that is what open calls are told; without one the server may end in its own way."""
+        """With a reason at once, and that is what open calls are told; without one the server may end in its own
+        way."""
         ...
 
 
