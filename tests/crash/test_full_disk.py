@@ -88,7 +88,8 @@ class Lone:
     async def cut_connections(self) -> None:
         connection = await asyncpg.connect(self.database.dsn)
         await connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE pid <> pg_backend_pid() AND datname = current_database()"
         )
         await connection.close()
 

@@ -29,10 +29,14 @@ async def fill(running: Running, database: asyncpg.Connection, count: int, *, pr
     await database.execute(
         """WITH made AS (
             INSERT INTO conversations (org_id, project_id, id, title, model_id, user_id, message_count, created_at)
-            SELECT $1, $2, gen_random_uuid(), 'Talk ' || n, $3, 'user' || n % 7, 1, now() - n / 2 * interval '2 seconds' FROM generate_series(1, $4::int) n
+            SELECT $1, $2, gen_random_uuid(), 'Talk ' || n, $3, 'user' || n % 7, 1, now() - n / 2 * interval '2 seconds'
+            FROM generate_series(1, $4::int) n
             RETURNING id, created_at, title)
-           INSERT INTO messages (org_id, project_id, conversation_id, position, id, role, content, text, status, created_at)
-           SELECT $1, $2, id, 1, gen_random_uuid(), 'user', '[]', 'We spoke of apple number ' || substr(title, 6), 'completed', created_at FROM made""",
+           INSERT INTO messages (org_id, project_id, conversation_id, position, id, role, content, text, status,
+               created_at)
+           SELECT $1, $2, id, 1, gen_random_uuid(), 'user', '[]', 'We spoke of apple number ' || substr(title, 6),
+               'completed', created_at
+           FROM made""",
         org_id,
         project_id,
         model_id,
@@ -166,11 +170,15 @@ async def test_a_search_and_a_count_know_nothing_of_other_projects_and_organizat
         assert len((await page(running, query))[0]) == 14
     stranger = uuid4()
     await database.execute("INSERT INTO orgs VALUES ($1, 'stranger')", stranger)
-    asked = '{"list": "conversations", "filters": {}, "order": [["created_at", true]], "offset": 0, "limit": 9, "query": "apple", "count_max": 9}'
+    asked = (
+        '{"list": "conversations", "filters": {}, "order": [["created_at", true]], '
+        '"offset": 0, "limit": 9, "query": "apple", "count_max": 9}'
+    )
     for organization, project, expected in ((stranger, "", 0), (org_id, str(other), 5), (org_id, str(uuid4()), 0)):
         async with database.transaction():
             await database.execute(
-                f"SET LOCAL ROLE stoa_tenant; SET LOCAL stoa.org_id = '{organization}'; SET LOCAL stoa.project_id = '{project}'"
+                f"SET LOCAL ROLE stoa_tenant; SET LOCAL stoa.org_id = '{organization}'; "
+                f"SET LOCAL stoa.project_id = '{project}'"
             )
             row = await database.fetchrow("SELECT * FROM page_of_list($1)", asked)
             assert (len(row["ids"]), row["total"]) == (expected, expected)

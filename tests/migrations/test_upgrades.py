@@ -1,6 +1,8 @@
 """Each schema that was ever on main, with data, is brought to this one; large tables get their indexes while others
 write; a killed start is done again."""
 
+# ruff: noqa: E501 - rows of released schemas, one row a line
+
 import asyncio
 import importlib.util
 from collections.abc import AsyncIterator, Callable

@@ -1,6 +1,8 @@
 """The wires of the model providers as they publish them: what each sends, and what it refuses. Docs' examples, not
 recordings of anybody's calls."""
 
+# ruff: noqa: E501 - wires as they were recorded
+
 import json
 import re
 from collections.abc import Callable, Sequence

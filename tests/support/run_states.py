@@ -14,10 +14,12 @@ def guard() -> str:
     BEGIN
         IF TG_OP = 'INSERT' AND NEW.status NOT IN ('created', 'started') THEN
             RAISE 'a run began as %', NEW.status USING ERRCODE = 'check_violation';
-        ELSIF TG_OP = 'UPDATE' AND NEW.status <> OLD.status AND OLD.status || ' ' || NEW.status <> ALL (ARRAY[{moves}]) THEN
+        ELSIF TG_OP = 'UPDATE' AND NEW.status <> OLD.status
+            AND OLD.status || ' ' || NEW.status <> ALL (ARRAY[{moves}]) THEN
             RAISE 'a run went from % to %', OLD.status, NEW.status USING ERRCODE = 'check_violation';
         END IF;
         RETURN NEW;
     END $$;
-    CREATE TRIGGER check_run_state BEFORE INSERT OR UPDATE OF status ON runs FOR EACH ROW EXECUTE FUNCTION check_run_state();
+    CREATE TRIGGER check_run_state BEFORE INSERT OR UPDATE OF status ON runs
+        FOR EACH ROW EXECUTE FUNCTION check_run_state();
     """

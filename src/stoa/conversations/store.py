@@ -157,8 +157,8 @@ async def history(tx: Tx, org_id: UUID, conversation_id: UUID, until: int, limit
     """The newest `limit` messages up to position `until`, oldest first, without answers that others have superseded."""
     rows = await tx.fetch(SQL.history, org_id, conversation_id, until - limit + 1, until)
     found = [
-        HistoryMessage(position, _ROLES[role], content, status, turns)
-        for position, role, content, status, turns in rows
+        HistoryMessage(row["position"], _ROLES[row["role"]], row["content"], row["status"], row["turns"])
+        for row in rows
     ]
     gone = rules.superseded((message.position, message.role, message.status) for message in found)
     return [message for message in found if message.position not in gone]

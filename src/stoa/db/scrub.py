@@ -124,7 +124,8 @@ async def _statistics(tx: Tx) -> list[str]:
     except asyncpg.InsufficientPrivilegeError:
         return [
             (
-                "The planner's statistics were left as they are; as a superuser run: DELETE FROM pg_statistic; VACUUM FULL"
+                "The planner's statistics were left as they are; as a superuser run: "
+                "DELETE FROM pg_statistic; VACUUM FULL"
                 " pg_statistic; ANALYZE;"
             )
         ]

@@ -54,7 +54,8 @@ def _admit(request: Request, host: str, token: str | None) -> None:
             )
     elif not _loopback(host) or not _asked_directly(request):
         raise Unauthorized(
-            "The numbers of this server are its operator's: set STOA_METRICS_TOKEN, and send it as a bearer token. Without it they are open to"
+            "The numbers of this server are its operator's: set STOA_METRICS_TOKEN, and send it as a bearer token. "
+            "Without it they are open to"
             " this machine alone, when the server listens on loopback."
         )
 

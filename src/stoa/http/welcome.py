@@ -58,7 +58,8 @@ footer {{ margin-top: 2.5rem; opacity: 0.7; }}
 </ul>
 <p>Every call needs an access key. The first start of <code>stoa serve</code> prints one.</p>
 <pre>curl {url}/v1/router/models -H "Authorization: Bearer $STOA_KEY"</pre>
-<p>The guides come with the source, under <code>docs/guide</code>. <code>stoa demo</code> shows the main job, call by call.</p>
+<p>The guides come with the source, under <code>docs/guide</code>.
+<code>stoa demo</code> shows the main job, call by call.</p>
 <footer>Stoa {version}, Apache-2.0</footer>
 </body>
 </html>

@@ -10,7 +10,7 @@
     ├── UnsupportedMediaType        415     unsupported_media_type
     ├── RateLimited                 429     rate_limited
     └── Unavailable                 503     unavailable        (with Retry-After)
-        └── DatabaseUnavailable     503     unavailable        (what was under way is not lost: it goes on when the database is back)
+        └── DatabaseUnavailable     503     unavailable        (nothing under way is lost: it goes on later)
 
 Messages are sentences that name the thing and the way out. Nothing else in Stoa chooses a status.
 """

@@ -2,7 +2,8 @@
 -- A run with its journal, its first events and, where the position is NULL, its message (migration 0025).
 SELECT * FROM begin_run_v1(
     p_org => $1, p_conversation => $2, p_run => $3, p_message => $4, p_position => $5, p_model => $6,
-    p_content => $7, p_text => $8, p_metadata => $9, p_options => $10, p_node => $11, p_key => $12, p_queued => $13, p_interrupting => $14,
+    p_content => $7, p_text => $8, p_metadata => $9, p_options => $10, p_node => $11, p_key => $12,
+    p_queued => $13, p_interrupting => $14,
     p_sequences => $15, p_kinds => $16, p_payloads => $17);
 
 -- name: run

@@ -137,7 +137,8 @@ def withheld(gone: int, items: int, found: int) -> bool:
 
 def withheld_message(gone: int, items: int, source_id: object) -> str:
     return (
-        f"{gone} of the source's {items} items are not at its origin any more. That many may be an accident, so none was deleted;"
+        f"{gone} of the source's {items} items are not at its origin any more. "
+        "That many may be an accident, so none was deleted;"
         f' if it is right, POST /v1/knowledgebase-sources/{source_id}/sync {{"confirm_deletions": true}}.'
     )
 

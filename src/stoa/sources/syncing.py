@@ -103,7 +103,10 @@ class _Work:
     async def remember(self, origins: Sequence[str]) -> Sequence[Known]:
         self._asked += len(origins)
         if self._asked > rules.ENTRIES_MAX:
-            message = f"The origin holds more than {rules.ENTRIES_MAX:,} documents; narrow the source with include, exclude or several sources."
+            message = (
+                f"The origin holds more than {rules.ENTRIES_MAX:,} documents; "
+                "narrow the source with include, exclude or several sources."
+            )
             raise SourceError("origin_too_large", message)
         return [self._known(one) for one in await self._look(origins)]
 

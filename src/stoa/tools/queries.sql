@@ -1,7 +1,6 @@
 -- name: insert_tool
 INSERT INTO tools (org_id, project_id, id, name, type, description, config, secrets, secret_names, idempotent, approval,
-    editable_params,
-                   timeout_seconds, output_bytes_max)
+    editable_params, timeout_seconds, output_bytes_max)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) RETURNING *;
 
 -- name: update_tool

@@ -61,11 +61,15 @@ def check_http(config: Mapping[str, Any], secrets: frozenset[str]) -> None:
 def check_mcp(name: str, config: Mapping[str, Any], secrets: frozenset[str]) -> None:
     """Raises BadRequest naming the field. Whether a `server` is declared is for whoever knows them."""
     if len(name) > SERVER_NAME_MAX or JOIN in name or name.endswith("_"):
-        reason = f"leads the names of the server's tools ({name[:20]}{JOIN}…): at most {SERVER_NAME_MAX} characters, no {JOIN}, no _ at its end"
+        reason = (
+            f"leads the names of the server's tools ({name[:20]}{JOIN}…): "
+            f"at most {SERVER_NAME_MAX} characters, no {JOIN}, no _ at its end"
+        )
         raise BadRequest.field("name", reason)
     if (config.get("url") is None) == (config.get("server") is None):
         raise BadRequest(
-            "config wants either url (an MCP server over HTTP) or server (one that this server's operator has declared)",
+            "config wants either url (an MCP server over HTTP) "
+            "or server (one that this server's operator has declared)",
             details={"config.url": "either this or server", "config.server": "either this or url"},
         )
     if "url" in config:

@@ -105,7 +105,8 @@ class Document:
         if not isinstance(reference, str) or not reference.startswith("#/"):
             raise Unusable(
                 place,
-                f"refers to {str(reference)[:100]!r}, which is outside of the document; only local references are followed",
+                f"refers to {str(reference)[:100]!r}, which is outside of the document; "
+                "only local references are followed",
             )
         found: Any = self._root
         for part in reference[2:].split("/"):

@@ -250,7 +250,8 @@ class Tools:
                     await idempotency.record(tx, principal, once, ids, made[0].id or UUID(int=0))
         except asyncpg.UniqueViolationError as error:
             raise Conflict(
-                f"There is a tool named {name} already; send replace, a prefix, or only the operations that are wanted.",
+                f"There is a tool named {name} already; "
+                "send replace, a prefix, or only the operations that are wanted.",
                 details={"prefix": f"{name} is taken"},
             ) from error
         return replace(planned, tools=made)

@@ -61,8 +61,7 @@ WHERE t.org_id = $1 AND t.project_id = $2 AND t.id = n.trace_id;
 -- runs (stoa). Each part gives no more rows than the page needs.
 SELECT * FROM (
     (SELECT t.id, t.project_id, t.wire, t.name, t.status, t.started_at, t.ended_at, t.source_id, t.session_id,
-     t.user_id,
-            t.models, t.tags, t.span_count, t.root_count, t.prompt_tokens, t.completion_tokens,
+            t.user_id, t.models, t.tags, t.span_count, t.root_count, t.prompt_tokens, t.completion_tokens,
             t.cost_usd::float8 AS cost_usd, NULL::uuid AS conversation_id
      FROM traces t
      WHERE t.org_id = $1 AND t.project_id = $2 AND t.wire = ANY ($14::text[])

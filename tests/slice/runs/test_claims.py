@@ -17,8 +17,8 @@ from stoa.runs.store import SQL
 pytestmark = pytest.mark.timeout(60)
 ORG, ME = uuid4(), uuid4()
 RUN = """
-INSERT INTO runs (org_id, project_id, id, conversation_id, message_id, message_position, status, options, input, created_by, created_at,
-                  node_id, queued_at)
+INSERT INTO runs (org_id, project_id, id, conversation_id, message_id, message_position, status, options, input,
+    created_by, created_at, node_id, queued_at)
 SELECT $1, $2, gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 1, $3, '{}', '{}', $4,
        now() + ($5::float8 + n) * interval '1 second', $6, $7
 FROM generate_series(1, $8::int) n

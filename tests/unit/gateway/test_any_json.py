@@ -36,7 +36,10 @@ WORDS = st.sampled_from(
 )
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6) | WORDS
 KEYS = st.sampled_from(
-    ["content", "text", "type", "name", "id", "index", "function", "arguments", "message", "code", "error", "usage", "choices", "thinking"]
+    [
+        "content", "text", "type", "name", "id", "index", "function",
+        "arguments", "message", "code", "error", "usage", "choices", "thinking",
+    ]
 )  # fmt: skip
 ANYTHING = st.recursive(
     LEAVES,

@@ -1,5 +1,7 @@
 """What goes out: histories, schemas and pictures, made valid after a provider's demands."""
 
+# ruff: noqa: E501 - one case a line reads best as a table
+
 import base64
 import struct
 from typing import Any

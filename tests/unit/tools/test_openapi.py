@@ -42,7 +42,9 @@ paths:
     put:
       deprecated: true
       security: []
-      requestBody: {required: true, content: {application/x-www-form-urlencoded: {schema: {type: object, properties: {name: {type: string}}}}}}
+      requestBody:
+        required: true
+        content: {application/x-www-form-urlencoded: {schema: {type: object, properties: {name: {type: string}}}}}
     delete: {operationId: removePet, security: [{basic: []}, {key: []}]}
     head: {}
   /pets/{pet-id}/photo:

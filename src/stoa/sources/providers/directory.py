@@ -62,7 +62,8 @@ class DirectoryOrigin:
                         "origin_failed", f"{root} cannot be listed: {error.strerror}.", retryable=True
                     ) from error
                 yield Incomplete(
-                    f"{rules.shown(_relative(directory, root))} cannot be listed: {error.strerror}. What is below it stays as it was."
+                    f"{rules.shown(_relative(directory, root))} cannot be listed: {error.strerror}. "
+                    "What is below it stays as it was."
                 )
                 continue
             for entry in found:
