@@ -22,7 +22,7 @@ from stoa.db.sql import load
 
 _SQL: Final = load("stoa.db", "scrub.sql")
 SNAPSHOT_SECONDS_MAX: Final = 60.0
-"""How long an older transaction may keep us waiting: what it may still see is copied along."""
+"""How long to wait for older transactions: the rewrite would copy rows that they can still see."""
 LOCK_SECONDS_MAX: Final = 30
 REWRITE_SECONDS_MAX: Final = 24 * 3600.0
 """Of one table; a large one takes its time, and can be interrupted."""
@@ -88,7 +88,7 @@ async def scrub(dsn: str, tell: Callable[[str], None]) -> Scrubbed:
 
 
 async def _outwait_snapshots(tx: Tx) -> None:
-    """A transaction that began before a deletion still sees the rows, so they would be copied along."""
+    """A transaction that began before a deletion still sees the deleted rows, so VACUUM FULL would copy them."""
     horizon = await tx.fetchval("SELECT pg_current_xact_id()::text::bigint")
     deadline = time.monotonic() + SNAPSHOT_SECONDS_MAX
     while (oldest := await tx.fetchrow(_SQL.older, horizon)) is not None:
@@ -133,8 +133,8 @@ async def _statistics(tx: Tx) -> list[str]:
 
 
 async def _log(tx: Tx, tell: Callable[[str], None]) -> list[str]:
-    """Every segment that there is now is written over or removed. Segments kept for reuse hold old bytes too, so the
-    log is carried past them."""
+    """Overwrites or removes every present segment. Segments kept for reuse contain old bytes too, so the log is
+    switched past them."""
     left: list[str] = []
     try:
         before: Sequence[str] = await tx.fetchval(_SQL.log_segments)

@@ -1,4 +1,4 @@
-"""What the converting process may use, set by itself on itself before it opens the file, and how it dies."""
+"""The limits that a converting process sets on itself before it opens the file, and how it ends with its parent."""
 
 import ctypes
 import os

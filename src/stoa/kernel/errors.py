@@ -91,4 +91,4 @@ class Unavailable(AppError):
 
 
 class DatabaseUnavailable(Unavailable):
-    """The database is away, or refused for the moment; whoever carries work that must not be lost waits for it."""
+    """The database cannot be reached or refuses for now. Work that must not be lost waits and tries again."""

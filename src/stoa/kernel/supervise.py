@@ -1,4 +1,4 @@
-"""Tasks with an owner, what their loops wait for, and how others see that a loop still makes progress.
+"""Supervised background tasks, the wake-up that their loops wait for, and heartbeats that show progress.
 
 A background loop that raises is logged with its stack and started again. Nothing that goes wrong while this is logged
 ends the loop.

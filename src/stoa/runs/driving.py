@@ -101,7 +101,7 @@ class ActiveRun:
 
 
 class HandedOver(Exception):
-    """This node is stopping, and the run stands between two steps."""
+    """This node is shutting down, and the run is between two steps."""
 
 
 class Driver:

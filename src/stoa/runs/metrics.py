@@ -1,4 +1,4 @@
-"""What is counted of runs, after the commits that make it true."""
+"""Metrics of runs, counted after their commits."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
@@ -14,7 +14,7 @@ UNKNOWN: Final = "unknown"
 
 
 class RunMetrics:
-    """`is_operators` tells the models of the catalogue, which every tenant may use, from those of connections."""
+    """`is_operators` says whether a model is of the catalogue, which every tenant may use, or of a connection."""
 
     def __init__(self, is_operators: Callable[[str], object] = bool) -> None:
         self._is_operators = is_operators
