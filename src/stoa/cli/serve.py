@@ -170,7 +170,7 @@ async def _database(settings: Settings) -> AsyncGenerator[tuple[str, str]]:
 
 
 def _where(directory: Path, database: Path) -> str:
-    """Both places, where there are two: a backup of one alone would lose the other."""
+    """The data directory and the database's directory if they differ: a backup needs both."""
     if database.is_relative_to(directory):
         return str(directory)
     return (

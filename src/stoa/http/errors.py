@@ -37,8 +37,7 @@ RETRY_AFTER_SECONDS: Final = 1
 
 
 class InternalError(AppError):
-    """A bug, as the caller sees it: logged with its stack at the edge, and told apart from every refusal by its
-    status."""
+    """A bug, as the caller sees it: the edge logs it with its stack, and its status is that of no refusal."""
 
     def __init__(self) -> None:
         super().__init__(INTERNAL_MESSAGE)

@@ -40,8 +40,8 @@ class HostName:
     with_subject: bool = False
     """Whether an id stands before the label and after the path: `<id>.kb.<domain>`, `/kb/<id>`."""
     aliases: Sequence[str] = ()
-    """Paths of the api host that another dialect uses. A subject follows them, and the host's app sees the whole
-    path."""
+    """Paths on the api host that clients of another API use. The subject follows them, and the host's app sees the
+    whole path."""
 
 
 HOST_NAMES: Final[Sequence[HostName]] = (
@@ -120,7 +120,7 @@ class Hosts:
         await surface.app(below, receive, send)
 
     def _on_api_host(self, scope: Scope) -> tuple[HostKind, Scope]:
-        """The surface that the path is mounted for, and the request as that surface's own host would see it."""
+        """The surface that is mounted at the path, and the request as the host of that surface would see it."""
         path: str = scope["path"]
         for prefix, known in self._mounts:
             if path.startswith(prefix) or (path == prefix[:-1] and not known.with_subject):

@@ -1,7 +1,7 @@
 """Makes the framework's OpenAPI document fit for generators of clients.
 
-It has the statuses that are really answered, one short name for each schema, the route's own function as the
-operation's name, and an example for each JSON request. Models say their example as `example`, a class variable
+The document lists only statuses that are answered, has one short name for each schema, names operations by the route's
+function, and has an example for each JSON request. A model defines its example in the class variable `example`
 (stoa.http.wire).
 """
 

@@ -1,4 +1,4 @@
-"""Routes that judge a request by its head, in this order: the key, the query, the media type, the length. Only then is
+"""Routes that check a request's head first, in this order: the key, the query, the media type, the length. Only then is
 its body read.
 
 The framework reads the body first and asks for the key afterwards, so that anybody could make the server spool 128 MiB.
@@ -73,7 +73,7 @@ def limited(limit: BodyLimit) -> Callable[[Callable[..., Any]], Callable[..., An
 
 
 class _Guard:
-    """What one route says of the requests that it takes."""
+    """What one route requires of its requests."""
 
     def __init__(self, route: APIRoute) -> None:
         dependants = list(_flat(route.dependant))

@@ -1,5 +1,5 @@
-"""What a person meets: `GET /` says what this is, `GET /docs` is the API reference. Nothing is loaded from anywhere
-else."""
+"""Pages for people: `GET /` describes the server, `GET /docs` is the API reference. Nothing is loaded from another
+site."""
 
 from functools import cache
 from importlib.resources import files

@@ -2,8 +2,7 @@
 character. Pure.
 
 A pattern without a slash is meant at any depth; one that ends in a slash means all below it. Matched segment by
-segment, so
-that no pattern can make a match take long.
+segment, so that no pattern can make a match take long.
 """
 
 from collections.abc import Sequence

@@ -148,7 +148,7 @@ def safe_name(text: str, length_max: int = TOOL_NAME_MAX) -> str:
 
 
 def marked_name(name: str, original: str, length_max: int = TOOL_NAME_MAX) -> str:
-    """A name with a mark of what it stands for, for a second thing of the same name."""
+    """A name with a suffix derived from what it names, for a second tool of the same name."""
     return f"{name[: length_max - 7]}_{hashlib.sha256(original.encode('utf-8', 'replace')).hexdigest()[:6]}"
 
 
@@ -195,8 +195,7 @@ def path_problem(
     """Why an argument would leave its segment of the path, or None.
 
     A service takes `.` and `..` as steps, also behind an encoded slash, and many drop an empty segment:
-    `/users/{id}/orders` would
-    become another address than the definition names.
+    `/users/{id}/orders` would become another address than the definition names.
     """
     path = url.split("://", 1)[-1].partition("#")[0].partition("?")[0].partition("/")[2]
     for segment in path.split("/"):

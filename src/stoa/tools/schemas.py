@@ -1,4 +1,4 @@
-"""Schemas of an OpenAPI document as JSON schemas that stand by themselves: references unfolded, bounded, cycles kept.
+"""Schemas of an OpenAPI document as self-contained JSON schemas: references unfolded within bounds, cycles kept.
 
 Pure.
 """
@@ -68,7 +68,7 @@ class Unusable(Exception):
 
 
 class Document:
-    """One operation's look at a document."""
+    """Resolves the references of one operation within its document."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._root = root

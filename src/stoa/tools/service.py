@@ -46,7 +46,8 @@ _log = structlog.get_logger("stoa.tools")
 
 
 class Vault(Protocol):
-    """Encrypts what stands in a row. `open` raises ValueError for what was stored under another key."""
+    """Encrypts secrets that are stored in rows. `open` raises ValueError for a secret that was stored under another
+    key."""
 
     def seal(self, row_id: UUID, plain: str) -> bytes: ...
 
@@ -84,7 +85,7 @@ class Maker(Protocol):
 
 
 class Tools:
-    """Long-lived; `stop` ends what it does beside the runs."""
+    """Long-lived; `stop` ends its background tasks."""
 
     def __init__(
         self, database: Database, vault: Vault, projects: Projects, make: Maker, ids: Ids, schemas: SchemaChecker

@@ -71,7 +71,7 @@ class _Draft:
 
 
 class Skipped(Exception):
-    """No tool can stand for this operation; the message says why."""
+    """This operation cannot be a tool; the message says why."""
 
 
 class Operation:

@@ -1,6 +1,6 @@
 """What an MCP server gives back, as the text that a model reads. Pure.
 
-Servers keep the protocol more or less. Whatever can be read is read; what cannot is named, and costs nothing beside it.
+Many servers deviate from the protocol. What can be read is read; what cannot is reported without affecting the rest.
 """
 
 from collections.abc import Mapping, Sequence
