@@ -2,8 +2,8 @@
 
 A DELETE makes rows invisible; VACUUM makes their room free; the bytes stay until something else is written there. They
 stay in the free room of pages, as words of full-text indexes, in the planner's statistics and in the write-ahead log.
-Here every table is written anew with its indexes, the statistics are taken again, and the log is carried past every
-segment that held the old bytes. What lies outside of the database's directory (backups, standbys, archived log, blocks
+Here every table is rewritten with its indexes, the statistics are taken again, and the log is switched past every
+segment that contains old bytes. What lies outside of the database's directory (backups, standbys, archived log, blocks
 that the file system has freed) is the operator's.
 """
 

@@ -34,7 +34,7 @@ def _of_progress(database: Database) -> Sequence[Check]:
     return [
         Check(
             "runs.abandoned",
-            "Every run that has begun is carried by a living node, or taken over within seconds.",
+            "Every run that has begun belongs to a living node, or is claimed by one within seconds.",
             _abandoned,
             "Start a server on this database: it takes them over. The repair takes runs from dead nodes.",
             partial(_release, database),

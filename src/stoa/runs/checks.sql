@@ -2,7 +2,7 @@
 -- one) the time before which.
 
 -- name: abandoned
--- Runs that have begun and that no living node carries; new ones that nobody has taken for minutes.
+-- Runs that have begun and belong to no living node; new ones that no node has claimed for minutes.
 SELECT r.org_id, r.id AS subject, r.attempt,
        CASE WHEN r.node_id IS NULL
             THEN format('%s since %s, and no node carries it', r.status, r.created_at::timestamptz(0))
@@ -42,7 +42,7 @@ WHERE ($1::uuid IS NULL OR j.org_id = $1)
   AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.org_id = j.org_id AND r.id = j.run_id);
 
 -- name: starts
--- Runs whose first event is not run.started, or that tell of a start twice.
+-- Runs whose first event is not run.started, or that have run.started twice.
 SELECT r.org_id, r.id AS subject, format('run.started stands at %s', e.places) AS detail
 FROM runs r JOIN journals j ON j.org_id = r.org_id AND j.run_id = r.id AND j.last_sequence > 0
 CROSS JOIN LATERAL (SELECT array_agg(sequence ORDER BY sequence) AS places
@@ -71,7 +71,7 @@ WHERE q.queued_at IS NOT NULL AND ($1::uuid IS NULL OR q.org_id = $1)
         AND a.status IN ('created', 'started', 'paused')));
 
 -- name: paused_without_question
--- Paused runs that ask nobody anything. (A question that runs out while its run is being put down is seen to within
+-- Paused runs without an open question. (A question that expires while its run is being paused is handled within
 -- seconds.)
 SELECT r.org_id, r.id AS subject, 'paused, and no question is open' AS detail FROM runs r
 WHERE r.status = 'paused' AND ($1::uuid IS NULL OR r.org_id = $1) AND ($2::timestamptz IS NULL OR r.created_at >= $2)
@@ -105,9 +105,9 @@ WHERE r.queued_at IS NULL AND r.message_position > 0 AND ($1::uuid IS NULL OR r.
   AND (m.id IS NULL OR a.answers <> CASE WHEN r.status IN ('completed', 'failed', 'canceled') THEN 1 ELSE 0 END);
 
 -- name: calls_and_events
--- Lines of the tool ledger that the events do not bear out, and the other way round: settled calls without their event,
--- completed ones without their line, lines left open by runs that have ended. A call's id stands in its event as it
--- stands in the ledger.
+-- Differences between the tool ledger and the events: settled calls without their event, events of completed calls
+-- without their line, and lines left open by runs that have ended. A call has the same id in its event and in the
+-- ledger.
 SELECT t.org_id, t.run_id AS subject,
        format('call %s of %s is %s in the ledger; %s', t.id, t.name, t.status,
               CASE t.status WHEN 'begun' THEN 'its run has ended' ELSE 'no event tells of it' END) AS detail
@@ -158,7 +158,7 @@ WHERE (k.route LIKE 'messages/%' OR k.route LIKE 'regenerate/%') AND ($1::uuid I
   AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.org_id = k.org_id AND r.id = k.subject_id);
 
 -- name: release
--- Takes a run from its dead node, so that any other takes it up.
+-- Releases a run of a dead node, so that any other node can claim it.
 UPDATE runs r SET node_id = NULL
 WHERE r.org_id = $1 AND r.id = $2 AND r.status = 'started' AND r.queued_at IS NULL AND r.node_id IS NOT NULL
   AND NOT EXISTS (SELECT 1 FROM nodes n WHERE n.id = r.node_id AND n.expires_at > now())
@@ -180,14 +180,14 @@ WHERE org_id = $1 AND id = $2 AND queued_at IS NOT NULL AND status IN ('complete
 RETURNING id;
 
 -- name: withdraw
--- A question that nobody need answer.
+-- Cancels a question of a run that has ended.
 UPDATE input_requests i SET status = 'canceled' WHERE i.org_id = $1 AND i.id = $2 AND i.status = 'pending'
   AND NOT EXISTS (SELECT 1 FROM runs r
                   WHERE r.org_id = i.org_id AND r.id = i.run_id AND r.status IN ('created', 'started', 'paused'))
 RETURNING i.id;
 
 -- name: close_left_open
--- Calls of a run that has ended, whose outcome nobody knows.
+-- Marks open calls of a run that has ended as unknown.
 UPDATE tool_calls t SET status = 'unknown', settled_at = now()
 WHERE t.org_id = $1 AND t.run_id = $2 AND t.status = 'begun'
   AND NOT EXISTS (SELECT 1 FROM runs r
@@ -195,7 +195,7 @@ WHERE t.org_id = $1 AND t.run_id = $2 AND t.status = 'begun'
 RETURNING t.id;
 
 -- name: resume_without_question
--- A paused run that waits for nobody goes on.
+-- A paused run without an open question continues.
 UPDATE runs r SET status = 'started', node_id = NULL WHERE r.org_id = $1 AND r.id = $2 AND r.status = 'paused'
   AND NOT EXISTS (SELECT 1 FROM input_requests i WHERE i.org_id = r.org_id AND i.run_id = r.id AND i.status = 'pending')
 RETURNING r.id;

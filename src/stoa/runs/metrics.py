@@ -20,8 +20,7 @@ class RunMetrics:
         self._is_operators = is_operators
         self.begun = Counter(
             "stoa_runs_begun",
-            "Runs that this node has taken in, by what became of them first: carried here, left to whoever has room,"
-            " or queued.",
+            "Runs that this node has started, by what followed: this node works on it, it is unclaimed, or queued.",
             ("first",),
             [("carried",), ("left",), ("queued",)],
         )
@@ -96,7 +95,7 @@ def polls() -> Sequence[Poll]:
     return [
         Poll(
             "stoa_runs_waiting",
-            "Runs that nobody carries, of all nodes together: queued behind another one, unclaimed,"
+            "Runs that no node works on, of all nodes together: queued behind another one, unclaimed,"
             " or paused for people.",
             SQL.waiting,
             ("state",),

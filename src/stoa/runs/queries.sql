@@ -35,8 +35,8 @@ ORDER BY interrupting DESC, queued_at, id LIMIT 1 FOR UPDATE;
 UPDATE runs SET queued_at = NULL, message_position = $3, model_id = $4 WHERE org_id = $1 AND id = $2;
 
 -- name: interrupt
--- Sets the wish to cancel in the transaction of the run that interrupts: whichever node dies now, the run under way
--- ends, and so does each interrupting run before the newest.
+-- Requests the cancel in the transaction of the interrupting run: whichever node dies now, the run under way ends, and
+-- so does each interrupting run before the newest.
 UPDATE runs SET cancel_reason = coalesce(cancel_reason, 'interrupted')
 WHERE org_id = $1 AND conversation_id = $2 AND id <> $3 AND status IN ('created', 'started', 'paused')
   AND (queued_at IS NULL OR interrupting);
@@ -47,7 +47,7 @@ SELECT EXISTS (SELECT 1 FROM runs
                WHERE org_id = $1 AND conversation_id = $2 AND status IN ('created', 'started', 'paused'));
 
 -- name: waiting
--- Of all tenants: runs that nobody carries.
+-- Of all tenants: runs that no node works on.
 SELECT 'queued', count(*) FROM runs WHERE queued_at IS NOT NULL
 UNION ALL
 SELECT 'unclaimed', count(*) FROM runs
@@ -88,20 +88,20 @@ SELECT end_run_v1(
     p_sequences => $15, p_kinds => $16, p_payloads => $17, p_notifications => $18);
 
 -- name: want_cancel
--- An intent; whoever carries the run records the end. The first reason stays.
+-- Requests the cancel; the node that works on the run records the end. The first reason stays.
 UPDATE runs SET cancel_reason = coalesce(cancel_reason, $3)
 WHERE org_id = $1 AND id = $2 AND status IN ('created', 'started', 'paused')
 RETURNING node_id;
 
 -- name: take_from_node
--- Whoever carries the run may save no more steps of it: each save names the node.
+-- After it the node that worked on the run can save no more steps: each save names the node.
 UPDATE runs SET node_id = NULL WHERE org_id = $1 AND id = $2 AND node_id IS NOT NULL;
 
 -- name: claim
--- Claims up to $2 runs; each is this node's from the commit on. First the runs of nodes that do not live: they have
--- begun, so no room of a project holds them up. Then unclaimed runs, one project after another, beginning behind
--- project $6; within a project one key after another, within a key the oldest first. $3 are projects with runs on this
--- node, $4 how many more each may have, $5 the same for every other project.
+-- Claims up to $2 runs for this node. First the runs of dead nodes, whatever their projects have: they have begun. Then
+-- unclaimed runs, one project after another, beginning after project $6; within a project one key after another, within
+-- a key the oldest first. $3 are projects with runs on this node, $4 how many more each may have, $5 the same for every
+-- other project.
 WITH RECURSIVE holders AS (
     (SELECT node_id FROM runs WHERE status IN ('created', 'started') AND node_id IS NOT NULL ORDER BY node_id LIMIT 1)
     UNION ALL
@@ -169,7 +169,7 @@ UPDATE runs r SET node_id = $1, status = 'started', started_at = coalesce(starte
 FROM taken t WHERE r.org_id = t.org_id AND r.id = t.id RETURNING r.*;
 
 -- name: give_back
--- This node is leaving: its runs are anybody's, and the coming claim is no new attempt.
+-- Called when this node stops: releases its runs, and their next claim is no new attempt.
 UPDATE runs SET node_id = NULL, attempt = greatest(attempt - 1, 0)
 WHERE node_id = $1 AND status IN ('created', 'started');
 
@@ -180,13 +180,13 @@ RETURNING id, coalesce(octet_length(output), 0) + octet_length(input::text) AS b
 
 
 -- name: save_checkpoint
--- The run's state after a step, by the node that carries it and nobody else.
+-- The run's state after a step. Fenced: only the node that has claimed the run can write it.
 UPDATE runs SET checkpoint = $4, checkpoint_sequence = $5
 WHERE org_id = $1 AND id = $2 AND node_id = $3 AND status = 'started' AND attempt = $6
 RETURNING id;
 
 -- name: pause
--- The run waits for people and no node carries it. Its next claim is no new attempt.
+-- The run waits for people and no node works on it. Its next claim is no new attempt.
 UPDATE runs SET status = 'paused', node_id = NULL, attempt = attempt - 1, checkpoint = $4, checkpoint_sequence = $5
 WHERE org_id = $1 AND id = $2 AND node_id = $3 AND status = 'started' AND attempt = $6
 RETURNING id;
@@ -269,12 +269,12 @@ WHERE org_id = $1 AND id = $2 AND node_id = $3 AND attempt = $4 AND status = 'st
 RETURNING id;
 
 -- name: still_carried
--- Whether this node still carries the run, at this attempt.
+-- Whether the run still belongs to this node, at this attempt.
 SELECT EXISTS (SELECT 1 FROM runs
                WHERE org_id = $1 AND id = $2 AND node_id = $3 AND attempt = $4 AND status = 'started');
 
 -- name: own
--- The runs that this node carries according to the database, with their wish to cancel.
+-- The runs that belong to this node according to the database, with requested cancels.
 SELECT org_id, id, attempt, cancel_reason FROM runs WHERE node_id = $1 AND status IN ('created', 'started');
 
 -- name: let_go
@@ -302,7 +302,7 @@ SELECT (SELECT count(*) FROM calls) AS calls,
        (SELECT count(*) FROM bill) AS bill;
 
 -- name: close_requests
--- Questions of a run that ended: nobody need answer them.
+-- Closes the open questions of a run that ended.
 UPDATE input_requests SET status = 'canceled' WHERE org_id = $1 AND run_id = $2 AND status = 'pending';
 
 -- name: close_calls

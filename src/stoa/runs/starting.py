@@ -214,7 +214,7 @@ class _NewRun:
 
 @dataclass(frozen=True, slots=True)
 class _Begun:
-    """A run whose start is written and not yet committed; `prepared` where this node is going to carry it."""
+    """A run whose start is written and not yet committed; `prepared` if this node is going to work on it."""
 
     run: Run
     batch: Batch

@@ -12,7 +12,7 @@ INSERT INTO knowledge_sources (org_id, project_id, id, knowledgebase_id, name, p
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14);
 
 -- name: base_project
--- The project of a base, held against its deletion until the transaction ends.
+-- The project of a base; the row is locked against deletion until the transaction ends.
 SELECT project_id FROM knowledgebases WHERE org_id = $1 AND id = $2 FOR SHARE;
 
 -- name: has_base
@@ -23,7 +23,7 @@ SELECT s.*, (SELECT count(*) FROM knowledge_items i WHERE i.org_id = s.org_id AN
 FROM knowledge_sources s WHERE s.org_id = $1 AND s.id = $2 AND s.deleting IS NULL;
 
 -- name: lock_source
--- Not against those who add entries: they hold the sync, which comes after the source in everybody's order.
+-- FOR NO KEY UPDATE does not block a sync that adds entries. Locks are taken in the order source, sync.
 SELECT revision, provider, config, metadata, secrets, secret_names, schedule, timezone FROM knowledge_sources
 WHERE org_id = $1 AND id = $2 AND deleting IS NULL FOR NO KEY UPDATE;
 
@@ -44,7 +44,7 @@ UPDATE knowledge_sources SET name = $3, config = $4, metadata = $5, secrets = co
 WHERE org_id = $1 AND id = $2;
 
 -- name: begin_deleting
--- From here on the source is gone for everybody but the one who finishes its deletion.
+-- After it the source is visible to its deletion only.
 UPDATE knowledge_sources SET deleting = $3, next_sync_at = NULL, updated_at = now()
 WHERE org_id = $1 AND id = $2 AND deleting IS NULL
 RETURNING knowledgebase_id;
@@ -54,7 +54,7 @@ UPDATE knowledge_source_syncs SET status = 'canceled', ended_at = now()
 WHERE org_id = $1 AND source_id = $2 AND status IN ('pending', 'running');
 
 -- name: lock_deleting
--- Waits for whoever is adding an item of the source; nobody can add one after it.
+-- Waits for transactions that add an item of the source; none can begin after it.
 SELECT deleting FROM knowledge_sources WHERE org_id = $1 AND id = $2 FOR UPDATE;
 
 -- name: items_of_source
@@ -113,7 +113,7 @@ ORDER BY origin LIMIT $3 OFFSET $4;
 SELECT count(*) FROM knowledge_source_entries WHERE org_id = $1 AND source_id = $2 AND error IS NOT NULL;
 
 -- name: due_sources
--- Sources whose time has come, of all tenants; each is held by one node.
+-- Sources that are due, of all tenants; each is locked by one node.
 SELECT org_id, project_id, id, schedule, timezone FROM knowledge_sources WHERE next_sync_at <= $1 AND deleting IS NULL
 ORDER BY next_sync_at LIMIT 20 FOR UPDATE SKIP LOCKED;
 
@@ -121,9 +121,9 @@ ORDER BY next_sync_at LIMIT 20 FOR UPDATE SKIP LOCKED;
 UPDATE knowledge_sources SET next_sync_at = $3 WHERE org_id = $1 AND id = $2;
 
 -- name: claim
--- Claims up to $2 syncs: first those that a node that does not live or fell silent left behind, and those that are this
--- node's own but not among what it works on ($8). Then what waits, one project after another, beginning behind project
--- $6. $3 are projects with syncs on this node, $4 how many more each may have, $5 the same for every other project.
+-- Claims up to $2 syncs. First those of dead nodes, those whose lease has expired, and those of this node that it does
+-- not work on ($8 is what it works on). Then pending ones, one project after another, beginning after project $6. $3
+-- are projects with syncs on this node, $4 how many more each may have, $5 the same for every other project.
 WITH RECURSIVE lost AS (
     SELECT y.org_id, y.id FROM knowledge_source_syncs y
     WHERE y.status = 'running' AND y.status IN ('pending', 'running') AND (y.node_id <> $1 OR y.id <> ALL ($8::uuid[]))
@@ -175,9 +175,9 @@ LEFT JOIN knowledge_items i ON i.org_id = $1 AND i.source_id = $2 AND i.origin =
 ORDER BY o.position;
 
 -- name: settle
--- Addresses that were looked at, and what that adds to the counts, in one step that only the sync's own node can take.
--- Revision 0 keeps what was known of an address; one that this sync has settled before (it failed, and is tried again)
--- counts once. No row: the sync is not this node's any more.
+-- Stores visited addresses and adds to the counts, in one fenced statement. Revision 0 keeps what was known of an
+-- address; one that this sync has settled before (it failed, and is tried again) counts once. No row: this node no
+-- longer owns the sync.
 WITH before AS (
     SELECT count(*) AS seen, count(e.error) AS failed FROM knowledge_source_syncs y
     JOIN knowledge_source_entries e ON e.org_id = y.org_id AND e.source_id = y.source_id AND e.seen_by = y.id
@@ -209,14 +209,14 @@ WITH before AS (
 SELECT cancel_requested FROM sync;
 
 -- name: beat
--- A sign of life. No row: the sync is not this node's any more.
+-- Renews the lease. No row: this node no longer owns the sync.
 UPDATE knowledge_source_syncs SET deadline = now() + $5::float8 * interval '1 second', deleted = deleted + $6
 WHERE org_id = $1 AND id = $2 AND attempt = $3 AND node_id = $4 AND status = 'running'
 RETURNING cancel_requested, confirm_deletions, found;
 
 -- name: gone
--- Items whose address holds nothing any more; with $4, which says that the origin was listed whole, also those that
--- were not named.
+-- Items whose address has no document any more; with $4 (the origin was listed completely) also those that were not
+-- listed.
 SELECT i.id, e.seen_by = $3 AS named FROM knowledge_items i
 LEFT JOIN knowledge_source_entries e ON e.org_id = i.org_id AND e.source_id = i.source_id AND e.origin = i.origin
 WHERE i.org_id = $1 AND i.source_id = $2
@@ -226,8 +226,8 @@ WHERE i.org_id = $1 AND i.source_id = $2
 SELECT count(*) FROM knowledge_items WHERE org_id = $1 AND source_id = $2;
 
 -- name: forget_entries
--- What a whole listing did not name; of those, what had become an item counts as deleted. No row: the sync is not this
--- node's any more.
+-- Removes the entries that a complete listing did not contain; those that had an item count as deleted. No row: this
+-- node no longer owns the sync.
 WITH sync AS (
     SELECT org_id, id, source_id FROM knowledge_source_syncs
     WHERE org_id = $1 AND id = $2 AND attempt = $3 AND node_id = $4 AND status = 'running' FOR UPDATE
@@ -245,14 +245,14 @@ SET status = $5, error = $6, warnings = $7, node_id = NULL, deadline = NULL, end
 WHERE org_id = $1 AND id = $2 AND attempt = $3 AND node_id = $4 AND status = 'running' RETURNING id;
 
 -- name: postpone
--- Back to the queue after a failure that may pass.
+-- Back to the queue after a transient failure.
 UPDATE knowledge_source_syncs
 SET status = 'pending', error = $6, node_id = NULL, deadline = NULL,
     not_before = now() + $5::float8 * interval '1 second'
 WHERE org_id = $1 AND id = $2 AND attempt = $3 AND node_id = $4 AND status = 'running' RETURNING id;
 
 -- name: give_back
--- This node is leaving: its syncs are anybody's, and this attempt does not count.
+-- Called when this node stops: releases its syncs, and this attempt does not count.
 UPDATE knowledge_source_syncs
 SET status = 'pending', node_id = NULL, deadline = NULL, not_before = now(), attempt = greatest(attempt - 1, 0)
 WHERE node_id = $1 AND status = 'running';

@@ -110,7 +110,7 @@ def _dropped(entry: "pwd.struct_passwd") -> Account:
 
 
 def _entry_of_uid(uid: int) -> "pwd.struct_passwd":
-    """initdb looks its user up by number and gives up without a name, so we say so first."""
+    """initdb looks its user up by number and fails if the user has no name, so this raises an error that says so."""
     try:
         return pwd.getpwuid(uid)
     except KeyError:
