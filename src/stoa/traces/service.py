@@ -27,7 +27,7 @@ _log = structlog.get_logger("stoa.traces")
 
 
 class Collector:
-    """Takes spans. What it answers for is committed."""
+    """Stores spans. It returns after the commit."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

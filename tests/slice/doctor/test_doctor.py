@@ -257,7 +257,8 @@ CASES = [
         repaired=False,
         after=[
             (
-                "SELECT status = 'completed' AND output = 'One two three' AND usage ->> 'prompt_tokens' = '12' FROM runs "
+                "SELECT status = 'completed' AND output = 'One two three' "
+                "AND usage ->> 'prompt_tokens' = '12' FROM runs "
                 "WHERE id = '{plain}'"
             )
         ],
