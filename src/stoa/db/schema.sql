@@ -579,10 +579,11 @@ CREATE TABLE public.nodes (
     id uuid NOT NULL,
     lock_key bigint NOT NULL,
     started_at timestamp with time zone DEFAULT now() NOT NULL,
-    expires_at timestamp with time zone NOT NULL
+    expires_at timestamp with time zone NOT NULL,
+    stuck text[] DEFAULT '{}'::text[] NOT NULL
 );
 
-CREATE VIEW public.dead_nodes AS
+CREATE VIEW public.living_nodes AS
  WITH held AS (
          SELECT (pg_locks.objid)::bigint AS key
            FROM pg_locks
@@ -592,9 +593,15 @@ CREATE VIEW public.dead_nodes AS
         )
  SELECT id
    FROM public.nodes n
-  WHERE ((expires_at < now()) OR (NOT (EXISTS ( SELECT 1
+  WHERE ((pg_postmaster_start_time() > (now() - '00:00:02.5'::interval)) OR ((expires_at >= now()) AND (EXISTS ( SELECT 1
            FROM held
           WHERE (held.key = n.lock_key)))));
+
+CREATE VIEW public.dead_nodes AS
+ SELECT id
+   FROM public.nodes
+  WHERE (NOT (id IN ( SELECT living_nodes.id
+           FROM public.living_nodes)));
 
 CREATE TABLE public.deletions (
     org_id uuid NOT NULL,
@@ -702,6 +709,7 @@ CREATE TABLE public.input_requests (
     expires_at timestamp with time zone NOT NULL,
     answered_at timestamp with time zone,
     answered_by uuid,
+    schema jsonb,
     CONSTRAINT input_requests_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'answered'::text, 'expired'::text, 'canceled'::text]))),
     CONSTRAINT input_requests_type_check CHECK ((type = ANY (ARRAY['human_feedback'::text, 'approval_request'::text])))
 );
@@ -710,6 +718,7 @@ ALTER TABLE ONLY public.input_requests ALTER COLUMN params SET STATISTICS 0;
 ALTER TABLE ONLY public.input_requests ALTER COLUMN editable_params SET STATISTICS 0;
 ALTER TABLE ONLY public.input_requests ALTER COLUMN options SET STATISTICS 0;
 ALTER TABLE ONLY public.input_requests ALTER COLUMN answer SET STATISTICS 0;
+ALTER TABLE ONLY public.input_requests ALTER COLUMN schema SET STATISTICS 0;
 
 CREATE TABLE public.journals (
     org_id uuid NOT NULL,
@@ -1393,11 +1402,15 @@ CREATE INDEX knowledge_items_pending ON public.knowledge_items USING btree (know
 
 CREATE INDEX knowledge_items_processing ON public.knowledge_items USING btree (deadline) WHERE (status = 'processing'::text);
 
+CREATE INDEX knowledge_items_waiting ON public.knowledge_items USING btree (project_id, knowledgebase_id, not_before) WHERE (status = 'pending'::text);
+
 CREATE INDEX knowledge_source_syncs_claimable ON public.knowledge_source_syncs USING btree (not_before) WHERE (status = ANY (ARRAY['pending'::text, 'running'::text]));
 
 CREATE INDEX knowledge_source_syncs_newest ON public.knowledge_source_syncs USING btree (org_id, source_id, created_at DESC, id);
 
 CREATE UNIQUE INDEX knowledge_source_syncs_one_active ON public.knowledge_source_syncs USING btree (org_id, source_id) WHERE (status = ANY (ARRAY['pending'::text, 'running'::text]));
+
+CREATE INDEX knowledge_source_syncs_waiting ON public.knowledge_source_syncs USING btree (project_id, not_before) WHERE (status = 'pending'::text);
 
 CREATE INDEX knowledge_sources_deleting ON public.knowledge_sources USING btree (id) WHERE (deleting IS NOT NULL);
 
@@ -1444,7 +1457,7 @@ CREATE INDEX runs_by_message ON public.runs USING btree (org_id, message_id);
 
 CREATE INDEX runs_by_time ON public.runs USING btree (org_id, created_at DESC, id);
 
-CREATE INDEX runs_claimable ON public.runs USING btree (created_at) WHERE (status = ANY (ARRAY['created'::text, 'started'::text]));
+CREATE INDEX runs_carried ON public.runs USING btree (node_id) WHERE ((status = ANY (ARRAY['created'::text, 'started'::text])) AND (node_id IS NOT NULL));
 
 CREATE INDEX runs_failed ON public.runs USING btree (org_id, created_at DESC, id) WHERE (status = 'failed'::text);
 
@@ -1459,6 +1472,8 @@ CREATE UNIQUE INDEX runs_one_active ON public.runs USING btree (org_id, conversa
 CREATE INDEX runs_paused ON public.runs USING btree (created_at) WHERE (status = 'paused'::text);
 
 CREATE INDEX runs_queued ON public.runs USING btree (org_id, conversation_id, queued_at) WHERE (queued_at IS NOT NULL);
+
+CREATE INDEX runs_unclaimed ON public.runs USING btree (project_id, COALESCE(created_by, '00000000-0000-0000-0000-000000000000'::uuid), created_at) WHERE ((status = ANY (ARRAY['created'::text, 'started'::text])) AND (queued_at IS NULL) AND (node_id IS NULL));
 
 CREATE INDEX spans_by_age ON public.spans USING btree (received_at);
 
