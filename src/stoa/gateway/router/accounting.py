@@ -156,10 +156,10 @@ class Accounts:
     def _key(self, call: Call) -> dict[str, Any]:
         principal = call.principal
         return {
-            "id": call.id,
-            "org_id": principal.org_id,
-            "project_id": call.project_id,
-            "key_id": principal.key_id,
+            "id": str(call.id),
+            "org_id": str(principal.org_id),
+            "project_id": str(call.project_id),
+            "key_id": str(principal.key_id),
             "part": call.id.int % SPENDING_PARTS,
         }
 

@@ -62,7 +62,7 @@ def routes(
     @router.post(
         CHAT_PATH,
         response_class=Response,
-        responses={**refusals(404, 413, 415, 422), 502: {"description": "The provider failed; it may be tried again."}},
+        responses=refusals(404, 409, 413, 415, 422, 502, 504),
         openapi_extra=_DOCUMENTED,
     )
     async def create_chat_completion(request: Request, idempotency_key: IdempotencyKeyHeader = None) -> Response:
@@ -76,7 +76,7 @@ def routes(
     @router.post(
         "/v1/embeddings",
         response_class=Response,
-        responses={**refusals(404, 413, 415, 422), 502: {"description": "The provider failed; it may be tried again."}},
+        responses=refusals(404, 409, 413, 415, 422, 502, 504),
         openapi_extra=_EMBEDDING,
     )
     async def create_embedding(request: Request, idempotency_key: IdempotencyKeyHeader = None) -> Response:

@@ -229,7 +229,6 @@ class ChatFrames:
                 await _written(write, piece)
         except ModelError as error:
             failure = error
-            await _written(write, self._event(refusal_of(error)))
         except asyncio.CancelledError:
             self._settle("interrupted", None)
             if not self._hung_up:
@@ -240,8 +239,7 @@ class ChatFrames:
         bill = self._settle("failed" if failure is not None else "completed", failure)
         await self._begun.stack.aclose()
         await self._calls.accounts.committed(bill.entered)
-        if failure is None and opened.trailer:
-            await _written(write, opened.trailer)
+        await _written(write, opened.trailer if failure is None else self._event(refusal_of(failure)))
 
     def _settle(self, outcome: str, failure: ModelError | None) -> Bill:
         self._settled = True

@@ -17,24 +17,30 @@ from stoa.gateway.types import ModelError
 from stoa.kernel.errors import AppError, BadRequest, Conflict, Forbidden, NotFound, RateLimited
 
 
-class ProviderRefused(BadRequest):
+class FromProvider(AppError):
+    """A provider's failure. `reason` is the code of its ModelError."""
+
+    reason = ""
+
+
+class ProviderRefused(FromProvider, BadRequest):
     """The provider will not answer this request, now or later."""
 
 
-class ProviderMissing(NotFound):
+class ProviderMissing(FromProvider, NotFound):
     """The provider does not know its own model any more."""
 
 
-class ProviderLimited(RateLimited):
+class ProviderLimited(FromProvider, RateLimited):
     """The provider answers no more requests for now."""
 
 
-class ProviderFailed(AppError):
+class ProviderFailed(FromProvider):
     status = 502
     code = "provider_failed"
 
 
-class ProviderSlow(AppError):
+class ProviderSlow(FromProvider):
     status = 504
     code = "provider_timeout"
 
@@ -60,7 +66,7 @@ class BeingAnswered(Conflict):
 
 RETRY_AFTER_SECONDS: Final = 5
 """Of a provider that is over its rate and does not say for how long."""
-_STATUSES: Final[Mapping[str, type[AppError]]] = {
+_STATUSES: Final[Mapping[str, type[FromProvider]]] = {
     "model_refused_request": ProviderRefused,
     "content_filtered": ProviderRefused,
     "context_length_exceeded": ProviderRefused,
@@ -74,13 +80,13 @@ def refusal_of(error: ModelError) -> AppError:
     """What the caller is answered for a provider's failure before the first byte."""
     if error.code == "model_rate_limited":
         seconds = max(int(error.retry_after_seconds or RETRY_AFTER_SECONDS), 1)
-        made: AppError = ProviderLimited(error.message, retry_after_seconds=seconds)
+        made: FromProvider = ProviderLimited(error.message, retry_after_seconds=seconds)
     else:
         made = _STATUSES.get(error.code, ProviderFailed)(error.message)
-    made.__cause__ = error
+    made.reason = error.code
     return made
 
 
 def code_of(error: AppError) -> str:
     """The code on the wire: the provider's failure by our name for it."""
-    return error.__cause__.code if isinstance(error.__cause__, ModelError) else error.code
+    return error.reason if isinstance(error, FromProvider) else error.code

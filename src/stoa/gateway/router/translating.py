@@ -112,7 +112,7 @@ class Translation:
         return b"data: " + orjson.dumps({"object": "chat.completion.chunk", **self._head, **fields}) + b"\n\n"
 
     # --- whole ------------------------------------------------------------------------------------------------------
-    async def whole(self) -> dict[str, Any]:  # noqa: C901 - one case for each kind of delta
+    async def whole(self) -> dict[str, Any]:
         """The answer at once, without its usage, which is the caller's to say. Raises ModelError."""
         said: dict[type[Delta], list[str]] = {TextDelta: [], ReasoningDelta: []}
         calls: dict[int, dict[str, Any]] = {}
@@ -131,6 +131,8 @@ class Translation:
                         self._thinking = list_of(delta.data.get("thinking"))
                     case Finish():
                         reason = REASONS[delta.reason]
+                    case Notice():
+                        pass
         if reason is None:
             raise ModelError("model_stream_truncated", "The model's answer broke off before its end.", retryable=True)
         text, thoughts = "".join(said[TextDelta]), "".join(said[ReasoningDelta])
