@@ -7,6 +7,7 @@ import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import httpx
@@ -14,6 +15,7 @@ import openai
 import pytest
 from pydantic import SecretStr
 
+from stoa.access.rules import digest, new_secret
 from stoa.gateway import Capabilities
 from stoa.settings import Price, Provider, Router, RouterTarget
 from tests.conftest import FIRST_KEY, Running, serving
@@ -358,6 +360,74 @@ async def test_what_a_provider_refuses(
     assert await lines(router) == []  # Nobody is billed for what was not answered.
 
 
+ROUTES = [
+    ("POST", "/router/v1/chat/completions"),
+    ("POST", "/router/v1/embeddings"),
+    ("GET", "/router/v1/models"),
+    ("GET", "/router/v1/models/ID"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+async def test_credentials_and_foreign_models(shared_server: Running, method: str, path: str) -> None:
+    body = {"model": "none/such", "messages": HELLO, "input": "x"} if method == "POST" else None
+    for token, status in (("", 401), ("Bearer stoa_acc_" + "x" * 64, 401), ("Bearer stoa_pat_" + "x" * 64, 401)):
+        refused = await shared_server.client.request(method, path, json=body, headers={"Authorization": token})
+        assert (refused.status_code, refused.json()["error"]["type"]) == (status, "authentication_error")
+    if method == "POST" or path.endswith("ID"):
+        missing = await shared_server.client.request(method, path, json=body)
+        assert (missing.status_code, missing.json()["error"]["code"]) == (404, "not_found")
+    if method == "POST":
+        kind = {"Content-Type": "text/plain"}
+        assert (await shared_server.client.post(path, content=b"x", headers=kind)).status_code == 415
+        assert (await shared_server.client.post(path, content=b"[" * 100_000)).status_code == 422
+
+
+async def test_a_model_of_another_organization_s_connection_is_not_there(
+    router: Running, provider: ScriptedServer
+) -> None:
+    database = await asyncpg.connect(router.dsn)
+    org_id, stranger, connection = uuid4(), new_secret(), uuid4()
+    await database.execute("INSERT INTO orgs (id, name) VALUES ($1, 'Strangers')", org_id)
+    project = uuid4()
+    await database.execute("INSERT INTO projects (org_id, id, name) VALUES ($1, $2, 'Theirs')", org_id, project)
+    await database.execute(
+        "INSERT INTO access_keys (org_id, id, name, hash, preview) VALUES ($1, $2, 's', $3, '')",
+        org_id,
+        uuid4(),
+        digest(stranger),
+    )
+    await database.execute(
+        "INSERT INTO connections (org_id, project_id, id, name, type, base_url) VALUES ($1, $2, $3, 'theirs', 'vllm', $4)",
+        org_id,
+        project,
+        connection,
+        provider.url,
+    )
+    await database.execute(
+        "INSERT INTO models (id, org_id, project_id, connection_id, slug, name, provider, wire_name, abilities)"
+        " VALUES ($1, $2, $3, $4, 'theirs/secret', 's', 'theirs', 'secret', $5)",
+        uuid4(),
+        org_id,
+        project,
+        connection,
+        json.dumps({"images": False, "tools": False}),
+    )
+    await database.close()
+    listed = (await router.call("GET", "/router/v1/models"))["data"]
+    assert "theirs/secret" not in [one["id"] for one in listed]
+    for path, body in (
+        ("/router/v1/chat/completions", {"model": "theirs/secret", "messages": HELLO}),
+        ("/router/v1/embeddings", {"model": "theirs/secret", "input": "x"}),
+    ):
+        assert (await router.client.post(path, json=body)).status_code == 404
+    assert (await router.client.get("/router/v1/models/theirs/secret")).status_code == 404
+    assert provider.bodies == []
+    theirs = {"Authorization": f"Bearer {stranger}"}
+    listed = (await router.client.get("/router/v1/models", headers=theirs)).json()["data"]
+    assert "theirs/secret" in [one["id"] for one in listed]
+
+
 async def test_what_the_router_refuses(router: Running, client: openai.AsyncOpenAI) -> None:
     with pytest.raises(openai.AuthenticationError) as nobody:
         await client_of(router, "stoa_acc_" + "x" * 64).chat.completions.create(model=OPENAI, messages=HELLO)
@@ -417,7 +487,9 @@ async def test_two_answers_are_never_spliced(
     router: Running, provider: ScriptedServer, second: ScriptedServer, client: openai.AsyncOpenAI, fault: Any, slug: str
 ) -> None:
     """What breaks after the first byte is an error in the stream, and is asked for once."""
-    stream = await client.chat.completions.create(model=slug, messages=scripted(id="x", delay=0.02, **fault), stream=True)
+    stream = await client.chat.completions.create(
+        model=slug, messages=scripted(id="x", delay=0.02, **fault), stream=True
+    )
     said = ""
     with pytest.raises(openai.APIError):
         async for chunk in stream:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, Final, TypeVar
 
-from fastapi import Request
+from fastapi import Depends, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -23,10 +23,8 @@ from stoa.http.sse import EventStream
 from stoa.kernel.errors import BadRequest, NotFound, UnsupportedMediaType
 from stoa.kernel.principal import Principal
 
-PERMISSION: Final = "router:call"
 CHAT_LIMIT: Final = BodyLimit(20 * 1024 * 1024, 150_000)
 """Room for some pictures as data URLs."""
-CHAT_PATH: Final = "/v1/chat/completions"
 _DOCUMENTED: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
@@ -52,6 +50,7 @@ _EMBEDDING: Final[dict[str, Any]] = {
     }
 }
 T = TypeVar("T")
+Sent = tuple[Principal, dict[str, Any]]
 
 
 def routes(
@@ -59,15 +58,22 @@ def routes(
 ) -> Routes:
     router = Routes(tags=["router"])
 
+    async def received(request: Request) -> Sent:
+        """Who asks, and the body: the key is asked for before the body is read."""
+        principal = await gate.admit(request, bearer_token(request), "router:call")
+        return principal, await _fields(request)
+
     @router.post(
-        CHAT_PATH,
+        "/v1/chat/completions",
         response_class=Response,
         responses=refusals(404, 409, 413, 415, 422, 502, 504),
         openapi_extra=_DOCUMENTED,
     )
-    async def create_chat_completion(request: Request, idempotency_key: IdempotencyKeyHeader = None) -> Response:
+    async def create_chat_completion(
+        request: Request, sent: Annotated[Sent, Depends(received)], idempotency_key: IdempotencyKeyHeader = None
+    ) -> Response:
         """Answers as OpenAI does, by whatever provider `model` leads to; with `stream` as server-sent events."""
-        principal, fields = await _received(request, gate)
+        principal, fields = sent
         if fields.get("stream") is True:
             frames, head = await chat.streamed(principal, fields)
             return ChatStream(frames, head)
@@ -79,14 +85,16 @@ def routes(
         responses=refusals(404, 409, 413, 415, 422, 502, 504),
         openapi_extra=_EMBEDDING,
     )
-    async def create_embedding(request: Request, idempotency_key: IdempotencyKeyHeader = None) -> Response:
+    async def create_embedding(
+        request: Request, sent: Annotated[Sent, Depends(received)], idempotency_key: IdempotencyKeyHeader = None
+    ) -> Response:
         """Vectors as OpenAI gives them, by a provider or by this server's own embedder (`stoa-embeddings`)."""
-        principal, fields = await _received(request, gate)
+        principal, fields = sent
         return await _answered(request, repeats, principal, fields, idempotency_key, embeddings.embed)
 
     @router.get("/v1/models", responses=refusals())
     async def list_routed_models(
-        principal: Annotated[Principal, gate(PERMISSION, "models:read")],
+        principal: Annotated[Principal, gate("router:call", "models:read")],
     ) -> wire.RoutedModelsWire:
         """Every slug that `model` takes: the operator's routes and models, this server's embedder, and the models of
         the caller's connections."""
@@ -97,7 +105,7 @@ def routes(
 
     @router.get("/v1/models/{slug:path}", responses=refusals(404))
     async def get_routed_model(
-        slug: str, principal: Annotated[Principal, gate(PERMISSION, "models:read")]
+        slug: str, principal: Annotated[Principal, gate("router:call", "models:read")]
     ) -> wire.RoutedModelWire:
         """One slug, which may hold slashes."""
         if routing.route(slug) is not None or slug in embeddings.slugs:
@@ -110,9 +118,8 @@ def routes(
     return router
 
 
-async def _received(request: Request, gate: Gate) -> tuple[Principal, dict[str, Any]]:
-    """Who asks, and the body. Raises AppError; the key is asked for before the body is read."""
-    principal = await gate.admit(request, bearer_token(request), PERMISSION)
+async def _fields(request: Request) -> dict[str, Any]:
+    """The body. Raises BadRequest, TooLarge, UnsupportedMediaType."""
     allow(request.scope, CHAT_LIMIT)
     kind = request.headers.get("content-type", "")
     if kind and "json" not in kind.split(";")[0].lower():
@@ -122,7 +129,7 @@ async def _received(request: Request, gate: Gate) -> tuple[Principal, dict[str, 
     fields = await read_json(await request.body(), CHAT_LIMIT)
     if not isinstance(fields, dict):
         raise BadRequest.field("body", "must be an object")
-    return principal, fields
+    return fields
 
 
 async def _answered(
