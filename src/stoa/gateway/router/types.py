@@ -1,7 +1,7 @@
 """What a call of the gateway is made of."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -69,12 +69,3 @@ class Spoken:
     characters: int = 0
     began: bool = False
     """Whether the provider took the request: from then on the call is a line of the bill."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """A call that has ended: what it cost, where that is known, and what its key may still spend."""
-
-    cost_usd: float | None
-    remaining_usd: float | None = None
-    notices: Sequence[str] = field(default_factory=tuple)
