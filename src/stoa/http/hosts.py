@@ -116,7 +116,7 @@ class Hosts:
             return
         if kind is not HostKind.API:
             scope[SERVED] = kind.value, below
-        scope[RENDER] = surface.render
+        scope[RENDER] = below[RENDER] = surface.render  # The edge sees the one, the surface the other.
         await surface.app(below, receive, send)
 
     def _on_api_host(self, scope: Scope) -> tuple[HostKind, Scope]:
