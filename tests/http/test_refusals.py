@@ -366,7 +366,10 @@ HOLDERS = {
     "parameters of a tool": (
         "POST",
         "/v1/tools",
-        b'{"name": "t", "type": "http", "description": "d", "config": {"url": "https://example.com/", "parameters": {"k": VALUE}}}',
+        (
+            b'{"name": "t", "type": "http", "description": "d", '
+            b'"config": {"url": "https://example.com/", "parameters": {"k": VALUE}}}'
+        ),
         "config.parameters",
     ),
     "an imported document": ("POST", "/v1/tools/import", b'{"document": {"k": VALUE}}', "document"),
@@ -569,6 +572,10 @@ ELSEWHERE = {
     "GET /v1/me": "tests/http/test_refusals.py",  # refuses every key, below
     "POST /v1/traces": "tests/http/test_traces.py",  # three wires
     "POST /collector/v1/traces": "tests/http/test_traces.py",
+    "POST /router/v1/chat/completions": "tests/http/test_router.py",  # in the shape that OpenAI's clients read
+    "POST /router/v1/embeddings": "tests/http/test_router.py",
+    "GET /router/v1/models": "tests/http/test_router.py",
+    "GET /router/v1/models/ID": "tests/http/test_router.py",
 }
 """Routes that refuse in ways of their own, and where that is tried."""
 
@@ -576,7 +583,12 @@ ELSEWHERE = {
 async def test_every_route_is_in_the_table(shared: Running) -> None:
     """The table above is complete: what the document of any host names is tried with every kind of bad request."""
     documented: set[str] = set()
-    for prefix, named in (("", ""), (f"/kb/{BASE['id']}", "/kb/BASE"), ("/collector", "/collector")):
+    for prefix, named in (
+        ("", ""),
+        (f"/kb/{BASE['id']}", "/kb/BASE"),
+        ("/collector", "/collector"),
+        ("/router", "/router"),
+    ):
         document = await shared.call("GET", f"{prefix}/openapi.json")
         for path, methods in document["paths"].items():
             if path not in OPEN:

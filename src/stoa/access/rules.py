@@ -28,6 +28,7 @@ PERMISSIONS: Final = (
     "knowledge:read",
     "knowledge:write",
     "models:read",
+    "router:call",
     "runs:read",
     "runs:write",
     "tools:read",

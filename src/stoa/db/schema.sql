@@ -470,6 +470,39 @@ BEGIN
     END IF;
 END $_$;
 
+CREATE FUNCTION public.reserve_spending(p_org uuid, p_project uuid, p_key uuid, p_id uuid, p_usd numeric, p_node uuid, OUT granted boolean, OUT spent_usd double precision, OUT limit_usd double precision, OUT period text) RETURNS record
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    today   date := (now() AT TIME ZONE 'UTC')::date;
+    v_part  smallint := abs(hashtext(p_id::text)::bigint) % 8;
+    held    key_reservations;
+    spent   numeric;
+    ceiling numeric;
+BEGIN
+    SELECT k.spending_limit_usd, k.spending_period INTO ceiling, period FROM access_keys k WHERE k.org_id = p_org AND k.id = p_key FOR NO KEY UPDATE;
+    IF ceiling IS NULL THEN
+        granted := true;
+        RETURN;
+    END IF;
+    DELETE FROM key_reservations r WHERE r.org_id = p_org AND r.id = p_id RETURNING * INTO held;
+    IF FOUND THEN
+        UPDATE key_spending s SET usd = s.usd - held.usd
+        WHERE s.org_id = p_org AND s.key_id = p_key AND s.day = held.day AND s.part = held.part;
+    END IF;
+    SELECT coalesce(sum(s.usd), 0) INTO spent FROM key_spending s
+    WHERE s.org_id = p_org AND s.key_id = p_key AND (period = 'total' OR s.day >= date_trunc(period, now() AT TIME ZONE 'UTC')::date);
+    granted := spent < ceiling AND spent + p_usd <= ceiling;
+    spent_usd := spent;
+    limit_usd := ceiling;
+    IF granted THEN
+        INSERT INTO key_reservations (org_id, project_id, id, key_id, day, part, usd, node_id)
+        VALUES (p_org, p_project, p_id, p_key, today, v_part, p_usd, p_node);
+        INSERT INTO key_spending AS s (org_id, project_id, key_id, day, part, usd) VALUES (p_org, p_project, p_key, today, v_part, p_usd)
+        ON CONFLICT (org_id, key_id, day, part) DO UPDATE SET usd = s.usd + excluded.usd;
+    END IF;
+END $$;
+
 CREATE FUNCTION public.search_words(p_search tsvector, p_org uuid) RETURNS tsvector
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN (p_search || array_to_tsvector(ARRAY[(chr(1) || (p_org)::text)]));
@@ -737,6 +770,18 @@ CREATE UNLOGGED TABLE public.key_rates (
 )
 WITH (fillfactor='50');
 
+CREATE TABLE public.key_reservations (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    id uuid NOT NULL,
+    key_id uuid NOT NULL,
+    day date NOT NULL,
+    part smallint NOT NULL,
+    usd numeric(18,9) NOT NULL,
+    node_id uuid NOT NULL,
+    made_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
 CREATE TABLE public.key_spending (
     org_id uuid NOT NULL,
     project_id uuid NOT NULL,
@@ -991,6 +1036,12 @@ CREATE TABLE public.knowledgebases (
 );
 ALTER TABLE ONLY public.knowledgebases ALTER COLUMN name SET STATISTICS 0;
 ALTER TABLE ONLY public.knowledgebases ALTER COLUMN description SET STATISTICS 0;
+
+CREATE TABLE public.ledger_batches (
+    node_id uuid NOT NULL,
+    number bigint NOT NULL,
+    entered_at timestamp with time zone DEFAULT now() NOT NULL
+);
 
 CREATE TABLE public.messages (
     org_id uuid NOT NULL,
@@ -1262,6 +1313,9 @@ ALTER TABLE ONLY public.journals
 ALTER TABLE ONLY public.key_rates
     ADD CONSTRAINT key_rates_pkey PRIMARY KEY (org_id, key_id);
 
+ALTER TABLE ONLY public.key_reservations
+    ADD CONSTRAINT key_reservations_pkey PRIMARY KEY (org_id, id);
+
 ALTER TABLE ONLY public.key_spending
     ADD CONSTRAINT key_spending_pkey PRIMARY KEY (org_id, key_id, day, part);
 
@@ -1300,6 +1354,9 @@ ALTER TABLE ONLY public.knowledge_vectors
 
 ALTER TABLE ONLY public.knowledgebases
     ADD CONSTRAINT knowledgebases_pkey PRIMARY KEY (org_id, id);
+
+ALTER TABLE ONLY public.ledger_batches
+    ADD CONSTRAINT ledger_batches_pkey PRIMARY KEY (node_id);
 
 ALTER TABLE ONLY public.messages
     ADD CONSTRAINT messages_pkey PRIMARY KEY (org_id, conversation_id, "position");
@@ -1385,6 +1442,8 @@ CREATE INDEX input_requests_of_conversation ON public.input_requests USING btree
 CREATE INDEX input_requests_pending ON public.input_requests USING btree (expires_at) WHERE (status = 'pending'::text);
 
 CREATE INDEX journals_of_day ON public.journals USING brin (run_id);
+
+CREATE INDEX key_reservations_of_key ON public.key_reservations USING btree (org_id, key_id);
 
 CREATE INDEX knowledge_chunks_by_hash ON public.knowledge_chunks USING btree (org_id, project_id, hash);
 
@@ -1526,6 +1585,9 @@ ALTER TABLE ONLY public.file_passages
 ALTER TABLE ONLY public.files
     ADD CONSTRAINT files_org_id_conversation_id_fkey FOREIGN KEY (org_id, conversation_id) REFERENCES public.conversations(org_id, id);
 
+ALTER TABLE ONLY public.key_reservations
+    ADD CONSTRAINT key_reservations_org_id_key_id_fkey FOREIGN KEY (org_id, key_id) REFERENCES public.access_keys(org_id, id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY public.knowledge_items
     ADD CONSTRAINT knowledge_items_org_id_knowledgebase_id_fkey FOREIGN KEY (org_id, knowledgebase_id) REFERENCES public.knowledgebases(org_id, id);
 
@@ -1596,6 +1658,8 @@ ALTER TABLE public.journals ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.key_rates ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.key_reservations ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.key_spending ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.knowledge_chunks ENABLE ROW LEVEL SECURITY;
@@ -1663,6 +1727,8 @@ CREATE POLICY tenant ON public.input_requests TO stoa_tenant USING (((org_id = p
 CREATE POLICY tenant ON public.journals TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
 
 CREATE POLICY tenant ON public.key_rates TO stoa_tenant USING ((org_id = public.stoa_org()));
+
+CREATE POLICY tenant ON public.key_reservations TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
 
 CREATE POLICY tenant ON public.key_spending TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
 
@@ -1764,6 +1830,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.input_requests TO stoa_tenant;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.journals TO stoa_tenant;
 
 GRANT SELECT,DELETE ON TABLE public.key_rates TO stoa_tenant;
+
+GRANT SELECT ON TABLE public.key_reservations TO stoa_tenant;
 
 GRANT SELECT,DELETE ON TABLE public.key_spending TO stoa_tenant;
 
