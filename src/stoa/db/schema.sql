@@ -820,7 +820,9 @@ CREATE TABLE public.knowledge_index_items (
     first_ordinal integer NOT NULL,
     last_ordinal integer NOT NULL,
     words bigint NOT NULL,
-    terms text[] NOT NULL
+    terms text[] NOT NULL,
+    language text,
+    title text DEFAULT ''::text NOT NULL
 );
 ALTER TABLE ONLY public.knowledge_index_items ALTER COLUMN metadata SET STATISTICS 0;
 ALTER TABLE ONLY public.knowledge_index_items ALTER COLUMN terms SET STATISTICS 0;
@@ -840,7 +842,9 @@ CREATE TABLE public.knowledge_indexes (
     unmerged integer DEFAULT 0 NOT NULL,
     own_table boolean DEFAULT false NOT NULL,
     hnsw boolean DEFAULT false NOT NULL,
-    removed integer DEFAULT 0 NOT NULL
+    removed integer DEFAULT 0 NOT NULL,
+    form integer DEFAULT 1 NOT NULL,
+    languages text[] DEFAULT '{}'::text[] NOT NULL
 );
 
 ALTER TABLE public.knowledge_indexes ALTER COLUMN index_id ADD GENERATED ALWAYS AS IDENTITY (
