@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stoa.http import errors
+from stoa.http.authentication import HOST
 from stoa.http.traffic import SERVED
 from stoa.kernel.errors import AppError, NotFound
 
@@ -111,6 +112,7 @@ class Hosts:
             await errors.response(refusal)(scope, receive, send)
             return
         if kind is not HostKind.API:
+            below[HOST] = kind
             scope[SERVED] = kind.value, below
         scope[RENDER] = surface.render
         await surface.app(below, receive, send)
