@@ -1,7 +1,6 @@
 """One conformance suite for the Model port, over each adapter and each ugly side of a provider."""
 
 import asyncio
-import base64
 import json
 import time
 from collections.abc import AsyncIterator, Callable
@@ -30,12 +29,10 @@ from stoa.gateway.providers.streaming import StreamingModel
 from stoa.gateway.providers.transport import Timeouts, Transport
 from stoa.gateway.types import ToolCallPart, ToolResultPart, ToolSpec
 from tests.support.doubles import until
+from tests.support.pictures import DOT
 from tests.support.scripted_model import PIECES, ScriptedServer
 
 KEY = "sk-a-secret-key"
-DOT = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-)
 ABILITIES = Capabilities(images=True, tools=True)
 Make = Callable[..., StreamingModel]
 

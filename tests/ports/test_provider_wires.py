@@ -32,7 +32,7 @@ from stoa.gateway.providers.streaming import StreamingModel
 from stoa.gateway.providers.transport import Transport
 from stoa.gateway.registry import PROVIDERS, root
 from stoa.gateway.types import ProviderName
-from tests.ports.test_models import DOT
+from tests.support.pictures import DOT
 from tests.support.published_wires import PUBLISHED
 from tests.support.scripted_model import ScriptedServer
 

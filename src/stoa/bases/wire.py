@@ -145,8 +145,6 @@ class ToolSearchIn(Body):
     A field that is not known is refused: it may be a misspelt restriction, and without it more would be found.
     """
 
-    example: ClassVar[Mapping[str, Any]] = {"query": "How long is the notice period?", "limit": 5}
-
     query: QueryText
     limit: Limit = 10
     filters: Filters | None = None
@@ -160,6 +158,8 @@ class ToolSearchIn(Body):
 class SearchIn(ToolSearchIn):
     """With `user`, `groups` or both, only items that admit one of them are found. A field that is not known is
     refused."""
+
+    example: ClassVar[Mapping[str, Any]] = {"query": "How long is the notice period?", "limit": 5}
 
     user: Annotated[str, Field(max_length=255), AfterValidator(not_blank)] | None = None
     groups: Annotated[list[Annotated[str, Field(max_length=255)]], Field(max_length=1_000)] | None = None

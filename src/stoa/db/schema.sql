@@ -1059,6 +1059,47 @@ CREATE TABLE public.knowledgebases (
 ALTER TABLE ONLY public.knowledgebases ALTER COLUMN name SET STATISTICS 0;
 ALTER TABLE ONLY public.knowledgebases ALTER COLUMN description SET STATISTICS 0;
 
+CREATE TABLE public.org_members (
+    org_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    role text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT org_members_role_check CHECK ((role = ANY (ARRAY['owner'::text, 'admin'::text, 'member'::text])))
+);
+
+CREATE TABLE public.project_members (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    role text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT project_members_role_check CHECK ((role = ANY (ARRAY['admin'::text, 'editor'::text, 'viewer'::text])))
+);
+
+CREATE TABLE public.projects (
+    org_id uuid NOT NULL,
+    id uuid NOT NULL,
+    name text NOT NULL,
+    description text,
+    visibility text DEFAULT 'internal'::text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT projects_visibility_check CHECK ((visibility = ANY (ARRAY['internal'::text, 'private'::text])))
+);
+
+CREATE VIEW public.member_roles AS
+ SELECT org_id,
+    user_id,
+    role,
+        CASE
+            WHEN (role = 'member'::text) THEN COALESCE(( SELECT jsonb_object_agg(p.id, COALESCE(pm.role, 'editor'::text)) AS jsonb_object_agg
+               FROM (public.projects p
+                 LEFT JOIN public.project_members pm ON (((pm.org_id = p.org_id) AND (pm.project_id = p.id) AND (pm.user_id = m.user_id))))
+              WHERE ((p.org_id = m.org_id) AND ((p.visibility = 'internal'::text) OR (pm.role IS NOT NULL)))), '{}'::jsonb)
+            ELSE NULL::jsonb
+        END AS projects
+   FROM public.org_members m;
+
 CREATE TABLE public.messages (
     org_id uuid NOT NULL,
     project_id uuid NOT NULL,
@@ -1107,14 +1148,6 @@ CREATE TABLE public.models (
     created_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
-CREATE TABLE public.org_members (
-    org_id uuid NOT NULL,
-    user_id uuid NOT NULL,
-    role text NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT org_members_role_check CHECK ((role = ANY (ARRAY['owner'::text, 'admin'::text, 'member'::text])))
-);
-
 CREATE TABLE public.orgs (
     id uuid NOT NULL,
     name text NOT NULL,
@@ -1130,26 +1163,6 @@ CREATE TABLE public.personal_tokens (
     preview text NOT NULL,
     expires_at timestamp with time zone,
     created_at timestamp with time zone DEFAULT now() NOT NULL
-);
-
-CREATE TABLE public.project_members (
-    org_id uuid NOT NULL,
-    project_id uuid NOT NULL,
-    user_id uuid NOT NULL,
-    role text NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT project_members_role_check CHECK ((role = ANY (ARRAY['admin'::text, 'editor'::text, 'viewer'::text])))
-);
-
-CREATE TABLE public.projects (
-    org_id uuid NOT NULL,
-    id uuid NOT NULL,
-    name text NOT NULL,
-    description text,
-    visibility text DEFAULT 'internal'::text NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT projects_visibility_check CHECK ((visibility = ANY (ARRAY['internal'::text, 'private'::text])))
 );
 
 CREATE TABLE public.revoked_keys (
@@ -2015,19 +2028,19 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.knowledge_vectors TO stoa_tena
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.knowledgebases TO stoa_tenant;
 
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.messages TO stoa_tenant;
-
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.models TO stoa_tenant;
-
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.org_members TO stoa_tenant;
-
-GRANT SELECT,UPDATE ON TABLE public.orgs TO stoa_tenant;
-
-GRANT SELECT,INSERT,DELETE ON TABLE public.personal_tokens TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.project_members TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.projects TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.messages TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.models TO stoa_tenant;
+
+GRANT SELECT,UPDATE ON TABLE public.orgs TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.personal_tokens TO stoa_tenant;
 
 GRANT SELECT,INSERT ON TABLE public.revoked_keys TO stoa_tenant;
 

@@ -15,10 +15,17 @@ DIRECT_SEND: Final = "stoa.send"
 STREAM_CONTENT: Final[Mapping[str, Any]] = {
     "text/event-stream": {
         "schema": {
-            "type": "string",
-            "description": "Server-Sent Events: each `data:` line is a StreamEvent.",
-            "contentMediaType": "text/event-stream",
-            "contentSchema": {"$ref": "#/components/schemas/StreamEvent"},
+            "type": "object",
+            "description": "One Server-Sent Event. A comment without `data` comes while there is nothing to say.",
+            "properties": {
+                "id": {"type": "string", "description": "The sequence of the event: send it back as Last-Event-ID."},
+                "event": {"type": "string", "description": "The type of the event."},
+                "data": {
+                    "type": "string",
+                    "contentMediaType": "application/json",
+                    "contentSchema": {"$ref": "#/components/schemas/StreamEvent"},
+                },
+            },
         }
     }
 }

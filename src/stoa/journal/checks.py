@@ -30,9 +30,9 @@ def checks(database: Database) -> Sequence[Check]:
             by_day=True,
         ),
         Check(
-            "journal.unowned",
+            "journal.orphaned_events",
             "Every event belongs to a journal.",
-            stated_by_day(SQL.unowned),
+            stated_by_day(SQL.orphaned_events),
             _LOST,
             by_day=True,
         ),

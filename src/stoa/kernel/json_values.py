@@ -111,7 +111,7 @@ def walk(value: object, values_max: int) -> Generator[None, None, Problem | None
                 return _path(node), reason
             if isinstance(child, dict | list):
                 if depth >= DEPTH_MAX:
-                    return _path((node, key)), f"is nested more than {DEPTH_MAX} levels deep"
+                    return _shallow((node, key)), f"is nested more than {DEPTH_MAX} levels deep"
                 stack.append((child, (node, key), depth + 1))
             elif reason := _scalar(child):
                 return _path((node, key)), reason
@@ -144,6 +144,13 @@ def _text(text: str) -> str | None:
         except UnicodeEncodeError:
             return "holds half of a surrogate pair, which is no character"
     return None
+
+
+def _shallow(node: _Node) -> str:
+    """The place of what is nested too deeply: its path as far as a person follows it."""
+    path = _path(node)
+    named = re.match(r"[^.\[]*(?:\.[^.\[]+){0,3}", path)
+    return named[0] if named and named[0] else path[:100]
 
 
 def _path(node: _Node) -> str:

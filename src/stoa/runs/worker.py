@@ -209,7 +209,7 @@ class Worker:
             try:
                 async with internal(self._database) as tx:
                     await tx.execute(SQL.expire_requests)
-                    await tx.execute(SQL.resume_unasked)
+                    await tx.execute(SQL.resume_without_question)
                 await self._compare()
             except Unavailable:
                 continue
