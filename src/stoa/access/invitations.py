@@ -7,7 +7,7 @@ from uuid import UUID
 import asyncpg
 
 from stoa.access import people, rules
-from stoa.access.members import check_project, require_wide
+from stoa.access.members import check_project, require_member, require_wide
 from stoa.access.passwords import Passwords
 from stoa.access.people import SQL
 from stoa.access.ports import Mail
@@ -73,6 +73,7 @@ class Invitations:
         return made, secret, await self._send(made, secret)
 
     async def list(self, principal: Principal, project_id: UUID | None, page: PageRequest) -> Page[Invitation]:
+        require_member(principal)
         async with self._database.tenant(principal) as tx:
             if project_id is not None:
                 await check_project(tx, principal, project_id)

@@ -19,6 +19,7 @@ class Members:
 
     # --- of an organization -----------------------------------------------------------------------------------------
     async def of_org(self, principal: Principal, page: PageRequest) -> Page[Member]:
+        require_member(principal)
         async with self._database.tenant(principal) as tx:
             rows = await tx.fetch(SQL.members, principal.org_id, page.page_size, page.offset)
             total = await tx.fetchval(SQL.count_members, principal.org_id)
@@ -97,8 +98,15 @@ class Members:
             await audit.record(tx, principal, "project_member.delete", user_id)
 
 
+def require_member(principal: Principal) -> None:
+    """Raises Forbidden for the key of a project: the organization's people are outside of its scope."""
+    if principal.project_id is not None:
+        raise Forbidden("A project-scoped key sees no people of the organization; use an organization-wide one.")
+
+
 def require_wide(principal: Principal) -> None:
     """Raises Forbidden for who manages less than the whole organization."""
+    require_member(principal)
     if not principal.organization_wide:
         raise Forbidden("Only owners, admins and organization-wide keys manage the organization's people.")
 

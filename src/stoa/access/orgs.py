@@ -83,7 +83,9 @@ class Orgs:
     async def rename(self, principal: Principal, org_id: UUID, name: str) -> Org:
         there = await self.within(principal, org_id, "access:write")
         if not there.organization_wide:
-            raise Forbidden("Only owners, admins and organization-wide keys rename an organization.")
+            raise Forbidden(
+                "A project-scoped key cannot rename the organization, and of its users only owners and admins can."
+            )
         async with self._database.tenant(there) as tx:
             row = await tx.fetchrow(SQL.update_org, org_id, name)
             if row is None:

@@ -47,9 +47,7 @@ def org_of_user(row: Row) -> Org:
 
 
 def member(row: Row) -> Member:
-    return Member(
-        row["user_id"], row["email"], row["first_name"], row["last_name"], row["role"], row["created_at"]
-    )
+    return Member(row["user_id"], row["email"], row["first_name"], row["last_name"], row["role"], row["created_at"])
 
 
 def invitation(row: Row) -> Invitation:
@@ -67,6 +65,4 @@ def invitation(row: Row) -> Invitation:
 
 
 def token(row: Row) -> PersonalToken:
-    return PersonalToken(
-        row["id"], row["org_id"], row["name"], row["preview"], row["expires_at"], row["created_at"]
-    )
+    return PersonalToken(row["id"], row["org_id"], row["name"], row["preview"], row["expires_at"], row["created_at"])

@@ -275,14 +275,16 @@ class Access:
                 if row is None:
                     raise NotFound("The project that this Idempotency-Key made was deleted.")
                 return store.project(row)
-            row = await tx.fetchrow(
-                SQL.insert_project, principal.org_id, project_id, name, description, visibility
-            )
+            row = await tx.fetchrow(SQL.insert_project, principal.org_id, project_id, name, description, visibility)
             assert row is not None
             created = store.project(row)
             if principal.user_id is not None:
                 await tx.execute(
-                    people.SQL.put_project_member, principal.org_id, project_id, principal.user_id, ProjectRole.ADMIN.value
+                    people.SQL.put_project_member,
+                    principal.org_id,
+                    project_id,
+                    principal.user_id,
+                    ProjectRole.ADMIN.value,
                 )
             await audit.record(tx, principal, "project.create", created.id)
             if once:

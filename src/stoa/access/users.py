@@ -55,7 +55,11 @@ class Users:
             return row["id"]
         rows = await (tx.fetch(SQL.oldest_org) if org is None else tx.fetch(SQL.orgs_named, org))
         if len(rows) != 1:
-            many = f"{len(rows)} organizations are named {org}; give the id." if rows else f"There is no organization {org}."
+            many = (
+                f"{len(rows)} organizations are named {org}; give the id."
+                if rows
+                else f"There is no organization {org}."
+            )
             raise NotFound("There is no organization yet; start the server once." if org is None else many)
         return rows[0]["id"]
 

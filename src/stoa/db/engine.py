@@ -146,10 +146,13 @@ class Database:
         ]
 
     @asynccontextmanager
-    async def tenant(self, principal: Principal, *, snapshot: bool = False) -> AsyncGenerator[Tx]:
+    async def tenant(
+        self, principal: Principal, *, snapshot: bool = False, every_owner: bool = False
+    ) -> AsyncGenerator[Tx]:
         """A transaction that sees and writes the principal's rows only; commits at the end, rolls back on any error.
 
         With `snapshot` all its statements see the database as it was at the first: for reading in several steps.
+        With `every_owner` it sees the conversations of all users of its projects: for counting what is broken.
         """
         project = principal.project_id or ("" if principal.projects is None else NO_PROJECT)
         # One round trip. The values are UUID objects, so there is nothing to escape.
@@ -160,6 +163,8 @@ class Database:
         )
         if principal.projects is not None:
             opening += f"; SET LOCAL stoa.project_ids = '{{{','.join(str(one) for one in principal.projects)}}}'"
+        if every_owner:
+            opening += "; SET LOCAL stoa.owners = 'all'"
         if principal.user_id is not None:
             opening += f"; SET LOCAL stoa.user_id = '{principal.user_id}'"
         async with self.transaction(opening) as tx:
