@@ -116,7 +116,15 @@ async def owned(shared_server: Running) -> AsyncIterator[Owned]:
         UUID(project),
     )
     await database.close()
+    org = (await server.call("GET", "/v1/orgs"))["data"][0]["id"]
+    invited = (await server.call("POST", f"/v1/orgs/{org}/invitations", 201, json={"email": "victim@example.com"}))[
+        "data"
+    ]
     ids = {
+        "org_id": org,
+        "user_id": str(uuid4()),
+        "token_id": str(uuid4()),
+        "invitation_id": invited["id"],
         "conversation_id": conversation_id,
         "file_id": upload["data"]["id"],
         "run_id": run["id"],
@@ -270,7 +278,8 @@ async def test_lists_show_nothing_foreign(owned: Owned) -> None:
         assert (await stranger.get("/v1/usage?group_by=run_id")).json()["pagination"]["total_count"] == 0
         for path in ("/v1/access-keys", "/v1/projects"):
             listed = json.dumps((await stranger.get(path)).json())
-            assert not any(subject in listed for subject in owned.ids.values())
+            # The sibling's own organization is no secret to it.
+            assert not any(subject in listed for name, subject in owned.ids.items() if name != "org_id")
 
 
 async def test_a_foreign_file_cannot_be_named(shared_server: Running, owned: Owned) -> None:

@@ -138,7 +138,27 @@ ROUTES = [
     Route("DELETE", "/v1/access-keys/ID", needs_id=True),
     Route("GET", "/v1/usage"),
     Route("GET", "/v1/orgs"),
+    Route("POST", "/v1/orgs", {"name": "o"}),
     Route("GET", "/v1/orgs/ID", needs_id=True),
+    Route("PUT", "/v1/orgs/ID", {"name": "o"}, needs_id=True),
+    Route("GET", "/v1/orgs/ID/members", needs_id=True),
+    Route("PUT", "/v1/orgs/ID/members/ID", {"role": "admin"}, needs_id=True),
+    Route("DELETE", "/v1/orgs/ID/members/ID", needs_id=True),
+    Route("GET", "/v1/orgs/ID/invitations", needs_id=True),
+    Route("POST", "/v1/orgs/ID/invitations", {"email": "a@example.com", "role": "member"}, needs_id=True),
+    Route("POST", "/v1/orgs/ID/invitations/ID/resend", needs_id=True),
+    Route("DELETE", "/v1/orgs/ID/invitations/ID", needs_id=True),
+    Route("GET", "/v1/projects/ID/members", needs_id=True),
+    Route("POST", "/v1/projects/ID/members", {"email": "a@example.com", "role": "viewer"}, needs_id=True),
+    Route("PUT", "/v1/projects/ID/members/ID", {"role": "viewer"}, needs_id=True),
+    Route("DELETE", "/v1/projects/ID/members/ID", needs_id=True),
+    Route("GET", "/v1/projects/ID/invitations", needs_id=True),
+    Route("POST", "/v1/projects/ID/invitations", {"email": "a@example.com", "role": "viewer"}, needs_id=True),
+    Route("POST", "/v1/projects/ID/invitations/ID/resend", needs_id=True),
+    Route("DELETE", "/v1/projects/ID/invitations/ID", needs_id=True),
+    Route("GET", "/v1/personal-access-tokens"),
+    Route("POST", "/v1/personal-access-tokens", {"name": "t"}),
+    Route("DELETE", "/v1/personal-access-tokens/ID", needs_id=True),
     Route("GET", "/v1/projects"),
     Route("POST", "/v1/projects", {"name": "p"}),
     Route("GET", "/v1/projects/ID", needs_id=True),
@@ -567,6 +587,7 @@ ELSEWHERE = {
     "GET /metrics": "tests/http/test_metrics.py",  # the operator's, with a token of its own
     "GET /v1/doctor": "tests/slice/doctor/test_doctor.py",  # no list, and asked for once at a time
     "GET /v1/me": "tests/http/test_refusals.py",  # refuses every key, below
+    "POST /v1/invitations/accept": "tests/http/test_people.py",  # its body holds the credential
     "POST /v1/traces": "tests/http/test_traces.py",  # three wires
     "POST /collector/v1/traces": "tests/http/test_traces.py",
 }

@@ -2,13 +2,27 @@
 
 from dataclasses import replace
 from typing import Final
+from uuid import UUID
 
 from stoa.access import rules
-from stoa.access.types import Invitation, Member, Org, PersonalToken, User
-from stoa.db import Row, load
+from stoa.access.types import Invitation, Member, Org, PersonalToken, ProjectRole, User
+from stoa.db import Row, Tx, load
 from stoa.kernel.principal import CredentialKind, Principal
 
 SQL: Final = load("stoa.access", "people.sql")
+
+
+async def token_row(tx: Tx, digest: bytes) -> Row | None:
+    return await tx.fetchrow(SQL.token_by_hash, digest)
+
+
+async def credential_row(tx: Tx, credential_id: UUID) -> Row | None:
+    """Of a token or a session."""
+    return await tx.fetchrow(SQL.credential_by_id, credential_id)
+
+
+async def put_in_project(tx: Tx, org_id: UUID, project_id: UUID, user_id: UUID, role: ProjectRole) -> None:
+    await tx.execute(SQL.put_project_member, org_id, project_id, user_id, role.value)
 
 
 def principal(row: Row, credential: CredentialKind) -> Principal:

@@ -89,7 +89,7 @@ class Access:
         if not rules.well_formed(token, rules.TOKEN_PREFIX):
             raise Unauthorized("This is not a personal access token: one is stoa_pat_ and 64 letters and digits.")
         async with internal_statement(self._database) as tx:
-            row = await tx.fetchrow(people.SQL.token_by_hash, rules.digest(token))
+            row = await people.token_row(tx, rules.digest(token))
         if row is None:
             raise Unauthorized("This personal access token is unknown or was revoked.")
         if row["expires_at"] is not None and row["expires_at"] <= self._clock.now():
@@ -100,7 +100,7 @@ class Access:
         """The owner of a credential that something we signed names, for reading a run. Raises Unauthorized once the
         credential is gone."""
         async with internal(self._database) as tx:
-            row = await tx.fetchrow(people.SQL.credential_by_id, key_id)
+            row = await people.credential_row(tx, key_id)
             if row is None:
                 return self._living(await tx.fetchrow(SQL.key_owner, key_id))
         kind = CredentialKind.SESSION if row["session"] else CredentialKind.PERSONAL_TOKEN
@@ -279,13 +279,7 @@ class Access:
             assert row is not None
             created = store.project(row)
             if principal.user_id is not None:
-                await tx.execute(
-                    people.SQL.put_project_member,
-                    principal.org_id,
-                    project_id,
-                    principal.user_id,
-                    ProjectRole.ADMIN.value,
-                )
+                await people.put_in_project(tx, principal.org_id, project_id, principal.user_id, ProjectRole.ADMIN)
             await audit.record(tx, principal, "project.create", created.id)
             if once:
                 await idempotency.record(tx, principal, once, {"id": str(created.id)}, created.id)

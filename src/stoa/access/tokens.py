@@ -88,7 +88,8 @@ class Tokens:
         return secret
 
     async def list(self, principal: Principal, page: PageRequest) -> Page[PersonalToken]:
-        user_id = _user(principal)
+        """None for an access key, which is no user."""
+        user_id = principal.user_id
         async with internal(self._database) as tx:
             rows = await tx.fetch(
                 SQL.tokens_of_user.format(order=page.order_by("created_at DESC")), user_id, page.page_size, page.offset
@@ -99,7 +100,7 @@ class Tokens:
 
     async def revoke(self, principal: Principal, token_id: UUID) -> None:
         """At once, on every node. Raises NotFound for a token of somebody else."""
-        user_id = _user(principal)
+        user_id = principal.user_id
         async with internal(self._database) as tx:
             org_id = await tx.fetchval(SQL.delete_token, user_id, token_id)
             if org_id is None:
