@@ -44,5 +44,5 @@ async def test_the_guide_works_when_pasted(room: Path) -> None:
     assert "ada@example.com is owner of the organization" in printed
     assert '"email":"ada@example.com","first_name":"Ada"' in printed
     assert '"user":{"id"' in printed
-    assert printed.count("stoa_pat_") == 4, "Bob's first token and the notebook's, each with its preview or key"
+    assert printed.count("stoa_pat_") == 3, "Bob's first token; the notebook's, and its preview"
     assert '"role":"member"' in printed

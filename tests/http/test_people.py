@@ -293,6 +293,14 @@ async def test_an_invitation_opens_once(running: Running, person: Any) -> None:
         assert private in (await nobody.get("/v1/projects", headers=eve)).text
 
 
+async def test_a_repeated_invitation_is_one(running: Running) -> None:
+    org = (await running.call("GET", "/v1/orgs"))["data"][0]["id"]
+    options: Any = {"json": {"email": "eve@example.com"}, "headers": {"Idempotency-Key": "invite"}}
+    first = (await running.call("POST", f"/v1/orgs/{org}/invitations", 201, **options))["data"]
+    again = (await running.call("POST", f"/v1/orgs/{org}/invitations", 201, **options))["data"]
+    assert (again["id"], "token" in again) == (first["id"], False)
+
+
 async def test_an_owner_stays_and_who_is_removed_is_out_at_once(running: Running, person: Any) -> None:
     boss, ada = await person("boss@example.com", OrgRole.OWNER), await person("ada@example.com")
     org = (await boss.call("GET", "/v1/orgs"))["data"][0]

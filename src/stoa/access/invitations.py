@@ -14,7 +14,8 @@ from stoa.access.ports import Mail
 from stoa.access.tokens import Tokens
 from stoa.access.types import Invitation, NewUser, OrgRole, ProjectRole, User
 from stoa.access.users import Users, check_new
-from stoa.db import Database, audit
+from stoa.db import Database, audit, idempotency
+from stoa.db.idempotency import IdempotencyKey
 from stoa.db.internal import internal, internal_statement
 from stoa.kernel.clock import Clock, rfc3339
 from stoa.kernel.errors import Conflict, NotFound
@@ -42,16 +43,28 @@ class Invitations:
         self._mail = mail
 
     async def create(
-        self, principal: Principal, email: str, role: OrgRole, project_id: UUID | None, project_role: ProjectRole | None
-    ) -> tuple[Invitation, str, bool]:
-        """The invitation, its token (shown this once), and whether it went out by mail."""
+        self,
+        principal: Principal,
+        email: str,
+        role: OrgRole,
+        project_id: UUID | None,
+        project_role: ProjectRole | None,
+        once: IdempotencyKey | None,
+    ) -> tuple[Invitation, str | None, bool]:
+        """The invitation, its token (shown this once, and not where the request is repeated), and whether it went out by
+        mail."""
         require_wide(principal)
         address, secret = rules.check_email(email), rules.new_secret(rules.INVITATION_PREFIX)
         try:
             async with self._database.tenant(principal) as tx:
                 if project_id is not None:
                     await check_project(tx, principal, project_id)
-                elif await tx.fetchval(SQL.member_by_email, principal.org_id, address) is not None:
+                if once and (first := await idempotency.claim(tx, principal, once)):
+                    known = await tx.fetchrow(SQL.invitation, principal.org_id, project_id, UUID(first["id"]))
+                    if known is None:
+                        raise NotFound("The invitation that this Idempotency-Key made was accepted or revoked.")
+                    return people.invitation(known), None, False
+                if project_id is None and await tx.fetchval(SQL.member_by_email, principal.org_id, address) is not None:
                     raise Conflict(f"{address} is a member of this organization already.")
                 row = await tx.fetchrow(
                     SQL.insert_invitation,
@@ -68,6 +81,8 @@ class Invitations:
                 assert row is not None
                 made = people.invitation(row)
                 await audit.record(tx, principal, "invitation.create", made.id)
+                if once:
+                    await idempotency.record(tx, principal, once, {"id": str(made.id)}, made.id)
         except asyncpg.UniqueViolationError as error:
             raise Conflict(f"{address} has an invitation already; send it again, or revoke it.") from error
         return made, secret, await self._send(made, secret)

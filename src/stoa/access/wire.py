@@ -214,7 +214,7 @@ class InvitationWire(Wire):
 class SentInvitationWire(InvitationWire):
     """`token` is shown this once; `mailed` says whether it went out by mail as well."""
 
-    token: str
+    token: str | None
     mailed: bool
 
 
@@ -290,7 +290,7 @@ def invitation(value: Invitation) -> InvitationWire:
     return InvitationWire(**_invitation_fields(value))
 
 
-def sent(value: Invitation, token: str, mailed: bool) -> SentInvitationWire:
+def sent(value: Invitation, token: str | None, mailed: bool) -> SentInvitationWire:
     return SentInvitationWire(**_invitation_fields(value), token=token, mailed=mailed)
 
 

@@ -10,7 +10,20 @@ from stoa.access.invitations import Invitations
 from stoa.access.members import Members
 from stoa.access.orgs import Orgs
 from stoa.access.types import OrgRole
-from stoa.http import Acknowledgement, Data, DataList, Gate, Paging, Routes, page_of, refusals
+from stoa.db.idempotency import IdempotencyKey
+from stoa.http import (
+    Acknowledgement,
+    Body,
+    Data,
+    DataList,
+    Gate,
+    IdempotencyKeyHeader,
+    Paging,
+    Routes,
+    fingerprint,
+    page_of,
+    refusals,
+)
 from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
 
@@ -100,11 +113,14 @@ def _invitations(router: Routes, orgs: Orgs, invitations: Invitations, gate: Gat
 
     @router.post("/v1/orgs/{org_id}/invitations", status_code=201, responses=refusals(404, 409))
     async def invite(
-        org_id: UUID, body: wire.Invite, principal: Annotated[Principal, writing]
+        org_id: UUID,
+        body: wire.Invite,
+        principal: Annotated[Principal, writing],
+        idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[wire.SentInvitationWire]:
         """Invites an e-mail address for a week. Where no mail server is set, hand over the `token`, which is shown this once."""
-        there = await orgs.within(principal, org_id, WRITE)
-        return Data(data=wire.sent(*await invitations.create(there, body.email, body.role, None, None)))
+        there, once = await orgs.within(principal, org_id, WRITE), _once(idempotency_key, org_id, body)
+        return Data(data=wire.sent(*await invitations.create(there, body.email, body.role, None, None, once)))
 
     @router.post("/v1/orgs/{org_id}/invitations/{invitation_id}/resend", responses=refusals(404))
     async def resend_invitation(
@@ -143,12 +159,16 @@ def _project_invitations(router: Routes, orgs: Orgs, invitations: Invitations, g
 
     @router.post("/v1/projects/{project_id}/invitations", status_code=201, responses=refusals(404, 409))
     async def invite_to_project(
-        project_id: UUID, body: wire.InviteToProject, principal: Annotated[Principal, writing]
+        project_id: UUID,
+        body: wire.InviteToProject,
+        principal: Annotated[Principal, writing],
+        idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[wire.SentInvitationWire]:
         """Invites to a project, and to its organization as a member. Owners, admins and organization-wide keys may; the
         project's own admins add who is a member already."""
         there = await orgs.of_project(principal, project_id, WRITE)
-        made = await invitations.create(there, body.email, OrgRole.MEMBER, project_id, body.role)
+        once = _once(idempotency_key, project_id, body)
+        made = await invitations.create(there, body.email, OrgRole.MEMBER, project_id, body.role, once)
         return Data(data=wire.sent(*made))
 
     @router.post("/v1/projects/{project_id}/invitations/{invitation_id}/resend", responses=refusals(404))
@@ -164,3 +184,10 @@ def _project_invitations(router: Routes, orgs: Orgs, invitations: Invitations, g
     ) -> Acknowledgement:
         await invitations.revoke(await orgs.of_project(principal, project_id, WRITE), project_id, invitation_id)
         return Acknowledgement(message="deleted")
+
+
+def _once(key: str | None, subject_id: UUID, body: Body) -> IdempotencyKey | None:
+    """`subject_id` is what the invitation is to."""
+    if key is None:
+        return None
+    return IdempotencyKey(key, f"invitations/{subject_id}", fingerprint(body.model_dump(mode="json")))
