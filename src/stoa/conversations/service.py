@@ -19,6 +19,7 @@ from stoa.kernel.files import mime_type as guess_type
 from stoa.kernel.ids import Ids
 from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
+from stoa.kernel.schema_checker import SchemaChecker
 
 FILES_PER_CONVERSATION_MAX: Final = 1_000
 
@@ -73,6 +74,7 @@ class Conversations:
         reader: Reader,
         deletions: Deletions,
         ids: Ids,
+        schemas: SchemaChecker,
     ) -> None:
         self._database = database
         self._blobs = blobs
@@ -82,6 +84,7 @@ class Conversations:
         self._reader = reader
         self._deletions = deletions
         self._ids = ids
+        self._schemas = schemas
 
     async def create(
         self,
@@ -126,6 +129,8 @@ class Conversations:
         naming the field."""
         if agent is None:
             return
+        if "output_schema" in agent and (problem := await self._schemas.schema_problem(agent["output_schema"])):
+            raise BadRequest.field("agent.output_schema", problem)
         named = {f"agent.tools[{index}]": name for index, name in enumerate(agent.get("tools", ()))}
         for number, helper in enumerate(agent.get("subagents", ())):
             named |= {

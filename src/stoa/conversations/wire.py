@@ -12,7 +12,6 @@ from stoa.conversations.types import Conversation, Deletion, File, Message
 from stoa.http import Body, Timestamp, Wire
 from stoa.http.wire import not_blank
 from stoa.kernel.errors import BadRequest
-from stoa.kernel.schemas import schema_problem
 
 
 # --- in -------------------------------------------------------------------------------------------------------------
@@ -257,8 +256,6 @@ def agent_of(body: AgentIn | None) -> Mapping[str, Any] | None:
             body.tools or ()
         ):  # One tool of an MCP server's.
             raise BadRequest.field(f"agent.approvals[{index}]", f"is {name!r}, which is not among agent.tools")
-    if body.output_schema is not None and (problem := schema_problem(body.output_schema)):
-        raise BadRequest.field("agent.output_schema", problem)
     return body.model_dump(mode="json", exclude_none=True)
 
 
