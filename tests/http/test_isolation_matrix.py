@@ -21,8 +21,8 @@ import pytest
 from stoa.access.rules import ORG_ROLES, PROJECT_ROLES, TOKEN_PREFIX, digest, new_secret
 from stoa.access.types import OrgRole, ProjectRole
 from tests.conftest import Running
-from tests.http.test_isolation import Owned, owned  # noqa: F401 - a fixture
-from tests.http.test_refusals import ROUTES
+from tests.support.owned import Owned, owning
+from tests.support.routes import ROUTES
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/isolation.md"
@@ -96,7 +96,13 @@ async def routes(server: Running, base_id: str) -> list[Asked]:
 
 
 @pytest.fixture(scope="module")
-async def strangers(shared_server: Running, owned: Owned) -> AsyncIterator[dict[str, list[httpx.AsyncClient]]]:  # noqa: F811
+async def owned(shared_server: Running) -> AsyncIterator[Owned]:
+    async with owning(shared_server) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+async def strangers(shared_server: Running, owned: Owned) -> AsyncIterator[dict[str, list[httpx.AsyncClient]]]:
     """Credentials by column; each of a column's must get the same answer."""
     server, ids = shared_server, owned.ids
     org, project = UUID(ids["org_id"]), UUID(ids["project_id"])
@@ -208,7 +214,7 @@ async def ask(client: httpx.AsyncClient, asked: Asked, ids: Mapping[str, str], m
 
 async def test_the_matrix(
     shared_server: Running,
-    owned: Owned,  # noqa: F811
+    owned: Owned,
     strangers: dict[str, list[httpx.AsyncClient]],
 ) -> None:
     server, model_id = shared_server, await shared_server.model_id()
