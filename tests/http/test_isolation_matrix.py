@@ -1,7 +1,8 @@
 """Every route of every host, asked by every kind of stranger about what the first organization's project has.
 
 The table of the answers is docs/isolation.md. It is written by `WRITE_DOCS=1 python -m pytest
-tests/http/test_isolation_matrix.py`, and this test fails when it is not current: a route that is new has to be looked at.
+tests/http/test_isolation_matrix.py`, and this test fails when it is not current: a route that is new has to be looked
+at.
 """
 
 import os
@@ -50,7 +51,8 @@ VIEWER = PROJECT_ROLES[ProjectRole.VIEWER] | ORG_ROLES[OrgRole.MEMBER]
 BODIES: Mapping[str, Any] = {"POST /v1/traces": {"runs": []}, "POST /collector/v1/traces": {"runs": []}}
 TABLES = (
     "conversations", "messages", "files", "runs", "events", "deletions", "connections", "tools", "knowledgebases",
-    "knowledge_items", "knowledge_sources", "spans", "traces", "access_keys", "project_members", "invitations", "models",
+    "knowledge_items", "knowledge_sources", "spans", "traces", "access_keys", "project_members", "invitations",
+    "models",
 )  # fmt: skip
 
 
@@ -120,7 +122,8 @@ async def strangers(shared_server: Running, owned: Owned) -> AsyncIterator[dict[
         await database.execute("INSERT INTO users (id, email) VALUES ($1, $2)", user, f"{name}@example.com")
         await database.execute("INSERT INTO org_members VALUES ($1, $2, $3)", org, user, role)
         await database.execute(
-            "INSERT INTO personal_tokens (org_id, id, user_id, name, hash, preview, expires_at) VALUES ($1, $2, $3, 't', $4, '', $5)",
+            ("INSERT INTO personal_tokens (org_id, id, user_id, name, hash, preview, expires_at) VALUES "
+             "($1, $2, $3, 't', $4, '', $5)"),
             org, uuid4(), user, digest(tokens[name]), past if name == "expired" else None,
         )  # fmt: skip
         if name == "viewer":
@@ -265,13 +268,25 @@ def page(table: Mapping[Asked, list[str]]) -> str:
         "# Isolation",
         "",
         "What every route of every host answers to every kind of stranger that asks about what a project of another",
-        "organization, or another project, has. Written by `tests/http/test_isolation_matrix.py`, which asks a real server and fails",
-        "when an answer is another one, when something of the project is shown or changed, or when a route is missing here.",
+        (
+            "organization, or another project, has. Written by `tests/http/test_isolation_matrix.py`, "
+            "which asks a real server and fails"
+        ),
+        (
+            "when an answer is another one, when something of the project is shown or changed, or when "
+            "a route is missing here."
+        ),
         "",
         "- **none, malformed, expired, revoked**: no credential that counts, keys and tokens alike.",
-        "- **other organization, other project**: a key that may do everything, there. Without an id in the path it is about what is the",
+        (
+            "- **other organization, other project**: a key that may do everything, there. Without an "
+            "id in the path it is about what is the"
+        ),
         "  key's own (2xx), and shows nothing of the project.",
-        "- **viewer**: a token of a user who may only read the project. Conversations and runs begun with keys are not the user's (404).",
+        (
+            "- **viewer**: a token of a user who may only read the project. Conversations and runs "
+            "begun with keys are not the user's (404)."
+        ),
         "- **another user**: the token of an owner, asking about what is not the owner's own conversation.",
         "- **token off the api host**: a valid personal access token, on a host that is not the api host.",
         "- **no permission**: a key of the organization whose permissions do not hold the route's.",

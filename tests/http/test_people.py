@@ -191,7 +191,8 @@ async def test_conversations_are_their_users_and_nobody_elses(running: Running, 
 
 
 async def test_what_roles_in_projects_permit(running: Running, person: Any) -> None:
-    """A member sees internal projects and the private ones that list the member; and changes what the role there permits."""
+    """A member sees internal projects and the private ones that list the member; and changes what the role there
+    permits."""
     ada, boss = await person("ada@example.com"), await person("boss@example.com", OrgRole.ADMIN)
     home = (await running.call("GET", "/v1/projects"))["data"][0]["id"]
     secret, shared = await project(running, visibility="private"), await project(running, visibility="private")
@@ -394,7 +395,8 @@ async def test_every_policy_knows_several_projects(running: Running) -> None:
     await database.execute("CREATE TABLE late (org_id uuid, project_id uuid)")
     await database.execute("ALTER TABLE late ENABLE ROW LEVEL SECURITY")
     await database.execute(
-        "CREATE POLICY tenant ON late TO stoa_tenant USING (org_id = stoa_org() AND (stoa_project() IS NULL OR project_id = stoa_project()))"
+        "CREATE POLICY tenant ON late TO stoa_tenant USING (org_id = stoa_org() AND "
+        "(stoa_project() IS NULL OR project_id = stoa_project()))"
     )
     await database.execute("GRANT SELECT ON late TO stoa_tenant")
     await database.execute("SELECT widen_policies()")
@@ -403,8 +405,8 @@ async def test_every_policy_knows_several_projects(running: Running) -> None:
     for projects, expected in ((f"{{{one},{two}}}", 2), ("{}", 0)):
         async with database.transaction():
             await database.execute(
-                f"SET LOCAL ROLE stoa_tenant; SET LOCAL stoa.org_id = '{org}'; SET LOCAL stoa.project_id = '{UUID(int=0)}';"
-                f" SET LOCAL stoa.project_ids = '{projects}'"
+                f"SET LOCAL ROLE stoa_tenant; SET LOCAL stoa.org_id = '{org}';"
+                f" SET LOCAL stoa.project_id = '{UUID(int=0)}'; SET LOCAL stoa.project_ids = '{projects}'"
             )
             assert await database.fetchval("SELECT count(*) FROM late") == expected
     await database.close()

@@ -65,18 +65,10 @@ def page() -> str:
             [
                 "# Permissions",
                 "",
-                (
-                    "Written by `python tools/docs/permissions.py` from `PERMISSIONS` in `stoa.access.rules` and from "
-                    "the routes; a test"
-                ),
-                (
-                    "keeps it current. `POST /v1/access-keys` takes them as `permissions`. A key without that field has "
-                    "all of its scope."
-                ),
-                (
-                    "Reading and writing are apart: a key that may only write cannot read. No key can give more than it "
-                    "has."
-                ),
+                "Written by `python tools/docs/permissions.py` from `PERMISSIONS` in `stoa.access.rules` and from",
+                "the routes; a test keeps it current. `POST /v1/access-keys` takes them as `permissions`. A key",
+                "without that field has all permissions of its scope. Reading and writing are separate: a key that may",
+                "only write cannot read. No key can give more than it has.",
                 "",
                 "| permission | opens |",
                 "|---|---|",
@@ -84,10 +76,22 @@ def page() -> str:
                 "",
                 "## Roles",
                 "",
-                "Users, and their personal access tokens, hold roles (`ORG_ROLES` and `PROJECT_ROLES` in the same module).",
-                "An owner or admin of the organization holds a permission in every project. A member holds those of the column",
-                "`member` on the organization itself; in an internal project a member is an editor unless the project lists the",
-                "member with another role, and a private project exists only for those whom it lists, owners and admins.",
+                (
+                    "Users, and their personal access tokens, hold roles (`ORG_ROLES` and `PROJECT_ROLES` in "
+                    "the same module)."
+                ),
+                (
+                    "An owner or admin of the organization holds a permission in every project. A member holds "
+                    "those of the column"
+                ),
+                (
+                    "`member` on the organization itself; in an internal project a member is an editor unless "
+                    "the project lists the"
+                ),
+                (
+                    "member with another role, and a private project exists only for those whom it lists, "
+                    "owners and admins."
+                ),
                 "",
                 "| permission | owner | admin | member | project admin | editor | viewer |",
                 "|---|---|---|---|---|---|---|",

@@ -39,7 +39,8 @@ class Grants:
 class Principal:
     """A credential's scope: one organization, and one project of it unless the credential is organization-wide.
 
-    A user's scope depends on what is asked: `permitted` gives the principal that sees the projects whose role permits it.
+    A user's scope depends on what is asked: `permitted` gives the principal that sees the projects whose role permits
+    it.
     """
 
     org_id: UUID
