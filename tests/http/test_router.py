@@ -398,7 +398,7 @@ async def test_a_model_of_another_organization_s_connection_is_not_there(
         digest(stranger),
     )
     await database.execute(
-        "INSERT INTO connections (org_id, project_id, id, name, type, base_url) VALUES ($1, $2, $3, 'theirs', 'vllm', $4)",
+        "INSERT INTO connections (org_id, project_id, id, name, type, base_url) VALUES ($1, $2, $3, 'theirs', 'vllm', $4)",  # noqa: E501
         org_id,
         project,
         connection,
