@@ -72,12 +72,6 @@ def routes(access: Access, orgs: Orgs, gate: Gate) -> Routes:
 def _projects(router: Routes, access: Access, orgs: Orgs, gate: Gate) -> None:
     reading = gate("access:read")
 
-    async def there_of(org_id: UUID | None, principal: Principal) -> Principal:
-        """A key names its own organization, or none."""
-        if principal.user_id is None:
-            _same_org(org_id, principal)
-        return await orgs.within(principal, org_id, "projects:write")
-
     @router.get("/v1/projects", responses=refusals())
     async def list_projects(
         principal: Annotated[Principal, reading],
@@ -94,7 +88,7 @@ def _projects(router: Routes, access: Access, orgs: Orgs, gate: Gate) -> None:
         principal: Annotated[Principal, gate("access:write", "projects:write")],
         idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[wire.ProjectWire]:
-        there = await there_of(body.org_id, principal)
+        there = await _named_org(orgs, body.org_id, principal)
         once = (
             IdempotencyKey(idempotency_key, "projects", fingerprint(body.model_dump(mode="json")))
             if idempotency_key
@@ -130,6 +124,13 @@ def _projects(router: Routes, access: Access, orgs: Orgs, gate: Gate) -> None:
         """Deletes an empty project."""
         await access.delete_project(await orgs.of_project(principal, project_id, "access:write"), project_id)
         return Acknowledgement(message="deleted")
+
+
+async def _named_org(orgs: Orgs, org_id: UUID | None, principal: Principal) -> Principal:
+    """A key names its own organization, or none."""
+    if principal.user_id is None:
+        _same_org(org_id, principal)
+    return await orgs.within(principal, org_id, "projects:write")
 
 
 def _same_org(org_id: UUID | None, principal: Principal) -> None:
