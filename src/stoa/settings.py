@@ -101,7 +101,8 @@ class Price(BaseModel):
 
 
 class RouterTarget(BaseModel):
-    """One model behind a `[[router]]` slug. Lower `order` is tried first; within one order the first is chosen by `weight`."""
+    """One model behind a `[[router]]` slug. Lower `order` is tried first; within one order the first is chosen by
+    `weight`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -112,7 +113,7 @@ class RouterTarget(BaseModel):
 
 
 class Router(BaseModel):
-    """A `[[router]]` table of stoa.toml: a slug of the AI gateway that leads to several models, of one provider or of several."""
+    """A `[[router]]` table of stoa.toml: a slug of the AI gateway that leads to several models."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

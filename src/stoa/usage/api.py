@@ -42,9 +42,7 @@ def routes(reports: UsageReports, gate: Gate, clock: Clock) -> Routes:
         user_id: Annotated[str | None, Query(max_length=255)] = None,
         kind: Annotated[
             Literal["run", "ocr", "gateway"] | None,
-            Query(
-                description="What was paid for: runs, pages that a model read for knowledge bases, or calls of the AI gateway."
-            ),
+            Query(description="What was paid for: runs, pages read for knowledge bases, or calls of the AI gateway."),
         ] = None,
         knowledgebase_id: UUID | None = None,
     ) -> DataList[wire.UsageWire]:

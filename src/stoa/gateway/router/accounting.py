@@ -140,10 +140,12 @@ class Accounts:
             }
         )
 
-    def release(self, call: Call) -> None:
-        """Gives back what a call had set aside that no provider took."""
-        if call.principal.spending_limit is not None:
-            self._queue({**self._key(call), "billed": False})
+    def release(self, call: Call) -> asyncio.Future[None] | None:
+        """Gives back what a call had set aside that no provider took; the future is done after the commit. None for a
+        key without a limit."""
+        if call.principal.spending_limit is None:
+            return None
+        return self._queue({**self._key(call), "billed": False})
 
     async def committed(self, entered: asyncio.Future[None]) -> None:
         """Waits for the commit of a line, as long as an answer may be held back for it."""

@@ -181,14 +181,19 @@ class Calls:
                 self.accounts.release(call)
             raise
         except BaseException:
-            self.accounts.release(call)
+            await self._release(call)
             raise
-        self.accounts.release(call)
+        await self._release(call)
         if failure is not None:
             raise refusal_of(failure)
         seconds = min(self.breakers.seconds_left(target.circuit) for target in targets)
         message = f"Every provider of {call.slug} has failed repeatedly and is left alone for a moment."
         raise Unavailable(message, retry_after_seconds=max(int(seconds), 1))
+
+    async def _release(self, call: Call) -> None:
+        """A refusal waits for the commit: the caller's next request finds its money free again."""
+        if (released := self.accounts.release(call)) is not None:
+            await self.accounts.committed(released)
 
     async def _reserve(self, call: Call, targets: Sequence[Target], completion_tokens: int | None) -> _Reserved:
         """The dearest of the targets that may still be asked."""
