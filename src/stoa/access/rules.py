@@ -20,6 +20,9 @@ _FORM: Final = re.compile(rf"^{PREFIX}[A-Za-z0-9]{{64}}$")
 PERMISSIONS: Final = (
     "access:read",
     "access:write",
+    "apps:read",
+    "apps:run",
+    "apps:write",
     "connections:read",
     "connections:write",
     "conversations:read",

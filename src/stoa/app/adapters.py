@@ -1,6 +1,6 @@
 """What one slice is to another: each class implements a port of one slice with the abilities of its siblings."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 import structlog
+from pydantic import ValidationError
 
-from stoa import bases, conversations, documents, embedding, gateway, runs, sources, tools
+from stoa import access, apps, bases, conversations, documents, embedding, gateway, runs, sources, tools
 from stoa.db import Tx
 from stoa.db.blobs import DirectoryBlobs
+from stoa.kernel.errors import BadRequest
 from stoa.kernel.principal import Principal
 
 if TYPE_CHECKING:
@@ -151,6 +153,48 @@ class KnowledgeLibrary:
         ]
 
 
+class AgentDefinitions:
+    """What apps ask about agents and models: the checks of a conversation's agent, and the catalogue."""
+
+    def __init__(self, agents: conversations.Agents, catalogue: gateway.Catalogue) -> None:
+        self._agents = agents
+        self._catalogue = catalogue
+
+    async def checked_agent(self, principal: Principal, agent: Mapping[str, Any]) -> Mapping[str, Any]:
+        told = {name: value for name, value in agent.items() if name not in ("model", "memory")}
+        if not isinstance(agent.get("model", ""), str):
+            raise BadRequest.field("flow.agent.model", "must be a slug, as GET /v1/router/models lists them")
+        memory = agent.get("memory")
+        if not (memory is None or isinstance(memory, bool | dict)):
+            raise BadRequest.field("flow.agent.memory", "must be true, false or an object")
+        try:
+            body = conversations.AgentIn.model_validate(told)
+        except ValidationError as error:
+            raise BadRequest(
+                "; ".join(f"{path} {why}" for path, why in _problems(error)), details=dict(_problems(error))
+            ) from error
+        checked = conversations.agent_of(body, "flow.agent") or {}
+        await conversations.check_agent(self._agents, principal, checked, "flow.agent")
+        return checked if memory is not False else {**checked, "memory": False}
+
+    async def model(self, principal: Principal, slugs: Sequence[str]) -> UUID | None:
+        if not slugs:
+            return self._catalogue.default.id
+        known = await self._catalogue.ids_of(principal, slugs)
+        return next((known[slug] for slug in slugs if slug in known), None)
+
+
+def _problems(error: ValidationError) -> Sequence[tuple[str, str]]:
+    """(path, reason) of each bad field of a shorthand's agent."""
+    return [
+        (
+            "flow.agent" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in one["loc"]),
+            one["msg"],
+        )
+        for one in error.errors(include_url=False)
+    ]
+
+
 def embed_or_none(embedder: embedding.Embedder) -> "Callable[[Sequence[str]], Awaitable[Vectors | None]]":
     """Vectors for judging relevance; None, and a warning, while the embedder fails."""
 
@@ -189,3 +233,16 @@ def find_model(
         return runs.Supply(model, slug, gateway.price_of(slug, prices))
 
     return find
+
+
+def living(
+    owner: access.Access, public: apps.PublicApps
+) -> "Callable[[Collection[UUID]], Awaitable[Collection[UUID]]]":
+    """What keeps a stream open: a key that is neither revoked nor expired, or a public app that is still public."""
+
+    async def those(ids: Collection[UUID]) -> Collection[UUID]:
+        keys = set(await owner.living_keys(ids))
+        others = set(ids) - keys
+        return keys | set(await public.living(others)) if others else keys
+
+    return those

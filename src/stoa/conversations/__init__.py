@@ -5,16 +5,18 @@ from stoa.conversations.checks import checks
 from stoa.conversations.deletions import Deletions, RemovedRuns
 from stoa.conversations.reading import Reader
 from stoa.conversations.rules import CONTENT_PARTS_MAX, text_of
-from stoa.conversations.service import Conversations, resolve_content
+from stoa.conversations.service import Agents, Conversations, check_agent, resolve_content
 from stoa.conversations.store import LockedConversation, insert_message, lock_conversation, take_position, take_question
 from stoa.conversations.transcript import ReadFile, Transcript
 from stoa.conversations.types import File, FilePassage, FileStatus, HistoryMessage, Message, Reading, Role
-from stoa.conversations.wire import ContentPart, Metadata
+from stoa.conversations.wire import AgentIn, ContentPart, Metadata, agent_of
 from stoa.conversations.worker import Housekeeping, polls
 from stoa.db.blobs import blob_name
 
 __all__ = [
     "CONTENT_PARTS_MAX",
+    "AgentIn",
+    "Agents",
     "ContentPart",
     "Conversations",
     "Deletions",
@@ -32,7 +34,9 @@ __all__ = [
     "RemovedRuns",
     "Role",
     "Transcript",
+    "agent_of",
     "blob_name",
+    "check_agent",
     "checks",
     "insert_message",
     "lock_conversation",

@@ -97,7 +97,7 @@ class Conversations:
     ) -> Conversation:
         if org_id is not None and org_id != principal.org_id:
             raise BadRequest.field("org_id", "is not the organization of this key")
-        await self._check_agent(principal, agent)
+        await check_agent(self._agents, principal, agent)
         project_id = await self._projects.home(principal)
         async with self._database.tenant(principal) as tx:
             if once and (first := await idempotency.claim(tx, principal, once)):
@@ -120,34 +120,6 @@ class Conversations:
             if once:
                 await idempotency.record(tx, principal, once, {"id": str(conversation_id)}, conversation_id)
             return await _one(tx, principal, conversation_id)
-
-    async def _check_agent(self, principal: Principal, agent: Mapping[str, Any] | None) -> None:
-        """Every tool and knowledge base that the definition names must be there, its helpers' too. Raises BadRequest
-        naming the field."""
-        if agent is None:
-            return
-        named = {f"agent.tools[{index}]": name for index, name in enumerate(agent.get("tools", ()))}
-        for number, helper in enumerate(agent.get("subagents", ())):
-            named |= {
-                f"agent.subagents[{number}].tools[{index}]": name
-                for index, name in enumerate(helper.get("tools") or ())
-            }
-        unknown = await self._agents.unknown_tools(principal, sorted(set(named.values()))) if named else ()
-        problems = {
-            path: f"is {name!r}, which is no tool of this project; GET /v1/tools lists them"
-            for path, name in named.items()
-            if name in unknown
-        }
-        base_ids = [UUID(one) for one in agent.get("knowledge_bases", ())]
-        missing = await self._agents.unknown_bases(principal, base_ids) if base_ids else ()
-        problems |= {
-            f"agent.knowledge_bases[{index}]": "is no knowledge base of this project; GET /v1/knowledgebases lists them"
-            for index, one in enumerate(base_ids)
-            if one in missing
-        }
-        if problems:
-            path, reason = next(iter(problems.items()))
-            raise BadRequest(f"{path} {reason}", details=problems)
 
     async def get(self, principal: Principal, conversation_id: UUID) -> Conversation:
         async with self._database.tenant(principal) as tx:
@@ -180,7 +152,7 @@ class Conversations:
     async def update(self, principal: Principal, conversation_id: UUID, changes: Changes) -> Conversation:
         if "model_id" in changes.fields and changes.model_id is None:
             raise BadRequest.field("model_id", "cannot be null; name the model to switch to")
-        await self._check_agent(principal, changes.agent)
+        await check_agent(self._agents, principal, changes.agent)
         async with self._database.tenant(principal) as tx:
             before = await _one(tx, principal, conversation_id)
             if "model_id" in changes.fields and before.model is None:
@@ -332,6 +304,36 @@ class Conversations:
 
     def content_name(self, file: File) -> str:
         return blob_name(file.org_id, file.project_id, file.sha256)
+
+
+async def check_agent(
+    agents: Agents, principal: Principal, agent: Mapping[str, Any] | None, path: str = "agent"
+) -> None:
+    """Every tool and knowledge base that the definition names must be there, its helpers' too. Raises BadRequest
+    naming the field below `path`."""
+    if agent is None:
+        return
+    named = {f"{path}.tools[{index}]": name for index, name in enumerate(agent.get("tools", ()))}
+    for number, helper in enumerate(agent.get("subagents", ())):
+        named |= {
+            f"{path}.subagents[{number}].tools[{index}]": name for index, name in enumerate(helper.get("tools") or ())
+        }
+    unknown = await agents.unknown_tools(principal, sorted(set(named.values()))) if named else ()
+    problems = {
+        where: f"is {name!r}, which is no tool of this project; GET /v1/tools lists them"
+        for where, name in named.items()
+        if name in unknown
+    }
+    base_ids = [UUID(one) for one in agent.get("knowledge_bases", ())]
+    missing = await agents.unknown_bases(principal, base_ids) if base_ids else ()
+    problems |= {
+        f"{path}.knowledge_bases[{index}]": "is no knowledge base of this project; GET /v1/knowledgebases lists them"
+        for index, one in enumerate(base_ids)
+        if one in missing
+    }
+    if problems:
+        where, reason = next(iter(problems.items()))
+        raise BadRequest(f"{where} {reason}", details=problems)
 
 
 async def resolve_content(

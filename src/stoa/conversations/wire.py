@@ -244,21 +244,21 @@ class DeletionWire(Wire):
 
 
 # --- shapes to values -----------------------------------------------------------------------------------------------
-def agent_of(body: AgentIn | None) -> Mapping[str, Any] | None:
+def agent_of(body: AgentIn | None, path: str = "agent") -> Mapping[str, Any] | None:
     """The definition as it is stored: what was set and nothing else. Raises BadRequest for what only a second look
     finds."""
     if body is None:
         return None
     names = [helper.name for helper in body.subagents or ()]
     if len(set(names)) < len(names):
-        raise BadRequest.field("agent.subagents", "holds two helpers of one name")
+        raise BadRequest.field(f"{path}.subagents", "holds two helpers of one name")
     for index, name in enumerate(body.approvals or ()):
         if name not in (body.tools or ()) and name.partition("__")[0] not in (
             body.tools or ()
         ):  # One tool of an MCP server's.
-            raise BadRequest.field(f"agent.approvals[{index}]", f"is {name!r}, which is not among agent.tools")
+            raise BadRequest.field(f"{path}.approvals[{index}]", f"is {name!r}, which is not among {path}.tools")
     if body.output_schema is not None and (problem := schema_problem(body.output_schema)):
-        raise BadRequest.field("agent.output_schema", problem)
+        raise BadRequest.field(f"{path}.output_schema", problem)
     return body.model_dump(mode="json", exclude_none=True)
 
 
