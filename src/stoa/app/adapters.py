@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Map
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 from uuid import UUID
 
 import structlog
@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from stoa import access, apps, bases, conversations, documents, embedding, gateway, runs, sources, tools
 from stoa.db import Tx
 from stoa.db.blobs import DirectoryBlobs
-from stoa.kernel.errors import BadRequest
+from stoa.kernel.errors import AppError, BadRequest
 from stoa.kernel.principal import Principal
 
 if TYPE_CHECKING:
@@ -184,6 +184,36 @@ class AgentDefinitions:
         return next((known[slug] for slug in slugs if slug in known), None)
 
 
+class AppUploads:
+    """Files for the runs of an app: each in a conversation of its own that is bound to the app."""
+
+    def __init__(self) -> None:
+        self.conversations: conversations.Conversations | None = None
+        """Set once it exists: conversations are built after the runs that they cancel."""
+
+    async def add(
+        self, principal: Principal, app_id: UUID, source: BinaryIO, name: str | None, mime_type: str | None
+    ) -> conversations.File:
+        held = self.conversations
+        assert held is not None, "requests are taken after everything is built"
+        made = await held.create(
+            principal,
+            model_id=None,
+            app_id=app_id,
+            org_id=None,
+            title=None,
+            user_id=None,
+            metadata=None,
+            agent=None,
+            once=None,
+        )
+        try:
+            return await held.add_file(principal, made.id, source, name=name, mime_type=mime_type, once=None)
+        except AppError:
+            await held.delete(principal, made.id)
+            raise
+
+
 def _problems(error: ValidationError) -> Sequence[tuple[str, str]]:
     """(path, reason) of each bad field of a shorthand's agent."""
     return [
@@ -229,6 +259,7 @@ def find_model(
     """The model of a run, with what its tokens cost."""
 
     async def find(run: runs.Run) -> runs.Supply:
+        assert run.model_id is not None, "a run whose nodes have their own models asks for each of them"
         slug, model = await catalogue.model(run.org_id, run.project_id, run.model_id)
         return runs.Supply(model, slug, gateway.price_of(slug, prices))
 

@@ -105,6 +105,7 @@ async def open_slices(
                 public_url=settings.public_url,
             )
         )
+        uploads = adapters.AppUploads()
         worked = await enter(
             runs_component.open_component(
                 kit,
@@ -117,6 +118,9 @@ async def open_slices(
                 open_stream=streams.open_stream,
                 admit_stream=streams.streams.admit,
                 is_operators_model=models.gateway.catalogue.find,
+                app_gate=deployed.gate,
+                uploads=uploads,
+                reading=runs.Reading(streams.open_stream, streams.streams.admit, streams.replay, streams.events_page),
                 runs_max=settings.runs_max,
                 runs_per_project_max=settings.runs_per_project_max,
                 drain_seconds_max=settings.drain_seconds_max,
@@ -124,9 +128,10 @@ async def open_slices(
         )
         talks = await enter(
             conversations_component.open_component(
-                kit, blobs, reader, journal.journal, worked.runs, models.gateway.catalogue, chosen, owner
+                kit, blobs, reader, journal.journal, worked.runs, models.gateway.catalogue, chosen, owner, deployed.apps
             )
         )
+        uploads.conversations = talks.conversations
         keys = await enter(access_component.open_component(kit, owner))
         usage = await enter(usage_component.open_component(kit))
         traces = await enter(traces_component.open_component(kit, owner, retention_days=settings.traces_retention_days))

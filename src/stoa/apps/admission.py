@@ -28,6 +28,7 @@ class AppCaller:
 
     principal: Principal
     app_id: UUID
+    project_id: UUID
     anonymous: bool = False
 
 
@@ -84,12 +85,13 @@ class AppGate:
             public = await self._public.principal(app_id)
             if public is None:
                 raise Unauthorized("Send an access key: Authorization: Bearer stoa_acc_…")
-            return AppCaller(public, app_id, anonymous=True)
+            assert public.project_id is not None, "a public app gives its own project"
+            return AppCaller(public, app_id, public.project_id, anonymous=True)
         principal = await self._gate.admit(request, token, *permissions)
         if principal.credential is not CredentialKind.ACCESS_KEY:
             raise Forbidden("Only an access key works on an app's host; a personal access token works on the api host.")
         async with self._database.tenant(principal) as tx:
-            visible = await tx.fetchval(SQL.visible_app, principal.org_id, app_id)
-        if not visible:
+            project_id = await tx.fetchval(SQL.visible_app, principal.org_id, app_id)
+        if project_id is None:
             raise Forbidden(f"This key may not use the app {app_id}, or there is none.")
-        return AppCaller(principal, app_id)
+        return AppCaller(principal, app_id, project_id)

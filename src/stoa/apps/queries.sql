@@ -115,8 +115,8 @@ WHERE d.org_id = $1 AND d.app_id = $2 ORDER BY d.created_at DESC, d.id LIMIT $3 
 SELECT count(*) FROM app_deployments WHERE org_id = $1 AND app_id = $2;
 
 -- name: visible_app
--- Whether the caller's scope holds the app.
-SELECT EXISTS (SELECT 1 FROM apps WHERE org_id = $1 AND id = $2);
+-- The project of an app that the caller's scope holds.
+SELECT project_id FROM apps WHERE org_id = $1 AND id = $2;
 
 -- name: public_app
 -- Of all tenants: where a public app is, for a request without a credential.

@@ -122,6 +122,15 @@ class Apps:
         async with self._database.tenant(principal) as tx:
             return await store.app(tx, principal.org_id, app_id)
 
+    async def home(self, principal: Principal, app_id: UUID) -> UUID:
+        """The project of an app that takes messages. Raises BadRequest naming `app_id` where there is none."""
+        async with self._database.tenant(principal) as tx:
+            row = await tx.fetchrow(SQL.lock_app, principal.org_id, app_id)
+        if row is None or row["archived_at"] is not None:
+            raise BadRequest.field("app_id", "is not an app of this organization" if row is None else "is archived")
+        project_id: UUID = row["project_id"]
+        return project_id
+
     async def list(self, principal: Principal, page: PageRequest, wanted: AppFilter) -> Page[App]:
         async with self._database.tenant(principal) as tx:
             found, total = await store.list_apps(tx, principal.org_id, page, wanted)

@@ -43,6 +43,14 @@ class Agents(Protocol):
         ...
 
 
+class Apps(Protocol):
+    """What conversations ask of apps."""
+
+    async def home(self, principal: Principal, app_id: UUID) -> UUID:
+        """The project of an app that takes messages. Raises BadRequest naming `app_id` where there is none."""
+        ...
+
+
 class Projects(Protocol):
     """What conversations ask of access."""
 
@@ -70,6 +78,7 @@ class Conversations:
         models: Models,
         agents: Agents,
         projects: Projects,
+        apps: Apps,
         reader: Reader,
         deletions: Deletions,
         ids: Ids,
@@ -79,6 +88,7 @@ class Conversations:
         self._models = models
         self._agents = agents
         self._projects = projects
+        self._apps = apps
         self._reader = reader
         self._deletions = deletions
         self._ids = ids
@@ -87,7 +97,8 @@ class Conversations:
         self,
         principal: Principal,
         *,
-        model_id: UUID,
+        model_id: UUID | None,
+        app_id: UUID | None = None,
         org_id: UUID | None,
         title: str | None,
         user_id: str | None,
@@ -98,11 +109,14 @@ class Conversations:
         if org_id is not None and org_id != principal.org_id:
             raise BadRequest.field("org_id", "is not the organization of this key")
         await check_agent(self._agents, principal, agent)
-        project_id = await self._projects.home(principal)
+        if app_id is not None and agent is not None:
+            raise BadRequest.field("agent", "cannot be set: an app brings its own")
+        project_id = await (self._apps.home(principal, app_id) if app_id else self._projects.home(principal))
         async with self._database.tenant(principal) as tx:
             if once and (first := await idempotency.claim(tx, principal, once)):
                 return await _one(tx, principal, UUID(first["id"]))
-            await self._models.check(tx, model_id)
+            if model_id is not None:
+                await self._models.check(tx, model_id)
             conversation_id = self._ids.new()
             await tx.execute(
                 SQL.insert_conversation,
@@ -115,6 +129,7 @@ class Conversations:
                 metadata,
                 principal.key_id,
                 agent,
+                app_id,
             )
             await audit.record(tx, principal, "conversation.create", conversation_id)
             if once:
@@ -157,6 +172,8 @@ class Conversations:
             before = await _one(tx, principal, conversation_id)
             if "model_id" in changes.fields and before.model is None:
                 raise BadRequest.field("model_id", "cannot be set on a conversation that is bound to an app")
+            if "agent" in changes.fields and before.app_id is not None:
+                raise BadRequest.field("agent", "cannot be set on a conversation that is bound to an app")
             if changes.model_id is not None:
                 await self._models.check(tx, changes.model_id)
             await tx.execute(
@@ -356,6 +373,8 @@ async def resolve_content(
                 "is not a file of this conversation; upload it to /v1/conversations/{id}/files first",
             )
         resolved.append({"type": "file", "file": {"id": str(file.id), "name": file.name}})
+    if any(file.conversation_id != conversation_id for file in files.values()):
+        await tx.execute(SQL.reach_files, principal.org_id, conversation_id, wanted)
     return resolved
 
 

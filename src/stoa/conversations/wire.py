@@ -141,6 +141,12 @@ class ConversationModelWire(Wire):
     provider: str
 
 
+class ConversationAppWire(Wire):
+    id: UUID
+    name: str
+    description: str | None
+
+
 class OriginWire(Wire):
     """Where a fork comes from, until that is deleted. `message_id` is the last shared message, where one was named."""
 
@@ -155,9 +161,11 @@ class ConversationWire(Wire):
     id: UUID
     title: str | None
     app_id: UUID | None
+    app: ConversationAppWire | None
     model_id: UUID | None
     model: ConversationModelWire | None
     user_id: str | None
+    session_id: UUID | None
     org_id: UUID
     project_id: UUID
     metadata: dict[str, Any] | None
@@ -274,6 +282,10 @@ def conversation(value: Conversation) -> ConversationWire:
         id=value.id,
         title=value.title,
         app_id=value.app_id,
+        app=ConversationAppWire(id=value.app.id, name=value.app.name, description=value.app.description)
+        if value.app
+        else None,
+        session_id=value.session_id,
         model_id=model.id if model else None,
         model=ConversationModelWire(id=model.id, name=model.name, slug=model.slug, provider=model.provider)
         if model

@@ -91,3 +91,86 @@ BEGIN
     END LOOP;
     GRANT UPDATE ON workflows, apps TO stoa_tenant;
 END $$;
+
+-- A session of an app is a conversation that is bound to it; so is a run without a session, alone in a conversation.
+ALTER TABLE conversations ADD COLUMN session_id uuid;
+ALTER TABLE runs ADD COLUMN session_id uuid;
+ALTER TABLE runs ADD COLUMN deployment_id uuid;   -- what the app ran when the run began
+
+-- As begin_run_v1, for conversations that are bound to an app too: such a run takes the app's latest deployment, and keeps
+-- it. Raises 'app deleted' and 'app archived'.
+CREATE FUNCTION begin_run_v2(
+    p_org uuid, p_conversation uuid, p_run uuid, p_message uuid, p_position int, p_model uuid, p_content jsonb, p_text text, p_metadata jsonb,
+    p_options jsonb, p_node uuid, p_key uuid, p_queued boolean, p_interrupting boolean, p_sequences int[], p_kinds smallint[], p_payloads bytea[]
+) RETURNS runs LANGUAGE plpgsql AS $$
+DECLARE
+    place    record;
+    deployed record;
+    said     jsonb := p_options;
+    model    uuid;
+    made     runs;
+BEGIN
+    IF p_position IS NULL THEN
+        UPDATE conversations SET message_count = message_count + 1, model_id = coalesce(p_model, model_id), updated_at = now()
+        WHERE org_id = p_org AND id = p_conversation
+        RETURNING message_count AS position, project_id, model_id, user_id, agent, app_id, session_id INTO place;
+    ELSE
+        SELECT p_position AS position, project_id, coalesce(p_model, model_id) AS model_id, user_id, agent, app_id, session_id INTO place
+        FROM conversations WHERE org_id = p_org AND id = p_conversation;
+    END IF;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    model := place.model_id;
+    IF place.app_id IS NOT NULL THEN
+        SELECT d.id, d.model_id, d.models, d.workflow_version_id, v.agent, a.archived_at INTO deployed
+        FROM apps a
+        JOIN app_deployments d ON d.org_id = a.org_id AND d.id = a.latest_deployment_id
+        JOIN workflow_versions v ON v.org_id = d.org_id AND v.id = d.workflow_version_id
+        WHERE a.org_id = p_org AND a.id = place.app_id;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'app deleted';
+        ELSIF deployed.archived_at IS NOT NULL THEN
+            RAISE EXCEPTION 'app archived';
+        END IF;
+        model := deployed.model_id;
+        said := said || CASE WHEN deployed.agent IS NULL
+            THEN jsonb_build_object('workflow', jsonb_build_object('version_id', deployed.workflow_version_id, 'models', deployed.models))
+            ELSE jsonb_build_object('agent', deployed.agent) END;
+    ELSIF place.agent IS NOT NULL THEN
+        -- The agent as it is now: a later change of the conversation does not reach into the run.
+        said := said || jsonb_build_object('agent', place.agent);
+    END IF;
+    INSERT INTO runs (org_id, project_id, id, conversation_id, message_id, message_position, model_id, user_id, status, options, input,
+                      attempt, node_id, started_at, created_by, queued_at, interrupting, app_id, session_id, deployment_id)
+    SELECT p_org, place.project_id, p_run, p_conversation, p_message, place.position, model, place.user_id,
+           CASE WHEN p_node IS NULL THEN 'created' ELSE 'started' END, said,
+           jsonb_build_object('content', p_content), CASE WHEN p_node IS NULL THEN 0 ELSE 1 END, p_node,
+           CASE WHEN p_node IS NULL THEN NULL ELSE now() END, p_key, CASE WHEN p_queued THEN clock_timestamp() END, p_interrupting,
+           place.app_id, place.session_id, CASE WHEN place.app_id IS NOT NULL THEN deployed.id END
+    WHERE p_queued OR NOT EXISTS (
+        SELECT 1 FROM runs
+        WHERE org_id = p_org AND conversation_id = p_conversation AND status IN ('created', 'started', 'paused') AND queued_at IS NULL)
+    RETURNING * INTO made;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    IF p_position IS NULL THEN
+        INSERT INTO messages (org_id, project_id, conversation_id, position, id, role, content, text, status, run_id, metadata)
+        VALUES (p_org, place.project_id, p_conversation, place.position, p_message, 'user', p_content, p_text, 'completed', p_run, p_metadata);
+    END IF;
+    INSERT INTO journals (org_id, project_id, run_id, epoch, last_sequence) VALUES (p_org, place.project_id, p_run, 1, cardinality(p_sequences));
+    INSERT INTO events (org_id, project_id, run_id, sequence, kind, payload)
+    SELECT p_org, place.project_id, p_run, e.* FROM unnest(p_sequences, p_kinds, p_payloads) AS e;
+    RETURN made;
+END $$;
+
+-- Lists of runs may be filtered by app and session; the rest of page_of_list (0027) stays as it is.
+DO $$
+DECLARE
+    before text := pg_get_functiondef('page_of_list(jsonb)'::regprocedure);
+    after  text := replace(before, '{status,conversation_id,user_id}', '{status,conversation_id,user_id,app_id,session_id}');
+BEGIN
+    ASSERT before <> after;
+    EXECUTE after;
+END $$;
