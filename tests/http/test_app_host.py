@@ -10,7 +10,7 @@ import pytest
 
 from stoa.gateway import Capabilities
 from tests.conftest import Running, serving
-from tests.http.test_apps import deployed
+from tests.support.apps import deployed
 from tests.support.doubles import ScriptedModel, answer
 
 

@@ -10,11 +10,17 @@ import orjson
 import pytest
 
 from tests.conftest import Running
+from tests.support.apps import deployed
 
 ROOT = Path(__file__).parents[2]
 NOWHERE = str(uuid4())
 BASE = {"id": NOWHERE}
 """The knowledge base whose own host some routes are on; the fixture makes it."""
+
+NEEDED = {"/v1/apps": f"project_id={NOWHERE}&"}
+"""Query parameters that a route cannot do without."""
+APP = {"id": NOWHERE}
+"""The same of an app."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +136,36 @@ ROUTES = [
     Route("GET", "/kb/BASE/v1/items/ID/content", needs_id=True),
     Route("POST", "/kb/BASE/v1/documents/search", {"query": "q"}),
     Route("POST", "/kb/BASE/v1/vector_stores/ID/search", {"query": "q"}, needs_id=True),
+    Route("GET", "/v1/workflows"),
+    Route("POST", "/v1/workflows", {"name": "w", "flow": {"agent": {}}}),
+    Route("GET", "/v1/workflows/ID", needs_id=True),
+    Route("PUT", "/v1/workflows/ID", {"name": "w"}, needs_id=True),
+    Route("POST", "/v1/workflows/ID/save", {"flow": {"agent": {}}}, needs_id=True),
+    Route("POST", "/v1/workflows/ID/release", {"name": "w", "flow": {"agent": {}}}, needs_id=True),
+    Route("GET", "/v1/workflows/ID/versions", needs_id=True),
+    Route("GET", "/v1/workflows/ID/versions/ID", needs_id=True),
+    Route("GET", "/v1/apps"),
+    Route("POST", "/v1/apps", {"name": "a", "project_id": NOWHERE, "workflow_id": NOWHERE}),
+    Route("GET", "/v1/apps/ID", needs_id=True),
+    Route("PATCH", "/v1/apps/ID", {"name": "a"}, needs_id=True),
+    Route("DELETE", "/v1/apps/ID", needs_id=True),
+    Route("POST", "/v1/apps/ID/deploy", {"workflow_id": NOWHERE}, needs_id=True),
+    Route("GET", "/v1/apps/ID/deployments", needs_id=True),
+    Route("POST", "/v1/apps/ID/archive", needs_id=True),
+    Route("POST", "/v1/apps/ID/restore", needs_id=True),
+    Route("POST", "/apps/APP/v1/files", upload=True),
+    Route("GET", "/apps/APP/v1/runs"),
+    Route("POST", "/apps/APP/v1/runs", {"input": {"input": "Hi"}}),
+    Route("GET", "/apps/APP/v1/runs/ID", needs_id=True),
+    Route("POST", "/apps/APP/v1/runs/ID/cancel", needs_id=True),
+    Route(
+        "POST",
+        "/apps/APP/v1/runs/ID/input",
+        {"type": "human_feedback", "data": {"request_id": NOWHERE, "feedback": "yes"}},
+        needs_id=True,
+    ),
+    Route("GET", "/apps/APP/v1/runs/ID/events", needs_id=True),
+    Route("GET", "/apps/APP/v1/runs/ID/stream", needs_id=True),
     Route("GET", "/v1/traces"),
     Route("GET", "/v1/traces/ID", needs_id=True),
     Route("DELETE", "/v1/traces/ID", needs_id=True),
@@ -154,7 +190,7 @@ def name(route: Route) -> str:
 
 
 def url(route: Route, subject: str = NOWHERE) -> str:
-    return route.path.replace("ID", subject).replace("BASE", BASE["id"])
+    return route.path.replace("ID", subject).replace("BASE", BASE["id"]).replace("APP", APP["id"])
 
 
 def options(route: Route) -> dict[str, object]:
@@ -329,7 +365,7 @@ async def test_query_parameters(shared: Running, route: Route) -> None:
     """A misspelt filter would answer with everything. What the platform's clients send everywhere must not fail."""
     error = check(await shared.client.get(f"{url(route)}?no_such_filter=1&page_sise=3"), 400, "bad_request")
     assert set(error["details"]) == {"no_such_filter", "page_sise"}
-    sent = "include_archived=true&include_system=true&include_official=true&type=a&type=b"
+    sent = f"{NEEDED.get(route.path, '')}include_archived=true&include_system=true&include_official=true&type=a&type=b"
     response = await shared.client.get(f"{url(route)}?{sent}")
     assert response.status_code in (200, 404), response.text
 
@@ -553,6 +589,7 @@ async def test_routes_and_methods_that_are_not_there(shared: Running) -> None:
 @pytest.fixture(scope="module")
 async def shared(shared_server: Running) -> Running:
     BASE["id"] = (await shared_server.call("POST", "/v1/knowledgebases", 201, json={"name": "Refusals"}))["data"]["id"]
+    APP["id"] = (await deployed(shared_server, name="Refusals"))["id"]
     return shared_server
 
 
@@ -566,6 +603,7 @@ OPEN = {"/health", "/ready"}
 ELSEWHERE = {
     "GET /metrics": "tests/http/test_metrics.py",  # the operator's, with a token of its own
     "GET /v1/doctor": "tests/slice/doctor/test_doctor.py",  # no list, and asked for once at a time
+    "GET /v1/agent-builder/nodes": "tests/http/test_workflows.py",  # no list, with a filter of its own
     "GET /v1/me": "tests/http/test_refusals.py",  # refuses every key, below
     "POST /v1/traces": "tests/http/test_traces.py",  # three wires
     "POST /collector/v1/traces": "tests/http/test_traces.py",
@@ -576,7 +614,12 @@ ELSEWHERE = {
 async def test_every_route_is_in_the_table(shared: Running) -> None:
     """The table above is complete: what the document of any host names is tried with every kind of bad request."""
     documented: set[str] = set()
-    for prefix, named in (("", ""), (f"/kb/{BASE['id']}", "/kb/BASE"), ("/collector", "/collector")):
+    for prefix, named in (
+        ("", ""),
+        (f"/kb/{BASE['id']}", "/kb/BASE"),
+        (f"/apps/{APP['id']}", "/apps/APP"),
+        ("/collector", "/collector"),
+    ):
         document = await shared.call("GET", f"{prefix}/openapi.json")
         for path, methods in document["paths"].items():
             if path not in OPEN:

@@ -96,7 +96,7 @@ LLM = {"type": "dynamiq.nodes.llms.OpenAI", "model": "gpt-5"}
         ({"nodes": []}, "flow.nodes", "at least one node"),
         ({"agent": 1}, "flow.agent", "object"),
         ({"agent": {"tools": ["none-such"]}}, "flow.agent.tools[0]", "none-such"),
-        ({"agent": {"instruction": "x"}}, "flow.agent.instruction", "not permitted"),
+        ({"agent": {"instruction": "x"}}, "flow.agent.instruction", "did you mean instructions?"),
         (graph({"id": "x", "type": "dynamiq.nodes.tools.Tavily"}), "flow.nodes[1].type", "dynamiq.nodes.tools.Tavily"),
         (graph({"id": "x", "type": "dynamiq.nodes.tools.Python"}), "flow.nodes[1].type", "Python"),
         (graph({"id": "x", "type": "dynamiq.nodes.agents.Agent"}), "flow.nodes[1].llm", "required"),

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from stoa import access, apps, bases, conversations, documents, embedding, gateway, runs, sources, tools
 from stoa.db import Tx
 from stoa.db.blobs import DirectoryBlobs
+from stoa.http.errors import explain
 from stoa.kernel.errors import AppError, BadRequest
 from stoa.kernel.principal import Principal
 
@@ -170,9 +171,8 @@ class AgentDefinitions:
         try:
             body = conversations.AgentIn.model_validate(told)
         except ValidationError as error:
-            raise BadRequest(
-                "; ".join(f"{path} {why}" for path, why in _problems(error)), details=dict(_problems(error))
-            ) from error
+            problems = _problems(error)
+            raise BadRequest("; ".join(f"{path} {why}" for path, why in problems.items()), details=problems) from error
         checked = conversations.agent_of(body, "flow.agent") or {}
         await conversations.check_agent(self._agents, principal, checked, "flow.agent")
         return checked if memory is not False else {**checked, "memory": False}
@@ -214,15 +214,10 @@ class AppUploads:
             raise
 
 
-def _problems(error: ValidationError) -> Sequence[tuple[str, str]]:
-    """(path, reason) of each bad field of a shorthand's agent."""
-    return [
-        (
-            "flow.agent" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in one["loc"]),
-            one["msg"],
-        )
-        for one in error.errors(include_url=False)
-    ]
+def _problems(error: ValidationError) -> Mapping[str, str]:
+    """Path → reason of each bad field of a shorthand's agent."""
+    found = [{**one, "loc": ("body", *one["loc"])} for one in error.errors(include_url=False)]
+    return {f"flow.agent.{path}": reason for path, reason in explain(found, conversations.AgentIn).items()}
 
 
 def embed_or_none(embedder: embedding.Embedder) -> "Callable[[Sequence[str]], Awaitable[Vectors | None]]":

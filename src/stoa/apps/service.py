@@ -106,11 +106,8 @@ class Apps:
             await self._definitions.checked_agent(principal, found.agent)  # Its tools and bases may have gone since.
             name = found.agent.get("model")
             return Models(await self._model(principal, "flow.agent.model", name, [name] if name else []), {})
-        named: dict[str, str] = {}
-        for path, node_id, kind, model in found.models():
-            slugs = flows.model_slugs(kind, model)
-            named[node_id] = str(await self._model(principal, path, model, slugs))
-        return Models(None, named)
+        reason = 'is a graph, which this version stores and checks but does not run; deploy a flow of the form {"agent": {…}}'
+        raise BadRequest.field("workflow_id", reason)
 
     async def _model(self, principal: Principal, path: str, name: Any, slugs: Any) -> UUID:
         model_id = await self._definitions.model(principal, slugs)

@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
 from fastapi import Request, UploadFile
-from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile as FormUpload
 
@@ -19,6 +18,7 @@ from stoa.http.bodies import (
     parse,
     read_json,
 )
+from stoa.http.errors import explain
 from stoa.kernel.errors import BadRequest, UnsupportedMediaType
 
 FILES: Final = "files"
@@ -93,9 +93,10 @@ def _object(name: str, text: str) -> Any:
 
 
 def _checked(model: type[B], value: Any) -> B:
-    """Raises RequestValidationError, which is rendered as every route's is."""
+    """Raises BadRequest naming every bad field, as the framework's routes do."""
     try:
         return model.model_validate(value)
     except ValidationError as error:
         found = [{**one, "loc": ("body", *one["loc"])} for one in error.errors(include_url=False)]
-        raise RequestValidationError(found) from error
+        details = explain(found, model)
+        raise BadRequest("; ".join(f"{name} {reason}" for name, reason in details.items()), details=details) from error

@@ -108,6 +108,7 @@ DECLARE
     deployed record;
     said     jsonb := p_options;
     model    uuid;
+    runs_as  uuid;   -- the deployment
     made     runs;
 BEGIN
     IF p_position IS NULL THEN
@@ -134,6 +135,7 @@ BEGIN
             RAISE EXCEPTION 'app archived';
         END IF;
         model := deployed.model_id;
+        runs_as := deployed.id;
         said := said || CASE WHEN deployed.agent IS NULL
             THEN jsonb_build_object('workflow', jsonb_build_object('version_id', deployed.workflow_version_id, 'models', deployed.models))
             ELSE jsonb_build_object('agent', deployed.agent) END;
@@ -147,7 +149,7 @@ BEGIN
            CASE WHEN p_node IS NULL THEN 'created' ELSE 'started' END, said,
            jsonb_build_object('content', p_content), CASE WHEN p_node IS NULL THEN 0 ELSE 1 END, p_node,
            CASE WHEN p_node IS NULL THEN NULL ELSE now() END, p_key, CASE WHEN p_queued THEN clock_timestamp() END, p_interrupting,
-           place.app_id, place.session_id, CASE WHEN place.app_id IS NOT NULL THEN deployed.id END
+           place.app_id, place.session_id, runs_as
     WHERE p_queued OR NOT EXISTS (
         SELECT 1 FROM runs
         WHERE org_id = p_org AND conversation_id = p_conversation AND status IN ('created', 'started', 'paused') AND queued_at IS NULL)
