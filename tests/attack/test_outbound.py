@@ -19,6 +19,7 @@ from stoa.embedding.reranking import RemoteReranker, RerankerError
 from stoa.gateway.catalogue import ProviderError
 from stoa.gateway.factory import ModelFactory
 from stoa.gateway.providers.transport import Timeouts, Transport, TransportError
+from stoa.kernel.schema_checker import SchemaChecker
 from stoa.outbound import Outbound, known_private, public
 from stoa.outbound.client import client
 from stoa.sources.providers.web import Web, WebError
@@ -160,7 +161,7 @@ def definition(type_: ToolKind, config: Mapping[str, Any], offers: Sequence[Offe
 
 
 async def _tool(outbound: Outbound, url: str) -> str:
-    tools = ToolFactory(outbound=outbound)
+    tools = ToolFactory(schemas=SchemaChecker(), outbound=outbound)
     try:
         config = {"method": "GET", "url": url, "parameters": {"type": "object"}}
         [tool] = tools(definition(ToolKind.HTTP, config), {})
@@ -171,7 +172,7 @@ async def _tool(outbound: Outbound, url: str) -> str:
 
 
 async def _mcp(outbound: Outbound, url: str) -> str:
-    tools = ToolFactory(outbound=outbound)
+    tools = ToolFactory(schemas=SchemaChecker(), outbound=outbound)
     try:
         [tool] = tools(definition(ToolKind.MCP, {"url": url}, [Offer("touch", "x", {"type": "object"})]), {})
         result = await tool.call({}, Call(UUID(int=1), UUID(int=1), UUID(int=1), "key"))
@@ -181,7 +182,7 @@ async def _mcp(outbound: Outbound, url: str) -> str:
 
 
 async def _document(outbound: Outbound, url: str) -> str:
-    tools = ToolFactory(outbound=outbound)
+    tools = ToolFactory(schemas=SchemaChecker(), outbound=outbound)
     try:
         return await tools.fetch(url)
     except Unlisted as error:

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from stoa.kernel.schema_checker import SchemaChecker
 from stoa.outbound import Outbound
 from stoa.tools import Call, Definition, Program, Tool, ToolFactory, ToolKind, rules
 from tests.support.doubles import until
@@ -93,7 +94,7 @@ async def http_adapter(diary: Diary, _: Path) -> AsyncIterator[Adapter]:
         return PlainTextResponse("x" * (await request.json())["size"])
 
     app = Starlette(routes=[Route(f"/{one.__name__}", one, methods=["POST"]) for one in (echo, slow, fail, long)])
-    suppliers = ToolFactory(outbound=Outbound(allow_private=True))
+    suppliers = ToolFactory(schemas=SchemaChecker(), outbound=Outbound(allow_private=True))
     async with over_http(app) as web:
 
         async def make(name: str, **fields: Any) -> Tool:
@@ -130,7 +131,7 @@ async def python_adapter(diary: Diary, _: Path) -> AsyncIterator[Adapter]:
     def long(size: int) -> str:
         return "x" * size
 
-    suppliers = ToolFactory(outbound=Outbound())
+    suppliers = ToolFactory(schemas=SchemaChecker(), outbound=Outbound())
     suppliers.__dict__["_callables"] = {one.__name__: one for one in (echo, slow, fail, long)}
 
     async def make(name: str, **fields: Any) -> Tool:
@@ -156,7 +157,9 @@ async def mcp_adapter(suppliers: ToolFactory, diary: Diary, config: dict[str, An
 async def stdio_adapter(diary: Diary, path: Path) -> AsyncIterator[Adapter]:
     program, args = command(path / "diary")
     async for made in mcp_adapter(
-        ToolFactory(outbound=Outbound(), programs=[Program("bench", program, args)]), diary, {"server": "bench"}
+        ToolFactory(schemas=SchemaChecker(), outbound=Outbound(), programs=[Program("bench", program, args)]),
+        diary,
+        {"server": "bench"},
     ):
         yield made
 
@@ -164,7 +167,9 @@ async def stdio_adapter(diary: Diary, path: Path) -> AsyncIterator[Adapter]:
 async def mcp_http_adapter(diary: Diary, _: Path) -> AsyncIterator[Adapter]:
     async with over_http(build(diary).streamable_http_app()) as web:
         async for made in mcp_adapter(
-            ToolFactory(outbound=Outbound(allow_private=True)), diary, {"url": f"{web.url}/mcp"}
+            ToolFactory(schemas=SchemaChecker(), outbound=Outbound(allow_private=True)),
+            diary,
+            {"url": f"{web.url}/mcp"},
         ):
             yield made
 

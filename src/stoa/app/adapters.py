@@ -16,6 +16,7 @@ from stoa.db.blobs import DirectoryBlobs
 from stoa.http.errors import explain
 from stoa.kernel.errors import AppError, BadRequest
 from stoa.kernel.principal import Principal
+from stoa.kernel.schema_checker import SchemaChecker
 
 if TYPE_CHECKING:
     import numpy as np
@@ -157,8 +158,9 @@ class KnowledgeLibrary:
 class AgentDefinitions:
     """What apps ask about agents and models: the checks of a conversation's agent, and the catalogue."""
 
-    def __init__(self, agents: conversations.Agents, catalogue: gateway.Catalogue) -> None:
+    def __init__(self, agents: conversations.Agents, schemas: SchemaChecker, catalogue: gateway.Catalogue) -> None:
         self._agents = agents
+        self._schemas = schemas
         self._catalogue = catalogue
 
     async def checked_agent(self, principal: Principal, agent: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -174,7 +176,7 @@ class AgentDefinitions:
             problems = _problems(error)
             raise BadRequest("; ".join(f"{path} {why}" for path, why in problems.items()), details=problems) from error
         checked = conversations.agent_of(body, "flow.agent") or {}
-        await conversations.check_agent(self._agents, principal, checked, "flow.agent")
+        await conversations.check_agent(self._agents, self._schemas, principal, checked, "flow.agent")
         return checked if memory is not False else {**checked, "memory": False}
 
     async def model(self, principal: Principal, slugs: Sequence[str]) -> UUID | None:

@@ -28,6 +28,7 @@ from stoa.kernel import telemetry
 from stoa.kernel.clock import Clock, SystemClock
 from stoa.kernel.errors import Unavailable
 from stoa.kernel.ids import Ids, RandomIds
+from stoa.kernel.schema_checker import SchemaChecker
 from stoa.kernel.supervise import Heartbeats
 from stoa.settings import Settings
 
@@ -83,6 +84,7 @@ async def open_server(
         database = await Database.open(dsn, connections_max=settings.connections_max)
         stack.push_async_callback(database.close)
         kit, owner = _kit(database, dsn, clock, ids, choices.secret_of(settings))
+        stack.push_async_callback(kit.schemas.close)
         first_key = await owner.bootstrap(choices.plain(settings.bootstrap_key))
         slices = await stack.enter_async_context(open_slices(settings, kit, owner, builtin=builtin, toolbox=toolbox))
         heartbeats = await _start(stack, kit, slices.all)
@@ -128,7 +130,8 @@ async def open_doctor(settings: Settings, dsn: str) -> AsyncGenerator[doctor.Doc
 
 def _kit(database: Database, dsn: str, clock: Clock, ids: Ids, secret: bytes) -> tuple[Kit, access.Access]:
     owner = access.Access(database, ids, clock)
-    return Kit(database, dsn, clock, ids, Gate(owner.authenticate, owner.admit), secret), owner
+    gate = Gate(owner.authenticate, owner.admit)
+    return Kit(database, dsn, clock, ids, gate, SchemaChecker(), secret), owner
 
 
 async def _start(stack: AsyncExitStack, kit: Kit, components: Sequence[Component]) -> Heartbeats:

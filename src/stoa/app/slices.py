@@ -99,7 +99,7 @@ async def open_slices(
             apps_component.open_component(
                 kit,
                 owner,
-                adapters.AgentDefinitions(chosen, models.gateway.catalogue),
+                adapters.AgentDefinitions(chosen, kit.schemas, models.gateway.catalogue),
                 public,
                 domain=settings.domain,
                 public_url=settings.public_url,

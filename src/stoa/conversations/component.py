@@ -34,7 +34,9 @@ async def open_component(
     apps: Apps,
 ) -> AsyncGenerator[ConversationsComponent]:
     deletions = Deletions(kit.database, blobs, journal, runs, kit.ids)
-    conversations = Conversations(kit.database, blobs, models, agents, projects, apps, reader, deletions, kit.ids)
+    conversations = Conversations(
+        kit.database, blobs, models, agents, projects, apps, reader, deletions, kit.ids, kit.schemas
+    )
     yield ConversationsComponent(
         conversations=conversations,
         routers={HostKind.API: [routes(conversations, blobs, kit.gate)]},

@@ -19,6 +19,7 @@ from stoa.kernel.files import mime_type as guess_type
 from stoa.kernel.ids import Ids
 from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
+from stoa.kernel.schema_checker import SchemaChecker
 
 FILES_PER_CONVERSATION_MAX: Final = 1_000
 
@@ -82,6 +83,7 @@ class Conversations:
         reader: Reader,
         deletions: Deletions,
         ids: Ids,
+        schemas: SchemaChecker,
     ) -> None:
         self._database = database
         self._blobs = blobs
@@ -92,6 +94,7 @@ class Conversations:
         self._reader = reader
         self._deletions = deletions
         self._ids = ids
+        self._schemas = schemas
 
     async def create(
         self,
@@ -108,7 +111,7 @@ class Conversations:
     ) -> Conversation:
         if org_id is not None and org_id != principal.org_id:
             raise BadRequest.field("org_id", "is not the organization of this key")
-        await check_agent(self._agents, principal, agent)
+        await check_agent(self._agents, self._schemas, principal, agent)
         if app_id is not None and agent is not None:
             raise BadRequest.field("agent", "cannot be set: an app brings its own")
         project_id = await (self._apps.home(principal, app_id) if app_id else self._projects.home(principal))
@@ -167,7 +170,7 @@ class Conversations:
     async def update(self, principal: Principal, conversation_id: UUID, changes: Changes) -> Conversation:
         if "model_id" in changes.fields and changes.model_id is None:
             raise BadRequest.field("model_id", "cannot be null; name the model to switch to")
-        await check_agent(self._agents, principal, changes.agent)
+        await check_agent(self._agents, self._schemas, principal, changes.agent)
         async with self._database.tenant(principal) as tx:
             before = await _one(tx, principal, conversation_id)
             if "model_id" in changes.fields and before.model is None:
@@ -324,12 +327,14 @@ class Conversations:
 
 
 async def check_agent(
-    agents: Agents, principal: Principal, agent: Mapping[str, Any] | None, path: str = "agent"
+    agents: Agents, schemas: SchemaChecker, principal: Principal, agent: Mapping[str, Any] | None, path: str = "agent"
 ) -> None:
     """Every tool and knowledge base that the definition names must be there, its helpers' too. Raises BadRequest
     naming the field below `path`."""
     if agent is None:
         return
+    if "output_schema" in agent and (problem := await schemas.schema_problem(agent["output_schema"])):
+        raise BadRequest.field(f"{path}.output_schema", problem)
     named = {f"{path}.tools[{index}]": name for index, name in enumerate(agent.get("tools", ()))}
     for number, helper in enumerate(agent.get("subagents", ())):
         named |= {

@@ -12,7 +12,6 @@ from stoa.conversations.types import Conversation, Deletion, File, Message
 from stoa.http import Body, Timestamp, Wire
 from stoa.http.wire import not_blank
 from stoa.kernel.errors import BadRequest
-from stoa.kernel.schemas import schema_problem
 
 
 # --- in -------------------------------------------------------------------------------------------------------------
@@ -265,8 +264,6 @@ def agent_of(body: AgentIn | None, path: str = "agent") -> Mapping[str, Any] | N
             body.tools or ()
         ):  # One tool of an MCP server's.
             raise BadRequest.field(f"{path}.approvals[{index}]", f"is {name!r}, which is not among {path}.tools")
-    if body.output_schema is not None and (problem := schema_problem(body.output_schema)):
-        raise BadRequest.field(f"{path}.output_schema", problem)
     return body.model_dump(mode="json", exclude_none=True)
 
 

@@ -15,6 +15,7 @@ from stoa.http.hosts import HostKind
 from stoa.kernel.clock import Clock
 from stoa.kernel.ids import Ids
 from stoa.kernel.metrics import Metric
+from stoa.kernel.schema_checker import SchemaChecker
 from stoa.kernel.supervise import Heartbeat
 
 K = TypeVar("K", bound=str)
@@ -33,6 +34,7 @@ class Kit:
     clock: Clock
     ids: Ids
     gate: Gate
+    schemas: SchemaChecker
     secret: bytes
     """The installation's secret: encrypts credentials and signs tickets."""
 

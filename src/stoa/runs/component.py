@@ -74,7 +74,7 @@ async def open_component(
     drain_seconds_max: float,
 ) -> AsyncGenerator[RunsComponent]:
     metrics = RunMetrics(is_operators_model)
-    service = Runs(kit.database, journal, models, kit.ids, kit.clock, metrics)
+    service = Runs(kit.database, journal, models, kit.ids, kit.clock, kit.schemas, metrics)
     recorder = Recorder(kit.database, journal, kit.clock, node.id, metrics)
     worker = Worker(
         kit.database,
@@ -86,6 +86,7 @@ async def open_component(
         find_model,
         open_tools,
         places=Places(runs_max, runs_per_project_max),
+        schemas=kit.schemas,
         metrics=metrics,
     )
     service.owner = worker

@@ -20,7 +20,7 @@ from stoa.runs import rules
 from stoa.runs.agent.checkpoint import RunCheckpoint, turns_json
 from stoa.runs.agent.definition import Agent
 from stoa.runs.agent.loop import Loop
-from stoa.runs.agent.ports import Ports
+from stoa.runs.agent.ports import Ports, Schemas
 from stoa.runs.agent.steps import Checkpoint, Interrupt, RunStopped
 from stoa.runs.metrics import RunMetrics
 from stoa.runs.recording import Recorder
@@ -113,6 +113,7 @@ class Driver:
         open_tools: OpenTools,
         draining: Callable[[], bool],
         metrics: RunMetrics,
+        schemas: Schemas,
     ) -> None:
         self._runs = runs
         self._recorder = recorder
@@ -120,6 +121,7 @@ class Driver:
         self._open_tools = open_tools
         self._draining = draining
         self._metrics = metrics
+        self._schemas = schemas
 
     async def outcome(self, active: ActiveRun) -> Outcome | None:
         """How the run ended; None when it is paused until a person answers. Raises Fenced, HandedOver or DatabaseUnavailable."""
@@ -183,7 +185,15 @@ class Driver:
             while True:
                 answers = await self._recorder.answers(run) if run.checkpoint is not None or state.agent.turns else {}
                 ports = Ports(
-                    supply.model, supply.slug, supply.price, ready.conversation, ready.left_out, tools, answers, allow
+                    supply.model,
+                    supply.slug,
+                    supply.price,
+                    ready.conversation,
+                    ready.left_out,
+                    tools,
+                    answers,
+                    self._schemas,
+                    allow,
                 )
                 loop = active.loop = Loop(run, agent, state, ports)
                 if not await self._until_interrupt(active, loop, supply.slug):

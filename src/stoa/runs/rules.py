@@ -10,7 +10,6 @@ from stoa.gateway import Usage
 from stoa.kernel.errors import BadRequest
 from stoa.kernel.storable import as_storable, as_storable_value, is_storable
 from stoa.runs.types import InputRequest, Outcome, RunError, RunStatus
-from stoa.tools import argument_problem
 
 MOVES: Final[Mapping[RunStatus, frozenset[RunStatus]]] = {
     RunStatus.CREATED: frozenset({RunStatus.STARTED, RunStatus.CANCELED}),
@@ -119,10 +118,10 @@ def checked_params(request: InputRequest, params: Mapping[str, Any]) -> Mapping[
                 "cannot be stored: it holds a number beyond 64 bits, a NUL, half a character, or lists nested too deep"
             )
             raise BadRequest.field(f"data.params.{name}", problem)
-    changed = {name: value for name, value in params.items() if name in request.editable_params}
-    if changed and request.schema is not None:
-        problem = argument_problem({**request.params, **changed}, request.schema)
-        if problem is not None:
-            field = f"data.params.{next(iter(changed))}" if len(changed) == 1 else "data.params"
-            raise BadRequest.field(field, f"does not fit: {problem}; the request is still open")
-    return changed
+    return {name: value for name, value in params.items() if name in request.editable_params}
+
+
+def misfit(changed: Mapping[str, Any], problem: str) -> BadRequest:
+    """The refusal of arguments that a person changed so that they do not fit the tool."""
+    field = f"data.params.{next(iter(changed))}" if len(changed) == 1 else "data.params"
+    return BadRequest.field(field, f"does not fit: {problem}; the request is still open")

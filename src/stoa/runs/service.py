@@ -14,6 +14,7 @@ from stoa.kernel.ids import Ids
 from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
 from stoa.runs import rules, store
+from stoa.runs.agent.ports import Schemas
 from stoa.runs.canceling import Canceling
 from stoa.runs.ending import Ending
 from stoa.runs.listening import Listening
@@ -43,10 +44,12 @@ class Runs:
         models: Models,
         ids: Ids,
         clock: Clock,
+        schemas: Schemas,
         metrics: RunMetrics | None = None,
     ) -> None:
         metrics = metrics or RunMetrics()
         self._database = database
+        self._schemas = schemas
         self._ending = Ending(database, journal, ids, clock, metrics)
         self._listening = Listening(database, journal)
         self._starting = Starting(database, journal, models, ids, clock, metrics)
@@ -120,6 +123,7 @@ class Runs:
 
     async def answer(self, principal: Principal, run_id: UUID, given: Input) -> None:
         """The first answer counts. Raises BadRequest for any other, and for what the request does not allow."""
+        await self._check_fit(principal, run_id, given)
         async with self._database.tenant(principal) as tx:
             run = await store.run_for_update(tx, principal.org_id, run_id)
             if run is None:
@@ -142,6 +146,20 @@ class Runs:
                 await tx.execute(SQL.resume, principal.org_id, run_id)
                 await tx.execute("SELECT pg_notify('stoa_runs', 'claim')")
             await audit.record(tx, principal, "run.input", run_id)
+
+    async def _check_fit(self, principal: Principal, run_id: UUID, given: Input) -> None:
+        """Whether the arguments fit as a person changed them: before the transaction, because it may take a moment."""
+        if not given.params:
+            return
+        async with self._database.tenant(principal) as tx:
+            pending = (await store.pending_requests(tx, principal.org_id, [run_id])).get(run_id, ())
+        request = next((one for one in pending if one.id == given.request_id), None)
+        if request is None or request.schema is None:
+            return  # The transaction says what is wrong.
+        changed = rules.checked_params(request, given.params)
+        problem = await self._schemas.argument_problem({**request.params, **changed}, request.schema)
+        if changed and problem is not None:
+            raise rules.misfit(changed, problem)
 
     # --- the queue --------------------------------------------------------------------------------------------------
     async def queue(self, principal: Principal, conversation_id: UUID) -> Sequence[Run]:

@@ -21,6 +21,7 @@ from stoa.kernel.metrics import Gauge, Metric
 from stoa.kernel.supervise import Heartbeat, Supervisor, spread
 from stoa.runs import rules, store
 from stoa.runs.agent.checkpoint import RunCheckpoint
+from stoa.runs.agent.ports import Schemas
 from stoa.runs.context import Context
 from stoa.runs.driving import ActiveRun, Driver, FindModel, HandedOver, OpenTools, Ready
 from stoa.runs.metrics import RunMetrics
@@ -52,6 +53,7 @@ class Worker:
         open_tools: OpenTools,
         *,
         places: Places,
+        schemas: Schemas,
         metrics: RunMetrics | None = None,
     ) -> None:
         self._database = database
@@ -63,7 +65,7 @@ class Worker:
         self._find_model = find_model
         self._places = places
         self._metrics = metrics or RunMetrics()
-        self._driver = Driver(runs, recorder, node, open_tools, lambda: self._draining, self._metrics)
+        self._driver = Driver(runs, recorder, node, open_tools, lambda: self._draining, self._metrics, schemas)
         self._active: dict[UUID, ActiveRun] = {}
         self._supervisor = Supervisor()
         self._claims = ClaimLoop("runs.claim", RUN, self._claim)

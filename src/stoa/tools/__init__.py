@@ -2,7 +2,6 @@
 
 from stoa.tools.api import routes
 from stoa.tools.factory import ToolFactory
-from stoa.tools.rules import argument_problem
 from stoa.tools.service import Tools
 from stoa.tools.types import Call, Definition, Program, Tool, ToolKind, ToolResult
 
@@ -15,6 +14,5 @@ __all__ = [
     "ToolKind",
     "ToolResult",
     "Tools",
-    "argument_problem",
     "routes",
 ]

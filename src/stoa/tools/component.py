@@ -24,8 +24,8 @@ async def open_component(
 ) -> AsyncGenerator[ToolsComponent]:
     """`programs` are the MCP servers that the operator declares as commands of this machine."""
     async with AsyncExitStack() as stack:
-        factory = ToolFactory(outbound=outbound, programs=programs)
+        factory = ToolFactory(outbound=outbound, schemas=kit.schemas, programs=programs)
         stack.push_async_callback(factory.close)
-        tools = Tools(kit.database, vault, projects, factory, kit.ids)
+        tools = Tools(kit.database, vault, projects, factory, kit.ids, kit.schemas)
         stack.push_async_callback(tools.stop)
         yield ToolsComponent(tools=tools, routers={HostKind.API: [routes(tools, kit.gate)]})

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+from stoa.kernel.schema_checker import SchemaChecker
 from stoa.outbound import Outbound, cause
 from stoa.tools import rules
 from stoa.tools.providers.mcp.failures import Failure
@@ -26,7 +27,8 @@ DOCUMENT_BYTES_MAX: Final = 8_000_000
 class ToolFactory:
     """Long-lived; `close` ends its connections, its sessions and their programs."""
 
-    def __init__(self, *, outbound: Outbound, programs: Sequence[Program] = ()) -> None:
+    def __init__(self, *, outbound: Outbound, schemas: SchemaChecker, programs: Sequence[Program] = ()) -> None:
+        self._check = schemas.argument_problem
         self._outbound = outbound
         self._session: aiohttp.ClientSession | None = None
         self._threads = Threads()
@@ -54,13 +56,13 @@ class ToolFactory:
         if definition.type is ToolKind.HTTP:
             from stoa.tools.providers.http import HttpTool  # noqa: PLC0415 — the server starts without aiohttp
 
-            return [HttpTool(definition, secrets, self._client())]
+            return [HttpTool(definition, secrets, self._client(), self._check)]
         if definition.type is ToolKind.MCP:
             wanted = definition.config.get("tools")
             offers = [offer for offer in definition.offers or () if wanted is None or offer.name in wanted]
-            return [McpTool(definition, offer, secrets, self._mcp) for offer in offers]
+            return [McpTool(definition, offer, secrets, self._mcp, self._check) for offer in offers]
         function = self._callables.get(definition.config["entry_point"])
-        return [PythonTool(definition, function, self._threads)] if function is not None else []
+        return [PythonTool(definition, function, self._threads, self._check)] if function is not None else []
 
     async def list_offers(self, definition: Definition, secrets: Mapping[str, str]) -> Listing:
         try:

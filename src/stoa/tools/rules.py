@@ -9,7 +9,6 @@ from urllib.parse import quote, unquote, urlsplit
 import orjson
 
 from stoa.kernel.errors import BadRequest
-from stoa.kernel.schemas import schema_problem, value_problem
 from stoa.outbound import origin_of
 from stoa.tools.types import Definition, NewTool, Offer
 
@@ -48,8 +47,6 @@ def check_http(config: Mapping[str, Any], secrets: frozenset[str]) -> None:
         raise BadRequest.field(
             "config.url", "cannot take its host from an argument: the model would choose whom to talk to"
         )
-    if problem := schema_problem(config["parameters"]):
-        raise BadRequest.field("config.parameters", problem)
     properties = config["parameters"].get("properties", {})
     for name in _PLACEHOLDER.findall(url):
         if name not in properties:
@@ -263,14 +260,6 @@ def _plain(value: Any) -> str:
     if isinstance(value, dict | list):
         return orjson.dumps(value).decode()
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def argument_problem(arguments: Mapping[str, Any], parameters: Mapping[str, Any]) -> str | None:
-    """Why arguments do not fit.
-
-    A schema that cannot be used (an MCP server's) leaves the judgement to whoever is called.
-    """
-    return None if schema_problem(parameters) else value_problem(dict(arguments), parameters)
 
 
 # --- results --------------------------------------------------------------------------------------------------------

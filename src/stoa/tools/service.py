@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from time import perf_counter
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -19,6 +19,7 @@ from stoa.kernel.errors import BadRequest, Conflict, NotFound
 from stoa.kernel.ids import Ids
 from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
+from stoa.kernel.schema_checker import SchemaChecker
 from stoa.kernel.supervise import Supervisor
 from stoa.tools import openapi, rules, store
 from stoa.tools.store import SQL
@@ -85,12 +86,15 @@ class Maker(Protocol):
 class Tools:
     """Long-lived; `stop` ends what it does beside the runs."""
 
-    def __init__(self, database: Database, vault: Vault, projects: Projects, make: Maker, ids: Ids) -> None:
+    def __init__(
+        self, database: Database, vault: Vault, projects: Projects, make: Maker, ids: Ids, schemas: SchemaChecker
+    ) -> None:
         self._database = database
         self._vault = vault
         self._projects = projects
         self._make = make
         self._ids = ids
+        self._schemas = schemas
         self._supervisor = Supervisor()
         self._asking: set[UUID] = set()
 
@@ -100,7 +104,7 @@ class Tools:
     # --- owners -----------------------------------------------------------------------------------------------------
     async def create(self, principal: Principal, new: NewTool, once: IdempotencyKey | None) -> Definition:
         project_id, tool_id = await self._projects.home(principal), self._ids.new()
-        self._check(new, frozenset(new.secrets or ()), project_id)
+        await self._check(new, frozenset(new.secrets or ()), project_id)
         try:
             async with self._database.tenant(principal) as tx:
                 if once and (first := await idempotency.claim(tx, principal, once)):
@@ -133,7 +137,7 @@ class Tools:
                 new = change(before)
                 name = new.name
                 moved = rules.check_origin(before, new)
-                self._check(
+                await self._check(
                     new, frozenset(before.secret_names if new.secrets is None else new.secrets), before.project_id
                 )
                 row = await store.update(tx, principal, tool_id, new, self._seal(tool_id, new.secrets))
@@ -203,15 +207,16 @@ class Tools:
             except Unlisted as error:
                 raise BadRequest.field("url", str(error)) from error
         assert text is not None
-        return await asyncio.to_thread(self._planned, text, request)
+        return await self._checked(await asyncio.to_thread(openapi.plan, text, request), request)
 
-    def _planned(self, document: Mapping[str, Any] | str, request: ImportRequest) -> Imported:
-        planned = openapi.plan(document, request)
+    async def _checked(self, planned: Imported, request: ImportRequest) -> Imported:
+        """Without the tools that cannot be made: each of them costs itself alone."""
         made: list[Planned] = []
         skipped = list(planned.skipped)
         for one in planned.tools:
+            await asyncio.sleep(0)  # A document has thousands of operations, and other requests have their turn.
             try:
-                self._check(one.new, frozenset(request.secrets), UUID(int=0))
+                await self._check(one.new, frozenset(request.secrets), UUID(int=0))
             except BadRequest as error:
                 skipped.append((one.operation, _of_operation(error)))
             else:
@@ -340,9 +345,11 @@ class Tools:
         async with self._database.tenant(principal) as tx:
             return await tx.fetchrow(SQL.tool, principal.org_id, tool_id)
 
-    def _check(self, new: NewTool, secrets: frozenset[str], project_id: UUID) -> None:
+    async def _check(self, new: NewTool, secrets: frozenset[str], project_id: UUID) -> None:
         if new.type is ToolKind.HTTP:
             rules.check_http(new.config, secrets)
+            if problem := await self._schemas.schema_problem(new.config["parameters"]):
+                raise BadRequest.field("config.parameters", problem)
         elif new.type is ToolKind.MCP:
             rules.check_mcp(new.name, new.config, secrets)
             server = new.config.get("server")

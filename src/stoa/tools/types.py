@@ -1,10 +1,10 @@
 """The port of everything that an agent may call. No I/O here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 from uuid import UUID
 
 
@@ -44,6 +44,10 @@ class ToolResult:
     @property
     def failed(self) -> bool:
         return self.code is not None
+
+
+CheckArguments: TypeAlias = Callable[[Mapping[str, Any], Mapping[str, Any]], Awaitable[str | None]]
+"""(arguments, schema) → why they do not fit, or None."""
 
 
 class Tool(Protocol):

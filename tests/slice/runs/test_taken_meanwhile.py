@@ -52,7 +52,9 @@ async def test_a_cancel_is_acknowledged_only_once_the_run_has_ended(
         live, clock = LiveBuffer(), SystemClock()
         journal = Contested(database, JournalWriter(dsn, live, clock), live, rivals=2)
         nothing: Any = None  # No run begins here, so no model is asked for.
-        await Runs(database, journal, nothing, RandomIds(), clock).cancel(Principal(org, None, key), UUID(run["id"]))
+        await Runs(database, journal, nothing, RandomIds(), clock, nothing).cancel(
+            Principal(org, None, key), UUID(run["id"])
+        )
         assert journal.rivals == 0
         events = await server.events(run["id"])
         assert (events[-1]["type"], [event["type"] for event in events].count("run.canceled")) == ("run.canceled", 1)

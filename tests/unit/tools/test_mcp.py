@@ -28,6 +28,10 @@ TOUCH = Offer("touch", "Touches.", {"type": "object"})
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
+async def anything(_: object, __: object) -> None:
+    """Arguments fit, whatever they are."""
+
+
 class Bench:
     """Sessions with one misbehaving program."""
 
@@ -63,7 +67,9 @@ class Bench:
         )
 
     async def call(self, timeout: float = 5.0, **arguments: Any) -> tuple[str | None, str]:
-        result = await McpTool(self.definition(timeout=timeout), TOUCH, {}, self.sessions).call(arguments, CALL)
+        result = await McpTool(self.definition(timeout=timeout), TOUCH, {}, self.sessions, anything).call(
+            arguments, CALL
+        )
         return result.code, result.text
 
     def started(self) -> list[int]:
@@ -244,7 +250,9 @@ async def test_sessions_are_bounded(bench: Callable[..., Bench]) -> None:
 
     def call(number: int, project: int = 2) -> asyncio.Task[Any]:
         return asyncio.create_task(
-            McpTool(few.definition(number, timeout=20, project=project), TOUCH, {}, few.sessions).call({}, CALL)
+            McpTool(few.definition(number, timeout=20, project=project), TOUCH, {}, few.sessions, anything).call(
+                {}, CALL
+            )
         )
 
     working = [call(1), call(2)]
@@ -269,7 +277,7 @@ async def test_idle_sessions_are_closed_and_changed_definitions_get_new_ones(ben
     await until(lambda: not running(idle.started()[0]))
     assert (await idle.call())[0] is None
     changed = idle.definition(updated_at=datetime(2026, 1, 2, tzinfo=UTC))
-    assert (await McpTool(changed, TOUCH, {}, idle.sessions).call({}, CALL)).code is None
+    assert (await McpTool(changed, TOUCH, {}, idle.sessions, anything).call({}, CALL)).code is None
     assert len(idle.started()) == 3
 
 

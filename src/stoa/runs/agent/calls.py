@@ -20,7 +20,7 @@ from stoa.runs.agent.checkpoint import AgentState, CallState, calls_report
 from stoa.runs.agent.definition import Agent
 from stoa.runs.agent.ports import Converse, Job
 from stoa.runs.agent.steps import AgentScope, Answer, Checkpoint, LedgerEntry, Question, RunStopped, Step
-from stoa.tools import Tool, ToolResult, argument_problem
+from stoa.tools import Tool, ToolResult
 
 _DOUBT: Final = (
     "The server failed while it called {name}: the call may already have been made, "
@@ -85,7 +85,8 @@ class Calls:
             return
         doubt = call.begun and not tool.idempotent
         wanted = (tool.approval or builtin.named(tool.name, self._agent.approvals)) and not call.approved
-        if call.request_id is None and not call.begun and (problem := argument_problem(arguments, tool.parameters)):
+        fits = self._job.ports.schemas.argument_problem
+        if call.request_id is None and not call.begun and (problem := await fits(arguments, tool.parameters)):
             # Said to the model at once: nobody is asked to approve what cannot be called.
             yield self._failed(call, arguments, "tool_bad_arguments", f"The arguments do not fit: {problem}", tool)
             return

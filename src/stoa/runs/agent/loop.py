@@ -22,7 +22,6 @@ from stoa.gateway import (
     Usage,
     estimated_tokens,
 )
-from stoa.kernel.schemas import output_problem
 from stoa.kernel.storable import as_storable
 from stoa.runs.agent import builtin, calls, prompting
 from stoa.runs.agent.checkpoint import AgentState, CallState, RunCheckpoint, Turn, call_id
@@ -111,6 +110,11 @@ class Loop:
         if self.state.agent.turns[-1].open:
             yield Interrupt()
 
+    async def _output_problem(self, text: str, agent: Agent) -> str | None:
+        if agent.output_schema is None:
+            return None
+        return await self.ports.schemas.output_problem(text, agent.output_schema)
+
     async def converse(self, agent: Agent, state: AgentState, scope: AgentScope) -> AsyncGenerator[Step]:
         """Until the answer is complete, or nothing can be done before people answer."""
         while True:
@@ -122,7 +126,7 @@ class Loop:
                 if last.open:
                     return
             elif last is not None and last.note is None and not last.calls:
-                problem = output_problem(last.text, agent.output_schema) if agent.output_schema is not None else None
+                problem = await self._output_problem(last.text, agent)
                 if problem is None:
                     return
                 if state.repaired:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from stoa.gateway import Model, ModelRequest, Usage
 from stoa.runs.agent.checkpoint import AgentState, RunCheckpoint
@@ -10,6 +10,18 @@ from stoa.runs.agent.definition import Agent
 from stoa.runs.agent.steps import AgentScope, Answer, Step
 from stoa.runs.types import Run
 from stoa.tools import Call, Tool
+
+
+class Schemas(Protocol):
+    """Checks against schemas of strangers, in bounded time."""
+
+    async def argument_problem(self, arguments: Mapping[str, Any], parameters: Mapping[str, Any]) -> str | None:
+        """Why arguments of a tool do not fit; None when they do."""
+        ...
+
+    async def output_problem(self, text: str, schema: Mapping[str, Any]) -> str | None:
+        """Why a text is not the JSON that was asked for; None when it is."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +36,7 @@ class Ports:
     """Messages of the conversation that the request does not hold: they do not fit."""
     tools: Mapping[str, Tool]
     answers: Mapping[str, Answer]
+    schemas: Schemas
     allow: Callable[[float], Awaitable[None]] | None = None
     """Called before each call of a model with the dollars that are on no bill yet. Raises RunStopped over the limit."""
 

@@ -12,7 +12,7 @@ import aiohttp
 from stoa.outbound import AddressRefused, cause
 from stoa.outbound.client import BodyError, read_bounded
 from stoa.tools import rules
-from stoa.tools.types import Call, Definition, ToolKind, ToolResult
+from stoa.tools.types import Call, CheckArguments, Definition, ToolKind, ToolResult
 
 _ERROR_BYTES_MAX: Final = 2_000
 SECRET_CHARACTERS_MAX: Final = 4_000
@@ -27,7 +27,10 @@ class HttpTool:
 
     kind = ToolKind.HTTP
 
-    def __init__(self, definition: Definition, secrets: Mapping[str, str], session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self, definition: Definition, secrets: Mapping[str, str], session: aiohttp.ClientSession, check: CheckArguments
+    ) -> None:
+        self._check = check
         self._definition = definition
         self._secrets = secrets
         self._session = session
@@ -39,7 +42,7 @@ class HttpTool:
         self.editable_params: Sequence[str] = definition.editable_params
 
     async def call(self, arguments: Mapping[str, Any], call: Call) -> ToolResult:
-        if problem := rules.argument_problem(arguments, self.parameters):
+        if problem := await self._check(arguments, self.parameters):
             return ToolResult(f"The arguments do not fit: {problem}", "tool_bad_arguments")
         places = self._definition.config.get("places")
         if problem := rules.path_problem(self._definition.config["url"], arguments, places):

@@ -18,7 +18,7 @@ import orjson
 from pydantic import TypeAdapter
 
 from stoa.tools import rules
-from stoa.tools.types import Call, Definition, ToolKind, ToolResult
+from stoa.tools.types import Call, CheckArguments, Definition, ToolKind, ToolResult
 
 GROUP: Final = "stoa.tools"
 THREADS_MAX: Final = 64
@@ -85,7 +85,10 @@ class BusyThreads(Exception):
 class PythonTool:
     kind = ToolKind.PYTHON
 
-    def __init__(self, definition: Definition, function: Callable[..., Any], threads: Threads) -> None:
+    def __init__(
+        self, definition: Definition, function: Callable[..., Any], threads: Threads, check: CheckArguments
+    ) -> None:
+        self._check = check
         self._definition = definition
         self._function = function
         self._threads = threads
@@ -98,7 +101,7 @@ class PythonTool:
         self.editable_params: Sequence[str] = definition.editable_params
 
     async def call(self, arguments: Mapping[str, Any], call: Call) -> ToolResult:  # noqa: ARG002 — the port's shape
-        if problem := rules.argument_problem(arguments, self.parameters):
+        if problem := await self._check(arguments, self.parameters):
             return ToolResult(f"The arguments do not fit: {problem}", "tool_bad_arguments")
         try:
             async with asyncio.timeout(self._definition.timeout_seconds):
