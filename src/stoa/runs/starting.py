@@ -94,13 +94,14 @@ class Starting:
 
     def _carry_on(self, begun: "_Begun", owner: Owner | None) -> None:
         """After the commit: this node carries the run, or leaves it to whoever has room, or to its turn."""
-        if owner is None or begun.prepared is None:
+        prepared = owner.prepare(begun.run) if owner is not None and begun.late else begun.prepared
+        if owner is None or prepared is None:
             self._journal.writer.release(begun.batch.writer)
         else:
             self._journal.writer.published(begun.batch)
-            owner.adopt(begun.run, begun.batch.writer, begun.prepared)
+            owner.adopt(begun.run, begun.batch.writer, prepared)
         self._metrics.begun.add(
-            "queued" if begun.run.queued_at is not None else "left" if begun.prepared is None else "carried"
+            "queued" if begun.run.queued_at is not None else "left" if prepared is None else "carried"
         )
 
     async def _begin(
@@ -123,12 +124,15 @@ class Starting:
         run, batch = await self._insert(tx, principal, conversation_id, new, owner, undo)
         if place is None and run.model_id is not None:
             await self._models.check(tx, run.model_id)
-        prepared = owner.prepare(run) if owner is not None else None
+        # What refers an app's files to a new conversation is not to be seen before the commit.
+        late = send.app is not None and any(part["type"] == "file" for part in new.content)
+        prepared = owner.prepare(run) if owner is not None and not late else None
         if prepared is not None:
             undo.callback(prepared.cancel)
         if new.interrupting:
             await tx.execute(SQL.interrupt, principal.org_id, conversation_id, run.id)
-        return _Begun(run, batch, prepared, active if new.interrupting else None)
+        interrupts = active if new.interrupting else None
+        return _Begun(run, batch, prepared, interrupts, late=late and owner is not None)
 
     async def _new_run(
         self,
@@ -233,6 +237,8 @@ class _Begun:
     batch: Batch
     prepared: Preparation | None
     interrupts: UUID | None
+    late: bool = False
+    """This node carries it, and what its model reads can be collected once the start is committed."""
 
 
 _APP_REFUSALS: Final[Mapping[str, str]] = {
