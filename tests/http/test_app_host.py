@@ -1,4 +1,4 @@
-"""The Runs API on an app's own host: JSON and forms, sessions, files, streams, and who may use it."""
+"""The Runs API on an app's own host, its root, and `POST /v1/apps/{app_id}/invoke`: JSON and forms, sessions, files, streams, and who may use it."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -203,3 +203,25 @@ async def test_a_public_app_needs_no_credential(app_server: Running) -> None:
         assert (await anybody.get(path(app))).status_code == 403
         await server.call("PATCH", f"/v1/apps/{app['id']}", json={"access_control": {"access_type": "private"}})
         assert (await anybody.post(path(app), json={"input": {}})).status_code == 401
+
+
+async def test_the_root_and_invoke(app_server: Running) -> None:
+    server, app = app_server, await deployed(app_server)
+    done = await server.call("POST", path(app, "/"), json={"input": {"input": "Hi"}})
+    assert {"id": done["id"], "status": "completed", "output": {"content": "Done."}} == done
+    form = {"input": '{"input": "Hi"}', "stream": "false", "user_id": "u-1"}
+    sent = await server.call("POST", path(app, "/"), data=form, files=[("files", ("b.txt", b"The sea is red."))])
+    assert (await server.call("GET", path(app, f"/v1/runs/{sent['id']}")))["data"]["user_id"] == "u-1"
+    left = await server.call("POST", path(app, "/"), 202, json={"input": {}, "execution_mode": "async"})
+    assert left["status"] == "accepted"
+    await server.status(left["id"], "completed")
+    for refused in ({"callbacks": [{"url": "https://example.com/"}]}, {"stream": True}):
+        await server.call("POST", path(app, "/"), 400, json={"input": {}, **refused})
+    assert (await server.client.post(path(app, "/"), data={"input": "{}"})).status_code == 415
+    invoked = (await server.call("POST", f"/v1/apps/{app['id']}/invoke", json={"question": "Why?"}))["data"]
+    assert (invoked["input"], invoked["output"]) == ({"question": "Why?"}, {"content": "Done."})
+    for wrong in ([1], "text", None):
+        await server.call("POST", f"/v1/apps/{app['id']}/invoke", 400, json=wrong)
+    await server.call("POST", f"/v1/apps/{app['project_id']}/invoke", 404, json={})
+    nobody = {"Authorization": ""}
+    assert (await server.client.post(f"/v1/apps/{app['id']}/invoke", json={}, headers=nobody)).status_code == 401

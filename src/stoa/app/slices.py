@@ -119,6 +119,7 @@ async def open_slices(
                 admit_stream=streams.streams.admit,
                 is_operators_model=models.gateway.catalogue.find,
                 app_gate=deployed.gate,
+                app_projects=deployed.apps,
                 uploads=uploads,
                 reading=runs.Reading(streams.open_stream, streams.streams.admit, streams.replay, streams.events_page),
                 runs_max=settings.runs_max,

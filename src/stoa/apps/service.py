@@ -119,6 +119,10 @@ class Apps:
         async with self._database.tenant(principal) as tx:
             return await store.app(tx, principal.org_id, app_id)
 
+    async def project_of(self, principal: Principal, app_id: UUID) -> UUID:
+        """Raises NotFound."""
+        return (await self.get(principal, app_id)).project_id
+
     async def home(self, principal: Principal, app_id: UUID) -> UUID:
         """The project of an app that takes messages. Raises BadRequest naming `app_id` where there is none."""
         async with self._database.tenant(principal) as tx:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from uuid import UUID
 
 import orjson
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, RootModel, model_validator
 
 from stoa.http import Body, Timestamp, Wire
 from stoa.http.wire import not_blank
@@ -31,6 +31,46 @@ class StartRun(Body):
         if self.stream and self.background:
             raise ValueError("cannot be true together with background: send one of them")
         return self
+
+
+class InvokeApp(Body):
+    """The app's root: `async` answers at once. `last_node_output` and `error_on_node_failure` are taken without effect."""
+
+    example: ClassVar[Mapping[str, Any]] = {"input": {"input": "Summarize the ticket."}}
+
+    input: dict[str, Any]
+    user_id: Annotated[str, Field(max_length=255), AfterValidator(not_blank)] | None = None
+    session_id: UUID | None = None
+    execution_mode: Literal["sync", "async"] | None = None
+    stream: bool = False
+    callbacks: list[Any] | None = None
+    last_node_output: bool | None = None
+    error_on_node_failure: bool | None = None
+
+    @model_validator(mode="after")
+    def _served(self) -> Self:
+        if self.stream:
+            raise ValueError("stream is not served here by this version; POST /v1/runs with stream does that")
+        if self.callbacks and self.execution_mode != "async":
+            raise ValueError("callbacks go with execution_mode async only")
+        if self.callbacks:
+            raise ValueError("callbacks are not delivered by this version; read the run at /v1/runs/{id}")
+        return self
+
+
+class InvokedWire(Wire):
+    """`output` as in a run; a run that failed, or waits for a person, says so in `status` and `error`."""
+
+    id: UUID
+    status: Literal["accepted", "paused", "completed", "failed", "canceled"]
+    output: dict[str, Any] | None
+    error: RunErrorWire | None
+
+
+class Fields(RootModel[dict[str, Any]]):
+    """The fields of an app's input."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"input": "Summarize the ticket."}]})
 
 
 class AppFileWire(Wire):
@@ -90,3 +130,13 @@ def app_run(value: Run, requests: Sequence[InputRequest] = ()) -> AppRunWire:
         usage=dict(value.usage) if value.usage else None,
         attempt=value.attempt,
     )
+
+
+def invoked(value: Run) -> InvokedWire:
+    run = app_run(value)
+    assert run.status not in ("created", "started"), "it is waited for"
+    return InvokedWire(id=run.id, status=run.status, output=run.output, error=run.error)
+
+
+def accepted(value: Run) -> InvokedWire:
+    return InvokedWire(id=value.id, status="accepted", output=None, error=None)

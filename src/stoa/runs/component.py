@@ -17,9 +17,9 @@ from stoa.runs.api import OpenStream, routes
 from stoa.runs.checks import checks
 from stoa.runs.context import Context
 from stoa.runs.driving import FindModel, OpenTools
-from stoa.runs.host import AppRuns, Reading, host_routes
+from stoa.runs.host import AppRuns, Reading, host_routes, invoke_routes
 from stoa.runs.metrics import RunMetrics, polls
-from stoa.runs.ports import Models, Uploads
+from stoa.runs.ports import AppProjects, Models, Uploads
 from stoa.runs.recording import Recorder
 from stoa.runs.service import Runs
 from stoa.runs.wire import SendMessageBody
@@ -67,6 +67,7 @@ async def open_component(
     admit_stream: Callable[[Principal], None],
     is_operators_model: Callable[[str], object],
     app_gate: AppGate,
+    app_projects: AppProjects,
     uploads: Uploads,
     reading: Reading,
     runs_max: int,
@@ -96,7 +97,10 @@ async def open_component(
     yield RunsComponent(
         runs=service,
         worker=worker,
-        routers={HostKind.API: [router], HostKind.APP: [host_routes(app_runs, uploads, app_gate)]},
+        routers={
+            HostKind.API: [router, invoke_routes(app_runs, app_projects, kit.gate)],
+            HostKind.APP: [host_routes(app_runs, uploads, app_gate)],
+        },
         around={
             HostKind.API: lambda app: Shortcut(
                 app,

@@ -19,6 +19,14 @@ class Models(Protocol):
         ...
 
 
+class AppProjects(Protocol):
+    """Where an app is."""
+
+    async def project_of(self, principal: Principal, app_id: UUID) -> UUID:
+        """Raises NotFound."""
+        ...
+
+
 class Uploads(Protocol):
     """Where an app keeps the files that its runs are given."""
 
