@@ -1,5 +1,6 @@
 """The Runs API on an app's own host, its root, and `POST /v1/apps/{app_id}/invoke`: JSON and forms, sessions, files, streams, and who may use it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -225,3 +226,16 @@ async def test_the_root_and_invoke(app_server: Running) -> None:
     await server.call("POST", f"/v1/apps/{app['project_id']}/invoke", 404, json={})
     nobody = {"Authorization": ""}
     assert (await server.client.post(f"/v1/apps/{app['id']}/invoke", json={}, headers=nobody)).status_code == 401
+
+
+async def test_runs_of_one_session_at_once_wait_for_one_another(app_server: Running) -> None:
+    """The session is new: one request opens its conversation, the others find it."""
+    server, app = app_server, await deployed(app_server)
+    session = {"session_id": "01890a5d-ac96-774b-bcce-b302099a8057"}
+    async with asyncio.timeout(30):
+        done = await asyncio.gather(*(run(server, app, **session) for _ in range(6)))
+    assert {one["status"] for one in done} == {"completed"}
+    assert len({one["conversation_id"] for one in done}) == 1
+    conversation = (await server.call("GET", f"/v1/conversations/{done[0]['conversation_id']}"))["data"]
+    assert conversation["message_count"] == 12
+    assert sorted(len(request.messages) for request in server.model.requests) == [1, 3, 5, 7, 9, 11]
