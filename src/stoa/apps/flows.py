@@ -1,13 +1,13 @@
 """Reads a flow: the shorthand of one agent, or a graph of nodes, checked as a whole. Pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Final, cast
 
 from pydantic import ValidationError
 
-from stoa.apps.nodes import INPUT, NODE_TYPES, OUTPUT, AgentNode, LlmNode, MapNode, Node, slugs
+from stoa.apps.nodes import INPUT, NODE_TYPES, OUTPUT, MapNode, Node
 from stoa.kernel.errors import BadRequest
 
 NODES_MAX: Final = 500
@@ -21,11 +21,6 @@ class Graph:
     """A checked graph: its nodes, each after all that it depends on."""
 
     nodes: Sequence[Node]
-
-    def models(self) -> Iterator[tuple[str, str, str, str | None]]:
-        """(path, node's id, type of the LLM, its model) of every node that asks a model."""
-        for node in self.nodes:
-            yield from _models(node, f"flow.nodes.{node.id}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +49,6 @@ def read(flow: Mapping[str, Any]) -> Shorthand | Graph:
         problems |= _whole(read_nodes)
     _raise(problems)
     return Graph(_ordered(read_nodes))
-
-
-def graph_of(flow: Mapping[str, Any]) -> Graph:
-    """The graph of a released flow."""
-    found = read(flow)
-    assert isinstance(found, Graph), "a shorthand has no graph"
-    return found
 
 
 def _node(given: Any, path: str, problems: dict[str, str]) -> Node | None:
@@ -144,22 +132,6 @@ def _ordered(nodes: Sequence[Node]) -> Sequence[Node]:
     by_id = {node.id: node for node in nodes}
     sorter = TopologicalSorter({node.id: [one.node for one in node.depends] for node in nodes})
     return [by_id[one] for one in sorter.static_order()]
-
-
-def _models(node: Node, path: str) -> Iterator[tuple[str, str, str, str | None]]:
-    if isinstance(node, AgentNode):
-        yield f"{path}.llm.model", node.id, node.llm.type, node.llm.model
-    elif isinstance(node, LlmNode):
-        yield f"{path}.model", node.id, node.type, node.model
-    elif isinstance(node, MapNode):
-        inner = NODE_TYPES[node.node["type"]].schema.model_validate(_lenient({"id": node.id, **node.node}))
-        for below, _, kind, model in _models(inner, f"{path}.node"):
-            yield below, node.id, kind, model
-
-
-def model_slugs(kind: str, model: str | None) -> Sequence[str]:
-    """The slugs that an LLM's model may have in the catalogue; empty for the default model."""
-    return slugs(NODE_TYPES[kind].provider or "", model)
 
 
 def _raise(problems: Mapping[str, str]) -> None:

@@ -17,7 +17,8 @@ from stoa.runs.api import OpenStream, routes
 from stoa.runs.checks import checks
 from stoa.runs.context import Context
 from stoa.runs.driving import FindModel, OpenTools
-from stoa.runs.host import AppRuns, Reading, host_routes, invoke_routes
+from stoa.runs.host import AppRuns, Reading, host_routes
+from stoa.runs.invoke import invoke_routes
 from stoa.runs.metrics import RunMetrics, polls
 from stoa.runs.ports import AppProjects, Models, Uploads
 from stoa.runs.recording import Recorder

@@ -16,7 +16,6 @@ from stoa.http import (
     Acknowledgement,
     Data,
     DataList,
-    Gate,
     IdempotencyKeyHeader,
     Paging,
     Routes,
@@ -24,15 +23,13 @@ from stoa.http import (
     page_of,
     refusals,
 )
-from stoa.http.bodies import MESSAGE_LIMIT
-from stoa.http.routing import limited
 from stoa.http.sse import STREAM_CONTENT
 from stoa.kernel.errors import Forbidden, NotFound, Unavailable
 from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
 from stoa.runs import app_wire, forms, wire
 from stoa.runs.api import SORTABLE, OpenStream, statuses_of
-from stoa.runs.ports import AppProjects, Uploads
+from stoa.runs.ports import Uploads
 from stoa.runs.rules import ACTIVE
 from stoa.runs.service import Runs
 from stoa.runs.types import AppStart, Run, RunFilter, SendMessage
@@ -228,23 +225,3 @@ def _reading(router: Routes, app_runs: AppRuns, gate: AppGate) -> None:
         await app_runs.one(caller, run_id)
         seen = request.headers.get("last-event-id")
         return await app_runs.reading.replay(caller.principal, run_id, after_sequence, seen)
-
-
-def invoke_routes(app_runs: AppRuns, projects: AppProjects, gate: Gate) -> Routes:
-    """The way to an app over the api host, for credentials that its own host does not take."""
-    router = Routes(tags=["apps"])
-
-    @router.post("/v1/apps/{app_id}/invoke", responses=refusals(404, 409))
-    @limited(MESSAGE_LIMIT)
-    async def invoke(
-        app_id: UUID,
-        body: app_wire.Fields,
-        principal: Annotated[Principal, gate("apps:run")],
-        idempotency_key: IdempotencyKeyHeader = None,
-    ) -> Data[app_wire.AppRunWire]:
-        """Runs the app and waits for the end. The body is the app's input, without an envelope."""
-        caller = AppCaller(principal, app_id, await projects.project_of(principal, app_id))
-        started = await app_runs.start(caller, app_wire.StartRun(input=body.root), (), idempotency_key)
-        return await app_runs.shown(caller, await app_runs.runs.ended(principal, started.id))
-
-    return router

@@ -7,7 +7,7 @@ from typing import Final
 from stoa.apps.nodes.agent import AGENT, AgentNode, AgentTool
 from stoa.apps.nodes.choice import CHOICE, ChoiceNode
 from stoa.apps.nodes.input import INPUT, InputNode
-from stoa.apps.nodes.llm import LLMS, Llm, LlmNode, slugs
+from stoa.apps.nodes.llm import LLMS, Llm, LlmNode
 from stoa.apps.nodes.map import MAP, MapNode
 from stoa.apps.nodes.node import Condition, Depends, ErrorHandling, Node, NodeType, Transformer
 from stoa.apps.nodes.output import OUTPUT, OutputNode
@@ -61,5 +61,4 @@ __all__ = [
     "RetrieverNode",
     "ToolNode",
     "Transformer",
-    "slugs",
 ]

@@ -61,11 +61,3 @@ LLMS: Final = tuple(
     )
     for name, provider in _PROVIDERS.items()
 )
-
-
-def slugs(provider: str, model: str | None) -> Sequence[str]:
-    """The slugs that a model may have in the catalogue, the likeliest first. Empty: the catalogue's default."""
-    if not model:
-        return ()
-    bare = model.removeprefix(f"{provider}/")
-    return list(dict.fromkeys([f"{provider}/{bare}", model, bare] if provider else [model]))
