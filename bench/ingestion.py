@@ -28,7 +28,8 @@ from pathlib import Path
 
 import httpx
 
-from stoa.documents import Converter, LocalEmbedder
+from stoa.documents import Converter
+from stoa.embedding import LocalEmbedder
 
 KEY = "stoa_acc_" + "b" * 64
 BATCH = 32
@@ -228,7 +229,8 @@ async def run(folder: Path, files_count: int, sections: int, pages: int, rounds:
             )
             for name, values in results.items():
                 print(
-                    f"{name:25} median {statistics.median(values):8.2f}   {json.dumps([round(value, 2) for value in values])}"
+                    f"{name:25} median {statistics.median(values):8.2f}   "
+                    f"{json.dumps([round(value, 2) for value in values])}"
                 )
             await searched_meanwhile(http, files_count, sections, random.Random(rounds))
     finally:

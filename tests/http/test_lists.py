@@ -1,4 +1,5 @@
-"""Long lists: pages and cursors show every item once, counts say when they are estimates, searches find what is there and nothing of others."""
+"""Long lists: pages and cursors show every item once, counts say when they are estimates, searches find what is there
+and nothing of others."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -20,17 +21,22 @@ async def database(running: Running) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def fill(running: Running, database: asyncpg.Connection, count: int, *, project_id: UUID | None = None) -> UUID:
-    """So many conversations, each a second older than the one before, every other two at one moment, each with a message; gives the organization."""
+    """So many conversations, each a second older than the one before, every other two at one moment, each with a
+    message; gives the organization."""
     org_id = await database.fetchval("SELECT id FROM orgs ORDER BY created_at LIMIT 1")
     project_id = project_id or await database.fetchval("SELECT id FROM projects ORDER BY created_at LIMIT 1")
     model_id = UUID(await running.model_id())
     await database.execute(
         """WITH made AS (
             INSERT INTO conversations (org_id, project_id, id, title, model_id, user_id, message_count, created_at)
-            SELECT $1, $2, gen_random_uuid(), 'Talk ' || n, $3, 'user' || n % 7, 1, now() - n / 2 * interval '2 seconds' FROM generate_series(1, $4::int) n
+            SELECT $1, $2, gen_random_uuid(), 'Talk ' || n, $3, 'user' || n % 7, 1, now() - n / 2 * interval '2 seconds'
+            FROM generate_series(1, $4::int) n
             RETURNING id, created_at, title)
-           INSERT INTO messages (org_id, project_id, conversation_id, position, id, role, content, text, status, created_at)
-           SELECT $1, $2, id, 1, gen_random_uuid(), 'user', '[]', 'We spoke of apple number ' || substr(title, 6), 'completed', created_at FROM made""",
+           INSERT INTO messages (org_id, project_id, conversation_id, position, id, role, content, text, status,
+               created_at)
+           SELECT $1, $2, id, 1, gen_random_uuid(), 'user', '[]', 'We spoke of apple number ' || substr(title, 6),
+               'completed', created_at
+           FROM made""",
         org_id,
         project_id,
         model_id,
@@ -164,11 +170,15 @@ async def test_a_search_and_a_count_know_nothing_of_other_projects_and_organizat
         assert len((await page(running, query))[0]) == 14
     stranger = uuid4()
     await database.execute("INSERT INTO orgs VALUES ($1, 'stranger')", stranger)
-    asked = '{"list": "conversations", "filters": {}, "order": [["created_at", true]], "offset": 0, "limit": 9, "query": "apple", "count_max": 9}'
+    asked = (
+        '{"list": "conversations", "filters": {}, "order": [["created_at", true]], '
+        '"offset": 0, "limit": 9, "query": "apple", "count_max": 9}'
+    )
     for organization, project, expected in ((stranger, "", 0), (org_id, str(other), 5), (org_id, str(uuid4()), 0)):
         async with database.transaction():
             await database.execute(
-                f"SET LOCAL ROLE stoa_tenant; SET LOCAL stoa.org_id = '{organization}'; SET LOCAL stoa.project_id = '{project}'"
+                f"SET LOCAL ROLE stoa_tenant; SET LOCAL stoa.org_id = '{organization}'; "
+                f"SET LOCAL stoa.project_id = '{project}'"
             )
             row = await database.fetchrow("SELECT * FROM page_of_list($1)", asked)
             assert (len(row["ids"]), row["total"]) == (expected, expected)
@@ -201,11 +211,66 @@ async def test_what_no_row_can_hold_is_no_fault_of_ours(running: Running) -> Non
 
 
 async def test_what_the_lists_enforce_by_themselves_is_what_the_policies_say(database: asyncpg.Connection) -> None:
-    """`page_of_list` and `matching_conversations` run as the owner. Who changes one of these policies changes them too."""
+    """`page_of_list` and `matching_conversations` run as the owner. Who changes one of these policies changes them
+    too."""
     rows = await database.fetch(
         "SELECT tablename, regexp_replace(qual, '\\s+', ' ', 'g') AS qual, roles::text, cmd FROM pg_policies"
         " WHERE tablename IN ('conversations', 'messages', 'runs', 'conversation_segments')"
     )
-    expected = "((org_id = stoa_org()) AND ((stoa_project() IS NULL) OR (project_id = stoa_project())))"
+    expected = (
+        "((org_id = stoa_org()) AND ((stoa_project() IS NULL) OR ((project_id = stoa_project())"
+        " OR (project_id = ANY (stoa_projects())))){owned})"
+    )
+    owned = {"conversations": " AND stoa_owns(owner_id)", "runs": " AND stoa_owns(owner_id)"}
     assert {row["tablename"] for row in rows} == {"conversations", "messages", "runs", "conversation_segments"}
-    assert {(row["qual"], row["roles"], row["cmd"]) for row in rows} == {(expected, "{stoa_tenant}", "ALL")}
+    for row in rows:
+        assert (row["qual"], row["roles"], row["cmd"]) == (
+            expected.format(owned=owned.get(row["tablename"], "")),
+            "{stoa_tenant}",
+            "ALL",
+        )
+
+
+async def test_lists_and_policies_agree_for_every_kind_of_principal(
+    running: Running, database: asyncpg.Connection
+) -> None:
+    """Keys of the organization and of a project, users of several projects and of none: counted both ways."""
+    org_id = await fill(running, database, 9)
+    others = [
+        UUID((await running.call("POST", "/v1/projects", 201, json={"name": f"Other {n}"}))["data"]["id"])
+        for n in range(2)
+    ]
+    for other in others:
+        await fill(running, database, 4, project_id=other)
+    first = await database.fetchval("SELECT id FROM projects ORDER BY created_at LIMIT 1")
+    ada = uuid4()
+    await database.execute("UPDATE conversations SET owner_id = $1 WHERE user_id IN ('user1', 'user2')", ada)
+    nowhere = UUID(int=0)
+    counts: set[int] = set()
+    for project, projects, user in (
+        ("", None, None),
+        (first, None, None),
+        ("", None, ada),
+        (nowhere, [first, others[0]], ada),
+        (nowhere, others, None),
+        (nowhere, [], ada),
+        (others[1], [first], ada),
+    ):
+        async with database.transaction():
+            settings = f"SET LOCAL stoa.org_id = '{org_id}'; SET LOCAL stoa.project_id = '{project}'"
+            if projects is not None:
+                settings += f"; SET LOCAL stoa.project_ids = '{{{','.join(map(str, projects))}}}'"
+            if user is not None:
+                settings += f"; SET LOCAL stoa.user_id = '{user}'"
+            await database.execute(f"SET LOCAL ROLE stoa_tenant; {settings}")
+            shown = {row["id"] for row in await database.fetch("SELECT id FROM conversations")}
+            for query in ("null", '"apple"'):
+                asked = (
+                    f'{{"list": "conversations", "filters": {{}}, '
+                    f'"order": [["created_at", true]], "offset": 0, "limit": 99, "query": {query}, "count_max": 99}}'
+                )
+                row = await database.fetchrow("SELECT * FROM page_of_list($1)", asked)
+                assert set(row["ids"]) == shown, (project, projects, user, query)
+                assert row["total"] == len(shown)
+            counts.add(len(shown))
+    assert len(counts) >= 5, "the cases differ"

@@ -1,7 +1,7 @@
 """What the command line of the platform's released client (0.69.0) sends for workflows and apps, as golden requests.
 
-Each line is one request of one command, in its order: the path's placeholders are filled from what was answered before, as
-the client does.
+Each line is one request of one command, in its order: the path's placeholders are filled from what was answered
+before, as the client does.
 """
 
 from collections.abc import Mapping

@@ -10,7 +10,8 @@ FLOW = (
     b'{ "id":"9b2c4c1e-8f0a-4d3e-9a6e-0b1c2d3e4f50",\n  "nodes" : [ {"id":"start","name":"start",'
     b'"type":"dynamiq.nodes.utils.Input","x":1.50,"y":1e2}, {"id":"writer","name":"caf\\u00e9",'
     b'"type":"dynamiq.nodes.agents.Agent","llm":{"type":"dynamiq.nodes.llms.CustomLLM","model":"stoa-extractive"},'
-    b'"depends":[{"node":"start"}]},\t{"id":"end","type":"dynamiq.nodes.utils.Output","depends":[{"node":"writer"}]} ] }'
+    b'"depends":[{"node":"start"}]},\t'
+    b'{"id":"end","type":"dynamiq.nodes.utils.Output","depends":[{"node":"writer"}]} ] }'
 )
 CANVAS = b'{"nodes":[],  "edges":[ ],"custom_node_data":{"a":{"flow":{"nodes":[1.0]}}}}'
 

@@ -50,6 +50,12 @@ EXPOSED_HEADERS: Final = (
     "RateLimit-Limit",
     "RateLimit-Remaining",
     "RateLimit-Reset",
+    "X-Stoa-Model",
+    "X-Stoa-Call-Id",
+    "X-Stoa-Cost-Usd",
+    "X-Stoa-Budget-Remaining-Usd",
+    "X-Stoa-Notice",
+    "X-Stoa-Ignored",
 )
 """What a page in a browser may read of an answer."""
 DOCTOR_CONNECTIONS_MAX: Final = 4
@@ -194,13 +200,14 @@ def _surfaces(components: Sequence[Component]) -> dict[HostKind, Surface]:
     """One app for each kind of host that a slice brings routes for."""
     served = {kind for component in components[1:] for kind in component.routers}
     around = merged("wrapper of a host", [component.around for component in components])
+    render = merged("rendering of a host", [component.render for component in components])
     surfaces: dict[HostKind, Surface] = {}
     for kind in served:
         title, description = TITLES[kind]
         app: ASGIApp = _app(
             title, description, [router for part in components for router in part.routers.get(kind, ())]
         )
-        surfaces[kind] = Surface(around[kind](app) if kind in around else app)
+        surfaces[kind] = Surface(around[kind](app) if kind in around else app, render.get(kind, errors.response))
     return surfaces
 
 

@@ -29,7 +29,7 @@ from stoa.settings import Settings
 
 
 class NoDatabase(Exception):
-    """There is nothing to look at; the message says where."""
+    """There is no database to check; the message says where it was looked for."""
 
 
 def run(
@@ -43,8 +43,8 @@ def run(
     out: Console,
     errors: Console,
 ) -> bool:
-    """True when every promise was looked at and none is broken (any more). With `full` also what was verified before is
-    looked at again."""
+    """True when every check was completed and nothing is violated (any more). With `full`, days verified before are
+    checked again."""
     configure_logs("error", "console")
     call = _Call(Scope(since=since), full, seconds_max, errors)
     return asyncio.run(_run(settings, call, repair=repair, as_json=as_json, out=out))
@@ -60,7 +60,7 @@ def ask(url: str, key: str, since: datetime | None, *, as_json: bool, out: Conso
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """What is asked of the doctor, and where its progress is shown."""
+    """The arguments of one call of the doctor, and where its progress is shown."""
 
     scope: Scope
     full: bool
@@ -69,7 +69,7 @@ class _Call:
 
 
 async def _run(settings: Settings, call: _Call, *, repair: bool, as_json: bool, out: Console) -> bool:
-    async with _database(settings) as dsn, open_doctor(settings, dsn) as doctor:
+    async with database_of(settings) as dsn, open_doctor(settings, dsn) as doctor:
         found = await _examine(doctor, call)
         repaired: list[Repaired] = []
         if repair and found.broken:
@@ -145,7 +145,7 @@ def _left(check: dict[str, Any]) -> str:
 
 
 @asynccontextmanager
-async def _database(settings: Settings) -> AsyncGenerator[str]:
+async def database_of(settings: Settings) -> AsyncGenerator[str]:
     """The operator's database, or the embedded one of the data directory, which must be there already."""
     if settings.database_url is not None:
         yield settings.database_url.get_secret_value()

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from stoa.http.locations import Location, locate
-from stoa.kernel.errors import AppError, BadRequest, TooLarge, UnsupportedMediaType
+from stoa.kernel.errors import AppError, BadRequest, NotFound, TooLarge, UnsupportedMediaType
 
 INTERNAL_MESSAGE: Final = "Something went wrong on the server. It was logged under this request's id."
 RENDER: Final = "stoa.render_error"
@@ -37,7 +37,7 @@ RETRY_AFTER_SECONDS: Final = 1
 
 
 class InternalError(AppError):
-    """A bug, as the caller sees it: logged with its stack at the edge, and told apart from every refusal by its status."""
+    """A bug, as the caller sees it: the edge logs it with its stack, and its status is that of no refusal."""
 
     def __init__(self) -> None:
         super().__init__(INTERNAL_MESSAGE)
@@ -104,6 +104,8 @@ def http_response(scope: Scope, error: HTTPException) -> Response:
             return rendered(scope, BadRequest.field("body", "is no multipart form that can be read"))
         case 400:
             return rendered(scope, BadRequest(message))
+        case 404:
+            return rendered(scope, NotFound(message))
         case 413:
             return rendered(scope, TooLarge(message))
         case 415:
@@ -115,7 +117,8 @@ def http_response(scope: Scope, error: HTTPException) -> Response:
 
 
 def explain(errors: Iterable[Mapping[str, Any]], annotation: object = Any) -> dict[str, str]:
-    """pydantic's findings as field → reason, in the words of the contract: `content[1].file.id`. `annotation` is the body's type."""
+    """pydantic's findings as field → reason, in the words of the contract: `content[1].file.id`. `annotation` is the
+    body's type."""
     details: dict[str, str] = {}
     for error in errors:
         at = _located(error["loc"], annotation)

@@ -34,7 +34,8 @@ class StartRun(Body):
 
 
 class InvokeApp(Body):
-    """The app's root: `async` answers at once. `last_node_output` and `error_on_node_failure` are taken without effect."""
+    """The app's root: `async` answers at once. `last_node_output` and `error_on_node_failure` have
+    no effect."""
 
     example: ClassVar[Mapping[str, Any]] = {"input": {"input": "Summarize the ticket."}}
 

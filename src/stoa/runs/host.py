@@ -221,7 +221,7 @@ def _reading(router: Routes, app_runs: AppRuns, gate: AppGate) -> None:
         caller: Annotated[AppCaller, running],
         after_sequence: Annotated[int | None, Query(ge=1, le=SEQUENCE_MAX)] = None,
     ) -> Response:
-        """A run's events from the start or after a cursor (`after_sequence`, Last-Event-ID), then live; 204 if none is left."""
+        """A run's events from the start or after a cursor (`after_sequence`, Last-Event-ID); 204 if none is left."""
         await app_runs.one(caller, run_id)
         seen = request.headers.get("last-event-id")
         return await app_runs.reading.replay(caller.principal, run_id, after_sequence, seen)
