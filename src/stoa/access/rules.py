@@ -63,6 +63,8 @@ PERMISSIONS: Final = (
 
 _READING: Final = frozenset(one for one in PERMISSIONS if one.endswith(":read")) - {"doctor:read"}
 _EDITING: Final = _READING | {
+    "apps:run",
+    "apps:write",
     "connections:write",
     "conversations:write",
     "knowledge:write",
