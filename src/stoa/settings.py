@@ -143,6 +143,8 @@ class Settings(BaseModel):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     domain: str = "localhost"
+    public_url: Annotated[str, Field(pattern=r"^https?://[^/?#\s]+/?$")] | None = None
+    """Scheme, name and port by which the outside reaches this server; links and `url` fields are made from it."""
     data_dir: Path = Path(".stoa")
     database_url: SecretStr | None = None
     bootstrap_key: SecretStr | None = None

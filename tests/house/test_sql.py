@@ -12,6 +12,8 @@ SOURCE = Path(__file__).parents[2] / "src" / "stoa"
 FILES = sorted(SOURCE.glob("**/*.sql"))
 FILLINGS = {
     "{order}": "created_at, id",
+    "{apps_order}": "p.name, p.id",
+    "{listed_order}": "a.name, a.id",
     "{sums_order}": "day, id",
     "{items_order}": "uploaded_at, id",
     "{vectors}": "knowledge_vectors",

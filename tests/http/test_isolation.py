@@ -60,6 +60,10 @@ async def census(dsn: str) -> dict[str, int]:
             "projects",
             "connections",
             "tools",
+            "workflows",
+            "workflow_versions",
+            "apps",
+            "app_deployments",
             "knowledgebases",
             "knowledge_items",
             "knowledge_sources",
@@ -149,6 +153,41 @@ async def test_every_route_of_a_base_s_own_host(shared_server: Running, owned: O
     ).status_code == 404
 
 
+async def test_every_route_of_an_app_s_own_host(shared_server: Running, owned: Owned) -> None:
+    """By its name and by its path: 403 for who may not use the app, 401 for who is nobody."""
+    before = await census(shared_server.dsn)
+    app_id = owned.ids["app_id"]
+    document = await shared_server.call("GET", f"/apps/{app_id}/openapi.json")
+    nobody = {"Authorization": ""}, {"Authorization": "Bearer stoa_acc_" + "x" * 64}
+    tried = 0
+    for path, methods in document["paths"].items():
+        if path in ("/health", "/ready"):
+            continue
+        for method, operation in methods.items():
+            content = operation.get("requestBody", {}).get("content", {})
+            options: dict[str, object] = {}
+            if "application/json" in content:
+                options = {
+                    "json": BODIES.get(path, next(iter(content["application/json"]["examples"].values()))["value"])
+                }
+            elif content:
+                options = {"files": {"file": ("a.txt", b"x")}}
+            url = path.format_map(owned.ids)
+            for target, named in ((url, {"Host": f"{app_id}.apps.localhost"}), (f"/apps/{app_id}{url}", {})):
+                for stranger in owned.strangers:
+                    answer = await stranger.request(method.upper(), target, headers=named, **options)
+                    assert answer.status_code == 403, f"{method} {target}: {answer.status_code} {answer.text}"
+                    assert "secret" not in answer.text.lower()
+                for headers in nobody:
+                    answer = await shared_server.client.request(
+                        method.upper(), target, headers={**named, **headers}, **options
+                    )
+                    assert answer.status_code == 401, f"{method} {target}: {answer.status_code} {answer.text}"
+                tried += 1
+    assert tried >= 14
+    assert await census(shared_server.dsn) == before
+
+
 async def test_an_item_of_another_base_is_not_on_this_host(shared_server: Running, owned: Owned) -> None:
     other = (await shared_server.call("POST", "/v1/knowledgebases", 201, json={"name": "Another"}))["data"]["id"]
     for method, tail in (("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/reprocess"), ("GET", "/content")):
@@ -170,6 +209,8 @@ async def test_lists_show_nothing_foreign(owned: Owned) -> None:
             "/v1/connections",
             "/v1/tools",
             "/v1/knowledgebases",
+            "/v1/workflows",
+            f"/v1/apps?project_id={owned.ids['project_id']}",
         ):
             assert (await stranger.get(path)).json()["pagination"]["total_count"] == 0, path
         assert (await stranger.get("/v1/usage?group_by=run_id")).json()["pagination"]["total_count"] == 0

@@ -48,18 +48,22 @@ COLUMNS = (
 OWNED_BY_USERS = {"conversation_id", "file_id", "run_id"}
 SCOPED_TO_ORG = re.compile(r"^/v1/orgs/\{org_id\}")
 VIEWER = PROJECT_ROLES[ProjectRole.VIEWER] | ORG_ROLES[OrgRole.MEMBER]
-BODIES: Mapping[str, Any] = {"POST /v1/traces": {"runs": []}, "POST /collector/v1/traces": {"runs": []}}
+BODIES: Mapping[str, Any] = {
+    "POST /v1/traces": {"runs": []},
+    "POST /collector/v1/traces": {"runs": []},
+    "POST /v1/apps/ID/invoke": {},
+}
 TABLES = (
     "conversations", "messages", "files", "runs", "events", "deletions", "connections", "tools", "knowledgebases",
     "knowledge_items", "knowledge_sources", "spans", "traces", "access_keys", "project_members", "invitations",
-    "models",
+    "models", "workflows", "workflow_versions", "apps", "app_deployments",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Asked:
     host: str
-    """api, kb or collector."""
+    """api, kb, app or collector."""
     method: str
     path: str
     prefix: str
@@ -72,21 +76,26 @@ class Asked:
     @property
     def tried(self) -> str:
         """As tests/http/test_refusals.py names it."""
-        base = {"api": "", "kb": "/kb/BASE", "collector": "/collector"}[self.host]
+        base = {"api": "", "kb": "/kb/BASE", "app": "/apps/APP", "collector": "/collector"}[self.host]
         return f"{self.method} {base}{re.sub(r'{[^}]+}', 'ID', self.path)}"
 
     @property
     def permissions(self) -> set[str]:
-        path = f"the base's host: {self.path}" if self.host == "kb" else self.path
+        path = {"kb": "the base's host: ", "app": "the app's host: "}.get(self.host, "") + self.path
         found = {one for one, method, route in PERMISSIONS if (method, route) == (self.method, path)}
         if self.host == "kb" and not found:
             found = {"knowledge:read"} if self.method == "GET" else {"knowledge:write"}
         return found
 
 
-async def routes(server: Running, base_id: str) -> list[Asked]:
+async def routes(server: Running, base_id: str, app_id: str) -> list[Asked]:
     found: list[Asked] = []
-    for host, prefix in (("api", ""), ("kb", f"/kb/{base_id}"), ("collector", "/collector")):
+    for host, prefix in (
+        ("api", ""),
+        ("kb", f"/kb/{base_id}"),
+        ("app", f"/apps/{app_id}"),
+        ("collector", "/collector"),
+    ):
         document = await server.call("GET", f"{prefix}/openapi.json")
         for path, methods in document["paths"].items():
             for method, operation in methods.items():
@@ -196,7 +205,7 @@ def expected(asked: Asked, column: str) -> set[int] | None:
         if not asked.permissions & VIEWER:
             return {403}
         return {200, 201, 204, 400, 401, 403, 404}
-    if asked.host == "kb":
+    if asked.host in ("kb", "app"):
         return {403}
     if asked.host == "api" and names - {"model_id"}:
         if SCOPED_TO_ORG.match(asked.path) and column == "other project":
@@ -226,7 +235,7 @@ async def test_the_matrix(
     table: dict[Asked, list[str]] = {}
     wrong: list[str] = []
     secrets = [ids[name] for name in ("conversation_id", "file_id", "run_id", "tool_id", "item_id", "source_id")]
-    for asked in await routes(server, ids["knowledgebase_id"]):
+    for asked in await routes(server, ids["knowledgebase_id"], ids["app_id"]):
         if asked.name in OPEN:
             continue
         assert asked.permissions, f"{asked.name} needs a permission, or a place in OPEN"
@@ -292,7 +301,7 @@ def page(table: Mapping[Asked, list[str]]) -> str:
         "- **no permission**: a key of the organization whose permissions do not hold the route's.",
         "",
     ]
-    for host in ("api", "kb", "collector"):
+    for host in ("api", "kb", "app", "collector"):
         lines += [f"## The {host} host", "", f"| route | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 1) + "|"]
         lines += [
             f"| `{asked.name}` | {' | '.join(cells)} |"

@@ -189,7 +189,12 @@ async def test_writers_go_on_while_indexes_are_built(old: str, monkeypatch: pyte
 def test_statements_outside_a_transaction_can_be_repeated() -> None:
     outside = [one for one in migrations() if one.outside]
     assert outside
-    repeatable = ("CREATE INDEX CONCURRENTLY IF NOT EXISTS ", "DROP INDEX CONCURRENTLY IF EXISTS ", "ALTER INDEX ")
+    repeatable = (
+        "CREATE INDEX CONCURRENTLY IF NOT EXISTS ",
+        "CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS ",
+        "DROP INDEX CONCURRENTLY IF EXISTS ",
+        "ALTER INDEX ",
+    )
     for migration in outside:
         assert all(statement.startswith(repeatable) for statement in migration.statements), migration.name
     made = Migration(1, "x", f"{OUTSIDE_A_TRANSACTION}-- a; comment\nDROP INDEX a;\n\nDROP INDEX b;\n")

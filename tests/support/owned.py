@@ -9,6 +9,7 @@ import asyncpg
 import httpx
 
 from stoa.access.rules import digest, new_secret
+from tests.support.apps import deployed
 from tests.support.running import Running
 
 
@@ -37,6 +38,7 @@ async def owning(server: Running) -> AsyncGenerator[Owned]:
     sibling = (
         await server.call("POST", "/v1/access-keys", 201, json={"name": "sibling", "project_id": other_project})
     )["data"]["key"]
+    app = await deployed(server, {"agent": {"model": "stoa-extractive", "instructions": "Secret"}}, name="Secret app")
     tool = {
         "name": "plan",
         "type": "http",
@@ -111,6 +113,9 @@ async def owning(server: Running) -> AsyncGenerator[Owned]:
         "vector_store_id": base["id"],
         "source_id": source_id,
         "trace_id": span["trace_id"],
+        "app_id": app["id"],
+        "workflow_id": app["workflow_id"],
+        "version_id": app["workflow_version_id"],
     }
     strangers = [
         httpx.AsyncClient(base_url=server.url, headers={"Authorization": f"Bearer {token}"})

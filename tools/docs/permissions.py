@@ -10,6 +10,7 @@ from pathlib import Path
 from stoa.access.rules import ORG_ROLES, PERMISSIONS, PROJECT_ROLES
 
 SOURCE = Path(__file__).parents[2] / "src" / "stoa"
+HOSTS = {"bases/host.py": "the base's host: ", "runs/host.py": "the app's host: "}
 METHODS = {"get", "post", "put", "patch", "delete"}
 _PERMISSION = re.compile(r"""["']([a-z]+:[a-z]+)["']""")
 
@@ -21,7 +22,7 @@ def routes() -> list[tuple[str, str, str]]:
     for path in sorted(SOURCE.rglob("*.py")):
         for node in ast.parse(path.read_text("utf-8")).body:
             if isinstance(node, ast.FunctionDef):
-                prefix = "" if path.name != "host.py" else "the base's host: "
+                prefix = HOSTS.get(str(path.relative_to(SOURCE)), "")
                 found += [(asked, method, prefix + route) for asked, method, route in _of(node)]
     return found
 

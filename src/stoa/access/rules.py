@@ -37,6 +37,9 @@ ATTEMPT_DELAY_SECONDS: Final = 30.0
 PERMISSIONS: Final = (
     "access:read",
     "access:write",
+    "apps:read",
+    "apps:run",
+    "apps:write",
     "connections:read",
     "connections:write",
     "conversations:read",
@@ -60,6 +63,8 @@ PERMISSIONS: Final = (
 
 _READING: Final = frozenset(one for one in PERMISSIONS if one.endswith(":read")) - {"doctor:read"}
 _EDITING: Final = _READING | {
+    "apps:run",
+    "apps:write",
     "connections:write",
     "conversations:write",
     "knowledge:write",

@@ -1,18 +1,22 @@
 """What one slice is to another: each class implements a port of one slice with the abilities of its siblings."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 from uuid import UUID
 
 import structlog
+from pydantic import ValidationError
 
-from stoa import bases, conversations, documents, embedding, gateway, runs, sources, tools
+from stoa import access, apps, bases, conversations, documents, embedding, gateway, runs, sources, tools
 from stoa.db import Tx
 from stoa.db.blobs import DirectoryBlobs
+from stoa.http.errors import explain
+from stoa.kernel.errors import AppError, BadRequest
 from stoa.kernel.principal import Principal
+from stoa.kernel.schema_checker import SchemaChecker
 
 if TYPE_CHECKING:
     import numpy as np
@@ -151,6 +155,73 @@ class KnowledgeLibrary:
         ]
 
 
+class AgentDefinitions:
+    """What apps ask about agents and models: the checks of a conversation's agent, and the catalogue."""
+
+    def __init__(self, agents: conversations.Agents, schemas: SchemaChecker, catalogue: gateway.Catalogue) -> None:
+        self._agents = agents
+        self._schemas = schemas
+        self._catalogue = catalogue
+
+    async def checked_agent(self, principal: Principal, agent: Mapping[str, Any]) -> Mapping[str, Any]:
+        told = {name: value for name, value in agent.items() if name not in ("model", "memory")}
+        if not isinstance(agent.get("model", ""), str):
+            raise BadRequest.field("flow.agent.model", "must be a slug, as GET /v1/router/models lists them")
+        memory = agent.get("memory")
+        if not (memory is None or isinstance(memory, bool | dict)):
+            raise BadRequest.field("flow.agent.memory", "must be true, false or an object")
+        try:
+            body = conversations.AgentIn.model_validate(told)
+        except ValidationError as error:
+            problems = _problems(error)
+            raise BadRequest("; ".join(f"{path} {why}" for path, why in problems.items()), details=problems) from error
+        checked = conversations.agent_of(body, "flow.agent") or {}
+        await conversations.check_agent(self._agents, self._schemas, principal, checked, "flow.agent")
+        return checked if memory is not False else {**checked, "memory": False}
+
+    async def model(self, principal: Principal, slugs: Sequence[str]) -> UUID | None:
+        if not slugs:
+            return self._catalogue.default.id
+        known = await self._catalogue.ids_of(principal, slugs)
+        return next((known[slug] for slug in slugs if slug in known), None)
+
+
+class AppUploads:
+    """Files for the runs of an app: each in a conversation of its own that is bound to the app."""
+
+    def __init__(self) -> None:
+        self.conversations: conversations.Conversations | None = None
+        """Set once it exists: conversations are built after the runs that they cancel."""
+
+    async def add(
+        self, principal: Principal, app_id: UUID, source: BinaryIO, name: str | None, mime_type: str | None
+    ) -> conversations.File:
+        held = self.conversations
+        assert held is not None, "requests are taken after everything is built"
+        made = await held.create(
+            principal,
+            model_id=None,
+            app_id=app_id,
+            org_id=None,
+            title=None,
+            user_id=None,
+            metadata=None,
+            agent=None,
+            once=None,
+        )
+        try:
+            return await held.add_file(principal, made.id, source, name=name, mime_type=mime_type, once=None)
+        except AppError:
+            await held.delete(principal, made.id)
+            raise
+
+
+def _problems(error: ValidationError) -> Mapping[str, str]:
+    """Path → reason of each bad field of a shorthand's agent."""
+    found = [{**one, "loc": ("body", *one["loc"])} for one in error.errors(include_url=False)]
+    return {f"flow.agent.{path}": reason for path, reason in explain(found, conversations.AgentIn).items()}
+
+
 def embed_or_none(embedder: embedding.Embedder) -> "Callable[[Sequence[str]], Awaitable[Vectors | None]]":
     """Vectors for judging relevance; None, and a warning, while the embedder fails."""
 
@@ -202,7 +273,21 @@ def find_model(
     """The model of a run, with what its tokens cost."""
 
     async def find(run: runs.Run) -> runs.Supply:
+        assert run.model_id is not None, "a run whose nodes have their own models asks for each of them"
         slug, model = await catalogue.model(run.org_id, run.project_id, run.model_id)
         return runs.Supply(model, slug, gateway.price_of(slug, prices))
 
     return find
+
+
+def living(
+    owner: access.Access, public: apps.PublicApps
+) -> "Callable[[Collection[UUID]], Awaitable[Collection[UUID]]]":
+    """What keeps a stream open: a key that is neither revoked nor expired, or a public app that is still public."""
+
+    async def those(ids: Collection[UUID]) -> Collection[UUID]:
+        keys = set(await owner.living_keys(ids))
+        others = set(ids) - keys
+        return keys | set(await public.living(others)) if others else keys
+
+    return those

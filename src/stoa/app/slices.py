@@ -5,10 +5,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from stoa import access, bases, conversations, documents, embedding, gateway, runs
+from stoa import access, apps, bases, conversations, documents, embedding, gateway, runs
 from stoa.access import component as access_component
 from stoa.app import adapters, choices
 from stoa.app.outbound import outbound_of
+from stoa.apps import component as apps_component
 from stoa.bases import component as bases_component
 from stoa.conversations import component as conversations_component
 from stoa.db.blobs import DirectoryBlobs
@@ -52,12 +53,13 @@ async def open_slices(
     async with AsyncExitStack() as stack:
         enter, outbound = stack.enter_async_context, outbound_of(settings)
         journal = await enter(journal_component.open_component(kit))
+        public = apps.PublicApps(kit.database)
         streams = await enter(
             streams_component.open_component(
                 kit,
                 journal.journal,
                 owner.principal_of,
-                owner.living_keys,
+                adapters.living(owner, public),
                 streams_per_key_max=settings.streams_per_key_max,
             )
         )
@@ -93,6 +95,17 @@ async def open_slices(
         blobs = DirectoryBlobs(settings.data_dir / "blobs")
         reader = conversations.Reader(kit.database, partial(adapters.read_file, models.documents, blobs))
         transcript = conversations.Transcript(kit.database, reader, blobs)
+        deployed = await enter(
+            apps_component.open_component(
+                kit,
+                owner,
+                adapters.AgentDefinitions(chosen, kit.schemas, models.gateway.catalogue),
+                public,
+                domain=settings.domain,
+                public_url=settings.public_url,
+            )
+        )
+        uploads = adapters.AppUploads()
         worked = await enter(
             runs_component.open_component(
                 kit,
@@ -105,6 +118,10 @@ async def open_slices(
                 open_stream=streams.open_stream,
                 admit_stream=streams.streams.admit,
                 is_operators_model=models.gateway.catalogue.find,
+                app_gate=deployed.gate,
+                app_projects=deployed.apps,
+                uploads=uploads,
+                reading=runs.Reading(streams.open_stream, streams.streams.admit, streams.replay, streams.events_page),
                 runs_max=settings.runs_max,
                 runs_per_project_max=settings.runs_per_project_max,
                 drain_seconds_max=settings.drain_seconds_max,
@@ -112,14 +129,15 @@ async def open_slices(
         )
         talks = await enter(
             conversations_component.open_component(
-                kit, blobs, reader, journal.journal, worked.runs, models.gateway.catalogue, chosen, owner
+                kit, blobs, reader, journal.journal, worked.runs, models.gateway.catalogue, chosen, owner, deployed.apps
             )
         )
+        uploads.conversations = talks.conversations
         keys = await enter(access_component.open_component(kit, owner))
         usage = await enter(usage_component.open_component(kit))
         traces = await enter(traces_component.open_component(kit, owner, retention_days=settings.traces_retention_days))
         built: list[Component] = [
-            journal, node, streams, models.gateway, talks, worked, tools, knowledge, sources, keys, usage, traces
+            journal, node, streams, models.gateway, talks, worked, deployed, tools, knowledge, sources, keys, usage, traces
         ]  # fmt: skip
         checks = [check for component in built for check in component.checks]
         doctor = await enter(doctor_component.open_component(kit, checks, runs.timeline, choices.data(settings)))

@@ -5,16 +5,25 @@ from stoa.conversations.checks import checks
 from stoa.conversations.deletions import Deletions, RemovedRuns
 from stoa.conversations.reading import Reader
 from stoa.conversations.rules import CONTENT_PARTS_MAX, text_of
-from stoa.conversations.service import Conversations, resolve_content
-from stoa.conversations.store import LockedConversation, insert_message, lock_conversation, take_position, take_question
+from stoa.conversations.service import Agents, Conversations, check_agent, resolve_content
+from stoa.conversations.store import (
+    LockedConversation,
+    insert_message,
+    lock_conversation,
+    open_session,
+    take_position,
+    take_question,
+)
 from stoa.conversations.transcript import ReadFile, Transcript
-from stoa.conversations.types import File, FilePassage, FileStatus, HistoryMessage, Message, Reading, Role
-from stoa.conversations.wire import ContentPart, Metadata
+from stoa.conversations.types import File, FilePassage, FileStatus, HistoryMessage, Message, Reading, Role, Session
+from stoa.conversations.wire import AgentIn, ContentPart, Metadata, agent_of
 from stoa.conversations.worker import Housekeeping, polls
 from stoa.db.blobs import blob_name
 
 __all__ = [
     "CONTENT_PARTS_MAX",
+    "AgentIn",
+    "Agents",
     "ContentPart",
     "Conversations",
     "Deletions",
@@ -31,11 +40,15 @@ __all__ = [
     "Reading",
     "RemovedRuns",
     "Role",
+    "Session",
     "Transcript",
+    "agent_of",
     "blob_name",
+    "check_agent",
     "checks",
     "insert_message",
     "lock_conversation",
+    "open_session",
     "polls",
     "resolve_content",
     "routes",

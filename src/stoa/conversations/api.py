@@ -57,7 +57,8 @@ def routes(conversations: Conversations, blobs: Blobs, gate: Gate) -> Routes:
         )
         created = await conversations.create(
             principal,
-            model_id=_model_of(body),
+            model_id=_one_of(body).model_id,
+            app_id=body.app_id,
             org_id=body.org_id,
             title=body.title,
             user_id=body.user_id,
@@ -170,12 +171,10 @@ def _files(router: Routes, conversations: Conversations, blobs: Blobs, gate: Gat
         )
 
 
-def _model_of(body: wire.CreateConversation) -> UUID:
+def _one_of(body: wire.CreateConversation) -> wire.CreateConversation:
     if (body.model_id is None) == (body.app_id is None):
         reason = "send exactly one of model_id and app_id"
         raise BadRequest(
             f"A conversation is with a model or with an app: {reason}.", details={"model_id": reason, "app_id": reason}
         )
-    if body.model_id is None:
-        raise BadRequest.field("app_id", "is not an app of this organization")
-    return body.model_id
+    return body

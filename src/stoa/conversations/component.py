@@ -2,17 +2,23 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from stoa.conversations.api import routes
 from stoa.conversations.checks import checks
 from stoa.conversations.deletions import Deletions, Runs
 from stoa.conversations.reading import Reader
-from stoa.conversations.service import Agents, Conversations, Models, Projects
+from stoa.conversations.service import Agents, Apps, Conversations, Models, Projects
 from stoa.conversations.worker import Housekeeping, polls
 from stoa.db.blobs import BlobStore
 from stoa.http.component import Component, Kit
 from stoa.http.hosts import HostKind
 from stoa.journal import Journal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConversationsComponent(Component):
+    conversations: Conversations
 
 
 @asynccontextmanager
@@ -25,12 +31,14 @@ async def open_component(
     models: Models,
     agents: Agents,
     projects: Projects,
-) -> AsyncGenerator[Component]:
+    apps: Apps,
+) -> AsyncGenerator[ConversationsComponent]:
     deletions = Deletions(kit.database, blobs, journal, runs, kit.ids)
     conversations = Conversations(
-        kit.database, blobs, models, agents, projects, reader, deletions, kit.ids, kit.schemas
+        kit.database, blobs, models, agents, projects, apps, reader, deletions, kit.ids, kit.schemas
     )
-    yield Component(
+    yield ConversationsComponent(
+        conversations=conversations,
         routers={HostKind.API: [routes(conversations, blobs, kit.gate)]},
         checks=checks(kit.database, blobs),
         polls=polls(),

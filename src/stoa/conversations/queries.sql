@@ -8,24 +8,43 @@ SELECT count(*) FROM deletions WHERE verified_at IS NULL;
 
 -- name: insert_conversation
 -- A new, empty conversation.
-INSERT INTO conversations (org_id, project_id, id, title, model_id, user_id, metadata, created_by, agent)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
+INSERT INTO conversations (org_id, project_id, id, title, model_id, user_id, metadata, created_by, agent, app_id)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
+
+-- name: open_session
+-- A conversation bound to an app; where its session has one already, nothing.
+INSERT INTO conversations (org_id, project_id, id, app_id, user_id, session_id, created_by)
+VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING RETURNING id;
+
+-- name: session
+-- The conversation of an app's session.
+SELECT id FROM conversations WHERE org_id = $1 AND app_id = $2 AND session_id = $3 AND coalesce(user_id, '') = coalesce($4, '');
+
+-- name: reach_files
+-- Files that an app took by another conversation, which this one names: reached by reference, as a fork does.
+INSERT INTO conversation_files (org_id, project_id, conversation_id, file_id)
+SELECT org_id, project_id, $2, id FROM files WHERE org_id = $1 AND id = ANY ($3::uuid[]) AND conversation_id <> $2
+ON CONFLICT DO NOTHING;
 
 -- name: conversation
 -- One conversation with its model and active run.
-SELECT c.*, m.slug AS model_slug, m.name AS model_name, m.provider AS model_provider, r.id AS active_run_id
+SELECT c.*, m.slug AS model_slug, m.name AS model_name, m.provider AS model_provider, r.id AS active_run_id,
+    a.name AS app_name, a.description AS app_description
 FROM conversations c
 LEFT JOIN models m ON m.id = c.model_id
+LEFT JOIN apps a ON a.org_id = c.org_id AND a.id = c.app_id
 LEFT JOIN runs r ON r.org_id = c.org_id AND r.conversation_id = c.id AND r.status IN ('created', 'started', 'paused')
     AND r.queued_at IS NULL
 WHERE c.org_id = $1 AND c.id = $2;
 
 -- name: listed_conversations
 -- The conversations of a page, in its order.
-SELECT c.*, m.slug AS model_slug, m.name AS model_name, m.provider AS model_provider, r.id AS active_run_id
+SELECT c.*, m.slug AS model_slug, m.name AS model_name, m.provider AS model_provider, r.id AS active_run_id,
+    a.name AS app_name, a.description AS app_description
 FROM unnest($2::uuid[]) WITH ORDINALITY AS page (id, number)
 JOIN conversations c ON c.org_id = $1 AND c.id = page.id
 LEFT JOIN models m ON m.id = c.model_id
+LEFT JOIN apps a ON a.org_id = c.org_id AND a.id = c.app_id
 LEFT JOIN runs r ON r.org_id = c.org_id AND r.conversation_id = c.id AND r.status IN ('created', 'started', 'paused')
     AND r.queued_at IS NULL
 ORDER BY page.number;
@@ -109,10 +128,12 @@ SELECT (SELECT count(*) FROM files WHERE org_id = $1 AND conversation_id = $2)
      + (SELECT count(*) FROM conversation_files WHERE org_id = $1 AND conversation_id = $2);
 
 -- name: files_of
--- Those among the ids that a conversation can reach.
+-- Those among the ids that a conversation can reach; where it is bound to an app, those of the app.
 SELECT * FROM files f WHERE org_id = $1 AND id = ANY ($3::uuid[])
   AND (conversation_id = $2 OR EXISTS (SELECT 1 FROM conversation_files s WHERE s.org_id = $1
-      AND s.conversation_id = $2 AND s.file_id = f.id));
+      AND s.conversation_id = $2 AND s.file_id = f.id)
+      OR f.conversation_id IN (SELECT o.id FROM conversations o JOIN conversations c ON c.org_id = o.org_id AND c.app_id = o.app_id
+          WHERE c.org_id = $1 AND c.id = $2 AND o.id = f.conversation_id));
 
 -- name: unread_files
 -- Files that should long have been read: their node died.

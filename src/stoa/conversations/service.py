@@ -44,6 +44,14 @@ class Agents(Protocol):
         ...
 
 
+class Apps(Protocol):
+    """What conversations ask of apps."""
+
+    async def home(self, principal: Principal, app_id: UUID) -> UUID:
+        """The project of an app that takes messages. Raises BadRequest naming `app_id` where there is none."""
+        ...
+
+
 class Projects(Protocol):
     """What conversations ask of access."""
 
@@ -71,6 +79,7 @@ class Conversations:
         models: Models,
         agents: Agents,
         projects: Projects,
+        apps: Apps,
         reader: Reader,
         deletions: Deletions,
         ids: Ids,
@@ -81,6 +90,7 @@ class Conversations:
         self._models = models
         self._agents = agents
         self._projects = projects
+        self._apps = apps
         self._reader = reader
         self._deletions = deletions
         self._ids = ids
@@ -90,7 +100,8 @@ class Conversations:
         self,
         principal: Principal,
         *,
-        model_id: UUID,
+        model_id: UUID | None,
+        app_id: UUID | None = None,
         org_id: UUID | None,
         title: str | None,
         user_id: str | None,
@@ -100,12 +111,15 @@ class Conversations:
     ) -> Conversation:
         if org_id is not None and org_id != principal.org_id:
             raise BadRequest.field("org_id", "is not the organization of this key")
-        await self._check_agent(principal, agent)
-        project_id = await self._projects.home(principal)
+        await check_agent(self._agents, self._schemas, principal, agent)
+        if app_id is not None and agent is not None:
+            raise BadRequest.field("agent", "cannot be set: an app brings its own")
+        project_id = await (self._apps.home(principal, app_id) if app_id else self._projects.home(principal))
         async with self._database.tenant(principal) as tx:
             if once and (first := await idempotency.claim(tx, principal, once)):
                 return await _one(tx, principal, UUID(first["id"]))
-            await self._models.check(tx, model_id)
+            if model_id is not None:
+                await self._models.check(tx, model_id)
             conversation_id = self._ids.new()
             await tx.execute(
                 SQL.insert_conversation,
@@ -118,41 +132,12 @@ class Conversations:
                 metadata,
                 principal.key_id,
                 agent,
+                app_id,
             )
             await audit.record(tx, principal, "conversation.create", conversation_id)
             if once:
                 await idempotency.record(tx, principal, once, {"id": str(conversation_id)}, conversation_id)
             return await _one(tx, principal, conversation_id)
-
-    async def _check_agent(self, principal: Principal, agent: Mapping[str, Any] | None) -> None:
-        """Every tool and knowledge base that the definition names must be there, its helpers' too. Raises BadRequest
-        naming the field."""
-        if agent is None:
-            return
-        if "output_schema" in agent and (problem := await self._schemas.schema_problem(agent["output_schema"])):
-            raise BadRequest.field("agent.output_schema", problem)
-        named = {f"agent.tools[{index}]": name for index, name in enumerate(agent.get("tools", ()))}
-        for number, helper in enumerate(agent.get("subagents", ())):
-            named |= {
-                f"agent.subagents[{number}].tools[{index}]": name
-                for index, name in enumerate(helper.get("tools") or ())
-            }
-        unknown = await self._agents.unknown_tools(principal, sorted(set(named.values()))) if named else ()
-        problems = {
-            path: f"is {name!r}, which is no tool of this project; GET /v1/tools lists them"
-            for path, name in named.items()
-            if name in unknown
-        }
-        base_ids = [UUID(one) for one in agent.get("knowledge_bases", ())]
-        missing = await self._agents.unknown_bases(principal, base_ids) if base_ids else ()
-        problems |= {
-            f"agent.knowledge_bases[{index}]": "is no knowledge base of this project; GET /v1/knowledgebases lists them"
-            for index, one in enumerate(base_ids)
-            if one in missing
-        }
-        if problems:
-            path, reason = next(iter(problems.items()))
-            raise BadRequest(f"{path} {reason}", details=problems)
 
     async def get(self, principal: Principal, conversation_id: UUID) -> Conversation:
         async with self._database.tenant(principal) as tx:
@@ -185,11 +170,13 @@ class Conversations:
     async def update(self, principal: Principal, conversation_id: UUID, changes: Changes) -> Conversation:
         if "model_id" in changes.fields and changes.model_id is None:
             raise BadRequest.field("model_id", "cannot be null; name the model to switch to")
-        await self._check_agent(principal, changes.agent)
+        await check_agent(self._agents, self._schemas, principal, changes.agent)
         async with self._database.tenant(principal) as tx:
             before = await _one(tx, principal, conversation_id)
             if "model_id" in changes.fields and before.model is None:
                 raise BadRequest.field("model_id", "cannot be set on a conversation that is bound to an app")
+            if "agent" in changes.fields and before.app_id is not None:
+                raise BadRequest.field("agent", "cannot be set on a conversation that is bound to an app")
             if changes.model_id is not None:
                 await self._models.check(tx, changes.model_id)
             await tx.execute(
@@ -339,6 +326,38 @@ class Conversations:
         return blob_name(file.org_id, file.project_id, file.sha256)
 
 
+async def check_agent(
+    agents: Agents, schemas: SchemaChecker, principal: Principal, agent: Mapping[str, Any] | None, path: str = "agent"
+) -> None:
+    """Every tool and knowledge base that the definition names must be there, its helpers' too. Raises BadRequest
+    naming the field below `path`."""
+    if agent is None:
+        return
+    if "output_schema" in agent and (problem := await schemas.schema_problem(agent["output_schema"])):
+        raise BadRequest.field(f"{path}.output_schema", problem)
+    named = {f"{path}.tools[{index}]": name for index, name in enumerate(agent.get("tools", ()))}
+    for number, helper in enumerate(agent.get("subagents", ())):
+        named |= {
+            f"{path}.subagents[{number}].tools[{index}]": name for index, name in enumerate(helper.get("tools") or ())
+        }
+    unknown = await agents.unknown_tools(principal, sorted(set(named.values()))) if named else ()
+    problems = {
+        where: f"is {name!r}, which is no tool of this project; GET /v1/tools lists them"
+        for where, name in named.items()
+        if name in unknown
+    }
+    base_ids = [UUID(one) for one in agent.get("knowledge_bases", ())]
+    missing = await agents.unknown_bases(principal, base_ids) if base_ids else ()
+    problems |= {
+        f"{path}.knowledge_bases[{index}]": "is no knowledge base of this project; GET /v1/knowledgebases lists them"
+        for index, one in enumerate(base_ids)
+        if one in missing
+    }
+    if problems:
+        where, reason = next(iter(problems.items()))
+        raise BadRequest(f"{where} {reason}", details=problems)
+
+
 async def resolve_content(
     tx: Tx, principal: Principal, conversation_id: UUID, content: Sequence[Mapping[str, Any]]
 ) -> Sequence[Mapping[str, Any]]:
@@ -359,6 +378,8 @@ async def resolve_content(
                 "is not a file of this conversation; upload it to /v1/conversations/{id}/files first",
             )
         resolved.append({"type": "file", "file": {"id": str(file.id), "name": file.name}})
+    if any(file.conversation_id != conversation_id for file in files.values()):
+        await tx.execute(SQL.reach_files, principal.org_id, conversation_id, wanted)
     return resolved
 
 

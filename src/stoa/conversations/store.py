@@ -7,6 +7,7 @@ from uuid import UUID
 
 from stoa.conversations import rules
 from stoa.conversations.types import (
+    AppRef,
     Conversation,
     Deletion,
     File,
@@ -20,6 +21,7 @@ from stoa.conversations.types import (
     Reading,
     Retained,
     Role,
+    Session,
 )
 from stoa.db import Row, Tx, load
 from stoa.db.lists import next_cursor, page_ids
@@ -106,6 +108,25 @@ async def lock_conversation(tx: Tx, org_id: UUID, conversation_id: UUID) -> Lock
         if row
         else None
     )
+
+
+async def open_session(tx: Tx, principal: Principal, session: Session, new_id: UUID) -> UUID:
+    """The conversation of an app's session, made where there is none; without a session a new one."""
+    opened = await tx.fetchval(
+        SQL.open_session,
+        principal.org_id,
+        session.project_id,
+        new_id,
+        session.app_id,
+        session.user_id,
+        session.session_id,
+        principal.key_id,
+    )
+    found: UUID | None = opened or await tx.fetchval(
+        SQL.session, principal.org_id, session.app_id, session.session_id, session.user_id
+    )
+    assert found is not None, "a session that is there has a conversation"
+    return found
 
 
 # --- messages -------------------------------------------------------------------------------------------------------
@@ -335,6 +356,8 @@ def _conversation(row: Row) -> Conversation:
         row["updated_at"],
         row["forked_from"],
         row["forked_from_message_id"],
+        app=AppRef(row["app_id"], row["app_name"], row["app_description"]) if row["app_name"] is not None else None,
+        session_id=row["session_id"],
     )
 
 

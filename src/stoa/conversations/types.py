@@ -19,6 +19,25 @@ class ModelRef:
 
 
 @dataclass(frozen=True, slots=True)
+class AppRef:
+    """The app that a conversation is bound to, as it shows it."""
+
+    id: UUID
+    name: str
+    description: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Where a run of an app belongs: its user's session, or with None a conversation of its own."""
+
+    app_id: UUID
+    project_id: UUID
+    user_id: str | None
+    session_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
 class Conversation:
     id: UUID
     org_id: UUID
@@ -39,6 +58,9 @@ class Conversation:
     forked_from_message_id: UUID | None = None
     usage: Mapping[str, Any] | None = None
     """What all its model calls used; known where one conversation is asked for."""
+    app: AppRef | None = None
+    """While the app is there."""
+    session_id: UUID | None = None
 
 
 class Role(StrEnum):

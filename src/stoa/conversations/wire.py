@@ -141,6 +141,12 @@ class ConversationModelWire(Wire):
     provider: str
 
 
+class ConversationAppWire(Wire):
+    id: UUID
+    name: str
+    description: str | None
+
+
 class OriginWire(Wire):
     """Where a fork comes from, until that is deleted. `message_id` is the last shared message, where one was named."""
 
@@ -155,9 +161,11 @@ class ConversationWire(Wire):
     id: UUID
     title: str | None
     app_id: UUID | None
+    app: ConversationAppWire | None
     model_id: UUID | None
     model: ConversationModelWire | None
     user_id: str | None
+    session_id: UUID | None
     org_id: UUID
     project_id: UUID
     metadata: dict[str, Any] | None
@@ -245,19 +253,19 @@ class DeletionWire(Wire):
 
 
 # --- shapes to values -----------------------------------------------------------------------------------------------
-def agent_of(body: AgentIn | None) -> Mapping[str, Any] | None:
+def agent_of(body: AgentIn | None, path: str = "agent") -> Mapping[str, Any] | None:
     """The definition as it is stored: what was set and nothing else. Raises BadRequest for what only a second look
     finds."""
     if body is None:
         return None
     names = [helper.name for helper in body.subagents or ()]
     if len(set(names)) < len(names):
-        raise BadRequest.field("agent.subagents", "holds two helpers of one name")
+        raise BadRequest.field(f"{path}.subagents", "holds two helpers of one name")
     for index, name in enumerate(body.approvals or ()):
         if name not in (body.tools or ()) and name.partition("__")[0] not in (
             body.tools or ()
         ):  # One tool of an MCP server's.
-            raise BadRequest.field(f"agent.approvals[{index}]", f"is {name!r}, which is not among agent.tools")
+            raise BadRequest.field(f"{path}.approvals[{index}]", f"is {name!r}, which is not among {path}.tools")
     return body.model_dump(mode="json", exclude_none=True)
 
 
@@ -273,6 +281,10 @@ def conversation(value: Conversation) -> ConversationWire:
         id=value.id,
         title=value.title,
         app_id=value.app_id,
+        app=ConversationAppWire(id=value.app.id, name=value.app.name, description=value.app.description)
+        if value.app
+        else None,
+        session_id=value.session_id,
         model_id=model.id if model else None,
         model=ConversationModelWire(id=model.id, name=model.name, slug=model.slug, provider=model.provider)
         if model

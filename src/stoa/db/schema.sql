@@ -116,6 +116,8 @@ CREATE TABLE public.runs (
     queued_at timestamp with time zone,
     interrupting boolean DEFAULT false NOT NULL,
     owner_id uuid DEFAULT public.stoa_user(),
+    session_id uuid,
+    deployment_id uuid,
     CONSTRAINT runs_status_check CHECK ((status = ANY (ARRAY['created'::text, 'started'::text, 'paused'::text, 'completed'::text, 'failed'::text, 'canceled'::text])))
 );
 ALTER TABLE ONLY public.runs ALTER COLUMN user_id SET STATISTICS 0;
@@ -195,6 +197,73 @@ BEGIN
            CASE WHEN place.agent IS NULL THEN p_options ELSE p_options || jsonb_build_object('agent', place.agent) END,
            jsonb_build_object('content', p_content), CASE WHEN p_node IS NULL THEN 0 ELSE 1 END, p_node,
            CASE WHEN p_node IS NULL THEN NULL ELSE now() END, p_key, CASE WHEN p_queued THEN clock_timestamp() END, p_interrupting
+    WHERE p_queued OR NOT EXISTS (
+        SELECT 1 FROM runs
+        WHERE org_id = p_org AND conversation_id = p_conversation AND status IN ('created', 'started', 'paused') AND queued_at IS NULL)
+    RETURNING * INTO made;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    IF p_position IS NULL THEN
+        INSERT INTO messages (org_id, project_id, conversation_id, position, id, role, content, text, status, run_id, metadata)
+        VALUES (p_org, place.project_id, p_conversation, place.position, p_message, 'user', p_content, p_text, 'completed', p_run, p_metadata);
+    END IF;
+    INSERT INTO journals (org_id, project_id, run_id, epoch, last_sequence) VALUES (p_org, place.project_id, p_run, 1, cardinality(p_sequences));
+    INSERT INTO events (org_id, project_id, run_id, sequence, kind, payload)
+    SELECT p_org, place.project_id, p_run, e.* FROM unnest(p_sequences, p_kinds, p_payloads) AS e;
+    RETURN made;
+END $$;
+
+CREATE FUNCTION public.begin_run_v2(p_org uuid, p_conversation uuid, p_run uuid, p_message uuid, p_position integer, p_model uuid, p_content jsonb, p_text text, p_metadata jsonb, p_options jsonb, p_node uuid, p_key uuid, p_queued boolean, p_interrupting boolean, p_sequences integer[], p_kinds smallint[], p_payloads bytea[]) RETURNS public.runs
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    place    record;
+    deployed record;
+    said     jsonb := p_options;
+    model    uuid;
+    runs_as  uuid;   -- the deployment
+    made     runs;
+BEGIN
+    IF p_position IS NULL THEN
+        UPDATE conversations SET message_count = message_count + 1, model_id = coalesce(p_model, model_id), updated_at = now()
+        WHERE org_id = p_org AND id = p_conversation
+        RETURNING message_count AS position, project_id, model_id, user_id, agent, app_id, session_id INTO place;
+    ELSE
+        SELECT p_position AS position, project_id, coalesce(p_model, model_id) AS model_id, user_id, agent, app_id, session_id INTO place
+        FROM conversations WHERE org_id = p_org AND id = p_conversation;
+    END IF;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    model := place.model_id;
+    IF place.app_id IS NOT NULL THEN
+        SELECT d.id, d.model_id, d.models, d.workflow_version_id, v.agent, a.archived_at INTO deployed
+        FROM apps a
+        JOIN app_deployments d ON d.org_id = a.org_id AND d.id = a.latest_deployment_id
+        JOIN workflow_versions v ON v.org_id = d.org_id AND v.id = d.workflow_version_id
+        WHERE a.org_id = p_org AND a.id = place.app_id;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'app deleted';
+        ELSIF deployed.archived_at IS NOT NULL THEN
+            RAISE EXCEPTION 'app archived';
+        END IF;
+        model := deployed.model_id;
+        runs_as := deployed.id;
+        said := said || CASE WHEN deployed.agent IS NULL
+            THEN jsonb_build_object('workflow', jsonb_build_object('version_id', deployed.workflow_version_id, 'models', deployed.models))
+            ELSE jsonb_build_object('agent', deployed.agent) END;
+    ELSIF place.agent IS NOT NULL THEN
+        -- The agent as it is now: a later change of the conversation does not reach into the run.
+        said := said || jsonb_build_object('agent', place.agent);
+    END IF;
+    INSERT INTO runs (org_id, project_id, id, conversation_id, message_id, message_position, model_id, user_id, status, options, input,
+                      attempt, node_id, started_at, created_by, queued_at, interrupting, app_id, session_id, deployment_id)
+    SELECT p_org, place.project_id, p_run, p_conversation, p_message, place.position, model, place.user_id,
+           CASE WHEN p_node IS NULL THEN 'created' ELSE 'started' END, said,
+           jsonb_build_object('content', p_content), CASE WHEN p_node IS NULL THEN 0 ELSE 1 END, p_node,
+           CASE WHEN p_node IS NULL THEN NULL ELSE now() END, p_key, CASE WHEN p_queued THEN clock_timestamp() END, p_interrupting,
+           place.app_id, place.session_id, runs_as
     WHERE p_queued OR NOT EXISTS (
         SELECT 1 FROM runs
         WHERE org_id = p_org AND conversation_id = p_conversation AND status IN ('created', 'started', 'paused') AND queued_at IS NULL)
@@ -392,7 +461,7 @@ DECLARE
     shown     boolean := false;
     list      text := p_asked ->> 'list';
     allowed   text[] := CASE list WHEN 'conversations' THEN '{model_id,app_id,user_id}'
-                                  WHEN 'runs' THEN '{status,conversation_id,user_id}' END;
+                                  WHEN 'runs' THEN '{status,conversation_id,user_id,app_id,session_id}' END;
     sortable  text[] := CASE list WHEN 'conversations' THEN '{created_at,updated_at,title,message_count}'
                                   WHEN 'runs' THEN '{created_at,started_at,ended_at,status}' END;
     count_max bigint := p_asked ->> 'count_max';
@@ -580,6 +649,38 @@ CREATE TABLE public.access_keys (
     CONSTRAINT access_keys_spending_period_check CHECK ((spending_period = ANY (ARRAY['day'::text, 'month'::text, 'total'::text])))
 );
 
+CREATE TABLE public.app_deployments (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    id uuid NOT NULL,
+    app_id uuid NOT NULL,
+    workflow_id uuid NOT NULL,
+    workflow_version_id uuid NOT NULL,
+    model_id uuid,
+    models jsonb DEFAULT '{}'::jsonb NOT NULL,
+    created_by uuid,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE public.apps (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    id uuid NOT NULL,
+    name text NOT NULL,
+    description text,
+    access_type text NOT NULL,
+    deployment_config jsonb DEFAULT '{}'::jsonb NOT NULL,
+    runtime_id text,
+    latest_deployment_id uuid NOT NULL,
+    created_by uuid,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_by uuid,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    archived_by uuid,
+    archived_at timestamp with time zone,
+    CONSTRAINT apps_access_type_check CHECK ((access_type = ANY (ARRAY['private'::text, 'public'::text])))
+);
+
 CREATE TABLE public.audit (
     org_id uuid NOT NULL,
     project_id uuid,
@@ -648,6 +749,7 @@ CREATE TABLE public.conversations (
     forked_from uuid,
     forked_from_message_id uuid,
     owner_id uuid DEFAULT public.stoa_user(),
+    session_id uuid,
     CONSTRAINT conversations_check CHECK ((num_nonnulls(model_id, app_id) = 1))
 );
 ALTER TABLE ONLY public.conversations ALTER COLUMN title SET STATISTICS 0;
@@ -1399,11 +1501,49 @@ CREATE TABLE public.users (
     updated_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
+CREATE TABLE public.workflow_versions (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    id uuid NOT NULL,
+    workflow_id uuid NOT NULL,
+    version integer NOT NULL,
+    name text NOT NULL,
+    flow json NOT NULL,
+    flow_ui json,
+    agent jsonb,
+    created_by uuid,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE public.workflows (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    id uuid NOT NULL,
+    name text NOT NULL,
+    description text,
+    flow json NOT NULL,
+    flow_ui json,
+    versions integer DEFAULT 0 NOT NULL,
+    created_by uuid,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_by uuid,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
 ALTER TABLE ONLY public.access_keys
     ADD CONSTRAINT access_keys_hash_key UNIQUE (hash);
 
 ALTER TABLE ONLY public.access_keys
     ADD CONSTRAINT access_keys_pkey PRIMARY KEY (org_id, id);
+
+ALTER TABLE ONLY public.app_deployments
+    ADD CONSTRAINT app_deployments_pkey PRIMARY KEY (org_id, id);
+
+ALTER TABLE ONLY public.apps
+    ADD CONSTRAINT apps_id_key UNIQUE (id);
+
+ALTER TABLE ONLY public.apps
+    ADD CONSTRAINT apps_pkey PRIMARY KEY (org_id, id);
 
 ALTER TABLE ONLY public.audit
     ADD CONSTRAINT audit_pkey PRIMARY KEY (org_id, id);
@@ -1561,7 +1701,26 @@ ALTER TABLE ONLY public.user_sessions
 ALTER TABLE ONLY public.users
     ADD CONSTRAINT users_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.workflow_versions
+    ADD CONSTRAINT workflow_versions_org_id_workflow_id_version_key UNIQUE (org_id, workflow_id, version);
+
+ALTER TABLE ONLY public.workflow_versions
+    ADD CONSTRAINT workflow_versions_pkey PRIMARY KEY (org_id, id);
+
+ALTER TABLE ONLY public.workflows
+    ADD CONSTRAINT workflows_pkey PRIMARY KEY (org_id, id);
+
 CREATE INDEX access_keys_by_creator ON public.access_keys USING btree (org_id, created_by);
+
+CREATE INDEX app_deployments_of_app ON public.app_deployments USING btree (org_id, app_id, created_at DESC, id);
+
+CREATE INDEX app_deployments_of_model ON public.app_deployments USING btree (model_id) WHERE (model_id IS NOT NULL);
+
+CREATE INDEX app_deployments_of_version ON public.app_deployments USING btree (org_id, workflow_version_id);
+
+CREATE INDEX app_deployments_of_workflow ON public.app_deployments USING btree (org_id, workflow_id);
+
+CREATE INDEX apps_by_name ON public.apps USING btree (org_id, project_id, name, id);
 
 CREATE UNIQUE INDEX connections_by_name ON public.connections USING btree (org_id, project_id, name);
 
@@ -1579,7 +1738,11 @@ CREATE INDEX conversations_by_user ON public.conversations USING btree (org_id, 
 
 CREATE INDEX conversations_newest ON public.conversations USING btree (org_id, project_id, created_at DESC, id);
 
+CREATE INDEX conversations_of_app ON public.conversations USING btree (org_id, app_id, created_at DESC, id) WHERE (app_id IS NOT NULL);
+
 CREATE INDEX conversations_of_owner ON public.conversations USING btree (org_id, owner_id, created_at DESC, id) WHERE (owner_id IS NOT NULL);
+
+CREATE UNIQUE INDEX conversations_of_session ON public.conversations USING btree (org_id, app_id, session_id, COALESCE(user_id, ''::text)) WHERE (session_id IS NOT NULL);
 
 CREATE INDEX conversations_words ON public.conversations USING gin (public.search_words(search, org_id));
 ALTER INDEX public.conversations_words ALTER COLUMN 1 SET STATISTICS 0;
@@ -1693,6 +1856,8 @@ CREATE INDEX runs_failed ON public.runs USING btree (org_id, created_at DESC, id
 
 CREATE INDEX runs_newest ON public.runs USING btree (org_id, project_id, created_at DESC, id);
 
+CREATE INDEX runs_of_app ON public.runs USING btree (org_id, app_id, created_at DESC, id) WHERE (app_id IS NOT NULL);
+
 CREATE INDEX runs_of_conversation ON public.runs USING btree (org_id, conversation_id);
 
 CREATE INDEX runs_of_day ON public.runs USING brin (created_at);
@@ -1727,6 +1892,8 @@ CREATE INDEX user_sessions_by_user ON public.user_sessions USING btree (org_id, 
 
 CREATE UNIQUE INDEX users_by_email ON public.users USING btree (email);
 
+CREATE INDEX workflows_by_name ON public.workflows USING btree (org_id, project_id, name, id);
+
 CREATE TRIGGER usage_of_changed_lines AFTER DELETE OR UPDATE OF org_id, project_id, key_id, model, kind, prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens, cost_usd, estimated, at ON public.model_calls FOR EACH ROW EXECUTE FUNCTION public.follow_usage();
 
 CREATE TRIGGER usage_of_old_lines AFTER INSERT ON public.model_calls FOR EACH ROW WHEN ((new.at < transaction_timestamp())) EXECUTE FUNCTION public.follow_usage();
@@ -1736,6 +1903,18 @@ ALTER TABLE ONLY public.access_keys
 
 ALTER TABLE ONLY public.access_keys
     ADD CONSTRAINT access_keys_org_id_project_id_fkey FOREIGN KEY (org_id, project_id) REFERENCES public.projects(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.app_deployments
+    ADD CONSTRAINT app_deployments_model_id_fkey FOREIGN KEY (model_id) REFERENCES public.models(id);
+
+ALTER TABLE ONLY public.app_deployments
+    ADD CONSTRAINT app_deployments_org_id_app_id_fkey FOREIGN KEY (org_id, app_id) REFERENCES public.apps(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.app_deployments
+    ADD CONSTRAINT app_deployments_org_id_workflow_version_id_fkey FOREIGN KEY (org_id, workflow_version_id) REFERENCES public.workflow_versions(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.apps
+    ADD CONSTRAINT apps_org_id_project_id_fkey FOREIGN KEY (org_id, project_id) REFERENCES public.projects(org_id, id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.connections
     ADD CONSTRAINT connections_org_id_project_id_fkey FOREIGN KEY (org_id, project_id) REFERENCES public.projects(org_id, id) ON DELETE CASCADE;
@@ -1833,7 +2012,17 @@ ALTER TABLE ONLY public.tools
 ALTER TABLE ONLY public.user_sessions
     ADD CONSTRAINT user_sessions_org_id_user_id_fkey FOREIGN KEY (org_id, user_id) REFERENCES public.org_members(org_id, user_id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY public.workflow_versions
+    ADD CONSTRAINT workflow_versions_org_id_workflow_id_fkey FOREIGN KEY (org_id, workflow_id) REFERENCES public.workflows(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.workflows
+    ADD CONSTRAINT workflows_org_id_project_id_fkey FOREIGN KEY (org_id, project_id) REFERENCES public.projects(org_id, id) ON DELETE CASCADE;
+
 ALTER TABLE public.access_keys ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.app_deployments ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.apps ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.audit ENABLE ROW LEVEL SECURITY;
 
@@ -1916,6 +2105,10 @@ ALTER TABLE public.runs ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.spans ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY tenant ON public.access_keys TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
+CREATE POLICY tenant ON public.app_deployments TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
+CREATE POLICY tenant ON public.apps TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
 CREATE POLICY tenant ON public.audit TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
@@ -2007,6 +2200,10 @@ CREATE POLICY tenant ON public.users TO stoa_tenant USING ((EXISTS ( SELECT
    FROM public.org_members m
   WHERE ((m.org_id = public.stoa_org()) AND (m.user_id = users.id)))));
 
+CREATE POLICY tenant ON public.workflow_versions TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
+CREATE POLICY tenant ON public.workflows TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
 ALTER TABLE public.tool_calls ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.tools ENABLE ROW LEVEL SECURITY;
@@ -2018,6 +2215,10 @@ ALTER TABLE public.usage_sums ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.user_sessions ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.users ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.workflow_versions ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.workflows ENABLE ROW LEVEL SECURITY;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.model_calls TO stoa_tenant;
 
@@ -2039,6 +2240,10 @@ REVOKE ALL ON FUNCTION public.widen_policies() FROM PUBLIC;
 REVOKE ALL ON FUNCTION public.widened(p_condition text) FROM PUBLIC;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.access_keys TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.app_deployments TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.apps TO stoa_tenant;
 
 GRANT INSERT ON TABLE public.audit TO stoa_tenant;
 
@@ -2141,3 +2346,7 @@ GRANT SELECT(last_name) ON TABLE public.users TO stoa_tenant;
 GRANT SELECT(timezone) ON TABLE public.users TO stoa_tenant;
 
 GRANT SELECT(created_at) ON TABLE public.users TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.workflow_versions TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.workflows TO stoa_tenant;

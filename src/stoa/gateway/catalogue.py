@@ -2,7 +2,7 @@
 connections."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 from uuid import UUID, uuid5
@@ -189,6 +189,14 @@ class Catalogue:
         entries = [ModelEntry(default.id, default.slug, default.name, default.provider, default=True)]
         entries += sorted(others, key=lambda entry: entry.slug)
         return Page(entries[page.offset : page.offset + page.page_size], page.page, page.page_size, len(entries))
+
+    async def ids_of(self, principal: Principal, slugs: Sequence[str]) -> Mapping[str, UUID]:
+        """The models of these slugs that the principal may use; a slug of none is left out."""
+        async with self._database.tenant(principal) as tx:
+            rows = await tx.fetch(SQL.models_of_tenant, principal.org_id)
+        known = {row["slug"]: row["id"] for row in rows}
+        known |= {entry.slug: entry.id for entry in self._entries.values()}
+        return {slug: known[slug] for slug in slugs if slug in known}
 
     async def entry(self, principal: Principal, model_id: UUID) -> ModelEntry:
         """Raises NotFound for a model that the principal may not see."""

@@ -5,6 +5,7 @@ from stoa.runs.api import routes
 from stoa.runs.checks import checks, timeline
 from stoa.runs.context import Context
 from stoa.runs.driving import Supply
+from stoa.runs.host import Reading
 from stoa.runs.metrics import RunMetrics, polls
 from stoa.runs.recording import Recorder
 from stoa.runs.service import Runs
@@ -17,6 +18,7 @@ __all__ = [
     "KnowledgeTool",
     "Library",
     "Quote",
+    "Reading",
     "Recorder",
     "Run",
     "RunMetrics",

@@ -130,7 +130,7 @@ def routes(
         user_id: Annotated[str | None, Query(max_length=255)] = None,
     ) -> DataList[wire.RunWire]:
         """Runs that the caller may see, newest first."""
-        statuses, awaiting_input = _statuses(status)
+        statuses, awaiting_input = statuses_of(status)
         wanted = RunFilter(statuses, awaiting_input, conversation_id, user_id)
         found = await runs.list(principal, page, wanted)
         requests = await runs.requests(principal, [run.id for run in found.items])
@@ -188,7 +188,7 @@ def _queue(router: Routes, runs: Runs, gate: Gate) -> None:
         return Acknowledgement(message="deleted")
 
 
-def _statuses(names: list[str] | None) -> tuple[list[RunStatus] | None, bool]:
+def statuses_of(names: list[str] | None) -> tuple[list[RunStatus] | None, bool]:
     """The statuses that are asked for, None for any; and whether those that await input are, whatever their status."""
     if not names:
         return None, False

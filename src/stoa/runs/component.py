@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from stoa.apps import AppGate
 from stoa.db.node import Node
 from stoa.db.node import checks as node_checks
 from stoa.http.component import Component, Kit, Started
@@ -16,8 +17,10 @@ from stoa.runs.api import OpenStream, routes
 from stoa.runs.checks import checks
 from stoa.runs.context import Context
 from stoa.runs.driving import FindModel, OpenTools
+from stoa.runs.host import AppRuns, Reading, host_routes
+from stoa.runs.invoke import invoke_routes
 from stoa.runs.metrics import RunMetrics, polls
-from stoa.runs.ports import Models
+from stoa.runs.ports import AppProjects, Models, Uploads
 from stoa.runs.recording import Recorder
 from stoa.runs.service import Runs
 from stoa.runs.wire import SendMessageBody
@@ -64,6 +67,10 @@ async def open_component(
     open_stream: OpenStream,
     admit_stream: Callable[[Principal], None],
     is_operators_model: Callable[[str], object],
+    app_gate: AppGate,
+    app_projects: AppProjects,
+    uploads: Uploads,
+    reading: Reading,
     runs_max: int,
     runs_per_project_max: int | None,
     drain_seconds_max: float,
@@ -87,10 +94,14 @@ async def open_component(
     service.owner = worker
     context.earlier_calls = service.calls_of_earlier_answers
     router = routes(service, kit.gate, open_stream, admit_stream, lambda: worker.draining)
+    app_runs = AppRuns(service, uploads, reading, lambda: worker.draining)
     yield RunsComponent(
         runs=service,
         worker=worker,
-        routers={HostKind.API: [router]},
+        routers={
+            HostKind.API: [router, invoke_routes(app_runs, app_projects, kit.gate)],
+            HostKind.APP: [host_routes(app_runs, uploads, app_gate)],
+        },
         around={
             HostKind.API: lambda app: Shortcut(
                 app,

@@ -56,8 +56,13 @@ class Context:
 
     async def request(self, run: Run, abilities: Capabilities) -> tuple[ModelRequest, int]:
         """What the model reads of the conversation, and how many of its messages do not fit."""
-        earlier = await self._transcript.messages(
-            run.org_id, run.conversation_id, run.message_position - 1, HISTORY_MESSAGES_MAX - 1
+        forgets = (run.options.get("agent") or {}).get("memory") is False
+        earlier = (
+            ()
+            if forgets
+            else await self._transcript.messages(
+                run.org_id, run.conversation_id, run.message_position - 1, HISTORY_MESSAGES_MAX - 1
+            )
         )
         budget = int(abilities.context_tokens * (1 - ANSWER_SHARE))
         kept, used = newest_that_fit([*earlier, _asked(run)], int(budget * HISTORY_SHARE))
@@ -72,7 +77,7 @@ class Context:
         ):  # A model that cannot search is given what a search finds.
             found = await self._library.look(run, base_ids, text_of(kept[-1].content), None)
             rendered[-1] = ModelMessage("user", (*rendered[-1].parts, *as_documents(found)))
-        left_out = kept[0].position - 1
+        left_out = 0 if forgets else kept[0].position - 1
         notes: list[str] = []
         if left_out:
             notes.append(

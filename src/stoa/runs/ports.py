@@ -1,11 +1,13 @@
 """What runs need of other slices, and what the services need of the worker."""
 
 import asyncio
-from typing import Any, Protocol, TypeAlias
+from typing import Any, BinaryIO, Protocol, TypeAlias
 from uuid import UUID
 
+from stoa.conversations import File
 from stoa.db import Tx
 from stoa.journal import RunWriter
+from stoa.kernel.principal import Principal
 from stoa.runs.types import Run
 
 
@@ -15,6 +17,22 @@ class Models(Protocol):
     async def check(self, tx: Tx, model_id: UUID) -> None:
         """Raises BadRequest naming `model_id` when this tenant may not use it, or it cannot be used just now."""
         ...
+
+
+class AppProjects(Protocol):
+    """Where an app is."""
+
+    async def project_of(self, principal: Principal, app_id: UUID) -> UUID:
+        """Raises NotFound."""
+        ...
+
+
+class Uploads(Protocol):
+    """Where an app keeps the files that its runs are given."""
+
+    async def add(
+        self, principal: Principal, app_id: UUID, source: BinaryIO, name: str | None, mime_type: str | None
+    ) -> File: ...
 
 
 Preparation: TypeAlias = asyncio.Task[Any]

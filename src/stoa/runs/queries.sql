@@ -1,6 +1,6 @@
 -- name: begin_run
--- A run with its journal, its first events and, where the position is NULL, its message (migration 0025).
-SELECT * FROM begin_run_v1(
+-- A run with its journal, its first events and, where the position is NULL, its message (migration 0044).
+SELECT * FROM begin_run_v2(
     p_org => $1, p_conversation => $2, p_run => $3, p_message => $4, p_position => $5, p_model => $6,
     p_content => $7, p_text => $8, p_metadata => $9, p_options => $10, p_node => $11, p_key => $12,
     p_queued => $13, p_interrupting => $14,
@@ -32,7 +32,7 @@ ORDER BY interrupting DESC, queued_at, id LIMIT 1 FOR UPDATE;
 
 -- name: promote
 -- Ends a run's time in the queue: its message has its position, and any node may claim the run.
-UPDATE runs SET queued_at = NULL, message_position = $3, model_id = $4 WHERE org_id = $1 AND id = $2;
+UPDATE runs SET queued_at = NULL, message_position = $3, model_id = coalesce($4, model_id) WHERE org_id = $1 AND id = $2;
 
 -- name: interrupt
 -- Requests the cancel in the transaction of the interrupting run: whichever node dies now, the run under way ends, and
@@ -66,14 +66,16 @@ ORDER BY page.number;
 -- A page of runs of the statuses in $2, or, where $5 is true, with an open question to a person.
 SELECT * FROM runs
 WHERE org_id = $1 AND ($3::uuid IS NULL OR conversation_id = $3) AND ($4::text IS NULL OR user_id = $4)
+  AND ($6::uuid IS NULL OR app_id = $6) AND ($7::uuid IS NULL OR session_id = $7)
   AND ($2::text[] IS NULL OR status = ANY ($2)
        OR $5::boolean AND status IN ('started', 'paused') AND id IN (
           SELECT run_id FROM input_requests WHERE org_id = $1 AND status = 'pending'))
-ORDER BY {order} LIMIT $6 OFFSET $7;
+ORDER BY {order} LIMIT $8 OFFSET $9;
 
 -- name: count_awaiting_runs
 SELECT count(*) FROM runs
 WHERE org_id = $1 AND ($3::uuid IS NULL OR conversation_id = $3) AND ($4::text IS NULL OR user_id = $4)
+  AND ($6::uuid IS NULL OR app_id = $6) AND ($7::uuid IS NULL OR session_id = $7)
   AND ($2::text[] IS NULL OR status = ANY ($2)
        OR $5::boolean AND status IN ('started', 'paused') AND id IN (
           SELECT run_id FROM input_requests WHERE org_id = $1 AND status = 'pending'));

@@ -66,7 +66,7 @@ class Runs:
 
     # --- beginning and ending ---------------------------------------------------------------------------------------
     async def start(
-        self, principal: Principal, conversation_id: UUID, send: SendMessage, key: IdempotencyKey | None
+        self, principal: Principal, conversation_id: UUID | None, send: SendMessage, key: IdempotencyKey | None
     ) -> Started:
         """Message, run and journal in one transaction.
 

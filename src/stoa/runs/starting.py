@@ -6,8 +6,15 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 from uuid import UUID
 
-from stoa.conversations import LockedConversation, lock_conversation, resolve_content, take_question, text_of
-from stoa.db import Database, Tx, idempotency
+from stoa.conversations import (
+    LockedConversation,
+    lock_conversation,
+    open_session,
+    resolve_content,
+    take_question,
+    text_of,
+)
+from stoa.db import Database, Raised, Tx, idempotency
 from stoa.db.idempotency import IdempotencyKey
 from stoa.journal import Batch, Journal, JournalKey
 from stoa.kernel.clock import Clock, rfc3339
@@ -47,7 +54,7 @@ class Starting:
         self.owner: Owner | None = None
 
     async def start(
-        self, principal: Principal, conversation_id: UUID, send: SendMessage, key: IdempotencyKey | None
+        self, principal: Principal, conversation_id: UUID | None, send: SendMessage, key: IdempotencyKey | None
     ) -> Started:
         """One transaction. Where this node has room it includes `run.started`, and the run is this node's from the
         commit.
@@ -55,6 +62,10 @@ class Starting:
         owner = self.owner if self.owner is not None and self.owner.reserve(principal.project_id) else None
         try:
             return await self._start(owner, principal, conversation_id, send, key)
+        except Raised as refusal:
+            if refusal.reason not in _APP_REFUSALS:
+                raise
+            raise Conflict(_APP_REFUSALS[refusal.reason]) from None
         finally:
             if owner is not None:
                 owner.unreserve(principal.project_id)
@@ -63,7 +74,7 @@ class Starting:
         self,
         owner: Owner | None,
         principal: Principal,
-        conversation_id: UUID,
+        conversation_id: UUID | None,
         send: SendMessage,
         key: IdempotencyKey | None,
     ) -> Started:
@@ -71,6 +82,9 @@ class Starting:
             async with self._database.tenant(principal) as tx:
                 if key and (answer := await idempotency.claim(tx, principal, key)):
                     return Started(await store.visible_run(tx, principal.org_id, UUID(answer["run_id"])), first=False)
+                if send.app is not None:
+                    conversation_id = await open_session(tx, principal, send.app.session, self._ids.new())
+                assert conversation_id is not None, "a message is sent to a conversation"
                 begun = await self._begin(tx, principal, conversation_id, send, owner, undo)
                 if key:
                     await idempotency.record(tx, principal, key, {"run_id": str(begun.run.id)}, begun.run.id)
@@ -81,13 +95,14 @@ class Starting:
     def _carry_on(self, begun: "_Begun", owner: Owner | None) -> None:
         """After the commit: this node works on the run, leaves it unclaimed for a node with room, or leaves it
         queued."""
-        if owner is None or begun.prepared is None:
+        prepared = owner.prepare(begun.run) if owner is not None and begun.late else begun.prepared
+        if owner is None or prepared is None:
             self._journal.writer.release(begun.batch.writer)
         else:
             self._journal.writer.published(begun.batch)
-            owner.adopt(begun.run, begun.batch.writer, begun.prepared)
+            owner.adopt(begun.run, begun.batch.writer, prepared)
         self._metrics.begun.add(
-            "queued" if begun.run.queued_at is not None else "left" if begun.prepared is None else "carried"
+            "queued" if begun.run.queued_at is not None else "left" if prepared is None else "carried"
         )
 
     async def _begin(
@@ -108,14 +123,17 @@ class Starting:
         if new.queued:
             owner = None
         run, batch = await self._insert(tx, principal, conversation_id, new, owner, undo)
-        if place is None:
+        if place is None and run.model_id is not None:
             await self._models.check(tx, run.model_id)
-        prepared = owner.prepare(run) if owner is not None else None
+        # What refers an app's files to a new conversation is not to be seen before the commit.
+        late = send.app is not None and any(part["type"] == "file" for part in new.content)
+        prepared = owner.prepare(run) if owner is not None and not late else None
         if prepared is not None:
             undo.callback(prepared.cancel)
         if new.interrupting:
             await tx.execute(SQL.interrupt, principal.org_id, conversation_id, run.id)
-        return _Begun(run, batch, prepared, active if new.interrupting else None)
+        interrupts = active if new.interrupting else None
+        return _Begun(run, batch, prepared, interrupts, late=late and owner is not None)
 
     async def _new_run(
         self,
@@ -220,6 +238,15 @@ class _Begun:
     batch: Batch
     prepared: Preparation | None
     interrupts: UUID | None
+    late: bool = False
+    """This node carries it, and what its model reads can be collected once the start is committed."""
+
+
+_APP_REFUSALS: Final[Mapping[str, str]] = {
+    "app deleted": "The app of this conversation is deleted; the conversation can be read, and takes no more messages.",
+    "app archived": "The app of this conversation is archived: it takes no messages until it is restored.",
+}
+"""What begin_run_v2 raises of an app."""
 
 
 def _no_conversation(conversation_id: UUID) -> NotFound:
@@ -253,4 +280,6 @@ def _options(send: SendMessage) -> dict[str, Any]:
     options: dict[str, Any] = {"subagents_enabled": send.subagents_enabled}
     if send.tools is not None:
         options["tools"] = list(send.tools)
+    if send.app is not None:
+        options["fields"] = send.app.fields
     return options

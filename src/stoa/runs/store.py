@@ -49,7 +49,13 @@ async def list_runs(tx: Tx, org_id: UUID, page: PageRequest, wanted: RunFilter) 
     statuses = None if wanted.statuses is None else [status.value for status in wanted.statuses]
     if wanted.awaiting_input:
         return await _awaiting_runs(tx, org_id, page, wanted, statuses)
-    filters = {"status": statuses, "conversation_id": wanted.conversation_id, "user_id": wanted.user_id}
+    filters = {
+        "status": statuses,
+        "conversation_id": wanted.conversation_id,
+        "user_id": wanted.user_id,
+        "app_id": wanted.app_id,
+        "session_id": wanted.session_id,
+    }
     found = await page_ids(tx, "runs", page, filters, CURSOR_COLUMNS)
     rows = await tx.fetch(SQL.listed_runs, org_id, found.ids)
     return Page(
@@ -66,7 +72,7 @@ async def _awaiting_runs(
     tx: Tx, org_id: UUID, page: PageRequest, wanted: RunFilter, statuses: Sequence[str] | None
 ) -> Page[Run]:
     """Those with an open question to a person, and those of `statuses`. Few runs wait, so they are counted."""
-    filters = (org_id, statuses, wanted.conversation_id, wanted.user_id, True)
+    filters = (org_id, statuses, wanted.conversation_id, wanted.user_id, True, wanted.app_id, wanted.session_id)
     query = SQL.awaiting_runs.format(order=page.order_by("created_at DESC"))
     rows = await tx.fetch(query, *filters, page.page_size, page.offset)
     total = await tx.fetchval(SQL.count_awaiting_runs, *filters)
@@ -109,6 +115,7 @@ def from_row(row: Row) -> Run:
         row["started_at"],
         row["ended_at"],
         row["queued_at"],
+        row["session_id"],
     )
 
 

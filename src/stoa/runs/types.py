@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, Literal
 from uuid import UUID
 
+from stoa.conversations import Session
 from stoa.gateway import Usage
 from stoa.journal import JournalKey
 
@@ -28,7 +29,8 @@ class Run:
     conversation_id: UUID
     message_id: UUID
     message_position: int
-    model_id: UUID
+    model_id: UUID | None
+    """None for a graph, whose nodes each have one."""
     app_id: UUID | None
     user_id: str | None
     status: RunStatus
@@ -49,6 +51,8 @@ class Run:
     ended_at: datetime | None
     queued_at: datetime | None
     """Since when it waits for its turn; None when it does not."""
+    session_id: UUID | None = None
+    """Of an app's user."""
 
     @property
     def key(self) -> JournalKey:
@@ -65,6 +69,8 @@ class RunFilter:
     awaiting_input: bool = False
     conversation_id: UUID | None = None
     user_id: str | None = None
+    app_id: UUID | None = None
+    session_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,16 @@ class SendMessage:
     on_busy: Literal["reject", "queue", "interrupt"] = "reject"
     regenerate: bool = False
     """Another answer to the last message, instead of a new message; `content` is empty then."""
+    app: "AppStart | None" = None
+    """For a run of an app by its own host, which brings its conversation along."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppStart:
+    """The fields of an app's input, and the session that the run belongs to."""
+
+    session: Session
+    fields: Mapping[str, Any]
 
 
 class RequestType(StrEnum):

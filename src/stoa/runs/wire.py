@@ -146,7 +146,7 @@ class RunWire(Wire):
     app_id: UUID | None
     conversation_id: UUID
     message_id: UUID
-    model_id: UUID
+    model_id: UUID | None
     status: Literal["created", "started", "paused", "completed", "failed", "canceled"]
     created_at: Timestamp
     started_at: Timestamp | None
@@ -157,6 +157,7 @@ class RunWire(Wire):
     usage: dict[str, Any] | None
     finish_reason: str | None
     user_id: str | None
+    session_id: UUID | None
     attempt: int
     input_requests: Sequence[InputRequestWire]
 
@@ -179,6 +180,7 @@ def run(value: Run, requests: Sequence[InputRequest] = ()) -> RunWire:
         usage=dict(value.usage) if value.usage else None,
         finish_reason=value.usage.get("finish_reason") if value.usage else None,
         user_id=value.user_id,
+        session_id=value.session_id,
         attempt=value.attempt,
         input_requests=[input_request(one) for one in requests],
     )

@@ -23,6 +23,17 @@ SEQUENCE_MAX: Final = 2**31 - 1
 SEQUENCE_DIGITS_MAX: Final = 20
 
 
+AfterSequence = Annotated[int | None, Query(ge=1, le=SEQUENCE_MAX, description="Only events after this one.")]
+LastEventId = Annotated[
+    str | None,
+    Header(
+        alias="Last-Event-ID",
+        description="As EventSource sends it; the larger of this and after_sequence counts."
+        " Ignored where it is no event of this run.",
+    ),
+]
+
+
 class TicketWire(Wire):
     ticket: str
     url: str
@@ -57,7 +68,7 @@ def routes(
         page: Annotated[PageRequest, Depends(Paging())],
     ) -> Response:
         """A run's events, in sequence order: the same bytes that its stream carries."""
-        return Response(render_page(await streams.page(principal, run_id, page)), media_type="application/json")
+        return await events_page(streams, principal, run_id, page)
 
     @router.get(
         "/v1/runs/{run_id}/stream",
@@ -74,30 +85,11 @@ def routes(
     async def stream_run(
         run_id: UUID,
         principal: Annotated[Principal, Depends(reader)],
-        after_sequence: Annotated[
-            int | None, Query(ge=1, le=SEQUENCE_MAX, description="Only events after this one.")
-        ] = None,
-        last_event_id: Annotated[
-            str | None,
-            Header(
-                alias="Last-Event-ID",
-                description="As EventSource sends it; the larger of this and after_sequence counts."
-                " Ignored where it is no event of this run.",
-            ),
-        ] = None,
+        after_sequence: AfterSequence = None,
+        last_event_id: LastEventId = None,
     ) -> Response:
         """A run's events from the start or after a cursor; then live, until the terminal event; 204 if none is left."""
-        head = await streams.head(principal, run_id)
-        if after_sequence is not None and after_sequence > head.last_sequence:
-            raise BadRequest.field(
-                "after_sequence", f"cannot be {after_sequence}: this run has {head.last_sequence} events so far"
-            )
-        # EventSource reconnects to the URL that it was given: `after_sequence` stays as it was, Last-Event-ID moves on.
-        after = max(after_sequence or 0, _sequence(last_event_id, head.last_sequence))
-        if head.sealed and after == head.last_sequence:
-            return Response(status_code=204)  # Any other answer makes a browser ask again, for ever.
-        streams.admit(principal)
-        return EventStream(streams.follow(principal, run_id, after, head), {"Stoa-Run-Id": str(run_id)})
+        return await replay(streams, principal, run_id, after_sequence, last_event_id)
 
     @router.post("/v1/runs/{run_id}/stream-tickets", status_code=201, responses=refusals(404))
     async def create_stream_ticket(
@@ -110,6 +102,28 @@ def routes(
         return Data(data=TicketWire(ticket=issued, url=url, expires_in_seconds=TICKET_SECONDS))
 
     return router
+
+
+async def events_page(streams: Streams, principal: Principal, run_id: UUID, page: PageRequest) -> Response:
+    """A page of a run's events. Raises NotFound."""
+    return Response(render_page(await streams.page(principal, run_id, page)), media_type="application/json")
+
+
+async def replay(
+    streams: Streams, principal: Principal, run_id: UUID, after_sequence: int | None, last_event_id: str | None
+) -> Response:
+    """A run's events after a cursor, then live; 204 if none is left. Raises NotFound, BadRequest and RateLimited."""
+    head = await streams.head(principal, run_id)
+    if after_sequence is not None and after_sequence > head.last_sequence:
+        raise BadRequest.field(
+            "after_sequence", f"cannot be {after_sequence}: this run has {head.last_sequence} events so far"
+        )
+    # EventSource reconnects to the URL that it was given: `after_sequence` stays as it was, Last-Event-ID moves on.
+    after = max(after_sequence or 0, _sequence(last_event_id, head.last_sequence))
+    if head.sealed and after == head.last_sequence:
+        return Response(status_code=204)  # Any other answer makes a browser ask again, for ever.
+    streams.admit(principal)
+    return EventStream(streams.follow(principal, run_id, after, head), {"Stoa-Run-Id": str(run_id)})
 
 
 def _sequence(last_event_id: str | None, last_sequence: int) -> int:

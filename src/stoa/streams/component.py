@@ -3,14 +3,18 @@
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
+
+from starlette.responses import Response
 
 from stoa.http.component import Component, Kit, Started
 from stoa.http.hosts import HostKind
 from stoa.http.sse import EventStream
 from stoa.journal import Journal
+from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
-from stoa.streams.api import routes
+from stoa.streams.api import events_page, replay, routes
 from stoa.streams.service import LivingKeys, Streams
 from stoa.streams.tickets import Tickets
 
@@ -20,6 +24,9 @@ class StreamsComponent(Component):
     streams: Streams
     open_stream: Callable[[Principal, UUID], EventStream]
     """The event stream of a run, from its first event."""
+    replay: Callable[[Principal, UUID, int | None, str | None], Awaitable[Response]]
+    """(principal, run, after_sequence, Last-Event-ID) → its events after that, then live."""
+    events_page: Callable[[Principal, UUID, PageRequest], Awaitable[Response]]
 
 
 @asynccontextmanager
@@ -39,6 +46,8 @@ async def open_component(
     yield StreamsComponent(
         streams=streams,
         open_stream=open_stream,
+        replay=partial(replay, streams),
+        events_page=partial(events_page, streams),
         routers={HostKind.API: [routes(streams, kit.gate, Tickets(kit.secret, kit.clock), principal_of_key)]},
         background=[Started(start=streams.start)],
         hang_up=[streams.stop],

@@ -1,0 +1,243 @@
+"""Workflows and apps on the api host (contract section 6)."""
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import Depends, Query, Request
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from stoa.apps import rules, wire
+from stoa.apps.service import Apps
+from stoa.apps.types import AppFilter, Drawing
+from stoa.apps.workflows import Workflows
+from stoa.db.idempotency import IdempotencyKey
+from stoa.http import (
+    Acknowledgement,
+    Data,
+    DataList,
+    Gate,
+    IdempotencyKeyHeader,
+    Paging,
+    Routes,
+    fingerprint,
+    page_of,
+    refusals,
+)
+from stoa.http.bodies import DOCUMENT_LIMIT
+from stoa.http.routing import limited
+from stoa.kernel.pages import PageRequest
+from stoa.kernel.principal import Principal
+
+Group = Literal["agents", "llms", "operators", "retrievers", "tools", "utils"]
+
+
+def _once(key: str | None, route: str, body: BaseModel) -> IdempotencyKey | None:
+    return IdempotencyKey(key, route, fingerprint(body.model_dump(mode="json"))) if key else None
+
+
+def _drawn(shape: BaseModel, drawing: Drawing | None, status: int = 200) -> Response:
+    return Response(wire.drawn(shape, drawing), status, media_type="application/json")
+
+
+def _shows(model: Any, status: int, *refused: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": Data[model], "description": "With its flow."}, **refusals(*refused)}
+
+
+def workflow_routes(workflows: Workflows, gate: Gate) -> Routes:
+    router = Routes(tags=["workflows"])
+    reading = gate("apps:read")
+    _drawing(router, workflows, gate)
+
+    @router.get("/v1/agent-builder/nodes", responses=refusals())
+    async def list_node_types(
+        _: Annotated[Principal, reading],
+        group: Annotated[Group | None, Query(description="Only this family.")] = None,
+    ) -> Data[list[wire.NodeTypeWire]]:
+        """The types of nodes that run here, with what is read of each."""
+        return Data(data=list(wire.node_types(group)))
+
+    @router.get("/v1/workflows", responses=refusals())
+    async def list_workflows(
+        principal: Annotated[Principal, reading],
+        page: Annotated[PageRequest, Depends(Paging(rules.WORKFLOWS_SORTABLE))],
+        project_id: UUID | None = None,
+    ) -> DataList[wire.WorkflowWire]:
+        """Workflows by name, without their flows."""
+        return page_of(await workflows.list(principal, page, project_id), wire.workflow)
+
+    @router.get("/v1/workflows/{workflow_id}", response_model=None, responses=_shows(wire.WorkflowWire, 200, 404))
+    async def get_workflow(workflow_id: UUID, principal: Annotated[Principal, reading]) -> Response:
+        found = await workflows.get(principal, workflow_id)
+        return _drawn(wire.workflow(found), found.drawing)
+
+    @router.get("/v1/workflows/{workflow_id}/versions", responses=refusals(404))
+    async def list_versions(
+        workflow_id: UUID, principal: Annotated[Principal, reading], page: Annotated[PageRequest, Depends(Paging())]
+    ) -> DataList[wire.VersionWire]:
+        """Released versions, newest first, without their flows."""
+        return page_of(await workflows.versions(principal, workflow_id, page), wire.version)
+
+    @router.get(
+        "/v1/workflows/{workflow_id}/versions/{version_id}",
+        response_model=None,
+        responses=_shows(wire.VersionWire, 200, 404),
+    )
+    async def get_version(workflow_id: UUID, version_id: UUID, principal: Annotated[Principal, reading]) -> Response:
+        found = await workflows.version(principal, workflow_id, version_id)
+        return _drawn(wire.version(found), found.drawing)
+
+    return router
+
+
+def _drawing(router: Routes, workflows: Workflows, gate: Gate) -> None:
+    writing = gate("apps:write")
+
+    @router.post("/v1/workflows", status_code=201, response_model=None, responses=_shows(wire.WorkflowWire, 201, 409))
+    @limited(DOCUMENT_LIMIT)
+    async def create_workflow(
+        request: Request,
+        body: wire.CreateWorkflow,
+        principal: Annotated[Principal, writing],
+        idempotency_key: IdempotencyKeyHeader = None,
+    ) -> Response:
+        """A workflow to draw on. Nothing of its flow need run before it is released."""
+        made = await workflows.create(
+            principal,
+            body.project_id,
+            body.name,
+            body.description,
+            wire.drawing(await request.body()),
+            _once(idempotency_key, "workflows", body),
+        )
+        return _drawn(wire.workflow(made), made.drawing, 201)
+
+    @router.put("/v1/workflows/{workflow_id}", response_model=None, responses=_shows(wire.WorkflowWire, 200, 404))
+    async def update_workflow(
+        workflow_id: UUID, body: wire.UpdateWorkflow, principal: Annotated[Principal, writing]
+    ) -> Response:
+        """Name and description; what is left out stays."""
+        fields = wire.workflow_fields(body)
+        changed = await workflows.update(principal, workflow_id, fields, body.name, body.description)
+        return _drawn(wire.workflow(changed), changed.drawing)
+
+    @router.post("/v1/workflows/{workflow_id}/save", response_model=None, responses=_shows(wire.WorkflowWire, 200, 404))
+    @limited(DOCUMENT_LIMIT)
+    async def save_workflow(
+        request: Request,
+        workflow_id: UUID,
+        body: wire.SaveFlow,  # noqa: ARG001 — checked; what is stored is its text
+        principal: Annotated[Principal, writing],
+    ) -> Response:
+        """Stores the flow and its canvas, byte for byte."""
+        saved = await workflows.save(principal, workflow_id, wire.drawing(await request.body()))
+        return _drawn(wire.workflow(saved), saved.drawing)
+
+    @router.post(
+        "/v1/workflows/{workflow_id}/release",
+        status_code=201,
+        response_model=None,
+        responses=_shows(wire.VersionWire, 201, 404, 409),
+    )
+    @limited(DOCUMENT_LIMIT)
+    async def release_workflow(
+        request: Request,
+        workflow_id: UUID,
+        body: wire.ReleaseFlow,
+        principal: Annotated[Principal, writing],
+        idempotency_key: IdempotencyKeyHeader = None,
+    ) -> Response:
+        """A new version, which never changes; 400 names every node that would not run."""
+        drawing = wire.drawing(await request.body())
+        once = _once(idempotency_key, f"release/{workflow_id}", body)
+        made = await workflows.release(principal, workflow_id, body.name, drawing, once)
+        return _drawn(wire.version(made), made.drawing, 201)
+
+
+def app_routes(apps: Apps, gate: Gate, domain: str, public_url: str | None) -> Routes:
+    router = Routes(tags=["apps"])
+    reading, writing = gate("apps:read"), gate("apps:write")
+
+    def root(request: Request) -> str:
+        return public_url or str(request.base_url)
+
+    @router.get("/v1/apps", responses=refusals())
+    async def list_apps(
+        request: Request,
+        principal: Annotated[Principal, reading],
+        page: Annotated[PageRequest, Depends(Paging(rules.APPS_SORTABLE))],
+        project_id: UUID,
+        workflow_id: UUID | None = None,
+        archived: bool = False,
+        include_archived: bool = False,
+    ) -> DataList[wire.AppWire]:
+        """A project's apps by name; archived ones where they are asked for."""
+        wanted = AppFilter(project_id, workflow_id, archived, include_archived)
+        found = await apps.list(principal, page, wanted)
+        return page_of(found, lambda value: wire.app(value, domain, root(request)))
+
+    @router.post("/v1/apps", status_code=201, responses=refusals(409))
+    async def create_app(
+        request: Request,
+        body: wire.CreateApp,
+        principal: Annotated[Principal, writing],
+        idempotency_key: IdempotencyKeyHeader = None,
+    ) -> Data[wire.AppWire]:
+        """An app that runs a released version of a workflow. It is deployed when this answers."""
+        made = await apps.create(principal, wire.new_app(body), _once(idempotency_key, "apps", body))
+        return Data(data=wire.app(made, domain, root(request)))
+
+    @router.get("/v1/apps/{app_id}", responses=refusals(404))
+    async def get_app(request: Request, app_id: UUID, principal: Annotated[Principal, reading]) -> Data[wire.AppWire]:
+        return Data(data=wire.app(await apps.get(principal, app_id), domain, root(request)))
+
+    @router.patch("/v1/apps/{app_id}", responses=refusals(404))
+    async def update_app(
+        request: Request, app_id: UUID, body: wire.UpdateApp, principal: Annotated[Principal, writing]
+    ) -> Data[wire.AppWire]:
+        """Name, description, and who may use it; POST …/deploy changes what it runs."""
+        changed = await apps.update(principal, app_id, wire.app_changes(body))
+        return Data(data=wire.app(changed, domain, root(request)))
+
+    @router.post("/v1/apps/{app_id}/deploy", responses=refusals(404, 409))
+    async def deploy_app(
+        request: Request,
+        app_id: UUID,
+        body: wire.DeployApp,
+        principal: Annotated[Principal, writing],
+        idempotency_key: IdempotencyKeyHeader = None,
+    ) -> Data[wire.AppWire]:
+        """Another version for an app that keeps its id and hostname. Runs under way go on with what they began with."""
+        once = _once(idempotency_key, f"deploy/{app_id}", body)
+        deployed = await apps.deploy(principal, app_id, body.workflow_id, body.workflow_version_id, once)
+        return Data(data=wire.app(deployed, domain, root(request)))
+
+    @router.get("/v1/apps/{app_id}/deployments", responses=refusals(404))
+    async def list_deployments(
+        app_id: UUID, principal: Annotated[Principal, reading], page: Annotated[PageRequest, Depends(Paging())]
+    ) -> DataList[wire.DeploymentWire]:
+        """What the app ran, and runs, newest first."""
+        return page_of(await apps.deployments(principal, app_id, page), wire.deployment)
+
+    @router.post("/v1/apps/{app_id}/archive", responses=refusals(404))
+    async def archive_app(
+        request: Request, app_id: UUID, principal: Annotated[Principal, writing]
+    ) -> Data[wire.AppWire]:
+        """Takes no more runs; POST …/restore brings it back."""
+        archived = await apps.archive(principal, app_id, archived=True)
+        return Data(data=wire.app(archived, domain, root(request)))
+
+    @router.post("/v1/apps/{app_id}/restore", responses=refusals(404))
+    async def restore_app(
+        request: Request, app_id: UUID, principal: Annotated[Principal, writing]
+    ) -> Data[wire.AppWire]:
+        restored = await apps.archive(principal, app_id, archived=False)
+        return Data(data=wire.app(restored, domain, root(request)))
+
+    @router.delete("/v1/apps/{app_id}", responses=refusals(404))
+    async def delete_app(app_id: UUID, principal: Annotated[Principal, writing]) -> Acknowledgement:
+        """For good, with its deployments. Its conversations stay, and take no more messages."""
+        await apps.delete(principal, app_id)
+        return Acknowledgement(message="deleted")
+
+    return router

@@ -1,0 +1,27 @@
+"""What workflows and apps ask of their neighbours."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+from uuid import UUID
+
+from stoa.kernel.principal import Principal
+
+
+class Projects(Protocol):
+    """What apps ask of access."""
+
+    async def chosen(self, principal: Principal, project_id: UUID | None) -> UUID:
+        """The project that a new thing belongs to. Raises BadRequest when it is none of the principal's."""
+        ...
+
+
+class Definitions(Protocol):
+    """What apps ask about agents and models."""
+
+    async def checked_agent(self, principal: Principal, agent: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The definition as a run reads it. Raises BadRequest naming `flow.agent.…`."""
+        ...
+
+    async def model(self, principal: Principal, slugs: Sequence[str]) -> UUID | None:
+        """The first model of the catalogue that has one of these slugs; without slugs the default one."""
+        ...

@@ -1,0 +1,178 @@
+"""Apps as their owners use them: made, deployed, opened to the public, archived, deleted. One transaction per method."""
+
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from stoa.apps import flows, rules, store
+from stoa.apps.ports import Definitions, Projects
+from stoa.apps.store import SQL
+from stoa.apps.types import App, AppChanges, AppFilter, Deployment, Models, NewApp, Version
+from stoa.db import Database, Tx, audit, idempotency
+from stoa.db.idempotency import IdempotencyKey
+from stoa.kernel.errors import BadRequest
+from stoa.kernel.ids import Ids
+from stoa.kernel.pages import Page, PageRequest
+from stoa.kernel.principal import Principal
+
+
+class Apps:
+    def __init__(self, database: Database, projects: Projects, definitions: Definitions, ids: Ids) -> None:
+        self._database = database
+        self._projects = projects
+        self._definitions = definitions
+        self._ids = ids
+
+    async def create(self, principal: Principal, new: NewApp, once: IdempotencyKey | None) -> App:
+        """An app with its first deployment. Raises BadRequest naming what cannot be deployed."""
+        home = await self._projects.chosen(principal, new.project_id)
+        released = await self._released(principal, new.workflow_id, new.workflow_version_id)
+        if released.project_id != home:
+            raise BadRequest.field("workflow_id", "is a workflow of another project")
+        models = await self._models(principal, released)
+        async with self._database.tenant(principal) as tx:
+            if once and (first := await idempotency.claim(tx, principal, once)):
+                return await store.app(tx, principal.org_id, UUID(first["id"]))
+            app_id, deployment_id = self._ids.new(), self._ids.new()
+            await tx.execute(
+                SQL.insert_app,
+                principal.org_id,
+                home,
+                app_id,
+                new.name,
+                new.description,
+                new.access_type.value,
+                new.deployment_config or {},
+                new.runtime_id,
+                deployment_id,
+                principal.key_id,
+            )
+            await store.insert_deployment(tx, principal, app_id, deployment_id, released, models)
+            await audit.record(tx, principal, "app.create", app_id)
+            if once:
+                await idempotency.record(tx, principal, once, {"id": str(app_id)}, app_id)
+            return await store.app(tx, principal.org_id, app_id)
+
+    async def deploy(
+        self,
+        principal: Principal,
+        app_id: UUID,
+        workflow_id: UUID,
+        version_id: UUID | None,
+        once: IdempotencyKey | None,
+    ) -> App:
+        """A new deployment of an app that keeps its id and hostname. Runs under way keep what they began with."""
+        await self.get(principal, app_id)
+        released = await self._released(principal, workflow_id, version_id)
+        models = await self._models(principal, released)
+        async with self._database.tenant(principal) as tx:
+            if once and await idempotency.claim(tx, principal, once):
+                return await store.app(tx, principal.org_id, app_id)
+            row = await tx.fetchrow(SQL.lock_app, principal.org_id, app_id)
+            if row is None:
+                raise store.no_app(app_id)
+            if row["archived_at"] is not None:
+                raise rules.app_archived(app_id)
+            if row["project_id"] != released.project_id:
+                raise BadRequest.field("workflow_id", "is a workflow of another project")
+            deployment_id = self._ids.new()
+            await store.insert_deployment(tx, principal, app_id, deployment_id, released, models)
+            await tx.execute(SQL.deploy, principal.org_id, app_id, deployment_id, principal.key_id)
+            await audit.record(tx, principal, "app.deploy", app_id)
+            if once:
+                await idempotency.record(tx, principal, once, {"id": str(deployment_id)}, app_id)
+            return await store.app(tx, principal.org_id, app_id)
+
+    async def _released(self, principal: Principal, workflow_id: UUID, version_id: UUID | None) -> Version:
+        """The version to deploy, the latest unless one is named. Raises BadRequest."""
+        async with self._database.tenant(principal) as tx:
+            if await tx.fetchrow(SQL.workflow, principal.org_id, workflow_id) is None:
+                raise BadRequest.field("workflow_id", "is no workflow that this key may use")
+            found = await store.version(tx, principal.org_id, workflow_id, version_id)
+        if found is not None:
+            return found
+        if version_id is not None:
+            raise BadRequest.field("workflow_version_id", "is no version of this workflow")
+        reason = f"has no released version yet; POST /v1/workflows/{workflow_id}/release makes one"
+        raise BadRequest.field("workflow_id", reason)
+
+    async def _models(self, principal: Principal, released: Version) -> Models:
+        """The models that the version names, as the catalogue has them now. Raises BadRequest naming the node."""
+        assert released.drawing is not None, "a version that is to be deployed is read whole"
+        found = flows.read(orjson.loads(released.drawing.flow))
+        if isinstance(found, flows.Shorthand):
+            assert released.agent is not None, "a release checks the agent"
+            await self._definitions.checked_agent(principal, found.agent)  # Its tools and bases may have gone since.
+            name = found.agent.get("model")
+            return Models(await self._model(principal, "flow.agent.model", name, [name] if name else []), {})
+        reason = 'is a graph, which this version stores and checks but does not run; deploy a flow of the form {"agent": {…}}'
+        raise BadRequest.field("workflow_id", reason)
+
+    async def _model(self, principal: Principal, path: str, name: Any, slugs: Any) -> UUID:
+        model_id = await self._definitions.model(principal, slugs)
+        if model_id is None:
+            raise BadRequest.field(path, f"is {name!r}, which is no model here; GET /v1/router/models lists them")
+        return model_id
+
+    async def get(self, principal: Principal, app_id: UUID) -> App:
+        async with self._database.tenant(principal) as tx:
+            return await store.app(tx, principal.org_id, app_id)
+
+    async def project_of(self, principal: Principal, app_id: UUID) -> UUID:
+        """Raises NotFound."""
+        return (await self.get(principal, app_id)).project_id
+
+    async def home(self, principal: Principal, app_id: UUID) -> UUID:
+        """The project of an app that takes messages. Raises BadRequest naming `app_id` where there is none."""
+        async with self._database.tenant(principal) as tx:
+            row = await tx.fetchrow(SQL.lock_app, principal.org_id, app_id)
+        if row is None or row["archived_at"] is not None:
+            raise BadRequest.field("app_id", "is not an app of this organization" if row is None else "is archived")
+        project_id: UUID = row["project_id"]
+        return project_id
+
+    async def list(self, principal: Principal, page: PageRequest, wanted: AppFilter) -> Page[App]:
+        async with self._database.tenant(principal) as tx:
+            found, total = await store.list_apps(tx, principal.org_id, page, wanted)
+        return Page(found, page.page, page.page_size, total)
+
+    async def deployments(self, principal: Principal, app_id: UUID, page: PageRequest) -> Page[Deployment]:
+        async with self._database.tenant(principal) as tx:
+            await store.app(tx, principal.org_id, app_id)
+            found, total = await store.list_deployments(tx, principal.org_id, app_id, page)
+        return Page(found, page.page, page.page_size, total)
+
+    async def update(self, principal: Principal, app_id: UUID, changes: AppChanges) -> App:
+        async with self._database.tenant(principal) as tx:
+            updated = await tx.fetchval(
+                SQL.update_app,
+                principal.org_id,
+                app_id,
+                "name" in changes.fields,
+                changes.name,
+                "description" in changes.fields,
+                changes.description,
+                changes.access_type.value if changes.access_type else None,
+                principal.key_id,
+            )
+            return await self._changed(tx, principal, app_id, updated, "app.update")
+
+    async def archive(self, principal: Principal, app_id: UUID, *, archived: bool) -> App:
+        """An archived app takes no runs; its conversations stay readable."""
+        async with self._database.tenant(principal) as tx:
+            done = await tx.fetchval(SQL.archive_app, principal.org_id, app_id, archived, principal.key_id)
+            return await self._changed(tx, principal, app_id, done, "app.archive" if archived else "app.restore")
+
+    async def _changed(self, tx: Tx, principal: Principal, app_id: UUID, found: Any, action: str) -> App:
+        if found is None:
+            raise store.no_app(app_id)
+        await audit.record(tx, principal, action, app_id)
+        return await store.app(tx, principal.org_id, app_id)
+
+    async def delete(self, principal: Principal, app_id: UUID) -> None:
+        """For good, with its deployments. Its conversations stay, and take no more messages."""
+        async with self._database.tenant(principal) as tx:
+            if await tx.fetchval(SQL.delete_app, principal.org_id, app_id) is None:
+                raise store.no_app(app_id)
+            await audit.record(tx, principal, "app.delete", app_id)

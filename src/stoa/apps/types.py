@@ -1,0 +1,133 @@
+"""Workflows, their released versions, and the apps that run them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+
+class AccessType(StrEnum):
+    PRIVATE = "private"
+    PUBLIC = "public"
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A flow and its canvas, each the JSON text that a client sent, byte for byte."""
+
+    flow: str
+    flow_ui: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Workflow:
+    """`drawing` is None in lists: a page of flows may be very large."""
+
+    id: UUID
+    project_id: UUID
+    name: str
+    description: str | None
+    drawing: Drawing | None
+    versions: int
+    """How many were released."""
+    created_by: UUID | None
+    created_at: datetime
+    updated_by: UUID | None
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A released version. It never changes. `drawing` is None in lists; `agent` is the shorthand's checked definition."""
+
+    id: UUID
+    project_id: UUID
+    workflow_id: UUID
+    version: int
+    name: str
+    drawing: Drawing | None
+    agent: Mapping[str, Any] | None
+    created_by: UUID | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """What an app runs: the workflow and version of its latest deployment."""
+
+    workflow_id: UUID
+    workflow_name: str
+    version_id: UUID
+    version: int
+    version_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    id: UUID
+    org_id: UUID
+    project_id: UUID
+    name: str
+    description: str | None
+    access_type: AccessType
+    deployment_config: Mapping[str, Any]
+    runtime_id: str | None
+    latest_deployment_id: UUID
+    deployed: Deployed
+    created_by: UUID | None
+    created_at: datetime
+    updated_by: UUID | None
+    updated_at: datetime
+    archived_by: UUID | None
+    archived_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewApp:
+    name: str
+    project_id: UUID | None
+    workflow_id: UUID
+    workflow_version_id: UUID | None
+    description: str | None = None
+    access_type: AccessType = AccessType.PRIVATE
+    deployment_config: Mapping[str, Any] | None = None
+    runtime_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AppChanges:
+    """Only the named fields change."""
+
+    fields: frozenset[str]
+    name: str | None = None
+    description: str | None = None
+    access_type: AccessType | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One deployment of an app. It never changes: a rollback is a new one of an older version."""
+
+    id: UUID
+    app_id: UUID
+    deployed: Deployed
+    created_by: UUID | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AppFilter:
+    project_id: UUID
+    workflow_id: UUID | None = None
+    archived: bool = False
+    include_archived: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """The models that a deployment names: of the shorthand's agent, or of each node of a graph by the node's id."""
+
+    agent: UUID | None
+    nodes: Mapping[str, str]

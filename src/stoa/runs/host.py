@@ -1,0 +1,227 @@
+"""The Runs API of an app on its own host (contract section 5)."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+from fastapi import Depends, Query, Request, UploadFile
+from fastapi import File as FormFile
+from starlette.responses import JSONResponse, Response
+
+from stoa.apps import AppCaller, AppGate
+from stoa.conversations import Session
+from stoa.db.idempotency import IdempotencyKey
+from stoa.http import (
+    Acknowledgement,
+    Data,
+    DataList,
+    IdempotencyKeyHeader,
+    Paging,
+    Routes,
+    fingerprint,
+    page_of,
+    refusals,
+)
+from stoa.http.sse import STREAM_CONTENT
+from stoa.kernel.errors import Forbidden, NotFound, Unavailable
+from stoa.kernel.pages import PageRequest
+from stoa.kernel.principal import Principal
+from stoa.runs import app_wire, forms, wire
+from stoa.runs.api import SORTABLE, OpenStream, statuses_of
+from stoa.runs.ports import Uploads
+from stoa.runs.rules import ACTIVE
+from stoa.runs.service import Runs
+from stoa.runs.types import AppStart, Run, RunFilter, SendMessage
+
+SEQUENCE_MAX: Final = 2**31 - 1
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "model": Data[app_wire.AppRunWire],
+        "description": "The run once it has ended, or waits for a person; with `stream`, Server-Sent Events.",
+        "content": STREAM_CONTENT,
+    },
+    202: {"model": Data[app_wire.AppRunWire], "description": "With `background`: the run, which goes on by itself."},
+    **refusals(409, 413, 415),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How the streams slice shows a run's journal."""
+
+    open_stream: OpenStream
+    admit: Callable[[Principal], None]
+    replay: Callable[[Principal, UUID, int | None, str | None], Awaitable[Response]]
+    events_page: Callable[[Principal, UUID, PageRequest], Awaitable[Response]]
+
+
+class AppRuns:
+    """The runs of one app, as callers on its host see them."""
+
+    def __init__(self, runs: Runs, uploads: Uploads, reading: Reading, draining: Callable[[], bool]) -> None:
+        self.runs = runs
+        self.reading = reading
+        self._uploads = uploads
+        self._draining = draining
+
+    async def one(self, caller: AppCaller, run_id: UUID) -> Run:
+        """Raises NotFound for a run of another app too."""
+        run = await self.runs.get(caller.principal, run_id)
+        if run.app_id != caller.app_id:
+            raise NotFound(f"There is no run {run_id}.")
+        return run
+
+    async def start(
+        self, caller: AppCaller, body: app_wire.StartRun, files: Sequence[UploadFile], key: str | None
+    ) -> Run:
+        """Message, run and journal in one transaction. Runs of one session wait for one another."""
+        if self._draining():
+            raise Unavailable("This server is restarting; send it again in a moment.", retry_after_seconds=2)
+        sent = body.model_dump(mode="json")
+        once = IdempotencyKey(key, f"app-runs/{caller.app_id}", fingerprint(sent)) if key else None
+        if body.stream:
+            self.reading.admit(caller.principal)
+        names = [*(body.file_ids or ()), *[await self.upload(caller, file) for file in files]]
+        session = Session(caller.app_id, caller.project_id, body.user_id, body.session_id)
+        send = SendMessage(
+            app_wire.content_of(body.input, names),
+            None,
+            subagents_enabled=True,
+            metadata=None,
+            on_busy="queue" if body.session_id else "reject",
+            app=AppStart(session, body.input),
+        )
+        return (await self.runs.start(caller.principal, None, send, once)).run
+
+    async def upload(self, caller: AppCaller, file: UploadFile) -> UUID:
+        return (
+            await self._uploads.add(caller.principal, caller.app_id, file.file, file.filename, file.content_type)
+        ).id
+
+    async def answered(self, caller: AppCaller, run: Run, status: int = 200) -> Response:
+        return JSONResponse((await self.shown(caller, run)).model_dump(mode="json", exclude_none=True), status)
+
+    async def shown(self, caller: AppCaller, run: Run) -> Data[app_wire.AppRunWire]:
+        asked = await self.runs.requests(caller.principal, [run.id]) if run.status in ACTIVE else {}
+        return Data(data=app_wire.app_run(run, asked.get(run.id, ())))
+
+
+def host_routes(app_runs: AppRuns, uploads: Uploads, gate: AppGate) -> Routes:
+    router = Routes(tags=["app"])
+    running = gate("apps:run")
+    _reading(router, app_runs, gate)
+
+    @router.post("/v1/files", status_code=201, responses=refusals(413, 415))
+    async def upload_app_file(
+        caller: Annotated[AppCaller, running], file: Annotated[UploadFile, FormFile(description="At most 128 MiB.")]
+    ) -> Data[app_wire.AppFileWire]:
+        """A file for runs of this app, to be named in `file_ids`."""
+        added = await uploads.add(caller.principal, caller.app_id, file.file, file.filename, file.content_type)
+        return Data(data=app_wire.AppFileWire(id=added.id, name=added.name, size=added.size, mime_type=added.mime_type))
+
+    @router.post(
+        "/",
+        response_model=None,
+        responses={
+            200: {"model": app_wire.InvokedWire, "description": "What the app answered."},
+            202: {"model": app_wire.InvokedWire, "description": "With `execution_mode: async`."},
+            **refusals(409, 413, 415),
+        },
+        openapi_extra=forms.documented(app_wire.InvokeApp),
+    )
+    async def invoke_app(
+        request: Request, caller: Annotated[AppCaller, running], idempotency_key: IdempotencyKeyHeader = None
+    ) -> Response:
+        """Runs the app and waits for its answer, without an envelope."""
+        async with forms.read(request, app_wire.InvokeApp, ("input",)) as (body, files):
+            start = app_wire.StartRun(input=body.input, user_id=body.user_id, session_id=body.session_id)
+            run = await app_runs.start(caller, start, files, idempotency_key)
+        if body.execution_mode == "async":
+            return JSONResponse(app_wire.accepted(run).model_dump(mode="json", exclude_none=True), 202)
+        ended = await app_runs.runs.ended(caller.principal, run.id)
+        return JSONResponse(app_wire.invoked(ended).model_dump(mode="json", exclude_none=True))
+
+    @router.post("/v1/runs", response_model=None, responses=_ANSWERS, openapi_extra=forms.documented(app_wire.StartRun))
+    async def start_run(
+        request: Request, caller: Annotated[AppCaller, running], idempotency_key: IdempotencyKeyHeader = None
+    ) -> Response:
+        """Runs the app. Waits for the end, unless `stream` or `background` is set; the run outlives its caller."""
+        async with forms.read(request, app_wire.StartRun, ("input",)) as (body, files):
+            run = await app_runs.start(caller, body, files, idempotency_key)
+        if body.background:
+            return await app_runs.answered(caller, await app_runs.runs.get(caller.principal, run.id), 202)
+        if body.stream:
+            return app_runs.reading.open_stream(caller.principal, run.id)
+        return await app_runs.answered(caller, await app_runs.runs.ended(caller.principal, run.id))
+
+    @router.post("/v1/runs/{run_id}/cancel", responses=refusals(404))
+    async def cancel_app_run(run_id: UUID, caller: Annotated[AppCaller, running]) -> Acknowledgement:
+        """Ends the run; no effect on a finished one."""
+        await app_runs.one(caller, run_id)
+        await app_runs.runs.cancel(caller.principal, run_id)
+        return Acknowledgement(message="canceled")
+
+    @router.post("/v1/runs/{run_id}/input", responses=refusals(404))
+    async def give_app_input(
+        run_id: UUID, body: wire.InputBody, caller: Annotated[AppCaller, running]
+    ) -> Acknowledgement:
+        """Answers a question of the run, once. A paused run goes on."""
+        await app_runs.one(caller, run_id)
+        await app_runs.runs.answer(caller.principal, run_id, wire.given(body))
+        return Acknowledgement(message="ok")
+
+    return router
+
+
+def _reading(router: Routes, app_runs: AppRuns, gate: AppGate) -> None:
+    running = gate("apps:run")
+
+    @router.get("/v1/runs", responses=refusals())
+    async def list_app_runs(
+        caller: Annotated[AppCaller, running],
+        page: Annotated[PageRequest, Depends(Paging(SORTABLE, cursors=True))],
+        status: Annotated[
+            list[str] | None, Query(max_length=10, description="Repeat it for several; awaiting_input is allowed.")
+        ] = None,
+        user_id: Annotated[str | None, Query(max_length=255)] = None,
+        session_id: UUID | None = None,
+    ) -> DataList[app_wire.AppRunWire]:
+        """The app's runs, newest first. A public app lists them for its keys alone."""
+        if caller.anonymous:
+            raise Forbidden("The runs of a public app are listed for an access key only; a run is read by its id.")
+        statuses, awaiting_input = statuses_of(status)
+        wanted = RunFilter(statuses, awaiting_input, None, user_id, caller.app_id, session_id)
+        found = await app_runs.runs.list(caller.principal, page, wanted)
+        requests = await app_runs.runs.requests(caller.principal, [run.id for run in found.items])
+        return page_of(found, lambda run: app_wire.app_run(run, requests.get(run.id, ())))
+
+    @router.get("/v1/runs/{run_id}", responses=refusals(404))
+    async def get_app_run(run_id: UUID, caller: Annotated[AppCaller, running]) -> Data[app_wire.AppRunWire]:
+        return await app_runs.shown(caller, await app_runs.one(caller, run_id))
+
+    @router.get("/v1/runs/{run_id}/events", response_class=JSONResponse, responses=refusals(404))
+    async def list_app_run_events(
+        run_id: UUID,
+        caller: Annotated[AppCaller, running],
+        page: Annotated[PageRequest, Depends(Paging())],
+    ) -> Response:
+        """A run's events, in sequence order."""
+        await app_runs.one(caller, run_id)
+        return await app_runs.reading.events_page(caller.principal, run_id, page)
+
+    @router.get(
+        "/v1/runs/{run_id}/stream",
+        response_class=Response,
+        responses={200: {"description": "Server-Sent Events.", "content": STREAM_CONTENT}, **refusals(404)},
+    )
+    async def stream_app_run(
+        request: Request,
+        run_id: UUID,
+        caller: Annotated[AppCaller, running],
+        after_sequence: Annotated[int | None, Query(ge=1, le=SEQUENCE_MAX)] = None,
+    ) -> Response:
+        """A run's events from the start or after a cursor (`after_sequence`, Last-Event-ID); 204 if none is left."""
+        await app_runs.one(caller, run_id)
+        seen = request.headers.get("last-event-id")
+        return await app_runs.reading.replay(caller.principal, run_id, after_sequence, seen)
