@@ -5,7 +5,7 @@ import re
 import secrets
 import string
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from stoa.access.types import AccessKey
@@ -14,6 +14,10 @@ from stoa.kernel.errors import BadRequest, Forbidden
 from stoa.kernel.principal import Principal
 
 PREFIX: Final = "stoa_acc_"
+SESSION_PREFIX: Final = "stoa_ses_"
+LINK_PREFIX: Final = "stoa_lnk_"
+SESSION_LIFETIME: Final = timedelta(days=14)
+LINK_LIFETIME: Final = timedelta(minutes=15)
 _ALPHABET: Final = string.ascii_letters + string.digits
 _FORM: Final = re.compile(rf"^{PREFIX}[A-Za-z0-9]{{64}}$")
 
@@ -39,8 +43,8 @@ PERMISSIONS: Final = (
 """The closed vocabulary. Reading and writing are apart: a key that writes only cannot read."""
 
 
-def new_secret() -> str:
-    return PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(64))
+def new_secret(prefix: str = PREFIX) -> str:
+    return prefix + "".join(secrets.choice(_ALPHABET) for _ in range(64))
 
 
 def well_formed(secret: str) -> bool:

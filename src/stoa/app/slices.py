@@ -9,6 +9,7 @@ from stoa import access, bases, conversations, documents, embedding, gateway, ru
 from stoa.access import component as access_component
 from stoa.app import adapters, choices
 from stoa.bases import component as bases_component
+from stoa.console import component as console_component
 from stoa.conversations import component as conversations_component
 from stoa.db.blobs import DirectoryBlobs
 from stoa.doctor import component as doctor_component
@@ -110,7 +111,9 @@ async def open_slices(
         ]  # fmt: skip
         checks = [check for component in built for check in component.checks]
         doctor = await enter(doctor_component.open_component(kit, checks))
-        yield Slices([*built, doctor], doctor, models.gateway, worked, node.node)
+        sessions = access.Sessions(kit.database, kit.ids, kit.clock, owner)
+        console = await enter(console_component.open_component(kit, sessions))
+        yield Slices([*built, doctor, console], doctor, models.gateway, worked, node.node)
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ class Component:
     around: Mapping[HostKind, Callable[[ASGIApp], ASGIApp]] = field(
         default_factory=dict[HostKind, Callable[[ASGIApp], ASGIApp]]
     )
-    """Wraps the app of a host, for a route that does without the framework."""
+    """Wraps the app of a host, for a route that does without the framework. A later component's wrapper is the outer one."""
     checks: Sequence[Check] = ()
     """What the doctor counts."""
     metrics: Sequence[Metric] = ()
