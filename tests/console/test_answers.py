@@ -11,7 +11,7 @@ import pytest
 
 from stoa.console import pages, streaming
 from tests.conftest import Running
-from tests.console.test_sessions import browser, sign_in
+from tests.support.browsers import browser, sign_in
 from tests.support.doubles import answer, calling
 
 RUN = "00000000-0000-0000-0000-00000000000a"

@@ -10,18 +10,7 @@ from stoa.db import Database
 from stoa.kernel.errors import Unauthorized
 from stoa.kernel.ids import RandomIds
 from tests.conftest import FIRST_KEY, Running
-
-PAGE = {"Accept": "text/html"}
-
-
-def browser(running: Running) -> httpx.AsyncClient:
-    """Without a key; with the headers that a browser sends from a page of this server."""
-    headers = {"Accept": "text/html", "Origin": running.url, "Sec-Fetch-Site": "same-origin"}
-    return httpx.AsyncClient(base_url=running.url, headers=headers, timeout=30)
-
-
-async def sign_in(client: httpx.AsyncClient, key: str = FIRST_KEY, **fields: str) -> httpx.Response:
-    return await client.post("/console/sign-in", data={"key": key, **fields})
+from tests.support.browsers import browser, sign_in
 
 
 async def test_a_key_opens_a_session_and_is_not_kept(running: Running) -> None:

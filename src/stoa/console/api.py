@@ -102,7 +102,7 @@ def page(path: str, show: Page, methods: Sequence[str] = ("GET",)) -> Route:
     async def endpoint(request: Request) -> Response:
         session = cookies.session_of(request.scope)
         if session is None:
-            return sign_in(request)
+            return sign_in(request, status=200 if request.url.path == "/" else 401)
         return await show(View(request, Api(request.scope[API], request.scope, session), view.language_of(request)))
 
     return Route(path, endpoint, methods=list(methods))

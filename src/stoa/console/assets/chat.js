@@ -138,7 +138,7 @@ function ensure(title) {
     conversation = chat.dataset.conversation = made.id;
     history.replaceState(null, "", `/console/chat/${made.id}`);
     name(made.title);
-    $(".act-delete").classList.remove("hidden");
+    $(".act-delete").hidden = false;
     return made.id;
   })().finally(() => { making = null; });
   return making;
