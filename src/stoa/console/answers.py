@@ -221,7 +221,11 @@ class Answer:
         call, error = event["data"].get("id"), event["data"].get("error") or {}
         outcomes = {"approval_declined": "declined", "approval_expired": "expired"}
         for part in self.parts:
-            if isinstance(part, Card) and part.outcome in (None, "answered") and part.request.get("tool_call_id") == call:
+            if (
+                isinstance(part, Card)
+                and part.outcome in (None, "answered")
+                and part.request.get("tool_call_id") == call
+            ):
                 part.outcome, part.changed = outcomes.get(error.get("code", ""), "approved"), True
 
     def _note(self, event: Event) -> None:

@@ -36,7 +36,14 @@ class Api:
 
     async def get(self, path: str, query: Query | None = None) -> Any:
         """The JSON of an answer. Raises Refused."""
-        async with self._open("GET", path, query) as (status, chunks):
+        return await self._answer("GET", path, query, b"")
+
+    async def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """The same for a question that is too long for an address, such as a search. Raises Refused."""
+        return await self._answer("POST", path, None, orjson.dumps(body))
+
+    async def _answer(self, method: str, path: str, query: Query | None, sent: bytes) -> Any:
+        async with self._open(method, path, query, sent) as (status, chunks):
             body = b"".join([chunk async for chunk in chunks])
         answer: Any = orjson.loads(body) if body else {}
         if status >= 400:
@@ -46,7 +53,7 @@ class Api:
     @asynccontextmanager
     async def stream(self, path: str) -> AsyncGenerator[AsyncGenerator[bytes]]:
         """The bytes of a stream as they come. Raises Refused. Leaving it hangs up."""
-        async with self._open("GET", path, None) as (status, chunks):
+        async with self._open("GET", path, None, b"") as (status, chunks):
             if status >= 400:
                 body = b"".join([chunk async for chunk in chunks])
                 raise Refused(status, orjson.loads(body).get("error", {}))
@@ -54,7 +61,7 @@ class Api:
 
     @asynccontextmanager
     async def _open(
-        self, method: str, path: str, query: Query | None
+        self, method: str, path: str, query: Query | None, body: bytes
     ) -> AsyncGenerator[tuple[int, AsyncGenerator[bytes]]]:
         sent: asyncio.Queue[Message | None] = asyncio.Queue(CHUNKS_MAX)
         gone = asyncio.Event()
@@ -64,7 +71,7 @@ class Api:
             nonlocal asked
             if not asked:
                 asked = True
-                return {"type": "http.request", "body": b"", "more_body": False}
+                return {"type": "http.request", "body": body, "more_body": False}
             await gone.wait()
             return {"type": "http.disconnect"}
 
@@ -96,7 +103,11 @@ class Api:
             "raw_path": path.encode(),
             "root_path": "",
             "query_string": string.encode(),
-            "headers": [*kept, (b"authorization", b"Bearer " + self._session.encode("latin-1", "replace"))],
+            "headers": [
+                *kept,
+                (b"content-type", b"application/json"),
+                (b"authorization", b"Bearer " + self._session.encode("latin-1", "replace")),
+            ],
             "state": {},
             EXTRA_HEADERS: {},
         }

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from stoa.console.api import Console
 from stoa.console.ports import Sessions
-from stoa.console.routes import chat, conversations, signing
+from stoa.console.routes import account, chat, conversations, knowledge, overview, runs, signing, traces
 from stoa.http.component import Component, Kit
 from stoa.http.hosts import HostKind
 
@@ -13,5 +13,7 @@ from stoa.http.hosts import HostKind
 @asynccontextmanager
 async def open_component(kit: Kit, sessions: Sessions) -> AsyncGenerator[Component]:
     """`sessions` turns an access key into what a browser may hold."""
-    routes = [*signing.routes(sessions, kit.clock), *chat.routes(), *conversations.routes()]
+    routes = [*signing.routes(sessions, kit.clock)]
+    for pages in (chat, conversations, knowledge, runs, overview, traces, account):
+        routes += pages.routes()
     yield Component(around={HostKind.API: lambda app: Console(app, routes)})

@@ -31,7 +31,14 @@ NOTHING: Final = "\u2013"
 """Where a value is missing."""
 NAVIGATION: Final = (
     ("chat", "/", "Chat"),
+    ("overview", "/console/overview", "Overview"),
     ("conversations", "/console/conversations", "Conversations"),
+    ("knowledge", "/console/knowledge", "Knowledge"),
+    ("runs", "/console/runs", "Runs"),
+    ("traces", "/console/traces", "Traces"),
+    ("usage", "/console/usage", "Usage"),
+    ("models", "/console/models", "Models"),
+    ("keys", "/console/keys", "Keys"),
 )
 """(page, path, name), in the order of the menu."""
 
@@ -56,6 +63,10 @@ def version() -> str:
     return digest.hexdigest()[:12]
 
 
+def asset_address(name: str) -> str:
+    return f"/console/assets/{version()}/{name}"
+
+
 @cache
 def _environment() -> Any:
     from jinja2 import Environment, PackageLoader  # noqa: PLC0415 — a server without viewers needs none
@@ -63,16 +74,22 @@ def _environment() -> Any:
     environment = Environment(
         loader=PackageLoader("stoa.console"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals.update({"asset": lambda name: f"/console/assets/{version()}/{name}", "navigation": NAVIGATION})
     environment.filters.update({
-        "bytes": size_of, "count": count, "money": money, "seconds": seconds, "when": when, "document": _document, "pretty": pretty,
+        "bytes": size_of, "count": count, "money": money, "seconds": seconds, "when": when, "snippet": _snippet, "document": _document, "pretty": pretty,
     })  # fmt: skip
     return environment
 
 
 def render(template: str, language: str = words.SOURCE, **values: Any) -> str:
     translate = words.translator(language)
-    context = {"_": translate, "language": language, "languages": words.languages(), **values}
+    context = {
+        "_": translate,
+        "language": language,
+        "languages": words.languages(),
+        "asset": asset_address,
+        "navigation": NAVIGATION,
+        **values,
+    }
     return str(_environment().get_template(template).render(context))
 
 
@@ -84,6 +101,13 @@ def spoken(language: str) -> str:
 # --- filters --------------------------------------------------------------------------------------------------------
 def _document(text: str) -> Markup:
     return Markup("".join(f'<div class="block" dir="auto">{block}</div>' for block in markdown.document(text)))  # noqa: S704 — sanitised
+
+
+def _snippet(text: str) -> Markup:
+    """A search's snippet: text with the matched words marked, and nothing else."""
+    import nh3  # noqa: PLC0415 — only for searches
+
+    return Markup(nh3.clean(text, tags={"mark"}, attributes={}))  # noqa: S704 — sanitised
 
 
 def pretty(value: object) -> str:
