@@ -124,7 +124,7 @@ class Answer:
         elif kind.startswith(("agent.tool_call.", "agent.subagent.")):
             self._call(event)
         elif kind in ("agent.human_feedback.requested", "approval_request.created"):
-            self.parts.append(Card(f"{self.run_id}-{event['sequence']}", data, kind.partition(".")[0]))
+            self._ask(event)
         elif kind == "agent.context.compacted":
             self._note(event)
         elif kind in ("run.paused", "run.resumed"):
@@ -132,11 +132,24 @@ class Answer:
             if kind == "run.resumed":
                 self._resume()
 
+    def _ask(self, event: Event) -> None:
+        data = event["data"]
+        self.parts.append(Card(f"{self.run_id}-{event['sequence']}", data, event["type"].partition(".")[0]))
+        found = self._steps.get(data.get("tool_call_id") or "")
+        if found is not None:
+            found[1].state = "waiting"
+            found[0].changed.add(found[1].id)
+
     def _resume(self) -> None:
         """Whatever was asked has its answer. What it was is not among the events; a call that was approved tells it by its end."""
         for part in self.parts:
             if isinstance(part, Card) and part.outcome is None:
                 part.outcome, part.changed = "answered", True
+            elif isinstance(part, Steps):
+                for step in part.steps:
+                    if step.state == "waiting":
+                        step.state = "running"
+                        part.changed.add(step.id)
 
     def _say(self, event: Event) -> None:
         source = event["data"].get("source")
@@ -247,7 +260,7 @@ class Answer:
         return step
 
     def _settle(self, steps: Steps, step: Step, state: str, at: str) -> None:
-        if step.state == "running":
+        if step.state in ("running", "waiting"):
             step.state, step.ended = state, at
             steps.changed.add(step.id)
 

@@ -65,7 +65,9 @@ class Console:
         try:
             await self._pages(scope, receive, send)
         except HTTPException as error:
-            await problem(request, error.status_code, "not_found", "There is no such page.")(scope, receive, send)
+            translate = view.words.translator(view.language_of(request))
+            missing = problem(request, error.status_code, "not_found", translate("There is no such page."))
+            await missing(scope, receive, send)
         except Refused as refusal:
             await refused(request, refusal)(scope, receive, send)
         except AppError as refusal:

@@ -56,6 +56,6 @@ def language_of(request: Request) -> str:
     return words.chosen(cookies.cookies_of(request.scope).get(words.COOKIE), request.headers.get("accept-language", ""))
 
 
-def respond(request: Request, language: str, template: str, status: int = 200, **values: Any) -> Response:
+def respond(request: Request, language: str, template: str, http_status: int = 200, **values: Any) -> Response:
     context: Mapping[str, Any] = {"calls": (), "spoken": pages.spoken(language), "path": request.url.path, **values}
-    return HTMLResponse(pages.render(template, language, **context), status, dict(pages.HEADERS))
+    return HTMLResponse(pages.render(template, language, **context), http_status, dict(pages.HEADERS))
