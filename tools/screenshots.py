@@ -120,7 +120,7 @@ async def shoot(page: Any, url: str, where: Path, name: str, paths: dict[str, st
                 if label == "chat" and name == "full" and await page.locator(".show-steps").count():
                     await page.locator(".show-steps").first.click(force=True)
                     await page.wait_for_selector("details.steps")
-                if label == "chat-approval":
+                if label == "chat-approval" and name == "full":
                     await page.wait_for_selector(".card")
                 wide = await page.evaluate("() => document.documentElement.scrollWidth > innerWidth")
                 if wide:

@@ -271,3 +271,54 @@ async def test_the_link_of_the_first_start_signs_in(running: Running, chrome: Ch
     await page.goto(f"{running.url}/console/sign-in#{running.server.sign_in_link}")
     await page.wait_for_selector("#say")
     assert "stoa_lnk" not in page.url
+
+
+async def test_a_knowledge_base_from_its_making_to_its_receipt(
+    running: Running, chrome: Chromium, tmp_path: Path
+) -> None:
+    good, bad = tmp_path / "tides.md", tmp_path / "damaged.pdf"
+    good.write_text("# Tides\n\nHigh tide is at six.")
+    bad.write_bytes(b"%PDF-1.4 broken")
+    page = await signed_in(await chrome.context(), running.url)
+    await page.goto(f"{running.url}/console/knowledge")
+    await page.click(".empty [data-open=new-base]")
+    await page.fill("#base-name", "Papers")
+    await page.press("#base-name", "Enter")
+    await page.wait_for_url("**/console/knowledge/*-*")
+    await page.set_input_files(".drop input", [str(good), str(bad)])
+    await page.wait_for_selector("#items tr:has-text('tides.md') >> text=Ready", timeout=60_000)
+    await page.wait_for_selector("#items tr:has-text('damaged.pdf') >> text=cannot be opened as a PDF")
+    await page.fill("#q", "when is high tide")
+    await page.select_option("#mode-1", "keyword")
+    await page.press("#q", "Enter")
+    await page.wait_for_selector("#found")
+    assert await page.locator("#found > div").count() == 2
+    assert await page.locator("#found mark").count() > 0
+    await page.click("#found details >> nth=0")
+    assert "score" in await page.locator("#found dl").first.inner_text()
+    await page.click("#items tr:has-text('damaged.pdf') .remove")
+    await page.click("#items tr:has-text('damaged.pdf') .remove")
+    await page.wait_for_selector("#items >> text=Receipt")
+    await page.click(".head [data-open=delete-base]")
+    assert await page.locator("#delete-base .danger").is_disabled()
+    await page.fill("#delete-base-word", "Papers")
+    await page.press("#delete-base-word", "Enter")
+    await page.wait_for_url("**/console/deletions/*")
+
+
+async def test_a_key_is_made_shown_once_and_revoked(running: Running, chrome: Chromium) -> None:
+    page = await signed_in(await chrome.context(), running.url)
+    await page.goto(f"{running.url}/console/keys")
+    await page.click("[data-open=new-key]")
+    await page.fill("#key-name", "Reporting")
+    await page.press("#key-name", "Enter")
+    await page.wait_for_selector("#made-key[open]")
+    secret = await page.inner_text("#made-key code")
+    assert secret.startswith("stoa_acc_")
+    await page.click("#made-key .primary")
+    await page.click("tr:has-text('Reporting') .revoke")
+    await page.wait_for_selector("#revoke-key[open]")
+    await page.fill("#revoke-word", "Reporting")
+    await page.press("#revoke-word", "Enter")
+    await page.wait_for_selector("tr:has-text('Reporting')", state="detached")
+    assert secret not in await page.content()

@@ -76,7 +76,9 @@ async def _items(view: View, where: str) -> Mapping[str, Any]:
 
 async def _items_only(view: View) -> Response:
     """The table of items as it is now, for a page that watches them."""
-    items = await _items(view, f"/v1/knowledgebases/{view.request.path_params['id']}")
+    where = f"/v1/knowledgebases/{view.request.path_params['id']}"
+    await view.api.get(where)  # Raises Refused where there is no such base.
+    items = await _items(view, where)
     return HTMLResponse(pages.render("items.html", view.language, **items), headers=dict(pages.HEADERS))
 
 
