@@ -113,7 +113,7 @@ class Answer:
         self.attempt = data.get("attempt", self.attempt)
 
     def _take(self, event: Event) -> None:
-        kind, data = event["type"], event["data"]
+        kind = event["type"]
         if kind in TERMINAL:
             self.status, self.end = TERMINAL[kind], event
             self._close(event)
