@@ -2,6 +2,7 @@
 # make test    sets everything up and passes all tests
 # make serve   starts the server on http://localhost:8080
 # make check   lint, format, types, import contracts, dependencies (the first stage of CI)
+# make audit   looks the locked packages up among published vulnerabilities, where these can be reached
 # make lock    resolves the dependencies anew
 # make wheel   builds dist/stoa_server-*.whl
 
@@ -15,7 +16,7 @@ PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11; do if comma
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes
 ARGS ?=
 
-.PHONY: demo test serve check lock wheel clean
+.PHONY: demo test serve check audit lock wheel clean
 
 demo: $(VENV)/run.stamp
 	@$(BIN)/stoa demo $(ARGS)
@@ -33,6 +34,11 @@ check: $(VENV)/dev.stamp
 	$(BIN)/lint-imports
 	$(BIN)/deptry src
 
+	@$(BIN)/python tools/supply/audit.py
+
+audit: $(VENV)/dev.stamp
+	@$(BIN)/python tools/supply/audit.py
+
 wheel: $(VENV)/build.stamp
 	@$(BIN)/python -m hatchling build --target wheel --directory dist
 
@@ -45,6 +51,7 @@ lock: $(VENV)/dev.stamp
 		--constraint requirements/run.txt --output-file requirements/dev.txt pyproject.toml requirements/build.in requirements/dev.in
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-deps --upgrade \
 		--output-file requirements/embedder.txt requirements/embedder.in
+	$(BIN)/python tools/supply/sbom.py
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "Stoa needs Python 3.11 or newer; none was found." >&2; exit 1; }

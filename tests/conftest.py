@@ -11,6 +11,7 @@ import structlog
 
 from stoa.db.embedded import start_embedded
 from stoa.db.migrate import migrate
+from tests.support import run_states
 from tests.support.doubles import ScriptedModel
 from tests.support.running import FIRST_KEY, Running, serving
 
@@ -43,6 +44,9 @@ async def cluster(room: Path) -> AsyncIterator[Callable[[str], str]]:
     await connection.execute("CREATE DATABASE template")
     await connection.close()
     await migrate(dsn("template"))
+    connection = await asyncpg.connect(dsn("template"))
+    await connection.execute(run_states.guard())
+    await connection.close()
     yield dsn
     await embedded.stop()
 

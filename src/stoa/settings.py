@@ -16,6 +16,8 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
+from stoa.kernel.leases import ITEMS_MAX, SYNCS_MAX
+
 if TYPE_CHECKING:
     from pydantic_settings import PydanticBaseSettingsSource
 
@@ -33,7 +35,20 @@ class Provider(BaseModel):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
     """Leads the slugs of its models: `openai/gpt-…`."""
-    type: Literal["openai", "anthropic", "ollama"]
+    type: Literal[
+        "openai",
+        "anthropic",
+        "azure",
+        "gemini",
+        "openrouter",
+        "groq",
+        "mistral",
+        "deepseek",
+        "ollama",
+        "llamacpp",
+        "vllm",
+    ]
+    """As the table of `gateway/registry.py` has them, which a start need not load."""
     base_url: str | None = None
     api_key: SecretStr | None = None
     models: tuple[str, ...] | None = None
@@ -122,6 +137,15 @@ class Settings(BaseModel):
     reranker: Rerank | None = None
     allow_private_addresses: bool = False
     """Whether connections that tenants make may lead to private addresses. The operator's own providers always may."""
+    https_proxy: SecretStr | None = None
+    """The proxy for https:// endpoints; it may hold a user name and password. `http_proxy` is the one for http://."""
+    http_proxy: SecretStr | None = None
+    no_proxy: str | None = None
+    """Hosts that are called directly: names with all names below them, addresses, networks, `*`; separated by commas."""
+    proxy_resolves: bool = False
+    """The proxy resolves names itself and refuses private addresses; otherwise this server asks it for addresses."""
+    ca_file: Path | None = None
+    """Certificate authorities (PEM) beside the system's, for every outbound call."""
     source_directories: tuple[Path, ...] = ()
     """Directories of this machine that sources of knowledge bases may read, by every tenant; none unless named."""
     traces_retention_days: Annotated[float, Field(gt=0)] | None = 30.0
@@ -129,8 +153,18 @@ class Settings(BaseModel):
     cors_origins: tuple[str, ...] = ("*",)
     runs_max: Annotated[int, Field(ge=1, le=20_000)] = 2_000
     """Runs that this node carries at once; more wait in the database."""
+    runs_per_project_max: Annotated[int, Field(ge=1)] | None = None
+    """Of these, how many may belong to one project. None: nine times the places that are free, so that others always find one."""
+    items_per_project_max: Annotated[int, Field(ge=1, le=ITEMS_MAX)] = ITEMS_MAX - 1
+    """Of the files of knowledge bases that this node reads at once, how many may belong to one project."""
+    syncs_per_project_max: Annotated[int, Field(ge=1, le=SYNCS_MAX)] = SYNCS_MAX - 1
+    """Of the sources that this node syncs at once, how many may belong to one project."""
     connections_max: Annotated[int, Field(ge=4, le=200)] = 16
     drain_seconds_max: Annotated[float, Field(ge=0, le=3600)] = 10.0
+    connections_per_address_max: Annotated[int, Field(ge=1)] | None = None
+    """HTTP connections from one address; more are answered 503. None: half of what the node can take. Count a reverse proxy's as one address."""
+    streams_per_key_max: Annotated[int, Field(ge=1)] = 10_000
+    """Event streams that one access key may have open on this node; one more is answered 429."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console"] = "auto"
     """`auto`: lines for people on a terminal, JSON everywhere else."""
@@ -160,6 +194,13 @@ _OF_CLIENTS: Final = (
 """Read by the commands that ask a server (`stoa kb sources create --secret token`), and no settings of one."""
 _LISTS: Final[Mapping[str, str]] = {"cors_origins": ",", "source_directories": os.pathsep}
 """Settings that are lists, and what separates their values in a variable."""
+_OF_EVERYBODY: Final[Mapping[str, str]] = {
+    "HTTPS_PROXY": "STOA_HTTPS_PROXY",
+    "HTTP_PROXY": "STOA_HTTP_PROXY",
+    "NO_PROXY": "STOA_NO_PROXY",
+    "SSL_CERT_FILE": "STOA_CA_FILE",
+}
+"""What other programs read too, in capitals or not, counts where the variable of our own is not set."""
 _SERVICE_LINK: Final = re.compile(
     r"STOA_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
@@ -236,6 +277,9 @@ def _variables_of(environment: Mapping[str, str]) -> Mapping[str, str]:
             unknown.append(f"{name} is no setting{_meant(name, (*known, *_OF_CLIENTS))}")
     if unknown:
         raise SettingsError("; ".join(unknown))
+    for common, ours in _OF_EVERYBODY.items():
+        if value := environment.get(common) or environment.get(common.lower()):
+            given.setdefault(ours, value)
     return given
 
 

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from stoa import bases, conversations, runs
 from stoa import journal as journals
+from stoa.db import node as nodes
 from tests.conftest import Running
 from tests.support.pages import blocks
 
@@ -24,6 +25,7 @@ def test_every_check_stands_there() -> None:
     for check in [
         *journals.checks(nothing),
         *runs.checks(nothing),
+        *nodes.checks(),
         *conversations.checks(nothing, nothing),
         *bases.checks(nothing, nothing, nothing),
     ]:

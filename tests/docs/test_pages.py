@@ -1,11 +1,11 @@
-"""Generated pages are current; the page of events names every event that there is, and no other."""
+"""Generated pages are current, and say something of every event type and run state."""
 
 import re
 import runpy
 from pathlib import Path
 
 from stoa.access.rules import PERMISSIONS
-from stoa.events import NAMES
+from stoa.events import NAMES, TABLE, EventType
 from tests.conftest import Running
 
 ROOT = Path(__file__).parents[2]
@@ -15,6 +15,16 @@ PERMISSIONS_PAGE = runpy.run_path(str(ROOT / "tools/docs/permissions.py"))
 def test_run_states_are_current() -> None:
     page = runpy.run_path(str(ROOT / "tools/docs/run_states.py"))["page"]()
     assert (ROOT / "docs/run-states.md").read_text("utf-8") == page
+
+
+def test_events_are_current() -> None:
+    page = runpy.run_path(str(ROOT / "tools/docs/events.py"))["page"]()
+    assert (ROOT / "docs/events.md").read_text("utf-8") == page
+
+
+def test_formats_are_current() -> None:
+    page = runpy.run_path(str(ROOT / "tools/docs/formats.py"))["page"]()
+    assert (ROOT / "docs/guide/formats.md").read_text("utf-8") == page
 
 
 def test_permissions_are_current() -> None:
@@ -42,6 +52,7 @@ async def test_every_route_names_its_permission(shared_server: Running) -> None:
 
 
 def test_every_event_is_described() -> None:
+    assert set(TABLE) == set(EventType)
     described = re.findall(r"^\| `([a-z_.]+)` \|", (ROOT / "docs/events.md").read_text("utf-8"), re.MULTILINE)
     assert sorted(described) == sorted(NAMES.values())
 

@@ -12,8 +12,8 @@ SOURCE = Path(__file__).parents[2] / "src" / "stoa"
 FILES = sorted(SOURCE.glob("**/*.sql"))
 FILLINGS = {
     "{order}": "created_at, id",
+    "{sums_order}": "day, id",
     "{items_order}": "uploaded_at, id",
-    "{outer_order}": "c.created_at, c.id",
     "{vectors}": "knowledge_vectors",
     "{dimensions}": "384",
     "{own_status}": "r.status",

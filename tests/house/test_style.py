@@ -14,15 +14,16 @@ BROAD = {
     "doctor/service.py",
     "http/edge.py",
     "kernel/supervise.py",
-    "runs/worker.py",
-    "bases/ingesting.py",
+    "kernel/telemetry.py",
+    "db/leases.py",
+    "runs/driving.py",
     "documents/converting/worker.py",
     "sources/worker.py",
     "tools/providers/python.py",
     "tools/providers/mcp/session.py",
 }
-"""The edges at which bugs end: the HTTP middleware, the supervisor, the workers of runs, items and syncs, the doctor's
-checks, the process that reads
+"""The edges at which bugs end: the HTTP middleware, the supervisor, the log, the driver of runs, the kit of leased jobs
+and its syncs, the doctor's checks, the process that reads
 one document; and the two places where code of somebody else runs."""
 LONG = {
     "app/server.py": "open_server connects every part, in order",

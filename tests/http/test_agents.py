@@ -2,6 +2,7 @@
 each."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -201,6 +202,12 @@ async def test_approvals(serve: Serve) -> None:
         path = f"/v1/runs/{run['id']}/input"
         refused = await server.call("POST", path, 400, json=body(approved=True, params={"to": "Eve"}))
         assert list(refused["error"]["details"]) == ["data.params.to"]
+        for impossible in ("NaN", str(2**70), "[" * 300 + "]" * 300, '"\\u0000"', '"\\ud800"', '{"\\u0000": 1}'):
+            raw = json.dumps(body(approved=True, params={"amount": "?"})).replace('"?"', impossible)
+            refused = await server.call("POST", path, 400, content=raw, headers={"Content-Type": "application/json"})
+            assert list(refused["error"]["details"]) == ["data.params.amount"]
+        refused = await server.call("POST", path, 400, json=body(approved=False, feedback="no\0"))
+        assert list(refused["error"]["details"]) == ["data.feedback"]
         await server.call("POST", path, json=body(approved=True, params={"amount": 7}))
         assert (await server.status(run["id"], "completed"))["output"] == "Paid."
         assert [made for made, _ in pay.made] == [{"amount": 7, "to": "Ada"}]
@@ -212,6 +219,44 @@ async def test_approvals(serve: Serve) -> None:
         assert (await server.status(run["id"], "completed"))["output"] == "I did not pay."
         assert len(pay.made) == 1
         assert "too expensive" in server.model.requests[-1].messages[-1].parts[0].result
+
+
+async def test_runs_that_await_input(serve: Serve) -> None:
+    """`awaiting_input` is no status: it finds started and paused runs that have an open question, and no others."""
+    slow, pay = ScriptedTool("slow", gate=asyncio.Event()), ScriptedTool("pay", approval=True)
+    scripts = [calling(("slow", "{}"), ("pay", "{}")), calling(("pay", "{}")), answer("Done.")]
+    async with serve(slow, pay, scripts=scripts) as server:
+
+        async def listed(*statuses: str) -> set[str]:
+            found = await server.call("GET", "/v1/runs", params=[("status", status) for status in statuses])
+            assert found["pagination"]["total_count"] == len(found["data"])
+            return {run["id"] for run in found["data"]}
+
+        async def background() -> str:
+            conversation = await server.conversation(agent={"tools": ["slow", "pay"]})
+            body = {"content": "Go", "background": True}
+            path = f"/v3/conversations/{conversation}/messages"
+            return str((await server.call("POST", path, 202, json=body))["data"]["id"])
+
+        started = await background()
+        async with asyncio.timeout(10):
+            while not (run := (await server.call("GET", f"/v1/runs/{started}"))["data"])["input_requests"]:
+                await asyncio.sleep(0.01)
+        assert run["status"] == "started"
+        paused = await background()
+        await server.status(paused, "paused")
+        completed = (await server.ask(await server.conversation()))["id"]
+        assert await listed("awaiting_input") == {started, paused}
+        assert await listed("paused") == {paused}
+        assert await listed("started") == {started}
+        assert await listed("completed", "awaiting_input") == {started, paused, completed}
+        assert await listed() == {started, paused, completed}
+        data = {"request_id": run["input_requests"][0]["id"], "approved": True}
+        await server.call("POST", f"/v1/runs/{started}/input", json={"type": "approval", "data": data})
+        assert await listed("awaiting_input") == {paused}
+        await server.call("POST", f"/v1/runs/{paused}/cancel")
+        assert await listed("awaiting_input") == set()
+        slow.gate.set()
 
 
 async def test_a_paused_run_outlives_its_server_and_is_canceled(serve: Serve) -> None:

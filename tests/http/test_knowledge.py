@@ -110,6 +110,12 @@ async def test_filters_users_and_metadata(shared_server: Running) -> None:
     assert await found(filters={"operator": "NOT", "conditions": [{"team": "hr"}]}) == {"travel.md"}
     assert await found(user="ada") == {"travel.md", "sick.md"}
     assert await found(user="eve") == {"sick.md"}
+    assert await found(groups=["sales"]) == {"sick.md"}, "groups alone restrict too"
+    assert await found(groups=[]) == {"sick.md"}
+    for path in (url, f"/kb/{base['id']}/v1/documents/search", f"/v1/vector_stores/{base['id']}/search"):
+        for misspelt in ({"filter": {"team": "hr"}}, {"user_id": "eve"}, {"group": ["hr"]}):
+            refused = await shared_server.call("POST", path, 400, json={"query": "x", **misspelt})
+            assert refused["error"]["details"] == {next(iter(misspelt)): "is not a field of this request"}
     refused = await shared_server.call(
         "POST", url, 400, json={"query": "x", "filters": {"field": "a", "operator": "~", "value": 1}}
     )
@@ -539,6 +545,9 @@ async def test_openai_and_mcp_clients_find_the_same(shared_server: Running) -> N
             True,
         )
         found = await session.call_tool("search", {"query": "what may a hotel cost", "limit": 3})
+        assert not {"user", "groups"} & set(tool.input_schema["properties"]), (
+            "a model does not say whom it searches for"
+        )
         assert not found.is_error
         assert found.structured_content["data"] == ours
         assert json.loads(found.content[0].text)["data"] == ours
@@ -546,6 +555,8 @@ async def test_openai_and_mcp_clients_find_the_same(shared_server: Running) -> N
             ({"query": " "}, "query cannot be blank"),
             ({"query": "x", "limit": 1_000}, "limit"),
             ({"query": "x", "filters": {"operator": "AND"}}, "conditions"),
+            ({"query": "x", "user": "eve"}, "user"),
+            ({"query": "x", "groups": ["hr"]}, "groups"),
         ):
             refused = await session.call_tool("search", arguments)
             assert refused.is_error

@@ -8,6 +8,7 @@ import pytest
 
 from stoa.runs import Recorder
 from tests.conftest import Running
+from tests.support import run_states
 from tests.support.doubles import answer
 
 
@@ -16,6 +17,7 @@ async def begun_alone(running: Running, *more: str) -> None:
     database = await asyncpg.connect(running.dsn)
     try:
         for statement in (
+            run_states.OFF,
             *more,
             "DELETE FROM events WHERE sequence > 1",
             "UPDATE journals SET sealed = false, last_sequence = 1",
@@ -52,7 +54,7 @@ async def test_a_run_cancelled_before_its_losses_are_counted_has_them_on_its_bil
         await asyncio.get_running_loop().create_future()
 
     monkeypatch.setattr(Recorder, "recover", for_ever)
-    monkeypatch.setattr("stoa.runs.worker.RECORD_SECONDS_MAX", 0.05)
+    monkeypatch.setattr("stoa.runs.driving.RECORD_SECONDS_MAX", 0.05)
     running.model.scripts = [answer("First")]
     run = await running.ask(await running.conversation())
     await begun_alone(running)  # What is on the bill is of an attempt that was lost earlier.

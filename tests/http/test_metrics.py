@@ -213,6 +213,10 @@ async def test_both_forms(shared_server: Running) -> None:
         ({}, {"X-Forwarded-For": "203.0.113.9"}, 401),  # A proxy on this machine has passed it on.
         ({}, {"Origin": "https://evil.example"}, 401),  # A page in the operator's browser asks.
         ({}, {"Sec-Fetch-Site": "same-origin"}, 401),
+        ({}, {"Host": "stoa.example"}, 401),  # A name that was made to resolve to this machine, or a silent proxy's.
+        ({}, {"Host": "localhost:8080"}, 200),
+        ({}, {"Host": "[::1]:8080"}, 200),
+        ({}, {"Host": "127.0.0.1.evil.example"}, 401),
         ({"host": "0.0.0.0"}, {}, 401),
         ({"host": "0.0.0.0", "metrics_token": TOKEN}, {"Authorization": f"Bearer {TOKEN}"}, 200),
         ({"metrics_token": TOKEN}, {"Authorization": f"Bearer {TOKEN}", "X-Forwarded-For": "203.0.113.9"}, 200),

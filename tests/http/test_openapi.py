@@ -1,18 +1,84 @@
-"""schemathesis on the OpenAPI document: what the document promises is what the server does, for inputs nobody thought
-of."""
+"""The OpenAPI document: fit for generators, and true: schemathesis holds the server against it, with inputs nobody thought of."""
 
 import asyncio
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
 
+from stoa.events import NAMES
+from stoa.http import Body
+from stoa.streams.vocabulary import StreamEvent
 from tests.conftest import FIRST_KEY, Running
 
 EXAMPLES_MAX = 12
+
+
+async def document(server: Running, host: str) -> dict[str, Any]:
+    root = server.url
+    if host == "kb":
+        root = (await server.call("POST", "/v1/knowledgebases", 201, json={"name": "Described"}))["data"]["url"]
+    return dict((await server.client.get(f"{root}/openapi.json")).json())
+
+
+def operations(described: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return [
+        (f"{method.upper()} {path}", operation)
+        for path, methods in described["paths"].items()
+        for method, operation in methods.items()
+    ]
+
+
+@pytest.mark.parametrize("host", ["api", "kb"])
+async def test_generators_can_use_it(shared_server: Running, host: str) -> None:
+    """Short unique names; only statuses that are answered; an example for each JSON request, that the server's own model takes."""
+    described = await document(shared_server, host)
+    schemas = described["components"]["schemas"]
+    ids = [operation["operationId"] for _, operation in operations(described)]
+    assert len(set(ids)) == len(ids)
+    assert all(re.fullmatch(r"[a-z][a-z_]{1,40}", one) for one in ids), ids
+    assert all(re.fullmatch(r"[A-Z][A-Za-z0-9]{1,40}", name) for name in schemas), sorted(schemas)
+    assert len({name.lower() for name in schemas}) == len(schemas)
+    text = orjson.dumps(described).decode()
+    assert set(re.findall(r'"#/components/schemas/([^"]+)"', text)) <= set(schemas)
+    assert "ValidationError" not in text
+    for name, operation in operations(described):
+        assert "422" not in operation["responses"], name
+        body = operation.get("requestBody", {}).get("content", {})
+        if "application/json" in body:
+            assert body["application/json"].get("examples"), f"{name} has no example"
+            assert {"400", "413", "415"} <= set(operation["responses"]), name
+
+
+async def test_the_events_of_a_stream_are_described(shared_server: Running) -> None:
+    """One model for each event of the vocabulary, and each event that was ever recorded is one of them."""
+    schemas = (await document(shared_server, "api"))["components"]["schemas"]
+    assert set(schemas["StreamEvent"]["discriminator"]["mapping"]) == set(NAMES.values())
+    seen = 0
+    for golden in sorted((Path(__file__).parents[1] / "stream" / "golden").glob("*.sse")):
+        for line in golden.read_text().splitlines():
+            if line.startswith("data:"):
+                StreamEvent.model_validate_json(line.removeprefix("data:"))
+                seen += 1
+    assert seen > 10
+
+
+def test_every_example_is_taken_by_its_model() -> None:
+    def below(model: type[Body]) -> Iterator[type[Body]]:
+        for one in model.__subclasses__():
+            yield one
+            yield from below(one)
+
+    with_example = [model for model in below(Body) if "example" in model.__dict__]
+    assert len(with_example) > 20
+    for model in with_example:
+        model.model_validate(model.__dict__["example"])
 
 
 @pytest.mark.timeout(240)

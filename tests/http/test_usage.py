@@ -2,13 +2,19 @@
 deletion."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import asyncpg
 import pytest
 
+from stoa.db import Database
 from stoa.gateway import Capabilities, Finish, TextDelta, Usage
 from stoa.settings import Price
+from stoa.usage import Summing, rules
 from tests.conftest import Running, serving
 from tests.support.bills import usage
 from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling
@@ -127,3 +133,101 @@ async def test_what_a_deleted_conversation_cost_stays(priced: Running) -> None:
     (row,) = await usage(priced, "group_by=conversation_id,run_id,user_id,model")
     assert (row["calls"], row["cost_usd"], row["model"]) == (1, 0.0056, "stoa-extractive")
     assert not {"conversation_id", "run_id", "user_id"} & set(row)
+
+
+LINES = """
+INSERT INTO model_calls (org_id, project_id, key_id, user_id, model, prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens, estimated,
+                         cost_usd, kind, at)
+SELECT $1, CASE n % 3 WHEN 0 THEN $2::uuid ELSE $3::uuid END, CASE n % 4 WHEN 0 THEN NULL ELSE $2::uuid END, 'u' || n % 5, 'm' || n % 3, n, n * 2, n / 2, 1,
+       n % 7 = 0, CASE WHEN n % 6 = 0 THEN NULL ELSE n * 0.000001 END, CASE n % 9 WHEN 0 THEN 'ocr' ELSE 'run' END, now() - n * interval '17 minutes'
+FROM generate_series(1, 500) n"""
+
+
+async def test_sums_say_what_the_lines_say(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six days of lines, in sums of days and hours and at their edges line by line; also after lines were entered late, changed and removed."""
+    connection = await asyncpg.connect(running.dsn)
+    org_id = await connection.fetchval("SELECT id FROM orgs")
+    project_id = await connection.fetchval("SELECT id FROM projects")
+    other = (await running.call("POST", "/v1/projects", 201, json={"name": "Other"}))["data"]["id"]
+    await connection.execute(LINES, org_id, project_id, other)
+    moments = [
+        str(row[0])
+        for row in await connection.fetch(
+            "SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') FROM model_calls ORDER BY at"
+        )
+    ]
+    queries = [
+        f"from={moments[first]}&to={moments[last]}&group_by={groups}{which}&page_size=500"
+        for first, last in ((0, -1), (3, -90), (40, 200), (100, 101), (60, 64))
+        for groups, which in (
+            ("day", ""),
+            ("day,model,kind", f"&project_id={other}"),
+            ("key_id,project_id", "&kind=run"),
+            ("model", f"&key_id={project_id}"),
+        )
+    ]
+    database = await Database.open(running.dsn, connections_max=2)
+    summing = Summing(database)
+
+    async def told() -> list[Any]:
+        return [await usage(running, query) for query in queries]
+
+    async def true() -> list[Any]:
+        with monkeypatch.context() as lines:
+            lines.setattr("stoa.usage.rules.summed", lambda *_: False)
+            return await told()
+
+    assert await told() == await true()
+    assert await connection.fetchval("SELECT count(*) FROM usage_sums") == 0
+    await summing.catch_up()
+    hours = await connection.fetchval("SELECT count(*) FROM usage_sums WHERE width = 'hour'")
+    assert hours > 100
+    assert await told() == await true()
+    await summing.catch_up()
+    assert await connection.fetchval("SELECT count(*) FROM usage_sums WHERE width = 'hour'") == hours
+    await connection.execute(LINES, org_id, other, project_id)
+    await connection.execute("UPDATE model_calls SET cost_usd = 1, model = 'm9' WHERE id % 5 = 0")
+    await connection.execute("UPDATE model_calls SET at = at - interval '1 day' WHERE id % 11 = 0")
+    await connection.execute(
+        "DELETE FROM model_calls WHERE id % 13 = 0 OR at::date = (SELECT min(at)::date + 2 FROM model_calls)"
+    )
+    assert await told() == await true()
+    assert any(row["calls"] for rows in await told() for row in rows)
+    await database.close()
+    await connection.close()
+
+
+async def test_sums_stop_before_a_transaction_that_may_still_enter_a_line(running: Running) -> None:
+    connection = await asyncpg.connect(running.dsn)
+    database = await Database.open(running.dsn, connections_max=2)
+    org_id = await connection.fetchval("SELECT id FROM orgs")
+    project_id = await connection.fetchval("SELECT id FROM projects")
+    await connection.execute(LINES, org_id, project_id, project_id)
+    async with connection.transaction():
+        await connection.execute("SELECT 1 FROM usage_progress FOR UPDATE")
+        await Summing(database).catch_up()  # Another node is at it.
+    assert (await connection.fetchval("SELECT until FROM usage_progress")).year == 1970
+    await Summing(database).catch_up()
+    until, now = await connection.fetchrow("SELECT until, now() FROM usage_progress")
+    assert until <= now
+    assert (until.minute, until.second) == (0, 0)
+    await database.close()
+    await connection.close()
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_spans_cover_every_moment_once(seed: int) -> None:
+    random = Random(seed)
+    start = datetime(2026, 3, 1, tzinfo=UTC) + timedelta(seconds=random.randrange(10**6))
+    end = start + timedelta(seconds=random.choice((1, 3_000, 90_000, 10**6, 10**7)))
+    until = rules.full_hour(start + timedelta(seconds=random.randrange(-(10**5), 10**7)))
+    found = sorted(rules.spans(start, end, until), key=lambda span: span.start)
+    assert (found[0].start, found[-1].end) == (start, end)
+    assert all(one.end == two.start for one, two in pairwise(found))
+    for span in found:
+        if span.width != "line":
+            seconds = {"hour": 3_600, "day": 86_400}[span.width]
+            assert span.start.timestamp() % seconds == span.end.timestamp() % seconds == 0
+            assert span.end <= until
+    lines = sum((span.end - span.start for span in found if span.width == "line"), timedelta())
+    assert lines <= max(timedelta(hours=2), end - max(start, until) + timedelta(hours=2))

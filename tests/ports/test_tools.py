@@ -15,6 +15,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from stoa.kernel.schema_checker import SchemaChecker
+from stoa.outbound import Outbound
 from stoa.tools import Call, Definition, Program, Tool, ToolFactory, ToolKind, rules
 from tests.support.doubles import until
 from tests.support.mcp_servers import Diary, build, command, over_http
@@ -92,7 +94,7 @@ async def http_adapter(diary: Diary, _: Path) -> AsyncIterator[Adapter]:
         return PlainTextResponse("x" * (await request.json())["size"])
 
     app = Starlette(routes=[Route(f"/{one.__name__}", one, methods=["POST"]) for one in (echo, slow, fail, long)])
-    suppliers = ToolFactory(allow_private=True)
+    suppliers = ToolFactory(schemas=SchemaChecker(), outbound=Outbound(allow_private=True))
     async with over_http(app) as web:
 
         async def make(name: str, **fields: Any) -> Tool:
@@ -129,7 +131,7 @@ async def python_adapter(diary: Diary, _: Path) -> AsyncIterator[Adapter]:
     def long(size: int) -> str:
         return "x" * size
 
-    suppliers = ToolFactory(allow_private=False)
+    suppliers = ToolFactory(schemas=SchemaChecker(), outbound=Outbound())
     suppliers.__dict__["_callables"] = {one.__name__: one for one in (echo, slow, fail, long)}
 
     async def make(name: str, **fields: Any) -> Tool:
@@ -155,14 +157,20 @@ async def mcp_adapter(suppliers: ToolFactory, diary: Diary, config: dict[str, An
 async def stdio_adapter(diary: Diary, path: Path) -> AsyncIterator[Adapter]:
     program, args = command(path / "diary")
     async for made in mcp_adapter(
-        ToolFactory(allow_private=False, programs=[Program("bench", program, args)]), diary, {"server": "bench"}
+        ToolFactory(schemas=SchemaChecker(), outbound=Outbound(), programs=[Program("bench", program, args)]),
+        diary,
+        {"server": "bench"},
     ):
         yield made
 
 
 async def mcp_http_adapter(diary: Diary, _: Path) -> AsyncIterator[Adapter]:
     async with over_http(build(diary).streamable_http_app()) as web:
-        async for made in mcp_adapter(ToolFactory(allow_private=True), diary, {"url": f"{web.url}/mcp"}):
+        async for made in mcp_adapter(
+            ToolFactory(schemas=SchemaChecker(), outbound=Outbound(allow_private=True)),
+            diary,
+            {"url": f"{web.url}/mcp"},
+        ):
             yield made
 
 

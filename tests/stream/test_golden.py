@@ -121,6 +121,6 @@ async def test_resume_in_the_middle_and_at_the_very_end(golden: Running) -> None
     by_header = await golden.client.get(f"/v1/runs/{run_id}/stream", headers={"Last-Event-ID": "2"})
     assert by_header.content == middle.content
     end = await golden.client.get(f"/v1/runs/{run_id}/stream?after_sequence=5")
-    assert (end.status_code, end.content) == (200, b"")
+    assert (end.status_code, end.content) == (204, b"")
     told_to_stay_away = await golden.client.get(f"/v1/runs/{run_id}/stream", headers={"Last-Event-ID": "5"})
     assert told_to_stay_away.status_code == 204

@@ -54,8 +54,8 @@ async def test_stalled_readers_hold_nothing_up(running: Running) -> None:
 async def test_a_long_journal_is_read_in_bounded_pieces(dsn: str) -> None:
     """20,000 events of which some are large, page by page: each piece is bounded, and together they are all."""
     database = await Database.open(dsn, connections_max=4)
-    tails = LiveBuffer()
-    journal = Journal(database, JournalWriter(dsn, tails, SystemClock()), tails)
+    live = LiveBuffer()
+    journal = Journal(database, JournalWriter(dsn, live, SystemClock()), live)
     org_id, run_id = uuid4(), uuid4()
     try:
         await fill(dsn, org_id, run_id, 20_000)

@@ -19,6 +19,7 @@ from dulwich.repo import Repo
 from dulwich.server import DictBackend
 from dulwich.web import make_wsgi_chain
 
+from stoa.outbound import Outbound
 from stoa.outbound.client import client
 from stoa.sources.configs import DirectoryConfig, GitConfig, S3Config, WebsiteConfig
 from stoa.sources.ports import Origin
@@ -197,7 +198,7 @@ class WebsiteWorld(World):
     @asynccontextmanager
     async def opened(self, **config: Any) -> AsyncGenerator[Origin]:
         config = {"delay_seconds": 0, **config}
-        yield WebsiteOrigin(WebsiteConfig(url=self._site.url, **config), {}, self._session, allow_private=True)
+        yield WebsiteOrigin(WebsiteConfig(url=self._site.url, **config), {}, self._session)
 
     def origin_of(self, path: str) -> str:
         return f"{self._site.url}/{quote(path)}"
@@ -243,7 +244,7 @@ class BucketWorld(World):
     @asynccontextmanager
     async def opened(self, **config: Any) -> AsyncGenerator[Origin]:
         given = S3Config(bucket=self._bucket.name, endpoint=self._bucket.url, **config)
-        yield S3Origin(given, self._bucket.secrets, self._session, allow_private=True)
+        yield S3Origin(given, self._bucket.secrets, self._session)
 
     def downloads(self) -> int:
         return sum(1 for path in self._bucket.gets if "list-type" not in path)
@@ -279,7 +280,11 @@ class GitWorld(World):
     @asynccontextmanager
     async def opened(self, **config: Any) -> AsyncGenerator[Origin]:
         origin = GitOrigin(
-            GitConfig(url=self._url, **config), {}, self._root / "clones" / "one", [self._root], allow_private=True
+            GitConfig(url=self._url, **config),
+            {},
+            self._root / "clones" / "one",
+            [self._root],
+            Outbound(allow_private=True),
         )
         try:
             yield origin
@@ -319,9 +324,12 @@ def repositories(repos: dict[str, Repo]) -> Iterator[str]:
         server.server_close()
 
 
+ANYWHERE = Outbound(allow_private=True)
+
+
 @asynccontextmanager
-async def session(*, allow_private: bool = True) -> AsyncIterator[aiohttp.ClientSession]:
-    made = client(allow_private=allow_private)
+async def session(outbound: Outbound = ANYWHERE) -> AsyncIterator[aiohttp.ClientSession]:
+    made = client(outbound)
     try:
         yield made
     finally:

@@ -14,6 +14,8 @@ test
     usage         false: send none                bytewise     write byte by byte
     reset         close without an answer         html         200 with a web page
     tool          {name, arguments}: call it      id           name in /log
+    raw           bytes of the stream as they are, one write each, instead of all the above; numbers pause
+    content_type  of that stream        body         with `status`: the body of the answer as it is
     again         fields that replace these when the same id asks another time: what a run gets that begins anew
     turns         a script for each reply of a run: the n-th where n replies stand after the last user message
 
@@ -129,7 +131,7 @@ class ScriptedServer:
                 "type": "error",
                 "error": {"type": "scripted_error", "message": script.get("message", "scripted to fail")},
             }
-            return self._json(writer, error, script["status"], extra)
+            return self._json(writer, script.get("body", error), script["status"], extra)
         if script.get("html"):
             page = b"<html>Sign in</html>"
             writer.write(
@@ -162,7 +164,18 @@ class ScriptedServer:
         self, writer: asyncio.StreamWriter, script: dict[str, Any], *, anthropic: bool, entry: dict[str, Any]
     ) -> bool:
         await asyncio.sleep(script.get("first_delay", 0))
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+        kind = script.get("content_type", "text/event-stream").encode()
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ntransfer-encoding: chunked\r\n\r\n" % kind)
+        for piece in script.get("raw", ()):
+            if isinstance(piece, bytes):
+                writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+                await writer.drain()
+            else:
+                await asyncio.sleep(piece)
+        if "raw" in script:
+            writer.write(b"0\r\n\r\n")
+            await writer.drain()
+            return True
         said = 0
         async for event in self._events(script, anthropic=anthropic):
             if isinstance(event, int):

@@ -2,7 +2,8 @@
 """Writes docs/run-states.md from the table in stoa.runs.rules: `python tools/docs/run_states.py >
 docs/run-states.md`."""
 
-from stoa.runs.rules import ACTIVE, ATTEMPTS_MAX, LEASE_SECONDS, MOVES
+from stoa.kernel.leases import RUN
+from stoa.runs.rules import ACTIVE, MOVES
 from stoa.runs.types import RunStatus
 
 MEANING = {
@@ -43,11 +44,11 @@ def page() -> str:
             f"that carries runs renews its lease every second;"
         ),
         (
-            f"one that has not for {LEASE_SECONDS:g} seconds, or whose process is gone, loses them to any other node, "
+            f"one that has not for {RUN.seconds:g} seconds, or whose process is gone, loses them to any other node, "
             f"which goes on from the last completed step with"
         ),
         (
-            f"`run.recovered`. A run that has lost its node {ATTEMPTS_MAX} times ends as `failed` with the code "
+            f"`run.recovered`. A run that has lost its node {RUN.attempts_max} times ends as `failed` with the code "
             f"`attempts_exhausted`."
         ),
     ]

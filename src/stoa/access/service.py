@@ -1,5 +1,6 @@
 """Access as its owners use it. One transaction per method."""
 
+from collections.abc import Collection
 from decimal import Decimal
 from typing import Final
 from uuid import UUID
@@ -96,6 +97,11 @@ class Access:
         """The owner of a key that something we signed names. Raises Unauthorized once the key is gone."""
         async with internal(self._database) as tx:
             return self._living(await tx.fetchrow(SQL.key_owner, key_id))
+
+    async def living_keys(self, key_ids: Collection[UUID]) -> Collection[UUID]:
+        """Those of the keys that were neither revoked nor have expired."""
+        async with internal_statement(self._database) as tx:
+            return [row["id"] for row in await tx.fetch(SQL.living_keys, list(key_ids), self._clock.now())]
 
     async def admit(self, principal: Principal) -> Rate | None:
         """Counts a request of a key with a rate limit, on whatever node. Raises RateLimited; None for a key without one."""

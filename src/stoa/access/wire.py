@@ -1,13 +1,13 @@
 """The JSON shapes of access (contract section 3)."""
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
 from stoa.access.types import AccessKey, Org, Project, Revocation
-from stoa.http import Timestamp, Wire
+from stoa.http import Body, Timestamp, Wire
 from stoa.http.wire import storable
 
 
@@ -28,18 +28,20 @@ Name = Annotated[str, Field(max_length=100), AfterValidator(_name)]
 Description = Annotated[str, Field(max_length=512), AfterValidator(storable)]
 
 
-class SpendingLimitWire(Wire):
+class SpendingLimitWire(Body):
     """What models may cost in a calendar day or month (UTC), or altogether."""
 
     usd: Annotated[float, Field(gt=0, le=1_000_000_000, allow_inf_nan=False)]
     period: Literal["day", "month", "total"]
 
 
-class CreateAccessKey(Wire):
+class CreateAccessKey(Body):
     """`rate_limit` is requests per minute, over all nodes. `spending_limit` is in US dollars; a plain number is for the key's whole life.
 
     A key that is limited cannot make keys: each would have limits of its own.
     """
+
+    example: ClassVar[Mapping[str, Any]] = {"name": "ci", "permissions": ["conversations:write"], "rate_limit": 600}
 
     name: Name
     org_id: UUID | None = None
@@ -52,7 +54,9 @@ class CreateAccessKey(Wire):
     ) = None
 
 
-class ProjectBody(Wire):
+class ProjectBody(Body):
+    example: ClassVar[Mapping[str, Any]] = {"name": "support", "description": "Answers customers"}
+
     name: Name
     org_id: UUID | None = None
     description: Description | None = None

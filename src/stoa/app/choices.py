@@ -5,8 +5,11 @@ from collections.abc import Sequence
 from pydantic import SecretStr
 
 from stoa import embedding, gateway, tools
+from stoa.db.embedded import locate
+from stoa.doctor import DataLocation
 from stoa.gateway.component import ProviderSettings
 from stoa.gateway.providers.extractive import SLUG
+from stoa.outbound import Outbound
 from stoa.settings import Settings, SettingsError
 
 
@@ -16,6 +19,15 @@ def secret_of(settings: Settings) -> bytes:
         return settings.secret_key.get_secret_value().encode()
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     return gateway.load_or_make(settings.data_dir / "secret.key")
+
+
+def data(settings: Settings) -> DataLocation:
+    """Where the installation's data is, as the doctor shows it."""
+    if settings.database_url is not None:
+        where = "the PostgreSQL of STOA_DATABASE_URL"
+    else:
+        where = str(locate(settings.data_dir).database or "a PostgreSQL that this process was given")
+    return DataLocation(files=str(settings.data_dir.resolve()), database=where)
 
 
 def providers(settings: Settings) -> Sequence[ProviderSettings]:
@@ -49,15 +61,17 @@ def programs(settings: Settings) -> Sequence[tools.Program]:
     ]
 
 
-def embedder(settings: Settings) -> embedding.RemoteEmbedder | None:
+def embedder(settings: Settings, outbound: Outbound) -> embedding.RemoteEmbedder | None:
     """The operator's endpoint; None where the local model embeds."""
     chosen = settings.embeddings
     if chosen is None:
         return None
-    return embedding.RemoteEmbedder(chosen.base_url, chosen.model, plain(chosen.api_key), chosen.dimensions)
+    return embedding.RemoteEmbedder(
+        chosen.base_url, chosen.model, plain(chosen.api_key), chosen.dimensions, outbound=outbound
+    )
 
 
-def reranker(settings: Settings) -> embedding.LocalReranker | embedding.RemoteReranker | None:
+def reranker(settings: Settings, outbound: Outbound) -> embedding.LocalReranker | embedding.RemoteReranker | None:
     chosen = settings.reranker
     if chosen is None:
         return None
@@ -65,7 +79,7 @@ def reranker(settings: Settings) -> embedding.LocalReranker | embedding.RemoteRe
         return embedding.LocalReranker(chosen.path)
     assert chosen.base_url is not None
     assert chosen.model is not None
-    return embedding.RemoteReranker(chosen.base_url, chosen.model, plain(chosen.api_key))
+    return embedding.RemoteReranker(chosen.base_url, chosen.model, plain(chosen.api_key), outbound=outbound)
 
 
 async def load(chosen: embedding.LocalReranker | embedding.RemoteReranker | None) -> None:

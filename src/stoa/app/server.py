@@ -16,18 +16,20 @@ from stoa.app import choices
 from stoa.app.adapters import Toolbox
 from stoa.app.slices import Slices, open_slices
 from stoa.db import Database
-from stoa.db.internal import internal
 from stoa.db.listen import Listener
 from stoa.db.migrate import migrate
 from stoa.db.polls import Polls
-from stoa.http import Gate, errors, metrics, operations, welcome
+from stoa.http import Gate, errors, metrics, openapi, operations, welcome
 from stoa.http.component import Component, Kit, Started, merged, unique
 from stoa.http.edge import Edge
 from stoa.http.hosts import HostKind, Hosts, Surface
 from stoa.http.traffic import Traffic
+from stoa.kernel import telemetry
 from stoa.kernel.clock import Clock, SystemClock
 from stoa.kernel.errors import Unavailable
 from stoa.kernel.ids import Ids, RandomIds
+from stoa.kernel.schema_checker import SchemaChecker
+from stoa.kernel.supervise import Heartbeats
 from stoa.settings import Settings
 
 DESCRIPTION: Final = (
@@ -84,9 +86,11 @@ async def open_server(
         database = await Database.open(dsn, connections_max=settings.connections_max)
         stack.push_async_callback(database.close)
         kit, owner = _kit(database, dsn, clock, ids, choices.secret_of(settings))
+        stack.push_async_callback(kit.schemas.close)
         first_key = await owner.bootstrap(choices.plain(settings.bootstrap_key))
         slices = await stack.enter_async_context(open_slices(settings, kit, owner, builtin=builtin, toolbox=toolbox))
-        await _start(stack, kit, slices.all)
+        heartbeats = await _start(stack, kit, slices.all)
+        slices.node.stuck_loops = heartbeats.stuck
 
         async def drain() -> None:
             await asyncio.gather(*(call() for component in slices.all for call in component.drain))
@@ -96,7 +100,7 @@ async def open_server(
 
         stack.push_async_callback(drain)
         traffic = Traffic()
-        operated = _operations(settings, kit, slices, traffic)
+        operated = _operations(settings, kit, slices, traffic, heartbeats)
         for part in operated.background:
             stack.push_async_callback(part.stop)
         asgi = CORSMiddleware(
@@ -129,11 +133,15 @@ async def open_doctor(settings: Settings, dsn: str) -> AsyncGenerator[doctor.Doc
 
 def _kit(database: Database, dsn: str, clock: Clock, ids: Ids, secret: bytes) -> tuple[Kit, access.Access]:
     owner = access.Access(database, ids, clock)
-    return Kit(database, dsn, clock, ids, Gate(owner.authenticate, owner.admit), secret), owner
+    gate = Gate(owner.authenticate, owner.admit)
+    return Kit(database, dsn, clock, ids, gate, SchemaChecker(), secret), owner
 
 
-async def _start(stack: AsyncExitStack, kit: Kit, components: Sequence[Component]) -> None:
-    """Listens for notifications, then starts what works in the background. All of it stops when `stack` closes."""
+async def _start(stack: AsyncExitStack, kit: Kit, components: Sequence[Component]) -> Heartbeats:
+    """Listens for notifications, then starts what works in the background. All of it stops when `stack` closes.
+
+    Gives the heartbeats of the loops that somebody watches.
+    """
 
     def after_gap() -> None:
         for component in components:
@@ -148,24 +156,30 @@ async def _start(stack: AsyncExitStack, kit: Kit, components: Sequence[Component
         for part in component.background:
             await part.start()
             stack.push_async_callback(part.stop)
+    return Heartbeats(
+        vital=[listener.heartbeat, *(one for component in components for one in component.vital)],
+        others=[one for component in components for one in component.heartbeats],
+    )
 
 
-def _operations(settings: Settings, kit: Kit, slices: Slices, traffic: Traffic) -> Component:
+def _operations(settings: Settings, kit: Kit, slices: Slices, traffic: Traffic, heartbeats: Heartbeats) -> Component:
     """Health, readiness and the page of metrics, over what all slices bring."""
 
-    async def database_answers() -> None:
+    async def check_ready() -> None:
         if slices.node.lapsed:
             raise Unavailable("This node cannot reach the database just now.")
-        async with internal(kit.database) as tx:
-            await tx.fetchval("SELECT 1")
+        await kit.database.check_room()
+        heartbeats.check_vital()
 
-    health = operations.routes(__version__, lambda: slices.runs.worker.draining, database_answers)
+    health = operations.routes(__version__, lambda: slices.runs.worker.draining, check_ready)
     polls = Polls(kit.database, [poll for component in slices.all for poll in component.polls], kit.clock)
     counted = [
         *traffic.metrics(),
         *(metric for component in slices.all for metric in component.metrics),
         *kit.database.metrics(),
         *polls.metrics(),
+        *heartbeats.metrics(),
+        *telemetry.metrics(),
     ]
     unique("metric", [metric.name for metric in counted])
     unique("check", [check.name for component in slices.all for check in component.checks])
@@ -203,8 +217,10 @@ def _app(title: str, description: str, routers: Sequence[APIRouter]) -> FastAPI:
         license_info={"name": "Apache-2.0"},
         docs_url=None,
         redoc_url=None,
+        generate_unique_id_function=openapi.operation_id,
     )
     errors.install(app)
+    openapi.install(app, routers)
     app.include_router(welcome.docs_routes(title))
     for router in routers:
         app.include_router(router)

@@ -8,16 +8,18 @@ from functools import partial
 from stoa import access, bases, conversations, documents, embedding, gateway, runs
 from stoa.access import component as access_component
 from stoa.app import adapters, choices
+from stoa.app.outbound import outbound_of
 from stoa.bases import component as bases_component
 from stoa.console import component as console_component
 from stoa.conversations import component as conversations_component
 from stoa.db.blobs import DirectoryBlobs
+from stoa.db.node import Node
 from stoa.doctor import component as doctor_component
 from stoa.gateway import component as gateway_component
 from stoa.gateway.providers.extractive import SLUG, ExtractiveModel
 from stoa.http.component import Component, Kit, Started
 from stoa.journal import component as journal_component
-from stoa.runs import Node
+from stoa.outbound import Outbound
 from stoa.runs import component as runs_component
 from stoa.settings import Settings
 from stoa.sources import component as sources_component
@@ -49,14 +51,22 @@ async def open_slices(
 ) -> AsyncGenerator[Slices]:
     """`builtin` stands in for the extractive model, `toolbox` for the project's tools: for tests."""
     async with AsyncExitStack() as stack:
-        enter = stack.enter_async_context
+        enter, outbound = stack.enter_async_context, outbound_of(settings)
         journal = await enter(journal_component.open_component(kit))
-        streams = await enter(streams_component.open_component(kit, journal.journal, owner.principal_of))
+        streams = await enter(
+            streams_component.open_component(
+                kit,
+                journal.journal,
+                owner.principal_of,
+                owner.living_keys,
+                streams_per_key_max=settings.streams_per_key_max,
+            )
+        )
         node = await enter(runs_component.open_node(kit, [journal.writer.reconnect, streams.streams.interrupt]))
         journal.writer.others = lambda: bool(node.node.others)
 
-        models = await enter(_open_models(settings, kit, owner, journal, builtin))
-        knowledge = await enter(_open_bases(settings, kit, owner, node.node, models))
+        models = await enter(_open_models(settings, outbound, kit, owner, journal, builtin))
+        knowledge = await enter(_open_bases(settings, outbound, kit, owner, node.node, models))
         sources = await enter(
             sources_component.open_component(
                 kit,
@@ -64,9 +74,10 @@ async def open_slices(
                 models.gateway.vault,
                 adapters.SourceItems(knowledge.items),
                 knowledge.deletions,
-                allow_private=settings.allow_private_addresses,
+                outbound=outbound,
                 directories=settings.source_directories,
                 cache=settings.data_dir / "sources",
+                syncs_per_project_max=settings.syncs_per_project_max,
             )
         )
         tools = await enter(
@@ -74,7 +85,7 @@ async def open_slices(
                 kit,
                 models.gateway.vault,
                 owner,
-                allow_private=settings.allow_private_addresses,
+                outbound=outbound,
                 programs=choices.programs(settings),
             )
         )
@@ -93,8 +104,10 @@ async def open_slices(
                 find_model=adapters.find_model(models.gateway.catalogue, choices.prices(settings)),
                 open_tools=chosen.open,
                 open_stream=streams.open_stream,
+                admit_stream=streams.streams.admit,
                 is_operators_model=models.gateway.catalogue.find,
                 runs_max=settings.runs_max,
+                runs_per_project_max=settings.runs_per_project_max,
                 drain_seconds_max=settings.drain_seconds_max,
             )
         )
@@ -110,7 +123,7 @@ async def open_slices(
             journal, node, streams, models.gateway, talks, worked, tools, knowledge, sources, keys, usage, traces
         ]  # fmt: skip
         checks = [check for component in built for check in component.checks]
-        doctor = await enter(doctor_component.open_component(kit, checks))
+        doctor = await enter(doctor_component.open_component(kit, checks, runs.timeline, choices.data(settings)))
         sessions = access.Sessions(kit.database, kit.ids, kit.clock, owner)
         console = await enter(console_component.open_component(kit, sessions))
         yield Slices([*built, doctor, console], doctor, models.gateway, worked, node.node)
@@ -127,6 +140,7 @@ class _Models:
 @asynccontextmanager
 async def _open_models(
     settings: Settings,
+    outbound: Outbound,
     kit: Kit,
     owner: access.Access,
     journal: journal_component.JournalComponent,
@@ -134,7 +148,10 @@ async def _open_models(
 ) -> AsyncGenerator[_Models]:
     """The gateway, with the documents that its built-in model quotes."""
     async with AsyncExitStack() as stack:
-        local, endpoint = embedding.LocalEmbedder(settings.data_dir / "models"), choices.embedder(settings)
+        local, endpoint = (
+            embedding.LocalEmbedder(settings.data_dir / "models"),
+            choices.embedder(settings, outbound.trusted()),
+        )
         stack.push_async_callback(local.close)
         if endpoint is not None:
             stack.push_async_callback(endpoint.close)
@@ -148,7 +165,7 @@ async def _open_models(
                 providers=choices.providers(settings),
                 default_model=settings.default_model,
                 pace=lambda: journal.writer.pace_seconds,
-                allow_private=settings.allow_private_addresses,
+                outbound=outbound,
             )
         )
         yield _Models(opened, files, local, endpoint)
@@ -156,11 +173,11 @@ async def _open_models(
 
 @asynccontextmanager
 async def _open_bases(
-    settings: Settings, kit: Kit, owner: access.Access, node: Node, models: _Models
+    settings: Settings, outbound: Outbound, kit: Kit, owner: access.Access, node: Node, models: _Models
 ) -> AsyncGenerator[bases_component.BasesComponent]:
     async with AsyncExitStack() as stack:
-        catalogue, allow_private = models.gateway.catalogue, settings.allow_private_addresses
-        reranker = choices.reranker(settings)
+        catalogue = models.gateway.catalogue
+        reranker = choices.reranker(settings, outbound.trusted())
         if reranker is not None:
             stack.push_async_callback(reranker.close)
         transcriber = (
@@ -179,12 +196,13 @@ async def _open_bases(
                     models.endpoint,
                     settings.embeddings.model if settings.embeddings else None,
                     catalogue.credentials,
-                    allow_private=allow_private,
+                    outbound=outbound,
                 ),
-                bases.Rerankers(reranker, catalogue.credentials, allow_private=allow_private),
+                bases.Rerankers(reranker, catalogue.credentials, outbound=outbound),
                 transcriber,
                 prepare=Started(start=partial(choices.load, reranker)),
                 domain=settings.domain,
+                items_per_project_max=settings.items_per_project_max,
                 drain_seconds_max=settings.drain_seconds_max,
             )
         )

@@ -1,4 +1,4 @@
-"""Knowledge bases: items in, searches out. A front door of its own: that of `stoa.documents` must stay light."""
+"""Knowledge bases: items in, searches out."""
 
 from stoa.bases.api import routes
 from stoa.bases.checks import checks

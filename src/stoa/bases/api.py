@@ -15,7 +15,6 @@ from stoa.bases.service import KnowledgeBases
 from stoa.bases.types import Item, ItemStatus
 from stoa.db.idempotency import IdempotencyKey
 from stoa.http import Data, DataList, Gate, IdempotencyKeyHeader, Paging, Routes, fingerprint, page_of, refusals
-from stoa.http.uploads import multipart_only
 from stoa.http.wire import DeletedWire
 from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
@@ -31,12 +30,12 @@ def routes(bases: KnowledgeBases, items: Items, search: Search, gate: Gate, doma
     router = Routes(tags=["knowledge bases"])
     reading, writing = gate("knowledge:read"), gate("knowledge:write")
     _bases(router, bases, gate, domain)
+    _reindexing(router, bases, gate, domain)
     _items(router, items, gate)
 
     @router.post(
         "/v1/knowledgebases/{knowledgebase_id}/upload",
         status_code=201,
-        dependencies=[Depends(multipart_only)],
         responses=refusals(404, 409, 413, 415),
     )
     async def upload_items(
@@ -125,11 +124,16 @@ def _bases(router: Routes, bases: KnowledgeBases, gate: Gate, domain: str) -> No
         """For good, with its items, chunks, vectors and files. The receipt is at /v1/deletions/{deletion_id}."""
         return DeletedWire(message="deleted", deletion_id=await bases.delete(principal, knowledgebase_id))
 
+
+def _reindexing(router: Routes, bases: KnowledgeBases, gate: Gate, domain: str) -> None:
+    writing = gate("knowledge:write")
+
     @router.post("/v1/knowledgebases/{knowledgebase_id}/reindex", status_code=202, responses=refusals(404, 409))
     async def reindex(
         request: Request, knowledgebase_id: UUID, body: wire.Reindex, principal: Annotated[Principal, writing]
     ) -> Data[wire.BaseWire]:
-        """Builds a new index with other settings; the old one answers until it is complete. `reindex` in the base shows how far it is."""
+        """Builds a new index with other settings; the old one answers until it is complete. `reindex` in the base shows
+        how far it is."""
         begun = await bases.reindex(principal, knowledgebase_id, wire.settings(body))
         return Data(data=wire.base(begun, domain, str(request.base_url)))
 

@@ -1,4 +1,4 @@
-"""What knowledge bases promise, counted (for the doctor): items that settle, an index that holds them and nothing else, contents that are there."""
+"""The doctor's checks of knowledge bases: items settle, the index holds them and nothing else, their contents exist."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -19,28 +19,28 @@ from stoa.kernel.findings import Finding
 SQL: Final = load("stoa.bases", "checks.sql")
 
 
-def checks(database: Database, index: Index, shelves: BlobStore) -> Sequence[Check]:
+def checks(database: Database, index: Index, blobs: BlobStore) -> Sequence[Check]:
     return [
         Check(
             "knowledge.overdue",
-            "Every item is taken up soon, and settled or taken up again by its deadline.",
+            "Every item is claimed soon, and is processed, failed or claimed again by its deadline.",
             stated(SQL.overdue),
-            "A running server takes it up. The repair gives it back to whoever comes first.",
-            partial(_take_up_again, database),
+            "A running server claims it. The repair releases it, so that any node claims it.",
+            partial(_process_again, database),
         ),
         Check(
             "knowledge.unserved",
-            "What is processed is in the index, with all its chunks.",
+            "Every processed item is in the index, with all its chunks.",
             stated(SQL.unserved),
             "The repair has it processed again.",
-            partial(_take_up_again, database),
+            partial(_process_again, database),
         ),
         Check(
             "knowledge.orphans",
-            "What an index holds is an item of its base: nothing that was deleted can be found.",
+            "Every entry of an index belongs to an item of its base: nothing that was deleted can be found.",
             stated(SQL.orphans),
-            "The repair takes it out, with its chunks, vectors and words.",
-            partial(_take_out, database, index),
+            "The repair removes it, with its chunks, vectors and words.",
+            partial(_remove, database, index),
         ),
         Check(
             "knowledge.stray_indexes",
@@ -60,26 +60,26 @@ def checks(database: Database, index: Index, shelves: BlobStore) -> Sequence[Che
             "Every page that a model read is on the bill, with its tokens.",
             stated(SQL.unbilled),
             "The repair enters what is missing, without a price; a line that says something else is left as it is.",
-            partial(_bill, database),
+            partial(_enter_on_bill, database),
         ),
-        *blob_checks("shelves", "item", database, shelves, SQL.contents, BASES.content_in_use),
+        *blob_checks("knowledge_files", "item", database, blobs, SQL.contents, BASES.content_in_use),
     ]
 
 
-async def _take_up_again(database: Database, finding: Finding) -> bool:
+async def _process_again(database: Database, finding: Finding) -> bool:
     async with internal(database) as tx:
-        done = await tx.fetchval(SQL.take_up_again, finding.org_id, UUID(finding.subject)) is not None
+        done = await tx.fetchval(SQL.process_again, finding.org_id, UUID(finding.subject)) is not None
         await tx.execute(NOTIFY)
         return done
 
 
-async def _bill(database: Database, finding: Finding) -> bool:
+async def _enter_on_bill(database: Database, finding: Finding) -> bool:
     item_id, sha256, page, model = finding.subject.split("/", 3)
     async with internal(database) as tx:
         return await tx.fetchval(SQL.bill_late, finding.org_id, UUID(item_id), sha256, int(page), model) is not None
 
 
-async def _take_out(database: Database, index: Index, finding: Finding) -> bool:
+async def _remove(database: Database, index: Index, finding: Finding) -> bool:
     base_id, generation, item_id = finding.subject.split("/")
     async with internal(database) as tx:
         key = await _key(tx, finding.org_id, base_id, generation)
@@ -99,7 +99,7 @@ async def _drop(database: Database, index: Index, finding: Finding) -> bool:
 
 
 async def _key(tx: Tx, org_id: UUID, base_id: str, generation: str) -> BaseKey | None:
-    """The index that a finding names, while its base, held, still does not know it or has no such item."""
+    """The index that a finding names, with its base locked, if the finding still holds."""
     await tx.fetchrow(BASES.lock_base, org_id, UUID(base_id))
     project_id = await tx.fetchval(SQL.index_key, org_id, UUID(base_id), int(generation))
     return BaseKey(org_id, project_id, UUID(base_id), int(generation)) if project_id is not None else None

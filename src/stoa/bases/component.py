@@ -47,6 +47,7 @@ async def open_component(
     *,
     prepare: Started,
     domain: str,
+    items_per_project_max: int,
     drain_seconds_max: float,
 ) -> AsyncGenerator[BasesComponent]:
     """`transcriber` reads pages without text; without one they stay unread, and their items say so.
@@ -64,7 +65,16 @@ async def open_component(
         transcribing = Transcribing(kit.database, converter, transcriber)
         stack.push_async_callback(transcribing.close)
         ingestion = Ingestion(
-            kit.database, index, blobs, converter, embedders, deletions, node_id, transcribing, metrics
+            kit.database,
+            index,
+            blobs,
+            converter,
+            embedders,
+            deletions,
+            node_id,
+            transcribing,
+            metrics,
+            per_project_max=items_per_project_max,
         )
         mcp = Mcp(bases, search)
         stack.push_async_callback(mcp.close)
@@ -82,8 +92,9 @@ async def open_component(
             checks=checks(kit.database, index, blobs),
             metrics=metrics.metrics(),
             polls=polls(),
-            channels={"stoa_knowledge": ingestion.heard},
+            channels={"stoa_knowledge": ingestion.on_notification},
             background=[prepare, ingestion, Upkeep(kit.database)],
-            after_gap=[ingestion.look],
+            heartbeats=[ingestion.heartbeat],
+            after_gap=[ingestion.wake],
             drain=[lambda: transcribing.drain(drain_seconds_max)],
         )

@@ -1,6 +1,7 @@
-"""Deletions of items and bases that prove themselves: one transaction removes every row, then the content goes, then a re-scan.
+"""Deletions of items and bases, verified: one transaction removes every row, then the content is removed, then a
+re-scan looks for leftovers.
 
-The receipt is written with the rows it counts. Where the node dies in between, the next sweep goes on.
+The receipt is written in that transaction. If the node dies before the end, the next sweep continues.
 """
 
 from collections.abc import Sequence
@@ -21,8 +22,9 @@ from stoa.kernel.errors import NotFound
 from stoa.kernel.ids import Ids
 from stoa.kernel.principal import Principal
 
-PROVEN_AT_ONCE_CHUNKS_MAX: Final = 20_000
-"""In the base that is left: the proof reads its whole index, a tenth of a second for so many."""
+VERIFIED_AT_ONCE_CHUNKS_MAX: Final = 20_000
+"""Larger bases are verified by the next sweep: the re-scan reads the whole index, a tenth of a second for so many
+chunks."""
 _log = structlog.get_logger("stoa.documents")
 
 
@@ -80,7 +82,8 @@ class Deletions:
         return deletion_id
 
     async def finish_pending(self) -> None:
-        """Content and proofs still owed, whichever node began them; one look through an index proves all deletions from it."""
+        """Removes content and verifies deletions that any node left unfinished; one scan of an index verifies all of
+        its deletions."""
         async with internal(self._database) as tx:
             rows = await tx.fetch(SQL.unverified_deletions)
         by_base: dict[tuple[UUID, UUID], list[Row]] = {}
@@ -97,7 +100,8 @@ class Deletions:
         return await discard_unused(self._database, self._blobs, SQL.content_in_use, org_id, project_id, hashes)
 
     async def clear_orphans(self) -> int:
-        """Removes content that no item has: its upload died between storing it and its rows. Gives how many."""
+        """Removes content that no item has, left by uploads that died before their rows were written. Gives how
+        many."""
         count = 0
         async for group in self._blobs.stored():
             owner: dict[tuple[UUID, UUID], list[bytes]] = {}
@@ -113,7 +117,7 @@ class Deletions:
                 gone, _ = await self.discard(org_id, project_id, [row["h"] for row in rows])
                 count += gone
         if count:
-            _log.info("content that nobody refers to is gone", blobs=count)
+            _log.info("removed unreferenced content", blobs=count)
         return count
 
     async def _receipt(
@@ -159,13 +163,14 @@ class Deletions:
         return deletion_id
 
     async def _finish(self, org_id: UUID, deletion_id: UUID) -> None:
-        """Content, then the proof, which for a large base is left to the next sweep. Safe to do twice, on two nodes at once."""
+        """Removes the content and verifies; a large base is verified by the next sweep. Idempotent, also on two nodes
+        at once."""
         async with internal(self._database) as tx:
             row = await tx.fetchrow(SQL.deletion, org_id, deletion_id)
             assert row is not None
             chunks: int = await tx.fetchval(SQL.chunks_of_base, org_id, row["knowledgebase_id"])
         await self._remove_content(row)
-        if chunks <= PROVEN_AT_ONCE_CHUNKS_MAX:
+        if chunks <= VERIFIED_AT_ONCE_CHUNKS_MAX:
             await self._verify([row])
 
     async def _remove_content(self, row: Row) -> None:
@@ -177,7 +182,7 @@ class Deletions:
                 await tx.execute(SQL.record_blobs, row["org_id"], row["id"], count, size)
 
     async def _verify(self, rows: Sequence[Row]) -> bool:
-        """Looks for what still speaks of what these deletions from one base took. Says whether there is nothing, and writes it down."""
+        """Re-scans for leftovers of these deletions from one base. True and recorded where there are none."""
         org_id, base_id = rows[0]["org_id"], rows[0]["knowledgebase_id"]
         left = 0
         async with internal(self._database) as tx:

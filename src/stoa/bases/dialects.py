@@ -1,14 +1,14 @@
 """OpenAI's vector-store search, as a search of ours: the same index, the same answers, in that API's shape."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 from uuid import UUID
 
 from pydantic import Field
 
 from stoa.bases import rules, wire
 from stoa.bases.searching import Asked, shown
-from stoa.http import Wire
+from stoa.http import Body, Wire
 from stoa.index import Found
 from stoa.kernel.errors import BadRequest
 
@@ -25,12 +25,16 @@ _COMPARISONS: Final = {
 _DEPTH_MAX: Final = 16
 
 
-class RankingOptions(Wire):
+class RankingOptions(Body):
     ranker: str | None = None
     score_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
-class VectorStoreSearch(Wire):
+class VectorStoreSearch(Body):
+    """A field that is not known is refused: it may be a misspelt restriction, and without it more would be found."""
+
+    example: ClassVar[Mapping[str, Any]] = {"query": "notice period", "max_num_results": 5}
+
     query: wire.QueryText | Annotated[list[wire.QueryText], Field(min_length=1, max_length=16)]
     max_num_results: Annotated[int, Field(ge=1, le=50)] = 10
     filters: dict[str, Any] | None = None

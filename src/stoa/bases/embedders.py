@@ -1,4 +1,5 @@
-"""The embedders that bases may name: the local model, the operator's endpoint, and endpoints of a tenant's connections."""
+"""The embedders that bases may name: the local model, the operator's endpoint, and endpoints of a tenant's
+connections."""
 
 from typing import Final
 from uuid import UUID
@@ -7,6 +8,7 @@ from stoa.bases.ports import Credentials
 from stoa.bases.types import EmbedderSpec
 from stoa.embedding import Embedder, EmbedderError, RemoteEmbedder
 from stoa.kernel.errors import BadRequest
+from stoa.outbound import Outbound
 
 LOCAL_MODEL: Final = "all-MiniLM-L6-v2"
 OPENAI_URL: Final = "https://api.openai.com/v1"
@@ -22,13 +24,13 @@ class Embedders:
         server_model: str | None,
         credentials: Credentials,
         *,
-        allow_private: bool,
+        outbound: Outbound,
     ) -> None:
         self._local = local
         self._server = server
         self._server_model = server_model
         self._credentials = credentials
-        self._allow_private = allow_private
+        self._outbound = outbound
 
     def default(self) -> EmbedderSpec:
         if self._server_model is not None:
@@ -59,7 +61,10 @@ class Embedders:
     async def get(self, org_id: UUID, project_id: UUID, spec: EmbedderSpec) -> Embedder:
         embedder = await self._found(org_id, project_id, spec)
         if embedder.identity != spec.identity:
-            message = f"This knowledge base was indexed with {spec.identity}; this server now has {embedder.identity}. Re-index it: POST …/reindex."
+            message = (
+                f"This knowledge base was indexed with {spec.identity}; this server now has {embedder.identity}. "
+                "Re-index it: POST …/reindex."
+            )
             raise EmbedderError("embedder_changed", message, retryable=False)
         return embedder
 
@@ -68,7 +73,10 @@ class Embedders:
             return self._local
         if spec.provider == "server":
             if self._server is None or self._server_model != spec.model:
-                message = f"The embedder {spec.model} that this knowledge base was made with is not configured on this server; re-index it with another."
+                message = (
+                    f"The embedder {spec.model} that this knowledge base was made with is not configured on this "
+                    "server; re-index it with another."
+                )
                 raise EmbedderError("embedder_unavailable", message, retryable=False)
             return self._server
         assert spec.connection_id is not None, "checked when it was stored"
@@ -78,5 +86,5 @@ class Embedders:
                 "embedder_unavailable", "The connection of this knowledge base's embedder is gone.", retryable=False
             )
         return RemoteEmbedder(
-            found[0] or OPENAI_URL, spec.model, found[1], spec.dimensions or None, allow_private=self._allow_private
+            found[0] or OPENAI_URL, spec.model, found[1], spec.dimensions or None, outbound=self._outbound
         )

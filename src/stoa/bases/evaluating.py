@@ -1,4 +1,5 @@
-"""How well a base's search finds what it should: a golden set asked with several settings, judged, compared query by query."""
+"""How well a base's search finds what it should: a golden set asked with several settings, judged, compared query by
+query."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Of the ten nearest vectors of each query, how many a search finds; 1 where it looks at all of them."""
+    """Of the ten nearest vectors of each query, how many a search finds; 1 where it scans all of them."""
 
     recall: float
     queries: int
@@ -80,7 +81,8 @@ class Evaluations:
     async def evaluate(
         self, principal: Principal, base_id: UUID, golden: Sequence[Golden], settings: Sequence[Setting]
     ) -> Evaluation:
-        """Raises NotFound; BadRequest naming a relevant item that the base does not have. Reads only; searches as everybody does."""
+        """Raises NotFound; BadRequest naming a relevant item that the base does not have. Reads only; searches as
+        everybody does."""
         grades = await self._grades(principal, base_id, golden)
         judged = [await self._judge(principal, base_id, golden, grades, setting) for setting in settings]
         differences = [_difference(judged[0], other) for other in judged[1:]]

@@ -1,7 +1,7 @@
 """The route that measures a base's search with a golden set, and its shapes."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, Field
@@ -19,7 +19,7 @@ from stoa.bases.evaluating import (
     Setting,
 )
 from stoa.bases.retrieval_metrics import Estimate
-from stoa.http import Data, Gate, Routes, Wire, refusals
+from stoa.http import Body, Data, Gate, Routes, Wire, refusals
 from stoa.http.wire import not_blank
 from stoa.kernel.errors import BadRequest
 from stoa.kernel.principal import Principal
@@ -28,7 +28,7 @@ Grade = Annotated[int, Field(ge=1, le=10)]
 ItemName = Annotated[str, Field(min_length=1, max_length=1_000), AfterValidator(not_blank)]
 
 
-class GoldenIn(Wire):
+class GoldenIn(Body):
     """A query and what answers it: item ids or names, as a list, or with grades from 1 (helps) up (is exactly it)."""
 
     query: Annotated[str, Field(max_length=rules.QUERY_CHARACTERS_MAX), AfterValidator(not_blank)]
@@ -38,7 +38,7 @@ class GoldenIn(Wire):
     )
 
 
-class SettingIn(Wire):
+class SettingIn(Body):
     """A way to search; what is left out is the base's own."""
 
     name: Annotated[str, Field(max_length=100), AfterValidator(not_blank)] | None = None
@@ -50,8 +50,10 @@ class SettingIn(Wire):
 THREE_MODES: Final = (SettingIn(mode="hybrid"), SettingIn(mode="keyword"), SettingIn(mode="semantic"))
 
 
-class EvaluateIn(Wire):
-    """Without `settings` the three modes are compared. The first setting is what the others are held against."""
+class EvaluateIn(Body):
+    """Without `settings` the three modes are compared. The others are compared with the first setting."""
+
+    example: ClassVar[Mapping[str, Any]] = {"queries": [{"query": "notice period", "relevant": ["contract.pdf"]}]}
 
     queries: Annotated[list[GoldenIn], Field(min_length=1, max_length=QUERIES_MAX)]
     settings: Annotated[list[SettingIn], Field(min_length=1, max_length=SETTINGS_MAX)] | None = None
@@ -87,7 +89,7 @@ class JudgedWire(Wire):
 
 
 class DifferenceWire(Wire):
-    """What `name` has over `than`, per query: where an interval holds 0, the two cannot be told apart with so few queries."""
+    """The difference of `name` to `than`, per query: an interval that contains 0 means no significant difference."""
 
     name: str
     than: str
@@ -95,7 +97,8 @@ class DifferenceWire(Wire):
 
 
 class ProbeWire(Wire):
-    """How many of each query's ten nearest chunks a search finds; `method` says whether it looked at all of them (exact) or walked a graph."""
+    """How many of each query's ten nearest chunks a search finds; `method` says whether it scanned
+    all of them (exact) or walked the HNSW graph."""
 
     recall_at_10: float
     queries: int
@@ -115,7 +118,8 @@ def evaluation_routes(evaluations: Evaluations, gate: Gate) -> Routes:
     async def evaluate_base(
         knowledgebase_id: UUID, body: EvaluateIn, principal: Annotated[Principal, gate("knowledge:read")]
     ) -> Data[EvaluationWire]:
-        """Asks a golden set with up to four settings: nDCG@10, recall@10 and MRR with intervals, and the differences query by query."""
+        """Asks a golden set with up to four settings: nDCG@10, recall@10 and MRR with intervals, and the differences
+        query by query."""
         golden = [
             Golden(one.query, one.relevant if isinstance(one.relevant, dict) else dict.fromkeys(one.relevant, 1))
             for one in body.queries

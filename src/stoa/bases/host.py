@@ -12,13 +12,13 @@ from starlette.types import Receive, Scope, Send
 from stoa.bases import dialects, rules, wire
 from stoa.bases.api import Files, Ids, Input, Statuses, content, upload
 from stoa.bases.items import Items
-from stoa.bases.mcp import Mcp
+from stoa.bases.mcp import BODY_BYTES_MAX, Mcp
 from stoa.bases.searching import Search
 from stoa.bases.service import KnowledgeBases
 from stoa.http import Data, DataList, Gate, IdempotencyKeyHeader, Paging, Routes, page_of, refusals
 from stoa.http.authentication import bearer_token
+from stoa.http.bodies import BodyLimit, allow
 from stoa.http.hosts import SUBJECT
-from stoa.http.uploads import multipart_only
 from stoa.http.wire import DeletedWire
 from stoa.kernel.errors import Forbidden, NotFound
 from stoa.kernel.pages import PageRequest
@@ -26,14 +26,14 @@ from stoa.kernel.principal import Principal
 
 
 @dataclass(frozen=True, slots=True)
-class Asker:
+class Caller:
     """Who asks, of the base whose host it is."""
 
     principal: Principal
     base_id: UUID
 
 
-async def _admit(bases: KnowledgeBases, scope: Scope, principal: Principal) -> Asker:
+async def _admit(bases: KnowledgeBases, scope: Scope, principal: Principal) -> Caller:
     """What the key may not see is 403 here, whether it exists or not (contract section 3)."""
     name = scope[SUBJECT]
     try:
@@ -42,11 +42,11 @@ async def _admit(bases: KnowledgeBases, scope: Scope, principal: Principal) -> A
         raise NotFound(f"There is no knowledge base {name}.") from error
     if not await bases.has(principal, base_id):
         raise Forbidden(f"This key may not use the knowledge base {base_id}, or there is none.")
-    return Asker(principal, base_id)
+    return Caller(principal, base_id)
 
 
 def _admission(bases: KnowledgeBases, gate: Gate, permission: str) -> Any:
-    async def admitted(request: Request, principal: Annotated[Principal, gate(permission)]) -> Asker:
+    async def admitted(request: Request, principal: Annotated[Principal, gate(permission)]) -> Caller:
         return await _admit(bases, request.scope, principal)
 
     return Depends(admitted)
@@ -63,8 +63,9 @@ class _McpRoute:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
         principal = await self._gate.admit(request, bearer_token(request), "knowledge:read")
-        asker = await _admit(self._bases, scope, principal)
-        await self._mcp.serve(asker.principal, asker.base_id, scope, receive, send)
+        caller = await _admit(self._bases, scope, principal)
+        allow(scope, BodyLimit(BODY_BYTES_MAX))
+        await self._mcp.serve(caller.principal, caller.base_id, scope, receive, send)
 
 
 def host_routes(bases: KnowledgeBases, items: Items, search: Search, mcp: Mcp, gate: Gate) -> Routes:
@@ -76,67 +77,67 @@ def host_routes(bases: KnowledgeBases, items: Items, search: Search, mcp: Mcp, g
     )
 
     @router.post("/v1/documents/search", responses=refusals(404))
-    async def search_documents(body: wire.SearchIn, asker: Annotated[Asker, reading]) -> wire.SearchWire:
+    async def search_documents(body: wire.SearchIn, caller: Annotated[Caller, reading]) -> wire.SearchWire:
         """The base's most relevant chunks, best first."""
-        return wire.found(await search.search(asker.principal, asker.base_id, wire.asked(body)), explain=body.explain)
+        return wire.found(await search.search(caller.principal, caller.base_id, wire.asked(body)), explain=body.explain)
 
     @router.post("/v1/vector_stores/{vector_store_id}/search", responses=refusals(404))
     async def search_vector_store(
-        vector_store_id: UUID, body: dialects.VectorStoreSearch, asker: Annotated[Asker, reading]
+        vector_store_id: UUID, body: dialects.VectorStoreSearch, caller: Annotated[Caller, reading]
     ) -> dialects.ResultsWire:
         """The same search in the shape of OpenAI's vector stores; the id is the base's."""
-        if vector_store_id != asker.base_id:
-            raise NotFound(f"This host serves the vector store {asker.base_id} alone.")
-        return dialects.results(body, await search.search(asker.principal, asker.base_id, dialects.asked(body)))
+        if vector_store_id != caller.base_id:
+            raise NotFound(f"This host serves the vector store {caller.base_id} alone.")
+        return dialects.results(body, await search.search(caller.principal, caller.base_id, dialects.asked(body)))
 
     return router
 
 
 def _items(router: Routes, items: Items, reading: Any, writing: Any) -> None:
-    @router.post("/", status_code=201, dependencies=[Depends(multipart_only)], responses=refusals(404, 409, 413, 415))
+    @router.post("/", status_code=201, responses=refusals(404, 409, 413, 415))
     async def upload_here(
-        asker: Annotated[Asker, writing],
+        caller: Annotated[Caller, writing],
         files: Files,
         input: Input = None,  # noqa: A002
         ids: Ids = None,
         idempotency_key: IdempotencyKeyHeader = None,
     ) -> wire.ItemsWire:
         """Adds files, or replaces items where `ids` names them. Answers at once; `status` tells how each goes on."""
-        return await upload(items, asker.principal, asker.base_id, files, input, ids, idempotency_key)
+        return await upload(items, caller.principal, caller.base_id, files, input, ids, idempotency_key)
 
     @router.get("/v1/items", responses=refusals(404))
     async def list_items_here(
-        asker: Annotated[Asker, reading],
+        caller: Annotated[Caller, reading],
         page: Annotated[PageRequest, Depends(Paging(rules.ITEMS_SORTABLE))],
         status: Statuses = None,
         source_id: UUID | None = None,
     ) -> DataList[wire.ItemWire]:
         """The base's items, newest uploaded first."""
-        return page_of(await items.list(asker.principal, asker.base_id, page, status, source_id), wire.item)
+        return page_of(await items.list(caller.principal, caller.base_id, page, status, source_id), wire.item)
 
     @router.get("/v1/items/{item_id}", responses=refusals(404))
-    async def get_item_here(item_id: UUID, asker: Annotated[Asker, reading]) -> Data[wire.ItemWire]:
-        return Data(data=wire.item(await items.get(asker.principal, item_id, asker.base_id)))
+    async def get_item_here(item_id: UUID, caller: Annotated[Caller, reading]) -> Data[wire.ItemWire]:
+        return Data(data=wire.item(await items.get(caller.principal, item_id, caller.base_id)))
 
     @router.delete("/v1/items/{item_id}", responses=refusals(404))
-    async def delete_item_here(item_id: UUID, asker: Annotated[Asker, writing]) -> DeletedWire:
+    async def delete_item_here(item_id: UUID, caller: Annotated[Caller, writing]) -> DeletedWire:
         """For good, with its chunks, vectors and file; the next search cannot find it."""
-        return DeletedWire(message="deleted", deletion_id=await items.delete(asker.principal, item_id, asker.base_id))
+        return DeletedWire(message="deleted", deletion_id=await items.delete(caller.principal, item_id, caller.base_id))
 
     @router.post("/v1/items/{item_id}/reprocess", responses=refusals(404))
-    async def reprocess_item_here(item_id: UUID, asker: Annotated[Asker, writing]) -> Data[wire.ItemWire]:
+    async def reprocess_item_here(item_id: UUID, caller: Annotated[Caller, writing]) -> Data[wire.ItemWire]:
         """Reads, cuts and embeds the file anew; what is in the index answers until then."""
-        return Data(data=wire.item(await items.reprocess(asker.principal, item_id, asker.base_id)))
+        return Data(data=wire.item(await items.reprocess(caller.principal, item_id, caller.base_id)))
 
     @router.patch("/v1/items/{item_id}", responses=refusals(404))
     async def update_item_here(
-        item_id: UUID, body: wire.UpdateItem, asker: Annotated[Asker, writing]
+        item_id: UUID, body: wire.UpdateItem, caller: Annotated[Caller, writing]
     ) -> Data[wire.ItemWire]:
         """New metadata, for filters and answers at once; the file is not processed again."""
         rules.check_metadata(body.metadata, "metadata")
-        return Data(data=wire.item(await items.set_metadata(asker.principal, item_id, body.metadata, asker.base_id)))
+        return Data(data=wire.item(await items.set_metadata(caller.principal, item_id, body.metadata, caller.base_id)))
 
     @router.get("/v1/items/{item_id}/content", response_class=StreamingResponse, responses=refusals(404))
-    async def download_item_here(item_id: UUID, asker: Annotated[Asker, reading]) -> StreamingResponse:
+    async def download_item_here(item_id: UUID, caller: Annotated[Caller, reading]) -> StreamingResponse:
         """The file, byte for byte, as an attachment."""
-        return content(items, await items.get(asker.principal, item_id, asker.base_id))
+        return content(items, await items.get(caller.principal, item_id, caller.base_id))

@@ -12,7 +12,7 @@ from stoa.bases.service import NOTIFY, keys_of, no_base
 from stoa.bases.store import SQL
 from stoa.bases.types import Item, ItemStatus
 from stoa.db import Database, Tx, audit, idempotency
-from stoa.db.blobs import Blob, Blobs, blob_name, hold
+from stoa.db.blobs import Blob, Blobs, blob_name, lock_blob
 from stoa.db.idempotency import IdempotencyKey
 from stoa.kernel.errors import BadRequest, Conflict, NotFound
 from stoa.kernel.files import file_name, mime_type
@@ -23,7 +23,8 @@ from stoa.kernel.principal import Principal
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One file on its way in. `replaces` is the item that it takes the place of, whose metadata stays where there is none here."""
+    """One file on its way in. `replaces` is the item that it takes the place of, whose metadata stays where there is
+    none here."""
 
     source: BinaryIO
     name: str | None
@@ -45,7 +46,8 @@ class Items:
     async def upload(
         self, principal: Principal, base_id: UUID, uploads: Sequence[Upload], once: IdempotencyKey | None
     ) -> Sequence[Item]:
-        """All or nothing. The items are `pending`; workers take them up. `once` is bound to the contents' hashes here."""
+        """All or nothing. The items are `pending`; workers take them up. `once` is bound to the contents' hashes
+        here."""
         named = [(upload, file_name(upload.name, f"files[{index}]")) for index, upload in enumerate(uploads)]
         async with self._database.tenant(principal) as tx:
             row = await tx.fetchrow(SQL.settings, principal.org_id, base_id)
@@ -82,7 +84,7 @@ class Items:
                 raise no_base(base_id)
             # Two uploads that hold the same contents in another order must not wait for one another for ever.
             for blob in sorted({blob.name: blob for blob in blobs}.values(), key=lambda one: one.name):
-                await hold(tx, blob.name)
+                await lock_blob(tx, blob.name)
             replaced = await self._contents_of(tx, principal, base_id, [upload for upload, _ in named])
             stored: list[Item] = []
             for (upload, name), blob in zip(named, blobs, strict=True):
@@ -109,7 +111,8 @@ class Items:
     async def _contents_of(
         self, tx: Tx, principal: Principal, base_id: UUID, uploads: Sequence[Upload]
     ) -> Sequence[bytes]:
-        """The contents that items are about to lose. Holds the items, in the order of their ids: two uploads may replace the same ones."""
+        """The contents that items are about to lose. Holds the items, in the order of their ids: two uploads may
+        replace the same ones."""
         contents: list[bytes] = []
         for item_id, index in sorted(
             (upload.replaces, index) for index, upload in enumerate(uploads) if upload.replaces is not None
@@ -153,7 +156,7 @@ class Items:
                 dict(upload.metadata) if upload.metadata is not None else None,
                 principal.key_id,
             )
-        assert row is not None, "it is held"
+        assert row is not None, "it is locked"
         return store.item_of(row)
 
     async def _check_replaced(self, tx: Tx, principal: Principal, base_id: UUID, uploads: Sequence[Upload]) -> None:

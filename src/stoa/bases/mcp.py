@@ -1,6 +1,7 @@
-"""The search of a base as a tool of the Model Context Protocol: streamable HTTP at `/mcp` on the base's host, nothing kept between requests.
+"""The search of a base as a tool of the Model Context Protocol: stateless streamable HTTP at `/mcp` on the base's host.
 
-The SDK is loaded at the first request: it takes as long to import as the rest of the server, and most servers are never asked.
+The SDK is loaded at the first request: it takes as long to import as the rest of the server, and most servers are never
+asked.
 """
 
 import asyncio
@@ -29,17 +30,17 @@ if TYPE_CHECKING:
 TOOL: Final = "search"
 BODY_BYTES_MAX: Final = 256 * 1024
 """A search is a sentence and a filter."""
-_ASKER: Final = "stoa.mcp.asker"
+_CALLER: Final = "stoa.mcp.caller"
 
 
 @dataclass(frozen=True, slots=True)
-class _Asker:
+class _Caller:
     principal: Principal
     base_id: UUID
 
 
 class Mcp:
-    """Long-lived; `close` ends what is being answered. Who asks was admitted by the base's host before it is handed a request."""
+    """`close` ends running requests. The base's host admits the caller before it hands a request over."""
 
     def __init__(self, bases: KnowledgeBases, search: Search) -> None:
         self._bases = bases
@@ -53,7 +54,7 @@ class Mcp:
 
     async def serve(self, principal: Principal, base_id: UUID, scope: Scope, receive: Receive, send: Send) -> None:
         manager = await self._opened()
-        await manager.handle_request({**scope, _ASKER: _Asker(principal, base_id)}, receive, send)
+        await manager.handle_request({**scope, _CALLER: _Caller(principal, base_id)}, receive, send)
 
     async def _opened(self) -> "StreamableHTTPSessionManager":
         async with self._opening:
@@ -66,8 +67,8 @@ class Mcp:
             return self._manager
 
     def _load(self) -> "StreamableHTTPSessionManager":
-        """The Host header was held against the base's name before, and a page in a browser has no key to send: the SDK's own check of
-        hosts, which knows nothing of our names, stays off."""
+        """The SDK's own check of the Host header stays off: the base's host has checked it already, and a page in a
+        browser has no key to send."""
         lowlevel = import_module("mcp.server.lowlevel")
         managing = import_module("mcp.server.streamable_http_manager")
         server = lowlevel.Server(
@@ -82,10 +83,13 @@ class Mcp:
         self, context: "ServerRequestContext[Any]", _params: "mcp_types.PaginatedRequestParams | None"
     ) -> "mcp_types.ListToolsResult":
         types = import_module("mcp_types")
-        asker = _asker(context)
-        base = await self._bases.get(asker.principal, asker.base_id)
+        caller = _caller(context)
+        base = await self._bases.get(caller.principal, caller.base_id)
         about = f" It holds: {base.description}" if base.description else ""
-        description = f"Searches the knowledge base {base.name!r} and returns its most relevant passages, best first, each with its source.{about}"
+        description = (
+            f"Searches the knowledge base {base.name!r} and returns its most relevant passages, best first, "
+            f"each with its source.{about}"
+        )
         annotations = types.ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
         tool = types.Tool(
             name=TOOL,
@@ -100,17 +104,17 @@ class Mcp:
     async def _call(
         self, context: "ServerRequestContext[Any]", params: "mcp_types.CallToolRequestParams"
     ) -> "mcp_types.CallToolResult":
-        """What the model can mend is told as the tool's result, as the protocol asks."""
+        """Errors that the model can correct are the tool's result, as the protocol asks."""
         if params.name != TOOL:
             return _result(f"There is no tool {params.name!r}; there is {TOOL}.", None, failed=True)
-        asker = _asker(context)
+        caller = _caller(context)
         try:
-            body = wire.SearchIn.model_validate(params.arguments or {})
+            body = wire.ToolSearchIn.model_validate(params.arguments or {})
             found = wire.found(
-                await self._search.search(asker.principal, asker.base_id, wire.asked(body)), explain=body.explain
+                await self._search.search(caller.principal, caller.base_id, wire.asked(body)), explain=body.explain
             )
         except ValidationError as error:
-            found_wrong = explain({**one, "loc": ("body", *one["loc"])} for one in error.errors())
+            found_wrong = explain(({**one, "loc": ("body", *one["loc"])} for one in error.errors()), wire.SearchIn)
             return _result("; ".join(f"{field} {reason}" for field, reason in found_wrong.items()), None, failed=True)
         except AppError as error:
             return _result(error.message, None, failed=True)
@@ -125,14 +129,14 @@ async def _run(manager: "StreamableHTTPSessionManager", ready: asyncio.Event) ->
         await asyncio.Event().wait()  # until it is cancelled
 
 
-def _asker(context: "ServerRequestContext[Any]") -> _Asker:
+def _caller(context: "ServerRequestContext[Any]") -> _Caller:
     assert context.request is not None, "it came over HTTP"
-    asker: _Asker = context.request.scope[_ASKER]
-    return asker
+    caller: _Caller = context.request.scope[_CALLER]
+    return caller
 
 
 def _schema() -> dict[str, Any]:
-    schema = wire.SearchIn.model_json_schema()
+    schema = wire.ToolSearchIn.model_json_schema()
     schema.pop("title", None)
     return schema
 

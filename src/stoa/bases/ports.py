@@ -22,7 +22,8 @@ class Projects(Protocol):
         ...
 
     async def chosen(self, principal: Principal, project_id: UUID | None) -> UUID:
-        """The same where the caller may name a project. Raises BadRequest naming `project_id` when it is none of the principal's."""
+        """The same where the caller may name a project. Raises BadRequest naming `project_id` when it is none of the
+        principal's."""
         ...
 
 
@@ -51,8 +52,9 @@ class Used:
 
 
 class TranscriptionError(Exception):
-    """A picture could not be read: an outcome. `code` is one of a model's errors (model_timeout, model_not_found …), or says that the key that pays
-    may not (spending_limit_reached, price_unknown). `used`: what it cost all the same; None where no model had begun."""
+    """A picture could not be read: an outcome. `code` is one of a model's errors (model_timeout, model_not_found …), or
+    says that the key that pays may not (spending_limit_reached, price_unknown). `used`: what it cost all the same; None
+    where no model had begun."""
 
     def __init__(self, code: str, message: str, *, retryable: bool, used: Used | None = None) -> None:
         super().__init__(message)
@@ -61,7 +63,8 @@ class TranscriptionError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """What stands on a picture, as Markdown; empty: nothing does. `complete` is false where the model broke off at its limit."""
+    """The text of a picture as Markdown; empty where it has none. `complete` is false where the model broke off at its
+    limit."""
 
     text: str
     complete: bool
@@ -75,7 +78,8 @@ class Transcriber(Protocol):
     def model(self) -> str: ...
 
     async def check_payer(self, tx: Tx, item: Item) -> None:
-        """Raises TranscriptionError when the key whose bill the item's reading is on may not pay for another page just now."""
+        """Raises TranscriptionError when the key whose bill the item's reading is on may not pay for another page just
+        now."""
         ...
 
     async def transcribe(self, name: str, mime_type: str, picture: bytes) -> Transcript:
@@ -83,7 +87,8 @@ class Transcriber(Protocol):
         ...
 
     async def bill(self, tx: Tx, item: Item, base_id: UUID | None, used: Used) -> int:
-        """Enters a call into the bill; gives the line's number. `base_id` is what the line says it was for: None where the base is gone meanwhile."""
+        """Enters a call into the bill; gives the line's number. `base_id` is what the line says it was for: None where
+        the base is gone meanwhile."""
         ...
 
 
@@ -108,4 +113,5 @@ class Index(Protocol):
 
 
 Credentials = Callable[[UUID, UUID, UUID], Awaitable[tuple[str | None, str | None] | None]]
-"""(org, project, connection) → (base URL, API key) of an OpenAI-compatible endpoint; None where there is no such connection."""
+"""(org, project, connection) → (base URL, API key) of an OpenAI-compatible endpoint; None where there is no such
+connection."""

@@ -124,34 +124,61 @@ WHERE NOT EXISTS (SELECT 1 FROM knowledge_items WHERE org_id = $1 AND project_id
   AND NOT EXISTS (SELECT 1 FROM knowledge_items WHERE org_id = $1 AND project_id = $2 AND served_sha256 = h);
 
 -- name: claim
--- Takes up to $2 items; each is this node's from the commit on. First what dead or silent nodes left behind, and what is this node's own
--- but not among what it holds ($4); an item that lost its worker twice or more rests first (2, 8, 32, 128 seconds), so that a file that takes
--- its server along does not do so before the others have had their turn. Then what waits: a few bases after $5, one item of each in turn,
--- so that a base with a hundred thousand files does not keep another's one file waiting.
-WITH RECURSIVE bases AS (
-    (SELECT knowledgebase_id FROM knowledge_items WHERE status = 'pending' AND knowledgebase_id > $5 ORDER BY knowledgebase_id LIMIT 1)
-    UNION ALL
-    SELECT (SELECT i.knowledgebase_id FROM knowledge_items i WHERE i.status = 'pending' AND i.knowledgebase_id > b.knowledgebase_id
-            ORDER BY i.knowledgebase_id LIMIT 1)
-    FROM bases b WHERE b.knowledgebase_id IS NOT NULL
-), lost AS (
+-- Claims up to $2 items; each is this node's from the commit on. First what nodes that do not live or fell silent left behind, and what is this
+-- node's own but not among what it works on ($8); an item that lost its worker twice or more rests first (2, 8, 32, 128 seconds), so that a file
+-- that takes its server down does not do so before the others have had their turn. Then what waits, one project after another, beginning behind
+-- project $6; within a project one base after another. $3 are projects with items on this node, $4 how many more each may have, $5 the same for
+-- every other project.
+WITH RECURSIVE lost AS (
     SELECT i.org_id, i.id, i.attempt FROM knowledge_items i
-    WHERE i.status = 'processing' AND (i.deadline < now() OR i.node_id IN (SELECT id FROM dead_nodes)
-        OR NOT EXISTS (SELECT 1 FROM nodes n WHERE n.id = i.node_id) OR (i.node_id = $1 AND i.id <> ALL ($4::uuid[])))
+    WHERE i.status = 'processing' AND (i.node_id <> $1 OR i.id <> ALL ($8::uuid[]))
+      AND (i.deadline < now() OR i.node_id = $1 OR i.node_id NOT IN (SELECT id FROM living_nodes))
     ORDER BY i.deadline LIMIT $2 FOR UPDATE SKIP LOCKED
 ), resting AS (
     UPDATE knowledge_items i SET status = 'pending', node_id = NULL, deadline = NULL, not_before = now() + 2 * 4 ^ (l.attempt - 2) * interval '1 second'
     FROM lost l WHERE l.attempt >= 2 AND i.org_id = l.org_id AND i.id = l.id
+), projects AS (
+    SELECT $6::uuid AS project_id, false AS found, false AS wrapped, 0 AS turn
+    UNION ALL
+    SELECT coalesce(n.project_id, '00000000-0000-0000-0000-000000000000'), n.project_id IS NOT NULL, p.wrapped OR n.project_id IS NULL, p.turn + 1
+    FROM projects p LEFT JOIN LATERAL (
+        SELECT i.project_id FROM knowledge_items i WHERE i.status = 'pending' AND i.project_id > p.project_id ORDER BY i.project_id LIMIT 1
+    ) n ON true
+    WHERE NOT p.wrapped OR n.project_id <= $6
+), roomy AS (
+    SELECT p.project_id, p.turn, coalesce(here.room, $5::int) AS room
+    FROM projects p LEFT JOIN unnest($3::uuid[], $4::int[]) AS here(project_id, room) ON here.project_id = p.project_id
+    WHERE p.found AND coalesce(here.room, $5::int) > 0
+      AND EXISTS (SELECT 1 FROM knowledge_items i WHERE i.status = 'pending' AND i.project_id = p.project_id AND i.not_before <= now())
+    LIMIT $2
+), lanes AS (
+    SELECT p.project_id, p.turn, p.room, b.base_id FROM roomy p CROSS JOIN LATERAL (
+        WITH RECURSIVE bases AS (
+            (SELECT knowledgebase_id AS base_id FROM knowledge_items WHERE status = 'pending' AND project_id = p.project_id
+             ORDER BY knowledgebase_id LIMIT 1)
+            UNION ALL
+            SELECT (SELECT i.knowledgebase_id FROM knowledge_items i
+                    WHERE i.status = 'pending' AND i.project_id = p.project_id AND i.knowledgebase_id > b.base_id ORDER BY i.knowledgebase_id LIMIT 1)
+            FROM bases b WHERE b.base_id IS NOT NULL
+        ) SELECT base_id FROM bases WHERE EXISTS (
+            SELECT 1 FROM knowledge_items i
+            WHERE i.status = 'pending' AND i.project_id = p.project_id AND i.knowledgebase_id = bases.base_id AND i.not_before <= now())
+          ORDER BY random() LIMIT $2
+    ) b
 ), waiting AS (
-    SELECT w.org_id, w.id, row_number() OVER (PARTITION BY b.knowledgebase_id ORDER BY w.not_before) AS turn
-    FROM (SELECT knowledgebase_id FROM bases WHERE knowledgebase_id IS NOT NULL LIMIT $2) b CROSS JOIN LATERAL (
+    SELECT w.org_id, w.id, l.project_id, l.turn, l.room, row_number() OVER (PARTITION BY l.base_id ORDER BY w.not_before) AS turn_of_base
+    FROM lanes l CROSS JOIN LATERAL (
         SELECT i.org_id, i.id, i.not_before FROM knowledge_items i
-        WHERE i.status = 'pending' AND i.knowledgebase_id = b.knowledgebase_id AND i.not_before <= now()
-        ORDER BY i.not_before LIMIT $2 FOR UPDATE SKIP LOCKED) w
+        WHERE i.status = 'pending' AND i.project_id = l.project_id AND i.knowledgebase_id = l.base_id AND i.not_before <= now()
+        ORDER BY i.not_before LIMIT least(l.room, $2) FOR UPDATE SKIP LOCKED) w
+), ranked AS (
+    SELECT *, row_number() OVER (PARTITION BY project_id ORDER BY turn_of_base, random()) AS turn_of_project FROM waiting
 ), taken AS (
-    (SELECT org_id, id FROM lost WHERE attempt < 2 UNION ALL (SELECT org_id, id FROM waiting ORDER BY turn)) LIMIT $2
+    (SELECT org_id, id FROM lost WHERE attempt < 2
+     UNION ALL
+     (SELECT org_id, id FROM ranked WHERE turn_of_project <= room ORDER BY turn_of_project, turn)) LIMIT $2
 )
-UPDATE knowledge_items i SET status = 'processing', node_id = $1, attempt = i.attempt + 1, deadline = now() + $3::float8 * interval '1 second'
+UPDATE knowledge_items i SET status = 'processing', node_id = $1, attempt = i.attempt + 1, deadline = now() + $7::float8 * interval '1 second'
 FROM taken WHERE i.org_id = taken.org_id AND i.id = taken.id RETURNING i.*;
 
 -- name: progress

@@ -1,4 +1,5 @@
-"""The rerankers that bases may name: the operator's endpoint, and endpoints of a tenant's connections; and what they do to an answer."""
+"""The rerankers that bases may name: the operator's endpoint, and endpoints of a tenant's connections; and what they do
+to an answer."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,6 +11,7 @@ from stoa.bases.ports import Credentials
 from stoa.embedding import RemoteReranker, Reranker, RerankerError
 from stoa.index import Found, Hit
 from stoa.kernel.errors import BadRequest, Unavailable
+from stoa.outbound import Outbound
 
 CANDIDATES: Final = 50
 """Of the ranking, so many are read again: a reranker's time goes with them."""
@@ -19,10 +21,10 @@ COHERE_URL: Final = "https://api.cohere.com/v2"
 class Rerankers:
     """Long-lived. `server` is the operator's endpoint, where there is one."""
 
-    def __init__(self, server: Reranker | None, credentials: Credentials, *, allow_private: bool) -> None:
+    def __init__(self, server: Reranker | None, credentials: Credentials, *, outbound: Outbound) -> None:
         self._server = server
         self._credentials = credentials
-        self._allow_private = allow_private
+        self._outbound = outbound
 
     def check(self, chosen: Mapping[str, Any] | None) -> None:
         """Raises BadRequest naming the field of `retriever.reranker`."""
@@ -39,7 +41,8 @@ class Rerankers:
                     raise BadRequest.field(f"retriever.reranker.{field}", "is needed with the provider connection")
 
     async def get(self, org_id: UUID, project_id: UUID, chosen: Mapping[str, Any] | None) -> Reranker:
-        """The one that a base names, or the operator's. Raises BadRequest where there is none, Unavailable where its connection is gone."""
+        """The one that a base names, or the operator's. Raises BadRequest where there is none, Unavailable where its
+        connection is gone."""
         if chosen is None or chosen["provider"] == "server":
             if self._server is None:
                 raise BadRequest.field(
@@ -50,15 +53,17 @@ class Rerankers:
         found = await self._credentials(org_id, project_id, UUID(str(chosen["connection_id"])))
         if found is None:
             raise Unavailable(
-                "The connection of this knowledge base's reranker is gone; set another in its retriever, or search with rerank=false."
+                "The connection of this knowledge base's reranker is gone; set another in its retriever, "
+                "or search with rerank=false."
             )
-        return RemoteReranker(found[0] or COHERE_URL, chosen["model"], found[1], allow_private=self._allow_private)
+        return RemoteReranker(found[0] or COHERE_URL, chosen["model"], found[1], outbound=self._outbound)
 
 
 async def reranked(
     reranker: Reranker, query: str, found: Found, limit: int, similarity_threshold: float | None, *, explain: bool
 ) -> Found:
-    """The answer in the order that the reranker gives it, with its scores; ties keep their order. Raises Unavailable."""
+    """The answer in the order that the reranker gives it, with its scores; ties keep their order. Raises
+    Unavailable."""
     begun = perf_counter()
     try:
         scores = await reranker.rerank(query, [_read(hit) for hit in found.hits])

@@ -1,8 +1,9 @@
 """How good a ranking is, and how sure one may be of it. Pure.
 
-nDCG@10 with gains of 2^grade - 1 and the logarithmic discount of Järvelin and Kekäläinen, recall@10, reciprocal rank; means with
-percentile bootstrap intervals over the queries, and for two settings the interval of the per-query difference, which is much
-narrower than the two intervals side by side: most of the spread is the queries', not the settings'.
+nDCG@10 with gains of 2^grade - 1 and the logarithmic discount of Järvelin and Kekäläinen, recall@10, reciprocal rank;
+means with percentile bootstrap intervals over the queries, and for two settings the interval of the per-query
+difference, which is much narrower than the two intervals side by side: most of the spread is the queries', not the
+settings'.
 """
 
 import math
@@ -36,7 +37,8 @@ class Estimate:
 
 
 def ndcg(ranking: Sequence[K], grades: Mapping[K, int], depth: int = DEPTH) -> float:
-    """In 0..1. `grades` holds what is relevant, from 1 up; what is not there is not relevant. Raises ValueError where nothing is."""
+    """In 0..1. `grades` holds what is relevant, from 1 up; what is not there is not relevant. Raises ValueError where
+    nothing is."""
     ideal = sorted((grade for grade in grades.values() if grade > 0), reverse=True)[:depth]
     if not ideal:
         raise ValueError("a query without a relevant document cannot be judged")

@@ -6,24 +6,22 @@ from uuid import UUID
 
 import orjson
 
+from stoa.kernel import json_values
 from stoa.kernel.errors import BadRequest
 
 SORTABLE: Final = {"created_at": "created_at", "updated_at": "updated_at", "name": "name"}
 ITEMS_SORTABLE: Final = {"uploaded_at": "uploaded_at", "name": "name", "size": "size", "status": "status"}
 
 METADATA_BYTES_MAX: Final = 64 * 1024
+FORM_VALUES_MAX: Final = 50_000
+"""Values in one JSON field of an upload."""
 FILES_PER_UPLOAD_MAX: Final = 500
 QUERY_CHARACTERS_MAX: Final = 8_000
 LIMIT_MAX: Final = 100
 
-ATTEMPTS_MAX: Final = 6
-"""Times that an item is taken up before it is given up: a file that takes its server along must not do so for ever."""
 READING_ATTEMPTS_MAX: Final = 2
-"""For a reader that crashed or was too slow: a busy machine may have been to blame once."""
+"""After a reader that crashed or was too slow: the cause may have been a busy machine."""
 RETRIED: Final = frozenset({"converter_crashed", "timed_out"})
-LEASE_SECONDS: Final = 60.0
-"""Without word from its worker for so long, an item is anybody's."""
-RENEW_SECONDS: Final = 10.0
 ITEM_SECONDS_MAX: Final = 3600.0
 """Of one attempt: 50,000 chunks take the local embedder ten minutes on two slow cores."""
 CHUNKS_MAX: Final = 50_000
@@ -32,12 +30,14 @@ EMBED_BATCH: Final = 32
 
 
 def backoff_seconds(attempt: int, asked: float | None = None) -> float:
-    """How long an item waits after a failure that may pass: 2, 8, 32, 128, 512 seconds, or as long as it was asked to."""
+    """How long an item waits after a failure that may pass: 2, 8, 32, 128, 512 seconds, or as long as it was asked
+    to."""
     return max(2.0 * 4 ** (attempt - 1), min(asked or 0.0, 3600.0))
 
 
 def metadata_of(raw: str | None, files: int) -> Sequence[dict[str, Any] | None]:
-    """The `input` field of an upload: one metadata object per file, None where it was left out. Raises BadRequest naming what is wrong in it."""
+    """The `input` field of an upload: one metadata object per file, None where it was left out. Raises BadRequest
+    naming what is wrong in it."""
     if raw is None:
         return [None] * files
     document = _json(raw, "input")
@@ -80,15 +80,12 @@ def ids_of(raw: str | None, files: int) -> Sequence[UUID] | None:
         except (ValueError, AttributeError, TypeError) as error:
             raise BadRequest.field(f"ids[{index}]", "is no UUID") from error
         if ids[-1] in ids[:-1]:
-            raise BadRequest.field(f"ids[{index}]", "stands there twice: an item can be replaced by one file")
+            raise BadRequest.field(f"ids[{index}]", "appears twice: one file replaces an item")
     return ids
 
 
 def _json(raw: str, field: str) -> Any:
-    try:
-        return orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise BadRequest.field(field, f"is not JSON: {error}") from error
+    return json_values.read(raw.encode("utf-8", "surrogatepass"), field, FORM_VALUES_MAX)
 
 
 def too_many_files() -> BadRequest:

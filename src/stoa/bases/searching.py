@@ -1,4 +1,4 @@
-"""Searches of a base: the query embedded (or remembered), the index asked, in one place for every dialect that asks."""
+"""Searches of a base, for every dialect: embeds the query (or takes the cached vector) and asks the index."""
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SWITCHES_MAX: Final = 3
-REMEMBERED_MAX: Final = 2_000
-"""Query vectors kept in memory: about 3 MiB."""
+CACHED_MAX: Final = 2_000
+"""Query vectors in the cache: about 3 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,11 @@ class Asked:
     alpha: float | None = None
     filters: Mapping[str, Any] | None = None
     user: str | None = None
-    groups: Sequence[str] = ()
+    groups: Sequence[str] | None = None
     similarity_threshold: float | None = None
     explain: bool = False
     exact: bool = False
-    """Look at every vector, also where a graph would be walked."""
+    """Scan every vector, even where there is an HNSW graph."""
     rerank: bool | None = None
 
 
@@ -55,14 +55,14 @@ class Search:
         index: Index,
         embedders: Embedders,
         rerankers: Rerankers,
-        tally: IngestionMetrics | None = None,
+        metrics: IngestionMetrics | None = None,
     ) -> None:
         self._database = database
-        self._tally = tally or IngestionMetrics()
+        self._metrics = metrics or IngestionMetrics()
         self._rerankers = rerankers
         self._index = index
         self._embedders = embedders
-        self._remembered: OrderedDict[tuple[str, str], NDArray[np.float32]] = OrderedDict()
+        self._cached: OrderedDict[tuple[str, str], NDArray[np.float32]] = OrderedDict()
 
     async def search(self, principal: Principal, base_id: UUID, asked: Asked) -> Found:
         """Best first. Raises NotFound, BadRequest for a filter that is none, Unavailable while the embedder is away."""
@@ -90,8 +90,8 @@ class Search:
                     _query(asked, mode, alpha, row, wide=reranker is not None),
                     vector,
                 )
-            self._tally.searched(mode.value, found.seconds, None if vector is None else embedding_ms / 1000)
-            if reranker is not None:  # No connection is held while the endpoint thinks.
+            self._metrics.searched(mode.value, found.seconds, None if vector is None else embedding_ms / 1000)
+            if reranker is not None:  # No database connection is held during this call.
                 limit = asked.limit or row["retriever"]["top_k"]
                 found = await reranked(
                     reranker, asked.query, found, limit, asked.similarity_threshold, explain=asked.explain
@@ -112,10 +112,10 @@ class Search:
     async def search_all(
         self, principal: Principal, base_ids: Sequence[UUID], query: str, limit: int | None, user: str | None
     ) -> Sequence[tuple[UUID, Hit]]:
-        """Several bases at once: their best, then their second best, and so on, since scores of different bases do not compare.
+        """Searches several bases and interleaves their hits by rank: scores of different bases do not compare.
 
-        Without a limit, each base gives its own `top_k`. A base that is gone gives nothing. While a base's embedder is away it is searched by
-        words alone: an agent is better served by less than by nothing.
+        Without a limit, each base gives its own `top_k`. A base that is gone gives nothing. While a base's embedder is
+        away it is searched by words alone: an agent is better served by less than by nothing.
         """
         ranked: list[tuple[int, float, UUID, Hit]] = []
         asked = Asked(query[:QUERY_CHARACTERS_MAX], limit, user=user)
@@ -142,17 +142,17 @@ class Search:
         try:
             embedder = await self._embedders.get(org_id, project_id, spec)
             key = (embedder.identity, text)
-            if key in self._remembered:
-                self._remembered.move_to_end(key)
-                return self._remembered[key]
+            if key in self._cached:
+                self._cached.move_to_end(key)
+                return self._cached[key]
             vector = (await embedder.embed([text]))[0]
         except EmbedderError as error:
             raise Unavailable(
                 f"The query cannot be embedded just now. {error.message} A search with mode=keyword works without."
             ) from error
-        self._remembered[key] = vector
-        if len(self._remembered) > REMEMBERED_MAX:
-            self._remembered.popitem(last=False)
+        self._cached[key] = vector
+        if len(self._cached) > CACHED_MAX:
+            self._cached.popitem(last=False)
         return vector
 
 
@@ -168,7 +168,7 @@ def _key(principal: Principal, base_id: UUID, row: Row) -> BaseKey:
 
 
 def _query(asked: Asked, mode: Mode, alpha: float, row: Row, *, wide: bool) -> Query:
-    """`wide`: for a reranker, which judges more than are asked for, and against whose scores the threshold is held."""
+    """`wide`: for a reranker, which reads more than are asked for; the threshold then applies to its scores."""
     limit = asked.limit or row["retriever"]["top_k"]
     return Query(
         asked.query,
@@ -186,7 +186,8 @@ def _query(asked: Asked, mode: Mode, alpha: float, row: Row, *, wide: bool) -> Q
 
 
 def _mode(asked: Asked, retriever: Mapping[str, Any]) -> tuple[Mode, float]:
-    """Mode and weight: the caller's, else the base's. An alpha that leaves one half no weight is that other half alone."""
+    """Mode and weight: the caller's, else the base's. An alpha that leaves one half no weight is that other half
+    alone."""
     alpha = asked.alpha if asked.alpha is not None else retriever["alpha"]
     if asked.mode is not None:
         return Mode(asked.mode), alpha
@@ -196,7 +197,8 @@ def _mode(asked: Asked, retriever: Mapping[str, Any]) -> tuple[Mode, float]:
 
 
 def shown(hit: Hit) -> dict[str, Any]:
-    """A hit's metadata as answers show it: the item's, with page, heading, and for pieces of tables their rows and sheet."""
+    """A hit's metadata as answers show it: the item's, with page, heading, and for pieces of tables their rows and
+    sheet."""
     found = {**hit.metadata, **(hit.place or {})}
     if hit.page is not None:
         found["page"] = hit.page

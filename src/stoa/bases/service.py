@@ -22,7 +22,8 @@ from stoa.kernel.principal import Principal
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a caller sets of a base; None takes the default, or keeps what is there. `chunking` and `retriever` hold only what is set of them."""
+    """What a caller sets of a base; None takes the default, or keeps what is there. `chunking` and `retriever` hold
+    only what is set of them."""
 
     name: str | None = None
     description: str | None = None
@@ -99,7 +100,8 @@ class KnowledgeBases:
             return bool(await tx.fetch(SQL.known_bases, principal.org_id, [base_id]))
 
     async def update(self, principal: Principal, base_id: UUID, settings: Settings) -> KnowledgeBase:
-        """What is left out stays. What decides how items are indexed changes only while there are none. Raises Conflict."""
+        """What is left out stays. What decides how items are indexed changes only while there are none. Raises
+        Conflict."""
         self._rerankers.check(settings.retriever.get("reranker"))
         before = await self.get(principal, base_id)
         embedder = settings.embedder and await self._embedders.check(
@@ -128,7 +130,10 @@ class KnowledgeBases:
                 if old != now
             ]
             if changed and before.item_count:
-                reason = f"cannot change while the base has items; POST /v1/knowledgebases/{base_id}/reindex builds the new index beside the one that answers"
+                reason = (
+                    f"cannot change while the base has items; POST /v1/knowledgebases/{base_id}/reindex builds the "
+                    "new index beside the one that answers"
+                )
                 raise Conflict(f"{changed[0]} {reason}.", details=dict.fromkeys(changed, reason))
             await store.update_base(tx, principal.org_id, base_id, new)
             await audit.record(tx, principal, "knowledgebase.update", base_id)

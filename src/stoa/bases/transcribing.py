@@ -1,6 +1,8 @@
-"""Pages that hold no text, read by a model that sees: drawn one by one, sent, and kept with their bill before the next, so that nobody pays twice.
+"""OCR: pages without text are drawn, sent to a model that reads pictures, and stored with their line of the bill one by
+one, so that no page is paid for twice.
 
-What a page said is a row of its own, written as soon as it is known: a worker that dies after the seventh page of twenty leaves thirteen.
+What a page said is a row of its own, written as soon as it is known: a worker that dies after the seventh page of
+twenty leaves thirteen.
 """
 
 import asyncio
@@ -17,7 +19,8 @@ from stoa.bases.store import SQL
 from stoa.bases.types import Item
 from stoa.db import Database
 from stoa.db.internal import internal, internal_statement
-from stoa.documents import ConversionError, Converted, Converter, Passage, Sight, passages
+from stoa.db.leases import Superseded
+from stoa.documents import ConversionError, Converted, Converter, OcrTarget, Passage, passages
 
 PAGES_MAX: Final = 500
 """Of one item that are sent: a model reads a page in seconds, and every page costs money."""
@@ -31,10 +34,6 @@ UNPAID: Final = frozenset({"spending_limit_reached", "price_unknown"})
 _log = structlog.get_logger("stoa.documents.transcribing")
 
 
-class Superseded(Exception):
-    """The item is not this worker's any more."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Page:
     text: str
@@ -43,24 +42,24 @@ class _Page:
 
 @dataclass(slots=True)
 class _Work:
-    """An item's pages on their way: what was read of them, and why others could not be, by the numbers of what was looked at."""
+    """An item's pages in progress: those that were read and those that failed, by the number of their OCR target."""
 
     item: Item
     path: Path
-    blank: Sequence[Sight]
-    told: Callable[[int], None]
+    targets: Sequence[OcrTarget]
+    on_progress: Callable[[int], None]
     pages: dict[int, _Page] = field(default_factory=dict[int, _Page])
     failed: dict[int, TranscriptionError] = field(default_factory=dict[int, TranscriptionError])
     left: bool = False
-    """Nobody waits for it any more."""
+    """The caller was cancelled; calls that have begun end for themselves."""
 
-    def tell(self) -> None:
-        self.told(
+    def report(self) -> None:
+        self.on_progress(
             len(
                 {
-                    sight.place
-                    for sight in self.blank
-                    if sight.number not in self.pages and sight.number not in self.failed
+                    target.place
+                    for target in self.targets
+                    if target.number not in self.pages and target.number not in self.failed
                 }
             )
         )
@@ -82,38 +81,43 @@ class Transcribing:
         return self._transcriber is not None
 
     async def drain(self, seconds_max: float) -> None:
-        """Begins no page, and gives those that are being looked at so long: whoever takes the item up need not pay for them again."""
+        """Starts no more pages and waits so long for the running ones, so that the next claim need not pay for them
+        again."""
         self._leaving = True
         if self._calls:
             await asyncio.wait(self._calls, timeout=seconds_max)
 
     async def close(self) -> None:
-        """Gives up what is still being looked at."""
+        """Cancels the calls that are still running."""
         calls = list(self._calls)
         for call in calls:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
 
     async def fill(
-        self, item: Item, path: Path, found: Converted, characters_max: int, told: Callable[[int], None]
+        self, item: Item, path: Path, found: Converted, characters_max: int, on_progress: Callable[[int], None]
     ) -> Converted:
-        """The same with what stands on its blank pages; `told` how many of them are still to be looked at. Pages that cannot be read are named in warnings.
+        """The document with the text of its OCR targets. `on_progress` is called with the number of pages that are
+        left. Pages that cannot be read are named in warnings.
 
-        Raises TranscriptionError where nothing at all could be read, and where nobody pays for what is left of a content that does not answer yet:
-        what was read is kept. Raises Superseded when the item is gone, or has another content.
+        Raises TranscriptionError where nothing at all could be read, and where nobody pays for what is left of a
+        content that does not answer yet: what was read is kept. Raises Superseded when the item is gone, or has another
+        content.
         """
-        if not found.blank or self._transcriber is None:
+        if not found.ocr_targets or self._transcriber is None:
             return found
-        wanted, left = found.blank[:PAGES_MAX], found.blank[PAGES_MAX:]
-        work = _Work(item, path, found.blank, told, await self._remembered(item, self._transcriber, wanted))
-        work.tell()
+        wanted, left = found.ocr_targets[:PAGES_MAX], found.ocr_targets[PAGES_MAX:]
+        work = _Work(
+            item, path, found.ocr_targets, on_progress, await self._remembered(item, self._transcriber, wanted)
+        )
+        work.report()
         try:
             async with asyncio.TaskGroup() as group:
-                for sight in wanted:
-                    if sight.number not in work.pages:
+                for target in wanted:
+                    if target.number not in work.pages:
                         group.create_task(
-                            self._page(work, sight.number, self._transcriber),
-                            name=f"item {item.id}: page {sight.number} waits",
+                            self._page(work, target.number, self._transcriber),
+                            name=f"item {item.id}: page {target.number} waits",
                         )
         except ExceptionGroup as several:  # The item is lost, or the database away: one reason is enough.
             raise several.exceptions[0] from several
@@ -125,7 +129,8 @@ class Transcribing:
         return await asyncio.to_thread(_merged, found, work, left, characters_max)
 
     async def _page(self, work: _Work, number: int, transcriber: Transcriber) -> None:
-        """What has begun is carried to its end, billed and, if the item still has this content, kept, also when its item's work is ended before."""
+        """What has begun is carried to its end, billed and, if the item still has this content, kept, also when its
+        item's work is ended before."""
         await self._turns.acquire()
         if self._leaving:
             await asyncio.Event().wait()  # For the end of this node's work.
@@ -156,7 +161,7 @@ class Transcribing:
             work.failed[number] = TranscriptionError(error.code, error.message, retryable=False)
         except TranscriptionError as error:
             work.failed[number] = error
-        work.tell()
+        work.report()
 
     async def _asked(self, work: _Work, number: int, transcriber: Transcriber) -> _Page:
         async with internal_statement(self._database) as tx:
@@ -175,8 +180,8 @@ class Transcribing:
     async def _pay(
         self, work: _Work, number: int, transcriber: Transcriber, used: Used, read: Transcript | None
     ) -> None:
-        """A call's line of the bill and, in the same transaction, what was read, while the item has this content: it is billed also where that is over,
-        for it was made. Raises Superseded."""
+        """A call's line of the bill and, in the same transaction, what was read, while the item has this content: it is
+        billed also where that is over, for it was made. Raises Superseded."""
         item = work.item
         async with internal(self._database) as tx:
             base = await tx.fetchrow(
@@ -203,68 +208,74 @@ class Transcribing:
         if not kept:
             raise Superseded
 
-    async def _remembered(self, item: Item, transcriber: Transcriber, wanted: Collection[Sight]) -> dict[int, _Page]:
+    async def _remembered(
+        self, item: Item, transcriber: Transcriber, wanted: Collection[OcrTarget]
+    ) -> dict[int, _Page]:
         async with internal_statement(self._database) as tx:
             rows = await tx.fetch(SQL.transcripts, item.org_id, item.project_id, item.sha256, transcriber.model)
         read = {row["page"]: _Page(row["text"], row["complete"]) for row in rows}
-        return {sight.number: read[sight.number] for sight in wanted if sight.number in read}
+        return {target.number: read[target.number] for target in wanted if target.number in read}
 
 
 def _unpaid(work: _Work, wanted: int, reason: TranscriptionError) -> TranscriptionError:
-    kept = f"{len(work.pages)} of {wanted} pages without text are read and kept; for the others, process the item again later, or with another key."
+    kept = (
+        f"{len(work.pages)} of {wanted} pages without text are read and kept; for the others, process the item again "
+        "later, or with another key."
+    )
     return TranscriptionError(reason.code, f"{work.item.name}: {reason.message} {kept}", retryable=False)
 
 
-def _merged(found: Converted, work: _Work, left: Sequence[Sight], characters_max: int) -> Converted:
-    sights = {sight.number: sight for sight in found.blank}
+def _merged(found: Converted, work: _Work, left: Sequence[OcrTarget], characters_max: int) -> Converted:
+    targets = {target.number: target for target in found.ocr_targets}
     read = [
-        one for number, page in sorted(work.pages.items()) for one in _cut(page.text, sights[number], characters_max)
+        one for number, page in sorted(work.pages.items()) for one in _cut(page.text, targets[number], characters_max)
     ]
     together = [*found.passages, *read]
     if found.pages is not None:  # What has no pages has its pictures behind its text.
         together.sort(key=lambda one: one.page or 0)
     failed = sorted(work.failed.items())
     warnings = [
-        f"{_named(sights[number])} could not be read by OCR ({error.code}): {error.message}"
+        f"{_named(targets[number])} could not be read by OCR ({error.code}): {error.message}"
         for number, error in failed[:NAMED_MAX]
     ]
     if len(failed) > NAMED_MAX:
         warnings.append(
-            f"{len(failed) - NAMED_MAX} more pages could not be read by OCR; process the item again to try them once more."
+            f"{len(failed) - NAMED_MAX} more pages could not be read by OCR; "
+            "process the item again to try them once more."
         )
     of = f" of {found.pages}" if found.pages is not None else ""
     for numbers, what in (
         ([number for number, page in work.pages.items() if not page.text], "hold no text, also not in their picture"),
-        ([sight.number for sight in left], f"hold no text and were not read: at most {PAGES_MAX} are"),
+        ([target.number for target in left], f"hold no text and were not read: at most {PAGES_MAX} are"),
         (
             [number for number, page in work.pages.items() if not page.complete],
             "were longer than OCR reads; their ends are missing",
         ),
     ):
         if numbers:
-            named = ", ".join(_short(sights[number]) for number in sorted(numbers)[:NAMED_MAX]) + (
+            named = ", ".join(_short(targets[number]) for number in sorted(numbers)[:NAMED_MAX]) + (
                 " …" if numbers[NAMED_MAX:] else ""
             )
             warnings.append(f"{len(numbers)}{of} pages {what}: {named}.")
     return Converted(tuple(together), found.pages, (*found.warnings, *warnings))
 
 
-def _cut(text: str, sight: Sight, characters_max: int) -> list[Passage]:
-    cut = [replace(one, ocr=True) for one in passages(text, sight.page, None, characters_max)]
+def _cut(text: str, target: OcrTarget, characters_max: int) -> list[Passage]:
+    cut = [replace(one, ocr=True) for one in passages(text, target.page, None, characters_max)]
     return (
         cut
-        if sight.part is None
-        else [replace(one, heading=f"{sight.part}: {one.heading}" if one.heading else sight.part) for one in cut]
+        if target.part is None
+        else [replace(one, heading=f"{target.part}: {one.heading}" if one.heading else target.part) for one in cut]
     )
 
 
-def _named(sight: Sight) -> str:
+def _named(target: OcrTarget) -> str:
     """At the beginning of a sentence."""
-    place = f"Page {sight.page}" if sight.page is not None else f"Picture {sight.number}"
-    if sight.part is None:
+    place = f"Page {target.page}" if target.page is not None else f"Picture {target.number}"
+    if target.part is None:
         return place
-    return f"{sight.part}, {place.lower()}" if sight.page is not None else sight.part
+    return f"{target.part}, {place.lower()}" if target.page is not None else target.part
 
 
-def _short(sight: Sight) -> str:
-    return str(sight.page) if sight.part is None and sight.page is not None else _named(sight)
+def _short(target: OcrTarget) -> str:
+    return str(target.page) if target.part is None and target.page is not None else _named(target)

@@ -15,7 +15,8 @@ Ocr: TypeAlias = Literal["auto", "off"]
 class EmbedderSpec:
     """Which embedder makes a base's vectors. `provider` is `local`, `server` (the operator's endpoint) or `connection`.
 
-    `identity` is what it called itself when the base was made: vectors of another one do not compare, whatever it is named now.
+    `identity` is what it called itself when the base was made: vectors of another one do not compare, whatever it is
+    named now.
     """
 
     provider: str
@@ -34,8 +35,9 @@ class Chunking:
 
 @dataclass(frozen=True, slots=True)
 class Retriever:
-    """How a search looks by default. `alpha` weighs hybrid from 0 (words) to 1 (meaning); `top_k` is an agent's number of passages. `reranker`
-    (`provider`, and `connection_id` and `model` of a connection's) reads the best of each ranking again, unless a search says otherwise."""
+    """Defaults of a search. `alpha` weighs hybrid from 0 (words) to 1 (meaning); `top_k` is an agent's number
+    of passages. `reranker` (`provider`, and `connection_id` and `model` of a connection's) reads the best of each
+    ranking again, unless a search says otherwise."""
 
     mode: str
     alpha: float

@@ -1,7 +1,7 @@
 """The JSON shapes of knowledge bases, items and searches (contract section 7)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, Field
@@ -9,8 +9,8 @@ from pydantic import AfterValidator, Field
 from stoa.bases import rules
 from stoa.bases.searching import Asked, shown
 from stoa.bases.service import Settings
-from stoa.bases.types import Chunking, EmbedderSpec, Item, KnowledgeBase, Ocr, Retriever
-from stoa.http import Timestamp, Wire
+from stoa.bases.types import EmbedderSpec, Item, KnowledgeBase, Ocr, Retriever
+from stoa.http import Body, Timestamp, Wire
 from stoa.http.wire import not_blank
 from stoa.index import LANGUAGES, Found
 
@@ -28,8 +28,9 @@ Language = Annotated[str, AfterValidator(_language)]
 
 
 # --- in -------------------------------------------------------------------------------------------------------------
-class EmbedderIn(Wire):
-    """`local` is the model that comes along, `server` the operator's endpoint, `connection` an endpoint of /v1/connections."""
+class EmbedderIn(Body):
+    """`local` is the model that comes along, `server` the operator's endpoint, `connection` an endpoint of
+    /v1/connections."""
 
     provider: Literal["local", "server", "connection"]
     model: Annotated[str, Field(max_length=200), AfterValidator(not_blank)]
@@ -37,22 +38,25 @@ class EmbedderIn(Wire):
     connection_id: UUID | None = None
 
 
-class ChunkingIn(Wire):
-    """Texts are cut along their structure; `characters_max` bounds a chunk. The local embedder reads about 1,000 characters."""
+class ChunkingIn(Body):
+    """Texts are cut along their structure; `characters_max` bounds a chunk. The local embedder reads about 1,000
+    characters."""
 
     characters_max: Annotated[int, Field(ge=200, le=8_000)] | None = None
 
 
-class RerankerIn(Wire):
-    """`server` is the operator's reranker, `connection` a `/rerank` endpoint (Jina, Cohere, vLLM …) of /v1/connections."""
+class RerankerIn(Body):
+    """`server` is the operator's reranker, `connection` a `/rerank` endpoint (Jina, Cohere, vLLM …) of
+    /v1/connections."""
 
     provider: Literal["server", "connection"]
     connection_id: UUID | None = None
     model: Annotated[str, Field(max_length=200), AfterValidator(not_blank)] | None = None
 
 
-class RetrieverIn(Wire):
-    """`alpha` weighs hybrid searches from 0 (words) to 1 (meaning); `top_k` is the number of passages that an agent is given."""
+class RetrieverIn(Body):
+    """`alpha` weighs hybrid searches from 0 (words) to 1 (meaning); `top_k` is the number of passages that an agent is
+    given."""
 
     mode: Literal["semantic", "keyword", "hybrid"] | None = None
     alpha: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -63,13 +67,19 @@ class RetrieverIn(Wire):
 OcrIn = Annotated[
     Ocr,
     Field(
-        description="`auto`: pages without text, and pictures, go to the model that the operator has named, if any. `off`: to none."
+        description="`auto`: pages without text, and pictures, go to the model that the operator has named, if any. "
+        "`off`: to none."
     ),
 ]
 
 
-class CreateBase(Wire):
-    """Everything but the name has a default that works: the local embedder, hybrid search, English stemming."""
+class CreateBase(Body):
+    """Everything but the name has a default that works: the local embedder, hybrid search, English stemming.
+
+    `flow` and the ids after it are what the platform's clients send of an ingestion workflow; they have no effect.
+    """
+
+    example: ClassVar[Mapping[str, Any]] = {"name": "Handbook", "language": "english"}
 
     name: Name
     project_id: UUID | None = None
@@ -79,10 +89,18 @@ class CreateBase(Wire):
     retriever: RetrieverIn | None = None
     language: Language | None = None
     ocr: OcrIn | None = None
+    flow: dict[str, Any] | None = None
+    flow_ui: dict[str, Any] | None = None
+    runtime_id: UUID | None = None
+    workflow_id: UUID | None = None
+    workflow_version_id: UUID | None = None
 
 
-class UpdateBase(Wire):
-    """What is left out stays; null removes a description. `embedder`, `chunking` and `language` change only while the base is empty, else through /reindex."""
+class UpdateBase(Body):
+    """What is left out stays; null removes a description. `embedder`, `chunking` and `language` change only while the
+    base is empty, else through /reindex."""
+
+    example: ClassVar[Mapping[str, Any]] = {"name": "Handbook of 2026"}
 
     name: Name | None = None
     description: Description | None = None
@@ -91,17 +109,23 @@ class UpdateBase(Wire):
     retriever: RetrieverIn | None = None
     language: Language | None = None
     ocr: OcrIn | None = None
+    runtime_id: UUID | None = None
+    workflow_version_id: UUID | None = None
 
 
-class Reindex(Wire):
+class Reindex(Body):
     """The settings of the new index; what is left out is as it was."""
+
+    example: ClassVar[Mapping[str, Any]] = {"language": "german"}
 
     embedder: EmbedderIn | None = None
     chunking: ChunkingIn | None = None
     language: Language | None = None
 
 
-class UpdateItem(Wire):
+class UpdateItem(Body):
+    example: ClassVar[Mapping[str, Any]] = {"metadata": {"team": "sales"}}
+
     metadata: dict[str, Any]
 
 
@@ -115,17 +139,30 @@ Filters = Annotated[
 ]
 
 
-class SearchIn(Wire):
+class ToolSearchIn(Body):
+    """What a model may ask for when the search is its tool. Whom it searches for is not the model's to say.
+
+    A field that is not known is refused: it may be a misspelt restriction, and without it more would be found.
+    """
+
     query: QueryText
     limit: Limit = 10
     filters: Filters | None = None
     alpha: Unit | None = None
     mode: Mode | None = None
     similarity_threshold: Unit | None = None
-    user: Annotated[str, Field(max_length=255), AfterValidator(not_blank)] | None = None
-    groups: Annotated[list[Annotated[str, Field(max_length=255)]], Field(max_length=1_000)] | None = None
     rerank: bool | None = None
     explain: bool = False
+
+
+class SearchIn(ToolSearchIn):
+    """With `user`, `groups` or both, only items that admit one of them are found. A field that is not known is
+    refused."""
+
+    example: ClassVar[Mapping[str, Any]] = {"query": "How long is the notice period?", "limit": 5}
+
+    user: Annotated[str, Field(max_length=255), AfterValidator(not_blank)] | None = None
+    groups: Annotated[list[Annotated[str, Field(max_length=255)]], Field(max_length=1_000)] | None = None
 
 
 # --- out ------------------------------------------------------------------------------------------------------------
@@ -154,8 +191,8 @@ class RetrieverWire(Wire):
 
 
 class ReindexWire(Wire):
-    """A re-index under way: `items_done` of the `items` that answer are in the new index. It waits for `items_failed`: process those again,
-    delete them, or cancel it."""
+    """A re-index under way: `items_done` of the `items` that answer are in the new index. It waits for `items_failed`:
+    process those again, delete them, or cancel it."""
 
     embedder: EmbedderWire
     chunking: ChunkingWire
@@ -199,7 +236,8 @@ class ItemErrorWire(Wire):
 
 
 class ItemWire(Wire):
-    """`searchable` says whether a version of the item answers searches: while a replacement is processed the old one does."""
+    """`searchable` says whether a version of the item answers searches: while a replacement is processed the old one
+    does."""
 
     id: UUID
     knowledgebase_id: UUID
@@ -228,7 +266,8 @@ class AgainWire(Wire):
 
 
 class HitWire(Wire):
-    """`score` is between 0 and 1, higher is better, comparable within one answer. `snippet` is HTML with the matched words in <mark>."""
+    """`score` is between 0 and 1, higher is better, comparable within one answer. `snippet` is HTML with the matched
+    words in <mark>."""
 
     id: UUID
     content: str
@@ -269,17 +308,18 @@ def _retriever_changes(given: RetrieverIn) -> dict[str, Any]:
     return changes
 
 
-def asked(body: SearchIn) -> Asked:
+def asked(body: ToolSearchIn) -> Asked:
+    named = body if isinstance(body, SearchIn) else None
     return Asked(
         body.query,
         body.limit,
         body.mode,
         body.alpha,
         body.filters,
-        body.user,
-        body.groups or (),
-        body.similarity_threshold,
-        body.explain,
+        user=named.user if named else None,
+        groups=named.groups if named else None,
+        similarity_threshold=body.similarity_threshold,
+        explain=body.explain,
         rerank=body.rerank,
     )
 
@@ -296,7 +336,7 @@ def base(value: KnowledgeBase, domain: str, root: str) -> BaseWire:
         hostname=f"{value.id}.kb.{domain}",
         url=f"{root.rstrip('/')}/kb/{value.id}",
         embedder=_embedder(value.embedder),
-        chunking=_chunking(value.chunking),
+        chunking=ChunkingWire(characters_max=value.chunking.characters_max),
         retriever=_retriever(value.retriever),
         language=value.language,
         ocr=value.ocr,
@@ -304,7 +344,7 @@ def base(value: KnowledgeBase, domain: str, root: str) -> BaseWire:
         chunk_count=value.chunk_count,
         reindex=ReindexWire(
             embedder=_embedder(building.embedder),
-            chunking=_chunking(building.chunking),
+            chunking=ChunkingWire(characters_max=building.chunking.characters_max),
             language=building.language,
             items=value.served_count,
             items_done=value.built_count,
@@ -377,7 +417,3 @@ def _retriever(value: Retriever) -> RetrieverWire:
         else None
     )
     return RetrieverWire(mode=value.mode, alpha=value.alpha, top_k=value.top_k, reranker=reranker)
-
-
-def _chunking(value: Chunking) -> ChunkingWire:
-    return ChunkingWire(characters_max=value.characters_max)

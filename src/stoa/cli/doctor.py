@@ -1,8 +1,7 @@
 """`stoa doctor`: beside the database itself, or as a client of a server.
 
 Beside the database, because that is where it is needed when no server answers, and because it looks at all
-organizations,
-which no key may; with --url it is a client like any other, and sees what the key may see.
+organizations, which no key may; with --url it is a client like any other, and sees what the key may see.
 """
 
 import asyncio
@@ -10,6 +9,7 @@ import json
 import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -22,7 +22,7 @@ from stoa.app import open_doctor
 from stoa.cli.client import call
 from stoa.db.checks import Check, Scope
 from stoa.db.embedded import start_embedded
-from stoa.doctor import Doctor, Repaired, Report
+from stoa.doctor import Day, Doctor, Repaired, Report
 from stoa.doctor.wire import report
 from stoa.kernel.telemetry import configure_logs
 from stoa.settings import Settings
@@ -37,14 +37,17 @@ def run(
     *,
     since: datetime | None,
     repair: bool,
+    full: bool,
     seconds_max: float,
     as_json: bool,
     out: Console,
     errors: Console,
 ) -> bool:
-    """True when every promise was looked at and none is broken (any more)."""
+    """True when every promise was looked at and none is broken (any more). With `full` also what was verified before is
+    looked at again."""
     configure_logs("error", "console")
-    return asyncio.run(_run(settings, Scope(since=since), repair, seconds_max, as_json, out, errors))
+    call = _Call(Scope(since=since), full, seconds_max, errors)
+    return asyncio.run(_run(settings, call, repair=repair, as_json=as_json, out=out))
 
 
 def ask(url: str, key: str, since: datetime | None, *, as_json: bool, out: Console) -> bool:
@@ -55,27 +58,36 @@ def ask(url: str, key: str, since: datetime | None, *, as_json: bool, out: Conso
     return bool(found["healthy"])
 
 
-async def _run(
-    settings: Settings, scope: Scope, repair: bool, seconds_max: float, as_json: bool, out: Console, errors: Console
-) -> bool:
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What is asked of the doctor, and where its progress is shown."""
+
+    scope: Scope
+    full: bool
+    seconds_max: float
+    errors: Console
+
+
+async def _run(settings: Settings, call: _Call, *, repair: bool, as_json: bool, out: Console) -> bool:
     async with _database(settings) as dsn, open_doctor(settings, dsn) as doctor:
-        found = await _examine(doctor, scope, seconds_max, errors)
+        found = await _examine(doctor, call)
         repaired: list[Repaired] = []
         if repair and found.broken:
             repaired = [done async for done in doctor.repair(found)]
-            found = await _examine(doctor, scope, seconds_max, errors)
+            found = await _examine(doctor, call)
         show(report(found).model_dump(mode="json", exclude_none=True), repaired, as_json=as_json, out=out)
         return found.healthy
 
 
-async def _examine(doctor: Doctor, scope: Scope, seconds_max: float, errors: Console) -> Report:
-    with Status("Looking …", console=errors) as status:
+async def _examine(doctor: Doctor, call: _Call) -> Report:
+    with Status("Looking …", console=call.errors) as status:
 
-        def looking(check: Check, things: int) -> None:
+        def looking(check: Check, day: Day, things: int) -> None:
             if things % 1_000 == 0:
-                status.update(f"{check.promise} {f'({things:,} looked at)' if things else ''}")
+                when = f" {day.start:%Y-%m-%d}" if day.start else ""
+                status.update(f"{check.promise}{when}{f' ({things:,} looked at)' if things else ''}")
 
-        return await doctor.examine(scope, seconds_max=seconds_max, looking=looking)
+        return await doctor.examine(call.scope, seconds_max=call.seconds_max, looking=looking, full=call.full)
 
 
 def show(found: dict[str, Any], repaired: Sequence[Repaired], *, as_json: bool, out: Console) -> None:
@@ -104,7 +116,7 @@ def show(found: dict[str, Any], repaired: Sequence[Repaired], *, as_json: bool, 
     for check in found["checks"]:
         if check["status"] == "stopped":
             out.print(
-                f"\n{check['name']} did not end in its time: narrow it with --since, or give it more with --seconds.",
+                f"\n{check['name']} did not end in its time: {_left(check)}",
                 markup=False,
             )
         elif check["status"] == "failed":
@@ -115,6 +127,7 @@ def show(found: dict[str, Any], repaired: Sequence[Repaired], *, as_json: bool, 
                 out.print(
                     f"  {example['subject']} (organization {example['org_id']}): {example['detail']}", markup=False
                 )
+    out.print(f"\nfiles     {found['data']['files']}\ndatabase  {found['data']['database']}", markup=False)
     out.print(
         "\nNothing is broken."
         if found["healthy"]
@@ -122,6 +135,13 @@ def show(found: dict[str, Any], repaired: Sequence[Repaired], *, as_json: bool, 
         if found["complete"]
         else f"\n{found['broken']} broken promises, and not everything was looked at."
     )
+
+
+def _left(check: dict[str, Any]) -> str:
+    left = check.get("days", {}).get("left", 0)
+    if left > 1:
+        return f"{left} days are left. Call it again, and it goes on with them, or give it more with --seconds."
+    return "narrow it with --since, or give it more with --seconds."
 
 
 @asynccontextmanager
@@ -132,8 +152,8 @@ async def _database(settings: Settings) -> AsyncGenerator[str]:
         return
     if not settings.data_dir.is_dir():
         raise NoDatabase(
-            f"There is no data in {settings.data_dir.resolve()}. Name the data directory with --data-dir, or set "
-            f"STOA_DATABASE_URL."
+            f"There is no data in {settings.data_dir.resolve()}. Name the data directory with --data-dir, or set"
+            " STOA_DATABASE_URL."
         )
     embedded = await start_embedded(settings.data_dir.resolve())
     try:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from stoa import __version__
-from stoa.cli import kb
+from stoa.cli import data, kb
 from stoa.cli.asking import HERE, Key, Url, ask, ask_all, errors, fail, out, print_table
 from stoa.settings import Settings, SettingsError, load
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 keys = typer.Typer(no_args_is_help=True, help="Access keys of a running server (needs STOA_KEY, or --key).")
 app.add_typer(keys, name="keys")
 app.add_typer(kb.app, name="kb")
+app.add_typer(data.app, name="data")
 
 
 def _print_version(wanted: bool) -> None:
@@ -117,6 +118,9 @@ def doctor(
         datetime | None,
         typer.Option(help="Only what was made since then (UTC).", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]),
     ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Look again also at the days that an earlier call has found whole.")
+    ] = False,
     seconds: Annotated[float, typer.Option(help="For each check, at most.", min=1)] = 300,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     url: Annotated[
@@ -132,7 +136,8 @@ def doctor(
     """Count broken promises: zeros, unless something is wrong; then the exit code is 1.
 
     Looks at the database and the files themselves, beside servers that run on them or without one, and at all
-    organizations.
+    organizations. A day that was found whole and in which nothing can change any more is not looked at again, unless with
+    --full; what did not end in its time goes on at the next call.
     """
     from stoa.cli.client import ApiError  # noqa: PLC0415 — the server's weight is loaded by the command that needs it
     from stoa.cli.doctor import NoDatabase, run  # noqa: PLC0415
@@ -151,7 +156,14 @@ def doctor(
         else:
             chosen = settings(config, data_dir=data_dir)
             healthy = run(
-                chosen, since=moment, repair=repair, seconds_max=seconds, as_json=as_json, out=out, errors=errors
+                chosen,
+                since=moment,
+                repair=repair,
+                full=full,
+                seconds_max=seconds,
+                as_json=as_json,
+                out=out,
+                errors=errors,
             )
     except (ApiError, EmbeddedError, NoDatabase, SchemaError) as error:
         raise fail(str(error)) from error

@@ -3,12 +3,15 @@
 import asyncio
 import contextlib
 import gc
+import os
 import shutil
 import signal
 import socket
+import stat
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,6 +20,7 @@ import uvicorn
 
 from stoa.app import Server, open_server
 from stoa.db.embedded import start_embedded
+from stoa.http.connections import Connection, ConnectionLimits, Guard
 from stoa.kernel.supervise import Supervisor
 from stoa.kernel.telemetry import configure_logs
 from stoa.settings import Settings
@@ -32,6 +36,10 @@ load."""
 UNSENT_BYTES_MAX = 64 * 1024
 """What the kernel takes for a client beyond what is on its way: without this, up to 4 MB for each one that has stopped
 reading."""
+OWNER_ONLY = 0o077
+"""The umask of the server: what it makes is 0700 and 0600."""
+DESCRIPTORS_WANTED = 65_536
+"""File descriptors, where the system allows as many."""
 _log = structlog.get_logger("stoa")
 
 
@@ -44,9 +52,60 @@ async def serve(settings: Settings, tell: Callable[[str], None]) -> None:
     configure_logs(settings.log_level, settings.log_format)
     listening = bind(settings.host, settings.port)
     port = listening.getsockname()[1]
-    async with _database(settings) as (dsn, where), open_server(settings, dsn) as server:
-        _settle_memory()
-        await _until_signal(server, listening, banner(settings, server, port, where), tell)
+    close_to_others(settings.data_dir, pass_through=settings.database_url is None and _is_root())
+    async with _database(settings) as (dsn, where):
+        os.umask(OWNER_ONLY)  # Not earlier: a root Stoa makes directories that the database's account must enter.
+        async with open_server(settings, dsn) as server:
+            _settle_memory()
+            await _until_signal(settings, server, listening, banner(settings, server, port, where), tell)
+
+
+def close_to_others(data_dir: Path, *, pass_through: bool) -> None:
+    """Makes the data directory, for its owner alone. `pass_through`: the database runs as another account, which must reach its part below.
+
+    A directory that is there already is closed when it is plainly ours: not one that others share, such as /tmp.
+    """
+    mode = 0o711 if pass_through else 0o700
+    made = not data_dir.exists()
+    data_dir.mkdir(mode=mode, parents=True, exist_ok=True)
+    if sys.platform == "win32":
+        return
+    found = data_dir.stat()
+    ours = made or any((data_dir / name).exists() for name in ("secret.key", "postgres"))
+    if ours and found.st_uid == os.geteuid() and not found.st_mode & stat.S_ISVTX:
+        data_dir.chmod(mode)
+        for below in ("blobs", "knowledge", "models", "sources"):
+            with contextlib.suppress(FileNotFoundError):
+                (data_dir / below).chmod(0o700)
+
+
+def _is_root() -> bool:
+    return sys.platform != "win32" and os.geteuid() == 0
+
+
+def connection_limits(settings: Settings) -> ConnectionLimits:
+    """Connections that may be open without touching the reserve of file descriptors: the database, the journal, model calls and files need theirs."""
+    descriptors = _descriptors_max()
+    reserve = min(descriptors // 2, 256 + settings.connections_max + settings.runs_max)
+    total = descriptors - reserve
+    return ConnectionLimits(
+        per_address_max=min(settings.connections_per_address_max or total // 2, total), total_max=total
+    )
+
+
+def _descriptors_max() -> int:
+    """Raised to what the system allows this process."""
+    if sys.platform == "win32":
+        return 8192
+    import resource  # noqa: PLC0415 — exists on this platform only
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS_WANTED if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS_WANTED)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return wanted if soft == resource.RLIM_INFINITY else min(soft, DESCRIPTORS_WANTED)
 
 
 def _settle_memory() -> None:
@@ -98,34 +157,45 @@ async def _database(settings: Settings) -> AsyncGenerator[tuple[str, str]]:
         parts = urlsplit(url)
         yield url, f"{parts.hostname or 'the database'}{parts.path} (files in {settings.data_dir.resolve()})"
         return
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
     embedded = await start_embedded(settings.data_dir.resolve())
     supervisor = Supervisor()
     supervisor.keep(embedded.watch, "db.embedded")
     try:
-        yield embedded.dsn, str(settings.data_dir.resolve())
+        yield embedded.dsn, _where(settings.data_dir.resolve(), embedded.database_dir)
     finally:
         await supervisor.stop()
         await embedded.stop()
 
 
+def _where(directory: Path, database: Path) -> str:
+    """Both places, where there are two: a backup of one alone would lose the other."""
+    if database.is_relative_to(directory):
+        return str(directory)
+    return (
+        f"{directory} (files) and {database} (database: the account that PostgreSQL runs as cannot enter the first);"
+        " back up both, move and remove them with: stoa data"
+    )
+
+
 async def _until_signal(
-    server: Server, listening: socket.socket, ready: Sequence[str], tell: Callable[[str], None]
+    settings: Settings, server: Server, listening: socket.socket, ready: Sequence[str], tell: Callable[[str], None]
 ) -> None:
+    guard = Guard(connection_limits(settings))
     web = _Web(
         uvicorn.Config(
             server.asgi,
+            http=partial(Connection, guard),  # type: ignore[arg-type] # a class or what makes one
             log_config=None,
             access_log=False,
             lifespan="off",
             ws="none",
             backlog=BACKLOG,
             server_header=False,
-            timeout_keep_alive=75,
             timeout_graceful_shutdown=5,
-            h11_max_incomplete_event_size=64 * 1024,
         )
     )
+    sweeping = Supervisor()
+    sweeping.keep(partial(guard.watch, web.server_state.connections), "http.sweep")
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -153,6 +223,7 @@ async def _until_signal(
     web.should_exit = True
     waiting.cancel()
     await serving
+    await sweeping.stop()
 
 
 async def _forced(web: uvicorn.Server) -> None:

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 import orjson
 from starlette.types import ASGIApp, Message, Scope
 
+from stoa.http.bodies import ALLOWANCE, Allowance
 from stoa.http.edge import EXTRA_HEADERS
 
 CHUNKS_MAX: Final = 16
@@ -110,6 +111,7 @@ class Api:
             ],
             "state": {},
             EXTRA_HEADERS: {},
+            ALLOWANCE: Allowance(),
         }
 
 

@@ -6,9 +6,9 @@ from stoa.conversations.deletions import Deletions, RemovedRuns
 from stoa.conversations.reading import Reader
 from stoa.conversations.rules import CONTENT_PARTS_MAX, text_of
 from stoa.conversations.service import Conversations, resolve_content
-from stoa.conversations.store import Place, hold, insert_message, take_position, take_question
+from stoa.conversations.store import LockedConversation, insert_message, lock_conversation, take_position, take_question
 from stoa.conversations.transcript import ReadFile, Transcript
-from stoa.conversations.types import File, FilePassage, FileStatus, Message, Reading, Role, Said
+from stoa.conversations.types import File, FilePassage, FileStatus, HistoryMessage, Message, Reading, Role
 from stoa.conversations.wire import ContentPart, Metadata
 from stoa.conversations.worker import Housekeeping, polls
 from stoa.db.blobs import blob_name
@@ -21,21 +21,21 @@ __all__ = [
     "File",
     "FilePassage",
     "FileStatus",
+    "HistoryMessage",
     "Housekeeping",
+    "LockedConversation",
     "Message",
     "Metadata",
-    "Place",
     "ReadFile",
     "Reader",
     "Reading",
     "RemovedRuns",
     "Role",
-    "Said",
     "Transcript",
     "blob_name",
     "checks",
-    "hold",
     "insert_message",
+    "lock_conversation",
     "polls",
     "resolve_content",
     "routes",

@@ -14,7 +14,6 @@ from stoa.conversations.types import Fork
 from stoa.db.blobs import Blobs
 from stoa.db.idempotency import IdempotencyKey
 from stoa.http import Data, DataList, Gate, IdempotencyKeyHeader, Paging, Routes, fingerprint, page_of, refusals
-from stoa.http.uploads import multipart_only
 from stoa.http.wire import DeletedWire
 from stoa.kernel.errors import BadRequest
 from stoa.kernel.pages import PageRequest
@@ -28,7 +27,7 @@ def routes(conversations: Conversations, blobs: Blobs, gate: Gate) -> Routes:
     @router.get("/v1/conversations", responses=refusals())
     async def list_conversations(
         principal: Annotated[Principal, reading],
-        page: Annotated[PageRequest, Depends(Paging(rules.SORTABLE))],
+        page: Annotated[PageRequest, Depends(Paging(rules.SORTABLE, cursors=True))],
         app_id: UUID | None = None,
         model_id: UUID | None = None,
         org_id: UUID | None = None,
@@ -85,7 +84,8 @@ def routes(conversations: Conversations, blobs: Blobs, gate: Gate) -> Routes:
 
     @router.delete("/v1/conversations/{conversation_id}", responses=refusals(404, 409))
     async def delete_conversation(conversation_id: UUID, principal: Annotated[Principal, writing]) -> DeletedWire:
-        """For good, with its messages, runs, events and files; cancels a running run first. The receipt is at /v1/deletions/{deletion_id}."""
+        """For good, with its messages, runs, events and files; cancels a running run first. The receipt is at
+        /v1/deletions/{deletion_id}."""
         deletion = await conversations.delete(principal, conversation_id)
         return DeletedWire(message="deleted", deletion_id=deletion.id)
 
@@ -96,7 +96,8 @@ def routes(conversations: Conversations, blobs: Blobs, gate: Gate) -> Routes:
         principal: Annotated[Principal, writing],
         idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[wire.ConversationWire]:
-        """A new conversation that shares this one's history up to a message, or up to now, and goes its own way from there."""
+        """A new conversation that shares this one's history up to a message, or up to now, and goes its own way from
+        there."""
         sent = {"conversation_id": str(conversation_id), **body.model_dump(mode="json")}
         once = IdempotencyKey(idempotency_key, "fork", fingerprint(sent)) if idempotency_key else None
         asked = Fork(body.from_message_id, body.title, body.metadata)
@@ -126,7 +127,6 @@ def _files(router: Routes, conversations: Conversations, blobs: Blobs, gate: Gat
     @router.post(
         "/v1/conversations/{conversation_id}/files",
         status_code=201,
-        dependencies=[Depends(multipart_only)],
         responses=refusals(404, 409, 413, 415),
     )
     async def upload_file(
@@ -135,7 +135,8 @@ def _files(router: Routes, conversations: Conversations, blobs: Blobs, gate: Gat
         file: Annotated[UploadFile, FormFile(description="At most 128 MiB.")],
         idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[wire.FileWire]:
-        """Adds a file that messages of this conversation may name. It is read in the background; `status` tells how that went."""
+        """Adds a file that messages of this conversation may name. It is read in the background; `status` tells how
+        that went."""
         once = IdempotencyKey(idempotency_key, f"files/{conversation_id}", b"") if idempotency_key else None
         added = await conversations.add_file(
             principal, conversation_id, file.file, name=file.filename, mime_type=file.content_type, once=once

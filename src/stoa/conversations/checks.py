@@ -1,4 +1,5 @@
-"""What conversations promise, counted (for the doctor): whole histories, files that are read and there, deletions with their proof."""
+"""What conversations promise, counted (for the doctor): whole histories, files that are read and there, deletions with
+their proof."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -8,7 +9,7 @@ from uuid import UUID
 from stoa.db import Database, load
 from stoa.db.blob_checks import blob_checks
 from stoa.db.blobs import BlobStore
-from stoa.db.checks import Check, stated
+from stoa.db.checks import Check, stated, stated_by_day
 from stoa.db.internal import internal
 from stoa.kernel.findings import Finding
 
@@ -23,15 +24,23 @@ def checks(database: Database, blobs: BlobStore) -> Sequence[Check]:
         Check(
             "conversations.positions",
             "The messages of a conversation stand at 1, 2, 3 … without gaps.",
-            stated(SQL.positions),
+            stated_by_day(SQL.positions),
             _NO_REPAIR,
+            by_day=True,
         ),
-        Check("conversations.runless", "Every message belongs to a run.", stated(SQL.runless), _NO_REPAIR),
+        Check(
+            "conversations.runless",
+            "Every message belongs to a run.",
+            stated_by_day(SQL.runless),
+            _NO_REPAIR,
+            by_day=True,
+        ),
         Check(
             "conversations.unread_files",
             "Every file is read, or given up, within minutes.",
             stated(SQL.unread_for_long),
-            "A running server reads them again. The repair gives them up: whoever waits for one learns that it could not be read.",
+            "A running server reads them again. The repair gives them up: whoever waits for one learns that it could"
+            " not be read.",
             partial(_give_up, database),
         ),
         Check(
@@ -41,9 +50,9 @@ def checks(database: Database, blobs: BlobStore) -> Sequence[Check]:
             "A running server looks again every few seconds, and logs how many rows are left.",
         ),
         Check(
-            "conversations.vain_answers",
+            "conversations.idempotency_keys",
             "Every remembered answer names a conversation.",
-            stated(SQL.vain_answers),
+            stated(SQL.idempotency_keys),
             "The repair forgets the answer: the key is free again.",
             partial(_forget, database),
         ),

@@ -27,7 +27,9 @@ async def open_component(
     projects: Projects,
 ) -> AsyncGenerator[Component]:
     deletions = Deletions(kit.database, blobs, journal, runs, kit.ids)
-    conversations = Conversations(kit.database, blobs, models, agents, projects, reader, deletions, kit.ids)
+    conversations = Conversations(
+        kit.database, blobs, models, agents, projects, reader, deletions, kit.ids, kit.schemas
+    )
     yield Component(
         routers={HostKind.API: [routes(conversations, blobs, kit.gate)]},
         checks=checks(kit.database, blobs),

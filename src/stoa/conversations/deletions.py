@@ -1,4 +1,5 @@
-"""Deletions that prove themselves: one transaction removes every row, then the content goes, then a re-scan looks for what is left.
+"""Deletions that prove themselves: one transaction removes every row, then the content goes, then a re-scan looks for
+what is left.
 
 The receipt is written with the rows it counts. Content and proof follow at once; where the node dies in between,
 the next sweep (`unfinished`) goes on.

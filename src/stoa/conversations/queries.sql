@@ -16,41 +16,24 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
 SELECT c.*, m.slug AS model_slug, m.name AS model_name, m.provider AS model_provider, r.id AS active_run_id
 FROM conversations c
 LEFT JOIN models m ON m.id = c.model_id
-LEFT JOIN runs r ON r.org_id = c.org_id AND r.conversation_id = c.id AND r.status IN ('created', 'started', 'paused') AND r.queued_at IS NULL
+LEFT JOIN runs r ON r.org_id = c.org_id AND r.conversation_id = c.id AND r.status IN ('created', 'started', 'paused')
+    AND r.queued_at IS NULL
 WHERE c.org_id = $1 AND c.id = $2;
 
--- name: list_conversations
--- A page of conversations; {order} is made of checked column names.
+-- name: listed_conversations
+-- The conversations of a page, in its order.
 SELECT c.*, m.slug AS model_slug, m.name AS model_name, m.provider AS model_provider, r.id AS active_run_id
-FROM (
-    SELECT * FROM conversations
-    WHERE org_id = $1
-      AND ($2::uuid IS NULL OR model_id = $2) AND ($3::uuid IS NULL OR app_id = $3) AND ($4::text IS NULL OR user_id = $4)
-      AND ($5::text IS NULL OR search @@ to_tsquery('simple', $5) OR id IN (
-          SELECT conversation_id FROM messages WHERE org_id = $1 AND search @@ to_tsquery('simple', $5)
-          UNION ALL SELECT s.conversation_id FROM messages m
-          JOIN conversation_segments s ON s.org_id = m.org_id AND s.source_id = m.conversation_id AND m.position BETWEEN s.first_position AND s.last_position
-          WHERE m.org_id = $1 AND m.search @@ to_tsquery('simple', $5)))
-    ORDER BY {order} LIMIT $6 OFFSET $7
-) c
+FROM unnest($2::uuid[]) WITH ORDINALITY AS page (id, number)
+JOIN conversations c ON c.org_id = $1 AND c.id = page.id
 LEFT JOIN models m ON m.id = c.model_id
-LEFT JOIN runs r ON r.org_id = c.org_id AND r.conversation_id = c.id AND r.status IN ('created', 'started', 'paused') AND r.queued_at IS NULL
-ORDER BY {outer_order};
-
--- name: count_conversations
--- How many there are in all pages.
-SELECT count(*) FROM conversations
-WHERE org_id = $1
-  AND ($2::uuid IS NULL OR model_id = $2) AND ($3::uuid IS NULL OR app_id = $3) AND ($4::text IS NULL OR user_id = $4)
-  AND ($5::text IS NULL OR search @@ to_tsquery('simple', $5) OR id IN (
-      SELECT conversation_id FROM messages WHERE org_id = $1 AND search @@ to_tsquery('simple', $5)
-      UNION ALL SELECT s.conversation_id FROM messages m
-      JOIN conversation_segments s ON s.org_id = m.org_id AND s.source_id = m.conversation_id AND m.position BETWEEN s.first_position AND s.last_position
-      WHERE m.org_id = $1 AND m.search @@ to_tsquery('simple', $5)));
+LEFT JOIN runs r ON r.org_id = c.org_id AND r.conversation_id = c.id AND r.status IN ('created', 'started', 'paused')
+    AND r.queued_at IS NULL
+ORDER BY page.number;
 
 -- name: usage
 -- What all calls of models for a conversation used.
-SELECT count(*) AS calls, coalesce(sum(prompt_tokens), 0) AS prompt_tokens, coalesce(sum(cached_tokens), 0) AS cached_tokens,
+SELECT count(*) AS calls, coalesce(sum(prompt_tokens), 0) AS prompt_tokens, coalesce(sum(cached_tokens),
+    0) AS cached_tokens,
        coalesce(sum(completion_tokens), 0) AS completion_tokens, coalesce(sum(reasoning_tokens), 0) AS reasoning_tokens,
        sum(cost_usd)::float8 AS cost_usd, coalesce(bool_or(estimated), false) AS estimated
 FROM model_calls WHERE org_id = $1 AND conversation_id = $2;
@@ -67,7 +50,8 @@ WHERE org_id = $1 AND id = $2;
 
 -- name: lock_conversation
 -- The conversation, held against every other writer until the transaction ends.
-SELECT id, project_id, model_id, app_id, user_id, message_count, agent FROM conversations WHERE org_id = $1 AND id = $2 FOR UPDATE;
+SELECT id, project_id, model_id, app_id, user_id, message_count, agent FROM conversations WHERE org_id = $1
+    AND id = $2 FOR UPDATE;
 
 -- name: take_position
 -- The next message's position; also holds the conversation against other writers.
@@ -76,7 +60,8 @@ WHERE org_id = $1 AND id = $2 RETURNING message_count, project_id, model_id, app
 
 -- name: insert_message
 -- A message at the position that was taken for it.
-INSERT INTO messages (org_id, project_id, conversation_id, position, id, role, content, text, status, run_id, usage, metadata, turns)
+INSERT INTO messages (org_id, project_id, conversation_id, position, id, role, content, text, status, run_id, usage,
+    metadata, turns)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
 
 -- name: messages
@@ -85,11 +70,13 @@ SELECT * FROM shown_messages WHERE org_id = $1 AND shown_in = $2 AND position BE
 
 -- name: history
 -- The same for a model.
-SELECT position, role, content, status, turns FROM shown_messages WHERE org_id = $1 AND shown_in = $2 AND position BETWEEN $3 AND $4 ORDER BY position;
+SELECT position, role, content, status, turns FROM shown_messages WHERE org_id = $1 AND shown_in = $2
+    AND position BETWEEN $3 AND $4 ORDER BY position;
 
 -- name: outline
 -- Without the content: whose turn each was and how it ended.
-SELECT position, role, status FROM shown_messages WHERE org_id = $1 AND shown_in = $2 AND position BETWEEN $3 AND $4 ORDER BY position;
+SELECT position, role, status FROM shown_messages WHERE org_id = $1 AND shown_in = $2 AND position BETWEEN $3 AND $4
+    ORDER BY position;
 
 -- name: message_position
 -- Where a conversation shows a message.
@@ -97,7 +84,8 @@ SELECT position FROM shown_messages WHERE org_id = $1 AND shown_in = $2 AND id =
 
 -- name: last_question
 -- The newest message of a user after a position.
-SELECT id, position, content FROM shown_messages WHERE org_id = $1 AND shown_in = $2 AND role = 'user' AND position > $3 ORDER BY position DESC LIMIT 1;
+SELECT id, position, content FROM shown_messages WHERE org_id = $1 AND shown_in = $2 AND role = 'user'
+    AND position > $3 ORDER BY position DESC LIMIT 1;
 
 -- name: switch_model
 UPDATE conversations SET model_id = $3, updated_at = now() WHERE org_id = $1 AND id = $2;
@@ -113,7 +101,8 @@ SELECT * FROM files WHERE org_id = $1 AND id = $2;
 -- name: list_files
 -- A page of the files that a conversation can reach: its own, and those that shared messages name.
 SELECT * FROM files WHERE org_id = $1
-  AND (conversation_id = $2 OR id IN (SELECT file_id FROM conversation_files WHERE org_id = $1 AND conversation_id = $2)) ORDER BY {order} LIMIT $3 OFFSET $4;
+  AND (conversation_id = $2 OR id IN (SELECT file_id FROM conversation_files WHERE org_id = $1
+      AND conversation_id = $2)) ORDER BY {order} LIMIT $3 OFFSET $4;
 
 -- name: count_files
 SELECT (SELECT count(*) FROM files WHERE org_id = $1 AND conversation_id = $2)
@@ -122,15 +111,18 @@ SELECT (SELECT count(*) FROM files WHERE org_id = $1 AND conversation_id = $2)
 -- name: files_of
 -- Those among the ids that a conversation can reach.
 SELECT * FROM files f WHERE org_id = $1 AND id = ANY ($3::uuid[])
-  AND (conversation_id = $2 OR EXISTS (SELECT 1 FROM conversation_files s WHERE s.org_id = $1 AND s.conversation_id = $2 AND s.file_id = f.id));
+  AND (conversation_id = $2 OR EXISTS (SELECT 1 FROM conversation_files s WHERE s.org_id = $1
+      AND s.conversation_id = $2 AND s.file_id = f.id));
 
 -- name: unread_files
 -- Files that should long have been read: their node died.
-SELECT * FROM files WHERE status = 'pending' AND created_at < now() - interval '90 seconds' ORDER BY created_at LIMIT 16;
+SELECT * FROM files WHERE status = 'pending' AND created_at < now() - interval '90 seconds' ORDER BY created_at
+    LIMIT 16;
 
 -- name: settle_file
 -- The outcome of reading a file; the first outcome stays.
-UPDATE files SET status = $3, pages = $4, warnings = $5, error = $6 WHERE org_id = $1 AND id = $2 AND status = 'pending' RETURNING project_id;
+UPDATE files SET status = $3, pages = $4, warnings = $5, error = $6 WHERE org_id = $1 AND id = $2
+    AND status = 'pending' RETURNING project_id;
 
 -- name: insert_passages
 -- What was read out of a file.
@@ -144,12 +136,15 @@ SELECT page, heading, text FROM file_passages WHERE org_id = $1 AND file_id = $2
 -- Everything of a conversation but its runs and journals, with rows and bytes.
 WITH gone_passages AS (
     DELETE FROM file_passages p USING files f
-    WHERE f.org_id = $1 AND f.conversation_id = $2 AND p.org_id = f.org_id AND p.file_id = f.id RETURNING octet_length(p.text) AS bytes
+    WHERE f.org_id = $1 AND f.conversation_id = $2 AND p.org_id = f.org_id AND p.file_id = f.id
+        RETURNING octet_length(p.text) AS bytes
 ), gone_messages AS (
     DELETE FROM messages WHERE org_id = $1 AND conversation_id = $2 RETURNING id, octet_length(text) AS bytes
 )
-SELECT (SELECT count(*) FROM gone_passages) AS passages, (SELECT coalesce(sum(bytes), 0) FROM gone_passages)::bigint AS passage_bytes,
-       (SELECT coalesce(array_agg(id), '{}') FROM gone_messages) AS message_ids, (SELECT coalesce(sum(bytes), 0) FROM gone_messages)::bigint AS message_bytes;
+SELECT (SELECT count(*) FROM gone_passages) AS passages, (SELECT coalesce(sum(bytes), 0)
+    FROM gone_passages)::bigint AS passage_bytes,
+       (SELECT coalesce(array_agg(id), '{}') FROM gone_messages) AS message_ids, (SELECT coalesce(sum(bytes), 0)
+           FROM gone_messages)::bigint AS message_bytes;
 
 -- name: delete_files
 -- The conversation's files; their content follows when nobody else has the same.
@@ -157,13 +152,15 @@ DELETE FROM files WHERE org_id = $1 AND conversation_id = $2 RETURNING id, sha25
 
 -- name: delete_idempotency
 -- Remembered answers that speak of the conversation or its runs.
-WITH gone AS (DELETE FROM idempotency_keys WHERE org_id = $1 AND subject_id = ANY ($2::uuid[]) RETURNING 1) SELECT count(*) FROM gone;
+WITH gone AS (DELETE FROM idempotency_keys WHERE org_id = $1 AND subject_id = ANY ($2::uuid[])
+    RETURNING 1) SELECT count(*) FROM gone;
 
 -- name: delete_conversation
 DELETE FROM conversations WHERE org_id = $1 AND id = $2;
 
 -- name: insert_deletion
-INSERT INTO deletions (org_id, project_id, id, kind, subject_id, stores, blobs, run_ids, file_ids, message_ids, retained_message_ids,
+INSERT INTO deletions (org_id, project_id, id, kind, subject_id, stores, blobs, run_ids, file_ids, message_ids,
+    retained_message_ids,
                        retained_file_ids, created_by)
 VALUES ($1, $2, $3, 'conversation', $4, $5, $6, $7, $8, $9, $10, $11, $12);
 
@@ -172,7 +169,8 @@ SELECT * FROM deletions WHERE org_id = $1 AND id = $2;
 
 -- name: unverified_deletions
 -- Deletions of conversations whose proof is still owed, of all tenants: a node may have died between the two.
-SELECT * FROM deletions WHERE verified_at IS NULL AND kind = 'conversation' AND created_at < now() - interval '5 seconds' ORDER BY created_at LIMIT 100;
+SELECT * FROM deletions WHERE verified_at IS NULL AND kind = 'conversation'
+    AND created_at < now() - interval '5 seconds' ORDER BY created_at LIMIT 100;
 
 -- name: content_in_use
 -- Whether another file has this content.
@@ -180,7 +178,8 @@ SELECT EXISTS (SELECT 1 FROM files WHERE org_id = $1 AND project_id = $2 AND sha
 
 -- name: record_blobs
 -- The bytes of content that went, added to the receipt.
-UPDATE deletions SET stores = jsonb_set(stores, '{blobs}', jsonb_build_object('rows', $3::int, 'bytes', $4::bigint)), blobs = '{}'
+UPDATE deletions SET stores = jsonb_set(stores, '{blobs}', jsonb_build_object('rows', $3::int, 'bytes', $4::bigint)),
+    blobs = '{}'
 WHERE org_id = $1 AND id = $2 AND blobs <> '{}';
 
 -- name: verified
@@ -189,17 +188,21 @@ UPDATE deletions SET verified_at = now(), message_ids = '{}' WHERE org_id = $1 A
 -- name: retained
 -- What of it forks still show, and which: true at the moment of asking, as forks come and go.
 WITH kept AS (
-    SELECT d.org_id, m.id, m.conversation_id, m.position FROM deletions d CROSS JOIN LATERAL unnest(d.retained_message_ids) AS k (id)
+    SELECT d.org_id, m.id, m.conversation_id, m.position FROM deletions d CROSS
+        JOIN LATERAL unnest(d.retained_message_ids) AS k (id)
     JOIN messages m ON m.org_id = d.org_id AND m.id = k.id WHERE d.org_id = $1 AND d.id = $2
 ), owners AS (
-    SELECT org_id, conversation_id, min(position) AS first, max(position) AS last FROM kept GROUP BY org_id, conversation_id
+    SELECT org_id, conversation_id, min(position) AS first, max(position) AS last FROM kept
+        GROUP BY org_id, conversation_id
 )
 SELECT (SELECT count(*) FROM kept) AS messages,
-       (SELECT count(*) FROM deletions d JOIN files f ON f.org_id = d.org_id AND f.id = ANY (d.retained_file_ids) WHERE d.org_id = $1 AND d.id = $2) AS files,
+       (SELECT count(*) FROM deletions d JOIN files f ON f.org_id = d.org_id AND f.id = ANY (d.retained_file_ids)
+           WHERE d.org_id = $1 AND d.id = $2) AS files,
        (SELECT coalesce(array_agg(id), '{}') FROM (
            SELECT conversation_id AS id FROM owners
            UNION SELECT s.conversation_id FROM owners o
-           JOIN conversation_segments s ON s.org_id = o.org_id AND s.source_id = o.conversation_id AND s.first_position <= o.last AND s.last_position >= o.first
+           JOIN conversation_segments s ON s.org_id = o.org_id AND s.source_id = o.conversation_id
+               AND s.first_position <= o.last AND s.last_position >= o.first
            ORDER BY id LIMIT 100) shown) AS conversations;
 
 -- name: take_turns
@@ -208,9 +211,11 @@ SELECT pg_advisory_xact_lock(hashtextextended(family::text, 1)) FROM conversatio
 
 -- name: fork_conversation
 -- A conversation like its origin, which shows so many of its messages.
-INSERT INTO conversations (org_id, project_id, id, title, model_id, app_id, user_id, metadata, agent, created_by, message_count, family,
+INSERT INTO conversations (org_id, project_id, id, title, model_id, app_id, user_id, metadata, agent, created_by,
+    message_count, family,
                            forked_from, forked_from_message_id)
-SELECT org_id, project_id, $3, coalesce($4, title), model_id, app_id, user_id, coalesce($5, metadata), agent, $6, $7, family, id, $8
+SELECT org_id, project_id, $3, coalesce($4, title), model_id, app_id, user_id, coalesce($5, metadata), agent, $6, $7,
+    family, id, $8
 FROM conversations WHERE org_id = $1 AND id = $2;
 
 -- name: fork_segments
@@ -221,7 +226,8 @@ FROM conversation_segments WHERE org_id = $1 AND conversation_id = $2 AND first_
 UNION ALL
 SELECT c.org_id, c.project_id, $3, shared.last + 1, $4, c.id
 FROM conversations c CROSS JOIN (
-    SELECT coalesce(max(last_position), 0) AS last FROM conversation_segments WHERE org_id = $1 AND conversation_id = $2) shared
+    SELECT coalesce(max(last_position), 0) AS last FROM conversation_segments WHERE org_id = $1
+        AND conversation_id = $2) shared
 WHERE c.org_id = $1 AND c.id = $2 AND $4 > shared.last;
 
 -- name: count_segments
@@ -232,7 +238,8 @@ SELECT count(*) FROM conversation_segments WHERE org_id = $1 AND conversation_id
 INSERT INTO conversation_files (org_id, project_id, conversation_id, file_id)
 SELECT f.org_id, f.project_id, $3, f.id FROM files f WHERE f.org_id = $1 AND f.id IN (
     SELECT (part->'file'->>'id')::uuid FROM shown_messages m CROSS JOIN LATERAL jsonb_array_elements(m.content) AS part
-    WHERE m.org_id = $1 AND m.shown_in = $2 AND m.position <= $4 AND m.content @> '[{"type": "file"}]' AND part->>'type' = 'file');
+    WHERE m.org_id = $1 AND m.shown_in = $2 AND m.position <= $4 AND m.content @> '[{"type": "file"}]'
+        AND part->>'type' = 'file');
 
 -- name: heir
 -- Of the forks that show messages of a conversation, the one that shows most, and up to where.
@@ -241,17 +248,21 @@ ORDER BY last_position DESC, conversation_id LIMIT 1;
 
 -- name: hand_over_messages
 -- What forks show of a conversation becomes the heir's own. The runs that made it go, so nothing names them any more.
-UPDATE messages SET conversation_id = $3, run_id = NULL WHERE org_id = $1 AND conversation_id = $2 AND position <= $4 RETURNING id;
+UPDATE messages SET conversation_id = $3, run_id = NULL WHERE org_id = $1 AND conversation_id = $2 AND position <= $4
+    RETURNING id;
 
 -- name: hand_over_files
 -- Each file that forks can reach becomes the own of one of them, the heir if it is among them.
 WITH heirs AS (
-    SELECT DISTINCT ON (s.file_id) s.file_id, s.conversation_id FROM conversation_files s JOIN files f ON f.org_id = s.org_id AND f.id = s.file_id
+    SELECT DISTINCT ON (s.file_id) s.file_id, s.conversation_id FROM conversation_files s
+        JOIN files f ON f.org_id = s.org_id AND f.id = s.file_id
     WHERE s.org_id = $1 AND f.conversation_id = $2 ORDER BY s.file_id, s.conversation_id <> $3, s.conversation_id
 ), own AS (
-    DELETE FROM conversation_files s USING heirs h WHERE s.org_id = $1 AND s.conversation_id = h.conversation_id AND s.file_id = h.file_id
+    DELETE FROM conversation_files s USING heirs h WHERE s.org_id = $1 AND s.conversation_id = h.conversation_id
+        AND s.file_id = h.file_id
 )
-UPDATE files f SET conversation_id = h.conversation_id FROM heirs h WHERE f.org_id = $1 AND f.id = h.file_id RETURNING f.id;
+UPDATE files f SET conversation_id = h.conversation_id FROM heirs h WHERE f.org_id = $1 AND f.id = h.file_id
+    RETURNING f.id;
 
 -- name: hand_over_segments
 -- The other forks show the heir's rows from now on.

@@ -1,4 +1,5 @@
-"""Reads uploads: each file once, in the background from the moment it is stored, and again by whoever needs it first after a crash."""
+"""Reads uploads: each file once, in the background from the moment it is stored, and again by whoever needs it first
+after a crash."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

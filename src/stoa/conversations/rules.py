@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from stoa.conversations.types import Role
@@ -16,7 +17,8 @@ QUERY_WORDS_MAX: Final = 32
 ANSWERS_MAX: Final = 16
 """To one message: the first and fifteen made anew. Bounds how far one has to look for the answer that counts."""
 SEGMENTS_MAX: Final = 256
-"""Pieces that a fork's history may be made of: each fork of a fork adds one, and each costs every read of the history a look-up."""
+"""Pieces that a fork's history may be made of: each fork of a fork adds one, and each costs every read of the history a
+look-up."""
 
 SORTABLE: Final = {
     "created_at": "created_at",
@@ -24,6 +26,12 @@ SORTABLE: Final = {
     "title": "title",
     "message_count": "message_count",
 }
+CURSOR_COLUMNS: Final[Mapping[str, type[datetime | int]]] = {
+    "created_at": datetime,
+    "updated_at": datetime,
+    "message_count": int,
+}
+"""Where a cursor may stand: columns without NULL. A title may be missing."""
 FILES_SORTABLE: Final = {"created_at": "created_at", "name": "name", "size": "size"}
 
 

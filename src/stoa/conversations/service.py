@@ -11,7 +11,7 @@ from stoa.conversations.reading import Reader
 from stoa.conversations.store import SQL
 from stoa.conversations.types import Conversation, Deletion, File, FileStatus, Fork, Message
 from stoa.db import Database, Tx, audit, idempotency
-from stoa.db.blobs import Blob, Blobs, blob_name, hold
+from stoa.db.blobs import Blob, Blobs, blob_name, lock_blob
 from stoa.db.idempotency import IdempotencyKey
 from stoa.kernel.errors import BadRequest, Conflict, NotFound
 from stoa.kernel.files import file_name
@@ -19,6 +19,7 @@ from stoa.kernel.files import mime_type as guess_type
 from stoa.kernel.ids import Ids
 from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
+from stoa.kernel.schema_checker import SchemaChecker
 
 FILES_PER_CONVERSATION_MAX: Final = 1_000
 
@@ -73,6 +74,7 @@ class Conversations:
         reader: Reader,
         deletions: Deletions,
         ids: Ids,
+        schemas: SchemaChecker,
     ) -> None:
         self._database = database
         self._blobs = blobs
@@ -82,6 +84,7 @@ class Conversations:
         self._reader = reader
         self._deletions = deletions
         self._ids = ids
+        self._schemas = schemas
 
     async def create(
         self,
@@ -122,9 +125,12 @@ class Conversations:
             return await _one(tx, principal, conversation_id)
 
     async def _check_agent(self, principal: Principal, agent: Mapping[str, Any] | None) -> None:
-        """Every tool and knowledge base that the definition names must be there, its helpers' too. Raises BadRequest naming the field."""
+        """Every tool and knowledge base that the definition names must be there, its helpers' too. Raises BadRequest
+        naming the field."""
         if agent is None:
             return
+        if "output_schema" in agent and (problem := await self._schemas.schema_problem(agent["output_schema"])):
+            raise BadRequest.field("agent.output_schema", problem)
         named = {f"agent.tools[{index}]": name for index, name in enumerate(agent.get("tools", ()))}
         for number, helper in enumerate(agent.get("subagents", ())):
             named |= {
@@ -173,10 +179,8 @@ class Conversations:
         if org_id is not None and org_id != principal.org_id:
             return Page((), page.page, page.page_size, 0)
         async with self._database.tenant(principal) as tx:
-            found, total = await store.list_conversations(
-                tx, principal.org_id, page, model_id=model_id, app_id=app_id, user_id=user_id, query=expression
-            )
-        return Page(found, page.page, page.page_size, total)
+            filters = {"model_id": model_id, "app_id": app_id, "user_id": user_id}
+            return await store.list_conversations(tx, principal.org_id, page, filters, expression)
 
     async def update(self, principal: Principal, conversation_id: UUID, changes: Changes) -> Conversation:
         if "model_id" in changes.fields and changes.model_id is None:
@@ -224,7 +228,8 @@ class Conversations:
                 )
             if await tx.fetchval(SQL.count_segments, org_id, conversation_id) >= rules.SEGMENTS_MAX:
                 raise Conflict(
-                    f"This history is made of {rules.SEGMENTS_MAX} shared pieces already; fork one of the conversations it comes from."
+                    f"This history is made of {rules.SEGMENTS_MAX} shared pieces already; fork one of the"
+                    " conversations it comes from."
                 )
             fork_id = self._ids.new()
             await store.fork(tx, principal, origin, fork_id, until, asked)
@@ -295,7 +300,7 @@ class Conversations:
                     "file", f"is one too many: a conversation holds at most {FILES_PER_CONVERSATION_MAX} files"
                 )
             # A deletion of the same content elsewhere in the project may have removed it since: hold it, look again.
-            await hold(tx, blob.name)
+            await lock_blob(tx, blob.name)
             if not await self._blobs.exists(blob.name):
                 source.seek(0)
                 await self._blobs.put(principal.org_id, conversation.project_id, source)

@@ -13,17 +13,18 @@ from stoa.conversations.types import (
     FilePassage,
     FileStatus,
     Fork,
+    HistoryMessage,
     Message,
     ModelRef,
     Question,
     Reading,
     Retained,
     Role,
-    Said,
 )
 from stoa.db import Row, Tx, load
+from stoa.db.lists import next_cursor, page_ids
 from stoa.kernel.errors import Conflict
-from stoa.kernel.pages import PageRequest
+from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
 
 SQL: Final = load("stoa.conversations")
@@ -52,28 +53,25 @@ async def usage(tx: Tx, org_id: UUID, conversation_id: UUID) -> Mapping[str, Any
 
 
 async def list_conversations(
-    tx: Tx,
-    org_id: UUID,
-    page: PageRequest,
-    *,
-    model_id: UUID | None,
-    app_id: UUID | None,
-    user_id: str | None,
-    query: str | None,
-) -> tuple[Sequence[Conversation], int]:
-    """A page, and the count of all pages. `query` is a to_tsquery expression."""
-    filters = (org_id, model_id, app_id, user_id, query)
-    order = page.order_by("created_at DESC")
-    outer = ", ".join(f"c.{term.strip()}" for term in order.split(","))
-    rows = await tx.fetch(
-        SQL.list_conversations.format(order=order, outer_order=outer), *filters, page.page_size, page.offset
+    tx: Tx, org_id: UUID, page: PageRequest, filters: Mapping[str, UUID | str | None], query: str | None
+) -> Page[Conversation]:
+    """`filters` by column; `query` is a to_tsquery expression. Raises BadRequest for a cursor that is none."""
+    found = await page_ids(tx, "conversations", page, filters, rules.CURSOR_COLUMNS, query)
+    rows = await tx.fetch(SQL.listed_conversations, org_id, found.ids)
+    return Page(
+        [_conversation(row) for row in rows],
+        page.page,
+        page.page_size,
+        found.total,
+        found.estimated,
+        next_cursor(page, rules.CURSOR_COLUMNS, rows),
     )
-    return [_conversation(row) for row in rows], await tx.fetchval(SQL.count_conversations, *filters)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A message's place: its position, and what it is a message of. Holding it keeps every other writer waiting."""
+class LockedConversation:
+    """A conversation whose row is locked until the transaction ends: every other writer of it waits. `position` is the
+    message's that was taken, or the newest one's."""
 
     position: int
     project_id: UUID
@@ -83,21 +81,28 @@ class Place:
     agent: Mapping[str, Any] | None
 
 
-async def take_position(tx: Tx, org_id: UUID, conversation_id: UUID, *, model_id: UUID | None = None) -> Place | None:
+async def take_position(
+    tx: Tx, org_id: UUID, conversation_id: UUID, *, model_id: UUID | None = None
+) -> LockedConversation | None:
     """The next position; a `model_id` becomes the conversation's model. None where there is no such conversation."""
     row = await tx.fetchrow(SQL.take_position, org_id, conversation_id, model_id)
     return (
-        Place(row["message_count"], row["project_id"], row["model_id"], row["app_id"], row["user_id"], row["agent"])
+        LockedConversation(
+            row["message_count"], row["project_id"], row["model_id"], row["app_id"], row["user_id"], row["agent"]
+        )
         if row
         else None
     )
 
 
-async def hold(tx: Tx, org_id: UUID, conversation_id: UUID) -> Place | None:
-    """The conversation, held against every other writer until the transaction ends; `position` is the newest message's."""
+async def lock_conversation(tx: Tx, org_id: UUID, conversation_id: UUID) -> LockedConversation | None:
+    """Locks the conversation (`SELECT FOR UPDATE`); `position` is the newest message's. None where there is no such
+    conversation."""
     row = await tx.fetchrow(SQL.lock_conversation, org_id, conversation_id)
     return (
-        Place(row["message_count"], row["project_id"], row["model_id"], row["app_id"], row["user_id"], row["agent"])
+        LockedConversation(
+            row["message_count"], row["project_id"], row["model_id"], row["app_id"], row["user_id"], row["agent"]
+        )
         if row
         else None
     )
@@ -148,20 +153,24 @@ async def list_messages(tx: Tx, org_id: UUID, conversation_id: UUID, page: PageR
     return [_message(row, superseded=row["position"] in gone) for row in rows]
 
 
-async def history(tx: Tx, org_id: UUID, conversation_id: UUID, until: int, limit: int) -> Sequence[Said]:
+async def history(tx: Tx, org_id: UUID, conversation_id: UUID, until: int, limit: int) -> Sequence[HistoryMessage]:
     """The newest `limit` messages up to position `until`, oldest first, without answers that others have superseded."""
     rows = await tx.fetch(SQL.history, org_id, conversation_id, until - limit + 1, until)
-    found = [Said(position, _ROLES[role], content, status, turns) for position, role, content, status, turns in rows]
-    gone = rules.superseded((said.position, said.role, said.status) for said in found)
-    return [said for said in found if said.position not in gone]
+    found = [
+        HistoryMessage(position, _ROLES[role], content, status, turns)
+        for position, role, content, status, turns in rows
+    ]
+    gone = rules.superseded((message.position, message.role, message.status) for message in found)
+    return [message for message in found if message.position not in gone]
 
 
 async def take_question(
-    tx: Tx, org_id: UUID, conversation_id: UUID, place: Place, *, model_id: UUID | None
+    tx: Tx, org_id: UUID, conversation_id: UUID, place: LockedConversation, *, model_id: UUID | None
 ) -> Question:
-    """The last message of a user, to be answered once more; a `model_id` becomes the conversation's model. Raises Conflict.
+    """The last message of a user, to be answered once more; a `model_id` becomes the conversation's model. Raises
+    Conflict.
 
-    The caller holds the conversation.
+    The caller has locked the conversation.
     """
     row = await tx.fetchrow(SQL.last_question, org_id, conversation_id, place.position - rules.ANSWERS_MAX)
     if row is None:
@@ -251,7 +260,8 @@ async def passages(tx: Tx, org_id: UUID, file_id: UUID) -> Sequence[FilePassage]
 
 # --- forks ----------------------------------------------------------------------------------------------------------
 async def fork(tx: Tx, principal: Principal, origin: Conversation, fork_id: UUID, until: int, asked: Fork) -> None:
-    """A new conversation that shows its origin's messages up to position `until`, by reference. The caller has the family's turn."""
+    """A new conversation that shows its origin's messages up to position `until`, by reference. The caller has the lock
+    of the family of forks."""
     org_id = principal.org_id
     await tx.execute(
         SQL.fork_conversation,
@@ -269,7 +279,8 @@ async def fork(tx: Tx, principal: Principal, origin: Conversation, fork_id: UUID
 
 
 async def hand_over(tx: Tx, org_id: UUID, conversation_id: UUID) -> tuple[Sequence[UUID], Sequence[UUID]]:
-    """Gives what forks show of a conversation to one of them; gives the ids of its messages and files. The caller has the family's turn."""
+    """Gives what forks show of a conversation to one of them; gives the ids of its messages and files. The caller has
+    the lock of the family of forks."""
     heir = await tx.fetchrow(SQL.heir, org_id, conversation_id)
     if heir is None:
         return (), ()

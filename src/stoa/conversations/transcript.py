@@ -1,4 +1,5 @@
-"""What a run reads of its conversation: the messages up to its own, and the files they name, once those have been read."""
+"""What a run reads of its conversation: the messages up to its own, and the files they name, once those have
+been read."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +7,7 @@ from uuid import UUID
 
 from stoa.conversations import store
 from stoa.conversations.reading import Reader
-from stoa.conversations.types import File, FilePassage, Said
+from stoa.conversations.types import File, FilePassage, HistoryMessage
 from stoa.db import Database
 from stoa.db.blobs import Blobs, blob_name
 from stoa.db.internal import internal_statement
@@ -26,14 +27,16 @@ class Transcript:
         self._reader = reader
         self._blobs = blobs
 
-    async def messages(self, org_id: UUID, conversation_id: UUID, until: int, limit: int) -> Sequence[Said]:
+    async def messages(self, org_id: UUID, conversation_id: UUID, until: int, limit: int) -> Sequence[HistoryMessage]:
         """The newest `limit` messages up to position `until`, oldest first. None come before the first."""
         if until < 1:
             return ()
         async with internal_statement(self._database) as tx:
             return await store.history(tx, org_id, conversation_id, until, limit)
 
-    async def files(self, org_id: UUID, conversation_id: UUID, messages: Sequence[Said]) -> Mapping[UUID, ReadFile]:
+    async def files(
+        self, org_id: UUID, conversation_id: UUID, messages: Sequence[HistoryMessage]
+    ) -> Mapping[UUID, ReadFile]:
         """Every file that the messages name, by id. Waits for readings under way."""
         wanted = {
             UUID(part["file"]["id"]) for message in messages for part in message.content if part["type"] == "file"

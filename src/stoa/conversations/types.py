@@ -66,8 +66,9 @@ class Message:
     """Another answer to the same message counts in its place."""
 
 
-class Said(NamedTuple):
-    """A message as a model's context needs it: of a long conversation hundreds are read for each run."""
+class HistoryMessage(NamedTuple):
+    """A message as a model reads it. Of a long conversation hundreds are read for each run, so it holds no more than
+    that."""
 
     position: int
     role: Role

@@ -1,7 +1,7 @@
 """The JSON shapes of conversations, messages and files (contract section 4)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
 import orjson
@@ -9,10 +9,9 @@ from pydantic import AfterValidator, Field
 
 from stoa.conversations import rules
 from stoa.conversations.types import Conversation, Deletion, File, Message
-from stoa.http import Timestamp, Wire
+from stoa.http import Body, Timestamp, Wire
 from stoa.http.wire import not_blank
 from stoa.kernel.errors import BadRequest
-from stoa.kernel.schemas import schema_problem
 
 
 # --- in -------------------------------------------------------------------------------------------------------------
@@ -39,18 +38,19 @@ Metadata = Annotated[dict[str, Any], AfterValidator(_small)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
-class LimitsIn(Wire):
-    """Of one run, its helpers included. `iterations_max` counts replies of the model (default 25)."""
+class LimitsIn(Body):
+    """Of one run, its helpers included. `iterations_max` counts replies of the model (default 25); `output_tokens_max` is of one reply."""
 
     iterations_max: Annotated[int, Field(ge=1, le=1_000)] | None = None
     tokens_max: Annotated[int, Field(ge=1)] | None = None
+    output_tokens_max: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     cost_usd_max: Annotated[float, Field(gt=0)] | None = None
     subagents_max: Annotated[int, Field(ge=0, le=64)] | None = None
     subagent_depth_max: Annotated[int, Field(ge=0, le=4)] | None = None
     input_seconds_max: Annotated[float, Field(ge=1, le=90 * 24 * 3600)] | None = None
 
 
-class SubagentIn(Wire):
+class SubagentIn(Body):
     """A declared helper; without `tools` it has its parent's."""
 
     name: Name
@@ -59,12 +59,12 @@ class SubagentIn(Wire):
     tools: Annotated[list[Name], Field(max_length=128)] | None = None
 
 
-class AgentIn(Wire):
+class AgentIn(Body):
     """What the model is told, what it may call, and how far it may go.
 
     `knowledge_bases` are searched by the agent; a model without tools is given what a search for the question finds.
-    `tools` and `approvals` name tools of /v1/tools; a call of one in `approvals` waits for a person. With `human_feedback`
-    the model may ask people. `output_schema` is a JSON schema that the answer must satisfy.
+    `tools` and `approvals` name tools of /v1/tools; a call of one in `approvals` waits for a person. With
+    `human_feedback` the model may ask people. `output_schema` is a JSON schema that the answer must satisfy.
     """
 
     instructions: Annotated[str, Field(max_length=100_000), AfterValidator(not_blank)] | None = None
@@ -77,8 +77,10 @@ class AgentIn(Wire):
     limits: LimitsIn | None = None
 
 
-class CreateConversation(Wire):
+class CreateConversation(Body):
     """Exactly one of `model_id` and `app_id`."""
+
+    example: ClassVar[Mapping[str, Any]] = {"model_id": "01890a5d-ac96-774b-bcce-b302099a8057", "title": "Tickets"}
 
     title: Title | None = None
     app_id: UUID | None = None
@@ -89,8 +91,11 @@ class CreateConversation(Wire):
     agent: AgentIn | None = None
 
 
-class UpdateConversation(Wire):
-    """Only what is sent changes; null removes a title, metadata or the agent. A run under way keeps the agent that it began with."""
+class UpdateConversation(Body):
+    """Only what is sent changes; null removes a title, metadata or the agent. A run under way keeps the agent that it
+    began with."""
+
+    example: ClassVar[Mapping[str, Any]] = {"title": "Tickets of June"}
 
     title: Title | None = None
     metadata: Metadata | None = None
@@ -98,25 +103,28 @@ class UpdateConversation(Wire):
     agent: AgentIn | None = None
 
 
-class ForkConversation(Wire):
-    """`from_message_id` is the last message that is shared; without it, all are. `title` and `metadata` are the origin's unless sent."""
+class ForkConversation(Body):
+    """`from_message_id` is the last message that is shared; without it, all are. `title` and `metadata` are the
+    origin's unless sent."""
+
+    example: ClassVar[Mapping[str, Any]] = {"from_message_id": "01890a5d-ac96-774b-bcce-b302099a8057"}
 
     from_message_id: UUID | None = None
     title: Title | None = None
     metadata: Metadata | None = None
 
 
-class TextPart(Wire):
+class TextPart(Body):
     type: Literal["text"]
     text: Annotated[str, AfterValidator(not_blank)]
 
 
-class FileIn(Wire):
+class FileIn(Body):
     id: UUID
     name: str | None = None
 
 
-class FilePart(Wire):
+class FilePart(Body):
     type: Literal["file"]
     file: FileIn
 
@@ -125,7 +133,7 @@ ContentPart = Annotated[TextPart | FilePart, Field(discriminator="type")]
 
 
 # --- out ------------------------------------------------------------------------------------------------------------
-class ModelWire(Wire):
+class ConversationModelWire(Wire):
     id: UUID
     name: str
     slug: str
@@ -140,13 +148,14 @@ class OriginWire(Wire):
 
 
 class ConversationWire(Wire):
-    """`usage` is what all its model calls used, where one conversation is asked for. A fork's is its own, without its origin's."""
+    """`usage` is what all its model calls used, where one conversation is asked for. A fork's is its own, without its
+    origin's."""
 
     id: UUID
     title: str | None
     app_id: UUID | None
     model_id: UUID | None
-    model: ModelWire | None
+    model: ConversationModelWire | None
     user_id: str | None
     org_id: UUID
     project_id: UUID
@@ -161,7 +170,10 @@ class ConversationWire(Wire):
 
 
 class MessageWire(Wire):
-    """`superseded`: another answer to the same message counts in its place; models do not read this one."""
+    """`superseded`: another answer to the same message counts in its place; models do not read this one.
+
+    `finish_reason` says how the model ended an answer: stop, length (it was cut), content_filter, tool_calls, refusal or error.
+    """
 
     id: UUID
     conversation_id: UUID
@@ -170,6 +182,7 @@ class MessageWire(Wire):
     status: Literal["completed", "failed", "canceled"]
     run_id: UUID | None
     usage: dict[str, Any] | None
+    finish_reason: str | None
     metadata: dict[str, Any] | None
     superseded: Literal[True] | None
     created_at: Timestamp
@@ -197,7 +210,8 @@ class FileWire(Wire):
 
 
 class StoreWire(Wire):
-    """Rows and bytes removed. `anonymized`: the rows stay, as amounts alone; what and whom they were for is removed from them."""
+    """Rows and bytes removed. `anonymized`: the rows stay, as amounts alone; what and whom they were for is removed
+    from them."""
 
     rows: int
     bytes: int
@@ -230,7 +244,8 @@ class DeletionWire(Wire):
 
 # --- shapes to values -----------------------------------------------------------------------------------------------
 def agent_of(body: AgentIn | None) -> Mapping[str, Any] | None:
-    """The definition as it is stored: what was set and nothing else. Raises BadRequest for what only a second look finds."""
+    """The definition as it is stored: what was set and nothing else. Raises BadRequest for what only a second look
+    finds."""
     if body is None:
         return None
     names = [helper.name for helper in body.subagents or ()]
@@ -241,8 +256,6 @@ def agent_of(body: AgentIn | None) -> Mapping[str, Any] | None:
             body.tools or ()
         ):  # One tool of an MCP server's.
             raise BadRequest.field(f"agent.approvals[{index}]", f"is {name!r}, which is not among agent.tools")
-    if body.output_schema is not None and (problem := schema_problem(body.output_schema)):
-        raise BadRequest.field("agent.output_schema", problem)
     return body.model_dump(mode="json", exclude_none=True)
 
 
@@ -259,7 +272,9 @@ def conversation(value: Conversation) -> ConversationWire:
         title=value.title,
         app_id=value.app_id,
         model_id=model.id if model else None,
-        model=ModelWire(id=model.id, name=model.name, slug=model.slug, provider=model.provider) if model else None,
+        model=ConversationModelWire(id=model.id, name=model.name, slug=model.slug, provider=model.provider)
+        if model
+        else None,
         user_id=value.user_id,
         org_id=value.org_id,
         project_id=value.project_id,
@@ -283,6 +298,7 @@ def message(value: Message) -> MessageWire:
         status=value.status,
         run_id=value.run_id,
         usage=value.usage,
+        finish_reason=value.usage.get("finish_reason") if value.usage else None,
         metadata=value.metadata,
         superseded=value.superseded or None,
         created_at=value.created_at,

@@ -1,4 +1,5 @@
-"""What conversations do behind the scenes: files left unread by a node that died, deletions whose proof is owed, old keys."""
+"""What conversations do behind the scenes: files left unread by a node that died, deletions whose proof is owed, old
+keys."""
 
 import asyncio
 from collections.abc import Sequence

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from uuid import UUID
 
-from stoa.db.blobs import UPLOAD_SECONDS_MAX, Blobs, BlobStore, blob_name, hold
+from stoa.db.blobs import UPLOAD_SECONDS_MAX, Blobs, BlobStore, blob_name, lock_blob
 from stoa.db.checks import Check, Scope
 from stoa.db.engine import Database, Tx
 from stoa.db.internal import internal
@@ -14,7 +14,8 @@ from stoa.kernel.findings import Finding
 def blob_checks(
     prefix: str, what: str, database: Database, blobs: BlobStore, contents: str, in_use: str
 ) -> Sequence[Check]:
-    """`contents` gives (org_id, project_id, sha256) of all rows in a scope; `in_use` says of one content whether a row names it."""
+    """`contents` gives (org_id, project_id, sha256) of all rows in a scope; `in_use` says of one content whether a row
+    names it."""
     return [
         Check(
             f"{prefix}.missing",
@@ -41,7 +42,8 @@ async def _missing(blobs: BlobStore, contents: str, tx: Tx, scope: Scope) -> Asy
 
 
 async def _orphans(blobs: BlobStore, in_use: str, tx: Tx, scope: Scope) -> AsyncIterator[Finding]:
-    """Uploads are stored before their row: what is young may be on its way. Half of an upload that never ended is nobody's."""
+    """Uploads are stored before their row: what is young may be on its way. Half of an upload that never ended is
+    nobody's."""
     async for group in blobs.stored(scope.org_id):
         scope.looked_at(len(group))
         for stored in group:
@@ -65,12 +67,13 @@ async def _remove(database: Database, blobs: BlobStore, in_use: str, finding: Fi
 async def discard_unused(
     database: Database, blobs: Blobs, in_use: str, org_id: UUID, project_id: UUID, hashes: Sequence[bytes]
 ) -> tuple[int, int]:
-    """Removes the contents that no row names, each held meanwhile against whoever is about to name it; gives (blobs, bytes)."""
+    """Removes the contents that no row names, each held meanwhile against whoever is about to name it; gives (blobs,
+    bytes)."""
     count = size = 0
     for sha256 in hashes:
         name = blob_name(org_id, project_id, sha256)
         async with internal(database) as tx:
-            await hold(tx, name)
+            await lock_blob(tx, name)
             if not await tx.fetchval(in_use, org_id, project_id, sha256):
                 gone = await blobs.delete(name)
                 count, size = count + (gone > 0), size + gone

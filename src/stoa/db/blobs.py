@@ -1,5 +1,5 @@
-"""Files by content, behind one port: a local directory by default. A name is `<org>/<project>/<sha256>`, so equal files of
-one project are stored once, and nothing can be learned about another project's.
+"""Files by content, behind one port: a local directory by default. A name is `<org>/<project>/<sha256>`, so equal files
+of one project are stored once, and nothing can be learned about another project's.
 """
 
 import asyncio
@@ -28,7 +28,8 @@ class Blob:
 
 class Blobs(Protocol):
     async def put(self, org_id: UUID, project_id: UUID, source: BinaryIO) -> Blob:
-        """Stores what `source` holds, hashing as it copies; durable on return. Putting the same content twice is fine."""
+        """Stores what `source` holds, hashing as it copies; durable on return. Putting the same content twice
+        is fine."""
         ...
 
     def read(self, name: str) -> AsyncIterator[bytes]: ...
@@ -178,6 +179,7 @@ def _sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-async def hold(tx: Tx, name: str) -> None:
-    """Holds a blob's name until the transaction ends: who refers to it and who removes it take turns."""
+async def lock_blob(tx: Tx, name: str) -> None:
+    """Takes an advisory lock on a blob's name until the transaction ends: who refers to it and who removes it take
+    turns."""
     await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", name)

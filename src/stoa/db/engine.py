@@ -15,15 +15,17 @@ from typing import Any, Final, Protocol, TypeAlias, cast
 
 import asyncpg
 import orjson
+import structlog
 
 from stoa.kernel.errors import DatabaseUnavailable
 from stoa.kernel.metrics import Counter, Gauge, Metric
 from stoa.kernel.principal import Principal
 
 TENANT_ROLE: Final = "stoa_tenant"
+_log = structlog.get_logger("stoa.db")
 
 CONNECT_SECONDS_MAX: Final = 5
-"""A database that is there answers at once; a way that leads nowhere is tried anew."""
+"""A database that is up answers at once. After this time the attempt is given up, and made again."""
 
 Row: TypeAlias = asyncpg.Record
 
@@ -45,10 +47,12 @@ _GONE: Final = (
     ConnectionError,
     TimeoutError,
 )
-"""A connection that ended, or answers no more: PostgreSQL was restarted, or the way to it is cut. The driver's own confusion about a connection
-that is told of a shutdown while it sends is one of them."""
+"""The connection is lost: PostgreSQL was restarted, or the network in between is cut. asyncpg raises InternalClientError
+when the server shuts down while a query is being sent; that is a lost connection too."""
+_NO_ROOM: Final = (asyncpg.InsufficientResourcesError, asyncpg.PostgresIOError)
+"""The server lacks disk space, memory or file handles, or its disk fails: class 53 and code 58030 of the error codes."""
 FAILURES: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-"""Whatever may become of a statement on a connection of one's own: who has one gives it up then, and makes another."""
+"""All that a statement may raise on a connection outside of the pool. Its owner then closes it and connects again."""
 
 
 class Raised(Exception):
@@ -57,6 +61,18 @@ class Raised(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class Unstorable(Exception):
+    """PostgreSQL, or the driver before it, refused a value: a NUL in a text, a number out of range. Its transaction is rolled back."""
+
+    code: Final = "output_unstorable"
+
+    def __init__(self, reason: str) -> None:
+        self.message = (
+            f"The database cannot hold a value: {reason.replace(chr(0), '').encode('utf-8', 'replace').decode()}"
+        )
+        super().__init__(self.message)
 
 
 class Tx(Protocol):
@@ -74,13 +90,16 @@ class Tx(Protocol):
 
 
 class Database:
-    """A bounded pool of connections. `acquire_seconds_max` bounds the wait for a free one: then 503, not a queue without end."""
+    """A bounded pool of connections. `acquire_seconds_max` bounds the wait for a free one: then 503, not a queue
+    without end."""
 
     def __init__(self, pool: asyncpg.Pool, dsn: str, acquire_seconds_max: float) -> None:
         self._pool = pool
         self._acquire_seconds_max = acquire_seconds_max
         self.dsn = dsn
         self._waiting = 0
+        self.out_of_room = False
+        """Whether a statement failed because the server lacks disk space or memory, and `check_room` has not succeeded since."""
         self._unavailable = Counter(
             "stoa_database_unavailable", "Times that a connection could not be had, or was lost in use."
         )
@@ -131,11 +150,26 @@ class Database:
         project = principal.project_id or ""
         # One round trip. The values are UUID objects, so there is nothing to escape.
         opening = (
-            f"BEGIN{' ISOLATION LEVEL REPEATABLE READ' if snapshot else ''}; SET LOCAL ROLE {TENANT_ROLE}; SET LOCAL stoa.org_id = '{principal.org_id}';"
+            f"BEGIN{' ISOLATION LEVEL REPEATABLE READ' if snapshot else ''}; SET LOCAL ROLE {TENANT_ROLE}; SET LOCAL"
+            f" stoa.org_id = '{principal.org_id}';"
             f" SET LOCAL stoa.project_id = '{project}'"
         )
         async with self.transaction(opening) as tx:
             yield tx
+
+    async def check_room(self) -> None:
+        """Raises DatabaseUnavailable when the database does not answer, or lacked room and still does."""
+        async with self.connection() as connection:
+            if not self.out_of_room:
+                await connection.execute("SELECT 1")
+                return
+            # Reading still works on a full disk. A temporary table takes new blocks, as a message would.
+            async with connection.transaction():
+                await connection.execute(
+                    "CREATE TEMPORARY TABLE room ON COMMIT DROP AS"
+                    " SELECT repeat(md5(n::text), 8) FROM generate_series(1, 4000) AS n"
+                )
+            self.out_of_room = False
 
     @asynccontextmanager
     async def transaction(self, opening: str) -> AsyncGenerator[Tx]:
@@ -153,7 +187,8 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[asyncpg.Connection]:
-        """For `transaction` and `stoa.db.internal` alone. Raises DatabaseUnavailable when the database cannot be had, or goes away."""
+        """For `transaction` and `stoa.db.internal` alone. Raises DatabaseUnavailable when the database cannot be had,
+        or goes away."""
         self._waiting += 1
         try:
             connection = cast("asyncpg.Connection", await self._pool.acquire(timeout=self._acquire_seconds_max))
@@ -168,6 +203,15 @@ class Database:
             raise _away("Another request changed the same things at the same moment; try again.") from error
         except asyncpg.RaiseError as error:
             raise Raised(str(error.args[0])) from error
+        except asyncpg.DataError as error:
+            raise Unstorable(str(error)) from error
+        except _NO_ROOM as error:
+            self._unavailable.add()
+            self.out_of_room = True
+            _log.error("the database lacks room", error=str(error))
+            raise _away(
+                "The database cannot store anything just now: its server lacks disk space or memory."
+            ) from error
         except _GONE as error:
             if _alive(connection):
                 if isinstance(error, asyncpg.InterfaceError):
@@ -180,8 +224,9 @@ class Database:
 
 
 def _away(message: str) -> BaseException:
-    """What is raised for the driver's error. Where a connection falls in the moment in which its task is cancelled, the driver tells of the fall
-    alone, and a loop that lives through outages would never learn that it should end.
+    """The error to raise for one of the driver's. When a task is cancelled and its connection is lost at the same moment,
+    the driver reports only the loss. Then this gives CancelledError, because a loop that survives lost connections would
+    otherwise never stop.
     """
     task = asyncio.current_task()
     return asyncio.CancelledError() if task is not None and task.cancelling() else DatabaseUnavailable(message)

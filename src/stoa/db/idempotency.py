@@ -55,5 +55,6 @@ async def record(tx: Tx, principal: Principal, once: IdempotencyKey, answer: Any
 
 
 async def sweep(tx: Tx) -> None:
-    """Forgets the answers of all tenants that are older than they are kept. Wants a transaction of the internal role."""
+    """Forgets the answers of all tenants that are older than they are kept. Wants a transaction of the
+    internal role."""
     await tx.execute(_SQL.sweep)

@@ -33,8 +33,8 @@ def _marked(query: str) -> str:
 
 
 class _Owner:
-    """Tells the owner's statements from the tenants' by a comment: PostgreSQL plans a prepared statement anew whenever it comes
-    from a role under row-level security after one that is not, which costs more than running it."""
+    """Tells the owner's statements from the tenants' by a comment: PostgreSQL plans a prepared statement anew whenever
+    it comes from a role under row-level security after one that is not, which costs more than running it."""
 
     __slots__ = ("_connection",)
 

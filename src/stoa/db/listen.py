@@ -1,4 +1,7 @@
-"""NOTIFY as nudges: one LISTEN connection per node. A nudge may be lost or doubled; whoever hears it goes back to the table."""
+"""The LISTEN connection of this node.
+
+A notification only says that somebody should look into a table: it may be lost or doubled, and every receiver also polls.
+"""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -7,16 +10,21 @@ from typing import Any, Final
 import structlog
 
 from stoa.db.engine import FAILURES, connect
-from stoa.kernel.supervise import Supervisor
+from stoa.kernel.supervise import Heartbeat, Supervisor
 
 RECONNECT_SECONDS: Final = 0.5
 ALIVE_SECONDS: Final = 5.0
 """How often an idle connection is asked whether it still lives."""
+ANSWER_SECONDS_MAX: Final = 5.0
+"""A connection that does not answer for so long is replaced: a network that drops packets reports no error."""
 _log = structlog.get_logger("stoa.db.listen")
 
 
 class Listener:
-    """Calls `handlers[channel](payload, server_pid)` for each NOTIFY, on this loop; `on_gap` after any time spent deaf."""
+    """Calls `handlers[channel](payload, server_pid)` for each NOTIFY, on this event loop.
+
+    `on_gap` is called whenever the connection was made again: notifications in between are lost.
+    """
 
     def __init__(
         self, dsn: str, handlers: Mapping[str, Callable[[str, int], None]], on_gap: Callable[[], None]
@@ -26,10 +34,11 @@ class Listener:
         self._on_gap = on_gap
         self._supervisor = Supervisor()
         self._ready = asyncio.Event()
+        self.heartbeat = Heartbeat("db.listen")
 
     async def start(self) -> None:
         """Returns once it listens."""
-        self._supervisor.keep(self._forever, "db.listen")
+        self._supervisor.keep(self._forever, "db.listen", self.heartbeat)
         await self._ready.wait()
 
     async def stop(self) -> None:
@@ -40,22 +49,26 @@ class Listener:
             try:
                 await self._listen()
             except FAILURES as error:
-                _log.warning("deaf", error=str(error), retry_seconds=RECONNECT_SECONDS)
+                _log.warning("LISTEN connection lost", error=str(error), retry_seconds=RECONNECT_SECONDS)
             await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _listen(self) -> None:
+        self.heartbeat.begin()
         connection = await connect(self._dsn)
         try:
             for channel in self._handlers:
-                await connection.add_listener(channel, self._heard)
+                await connection.add_listener(channel, self._on_notify)
             if self._ready.is_set():
                 self._on_gap()
             self._ready.set()
             while not connection.is_closed():
+                self.heartbeat.done()
                 await asyncio.sleep(ALIVE_SECONDS)
-                await connection.execute("SELECT 1")
+                self.heartbeat.begin()
+                async with asyncio.timeout(ANSWER_SECONDS_MAX):
+                    await connection.execute("SELECT 1")
         finally:
             connection.terminate()
 
-    def _heard(self, _: Any, server_pid: int, channel: str, payload: object) -> None:
+    def _on_notify(self, _: Any, server_pid: int, channel: str, payload: object) -> None:
         self._handlers[channel](str(payload), server_pid)

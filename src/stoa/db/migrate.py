@@ -1,10 +1,16 @@
-"""Brings a database to this version's schema: numbered `.sql` files, each in one transaction, under one lock.
+"""Brings a database to this version's schema: numbered `.sql` files, under one lock.
 
-Ten nodes may start at once: the first to get the lock migrates, the others find nothing to do.
+Each file is one transaction. A file that begins with `-- outside a transaction` is not: its statements run one by one,
+so that indexes of large tables can be built CONCURRENTLY, without a lock that stops writers. Each of them must be
+repeatable: where a start is killed in between, the next one runs the whole file again, after it has dropped the invalid
+index that a killed build leaves. Ten nodes may start at once: the first to get the lock migrates, the others find
+nothing to do.
 """
 
+import asyncio
 import hashlib
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Final
@@ -15,7 +21,12 @@ from stoa.db.engine import TENANT_ROLE
 from stoa.db.reaching import UnreachableError, connect
 
 LOCK: Final = 0x53746F61  # "Stoa"
+LOCK_POLL_SECONDS: Final = 0.05
+INDEX_SECONDS_MAX: Final = 24 * 3600.0
+"""Of one index of a large table. Nobody waits for it but this node's start."""
+OUTSIDE_A_TRANSACTION: Final = "-- outside a transaction\n"
 _FILE: Final = re.compile(r"^(\d{4})_\w+\.sql$")
+_BUILT: Final = re.compile(r"CREATE (?:UNIQUE )?INDEX CONCURRENTLY IF NOT EXISTS (\w+)")
 POSTGRES_VERSION_MIN: Final = 160_000
 
 
@@ -33,6 +44,17 @@ class Migration:
     def sha256(self) -> str:
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
+    @property
+    def outside(self) -> bool:
+        """Whether its statements run one by one, without a transaction around them."""
+        return self.sql.startswith(OUTSIDE_A_TRANSACTION)
+
+    @property
+    def statements(self) -> list[str]:
+        """Of a file that runs outside a transaction; it holds no semicolon but those at the ends of its statements."""
+        lines = (line for line in self.sql.splitlines() if not line.startswith("--"))
+        return [statement.strip() for statement in "\n".join(lines).split(";") if statement.strip()]
+
 
 def migrations() -> list[Migration]:
     found: list[Migration] = []
@@ -43,7 +65,7 @@ def migrations() -> list[Migration]:
     return sorted(found, key=lambda migration: migration.number)
 
 
-async def migrate(dsn: str, *, lock_seconds_max: float = 120.0) -> list[str]:
+async def migrate(dsn: str, *, lock_seconds_max: float = 600.0) -> list[str]:
     """Applies what is missing and gives the names of what was applied. Raises SchemaError."""
     try:
         connection = await connect(dsn, command_seconds_max=600)
@@ -51,50 +73,91 @@ async def migrate(dsn: str, *, lock_seconds_max: float = 120.0) -> list[str]:
         raise SchemaError(str(error)) from error
     try:
         await _check_server(connection)
-        await connection.execute("SELECT pg_advisory_lock($1)", LOCK, timeout=lock_seconds_max)
+        await _lock(connection, lock_seconds_max)
         await _ensure_tenant_role(connection)
         await connection.execute(
             "CREATE TABLE IF NOT EXISTS stoa_migrations"
-            " (number int PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+            " (number int PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL, applied_at timestamptz NOT NULL"
+            " DEFAULT now())"
         )
         applied = {
-            row["number"]: row for row in await connection.fetch("SELECT number, name, sha256 FROM stoa_migrations")
+            row["number"]: row["sha256"] for row in await connection.fetch("SELECT number, sha256 FROM stoa_migrations")
         }
         known = migrations()
-        newest = max(applied, default=0)
-        if newest > known[-1].number:
-            raise SchemaError(
-                f"This database was migrated by a newer Stoa (schema {newest}; this version knows {known[-1].number})."
-                " Start the newer version, or use another database."
-            )
-        done: list[str] = []
-        for migration in known:
-            if migration.number in applied:
-                if applied[migration.number]["sha256"] != migration.sha256:
-                    raise SchemaError(
-                        f"The database holds another version of the migration {migration.name} than this one."
-                        " It was made by an unreleased build; use a fresh database."
-                    )
-                continue
-            async with connection.transaction():
-                await connection.execute(migration.sql)
-                await connection.execute(
-                    "INSERT INTO stoa_migrations (number, name, sha256) VALUES ($1, $2, $3)",
-                    migration.number,
-                    migration.name,
-                    migration.sha256,
-                )
-            done.append(migration.name)
-        return done
+        _check_applied(applied, known)
+        missing = [migration for migration in known if migration.number not in applied]
+        for migration in missing:
+            await _apply(connection, migration, fresh=not applied)
+        return [migration.name for migration in missing]
     finally:
         await connection.close()
+
+
+async def _lock(connection: asyncpg.Connection, seconds_max: float) -> None:
+    """Polls: a statement that waits for the lock keeps a snapshot open, and CREATE INDEX CONCURRENTLY would wait for
+    that in turn."""
+    try:
+        async with asyncio.timeout(seconds_max):
+            while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):  # noqa: ASYNC110
+                await asyncio.sleep(LOCK_POLL_SECONDS)
+    except TimeoutError:
+        raise SchemaError(
+            f"Another node has been migrating this database for {seconds_max:.0f} seconds. Let it finish, then start"
+            " this one."
+        ) from None
+
+
+def _check_applied(applied: Mapping[int, str], known: Sequence[Migration]) -> None:
+    """`applied` gives the SHA-256 of each migration that the database has seen. Raises SchemaError."""
+    newest = max(applied, default=0)
+    if newest > known[-1].number:
+        raise SchemaError(
+            f"This database was migrated by a newer Stoa (schema {newest}; this version knows {known[-1].number})."
+            " Start the newer version, or use another database."
+        )
+    for migration in known:
+        if applied.get(migration.number, migration.sha256) != migration.sha256:
+            raise SchemaError(
+                f"The database holds another version of the migration {migration.name} than this one."
+                " It was made by an unreleased build; use a fresh database."
+            )
+
+
+async def _apply(connection: asyncpg.Connection, migration: Migration, *, fresh: bool) -> None:
+    """`fresh`: nobody else uses the database yet, so that building indexes under a lock is quicker and harms nobody."""
+    if migration.outside and not fresh:
+        for statement in migration.statements:
+            if built := _BUILT.match(statement):
+                await _drop_invalid(connection, built[1])
+            await connection.execute(statement, timeout=INDEX_SECONDS_MAX)
+        await _record(connection, migration)
+        return
+    async with connection.transaction():
+        await connection.execute(migration.sql.replace(" CONCURRENTLY", "") if migration.outside else migration.sql)
+        await _record(connection, migration)
+
+
+async def _drop_invalid(connection: asyncpg.Connection, index: str) -> None:
+    """What is left of a build that was killed; `IF NOT EXISTS` would take it for the index."""
+    if await connection.fetchval("SELECT NOT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)", index):
+        await connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {index}")
+
+
+async def _record(connection: asyncpg.Connection, migration: Migration) -> None:
+    await connection.execute(
+        "INSERT INTO stoa_migrations (number, name, sha256) VALUES ($1, $2, $3)",
+        migration.number,
+        migration.name,
+        migration.sha256,
+    )
 
 
 async def _check_server(connection: asyncpg.Connection) -> None:
     version = int(str(await connection.fetchval("SHOW server_version_num")))
     if version < POSTGRES_VERSION_MIN:
         raise SchemaError(
-            f"Stoa needs PostgreSQL 16 or newer; this server is {version // 10_000}. Point STOA_DATABASE_URL at a newer one."
+            f"Stoa needs PostgreSQL 16 or newer; this server is {version // 10_000}. Point STOA_DATABASE_URL at a"
+            " newer one."
         )
     if not await connection.fetchval("SELECT 1 FROM pg_available_extensions WHERE name = 'vector'"):
         raise SchemaError(
@@ -115,7 +178,8 @@ async def _check_server(connection: asyncpg.Connection) -> None:
 async def _ensure_tenant_role(connection: asyncpg.Connection) -> None:
     """The role that requests run under: owns nothing, cannot log in, cannot bypass row-level security."""
     row = await connection.fetchrow(
-        "SELECT rolsuper OR rolbypassrls AS bypasses, pg_has_role(current_user, oid, 'SET') AS may_set FROM pg_roles WHERE rolname = $1",
+        "SELECT rolsuper OR rolbypassrls AS bypasses, pg_has_role(current_user, oid, 'SET') AS may_set FROM pg_roles"
+        " WHERE rolname = $1",
         TENANT_ROLE,
     )
     try:
@@ -125,7 +189,8 @@ async def _ensure_tenant_role(connection: asyncpg.Connection) -> None:
             )
         elif row["bypasses"]:
             raise SchemaError(
-                f"The role {TENANT_ROLE} can bypass row-level security. Run: ALTER ROLE {TENANT_ROLE} NOSUPERUSER NOBYPASSRLS;"
+                f"The role {TENANT_ROLE} can bypass row-level security. Run: ALTER ROLE {TENANT_ROLE} NOSUPERUSER"
+                " NOBYPASSRLS;"
             )
         if row is None or not row["may_set"]:
             await connection.execute(f"GRANT {TENANT_ROLE} TO CURRENT_USER")

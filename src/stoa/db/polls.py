@@ -1,4 +1,5 @@
-"""Levels that only the database knows (what waits, of all nodes together): asked for when somebody scrapes, and never oftener than once a second."""
+"""Levels that only the database knows (what waits, of all nodes together): asked for when somebody scrapes, and never
+oftener than once a second."""
 
 import asyncio
 from collections.abc import Mapping, Sequence

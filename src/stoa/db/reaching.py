@@ -1,4 +1,5 @@
-"""The first connection to a database. What fails is explained to the person who starts Stoa: which address was tried, and the way out."""
+"""The first connection to a database. What fails is explained to the person who starts Stoa: which address was tried,
+and the way out."""
 
 from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -55,6 +56,7 @@ def _way_out(error: Exception) -> str:
             return "STOA_DATABASE_URL has the form postgresql://user:password@host:5432/database."
         case _:
             return (
-                "Start PostgreSQL there, or correct STOA_DATABASE_URL; without that variable, Stoa starts a PostgreSQL of"
+                "Start PostgreSQL there, or correct STOA_DATABASE_URL; without that variable, Stoa starts a PostgreSQL"
+                " of"
                 " its own."
             )

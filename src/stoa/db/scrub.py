@@ -1,9 +1,10 @@
 """Rewrites the database's files so that nothing deleted is left in them, not even between the rows.
 
-A DELETE makes rows invisible; VACUUM makes their room free; the bytes stay until something else is written there. They stay in the free room
-of pages, as words of full-text indexes, in the planner's statistics and in the write-ahead log. Here every table is written anew with its
-indexes, the statistics are taken again, and the log is carried past every segment that held the old bytes.
-What lies outside of the database's directory (backups, standbys, archived log, blocks that the file system has freed) is the operator's.
+A DELETE makes rows invisible; VACUUM makes their room free; the bytes stay until something else is written there. They
+stay in the free room of pages, as words of full-text indexes, in the planner's statistics and in the write-ahead log.
+Here every table is written anew with its indexes, the statistics are taken again, and the log is carried past every
+segment that held the old bytes. What lies outside of the database's directory (backups, standbys, archived log, blocks
+that the file system has freed) is the operator's.
 """
 
 import asyncio
@@ -43,7 +44,8 @@ class Scrubbed:
     deletions: int
     """Receipts that say so from now on."""
     left: Sequence[str]
-    """What this database's user may not do: sentences for the operator. Receipts are stamped only when there are none."""
+    """What this database's user may not do: sentences for the operator. Receipts are stamped only when there
+    are none."""
 
 
 async def scrub(dsn: str, tell: Callable[[str], None]) -> Scrubbed:
@@ -67,7 +69,8 @@ async def scrub(dsn: str, tell: Callable[[str], None]) -> Scrubbed:
             size = await tx.fetchval("SELECT pg_total_relation_size($1::regclass)", row["name"])
             after += size
             tell(
-                f"{row['name']}: {row['bytes'] >> 10:,} KiB, now {size >> 10:,} KiB ({time.monotonic() - started:.1f} s)"
+                f"{row['name']}: {row['bytes'] >> 10:,} KiB, now {size >> 10:,} KiB ({time.monotonic() - started:.1f}"
+                " s)"
             )
         left = [*await _statistics(tx), *await _log(tx, tell)]
         stamped = 0 if left else int(await tx.fetchval(_SQL.stamp, begun))
@@ -91,7 +94,8 @@ async def _outwait_snapshots(tx: Tx) -> None:
     while (oldest := await tx.fetchrow(_SQL.older, horizon)) is not None:
         if time.monotonic() > deadline:
             raise ScrubError(
-                f"{oldest['what']} is open since {oldest['since']} and may still see what was deleted; end it, then run this again."
+                f"{oldest['what']} is open since {oldest['since']} and may still see what was deleted; end it, then"
+                " run this again."
             )
         await asyncio.sleep(0.1)
 
@@ -99,7 +103,7 @@ async def _outwait_snapshots(tx: Tx) -> None:
 async def _look_again(tx: Tx, begun: datetime) -> None:
     """The re-scan of every deletion once more, through tables of any size."""
     for row in await tx.fetch(_SQL.ids_of_deletions, begun):
-        found = await rescan(tx, row["org_id"], row["ids"], rows_max=None)
+        found = await rescan(tx, row["org_id"], row["ids"], every_column=True)
         if found:
             places = ", ".join(f"{place} ({rows})" for place, rows in found.items())
             raise ScrubError(
@@ -119,13 +123,17 @@ async def _statistics(tx: Tx) -> list[str]:
         await tx.execute("VACUUM (FULL) pg_catalog.pg_statistic")
     except asyncpg.InsufficientPrivilegeError:
         return [
-            "The planner's statistics were left as they are; as a superuser run: DELETE FROM pg_statistic; VACUUM FULL pg_statistic; ANALYZE;"
+            (
+                "The planner's statistics were left as they are; as a superuser run: DELETE FROM pg_statistic; VACUUM FULL"
+                " pg_statistic; ANALYZE;"
+            )
         ]
     return []
 
 
 async def _log(tx: Tx, tell: Callable[[str], None]) -> list[str]:
-    """Every segment that there is now is written over or removed. Segments kept for reuse hold old bytes too, so the log is carried past them."""
+    """Every segment that there is now is written over or removed. Segments kept for reuse hold old bytes too, so the
+    log is carried past them."""
     left: list[str] = []
     try:
         before: Sequence[str] = await tx.fetchval(_SQL.log_segments)
@@ -139,7 +147,8 @@ async def _log(tx: Tx, tell: Callable[[str], None]) -> list[str]:
                 switched += await _switch(tx, min(old, SWITCHES_AT_ONCE))
             if old:
                 left.append(
-                    f"Of the write-ahead log {old} old segments are still there; run this again when the server is less busy."
+                    f"Of the write-ahead log {old} old segments are still there; run this again when the server is"
+                    " less busy."
                 )
         finally:
             await tx.execute("ALTER SYSTEM RESET wal_recycle")
@@ -151,7 +160,8 @@ async def _log(tx: Tx, tell: Callable[[str], None]) -> list[str]:
             )
     except asyncpg.InsufficientPrivilegeError:
         left.append(
-            "The write-ahead log was left as it is, since only a superuser may switch it; it is written over in the course of time."
+            "The write-ahead log was left as it is, since only a superuser may switch it; it is written over in the"
+            " course of time."
         )
     return left
 

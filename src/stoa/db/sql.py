@@ -31,9 +31,14 @@ class Statements:
 
 def load(package: str, file: str = "queries.sql") -> Statements:
     """Reads `file` beside the modules of `package`."""
-    pieces = _NAME.split(resources.files(package).joinpath(file).read_text("utf-8"))
+    return parse(resources.files(package).joinpath(file).read_text("utf-8"), f"{package}/{file}")
+
+
+def parse(text: str, origin: str) -> Statements:
+    """The statements of a file whose text is given; `origin` names it in errors."""
+    pieces = _NAME.split(text)
     names, bodies = pieces[1::2], pieces[2::2]
     doubled = {name for name in names if names.count(name) > 1}
     if doubled:
-        raise ValueError(f"{package}/{file} names {', '.join(sorted(doubled))} twice")
+        raise ValueError(f"{origin} names {', '.join(sorted(doubled))} twice")
     return Statements({name: body.strip().rstrip(";") for name, body in zip(names, bodies, strict=True)})

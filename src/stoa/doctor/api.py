@@ -23,9 +23,11 @@ def routes(doctor: Doctor, gate: Gate) -> Routes:
             datetime | None, Query(description="Only what was made at or after this time; without it, everything.")
         ] = None,
     ) -> Data[wire.ReportWire]:
-        """Counts broken promises of the key's organization: zeros, unless something is wrong. Wants an organization-wide key.
+        """Counts broken promises of the key's organization: zeros, unless something is wrong. Wants an
+        organization-wide key.
 
-        Each check has five seconds. On a large database narrow it with `since`, or ask `stoa doctor` on the server's machine, which can also repair.
+        Each check has five seconds. On a large database narrow it with `since`, or ask `stoa doctor` on the server's
+        machine, which can also repair.
         """
         if principal.project_id is not None:
             raise Forbidden("A project-scoped key cannot ask the doctor; use an organization-wide one.")

@@ -1,9 +1,15 @@
-"""Runs the checks one after another, each in a read-only transaction and within its time."""
+"""Runs the checks one after another, each in read-only transactions and within its time.
+
+A check `by_day` is made day by day, the newest first. A day in which nothing was broken and nothing can change any more
+is remembered and not looked at again, unless everything is asked for. So a check whose time runs out goes on with the
+next call, and in the long run each call looks at the last days alone.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Final, Literal
 
 import structlog
@@ -11,10 +17,11 @@ import structlog
 from stoa.db import Database, Tx
 from stoa.db.checks import Check, Scope
 from stoa.db.internal import internal
-from stoa.doctor.types import Diagnosis, Repaired, Report
+from stoa.doctor import rules, store
+from stoa.doctor.types import DataLocation, Day, Diagnosis, Repaired, Report
 from stoa.kernel.clock import Clock
 from stoa.kernel.errors import RateLimited, Unavailable
-from stoa.kernel.findings import Finding
+from stoa.kernel.findings import Finding, Timeline
 from stoa.kernel.principal import Principal
 
 FINDINGS_MAX: Final = 10_000
@@ -25,35 +32,104 @@ REQUEST_SECONDS_MAX: Final = 5.0
 """Per check, for somebody who waits for an answer over HTTP."""
 _log = structlog.get_logger("stoa.doctor")
 
-Looking = Callable[[Check, int], None]
-"""Told which check is being made, and how many things it has looked at so far."""
+Looking = Callable[[Check, Day, int], None]
+"""Called while a check is made: with the day that is looked at, and how many things the check has looked at so far."""
+Transaction = Callable[[], AbstractAsyncContextManager[Tx]]
+
+
+def _nobody_looks(check: Check, day: Day, things: int, /) -> None:
+    """Progress that nobody wants to see."""
+
+
+@dataclass(slots=True)
+class _Examination:
+    """How one call looks: at whose rows, for how long, and what becomes of days that are whole."""
+
+    transaction: Transaction
+    scope: Scope
+    seconds_max: float
+    looking: Looking
+    days: Sequence[Day]
+    verified: Mapping[str, Mapping[datetime, datetime]]
+    """By check: the end of each verified day by its start."""
+    remember: bool
+
+    def days_of(self, check: Check) -> Sequence[Day]:
+        if not check.by_day or self.scope.since is not None:
+            return [Day(self.scope.since, None, settled=False)]
+        found = rules.unverified(self.days, self.verified.get(check.name, {}))
+        return found if self.remember else rules.joined(found)
+
+
+@dataclass(slots=True)
+class _Found:
+    """What a check has found so far."""
+
+    findings: list[Finding] = field(default_factory=list[Finding])
+    status: Literal["complete", "stopped", "failed"] = "complete"
+    more: bool = False
+    days_left: int = 0
+    looked_at: int = 0
 
 
 class Doctor:
-    def __init__(self, database: Database, checks: Sequence[Check], clock: Clock) -> None:
+    """`timeline` says how far back the rows go, in a transaction of the internal role."""
+
+    def __init__(
+        self,
+        database: Database,
+        checks: Sequence[Check],
+        timeline: Callable[[Tx], Awaitable[Timeline]],
+        clock: Clock,
+        data: DataLocation,
+    ) -> None:
         self._database = database
         self._checks = checks
+        self._timeline = timeline
         self._clock = clock
+        self._data = data
         self._busy = asyncio.Lock()
 
     async def ask(self, principal: Principal, scope: Scope) -> Report:
-        """The caller's organization, as row-level security shows it. One at a time on a node: it reads everything there is."""
+        """The caller's organization, as row-level security shows it: less what an operator's call has verified. One at
+        a time on a node."""
         if self._busy.locked():
             raise RateLimited("The doctor is at work on this server; ask again in a moment.", retry_after_seconds=5)
         async with self._busy:
             scope = replace(scope, org_id=principal.org_id)
+            days, verified = await self._days()
             return await self._examine(
-                lambda: self._database.tenant(principal), scope, REQUEST_SECONDS_MAX, lambda _, __: None
+                _Examination(
+                    lambda: self._database.tenant(principal),
+                    scope,
+                    REQUEST_SECONDS_MAX,
+                    _nobody_looks,
+                    days,
+                    verified,
+                    remember=False,
+                )
             )
 
     async def examine(
-        self, scope: Scope, *, seconds_max: float = SECONDS_MAX, looking: Looking = lambda _, __: None
+        self, scope: Scope, *, seconds_max: float = SECONDS_MAX, looking: Looking = _nobody_looks, full: bool = False
     ) -> Report:
-        """Everything, of all organizations. For the operator of the database."""
-        return await self._examine(lambda: internal(self._database), scope, seconds_max, looking)
+        """All organizations, for the operator of the database. With `full` also the days that were verified before."""
+        days, verified = await self._days()
+        return await self._examine(
+            _Examination(
+                lambda: internal(self._database),
+                scope,
+                seconds_max,
+                looking,
+                days,
+                {} if full else verified,
+                remember=True,
+            )
+        )
 
     async def repair(self, report: Report) -> AsyncIterator[Repaired]:
-        """Puts right what can safely be put right, finding by finding. Look again afterwards: one may have hidden another."""
+        """Puts right what can safely be put right, finding by finding. Look again afterwards: one may have hidden
+        another."""
         checks = {check.name: check for check in self._checks}
         for diagnosis in report.diagnoses:
             repair = checks[diagnosis.name].repair
@@ -68,58 +144,63 @@ class Doctor:
                 )
                 yield Repaired(diagnosis.name, finding, done)
 
-    async def _examine(
-        self,
-        transaction: Callable[[], AbstractAsyncContextManager[Tx]],
-        scope: Scope,
-        seconds_max: float,
-        looking: Looking,
-    ) -> Report:
+    async def _days(self) -> tuple[Sequence[Day], Mapping[str, Mapping[datetime, datetime]]]:
+        async with internal(self._database) as tx:
+            days = rules.days(await self._timeline(tx), self._clock.now())
+            return days, await store.verified_days(tx)
+
+    async def _examine(self, examination: _Examination) -> Report:
         checked_at = self._clock.now()
-        diagnoses = [await self._make(check, transaction, scope, seconds_max, looking) for check in self._checks]
-        return Report(checked_at, scope.since, diagnoses)
+        diagnoses = [await self._make(check, examination) for check in self._checks]
+        return Report(checked_at, examination.scope.since, diagnoses, self._data)
 
-    async def _make(
-        self,
-        check: Check,
-        transaction: Callable[[], AbstractAsyncContextManager[Tx]],
-        scope: Scope,
-        seconds_max: float,
-        looking: Looking,
-    ) -> Diagnosis:
-        begun, looked_at = self._clock.monotonic(), 0
-        findings: list[Finding] = []
-        status: Literal["complete", "stopped", "failed"] = "complete"
-        more = False
-
-        def count(things: int) -> None:
-            nonlocal looked_at
-            looked_at += things
-            looking(check, looked_at)
-
-        looking(check, 0)
+    async def _make(self, check: Check, examination: _Examination) -> Diagnosis:
+        begun = self._clock.monotonic()
+        found = _Found()
+        days = examination.days_of(check)
+        found.days_left = len(days)
         try:
-            async with asyncio.timeout(seconds_max), transaction() as tx:
-                await tx.execute("SET LOCAL transaction_read_only = on")
-                async for finding in check.find(tx, replace(scope, looked_at=count)):
-                    if len(findings) == FINDINGS_MAX:
-                        more = True
-                        break
-                    findings.append(finding)
+            async with asyncio.timeout(examination.seconds_max):
+                for day in days:
+                    await self._look(check, day, examination, found)
+                    found.days_left -= 1
         except TimeoutError:
-            status = "stopped"
+            found.status = "stopped"
         except Unavailable:
             raise
         except Exception:  # noqa: BLE001 - an edge: what a broken database holds may break a check, and the others must still be made
             _log.exception("a check could not be made", check=check.name)
-            status = "failed"
+            found.status = "failed"
         return Diagnosis(
-            check.name,
-            check.promise,
-            status,
-            findings,
-            more,
-            check.remedy,
-            check.repair is not None,
-            self._clock.monotonic() - begun,
+            name=check.name,
+            promise=check.promise,
+            status=found.status,
+            findings=found.findings,
+            more=found.more,
+            remedy=check.remedy,
+            repairable=check.repair is not None,
+            seconds=self._clock.monotonic() - begun,
+            days_verified=len(examination.days) - len(days) if check.by_day and examination.remember else 0,
+            days_left=found.days_left,
         )
+
+    async def _look(self, check: Check, day: Day, examination: _Examination, found: _Found) -> None:
+        """One check of one day. Afterwards the day is remembered, where nothing is broken in it."""
+
+        def count(things: int) -> None:
+            found.looked_at += things
+            examination.looking(check, day, found.looked_at)
+
+        count(0)
+        before = len(found.findings)
+        async with examination.transaction() as tx:
+            await tx.execute("SET LOCAL transaction_read_only = on")
+            scope = replace(examination.scope, since=day.start, until=day.end, looked_at=count)
+            async for finding in check.find(tx, scope):
+                if len(found.findings) == FINDINGS_MAX:
+                    found.more = True
+                    return
+                found.findings.append(finding)
+        if examination.remember and check.by_day and day.settled:
+            async with internal(self._database) as tx:
+                await store.settle(tx, check.name, day, whole=len(found.findings) == before)

@@ -9,8 +9,22 @@ from stoa.kernel.findings import Finding
 
 
 @dataclass(frozen=True, slots=True)
+class Day:
+    """What is looked at in one piece: from `start` on and before `end`; None is open. `settled`: nothing made in it
+    changes any more."""
+
+    start: datetime | None
+    end: datetime | None
+    settled: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """One check's result. `status` is `stopped` when its time ran out, `failed` when it could not be made: then `findings` are those until there."""
+    """One check's result. `status` is `stopped` when its time ran out, `failed` when it could not be made: then
+    `findings` are those until there.
+
+    `days_verified` are known to be whole from before, `days_left` were not looked at because the time ran out.
+    """
 
     name: str
     promise: str
@@ -21,6 +35,8 @@ class Diagnosis:
     remedy: str
     repairable: bool
     seconds: float
+    days_verified: int
+    days_left: int
 
     @property
     def count(self) -> int:
@@ -28,10 +44,19 @@ class Diagnosis:
 
 
 @dataclass(frozen=True, slots=True)
+class DataLocation:
+    """Where the installation keeps what it must not lose: what a backup has to hold."""
+
+    files: str
+    database: str
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     checked_at: datetime
     since: datetime | None
     diagnoses: Sequence[Diagnosis]
+    data: DataLocation
 
     @property
     def broken(self) -> int:

@@ -15,6 +15,21 @@ class FindingWire(Wire):
     detail: str
 
 
+class DaysWire(Wire):
+    """Of a check that is made day by day: `verified` need not be looked at again, `left` were not looked at because the
+    time ran out."""
+
+    verified: int
+    left: int
+
+
+class DataWire(Wire):
+    """Where the installation keeps its files and its database: a backup has to hold both."""
+
+    files: str
+    database: str
+
+
 class DiagnosisWire(Wire):
     name: str
     promise: str
@@ -25,6 +40,7 @@ class DiagnosisWire(Wire):
     remedy: str
     repairable: bool
     seconds: float
+    days: DaysWire | None
 
 
 class ReportWire(Wire):
@@ -33,6 +49,7 @@ class ReportWire(Wire):
     broken: int
     checked_at: Timestamp
     since: Timestamp | None
+    data: DataWire
     checks: Sequence[DiagnosisWire]
 
 
@@ -43,6 +60,7 @@ def report(found: Report) -> ReportWire:
         broken=found.broken,
         checked_at=found.checked_at,
         since=found.since,
+        data=DataWire(files=found.data.files, database=found.data.database),
         checks=[_diagnosis(diagnosis) for diagnosis in found.diagnoses],
     )
 
@@ -62,4 +80,7 @@ def _diagnosis(found: Diagnosis) -> DiagnosisWire:
         remedy=found.remedy,
         repairable=found.repairable,
         seconds=round(found.seconds, 3),
+        days=DaysWire(verified=found.days_verified, left=found.days_left)
+        if found.days_verified or found.status == "stopped"
+        else None,
     )

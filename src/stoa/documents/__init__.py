@@ -1,22 +1,23 @@
-"""Documents: converting, chunking, relevance. Front door, and a light one: every process that converts a file imports it."""
+"""Documents: converting, chunking, selecting, quoting. Every converting process imports this module, so it imports
+little."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from stoa.documents.types import ConversionError, Converted, Passage, Sight
+from stoa.documents.types import ConversionError, Converted, OcrTarget, Passage
 
 if TYPE_CHECKING:
     from stoa.documents.chunking import passages
     from stoa.documents.converting import Converter
     from stoa.documents.documents import Documents
 
-__all__ = ["ConversionError", "Converted", "Converter", "Documents", "Passage", "Sight", "passages"]
+__all__ = ["ConversionError", "Converted", "Converter", "Documents", "OcrTarget", "Passage", "passages"]
 
 _LATER = {"passages": "chunking", "Converter": "converting", "Documents": "documents"}
 
 
 def __getattr__(name: str) -> Any:
-    """Loads what needs asyncio or NumPy when it is first asked for."""
+    """Imports what needs asyncio or NumPy when it is first asked for."""
     if name in _LATER:
         return getattr(import_module(f"stoa.documents.{_LATER[name]}"), name)
     raise AttributeError(name)

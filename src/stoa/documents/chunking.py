@@ -1,7 +1,8 @@
 """From Markdown to passages: small enough to quote, large enough to mean something. Pure.
 
-The cuts follow the structure of the text (headings, paragraphs, lists, sentences), so an edit in one section does not move
-the cuts of another. A table that has to be cut keeps its header row in every piece: a row without its header says nothing.
+The cuts follow the structure of the text (headings, paragraphs, lists, sentences), so an edit in one section does not
+move the cuts of another. A table that has to be cut keeps its header row in every piece: a row without its header says
+nothing.
 """
 
 import re
@@ -20,7 +21,8 @@ CHARACTERS_MAX: Final = 1000
 HEADING_CHARACTERS_MAX: Final = 200
 
 _HEADING: Final = re.compile(r"^#{1,6}[ \t]+(.+?)[ \t#]*$")
-_FENCE: Final = re.compile(r"^\s*(`{3,}|~{3,})(.*)$")
+_FENCE: Final = re.compile(r"^\s*(`{3,}(?=[^`]*$)|~{3,})(.*)$")
+"""Behind backticks no other backtick may stand: then it is code within a line (CommonMark 4.5)."""
 _TABLE_RULE: Final = re.compile(r"^\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$")
 _MARKS: Final = re.compile(r"[*_`]+")
 
@@ -35,9 +37,9 @@ _UNITS: Final = (
 
 @cache
 def _splitter(size: int) -> MarkdownSplitter:
-    """The splitter stops at the first good boundary past its lower bound: at a fifth of the size long paragraphs fall into scraps of
-    two sentences, at two fifths the pieces are 400 to 800 of 1,000 characters and the cuts still do not depend on what comes long
-    before them."""
+    """The splitter stops at the first good boundary past its lower bound: at a fifth of the size long paragraphs fall
+    into scraps of two sentences, at two fifths the pieces are 400 to 800 of 1,000 characters and the cuts still do not
+    depend on what comes long before them."""
     return MarkdownSplitter((size * 2 // 5, size))
 
 
@@ -103,7 +105,8 @@ def _all_rows(table: list[str]) -> Rows | None:
 
 
 def _joined(pieces: list[_Piece], size: int) -> list[_Piece]:
-    """Puts a scrap (a heading alone, a caption) before what follows it, where both fit in one passage. Rows of two tables are no range."""
+    """Puts a scrap (a heading alone, a caption) before what follows it, where both fit in one passage. Rows of two
+    tables are no range."""
     joined: list[_Piece] = []
     for text, rows in pieces:
         if joined and len(joined[-1][0]) < size // 5 and len(joined[-1][0]) + 2 + len(text) <= size:
@@ -137,10 +140,11 @@ def _blocks(section: str) -> list[tuple[bool, list[str]]]:
 
 
 def _table_pieces(table: list[str], size: int) -> list[_Piece]:
-    """The rows in groups that fit, each under the header, with which rows they are. A row too long for one passage is cut as prose.
+    """The rows in groups that fit, each under the header, with which rows they are. A row too long for one passage is
+    cut as prose.
 
-    Past two fifths of the size a group ends after a row that says so by its own contents: where a row is put in, only the groups
-    around it change, and not every one to the end of the table.
+    Past two fifths of the size a group ends after a row that says so by its own contents: where a row is put in, only
+    the groups around it change, and not every one to the end of the table.
     """
     head, rows = table[:2], table[2:]
     head_size = sum(len(line) + 1 for line in head)
@@ -173,16 +177,22 @@ def _table_pieces(table: list[str], size: int) -> list[_Piece]:
     return pieces
 
 
-def _row_parts(row: str, room: int) -> list[str]:
-    return [row[start : start + room] for start in range(0, len(row), room)]
+def _row_parts(row: str, room: int) -> Iterator[str]:
+    """A row that fits no passage, cut between words where there are any."""
+    while len(row) > room:
+        end = row.rfind(" ", room // 2, room + 1)
+        end = end if end > 0 else room
+        yield row[:end]
+        row = row[end:].lstrip(" ")
+    yield row
 
 
 def _split(text: str, size: int) -> Iterator[str]:
     """The splitter's pieces, window by window.
 
-    The splitter looks over a paragraph again for every piece (2 MB without an empty line take it 15 to 80 seconds, in windows 0.2), and
-    in code and lists its cuts depend on all that comes before. A window ends where its own last words say so, so an edit moves the
-    cuts up to the next such place and no further.
+    The splitter scans a paragraph again for every piece (2 MB without an empty line take it 15 to 80 seconds, in
+    windows 0.2), and in code and lists its cuts depend on all that comes before. A window ends where its own last words
+    say so, so an edit moves the cuts up to the next such place and no further.
     """
     splitter = _splitter(size)
     for window in _windows(text, size):
@@ -210,7 +220,8 @@ def _is_cut(unit: str, mean: int) -> bool:
 
 
 def _units(text: str, length_max: int, kinds: Sequence[re.Pattern[str]]) -> Iterator[str]:
-    """Paragraphs; of those that are too long lines, of lines sentences, of sentences words, and pieces of words that are none."""
+    """Paragraphs; of those that are too long lines, of lines sentences, of sentences words, and pieces of words that
+    are none."""
     for found in kinds[0].finditer(text):
         if len(found[0]) <= length_max or len(kinds) == 1:
             yield found[0]

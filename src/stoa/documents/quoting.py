@@ -1,4 +1,5 @@
-"""What of the relevant passages answers a question: their sentences, list items and table rows, not the whole of them. Pure but for the embedder."""
+"""Quotes from relevant passages: the sentences, list items and table rows that answer a question. Pure but for the
+embedder."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -9,7 +10,7 @@ from typing import Final
 from stoa.documents.selecting import Embed, PassageLike, rank
 
 PASSAGES_MAX: Final = 6
-"""Passages that are looked through; what answers a question rarely stands in more."""
+"""Passages that are searched for sentences; what answers a question rarely stands in more."""
 UNITS_MAX: Final = 6
 UNIT_CHARACTERS_MAX: Final = 700
 """A longer sentence is none: code, or a text without punctuation. It is cut."""
@@ -22,7 +23,8 @@ _SENTENCE_END: Final = re.compile(
     r"(?:(?<=[.!?\u2026])|(?<=[.!?\u2026][\"')\]\u201d\u2019]))\s+(?=[\"'(\[*_`\u201c\u2018]*[^\W_a-z])"
     r"|(?<=[\u3002\uff01\uff1f])\s*"
 )
-"""After a mark (and the quote or bracket that closes with it), before what does not begin in lower case; in Chinese and Japanese after a mark."""
+"""After a mark (and the quote or bracket that closes with it), before what does not begin in lower case; in Chinese and
+Japanese after a mark."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,8 @@ class _Unit:
 async def quote(
     question: str, passages: Sequence[PassageLike], embed: Embed | None, limit: int
 ) -> list[tuple[int, str]]:
-    """(index of the passage, what it says about the question) pairs, best first, at most `limit`; empty when nothing is relevant."""
+    """(index of the passage, what it says about the question) pairs, best first, at most `limit`; empty when nothing is
+    relevant."""
     relevant = [index for index, _ in await rank(question, passages, embed, PASSAGES_MAX)]
     units = [unit for index in relevant for unit in _units(index, passages[index])]
     chosen = [units[index] for index, _ in await rank(question, units, embed, UNITS_MAX)]
@@ -80,7 +83,8 @@ def _units(index: int, passage: PassageLike) -> Iterator[_Unit]:
 
 
 def _blocks(text: str) -> Iterator[tuple[str, str, list[str]]]:
-    """(header, what joins its pieces, pieces) of each paragraph, list, table and code block; headings are told by the citation."""
+    """(header, what joins its pieces, pieces) of each paragraph, list, table and code block; headings are shown by the
+    citation."""
     for paragraph in _paragraphs(text):
         if _FENCE.match(paragraph[0]):
             yield "", "\n", ["\n".join(paragraph)]

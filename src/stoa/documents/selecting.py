@@ -1,8 +1,8 @@
 """Which passages answer a question, when a handful of documents is all there is: no index, no database.
 
-Words (BM25) and meaning (cosine, where an embedder is at hand) each make a ranking; reciprocal ranks fuse them. Before that
-stands a gate: a passage that neither shares enough of the question's words nor comes near its meaning is not relevant at
-all, so an unrelated question finds nothing instead of the least bad passage.
+Words (BM25) and meaning (cosine, where an embedder is at hand) each make a ranking; reciprocal ranks fuse them. Before
+that stands a gate: a passage that neither shares enough of the question's words nor comes near its meaning is not
+relevant at all, so an unrelated question finds nothing instead of the least bad passage.
 """
 
 import asyncio
@@ -24,7 +24,8 @@ CHARACTERS_PER_TOKEN: Final = 4
 _K1: Final = 1.2
 _B: Final = 0.75
 _RANK_OFFSET: Final = 20
-"""Of reciprocal rank fusion. The usual 60 is for thousands of results; with tens of them it flattens all differences."""
+"""Of reciprocal rank fusion. The usual 60 is for thousands of results; with tens of them it flattens all
+differences."""
 _BACKGROUND: Final = 50
 """Imagined passages without any of the words: in a document of three passages every word would seem common."""
 
@@ -49,7 +50,7 @@ class PassageLike(Protocol):
 P = TypeVar("P", bound=PassageLike)
 Vectors: TypeAlias = NDArray[np.float32]
 Embed: TypeAlias = Callable[[Sequence[str]], Awaitable[Vectors | None]]
-"""Texts to one vector each, of any length; None when it cannot just now, and words decide alone."""
+"""Texts to one vector each, of any length; None while the embedder is unavailable: then words decide alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +130,12 @@ def _by_words(question: str, passages: Sequence[PassageLike]) -> _Words:
                 counts[row, column[term]] = count
     if not wanted:
         return _Words(np.zeros(len(passages)), np.zeros(len(passages)), np.zeros(len(passages), dtype=np.int64))
-    held = counts > 0
-    holders = held.sum(axis=0)
+    contains = counts > 0
+    holders = contains.sum(axis=0)
     weights = np.log1p((len(passages) + _BACKGROUND - holders + 0.5) / (holders + 0.5))
     norm = _K1 * (1 - _B + _B * lengths / max(float(lengths.mean()), 1.0))
     scores = (weights * counts * (_K1 + 1) / (counts + norm[:, None])).sum(axis=1)
-    return _Words(scores, (held * weights).sum(axis=1) / weights.sum(), held.sum(axis=1))
+    return _Words(scores, (contains * weights).sum(axis=1) / weights.sum(), contains.sum(axis=1))
 
 
 async def _by_meaning(

@@ -33,8 +33,8 @@ def terms(text: str) -> list[str]:
 
 
 def stem(word: str) -> str:
-    """Takes off the common English endings, so that `deletes`, `deleted` and `deleting` meet. Deliberately light: a wrong
-    join costs more than a missed one. Words with digits or other alphabets stay as they are."""
+    """Takes off the common English endings, so that `deletes`, `deleted` and `deleting` meet. Deliberately light: a
+    wrong join costs more than a missed one. Words with digits or other alphabets stay as they are."""
     if not (word.isascii() and word.isalpha()) or len(word) <= _STEM_MIN:
         return word
     for ending in _ENDINGS:

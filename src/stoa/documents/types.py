@@ -11,9 +11,9 @@ Rows: TypeAlias = tuple[int, int]
 class Passage:
     """A piece of a document, small enough to be found and quoted on its own.
 
-    `text` is Markdown. `page` counts from 1 where the format has pages (PDF) or slides (PPTX). `heading` is the nearest
-    heading above the passage, without its marks. `rows` are those of the one table that it holds or is a piece of, `sheet` the sheet
-    of a workbook that it is from. `ocr`: a model read it from a picture.
+    `text` is Markdown. `page` counts from 1 where the format has pages (PDF) or slides (PPTX, ODP). `heading` is the
+    nearest heading above the passage, without its marks. `rows` are those of the one table that it holds or is a piece
+    of. `sheet` is the sheet of the workbook. `ocr`: a model read it from a picture.
     """
 
     text: str
@@ -25,7 +25,7 @@ class Passage:
 
     @property
     def place(self) -> dict[str, Any] | None:
-        """What else is known of where it stands, as answers show it; None where nothing is."""
+        """Rows, sheet and OCR mark as answers show them; None without any."""
         found: dict[str, Any] = {"rows": list(self.rows)} if self.rows else {}
         if self.sheet is not None:
             found["sheet"] = self.sheet
@@ -35,9 +35,12 @@ class Passage:
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
-    """Something in a document that shows and holds no text: a page of a scan, a picture. `number` names it to who draws it, always the same for the same
-    content; `page` and `part` (the path inside an archive) say where it stands."""
+class OcrTarget:
+    """A page of a scan or a picture: something without text that OCR may read.
+
+    `number` names it to `Converter.render`, and is the same whenever the same file is read. `page` and `part` (the path
+    inside an archive) say where it stands.
+    """
 
     number: int
     page: int | None = None
@@ -45,7 +48,7 @@ class Sight:
 
     @property
     def place(self) -> tuple[str | None, int]:
-        """What is done when all that shows on it was looked at: a page, or a picture where there are no pages."""
+        """The unit of progress: the page, or the picture itself where there are no pages."""
         return self.part, self.page if self.page is not None else self.number
 
 
@@ -57,14 +60,14 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """A document that was read: its passages in document order, its number of pages where it has pages, and what was
-    left out or guessed, one sentence each."""
+    """A document that was read: its passages in document order, its number of pages where it has pages, and warnings,
+    one sentence each, about what was left out or guessed."""
 
     passages: tuple[Passage, ...]
     pages: int | None = None
     warnings: tuple[str, ...] = ()
-    blank: tuple[Sight, ...] = ()
-    """What shows something and holds no text; only where it was asked for instead of a warning."""
+    ocr_targets: tuple[OcrTarget, ...] = ()
+    """Pages and pictures without text; only where they were asked for instead of a warning."""
 
 
 ConversionCode: TypeAlias = Literal[
@@ -77,6 +80,7 @@ ConversionCode: TypeAlias = Literal[
     "out_of_memory",
     "empty_file",
     "wrong_format",
+    "unknown_encoding",
     "converter_crashed",
 ]
 CONVERSION_CODES: frozenset[str] = frozenset(get_args(ConversionCode))

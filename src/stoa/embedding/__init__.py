@@ -1,4 +1,4 @@
-"""Texts to vectors, and second opinions on a ranking: ports, local models, OpenAI-compatible endpoints. Front door.
+"""Embedders and rerankers: ports, local models, OpenAI-compatible endpoints.
 
 Importing this loads no model and no NumPy.
 """

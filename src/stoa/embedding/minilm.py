@@ -1,4 +1,5 @@
-"""all-MiniLM-L6-v2 on onnxruntime: committed graphs without weights, and weights mapped from the frozen file. Synchronous.
+"""all-MiniLM-L6-v2 on onnxruntime: committed graphs without weights, and weights mapped from the frozen file.
+Synchronous.
 
 This module imports NumPy, onnxruntime and tokenizers; `local` imports it at the first use, not when the server starts.
 """
@@ -21,12 +22,14 @@ from stoa.embedding.safetensors import MappedTensors, SafetensorsError
 from stoa.embedding.types import EmbedderError
 
 TOKENS_MAX: Final = 256
-"""The original's max_seq_length, with [CLS] and [SEP]; tokenizer.json itself says 128, which sentence-transformers overrides."""
+"""The original's max_seq_length, with [CLS] and [SEP]; tokenizer.json itself says 128, which sentence-transformers
+overrides."""
 BATCH_TOKENS_MAX: Final = 2048
 """Padding included. Bigger batches leave the processor's cache and are slower (docs/decisions/0003)."""
 BATCH_TEXTS_MAX: Final = 64
 FEW_TOKENS: Final = 12
-"""With no more different tokens the quantised model's errors do not average out (cosine down to .973): such texts run in full precision."""
+"""With no more different tokens the quantised model's errors do not average out (cosine down to .973): such texts run
+in full precision."""
 CUT_CHARACTERS: Final = 8192
 """A text is tokenised up to here first: 256 tokens are about 1,000 characters."""
 CUT_MARGIN: Final = 1024
@@ -37,7 +40,8 @@ class MiniLM:
 
     def __init__(self, directory: Path, *, precision: Precision, threads: int) -> None:
         """Raises EmbedderError(embedder_corrupted) for any file but the pinned ones."""
-        # Hashing 90 MB, reading the tokenizer and preparing the weights take about as long each, and leave the interpreter's lock alone.
+        # Hashing 90 MB, reading the tokenizer and preparing the weights take about as long each, and leave the
+        # interpreter's lock alone.
         with ThreadPoolExecutor(3, thread_name_prefix="stoa-embedder-load") as crew:
             checks = [crew.submit(weights.verify, file, directory) for file in weights.FILES]
             tokenizer = crew.submit(_tokenizer, directory)
@@ -90,7 +94,8 @@ class MiniLM:
     def _settled(self, encoding: Encoding, text: str) -> Encoding:
         """The encoding of the whole text, given that of its first `CUT_CHARACTERS`.
 
-        The cut may be felt only if the last token that is kept lies near it (a text of blanks, or of endless words): then it moves.
+        The cut may be felt only if the last token that is kept lies near it (a text of blanks, or of endless words):
+        then it moves.
         """
         cut = CUT_CHARACTERS
         while cut < len(text) and (len(encoding.ids) < TOKENS_MAX or encoding.offsets[-2][1] + CUT_MARGIN > cut):
@@ -100,7 +105,8 @@ class MiniLM:
 
 
 def batches(tokens: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-    """Indexes of texts that run together: of one precision, and neighbours in length, so that little is padding, longest first."""
+    """Indexes of texts that run together: of one precision, and neighbours in length, so that little is padding,
+    longest first."""
     few = [_few(ids) for ids in tokens]
     batch: list[int] = []
     for index in sorted(range(len(tokens)), key=lambda index: (few[index], -len(tokens[index]))):
@@ -139,7 +145,8 @@ def _tokenizer(directory: Path) -> Tokenizer:
 
 
 class _Session:
-    """One graph with its weights. onnxruntime reads the arrays where they are, so they must live as long as the session does."""
+    """One graph with its weights. onnxruntime reads the arrays where they are, so they must live as long as the session
+    does."""
 
     def __init__(self, tensors: Mapping[str, NDArray[np.float32]], precision: Precision, threads: int) -> None:
         self._values = initializers(tensors, precision)

@@ -1,12 +1,13 @@
 """From the model's tensors to what its graph takes as initializers, in full precision or with weights of 7 bits.
 
-Weights: one scale per output channel, symmetric, ±63. Not ±127: on x86 without VNNI the product of unsigned activations and
-signed weights is summed pairwise in 16 bits and saturates above 32,767; 2 · 255 · 63 stays below. So every machine computes the same
-vectors, and a cluster of unlike machines shares one cache. It costs cosine in the third decimal (docs/decisions/0003).
+Weights: one scale per output channel, symmetric, ±63. Not ±127: on x86 without VNNI the product of unsigned activations
+and signed weights is summed pairwise in 16 bits and saturates above 32,767; 2 · 255 · 63 stays below. So every machine
+computes the same vectors, and a cluster of unlike machines shares one cache. It costs cosine in the third decimal
+(docs/decisions/0003).
 
-Activations are quantised inside the graph, one scale per token, so a text's vector does not depend on the texts beside it.
-What follows the GELU is never below -0.17: it is shifted up by SHIFT and uses all 8 bits unsigned; the shift's share of the
-product is a constant per channel and is taken off the bias here.
+Activations are quantised inside the graph, one scale per token, so a text's vector does not depend on the texts beside
+it. What follows the GELU is never below -0.17: it is shifted up by SHIFT and uses all 8 bits unsigned; the shift's
+share of the product is a constant per channel and is taken off the bias here.
 """
 
 from collections.abc import Mapping
@@ -27,9 +28,11 @@ SHIFT: Final = 0.17
 
 
 def initializers(tensors: Mapping[str, Floats], precision: Precision) -> Mapping[str, NDArray[np.generic]]:
-    """Name → array for every initializer that the graph of this precision declares. Raises KeyError for a missing tensor.
+    """Name → array for every initializer that the graph of this precision declares. Raises KeyError for a missing
+    tensor.
 
-    The words' table is not among them: onnxruntime would copy its 47 MB; the loader looks words up in the mapped file instead.
+    The words' table is not among them: onnxruntime would copy its 47 MB; the loader looks words up in the mapped file
+    instead.
     """
     made: dict[str, NDArray[np.generic]] = {}
     # All texts are of token type 0: its row is folded into the positions.

@@ -3,10 +3,9 @@
 import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 from stoa.embedding.types import EmbedderError
-from stoa.outbound import allowed
+from stoa.outbound import AddressRefused, Outbound, cause
 
 if TYPE_CHECKING:
     import aiohttp
@@ -17,6 +16,9 @@ BATCH_MAX: Final = 64
 ATTEMPTS_MAX: Final = 3
 SECONDS_MAX: Final = 60.0
 RETRY_AFTER_SECONDS_MAX: Final = 20.0
+ANSWER_BYTES_MAX: Final = 12 * 1024 * 1024
+"""Of 64 vectors of 4,096 numbers, written out in full."""
+_ANYWHERE: Final = Outbound(allow_private=True)
 _CODES: Final = {
     401: "embedder_unauthorized",
     403: "embedder_unauthorized",
@@ -26,7 +28,9 @@ _CODES: Final = {
 
 
 class RemoteEmbedder:
-    """Without `allow_private` (an endpoint that a tenant named) it asks public addresses alone."""
+    """`outbound` decides which addresses it may ask: of the operator's endpoint any, of a tenant's those that are
+    allowed.
+    """
 
     tokens_max = 8_191
 
@@ -37,9 +41,9 @@ class RemoteEmbedder:
         api_key: str | None,
         dimensions: int | None = None,
         *,
-        allow_private: bool = True,
+        outbound: Outbound = _ANYWHERE,
     ) -> None:
-        self._allow_private = allow_private
+        self._outbound = outbound
         self._url = base_url.rstrip("/") + "/embeddings"
         self._model = model
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
@@ -72,10 +76,7 @@ class RemoteEmbedder:
         if self._closed:
             raise EmbedderError("embedder_closed", "This server is stopping.", retryable=False)
         rows: list[Any] = []
-        if not allowed(urlsplit(self._url).hostname or "", allow_private=self._allow_private):
-            message = "The embeddings endpoint has a private address, which this server's operator has not allowed."
-            raise EmbedderError("embedder_unreachable", message, retryable=False)
-        async with client(allow_private=self._allow_private, seconds_max=SECONDS_MAX, headers=self._headers) as session:
+        async with client(self._outbound, seconds_max=SECONDS_MAX, headers=self._headers) as session:
             for start in range(0, len(texts), BATCH_MAX):
                 rows += await self._batch(session, texts[start : start + BATCH_MAX])
         try:
@@ -115,6 +116,8 @@ class RemoteEmbedder:
     async def _ask(self, session: "aiohttp.ClientSession", body: dict[str, Any], count: int) -> list[Any]:
         import aiohttp  # noqa: PLC0415 — the server starts without it
 
+        from stoa.outbound.client import read_json  # noqa: PLC0415
+
         try:
             async with session.post(self._url, json=body, allow_redirects=False) as response:
                 if response.status != 200:
@@ -128,7 +131,7 @@ class RemoteEmbedder:
                         retryable=response.status == 429 or response.status >= 500,
                         retry_after_seconds=float(after) if after.isdigit() else None,
                     )
-                answer = await response.json(content_type=None)
+                answer = await read_json(response, ANSWER_BYTES_MAX)
             ordered = sorted(answer["data"], key=lambda item: item["index"])
             if len(ordered) != count:
                 raise _garbled()
@@ -138,8 +141,11 @@ class RemoteEmbedder:
                 "embedder_timeout", "The embeddings endpoint did not answer in time.", retryable=True
             ) from error
         except (aiohttp.ClientError, OSError) as error:
+            found = cause(error)
             raise EmbedderError(
-                "embedder_unreachable", "The embeddings endpoint cannot be reached.", retryable=True
+                "embedder_unreachable",
+                f"The embeddings endpoint cannot be reached. {found or ''}".strip(),
+                retryable=not isinstance(found, AddressRefused),
             ) from error
         except (ValueError, KeyError, TypeError) as error:
             raise _garbled() from error

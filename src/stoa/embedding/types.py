@@ -1,4 +1,5 @@
-"""The port of everything that turns texts into vectors. NumPy is named here and not imported: the server starts without it."""
+"""The port of everything that turns texts into vectors. NumPy is named here and not imported: the server starts without
+it."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -11,10 +12,11 @@ if TYPE_CHECKING:
 class EmbedderError(Exception):
     """The embedder failed while working: an outcome, not a bug of ours.
 
-    `code` is one of: embedder_unavailable (no weights, and no way to fetch them now), embedder_corrupted (weights that are not
-    the pinned ones), embedder_closed, embedder_not_ready, and for endpoints embedder_rate_limited, embedder_overloaded (5xx),
-    embedder_unreachable, embedder_timeout, embedder_unauthorized, embedder_not_found, embedder_refused_request (other 4xx),
-    embedder_protocol_error. `retryable` says whether the same call may succeed later without anybody doing anything.
+    `code` is one of: embedder_unavailable (no weights, and no way to fetch them now), embedder_corrupted (weights that
+    are not the pinned ones), embedder_closed, embedder_not_ready, and for endpoints embedder_rate_limited,
+    embedder_overloaded (5xx), embedder_unreachable, embedder_timeout, embedder_unauthorized, embedder_not_found,
+    embedder_refused_request (other 4xx), embedder_protocol_error. `retryable` says whether the same call may succeed
+    later without anybody doing anything.
     """
 
     def __init__(self, code: str, message: str, *, retryable: bool, retry_after_seconds: float | None = None) -> None:
@@ -56,5 +58,6 @@ class Embedder(Protocol):
         ...
 
     async def close(self) -> None:
-        """Ends what is running and frees the model; may be called twice. Later calls raise EmbedderError(embedder_closed)."""
+        """Ends what is running and frees the model; may be called twice. Later calls raise
+        EmbedderError(embedder_closed)."""
         ...

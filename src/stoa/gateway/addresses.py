@@ -3,11 +3,14 @@
 from urllib.parse import urlsplit
 
 from stoa.gateway.catalogue import ProviderError
-from stoa.outbound import AddressRefused, addresses
+from stoa.outbound import AddressRefused, Outbound, OutboundError
 
 
-async def check_address(base_url: str, *, allow_private: bool) -> None:
-    """Raises ProviderError for what is no plain http(s) URL, cannot be resolved, or leads to a private address."""
+async def check_address(base_url: str, outbound: Outbound) -> None:
+    """An early answer; what counts is decided again at every call.
+
+    Raises ProviderError for what is no plain http(s) URL, cannot be resolved, or leads to a private address.
+    """
     try:
         parts = urlsplit(base_url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -17,13 +20,15 @@ async def check_address(base_url: str, *, allow_private: bool) -> None:
         raise ProviderError("it must be an http:// or https:// URL")
     if parts.username or parts.password:
         raise ProviderError("it must not hold a user name or password; send the credential as api_key")
-    if allow_private:
+    if outbound.allow_private:
         return
     try:
-        await addresses(parts.hostname, port, allow_private=False)
+        await outbound.check(parts.hostname, port, tls=parts.scheme == "https")
     except AddressRefused as error:
         raise ProviderError(
             "it leads to a private address, which this server's operator has not allowed (STOA_ALLOW_PRIVATE_ADDRESSES)"
         ) from error
-    except (OSError, UnicodeError) as error:
+    except OutboundError as error:
+        raise ProviderError(str(error)) from error
+    except OSError as error:
         raise ProviderError(f"the host {parts.hostname} cannot be resolved") from error

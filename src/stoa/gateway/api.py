@@ -47,7 +47,9 @@ def routes(catalogue: Catalogue, connections: Connections, gate: Gate) -> Routes
         provider = (await catalogue.entry(principal, model_id)).provider
         return DataList(
             data=[wire.ProviderWire(id=provider, name=provider)],
-            pagination=Pagination(page=1, page_size=25, page_count=1, total_count=1),
+            pagination=Pagination(
+                page=1, page_size=25, page_count=1, total_count=1, total_count_estimated=None, next_cursor=None
+            ),
         )
 
     @router.get("/v1/connections", responses=refusals())
@@ -62,7 +64,8 @@ def routes(catalogue: Catalogue, connections: Connections, gate: Gate) -> Routes
         principal: Annotated[Principal, writing],
         idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[wire.ConnectionWire]:
-        """Adds a provider. It is asked for its models at once, which join the catalogue; its credential is never shown again."""
+        """Adds a provider. It is asked for its models at once, which join the catalogue; its credential is never shown
+        again."""
         once = (
             IdempotencyKey(idempotency_key, "connections", fingerprint(body.model_dump(mode="json")))
             if idempotency_key

@@ -1,4 +1,5 @@
-"""The models this node can use: the built-in one, those of the configured providers, and those of the caller's connections."""
+"""The models this node can use: the built-in one, those of the configured providers, and those of the caller's
+connections."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -10,7 +11,6 @@ import structlog
 
 from stoa.db import Database, Row, Tx, load
 from stoa.db.internal import internal, internal_statement
-from stoa.gateway.roots import root
 from stoa.gateway.secrets import SecretError, Vault
 from stoa.gateway.types import Capabilities, Model
 from stoa.kernel.errors import BadRequest, NotFound
@@ -49,7 +49,8 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """A configured provider. `offers` asks it for its models (raises ProviderError); `build` makes the adapter of one."""
+    """A configured provider. `offers` asks it for its models (raises ProviderError); `build` makes the adapter of
+    one."""
 
     name: str
     offers: Callable[[], Awaitable[Sequence[Offer]]]
@@ -62,7 +63,8 @@ class Provider:
 
 @dataclass(frozen=True, slots=True)
 class ProviderState:
-    """What asking a provider for its models came to. `models` is None while there is no answer, and `trouble` says why."""
+    """What asking a provider for its models came to. `models` is None while there is no answer, and `trouble` says
+    why."""
 
     name: str
     url: str
@@ -98,8 +100,11 @@ class Catalogue:
         providers: Sequence[Provider],
         build: BuildConnection,
         default_slug: str | None,
+        compatible_root: Callable[[str, str | None], str | None] = lambda _, base_url: base_url,
     ) -> None:
+        """`compatible_root` gives, for a connection's type and URL, where OpenAI's other routes are found."""
         self._database = database
+        self._compatible_root = compatible_root
         self._vault = vault
         self._builtin_slug, self._builtin = builtin
         self._providers = providers
@@ -224,9 +229,11 @@ class Catalogue:
         """(base URL, API key) of a project's connection to an OpenAI-compatible provider; None where there is none."""
         async with internal_statement(self._database) as tx:
             row = await tx.fetchrow(SQL.connection, org_id, connection_id)
-        if row is None or row["project_id"] != project_id or row["type"] == "anthropic":
+        if row is None or row["project_id"] != project_id:
             return None
-        base_url = root("ollama", row["base_url"]) if row["type"] == "ollama" else row["base_url"]
+        base_url = self._compatible_root(row["type"], row["base_url"])
+        if base_url is None:
+            return None
         try:
             return base_url, self._vault.open(connection_id, row["secret"]) if row["secret"] else None
         except SecretError:
@@ -277,7 +284,8 @@ class Catalogue:
         self, provider: str, offers: Sequence[Offer], build: Callable[[Offer], Model], *, prefix: str
     ) -> None:
         async with internal(self._database) as tx:
-            # Nodes that start at once find the same models: one after the other, for a row is known by its id and by its slug.
+            # Nodes that start at once find the same models: one after the other, for a row is known by its id and by
+            # its slug.
             await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", "stoa.models")
             for offer in offers:
                 slug = prefix + offer.wire_name

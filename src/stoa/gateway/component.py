@@ -8,10 +8,12 @@ from stoa.gateway.api import routes
 from stoa.gateway.catalogue import Catalogue, Provider
 from stoa.gateway.connections import Connections, Projects
 from stoa.gateway.factory import ModelFactory
+from stoa.gateway.registry import compatible_root
 from stoa.gateway.secrets import Vault
 from stoa.gateway.types import Model
 from stoa.http.component import Component, Kit
 from stoa.http.hosts import HostKind
+from stoa.outbound import Outbound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +43,13 @@ async def open_component(
     providers: Sequence[ProviderSettings],
     default_model: str | None,
     pace: Callable[[], float],
-    allow_private: bool,
+    outbound: Outbound,
 ) -> AsyncGenerator[GatewayComponent]:
-    """`builtin` is the slug and the adapter of the model that needs no provider; `pace` the seconds between two writes of the journal."""
+    """`builtin` is the slug and the adapter of the model that needs no provider; `pace` the seconds between two writes
+    of the journal."""
     async with AsyncExitStack() as stack:
         vault = Vault(kit.secret)
-        factory = ModelFactory(pace=pace, allow_private=allow_private)
+        factory = ModelFactory(pace=pace, outbound=outbound)
         stack.push_async_callback(factory.close)
         catalogue = Catalogue(
             kit.database,
@@ -55,6 +58,7 @@ async def open_component(
             [_provider(factory, configured) for configured in providers],
             factory.build_for_tenant,
             default_model,
+            compatible_root,
         )
         connections = Connections(kit.database, vault, projects, factory.ask_for_tenant, kit.ids)
         yield GatewayComponent(

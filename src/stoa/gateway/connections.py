@@ -11,11 +11,13 @@ import asyncpg
 from stoa.db import Database, Row, audit, idempotency
 from stoa.db.idempotency import IdempotencyKey
 from stoa.gateway.catalogue import SQL, Offer, ProviderError
+from stoa.gateway.registry import root
 from stoa.gateway.secrets import Vault
 from stoa.kernel.errors import BadRequest, Conflict, NotFound
 from stoa.kernel.ids import Ids
 from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
+from stoa.outbound import origin_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,8 @@ class Connections:
         self._ids = ids
 
     async def create(self, principal: Principal, new: NewConnection, once: IdempotencyKey | None) -> Connection:
-        """Asks the provider for its models first: a connection that cannot work is not made. They join the catalogue at once."""
+        """Asks the provider for its models first: a connection that cannot work is not made. They join the catalogue at
+        once."""
         if once:
             async with self._database.tenant(principal) as tx:
                 if first := await idempotency.peek(tx, principal, once):
@@ -120,17 +123,23 @@ class Connections:
     async def update(
         self, principal: Principal, connection_id: UUID, base_url: str | None, api_key: str | None
     ) -> Connection:
-        """A new address or credential; without an `api_key` the old one stays."""
+        """A new address or credential; without an `api_key` the old one stays, as long as the origin of the address does."""
         async with self._database.tenant(principal) as tx:
             before = await tx.fetchrow(SQL.connection, principal.org_id, connection_id)
         value = _value(before, connection_id)
         assert before is not None
+        _check_origin(value, base_url, api_key)
         known = self._vault.open(connection_id, before["secret"]) if before["secret"] else None
         await self._offers(value.type, base_url, api_key or known)
         sealed = self._vault.seal(connection_id, api_key) if api_key else None
         async with self._database.tenant(principal) as tx:
+            # Another change may have come in between: the secret that is there now may be that of another origin.
+            held = _value(await tx.fetchrow(SQL.connection_to_change, principal.org_id, connection_id), connection_id)
+            moved = _check_origin(held, base_url, api_key)
             row = await tx.fetchrow(SQL.update_connection, principal.org_id, connection_id, base_url, sealed)
             await audit.record(tx, principal, "connection.update", connection_id)
+            if moved:
+                await audit.record(tx, principal, "connection.move", connection_id)
         return _value(row, connection_id)
 
     async def delete(self, principal: Principal, connection_id: UUID) -> None:
@@ -145,6 +154,22 @@ class Connections:
             return await self._ask(type_, base_url, api_key)
         except ProviderError as error:
             raise BadRequest.field(f"config.{error.field}", f"does not work: {error}") from error
+
+
+def _check_origin(connection: Connection, base_url: str | None, api_key: str | None) -> bool:
+    """Whether the connection gets another origin (scheme, host, port).
+
+    Raises BadRequest where that would take a stored key to somebody whom its owner did not name.
+    """
+    before, after = (origin_of(root(connection.type, url)) for url in (connection.base_url, base_url))
+    if before == after:
+        return False
+    if connection.has_api_key and api_key is None:
+        raise BadRequest.field(
+            "config.api_key",
+            f"must be sent again: the stored key was given for {before}, and config.base_url now leads to {after}",
+        )
+    return True
 
 
 def _value(row: Row | None, connection_id: UUID) -> Connection:

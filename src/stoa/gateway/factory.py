@@ -7,11 +7,10 @@ from urllib.parse import urlsplit
 
 from stoa.gateway.addresses import check_address
 from stoa.gateway.catalogue import Offer, Provider, ProviderError
-from stoa.gateway.providers.anthropic import AnthropicModel
-from stoa.gateway.providers.openai import OpenAIModel
 from stoa.gateway.providers.transport import Transport
-from stoa.gateway.roots import root
-from stoa.gateway.types import Model
+from stoa.gateway.registry import kind_of, root
+from stoa.gateway.types import Capabilities, Model
+from stoa.outbound import Outbound
 
 LIST_SECONDS_MAX: Final = 10.0
 LOCAL_LIST_SECONDS_MAX: Final = 0.5
@@ -19,15 +18,18 @@ LOCAL_LIST_SECONDS_MAX: Final = 0.5
 
 
 class ModelFactory:
-    """Long-lived: holds the connections to all providers. `pace` is how long a reader of deltas may gather under load."""
+    """Long-lived: holds the connections to all providers. `pace` is how long a reader of deltas may gather under
+    load."""
 
-    def __init__(self, *, pace: Callable[[], float], allow_private: bool) -> None:
-        self._transport = Transport(pace=pace)
-        self._guarded = Transport(pace=pace, allow_private=allow_private)
-        self._allow_private = allow_private
+    def __init__(self, *, pace: Callable[[], float], outbound: Outbound) -> None:
+        self._outbound = outbound
+        self._transport = Transport(pace=pace, outbound=outbound.trusted())
+        self._local = Transport(pace=pace, outbound=outbound.trusted().direct())
+        self._guarded = Transport(pace=pace, outbound=outbound)
 
     async def close(self) -> None:
         await self._transport.close()
+        await self._local.close()
         await self._guarded.close()
 
     def provider(
@@ -40,18 +42,24 @@ class ModelFactory:
         *,
         optional: bool,
     ) -> Provider:
+        local = type_ == "ollama" and base_url is None  # On this machine: no proxy stands before it.
+        way, transport = self._outbound.trusted(), self._transport
+        if local:
+            way, transport = way.direct(), self._local
+
         async def offers() -> Sequence[Offer]:
+            if named := only if kind_of(type_).lister == "list_azure" else None:  # Its list is not of deployments.
+                return [Offer(name, name, Capabilities(images=True, tools=True)) for name in named]
             if optional:  # Mostly it is not there, and then a start need not load the HTTP client.
-                await _listens(root(type_, base_url))
-            found = await self.ask(
-                type_, base_url, api_key, seconds_max=LOCAL_LIST_SECONDS_MAX if optional else LIST_SECONDS_MAX
-            )
+                await _listens(root(type_, base_url), way)
+            seconds_max = LOCAL_LIST_SECONDS_MAX if optional else LIST_SECONDS_MAX
+            found = await self._ask(type_, base_url, api_key, seconds_max=seconds_max, outbound=way)
             return found if only is None else [offer for offer in found if offer.wire_name in only]
 
         return Provider(
             name,
             offers,
-            lambda offer: _model(self._transport, type_, base_url, api_key, offer),
+            lambda offer: _model(transport, type_, base_url, api_key, offer),
             optional,
             root(type_, base_url),
         )
@@ -64,41 +72,42 @@ class ModelFactory:
         self, type_: str, base_url: str | None, api_key: str | None, *, seconds_max: float = LIST_SECONDS_MAX
     ) -> Sequence[Offer]:
         """The provider's own model list. Raises ProviderError."""
-        return await self._ask(type_, base_url, api_key, seconds_max=seconds_max, allow_private=True)
+        return await self._ask(type_, base_url, api_key, seconds_max=seconds_max, outbound=self._outbound.trusted())
 
     async def _ask(
-        self, type_: str, base_url: str | None, api_key: str | None, *, seconds_max: float, allow_private: bool
+        self, type_: str, base_url: str | None, api_key: str | None, *, seconds_max: float, outbound: Outbound
     ) -> Sequence[Offer]:
-        from stoa.gateway.providers.listing import list_anthropic, list_openai  # noqa: PLC0415 — the server starts without aiohttp
+        if not root(type_, base_url):
+            raise ProviderError("the address of your resource is needed")
+        from stoa.gateway.providers import listing  # noqa: PLC0415 — the server starts without aiohttp
         from stoa.outbound.client import client  # noqa: PLC0415
 
-        listing = list_anthropic if type_ == "anthropic" else list_openai
-        async with client(allow_private=allow_private, seconds_max=seconds_max) as session:
-            return await listing(session, root(type_, base_url), api_key)
+        async with client(outbound, seconds_max=seconds_max) as session:
+            return await getattr(listing, kind_of(type_).lister)(session, root(type_, base_url), api_key)
 
     async def ask_for_tenant(self, type_: str, base_url: str | None, api_key: str | None) -> Sequence[Offer]:
         """The same for a connection that a tenant makes, whose address is checked first. Raises ProviderError."""
-        await check_address(root(type_, base_url), allow_private=self._allow_private)
-        if type_ != "ollama" and not api_key:
+        if root(type_, base_url):
+            await check_address(root(type_, base_url), self._outbound)
+        if kind_of(type_).needs_key and not api_key:
             raise ProviderError("a key is needed", "api_key")
-        return await self._ask(
-            type_, base_url, api_key, seconds_max=LIST_SECONDS_MAX, allow_private=self._allow_private
-        )
+        return await self._ask(type_, base_url, api_key, seconds_max=LIST_SECONDS_MAX, outbound=self._outbound)
 
 
-async def _listens(url: str) -> None:
+async def _listens(url: str, outbound: Outbound) -> None:
     """Raises ProviderError where nobody takes a connection."""
     parts = urlsplit(url)
     try:
         async with asyncio.timeout(LOCAL_LIST_SECONDS_MAX):
-            _, writer = await asyncio.open_connection(
-                parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
-            )
+            tls = parts.scheme == "https"
+            sock = await outbound.connect(parts.hostname or "", parts.port or (443 if tls else 80), tls=tls)
     except (OSError, TimeoutError, ValueError) as error:
         raise ProviderError("nothing listens there") from error
-    writer.close()
+    sock.close()
 
 
 def _model(transport: Transport, type_: str, base_url: str | None, api_key: str | None, offer: Offer) -> Model:
-    adapter = AnthropicModel if type_ == "anthropic" else OpenAIModel
-    return adapter(transport, root(type_, base_url), api_key, offer.wire_name, offer.abilities)
+    kind = kind_of(type_)
+    return kind.adapter(
+        transport, root(type_, base_url), api_key, offer.wire_name, offer.abilities, demands=kind.demands
+    )

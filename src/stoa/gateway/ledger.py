@@ -1,4 +1,5 @@
-"""The bill: a line for each call of a model, and what keys with a spending limit have spent. Entered in the caller's transaction, with what the call was for."""
+"""The bill: a line for each call of a model, and what keys with a spending limit have spent. Entered in the caller's
+transaction, with what the call was for."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,13 +13,15 @@ from stoa.kernel.principal import SpendingLimit
 
 SQL: Final = load("stoa.gateway", "ledger.sql")
 SPENDING_PARTS: Final = 8
-"""Rows that a day's spending of one key is spread over, so that what ends at the same moment seldom waits for one another."""
+"""Rows that a day's spending of one key is spread over, so that what ends at the same moment seldom waits for one
+another."""
 _WHEN: Final[Mapping[str, str]] = {"day": "today", "month": "this month", "total": "altogether"}
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A call of a model outside of runs (theirs are entered by `bill_run`, migration 0021). `cost_usd` None: no price is known. `kind` says what it was
+    """A call of a model outside of runs (theirs are entered by `bill_run`, migration 0021). `cost_usd` None: no price
+    is known. `kind` says what it was
     for: a page that was read by OCR; `key_id` is whose bill it is on."""
 
     org_id: UUID
@@ -85,7 +88,10 @@ def spending_refused(limit: SpendingLimit, spent: float, *, priced: bool) -> tup
     if not priced:
         return (
             "price_unknown",
-            "This access key has a spending limit, and no price is known for the model; the operator can set one under [[prices]].",
+            (
+                "This access key has a spending limit, and no price is known for the model;"
+                " the operator can set one under [[prices]]."
+            ),
         )
     if spent >= limit.usd:
         when = _WHEN[limit.period]

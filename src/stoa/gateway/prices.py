@@ -11,7 +11,8 @@ _MILLION = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """US dollars per million tokens of the models whose slug matches (`openai/gpt-*`). Cached tokens cost like others unless given."""
+    """US dollars per million tokens of the models whose slug matches (`openai/gpt-*`). Cached tokens cost like others
+    unless given."""
 
     model: str
     prompt: float

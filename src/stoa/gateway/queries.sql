@@ -24,6 +24,10 @@ INSERT INTO connections (org_id, project_id, id, name, type, base_url, secret) V
 -- name: connection
 SELECT * FROM connections WHERE org_id = $1 AND id = $2;
 
+-- name: connection_to_change
+-- Locked: of two changes at once the second sees the first.
+SELECT * FROM connections WHERE org_id = $1 AND id = $2 FOR UPDATE;
+
 -- name: list_connections
 -- A page of connections; {order} is made of checked column names.
 SELECT * FROM connections WHERE org_id = $1 ORDER BY {order} LIMIT $2 OFFSET $3;

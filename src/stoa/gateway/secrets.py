@@ -1,4 +1,5 @@
-"""Credentials at rest: AES-256-GCM, each bound to the row it stands in, so that a copied ciphertext opens nowhere else."""
+"""Credentials at rest: AES-256-GCM, each bound to the row it stands in, so that a copied ciphertext opens nowhere
+else."""
 
 import base64
 import contextlib

@@ -5,6 +5,21 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
+ProviderName: TypeAlias = Literal[
+    "openai",
+    "anthropic",
+    "azure",
+    "gemini",
+    "openrouter",
+    "groq",
+    "mistral",
+    "deepseek",
+    "ollama",
+    "llamacpp",
+    "vllm",
+]
+"""The kinds of providers (`registry.PROVIDERS`), as settings and connections name them."""
+
 
 # --- in -------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
@@ -47,6 +62,8 @@ class ToolCallPart:
     name: str
     arguments: str
     """A JSON object, exactly as the model wrote it."""
+    extra: Mapping[str, Any] | None = None
+    """Fields that the provider gave with the call and wants back with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +78,23 @@ Part: TypeAlias = TextPart | ImagePart | DocumentPart | ToolCallPart | ToolResul
 
 
 @dataclass(frozen=True, slots=True)
+class ProviderData:
+    """What a provider wants back with a reply of its own, unchanged: ids of calls, signatures, thoughts. Plain JSON, at
+    most 512 KiB.
+
+    `source` names the wire and the host: another provider is never given it.
+    """
+
+    source: str
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class ModelMessage:
     role: Literal["user", "assistant", "tool"]
     parts: tuple[Part, ...]
+    provider: ProviderData | None = None
+    """Of an assistant's message: what came with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +129,7 @@ class ReasoningDelta:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallDelta:
-    """A piece of tool call number `index` of this reply; `id` and `name` come with its first piece."""
+    """A piece of tool call number `index` of this reply; `id` (the provider's) and `name` come with its first piece."""
 
     index: int
     arguments: str
@@ -127,13 +158,23 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Notice:
+    """A part of the request was left out or changed so that the provider takes it: a sentence for people."""
+
+    text: str
+
+
+FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filter", "refusal"]
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """The reply is complete; always the last thing of a stream that did not fail."""
 
-    reason: Literal["stop", "length", "tool_calls", "content_filter"]
+    reason: FinishReason
 
 
-Delta: TypeAlias = TextDelta | ReasoningDelta | ToolCallDelta | Usage | Finish
+Delta: TypeAlias = TextDelta | ReasoningDelta | ToolCallDelta | Usage | Notice | ProviderData | Finish
 
 
 class ModelError(Exception):
@@ -141,7 +182,8 @@ class ModelError(Exception):
 
     `code` is one of: model_rate_limited, model_overloaded, model_unreachable, model_timeout, model_stalled,
     model_stream_truncated, model_protocol_error, model_refused_request (4xx), model_unauthorized, model_not_found,
-    context_length_exceeded, content_filtered, model_error (the provider's own error in mid-stream).
+    model_quota_exhausted (nothing is paid for any more), context_length_exceeded, content_filtered, model_error (the
+    provider's own error in mid-stream).
     `retryable` says whether the same request may succeed later.
     """
 
@@ -153,9 +195,12 @@ class ModelError(Exception):
         retryable: bool,
         status: int | None = None,
         retry_after_seconds: float | None = None,
+        words: str = "",
     ) -> None:
         super().__init__(message)
         self.code, self.message, self.retryable = code, message, retryable
+        self.words = words or message
+        """The provider's own codes and words, which are never shown: what it refused is read out of them."""
         self.status, self.retry_after_seconds = status, retry_after_seconds
 
 
@@ -166,12 +211,15 @@ class Capabilities:
     documents: bool = False
     """Takes whole documents of any length (`DocumentPart` with everything in it) instead of what fits a context."""
     context_tokens: int = 128_000
+    output_tokens_max: int | None = None
+    """The longest reply that the model gives; None where its provider does not say."""
 
 
 class Model(Protocol):
     """The port. `stream` gives the reply's deltas in batches: as many as had arrived together, never an empty one.
 
-    Leaving the context manager closes the upstream call at once, finished or not. Raises ModelError only.
+    The context manager is entered with the reply's first word, so that everything before it can be tried again. Leaving
+    the context manager closes the upstream call at once, finished or not. Raises ModelError only.
     Retries (429, 5xx, connection errors) happen inside, and only before the first delta.
     """
 

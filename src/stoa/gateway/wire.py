@@ -1,31 +1,37 @@
 """The JSON shapes of models and connections (contract section 8)."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 from pydantic import AfterValidator, Field
 
 from stoa.gateway.catalogue import ModelEntry
 from stoa.gateway.connections import Connection
-from stoa.http import Timestamp, Wire
+from stoa.gateway.types import ProviderName
+from stoa.http import Body, Timestamp, Wire
 from stoa.http.wire import storable
 
 
-class ConnectionConfig(Wire):
+class ConnectionConfig(Body):
     base_url: Annotated[str, Field(min_length=1, max_length=500), AfterValidator(storable)] | None = None
     api_key: Annotated[str, Field(min_length=1, max_length=2000, pattern=r"^[\x21-\x7e]+$")] | None = None
 
 
-class CreateConnection(Wire):
+class CreateConnection(Body):
     """`name` leads the slugs of the connection's models: `name/model`."""
 
+    example: ClassVar[Mapping[str, Any]] = {"name": "openai", "type": "openai", "config": {"api_key": "sk-example"}}
+
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
-    type: Literal["openai", "anthropic", "ollama"]
+    type: ProviderName
     config: ConnectionConfig = ConnectionConfig()
 
 
-class UpdateConnection(Wire):
+class UpdateConnection(Body):
     """An `api_key` left out keeps the stored one."""
+
+    example: ClassVar[Mapping[str, Any]] = {"config": {"api_key": "sk-example"}}
 
     config: ConnectionConfig
 
@@ -48,7 +54,7 @@ class ConnectionWire(Wire):
     org_id: UUID
     project_id: UUID
     name: str
-    type: Literal["openai", "anthropic", "ollama"]
+    type: ProviderName
     base_url: str | None
     has_api_key: bool
     created_at: Timestamp

@@ -4,11 +4,23 @@ from stoa.http.authentication import Authenticate, Gate
 from stoa.http.idempotency import IdempotencyKeyHeader, fingerprint
 from stoa.http.paging import Paging
 from stoa.http.routing import Routes
-from stoa.http.wire import Acknowledgement, Data, DataList, Pagination, RefusalBody, Timestamp, Wire, page_of, refusals
+from stoa.http.wire import (
+    Acknowledgement,
+    Body,
+    Data,
+    DataList,
+    Pagination,
+    RefusalBody,
+    Timestamp,
+    Wire,
+    page_of,
+    refusals,
+)
 
 __all__ = [
     "Acknowledgement",
     "Authenticate",
+    "Body",
     "Data",
     "DataList",
     "Gate",

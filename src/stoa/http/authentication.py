@@ -1,7 +1,7 @@
 """The gate: a bearer token becomes a Principal, or the request ends with 401 or 403."""
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Final, Protocol
 
 from fastapi import Depends, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -12,6 +12,10 @@ from stoa.kernel.errors import Forbidden, Unauthorized
 from stoa.kernel.limits import Rate
 from stoa.kernel.principal import Principal
 
+PERMISSIONS: Final = "stoa_permissions"
+"""The attribute of a dependency that admits: (gate, permissions), for the route that asks before it reads a body."""
+_ADMITTED: Final = "stoa.admitted"
+"""The key of the scope for (token, principal): a request is authenticated, and counted against a rate limit, once."""
 _BEARER = HTTPBearer(auto_error=False, description="An Access Key: `stoa_acc_…`")
 
 
@@ -40,22 +44,32 @@ class Gate:
 
     def needs(self, *permissions: str) -> Callable[..., Awaitable[Principal]]:
         async def admitted(
-            request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
+            request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
         ) -> Principal:
-            return await self.admit(request, credentials.credentials if credentials else None, *permissions)
+            return await self.admit(request, bearer_token(request), *permissions)
 
+        setattr(admitted, PERMISSIONS, (self, permissions))
         return admitted
 
     async def admit(self, request: Request, token: str | None, *permissions: str) -> Principal:
         """Raises Unauthorized, RateLimited, or Forbidden when the credential lacks every one of the permissions."""
         if token is None:
             raise Unauthorized("Send an access key: Authorization: Bearer stoa_acc_…")
-        principal = await self._authenticate(token)
-        if principal.rate_limit is not None and (rate := await self._meter(principal)) is not None:
-            request.scope[EXTRA_HEADERS].update(rate.headers())
+        principal = await self._principal(request, token)
         if principal.permissions is not None and principal.permissions.isdisjoint(permissions):
             needed = " or ".join(permissions)
             raise Forbidden(f"This key may not do this: it lacks the permission {needed}.")
+        return principal
+
+    async def _principal(self, request: Request, token: str) -> Principal:
+        known = request.scope.get(_ADMITTED)
+        if known is not None and known[0] == token:
+            admitted: Principal = known[1]
+            return admitted
+        principal = await self._authenticate(token)
+        if principal.rate_limit is not None and (rate := await self._meter(principal)) is not None:
+            request.scope[EXTRA_HEADERS].update(rate.headers())
+        request.scope[_ADMITTED] = (token, principal)
         return principal
 
 

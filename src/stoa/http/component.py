@@ -15,6 +15,8 @@ from stoa.http.hosts import HostKind
 from stoa.kernel.clock import Clock
 from stoa.kernel.ids import Ids
 from stoa.kernel.metrics import Metric
+from stoa.kernel.schema_checker import SchemaChecker
+from stoa.kernel.supervise import Heartbeat
 
 K = TypeVar("K", bound=str)
 T = TypeVar("T")
@@ -32,6 +34,7 @@ class Kit:
     clock: Clock
     ids: Ids
     gate: Gate
+    schemas: SchemaChecker
     secret: bytes
     """The installation's secret: encrypts credentials and signs tickets."""
 
@@ -78,6 +81,10 @@ class Component:
     """Started in order once the server listens for notifications, stopped in reverse."""
     after_gap: Sequence[Callable[[], None]] = ()
     """Called when notifications may have been lost, because the LISTEN connection was."""
+    vital: Sequence[Heartbeat] = ()
+    """Loops without which no message is answered: `GET /ready` is 503 while one of them is stuck."""
+    heartbeats: Sequence[Heartbeat] = ()
+    """Other loops that the doctor and the metrics watch."""
     drain: Sequence[Callable[[], Awaitable[None]]] = ()
     """Takes nothing new, and ends or hands over what runs. All slices drain at once."""
     hang_up: Sequence[Callable[[], Awaitable[None]]] = ()

@@ -4,6 +4,7 @@ A plain ASGI wrapper, because it stands around streams that live for hours and m
 """
 
 import re
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import structlog
@@ -11,19 +12,22 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stoa.http import errors
+from stoa.http.bodies import ALLOWANCE, Allowance
 from stoa.http.sse import DIRECT_SEND
 from stoa.http.traffic import Exchange, Traffic
 from stoa.kernel.errors import AppError
 from stoa.kernel.ids import Ids
 
-JSON_BYTES_MAX: Final = 8 * 1024 * 1024
-"""Room for a message of a million words; a file goes up as multipart."""
-UPLOAD_BYTES_MAX: Final = 128 * 1024 * 1024
-MULTIPART_OVERHEAD_BYTES_MAX: Final = 1024 * 1024
-"""Part headers and form fields around an upload of the full size."""
-
 EXTRA_HEADERS: Final = "stoa.headers"
 """Where whoever knows something that every answer should say leaves it, as name → value."""
+
+CONSTANT_HEADERS: Final = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
+"""On every answer: no browser guesses another type than ours, and no link tells another site an address with an id in it."""
+HTML_POLICY: Final = (
+    b"default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    b"object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+"""On every page that does not bring a policy of its own. Nothing is loaded from another site."""
 
 _REQUEST_ID: Final = re.compile(rb"^[A-Za-z0-9._:-]{1,128}$")
 _log = structlog.get_logger("stoa.http")
@@ -52,25 +56,29 @@ class Edge:
                 message["headers"] = [
                     *message.get("headers", ()),
                     (b"x-request-id", request_id),
+                    *_added(message["status"], message.get("headers", ())),
                     *((name.lower().encode(), value.encode()) for name, value in extra.items()),
                 ]
             await send(message)
 
         extra: dict[str, str] = {}
-        scope[EXTRA_HEADERS] = (
-            extra  # Here, and not where one is said: a knowledge base's host works on a copy of the scope.
-        )
+        # Made here, where all see them: a host below works on a copy of the scope.
+        scope[EXTRA_HEADERS] = extra
+        scope[ALLOWANCE] = allowance = Allowance()
         scope[DIRECT_SEND] = send
         with structlog.contextvars.bound_contextvars(request_id=request_id.decode()):
             try:
-                await self._app(scope, _limited(headers, receive), send_marked)
+                await self._app(scope, _limited(headers, receive, allowance, exchange), send_marked)
             except AppError as refusal:
                 if exchange.status == 0:
-                    await errors.response(refusal)(scope, receive, send_marked)
+                    await errors.rendered(scope, refusal)(scope, receive, send_marked)
+            except HTTPException as refusal:
+                if exchange.status == 0:
+                    await errors.http_response(scope, refusal)(scope, receive, send_marked)
             except Exception:  # noqa: BLE001 - an edge at which bugs end
                 _log.exception("bug", method=scope["method"], path=scope["path"])
                 if exchange.status == 0:
-                    await _hide(send_marked)
+                    await errors.rendered(scope, errors.InternalError())(scope, receive, send_marked)
             finally:
                 exchange.ended()
                 _log.info(
@@ -82,32 +90,40 @@ class Edge:
                 )
 
 
-def _limited(headers: dict[bytes, bytes], receive: Receive) -> Receive:
-    """Counts the body as it comes in; refuses before reading when its length is announced."""
-    multipart = headers.get(b"content-type", b"").startswith(b"multipart/")
-    limit = UPLOAD_BYTES_MAX + MULTIPART_OVERHEAD_BYTES_MAX if multipart else JSON_BYTES_MAX
+def _added(status: int, headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+    """The headers that every answer has, unless it brings them itself."""
+    present = {name for name, _ in headers}
+    for name, value in CONSTANT_HEADERS:
+        if name not in present:
+            yield name, value
+    if status in (429, 503) and b"retry-after" not in present:
+        yield b"retry-after", str(errors.RETRY_AFTER_SECONDS).encode()
+    if b"content-security-policy" not in present and any(
+        name == b"content-type" and value.startswith(b"text/html") for name, value in headers
+    ):
+        yield b"content-security-policy", HTML_POLICY
+
+
+def _limited(headers: dict[bytes, bytes], receive: Receive, allowance: Allowance, exchange: Exchange) -> Receive:
+    """Counts the body as it comes in, and refuses before reading when its length is announced.
+
+    Raises Starlette's exception, because FastAPI turns every other one that is raised while it reads a body into a 400.
+    """
     announced = headers.get(b"content-length", b"")
-    # Starlette's exception, because FastAPI turns every other one that is raised while it reads a body into a 400.
-    refusal = HTTPException(
-        413, f"The body is over the limit of {(UPLOAD_BYTES_MAX if multipart else JSON_BYTES_MAX) // 1024 // 1024} MiB."
-    )
+    length = int(announced) if announced.isdigit() else 0
     seen = 0
 
     async def receive_limited() -> dict[str, Any]:
         nonlocal seen
-        if announced.isdigit() and int(announced) > limit:
-            raise refusal
+        if exchange.status == 0 and length > allowance.bytes_max:
+            raise HTTPException(413, allowance.message)
         message = await receive()
         if message["type"] == "http.request":
             seen += len(message.get("body", b""))
-            if seen > limit:
-                raise refusal
+            if seen > allowance.bytes_max:
+                if exchange.status:  # Somebody waits for the client to leave; who still sends now is as good as gone.
+                    return {"type": "http.disconnect"}
+                raise HTTPException(413, allowance.message)
         return dict(message)
 
     return receive_limited
-
-
-async def _hide(send: Send) -> None:
-    content = errors.body("internal_error", errors.INTERNAL_MESSAGE)
-    await send({"type": "http.response.start", "status": 500, "headers": [(b"content-type", b"application/json")]})
-    await send({"type": "http.response.body", "body": content})

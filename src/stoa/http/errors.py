@@ -1,7 +1,7 @@
 """Refusals on the wire: the one place that renders an error (contract section 2)."""
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, Final
 
 import orjson
@@ -10,10 +10,14 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import Scope
 
-from stoa.kernel.errors import AppError, BadRequest, UnsupportedMediaType
+from stoa.http.locations import Location, locate
+from stoa.kernel.errors import AppError, BadRequest, TooLarge, UnsupportedMediaType
 
 INTERNAL_MESSAGE: Final = "Something went wrong on the server. It was logged under this request's id."
+RENDER: Final = "stoa.render_error"
+"""The key of the scope under which a host says how it renders a refusal."""
 
 _CODES: Final[Mapping[int, str]] = {
     400: "bad_request",
@@ -26,10 +30,17 @@ _SENTENCES: Final[Mapping[int, str]] = {
     404: "There is no such route. The routes are listed at /docs.",
     405: "This route does not take that method. The routes are listed at /docs.",
 }
-
-_JSON: Final = re.compile(r"application/(?:[\w.-]+\+)?json\b", re.IGNORECASE)
 _UNREADABLE: Final = "There was an error parsing the body"
-"""FastAPI's words for any failure of its parser but a plain syntax error."""
+"""FastAPI's words for any failure of its parser of forms that is not one of its own exceptions."""
+RETRY_AFTER_SECONDS: Final = 1
+"""Of a 429 or 503 that does not say when to come back."""
+
+
+class InternalError(AppError):
+    """A bug, as the caller sees it: logged with its stack at the edge, and told apart from every refusal by its status."""
+
+    def __init__(self) -> None:
+        super().__init__(INTERNAL_MESSAGE)
 
 
 def body(code: str, message: str, details: Mapping[str, str] | None = None) -> bytes:
@@ -40,111 +51,116 @@ def body(code: str, message: str, details: Mapping[str, str] | None = None) -> b
 
 
 def response(error: AppError) -> Response:
-    return Response(body(error.code, error.message, error.details), error.status, error.headers, "application/json")
+    headers = dict(error.headers)
+    if error.status in (429, 503):
+        headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
+    return Response(body(error.code, error.message, error.details), error.status, headers, "application/json")
+
+
+def rendered(scope: Scope, error: AppError) -> Response:
+    """In the shape of the host that the request is for."""
+    render: Callable[[AppError], Response] = scope.get(RENDER, response)
+    return render(error)
 
 
 def install(app: FastAPI) -> None:
-    """Makes `app` answer every refusal in the envelope. Bugs are not handled here: the edge logs and hides them."""
+    """Makes `app` answer every refusal in the envelope, and a bug too, which then goes on to the edge to be logged."""
 
-    async def on_refusal(_: Request, error: Exception) -> Response:
+    async def on_refusal(request: Request, error: Exception) -> Response:
         assert isinstance(error, AppError)
-        return response(error)
+        return rendered(request.scope, error)
 
     async def on_validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        sent = request.headers.get("content-type", "")
-        if (
-            sent
-            and not _JSON.match(sent)
-            and not sent.startswith("multipart/")
-            and any(tuple(one["loc"]) == ("body",) for one in error.errors())
-        ):
-            return response(
-                UnsupportedMediaType(
-                    f"Send the body as JSON, with Content-Type: application/json; this one came as {sent[:100]}."
-                )
-            )
-        details = explain(error.errors())
-        return response(
-            BadRequest("; ".join(f"{field} {reason}" for field, reason in details.items()), details=details)
-        )
+        route = request.scope.get("route")
+        field = getattr(route, "body_field", None)
+        details = explain(error.errors(), field.field_info if field is not None else Any)
+        sentence = "; ".join(f"{name} {reason}" for name, reason in details.items())
+        return rendered(request.scope, BadRequest(sentence, details=details))
 
-    async def on_http(_: Request, error: Exception) -> Response:
+    async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        message = _SENTENCES.get(error.status_code, str(error.detail))
-        if message == _UNREADABLE:
-            return response(BadRequest.field("body", "is no JSON that can be read: malformed, or nested too deeply"))
-        return Response(
-            body(_CODES.get(error.status_code, "bad_request"), message),
-            error.status_code,
-            dict(error.headers or {}),
-            "application/json",
-        )
+        return http_response(request.scope, error)
 
-    async def on_disconnect(_: Request, error: Exception) -> Response:
+    async def on_disconnect(request: Request, error: Exception) -> Response:
         assert isinstance(error, ClientDisconnect)
-        return response(BadRequest("The request's body ended early; nothing was stored."))
+        return rendered(request.scope, BadRequest("The request's body ended early; nothing was stored."))
+
+    async def on_bug(request: Request, _: Exception) -> Response:
+        return rendered(request.scope, InternalError())
 
     app.add_exception_handler(AppError, on_refusal)
     app.add_exception_handler(RequestValidationError, on_validation)
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(ClientDisconnect, on_disconnect)
+    app.add_exception_handler(Exception, on_bug)
 
 
-def explain(errors: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """pydantic's findings as field → reason, in the words of the contract: `content[1].file.id`."""
+def http_response(scope: Scope, error: HTTPException) -> Response:
+    """The framework's own refusals."""
+    message = _SENTENCES.get(error.status_code, str(error.detail))
+    match error.status_code:
+        case 400 if message == _UNREADABLE:
+            return rendered(scope, BadRequest.field("body", "is no multipart form that can be read"))
+        case 400:
+            return rendered(scope, BadRequest(message))
+        case 413:
+            return rendered(scope, TooLarge(message))
+        case 415:
+            return rendered(scope, UnsupportedMediaType(message))
+        case status:
+            return Response(
+                body(_CODES.get(status, "bad_request"), message), status, dict(error.headers or {}), "application/json"
+            )
+
+
+def explain(errors: Iterable[Mapping[str, Any]], annotation: object = Any) -> dict[str, str]:
+    """pydantic's findings as field → reason, in the words of the contract: `content[1].file.id`. `annotation` is the body's type."""
     details: dict[str, str] = {}
     for error in errors:
-        path = "body" if error["type"] == "json_invalid" else _path(error["loc"])
+        at = _located(error["loc"], annotation)
+        path = at.path
         if error["type"] in ("union_tag_not_found", "union_tag_invalid"):
             tag = error["ctx"]["discriminator"].strip("'")
-            path = tag if path == "body" else f"{path}.{tag}"
-        details.setdefault(path, _reason(error))
+            path = f"{path}.{tag}" if path else tag
+        details.setdefault(path or "body", _reason(error, at.known))
     return details
 
 
-_BODY_TAGS: Final = frozenset({"human_feedback", "approval", "http", "python", "website", "directory", "s3", "git"})
-"""`type`s and providers that choose among bodies: locations begin with them, and a caller did not write that."""
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    """The end of a sentence that says what is not known."""
+    close = get_close_matches(name[:100], known, 1, 0.6)
+    if close:
+        return f"; did you mean {close[0]}?"
+    return f"; there are {', '.join(sorted(known))}" if 0 < len(known) <= 12 else ""
 
-_PART_TAGS: Final = frozenset({"text", "file"})
-"""The same for `type`s that choose among the parts of a list."""
 
-
-def _path(location: Sequence[str | int]) -> str:
+def _located(location: Sequence[str | int], annotation: object) -> Location:
     names = list(location)
-    if names and names[0] in ("body", "query", "path", "header", "cookie"):
+    if names and names[0] == "body":
+        return locate(names[1:], annotation)
+    if names and names[0] in ("query", "path", "header", "cookie"):
         names = names[1:]
-    if len(names) > 1 and names[0] in _BODY_TAGS:
-        names = names[1:]
-    path = ""
-    for position, name in enumerate(names):
-        if isinstance(name, int):
-            path += f"[{name}]"
-        elif not _is_tag(name, names[position - 1] if position else None):
-            path += f".{name}" if path else name
-    return path or "body"
+    return locate(names, Any)
 
 
-def _is_tag(name: str, before: str | int | None) -> bool:
-    """Locations name the member of a union that was tried; a caller did not write that."""
-    return (isinstance(before, int) and name in _PART_TAGS) or "[" in name or name in ("str", "list", "dict")
-
-
-def _reason(error: Mapping[str, Any]) -> str:
+def _reason(error: Mapping[str, Any], known: Collection[str]) -> str:
     kind, context = error["type"], error.get("ctx", {})
     match kind:
         case "missing" | "union_tag_not_found":
             return "is required"
+        case "extra_forbidden":
+            return f"is no field of this object{did_you_mean(str(error['loc'][-1]), known)}"
         case "union_tag_invalid":
             return f"must be one of {context['expected_tags'].replace(chr(39), '')}"
-        case "json_invalid":
-            return f"is not valid JSON at character {error['loc'][-1]}: {context.get('error', 'malformed')}"
         case "string_too_short" if context.get("min_length") == 1:
             return "cannot be blank"
         case "too_short" if context.get("min_length") == 1:
             return "cannot be empty"
         case "value_error":
             return str(context.get("error", error["msg"]))
+        case "extra_forbidden":
+            return "is not a field of this request"
         case "uuid_parsing" | "uuid_type":
             return "must be a UUID"
         case "string_type":

@@ -14,7 +14,7 @@ from stoa.kernel.errors import AppError, NotFound
 
 SUBJECT: Final = "stoa.host_subject"
 """The key of the scope under which a host's app finds the id of its subject: the app or the knowledge base. It may be no UUID."""
-RENDER: Final = "stoa.render_error"
+RENDER: Final = errors.RENDER
 """The key of the scope under which the edge finds how this host renders a refusal."""
 
 RenderError = Callable[[AppError], Response]

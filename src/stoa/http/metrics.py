@@ -49,7 +49,7 @@ def _admit(request: Request, host: str, token: str | None) -> None:
             raise Unauthorized(
                 "The numbers of this server are its operator's: send STOA_METRICS_TOKEN as a bearer token."
             )
-    elif not _loopback(host) or _passed_on(request.headers):
+    elif not _loopback(host) or not _asked_directly(request):
         raise Unauthorized(
             "The numbers of this server are its operator's: set STOA_METRICS_TOKEN, and send it as a bearer token. Without it they are open to"
             " this machine alone, when the server listens on loopback."
@@ -57,14 +57,30 @@ def _admit(request: Request, host: str, token: str | None) -> None:
 
 
 def _loopback(host: str) -> bool:
+    """An IPv4 address is also written as IPv6, on a socket that takes both."""
     try:
-        return ip_address(host).is_loopback
+        return ip_address(host.removeprefix("::ffff:")).is_loopback
     except ValueError:
         return host == "localhost"
 
 
-def _passed_on(headers: Mapping[str, str]) -> bool:
-    return any(name in headers for name in PASSED_ON) or headers.get("sec-fetch-site", "none") != "none"
+def _asked_directly(request: Request) -> bool:
+    """By a program on this machine. The Host header is a claim: a page whose name was made to resolve to this machine sends its own name, and
+    a proxy that says nothing of itself sends the public one, or speaks HTTP/1.0."""
+    client, headers = request.client, request.headers
+    return (
+        client is not None
+        and _loopback(client.host)
+        and _loopback(_name(headers.get("host", "")))
+        and request.scope.get("http_version") != "1.0"
+        and not any(name in headers for name in PASSED_ON)
+        and headers.get("sec-fetch-site", "none") == "none"
+    )
+
+
+def _name(host: str) -> str:
+    """Without its port, and an IPv6 address without its brackets."""
+    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
 
 
 class _Page(Response):

@@ -13,7 +13,7 @@ class HealthWire(Wire):
     version: str
 
 
-def routes(version: str, draining: Callable[[], bool], database_answers: Callable[[], Awaitable[None]]) -> Routes:
+def routes(version: str, draining: Callable[[], bool], check_ready: Callable[[], Awaitable[None]]) -> Routes:
     router = Routes(tags=["operations"])
 
     @router.get("/health")
@@ -21,12 +21,20 @@ def routes(version: str, draining: Callable[[], bool], database_answers: Callabl
         """The process lives. No credential needed."""
         return HealthWire(status="ok", version=version)
 
-    @router.get("/ready", responses={503: {"model": RefusalBody, "description": "Draining, or the database is away."}})
+    @router.get(
+        "/ready",
+        responses={
+            503: {
+                "model": RefusalBody,
+                "description": "Draining, the database is away or full, or background work is stuck.",
+            }
+        },
+    )
     async def ready() -> HealthWire:
-        """It takes work: the database answers, and it is not about to stop. No credential needed."""
+        """It takes work: the database answers and can store, no background loop is stuck, and it is not about to stop. No credential needed."""
         if draining():
             raise Unavailable("This server is restarting.", retry_after_seconds=2)
-        await database_answers()
+        await check_ready()
         return HealthWire(status="ok", version=version)
 
     return router

@@ -1,12 +1,151 @@
-"""An APIRouter whose answers leave unset fields out (contract section 2)."""
+"""Routes that judge a request by its head, in this order: the key, the query, the media type, the length. Only then is its body read.
 
-from collections.abc import Callable
-from typing import Any
+The framework reads the body first and asks for the key afterwards, so that anybody could make the server spool 128 MiB.
+"""
 
-from fastapi import APIRouter
+import re
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, Final
+
+from fastapi import APIRouter, params
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stoa.http.authentication import PERMISSIONS, Gate, bearer_token
+from stoa.http.bodies import (
+    ALLOWANCE,
+    JSON_LIMIT,
+    MULTIPART_OVERHEAD_BYTES_MAX,
+    UPLOAD_LIMIT,
+    Allowance,
+    BodyLimit,
+    read_json,
+)
+from stoa.http.errors import did_you_mean
+from stoa.kernel.errors import BadRequest, TooLarge, UnsupportedMediaType
+
+ANY_ROUTE_TAKES: Final = frozenset(
+    {"include_archived", "include_system", "include_official", "type", "page", "page_size"}
+)
+"""Query parameters that clients of the platform send everywhere, whether or not a route filters by them (contract section 3)."""
+BODY_LIMIT: Final = "stoa_body_limit"
+"""The attribute of an endpoint that holds the BodyLimit of its route."""
+_JSON: Final = re.compile(r"application/(?:[\w.-]+\+)?json\b", re.IGNORECASE)
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class GuardedRoute(APIRoute):
+    def get_route_handler(self) -> Handler:
+        answer = super().get_route_handler()
+        guard = _Guard(self)
+
+        async def guarded(request: Request) -> Response:
+            await guard.admit(request)
+            return await answer(await guard.read(request))
+
+        return guarded
 
 
 class Routes(APIRouter):
+    """An APIRouter of guarded routes, whose answers leave unset fields out (contract section 2)."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(route_class=GuardedRoute, **options)
+
     def add_api_route(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         options["response_model_exclude_none"] = True
         super().add_api_route(path, endpoint, **options)
+
+
+def limited(limit: BodyLimit) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorates an endpoint whose body may be larger, or must be smaller, than other JSON."""
+
+    def mark(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+        setattr(endpoint, BODY_LIMIT, limit)
+        return endpoint
+
+    return mark
+
+
+class _Guard:
+    """What one route says of the requests that it takes."""
+
+    def __init__(self, route: APIRoute) -> None:
+        dependants = list(_flat(route.dependant))
+        self._gates: list[tuple[Gate, tuple[str, ...]]] = [
+            found for one in dependants if (found := getattr(one.call, PERMISSIONS, None)) is not None
+        ]
+        self._query = {field.alias for one in dependants for field in one.query_params}
+        self._strict = bool(self._gates or self._query)
+        """Pages and probes that anybody may ask for take whatever a link or a balancer appends."""
+        self._body = route.body_field is not None
+        self._form = route.body_field is not None and isinstance(route.body_field.field_info, params.Form)
+        usual = UPLOAD_LIMIT if self._form else JSON_LIMIT
+        self._limit: BodyLimit = getattr(route.endpoint, BODY_LIMIT, usual)
+
+    async def admit(self, request: Request) -> None:
+        """Raises Unauthorized, Forbidden, RateLimited, BadRequest, UnsupportedMediaType or TooLarge."""
+        for gate, permissions in self._gates:
+            await gate.admit(request, bearer_token(request), *permissions)
+        if self._strict:
+            self._check_query(request)
+        if self._body:
+            self._check_body(request)
+
+    def _check_query(self, request: Request) -> None:
+        details: dict[str, str] = {}
+        for name in request.query_params:
+            if name not in self._query and name not in ANY_ROUTE_TAKES:
+                details[name[:100]] = f"is no parameter of this route{did_you_mean(name, self._query)}"
+        if details:
+            raise BadRequest("; ".join(f"{name} {reason}" for name, reason in details.items()), details=details)
+
+    def _check_body(self, request: Request) -> None:
+        sent = request.headers.get("content-type", "")
+        if self._form and not sent.lower().startswith("multipart/form-data"):
+            raise UnsupportedMediaType("Send the file as multipart/form-data, in a field named file.")
+        if not self._form and sent and not _JSON.match(sent):
+            raise UnsupportedMediaType(
+                f"Send the body as JSON, with Content-Type: application/json; this one came as {sent[:100]}."
+            )
+        allowance: Allowance | None = request.scope.get(ALLOWANCE)
+        if allowance is None:  # An app without the edge around it, as in a test of a part.
+            return
+        allowance.limit = self._limit
+        allowance.overhead_bytes = MULTIPART_OVERHEAD_BYTES_MAX if self._form else 0
+        announced = request.headers.get("content-length", "")
+        if announced.isdecimal() and int(announced) > allowance.bytes_max:
+            raise TooLarge(allowance.message)
+
+    async def read(self, request: Request) -> Request:
+        """The request, with its JSON read and checked. A form is left to the framework, which spools files to disk."""
+        if not self._body or self._form:
+            return request
+        body = await request.body()
+        if not body or not request.headers.get("content-type"):
+            return request
+        return _Checked(request, body, await read_json(body, self._limit))
+
+
+class _Checked(Request):
+    """A request whose body was read."""
+
+    def __init__(self, request: Request, body: bytes, value: Any) -> None:
+        super().__init__(request.scope, request.receive)
+        self._content = body
+        self._value = value
+
+    async def body(self) -> bytes:
+        return self._content
+
+    async def json(self) -> Any:
+        return self._value
+
+
+def _flat(dependant: Dependant) -> Iterator[Dependant]:
+    yield dependant
+    for below in dependant.dependencies:
+        yield from _flat(below)

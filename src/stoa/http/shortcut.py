@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stoa.http import errors
 from stoa.http.authentication import Gate
+from stoa.http.bodies import parse
 from stoa.kernel.errors import AppError
 
 BODY_BYTES_MAX: Final = 64 * 1024
@@ -56,25 +57,25 @@ class Shortcut:
         if path is None or token is None:
             await self._app(scope, receive, send)
             return
-        message = await receive()
-        body = self._read(message)
-        if body is None:
-            await self._app(scope, _again(message, receive), send)
-            return
         scope["route"] = self._route  # As the framework leaves it, for who counts requests by their route.
         try:
             principal = await self._gate.admit(Request(scope), token, self._permission)
+            message = await receive()
+            body = self._read(message)
+            if body is None:
+                await self._app(scope, _again(message, receive), send)
+                return
             response = await self._answer(**{self._subject: UUID(path[1])}, body=body, principal=principal)
         except AppError as refusal:
-            response = errors.response(refusal)
+            response = errors.rendered(scope, refusal)
         await response(scope, receive, send)
 
     def _read(self, message: Message) -> BaseModel | None:
         if message["type"] != "http.request" or message.get("more_body"):
             return None
         try:
-            return self._body.model_validate_json(message.get("body", b""))
-        except ValidationError:
+            return self._body.model_validate(parse(message.get("body", b"")))
+        except (ValidationError, AppError):
             return None
 
 
@@ -82,7 +83,12 @@ def _token(scope: Scope) -> str | None:
     """The bearer's, when the head of the request holds nothing out of the ordinary."""
     headers: dict[bytes, bytes] = dict(scope["headers"])
     length = headers.get(b"content-length", b"")
-    plain = headers.get(b"content-type") == b"application/json" and length.isdigit() and int(length) <= BODY_BYTES_MAX
+    plain = (
+        headers.get(b"content-type") == b"application/json"
+        and length.isdigit()
+        and int(length) <= BODY_BYTES_MAX
+        and not scope.get("query_string")
+    )
     scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
     if not plain or scheme.lower() != b"bearer" or not token or b"idempotency-key" in headers:
         return None

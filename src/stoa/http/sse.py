@@ -12,6 +12,25 @@ DIRECT_SEND: Final = "stoa.send"
 """Where the edge leaves the server's own `send`: between it and us lie eight layers that care for the response's start only."""
 
 
+STREAM_CONTENT: Final[Mapping[str, Any]] = {
+    "text/event-stream": {
+        "schema": {
+            "type": "object",
+            "description": "One Server-Sent Event. A comment without `data` comes while there is nothing to say.",
+            "properties": {
+                "id": {"type": "string", "description": "The sequence of the event: send it back as Last-Event-ID."},
+                "event": {"type": "string", "description": "The type of the event."},
+                "data": {
+                    "type": "string",
+                    "contentMediaType": "application/json",
+                    "contentSchema": {"$ref": "#/components/schemas/StreamEvent"},
+                },
+            },
+        }
+    }
+}
+"""How the OpenAPI document describes a stream. `GET /v1/runs/{run_id}/events` brings the schema in."""
+
 Write = Callable[[bytes], Awaitable[None] | None]
 """Sends bytes. None says that it may be called again; anything else is to be awaited before."""
 

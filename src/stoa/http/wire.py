@@ -27,8 +27,10 @@ def storable(text: str) -> str:
     return text
 
 
-def _may_be_left_out(schema: dict[str, Any]) -> None:
-    """A field that may be None is not required: answers leave it out."""
+def _document(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    """A field that may be None is not required: answers leave it out. A model's `example` is shown."""
+    if "example" in model.__dict__:
+        schema["examples"] = [model.__dict__["example"]]
     properties = schema.get("properties", {})
     optional = {name for name, field in properties.items() if {"type": "null"} in field.get("anyOf", ())}
     if "required" in schema:
@@ -38,7 +40,16 @@ def _may_be_left_out(schema: dict[str, Any]) -> None:
 class Wire(BaseModel):
     """A JSON shape. Outputs name every field without a default; a None is left out of the answer."""
 
-    model_config = ConfigDict(frozen=True, json_schema_extra=_may_be_left_out)
+    model_config = ConfigDict(frozen=True, json_schema_extra=_document)
+
+
+class Body(Wire):
+    """A JSON shape that clients send. A field that is not known is refused: a misspelt one must not pass as if it had been left out.
+
+    A model that is a whole request has an `example: ClassVar` of it, which the OpenAPI document shows.
+    """
+
+    model_config = ConfigDict(extra="forbid")
 
 
 T = TypeVar("T")
@@ -50,10 +61,17 @@ class Data(Wire, Generic[T]):
 
 
 class Pagination(Wire):
+    """`total_count_estimated`: there are so many that they are not counted, and `total_count` and `page_count` are estimates.
+
+    `next_cursor`: where the list goes on, in lists that take a `cursor`.
+    """
+
     page: int
     page_size: int
     page_count: int
     total_count: int
+    total_count_estimated: Literal[True] | None
+    next_cursor: str | None
 
 
 class DataList(Wire, Generic[T]):
@@ -88,12 +106,17 @@ def page_of(page: Page[T], render: Callable[[T], R]) -> DataList[R]:
     return DataList(
         data=[render(item) for item in page.items],
         pagination=Pagination(
-            page=page.page, page_size=page.page_size, page_count=page.page_count, total_count=page.total_count
+            page=page.page,
+            page_size=page.page_size,
+            page_count=page.page_count,
+            total_count=page.total_count,
+            total_count_estimated=page.estimated or None,
+            next_cursor=page.next_cursor,
         ),
     )
 
 
-_MEANINGS = {
+REFUSAL_MEANINGS = {
     400: "The request is malformed or invalid; `details` names every bad field.",
     401: "No credential, or one that is unknown, expired or revoked.",
     403: "A valid credential that may not do this.",
@@ -104,14 +127,14 @@ _MEANINGS = {
     429: "The key's requests of this minute are used up; see Retry-After and RateLimit-Reset.",
     503: "Draining, or the database is away; see Retry-After.",
 }
-_REFUSAL = {"application/json": {"schema": {"$ref": "#/components/schemas/RefusalBody"}}}
+REFUSAL_CONTENT = {"application/json": {"schema": {"$ref": "#/components/schemas/RefusalBody"}}}
 """By name, for the framework builds a validator for each model that it is given: 500 equal ones, 50 ms of every start. `/ready` brings the schema in."""
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses=` of a route: the refusals it may answer with; 400, 401, 403, 429 and 503 are always among them."""
     return {
-        status: {"description": _MEANINGS[status], "content": _REFUSAL}
+        status: {"description": REFUSAL_MEANINGS[status], "content": REFUSAL_CONTENT}
         for status in sorted({400, 401, 403, 429, 503, *statuses})
     }
 

@@ -1,4 +1,4 @@
-"""The index of knowledge bases: chunks with their vectors and words, and the search over them. Front door."""
+"""The index of knowledge bases: chunks with their vectors and words, and the search over them."""
 
 from stoa.index.index import Index
 from stoa.index.types import LANGUAGES, BaseKey, Found, Hit, Mode, NewChunk, NewItem, Query, Removed

@@ -1,13 +1,13 @@
 """Filters over metadata, turned into the terms of the index. Pure.
 
-Every piece of an item's metadata is a term with postings, like a word: equality is one lookup, a comparison a range of terms.
-Numbers, strings, moments and booleans each have their own range, so that types never mix. What holds for a list: a condition
-on one value holds when it holds for one of its elements; `==` with a list wants the whole list.
+Every piece of an item's metadata is a term with postings, like a word: equality is one lookup, a comparison a range of
+terms. Numbers, strings, moments and booleans each have their own range, so that types never mix. What holds for a list:
+a condition on one value holds when it holds for one of its elements; `==` with a list wants the whole list.
 """
 
 import hashlib
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
@@ -66,7 +66,7 @@ Expression: TypeAlias = AnyTerm | Between | Not | All | Some
 
 
 def leaves(expression: Expression) -> Iterator[AnyTerm | Between]:
-    """What has to be looked up."""
+    """The terms and ranges whose postings the expression needs."""
     match expression:
         case AnyTerm() | Between():
             yield expression
@@ -104,6 +104,16 @@ def _add(found: set[str], path: str, value: Any) -> None:
                 found.update(field + one for one in _scalar(inner))
     else:
         found.update(field + one for one in _scalar(value))
+
+
+def existence_term(path: str) -> str:
+    """The term of every item that has this field at all."""
+    return f"{_field(path)}e"
+
+
+def string_term(path: str, value: str) -> str:
+    """The term of every item whose field is this string, or a list that holds it."""
+    return f"{_field(path)}s{_bounded(value)}"
 
 
 def _field(path: str) -> str:
@@ -167,17 +177,6 @@ def compiled(given: Mapping[str, Any]) -> Expression:
     """Raises BadRequest naming the place in `filters` and what may stand there."""
     count = [0]
     return _condition(given, "filters", 0, count)
-
-
-def admits(user: str, groups: Sequence[str]) -> Expression:
-    """What an end user may see: items without an `acl`, and those whose `acl` names the user or one of the groups."""
-    if "\x00" in user or any("\x00" in group for group in groups):
-        raise BadRequest.field("user", "cannot hold the character NUL")
-    named = (
-        f"{_field('acl.users')}s{_bounded(user)}",
-        *(f"{_field('acl.groups')}s{_bounded(group)}" for group in groups),
-    )
-    return Some((Not(AnyTerm((f"{_field('acl')}e",))), AnyTerm(named)))
 
 
 def _condition(given: Any, path: str, depth: int, count: list[int]) -> Expression:
@@ -277,7 +276,8 @@ def _range(field: str, operator: str, value: Any, path: str) -> Expression:
     own = _scalar(value)
     edge = _field(field) + (own[-1] if own[-1][0] == "t" else own[0].partition(":")[0] if own[0][0] == "n" else own[0])
     kind = _field(field) + own[-1][0]
-    # What equals the edge starts with it, and nothing else of its kind does where the edge is sixteen digits; strings end at once.
+    # What equals the edge starts with it, and nothing else of its kind does where the edge is sixteen digits; strings
+    # end at once.
     behind = edge + (_SEPARATOR if kind[-1] == "s" else ";")
     match operator:
         case ">":

@@ -19,7 +19,7 @@ RESCAN_RECORDS_MAX: Final = 4_000_000
 
 
 class Index:
-    """Holds nothing but remembered stems; every method works in the transaction it is handed, of whichever role."""
+    """Every method runs in the transaction that it is given. The only state is a cache of stems."""
 
     def __init__(self) -> None:
         self._stemmer = Stemmer()
@@ -50,11 +50,11 @@ class Index:
         return {row["hash"]: unpacked_vector(row["vector"]) for row in rows}
 
     async def left_over(self, tx: Tx, org_id: UUID, base_id: UUID, item_ids: Sequence[UUID]) -> int:
-        """An independent look for what still speaks of deleted items: their rows, and vectors and postings that no chunk answers for.
+        """Counts what is left of deleted items: their rows, and vectors and postings whose chunk does not exist.
 
         For a base that is gone: everything that is left of it.
         """
-        from stoa.index.scoring import strangers  # noqa: PLC0415 — NumPy: the server starts without it
+        from stoa.index.scoring import count_dangling  # noqa: PLC0415 — NumPy: the server starts without it
 
         count: int = await tx.fetchval(SQL.left_over, org_id, base_id, list(item_ids)) + await tx.fetchval(
             SQL.orphans, org_id
@@ -62,11 +62,12 @@ class Index:
         for index in await tx.fetch(SQL.indexes_of, org_id, base_id):
             live = [row["ordinal"] for row in await tx.fetch(SQL.ordinals, org_id, index["index_id"])]
             blocks = await tx.fetch(SQL.frequent_blocks, org_id, index["index_id"], RESCAN_RECORDS_MAX)
-            count += strangers([row["records"] for row in blocks], live)
+            count += count_dangling([row["records"] for row in blocks], live)
         return count
 
     async def search(self, tx: Tx, key: BaseKey, query: Query, query_vector: "NDArray[np.float32] | None") -> Found:
-        """Best first. `query_vector` is the query's, of the index's embedder; keyword searches need none. Raises BadRequest for a filter that is none."""
+        """Best first. `query_vector` is the query's, of the index's embedder; keyword searches need none. Raises
+        BadRequest for a filter that is none."""
         from stoa.index import searching  # noqa: PLC0415 — NumPy: the server starts without it
 
         return await searching.search(tx, self._stemmer, key, query, query_vector)

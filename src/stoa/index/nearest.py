@@ -1,4 +1,4 @@
-"""Which way to the nearest vectors: through the graph, one by one behind a filter, or all of them."""
+"""How the nearest vectors are found: by the HNSW graph, by scanning those that pass a filter, or by scanning all."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,18 +13,21 @@ from stoa.index.store import SQL
 from stoa.index.types import BaseKey, Mode, Query
 
 MEANING_MIN: Final = 100
-"""What the vectors give to a hybrid search where they are all looked at."""
+"""Candidates by vector in a hybrid search that scans every vector."""
 SURE_SHARE: Final = 0.75
-"""… and where the graph is walked: so much of what one walk is expected to find. For more it would have to start over (docs/decisions/0017)."""
+"""In a hybrid search that walks the HNSW graph: the share of the expected hits that is asked for. To ask for more,
+pgvector would have to restart the scan (docs/decisions/0017)."""
 EF_SEARCH: Final = 100
 EF_FILTERED: Final = 120
 PASSING_MIN: Final = 32
-"""Of those that pass a filter, where no words make up for what the walk misses; at least twice as many as are wanted in any case."""
+"""Of those that pass a filter, where no words make up for what the walk misses; at least twice as many as are wanted in
+any case."""
 EF_SEARCH_MAX: Final = 1_000
 """pgvector's own bound."""
 SCAN_TUPLES_MAX: Final = 40_000
 STEP_COST: Final = 20
-"""A step in the graph costs as much as reading so many vectors: where no more pass for each step, they are all looked at."""
+"""A step in the graph costs as much as reading so many vectors. Where fewer pass the filter for each step, they are
+scanned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +69,15 @@ async def way(
 
 
 def width_min(mode: Mode, *, filtered: bool) -> int:
-    """How widely every such search walks the graph, if it does: known before anything is read. Where words join, a filter asks for no more."""
+    """The ef_search with which the transaction is opened, before anything is read.
+
+    In hybrid mode a filter does not raise it: keyword hits make up for missed vectors.
+    """
     return EF_FILTERED if filtered and mode is Mode.SEMANTIC else EF_SEARCH
 
 
 def _width(passing: int, share: float, limit: int, *, hybrid: bool) -> int:
-    """How widely the graph is searched for so many of those that pass; 0 where looking at all of them is the shorter way."""
+    """The ef_search that finds enough of the vectors that pass the filter; 0 where scanning all of them is faster."""
     least, wanted = (EF_SEARCH, 2 * limit) if hybrid or share == 1 else (EF_FILTERED, max(PASSING_MIN, 2 * limit))
     width = max(least, min(EF_SEARCH_MAX, round(wanted / share)))  # Of what the graph finds only a share passes.
     steps = limit if share == 1 else max(width, limit / share)

@@ -1,6 +1,7 @@
 """Blocks of postings: arrays of 8-byte records, little-endian, in no order. Pure.
 
-A word's record is `ordinal << 32 | times << 16 | length of the chunk`; a piece of metadata's is `first ordinal << 32 | last ordinal` of an item.
+A word's record is `ordinal << 32 | times << 16 | length of the chunk`; a piece of metadata's is `first ordinal << 32 |
+last ordinal` of an item.
 """
 
 from array import array

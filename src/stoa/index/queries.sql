@@ -1,26 +1,32 @@
 -- name: ensure_index
 -- The index's row, made by whoever fills it first.
-INSERT INTO knowledge_indexes (org_id, project_id, knowledgebase_id, generation, embedder, dimensions, language) VALUES ($1, $2, $3, $4, $5, $6, $7)
+INSERT INTO knowledge_indexes (org_id, project_id, knowledgebase_id, generation, embedder, dimensions, language)
+    VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT DO NOTHING;
 
 -- name: lock_index
--- One writer of an index at a time: counts, ordinals and blocks of postings change together. Searches do not wait for it.
+-- One writer of an index at a time: counts, ordinals and blocks of postings change together. Searches do not wait for
+-- it.
 SELECT index_id, embedder, dimensions, language, chunks, next_ordinal, own_table FROM knowledge_indexes
 WHERE org_id = $1 AND knowledgebase_id = $2 AND generation = $3 FOR UPDATE;
 
 -- name: open_index
--- What a search needs to know, and the settings of its scans: everything it reads is found through an index, whatever the statistics say.
+-- What a search needs to know, and the settings of its scans: everything it reads is found through an index, whatever
+-- the statistics say.
 SELECT index_id, dimensions, language, chunks, words, next_ordinal, own_table, hnsw,
-       set_config('hnsw.ef_search', $4, true), set_config('hnsw.iterative_scan', 'strict_order', true), set_config('hnsw.max_scan_tuples', $5, true),
+       set_config('hnsw.ef_search', $4, true), set_config('hnsw.iterative_scan', 'strict_order', true),
+           set_config('hnsw.max_scan_tuples', $5, true),
        set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true)
 FROM knowledge_indexes WHERE org_id = $1 AND knowledgebase_id = $2 AND generation = $3;
 
 -- name: set_settings
 -- An index that is empty may be filled with anything; a table made for other dimensions is left behind.
-UPDATE knowledge_indexes SET embedder = $3, dimensions = $4, language = $5, own_table = false, hnsw = false, removed = 0 WHERE org_id = $1 AND index_id = $2;
+UPDATE knowledge_indexes SET embedder = $3, dimensions = $4, language = $5, own_table = false, hnsw = false,
+    removed = 0 WHERE org_id = $1 AND index_id = $2;
 
 -- name: count_change
-UPDATE knowledge_indexes SET chunks = chunks + $3, words = words + $4, next_ordinal = $5, unmerged = unmerged + $6, removed = removed + $7
+UPDATE knowledge_indexes SET chunks = chunks + $3, words = words + $4, next_ordinal = $5, unmerged = unmerged + $6,
+    removed = removed + $7
 WHERE org_id = $1 AND index_id = $2;
 
 -- name: delete_index
@@ -31,7 +37,8 @@ SELECT item_id, metadata, first_ordinal, last_ordinal, words, terms FROM knowled
 WHERE org_id = $1 AND index_id = $2 AND item_id = ANY ($3::uuid[]) ORDER BY item_id;
 
 -- name: insert_item
-INSERT INTO knowledge_index_items (org_id, project_id, index_id, item_id, metadata, first_ordinal, last_ordinal, words, terms)
+INSERT INTO knowledge_index_items (org_id, project_id, index_id, item_id, metadata, first_ordinal, last_ordinal, words,
+    terms)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
 
 -- name: set_metadata
@@ -41,15 +48,18 @@ UPDATE knowledge_index_items SET metadata = $4, terms = $5 WHERE org_id = $1 AND
 DELETE FROM knowledge_index_items WHERE org_id = $1 AND index_id = $2 AND item_id = ANY ($3::uuid[]);
 
 -- name: insert_chunks
-INSERT INTO knowledge_chunks (org_id, project_id, index_id, ordinal, item_id, id, position, page, heading, text, hash, place)
+INSERT INTO knowledge_chunks (org_id, project_id, index_id, ordinal, item_id, id, position, page, heading, text, hash,
+    place)
 SELECT $1, $2, $3, $4::int + p.at, $5, c.id, $6::int + p.at, c.page, c.heading, c.text, c.hash, c.place
-FROM unnest($7::uuid[], $8::int[], $9::text[], $10::text[], $11::bytea[], $12::jsonb[]) WITH ORDINALITY AS c (id, page, heading, text, hash, place, number),
+FROM unnest($7::uuid[], $8::int[], $9::text[], $10::text[], $11::bytea[], $12::jsonb[]) WITH ORDINALITY AS c (id, page,
+    heading, text, hash, place, number),
      LATERAL (SELECT (c.number - 1)::int AS at) p;
 
 -- name: insert_vectors
 -- $5 holds one vector behind the other, $6 numbers each.
 INSERT INTO {vectors} (org_id, project_id, index_id, ordinal, embedding)
-SELECT $1, $2, $3, $4 + at, ($5::real[])[at * $6 + 1 : (at + 1) * $6]::halfvec FROM generate_series(0, $7::int - 1) AS at;
+SELECT $1, $2, $3, $4 + at, ($5::real[])[at * $6 + 1 : (at + 1) * $6]::halfvec
+    FROM generate_series(0, $7::int - 1) AS at;
 
 -- name: insert_postings
 INSERT INTO knowledge_postings (org_id, project_id, index_id, term, first_ordinal, last_ordinal, count, records)
@@ -57,11 +67,13 @@ SELECT $1, $2, $3, p.term, p.first_ordinal, p.last_ordinal, length(p.records) / 
 FROM unnest($4::text[], $5::int[], $6::int[], $7::bytea[]) AS p (term, first_ordinal, last_ordinal, records);
 
 -- name: delete_chunks
-WITH gone AS (DELETE FROM knowledge_chunks WHERE org_id = $1 AND index_id = $2 AND ordinal BETWEEN $3 AND $4 RETURNING octet_length(text) AS size)
+WITH gone AS (DELETE FROM knowledge_chunks WHERE org_id = $1 AND index_id = $2 AND ordinal BETWEEN $3 AND $4
+    RETURNING octet_length(text) AS size)
 SELECT count(*) AS chunks, coalesce(sum(size), 0)::bigint AS bytes FROM gone;
 
 -- name: delete_vectors
-WITH gone AS (DELETE FROM {vectors} WHERE org_id = $1 AND index_id = $2 AND ordinal BETWEEN $3 AND $4 RETURNING pg_column_size(embedding) AS size)
+WITH gone AS (DELETE FROM {vectors} WHERE org_id = $1 AND index_id = $2 AND ordinal BETWEEN $3 AND $4
+    RETURNING pg_column_size(embedding) AS size)
 SELECT coalesce(sum(size), 0)::bigint FROM gone;
 
 -- name: blocks_of
@@ -82,8 +94,10 @@ WHERE p.org_id = $1 AND p.index_id = $2 AND p.term = gone.term AND p.first_ordin
 -- name: measure
 -- What a whole index holds: for the receipt of its end.
 SELECT (SELECT count(*) FROM knowledge_chunks WHERE org_id = $1 AND index_id = $2) AS chunks,
-       (SELECT coalesce(sum(octet_length(text)), 0) FROM knowledge_chunks WHERE org_id = $1 AND index_id = $2)::bigint AS text_bytes,
-       (SELECT coalesce(sum(pg_column_size(embedding)), 0) FROM {vectors} WHERE org_id = $1 AND index_id = $2)::bigint AS vector_bytes;
+       (SELECT coalesce(sum(octet_length(text)), 0) FROM knowledge_chunks WHERE org_id = $1
+           AND index_id = $2)::bigint AS text_bytes,
+       (SELECT coalesce(sum(pg_column_size(embedding)), 0) FROM {vectors} WHERE org_id = $1
+           AND index_id = $2)::bigint AS vector_bytes;
 
 -- name: drop_items
 DELETE FROM knowledge_index_items WHERE org_id = $1 AND index_id = $2;
@@ -106,12 +120,15 @@ JOIN knowledge_vectors v ON v.org_id = c.org_id AND v.index_id = c.index_id AND 
 WHERE c.org_id = $1 AND c.project_id = $2 AND c.hash = ANY ($4::bytea[]);
 
 -- name: left_over
--- Rows that still speak of a base's items, or of the base itself where it is gone; vectors and postings that no chunk answers for.
+-- Rows that still speak of a base's items, or of the base itself where it is gone; vectors and postings that no chunk
+-- answers for.
 WITH indexes AS (SELECT index_id FROM knowledge_indexes WHERE org_id = $1 AND knowledgebase_id = $2)
 SELECT (SELECT count(*) FROM knowledge_index_items WHERE org_id = $1 AND item_id = ANY ($3::uuid[]))
-     + (SELECT count(*) FROM knowledge_chunks c WHERE c.org_id = $1 AND c.index_id IN (SELECT index_id FROM indexes) AND c.item_id = ANY ($3::uuid[]))
+     + (SELECT count(*) FROM knowledge_chunks c WHERE c.org_id = $1 AND c.index_id IN (SELECT index_id FROM indexes)
+         AND c.item_id = ANY ($3::uuid[]))
      + (SELECT count(*) FROM knowledge_vectors v WHERE v.org_id = $1 AND v.index_id IN (SELECT index_id FROM indexes)
-        AND NOT EXISTS (SELECT 1 FROM knowledge_chunks c WHERE c.org_id = v.org_id AND c.index_id = v.index_id AND c.ordinal = v.ordinal));
+        AND NOT EXISTS (SELECT 1 FROM knowledge_chunks c WHERE c.org_id = v.org_id AND c.index_id = v.index_id
+            AND c.ordinal = v.ordinal));
 
 -- name: orphans
 -- Indexes that tables still hold rows of and that are no more; each table is asked for its distinct ids, one jump each.
@@ -129,7 +146,8 @@ WITH RECURSIVE seen (place, index_id) AS (
         WHEN 3 THEN (SELECT min(index_id) FROM ONLY knowledge_vectors WHERE org_id = $1 AND index_id > s.index_id)
         ELSE (SELECT min(index_id) FROM knowledge_postings WHERE org_id = $1 AND index_id > s.index_id) END
     FROM seen s WHERE s.index_id IS NOT NULL)
-SELECT count(*) FROM seen s WHERE s.index_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM knowledge_indexes i WHERE i.org_id = $1 AND i.index_id = s.index_id);
+SELECT count(*) FROM seen s WHERE s.index_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM knowledge_indexes i
+    WHERE i.org_id = $1 AND i.index_id = s.index_id);
 
 -- name: indexes_of
 SELECT index_id, chunks FROM knowledge_indexes WHERE org_id = $1 AND knowledgebase_id = $2;
@@ -138,33 +156,42 @@ SELECT index_id, chunks FROM knowledge_indexes WHERE org_id = $1 AND knowledgeba
 SELECT ordinal FROM knowledge_chunks WHERE org_id = $1 AND index_id = $2;
 
 -- name: frequent_blocks
--- The postings of an index: all while there are few, else those of its most frequent words, one of which nearly every chunk holds.
-WITH sizes AS (SELECT term, sum(count) AS total FROM knowledge_postings WHERE org_id = $1 AND index_id = $2 GROUP BY term),
-     chosen AS (SELECT term FROM (SELECT term, sum(total) OVER (ORDER BY total DESC, term) AS running FROM sizes) s WHERE running <= $3)
+-- The postings of an index: all while there are few, else those of its most frequent words, one of which nearly every
+-- chunk holds.
+WITH sizes AS (SELECT term, sum(count) AS total FROM knowledge_postings WHERE org_id = $1 AND index_id = $2
+    GROUP BY term),
+     chosen AS (SELECT term FROM (SELECT term, sum(total) OVER (ORDER BY total DESC, term) AS running FROM sizes) s
+         WHERE running <= $3)
 SELECT p.term, p.records FROM knowledge_postings p JOIN chosen USING (term) WHERE p.org_id = $1 AND p.index_id = $2;
 
 -- name: stems
 -- Words as a language's dictionaries see them; no row where a word is none worth finding.
-SELECT w.word, s.stem FROM unnest($2::text[]) AS w (word), LATERAL unnest(tsvector_to_array(to_tsvector($1::text::regconfig, w.word))) AS s (stem);
+SELECT w.word, s.stem
+    FROM unnest($2::text[]) AS w (word), LATERAL unnest(tsvector_to_array(to_tsvector($1::text::regconfig,
+    w.word))) AS s (stem);
 
 -- name: filter_blocks
 -- The postings of the pieces of metadata that a filter asks for.
 SELECT term, records FROM knowledge_postings WHERE org_id = $1 AND index_id = $2 AND term = ANY ($3::text[]);
 
 -- name: range_blocks
--- The same for a range of terms. One at a time: joined with a list of ranges, the planner reads all postings of the base.
+-- The same for a range of terms. One at a time: joined with a list of ranges, the planner reads all postings of the
+-- base.
 SELECT records FROM knowledge_postings WHERE org_id = $1 AND index_id = $2 AND term >= $3::text AND term < $4::text;
 
 -- name: word_blocks
 -- The postings of a query's terms, rarest first, as many as the budget allows: what is left out is what is common.
 WITH sizes AS (
-    SELECT term, sum(count) AS total FROM knowledge_postings WHERE org_id = $1 AND index_id = $2 AND term = ANY ($3::text[]) GROUP BY term),
+    SELECT term, sum(count) AS total FROM knowledge_postings WHERE org_id = $1 AND index_id = $2
+        AND term = ANY ($3::text[]) GROUP BY term),
      ranked AS (SELECT term, total, sum(total) OVER (ORDER BY total, term) AS running FROM sizes)
 SELECT r.term, r.total, p.records
-FROM ranked r LEFT JOIN knowledge_postings p ON p.org_id = $1 AND p.index_id = $2 AND p.term = r.term AND (r.running <= $4 OR r.running = r.total);
+FROM ranked r LEFT JOIN knowledge_postings p ON p.org_id = $1 AND p.index_id = $2 AND p.term = r.term
+    AND (r.running <= $4 OR r.running = r.total);
 
 -- name: nearest
--- The nearest vectors of all, exactly. Here and below the query's vector stands in a sub-select, which is evaluated once: a parameter that has
+-- The nearest vectors of all, exactly. Here and below the query's vector stands in a sub-select, which is evaluated
+-- once: a parameter that has
 -- to be cast is cast anew for every row, at several times the cost of the distance itself.
 SELECT ordinal, -(embedding <#> (SELECT $3::real[]::halfvec)) AS score FROM {vectors}
 WHERE org_id = $1 AND index_id = $2 ORDER BY embedding <#> (SELECT $3::real[]::halfvec) LIMIT $4;
@@ -173,7 +200,8 @@ WHERE org_id = $1 AND index_id = $2 ORDER BY embedding <#> (SELECT $3::real[]::h
 -- The nearest of some ranges of ordinals, exactly: from each of $5 to the one beside it in $6.
 SELECT v.ordinal, -(v.embedding <#> (SELECT $3::real[]::halfvec)) AS score
 FROM unnest($5::int[], $6::int[]) AS r (first, last),
-     LATERAL (SELECT ordinal, embedding FROM {vectors} WHERE org_id = $1 AND index_id = $2 AND ordinal BETWEEN r.first AND r.last) v
+     LATERAL (SELECT ordinal, embedding FROM {vectors} WHERE org_id = $1 AND index_id = $2 AND ordinal BETWEEN r.first
+         AND r.last) v
 ORDER BY v.embedding <#> (SELECT $3::real[]::halfvec) LIMIT $4;
 
 -- name: widen
@@ -181,44 +209,51 @@ SELECT set_config('hnsw.ef_search', $1, true);
 
 -- name: nearest_by_graph
 -- By the HNSW index of a table that holds one index alone. The cast is what was indexed.
-SELECT ordinal, -((embedding::halfvec({dimensions})) <#> (SELECT $1::real[]::halfvec({dimensions}))) AS score FROM {vectors}
+SELECT ordinal, -((embedding::halfvec({dimensions})) <#> (SELECT $1::real[]::halfvec({dimensions}))) AS score
+    FROM {vectors}
 ORDER BY (embedding::halfvec({dimensions})) <#> (SELECT $1::real[]::halfvec({dimensions})) LIMIT $2;
 
 -- name: nearest_by_graph_of
 -- The same among those whose bit is set: the graph is walked until enough of them are found.
-SELECT ordinal, -((embedding::halfvec({dimensions})) <#> (SELECT $1::real[]::halfvec({dimensions}))) AS score FROM {vectors}
+SELECT ordinal, -((embedding::halfvec({dimensions})) <#> (SELECT $1::real[]::halfvec({dimensions}))) AS score
+    FROM {vectors}
 WHERE CASE WHEN ordinal < $4 THEN get_bit($3::bytea, ordinal) = 1 ELSE false END
 ORDER BY (embedding::halfvec({dimensions})) <#> (SELECT $1::real[]::halfvec({dimensions})) LIMIT $2;
 
 -- name: scores_of
 -- The cosines of some chunks.
-SELECT ordinal, -(embedding <#> (SELECT $3::real[]::halfvec)) AS score FROM {vectors} WHERE org_id = $1 AND index_id = $2 AND ordinal = ANY ($4::int[]);
+SELECT ordinal, -(embedding <#> (SELECT $3::real[]::halfvec)) AS score FROM {vectors} WHERE org_id = $1
+    AND index_id = $2 AND ordinal = ANY ($4::int[]);
 
 -- name: chunks_of
 SELECT c.ordinal, c.id, c.item_id, c.position, c.page, c.heading, c.text, c.place, i.metadata
-FROM knowledge_chunks c JOIN knowledge_index_items i ON i.org_id = c.org_id AND i.index_id = c.index_id AND i.item_id = c.item_id
+FROM knowledge_chunks c JOIN knowledge_index_items i ON i.org_id = c.org_id AND i.index_id = c.index_id
+    AND i.item_id = c.item_id
 WHERE c.org_id = $1 AND c.index_id = $2 AND c.ordinal = ANY ($3::int[]);
 
 -- name: due
--- Indexes that have outgrown the shared table or shrunk back, lack their HNSW or have lost too much of it, or whose postings lie in too many pieces.
+-- Indexes that have outgrown the shared table or shrunk back, lack their HNSW or have lost too much of it, or whose
+-- postings lie in too many pieces.
 SELECT index_id FROM knowledge_indexes
 WHERE unmerged >= $1 OR (NOT own_table AND chunks >= $2 AND dimensions <= $3)
    OR (own_table AND (chunks < $2 / 2 OR NOT hnsw OR removed > greatest($2 / 10, chunks / 5)))
 ORDER BY index_id;
 
--- name: hold_index
--- One keeper of an index at a time, on whichever node; the lock falls with its connection.
+-- name: try_lock_index
+-- One node maintains an index at a time; PostgreSQL releases the advisory lock with the connection.
 SELECT pg_try_advisory_lock(21367, ($1::bigint % 2147483647)::int);
 
--- name: let_go
+-- name: unlock_index
 SELECT pg_advisory_unlock(21367, ($1::bigint % 2147483647)::int);
 
 -- name: state
-SELECT index_id, org_id, dimensions, chunks, own_table, hnsw, removed, unmerged FROM knowledge_indexes WHERE index_id = $1;
+SELECT index_id, org_id, dimensions, chunks, own_table, hnsw, removed, unmerged FROM knowledge_indexes
+    WHERE index_id = $1;
 
 -- name: lock_state
--- The same, held against writers for as long as vectors move.
-SELECT index_id, org_id, dimensions, chunks, own_table, hnsw, removed, unmerged FROM knowledge_indexes WHERE index_id = $1 FOR UPDATE;
+-- The same, with the row locked (FOR UPDATE): nobody writes while vectors move.
+SELECT index_id, org_id, dimensions, chunks, own_table, hnsw, removed, unmerged FROM knowledge_indexes
+    WHERE index_id = $1 FOR UPDATE;
 
 -- name: set_home
 UPDATE knowledge_indexes SET own_table = $2, hnsw = false, removed = 0 WHERE index_id = $1;
@@ -232,28 +267,34 @@ UPDATE knowledge_indexes SET hnsw = true, removed = greatest(0, removed - $2) WH
 
 -- name: graphs
 -- The HNSW indexes of a table; one that is not valid was being built when its builder died.
-SELECT c.relname AS name, i.indisvalid AS valid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam
+SELECT c.relname AS name, i.indisvalid AS valid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+    JOIN pg_am a ON a.oid = c.relam
 WHERE i.indrelid = to_regclass($1) AND a.amname = 'hnsw' ORDER BY c.relname;
 
 -- name: stray_tables
 -- Tables of vectors that no index uses any more.
-SELECT c.relname FROM pg_class c JOIN pg_inherits h ON h.inhrelid = c.oid AND h.inhparent = 'knowledge_vectors'::regclass
-WHERE NOT EXISTS (SELECT 1 FROM knowledge_indexes i WHERE i.own_table AND 'knowledge_vectors_' || i.index_id = c.relname);
+SELECT c.relname FROM pg_class c JOIN pg_inherits h ON h.inhrelid = c.oid
+    AND h.inhparent = 'knowledge_vectors'::regclass
+WHERE NOT EXISTS (SELECT 1 FROM knowledge_indexes i WHERE i.own_table
+    AND 'knowledge_vectors_' || i.index_id = c.relname);
 
 -- name: is_read
 -- Whether a transaction holds a table at this moment.
 SELECT EXISTS (SELECT 1 FROM pg_locks WHERE relation = to_regclass($1) AND pid <> pg_backend_pid());
 
 -- name: scattered_terms
--- Terms with many blocks of about one size (8 times as many records are the next size), and how many such blocks there are.
+-- Terms with many blocks of about one size (8 times as many records are the next size), and how many such blocks there
+-- are.
 SELECT term, sum(blocks)::bigint AS blocks FROM (
     SELECT term, count(*) AS blocks FROM knowledge_postings WHERE org_id = $1 AND index_id = $2 AND count < $4 / 2
     GROUP BY term, floor(ln(count::float8) / ln(8::float8)) HAVING count(*) >= $3) s
 GROUP BY term ORDER BY term;
 
 -- name: merge
--- Blocks of one size become such of the next: a record is rewritten a handful of times in its life, however much comes in. What holds half of $5 is
--- large enough: an item that goes takes its records out of blocks that are written anew, so a frequent word's must not all be in one.
+-- Blocks of one size become such of the next: a record is rewritten a handful of times in its life, however much comes
+-- in. What holds half of $5 is
+-- large enough: an item that goes takes its records out of blocks that are written anew, so a frequent word's must not
+-- all be in one.
 WITH sizes AS (
     SELECT term, first_ordinal, count, floor(ln(count::float8) / ln(8::float8)) AS size
     FROM knowledge_postings WHERE org_id = $1 AND index_id = $2 AND term = ANY ($3::text[]) AND count < $5 / 2),
@@ -264,9 +305,11 @@ sized AS (
 gone AS (
     DELETE FROM knowledge_postings p USING sized s
     WHERE p.org_id = $1 AND p.index_id = $2 AND p.term = s.term AND p.first_ordinal = s.first_ordinal AND s.blocks >= $4
-    RETURNING p.org_id, p.project_id, p.index_id, p.term, p.first_ordinal, p.last_ordinal, p.count, p.records, s.size, s.part)
+    RETURNING p.org_id, p.project_id, p.index_id, p.term, p.first_ordinal, p.last_ordinal, p.count, p.records, s.size,
+        s.part)
 INSERT INTO knowledge_postings (org_id, project_id, index_id, term, first_ordinal, last_ordinal, count, records)
-SELECT org_id, project_id, index_id, term, min(first_ordinal), max(last_ordinal), sum(count), string_agg(records, ''::bytea ORDER BY first_ordinal)
+SELECT org_id, project_id, index_id, term, min(first_ordinal), max(last_ordinal), sum(count),
+    string_agg(records, ''::bytea ORDER BY first_ordinal)
 FROM gone GROUP BY org_id, project_id, index_id, term, size, part;
 
 -- name: merged

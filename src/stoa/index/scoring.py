@@ -22,7 +22,8 @@ def idf(documents: int, holders: int) -> float:
 
 
 def bm25(blocks: Sequence[tuple[float, Sequence[bytes]]], average_length: float, size: int) -> Scores:
-    """The score of every ordinal below `size`; `blocks` holds each term's weight and records, in which an ordinal stands once."""
+    """The score of every ordinal below `size`; `blocks` holds each term's weight and records, in which an ordinal
+    stands once."""
     scores = np.zeros(size, np.float32)
     slope = np.float32(K1 * B / max(average_length, 1.0))
     for weight, pieces in blocks:
@@ -45,15 +46,15 @@ def bm25(blocks: Sequence[tuple[float, Sequence[bytes]]], average_length: float,
 def best(scores: Scores, count: int, allowed: Chosen | None) -> list[tuple[int, float]]:
     """(ordinal, score) of the best above zero, best first; equal scores in the order of their ordinals."""
     passing = None if allowed is None else np.flatnonzero(allowed)
-    held = scores if passing is None else scores[passing]
-    edge = np.partition(held, -count)[-count] if len(held) > count else np.float32(0)
-    candidates = np.flatnonzero(held >= edge if edge > 0 else held > 0)
-    held = held[candidates]
+    values = scores if passing is None else scores[passing]
+    edge = np.partition(values, -count)[-count] if len(values) > count else np.float32(0)
+    candidates = np.flatnonzero(values >= edge if edge > 0 else values > 0)
+    values = values[candidates]
     if passing is not None:
         candidates = passing[candidates]
     # Of equal scores the earliest win, on every node.
-    order = np.lexsort((candidates, -held))[:count]
-    return list(zip(candidates[order].tolist(), held[order].tolist(), strict=True))
+    order = np.lexsort((candidates, -values))[:count]
+    return list(zip(candidates[order].tolist(), values[order].tolist(), strict=True))
 
 
 def selected(
@@ -89,7 +90,8 @@ def _ranges(blocks: Sequence[bytes], size: int) -> Chosen:
 
 
 def without(block: Block, first_ordinal: int, last_ordinal: int) -> Block:
-    """The block without the records of a range of ordinals; itself where it holds none of them. Its own ordinals stay bounds."""
+    """The block without the records of a range of ordinals; itself where it holds none of them. Its own ordinals stay
+    bounds."""
     records = np.frombuffer(block.records, "<u8")
     ordinals = records >> np.uint64(32)
     left = records[(ordinals < first_ordinal) | (ordinals > last_ordinal)]
@@ -120,8 +122,8 @@ def unpacked_vector(sent: bytes) -> NDArray[np.float32]:
     return np.frombuffer(sent, ">f2", offset=4).astype(np.float32)
 
 
-def strangers(blocks: Sequence[bytes], live: Sequence[int]) -> int:
-    """How many records speak of a word in a chunk that is not there."""
+def count_dangling(blocks: Sequence[bytes], live: Sequence[int]) -> int:
+    """How many postings name a chunk that does not exist."""
     if not blocks:
         return 0
     ordinals = np.frombuffer(b"".join(blocks), "<u8") >> np.uint64(32)

@@ -1,7 +1,7 @@
 """A search: the filter's ordinals, the words' scores, the nearest vectors, one ranking of both, the chunks.
 
-All of it runs in one transaction. Filters hold inside each stage: they make a bitmap of ordinals that scores and scans are held
-against, so that a selective filter costs no recall.
+All of it runs in one transaction. Filters hold inside each stage: they make a bitmap of ordinals by which scores and
+scans are restricted, so that a selective filter costs no recall.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from stoa.index.snippets import sentences, snippet
 from stoa.index.stemming import Stemmer
 from stoa.index.store import SQL
 from stoa.index.types import BaseKey, Found, Hit, Mode, Query
+from stoa.index.visibility import admits
 from stoa.index.words import raw_terms, tokens
 
 WORDS_MIN: Final = 150
@@ -76,10 +77,10 @@ async def search(
         allowed = await _allowed(tx, key, index, wanted)
         stages.end("filter", allowed=scoring.count_of(allowed))
     words, meaning = _Words(np.zeros(0, np.float32), (), {}), _NONE
-    held = None if query.mode is Mode.SEMANTIC else await _held(tx, stemmer, key, index, query)
+    postings = None if query.mode is Mode.SEMANTIC else await _postings(tx, stemmer, key, index, query)
 
     def count_words() -> _Words:
-        return _by_words(held, index, query, allowed, stages) if held is not None else words
+        return _by_words(postings, index, query, allowed, stages) if postings is not None else words
 
     if query.mode is Mode.KEYWORD:
         words = count_words()
@@ -87,7 +88,9 @@ async def search(
         assert query_vector is not None, "a search by meaning has a vector"
         way = await nearest.way(tx, key, index, query, query_vector, allowed)
         # PostgreSQL walks the graph while this process counts words, where there are any.
-        rows, words = await _meanwhile(way.rows(tx), count_words) if held is not None else (await way.rows(tx), words)
+        rows, words = (
+            await _meanwhile(way.rows(tx), count_words) if postings is not None else (await way.rows(tx), words)
+        )
         meaning = [(row["ordinal"], _cosine(row["score"])) for row in rows]
         stages.end("semantic", candidates=len(meaning), method=way.method)
     ranking, parts = await _fused(tx, key, index, query, query_vector, words, meaning, stages)
@@ -103,8 +106,9 @@ def _wanted(query: Query) -> filters.All:
     parts: list[filters.Expression] = []
     if query.filters:
         parts.append(filters.compiled(query.filters))
-    if query.user is not None:
-        parts.append(filters.admits(query.user, query.user_groups))
+    visible = admits(query.user, query.groups)
+    if visible is not None:
+        parts.append(visible)
     return filters.All(tuple(parts))
 
 
@@ -116,12 +120,12 @@ async def _allowed(tx: Tx, key: BaseKey, index: Row, wanted: filters.All) -> sco
         if isinstance(part, filters.AnyTerm)
         for term in dict.fromkeys(part.terms)
     ]
-    held: dict[str, list[bytes]] = {}
+    blocks: dict[str, list[bytes]] = {}
     for row in await tx.fetch(SQL.filter_blocks, key.org_id, index["index_id"], sorted({term for _, term in asked})):
-        held.setdefault(row["term"], []).append(row["records"])
+        blocks.setdefault(row["term"], []).append(row["records"])
     found: dict[int, list[bytes]] = {}
     for place, term in asked:
-        found.setdefault(place, []).extend(held.get(term, ()))
+        found.setdefault(place, []).extend(blocks.get(term, ()))
     for place, part in enumerate(parts):
         if isinstance(part, filters.Between):
             rows = await tx.fetch(SQL.range_blocks, key.org_id, index["index_id"], part.low, part.high)
@@ -130,14 +134,14 @@ async def _allowed(tx: Tx, key: BaseKey, index: Row, wanted: filters.All) -> sco
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class _Postings:
     """A query's terms with how many chunks hold each, and the postings, as far as the budget goes."""
 
     terms: Mapping[str, int]
     blocks: Mapping[str, Sequence[bytes]]
 
 
-async def _held(tx: Tx, stemmer: Stemmer, key: BaseKey, index: Row, query: Query) -> _Held:
+async def _postings(tx: Tx, stemmer: Stemmer, key: BaseKey, index: Row, query: Query) -> _Postings:
     asked = list(
         dict.fromkeys(await stemmer.stems(tx, query.language or index["language"], list(raw_terms(query.text))))
     )[:TERMS_MAX]
@@ -147,13 +151,13 @@ async def _held(tx: Tx, stemmer: Stemmer, key: BaseKey, index: Row, query: Query
         terms[row["term"]] = int(row["total"])
         if row["records"] is not None:
             blocks.setdefault(row["term"], []).append(row["records"])
-    return _Held(terms, blocks)
+    return _Postings(terms, blocks)
 
 
-def _by_words(held: _Held, index: Row, query: Query, allowed: scoring.Chosen | None, stages: _Stages) -> _Words:
-    weights = {term: scoring.idf(index["chunks"], holders) for term, holders in held.terms.items()}
+def _by_words(postings: _Postings, index: Row, query: Query, allowed: scoring.Chosen | None, stages: _Stages) -> _Words:
+    weights = {term: scoring.idf(index["chunks"], holders) for term, holders in postings.terms.items()}
     scores = scoring.bm25(
-        [(weights[term], records) for term, records in held.blocks.items()],
+        [(weights[term], records) for term, records in postings.blocks.items()],
         index["words"] / index["chunks"],
         index["next_ordinal"],
     )
@@ -161,8 +165,8 @@ def _by_words(held: _Held, index: Row, query: Query, allowed: scoring.Chosen | N
     scores /= np.float32(most or 1.0)
     ranking = scoring.best(scores, max(WORDS_MIN, query.limit), allowed)
     terms = {
-        term[1:]: {"documents": holders, "weight": round(weights[term], 3), "used": term in held.blocks}
-        for term, holders in held.terms.items()
+        term[1:]: {"documents": holders, "weight": round(weights[term], 3), "used": term in postings.blocks}
+        for term, holders in postings.terms.items()
     }
     stages.end("keyword", candidates=len(ranking), terms=terms)
     return _Words(scores, ranking, weights)
@@ -214,10 +218,10 @@ async def _fused(
             missing,
         )
         near.update((row["ordinal"], _cosine(row["score"])) for row in rows)
-    held = {ordinal: float(words.scores[ordinal]) if ordinal < len(words.scores) else 0.0 for ordinal in near}
-    ranking = weighted(near, held, query.alpha)
+    by_words = {ordinal: float(words.scores[ordinal]) if ordinal < len(words.scores) else 0.0 for ordinal in near}
+    ranking = weighted(near, by_words, query.alpha)
     stages.end("fusion", candidates=len(ranking), alpha=query.alpha)
-    return ranking, {"semantic": near, "keyword": held}
+    return ranking, {"semantic": near, "keyword": by_words}
 
 
 async def _hits(
@@ -242,7 +246,7 @@ async def _hits(
     )
     holding = frozenset(holders)
 
-    def held(inner: Sequence[str]) -> float:
+    def weight_of(inner: Sequence[str]) -> float:
         """What a sentence holds of the query: each of its terms counts once. Most sentences hold nothing."""
         found = holding.intersection(inner)
         return sum(weights[stem] for stem in set[str]().union(*(holders[token] for token in found))) if found else 0.0
@@ -270,7 +274,7 @@ async def _hits(
                 row["metadata"],
                 row["page"],
                 row["heading"],
-                snippet([piece for piece, _ in pieces[ordinal]], [held(inner) for _, inner in pieces[ordinal]]),
+                snippet([piece for piece, _ in pieces[ordinal]], [weight_of(inner) for _, inner in pieces[ordinal]]),
                 explain,
                 row["place"],
             )

@@ -7,7 +7,8 @@ from typing import Final
 
 CHARACTERS_MAX: Final = 320
 _END: Final = re.compile(
-    r"[.!?\u2026\u3002\uff01\uff1f\n]"  # One class of characters in front: whatever is none of them is passed over quickly.
+    # One class of characters first: the regex engine skips everything else quickly.
+    r"[.!?\u2026\u3002\uff01\uff1f\n]"
     r"(?:(?<=[.!?\u2026])[\"'\u201d\u2019)\]]*\s+|(?<=[\u3002\uff01\uff1f])|(?<=\n)(?:\n+|(?=[-*#|])))"
 )
 _MARKED_SHARE: Final = 0.5
@@ -15,7 +16,8 @@ _MARKED_SHARE: Final = 0.5
 
 
 def sentences(text: str) -> list[str]:
-    """The text in pieces, nothing left out; each ends with what separates it from the next. Table rows and list items are pieces too."""
+    """The text in pieces, nothing left out; each ends with what separates it from the next. Table rows and list items
+    are pieces too."""
     found: list[str] = []
     start = 0
     for match in _END.finditer(text):
@@ -25,24 +27,25 @@ def sentences(text: str) -> list[str]:
     return [*found, text[start:]] if text[start:].strip() or not found else [*found[:-1], found[-1] + text[start:]]
 
 
-def snippet(pieces: Sequence[str], held: Sequence[float]) -> str:
-    """HTML with the matched sentences in <mark>; without a match the beginning, unmarked. `held` says what each piece matches."""
-    best = max(held, default=0.0)
+def snippet(pieces: Sequence[str], matches: Sequence[float]) -> str:
+    """HTML with the matched sentences in <mark>; without a match the beginning, unmarked. `matches` says what each
+    piece matches."""
+    best = max(matches, default=0.0)
     if best <= 0:
         return html.escape(_shortened("".join(pieces).strip()), quote=False)
-    centre = held.index(best)
+    centre = matches.index(best)
     first = last = centre
     length = len(pieces[centre])
     while True:
         # The neighbour that matches better comes first; of equal ones, that on the side that has had less.
-        after = held[last + 1] if last + 1 < len(pieces) else -1.0
-        before = held[first - 1] if first > 0 else -1.0
+        after = matches[last + 1] if last + 1 < len(pieces) else -1.0
+        before = matches[first - 1] if first > 0 else -1.0
         step = last + 1 if (after, centre - first) >= (before, last - centre) else first - 1
         if max(after, before) < 0 or length + len(pieces[step]) > CHARACTERS_MAX:
             break
         length += len(pieces[step])
         first, last = min(first, step), max(last, step)
-    shown = [_shown(pieces[at], marked=held[at] >= best * _MARKED_SHARE) for at in range(first, last + 1)]
+    shown = [_shown(pieces[at], marked=matches[at] >= best * _MARKED_SHARE) for at in range(first, last + 1)]
     return ("\u2026 " if first > 0 else "") + "".join(shown).strip() + (" \u2026" if last + 1 < len(pieces) else "")
 
 

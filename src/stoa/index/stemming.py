@@ -1,4 +1,5 @@
-"""Words to stems, by PostgreSQL's own dictionaries, remembered: a text's few new words are asked for in one statement."""
+"""Words to stems, by PostgreSQL's own dictionaries, remembered: a text's few new words are asked for in one
+statement."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
@@ -56,8 +57,8 @@ class Stemmer:
     async def holders(
         self, tx: Tx, language: str, tokens: set[str], wanted: Collection[str]
     ) -> Mapping[str, Collection[str]]:
-        """Those of the tokens that hold wanted stems, and which. Words are met again and again, so what each holds is remembered; codes,
-        numbers and addresses are not: they say too much of one document.
+        """Those of the tokens that hold wanted stems, and which. Words are met again and again, so what each holds is
+        remembered; codes, numbers and addresses are not: they say too much of one document.
         """
         known = self._tokens.setdefault(language, _Known())
         if len(known.tokens) > TOKENS_MAX:
@@ -69,11 +70,11 @@ class Stemmer:
                 found.setdefault(token, set()).add(stem)
         await self.learn(tx, language, set[str]().union(*new.values()))
         for token, terms in new.items():
-            held = {stem for term in terms if (stem := self.stem(language, term)) is not None}
+            stems = {stem for term in terms if (stem := self.stem(language, term)) is not None}
             if len(token) <= CHARACTERS_MAX and all(map(_is_commonplace, terms)):
-                known.add(token, held)
-            if not held.isdisjoint(wanted):
-                found[token] = held.intersection(wanted)
+                known.add(token, stems)
+            if not stems.isdisjoint(wanted):
+                found[token] = stems.intersection(wanted)
         return found
 
 

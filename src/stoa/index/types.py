@@ -56,7 +56,8 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BaseKey:
-    """Which index: one per knowledge base and generation. A re-index fills the next generation beside the one searched."""
+    """Which index: one per knowledge base and generation. A re-index fills the next generation beside the one
+    searched."""
 
     org_id: UUID
     project_id: UUID
@@ -80,7 +81,8 @@ class NewChunk:
 class NewItem:
     """An item's chunks with one unit vector each (len(chunks), dimensions), and the metadata that filters see.
 
-    `embedder` names what made the vectors; `language` is one of `LANGUAGES`. Both are the same for all items of an index.
+    `embedder` names what made the vectors; `language` is one of `LANGUAGES`. Both are the same for all items of an
+    index.
     """
 
     item_id: UUID
@@ -101,11 +103,13 @@ class Removed:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A search. `alpha` weighs hybrid from 0 (words) to 1 (meaning); `user` limits to items whose `acl` admits that end user.
+    """A search. `alpha` weighs hybrid mode from 0 (words alone) to 1 (vectors alone).
 
-    `similarity_threshold` (0..1) is held against the score that the mode shows: the cosine for semantic, the share of the best possible
-    BM25 score for keyword, their weighted mean for hybrid. `language` None takes the one that the index was filled with. `exact` scans
-    every vector where an HNSW would be walked: what an approximate answer is held against.
+    With `user`, `groups` or both, only items that admit one of them are found (`visibility`); an empty list of groups
+    finds what everybody may see. `similarity_threshold` (0..1) is compared with the score of the mode: the cosine in
+    semantic mode, the share of the best possible BM25 score in keyword mode, their weighted mean in hybrid mode.
+    `language` None means the index's own. `exact` scans every vector instead of walking the HNSW graph, to measure the
+    graph's recall.
     """
 
     text: str
@@ -114,7 +118,7 @@ class Query:
     alpha: float = 0.5
     filters: Mapping[str, Any] | None = None
     user: str | None = None
-    user_groups: Sequence[str] = ()
+    groups: Sequence[str] | None = None
     similarity_threshold: float | None = None
     explain: bool = False
     language: str | None = None

@@ -1,12 +1,14 @@
 """Keeps indexes in the form that their size asks for, behind everybody's back; searches and writers go on meanwhile.
 
-- An index of many chunks gets a table of its own, and an HNSW index on it, built concurrently; one that shrinks goes back.
-- An HNSW that has lost many of its vectors is built anew beside itself: a VACUUM would repair the graph entry by entry, for minutes.
+- An index of many chunks gets a table of its own, and an HNSW index on it, built concurrently; one that shrinks goes
+  back.
+- An HNSW that has lost many of its vectors is built anew beside itself: a VACUUM would repair the graph entry by entry,
+  for minutes.
 - Postings written item by item are merged into larger blocks.
 - Tables that no index uses any more are dropped, a while after the last search that could know them.
 
-Whoever holds an index's advisory lock keeps it, on whichever node; the lock falls with the connection. What a dead keeper left half
-built is found not valid by the next one, dropped and built again.
+Whoever holds an index's advisory lock keeps it, on whichever node; the lock falls with the connection. What a dead
+keeper left half built is found not valid by the next one, dropped and built again.
 """
 
 import asyncio
@@ -29,12 +31,14 @@ LARGE_CHUNKS: Final = 20_000
 DIMENSIONS_MAX: Final = 4_000
 """What pgvector's HNSW takes of halfvec; vectors beyond are scanned exactly."""
 EF_CONSTRUCTION: Final = 128
-"""Twice pgvector's own: a graph that takes twice as long to build, and little more than half as many steps to search for the same recall."""
+"""Twice pgvector's own: a graph that takes twice as long to build, and little more than half as many steps to search
+for the same recall."""
 UNMERGED_MAX: Final = 20_000
 MERGE_FROM: Final = 8
 """So many blocks of one size become one."""
 MERGED_RECORDS: Final = 1_024
-"""Of a block that is made of others, about: larger ones are read faster and cost more when an item goes (docs/decisions/0017)."""
+"""Of a block that is made of others, about: larger ones are read faster and cost more when an item goes
+(docs/decisions/0017)."""
 BLOCKS_BATCH: Final = 5_000
 """Merged in one transaction: writers of the index wait for a fraction of a second."""
 MERGE_SECONDS_MAX: Final = 600.0
@@ -47,7 +51,7 @@ _log = structlog.get_logger("stoa.index")
 
 
 class Upkeep:
-    """`start`, then it looks by itself every few seconds; `tend` does what is due now."""
+    """After `start` it checks every few seconds; `tend` does what is due now."""
 
     def __init__(
         self,
@@ -91,9 +95,9 @@ class Upkeep:
         connection = await connect(self._database.dsn)
         try:
             for index_id in due:
-                if await connection.fetchval(SQL.hold_index, index_id):
+                if await connection.fetchval(SQL.try_lock_index, index_id):
                     await self._keep(connection, index_id)
-                    await connection.fetchval(SQL.let_go, index_id)
+                    await connection.fetchval(SQL.unlock_index, index_id)
             for name in strays:
                 await self._drop_stray(connection, name)
         finally:
@@ -156,7 +160,8 @@ class Upkeep:
                 f"SET maintenance_work_mem = '{_MEMORY}'; SET max_parallel_maintenance_workers = 0"
             )
             await connection.execute(
-                f"CREATE INDEX CONCURRENTLY {name} ON {table} USING hnsw ((embedding::halfvec({state['dimensions']})) halfvec_ip_ops)"
+                f"CREATE INDEX CONCURRENTLY {name} ON {table} "
+                f"USING hnsw ((embedding::halfvec({state['dimensions']})) halfvec_ip_ops)"
                 f" WITH (ef_construction = {EF_CONSTRUCTION})",
                 timeout=BUILD_SECONDS_MAX,
             )
@@ -183,7 +188,7 @@ class Upkeep:
         await connection.execute(SQL.merged, index_id, state["unmerged"])
 
     async def _drop_stray(self, connection: Any, name: str) -> None:
-        """Only where nobody reads it: others that look at all vectors are not to queue behind its end."""
+        """Only while nobody reads it: searches that scan all vectors would queue behind the DROP."""
         if await connection.fetchval(SQL.is_read, name):
             return
         await connection.execute(f"DROP TABLE IF EXISTS {name}")
@@ -206,12 +211,14 @@ def _batches(scattered: Sequence[Any]) -> Iterator[list[str]]:
 
 _TABLE: Final = """
 DROP TABLE IF EXISTS {table};
-CREATE TABLE {table} (PRIMARY KEY (ordinal), CHECK (index_id = {index_id})) INHERITS (knowledge_vectors) WITH (autovacuum_enabled = false);
+CREATE TABLE {table} (PRIMARY KEY (ordinal), CHECK (index_id = {index_id}))
+INHERITS (knowledge_vectors) WITH (autovacuum_enabled = false);
 ALTER TABLE {table} ALTER COLUMN embedding SET STORAGE MAIN, ALTER COLUMN embedding SET STATISTICS 0;
 ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON {table} TO stoa_tenant
     USING (org_id = (SELECT stoa_org()) AND ((SELECT stoa_project()) IS NULL OR project_id = (SELECT stoa_project())));
 GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO stoa_tenant
 """
-"""Under the shared one's policy. Its dead rows are swept with its HNSW, which autovacuum would otherwise repair entry by entry. The key is the ordinal
-alone: one that led with org_id would look to the planner like a way to all rows that beats the graph."""
+"""Under the shared one's policy. Its dead rows are swept with its HNSW, which autovacuum would otherwise repair entry
+by entry. The key is the ordinal alone: one that led with org_id would look to the planner like a way to all rows that
+beats the graph."""

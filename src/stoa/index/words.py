@@ -1,7 +1,8 @@
 """A text as the terms that keyword search knows. Pure.
 
-Two kinds: words, which PostgreSQL's dictionaries stem afterwards, and codes, which stay as they are: `ERR-4711`, `foo_bar.baz`,
-`§ 12a`, `C++`. The parts of a code count as words too, so that half of it finds it, and the whole finds it first.
+Two kinds: words, which PostgreSQL's dictionaries stem afterwards, and codes, which stay as they are: `ERR-4711`,
+`foo_bar.baz`, `§ 12a`, `C++`. The parts of a code count as words too, so that half of it finds it, and the whole finds
+it first.
 """
 
 import re

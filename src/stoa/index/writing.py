@@ -1,4 +1,5 @@
-"""What changes an index. One writer at a time per index (its row is locked until the transaction ends); searches do not wait."""
+"""What changes an index. One writer at a time per index (its row is locked until the transaction ends); searches do not
+wait."""
 
 import asyncio
 from collections import Counter
@@ -13,6 +14,7 @@ from stoa.index.postings import metadata_blocks, word_blocks
 from stoa.index.stemming import Stemmer
 from stoa.index.store import SQL
 from stoa.index.types import BaseKey, NewChunk, NewItem, Removed
+from stoa.index.visibility import access_terms
 from stoa.index.words import raw_terms
 
 _BATCH: Final = 500
@@ -20,7 +22,8 @@ _BATCH: Final = 500
 
 
 async def replace(tx: Tx, stemmer: Stemmer, key: BaseKey, item: NewItem) -> None:
-    """The item's new chunks for its old ones. Searches see all of the old until the commit, and all of the new after it."""
+    """The item's new chunks for its old ones. Searches see all of the old until the commit, and all of the new after
+    it."""
     dimensions = int(item.vectors.shape[1])
     assert item.vectors.shape == (len(item.chunks), dimensions), "one vector per chunk"
     counts = await _counts(tx, stemmer, item)
@@ -45,13 +48,14 @@ async def replace(tx: Tx, stemmer: Stemmer, key: BaseKey, item: NewItem) -> None
     ):
         if index["chunks"]:
             raise ValueError(
-                f"the index was filled with {index['embedder']} ({index['dimensions']}, {index['language']}), not with {item.embedder}"
+                f"the index was filled with {index['embedder']} ({index['dimensions']}, {index['language']}), "
+                f"not with {item.embedder}"
             )
         await tx.execute(SQL.set_settings, key.org_id, index["index_id"], item.embedder, dimensions, item.language)
     await _remove_items(tx, key, index, await tx.fetch(SQL.items_of, key.org_id, index["index_id"], [item.item_id]))
     first, index_id = index["next_ordinal"], index["index_id"]
     last = first + len(item.chunks) - 1
-    terms_of_metadata = metadata_terms(item.metadata)
+    terms_of_metadata = _metadata_terms(item.metadata)
     terms = sorted(terms_of_metadata.union(*counts))
     words = sum(sum(one.values()) for one in counts)
     await tx.execute(
@@ -86,13 +90,14 @@ async def drop(tx: Tx, key: BaseKey) -> Removed:
     index = await _lock(tx, key)
     if index is None:
         return Removed(0, 0)
-    held = await tx.fetchrow(SQL.measure.format(vectors=store.vectors_table(index)), key.org_id, index["index_id"])
-    assert held is not None
-    # A table of its own goes later (upkeep.py), empty: a search that began before this transaction still reads its rows.
+    measured = await tx.fetchrow(SQL.measure.format(vectors=store.vectors_table(index)), key.org_id, index["index_id"])
+    assert measured is not None
+    # A table of its own goes later (upkeep.py), empty: a search that began before this transaction still reads its
+    # rows.
     vectors = SQL.drop_vectors.format(vectors=store.vectors_table(index))
     for statement in (SQL.drop_items, SQL.drop_chunks, vectors, SQL.drop_postings, SQL.delete_index):
         await tx.execute(statement, key.org_id, index["index_id"])
-    return Removed(held["chunks"], held["text_bytes"] + held["vector_bytes"])
+    return Removed(measured["chunks"], measured["text_bytes"] + measured["vector_bytes"])
 
 
 async def set_metadata(tx: Tx, key: BaseKey, item_id: UUID, metadata: Mapping[str, Any]) -> None:
@@ -102,7 +107,8 @@ async def set_metadata(tx: Tx, key: BaseKey, item_id: UUID, metadata: Mapping[st
     if index is None or not rows:
         return
     [item], index_id = rows, index["index_id"]
-    before, now = metadata_terms(item["metadata"]), metadata_terms(metadata)
+    # Only what is stored counts as before: an item that an older version wrote lacks terms that are written today.
+    before, now = _metadata_terms(item["metadata"]) & set(item["terms"]), _metadata_terms(metadata)
     first, last = item["first_ordinal"], item["last_ordinal"]
     await _cut_postings(tx, key, index_id, sorted(before - now), first, last)
     added = [*metadata_blocks(first, last, now - before)]
@@ -112,12 +118,17 @@ async def set_metadata(tx: Tx, key: BaseKey, item_id: UUID, metadata: Mapping[st
     await tx.execute(SQL.count_change, key.org_id, index_id, 0, 0, index["next_ordinal"], len(added), 0)
 
 
+def _metadata_terms(metadata: Mapping[str, Any]) -> set[str]:
+    return metadata_terms(metadata) | access_terms(metadata)
+
+
 async def _lock(tx: Tx, key: BaseKey) -> Row | None:
     return await tx.fetchrow(SQL.lock_index, key.org_id, key.knowledgebase_id, key.generation)
 
 
 async def _remove_items(tx: Tx, key: BaseKey, index: Row, items: Sequence[Row]) -> Removed:
-    """Each item's chunks are one range of ordinals, and its terms are written down: what is removed is found without a search."""
+    """Each item's chunks are one range of ordinals, and its terms are written down: what is removed is found without a
+    search."""
     chunks = words = size = 0
     index_id = index["index_id"]
     for item in items:
@@ -201,7 +212,8 @@ def indexed_text(chunk: NewChunk) -> str:
 
 
 def chunk_ids(item_id: UUID, chunks: Sequence[NewChunk]) -> list[UUID]:
-    """Ids that stay while a chunk's content does, whatever happens around it: citations outlive the next version of a file."""
+    """Ids that stay while a chunk's content does, whatever happens around it: citations outlive the next version of a
+    file."""
     seen: Counter[bytes] = Counter()
     found: list[UUID] = []
     for chunk in chunks:

@@ -2,9 +2,10 @@
 
 from stoa.journal.checks import checks
 from stoa.journal.live_buffer import Frames, LiveBuffer, Subscription, frames_of
+from stoa.journal.run_writer import Batch, RunWriter
 from stoa.journal.service import READ_EVENTS_MAX, Journal, Removed
 from stoa.journal.types import TERMINAL_TYPES, Fenced, Head, JournalKey, Record
-from stoa.journal.writer import Batch, JournalWriter, RunWriter
+from stoa.journal.writer import JournalWriter
 
 __all__ = [
     "READ_EVENTS_MAX",

@@ -1,4 +1,4 @@
-"""What journals promise, counted (for the doctor): no gaps, one end and nothing after it, a hash that is true."""
+"""The checks of journals (for the doctor): no gaps, one end and nothing after it, a hash that is true."""
 
 import hashlib
 from collections.abc import AsyncIterator, Sequence
@@ -8,13 +8,15 @@ from uuid import UUID
 
 import orjson
 
-from stoa.db import Database, Tx, load
-from stoa.db.checks import Check, Scope, stated
+from stoa.db import Database, Row, Tx, load
+from stoa.db.checks import Check, Scope, stated_by_day
 from stoa.db.internal import internal
 from stoa.journal.types import TERMINAL_TYPES
 from stoa.kernel.findings import Finding
 
 SQL: Final = load("stoa.journal", "checks.sql")
+BATCH: Final = 200
+"""Journals whose hashes are computed out of one statement."""
 _LOST: Final = "Nothing can be put right here: restore the database from a backup, or delete the conversation."
 
 
@@ -23,46 +25,81 @@ def checks(database: Database) -> Sequence[Check]:
         Check(
             "journal.gaps",
             "The events of every journal are numbered 1, 2, 3 … up to its head.",
-            stated(SQL.gaps),
+            stated_by_day(SQL.gaps),
             _LOST,
+            by_day=True,
         ),
-        Check("journal.unowned", "Every event belongs to a journal.", stated(SQL.unowned), _LOST),
-        Check("journal.terminals", "Every journal has at most one terminal event.", stated(SQL.terminals), _LOST),
-        Check("journal.after_the_end", "Nothing follows a terminal event.", stated(SQL.after_the_end), _LOST),
+        Check(
+            "journal.orphaned_events",
+            "Every event belongs to a journal.",
+            stated_by_day(SQL.orphaned_events),
+            _LOST,
+            by_day=True,
+        ),
+        Check(
+            "journal.terminals",
+            "Every journal has at most one terminal event.",
+            stated_by_day(SQL.terminals),
+            _LOST,
+            by_day=True,
+        ),
+        Check(
+            "journal.after_the_end",
+            "Nothing follows a terminal event.",
+            stated_by_day(SQL.after_the_end),
+            _LOST,
+            by_day=True,
+        ),
         Check(
             "journal.seals",
             "A journal is sealed if, and only if, its last event is terminal.",
-            stated(SQL.seals),
+            stated_by_day(SQL.seals),
             "The repair seals a journal whose last event is terminal. One that is sealed without an end is left as it is.",
             partial(_seal, database),
+            by_day=True,
         ),
         Check(
             "journal.hashes",
             "The hash in every terminal event is that of the stored bytes before it.",
             _false_hashes,
             _LOST,
+            by_day=True,
         ),
     ]
 
 
 async def _false_hashes(tx: Tx, scope: Scope) -> AsyncIterator[Finding]:
-    """Reads every byte once, journal by journal, holding none."""
-    async for row in tx.cursor(SQL.sealed, scope.org_id, scope.since, prefetch=200):
-        detail = await _false_hash(tx, row["org_id"], row["run_id"])
-        if detail is not None:
-            yield Finding(row["org_id"], str(row["run_id"]), detail)
-        scope.looked_at(1)
+    """Reads every byte once, holding none; the journals in batches, so that a round trip is made for many of them."""
+    batch: list[Row] = []
+    async for row in tx.cursor(SQL.sealed, scope.org_id, scope.since, scope.until, prefetch=BATCH):
+        batch.append(row)
+        if len(batch) == BATCH:
+            async for finding in _false_hashes_of(tx, batch):
+                yield finding
+            scope.looked_at(len(batch))
+            batch.clear()
+    async for finding in _false_hashes_of(tx, batch):
+        yield finding
+    scope.looked_at(len(batch))
 
 
-async def _false_hash(tx: Tx, org_id: UUID, run_id: UUID) -> str | None:
-    digest, events = hashlib.sha256(), 0
-    async for event in tx.cursor(SQL.payloads, org_id, run_id, prefetch=1_000):
+async def _false_hashes_of(tx: Tx, journals: Sequence[Row]) -> AsyncIterator[Finding]:
+    digest, events, ended = hashlib.sha256(), 0, False
+    run_id: UUID | None = None
+    columns = [row["org_id"] for row in journals], [row["run_id"] for row in journals]
+    async for event in tx.cursor(SQL.payloads, *columns, prefetch=1_000):
+        if event["run_id"] != run_id:
+            digest, events, ended, run_id = hashlib.sha256(), 0, False, event["run_id"]
+        if ended:
+            continue
         if event["kind"] in TERMINAL_TYPES:
-            told, true = _log(event["payload"]), {"events": events, "sha256": digest.hexdigest()}
-            return None if told == true else f"its end tells of {_said(told)}; stored are {_said(true)}"
+            ended = True
+            claimed, true = _log(event["payload"]), {"events": events, "sha256": digest.hexdigest()}
+            if claimed != true:
+                detail = f"its end says {_described(claimed)}; stored are {_described(true)}"
+                yield Finding(event["org_id"], str(run_id), detail)
         digest.update(event["payload"] + b"\n")
         events += 1
-    return None  # No end: `journal.seals` finds that.
 
 
 def _log(payload: bytes) -> Any:
@@ -72,7 +109,7 @@ def _log(payload: bytes) -> Any:
         return None
 
 
-def _said(log: Any) -> str:
+def _described(log: Any) -> str:
     return (
         f"{log.get('events')} events, sha256 {str(log.get('sha256'))[:12]}…"
         if isinstance(log, dict)

@@ -1,4 +1,4 @@
-"""The journal, built: its writer, the live ends of its runs, and what the doctor counts of it."""
+"""The journal, built: its writer, the newest events of live runs in memory, and the checks of the doctor."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -27,7 +27,8 @@ async def open_component(kit: Kit) -> AsyncGenerator[JournalComponent]:
         writer=writer,
         checks=checks(kit.database),
         metrics=writer.metrics(),
-        channels={"stoa_journal": journal.heard},
+        channels={"stoa_journal": journal.on_notification},
         background=[writer],
-        after_gap=[live.nudge_all],
+        vital=[writer.heartbeat],
+        after_gap=[live.wake_all],
     )

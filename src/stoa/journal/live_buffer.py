@@ -1,6 +1,6 @@
-"""Live ends of journals, in memory: what was just committed goes to the readers of this node without a query.
+"""The newest events of live runs, in memory: the readers of this node get what was just committed without a query.
 
-A tail is a convenience, never a truth: a reader that it does not cover reads the table. Its size is bounded per run.
+The table is the truth: a reader that is further behind than the buffer reaches reads the table. Each buffer is bounded.
 """
 
 import asyncio
@@ -11,70 +11,71 @@ from uuid import UUID
 
 from stoa.journal.types import Record
 
-TAIL_BYTES_MAX: Final = 64 * 1024
-"""Per live run: several seconds of a fast model, so only a reader that is far behind goes to the table; 64 MB among a thousand runs."""
+BUFFER_BYTES_MAX: Final = 64 * 1024
+"""Per live run: several seconds of a fast model, so only a reader far behind reads the table; 64 MB for 1,000 runs."""
 
 
 class Subscription:
-    """One reader's ear. `wait` returns after any nudge since the last one; nudges that meet are one.
+    """One reader of one run. `wait` returns once `wake` was called since the last `wait`; several calls count as one.
 
-    A reader that parks is not woken: its `flush` is called on the loop, and it stays parked for as long as that gives true.
+    A parked reader's task is not woken: the event loop calls its `flush`, and it stays parked as long as that returns
+    true.
     """
 
-    __slots__ = ("_flush", "_loop", "_nudged", "_waiter", "closed", "run_id")
+    __slots__ = ("_flush", "_loop", "_waiter", "_woken", "closed", "run_id")
 
     def __init__(self, run_id: UUID) -> None:
         self.run_id = run_id
         self.closed = False
         self._loop = asyncio.get_running_loop()
-        self._nudged = False
+        self._woken = False
         self._flush: Callable[[], bool] | None = None
         self._waiter: asyncio.Future[None] | None = None
 
-    def nudge(self) -> None:
+    def wake(self) -> None:
         if self._flush is None:
-            self._nudged = True
-            self._wake()
-        elif not self._nudged:
-            self._nudged = True
+            self._woken = True
+            self._resume()
+        elif not self._woken:
+            self._woken = True
             self._loop.call_soon(self._flush_now)
 
     def close(self) -> None:
-        """The reader's client is gone, or this node is leaving."""
+        """The reader's client is gone, or this node is shutting down."""
         self.closed = True
-        self.nudge()
+        self.wake()
 
     async def wait(self) -> None:
-        if not self._nudged:
+        if not self._woken:
             self._waiter = self._loop.create_future()
             try:
                 await self._waiter
             finally:
                 self._waiter = None
-        self._nudged = False
+        self._woken = False
 
     async def park(self, flush: Callable[[], bool]) -> None:
-        """Returns after a nudge for which `flush` gave false, or failed."""
-        if self._nudged:
-            self._nudged = False
+        """Returns after a `wake` for which `flush` returned false or raised."""
+        if self._woken:
+            self._woken = False
             return
         self._flush = flush
         try:
             await self.wait()
         finally:
-            self._flush, self._nudged = None, False
+            self._flush, self._woken = None, False
 
     def _flush_now(self) -> None:
-        if self._flush is None:  # It has left meanwhile.
+        if self._flush is None:  # The reader has left meanwhile.
             return
-        self._nudged, stays = False, False
+        self._woken, stays = False, False
         try:
             stays = self._flush()
         finally:
             if not stays:
-                self._wake()
+                self._resume()
 
-    def _wake(self) -> None:
+    def _resume(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -88,17 +89,17 @@ class _RunBuffer:
         self.records: list[Record] = []
         self.bytes = 0
         self.frames: bytes | None = None
-        """The records after `frames_after` as they go out: made once, for all readers that are up to date."""
+        """The bytes of the records after `frames_after`: made once for all readers that are up to date."""
         self.frames_after = 0
 
     def extend(self, records: Sequence[Record]) -> None:
-        """A run that went elsewhere and came back begins its tail anew: what was written in between is in the table alone."""
+        """Adds committed records. After a gap (another node wrote in between) the buffer starts again from them."""
         if self.records and records[0].sequence != self.records[-1].sequence + 1:
             self.records, self.bytes = [], 0
         self.frames, self.frames_after = None, records[0].sequence - 1
         self.records.extend(records)
         self.bytes += sum([len(record.payload) for record in records])
-        if self.bytes > TAIL_BYTES_MAX:
+        if self.bytes > BUFFER_BYTES_MAX:
             self.records = self.records[len(self.records) // 2 + 1 :] or self.records[-1:]
             self.bytes = sum([len(record.payload) for record in self.records])
 
@@ -115,7 +116,7 @@ class _RunBuffer:
 
 
 class Frames(NamedTuple):
-    """Records as they go out, maybe none; where a reader stands after them, and whether that is the end."""
+    """The bytes of some records (maybe none), the sequence of the last one, and whether the run has ended with it."""
 
     frames: bytes
     last_sequence: int
@@ -128,70 +129,71 @@ def frames_of(records: Sequence[Record]) -> bytes:
 
 class LiveBuffer:
     def __init__(self) -> None:
-        self._tails: dict[UUID, _RunBuffer] = {}
-        self._ears: dict[UUID, set[Subscription]] = {}
+        self._buffers: dict[UUID, _RunBuffer] = {}
+        self._subscriptions: dict[UUID, set[Subscription]] = {}
         self.closed = False
 
-    # --- the writer's side ------------------------------------------------------------------------------------------
+    # --- for the writer --------------------------------------------------------------------------------------------
     def publish(self, run_id: UUID, records: Sequence[Record]) -> None:
         """Committed records, in order. The run is live here from its first call until `forget`."""
         if records:
-            self._tails.setdefault(run_id, _RunBuffer()).extend(records)
-            self.nudge(run_id)
+            self._buffers.setdefault(run_id, _RunBuffer()).extend(records)
+            self.wake(run_id)
 
     def forget(self, run_id: UUID) -> None:
         """The run is no longer written here: its readers go on with the table.
 
-        After those that were just nudged: most runs leave with their last words, and whoever is up to date has them from here.
+        The buffer goes one turn of the event loop later: readers that were just woken still get the last events from
+        memory.
         """
-        asyncio.get_running_loop().call_soon(self._drop, run_id, self._tails.get(run_id))
+        asyncio.get_running_loop().call_soon(self._drop, run_id, self._buffers.get(run_id))
 
-    def _drop(self, run_id: UUID, tail: _RunBuffer | None) -> None:
-        if tail is not None and self._tails.get(run_id) is tail:
-            del self._tails[run_id]
-        self.nudge(run_id)
+    def _drop(self, run_id: UUID, buffer: _RunBuffer | None) -> None:
+        if buffer is not None and self._buffers.get(run_id) is buffer:
+            del self._buffers[run_id]
+        self.wake(run_id)
 
-    def nudge(self, run_id: UUID) -> None:
-        for ear in self._ears.get(run_id, ()):
-            ear.nudge()
+    def wake(self, run_id: UUID) -> None:
+        for subscription in self._subscriptions.get(run_id, ()):
+            subscription.wake()
 
-    def nudge_all(self) -> None:
-        for ears in self._ears.values():
-            for ear in ears:
-                ear.nudge()
+    def wake_all(self) -> None:
+        for subscriptions in self._subscriptions.values():
+            for subscription in subscriptions:
+                subscription.wake()
 
     def close(self) -> None:
-        """This node is leaving: every stream ends in a way that makes clients resume."""
+        """This node is shutting down: every stream ends without a terminal event, so its client resumes elsewhere."""
         self.closed = True
-        for ears in self._ears.values():
-            for ear in ears:
-                ear.close()
+        for subscriptions in self._subscriptions.values():
+            for subscription in subscriptions:
+                subscription.close()
 
     def live(self, run_id: UUID) -> bool:
-        """Whether the run is being written here and has not ended: then the table has no news of its end either."""
-        tail = self._tails.get(run_id)
-        return tail is not None and bool(tail.records) and not tail.records[-1].terminal
+        """Whether this node writes the run and has not committed its end: then the table holds no end either."""
+        buffer = self._buffers.get(run_id)
+        return buffer is not None and bool(buffer.records) and not buffer.records[-1].terminal
 
-    # --- the readers' side ------------------------------------------------------------------------------------------
+    # --- for readers -----------------------------------------------------------------------------------------------
     @contextmanager
     def subscribe(self, run_id: UUID) -> Generator[Subscription]:
-        ear = Subscription(run_id)
-        ear.closed = self.closed
-        self._ears.setdefault(run_id, set()).add(ear)
+        subscription = Subscription(run_id)
+        subscription.closed = self.closed
+        self._subscriptions.setdefault(run_id, set()).add(subscription)
         try:
-            yield ear
+            yield subscription
         finally:
-            ears = self._ears[run_id]
-            ears.discard(ear)
-            if not ears:
-                del self._ears[run_id]
+            subscriptions = self._subscriptions[run_id]
+            subscriptions.discard(subscription)
+            if not subscriptions:
+                del self._subscriptions[run_id]
 
     def after(self, run_id: UUID, sequence: int) -> Frames | None:
-        """What comes after `sequence`, maybe nothing yet; None where memory does not reach back that far."""
-        tail = self._tails.get(run_id)
-        return None if tail is None or not tail.records else tail.after(sequence)
+        """The events after `sequence`, maybe none yet; None where the buffer does not reach back that far."""
+        buffer = self._buffers.get(run_id)
+        return None if buffer is None or not buffer.records else buffer.after(sequence)
 
-    def heard(self, run_ids: Iterable[UUID]) -> None:
-        """Another node wrote to these."""
+    def on_notification(self, run_ids: Iterable[UUID]) -> None:
+        """Another node has written events of these runs."""
         for run_id in run_ids:
-            self.nudge(run_id)
+            self.wake(run_id)

@@ -24,11 +24,12 @@ WITH writers AS (
     FROM unnest($7::bigint[], $8::int[], $9::smallint[], $10::bytea[]) AS e (number, sequence, kind, payload)
     JOIN taken t ON t.number = e.number
 )
-SELECT run_id, (SELECT count(pg_notify('stoa_journal', told)) FROM unnest($11::text[]) AS told) AS notes FROM taken;
+SELECT run_id, (SELECT count(pg_notify('stoa_journal', payload)) FROM unnest($11::text[]) AS payload) AS notes FROM taken;
 
 -- name: append_to
--- The same for one run, in the transaction of what its events belong to (migration 0021).
-SELECT append_events($1, $2, $3, $4, $5, $6, $7, $8, $9);
+-- The same for one run, in the transaction of what its events belong to (migration 0025).
+SELECT append_events_v1(
+    p_org => $1, p_run => $2, p_epoch => $3, p_base => $4, p_seal => $5, p_sequences => $6, p_kinds => $7, p_payloads => $8, p_notifications => $9);
 
 -- name: read
 -- Events after a sequence, in order: so many, and no more than so many bytes of them, but one in any case.
@@ -37,7 +38,7 @@ SELECT sequence, kind, payload FROM (
         SELECT sequence, kind, payload FROM events WHERE org_id = $1 AND run_id = $2 AND sequence > $3 ORDER BY sequence LIMIT $4) page
 ) sized WHERE bytes_before < $5 ORDER BY sequence;
 
--- name: read_kind
+-- name: read_type
 -- Events of one kind from a sequence on: what a recovered run had said so far.
 SELECT sequence, kind, payload FROM events
 WHERE org_id = $1 AND run_id = $2 AND sequence > $3 AND kind = $4 ORDER BY sequence;

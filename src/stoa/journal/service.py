@@ -1,4 +1,4 @@
-"""The journal: open, fence, append, read, tail, delete. The spine that every run writes to and every reader reads from."""
+"""The journal: open, fence, append, read, follow, delete. Every run writes to one, every reader reads from one."""
 
 import hashlib
 from collections.abc import AsyncIterator, Sequence
@@ -10,19 +10,20 @@ from stoa.db import Database, Row, Tx
 from stoa.db.internal import internal_statement
 from stoa.events import Event, EventType
 from stoa.journal.live_buffer import LiveBuffer
+from stoa.journal.run_writer import Batch, RunWriter
 from stoa.journal.types import Fenced, Head, JournalKey, Record
-from stoa.journal.writer import SQL, Batch, JournalWriter, RunWriter
+from stoa.journal.writer import SQL, JournalWriter
 from stoa.kernel.principal import Principal
 
 READ_EVENTS_MAX: Final = 1_000
 READ_BYTES_MAX: Final = 64 * 1024
-"""What a reader takes at once: a thousand that stall with this in their hands hold 64 MB, and as much again in their connections' buffers."""
+"""What a reader reads at once: 1,000 stalled readers hold 64 MB, and as much again in their connections' buffers."""
 _WHOLE: Final = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What a deletion took: rows, and bytes of payload."""
+    """What a deletion removed: rows, and bytes of payload."""
 
     journals: int
     events: int
@@ -30,31 +31,33 @@ class Removed:
 
 
 class Journal:
-    def __init__(self, database: Database, writer: JournalWriter, tails: LiveBuffer) -> None:
+    def __init__(self, database: Database, writer: JournalWriter, live: LiveBuffer) -> None:
         self._database = database
         self.writer = writer
-        self.tails = tails
+        self.live = live
 
     # --- writing ----------------------------------------------------------------------------------------------------
     def begin(self, key: JournalKey, first: Sequence[Event], timestamp: str) -> tuple[RunWriter, Batch]:
-        """The first pen of a new journal, and its first events: whoever makes the run stores both in one statement, and releases the pen if that fails."""
-        pen = self.writer.pen(key, Head(1, 0, sealed=False))
-        return pen, pen.batch(first, timestamp)
+        """The first writer of a new journal, and its first events. The caller stores both with the run, in one
+        statement, and releases the writer if that fails.
+        """
+        writer = self.writer.open(key, Head(1, 0, sealed=False))
+        return writer, writer.batch(first, timestamp)
 
     async def take(self, tx: Tx, key: JournalKey) -> Head:
-        """Fences the present writer off. From the commit on it can write nothing more. Raises Fenced when sealed."""
+        """Fences the present writer off: from the commit on it can write nothing more. Raises Fenced when sealed."""
         row = await tx.fetchrow(SQL.fence, key.org_id, key.run_id)
         if row is None:
             raise Fenced
         return _head(row)
 
     async def resume(self, key: JournalKey, head: Head) -> tuple[RunWriter, Record | None]:
-        """A pen for a journal that was just taken, and its last event: reads the events once, for their digest."""
+        """A writer for a journal that was just taken, and its last event: reads the events once, for their digest."""
         digest, last = hashlib.sha256(), None
         async for records in self.all(key.org_id, key.run_id):
             for last in records:
                 digest.update(last.payload + b"\n")
-        return self.writer.pen(key, head, digest), last
+        return self.writer.open(key, head, digest), last
 
     # --- reading ----------------------------------------------------------------------------------------------------
     async def head(self, principal: Principal, run_id: UUID) -> Head | None:
@@ -66,7 +69,7 @@ class Journal:
     async def read(
         self, principal: Principal, run_id: UUID, after: int, limit: int = READ_EVENTS_MAX, *, whole: bool = False
     ) -> Sequence[Record]:
-        """The next events: as many as a reader may hold, and no more than `limit`; `whole` gives so many whatever they weigh."""
+        """The next events, at most `limit` and READ_BYTES_MAX; with `whole` the bytes are not limited."""
         bounds = (limit, _WHOLE if whole else READ_BYTES_MAX)
         async with self._database.tenant(principal) as tx:
             rows = await tx.fetch(SQL.read, principal.org_id, run_id, after, *bounds)
@@ -83,8 +86,8 @@ class Journal:
             yield [_record(row) for row in rows]
             after = rows[-1]["sequence"]
 
-    async def of_kind(self, tx: Tx, org_id: UUID, run_id: UUID, kind: EventType, after: int = 0) -> Sequence[Record]:
-        return [_record(row) for row in await tx.fetch(SQL.read_kind, org_id, run_id, after, int(kind))]
+    async def of_type(self, tx: Tx, org_id: UUID, run_id: UUID, kind: EventType, after: int = 0) -> Sequence[Record]:
+        return [_record(row) for row in await tx.fetch(SQL.read_type, org_id, run_id, after, int(kind))]
 
     # --- deleting ---------------------------------------------------------------------------------------------------
     async def delete(self, tx: Tx, org_id: UUID, run_ids: Sequence[UUID]) -> Removed:
@@ -92,11 +95,11 @@ class Journal:
         assert row is not None
         return Removed(row["journals"], row["events"], row["event_bytes"])
 
-    # --- nudges -----------------------------------------------------------------------------------------------------
-    def heard(self, payload: str, server_pid: int) -> None:
+    # --- other nodes------------------------------------------------------------------------------------------------
+    def on_notification(self, payload: str, server_pid: int) -> None:
         """A notification of channel `stoa_journal`."""
         if server_pid != self.writer.server_pid:
-            self.tails.heard(UUID(hex=payload[start : start + 32]) for start in range(0, len(payload), 32))
+            self.live.on_notification(UUID(hex=payload[start : start + 32]) for start in range(0, len(payload), 32))
 
 
 def _head(row: Row) -> Head:

@@ -21,15 +21,15 @@ class Record(NamedTuple):
     """A committed event. `payload` is exactly the bytes of its `data:` line."""
 
     sequence: int
-    kind: int
+    type: int
     payload: bytes
 
     @property
     def terminal(self) -> bool:
-        return self.kind in TERMINAL_TYPES
+        return self.type in TERMINAL_TYPES
 
     def frame(self) -> bytes:
-        return frame(self.sequence, self.kind, self.payload)
+        return frame(self.sequence, self.type, self.payload)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,4 +42,4 @@ class Head:
 
 
 class Fenced(Exception):
-    """This writer's epoch is over, or the journal is sealed: nothing of what it held was or will be written."""
+    """This writer's epoch is over, or the journal is sealed: nothing of what it had pending was or will be written."""

@@ -1,8 +1,15 @@
-"""Pages of a list: `page` from 1, `page_size` 1 to 500 (contract section 2)."""
+"""Pages of a list: `page` from 1, `page_size` 1 to 500 (contract section 2), or a `cursor` that goes on where a page
+ended."""
 
+import base64
+import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from datetime import datetime
+from typing import Any, Final, Generic, TypeVar
+from uuid import UUID
+
+import orjson
 
 from stoa.kernel.errors import BadRequest
 
@@ -10,8 +17,29 @@ PAGE_SIZE_DEFAULT: Final = 25
 PAGE_SIZE_MAX: Final = 500
 PAGE_MAX: Final = 1_000_000
 """Keeps `page * page_size` far inside a 64-bit offset."""
+COUNT_MAX: Final = 10_000
+"""Up to here a long list is counted, about a millisecond; beyond it `total_count` is an estimate, and the answer says
+so."""
+CURSOR_CHARACTERS_MAX: Final = 500
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """The last item of a page: its value in the column that the list is sorted by, and its id."""
+
+    column: str
+    descending: bool
+    value: datetime | int
+    id: UUID
+
+    def encode(self) -> str:
+        return (
+            base64.urlsafe_b64encode(orjson.dumps([self.column, self.descending, self.value, str(self.id)]))
+            .decode()
+            .rstrip("=")
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +48,8 @@ class PageRequest:
     page_size: int = PAGE_SIZE_DEFAULT
     sort: tuple[tuple[str, bool], ...] = ()
     """(column, descending) pairs, already checked against what the list allows."""
+    cursor: str | None = None
+    """As a client sent it; `after` reads it."""
 
     @property
     def offset(self) -> int:
@@ -30,6 +60,26 @@ class PageRequest:
         chosen = ", ".join(f"{column} {'DESC' if descending else 'ASC'}" for column, descending in self.sort)
         return f"{chosen or default}, id"
 
+    def column(self, default: tuple[str, bool]) -> tuple[str, bool] | None:
+        """The one (column, descending) that the list is sorted by; None where it is sorted by several."""
+        chosen = self.sort or (default,)
+        return chosen[0] if len(chosen) == 1 else None
+
+    def after(self, default: tuple[str, bool], columns: Mapping[str, type[datetime | int]]) -> Cursor | None:
+        """Where to go on. `columns` are those that a cursor may stand in, with the type of their values; none of them
+        holds NULL.
+
+        Raises BadRequest when the cursor is none of ours, or belongs to another sort.
+        """
+        if self.cursor is None:
+            return None
+        cursor = _decode(self.cursor, columns)
+        if cursor is None:
+            raise BadRequest.field("cursor", "is none that this list gave; send the next_cursor of a page as it is")
+        if (cursor.column, cursor.descending) != self.column(default):
+            raise BadRequest.field("cursor", "belongs to another sort; send the sort of the page that it came with")
+        return cursor
+
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
@@ -37,6 +87,9 @@ class Page(Generic[T]):
     page: int
     page_size: int
     total_count: int
+    estimated: bool = False
+    """`total_count` is an estimate: there are more than `COUNT_MAX`."""
+    next_cursor: str | None = None
 
     @property
     def page_count(self) -> int:
@@ -61,3 +114,22 @@ def parse_sort(sort: str | None, allowed: Mapping[str, str]) -> tuple[tuple[str,
             )
         chosen.append((column, descending))
     return tuple(chosen)
+
+
+def _decode(text: str, columns: Mapping[str, type[datetime | int]]) -> Cursor | None:
+    try:
+        fields: Any = orjson.loads(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
+        column, descending, value, item_id = fields
+        found = datetime.fromisoformat(value) if columns[column] is datetime else value
+        if type(descending) is bool and type(found) is columns[column] and not _out_of_bounds(found):
+            return Cursor(column, descending, found, UUID(item_id))
+    except (binascii.Error, orjson.JSONDecodeError, UnicodeError, ValueError, TypeError, KeyError, AttributeError):
+        pass
+    return None
+
+
+def _out_of_bounds(value: datetime | int) -> bool:
+    """What no row can hold, and no statement may be asked with."""
+    if isinstance(value, datetime):
+        return value.tzinfo is None
+    return not -(2**31) <= value < 2**31

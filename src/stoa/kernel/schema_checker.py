@@ -60,6 +60,13 @@ class SchemaChecker:
             return f"$ is no JSON ({error.msg} at character {error.pos})"
         return await self.value_problem(value, schema)
 
+    async def argument_problem(self, arguments: Mapping[str, Any], parameters: Mapping[str, Any]) -> str | None:
+        """Why arguments of a tool do not fit. A schema that cannot be used (an MCP server's) leaves the judgement to
+        whoever is called."""
+        if await self.schema_problem(parameters) is not None:
+            return None
+        return await self.value_problem(dict(arguments), parameters)
+
     async def value_problem(self, value: Any, schema: Mapping[str, Any]) -> str | None:
         """The same for a value: `$.items[2].price "x" is not of type "number"`."""
         cost = schema_costs.cost(schema)

@@ -1,39 +1,101 @@
-"""Tasks with an owner, and what their loops wait for. A background loop that breaks is logged with its stack and started again; it never dies unseen."""
+"""Tasks with an owner, what their loops wait for, and how others see that a loop still makes progress.
+
+A background loop that raises is logged with its stack and started again. Nothing that goes wrong while this is logged ends the loop.
+"""
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
+from time import monotonic
 from typing import Any, Final
 
 import structlog
 
 from stoa.kernel.errors import Unavailable
+from stoa.kernel.metrics import Gauge, Metric
 
 RESTART_SECONDS: Final = 1.0
+STUCK_SECONDS: Final = 10.0
+"""A turn of a loop that is due for so long without being finished counts as stuck. Statements of healthy loops take milliseconds."""
 _log = structlog.get_logger("stoa.supervise")
 
 
 def spread(seconds: float) -> float:
-    """So long, give or take a fifth: many nodes do not look into one database at the same moment."""
+    """The given time, give or take a fifth, so that nodes do not query one database at the same moment."""
     return seconds * random.uniform(0.8, 1.2)  # noqa: S311 — guards nothing
 
 
 class Wakeup:
-    """What a loop that looks for work waits for: being told of some, or that its time has come, since a nudge may be lost."""
+    """What a polling loop waits for: `wake`, or the end of the poll interval, because a notification may be lost."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._given = asyncio.Event()
+        self._event = asyncio.Event()
 
-    def give(self) -> None:
-        self._given.set()
+    def wake(self) -> None:
+        self._event.set()
 
     async def wait(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(spread(self._seconds)):
-                await self._given.wait()
-        self._given.clear()
+                await self._event.wait()
+        self._event.clear()
+
+
+class Heartbeat:
+    """Progress of one loop: `begin` when a turn is due, `done` when it succeeded. A loop that waits for work is between the two.
+
+    A loop that died, hangs, or fails at every turn leaves its turn open, and is `stuck` after `seconds_max`.
+    """
+
+    def __init__(
+        self, name: str, seconds_max: float = STUCK_SECONDS, monotonic_seconds: Callable[[], float] = monotonic
+    ) -> None:
+        self.name = name
+        self._seconds_max = seconds_max
+        self._monotonic_seconds = monotonic_seconds
+        self._due_since: float | None = None
+
+    def begin(self) -> None:
+        if self._due_since is None:
+            self._due_since = self._monotonic_seconds()
+
+    def done(self) -> None:
+        self._due_since = None
+
+    @property
+    def stuck(self) -> bool:
+        return self._due_since is not None and self._monotonic_seconds() - self._due_since > self._seconds_max
+
+
+class Heartbeats:
+    """The loops of this process that somebody watches. Those that are `vital` are needed to answer a message."""
+
+    def __init__(self, vital: Sequence[Heartbeat], others: Sequence[Heartbeat] = ()) -> None:
+        self._vital = vital
+        self._others = others
+
+    def metrics(self) -> Sequence[Metric]:
+        def levels() -> dict[tuple[str, ...], float]:
+            return {(one.name,): float(one.stuck) for one in (*self._vital, *self._others)}
+
+        return [
+            Gauge(
+                "stoa_loop_stuck", "1 while a background loop has made no progress for ten seconds.", levels, ("loop",)
+            )
+        ]
+
+    def stuck(self) -> Sequence[str]:
+        """All of them, for the doctor."""
+        return [one.name for one in (*self._vital, *self._others) if one.stuck]
+
+    def check_vital(self) -> None:
+        """Raises Unavailable naming the loops without which this process cannot answer."""
+        if stuck := [one.name for one in self._vital if one.stuck]:
+            raise Unavailable(
+                f"Background work is stuck on this node: {', '.join(stuck)}. If it stays so, restart the node."
+            )
 
 
 class Supervisor:
@@ -42,12 +104,15 @@ class Supervisor:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def keep(self, loop: Callable[[], Awaitable[None]], name: str) -> None:
-        """Runs `loop` until `stop`; when it raises, logs and starts it again after a second."""
-        self._own(self._again(loop, name), name)
+    def keep(self, loop: Callable[[], Awaitable[None]], name: str, heartbeat: Heartbeat | None = None) -> None:
+        """Runs `loop` until `stop`. When it raises, logs that and starts it again after a second.
+
+        `heartbeat` is the loop's own; a failure opens its turn, so that a loop which never gets through a turn is seen.
+        """
+        self._own(self._restart(loop, name, heartbeat or Heartbeat(name)), name)
 
     def once(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        return self._own(self._one(work, name), name)
+        return self._own(self._run_once(work, name), name)
 
     async def stop(self) -> None:
         tasks = list(self._tasks)
@@ -61,22 +126,38 @@ class Supervisor:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _again(self, loop: Callable[[], Awaitable[None]], name: str) -> None:
+    async def _restart(self, loop: Callable[[], Awaitable[None]], name: str, heartbeat: Heartbeat) -> None:
+        task = asyncio.current_task()
+        assert task is not None
         while True:
             try:
                 await loop()
                 return
-            except Unavailable as error:
-                _log.warning("paused", task=name, error=error.message, retry_seconds=RESTART_SECONDS)
-                await asyncio.sleep(RESTART_SECONDS)
-            except Exception:  # noqa: BLE001 - an edge at which bugs end
-                _log.exception("bug", task=name)
-                await asyncio.sleep(RESTART_SECONDS)
+            except asyncio.CancelledError as error:
+                if task.cancelling():
+                    raise
+                # A future that the loop awaited was cancelled by somebody else. That must not end the loop.
+                _report(name, error)
+            except Exception as error:  # noqa: BLE001 - an edge at which bugs end
+                _report(name, error)
+            heartbeat.begin()
+            await asyncio.sleep(RESTART_SECONDS)
 
-    async def _one(self, work: Coroutine[Any, Any, None], name: str) -> None:
+    async def _run_once(self, work: Coroutine[Any, Any, None], name: str) -> None:
         try:
             await work
         except Unavailable as error:
-            _log.warning("given up", task=name, error=error.message)
+            with suppress(Exception):
+                _log.warning("task ended: database unavailable", task=name, error=error.message)
         except Exception:  # noqa: BLE001 - an edge at which bugs end
-            _log.exception("bug", task=name)
+            with suppress(Exception):
+                _log.exception("bug", task=name)
+
+
+def _report(name: str, error: BaseException) -> None:
+    """Says why a loop is started again. Never raises: whatever is wrong with the log must not end the loop."""
+    with suppress(Exception):
+        if isinstance(error, Unavailable):
+            _log.warning("paused", task=name, error=error.message, retry_seconds=RESTART_SECONDS)
+        else:
+            _log.error("bug", task=name, exc_info=error)

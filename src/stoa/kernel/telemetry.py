@@ -1,11 +1,27 @@
-"""Structured logs on standard error: JSON for machines, plain lines for people. Never a local variable: those hold secrets."""
+"""Structured logs on standard error: JSON for machines, plain lines for people. Never a local variable: those hold secrets.
+
+Logging never raises. A line that cannot be written (the disk is full, the pipe is closed) or rendered is dropped and counted.
+"""
 
 import logging
 import sys
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal
 
 import orjson
 import structlog
+
+from stoa.kernel.metrics import Counter, Metric
+
+_lost: Final = Counter(
+    "stoa_log_lines_lost", "Lines of the log that could not be written: the disk is full, or the pipe closed."
+)
+_UNWRITABLE: Final = (OSError, ValueError)
+"""What writing raises: a full disk or a closed pipe, or a file object that is closed."""
+
+
+def metrics() -> Sequence[Metric]:
+    return [_lost]
 
 
 def configure_logs(level: str, form: Literal["auto", "json", "console"]) -> None:
@@ -17,12 +33,12 @@ def configure_logs(level: str, form: Literal["auto", "json", "console"]) -> None
     ]
     if people:
         rendering: list[Any] = [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
-        factory: Any = structlog.PrintLoggerFactory(sys.stderr)
+        factory: Any = structlog.WriteLoggerFactory(_Lossy(sys.stderr))  # pyright: ignore[reportArgumentType]
     else:
         rendering = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_json)]
-        factory = structlog.BytesLoggerFactory(sys.stderr.buffer)
+        factory = structlog.BytesLoggerFactory(_Lossy(sys.stderr.buffer))  # pyright: ignore[reportArgumentType]
     structlog.configure(
-        processors=[*shared, *rendering],
+        processors=[_Unfailing([*shared, *rendering])],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=factory,
         cache_logger_on_first_use=True,
@@ -31,22 +47,60 @@ def configure_logs(level: str, form: Literal["auto", "json", "console"]) -> None
     root.handlers = [*(one for one in root.handlers if not isinstance(one, _Libraries)), _Libraries(logging.WARNING)]
 
 
+class _Lossy:
+    """A file of lines, each written at once. A line that cannot be written is counted instead of raising."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def write(self, line: Any) -> None:
+        try:
+            self._file.write(line)
+            self._file.flush()
+        except _UNWRITABLE:
+            _lost.add()
+
+    def flush(self) -> None:
+        """`write` has done it."""
+
+
+class _Unfailing:
+    """The processors as one that never raises. An event that cannot be rendered is dropped and counted."""
+
+    def __init__(self, processors: Sequence[Callable[..., Any]]) -> None:
+        self._processors = processors
+
+    def __call__(self, logger: Any, method: str, event: Any) -> Any:
+        try:
+            for process in self._processors:
+                event = process(logger, method, event)
+        except structlog.DropEvent:
+            raise
+        except Exception:  # noqa: BLE001 - whoever logs must not fail because of it
+            _lost.add()
+            raise structlog.DropEvent from None
+        return event
+
+
 class _Libraries(logging.Handler):
-    """What libraries say goes the same way. A warning's exception in one line: it tells of the world outside, not of a bug."""
+    """Records of libraries go the same way. A warning's exception is one line: it tells of the world outside, not of a bug."""
 
     def emit(self, record: logging.LogRecord) -> None:
         kind, error = record.exc_info[:2] if record.exc_info else (None, None)
-        log = structlog.get_logger(record.name).bind(logger=record.name)
         try:
+            log = structlog.get_logger(record.name).bind(logger=record.name)
             if record.levelno >= logging.ERROR:
                 log.error(record.getMessage(), exc_info=record.exc_info)
             elif kind is not None:
                 log.warning(record.getMessage(), error=f"{kind.__name__}: {error}")
             else:
                 log.warning(record.getMessage())
-        except (OSError, ValueError):  # Whoever logs must not fail because standard error is gone.
-            self.handleError(record)
+        except Exception:  # noqa: BLE001 - whoever logs must not fail because of it
+            _lost.add()
 
 
 def _json(event: Any, **_: Any) -> bytes:
-    return orjson.dumps(event, default=str)
+    try:
+        return orjson.dumps(event, default=str)
+    except (TypeError, ValueError):  # A lone surrogate, or an integer of more than 64 bits: every value as ASCII text.
+        return orjson.dumps({ascii(name).strip("'"): ascii(value) for name, value in event.items()})

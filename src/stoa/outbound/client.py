@@ -1,65 +1,101 @@
-"""The HTTP client for everything but models' answers: it talks to public addresses alone, and to the address that it has just looked at.
+"""The HTTP client for everything but models' answers. Its connections are opened by `Outbound.connect`, as all are.
 
-Redirects are not followed: their target was not agreed on, and whoever wants to follow one checks it like a first address.
-A module of its own, because aiohttp takes long to import: the server starts without it, and whoever calls out brings it in.
-"""
+Redirects are not followed: nobody agreed to their target, and whoever wants to follow one asks anew. A module of its
+own, because aiohttp takes long to import: the server starts without it, and whoever calls out brings it in."""
 
+import asyncio
 import socket
+import ssl
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
+from aiohttp.client_proto import ResponseHandler
 
-from stoa.outbound import AddressRefused, public
+from stoa.outbound.bodies import READ_BYTES, BodyError, parse_json, pieces, read_bounded, read_json
+from stoa.outbound.dialing import Outbound
+
+__all__ = ["READ_BYTES", "BodyError", "client", "parse_json", "pieces", "read_bounded", "read_json"]
 
 CONNECT_SECONDS_MAX: Final = 30.0
-READ_BYTES: Final = 64 * 1024
-
-
-class PublicResolver(AbstractResolver):
-    """Gives public addresses only, unless private ones are allowed."""
-
-    def __init__(self, *, allow_private: bool) -> None:
-        self._inner = ThreadedResolver()
-        self._allow_private = allow_private
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        found = await self._inner.resolve(host, port, family)
-        if not self._allow_private and not all(public(one["host"]) for one in found):
-            raise AddressRefused(f"{host} leads to a private address")
-        return found
-
-    async def close(self) -> None:
-        await self._inner.close()
+HEADER_BYTES_MAX: Final = 32 * 1024
+HEADERS_MAX: Final = 200
 
 
 def client(
+    outbound: Outbound,
     *,
-    allow_private: bool,
     connections_max: int = 200,
     seconds_max: float | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> aiohttp.ClientSession:
-    """Keeps no cookies, reads no proxy settings of the environment, and sends every request once: deadlines are its users' own."""
-    connector = aiohttp.TCPConnector(
-        resolver=PublicResolver(allow_private=allow_private), limit=connections_max, use_dns_cache=False
-    )
-    timeout = aiohttp.ClientTimeout(total=seconds_max, connect=CONNECT_SECONDS_MAX)
+    """Keeps no cookies, unpacks nothing by itself (see `bodies`) and sends every request once: deadlines are its users'
+    own.
+    """
     session = aiohttp.ClientSession(
-        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, timeout=timeout, headers=headers
+        connector=_Connector(outbound, connections_max),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+        auto_decompress=False,
+        timeout=aiohttp.ClientTimeout(total=seconds_max, connect=CONNECT_SECONDS_MAX),
+        headers={"Accept-Encoding": "gzip, deflate", **(headers or {})},
+        max_line_size=HEADER_BYTES_MAX,
+        max_field_size=HEADER_BYTES_MAX,
+        max_headers=HEADERS_MAX,
     )
-    # A GET, PUT or DELETE whose connection falls would be sent again unasked; whether a call may be repeated is the ledger's to say.
+    # aiohttp would send a GET, PUT or DELETE again when its connection falls; whether a call may be repeated is the
+    # ledger's to say.
     session._retry_connection = False  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     return session
 
 
-async def read_bounded(response: aiohttp.ClientResponse, bytes_max: int) -> bytes:
-    """The body, or its first `bytes_max` + 1 bytes: enough to see that there are more."""
-    content = bytearray()
-    while len(content) <= bytes_max and (chunk := await response.content.read(READ_BYTES)):
-        content += chunk
-    return bytes(content[: bytes_max + 1])
+class _Unresolved(AbstractResolver):
+    """Leaves names as they are: `Outbound.connect` resolves them."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        return [ResolveResult(hostname=host, host=host, port=port, family=family, proto=0, flags=0)]
+
+    async def close(self) -> None:
+        pass
+
+
+class _Connector(aiohttp.TCPConnector):
+    """aiohttp's pool of connections, each of them opened by `Outbound.connect`."""
+
+    def __init__(self, outbound: Outbound, connections_max: int) -> None:
+        super().__init__(
+            resolver=_Unresolved(), limit=connections_max, use_dns_cache=False, ssl=outbound.tls(), force_close=False
+        )
+        self._outbound = outbound
+
+    async def _wrap_create_connection(
+        self,
+        *args: Any,
+        addr_infos: list[Any],  # noqa: ARG002 — what aiohttp would dial; the guard decides on the request's own host
+        req: aiohttp.ClientRequest,
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 — aiohttp's name
+        client_error: type[Exception] = aiohttp.ClientConnectorError,
+        **kwargs: Any,
+    ) -> tuple[asyncio.Transport, ResponseHandler]:
+        """The step of aiohttp's connector that opens a socket and speaks TLS over it."""
+        host, port = req.url.raw_host or "", req.port
+        assert port is not None
+        try:
+            async with asyncio.timeout(timeout.sock_connect):
+                sock = await self._outbound.connect(host, port, tls=req.is_ssl())
+                try:
+                    return await asyncio.get_running_loop().create_connection(*args, **kwargs, sock=sock)
+                except BaseException:
+                    sock.close()
+                    raise
+        except ssl.SSLCertVerificationError as error:
+            raise aiohttp.ClientConnectorCertificateError(req.connection_key, error) from error
+        except ssl.SSLError as error:
+            raise aiohttp.ClientConnectorSSLError(req.connection_key, error) from error
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise client_error(req.connection_key, error) from error

@@ -1,22 +1,21 @@
 """The write side: carries a run from created to its one terminal event. Front door."""
 
+from stoa.runs.agent.knowledge import KnowledgeTool, Library, Quote, bases_of
 from stoa.runs.api import routes
-from stoa.runs.checks import checks
+from stoa.runs.checks import checks, timeline
 from stoa.runs.context import Context
-from stoa.runs.knowledge import KnowledgeTool, Library, Quote, bases_of
+from stoa.runs.driving import Supply
 from stoa.runs.metrics import RunMetrics, polls
-from stoa.runs.node import Node
 from stoa.runs.recording import Recorder
 from stoa.runs.service import Runs
 from stoa.runs.types import Run
 from stoa.runs.wire import SendMessageBody
-from stoa.runs.worker import Supply, Worker
+from stoa.runs.worker import Worker
 
 __all__ = [
     "Context",
     "KnowledgeTool",
     "Library",
-    "Node",
     "Quote",
     "Recorder",
     "Run",
@@ -29,4 +28,5 @@ __all__ = [
     "checks",
     "polls",
     "routes",
+    "timeline",
 ]

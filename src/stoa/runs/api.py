@@ -1,7 +1,7 @@
 """Sending a message, and runs on the api host (contract sections 4.1 and 5)."""
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import Depends, Query
@@ -20,15 +20,20 @@ from stoa.http import (
     page_of,
     refusals,
 )
+from stoa.http.bodies import MESSAGE_LIMIT
+from stoa.http.routing import limited
+from stoa.http.sse import STREAM_CONTENT
 from stoa.kernel.errors import BadRequest, Unavailable
 from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
 from stoa.runs import wire
 from stoa.runs.rules import ACTIVE
 from stoa.runs.service import Runs
-from stoa.runs.types import Run, RunStatus, SendMessage
+from stoa.runs.types import Run, RunFilter, RunStatus, SendMessage
 
 SORTABLE = {"created_at": "created_at", "started_at": "started_at", "ended_at": "ended_at", "status": "status"}
+AWAITING_INPUT: Final = "awaiting_input"
+"""A filter and no status: started or paused, with an open question to a person (contract section 5)."""
 OpenStream = Callable[[Principal, UUID], Response]
 """The event stream of a run, from its first event."""
 
@@ -37,14 +42,20 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
         "model": Data[wire.RunWire],
         "description": "Server-Sent Events; with `stream: false` the finished run.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": STREAM_CONTENT,
     },
     202: {"model": Data[wire.RunWire], "description": "With `background: true`: the run, which goes on by itself."},
     **refusals(404, 409, 413),
 }
 
 
-def routes(runs: Runs, gate: Gate, open_stream: OpenStream, draining: Callable[[], bool]) -> Routes:
+def routes(
+    runs: Runs,
+    gate: Gate,
+    open_stream: OpenStream,
+    admit_stream: Callable[[Principal], None],
+    draining: Callable[[], bool],
+) -> Routes:
     router = Routes(tags=["runs"])
 
     async def answered(status: int, principal: Principal, run: Run) -> Response:
@@ -60,6 +71,8 @@ def routes(runs: Runs, gate: Gate, open_stream: OpenStream, draining: Callable[[
     ) -> Response:
         if draining():
             raise Unavailable("This server is restarting; send it again in a moment.", retry_after_seconds=2)
+        if not body.background and body.stream is not False:
+            admit_stream(principal)
         started = await runs.start(principal, conversation_id, send, once)
         if body.background:
             return await answered(202, principal, await runs.get(principal, started.run.id))
@@ -68,13 +81,15 @@ def routes(runs: Runs, gate: Gate, open_stream: OpenStream, draining: Callable[[
         return open_stream(principal, started.run.id)
 
     @router.post("/v3/conversations/{conversation_id}/messages", response_model=None, responses=_ANSWERS)
+    @limited(MESSAGE_LIMIT)
     async def send_message(
         conversation_id: UUID,
         body: wire.SendMessageBody,
         principal: Annotated[Principal, gate("conversations:write")],
         idempotency_key: IdempotencyKeyHeader = None,
     ) -> Response:
-        """Sends a message and streams the run that answers it. The run outlives its viewers: resume at /v1/runs/{id}/stream."""
+        """Sends a message and streams the run that answers it. The run outlives its viewers: resume at
+        /v1/runs/{id}/stream."""
         sent = body.model_dump(mode="json")
         once = (
             IdempotencyKey(idempotency_key, f"messages/{conversation_id}", fingerprint(sent))
@@ -93,8 +108,10 @@ def routes(runs: Runs, gate: Gate, open_stream: OpenStream, draining: Callable[[
         principal: Annotated[Principal, gate("conversations:write")],
         idempotency_key: IdempotencyKeyHeader = None,
     ) -> Response:
-        """Answers the last message once more, as a run like any other. Earlier answers stay, as `superseded`; models read the newest that was
-        completed. To go back further, fork the conversation at the message to answer, and regenerate there."""
+        """Answers the last message once more, as a run like any other. Earlier answers stay, as `superseded`; models
+        read the newest that was completed. To go back further, fork the conversation at the message to answer, and
+        regenerate
+        there."""
         once = (
             IdempotencyKey(idempotency_key, f"regenerate/{conversation_id}", fingerprint(body.model_dump(mode="json")))
             if idempotency_key
@@ -106,7 +123,7 @@ def routes(runs: Runs, gate: Gate, open_stream: OpenStream, draining: Callable[[
     @router.get("/v1/runs", responses=refusals())
     async def list_runs(
         principal: Annotated[Principal, gate("runs:read")],
-        page: Annotated[PageRequest, Depends(Paging(SORTABLE))],
+        page: Annotated[PageRequest, Depends(Paging(SORTABLE, cursors=True))],
         status: Annotated[
             list[str] | None, Query(max_length=10, description="Repeat it for several; awaiting_input is allowed.")
         ] = None,
@@ -114,9 +131,9 @@ def routes(runs: Runs, gate: Gate, open_stream: OpenStream, draining: Callable[[
         user_id: Annotated[str | None, Query(max_length=255)] = None,
     ) -> DataList[wire.RunWire]:
         """Runs that the caller may see, newest first."""
-        found = await runs.list(
-            principal, page, statuses=_statuses(status), conversation_id=conversation_id, user_id=user_id
-        )
+        statuses, awaiting_input = _statuses(status)
+        wanted = RunFilter(statuses, awaiting_input, conversation_id, user_id)
+        found = await runs.list(principal, page, wanted)
         requests = await runs.requests(principal, [run.id for run in found.items])
         return page_of(found, lambda run: wire.run(run, requests.get(run.id, ())))
 
@@ -127,7 +144,8 @@ def routes(runs: Runs, gate: Gate, open_stream: OpenStream, draining: Callable[[
 
     @router.post("/v1/runs/{run_id}/cancel", responses=refusals(404))
     async def cancel_run(run_id: UUID, principal: Annotated[Principal, gate("runs:write")]) -> Acknowledgement:
-        """Ends the run: once this answers, nothing more is written to it, and the model's call is closed. No effect on a finished run."""
+        """Ends the run: once this answers, nothing more is written to it, and the model's call is closed. No effect on
+        a finished run."""
         await runs.cancel(principal, run_id)
         return Acknowledgement(message="canceled")
 
@@ -171,15 +189,14 @@ def _queue(router: Routes, runs: Runs, gate: Gate) -> None:
         return Acknowledgement(message="deleted")
 
 
-def _statuses(names: list[str] | None) -> list[str] | None:
+def _statuses(names: list[str] | None) -> tuple[list[RunStatus] | None, bool]:
+    """The statuses that are asked for, None for any; and whether those that await input are, whatever their status."""
     if not names:
-        return None
-    chosen: set[str] = set()
+        return None, False
+    statuses: list[RunStatus] = []
     for name in names:
-        if name == "awaiting_input":
-            chosen.add(RunStatus.PAUSED.value)
-        elif name in tuple(RunStatus):
-            chosen.add(name)
-        else:
-            raise BadRequest.field("status", f"cannot be {name!r}; use {', '.join(RunStatus)}, awaiting_input")
-    return sorted(chosen)
+        if name in tuple(RunStatus):
+            statuses.append(RunStatus(name))
+        elif name != AWAITING_INPUT:
+            raise BadRequest.field("status", f"cannot be {name!r}; use {', '.join(RunStatus)}, {AWAITING_INPUT}")
+    return statuses, AWAITING_INPUT in names

@@ -1,4 +1,4 @@
--- Each finds what is broken: $1 is an organization or NULL for all, $2 the earliest time or NULL.
+-- Each finds what is broken: $1 is an organization or NULL for all, $2 the earliest time or NULL, $3 (where there is one) the time before which.
 
 -- name: abandoned
 -- Runs that have begun and that no living node carries; new ones that nobody has taken for minutes.
@@ -19,22 +19,28 @@ LEFT JOIN LATERAL (
     WHERE org_id = j.org_id AND run_id = j.run_id AND sequence = j.last_sequence
 ) e ON true
 WHERE ($1::uuid IS NULL OR r.org_id = $1) AND ($2::timestamptz IS NULL OR r.created_at >= $2)
+  AND ($3::timestamptz IS NULL OR r.created_at < $3)
   AND e.end IS DISTINCT FROM CASE WHEN r.status IN ('completed', 'failed', 'canceled') THEN r.status END;
 
 -- name: journals
--- Runs without a journal, and journals without a run.
-SELECT coalesce(r.org_id, j.org_id) AS org_id, coalesce(r.id, j.run_id) AS subject,
-       CASE WHEN j.run_id IS NULL THEN 'a run without a journal' ELSE 'a journal without a run' END AS detail
-FROM runs r FULL JOIN journals j ON j.org_id = r.org_id AND j.run_id = r.id
-WHERE (r.id IS NULL OR j.run_id IS NULL) AND ($1::uuid IS NULL OR coalesce(r.org_id, j.org_id) = $1)
-  AND ($2::timestamptz IS NULL OR coalesce(r.created_at, now()) >= $2);
+-- Runs without a journal, and journals without a run. A run's id begins with its time.
+SELECT r.org_id, r.id AS subject, 'a run without a journal' AS detail FROM runs r
+WHERE ($1::uuid IS NULL OR r.org_id = $1) AND ($2::timestamptz IS NULL OR r.created_at >= $2) AND ($3::timestamptz IS NULL OR r.created_at < $3)
+  AND NOT EXISTS (SELECT 1 FROM journals j WHERE j.org_id = r.org_id AND j.run_id = r.id)
+UNION ALL
+SELECT j.org_id, j.run_id, 'a journal without a run' FROM journals j
+WHERE ($1::uuid IS NULL OR j.org_id = $1)
+  AND ($2::timestamptz IS NULL OR j.run_id >= rpad(lpad(to_hex((extract(epoch FROM $2) * 1000)::bigint), 12, '0'), 32, '0')::uuid)
+  AND ($3::timestamptz IS NULL OR j.run_id < rpad(lpad(to_hex((extract(epoch FROM $3) * 1000)::bigint), 12, '0'), 32, '0')::uuid)
+  AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.org_id = j.org_id AND r.id = j.run_id);
 
 -- name: starts
 -- Runs whose first event is not run.started, or that tell of a start twice.
 SELECT r.org_id, r.id AS subject, format('run.started stands at %s', e.places) AS detail
 FROM runs r JOIN journals j ON j.org_id = r.org_id AND j.run_id = r.id AND j.last_sequence > 0
 CROSS JOIN LATERAL (SELECT array_agg(sequence ORDER BY sequence) AS places FROM events WHERE org_id = r.org_id AND run_id = r.id AND kind = 1) e
-WHERE e.places IS DISTINCT FROM ARRAY[1] AND ($1::uuid IS NULL OR r.org_id = $1) AND ($2::timestamptz IS NULL OR r.created_at >= $2);
+WHERE e.places IS DISTINCT FROM ARRAY[1] AND ($1::uuid IS NULL OR r.org_id = $1) AND ($2::timestamptz IS NULL OR r.created_at >= $2)
+  AND ($3::timestamptz IS NULL OR r.created_at < $3);
 
 -- name: several_active
 -- Conversations in which more than one run is at work.
@@ -52,21 +58,21 @@ WHERE q.queued_at IS NOT NULL AND ($1::uuid IS NULL OR q.org_id = $1) AND ($2::t
       SELECT 1 FROM runs a WHERE a.org_id = q.org_id AND a.conversation_id = q.conversation_id AND a.queued_at IS NULL
         AND a.status IN ('created', 'started', 'paused')));
 
--- name: unasked
+-- name: paused_without_question
 -- Paused runs that ask nobody anything. (A question that runs out while its run is being put down is seen to within seconds.)
 SELECT r.org_id, r.id AS subject, 'paused, and no question is open' AS detail FROM runs r
 WHERE r.status = 'paused' AND ($1::uuid IS NULL OR r.org_id = $1) AND ($2::timestamptz IS NULL OR r.created_at >= $2)
   AND NOT EXISTS (SELECT 1 FROM input_requests i WHERE i.org_id = r.org_id AND i.run_id = r.id
                   AND (i.status = 'pending' OR greatest(i.expires_at, i.answered_at) BETWEEN now() - interval '15 seconds' AND now()));
 
--- name: vain_questions
+-- name: questions_of_ended_runs
 -- Open questions of runs that have ended or are gone.
 SELECT i.org_id, i.id AS subject, format('its run %s is %s', i.run_id, coalesce(r.status, 'gone')) AS detail
 FROM input_requests i LEFT JOIN runs r ON r.org_id = i.org_id AND r.id = i.run_id
 WHERE i.status = 'pending' AND coalesce(r.status, 'gone') NOT IN ('created', 'started', 'paused')
   AND ($1::uuid IS NULL OR i.org_id = $1) AND ($2::timestamptz IS NULL OR i.created_at >= $2);
 
--- name: unanswered
+-- name: missing_answers
 -- Runs without the message they answer, and ended runs without exactly one answer. One that was removed from the queue never had either.
 SELECT r.org_id, r.id AS subject,
        CASE WHEN m.id IS NULL THEN 'its message is gone' ELSE format('%s, with %s answers', r.status, a.answers) END AS detail
@@ -77,15 +83,17 @@ CROSS JOIN LATERAL (
     WHERE org_id = r.org_id AND conversation_id = r.conversation_id AND run_id = r.id AND role = 'assistant' AND position > r.message_position
 ) a
 WHERE r.queued_at IS NULL AND r.message_position > 0 AND ($1::uuid IS NULL OR r.org_id = $1) AND ($2::timestamptz IS NULL OR r.created_at >= $2)
+  AND ($3::timestamptz IS NULL OR r.created_at < $3)
   AND (m.id IS NULL OR a.answers <> CASE WHEN r.status IN ('completed', 'failed', 'canceled') THEN 1 ELSE 0 END);
 
--- name: untold_calls
+-- name: calls_and_events
 -- Lines of the tool ledger that the events do not bear out, and the other way round: settled calls without their event, completed ones without
 -- their line, lines left open by runs that have ended. A call's id stands in its event as it stands in the ledger.
 SELECT t.org_id, t.run_id AS subject, format('call %s of %s is %s in the ledger; %s', t.id, t.name, t.status, CASE t.status
            WHEN 'begun' THEN 'its run has ended' ELSE 'no event tells of it' END) AS detail
 FROM tool_calls t LEFT JOIN runs r ON r.org_id = t.org_id AND r.id = t.run_id
-WHERE ($1::uuid IS NULL OR t.org_id = $1) AND ($2::timestamptz IS NULL OR t.begun_at >= $2) AND CASE t.status
+WHERE ($1::uuid IS NULL OR t.org_id = $1) AND ($2::timestamptz IS NULL OR t.begun_at >= $2)
+  AND ($3::timestamptz IS NULL OR t.begun_at < $3) AND CASE t.status
     WHEN 'begun' THEN coalesce(r.status, 'gone') NOT IN ('created', 'started', 'paused')
     WHEN 'unknown' THEN false
     ELSE NOT EXISTS (SELECT 1 FROM events e WHERE e.org_id = t.org_id AND e.run_id = t.run_id
@@ -93,8 +101,11 @@ WHERE ($1::uuid IS NULL OR t.org_id = $1) AND ($2::timestamptz IS NULL OR t.begu
                      AND position(convert_to('"id":"' || t.id || '"', 'UTF8') IN e.payload) > 0) END
 UNION ALL
 SELECT e.org_id, e.run_id, format('event %s tells of a completed call that is not in the ledger', e.sequence)
-FROM events e JOIN runs r ON r.org_id = e.org_id AND r.id = e.run_id
-WHERE e.kind = 6 AND ($1::uuid IS NULL OR e.org_id = $1) AND ($2::timestamptz IS NULL OR r.created_at >= $2)
+FROM events e
+WHERE e.kind = 6 AND ($1::uuid IS NULL OR e.org_id = $1)
+  AND ($2::timestamptz IS NULL OR e.run_id >= rpad(lpad(to_hex((extract(epoch FROM $2) * 1000)::bigint), 12, '0'), 32, '0')::uuid)
+  AND ($3::timestamptz IS NULL OR e.run_id < rpad(lpad(to_hex((extract(epoch FROM $3) * 1000)::bigint), 12, '0'), 32, '0')::uuid)
+  AND EXISTS (SELECT 1 FROM runs r WHERE r.org_id = e.org_id AND r.id = e.run_id)
   AND NOT EXISTS (SELECT 1 FROM tool_calls t WHERE t.org_id = e.org_id AND t.run_id = e.run_id AND t.status = 'completed'
                   AND position(convert_to('"id":"' || t.id || '"', 'UTF8') IN e.payload) > 0);
 
@@ -107,10 +118,11 @@ FROM runs r CROSS JOIN LATERAL (
     FROM model_calls WHERE org_id = r.org_id AND run_id = r.id
 ) b
 WHERE r.usage IS NOT NULL AND ($1::uuid IS NULL OR r.org_id = $1) AND ($2::timestamptz IS NULL OR r.created_at >= $2)
+  AND ($3::timestamptz IS NULL OR r.created_at < $3)
   AND ((r.usage ->> 'prompt_tokens')::bigint <> b.prompt OR (r.usage ->> 'completion_tokens')::bigint <> b.completion
        OR abs(coalesce((r.usage ->> 'cost_usd')::numeric, 0) - b.cost) > 0.000001);
 
--- name: vain_answers
+-- name: idempotency_keys
 -- Remembered answers to messages that name no run, or a run that is gone.
 SELECT k.org_id, k.key AS subject, format('%s %s', k.route, CASE WHEN k.answer IS NULL THEN 'has no answer' ELSE 'names a run that is gone' END) AS detail
 FROM idempotency_keys k
@@ -147,7 +159,7 @@ UPDATE tool_calls t SET status = 'unknown', settled_at = now() WHERE t.org_id = 
   AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.org_id = t.org_id AND r.id = t.run_id AND r.status IN ('created', 'started', 'paused'))
 RETURNING t.id;
 
--- name: resume_unasking
+-- name: resume_without_question
 -- A paused run that waits for nobody goes on.
 UPDATE runs r SET status = 'started', node_id = NULL WHERE r.org_id = $1 AND r.id = $2 AND r.status = 'paused'
   AND NOT EXISTS (SELECT 1 FROM input_requests i WHERE i.org_id = r.org_id AND i.run_id = r.id AND i.status = 'pending')
@@ -159,7 +171,15 @@ DELETE FROM idempotency_keys k WHERE k.org_id = $1 AND k.key = $2 AND (k.route L
   AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.org_id = k.org_id AND r.id = k.subject_id)
 RETURNING k.key;
 
--- name: end_as_told
+-- name: end_as_journal_says
 -- A run's state, as the end of its journal tells it.
 UPDATE runs SET status = $3, output = $4, error = $5, usage = $6, checkpoint = NULL, node_id = NULL, queued_at = NULL, ended_at = now()
 WHERE org_id = $1 AND id = $2 AND status IN ('created', 'started', 'paused');
+
+-- name: timeline
+-- When the first run was made, and the days (UTC) of runs and of their calls that have not ended: what was made then may still change.
+SELECT (SELECT min(oldest.created_at) FROM orgs o
+        CROSS JOIN LATERAL (SELECT created_at FROM runs WHERE org_id = o.id ORDER BY created_at LIMIT 1) oldest) AS first,
+       ARRAY(SELECT date_trunc('day', created_at, 'UTC') FROM runs WHERE status IN ('created', 'started')
+             UNION SELECT date_trunc('day', created_at, 'UTC') FROM runs WHERE status = 'paused'
+             UNION SELECT date_trunc('day', begun_at, 'UTC') FROM tool_calls WHERE status = 'begun') AS open_days;

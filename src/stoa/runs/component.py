@@ -4,19 +4,24 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from stoa.db.node import Node
+from stoa.db.node import checks as node_checks
 from stoa.http.component import Component, Kit, Started
 from stoa.http.hosts import HostKind
 from stoa.http.shortcut import Shortcut
 from stoa.journal import Journal
+from stoa.kernel.leases import Places
+from stoa.kernel.principal import Principal
 from stoa.runs.api import OpenStream, routes
 from stoa.runs.checks import checks
 from stoa.runs.context import Context
+from stoa.runs.driving import FindModel, OpenTools
 from stoa.runs.metrics import RunMetrics, polls
-from stoa.runs.node import Node
+from stoa.runs.ports import Models
 from stoa.runs.recording import Recorder
-from stoa.runs.service import Models, Runs
+from stoa.runs.service import Runs
 from stoa.runs.wire import SendMessageBody
-from stoa.runs.worker import FindModel, OpenTools, Worker
+from stoa.runs.worker import Worker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +42,7 @@ async def open_node(kit: Kit, on_lapsed: Sequence[Callable[[], None]]) -> AsyncG
             call()
 
     node.on_lapsed = lapsed
-    yield NodeComponent(node=node, metrics=node.metrics(), background=[node])
+    yield NodeComponent(node=node, checks=node_checks(), metrics=node.metrics(), background=[node])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,12 +62,14 @@ async def open_component(
     find_model: FindModel,
     open_tools: OpenTools,
     open_stream: OpenStream,
+    admit_stream: Callable[[Principal], None],
     is_operators_model: Callable[[str], object],
     runs_max: int,
+    runs_per_project_max: int | None,
     drain_seconds_max: float,
 ) -> AsyncGenerator[RunsComponent]:
     metrics = RunMetrics(is_operators_model)
-    service = Runs(kit.database, journal, models, kit.ids, kit.clock, metrics)
+    service = Runs(kit.database, journal, models, kit.ids, kit.clock, kit.schemas, metrics)
     recorder = Recorder(kit.database, journal, kit.clock, node.id, metrics)
     worker = Worker(
         kit.database,
@@ -73,11 +80,13 @@ async def open_component(
         context,
         find_model,
         open_tools,
-        runs_max=runs_max,
-        tally=metrics,
+        places=Places(runs_max, runs_per_project_max),
+        schemas=kit.schemas,
+        metrics=metrics,
     )
     service.owner = worker
-    router = routes(service, kit.gate, open_stream, lambda: worker.draining)
+    context.earlier_calls = service.calls_of_earlier_answers
+    router = routes(service, kit.gate, open_stream, admit_stream, lambda: worker.draining)
     yield RunsComponent(
         runs=service,
         worker=worker,
@@ -96,8 +105,9 @@ async def open_component(
         checks=checks(kit.database),
         metrics=[*metrics.metrics(), *worker.metrics()],
         polls=polls(),
-        channels={"stoa_runs": worker.heard},
+        channels={"stoa_runs": worker.on_notification},
         background=[Started(start=worker.start)],
-        after_gap=[worker.look],
+        vital=[worker.heartbeat],
+        after_gap=[worker.wake],
         drain=[lambda: worker.drain(drain_seconds_max)],
     )

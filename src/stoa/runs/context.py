@@ -1,10 +1,12 @@
-"""What the model gets to read: the conversation, and of its files all that fits, chosen by relevance and never cut blindly."""
+"""What the model reads: the conversation, and of its files all that fits, chosen by relevance."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
-from stoa.conversations import File, ReadFile, Role, Said, Transcript, text_of
+import orjson
+
+from stoa.conversations import File, HistoryMessage, ReadFile, Role, Transcript, text_of
 from stoa.gateway import (
     Capabilities,
     DocumentPart,
@@ -17,10 +19,10 @@ from stoa.gateway import (
     estimated_tokens,
 )
 from stoa.runs.agent.checkpoint import Turn
+from stoa.runs.agent.knowledge import Library, as_documents, bases_of
 from stoa.runs.agent.prompting import turn_messages
-from stoa.runs.knowledge import Library, as_documents, bases_of
 from stoa.runs.rules import HISTORY_MESSAGES_MAX
-from stoa.runs.types import Run
+from stoa.runs.types import Run, ToolCallRow
 
 IMAGE_BYTES_MAX: Final = 10 * 1024 * 1024
 ANSWER_SHARE: Final = 0.25
@@ -28,8 +30,20 @@ ANSWER_SHARE: Final = 0.25
 HISTORY_SHARE: Final = 0.5
 """Of what remains, at most, for earlier messages; documents take the rest."""
 
+EARLIER_CALLS_MAX: Final = 50
+ARGUMENT_CHARACTERS_MAX: Final = 500
+"""Of the calls of an earlier answer, in the note that the next one reads."""
+
 Select = Callable[[str, Sequence[Sequence[Passage]], int], Awaitable[Sequence[Sequence[Passage]]]]
 """(question, documents' passages, token budget) → the passages to keep of each document, in document order."""
+
+
+EarlierCalls = Callable[[Run], Awaitable[Sequence[ToolCallRow]]]
+"""The tool calls that earlier answers to a run's message have begun."""
+
+
+async def _none(_: Run) -> Sequence[ToolCallRow]:
+    return ()
 
 
 class Context:
@@ -37,6 +51,8 @@ class Context:
         self._transcript = transcript
         self._select = select
         self._library = library
+        self.earlier_calls: EarlierCalls = _none
+        """Set by the component: the ledger is read by the service, which comes after this."""
 
     async def request(self, run: Run, abilities: Capabilities) -> tuple[ModelRequest, int]:
         """What the model reads of the conversation, and how many of its messages do not fit."""
@@ -57,12 +73,15 @@ class Context:
             found = await self._library.look(run, base_ids, text_of(kept[-1].content), None)
             rendered[-1] = ModelMessage("user", (*rendered[-1].parts, *as_documents(found)))
         left_out = kept[0].position - 1
-        note = (
-            f"The conversation's {left_out} oldest messages are not shown: they do not fit this model's context."
-            if left_out
-            else None
-        )
-        return ModelRequest(messages=[message for message in rendered if message.parts], instructions=note), left_out
+        notes: list[str] = []
+        if left_out:
+            notes.append(
+                f"The conversation's {left_out} oldest messages are not shown: they do not fit this model's context."
+            )
+        if run.options.get("regenerates") and (made := await self.earlier_calls(run)):
+            notes.append(_earlier_answers(made))
+        messages = [message for message in rendered if message.parts]
+        return ModelRequest(messages=messages, instructions="\n\n".join(notes) or None), left_out
 
     async def _documents(
         self, question: str, files: Mapping[UUID, ReadFile], abilities: Capabilities, budget_tokens: int
@@ -99,12 +118,12 @@ class Context:
         return ImagePart(file.name, file.mime_type, await self._transcript.content(file))
 
 
-def _asked(run: Run) -> Said:
+def _asked(run: Run) -> HistoryMessage:
     """The message that the run answers. It may be in a transaction that is not over yet, so it is not looked up."""
-    return Said(run.message_position, Role.USER, run.input["content"], "completed")
+    return HistoryMessage(run.message_position, Role.USER, run.input["content"], "completed")
 
 
-def _rendered(said: Said, shown: Mapping[UUID, Part], abilities: Capabilities) -> Sequence[ModelMessage]:
+def _rendered(said: HistoryMessage, shown: Mapping[UUID, Part], abilities: Capabilities) -> Sequence[ModelMessage]:
     if said.turns and abilities.tools:
         return turn_messages([Turn.replayed(turn) for turn in said.turns])
     parts: list[Part] = []
@@ -116,7 +135,7 @@ def _rendered(said: Said, shown: Mapping[UUID, Part], abilities: Capabilities) -
     return [ModelMessage("user" if said.role is Role.USER else "assistant", tuple(parts))]
 
 
-def newest_that_fit(messages: Sequence[Said], budget_tokens: int) -> tuple[Sequence[Said], int]:
+def newest_that_fit(messages: Sequence[HistoryMessage], budget_tokens: int) -> tuple[Sequence[HistoryMessage], int]:
     """The longest run of newest messages within the budget, and its tokens; the last one always, whatever its size.
 
     It begins with a user's: an answer without its question would mislead, and some providers refuse it.
@@ -136,7 +155,7 @@ def newest_that_fit(messages: Sequence[Said], budget_tokens: int) -> tuple[Seque
     return kept[::-1], sum(sizes)
 
 
-def _tokens(said: Said) -> int:
+def _tokens(said: HistoryMessage) -> int:
     characters = sum(len(part["text"]) for part in said.content if part["type"] == "text")
     if said.turns:
         turns = sum(
@@ -145,6 +164,28 @@ def _tokens(said: Said) -> int:
         )
         characters = max(characters, turns)
     return estimated_tokens(characters)
+
+
+def _earlier_answers(calls: Sequence[ToolCallRow]) -> str:
+    """A regenerated answer does not show the earlier ones; what their tool calls did must not be done twice."""
+    lines = [f"- {call.name}({_brief(call)}): {_OUTCOMES[call.status]}" for call in calls[-EARLIER_CALLS_MAX:]]
+    return (
+        "An earlier answer to the last message, which is not shown, began these tool calls. Do not make them again"
+        " unless you are asked to:\n" + "\n".join(lines)
+    )
+
+
+def _brief(call: ToolCallRow) -> str:
+    arguments = orjson.dumps(call.input).decode()
+    return arguments if len(arguments) <= ARGUMENT_CHARACTERS_MAX else f"{arguments[:ARGUMENT_CHARACTERS_MAX]}…"
+
+
+_OUTCOMES: Final = {
+    "completed": "made",
+    "failed": "failed",
+    "unknown": "nobody knows whether it was made",
+    "begun": "nobody knows whether it was made",
+}
 
 
 def _error(file: File) -> str | None:

@@ -1,11 +1,13 @@
-"""How a run ends: its last words, the terminal event, the seal, the assistant's message, the state and the bill, in one transaction."""
+"""How a run ends: last events, terminal event, seal, the assistant's message, state and bill, in one transaction."""
 
 from collections.abc import Sequence
 
-from stoa.conversations import hold
-from stoa.db import Database, Raised, Tx
+import structlog
+
+from stoa.conversations import lock_conversation
+from stoa.db import Database, Raised, Tx, Unstorable
 from stoa.db.internal import internal, internal_statement
-from stoa.events import Event, TextDelta
+from stoa.events import Event, TextDelta, Unencodable
 from stoa.journal import Batch, Fenced, Journal, RunWriter
 from stoa.kernel.clock import Clock, rfc3339
 from stoa.kernel.ids import Ids
@@ -16,34 +18,44 @@ from stoa.runs.store import SQL
 from stoa.runs.turns import give_turn
 from stoa.runs.types import Outcome, Run, RunError, RunStatus
 
+_log = structlog.get_logger("stoa.runs")
+
 
 class Ending:
-    def __init__(self, database: Database, journal: Journal, ids: Ids, clock: Clock, tally: RunMetrics) -> None:
+    def __init__(self, database: Database, journal: Journal, ids: Ids, clock: Clock, metrics: RunMetrics) -> None:
         self._database = database
         self._journal = journal
         self._ids = ids
         self._clock = clock
-        self._tally = tally
+        self._metrics = metrics
 
-    async def finish(self, run: Run, pen: RunWriter, outcome: Outcome) -> None:
+    async def finish(self, run: Run, writer: RunWriter, outcome: Outcome) -> None:
         """The terminal event, the seal, the assistant's message and the state, in one transaction. Raises Fenced.
 
-        Kept up until the database takes it: an end that cannot be written must not be lost.
+        Repeated until the database takes it: an end must not be lost. An end that the database refuses for what it
+        holds becomes `failed`, with everything that can be stored.
         """
         try:
-            said = await pen.take()
-            await pen.until_stored(lambda: self._finish(run, pen, said, outcome))
-            self._tally.ended(outcome)
+            unstored = await writer.take()
+            try:
+                await writer.until_stored(lambda: self._finish(run, writer, unstored, outcome))
+            except (Unencodable, Unstorable) as refusal:
+                _log.error("run has an end that cannot be stored", run_id=str(run.id), error=str(refusal))
+                outcome = rules.made_storable(outcome, refusal)
+                await writer.until_stored(lambda: self._finish(run, writer, (), outcome))
+            self._metrics.ended(outcome)
         finally:
-            self._journal.writer.release(pen)
+            self._journal.writer.release(writer)
 
-    async def _finish(self, run: Run, pen: RunWriter, said: Sequence[Event | TextDelta], outcome: Outcome) -> None:
-        """`said` is what no tick has stored yet."""
+    async def _finish(
+        self, run: Run, writer: RunWriter, unstored: Sequence[Event | TextDelta], outcome: Outcome
+    ) -> None:
+        """`unstored`: the run's events that no tick has taken."""
         timestamp = rfc3339(self._clock.now())
-        batch = pen.batch(said, timestamp)
+        batch = writer.batch(unstored, timestamp)
         batch.extend(
-            pen.batch(
-                [rules.terminal(run.id, outcome, pen.last_sequence, pen.digest.hexdigest())], timestamp, seal=True
+            writer.batch(
+                [rules.terminal(run.id, outcome, writer.last_sequence, writer.digest.hexdigest())], timestamp, seal=True
             )
         )
         try:
@@ -52,12 +64,14 @@ class Ending:
         except Raised as refusal:
             if refusal.reason != "fenced":
                 raise
-            pen.settle(stored=False)
+            writer.settle(stored=False)
             raise Fenced from None
         self._journal.writer.published(batch)
 
     async def _end_alone(self, run: Run, batch: Batch, outcome: Outcome) -> bool:
-        """In one statement, as most runs end; false, and nothing is written, where others wait for their turn. Raises Raised."""
+        """In one statement, as most runs end. False, and nothing is written, where other runs are queued. Raises
+        Raised.
+        """
         try:
             async with internal_statement(self._database) as tx:
                 await tx.fetchval(SQL.end_run, *self._ending(run, batch, outcome, alone=True))
@@ -99,22 +113,22 @@ class Ending:
             outcome.turns,
             store.uses_json(outcome.uses),
             alone,
-            batch.pen.epoch,
+            batch.writer.epoch,
             batch.base,
             *batch.columns(),
-            self._journal.writer.told(batch.pen),
+            self._journal.writer.notifications(batch.writer),
         )
 
     async def _waits(self, tx: Tx, run: Run) -> bool:
         """Whether its turn has not come meanwhile. Holds the conversation, as every promotion does."""
-        await hold(tx, run.org_id, run.conversation_id)
+        await lock_conversation(tx, run.org_id, run.conversation_id)
         current = await store.run_for_update(tx, run.org_id, run.id)
         return current is not None and current.queued_at is not None
 
-    async def spoken(
+    async def outcome_from_database(
         self, run: Run, status: RunStatus, *, error: RunError | None = None, reason: str | None = None
     ) -> Outcome:
-        """The outcome of a run whose loop is gone: what its steps hold, and what it had said since, out of the journal."""
+        """The outcome of a run whose loop is gone: what its steps hold, and what its journal holds after them."""
         state = RunCheckpoint.of(run.checkpoint)
         async with internal(self._database) as tx:
             lost = await store.lost(tx, self._journal, run)
@@ -134,7 +148,7 @@ class Ending:
 
 
 def _ends_alone(run: Run, outcome: Outcome) -> bool:
-    """Whether its end touches nothing else: no queue that it stands in, no open question or call, no limit that is spent."""
+    """Whether its end changes nothing else: it is not queued, has no open question or call, and no spending limit."""
     return run.queued_at is None and not (
         outcome.turns or run.options.get("agent") or run.options.get("spending_limit")
     )

@@ -20,7 +20,8 @@ class RunMetrics:
         self._is_operators = is_operators
         self.begun = Counter(
             "stoa_runs_begun",
-            "Runs that this node has taken in, by what became of them first: carried here, left to whoever has room, or queued.",
+            "Runs that this node has taken in, by what became of them first: carried here, left to whoever has room,"
+            " or queued.",
             ("first",),
             [("carried",), ("left",), ("queued",)],
         )
@@ -95,7 +96,8 @@ def polls() -> Sequence[Poll]:
     return [
         Poll(
             "stoa_runs_waiting",
-            "Runs that nobody carries, of all nodes together: queued behind another one, unclaimed, or paused for people.",
+            "Runs that nobody carries, of all nodes together: queued behind another one, unclaimed,"
+            " or paused for people.",
             SQL.waiting,
             ("state",),
         )

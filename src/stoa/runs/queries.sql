@@ -1,12 +1,15 @@
 -- name: begin_run
--- A run with its journal, its first events and, where the position is NULL, its message (migration 0021).
-SELECT * FROM begin_run($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17);
+-- A run with its journal, its first events and, where the position is NULL, its message (migration 0025).
+SELECT * FROM begin_run_v1(
+    p_org => $1, p_conversation => $2, p_run => $3, p_message => $4, p_position => $5, p_model => $6, p_content => $7, p_text => $8,
+    p_metadata => $9, p_options => $10, p_node => $11, p_key => $12, p_queued => $13, p_interrupting => $14,
+    p_sequences => $15, p_kinds => $16, p_payloads => $17);
 
 -- name: run
 SELECT * FROM runs WHERE org_id = $1 AND id = $2;
 
 -- name: run_for_update
--- The run, held against every other writer until the transaction ends.
+-- The run, locked until the transaction ends.
 SELECT * FROM runs WHERE org_id = $1 AND id = $2 FOR UPDATE;
 
 -- name: active_run
@@ -18,15 +21,16 @@ SELECT id FROM runs WHERE org_id = $1 AND conversation_id = $2 AND status IN ('c
 SELECT * FROM runs WHERE org_id = $1 AND conversation_id = $2 AND queued_at IS NOT NULL ORDER BY interrupting DESC, queued_at, id;
 
 -- name: next_queued
--- Whose turn it is; the caller holds the conversation.
+-- The next queued run; the caller has locked the conversation.
 SELECT * FROM runs WHERE org_id = $1 AND conversation_id = $2 AND queued_at IS NOT NULL ORDER BY interrupting DESC, queued_at, id LIMIT 1 FOR UPDATE;
 
 -- name: promote
--- Its turn has come: its message has its place, and anybody may carry it.
+-- Ends a run's time in the queue: its message has its position, and any node may claim the run.
 UPDATE runs SET queued_at = NULL, message_position = $3, model_id = $4 WHERE org_id = $1 AND id = $2;
 
 -- name: interrupt
--- An intent, beside the run that interrupts: whoever dies now, the run under way ends, and so does each interrupting one before the newest.
+-- Sets the wish to cancel in the transaction of the run that interrupts: whichever node dies now, the run under way ends, and so does each
+-- interrupting run before the newest.
 UPDATE runs SET cancel_reason = coalesce(cancel_reason, 'interrupted')
 WHERE org_id = $1 AND conversation_id = $2 AND id <> $3 AND status IN ('created', 'started', 'paused') AND (queued_at IS NULL OR interrupting);
 
@@ -40,68 +44,111 @@ SELECT 'queued', count(*) FROM runs WHERE queued_at IS NOT NULL
 UNION ALL SELECT 'unclaimed', count(*) FROM runs WHERE status IN ('created', 'started') AND queued_at IS NULL AND node_id IS NULL
 UNION ALL SELECT 'paused', count(*) FROM runs WHERE status = 'paused' AND status IN ('created', 'started', 'paused') AND queued_at IS NULL;
 
--- name: list_runs
--- A page of runs, newest started first.
-SELECT * FROM runs
-WHERE org_id = $1 AND ($2::text[] IS NULL OR status = ANY ($2)) AND ($3::uuid IS NULL OR conversation_id = $3)
-  AND ($4::text IS NULL OR user_id = $4)
-ORDER BY {order} LIMIT $5 OFFSET $6;
+-- name: listed_runs
+-- The runs of a page, in its order.
+SELECT r.* FROM unnest($2::uuid[]) WITH ORDINALITY AS page (id, number) JOIN runs r ON r.org_id = $1 AND r.id = page.id ORDER BY page.number;
 
--- name: count_runs
+-- name: awaiting_runs
+-- A page of runs of the statuses in $2, or, where $5 is true, with an open question to a person.
+SELECT * FROM runs
+WHERE org_id = $1 AND ($3::uuid IS NULL OR conversation_id = $3) AND ($4::text IS NULL OR user_id = $4)
+  AND ($2::text[] IS NULL OR status = ANY ($2)
+       OR $5::boolean AND status IN ('started', 'paused') AND id IN (
+          SELECT run_id FROM input_requests WHERE org_id = $1 AND status = 'pending'))
+ORDER BY {order} LIMIT $6 OFFSET $7;
+
+-- name: count_awaiting_runs
 SELECT count(*) FROM runs
-WHERE org_id = $1 AND ($2::text[] IS NULL OR status = ANY ($2)) AND ($3::uuid IS NULL OR conversation_id = $3)
-  AND ($4::text IS NULL OR user_id = $4);
+WHERE org_id = $1 AND ($3::uuid IS NULL OR conversation_id = $3) AND ($4::text IS NULL OR user_id = $4)
+  AND ($2::text[] IS NULL OR status = ANY ($2)
+       OR $5::boolean AND status IN ('started', 'paused') AND id IN (
+          SELECT run_id FROM input_requests WHERE org_id = $1 AND status = 'pending'));
 
 -- name: end_run
--- The end: message, state, terminal event, seal and bill; gives whether others wait for their turn (migration 0021).
-SELECT end_run($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18);
+-- The end: message, state, terminal event, seal and bill; returns whether other runs wait in the queue (migration 0025).
+SELECT end_run_v1(
+    p_org => $1, p_run => $2, p_conversation => $3, p_message => $4, p_status => $5, p_output => $6, p_content => $7, p_error => $8,
+    p_usage => $9, p_turns => $10, p_uses => $11, p_alone => $12, p_epoch => $13, p_base => $14,
+    p_sequences => $15, p_kinds => $16, p_payloads => $17, p_notifications => $18);
 
 -- name: want_cancel
 -- An intent; whoever carries the run records the end. The first reason stays.
 UPDATE runs SET cancel_reason = coalesce(cancel_reason, $3) WHERE org_id = $1 AND id = $2 AND status IN ('created', 'started', 'paused')
 RETURNING node_id;
 
+-- name: take_from_node
+-- Whoever carries the run may save no more steps of it: each save names the node.
+UPDATE runs SET node_id = NULL WHERE org_id = $1 AND id = $2 AND node_id IS NOT NULL;
+
 -- name: claim
--- Takes up to $2 runs that nobody carries: new ones, given-back ones, and those of nodes whose lease ran out or whose
--- advisory lock is free (their process is gone; but a database that has just started holds nobody's lock yet, and says
--- nothing). Each is this node's from the commit on.
-WITH held AS (
-    SELECT objid::bigint AS key FROM pg_locks
-    WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND classid = 21366 AND granted
-), dead AS (
-    SELECT n.id FROM nodes n WHERE n.id <> $1 AND (n.expires_at < now()
-        OR NOT EXISTS (SELECT 1 FROM held WHERE held.key = n.lock_key) AND pg_postmaster_start_time() < now() - interval '2.5 seconds')
-), orphans AS (
-    SELECT r.org_id, r.id FROM runs r
-    WHERE r.status IN ('created', 'started') AND r.queued_at IS NULL
-      AND (r.node_id IS NULL OR r.node_id IN (SELECT id FROM dead) OR NOT EXISTS (SELECT 1 FROM nodes n WHERE n.id = r.node_id))
-    ORDER BY r.created_at LIMIT $2 FOR UPDATE SKIP LOCKED
+-- Claims up to $2 runs; each is this node's from the commit on. First the runs of nodes that do not live: they have begun, so no room of a
+-- project holds them up. Then unclaimed runs, one project after another, beginning behind project $6; within a project one key after another,
+-- within a key the oldest first. $3 are projects with runs on this node, $4 how many more each may have, $5 the same for every other project.
+WITH RECURSIVE holders AS (
+    (SELECT node_id FROM runs WHERE status IN ('created', 'started') AND node_id IS NOT NULL ORDER BY node_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT r.node_id FROM runs r WHERE r.status IN ('created', 'started') AND r.node_id IS NOT NULL AND r.node_id > h.node_id
+            ORDER BY r.node_id LIMIT 1)
+    FROM holders h WHERE h.node_id IS NOT NULL
+), lost AS (
+    SELECT r.org_id, r.id FROM (
+        SELECT node_id FROM holders WHERE node_id <> $1 AND node_id NOT IN (SELECT id FROM living_nodes)
+    ) h CROSS JOIN LATERAL (
+        SELECT org_id, id FROM runs WHERE status IN ('created', 'started') AND node_id IS NOT NULL AND node_id = h.node_id
+        LIMIT $2 FOR UPDATE SKIP LOCKED
+    ) r LIMIT $2
+), projects AS (
+    SELECT $6::uuid AS project_id, false AS found, false AS wrapped, 0 AS turn
+    UNION ALL
+    SELECT coalesce(n.project_id, '00000000-0000-0000-0000-000000000000'), n.project_id IS NOT NULL, p.wrapped OR n.project_id IS NULL, p.turn + 1
+    FROM projects p LEFT JOIN LATERAL (
+        SELECT r.project_id FROM runs r
+        WHERE r.status IN ('created', 'started') AND r.queued_at IS NULL AND r.node_id IS NULL AND r.project_id > p.project_id
+        ORDER BY r.project_id LIMIT 1
+    ) n ON true
+    WHERE NOT p.wrapped OR n.project_id <= $6
+), roomy AS (
+    SELECT p.project_id, p.turn, coalesce(here.room, $5::int) AS room
+    FROM projects p LEFT JOIN unnest($3::uuid[], $4::int[]) AS here(project_id, room) ON here.project_id = p.project_id
+    WHERE p.found AND coalesce(here.room, $5::int) > 0 LIMIT $2
+), lanes AS (
+    SELECT p.project_id, p.turn, p.room, k.key, count(*) OVER () AS lanes FROM roomy p CROSS JOIN LATERAL (
+        WITH RECURSIVE keys AS (
+            (SELECT coalesce(created_by, '00000000-0000-0000-0000-000000000000') AS key FROM runs
+             WHERE status IN ('created', 'started') AND queued_at IS NULL AND node_id IS NULL AND project_id = p.project_id
+             ORDER BY coalesce(created_by, '00000000-0000-0000-0000-000000000000') LIMIT 1)
+            UNION ALL
+            SELECT (SELECT coalesce(r.created_by, '00000000-0000-0000-0000-000000000000') FROM runs r
+                    WHERE r.status IN ('created', 'started') AND r.queued_at IS NULL AND r.node_id IS NULL AND r.project_id = p.project_id
+                      AND coalesce(r.created_by, '00000000-0000-0000-0000-000000000000') > k.key
+                    ORDER BY coalesce(r.created_by, '00000000-0000-0000-0000-000000000000') LIMIT 1)
+            FROM keys k WHERE k.key IS NOT NULL
+        ) SELECT key FROM keys WHERE key IS NOT NULL
+    ) k
+), waiting AS (
+    SELECT w.org_id, w.id, l.project_id, l.turn, l.room, row_number() OVER (PARTITION BY l.project_id, l.key ORDER BY w.created_at) AS turn_of_key
+    FROM lanes l CROSS JOIN LATERAL (
+        SELECT org_id, id, created_at FROM runs
+        WHERE status IN ('created', 'started') AND queued_at IS NULL AND node_id IS NULL AND project_id = l.project_id
+          AND coalesce(created_by, '00000000-0000-0000-0000-000000000000') = l.key
+        ORDER BY created_at LIMIT least(l.room, 1 + 2 * $2 / l.lanes) FOR UPDATE SKIP LOCKED
+    ) w
+), ranked AS (
+    SELECT *, row_number() OVER (PARTITION BY project_id ORDER BY turn_of_key, random()) AS turn_of_project FROM waiting
+), taken AS (
+    (SELECT org_id, id FROM lost
+     UNION ALL
+     (SELECT org_id, id FROM ranked WHERE turn_of_project <= room ORDER BY turn_of_project, turn)) LIMIT $2
 )
 UPDATE runs r SET node_id = $1, status = 'started', started_at = coalesce(started_at, now()), attempt = attempt + 1
-FROM orphans o WHERE r.org_id = o.org_id AND r.id = o.id RETURNING r.*;
+FROM taken t WHERE r.org_id = t.org_id AND r.id = t.id RETURNING r.*;
 
 -- name: give_back
 -- This node is leaving: its runs are anybody's, and the coming claim is no new attempt.
 UPDATE runs SET node_id = NULL, attempt = greatest(attempt - 1, 0) WHERE node_id = $1 AND status IN ('created', 'started');
 
--- name: insert_node
-INSERT INTO nodes (id, lock_key, expires_at) VALUES ($1, $2, now() + $3::float8 * interval '1 second')
-ON CONFLICT (id) DO UPDATE SET lock_key = excluded.lock_key, expires_at = excluded.expires_at;
-
--- name: renew_node
--- One statement per node and second; gives how many other nodes live.
-WITH me AS (UPDATE nodes SET expires_at = now() + $2::float8 * interval '1 second' WHERE id = $1 RETURNING id)
-SELECT (SELECT count(*) FROM me) AS mine, (SELECT count(*) FROM nodes WHERE id <> $1 AND expires_at > now()) AS others;
-
--- name: remove_node
-DELETE FROM nodes WHERE id = $1;
-
--- name: remove_old_nodes
--- Nodes long dead, whose runs were claimed.
-DELETE FROM nodes n WHERE expires_at < now() - interval '1 hour' AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.node_id = n.id AND r.status IN ('created', 'started'));
-
 -- name: delete_runs
--- A conversation's runs, with the bytes they held.
+-- Removes a conversation's runs; gives the bytes that went.
 DELETE FROM runs WHERE org_id = $1 AND conversation_id = $2
 RETURNING id, coalesce(octet_length(output), 0) + octet_length(input::text) AS bytes;
 
@@ -112,13 +159,13 @@ UPDATE runs SET checkpoint = $4, checkpoint_sequence = $5 WHERE org_id = $1 AND 
 RETURNING id;
 
 -- name: pause
--- The run waits for people: nobody carries it. The coming claim is no new attempt.
+-- The run waits for people and no node carries it. Its next claim is no new attempt.
 UPDATE runs SET status = 'paused', node_id = NULL, attempt = attempt - 1, checkpoint = $4, checkpoint_sequence = $5
 WHERE org_id = $1 AND id = $2 AND node_id = $3 AND status = 'started' AND attempt = $6
 RETURNING id;
 
 -- name: resume
--- An answer is there: anybody may carry the run on.
+-- An answer is there: any node may claim the run.
 UPDATE runs SET status = 'started', node_id = NULL WHERE org_id = $1 AND id = $2 AND status = 'paused';
 
 -- name: enter_call
@@ -132,20 +179,25 @@ ON CONFLICT (org_id, run_id, id) DO UPDATE SET
 -- name: tool_calls
 SELECT * FROM tool_calls WHERE org_id = $1 AND run_id = $2 ORDER BY begun_at, id;
 
+-- name: calls_of_earlier_answers
+-- Calls of other runs that answered (or began to answer) the same message.
+SELECT t.* FROM tool_calls t JOIN runs r ON r.org_id = t.org_id AND r.id = t.run_id
+WHERE r.org_id = $1 AND r.message_id = $2 AND r.id <> $3 ORDER BY t.begun_at, t.id;
+
 -- name: insert_request
 -- A question to a person, open for so many seconds.
-INSERT INTO input_requests (org_id, project_id, run_id, id, conversation_id, type, prompt, params, editable_params, options, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now() + $11::float8 * interval '1 second');
+INSERT INTO input_requests (org_id, project_id, run_id, id, conversation_id, type, prompt, params, editable_params, options, expires_at, schema)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now() + $11::float8 * interval '1 second', $12);
 
 -- name: pending_requests
 SELECT * FROM input_requests WHERE org_id = $1 AND run_id = ANY ($2::uuid[]) AND status = 'pending' ORDER BY created_at, id;
 
 -- name: answers
--- What people said so far, or did not say in time.
+-- Answered and expired questions of a run.
 SELECT id, status, answer FROM input_requests WHERE org_id = $1 AND run_id = $2 AND status IN ('answered', 'expired');
 
 -- name: unread_answers
--- Whether any of these questions has its answer: then there is nothing to wait for.
+-- Whether any of these questions is answered or expired: then the run must not be paused.
 SELECT EXISTS (SELECT 1 FROM input_requests WHERE org_id = $1 AND run_id = $2 AND id = ANY ($3::uuid[]) AND status <> 'pending');
 
 -- name: answer_request
@@ -154,39 +206,39 @@ UPDATE input_requests SET status = 'answered', answer = $4, answered_at = now(),
 WHERE org_id = $1 AND run_id = $2 AND id = $3 AND status = 'pending' RETURNING id;
 
 -- name: expire_requests
--- Questions that nobody answered in time; their runs go on. Runs are locked before their questions, as an answer does.
-WITH held AS (
+-- Expires questions that nobody answered in time; their runs go on. Locks runs before their questions, as an answer does.
+WITH locked AS (
     SELECT r.org_id, r.id FROM runs r
     WHERE EXISTS (SELECT 1 FROM input_requests i WHERE i.org_id = r.org_id AND i.run_id = r.id AND i.status = 'pending' AND i.expires_at < now())
     ORDER BY r.org_id, r.id FOR UPDATE SKIP LOCKED
 ), expired AS (
-    UPDATE input_requests i SET status = 'expired' FROM held
-    WHERE i.org_id = held.org_id AND i.run_id = held.id AND i.status = 'pending' AND i.expires_at < now() RETURNING i.org_id, i.run_id
+    UPDATE input_requests i SET status = 'expired' FROM locked
+    WHERE i.org_id = locked.org_id AND i.run_id = locked.id AND i.status = 'pending' AND i.expires_at < now() RETURNING i.org_id, i.run_id
 )
 UPDATE runs r SET status = 'started', node_id = NULL FROM (SELECT DISTINCT * FROM expired) e
 WHERE r.org_id = e.org_id AND r.id = e.run_id AND r.status = 'paused' RETURNING r.id;
 
--- name: resume_unasked
--- Paused runs without an open question (it expired while the run was being paused), and those to be canceled whose canceller died.
+-- name: resume_without_question
+-- Paused runs without an open question (it expired while the run was being paused), and those whose canceling node died.
 UPDATE runs r SET status = 'started', node_id = NULL WHERE r.status = 'paused'
   AND (r.cancel_reason IS NOT NULL
        OR NOT EXISTS (SELECT 1 FROM input_requests i WHERE i.org_id = r.org_id AND i.run_id = r.id AND i.status = 'pending'));
 
 -- name: hand_over
--- One run of a node that is leaving, between two steps: anybody may carry it on, and the coming claim is no new attempt.
+-- Releases one run of a node that shuts down, between two steps. Its next claim is no new attempt.
 UPDATE runs SET node_id = NULL, attempt = attempt - 1 WHERE org_id = $1 AND id = $2 AND node_id = $3 AND attempt = $4 AND status = 'started'
 RETURNING id;
 
--- name: held
+-- name: still_carried
 -- Whether this node still carries the run, at this attempt.
 SELECT EXISTS (SELECT 1 FROM runs WHERE org_id = $1 AND id = $2 AND node_id = $3 AND attempt = $4 AND status = 'started');
 
 -- name: own
--- What the database says this node carries, and what is wanted of it.
+-- The runs that this node carries according to the database, with their wish to cancel.
 SELECT org_id, id, attempt, cancel_reason FROM runs WHERE node_id = $1 AND status IN ('created', 'started');
 
 -- name: let_go
--- This node lost the right to write the run. If nobody else has taken it, anybody may.
+-- Called after a fenced write: releases the run if no other node has claimed it.
 UPDATE runs SET node_id = NULL WHERE org_id = $1 AND id = $2 AND node_id = $3 AND attempt = $4 AND status = 'started';
 
 -- name: delete_run_rows
@@ -214,8 +266,8 @@ UPDATE input_requests SET status = 'canceled' WHERE org_id = $1 AND run_id = $2 
 UPDATE tool_calls SET status = 'unknown', settled_at = now() WHERE org_id = $1 AND run_id = $2 AND status = 'begun';
 
 -- name: bill
--- Lines of the bill (migration 0021).
-SELECT bill_run($1, $2, $3);
+-- Lines of the bill (migration 0025).
+SELECT bill_run_v1(p_org => $1, p_run => $2, p_uses => $3);
 
 -- name: billed
 -- What the bill of a run says so far; no cost where no call of it had a price.

@@ -23,16 +23,16 @@ RETRY_SECONDS: Final = 0.25
 
 
 class Recorder:
-    """One per node. A write is fenced by node and attempt, and its events by the pen's epoch."""
+    """One per node. A write is fenced by node and attempt, and its events by the writer's epoch."""
 
     def __init__(
-        self, database: Database, journal: Journal, clock: Clock, node_id: UUID, tally: RunMetrics | None = None
+        self, database: Database, journal: Journal, clock: Clock, node_id: UUID, metrics: RunMetrics | None = None
     ) -> None:
         self._database = database
         self._journal = journal
         self._clock = clock
         self._node_id = node_id
-        self._tally = tally or RunMetrics()
+        self._metrics = metrics or RunMetrics()
 
     def allowance(self, run: Run, price: Callable[[Usage], float | None]) -> Callable[[float], Awaitable[None]] | None:
         """What looks at the spending limit of the run's key, for each call of a model; None where the key has none."""
@@ -49,7 +49,7 @@ class Recorder:
         return allow
 
     async def _spent(self, run: Run, period: str) -> float:
-        """Asked until the database answers: an outage ends no run."""
+        """Repeated until the database answers: an outage ends no run."""
         while True:
             try:
                 async with internal_statement(self._database) as tx:
@@ -61,19 +61,19 @@ class Recorder:
         async with internal_statement(self._database) as tx:
             return await store.answers(tx, run.org_id, run.id)
 
-    async def record(self, run: Run, pen: RunWriter, state: RunCheckpoint, boundary: Checkpoint) -> None:
-        """A step: its events, its lines of the ledger, its questions, the state after it, in one transaction. Raises Fenced."""
-        await pen.flush()
-        boundary.change()
-        await pen.until_stored(lambda: self._record(run, pen, state, boundary))
+    async def record(self, run: Run, writer: RunWriter, state: RunCheckpoint, checkpoint: Checkpoint) -> None:
+        """Stores a step in one transaction: events, ledger, questions and the state after it. Raises Fenced."""
+        await writer.flush()
+        checkpoint.change()
+        await writer.until_stored(lambda: self._record(run, writer, state, checkpoint))
 
-    async def recover(self, run: Run, pen: RunWriter, state: RunCheckpoint) -> None:
-        """Tells readers that another attempt begins, and bills what the one before had used, together: each loss once. Raises Fenced."""
-        await pen.until_stored(lambda: self._recover(run, pen, state))
+    async def recover(self, run: Run, writer: RunWriter, state: RunCheckpoint) -> None:
+        """Writes `run.recovered` and bills what the lost attempt used, in one transaction. Raises Fenced."""
+        await writer.until_stored(lambda: self._recover(run, writer, state))
 
-    async def _recover(self, run: Run, pen: RunWriter, state: RunCheckpoint) -> None:
+    async def _recover(self, run: Run, writer: RunWriter, state: RunCheckpoint) -> None:
         # Whatever follows the last completed step is void; a run that completed none keeps its `run.started` alone.
-        batch = pen.batch(
+        batch = writer.batch(
             [rules.recovered(run.id, run.attempt, max(run.checkpoint_sequence, 1) + 1)], rfc3339(self._clock.now())
         )
         async with internal(self._database) as tx:
@@ -83,69 +83,69 @@ class Recorder:
                 await store.bill(tx, run, [lost.use])
             usage, cost = await store.billed(tx, run)
         self._journal.writer.published(batch)
-        self._tally.recovered.add()
+        self._metrics.recovered.add()
         if lost.use is not None:
-            self._tally.billed([lost.use])
+            self._metrics.billed([lost.use])
         state.usage, state.cost_usd = usage, cost
 
-    async def _record(self, run: Run, pen: RunWriter, state: RunCheckpoint, boundary: Checkpoint) -> None:
-        batch = pen.batch(boundary.events, rfc3339(self._clock.now())) if boundary.events else None
+    async def _record(self, run: Run, writer: RunWriter, state: RunCheckpoint, checkpoint: Checkpoint) -> None:
+        batch = writer.batch(checkpoint.events, rfc3339(self._clock.now())) if checkpoint.events else None
         async with internal(self._database) as tx:
-            if await tx.fetchval(SQL.save_checkpoint, *self._saved(run, pen, state)) is None:
+            if await tx.fetchval(SQL.save_checkpoint, *self._saved(run, writer, state)) is None:
                 raise Fenced
             if batch is not None:
                 await self._journal.writer.store(tx, batch)
-            await store.enter(tx, run, boundary.ledger)
-            await store.ask(tx, run, boundary.requests)
-            if boundary.use is not None:
-                await store.bill(tx, run, [boundary.use])
+            await store.enter(tx, run, checkpoint.ledger)
+            await store.ask(tx, run, checkpoint.requests)
+            if checkpoint.use is not None:
+                await store.bill(tx, run, [checkpoint.use])
         if batch is not None:
             self._journal.writer.published(batch)
-        if boundary.use is not None:
-            self._tally.billed([boundary.use])
-        for entry in boundary.ledger:
+        if checkpoint.use is not None:
+            self._metrics.billed([checkpoint.use])
+        for entry in checkpoint.ledger:
             if entry.status != "begun":
-                self._tally.tools.add(entry.kind, entry.status)
+                self._metrics.tools.add(entry.kind, entry.status)
 
-    async def pause(self, run: Run, pen: RunWriter, state: RunCheckpoint) -> bool:
-        """Puts the run down until people answer; false when an answer is there already. Raises Fenced."""
-        await pen.flush()
+    async def pause(self, run: Run, writer: RunWriter, state: RunCheckpoint) -> bool:
+        """Makes the run `paused` until people answer; false when an answer is there already. Raises Fenced."""
+        await writer.flush()
         try:
-            await pen.until_stored(lambda: self._pause(run, pen, state))
+            await writer.until_stored(lambda: self._pause(run, writer, state))
         except _Answered:
             return False
         return True
 
-    async def _pause(self, run: Run, pen: RunWriter, state: RunCheckpoint) -> None:
+    async def _pause(self, run: Run, writer: RunWriter, state: RunCheckpoint) -> None:
         waited_for = [UUID(call.request_id) for call in state.agent.calls() if call.request_id is not None]
-        batch = pen.batch([rules.paused(run.id)], rfc3339(self._clock.now()))
+        batch = writer.batch([rules.paused(run.id)], rfc3339(self._clock.now()))
         async with internal(self._database) as tx:
-            if await tx.fetchval(SQL.pause, *self._saved(run, pen, state)) is None:
+            if await tx.fetchval(SQL.pause, *self._saved(run, writer, state)) is None:
                 raise Fenced
             if await tx.fetchval(SQL.unread_answers, run.org_id, run.id, waited_for):
                 raise _Answered
             await self._journal.writer.store(tx, batch)
         self._journal.writer.published(batch)
 
-    def _saved(self, run: Run, pen: RunWriter, state: RunCheckpoint) -> tuple[object, ...]:
-        """The state, for who carries the run and nobody else. The pen has just numbered the step's events."""
-        return (run.org_id, run.id, self._node_id, state.as_json(), pen.last_sequence, run.attempt)
+    def _saved(self, run: Run, writer: RunWriter, state: RunCheckpoint) -> tuple[object, ...]:
+        """Arguments of `save_checkpoint` and `pause`. The writer has just numbered the step's events."""
+        return (run.org_id, run.id, self._node_id, state.as_json(), writer.last_sequence, run.attempt)
 
     async def hand_over(self, run: Run) -> None:
-        """This node is leaving, and the run stands between two steps. Raises Fenced."""
+        """Releases a run between two steps, because this node shuts down. Raises Fenced."""
         async with internal(self._database) as tx:
             if await tx.fetchval(SQL.hand_over, run.org_id, run.id, self._node_id, run.attempt) is None:
                 raise Fenced
             await tx.execute("SELECT pg_notify('stoa_runs', 'claim')")
 
     async def check_held(self, run: Run) -> None:
-        """Before something that cannot be taken back, by a node that may have slept. Raises Fenced when the run is carried elsewhere."""
+        """Called by a node that may have slept, before it calls a tool. Raises Fenced if another node has the run."""
         async with internal_statement(self._database) as tx:
-            if not await tx.fetchval(SQL.held, run.org_id, run.id, self._node_id, run.attempt):
+            if not await tx.fetchval(SQL.still_carried, run.org_id, run.id, self._node_id, run.attempt):
                 raise Fenced
 
     async def let_go(self, run: Run) -> None:
-        """After a lost fence: a run that nobody else has taken is anybody's."""
+        """Called after a fenced write: if no other node has claimed the run, release it."""
         async with internal(self._database) as tx:
             await tx.execute(SQL.let_go, run.org_id, run.id, self._node_id, run.attempt)
 

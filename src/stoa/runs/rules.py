@@ -1,13 +1,15 @@
 """Pure decisions about runs: what may follow what, when to give up, what a terminal event says."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
 
-from stoa.events import Event, EventType
+from stoa.events import Event, EventType, Unencodable
 from stoa.gateway import Usage
 from stoa.kernel.errors import BadRequest
-from stoa.runs.types import InputRequest, Outcome, RunStatus
+from stoa.kernel.storable import as_storable, as_storable_value, is_storable
+from stoa.runs.types import InputRequest, Outcome, RunError, RunStatus
 
 MOVES: Final[Mapping[RunStatus, frozenset[RunStatus]]] = {
     RunStatus.CREATED: frozenset({RunStatus.STARTED, RunStatus.CANCELED}),
@@ -19,11 +21,6 @@ MOVES: Final[Mapping[RunStatus, frozenset[RunStatus]]] = {
 }
 
 ACTIVE: Final = frozenset({RunStatus.CREATED, RunStatus.STARTED, RunStatus.PAUSED})
-ATTEMPTS_MAX: Final = 3
-LEASE_SECONDS: Final = 4.0
-"""With a look of the others every half second, a run whose node froze goes on elsewhere within five seconds."""
-RENEW_SECONDS: Final = 1.0
-POLL_SECONDS: Final = 0.5
 HISTORY_MESSAGES_MAX: Final = 400
 CANCEL_WAIT_SECONDS: Final = 6.0
 """A live owner answers a cancel in milliseconds; past a lease it is dead, and the canceller ends the run itself."""
@@ -59,6 +56,8 @@ def terminal(run_id: UUID, outcome: Outcome, events: int, sha256: str) -> Event:
     data: dict[str, Any] = {"id": str(run_id), "object": "run", "status": outcome.status.value}
     if outcome.status is RunStatus.COMPLETED:
         data["output"] = outcome.output
+        if outcome.finish_reason is not None:
+            data["finish_reason"] = outcome.finish_reason
     elif outcome.status is RunStatus.FAILED:
         assert outcome.error is not None
         data["error"] = outcome.error.as_json()
@@ -69,7 +68,25 @@ def terminal(run_id: UUID, outcome: Outcome, events: int, sha256: str) -> Event:
     )
 
 
-def usage_json(usage: Usage, cost_usd: float | None = None) -> dict[str, Any]:
+def made_storable(outcome: Outcome, refusal: Exception) -> Outcome:
+    """The same outcome as `failed`, without what cannot be stored: the end of a run whose own end was refused."""
+    message = as_storable(f"The run produced something that cannot be stored: {refusal}")
+    error = (
+        RunError(Unencodable.code, message)
+        if outcome.error is None
+        else RunError(as_storable(outcome.error.code), as_storable(outcome.error.message), outcome.error.retryable)
+    )
+    return replace(
+        outcome,
+        status=RunStatus.FAILED,
+        output=as_storable(outcome.output),
+        usage=as_storable_value(outcome.usage),
+        error=error,
+        turns=None if outcome.turns is None else as_storable_value(outcome.turns),
+    )
+
+
+def usage_json(usage: Usage, cost_usd: float | None = None, finish_reason: str | None = None) -> dict[str, Any]:
     counts: dict[str, Any] = {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
@@ -83,6 +100,8 @@ def usage_json(usage: Usage, cost_usd: float | None = None) -> dict[str, Any]:
         counts["estimated"] = True
     if cost_usd is not None:
         counts["cost_usd"] = round(cost_usd, 9)
+    if finish_reason is not None:
+        counts["finish_reason"] = finish_reason
     return counts
 
 
@@ -94,4 +113,15 @@ def checked_params(request: InputRequest, params: Mapping[str, Any]) -> Mapping[
         if name not in request.editable_params and value != request.params.get(name):
             allowed = ", ".join(request.editable_params) or "none"
             raise BadRequest.field(f"data.params.{name}", f"cannot be changed; editable parameters: {allowed}")
+        if not is_storable(value):
+            problem = (
+                "cannot be stored: it holds a number beyond 64 bits, a NUL, half a character, or lists nested too deep"
+            )
+            raise BadRequest.field(f"data.params.{name}", problem)
     return {name: value for name, value in params.items() if name in request.editable_params}
+
+
+def misfit(changed: Mapping[str, Any], problem: str) -> BadRequest:
+    """The refusal of arguments that a person changed so that they do not fit the tool."""
+    field = f"data.params.{next(iter(changed))}" if len(changed) == 1 else "data.params"
+    return BadRequest.field(field, f"does not fit: {problem}; the request is still open")

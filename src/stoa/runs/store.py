@@ -1,19 +1,25 @@
-"""Runs and nodes, between rows and values."""
+"""Runs, between rows and values."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 from stoa.conversations import text_of
 from stoa.db import Row, Tx, load
-from stoa.events import EventType, delta_of, from_helper
+from stoa.db.lists import next_cursor, page_ids
+from stoa.events import EventType, delta_of, from_subagent
 from stoa.gateway import Usage, add_spending, estimated_tokens
 from stoa.journal import Journal
-from stoa.kernel.pages import PageRequest
+from stoa.kernel.errors import NotFound
+from stoa.kernel.leases import Wanted
+from stoa.kernel.pages import Page, PageRequest
 from stoa.runs.agent.steps import Answer, LedgerEntry, Question
-from stoa.runs.types import InputRequest, Lost, ModelUse, RequestType, Run, RunStatus, ToolCallRow
+from stoa.runs.types import InputRequest, Lost, ModelUse, RequestType, Run, RunFilter, RunStatus, ToolCallRow
 
 SQL: Final = load("stoa.runs")
+CURSOR_COLUMNS: Final[Mapping[str, type[datetime | int]]] = {"created_at": datetime}
+"""Where a cursor may stand: columns without NULL. A run may not have started or ended yet."""
 
 
 async def run(tx: Tx, org_id: UUID, run_id: UUID) -> Run | None:
@@ -21,25 +27,50 @@ async def run(tx: Tx, org_id: UUID, run_id: UUID) -> Run | None:
     return from_row(row) if row else None
 
 
+async def visible_run(tx: Tx, org_id: UUID, run_id: UUID) -> Run:
+    """The run. Raises NotFound where there is none that this transaction may see."""
+    found = await run(tx, org_id, run_id)
+    if found is None:
+        raise no_run(run_id)
+    return found
+
+
+def no_run(run_id: UUID) -> NotFound:
+    return NotFound(f"There is no run {run_id}.")
+
+
 async def run_for_update(tx: Tx, org_id: UUID, run_id: UUID) -> Run | None:
     row = await tx.fetchrow(SQL.run_for_update, org_id, run_id)
     return from_row(row) if row else None
 
 
-async def list_runs(
-    tx: Tx,
-    org_id: UUID,
-    page: PageRequest,
-    *,
-    statuses: Sequence[str] | None,
-    conversation_id: UUID | None,
-    user_id: str | None,
-) -> tuple[Sequence[Run], int]:
-    filters = (org_id, statuses, conversation_id, user_id)
-    rows = await tx.fetch(
-        SQL.list_runs.format(order=page.order_by("created_at DESC")), *filters, page.page_size, page.offset
+async def list_runs(tx: Tx, org_id: UUID, page: PageRequest, wanted: RunFilter) -> Page[Run]:
+    """Raises BadRequest for a cursor that is none."""
+    statuses = None if wanted.statuses is None else [status.value for status in wanted.statuses]
+    if wanted.awaiting_input:
+        return await _awaiting_runs(tx, org_id, page, wanted, statuses)
+    filters = {"status": statuses, "conversation_id": wanted.conversation_id, "user_id": wanted.user_id}
+    found = await page_ids(tx, "runs", page, filters, CURSOR_COLUMNS)
+    rows = await tx.fetch(SQL.listed_runs, org_id, found.ids)
+    return Page(
+        [from_row(row) for row in rows],
+        page.page,
+        page.page_size,
+        found.total,
+        found.estimated,
+        next_cursor(page, CURSOR_COLUMNS, rows),
     )
-    return [from_row(row) for row in rows], await tx.fetchval(SQL.count_runs, *filters)
+
+
+async def _awaiting_runs(
+    tx: Tx, org_id: UUID, page: PageRequest, wanted: RunFilter, statuses: Sequence[str] | None
+) -> Page[Run]:
+    """Those with an open question to a person, and those of `statuses`. Few runs wait, so they are counted."""
+    filters = (org_id, statuses, wanted.conversation_id, wanted.user_id, True)
+    query = SQL.awaiting_runs.format(order=page.order_by("created_at DESC"))
+    rows = await tx.fetch(query, *filters, page.page_size, page.offset)
+    total = await tx.fetchval(SQL.count_awaiting_runs, *filters)
+    return Page([from_row(row) for row in rows], page.page, page.page_size, total)
 
 
 async def queued(tx: Tx, org_id: UUID, conversation_id: UUID) -> Sequence[Run]:
@@ -47,8 +78,8 @@ async def queued(tx: Tx, org_id: UUID, conversation_id: UUID) -> Sequence[Run]:
     return [from_row(row) for row in await tx.fetch(SQL.queued, org_id, conversation_id)]
 
 
-async def claim(tx: Tx, node_id: UUID, limit: int) -> Sequence[Run]:
-    return [from_row(row) for row in await tx.fetch(SQL.claim, node_id, limit)]
+async def claim(tx: Tx, node_id: UUID, wanted: Wanted) -> Sequence[Run]:
+    return [from_row(row) for row in await tx.fetch(SQL.claim, node_id, *wanted.arguments())]
 
 
 def from_row(row: Row) -> Run:
@@ -96,21 +127,12 @@ async def answers(tx: Tx, org_id: UUID, run_id: UUID) -> Mapping[str, Answer]:
 
 
 async def tool_calls(tx: Tx, org_id: UUID, run_id: UUID) -> Sequence[ToolCallRow]:
-    return [
-        ToolCallRow(
-            row["id"],
-            row["name"],
-            row["kind"],
-            row["input"],
-            row["status"],
-            row["times"],
-            row["result"],
-            row["error"],
-            row["begun_at"],
-            row["settled_at"],
-        )
-        for row in await tx.fetch(SQL.tool_calls, org_id, run_id)
-    ]
+    return [_tool_call(row) for row in await tx.fetch(SQL.tool_calls, org_id, run_id)]
+
+
+async def calls_of_earlier_answers(tx: Tx, run: Run) -> Sequence[ToolCallRow]:
+    """The calls that other runs have begun for the message that this one answers."""
+    return [_tool_call(row) for row in await tx.fetch(SQL.calls_of_earlier_answers, run.org_id, run.message_id, run.id)]
 
 
 async def enter(tx: Tx, run: Run, entries: Sequence[LedgerEntry]) -> None:
@@ -147,6 +169,7 @@ async def ask(tx: Tx, run: Run, questions: Sequence[Question]) -> None:
             list(question.editable_params),
             list(question.options) if question.options else None,
             question.seconds_max,
+            question.schema,
         )
 
 
@@ -194,19 +217,34 @@ async def billed(tx: Tx, run: Run) -> tuple[Usage, float | None]:
 
 
 async def lost(tx: Tx, journal: Journal, run: Run) -> Lost:
-    """What the last attempt left in the journal after its last step, and what that will have cost, as far as can be told."""
-    begun = await journal.of_kind(tx, run.org_id, run.id, EventType.RUN_RECOVERED)
+    """What the last attempt left in the journal after its last step, and an estimate of what that cost."""
+    begun = await journal.of_type(tx, run.org_id, run.id, EventType.RUN_RECOVERED)
     since = max(run.checkpoint_sequence, begun[-1].sequence if begun else 0)
-    answers = await journal.of_kind(tx, run.org_id, run.id, EventType.RESPONSE_DELTA, since)
-    thoughts = await journal.of_kind(tx, run.org_id, run.id, EventType.REASONING_DELTA, since)
+    answers = await journal.of_type(tx, run.org_id, run.id, EventType.RESPONSE_DELTA, since)
+    thoughts = await journal.of_type(tx, run.org_id, run.id, EventType.REASONING_DELTA, since)
     if not (answers or thoughts) and (
         run.checkpoint is not None or run.attempt == 0
     ):  # One that nobody carried has called no model.
         return Lost("", None)
-    said = "".join(delta_of(record.payload) for record in answers if not from_helper(record.payload))
+    said = "".join(delta_of(record.payload) for record in answers if not from_subagent(record.payload))
     paid = sum(len(delta_of(record.payload)) for records in (answers, thoughts) for record in records)
     prompt = estimated_tokens(len(text_of(run.input["content"])))
     return Lost(said, ModelUse(None, Usage(prompt, estimated_tokens(paid), estimated=True), None))
+
+
+def _tool_call(row: Row) -> ToolCallRow:
+    return ToolCallRow(
+        row["id"],
+        row["name"],
+        row["kind"],
+        row["input"],
+        row["status"],
+        row["times"],
+        row["result"],
+        row["error"],
+        row["begun_at"],
+        row["settled_at"],
+    )
 
 
 def _request(row: Row) -> InputRequest:
@@ -219,4 +257,5 @@ def _request(row: Row) -> InputRequest:
         row["editable_params"],
         row["options"],
         row["expires_at"],
+        row["schema"],
     )

@@ -1,6 +1,6 @@
 """A run: one answer being made, from `created` to its one terminal event."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -56,6 +56,18 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs a list shows. `statuses` None: all. `awaiting_input` adds started and paused ones with an open
+    question.
+    """
+
+    statuses: Collection[RunStatus] | None = None
+    awaiting_input: bool = False
+    conversation_id: UUID | None = None
+    user_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SendMessage:
     """What `POST /v3/conversations/{id}/messages` asks for."""
 
@@ -87,6 +99,8 @@ class InputRequest:
     editable_params: Sequence[str]
     options: Sequence[str] | None
     expires_at: datetime
+    schema: Mapping[str, Any] | None = None
+    """What `params` must satisfy, also after a person has changed some of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +151,7 @@ class ModelUse:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """What an attempt that lost its node leaves: what it had said since its last step, and the call of the model that was cut off, if there was one."""
+    """What an attempt that lost its node leaves: the text since its last step, and the model call that was cut off."""
 
     said: str
     use: ModelUse | None
@@ -156,3 +170,8 @@ class Outcome:
     """What later runs of the conversation read of its tool calls."""
     uses: Sequence[ModelUse] = ()
     """Calls of the model that no step has put on the bill."""
+
+    @property
+    def finish_reason(self) -> str | None:
+        """How the model's last reply ended; it stands in `usage`, where the run and its message keep it."""
+        return self.usage.get("finish_reason")

@@ -1,14 +1,14 @@
 """The JSON shapes of runs, and of sending a message (contract sections 4.1 and 5)."""
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal, Self
 from uuid import UUID
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from stoa.conversations import CONTENT_PARTS_MAX, ContentPart, Metadata
-from stoa.http import Timestamp, Wire
-from stoa.http.wire import not_blank
+from stoa.http import Body, Timestamp, Wire
+from stoa.http.wire import not_blank, storable
 from stoa.runs.types import Input, InputRequest, RequestType, Run, ToolCallRow
 
 
@@ -17,8 +17,8 @@ def _parts(content: Any) -> Any:
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
-class AnswerBody(Wire):
-    """How an answer is made and told. `tools` limits the agent to these of its tools; [] to none."""
+class AnswerBody(Body):
+    """How an answer is made and delivered. `tools` limits the agent to these of its tools; [] to none."""
 
     model_id: UUID | None = None
     subagents_enabled: bool = False
@@ -34,14 +34,21 @@ class AnswerBody(Wire):
 
 
 class RegenerateBody(AnswerBody):
-    """`model_id` switches the conversation's model, as with a message. `tools` limits the agent to these of its tools; [] to none."""
+    """`model_id` switches the conversation's model, as with a message. `tools` limits the agent to these of its tools;
+    [] to none."""
+
+    example: ClassVar[Mapping[str, Any]] = {"stream": False}
 
 
 class SendMessageBody(AnswerBody):
-    """A plain string as `content` is taken as one text part. `tools` limits the agent to these of its tools; [] to none.
+    """A plain string as `content` is taken as one text part. `tools` limits the agent to these of its tools; [] to
+    none.
 
-    A busy conversation refuses (409), lets the message wait for its turn, or interrupts the run under way, as `on_busy` says.
+    A busy conversation refuses (409), lets the message wait for its turn, or interrupts the run under way, as `on_busy`
+    says.
     """
+
+    example: ClassVar[Mapping[str, Any]] = {"content": "Summarize the ticket."}
 
     content: Annotated[
         list[ContentPart],
@@ -52,26 +59,36 @@ class SendMessageBody(AnswerBody):
     metadata: Metadata | None = None
 
 
-class FeedbackData(Wire):
+class FeedbackData(Body):
     request_id: UUID
     feedback: Annotated[str, Field(max_length=100_000), AfterValidator(not_blank)]
 
 
-class ApprovalData(Wire):
-    """`params` holds what changes, of `editable_params` alone; `feedback` is told to the model when it is declined."""
+class ApprovalData(Body):
+    """`params` holds what changes, of `editable_params` alone; the model reads `feedback` when the call is declined."""
 
     request_id: UUID
     approved: bool
     params: dict[str, Any] | None = None
-    feedback: Annotated[str, Field(max_length=100_000)] | None = None
+    feedback: Annotated[str, Field(max_length=100_000), AfterValidator(storable)] | None = None
 
 
-class FeedbackBody(Wire):
+class FeedbackBody(Body):
+    example: ClassVar[Mapping[str, Any]] = {
+        "type": "human_feedback",
+        "data": {"request_id": "01890a5d-ac96-774b-bcce-b302099a8057", "feedback": "Yes, both."},
+    }
+
     type: Literal["human_feedback"]
     data: FeedbackData
 
 
-class ApprovalBody(Wire):
+class ApprovalBody(Body):
+    example: ClassVar[Mapping[str, Any]] = {
+        "type": "approval",
+        "data": {"request_id": "01890a5d-ac96-774b-bcce-b302099a8057", "approved": True},
+    }
+
     type: Literal["approval"]
     data: ApprovalData
 
@@ -90,7 +107,8 @@ class InputRequestWire(Wire):
 
 
 class ToolCallWire(Wire):
-    """A line of the tool ledger. `unknown`: the run ended, or its server failed, before the result was in; `times` counts its beginnings."""
+    """A line of the tool ledger. `unknown`: the run ended, or its server failed, before the result was in; `times`
+    counts its beginnings."""
 
     id: UUID
     name: str
@@ -121,6 +139,8 @@ class RunErrorWire(Wire):
 
 
 class RunWire(Wire):
+    """`finish_reason` says how the model's last reply ended: stop, length (it was cut), content_filter, tool_calls, refusal or error."""
+
     id: UUID
     app_id: UUID | None
     conversation_id: UUID
@@ -134,6 +154,7 @@ class RunWire(Wire):
     output: str | None
     error: RunErrorWire | None
     usage: dict[str, Any] | None
+    finish_reason: str | None
     user_id: str | None
     attempt: int
     input_requests: Sequence[InputRequestWire]
@@ -155,6 +176,7 @@ def run(value: Run, requests: Sequence[InputRequest] = ()) -> RunWire:
         output=value.output,
         error=error,
         usage=dict(value.usage) if value.usage else None,
+        finish_reason=value.usage.get("finish_reason") if value.usage else None,
         user_id=value.user_id,
         attempt=value.attempt,
         input_requests=[input_request(one) for one in requests],

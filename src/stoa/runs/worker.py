@@ -1,101 +1,41 @@
-"""Carries runs: claim → drive → record. Supervised, bounded; what it cannot finish another node finishes."""
+"""Works on runs: claim → drive → record. Supervised and bounded; what this node cannot finish another node finishes."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, suppress
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from contextlib import suppress
 from time import perf_counter
-from typing import Any, Final, TypeVar
+from typing import Final
 from uuid import UUID
 
 import structlog
 
 from stoa.db import Database
 from stoa.db.internal import internal
+from stoa.db.leases import ClaimLoop
+from stoa.db.node import Node
 from stoa.events import EventType
-from stoa.gateway import Model, ModelError, ModelRequest, Usage
 from stoa.journal import Fenced, Head, Journal, RunWriter
-from stoa.kernel.errors import AppError, DatabaseUnavailable, Unavailable
+from stoa.kernel.errors import DatabaseUnavailable, Unavailable
+from stoa.kernel.leases import RUN, Places
 from stoa.kernel.metrics import Gauge, Metric
-from stoa.kernel.supervise import Supervisor, Wakeup, spread
+from stoa.kernel.supervise import Heartbeat, Supervisor, spread
 from stoa.runs import rules, store
-from stoa.runs.agent.checkpoint import RunCheckpoint, turns_json
-from stoa.runs.agent.definition import Agent
-from stoa.runs.agent.loop import Loop, Ports
-from stoa.runs.agent.steps import Checkpoint, Interrupt, RunStopped
+from stoa.runs.agent.checkpoint import RunCheckpoint
+from stoa.runs.agent.ports import Schemas
 from stoa.runs.context import Context
+from stoa.runs.driving import ActiveRun, Driver, FindModel, HandedOver, OpenTools, Ready
 from stoa.runs.metrics import RunMetrics
-from stoa.runs.node import Node
 from stoa.runs.recording import Recorder
 from stoa.runs.service import Runs
 from stoa.runs.store import SQL
-from stoa.runs.types import Outcome, Run, RunError, RunStatus
-from stoa.tools import Tool
+from stoa.runs.types import Run
 
 CLAIM_MAX: Final = 50
-"""Runs taken per look, so that the orphans of a large node spread over the living."""
-RECORD_SECONDS_MAX: Final = 5.0
-"""How long a cancel waits for a step that is being recorded."""
+"""Runs per claim, so that the runs of a large node that died spread over the living."""
 EARLY_CANCELS_MAX: Final = 1_000
 EXPIRY_SECONDS: Final = 2.0
-"""Between two looks for questions that nobody answered in time, and for runs in nobody's hands."""
-RECORDING: Final = "runs.recording"
-"""The name of tasks in which a step is stored."""
+"""How often questions that nobody answered in time are closed, and this node's runs are compared with the database."""
 _log = structlog.get_logger("stoa.runs")
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Supply:
-    """A run's model: the adapter, its slug, and what its tokens cost (None where no price is known)."""
-
-    model: Model
-    slug: str
-    price: Callable[[Usage], float | None]
-
-
-FindModel = Callable[[Run], Awaitable[Supply]]
-"""The model of a run. Raises AppError when it cannot be had (any more)."""
-OpenTools = Callable[[Run, Sequence[str]], AbstractAsyncContextManager[Sequence[Tool]]]
-"""The tools that these definitions give, for as long as the run is carried here."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """What the first call of a run's model needs. `left_out` messages of the conversation do not fit."""
-
-    supply: Supply
-    conversation: ModelRequest
-    left_out: int
-
-
-@dataclass(slots=True)
-class _Carried:
-    """A run in this node's hands."""
-
-    run: Run
-    pen: RunWriter
-    state: RunCheckpoint
-    ready: asyncio.Task[Ready]
-    lost: bool = False
-    """By the node that carried it before, in the middle of something, and nobody has been told yet."""
-    loop: Loop | None = None
-    cancel_reason: str | None = None
-    driving: asyncio.Task[Outcome | None] | None = None
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set once it is in this node's hands no more."""
-    finished: bool = False
-    begun: float = field(default_factory=perf_counter)
-
-    def outcome(self, status: RunStatus, error: RunError | None = None, reason: str | None = None) -> Outcome:
-        """With all that was said and used up to here."""
-        text = self.state.agent.text
-        if self.loop is not None:
-            self.loop.abandon()
-            text = self.loop.text
-        uses = tuple(self.loop.unbilled) if self.loop is not None else ()
-        usage = rules.usage_json(self.state.usage, self.state.cost_usd)
-        return Outcome(status, text, usage, error, reason, turns_json(self.state.agent), uses)
 
 
 class Worker:
@@ -112,8 +52,9 @@ class Worker:
         find_model: FindModel,
         open_tools: OpenTools,
         *,
-        runs_max: int,
-        tally: RunMetrics | None = None,
+        places: Places,
+        schemas: Schemas,
+        metrics: RunMetrics | None = None,
     ) -> None:
         self._database = database
         self._journal = journal
@@ -122,35 +63,46 @@ class Worker:
         self._node = node
         self._context = context
         self._find_model = find_model
-        self._open_tools = open_tools
-        self._runs_max = runs_max
-        self._tally = tally or RunMetrics()
-        self._carried: dict[UUID, _Carried] = {}
+        self._places = places
+        self._metrics = metrics or RunMetrics()
+        self._driver = Driver(runs, recorder, node, open_tools, lambda: self._draining, self._metrics, schemas)
+        self._active: dict[UUID, ActiveRun] = {}
         self._supervisor = Supervisor()
-        self._nudge = Wakeup(rules.POLL_SECONDS)
+        self._claims = ClaimLoop("runs.claim", RUN, self._claim)
         self._idle = asyncio.Event()
         self._idle.set()
         self._draining = False
         self._early: dict[UUID, str] = {}
-        """Cancels of runs that are not in this node's hands (yet): the newest of them, for those that are just being claimed."""
-        self._unheld: set[tuple[UUID, int]] = set()
+        """The newest cancels of runs that this node does not work on (yet): some of them are just being claimed."""
+        self._unknown: set[tuple[UUID, int]] = set()
+        """Runs that the database gave to this node, as of the last comparison, and that it does not work on."""
 
     @property
     def node_id(self) -> UUID:
         return self._node.id
 
     @property
-    def has_room(self) -> bool:
-        return not self._draining and not self._node.lapsed and len(self._carried) < self._runs_max
+    def heartbeat(self) -> Heartbeat:
+        return self._claims.heartbeat
+
+    def reserve(self, project_id: UUID | None) -> bool:
+        """Takes a place for a run of this project that is about to begin, where there is one. `unreserve` gives it back."""
+        if self._draining or self._node.lapsed or not self._places.room(project_id):
+            return False
+        self._places.take(project_id)
+        return True
+
+    def unreserve(self, project_id: UUID | None) -> None:
+        self._places.leave(project_id)
 
     @property
     def draining(self) -> bool:
         return self._draining
 
-    def metrics(self) -> Sequence[Metric]:
+    def metrics(self) -> list[Metric]:
         return [
-            Gauge("stoa_runs_carried", "Runs in this node's hands.", lambda: len(self._carried)),
-            Gauge("stoa_runs_carried_max", "What STOA_RUNS_MAX allows.", lambda: self._runs_max),
+            Gauge("stoa_runs_carried", "Runs that this node works on.", lambda: self._places.taken),
+            Gauge("stoa_runs_carried_max", "What STOA_RUNS_MAX allows.", lambda: self._places.places_max),
             Gauge(
                 "stoa_draining",
                 "1 while this node takes nothing new because it is about to stop.",
@@ -159,105 +111,99 @@ class Worker:
         ]
 
     async def start(self) -> None:
-        self._supervisor.keep(self._claim_forever, "runs.claim")
+        self._claims.start(self._supervisor)
         self._supervisor.keep(self._expire_forever, "runs.expire")
 
     async def drain(self, seconds_max: float) -> None:
-        """Takes nothing new and hands each run over at its next step; what is within a step may end it, for a while. Then the rest is given back."""
+        """Claims nothing new and hands each run over at its next step. After `seconds_max` the rest is given back as it is."""
         self._draining = True
         try:
             async with asyncio.timeout(seconds_max):
                 await self._idle.wait()
         except TimeoutError:
-            _log.info("runs are handed over", runs=len(self._carried))
+            _log.info("runs are handed over", runs=len(self._active))
         await self._supervisor.stop()
-        with suppress(Unavailable):  # Then another node finds this one gone.
+        with suppress(Unavailable):  # Then another node finds this one dead.
             async with internal(self._database) as tx:
                 await tx.execute(SQL.give_back, self._node.id)
                 await tx.execute("SELECT pg_notify('stoa_runs', 'claim')")
 
-    # --- the service's hands ----------------------------------------------------------------------------------------
+    # --- what the service asks for ----------------------------------------------------------------------------------
     def prepare(self, run: Run) -> asyncio.Task[Ready]:
         task = asyncio.create_task(self._prepare(run), name=f"prepare {run.id}")
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # It may be that nobody asks.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # Its result may never be asked for.
         return task
 
     async def _prepare(self, run: Run) -> Ready:
         supply = await self._find_model(run)
         return Ready(supply, *await self._context.request(run, supply.model.abilities))
 
-    def adopt(self, run: Run, pen: RunWriter, prepared: asyncio.Task[Ready], *, lost: bool = False) -> None:
-        carried = _Carried(
-            run, pen, RunCheckpoint.of(run.checkpoint), prepared, lost, cancel_reason=self._early.pop(run.id, None)
-        )
-        if older := self._carried.get(run.id):
-            older.pen.settle(
-                stored=False
-            )  # This node had lost the run, does not know it yet, and has taken it up again.
-        self._carried[run.id] = carried
+    def adopt(self, run: Run, writer: RunWriter, prepared: asyncio.Task[Ready], *, lost: bool = False) -> None:
+        """Works on a run that was just committed as this node's."""
+        early = self._early.pop(run.id, None)
+        active = ActiveRun(run, writer, RunCheckpoint.of(run.checkpoint), prepared, lost, cancel_reason=early)
+        if older := self._active.get(run.id):
+            older.writer.settle(stored=False)  # This node lost the run, has not noticed, and has claimed it again.
+        self._active[run.id] = active
+        self._places.take(run.project_id)
         self._idle.clear()
-        self._supervisor.once(self._carry(carried), f"run {run.id}")
+        self._supervisor.once(self._work(active), f"run {run.id}")
 
     async def cancel(self, run_id: UUID, reason: str) -> bool:
-        carried = self._carried.get(run_id)
-        if carried is None:
+        active = self._active.get(run_id)
+        if active is None:
             return False
-        self._request_cancel(carried, reason)
-        await carried.ended.wait()
-        return carried.finished
+        active.request_cancel(reason)
+        await active.ended.wait()
+        return active.finished
 
-    def heard(self, payload: str, _server_pid: int) -> None:
+    def on_notification(self, payload: str, _server_pid: int) -> None:
         """A notification of channel `stoa_runs`: `cancel <run> <reason>`, that a node has joined, or that runs wait to be claimed."""
         match payload.split(" ", 2):
             case ["cancel", run_id, reason]:
-                if carried := self._carried.get(UUID(run_id)):
-                    self._request_cancel(carried, reason)
+                if active := self._active.get(UUID(run_id)):
+                    active.request_cancel(reason)
                 else:
                     self._early[UUID(run_id)] = reason
                     if len(self._early) > EARLY_CANCELS_MAX:
                         del self._early[next(iter(self._early))]
             case ["joined"]:
-                self._node.look()
+                self._node.wake()
             case _:
-                self._nudge.give()
+                self.wake()
 
-    def look(self) -> None:
-        self._nudge.give()
-
-    def _request_cancel(self, carried: _Carried, reason: str) -> None:
-        carried.cancel_reason = carried.cancel_reason or reason
-        if carried.driving is not None:
-            carried.driving.cancel()
+    def wake(self) -> None:
+        self._claims.wake()
 
     # --- claiming ---------------------------------------------------------------------------------------------------
-    async def _claim_forever(self) -> None:
-        while True:
-            try:
-                more = await self._claim()
-            except Unavailable:
-                more = False
-            if not more:
-                await self._nudge.wait()
-
     async def _claim(self) -> bool:
-        """Takes what nobody carries; true when there may be more."""
-        limit = min(CLAIM_MAX, self._runs_max - len(self._carried))
-        if self._draining or self._node.lapsed or limit <= 0:
+        """Claims runs of dead nodes and unclaimed ones. True when there may be more."""
+        if self._draining or self._node.lapsed or not self._places.free:
             return False
-        taken: list[tuple[Run, Head]] = []
         async with internal(self._database) as tx:
-            claimed = await store.claim(tx, self._node.id, limit)
-            taken = [(run, await self._journal.take(tx, run.key)) for run in claimed]
+            claimed = await store.claim(tx, self._node.id, self._places.wanted(CLAIM_MAX))
+            taken: list[tuple[Run, Head]] = [(run, await self._journal.take(tx, run.key)) for run in claimed]
+        projects = [run.project_id for run in claimed]
+        self._places.served(projects)
+        for project_id in projects:
+            self._places.take(project_id)
+        try:
+            await self._adopt_claimed(taken)
+        finally:
+            for project_id in projects:
+                self._places.leave(project_id)
+        return bool(taken)
+
+    async def _adopt_claimed(self, taken: Sequence[tuple[Run, Head]]) -> None:
         for run, head in taken:
-            pen, last = await self._journal.resume(run.key, head)
-            self._tally.claimed.add()
+            writer, last = await self._journal.resume(run.key, head)
+            self._metrics.claimed.add()
             _log.info("run claimed", run_id=str(run.id), attempt=run.attempt, after_sequence=head.last_sequence)
             if last is None:
-                pen.write(rules.started(run.id, run.conversation_id, run.message_id))
-            elif last.kind == EventType.RUN_PAUSED:
-                pen.write(rules.resumed(run.id))
-            self.adopt(run, pen, self.prepare(run), lost=last is not None and last.kind != EventType.RUN_PAUSED)
-        return len(taken) == limit
+                writer.write(rules.started(run.id, run.conversation_id, run.message_id))
+            elif last.type == EventType.RUN_PAUSED:
+                writer.write(rules.resumed(run.id))
+            self.adopt(run, writer, self.prepare(run), lost=last is not None and last.type != EventType.RUN_PAUSED)
 
     async def _expire_forever(self) -> None:
         while True:
@@ -265,179 +211,67 @@ class Worker:
             try:
                 async with internal(self._database) as tx:
                     await tx.execute(SQL.expire_requests)
-                    await tx.execute(SQL.resume_unasked)
+                    await tx.execute(SQL.resume_without_question)
                 await self._compare()
             except Unavailable:
                 continue
 
     async def _compare(self) -> None:
-        """What the database says this node carries, with what it carries: a cancel's nudge may have been lost, and the answer to a commit.
+        """Compares the runs that the database gives to this node with those that it works on.
 
-        A run that is not in its hands at two looks (its start or its claim was cut short) is anybody's.
+        A cancel's notification may have been lost, and so may the answer to a commit. A run that this node does not know at two
+        comparisons (its start or its claim was cut short) is released.
         """
         async with internal(self._database) as tx:
             own = await tx.fetch(SQL.own, self._node.id)
-            unheld = {(row["id"], row["attempt"]): row["org_id"] for row in own if row["id"] not in self._carried}
+            unknown = {(row["id"], row["attempt"]): row["org_id"] for row in own if row["id"] not in self._active}
             for row in own:
-                if row["cancel_reason"] is not None and row["id"] in self._carried:
-                    self._request_cancel(self._carried[row["id"]], row["cancel_reason"])
-            for run_id, attempt in self._unheld & unheld.keys():
-                _log.warning("run was in nobody's hands", run_id=str(run_id))
-                await tx.execute(SQL.let_go, unheld[run_id, attempt], run_id, self._node.id, attempt)
-        self._unheld = set(unheld)
+                if row["cancel_reason"] is not None and row["id"] in self._active:
+                    self._active[row["id"]].request_cancel(row["cancel_reason"])
+            for run_id, attempt in self._unknown & unknown.keys():
+                _log.warning("released a run that this node does not know", run_id=str(run_id))
+                await tx.execute(SQL.let_go, unknown[run_id, attempt], run_id, self._node.id, attempt)
+        self._unknown = set(unknown)
 
-    # --- carrying ---------------------------------------------------------------------------------------------------
-    async def _carry(self, carried: _Carried) -> None:
-        run, pen = carried.run, carried.pen
-
-        def stop_driving() -> None:
-            if carried.driving is not None:
-                carried.driving.cancel()
-
-        pen.on_fenced = stop_driving
+    # --- working ----------------------------------------------------------------------------------------------------
+    async def _work(self, active: ActiveRun) -> None:
+        run, writer = active.run, active.writer
+        writer.on_stopped = active.stop_driving
         try:
-            outcome = await self._outcome(carried)
+            outcome = await self._driver.outcome(active)
             if outcome is not None:
-                await self._runs.finish(run, pen, outcome)
-                carried.finished = True
-                self._tally.seconds.observe(perf_counter() - carried.begun, outcome.status.value)
+                await self._runs.finish(run, writer, outcome)
+                active.finished = True
+                self._metrics.seconds.observe(perf_counter() - active.began_at, outcome.status.value)
         except Fenced:
-            _log.info("run is carried elsewhere", run_id=str(run.id))
-            with suppress(Unavailable):  # Then its lease runs out, or this node sees that it does not hold it.
+            _log.info("run is another node's now", run_id=str(run.id))
+            with suppress(Unavailable):  # Then its lease runs out, or `_compare` releases it.
                 await self._recorder.let_go(run)
-        except (_HandedOver, DatabaseUnavailable):
-            await self._hand_over(carried)
+        except (HandedOver, DatabaseUnavailable):
+            await self._hand_over(active)
         finally:
-            carried.ready.cancel()
-            self._journal.writer.release(pen)
-            if self._carried.get(run.id) is carried:
-                del self._carried[run.id]
-            carried.ended.set()
-            if not self._carried:
+            active.ready.cancel()
+            self._journal.writer.release(writer)
+            if self._active.get(run.id) is active:
+                del self._active[run.id]
+            others_may_wait = not self._places.room(run.project_id)
+            self._places.leave(run.project_id)
+            if others_may_wait:
+                self.wake()
+            active.ended.set()
+            if not self._active:
                 self._idle.set()
 
-    async def _hand_over(self, carried: _Carried) -> None:
-        """Once the database takes it. What the step's neighbours said meanwhile is committed first: nothing may be written later."""
+    async def _hand_over(self, active: ActiveRun) -> None:
+        """Releases the run once the database takes that. Its last events are committed first: nothing may be written later."""
         try:
-            await carried.pen.flush()
+            await active.writer.flush()
             while True:
                 try:
-                    await self._recorder.hand_over(carried.run)
+                    await self._recorder.hand_over(active.run)
                     break
                 except DatabaseUnavailable:
-                    await asyncio.sleep(rules.POLL_SECONDS)
-            _log.info("run is handed over", run_id=str(carried.run.id))
+                    await asyncio.sleep(RUN.poll_seconds)
+            _log.info("run is handed over", run_id=str(active.run.id))
         except Fenced:
-            _log.info("run is carried elsewhere", run_id=str(carried.run.id))
-
-    async def _outcome(self, carried: _Carried) -> Outcome | None:
-        """How it ended; None when it waits for people."""
-        run = carried.run
-        if carried.pen.fenced:
-            raise Fenced
-        if reason := run.cancel_reason or carried.cancel_reason:
-            return await self._runs.spoken(run, RunStatus.CANCELED, reason=reason)
-        if run.attempt > rules.ATTEMPTS_MAX:
-            message = f"The server failed {rules.ATTEMPTS_MAX} times while it worked on this run; it was given up."
-            return await self._runs.spoken(run, RunStatus.FAILED, error=RunError("attempts_exhausted", message))
-        carried.driving = asyncio.create_task(self._drive(carried), name=f"drive {run.id}")
-        try:
-            return await carried.driving
-        except asyncio.CancelledError:
-            if carried.pen.fenced:
-                raise Fenced from None
-            if carried.cancel_reason is None:  # This node is leaving: the task itself was cancelled.
-                carried.driving.cancel()
-                await asyncio.gather(carried.driving, return_exceptions=True)
-                raise
-        if carried.lost:  # It was cancelled before its losses were counted: what they were is in the database alone.
-            return await self._runs.spoken(run, RunStatus.CANCELED, reason=carried.cancel_reason)
-        return carried.outcome(RunStatus.CANCELED, reason=carried.cancel_reason)
-
-    async def _drive(self, carried: _Carried) -> Outcome | None:
-        run = carried.run
-        try:
-            if carried.lost:
-                await _whole(self._recorder.recover(run, carried.pen, carried.state))
-                carried.lost = False
-            if await self._steps(carried):
-                return carried.outcome(RunStatus.COMPLETED)
-            return None
-        except ModelError as error:
-            return carried.outcome(RunStatus.FAILED, RunError(error.code, error.message, error.retryable))
-        except (Fenced, _HandedOver, DatabaseUnavailable):
-            raise
-        except (RunStopped, AppError) as ended:
-            return carried.outcome(RunStatus.FAILED, RunError(ended.code, ended.message))
-        except Exception:  # noqa: BLE001 - an edge at which bugs end
-            _log.exception("bug", run_id=str(run.id))
-            return carried.outcome(
-                RunStatus.FAILED,
-                RunError("internal_error", "Something went wrong on the server. It was logged under this run's id."),
-            )
-
-    async def _steps(self, carried: _Carried) -> bool:
-        """Drives the loop and records what it yields; true at its end, false when the run is paused. Raises what the loop raises."""
-        run, pen, state = carried.run, carried.pen, carried.state
-        ready = await carried.ready
-        supply = ready.supply
-        allow, options = self._recorder.allowance(run, supply.price), run.options
-        silent = True
-        agent = Agent.of(
-            options.get("agent"), subagents_enabled=bool(options.get("subagents_enabled")), tools=options.get("tools")
-        )
-        async with self._open_tools(run, agent.all_tools()) as opened:
-            tools = {tool.name: tool for tool in opened}
-            while True:
-                answers = await self._recorder.answers(run) if run.checkpoint is not None or state.agent.turns else {}
-                ports = Ports(
-                    supply.model, supply.slug, supply.price, ready.conversation, ready.left_out, tools, answers, allow
-                )
-                loop = carried.loop = Loop(run, agent, state, ports)
-                waiting = False
-                async with aclosing(loop.drive()) as steps:
-                    async for step in steps:
-                        if isinstance(step, Checkpoint):
-                            await self._record(carried, loop, step)
-                        elif isinstance(step, Interrupt):
-                            waiting = True
-                        else:
-                            if silent:
-                                silent = False
-                                self._tally.first(supply.slug, perf_counter() - carried.begun)
-                            for event in step:
-                                pen.write(event)
-                            if pen.crowded:
-                                await pen.flush()
-                if not waiting:
-                    return True
-                if await _whole(self._recorder.pause(run, pen, state)):
-                    return False
-
-    async def _record(self, carried: _Carried, loop: Loop, step: Checkpoint) -> None:
-        """Stores a step. What comes next, a tool's call perhaps, cannot be taken back: so not by a node that slept through its lease."""
-        lapses = self._node.lapses
-        await _whole(self._recorder.record(carried.run, carried.pen, carried.state, step))
-        if self._node.lapsed or self._node.lapses != lapses:
-            await self._recorder.check_held(carried.run)
-        if self._draining and loop.resting:
-            raise _HandedOver
-
-
-class _HandedOver(Exception):
-    """This node is leaving, and the run stands between two steps."""
-
-
-async def _whole(work: Coroutine[Any, Any, T]) -> T:
-    """Runs a transaction to its end even when the run is cancelled meanwhile: half of one would leave the pen ahead of the journal."""
-    task = asyncio.create_task(work, name=RECORDING)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        # What becomes of it counts no more (a fence was lost, for one); asking keeps it from being reported as forgotten.
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        if not task.done():
-            await asyncio.wait([task], timeout=RECORD_SECONDS_MAX)
-            if not task.done():
-                task.cancel()
-        raise
+            _log.info("run is another node's now", run_id=str(active.run.id))

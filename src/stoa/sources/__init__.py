@@ -1,4 +1,7 @@
-"""Sources of knowledge bases: websites, directories, buckets and repositories, kept in step. A front door of its own, as that of bases."""
+"""Sources of knowledge bases: websites, directories, buckets and repositories, kept in step.
+
+A front door of its own, as that of bases.
+"""
 
 from stoa.sources.api import routes
 from stoa.sources.factory import SourceFactory

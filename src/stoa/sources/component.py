@@ -7,6 +7,7 @@ from uuid import UUID
 
 from stoa.http.component import Component, Kit
 from stoa.http.hosts import HostKind
+from stoa.outbound import Outbound
 from stoa.sources.api import routes
 from stoa.sources.factory import SourceFactory
 from stoa.sources.ports import Deletions, Items, Vault
@@ -23,13 +24,14 @@ async def open_component(
     items: Items,
     deletions: Deletions,
     *,
-    allow_private: bool,
+    outbound: Outbound,
     directories: Sequence[Path],
     cache: Path,
+    syncs_per_project_max: int,
 ) -> AsyncGenerator[Component]:
     """`directories` of this machine may be read by sources; `cache` holds this node's copies of repositories."""
     async with AsyncExitStack() as stack:
-        factory = SourceFactory(allow_private=allow_private, directories=directories, cache=cache)
+        factory = SourceFactory(outbound=outbound, directories=directories, cache=cache)
         stack.push_async_callback(factory.close)
         sources = Sources(kit.database, vault, factory, deletions, kit.ids, kit.clock)
         worker = SyncWorker(
@@ -40,12 +42,14 @@ async def open_component(
             kit.ids,
             kit.clock,
             node_id,
+            per_project_max=syncs_per_project_max,
         )
         yield Component(
             routers={HostKind.API: [routes(sources, kit.gate)]},
             metrics=worker.metrics(),
             polls=polls(),
-            channels={"stoa_sources": worker.heard},
+            channels={"stoa_sources": worker.on_notification},
             background=[worker],
-            after_gap=[worker.look],
+            heartbeats=[worker.heartbeat],
+            after_gap=[worker.wake],
         )

@@ -6,26 +6,25 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
-from stoa.kernel.errors import BadRequest
-from stoa.outbound import literal, public
-from stoa.sources.configs import DirectoryConfig, GitConfig, S3Config, WebsiteConfig
+from stoa.outbound import Outbound
 from stoa.sources.ports import Origin
-from stoa.sources.providers.directory import DirectoryOrigin, allowed
-from stoa.sources.providers.git import GitOrigin, local_path
-from stoa.sources.types import Provider, Source, SourceError
+from stoa.sources.registry import PROVIDERS, Means
+from stoa.sources.types import Provider, Source
 
 if TYPE_CHECKING:
     import aiohttp
 
 
 class SourceFactory:
-    """Long-lived; `close` ends its connections. `directories` may be read; clones of repositories lie in `cache`, where any may be removed."""
+    """Long-lived; `close` ends its connections.
 
-    def __init__(self, *, allow_private: bool, directories: Sequence[Path], cache: Path) -> None:
-        self._allow_private = allow_private
+    `directories` may be read; clones of repositories lie in `cache`, where any may be removed.
+    """
+
+    def __init__(self, *, outbound: Outbound, directories: Sequence[Path], cache: Path) -> None:
+        self._outbound = outbound
         self._directories = directories
         self._cache = cache
         self._session: aiohttp.ClientSession | None = None
@@ -35,70 +34,17 @@ class SourceFactory:
             await self._session.close()
 
     async def check(self, provider: Provider, config: Mapping[str, Any], secret_names: frozenset[str]) -> None:
-        """Raises BadRequest naming the field of `config` or `secrets` that cannot be. A host is resolved when it is called, not here."""
-        match provider:
-            case Provider.DIRECTORY:
-                await self._check_directory(config["path"], "config.path")
-            case Provider.GIT if config["url"].startswith("file:"):
-                await self._check_directory(local_path(config["url"]), "config.url")
-            case Provider.S3:
-                self._check_address(config["endpoint"], "config.endpoint")
-                for one, other in (
-                    ("access_key_id", "secret_access_key"),
-                    ("secret_access_key", "access_key_id"),
-                    ("session_token", "access_key_id"),
-                ):
-                    if one in secret_names and other not in secret_names:
-                        raise BadRequest.field(f"secrets.{other}", f"is needed with {one}")
-            case Provider.WEBSITE | Provider.GIT:
-                self._check_address(config["url"], "config.url")
+        """Raises BadRequest naming the field of `config` or `secrets` that cannot be."""
+        await PROVIDERS[provider].check(config, secret_names, self._means(self._cache))
 
-    async def _check_directory(self, path: str, field: str) -> None:
-        try:
-            await asyncio.to_thread(allowed, path, self._directories)
-        except SourceError as error:
-            raise BadRequest.field(field, f"cannot be used: {error.message}") from error
-
-    def _check_address(self, url: str | None, field: str) -> None:
-        host = urlsplit(url or "").hostname or ""
-        if literal(host) and not self._allow_private and not public(host):
-            raise BadRequest.field(
-                field,
-                "is a private address, which this server's operator has not allowed (STOA_ALLOW_PRIVATE_ADDRESSES)",
-            )
+    def origin(self, provider: Provider, config: Mapping[str, Any]) -> str | None:
+        return PROVIDERS[provider].origin(config)
 
     @asynccontextmanager
     async def open(self, source: Source, secrets: Mapping[str, str]) -> AsyncGenerator[Origin]:
-        match source.provider:
-            case Provider.DIRECTORY:
-                yield DirectoryOrigin(DirectoryConfig.model_validate(source.config), self._directories)
-            case Provider.WEBSITE:
-                from stoa.sources.providers.website import WebsiteOrigin  # noqa: PLC0415 — the server starts without aiohttp
-
-                yield WebsiteOrigin(
-                    WebsiteConfig.model_validate(source.config),
-                    secrets,
-                    self._client(),
-                    allow_private=self._allow_private,
-                )
-            case Provider.S3:
-                from stoa.sources.providers.s3 import S3Origin  # noqa: PLC0415 — the same
-
-                yield S3Origin(
-                    S3Config.model_validate(source.config), secrets, self._client(), allow_private=self._allow_private
-                )
-            case Provider.GIT:
-                origin = GitOrigin(
-                    GitConfig.model_validate(source.config),
-                    secrets,
-                    self._home(source.id),
-                    self._directories,
-                    allow_private=self._allow_private,
-                )
-                try:
-                    yield origin
-                finally:
-                    await origin.close()
+        means = self._means(self._home(source.id))
+        async with PROVIDERS[source.provider].open(source.config, secrets, means) as origin:
+            yield origin
 
     async def kept(self) -> Sequence[UUID]:
         return await asyncio.to_thread(lambda: [UUID(home.name) for home in self._cache.glob("*-*-*-*-*")])
@@ -110,9 +56,12 @@ class SourceFactory:
     def _home(self, source_id: UUID) -> Path:
         return self._cache / str(source_id)
 
+    def _means(self, home: Path) -> Means:
+        return Means(self._outbound, self._client, self._directories, home)
+
     def _client(self) -> "aiohttp.ClientSession":
         from stoa.outbound.client import client  # noqa: PLC0415 — the server starts without aiohttp
 
         if self._session is None:
-            self._session = client(allow_private=self._allow_private)
+            self._session = client(self._outbound)
         return self._session

@@ -1,6 +1,8 @@
-"""Path patterns as in .gitignore: `*` within a segment, `**` over any number of them, `?` and `[abc]` for one character. Pure.
+"""Path patterns as in .gitignore: `*` within a segment, `**` over any number of them, `?` and `[abc]` for one
+character. Pure.
 
-A pattern without a slash is meant at any depth; one that ends in a slash means all below it. Matched segment by segment, so
+A pattern without a slash is meant at any depth; one that ends in a slash means all below it. Matched segment by
+segment, so
 that no pattern can make a match take long.
 """
 

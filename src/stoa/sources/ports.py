@@ -18,7 +18,8 @@ class Origin(Protocol):
     def walk(self, remember: Remember) -> AsyncGenerator[Finding]:
         """All that the origin holds, each address once, a few at a time.
 
-        What is `done` is not found again. An address that shows no change is `Same` and is not downloaded. Ending without
+        What is `done` is not found again. An address that shows no change is `Same` and is not downloaded. Ending
+        without
         `Incomplete` says that everything was named: what was not is gone. Raises SourceError when that cannot be known.
         """
         ...
@@ -29,6 +30,10 @@ class Origins(Protocol):
 
     async def check(self, provider: Provider, config: Mapping[str, Any], secret_names: frozenset[str]) -> None:
         """Raises BadRequest naming the field of `config` or `secrets` that cannot be."""
+        ...
+
+    def origin(self, provider: Provider, config: Mapping[str, Any]) -> str | None:
+        """Scheme, host and port of whoever gets the secrets; None where nobody does."""
         ...
 
     def open(self, source: Source, secrets: Mapping[str, str]) -> AbstractAsyncContextManager[Origin]: ...

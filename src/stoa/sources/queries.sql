@@ -105,17 +105,40 @@ ORDER BY next_sync_at LIMIT 20 FOR UPDATE SKIP LOCKED;
 UPDATE knowledge_sources SET next_sync_at = $3 WHERE org_id = $1 AND id = $2;
 
 -- name: claim
--- Takes up to $2 syncs that wait, or that a dead or silent node left behind.
-WITH due AS (
+-- Claims up to $2 syncs: first those that a node that does not live or fell silent left behind, and those that are this node's own but not among
+-- what it works on ($8). Then what waits, one project after another, beginning behind project $6. $3 are projects with syncs on this node, $4
+-- how many more each may have, $5 the same for every other project.
+WITH RECURSIVE lost AS (
     SELECT y.org_id, y.id FROM knowledge_source_syncs y
-    WHERE (y.status = 'pending' AND y.not_before <= now())
-       OR (y.status = 'running' AND (y.deadline < now() OR y.node_id IN (SELECT id FROM dead_nodes)
-                                     OR NOT EXISTS (SELECT 1 FROM nodes n WHERE n.id = y.node_id)))
+    WHERE y.status = 'running' AND y.status IN ('pending', 'running') AND (y.node_id <> $1 OR y.id <> ALL ($8::uuid[]))
+      AND (y.deadline < now() OR y.node_id = $1 OR y.node_id NOT IN (SELECT id FROM living_nodes))
     ORDER BY y.not_before LIMIT $2 FOR UPDATE SKIP LOCKED
+), projects AS (
+    SELECT $6::uuid AS project_id, false AS found, false AS wrapped, 0 AS turn
+    UNION ALL
+    SELECT coalesce(n.project_id, '00000000-0000-0000-0000-000000000000'), n.project_id IS NOT NULL, p.wrapped OR n.project_id IS NULL, p.turn + 1
+    FROM projects p LEFT JOIN LATERAL (
+        SELECT y.project_id FROM knowledge_source_syncs y WHERE y.status = 'pending' AND y.project_id > p.project_id ORDER BY y.project_id LIMIT 1
+    ) n ON true
+    WHERE NOT p.wrapped OR n.project_id <= $6
+), roomy AS (
+    SELECT p.project_id, p.turn, coalesce(here.room, $5::int) AS room
+    FROM projects p LEFT JOIN unnest($3::uuid[], $4::int[]) AS here(project_id, room) ON here.project_id = p.project_id
+    WHERE p.found AND coalesce(here.room, $5::int) > 0
+      AND EXISTS (SELECT 1 FROM knowledge_source_syncs y WHERE y.status = 'pending' AND y.project_id = p.project_id AND y.not_before <= now())
+    LIMIT $2
+), waiting AS (
+    SELECT w.org_id, w.id, p.turn, row_number() OVER (PARTITION BY p.project_id ORDER BY w.not_before) AS turn_of_project
+    FROM roomy p CROSS JOIN LATERAL (
+        SELECT y.org_id, y.id, y.not_before FROM knowledge_source_syncs y
+        WHERE y.status = 'pending' AND y.project_id = p.project_id AND y.not_before <= now()
+        ORDER BY y.not_before LIMIT least(p.room, $2) FOR UPDATE SKIP LOCKED) w
+), taken AS (
+    (SELECT org_id, id FROM lost UNION ALL (SELECT org_id, id FROM waiting ORDER BY turn_of_project, turn)) LIMIT $2
 )
 UPDATE knowledge_source_syncs y SET status = 'running', node_id = $1, attempt = y.attempt + 1, error = NULL, started_at = coalesce(y.started_at, now()),
-    deadline = now() + $3::float8 * interval '1 second'
-FROM due WHERE y.org_id = due.org_id AND y.id = due.id RETURNING y.*;
+    deadline = now() + $7::float8 * interval '1 second'
+FROM taken WHERE y.org_id = taken.org_id AND y.id = taken.id RETURNING y.*;
 
 -- name: source_of_worker
 SELECT s.*, 0 AS items FROM knowledge_sources s WHERE s.org_id = $1 AND s.id = $2 AND s.deleting IS NULL;

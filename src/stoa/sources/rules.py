@@ -1,4 +1,6 @@
-"""Pure decisions about sources: when they are due, when a sync is given up, and when deletions look like somebody's accident."""
+"""Pure decisions about sources: when they are due, when a sync is given up, and when deletions look like somebody's
+accident.
+"""
 
 import mimetypes
 import re
@@ -11,6 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import orjson
 from cronsim import CronSim, CronSimError
 
+from stoa.kernel.errors import BadRequest
 from stoa.sources.types import SyncStatus
 
 SORTABLE: Final = {"created_at": "created_at", "updated_at": "updated_at", "name": "name"}
@@ -24,11 +27,6 @@ ORIGIN_BYTES_MAX: Final = 2_000
 """What fits into an index of PostgreSQL together with its keys."""
 METADATA_BYTES_MAX: Final = 16 * 1024
 
-ATTEMPTS_MAX: Final = 4
-"""Times that one sync is taken up: after a node's death, or after a failure that may pass."""
-SILENT_SECONDS_MAX: Final = 60.0
-"""Without a sign of its node for so long, a sync is anybody's."""
-BEAT_SECONDS: Final = 5.0
 SYNCS_KEPT: Final = 100
 """Of one source: what people look back at."""
 
@@ -191,3 +189,16 @@ def item_name(name: str) -> str:
     if text in ("", ".", ".."):
         return "index"
     return text if len(text) <= 200 else text[:150] + text[-50:]
+
+
+def check_origin(was: str | None, becomes: str | None, *, wanted: bool) -> bool:
+    """Whether a source now reads from another origin (scheme, host, port).
+
+    Raises BadRequest where the stored secrets are `wanted` there: they would go to somebody whom their owner did not
+    name.
+    """
+    if was != becomes and becomes is not None and wanted:
+        raise BadRequest.field(
+            "secrets", f"must be sent again: they were given for {was}, and this source now leads to {becomes}"
+        )
+    return was != becomes

@@ -1,4 +1,7 @@
-"""Sources as their owners use them: made, changed, synced, deleted. One transaction per method, but for deletions of many items."""
+"""Sources as their owners use them: made, changed, synced, deleted.
+
+One transaction per method, but for deletions of many items.
+"""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -91,6 +94,8 @@ class Sources:
             row = await tx.fetchrow(SQL.lock_source, principal.org_id, source_id)
             if row is None:
                 raise _missing(source_id)
+            was, becomes = (self._origins.origin(new.provider, config) for config in (row["config"], new.config))
+            moved = rules.check_origin(was, becomes, wanted=bool(row["secret_names"]) and new.secrets is None)
             same = (row["config"], row["metadata"]) == (dict(new.config), dict(new.metadata)) and new.secrets is None
             due = before.next_sync_at
             if (row["schedule"], row["timezone"]) != (new.schedule, new.timezone):
@@ -110,10 +115,15 @@ class Sources:
                 row["revision"] + (not same),
             )
             await audit.record(tx, principal, "knowledge_source.update", source_id)
+            if moved:
+                await audit.record(tx, principal, "knowledge_source.move", source_id)
             return _found(await store.source(tx, principal.org_id, source_id), source_id)
 
     async def delete(self, principal: Principal, source_id: UUID, *, keep_items: bool) -> UUID | None:
-        """With its items, unless they are kept; gives the receipt's id where items went. Where the node dies, another goes on."""
+        """With its items, unless they are kept; gives the receipt's id where items went.
+
+        Where the node dies, another goes on.
+        """
         async with self._database.tenant(principal) as tx:
             base_id = await tx.fetchval(
                 SQL.begin_deleting, principal.org_id, source_id, "keep" if keep_items else "delete"

@@ -6,8 +6,8 @@ from typing import Any, Final
 from uuid import UUID
 
 from stoa.db import Row, Tx, load
+from stoa.kernel.leases import SYNC
 from stoa.kernel.pages import PageRequest
-from stoa.sources import rules
 from stoa.sources.types import Counts, Provider, Source, Sync, SyncStatus
 
 SQL: Final = load("stoa.sources")
@@ -147,7 +147,7 @@ async def settle(tx: Tx, sync: Sync, entries: Sequence[Entry], counts: Counts) -
         n["unchanged"],
         n["skipped"],
         n["failed"],
-        rules.SILENT_SECONDS_MAX,
+        SYNC.seconds,
         [entry.origin for entry in entries],
         [entry.state for entry in entries],
         [entry.sha256 for entry in entries],

@@ -1,7 +1,9 @@
 """One sync: walks an origin and makes the base's items what the origin holds.
 
-Every address is settled by one fenced statement, after what was done about it: a node that dies in between has done it once,
-and whoever takes the sync over finds the item there. What was settled is not walked again. Nothing is deleted before the whole
+Every address is settled by one fenced statement, after what was done about it: a node that dies in between has done it
+once,
+and whoever takes the sync over finds the item there. What was settled is not walked again. Nothing is deleted before
+the whole
 walk has ended well.
 """
 
@@ -17,7 +19,9 @@ import orjson
 
 from stoa.db import Database
 from stoa.db.internal import internal_statement
+from stoa.db.leases import Superseded
 from stoa.kernel.errors import BadRequest, NotFound
+from stoa.kernel.leases import SYNC
 from stoa.kernel.principal import Principal
 from stoa.sources import rules, store
 from stoa.sources.ports import Deletions, Items, Origins, Vault
@@ -43,16 +47,15 @@ DELETE_BATCH: Final = 500
 T = TypeVar("T")
 
 
-class Superseded(Exception):
-    """The sync is not this node's any more: its source was deleted, or another node has taken it over."""
-
-
 class Canceled(Exception):
     """Somebody asked for its end."""
 
 
 class Syncing:
-    """Long-lived; `run` carries one sync to its end and gives its warnings. Raises SourceError, Superseded or Canceled."""
+    """Long-lived; `run` carries one sync to its end and gives its warnings.
+
+    Raises SourceError, Superseded or Canceled.
+    """
 
     def __init__(self, database: Database, items: Items, deletions: Deletions, origins: Origins, vault: Vault) -> None:
         self._database = database
@@ -225,7 +228,7 @@ class _Work:
     async def _check(self, deleted: int = 0) -> tuple[bool, int]:
         """Before what cannot be taken back. Gives (deletions are confirmed, addresses found so far)."""
         async with internal_statement(self._database) as tx:
-            row = await tx.fetchrow(SQL.beat, *store.fence(self._sync), rules.SILENT_SECONDS_MAX, deleted)
+            row = await tx.fetchrow(SQL.beat, *store.fence(self._sync), SYNC.seconds, deleted)
         if row is None:
             raise Superseded
         if row["cancel_requested"]:
@@ -234,7 +237,9 @@ class _Work:
 
 
 async def _whole(work: Coroutine[Any, Any, T]) -> T:
-    """Runs to its end even when the sync is canceled meanwhile: half an upload would leave content that nobody refers to."""
+    """Runs to its end even when the sync is canceled meanwhile: half an upload would leave content that nobody refers
+    to.
+    """
     task = asyncio.create_task(work)
     try:
         return await asyncio.shield(task)

@@ -25,7 +25,10 @@ class SyncStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What a sync did so far. `found` is every address looked at; each is one of the others, but `deleted`, which the origin lost."""
+    """What a sync did so far.
+
+    `found` is every address looked at; each is one of the others, but `deleted`, which the origin lost.
+    """
 
     found: int = 0
     added: int = 0
@@ -95,7 +98,8 @@ class NewSource:
 class SourceError(Exception):
     """The origin cannot be listed: an outcome of the sync, not a bug. Nothing is deleted after one.
 
-    `code` is one of: origin_unreachable, origin_timeout, origin_refused, origin_not_found, origin_failed, origin_too_large,
+    `code` is one of: origin_unreachable, origin_timeout, origin_refused, origin_not_found, origin_failed,
+    origin_too_large,
     address_refused, directory_refused, robots_unreachable, credentials_refused, credentials_missing, branch_not_found.
     """
 

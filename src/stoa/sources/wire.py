@@ -1,12 +1,12 @@
 """The JSON shapes of sources and their syncs (contract section 7)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, Field
 
-from stoa.http import Timestamp, Wire
+from stoa.http import Body, Timestamp, Wire
 from stoa.http.wire import not_blank
 from stoa.sources import configs, rules
 from stoa.sources.types import NewSource, Provider, Source, Sync
@@ -32,8 +32,13 @@ def _metadata(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
+def _no_connection(value: UUID | None) -> None:
+    if value is not None:
+        raise ValueError("cannot be used by sources in this version; send the credential in secrets")
+
+
 # --- in -------------------------------------------------------------------------------------------------------------
-class SourceFields(Wire):
+class SourceFields(Body):
     """`schedule` is an interval (`15m`, `6h`, `1d`; it begins at once) or five fields of cron in `timezone`; without one, a source is synced when asked.
 
     `metadata` is given to every item, over what the provider says of it: for filters and `acl`. `secrets` are write-only.
@@ -43,27 +48,53 @@ class SourceFields(Wire):
     schedule: Annotated[str, Field(max_length=200), AfterValidator(not_blank), AfterValidator(_schedule)] | None = None
     timezone: Annotated[str, Field(max_length=100), AfterValidator(_timezone)] = "UTC"
     metadata: Annotated[dict[str, Any], AfterValidator(_metadata)] = Field(default_factory=dict)
+    connection_id: Annotated[UUID | None, AfterValidator(_no_connection)] = None
 
 
 class WebsiteBody(SourceFields):
+    example: ClassVar[Mapping[str, Any]] = {
+        "name": "docs",
+        "provider": "website",
+        "config": {"url": "https://example.com/docs"},
+        "schedule": "6h",
+    }
+
     provider: Literal["website"]
     config: configs.WebsiteConfig
     secrets: configs.WebsiteSecrets | None = None
 
 
 class DirectoryBody(SourceFields):
+    example: ClassVar[Mapping[str, Any]] = {
+        "name": "share",
+        "provider": "directory",
+        "config": {"path": "/srv/documents"},
+    }
+
     provider: Literal["directory"]
     config: configs.DirectoryConfig
     secrets: configs.DirectorySecrets | None = None
 
 
 class S3Body(SourceFields):
+    example: ClassVar[Mapping[str, Any]] = {
+        "name": "bucket",
+        "provider": "s3",
+        "config": {"bucket": "documents", "prefix": "public/"},
+    }
+
     provider: Literal["s3"]
     config: configs.S3Config
     secrets: configs.S3Secrets | None = None
 
 
 class GitBody(SourceFields):
+    example: ClassVar[Mapping[str, Any]] = {
+        "name": "handbook",
+        "provider": "git",
+        "config": {"url": "https://example.com/handbook.git"},
+    }
+
     provider: Literal["git"]
     config: configs.GitConfig
     secrets: configs.GitSecrets | None = None
@@ -72,8 +103,10 @@ class GitBody(SourceFields):
 SourceBody = Annotated[WebsiteBody | DirectoryBody | S3Body | GitBody, Field(discriminator="provider")]
 
 
-class SyncIn(Wire):
+class SyncIn(Body):
     """`confirm_deletions`: what the origin lost goes, however much it is."""
+
+    example: ClassVar[Mapping[str, Any]] = {"confirm_deletions": True}
 
     confirm_deletions: bool = False
 

@@ -1,24 +1,26 @@
 """`GET /v1/runs/{id}/events`, `GET /v1/runs/{id}/stream`, `POST /v1/runs/{id}/stream-tickets` (contract section 5)."""
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated
+from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import Depends, Header, Query, Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from stoa.http import Gate, Paging, Routes, Wire, refusals
 from stoa.http.authentication import bearer_token
-from stoa.http.sse import EventStream
+from stoa.http.openapi import described, documents
+from stoa.http.sse import STREAM_CONTENT, EventStream
 from stoa.http.wire import Data
 from stoa.kernel.errors import BadRequest
 from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
 from stoa.streams.service import Streams
 from stoa.streams.tickets import TICKET_SECONDS, Tickets
-from stoa.streams.wire import EventListWire, render_page
+from stoa.streams.wire import event_list, render_page
 
-SEQUENCE_MAX = 2**31 - 1
+SEQUENCE_MAX: Final = 2**31 - 1
+SEQUENCE_DIGITS_MAX: Final = 20
 
 
 class TicketWire(Wire):
@@ -43,8 +45,13 @@ def routes(
             return await principal_of_key(tickets.key_of(run_id, ticket))
         return await gate.admit(request, bearer_token(request), "runs:read")
 
-    @router.get("/v1/runs/{run_id}/events", responses={200: {"model": EventListWire}, **refusals(404)})
-    async def events(
+    @router.get(
+        "/v1/runs/{run_id}/events",
+        response_class=JSONResponse,
+        responses={200: described("EventListWire"), **refusals(404)},
+    )
+    @documents(event_list)
+    async def list_run_events(
         run_id: UUID,
         principal: Annotated[Principal, gate("runs:read")],
         page: Annotated[PageRequest, Depends(Paging())],
@@ -58,36 +65,42 @@ def routes(
         responses={
             200: {
                 "description": "Server-Sent Events.",
-                "content": {"text/event-stream": {"schema": {"type": "string"}}},
+                "content": STREAM_CONTENT,
             },
-            204: {"description": "Everything was already received."},
+            204: {"description": "The run has ended, and nothing is left after the cursor."},
             **refusals(404),
         },
     )
-    async def stream(
+    async def stream_run(
         run_id: UUID,
         principal: Annotated[Principal, Depends(reader)],
         after_sequence: Annotated[
             int | None, Query(ge=1, le=SEQUENCE_MAX, description="Only events after this one.")
         ] = None,
         last_event_id: Annotated[
-            str | None, Header(alias="Last-Event-ID", max_length=20, description="As EventSource sends it.")
+            str | None,
+            Header(
+                alias="Last-Event-ID",
+                description="As EventSource sends it; the larger of this and after_sequence counts."
+                " Ignored where it is no event of this run.",
+            ),
         ] = None,
     ) -> Response:
-        """A run's events from the start, or after a cursor; then live, until the terminal event."""
-        after = after_sequence if after_sequence is not None else _sequence(last_event_id)
+        """A run's events from the start or after a cursor; then live, until the terminal event; 204 if none is left."""
         head = await streams.head(principal, run_id)
-        if after > head.last_sequence:
+        if after_sequence is not None and after_sequence > head.last_sequence:
             raise BadRequest.field(
-                "after_sequence", f"cannot be {after}: this run has {head.last_sequence} events so far"
+                "after_sequence", f"cannot be {after_sequence}: this run has {head.last_sequence} events so far"
             )
-        if last_event_id is not None and head.sealed and after == head.last_sequence:
-            # 204 is how a browser's EventSource learns that it need not come back.
-            return Response(status_code=204)
+        # EventSource reconnects to the URL that it was given: `after_sequence` stays as it was, Last-Event-ID moves on.
+        after = max(after_sequence or 0, _sequence(last_event_id, head.last_sequence))
+        if head.sealed and after == head.last_sequence:
+            return Response(status_code=204)  # Any other answer makes a browser ask again, for ever.
+        streams.admit(principal)
         return EventStream(streams.follow(principal, run_id, after, head), {"Stoa-Run-Id": str(run_id)})
 
     @router.post("/v1/runs/{run_id}/stream-tickets", status_code=201, responses=refusals(404))
-    async def ticket(
+    async def create_stream_ticket(
         request: Request, run_id: UUID, principal: Annotated[Principal, gate("runs:read")]
     ) -> Data[TicketWire]:
         """A URL that opens this run's stream without a header, for an hour: for a browser's EventSource."""
@@ -99,9 +112,12 @@ def routes(
     return router
 
 
-def _sequence(last_event_id: str | None) -> int:
-    if not last_event_id:
+def _sequence(last_event_id: str | None, last_sequence: int) -> int:
+    """The sequence that a browser has seen last. The header may come from another stream, or be no number: an id that
+    is no event of this run counts as none, and a run that is sent whole once more loses nothing.
+    """
+    text = (last_event_id or "").strip()
+    if not text.isascii() or not text.isdigit() or len(text) > SEQUENCE_DIGITS_MAX:
         return 0
-    if not last_event_id.isascii() or not last_event_id.isdigit() or int(last_event_id) > SEQUENCE_MAX:
-        raise BadRequest.field("Last-Event-ID", "must be the number of an event of this run")
-    return int(last_event_id)
+    sequence = int(text)
+    return sequence if sequence <= last_sequence else 0

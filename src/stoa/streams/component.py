@@ -11,7 +11,7 @@ from stoa.http.sse import EventStream
 from stoa.journal import Journal
 from stoa.kernel.principal import Principal
 from stoa.streams.api import routes
-from stoa.streams.service import Streams
+from stoa.streams.service import LivingKeys, Streams
 from stoa.streams.tickets import Tickets
 
 
@@ -24,9 +24,14 @@ class StreamsComponent(Component):
 
 @asynccontextmanager
 async def open_component(
-    kit: Kit, journal: Journal, principal_of_key: Callable[[UUID], Awaitable[Principal]]
+    kit: Kit,
+    journal: Journal,
+    principal_of_key: Callable[[UUID], Awaitable[Principal]],
+    living_keys: LivingKeys,
+    *,
+    streams_per_key_max: int,
 ) -> AsyncGenerator[StreamsComponent]:
-    streams = Streams(journal, kit.clock)
+    streams = Streams(journal, kit.clock, living_keys, streams_per_key_max)
 
     def open_stream(principal: Principal, run_id: UUID) -> EventStream:
         return EventStream(streams.follow(principal, run_id), {"Stoa-Run-Id": str(run_id)})

@@ -1,14 +1,14 @@
-"""Follows a journal: replays what is stored, then goes on live until the terminal event. Does not know that runs exist."""
+"""Follows a journal: replays what is stored, then follows it live until the terminal event. Knows no runs."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final
 from uuid import UUID
 
 from stoa.http.sse import HEARTBEAT, Write
 from stoa.journal import READ_EVENTS_MAX, Frames, Head, Journal, Record, Subscription, frames_of
 from stoa.kernel.clock import Clock
-from stoa.kernel.errors import NotFound, Unavailable
+from stoa.kernel.errors import NotFound, RateLimited, Unavailable
 from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
 from stoa.kernel.supervise import Supervisor
@@ -17,24 +17,50 @@ HEARTBEAT_SECONDS: Final = 15.0
 """Of silence, after which a comment shows that the stream lives (contract section 4.2)."""
 FIRST_PAGE_EVENTS: Final = 100
 """Of a replay: little, so that it begins soon; what follows comes in full pages."""
+CREDENTIAL_SECONDS: Final = 10.0
+"""Between two looks at the access keys of open streams."""
+RETRY_AFTER_SECONDS: Final = 5
 POLL_SECONDS: Final = 1.0
-"""Behind every nudge stands a slow look at the table."""
+"""A notification may be lost, so the table is polled as well."""
+
+
+REVOKED: Final = b": this stream has ended: its access key was revoked or has expired\n\n"
+
+LivingKeys = Callable[[Collection[UUID]], Awaitable[Collection[UUID]]]
+"""Which of these access keys still open doors."""
 
 
 class Streams:
     """Long-lived: `start` before use, `stop` ends every stream of this node so that its clients resume elsewhere."""
 
-    def __init__(self, journal: Journal, clock: Clock) -> None:
+    def __init__(self, journal: Journal, clock: Clock, living_keys: LivingKeys, per_key_max: int) -> None:
         self._journal = journal
         self._clock = clock
+        self._living_keys = living_keys
+        self._per_key_max = per_key_max
         self._followers: set[Follower] = set()
         self._supervisor = Supervisor()
 
     async def start(self) -> None:
         self._supervisor.keep(self._tick_forever, "streams.tick")
+        self._supervisor.keep(self._check_keys_forever, "streams.keys")
+
+    def admit(self, principal: Principal) -> None:
+        """Before a stream is opened, and before the run that it is to show. Raises RateLimited when the key has too many open on this node.
+
+        Counted when it is asked for: streams of one key are few, except for a backend's, and then the sum takes a millisecond.
+        """
+        if len(self._followers) < self._per_key_max:
+            return
+        if sum(follower.key_id == principal.key_id for follower in self._followers) >= self._per_key_max:
+            raise RateLimited(
+                f"This key has {self._per_key_max} streams open on this server, the maximum; close some, or raise"
+                " STOA_STREAMS_PER_KEY_MAX.",
+                retry_after_seconds=RETRY_AFTER_SECONDS,
+            )
 
     async def stop(self) -> None:
-        self._journal.tails.close()
+        self._journal.live.close()
         await self._supervisor.stop()
 
     def interrupt(self) -> None:
@@ -62,8 +88,23 @@ class Streams:
             records = await self._journal.read(principal, run_id, request.offset, request.page_size, whole=True)
         return Page(records, request.page, request.page_size, head.last_sequence)
 
+    async def _check_keys_forever(self) -> None:
+        """One query for all streams: a revoked key, or one that has expired, ends its streams within `CREDENTIAL_SECONDS`."""
+        while True:
+            await asyncio.sleep(CREDENTIAL_SECONDS)
+            await self.check_keys()
+
+    async def check_keys(self) -> None:
+        """Raises Unavailable while the database is away; streams end then of themselves, or go on when it is back."""
+        keys = {follower.key_id for follower in self._followers}
+        if keys:
+            living = set(await self._living_keys(keys))
+            for follower in tuple(self._followers):
+                if follower.key_id in keys - living:
+                    follower.close(REVOKED)
+
     async def _tick_forever(self) -> None:
-        """One timer for all streams: wakes those that are due for a look or a heartbeat."""
+        """One timer for all streams: wakes those that are due for a poll or a heartbeat."""
         while True:
             await asyncio.sleep(POLL_SECONDS)
             for follower in tuple(self._followers):
@@ -71,7 +112,7 @@ class Streams:
 
 
 class Follower:
-    """One reader: frames from its cursor on. Holds nothing but that while it waits, and is not even woken to pass events on."""
+    """One reader and its cursor. While it waits it holds no connection, and its task is not woken to pass events on."""
 
     def __init__(
         self,
@@ -93,45 +134,53 @@ class Follower:
         self._ended = ended
         self._spoke_at = clock.monotonic()
         self._page = FIRST_PAGE_EVENTS
-        self._ear: Subscription | None = None
+        self._subscription: Subscription | None = None
         self._write: Write = _nowhere
         self._blocked: Awaitable[None] | None = None
         """The client is slow: what has to be awaited before more is written."""
+        self._last_words = b""
 
-    def close(self) -> None:
-        self._ended = True
-        if self._ear:
-            self._ear.nudge()
+    @property
+    def key_id(self) -> UUID:
+        return self._principal.key_id
+
+    def close(self, last_words: bytes = b"") -> None:
+        """Ends the stream; `last_words`, a comment, tell its client why."""
+        self._ended, self._last_words = True, last_words
+        if self._subscription:
+            self._subscription.wake()
 
     def tick(self) -> None:
-        if self._ear:
-            self._ear.nudge()
+        if self._subscription:
+            self._subscription.wake()
 
     async def deliver(self, write: Write) -> None:
         if self._ended:
             return
-        with self._journal.tails.subscribe(self._run_id) as ear:
-            self._ear, self._write = ear, write
+        with self._journal.live.subscribe(self._run_id) as subscription:
+            self._subscription, self._write = subscription, write
             self._followers.add(self)
             try:
-                while not (self._ended or ear.closed):
+                while not (self._ended or subscription.closed):
                     if not self._flush() and not self._ended and not self._blocked:
-                        await self._look()
+                        await self._poll()
                     if self._blocked:
                         blocked, self._blocked = self._blocked, None
                         await blocked
                     elif not self._ended:
-                        await ear.park(self._flush)
+                        await subscription.park(self._flush)
                 if self._blocked:
                     await self._blocked
+                if self._last_words and (blocked := self._write(self._last_words)):
+                    await blocked
             finally:
                 self._followers.discard(self)
 
     def _flush(self) -> bool:
-        """Passes on what memory has; false when there is more to do than that."""
+        """Passes on what the live buffer has; false when the task must be woken to do more."""
         if self._ended or self._blocked:
             return False
-        fresh = self._journal.tails.after(self._run_id, self._cursor)
+        fresh = self._journal.live.after(self._run_id, self._cursor)
         if fresh is None:
             return False
         if fresh.frames:
@@ -145,9 +194,9 @@ class Follower:
             self._ended = True
         self._blocked = self._write(fresh.frames)
 
-    async def _look(self) -> None:
-        """In the table, where memory does not serve; a journal that was deleted meanwhile ends the stream. Else it is time for a sign of life."""
-        if self._journal.tails.after(self._run_id, self._cursor) is None:
+    async def _poll(self) -> None:
+        """Reads the table where the live buffer does not reach; a deleted journal ends the stream. Sends heartbeats."""
+        if self._journal.live.after(self._run_id, self._cursor) is None:
             try:
                 records = await self._journal.read(self._principal, self._run_id, self._cursor, self._page)
                 if not records and await self._journal.head(self._principal, self._run_id) is None:

@@ -1,29 +1,18 @@
-"""The shapes of `GET /v1/runs/{id}/events`."""
+"""The JSON shapes of the read side: `GET /v1/runs/{id}/events`."""
 
-from collections.abc import Sequence
-from typing import Any
-from uuid import UUID
+from importlib import import_module
 
 import orjson
+from pydantic import BaseModel
 
-from stoa.http import Pagination, Wire
 from stoa.journal import Record
 from stoa.kernel.pages import Page
 
 
-class EventWire(Wire):
-    """One event, as on the stream's `data:` line."""
-
-    id: UUID
-    type: str
-    sequence: int
-    timestamp: str
-    data: dict[str, Any]
-
-
-class EventListWire(Wire):
-    data: Sequence[EventWire]
-    pagination: Pagination
+def event_list() -> type[BaseModel]:
+    """The model of a page of events, for the OpenAPI document."""
+    model: type[BaseModel] = import_module("stoa.streams.vocabulary").EventListWire
+    return model
 
 
 def render_page(page: Page[Record]) -> bytes:

@@ -18,6 +18,8 @@ from stoa.http import (
     page_of,
     refusals,
 )
+from stoa.http.bodies import DOCUMENT_LIMIT
+from stoa.http.routing import limited
 from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
 from stoa.tools import rules, wire
@@ -51,6 +53,7 @@ def routes(tools: Tools, gate: Gate) -> Routes:
         status_code=201,
         responses=refusals(409) | {200: {"model": Data[wire.ImportWire], "description": "What would be made."}},
     )
+    @limited(DOCUMENT_LIMIT)
     async def import_tools(
         body: wire.ImportBody,
         principal: Annotated[Principal, writing],

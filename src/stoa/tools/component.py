@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from stoa.http.component import Component, Kit
 from stoa.http.hosts import HostKind
+from stoa.outbound import Outbound
 from stoa.tools.api import routes
 from stoa.tools.factory import ToolFactory
 from stoa.tools.service import Projects, Tools, Vault
@@ -19,12 +20,12 @@ class ToolsComponent(Component):
 
 @asynccontextmanager
 async def open_component(
-    kit: Kit, vault: Vault, projects: Projects, *, allow_private: bool, programs: Sequence[Program]
+    kit: Kit, vault: Vault, projects: Projects, *, outbound: Outbound, programs: Sequence[Program]
 ) -> AsyncGenerator[ToolsComponent]:
     """`programs` are the MCP servers that the operator declares as commands of this machine."""
     async with AsyncExitStack() as stack:
-        factory = ToolFactory(allow_private=allow_private, programs=programs)
+        factory = ToolFactory(outbound=outbound, schemas=kit.schemas, programs=programs)
         stack.push_async_callback(factory.close)
-        tools = Tools(kit.database, vault, projects, factory, kit.ids)
+        tools = Tools(kit.database, vault, projects, factory, kit.ids, kit.schemas)
         stack.push_async_callback(tools.stop)
         yield ToolsComponent(tools=tools, routers={HostKind.API: [routes(tools, kit.gate)]})

@@ -1,13 +1,15 @@
-"""Makes tools out of definitions: one HTTP client for all of them, the Python tools that are installed, the sessions with MCP servers."""
+"""Makes tools out of definitions: one HTTP client for all of them, the Python tools that are installed, the sessions
+with MCP servers.
+"""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 from uuid import UUID
 
-from stoa.outbound import allowed
+from stoa.kernel.schema_checker import SchemaChecker
+from stoa.outbound import Outbound, cause
 from stoa.tools import rules
 from stoa.tools.providers.mcp.failures import Failure
 from stoa.tools.providers.mcp.sessions import Sessions
@@ -25,11 +27,12 @@ DOCUMENT_BYTES_MAX: Final = 8_000_000
 class ToolFactory:
     """Long-lived; `close` ends its connections, its sessions and their programs."""
 
-    def __init__(self, *, allow_private: bool, programs: Sequence[Program] = ()) -> None:
-        self._allow_private = allow_private
+    def __init__(self, *, outbound: Outbound, schemas: SchemaChecker, programs: Sequence[Program] = ()) -> None:
+        self._check = schemas.argument_problem
+        self._outbound = outbound
         self._session: aiohttp.ClientSession | None = None
         self._threads = Threads()
-        self._mcp = Sessions({program.name: program for program in programs}, allow_private=allow_private)
+        self._mcp = Sessions({program.name: program for program in programs}, outbound=outbound)
 
     async def close(self) -> None:
         await self._mcp.close()
@@ -53,13 +56,13 @@ class ToolFactory:
         if definition.type is ToolKind.HTTP:
             from stoa.tools.providers.http import HttpTool  # noqa: PLC0415 — the server starts without aiohttp
 
-            return [HttpTool(definition, secrets, self._client(), allow_private=self._allow_private)]
+            return [HttpTool(definition, secrets, self._client(), self._check)]
         if definition.type is ToolKind.MCP:
             wanted = definition.config.get("tools")
             offers = [offer for offer in definition.offers or () if wanted is None or offer.name in wanted]
-            return [McpTool(definition, offer, secrets, self._mcp) for offer in offers]
+            return [McpTool(definition, offer, secrets, self._mcp, self._check) for offer in offers]
         function = self._callables.get(definition.config["entry_point"])
-        return [PythonTool(definition, function, self._threads)] if function is not None else []
+        return [PythonTool(definition, function, self._threads, self._check)] if function is not None else []
 
     async def list_offers(self, definition: Definition, secrets: Mapping[str, str]) -> Listing:
         try:
@@ -71,21 +74,21 @@ class ToolFactory:
         """Raises Unlisted. The sentence goes on from the field's name."""
         if problem := rules.url_problem(url):
             raise Unlisted(problem)
-        if not allowed(urlsplit(url).hostname or "", allow_private=self._allow_private):
-            raise Unlisted(
-                "leads to a private address, which this server's operator has not allowed (STOA_ALLOW_PRIVATE_ADDRESSES)"
-            )
         import aiohttp  # noqa: PLC0415 — the server starts without it
 
-        from stoa.outbound.client import read_bounded  # noqa: PLC0415
+        from stoa.outbound.client import BodyError, read_bounded  # noqa: PLC0415
 
         try:
             async with asyncio.timeout(FETCH_SECONDS_MAX), self._client().get(url, allow_redirects=False) as response:
                 if response.status != 200:
                     raise Unlisted(f"answered {response.status} instead of a document; redirects are not followed")
                 content = await read_bounded(response, DOCUMENT_BYTES_MAX)
-        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
-            raise Unlisted(f"cannot be read ({type(error).__name__})") from error
+        except TimeoutError as error:
+            raise Unlisted(f"did not answer within {FETCH_SECONDS_MAX:g} seconds") from error
+        except BodyError as error:
+            raise Unlisted(f"cannot be read: its answer {error}") from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise Unlisted(f"cannot be read: {cause(error) or type(error).__name__}") from error
         if len(content) > DOCUMENT_BYTES_MAX:
             raise Unlisted(f"answered with more than {DOCUMENT_BYTES_MAX} bytes")
         return content.decode("utf-8", "replace")
@@ -94,5 +97,5 @@ class ToolFactory:
         from stoa.outbound.client import client  # noqa: PLC0415 — the server starts without aiohttp
 
         if self._session is None:
-            self._session = client(allow_private=self._allow_private)
+            self._session = client(self._outbound)
         return self._session

@@ -4,13 +4,13 @@ import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import orjson
 
 from stoa.kernel.errors import BadRequest
-from stoa.kernel.schemas import schema_problem, value_problem
-from stoa.tools.types import Offer
+from stoa.outbound import origin_of
+from stoa.tools.types import Definition, NewTool, Offer
 
 SORTABLE: Final = {"created_at": "created_at", "updated_at": "updated_at", "name": "name"}
 JOIN: Final = "__"
@@ -19,6 +19,7 @@ TOOL_NAME_MAX: Final = 64
 """What every model provider takes, of letters, digits, _ and -."""
 SERVER_NAME_MAX: Final = 32
 _PLACEHOLDER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_STEPS: Final = re.compile(r"[/\\\\;]")
 _SECRET: Final = re.compile(r"\{\{\s*secret\.([A-Za-z0-9_-]+)\s*\}\}")
 _HEADER_NAME: Final = re.compile(r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")
 _OURS: Final = frozenset({"host", "content-length", "transfer-encoding", "connection", "idempotency-key"})
@@ -46,8 +47,6 @@ def check_http(config: Mapping[str, Any], secrets: frozenset[str]) -> None:
         raise BadRequest.field(
             "config.url", "cannot take its host from an argument: the model would choose whom to talk to"
         )
-    if problem := schema_problem(config["parameters"]):
-        raise BadRequest.field("config.parameters", problem)
     properties = config["parameters"].get("properties", {})
     for name in _PLACEHOLDER.findall(url):
         if name not in properties:
@@ -111,6 +110,22 @@ def _settable(header: str, taken: frozenset[str]) -> bool:
     return bool(_HEADER_NAME.match(header)) and header.lower() not in taken
 
 
+def check_origin(before: Definition, new: NewTool) -> bool:
+    """Whether a changed definition sends its calls to another origin (scheme, host, port).
+
+    Raises BadRequest where stored secrets would go to somebody whom their owner did not name.
+    """
+    was, becomes = (origin_of(config.get("url")) for config in (before.config, new.config))
+    if was == becomes:
+        return False
+    if becomes is not None and before.secret_names and new.secrets is None:
+        raise BadRequest.field(
+            "secrets",
+            f"must be sent again: they were given for {was or 'no address'}, and config.url now leads to {becomes}",
+        )
+    return True
+
+
 # --- names ----------------------------------------------------------------------------------------------------------
 def server_of(name: str) -> str:
     """The definition that a tool's name comes from."""
@@ -118,20 +133,34 @@ def server_of(name: str) -> str:
 
 
 def safe_name(text: str, length_max: int = TOOL_NAME_MAX) -> str:
-    """A name as model providers take them. What had to be changed ends in a mark of the original, so that two never become one."""
+    """A name as model providers take them.
+
+    What had to be changed ends in a mark of the original, so that two never become one.
+    """
     made = re.sub(r"[^A-Za-z0-9_-]", "_", text)
     if made == text and len(made) <= length_max:
         return made
-    return f"{made[: length_max - 7]}_{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:6]}"
+    return marked_name(made, text, length_max)
+
+
+def marked_name(name: str, original: str, length_max: int = TOOL_NAME_MAX) -> str:
+    """A name with a mark of what it stands for, for a second thing of the same name."""
+    return f"{name[: length_max - 7]}_{hashlib.sha256(original.encode('utf-8', 'replace')).hexdigest()[:6]}"
 
 
 def offered_name(server: str, tool: str) -> str:
-    """What the model calls a server's tool. It depends on these two alone: whoever takes a run over finds the same tool."""
+    """What the model calls a server's tool.
+
+    It depends on these two alone: whoever takes a run over finds the same tool.
+    """
     return f"{server}{JOIN}{safe_name(tool, TOOL_NAME_MAX - len(server) - len(JOIN))}"
 
 
 def repeatable(offer: Offer, setting: bool | None) -> bool:
-    """Whether a call that may have happened may be made again. The creator's word counts; else the server's, at its most careful."""
+    """Whether a call that may have happened may be made again.
+
+    The creator's word counts; else the server's, at its most careful.
+    """
     if setting is not None:
         return setting
     if offer.read_only:
@@ -154,6 +183,26 @@ def filled(
         lambda found: quote(_joined(arguments.get(found[1], ""), (places or {}).get(found[1], {})), safe=""), url
     )
     return made, {name: value for name, value in arguments.items() if name not in taken}
+
+
+def path_problem(
+    url: str, arguments: Mapping[str, Any], places: Mapping[str, Mapping[str, Any]] | None = None
+) -> str | None:
+    """Why an argument would leave its segment of the path, or None.
+
+    A service takes `.` and `..` as steps, also behind an encoded slash, and many drop an empty segment:
+    `/users/{id}/orders` would
+    become another address than the definition names.
+    """
+    path = url.split("://", 1)[-1].partition("#")[0].partition("?")[0].partition("/")[2]
+    for segment in path.split("/"):
+        names = _PLACEHOLDER.findall(segment)
+        filled_in = _PLACEHOLDER.sub(
+            lambda found: _joined(arguments.get(found[1], ""), (places or {}).get(found[1], {})), segment
+        )
+        if names and (not filled_in.strip() or any(one in (".", "..") for one in _STEPS.split(unquote(filled_in)))):
+            return f"{names[0]} stands for a part of the path and cannot be blank, a single dot, or two dots"
+    return None
 
 
 def as_query(arguments: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -211,11 +260,6 @@ def _plain(value: Any) -> str:
     if isinstance(value, dict | list):
         return orjson.dumps(value).decode()
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def argument_problem(arguments: Mapping[str, Any], parameters: Mapping[str, Any]) -> str | None:
-    """Why arguments do not fit. A schema that cannot be used (an MCP server's) leaves the judgement to whoever is called."""
-    return None if schema_problem(parameters) else value_problem(dict(arguments), parameters)
 
 
 # --- results --------------------------------------------------------------------------------------------------------

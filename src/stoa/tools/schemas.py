@@ -1,7 +1,11 @@
-"""Schemas of an OpenAPI document as JSON schemas that stand by themselves: references unfolded, bounded, cycles kept. Pure."""
+"""Schemas of an OpenAPI document as JSON schemas that stand by themselves: references unfolded, bounded, cycles kept.
+
+Pure.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import unquote
 
 NODES_MAX: Final = 5_000
 """Of one operation: a few references that name one another can stand for billions."""
@@ -103,11 +107,12 @@ class Document:
             )
         found: Any = self._root
         for part in reference[2:].split("/"):
-            key = part.replace("~1", "/").replace("~0", "~").replace("%7B", "{").replace("%7D", "}")
-            if isinstance(found, list) and key.isdecimal() and int(key) < len(found):
-                found = found[int(key)]
-            elif isinstance(found, Mapping) and key in found:
-                found = found[key]
+            # A pointer in a URL is percent-encoded; many documents write it as it is.
+            keys = [one.replace("~1", "/").replace("~0", "~") for one in (unquote(part), part)]
+            if isinstance(found, Mapping) and (named := [key for key in keys if key in found]):
+                found = found[named[0]]
+            elif isinstance(found, list) and part.isdecimal() and int(part) < len(found):
+                found = found[int(part)]
             else:
                 raise Unusable(place, f"refers to {reference[:100]}, which the document does not have")
         return found

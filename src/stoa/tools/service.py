@@ -19,6 +19,7 @@ from stoa.kernel.errors import BadRequest, Conflict, NotFound
 from stoa.kernel.ids import Ids
 from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
+from stoa.kernel.schema_checker import SchemaChecker
 from stoa.kernel.supervise import Supervisor
 from stoa.tools import openapi, rules, store
 from stoa.tools.store import SQL
@@ -37,7 +38,10 @@ from stoa.tools.types import (
 )
 
 FRESH_SECONDS: Final = 300.0
-"""How long what an MCP server offers is taken as known. Older offers still count; they are asked for anew beside the run."""
+"""How long what an MCP server offers is taken as known.
+
+Older offers still count; they are asked for anew beside the run.
+"""
 _log = structlog.get_logger("stoa.tools")
 
 
@@ -82,12 +86,15 @@ class Maker(Protocol):
 class Tools:
     """Long-lived; `stop` ends what it does beside the runs."""
 
-    def __init__(self, database: Database, vault: Vault, projects: Projects, make: Maker, ids: Ids) -> None:
+    def __init__(
+        self, database: Database, vault: Vault, projects: Projects, make: Maker, ids: Ids, schemas: SchemaChecker
+    ) -> None:
         self._database = database
         self._vault = vault
         self._projects = projects
         self._make = make
         self._ids = ids
+        self._schemas = schemas
         self._supervisor = Supervisor()
         self._asking: set[UUID] = set()
 
@@ -97,7 +104,7 @@ class Tools:
     # --- owners -----------------------------------------------------------------------------------------------------
     async def create(self, principal: Principal, new: NewTool, once: IdempotencyKey | None) -> Definition:
         project_id, tool_id = await self._projects.home(principal), self._ids.new()
-        self._check(new, frozenset(new.secrets or ()), project_id)
+        await self._check(new, frozenset(new.secrets or ()), project_id)
         try:
             async with self._database.tenant(principal) as tx:
                 if once and (first := await idempotency.claim(tx, principal, once)):
@@ -129,11 +136,14 @@ class Tools:
                 before = store.value(await tx.fetchrow(SQL.tool_to_change, principal.org_id, tool_id), tool_id)
                 new = change(before)
                 name = new.name
-                self._check(
+                moved = rules.check_origin(before, new)
+                await self._check(
                     new, frozenset(before.secret_names if new.secrets is None else new.secrets), before.project_id
                 )
                 row = await store.update(tx, principal, tool_id, new, self._seal(tool_id, new.secrets))
                 await audit.record(tx, principal, "tool.update", tool_id)
+                if moved:
+                    await audit.record(tx, principal, "tool.move", tool_id)
         except asyncpg.UniqueViolationError as error:
             raise _taken(name) from error
         return await self._asked(principal.org_id, store.value(row, tool_id), row)
@@ -197,16 +207,27 @@ class Tools:
             except Unlisted as error:
                 raise BadRequest.field("url", str(error)) from error
         assert text is not None
-        planned = await asyncio.to_thread(openapi.plan, text, request)
+        return await self._checked(await asyncio.to_thread(openapi.plan, text, request), request)
+
+    async def _checked(self, planned: Imported, request: ImportRequest) -> Imported:
+        """Without the tools that cannot be made: each of them costs itself alone."""
+        made: list[Planned] = []
+        skipped = list(planned.skipped)
         for one in planned.tools:
+            await asyncio.sleep(0)  # A document has thousands of operations, and other requests have their turn.
             try:
-                self._check(one.new, frozenset(request.secrets), UUID(int=0))
+                await self._check(one.new, frozenset(request.secrets), UUID(int=0))
             except BadRequest as error:
-                raise _of_operation(one, error) from error
-        return planned
+                skipped.append((one.operation, _of_operation(error)))
+            else:
+                made.append(one)
+        return Imported(made, skipped)
 
     async def import_(self, principal: Principal, request: ImportRequest, once: IdempotencyKey | None) -> Imported:
-        """Makes them, all or none. An Idempotency-Key's repetition answers with the tools that the first one made, as they are now."""
+        """Makes them, all or none.
+
+        An Idempotency-Key's repetition answers with the tools that the first one made, as they are now.
+        """
         planned = await self.plan(request)
         if not planned.tools:
             raise BadRequest("None of the document's operations can be a tool.", details=dict(planned.skipped))
@@ -237,8 +258,11 @@ class Tools:
     async def _place(self, tx: Tx, principal: Principal, project_id: UUID, new: NewTool, *, replacing: bool) -> UUID:
         if replacing and (row := await tx.fetchrow(SQL.tool_of_name, principal.org_id, project_id, new.name)):
             tool_id: UUID = row["id"]
+            moved = rules.check_origin(store.value(row, tool_id), new)
             await store.update(tx, principal, tool_id, new, self._seal(tool_id, new.secrets))
             await audit.record(tx, principal, "tool.update", tool_id)
+            if moved:
+                await audit.record(tx, principal, "tool.move", tool_id)
             return tool_id
         tool_id = self._ids.new()
         await store.insert(tx, principal, project_id, tool_id, new, self._seal(tool_id, new.secrets))
@@ -256,7 +280,10 @@ class Tools:
     # --- runs -------------------------------------------------------------------------------------------------------
     @asynccontextmanager
     async def open(self, org_id: UUID, project_id: UUID, names: Sequence[str]) -> AsyncGenerator[Sequence[Tool]]:
-        """The tools of these names. One that is gone, or cannot be had on this server, is left out: the model is told when it calls it."""
+        """The tools of these names.
+
+        One that is gone, or cannot be had on this server, is left out: the model is told when it calls it.
+        """
         if not names:
             yield ()
             return
@@ -318,9 +345,11 @@ class Tools:
         async with self._database.tenant(principal) as tx:
             return await tx.fetchrow(SQL.tool, principal.org_id, tool_id)
 
-    def _check(self, new: NewTool, secrets: frozenset[str], project_id: UUID) -> None:
+    async def _check(self, new: NewTool, secrets: frozenset[str], project_id: UUID) -> None:
         if new.type is ToolKind.HTTP:
             rules.check_http(new.config, secrets)
+            if problem := await self._schemas.schema_problem(new.config["parameters"]):
+                raise BadRequest.field("config.parameters", problem)
         elif new.type is ToolKind.MCP:
             rules.check_mcp(new.name, new.config, secrets)
             server = new.config.get("server")
@@ -349,13 +378,16 @@ def _named(made: Sequence[Tool], server: str, name: str | None) -> Tool | None:
     return next((one for one in made if one.name in wanted), None)
 
 
-def _of_operation(planned: Planned, error: BadRequest) -> BadRequest:
-    """The caller's own headers and query are named as they were sent, the document's faults by their operation."""
-    details: dict[str, str] = {}
-    for path, reason in (error.details or {}).items():
-        sent = path.removeprefix("config.")
-        details[sent if sent.startswith(("headers.", "query.")) else f"{planned.operation}: {sent}"] = reason
-    return BadRequest(f"{planned.operation}: {error.message}", details=details)
+def _of_operation(error: BadRequest) -> str:
+    """Why this operation is no tool.
+
+    Raises BadRequest for the caller's own headers and query, by the names that were sent.
+    """
+    found = {path.removeprefix("config."): reason for path, reason in (error.details or {}).items()}
+    sent = {path: reason for path, reason in found.items() if path.startswith(("headers.", "query."))}
+    if sent:
+        raise BadRequest(error.message, details=sent) from error
+    return "; ".join(f"{path} {reason}" for path, reason in found.items()) or error.message
 
 
 def _taken(name: str) -> Conflict:

@@ -1,10 +1,10 @@
 """The port of everything that an agent may call. No I/O here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 from uuid import UUID
 
 
@@ -17,7 +17,10 @@ class ToolKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call, as the ledger knows it. `key` is the same whenever this call is repeated: services that honour it do its work once."""
+    """One call, as the ledger knows it.
+
+    `key` is the same whenever this call is repeated: services that honour it do its work once.
+    """
 
     org_id: UUID
     project_id: UUID
@@ -28,7 +31,8 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What goes back to the model: text, or why there is none. A failure is a result too: the model decides what to do with it.
+    """What goes back to the model: text, or why there is none. A failure is a result too: the model decides what to do
+    with it.
 
     `code` is one of: tool_timeout, tool_unreachable, tool_refused (4xx), tool_failed (5xx, an exception, an MCP error),
     tool_bad_arguments, tool_address_refused, tool_unavailable, tool_unknown. Text over a tool's limit is cut, visibly.
@@ -42,8 +46,15 @@ class ToolResult:
         return self.code is not None
 
 
+CheckArguments: TypeAlias = Callable[[Mapping[str, Any], Mapping[str, Any]], Awaitable[str | None]]
+"""(arguments, schema) → why they do not fit, or None."""
+
+
 class Tool(Protocol):
-    """`call` never raises but for cancellation: what fails becomes a ToolResult. It keeps its own timeout and output limit."""
+    """`call` never raises but for cancellation: what fails becomes a ToolResult.
+
+    It keeps its own timeout and output limit.
+    """
 
     @property
     def name(self) -> str:
@@ -63,7 +74,9 @@ class Tool(Protocol):
 
     @property
     def idempotent(self) -> bool:
-        """Whether a call that may have happened may be made again with the same key: else a crash ends in a question to a person."""
+        """Whether a call that may have happened may be made again with the same key: else a crash ends in a question to
+        a person.
+        """
         ...
 
     @property
@@ -81,7 +94,10 @@ class Tool(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A tool that an MCP server offers, under the server's own name. The hints are the server's word, None where it gives none."""
+    """A tool that an MCP server offers, under the server's own name.
+
+    The hints are the server's word, None where it gives none.
+    """
 
     name: str
     description: str
@@ -93,7 +109,10 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """An MCP server that the operator has declared: a program, spoken to over its stdin and stdout. `projects` None: all may use it."""
+    """An MCP server that the operator has declared: a program, spoken to over its stdin and stdout.
+
+    `projects` None: all may use it.
+    """
 
     name: str
     command: str

@@ -1,12 +1,12 @@
 """The JSON shapes of tools."""
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
-from stoa.http import Timestamp, Wire
+from stoa.http import Body, Timestamp, Wire
 from stoa.http.wire import not_blank, storable
 from stoa.kernel.errors import BadRequest
 from stoa.tools import rules
@@ -26,7 +26,7 @@ def _no_parameters() -> dict[str, Any]:
     return {"type": "object", "properties": {}}
 
 
-class Place(Wire):
+class Place(Body):
     """Where an argument of an HTTP tool goes, where it is not the usual place. `name` is what the service calls it; `encoding` says how a
     list or an object is written into a query or a header: `repeat` (a=1&a=2), `comma`, `space`, `pipe`, `deep` (a[key]=1), `json`; of a
     body, `json` (usual), `form` or `text`."""
@@ -36,7 +36,7 @@ class Place(Wire):
     encoding: Literal["repeat", "comma", "space", "pipe", "deep", "json", "form", "text"] | None = None
 
 
-class HttpConfig(Wire):
+class HttpConfig(Body):
     """`url` may hold `{argument}`s; other arguments go into the query (GET, DELETE) or the JSON body, unless `places` says otherwise.
     Values of `headers` and `query` may hold `{{secret.name}}`. `parameters` is the JSON schema of the arguments."""
 
@@ -48,13 +48,13 @@ class HttpConfig(Wire):
     places: Annotated[dict[Name, Place], Field(max_length=100)] | None = None
 
 
-class PythonConfig(Wire):
+class PythonConfig(Body):
     """`entry_point` is a name in the entry point group `stoa.tools` of a package that the operator has installed."""
 
     entry_point: Name
 
 
-class McpConfig(Wire):
+class McpConfig(Body):
     """An MCP server: `url` of one over streamable HTTP (its `headers` may hold `{{secret.name}}`), or `server`, the name of one that this
     server's operator has declared in stoa.toml. `tools` are the only ones of its tools that are offered, by the server's own names."""
 
@@ -66,7 +66,7 @@ class McpConfig(Wire):
     ) = None
 
 
-class ToolFields(Wire):
+class ToolFields(Body):
     """`idempotent`: a call that may have happened when a server died may be made again with the same Idempotency-Key; otherwise a
     person is asked. `approval`: a person is asked before each call, and may change `editable_params`. `secrets` are write-only."""
 
@@ -82,12 +82,26 @@ class ToolFields(Wire):
 
 
 class HttpToolBody(ToolFields):
+    example: ClassVar[Mapping[str, Any]] = {
+        "name": "weather",
+        "type": "http",
+        "description": "The weather of a city.",
+        "config": {"url": "https://example.com/weather/{city}"},
+    }
+
     type: Literal["http"]
     config: HttpConfig
     idempotent: bool = False
 
 
 class PythonToolBody(ToolFields):
+    example: ClassVar[Mapping[str, Any]] = {
+        "name": "sum",
+        "type": "python",
+        "description": "Adds numbers.",
+        "config": {"entry_point": "sum"},
+    }
+
     type: Literal["python"]
     config: PythonConfig
     idempotent: bool = False
@@ -95,6 +109,13 @@ class PythonToolBody(ToolFields):
 
 class McpToolBody(ToolFields):
     """`idempotent` holds for every tool of the server; left out, the server's annotations count where they promise enough."""
+
+    example: ClassVar[Mapping[str, Any]] = {
+        "name": "docs",
+        "type": "mcp",
+        "description": "Our documents.",
+        "config": {"url": "https://example.com/mcp"},
+    }
 
     type: Literal["mcp"]
     config: McpConfig
@@ -105,8 +126,10 @@ ToolBody = Annotated[HttpToolBody | PythonToolBody | McpToolBody, Field(discrimi
 _BODY: TypeAdapter[HttpToolBody | PythonToolBody | McpToolBody] = TypeAdapter(ToolBody)
 
 
-class ToolPatch(Wire):
+class ToolPatch(Body):
     """What changes; `config` is replaced as a whole. `secrets` replace those that are there; left out, they stay."""
+
+    example: ClassVar[Mapping[str, Any]] = {"approval": True}
 
     name: Name | None = None
     description: Words | None = None
@@ -154,8 +177,10 @@ class ToolWire(Wire):
     problem: str | None
 
 
-class TestBody(Wire):
+class TestBody(Body):
     """`tool`: which of an MCP server's, by either of its names."""
+
+    example: ClassVar[Mapping[str, Any]] = {"arguments": {"city": "Oslo"}}
 
     arguments: dict[str, Any] = Field(default_factory=dict)
     tool: Annotated[str, Field(max_length=200), AfterValidator(not_blank)] | None = None
@@ -174,18 +199,20 @@ class TestWire(Wire):
     milliseconds: int
 
 
-class ImportBody(Wire):
+class ImportBody(Body):
     """An OpenAPI 3.0 or 3.1 document: `document` (the object itself, or JSON or YAML as text) or a `url` of one. `operations` are the
     only ones to import, by operationId or as `GET /pets/{id}`. `base_url` stands in for the document's servers. `headers`, `query`,
     `secrets` and the rest are given to every tool that is made; a secret that has the name of one of the document's security schemes is
     sent as that scheme says. `prefix` leads the names. `replace` redefines tools of the same names instead of refusing."""
+
+    example: ClassVar[Mapping[str, Any]] = {"url": "https://example.com/openapi.json", "prefix": "shop_"}
 
     document: (
         dict[str, Any] | Annotated[str, Field(max_length=DOCUMENT_CHARACTERS_MAX), AfterValidator(not_blank)] | None
     ) = None
     url: Address | None = None
     operations: (
-        Annotated[list[Annotated[str, Field(max_length=1_000), AfterValidator(not_blank)]], Field(max_length=500)]
+        Annotated[list[Annotated[str, Field(max_length=1_000), AfterValidator(not_blank)]], Field(max_length=3_000)]
         | None
     ) = None
     base_url: Address | None = None

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from stoa.http import Acknowledgement, Data, DataList, Gate, Paging, Routes, page_of, refusals
 from stoa.http.authentication import bearer_token
+from stoa.http.bodies import BodyLimit, allow
 from stoa.kernel.errors import AppError, BadRequest, TooLarge, Unauthorized, UnsupportedMediaType
 from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
@@ -33,7 +34,10 @@ _DOCUMENTED: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": {"schema": {"type": "object", "description": "`runs`, or `resourceSpans`."}},
+            "application/json": {
+                "schema": {"type": "object", "description": "`runs`, or `resourceSpans`."},
+                "examples": {"runs": {"value": {"runs": []}}},
+            },
             PROTOBUF: {"schema": {"type": "string", "format": "binary"}},
         },
     }
@@ -58,6 +62,7 @@ def collector_routes(collector: Collector, gate: Gate) -> Routes:
             principal = await gate.admit(request, bearer_token(request), "traces:write")
             if principal.project_id is None:
                 raise Unauthorized("The collector takes the key of a project; this one is organization-wide.")
+            allow(request.scope, BodyLimit(BODY_BYTES_MAX))
             body = await _body(request)
             batch, speaks_otlp = await _read(body, protobuf=protobuf)
         except AppError as refusal:

@@ -1,25 +1,106 @@
 -- name: report
--- Sums of the bill; $1 … $9, $13 and $14 say which lines, $10 by what. A field that is not grouped by is the same for all of them.
+-- What sums can answer: $2 … $4 are spans of time with the width of what is read there, 'day' and 'hour' of the sums,
+-- 'line' of the bill itself. $5 … $8 say which lines, $9 by what. A field that is not grouped by is the same for all of
+-- them.
 SELECT *, count(*) OVER () AS total FROM (
     SELECT
-        CASE WHEN 'day' = ANY ($10::text[]) THEN (at AT TIME ZONE 'UTC')::date END AS day,
-        CASE WHEN 'model' = ANY ($10::text[]) THEN model END AS model,
-        CASE WHEN 'key_id' = ANY ($10::text[]) THEN key_id END AS key_id,
-        CASE WHEN 'project_id' = ANY ($10::text[]) THEN project_id END AS project_id,
-        CASE WHEN 'user_id' = ANY ($10::text[]) THEN user_id END AS user_id,
-        CASE WHEN 'conversation_id' = ANY ($10::text[]) THEN conversation_id END AS conversation_id,
-        CASE WHEN 'run_id' = ANY ($10::text[]) THEN run_id END AS run_id,
-        CASE WHEN 'kind' = ANY ($10::text[]) THEN kind END AS kind,
-        CASE WHEN 'knowledgebase_id' = ANY ($10::text[]) THEN knowledgebase_id END AS knowledgebase_id,
-        count(*) AS calls, sum(prompt_tokens) AS prompt_tokens, sum(cached_tokens) AS cached_tokens, sum(completion_tokens) AS completion_tokens,
+        CASE WHEN 'day' = ANY ($9::text[]) THEN (at AT TIME ZONE 'UTC')::date END AS day,
+        CASE WHEN 'model' = ANY ($9::text[]) THEN model END AS model,
+        CASE WHEN 'key_id' = ANY ($9::text[]) THEN key_id END AS key_id,
+        CASE WHEN 'project_id' = ANY ($9::text[]) THEN project_id END AS project_id,
+        CASE WHEN 'kind' = ANY ($9::text[]) THEN kind END AS kind,
+        sum(calls)::bigint AS calls, sum(prompt_tokens)::bigint AS prompt_tokens,
+            sum(cached_tokens)::bigint AS cached_tokens,
+        sum(completion_tokens)::bigint AS completion_tokens, sum(reasoning_tokens)::bigint AS reasoning_tokens,
+        coalesce(sum(cost_usd), 0)::float8 AS cost_usd, sum(estimated_calls)::bigint AS estimated_calls,
+        sum(unpriced_calls)::bigint AS unpriced_calls, min(first_id) AS id
+    FROM unnest($2::text[], $3::timestamptz[], $4::timestamptz[]) AS span (width, starts_at, ends_at) CROSS
+        JOIN LATERAL (
+        SELECT starts_at AS at, project_id, key_id, model, kind, calls, prompt_tokens, cached_tokens, completion_tokens,
+            reasoning_tokens, cost_usd,
+               estimated_calls, unpriced_calls, first_id
+        FROM usage_sums s
+        WHERE s.org_id = $1 AND s.width = span.width AND s.starts_at >= span.starts_at AND s.starts_at < span.ends_at
+        UNION ALL
+        SELECT at, project_id, key_id, model, kind, 1, prompt_tokens, cached_tokens, completion_tokens,
+            reasoning_tokens, cost_usd,
+               estimated::int, (cost_usd IS NULL)::int, id
+        FROM model_calls c
+        WHERE span.width = 'line' AND c.org_id = $1 AND c.at >= span.starts_at AND c.at < span.ends_at
+    ) used
+    WHERE ($5::uuid IS NULL OR project_id = $5) AND ($6::uuid IS NULL OR key_id = $6) AND ($7::text IS NULL
+        OR model = $7)
+      AND ($8::text IS NULL OR kind = $8)
+    GROUP BY 1, 2, 3, 4, 5 HAVING sum(calls) <> 0
+) sums
+ORDER BY {sums_order} LIMIT $10 OFFSET $11;
+
+-- name: report_of_lines
+-- The same out of the lines of the bill alone, for what sums do not know; $4 … $11 say which lines, $12 by what.
+SELECT *, count(*) OVER () AS total FROM (
+    SELECT
+        CASE WHEN 'day' = ANY ($12::text[]) THEN (at AT TIME ZONE 'UTC')::date END AS day,
+        CASE WHEN 'model' = ANY ($12::text[]) THEN model END AS model,
+        CASE WHEN 'key_id' = ANY ($12::text[]) THEN key_id END AS key_id,
+        CASE WHEN 'project_id' = ANY ($12::text[]) THEN project_id END AS project_id,
+        CASE WHEN 'kind' = ANY ($12::text[]) THEN kind END AS kind,
+        CASE WHEN 'user_id' = ANY ($12::text[]) THEN user_id END AS user_id,
+        CASE WHEN 'conversation_id' = ANY ($12::text[]) THEN conversation_id END AS conversation_id,
+        CASE WHEN 'run_id' = ANY ($12::text[]) THEN run_id END AS run_id,
+        CASE WHEN 'knowledgebase_id' = ANY ($12::text[]) THEN knowledgebase_id END AS knowledgebase_id,
+        count(*) AS calls, sum(prompt_tokens) AS prompt_tokens, sum(cached_tokens) AS cached_tokens,
+            sum(completion_tokens) AS completion_tokens,
         sum(reasoning_tokens) AS reasoning_tokens, coalesce(sum(cost_usd), 0)::float8 AS cost_usd,
-        count(*) FILTER (WHERE estimated) AS estimated_calls, count(*) FILTER (WHERE cost_usd IS NULL) AS unpriced_calls,
-        min(at) AS created_at, min(id) AS id
+        count(*) FILTER (WHERE estimated) AS estimated_calls,
+            count(*) FILTER (WHERE cost_usd IS NULL) AS unpriced_calls, min(id) AS id
     FROM model_calls
     WHERE org_id = $1 AND at >= $2 AND at < $3
-      AND ($4::uuid IS NULL OR project_id = $4) AND ($5::uuid IS NULL OR key_id = $5) AND ($6::uuid IS NULL OR conversation_id = $6)
-      AND ($7::uuid IS NULL OR run_id = $7) AND ($8::text IS NULL OR model = $8) AND ($9::text IS NULL OR user_id = $9)
-      AND ($13::text IS NULL OR kind = $13) AND ($14::uuid IS NULL OR knowledgebase_id = $14)
+      AND ($4::uuid IS NULL OR project_id = $4) AND ($5::uuid IS NULL OR key_id = $5) AND ($6::text IS NULL
+          OR model = $6)
+      AND ($7::text IS NULL OR kind = $7) AND ($8::uuid IS NULL OR conversation_id = $8) AND ($9::uuid IS NULL
+          OR run_id = $9)
+      AND ($10::text IS NULL OR user_id = $10) AND ($11::uuid IS NULL OR knowledgebase_id = $11)
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
 ) sums
-ORDER BY {order} LIMIT $11 OFFSET $12;
+ORDER BY {sums_order} LIMIT $13 OFFSET $14;
+
+-- name: summed_until
+-- Everything on the bill before this moment is in the sums.
+SELECT until FROM usage_progress;
+
+-- name: take_progress
+-- The same, locked against other nodes until the transaction ends; no row while another node has it.
+SELECT until FROM usage_progress FOR UPDATE SKIP LOCKED;
+
+-- name: settled_until
+-- A full hour before which no line can be entered any more: a line has the time of its transaction, and all
+-- transactions of that time have ended.
+SELECT date_trunc('hour', least(now() - interval '5 minutes', min(xact_start)), 'UTC') FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid();
+
+-- name: first_line
+-- When the oldest line was entered; asked once, before the first sum.
+SELECT min(at) FROM model_calls;
+
+-- name: sum_lines
+-- Adds the lines between two full hours to the sums of their hours and days.
+INSERT INTO usage_sums AS s (org_id, project_id, width, starts_at, key_id, model, kind, calls, prompt_tokens,
+    cached_tokens, completion_tokens,
+                             reasoning_tokens, cost_usd, estimated_calls, unpriced_calls, first_id)
+SELECT org_id, project_id, width, date_trunc(width, at, 'UTC'), key_id, model, kind, count(*), sum(prompt_tokens),
+    sum(cached_tokens),
+       sum(completion_tokens), sum(reasoning_tokens), coalesce(sum(cost_usd), 0), count(*) FILTER (WHERE estimated),
+       count(*) FILTER (WHERE cost_usd IS NULL), min(id)
+FROM model_calls CROSS JOIN unnest(ARRAY['hour', 'day']) AS width WHERE at >= $1 AND at < $2
+    GROUP BY 1, 2, 3, 4, 5, 6, 7
+ON CONFLICT (org_id, width, starts_at, project_id, key_id, model, kind) DO UPDATE SET
+    calls = s.calls + excluded.calls, prompt_tokens = s.prompt_tokens + excluded.prompt_tokens,
+    cached_tokens = s.cached_tokens + excluded.cached_tokens,
+        completion_tokens = s.completion_tokens + excluded.completion_tokens,
+    reasoning_tokens = s.reasoning_tokens + excluded.reasoning_tokens, cost_usd = s.cost_usd + excluded.cost_usd,
+    estimated_calls = s.estimated_calls + excluded.estimated_calls,
+        unpriced_calls = s.unpriced_calls + excluded.unpriced_calls,
+    first_id = least(s.first_id, excluded.first_id);
+
+-- name: set_progress
+UPDATE usage_progress SET until = $1;

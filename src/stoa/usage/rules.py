@@ -1,9 +1,11 @@
-"""Pure decisions about reports: what one may group by, and which days they cover."""
+"""Pure decisions about reports: what one may group by, which days they cover, and where sums can answer for lines."""
 
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from stoa.kernel.errors import BadRequest
+from stoa.usage.types import Filter, Span, Width
 
 GROUPS: Final = (
     "day",
@@ -31,7 +33,11 @@ SORTABLE: Final = {
 }
 DAYS_DEFAULT: Final = 30
 DAYS_MAX: Final = 366
-"""A report reads every line of its days: a year of a busy project is some seconds."""
+"""A report by conversation, run or user reads every line of its days: a year of a busy project is some seconds."""
+SUMMED: Final = frozenset({"day", "model", "key_id", "project_id", "kind"})
+"""What the sums of hours and days know."""
+_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def groups(asked: str | None) -> tuple[str, ...]:
@@ -54,3 +60,44 @@ def days(start: datetime | None, end: datetime | None, now: datetime) -> tuple[d
     if end - start > timedelta(days=DAYS_MAX):
         raise BadRequest.field("from", f"is more than {DAYS_MAX} days before `to`; ask for shorter spans")
     return start, end
+
+
+def summed(which: Filter, groups: Sequence[str]) -> bool:
+    """Whether sums can answer: the report asks for nothing that only the lines know."""
+    only_lines = (which.conversation_id, which.run_id, which.user_id, which.knowledgebase_id)
+    return SUMMED.issuperset(groups) and all(value is None for value in only_lines)
+
+
+def spans(start: datetime, end: datetime, summed_until: datetime) -> Sequence[Span]:
+    """Cuts a time into whole days and hours that have sums, and the rest, whose lines are read: every moment is in
+    exactly one span.
+
+    `summed_until` is a full hour; whatever happened before it is in the sums.
+    """
+    first_hour, last_hour = _ceiling(start, _HOUR), _floor(min(end, summed_until), _HOUR)
+    if first_hour >= last_hour:
+        return [Span(Width.LINE, start, end)]
+    found = [Span(Width.LINE, start, first_hour), Span(Width.LINE, last_hour, end)]
+    first_day, last_day = _ceiling(first_hour, _DAY), _floor(last_hour, _DAY)
+    if first_day < last_day:
+        found += [
+            Span(Width.HOUR, first_hour, first_day),
+            Span(Width.DAY, first_day, last_day),
+            Span(Width.HOUR, last_day, last_hour),
+        ]
+    else:
+        found.append(Span(Width.HOUR, first_hour, last_hour))
+    return [span for span in found if span.start < span.end]
+
+
+def full_hour(moment: datetime) -> datetime:
+    """The hour that a moment is in."""
+    return _floor(moment, _HOUR)
+
+
+def _floor(moment: datetime, width: timedelta) -> datetime:
+    return moment - (moment - _EPOCH) % width
+
+
+def _ceiling(moment: datetime, width: timedelta) -> datetime:
+    return moment + (_EPOCH - moment) % width

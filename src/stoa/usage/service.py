@@ -16,7 +16,8 @@ class UsageReports:
     async def report(
         self, principal: Principal, which: Filter, groups: Sequence[str], page: PageRequest
     ) -> Page[UsageRow]:
-        """Sums over the calls of models that the filter lets through; one row in all when nothing is grouped by, none when nothing was used."""
-        async with self._database.tenant(principal) as tx:
+        """Sums over the calls of models that the filter lets through; one row in all when nothing is grouped by, none
+        when nothing was used."""
+        async with self._database.tenant(principal, snapshot=True) as tx:
             rows, total = await store.report(tx, principal.org_id, which, groups, page)
         return Page(rows, page.page, page.page_size, total)

@@ -1,50 +1,73 @@
-"""The bill, between rows and values."""
+"""The bill and its sums, between rows and values."""
 
 from collections.abc import Sequence
-from typing import Final
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 from uuid import UUID
 
 from stoa.db import Row, Tx, load
 from stoa.kernel.pages import PageRequest
+from stoa.usage import rules
 from stoa.usage.types import Filter, UsageRow
 
 SQL: Final = load("stoa.usage")
+STEP: Final = timedelta(days=1)
+"""How much of the bill is summed in one transaction."""
+NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""Nothing has been summed yet."""
 
 
 async def report(
     tx: Tx, org_id: UUID, which: Filter, groups: Sequence[str], page: PageRequest
 ) -> tuple[Sequence[UsageRow], int]:
-    """A page of sums, and how many there are in all pages."""
-    statement = SQL.report.format(order=page.order_by("day DESC NULLS LAST, cost_usd DESC"))
-    asked = (
-        org_id,
-        which.start,
-        which.end,
-        which.project_id,
-        which.key_id,
-        which.conversation_id,
-        which.run_id,
-        which.model,
-        which.user_id,
-        list(groups),
-    )
-    more = (which.kind, which.knowledgebase_id)
-    rows = await tx.fetch(statement, *asked, page.page_size, page.offset, *more)
-    counted = rows or (
-        await tx.fetch(statement, *asked, 1, 0, *more) if page.offset else ()
-    )  # Past the last page the count comes with the first.
+    """A page of sums, and how many there are in all pages. All its statements must see one snapshot."""
+    always = (which.project_id, which.key_id, which.model, which.kind)
+    if rules.summed(which, groups):
+        spans = rules.spans(which.start, which.end, await tx.fetchval(SQL.summed_until))
+        columns = ([span.width for span in spans], [span.start for span in spans], [span.end for span in spans])
+        statement, asked = SQL.report, (org_id, *columns, *always, list(groups))
+    else:
+        others = (which.conversation_id, which.run_id, which.user_id, which.knowledgebase_id)
+        statement, asked = SQL.report_of_lines, (org_id, which.start, which.end, *always, *others, list(groups))
+    return await _page(tx, statement, asked, groups, page)
+
+
+async def sum_more(tx: Tx) -> bool:
+    """Takes the next day of the bill into the sums; False when nothing is left to do, or another node does it."""
+    done: datetime | None = await tx.fetchval(SQL.take_progress)
+    if done is None:
+        return False
+    settled: datetime = await tx.fetchval(SQL.settled_until)
+    if done == NEVER:
+        first: datetime | None = await tx.fetchval(SQL.first_line)
+        done = settled if first is None else rules.full_hour(first)
+    if done >= settled:
+        return False
+    until = min(done + STEP, settled)
+    await tx.execute(SQL.sum_lines, done, until)
+    await tx.execute(SQL.set_progress, until)
+    return True
+
+
+async def _page(
+    tx: Tx, statement: str, asked: Sequence[Any], groups: Sequence[str], page: PageRequest
+) -> tuple[Sequence[UsageRow], int]:
+    statement = statement.format(sums_order=page.order_by("day DESC NULLS LAST, cost_usd DESC"))
+    rows = await tx.fetch(statement, *asked, page.page_size, page.offset)
+    # Past the last page the count comes with the first.
+    counted = rows or (await tx.fetch(statement, *asked, 1, 0) if page.offset else ())
     return [_row(row, groups) for row in rows], counted[0]["total"] if counted else 0
 
 
 def _row(row: Row, groups: Sequence[str]) -> UsageRow:
     return UsageRow(
-        {name: row[name] for name in groups},
-        row["calls"],
-        row["prompt_tokens"],
-        row["cached_tokens"],
-        row["completion_tokens"],
-        row["reasoning_tokens"],
-        row["cost_usd"],
-        row["estimated_calls"],
-        row["unpriced_calls"],
+        of={name: row[name] for name in groups},
+        calls=row["calls"],
+        prompt_tokens=row["prompt_tokens"],
+        cached_tokens=row["cached_tokens"],
+        completion_tokens=row["completion_tokens"],
+        reasoning_tokens=row["reasoning_tokens"],
+        cost_usd=row["cost_usd"],
+        estimated_calls=row["estimated_calls"],
+        unpriced_calls=row["unpriced_calls"],
     )

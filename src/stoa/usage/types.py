@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -36,3 +37,20 @@ class UsageRow:
     cost_usd: float
     estimated_calls: int
     unpriced_calls: int
+
+
+class Width(StrEnum):
+    """What is read in a span: sums of whole hours or days (UTC), or the lines of the bill."""
+
+    LINE = "line"
+    HOUR = "hour"
+    DAY = "day"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """From `start` on, and before `end`."""
+
+    width: Width
+    start: datetime
+    end: datetime

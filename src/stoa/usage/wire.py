@@ -9,10 +9,11 @@ from stoa.usage.types import UsageRow
 
 
 class UsageWire(Wire):
-    """Fields that were grouped by, and sums. A group without a value (of a deleted conversation, say) leaves its field out.
+    """Fields that were grouped by, and sums. A group without a value (of a deleted conversation, say) leaves its field
+    out.
 
-    `cost_usd` is by the operator's prices; `unpriced_calls` of models without a price are not in it. `estimated_calls`: their tokens were counted by us,
-    because the provider did not say.
+    `cost_usd` is by the operator's prices; `unpriced_calls` of models without a price are not in it. `estimated_calls`:
+    their tokens were counted by us, because the provider did not say.
     """
 
     day: date | None

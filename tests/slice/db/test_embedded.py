@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,20 +21,11 @@ import stoa
 from stoa.db.embedded import EmbeddedError, EmbeddedServer, start_embedded
 from stoa.db.embedded.account import choose_account
 from stoa.db.embedded.programs import PACKAGE, find_programs
+from tests.support.embedded import as_root, ask, open_room, process_name, quick_disk, wait_for
 
 IS_ROOT = os.geteuid() == 0
 NOBODY = 65534
 WAIT_SECONDS_MAX = 30.0
-
-as_root = pytest.mark.skipif(not IS_ROOT, reason="needs root: it changes users or mounts a file system")
-
-
-def _quick_disk() -> Path | None:
-    """Memory, where there is enough of it: an initdb writes 39 MB and waits for the disk."""
-    memory = Path("/dev/shm")
-    if not memory.is_dir() or shutil.disk_usage(memory).free < 1e9 or os.statvfs(memory).f_flag & os.ST_NOEXEC:
-        return None
-    return memory
 
 
 # A Stoa process, as far as its database goes: starts, says what it got, stops when told. On uvloop, as the server.
@@ -100,23 +90,14 @@ class Process:
 
 @pytest.fixture
 def room() -> Iterator[Path]:
-    """An empty directory that any account may enter (pytest's own are private), and nothing left running in it."""
-    path = Path(tempfile.mkdtemp(prefix="stoa-test-", dir=_quick_disk())).resolve()
-    path.chmod(0o755)
-    yield path
-    for pid_file in path.rglob("postmaster.pid"):
-        with contextlib.suppress(ValueError, IndexError, ProcessLookupError, FileNotFoundError):
-            pid = int(pid_file.read_text().splitlines()[0])
-            if _name(pid) == "postgres":
-                os.kill(pid, signal.SIGQUIT)
-                _wait(lambda pid=pid: _name(pid) != "postgres")
-    shutil.rmtree(path)
+    """An empty directory that any account may enter, and nothing left running in it."""
+    yield from open_room()
 
 
 @pytest.fixture(scope="module")
 async def template() -> AsyncIterator[Path]:
     """A data directory that was used once: copying it is quicker than a first start."""
-    path = Path(tempfile.mkdtemp(prefix="stoa-test-", dir=_quick_disk())).resolve()
+    path = Path(tempfile.mkdtemp(prefix="stoa-test-", dir=quick_disk())).resolve()
     path.chmod(0o755)
     await (await start_embedded(path)).stop()
     yield path
@@ -142,32 +123,8 @@ async def processes(room: Path) -> AsyncIterator[Callable[..., Process]]:
         process.end()
 
 
-def _name(pid: int) -> str:
-    """The program of a living process; empty for none or a zombie."""
-    try:
-        process = psutil.Process(pid)
-        return "" if process.status() == psutil.STATUS_ZOMBIE else process.name()
-    except psutil.NoSuchProcess:
-        return ""
-
-
-def _wait(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS_MAX
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.005)
-
-
 def postmaster(base: Path) -> int:
     return int((base / "cluster" / "postmaster.pid").read_text().splitlines()[0])
-
-
-async def ask(dsn: str, statement: str) -> Any:
-    connection = await asyncpg.connect(dsn, timeout=10)
-    try:
-        return await connection.fetchval(statement)
-    finally:
-        await connection.close()
 
 
 async def check_works(server: EmbeddedServer) -> None:
@@ -191,7 +148,7 @@ async def test_a_first_start_creates_what_a_warm_start_finds(room: Path) -> None
     await connection.close()
     await server.stop()
     await server.stop()
-    assert _name(pid) == ""
+    assert process_name(pid) == ""
     assert not (base / "cluster" / "postmaster.pid").exists()
 
     again = await start_embedded(room / "not" / "yet")
@@ -273,7 +230,7 @@ async def test_a_second_process_joins_and_the_last_one_turns_off_the_light(
     await check_works(second)
     assert postmaster(room / "postgres") == pid
     await second.stop()
-    assert _name(pid) == ""
+    assert process_name(pid) == ""
 
 
 async def test_three_first_starts_at_one_instant_get_one_server(room: Path, processes: Callable[..., Process]) -> None:
@@ -283,7 +240,7 @@ async def test_three_first_starts_at_one_instant_get_one_server(room: Path, proc
     assert len({each["dsn"] for each in said}) == 1
     pid = postmaster(room / "postgres")
     await asyncio.gather(*(process.stop() for process in trio))
-    assert _name(pid) == ""
+    assert process_name(pid) == ""
 
 
 @pytest.mark.usefixtures("used")
@@ -294,7 +251,7 @@ async def test_an_interrupt_at_the_terminal_leaves_the_server_to_whoever_drains(
     await process.says()
     pid = postmaster(room / "postgres")
     process.end(signal.SIGINT)
-    assert _name(pid) == "postgres"
+    assert process_name(pid) == "postgres"
     server = await start_embedded(room)
     assert server.attached
     await server.stop()
@@ -327,12 +284,12 @@ async def test_the_server_of_a_killed_process_is_taken_over(room: Path, processe
     await ask(dsn, "CREATE TABLE kept AS SELECT 1")
     pid = postmaster(room / "postgres")
     process.end()
-    assert _name(pid) == "postgres"
+    assert process_name(pid) == "postgres"
     server = await start_embedded(room)
     assert server.attached
     assert await ask(server.dsn, "SELECT count(*) FROM kept") == 1
     await server.stop()
-    assert _name(pid) == ""
+    assert process_name(pid) == ""
 
 
 @pytest.mark.usefixtures("used")
@@ -342,7 +299,7 @@ async def test_after_a_killed_postmaster_the_next_start_recovers(room: Path) -> 
     # A backend that is busy does not notice, and holds on to the old shared memory: on Linux we end it, else we wait.
     loop = f"FOR i IN 1..{2_000_000_000 if sys.platform == 'linux' else 20_000_000} LOOP END LOOP"
     busy = asyncio.create_task(ask(server.dsn, f"DO $$ BEGIN {';'.join([loop] * 20)}; END $$"))
-    await asyncio.to_thread(_wait, lambda: _backends(postmaster(room / "postgres")))
+    await asyncio.to_thread(wait_for, lambda: _backends(postmaster(room / "postgres")))
     os.kill(postmaster(room / "postgres"), signal.SIGKILL)
     again = await start_embedded(room, timeout_seconds=WAIT_SECONDS_MAX)
     assert not again.attached
@@ -406,7 +363,7 @@ async def test_a_pid_file_whose_number_went_to_another_process_does_not_matter(r
 async def test_an_initdb_killed_half_way_is_done_again(room: Path, processes: Callable[..., Process]) -> None:
     process = processes(room)
     base = room / "postgres"
-    await asyncio.to_thread(_wait, lambda: list(base.glob("cluster.new-*/global/*")))
+    await asyncio.to_thread(wait_for, lambda: list(base.glob("cluster.new-*/global/*")))
     process.end()
     assert not (base / "cluster").exists()
     server = await start_embedded(room)
@@ -414,7 +371,7 @@ async def test_an_initdb_killed_half_way_is_done_again(room: Path, processes: Ca
     await server.stop()
     assert (base / "cluster" / "PG_VERSION").is_file()
     # The orphaned initdb may have written on after its directory was taken away; the start after sweeps that, too.
-    await asyncio.to_thread(_wait, lambda: not _running_in(base))
+    await asyncio.to_thread(wait_for, lambda: not _running_in(base))
     await (await start_embedded(room)).stop()
     assert list(base.glob("cluster.new-*")) == []
 
@@ -428,7 +385,7 @@ async def test_a_cancelled_start_leaves_nothing_running(room: Path) -> None:
     start.cancel()
     with pytest.raises(asyncio.CancelledError):
         await start
-    await asyncio.to_thread(_wait, lambda: not _running_in(base))
+    await asyncio.to_thread(wait_for, lambda: not _running_in(base))
     assert list(base.glob("cluster.new-*/base/5")) == [], "initdb was ended, not waited for"
     server = await start_embedded(room)
     await check_works(server)
@@ -460,7 +417,7 @@ def _running_in(base: Path) -> list[str]:
 async def test_a_start_that_takes_too_long_says_so_and_leaves_nothing_running(room: Path) -> None:
     with pytest.raises(EmbeddedError, match="did not finish in time"):
         await start_embedded(room, timeout_seconds=0.1)
-    await asyncio.to_thread(_wait, lambda: not _running_in(room / "postgres"))
+    await asyncio.to_thread(wait_for, lambda: not _running_in(room / "postgres"))
 
 
 @pytest.mark.usefixtures("used")

@@ -23,6 +23,7 @@ from stoa.doctor import Doctor, Report
 from stoa.kernel.principal import Principal
 from stoa.settings import Settings
 from tests.conftest import Running, serving
+from tests.support import run_states
 from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling
 
 
@@ -182,15 +183,15 @@ CASES = [
     ),
     Case("knowledge.miscounted", ["UPDATE knowledge_indexes SET words = words + 1"]),
     Case("knowledge.miscounted", ["DELETE FROM knowledge_vectors"]),
-    Case("shelves.missing", deed=partial(_lose, place="knowledge")),
-    Case("shelves.orphans", deed=partial(_leave_behind, place="knowledge"), repaired=True),
+    Case("knowledge_files.missing", deed=partial(_lose, place="knowledge")),
+    Case("knowledge_files.orphans", deed=partial(_leave_behind, place="knowledge"), repaired=True),
     Case("journal.gaps", [f"DELETE FROM events WHERE {OF} = '{{plain}}' AND sequence = 2"], subject="plain"),
     Case(
         "journal.gaps",
         [f"UPDATE journals SET last_sequence = last_sequence + 1 WHERE {OF} = '{{plain}}'"],
         subject="plain",
     ),
-    Case("journal.unowned", [f"DELETE FROM journals WHERE {OF} = '{{plain}}'"], subject="plain"),
+    Case("journal.orphaned_events", [f"DELETE FROM journals WHERE {OF} = '{{plain}}'"], subject="plain"),
     Case(
         "journal.terminals",
         [
@@ -275,14 +276,14 @@ CASES = [
         repaired=True,
     ),
     Case(
-        "runs.unasked",
+        "runs.paused_without_question",
         ["DELETE FROM input_requests"],
         subject="paused",
         repaired=True,
         after=["SELECT status = 'started' FROM runs WHERE id = '{paused}'"],
     ),
     Case(
-        "runs.vain_questions",
+        "runs.questions_of_ended_runs",
         [
             (
                 "INSERT INTO input_requests (org_id, project_id, run_id, id, conversation_id, type, prompt, params, "
@@ -294,12 +295,20 @@ CASES = [
         repaired=True,
         after=["SELECT bool_and((status = 'pending') = (run_id = '{paused}')) FROM input_requests"],
     ),
-    Case("runs.unanswered", ["DELETE FROM messages WHERE role = 'assistant' AND run_id = '{plain}'"], subject="plain"),
-    Case("runs.unanswered", ["DELETE FROM messages WHERE role = 'user' AND run_id = '{paused}'"], subject="paused"),
-    Case("runs.untold_calls", ["DELETE FROM tool_calls WHERE run_id = '{looked}'"], subject="looked"),
-    Case("runs.untold_calls", ["UPDATE tool_calls SET status = 'failed' WHERE run_id = '{looked}'"], subject="looked"),
     Case(
-        "runs.untold_calls",
+        "runs.missing_answers",
+        ["DELETE FROM messages WHERE role = 'assistant' AND run_id = '{plain}'"],
+        subject="plain",
+    ),
+    Case(
+        "runs.missing_answers", ["DELETE FROM messages WHERE role = 'user' AND run_id = '{paused}'"], subject="paused"
+    ),
+    Case("runs.calls_and_events", ["DELETE FROM tool_calls WHERE run_id = '{looked}'"], subject="looked"),
+    Case(
+        "runs.calls_and_events", ["UPDATE tool_calls SET status = 'failed' WHERE run_id = '{looked}'"], subject="looked"
+    ),
+    Case(
+        "runs.calls_and_events",
         [
             (
                 "INSERT INTO tool_calls (org_id, project_id, run_id, id, conversation_id, name, kind, input, "
@@ -320,12 +329,12 @@ CASES = [
     ),
     Case("runs.wrong_bills", ["UPDATE model_calls SET cost_usd = 1 WHERE run_id = '{plain}'"], subject="plain"),
     Case(
-        "runs.vain_answers",
+        "runs.idempotency_keys",
         ["UPDATE idempotency_keys SET subject_id = gen_random_uuid() WHERE key = 'k'"],
         repaired=True,
     ),
     Case(
-        "runs.vain_answers",
+        "runs.idempotency_keys",
         ["UPDATE idempotency_keys SET subject_id = NULL, answer = NULL WHERE key = 'k'"],
         repaired=True,
     ),
@@ -351,7 +360,7 @@ CASES = [
         subject="queued",
     ),
     Case(
-        "conversations.vain_answers",
+        "conversations.idempotency_keys",
         [
             (
                 "INSERT INTO idempotency_keys (org_id, scope, key, route, body_sha256, answer, subject_id)"
@@ -380,6 +389,15 @@ CASES = [
             )
         ],
     ),
+    Case(
+        "nodes.loops",
+        [
+            (
+                "INSERT INTO nodes (id, lock_key, expires_at, stuck)"
+                " VALUES (gen_random_uuid(), 1, now() + interval '1 minute', '{{journal.writer}}')"
+            )
+        ],
+    ),
     Case("blobs.missing", deed=_lose),
     Case("blobs.orphans", deed=_leave_behind, repaired=True),
 ]
@@ -404,6 +422,7 @@ class Opened:
     async def _speak(self, how: str, statement: str) -> Any:
         connection = await asyncpg.connect(self.dsn)
         try:
+            await connection.execute(run_states.OFF)
             return await getattr(connection, how)(statement.format_map(self.ids))
         finally:
             await connection.close()
@@ -494,7 +513,7 @@ async def test_a_check_that_cannot_be_made_does_not_hide_the_others(opened: Open
     await opened.execute("DELETE FROM messages WHERE role = 'assistant' AND run_id = '{plain}'")
     report = await opened.doctor.examine(Scope())
     assert {diagnosis.name: diagnosis.status for diagnosis in report.diagnoses}["runs.wrong_bills"] == "failed"
-    assert next(diagnosis for diagnosis in report.diagnoses if diagnosis.name == "runs.unanswered").count == 1
+    assert next(diagnosis for diagnosis in report.diagnoses if diagnosis.name == "runs.missing_answers").count == 1
     assert not report.complete
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 
 from stoa.documents.converting import Converter
 from stoa.documents.converting.forking import Zygotes
-from stoa.documents.converting.worker import Job
+from stoa.documents.converting.reading import Job
 from stoa.documents.converting.zygote import Unfit, Zygote
 from stoa.documents.types import ConversionError, Converted
 from tests.support.knowledge import HANDBOOK
@@ -164,7 +164,9 @@ async def test_a_long_document_says_how_far_it_is(converter: Converter, tmp_path
     heard: list[tuple[int, int | None]] = []
     path = tmp_path / "long.pdf"
     path.write_bytes(pages_of_words(600))
-    converted = await converter.convert(path, name="long.pdf", heard=lambda done, pages: heard.append((done, pages)))
+    converted = await converter.convert(
+        path, name="long.pdf", on_progress=lambda done, pages: heard.append((done, pages))
+    )
     assert converted.pages == 600
     assert heard
     assert heard == sorted(heard)
@@ -263,9 +265,9 @@ HOSTILE = {
     "lying_bomb.docx": (lying_bomb, {"too_large", "corrupt_file", "out_of_memory"}),
     "many.xlsx": (lambda: zipped({f"x{number}": b"" for number in range(10_001)}), {"too_large"}),
     "laughs.xml": (lambda: LAUGHS, {"unsupported_format"}),
+    "bytes.txt": (lambda: bytes(byte for byte in range(1, 256)) * 2_000, {"unknown_encoding"}),
     "huge.txt": (lambda: b"a" * (32 * 2**20 + 1), {"too_large"}),
     "wide_table.csv": (lambda: b"a," * 1_001, {"too_large"}),
-    "endless_cell.csv": (lambda: b'a,b\n"' + b"x" * 200_000, {"corrupt_file"}),
 }
 
 
@@ -286,7 +288,7 @@ async def test_a_hostile_file_is_a_typed_error_and_the_next_one_is_read(
         ("deep.json", b"[" * 1_000_000 + b"]" * 1_000_000),
         ("line.txt", b"word " * 200_000),
         ("word.txt", b"x" * 1_000_000),
-        ("bytes.txt", bytes(byte for byte in range(1, 256)) * 2_000),
+        ("endless_cell.csv", b'a,b\n"' + b"x" * 200_000),
         ("formulas.csv", b"=cmd|' /C calc'!A0,@SUM(1+1)*cmd|' /C calc'!A0\n" * 100),
     ],
 )
@@ -505,7 +507,7 @@ async def test_readers_are_forked_from_one_process_which_learns_what_files_need(
     assert "Gadget" in text_of(await read(converter, tmp_path, "report.docx", word_file()))
     assert (await converter.render(HANDBOOK, 1, name="handbook.pdf")).mime_type == "image/png"
     Image.new("L", (600, 800), 200).save(tmp_path / "scan.png")
-    assert (await converter.convert(tmp_path / "scan.png", name="scan.png", find_blank=True)).blank
+    assert (await converter.convert(tmp_path / "scan.png", name="scan.png", find_ocr_targets=True)).ocr_targets
     async with asyncio.timeout(10):
         while not loaded(b"_imaging"):
             await asyncio.sleep(0.01)
@@ -587,7 +589,7 @@ async def test_a_zygote_that_is_unfit_costs_no_file(tmp_path: Path) -> None:
     before._send({"load": "nothing of ours"})  # ignored: only what is listed is loaded
     assert text_of(await read(converter, tmp_path, "notes.txt", b"plain words")) == "plain words"
     assert converter._zygotes._zygote is before
-    before._hear_one({"unfit": "a library has started a thread"})
+    before._handle({"unfit": "a library has started a thread"})
     assert text_of(await read(converter, tmp_path, "notes.txt", b"plain words")) == "plain words"
     assert before.over
     assert before.failed

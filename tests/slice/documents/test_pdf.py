@@ -1,7 +1,10 @@
 """The handbook that ships with Stoa, read by pdfium: headings, tables and page numbers survive."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from stoa.documents.converting.layout import hyphens
 from stoa.documents.converting.pdf import pdf_pages
 from stoa.documents.types import ConversionError
 from tests.support.knowledge import HANDBOOK
@@ -38,3 +41,129 @@ def test_a_cut_file_is_refused(data: bytes) -> None:
     with pytest.raises(ConversionError) as refused:
         pdf_pages(data, "cut.pdf", 5_000)
     assert refused.value.code == "corrupt_file"
+
+
+# --- files of our own, with each producer's habits ------------------------------------------------------------------
+def made(*contents: str, extra: bytes = b"", resources: bytes = b"", root: bytes = b"") -> bytes:
+    """A PDF of 600 by 800 points a page; `extra` are entries of every page, `root` those of the catalogue."""
+    count = len(contents)
+    kids = b" ".join(b"%d 0 R" % (4 + 2 * number) for number in range(count))
+    objects = [
+        b"<</Type/Catalog/Pages 2 0 R%s>>" % root,
+        b"<</Type/Pages/Kids[%s]/Count %d>>" % (kids, count),
+        b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica/Encoding/WinAnsiEncoding>>",
+    ]
+    for number, content in enumerate(contents):
+        page = b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 600 800]/Resources<</Font<</F1 3 0 R>>%s>>/Contents %d 0 R%s>>"
+        data = content.encode("latin-1")
+        objects += [
+            page % (resources, 5 + 2 * number, extra),
+            b"<</Length %d>>stream\n%s\nendstream" % (len(data), data),
+        ]
+    body = b"".join(b"%d 0 obj\n%s\nendobj\n" % (number, one) for number, one in enumerate(objects, 1))
+    return b"%PDF-1.4\n" + body + b"trailer<</Root 1 0 R/Size %d>>\n%%%%EOF" % (len(objects) + 1)
+
+
+def with_object(data: bytes, added: bytes) -> bytes:
+    """Object 6 of a file of one page."""
+    return data.replace(b"trailer", b"6 0 obj\n" + added + b"\nendobj\ntrailer").replace(b"/Size 6", b"/Size 7")
+
+
+def at(x: float, y: float, text: str, size: int = 10) -> str:
+    return f"BT /F1 {size} Tf {x} {y} Td ({text}) Tj ET\n"
+
+
+def ruled(x: float, y: float, width: float, height: float, rows: int, columns: int) -> str:
+    levels = [f"{x} {y + height * row / rows} m {x + width} {y + height * row / rows} l S\n" for row in range(rows + 1)]
+    uprights = [f"{x + width * one / columns} {y} m {x + width * one / columns} {y + height} l S\n" for one in range(columns + 1)]  # fmt: skip
+    return "".join(levels + uprights)
+
+
+def texts_of(data: bytes) -> list[str]:
+    return [page.markdown for page in pdf_pages(data, "a.pdf", 100)[1]]
+
+
+WORDS = st.text("abcdefghijklmnopqrstuvwxyz", min_size=3, max_size=9)
+
+
+@given(
+    st.lists(st.lists(WORDS, min_size=1, max_size=6), min_size=1, max_size=12),
+    st.tuples(st.integers(0, 500), st.integers(100, 700), st.integers(40, 500), st.integers(40, 400)),
+    st.tuples(st.integers(2, 8), st.integers(2, 12)),
+    st.integers(0, 200),
+)
+@settings(max_examples=60, deadline=None)
+def test_no_word_of_a_page_is_lost_or_torn_by_a_grid(
+    lines: list[list[str]], box: tuple[int, int, int, int], cells: tuple[int, int], left: int
+) -> None:
+    """Wherever the rules stand: beside the words, around them or through them."""
+    body = "".join(at(left, 760 - 14 * number, " ".join(line)) for number, line in enumerate(lines))
+    [text] = texts_of(made(body + ruled(*box, *cells)))
+    assert {word for line in lines for word in line} <= set(text.replace("|", " ").replace("#", " ").split())
+
+
+def test_running_lines_go_only_where_they_count_with_the_pages() -> None:
+    middle = "every department reports its travel expenses within thirty days after the journey"
+    amounts = (17, 29, 31, 47, 53, 61)
+    pages = [
+        at(50, 770, f"Report {2024}") + at(50, 750, f"Invoice {100 + 7 * number}") + at(50, 400, middle)
+        + at(50, 60, f"Amount due {amounts[number]}") + at(50, 30, f"Page {number + 1} of 6")
+        for number in range(6)
+    ]  # fmt: skip
+    texts = texts_of(made(*pages))
+    for number, text in enumerate(texts):
+        assert f"Invoice {100 + 7 * number}" in text
+        assert f"Amount due {amounts[number]}" in text
+        assert "Page" not in text
+        assert "Report" not in text
+
+
+def test_a_label_beside_a_table_stays() -> None:
+    body = "".join(at(50, 704 - 20 * row, f"label{row}: cell{row} value{row}") for row in range(3))
+    [text] = texts_of(made(body + ruled(84, 660, 120, 60, 3, 1) + ruled(84, 660, 120, 60, 3, 2)))
+    assert {f"{kind}{row}" for kind in ("cell", "value") for row in range(3)} <= set(text.replace("|", " ").split())
+    assert all(f"label{row}:" in text for row in range(3))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "whole"),
+    [
+        ("ISO", "9001", "ISO-9001"),
+        ("E", "Mail", "E-Mail"),
+        ("Versicherungs", "abteilung", "Versicherungsabteilung"),
+        ("ERR", "x", "ERR-x"),
+        ("Retry", "After", "Retry-After"),
+    ],
+)
+def test_a_hyphen_at_a_line_end_is_dropped_from_words_alone(before: str, after: str, whole: str) -> None:
+    assert hyphens(f"see {before}\ufffe\r\n{after} now") == f"see {whole} now"
+
+
+def test_values_of_forms_and_comments_are_read() -> None:
+    fields = (
+        b"/Annots[6 0 R"
+        b"<</Type/Annot/Subtype/Text/Contents(please check)/Rect[50 500 70 520]>>"
+        b"<</Type/Annot/Subtype/Text/F 2/Contents(hidden)/Rect[50 500 70 520]>>]"
+    )
+    field = b"<</Type/Annot/Subtype/Widget/FT/Tx/T(city)/V(Utrecht)/Rect[50 600 200 620]>>"
+    data = made(at(50, 700, "Where do you live?"), extra=fields, root=b"/AcroForm<</Fields[6 0 R]>>")
+    [text] = texts_of(with_object(data, field))
+    assert "city: Utrecht" in text
+    assert "Comment: please check" in text
+    assert "hidden" not in text
+
+
+def test_a_scan_with_a_stamp_counts_as_a_scan() -> None:
+    image = b"/XObject<</I 6 0 R>>"
+    data = made(at(500, 20, "ACME-1") + "q 600 0 0 800 0 0 cm /I Do Q", resources=image)
+    data = with_object(
+        data,
+        b"<</Type/XObject/Subtype/Image/Width 1/Height 1/ColorSpace/DeviceGray/BitsPerComponent 8/Length 1>>"
+        b"stream\n\x80\nendstream",
+    )
+    _, pages, warnings = pdf_pages(data, "a.pdf", 10)
+    assert [page.markdown for page in pages] == ["ACME-1"]
+    assert "1 of 1 pages hold no text" in warnings[0]
+    targets: list[int] = []
+    assert pdf_pages(data, "a.pdf", 10, ocr_pages=targets)[2] == []
+    assert targets == [1]

@@ -15,7 +15,7 @@ from PIL import Image
 
 from stoa.documents.converting import Converter
 from stoa.documents.converting.pictures import drawn
-from stoa.documents.types import ConversionError, Picture, Sight
+from stoa.documents.types import ConversionError, OcrTarget, Picture
 
 
 @pytest.fixture
@@ -68,14 +68,14 @@ def with_thumbnail() -> bytes:
 
 async def seen(
     converter: Converter, tmp_path: Path, name: str, data: bytes
-) -> tuple[tuple[Sight, ...], list[Image.Image]]:
+) -> tuple[tuple[OcrTarget, ...], list[Image.Image]]:
     """What is to be looked at, and how a model would see it."""
     path = tmp_path / "blob"
     path.write_bytes(data)
-    found = await converter.convert(path, name=name, find_blank=True)
+    found = await converter.convert(path, name=name, find_ocr_targets=True)
     assert found.passages == ()
-    pictures = [await converter.render(path, sight.number, name=name) for sight in found.blank]
-    return found.blank, [
+    pictures = [await converter.render(path, target.number, name=name) for target in found.ocr_targets]
+    return found.ocr_targets, [
         Image.open(io.BytesIO(one.data), formats=(one.mime_type.removeprefix("image/").upper(),)) for one in pictures
     ]
 
@@ -100,7 +100,7 @@ def test_deep_pixels_keep_their_contrast_and_transparent_ones_are_white() -> Non
 
 async def test_pages_of_a_tiff_are_not_its_thumbnails(converter: Converter, tmp_path: Path) -> None:
     sights, images = await seen(converter, tmp_path, "scan.tif", with_thumbnail())
-    assert sights == (Sight(1, 1), Sight(3, 2))
+    assert sights == (OcrTarget(1, 1), OcrTarget(3, 2))
     assert [one.width for one in images] == [300, 310]
 
 
@@ -168,13 +168,13 @@ async def test_limits_hold_for_pictures(tmp_path: Path) -> None:
 async def test_a_name_that_lies_is_said(converter: Converter, tmp_path: Path) -> None:
     path = tmp_path / "blob"
     path.write_bytes(picture("PNG"))
-    found = await converter.convert(path, name="report.pdf", find_blank=True)
+    found = await converter.convert(path, name="report.pdf", find_ocr_targets=True)
     assert found.warnings == ("report.pdf is named like a PDF file but is PNG; it was read as PNG.",)
     with pytest.raises(ConversionError, match="which OCR would read, but it is off here"):
         await converter.convert(path, name="scan.png")
 
 
-async def test_an_office_file_with_text_or_without_pictures_has_nothing_to_look_at(
+async def test_an_office_file_with_text_or_without_pictures_has_nothing_ocr_pages(
     converter: Converter, tmp_path: Path
 ) -> None:
     path = tmp_path / "blob"
@@ -184,8 +184,8 @@ async def test_an_office_file_with_text_or_without_pictures_has_nothing_to_look_
         if shows:
             document.add_picture(io.BytesIO(picture("PNG")))
         document.save(str(path))
-        found = await converter.convert(path, name="letter.docx", find_blank=True)
-        assert found.blank == ()
+        found = await converter.convert(path, name="letter.docx", find_ocr_targets=True)
+        assert found.ocr_targets == ()
     for name, data in (("empty.html", b"<html><body></body></html>"), ("empty.eml", b"Subject: \n\n")):
         path.write_bytes(data)
-        assert (await converter.convert(path, name=name, find_blank=True)).blank == ()
+        assert (await converter.convert(path, name=name, find_ocr_targets=True)).ocr_targets == ()

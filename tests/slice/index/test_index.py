@@ -496,24 +496,58 @@ async def test_filters_that_are_none_are_refused(database: Database, index: Inde
 
 
 async def test_acl(database: Database, index: Index) -> None:
-    await put(
-        database,
-        index,
-        item(1, "word"),
-        item(2, "word", metadata={"acl": {"users": ["ada"]}}),
-        item(3, "word", metadata={"acl": {"groups": ["staff", "hr"]}}),
-        item(4, "word", metadata={"acl": {}}),
-        item(5, "word", metadata={"acl": None}),
-        item(6, "word", metadata={"acl": {"users": []}}),
-    )
+    """Item 1 and 5 are everybody's; every other says in some form that it is not."""
+    forms: list[Any] = [
+        {},
+        {"acl": {"users": ["ada"]}},
+        {"acl": {"groups": ["staff", "hr"]}},
+        {"acl": {}},
+        {"acl": None},
+        {"acl": {"users": []}},
+        {"acl.users": ["ada"]},
+        {"acl.groups": "hr"},
+        {"metadata.acl.users": ["ada"]},
+        {"metadata": {"ACL": {"Users": ["ada"]}}},
+        {"acl": [{"users": ["ada"]}, {"groups": ["hr"]}]},
+        {"acl": {"users": [42]}},
+        {"acl": ["ada"]},
+        {"acl": "ada"},
+        {"acl.teams": ["hr"]},
+        {"acl.users": None},
+        {"acl.owner.users": ["ada"]},
+    ]
+    await put(database, index, *(item(number, "word", metadata=form) for number, form in enumerate(forms, 1)))
     for who, expected in (
-        ({"user": "ada"}, {1, 2, 5}),
+        ({"user": "ada"}, {1, 2, 5, 7, 9, 10, 11}),
         ({"user": "eve"}, {1, 5}),
-        ({"user": "eve", "user_groups": ["hr", "x"]}, {1, 3, 5}),
-        ({}, {1, 2, 3, 4, 5, 6}),
-        ({"user": "ada", "filters": {"acl.users": "ada"}}, {2}),
+        ({"user": "eve", "groups": ["hr", "x"]}, {1, 3, 5, 8, 11}),
+        ({"groups": ["hr"]}, {1, 3, 5, 8, 11}),
+        ({"groups": ["ada"]}, {1, 5}),
+        ({"groups": []}, {1, 5}),
+        ({"user": "42"}, {1, 5, 12}),
+        ({}, set(range(1, len(forms) + 1))),
+        ({"user": "ada", "filters": {"acl.users": "ada"}}, {2, 7, 9, 10, 11}),
     ):
-        assert set(numbers(await ask(database, index, "word", **who))) == expected, who
+        assert set(numbers(await ask(database, index, "word", limit=50, **who))) == expected, who
+    with pytest.raises(BadRequest):
+        await ask(database, index, "word", groups=["\x00"])
+
+
+async def test_flat_access_lists_of_older_versions_restrict_too(database: Database, index: Index, dsn: str) -> None:
+    """Their items have no term of `acl` itself; the next change of their metadata writes it."""
+    await put(database, index, item(1, "word", metadata={"acl.users": ["ada"]}))
+    connection = await asyncpg.connect(dsn)
+    try:
+        whole = "macl\x01e"
+        await connection.execute("DELETE FROM knowledge_postings WHERE term = $1", whole)
+        await connection.execute("UPDATE knowledge_index_items SET terms = array_remove(terms, $1)", whole)
+    finally:
+        await connection.close()
+    assert numbers(await ask(database, index, "word", user="eve")) == []
+    assert numbers(await ask(database, index, "word", user="ada")) == [1]
+    async with database.tenant(ME) as tx:
+        await index.set_metadata(tx, KEY, UUID(int=1_001), {"acl.users": ["ada"], "more": 1})
+    assert numbers(await ask(database, index, "word", filters={"field": "acl", "operator": "!=", "value": None})) == [1]
 
 
 # --- changes --------------------------------------------------------------------------------------------------------

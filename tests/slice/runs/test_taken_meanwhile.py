@@ -21,8 +21,8 @@ from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, calling
 class Contested(Journal):
     """A journal that somebody else takes each time after it was taken, as often as `rivals` says."""
 
-    def __init__(self, database: Database, writer: JournalWriter, tails: LiveBuffer, rivals: int) -> None:
-        super().__init__(database, writer, tails)
+    def __init__(self, database: Database, writer: JournalWriter, live: LiveBuffer, rivals: int) -> None:
+        super().__init__(database, writer, live)
         self._own, self.rivals = database, rivals
 
     async def resume(self, key: JournalKey, head: Head) -> tuple[RunWriter, Record | None]:
@@ -49,10 +49,12 @@ async def test_a_cancel_is_acknowledged_only_once_the_run_has_ended(
         assert run["status"] == "paused"
         org = UUID((await server.call("GET", "/v1/orgs"))["data"][0]["id"])
         key = UUID((await server.call("GET", "/v1/access-keys"))["data"][0]["id"])
-        tails, clock = LiveBuffer(), SystemClock()
-        journal = Contested(database, JournalWriter(dsn, tails, clock), tails, rivals=2)
+        live, clock = LiveBuffer(), SystemClock()
+        journal = Contested(database, JournalWriter(dsn, live, clock), live, rivals=2)
         nothing: Any = None  # No run begins here, so no model is asked for.
-        await Runs(database, journal, nothing, RandomIds(), clock).cancel(Principal(org, None, key), UUID(run["id"]))
+        await Runs(database, journal, nothing, RandomIds(), clock, nothing).cancel(
+            Principal(org, None, key), UUID(run["id"])
+        )
         assert journal.rivals == 0
         events = await server.events(run["id"])
         assert (events[-1]["type"], [event["type"] for event in events].count("run.canceled")) == ("run.canceled", 1)

@@ -12,6 +12,7 @@ import pytest
 from dulwich import porcelain
 from dulwich.repo import Repo
 
+from stoa.outbound import Outbound
 from stoa.sources import rules
 from stoa.sources.configs import DirectoryConfig, GitConfig, S3Config
 from stoa.sources.providers.directory import DirectoryOrigin
@@ -142,7 +143,11 @@ async def clone(
     **config: Any,
 ) -> Walk:
     origin = GitOrigin(
-        GitConfig(url=url, **config), secrets or {}, tmp_path / "clones" / "one", [tmp_path], allow_private=private
+        GitConfig(url=url, **config),
+        secrets or {},
+        tmp_path / "clones" / "one",
+        [tmp_path],
+        Outbound(allow_private=private),
     )
     try:
         async with asyncio.timeout(40):
@@ -223,7 +228,7 @@ async def test_a_reader_that_dies_costs_one_file(tmp_path: Path) -> None:
     world = GitWorld(tmp_path, work.as_uri(), repo)
     for name in ("a", "b", "c"):
         await world.put(f"{name}.md", f"File {name}")
-    origin = GitOrigin(GitConfig(url=work.as_uri()), {}, tmp_path / "clone", [tmp_path], allow_private=True)
+    origin = GitOrigin(GitConfig(url=work.as_uri()), {}, tmp_path / "clone", [tmp_path], Outbound(allow_private=True))
     found: list[Any] = []
     try:
         async with asyncio.timeout(40):
@@ -251,7 +256,7 @@ async def test_a_bucket_is_listed_page_by_page() -> None:
         )
         made.answers["/docs/a/1.md"] = Answer(b"one", headers={"content-type": "text/markdown"})
         memory, config = Memory(), S3Config(bucket="docs", prefix="a/", endpoint=made.url)
-        walk = await memory.walk(S3Origin(config, {}, http, allow_private=True))
+        walk = await memory.walk(S3Origin(config, {}, http))
         assert walk.contents == {"a/1.md": b"one"}
         assert {one.origin: one.code for one in walk.findings if isinstance(one, Failed)} == {
             "a/big.md": "too_large",
@@ -278,17 +283,15 @@ async def test_listings_that_are_none(answer: Answer, code: str) -> None:
     async with site() as made, session() as http:
         made.answers["/docs/?list-type=2&max-keys=1000"] = answer
         with pytest.raises(SourceError) as caught:
-            await Memory().walk(S3Origin(S3Config(bucket="docs", endpoint=made.url), {}, http, allow_private=True))
+            await Memory().walk(S3Origin(S3Config(bucket="docs", endpoint=made.url), {}, http))
         assert caught.value.code == code
         assert json.dumps(caught.value.message)
         assert answer.status != 301 or "region eu-west-1" in caught.value.message
 
 
 async def test_a_bucket_of_the_own_network_is_refused() -> None:
-    async with session(allow_private=False) as http:
+    async with session(Outbound()) as http:
         for host in ("127.0.0.1:9", "localhost:9", "[::1]:9"):
             with pytest.raises(SourceError) as caught:
-                await Memory().walk(
-                    S3Origin(S3Config(bucket="docs", endpoint=f"http://{host}"), {}, http, allow_private=False)
-                )
+                await Memory().walk(S3Origin(S3Config(bucket="docs", endpoint=f"http://{host}"), {}, http))
             assert caught.value.code == "address_refused"

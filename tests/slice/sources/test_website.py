@@ -3,18 +3,17 @@ fall for."""
 
 import asyncio
 import gzip
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
-import aiohttp
 import pytest
-from aiohttp.abc import AbstractResolver, ResolveResult
 
-from stoa.outbound.client import PublicResolver
+from stoa.outbound import Outbound
 from stoa.sources.configs import WebsiteConfig
 from stoa.sources.providers.website import WebsiteOrigin
 from stoa.sources.types import Failed, Fetched, Nothing, Same, SourceError
-from tests.support.origins import Answer, Memory, Site, Walk, gzipped, session, site
+from tests.support.origins import ANYWHERE, Answer, Memory, Site, Walk, gzipped, session, site
 
 
 @pytest.fixture
@@ -28,9 +27,7 @@ async def crawl(
 ) -> Walk:
     config = {"url": url or made.url, "delay_seconds": 0, "sitemap": False, **config}
     async with session() as http, asyncio.timeout(20):
-        return await (memory or Memory()).walk(
-            WebsiteOrigin(WebsiteConfig(**config), secrets or {}, http, allow_private=True)
-        )
+        return await (memory or Memory()).walk(WebsiteOrigin(WebsiteConfig(**config), secrets or {}, http))
 
 
 def paths(walk: Walk, made: Site, kind: type = Fetched) -> list[str]:
@@ -156,19 +153,13 @@ async def test_redirects_are_one_page(made: Site) -> None:
     assert caught.value.code == "origin_failed"
 
 
-class OneName(AbstractResolver):
-    """Knows a public name for the test's server; everything else is as the guard sees it."""
+class OneName(Outbound):
+    """Takes one name to the test's server, as if it had a public address; everything else is as the guard sees it."""
 
-    def __init__(self) -> None:
-        self._guard = PublicResolver(allow_private=False)
-
-    async def resolve(self, host: str, port: int = 0, family: Any = 0) -> list[ResolveResult]:
-        if host != "docs.example.com":
-            return await self._guard.resolve(host, port, family)
-        return [ResolveResult(hostname=host, host="127.0.0.1", port=port, family=2, proto=0, flags=0)]
-
-    async def close(self) -> None:
-        await self._guard.close()
+    async def connect(self, host: str, port: int, *, tls: bool) -> socket.socket:
+        if host == "docs.example.com":
+            return await ANYWHERE.connect("127.0.0.1", port, tls=tls)
+        return await Outbound.connect(self, host, port, tls=tls)
 
 
 async def test_a_redirect_to_a_private_address_is_refused(made: Site) -> None:
@@ -181,8 +172,8 @@ async def test_a_redirect_to_a_private_address_is_refused(made: Site) -> None:
     made.page("/secret", text="internal")
     hosts = tuple(f"{host}:{made.port}" for host in inside)
     config = WebsiteConfig(url=f"http://docs.example.com:{made.port}/", hosts=hosts, delay_seconds=0, sitemap=False)
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=OneName())) as http, asyncio.timeout(20):
-        walk = await Memory().walk(WebsiteOrigin(config, {}, http, allow_private=False))
+    async with session(OneName()) as http, asyncio.timeout(20):
+        walk = await Memory().walk(WebsiteOrigin(config, {}, http))
         assert walk.named(Fetched) == [f"http://docs.example.com:{made.port}/"]
         assert made.visits("/secret") == []
         refused = {one.origin: one.code for one in walk.findings if isinstance(one, Failed)}
@@ -190,7 +181,7 @@ async def test_a_redirect_to_a_private_address_is_refused(made: Site) -> None:
         assert made.visits().count(302) == len(inside)
         start = WebsiteConfig(url=f"http://docs.example.com:{made.port}/to/0", delay_seconds=0, sitemap=False)
         with pytest.raises(SourceError) as caught:
-            await Memory().walk(WebsiteOrigin(start, {}, http, allow_private=False))
+            await Memory().walk(WebsiteOrigin(start, {}, http))
         assert (caught.value.code, made.visits("/secret")) == ("address_refused", [])
 
 
@@ -301,5 +292,5 @@ async def test_nobody_there() -> None:
     async with session() as http:
         config = WebsiteConfig(url="http://127.0.0.1:9/", delay_seconds=0)
         with pytest.raises(SourceError) as caught:
-            await Memory().walk(WebsiteOrigin(config, {}, http, allow_private=True))
+            await Memory().walk(WebsiteOrigin(config, {}, http))
     assert caught.value.code == "robots_unreachable"

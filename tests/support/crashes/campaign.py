@@ -15,11 +15,11 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import asyncpg
 
@@ -44,6 +44,8 @@ FATES = {
     "everything": 1,
 }
 """How often each befalls the nodes, in proportion; cut connections and cancels are the clients' doing."""
+FULL_SECONDS = (0.5, 4.0)
+"""How long a disk stays full, from and to."""
 LOST: tuple[str, ...] = ("kill", "freeze", "partition")
 """After these a run goes on elsewhere within seconds."""
 
@@ -87,11 +89,21 @@ class Report:
         }
 
 
+class Disk(Protocol):
+    """A small disk that can be filled up."""
+
+    path: Path
+
+    def fill(self) -> None: ...
+
+    def free(self) -> None: ...
+
+
 class Field:
     """Everything that takes part, and the faults that befall it."""
 
-    def __init__(self, home: Path, dice: random.Random, report: Report) -> None:
-        self.home, self.dice, self.report = home, dice, report
+    def __init__(self, home: Path, dice: random.Random, report: Report, disks: tuple[Disk, Disk] | None = None) -> None:
+        self.home, self.dice, self.report, self._disks = home, dice, report, disks
         self.model = ScriptedServer()
         self.world = ToolServer()
         self.nodes: list[Node] = []
@@ -113,7 +125,8 @@ class Field:
             # The first has the embedded database for its own; the others come by a road that can be blocked.
             way = await self._stack.enter_async_context(Way(self._embedded.dsn)) if place else None
             self.ways.append(way)
-            log = self.home.parent / f"{self.home.name}-node-{place}.log"
+            logs = self._disks[1].path if self._disks else self.home.parent
+            log = logs / f"{self.home.name}-node-{place}.log"
             settings = {"STOA_DRAIN_SECONDS_MAX": "1", "STOA_LOG_LEVEL": "warning"}
             node = Node(f"node {place}", way.dsn if way else "", self.home, self.model.url, log, settings)
             self._stack.push_async_callback(node.end)
@@ -193,6 +206,23 @@ class Field:
         await self._database_is_back()
         await asyncio.gather(*(self._start(node) for node in self.nodes))
 
+    async def _full_data(self) -> None:
+        await self._fill(0)
+
+    async def _full_log(self) -> None:
+        await self._fill(1)
+
+    async def _full_both(self) -> None:
+        await self._fill(0, 1)
+
+    async def _fill(self, *which: int) -> None:
+        assert self._disks is not None, "this campaign has no small disks"
+        for number in which:
+            await asyncio.to_thread(self._disks[number].fill)
+        await asyncio.sleep(self.dice.uniform(*FULL_SECONDS))
+        for number in which:
+            self._disks[number].free()
+
     def _way(self) -> tuple[Node, Way]:
         place = self.dice.randrange(1, NODES)
         way = self.ways[place]
@@ -227,21 +257,30 @@ class Field:
 
 
 async def campaign(
-    home: Path, *, faults: int, seed: int, clients: int = 8, fates: int, seconds_max: float = 600, every: float = 0.6
+    home: Path,
+    *,
+    faults: int,
+    seed: int,
+    clients: int = 8,
+    fates: int,
+    seconds_max: float = 600,
+    every: float = 0.6,
+    kinds: Mapping[str, int] = FATES,
+    disks: tuple[Disk, Disk] | None = None,
 ) -> Report:
     """`fates` faults of nodes and database, then cuts and cancels until there are `faults`. Raises AssertionError on a
     broken promise."""
     dice, report, began = random.Random(seed), Report(seed), time.monotonic()
-    async with Field(home, dice, report) as field_:
+    async with Field(home, dice, report, disks) as field_:
         model_id = (await field_.nodes[0].call("GET", "/v1/router/models"))["data"]
         chosen = next(model["id"] for model in model_id if model["slug"] == "openai/scripted")
         async with asyncio.TaskGroup() as crew:
             for number in range(clients):
                 crew.create_task(Client(number, field_, chosen, random.Random(dice.random())).live())
-            kinds = list(FATES) + random.Random(seed).choices(
-                list(FATES), list(FATES.values()), k=max(0, fates - len(FATES))
+            chosen_kinds = list(kinds) + random.Random(seed).choices(
+                list(kinds), list(kinds.values()), k=max(0, fates - len(kinds))
             )
-            for kind in kinds[:fates]:
+            for kind in chosen_kinds[:fates]:
                 if time.monotonic() - began > seconds_max:
                     break
                 await asyncio.sleep(dice.uniform(0.3, 1.7) * every)

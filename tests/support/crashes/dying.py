@@ -16,7 +16,7 @@ import asyncpg
 
 from stoa.gateway import Capabilities
 from stoa.runs import Worker
-from stoa.runs.worker import RECORDING
+from stoa.runs.driving import RECORDING
 from stoa.tools import Call, ToolKind, ToolResult
 from tests.support.doubles import ScriptedModel, Shelf, answer, calling
 from tests.support.running import serving

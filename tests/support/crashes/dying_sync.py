@@ -17,13 +17,13 @@ from stoa.bases import Deletions, Items
 from stoa.db import Database
 from stoa.db.blobs import DirectoryBlobs
 from stoa.db.internal import internal
+from stoa.db.node import Node
 from stoa.index import Index
 from stoa.kernel.clock import SystemClock
 from stoa.kernel.ids import RandomIds
 from stoa.kernel.principal import Principal
-from stoa.runs import Node
+from stoa.outbound import Outbound
 from stoa.sources import SourceFactory, Sources, Syncing, SyncWorker, store
-from stoa.sources import worker as module
 from tests.support.crashes.dying import DIED, Countdown
 
 _SYNCING: ContextVar[bool] = ContextVar("syncing", default=False)
@@ -58,7 +58,7 @@ async def parts(dsn: str, data_dir: Path, shared: Path) -> AsyncGenerator[Parts]
     blobs, index = DirectoryBlobs(data_dir / "knowledge"), Index()
     deletions = Deletions(database, index, blobs, ids)
     items = Items(database, index, blobs, deletions, ids)
-    origins = SourceFactory(allow_private=False, directories=[shared], cache=data_dir / "sources")
+    origins = SourceFactory(outbound=Outbound(), directories=[shared], cache=data_dir / "sources")
     vault: Any = None  # The sources have no secrets.
     sources = Sources(database, vault, origins, deletions, ids, SystemClock())
     syncing = Syncing(database, SourceItems(items), deletions, origins, vault)
@@ -83,7 +83,7 @@ async def _die(dsn: str, directory: Path, shared: Path, source_id: str, ticks: i
         async with internal(server.database) as tx:
             claimed = await tx.fetchrow(CLAIM, server.node.id, UUID(source_id))
             assert claimed is not None
-        await server.worker._carry(module._Held(store.sync_of(claimed)))
+        await server.worker.work(store.sync_of(claimed))
 
 
 def _mark(kind: Any, name: str) -> None:

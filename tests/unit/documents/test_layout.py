@@ -1,7 +1,9 @@
 """Lines and rules of a page become Markdown: decided here, without a PDF."""
 
+from stoa.documents.converting import grids as ruling
 from stoa.documents.converting import layout
-from stoa.documents.converting.layout import Grid, Line, Rule, Sheet
+from stoa.documents.converting.grids import Rule
+from stoa.documents.converting.layout import Grid, Line, Sheet
 
 HEIGHT = 800.0
 
@@ -81,24 +83,24 @@ def test_a_line_that_only_looks_like_a_markdown_heading_is_escaped() -> None:
 
 
 def test_rules_make_a_grid_of_cells_row_by_row_from_the_top() -> None:
-    [(box, cells)] = layout.grids(ruled([0, 100, 200], [0, 20, 40]))
+    [(box, cells)] = ruling.grids(ruled([0, 100, 200], [0, 20, 40]))
     assert box == (0, 0, 200, 40)
     assert cells == [[(0, 20, 100, 40), (100, 20, 200, 40)], [(0, 0, 100, 20), (100, 0, 200, 20)]]
 
 
 def test_a_missing_rule_joins_two_cells() -> None:
     rules = [rule for rule in ruled([0, 100, 200], [0, 20, 40]) if not (not rule.level and rule.at == 100)]
-    [(_, cells)] = layout.grids([*rules, Rule(False, 100, 0, 20)])
+    [(_, cells)] = ruling.grids([*rules, Rule(False, 100, 0, 20)])
     assert cells[0] == [(0, 20, 200, 40), None]
 
 
 def test_a_frame_and_an_underline_are_no_tables() -> None:
-    assert layout.grids(ruled([0, 100], [0, 20])) == []
-    assert layout.grids([Rule(True, 10, 0, 300)]) == []
+    assert ruling.grids(ruled([0, 100], [0, 20])) == []
+    assert ruling.grids([Rule(True, 10, 0, 300)]) == []
 
 
 def test_a_drawing_with_thousands_of_rules_is_left_alone() -> None:
-    assert layout.grids(ruled([10.0 * n for n in range(500)], [10.0 * n for n in range(500)])) == []
+    assert ruling.grids(ruled([10.0 * n for n in range(500)], [10.0 * n for n in range(500)])) == []
 
 
 def test_a_table_stands_where_its_lines_stood_and_its_signs_are_escaped() -> None:

@@ -6,12 +6,13 @@ import socket
 import pytest
 
 from stoa.gateway import ModelFactory, Provider, ProviderError
+from stoa.outbound import Outbound
 
 LIST = b'{"data": [{"id": "llama3.2"}]}'
 
 
 def looked_for(port: int) -> Provider:
-    suppliers = ModelFactory(pace=lambda: 0.0, allow_private=True)
+    suppliers = ModelFactory(pace=lambda: 0.0, outbound=Outbound(allow_private=True))
     return suppliers.provider("ollama", "ollama", f"http://127.0.0.1:{port}", None, None, optional=True)
 
 

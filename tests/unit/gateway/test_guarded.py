@@ -9,6 +9,7 @@ import pytest
 from stoa.embedding import EmbedderError, RemoteEmbedder
 from stoa.embedding.reranking import RemoteReranker, RerankerError
 from stoa.gateway.providers.transport import Timeouts, Transport, TransportError
+from stoa.outbound import Outbound
 
 HOSTS = ("127.0.0.1", "localhost")
 
@@ -43,7 +44,7 @@ async def status(transport: Transport, url: str) -> int:
 @pytest.mark.parametrize("host", HOSTS)
 async def test_models(inside: Inside, host: str) -> None:
     url = f"http://{host}:{inside.port}/v1/chat/completions"
-    guarded = Transport(allow_private=False)
+    guarded = Transport(outbound=Outbound())
     with pytest.raises(TransportError, match="STOA_ALLOW_PRIVATE_ADDRESSES"):
         await status(guarded, url)
     assert inside.visits == 0
@@ -58,10 +59,10 @@ async def test_models(inside: Inside, host: str) -> None:
 async def test_embedders_and_rerankers(inside: Inside, host: str) -> None:
     url = f"http://{host}:{inside.port}/v1"
     with pytest.raises(EmbedderError) as refused:
-        await RemoteEmbedder(url, "m", None, allow_private=False).embed(["text"])
+        await RemoteEmbedder(url, "m", None, outbound=Outbound()).embed(["text"])
     assert refused.value.code == "embedder_unreachable"
     with pytest.raises(RerankerError) as refused_too:
-        await RemoteReranker(url, "m", None, allow_private=False).rerank("query", ["text"])
+        await RemoteReranker(url, "m", None, outbound=Outbound()).rerank("query", ["text"])
     assert refused_too.value.code == "reranker_unreachable"
     assert inside.visits == 0
     with pytest.raises(EmbedderError):

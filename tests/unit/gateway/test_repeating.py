@@ -1,7 +1,7 @@
 """What is recognized instead of parsed says what parsing would have said, or is not recognized."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given
@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 from stoa.gateway import Capabilities, Delta, TextDelta
 from stoa.gateway.providers.anthropic import AnthropicModel
 from stoa.gateway.providers.openai import OpenAIModel
+from stoa.gateway.providers.reading import Reading
+from stoa.gateway.providers.receiving import Reception
 from stoa.gateway.providers.repeating import Repeating
 from stoa.gateway.providers.sse import EventParser
 from stoa.gateway.providers.streaming import StreamingModel
+from stoa.gateway.providers.toolcalls import Names
 from stoa.gateway.providers.transport import Transport
 
 ABILITIES = Capabilities(images=True, tools=True)
@@ -32,17 +35,18 @@ def block(text: str, index: int = 0) -> bytes:
     return b"event: content_block_delta\ndata: " + json.dumps(data, ensure_ascii=False).encode() + b"\n\n"
 
 
-def reader(model: type[StreamingModel]) -> StreamingModel:
-    return model(Transport(), "http://localhost", None, "m", ABILITIES)
+def new_reading(model: type[StreamingModel]) -> Callable[[], Reading]:
+    made = model(Transport(), "http://localhost", None, "m", ABILITIES)
+    return lambda: made.reading(Names())
 
 
 def parsed(chunk: bytes, model: type[StreamingModel] = OpenAIModel) -> Sequence[Delta]:
     """What the parser makes of whole events."""
-    return reader(model)._read_alone(chunk)
+    return Reception.alone(chunk, new_reading(model))
 
 
 def learned(chunk: bytes, model: type[StreamingModel] = OpenAIModel) -> Repeating | None:
-    return Repeating.learned(chunk, reader(model)._read_alone)
+    return Repeating.learned(chunk, lambda events: Reception.alone(events, new_reading(model)))
 
 
 @pytest.mark.parametrize(("make", "model"), [(event, OpenAIModel), (block, AnthropicModel)])

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from stoa.gateway.providers.transport import REST_SLACK_SECONDS, _Rests
+from stoa.gateway.providers.rests import REST_SLACK_SECONDS, Rests
 
 
 class Connection:
@@ -22,7 +22,7 @@ class Connection:
 
 
 async def test_every_rest_ends_and_lasts_its_time() -> None:
-    rests, connections = _Rests(lambda: 0.03), [Connection() for _ in range(50)]
+    rests, connections = Rests(lambda: 0.03), [Connection() for _ in range(50)]
     for connection in connections:
         rests.let(connection)  # type: ignore[arg-type]
         await asyncio.sleep(0.001)
@@ -33,12 +33,12 @@ async def test_every_rest_ends_and_lasts_its_time() -> None:
 
 async def test_without_load_nothing_rests() -> None:
     connection = Connection()
-    _Rests(lambda: 0.0).let(connection)  # type: ignore[arg-type]
+    Rests(lambda: 0.0).let(connection)  # type: ignore[arg-type]
     assert connection.since == 0.0
 
 
 async def test_a_connection_that_cannot_pause_is_left_alone() -> None:
-    rests, refusing, willing = _Rests(lambda: 0.01), Connection(willing=False), Connection()
+    rests, refusing, willing = Rests(lambda: 0.01), Connection(willing=False), Connection()
     for connection in (refusing, willing):
         rests.let(connection)  # type: ignore[arg-type]
     async with asyncio.timeout(5):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from stoa.events import EventType
 from stoa.journal import LiveBuffer, Record, Subscription, frames_of
-from stoa.journal.live_buffer import TAIL_BYTES_MAX
+from stoa.journal.live_buffer import BUFFER_BYTES_MAX
 
 RUN = UUID(int=7)
 
@@ -23,85 +23,85 @@ def records(first: int, count: int, size: int = 10) -> list[Record]:
 @given(
     st.lists(st.integers(1, 40), min_size=1, max_size=12),
     st.integers(0, 200),
-    st.sampled_from([10, TAIL_BYTES_MAX // 30]),
+    st.sampled_from([10, BUFFER_BYTES_MAX // 30]),
 )
 def test_memory_gives_exactly_what_follows_or_says_that_it_cannot(batches: list[int], after: int, size: int) -> None:
-    tails, written = LiveBuffer(), []
+    live, written = LiveBuffer(), []
     for count in batches:
         fresh = records(len(written) + 1, count, size)
-        tails.publish(RUN, fresh)
+        live.publish(RUN, fresh)
         written += fresh
         for _ in range(2):  # The second reader gets what was made for the first.
             for cursor in {after, len(written) - count, len(written)}:
-                found = tails.after(RUN, cursor)
+                found = live.after(RUN, cursor)
                 if cursor <= len(written) and found is not None:
                     assert found.frames == frames_of(written[cursor:])
                     assert found.last_sequence == len(written)
-    assert tails.after(RUN, len(written)) is not None, "who is up to date never needs the table"
+    assert live.after(RUN, len(written)) is not None, "who is up to date never needs the table"
 
 
 def test_a_run_that_went_elsewhere_and_came_back_leaves_no_gap() -> None:
-    tails = LiveBuffer()
-    tails.publish(RUN, records(1, 16))
-    tails.publish(RUN, records(18, 2))  # Another node wrote 17.
-    assert tails.after(RUN, 16) is None
-    found = tails.after(RUN, 17)
+    live = LiveBuffer()
+    live.publish(RUN, records(1, 16))
+    live.publish(RUN, records(18, 2))  # Another node wrote 17.
+    assert live.after(RUN, 16) is None
+    found = live.after(RUN, 17)
     assert found is not None
     assert found.frames == frames_of(records(18, 2))
 
 
 async def test_a_parked_reader_is_not_woken_while_it_can_be_served() -> None:
-    ear, served = Subscription(RUN), []
+    subscription, served = Subscription(RUN), []
 
     def flush() -> bool:
         served.append(len(served) + 1)
         return len(served) < 3
 
-    parked = asyncio.create_task(ear.park(flush))
+    parked = asyncio.create_task(subscription.park(flush))
     await asyncio.sleep(0)
     for wanted in (1, 2):
-        ear.nudge()
-        ear.nudge()  # Nudges that meet are one.
+        subscription.wake()
+        subscription.wake()  # Nudges that meet are one.
         await asyncio.sleep(0)
         assert (len(served), parked.done()) == (wanted, False)
-    ear.nudge()
+    subscription.wake()
     async with asyncio.timeout(1):
         await parked
     assert len(served) == 3
 
 
 async def test_a_nudge_before_parking_is_not_lost() -> None:
-    ear = Subscription(RUN)
-    ear.nudge()
+    subscription = Subscription(RUN)
+    subscription.wake()
     async with asyncio.timeout(1):
-        await ear.park(lambda: True)
+        await subscription.park(lambda: True)
 
 
 async def test_a_nudge_that_comes_after_leaving_serves_nobody() -> None:
-    ear, served = Subscription(RUN), []
-    parked = asyncio.create_task(ear.park(lambda: bool(served.append(1)) or True))
+    subscription, served = Subscription(RUN), []
+    parked = asyncio.create_task(subscription.park(lambda: bool(served.append(1)) or True))
     await asyncio.sleep(0)
-    ear.nudge()
+    subscription.wake()
     parked.cancel()
     await asyncio.gather(parked, return_exceptions=True)
     await asyncio.sleep(0)
     assert len(served) <= 1
-    ear.nudge()
+    subscription.wake()
     async with asyncio.timeout(1):
-        await ear.wait()
+        await subscription.wait()
 
 
 async def test_a_flush_that_fails_wakes_its_reader() -> None:
-    ear, told = Subscription(RUN), []
+    subscription, told = Subscription(RUN), []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
 
     def flush() -> bool:
         raise RuntimeError("the reader's own failure")
 
     try:
-        parked = asyncio.create_task(ear.park(flush))
+        parked = asyncio.create_task(subscription.park(flush))
         await asyncio.sleep(0)
-        ear.nudge()
+        subscription.wake()
         async with asyncio.timeout(1):
             await parked
     finally:
@@ -110,30 +110,30 @@ async def test_a_flush_that_fails_wakes_its_reader() -> None:
 
 
 async def test_a_run_leaves_after_its_readers_have_its_last_words() -> None:
-    tails, read = LiveBuffer(), []
+    live, read = LiveBuffer(), []
 
     def flush() -> bool:
-        read.append(tails.after(RUN, 0))
+        read.append(live.after(RUN, 0))
         return False
 
-    with tails.subscribe(RUN) as ear:
-        parked = asyncio.create_task(ear.park(flush))
+    with live.subscribe(RUN) as subscription:
+        parked = asyncio.create_task(subscription.park(flush))
         await asyncio.sleep(0)
-        tails.publish(RUN, records(1, 2))
-        tails.forget(RUN)  # As the end of a run does, in the same breath.
+        live.publish(RUN, records(1, 2))
+        live.forget(RUN)  # As the end of a run does, in the same breath.
         await parked
     assert read
     assert read[0] is not None, "the reader had to go to the table for what had just been in memory"
     await asyncio.sleep(0)
-    assert tails.after(RUN, 2) is None
-    assert not tails.live(RUN)
+    assert live.after(RUN, 2) is None
+    assert not live.live(RUN)
 
 
 async def test_a_run_that_is_taken_up_again_at_once_keeps_its_new_tail() -> None:
-    tails = LiveBuffer()
-    tails.forget(RUN)
-    tails.publish(RUN, records(3, 1))
+    live = LiveBuffer()
+    live.forget(RUN)
+    live.publish(RUN, records(3, 1))
     await asyncio.sleep(0)
-    found = tails.after(RUN, 2)
+    found = live.after(RUN, 2)
     assert found is not None
     assert found.last_sequence == 3

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import pytest
 
+from stoa.outbound import Outbound
 from stoa.tools import Call, Definition, Program, ToolKind
 from stoa.tools.providers.mcp.failures import Failure
 from stoa.tools.providers.mcp.sessions import Sessions
@@ -27,6 +28,10 @@ TOUCH = Offer("touch", "Touches.", {"type": "object"})
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
+async def anything(_: object, __: object) -> None:
+    """Arguments fit, whatever they are."""
+
+
 class Bench:
     """Sessions with one misbehaving program."""
 
@@ -38,7 +43,7 @@ class Bench:
 
     def start(self, mode: str, **env: str) -> "Bench":
         program = Program("bad", sys.executable, ("-S", "-E", BAD, mode, str(self.path)), env)
-        self.sessions = Sessions({"bad": program}, allow_private=True, **self.bounds)
+        self.sessions = Sessions({"bad": program}, outbound=Outbound(allow_private=True), **self.bounds)
         return self
 
     def definition(
@@ -62,7 +67,9 @@ class Bench:
         )
 
     async def call(self, timeout: float = 5.0, **arguments: Any) -> tuple[str | None, str]:
-        result = await McpTool(self.definition(timeout=timeout), TOUCH, {}, self.sessions).call(arguments, CALL)
+        result = await McpTool(self.definition(timeout=timeout), TOUCH, {}, self.sessions, anything).call(
+            arguments, CALL
+        )
         return result.code, result.text
 
     def started(self) -> list[int]:
@@ -204,11 +211,16 @@ async def test_pages_without_end_come_to_one(bench: Callable[..., Bench]) -> Non
     assert [offer.name for offer in (await bad.sessions.list(bad.definition(), {})).offers] == ["touch"]
 
 
-@pytest.mark.parametrize(("mode", "named"), [("no_list", "tools"), ("schema", r"tools\.0\.inputSchema\.type")])
-async def test_a_list_that_is_none(bench: Callable[..., Bench], mode: str, named: str) -> None:
-    bad = bench(mode)
-    with pytest.raises(Failure, match=f"no MCP.*{named}"):
+async def test_a_list_that_is_none(bench: Callable[..., Bench]) -> None:
+    bad = bench("no_list")
+    with pytest.raises(Failure, match=r"no MCP.*tools"):
         await bad.sessions.list(bad.definition(), {})
+
+
+async def test_a_bad_tool_costs_itself(bench: Callable[..., Bench]) -> None:
+    bad = bench("schema")
+    listing = await bad.sessions.list(bad.definition(), {})
+    assert (list(listing.offers), listing.problem) == ([], "Left out: 'touch' (its schema is no object's)")
 
 
 async def test_a_list_that_changes(bench: Callable[..., Bench]) -> None:
@@ -238,7 +250,9 @@ async def test_sessions_are_bounded(bench: Callable[..., Bench]) -> None:
 
     def call(number: int, project: int = 2) -> asyncio.Task[Any]:
         return asyncio.create_task(
-            McpTool(few.definition(number, timeout=20, project=project), TOUCH, {}, few.sessions).call({}, CALL)
+            McpTool(few.definition(number, timeout=20, project=project), TOUCH, {}, few.sessions, anything).call(
+                {}, CALL
+            )
         )
 
     working = [call(1), call(2)]
@@ -263,14 +277,15 @@ async def test_idle_sessions_are_closed_and_changed_definitions_get_new_ones(ben
     await until(lambda: not running(idle.started()[0]))
     assert (await idle.call())[0] is None
     changed = idle.definition(updated_at=datetime(2026, 1, 2, tzinfo=UTC))
-    assert (await McpTool(changed, TOUCH, {}, idle.sessions).call({}, CALL)).code is None
+    assert (await McpTool(changed, TOUCH, {}, idle.sessions, anything).call({}, CALL)).code is None
     assert len(idle.started()) == 3
 
 
 async def test_a_program_that_cannot_be_started(tmp_path: Path) -> None:
     theirs = Program("theirs", "x", projects=frozenset({UUID(int=9)}))
     sessions = Sessions(
-        {"gone": Program("gone", str(tmp_path / "no-such-program")), "theirs": theirs}, allow_private=True
+        {"gone": Program("gone", str(tmp_path / "no-such-program")), "theirs": theirs},
+        outbound=Outbound(allow_private=True),
     )
     for server, said in (("gone", "cannot be started"), ("theirs", "has declared no"), ("unheard", "has declared no")):
         definition = Bench(tmp_path / "d").start("good").definition(config=None, server=server)
@@ -279,7 +294,7 @@ async def test_a_program_that_cannot_be_started(tmp_path: Path) -> None:
         assert failed.value.code == "tool_unavailable"
         assert sessions.programs_of(UUID(int=2)) == ["gone"]
         await sessions.close()
-        sessions = Sessions(sessions._programs, allow_private=True)
+        sessions = Sessions(sessions._programs, outbound=Outbound(allow_private=True))
 
 
 @pytest.mark.parametrize(
@@ -314,7 +329,7 @@ async def test_endpoints_that_misbehave(misdeed: str, code: str) -> None:
         await send({"type": "http.response.body", "body": body})
 
     async with over_http(app) as web:
-        sessions = Sessions({}, allow_private=True, connect_seconds_max=1.5)
+        sessions = Sessions({}, outbound=Outbound(allow_private=True), connect_seconds_max=1.5)
         definition = Bench(Path("unused")).definition(config=None, server=None, url=f"{web.url}/mcp")
         begun = asyncio.get_running_loop().time()
         with pytest.raises(Failure) as failed:

@@ -1,6 +1,7 @@
 """Tools out of OpenAPI documents: what an operation becomes, and documents that are wrong, hostile or only odd."""
 
 from collections.abc import Iterator
+from time import perf_counter
 from typing import Any
 
 import orjson
@@ -214,56 +215,133 @@ for _ in range(500):
         ("{nothing", "document", "is no JSON"),
         ("- 1", "document", "must be an object"),
         ({"openapi": "3.1.0"}, "document", "has no operations"),
-        ({"openapi": "3.1.0", "paths": {"/a": {"get": {}}}}, "GET /a: servers", "send base_url"),
-        (get(parameters=[{"in": "query"}]), "GET /a: parameters[0].name", "Field required"),
-        (get(parameters=[{"name": "x", "in": "body"}]), "GET /a: parameters[0].in", "Input should be"),
+    ],
+)
+def test_documents_that_cannot_be(document: Any, named: str, said: str) -> None:
+    details = refused(document)
+    assert named in details, details
+    assert said in next(iter(details.values())), details
+
+
+@pytest.mark.parametrize(
+    ("document", "named", "said"),
+    [
+        ({"openapi": "3.1.0", "paths": {"/a": {"get": {}}}}, "servers", "send base_url"),
+        (get(parameters=[{"in": "query"}]), "parameters[0].name", "Field required"),
+        (get(parameters=[{"name": "x", "in": "body"}]), "parameters[0].in", "Input should be"),
         (
             get(parameters=[{"$ref": "#/components/parameters/X"}]),
-            "GET /a: parameters[0]",
+            "parameters[0]",
             "which the document does not have",
         ),
-        (get(parameters=[{"$ref": "https://evil.example/x"}]), "GET /a: parameters[0]", "only local references"),
+        (get(parameters=[{"$ref": "https://evil.example/x"}]), "parameters[0]", "only local references"),
         (
             get(parameters=[{"name": "x", "in": "query", "schema": {"$ref": "other.json#/x"}}]),
-            "GET /a: parameters[0].schema",
+            "parameters[0].schema",
             "only local references",
         ),
         (
             get(parameters=[{"name": "x", "in": "query", "schema": {"properties": {"y": 5}}}]),
-            "GET /a: parameters[0].schema.properties.y",
+            "parameters[0].schema.properties.y",
             "must be a schema",
         ),
-        (get(parameters=[{"name": "x", "in": "query", "schema": DEEP}]), None, "nested too deeply"),
+        (get(parameters=[{"name": "x", "in": "query", "schema": DEEP}]), "", "nested too deeply"),
         (
             {
                 **get(parameters=[{"name": "x", "in": "query", "schema": {"$ref": "#/components/schemas/S0"}}]),
                 "components": {"schemas": BILLIONS},
             },
-            None,
             "",
+            "which the document does not have",
         ),
-        ({**get(), "paths": {"/a/{id}": {"get": {}}}}, "GET /a/{id}: parameters", "do not describe {id}"),
-        ({**get(), "paths": {"/a": {"$ref": "#/paths/~1a"}}}, "document", "refers to itself"),
+        ({**get(), "paths": {"/a/{id}": {"get": {}}}}, "parameters", "do not describe {id}"),
+        ({**get(), "paths": {"/a": {"$ref": "#/paths/~1a"}}}, "paths./a", "refers to itself"),
         (
             f"{HEAD}paths: {{/a: {{get: {{parameters: [{{name: x, in: query, schema: &a {{items: *a}}}}]}}}}}}",
-            None,
+            "",
             "nested too deeply",
         ),
     ],
 )
-def test_documents_that_cannot_be(document: Any, named: str | None, said: str) -> None:
-    details = refused(document)
-    assert named is None or named in details, details
-    assert said in next(iter(details.values())), details
+def test_an_operation_that_cannot_be_costs_itself(document: Any, named: str, said: str) -> None:
+    if isinstance(document, dict) and document.get("servers"):
+        good = {"get": {"operationId": "good"}}
+        document = {**document, "paths": {**document["paths"], "/good": good}}
+        assert [one.new.name for one in plan(document).tools] == ["good"]
+    [(operation, reason)] = plan(document).skipped
+    assert "/a" in operation
+    assert reason.startswith(named), reason
+    assert said in reason
+
+
+def test_a_thousand_odd_operations_lose_nothing_silently() -> None:
+    """Every kind of oddity that public documents have, many times over: each operation is a tool, or is named with its reason."""
+    schemas = {
+        f"A B{number}": {"type": "object", "properties": {"x": {"$ref": f"#/components/schemas/A%20B{number + 1}"}}}
+        for number in range(8)
+    }
+    oddities: list[dict[str, Any]] = [
+        {},
+        {"operationId": "same"},
+        {"operationId": "with spaces / and ünïcode " * 10, "description": "d" * 10_000, "deprecated": True},
+        {"parameters": [{"name": "q", "in": "query", "schema": {"$ref": "#/components/schemas/A%20B0"}}]},
+        {"parameters": [{"name": "bad", "in": "nowhere"}]},
+        {"parameters": [{"name": "x", "in": "cookie", "required": True}]},
+        {"requestBody": {"required": True, "content": {"multipart/form-data": {}}}},
+        {"requestBody": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Tree"}}}}},
+        {"parameters": [{"$ref": "shared.yaml#/limit"}]},
+        {"parameters": [{"name": "d", "in": "query", "schema": DEEP}]},
+        {"parameters": [{"name": "d", "in": "query", "schema": {"default": DEEP}}]},
+        {"parameters": {"name": "no list"}},
+        {
+            "security": [{"oauth": []}],
+            "servers": [{"url": "https://{region}.example.com", "variables": {"region": {}}}],
+        },
+        {"summary": 5, "tags": None, "responses": []},
+    ]
+    paths: dict[str, Any] = {}
+    for number in range(1_400):
+        method = ("get", "post", "put", "patch", "delete")[number % 5]
+        paths[f"/things/{number}"] = {method: oddities[number % len(oddities)]}
+    paths["/broken"], paths["no-slash"], paths["x-internal"] = "no item", {"get": {}}, {"get": {}}
+    document = {
+        "openapi": "3.1.0",
+        "servers": [{"url": "https://example.com"}],
+        "paths": paths,
+        "components": {
+            "schemas": {
+                **schemas,
+                "A B8": {"type": "string"},
+                "Tree": {
+                    "type": "object",
+                    "properties": {"children": {"items": {"$ref": "#/components/schemas/Tree"}}},
+                },
+            }
+        },
+    }
+    begun = perf_counter()
+    made = plan(document)
+    assert perf_counter() - begun < 10
+    assert len(made.tools) + len(made.skipped) == 1_402
+    assert len(made.tools) >= 700
+    assert len({one.new.name for one in made.tools}) == len(made.tools)
+    assert all(reason for _, reason in made.skipped)
 
 
 def test_choices_that_cannot_be() -> None:
     assert "noSuch" in refused(PETS, operations=["noSuch"])["operations"]
-    twice = {**get(operationId="x"), "paths": {"/a": {"get": {"operationId": "x"}, "post": {"operationId": "x!"}}}}
-    assert "both be named x" in refused(twice)["operations"]
-    many = {**get(), "paths": {f"/{number}": {"get": {}} for number in range(501)}}
-    assert "more than 500" in refused(many)["operations"]
+    many = {**get(), "paths": {f"/{number}": {"get": {}} for number in range(3_001)}}
+    assert "more than 3000" in refused(many)["operations"]
     assert "base_url" in refused(get(), base_url="no address")
+
+
+def test_two_operations_of_one_name_are_two_tools() -> None:
+    twice = {**get(operationId="x"), "paths": {"/a": {"get": {"operationId": "x"}, "post": {"operationId": "x!"}}}}
+    first, second = plan(twice).tools
+    assert first.new.name == "x"
+    assert second.new.name.startswith("x_")
+    assert "GET /a is named x already" in second.notes[0]
+    assert [one.new.name for one in plan(twice).tools] == [first.new.name, second.new.name]
 
 
 def nodes(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

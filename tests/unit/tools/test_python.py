@@ -8,6 +8,8 @@ from uuid import UUID
 
 import pytest
 
+from stoa.kernel.schema_checker import SchemaChecker
+from stoa.outbound import Outbound
 from stoa.tools import Call, Definition, ToolFactory, ToolKind
 from stoa.tools.providers.python import BusyThreads, Threads
 
@@ -48,7 +50,7 @@ def suppliers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ToolFactory:
     )
     (info / "entry_points.txt").write_text(f"[stoa.tools]\n{names}gone = no_such_module:x\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    return ToolFactory(allow_private=False)
+    return ToolFactory(schemas=SchemaChecker(), outbound=Outbound())
 
 
 def definition(name: str) -> Definition:

@@ -5,6 +5,18 @@ Stoa process already runs there. Why it is built as it is: docs/decisions/0002-e
 """
 
 from stoa.db.embedded.errors import EmbeddedError
+from stoa.db.embedded.relocation import DataPlaces, Leftover, leftovers, locate, move, remove, remove_leftover
 from stoa.db.embedded.server import EmbeddedServer, start_embedded
 
-__all__ = ["EmbeddedError", "EmbeddedServer", "start_embedded"]
+__all__ = [
+    "DataPlaces",
+    "EmbeddedError",
+    "EmbeddedServer",
+    "Leftover",
+    "leftovers",
+    "locate",
+    "move",
+    "remove",
+    "remove_leftover",
+    "start_embedded",
+]

@@ -26,7 +26,8 @@ _CONTROL_GROUP: Final = Path("/sys/fs/cgroup/memory.max")
 
 
 def _shared_buffers_mb() -> int:
-    """An eighth of the memory, from 128 to 512 MB: a knowledge base of 100,000 chunks is searched through 350 MB of vectors, graph and postings.
+    """An eighth of the memory, from 128 to 512 MB: a knowledge base of 100,000 chunks is searched through 350 MB of
+    vectors, graph and postings.
 
     What nobody reads stays untouched, and costs nothing.
     """

@@ -28,7 +28,8 @@ def from_os_error(error: OSError, path: Path) -> EmbeddedError:
             f"choose another directory with STOA_DATA_DIR, {OWN_DATABASE}."
         )
     return EmbeddedError(
-        f"The embedded PostgreSQL cannot use {path}: {error.strerror or error}. Choose another directory with STOA_DATA_DIR, {OWN_DATABASE}."
+        f"The embedded PostgreSQL cannot use {path}: {error.strerror or error}. Choose another directory with"
+        f" STOA_DATA_DIR, {OWN_DATABASE}."
     )
 
 

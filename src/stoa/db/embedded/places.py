@@ -4,6 +4,7 @@ account cannot get there.
     home/   gate.lock users.lock         see locks.py
             elsewhere                    only if base is another directory: its path
     base/   cluster/                     PostgreSQL's data; belongs to the account, mode 0700
+            data-directory               only if base is another directory: the path of the data directory it belongs to
             cluster.new-*/               an initdb that has not finished (or never will)
             run/                         the socket, when the path is short enough; the account's, 0700
             postgres.conf hba.conf ident.conf   rewritten at each start
@@ -19,6 +20,7 @@ import hashlib
 import os
 import secrets
 import stat
+import struct
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +39,13 @@ _SOCKET_PATH_BYTES_MAX: Final = 103
 """`sun_path` without its final zero on macOS; Linux has 107. Measured against the longer of the two names below."""
 _SOCKET_DIR_BYTES_MAX: Final = _SOCKET_PATH_BYTES_MAX - len(f"/.s.PGSQL.{PORT}")
 
+OURS: Final = frozenset({"blobs", "knowledge", "models", "postgres", "secret.key", "sources"})
+"""What Stoa makes in a data directory. Whatever else lies there is somebody else's and is left alone."""
+
 _POINTER: Final = "elsewhere"
+_OWNER: Final = "data-directory"
+_ACCESS_LIST: Final = "system.posix_acl_access"
+_PRIVATE: Final = ("blobs", "knowledge", "models", "sources")
 _TEMPORARY_NAMES_MAX: Final = 10
 
 
@@ -90,6 +98,8 @@ def known_base(home: Path) -> Path | None:
     pointer = home / _POINTER
     if pointer.exists():
         base = Path(pointer.read_text().strip())
+        if (home / "cluster").is_dir() and not (base / "cluster").is_dir():
+            return home  # It was being brought home, and whoever did that was killed.
         if not base.is_dir():
             raise EmbeddedError(
                 f"The database of {home} was kept in {base}, which is not there (any more). Bring that directory back, "
@@ -102,10 +112,11 @@ def known_base(home: Path) -> Path | None:
 def choose_base(home: Path, account: Account, elsewhere: Path) -> Path:
     """Where to create the cluster: home if the account can get there, else a new directory below `elsewhere`.
 
-    We never open a parent directory to others. The new directory has a random name that only home's pointer knows, so
-    deleting the data directory and starting again gives an empty database, not the old one under the same path.
+    We never open a directory above the data directory. The new directory has a random name that only home's pointer
+    knows, so deleting the data directory and starting again gives an empty database, not the old one under the same
+    path.
     """
-    if not account.dropped or account.can_enter(home):
+    if not account.dropped or account.can_enter(home) or let_through(home, account):
         return home
     elsewhere.mkdir(mode=0o755, parents=True, exist_ok=True)
     found = elsewhere.lstat()
@@ -117,8 +128,70 @@ def choose_base(home: Path, account: Account, elsewhere: Path) -> Path:
     if not account.can_enter(base):
         base.rmdir()
         raise _unreachable(home, account, f"nor can it enter {elsewhere}")
+    write_owner(home, base)
     write_whole(home / _POINTER, f"{base}\n", durable=True)
     return base
+
+
+def write_owner(home: Path, base: Path) -> None:
+    """Says in a base outside of the data directory whose it is, so that it is found when that directory is gone."""
+    if base != home and owner_of(base) != home.parent:
+        write_whole(base / _OWNER, f"{home.parent}\n", durable=True)
+
+
+def owner_of(base: Path) -> Path | None:
+    """The data directory that a base outside of it belongs to; None where an earlier version has not written
+    it down."""
+    try:
+        return Path((base / _OWNER).read_text().strip())
+    except OSError:
+        return None
+
+
+def forget_base(home: Path) -> None:
+    """From now on the database is in home."""
+    (home / _POINTER).unlink(missing_ok=True)
+    sync_directory(home)
+
+
+def let_through(home: Path, account: Account) -> bool:
+    """Lets the account, and nobody else, pass through a private data directory of ours to reach home; true when it can.
+
+    Only that directory is changed, and only where the account can reach it already and nothing in it is somebody
+    else's. What else of ours lies there is closed first.
+    """
+    data_dir = home.parent
+    found = data_dir.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != 0 or found.st_mode & 0o077:
+        return False
+    if not account.can_enter(data_dir.parent) or not OURS.issuperset(entry.name for entry in data_dir.iterdir()):
+        return False
+    for name in _PRIVATE:
+        (data_dir / name).mkdir(mode=0o700, exist_ok=True)
+        (data_dir / name).chmod(0o700)
+    try:
+        os.setxattr(data_dir, _ACCESS_LIST, _may_pass(account.uid))
+        if account.can_enter(home):
+            return True
+        os.removexattr(data_dir, _ACCESS_LIST)
+    except (AttributeError, OSError):  # No access lists here: another system, or a file system without them.
+        pass
+    data_dir.chmod(0o700)
+    return False
+
+
+def _may_pass(uid: int) -> bytes:
+    """A POSIX access list, as Linux stores it: everything for the owner, passing through for one user, nothing for
+    others."""
+    nobody = 0xFFFFFFFF
+    owner, user, group, mask, other = (
+        (0x01, 7, nobody),
+        (0x02, 1, uid),
+        (0x04, 0, nobody),
+        (0x10, 1, nobody),
+        (0x20, 0, nobody),
+    )
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in (owner, user, group, mask, other))
 
 
 def check_reachable(base: Path, account: Account) -> None:

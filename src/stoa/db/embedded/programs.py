@@ -52,7 +52,8 @@ def programs_in(package: Path) -> Programs:
     programs = Programs(package)
     if not Path(programs.program("postgres")).is_file():
         raise EmbeddedError(
-            f"The package {DISTRIBUTION} in {package} does not carry PostgreSQL {MAJOR}. Install the version Stoa asks for, {OWN_DATABASE}."
+            f"The package {DISTRIBUTION} in {package} does not carry PostgreSQL {MAJOR}. Install the version Stoa asks"
+            f" for, {OWN_DATABASE}."
         )
     return programs
 

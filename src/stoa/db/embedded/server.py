@@ -68,6 +68,11 @@ class EmbeddedServer:
             if not locks.in_use(home):
                 await _take_down(self._plan)
 
+    @property
+    def database_dir(self) -> Path:
+        """Where the database lies: below `data_dir`, unless root's account cannot get there."""
+        return self._plan.places.base
+
     async def empty_log(self) -> None:
         """What PostgreSQL complained about may quote what people wrote."""
         await asyncio.to_thread(postmaster.empty_log, self._plan.places.log)
@@ -136,6 +141,7 @@ def _decide(home: Path, wanted_account: str | None, elsewhere: Path, package: Pa
         base = places.choose_base(home, account, elsewhere)
     else:
         places.check_reachable(base, account)
+        places.write_owner(home, base)
     if exists:
         check_version(base / "cluster")
     return _Plan(reachable_programs(programs, account, base), account, Places(home, base))

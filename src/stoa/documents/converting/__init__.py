@@ -9,7 +9,8 @@ __all__ = ["Converter"]
 
 
 def __getattr__(name: str) -> Any:
-    """Every converting process passes this door, and asyncio, which only the server needs, is two thirds of what such a process would load."""
+    """Imports the converter when it is first asked for: converting processes import this package too, and the
+    converter's asyncio would be two thirds of what they load."""
     if name != "Converter":
         raise AttributeError(name)
     from stoa.documents.converting.converter import Converter  # noqa: PLC0415

@@ -1,13 +1,15 @@
 """What a ZIP archive holds, judged by its table of contents before anything in it is unpacked."""
 
+import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from stoa.documents.formats import FORMATS, MIME_TYPES, SUPPORTED
 from stoa.documents.types import ConversionError
 
 ENTRIES_MAX: Final = 10_000
@@ -29,29 +31,90 @@ BROKEN: Final = (
     EOFError,
     RuntimeError,
 )
-_MARKERS: Final = (("word/document.xml", "docx"), ("ppt/presentation.xml", "pptx"), ("xl/workbook.xml", "xlsx"))
+_CONTENT_TYPES: Final = "[Content_Types].xml"
+_CONTENT_TYPES_BYTES_MAX: Final = 2**20
+_MAIN_PARTS: Final = (
+    (re.compile(r"(?:wordprocessingml|ms-word)\.(?:document|template)[\w.]*\.main\+xml"), "docx"),
+    (re.compile(r"(?:presentationml|ms-powerpoint)\.(?:presentation|slideshow|template)[\w.]*\.main\+xml"), "pptx"),
+    (re.compile(r"(?:spreadsheetml|ms-excel)\.(?:sheet|template)[\w.]*\.main\+xml"), "xlsx"),
+)
+"""The type of an Office package's main part, which may have any name (ECMA-376, part 2)."""
+_MARKERS: Final = (
+    ("word/document.xml", "docx"),
+    ("ppt/presentation.xml", "pptx"),
+    ("xl/workbook.xml", "xlsx"),
+    ("META-INF/container.xml", "epub"),
+)
+"""For packages without a list of types."""
+_OTHERS: Final = (
+    ("ms-excel.sheet.binary", "a binary Excel workbook (XLSB); save it as XLSX"),
+    ("visio", "a Visio drawing; export it as PDF"),
+)
+_OTHER_PACKAGES: Final = (
+    ("META-INF/MANIFEST.MF", "a Java archive"),
+    ("AndroidManifest.xml", "an Android package"),
+    ("Index/Document.iwa", "an Apple iWork document; export it as PDF or for Office"),
+    ("Index.zip", "an Apple iWork document; export it as PDF or for Office"),
+)
 
 
 def inspect(path: Path | BytesIO, name: str) -> str | None:
-    """The document format of an archive (docx, pptx, xlsx, epub), or None when it is only an archive.
+    """The document format of an archive (docx, odt, epub …), or None when it is only an archive.
 
     Raises:
-        ConversionError: `too_large` for an archive that would unpack to more than is allowed, `corrupt_file` for one whose
-            table of contents cannot be read, `encrypted_file` where entries are locked.
+        ConversionError: `too_large` for an archive that would unpack to more than is allowed, `corrupt_file` for one
+            whose table of contents cannot be read, `encrypted_file` where entries are locked, `unsupported_format` for
+            a package of a program whose documents are not read.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
             _check(entries, name)
-            names = {entry.filename for entry in entries}
-            for marker, kind in _MARKERS:
-                if marker in names:
-                    return kind
-            if "META-INF/container.xml" in names:
-                return "epub"
+            return _kind(archive, {entry.filename: entry for entry in entries}, name)
     except BROKEN as error:
         raise ConversionError("corrupt_file", f"{name} is damaged: its table of contents cannot be read.") from error
+
+
+def _kind(archive: zipfile.ZipFile, entries: Mapping[str, zipfile.ZipInfo], name: str) -> str | None:
+    declared = _small(archive, entries.get("mimetype")).strip()
+    if declared in MIME_TYPES and FORMATS[MIME_TYPES[declared]].package:
+        if "encryption-data" in _small(archive, entries.get("META-INF/manifest.xml")):
+            raise ConversionError("encrypted_file", f"{name} is protected by a password; upload it without one.")
+        return MIME_TYPES[declared]
+    if declared.startswith("application/"):
+        raise _unsupported(name, declared)
+    types = _small(archive, entries.get(_CONTENT_TYPES))
+    if kind := _office_kind(types, name):
+        return kind
+    for marker, kind in _MARKERS:
+        if marker in entries:
+            return kind
+    for marker, what in _OTHER_PACKAGES:
+        if marker in entries:
+            raise _unsupported(name, what)
     return None
+
+
+def _office_kind(types: str, name: str) -> str | None:
+    """By the list of types of an Office package."""
+    for pattern, kind in _MAIN_PARTS:
+        if pattern.search(types):
+            return kind
+    for sign, what in _OTHERS:
+        if sign in types.lower():
+            raise _unsupported(name, what)
+    return None
+
+
+def _small(archive: zipfile.ZipFile, entry: zipfile.ZipInfo | None) -> str:
+    if entry is None or entry.file_size > _CONTENT_TYPES_BYTES_MAX:
+        return ""
+    with archive.open(entry) as file:
+        return file.read(_CONTENT_TYPES_BYTES_MAX).decode("utf-8", "replace")
+
+
+def _unsupported(name: str, what: str) -> ConversionError:
+    return ConversionError("unsupported_format", f"{name} ({what}) cannot be read; send {SUPPORTED}.")
 
 
 def _check(entries: list[zipfile.ZipInfo], name: str) -> None:
@@ -72,10 +135,12 @@ def _check(entries: list[zipfile.ZipInfo], name: str) -> None:
 
 
 def documents(path: Path, name: str) -> Iterator[tuple[str, bytes | ConversionError]]:
-    """The files of an archive that `inspect` let pass, unpacked one at a time: (path inside, content or why it cannot be had).
+    """The files of an archive that `inspect` let pass, unpacked one at a time: (path inside, content or why it cannot
+    be had).
 
     Raises:
-        ConversionError: `too_large` for more than 1,000 files, or when they unpack to more than their table of contents says.
+        ConversionError: `too_large` for more than 1,000 files, or when they unpack to more than their table of contents
+        says.
     """
     with zipfile.ZipFile(path) as archive:
         entries = _files(archive)

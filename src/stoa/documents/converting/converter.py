@@ -1,7 +1,7 @@
 """Reads documents without trusting them: every file in a process of its own that can be killed.
 
-A PDF that loops, an archive that unpacks to a terabyte, a parser that crashes: each costs one short-lived process and becomes
-a ConversionError. The server never opens the file itself.
+A PDF that loops, an archive that unpacks to a terabyte, a parser that crashes: each costs one short-lived process and
+becomes a ConversionError. The server never opens the file itself.
 """
 
 import asyncio
@@ -19,9 +19,10 @@ from stoa.documents.converting import sniffing
 from stoa.documents.converting.forking import Zygotes
 from stoa.documents.converting.page import LIBRARIES
 from stoa.documents.converting.readers import JobFields, Reader, ReaderLost, StartedReader
-from stoa.documents.types import CONVERSION_CODES, ConversionError, Converted, Passage, Picture, Sight
+from stoa.documents.types import CONVERSION_CODES, ConversionError, Converted, OcrTarget, Passage, Picture
 
-Heard: TypeAlias = Callable[[int, int | None], None]
+OnProgress: TypeAlias = Callable[[int, int | None], None]
+"""Called with the number of pages that are done, and of all pages where that is known."""
 _READ_BYTES: Final = 256 * 1024
 _STDERR_BYTES_MAX: Final = 16 * 1024
 _ANSWER_BYTES_EXTRA: Final = 16 * 2**20
@@ -30,8 +31,8 @@ _ANSWER_BYTES_EXTRA: Final = 16 * 2**20
 class Converter:
     """Turns uploaded files into passages; at most `processes_max` at a time, others wait their turn.
 
-    `seconds_max` counts from the start of the process, not while waiting for a turn. `forks`: processes are forked from one that is ready, where
-    the system is fit for it, which takes a twentieth of the time.
+    `seconds_max` counts from the start of the process, not while waiting for a turn. `forks`: each process is forked
+    from one that has loaded the libraries, which takes a twentieth of the time of starting an interpreter. Linux only.
     """
 
     def __init__(
@@ -60,25 +61,27 @@ class Converter:
         name: str,
         mime_type: str | None = None,
         chunk_characters_max: int = CHARACTERS_MAX,
-        heard: Heard | None = None,
-        find_blank: bool = False,
+        on_progress: OnProgress | None = None,
+        find_ocr_targets: bool = False,
     ) -> Converted:
-        """Reads one file. `name` is what the user calls it: it decides the format together with the bytes, and it is what
-        messages say. `heard` is told now and then how many pages are done, and of how many where that is known. `find_blank`: pages that show
-        something and hold no text are given in `blank`, for somebody who can look at them.
+        """Reads one file.
+
+        `name` is the user's name for it: it decides the format together with the bytes, and messages quote it.
+        `on_progress` is called at most five times a second. With `find_ocr_targets`, pages and pictures without text
+        are listed in `ocr_targets` instead of in a warning.
 
         Raises:
             ConversionError: the file cannot be read, or not within the limits.
         """
-        job = self._job(path, name, mime_type, chunk_characters_max, find_blank=find_blank)
-        converted, loaded = _answer(*await self._run(job, name, heard or _unheard), name)
+        job = self._job(path, name, mime_type, chunk_characters_max, find_ocr_targets=find_ocr_targets)
+        converted, loaded = _answer(*await self._run(job, name, on_progress or _no_progress), name)
         if self._zygotes is not None:
             self._zygotes.load(loaded)
         return converted
 
     async def render(self, path: Path, number: int, *, name: str, mime_type: str | None = None) -> Picture:
-        """What `convert` gave as blank under this number, as a picture that models take, drawn in a process of its own: a grey PNG of at most
-        4 million pixels, or a picture of the file as it is. Raises ConversionError."""
+        """The OCR target with this number as a picture that models take: a grey PNG of at most 4 million pixels, or a
+        picture of the file as it is. It is drawn in a process of its own. Raises ConversionError."""
         output, errors, status = await self._run(
             self._job(path, name, mime_type, CHARACTERS_MAX, render_page=number), name, None
         )
@@ -88,24 +91,25 @@ class Converter:
             raise _died(errors, status, name)
         return Picture(kind, output)
 
-    async def _run(self, job: JobFields, name: str, heard: Heard | None) -> tuple[bytes, bytes, int]:
-        """What a process says of a job, its last words, its status. Raises ConversionError."""
+    async def _run(self, job: JobFields, name: str, on_progress: OnProgress | None) -> tuple[bytes, bytes, int]:
+        """The standard output, standard error and exit status of a process that does the job. Raises
+        ConversionError."""
         async with self._turns:
             self._refuse_when_closed(name)
             forked = await self._zygotes.fork(job) if self._zygotes is not None else None
             if forked is not None:
                 with contextlib.suppress(ReaderLost):
-                    return await self._hear_out(forked, name, heard)
+                    return await self._answer_of(forked, name, on_progress)
             self._refuse_when_closed(name)
-            return await self._hear_out(await StartedReader.start(job), name, heard)
+            return await self._answer_of(await StartedReader.start(job), name, on_progress)
 
-    async def _hear_out(self, reader: Reader, name: str, heard: Heard | None) -> tuple[bytes, bytes, int]:
+    async def _answer_of(self, reader: Reader, name: str, on_progress: OnProgress | None) -> tuple[bytes, bytes, int]:
         """Raises ConversionError, ReaderLost."""
         self._running.add(reader)
         try:
             self._refuse_when_closed(name)  # closed while it was being started, when `close` could not see it
             async with asyncio.timeout(self._seconds_max):
-                return await _finish(reader, self._answer_bytes_max(), heard)
+                return await _finish(reader, self._answer_bytes_max(), on_progress)
         except TimeoutError:
             message = f"{name} could not be read within {self._seconds_max:g} seconds."
             raise ConversionError("timed_out", message) from None
@@ -118,7 +122,7 @@ class Converter:
             raise ConversionError("converter_crashed", f"{name} was not read: the server is stopping. Try again.")
 
     async def close(self) -> None:
-        """Ends what is running (their callers get `converter_crashed`) and refuses what comes after."""
+        """Kills the running processes, whose callers get `converter_crashed`, and refuses every later call."""
         self._closed = True
         for reader in tuple(self._running):
             await reader.end()
@@ -135,7 +139,7 @@ class Converter:
         mime_type: str | None,
         chunk_characters_max: int,
         *,
-        find_blank: bool = False,
+        find_ocr_targets: bool = False,
         render_page: int | None = None,
     ) -> JobFields:
         return {
@@ -147,45 +151,45 @@ class Converter:
             "pages_max": self._pages_max,
             "characters_max": self._characters_max,
             "chunk_characters_max": chunk_characters_max,
-            "find_blank": find_blank,
+            "find_ocr_targets": find_ocr_targets,
             "render_page": render_page,
         }
 
 
-async def _finish(reader: Reader, bytes_max: int, heard: Heard | None) -> tuple[bytes, bytes, int]:
-    """All that the process says, at most `bytes_max` of it, its last words, and its exit status."""
+async def _finish(reader: Reader, bytes_max: int, on_progress: OnProgress | None) -> tuple[bytes, bytes, int]:
+    """At most `bytes_max` of the standard output, the standard error, and the exit status."""
     async with asyncio.TaskGroup() as group:
-        output = group.create_task(_gather(reader.output, bytes_max, heard), name="converting.output")
+        output = group.create_task(_gather(reader.output, bytes_max, on_progress), name="converting.output")
         errors = group.create_task(_gather(reader.errors, _STDERR_BYTES_MAX), name="converting.errors")
     return output.result(), errors.result(), await reader.status()
 
 
-async def _gather(stream: asyncio.StreamReader, bytes_max: int, heard: Heard | None = None) -> bytes:
-    """Reads to the end, keeps the first `bytes_max`: what is not kept is still read, so that the process can go on. With `heard`,
-    whole lines before the last are words on progress, and not kept."""
+async def _gather(stream: asyncio.StreamReader, bytes_max: int, on_progress: OnProgress | None = None) -> bytes:
+    """Reads to the end and keeps the first `bytes_max`: the process blocks while nobody reads. With `on_progress`,
+    every whole line before the last is a report of progress and is not kept."""
     kept = bytearray()
     while piece := await stream.read(_READ_BYTES):
         begun = len(kept)
         kept += piece[: bytes_max - len(kept)]
-        while heard is not None and (end := kept.find(b"\n", begun)) >= 0:
-            _tell(heard, bytes(kept[:end]))
+        while on_progress is not None and (end := kept.find(b"\n", begun)) >= 0:
+            _report(on_progress, bytes(kept[:end]))
             del kept[: end + 1]
             begun = 0
     return bytes(kept)
 
 
-def _tell(heard: Heard, line: bytes) -> None:
+def _report(on_progress: OnProgress, line: bytes) -> None:
     with contextlib.suppress(orjson.JSONDecodeError, KeyError, TypeError):
-        said = orjson.loads(line)
-        heard(said["done"], said["pages"])
+        report = orjson.loads(line)
+        on_progress(report["done"], report["pages"])
 
 
-def _unheard(_done: int, _pages: int | None) -> None:
-    """Nobody asked how far it is."""
+def _no_progress(_done: int, _pages: int | None) -> None:
+    """For callers that do not ask how far it is."""
 
 
 def _answer(output: bytes, errors: bytes, status: int, name: str) -> tuple[Converted, list[str]]:
-    """With the libraries that reading it took."""
+    """The document, and the libraries that the process loaded to read it."""
     try:
         answer: dict[str, Any] = orjson.loads(output)
     except orjson.JSONDecodeError:
@@ -200,13 +204,13 @@ def _answer(output: bytes, errors: bytes, status: int, name: str) -> tuple[Conve
         ),
         pages=answer["pages"],
         warnings=tuple(answer["warnings"]),
-        blank=tuple(Sight(**one) for one in answer["blank"]),
+        ocr_targets=tuple(OcrTarget(**one) for one in answer["ocr_targets"]),
     )
     return converted, [one for one in LIBRARIES if one in answer["loaded"]]
 
 
 def _died(errors: bytes, status: int, name: str) -> ConversionError:
-    """Why a process ended without an answer, from its status and its last words."""
+    """Why a process ended without an answer, from its exit status and its standard error."""
     if status in {-signal.SIGXCPU, 128 + signal.SIGXCPU}:
         return ConversionError("timed_out", f"{name} needs more processor time than a document may use.")
     lowered = errors.lower()

@@ -1,7 +1,9 @@
-"""Readers that are forked from a process that has loaded what they need, as the server sees it (Linux; docs/decisions/0021).
+"""The server's side of the zygote: readers that are forked from a process with the libraries loaded (Linux;
+docs/decisions/0021).
 
-A new interpreter costs some 40 ms of processor time for each file, a fork 2. The forking process is started by the first file, ends when none came for a
-minute, and is replaced when it fails; what it fails to do is done the slower way. So no file ever waits for it for long, or is lost with it.
+A new interpreter costs some 40 ms of processor time for each file, a fork 2. The zygote is started by the first file,
+ends after a minute without files, and is replaced when it fails. A file that it cannot serve is read by a new
+interpreter instead.
 """
 
 import asyncio
@@ -19,15 +21,17 @@ from stoa.documents.converting.readers import ENVIRONMENT, REAP_SECONDS_MAX, Job
 
 IDLE_SECONDS: Final = 60.0
 PATIENCE_SECONDS: Final = 10.0
-"""For word of a fork, which takes 2 ms, or 100 with a start before it, or of an end: beyond it the process is taken for stuck."""
+"""How long the zygote may take to report a fork or an end before it is killed as stuck. A fork takes 2 ms, 100 with the
+zygote's start."""
 REST_SECONDS: Final = 10.0
-"""After a failure: files are read by processes of their own meanwhile."""
+"""After a failure no zygote is started for so long; files are read by new interpreters."""
 PACKET_BYTES_MAX: Final = 60_000
 _log = structlog.get_logger("stoa.documents.converting")
 
 
 class ForkedReader:
-    """A reader that the zygote keeps as a zombie until it is let go, so that its process id cannot be somebody else's before."""
+    """A reader. The zygote keeps it as a zombie until it is reaped here, so that its process id is not reused
+    before."""
 
     def __init__(self, zygote: "Zygote", number: int) -> None:
         self._zygote = zygote
@@ -51,17 +55,17 @@ class ForkedReader:
         self.errors, end = await asyncio.open_connection(sock=errors)
         self._ends.append(end)
 
-    def heard_start(self, pid: int) -> None:
+    def on_start(self, pid: int) -> None:
         if not self.started.done():
             self.started.set_result(pid)
         if self._unwanted:
             self.kill()
 
-    def heard_end(self, status: int | None) -> None:
-        """None: the zygote is gone, and this with it."""
-        for told, value in ((self.started, None), (self.ended, status)):
-            if not told.done():
-                told.set_result(value)
+    def on_end(self, status: int | None) -> None:
+        """`status` None: the zygote is gone, and this reader with it."""
+        for future, value in ((self.started, None), (self.ended, status)):
+            if not future.done():
+                future.set_result(value)
 
     def kill(self) -> None:
         self._unwanted = True
@@ -106,7 +110,7 @@ class Zygote:
         self._idle: asyncio.TimerHandle | None = None
         self._reaping: asyncio.Task[None] | None = None
         self.over = self.failed = False
-        self._loop.add_reader(control, self._hear)
+        self._loop.add_reader(control, self._receive)
 
     @classmethod
     async def start(cls, idle_seconds: float, patience_seconds: float) -> "Zygote":
@@ -180,7 +184,8 @@ class Zygote:
             self._idle = self._loop.call_later(self._idle_seconds, self.end)
 
     def fail(self, what: str, *, gone: bool = False) -> None:
-        """Kills it with all that it forked. `gone`: it died, its readers with it, and their numbers may be somebody else's."""
+        """Kills it with all that it forked. `gone`: it died, its readers with it, and their numbers may be somebody
+        else's."""
         if self.over:
             return
         _log.warning("the process that forks readers failed", reason=what, pid=self._process.pid)
@@ -201,7 +206,7 @@ class Zygote:
         self._loop.remove_reader(self._control)
         self._control.close()
         for reader in self._readers.values():
-            reader.heard_end(None)
+            reader.on_end(None)
         self._reaping = self._loop.create_task(self._reap(), name="converting.zygote")
 
     async def ended(self) -> None:
@@ -223,7 +228,7 @@ class Zygote:
         except OSError:
             self.fail("takes no more jobs")
 
-    def _hear(self) -> None:
+    def _receive(self) -> None:
         while not self.over:
             try:
                 packet = self._control.recv(PACKET_BYTES_MAX)
@@ -234,20 +239,20 @@ class Zygote:
             if not packet:
                 self.fail("is gone", gone=True)
                 return
-            self._hear_one(orjson.loads(packet))
+            self._handle(orjson.loads(packet))
 
-    def _hear_one(self, told: dict[str, Any]) -> None:
-        if "unfit" in told:
-            self.fail(f"is unfit: {told['unfit']}")
-        elif reader := self._readers.get(told.get("started") or told["ended"]):
-            if "pid" in told:
-                reader.heard_start(told["pid"])
+    def _handle(self, message: dict[str, Any]) -> None:
+        if "unfit" in message:
+            self.fail(f"is unfit: {message['unfit']}")
+        elif reader := self._readers.get(message.get("started") or message["ended"]):
+            if "pid" in message:
+                reader.on_start(message["pid"])
             else:
-                reader.heard_end(told["status"])
+                reader.on_end(message["status"])
 
 
 class Zygotes:
-    """Hands out readers that are forked, as long as they are to be had."""
+    """Gives forked readers while a zygote works."""
 
     def __init__(self, *, idle_seconds: float = IDLE_SECONDS, patience_seconds: float = PATIENCE_SECONDS) -> None:
         self._idle_seconds = idle_seconds
@@ -258,7 +263,7 @@ class Zygotes:
         self._closed = False
 
     async def fork(self, job: JobFields) -> ForkedReader | None:
-        """None: start one yourself."""
+        """None where there is no zygote: the caller starts an interpreter."""
         if len(orjson.dumps(job)) > PACKET_BYTES_MAX:
             return None
         zygote = await self._living()

@@ -1,20 +1,19 @@
-"""The look of a page, understood: lines of text and ruled lines become headings, paragraphs, lists and tables. Pure.
+"""Layout analysis of a page: lines of text and ruled lines become headings, paragraphs, lists and tables. Pure.
 
-A PDF knows neither words nor paragraphs. What tells a heading is its size or weight against the body's; what ends a paragraph
-is a gap larger than that between the body's lines; what makes a table is a grid of rules. Where the signs are missing the text
-stays as plain lines in reading order: nothing is dropped but the header and footer that repeat on page after page.
+A PDF knows neither words nor paragraphs. What tells a heading is its size or weight against the body's; what ends a
+paragraph is a gap larger than that between the body's lines; what makes a table is a grid of rules. Where the signs are
+missing the text stays as plain lines in reading order: nothing is dropped but the header and footer that repeat on page
+after page.
 """
 
 import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Final
 
-Box: TypeAlias = tuple[float, float, float, float]
-"""Left, bottom, right, top, in points from the page's lower left corner."""
-Point: TypeAlias = tuple[float, float]
+from stoa.documents.converting.grids import NEAR, STRAIGHT, Box
 
 HEADING_RATIO: Final = 1.1
 """Against the body's size. Typesetters use 1.14 and more for the smallest heading; rounding stays below 1.05."""
@@ -27,18 +26,11 @@ MARGIN_SHARE: Final = 0.11
 """Running headers and footers stand in the outer ninth of a page."""
 RUNNING_PAGES_MIN: Final = 3
 RUNNING_SHARE: Final = 0.5
-RULES_MAX: Final = 600
-"""Bounds the work of finding grids, which looks at pairs of rules; a table of 200 rows and 10 columns has some 210."""
-CELLS_MAX: Final = 2_000
-_STRAIGHT: Final = 1.0
-_NEAR: Final = 3.0
-_LENGTH_MIN: Final = 4.0
 
 _LIST_ITEM: Final = re.compile(r"^(?:[•‣▪●◦·\u2013\u2014-]\s+(?=\S)|(\d{1,3})[.)]\s+(?=\S))")
 LEADER: Final = re.compile(r"\s*(?:\.\s?){5,}\s*")
 """The dots between an entry of a table of contents and its page."""
-HYPHEN_KEPT: Final = re.compile(r"\ufffe\s*(?=[A-Z0-9])")
-"""A hyphen at a line's end before a capital or a digit belongs to the word (`Retry-After`); before a small letter it does not."""
+_LINE_END_HYPHEN: Final = re.compile(r"(\w*)\ufffe[\r\n]*(?=(\w?))")
 _LETTER: Final = re.compile(r"[^\W\d_]")
 _DIGITS: Final = re.compile(r"\d+")
 
@@ -57,16 +49,6 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """A straight line: level at `at` = y from x `start` to `end`, or upright at `at` = x from y `start` to `end`."""
-
-    level: bool
-    at: float
-    start: float
-    end: float
-
-
-@dataclass(frozen=True, slots=True)
 class Grid:
     box: Box
     cells: tuple[tuple[str, ...], ...]
@@ -79,106 +61,9 @@ class Sheet:
     height: float
     lines: tuple[Line, ...]
     grids: tuple[Grid, ...] = ()
-
-
-# --- rules to grids ---------------------------------------------------------------------------------------------------
-def rule(one: Point, other: Point) -> Iterator[Rule]:
-    """The line between two points, if it is level or upright and long enough to rule anything."""
-    (x0, y0), (x1, y1) = one, other
-    if abs(y1 - y0) <= _STRAIGHT and abs(x1 - x0) >= _LENGTH_MIN:
-        yield Rule(True, (y0 + y1) / 2, min(x0, x1), max(x0, x1))
-    elif abs(x1 - x0) <= _STRAIGHT and abs(y1 - y0) >= _LENGTH_MIN:
-        yield Rule(False, (x0 + x1) / 2, min(y0, y1), max(y0, y1))
-
-
-def grids(rules: Sequence[Rule]) -> list[tuple[Box, list[list[Box | None]]]]:
-    """The tables that rules draw: the outer box of each, and the boxes of its cells row by row from the top.
-
-    A cell is None where a missing rule joins it to the cell at its left or above, whose box then reaches over it. At least two
-    rows and two columns make a table; less is a frame.
-    """
-    found: list[tuple[Box, list[list[Box | None]]]] = []
-    merged = _merged(rules)
-    if len(merged) > RULES_MAX:
-        return []
-    for group in _connected(merged):
-        ys = _stops([r.at for r in group if r.level])
-        xs = _stops([r.at for r in group if not r.level])
-        if len(ys) < 3 or len(xs) < 3 or len(ys) * len(xs) > CELLS_MAX:
-            continue
-        found.append(((xs[0], ys[0], xs[-1], ys[-1]), _cells(xs, ys, group)))
-    return found
-
-
-def _merged(rules: Sequence[Rule]) -> list[Rule]:
-    """Pieces of one line, drawn cell by cell or as both edges of a thin box, as one rule."""
-    merged: list[Rule] = []
-    for one in sorted(rules, key=lambda r: (r.level, round(r.at / _NEAR), r.start)):
-        for position in range(len(merged) - 1, max(-1, len(merged) - 9), -1):
-            last = merged[position]
-            if last.level == one.level and abs(last.at - one.at) <= _NEAR and one.start <= last.end + _NEAR:
-                merged[position] = Rule(last.level, last.at, min(last.start, one.start), max(last.end, one.end))
-                break
-        else:
-            merged.append(one)
-    return merged
-
-
-def _connected(rules: Sequence[Rule]) -> list[list[Rule]]:
-    """Groups of rules that touch one another."""
-    group_of = list(range(len(rules)))
-
-    def root(number: int) -> int:
-        while group_of[number] != number:
-            group_of[number] = group_of[group_of[number]]
-            number = group_of[number]
-        return number
-
-    levels = [number for number, r in enumerate(rules) if r.level]
-    uprights = [number for number, r in enumerate(rules) if not r.level]
-    for i in levels:
-        a = rules[i]
-        for j in uprights:
-            b = rules[j]
-            if a.start - _NEAR <= b.at <= a.end + _NEAR and b.start - _NEAR <= a.at <= b.end + _NEAR:
-                group_of[root(i)] = root(j)
-    groups: dict[int, list[Rule]] = {}
-    for number, one in enumerate(rules):
-        groups.setdefault(root(number), []).append(one)
-    return list(groups.values())
-
-
-def _stops(values: list[float]) -> list[float]:
-    """Distinct positions, those that nearly meet taken as one."""
-    stops: list[float] = []
-    for value in sorted(values):
-        if not stops or value - stops[-1] > _NEAR:
-            stops.append(value)
-    return stops
-
-
-def _cells(xs: list[float], ys: list[float], group: list[Rule]) -> list[list[Box | None]]:
-    def ruled(level: bool, at: float, start: float, end: float) -> bool:
-        middle = (start + end) / 2
-        return any(r.level == level and abs(r.at - at) <= _NEAR and r.start <= middle <= r.end for r in group)
-
-    rows: list[list[Box | None]] = []
-    for bottom, top in reversed(list(itertools.pairwise(ys))):
-        row: list[Box | None] = []
-        for number, (left, right) in enumerate(itertools.pairwise(xs)):
-            above = rows[-1][number] if rows else None
-            if number and row[-1] is not None and not ruled(False, left, bottom, top):
-                row[-1] = (row[-1][0], row[-1][1], right, row[-1][3])
-                row.append(None)
-            elif above is not None and not ruled(True, top, left, right):
-                rows[-1][number] = (above[0], bottom, above[2], above[3])
-                row.append(None)
-            else:
-                row.append((left, bottom, right, top))
-        if all(cell is None for cell in row):
-            continue  # no rule at all above this row: it belongs to the one before
-        rows.append(row)
-    return rows
+    notes: tuple[str, ...] = ()
+    """Values of forms and comments."""
+    is_scan: bool = False
 
 
 # --- lines to Markdown ------------------------------------------------------------------------------------------------
@@ -192,33 +77,84 @@ def markdown(sheets: Sequence[Sheet]) -> list[str]:
 
 
 def _without_running_lines(sheets: Sequence[Sheet]) -> list[Sheet]:
-    """Drops the lines in the margins that stand at the same height on most pages and differ in their digits only."""
+    """Drops the lines in the margins that stand at the same height on most pages and are equal but for a page number.
+
+    A number that differs in any other way (of an invoice, an amount) is a word of its page.
+    """
     if len(sheets) < RUNNING_PAGES_MIN:
         return list(sheets)
-    seen = Counter(key for sheet in sheets for key in {_running_key(line, sheet) for line in sheet.lines} if key)
+    groups: dict[tuple[str, int], list[tuple[int, Line]]] = {}
+    for page, sheet in enumerate(sheets):
+        for line in sheet.lines:
+            if key := _running_key(line, sheet):
+                groups.setdefault(key, []).append((page, line))
     often = max(RUNNING_PAGES_MIN, RUNNING_SHARE * len(sheets))
+    running = {(page, line) for group in groups.values() for page, line in _counting(group, often)}
     kept: list[Sheet] = []
-    for sheet in sheets:
-        lines = tuple(line for line in sheet.lines if seen[_running_key(line, sheet) or ("", 0)] < often)
-        kept.append(Sheet(sheet.height, lines or sheet.lines, sheet.grids))
+    for page, sheet in enumerate(sheets):
+        lines = tuple(line for line in sheet.lines if (page, line) not in running)
+        kept.append(replace(sheet, lines=lines or sheet.lines))
     return kept
+
+
+def _counting(group: Sequence[tuple[int, Line]], often: float) -> list[tuple[int, Line]]:
+    """Those lines of a group whose numbers are the same on every page, or count with the pages; none where they are
+    few."""
+    numbers = [[int(found) for found in _DIGITS.findall(line.text)] for _, line in group]
+    kept = list(range(len(group)))
+    for place in range(len(numbers[0])):
+        same = Counter(numbers[at][place] for at in kept).most_common(1)[0]
+        counted = Counter(numbers[at][place] - group[at][0] for at in kept).most_common(1)[0]
+        if same[1] >= counted[1]:
+            kept = [at for at in kept if numbers[at][place] == same[0]]
+        else:
+            kept = [at for at in kept if numbers[at][place] - group[at][0] == counted[0]]
+    return [group[at] for at in kept] if len({group[at][0] for at in kept}) >= often else []
 
 
 def _running_key(line: Line, sheet: Sheet) -> tuple[str, int] | None:
     edge = sheet.height * MARGIN_SHARE
     if edge < line.baseline < sheet.height - edge:
         return None
-    return _DIGITS.sub("#", line.text), round(line.baseline / _NEAR)
+    return _DIGITS.sub("#", line.text), round(line.baseline / NEAR)
 
 
-def _in_grid(line: Line, grid: Grid) -> bool:
+def hyphens(text: str) -> str:
+    """Hyphens at line ends, which pdfium marks as U+FFFE: gone within a word, kept in codes and names (`ISO-9001`,
+    `E-Mail`)."""
+
+    def joined(found: re.Match[str]) -> str:
+        return found[1] + ("" if is_divided(found[1], found[2]) else "-")
+
+    return _LINE_END_HYPHEN.sub(joined, text) if "\ufffe" in text else text
+
+
+def is_divided(before: str, after: str) -> bool:
+    """Whether a hyphen between these divides one word: small letters on both sides, more than one in front."""
+    return len(before) > 1 and before[-2:].isalpha() and before[-1:].islower() and after[:1].islower()
+
+
+def keeps_words(cells: Sequence[Sequence[str]], lines: Sequence[Line]) -> bool:
+    """Whether a grid's cells hold every word of the lines within it: else its edges cross words, and it is no table."""
+    held = {word for row in cells for cell in row for word in cell.split()}
+    after_hyphen = False
+    for line in lines:
+        words = line.text.split()
+        whole = words[after_hyphen : len(words) - line.broken]
+        if not held.issuperset(whole):
+            return False
+        after_hyphen = line.broken
+    return True
+
+
+def is_within(line: Line, box: Box) -> bool:
     x, y = (line.left + line.right) / 2, line.baseline + line.size / 4
-    left, bottom, right, top = grid.box
+    left, bottom, right, top = box
     return left <= x <= right and bottom <= y <= top
 
 
 def _prose(sheet: Sheet) -> Iterator[Line]:
-    return (line for line in sheet.lines if not any(_in_grid(line, grid) for grid in sheet.grids))
+    return (line for line in sheet.lines if not any(is_within(line, grid.box) for grid in sheet.grids))
 
 
 def _body_size(sheets: Sequence[Sheet]) -> float:
@@ -264,13 +200,13 @@ class _Block:
 
 def _page(sheet: Sheet, body: float, levels: dict[float, int], pitch: float) -> str:
     blocks: list[tuple[str, str]] = []
-    told: set[int] = set()
+    written: set[int] = set()
     open_block: _Block | None = None
     for line in sheet.lines:
-        inside = next((number for number, grid in enumerate(sheet.grids) if _in_grid(line, grid)), None)
+        inside = next((number for number, grid in enumerate(sheet.grids) if is_within(line, grid.box)), None)
         if inside is not None:
-            if inside not in told:
-                told.add(inside)
+            if inside not in written:
+                written.add(inside)
                 blocks.extend(_written(open_block, levels))
                 open_block = None
                 blocks.append(("table", _table(sheet.grids[inside])))
@@ -316,7 +252,7 @@ def _goes_on(block: _Block, line: Line, kind: str, body: float, pitch: float) ->
     if kind not in {"text", "code"} or abs(last.size - line.size) > 0.25 * body:
         return False
     # The larger of two sizes decides: a line that only begins with code in a smaller font is still the paragraph's.
-    return -_STRAIGHT <= step <= max(pitch, 1.3 * max(last.size, line.size) if last.size != body else 0) * PITCH_SLACK
+    return -STRAIGHT <= step <= max(pitch, 1.3 * max(last.size, line.size) if last.size != body else 0) * PITCH_SLACK
 
 
 def _written(block: _Block | None, levels: dict[float, int]) -> Iterator[tuple[str, str]]:
@@ -353,7 +289,8 @@ def _assembled(blocks: list[tuple[str, str]]) -> str:
 def _joined(lines: list[Line]) -> str:
     parts: list[str] = []
     for line, after in zip(lines, [*lines[1:], None], strict=True):
-        word_goes_on = line.broken and after is not None and after.text[:1].islower()
+        last = line.text.rstrip().rpartition(" ")[2]
+        word_goes_on = line.broken and after is not None and is_divided(last, after.text.lstrip()[:1])
         parts.append(line.text.strip() + ("" if word_goes_on else "-" if line.broken else " "))
     return "".join(parts).strip()
 

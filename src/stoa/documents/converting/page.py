@@ -5,19 +5,23 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 Report: TypeAlias = Callable[[int, int], None]
-"""Told how far a reader is: pages done, pages in all."""
-LIBRARIES: Final = {name: f"stoa.documents.converting.{name}" for name in ("documents", "pdf", "pictures")}
-"""What is loaded by the files that need it. The answer says which, so that the process that readers are forked from can have it ready."""
+"""Called with how far a reader is: pages done, pages in all."""
+LIBRARIES: Final = {
+    name: f"stoa.documents.converting.{name}"
+    for name in ("data", "mail", "office", "opendocument", "pdf", "pictures", "web")
+}
+"""Modules that only some files need. A reader's answer names those it loaded, so that the process that readers are
+forked from can load them in advance."""
 
 
-def unheard(_done: int, _total: int) -> None:
-    """Nobody asked how far it is."""
+def no_report(_done: int, _total: int) -> None:
+    """For readers whose progress nobody asked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """`number` counts from 1; None where the format has no pages. `part` is the path inside an archive of documents. `sheets`: it is
-    a workbook, whose headings name its sheets."""
+    """`number` counts from 1; None where the format has no pages. `part` is the path inside an archive, or the name of
+    a mail's attachment. `sheets`: the headings name the sheets of a workbook."""
 
     markdown: str
     number: int | None

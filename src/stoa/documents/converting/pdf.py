@@ -1,26 +1,28 @@
 """PDF to Markdown through pdfium: what stands where on a page, handed to `layout` to make sense of.
 
-Only the first, middle and last character of each line are asked for their font: three calls a line keep this at hundreds of
-pages a second, where asking every character would not. Runs in the converting process only.
+Only the first, middle and last character of each line are asked for their font: three calls a line keep this at
+hundreds of pages a second, where asking every character would not. Runs in the converting process only.
 """
 
 import ctypes
 import math
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 
-from stoa.documents.converting import layout
-from stoa.documents.converting.layout import Box, Grid, Line, Rule, Sheet
-from stoa.documents.converting.page import Page, Report, unheard
+from stoa.documents.converting import annotations, grids, layout
+from stoa.documents.converting.grids import Box, Rule
+from stoa.documents.converting.layout import Grid, Line, Sheet
+from stoa.documents.converting.page import Page, Report, no_report
 from stoa.documents.types import ConversionError
 
 OBJECTS_MAX: Final = 5_000
-"""A drawing, not a table, has more objects; its lines are not looked at."""
+"""A drawing, not a table, has more objects; its lines are ignored."""
 SEGMENTS_MAX: Final = 5_000
 DOTS_PER_INCH: Final = 150
 PIXELS_MAX: Final = 4_000_000
@@ -28,16 +30,20 @@ PIXELS_MAX: Final = 4_000_000
 EDGE_PIXELS_MAX: Final = 8_000
 _FIXED_PITCH: Final = 1
 _BLANK_PAGES_NAMED: Final = 10
-_UNSEEN: Final = dict.fromkeys(map(ord, "\ufffe\x02\x00\xad"))
+_SCAN_SHARE: Final = 0.5
+"""A picture that covers so much of a page with next to no text is a scan; the text is a stamp or a number."""
+_STAMP_CHARACTERS_MAX: Final = 60
+_UNSEEN: Final = dict.fromkeys(map(ord, "\x00\xad"))
 _LINE_END_HYPHENS: Final = "\ufffe\x02"
 
 
 def pdf_pages(
-    data: bytes, name: str, pages_max: int, report: Report = unheard, to_look_at: list[int] | None = None
+    data: bytes, name: str, pages_max: int, report: Report = no_report, ocr_pages: list[int] | None = None
 ) -> tuple[int, list[Page], list[str]]:
-    """The number of pages, the pages that hold text, and warnings. Ruled tables are Markdown tables, headings are headings.
+    """The number of pages, the pages that hold text, and warnings. Ruled tables are Markdown tables, headings are
+    headings.
 
-    Pages that show something and hold no text go into `to_look_at`, where it is given, instead of into a warning.
+    Pages that show something and hold no text go into `ocr_pages`, where it is given, instead of into a warning.
 
     Raises:
         ConversionError: `encrypted_file`, `corrupt_file`, `too_many_pages`.
@@ -54,9 +60,7 @@ def pdf_pages(
     done = 0
     for number in range(1, count + 1):
         sheets.append(sheet := _sheet(document, number))
-        done += (
-            to_look_at is None or sheet is None or bool(sheet.lines)
-        )  # Others are done when somebody has looked at them.
+        done += ocr_pages is None or sheet is None or bool(sheet.lines)  # The others are done when OCR has read them.
         report(done, count)
     unreadable = [number for number, sheet in enumerate(sheets, 1) if sheet is None]
     pages = [
@@ -64,15 +68,29 @@ def pdf_pages(
         for number, markdown in enumerate(layout.markdown([sheet or Sheet(0, ()) for sheet in sheets]), 1)
         if markdown.strip()
     ]
-    read = {page.number for page in pages}
+    pages = [
+        replace(page, markdown="\n\n".join([page.markdown, *noted]).strip()) if noted else page
+        for page, noted in _noted(pages, sheets)
+    ]
+    scans = {number for number, sheet in enumerate(sheets, 1) if sheet is not None and sheet.is_scan}
+    read = {page.number for page in pages} - scans
     blank = [number for number in range(1, count + 1) if number not in read and number not in unreadable]
-    if to_look_at is not None:
-        to_look_at += [number for number in blank if _shows_something(document, number)]
-        blank = [number for number in blank if number not in to_look_at]
+    if ocr_pages is not None:
+        ocr_pages += [number for number in blank if _shows_something(document, number)]
+        blank = [number for number in blank if number not in ocr_pages]
     warnings = [f"{len(blank)} of {count} pages hold no text (scanned or empty): {_named(blank)}."] if blank else []
     if unreadable:
         warnings.append(f"{len(unreadable)} of {count} pages are damaged and were left out: {_named(unreadable)}.")
     return count, pages, warnings
+
+
+def _noted(pages: Sequence[Page], sheets: Sequence[Sheet | None]) -> Iterator[tuple[Page, tuple[str, ...]]]:
+    """Each page with what people wrote into it: pages without any other text too."""
+    by_number = {page.number: page for page in pages}
+    for number, sheet in enumerate(sheets, 1):
+        noted = sheet.notes if sheet is not None else ()
+        if number in by_number or noted:
+            yield by_number.get(number, Page("", number)), noted
 
 
 def _shows_something(document: pdfium.PdfDocument, number: int) -> bool:
@@ -137,16 +155,51 @@ def _sheet(document: pdfium.PdfDocument, number: int) -> Sheet | None:
         text_page = page.get_textpage()
     except pdfium.PdfiumError:
         return None
-    lines = tuple(_lines(text_page))
-    grids: list[Grid] = []
+    lines = list(_lines(text_page))
+    tables: list[Grid] = []
     if lines:
-        for box, rows in layout.grids(_rules(page)):
+        for box, rows in grids.grids(_rules(page)):
+            beside = [part for line in lines for part in _beside(text_page, line, box)]
+            inside = [line for line in beside if layout.is_within(line, box)]
             cells = tuple(tuple(_bounded(text_page, cell) if cell else "" for cell in row) for row in rows)
-            grids.append(Grid(box, cells))
-    sheet = Sheet(page.get_height(), lines, tuple(grids))
+            if layout.keeps_words(cells, inside):
+                tables.append(Grid(box, cells))
+                lines = beside
+    noted = tuple(annotations.notes(document, page))
+    sheet = Sheet(page.get_height(), tuple(lines), tuple(tables), noted, _is_scan(page, lines))
     text_page.close()
     page.close()
     return sheet
+
+
+def _beside(text_page: pdfium.PdfTextPage, line: Line, box: Box) -> list[Line]:
+    """A line that reaches out of a table as its parts before, in and behind it; else the line itself."""
+    left, bottom, right, top = box
+    if not bottom <= line.baseline + line.size / 4 <= top or line.right <= left or line.left >= right:
+        return [line]
+    if line.left >= left - line.size / 2 and line.right <= right + line.size / 2:
+        return [line]
+    parts: list[Line] = []
+    low, high = line.baseline - line.size * 0.4, line.baseline + line.size
+    for start, end in ((line.left - 1, left), (left, right), (right, line.right + 1)):
+        if end > start and (text := _clean(text_page.get_text_bounded(start, low, end, high))):
+            parts.append(replace(line, text=text, left=max(start, line.left), right=min(end, line.right)))
+    return parts if " ".join(part.text for part in parts).split() == line.text.split() else [line]
+
+
+def _is_scan(page: pdfium.PdfPage, lines: Sequence[Line]) -> bool:
+    if sum(len(line.text) for line in lines) > _STAMP_CHARACTERS_MAX:
+        return False
+    width, height = page.get_size()
+    left, bottom, right, top = (ctypes.c_float() for _ in range(4))
+    for number in range(min(pdfium_c.FPDFPage_CountObjects(page), OBJECTS_MAX)):
+        item = pdfium_c.FPDFPage_GetObject(page, number)
+        if pdfium_c.FPDFPageObj_GetType(item) == pdfium_c.FPDF_PAGEOBJ_IMAGE:
+            pdfium_c.FPDFPageObj_GetBounds(item, left, bottom, right, top)
+            covered = (right.value - left.value) * (top.value - bottom.value)
+            if covered >= _SCAN_SHARE * width * height:
+                return True
+    return False
 
 
 def _bounded(text_page: pdfium.PdfTextPage, box: Box) -> str:
@@ -155,8 +208,7 @@ def _bounded(text_page: pdfium.PdfTextPage, box: Box) -> str:
 
 
 def _clean(text: str) -> str:
-    text = layout.HYPHEN_KEPT.sub("-", text.replace("\x02", "\ufffe"))
-    return " ".join(text.replace("\x00", "").replace("\ufffe\r\n", "").replace("\ufffe", "").split())
+    return " ".join(layout.hyphens(text.replace("\x02", "\ufffe")).translate(_UNSEEN).split())
 
 
 def _lines(text_page: pdfium.PdfTextPage) -> Iterator[Line]:
@@ -171,6 +223,10 @@ def _lines(text_page: pdfium.PdfTextPage) -> Iterator[Line]:
             if line is not None:
                 yield line
         index += _units(raw) + 1
+
+
+def _unmarked(content: str) -> str:
+    return layout.hyphens(content.replace("\x02", "\ufffe")).translate(_UNSEEN)
 
 
 def _units(text: str) -> int:
@@ -190,7 +246,7 @@ def _line(text_page: pdfium.PdfTextPage, first: int, last: int, content: str) ->
     fonts = [_font(text_page, at) for at in {first, middle, max(first, last)}]
     size = sorted(pdfium_c.FPDFText_GetFontSize(text_page, at) for at in (first, middle, max(first, last)))[1]
     return Line(
-        text=layout.LEADER.sub(" … ", content.translate(_UNSEEN)),
+        text=layout.LEADER.sub(" … ", _unmarked(content[:-1] if broken else content)),
         left=left,
         right=right,
         baseline=y.value,
@@ -212,7 +268,8 @@ def _font(text_page: pdfium.PdfTextPage, at: int) -> tuple[bool, bool]:
 
 
 def _rules(page: pdfium.PdfPage) -> list[Rule]:
-    """The straight lines of the page, level or upright: what tables are ruled with, drawn as strokes or as thin boxes."""
+    """The straight lines of the page, level or upright: what tables are ruled with, drawn as strokes or as thin
+    boxes."""
     count = pdfium_c.FPDFPage_CountObjects(page)
     if count > OBJECTS_MAX:
         return []
@@ -240,7 +297,7 @@ def _path_rules(item: Any) -> Iterator[Rule]:
         if kind == pdfium_c.FPDF_SEGMENT_MOVETO:
             start = point
         elif kind == pdfium_c.FPDF_SEGMENT_LINETO:
-            yield from layout.rule(previous, point)
+            yield from grids.rule(previous, point)
         if pdfium_c.FPDFPathSegment_GetClose(segment):
-            yield from layout.rule(point, start)
+            yield from grids.rule(point, start)
         previous = point

@@ -1,7 +1,7 @@
 """Pictures of pages, as a model that sees takes them: frames of a TIFF, photographs, what stands in an office document.
 
-Nothing here reads what is on them. Runs in the converting process only: the library is native code that meets hostile bytes, within that process's
-limits of memory and time.
+Nothing here reads what is on them. Runs in the converting process only: the library is native code that meets hostile
+bytes, within that process's limits of memory and time.
 """
 
 import io
@@ -16,7 +16,8 @@ from stoa.documents.converting import sniffing
 from stoa.documents.types import ConversionError
 
 PIXELS_MAX: Final = 100_000_000
-"""Of a picture that is opened: a sheet of A3 at 600 dots per inch has 70 million. In colour that is 400 MB of memory."""
+"""Of a picture that is opened: a sheet of A3 at 600 dots per inch has 70 million. In colour that is 400 MB of
+memory."""
 SENT_PIXELS_MAX: Final = 4_000_000
 """Of one that a model is sent: more is scaled down by the model's provider anyway."""
 SENT_EDGE_MAX: Final = 8_000
@@ -70,7 +71,8 @@ def frames(data: bytes, name: str, pages_max: int) -> list[int]:
 
 
 def drawn(data: bytes, name: str, number: int) -> bytes:
-    """A page of a picture file: as it is where a model takes it, else as a grey PNG, upright and scaled down. Raises ConversionError."""
+    """A page of a picture file: as it is where a model takes it, else as a grey PNG, upright and scaled down. Raises
+    ConversionError."""
     if len(data) <= SENT_BYTES_MAX and sniffing.picture_type(data[: sniffing.HEAD_BYTES]) != "image/tiff":
         return data
     image = _open(data, name)
@@ -92,7 +94,7 @@ def drawn(data: bytes, name: str, number: int) -> bytes:
 
 
 def is_ornament(data: bytes) -> bool:
-    """Whether a picture in an office document is none to look at: a small one, or one that cannot be opened."""
+    """Whether a picture in an office document is not worth OCR: too small, or unreadable."""
     try:
         return min(_open(data, "").size) < EDGE_MIN
     except ConversionError:
@@ -100,7 +102,7 @@ def is_ornament(data: bytes) -> bool:
 
 
 def _open(data: bytes, name: str) -> Image.Image:
-    warnings.simplefilter("ignore")  # Odd tags are told on standard error, which nobody reads.
+    warnings.simplefilter("ignore")  # Pillow warns of odd tags; nobody reads these warnings.
     try:
         return Image.open(io.BytesIO(data), formats=_FORMATS)
     except _BROKEN as error:
@@ -122,7 +124,8 @@ def _check_size(image: Image.Image, name: str) -> None:
     if width * height > PIXELS_MAX:
         raise ConversionError(
             "too_large",
-            f"{name} is a picture of {width:,} by {height:,} pixels; at most {PIXELS_MAX // 1_000_000} million are read.",
+            f"{name} is a picture of {width:,} by {height:,} pixels; "
+            f"at most {PIXELS_MAX // 1_000_000} million are read.",
         )
 
 

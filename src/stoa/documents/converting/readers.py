@@ -1,4 +1,5 @@
-"""The processes that read a file each, as the server holds them: what they say, how they end, and how they are ended."""
+"""The processes that read a file each, as the server holds them: what they say, how they end, and how they are
+ended."""
 
 import asyncio
 import contextlib
@@ -10,7 +11,7 @@ from typing import Any, Final, Protocol, TypeAlias
 import orjson
 
 JobFields: TypeAlias = dict[str, Any]
-"""Those of `worker.Job`, but for the parent, which whoever starts the process knows."""
+"""Those of `reading.Job`, but for the parent, which whoever starts the process knows."""
 REAP_SECONDS_MAX: Final = 5.0
 ENVIRONMENT: Final = {
     "LC_ALL": "C.UTF-8",
@@ -24,7 +25,8 @@ ENVIRONMENT: Final = {
 
 
 class ReaderLost(Exception):
-    """The process that forks readers failed and took this one along: no fault of the file, which is read by a process of its own."""
+    """The process that forks readers failed and took this one along: no fault of the file, which is read by a process
+    of its own."""
 
 
 class Reader(Protocol):
@@ -45,7 +47,8 @@ class Reader(Protocol):
 
 
 class StartedReader:
-    """A new interpreter for one file. Its standard input stays open: its end is how the process learns that we are gone."""
+    """A new interpreter for one file. Its standard input stays open: its end is how the process learns that we are
+    gone."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None

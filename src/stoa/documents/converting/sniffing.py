@@ -1,132 +1,18 @@
 """What a file really is: its first bytes against its name and its declared type. Pure.
 
-The bytes win. A file that is something else than its name says is still read, with a warning, where reading it as what it
-is can surprise nobody (a PDF named .txt is a PDF); where its bytes fit no format its name allows, it is refused.
+The bytes win. A file that is something else than its name says is still read, with a warning, where reading it as what
+it is can surprise nobody (a PDF named .txt is a PDF); where its bytes fit no format its name allows, it is refused.
 """
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 
+from stoa.documents.converting import charsets
+from stoa.documents.formats import EXTENSIONS, FORMATS, LANGUAGES, MIME_TYPES, SUPPORTED
 from stoa.documents.types import ConversionError
 
 HEAD_BYTES: Final = 4096
-
-LANGUAGES: Final = {
-    ".asm": "asm",
-    ".bash": "bash",
-    ".c": "c",
-    ".cc": "cpp",
-    ".clj": "clojure",
-    ".cmake": "cmake",
-    ".cpp": "cpp",
-    ".cs": "csharp",
-    ".css": "css",
-    ".cu": "cuda",
-    ".cxx": "cpp",
-    ".dart": "dart",
-    ".diff": "diff",
-    ".el": "lisp",
-    ".erl": "erlang",
-    ".ex": "elixir",
-    ".exs": "elixir",
-    ".f90": "fortran",
-    ".fs": "fsharp",
-    ".go": "go",
-    ".gradle": "groovy",
-    ".graphql": "graphql",
-    ".groovy": "groovy",
-    ".h": "c",
-    ".hpp": "cpp",
-    ".hs": "haskell",
-    ".java": "java",
-    ".jl": "julia",
-    ".js": "javascript",
-    ".jsx": "javascript",
-    ".kt": "kotlin",
-    ".less": "less",
-    ".lisp": "lisp",
-    ".lua": "lua",
-    ".m": "objectivec",
-    ".mjs": "javascript",
-    ".ml": "ocaml",
-    ".nim": "nim",
-    ".patch": "diff",
-    ".php": "php",
-    ".pl": "perl",
-    ".proto": "protobuf",
-    ".ps1": "powershell",
-    ".py": "python",
-    ".r": "r",
-    ".rb": "ruby",
-    ".rs": "rust",
-    ".sass": "sass",
-    ".scala": "scala",
-    ".scss": "scss",
-    ".sh": "bash",
-    ".sql": "sql",
-    ".svelte": "html",
-    ".swift": "swift",
-    ".tex": "latex",
-    ".tf": "hcl",
-    ".ts": "typescript",
-    ".tsx": "typescript",
-    ".vb": "vb",
-    ".vue": "html",
-    ".zig": "zig",
-    ".zsh": "bash",
-}
-"""Source code by suffix, and what a code block of it is called."""
-SUFFIXES: Final = {
-    ".pdf": "pdf",
-    ".docx": "docx",
-    ".pptx": "pptx",
-    ".xlsx": "xlsx",
-    ".html": "html",
-    ".htm": "html",
-    ".xhtml": "html",
-    ".rtf": "rtf",
-    ".epub": "epub",
-    ".eml": "eml",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".md": "md",
-    ".markdown": "md",
-    ".txt": "txt",
-    ".text": "txt",
-    ".log": "txt",
-    ".rst": "txt",
-    ".json": "json",
-    ".jsonl": "txt",
-    ".ndjson": "txt",
-    ".xml": "xml",
-    ".yaml": "txt",
-    ".yml": "txt",
-    ".toml": "txt",
-    ".ini": "txt",
-}
-MIME_TYPES: Final = {
-    "application/pdf": "pdf",
-    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": "docx",
-    "application/vnd.openxmlformats-officedocument.presentationml.presentation": "pptx",
-    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "xlsx",
-    "text/html": "html",
-    "application/xhtml+xml": "html",
-    "application/rtf": "rtf",
-    "text/rtf": "rtf",
-    "application/epub+zip": "epub",
-    "message/rfc822": "eml",
-    "text/csv": "csv",
-    "text/tab-separated-values": "tsv",
-    "text/markdown": "md",
-    "text/plain": "txt",
-    "application/json": "json",
-    "application/xml": "xml",
-    "text/xml": "xml",
-}
-TEXT_FORMATS: Final = frozenset({"html", "rtf", "eml", "csv", "tsv", "md", "txt", "json", "xml", "code"})
-ZIP_FORMATS: Final = frozenset({"docx", "pptx", "xlsx", "epub"})
-SUPPORTED: Final = "PDF, DOCX, PPTX, XLSX, HTML, RTF, EPUB, EML, CSV, TSV, Markdown, JSON, XML, source code, plain text, or a ZIP archive of these"
 
 _OLE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _PICTURES: Final = (
@@ -147,7 +33,6 @@ _ELSEWHAT: Final = (
     (b"ID3", "an audio file"),
     (b"SQLite format 3", "a database"),
 )
-_BOMS: Final = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,15 +46,16 @@ class Sniffed:
 def claimed(name: str, mime_type: str | None) -> str | None:
     """The format the name promises, or else the declared type; None when neither is known."""
     suffix = PurePosixPath(name.lower()).suffix
-    if suffix in SUFFIXES:
-        return SUFFIXES[suffix]
+    if suffix in EXTENSIONS:
+        return EXTENSIONS[suffix]
     if suffix in LANGUAGES:
         return "code"
     return MIME_TYPES.get((mime_type or "").partition(";")[0].strip().lower())
 
 
 def sniff(head: bytes, name: str, mime_type: str | None, *, pictures: bool = False) -> Sniffed:
-    """Decides how to read a file from its first bytes, its name and its declared type. `pictures`: somebody is there to look at them ("picture").
+    """Decides how to read a file by its first bytes, its name and its declared type. `pictures`: OCR reads pictures
+    ("picture").
 
     Raises:
         ConversionError: `wrong_format` when the bytes contradict the name and cannot be read as what they are,
@@ -178,7 +64,7 @@ def sniff(head: bytes, name: str, mime_type: str | None, *, pictures: bool = Fal
     claim = claimed(name, mime_type)
     if pictures and (kind := picture_type(head)):
         return Sniffed("picture", _warning(name, claim, kind.removeprefix("image/")))
-    if b"%PDF-" in head[:1024]:
+    if _is_pdf(head, claim):
         return Sniffed("pdf", _warning(name, claim, "pdf"))
     if head.startswith(b"PK\x03\x04"):
         return Sniffed("zip")
@@ -187,15 +73,23 @@ def sniff(head: bytes, name: str, mime_type: str | None, *, pictures: bool = Fal
     _refuse_binary(head, name, claim)
     if claim is None:
         return _unclaimed(head, name, mime_type)
-    if claim in TEXT_FORMATS and claim != "rtf":
-        return Sniffed(claim)
     if claim == "rtf":
         return Sniffed("txt", _warning(name, claim, "txt"))
+    if FORMATS[claim].text:
+        return Sniffed(claim)
     raise ConversionError("wrong_format", f"{name} is not a {claim.upper()} file; upload the original document.")
 
 
+def _is_pdf(head: bytes, claim: str | None) -> bool:
+    """Readers of PDF allow for bytes before its mark; in a text of another kind the mark is a word about PDF."""
+    if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"%PDF-"):
+        return True
+    return claim in ("pdf", None) and b"%PDF-" in head[:1024]
+
+
 def _unclaimed(head: bytes, name: str, mime_type: str | None) -> Sniffed:
-    """A name that promises nothing, like `README` or `notes.v2`: text is read as text, unless it is said to be no text."""
+    """A name that promises nothing, like `README` or `notes.v2`: text is read as text, unless it is said to be no
+    text."""
     media = (mime_type or "").partition(";")[0].strip().lower()
     if media and not media.startswith("text/") and media != "application/octet-stream":
         raise unsupported(name, media)
@@ -206,7 +100,7 @@ def _unclaimed(head: bytes, name: str, mime_type: str | None) -> Sniffed:
 
 
 def picture_type(head: bytes) -> str | None:
-    """The media type of a picture that can be looked at, by its first bytes; None for anything else."""
+    """The media type of a picture that OCR can read, by its first bytes; None for anything else."""
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return "image/webp"
     return next((kind for magic, kind in _PICTURES if head.startswith(magic)), None)
@@ -214,17 +108,20 @@ def picture_type(head: bytes) -> str | None:
 
 def _refuse_binary(head: bytes, name: str, claim: str | None) -> None:
     if head.startswith(_OLE):
-        if claim in ZIP_FORMATS:
+        if claim is not None and FORMATS[claim].package:
             raise ConversionError("encrypted_file", f"{name} is protected by a password; upload it without one.")
+        if PurePosixPath(name.lower()).suffix == ".msg":
+            raise unsupported(name, "a mail of Outlook's own format; save it as EML")
         raise unsupported(name, "a binary Office file of before 2007")
     if picture := picture_type(head):
         what = f"a {picture.removeprefix('image/').upper()} image"
         raise _mismatch(name, claim, what if claim else f"{what}, which OCR would read, but it is off here")
-    text = head.startswith(_BOMS)
+    if head.startswith(charsets.MARKS) or charsets.wide_encoding(head):
+        return
     for magic, what in _ELSEWHAT:
-        if head.startswith(magic) and (len(magic) > 2 or b"\0" in head):
+        if head.startswith(magic) and (b"\0" in head or not magic.decode("latin-1").isprintable()):
             raise _mismatch(name, claim, what)
-    if not text and b"\0" in head:
+    if b"\0" in head:
         raise _mismatch(name, claim, "binary data")
 
 

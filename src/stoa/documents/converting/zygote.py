@@ -1,9 +1,12 @@
-"""The process that readers are forked from: it has loaded what every file needs, has no threads, opens no file, and ends with the server.
+"""The process that readers are forked from.
 
-Started as `python -I -m stoa.documents.converting.zygote PARENT` with a SOCK_SEQPACKET socket as its standard input. The server sends, one JSON
-object a packet: `{"number", "job"}` with two descriptors, for the standard output and error of the process that shall read; `{"reap"}`, the
-number of one that ended and whose process id is needed no more; `{"load"}`, a library that files have asked for. It is told `{"started", "pid"}` and
-`{"ended", "status"}`, or `{"unfit"}` with the reason. The end of the socket is the end of all (docs/decisions/0021).
+It has loaded the libraries that every file needs, has no threads, opens no file, and ends with the server.
+
+Started as `python -I -m stoa.documents.converting.zygote PARENT` with a SOCK_SEQPACKET socket as its standard input.
+The server sends one JSON object a packet: `{"number", "job"}` with two descriptors, the standard output and error of
+the reader to fork; `{"reap"}` with the number of an ended reader whose process id may be reused; `{"load"}` with a
+library that a file needed. This process answers `{"started", "pid"}` and `{"ended", "status"}`, or `{"unfit"}` with the
+reason. When the server closes the socket, this process ends (docs/decisions/0021).
 """
 
 import gc
@@ -21,7 +24,7 @@ from typing import Any, Final, NoReturn
 import orjson
 
 from stoa.documents.chunking import passages
-from stoa.documents.converting import worker
+from stoa.documents.converting import reading, worker
 from stoa.documents.converting.page import LIBRARIES
 from stoa.kernel import confinement
 
@@ -31,14 +34,14 @@ _TASKS: Final = Path("/proc/self/task")
 
 
 class Unfit(Exception):
-    """This process must not be copied."""
+    """This process must not be forked: it has threads."""
 
 
 class Zygote:
     def __init__(self, control: socket.socket) -> None:
         self._control = control
         self._pids: dict[int, int] = {}
-        self._told: set[int] = set()
+        self._reported: set[int] = set()
 
     def serve(self) -> None:
         """Until the server closes its end."""
@@ -53,30 +56,30 @@ class Zygote:
             for ready, _ in either.poll():
                 if ready == woken:
                     os.read(woken, 4096)
-                    self._tell_of_ends()
-                elif not self._obey():
+                    self._report_ends()
+                elif not self._serve_one():
                     return
 
-    def _obey(self) -> bool:
+    def _serve_one(self) -> bool:
         message, descriptors, _, _ = socket.recv_fds(self._control, MESSAGE_BYTES_MAX, 2)
         if not message:
             return False
-        told: dict[str, Any] = orjson.loads(message)
-        if "job" in told:
-            self._fork(told["number"], worker.Job(**told["job"]), *descriptors)
-        elif "reap" in told:
-            # Until now nobody else could be given its number, so the server could kill by it.
-            if pid := self._pids.pop(told["reap"], None):
+        request: dict[str, Any] = orjson.loads(message)
+        if "job" in request:
+            self._fork(request["number"], reading.Job(**request["job"]), *descriptors)
+        elif "reap" in request:
+            # The zombie kept its process id from being reused, so the server could kill by it.
+            if pid := self._pids.pop(request["reap"], None):
                 os.waitpid(pid, 0)
-            self._told.discard(told["reap"])
-        elif told["load"] in LIBRARIES:
-            import_module(LIBRARIES[told["load"]])
+            self._reported.discard(request["reap"])
+        elif request["load"] in LIBRARIES:
+            import_module(LIBRARIES[request["load"]])
             _freeze()
         return True
 
-    def _fork(self, number: int, job: worker.Job, output: int, errors: int) -> None:
+    def _fork(self, number: int, job: reading.Job, output: int, errors: int) -> None:
         if len(list(_TASKS.iterdir())) > 1:
-            raise Unfit("a library has started a thread, whose locks a copy of this process might find held for ever")
+            raise Unfit("a library has started a thread, whose locks would stay locked in a fork for ever")
         try:
             pid = os.fork()
         except OSError:  # no room for another process
@@ -89,21 +92,21 @@ class Zygote:
         os.close(output)
         os.close(errors)
 
-    def _tell_of_ends(self) -> None:
+    def _report_ends(self) -> None:
         for number, pid in self._pids.items():
-            if number in self._told:
+            if number in self._reported:
                 continue
             end = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             if end is not None:
-                self._told.add(number)
+                self._reported.add(number)
                 _say(
                     self._control,
                     {"ended": number, "status": end.si_status if end.si_code == os.CLD_EXITED else -end.si_status},
                 )
 
 
-def _read(job: worker.Job, output: int, errors: int) -> NoReturn:
-    """What the new process does; nothing leads back out of it."""
+def _read(job: reading.Job, output: int, errors: int) -> NoReturn:
+    """Runs in the forked process, and does not return."""
     try:
         confinement.die_with(job.parent)
         os.setsid()
@@ -113,7 +116,7 @@ def _read(job: worker.Job, output: int, errors: int) -> NoReturn:
         os.dup2(errors, 2)
         os.closerange(3, DESCRIPTORS_MAX)
         worker.work(job)
-    finally:  # `work` ends the process itself, unless something is wrong: then these are its last words, as an interpreter of its own would say them
+    finally:  # `work` ends the process. Only a bug gets here, and is printed as by an interpreter of its own.
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)
@@ -124,11 +127,11 @@ def _say(control: socket.socket, message: Mapping[str, Any]) -> None:
 
 
 def _noted(_signal: int, _frame: object) -> None:
-    """The descriptor set for wake-ups says it."""
+    """The wake-up descriptor reports the signal."""
 
 
 def _freeze() -> None:
-    """What lives now is never collected, so that no copy of this process writes to its pages for the collector's sake."""
+    """Keeps the garbage collector off all present objects: collecting them would write to memory that forks share."""
     gc.collect()
     gc.freeze()
 
@@ -139,7 +142,7 @@ def main(parent: int) -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
-    passages("# Heading\n\nWhat is made at the first use is made here once.")
+    passages("# Heading\n\nThe first call builds the splitter, which forks then share.")
     _freeze()
     try:
         Zygote(control).serve()

@@ -1,4 +1,4 @@
-"""Second opinions on a ranking: a model that reads the query and each passage together. Front door."""
+"""Rerankers: models that read the query and each passage together."""
 
 from stoa.embedding.reranking.local import LocalReranker
 from stoa.embedding.reranking.remote import RemoteReranker

@@ -1,4 +1,5 @@
-"""A cross-encoder of any BERT-like kind, exported to ONNX as Hugging Face's repositories have it, on onnxruntime. Synchronous.
+"""A cross-encoder of any BERT-like kind, exported to ONNX as Hugging Face's repositories have it, on onnxruntime.
+Synchronous.
 
 This module imports NumPy, onnxruntime and tokenizers; `local` imports it at the first use, not when the server starts.
 """
@@ -18,7 +19,8 @@ from stoa.embedding.reranking.types import RerankerError
 MODELS: Final = ("model.onnx", "onnx/model.onnx")
 TOKENIZER: Final = "tokenizer.json"
 TOKENS_MAX: Final = 512
-"""Of a query and a text together. Some models read more; a chunk does not need it, and the time grows faster than the length."""
+"""Of a query and a text together. Some models read more; a chunk does not need it, and the time grows faster than the
+length."""
 BATCH_TOKENS_MAX: Final = 4096
 """Padding included."""
 CHARACTERS_MAX: Final = 8_000
@@ -45,7 +47,8 @@ class CrossEncoder:
         )
 
     def scores(self, query: str, texts: Sequence[str], stopped: Callable[[], bool] = lambda: False) -> list[float]:
-        """One score in 0..1 per text; equal texts are judged once. Stops between batches when it is told to. Raises RerankerError."""
+        """One score in 0..1 per text; equal texts are judged once. Stops between batches once `stop` is set. Raises
+        RerankerError."""
         query, different = _clean(query), list(dict.fromkeys(map(_clean, texts)))
         pairs = self._tokenizer.encode_batch([(query, text) for text in different])
         found: dict[str, float] = {}
@@ -81,7 +84,8 @@ class CrossEncoder:
             scores = 1 / (1 + np.exp(-np.clip(logits[:, 1] - logits[:, 0], -60, 60)))
         else:
             raise _unusable(
-                f"its output {self._output} has the shape {list(logits.shape)} for {len(pairs)} pairs; one or two numbers for each are expected"
+                f"its output {self._output} has the shape {list(logits.shape)} for {len(pairs)} pairs; "
+                "one or two numbers for each are expected"
             )
         if not np.isfinite(scores).all():
             raise _unusable("its output holds numbers that are none")
@@ -95,7 +99,8 @@ def files(directory: Path) -> tuple[Path, Path]:
     model = next((directory / name for name in MODELS if (directory / name).is_file()), None)
     if model is None:
         raise _unusable(
-            f"{directory} holds neither {' nor '.join(MODELS)}: export the model to ONNX, or take the onnx folder of its repository along"
+            f"{directory} holds neither {' nor '.join(MODELS)}: export the model to ONNX, "
+            "or take the onnx folder of its repository along"
         )
     if not (directory / TOKENIZER).is_file():
         raise _unusable(f"{directory} holds no {TOKENIZER}")
@@ -135,7 +140,8 @@ def _inputs(session: onnxruntime.InferenceSession, model: Path) -> Mapping[str, 
     if "input_ids" not in asked or not set(asked) <= known or not set(asked.values()) <= set(_TYPES):
         listed = ", ".join(f"{name} {kind}" for name, kind in asked.items())
         raise _unusable(
-            f"{model} takes {listed}; a cross-encoder takes {', '.join(sorted(known))} (the last may be missing), whole numbers"
+            f"{model} takes {listed}; a cross-encoder takes {', '.join(sorted(known))} "
+            "(the last may be missing), whole numbers"
         )
     return {name: _TYPES[kind] for name, kind in asked.items()}
 

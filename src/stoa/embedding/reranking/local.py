@@ -1,4 +1,5 @@
-"""A cross-encoder that the operator has put on this machine: loads it once, and runs it on a thread of its own, never on the event loop."""
+"""A cross-encoder that the operator has put on this machine: loads it once, and runs it on a thread of its own, never
+on the event loop."""
 
 import asyncio
 from collections.abc import Sequence
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 
 
 class LocalReranker:
-    """`directory` holds `model.onnx` or `onnx/model.onnx`, and `tokenizer.json`, as repositories of Hugging Face do. Nothing is fetched.
+    """`directory` holds `model.onnx` or `onnx/model.onnx`, and `tokenizer.json`, as repositories of Hugging Face do.
+    Nothing is fetched.
 
     One query is judged at a time, by `threads` threads; a search that is given up stops soon.
     """
@@ -32,7 +34,8 @@ class LocalReranker:
         return f"{self._directory.resolve().name}@local"
 
     async def prepare(self) -> None:
-        """Loads it, so that what is wrong with it is known before a search needs it. Raises RerankerError(reranker_unusable)."""
+        """Loads it, so that what is wrong with it is known before a search needs it. Raises
+        RerankerError(reranker_unusable)."""
         await self._loaded()
 
     async def rerank(self, query: str, texts: Sequence[str]) -> Sequence[float]:

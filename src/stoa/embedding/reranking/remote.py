@@ -1,13 +1,14 @@
-"""Any endpoint of the `/rerank` wire: Jina, Cohere, Voyage, vLLM, llama.cpp, Hugging Face's text-embeddings-inference behind a proxy."""
+"""Any endpoint of the `/rerank` wire: Jina, Cohere, Voyage, vLLM, llama.cpp, Hugging Face's text-embeddings-inference
+behind a proxy.
+"""
 
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 from stoa.embedding.reranking.types import RerankerError
-from stoa.outbound import allowed
+from stoa.outbound import Outbound, cause
 
 if TYPE_CHECKING:
     import aiohttp
@@ -17,6 +18,7 @@ SECONDS_MAX: Final = 20.0
 """Somebody waits for the answer of a search."""
 TEXT_CHARACTERS_MAX: Final = 8_000
 ANSWER_BYTES_MAX: Final = 4 * 1024 * 1024
+_ANYWHERE: Final = Outbound(allow_private=True)
 _CODES: Final = {
     401: "reranker_unauthorized",
     403: "reranker_unauthorized",
@@ -27,10 +29,12 @@ _AGAIN: Final = frozenset({"reranker_rate_limited", "reranker_overloaded", "rera
 
 
 class RemoteReranker:
-    """Without `allow_private` (an endpoint that a tenant named) it asks public addresses alone."""
+    """`outbound` decides which addresses it may ask: of the operator's endpoint any, of a tenant's those that are
+    allowed.
+    """
 
-    def __init__(self, base_url: str, model: str, api_key: str | None, *, allow_private: bool = True) -> None:
-        self._allow_private = allow_private
+    def __init__(self, base_url: str, model: str, api_key: str | None, *, outbound: Outbound = _ANYWHERE) -> None:
+        self._outbound = outbound
         self._url = base_url.rstrip("/") + "/rerank"
         self._model = model
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
@@ -56,12 +60,7 @@ class RemoteReranker:
             "documents": [text[:TEXT_CHARACTERS_MAX] or " " for text in texts],
             "top_n": len(texts),
         }
-        if not allowed(urlsplit(self._url).hostname or "", allow_private=self._allow_private):
-            raise RerankerError(
-                "reranker_unreachable",
-                "The reranking endpoint has a private address, which this server's operator has not allowed.",
-            )
-        async with client(allow_private=self._allow_private, seconds_max=SECONDS_MAX, headers=self._headers) as session:
+        async with client(self._outbound, seconds_max=SECONDS_MAX, headers=self._headers) as session:
             for attempt in range(1, ATTEMPTS_MAX + 1):
                 try:
                     return _scores(await self._ask(session, body), len(texts))
@@ -74,6 +73,8 @@ class RemoteReranker:
     async def _ask(self, session: "aiohttp.ClientSession", body: Mapping[str, Any]) -> Any:
         import aiohttp  # noqa: PLC0415 — the server starts without it
 
+        from stoa.outbound.client import read_json  # noqa: PLC0415
+
         try:
             async with session.post(self._url, json=body, allow_redirects=False) as response:
                 if response.status != 200:
@@ -81,13 +82,12 @@ class RemoteReranker:
                         response.status, "reranker_overloaded" if response.status >= 500 else "reranker_refused_request"
                     )
                     raise RerankerError(code, f"The reranking endpoint answered {response.status}.")
-                if (response.content_length or 0) > ANSWER_BYTES_MAX:
-                    raise _garbled()
-                return await response.json(content_type=None)
+                return await read_json(response, ANSWER_BYTES_MAX)
         except TimeoutError as error:
             raise RerankerError("reranker_timeout", "The reranking endpoint did not answer in time.") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise RerankerError("reranker_unreachable", "The reranking endpoint cannot be reached.") from error
+            message = f"The reranking endpoint cannot be reached. {cause(error) or ''}".strip()
+            raise RerankerError("reranker_unreachable", message) from error
         except ValueError as error:
             raise _garbled() from error
 

@@ -7,9 +7,9 @@ from typing import Protocol
 class RerankerError(Exception):
     """The reranker failed while working: an outcome, not a bug of ours.
 
-    `code` is one of: reranker_closed, reranker_rate_limited, reranker_overloaded (5xx), reranker_unreachable, reranker_timeout,
-    reranker_unauthorized, reranker_not_found, reranker_refused_request (other 4xx), reranker_protocol_error, reranker_unusable (a local
-    model's files).
+    `code` is one of: reranker_closed, reranker_rate_limited, reranker_overloaded (5xx), reranker_unreachable,
+    reranker_timeout, reranker_unauthorized, reranker_not_found, reranker_refused_request (other 4xx),
+    reranker_protocol_error, reranker_unusable (a local model's files).
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -20,7 +20,8 @@ class RerankerError(Exception):
 class Reranker(Protocol):
     """Gives one score in 0..1 per text, in the order of the texts, higher is better; of equal texts the same.
 
-    Nothing is connected before the first call; calls may run concurrently. Every str is accepted, the empty one included.
+    Nothing is connected before the first call; calls may run concurrently. Every str is accepted, the empty one
+    included.
     """
 
     @property

@@ -1,141 +1,121 @@
 """Anthropic's messages wire."""
 
 import base64
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
 
+from stoa.gateway.prices import estimated_tokens
+from stoa.gateway.providers.anthropic_reading import AnthropicReading
+from stoa.gateway.providers.concessions import Concessions
+from stoa.gateway.providers.demands import ANTHROPIC, Demands
 from stoa.gateway.providers.documents import as_text
-from stoa.gateway.providers.streaming import Reading, StreamingModel
+from stoa.gateway.providers.fields import list_of
+from stoa.gateway.providers.history import Prepared
+from stoa.gateway.providers.reading import Reading
+from stoa.gateway.providers.streaming import StreamingModel
+from stoa.gateway.providers.toolcalls import Names
 from stoa.gateway.types import (
-    Delta,
     DocumentPart,
-    Finish,
     ImagePart,
-    ModelError,
     ModelMessage,
     ModelRequest,
-    ReasoningDelta,
-    TextDelta,
     TextPart,
-    ToolCallDelta,
     ToolCallPart,
     ToolResultPart,
-    Usage,
 )
 
 VERSION: Final = "2023-06-01"
-OUTPUT_TOKENS_MAX: Final = 8_192
-"""This wire wants a limit; every model of it allows this one."""
+OUTPUT_TOKENS_MAX: Final = 32_000
+"""Of a model that is not below: this wire wants a limit, and one that is too high is lowered to what the provider
+says."""
+OUTPUT_TOKENS: Final = (
+    (r"claude-(?:3-(?:opus|sonnet|haiku)|2)", 4_096),
+    (r"claude-3-5", 8_192),
+    (r"claude-3-7|claude-sonnet-4|claude-haiku-4|claude-opus-4-[5-9]", 64_000),
+    (r"claude-opus-4", 32_000),
+)
+_OUTPUT_TOKENS_MIN: Final = 1_024
 
-_REASONS: Mapping[str, Finish] = {
-    "end_turn": Finish("stop"),
-    "stop_sequence": Finish("stop"),
-    "max_tokens": Finish("length"),
-    "tool_use": Finish("tool_calls"),
-    "refusal": Finish("content_filter"),
-}
+
+def output_tokens_max(wire_name: str) -> int:
+    """The longest reply of a model, by its name."""
+    return next((limit for pattern, limit in OUTPUT_TOKENS if re.search(pattern, wire_name)), OUTPUT_TOKENS_MAX)
 
 
 class AnthropicModel(StreamingModel):
     path = "/messages"
+    wire = "anthropic"
+
+    def default_demands(self, base_url: str) -> Demands:  # noqa: ARG002 - one wire, one provider
+        return ANTHROPIC
 
     def headers(self) -> Mapping[str, str]:
         return {"anthropic-version": VERSION, **({"x-api-key": self._api_key} if self._api_key else {})}
 
-    def body(self, request: ModelRequest) -> Mapping[str, Any]:
+    def body(self, request: ModelRequest, made: Prepared, granted: Concessions) -> Mapping[str, Any]:
         body: dict[str, Any] = {
             **request.extra,
             "model": self._wire_name,
-            "max_tokens": request.output_tokens_max or OUTPUT_TOKENS_MAX,
+            "max_tokens": 0,
             "stream": True,
-            "messages": _alternating([_message(message) for message in request.messages]),
+            "messages": _alternating(made),
         }
-        instructions = [request.instructions] if request.instructions else []
+        instructions = [made.instructions] if made.instructions else []
         if request.output_schema is not None:
             schema = orjson.dumps(request.output_schema).decode()
-            instructions.append(
-                f"Answer with one JSON object that satisfies this schema, and with nothing else: {schema}"
-            )
+            instructions.append(f"Answer with JSON that satisfies this schema, and with nothing else: {schema}")
         if instructions:
             body["system"] = "\n\n".join(instructions)
-        if request.tools:
+        if made.tools:
             body["tools"] = [
                 {"name": tool.name, "description": tool.description, "input_schema": tool.parameters}
-                for tool in request.tools
+                for tool in made.tools
             ]
+            if not made.tools_offered:
+                body["tool_choice"] = {"type": "none"}
+        body["max_tokens"] = self._limit(request, body, granted)
         return body
 
-    def reading(self) -> Reading:
-        return _AnthropicReading(self)
+    def _limit(self, request: ModelRequest, body: Mapping[str, Any], granted: Concessions) -> int:
+        """As long as the request wants and the model gives, within what the prompt leaves of the context."""
+        limits = [self._abilities.output_tokens_max or output_tokens_max(self._wire_name)]
+        limits += [limit for limit in (request.output_tokens_max, granted.output_tokens_max) if limit is not None]
+        characters = sum(_characters(body[name]) for name in ("messages", "system", "tools") if name in body)
+        room = self._abilities.context_tokens - estimated_tokens(characters)
+        return max(min(limits), 1) if room >= min(limits) else max(room, min(*limits, _OUTPUT_TOKENS_MIN))
+
+    def reading(self, names: Names) -> Reading:
+        return AnthropicReading(self.clean, names, self._source)
 
 
-class _AnthropicReading(Reading):
-    """Usage comes in two halves: the prompt's with the message's start, the answer's with its end."""
-
-    def __init__(self, model: AnthropicModel) -> None:
-        self._model = model
-        self._started: Mapping[str, Any] = {}
-
-    def read(self, event: Mapping[str, Any], out: list[Delta]) -> None:
-        match event["type"]:
-            case "content_block_delta":
-                self._delta(event["index"], event["delta"], out)
-            case "content_block_start" if event["content_block"]["type"] == "tool_use":
-                block = event["content_block"]
-                out.append(ToolCallDelta(event["index"], "", block["id"], block["name"]))
-            case "message_start":
-                self._started = event["message"].get("usage") or {}
-            case "message_delta":
-                if reason := event["delta"].get("stop_reason"):
-                    self.finish = _REASONS.get(reason, Finish("stop"))
-                if event.get("usage"):
-                    out.append(_usage({**self._started, **event["usage"]}))
-            case "error":
-                error = event["error"]
-                code = "model_overloaded" if error.get("type") == "overloaded_error" else "model_error"
-                raise ModelError(
-                    code,
-                    f"The provider broke the answer off: {self._model.clean(str(error.get('message', '')))}",
-                    retryable=True,
-                )
-            case _:
-                pass  # ping, content_block_stop, message_stop, and types yet to come.
-
-    def _delta(self, index: int, delta: Mapping[str, Any], out: list[Delta]) -> None:
-        match delta["type"]:
-            case "text_delta":
-                out.append(TextDelta(delta["text"]))
-            case "thinking_delta":
-                out.append(ReasoningDelta(delta["thinking"]))
-            case "input_json_delta":
-                out.append(ToolCallDelta(index, delta["partial_json"]))
-            case _:
-                pass  # Signatures and citations.
+def _characters(value: Any) -> int:
+    """Of all text; pictures count by their tokens, which are few."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return 6_000 if value.get("type") == "base64" else sum(map(_characters, value.values()))
+    return sum(map(_characters, value)) if isinstance(value, list) else 0
 
 
-def _usage(usage: Mapping[str, Any]) -> Usage:
-    """Their input count leaves cached tokens out; ours holds every token of the prompt."""
-    cached = int(usage.get("cache_read_input_tokens") or 0)
-    written = int(usage.get("cache_creation_input_tokens") or 0)
-    return Usage(int(usage.get("input_tokens") or 0) + cached + written, int(usage.get("output_tokens") or 0), cached)
-
-
-def _message(message: ModelMessage) -> dict[str, Any]:
-    role = "assistant" if message.role == "assistant" else "user"
-    return {"role": role, "content": [_part(part) for part in message.parts]}
-
-
-def _alternating(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Neighbours of one role become one message: a failed run leaves two questions in a row."""
-    merged: list[dict[str, Any]] = []
-    for message in messages:
-        if merged and merged[-1]["role"] == message["role"]:
-            merged[-1] = {"role": message["role"], "content": [*merged[-1]["content"], *message["content"]]}
+def _alternating(made: Prepared) -> list[dict[str, Any]]:
+    """Results are the user's on this wire, in one message with what the user says next, and before it."""
+    messages: list[dict[str, Any]] = []
+    for message in made.messages:
+        role = "assistant" if message.role == "assistant" else "user"
+        content = [*_thinking(message), *map(_part, message.parts)]
+        if messages and messages[-1]["role"] == role:
+            messages[-1]["content"] += content
         else:
-            merged.append(message)
-    return merged
+            messages.append({"role": role, "content": content})
+    return messages
+
+
+def _thinking(message: ModelMessage) -> list[Any]:
+    """What the model thought before it called tools, with the signatures that it is taken back by."""
+    return list(list_of(message.provider.data.get("thinking"))) if message.provider is not None else []
 
 
 def _part(part: object) -> dict[str, Any]:
@@ -148,8 +128,22 @@ def _part(part: object) -> dict[str, Any]:
             source = {"type": "base64", "media_type": part.mime_type, "data": base64.b64encode(part.data).decode()}
             return {"type": "image", "source": source}
         case ToolCallPart():
-            return {"type": "tool_use", "id": part.id, "name": part.name, "input": orjson.loads(part.arguments or "{}")}
+            return {"type": "tool_use", "id": _id(part.id), "name": part.name, "input": _input(part.arguments)}
         case ToolResultPart():
-            return {"type": "tool_result", "tool_use_id": part.id, "content": part.result, "is_error": part.failed}
+            return {"type": "tool_result", "tool_use_id": _id(part.id), "content": part.result, "is_error": part.failed}
         case _:
             raise AssertionError(f"a message holds no {type(part).__name__}")
+
+
+def _id(id_: str) -> str:
+    """Look-alikes give ids that Anthropic's own form forbids; nobody compares them with what was given."""
+    return re.sub(r"[^a-zA-Z0-9_-]", "_", id_)
+
+
+def _input(arguments: str) -> Any:
+    """The arguments as an object: this wire takes nothing else."""
+    try:
+        held = orjson.loads(arguments or "{}")
+    except orjson.JSONDecodeError:
+        return {}
+    return held if isinstance(held, dict) else {}

@@ -1,4 +1,5 @@
-"""`stoa-extractive`: answers by quoting what the conversation's documents say, with citations. It never invents, and costs nothing.
+"""`stoa-extractive`: answers by quoting what the conversation's documents say, with citations. It never invents, and
+costs nothing.
 
 It goes through the same port, loop and events as any model, and says plainly when it finds nothing.
 """
@@ -30,7 +31,8 @@ EARLIER_CHARACTERS_MIN: Final = 40
 _PIECE: Final = re.compile(r".{1,48}(?:\s+|$)|\S+", re.DOTALL)
 
 Quote = Callable[[str, Sequence[Passage], int], Awaitable[Sequence[tuple[int, str]]]]
-"""(question, passages, limit) → (index, what that passage says about it) pairs, best first; empty when nothing is relevant."""
+"""(question, passages, limit) → (index, what that passage says about it) pairs, best first; empty when nothing is
+relevant."""
 
 
 class ExtractiveModel:
@@ -116,7 +118,8 @@ def _answer(quotes: Sequence[tuple[str, Passage, str]], notes: Sequence[str], *,
 
 
 def _quoted(text: str, number: int) -> str:
-    """A block quote with its number behind it; below it where the quote ends with a table. Cut at a sentence where it is long."""
+    """A block quote with its number behind it; below it where the quote ends with a table. Cut at a sentence where it
+    is long."""
     if len(text) > QUOTE_CHARACTERS_MAX:
         cut = text[:QUOTE_CHARACTERS_MAX]
         end = max(cut.rfind(mark) for mark in (". ", ".\n", "\n"))

@@ -1,7 +1,10 @@
-"""The common case of a streamed answer, read without parsing: events that differ from one another in one string of text alone.
+"""The common case of a streamed answer, read without parsing: events that differ from one another in one string of text
+alone.
 
-Most providers repeat every byte of an event but the piece of text in it. Once one event has been read in full, and it is proven that the
-text stands in it at one place, the next ones are recognized by what surrounds that place. Whatever does not fit exactly is parsed as ever.
+Most providers repeat every byte of an event but the piece of text in it. Once one event has been read in full, and it
+is proven that the
+text stands in it at one place, the next ones are recognized by what surrounds that place. Whatever does not fit exactly
+is parsed as ever.
 """
 
 import re
@@ -28,10 +31,12 @@ class Repeating:
         self._around = len(head) + len(tail)
 
     def text(self, chunk: bytes) -> str | None:
-        """The text of a chunk that is made of such events and of nothing else, from an event's begin to an event's end; None for any other."""
+        """The text of a chunk that is made of such events and of nothing else, from an event's begin to an event's end;
+        None for any other."""
         if len(chunk) < self._around or not (chunk.startswith(self._head) and chunk.endswith(self._tail)):
             return None
-        # What remains holds no quotation mark, so each string that was taken out stood between two texts, and nowhere else.
+        # What remains holds no quotation mark, so each string that was taken out stood between two texts, and nowhere
+        # else.
         texts = chunk[len(self._head) : len(chunk) - len(self._tail)].replace(self._between, b"")
         if _NOT_PLAIN.search(texts):
             return None

@@ -11,7 +11,8 @@ class EventTooLarge(ValueError):
 
 
 class EventParser:
-    """Feed it bytes; it gives each event's data. Comments, names and ids are passed over: no model's wire needs them."""
+    """Feed it bytes; it gives each event's data. Comments, names and ids are passed over: no model's wire needs
+    them."""
 
     def __init__(self) -> None:
         self._rest = b""

@@ -1,4 +1,4 @@
-"""What all streaming adapters share: one exchange from request to deltas, its typed errors and its retries."""
+"""What all streaming adapters share: one exchange from request to the first word, with its retries and concessions."""
 
 import asyncio
 import random
@@ -6,14 +6,30 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
 
 import orjson
 
-from stoa.gateway.providers.repeating import ATTEMPTS_MAX, Repeating
-from stoa.gateway.providers.sse import EventParser, EventTooLarge
+from stoa.gateway.providers.concessions import CONCESSIONS_MAX, Concessions, conceded
+from stoa.gateway.providers.demands import Demands
+from stoa.gateway.providers.failures import Failure, classified, found
+from stoa.gateway.providers.history import Prepared, prepared
+from stoa.gateway.providers.reading import Reading
+from stoa.gateway.providers.receiving import Reception, broken
+from stoa.gateway.providers.toolcalls import Names
 from stoa.gateway.providers.transport import Reply, Timeouts, Transport, TransportError
-from stoa.gateway.types import Capabilities, Delta, Finish, ModelError, ModelRequest, TextDelta
+from stoa.gateway.types import (
+    Capabilities,
+    Delta,
+    ModelError,
+    ModelRequest,
+    Notice,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallDelta,
+)
 
 RETRIES_MAX: Final = 2
 BACKOFF_SECONDS: Final = 0.5
@@ -22,28 +38,21 @@ RETRY_AFTER_SECONDS_MAX: Final = 20.0
 ERROR_BODY_BYTES_MAX: Final = 64 * 1024
 MESSAGE_CHARACTERS_MAX: Final = 500
 
-_KINDS: Final = {
-    "connect": ("model_unreachable", "The model's provider cannot be reached"),
-    "timeout": ("model_timeout", "The model's provider did not begin to answer in time"),
-    "silence": ("model_stalled", "The model fell silent in the middle of its answer"),
-    "broken": ("model_stream_truncated", "The model's answer broke off before its end"),
-}
 
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A request as it goes out, with what a reader of its answer must know."""
 
-class Reading(ABC):
-    """Turns the events of one reply into deltas. One per exchange."""
-
-    finish: Finish | None = None
-
-    @abstractmethod
-    def read(self, event: Mapping[str, Any], out: list[Delta]) -> None:
-        """Appends what the event says to `out`. Raises ModelError for an error that the provider sends in mid-stream."""
+    body: bytes
+    names: Names
+    notices: Sequence[str]
 
 
 class StreamingModel(ABC):
     """A Model over an HTTP wire. Subclasses say what goes out and how what comes back is read."""
 
     path: str
+    wire: str
 
     def __init__(
         self,
@@ -53,14 +62,18 @@ class StreamingModel(ABC):
         wire_name: str,
         abilities: Capabilities,
         *,
+        demands: Demands | None = None,
         timeouts: Timeouts | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._transport = transport
-        self._url = base_url.rstrip("/") + self.path
+        self._url = endpoint(base_url, self.path)
+        self._source = f"{self.wire} {urlsplit(base_url).netloc.rpartition('@')[2]}"
         self._api_key = api_key
         self._wire_name = wire_name
         self._abilities = abilities
+        self._demands = demands or self.default_demands(base_url)
+        self._granted = Concessions()
         self._timeouts = timeouts or Timeouts()
         self._sleep = sleep
 
@@ -69,186 +82,153 @@ class StreamingModel(ABC):
         return self._abilities
 
     @abstractmethod
+    def default_demands(self, base_url: str) -> Demands: ...
+
+    @abstractmethod
     def headers(self) -> Mapping[str, str]: ...
 
     @abstractmethod
-    def body(self, request: ModelRequest) -> Mapping[str, Any]: ...
+    def body(self, request: ModelRequest, made: Prepared, granted: Concessions) -> Mapping[str, Any]: ...
 
     @abstractmethod
-    def reading(self) -> Reading: ...
+    def reading(self, names: Names) -> Reading: ...
+
+    def limit_name(self, granted: Concessions) -> str:  # noqa: ARG002 - one name, unless a wire has two
+        """What the wire calls the longest reply."""
+        return "max_tokens"
 
     def stream(self, request: ModelRequest) -> AbstractAsyncContextManager[AsyncIterator[Sequence[Delta]]]:
-        return self._stream(orjson.dumps(self.body(request)))
+        return self._stream(request)
 
     @asynccontextmanager
-    async def _stream(self, body: bytes) -> AsyncGenerator[AsyncIterator[Sequence[Delta]]]:
+    async def _stream(self, request: ModelRequest) -> AsyncGenerator[AsyncIterator[Sequence[Delta]]]:
         async with AsyncExitStack() as stack:
-            reply = await self._open(stack, body)
-            yield self._deltas(reply)
+            yield await self._open(stack, request)
 
-    async def _open(self, stack: AsyncExitStack, body: bytes) -> Reply:
-        """A 200 that streams events. Retries what a moment may cure; a retry here costs nothing, for nothing has been said yet."""
-        headers = {"Content-Type": "application/json", "Accept": "text/event-stream", **self.headers()}
-        for attempt in range(RETRIES_MAX + 1):
+    def _outgoing(self, request: ModelRequest, granted: Concessions) -> Outgoing:
+        made = prepared(request, self._demands, granted, self._source)
+        return Outgoing(orjson.dumps(self.body(request, made, granted)), Names(made.names), made.notices)
+
+    async def _open(self, stack: AsyncExitStack, request: ModelRequest) -> "_Primed":
+        """A reply that has begun. Tries again what a moment may cure, and without the part that the provider
+        refused."""
+        granted, told = self._granted, list[str]()
+        outgoing = self._outgoing(request, granted)
+        first: ModelError | None = None
+        attempt = concessions = 0
+        while True:
             try:
                 async with AsyncExitStack() as attempting:
-                    reply = await attempting.enter_async_context(
-                        self._transport.post(self._url, headers, body, self._timeouts)
-                    )
-                    if reply.status != 200:
-                        raise self._refusal(reply, await reply.read(ERROR_BODY_BYTES_MAX))
-                    if "text/event-stream" not in reply.headers.get("content-type", ""):
-                        kind = reply.headers.get("content-type", "nothing in particular")
-                        raise ModelError(
-                            "model_protocol_error",
-                            f"The provider answered with {kind} instead of a stream.",
-                            retryable=False,
-                        )
+                    primed = await self._begun(attempting, outgoing)
                     stack.push_async_exit(attempting.pop_all())
-                    return reply
+                    self._granted = granted.lasting()
+                    primed.prepend([Notice(text) for text in (*told, *outgoing.notices)])
+                    return primed
             except TransportError as error:
-                failure = _broken(error, began=False)
+                failure = broken(error, began=False)
             except ModelError as error:
                 failure = error
-            if (
-                not failure.retryable
-                or attempt == RETRIES_MAX
-                or (failure.retry_after_seconds or 0) > RETRY_AFTER_SECONDS_MAX
-            ):
+            if not failure.retryable:
+                next_ = conceded(granted, failure, request, limit_name=self.limit_name(granted))
+                if next_ is None or concessions == CONCESSIONS_MAX:
+                    raise first or failure
+                first, concessions = first or failure, concessions + 1
+                granted = next_.granted
+                told += [next_.notice] if next_.notice else []
+                outgoing = self._outgoing(request, granted)
+                continue
+            if attempt == RETRIES_MAX or (failure.retry_after_seconds or 0) > RETRY_AFTER_SECONDS_MAX:
                 raise failure
             backoff = BACKOFF_SECONDS * 2**attempt * random.uniform(0.8, 1.2)  # noqa: S311 — spreads retries, guards nothing
             await self._sleep(failure.retry_after_seconds or backoff)
-        raise AssertionError("unreachable: the last attempt returns or raises")
+            attempt += 1
 
-    async def _deltas(self, reply: Reply) -> AsyncIterator[Sequence[Delta]]:
-        parser, reading = EventParser(), self.reading()
-        repeating: Repeating | None = None
-        attempts = ATTEMPTS_MAX
-        try:
-            async for chunk in reply.chunks():
-                if repeating is not None and not parser.open and (text := repeating.text(chunk)) is not None:
-                    if text:
-                        yield [TextDelta(text)]
-                    continue
-                whole = not parser.open
-                out = self._batch(parser.feed(chunk), reading)
-                if whole and attempts and len(out) == 1 and reading.finish is None and type(out[0]) is TextDelta:
-                    attempts -= 1
-                    repeating = Repeating.learned(chunk, self._read_alone)
-                if out:
-                    yield out
-            if out := self._batch(parser.close(), reading):
-                yield out
-        except TransportError as error:
-            if reading.finish is None:  # Some servers cut the connection instead of ending it well.
-                raise _broken(error, began=True) from error
-        except EventTooLarge as error:
-            raise ModelError(
-                "model_protocol_error", "The model sent an event of over 1 MiB.", retryable=False
-            ) from error
-        if reading.finish is None:
-            raise ModelError("model_stream_truncated", "The model's answer broke off before its end.", retryable=True)
-        yield [reading.finish]
-
-    def _read_alone(self, events: bytes) -> Sequence[Delta]:
-        """What these bytes say to a reader that knows nothing of what came before; nothing where that is not all of it."""
-        parser, reading = EventParser(), self.reading()
-        out = self._batch(parser.feed(events), reading)
-        return out if reading.finish is None and not parser.open else ()
-
-    def _batch(self, events: Any, reading: Reading) -> list[Delta]:
-        out: list[Delta] = []
-        for data in events:
-            if data == b"[DONE]":
-                continue
-            try:
-                event = orjson.loads(data)
-            except orjson.JSONDecodeError as error:
-                raise ModelError(
-                    "model_protocol_error", "The model's stream holds something that is no JSON.", retryable=True
-                ) from error
-            if not isinstance(event, dict):
-                raise ModelError(
-                    "model_protocol_error", "The model's stream holds an event of an unknown form.", retryable=True
-                )
-            try:
-                reading.read(event, out)
-            except (TypeError, KeyError, AttributeError, IndexError, ValueError) as error:
-                raise ModelError(
-                    "model_protocol_error", "The model's stream holds an event of an unknown form.", retryable=True
-                ) from error
-        return joined(out)
+    async def _begun(self, stack: AsyncExitStack, outgoing: Outgoing) -> "_Primed":
+        """A reply and its first word. Raises TransportError, and ModelError where it fails before it says anything."""
+        headers = {"Content-Type": "application/json", "Accept": "text/event-stream", **self.headers()}
+        reply = await stack.enter_async_context(self._transport.post(self._url, headers, outgoing.body, self._timeouts))
+        if not 200 <= reply.status < 300:
+            raise self._refusal(reply, await reply.read(ERROR_BODY_BYTES_MAX))
+        names = outgoing.names
+        reception = Reception(self.reading(names), lambda: self.reading(names), self.clean)
+        batches = reception.batches(reply)
+        deltas: list[Delta] = []
+        async for batch in batches:
+            deltas += batch
+            if any(type(delta) in _WORDS for delta in batch):
+                break
+        return _Primed(deltas, batches)
 
     def _refusal(self, reply: Reply, body: bytes) -> ModelError:
-        said = self.clean(_message(body))
-        status, lowered = reply.status, said.lower()
-        sentence = f"The provider answered {status}{': ' + said if said else ''}"
-        if status in (401, 403):
-            return ModelError("model_unauthorized", sentence, retryable=False, status=status)
-        if status == 404:
-            return ModelError("model_not_found", sentence, retryable=False, status=status)
-        if status in (429, 529):
-            code = "model_rate_limited" if status == 429 else "model_overloaded"
-            return ModelError(
-                code,
-                sentence,
-                retryable=True,
-                status=status,
-                retry_after_seconds=_seconds(reply.headers.get("retry-after")),
-            )
-        if status >= 500:
-            return ModelError(
-                "model_overloaded",
-                sentence,
-                retryable=True,
-                status=status,
-                retry_after_seconds=_seconds(reply.headers.get("retry-after")),
-            )
-        if ("context" in lowered and ("length" in lowered or "window" in lowered)) or "prompt is too long" in lowered:
-            return ModelError("context_length_exceeded", sentence, retryable=False, status=status)
-        return ModelError("model_refused_request", sentence, retryable=False, status=status)
+        failure = self._failure(body)
+        said = self.clean(failure.message)
+        sentence = f"The provider answered {reply.status}{': ' + said if said else ''}"
+        if 300 <= reply.status < 400:
+            sentence += "; it leads to another address, which base_url should name"
+        return classified(failure, sentence, status=reply.status, wait_seconds=_seconds(reply.headers))
+
+    def _failure(self, body: bytes) -> Failure:
+        """The provider's own words out of an error body of whatever form."""
+        text = body.removeprefix(b"\xef\xbb\xbf").strip()
+        try:
+            parsed = orjson.loads(text.removeprefix(b"data:"))
+        except orjson.JSONDecodeError:
+            return Failure("" if text[:1] == b"<" else text.decode("utf-8", "replace"))
+        try:
+            return found(parsed, refused=True) or Failure("")
+        except (TypeError, ValueError, AttributeError, RecursionError):
+            return Failure("")
 
     def clean(self, message: str) -> str:
-        """A provider's words as we may repeat them: one bounded line, without the key."""
+        """A provider's words as we may repeat them: one bounded line, without the key, that can be encoded and
+        stored."""
         if self._api_key:
             message = message.replace(self._api_key, "[key]")
+        message = message.encode("utf-8", "replace").decode().replace("\0", "")
         return re.sub(r"\s+", " ", message).strip()[:MESSAGE_CHARACTERS_MAX]
 
 
-def joined(deltas: list[Delta]) -> list[Delta]:
-    """Neighbouring pieces of text as one: what arrived together is said together."""
-    if len(deltas) < 2:
-        return deltas
-    out: list[Delta] = [deltas[0]]
-    for delta in deltas[1:]:
-        last = out[-1]
-        if isinstance(delta, TextDelta) and isinstance(last, TextDelta):
-            out[-1] = TextDelta(last.text + delta.text)
-        else:
-            out.append(delta)
-    return out
+_WORDS: Final = frozenset({TextDelta, ReasoningDelta, ToolCallDelta})
 
 
-def _broken(error: TransportError, *, began: bool) -> ModelError:
-    code, sentence = _KINDS[error.kind]
-    if error.kind == "broken" and not began:
-        code, sentence = "model_unreachable", "The model's provider closed the connection without an answer"
-    return ModelError(code, f"{sentence}: {error}.", retryable=True)
+class _Primed:
+    """The batches of a reply, the first of which has been read already."""
+
+    def __init__(self, first: list[Delta], rest: AsyncIterator[Sequence[Delta]]) -> None:
+        self._first = first
+        self._rest = rest
+
+    def prepend(self, deltas: list[Delta]) -> None:
+        self._first = [*deltas, *self._first]
+
+    def __aiter__(self) -> "_Primed":
+        return self
+
+    def __anext__(self) -> Awaitable[Sequence[Delta]]:
+        if self._first:
+            first, self._first = self._first, []
+            return _ready(first)
+        return self._rest.__anext__()
 
 
-def _message(body: bytes) -> str:
-    """The provider's own words out of an error body of whatever form."""
-    try:
-        parsed = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return "" if body.lstrip()[:1] == b"<" else body.decode("utf-8", "replace")
-    error = parsed.get("error", parsed) if isinstance(parsed, dict) else parsed
-    return str(error.get("message", "")) if isinstance(error, dict) else str(error)
+async def _ready(batch: Sequence[Delta]) -> Sequence[Delta]:
+    return batch
 
 
-def _seconds(retry_after: str | None) -> float | None:
-    """Retry-After in seconds; its date form is not worth a parser here: backoff serves."""
-    try:
-        return max(0.0, float(retry_after)) if retry_after else None
-    except ValueError:
-        return None
+def endpoint(base_url: str, path: str) -> str:
+    """A path below a base URL, whose query (a version, say) stays where it is."""
+    parts = urlsplit(base_url)
+    return urlunsplit(parts._replace(path=parts.path.rstrip("/") + path, fragment=""))
+
+
+def _seconds(headers: Mapping[str, str]) -> float | None:
+    """How long the provider wants us to wait. The date form of Retry-After is not worth a parser here: backoff
+    serves."""
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers[name]) * unit
+        except (KeyError, ValueError):
+            continue
+        if 0 <= seconds < 1e9:
+            return seconds
+    return None

@@ -7,16 +7,16 @@ buffer and wakes its reader once per pace. Everything else (model lists) goes th
 import asyncio
 import ssl
 from collections import defaultdict, deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from math import ceil
 from typing import Final, cast
 from urllib.parse import urlsplit
 
 import httptools
 
-from stoa.outbound import AddressRefused, addresses
+from stoa.gateway.providers.exchange import Origin, Timeouts, TransportError, request_bytes
+from stoa.gateway.providers.rests import Rests
+from stoa.outbound import Outbound, OutboundError
 
 BUFFER_BYTES_MAX: Final = 512 * 1024
 """Of one reply, unread: past it the socket is not read from, so a fast model waits for us."""
@@ -24,45 +24,25 @@ HEADER_BYTES_MAX: Final = 64 * 1024
 IDLE_PER_ORIGIN_MAX: Final = 64
 CHUNKS_WITHOUT_REST: Final = 3
 """A reply begins with formalities; its first words are not to wait."""
-REST_PARTS: Final = 3
-REST_SLACK_SECONDS: Final = 0.001
+LINGER_SECONDS_MAX: Final = 0.25
+"""A stream that has said its last word may take so long to end; then its connection is closed."""
 IDLE_SECONDS_MAX: Final = 30.0
 """Shorter than any provider keeps an idle connection open."""
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Seconds. `silence` is the longest gap between two pieces of a reply; reasoning models take long to begin."""
-
-    connect: float = 10.0
-    first_byte: float = 180.0
-    silence: float = 90.0
-
-
-class TransportError(Exception):
-    """The exchange failed. `kind` is connect | timeout | silence | broken (closed or garbled before its end)."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    host: str
-    port: int
-    tls: bool
+_ANYWHERE: Final = Outbound(allow_private=True)
 
 
 class Reply:
     """A response: its status and headers, then `chunks()`: the body as it comes, all that had arrived at once."""
 
-    def __init__(self, wire: "_Wire", timeouts: Timeouts, rests: "_Rests") -> None:
+    def __init__(self, wire: "_Wire", timeouts: Timeouts, rests: Rests) -> None:
         self._wire = wire
         self._timeouts = timeouts
         self._rests = rests
         self.status = wire.status
         self.headers: Mapping[str, str] = wire.headers
+        self.ended = False
+        """Whoever reads it has all that counts; the body may go on for a moment, and the connection is kept if it then
+        ends."""
 
     async def chunks(self) -> AsyncIterator[bytes]:
         wire, given = self._wire, 0
@@ -87,47 +67,17 @@ class Reply:
         return body[:limit]
 
 
-class _Rests:
-    """Under load a connection that was just read is left alone for a while: the kernel gathers what comes, and one read takes it all.
-
-    All connections share one timer, and nobody is woken at the end of a rest, only when there is something to read. Rests end
-    together, a third of the connections at a time, so that what they bring is written down together.
-    """
-
-    def __init__(self, pace: Callable[[], float]) -> None:
-        self._pace = pace
-        self._resting: deque[tuple[float, _Wire]] = deque()
-        self._timer: asyncio.TimerHandle | None = None
-
-    def let(self, wire: "_Wire") -> None:
-        seconds = self._pace()
-        if seconds > 0 and wire.pause():
-            loop, grain = asyncio.get_running_loop(), seconds / REST_PARTS
-            end = ceil((loop.time() + seconds) / grain) * grain
-            self._resting.append((end, wire))
-            if self._timer is None:
-                self._timer = loop.call_at(end, self._end)
-
-    def _end(self) -> None:
-        """Of all rests that are over. The pace changes slowly, so they stand in order."""
-        loop, resting = asyncio.get_running_loop(), self._resting
-        soon = loop.time() + REST_SLACK_SECONDS
-        while resting and resting[0][0] <= soon:
-            resting.popleft()[1].resume()
-        self._timer = loop.call_at(resting[0][0], self._end) if resting else None
-
-
 class Transport:
-    """Long-lived: a pool of idle connections per origin. `pace` gives the seconds to gather between two reads under load.
+    """Long-lived: a pool of idle connections per origin. `pace` gives the seconds to gather between two reads under
+    load.
 
-    Without `allow_private` it leads to public addresses alone, whatever a name that was public yesterday resolves to now.
+    Connections are opened by `outbound`, which decides on every address that is dialled.
     """
 
-    def __init__(self, *, pace: Callable[[], float] = lambda: 0.0, allow_private: bool = True) -> None:
-        self._allow_private = allow_private
-        self._rests = _Rests(pace)
+    def __init__(self, *, pace: Callable[[], float] = lambda: 0.0, outbound: Outbound = _ANYWHERE) -> None:
+        self._outbound = outbound
+        self._rests = Rests(pace)
         self._idle: defaultdict[Origin, deque[tuple[float, _Wire]]] = defaultdict(deque)
-        self._tls: ssl.SSLContext | None = None
 
     async def close(self) -> None:
         for wires in self._idle.values():
@@ -144,12 +94,16 @@ class Transport:
         origin = Origin(
             parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80), parts.scheme == "https"
         )
-        request = _request(parts.path or "/", parts.query, parts.netloc.rpartition("@")[2], headers, body)
+        request = request_bytes(parts.path or "/", parts.query, parts.netloc.rpartition("@")[2], headers, body)
         wire = await self._send(origin, request, timeouts)
+        reply = Reply(wire, timeouts, self._rests)
         try:
-            yield Reply(wire, timeouts, self._rests)
+            yield reply
         finally:
-            self._put_back(origin, wire)
+            if reply.ended and not wire.complete and not wire.closed:
+                wire.linger(lambda: self._put_back(origin, wire))
+            else:
+                self._put_back(origin, wire)
 
     async def _send(self, origin: Origin, request: bytes, timeouts: Timeouts) -> "_Wire":
         """The connection, once the response's head has come. An idle connection may turn out closed: then a new one."""
@@ -171,43 +125,27 @@ class Transport:
                 raise
 
     async def _connect(self, origin: Origin, timeouts: Timeouts) -> "_Wire":
-        if origin.tls and self._tls is None:
-            self._tls = ssl.create_default_context()
+        tls = self._outbound.tls() if origin.tls else None
         try:
             async with asyncio.timeout(timeouts.connect):
-                # Where not every address may be called, the connection goes to one that was looked up once, and looked at.
-                hosts = (
-                    [origin.host]
-                    if self._allow_private
-                    else await addresses(origin.host, origin.port, allow_private=False)
-                )
-                return await self._connect_to(hosts, origin)
+                sock = await self._outbound.connect(origin.host, origin.port, tls=origin.tls)
+                try:
+                    _, wire = await asyncio.get_running_loop().create_connection(
+                        _Wire, sock=sock, ssl=tls, server_hostname=origin.host.rstrip(".") if tls else None
+                    )
+                except BaseException:
+                    sock.close()
+                    raise
+                return wire
         except TimeoutError as error:
             raise TransportError("connect", "no connection within the time allowed") from error
-        except AddressRefused as error:
-            raise TransportError(
-                "connect",
-                "the address is private, which this server's operator has not allowed (STOA_ALLOW_PRIVATE_ADDRESSES)",
-            ) from error
+        except OutboundError as error:
+            raise TransportError("connect", str(error)) from error
+        except ssl.SSLCertVerificationError as error:
+            reason = f"the certificate of {origin.host} cannot be trusted: {error.verify_message}"
+            raise TransportError("connect", reason) from error
         except (OSError, ValueError) as error:
             raise TransportError("connect", "no connection could be made") from error
-
-    async def _connect_to(self, hosts: Sequence[str], origin: Origin) -> "_Wire":
-        """The first that answers."""
-        failure: OSError | None = None
-        for host in hosts:
-            try:
-                _, wire = await asyncio.get_running_loop().create_connection(
-                    _Wire,
-                    host,
-                    origin.port,
-                    ssl=self._tls if origin.tls else None,
-                    server_hostname=origin.host if origin.tls else None,
-                )
-                return wire
-            except OSError as error:
-                failure = error
-        raise failure or OSError(f"{origin.host} has no address")
 
     def _take_idle(self, origin: Origin) -> "_Wire | None":
         wires, now = self._idle[origin], asyncio.get_running_loop().time()
@@ -231,15 +169,6 @@ class Transport:
             wire.abort()
 
 
-def _request(path: str, query: str, host: str, headers: Mapping[str, str], body: bytes) -> bytes:
-    lines = [f"POST {path}{'?' + query if query else ''} HTTP/1.1", f"Host: {host}", f"Content-Length: {len(body)}"]
-    for name, value in headers.items():
-        if "\r" in value or "\n" in value:
-            raise TransportError("connect", f"the header {name} cannot hold a line break")
-        lines.append(f"{name}: {value}")
-    return "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n" + body
-
-
 class _Wire(asyncio.Protocol):
     """One connection; one exchange at a time."""
 
@@ -248,6 +177,8 @@ class _Wire(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = self._deadline = 0.0
+        self._lingering: asyncio.TimerHandle | None = None
+        self._put_back: Callable[[], None] = self.abort
         self._parser: httptools.HttpResponseParser | None = None
         self.closed = False
         self._reset()
@@ -313,6 +244,11 @@ class _Wire(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self.status >= 200:
             self.complete = True
+            if self._lingering is not None:
+                self._lingering.cancel()
+                self._lingering = None
+                self.buffer = []
+                asyncio.get_running_loop().call_soon(self._put_back)
         else:  # 100 Continue and its kin come before the response proper.
             self._head_done = False
 
@@ -381,6 +317,12 @@ class _Wire(asyncio.Protocol):
         if self._resting:
             self._resting = False
             self._read_on()
+
+    def linger(self, put_back: Callable[[], None]) -> None:
+        """Waits a moment for the end of a body that nobody reads any more; then `put_back` decides what becomes of the
+        connection."""
+        self._put_back = put_back
+        self._lingering = asyncio.get_running_loop().call_later(LINGER_SECONDS_MAX, self.abort)
 
     def take(self) -> bytes:
         data, self.buffer, self._buffered = b"".join(self.buffer), [], 0

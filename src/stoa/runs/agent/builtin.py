@@ -1,4 +1,4 @@
-"""The tools that every agent has: asking a person, and handing a part of the work to a helper. Pure."""
+"""The built-in tools of every agent: asking a person, and handing a part of the work to a subagent. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -12,7 +12,8 @@ DELEGATE: Final = "delegate"
 
 _ASK_SPEC: Final = ToolSpec(
     ASK,
-    "Asks the person you work for. Use it when you cannot go on without knowing something that only they can tell; the work waits for the answer.",
+    "Asks the person you work for. Use it when you cannot go on without knowing something that only they can tell;"
+    " the work waits for the answer.",
     {
         "type": "object",
         "properties": {
@@ -54,8 +55,9 @@ def named(tool: str, names: Sequence[str] | frozenset[str]) -> bool:
 
 def _delegate(declared: Sequence[Subagent]) -> ToolSpec:
     about = (
-        "Hands a part of the work to a helper, which does it on its own and gives back the result. Call it several times at once for parts"
-        " that do not need one another. The helper sees nothing of this conversation but the brief."
+        "Hands a part of the work to a helper, which does it on its own and gives back the result. Call it several"
+        " times at"
+        " once for parts that do not need one another. The helper sees nothing of this conversation but the brief."
     )
     properties: dict[str, Any] = {
         "brief": {

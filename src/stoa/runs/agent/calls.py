@@ -1,29 +1,34 @@
-"""One tool call, from the model's wish to its result: checked, approved, entered in the ledger, made, recorded.
+"""One tool call, from the model's request to its result: checked, approved, entered in the ledger, made, recorded.
 
-The ledger's rule: a call is entered before it is made. A node that finds a call begun and not settled cannot know whether
-it happened: a tool that may be repeated is called again with the same key; for any other a person is asked.
+The ledger's rule: a call is entered before it is made. A node that finds a call begun and without result cannot know
+whether it happened: an idempotent tool is called again with the same key; for any other a person is asked.
 """
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Final
+from functools import reduce
+from typing import Any, Final
 from uuid import UUID, uuid5
 
 import orjson
 
 from stoa.events import Event, EventType
 from stoa.gateway import ModelError
+from stoa.kernel.storable import as_storable, is_storable
 from stoa.runs.agent import builtin
-from stoa.runs.agent.checkpoint import AgentState, CallState
+from stoa.runs.agent.checkpoint import AgentState, CallState, calls_report
 from stoa.runs.agent.definition import Agent
+from stoa.runs.agent.ports import Converse, Job
 from stoa.runs.agent.steps import AgentScope, Answer, Checkpoint, LedgerEntry, Question, RunStopped, Step
 from stoa.tools import Tool, ToolResult
 
-if TYPE_CHECKING:
-    from stoa.runs.agent.loop import Loop
-
-_DOUBT: Final = "The server failed while it called {name}: the call may already have been made, and making it again may repeat what it does. Make it again?"
+_DOUBT: Final = (
+    "The server failed while it called {name}: the call may already have been made, "
+    "and making it again may repeat what it does. Make it again?"
+)
 _APPROVE: Final = "Allow the call of {name} with these arguments?"
+_EVENT_DEPTH: Final = 20
+"""How deep arguments lie within an event or a row."""
 
 
 def kind_of(tool: Tool | None) -> str:
@@ -33,17 +38,20 @@ def kind_of(tool: Tool | None) -> str:
 class Calls:
     """The calls of one reply."""
 
-    def __init__(self, loop: "Loop", agent: Agent, part: AgentScope, iteration: int) -> None:
-        self._loop = loop
+    def __init__(self, job: Job, converse: Converse, agent: Agent, scope: AgentScope, iteration: int) -> None:
+        self._job = job
+        self._converse = converse
         self._agent = agent
-        self._part = part
+        self._scope = scope
         self._iteration = iteration
 
     async def carry(self, call: CallState) -> AsyncGenerator[Step]:
-        """Until the call is settled, or waits for a person."""
+        """Carries a call until it has a result, or waits for a person."""
         arguments = _object(call.arguments)
         if arguments is None:
-            yield self._failed(call, {}, "tool_bad_arguments", "The arguments are no JSON object.")
+            yield self._failed(
+                call, {}, "tool_bad_arguments", "The arguments are no JSON object, or nested too deeply."
+            )
             return
         if call.name == builtin.ASK and self._agent.human_feedback:
             yield self._asked(call, arguments)
@@ -51,7 +59,7 @@ class Calls:
         if (
             call.name == builtin.DELEGATE
             and self._agent.subagents_enabled
-            and self._part.depth < self._agent.limits.subagent_depth_max
+            and self._scope.depth < self._agent.limits.subagent_depth_max
         ):
             work = self._delegated(call, arguments)
         else:
@@ -62,27 +70,35 @@ class Calls:
 
     # --- tools ------------------------------------------------------------------------------------------------------
     async def _made(self, call: CallState, arguments: dict[str, Any]) -> AsyncGenerator[Step]:
-        tool = self._loop.ports.tools.get(call.name)
+        tool = self._job.ports.tools.get(call.name)
         if tool is None or not builtin.allowed(tool, self._agent):
             if (
                 call.begun
-            ):  # Whoever made the tool away did not make the call away; the ledger's line is closed with the run.
-                message = f"Nobody knows whether this call was made: the server failed during it, and {call.name} is no tool any more."
+            ):  # The tool was removed after the call had begun; the end of the run closes the ledger's line.
+                message = (
+                    "Nobody knows whether this call was made: the server failed during it,"
+                    f" and {call.name} is no tool any more."
+                )
                 yield self._failed(call, arguments, "tool_outcome_unknown", message)
                 return
             yield self._failed(call, arguments, "tool_unknown", f"There is no tool named {call.name!r}.")
             return
         doubt = call.begun and not tool.idempotent
         wanted = (tool.approval or builtin.named(tool.name, self._agent.approvals)) and not call.approved
+        fits = self._job.ports.schemas.argument_problem
+        if call.request_id is None and not call.begun and (problem := await fits(arguments, tool.parameters)):
+            # Said to the model at once: nobody is asked to approve what cannot be called.
+            yield self._failed(call, arguments, "tool_bad_arguments", f"The arguments do not fit: {problem}", tool)
+            return
         if call.request_id is None and (doubt or wanted):
             yield self._approval(call, tool, call.params or arguments, _DOUBT if doubt else _APPROVE)
             return
         if call.request_id is not None:
-            answer = self._loop.ports.answers.get(call.request_id)
+            answer = self._job.ports.answers.get(call.request_id)
             if answer is None:
                 return
             if not answer.approved:
-                yield self._refused(call, tool, arguments, answer, doubt=doubt)
+                yield self._refused(call, tool, arguments, answer)
                 return
             arguments = {**(call.params or arguments), **answer.params}
         elif call.params is not None:
@@ -94,20 +110,21 @@ class Calls:
             call.params = arguments if call.approved else call.params
 
         yield Checkpoint(begin, ledger=[self._entry(call, tool, arguments, "begun")])
-        yield self._settled(call, tool, arguments, await tool.call(arguments, self._loop.call_of(call.id)))
+        yield self._settled(call, tool, arguments, await tool.call(arguments, self._job.call(call.id)))
 
     def _settled(self, call: CallState, tool: Tool, arguments: Mapping[str, Any], result: ToolResult) -> Checkpoint:
+        text = as_storable(result.text)
         if result.code is not None:
-            return self._failed(call, arguments, result.code, result.text, tool)
+            return self._failed(call, arguments, result.code, text, tool)
 
         def settle() -> None:
-            call.result = result.text
+            call.result = text
 
-        data = {**self._head(call, tool), "input": arguments, "result": result.text, "iteration": self._iteration}
+        data = {**self._head(call, tool), "input": arguments, "result": text, "iteration": self._iteration}
         return Checkpoint(
             settle,
-            [self._part.event(EventType.TOOL_CALL_COMPLETED, data)],
-            [self._entry(call, tool, arguments, "completed", result=result.text)],
+            [self._scope.event(EventType.TOOL_CALL_COMPLETED, data)],
+            [self._entry(call, tool, arguments, "completed", result=text)],
         )
 
     def _failed(
@@ -131,7 +148,7 @@ class Calls:
             if tool is not None and call.begun
             else []
         )
-        return Checkpoint(settle, [self._part.event(EventType.TOOL_CALL_FAILED, data)], ledger)
+        return Checkpoint(settle, [self._scope.event(EventType.TOOL_CALL_FAILED, data)], ledger)
 
     def _head(self, call: CallState, tool: Tool | None) -> dict[str, Any]:
         return {"id": call.id, "object": "agent.tool_call", "tool": {"name": call.name, "type": kind_of(tool)}}
@@ -151,6 +168,7 @@ class Calls:
             list(tool.editable_params),
             None,
             self._agent.limits.input_seconds_max,
+            dict(tool.parameters),
         )
         data = {
             "id": str(request.id),
@@ -160,7 +178,7 @@ class Calls:
             "editable_params": request.editable_params,
             "tool_call_id": call.id,
         }
-        return self._request(call, request, self._part.event(EventType.APPROVAL_REQUEST_CREATED, data))
+        return self._request(call, request, self._scope.event(EventType.APPROVAL_REQUEST_CREATED, data))
 
     def _request(self, call: CallState, request: Question, event: Event) -> Checkpoint:
         def ask() -> None:
@@ -169,12 +187,13 @@ class Calls:
 
         return Checkpoint(ask, [event], requests=[request])
 
-    def _refused(
-        self, call: CallState, tool: Tool, arguments: Mapping[str, Any], answer: Answer, *, doubt: bool
-    ) -> Checkpoint:
+    def _refused(self, call: CallState, tool: Tool, arguments: Mapping[str, Any], answer: Answer) -> Checkpoint:
         said = f" They said: {answer.feedback}" if answer.feedback else ""
-        if doubt:
-            message = f"Nobody knows whether this call was made: the server failed during it, and it was not made again.{said}"
+        if call.begun:
+            message = (
+                "Nobody knows whether this call was made: the server failed during it,"
+                f" and it was not made again.{said}"
+            )
             return self._failed(call, arguments, "tool_outcome_unknown", message, tool, unknown=True)
         if answer.status == "expired":
             return self._failed(
@@ -188,7 +207,7 @@ class Calls:
         """The question, or what became of it; nothing while it is open."""
         if call.request_id is None:
             return self._question(call, arguments)
-        answer = self._loop.ports.answers.get(call.request_id)
+        answer = self._job.ports.answers.get(call.request_id)
         if answer is None:
             return ()
         feedback = answer.feedback
@@ -210,18 +229,18 @@ class Calls:
                 call.error = {"code": "tool_bad_arguments", "message": "question cannot be blank."}
 
             return Checkpoint(settle)
-        held = arguments.get("options")
-        options = [str(option) for option in held] if isinstance(held, list) and held else None
+        given = arguments.get("options")
+        options = [str(option) for option in given] if isinstance(given, list) and given else None
         request = Question(
             _request_id(call), "human_feedback", question, {}, [], options, self._agent.limits.input_seconds_max
         )
         data: dict[str, Any] = {"id": str(request.id), "object": "agent.human_feedback", "prompt": question}
-        event = self._part.event(EventType.HUMAN_FEEDBACK_REQUESTED, data | ({"options": options} if options else {}))
+        event = self._scope.event(EventType.HUMAN_FEEDBACK_REQUESTED, data | ({"options": options} if options else {}))
         return self._request(call, request, event)
 
-    # --- helpers ----------------------------------------------------------------------------------------------------
+    # --- subagents --------------------------------------------------------------------------------------------------
     async def _delegated(self, call: CallState, arguments: Mapping[str, Any]) -> AsyncGenerator[Step]:
-        """A part of the work, done by a helper with a state of its own inside this call's."""
+        """A part of the work, done by a subagent whose state is kept inside this call's."""
         brief, name = str(arguments.get("brief") or "").strip(), str(arguments.get("name") or "helper")
         declared = next((one for one in self._agent.subagents if one.name == name), None)
         problem = self._cannot_delegate(call, brief, name, known=declared is not None)
@@ -233,8 +252,8 @@ class Calls:
             yield Checkpoint(refuse)
             return
         head = {"id": call.id, "object": "agent.subagent", "name": name, "brief": brief}
-        if self._part.tool_call_id is not None:
-            head["parent_id"] = self._part.tool_call_id
+        if self._scope.tool_call_id is not None:
+            head["parent_id"] = self._scope.tool_call_id
         if call.child is None:
 
             def begin() -> None:
@@ -242,13 +261,13 @@ class Calls:
 
             yield Checkpoint(begin, [Event(EventType.SUBAGENT_STARTED, head)])
         assert call.child is not None
-        helper = self._part.helper(call.id, name)
+        scope = self._scope.subagent(call.id, name)
         try:
-            async with aclosing(self._loop.converse(self._agent.helper(declared), call.child, helper)) as steps:
+            async with aclosing(self._converse(self._agent.subagent(declared), call.child, scope)) as steps:
                 async for step in steps:
                     yield step
         except (ModelError, RunStopped) as error:
-            yield self._helper_failed(call, head, error.code, error.message)
+            yield self._subagent_failed(call, head, error.code, error.message)
             return
         if call.child.turns[-1].open:
             return
@@ -259,8 +278,9 @@ class Calls:
 
         yield Checkpoint(settle, [Event(EventType.SUBAGENT_COMPLETED, {**head, "result": result})])
 
-    def _helper_failed(self, call: CallState, head: Mapping[str, Any], code: str, message: str) -> Checkpoint:
-        error = {"code": code, "message": f"The helper failed: {message}"}
+    def _subagent_failed(self, call: CallState, head: Mapping[str, Any], code: str, message: str) -> Checkpoint:
+        assert call.child is not None, "a subagent that failed had begun"
+        error = {"code": code, "message": as_storable(f"The helper failed: {message}{calls_report(call.child)}")}
 
         def settle() -> None:
             call.error = error
@@ -274,7 +294,7 @@ class Calls:
             return (
                 f"There is no helper named {name!r}; there are {', '.join(one.name for one in self._agent.subagents)}."
             )
-        begun = sum(1 for other in self._loop.state.agent.calls() if other.child is not None and other is not call)
+        begun = sum(1 for other in self._job.state.agent.calls() if other.child is not None and other is not call)
         if call.child is None and begun >= self._agent.limits.subagents_max:
             return f"This run has had all its {self._agent.limits.subagents_max} helpers."
         return None
@@ -286,8 +306,10 @@ def _request_id(call: CallState) -> UUID:
 
 
 def _object(arguments: str) -> dict[str, Any] | None:
+    """The arguments as they will be stored; None where they are no JSON object, or one that cannot be stored."""
     try:
-        held = orjson.loads(arguments.replace("\\u0000", "\\ufffd") or b"{}")  # The database cannot hold NUL.
-    except orjson.JSONDecodeError:
+        parsed = orjson.loads(arguments.replace("\\u0000", "\\ufffd") or b"{}")  # The database cannot hold NUL.
+        orjson.dumps(reduce(lambda inner, _: [inner], range(_EVENT_DEPTH), parsed))
+    except (orjson.JSONDecodeError, TypeError):  # TypeError: nested deeper than can be written again.
         return None
-    return held if isinstance(held, dict) else None
+    return parsed if isinstance(parsed, dict) and is_storable(parsed) else None

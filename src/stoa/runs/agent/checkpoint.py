@@ -2,15 +2,21 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from typing import Any, Final, Self
 from uuid import UUID, uuid5
 
+import orjson
+
 from stoa.gateway import Usage
+from stoa.runs.agent.builtin import is_builtin
+
+REPORTED_CHARACTERS_MAX: Final = 500
+"""Of a call's arguments, in what is reported of a subagent's calls."""
 
 
 @dataclass(slots=True)
 class CallState:
-    """A tool call of a reply, from the model's wish to its result."""
+    """A tool call of a reply, from the model's request to its result."""
 
     id: str
     name: str
@@ -28,7 +34,7 @@ class CallState:
     result: str | None = None
     error: dict[str, Any] | None = None
     child: "AgentState | None" = None
-    """The helper that carries it, where it hands a part of the work on."""
+    """The state of the subagent that it handed work to."""
 
     @property
     def settled(self) -> bool:
@@ -42,6 +48,8 @@ class Turn:
     text: str = ""
     calls: list[CallState] = field(default_factory=list[CallState])
     note: str | None = None
+    provider: dict[str, Any] | None = None
+    """What its provider wants back with it: `{source, data}`."""
 
     @property
     def open(self) -> bool:
@@ -60,19 +68,19 @@ class Turn:
             )
             for call in stored["calls"]
         ]
-        return cls(stored["text"], calls)
+        return cls(stored["text"], calls, provider=stored.get("provider"))
 
 
 @dataclass(slots=True)
 class AgentState:
-    """Of an agent or one of its helpers."""
+    """The state of an agent or of one of its subagents."""
 
     turns: list[Turn] = field(default_factory=list[Turn])
     iteration: int = 0
     repaired: bool = False
     compacted: bool = False
     brief: str | None = None
-    """What a helper was asked to do."""
+    """What a subagent was asked to do."""
 
     @property
     def text(self) -> str:
@@ -80,7 +88,7 @@ class AgentState:
         return "".join(turn.text for turn in self.turns)
 
     def calls(self) -> Iterator[CallState]:
-        """Every call, those of helpers included."""
+        """Every call, those of subagents included."""
         for turn in self.turns:
             for call in turn.calls:
                 yield call
@@ -107,13 +115,16 @@ class RunCheckpoint:
 
 
 def _agent(stored: Mapping[str, Any]) -> AgentState:
-    turns = [Turn(turn["text"], [_call(call) for call in turn["calls"]], turn["note"]) for turn in stored["turns"]]
+    turns = [
+        Turn(turn["text"], [_call(call) for call in turn["calls"]], turn["note"], turn.get("provider"))
+        for turn in stored["turns"]
+    ]
     return AgentState(turns, stored["iteration"], stored["repaired"], stored["compacted"], stored["brief"])
 
 
 def _call(stored: Mapping[str, Any]) -> CallState:
-    held: dict[str, Any] = {**stored, "child": _agent(stored["child"]) if stored["child"] else None}
-    return CallState(**held)
+    fields: dict[str, Any] = {**stored, "child": _agent(stored["child"]) if stored["child"] else None}
+    return CallState(**fields)
 
 
 def call_id(run_id: UUID, attempt: int, path: str, iteration: int, index: int) -> str:
@@ -122,24 +133,73 @@ def call_id(run_id: UUID, attempt: int, path: str, iteration: int, index: int) -
 
 
 def turns_json(state: AgentState) -> list[dict[str, Any]] | None:
-    """What later runs of the conversation replay, where there is more to it than one text: every call with its result."""
+    """What later runs of the conversation read of this one: every call with its outcome. None where it made none."""
     if not any(turn.calls for turn in state.turns):
         return None
-    turns: list[dict[str, Any]] = []
-    for turn in state.turns:
-        if turn.note is None:
-            calls = [
-                {
-                    "id": call.id,
-                    "name": call.name,
-                    "arguments": call.arguments,
-                    "failed": call.result is None,
-                    "result": call.result if call.result is not None else (call.error or {}).get("message", NEVER_MADE),
-                }
-                for call in turn.calls
-            ]
-            turns.append({"text": turn.text, "calls": calls})
-    return turns
+    return [
+        {
+            "text": turn.text,
+            "calls": [_replayable(call) for call in turn.calls],
+            **({"provider": turn.provider} if turn.provider is not None else {}),
+        }
+        for turn in state.turns
+        if turn.note is None
+    ]
 
 
-NEVER_MADE = "This call was not made: the run ended before."
+def _replayable(call: CallState) -> dict[str, Any]:
+    """The arguments are those that were used: a person may have changed what the model wrote."""
+    return {
+        "id": call.id,
+        "name": call.name,
+        "arguments": call.arguments if call.params is None else orjson.dumps(call.params).decode(),
+        "failed": call.result is None,
+        "result": outcome_of(call),
+    }
+
+
+NOT_MADE: Final = "This call was not made: the run ended before."
+UNKNOWN: Final = (
+    "Nobody knows whether this call was made: it had begun when the run ended, and its result was not received."
+    " Do not take it for not made: find out before you make it again."
+)
+
+
+def outcome_of(call: CallState) -> str:
+    """What a model reads of a call. The state is stored in one transaction with the ledger: a call that is not `begun`
+    here was not begun there either, so it was certainly not made. Of one that had begun, and has no result, nobody can
+    say
+    that.
+    """
+    if call.result is not None:
+        return call.result
+    if call.error is not None:
+        return str(call.error.get("message", ""))
+    if call.begun:
+        return UNKNOWN
+    if call.child is not None:
+        return f"The run ended while a subagent worked on this.{calls_report(call.child)}"
+    if call.request_id is not None and is_builtin(call.name):
+        return "The question was asked, and the run ended before anybody answered."
+    if call.request_id is not None:
+        return "This call was not made: the run ended while it waited for a person's approval."
+    return NOT_MADE
+
+
+def calls_report(state: AgentState) -> str:
+    """The outcomes of the tool calls of a subagent that did not finish: its parent must not repeat them."""
+    lines = [f"{call.name}({_used(call)}): {_became(call)}" for call in state.calls() if not is_builtin(call.name)]
+    return f" Its tool calls: {'; '.join(lines)}." if lines else ""
+
+
+def _used(call: CallState) -> str:
+    arguments = call.arguments if call.params is None else orjson.dumps(call.params).decode()
+    return arguments if len(arguments) <= REPORTED_CHARACTERS_MAX else f"{arguments[:REPORTED_CHARACTERS_MAX]}…"
+
+
+def _became(call: CallState) -> str:
+    if call.result is not None:
+        return "made"
+    if call.error is not None and call.error.get("code") != "tool_outcome_unknown":
+        return "failed" if call.begun else "not made"
+    return "nobody knows whether it was made" if call.begun else "not made"

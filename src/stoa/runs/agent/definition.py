@@ -1,4 +1,4 @@
-"""An agent definition: what a conversation's model is told, what it may call, and how far it may go. Pure."""
+"""An agent definition: a model's instructions, the tools that it may call, and how far it may go. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,20 +12,22 @@ INPUT_SECONDS_MAX: Final = 7 * 24 * 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Of one run. `iterations` counts replies of the model, `tokens` all that it read and wrote, its subagents' included."""
+    """Of one run. `iterations` counts replies of the model; `tokens` what it read and wrote, subagents included."""
 
     iterations_max: int = ITERATIONS_MAX
     tokens_max: int | None = None
     cost_usd_max: float | None = None
     subagents_max: int = SUBAGENTS_MAX
     subagent_depth_max: int = SUBAGENT_DEPTH_MAX
+    output_tokens_max: int | None = None
+    """Of each reply; None leaves it to the model."""
     input_seconds_max: float = INPUT_SECONDS_MAX
     """How long a question to a person stays open."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subagent:
-    """A declared helper. Without any, the model writes a helper's brief itself."""
+    """A declared subagent. Without any, the model alone decides what a subagent does."""
 
     name: str
     description: str
@@ -51,34 +53,38 @@ class Agent:
     def of(
         cls, definition: Mapping[str, Any] | None, *, subagents_enabled: bool, tools: Sequence[str] | None
     ) -> "Agent":
-        """Out of what a conversation's checked `agent` field holds; `tools` are the only ones that this message allows."""
-        held = definition or {}
-        named = held.get("tools", ())
+        """From a conversation's checked `agent` field; `tools` are the only ones that this message allows, None for
+        all.
+        """
+        given = definition or {}
+        named = given.get("tools", ())
         allowed = (
             named if tools is None else [name for name in tools if name in named or name.partition("__")[0] in named]
         )
         return cls(
-            instructions=held.get("instructions"),
+            instructions=given.get("instructions"),
             tools=allowed,
-            approvals=frozenset(held.get("approvals", ())),
-            knowledge_bases=held.get("knowledge_bases", ()),
-            human_feedback=bool(held.get("human_feedback")),
-            subagents=[Subagent(**one) for one in held.get("subagents", ())],
+            approvals=frozenset(given.get("approvals", ())),
+            knowledge_bases=given.get("knowledge_bases", ()),
+            human_feedback=bool(given.get("human_feedback")),
+            subagents=[Subagent(**one) for one in given.get("subagents", ())],
             subagents_enabled=subagents_enabled,
-            output_schema=held.get("output_schema"),
-            limits=Limits(**held.get("limits", {})),
+            output_schema=given.get("output_schema"),
+            limits=Limits(**given.get("limits", {})),
         )
 
     def all_tools(self) -> Sequence[str]:
-        """Every definition that the agent or a declared helper may call."""
+        """Every tool definition that the agent or a declared subagent may call."""
         names = [*self.tools, *(name for one in self.subagents for name in one.tools or ())]
         return list(dict.fromkeys(names))
 
-    def helper(self, declared: Subagent | None) -> "Agent":
-        """A helper of this agent: its own instructions and tools, the same knowledge, approvals and limits, an answer in words."""
+    def subagent(self, declared: Subagent | None) -> "Agent":
+        """A subagent: its own instructions and tools; the knowledge, approvals and limits of this agent; no output
+        schema.
+        """
         if declared is None:
             return replace(
-                self, instructions=HELPER_INSTRUCTIONS, human_feedback=False, subagents=(), output_schema=None
+                self, instructions=SUBAGENT_INSTRUCTIONS, human_feedback=False, subagents=(), output_schema=None
             )
         tools = self.tools if declared.tools is None else declared.tools
         return replace(
@@ -91,7 +97,8 @@ class Agent:
         )
 
 
-HELPER_INSTRUCTIONS: Final = (
-    "You help another assistant with one part of its work. Do exactly what the brief asks, use your tools where they help, and answer with"
-    " the result alone: complete, and short enough to be used."
+SUBAGENT_INSTRUCTIONS: Final = (
+    "You help another assistant with one part of its work. Do exactly what the brief asks, use your tools where they"
+    " help,"
+    " and answer with the result alone: complete, and short enough to be used."
 )

@@ -1,49 +1,52 @@
 """The agent loop: an async generator of steps over ports. It sees no database, no journal and no clock.
 
-A reply of the model, the tool calls it asks for, the next reply, until one asks for nothing more. Whatever must not be lost
-is yielded as a `Checkpoint`: the loop goes on once that is stored, so a node that takes over finds either the state before
-it or the state after it, and nothing in between.
+A reply of the model, the tool calls it asks for, the next reply, until one asks for nothing more. Whatever must not be
+lost is yielded as a `Checkpoint`: the loop goes on once that is stored, so a node that takes over finds either the
+state before it or the state after it, and nothing in between.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Final
 
 from stoa import events, gateway
 from stoa.events import Event, EventType
-from stoa.gateway import Finish, Model, ModelError, ModelRequest, ReasoningDelta, ToolCallDelta, Usage, estimated_tokens
-from stoa.kernel.schemas import output_problem
+from stoa.gateway import (
+    Finish,
+    ModelError,
+    Notice,
+    ProviderData,
+    ReasoningDelta,
+    ToolCallDelta,
+    Usage,
+    estimated_tokens,
+)
+from stoa.kernel.storable import as_storable
 from stoa.runs.agent import builtin, calls, prompting
 from stoa.runs.agent.checkpoint import AgentState, CallState, RunCheckpoint, Turn, call_id
 from stoa.runs.agent.definition import Agent
 from stoa.runs.agent.parallel import merged
-from stoa.runs.agent.steps import AgentScope, Answer, Checkpoint, Interrupt, RunStopped, Step
+from stoa.runs.agent.ports import Job, Ports
+from stoa.runs.agent.steps import AgentScope, Checkpoint, Interrupt, RunStopped, Step
 from stoa.runs.types import ModelUse, Run
-from stoa.tools import Call, Tool
 
-REPAIR: Final = "Your answer does not satisfy the schema that was asked for: {problem}. Answer again, with the corrected JSON alone."
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """What a run works with. `price` gives US dollars, None where no price is known; `answers` are people's, by request."""
-
-    model: Model
-    model_name: str
-    price: Callable[[Usage], float | None]
-    conversation: ModelRequest
-    left_out: int
-    """Messages of the conversation that the request does not hold: they do not fit."""
-    tools: Mapping[str, Tool]
-    answers: Mapping[str, Answer]
-    allow: Callable[[float], Awaitable[None]] | None = None
-    """Before each call of a model, with the dollars that are on no bill yet. Raises Ended when the key that pays has spent its limit."""
+REPAIR: Final = (
+    "Your answer does not satisfy the schema that was asked for: {problem}. "
+    "Answer again, with the corrected JSON alone."
+)
+TOKENS_MAX: Final = 2**31 - 1
+"""What the bill's columns hold. A provider that counts more in one reply counts wrongly."""
 
 
-def storable(text: str) -> str:
-    """NUL is the one character that the database cannot hold; models do write it."""
-    return text.replace("\0", "\ufffd") if "\0" in text else text
+def _withheld(reply: "Reply") -> ModelError | None:
+    """The failure that an end is which gives no answer."""
+    assert reply.finish is not None, "a model's stream ends with Finish or raises"
+    if reply.pieces or reply.calls or reply.finish.reason not in ("content_filter", "refusal"):
+        return None
+    refused = reply.finish.reason == "refusal"
+    sentence = "The model refused to answer." if refused else "The provider's content filter withheld the answer."
+    return ModelError("content_filtered", sentence, retryable=False)
 
 
 @dataclass(slots=True)
@@ -54,9 +57,10 @@ class Reply:
     pieces: list[str] = field(default_factory=list[str])
     calls: dict[int, CallState] = field(default_factory=dict[int, CallState])
     silent_characters: int = 0
-    """Of reasoning and tool calls: paid for, but no part of the answer."""
+    """Of reasoning and tool calls: paid for, but no scope of the answer."""
     reported: Usage | None = None
     finish: Finish | None = None
+    provider: ProviderData | None = None
     root: bool = True
 
     @property
@@ -73,7 +77,9 @@ class Loop:
         self.state = state
         self.ports = ports
         self.unbilled: list[ModelUse] = []
-        """Calls of the model that no boundary has stored: the end of the run does."""
+        """Calls of the model that no checkpoint has stored: the end of the run does."""
+        self.finish_reason: str | None = None
+        """How the agent's own last reply ended."""
         self._run = run
         self._agent = agent
         self._replies: list[Reply] = []
@@ -81,7 +87,7 @@ class Loop:
     # --- what a cancel keeps ----------------------------------------------------------------------------------------
     @property
     def text(self) -> str:
-        """The answer as it was streamed; of an answer in JSON its last version alone. Replies under way are not in it: `abandon` first."""
+        """The answer as it was streamed; with an output schema its last version alone. Call `abandon` first."""
         said = [turn.text for turn in self.state.agent.turns if turn.note is None]
         return "".join(said[-1:] if self._agent.output_schema is not None else said)
 
@@ -91,35 +97,36 @@ class Loop:
         return not self._replies and not any(call.begun and not call.settled for call in self.state.agent.calls())
 
     def abandon(self) -> None:
-        """No reply goes on: what those under way said and used so far counts."""
+        """Ends the replies under way: what they said and used so far counts."""
         for reply in tuple(self._replies):
             self._break_off(reply)
 
-    def call_of(self, call_id: str) -> Call:
-        run = self._run
-        return Call(run.org_id, run.project_id, run.id, call_id, run.user_id)
-
     # --- the run ----------------------------------------------------------------------------------------------------
     async def drive(self) -> AsyncGenerator[Step]:
-        """Yields steps until the answer is complete, or `Interrupt`. Raises ModelError and Ended."""
+        """Yields steps until the answer is complete, or `Interrupt`. Raises ModelError and RunStopped."""
         async with aclosing(self.converse(self._agent, self.state.agent, AgentScope())) as steps:
             async for step in steps:
                 yield step
         if self.state.agent.turns[-1].open:
             yield Interrupt()
 
-    async def converse(self, agent: Agent, state: AgentState, part: AgentScope) -> AsyncGenerator[Step]:
+    async def _output_problem(self, text: str, agent: Agent) -> str | None:
+        if agent.output_schema is None:
+            return None
+        return await self.ports.schemas.output_problem(text, agent.output_schema)
+
+    async def converse(self, agent: Agent, state: AgentState, scope: AgentScope) -> AsyncGenerator[Step]:
         """Until the answer is complete, or nothing can be done before people answer."""
         while True:
             last = state.turns[-1] if state.turns else None
             if last is not None and last.open:
-                async with aclosing(self._calls(agent, state, last, part)) as steps:
+                async with aclosing(self._calls(agent, state, last, scope)) as steps:
                     async for step in steps:
                         yield step
                 if last.open:
                     return
             elif last is not None and last.note is None and not last.calls:
-                problem = output_problem(last.text, agent.output_schema) if agent.output_schema is not None else None
+                problem = await self._output_problem(last.text, agent)
                 if problem is None:
                     return
                 if state.repaired:
@@ -130,26 +137,29 @@ class Loop:
                 self._allow_reply(agent, state)
                 if self.ports.allow is not None:
                     await self.ports.allow(sum(use.cost_usd or 0.0 for use in self.unbilled))
-                async with aclosing(self._reply(agent, state, part)) as steps:
+                async with aclosing(self._reply(agent, state, scope)) as steps:
                     async for step in steps:
                         yield step
 
-    def _calls(self, agent: Agent, state: AgentState, turn: Turn, part: AgentScope) -> AsyncGenerator[Step]:
-        work = calls.Calls(self, agent, part, state.iteration)
-        return merged([work.carry(call) for call in turn.calls if not call.settled])
+    def _calls(self, agent: Agent, state: AgentState, turn: Turn, scope: AgentScope) -> AsyncGenerator[Step]:
+        job = Job(self._run, self.state, self.ports)
+        made = calls.Calls(job, self.converse, agent, scope, state.iteration)
+        return merged([made.carry(call) for call in turn.calls if not call.settled])
 
     def _allow_reply(self, agent: Agent, state: AgentState) -> None:
-        """Limits are looked at before each call of a model. Raises Ended."""
+        """Limits are looked at before each call of a model. Raises RunStopped."""
         limits, used, cost = agent.limits, self.state.usage, self.state.cost_usd or 0.0
         if state.iteration >= limits.iterations_max:
             raise RunStopped(
                 "iterations_exhausted",
-                f"The agent used all its {limits.iterations_max} iterations without coming to an end; raise limits.iterations_max.",
+                f"The agent used all its {limits.iterations_max} iterations without coming to an end;"
+                " raise limits.iterations_max.",
             )
         if limits.tokens_max is not None and used.prompt_tokens + used.completion_tokens >= limits.tokens_max:
             raise RunStopped(
                 "tokens_exhausted",
-                f"The run has used {used.prompt_tokens + used.completion_tokens} tokens; limits.tokens_max is {limits.tokens_max}.",
+                f"The run has used {used.prompt_tokens + used.completion_tokens} tokens;"
+                f" limits.tokens_max is {limits.tokens_max}.",
             )
         if limits.cost_usd_max is not None and cost >= limits.cost_usd_max:
             raise RunStopped(
@@ -158,74 +168,84 @@ class Loop:
             )
 
     # --- one reply --------------------------------------------------------------------------------------------------
-    async def _reply(self, agent: Agent, state: AgentState, part: AgentScope) -> AsyncGenerator[Step]:
+    async def _reply(self, agent: Agent, state: AgentState, scope: AgentScope) -> AsyncGenerator[Step]:
         iteration = state.iteration + 1
-        offered = builtin.offered(agent, self.ports.tools, part.depth) if self.ports.model.abilities.tools else ()
+        offered = builtin.offered(agent, self.ports.tools, scope.depth) if self.ports.model.abilities.tools else ()
         request, shortened = prompting.request(
             self.ports.conversation, agent, state, offered, self.ports.model.abilities.context_tokens
         )
-        left_out = self.ports.left_out if part.source is None else 0
+        left_out = self.ports.left_out if scope.source is None else 0
         if (shortened or left_out) and not state.compacted:
             state.compacted = True
             counts = {"messages_left_out": left_out, "results_shortened": shortened, "iteration": iteration}
-            yield [part.event(EventType.CONTEXT_COMPACTED, {"object": "agent.context", **counts})]
-        reply = Reply(estimated_tokens(prompting.characters(request)), root=part.source is None)
+            yield [scope.event(EventType.CONTEXT_COMPACTED, {"object": "agent.context", **counts})]
+        reply = Reply(estimated_tokens(prompting.characters(request)), root=scope.source is None)
         self._replies.append(reply)
         try:
             async with self.ports.model.stream(request) as deltas:
                 async for batch in deltas:
-                    if said := self._said(batch, reply, part, iteration):
+                    if said := self._said(batch, reply, scope, iteration):
                         yield said
-        except ModelError:
+            problem = _withheld(reply)
+        except ModelError as error:
+            problem = error
+        if scope.source is None:
+            self.finish_reason = reply.finish.reason if reply.finish is not None else "error"
+        if problem is not None:
             self._break_off(reply)
-            raise
-        assert reply.finish is not None, "a model's stream ends with Finish or raises"
-        if reply.finish.reason == "content_filter" and not reply.pieces:
-            raise ModelError("content_filtered", "The provider's content filter withheld the answer.", retryable=False)
+            raise problem
         turn = Turn("".join(reply.pieces), [reply.calls[index] for index in sorted(reply.calls)])
+        if turn.calls and reply.provider is not None:
+            turn.provider = asdict(reply.provider)
 
         def change() -> None:
             self._settle(reply)
             state.turns.append(turn)
             state.iteration = iteration
 
-        if part.source is None and not turn.calls:  # The end of the run stores it.
+        if scope.source is None and not turn.calls:  # The end of the run stores it.
             self.unbilled.append(self._use(reply))
             change()
         else:
             yield Checkpoint(change, use=self._use(reply))
 
     def _said(
-        self, batch: Sequence[gateway.Delta], reply: Reply, part: AgentScope, iteration: int
+        self, batch: Sequence[gateway.Delta], reply: Reply, scope: AgentScope, iteration: int
     ) -> list[Event | events.TextDelta]:
         said: list[Event | events.TextDelta] = []
         for delta in batch:
             kind = type(delta)
             if kind is gateway.TextDelta:
-                text = storable(delta.text)  # pyright: ignore[reportAttributeAccessIssue]
+                text = as_storable(delta.text)  # pyright: ignore[reportAttributeAccessIssue]
                 reply.pieces.append(text)
-                said.append(part.delta(EventType.RESPONSE_DELTA, text, iteration))
+                said.append(scope.delta(EventType.RESPONSE_DELTA, text, iteration))
             elif isinstance(delta, ReasoningDelta):
                 reply.silent_characters += len(delta.text)
-                said.append(part.delta(EventType.REASONING_DELTA, storable(delta.text), iteration))
+                said.append(scope.delta(EventType.REASONING_DELTA, as_storable(delta.text), iteration))
             elif isinstance(delta, ToolCallDelta):
-                said += self._calling(delta, reply, part, iteration)
+                said += self._calling(delta, reply, scope, iteration)
             elif isinstance(delta, Usage):
-                reply.reported = delta
+                reply.reported = _bounded(delta)
+            elif isinstance(delta, Notice):
+                about = {"messages_left_out": 0, "results_shortened": 0, "notice": as_storable(delta.text)}
+                about |= {"object": "agent.context", "iteration": iteration}
+                said.append(scope.event(EventType.CONTEXT_COMPACTED, about))
+            elif isinstance(delta, ProviderData):
+                reply.provider = delta
             else:
                 assert isinstance(delta, Finish)
                 reply.finish = delta
         return said
 
     def _calling(
-        self, delta: ToolCallDelta, reply: Reply, part: AgentScope, iteration: int
+        self, delta: ToolCallDelta, reply: Reply, scope: AgentScope, iteration: int
     ) -> list[Event | events.TextDelta]:
         said: list[Event | events.TextDelta] = []
         call = reply.calls.get(delta.index)
         if call is None:
             call = CallState(
-                call_id(self._run.id, self._run.attempt, part.path, iteration, delta.index),
-                storable(delta.name or ""),
+                call_id(self._run.id, self._run.attempt, scope.path, iteration, delta.index),
+                as_storable(delta.name or ""),
                 "",
             )
             reply.calls[delta.index] = call
@@ -233,19 +253,19 @@ class Loop:
                 kind = calls.kind_of(self.ports.tools.get(call.name))
                 tool = {"name": call.name, "type": kind}
                 said.append(
-                    part.event(
+                    scope.event(
                         EventType.TOOL_CALL_STARTED,
                         {"id": call.id, "object": "agent.tool_call", "tool": tool, "iteration": iteration},
                     )
                 )
         if delta.arguments:
-            call.arguments += storable(delta.arguments)
+            call.arguments += as_storable(delta.arguments)
             reply.silent_characters += len(delta.arguments)
             if not builtin.is_builtin(call.name):
                 said.append(
-                    part.event(
+                    scope.event(
                         EventType.TOOL_CALL_INPUT_DELTA,
-                        {"id": call.id, "object": "agent.tool_call", "delta": storable(delta.arguments)},
+                        {"id": call.id, "object": "agent.tool_call", "delta": as_storable(delta.arguments)},
                     )
                 )
         return said
@@ -266,3 +286,11 @@ class Loop:
         self._settle(reply)
         if reply.root and reply.pieces:
             self.state.agent.turns.append(Turn("".join(reply.pieces)))
+
+
+def _bounded(usage: Usage) -> Usage:
+    """A provider's count, made to fit the bill."""
+    counts = (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.reasoning_tokens)
+    if all(0 <= count <= TOKENS_MAX for count in counts):
+        return usage
+    return Usage(*(min(max(count, 0), TOKENS_MAX) for count in counts), estimated=True)

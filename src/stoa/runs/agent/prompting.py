@@ -1,4 +1,4 @@
-"""What a model gets to read in the middle of a run: the conversation, then the run's own turns, shortened where they do not fit. Pure."""
+"""What a model reads in the middle of a run: the conversation, then the run's own turns, shortened to fit. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,13 +11,14 @@ from stoa.gateway import (
     ModelMessage,
     ModelRequest,
     Part,
+    ProviderData,
     TextPart,
     ToolCallPart,
     ToolResultPart,
     ToolSpec,
     estimated_tokens,
 )
-from stoa.runs.agent.checkpoint import NEVER_MADE, AgentState, CallState, Turn
+from stoa.runs.agent.checkpoint import AgentState, CallState, Turn, outcome_of
 from stoa.runs.agent.definition import Agent
 
 CONTEXT_SHARE: Final = 0.85
@@ -40,6 +41,7 @@ def request(
         instructions="\n\n".join(note for note in notes if note) or None,
         tools=tools,
         output_schema=agent.output_schema,
+        output_tokens_max=agent.limits.output_tokens_max,
     )
     over = estimated_tokens(characters(made)) - int(context_tokens * CONTEXT_SHARE)
     if over <= 0:
@@ -67,10 +69,14 @@ def turn_messages(turns: Sequence[Turn]) -> list[ModelMessage]:
         parts: list[Part] = [TextPart(turn.text)] if turn.text else []
         parts += [ToolCallPart(call.id, call.name, _arguments(call)) for call in turn.calls]
         if parts:
-            messages.append(ModelMessage("assistant", tuple(parts)))
+            messages.append(ModelMessage("assistant", tuple(parts), _provider(turn)))
         if turn.calls:
             messages.append(ModelMessage("tool", tuple(_result(call) for call in turn.calls)))
     return messages
+
+
+def _provider(turn: Turn) -> ProviderData | None:
+    return ProviderData(turn.provider["source"], turn.provider["data"]) if turn.provider is not None else None
 
 
 def _arguments(call: CallState) -> str:
@@ -78,16 +84,14 @@ def _arguments(call: CallState) -> str:
     if call.params is not None:
         return orjson.dumps(call.params).decode()
     try:
-        held = orjson.loads(call.arguments or b"{}")
+        parsed = orjson.loads(call.arguments or b"{}")
     except orjson.JSONDecodeError:
-        held = None
-    return call.arguments if isinstance(held, dict) and call.arguments else "{}"
+        parsed = None
+    return call.arguments if isinstance(parsed, dict) and call.arguments else "{}"
 
 
 def _result(call: CallState) -> ToolResultPart:
-    if call.result is not None:
-        return ToolResultPart(call.id, call.name, call.result)
-    return ToolResultPart(call.id, call.name, call.error["message"] if call.error else NEVER_MADE, failed=True)
+    return ToolResultPart(call.id, call.name, outcome_of(call), failed=call.result is None)
 
 
 def _shortened(message: ModelMessage) -> ModelMessage:
@@ -99,12 +103,13 @@ def _shortened(message: ModelMessage) -> ModelMessage:
             part, changed = (  # noqa: PLW2901
                 replace(
                     part,
-                    result=f"{part.result[:SHORTENED_CHARACTERS]}… [{left_out} more characters were left out to save room]",
+                    result=f"{part.result[:SHORTENED_CHARACTERS]}…"
+                    f" [{left_out} more characters were left out to save room]",
                 ),
                 True,
             )
         parts.append(part)
-    return ModelMessage(message.role, tuple(parts)) if changed else message
+    return replace(message, parts=tuple(parts)) if changed else message
 
 
 def characters(made: ModelRequest) -> int:

@@ -1,4 +1,4 @@
-"""What the agent loop yields: things said, and boundaries that must be durable before it goes on."""
+"""What the agent loop yields: events, and checkpoints that must be durable before it goes on."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,31 +11,31 @@ from stoa.runs.types import ModelUse
 
 @dataclass(frozen=True, slots=True)
 class AgentScope:
-    """Who is at work: the agent itself, or a helper, whose events say so."""
+    """Who is at work: the agent itself, or a subagent, whose events name it as their `source`."""
 
     path: str = ""
     depth: int = 0
     source: Mapping[str, str] | None = None
     tool_call_id: str | None = None
 
-    def helper(self, call_id: str, name: str) -> "AgentScope":
+    def subagent(self, call_id: str, name: str) -> "AgentScope":
         return AgentScope(
             f"{self.path}/{call_id}", self.depth + 1, {"id": call_id, "name": name, "type": "agent"}, call_id
         )
 
-    def event(self, kind: EventType, data: Mapping[str, Any]) -> Event:
+    def event(self, event_type: EventType, data: Mapping[str, Any]) -> Event:
         if self.source is None:
-            return Event(kind, data)
-        return Event(kind, {**data, "source": self.source, "tool_call_id": self.tool_call_id})
+            return Event(event_type, data)
+        return Event(event_type, {**data, "source": self.source, "tool_call_id": self.tool_call_id})
 
-    def delta(self, kind: EventType, text: str, iteration: int) -> Event | TextDelta:
+    def delta(self, event_type: EventType, text: str, iteration: int) -> Event | TextDelta:
         if self.source is None:
-            return TextDelta(kind, text, iteration)
-        return self.event(kind, {"object": NAMES[kind], "delta": text, "iteration": iteration})
+            return TextDelta(event_type, text, iteration)
+        return self.event(event_type, {"object": NAMES[event_type], "delta": text, "iteration": iteration})
 
 
 class RunStopped(Exception):
-    """The run, or a helper's part of it, cannot go on: an outcome, with a stable `code` and a sentence."""
+    """The run, or a subagent's part of it, cannot go on: an outcome, with a stable `code` and a sentence."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -67,15 +67,17 @@ class Question:
     editable_params: Sequence[str]
     options: Sequence[str] | None
     seconds_max: float
+    schema: Mapping[str, Any] | None = None
+    """What `params` must satisfy, also after a person has changed some of them."""
 
 
 def _nothing() -> None:
-    """The change of a boundary that only says something."""
+    """The change of a checkpoint that only holds events."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Everything of it is stored in one transaction with the run's state. `change` brings the state up to it, just before."""
+    """A step, stored in one transaction with the run's state. `change` is applied to the state just before."""
 
     change: Callable[[], None] = _nothing
     events: Sequence[Event] = ()
@@ -86,7 +88,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Interrupt:
-    """The last step of a run that only people can bring further."""
+    """The last step of a run that needs a person's answer."""
 
 
 Said: TypeAlias = Sequence[Event | TextDelta]

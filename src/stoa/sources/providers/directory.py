@@ -1,6 +1,7 @@
 """A directory of the server, below a root that its operator has allowed.
 
-A symbolic link to a file is followed as long as it stays below the source's directory; one to a directory never is. Files are opened from
+A symbolic link to a file is followed as long as it stays below the source's directory; one to a directory never is.
+Files are opened from
 the directory down, component by component without following links, so a link that is swapped in between leads nowhere.
 """
 

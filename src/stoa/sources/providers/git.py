@@ -1,8 +1,9 @@
-"""A git repository, shallow, at one branch. A process of its own speaks git (`stoa.sources.repositories.reader`); here is what it is
-asked, and what is made of it.
+"""A git repository, shallow, at one branch. A process of its own speaks git (`stoa.sources.repositories.reader`); here
+is what it is asked, and what is made of it.
 
-What is compared is the blob of each path: git's own hash of a file says without reading it whether it changed, whatever happened between two
-commits, force pushes included. A commit that is there already is not fetched again, and a new one brings only what is new in it.
+What is compared is the blob of each path: git's own hash of a file says without reading it whether it changed, whatever
+happened between two commits, force pushes included. A commit that is there already is not fetched again, and a new one
+brings only what is new in it.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 
 import orjson
 
+from stoa.outbound import Outbound
 from stoa.sources import rules
 from stoa.sources.configs import GitConfig
 from stoa.sources.globs import Globs
@@ -45,13 +47,13 @@ class GitOrigin:
     """`home` is where this node keeps the clone of this source; it may be removed at any time between syncs."""
 
     def __init__(
-        self, config: GitConfig, secrets: Mapping[str, str], home: Path, roots: Sequence[Path], *, allow_private: bool
+        self, config: GitConfig, secrets: Mapping[str, str], home: Path, roots: Sequence[Path], outbound: Outbound
     ) -> None:
         self._config = config
         self._secrets = secrets
         self._home = home
         self._roots = roots
-        self._allow_private = allow_private
+        self._outbound = outbound
         self._globs = Globs(config.include, config.exclude)
         self._process: asyncio.subprocess.Process | None = None
         self._commands: BinaryIO | None = None
@@ -104,7 +106,10 @@ class GitOrigin:
 
     # --- the process ------------------------------------------------------------------------------------------------
     async def _open(self, commit: str | None, skip: int) -> str:
-        """A reader at the branch's commit, or again at this one behind the first `skip` entries. Gives the commit. Raises SourceError."""
+        """A reader at the branch's commit, or again at this one behind the first `skip` entries.
+
+        Gives the commit. Raises SourceError.
+        """
         await self._end()
         local = self._config.url.startswith("file:")
         path = str(await asyncio.to_thread(allowed, local_path(self._config.url), self._roots)) if local else None
@@ -141,7 +146,7 @@ class GitOrigin:
             "skip": skip,
             "username": self._secrets.get("username"),
             "token": self._secrets.get("token"),
-            "allow_private": self._allow_private,
+            "outbound": self._outbound.to_json(),
         }
         try:
             return str((await self._ask(job, FETCH_SECONDS_MAX))["commit"])

@@ -1,4 +1,6 @@
-"""robots.txt (RFC 9309): read once per host and sync. A host that does not say what it wants allows everything; one that cannot, nothing."""
+"""robots.txt (RFC 9309): read once per host and sync. A host that does not say what it wants allows everything; one
+that cannot, nothing.
+"""
 
 from collections.abc import Sequence
 from typing import Final

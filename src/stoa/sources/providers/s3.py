@@ -27,12 +27,10 @@ _CODES: Final = {401: "credentials_refused", 403: "credentials_refused", 404: "o
 
 
 class S3Origin:
-    def __init__(
-        self, config: S3Config, secrets: Mapping[str, str], session: aiohttp.ClientSession, *, allow_private: bool
-    ) -> None:
+    def __init__(self, config: S3Config, secrets: Mapping[str, str], session: aiohttp.ClientSession) -> None:
         self._config = config
         self._secrets = secrets
-        self._web = Web(session, allow_private=allow_private)
+        self._web = Web(session)
         self._globs = Globs(config.include, config.exclude)
         if config.endpoint is not None:  # Other servers know their buckets by path; not every one has names for them.
             self._root, self._path = (

@@ -1,6 +1,7 @@
 """Amazon's signature of requests, version 4, for requests without a body. Pure.
 
-Ours, because every library that signs also brings its own way out to the network, past the guard. The tests hold it against Amazon's.
+Ours, because every library that signs also brings its own way out to the network, past the guard. The tests hold it
+against Amazon's.
 """
 
 import hashlib

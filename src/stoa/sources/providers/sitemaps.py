@@ -1,4 +1,6 @@
-"""Sitemaps (sitemaps.org): the pages, or the further sitemaps, that one names. Nothing in them is expanded or fetched. Pure."""
+"""Sitemaps (sitemaps.org): the pages, or the further sitemaps, that one names. Nothing in them is expanded or fetched.
+Pure.
+"""
 
 import io
 import zlib

@@ -15,7 +15,10 @@ class TooLarge(Exception):
 
 
 class Spool:
-    """`write` pieces, then take the `content`. As a context manager it closes the file, unless its content was taken."""
+    """`write` pieces, then take the `content`.
+
+    As a context manager it closes the file, unless its content was taken.
+    """
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max

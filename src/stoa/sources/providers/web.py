@@ -8,13 +8,13 @@ import aiohttp
 from yarl import URL
 
 from stoa import __version__
-from stoa.outbound import literal, public, refused
+from stoa.outbound import AddressRefused, cause
+from stoa.outbound.client import BodyError, pieces
 from stoa.sources.configs import USER_AGENT
 from stoa.sources.providers.spool import Spool, TooLarge, too_large
 from stoa.sources.types import Content
 
 AGENT: Final = f"{USER_AGENT}/{__version__} (knowledge source)"
-READ_BYTES: Final = 64 * 1024
 REQUEST_SECONDS_MAX: Final = 120.0
 SILENT_SECONDS_MAX: Final = 30.0
 
@@ -52,12 +52,10 @@ class Web:
         self,
         session: aiohttp.ClientSession,
         *,
-        allow_private: bool,
         home: URL | None = None,
         authorization: str | None = None,
     ) -> None:
         self._session = session
-        self._allow_private = allow_private
         self._home = home.origin() if home is not None and authorization is not None else None
         self._authorization = authorization
 
@@ -73,8 +71,6 @@ class Web:
         headers = {"User-Agent": AGENT, **headers}
         if self._authorization is not None and url.origin() == self._home:
             headers["Authorization"] = self._authorization
-        if literal(host) and not self._allow_private and not public(host):
-            raise _private(host)
         timeout = aiohttp.ClientTimeout(
             total=REQUEST_SECONDS_MAX, connect=SILENT_SECONDS_MAX, sock_read=SILENT_SECONDS_MAX
         )
@@ -87,23 +83,18 @@ class Web:
                     response.close()  # What is not read is not waited for.
                     return answer
                 with Spool(bytes_max) as spool:
-                    while piece := await response.content.read(READ_BYTES):
+                    async for piece in pieces(response):
                         spool.write(piece)
                     return Answer(answer.status, answer.headers, spool.content())
         except TooLarge:
             raise WebError("too_large", too_large(str(url), bytes_max), retryable=False) from None
         except TimeoutError:
             raise WebError("origin_timeout", f"{host} did not answer in time.", retryable=True) from None
+        except BodyError as error:
+            raise WebError("origin_failed", f"The answer of {host} {error}.", retryable=False) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            if refused(error):
-                raise _private(host) from error
-            raise WebError(
-                "origin_unreachable", f"{host} cannot be reached: {type(error).__name__}.", retryable=True
-            ) from error
-
-
-def _private(host: str) -> WebError:
-    message = (
-        f"{host} is a private address, which this server's operator has not allowed (STOA_ALLOW_PRIVATE_ADDRESSES)."
-    )
-    return WebError("address_refused", message, retryable=False)
+            found = cause(error)
+            if isinstance(found, AddressRefused):
+                raise WebError("address_refused", str(found), retryable=False) from error
+            message = str(found or f"{host} cannot be reached: {type(error).__name__}.")
+            raise WebError("origin_unreachable", message, retryable=True) from error

@@ -1,7 +1,7 @@
 """A website: its sitemaps and its links, page after page, as its robots.txt allows and no faster than it likes.
 
-A page that was fetched before is asked for with its ETag or date; unchanged, it costs a 304, and its links are those of last time. So a
-sync that is taken up again walks what it has settled from memory, and fetches only what is left.
+A page that was fetched before is asked for with its ETag or date; unchanged, it costs a 304, and its links are those of
+last time. So a sync that is taken up again walks what it has settled from memory, and fetches only what is left.
 """
 
 import asyncio
@@ -49,7 +49,9 @@ _UNREAD: Final = (
 
 @dataclass(frozen=True, slots=True)
 class _Address:
-    """`start`: what the source names, or what that redirects to: it must be there, and is read for its links whatever `include` says."""
+    """`start`: what the source names, or what that redirects to: it must be there, and is read for its links whatever
+    `include` says.
+    """
 
     url: URL
     depth: int
@@ -59,7 +61,10 @@ class _Address:
 
 @dataclass(frozen=True, slots=True)
 class _Visit:
-    """`finding` is None for what this sync has settled already. `blind`: its links are not known, and what only they lead to may still be there."""
+    """`finding` is None for what this sync has settled already.
+
+    `blind`: its links are not known, and what only they lead to may still be there.
+    """
 
     finding: Finding | None
     links: Sequence[URL] = ()
@@ -68,15 +73,13 @@ class _Visit:
 
 
 class WebsiteOrigin:
-    def __init__(
-        self, config: WebsiteConfig, secrets: Mapping[str, str], session: aiohttp.ClientSession, *, allow_private: bool
-    ) -> None:
+    def __init__(self, config: WebsiteConfig, secrets: Mapping[str, str], session: aiohttp.ClientSession) -> None:
         start = canonical(config.url)
         if start is None:
             raise SourceError("origin_not_found", f"{config.url} is no address of a page.")
         self._config = config
         self._start = start
-        self._web = Web(session, allow_private=allow_private, home=start, authorization=secrets.get("authorization"))
+        self._web = Web(session, home=start, authorization=secrets.get("authorization"))
         self._globs = Globs(config.include, config.exclude)
         self._hosts = frozenset({host_of(start), *config.hosts})
         self._robots: dict[str, Robots] = {}
@@ -129,8 +132,8 @@ class WebsiteOrigin:
                 queue.append(_Address(url, depth, hops))
 
     def _follow(self, queue: deque[_Address], queued: set[URL], address: _Address, target: URL) -> None:
-        """To where a page went, as one more address: it is asked for robots, hosts and private addresses like any. A site that as a whole
-        went to another host (www.) is followed there."""
+        """To where a page went, as one more address: it is asked for robots, hosts and private addresses like any. A
+        site that as a whole went to another host (www.) is followed there."""
         if address.hops >= HOPS_MAX:
             if address.start:
                 raise SourceError("origin_failed", f"{self._start} redirects more than {HOPS_MAX} times.")

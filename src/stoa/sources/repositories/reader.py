@@ -1,14 +1,18 @@
-"""The process that speaks git: it fetches a repository, lists its files and reads them, one command after the other, until it is ended.
+"""The process that speaks git: it fetches a repository, lists its files and reads them, one command after the other,
+until it is ended.
 
-Packs come from strangers and are unpacked here, within limits of memory, processor time and file size, and never in the server. Commands
-come as JSON lines on the descriptor named in the first argument; each is answered by one JSON line on standard output.
+Packs come from strangers and are unpacked here, within limits of memory, processor time and file size, and never in the
+server. Commands come as JSON lines on the descriptor named in the first argument; each is answered by one JSON line on
+standard output.
 """
 
+import asyncio
 import contextlib
 import os
 import resource
 import shutil
 import signal
+import socket
 import stat
 import sys
 from collections.abc import Iterator, Mapping
@@ -29,7 +33,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from stoa.kernel.confinement import die_with_parent
-from stoa.outbound import AddressRefused, connect_public, literal, public
+from stoa.outbound import AddressRefused, Outbound, OutboundError
 
 BATCH: Final = 500
 SILENT_SECONDS_MAX: Final = 60.0
@@ -48,32 +52,31 @@ class ReaderError(Exception):
 
 
 # --- the guarded way out ----------------------------------------------------------------------------------------------
-class _Guard:
-    allow_private = False
-    refused: str | None = None
-    """The host that led to a private address: the libraries between wrap our error in theirs."""
+class _WayOut:
+    """How this process calls out. `failure` is why it could not: dulwich and urllib3 wrap our error in theirs."""
+
+    outbound = Outbound()
+    failure: OutboundError | None = None
 
 
-def _connect(connection: HTTPConnection) -> Any:
+def _connect(connection: HTTPConnection, *, tls: bool) -> socket.socket:
     try:
-        if literal(connection.host) and not _Guard.allow_private and not public(connection.host):
-            raise AddressRefused(connection.host)
-        return connect_public(
-            connection.host, connection.port, allow_private=_Guard.allow_private, seconds_max=SILENT_SECONDS_MAX
-        )
-    except AddressRefused:
-        _Guard.refused = connection.host
+        sock = asyncio.run(_WayOut.outbound.connect(connection.host, connection.port or 443, tls=tls))
+    except OutboundError as error:
+        _WayOut.failure = error
         raise
+    sock.settimeout(SILENT_SECONDS_MAX)
+    return sock
 
 
 class _PlainConnection(HTTPConnection):
-    def _new_conn(self) -> Any:
-        return _connect(self)
+    def _new_conn(self) -> socket.socket:
+        return _connect(self, tls=False)
 
 
 class _SafeConnection(HTTPSConnection):
-    def _new_conn(self) -> Any:
-        return _connect(self)
+    def _new_conn(self) -> socket.socket:
+        return _connect(self, tls=True)
 
 
 class _PlainPool(HTTPConnectionPool):
@@ -85,13 +88,17 @@ class _SafePool(HTTPSConnectionPool):
 
 
 def _pools() -> urllib3.PoolManager:
-    pools = urllib3.PoolManager(retries=urllib3.Retry(total=5, connect=0, read=0, status=0, other=0, redirect=5))
+    pools = urllib3.PoolManager(
+        retries=urllib3.Retry(total=5, connect=0, read=0, status=0, other=0, redirect=5),
+        ssl_context=_WayOut.outbound.tls(),
+    )
     classes: dict[str, type[HTTPConnectionPool | HTTPSConnectionPool]] = {"http": _PlainPool, "https": _SafePool}
     pools.pool_classes_by_scheme = classes
     return pools
 
 
-# --- the repository -----------------------------------------------------------------------------------------------------
+# --- the repository
+# -----------------------------------------------------------------------------------------------------
 class Reader:
     def __init__(self, job: Mapping[str, Any]) -> None:
         self._repo, self.commit = self._opened(job)
@@ -119,7 +126,9 @@ class Reader:
         return found
 
     def list(self) -> Mapping[str, Any]:
-        """The next files as [path in hex, blob]: a path is bytes, and may be no text. Links and submodules are no files."""
+        """The next files as [path in hex, blob]: a path is bytes, and may be no text. Links and submodules are no
+        files.
+        """
         batch = list(islice(self._files, BATCH))
         files = [[one.path.hex(), one.sha.decode()] for one in batch if stat.S_ISREG(one.mode)]
         return {"files": files, "seen": len(batch), "end": len(batch) < BATCH}
@@ -181,9 +190,10 @@ def _fetch(repo: Repo, url: str, branch: str | None, username: str | None, token
             "origin_not_found", f"There is no repository at {url}, or the credential may not see it."
         ) from error
     except (GitProtocolError, HangupException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-        if _Guard.refused is not None:
-            message = f"{_Guard.refused} is a private address, which this server's operator has not allowed (STOA_ALLOW_PRIVATE_ADDRESSES)."
-            raise ReaderError("address_refused", message) from error
+        if isinstance(_WayOut.failure, AddressRefused):
+            raise ReaderError("address_refused", str(_WayOut.failure)) from error
+        if _WayOut.failure is not None:
+            raise ReaderError("origin_unreachable", str(_WayOut.failure), retryable=True) from error
         if " 403 " in str(error):
             raise ReaderError(
                 "credentials_refused", f"{parts.hostname} does not let this repository be read."
@@ -211,7 +221,7 @@ def answers(commands: Iterator[bytes]) -> Iterator[Mapping[str, Any]]:
         try:
             match command["do"]:
                 case "open":
-                    _Guard.allow_private = command["allow_private"]
+                    _WayOut.outbound = Outbound.of_json(command["outbound"])
                     reader = Reader(command)
                     yield {"commit": reader.commit}
                 case "list":

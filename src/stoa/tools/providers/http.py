@@ -1,37 +1,39 @@
 """Tools that are HTTP endpoints."""
 
 import asyncio
+import codecs
+import socket
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import aiohttp
 
-from stoa.outbound import AddressRefused, allowed
-from stoa.outbound.client import read_bounded
+from stoa.outbound import AddressRefused, cause
+from stoa.outbound.client import BodyError, read_bounded
 from stoa.tools import rules
-from stoa.tools.types import Call, Definition, ToolKind, ToolResult
+from stoa.tools.types import Call, CheckArguments, Definition, ToolKind, ToolResult
 
 _ERROR_BYTES_MAX: Final = 2_000
 SECRET_CHARACTERS_MAX: Final = 4_000
-REFUSED: Final = ToolResult(
-    "The address is private, which this server's operator has not allowed (STOA_ALLOW_PRIVATE_ADDRESSES).",
-    "tool_address_refused",
-)
 
 
 class HttpTool:
-    """One endpoint. Arguments fill the URL's placeholders or go to their `places`; the others go into the query (GET, DELETE) or a JSON body."""
+    """One endpoint.
+
+    Arguments fill the URL's placeholders or go to their `places`; the others go into the query (GET, DELETE) or a JSON
+    body.
+    """
 
     kind = ToolKind.HTTP
 
     def __init__(
-        self, definition: Definition, secrets: Mapping[str, str], session: aiohttp.ClientSession, *, allow_private: bool
+        self, definition: Definition, secrets: Mapping[str, str], session: aiohttp.ClientSession, check: CheckArguments
     ) -> None:
+        self._check = check
         self._definition = definition
         self._secrets = secrets
         self._session = session
-        self._allow_private = allow_private
         self.name = definition.name
         self.description = definition.description
         self.parameters: Mapping[str, Any] = definition.config["parameters"]
@@ -40,27 +42,21 @@ class HttpTool:
         self.editable_params: Sequence[str] = definition.editable_params
 
     async def call(self, arguments: Mapping[str, Any], call: Call) -> ToolResult:
-        if problem := rules.argument_problem(arguments, self.parameters):
+        if problem := await self._check(arguments, self.parameters):
             return ToolResult(f"The arguments do not fit: {problem}", "tool_bad_arguments")
-        url, rest = rules.filled(self._definition.config["url"], arguments, self._definition.config.get("places"))
-        host = urlsplit(url).hostname or ""
-        if not allowed(host, allow_private=self._allow_private):
-            return REFUSED
+        places = self._definition.config.get("places")
+        if problem := rules.path_problem(self._definition.config["url"], arguments, places):
+            return ToolResult(f"The arguments do not fit: {problem}", "tool_bad_arguments")
+        url, rest = rules.filled(self._definition.config["url"], arguments, places)
         try:
             async with asyncio.timeout(self._definition.timeout_seconds):
                 return await self._exchange(url, rest, call)
         except TimeoutError:
             return ToolResult(f"No answer came within {self._definition.timeout_seconds:g} seconds.", "tool_timeout")
-        except aiohttp.ClientConnectorDNSError as error:
-            return (
-                REFUSED
-                if isinstance(error.os_error, AddressRefused)
-                else ToolResult(f"The host {host} cannot be resolved.", "tool_unreachable")
-            )
+        except BodyError as error:
+            return ToolResult(f"The service's answer {error}.", "tool_failed")
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            if isinstance(error, AddressRefused) or isinstance(error.__cause__, AddressRefused):
-                return REFUSED
-            return ToolResult(f"{host} cannot be reached: {type(error).__name__}.", "tool_unreachable")
+            return _unreachable(urlsplit(url).hostname or "", error)
 
     async def _exchange(self, url: str, rest: dict[str, Any], call: Call) -> ToolResult:
         config, method, places = (
@@ -87,7 +83,7 @@ class HttpTool:
             content = await read_bounded(
                 response, bytes_max + SECRET_CHARACTERS_MAX
             )  # A secret is not cut in two before it is seen.
-            text = content.decode(response.get_encoding() if response.charset else "utf-8", "replace")
+            text = content.decode(_charset(response.charset), "replace")
             text = rules.limited(rules.without_secrets(text, self._secrets), bytes_max)
         if response.status < 300:
             return ToolResult(text)
@@ -100,8 +96,28 @@ class HttpTool:
         return ToolResult(f"The service answered {response.status}: {text}", code)
 
 
+def _charset(named: str | None) -> str:
+    """What a service calls its encoding, if Python knows it as one of text; else UTF-8."""
+    try:
+        found = codecs.lookup(named or "utf-8")
+    except (LookupError, ValueError):
+        return "utf-8"
+    return found.name if found._is_text_encoding else "utf-8"  # noqa: SLF001 # pyright: ignore
+
+
+def _unreachable(host: str, error: Exception) -> ToolResult:
+    found = cause(error)
+    if isinstance(found, AddressRefused):
+        return ToolResult(str(found), "tool_address_refused")
+    if found is None and isinstance(getattr(error, "os_error", None), socket.gaierror):
+        return ToolResult(f"The host {host} cannot be resolved.", "tool_unreachable")
+    return ToolResult(str(found or f"{host} cannot be reached: {type(error).__name__}."), "tool_unreachable")
+
+
 def _body(rest: Mapping[str, Any], places: Mapping[str, Mapping[str, Any]], *, whole: bool) -> dict[str, Any]:
-    """What is sent: the argument that is the body, or those that no place takes as a JSON object (`whole`: even of none)."""
+    """What is sent: the argument that is the body, or those that no place takes as a JSON object (`whole`: even of
+    none).
+    """
     for name, value in rest.items():
         place = places.get(name, {})
         if place.get("in") == "body":

@@ -1,7 +1,9 @@
 """Tools that are Python callables, registered by packages of the operator's under the entry point group `stoa.tools`.
 
-A callable takes keyword arguments and gives a string, or anything that JSON holds; its signature becomes the parameters.
-It may be `async`; a plain one runs in a thread, which a timeout leaves behind: it should keep a timeout of its own. Such threads
+A callable takes keyword arguments and gives a string, or anything that JSON holds; its signature becomes the
+parameters.
+It may be `async`; a plain one runs in a thread, which a timeout leaves behind: it should keep a timeout of its own.
+Such threads
 are bounded, and are not those that the rest of the server works with: tools that hang take none of its room.
 """
 
@@ -16,7 +18,7 @@ import orjson
 from pydantic import TypeAdapter
 
 from stoa.tools import rules
-from stoa.tools.types import Call, Definition, ToolKind, ToolResult
+from stoa.tools.types import Call, CheckArguments, Definition, ToolKind, ToolResult
 
 GROUP: Final = "stoa.tools"
 THREADS_MAX: Final = 64
@@ -34,7 +36,10 @@ def registered() -> Mapping[str, Callable[..., Any]]:
 
 
 class Threads:
-    """Runs callables in threads that nobody waits for at the end of the process. At most THREADS_MAX at once, those left behind included."""
+    """Runs callables in threads that nobody waits for at the end of the process.
+
+    At most THREADS_MAX at once, those left behind included.
+    """
 
     def __init__(self, threads_max: int = THREADS_MAX) -> None:
         self._free = threads_max
@@ -80,7 +85,10 @@ class BusyThreads(Exception):
 class PythonTool:
     kind = ToolKind.PYTHON
 
-    def __init__(self, definition: Definition, function: Callable[..., Any], threads: Threads) -> None:
+    def __init__(
+        self, definition: Definition, function: Callable[..., Any], threads: Threads, check: CheckArguments
+    ) -> None:
+        self._check = check
         self._definition = definition
         self._function = function
         self._threads = threads
@@ -93,7 +101,7 @@ class PythonTool:
         self.editable_params: Sequence[str] = definition.editable_params
 
     async def call(self, arguments: Mapping[str, Any], call: Call) -> ToolResult:  # noqa: ARG002 — the port's shape
-        if problem := rules.argument_problem(arguments, self.parameters):
+        if problem := await self._check(arguments, self.parameters):
             return ToolResult(f"The arguments do not fit: {problem}", "tool_bad_arguments")
         try:
             async with asyncio.timeout(self._definition.timeout_seconds):

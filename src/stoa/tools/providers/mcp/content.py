@@ -1,8 +1,11 @@
-"""What an MCP server gives back, as the text that a model reads. Pure."""
+"""What an MCP server gives back, as the text that a model reads. Pure.
 
+Servers keep the protocol more or less. Whatever can be read is read; what cannot is named, and costs nothing beside it.
+"""
+
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import mcp_types as types
 import orjson
 
 from stoa.tools.types import Offer, ToolResult
@@ -14,77 +17,149 @@ LISTING_BYTES_MAX: Final = 1024 * 1024
 """Of all tools of a server: they are stored with its definition, and read with it."""
 
 
-def result_of(result: types.CallToolResult) -> ToolResult:
-    """Text as it is; what is no text as a line that says what it was; structured content where the text does not say the same."""
-    parts = [_part(block) for block in result.content]
-    if result.structured_content is not None and not _said(result.structured_content, result.content):
-        parts.append(orjson.dumps(result.structured_content, default=str).decode())
+# --- results --------------------------------------------------------------------------------------------------------
+def result_of(result: Mapping[str, Any]) -> ToolResult:
+    """Text as it is, other content as a line that says what it was, structured content unless the text says the same."""
+    content = result.get("content")
+    if content is not None and not isinstance(content, list | dict | str):
+        return ToolResult(
+            f"The MCP server answered with something that is no MCP (content is {content!r}).", "tool_failed"
+        )
+    blocks = _blocks(content)
+    parts = [_part(block) for block in blocks]
+    structured = result.get("structuredContent", result.get("toolResult"))
+    if structured is not None and not _said(structured, blocks):
+        parts.append(_json(structured))
     text = "\n".join(part for part in parts if part)
-    if result.is_error:
+    if result.get("isError") is True:
         return ToolResult(text or "The tool failed and did not say why.", "tool_failed")
     return ToolResult(text)
 
 
+def _blocks(content: Any) -> Sequence[Any]:
+    if content is None:
+        return []
+    return content if isinstance(content, list) else [content]
+
+
 def _part(block: Any) -> str:
-    match block:
-        case types.TextContent():
-            return block.text
-        case types.ImageContent() | types.AudioContent():
-            return f"[{block.type}, {block.mime_type}, {_bytes(block.data)} bytes: not shown]"
-        case types.EmbeddedResource(resource=types.TextResourceContents() as resource):
-            return f"[resource {resource.uri}]\n{resource.text}"
-        case types.EmbeddedResource(resource=types.BlobResourceContents() as resource):
-            return f"[resource {resource.uri}, {resource.mime_type or 'of unknown type'}, {_bytes(resource.blob)} bytes: not shown]"
-        case types.ResourceLink():
-            about = ": ".join(one for one in (block.title or block.name, block.description) if one)
-            return f"[link to resource {block.uri}{f', {block.mime_type}' if block.mime_type else ''}] {about}"
+    if isinstance(block, str):
+        return block
+    if not isinstance(block, dict):
+        return _json(block) if block is not None else ""
+    kind = _text(block.get("type"))
+    match kind:
+        case "text":
+            return _text(block.get("text"))
+        case "image" | "audio":
+            return f"[{kind}, {_mime_type(block)}, {_bytes(block.get('data'))} bytes: not shown]"
+        case "resource" if isinstance(block.get("resource"), dict):
+            return _resource(block["resource"])
+        case "resource_link":
+            named = (_text(block.get("title")) or _text(block.get("name")), _text(block.get("description")))
+            mime_type = f", {_text(block.get('mimeType'))}" if block.get("mimeType") else ""
+            return f"[link to resource {_text(block.get('uri'))}{mime_type}] {': '.join(one for one in named if one)}"
         case _:
-            return f"[{getattr(block, 'type', 'content')}: not shown]"
+            text = _text(block.get("text"))
+            return text if text and not kind else f"[{kind or 'content'}: not shown]"
 
 
-def _bytes(base64: str) -> int:
-    return len(base64) * 3 // 4
+def _resource(resource: Mapping[str, Any]) -> str:
+    uri = _text(resource.get("uri"))
+    if isinstance(resource.get("text"), str):
+        return f"[resource {uri}]\n{resource['text']}"
+    return f"[resource {uri}, {_mime_type(resource)}, {_bytes(resource.get('blob'))} bytes: not shown]"
 
 
-def _said(structured: Any, content: list[Any]) -> bool:
-    """Servers are asked to say structured content as JSON text too; the SDK's wrap what is no object as `{"result": …}`."""
+def _mime_type(block: Mapping[str, Any]) -> str:
+    return _text(block.get("mimeType")) or "of unknown type"
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else _json(value)
+
+
+def _bytes(base64: Any) -> int:
+    return len(base64) * 3 // 4 if isinstance(base64, str) else 0
+
+
+def _json(value: Any) -> str:
+    try:
+        return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:  # Nested deeper than the library goes.
+        return "[content that is nested too deeply: not shown]"
+
+
+def _said(structured: Any, blocks: Sequence[Any]) -> bool:
+    """Servers are asked to say structured content as JSON text too; the SDK's wrap what is no object as `{"result":
+    …}`.
+    """
     result = structured.get("result") if isinstance(structured, dict) and len(structured) == 1 else None
-    for block in content:
-        if isinstance(block, types.TextContent):
-            if block.text == result:
+    for block in blocks:
+        text = block.get("text") if isinstance(block, dict) else None
+        if not isinstance(text, str):
+            continue
+        if text == result:
+            return True
+        try:
+            if orjson.loads(text) in (structured, result):
                 return True
-            try:
-                if orjson.loads(block.text) in (structured, result):
-                    return True
-            except orjson.JSONDecodeError:
-                continue
+        except orjson.JSONDecodeError:
+            continue
     return False
 
 
-def offer_of(tool: types.Tool) -> tuple[Offer | None, str | None]:
+# --- listings -------------------------------------------------------------------------------------------------------
+def offer_of(tool: Any) -> tuple[Offer | None, str | None]:
     """What a server says of a tool, or why it cannot be offered."""
+    if not isinstance(tool, dict):
+        return None, "it is no object"
+    name = tool.get("name")
+    if not isinstance(name, str) or not name.strip() or len(name) > 200 or "\0" in name or not _storable(name):
+        return None, "its name is missing, blank or longer than 200 characters"
+    given = tool.get("inputSchema")
+    if given is None:  # A tool without arguments, as many servers describe it.
+        given = {"type": "object"}
+    if not isinstance(given, dict):
+        return None, "its inputSchema is no object"
     try:
-        schema = orjson.dumps(tool.input_schema or {"type": "object"})
-        schema = schema.replace(b"\\u0000", b"\\ufffd")  # The database cannot hold NUL.
+        schema = orjson.dumps(given).replace(b"\\u0000", b"\\ufffd")  # The database cannot hold NUL.
     except TypeError as error:
-        return None, str(error)
-    parameters = orjson.loads(schema)
+        return None, f"its inputSchema cannot be read: {error}"
     if len(schema) > SCHEMA_BYTES_MAX:
         return None, f"its schema is over {SCHEMA_BYTES_MAX} bytes"
-    if parameters.get("type", "object") != "object":
+    parameters = orjson.loads(schema)
+    if (parameters.get("type") or "object") != "object":
         return None, "its schema is no object's"
-    if not tool.name.strip() or len(tool.name) > 200 or "\0" in tool.name:
-        return None, "its name is blank or longer than 200 characters"
-    words = (tool.description or tool.title or "").replace("\0", "\ufffd")
-    hints = tool.annotations
+    words = (_text(tool.get("description")) or _text(tool.get("title"))).replace("\0", "\ufffd")
+    given_hints = tool.get("annotations")
+    hints: Mapping[str, Any] = given_hints if isinstance(given_hints, dict) else {}
     return Offer(
-        tool.name,
-        words[:DESCRIPTION_CHARACTERS_MAX],
-        {"type": "object", **parameters},
-        hints.read_only_hint if hints else None,
-        hints.idempotent_hint if hints else None,
-        hints.destructive_hint if hints else None,
+        name,
+        words[:DESCRIPTION_CHARACTERS_MAX].encode("utf-8", "replace").decode(),
+        {**parameters, "type": "object"},
+        _hint(hints, "readOnlyHint"),
+        _hint(hints, "idempotentHint"),
+        _hint(hints, "destructiveHint"),
     ), None
+
+
+def named(tool: Any) -> str:
+    """How a tool that cannot be offered is called in a report."""
+    name = tool.get("name") if isinstance(tool, dict) else None
+    return repr(name[:100]) if isinstance(name, str) else "a tool without a name"
+
+
+def _hint(hints: Mapping[str, Any], name: str) -> bool | None:
+    """A hint that is no boolean promises nothing."""
+    value = hints.get(name)
+    return value if isinstance(value, bool) else None
+
+
+def _storable(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def size_of(offer: Offer) -> int:

@@ -1,6 +1,7 @@
 """The stdio transport: a program in a process group of its own, JSON lines in and out.
 
-Not the SDK's: that one holds a line of any length in memory, and waits for a server that does not read. Here a line is bounded,
+Not the SDK's: that one holds a line of any length in memory, and waits for a server that does not read. Here a line is
+bounded,
 writing never waits, and the end of a server is the end of its whole group.
 """
 
@@ -39,7 +40,9 @@ _log = structlog.get_logger("stoa.tools.mcp")
 
 
 class _Lines(asyncio.SubprocessProtocol):
-    """The program's side of things: complete lines become messages; whatever ends it calls `ended` with the reason, once."""
+    """The program's side of things: complete lines become messages; whatever ends it calls `ended` with the reason,
+    once.
+    """
 
     def __init__(self, program: Program, ended: Callable[[str], None]) -> None:
         self._program = program
@@ -131,7 +134,8 @@ class _Lines(asyncio.SubprocessProtocol):
 
 @asynccontextmanager
 async def speaking(program: Program, ended: Callable[[str], None], hurry: Callable[[], bool]) -> AsyncGenerator[Any]:
-    """The two streams of a session with a program that was started for it, and is gone with it, at once if `hurry` says so.
+    """The two streams of a session with a program that was started for it, and is gone with it, at once if `hurry` says
+    so.
 
     Raises OSError when it cannot be started.
     """

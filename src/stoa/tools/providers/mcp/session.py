@@ -1,4 +1,7 @@
-"""One MCP session, carried by the official SDK. Importing this module imports the SDK: `sessions` does it when it is needed."""
+"""One MCP session, carried by the official SDK.
+
+Importing this module imports the SDK: `sessions` does it when it is needed.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -9,8 +12,10 @@ import mcp_types as types
 from mcp import Client, MCPError
 from pydantic import TypeAdapter, ValidationError
 
+from stoa.outbound import Outbound
 from stoa.tools.providers.mcp import content, endpoint, program
 from stoa.tools.providers.mcp.failures import Failure, Gone
+from stoa.tools.providers.mcp.lenient import lenient, said
 from stoa.tools.types import Listing, Offer, Program, ToolResult
 
 PAGES_MAX: Final = 20
@@ -35,10 +40,13 @@ class Session:
         self.hurried = False
         self.reason: str | None = None
         self.outdated = False
+        self.forgotten = False
+        """The server does not know this session any more. Calls that it took before may still end."""
+        self._in_flight = 0
 
     @property
     def over(self) -> bool:
-        return self._leave.is_set() or self._task is None or self._task.done()
+        return self.forgotten or self._leave.is_set() or self._task is None or self._task.done()
 
     async def start(self, seconds_max: float) -> None:
         """Raises Failure. Leaves nothing behind when it fails or is cancelled."""
@@ -78,7 +86,7 @@ class Session:
     async def _live(self) -> None:
         try:
             async with Client(
-                self._speak(self), mode="auto", cache=None, client_info=_CLIENT, message_handler=self._heard
+                lenient(self._speak(self)), mode="auto", cache=None, client_info=_CLIENT, message_handler=self._heard
             ) as client:
                 self._client = client
                 self._ready.set_result(None)
@@ -113,7 +121,7 @@ class Session:
             async for tool in tools:
                 offer, problem = content.offer_of(tool)
                 if offer is None:
-                    left_out.append(f"{tool.name[:100]!r} ({problem})")
+                    left_out.append(f"{content.named(tool)} ({problem})")
                     continue
                 room -= content.size_of(offer)
                 if len(offers) == content.TOOLS_MAX or room < 0:
@@ -124,37 +132,48 @@ class Session:
             list(offers.values()), f"Left out: {'; '.join(left_out[:20])}".replace("\0", "\ufffd") if left_out else None
         )
 
-    async def _tools(self) -> AsyncIterator[types.Tool]:
+    async def _tools(self) -> AsyncIterator[Any]:
+        """As the server describes them. Read here and not by the SDK, for which one bad tool spoils the whole list."""
         cursor: str | None = None
         for _ in range(PAGES_MAX):
-            try:
-                page = await self._open.session.list_tools(
-                    params=types.PaginatedRequestParams(cursor=cursor) if cursor else None
-                )
-            except (MCPError, ValidationError, ValueError, RuntimeError) as error:
-                raise self._failure(error) from error
-            for tool in page.tools:
+            params = types.PaginatedRequestParams(cursor=cursor) if cursor else None
+            page = await self._asked(types.ListToolsRequest(params=params))
+            found = page.get("tools")
+            if not isinstance(found, list):
+                raise Failure("tool_failed", "The MCP server answered with something that is no MCP (tools: no list).")
+            for tool in found:
                 yield tool
-            cursor = page.next_cursor
-            if not cursor:
+            following = page.get("nextCursor")
+            if not isinstance(following, str) or not following or following == cursor:
                 return
+            cursor = following
 
     async def call(self, name: str, arguments: Mapping[str, Any], key: str) -> ToolResult:
         params = types.CallToolRequestParams(name=name, arguments=dict(arguments), _meta={KEY: key})  # pyright: ignore[reportArgumentType]
+        # Not the SDK's `call_tool`: that one runs the server's own output schema, with its expressions, in our process.
+        raw = await self._asked(types.CallToolRequest(params=params))
+        if raw.get("resultType") == "input_required":
+            raise Failure("tool_failed", "The tool asks its user for input, which cannot be given here.")
+        return content.result_of(raw)
+
+    async def _asked(self, request: Any) -> Mapping[str, Any]:
+        """The server's answer as it came. Raises Failure."""
+        client = self._open
+        self._in_flight += 1
         try:
-            # Not the SDK's `call_tool`: that one runs the server's own output schema, with its regular expressions, in our process.
-            raw = await self._open.session.send_request(types.CallToolRequest(params=params), _RESULT)
-            if raw.get("resultType") == "input_required":
-                raise Failure("tool_failed", "The tool asks its user for input, which cannot be given here.")
-            return content.result_of(types.CallToolResult.model_validate(raw, by_name=False))
+            return said(await client.session.send_request(request, _RESULT))
         except (MCPError, ValidationError, ValueError, RuntimeError) as error:
             raise self._failure(error) from error
+        finally:
+            self._in_flight -= 1
+            if self.forgotten and not self._in_flight:
+                self._leave.set()
 
     async def alive(self, seconds_max: float) -> bool:
         try:
             async with asyncio.timeout(seconds_max):
-                await self._open.session.list_tools()
-        except (TimeoutError, Failure, MCPError, ValidationError, ValueError, RuntimeError):
+                await self._asked(types.ListToolsRequest())
+        except (TimeoutError, Failure):
             return False
         return True
 
@@ -187,15 +206,15 @@ class Session:
 
     def _refused(self, error: MCPError) -> Failure:
         data = error.error.data
+        if isinstance(data, dict) and data.get(endpoint.CODE) == endpoint.FORGOTTEN:
+            self.forgotten = True
+            return Gone("tool_unreachable", error.error.message)
         if isinstance(data, dict) and endpoint.CODE in data:
             return Failure(str(data[endpoint.CODE]), error.error.message)
         if error.error.code == types.CONNECTION_CLOSED:
             return Failure(
                 "tool_failed", self.reason or f"The MCP server ended the conversation: {error.error.message}."
             )
-        if error.error.code == types.INVALID_REQUEST and error.error.message == "Session terminated":
-            self._leave.set()
-            return Gone("tool_unreachable", "The MCP server has forgotten this session.")
         return Failure("tool_failed", f"The MCP server answered with an error: {error.error.message[:2_000]}")
 
 
@@ -205,7 +224,7 @@ async def open_program(declared: Program, seconds_max: float) -> Session:
     return session
 
 
-async def open_endpoint(url: str, headers: Mapping[str, str], seconds_max: float, *, allow_private: bool) -> Session:
-    session = Session(lambda _: endpoint.speaking(url, headers, allow_private=allow_private))
+async def open_endpoint(url: str, headers: Mapping[str, str], seconds_max: float, outbound: Outbound) -> Session:
+    session = Session(lambda _: endpoint.speaking(url, headers, outbound))
     await session.start(seconds_max)
     return session

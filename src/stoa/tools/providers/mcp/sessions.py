@@ -1,6 +1,8 @@
-"""The MCP sessions of this node: one for each server of each project, opened when it is needed, bounded, closed when it is idle.
+"""The MCP sessions of this node: one for each server of each project, opened when it is needed, bounded, closed when it
+is idle.
 
-The protocol itself is the official SDK's; it costs half a second to import, so it is imported when the first session is opened.
+The protocol itself is the official SDK's; it costs half a second to import, so it is imported when the first session is
+opened.
 """
 
 import asyncio
@@ -17,6 +19,7 @@ from uuid import UUID
 import structlog
 
 from stoa.kernel.supervise import Supervisor
+from stoa.outbound import Outbound
 from stoa.tools import rules
 from stoa.tools.providers.mcp.failures import Failure, Gone
 from stoa.tools.types import Definition, Listing, Program, ToolResult
@@ -70,7 +73,7 @@ class Openers(Protocol):
     async def open_program(self, program: Program, seconds_max: float) -> Session: ...
 
     async def open_endpoint(
-        self, url: str, headers: Mapping[str, str], seconds_max: float, *, allow_private: bool
+        self, url: str, headers: Mapping[str, str], seconds_max: float, outbound: Outbound
     ) -> Session: ...
 
 
@@ -95,7 +98,7 @@ class Sessions:
         self,
         programs: Mapping[str, Program],
         *,
-        allow_private: bool,
+        outbound: Outbound,
         sessions_max: int = SESSIONS_MAX,
         sessions_of_project_max: int = SESSIONS_OF_PROJECT_MAX,
         connect_seconds_max: float = CONNECT_SECONDS_MAX,
@@ -103,7 +106,7 @@ class Sessions:
         probe_seconds_max: float = PROBE_SECONDS_MAX,
     ) -> None:
         self._programs = programs
-        self._allow_private = allow_private
+        self._outbound = outbound
         self._sessions_max = sessions_max
         self._sessions_of_project_max = sessions_of_project_max
         self._connect_seconds_max = connect_seconds_max
@@ -247,7 +250,10 @@ class Sessions:
         )
 
     async def _make_room(self, wanting: _Held) -> None:
-        """Ends the session that was idle longest where there are as many as there may be. Raises Failure when all are at work."""
+        """Ends the session that was idle longest where there are as many as there may be.
+
+        Raises Failure when all are at work.
+        """
         for bound, of_project in ((self._sessions_of_project_max, True), (self._sessions_max, False)):
             open_ones = [
                 one
@@ -275,9 +281,7 @@ class Sessions:
             headers = {
                 name: rules.revealed(value, secrets) for name, value in definition.config.get("headers", {}).items()
             }
-            return await openers.open_endpoint(
-                url, headers, self._connect_seconds_max, allow_private=self._allow_private
-            )
+            return await openers.open_endpoint(url, headers, self._connect_seconds_max, self._outbound)
         name = definition.config["server"]
         if name not in self.programs_of(definition.project_id):
             raise Failure(

@@ -7,13 +7,21 @@ from typing import Any
 from stoa.tools import rules
 from stoa.tools.providers.mcp.failures import Failure
 from stoa.tools.providers.mcp.sessions import Sessions
-from stoa.tools.types import Call, Definition, Offer, ToolKind, ToolResult
+from stoa.tools.types import Call, CheckArguments, Definition, Offer, ToolKind, ToolResult
 
 
 class McpTool:
     kind = ToolKind.MCP
 
-    def __init__(self, definition: Definition, offer: Offer, secrets: Mapping[str, str], sessions: Sessions) -> None:
+    def __init__(
+        self,
+        definition: Definition,
+        offer: Offer,
+        secrets: Mapping[str, str],
+        sessions: Sessions,
+        check: CheckArguments,
+    ) -> None:
+        self._check = check
         self._definition = definition
         self._offer = offer
         self._secrets = secrets
@@ -26,7 +34,7 @@ class McpTool:
         self.editable_params: Sequence[str] = definition.editable_params
 
     async def call(self, arguments: Mapping[str, Any], call: Call) -> ToolResult:
-        if problem := rules.argument_problem(arguments, self.parameters):
+        if problem := await self._check(arguments, self.parameters):
             return ToolResult(f"The arguments do not fit: {problem}", "tool_bad_arguments")
         try:
             async with asyncio.timeout(self._definition.timeout_seconds):

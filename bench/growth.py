@@ -1,0 +1,252 @@
+#!/usr/bin/env python3
+"""What a large database costs: every figure full against empty, in one run.
+
+    python bench/growth.py [--scale small|medium|full | --conversations N] [--data DIR] [--rounds 15]
+
+Fills a database (a fill that was killed goes on where it was; rows are made by the database itself, in batches) and
+starts two servers side by side, one on a nearly empty database (50 conversations) and one on the full one. Each figure
+is asked of both in turn; printed are the lower quartiles in milliseconds (what others do on the machine shows least there) and their ratio. small: 20,000 conversations; medium:
+60,000; full: 200,000. A conversation has 10 messages, 5 runs, 5 lines of the bill and 50 events. With --data the
+databases stay there and are used again.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import asyncpg
+from bed import KEY, machine, serving
+
+from stoa.cli.client import call
+from stoa.db.embedded import start_embedded
+from stoa.db.sql import parse
+
+SCALES = {"small": 20_000, "medium": 60_000, "full": 200_000}
+EMPTY, BATCH, PROJECTS = 50, 2_000, 20
+SQL = parse(Path(__file__).with_suffix(".sql").read_text(), "growth.sql")
+
+
+@dataclass
+class Place:
+    """A server on one of the two databases."""
+
+    data_dir: Path
+    url: str = ""
+
+    def ask(self, method: str, path: str, body: object = None) -> Any:
+        return call(method, self.url, KEY, path, body)
+
+
+def born(data_dir: Path) -> None:
+    """A first start: schema, organization, key and models."""
+    with serving(data_dir):
+        pass
+
+
+async def fill(data_dir: Path, conversations: int) -> float:
+    """Seconds that it took; nothing where it is full already."""
+    embedded = await start_embedded(data_dir)
+    connection = await asyncpg.connect(embedded.dsn, command_timeout=24 * 3600)
+    begun = time.monotonic()
+    try:
+        org_id = await connection.fetchval("SELECT id FROM orgs")
+        key_id = await connection.fetchval("SELECT id FROM access_keys")
+        model_id = await connection.fetchval("SELECT id FROM models ORDER BY slug LIMIT 1")
+        await connection.execute(SQL.functions)
+        if await connection.fetchval("SELECT count(*) FROM projects") == 1:
+            await connection.execute(SQL.projects, org_id, PROJECTS - 1)
+        await connection.execute(SQL.places)
+        # A replica's session fires no triggers: the rows are whole by construction, and foreign keys need not be
+        # checked one by one.
+        await connection.execute("SET synchronous_commit = off; SET session_replication_role = replica")
+        done = await connection.fetchval("SELECT coalesce(max(last), 0) FROM growth.done")
+        if done >= conversations:
+            return 0.0
+        for first in range(done + 1, conversations + 1, BATCH):
+            last = min(first + BATCH - 1, conversations)
+            async with connection.transaction():
+                await connection.execute(SQL.rows, org_id, model_id, first, last, conversations, key_id, PROJECTS)
+                await connection.execute("INSERT INTO growth.done VALUES ($1)", last)
+            print(f"\r{last:,} of {conversations:,} conversations", end="", file=sys.stderr, flush=True)
+        print(file=sys.stderr)
+        await connection.execute("VACUUM (ANALYZE)")
+        return time.monotonic() - begun
+    finally:
+        await connection.close()
+        await embedded.stop()
+
+
+def milliseconds(work: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    work()
+    return (time.perf_counter() - begun) * 1000
+
+
+def page(place: Place, path: str) -> Any:
+    return place.ask("GET", path)
+
+
+def deep_cursor(place: Place, path: str) -> str:
+    """A cursor far into a list: made of the item at three quarters, as the server would give it."""
+    total = page(place, f"{path}?page_size=1")["pagination"]["total_count"]
+    number = max(1, total * 3 // 4)
+    return str(page(place, f"{path}?page_size=1&page={number}")["pagination"]["next_cursor"])
+
+
+def requests(place: Place) -> dict[str, Callable[[], object]]:
+    """What is asked of a server that stands."""
+    model = page(place, "/v1/router/models")["data"][0]["id"]
+    one = page(place, "/v1/conversations?page_size=1&page=20")["data"][0]["id"]
+    runs = page(place, "/v1/runs?page_size=1&page=40")["data"][0]["id"]
+    cursors = {path: deep_cursor(place, path) for path in ("/v1/conversations", "/v1/runs")}
+    last = {path: max(1, page(place, f"{path}?page_size=25")["pagination"]["page_count"] * 3 // 4) for path in cursors}
+    month = quote(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 31 * 86_400)))
+
+    def conversation() -> str:
+        return str(place.ask("POST", "/v1/conversations", {"model_id": model})["data"]["id"])
+
+    def short_run(talk: str) -> object:
+        return place.ask("POST", f"/v3/conversations/{talk}/messages", {"content": "Hello", "stream": False})
+
+    talk = conversation()
+    spare: list[str] = []
+
+    def made() -> None:
+        spare.append(conversation())
+        short_run(spare[-1])
+
+    def deleted() -> None:
+        place.ask("DELETE", f"/v1/conversations/{spare.pop()}")
+
+    return {
+        "conversations, page 1": lambda: page(place, "/v1/conversations"),
+        "conversations, deep page by cursor": lambda: page(
+            place, f"/v1/conversations?cursor={cursors['/v1/conversations']}"
+        ),
+        "conversations, deep page by number": lambda: page(
+            place, f"/v1/conversations?page={last['/v1/conversations']}"
+        ),
+        "conversations of one user": lambda: page(place, "/v1/conversations?user_id=user7"),
+        "q=, a rare word": lambda: page(place, "/v1/conversations?q=zanzibar"),
+        "q=, the beginning of 2,000 words": lambda: page(place, "/v1/conversations?q=n77"),
+        "q=, a word of 1 % of messages": lambda: page(place, "/v1/conversations?q=sometimes"),
+        "q=, the beginning of most words": lambda: page(place, "/v1/conversations?q=w1"),
+        "q=, no such word": lambda: page(place, "/v1/conversations?q=nowhere"),
+        "one conversation": lambda: page(place, f"/v1/conversations/{one}"),
+        "its messages": lambda: page(place, f"/v1/conversations/{one}/messages"),
+        "runs, page 1": lambda: page(place, "/v1/runs"),
+        "runs, deep page by cursor": lambda: page(place, f"/v1/runs?cursor={cursors['/v1/runs']}"),
+        "runs, deep page by number": lambda: page(place, f"/v1/runs?page={last['/v1/runs']}"),
+        "failed runs": lambda: page(place, "/v1/runs?status=failed"),
+        "one run's events": lambda: page(place, f"/v1/runs/{runs}/events"),
+        "usage by day, 31 days": lambda: page(place, f"/v1/usage?group_by=day&from={month}"),
+        "usage by model and key, 31 days": lambda: page(place, f"/v1/usage?group_by=model,key_id&from={month}"),
+        "short run": lambda: short_run(talk),
+        "new conversation with a run": made,
+        "deletion with its proof": deleted,
+    }
+
+
+def doctor(place: Place, *options: str) -> float:
+    """Beside the server, of everything. Milliseconds; it must find nothing."""
+    begun = time.perf_counter()
+    command = [
+        sys.executable,
+        "-m",
+        "stoa",
+        "doctor",
+        "--json",
+        "--seconds",
+        "300",
+        "--data-dir",
+        str(place.data_dir),
+        *options,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = json.loads(done.stdout)
+    broken = {
+        check["name"]: check["examples"][:1]
+        for check in found["checks"]
+        if check["count"] or check["status"] != "complete"
+    }
+    if broken:
+        print(f"doctor: {broken}", file=sys.stderr)
+    return (time.perf_counter() - begun) * 1000
+
+
+def line(name: str, empty: float, full: float) -> None:
+    print(f"{name:<38}{empty:>12.1f}{full:>12.1f}{full / empty:>9.2f}", flush=True)
+
+
+def measure(empty: Place, full: Place, rounds: int) -> None:
+    asked = requests(empty), requests(full)
+    found: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in asked[0]}
+    for number in range(rounds + 2):
+        for name, pair in found.items():
+            for work, kept in zip((asked[0][name], asked[1][name]), pair, strict=True):
+                took = milliseconds(work)
+                if number >= 2:  # The first ones fill caches.
+                    kept.append(took)
+    for name, (one, other) in found.items():
+        line(name, statistics.quantiles(one, n=4)[0], statistics.quantiles(other, n=4)[0])
+    line("doctor, the first time", doctor(empty), doctor(full))
+    line("doctor, from then on", doctor(empty), doctor(full))
+    line(
+        "GET /v1/doctor",
+        *(
+            statistics.median(milliseconds(lambda at=at: page(at, "/v1/doctor")) for _ in range(3))
+            for at in (empty, full)
+        ),
+    )
+
+
+def warm_starts(place: Place) -> float:
+    times = []
+    for _ in range(3):
+        begun = time.perf_counter()
+        with serving(place.data_dir):
+            times.append((time.perf_counter() - begun) * 1000)
+    return statistics.median(times)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scale", choices=SCALES, default="small")
+    parser.add_argument("--conversations", type=int)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--rounds", type=int, default=15)
+    options = parser.parse_args()
+    conversations = options.conversations or SCALES[options.scale]
+    with contextlib.ExitStack() as stack:
+        home = options.data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stoa-bench-")))
+        home.mkdir(exist_ok=True)
+        home.chmod(0o755)
+        empty, full = Place(home / "empty"), Place(home / "full")
+        for place, count in ((empty, EMPTY), (full, conversations)):
+            born(place.data_dir)
+            seconds = asyncio.run(fill(place.data_dir, count))
+        print(machine())
+        print(
+            f"{conversations:,} conversations, {conversations * 10:,} messages, {conversations * 5:,} runs,"
+            f" {conversations * 50:,} events,"
+            f" filled in {seconds:.0f} s; lower quartiles of {options.rounds}, ms"
+        )
+        print(f"{'':<38}{'empty':>12}{'full':>12}{'ratio':>9}", flush=True)
+        line("start-up, warm", warm_starts(empty), warm_starts(full))
+        with serving(empty.data_dir) as (_, empty.url), serving(full.data_dir) as (_, full.url):
+            measure(empty, full, options.rounds)
+
+
+if __name__ == "__main__":
+    main()

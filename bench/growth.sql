@@ -1,0 +1,99 @@
+-- The rows of `bench/growth.py`: made by the database itself, from their numbers alone, so that a killed fill goes on
+-- where it was.
+-- $1 organization, $2 model, $3 the first and $4 the last conversation, $5 how many there are in all, $6 key, $7
+-- projects.
+-- A conversation has five runs, ten messages and fifty events. Hashes and bills are true: the doctor finds nothing.
+
+-- name: functions
+-- Version 7 ids that follow from what they name; moments spread over thirty days, the newest three hours ago; texts of
+-- a vocabulary of 20,000 words.
+CREATE SCHEMA IF NOT EXISTS growth;
+CREATE TABLE IF NOT EXISTS growth.clock (until timestamptz NOT NULL);
+CREATE OR REPLACE FUNCTION growth.moment(n bigint, total bigint) RETURNS timestamptz LANGUAGE sql STABLE AS
+    'SELECT (SELECT until FROM growth.clock) - (total - n) * (interval ''30 days'' / total)';
+CREATE OR REPLACE FUNCTION growth.id(moment timestamptz, kind text, n bigint) RETURNS uuid LANGUAGE sql IMMUTABLE AS
+    $$ SELECT (lpad(to_hex((extract(epoch FROM moment) * 1000)::bigint), 12, '0') || '7' || substr(md5(kind || n), 1, 3)
+               || '8' || substr(md5(kind || n), 4, 15))::uuid $$;
+CREATE TABLE IF NOT EXISTS growth.done (last bigint PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS growth.sentences (n int PRIMARY KEY, text text NOT NULL);
+INSERT INTO growth.clock SELECT now() - interval '3 hours' WHERE NOT EXISTS (SELECT 1 FROM growth.clock);
+INSERT INTO growth.sentences
+SELECT n, string_agg('w' || (power(('x' || substr(md5(n || '-' || w), 1, 7))::bit(28)::int / 268435456.0,
+    3) * 20000)::int, ' ')
+FROM generate_series(0, 1999) n CROSS JOIN generate_series(1, 12) w WHERE NOT EXISTS (SELECT 1 FROM growth.sentences)
+    GROUP BY n;
+
+-- name: projects
+INSERT INTO projects (org_id, id, name)
+SELECT $1, growth.id(now(), 'project', n), 'Growth ' || n FROM generate_series(1, $2::int) n;
+
+-- name: places
+-- The projects by number; 0 is the first key's own.
+CREATE TEMP TABLE growth_projects AS SELECT id, row_number() OVER (ORDER BY created_at, id) - 1 AS place FROM projects;
+ANALYZE growth_projects;
+
+-- name: rows
+-- All rows of the conversations $3 to $4.
+WITH numbered AS (
+    SELECT n, growth.moment(n, $5) AS at, (SELECT id FROM growth_projects WHERE place = CASE WHEN n % 2 = 0 THEN 0
+        ELSE n / 2 % $7 END) AS project
+    FROM generate_series($3::bigint, $4::bigint) n
+), talks AS MATERIALIZED (
+    SELECT n, at, project, growth.id(at, 'conversation', n) AS id FROM numbered
+), made AS MATERIALIZED (
+    SELECT t.n * 5 + r AS run, t.n, r, t.project, t.id AS talk, t.at + r * interval '1 second' AS at,
+           growth.id(t.at + r * interval '1 second', 'run', t.n * 5 + r) AS id,
+               growth.id(t.at + r * interval '1 second', 'ask', t.n * 5 + r) AS ask
+    FROM talks t CROSS JOIN generate_series(0, 4) r
+), said AS MATERIALIZED (
+    SELECT m.*, q.text || CASE WHEN run % 97 = 0 THEN ' sometimes' ELSE '' END || CASE WHEN run % 50000 = 7
+        THEN ' zanzibar' ELSE '' END AS question,
+           a.text || ' n' || run AS answer
+    FROM made m JOIN growth.sentences q ON q.n = abs(hashint8(m.run)) % 2000
+        JOIN growth.sentences a ON a.n = abs(hashint8(m.run + 7)) % 2000
+), told AS MATERIALIZED (
+    SELECT id, s AS sequence, CASE s WHEN 1 THEN 1 ELSE 3 END AS kind,
+           convert_to(format('{"id":"%s-%s","sequence":%s,"type":"%s","data":{"delta":"%s"}}', id, s, s,
+                             CASE s WHEN 1 THEN 'run.started'
+                                 ELSE 'response.delta' END, substr(answer, s * 9, 9)), 'UTF8') AS payload
+    FROM said CROSS JOIN generate_series(1, 9) s
+), ended AS (
+    SELECT id, sha256(string_agg(payload || '\x0a'::bytea, ''::bytea ORDER BY sequence)) AS hash FROM told GROUP BY id
+), conversations_made AS (
+    INSERT INTO conversations (org_id, project_id, id, title, model_id, user_id, message_count, created_by, created_at,
+        updated_at)
+    SELECT $1, project, id, 'Talk ' || n, $2, 'user' || n % 5000, 10, $6, at, at + interval '5 seconds' FROM talks
+), runs_made AS (
+    INSERT INTO runs (org_id, project_id, id, conversation_id, message_id, message_position, model_id, status, options,
+        input, output, usage, attempt,
+                      created_by, created_at, started_at, ended_at)
+    SELECT $1, project, id, talk, ask, r * 2 + 1, $2, 'completed', '{}'::jsonb, jsonb_build_object('content',
+        jsonb_build_array(jsonb_build_object('type', 'text', 'text', question))),
+           answer, '{"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120, "cost_usd": 0.001}'::jsonb, 1,
+               $6, at, at, at + interval '1 second' FROM said
+), journals_made AS (
+    INSERT INTO journals (org_id, project_id, run_id, epoch, last_sequence, sealed) SELECT $1, project, id, 1, 10, true
+        FROM said
+), events_made AS (
+    INSERT INTO events (org_id, project_id, run_id, sequence, kind, payload)
+    SELECT $1, s.project, t.id, t.sequence, t.kind, t.payload FROM told t JOIN said s USING (id)
+    UNION ALL
+    SELECT $1, s.project, s.id, 10, 16, convert_to(format(
+        '{"id":"%s-10","sequence":10,"type":"run.completed","data":{"status":"completed","log":{"events":9,"sha256":"%s"}}}', s.id, encode(e.hash, 'hex')), 'UTF8')
+    FROM said s JOIN ended e USING (id)
+), calls_made AS (
+    INSERT INTO model_calls (org_id, project_id, run_id, conversation_id, key_id, user_id, model, prompt_tokens,
+        completion_tokens, cached_tokens,
+                             reasoning_tokens, estimated, cost_usd, at)
+    SELECT $1, project, id, talk, $6, 'user' || n % 5000, 'growth/model-' || run % 4, 100, 20, 0, 0, false, 0.001, at
+        FROM said
+)
+INSERT INTO messages (org_id, project_id, conversation_id, position, id, role, content, text, status, run_id, usage,
+    created_at)
+SELECT $1, project, talk, r * 2 + 1, ask, 'user', jsonb_build_array(jsonb_build_object('type', 'text', 'text',
+    question)), question, 'completed', id, NULL::jsonb, at FROM said
+UNION ALL
+SELECT $1, project, talk, r * 2 + 2, growth.id(at, 'answer', run), 'assistant',
+    jsonb_build_array(jsonb_build_object('type', 'text', 'text', answer)), answer,
+       'completed', id, '{"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}'::jsonb,
+           at + interval '1 second' FROM said;

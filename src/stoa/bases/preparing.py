@@ -1,0 +1,180 @@
+"""From a file to what its index takes: read → cut → embed what is new. Writes nothing but transcripts of pages."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final
+
+from stoa.bases import rules, store
+from stoa.bases.ports import Embedders, Index
+from stoa.bases.store import SQL
+from stoa.bases.transcribing import Transcribing
+from stoa.bases.types import Chunking, EmbedderSpec, Item
+from stoa.db import Database
+from stoa.db.blobs import BlobStore, blob_name
+from stoa.db.internal import internal_statement
+from stoa.db.leases import Superseded
+from stoa.documents import ConversionError, Converted, Converter, Passage
+from stoa.embedding import Embedder
+from stoa.index import BaseKey, NewChunk, NewItem
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+KNOWN_BATCH: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An index to fill, with its settings. `served`: the one that is searched, not the one that is being built."""
+
+    key: BaseKey
+    embedder: EmbedderSpec
+    chunking: Chunking
+    language: str
+    served: bool
+    ocr: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What goes into one index, and what was said while the file was read."""
+
+    target: Target
+    new: NewItem
+    converted: Converted
+
+
+@dataclass(slots=True)
+class Progress:
+    pages_done: int | None = None
+    pages: int | None = None
+    chunks_done: int | None = None
+    chunks: int | None = None
+
+    def read(self, done: int, pages: int | None) -> None:
+        """Never goes back: a file that is read a second time, to be cut in another way, was read already."""
+        self.pages_done, self.pages = max(done, self.pages_done or 0), pages
+
+    def values(self) -> tuple[int | None, ...]:
+        return (self.pages_done, self.pages, self.chunks_done, self.chunks)
+
+
+class Preparing:
+    def __init__(
+        self,
+        database: Database,
+        index: Index,
+        blobs: BlobStore,
+        converter: Converter,
+        embedders: Embedders,
+        transcribing: Transcribing,
+    ) -> None:
+        self._database = database
+        self._index = index
+        self._blobs = blobs
+        self._converter = converter
+        self._embedders = embedders
+        self._transcribing = transcribing
+
+    async def targets(self, item: Item) -> Sequence[Target]:
+        """The indexes that wait for this version of the item: the one that answers, and the one being built. Raises Superseded."""
+        async with internal_statement(self._database) as tx:
+            row = await tx.fetchrow(SQL.settings_of_worker, item.org_id, item.knowledgebase_id)
+        if row is None:
+            raise Superseded
+        building = store.building_of(row["building"])
+        key = BaseKey(item.org_id, item.project_id, item.knowledgebase_id, row["generation"])
+        found: list[Target] = []
+        ocr = self._transcribing.wanted and row["ocr"] != "off"
+        if building is None or item.served_sha256 != item.sha256:
+            embedder, chunking = store.embedder_of(row["embedder"]), Chunking(**row["chunking"])
+            found.append(Target(key, embedder, chunking, row["language"], served=True, ocr=ocr))
+        if building is not None:
+            key = replace(key, generation=building.generation)
+            found.append(Target(key, building.embedder, building.chunking, building.language, served=False, ocr=ocr))
+        return found
+
+    async def prepare(self, item: Item, targets: Sequence[Target], progress: Progress) -> Sequence[Prepared]:
+        """Raises ConversionError, EmbedderError, TranscriptionError or Superseded."""
+        prepared: list[Prepared] = []
+        converted: dict[Chunking, Converted] = {}
+        for target in targets:
+            if target.chunking not in converted:
+                converted[target.chunking] = await self._read(item, target, progress)
+            new = await self._vectors(item, target, converted[target.chunking], progress)
+            prepared.append(Prepared(target, new, converted[target.chunking]))
+        return prepared
+
+    async def _read(self, item: Item, target: Target, progress: Progress) -> Converted:
+        path = self._blobs.path(blob_name(item.org_id, item.project_id, item.sha256))
+        found = await self._converter.convert(
+            path,
+            name=item.name,
+            mime_type=item.mime_type,
+            chunk_characters_max=target.chunking.characters_max,
+            on_progress=progress.read,
+            find_ocr_targets=target.ocr,
+        )
+        # An archive or a letter has no pages of its own: its pictures are counted behind what was counted of it.
+        pictures = len({picture.place for picture in found.ocr_targets})
+        total = found.pages if found.pages is not None else (progress.pages_done or 0) + pictures
+        found = await self._transcribing.fill(
+            item, path, found, target.chunking.characters_max, lambda left: progress.read(total - left, total)
+        )
+        if len(found.passages) > rules.CHUNKS_MAX:
+            message = (
+                f"{item.name} would be {len(found.passages):,} chunks;"
+                f" an item holds at most {rules.CHUNKS_MAX:,}. Split the file."
+            )
+            raise ConversionError("too_large", message)
+        progress.pages_done = progress.pages = found.pages
+        return found
+
+    async def _vectors(self, item: Item, target: Target, converted: Converted, progress: Progress) -> NewItem:
+        """Embeds what no chunk of the project has a vector for yet."""
+        import numpy as np  # noqa: PLC0415 — the server starts without it
+
+        embedder = await self._embedders.get(item.org_id, item.project_id, target.embedder)
+        texts = [embedded_text(passage) for passage in converted.passages]
+        hashes = [sha256(text.encode("utf-8", "surrogatepass")).digest() for text in texts]
+        known: dict[bytes, NDArray[np.float32]] = dict(await self._known(item, embedder, hashes))
+        missing = [(one, text) for one, text in dict(zip(hashes, texts, strict=True)).items() if one not in known]
+        progress.chunks = len(texts)
+        for start in range(0, len(missing), rules.EMBED_BATCH):
+            progress.chunks_done = len(texts) - len(missing) + start
+            batch = missing[start : start + rules.EMBED_BATCH]
+            vectors = await embedder.embed([text for _, text in batch])
+            known.update({one: vector for (one, _), vector in zip(batch, vectors, strict=True)})
+        progress.chunks_done = len(texts)
+        chunks = [
+            NewChunk(passage.text, one, passage.page, passage.heading, passage.place)
+            for passage, one in zip(converted.passages, hashes, strict=True)
+        ]
+        if hashes:
+            stacked = np.stack([known[one] for one in hashes])
+        else:
+            stacked = np.zeros((0, target.embedder.dimensions), np.float32)
+        return NewItem(
+            item.id, item.shown_metadata, chunks, stacked, embedder=embedder.identity, language=target.language
+        )
+
+    async def _known(
+        self, item: Item, embedder: Embedder, hashes: Sequence[bytes]
+    ) -> "Mapping[bytes, NDArray[np.float32]]":
+        found: dict[bytes, NDArray[np.float32]] = {}
+        distinct = list(dict.fromkeys(hashes))
+        for start in range(0, len(distinct), KNOWN_BATCH):
+            async with internal_statement(self._database) as tx:
+                found |= await self._index.known(
+                    tx, item.org_id, item.project_id, embedder.identity, distinct[start : start + KNOWN_BATCH]
+                )
+        return found
+
+
+def embedded_text(passage: Passage) -> str:
+    """What is embedded: the passage under its heading, so that a piece of a section means what the section is about."""
+    if passage.heading is None or passage.heading in passage.text:
+        return passage.text
+    return f"{passage.heading}\n{passage.text}"

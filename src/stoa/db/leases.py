@@ -1,0 +1,220 @@
+"""One kit for leased jobs: claim → work under a lease → settle, or give back.
+
+A job is a row that is its own queue (docs/decisions/0011). What is the same for every kind stands here: the loop that claims, the
+renewal beside the work, retries and their end, and giving back at a stop. Lease times stand in `stoa.kernel.leases`, the
+definition of a dead node in the view `living_nodes`. A slice brings its statements and its work, as a `JobKind`.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
+from typing import Any, Generic, Protocol, TypeVar
+from uuid import UUID
+
+import structlog
+
+from stoa.kernel.errors import Unavailable
+from stoa.kernel.leases import Lease, Places, Wanted
+from stoa.kernel.supervise import Heartbeat, Supervisor, Wakeup
+
+_log = structlog.get_logger("stoa.db.leases")
+T = TypeVar("T")
+
+
+class Superseded(Exception):
+    """The job is not this worker's any more: it was changed, deleted, or claimed by another node."""
+
+
+class JobFailed(Exception):
+    """The work could not be done. A `retryable` failure is tried again until the attempts are used up."""
+
+    def __init__(
+        self, code: str, message: str, *, retryable: bool = False, retry_after_seconds: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.retryable = retryable
+        self.retry_after_seconds = retry_after_seconds
+
+    def as_json(self) -> dict[str, str]:
+        return {"code": self.code, "message": self.message}
+
+
+class TookTooLong(Exception):
+    """The work went on for longer than it may."""
+
+
+class Job(Protocol):
+    @property
+    def id(self) -> UUID: ...
+
+    @property
+    def project_id(self) -> UUID: ...
+
+    @property
+    def attempt(self) -> int: ...
+
+
+J = TypeVar("J", bound=Job)
+
+
+class JobKind(Protocol[J]):
+    """What a slice brings. Every statement that writes is fenced: it raises Superseded when the job is not this worker's any more."""
+
+    async def claim(self, wanted: Wanted, held: Sequence[J], /) -> Sequence[J]:
+        """Claims in one statement. A job that names this node but is not `held` was lost sight of, and is claimed again."""
+        ...
+
+    async def work(self, job: J, /) -> None:
+        """Does it and settles it. Raises JobFailed, Superseded or Unavailable."""
+        ...
+
+    async def postpone(self, job: J, failed: JobFailed, /) -> None: ...
+
+    async def fail(self, job: J, failed: JobFailed, /) -> None: ...
+
+    async def give_back(self) -> None:
+        """This node stops: any node may claim its jobs, and the attempt does not count."""
+        ...
+
+
+class ClaimLoop:
+    """Calls `claim` for as long as it finds jobs, then waits for `wake` or for the poll interval."""
+
+    def __init__(self, name: str, lease: Lease, claim: Callable[[], Awaitable[bool]]) -> None:
+        """`claim` gives whether there may be more."""
+        self.heartbeat = Heartbeat(name)
+        self._wakeup = Wakeup(lease.poll_seconds)
+        self._claim = claim
+
+    def start(self, supervisor: Supervisor) -> None:
+        supervisor.keep(self._forever, self.heartbeat.name, self.heartbeat)
+
+    def wake(self) -> None:
+        self._wakeup.wake()
+
+    async def _forever(self) -> None:
+        while True:
+            self.heartbeat.begin()
+            more = False
+            with suppress(Unavailable):  # The next poll tries again.
+                more = await self._claim()
+                self.heartbeat.done()
+            if not more:
+                await self._wakeup.wait()
+
+
+class JobWorker(Generic[J]):
+    """Claims jobs of one kind and works on each in a task of its own, within this node's `places`."""
+
+    def __init__(self, name: str, kind: JobKind[J], lease: Lease, places: Places, loop_name: str) -> None:
+        """`name` is the job's noun (`item`), for messages, the log and the names of tasks."""
+        self._name = name
+        self._kind = kind
+        self._attempts_max = lease.attempts_max
+        self._places = places
+        self._supervisor = Supervisor()
+        self._loop = ClaimLoop(loop_name, lease, self._claim)
+        self._running: dict[asyncio.Task[None], J] = {}
+
+    @property
+    def heartbeat(self) -> Heartbeat:
+        return self._loop.heartbeat
+
+    @property
+    def running(self) -> Sequence[J]:
+        return list(self._running.values())
+
+    def start(self) -> None:
+        self._loop.start(self._supervisor)
+
+    async def stop(self) -> None:
+        await self._supervisor.stop()
+        with suppress(Unavailable):  # Then another node finds this one dead.
+            await self._kind.give_back()
+
+    def wake(self) -> None:
+        self._loop.wake()
+
+    async def _claim(self) -> bool:
+        if not self._places.free:
+            return False
+        jobs = await self._kind.claim(self._places.wanted(self._places.free), self.running)
+        for job in jobs:
+            self._places.take(job.project_id)
+            self._running[self._supervisor.once(self._run(job), f"{self._name} {job.id}")] = job
+        self._places.served([job.project_id for job in jobs])
+        return bool(jobs)
+
+    async def _run(self, job: J) -> None:
+        try:
+            await self._attempt(job)
+        except Superseded:
+            _log.info("job is another worker's now", kind=self._name, id=str(job.id))
+        except Unavailable:
+            _log.warning("database unavailable; the job will be claimed again", kind=self._name, id=str(job.id))
+        finally:
+            task = asyncio.current_task()
+            assert task is not None
+            self._running.pop(task, None)
+            self._places.leave(job.project_id)
+            self._loop.wake()
+
+    async def _attempt(self, job: J) -> None:
+        if job.attempt > self._attempts_max:
+            message = f"The server failed {self._attempts_max} times while it worked on this {self._name}."
+            await self._kind.fail(job, JobFailed("attempts_exhausted", message))
+            return
+        try:
+            await self._kind.work(job)
+            return
+        except JobFailed as error:
+            failed = error
+        except (Unavailable, Superseded):
+            raise
+        except Exception:  # noqa: BLE001 - an edge at which bugs end
+            _log.exception("bug", kind=self._name, id=str(job.id))
+            message = f"Something went wrong on the server. It was logged under this {self._name}'s id."
+            failed = JobFailed("internal_error", message, retryable=True)
+        if failed.retryable and job.attempt < self._attempts_max:
+            await self._kind.postpone(job, failed)
+        else:
+            await self._kind.fail(job, failed)
+
+
+async def renewed(
+    work: Coroutine[Any, Any, T],
+    renew: Callable[[], Awaitable[None]],
+    every_seconds: float,
+    *,
+    woken: asyncio.Event | None = None,
+    seconds_max: float | None = None,
+) -> T:
+    """Runs `work` while `renew` keeps its lease: every so many seconds, and whenever `woken` is set.
+
+    What `renew` raises ends the work, except Unavailable: the lease outlives a short outage. Raises TookTooLong after `seconds_max`.
+    """
+    main = asyncio.create_task(work)
+    beside = asyncio.create_task(_renew_forever(renew, every_seconds, woken or asyncio.Event()))
+    try:
+        done, _ = await asyncio.wait({main, beside}, timeout=seconds_max, return_when=asyncio.FIRST_COMPLETED)
+        if not done:
+            raise TookTooLong
+        if main not in done:
+            beside.result()  # Raises: a renewal ends in no other way.
+        return main.result()
+    finally:
+        for task in (main, beside):
+            task.cancel()
+        await asyncio.gather(main, beside, return_exceptions=True)
+
+
+async def _renew_forever(renew: Callable[[], Awaitable[None]], every_seconds: float, woken: asyncio.Event) -> None:
+    while True:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(every_seconds):
+                await woken.wait()
+        woken.clear()
+        with suppress(Unavailable):
+            await renew()

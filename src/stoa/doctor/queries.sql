@@ -1,0 +1,12 @@
+-- name: verified_days
+-- The days in which a check found nothing, and nothing can change any more.
+SELECT name, starts_at, ends_at FROM doctor_spans;
+
+-- name: remember
+-- A day in which a check found nothing.
+INSERT INTO doctor_spans (name, starts_at, ends_at) VALUES ($1, $2, $3)
+ON CONFLICT (name, starts_at) DO UPDATE SET ends_at = excluded.ends_at, verified_at = now();
+
+-- name: forget
+-- A day in which a check has found something, though it was whole before.
+DELETE FROM doctor_spans WHERE name = $1 AND starts_at = $2;

@@ -1,0 +1,27 @@
+"""The days that the doctor need not look at again."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final
+
+from stoa.db import Tx, load
+from stoa.doctor.rules import BEGINNING
+from stoa.doctor.types import Day
+
+SQL: Final = load("stoa.doctor")
+
+
+async def verified_days(tx: Tx) -> Mapping[str, Mapping[datetime, datetime]]:
+    """By check: the end of each verified day by its start."""
+    found: dict[str, dict[datetime, datetime]] = {}
+    for row in await tx.fetch(SQL.verified_days):
+        found.setdefault(row["name"], {})[row["starts_at"]] = row["ends_at"]
+    return found
+
+
+async def settle(tx: Tx, check: str, day: Day, *, whole: bool) -> None:
+    """Remembers a day that is whole, and forgets one that is not (any more)."""
+    if whole:
+        await tx.execute(SQL.remember, check, day.start or BEGINNING, day.end)
+    else:
+        await tx.execute(SQL.forget, check, day.start or BEGINNING)

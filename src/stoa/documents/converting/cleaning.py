@@ -1,0 +1,70 @@
+"""What never becomes text: control characters, terminal colours, invisible characters, base64 data. Pure."""
+
+import re
+from typing import Final
+
+BASE64_CHARACTERS_MIN: Final = 200
+"""Shorter pieces may be keys and hashes that somebody searches for."""
+
+_ESCAPES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
+_OVERSTRUCK: Final = re.compile(r"[^\n\x08]\x08")
+"""A character and a backspace: how manual pages print bold and underlined letters."""
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]+")
+_LINE_BREAKS: Final = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
+_INVISIBLE: Final = re.compile("[\xad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
+"""Soft hyphens, zero width spaces, marks of direction. The two joiners stay: Persian and emoji are spelled with
+them."""
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+"""Half of a character, as JSON can escape one: nothing that could be stored."""
+_BARE: Final = re.compile(f"{_SURROGATE.pattern}|{_CONTROL.pattern}|\x1b|{_LINE_BREAKS.pattern}|{_INVISIBLE.pattern}")
+_DATA_URI: Final = re.compile(
+    r"data:[\w.+-]+/[\w.+-]+(?:;[\w.+=-]+)*;base64,[A-Za-z0-9+/=_%\s-]{0,80}[A-Za-z0-9+/=_%-]*"
+)
+_BASE64: Final = re.compile(
+    r"(?:[A-Za-z0-9+/_-]{60,100}[ \t]*\n[ \t]*){3,}[A-Za-z0-9+/_-]*={0,2}"
+    rf"|[A-Za-z0-9+/_-]{{{BASE64_CHARACTERS_MIN},}}={{0,2}}"
+)
+
+
+def clean(text: str) -> str:
+    """Lines end in a newline; what is no character that people read is gone, or is a space where it stood between two
+    words."""
+    if not _BARE.search(text):
+        return text
+    text = _LINE_BREAKS.sub("\n", text)
+    if "\x08" in text:
+        text = _OVERSTRUCK.sub("", text)
+    text = _apart(_ESCAPES, text)
+    text = _SURROGATE.sub("\ufffd", _apart(_CONTROL, text))
+    return _INVISIBLE.sub("", text)
+
+
+def without_data(text: str) -> tuple[str, int]:
+    """The text without `data:` URIs and other base64 data, and how many pieces of it there were."""
+    count = 0
+
+    def replaced(found: re.Match[str]) -> str:
+        nonlocal count
+        if not found[0].startswith("data:") and not _is_base64(found[0]):
+            return found[0]
+        count += 1
+        return ""
+
+    if "base64," in text:
+        text = _DATA_URI.sub(replaced, text)
+    return _BASE64.sub(replaced, text), count
+
+
+def _is_base64(run: str) -> bool:
+    """Capitals, small letters and digits in one run: long words, DNA and numbers hold one kind alone."""
+    return all(re.search(kind, run) for kind in ("[A-Z]", "[a-z]", "[0-9+/]"))
+
+
+def _apart(pattern: re.Pattern[str], text: str) -> str:
+    """Cuts out what matches, and keeps the words before and behind it apart."""
+
+    def replaced(found: re.Match[str]) -> str:
+        before, behind = text[found.start() - 1 : found.start()], text[found.end() : found.end() + 1]
+        return " " if before.isalnum() and behind.isalnum() else ""
+
+    return pattern.sub(replaced, text)

@@ -1,0 +1,159 @@
+"""JSON, JSON lines, notebooks and XML as text that says what the data say: escapes and references resolved. Pure."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from html import unescape
+from typing import Any, Final
+
+from defusedxml import ElementTree
+from defusedxml.common import DefusedXmlException
+
+from stoa.documents.converting.texts import fenced, plain
+from stoa.documents.types import ConversionError
+
+LINES_NAMED: Final = 5
+_ENTITY: Final = re.compile(r"<!\s*ENTITY", re.IGNORECASE)
+_REFERENCE: Final = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|amp|lt|gt|quot|apos);")
+_CDATA: Final = re.compile(r"<!\[CDATA\[(.*?)\]\]>", re.DOTALL)
+_COMMENT: Final = re.compile(r"<!--.*?-->", re.DOTALL)
+_DECLARATION: Final = re.compile(r"^\s*<\?xml[^>]*\?>")
+_OUTPUT_TEXT: Final = "text/plain"
+
+
+class _Number(str):
+    """A number as it stands in the file: `1.10` is not `1.1`, and a long one is not rounded."""
+
+    __slots__ = ()
+
+
+def json_text(text: str, name: str) -> tuple[str, list[str]]:
+    """One document in a block of code; indented where it stands on one line or holds escapes."""
+    try:
+        if "\\" not in text and "\n" in text.strip():
+            json.loads(text)
+            return fenced(text, "json"), []
+        return fenced("\n".join(_lines(_parsed(text), "", "", "")), "json"), []
+    except (ValueError, RecursionError):
+        return fenced(text, "json"), [f"{name} is no JSON that can be parsed; it was read as it stands."]
+
+
+def json_lines(text: str, name: str) -> tuple[str, list[str]]:
+    """Each record a paragraph of one line."""
+    records: list[str] = []
+    wrong: list[int] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            records.append(_line(_parsed(line)))
+        except (ValueError, RecursionError):
+            wrong.append(number)
+            records.append(plain(line.strip()))
+    if not wrong:
+        return "\n\n".join(records), []
+    named = ", ".join(map(str, wrong[:LINES_NAMED])) + (" …" if wrong[LINES_NAMED:] else "")
+    return "\n\n".join(records), [f"{name}: {len(wrong)} lines are no JSON and were read as they stand: {named}."]
+
+
+def notebook(text: str, name: str) -> tuple[str, list[str]]:
+    """Each cell in order: Markdown as Markdown, code as code, and what it printed."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        document = None
+    cells = document.get("cells") if isinstance(document, Mapping) else None
+    if not isinstance(document, Mapping) or not isinstance(cells, list):
+        read, warnings = json_text(text, name)
+        return read, warnings or [f"{name} is no notebook of version 4; it was read as JSON."]
+    found = document.get("metadata", {})
+    kernel = found.get("kernelspec") if isinstance(found, Mapping) else None
+    language = str(kernel.get("language") or "") if isinstance(kernel, Mapping) else ""
+    return "\n\n".join(piece for cell in cells for piece in _cell(cell, language or "python") if piece), []
+
+
+def xml(text: str, name: str) -> tuple[str, list[str]]:
+    """The document as a block of code. Raises ConversionError for one that declares entities."""
+    if _ENTITY.search(text):
+        raise ConversionError("unsupported_format", f"{name} declares XML entities; send it without a document type.")
+    body = _DECLARATION.sub("", text)
+    warnings: list[str] = []
+    try:
+        ElementTree.fromstring(body)
+    except (ElementTree.ParseError, DefusedXmlException, ValueError, RecursionError):
+        warnings.append(f"{name} is no XML that can be parsed; it was read as it stands.")
+    body = _COMMENT.sub("", body)
+    pieces = _CDATA.split(body)  # What stands in CDATA is text already, at every second place.
+    pieces[0::2] = [_REFERENCE.sub(lambda found: unescape(found[0]), piece) for piece in pieces[0::2]]
+    return fenced("".join(pieces), "xml"), warnings
+
+
+def _parsed(text: str) -> Any:
+    return json.loads(text, parse_float=_Number, parse_int=_Number)
+
+
+def _lines(value: Any, indent: str, lead: str, comma: str) -> Iterator[str]:
+    """Pretty JSON whose strings are shown as what they are."""
+    match value:
+        case Mapping() if value:
+            yield f"{indent}{lead}{{"
+            last = len(value)
+            for number, (key, inner) in enumerate(value.items(), 1):
+                yield from _lines(inner, f"{indent} ", f'"{key}": ', "," if number < last else "")
+            yield f"{indent}}}{comma}"
+        case list() if any(isinstance(inner, Mapping | list) for inner in value):
+            yield f"{indent}{lead}["
+            for number, inner in enumerate(value, 1):
+                yield from _lines(inner, f"{indent} ", "", "," if number < len(value) else "")
+            yield f"{indent}]{comma}"
+        case _:
+            first, *others = f"{_line(value)}{comma}".split("\n")
+            yield f"{indent}{lead}{first}"
+            yield from (f"{indent} {line}" for line in others)
+
+
+def _line(value: Any) -> str:
+    match value:
+        case _Number():
+            return str(value)
+        case str():
+            return f'"{value}"'
+        case Mapping():
+            return "{" + ", ".join(f'"{key}": {_line(inner)}' for key, inner in value.items()) + "}"
+        case list():
+            return "[" + ", ".join(map(_line, value)) + "]"
+        case _:
+            return json.dumps(value)
+
+
+def _cell(cell: Any, language: str) -> Iterator[str]:
+    if not isinstance(cell, Mapping):
+        return
+    source = _joined(cell.get("source"))
+    match cell.get("cell_type"):
+        case "markdown":
+            yield source.strip()
+        case "code":
+            yield fenced(source, language)
+            outputs = cell.get("outputs")
+            for output in outputs if isinstance(outputs, list) else ():
+                yield fenced(_output(output), "")
+        case _:
+            yield plain(source.strip())
+
+
+def _output(output: Any) -> str:
+    """What was printed, shown or raised, as text; pictures and HTML are left out."""
+    if not isinstance(output, Mapping):
+        return ""
+    if output.get("output_type") == "error":
+        return f"{output.get('ename')}: {output.get('evalue')}"
+    data = output.get("data")
+    shown = data.get(_OUTPUT_TEXT) if isinstance(data, Mapping) else None
+    return _joined(output.get("text") if shown is None else shown)
+
+
+def _joined(source: Any) -> str:
+    if isinstance(source, Sequence) and not isinstance(source, str):
+        return "".join(part for part in source if isinstance(part, str))
+    return source if isinstance(source, str) else ""

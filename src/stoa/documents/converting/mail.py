@@ -1,0 +1,171 @@
+"""Mails by Python's own parser: the head, the text, and every attachment as a document that its own reader reads.
+
+Runs in the converting process only.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from email import policy
+from email.errors import MessageError
+from email.message import EmailMessage
+from email.parser import BytesParser
+from typing import Final, TypeAlias
+
+from stoa.documents.converting.page import Page
+from stoa.documents.types import ConversionError
+
+PARTS_MAX: Final = 1_000
+DEPTH_MAX: Final = 8
+"""Mails forwarded within mails."""
+_HEADERS: Final = ("From", "To", "Cc", "Date")
+_WORDS: Final = re.compile(r"\w+")
+
+ReadPart: TypeAlias = Callable[[bytes, str, str | None], tuple[list[Page], list[str]]]
+"""Reads a part by its content, name and Content-Type. Raises ConversionError."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """`is_body`: shown as the mail's text, not as an attachment."""
+
+    message: EmailMessage
+    name: str
+    is_body: bool
+
+
+def mail_pages(data: bytes, name: str, read: ReadPart) -> tuple[list[Page], list[str]]:
+    """The mail, then each attachment with its name as the page's part; and warnings about what could not be read.
+
+    Raises:
+        ConversionError: `corrupt_file`, or `too_large` for more than 1,000 parts.
+    """
+    try:
+        message = BytesParser(policy=policy.default).parsebytes(data)
+        assert isinstance(message, EmailMessage)
+        return _pages(message, name, read, 0)
+    except (MessageError, RecursionError) as error:
+        raise ConversionError("corrupt_file", f"{name} is damaged: it cannot be read as a mail.") from error
+
+
+def _pages(message: EmailMessage, name: str, read: ReadPart, depth: int) -> tuple[list[Page], list[str]]:
+    parts = list(_parts(message))
+    if len(parts) > PARTS_MAX:
+        raise ConversionError("too_large", f"{name} holds {len(parts):,} parts; at most {PARTS_MAX:,} are read.")
+    texts: list[str] = [_head(message)]
+    attached: list[Page] = []
+    warnings: list[str] = []
+    for part in parts:
+        try:
+            if part.message.get_content_type() == "message/rfc822":
+                found, more = _forwarded(part, read, depth)
+            else:
+                found, more = _read(part.message, part.name, read)
+        except ConversionError as error:
+            warnings.append(error.message)
+            continue
+        warnings += more
+        if part.is_body:
+            texts += [page.markdown for page in found]
+        else:
+            attached += [replace(page, part=_path(part.name, page.part), number=page.number) for page in found]
+    return [Page("\n\n".join(text for text in texts if text.strip()), None), *attached], warnings
+
+
+def _path(name: str, inside: str | None) -> str:
+    return f"{name}/{inside}" if inside else name
+
+
+def _head(message: EmailMessage) -> str:
+    """Subject as the heading, so that every passage of the mail is found under it; sender, receivers and date below."""
+    subject = _header(message, "Subject")
+    lines = [f"{one}: {value}" for one in _HEADERS if (value := _header(message, one))]
+    return "\n\n".join(([f"# {subject}"] if subject else []) + (["\n".join(lines)] if lines else []))
+
+
+def _header(message: EmailMessage, name: str) -> str:
+    try:
+        value = message[name]
+    except (
+        ValueError,
+        IndexError,
+        AttributeError,
+    ):  # The parser of addresses gives up on some that no mail program wrote.
+        value = next((raw for key, raw in message.raw_items() if key.lower() == name.lower()), None)
+    return " ".join(str(value).split()) if value is not None else ""
+
+
+def _parts(message: EmailMessage) -> Iterator[_Part]:
+    """The leaves in order: of alternatives one, of what is attached every one that is no ornament of the text."""
+    kind = message.get_content_type()
+    if message.is_multipart() and kind != "message/rfc822":
+        inner = [one for one in message.iter_parts() if isinstance(one, EmailMessage)]
+        if kind == "multipart/alternative":
+            inner = _chosen(inner)
+        for one in inner:
+            yield from _parts(one)
+        return
+    if kind.startswith("multipart/"):  # Without its boundaries it is a text.
+        kind = "text/plain"
+    name = message.get_filename() or ""
+    is_text = kind in ("text/plain", "text/html") or (kind == "text/markdown" and not name)
+    if not message.is_attachment() and not name and is_text:
+        yield _Part(message, _body_name(kind), is_body=True)
+    elif message.get_content_maintype() == "image" and not message.is_attachment():
+        return  # a logo or a signature, shown inside the text
+    elif kind == "message/rfc822" or name or message.is_attachment():
+        yield _Part(message, name or _unnamed(message, kind), is_body=False)
+
+
+def _body_name(kind: str) -> str:
+    return "the mail's text" + {"text/html": ".html", "text/plain": ".txt"}.get(kind, ".md")
+
+
+def _unnamed(message: EmailMessage, kind: str) -> str:
+    if kind == "message/rfc822":
+        inner = next(iter(message.iter_parts()), None)
+        subject = _header(inner, "Subject") if isinstance(inner, EmailMessage) else ""
+        return subject or "forwarded mail"
+    return "attachment"
+
+
+def _chosen(parts: list[EmailMessage]) -> list[EmailMessage]:
+    """Of alternatives the plain text, unless the HTML says more: then plain text often only says that there is HTML."""
+    plain = [one for one in parts if one.get_content_type() == "text/plain"]
+    others = [one for one in parts if one.get_content_type() != "text/plain" and not _is_calendar(one)]
+    if not plain or not others:
+        return parts[-1:]
+    said = len(_WORDS.findall(_payload(plain[0]).decode("utf-8", "replace")))
+    shown = len(_WORDS.findall(re.sub(r"(?s)<(style|script).*?</\1>|<[^>]*>", " ", _html_of(others[-1]))))
+    return plain[:1] if said * 2 >= shown else others[-1:]
+
+
+def _is_calendar(part: EmailMessage) -> bool:
+    return part.get_content_type() == "text/calendar"
+
+
+def _html_of(part: EmailMessage) -> str:
+    leaves = part.walk() if part.is_multipart() else [part]
+    html = next((one for one in leaves if one.get_content_type() == "text/html"), None)
+    return _payload(html).decode("utf-8", "replace") if isinstance(html, EmailMessage) else ""
+
+
+def _payload(part: EmailMessage) -> bytes:
+    payload = part.get_payload(decode=True)
+    return payload if isinstance(payload, bytes) else b""
+
+
+def _read(part: EmailMessage, name: str, read: ReadPart) -> tuple[list[Page], list[str]]:
+    data = _payload(part)
+    if not data.strip():
+        return [], []
+    charset = part.get_content_charset()
+    kind = part.get_content_type()
+    return read(data, name, f"{kind}; charset={charset}" if charset else kind)
+
+
+def _forwarded(part: _Part, read: ReadPart, depth: int) -> tuple[list[Page], list[str]]:
+    if depth >= DEPTH_MAX:
+        raise ConversionError("too_large", f"{part.name} is a mail within {DEPTH_MAX} others; it was left out.")
+    inner = next(iter(part.message.iter_parts()), None)
+    return _pages(inner, part.name, read, depth + 1) if isinstance(inner, EmailMessage) else ([], [])

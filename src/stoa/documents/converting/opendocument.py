@@ -1,0 +1,162 @@
+"""OpenDocument texts, spreadsheets and presentations to Markdown. Runs in the converting process only."""
+
+import zipfile
+from collections.abc import Iterator
+from io import BytesIO
+from typing import Final
+from xml.etree.ElementTree import Element
+
+from defusedxml import ElementTree
+from defusedxml.common import DefusedXmlException
+
+from stoa.documents.converting import archives
+from stoa.documents.converting.page import Page
+from stoa.documents.converting.tables import COLUMNS_MAX, ROWS_MAX, markdown_table
+from stoa.documents.types import ConversionError
+
+_UNREAD: Final = frozenset({"tracked-changes", "sequence-decls", "forms", "note-citation"})
+_FLOATING: Final = frozenset(
+    {"frame", "custom-shape", "text-box", "rect", "ellipse", "line", "connector", "g", "table"}
+)
+"""Anchored in a paragraph, and read behind it."""
+_REPEATED_MAX: Final = 1_000
+"""Rows and cells that a sheet says are repeated: styled empty ones reach to its end."""
+
+
+def opendocument_pages(data: bytes, name: str, kind: str, pages_max: int) -> tuple[int | None, list[Page], list[str]]:
+    """Raises ConversionError."""
+    try:
+        with zipfile.ZipFile(BytesIO(data)) as archive:
+            content = ElementTree.fromstring(archive.read("content.xml"))
+    except (KeyError, *archives.BROKEN, ElementTree.ParseError, DefusedXmlException, RecursionError) as error:
+        raise ConversionError("corrupt_file", f"{name} is damaged: it cannot be read as {kind.upper()}.") from error
+    for one in content.iter():  # Local names are unambiguous among what is read, and namespaces differ by version.
+        one.tag = _local(one.tag)
+        one.attrib = {_local(key): value for key, value in one.attrib.items()}
+    body = content.find("body")
+    root = content if body is None else next(iter(body), body)
+    try:
+        if kind == "odp":
+            slides = root.findall("page")
+            if len(slides) > pages_max:
+                message = f"{name} has {len(slides):,} slides; at most {pages_max:,} are read. Split it."
+                raise ConversionError("too_many_pages", message)
+            made = [Page("\n\n".join(_slide(one)), number) for number, one in enumerate(slides, 1)]
+            return len(slides), [page for page in made if page.markdown.strip()], []
+        return None, [Page("\n\n".join(_blocks(root)), None, sheets=kind == "ods")], []
+    except RecursionError as error:
+        raise ConversionError("corrupt_file", f"{name} is nested too deeply.") from error
+
+
+def _local(name: str) -> str:
+    return name.rpartition("}")[2]
+
+
+def _slide(slide: Element) -> Iterator[str]:
+    for one in slide:
+        if one.tag == "notes":
+            if notes := [block for block in _blocks(one) if block.strip()]:
+                yield "Speaker notes:"
+                yield from notes
+        else:
+            yield from _blocks(one)
+
+
+def _blocks(element: Element) -> Iterator[str]:
+    """The paragraphs, headings, list items and tables below an element, each as Markdown."""
+    for one in element:
+        if one.tag in _UNREAD:
+            continue
+        if one.tag == "h":
+            level = int(one.get("outline-level") or 1)
+            if text := _words(one):
+                yield f"{'#' * max(1, min(level, 6))} {text}"
+        elif one.tag == "p":
+            if text := _words(one):
+                yield text
+            yield from _floating(one)
+        elif one.tag == "list-item":
+            inner = "\n".join(_blocks(one))
+            yield f"- {inner}"
+        elif one.tag == "table":
+            yield from _table(one)
+        elif one.tag == "annotation":
+            yield f"Comment: {' '.join(_blocks(one))}"
+        else:
+            yield from _blocks(one)
+
+
+def _words(element: Element) -> str:
+    return " ".join("".join(_runs(element)).split())
+
+
+def _runs(element: Element) -> Iterator[str]:
+    """The characters of a paragraph. Notes and comments stand in brackets behind the word that they belong to."""
+    yield element.text or ""
+    for one in element:
+        if one.tag in ("s", "tab", "line-break"):
+            yield " "
+        elif one.tag == "note":
+            yield f" ({' '.join(_blocks(one))})"
+        elif one.tag == "annotation":
+            yield f" (Comment: {' '.join(_blocks(one))}) "
+        elif one.tag not in _UNREAD | _FLOATING:
+            yield from _runs(one)
+        yield one.tail or ""
+
+
+def _floating(paragraph: Element) -> Iterator[str]:
+    """Text boxes and tables anchored in a paragraph."""
+    for one in paragraph:
+        if one.tag in _FLOATING:
+            yield from _blocks(one)
+        else:
+            yield from _floating(one)
+
+
+def _table(table: Element) -> Iterator[str]:
+    """A table with a heading of its name where it is a sheet; merged cells repeat what they hold."""
+    name = table.get("name")
+    rows: list[list[str]] = []
+    spans: dict[tuple[int, int], str] = {}
+    for row in table.iter("table-row"):
+        cells = _row(row, len(rows), spans)
+        times = min(int(row.get("number-rows-repeated") or 1), _REPEATED_MAX)
+        rows.extend([cells] * (times if any(cells) else 1))
+        if len(rows) > ROWS_MAX:
+            raise ConversionError("too_large", f"The table {name} has more than {ROWS_MAX:,} rows.")
+    while rows and not any(rows[-1]):
+        rows.pop()
+    rows = [row for row in rows if any(row)]
+    width = max((len(_trimmed(row)) for row in rows), default=0)
+    if not width:
+        return
+    if width > COLUMNS_MAX:
+        raise ConversionError("too_large", f"The table {name} has more than {COLUMNS_MAX:,} columns.")
+    if name and table.find(".//table-cell[@value-type]") is not None:
+        yield f"## {name}"
+    yield markdown_table([row[:width] for row in rows], width)
+
+
+def _trimmed(row: list[str]) -> list[str]:
+    while row and not row[-1]:
+        row = row[:-1]
+    return row
+
+
+def _row(row: Element, at: int, spans: dict[tuple[int, int], str]) -> list[str]:
+    cells: list[str] = []
+    for cell in row:
+        if cell.tag not in ("table-cell", "covered-table-cell"):
+            continue
+        text = " ".join(_blocks(cell))
+        if cell.tag == "covered-table-cell":
+            text = spans.get((at, len(cells)), text)
+        down, across = (int(cell.get(f"number-{one}-spanned") or 1) for one in ("rows", "columns"))
+        for below in range(min(down, _REPEATED_MAX)):
+            for beside in range(min(across, _REPEATED_MAX)):
+                if below or beside:
+                    spans[at + below, len(cells) + beside] = text
+        times = int(cell.get("number-columns-repeated") or 1)
+        cells += [text] * min(times, _REPEATED_MAX)
+    return cells

@@ -1,0 +1,342 @@
+"""The file formats that are read, in one table: reader, names, and what a user may expect of each. Pure.
+
+`sniffing` and `worker` decide by it, messages name what it holds, and docs/guide/formats.md is generated from it
+(`tools/docs/formats.py`). A new format is an entry here and, where its reader is new, a line in `worker`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+Reader: TypeAlias = Literal[
+    "pdf", "office", "opendocument", "html", "mail", "table", "json", "json_lines", "notebook", "xml", "text", "picture"
+]
+"""Which module reads it. `office` is the library xberg, the others are ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """`package`: a ZIP archive that is one document. `text`: characters, so that the character set has to be found
+    out."""
+
+    name: str
+    title: str
+    reader: Reader
+    extensions: tuple[str, ...]
+    mime_types: tuple[str, ...]
+    reads: str
+    leaves_out: str
+    warns: str
+    package: bool = False
+    text: bool = False
+
+
+_CHARACTERS: Final = "characters replaced, a character set that was guessed"
+
+_TABLE: Final = (
+    Format(
+        "pdf",
+        "PDF",
+        "pdf",
+        (".pdf",),
+        ("application/pdf",),
+        "text with headings, paragraphs, lists, ruled tables and page numbers; values of forms; comments",
+        "pictures (OCR reads pages without text, where a model for it is named); running headers and footers",
+        "pages without text, damaged pages",
+    ),
+    Format(
+        "docx",
+        "Word",
+        "office",
+        (".docx", ".docm", ".dotx"),
+        (
+            "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+            "application/vnd.ms-word.document.macroenabled.12",
+            "application/vnd.openxmlformats-officedocument.wordprocessingml.template",
+        ),
+        "headings, paragraphs, lists, tables; headers and footers; footnotes, endnotes and comments",
+        "pictures (OCR reads those of a document without text), macros",
+        "",
+        package=True,
+    ),
+    Format(
+        "pptx",
+        "PowerPoint",
+        "office",
+        (".pptx", ".pptm", ".ppsx"),
+        (
+            "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+            "application/vnd.ms-powerpoint.presentation.macroenabled.12",
+            "application/vnd.openxmlformats-officedocument.presentationml.slideshow",
+        ),
+        "the text and tables of each slide with its number; the speaker's notes, marked as such",
+        "pictures (OCR reads those of slides without text), macros",
+        "",
+        package=True,
+    ),
+    Format(
+        "xlsx",
+        "Excel",
+        "office",
+        (".xlsx", ".xlsm", ".xltx"),
+        (
+            "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+            "application/vnd.ms-excel.sheet.macroenabled.12",
+            "application/vnd.openxmlformats-officedocument.spreadsheetml.template",
+        ),
+        "each sheet as a table below its name; comments",
+        "number formats (stored values are read), formulas (stored results are read), charts, macros",
+        "formulas without a stored result",
+        package=True,
+    ),
+    Format(
+        "odt",
+        "OpenDocument text",
+        "opendocument",
+        (".odt", ".ott"),
+        ("application/vnd.oasis.opendocument.text", "application/vnd.oasis.opendocument.text-template"),
+        "headings, paragraphs, lists, tables, notes, comments",
+        "pictures, styles, tracked deletions",
+        "",
+        package=True,
+    ),
+    Format(
+        "ods",
+        "OpenDocument spreadsheet",
+        "opendocument",
+        (".ods", ".ots"),
+        ("application/vnd.oasis.opendocument.spreadsheet", "application/vnd.oasis.opendocument.spreadsheet-template"),
+        "each sheet as a table below its name, cells as they are shown; comments",
+        "formulas (their stored results are read), charts",
+        "",
+        package=True,
+    ),
+    Format(
+        "odp",
+        "OpenDocument presentation",
+        "opendocument",
+        (".odp", ".otp"),
+        ("application/vnd.oasis.opendocument.presentation", "application/vnd.oasis.opendocument.presentation-template"),
+        "the text and tables of each slide with its number; the speaker's notes, marked as such",
+        "pictures",
+        "",
+        package=True,
+    ),
+    Format(
+        "epub",
+        "EPUB",
+        "office",
+        (".epub",),
+        ("application/epub+zip",),
+        "the chapters in reading order",
+        "pictures",
+        "",
+        package=True,
+    ),
+    Format(
+        "html",
+        "HTML",
+        "html",
+        (".html", ".htm", ".xhtml"),
+        ("text/html", "application/xhtml+xml"),
+        "headings, paragraphs, lists, tables, links, texts in place of pictures",
+        "styles, scripts, templates, pictures given as data: URIs",
+        _CHARACTERS,
+        text=True,
+    ),
+    Format(
+        "rtf", "RTF", "office", (".rtf",), ("application/rtf", "text/rtf"), "text", "pictures, styles", "", text=True
+    ),
+    Format(
+        "eml",
+        "mail (EML)",
+        "mail",
+        (".eml",),
+        ("message/rfc822",),
+        "subject, sender, receivers, date and text; each attachment as a document of its own; forwarded mails",
+        "the HTML version of a text that is there as plain text too, pictures inside the text",
+        f"attachments that cannot be read; {_CHARACTERS}",
+        text=True,
+    ),
+    Format(
+        "csv",
+        "CSV",
+        "table",
+        (".csv",),
+        ("text/csv",),
+        "one table; the delimiter is found by looking at many lines (comma, semicolon, tab, bar, or what `sep=` says); "
+        "lines above the table as text",
+        "",
+        f"a quote that never closes, with its line; {_CHARACTERS}",
+        text=True,
+    ),
+    Format(
+        "tsv",
+        "TSV",
+        "table",
+        (".tsv",),
+        ("text/tab-separated-values",),
+        "one table",
+        "",
+        f"a quote that never closes, with its line; {_CHARACTERS}",
+        text=True,
+    ),
+    Format(
+        "md",
+        "Markdown",
+        "text",
+        (".md", ".markdown"),
+        ("text/markdown",),
+        "as it stands",
+        "base64 data",
+        _CHARACTERS,
+        text=True,
+    ),
+    Format(
+        "txt",
+        "plain text",
+        "text",
+        (".txt", ".text", ".log", ".rst", ".yaml", ".yml", ".toml", ".ini"),
+        ("text/plain",),
+        "as it stands, without terminal colours and control characters",
+        "base64 data",
+        _CHARACTERS,
+        text=True,
+    ),
+    Format(
+        "json",
+        "JSON",
+        "json",
+        (".json",),
+        ("application/json",),
+        "names and values, escapes resolved",
+        "base64 data",
+        f"text that is no JSON (read as it stands); {_CHARACTERS}",
+        text=True,
+    ),
+    Format(
+        "jsonl",
+        "JSON lines",
+        "json_lines",
+        (".jsonl", ".ndjson"),
+        ("application/jsonl", "application/x-ndjson"),
+        "each record as a paragraph, escapes resolved",
+        "base64 data",
+        f"lines that are no JSON (read as they stand); {_CHARACTERS}",
+        text=True,
+    ),
+    Format(
+        "ipynb",
+        "Jupyter notebook",
+        "notebook",
+        (".ipynb",),
+        ("application/x-ipynb+json",),
+        "each cell: Markdown as it stands, code as code, output as text",
+        "pictures and HTML among the output",
+        "text that is no notebook (read as JSON)",
+        text=True,
+    ),
+    Format(
+        "xml",
+        "XML",
+        "xml",
+        (".xml",),
+        ("application/xml", "text/xml"),
+        "as it stands, character references resolved",
+        "comments, base64 data",
+        f"text that is no XML (read as it stands); {_CHARACTERS}",
+        text=True,
+    ),
+)
+CODE: Final = Format(
+    "code",
+    "source code",
+    "text",
+    (),
+    (),
+    "as it stands, as a block of code",
+    "",
+    _CHARACTERS,
+    text=True,
+)
+FORMATS: Final[Mapping[str, Format]] = {one.name: one for one in (*_TABLE, CODE)}
+EXTENSIONS: Final = {extension: one.name for one in _TABLE for extension in one.extensions}
+MIME_TYPES: Final = {mime_type: one.name for one in _TABLE for mime_type in one.mime_types}
+
+ARCHIVES: Final = (
+    "A ZIP archive is read file by file, each a document of its own under its path; files that cannot be read are "
+    "named in a warning. An archive inside an archive is not unpacked, and neither are packages of other programs "
+    "(JAR, APK, iWork)."
+)
+PICTURES: Final = "PNG, JPEG, WebP and TIFF, where the operator has named a model that reads them (OCR)"
+SUPPORTED: Final = (
+    "PDF, Word (DOCX), PowerPoint (PPTX), Excel (XLSX), OpenDocument (ODT, ODS, ODP), HTML, RTF, EPUB, EML, CSV, TSV, "
+    "Markdown, JSON, JSON lines, notebooks, XML, source code, plain text, or a ZIP archive of these"
+)
+"""For messages that refuse a file."""
+
+LANGUAGES: Final = {
+    ".asm": "asm",
+    ".bash": "bash",
+    ".c": "c",
+    ".cc": "cpp",
+    ".clj": "clojure",
+    ".cmake": "cmake",
+    ".cpp": "cpp",
+    ".cs": "csharp",
+    ".css": "css",
+    ".cu": "cuda",
+    ".cxx": "cpp",
+    ".dart": "dart",
+    ".diff": "diff",
+    ".el": "lisp",
+    ".erl": "erlang",
+    ".ex": "elixir",
+    ".exs": "elixir",
+    ".f90": "fortran",
+    ".fs": "fsharp",
+    ".go": "go",
+    ".gradle": "groovy",
+    ".graphql": "graphql",
+    ".groovy": "groovy",
+    ".h": "c",
+    ".hpp": "cpp",
+    ".hs": "haskell",
+    ".java": "java",
+    ".jl": "julia",
+    ".js": "javascript",
+    ".jsx": "javascript",
+    ".kt": "kotlin",
+    ".less": "less",
+    ".lisp": "lisp",
+    ".lua": "lua",
+    ".m": "objectivec",
+    ".mjs": "javascript",
+    ".ml": "ocaml",
+    ".nim": "nim",
+    ".patch": "diff",
+    ".php": "php",
+    ".pl": "perl",
+    ".proto": "protobuf",
+    ".ps1": "powershell",
+    ".py": "python",
+    ".r": "r",
+    ".rb": "ruby",
+    ".rs": "rust",
+    ".sass": "sass",
+    ".scala": "scala",
+    ".scss": "scss",
+    ".sh": "bash",
+    ".sql": "sql",
+    ".svelte": "html",
+    ".swift": "swift",
+    ".tex": "latex",
+    ".tf": "hcl",
+    ".ts": "typescript",
+    ".tsx": "typescript",
+    ".vb": "vb",
+    ".vue": "html",
+    ".zig": "zig",
+    ".zsh": "bash",
+}
+"""Source code by extension, and what a code block of it is called."""

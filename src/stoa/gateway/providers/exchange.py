@@ -1,0 +1,37 @@
+"""What an exchange with a provider is made of: where it goes, how long it may take, what is sent, how it fails. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds. `silence` is the longest gap between two pieces of a reply; reasoning models take long to begin."""
+
+    connect: float = 10.0
+    first_byte: float = 180.0
+    silence: float = 90.0
+
+
+class TransportError(Exception):
+    """The exchange failed. `kind` is connect | timeout | silence | broken (closed or garbled before its end)."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    host: str
+    port: int
+    tls: bool
+
+
+def request_bytes(path: str, query: str, host: str, headers: Mapping[str, str], body: bytes) -> bytes:
+    lines = [f"POST {path}{'?' + query if query else ''} HTTP/1.1", f"Host: {host}", f"Content-Length: {len(body)}"]
+    for name, value in headers.items():
+        if "\r" in value or "\n" in value:
+            raise TransportError("connect", f"the header {name} cannot hold a line break")
+        lines.append(f"{name}: {value}")
+    return "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n" + body

@@ -1,0 +1,78 @@
+"""What the readers of all wires share: events in, deltas out, and how a reply ends."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from stoa.gateway.providers.failures import Failure, classified
+from stoa.gateway.providers.loose import cleaned
+from stoa.gateway.types import Delta, Finish, FinishReason, ModelError, ProviderData
+
+PROVIDER_DATA_BYTES_MAX: Final = 512 * 1024
+"""What is larger is not kept: it would be stored with each step of a run."""
+REASONS: Final[Mapping[str, FinishReason]] = {
+    "stop": "stop", "end_turn": "stop", "stop_sequence": "stop", "eos": "stop", "eos_token": "stop", "end": "stop",
+    "done": "stop",
+    "complete": "stop", "completed": "stop", "finished": "stop", "normal": "stop", "success": "stop",
+    "length": "length", "max_tokens": "length", "max_output_tokens": "length", "model_length": "length",
+    "max_length": "length",
+    "model_context_window_exceeded": "length",
+    "tool_calls": "tool_calls", "tool_call": "tool_calls", "tool_use": "tool_calls", "function_call": "tool_calls",
+    "content_filter": "content_filter", "content_filtered": "content_filter", "safety": "content_filter",
+    "recitation": "content_filter",
+    "blocklist": "content_filter", "prohibited_content": "content_filter", "spii": "content_filter",
+    "image_safety": "content_filter",
+    "sensitive": "content_filter", "guardrail_intervened": "content_filter", "language": "content_filter",
+    "refusal": "refusal", "refused": "refusal",
+}  # fmt: skip # a table
+"""Whatever is not here ends a reply in an error: an unknown reason is never taken for a good end."""
+
+
+class Reading(ABC):
+    """Turns the events of one reply into deltas. One per exchange. Nothing in an event is trusted to be of a type."""
+
+    ended = False
+    """The wire's own end mark has come: nothing that follows counts."""
+    finished = False
+    """A reason for the end has come: the connection may close now."""
+
+    @abstractmethod
+    def read(self, event: Mapping[str, Any], out: list[Delta]) -> None:
+        """Appends what the event says to `out`. Raises ModelError for an error that the provider sends in
+        mid-stream."""
+
+    @abstractmethod
+    def close(self, out: list[Delta]) -> Finish:
+        """At the stream's end: appends what has been waiting. Raises ModelError where the reply did not end well."""
+
+
+def finish_of(reason: str, *, calls: bool, refused: bool = False) -> Finish:
+    """The end in our words. Raises ModelError for an end that is none of those that we know."""
+    known = REASONS.get(reason.strip().lower()) if reason else "stop"
+    if known is None:
+        raise ModelError(
+            "model_error",
+            f"The provider ended the answer with {reason[:60]!r} instead of completing it.",
+            retryable=True,
+        )
+    if known in ("stop", "tool_calls"):
+        known = "tool_calls" if calls else "refusal" if refused else "stop"
+    return Finish(known)
+
+
+def broken_off(failure: Failure, message: str) -> ModelError:
+    """A failure that came inside the stream; `message` is what of its words may be shown."""
+    return classified(failure, f"The provider broke the answer off: {message}", status=None)
+
+
+def kept(source: str, data: Mapping[str, Any]) -> ProviderData | None:
+    """What is given back to the provider later, as it can be stored; None where it cannot be."""
+    try:
+        plain = cleaned(dict(data))
+        if len(orjson.dumps(plain)) > PROVIDER_DATA_BYTES_MAX:
+            return None
+    except (TypeError, ValueError, RecursionError):
+        return None
+    return ProviderData(source, plain)

@@ -1,0 +1,245 @@
+"""One reply, from bytes to deltas: a stream of events, or a whole JSON answer where a server does not stream."""
+
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any, Final
+
+import orjson
+
+from stoa.gateway.providers.failures import found, items_of
+from stoa.gateway.providers.loose import Halves, parse
+from stoa.gateway.providers.reading import Reading, broken_off
+from stoa.gateway.providers.repeating import ATTEMPTS_MAX, Repeating
+from stoa.gateway.providers.sse import EventParser, EventTooLarge
+from stoa.gateway.providers.transport import Reply, TransportError
+from stoa.gateway.types import Delta, ModelError, TextDelta
+
+WHOLE_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Of an answer that is not streamed."""
+_BOM: Final = b"\xef\xbb\xbf"
+_KINDS: Final = {
+    "connect": ("model_unreachable", "The model's provider cannot be reached"),
+    "timeout": ("model_timeout", "The model's provider did not begin to answer in time"),
+    "silence": ("model_stalled", "The model fell silent in the middle of its answer"),
+    "broken": ("model_stream_truncated", "The model's answer broke off before its end"),
+}
+
+
+class Reception:
+    """`new_reading` makes a reader that knows nothing of this reply; `clean` makes a provider's words fit to be
+    shown."""
+
+    def __init__(self, reading: Reading, new_reading: Callable[[], Reading], clean: Callable[[str], str]) -> None:
+        self._kind = "nothing in particular"
+        self._reading = reading
+        self._new_reading = new_reading
+        self._clean = clean
+        self._halves = Halves()
+        self._events = False
+
+    async def batches(self, reply: Reply) -> AsyncIterator[Sequence[Delta]]:  # noqa: C901 - the hot loop, whose parts would cost a call per event
+        """Deltas as they arrive, `Finish` at last. What came before an error is given before the error is raised."""
+        reading, parser = self._reading, EventParser()
+        repeating: Repeating | None = None
+        attempts = ATTEMPTS_MAX
+        chunks = reply.chunks()
+        self._kind = reply.headers.get("content-type", self._kind)
+        try:
+            out, failure = await self._opening(chunks, parser)
+            if out:
+                yield out
+            if failure is None and not reading.ended:
+                async for chunk in chunks:
+                    if repeating is not None and not parser.open and (text := repeating.text(chunk)) is not None:
+                        if text:
+                            yield [TextDelta(text)]
+                        continue
+                    whole = not parser.open
+                    out, failure = self._batch(parser.feed(chunk))
+                    if whole and attempts and len(out) == 1 and failure is None:
+                        attempts -= 1
+                        repeating = self._learned(chunk, out)
+                    if out:
+                        yield out
+                    if failure is not None or reading.ended:
+                        break
+                else:
+                    out, failure = self._batch(parser.close())
+                    if out:
+                        yield out
+        except TransportError as error:
+            if not reading.finished:  # Some servers cut the connection instead of ending it well.
+                raise broken(error, began=True) from error
+            failure = None
+        if failure is not None:
+            raise failure
+        end = self._end()
+        reply.ended = True
+        yield end
+
+    async def _opening(
+        self, chunks: AsyncIterator[bytes], parser: EventParser
+    ) -> tuple[list[Delta], ModelError | None]:
+        """The first bytes tell a stream from a whole answer, whatever the head says."""
+        first = await _beginning(chunks)
+        if first.lstrip()[:1] not in (b"{", b"[", b"<"):
+            return self._batch(parser.feed(first))
+        try:
+            said = self._batch(self._whole(first + await _remainder(chunks)))
+        except ModelError as error:
+            return [], error
+        self._reading.ended = True
+        return said
+
+    def _learned(self, chunk: bytes, out: Sequence[Delta]) -> Repeating | None:
+        """What its events have in common; nothing near an end, or while half a character waits."""
+        reading = self._reading
+        if type(out[0]) is not TextDelta or reading.finished or reading.ended or self._halves.pending is not None:
+            return None
+        return Repeating.learned(chunk, lambda events: self.alone(events, self._new_reading))
+
+    def _end(self) -> Sequence[Delta]:
+        reading = self._reading
+        if not (reading.finished or reading.ended):
+            if not self._events:
+                raise _protocol_error(
+                    f"The provider answered with {self._clean(self._kind)} instead of a stream.", retryable=False
+                )
+            raise ModelError("model_stream_truncated", "The model's answer broke off before its end.", retryable=True)
+        out: list[Delta] = []
+        finish = reading.close(out)
+        return [*self._halves.mended(out), *self._halves.flush(), finish]
+
+    @classmethod
+    def alone(cls, events: bytes, new_reading: Callable[[], Reading]) -> Sequence[Delta]:
+        """What these bytes say to a reader that knows nothing of what came before; nothing where that is not all of
+        it."""
+        parser, reading = EventParser(), new_reading()
+        reception = cls(reading, new_reading, str)
+        out, failure = reception._batch(parser.feed(events))
+        unfinished = reading.finished or reading.ended or parser.open or reception._halves.pending
+        return () if failure is not None or unfinished else out
+
+    def _batch(self, events: Iterator[bytes]) -> tuple[list[Delta], ModelError | None]:
+        """What events say together, and the error that ended them, if one did."""
+        out: list[Delta] = []
+        failure: ModelError | None = None
+        reading, halves = self._reading, self._halves
+        try:
+            for data in events:
+                try:
+                    event = orjson.loads(data)
+                except orjson.JSONDecodeError:
+                    if not data.strip():
+                        continue
+                    if data.strip() == b"[DONE]":
+                        reading.ended = True
+                        break
+                    self._loosely(data, out)
+                    continue
+                self._events = True
+                if type(event) is dict and halves.pending is None:
+                    reading.read(event, out)
+                else:
+                    self._mended(event, out)
+                if reading.ended:
+                    break
+        except ModelError as error:
+            failure = error
+        except EventTooLarge:
+            failure = _protocol_error("The model sent an event of over 1 MiB.", retryable=False)
+        except (TypeError, KeyError, AttributeError, IndexError, ValueError, ArithmeticError, RecursionError):
+            failure = _protocol_error("The model's stream holds an event of an unknown form.", retryable=True)
+        return joined(out), failure
+
+    def _loosely(self, data: bytes, out: list[Delta]) -> None:
+        """An event that the strict parser refuses. Raises ModelError."""
+        try:
+            event = parse(data)
+        except ValueError:
+            message = "The model's stream holds something that is no JSON."
+            raise _protocol_error(message, retryable=True) from None
+        self._events = True
+        self._mended(event, out)
+
+    def _mended(self, event: Any, out: list[Delta]) -> None:
+        """Reads an event whose text may begin or end within a character. Raises ModelError."""
+        fresh: list[Delta] = []
+        try:
+            self._items(event, fresh)
+        finally:
+            out += self._halves.mended(fresh)
+
+    def _items(self, event: Any, out: list[Delta]) -> None:
+        """An event, or several in one list. Raises ModelError for what is neither."""
+        for item in items_of(event):
+            if isinstance(item, dict):
+                self._reading.read(item, out)
+            elif item is not None:
+                raise _protocol_error("The model's stream holds an event of an unknown form.", retryable=True)
+
+    def _whole(self, body: bytes) -> Iterator[bytes]:
+        """The events of a body that is no stream: one JSON document, or one per line. Raises ModelError."""
+        text = body.strip()
+        if text[:1] == b"<":
+            raise _protocol_error(
+                f"The provider answered with {self._clean(self._kind)} instead of a stream.", retryable=False
+            )
+        try:
+            document = parse(text)
+        except ValueError:
+            yield from text.splitlines()
+            return
+        held = items_of(document)
+        if not any(isinstance(item, dict) and ("choices" in item or "content" in item) for item in held):
+            failure = found(document, refused=True)
+            if failure is not None and failure.message:
+                raise broken_off(failure, self._clean(failure.message))
+        yield text
+
+
+async def _beginning(chunks: AsyncIterator[bytes]) -> bytes:
+    """The first bytes that say something, without the byte order mark that some servers send."""
+    first = b""
+    async for chunk in chunks:
+        first += chunk
+        if first.strip() and not _BOM.startswith(first):
+            break
+    return first.removeprefix(_BOM)
+
+
+async def _remainder(chunks: AsyncIterator[bytes]) -> bytes:
+    """Raises ModelError for an answer over WHOLE_BYTES_MAX."""
+    pieces: list[bytes] = []
+    size = 0
+    async for chunk in chunks:
+        pieces.append(chunk)
+        size += len(chunk)
+        if size > WHOLE_BYTES_MAX:
+            raise _protocol_error("The provider's answer is over 16 MiB.", retryable=False)
+    return b"".join(pieces)
+
+
+def broken(error: TransportError, *, began: bool) -> ModelError:
+    """What a failed exchange is to a run."""
+    code, sentence = _KINDS[error.kind]
+    if error.kind == "broken" and not began:
+        code, sentence = "model_unreachable", "The model's provider closed the connection without an answer"
+    return ModelError(code, f"{sentence}: {error}.", retryable=True)
+
+
+def joined(deltas: list[Delta]) -> list[Delta]:
+    """Neighbouring pieces of text as one: what arrived together is said together."""
+    if len(deltas) < 2:
+        return deltas
+    out: list[Delta] = [deltas[0]]
+    for delta in deltas[1:]:
+        last = out[-1]
+        if isinstance(delta, TextDelta) and isinstance(last, TextDelta):
+            out[-1] = TextDelta(last.text + delta.text)
+        else:
+            out.append(delta)
+    return out
+
+
+def _protocol_error(message: str, *, retryable: bool) -> ModelError:
+    return ModelError("model_protocol_error", message, retryable=retryable)

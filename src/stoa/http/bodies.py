@@ -1,0 +1,107 @@
+"""Request bodies: how large they may be, and the one boundary at which JSON is read.
+
+Everything that is stored came through `read_json` or `parse`: no NUL, no lone surrogate, no number beyond 64 bits, no bottomless nesting.
+A body is measured before it is parsed, because a megabyte of `[[],[],…` becomes 20 MB of objects.
+"""
+
+import asyncio
+import re
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from stoa.kernel import json_values
+from stoa.kernel.errors import BadRequest
+
+ANONYMOUS_BYTES_MAX: Final = 64 * 1024
+"""What is read of a body before its route is known and its key was checked."""
+JSON_BYTES_MAX: Final = 1024 * 1024
+MESSAGE_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Room for a message of a million words; a file goes up as multipart."""
+UPLOAD_BYTES_MAX: Final = 128 * 1024 * 1024
+MULTIPART_OVERHEAD_BYTES_MAX: Final = 1024 * 1024
+"""Part headers and form fields around an upload of the full size."""
+VALUES_MAX: Final = 50_000
+"""Values and keys in one JSON body."""
+
+ALLOWANCE: Final = "stoa.body_allowance"
+"""The key of the scope under which the edge keeps the `Allowance` of a request."""
+
+_BRACES: Final = re.compile(rb'[\[{,]|"(?:[^"\\]+|\\.)*"', re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimit:
+    """Of one route. `bytes_max` of an upload counts the files; its parts' headers come on top."""
+
+    bytes_max: int = JSON_BYTES_MAX
+    values_max: int = VALUES_MAX
+
+
+JSON_LIMIT: Final = BodyLimit()
+MESSAGE_LIMIT: Final = BodyLimit(MESSAGE_BYTES_MAX)
+DOCUMENT_LIMIT: Final = BodyLimit(MESSAGE_BYTES_MAX, 150_000)
+"""A whole OpenAPI document as an object; a larger one goes up as text, which is parsed in a thread, or is fetched from its URL."""
+UPLOAD_LIMIT: Final = BodyLimit(UPLOAD_BYTES_MAX)
+
+
+@dataclass(slots=True)
+class Allowance:
+    """What may be read of a request's body. The edge enforces it, the route raises it once the key was checked."""
+
+    limit: BodyLimit = BodyLimit(ANONYMOUS_BYTES_MAX)
+    overhead_bytes: int = 0
+
+    @property
+    def bytes_max(self) -> int:
+        return self.limit.bytes_max + self.overhead_bytes
+
+    @property
+    def message(self) -> str:
+        size = self.limit.bytes_max
+        shown = f"{size // 1024 // 1024} MiB" if size >= 1024 * 1024 else f"{size // 1024} KiB"
+        return f"The body is over the limit of {shown}."
+
+
+def allow(scope: MutableMapping[str, Any], limit: BodyLimit) -> None:
+    """For a route that reads its body itself: called once the key was checked."""
+    allowance: Allowance | None = scope.get(ALLOWANCE)
+    if allowance is not None:  # None: an app without the edge around it, as in a test of a part.
+        allowance.limit = limit
+
+
+async def read_json(body: bytes, limit: BodyLimit) -> Any:
+    """The value, checked, without holding the event loop for long. Raises BadRequest naming the field."""
+    if _pieces(body) > limit.values_max and not await _few(body, limit.values_max):
+        raise BadRequest.field("body", f"holds more than {limit.values_max} values")
+    value = json_values.load(body, "body")
+    walking = json_values.walk(value, limit.values_max)
+    while True:
+        try:
+            next(walking)
+        except StopIteration as end:
+            json_values.refuse(end.value, "body")
+            return value
+        await asyncio.sleep(0)
+
+
+def parse(body: bytes) -> Any:
+    """The same at once, for a body that is small by its length. Raises BadRequest."""
+    return json_values.read(body, "body", VALUES_MAX)
+
+
+def _pieces(body: bytes) -> int:
+    """At least as many as there are values: what separates them, in strings too."""
+    return body.count(b",") + body.count(b"[") + body.count(b"{")
+
+
+async def _few(body: bytes, values_max: int) -> bool:
+    """Whether there are no more than `values_max` outside of strings."""
+    count = 0
+    for number, found in enumerate(_BRACES.finditer(body)):
+        count += body[found.start()] != 0x22
+        if count > values_max:
+            return False
+        if number % json_values.STEP_VALUES == 0:
+            await asyncio.sleep(0)
+    return True

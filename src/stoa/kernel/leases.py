@@ -1,0 +1,115 @@
+"""How long each kind of leased job stays with the node that claimed it, and how a node's capacity is shared by projects.
+
+A job is a row that is its own queue. A node claims it under a lease, renews the lease while it works, and every write of the work is
+fenced: it checks that the row still names this node and this attempt. When the lease runs out, any node claims the job
+(`stoa.db.leases`). This module is the one table of lease times; `docs/guide/operate.md` and the handbook are tested against it.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Final
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    seconds: float
+    """Without a renewal for so long, any node may claim the job."""
+    renew_seconds: float
+    poll_seconds: float
+    """How often a node looks for unclaimed jobs when no notification wakes it."""
+    attempts_max: int
+    """Claims of one job before it is given up: a job that takes its server down must not do so for ever."""
+
+
+RUN: Final = Lease(seconds=4.0, renew_seconds=1.0, poll_seconds=0.5, attempts_max=3)
+"""Runs have no lease each: their node renews one for all of them. Another node looks every half second, so the run of a node
+that froze goes on elsewhere within five seconds."""
+ITEM: Final = Lease(seconds=60.0, renew_seconds=10.0, poll_seconds=1.0, attempts_max=6)
+SYNC: Final = Lease(seconds=60.0, renew_seconds=5.0, poll_seconds=1.0, attempts_max=4)
+
+ITEMS_MAX: Final = 5
+"""Items of knowledge bases that a node works on at once: while one is embedded, others are read."""
+SYNCS_MAX: Final = 5
+
+SHARE: Final = 9
+"""A project may take a place while it has fewer than `SHARE` times the places that are free."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a claim statement may take: `jobs_max` jobs, and of each project no more than its room."""
+
+    jobs_max: int
+    projects: Sequence[UUID]
+    """Those with jobs on this node, and in `rooms` how many more each may have."""
+    rooms: Sequence[int]
+    room_of_others: int
+    after: UUID
+    """The project that was served last: the turn goes to the next one in the order of ids."""
+
+    def arguments(self) -> tuple[object, ...]:
+        return (self.jobs_max, self.projects, self.rooms, self.room_of_others, self.after)
+
+
+_UNKNOWN: Final = UUID(int=0)
+
+
+class Places:
+    """How many jobs of one kind this node works on at once, how many of them each project may have, and whose turn is next.
+
+    A project may take another place while it has fewer than `per_project_max`, and fewer than `SHARE` times the places that are
+    free. So one project alone gets nine tenths of the node, two get 47 % each, and there is nearly always a place for a newcomer
+    (the dynamic threshold by which network switches share their buffers).
+    """
+
+    def __init__(self, places_max: int, per_project_max: int | None = None) -> None:
+        self.places_max = places_max
+        self._per_project_max = per_project_max or places_max
+        self._taken: Counter[UUID] = Counter()
+        self._total = 0
+        self._after = _UNKNOWN
+
+    @property
+    def taken(self) -> int:
+        return self._total
+
+    @property
+    def free(self) -> int:
+        return max(0, self.places_max - self._total)
+
+    def take(self, project_id: UUID | None) -> None:
+        """None: a project that is not known yet."""
+        project_id = project_id or _UNKNOWN
+        self._taken[project_id] += 1
+        self._total += 1
+
+    def leave(self, project_id: UUID | None) -> None:
+        project_id = project_id or _UNKNOWN
+        self._total -= 1
+        self._taken[project_id] -= 1
+        if not self._taken[project_id]:
+            del self._taken[project_id]
+
+    def room(self, project_id: UUID | None) -> int:
+        """How many more jobs the project may have here. None: a project that is not known yet, so the fullest one counts."""
+        if project_id is not None:
+            return self._room(self._taken[project_id])
+        fullest = max((taken for one, taken in self._taken.items() if one != _UNKNOWN), default=0)
+        return self._room(fullest + self._taken[_UNKNOWN])
+
+    def wanted(self, jobs_max: int) -> Wanted:
+        rooms = [self._room(taken) for taken in self._taken.values()]
+        return Wanted(min(jobs_max, self.free), list(self._taken), rooms, self._room(0), self._after)
+
+    def served(self, projects: Collection[UUID]) -> None:
+        """What a claim took was of these: the turn goes to whoever comes after the last of them."""
+        if projects:
+            self._after = max(projects, key=lambda one: (one <= self._after, one))
+
+    def _room(self, taken: int) -> int:
+        # The n-th further place may be taken while taken + n - 1 < SHARE * (free - (n - 1)).
+        shared = ceil((SHARE * self.free - taken) / (SHARE + 1))
+        return max(0, min(shared, self._per_project_max - taken, self.free))

@@ -1,0 +1,96 @@
+"""How a run is canceled: by the node that carries it, or, where no node does or answers, by fencing it off."""
+
+import asyncio
+from typing import Final
+from uuid import UUID
+
+from stoa.db import Database
+from stoa.db.internal import internal
+from stoa.journal import Fenced, Journal
+from stoa.kernel.errors import Unavailable
+from stoa.kernel.principal import Principal
+from stoa.runs import rules, store
+from stoa.runs.ending import Ending
+from stoa.runs.listening import Listening
+from stoa.runs.ports import Owner
+from stoa.runs.store import SQL
+from stoa.runs.types import Run, RunStatus
+
+RETRY_SECONDS: Final = 0.25
+FENCES_MAX: Final = 20
+"""Nodes that one cancel takes a run from before it gives up."""
+
+
+class Canceling:
+    def __init__(self, database: Database, journal: Journal, ending: Ending, listening: Listening) -> None:
+        self._database = database
+        self._journal = journal
+        self._ending = ending
+        self._listening = listening
+        self.owner: Owner | None = None
+
+    async def cancel(self, principal: Principal, run_id: UUID, reason: str) -> None:
+        """Returns once the run has ended; from then on nothing is written to it. No effect on a run that had ended."""
+        async with self._database.tenant(principal) as tx:
+            run = await store.visible_run(tx, principal.org_id, run_id)
+            if run.status not in rules.ACTIVE:
+                return
+            await tx.execute(SQL.want_cancel, principal.org_id, run_id, reason)
+            elsewhere = run.node_id is not None and self.owner is not None and run.node_id != self.owner.node_id
+            if elsewhere:
+                await tx.execute("SELECT pg_notify('stoa_runs', $1)", f"cancel {run_id} {reason}")
+        if self.owner is not None and await self.owner.cancel(run_id, reason):
+            return
+        if elsewhere:
+            try:
+                async with asyncio.timeout(rules.CANCEL_WAIT_SECONDS):
+                    await self._listening.ended(principal, run_id, past_pauses=True)
+                    return
+            except TimeoutError:
+                pass
+        await self._end_by_force(run, reason)
+
+    async def cancel_conversation(self, principal: Principal, conversation_id: UUID, reason: str) -> None:
+        """Cancels every run of it, the queued ones first: the end of the active run would start one of them."""
+        async with self._database.tenant(principal) as tx:
+            waiting = await store.queued(tx, principal.org_id, conversation_id)
+        for run in waiting:
+            await self.cancel(principal, run.id, reason)
+        async with self._database.tenant(principal) as tx:
+            run_id = await tx.fetchval(SQL.active_run, principal.org_id, conversation_id)
+        if run_id is not None:
+            await self.cancel(principal, run_id, reason)
+
+    async def _end_by_force(self, run: Run, reason: str) -> None:
+        for _ in range(FENCES_MAX):
+            try:
+                if await self._fence_and_end(run, reason):
+                    return
+            except (
+                Fenced
+            ):  # Another node claimed it at the same moment. It reads `cancel_reason` and may end the run first.
+                await asyncio.sleep(RETRY_SECONDS)
+        raise Unavailable("This run keeps changing hands; cancel it again in a moment.")
+
+    async def _fence_and_end(self, run: Run, reason: str) -> bool:
+        """True once it has ended, by this call or by another node. Raises Fenced when another node carries it now.
+
+        Its node may still live. Taking the journal ends that node's right to write events; `take_from_node` ends its
+        right to save a step, so no call can begin after the state that is read here.
+        """
+        async with internal(self._database) as tx:
+            current = await store.run_for_update(tx, run.org_id, run.id)
+            if current is None or current.status not in rules.ACTIVE:
+                return True
+            await tx.execute(SQL.take_from_node, run.org_id, run.id)
+            head = await self._journal.take(tx, run.key)
+        outcome = await self._ending.outcome_from_database(current, RunStatus.CANCELED, reason=reason)
+        writer, last = await self._journal.resume(run.key, head)
+        if last is None:
+            writer.write(rules.started(current.id, current.conversation_id, current.message_id))
+        await self._ending.finish(current, writer, outcome)
+        async with internal(
+            self._database
+        ) as tx:  # A node that claimed it in between is fenced off: it closes its model's call.
+            await tx.execute("SELECT pg_notify('stoa_runs', $1)", f"cancel {run.id} {reason}")
+        return True

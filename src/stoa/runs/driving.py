@@ -1,0 +1,246 @@
+"""Drives one run: asks the loop for its next step, records the step, and says how the run ended."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, Final, TypeVar
+
+import structlog
+
+from stoa.db import Unstorable
+from stoa.db.node import Node
+from stoa.events import Unencodable
+from stoa.gateway import Model, ModelError, ModelRequest, Usage
+from stoa.journal import Fenced, RunWriter
+from stoa.kernel.errors import AppError, DatabaseUnavailable
+from stoa.kernel.leases import RUN
+from stoa.runs import rules
+from stoa.runs.agent.checkpoint import RunCheckpoint, turns_json
+from stoa.runs.agent.definition import Agent
+from stoa.runs.agent.loop import Loop
+from stoa.runs.agent.ports import Ports, Schemas
+from stoa.runs.agent.steps import Checkpoint, Interrupt, RunStopped
+from stoa.runs.metrics import RunMetrics
+from stoa.runs.recording import Recorder
+from stoa.runs.service import Runs
+from stoa.runs.types import Outcome, Run, RunError, RunStatus
+from stoa.tools import Tool
+
+RECORD_SECONDS_MAX: Final = 5.0
+"""How long a cancel waits for a step that is being recorded."""
+RECORDING: Final = "runs.recording"
+"""The name of tasks in which a step is stored."""
+_log = structlog.get_logger("stoa.runs")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """A run's model: the adapter, its slug, and what its tokens cost (None where no price is known)."""
+
+    model: Model
+    slug: str
+    price: Callable[[Usage], float | None]
+
+
+FindModel = Callable[[Run], Awaitable[Supply]]
+"""The model of a run. Raises AppError when it cannot be had (any more)."""
+OpenTools = Callable[[Run, Sequence[str]], AbstractAsyncContextManager[Sequence[Tool]]]
+"""The tools that these definitions give, for as long as this node works on the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What the first call of a run's model needs. `left_out` messages of the conversation do not fit."""
+
+    supply: Supply
+    conversation: ModelRequest
+    left_out: int
+
+
+@dataclass(slots=True)
+class ActiveRun:
+    """A run that this node works on."""
+
+    run: Run
+    writer: RunWriter
+    state: RunCheckpoint
+    ready: asyncio.Task[Ready]
+    lost: bool = False
+    """The node before died in the middle of something, and `run.recovered` is not written yet."""
+    loop: Loop | None = None
+    cancel_reason: str | None = None
+    driving: asyncio.Task[Outcome | None] | None = None
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once this node no longer works on it."""
+    finished: bool = False
+    silent: bool = True
+    """Nothing was said since this node took the run."""
+    began_at: float = field(default_factory=perf_counter)
+
+    def outcome(self, status: RunStatus, error: RunError | None = None, reason: str | None = None) -> Outcome:
+        """With everything that was said and used so far."""
+        text = self.state.agent.text
+        if self.loop is not None:
+            self.loop.abandon()
+            text = self.loop.text
+        uses = tuple(self.loop.unbilled) if self.loop is not None else ()
+        finish_reason = self.loop.finish_reason if self.loop is not None and status is not RunStatus.CANCELED else None
+        usage = rules.usage_json(self.state.usage, self.state.cost_usd, finish_reason)
+        return Outcome(status, text, usage, error, reason, turns_json(self.state.agent), uses)
+
+    def request_cancel(self, reason: str) -> None:
+        self.cancel_reason = self.cancel_reason or reason
+        self.stop_driving()
+
+    def stop_driving(self) -> None:
+        if self.driving is not None:
+            self.driving.cancel()
+
+
+class HandedOver(Exception):
+    """This node is stopping, and the run stands between two steps."""
+
+
+class Driver:
+    def __init__(
+        self,
+        runs: Runs,
+        recorder: Recorder,
+        node: Node,
+        open_tools: OpenTools,
+        draining: Callable[[], bool],
+        metrics: RunMetrics,
+        schemas: Schemas,
+    ) -> None:
+        self._runs = runs
+        self._recorder = recorder
+        self._node = node
+        self._open_tools = open_tools
+        self._draining = draining
+        self._metrics = metrics
+        self._schemas = schemas
+
+    async def outcome(self, active: ActiveRun) -> Outcome | None:
+        """How the run ended; None when it is paused until a person answers. Raises Fenced, HandedOver or DatabaseUnavailable."""
+        run = active.run
+        if active.writer.fenced:
+            raise Fenced
+        if reason := run.cancel_reason or active.cancel_reason:
+            return await self._runs.spoken(run, RunStatus.CANCELED, reason=reason)
+        if run.attempt > RUN.attempts_max:
+            message = f"The server failed {RUN.attempts_max} times while it worked on this run; it was given up."
+            return await self._runs.spoken(run, RunStatus.FAILED, error=RunError("attempts_exhausted", message))
+        active.driving = asyncio.create_task(self._drive(active), name=f"drive {run.id}")
+        try:
+            return await active.driving
+        except asyncio.CancelledError:
+            if active.writer.fenced:
+                raise Fenced from None
+            if broken := active.writer.broken:  # What it said cannot be stored: the writer stopped the driving.
+                return active.outcome(RunStatus.FAILED, RunError(broken.code, broken.message))
+            if active.cancel_reason is None:  # This node is stopping: the task itself was cancelled.
+                active.driving.cancel()
+                await asyncio.gather(active.driving, return_exceptions=True)
+                raise
+        if active.lost:  # Cancelled before `run.recovered` was written: only the database knows what was lost.
+            return await self._runs.spoken(run, RunStatus.CANCELED, reason=active.cancel_reason)
+        return active.outcome(RunStatus.CANCELED, reason=active.cancel_reason)
+
+    async def _drive(self, active: ActiveRun) -> Outcome | None:
+        run = active.run
+        try:
+            if active.lost:
+                await _whole(self._recorder.recover(run, active.writer, active.state))
+                active.lost = False
+            if await self._steps(active):
+                return active.outcome(RunStatus.COMPLETED)
+            return None
+        except ModelError as error:
+            return active.outcome(RunStatus.FAILED, RunError(error.code, error.message, error.retryable))
+        except (Fenced, HandedOver, DatabaseUnavailable):
+            raise
+        except (RunStopped, AppError, Unencodable, Unstorable) as ended:
+            return active.outcome(RunStatus.FAILED, RunError(ended.code, ended.message))
+        except Exception:  # noqa: BLE001 - an edge at which bugs end
+            _log.exception("bug", run_id=str(run.id))
+            return active.outcome(
+                RunStatus.FAILED,
+                RunError("internal_error", "Something went wrong on the server. It was logged under this run's id."),
+            )
+
+    async def _steps(self, active: ActiveRun) -> bool:
+        """Drives the loop and records what it yields. True at its end, false when the run is paused. Raises what the loop raises."""
+        run, state = active.run, active.state
+        ready = await active.ready
+        supply = ready.supply
+        allow, options = self._recorder.allowance(run, supply.price), run.options
+        agent = Agent.of(
+            options.get("agent"), subagents_enabled=bool(options.get("subagents_enabled")), tools=options.get("tools")
+        )
+        async with self._open_tools(run, agent.all_tools()) as opened:
+            tools = {tool.name: tool for tool in opened}
+            while True:
+                answers = await self._recorder.answers(run) if run.checkpoint is not None or state.agent.turns else {}
+                ports = Ports(
+                    supply.model,
+                    supply.slug,
+                    supply.price,
+                    ready.conversation,
+                    ready.left_out,
+                    tools,
+                    answers,
+                    self._schemas,
+                    allow,
+                )
+                loop = active.loop = Loop(run, agent, state, ports)
+                if not await self._until_interrupt(active, loop, supply.slug):
+                    return True
+                if await _whole(self._recorder.pause(run, active.writer, state)):
+                    return False
+
+    async def _until_interrupt(self, active: ActiveRun, loop: Loop, slug: str) -> bool:
+        """Whether the loop stopped because it waits for a person."""
+        writer = active.writer
+        waiting = False
+        async with aclosing(loop.drive()) as steps:
+            async for step in steps:
+                if isinstance(step, Checkpoint):
+                    await self._record(active, loop, step)
+                elif isinstance(step, Interrupt):
+                    waiting = True
+                else:
+                    if active.silent:
+                        active.silent = False
+                        self._metrics.first(slug, perf_counter() - active.began_at)
+                    for event in step:
+                        writer.write(event)
+                    if writer.crowded:
+                        await writer.flush()
+        return waiting
+
+    async def _record(self, active: ActiveRun, loop: Loop, step: Checkpoint) -> None:
+        """Stores a step. What comes next cannot be taken back (a tool's call), so a node whose lease ran out meanwhile asks first."""
+        lapses = self._node.lapses
+        await _whole(self._recorder.record(active.run, active.writer, active.state, step))
+        if self._node.lapsed or self._node.lapses != lapses:
+            await self._recorder.check_held(active.run)
+        if self._draining() and loop.resting:
+            raise HandedOver
+
+
+async def _whole(work: Coroutine[Any, Any, T]) -> T:
+    """Runs a transaction to its end even when the run is cancelled meanwhile: half of one would leave the writer ahead of the journal."""
+    task = asyncio.create_task(work, name=RECORDING)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        # Its result no longer counts. Asking for it keeps asyncio from reporting an exception that was never retrieved.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        if not task.done():
+            await asyncio.wait([task], timeout=RECORD_SECONDS_MAX)
+            if not task.done():
+                task.cancel()
+        raise

@@ -1,0 +1,48 @@
+"""What runs use of their neighbours, and the services of the worker."""
+
+import asyncio
+from typing import Any, Protocol, TypeAlias
+from uuid import UUID
+
+from stoa.db import Tx
+from stoa.journal import RunWriter
+from stoa.runs.types import Run
+
+
+class Models(Protocol):
+    """What runs ask of the gateway before they begin."""
+
+    async def check(self, tx: Tx, model_id: UUID) -> None:
+        """Raises BadRequest naming `model_id` when this tenant may not use it, or it cannot be used just now."""
+        ...
+
+
+Preparation: TypeAlias = asyncio.Task[Any]
+"""What was begun for a run before its start is committed. It only reads, so a start that fails leaves nothing."""
+
+
+class Owner(Protocol):
+    """The worker of this node, as the services see it."""
+
+    @property
+    def node_id(self) -> UUID: ...
+
+    def reserve(self, project_id: UUID | None) -> bool:
+        """Takes a place for a run of this project that is about to begin, where there is one. None: not known yet."""
+        ...
+
+    def unreserve(self, project_id: UUID | None) -> None:
+        """Gives the place back: the run has taken one of its own by `adopt`, or did not begin."""
+        ...
+
+    def prepare(self, run: Run) -> Preparation:
+        """Begins to collect what the run's model is to read, while the transaction that starts the run goes on."""
+        ...
+
+    def adopt(self, run: Run, writer: RunWriter, prepared: Preparation, /) -> None:
+        """Carries a run whose start was just committed."""
+        ...
+
+    async def cancel(self, run_id: UUID, reason: str) -> bool:
+        """Ends a run that this node carries; true once its terminal event is committed."""
+        ...

@@ -1,0 +1,255 @@
+"""How a run begins: message, run and journal in one transaction, or a place in the conversation's queue."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+from uuid import UUID
+
+from stoa.conversations import LockedConversation, lock_conversation, resolve_content, take_question, text_of
+from stoa.db import Database, Tx, idempotency
+from stoa.db.idempotency import IdempotencyKey
+from stoa.journal import Batch, Journal, JournalKey
+from stoa.kernel.clock import Clock, rfc3339
+from stoa.kernel.errors import BadRequest, Conflict, NotFound
+from stoa.kernel.ids import Ids
+from stoa.kernel.principal import Principal
+from stoa.runs import rules, store
+from stoa.runs.agent import builtin
+from stoa.runs.metrics import RunMetrics
+from stoa.runs.ports import Models, Owner, Preparation
+from stoa.runs.store import SQL
+from stoa.runs.types import Run, SendMessage
+
+QUEUE_MAX: Final = 100
+"""Messages of a conversation that wait for their turn: more is a client that does not listen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    run: Run
+    first: bool
+    """False for a repetition: the run began with an earlier request of the same Idempotency-Key."""
+    interrupts: UUID | None = None
+    """The run that was under way and is to end for this one."""
+
+
+class Starting:
+    def __init__(
+        self, database: Database, journal: Journal, models: Models, ids: Ids, clock: Clock, metrics: RunMetrics
+    ) -> None:
+        self._database = database
+        self._journal = journal
+        self._models = models
+        self._ids = ids
+        self._clock = clock
+        self._metrics = metrics
+        self.owner: Owner | None = None
+
+    async def start(
+        self, principal: Principal, conversation_id: UUID, send: SendMessage, key: IdempotencyKey | None
+    ) -> Started:
+        """One transaction. Where this node has room it includes `run.started`, and the run is this node's from the
+        commit.
+        """
+        owner = self.owner if self.owner is not None and self.owner.reserve(principal.project_id) else None
+        try:
+            return await self._start(owner, principal, conversation_id, send, key)
+        finally:
+            if owner is not None:
+                owner.unreserve(principal.project_id)
+
+    async def _start(
+        self,
+        owner: Owner | None,
+        principal: Principal,
+        conversation_id: UUID,
+        send: SendMessage,
+        key: IdempotencyKey | None,
+    ) -> Started:
+        with ExitStack() as undo:  # What was begun beside the transaction ends with it when it fails.
+            async with self._database.tenant(principal) as tx:
+                if key and (answer := await idempotency.claim(tx, principal, key)):
+                    return Started(await store.visible_run(tx, principal.org_id, UUID(answer["run_id"])), first=False)
+                begun = await self._begin(tx, principal, conversation_id, send, owner, undo)
+                if key:
+                    await idempotency.record(tx, principal, key, {"run_id": str(begun.run.id)}, begun.run.id)
+            undo.pop_all()
+        self._carry_on(begun, owner)
+        return Started(begun.run, first=True, interrupts=begun.interrupts)
+
+    def _carry_on(self, begun: "_Begun", owner: Owner | None) -> None:
+        """After the commit: this node carries the run, or leaves it to whoever has room, or to its turn."""
+        if owner is None or begun.prepared is None:
+            self._journal.writer.release(begun.batch.writer)
+        else:
+            self._journal.writer.published(begun.batch)
+            owner.adopt(begun.run, begun.batch.writer, begun.prepared)
+        self._metrics.begun.add(
+            "queued" if begun.run.queued_at is not None else "left" if begun.prepared is None else "carried"
+        )
+
+    async def _begin(
+        self,
+        tx: Tx,
+        principal: Principal,
+        conversation_id: UUID,
+        send: SendMessage,
+        owner: Owner | None,
+        undo: ExitStack,
+    ) -> "_Begun":
+        # Most messages need not lock the conversation first: adding them does, and what is refused then is rolled back.
+        place = None if _plain(send) else await self._place(tx, principal, conversation_id, send)
+        active = (
+            None if send.on_busy == "reject" else await tx.fetchval(SQL.active_run, principal.org_id, conversation_id)
+        )
+        new = await self._new_run(tx, principal, conversation_id, send, place, active)
+        if new.queued:
+            owner = None
+        run, batch = await self._insert(tx, principal, conversation_id, new, owner, undo)
+        if place is None:
+            await self._models.check(tx, run.model_id)
+        prepared = owner.prepare(run) if owner is not None else None
+        if prepared is not None:
+            undo.callback(prepared.cancel)
+        if new.interrupting:
+            await tx.execute(SQL.interrupt, principal.org_id, conversation_id, run.id)
+        return _Begun(run, batch, prepared, active if new.interrupting else None)
+
+    async def _new_run(
+        self,
+        tx: Tx,
+        principal: Principal,
+        conversation_id: UUID,
+        send: SendMessage,
+        place: LockedConversation | None,
+        active: UUID | None,
+    ) -> "_NewRun":
+        if place is not None and send.regenerate:
+            # It reads the history up to the message that it answers once more, so no earlier answer to it.
+            question = await take_question(tx, principal.org_id, conversation_id, place, model_id=send.model_id)
+            options = {**_options(send), "regenerates": True}
+            return _NewRun(self._ids.new(), question.id, question.position, question.content, send.model_id, options)
+        if active is not None:
+            await self._check_queue(tx, principal, conversation_id)
+        content = await resolve_content(tx, principal, conversation_id, send.content)
+        new = _NewRun(self._ids.new(), self._ids.new(), None, content, send.model_id, _options(send), send.metadata)
+        if active is None:
+            return new
+        # Its message takes its place in the history when its turn comes.
+        asked = {"model_id": str(send.model_id) if send.model_id else None, "metadata": send.metadata}
+        interrupting = send.on_busy == "interrupt"
+        return replace(new, position=0, options={**new.options, **asked}, queued=True, interrupting=interrupting)
+
+    async def _place(
+        self, tx: Tx, principal: Principal, conversation_id: UUID, send: SendMessage
+    ) -> LockedConversation:
+        """Locks the conversation until the transaction ends. Raises what can be refused before anything is written."""
+        place = await lock_conversation(tx, principal.org_id, conversation_id)
+        if place is None:
+            raise _no_conversation(conversation_id)
+        _check_place(place, send)
+        if (model_id := send.model_id or place.model_id) is not None:
+            await self._models.check(tx, model_id)
+        return place
+
+    async def _check_queue(self, tx: Tx, principal: Principal, conversation_id: UUID) -> None:
+        waiting = len(await store.queued(tx, principal.org_id, conversation_id))
+        if waiting >= QUEUE_MAX:
+            raise Conflict(f"This conversation's queue is full: {waiting} messages wait for their turn.")
+
+    async def _insert(
+        self,
+        tx: Tx,
+        principal: Principal,
+        conversation_id: UUID,
+        new: "_NewRun",
+        owner: Owner | None,
+        undo: ExitStack,
+    ) -> tuple[Run, Batch]:
+        """One statement. Raises NotFound and Conflict; what was written before it is rolled back."""
+        first = [rules.started(new.id, conversation_id, new.message_id)] if owner is not None else []
+        writer, batch = self._journal.begin(JournalKey(principal.org_id, new.id), first, rfc3339(self._clock.now()))
+        undo.callback(self._journal.writer.release, writer)
+        limit = principal.spending_limit
+        row = await tx.fetchrow(
+            SQL.begin_run,
+            principal.org_id,
+            conversation_id,
+            new.id,
+            new.message_id,
+            new.position,
+            new.model_id,
+            new.content,
+            text_of(new.content),
+            new.metadata,
+            {**new.options, "spending_limit": asdict(limit)} if limit is not None else new.options,
+            owner.node_id if owner else None,
+            principal.key_id,
+            new.queued,
+            new.interrupting,
+            *batch.columns(),
+        )
+        if row is not None and row["id"] is not None:
+            return store.from_row(row), batch
+        active = await tx.fetchval(SQL.active_run, principal.org_id, conversation_id)
+        raise _no_conversation(conversation_id) if active is None else _busy(active)
+
+
+@dataclass(frozen=True, slots=True)
+class _NewRun:
+    """A run that is about to begin. `position` None: its message is new; 0: it waits for its turn."""
+
+    id: UUID
+    message_id: UUID
+    position: int | None
+    content: Sequence[Mapping[str, Any]]
+    model_id: UUID | None
+    options: Mapping[str, Any]
+    metadata: Mapping[str, Any] | None = None
+    queued: bool = False
+    interrupting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A run whose start is written and not yet committed; `prepared` where this node is going to carry it."""
+
+    run: Run
+    batch: Batch
+    prepared: Preparation | None
+    interrupts: UUID | None
+
+
+def _no_conversation(conversation_id: UUID) -> NotFound:
+    return NotFound(f"There is no conversation {conversation_id}.")
+
+
+def _busy(run_id: UUID) -> Conflict:
+    way_out = f"wait for it, cancel it (POST /v1/runs/{run_id}/cancel), or send on_busy=queue or interrupt"
+    return Conflict(f"This conversation is busy with run {run_id}; {way_out}.", details={"active_run_id": str(run_id)})
+
+
+def _plain(send: SendMessage) -> bool:
+    """Whether nothing must be looked up before it is written: it waits for no turn and names no model, tool or file."""
+    plain = send.on_busy == "reject" and not send.regenerate and send.model_id is None and send.tools is None
+    return plain and all(part["type"] == "text" for part in send.content)
+
+
+def _check_place(place: LockedConversation, send: SendMessage) -> None:
+    """Raises BadRequest naming what this conversation does not allow."""
+    if place.app_id is not None and send.model_id is not None:
+        raise BadRequest.field(
+            "model_id", "cannot be set: this conversation is bound to an app, which brings its own model"
+        )
+    for index, name in enumerate(send.tools or ()):
+        if not builtin.named(name, (place.agent or {}).get("tools", ())):
+            raise BadRequest.field(f"tools[{index}]", f"is {name!r}, which is no tool of this conversation's agent")
+
+
+def _options(send: SendMessage) -> dict[str, Any]:
+    """What the run goes by, beside the agent of its conversation."""
+    options: dict[str, Any] = {"subagents_enabled": send.subagents_enabled}
+    if send.tools is not None:
+        options["tools"] = list(send.tools)
+    return options

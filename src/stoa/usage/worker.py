@@ -1,0 +1,39 @@
+"""Keeps the sums of the bill up to date: each full hour, once no line of it can come any more. On every node; one at a
+time does the work."""
+
+import asyncio
+from typing import Final
+
+from stoa.db import Database
+from stoa.db.internal import internal
+from stoa.kernel.supervise import Supervisor, spread
+from stoa.usage import store
+
+LOOK_SECONDS: Final = 60.0
+"""How soon a full hour is summed. Until then its lines are read one by one, which is exact too."""
+
+
+class Summing:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._supervisor = Supervisor()
+
+    async def start(self) -> None:
+        self._supervisor.keep(self._forever, "usage.summing")
+
+    async def stop(self) -> None:
+        await self._supervisor.stop()
+
+    async def catch_up(self) -> None:
+        """Sums all that can be summed, a day in each transaction."""
+        while await self._step():
+            pass
+
+    async def _step(self) -> bool:
+        async with internal(self._database) as tx:
+            return await store.sum_more(tx)
+
+    async def _forever(self) -> None:
+        while True:
+            await self.catch_up()
+            await asyncio.sleep(spread(LOOK_SECONDS))

@@ -1,0 +1,28 @@
+"""A real server process, attacked over loopback while a witness watches it from a process of its own."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from tests.support.nodes import Node
+from tests.support.scripted_model import ScriptedServer
+from tests.support.targets import Target
+
+
+@pytest.fixture(scope="package")
+async def target(cluster: Callable[[str], str], room: Path) -> AsyncIterator[Target]:
+    connection = await asyncpg.connect(cluster("stoa"))
+    await connection.execute("CREATE DATABASE attacked TEMPLATE template")
+    await connection.close()
+    home = room / "attacked"
+    home.mkdir()
+    async with ScriptedServer() as upstream:
+        settings = {"STOA_CONNECTIONS_PER_ADDRESS_MAX": "200", "STOA_STREAMS_PER_KEY_MAX": "20"}
+        node = Node("target", cluster("attacked"), home, upstream.url, home / "node.log", settings)
+        try:
+            await node.start()
+            yield Target(node)
+        finally:
+            await node.end()

@@ -1,0 +1,211 @@
+"""Long lists: pages and cursors show every item once, counts say when they are estimates, searches find what is there and nothing of others."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from tests.conftest import Running
+
+WORDS = ("apple", "berry", "cherry")
+
+
+@pytest.fixture
+async def database(running: Running) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(running.dsn)
+    yield connection
+    await connection.close()
+
+
+async def fill(running: Running, database: asyncpg.Connection, count: int, *, project_id: UUID | None = None) -> UUID:
+    """So many conversations, each a second older than the one before, every other two at one moment, each with a message; gives the organization."""
+    org_id = await database.fetchval("SELECT id FROM orgs ORDER BY created_at LIMIT 1")
+    project_id = project_id or await database.fetchval("SELECT id FROM projects ORDER BY created_at LIMIT 1")
+    model_id = UUID(await running.model_id())
+    await database.execute(
+        """WITH made AS (
+            INSERT INTO conversations (org_id, project_id, id, title, model_id, user_id, message_count, created_at)
+            SELECT $1, $2, gen_random_uuid(), 'Talk ' || n, $3, 'user' || n % 7, 1, now() - n / 2 * interval '2 seconds' FROM generate_series(1, $4::int) n
+            RETURNING id, created_at, title)
+           INSERT INTO messages (org_id, project_id, conversation_id, position, id, role, content, text, status, created_at)
+           SELECT $1, $2, id, 1, gen_random_uuid(), 'user', '[]', 'We spoke of apple number ' || substr(title, 6), 'completed', created_at FROM made""",
+        org_id,
+        project_id,
+        model_id,
+        count,
+    )
+    await database.execute("ANALYZE conversations, messages")
+    return org_id
+
+
+async def page(running: Running, query: str, **options: Any) -> tuple[list[str], dict[str, Any]]:
+    found = await running.call("GET", query, **options)
+    return [item["id"] for item in found["data"]], found["pagination"]
+
+
+async def walk(running: Running, query: str) -> list[str]:
+    """Every page, by its cursors."""
+    ids, pagination = await page(running, query)
+    while "next_cursor" in pagination:
+        more, pagination = await page(running, f"{query}&cursor={pagination['next_cursor']}")
+        ids += more
+    return ids
+
+
+@pytest.mark.parametrize("sort", ["", "&sort=created_at", "&sort=-updated_at", "&sort=message_count"])
+async def test_cursors_show_every_item_once_in_the_order_of_pages(
+    running: Running, database: asyncpg.Connection, sort: str
+) -> None:
+    await fill(running, database, 57)
+    by_page = [
+        item
+        for number in range(1, 8)
+        for item in (await page(running, f"/v1/conversations?page={number}&page_size=10{sort}"))[0]
+    ]
+    by_cursor = await walk(running, f"/v1/conversations?page_size=10{sort}")
+    assert by_cursor == by_page
+    assert len(set(by_cursor)) == 57
+
+
+async def test_a_cursor_stays_where_it_was_while_the_list_grows(running: Running, database: asyncpg.Connection) -> None:
+    await fill(running, database, 20)
+    first, pagination = await page(running, "/v1/conversations?page_size=10")
+    new = await running.conversation()
+    rest, _ = await page(running, f"/v1/conversations?page_size=100&cursor={pagination['next_cursor']}")
+    assert new not in rest
+    assert len({*first, *rest}) == 20
+
+
+async def test_a_title_has_no_cursor_and_others_are_refused(running: Running, database: asyncpg.Connection) -> None:
+    await fill(running, database, 12)
+    _, pagination = await page(running, "/v1/conversations?page_size=5&sort=title")
+    assert "next_cursor" not in pagination
+    _, pagination = await page(running, "/v1/conversations?page_size=5")
+    cursor = pagination["next_cursor"]
+    for query, named in (
+        (f"cursor={cursor}&sort=-updated_at", "cursor"),
+        (f"cursor={cursor}&sort=created_at", "cursor"),
+        (f"cursor={cursor}&page=2", "page"),
+        ("cursor=bm9uZQ", "cursor"),
+        ("cursor=%00", "cursor"),
+        ("cursor=WyJjcmVhdGVkX2F0Iix0cnVlLDEsIngiXQ", "cursor"),
+        (f"cursor={'x' * 501}", "cursor"),
+    ):
+        refused = await running.call("GET", f"/v1/conversations?{query}", 400)
+        assert list(refused["error"]["details"]) == [named], query
+
+
+async def test_counts_are_exact_until_they_say_that_they_are_not(
+    running: Running, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(running, database, 60)
+    monkeypatch.setattr("stoa.db.lists.COUNT_MAX", 60)
+    _, pagination = await page(running, "/v1/conversations")
+    assert (pagination["total_count"], pagination.get("total_count_estimated")) == (60, None)
+    monkeypatch.setattr("stoa.db.lists.COUNT_MAX", 40)
+    _, pagination = await page(running, "/v1/conversations")
+    assert pagination["total_count_estimated"] is True
+    assert 41 <= pagination["total_count"] <= 80
+    monkeypatch.setattr("stoa.db.lists.COUNT_MAX", 5)
+    _, pagination = await page(running, "/v1/conversations")
+    assert pagination["total_count_estimated"] is True
+    _, pagination = await page(running, "/v1/conversations?user_id=nobody")
+    assert (pagination["total_count"], pagination.get("total_count_estimated")) == (0, None)
+
+
+async def test_a_search_finds_rare_and_frequent_words_and_forks(
+    running: Running, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(running, database, 40)
+    ids, pagination = await page(running, "/v1/conversations?q=apple&page_size=100")
+    assert (len(ids), pagination["total_count"]) == (40, 40)
+    assert len((await page(running, "/v1/conversations?q=apple+num&page_size=100"))[0]) == 40
+    assert len((await page(running, "/v1/conversations?q=talk+17"))[0]) == 1
+    assert len((await page(running, "/v1/conversations?q=apple&user_id=user3"))[0]) == len(range(3, 41, 7))
+    assert (await page(running, "/v1/conversations?q=appl+number"))[0] == []
+    origin = ids[0]
+    fork = (await running.call("POST", f"/v1/conversations/{origin}/fork", 201, json={"title": "Other"}))["data"]["id"]
+    found, _ = await page(running, "/v1/conversations?q=apple&page_size=100&sort=title")
+    assert fork in found
+    assert len(found) == 41
+    # A word in more messages than the index is asked for, in a list too long to be counted: read from the newest on.
+    monkeypatch.setattr("stoa.db.lists.COUNT_MAX", 10)
+    await database.execute(
+        (await database.fetchval("SELECT pg_get_functiondef('page_of_list'::regproc)")).replace(
+            "HITS_MAX CONSTANT int := 5000", "HITS_MAX CONSTANT int := 5"
+        )
+    )
+    frequent, pagination = await page(running, "/v1/conversations?q=apple&page_size=10&page=2")
+    assert frequent == list((await page(running, "/v1/conversations?page_size=10&page=2"))[0])
+    assert pagination["total_count_estimated"] is True
+    assert (
+        await walk(running, "/v1/conversations?q=apple&page_size=10")
+        == (await page(running, "/v1/conversations?page_size=100"))[0]
+    )
+    assert (await page(running, "/v1/conversations?q=app&page_size=10"))[0] == (
+        await page(running, "/v1/conversations?page_size=10")
+    )[0]
+    assert (await page(running, "/v1/conversations?q=num+zzz"))[0] == []
+
+
+async def test_a_search_and_a_count_know_nothing_of_other_projects_and_organizations(
+    running: Running, database: asyncpg.Connection
+) -> None:
+    org_id = await fill(running, database, 9)
+    other = UUID((await running.call("POST", "/v1/projects", 201, json={"name": "Other"}))["data"]["id"])
+    await fill(running, database, 5, project_id=other)
+    made = await running.call("POST", "/v1/access-keys", 201, json={"name": "k", "project_id": str(other)})
+    theirs = {"headers": {"Authorization": f"Bearer {made['data']['key']}"}}
+    for query in ("/v1/conversations?page_size=100", "/v1/conversations?page_size=100&q=apple"):
+        ids, pagination = await page(running, query, **theirs)
+        assert (len(ids), pagination["total_count"]) == (5, 5)
+        assert len((await page(running, query))[0]) == 14
+    stranger = uuid4()
+    await database.execute("INSERT INTO orgs VALUES ($1, 'stranger')", stranger)
+    asked = '{"list": "conversations", "filters": {}, "order": [["created_at", true]], "offset": 0, "limit": 9, "query": "apple", "count_max": 9}'
+    for organization, project, expected in ((stranger, "", 0), (org_id, str(other), 5), (org_id, str(uuid4()), 0)):
+        async with database.transaction():
+            await database.execute(
+                f"SET LOCAL ROLE stoa_tenant; SET LOCAL stoa.org_id = '{organization}'; SET LOCAL stoa.project_id = '{project}'"
+            )
+            row = await database.fetchrow("SELECT * FROM page_of_list($1)", asked)
+            assert (len(row["ids"]), row["total"]) == (expected, expected)
+    for text in (
+        "SELECT matching_conversations('apple', 9)",
+        "SELECT newest_matching_conversations('apple', 'true', 1, 1, 1)",
+    ):
+        async with database.transaction():
+            await database.execute("SET LOCAL ROLE stoa_tenant")
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                async with database.transaction():
+                    await database.execute(text)
+
+
+async def test_runs_have_pages_cursors_and_counts_too(running: Running) -> None:
+    talk, other = await running.conversation(user_id="ada"), await running.conversation()
+    made = [(await running.ask(talk))["id"] for _ in range(5)] + [(await running.ask(other))["id"]]
+    assert await walk(running, "/v1/runs?page_size=2") == made[::-1]
+    ids, pagination = await page(running, f"/v1/runs?conversation_id={talk}&page_size=2&page=3")
+    assert (ids, pagination["total_count"], pagination["page_count"]) == ([made[0]], 5, 3)
+    assert len((await page(running, "/v1/runs?user_id=ada&status=completed&status=failed"))[0]) == 5
+    assert (await page(running, "/v1/runs?status=failed"))[0] == []
+    assert (await page(running, "/v1/runs?sort=status,-ended_at"))[0] == made[::-1]
+
+
+async def test_what_no_row_can_hold_is_no_fault_of_ours(running: Running) -> None:
+    for path in ("/v1/conversations?user_id=%00", "/v1/runs?user_id=%00", "/v1/conversations?q=%00"):
+        response = await running.client.get(path)
+        assert response.status_code in (200, 400), path
+
+
+async def test_what_the_lists_enforce_by_themselves_is_what_the_policies_say(database: asyncpg.Connection) -> None:
+    """`page_of_list` and `matching_conversations` run as the owner. Who changes one of these policies changes them too."""
+    rows = await database.fetch(
+        "SELECT tablename, regexp_replace(qual, '\\s+', ' ', 'g') AS qual, roles::text, cmd FROM pg_policies"
+        " WHERE tablename IN ('conversations', 'messages', 'runs', 'conversation_segments')"
+    )
+    expected = "((org_id = stoa_org()) AND ((stoa_project() IS NULL) OR (project_id = stoa_project())))"
+    assert {row["tablename"] for row in rows} == {"conversations", "messages", "runs", "conversation_segments"}
+    assert {(row["qual"], row["roles"], row["cmd"]) for row in rows} == {(expected, "{stoa_tenant}", "ALL")}

@@ -1,0 +1,241 @@
+"""Mails, web pages and OpenDocument files, and packages that are none of what is read."""
+
+import sys
+import zipfile
+from collections.abc import AsyncIterator
+from email.message import EmailMessage
+from io import BytesIO
+from pathlib import Path
+
+import docx
+import openpyxl
+import pptx
+import pytest
+from openpyxl.comments import Comment
+
+from stoa.documents.converting import Converter
+from stoa.documents.types import ConversionError, Converted
+
+
+@pytest.fixture
+async def converter() -> AsyncIterator[Converter]:
+    converter = Converter(seconds_max=20, forks=sys.platform == "linux")
+    yield converter
+    await converter.close()
+
+
+async def read(converter: Converter, tmp_path: Path, name: str, data: bytes, mime_type: str | None = None) -> Converted:
+    path = tmp_path / "blob"
+    path.write_bytes(data)
+    return await converter.convert(path, name=name, mime_type=mime_type)
+
+
+def text_of(converted: Converted) -> str:
+    return "\n\n".join(passage.text for passage in converted.passages)
+
+
+def zipped(**files: str | bytes) -> bytes:
+    buffer = BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def mail(text: str | None = "See below.", html: str | None = None, subject: str = "Offer 4711") -> EmailMessage:
+    message = EmailMessage()
+    message["From"], message["To"], message["Subject"] = "Ada <ada@example.org>", "bob@example.org", subject
+    if text is not None:
+        message.set_content(text)
+    if html is not None and text is not None:
+        message.add_alternative(html, subtype="html")
+    elif html is not None:
+        message.set_content(html, subtype="html")
+    return message
+
+
+HTML = "<html><head><style>.x{font-family:Arial}</style></head><body><p><b>Ib</b>an ES67</p><script>evil()</script></body></html>"
+
+
+async def test_a_mail_is_its_head_its_text_and_its_attachments(converter: Converter, tmp_path: Path) -> None:
+    message = mail(html=HTML)
+    message.add_attachment(b"zone;worth\nlighthouse;5\n", maintype="text", subtype="csv", filename="values.csv")
+    document = docx.Document()
+    document.add_heading("Annex", 1)
+    document.add_paragraph("harbour")
+    buffer = BytesIO()
+    document.save(buffer)
+    message.add_attachment(buffer.getvalue(), maintype="application", subtype="octet-stream", filename="annex.docx")
+    message.add_attachment(mail("Forwarded words.", subject="The first offer"))
+    message.add_attachment(b"\x89PNG\r\n\x1a\n" + bytes(64), maintype="image", subtype="png", filename="plan.png")
+    converted = await read(converter, tmp_path, "mail.eml", message.as_bytes())
+    by_heading = {passage.heading: passage.text for passage in converted.passages}
+    assert by_heading["Offer 4711"].startswith("# Offer 4711\n\nFrom: Ada <ada@example.org>\nTo: bob@example.org")
+    assert "See below." in by_heading["Offer 4711"]
+    assert "| lighthouse | 5 |" in by_heading["values.csv"]
+    assert "harbour" in by_heading["annex.docx: Annex"]
+    assert "Forwarded words." in by_heading["The first offer: The first offer"]
+    assert [warning.partition(" ")[0] for warning in converted.warnings] == ["plan.png"]
+    assert "font-family" not in text_of(converted)
+
+
+@pytest.mark.parametrize("plain", [None, "This mail is in HTML."])
+async def test_the_html_of_a_mail_is_read_where_it_says_more(
+    converter: Converter, tmp_path: Path, plain: str | None
+) -> None:
+    page = HTML.replace("ES67", "ES67 " + "and more words " * 10)
+    text = text_of(await read(converter, tmp_path, "mail.eml", mail(plain, page).as_bytes()))
+    assert "Iban ES67" in text
+    assert not {"font-family", "evil", "in HTML"} & {one for one in ("font-family", "evil", "in HTML") if one in text}
+
+
+@pytest.mark.parametrize(
+    ("charset", "word"), [("iso-8859-1", "Grüße"), ("koi8-r", "Возврат"), ("gb2312", "退款"), ("iso-2022-jp", "返金")]
+)
+async def test_the_character_set_of_a_part_counts(
+    converter: Converter, tmp_path: Path, charset: str, word: str
+) -> None:
+    message = EmailMessage()
+    message["Subject"] = word
+    message.set_content(f"{word}!", charset=charset)
+    text = text_of(await read(converter, tmp_path, "mail.eml", message.as_bytes()))
+    assert text.count(word) == 2
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"Subject: x\nContent-Type: multipart/mixed; boundary=b\n\n--b\n\nhello\n",
+        b"Subject: x\nContent-Type: multipart/mixed\n\nhello\n",
+        b"Subject: x\nContent-Type: text/plain; charset=unheard-of\n\nhello\n",
+        b"Subject: =?utf-8?B?broken?=\nFrom: @,<>;\nTo: \xff\nContent-Transfer-Encoding: base64\n\naGVsbG8=hello\n",
+        b"From sender Mon Jan 1 00:00:00 2024\nSubject: x\n\nhello\n",
+    ],
+)
+async def test_a_mail_that_follows_no_standard_is_read(converter: Converter, tmp_path: Path, data: bytes) -> None:
+    assert "hello" in text_of(await read(converter, tmp_path, "mail.eml", data))
+
+
+async def test_html_is_what_a_reader_sees(converter: Converter, tmp_path: Path) -> None:
+    page = (
+        '<html><head><meta charset="windows-1251"><title>T</title></head><body><h2>Отпуск</h2><p>Про<b>ект</b> 28 дн&shy;ей</p>'
+        '<img alt="a map" src="data:image/png;base64,QUJDREVG"><div hidden>secret</div><template>none</template></body></html>'
+    )
+    converted = await read(converter, tmp_path, "page.html", page.encode("cp1251"))
+    text = text_of(converted)
+    assert all(piece in text for piece in ("## Отпуск", "Проект 28 дней", "a map"))
+    assert not any(piece in text for piece in ("base64", "QUJD", "secret", "none"))
+    assert converted.warnings == ()
+
+
+OFFICE = "urn:oasis:names:tc:opendocument:xmlns:"
+CONTENT = (
+    f'<office:document-content xmlns:office="{OFFICE}office:1.0" xmlns:text="{OFFICE}text:1.0" xmlns:table="{OFFICE}table:1.0" '
+    f'xmlns:draw="{OFFICE}drawing:1.0" xmlns:presentation="{OFFICE}presentation:1.0"><office:body><office:{{kind}}>{{body}}'
+    "</office:{kind}></office:body></office:document-content>"
+)
+
+
+def opendocument(suffix: str, kind: str, body: str, **more: str) -> bytes:
+    mime = f"application/vnd.oasis.opendocument.{suffix}"
+    styles = "<office:styles>styleword</office:styles>"
+    return zipped(
+        **{"mimetype": mime, "content.xml": CONTENT.format(kind=kind, body=body), "styles.xml": styles, **more}
+    )
+
+
+async def test_opendocument_files(converter: Converter, tmp_path: Path) -> None:
+    body = (
+        '<text:h text:outline-level="2">Leave</text:h><text:p>Pro<text:span>ject</text:span><text:s/>one'
+        "<text:note><text:note-citation>1</text:note-citation><text:note-body><text:p>a note</text:p></text:note-body></text:note></text:p>"
+        "<text:tracked-changes><text:p>deleted</text:p></text:tracked-changes>"
+        "<text:list><text:list-item><text:p>first</text:p></text:list-item></text:list>"
+        "<table:table><table:table-row><table:table-cell><text:p>a</text:p></table:table-cell><table:table-cell><text:p>b</text:p>"
+        '</table:table-cell></table:table-row><table:table-row><table:table-cell table:number-columns-spanned="2"><text:p>both</text:p>'
+        "</table:table-cell><table:covered-table-cell/></table:table-row></table:table>"
+    )
+    text = text_of(await read(converter, tmp_path, "letter.odt", opendocument("text", "text", body)))
+    for piece in ("## Leave", "Project one (a note)", "- first", "| a | b |", "| both | both |"):
+        assert piece in text
+    assert "deleted" not in text
+    assert "styleword" not in text
+    slide = (
+        "<draw:page><draw:frame><draw:text-box><text:p>Plan {}</text:p></draw:text-box></draw:frame>"
+        "<presentation:notes><draw:frame><draw:text-box><text:p>say it</text:p></draw:text-box></draw:frame></presentation:notes></draw:page>"
+    )
+    shown = await read(
+        converter, tmp_path, "talk.odp", opendocument("presentation", "presentation", slide.format(1) + slide.format(2))
+    )
+    assert shown.pages == 2
+    assert [(one.page, "Speaker notes:\n\nsay it" in one.text) for one in shown.passages] == [(1, True), (2, True)]
+    sheet = (
+        '<table:table table:name="Prices"><table:table-row><table:table-cell office:value-type="string"><text:p>zip</text:p></table:table-cell>'
+        '<table:table-cell table:number-columns-repeated="16000"/></table:table-row><table:table-row><table:table-cell office:value-type="float">'
+        '<text:p>01067</text:p></table:table-cell></table:table-row><table:table-row table:number-rows-repeated="1000000"><table:table-cell/>'
+        "</table:table-row></table:table>"
+    )
+    [prices] = (await read(converter, tmp_path, "p.ods", opendocument("spreadsheet", "spreadsheet", sheet))).passages
+    assert (prices.text, prices.sheet) == ("## Prices\n\n| zip |\n| --- |\n| 01067 |", "Prices")
+
+
+TYPES = '<Types><Override PartName="/a.xml" ContentType="application/{}"/></Types>'
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "code", "what"),
+    [
+        ("a.odg", opendocument("graphics", "drawing", ""), "unsupported_format", "graphics"),
+        ("a.odt", opendocument("text", "text", "", **{"META-INF/manifest.xml": "<encryption-data/>"}), "encrypted_file", "password"),
+        ("a.odt", zipped(mimetype="application/vnd.oasis.opendocument.text"), "corrupt_file", "ODT"),
+        ("a.jar", zipped(**{"META-INF/MANIFEST.MF": "x", "a.txt": "text"}), "unsupported_format", "Java"),
+        ("a.pages", zipped(**{"Index/Document.iwa": "x", "a.txt": "text"}), "unsupported_format", "iWork"),
+        ("a.xlsb", zipped(**{"[Content_Types].xml": TYPES.format("vnd.ms-excel.sheet.binary.macroEnabled.main")}), "unsupported_format", "XLSB"),
+        ("a.vsdx", zipped(**{"[Content_Types].xml": TYPES.format("vnd.ms-visio.drawing.main+xml")}), "unsupported_format", "Visio"),
+    ],
+)  # fmt: skip
+async def test_a_package_that_is_not_read_is_refused_as_what_it_is(
+    converter: Converter, tmp_path: Path, name: str, data: bytes, code: str, what: str
+) -> None:
+    with pytest.raises(ConversionError) as refused:
+        await read(converter, tmp_path, name, data)
+    assert (refused.value.code, what in refused.value.message) == (code, True)
+
+
+@pytest.mark.parametrize(
+    "text", ["A PDF file starts with %PDF-1.7.", "ID3 tags are for music.", "Rar! is a mark.", "BM MZ OggS"]
+)
+async def test_words_about_formats_are_text(converter: Converter, tmp_path: Path, text: str) -> None:
+    for name in ("notes.md", "notes.txt"):
+        assert text_of(await read(converter, tmp_path, name, text.encode())) == text
+
+
+async def test_office_files_are_read_beyond_their_body(converter: Converter, tmp_path: Path) -> None:
+    document = docx.Document()
+    paragraph = document.add_paragraph("Project")
+    paragraph.add_run("number").bold = True
+    paragraph.add_run(" 4711 ")
+    paragraph.add_run("contractu").underline = True
+    paragraph.add_run("al term")
+    document.sections[0].header.paragraphs[0].text = "Form QM-0815"
+    buffer = BytesIO()
+    document.save(buffer)
+    text = text_of(await read(converter, tmp_path, "form.docx", buffer.getvalue()))
+    assert all(piece in text for piece in ("Projectnumber 4711 contractual term", "Header: Form QM-0815"))
+    presentation = pptx.Presentation()
+    for number in (1, 2):
+        slide = presentation.slides.add_slide(presentation.slide_layouts[1])
+        slide.shapes.title.text = f"Slide {number}"
+        slide.notes_slide.notes_text_frame.text = f"say this {number}"
+    buffer = BytesIO()
+    presentation.save(buffer)
+    shown = await read(converter, tmp_path, "talk.pptx", buffer.getvalue())
+    assert [(one.page, f"Speaker notes:\n\nsay this {one.page}" in one.text) for one in shown.passages] == [
+        (1, True),
+        (2, True),
+    ]
+    workbook = openpyxl.Workbook()
+    workbook.active["A1"] = "place"
+    workbook.active["A1"].comment = Comment("ask the harbour", "Ada")
+    buffer = BytesIO()
+    workbook.save(buffer)
+    assert "Comment: ask the harbour" in text_of(await read(converter, tmp_path, "places.xlsx", buffer.getvalue()))

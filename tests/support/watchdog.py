@@ -1,0 +1,66 @@
+"""Measures whether anything holds up the event loop, and shows what it was.
+
+    async with Watchdog():
+        await client.post(...)
+
+A beat runs on the loop every few milliseconds. Judged is the processor time that the loop's own thread used between two beats: a crowded machine
+makes wall-clock time long, and does not make this long. A sampling thread remembers the stack while a beat is late.
+"""
+
+import asyncio
+import sys
+import threading
+import time
+import traceback
+from typing import Self
+
+BEAT_SECONDS = 0.005
+BLOCKED_SECONDS_MAX = 0.05
+
+
+class Watchdog:
+    def __init__(self, seconds_max: float = BLOCKED_SECONDS_MAX) -> None:
+        self._seconds_max = seconds_max
+        self._thread_id = 0
+        self._beat_at = 0.0
+        self._cpu = 0.0
+        self._beating = False
+        self._late: list[str] = []
+        self.longest_seconds = 0.0
+        self.stack = ""
+        """Where the loop was during the longest."""
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._thread_id = threading.get_ident()
+        self._beating = True
+        self._cpu, self._beat_at = time.thread_time(), time.monotonic()
+        self._loop.call_later(BEAT_SECONDS, self._beat)
+        self._sampler = threading.Thread(target=self._sample, daemon=True)
+        self._sampler.start()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        await asyncio.sleep(BEAT_SECONDS * 2)  # The last beat must have seen the last callback.
+        self._beating = False
+        if kind is None:
+            assert self.longest_seconds <= self._seconds_max, (
+                f"the event loop was busy for {self.longest_seconds * 1000:.0f} ms at once:\n{self.stack}"
+            )
+
+    def _beat(self) -> None:
+        cpu = time.thread_time()
+        if cpu - self._cpu > self.longest_seconds:
+            self.longest_seconds, self.stack = cpu - self._cpu, self._late[-1] if self._late else ""
+        self._cpu, self._beat_at = cpu, time.monotonic()
+        self._late.clear()
+        if self._beating:
+            self._loop.call_later(BEAT_SECONDS, self._beat)
+
+    def _sample(self) -> None:
+        while self._beating:
+            time.sleep(BEAT_SECONDS)
+            if time.monotonic() - self._beat_at > self._seconds_max / 2:
+                frame = sys._current_frames().get(self._thread_id)
+                self._late.append("".join(traceback.format_stack(frame)[-8:]))
+                del self._late[:-3]
