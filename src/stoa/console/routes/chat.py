@@ -47,7 +47,7 @@ async def _chat(view: View) -> Response:
 
 
 async def _show(view: View, conversation: Mapping[str, Any] | None) -> Response:
-    (models, _), (bases, _), talks = await asyncio.gather(
+    (models, no_models), (bases, _), talks = await asyncio.gather(
         view.optional("/v1/router/models", {"page_size": MODELS_MAX}),
         view.optional("/v1/knowledgebases", {"page_size": BASES_MAX}),
         _talks(view, conversation["id"] if conversation else None),
@@ -63,6 +63,7 @@ async def _show(view: View, conversation: Mapping[str, Any] | None) -> Response:
         conversation=conversation,
         origin=(conversation.get("forked_from") or {}).get("conversation_id") if conversation else None,
         models=offered,
+        models_problem=no_models,
         builtin_only=len(offered) == 1 and offered[0]["slug"] == "stoa-extractive",
         bases=bases["data"] if bases else [],
         chosen_bases=((conversation or {}).get("agent") or {}).get("knowledge_bases") or [],
