@@ -123,7 +123,8 @@ async def test_a_message_sent_without_a_network_is_sent_once(running: Running, c
 async def test_a_server_killed_in_mid_answer(tmp_path: Path, chrome: Chromium) -> None:
     port = free_port()
     async with ScriptedServer() as model:
-        script = {"pieces": [f"word{number} " for number in range(30)], "delay": 0.05, "id": "a"}
+        words = [f"word{number} " for number in range(30)]
+        script = {"pieces": words, "stall": 8, "id": "a", "again": {"stall": -1}}  # Silent until it is asked again.
         model.script = lambda _: script
         environment = {
             "STOA_BOOTSTRAP_KEY": KEY, "OPENAI_API_KEY": "x", "OPENAI_BASE_URL": model.url, "STOA_DEFAULT_MODEL": "openai/scripted",
@@ -322,3 +323,30 @@ async def test_a_key_is_made_shown_once_and_revoked(running: Running, chrome: Ch
     await page.press("#revoke-word", "Enter")
     await page.wait_for_selector("tr:has-text('Reporting')", state="detached")
     assert secret not in await page.content()
+
+
+async def test_a_citation_opens_its_passage(running: Running, chrome: Chromium) -> None:
+    running.model.scripts = [
+        calling(("search_knowledge", '{"query": "when is high tide"}')),
+        answer("At six [1]."),
+    ]
+    base = (await running.call("POST", "/v1/knowledgebases", 201, json={"name": "Papers"}))["data"]["id"]
+    files = [("files", ("tides.md", b"# Tides\n\nHigh tide is at six."))]
+    item = (await running.call("POST", f"/v1/knowledgebases/{base}/upload", 201, files=files))["data"][0]["id"]
+    async with asyncio.timeout(60):
+        while (await running.call("GET", f"/v1/knowledgebase-items/{item}"))["data"]["status"] != "processed":
+            await asyncio.sleep(0.05)
+    page = await signed_in(await chrome.context(), running.url)
+    await page.click(".bases summary")
+    await page.check(f"[name=base][value='{base}']")
+    await page.keyboard.press("Escape")
+    await say(page, "When is high tide?")
+    await page.wait_for_selector(".verified .good")
+    assert "Searched the documents" in await page.inner_text(".steps > summary")
+    await page.click(".cite[data-cite='1']")
+    await page.wait_for_selector(".passage.chosen")
+    assert "High tide is at six." in await page.inner_text(".passage.chosen")
+    assert "tides.md" in await page.inner_text(".passage.chosen h3")
+    await page.keyboard.press("Escape")
+    assert await page.locator(".sources").is_hidden()
+    assert await page.evaluate("document.activeElement.dataset.cite") == "1"
