@@ -5,6 +5,7 @@
 # make audit   looks the locked packages up among published vulnerabilities, where these can be reached
 # make lock    resolves the dependencies anew
 # make wheel   builds dist/stoa_server-*.whl
+# make clients builds the client libraries: dist/stoa_client-*.whl and dist/stoa-client-*.tgz
 
 # ARGS adds to a command: make serve ARGS="--port 9000", make test ARGS="tests/unit -k chunking".
 
@@ -16,7 +17,7 @@ PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11; do if comma
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes
 ARGS ?=
 
-.PHONY: demo test serve check audit lock wheel clean
+.PHONY: demo test serve check audit lock wheel clients clean
 
 demo: $(VENV)/run.stamp
 	@$(BIN)/stoa demo $(ARGS)
@@ -28,11 +29,13 @@ test: $(VENV)/dev.stamp
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadscope --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/dev.stamp
-	$(BIN)/ruff check src tests bench tools
-	$(BIN)/ruff format --check src tests bench tools
+	$(BIN)/ruff check src tests bench tools clients
+	$(BIN)/ruff format --check src tests bench tools clients
 	$(BIN)/pyright
+	$(BIN)/pyright --project clients/python
 	$(BIN)/lint-imports
 	$(BIN)/deptry src
+	cd clients/python && ../../$(BIN)/deptry src
 
 	@$(BIN)/python tools/supply/audit.py
 
@@ -41,6 +44,12 @@ audit: $(VENV)/dev.stamp
 
 wheel: $(VENV)/build.stamp
 	@$(BIN)/python -m hatchling build --target wheel --directory dist
+
+clients: $(VENV)/build.stamp
+	@mkdir -p dist
+	@cd clients/python && ../../$(BIN)/python -m hatchling build --target wheel --directory ../../dist
+	@command -v npm >/dev/null 2>&1 || { echo "npm, which packs the JavaScript client, was not found." >&2; exit 1; }
+	@cd clients/javascript && npm pack --offline --silent --pack-destination ../../dist
 
 lock: $(VENV)/dev.stamp
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade \

@@ -2,8 +2,9 @@
 
     bench/compat_openapi.py --url http://127.0.0.1:8080 --key stoa_acc_…
 
-Needs `openapi-python-client` and `ruff` on the PATH, and npx for `openapi-typescript` and `tsc`; what is missing is said and left out. The generated
-Python client then walks the README's first steps: models, a conversation, a message, its run and events.
+Needs `openapi-python-client` and `ruff` on the PATH, and npx for `openapi-typescript` and `tsc`; what is missing is
+said and left out. The generated Python client then walks the README's first steps: models, a conversation, a message,
+its run and events.
 """
 
 import argparse

@@ -114,7 +114,8 @@ async def main() -> None:
     for number, name in enumerate(("nDCG@10", "recall@10", "MRR")):
         int8, fp32 = ([one[number] for one in scores[precision]] for precision in ("int8", "fp32"))
         print(
-            f"{name:10} int8 {interval(int8)}  fp32 {interval(fp32)}  int8 - fp32 {interval([a - b for a, b in zip(int8, fp32, strict=True)])}"
+            f"{name:10} int8 {interval(int8)}  fp32 {interval(fp32)}  "
+            f"int8 - fp32 {interval([a - b for a, b in zip(int8, fp32, strict=True)])}"
         )
 
 

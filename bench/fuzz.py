@@ -1,10 +1,12 @@
-"""Ten minutes of hostile requests with real ids, over every host; then of schemathesis. Nothing may be a 5xx, take five seconds or leave a traceback.
+"""Ten minutes of hostile requests with real ids, over every host; then of schemathesis. Nothing may be a 5xx, take five
+seconds or leave a traceback.
 
     bench/fuzz.py --url http://127.0.0.1:8080 --key stoa_acc_… --minutes 10 --log server.log --seed 1
 
-The fuzzer takes the routes from the OpenAPI documents, makes what their paths name (a conversation, a run, a file, a base, an item, a tool, a source),
-and sends each route its own examples with one thing wrong at a time. `schemathesis`, when it is on the PATH, gets half of the time.
-503 is an answer of a server that sheds load, and is counted; 501 says that a thing is not supported.
+The fuzzer takes the routes from the OpenAPI documents, makes what their paths name (a conversation, a run, a file, a
+base, an item, a tool, a source), and sends each route its own examples with one thing wrong at a time. `schemathesis`,
+when it is on the PATH, gets half of the time. 503 is an answer of a server that sheds load, and is counted; 501 says
+that a thing is not supported.
 """
 
 import argparse
@@ -25,16 +27,57 @@ SECONDS_MAX = 5.0
 ALLOWED_5XX = frozenset({501, 503})
 SURROGATE = json.loads('"\\ud800"')
 VALUES: list[Any] = [
-    None, True, 0, -1, 1.5, 2**63, -(2**70), 10**400, 1e308, float("nan"), float("inf"), "", " ", "\0", "\x7f\u202e", SURROGATE,
-    "x" * 70_000, "٣", "😀" * 300, "../../etc/passwd", "'; DROP TABLE runs; --", "{{7*7}}", "%00", [], {}, [[]] * 50, {"": 1}, {"a": {"b": [None]}},
-    [{"type": "text", "text": "x"}] * 300, "00000000-0000-0000-0000-000000000000", "9999-99-99T99:99:99Z",
-]  # fmt: skip
+    None,
+    True,
+    0,
+    -1,
+    1.5,
+    2**63,
+    -(2**70),
+    10**400,
+    1e308,
+    float("nan"),
+    float("inf"),
+    "",
+    " ",
+    "\0",
+    "\x7f\u202e",
+    SURROGATE,
+    "x" * 70_000,
+    "٣",
+    "😀" * 300,
+    "../../etc/passwd",
+    "'; DROP TABLE runs; --",
+    "{{7*7}}",
+    "%00",
+    [],
+    {},
+    [[]] * 50,
+    {"": 1},
+    {"a": {"b": [None]}},
+    [{"type": "text", "text": "x"}] * 300,
+    "00000000-0000-0000-0000-000000000000",
+    "9999-99-99T99:99:99Z",
+]
 HEADERS: list[tuple[str, bytes]] = [
-    ("Content-Type", b"text/plain"), ("Content-Type", b"multipart/form-data"), ("Content-Type", b"multipart/form-data; boundary=" + b"b" * 500),
-    ("Content-Type", b"application/json; charset=utf-16"), ("Idempotency-Key", b"\xff"), ("Idempotency-Key", b"k" * 300), ("Last-Event-ID", b"-1"),
-    ("Last-Event-ID", b"\xd9\xa3"), ("X-Request-Id", b"a" * 5000), ("Accept", b"\xff\xfe"), ("Origin", b"null"), ("Range", b"bytes=0-,5-1"),
-    ("Content-Encoding", b"gzip"), ("Authorization", b"Bearer \xff"), ("Host", b"a.b.kb.localhost"), ("Host", b"[::1"), ("Host", b"router.localhost"),
-]  # fmt: skip
+    ("Content-Type", b"text/plain"),
+    ("Content-Type", b"multipart/form-data"),
+    ("Content-Type", b"multipart/form-data; boundary=" + b"b" * 500),
+    ("Content-Type", b"application/json; charset=utf-16"),
+    ("Idempotency-Key", b"\xff"),
+    ("Idempotency-Key", b"k" * 300),
+    ("Last-Event-ID", b"-1"),
+    ("Last-Event-ID", b"\xd9\xa3"),
+    ("X-Request-Id", b"a" * 5000),
+    ("Accept", b"\xff\xfe"),
+    ("Origin", b"null"),
+    ("Range", b"bytes=0-,5-1"),
+    ("Content-Encoding", b"gzip"),
+    ("Authorization", b"Bearer \xff"),
+    ("Host", b"a.b.kb.localhost"),
+    ("Host", b"[::1"),
+    ("Host", b"router.localhost"),
+]
 
 
 class Fuzzer:
@@ -203,12 +246,31 @@ async def schemathesis(url: str, key: str, seconds: float, seed: int) -> list[st
     if not Path(program).exists():
         return ["schemathesis is not on this machine"]
     process = await asyncio.create_subprocess_exec(
-        program, "run", f"{url}/openapi.json", "--header", f"Authorization: Bearer {key}", "--phases", "examples,coverage,fuzzing",
-        "--max-examples", "10000", "--max-time", str(int(seconds)), "--seed", str(seed), "--workers", "2", "--request-timeout", str(int(SECONDS_MAX)),
-        "--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance",
-        "--exclude-path-regex", "access-keys|connections", "--no-color",
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
+        program,
+        "run",
+        f"{url}/openapi.json",
+        "--header",
+        f"Authorization: Bearer {key}",
+        "--phases",
+        "examples,coverage,fuzzing",
+        "--max-examples",
+        "10000",
+        "--max-time",
+        str(int(seconds)),
+        "--seed",
+        str(seed),
+        "--workers",
+        "2",
+        "--request-timeout",
+        str(int(SECONDS_MAX)),
+        "--checks",
+        "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance",
+        "--exclude-path-regex",
+        "access-keys|connections",
+        "--no-color",
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
     try:
         output, _ = await asyncio.wait_for(process.communicate(), seconds + 120)
     except TimeoutError:

@@ -5,9 +5,9 @@
 
 Fills a database (a fill that was killed goes on where it was; rows are made by the database itself, in batches) and
 starts two servers side by side, one on a nearly empty database (50 conversations) and one on the full one. Each figure
-is asked of both in turn; printed are the lower quartiles in milliseconds (what others do on the machine shows least there) and their ratio. small: 20,000 conversations; medium:
-60,000; full: 200,000. A conversation has 10 messages, 5 runs, 5 lines of the bill and 50 events. With --data the
-databases stay there and are used again.
+is asked of both in turn; printed are the lower quartiles in milliseconds (what others do on the machine shows least
+there) and their ratio. small: 20,000 conversations; medium: 60,000; full: 200,000. A conversation has 10 messages, 5
+runs, 5 lines of the bill and 50 events. With --data the databases stay there and are used again.
 """
 
 import argparse

@@ -72,19 +72,20 @@ WITH numbered AS (
            answer, '{"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120, "cost_usd": 0.001}'::jsonb, 1,
                $6, at, at, at + interval '1 second' FROM said
 ), journals_made AS (
-    INSERT INTO journals (org_id, project_id, run_id, epoch, last_sequence, sealed) SELECT $1, project, id, 1, 10, true
-        FROM said
+    INSERT INTO journals (org_id, project_id, run_id, epoch, last_sequence, sealed)
+    SELECT $1, project, id, 1, 10, true FROM said
 ), events_made AS (
     INSERT INTO events (org_id, project_id, run_id, sequence, kind, payload)
     SELECT $1, s.project, t.id, t.sequence, t.kind, t.payload FROM told t JOIN said s USING (id)
     UNION ALL
     SELECT $1, s.project, s.id, 10, 16, convert_to(format(
-        '{"id":"%s-10","sequence":10,"type":"run.completed","data":{"status":"completed","log":{"events":9,"sha256":"%s"}}}', s.id, encode(e.hash, 'hex')), 'UTF8')
+        '{"id":"%s-10","sequence":10,"type":"run.completed",'
+        '"data":{"status":"completed","log":{"events":9,"sha256":"%s"}}}',
+        s.id, encode(e.hash, 'hex')), 'UTF8')
     FROM said s JOIN ended e USING (id)
 ), calls_made AS (
     INSERT INTO model_calls (org_id, project_id, run_id, conversation_id, key_id, user_id, model, prompt_tokens,
-        completion_tokens, cached_tokens,
-                             reasoning_tokens, estimated, cost_usd, at)
+        completion_tokens, cached_tokens, reasoning_tokens, estimated, cost_usd, at)
     SELECT $1, project, id, talk, $6, 'user' || n % 5000, 'growth/model-' || run % 4, 100, 20, 0, 0, false, 0.001, at
         FROM said
 )

@@ -228,7 +228,8 @@ async def run(folder: Path, files_count: int, sections: int, pages: int, rounds:
             )
             for name, values in results.items():
                 print(
-                    f"{name:25} median {statistics.median(values):8.2f}   {json.dumps([round(value, 2) for value in values])}"
+                    f"{name:25} median {statistics.median(values):8.2f}   "
+                    f"{json.dumps([round(value, 2) for value in values])}"
                 )
             await searched_meanwhile(http, files_count, sections, random.Random(rounds))
     finally:

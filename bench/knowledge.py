@@ -199,7 +199,10 @@ async def measure(
     )
     method = stages[0].get("semantic", {}).get("method", "")
     recall = f"recall@10 {statistics.mean(recalls):.4f}" if recalls else ""
-    latency = f"p50 {statistics.median(taken):6.1f} ms  p99 {taken[int(len(taken) * 0.99)]:6.1f} ms  node's CPU {spent:4.1f} ms"
+    latency = (
+        f"p50 {statistics.median(taken):6.1f} ms  p99 {taken[int(len(taken) * 0.99)]:6.1f} ms  "
+        f"node's CPU {spent:4.1f} ms"
+    )
     print(f"{name:34} {latency}  {recall:17} {method:7} [{parts}]", flush=True)
 
 

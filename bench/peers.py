@@ -73,7 +73,10 @@ async def by_hand(
         print(f"filled and indexed in {time.perf_counter() - begun:.0f} s")
 
         def finding(condition: str) -> Find:
-            nearest = f"SELECT id, text FROM glued WHERE base_id = 1{condition} ORDER BY embedding <#> $1::real[]::halfvec(384) LIMIT {LIMIT}"
+            nearest = (
+                f"SELECT id, text FROM glued WHERE base_id = 1{condition} "
+                f"ORDER BY embedding <#> $1::real[]::halfvec(384) LIMIT {LIMIT}"
+            )
 
             async def find(vector: Vectors) -> list[int]:
                 return [row["id"] for row in await connection.fetch(nearest, vector.tolist())]

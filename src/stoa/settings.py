@@ -1,7 +1,8 @@
 """One frozen Settings. The environment and `stoa.toml` are read here and nowhere else.
 
-A flag of the command line wins over the environment, the environment over `stoa.toml`, that over the default. A name that is no setting is an
-error, wherever it stands: a misspelt limit that is silently ignored would be noticed when it is too late.
+A flag of the command line overrides the environment, the environment overrides `stoa.toml`, and that overrides the
+default. An unknown name is an error in each of them: a misspelt limit that is silently ignored would be noticed when it
+is too late.
 """
 
 import difflib
@@ -67,8 +68,8 @@ class Embeddings(BaseModel):
 
 
 class Rerank(BaseModel):
-    """A `[reranker]` table of stoa.toml, for knowledge bases: an endpoint of the `/rerank` wire (Jina, Cohere, Voyage, vLLM …), or a cross-encoder of this
-    machine: `path`, a directory with `model.onnx` and `tokenizer.json`."""
+    """A `[reranker]` table of stoa.toml, for knowledge bases: an endpoint of the `/rerank` wire (Jina, Cohere, Voyage,
+    vLLM …), or a cross-encoder of this machine: `path`, a directory with `model.onnx` and `tokenizer.json`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -88,7 +89,8 @@ class Rerank(BaseModel):
 
 
 class Price(BaseModel):
-    """A `[[prices]]` table: US dollars per million tokens of the models whose slug matches (`openai/gpt-*`); the first match counts."""
+    """A `[[prices]]` table: US dollars per million tokens of the models whose slug matches (`openai/gpt-*`); the first
+    match counts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -99,8 +101,8 @@ class Price(BaseModel):
 
 
 class McpServer(BaseModel):
-    """An `[[mcp_servers]]` table: a program that this server starts and speaks MCP to over its stdin and stdout. Only here can one be
-    declared, because it starts programs; a project's tools of type `mcp` name it as `server`."""
+    """An `[[mcp_servers]]` table: a program that this server starts and speaks MCP to over its stdin and stdout. Only
+    here can one be declared, because it starts programs; a project's tools of type `mcp` name it as `server`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -124,13 +126,16 @@ class Settings(BaseModel):
     database_url: SecretStr | None = None
     bootstrap_key: SecretStr | None = None
     secret_key: SecretStr | None = None
-    """Encrypts connections' credentials and signs stream tickets; made in the data directory when not given. Nodes of one database share it."""
+    """Encrypts connections' credentials and signs stream tickets; made in the data directory when not given. Nodes of
+    one database share it."""
     metrics_token: Annotated[SecretStr, Field(min_length=16)] | None = None
-    """Opens `GET /metrics` to who sends it as a bearer token. None: it is open to this machine alone, when the server listens on loopback."""
+    """Opens `GET /metrics` to who sends it as a bearer token. None: it is open to this machine alone, when the server
+    listens on loopback."""
     providers: tuple[Provider, ...] = ()
     default_model: str | None = None
     ocr_model: Annotated[str, Field(min_length=1)] | None = None
-    """The slug of a model that sees images: it reads the pages of knowledge bases' files that hold no text. None: they are only named."""
+    """The slug of a model that sees images: it reads the pages of knowledge bases' files that hold no text. None: they
+    are only named."""
     prices: tuple[Price, ...] = ()
     embeddings: Embeddings | None = None
     mcp_servers: tuple[McpServer, ...] = ()
@@ -141,7 +146,8 @@ class Settings(BaseModel):
     """The proxy for https:// endpoints; it may hold a user name and password. `http_proxy` is the one for http://."""
     http_proxy: SecretStr | None = None
     no_proxy: str | None = None
-    """Hosts that are called directly: names with all names below them, addresses, networks, `*`; separated by commas."""
+    """Hosts that are called directly: names with all names below them, addresses, networks, `*`; separated by
+    commas."""
     proxy_resolves: bool = False
     """The proxy resolves names itself and refuses private addresses; otherwise this server asks it for addresses."""
     ca_file: Path | None = None
@@ -152,9 +158,10 @@ class Settings(BaseModel):
     """Traces that nothing was added to for so long are removed; None keeps them."""
     cors_origins: tuple[str, ...] = ("*",)
     runs_max: Annotated[int, Field(ge=1, le=20_000)] = 2_000
-    """Runs that this node carries at once; more wait in the database."""
+    """Runs that this node works on at once; more wait in the database."""
     runs_per_project_max: Annotated[int, Field(ge=1)] | None = None
-    """Of these, how many may belong to one project. None: nine times the places that are free, so that others always find one."""
+    """How many of these may belong to one project. None: nine times the number of free places, so that other projects
+    always find one."""
     items_per_project_max: Annotated[int, Field(ge=1, le=ITEMS_MAX)] = ITEMS_MAX - 1
     """Of the files of knowledge bases that this node reads at once, how many may belong to one project."""
     syncs_per_project_max: Annotated[int, Field(ge=1, le=SYNCS_MAX)] = SYNCS_MAX - 1
@@ -162,7 +169,8 @@ class Settings(BaseModel):
     connections_max: Annotated[int, Field(ge=4, le=200)] = 16
     drain_seconds_max: Annotated[float, Field(ge=0, le=3600)] = 10.0
     connections_per_address_max: Annotated[int, Field(ge=1)] | None = None
-    """HTTP connections from one address; more are answered 503. None: half of what the node can take. Count a reverse proxy's as one address."""
+    """HTTP connections from one address; more are answered 503. None: half of the node's maximum. All connections of a
+    reverse proxy have one address."""
     streams_per_key_max: Annotated[int, Field(ge=1)] = 10_000
     """Event streams that one access key may have open on this node; one more is answered 429."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -191,7 +199,8 @@ _OF_CLIENTS: Final = (
     "STOA_URL",
     *(f"STOA_SECRET_{name}" for name in ("TOKEN", "USERNAME", "AUTHORIZATION", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY")),
 )
-"""Read by the commands that ask a server (`stoa kb sources create --secret token`), and no settings of one."""
+"""Variables that client commands read (`stoa kb sources create --secret token`); they are not settings of the
+server."""
 _LISTS: Final[Mapping[str, str]] = {"cors_origins": ",", "source_directories": os.pathsep}
 """Settings that are lists, and what separates their values in a variable."""
 _OF_EVERYBODY: Final[Mapping[str, str]] = {
@@ -200,11 +209,12 @@ _OF_EVERYBODY: Final[Mapping[str, str]] = {
     "NO_PROXY": "STOA_NO_PROXY",
     "SSL_CERT_FILE": "STOA_CA_FILE",
 }
-"""What other programs read too, in capitals or not, counts where the variable of our own is not set."""
+"""Variables that other programs read too, in upper or lower case; they count where our own variable is not set."""
 _SERVICE_LINK: Final = re.compile(
     r"STOA_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
-"""What Kubernetes sets in every container for a service named `stoa…`; STOA_PORT among them, as `tcp://10.0.0.1:8080`."""
+"""What Kubernetes sets in every container for a service named `stoa…`; STOA_PORT among them, as
+`tcp://10.0.0.1:8080`."""
 
 
 def variables() -> Sequence[str]:
@@ -300,7 +310,8 @@ def _meant(name: str, known: Sequence[str]) -> str:
 
 
 def _providers(environment: Mapping[str, str]) -> list[dict[str, Any]]:
-    """What the environment already holds for other tools counts here too. A local Ollama is looked for without being named."""
+    """Providers from the variables that other tools use (OPENAI_API_KEY and the like). A local Ollama is tried without
+    being named."""
     found: list[dict[str, Any]] = []
     if environment.get("OPENAI_API_KEY"):
         found.append(

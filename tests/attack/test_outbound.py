@@ -1,4 +1,5 @@
-"""Nothing that a tenant names leads inside: each spelling of a private address, on every kind of outbound call, by address and by name."""
+"""Nothing that a tenant names leads inside: each spelling of a private address, on every kind of outbound call, by
+address and by name."""
 # ruff: noqa: RUF001 — the look-alikes are what is tried
 
 import asyncio
@@ -118,8 +119,8 @@ Attempt = Callable[[str], Awaitable[str]]
 
 
 def plain(host: str) -> bool:
-    """Whether the host is an address, or localhost, once its characters are in their usual forms. Octal, hexadecimal and short forms
-    are none: some clients refuse those as no URL before anything is dialled."""
+    """Whether the host is an address, or localhost, once its characters are in their usual forms. Octal, hexadecimal
+    and short forms are none: some clients refuse those as no URL before anything is dialled."""
     usual = unicodedata.normalize("NFKC", host).replace("。", ".").strip("[]").lower()
     try:
         return usual == "localhost" or bool(ip_address(usual))

@@ -1,4 +1,5 @@
-"""The disk of the data, that of the log, or both are full, and free again: nothing is lost, nobody dies, and readiness says the truth."""
+"""The disk of the data, that of the log, or both are full, and free again: nothing is lost, nobody dies, and readiness
+says the truth."""
 
 import asyncio
 import os
@@ -87,7 +88,8 @@ class Lone:
     async def cut_connections(self) -> None:
         connection = await asyncpg.connect(self.database.dsn)
         await connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE pid <> pg_backend_pid() AND datname = current_database()"
         )
         await connection.close()
 
@@ -112,7 +114,8 @@ async def lone(data: Path, log: Path) -> AsyncIterator[Lone]:
 
 
 async def test_the_log_is_full(disks: tuple[Disk, Disk], tmp_path: Path) -> None:
-    """Every line of the log fails, also those of the journal writer that lost its connection: it goes on writing all the same."""
+    """Every line of the log fails, also those of the journal writer that lost its connection: it goes on writing all
+    the same."""
     data, log = disks
     async with lone(data.path, log.path) as server:
         conversation = await server.node.conversation()

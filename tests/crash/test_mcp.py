@@ -83,7 +83,8 @@ def declare(config: Path, **modes: str) -> None:
     for name, mode in modes.items():
         args = json.dumps(["-S", "-E", str(BAD), mode, str(config.parent / name)])
         tables.append(
-            f'[[mcp_servers]]\nname = "{name}"\ncommand = {json.dumps(sys.executable)}\nargs = {args}\nenv = {{SAYS = {json.dumps(END)}}}\n'
+            f'[[mcp_servers]]\nname = "{name}"\ncommand = {json.dumps(sys.executable)}\n'
+            f"args = {args}\nenv = {{SAYS = {json.dumps(END)}}}\n"
         )
     config.write_text("\n".join(tables))
 

@@ -15,7 +15,10 @@ from tests.support.pages import ROOT, blocks
 from tests.support.processes import KEY, free_port, serve, url_of
 from tests.support.scripted_model import ScriptedServer
 
-SCRIPT = '[[script {"pieces": [], "tool": {"name": "pay", "arguments": "{\\\\"person\\\\": \\\\"Ada\\\\", \\\\"amount\\\\": 10}"}}]]'
+SCRIPT = (
+    '[[script {"pieces": [], "tool": {"name": "pay", '
+    '"arguments": "{\\\\"person\\\\": \\\\"Ada\\\\", \\\\"amount\\\\": 10}"}}]]'
+)
 SAID = """'[[script {"pieces": ["Ada ", "has ", "her money."]}]]'"""
 """What the service answers is what the model reads last, so it scripts the answer."""
 

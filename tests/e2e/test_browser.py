@@ -17,7 +17,9 @@ const out = document.getElementById("out"), source = new EventSource(%r);
 let errors = 0;
 for (const type of ["run.started", "agent.response.delta", "run.completed"])
   source.addEventListener(type, event => { out.textContent += event.lastEventId + " " + event.type + "\\n"; });
-source.onerror = () => { if (source.readyState === EventSource.CLOSED) { out.textContent += "closed"; fetch("/done"); } };
+source.onerror = () => {
+  if (source.readyState === EventSource.CLOSED) { out.textContent += "closed"; fetch("/done"); }
+};
 </script>"""
 FLAGS = [
     "--headless",

@@ -3,12 +3,14 @@ reason."""
 
 import ast
 import re
+from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "stoa"
-LINES_MAX = 700
-FUNCTION_LINES_MAX = 130
+LINES_MAX = 400
+FUNCTION_LINES_MAX = 60
+ROOM_SHARE_MAX = 0.25
 DRAWERS = {"utils", "util", "helpers", "helper", "common", "manager", "misc"}
 BROAD = {
     "doctor/service.py",
@@ -23,11 +25,13 @@ BROAD = {
     "tools/providers/mcp/session.py",
 }
 """The edges at which bugs end: the HTTP middleware, the supervisor, the log, the driver of runs, the kit of leased jobs
-and its syncs, the doctor's checks, the process that reads
-one document; and the two places where code of somebody else runs."""
-LONG = {
-    "app/server.py": "open_server connects every part, in order",
-    "cli/demo.py": "the demo tells one story",
+and its syncs, the doctor's checks, the process that reads one document; and the two modules that run code of others."""
+LONG_FILES = {
+    "bases/wire.py": "the shapes of all routes of bases; being split",
+}
+LONG_FUNCTIONS = {
+    ("app/slices.py", "open_slices"): "opens every slice, in order",
+    ("bases/component.py", "open_component"): "builds one slice; being split",
 }
 
 
@@ -37,14 +41,22 @@ def modules() -> list[tuple[str, str]]:
 
 def test_files_and_functions_are_short() -> None:
     for name, text in modules():
-        assert text.count("\n") <= LINES_MAX, name
+        assert text.count("\n") <= LINES_MAX or name in LONG_FILES, f"{name} has {text.count(chr(10))} lines"
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 lines = (node.end_lineno or 0) - node.lineno + 1
                 # A file of routes is one function that holds many.
-                assert lines <= FUNCTION_LINES_MAX or node.name == "routes" or name in LONG, (
-                    f"{name}: {node.name} has {lines} lines"
-                )
+                allowed = node.name == "routes" or (name, node.name) in LONG_FUNCTIONS
+                assert lines <= FUNCTION_LINES_MAX or allowed, f"{name}: {node.name} has {lines} lines"
+
+
+def test_no_room_is_too_large() -> None:
+    lines = Counter[str]()
+    for name, text in modules():
+        lines[Path(name).parts[0]] += text.count("\n")
+    room, most = lines.most_common(1)[0]
+    share = most / lines.total()
+    assert share < ROOM_SHARE_MAX, f"{room} is {share:.0%} of the code; make it two rooms"
 
 
 def test_no_drawers() -> None:

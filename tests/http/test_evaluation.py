@@ -14,7 +14,8 @@ from tests.conftest import FIRST_KEY, Running
 
 FILES = {
     "travel.md": b"# Travel\n\nTrains are booked by the office. A hotel may cost 140 euros a night.",
-    "sick.md": b"# Sick leave\n\nWhoever is ill tells the team by nine o'clock. After three days a doctor's note is needed, form HR-4711.",
+    "sick.md": b"# Sick leave\n\nWhoever is ill tells the team by nine o'clock. "
+    b"After three days a doctor's note is needed, form HR-4711.",
     "keys.md": b"# Keys\n\nThe key of the bicycle cellar hangs at the reception.",
 }
 GOLDEN = [

@@ -1,4 +1,5 @@
-"""Tools and servers as the field has them: what is odd costs itself alone, and what is stored goes only where it was meant."""
+"""Tools and servers as the field has them: what is odd costs itself alone, and what is stored goes only where it was
+meant."""
 
 import json
 from collections.abc import AsyncIterator, Callable, Mapping

@@ -22,7 +22,9 @@ paths:
         - {name: item-id, in: path, required: true, schema: {type: string}}
         - {name: tag, in: query, schema: {type: array, items: {type: string}}}
         - {name: X-Mode, in: header, schema: {type: string}}
-      requestBody: {required: true, content: {application/json: {schema: {type: object, properties: {name: {type: string}}}}}}
+      requestBody:
+        required: true
+        content: {application/json: {schema: {type: object, properties: {name: {type: string}}}}}
   /echo/form:
     post:
       operationId: fill

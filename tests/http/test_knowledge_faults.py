@@ -200,7 +200,10 @@ async def test_what_dead_or_silent_workers_left_is_taken_up(running: Running) ->
             uuid4(),
             item["id"],
         )
-        resting = "SELECT extract(epoch FROM not_before - now())::float8 FROM knowledge_items WHERE id = $1 AND status = 'pending'"
+        resting = (
+            "SELECT extract(epoch FROM not_before - now())::float8 FROM knowledge_items "
+            "WHERE id = $1 AND status = 'pending'"
+        )
         async with asyncio.timeout(10):
             while (rest := await database.fetchval(resting, item["id"])) is None:
                 await asyncio.sleep(0.05)

@@ -1,4 +1,5 @@
-"""Long lists: pages and cursors show every item once, counts say when they are estimates, searches find what is there and nothing of others."""
+"""Long lists: pages and cursors show every item once, counts say when they are estimates, searches find what is there
+and nothing of others."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -20,17 +21,22 @@ async def database(running: Running) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def fill(running: Running, database: asyncpg.Connection, count: int, *, project_id: UUID | None = None) -> UUID:
-    """So many conversations, each a second older than the one before, every other two at one moment, each with a message; gives the organization."""
+    """So many conversations, each a second older than the one before, every other two at one moment, each with a
+    message; gives the organization."""
     org_id = await database.fetchval("SELECT id FROM orgs ORDER BY created_at LIMIT 1")
     project_id = project_id or await database.fetchval("SELECT id FROM projects ORDER BY created_at LIMIT 1")
     model_id = UUID(await running.model_id())
     await database.execute(
         """WITH made AS (
             INSERT INTO conversations (org_id, project_id, id, title, model_id, user_id, message_count, created_at)
-            SELECT $1, $2, gen_random_uuid(), 'Talk ' || n, $3, 'user' || n % 7, 1, now() - n / 2 * interval '2 seconds' FROM generate_series(1, $4::int) n
+            SELECT $1, $2, gen_random_uuid(), 'Talk ' || n, $3, 'user' || n % 7, 1, now() - n / 2 * interval '2 seconds'
+            FROM generate_series(1, $4::int) n
             RETURNING id, created_at, title)
-           INSERT INTO messages (org_id, project_id, conversation_id, position, id, role, content, text, status, created_at)
-           SELECT $1, $2, id, 1, gen_random_uuid(), 'user', '[]', 'We spoke of apple number ' || substr(title, 6), 'completed', created_at FROM made""",
+           INSERT INTO messages (org_id, project_id, conversation_id, position, id, role, content, text, status,
+               created_at)
+           SELECT $1, $2, id, 1, gen_random_uuid(), 'user', '[]', 'We spoke of apple number ' || substr(title, 6),
+               'completed', created_at
+           FROM made""",
         org_id,
         project_id,
         model_id,
@@ -164,11 +170,15 @@ async def test_a_search_and_a_count_know_nothing_of_other_projects_and_organizat
         assert len((await page(running, query))[0]) == 14
     stranger = uuid4()
     await database.execute("INSERT INTO orgs VALUES ($1, 'stranger')", stranger)
-    asked = '{"list": "conversations", "filters": {}, "order": [["created_at", true]], "offset": 0, "limit": 9, "query": "apple", "count_max": 9}'
+    asked = (
+        '{"list": "conversations", "filters": {}, "order": [["created_at", true]], '
+        '"offset": 0, "limit": 9, "query": "apple", "count_max": 9}'
+    )
     for organization, project, expected in ((stranger, "", 0), (org_id, str(other), 5), (org_id, str(uuid4()), 0)):
         async with database.transaction():
             await database.execute(
-                f"SET LOCAL ROLE stoa_tenant; SET LOCAL stoa.org_id = '{organization}'; SET LOCAL stoa.project_id = '{project}'"
+                f"SET LOCAL ROLE stoa_tenant; SET LOCAL stoa.org_id = '{organization}'; "
+                f"SET LOCAL stoa.project_id = '{project}'"
             )
             row = await database.fetchrow("SELECT * FROM page_of_list($1)", asked)
             assert (len(row["ids"]), row["total"]) == (expected, expected)
@@ -201,7 +211,8 @@ async def test_what_no_row_can_hold_is_no_fault_of_ours(running: Running) -> Non
 
 
 async def test_what_the_lists_enforce_by_themselves_is_what_the_policies_say(database: asyncpg.Connection) -> None:
-    """`page_of_list` and `matching_conversations` run as the owner. Who changes one of these policies changes them too."""
+    """`page_of_list` and `matching_conversations` run as the owner. Who changes one of these policies changes them
+    too."""
     rows = await database.fetch(
         "SELECT tablename, regexp_replace(qual, '\\s+', ' ', 'g') AS qual, roles::text, cmd FROM pg_policies"
         " WHERE tablename IN ('conversations', 'messages', 'runs', 'conversation_segments')"

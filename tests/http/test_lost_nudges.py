@@ -24,7 +24,8 @@ async def begun_alone(running: Running, *more: str) -> None:
             "DELETE FROM messages WHERE role = 'assistant'",
             "UPDATE conversations SET message_count = 1",
             (
-                "UPDATE runs SET status = 'started', ended_at = NULL, output = NULL, usage = NULL, attempt = 1, node_id "
+                "UPDATE runs SET status = 'started', ended_at = NULL, output = NULL, usage = NULL, attempt = 1, "
+                "node_id "
                 "= (SELECT id FROM nodes)"
             ),
         ):

@@ -1,4 +1,5 @@
-"""Runs against a model server that is as the field's are: what a provider wants back comes back in a later message, ends are told, refusals cost a part."""
+"""Runs against a model server that is as the field's are: what a provider wants back comes back in a later message,
+ends are told, refusals cost a part."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

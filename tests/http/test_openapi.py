@@ -1,4 +1,5 @@
-"""The OpenAPI document: fit for generators, and true: schemathesis holds the server against it, with inputs nobody thought of."""
+"""The OpenAPI document: fit for generators, and true: schemathesis holds the server against it, with inputs nobody
+thought of."""
 
 import asyncio
 import os
@@ -37,7 +38,8 @@ def operations(described: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 @pytest.mark.parametrize("host", ["api", "kb"])
 async def test_generators_can_use_it(shared_server: Running, host: str) -> None:
-    """Short unique names; only statuses that are answered; an example for each JSON request, that the server's own model takes."""
+    """Short unique names; only statuses that are answered; an example for each JSON request, that the server's own
+    model takes."""
     described = await document(shared_server, host)
     schemas = described["components"]["schemas"]
     ids = [operation["operationId"] for _, operation in operations(described)]

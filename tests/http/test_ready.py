@@ -1,4 +1,5 @@
-"""`GET /ready` is true: 503 while something is stuck without which no message is answered, naming it, and 200 once it goes on."""
+"""`GET /ready` is true: 503 while something is stuck without which no message is answered, naming it, and 200 once it
+goes on."""
 
 import asyncio
 from pathlib import Path
@@ -90,7 +91,8 @@ async def test_a_lost_listen_connection(dsn: str, tmp_path: Path, monkeypatch: p
         connection = await asyncpg.connect(dsn)
         await connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE pid <> pg_backend_pid() AND datname = current_database() AND (query LIKE 'LISTEN%' OR query = 'SELECT 1')"
+            " WHERE pid <> pg_backend_pid() AND datname = current_database()"
+            " AND (query LIKE 'LISTEN%' OR query = 'SELECT 1')"
         )
         await connection.close()
         await ready(server, 503, "db.listen")

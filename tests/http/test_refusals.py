@@ -366,7 +366,10 @@ HOLDERS = {
     "parameters of a tool": (
         "POST",
         "/v1/tools",
-        b'{"name": "t", "type": "http", "description": "d", "config": {"url": "https://example.com/", "parameters": {"k": VALUE}}}',
+        (
+            b'{"name": "t", "type": "http", "description": "d", '
+            b'"config": {"url": "https://example.com/", "parameters": {"k": VALUE}}}'
+        ),
         "config.parameters",
     ),
     "an imported document": ("POST", "/v1/tools/import", b'{"document": {"k": VALUE}}', "document"),

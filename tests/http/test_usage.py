@@ -136,15 +136,19 @@ async def test_what_a_deleted_conversation_cost_stays(priced: Running) -> None:
 
 
 LINES = """
-INSERT INTO model_calls (org_id, project_id, key_id, user_id, model, prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens, estimated,
+INSERT INTO model_calls (org_id, project_id, key_id, user_id, model, prompt_tokens, completion_tokens, cached_tokens,
+    reasoning_tokens, estimated,
                          cost_usd, kind, at)
-SELECT $1, CASE n % 3 WHEN 0 THEN $2::uuid ELSE $3::uuid END, CASE n % 4 WHEN 0 THEN NULL ELSE $2::uuid END, 'u' || n % 5, 'm' || n % 3, n, n * 2, n / 2, 1,
-       n % 7 = 0, CASE WHEN n % 6 = 0 THEN NULL ELSE n * 0.000001 END, CASE n % 9 WHEN 0 THEN 'ocr' ELSE 'run' END, now() - n * interval '17 minutes'
+SELECT $1, CASE n % 3 WHEN 0 THEN $2::uuid ELSE $3::uuid END, CASE n % 4 WHEN 0 THEN NULL ELSE $2::uuid END,
+       'u' || n % 5, 'm' || n % 3, n, n * 2, n / 2, 1,
+       n % 7 = 0, CASE WHEN n % 6 = 0 THEN NULL ELSE n * 0.000001 END,
+       CASE n % 9 WHEN 0 THEN 'ocr' ELSE 'run' END, now() - n * interval '17 minutes'
 FROM generate_series(1, 500) n"""
 
 
 async def test_sums_say_what_the_lines_say(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Six days of lines, in sums of days and hours and at their edges line by line; also after lines were entered late, changed and removed."""
+    """Six days of lines, in sums of days and hours and at their edges line by line; also after lines were entered late,
+    changed and removed."""
     connection = await asyncpg.connect(running.dsn)
     org_id = await connection.fetchval("SELECT id FROM orgs")
     project_id = await connection.fetchval("SELECT id FROM projects")

@@ -1,4 +1,7 @@
-"""Each schema that was ever on main, with data, is brought to this one; large tables get their indexes while others write; a killed start is done again."""
+"""Each schema that was ever on main, with data, is brought to this one; large tables get their indexes while others
+write; a killed start is done again."""
+
+# ruff: noqa: E501 - rows of released schemas, one row a line
 
 import asyncio
 import importlib.util
@@ -151,7 +154,8 @@ async def test_a_start_killed_while_it_builds_an_index_is_done_again(old: str, m
 
 
 async def test_nodes_that_wait_for_a_migration_do_not_stop_it(old: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A node that waits for the lock inside a statement would hold a snapshot, and CREATE INDEX CONCURRENTLY would wait for that."""
+    """A node that waits for the lock inside a statement would hold a snapshot, and CREATE INDEX CONCURRENTLY would wait
+    for that."""
     await (await at(old, 27, monkeypatch)).close()
     async with asyncio.timeout(60):
         applied = await asyncio.gather(*(migrate(old) for _ in range(5)))

@@ -153,7 +153,8 @@ async def test_an_endpoint(tmp_path: Path) -> None:
         data = [{"index": i, "embedding": [float(len(text)), 1.0]} for i, text in enumerate(body["input"])][::-1]
         status, content = ("429 Slow", b"{}") if len(asked) == 1 else ("200 OK", json.dumps({"data": data}).encode())
         writer.write(
-            f"HTTP/1.1 {status}\r\nretry-after: 0\r\ncontent-length: {len(content)}\r\nconnection: close\r\n\r\n".encode()
+            f"HTTP/1.1 {status}\r\nretry-after: 0\r\n"
+            f"content-length: {len(content)}\r\nconnection: close\r\n\r\n".encode()
             + content
         )
         await writer.drain()

@@ -133,7 +133,8 @@ async def parallel_tools(provider: Provider) -> None:
 
 
 async def pictures(provider: Provider) -> None:
-    """One that is not what it is called is shown as what it is; one that no provider takes becomes a note that is told."""
+    """One that is not what it is called is shown as what it is; one that no provider takes becomes a note that is
+    told."""
     seen = ImagePart("a.jpg", "image/jpeg", DOT)
     deltas = await listen(
         provider, ModelMessage("user", (TextPart("See?"), seen, ImagePart("b.svg", "image/svg+xml", b"<svg/>")))
@@ -180,7 +181,8 @@ async def test_a_cell_of_the_guide(provider: Provider, feature: str) -> None:
 
 
 async def test_a_history_of_another_provider_is_taken(provider: Provider) -> None:
-    """What was asked and found elsewhere, a call that was canceled, a picture, an empty answer: the conversation goes on here."""
+    """What was asked and found elsewhere, a call that was canceled, a picture, an empty answer: the conversation goes
+    on here."""
     foreign = ProviderData(
         "another host",
         {

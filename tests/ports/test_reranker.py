@@ -315,7 +315,8 @@ async def test_searches_are_reranked_by_a_local_model(dsn: str, tmp_path: Path) 
         base = (await server.call("POST", "/v1/knowledgebases", 201, json=body))["data"]
         texts = {
             "one.md": b"Storm sea.",
-            "two.md": b"It is no joke to butter bread over the wide open sea, and a storm is no joke over bread and butter.",
+            "two.md": b"It is no joke to butter bread over the wide open sea, "
+            b"and a storm is no joke over bread and butter.",
         }
         files = [("files", (name, io.BytesIO(content))) for name, content in texts.items()]
         await server.call("POST", f"/v1/knowledgebases/{base['id']}/upload", 201, files=files)

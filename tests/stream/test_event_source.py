@@ -1,4 +1,5 @@
-"""A browser's EventSource: it asks the URL that it was given again and again, with Last-Event-ID, until it gets a 204."""
+"""A browser's EventSource: it asks the URL that it was given again and again, with Last-Event-ID, until it gets a
+204."""
 
 import asyncio
 from typing import Any

@@ -74,7 +74,8 @@ def call(request):  # noqa: C901 — one branch for each misdeed
     elif MODE == "secret":
         answer(
             request,
-            f"the token is {os.environ['API_TOKEN']}, and stoa has {[name for name in os.environ if name.startswith('STOA')]}",
+            f"the token is {os.environ['API_TOKEN']}, "
+            f"and stoa has {[name for name in os.environ if name.startswith('STOA')]}",
         )
     else:
         answer(request, os.environ.get("SAYS", f"touched {request['params'].get('arguments', {}).get('text', '')}"))

@@ -8,8 +8,14 @@ from typing import Any
 from tests.support.running import Running
 
 HANDBOOK = Path(__file__).parents[2] / "src/stoa/cli/assets/stoa-handbook.pdf"
-TRAVEL = b"# Travel\n\nTrains are booked by the office. A hotel may cost 140 euros a night.\n\n# Meals\n\nLunch is paid up to 25 euros.\n"
-SICK = b"# Sick leave\n\nWhoever is ill tells the team by nine o'clock. After three days a doctor's note is needed, form HR-4711.\n"
+TRAVEL = (
+    b"# Travel\n\nTrains are booked by the office. A hotel may cost 140 euros a night.\n\n"
+    b"# Meals\n\nLunch is paid up to 25 euros.\n"
+)
+SICK = (
+    b"# Sick leave\n\nWhoever is ill tells the team by nine o'clock. "
+    b"After three days a doctor's note is needed, form HR-4711.\n"
+)
 
 
 async def base_of(server: Running, **fields: Any) -> dict[str, Any]:

@@ -46,11 +46,14 @@ def saved(document: object) -> bytes:
 def epub() -> bytes:
     files = {
         "mimetype": "application/epub+zip",
-        "META-INF/container.xml": '<container version="1.0" xmlns="urn:oasis:names:tc:opendocument:xmlns:container"><rootfiles>'
+        "META-INF/container.xml": '<container version="1.0" xmlns="urn:oasis:names:tc:opendocument:xmlns:container">'
+        "<rootfiles>"
         '<rootfile full-path="b.opf" media-type="application/oebps-package+xml"/></rootfiles></container>',
-        "b.opf": '<package xmlns="http://www.idpf.org/2007/opf" version="3.0"><metadata/><manifest><item id="a" href="a.xhtml" '
+        "b.opf": '<package xmlns="http://www.idpf.org/2007/opf" version="3.0"><metadata/><manifest>'
+        '<item id="a" href="a.xhtml" '
         'media-type="application/xhtml+xml"/></manifest><spine><itemref idref="a"/></spine></package>',
-        "a.xhtml": '<html xmlns="http://www.w3.org/1999/xhtml"><body><h1>Chapter</h1><p>Call me Ishmael.</p></body></html>',
+        "a.xhtml": '<html xmlns="http://www.w3.org/1999/xhtml"><body>'
+        "<h1>Chapter</h1><p>Call me Ishmael.</p></body></html>",
     }
     return zipped(files)
 

@@ -101,7 +101,10 @@ class Site:
 
     def page(self, path: str, *links: str, text: str = "", head: str = "", **headers: str) -> None:
         anchors = "".join(f'<a href="{link}">{link}</a>' for link in links)
-        html = f"<html><head><title>Page {path}</title>{head}</head><body><h1>{path}</h1><p>{text}</p>{anchors}</body></html>"
+        html = (
+            f"<html><head><title>Page {path}</title>{head}</head>"
+            f"<body><h1>{path}</h1><p>{text}</p>{anchors}</body></html>"
+        )
         self.answers[path] = Answer(html.encode(), headers={"content-type": "text/html; charset=utf-8", **headers})
 
     def visits(self, path: str | None = None) -> list[int]:

@@ -1,4 +1,7 @@
-"""The wires of the model providers as they publish them: what each sends, and what it refuses. Docs' examples, not recordings of anybody's calls."""
+"""The wires of the model providers as they publish them: what each sends, and what it refuses. Docs' examples, not
+recordings of anybody's calls."""
+
+# ruff: noqa: E501 - wires as they were recorded
 
 import json
 import re
@@ -13,7 +16,8 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Published:
-    """`refused` says why a request's body is refused, None where it is taken; the frames are answers. None: it does not send that."""
+    """`refused` says why a request's body is refused, None where it is taken; the frames are answers. None: it does not
+    send that."""
 
     text: Sequence[bytes]
     calls: Sequence[bytes]

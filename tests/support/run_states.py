@@ -1,4 +1,5 @@
-"""The state table of runs, enforced in every database of the tests: a transition that is not in MOVES fails the statement that makes it."""
+"""The state table of runs, enforced in every database of the tests: a transition that is not in MOVES fails the
+statement that makes it."""
 
 from stoa.runs.rules import MOVES
 
@@ -13,10 +14,12 @@ def guard() -> str:
     BEGIN
         IF TG_OP = 'INSERT' AND NEW.status NOT IN ('created', 'started') THEN
             RAISE 'a run began as %', NEW.status USING ERRCODE = 'check_violation';
-        ELSIF TG_OP = 'UPDATE' AND NEW.status <> OLD.status AND OLD.status || ' ' || NEW.status <> ALL (ARRAY[{moves}]) THEN
+        ELSIF TG_OP = 'UPDATE' AND NEW.status <> OLD.status
+            AND OLD.status || ' ' || NEW.status <> ALL (ARRAY[{moves}]) THEN
             RAISE 'a run went from % to %', OLD.status, NEW.status USING ERRCODE = 'check_violation';
         END IF;
         RETURN NEW;
     END $$;
-    CREATE TRIGGER check_run_state BEFORE INSERT OR UPDATE OF status ON runs FOR EACH ROW EXECUTE FUNCTION check_run_state();
+    CREATE TRIGGER check_run_state BEFORE INSERT OR UPDATE OF status ON runs
+        FOR EACH ROW EXECUTE FUNCTION check_run_state();
     """

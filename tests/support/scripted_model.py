@@ -155,7 +155,10 @@ class ScriptedServer:
 
     def _json(self, writer: asyncio.StreamWriter, answer: object, status: int = 200, extra: str = "") -> bool:
         content = json.dumps(answer).encode()
-        head = f"HTTP/1.1 {status} Scripted\r\ncontent-type: application/json\r\n{extra}content-length: {len(content)}\r\n\r\n"
+        head = (
+            f"HTTP/1.1 {status} Scripted\r\ncontent-type: application/json\r\n"
+            f"{extra}content-length: {len(content)}\r\n\r\n"
+        )
         writer.write(head.encode() + content)
         return True
 

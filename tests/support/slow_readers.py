@@ -39,7 +39,8 @@ async def fill(dsn: str, org_id: object, run_id: object, count: int) -> None:
         await database.execute(
             "INSERT INTO events (org_id, project_id, run_id, sequence, kind, payload) SELECT $1, $1, $2, n,"
             " CASE WHEN n = $3 THEN $4::smallint ELSE $5::smallint END,"
-            ' convert_to(format(\'{"sequence":%s,"data":{"delta":"%s"}}\', n, repeat(\'x\', CASE WHEN n % 100 = 0 THEN 20000 ELSE 200 END)), \'UTF8\')'
+            ' convert_to(format(\'{"sequence":%s,"data":{"delta":"%s"}}\', n,'
+            " repeat('x', CASE WHEN n % 100 = 0 THEN 20000 ELSE 200 END)), 'UTF8')"
             " FROM generate_series(1, $3::int) AS n",
             org_id,
             run_id,
@@ -47,7 +48,10 @@ async def fill(dsn: str, org_id: object, run_id: object, count: int) -> None:
             int(EventType.RUN_COMPLETED),
             int(EventType.RESPONSE_DELTA),
         )
-        journal = "INSERT INTO journals (org_id, project_id, run_id, epoch, last_sequence, sealed) VALUES ($1, $1, $2, 1, $3, true)"
+        journal = (
+            "INSERT INTO journals (org_id, project_id, run_id, epoch, last_sequence, sealed) "
+            "VALUES ($1, $1, $2, 1, $3, true)"
+        )
         await database.execute(journal, org_id, run_id, count)
     finally:
         await database.close()

@@ -47,7 +47,8 @@ class Target:
 
     @asynccontextmanager
     async def undisturbed(self, seconds: float = 0.0) -> AsyncGenerator[None]:
-        """While the body runs: /health answers, another client's stream loses nothing, memory stays; afterwards no bug is in the log."""
+        """While the body runs: /health answers, another client's stream loses nothing, memory stays; afterwards no bug
+        is in the log."""
         conversation = await self.node.conversation()
         pieces = [f"word{number} " for number in range(40)]
         script = json.dumps({"pieces": pieces, "delay": STREAM_SECONDS})

@@ -3,8 +3,9 @@
     async with Watchdog():
         await client.post(...)
 
-A beat runs on the loop every few milliseconds. Judged is the processor time that the loop's own thread used between two beats: a crowded machine
-makes wall-clock time long, and does not make this long. A sampling thread remembers the stack while a beat is late.
+A beat runs on the loop every few milliseconds. Judged is the processor time that the loop's own thread used between two
+beats: a crowded machine makes wall-clock time long, and does not make this long. A sampling thread remembers the stack
+while a beat is late.
 """
 
 import asyncio

@@ -65,18 +65,10 @@ def page() -> str:
             [
                 "# Permissions",
                 "",
-                (
-                    "Written by `python tools/docs/permissions.py` from `PERMISSIONS` in `stoa.access.rules` and from "
-                    "the routes; a test"
-                ),
-                (
-                    "keeps it current. `POST /v1/access-keys` takes them as `permissions`. A key without that field has "
-                    "all of its scope."
-                ),
-                (
-                    "Reading and writing are apart: a key that may only write cannot read. No key can give more than it "
-                    "has."
-                ),
+                "Written by `python tools/docs/permissions.py` from `PERMISSIONS` in `stoa.access.rules` and from",
+                "the routes; a test keeps it current. `POST /v1/access-keys` takes them as `permissions`. A key",
+                "without that field has all permissions of its scope. Reading and writing are separate: a key that may",
+                "only write cannot read. No key can give more than it has.",
                 "",
                 "| permission | opens |",
                 "|---|---|",

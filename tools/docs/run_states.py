@@ -35,7 +35,8 @@ def page() -> str:
         "| status | means | may become |",
         "|---|---|---|",
         *(
-            f"| `{state}` | {MEANING[state]} | {', '.join(f'`{after}`' for after in sorted(MOVES[state])) or 'nothing: its journal is sealed'} |"
+            f"| `{state}` | {MEANING[state]} | "
+            f"{', '.join(f'`{after}`' for after in sorted(MOVES[state])) or 'nothing: its journal is sealed'} |"
             for state in MOVES
         ),
         "",

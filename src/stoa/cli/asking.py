@@ -1,5 +1,4 @@
-"""What the commands of a running server have in common: whom they speak to, what they print to, how they end when it
-refuses."""
+"""What the commands that call a running server share: its URL and key, the console, the exit on a refusal."""
 
 import uuid
 from collections.abc import Callable, Iterable, Sequence

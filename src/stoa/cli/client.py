@@ -1,4 +1,4 @@
-"""Speaks the public API over HTTP, like anybody. Standard library only: a command must start at once."""
+"""A client of the public HTTP API. Standard library only, so that a command starts at once."""
 
 import http.client
 import json

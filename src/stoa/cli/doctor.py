@@ -29,7 +29,7 @@ from stoa.settings import Settings
 
 
 class NoDatabase(Exception):
-    """There is nothing to look at; the message says where."""
+    """There is no database to check; the message says where it was looked for."""
 
 
 def run(
@@ -43,8 +43,8 @@ def run(
     out: Console,
     errors: Console,
 ) -> bool:
-    """True when every promise was looked at and none is broken (any more). With `full` also what was verified before is
-    looked at again."""
+    """True when every check was completed and nothing is violated (any more). With `full`, days verified before are
+    checked again."""
     configure_logs("error", "console")
     call = _Call(Scope(since=since), full, seconds_max, errors)
     return asyncio.run(_run(settings, call, repair=repair, as_json=as_json, out=out))
@@ -60,7 +60,7 @@ def ask(url: str, key: str, since: datetime | None, *, as_json: bool, out: Conso
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """What is asked of the doctor, and where its progress is shown."""
+    """The arguments of one call of the doctor, and where its progress is shown."""
 
     scope: Scope
     full: bool

@@ -82,9 +82,8 @@ def upload(
     mail, source code, ZIP of these.
 
     A file that is there already under the same path is replaced, and keeps its id and metadata; the old version answers
-    until the new one
-    does. A file that is the same as before is not sent again. Ends with 1 when a file could not be read, and says which
-    and why.
+    until the new one does. A file that is the same as before is not sent again. Ends with 1 when a file could not be
+    read, and says which and why.
     """
     base_id = base_id_of(url, key, base)
     files = dict(sorted(_walk(paths)))

@@ -74,9 +74,8 @@ def serve(
     """Start the server: API, workers and an embedded PostgreSQL, in one process.
 
     Models are found by themselves: set OPENAI_API_KEY, ANTHROPIC_API_KEY or OLLAMA_HOST, or run Ollama on this machine.
-    Without any, the
-    built-in model stoa-extractive answers by quoting your documents. STOA_DATABASE_URL uses a PostgreSQL (16 or newer,
-    with pgvector) of yours.
+    Without any, the built-in model stoa-extractive answers by quoting your documents. STOA_DATABASE_URL uses a
+    PostgreSQL (16 or newer, with pgvector) of yours.
     """
     gc.disable()  # Until the server stands: all that is made until then stays, so collecting is lost time.
     from stoa.access import BootstrapError  # noqa: PLC0415 — the server's weight is loaded by the command that needs it
@@ -136,8 +135,8 @@ def doctor(
     """Count broken promises: zeros, unless something is wrong; then the exit code is 1.
 
     Looks at the database and the files themselves, beside servers that run on them or without one, and at all
-    organizations. A day that was found whole and in which nothing can change any more is not looked at again, unless with
-    --full; what did not end in its time goes on at the next call.
+    organizations. A day that was found whole and in which nothing can change any more is not looked at again, unless
+    with --full; what did not end in its time goes on at the next call.
     """
     from stoa.cli.client import ApiError  # noqa: PLC0415 — the server's weight is loaded by the command that needs it
     from stoa.cli.doctor import NoDatabase, run  # noqa: PLC0415
@@ -154,9 +153,8 @@ def doctor(
         if url is not None:
             healthy = ask_doctor(url, key or "", moment, as_json=as_json, out=out)
         else:
-            chosen = settings(config, data_dir=data_dir)
             healthy = run(
-                chosen,
+                settings(config, data_dir=data_dir),
                 since=moment,
                 repair=repair,
                 full=full,

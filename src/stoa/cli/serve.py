@@ -61,7 +61,8 @@ async def serve(settings: Settings, tell: Callable[[str], None]) -> None:
 
 
 def close_to_others(data_dir: Path, *, pass_through: bool) -> None:
-    """Makes the data directory, for its owner alone. `pass_through`: the database runs as another account, which must reach its part below.
+    """Makes the data directory, for its owner alone. `pass_through`: the database runs as another account, which must
+    reach its part below.
 
     A directory that is there already is closed when it is plainly ours: not one that others share, such as /tmp.
     """
@@ -84,7 +85,8 @@ def _is_root() -> bool:
 
 
 def connection_limits(settings: Settings) -> ConnectionLimits:
-    """Connections that may be open without touching the reserve of file descriptors: the database, the journal, model calls and files need theirs."""
+    """Connections that may be open without touching the reserve of file descriptors: the database, the journal, model
+    calls and files need theirs."""
     descriptors = _descriptors_max()
     reserve = min(descriptors // 2, 256 + settings.connections_max + settings.runs_max)
     total = descriptors - reserve
@@ -168,7 +170,7 @@ async def _database(settings: Settings) -> AsyncGenerator[tuple[str, str]]:
 
 
 def _where(directory: Path, database: Path) -> str:
-    """Both places, where there are two: a backup of one alone would lose the other."""
+    """The data directory and the database's directory if they differ: a backup needs both."""
     if database.is_relative_to(directory):
         return str(directory)
     return (

@@ -1,5 +1,5 @@
-"""What conversations promise, counted (for the doctor): whole histories, files that are read and there, deletions with
-their proof."""
+"""The doctor's checks of conversations: histories without gaps, files that are read and present, deletions that are
+verified."""
 
 from collections.abc import Sequence
 from functools import partial

@@ -22,7 +22,7 @@ WHERE m.run_id IS NOT NULL AND ($1::uuid IS NULL OR m.org_id = $1) AND ($2::time
   AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.org_id = m.org_id AND r.id = m.run_id);
 
 -- name: unread_for_long
--- Files that should have been read or given up long ago.
+-- Files that should have been read, or marked as failed, long ago.
 SELECT f.org_id, f.id AS subject, format('%s, pending since %s', f.name, f.created_at::timestamptz(0)) AS detail
     FROM files f
 WHERE f.status = 'pending' AND f.created_at < now() - interval '15 minutes'

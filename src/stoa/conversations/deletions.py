@@ -1,8 +1,8 @@
-"""Deletions that prove themselves: one transaction removes every row, then the content goes, then a re-scan looks for
-what is left.
+"""Verified deletions: one transaction removes every row, then the blobs are removed, then a re-scan searches all tables
+for what is left.
 
-The receipt is written with the rows it counts. Content and proof follow at once; where the node dies in between,
-the next sweep (`unfinished`) goes on.
+The receipt is written in the transaction that removes the rows. Blobs and re-scan follow at once; if the node dies in
+between, the next sweep (`finish_pending`) continues.
 """
 
 from collections.abc import Mapping, Sequence
@@ -60,7 +60,7 @@ class Deletions:
         self._ids = ids
 
     async def delete(self, principal: Principal, conversation_id: UUID) -> Deletion:
-        """Raises NotFound when somebody else deleted it first."""
+        """Raises NotFound when another request deleted it first."""
         for _ in range(CANCEL_ATTEMPTS_MAX):
             await self._runs.cancel_active(principal, conversation_id)
             deletion_id = await self._remove(principal, conversation_id)
@@ -77,7 +77,7 @@ class Deletions:
         return found
 
     async def finish_pending(self) -> None:
-        """Content and proofs still owed, whichever node began them."""
+        """Finishes deletions whose blobs or re-scan are outstanding, whichever node began them."""
         async with internal(self._database) as tx:
             rows = await tx.fetch(SQL.unverified_deletions)
         for row in rows:
@@ -89,11 +89,12 @@ class Deletions:
             await idempotency.sweep(tx)
 
     async def discard(self, org_id: UUID, project_id: UUID, hashes: Sequence[bytes]) -> tuple[int, int]:
-        """Removes content that no file has; gives (blobs, bytes)."""
+        """Removes blobs that no file names; returns (blobs, bytes)."""
         return await discard_unused(self._database, self._blobs, SQL.content_in_use, org_id, project_id, hashes)
 
     async def _remove(self, principal: Principal, conversation_id: UUID) -> UUID | None:
-        """Every row, in one transaction; None when a run began meanwhile. What forks show becomes theirs."""
+        """Removes every row, in one transaction; None when a run began meanwhile. Messages that forks still show are
+        given to one of the forks."""
         org_id = principal.org_id
         async with self._database.tenant(principal) as tx:
             await tx.execute(SQL.take_turns, org_id, conversation_id)
@@ -146,7 +147,7 @@ class Deletions:
             return deletion_id
 
     async def _finish(self, org_id: UUID, deletion_id: UUID) -> None:
-        """Content, then the proof. Safe to do twice, on two nodes at once."""
+        """Removes the blobs, then runs the re-scan. Idempotent, also on two nodes at once."""
         async with internal(self._database) as tx:
             row = await tx.fetchrow(SQL.deletion, org_id, deletion_id)
         assert row is not None

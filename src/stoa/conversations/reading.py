@@ -1,5 +1,5 @@
-"""Reads uploads: each file once, in the background from the moment it is stored, and again by whoever needs it first
-after a crash."""
+"""Reads uploads: each file once, in the background as soon as it is stored; after a crash, again when it is first
+needed."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

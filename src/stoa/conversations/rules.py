@@ -15,7 +15,7 @@ CONTENT_PARTS_MAX: Final = 64
 QUERY_WORDS_MAX: Final = 32
 
 ANSWERS_MAX: Final = 16
-"""To one message: the first and fifteen made anew. Bounds how far one has to look for the answer that counts."""
+"""Answers to one message: the first and fifteen regenerated ones. It bounds the search for the answer that counts."""
 SEGMENTS_MAX: Final = 256
 """Pieces that a fork's history may be made of: each fork of a fork adds one, and each costs every read of the history a
 look-up."""

@@ -1,4 +1,4 @@
-"""Conversations as their owners use them. One transaction per method; what other slices can do is handed in."""
+"""Conversations as their owners use them. One transaction per method; other slices are used through ports."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

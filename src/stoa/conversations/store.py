@@ -1,4 +1,4 @@
-"""Conversations, messages and files, between rows and values. Every function is handed the transaction it works in."""
+"""Conversations, messages and files, between rows and values. Every function takes its transaction as an argument."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -70,8 +70,8 @@ async def list_conversations(
 
 @dataclass(frozen=True, slots=True)
 class LockedConversation:
-    """A conversation whose row is locked until the transaction ends: every other writer of it waits. `position` is the
-    message's that was taken, or the newest one's."""
+    """A conversation whose row is locked until the transaction ends: every other writer waits. `position` is the one
+    that was taken for a message, or that of the newest message."""
 
     position: int
     project_id: UUID
@@ -96,8 +96,8 @@ async def take_position(
 
 
 async def lock_conversation(tx: Tx, org_id: UUID, conversation_id: UUID) -> LockedConversation | None:
-    """Locks the conversation (`SELECT FOR UPDATE`); `position` is the newest message's. None where there is no such
-    conversation."""
+    """Locks the conversation (`SELECT FOR UPDATE`); `position` is that of the newest message. None where there is no
+    such conversation."""
     row = await tx.fetchrow(SQL.lock_conversation, org_id, conversation_id)
     return (
         LockedConversation(
@@ -157,8 +157,8 @@ async def history(tx: Tx, org_id: UUID, conversation_id: UUID, until: int, limit
     """The newest `limit` messages up to position `until`, oldest first, without answers that others have superseded."""
     rows = await tx.fetch(SQL.history, org_id, conversation_id, until - limit + 1, until)
     found = [
-        HistoryMessage(position, _ROLES[role], content, status, turns)
-        for position, role, content, status, turns in rows
+        HistoryMessage(row["position"], _ROLES[row["role"]], row["content"], row["status"], row["turns"])
+        for row in rows
     ]
     gone = rules.superseded((message.position, message.role, message.status) for message in found)
     return [message for message in found if message.position not in gone]
@@ -225,7 +225,7 @@ async def unread_files(tx: Tx) -> Sequence[File]:
 
 
 async def settle_file(tx: Tx, file: File, reading: Reading) -> bool:
-    """False when another reading was faster, or the file is gone."""
+    """False when another reading was stored first, or the file was deleted."""
     status = FileStatus.FAILED if reading.error else FileStatus.READY
     project_id = await tx.fetchval(
         SQL.settle_file,
@@ -260,8 +260,8 @@ async def passages(tx: Tx, org_id: UUID, file_id: UUID) -> Sequence[FilePassage]
 
 # --- forks ----------------------------------------------------------------------------------------------------------
 async def fork(tx: Tx, principal: Principal, origin: Conversation, fork_id: UUID, until: int, asked: Fork) -> None:
-    """A new conversation that shows its origin's messages up to position `until`, by reference. The caller has the lock
-    of the family of forks."""
+    """A new conversation that shows its origin's messages up to position `until`, by reference. The caller has locked
+    the family of forks."""
     org_id = principal.org_id
     await tx.execute(
         SQL.fork_conversation,
@@ -279,8 +279,8 @@ async def fork(tx: Tx, principal: Principal, origin: Conversation, fork_id: UUID
 
 
 async def hand_over(tx: Tx, org_id: UUID, conversation_id: UUID) -> tuple[Sequence[UUID], Sequence[UUID]]:
-    """Gives what forks show of a conversation to one of them; gives the ids of its messages and files. The caller has
-    the lock of the family of forks."""
+    """Moves the messages and files that forks still show to one of the forks; returns their ids. The caller has locked
+    the family of forks."""
     heir = await tx.fetchrow(SQL.heir, org_id, conversation_id)
     if heir is None:
         return (), ()

@@ -15,7 +15,7 @@ from stoa.db.internal import internal_statement
 
 @dataclass(frozen=True, slots=True)
 class ReadFile:
-    """A file as it stands after reading; `file.error` says why there are no passages."""
+    """A file after reading; `file.error` says why there are no passages."""
 
     file: File
     passages: Sequence[FilePassage]

@@ -39,7 +39,8 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
 class LimitsIn(Body):
-    """Of one run, its helpers included. `iterations_max` counts replies of the model (default 25); `output_tokens_max` is of one reply."""
+    """Of one run, its helpers included. `iterations_max` counts replies of the model (default 25); `output_tokens_max`
+    is of one reply."""
 
     iterations_max: Annotated[int, Field(ge=1, le=1_000)] | None = None
     tokens_max: Annotated[int, Field(ge=1)] | None = None
@@ -172,7 +173,8 @@ class ConversationWire(Wire):
 class MessageWire(Wire):
     """`superseded`: another answer to the same message counts in its place; models do not read this one.
 
-    `finish_reason` says how the model ended an answer: stop, length (it was cut), content_filter, tool_calls, refusal or error.
+    `finish_reason` says how the model ended an answer: stop, length (it was cut), content_filter, tool_calls, refusal
+    or error.
     """
 
     id: UUID

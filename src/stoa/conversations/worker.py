@@ -1,5 +1,5 @@
-"""What conversations do behind the scenes: files left unread by a node that died, deletions whose proof is owed, old
-keys."""
+"""Background work of conversations: reads files that a dead node left unread, finishes deletions, forgets old
+idempotency keys."""
 
 import asyncio
 from collections.abc import Sequence

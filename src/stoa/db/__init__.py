@@ -1,5 +1,5 @@
-"""The storage kit. Front door: a `Database` gives a `Tx`; `load` gives named SQL. `db.internal` has its own guarded
-door."""
+"""The storage kit. Front door: `Database` opens a `Tx`; `load` reads named SQL. Few modules may import
+`db.internal`."""
 
 from stoa.db.engine import FAILURES, Database, Raised, Row, Tx, Unstorable, connect
 from stoa.db.sql import Statements, load

@@ -1,4 +1,5 @@
-"""What holds between a directory of blobs and the rows that name its contents: none is missing, none is nobody's."""
+"""Checks of the blob directory against the rows that name its contents: every named blob exists, and every blob is
+named."""
 
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
@@ -42,8 +43,8 @@ async def _missing(blobs: BlobStore, contents: str, tx: Tx, scope: Scope) -> Asy
 
 
 async def _orphans(blobs: BlobStore, in_use: str, tx: Tx, scope: Scope) -> AsyncIterator[Finding]:
-    """Uploads are stored before their row: what is young may be on its way. Half of an upload that never ended is
-    nobody's."""
+    """A blob is stored before the row that names it, so blobs of the last hour are skipped. Also finds unfinished
+    uploads."""
     async for group in blobs.stored(scope.org_id):
         scope.looked_at(len(group))
         for stored in group:
@@ -67,8 +68,8 @@ async def _remove(database: Database, blobs: BlobStore, in_use: str, finding: Fi
 async def discard_unused(
     database: Database, blobs: Blobs, in_use: str, org_id: UUID, project_id: UUID, hashes: Sequence[bytes]
 ) -> tuple[int, int]:
-    """Removes the contents that no row names, each held meanwhile against whoever is about to name it; gives (blobs,
-    bytes)."""
+    """Removes blobs that no row names, each under its advisory lock so that no upload can name it meanwhile; returns
+    (blobs, bytes)."""
     count = size = 0
     for sha256 in hashes:
         name = blob_name(org_id, project_id, sha256)

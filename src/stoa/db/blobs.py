@@ -39,7 +39,7 @@ class Blobs(Protocol):
         ...
 
     async def delete(self, name: str) -> int:
-        """Gives the bytes that went; 0 when there was nothing."""
+        """Returns the number of bytes removed; 0 when there was no such blob."""
         ...
 
     async def exists(self, name: str) -> bool: ...
@@ -50,12 +50,12 @@ def blob_name(org_id: UUID, project_id: UUID, sha256: bytes) -> str:
 
 
 UPLOAD_SECONDS_MAX: Final = 3600.0
-"""What is younger may be an upload on its way: content is stored before the row that names it."""
+"""A younger blob may belong to an upload under way: content is stored before the row that names it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A blob as it lies there; `owner` is (organization, project, SHA-256), None for half of an upload."""
+    """A stored blob. `owner` is (organization, project, SHA-256); None for an unfinished upload."""
 
     name: str
     size: int
@@ -67,11 +67,11 @@ class BlobStore(Blobs, Protocol):
     """Blobs that can also be listed: for the doctor, and for sweeps."""
 
     def stored(self, org_id: UUID | None = None) -> AsyncIterator[Sequence[Stored]]:
-        """Of one organization or of all, in groups: the whole list is never held."""
+        """Blobs of one organization or of all, in batches: the whole list is never in memory."""
         ...
 
     async def remove_incoming(self, name: str) -> int:
-        """Removes half of an upload; gives its bytes."""
+        """Removes an unfinished upload; returns its size in bytes."""
         ...
 
 
@@ -163,7 +163,7 @@ class DirectoryBlobs:
 
 
 def _owner(path: Path) -> tuple[UUID, UUID, bytes] | None:
-    """None for a file that is none of ours."""
+    """None for a file that Stoa did not write."""
     org_id, project_id, _, digest = path.parts[-4:]
     try:
         return UUID(org_id), UUID(project_id), bytes.fromhex(digest)
@@ -180,6 +180,6 @@ def _sync_directory(directory: Path) -> None:
 
 
 async def lock_blob(tx: Tx, name: str) -> None:
-    """Takes an advisory lock on a blob's name until the transaction ends: who refers to it and who removes it take
-    turns."""
+    """Takes an advisory lock on a blob's name until the transaction ends: adding a reference and removing the blob
+    exclude each other."""
     await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", name)

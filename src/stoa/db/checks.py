@@ -1,4 +1,4 @@
-"""What a slice promises about its rows and blobs, in a form that can be counted: the port of the doctor.
+"""Invariants of a slice's rows and blobs, as checks that the doctor runs: the doctor's port.
 
 A slice gives a list of `Check`; the composition root hands them all to the doctor, which runs them within bounds and
 shows what it finds. A check reads and never writes; what can safely be put right is its `repair`, in transactions of
@@ -16,32 +16,32 @@ from stoa.kernel.findings import Finding
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Where to look: the rows of one organization or of all (None), made at or after `since` and before `until`, or
-    whenever (None)."""
+    """Which rows to check: those of one organization or of all (None), created at or after `since` and before `until`;
+    None is no bound."""
 
     org_id: UUID | None = None
     since: datetime | None = None
     until: datetime | None = None
     looked_at: Callable[[int], None] = lambda _: None
-    """Told how many more things were looked at, by checks that take long."""
+    """Long checks call it with the number of rows checked since the last call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
     name: str
-    """`runs.abandoned`: the slice, and what is broken."""
+    """`runs.abandoned`: the slice, and what is violated."""
     promise: str
-    """What holds when nothing is found: a sentence."""
+    """The invariant, as a sentence: it holds when nothing is found."""
     find: Callable[[Tx, Scope], AsyncIterator[Finding]]
-    """Streams what is broken. The transaction is read-only, and under row-level security when a tenant asks."""
+    """Streams violations. The transaction is read-only, and under row-level security when a tenant asks."""
     remedy: str
     """What a person does about it, or what `repair` does."""
     repair: Callable[[Finding], Awaitable[bool]] | None = None
-    """Puts one finding right if it still is as it was found; true when it did. None where no repair is safe."""
+    """Repairs one finding if it still holds; true when it did. None where no repair is safe."""
     by_day: bool = False
-    """Whether it can be made for the rows of one day, and nothing about them changes once that day's runs have ended:
-    then a day in which nothing is broken need not be looked at again. It keeps to `since` and `until`; others may
-    look at everything."""
+    """Whether it can check the rows of one day alone, and those rows no longer change once that day's runs have ended:
+    then a day without findings is not checked again. Such a check respects `since` and `until`; others may read
+    everything."""
 
 
 def stated(statement: str) -> Callable[[Tx, Scope], AsyncIterator[Finding]]:

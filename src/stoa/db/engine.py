@@ -1,6 +1,6 @@
-"""The database, and the right to touch it.
+"""The database pool and its transactions.
 
-A `Tx` is that right: stores are handed one and never begin or commit. There are two ways to get one:
+Stores take an open `Tx` as an argument and never begin or commit. There are two ways to open one:
 
 - `Database.tenant(principal)`: what every request uses. It runs as the role `stoa_tenant`, which owns nothing and
   cannot bypass row-level security, with the caller's organization and project set for this transaction only.
@@ -25,7 +25,7 @@ TENANT_ROLE: Final = "stoa_tenant"
 _log = structlog.get_logger("stoa.db")
 
 CONNECT_SECONDS_MAX: Final = 5
-"""A database that is up answers at once. After this time the attempt is given up, and made again."""
+"""A database that is up answers at once. After this time the attempt is aborted and repeated."""
 
 Row: TypeAlias = asyncpg.Record
 
@@ -47,16 +47,18 @@ _GONE: Final = (
     ConnectionError,
     TimeoutError,
 )
-"""The connection is lost: PostgreSQL was restarted, or the network in between is cut. asyncpg raises InternalClientError
-when the server shuts down while a query is being sent; that is a lost connection too."""
+"""The connection is lost: PostgreSQL was restarted, or the network in between is cut. asyncpg raises
+InternalClientError when the server shuts down while a query is being sent; that is a lost connection too."""
 _NO_ROOM: Final = (asyncpg.InsufficientResourcesError, asyncpg.PostgresIOError)
-"""The server lacks disk space, memory or file handles, or its disk fails: class 53 and code 58030 of the error codes."""
+"""The server lacks disk space, memory or file handles, or its disk fails: class 53 and code 58030 of the error
+codes."""
 FAILURES: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-"""All that a statement may raise on a connection outside of the pool. Its owner then closes it and connects again."""
+"""All errors that a statement may raise on a connection outside of the pool. The owner of the connection then closes it
+and connects again."""
 
 
 class Raised(Exception):
-    """A function of the schema has refused; `reason` is the word that it raised. Its transaction is rolled back."""
+    """A function of the schema raised an exception; `reason` is its message. The transaction is rolled back."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -64,7 +66,8 @@ class Raised(Exception):
 
 
 class Unstorable(Exception):
-    """PostgreSQL, or the driver before it, refused a value: a NUL in a text, a number out of range. Its transaction is rolled back."""
+    """PostgreSQL, or the driver before it, refused a value: a NUL in a text, a number out of range. Its transaction is
+    rolled back."""
 
     code: Final = "output_unstorable"
 
@@ -76,7 +79,7 @@ class Unstorable(Exception):
 
 
 class Tx(Protocol):
-    """An open transaction. A statement runs inside it; it ends when whoever opened it says so."""
+    """An open transaction. Statements run inside it; whoever opened it commits or rolls back."""
 
     async def fetch(self, query: str, *args: Any) -> Sequence[Row]: ...
 
@@ -99,7 +102,8 @@ class Database:
         self.dsn = dsn
         self._waiting = 0
         self.out_of_room = False
-        """Whether a statement failed because the server lacks disk space or memory, and `check_room` has not succeeded since."""
+        """Whether a statement failed because the server lacks disk space or memory, and `check_room` has not succeeded
+        since."""
         self._unavailable = Counter(
             "stoa_database_unavailable", "Times that a connection could not be had, or was lost in use."
         )
@@ -173,7 +177,7 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self, opening: str) -> AsyncGenerator[Tx]:
-        """For `tenant` and `stoa.db.internal` alone: says how the transaction begins."""
+        """For `tenant` and `stoa.db.internal` alone: `opening` is the statement that begins the transaction."""
         async with self.connection() as connection:
             healthy = False
             try:
@@ -187,8 +191,8 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[asyncpg.Connection]:
-        """For `transaction` and `stoa.db.internal` alone. Raises DatabaseUnavailable when the database cannot be had,
-        or goes away."""
+        """For `transaction` and `stoa.db.internal` alone. Raises DatabaseUnavailable when the database cannot be
+        reached or the connection is lost."""
         self._waiting += 1
         try:
             connection = cast("asyncpg.Connection", await self._pool.acquire(timeout=self._acquire_seconds_max))
@@ -224,16 +228,16 @@ class Database:
 
 
 def _away(message: str) -> BaseException:
-    """The error to raise for one of the driver's. When a task is cancelled and its connection is lost at the same moment,
-    the driver reports only the loss. Then this gives CancelledError, because a loop that survives lost connections would
-    otherwise never stop.
+    """The error to raise for one of the driver's. When a task is cancelled and its connection is lost at the same
+    moment, the driver reports only the loss. Then this gives CancelledError, because a loop that survives lost
+    connections would otherwise never stop.
     """
     task = asyncio.current_task()
     return asyncio.CancelledError() if task is not None and task.cancelling() else DatabaseUnavailable(message)
 
 
 def _alive(connection: asyncpg.Connection) -> bool:
-    """A connection that was lost has left the pool by itself; then asking it anything is an error."""
+    """False for a lost connection: it has left the pool by itself, and calling it raises."""
     try:
         return not connection.is_closed()
     except asyncpg.InterfaceError:
@@ -241,7 +245,7 @@ def _alive(connection: asyncpg.Connection) -> bool:
 
 
 async def connect(dsn: str) -> asyncpg.Connection:
-    """A connection of one's own, for LISTEN and for the journal writer; prepared like those of the pool."""
+    """A connection outside of the pool, for LISTEN and for the journal writer; prepared like those of the pool."""
     connection = await asyncpg.connect(dsn, command_timeout=60, timeout=CONNECT_SECONDS_MAX)
     await _prepare(connection)
     return connection

@@ -33,8 +33,9 @@ def _marked(query: str) -> str:
 
 
 class _Owner:
-    """Tells the owner's statements from the tenants' by a comment: PostgreSQL plans a prepared statement anew whenever
-    it comes from a role under row-level security after one that is not, which costs more than running it."""
+    """Adds a comment to the owner's statements, so that they are prepared apart from the tenants'. PostgreSQL plans a
+    prepared statement again whenever the role changes between one under row-level security and one that is not, which
+    costs more than running it."""
 
     __slots__ = ("_connection",)
 

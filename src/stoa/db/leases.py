@@ -1,8 +1,9 @@
 """One kit for leased jobs: claim → work under a lease → settle, or give back.
 
-A job is a row that is its own queue (docs/decisions/0011). What is the same for every kind stands here: the loop that claims, the
-renewal beside the work, retries and their end, and giving back at a stop. Lease times stand in `stoa.kernel.leases`, the
-definition of a dead node in the view `living_nodes`. A slice brings its statements and its work, as a `JobKind`.
+A job is a row that is its own queue (docs/decisions/0011). This module has what is the same for every kind of job: the
+claim loop, the renewal of the lease during the work, retries and their limit, and the release of jobs at shutdown.
+Lease times are in `stoa.kernel.leases`; the view `living_nodes` defines which nodes are dead. A slice brings its
+statements and its work as a `JobKind`.
 """
 
 import asyncio
@@ -60,10 +61,12 @@ J = TypeVar("J", bound=Job)
 
 
 class JobKind(Protocol[J]):
-    """What a slice brings. Every statement that writes is fenced: it raises Superseded when the job is not this worker's any more."""
+    """What a slice brings. Every statement that writes is fenced: it raises Superseded when this worker no longer owns
+    the job."""
 
     async def claim(self, wanted: Wanted, held: Sequence[J], /) -> Sequence[J]:
-        """Claims in one statement. A job that names this node but is not `held` was lost sight of, and is claimed again."""
+        """Claims in one statement. A job whose row names this node but that is not in `held` (the answer to its claim
+        was lost) is claimed again."""
         ...
 
     async def work(self, job: J, /) -> None:
@@ -75,7 +78,7 @@ class JobKind(Protocol[J]):
     async def fail(self, job: J, failed: JobFailed, /) -> None: ...
 
     async def give_back(self) -> None:
-        """This node stops: any node may claim its jobs, and the attempt does not count."""
+        """Called at shutdown: releases this node's jobs, and the attempt does not count."""
         ...
 
 
@@ -83,7 +86,7 @@ class ClaimLoop:
     """Calls `claim` for as long as it finds jobs, then waits for `wake` or for the poll interval."""
 
     def __init__(self, name: str, lease: Lease, claim: Callable[[], Awaitable[bool]]) -> None:
-        """`claim` gives whether there may be more."""
+        """`claim` returns whether there may be more jobs."""
         self.heartbeat = Heartbeat(name)
         self._wakeup = Wakeup(lease.poll_seconds)
         self._claim = claim
@@ -193,7 +196,8 @@ async def renewed(
 ) -> T:
     """Runs `work` while `renew` keeps its lease: every so many seconds, and whenever `woken` is set.
 
-    What `renew` raises ends the work, except Unavailable: the lease outlives a short outage. Raises TookTooLong after `seconds_max`.
+    What `renew` raises ends the work, except Unavailable: the lease outlives a short outage. Raises TookTooLong after
+    `seconds_max`.
     """
     main = asyncio.create_task(work)
     beside = asyncio.create_task(_renew_forever(renew, every_seconds, woken or asyncio.Event()))

@@ -4,7 +4,9 @@ ON CONFLICT (id) DO UPDATE SET lock_key = excluded.lock_key, expires_at = exclud
 
 -- name: renew_node
 -- One statement per node and second; gives how many other nodes live.
-WITH me AS (UPDATE nodes SET expires_at = now() + $2::float8 * interval '1 second', stuck = $3 WHERE id = $1 RETURNING id)
+WITH me AS (UPDATE nodes SET expires_at = now() + $2::float8 * interval '1 second', stuck = $3
+            WHERE id = $1
+            RETURNING id)
 SELECT (SELECT count(*) FROM me) AS mine, (SELECT count(*) FROM nodes WHERE id <> $1 AND expires_at > now()) AS others;
 
 -- name: remove_node

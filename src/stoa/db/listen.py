@@ -1,6 +1,6 @@
 """The LISTEN connection of this node.
 
-A notification only says that somebody should look into a table: it may be lost or doubled, and every receiver also polls.
+A notification only says that a table has changed. It may be lost or arrive twice, so every receiver also polls.
 """
 
 import asyncio

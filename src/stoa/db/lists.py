@@ -56,8 +56,8 @@ async def page_ids(
 
 
 def next_cursor(page: PageRequest, columns: Mapping[str, type[datetime | int]], rows: Sequence[Row]) -> str | None:
-    """Where the next page begins; None after the last one, and where the list is sorted by what no cursor can
-    stand in."""
+    """The cursor of the next page; None after the last page, and where the list is sorted by a column that cursors do
+    not support."""
     column = page.column(NEWEST)
     if len(rows) < page.page_size or column is None or column[0] not in columns:
         return None

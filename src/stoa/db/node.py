@@ -1,7 +1,7 @@
 """This process among the nodes of one database: its row, its lease, its advisory lock.
 
-The view `living_nodes` says which nodes live. A node that is wrongly taken for dead loses work and nothing else: what it writes is
-fenced, by the epoch of a journal or by the attempt of a job.
+The view `living_nodes` says which nodes are alive. A living node that is taken for dead loses its jobs and corrupts
+nothing: its writes are fenced by the epoch of a journal or the attempt of a job.
 """
 
 import asyncio
@@ -63,7 +63,7 @@ class Node:
 
     @property
     def lapsed(self) -> bool:
-        """Whether the lease has run out, as far as this node knows: it was frozen, or is cut off from the database."""
+        """Whether this node's lease has expired by its own clock: it was frozen, or is cut off from the database."""
         return self._clock.monotonic() - self._renewed_at > RUN.seconds
 
     async def start(self) -> None:
@@ -77,11 +77,11 @@ class Node:
             await self._connection.close()
 
     def wake(self) -> None:
-        """Renews now: another node has joined and wants to be told of what is written here."""
+        """Renews now: another node has joined, so this one must begin to send notifications."""
         self._woken.set()
 
     async def _join(self) -> None:
-        """Takes a new lock each time: a connection that leads nowhere may hold the old one for hours."""
+        """Takes a new lock each time: a dead connection may keep the old one for hours."""
         connection = await connect(self._dsn)
         try:
             lock_key = secrets.randbelow(2**31 - 1) + 1

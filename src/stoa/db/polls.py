@@ -1,5 +1,5 @@
-"""Levels that only the database knows (what waits, of all nodes together): asked for when somebody scrapes, and never
-oftener than once a second."""
+"""Gauges that are read from the database (queue lengths of all nodes together), at each scrape but at most once a
+second."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from stoa.kernel.supervise import Supervisor
 
 FRESH_SECONDS: Final = 1.0
 ANSWER_SECONDS_MAX: Final = 2.0
-"""A scrape does not wait for a database that is away: then the levels are missing, and `stoa_database_up` says why."""
+"""A scrape waits no longer than this for the database: then these gauges are missing, and `stoa_database_up` is 0."""
 
 
 @dataclass(slots=True)
@@ -50,12 +50,12 @@ class Polls:
         await self._supervisor.stop()
 
     async def refresh(self) -> None:
-        """However many scrape at once, one question is under way."""
+        """Concurrent scrapes share one query."""
         if self._asked_at is not None and self._clock.monotonic() - self._asked_at < FRESH_SECONDS:
             return
         if self._asking is None or self._asking.done():
             self._asking = self._supervisor.once(self._ask(), "db.polls")
-        # A task of its own: where the database is frozen, even giving up waits for it.
+        # A task of its own: while the database is frozen, even cancelling a query waits for it.
         await asyncio.wait([self._asking], timeout=ANSWER_SECONDS_MAX)
         if not self._asking.done():
             self._settle(())

@@ -1,5 +1,5 @@
-"""Looks for ids in every table there is. It asks the catalogue for the tables and their columns, not us: what a
-deletion forgot, it finds.
+"""Searches every table for ids. The tables and columns come from the system catalogue, so a table that a deletion
+forgot is searched too.
 
 A proof covers the same columns in a small database and in a large one. An index leads to each of them; a column without
 one is read through, whatever its size, unless it is in `NAMES_OTHERS`: such a column never names what a deletion of a
@@ -15,7 +15,7 @@ from stoa.db.sql import load
 
 _SQL: Final = load("stoa.db", "rescan.sql")
 RECEIPTS: Final = ("audit", "deletions")
-"""They say what was done and deleted, by id, and hold nothing else of it."""
+"""They record by id what was done and deleted, and contain nothing else of it."""
 NAMES_OTHERS: Final[Mapping[str, str]] = {
     "*.answered_by": "an access key",
     "*.app_id": "an app",

@@ -2,8 +2,8 @@
 
 A DELETE makes rows invisible; VACUUM makes their room free; the bytes stay until something else is written there. They
 stay in the free room of pages, as words of full-text indexes, in the planner's statistics and in the write-ahead log.
-Here every table is written anew with its indexes, the statistics are taken again, and the log is carried past every
-segment that held the old bytes. What lies outside of the database's directory (backups, standbys, archived log, blocks
+Here every table is rewritten with its indexes, the statistics are taken again, and the log is switched past every
+segment that contains old bytes. What lies outside of the database's directory (backups, standbys, archived log, blocks
 that the file system has freed) is the operator's.
 """
 
@@ -22,7 +22,7 @@ from stoa.db.sql import load
 
 _SQL: Final = load("stoa.db", "scrub.sql")
 SNAPSHOT_SECONDS_MAX: Final = 60.0
-"""How long an older transaction may keep us waiting: what it may still see is copied along."""
+"""How long to wait for older transactions: the rewrite would copy rows that they can still see."""
 LOCK_SECONDS_MAX: Final = 30
 REWRITE_SECONDS_MAX: Final = 24 * 3600.0
 """Of one table; a large one takes its time, and can be interrupted."""
@@ -88,7 +88,7 @@ async def scrub(dsn: str, tell: Callable[[str], None]) -> Scrubbed:
 
 
 async def _outwait_snapshots(tx: Tx) -> None:
-    """A transaction that began before a deletion still sees the rows, so they would be copied along."""
+    """A transaction that began before a deletion still sees the deleted rows, so VACUUM FULL would copy them."""
     horizon = await tx.fetchval("SELECT pg_current_xact_id()::text::bigint")
     deadline = time.monotonic() + SNAPSHOT_SECONDS_MAX
     while (oldest := await tx.fetchrow(_SQL.older, horizon)) is not None:
@@ -124,7 +124,8 @@ async def _statistics(tx: Tx) -> list[str]:
     except asyncpg.InsufficientPrivilegeError:
         return [
             (
-                "The planner's statistics were left as they are; as a superuser run: DELETE FROM pg_statistic; VACUUM FULL"
+                "The planner's statistics were left as they are; as a superuser run: "
+                "DELETE FROM pg_statistic; VACUUM FULL"
                 " pg_statistic; ANALYZE;"
             )
         ]
@@ -132,8 +133,8 @@ async def _statistics(tx: Tx) -> list[str]:
 
 
 async def _log(tx: Tx, tell: Callable[[str], None]) -> list[str]:
-    """Every segment that there is now is written over or removed. Segments kept for reuse hold old bytes too, so the
-    log is carried past them."""
+    """Overwrites or removes every present segment. Segments kept for reuse contain old bytes too, so the log is
+    switched past them."""
     left: list[str] = []
     try:
         before: Sequence[str] = await tx.fetchval(_SQL.log_segments)

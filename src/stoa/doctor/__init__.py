@@ -1,5 +1,5 @@
-"""The doctor: counts broken promises, and puts right what it safely can. Knows no other slice; each gives it checks.
-Front door."""
+"""The doctor: runs checks of invariants, counts violations, and repairs what is safe. Knows no other slice; each brings
+its checks. Front door."""
 
 from stoa.doctor.api import routes
 from stoa.doctor.service import FINDINGS_MAX, SECONDS_MAX, Doctor

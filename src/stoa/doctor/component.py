@@ -1,4 +1,4 @@
-"""The doctor, built over the checks of all other slices."""
+"""Builds the doctor from the checks of all slices."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager

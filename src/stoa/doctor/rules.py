@@ -1,4 +1,4 @@
-"""Pure decisions of the doctor: into which days time is cut, and which of them need not be looked at again."""
+"""Pure decisions of the doctor: how time is cut into days, and which days need not be checked again."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -8,9 +8,9 @@ from stoa.doctor.types import Day
 from stoa.kernel.findings import Timeline
 
 BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
-"""Stands for the open start of the first day."""
+"""Stored as the start of the first day, which has none."""
 SETTLED_AFTER: Final = timedelta(hours=1)
-"""So long after its end a day is still looked at again: clocks differ, and transactions take their time."""
+"""A day is checked again until this long after its end, because clocks differ and transactions take time."""
 
 
 def days(timeline: Timeline, now: datetime) -> Sequence[Day]:
@@ -32,7 +32,7 @@ def unverified(found: Sequence[Day], verified: Mapping[datetime, datetime]) -> S
 
 
 def joined(found: Sequence[Day]) -> Sequence[Day]:
-    """Days that follow one another as one, for who does not remember them singly; newest first, as they are given."""
+    """Joins days that follow one another, for checks that are not remembered by day; newest first, as given."""
     merged: list[Day] = []
     for day in found:
         adjacent = bool(merged) and merged[-1].start == day.end

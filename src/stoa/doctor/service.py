@@ -1,8 +1,8 @@
-"""Runs the checks one after another, each in read-only transactions and within its time.
+"""Runs the checks one after another, each in read-only transactions and within a time limit.
 
-A check `by_day` is made day by day, the newest first. A day in which nothing was broken and nothing can change any more
-is remembered and not looked at again, unless everything is asked for. So a check whose time runs out goes on with the
-next call, and in the long run each call looks at the last days alone.
+A check `by_day` runs day by day, the newest first. A day without findings whose rows can no longer change is remembered
+and not checked again, unless a full check is asked for. So a check whose time runs out continues with the next call,
+and later calls check only the last days.
 """
 
 import asyncio
@@ -25,25 +25,25 @@ from stoa.kernel.findings import Finding, Timeline
 from stoa.kernel.principal import Principal
 
 FINDINGS_MAX: Final = 10_000
-"""Per check. Whoever has more broken promises of one kind has one problem, not ten thousand."""
+"""Findings per check. More findings of one kind have one cause; ten thousand show it."""
 SECONDS_MAX: Final = 300.0
 """Per check, for an operator."""
 REQUEST_SECONDS_MAX: Final = 5.0
-"""Per check, for somebody who waits for an answer over HTTP."""
+"""Per check, for a request over HTTP."""
 _log = structlog.get_logger("stoa.doctor")
 
 Looking = Callable[[Check, Day, int], None]
-"""Called while a check is made: with the day that is looked at, and how many things the check has looked at so far."""
+"""Reports progress of a check: the day, and how many rows it has checked so far."""
 Transaction = Callable[[], AbstractAsyncContextManager[Tx]]
 
 
 def _nobody_looks(check: Check, day: Day, things: int, /) -> None:
-    """Progress that nobody wants to see."""
+    """Ignores progress."""
 
 
 @dataclass(slots=True)
 class _Examination:
-    """How one call looks: at whose rows, for how long, and what becomes of days that are whole."""
+    """The parameters of one call: whose rows, the time limit, and whether days without findings are remembered."""
 
     transaction: Transaction
     scope: Scope
@@ -91,8 +91,8 @@ class Doctor:
         self._busy = asyncio.Lock()
 
     async def ask(self, principal: Principal, scope: Scope) -> Report:
-        """The caller's organization, as row-level security shows it: less what an operator's call has verified. One at
-        a time on a node."""
+        """Checks the caller's organization under row-level security, without the days that an operator's call has
+        verified. One at a time on a node."""
         if self._busy.locked():
             raise RateLimited("The doctor is at work on this server; ask again in a moment.", retry_after_seconds=5)
         async with self._busy:
@@ -128,7 +128,7 @@ class Doctor:
         )
 
     async def repair(self, report: Report) -> AsyncIterator[Repaired]:
-        """Puts right what can safely be put right, finding by finding. Look again afterwards: one may have hidden
+        """Repairs what is safe, finding by finding. Run the checks again afterwards: one finding may have hidden
         another."""
         checks = {check.name: check for check in self._checks}
         for diagnosis in report.diagnoses:
@@ -185,7 +185,7 @@ class Doctor:
         )
 
     async def _look(self, check: Check, day: Day, examination: _Examination, found: _Found) -> None:
-        """One check of one day. Afterwards the day is remembered, where nothing is broken in it."""
+        """Runs one check over one day, and remembers the day if nothing was found."""
 
         def count(things: int) -> None:
             found.looked_at += things

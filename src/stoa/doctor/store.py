@@ -1,4 +1,4 @@
-"""The days that the doctor need not look at again."""
+"""The days that the doctor need not check again."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -20,7 +20,7 @@ async def verified_days(tx: Tx) -> Mapping[str, Mapping[datetime, datetime]]:
 
 
 async def settle(tx: Tx, check: str, day: Day, *, whole: bool) -> None:
-    """Remembers a day that is whole, and forgets one that is not (any more)."""
+    """Remembers a day without findings, and forgets one that has findings."""
     if whole:
         await tx.execute(SQL.remember, check, day.start or BEGINNING, day.end)
     else:

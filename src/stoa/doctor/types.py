@@ -10,8 +10,8 @@ from stoa.kernel.findings import Finding
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """What is looked at in one piece: from `start` on and before `end`; None is open. `settled`: nothing made in it
-    changes any more."""
+    """The unit of checking: rows created from `start` on and before `end`; None is no bound. `settled`: its rows no
+    longer change."""
 
     start: datetime | None
     end: datetime | None
@@ -31,7 +31,7 @@ class Diagnosis:
     status: Literal["complete", "stopped", "failed"]
     findings: Sequence[Finding]
     more: bool
-    """There are more than were counted."""
+    """There are more findings than were counted."""
     remedy: str
     repairable: bool
     seconds: float
@@ -74,7 +74,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Repaired:
-    """What was done about a finding; `done` is False where it had changed meanwhile, or would not be put right."""
+    """The result of a repair; `done` is False where the finding had changed meanwhile or could not be repaired."""
 
     check: str
     finding: Finding

@@ -67,7 +67,7 @@ TABLE: Final[Mapping[EventType, EventInfo]] = {
     EventType.RUN_COMPLETED: EventInfo(
         "run.completed",
         "The run",
-        'terminal: `{id, object: "run", status: "completed", output, usage, log}`',
+        'terminal: `{id, object: "run", status: "completed", output, finish_reason?, usage, log}`',
     ),
     EventType.RUN_FAILED: EventInfo(
         "run.failed",
@@ -92,8 +92,8 @@ TABLE: Final[Mapping[EventType, EventInfo]] = {
     EventType.CONTEXT_COMPACTED: EventInfo(
         "agent.context.compacted",
         "The answer",
-        'the conversation does not fit the model: `{object: "agent.context", messages_left_out, '
-        "results_shortened, iteration}`",
+        'the model does not read all of the conversation: `{object: "agent.context", messages_left_out, '
+        "results_shortened, iteration, notice?}`; `notice` says what its provider does not take (a picture, a tool)",
     ),
     EventType.TOOL_CALL_STARTED: EventInfo(
         "agent.tool_call.started",

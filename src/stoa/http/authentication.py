@@ -1,4 +1,4 @@
-"""The gate: a bearer token becomes a Principal, or the request ends with 401 or 403."""
+"""Authentication: a bearer token becomes a Principal, or the request is refused with 401 or 403."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Final, Protocol
@@ -27,7 +27,7 @@ class Authenticate(Protocol):
 
 class Meter(Protocol):
     async def __call__(self, principal: Principal) -> Rate | None:
-        """Counts a request of a limited credential, and says what is left. Raises RateLimited."""
+        """Counts a request of a limited credential, and returns what is left of its rate. Raises RateLimited."""
         ...
 
 

@@ -1,7 +1,8 @@
 """Request bodies: how large they may be, and the one boundary at which JSON is read.
 
-Everything that is stored came through `read_json` or `parse`: no NUL, no lone surrogate, no number beyond 64 bits, no bottomless nesting.
-A body is measured before it is parsed, because a megabyte of `[[],[],…` becomes 20 MB of objects.
+Everything that is stored came through `read_json` or `parse`: no NUL, no lone surrogate, no number beyond 64 bits,
+bounded nesting. The number of values is estimated before a body is parsed, because a megabyte of `[[],[],…` becomes 20
+MB of objects.
 """
 
 import asyncio
@@ -41,13 +42,14 @@ class BodyLimit:
 JSON_LIMIT: Final = BodyLimit()
 MESSAGE_LIMIT: Final = BodyLimit(MESSAGE_BYTES_MAX)
 DOCUMENT_LIMIT: Final = BodyLimit(MESSAGE_BYTES_MAX, 150_000)
-"""A whole OpenAPI document as an object; a larger one goes up as text, which is parsed in a thread, or is fetched from its URL."""
+"""A whole OpenAPI document as an object; a larger one goes up as text, which is parsed in a thread, or is fetched from
+its URL."""
 UPLOAD_LIMIT: Final = BodyLimit(UPLOAD_BYTES_MAX)
 
 
 @dataclass(slots=True)
 class Allowance:
-    """What may be read of a request's body. The edge enforces it, the route raises it once the key was checked."""
+    """How much of a request's body may be read. The edge enforces it; the route raises it once the key was checked."""
 
     limit: BodyLimit = BodyLimit(ANONYMOUS_BYTES_MAX)
     overhead_bytes: int = 0
@@ -86,17 +88,17 @@ async def read_json(body: bytes, limit: BodyLimit) -> Any:
 
 
 def parse(body: bytes) -> Any:
-    """The same at once, for a body that is small by its length. Raises BadRequest."""
+    """The same without yielding to the event loop, for small bodies. Raises BadRequest."""
     return json_values.read(body, "body", VALUES_MAX)
 
 
 def _pieces(body: bytes) -> int:
-    """At least as many as there are values: what separates them, in strings too."""
+    """An upper bound of the number of values: counts separators, including those inside strings."""
     return body.count(b",") + body.count(b"[") + body.count(b"{")
 
 
 async def _few(body: bytes, values_max: int) -> bool:
-    """Whether there are no more than `values_max` outside of strings."""
+    """Whether the body has at most `values_max` values, counted without separators inside strings."""
     count = 0
     for number, found in enumerate(_BRACES.finditer(body)):
         count += body[found.start()] != 0x22

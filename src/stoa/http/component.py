@@ -1,4 +1,4 @@
-"""What a slice brings to the server, and the kit that every slice is built from."""
+"""The kit that every slice is built from, and the Component that a slice yields."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -60,7 +60,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Component:
-    """A slice that is built. A slice that lends something to others yields a subclass with fields for that.
+    """What a slice brings to the server. A slice that lends something to others yields a subclass with fields for that.
 
     Building opens no connection and starts no task: `background` does, and only in a server.
     """
@@ -71,10 +71,10 @@ class Component:
     )
     """Wraps the app of a host, for a route that does without the framework. A later component's wrapper is the outer one."""
     checks: Sequence[Check] = ()
-    """What the doctor counts."""
+    """Checks that the doctor runs."""
     metrics: Sequence[Metric] = ()
     polls: Sequence[Poll] = ()
-    """Levels that are read from the database when somebody scrapes."""
+    """Gauges that are read from the database at a scrape."""
     channels: Mapping[str, OnNotification] = field(default_factory=dict[str, OnNotification])
     """Handlers by the channel of LISTEN."""
     background: Sequence[Background | Started] = ()
@@ -88,7 +88,7 @@ class Component:
     drain: Sequence[Callable[[], Awaitable[None]]] = ()
     """Takes nothing new, and ends or hands over what runs. All slices drain at once."""
     hang_up: Sequence[Callable[[], Awaitable[None]]] = ()
-    """Ends what clients hold open, after everything has drained."""
+    """Closes what clients keep open, after everything has drained."""
 
 
 class Collision(Exception):
@@ -107,7 +107,7 @@ def merged(what: str, parts: Sequence[Mapping[K, T]]) -> dict[K, T]:
 
 
 def unique(what: str, names: Sequence[str]) -> None:
-    """Raises Collision when a name stands twice."""
+    """Raises Collision when a name occurs twice."""
     if len(set(names)) != len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise Collision(f"Two components bring the {what} {', '.join(twice)}.")

@@ -1,7 +1,9 @@
-"""One HTTP/1.1 connection, with limits: uvicorn's protocol has none on heads, none on time and none on the number of connections.
+"""One HTTP/1.1 connection with limits. uvicorn's protocol limits neither heads, nor times, nor the number of
+connections.
 
-The write path is uvicorn's own; everything here happens while a request is read. A connection that breaks a limit is answered once, in the
-error envelope, and closed. uvicorn's `server_state.connections` is swept once a second (`Guard.watch`), so no request pays for a timer.
+The write path is uvicorn's; this module checks limits while a request is read. A connection that breaks a limit gets
+one response in the error envelope and is closed. `Guard.watch` sweeps uvicorn's `server_state.connections` once a
+second, so that no request needs a timer.
 """
 
 import asyncio
@@ -23,13 +25,16 @@ HEAD_BYTES_MAX: Final = 64 * 1024
 """Request line and header fields together; browsers and proxies stay below 32 KiB."""
 FIELDS_MAX: Final = 200
 PIPELINED_MAX: Final = 16
-"""Requests that wait behind the one being answered. Hardly any client pipelines; without a bound each costs memory before it is admitted."""
+"""Requests that wait behind the one being answered. Hardly any client pipelines; without a bound each costs memory
+before it is admitted."""
 UNREAD_BYTES_MAX: Final = 64 * 1024
-"""Of a body that nobody read: up to here the connection is kept, above it is closed after the answer. Also the buffer of a queued request."""
+"""Bytes of an unread body: up to this the connection is kept open, above it is closed after the response. Also the
+buffer of a queued request."""
 SLICE_BYTES: Final = 16 * 1024
-"""The parser is fed in slices, so that an overlong head is noticed before it is taken in whole."""
+"""The parser is fed in slices, so that an overlong head is refused before it is buffered."""
 CHUNK_OVERHEAD: Final = 16
-"""Bytes of chunk sizes, extensions and trailers for each byte of body, beyond UNREAD_BYTES_MAX: above it, the sender is only costing time."""
+"""Bytes of chunk sizes, extensions and trailers allowed for each byte of body, beyond UNREAD_BYTES_MAX. A client that
+sends more is wasting the server's time."""
 SWEEP_SECONDS: Final = 1.0
 _log = structlog.get_logger("stoa.http")
 
@@ -59,7 +64,8 @@ class Guard:
         """Requests and connections that were refused before they reached a route, by status."""
 
     def admit(self, address: str) -> str | None:
-        """Counts a connection. A sentence instead, when it is one too many (it is counted all the same, until it is closed)."""
+        """Counts a connection. Returns a sentence when it is one too many (it is counted all the same, until it is
+        closed)."""
         self.total += 1
         self.addresses[address] += 1
         limits = self.limits
@@ -175,8 +181,9 @@ class Connection(HttpToolsProtocol):
             self.flow.pause_reading()
 
     def _stay(self, rest: bytes) -> None:
-        """The client offers another protocol (clients of HTTP/2 do, with `Upgrade: h2c`): it is answered in this one. The parser takes the
-        head of such a request for its end, so its body is counted here and a new parser reads what follows."""
+        """The client offers another protocol (HTTP/2 clients send `Upgrade: h2c`); the server answers in HTTP/1.1. The
+        parser treats the head of such a request as its end, so its body is counted here and a new parser reads what
+        follows."""
         self.parser = httptools.HttpRequestParser(self)
         if self._phase is _Phase.BODY:
             left = self._unread()
@@ -311,7 +318,8 @@ class Connection(HttpToolsProtocol):
         self._linger()
 
     def _linger(self) -> None:
-        """Half-closes. A connection that is closed while its client still sends is reset, and the client never reads the answer."""
+        """Half-closes. A connection that is closed while its client still sends is reset, and the client never reads
+        the answer."""
         self._phase, self._since = _Phase.CLOSING, self.loop.time()
         self._discarded = 0
         if self.transport.is_closing():
@@ -323,7 +331,7 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
     def eof_received(self) -> None:
-        """The client has said all: a half-received request is over, and so is the connection."""
+        """The client has closed its side: an incomplete request is dropped, and the connection is closed."""
         with contextlib.suppress(AttributeError):  # The parser is gone once the connection is.
             super().eof_received()
 
@@ -336,7 +344,7 @@ _HEAD_TOO_LARGE: Final = (
 
 
 def _unsafe(headers: list[tuple[bytes, bytes]], version: str) -> str | None:
-    """What proxies and servers read differently, so that one may be told of a request that the other does not see."""
+    """Header fields that proxies and servers read differently, which allows request smuggling."""
     hosts = lengths = codings = 0
     for name, value in headers:
         if name == b"host":

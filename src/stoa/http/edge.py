@@ -1,6 +1,6 @@
 """The outermost layer of every host: request ids, body limits, the access log, and the edge at which bugs end.
 
-A plain ASGI wrapper, because it stands around streams that live for hours and must cost nothing per event.
+A plain ASGI wrapper, because it wraps streams that live for hours and must cost nothing per event.
 """
 
 import re
@@ -19,10 +19,11 @@ from stoa.kernel.errors import AppError
 from stoa.kernel.ids import Ids
 
 EXTRA_HEADERS: Final = "stoa.headers"
-"""Where whoever knows something that every answer should say leaves it, as name → value."""
+"""The key of the scope for response headers that inner layers add (name → value)."""
 
 CONSTANT_HEADERS: Final = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
-"""On every answer: no browser guesses another type than ours, and no link tells another site an address with an id in it."""
+"""On every response: no browser guesses another content type, and no link sends a URL with an id in it to another
+site."""
 HTML_POLICY: Final = (
     b"default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     b"object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"

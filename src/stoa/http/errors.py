@@ -37,7 +37,7 @@ RETRY_AFTER_SECONDS: Final = 1
 
 
 class InternalError(AppError):
-    """A bug, as the caller sees it: logged with its stack at the edge, and told apart from every refusal by its status."""
+    """A bug, as the caller sees it: the edge logs it with its stack, and its status is that of no refusal."""
 
     def __init__(self) -> None:
         super().__init__(INTERNAL_MESSAGE)
@@ -115,7 +115,8 @@ def http_response(scope: Scope, error: HTTPException) -> Response:
 
 
 def explain(errors: Iterable[Mapping[str, Any]], annotation: object = Any) -> dict[str, str]:
-    """pydantic's findings as field → reason, in the words of the contract: `content[1].file.id`. `annotation` is the body's type."""
+    """pydantic's findings as field → reason, in the words of the contract: `content[1].file.id`. `annotation` is the
+    body's type."""
     details: dict[str, str] = {}
     for error in errors:
         at = _located(error["loc"], annotation)

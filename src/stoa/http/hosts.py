@@ -1,4 +1,5 @@
-"""The kinds of host as a table: how each is named, where it is mounted on the api host, what serves it (contract section 1)."""
+"""The kinds of host as a table: how each is named, where it is mounted on the api host, what serves it (contract
+section 1)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from stoa.http.traffic import SERVED
 from stoa.kernel.errors import AppError, NotFound
 
 SUBJECT: Final = "stoa.host_subject"
-"""The key of the scope under which a host's app finds the id of its subject: the app or the knowledge base. It may be no UUID."""
+"""The key of the scope under which a host's app finds the id of its subject: the app or the knowledge base. It may be
+no UUID."""
 RENDER: Final = errors.RENDER
 """The key of the scope under which the edge finds how this host renders a refusal."""
 
@@ -38,7 +40,8 @@ class HostName:
     with_subject: bool = False
     """Whether an id stands before the label and after the path: `<id>.kb.<domain>`, `/kb/<id>`."""
     aliases: Sequence[str] = ()
-    """Paths of the api host that another dialect uses. A subject follows them, and the host's app sees the whole path."""
+    """Paths on the api host that clients of another API use. The subject follows them, and the host's app sees the
+    whole path."""
 
 
 HOST_NAMES: Final[Sequence[HostName]] = (
@@ -80,7 +83,8 @@ class Surface:
 
 
 class Hosts:
-    """The ASGI app of all hosts: sends each request to the surface of its host. A host without a surface answers 404."""
+    """The ASGI app of all hosts: sends each request to the surface of its host. A host without a surface answers
+    404."""
 
     def __init__(self, surfaces: Mapping[HostKind, Surface], domain: str) -> None:
         self._surfaces = surfaces
@@ -116,7 +120,7 @@ class Hosts:
         await surface.app(below, receive, send)
 
     def _on_api_host(self, scope: Scope) -> tuple[HostKind, Scope]:
-        """The surface that the path is mounted for, and the request as that surface's own host would see it."""
+        """The surface that is mounted at the path, and the request as the host of that surface would see it."""
         path: str = scope["path"]
         for prefix, known in self._mounts:
             if path.startswith(prefix) or (path == prefix[:-1] and not known.with_subject):

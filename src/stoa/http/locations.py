@@ -1,7 +1,8 @@
 """Where a body is wrong, in the caller's words: pydantic's location, walked along the body's own types.
 
-A location also names the member of a union that was tried (`content[1].text.text`, `config.website.url`), which nobody wrote. Which element is
-a field and which is such a tag is known from the annotation alone, so there is no list of tags to keep.
+pydantic's location also names the member of a union that was tried (`content[1].text.text`, `config.website.url`),
+which is not in the body. The annotation tells which elements are fields and which are such tags, so no list of tags is
+needed.
 """
 
 import types
@@ -18,7 +19,8 @@ _UNIONS: Final = (Union, types.UnionType)
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """`path` as a caller writes it (`content[1].file.id`; "" is the body). `known`: the fields of the object that holds the last element."""
+    """`path` as a caller writes it (`content[1].file.id`; "" is the body). `known`: the fields of the object that holds
+    the last element."""
 
     path: str
     known: set[str] = field(default_factory=set[str])
@@ -26,7 +28,8 @@ class Location:
 
 @dataclass(slots=True)
 class _At:
-    """The types that a value may have where the walk stands. `tagged`: the next element of the location chooses among them."""
+    """The types that the value at the current element may have. `tagged`: the next element of the location chooses
+    among them."""
 
     types: list[Any]
     tagged: bool = False
@@ -116,7 +119,7 @@ def _is_model(annotation: Any) -> bool:
 
 
 def _free(annotations: Sequence[Any]) -> bool:
-    """Whether anything may stand here, so that a name is the caller's."""
+    """Whether any key is allowed here, so that the name is one that the caller chose."""
     return any(one is Any for one in annotations) or not annotations
 
 

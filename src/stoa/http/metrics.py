@@ -21,20 +21,23 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE: Final = "text/plain"
 PASSED_ON: Final = ("forwarded", "via", "x-forwarded-for", "x-real-ip", "origin")
-"""A request that carries one of these comes through a proxy, or out of a page in somebody's browser: not from a scraper on this machine."""
+"""A request that carries one of these comes through a proxy, or out of a page in somebody's browser: not from a scraper
+on this machine."""
 
 
 def routes(
     version: str, counted: Sequence[kernel.Metric], refresh: Callable[[], Awaitable[None]], host: str, token: str | None
 ) -> Routes:
-    """With a token only to who sends it; without one only on a server that listens on loopback, and to who asks it directly."""
+    """With a token, only requests that send it are admitted; without one, only direct requests to a server that listens
+    on loopback."""
     router = Routes(tags=["operations"])
     page = _Page(version, counted)
 
     @router.get("/metrics", response_class=Response, responses={200: {"content": {CONTENT_TYPE: {}}}, **refusals()})
     async def metrics(request: Request) -> Response:
-        """This node's numbers, in the text form of Prometheus or OpenMetrics (by `Accept`). The operator's: needs `STOA_METRICS_TOKEN` as a bearer
-        token, if one is set; otherwise it is open to this machine alone, when the server listens on loopback."""
+        """This node's numbers, in the text form of Prometheus or OpenMetrics (by `Accept`). The operator's: needs
+        `STOA_METRICS_TOKEN` as a bearer token, if one is set; otherwise it is open to this machine alone, when the
+        server listens on loopback."""
         _admit(request, host, token)
         await refresh()
         return page
@@ -51,7 +54,8 @@ def _admit(request: Request, host: str, token: str | None) -> None:
             )
     elif not _loopback(host) or not _asked_directly(request):
         raise Unauthorized(
-            "The numbers of this server are its operator's: set STOA_METRICS_TOKEN, and send it as a bearer token. Without it they are open to"
+            "The numbers of this server are its operator's: set STOA_METRICS_TOKEN, and send it as a bearer token. "
+            "Without it they are open to"
             " this machine alone, when the server listens on loopback."
         )
 
@@ -65,8 +69,9 @@ def _loopback(host: str) -> bool:
 
 
 def _asked_directly(request: Request) -> bool:
-    """By a program on this machine. The Host header is a claim: a page whose name was made to resolve to this machine sends its own name, and
-    a proxy that says nothing of itself sends the public one, or speaks HTTP/1.0."""
+    """Whether a program on this machine sent the request directly. The Host header must name this machine: after DNS
+    rebinding a browser sends the name of the page, and a proxy that adds no header sends the public name or speaks
+    HTTP/1.0."""
     client, headers = request.client, request.headers
     return (
         client is not None
@@ -103,7 +108,7 @@ class _Page(Response):
 
 
 def registry(version: str, counted: Sequence[kernel.Metric]) -> "CollectorRegistry":
-    """All of it and what the library knows of this process, as the library's own."""
+    """A registry of the library with all our metrics and the library's metrics of this process."""
     from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector  # noqa: PLC0415 — as above
     from prometheus_client.core import InfoMetricFamily  # noqa: PLC0415
 

@@ -1,7 +1,8 @@
 """Makes the framework's OpenAPI document fit for generators of clients.
 
-It has the statuses that are really answered, one short name for each schema, the route's own function as the operation's name, and an example for
-each JSON request. Models say their example as `example`, a class variable (stoa.http.wire).
+The document lists only statuses that are answered, has one short name for each schema, names operations by the route's
+function, and has an example for each JSON request. A model defines its example in the class variable `example`
+(stoa.http.wire).
 """
 
 import re
@@ -29,7 +30,8 @@ def operation_id(route: APIRoute) -> str:
 
 
 def documents(model: Callable[[], type[BaseModel]]) -> Callable[[Endpoint], Endpoint]:
-    """Decorates an endpoint that answers with ready bytes: the document brings in the model, which is loaded only for that."""
+    """Decorates an endpoint that answers with ready bytes: the document brings in the model, which is loaded only for
+    that."""
 
     def mark(endpoint: Endpoint) -> Endpoint:
         setattr(endpoint, _MODEL, model)

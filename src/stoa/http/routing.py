@@ -1,4 +1,5 @@
-"""Routes that judge a request by its head, in this order: the key, the query, the media type, the length. Only then is its body read.
+"""Routes that check a request's head first, in this order: the key, the query, the media type, the length. Only then is
+its body read.
 
 The framework reads the body first and asks for the key afterwards, so that anybody could make the server spool 128 MiB.
 """
@@ -29,7 +30,8 @@ from stoa.kernel.errors import BadRequest, TooLarge, UnsupportedMediaType
 ANY_ROUTE_TAKES: Final = frozenset(
     {"include_archived", "include_system", "include_official", "type", "page", "page_size"}
 )
-"""Query parameters that clients of the platform send everywhere, whether or not a route filters by them (contract section 3)."""
+"""Query parameters that clients of the platform send everywhere, whether or not a route filters by them (contract
+section 3)."""
 BODY_LIMIT: Final = "stoa_body_limit"
 """The attribute of an endpoint that holds the BodyLimit of its route."""
 _JSON: Final = re.compile(r"application/(?:[\w.-]+\+)?json\b", re.IGNORECASE)
@@ -71,7 +73,7 @@ def limited(limit: BodyLimit) -> Callable[[Callable[..., Any]], Callable[..., An
 
 
 class _Guard:
-    """What one route says of the requests that it takes."""
+    """What one route requires of its requests."""
 
     def __init__(self, route: APIRoute) -> None:
         dependants = list(_flat(route.dependant))

@@ -1,8 +1,8 @@
-"""The way past the framework for the one route that every answer begins with.
+"""Bypasses the framework for the one route that starts every run: sending a message.
 
-Two dozen layers stand around a route; for a short answer they cost as much as a quarter of the whole run. A request that is plainly in order
-is taken to the same function directly. Whatever is not (a bad body, another media type, an Idempotency-Key, no credential) goes on to the
-framework as if it had never been looked at, so there is one place that refuses and one that documents.
+Two dozen layers wrap a route; for a short answer they cost as much as a quarter of the whole run. A plain valid request
+goes directly to the route's function. Every other request (a bad body, another media type, an Idempotency-Key, no
+credential) goes to the framework unchanged, so refusals and documentation exist once.
 """
 
 import re
@@ -29,7 +29,8 @@ Answer = Callable[..., Awaitable[Response]]
 
 
 class Shortcut:
-    """Wraps the app of a host. `route`, a POST of `router`, has one UUID in its path, named `subject`; its function takes that, `body` and `principal`."""
+    """Wraps the app of a host. `route`, a POST of `router`, has one UUID in its path, named `subject`; its function
+    takes that, `body` and `principal`."""
 
     def __init__(
         self,

@@ -9,7 +9,8 @@ from starlette.types import Receive, Scope, Send
 
 HEARTBEAT: Final = b": heartbeat\n\n"
 DIRECT_SEND: Final = "stoa.send"
-"""Where the edge leaves the server's own `send`: between it and us lie eight layers that care for the response's start only."""
+"""The key of the scope for the server's own `send`. The eight layers in between only act on the start of the
+response."""
 
 
 STREAM_CONTENT: Final[Mapping[str, Any]] = {
@@ -84,7 +85,8 @@ class EventStream(Response):
 
 
 class _Writer:
-    """The server's `send` as a `Write`: called from anywhere on the loop, it needs a task only when the client is slow."""
+    """The server's `send` as a `Write`: called from anywhere on the loop, it needs a task only when the client is
+    slow."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -99,7 +101,7 @@ class _Writer:
 
 
 class _Rest(Awaitable[None]):
-    """What remains of a `send` that could not end at once."""
+    """The rest of a `send` that did not complete at once."""
 
     def __init__(self, steps: Generator[Any, None, None], waits_for: Any) -> None:
         self._steps = steps

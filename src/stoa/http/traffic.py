@@ -1,4 +1,4 @@
-"""What is counted of requests, once each: by the route's template and never by the path, which a client chooses."""
+"""Metrics of requests, labelled by the template of the route and never by the path, which a client chooses."""
 
 from collections.abc import Sequence
 from time import perf_counter
@@ -9,7 +9,7 @@ from starlette.types import Message, Scope
 from stoa.kernel.metrics import OTHER, SLOW, Counter, Gauge, Histogram, Metric
 
 SERVED: Final = "stoa.served"
-"""Where whoever picks the host says which kind it is, and leaves the scope that it went on with."""
+"""The key of the scope for (kind of host, scope that its app was called with)."""
 METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 NONE: Final = "none"
 """The route of what met none; the status of what was never answered, because its client had gone."""

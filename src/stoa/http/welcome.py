@@ -1,4 +1,5 @@
-"""What a person meets: `GET /` says what this is, `GET /docs` is the API reference. Nothing is loaded from anywhere else."""
+"""Pages for people: `GET /` describes the server, `GET /docs` is the API reference. Nothing is loaded from another
+site."""
 
 from functools import cache
 from importlib.resources import files
@@ -57,7 +58,8 @@ footer {{ margin-top: 2.5rem; opacity: 0.7; }}
 </ul>
 <p>Every call needs an access key. The first start of <code>stoa serve</code> prints one.</p>
 <pre>curl {url}/v1/router/models -H "Authorization: Bearer $STOA_KEY"</pre>
-<p>The guides come with the source, under <code>docs/guide</code>. <code>stoa demo</code> shows the main job, call by call.</p>
+<p>The guides come with the source, under <code>docs/guide</code>.
+<code>stoa demo</code> shows the main job, call by call.</p>
 <footer>Stoa {version}, Apache-2.0</footer>
 </body>
 </html>
@@ -81,7 +83,8 @@ def welcome_routes(version: str) -> Routes:
 
 
 def docs_routes(title: str) -> Routes:
-    """`GET /docs`, for every host that has an OpenAPI document. The assets are those of a package, so it works without a network."""
+    """`GET /docs`, for every host that has an OpenAPI document. The assets are those of a package, so it works without
+    a network."""
     router = Routes(tags=["operations"])
 
     @router.get("/docs", include_in_schema=False)

@@ -44,7 +44,8 @@ class Wire(BaseModel):
 
 
 class Body(Wire):
-    """A JSON shape that clients send. A field that is not known is refused: a misspelt one must not pass as if it had been left out.
+    """A JSON shape that clients send. A field that is not known is refused: a misspelt one must not pass as if it had
+    been left out.
 
     A model that is a whole request has an `example: ClassVar` of it, which the OpenAPI document shows.
     """
@@ -61,7 +62,8 @@ class Data(Wire, Generic[T]):
 
 
 class Pagination(Wire):
-    """`total_count_estimated`: there are so many that they are not counted, and `total_count` and `page_count` are estimates.
+    """`total_count_estimated`: there are so many that they are not counted, and `total_count` and `page_count` are
+    estimates.
 
     `next_cursor`: where the list goes on, in lists that take a `cursor`.
     """
@@ -128,11 +130,13 @@ REFUSAL_MEANINGS = {
     503: "Draining, or the database is away; see Retry-After.",
 }
 REFUSAL_CONTENT = {"application/json": {"schema": {"$ref": "#/components/schemas/RefusalBody"}}}
-"""By name, for the framework builds a validator for each model that it is given: 500 equal ones, 50 ms of every start. `/ready` brings the schema in."""
+"""By name, for the framework builds a validator for each model that it is given: 500 equal ones, 50 ms of every start.
+`/ready` brings the schema in."""
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses=` of a route: the refusals it may answer with; 400, 401, 403, 429 and 503 are always among them."""
+    """The `responses=` of a route: the refusals it may answer with; 400, 401, 403, 429 and 503 are always among
+    them."""
     return {
         status: {"description": REFUSAL_MEANINGS[status], "content": REFUSAL_CONTENT}
         for status in sorted({400, 401, 403, 429, 503, *statuses})

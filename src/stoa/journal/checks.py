@@ -54,7 +54,8 @@ def checks(database: Database) -> Sequence[Check]:
             "journal.seals",
             "A journal is sealed if, and only if, its last event is terminal.",
             stated_by_day(SQL.seals),
-            "The repair seals a journal whose last event is terminal. One that is sealed without an end is left as it is.",
+            "The repair seals a journal whose last event is terminal. "
+            "One that is sealed without an end is left as it is.",
             partial(_seal, database),
             by_day=True,
         ),

@@ -1,6 +1,6 @@
 """The newest events of live runs, in memory: the readers of this node get what was just committed without a query.
 
-The table is the truth: a reader that is further behind than the buffer reaches reads the table. Each buffer is bounded.
+A reader that is further behind than the buffer reads the table. Each buffer is bounded.
 """
 
 import asyncio

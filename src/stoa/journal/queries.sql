@@ -16,7 +16,8 @@ WITH writers AS (
 ), taken AS (
     UPDATE journals j SET last_sequence = j.last_sequence + w.count, sealed = w.seal
     FROM writers w
-    WHERE j.org_id = w.org_id AND j.run_id = w.run_id AND j.epoch = w.epoch AND j.last_sequence = w.base AND NOT j.sealed
+    WHERE j.org_id = w.org_id AND j.run_id = w.run_id AND j.epoch = w.epoch AND j.last_sequence = w.base
+      AND NOT j.sealed
     RETURNING j.org_id, j.project_id, j.run_id, w.number
 ), stored AS (
     INSERT INTO events (org_id, project_id, run_id, sequence, kind, payload)
@@ -24,18 +25,22 @@ WITH writers AS (
     FROM unnest($7::bigint[], $8::int[], $9::smallint[], $10::bytea[]) AS e (number, sequence, kind, payload)
     JOIN taken t ON t.number = e.number
 )
-SELECT run_id, (SELECT count(pg_notify('stoa_journal', payload)) FROM unnest($11::text[]) AS payload) AS notes FROM taken;
+SELECT run_id, (SELECT count(pg_notify('stoa_journal', payload)) FROM unnest($11::text[]) AS payload) AS notes
+FROM taken;
 
 -- name: append_to
 -- The same for one run, in the transaction of what its events belong to (migration 0025).
 SELECT append_events_v1(
-    p_org => $1, p_run => $2, p_epoch => $3, p_base => $4, p_seal => $5, p_sequences => $6, p_kinds => $7, p_payloads => $8, p_notifications => $9);
+    p_org => $1, p_run => $2, p_epoch => $3, p_base => $4, p_seal => $5, p_sequences => $6, p_kinds => $7,
+    p_payloads => $8, p_notifications => $9);
 
 -- name: read
 -- Events after a sequence, in order: so many, and no more than so many bytes of them, but one in any case.
 SELECT sequence, kind, payload FROM (
     SELECT *, sum(octet_length(payload)) OVER (ORDER BY sequence) - octet_length(payload) AS bytes_before FROM (
-        SELECT sequence, kind, payload FROM events WHERE org_id = $1 AND run_id = $2 AND sequence > $3 ORDER BY sequence LIMIT $4) page
+        SELECT sequence, kind, payload FROM events
+        WHERE org_id = $1 AND run_id = $2 AND sequence > $3
+        ORDER BY sequence LIMIT $4) page
 ) sized WHERE bytes_before < $5 ORDER BY sequence;
 
 -- name: read_type
@@ -50,5 +55,6 @@ WITH gone_events AS (
 ), gone_journals AS (
     DELETE FROM journals WHERE org_id = $1 AND run_id = ANY ($2::uuid[]) RETURNING 1
 )
-SELECT (SELECT count(*) FROM gone_events) AS events, (SELECT coalesce(sum(bytes), 0) FROM gone_events)::bigint AS event_bytes,
+SELECT (SELECT count(*) FROM gone_events) AS events,
+       (SELECT coalesce(sum(bytes), 0) FROM gone_events)::bigint AS event_bytes,
        (SELECT count(*) FROM gone_journals) AS journals;

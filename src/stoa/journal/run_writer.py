@@ -1,4 +1,4 @@
-"""The right to write one run's journal for one epoch: what the run says is gathered, numbered and encoded here."""
+"""Writes one run's journal for one epoch: collects, numbers and encodes the run's events."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -83,7 +83,7 @@ class RunWriter:
     _waiters: list[asyncio.Future[None]] = field(default_factory=list["asyncio.Future[None]"])
 
     def write(self, event: Event | TextDelta) -> None:
-        """Takes an event for the next tick. Neighbouring deltas of one iteration are joined."""
+        """Adds an event to the next tick. Neighbouring deltas of one iteration are joined."""
         if self.fenced:
             raise Fenced
         pending = self.pending
@@ -110,8 +110,8 @@ class RunWriter:
             raise self.broken
 
     async def take(self) -> Sequence[Event | TextDelta]:
-        """What was written and is in no tick; the caller stores it with the run's end. Nothing if broken. Raises
-        Fenced.
+        """Removes and returns the events that no tick has stored; the caller stores them with the run's end. Empty if
+        broken. Raises Fenced.
         """
         while self.in_flight and not self.fenced:
             await self._settled()
@@ -155,7 +155,7 @@ class RunWriter:
         return batch
 
     def mark(self) -> tuple[int, Digest]:
-        """Where the writer stands, to `rewind` to when the transaction that a batch was made for fails."""
+        """The writer's position, for `rewind` when the transaction that a batch was made for fails."""
         return self.last_sequence, self.digest.copy()
 
     def rewind(self, mark: tuple[int, Digest]) -> None:

@@ -45,7 +45,8 @@ class Journal:
         return writer, writer.batch(first, timestamp)
 
     async def take(self, tx: Tx, key: JournalKey) -> Head:
-        """Fences the present writer off: from the commit on it can write nothing more. Raises Fenced when sealed."""
+        """Fences the present writer off: after the commit it cannot write any more. Raises Fenced when the journal is
+        sealed."""
         row = await tx.fetchrow(SQL.fence, key.org_id, key.run_id)
         if row is None:
             raise Fenced
@@ -76,7 +77,7 @@ class Journal:
         return [_record(row) for row in rows]
 
     async def all(self, org_id: UUID, run_id: UUID) -> AsyncIterator[Sequence[Record]]:
-        """Every event, in pages, for the node that carries the run."""
+        """Every event, in pages, for the node that works on the run."""
         after = 0
         while True:
             async with internal_statement(self._database) as tx:

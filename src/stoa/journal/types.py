@@ -34,7 +34,7 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Where a journal stands."""
+    """A journal's epoch, last sequence and seal."""
 
     epoch: int
     last_sequence: int
@@ -42,4 +42,4 @@ class Head:
 
 
 class Fenced(Exception):
-    """This writer's epoch is over, or the journal is sealed: nothing of what it had pending was or will be written."""
+    """This writer's epoch is over, or the journal is sealed: none of its pending events was or will be written."""

@@ -1,4 +1,4 @@
-"""The journal writer: one task per node, one statement per tick, for all the runs that the node carries.
+"""The journal writer: one task per node, one statement per tick, for all runs of the node.
 
 A tick begins as soon as the one before is done and something waits; with many runs it waits a little, so that the
 deltas of one run that meet become one event. What a tick stored is published to readers after its commit, never before.
@@ -84,7 +84,7 @@ class JournalWriter:
         return writer
 
     def release(self, writer: RunWriter) -> None:
-        """The run is over, or carried elsewhere."""
+        """The run has ended, or another node works on it."""
         self._writers.discard(writer)
         self._dirty.pop(writer, None)
         self._live.forget(writer.key.run_id)
@@ -96,7 +96,7 @@ class JournalWriter:
 
     @property
     def pace_seconds(self) -> float:
-        """How long runs may gather deltas under the present load, so that each row and each write holds several."""
+        """How long runs may collect deltas under the present load, so that each row and each write contains several."""
         return min(max(0, len(self._writers) - PACE_FREE_RUNS) * PACE_SECONDS_PER_RUN, PACE_SECONDS_MAX)
 
     def wake(self, writer: RunWriter) -> None:

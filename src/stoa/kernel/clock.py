@@ -1,4 +1,4 @@
-"""Time, handed in. Everything that asks for the time takes a `Clock`, so a test can hold it still."""
+"""Time, as an argument. Everything that needs the time takes a `Clock`, so that a test can fix it."""
 
 import time
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What the converting process may use, set by itself on itself before it opens the file, and how it dies."""
+"""The limits that a converting process sets on itself before it opens the file, and how it ends with its parent."""
 
 import ctypes
 import os
@@ -13,8 +13,9 @@ _LIBC: Final = ctypes.CDLL(None)
 
 
 def confine(memory_bytes_max: int, seconds_max: float) -> None:
-    """Bounds memory, processor time (of all threads: two cores may be busy for the whole time), open files; forbids to
-    write files and core dumps. What cannot be set on this system is left out: the parent's clock stands behind it."""
+    """Limits memory, processor time (of all threads: two cores may be busy for the whole time) and open files; forbids
+    writing files and core dumps. Limits that this system does not support are skipped; the parent enforces a deadline
+    in any case."""
     seconds = max(1, round(seconds_max * 2))
     _limit("RLIMIT_AS", memory_bytes_max)
     _limit("RLIMIT_CPU", seconds, seconds + 2)

@@ -10,7 +10,7 @@
     ├── UnsupportedMediaType        415     unsupported_media_type
     ├── RateLimited                 429     rate_limited
     └── Unavailable                 503     unavailable        (with Retry-After)
-        └── DatabaseUnavailable     503     unavailable        (what was under way is not lost: it goes on when the database is back)
+        └── DatabaseUnavailable     503     unavailable        (nothing under way is lost: it goes on later)
 
 Messages are sentences that name the thing and the way out. Nothing else in Stoa chooses a status.
 """
@@ -91,4 +91,4 @@ class Unavailable(AppError):
 
 
 class DatabaseUnavailable(Unavailable):
-    """The database is away, or refused for the moment; whoever carries work that must not be lost waits for it."""
+    """The database cannot be reached or refuses for now. Work that must not be lost waits and tries again."""

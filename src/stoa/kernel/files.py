@@ -11,7 +11,8 @@ FILE_NAME_CHARACTERS_MAX: Final = 255
 
 
 def file_name(offered: str | None, field: str = "file") -> str:
-    """The name as a name: no path, no control characters. Raises BadRequest naming `field` when nothing is left of it."""
+    """The name as a name: no path, no control characters. Raises BadRequest naming `field` when nothing is left of
+    it."""
     name = re.split(r"[\\/]", offered or "")[-1]
     name = "".join(
         character for character in unicodedata.normalize("NFC", name) if unicodedata.category(character)[0] != "C"

@@ -1,4 +1,4 @@
-"""One broken promise, as whoever looks for them finds it."""
+"""One violation of an invariant, as a check reports it."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Whose, of what (an id, or a blob's name), and in which way."""
+    """The organization, the subject (an id, or a blob's name), and what is wrong with it."""
 
     org_id: UUID
     subject: str
@@ -17,7 +17,8 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """`first` is the day (UTC) of the oldest rows, None where there are none; on `open_days` something was made that may still change."""
+    """`first` is the day (UTC) of the oldest rows, None where there are none; on `open_days` something was made that
+    may still change."""
 
     first: datetime | None
     open_days: Collection[datetime]

@@ -23,8 +23,8 @@ class RandomIds:
 
 
 def event_id_tail(run_id: UUID) -> bytes:
-    """All but the first 8 hex digits of a run's event ids, which are `%08x` of the event's sequence: derived, so that an id
-    costs nothing to store and is equal on every read.
+    """All but the first 8 hex digits of a run's event ids, which are `%08x` of the event's sequence: derived, so that
+    an id costs nothing to store and is equal on every read.
 
     The first 32 bits of the run's id (the slow half of its millisecond clock) give way to the sequence, and the
     version becomes 8 ("custom", RFC 9562); the other 90 bits keep it unique among runs.

@@ -1,7 +1,8 @@
-"""What may be in JSON that is stored: the rules that PostgreSQL, 64-bit readers and our own stack set, checked in one place.
+"""What may be in JSON that is stored: the rules that PostgreSQL, 64-bit readers and our own stack set, checked in one
+place.
 
-A walk stops at the first problem and names its path as a caller writes it: `metadata.tags[3]`. It is a generator, so that a large value can be
-walked in steps between which the event loop does other work.
+A walk stops at the first problem and names its path as a caller writes it: `metadata.tags[3]`. It is a generator, so
+that a large value can be walked in steps between which the event loop does other work.
 """
 
 import json
@@ -32,7 +33,8 @@ Problem = tuple[str, str]
 
 
 def read(text: bytes, field: str, values_max: int) -> Any:
-    """The checked value of a small JSON text. Raises BadRequest naming what is wrong below `field` ("body" leads no path)."""
+    """The checked value of a small JSON text. Raises BadRequest naming what is wrong below `field` ("body" leads no
+    path)."""
     value = load(text, field)
     refuse(problem(value, values_max), field)
     return value

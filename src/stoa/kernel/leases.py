@@ -1,8 +1,10 @@
-"""How long each kind of leased job stays with the node that claimed it, and how a node's capacity is shared by projects.
+"""How long each kind of leased job stays with the node that claimed it, and how a node's capacity is shared by
+projects.
 
-A job is a row that is its own queue. A node claims it under a lease, renews the lease while it works, and every write of the work is
-fenced: it checks that the row still names this node and this attempt. When the lease runs out, any node claims the job
-(`stoa.db.leases`). This module is the one table of lease times; `docs/guide/operate.md` and the handbook are tested against it.
+A job is a row that is its own queue. A node claims it under a lease, renews the lease while it works, and every write
+of the work is fenced: it checks that the row still names this node and this attempt. When the lease runs out, any node
+claims the job (`stoa.db.leases`). This module is the one table of lease times; `docs/guide/operate.md` and the handbook
+are tested against it.
 """
 
 from collections import Counter
@@ -21,12 +23,12 @@ class Lease:
     poll_seconds: float
     """How often a node looks for unclaimed jobs when no notification wakes it."""
     attempts_max: int
-    """Claims of one job before it is given up: a job that takes its server down must not do so for ever."""
+    """Claims of one job before it fails: a job that crashes its server must not do so for ever."""
 
 
 RUN: Final = Lease(seconds=4.0, renew_seconds=1.0, poll_seconds=0.5, attempts_max=3)
-"""Runs have no lease each: their node renews one for all of them. Another node looks every half second, so the run of a node
-that froze goes on elsewhere within five seconds."""
+"""A node has one lease for all its runs. Other nodes poll every half second, so the runs of a frozen node continue
+elsewhere within five seconds."""
 ITEM: Final = Lease(seconds=60.0, renew_seconds=10.0, poll_seconds=1.0, attempts_max=6)
 SYNC: Final = Lease(seconds=60.0, renew_seconds=5.0, poll_seconds=1.0, attempts_max=4)
 
@@ -58,11 +60,12 @@ _UNKNOWN: Final = UUID(int=0)
 
 
 class Places:
-    """How many jobs of one kind this node works on at once, how many of them each project may have, and whose turn is next.
+    """How many jobs of one kind this node works on at once, how many of them each project may have, and whose turn is
+    next.
 
-    A project may take another place while it has fewer than `per_project_max`, and fewer than `SHARE` times the places that are
-    free. So one project alone gets nine tenths of the node, two get 47 % each, and there is nearly always a place for a newcomer
-    (the dynamic threshold by which network switches share their buffers).
+    A place is the capacity for one job. A project may take another one while it has fewer than `per_project_max`, and
+    fewer than `SHARE` times the free places. So one project alone gets nine tenths of the node, two get 47 % each, and
+    a new project nearly always finds a free place (network switches share their buffers by the same dynamic threshold).
     """
 
     def __init__(self, places_max: int, per_project_max: int | None = None) -> None:
@@ -94,7 +97,8 @@ class Places:
             del self._taken[project_id]
 
     def room(self, project_id: UUID | None) -> int:
-        """How many more jobs the project may have here. None: a project that is not known yet, so the fullest one counts."""
+        """How many more jobs the project may have here. None: a project that is not known yet, so the fullest one
+        counts."""
         if project_id is not None:
             return self._room(self._taken[project_id])
         fullest = max((taken for one, taken in self._taken.items() if one != _UNKNOWN), default=0)
@@ -105,7 +109,7 @@ class Places:
         return Wanted(min(jobs_max, self.free), list(self._taken), rooms, self._room(0), self._after)
 
     def served(self, projects: Collection[UUID]) -> None:
-        """What a claim took was of these: the turn goes to whoever comes after the last of them."""
+        """The projects whose jobs a claim took: the next claim begins after the last of them."""
         if projects:
             self._after = max(projects, key=lambda one: (one <= self._after, one))
 

@@ -1,7 +1,8 @@
-"""What this process counts, as plain numbers: raising one costs less than a microsecond. `stoa.http.metrics` shows them to whoever scrapes.
+"""Metrics of this process, as plain numbers: raising one costs less than a microsecond. `stoa.http.metrics` renders
+them.
 
-A slice says what it counts; the composition root hands all of it to the page. Labels come from closed sets (routes, statuses, codes, the
-operator's models), never from what a client sends, and a bound stands behind that: what would be one series too many is counted as `other`.
+Each slice lists its metrics; the composition root collects them. Labels come from closed sets (routes, statuses, codes,
+the operator's models), never from what a client sends. Beyond SERIES_MAX, values are counted under the label `other`.
 """
 
 from bisect import bisect_left
@@ -12,7 +13,7 @@ from typing import Final, TypeAlias
 Labels: TypeAlias = tuple[str, ...]
 
 SERIES_MAX: Final = 1_000
-"""Of one measure: more is a mistake of ours, and must not become anybody's memory."""
+"""Series of one metric. More is a bug, which must not exhaust memory."""
 OTHER: Final = "other"
 
 FAST: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -25,7 +26,8 @@ LONG: Final = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
 
 @dataclass(slots=True)
 class Counter:
-    """Only goes up. `name` without the `_total` that readers of counters expect. `known` series show from the start, as zeros."""
+    """Only goes up. `name` without the `_total` that readers of counters expect. `known` series show from the start, as
+    zeros."""
 
     name: str
     says: str
@@ -45,7 +47,7 @@ class Counter:
 
 @dataclass(slots=True)
 class Histogram:
-    """How often which length was met: one count per bound and one beyond, and last the sum."""
+    """Counts per bucket, one more for larger values, and the sum."""
 
     name: str
     says: str
@@ -65,7 +67,8 @@ class Histogram:
 
 @dataclass(slots=True)
 class Gauge:
-    """A level, read when somebody looks. `read` gives one number, or one for each set of labels; nothing where it cannot be known just now."""
+    """A current value, read at each scrape. `read` returns one number, or one for each set of labels; nothing when it
+    is unknown."""
 
     name: str
     says: str

@@ -1,5 +1,5 @@
-"""Checks of values against the schemas of strangers, on a clock: in this process where the shape of the schema says that it is
-quick, else in a process that is killed when it takes too long."""
+"""Checks of values against the schemas of strangers, on a clock: in this process where the shape of the schema says
+that it is quick, else in a process that is killed when it takes too long."""
 
 import asyncio
 import contextlib

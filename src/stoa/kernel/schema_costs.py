@@ -42,7 +42,8 @@ _REFERENCES: Final = ("$ref", "$dynamicRef", "$recursiveRef")
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """`unfolded` counts subschemas with references unfolded, a recursive one once. `problem` says why it is too much."""
+    """`unfolded` counts subschemas with references unfolded, a recursive one once. `problem` says why it is too
+    much."""
 
     unfolded: int
     branches: bool = False

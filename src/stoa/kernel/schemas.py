@@ -1,7 +1,7 @@
 """JSON schemas: whether one is usable, and whether a value or a text satisfies it. Nothing is ever fetched. Pure.
 
-A schema and what it judges come from strangers, so the expressions of `pattern` run on an engine that takes linear time, or, where
-they look around or back, a bounded number of steps.
+A schema and what it judges come from strangers, so the expressions of `pattern` run on an engine that takes linear
+time, or, where they look around or back, a bounded number of steps.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,8 @@ def schema_problem(schema: Mapping[str, Any]) -> str | None:
 
 
 def output_problem(text: str, schema: Mapping[str, Any]) -> str | None:
-    """Where and why an answer is not what was asked for: `$.items[2].price "x" is not of type "number"`; None when it is."""
+    """Where and why an answer is not what was asked for: `$.items[2].price "x" is not of type "number"`; None when it
+    is."""
     try:
         value = orjson.loads(unfenced(text))
     except orjson.JSONDecodeError as error:
@@ -56,7 +57,8 @@ def unfenced(text: str) -> str:
 
 
 def _validator(schema: Mapping[str, Any]) -> "jsonschema_rs.Validator":
-    """Raises ValueError for what the meta-schema refuses, what refers outside of itself and what is nested too deeply."""
+    """Raises ValueError for what the meta-schema refuses, what refers outside of itself and what is nested too
+    deeply."""
     import jsonschema_rs  # noqa: PLC0415 — the server starts without it
 
     return jsonschema_rs.validator_for(

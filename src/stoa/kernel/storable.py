@@ -45,7 +45,7 @@ def as_storable_value(value: Any, depth: int = 0) -> Any:
 
 
 def is_storable(value: Any, depth: int = 0) -> bool:
-    """Whether a value out of somebody's JSON can be stored as it is, wherever it stands in an event or a checkpoint."""
+    """Whether a JSON value from outside can be stored unchanged, at any depth of an event or a checkpoint."""
     if isinstance(value, dict):
         return depth < DEPTH_MAX and all(
             is_storable(name) and is_storable(held, depth + 1) for name, held in value.items()

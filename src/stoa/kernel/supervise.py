@@ -1,6 +1,7 @@
-"""Tasks with an owner, what their loops wait for, and how others see that a loop still makes progress.
+"""Supervised background tasks, the wake-up that their loops wait for, and heartbeats that show progress.
 
-A background loop that raises is logged with its stack and started again. Nothing that goes wrong while this is logged ends the loop.
+A background loop that raises is logged with its stack and started again. Nothing that goes wrong while this is logged
+ends the loop.
 """
 
 import asyncio
@@ -17,7 +18,8 @@ from stoa.kernel.metrics import Gauge, Metric
 
 RESTART_SECONDS: Final = 1.0
 STUCK_SECONDS: Final = 10.0
-"""A turn of a loop that is due for so long without being finished counts as stuck. Statements of healthy loops take milliseconds."""
+"""A turn of a loop that is due for so long without being finished counts as stuck. Statements of healthy loops take
+milliseconds."""
 _log = structlog.get_logger("stoa.supervise")
 
 
@@ -44,7 +46,8 @@ class Wakeup:
 
 
 class Heartbeat:
-    """Progress of one loop: `begin` when a turn is due, `done` when it succeeded. A loop that waits for work is between the two.
+    """Progress of one loop: `begin` when a turn is due, `done` when it succeeded. A loop that waits for work is between
+    the two.
 
     A loop that died, hangs, or fails at every turn leaves its turn open, and is `stuck` after `seconds_max`.
     """

@@ -1,6 +1,8 @@
-"""Structured logs on standard error: JSON for machines, plain lines for people. Never a local variable: those hold secrets.
+"""Structured logs on standard error: JSON for machines, plain lines for people. Never a local variable: those hold
+secrets.
 
-Logging never raises. A line that cannot be written (the disk is full, the pipe is closed) or rendered is dropped and counted.
+Logging never raises. A line that cannot be written (the disk is full, the pipe is closed) or rendered is dropped and
+counted.
 """
 
 import logging
@@ -83,7 +85,8 @@ class _Unfailing:
 
 
 class _Libraries(logging.Handler):
-    """Records of libraries go the same way. A warning's exception is one line: it tells of the world outside, not of a bug."""
+    """Records of libraries go the same way. A warning's exception is one line: it tells of the world outside, not of a
+    bug."""
 
     def emit(self, record: logging.LogRecord) -> None:
         kind, error = record.exc_info[:2] if record.exc_info else (None, None)

@@ -1,5 +1,5 @@
-"""The way out of this node: which addresses may be called, through which proxy. `stoa.outbound.client` is the HTTP
-client on top of it.
+"""Outbound connections: which addresses may be called, and through which proxy. `stoa.outbound.client` is the HTTP
+client on top.
 """
 
 from stoa.outbound.addresses import public

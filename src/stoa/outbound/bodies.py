@@ -1,4 +1,4 @@
-"""Reading what a stranger answers: piece by piece, unpacked here, and never more than a limit.
+"""Reads responses of untrusted servers piece by piece, decompresses them here, and never reads more than a limit.
 
 The HTTP client does not unpack by itself: a kilobyte of gzip may stand for a megabyte, so each step of unpacking has a
 limit too."""

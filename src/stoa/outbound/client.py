@@ -1,7 +1,7 @@
-"""The HTTP client for everything but models' answers. Its connections are opened by `Outbound.connect`, as all are.
+"""The HTTP client for everything but model calls. Its connections are opened by `Outbound.connect`, as all are.
 
-Redirects are not followed: nobody agreed to their target, and whoever wants to follow one asks anew. A module of its
-own, because aiohttp takes long to import: the server starts without it, and whoever calls out brings it in."""
+It does not follow redirects: a caller that wants to follow one makes a new request, whose address is checked again. A
+module of its own, because aiohttp takes long to import: it is imported at the first outbound call."""
 
 import asyncio
 import socket

@@ -1,9 +1,9 @@
-"""The one connector: every outbound connection of this node is opened here, and its address is judged just before it is
-dialled.
+"""The one connector: every outbound connection of this node is opened here, and its address is checked just before
+connecting.
 
-A host is resolved once per connection, whatever way it is written, and the connection goes to one of the addresses that
-were judged. So a name that changes its addresses between check and call gains nothing, and neither does an unusual
-spelling of an address."""
+A host is resolved once per connection, however it is written, and the connection goes to one of the addresses that were
+checked. So neither DNS rebinding (a name that changes its addresses between check and call) nor an unusual spelling of
+an address gets past the check."""
 
 import asyncio
 import socket

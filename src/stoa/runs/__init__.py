@@ -1,4 +1,4 @@
-"""The write side: carries a run from created to its one terminal event. Front door."""
+"""The write side: takes a run from `created` to its one terminal event. Front door."""
 
 from stoa.runs.agent.knowledge import KnowledgeTool, Library, Quote, bases_of
 from stoa.runs.api import routes

@@ -110,8 +110,7 @@ def routes(
     ) -> Response:
         """Answers the last message once more, as a run like any other. Earlier answers stay, as `superseded`; models
         read the newest that was completed. To go back further, fork the conversation at the message to answer, and
-        regenerate
-        there."""
+        regenerate there."""
         once = (
             IdempotencyKey(idempotency_key, f"regenerate/{conversation_id}", fingerprint(body.model_dump(mode="json")))
             if idempotency_key

@@ -1,4 +1,4 @@
-"""How a run is canceled: by the node that carries it, or, where no node does or answers, by fencing it off."""
+"""How a run is canceled: by the node that works on it or, if no node does or answers, by fencing off its writer."""
 
 import asyncio
 from typing import Final
@@ -18,7 +18,7 @@ from stoa.runs.types import Run, RunStatus
 
 RETRY_SECONDS: Final = 0.25
 FENCES_MAX: Final = 20
-"""Nodes that one cancel takes a run from before it gives up."""
+"""How many times one cancel fences a run off before it fails with 503."""
 
 
 class Canceling:
@@ -73,7 +73,7 @@ class Canceling:
         raise Unavailable("This run keeps changing hands; cancel it again in a moment.")
 
     async def _fence_and_end(self, run: Run, reason: str) -> bool:
-        """True once it has ended, by this call or by another node. Raises Fenced when another node carries it now.
+        """True once it has ended, by this call or by another node. Raises Fenced when another node has claimed it.
 
         Its node may still live. Taking the journal ends that node's right to write events; `take_from_node` ends its
         right to save a step, so no call can begin after the state that is read here.

@@ -1,5 +1,5 @@
-"""The checks of runs (for the doctor): each is carried, ends once, is answered and paid for, and asks what it waits
-for.
+"""The doctor's checks of runs: each run has a living node, ends once, has its answer and its bill, and if it is paused
+has an open question.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ def _of_progress(database: Database) -> Sequence[Check]:
     return [
         Check(
             "runs.abandoned",
-            "Every run that has begun is carried by a living node, or taken over within seconds.",
+            "Every run that has begun belongs to a living node, or is claimed by one within seconds.",
             _abandoned,
             "Start a server on this database: it takes them over. The repair takes runs from dead nodes.",
             partial(_release, database),
@@ -156,7 +156,7 @@ async def _release(database: Database, finding: Finding) -> bool:
 
 
 async def _end(database: Database, finding: Finding) -> bool:
-    """The journal is the truth: its terminal event says how the run ended."""
+    """Ends the run as the terminal event of its journal says."""
     async with internal(database) as tx:
         run = await store.run(tx, finding.org_id, UUID(finding.subject))
         row = await tx.fetchrow(SQL.end_of, finding.org_id, UUID(finding.subject))

@@ -1,18 +1,22 @@
--- Each finds what is broken: $1 is an organization or NULL for all, $2 the earliest time or NULL, $3 (where there is one) the time before which.
+-- Each finds what is broken: $1 is an organization or NULL for all, $2 the earliest time or NULL, $3 (where there is
+-- one) the time before which.
 
 -- name: abandoned
--- Runs that have begun and that no living node carries; new ones that nobody has taken for minutes.
+-- Runs that have begun and belong to no living node; new ones that no node has claimed for minutes.
 SELECT r.org_id, r.id AS subject, r.attempt,
-       CASE WHEN r.node_id IS NULL THEN format('%s since %s, and no node carries it', r.status, r.created_at::timestamptz(0))
+       CASE WHEN r.node_id IS NULL
+            THEN format('%s since %s, and no node carries it', r.status, r.created_at::timestamptz(0))
             ELSE format('%s, attempt %s, and its node %s is dead', r.status, r.attempt, r.node_id) END AS detail
 FROM runs r
-WHERE r.status IN ('created', 'started') AND r.queued_at IS NULL AND ($1::uuid IS NULL OR r.org_id = $1) AND ($2::timestamptz IS NULL OR r.created_at >= $2)
+WHERE r.status IN ('created', 'started') AND r.queued_at IS NULL AND ($1::uuid IS NULL OR r.org_id = $1)
+  AND ($2::timestamptz IS NULL OR r.created_at >= $2)
   AND CASE WHEN r.node_id IS NULL THEN r.status = 'started' OR r.created_at < now() - interval '5 minutes'
            ELSE NOT EXISTS (SELECT 1 FROM nodes n WHERE n.id = r.node_id AND n.expires_at > now()) END;
 
 -- name: ends
 -- Runs whose state is not what the end of their journal says.
-SELECT r.org_id, r.id AS subject, format('the run is %s, its journal %s', r.status, coalesce('says ' || e.end, 'has no end')) AS detail
+SELECT r.org_id, r.id AS subject,
+       format('the run is %s, its journal %s', r.status, coalesce('says ' || e.end, 'has no end')) AS detail
 FROM runs r JOIN journals j ON j.org_id = r.org_id AND j.run_id = r.id
 LEFT JOIN LATERAL (
     SELECT CASE kind WHEN 16 THEN 'completed' WHEN 17 THEN 'failed' WHEN 18 THEN 'canceled' END AS end FROM events
@@ -25,21 +29,27 @@ WHERE ($1::uuid IS NULL OR r.org_id = $1) AND ($2::timestamptz IS NULL OR r.crea
 -- name: journals
 -- Runs without a journal, and journals without a run. A run's id begins with its time.
 SELECT r.org_id, r.id AS subject, 'a run without a journal' AS detail FROM runs r
-WHERE ($1::uuid IS NULL OR r.org_id = $1) AND ($2::timestamptz IS NULL OR r.created_at >= $2) AND ($3::timestamptz IS NULL OR r.created_at < $3)
+WHERE ($1::uuid IS NULL OR r.org_id = $1) AND ($2::timestamptz IS NULL OR r.created_at >= $2)
+  AND ($3::timestamptz IS NULL OR r.created_at < $3)
   AND NOT EXISTS (SELECT 1 FROM journals j WHERE j.org_id = r.org_id AND j.run_id = r.id)
 UNION ALL
 SELECT j.org_id, j.run_id, 'a journal without a run' FROM journals j
 WHERE ($1::uuid IS NULL OR j.org_id = $1)
-  AND ($2::timestamptz IS NULL OR j.run_id >= rpad(lpad(to_hex((extract(epoch FROM $2) * 1000)::bigint), 12, '0'), 32, '0')::uuid)
-  AND ($3::timestamptz IS NULL OR j.run_id < rpad(lpad(to_hex((extract(epoch FROM $3) * 1000)::bigint), 12, '0'), 32, '0')::uuid)
+  AND ($2::timestamptz IS NULL
+       OR j.run_id >= rpad(lpad(to_hex((extract(epoch FROM $2) * 1000)::bigint), 12, '0'), 32, '0')::uuid)
+  AND ($3::timestamptz IS NULL
+       OR j.run_id < rpad(lpad(to_hex((extract(epoch FROM $3) * 1000)::bigint), 12, '0'), 32, '0')::uuid)
   AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.org_id = j.org_id AND r.id = j.run_id);
 
 -- name: starts
--- Runs whose first event is not run.started, or that tell of a start twice.
+-- Runs whose first event is not run.started, or that have run.started twice.
 SELECT r.org_id, r.id AS subject, format('run.started stands at %s', e.places) AS detail
 FROM runs r JOIN journals j ON j.org_id = r.org_id AND j.run_id = r.id AND j.last_sequence > 0
-CROSS JOIN LATERAL (SELECT array_agg(sequence ORDER BY sequence) AS places FROM events WHERE org_id = r.org_id AND run_id = r.id AND kind = 1) e
-WHERE e.places IS DISTINCT FROM ARRAY[1] AND ($1::uuid IS NULL OR r.org_id = $1) AND ($2::timestamptz IS NULL OR r.created_at >= $2)
+CROSS JOIN LATERAL (SELECT array_agg(sequence ORDER BY sequence) AS places
+                    FROM events
+                    WHERE org_id = r.org_id AND run_id = r.id AND kind = 1) e
+WHERE e.places IS DISTINCT FROM ARRAY[1] AND ($1::uuid IS NULL OR r.org_id = $1)
+  AND ($2::timestamptz IS NULL OR r.created_at >= $2)
   AND ($3::timestamptz IS NULL OR r.created_at < $3);
 
 -- name: several_active
@@ -51,19 +61,23 @@ GROUP BY org_id, conversation_id HAVING count(*) > 1 AND ($2::timestamptz IS NUL
 -- name: stuck_queue
 -- Queued runs whose turn never comes: nothing is before them, or they have ended.
 SELECT q.org_id, q.id AS subject,
-       CASE WHEN q.status = 'created' THEN 'it waits for its turn, and no run is before it' ELSE format('it is %s and still in the queue', q.status) END AS detail
+       CASE WHEN q.status = 'created' THEN 'it waits for its turn, and no run is before it'
+            ELSE format('it is %s and still in the queue', q.status) END AS detail
 FROM runs q
-WHERE q.queued_at IS NOT NULL AND ($1::uuid IS NULL OR q.org_id = $1) AND ($2::timestamptz IS NULL OR q.created_at >= $2)
+WHERE q.queued_at IS NOT NULL AND ($1::uuid IS NULL OR q.org_id = $1)
+  AND ($2::timestamptz IS NULL OR q.created_at >= $2)
   AND (q.status <> 'created' OR NOT EXISTS (
       SELECT 1 FROM runs a WHERE a.org_id = q.org_id AND a.conversation_id = q.conversation_id AND a.queued_at IS NULL
         AND a.status IN ('created', 'started', 'paused')));
 
 -- name: paused_without_question
--- Paused runs that ask nobody anything. (A question that runs out while its run is being put down is seen to within seconds.)
+-- Paused runs without an open question. (A question that expires while its run is being paused is handled within
+-- seconds.)
 SELECT r.org_id, r.id AS subject, 'paused, and no question is open' AS detail FROM runs r
 WHERE r.status = 'paused' AND ($1::uuid IS NULL OR r.org_id = $1) AND ($2::timestamptz IS NULL OR r.created_at >= $2)
   AND NOT EXISTS (SELECT 1 FROM input_requests i WHERE i.org_id = r.org_id AND i.run_id = r.id
-                  AND (i.status = 'pending' OR greatest(i.expires_at, i.answered_at) BETWEEN now() - interval '15 seconds' AND now()));
+                  AND (i.status = 'pending'
+                       OR greatest(i.expires_at, i.answered_at) BETWEEN now() - interval '15 seconds' AND now()));
 
 -- name: questions_of_ended_runs
 -- Open questions of runs that have ended or are gone.
@@ -73,24 +87,30 @@ WHERE i.status = 'pending' AND coalesce(r.status, 'gone') NOT IN ('created', 'st
   AND ($1::uuid IS NULL OR i.org_id = $1) AND ($2::timestamptz IS NULL OR i.created_at >= $2);
 
 -- name: missing_answers
--- Runs without the message they answer, and ended runs without exactly one answer. One that was removed from the queue never had either.
+-- Runs without the message they answer, and ended runs without exactly one answer. One that was removed from the queue
+-- never had either.
 SELECT r.org_id, r.id AS subject,
-       CASE WHEN m.id IS NULL THEN 'its message is gone' ELSE format('%s, with %s answers', r.status, a.answers) END AS detail
+       CASE WHEN m.id IS NULL THEN 'its message is gone'
+            ELSE format('%s, with %s answers', r.status, a.answers) END AS detail
 FROM runs r
 LEFT JOIN messages m ON m.org_id = r.org_id AND m.id = r.message_id
 CROSS JOIN LATERAL (
     SELECT count(*) AS answers FROM messages
-    WHERE org_id = r.org_id AND conversation_id = r.conversation_id AND run_id = r.id AND role = 'assistant' AND position > r.message_position
+    WHERE org_id = r.org_id AND conversation_id = r.conversation_id AND run_id = r.id AND role = 'assistant'
+      AND position > r.message_position
 ) a
-WHERE r.queued_at IS NULL AND r.message_position > 0 AND ($1::uuid IS NULL OR r.org_id = $1) AND ($2::timestamptz IS NULL OR r.created_at >= $2)
+WHERE r.queued_at IS NULL AND r.message_position > 0 AND ($1::uuid IS NULL OR r.org_id = $1)
+  AND ($2::timestamptz IS NULL OR r.created_at >= $2)
   AND ($3::timestamptz IS NULL OR r.created_at < $3)
   AND (m.id IS NULL OR a.answers <> CASE WHEN r.status IN ('completed', 'failed', 'canceled') THEN 1 ELSE 0 END);
 
 -- name: calls_and_events
--- Lines of the tool ledger that the events do not bear out, and the other way round: settled calls without their event, completed ones without
--- their line, lines left open by runs that have ended. A call's id stands in its event as it stands in the ledger.
-SELECT t.org_id, t.run_id AS subject, format('call %s of %s is %s in the ledger; %s', t.id, t.name, t.status, CASE t.status
-           WHEN 'begun' THEN 'its run has ended' ELSE 'no event tells of it' END) AS detail
+-- Differences between the tool ledger and the events: settled calls without their event, events of completed calls
+-- without their line, and lines left open by runs that have ended. A call has the same id in its event and in the
+-- ledger.
+SELECT t.org_id, t.run_id AS subject,
+       format('call %s of %s is %s in the ledger; %s', t.id, t.name, t.status,
+              CASE t.status WHEN 'begun' THEN 'its run has ended' ELSE 'no event tells of it' END) AS detail
 FROM tool_calls t LEFT JOIN runs r ON r.org_id = t.org_id AND r.id = t.run_id
 WHERE ($1::uuid IS NULL OR t.org_id = $1) AND ($2::timestamptz IS NULL OR t.begun_at >= $2)
   AND ($3::timestamptz IS NULL OR t.begun_at < $3) AND CASE t.status
@@ -103,18 +123,23 @@ UNION ALL
 SELECT e.org_id, e.run_id, format('event %s tells of a completed call that is not in the ledger', e.sequence)
 FROM events e
 WHERE e.kind = 6 AND ($1::uuid IS NULL OR e.org_id = $1)
-  AND ($2::timestamptz IS NULL OR e.run_id >= rpad(lpad(to_hex((extract(epoch FROM $2) * 1000)::bigint), 12, '0'), 32, '0')::uuid)
-  AND ($3::timestamptz IS NULL OR e.run_id < rpad(lpad(to_hex((extract(epoch FROM $3) * 1000)::bigint), 12, '0'), 32, '0')::uuid)
+  AND ($2::timestamptz IS NULL
+       OR e.run_id >= rpad(lpad(to_hex((extract(epoch FROM $2) * 1000)::bigint), 12, '0'), 32, '0')::uuid)
+  AND ($3::timestamptz IS NULL
+       OR e.run_id < rpad(lpad(to_hex((extract(epoch FROM $3) * 1000)::bigint), 12, '0'), 32, '0')::uuid)
   AND EXISTS (SELECT 1 FROM runs r WHERE r.org_id = e.org_id AND r.id = e.run_id)
-  AND NOT EXISTS (SELECT 1 FROM tool_calls t WHERE t.org_id = e.org_id AND t.run_id = e.run_id AND t.status = 'completed'
+  AND NOT EXISTS (SELECT 1 FROM tool_calls t
+                  WHERE t.org_id = e.org_id AND t.run_id = e.run_id AND t.status = 'completed'
                   AND position(convert_to('"id":"' || t.id || '"', 'UTF8') IN e.payload) > 0);
 
 -- name: wrong_bills
 -- Ended runs whose usage is not the sum of their model calls.
 SELECT r.org_id, r.id AS subject,
-       format('the run used %s + %s tokens, its bill says %s + %s', r.usage ->> 'prompt_tokens', r.usage ->> 'completion_tokens', b.prompt, b.completion) AS detail
+       format('the run used %s + %s tokens, its bill says %s + %s', r.usage ->> 'prompt_tokens',
+              r.usage ->> 'completion_tokens', b.prompt, b.completion) AS detail
 FROM runs r CROSS JOIN LATERAL (
-    SELECT coalesce(sum(prompt_tokens), 0) AS prompt, coalesce(sum(completion_tokens), 0) AS completion, coalesce(sum(cost_usd), 0) AS cost
+    SELECT coalesce(sum(prompt_tokens), 0) AS prompt, coalesce(sum(completion_tokens), 0) AS completion,
+           coalesce(sum(cost_usd), 0) AS cost
     FROM model_calls WHERE org_id = r.org_id AND run_id = r.id
 ) b
 WHERE r.usage IS NOT NULL AND ($1::uuid IS NULL OR r.org_id = $1) AND ($2::timestamptz IS NULL OR r.created_at >= $2)
@@ -124,14 +149,18 @@ WHERE r.usage IS NOT NULL AND ($1::uuid IS NULL OR r.org_id = $1) AND ($2::times
 
 -- name: idempotency_keys
 -- Remembered answers to messages that name no run, or a run that is gone.
-SELECT k.org_id, k.key AS subject, format('%s %s', k.route, CASE WHEN k.answer IS NULL THEN 'has no answer' ELSE 'names a run that is gone' END) AS detail
+SELECT k.org_id, k.key AS subject,
+       format('%s %s', k.route,
+              CASE WHEN k.answer IS NULL THEN 'has no answer' ELSE 'names a run that is gone' END) AS detail
 FROM idempotency_keys k
-WHERE (k.route LIKE 'messages/%' OR k.route LIKE 'regenerate/%') AND ($1::uuid IS NULL OR k.org_id = $1) AND ($2::timestamptz IS NULL OR k.created_at >= $2)
+WHERE (k.route LIKE 'messages/%' OR k.route LIKE 'regenerate/%') AND ($1::uuid IS NULL OR k.org_id = $1)
+  AND ($2::timestamptz IS NULL OR k.created_at >= $2)
   AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.org_id = k.org_id AND r.id = k.subject_id);
 
 -- name: release
--- Takes a run from its dead node, so that any other takes it up.
-UPDATE runs r SET node_id = NULL WHERE r.org_id = $1 AND r.id = $2 AND r.status = 'started' AND r.queued_at IS NULL AND r.node_id IS NOT NULL
+-- Releases a run of a dead node, so that any other node can claim it.
+UPDATE runs r SET node_id = NULL
+WHERE r.org_id = $1 AND r.id = $2 AND r.status = 'started' AND r.queued_at IS NULL AND r.node_id IS NOT NULL
   AND NOT EXISTS (SELECT 1 FROM nodes n WHERE n.id = r.node_id AND n.expires_at > now())
 RETURNING r.id;
 
@@ -140,46 +169,58 @@ RETURNING r.id;
 SELECT e.payload, m.text FROM runs r
 JOIN journals j ON j.org_id = r.org_id AND j.run_id = r.id AND j.sealed
 JOIN events e ON e.org_id = j.org_id AND e.run_id = j.run_id AND e.sequence = j.last_sequence AND e.kind IN (16, 17, 18)
-LEFT JOIN messages m ON m.org_id = r.org_id AND m.conversation_id = r.conversation_id AND m.run_id = r.id AND m.role = 'assistant'
+LEFT JOIN messages m ON m.org_id = r.org_id AND m.conversation_id = r.conversation_id AND m.run_id = r.id
+  AND m.role = 'assistant'
 WHERE r.org_id = $1 AND r.id = $2 AND r.status IN ('created', 'started', 'paused') FOR UPDATE OF r;
 
 -- name: leave_queue
 -- An ended run has no place in the queue.
-UPDATE runs SET queued_at = NULL WHERE org_id = $1 AND id = $2 AND queued_at IS NOT NULL AND status IN ('completed', 'failed', 'canceled') RETURNING id;
+UPDATE runs SET queued_at = NULL
+WHERE org_id = $1 AND id = $2 AND queued_at IS NOT NULL AND status IN ('completed', 'failed', 'canceled')
+RETURNING id;
 
 -- name: withdraw
--- A question that nobody need answer.
+-- Cancels a question of a run that has ended.
 UPDATE input_requests i SET status = 'canceled' WHERE i.org_id = $1 AND i.id = $2 AND i.status = 'pending'
-  AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.org_id = i.org_id AND r.id = i.run_id AND r.status IN ('created', 'started', 'paused'))
+  AND NOT EXISTS (SELECT 1 FROM runs r
+                  WHERE r.org_id = i.org_id AND r.id = i.run_id AND r.status IN ('created', 'started', 'paused'))
 RETURNING i.id;
 
 -- name: close_left_open
--- Calls of a run that has ended, whose outcome nobody knows.
-UPDATE tool_calls t SET status = 'unknown', settled_at = now() WHERE t.org_id = $1 AND t.run_id = $2 AND t.status = 'begun'
-  AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.org_id = t.org_id AND r.id = t.run_id AND r.status IN ('created', 'started', 'paused'))
+-- Marks open calls of a run that has ended as unknown.
+UPDATE tool_calls t SET status = 'unknown', settled_at = now()
+WHERE t.org_id = $1 AND t.run_id = $2 AND t.status = 'begun'
+  AND NOT EXISTS (SELECT 1 FROM runs r
+                  WHERE r.org_id = t.org_id AND r.id = t.run_id AND r.status IN ('created', 'started', 'paused'))
 RETURNING t.id;
 
 -- name: resume_without_question
--- A paused run that waits for nobody goes on.
+-- A paused run without an open question continues.
 UPDATE runs r SET status = 'started', node_id = NULL WHERE r.org_id = $1 AND r.id = $2 AND r.status = 'paused'
   AND NOT EXISTS (SELECT 1 FROM input_requests i WHERE i.org_id = r.org_id AND i.run_id = r.id AND i.status = 'pending')
 RETURNING r.id;
 
 -- name: forget
 -- A remembered answer that names nothing: the key is free again.
-DELETE FROM idempotency_keys k WHERE k.org_id = $1 AND k.key = $2 AND (k.route LIKE 'messages/%' OR k.route LIKE 'regenerate/%')
+DELETE FROM idempotency_keys k
+WHERE k.org_id = $1 AND k.key = $2 AND (k.route LIKE 'messages/%' OR k.route LIKE 'regenerate/%')
   AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.org_id = k.org_id AND r.id = k.subject_id)
 RETURNING k.key;
 
 -- name: end_as_journal_says
 -- A run's state, as the end of its journal tells it.
-UPDATE runs SET status = $3, output = $4, error = $5, usage = $6, checkpoint = NULL, node_id = NULL, queued_at = NULL, ended_at = now()
+UPDATE runs
+SET status = $3, output = $4, error = $5, usage = $6, checkpoint = NULL, node_id = NULL, queued_at = NULL,
+    ended_at = now()
 WHERE org_id = $1 AND id = $2 AND status IN ('created', 'started', 'paused');
 
 -- name: timeline
--- When the first run was made, and the days (UTC) of runs and of their calls that have not ended: what was made then may still change.
+-- When the first run was made, and the days (UTC) of runs and of their calls that have not ended: what was made then
+-- may still change.
 SELECT (SELECT min(oldest.created_at) FROM orgs o
-        CROSS JOIN LATERAL (SELECT created_at FROM runs WHERE org_id = o.id ORDER BY created_at LIMIT 1) oldest) AS first,
+        CROSS JOIN LATERAL (SELECT created_at FROM runs
+                            WHERE org_id = o.id
+                            ORDER BY created_at LIMIT 1) oldest) AS first,
        ARRAY(SELECT date_trunc('day', created_at, 'UTC') FROM runs WHERE status IN ('created', 'started')
              UNION SELECT date_trunc('day', created_at, 'UTC') FROM runs WHERE status = 'paused'
              UNION SELECT date_trunc('day', begun_at, 'UTC') FROM tool_calls WHERE status = 'begun') AS open_days;

@@ -1,4 +1,4 @@
-"""The write side, built: this node, the service that starts runs, and the worker that carries them."""
+"""Builds the write side: this node, the service that starts runs, and the worker that works on them."""
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager

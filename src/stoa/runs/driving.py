@@ -101,7 +101,7 @@ class ActiveRun:
 
 
 class HandedOver(Exception):
-    """This node is stopping, and the run stands between two steps."""
+    """This node is shutting down, and the run is between two steps."""
 
 
 class Driver:
@@ -124,7 +124,8 @@ class Driver:
         self._schemas = schemas
 
     async def outcome(self, active: ActiveRun) -> Outcome | None:
-        """How the run ended; None when it is paused until a person answers. Raises Fenced, HandedOver or DatabaseUnavailable."""
+        """How the run ended; None when it is paused until a person answers. Raises Fenced, HandedOver or
+        DatabaseUnavailable."""
         run = active.run
         if active.writer.fenced:
             raise Fenced
@@ -172,7 +173,8 @@ class Driver:
             )
 
     async def _steps(self, active: ActiveRun) -> bool:
-        """Drives the loop and records what it yields. True at its end, false when the run is paused. Raises what the loop raises."""
+        """Drives the loop and records what it yields. True at its end, false when the run is paused. Raises what the
+        loop raises."""
         run, state = active.run, active.state
         ready = await active.ready
         supply = ready.supply
@@ -222,7 +224,8 @@ class Driver:
         return waiting
 
     async def _record(self, active: ActiveRun, loop: Loop, step: Checkpoint) -> None:
-        """Stores a step. What comes next cannot be taken back (a tool's call), so a node whose lease ran out meanwhile asks first."""
+        """Stores a step. What comes next cannot be taken back (a tool's call), so a node whose lease ran out meanwhile
+        asks first."""
         lapses = self._node.lapses
         await _whole(self._recorder.record(active.run, active.writer, active.state, step))
         if self._node.lapsed or self._node.lapses != lapses:
@@ -232,7 +235,8 @@ class Driver:
 
 
 async def _whole(work: Coroutine[Any, Any, T]) -> T:
-    """Runs a transaction to its end even when the run is cancelled meanwhile: half of one would leave the writer ahead of the journal."""
+    """Runs a transaction to its end even when the run is cancelled meanwhile: half of one would leave the writer ahead
+    of the journal."""
     task = asyncio.create_task(work, name=RECORDING)
     try:
         return await asyncio.shield(task)

@@ -120,7 +120,7 @@ class Ending:
         )
 
     async def _waits(self, tx: Tx, run: Run) -> bool:
-        """Whether its turn has not come meanwhile. Holds the conversation, as every promotion does."""
+        """Whether the run is still queued. Locks the conversation, as every promotion does."""
         await lock_conversation(tx, run.org_id, run.conversation_id)
         current = await store.run_for_update(tx, run.org_id, run.id)
         return current is not None and current.queued_at is not None

@@ -1,4 +1,4 @@
-"""Waiting for the end of a run, wherever it is carried."""
+"""Waits for the end of a run, whichever node works on it."""
 
 import asyncio
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""What is counted of runs, after the commits that make it true."""
+"""Metrics of runs, counted after their commits."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
@@ -14,14 +14,13 @@ UNKNOWN: Final = "unknown"
 
 
 class RunMetrics:
-    """`is_operators` tells the models of the catalogue, which every tenant may use, from those of connections."""
+    """`is_operators` says whether a model is of the catalogue, which every tenant may use, or of a connection."""
 
     def __init__(self, is_operators: Callable[[str], object] = bool) -> None:
         self._is_operators = is_operators
         self.begun = Counter(
             "stoa_runs_begun",
-            "Runs that this node has taken in, by what became of them first: carried here, left to whoever has room,"
-            " or queued.",
+            "Runs that this node has started, by what followed: this node works on it, it is unclaimed, or queued.",
             ("first",),
             [("carried",), ("left",), ("queued",)],
         )
@@ -96,7 +95,7 @@ def polls() -> Sequence[Poll]:
     return [
         Poll(
             "stoa_runs_waiting",
-            "Runs that nobody carries, of all nodes together: queued behind another one, unclaimed,"
+            "Runs that no node works on, of all nodes together: queued behind another one, unclaimed,"
             " or paused for people.",
             SQL.waiting,
             ("state",),

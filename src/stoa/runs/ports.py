@@ -1,4 +1,4 @@
-"""What runs use of their neighbours, and the services of the worker."""
+"""What runs need of other slices, and what the services need of the worker."""
 
 import asyncio
 from typing import Any, Protocol, TypeAlias
@@ -28,11 +28,12 @@ class Owner(Protocol):
     def node_id(self) -> UUID: ...
 
     def reserve(self, project_id: UUID | None) -> bool:
-        """Takes a place for a run of this project that is about to begin, where there is one. None: not known yet."""
+        """Reserves capacity for a run of this project that is about to begin; false when there is none. None: project
+        not known yet."""
         ...
 
     def unreserve(self, project_id: UUID | None) -> None:
-        """Gives the place back: the run has taken one of its own by `adopt`, or did not begin."""
+        """Releases the reservation: `adopt` has counted the run, or it did not begin."""
         ...
 
     def prepare(self, run: Run) -> Preparation:
@@ -40,9 +41,9 @@ class Owner(Protocol):
         ...
 
     def adopt(self, run: Run, writer: RunWriter, prepared: Preparation, /) -> None:
-        """Carries a run whose start was just committed."""
+        """Begins to work on a run whose start was just committed."""
         ...
 
     async def cancel(self, run_id: UUID, reason: str) -> bool:
-        """Ends a run that this node carries; true once its terminal event is committed."""
+        """Ends a run that this node works on; true once its terminal event is committed."""
         ...

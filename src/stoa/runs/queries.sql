@@ -1,8 +1,9 @@
 -- name: begin_run
 -- A run with its journal, its first events and, where the position is NULL, its message (migration 0025).
 SELECT * FROM begin_run_v1(
-    p_org => $1, p_conversation => $2, p_run => $3, p_message => $4, p_position => $5, p_model => $6, p_content => $7, p_text => $8,
-    p_metadata => $9, p_options => $10, p_node => $11, p_key => $12, p_queued => $13, p_interrupting => $14,
+    p_org => $1, p_conversation => $2, p_run => $3, p_message => $4, p_position => $5, p_model => $6,
+    p_content => $7, p_text => $8, p_metadata => $9, p_options => $10, p_node => $11, p_key => $12,
+    p_queued => $13, p_interrupting => $14,
     p_sequences => $15, p_kinds => $16, p_payloads => $17);
 
 -- name: run
@@ -14,39 +15,52 @@ SELECT * FROM runs WHERE org_id = $1 AND id = $2 FOR UPDATE;
 
 -- name: active_run
 -- The conversation's active run, if any.
-SELECT id FROM runs WHERE org_id = $1 AND conversation_id = $2 AND status IN ('created', 'started', 'paused') AND queued_at IS NULL;
+SELECT id FROM runs
+WHERE org_id = $1 AND conversation_id = $2 AND status IN ('created', 'started', 'paused') AND queued_at IS NULL;
 
 -- name: queued
 -- The conversation's queue, the next one first.
-SELECT * FROM runs WHERE org_id = $1 AND conversation_id = $2 AND queued_at IS NOT NULL ORDER BY interrupting DESC, queued_at, id;
+SELECT * FROM runs
+WHERE org_id = $1 AND conversation_id = $2 AND queued_at IS NOT NULL
+ORDER BY interrupting DESC, queued_at, id;
 
 -- name: next_queued
 -- The next queued run; the caller has locked the conversation.
-SELECT * FROM runs WHERE org_id = $1 AND conversation_id = $2 AND queued_at IS NOT NULL ORDER BY interrupting DESC, queued_at, id LIMIT 1 FOR UPDATE;
+SELECT * FROM runs
+WHERE org_id = $1 AND conversation_id = $2 AND queued_at IS NOT NULL
+ORDER BY interrupting DESC, queued_at, id LIMIT 1 FOR UPDATE;
 
 -- name: promote
 -- Ends a run's time in the queue: its message has its position, and any node may claim the run.
 UPDATE runs SET queued_at = NULL, message_position = $3, model_id = $4 WHERE org_id = $1 AND id = $2;
 
 -- name: interrupt
--- Sets the wish to cancel in the transaction of the run that interrupts: whichever node dies now, the run under way ends, and so does each
--- interrupting run before the newest.
+-- Requests the cancel in the transaction of the interrupting run: whichever node dies now, the run under way ends, and
+-- so does each interrupting run before the newest.
 UPDATE runs SET cancel_reason = coalesce(cancel_reason, 'interrupted')
-WHERE org_id = $1 AND conversation_id = $2 AND id <> $3 AND status IN ('created', 'started', 'paused') AND (queued_at IS NULL OR interrupting);
+WHERE org_id = $1 AND conversation_id = $2 AND id <> $3 AND status IN ('created', 'started', 'paused')
+  AND (queued_at IS NULL OR interrupting);
 
 -- name: unended
 -- Whether the conversation has a run that has not ended, or waits for its turn.
-SELECT EXISTS (SELECT 1 FROM runs WHERE org_id = $1 AND conversation_id = $2 AND status IN ('created', 'started', 'paused'));
+SELECT EXISTS (SELECT 1 FROM runs
+               WHERE org_id = $1 AND conversation_id = $2 AND status IN ('created', 'started', 'paused'));
 
 -- name: waiting
--- Of all tenants: runs that nobody carries.
+-- Of all tenants: runs that no node works on.
 SELECT 'queued', count(*) FROM runs WHERE queued_at IS NOT NULL
-UNION ALL SELECT 'unclaimed', count(*) FROM runs WHERE status IN ('created', 'started') AND queued_at IS NULL AND node_id IS NULL
-UNION ALL SELECT 'paused', count(*) FROM runs WHERE status = 'paused' AND status IN ('created', 'started', 'paused') AND queued_at IS NULL;
+UNION ALL
+SELECT 'unclaimed', count(*) FROM runs
+WHERE status IN ('created', 'started') AND queued_at IS NULL AND node_id IS NULL
+UNION ALL
+SELECT 'paused', count(*) FROM runs
+WHERE status = 'paused' AND status IN ('created', 'started', 'paused') AND queued_at IS NULL;
 
 -- name: listed_runs
 -- The runs of a page, in its order.
-SELECT r.* FROM unnest($2::uuid[]) WITH ORDINALITY AS page (id, number) JOIN runs r ON r.org_id = $1 AND r.id = page.id ORDER BY page.number;
+SELECT r.* FROM unnest($2::uuid[]) WITH ORDINALITY AS page (id, number)
+JOIN runs r ON r.org_id = $1 AND r.id = page.id
+ORDER BY page.number;
 
 -- name: awaiting_runs
 -- A page of runs of the statuses in $2, or, where $5 is true, with an open question to a person.
@@ -65,45 +79,53 @@ WHERE org_id = $1 AND ($3::uuid IS NULL OR conversation_id = $3) AND ($4::text I
           SELECT run_id FROM input_requests WHERE org_id = $1 AND status = 'pending'));
 
 -- name: end_run
--- The end: message, state, terminal event, seal and bill; returns whether other runs wait in the queue (migration 0025).
+-- The end: message, state, terminal event, seal and bill; returns whether other runs wait in the queue (migration
+-- 0025).
 SELECT end_run_v1(
-    p_org => $1, p_run => $2, p_conversation => $3, p_message => $4, p_status => $5, p_output => $6, p_content => $7, p_error => $8,
+    p_org => $1, p_run => $2, p_conversation => $3, p_message => $4, p_status => $5, p_output => $6,
+    p_content => $7, p_error => $8,
     p_usage => $9, p_turns => $10, p_uses => $11, p_alone => $12, p_epoch => $13, p_base => $14,
     p_sequences => $15, p_kinds => $16, p_payloads => $17, p_notifications => $18);
 
 -- name: want_cancel
--- An intent; whoever carries the run records the end. The first reason stays.
-UPDATE runs SET cancel_reason = coalesce(cancel_reason, $3) WHERE org_id = $1 AND id = $2 AND status IN ('created', 'started', 'paused')
+-- Requests the cancel; the node that works on the run records the end. The first reason stays.
+UPDATE runs SET cancel_reason = coalesce(cancel_reason, $3)
+WHERE org_id = $1 AND id = $2 AND status IN ('created', 'started', 'paused')
 RETURNING node_id;
 
 -- name: take_from_node
--- Whoever carries the run may save no more steps of it: each save names the node.
+-- After it the node that worked on the run can save no more steps: each save names the node.
 UPDATE runs SET node_id = NULL WHERE org_id = $1 AND id = $2 AND node_id IS NOT NULL;
 
 -- name: claim
--- Claims up to $2 runs; each is this node's from the commit on. First the runs of nodes that do not live: they have begun, so no room of a
--- project holds them up. Then unclaimed runs, one project after another, beginning behind project $6; within a project one key after another,
--- within a key the oldest first. $3 are projects with runs on this node, $4 how many more each may have, $5 the same for every other project.
+-- Claims up to $2 runs for this node. First the runs of dead nodes, whatever their projects have: they have begun. Then
+-- unclaimed runs, one project after another, beginning after project $6; within a project one key after another, within
+-- a key the oldest first. $3 are projects with runs on this node, $4 how many more each may have, $5 the same for every
+-- other project.
 WITH RECURSIVE holders AS (
     (SELECT node_id FROM runs WHERE status IN ('created', 'started') AND node_id IS NOT NULL ORDER BY node_id LIMIT 1)
     UNION ALL
-    SELECT (SELECT r.node_id FROM runs r WHERE r.status IN ('created', 'started') AND r.node_id IS NOT NULL AND r.node_id > h.node_id
+    SELECT (SELECT r.node_id FROM runs r
+            WHERE r.status IN ('created', 'started') AND r.node_id IS NOT NULL AND r.node_id > h.node_id
             ORDER BY r.node_id LIMIT 1)
     FROM holders h WHERE h.node_id IS NOT NULL
 ), lost AS (
     SELECT r.org_id, r.id FROM (
         SELECT node_id FROM holders WHERE node_id <> $1 AND node_id NOT IN (SELECT id FROM living_nodes)
     ) h CROSS JOIN LATERAL (
-        SELECT org_id, id FROM runs WHERE status IN ('created', 'started') AND node_id IS NOT NULL AND node_id = h.node_id
+        SELECT org_id, id FROM runs
+        WHERE status IN ('created', 'started') AND node_id IS NOT NULL AND node_id = h.node_id
         LIMIT $2 FOR UPDATE SKIP LOCKED
     ) r LIMIT $2
 ), projects AS (
     SELECT $6::uuid AS project_id, false AS found, false AS wrapped, 0 AS turn
     UNION ALL
-    SELECT coalesce(n.project_id, '00000000-0000-0000-0000-000000000000'), n.project_id IS NOT NULL, p.wrapped OR n.project_id IS NULL, p.turn + 1
+    SELECT coalesce(n.project_id, '00000000-0000-0000-0000-000000000000'), n.project_id IS NOT NULL,
+           p.wrapped OR n.project_id IS NULL, p.turn + 1
     FROM projects p LEFT JOIN LATERAL (
         SELECT r.project_id FROM runs r
-        WHERE r.status IN ('created', 'started') AND r.queued_at IS NULL AND r.node_id IS NULL AND r.project_id > p.project_id
+        WHERE r.status IN ('created', 'started') AND r.queued_at IS NULL AND r.node_id IS NULL
+          AND r.project_id > p.project_id
         ORDER BY r.project_id LIMIT 1
     ) n ON true
     WHERE NOT p.wrapped OR n.project_id <= $6
@@ -115,18 +137,21 @@ WITH RECURSIVE holders AS (
     SELECT p.project_id, p.turn, p.room, k.key, count(*) OVER () AS lanes FROM roomy p CROSS JOIN LATERAL (
         WITH RECURSIVE keys AS (
             (SELECT coalesce(created_by, '00000000-0000-0000-0000-000000000000') AS key FROM runs
-             WHERE status IN ('created', 'started') AND queued_at IS NULL AND node_id IS NULL AND project_id = p.project_id
+             WHERE status IN ('created', 'started') AND queued_at IS NULL AND node_id IS NULL
+               AND project_id = p.project_id
              ORDER BY coalesce(created_by, '00000000-0000-0000-0000-000000000000') LIMIT 1)
             UNION ALL
             SELECT (SELECT coalesce(r.created_by, '00000000-0000-0000-0000-000000000000') FROM runs r
-                    WHERE r.status IN ('created', 'started') AND r.queued_at IS NULL AND r.node_id IS NULL AND r.project_id = p.project_id
+                    WHERE r.status IN ('created', 'started') AND r.queued_at IS NULL AND r.node_id IS NULL
+                      AND r.project_id = p.project_id
                       AND coalesce(r.created_by, '00000000-0000-0000-0000-000000000000') > k.key
                     ORDER BY coalesce(r.created_by, '00000000-0000-0000-0000-000000000000') LIMIT 1)
             FROM keys k WHERE k.key IS NOT NULL
         ) SELECT key FROM keys WHERE key IS NOT NULL
     ) k
 ), waiting AS (
-    SELECT w.org_id, w.id, l.project_id, l.turn, l.room, row_number() OVER (PARTITION BY l.project_id, l.key ORDER BY w.created_at) AS turn_of_key
+    SELECT w.org_id, w.id, l.project_id, l.turn, l.room,
+           row_number() OVER (PARTITION BY l.project_id, l.key ORDER BY w.created_at) AS turn_of_key
     FROM lanes l CROSS JOIN LATERAL (
         SELECT org_id, id, created_at FROM runs
         WHERE status IN ('created', 'started') AND queued_at IS NULL AND node_id IS NULL AND project_id = l.project_id
@@ -144,8 +169,9 @@ UPDATE runs r SET node_id = $1, status = 'started', started_at = coalesce(starte
 FROM taken t WHERE r.org_id = t.org_id AND r.id = t.id RETURNING r.*;
 
 -- name: give_back
--- This node is leaving: its runs are anybody's, and the coming claim is no new attempt.
-UPDATE runs SET node_id = NULL, attempt = greatest(attempt - 1, 0) WHERE node_id = $1 AND status IN ('created', 'started');
+-- Called when this node stops: releases its runs, and their next claim is no new attempt.
+UPDATE runs SET node_id = NULL, attempt = greatest(attempt - 1, 0)
+WHERE node_id = $1 AND status IN ('created', 'started');
 
 -- name: delete_runs
 -- Removes a conversation's runs; gives the bytes that went.
@@ -154,12 +180,13 @@ RETURNING id, coalesce(octet_length(output), 0) + octet_length(input::text) AS b
 
 
 -- name: save_checkpoint
--- The run's state after a step, by the node that carries it and nobody else.
-UPDATE runs SET checkpoint = $4, checkpoint_sequence = $5 WHERE org_id = $1 AND id = $2 AND node_id = $3 AND status = 'started' AND attempt = $6
+-- The run's state after a step. Fenced: only the node that has claimed the run can write it.
+UPDATE runs SET checkpoint = $4, checkpoint_sequence = $5
+WHERE org_id = $1 AND id = $2 AND node_id = $3 AND status = 'started' AND attempt = $6
 RETURNING id;
 
 -- name: pause
--- The run waits for people and no node carries it. Its next claim is no new attempt.
+-- The run waits for people and no node works on it. Its next claim is no new attempt.
 UPDATE runs SET status = 'paused', node_id = NULL, attempt = attempt - 1, checkpoint = $4, checkpoint_sequence = $5
 WHERE org_id = $1 AND id = $2 AND node_id = $3 AND status = 'started' AND attempt = $6
 RETURNING id;
@@ -170,10 +197,12 @@ UPDATE runs SET status = 'started', node_id = NULL WHERE org_id = $1 AND id = $2
 
 -- name: enter_call
 -- The tool ledger: before a call, and after it.
-INSERT INTO tool_calls (org_id, project_id, run_id, id, conversation_id, name, kind, input, idempotent, status, result, error, settled_at)
+INSERT INTO tool_calls (org_id, project_id, run_id, id, conversation_id, name, kind, input, idempotent, status, result,
+    error, settled_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, CASE WHEN $10 <> 'begun' THEN now() END)
 ON CONFLICT (org_id, run_id, id) DO UPDATE SET
-    status = excluded.status, input = excluded.input, result = excluded.result, error = excluded.error, settled_at = excluded.settled_at,
+    status = excluded.status, input = excluded.input, result = excluded.result, error = excluded.error,
+    settled_at = excluded.settled_at,
     times = tool_calls.times + CASE WHEN excluded.status = 'begun' THEN 1 ELSE 0 END;
 
 -- name: tool_calls
@@ -186,11 +215,14 @@ WHERE r.org_id = $1 AND r.message_id = $2 AND r.id <> $3 ORDER BY t.begun_at, t.
 
 -- name: insert_request
 -- A question to a person, open for so many seconds.
-INSERT INTO input_requests (org_id, project_id, run_id, id, conversation_id, type, prompt, params, editable_params, options, expires_at, schema)
+INSERT INTO input_requests (org_id, project_id, run_id, id, conversation_id, type, prompt, params, editable_params,
+    options, expires_at, schema)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now() + $11::float8 * interval '1 second', $12);
 
 -- name: pending_requests
-SELECT * FROM input_requests WHERE org_id = $1 AND run_id = ANY ($2::uuid[]) AND status = 'pending' ORDER BY created_at, id;
+SELECT * FROM input_requests
+WHERE org_id = $1 AND run_id = ANY ($2::uuid[]) AND status = 'pending'
+ORDER BY created_at, id;
 
 -- name: answers
 -- Answered and expired questions of a run.
@@ -198,7 +230,8 @@ SELECT id, status, answer FROM input_requests WHERE org_id = $1 AND run_id = $2 
 
 -- name: unread_answers
 -- Whether any of these questions is answered or expired: then the run must not be paused.
-SELECT EXISTS (SELECT 1 FROM input_requests WHERE org_id = $1 AND run_id = $2 AND id = ANY ($3::uuid[]) AND status <> 'pending');
+SELECT EXISTS (SELECT 1 FROM input_requests
+               WHERE org_id = $1 AND run_id = $2 AND id = ANY ($3::uuid[]) AND status <> 'pending');
 
 -- name: answer_request
 -- The first answer is the answer.
@@ -206,35 +239,42 @@ UPDATE input_requests SET status = 'answered', answer = $4, answered_at = now(),
 WHERE org_id = $1 AND run_id = $2 AND id = $3 AND status = 'pending' RETURNING id;
 
 -- name: expire_requests
--- Expires questions that nobody answered in time; their runs go on. Locks runs before their questions, as an answer does.
+-- Expires questions that nobody answered in time; their runs go on. Locks runs before their questions, as an answer
+-- does.
 WITH locked AS (
     SELECT r.org_id, r.id FROM runs r
-    WHERE EXISTS (SELECT 1 FROM input_requests i WHERE i.org_id = r.org_id AND i.run_id = r.id AND i.status = 'pending' AND i.expires_at < now())
+    WHERE EXISTS (SELECT 1 FROM input_requests i
+                  WHERE i.org_id = r.org_id AND i.run_id = r.id AND i.status = 'pending' AND i.expires_at < now())
     ORDER BY r.org_id, r.id FOR UPDATE SKIP LOCKED
 ), expired AS (
     UPDATE input_requests i SET status = 'expired' FROM locked
-    WHERE i.org_id = locked.org_id AND i.run_id = locked.id AND i.status = 'pending' AND i.expires_at < now() RETURNING i.org_id, i.run_id
+    WHERE i.org_id = locked.org_id AND i.run_id = locked.id AND i.status = 'pending' AND i.expires_at < now()
+    RETURNING i.org_id, i.run_id
 )
 UPDATE runs r SET status = 'started', node_id = NULL FROM (SELECT DISTINCT * FROM expired) e
 WHERE r.org_id = e.org_id AND r.id = e.run_id AND r.status = 'paused' RETURNING r.id;
 
 -- name: resume_without_question
--- Paused runs without an open question (it expired while the run was being paused), and those whose canceling node died.
+-- Paused runs without an open question (it expired while the run was being paused), and those whose canceling node
+-- died.
 UPDATE runs r SET status = 'started', node_id = NULL WHERE r.status = 'paused'
   AND (r.cancel_reason IS NOT NULL
-       OR NOT EXISTS (SELECT 1 FROM input_requests i WHERE i.org_id = r.org_id AND i.run_id = r.id AND i.status = 'pending'));
+       OR NOT EXISTS (SELECT 1 FROM input_requests i
+                      WHERE i.org_id = r.org_id AND i.run_id = r.id AND i.status = 'pending'));
 
 -- name: hand_over
 -- Releases one run of a node that shuts down, between two steps. Its next claim is no new attempt.
-UPDATE runs SET node_id = NULL, attempt = attempt - 1 WHERE org_id = $1 AND id = $2 AND node_id = $3 AND attempt = $4 AND status = 'started'
+UPDATE runs SET node_id = NULL, attempt = attempt - 1
+WHERE org_id = $1 AND id = $2 AND node_id = $3 AND attempt = $4 AND status = 'started'
 RETURNING id;
 
 -- name: still_carried
--- Whether this node still carries the run, at this attempt.
-SELECT EXISTS (SELECT 1 FROM runs WHERE org_id = $1 AND id = $2 AND node_id = $3 AND attempt = $4 AND status = 'started');
+-- Whether the run still belongs to this node, at this attempt.
+SELECT EXISTS (SELECT 1 FROM runs
+               WHERE org_id = $1 AND id = $2 AND node_id = $3 AND attempt = $4 AND status = 'started');
 
 -- name: own
--- The runs that this node carries according to the database, with their wish to cancel.
+-- The runs that belong to this node according to the database, with requested cancels.
 SELECT org_id, id, attempt, cancel_reason FROM runs WHERE node_id = $1 AND status IN ('created', 'started');
 
 -- name: let_go
@@ -251,14 +291,18 @@ WITH calls AS (
     RETURNING octet_length(prompt) + octet_length(params::text) AS bytes
 ), bill AS (
     -- The amounts stay: they were spent. What and whom they were for goes.
-    UPDATE model_calls SET run_id = NULL, conversation_id = NULL, user_id = NULL WHERE org_id = $1 AND run_id = ANY ($2::uuid[]) RETURNING 1
+    UPDATE model_calls SET run_id = NULL, conversation_id = NULL, user_id = NULL
+    WHERE org_id = $1 AND run_id = ANY ($2::uuid[])
+    RETURNING 1
 )
-SELECT (SELECT count(*) FROM calls) AS calls, (SELECT coalesce(sum(bytes), 0) FROM calls)::bigint AS call_bytes,
-       (SELECT count(*) FROM requests) AS requests, (SELECT coalesce(sum(bytes), 0) FROM requests)::bigint AS request_bytes,
+SELECT (SELECT count(*) FROM calls) AS calls,
+       (SELECT coalesce(sum(bytes), 0) FROM calls)::bigint AS call_bytes,
+       (SELECT count(*) FROM requests) AS requests,
+       (SELECT coalesce(sum(bytes), 0) FROM requests)::bigint AS request_bytes,
        (SELECT count(*) FROM bill) AS bill;
 
 -- name: close_requests
--- Questions of a run that ended: nobody need answer them.
+-- Closes the open questions of a run that ended.
 UPDATE input_requests SET status = 'canceled' WHERE org_id = $1 AND run_id = $2 AND status = 'pending';
 
 -- name: close_calls
@@ -271,7 +315,9 @@ SELECT bill_run_v1(p_org => $1, p_run => $2, p_uses => $3);
 
 -- name: billed
 -- What the bill of a run says so far; no cost where no call of it had a price.
-SELECT coalesce(sum(prompt_tokens), 0)::bigint AS prompt_tokens, coalesce(sum(completion_tokens), 0)::bigint AS completion_tokens,
-       coalesce(sum(cached_tokens), 0)::bigint AS cached_tokens, coalesce(sum(reasoning_tokens), 0)::bigint AS reasoning_tokens,
+SELECT coalesce(sum(prompt_tokens), 0)::bigint AS prompt_tokens,
+       coalesce(sum(completion_tokens), 0)::bigint AS completion_tokens,
+       coalesce(sum(cached_tokens), 0)::bigint AS cached_tokens,
+       coalesce(sum(reasoning_tokens), 0)::bigint AS reasoning_tokens,
        coalesce(bool_or(estimated), false) AS estimated, sum(cost_usd) AS cost_usd
 FROM model_calls WHERE org_id = $1 AND run_id = $2;

@@ -1,4 +1,4 @@
-"""Records what the loop does, step by step, for the node that carries the run and for nobody else."""
+"""Stores the steps of the loop. Every write is fenced: only the node that has claimed the run can store."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -139,7 +139,8 @@ class Recorder:
             await tx.execute("SELECT pg_notify('stoa_runs', 'claim')")
 
     async def check_held(self, run: Run) -> None:
-        """Called by a node that may have slept, before it calls a tool. Raises Fenced if another node has the run."""
+        """Called before a tool call when this node's lease has expired meanwhile. Raises Fenced if another node has
+        claimed the run."""
         async with internal_statement(self._database) as tx:
             if not await tx.fetchval(SQL.still_carried, run.org_id, run.id, self._node_id, run.attempt):
                 raise Fenced

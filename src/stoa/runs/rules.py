@@ -1,4 +1,4 @@
-"""Pure decisions about runs: what may follow what, when to give up, what a terminal event says."""
+"""Pure decisions about runs: transitions of the state, limits, the data of the terminal event."""
 
 from collections.abc import Mapping
 from dataclasses import replace

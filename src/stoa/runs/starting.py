@@ -79,7 +79,8 @@ class Starting:
         return Started(begun.run, first=True, interrupts=begun.interrupts)
 
     def _carry_on(self, begun: "_Begun", owner: Owner | None) -> None:
-        """After the commit: this node carries the run, or leaves it to whoever has room, or to its turn."""
+        """After the commit: this node works on the run, leaves it unclaimed for a node with room, or leaves it
+        queued."""
         if owner is None or begun.prepared is None:
             self._journal.writer.release(begun.batch.writer)
         else:
@@ -198,7 +199,7 @@ class Starting:
 
 @dataclass(frozen=True, slots=True)
 class _NewRun:
-    """A run that is about to begin. `position` None: its message is new; 0: it waits for its turn."""
+    """A run that is about to begin. `position` None: its message is new; 0: it is queued."""
 
     id: UUID
     message_id: UUID
@@ -213,7 +214,7 @@ class _NewRun:
 
 @dataclass(frozen=True, slots=True)
 class _Begun:
-    """A run whose start is written and not yet committed; `prepared` where this node is going to carry it."""
+    """A run whose start is written and not yet committed; `prepared` if this node is going to work on it."""
 
     run: Run
     batch: Batch
@@ -248,7 +249,7 @@ def _check_place(place: LockedConversation, send: SendMessage) -> None:
 
 
 def _options(send: SendMessage) -> dict[str, Any]:
-    """What the run goes by, beside the agent of its conversation."""
+    """The run's options, in addition to the agent of its conversation."""
     options: dict[str, Any] = {"subagents_enabled": send.subagents_enabled}
     if send.tools is not None:
         options["tools"] = list(send.tools)

@@ -224,7 +224,7 @@ async def lost(tx: Tx, journal: Journal, run: Run) -> Lost:
     thoughts = await journal.of_type(tx, run.org_id, run.id, EventType.REASONING_DELTA, since)
     if not (answers or thoughts) and (
         run.checkpoint is not None or run.attempt == 0
-    ):  # One that nobody carried has called no model.
+    ):  # A run that no node has worked on has called no model.
         return Lost("", None)
     said = "".join(delta_of(record.payload) for record in answers if not from_subagent(record.payload))
     paid = sum(len(delta_of(record.payload)) for records in (answers, thoughts) for record in records)

@@ -1,4 +1,4 @@
-"""Whose turn it is in a conversation where messages wait."""
+"""Promotes the next queued run of a conversation."""
 
 from uuid import UUID
 
@@ -9,9 +9,9 @@ from stoa.runs.store import SQL
 
 
 async def give_turn(tx: Tx, org_id: UUID, conversation_id: UUID) -> bool:
-    """The next one's turn, where one waits: its message takes its place in the history, and any node may carry the run.
+    """Promotes the next queued run, if any: its message gets a position in the history, and any node may claim the run.
 
-    The caller holds the conversation, and no run of it is active.
+    The caller has locked the conversation, and none of its runs is active.
     """
     row = await tx.fetchrow(SQL.next_queued, org_id, conversation_id)
     if row is None:

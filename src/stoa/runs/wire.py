@@ -139,7 +139,8 @@ class RunErrorWire(Wire):
 
 
 class RunWire(Wire):
-    """`finish_reason` says how the model's last reply ended: stop, length (it was cut), content_filter, tool_calls, refusal or error."""
+    """`finish_reason` says how the model's last reply ended: stop, length (it was cut), content_filter, tool_calls,
+    refusal or error."""
 
     id: UUID
     app_id: UUID | None

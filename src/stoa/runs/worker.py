@@ -31,7 +31,7 @@ from stoa.runs.store import SQL
 from stoa.runs.types import Run
 
 CLAIM_MAX: Final = 50
-"""Runs per claim, so that the runs of a large node that died spread over the living."""
+"""Runs per claim, so that the runs of a dead node spread over the living nodes."""
 EARLY_CANCELS_MAX: Final = 1_000
 EXPIRY_SECONDS: Final = 2.0
 """How often questions that nobody answered in time are closed, and this node's runs are compared with the database."""
@@ -86,7 +86,8 @@ class Worker:
         return self._claims.heartbeat
 
     def reserve(self, project_id: UUID | None) -> bool:
-        """Takes a place for a run of this project that is about to begin, where there is one. `unreserve` gives it back."""
+        """Reserves capacity for a run of this project that is about to begin; false when there is none. `unreserve`
+        releases it."""
         if self._draining or self._node.lapsed or not self._places.room(project_id):
             return False
         self._places.take(project_id)
@@ -115,7 +116,8 @@ class Worker:
         self._supervisor.keep(self._expire_forever, "runs.expire")
 
     async def drain(self, seconds_max: float) -> None:
-        """Claims nothing new and hands each run over at its next step. After `seconds_max` the rest is given back as it is."""
+        """Claims nothing new and hands each run over at its next step. After `seconds_max` the remaining runs are
+        released as they are."""
         self._draining = True
         try:
             async with asyncio.timeout(seconds_max):
@@ -158,7 +160,8 @@ class Worker:
         return active.finished
 
     def on_notification(self, payload: str, _server_pid: int) -> None:
-        """A notification of channel `stoa_runs`: `cancel <run> <reason>`, that a node has joined, or that runs wait to be claimed."""
+        """A notification of channel `stoa_runs`: `cancel <run> <reason>`, that a node has joined, or that runs wait to
+        be claimed."""
         match payload.split(" ", 2):
             case ["cancel", run_id, reason]:
                 if active := self._active.get(UUID(run_id)):
@@ -219,8 +222,8 @@ class Worker:
     async def _compare(self) -> None:
         """Compares the runs that the database gives to this node with those that it works on.
 
-        A cancel's notification may have been lost, and so may the answer to a commit. A run that this node does not know at two
-        comparisons (its start or its claim was cut short) is released.
+        A cancel's notification may have been lost, and so may the answer to a commit. A run that this node does not
+        know at two comparisons (its start or its claim was cut short) is released.
         """
         async with internal(self._database) as tx:
             own = await tx.fetch(SQL.own, self._node.id)
@@ -263,7 +266,8 @@ class Worker:
                 self._idle.set()
 
     async def _hand_over(self, active: ActiveRun) -> None:
-        """Releases the run once the database takes that. Its last events are committed first: nothing may be written later."""
+        """Releases the run once the database takes that. Its last events are committed first: nothing may be written
+        later."""
         try:
             await active.writer.flush()
             while True:

@@ -54,14 +54,16 @@ def routes(sources: Sources, gate: Gate) -> Routes:
     async def update_source(
         source_id: UUID, body: wire.SourceBody, principal: Annotated[Principal, writing]
     ) -> Data[wire.SourceWire]:
-        """The whole definition anew; `secrets` left out keeps those that are there. The next sync looks at everything again."""
+        """The whole definition anew; `secrets` left out keeps those that are there. The next sync looks at everything
+        again."""
         return Data(data=wire.source(await sources.update(principal, source_id, wire.new(body))))
 
     @router.delete("/v1/knowledgebase-sources/{source_id}", responses=refusals(404))
     async def delete_source(
         source_id: UUID, principal: Annotated[Principal, writing], items: Items = "delete"
     ) -> wire.SourceDeletedWire:
-        """With its items, their chunks, vectors and files, unless `items=keep`: then they stay as if they had been uploaded."""
+        """With its items, their chunks, vectors and files, unless `items=keep`: then they stay as if they had been
+        uploaded."""
         return wire.SourceDeletedWire(
             message="deleted", deletion_id=await sources.delete(principal, source_id, keep_items=items == "keep")
         )

@@ -79,14 +79,16 @@ Secret = Annotated[str, Field(min_length=1, max_length=4_000, pattern=r"^[\x20-\
 
 
 class Paths(Config):
-    """`include` and `exclude` are path patterns: `docs/**/*.md`, `drafts/`. Without `include`, everything that can be read is taken."""
+    """`include` and `exclude` are path patterns: `docs/**/*.md`, `drafts/`. Without `include`, everything that can be
+    read is taken."""
 
     include: Patterns = ()
     exclude: Patterns = ()
 
 
 class WebsiteConfig(Paths):
-    """A site from `url` on: its sitemaps (those of robots.txt, else /sitemap.xml) and its links, on its own host and on `hosts`.
+    """A site from `url` on: its sitemaps (those of robots.txt, else /sitemap.xml) and its links, on its own host and on
+    `hosts`.
 
     `include` and `exclude` match the paths of URLs. robots.txt and its Crawl-delay are always kept to.
     """
@@ -117,7 +119,8 @@ class S3Config(Paths):
 
 
 class GitConfig(Paths):
-    """A repository, shallow, at `branch` (a branch or tag; the remote's HEAD where it is left out). Hidden files only with `hidden`."""
+    """A repository, shallow, at `branch` (a branch or tag; the remote's HEAD where it is left out). Hidden files only
+    with `hidden`."""
 
     url: Annotated[str, Field(max_length=1_500), AfterValidator(_repository)]
     branch: Annotated[str, Field(max_length=250), AfterValidator(_branch)] | None = None
@@ -143,7 +146,8 @@ class S3Secrets(Config):
 
 
 class GitSecrets(Config):
-    """`token` is sent as the password of HTTP's basic authentication; `username` where the host asks for a certain one."""
+    """`token` is sent as the password of HTTP's basic authentication; `username` where the host asks for a certain
+    one."""
 
     token: Secret | None = None
     username: Secret | None = None

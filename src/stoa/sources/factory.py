@@ -50,7 +50,7 @@ class SourceFactory:
         return await asyncio.to_thread(lambda: [UUID(home.name) for home in self._cache.glob("*-*-*-*-*")])
 
     async def forget(self, source_id: UUID) -> None:
-        """The clone that this node kept for a source that is gone."""
+        """Removes this node's clone of a deleted source."""
         await asyncio.to_thread(shutil.rmtree, self._home(source_id), ignore_errors=True)
 
     def _home(self, source_id: UUID) -> Path:

@@ -2,8 +2,7 @@
 character. Pure.
 
 A pattern without a slash is meant at any depth; one that ends in a slash means all below it. Matched segment by
-segment, so
-that no pattern can make a match take long.
+segment, so that no pattern can make a match take long.
 """
 
 from collections.abc import Sequence
@@ -14,7 +13,8 @@ from stoa.sources import rules
 
 
 class Globs:
-    """Which paths a source takes: those that some `include` matches (all, where there is none) and no `exclude` does."""
+    """Which paths a source takes: those that some `include` matches (all, where there is none) and no `exclude`
+    does."""
 
     def __init__(self, include: Sequence[str], exclude: Sequence[str]) -> None:
         self._include = [_pattern(one) for one in include]

@@ -13,14 +13,14 @@ Remember = Callable[[Sequence[str]], Awaitable[Sequence[Known]]]
 
 
 class Origin(Protocol):
-    """A place that holds documents. One `walk` of one sync; whoever opened the origin closes it."""
+    """A collection of documents outside of Stoa. One `walk` per sync; the caller that opened the origin closes it."""
 
     def walk(self, remember: Remember) -> AsyncGenerator[Finding]:
-        """All that the origin holds, each address once, a few at a time.
+        """Everything in the origin, each address once, a few at a time.
 
         What is `done` is not found again. An address that shows no change is `Same` and is not downloaded. Ending
-        without
-        `Incomplete` says that everything was named: what was not is gone. Raises SourceError when that cannot be known.
+        without `Incomplete` says that everything was named: what was not is gone. Raises SourceError when that cannot
+        be known.
         """
         ...
 
@@ -33,7 +33,7 @@ class Origins(Protocol):
         ...
 
     def origin(self, provider: Provider, config: Mapping[str, Any]) -> str | None:
-        """Scheme, host and port of whoever gets the secrets; None where nobody does."""
+        """Scheme, host and port of the server that receives the secrets; None if they are sent to none."""
         ...
 
     def open(self, source: Source, secrets: Mapping[str, str]) -> AbstractAsyncContextManager[Origin]: ...
@@ -68,7 +68,8 @@ class Deletions(Protocol):
 
 
 class Vault(Protocol):
-    """Encrypts what stands in a row. `open` raises ValueError for what was stored under another key."""
+    """Encrypts secrets that are stored in rows. `open` raises ValueError for a secret that was stored under another
+    key."""
 
     def seal(self, row_id: UUID, plain: str) -> bytes: ...
 

@@ -1,15 +1,18 @@
 -- name: unended_syncs
 -- Of all tenants.
-SELECT 'pending', count(*) FROM knowledge_source_syncs WHERE status = 'pending' AND status IN ('pending', 'running')
-UNION ALL SELECT 'running', count(*) FROM knowledge_source_syncs WHERE status = 'running' AND status IN ('pending', 'running');
+SELECT 'pending', count(*) FROM knowledge_source_syncs
+WHERE status = 'pending' AND status IN ('pending', 'running')
+UNION ALL
+SELECT 'running', count(*) FROM knowledge_source_syncs
+WHERE status = 'running' AND status IN ('pending', 'running');
 
 -- name: insert_source
-INSERT INTO knowledge_sources (org_id, project_id, id, knowledgebase_id, name, provider, config, metadata, secrets, secret_names, schedule, timezone,
-    next_sync_at, created_by)
+INSERT INTO knowledge_sources (org_id, project_id, id, knowledgebase_id, name, provider, config, metadata, secrets,
+    secret_names, schedule, timezone, next_sync_at, created_by)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14);
 
 -- name: base_project
--- The project of a base, held against its deletion until the transaction ends.
+-- The project of a base; the row is locked against deletion until the transaction ends.
 SELECT project_id FROM knowledgebases WHERE org_id = $1 AND id = $2 FOR SHARE;
 
 -- name: has_base
@@ -20,13 +23,15 @@ SELECT s.*, (SELECT count(*) FROM knowledge_items i WHERE i.org_id = s.org_id AN
 FROM knowledge_sources s WHERE s.org_id = $1 AND s.id = $2 AND s.deleting IS NULL;
 
 -- name: lock_source
--- Not against those who add entries: they hold the sync, which comes after the source in everybody's order.
+-- FOR NO KEY UPDATE does not block a sync that adds entries. Locks are taken in the order source, sync.
 SELECT revision, provider, config, metadata, secrets, secret_names, schedule, timezone FROM knowledge_sources
 WHERE org_id = $1 AND id = $2 AND deleting IS NULL FOR NO KEY UPDATE;
 
 -- name: list_sources
 SELECT s.*, (SELECT count(*) FROM knowledge_items i WHERE i.org_id = s.org_id AND i.source_id = s.id) AS items
-FROM knowledge_sources s WHERE s.org_id = $1 AND s.knowledgebase_id = $2 AND s.deleting IS NULL ORDER BY {order} LIMIT $3 OFFSET $4;
+FROM knowledge_sources s
+WHERE s.org_id = $1 AND s.knowledgebase_id = $2 AND s.deleting IS NULL
+ORDER BY {order} LIMIT $3 OFFSET $4;
 
 -- name: count_sources
 SELECT count(*) FROM knowledge_sources WHERE org_id = $1 AND knowledgebase_id = $2 AND deleting IS NULL;
@@ -34,18 +39,22 @@ SELECT count(*) FROM knowledge_sources WHERE org_id = $1 AND knowledgebase_id = 
 -- name: update_source
 -- NULL secrets keep the old ones.
 UPDATE knowledge_sources SET name = $3, config = $4, metadata = $5, secrets = coalesce($6, secrets),
-    secret_names = CASE WHEN $6::bytea IS NULL THEN secret_names ELSE $7 END, schedule = $8, timezone = $9, next_sync_at = $10, revision = $11, updated_at = now()
+    secret_names = CASE WHEN $6::bytea IS NULL THEN secret_names ELSE $7 END, schedule = $8, timezone = $9,
+    next_sync_at = $10, revision = $11, updated_at = now()
 WHERE org_id = $1 AND id = $2;
 
 -- name: begin_deleting
--- From here on the source is gone for everybody but the one who finishes its deletion.
-UPDATE knowledge_sources SET deleting = $3, next_sync_at = NULL, updated_at = now() WHERE org_id = $1 AND id = $2 AND deleting IS NULL RETURNING knowledgebase_id;
+-- After it the source is visible to its deletion only.
+UPDATE knowledge_sources SET deleting = $3, next_sync_at = NULL, updated_at = now()
+WHERE org_id = $1 AND id = $2 AND deleting IS NULL
+RETURNING knowledgebase_id;
 
 -- name: stop_syncs
-UPDATE knowledge_source_syncs SET status = 'canceled', ended_at = now() WHERE org_id = $1 AND source_id = $2 AND status IN ('pending', 'running');
+UPDATE knowledge_source_syncs SET status = 'canceled', ended_at = now()
+WHERE org_id = $1 AND source_id = $2 AND status IN ('pending', 'running');
 
 -- name: lock_deleting
--- Waits for whoever is adding an item of the source; nobody can add one after it.
+-- Waits for transactions that add an item of the source; none can begin after it.
 SELECT deleting FROM knowledge_sources WHERE org_id = $1 AND id = $2 FOR UPDATE;
 
 -- name: items_of_source
@@ -66,22 +75,27 @@ SELECT id FROM knowledge_sources WHERE id = ANY ($1::uuid[]);
 
 -- name: insert_sync
 -- No row: one is under way.
-INSERT INTO knowledge_source_syncs (org_id, project_id, id, source_id, trigger, confirm_deletions, created_by) VALUES ($1, $2, $3, $4, $5, $6, $7)
+INSERT INTO knowledge_source_syncs (org_id, project_id, id, source_id, trigger, confirm_deletions, created_by)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (org_id, source_id) WHERE status IN ('pending', 'running') DO NOTHING RETURNING *;
 
 -- name: confirm_active
 -- The sync under way, with a confirmation that came while it ran.
-UPDATE knowledge_source_syncs SET confirm_deletions = confirm_deletions OR $3 WHERE org_id = $1 AND source_id = $2 AND status IN ('pending', 'running')
+UPDATE knowledge_source_syncs SET confirm_deletions = confirm_deletions OR $3
+WHERE org_id = $1 AND source_id = $2 AND status IN ('pending', 'running')
 RETURNING *;
 
 -- name: cancel_sync
 -- One that waits is over at once; one that runs is ended by its node.
-UPDATE knowledge_source_syncs SET cancel_requested = true, status = CASE status WHEN 'pending' THEN 'canceled' ELSE status END,
+UPDATE knowledge_source_syncs
+SET cancel_requested = true, status = CASE status WHEN 'pending' THEN 'canceled' ELSE status END,
     ended_at = CASE status WHEN 'pending' THEN now() END
 WHERE org_id = $1 AND source_id = $2 AND status IN ('pending', 'running') RETURNING *;
 
 -- name: latest_syncs
-SELECT DISTINCT ON (source_id) * FROM knowledge_source_syncs WHERE org_id = $1 AND source_id = ANY ($2::uuid[]) ORDER BY source_id, created_at DESC, id DESC;
+SELECT DISTINCT ON (source_id) * FROM knowledge_source_syncs
+WHERE org_id = $1 AND source_id = ANY ($2::uuid[])
+ORDER BY source_id, created_at DESC, id DESC;
 
 -- name: list_syncs
 SELECT * FROM knowledge_source_syncs WHERE org_id = $1 AND source_id = $2 ORDER BY {order} LIMIT $3 OFFSET $4;
@@ -91,13 +105,15 @@ SELECT count(*) FROM knowledge_source_syncs WHERE org_id = $1 AND source_id = $2
 
 -- name: list_failures
 -- Addresses that the last sync could not read.
-SELECT origin, error FROM knowledge_source_entries WHERE org_id = $1 AND source_id = $2 AND error IS NOT NULL ORDER BY origin LIMIT $3 OFFSET $4;
+SELECT origin, error FROM knowledge_source_entries
+WHERE org_id = $1 AND source_id = $2 AND error IS NOT NULL
+ORDER BY origin LIMIT $3 OFFSET $4;
 
 -- name: count_failures
 SELECT count(*) FROM knowledge_source_entries WHERE org_id = $1 AND source_id = $2 AND error IS NOT NULL;
 
 -- name: due_sources
--- Sources whose time has come, of all tenants; each is held by one node.
+-- Sources that are due, of all tenants; each is locked by one node.
 SELECT org_id, project_id, id, schedule, timezone FROM knowledge_sources WHERE next_sync_at <= $1 AND deleting IS NULL
 ORDER BY next_sync_at LIMIT 20 FOR UPDATE SKIP LOCKED;
 
@@ -105,9 +121,9 @@ ORDER BY next_sync_at LIMIT 20 FOR UPDATE SKIP LOCKED;
 UPDATE knowledge_sources SET next_sync_at = $3 WHERE org_id = $1 AND id = $2;
 
 -- name: claim
--- Claims up to $2 syncs: first those that a node that does not live or fell silent left behind, and those that are this node's own but not among
--- what it works on ($8). Then what waits, one project after another, beginning behind project $6. $3 are projects with syncs on this node, $4
--- how many more each may have, $5 the same for every other project.
+-- Claims up to $2 syncs. First those of dead nodes, those whose lease has expired, and those of this node that it does
+-- not work on ($8 is what it works on). Then pending ones, one project after another, beginning after project $6. $3
+-- are projects with syncs on this node, $4 how many more each may have, $5 the same for every other project.
 WITH RECURSIVE lost AS (
     SELECT y.org_id, y.id FROM knowledge_source_syncs y
     WHERE y.status = 'running' AND y.status IN ('pending', 'running') AND (y.node_id <> $1 OR y.id <> ALL ($8::uuid[]))
@@ -116,19 +132,24 @@ WITH RECURSIVE lost AS (
 ), projects AS (
     SELECT $6::uuid AS project_id, false AS found, false AS wrapped, 0 AS turn
     UNION ALL
-    SELECT coalesce(n.project_id, '00000000-0000-0000-0000-000000000000'), n.project_id IS NOT NULL, p.wrapped OR n.project_id IS NULL, p.turn + 1
+    SELECT coalesce(n.project_id, '00000000-0000-0000-0000-000000000000'), n.project_id IS NOT NULL,
+           p.wrapped OR n.project_id IS NULL, p.turn + 1
     FROM projects p LEFT JOIN LATERAL (
-        SELECT y.project_id FROM knowledge_source_syncs y WHERE y.status = 'pending' AND y.project_id > p.project_id ORDER BY y.project_id LIMIT 1
+        SELECT y.project_id FROM knowledge_source_syncs y
+        WHERE y.status = 'pending' AND y.project_id > p.project_id
+        ORDER BY y.project_id LIMIT 1
     ) n ON true
     WHERE NOT p.wrapped OR n.project_id <= $6
 ), roomy AS (
     SELECT p.project_id, p.turn, coalesce(here.room, $5::int) AS room
     FROM projects p LEFT JOIN unnest($3::uuid[], $4::int[]) AS here(project_id, room) ON here.project_id = p.project_id
     WHERE p.found AND coalesce(here.room, $5::int) > 0
-      AND EXISTS (SELECT 1 FROM knowledge_source_syncs y WHERE y.status = 'pending' AND y.project_id = p.project_id AND y.not_before <= now())
+      AND EXISTS (SELECT 1 FROM knowledge_source_syncs y
+                  WHERE y.status = 'pending' AND y.project_id = p.project_id AND y.not_before <= now())
     LIMIT $2
 ), waiting AS (
-    SELECT w.org_id, w.id, p.turn, row_number() OVER (PARTITION BY p.project_id ORDER BY w.not_before) AS turn_of_project
+    SELECT w.org_id, w.id, p.turn,
+           row_number() OVER (PARTITION BY p.project_id ORDER BY w.not_before) AS turn_of_project
     FROM roomy p CROSS JOIN LATERAL (
         SELECT y.org_id, y.id, y.not_before FROM knowledge_source_syncs y
         WHERE y.status = 'pending' AND y.project_id = p.project_id AND y.not_before <= now()
@@ -136,7 +157,8 @@ WITH RECURSIVE lost AS (
 ), taken AS (
     (SELECT org_id, id FROM lost UNION ALL (SELECT org_id, id FROM waiting ORDER BY turn_of_project, turn)) LIMIT $2
 )
-UPDATE knowledge_source_syncs y SET status = 'running', node_id = $1, attempt = y.attempt + 1, error = NULL, started_at = coalesce(y.started_at, now()),
+UPDATE knowledge_source_syncs y
+SET status = 'running', node_id = $1, attempt = y.attempt + 1, error = NULL, started_at = coalesce(y.started_at, now()),
     deadline = now() + $7::float8 * interval '1 second'
 FROM taken WHERE y.org_id = taken.org_id AND y.id = taken.id RETURNING y.*;
 
@@ -145,32 +167,39 @@ SELECT s.*, 0 AS items FROM knowledge_sources s WHERE s.org_id = $1 AND s.id = $
 
 -- name: remember
 -- What is known of addresses, in their order, with the items that were made of them.
-SELECT o.origin, e.state, e.sha256, e.revision, e.seen_by, e.error IS NOT NULL AS failed, i.id AS item_id, i.sha256 AS item_sha256, i.metadata AS item_metadata
+SELECT o.origin, e.state, e.sha256, e.revision, e.seen_by, e.error IS NOT NULL AS failed, i.id AS item_id,
+       i.sha256 AS item_sha256, i.metadata AS item_metadata
 FROM unnest($3::text[]) WITH ORDINALITY o(origin, position)
 LEFT JOIN knowledge_source_entries e ON e.org_id = $1 AND e.source_id = $2 AND e.origin = o.origin
 LEFT JOIN knowledge_items i ON i.org_id = $1 AND i.source_id = $2 AND i.origin = o.origin
 ORDER BY o.position;
 
 -- name: settle
--- Addresses that were looked at, and what that adds to the counts, in one step that only the sync's own node can take. Revision 0 keeps
--- what was known of an address; one that this sync has settled before (it failed, and is tried again) counts once. No row: the sync is not
--- this node's any more.
+-- Stores visited addresses and adds to the counts, in one fenced statement. Revision 0 keeps what was known of an
+-- address; one that this sync has settled before (it failed, and is tried again) counts once. No row: this node no
+-- longer owns the sync.
 WITH before AS (
     SELECT count(*) AS seen, count(e.error) AS failed FROM knowledge_source_syncs y
-    JOIN knowledge_source_entries e ON e.org_id = y.org_id AND e.source_id = y.source_id AND e.seen_by = y.id AND e.origin = ANY ($12)
+    JOIN knowledge_source_entries e ON e.org_id = y.org_id AND e.source_id = y.source_id AND e.seen_by = y.id
+      AND e.origin = ANY ($12)
     WHERE y.org_id = $1 AND y.id = $2
 ), held AS (
     SELECT s.id FROM knowledge_sources s JOIN knowledge_source_syncs y ON y.org_id = s.org_id AND y.source_id = s.id
     WHERE y.org_id = $1 AND y.id = $2 FOR KEY SHARE OF s
 ), sync AS (
-    UPDATE knowledge_source_syncs SET found = found + $5 - (SELECT seen FROM before), added = added + $6, updated = updated + $7, unchanged = unchanged + $8,
-        skipped = skipped + $9, failed = failed + $10 - (SELECT failed FROM before), deadline = now() + $11::float8 * interval '1 second'
-    WHERE org_id = $1 AND id = $2 AND attempt = $3 AND node_id = $4 AND status = 'running' AND source_id = (SELECT id FROM held)
+    UPDATE knowledge_source_syncs
+    SET found = found + $5 - (SELECT seen FROM before), added = added + $6, updated = updated + $7,
+        unchanged = unchanged + $8, skipped = skipped + $9, failed = failed + $10 - (SELECT failed FROM before),
+        deadline = now() + $11::float8 * interval '1 second'
+    WHERE org_id = $1 AND id = $2 AND attempt = $3 AND node_id = $4 AND status = 'running'
+      AND source_id = (SELECT id FROM held)
     RETURNING org_id, project_id, source_id, id, cancel_requested
 ), settled AS (
-    INSERT INTO knowledge_source_entries AS e (org_id, project_id, source_id, origin, state, sha256, revision, seen_by, error)
+    INSERT INTO knowledge_source_entries AS e
+        (org_id, project_id, source_id, origin, state, sha256, revision, seen_by, error)
     SELECT s.org_id, s.project_id, s.source_id, n.origin, n.state, n.sha256, n.revision, s.id, n.error
-    FROM sync s, unnest($12::text[], $13::jsonb[], $14::bytea[], $15::int[], $16::jsonb[]) AS n(origin, state, sha256, revision, error)
+    FROM sync s, unnest($12::text[], $13::jsonb[], $14::bytea[], $15::int[], $16::jsonb[])
+        AS n(origin, state, sha256, revision, error)
     ON CONFLICT (org_id, source_id, origin) DO UPDATE SET
         state = CASE excluded.revision WHEN 0 THEN e.state ELSE excluded.state END,
         sha256 = CASE excluded.revision WHEN 0 THEN e.sha256 ELSE excluded.sha256 END,
@@ -180,12 +209,14 @@ WITH before AS (
 SELECT cancel_requested FROM sync;
 
 -- name: beat
--- A sign of life. No row: the sync is not this node's any more.
+-- Renews the lease. No row: this node no longer owns the sync.
 UPDATE knowledge_source_syncs SET deadline = now() + $5::float8 * interval '1 second', deleted = deleted + $6
-WHERE org_id = $1 AND id = $2 AND attempt = $3 AND node_id = $4 AND status = 'running' RETURNING cancel_requested, confirm_deletions, found;
+WHERE org_id = $1 AND id = $2 AND attempt = $3 AND node_id = $4 AND status = 'running'
+RETURNING cancel_requested, confirm_deletions, found;
 
 -- name: gone
--- Items whose address holds nothing any more; with $4, which says that the origin was listed whole, also those that were not named.
+-- Items whose address has no document any more; with $4 (the origin was listed completely) also those that were not
+-- listed.
 SELECT i.id, e.seen_by = $3 AS named FROM knowledge_items i
 LEFT JOIN knowledge_source_entries e ON e.org_id = i.org_id AND e.source_id = i.source_id AND e.origin = i.origin
 WHERE i.org_id = $1 AND i.source_id = $2
@@ -195,30 +226,40 @@ WHERE i.org_id = $1 AND i.source_id = $2
 SELECT count(*) FROM knowledge_items WHERE org_id = $1 AND source_id = $2;
 
 -- name: forget_entries
--- What a whole listing did not name; of those, what had become an item counts as deleted. No row: the sync is not this node's any more.
+-- Removes the entries that a complete listing did not contain; those that had an item count as deleted. No row: this
+-- node no longer owns the sync.
 WITH sync AS (
-    SELECT org_id, id, source_id FROM knowledge_source_syncs WHERE org_id = $1 AND id = $2 AND attempt = $3 AND node_id = $4 AND status = 'running' FOR UPDATE
+    SELECT org_id, id, source_id FROM knowledge_source_syncs
+    WHERE org_id = $1 AND id = $2 AND attempt = $3 AND node_id = $4 AND status = 'running' FOR UPDATE
 ), gone AS (
-    DELETE FROM knowledge_source_entries e USING sync s WHERE e.org_id = s.org_id AND e.source_id = s.source_id AND e.seen_by <> s.id RETURNING e.sha256
+    DELETE FROM knowledge_source_entries e USING sync s
+    WHERE e.org_id = s.org_id AND e.source_id = s.source_id AND e.seen_by <> s.id
+    RETURNING e.sha256
 )
 UPDATE knowledge_source_syncs y SET deleted = y.deleted + (SELECT count(sha256) FROM gone)
 FROM sync s WHERE y.org_id = s.org_id AND y.id = s.id RETURNING y.id;
 
 -- name: finish
-UPDATE knowledge_source_syncs SET status = $5, error = $6, warnings = $7, node_id = NULL, deadline = NULL, ended_at = now()
+UPDATE knowledge_source_syncs
+SET status = $5, error = $6, warnings = $7, node_id = NULL, deadline = NULL, ended_at = now()
 WHERE org_id = $1 AND id = $2 AND attempt = $3 AND node_id = $4 AND status = 'running' RETURNING id;
 
 -- name: postpone
--- Back to the queue after a failure that may pass.
-UPDATE knowledge_source_syncs SET status = 'pending', error = $6, node_id = NULL, deadline = NULL, not_before = now() + $5::float8 * interval '1 second'
+-- Back to the queue after a transient failure.
+UPDATE knowledge_source_syncs
+SET status = 'pending', error = $6, node_id = NULL, deadline = NULL,
+    not_before = now() + $5::float8 * interval '1 second'
 WHERE org_id = $1 AND id = $2 AND attempt = $3 AND node_id = $4 AND status = 'running' RETURNING id;
 
 -- name: give_back
--- This node is leaving: its syncs are anybody's, and this attempt does not count.
-UPDATE knowledge_source_syncs SET status = 'pending', node_id = NULL, deadline = NULL, not_before = now(), attempt = greatest(attempt - 1, 0)
+-- Called when this node stops: releases its syncs, and this attempt does not count.
+UPDATE knowledge_source_syncs
+SET status = 'pending', node_id = NULL, deadline = NULL, not_before = now(), attempt = greatest(attempt - 1, 0)
 WHERE node_id = $1 AND status = 'running';
 
 -- name: prune_syncs
 -- Old outcomes of a source, past the newest $3.
 DELETE FROM knowledge_source_syncs WHERE org_id = $1 AND source_id = $2 AND id IN (
-    SELECT id FROM knowledge_source_syncs WHERE org_id = $1 AND source_id = $2 ORDER BY created_at DESC, id DESC OFFSET $3);
+    SELECT id FROM knowledge_source_syncs
+    WHERE org_id = $1 AND source_id = $2
+    ORDER BY created_at DESC, id DESC OFFSET $3);

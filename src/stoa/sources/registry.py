@@ -1,5 +1,4 @@
-"""The providers of sources, each with all that belongs to it: what it is told, what it may keep secret, how it is
-checked and read.
+"""The table of source providers: the model of its config, the names of its secrets, its check and its reader.
 
 A new provider is a row here, its reader in `providers/`, its name in `types.Provider` and its body in `wire`.
 """
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What readers may use of this node. `home` is where a reader may keep something between two syncs."""
+    """What readers may use of this node. `home` is a directory in which a reader may keep files between two syncs."""
 
     outbound: Outbound
     session: "Callable[[], aiohttp.ClientSession]"
@@ -46,7 +45,8 @@ Open = Callable[[Config, Mapping[str, str], Means], AbstractAsyncContextManager[
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """One provider. `origin` gives scheme, host and port of whoever gets the secrets; None where nobody does."""
+    """One provider. `origin` returns scheme, host and port of the server that receives the secrets; None if they are
+    sent to none."""
 
     config: type[configs.Config]
     secrets: type[configs.Config]

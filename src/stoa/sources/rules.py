@@ -1,6 +1,4 @@
-"""Pure decisions about sources: when they are due, when a sync is given up, and when deletions look like somebody's
-accident.
-"""
+"""Pure decisions about sources: when a sync is due, when it fails for good, when deletions look like an accident."""
 
 import mimetypes
 import re
@@ -22,13 +20,13 @@ SYNCS_SORTABLE: Final = {"created_at": "created_at"}
 ITEM_BYTES_MAX: Final = 128 * 1024 * 1024
 """As of an upload."""
 ENTRIES_MAX: Final = 100_000
-"""Addresses of one source; more are refused with the advice to narrow it, not half read."""
+"""Addresses of one source. A source with more is refused as a whole, with the advice to narrow it."""
 ORIGIN_BYTES_MAX: Final = 2_000
 """What fits into an index of PostgreSQL together with its keys."""
 METADATA_BYTES_MAX: Final = 16 * 1024
 
 SYNCS_KEPT: Final = 100
-"""Of one source: what people look back at."""
+"""Outcomes that are kept per source."""
 
 WITHHELD_FROM: Final = 10
 """Fewer deletions than these are believed, unless nothing at all was found."""
@@ -137,7 +135,8 @@ def withheld(gone: int, items: int, found: int) -> bool:
 
 def withheld_message(gone: int, items: int, source_id: object) -> str:
     return (
-        f"{gone} of the source's {items} items are not at its origin any more. That many may be an accident, so none was deleted;"
+        f"{gone} of the source's {items} items are not at its origin any more. "
+        "That many may be an accident, so none was deleted;"
         f' if it is right, POST /v1/knowledgebase-sources/{source_id}/sync {{"confirm_deletions": true}}.'
     )
 

@@ -136,7 +136,7 @@ class Sources:
         return await self.finish_deleting(principal, base_id, source_id)
 
     async def finish_deleting(self, principal: Principal, base_id: UUID, source_id: UUID) -> UUID | None:
-        """Safe to do twice, on two nodes at once."""
+        """Idempotent, also on two nodes at once."""
         deletion_id: UUID | None = None
         while True:
             async with self._database.tenant(principal) as tx:

@@ -1,4 +1,4 @@
-"""Sources and syncs, between rows and values. Every function is handed the transaction it works in."""
+"""Sources and syncs, between rows and values. Every function takes its transaction as an argument."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -88,7 +88,7 @@ async def list_syncs(tx: Tx, org_id: UUID, source_id: UUID, page: PageRequest) -
 
 
 def fence(sync: Sync) -> tuple[object, ...]:
-    """What a statement must find unchanged: the sync is this node's, in this attempt."""
+    """The arguments of the fence: the statement writes only if the sync belongs to this node, in this attempt."""
     return (sync.org_id, sync.id, sync.attempt, sync.node_id)
 
 
@@ -126,7 +126,7 @@ async def remember(tx: Tx, sync: Sync, origins: Sequence[str]) -> Sequence[Remem
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An address that was looked at. Revision 0 keeps what was known of it."""
+    """A visited address. Revision 0 keeps what was known of it."""
 
     origin: str
     state: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -136,7 +136,7 @@ class Entry:
 
 
 async def settle(tx: Tx, sync: Sync, entries: Sequence[Entry], counts: Counts) -> bool | None:
-    """Whether a cancel was asked for; None when the sync is not this node's any more, and nothing was stored."""
+    """Whether a cancel was requested; None when this node no longer owns the sync, and nothing was stored."""
     n = asdict(counts)
     return await tx.fetchval(
         SQL.settle,

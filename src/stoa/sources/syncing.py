@@ -1,10 +1,8 @@
 """One sync: walks an origin and makes the base's items what the origin holds.
 
-Every address is settled by one fenced statement, after what was done about it: a node that dies in between has done it
-once,
-and whoever takes the sync over finds the item there. What was settled is not walked again. Nothing is deleted before
-the whole
-walk has ended well.
+Each address is settled by one fenced statement after its item was added, updated or skipped. If a node dies in between,
+the node that claims the sync finds the item and does not add it again. Settled addresses are not fetched again. Nothing
+is deleted before the whole walk has succeeded.
 """
 
 import asyncio
@@ -48,11 +46,11 @@ T = TypeVar("T")
 
 
 class Canceled(Exception):
-    """Somebody asked for its end."""
+    """A cancel of the sync was requested."""
 
 
 class Syncing:
-    """Long-lived; `run` carries one sync to its end and gives its warnings.
+    """Long-lived; `run` performs one sync and returns its warnings.
 
     Raises SourceError, Superseded or Canceled.
     """
@@ -103,7 +101,10 @@ class _Work:
     async def remember(self, origins: Sequence[str]) -> Sequence[Known]:
         self._asked += len(origins)
         if self._asked > rules.ENTRIES_MAX:
-            message = f"The origin holds more than {rules.ENTRIES_MAX:,} documents; narrow the source with include, exclude or several sources."
+            message = (
+                f"The origin holds more than {rules.ENTRIES_MAX:,} documents; "
+                "narrow the source with include, exclude or several sources."
+            )
             raise SourceError("origin_too_large", message)
         return [self._known(one) for one in await self._look(origins)]
 
@@ -189,7 +190,8 @@ class _Work:
 
     # --- the end ----------------------------------------------------------------------------------------------------
     async def delete_gone(self) -> None:
-        """What the origin lost goes, unless it looks like an accident: then SourceError, and everything stays."""
+        """Deletes the items whose documents the origin no longer has. If that looks like an accident, raises
+        SourceError and deletes nothing."""
         confirmed, found = await self._check()
         source, sync = self._source, self._sync
         async with internal_statement(self._database) as tx:
@@ -237,9 +239,7 @@ class _Work:
 
 
 async def _whole(work: Coroutine[Any, Any, T]) -> T:
-    """Runs to its end even when the sync is canceled meanwhile: half an upload would leave content that nobody refers
-    to.
-    """
+    """Completes even when the sync is canceled meanwhile: half an upload would leave content that no row names."""
     task = asyncio.create_task(work)
     try:
         return await asyncio.shield(task)

@@ -99,8 +99,8 @@ class SourceError(Exception):
     """The origin cannot be listed: an outcome of the sync, not a bug. Nothing is deleted after one.
 
     `code` is one of: origin_unreachable, origin_timeout, origin_refused, origin_not_found, origin_failed,
-    origin_too_large,
-    address_refused, directory_refused, robots_unreachable, credentials_refused, credentials_missing, branch_not_found.
+    origin_too_large, address_refused, directory_refused, robots_unreachable, credentials_refused, credentials_missing,
+    branch_not_found.
     """
 
     def __init__(self, code: str, message: str, *, retryable: bool = False) -> None:
@@ -110,9 +110,9 @@ class SourceError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is remembered of an address: `state` as the provider last gave it, empty where it must be fetched anew.
+    """What is stored about an address: `state` as the provider last returned it, empty where it must be fetched again.
 
-    `done`: this very sync has settled it already, before its node died; it is not to be found again.
+    `done`: this sync has settled the address already, before its node died; the provider must not report it again.
     """
 
     state: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -121,7 +121,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A file with its hash. Whoever gets one closes `file`."""
+    """A file with its hash. The receiver closes `file`."""
 
     file: BinaryIO
     size: int
@@ -143,7 +143,7 @@ class NewDocument:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A document that is new, or may have changed. `state` is what tells next time whether it did."""
+    """A document that is new, or may have changed. `state` is compared at the next sync to see whether it did."""
 
     origin: str
     name: str

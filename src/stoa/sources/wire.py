@@ -39,9 +39,11 @@ def _no_connection(value: UUID | None) -> None:
 
 # --- in -------------------------------------------------------------------------------------------------------------
 class SourceFields(Body):
-    """`schedule` is an interval (`15m`, `6h`, `1d`; it begins at once) or five fields of cron in `timezone`; without one, a source is synced when asked.
+    """`schedule` is an interval (`15m`, `6h`, `1d`; it begins at once) or five fields of cron in `timezone`; without
+    one, a source is synced when asked.
 
-    `metadata` is given to every item, over what the provider says of it: for filters and `acl`. `secrets` are write-only.
+    `metadata` is given to every item, over what the provider says of it: for filters and `acl`. `secrets` are
+    write-only.
     """
 
     name: Name
@@ -113,7 +115,8 @@ class SyncIn(Body):
 
 # --- out ------------------------------------------------------------------------------------------------------------
 class CountsWire(Wire):
-    """`found` addresses were looked at; each was added, updated, unchanged, skipped (it holds no document) or failed. `deleted` items were lost by the origin."""
+    """`found` addresses were looked at; each was added, updated, unchanged, skipped (it holds no document) or failed.
+    `deleted` items were lost by the origin."""
 
     found: int
     added: int

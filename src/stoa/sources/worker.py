@@ -1,4 +1,4 @@
-"""Works on syncs: those that people ask for and those whose time has come, one at a time per source, on whichever node is free.
+"""Works on syncs: requested and scheduled ones, one at a time per source, on any node with free capacity.
 
 A sync's row is its job: leased, and fenced by node and attempt.
 """
@@ -34,7 +34,7 @@ _log = structlog.get_logger("stoa.sources")
 
 
 class SyncWorker:
-    """`start`, then it claims by itself; `stop` gives back what it holds. The `JobKind` of syncs."""
+    """`start`, then it claims by itself; `stop` releases its syncs. The `JobKind` of syncs."""
 
     def __init__(
         self,
@@ -83,7 +83,8 @@ class SyncWorker:
         await self._worker.stop()
 
     def on_notification(self, payload: str, _server_pid: int) -> None:
-        """A notification of channel `stoa_sources`: a sync waits, or something happened to the sync or source that it names."""
+        """A notification of channel `stoa_sources`: a sync waits, or something happened to the sync or source that it
+        names."""
         for sync in self._worker.running:
             if payload in (str(sync.id), str(sync.source_id)) and (woken := self._woken.get(sync.id)):
                 woken.set()
@@ -99,7 +100,7 @@ class SyncWorker:
                 await self.sweep()
 
     async def sweep(self) -> None:
-        """Finishes deletions that were cut short by the death of a node, and drops this node's copies for sources that are gone."""
+        """Finishes deletions that a dead node left unfinished, and removes this node's copies of deleted sources."""
         async with internal_statement(self._database) as tx:
             rows = await tx.fetch(SQL.deleting_sources)
         for row in rows:
@@ -120,7 +121,7 @@ class SyncWorker:
         return [store.sync_of(row) for row in rows]
 
     async def _schedule(self) -> None:
-        """Makes a pending sync for each source whose time has come. One that is being synced already lets this time pass."""
+        """Inserts a pending sync for each source that is due. A source with a sync under way skips this time."""
         now = self._clock.now()
         async with internal(self._database) as tx:
             for row in await tx.fetch(SQL.due_sources, now):

@@ -18,7 +18,7 @@ HEARTBEAT_SECONDS: Final = 15.0
 FIRST_PAGE_EVENTS: Final = 100
 """Of a replay: little, so that it begins soon; what follows comes in full pages."""
 CREDENTIAL_SECONDS: Final = 10.0
-"""Between two looks at the access keys of open streams."""
+"""How often the access keys of open streams are checked."""
 RETRY_AFTER_SECONDS: Final = 5
 POLL_SECONDS: Final = 1.0
 """A notification may be lost, so the table is polled as well."""
@@ -27,7 +27,7 @@ POLL_SECONDS: Final = 1.0
 REVOKED: Final = b": this stream has ended: its access key was revoked or has expired\n\n"
 
 LivingKeys = Callable[[Collection[UUID]], Awaitable[Collection[UUID]]]
-"""Which of these access keys still open doors."""
+"""Which of these access keys are still valid."""
 
 
 class Streams:
@@ -46,9 +46,11 @@ class Streams:
         self._supervisor.keep(self._check_keys_forever, "streams.keys")
 
     def admit(self, principal: Principal) -> None:
-        """Before a stream is opened, and before the run that it is to show. Raises RateLimited when the key has too many open on this node.
+        """Called before a stream is opened, and before its run is started. Raises RateLimited when the key has too many
+        streams open on this node.
 
-        Counted when it is asked for: streams of one key are few, except for a backend's, and then the sum takes a millisecond.
+        The streams of a key are counted at each call: usually they are few, and for a backend's key the sum takes a
+        millisecond.
         """
         if len(self._followers) < self._per_key_max:
             return
@@ -89,7 +91,8 @@ class Streams:
         return Page(records, request.page, request.page_size, head.last_sequence)
 
     async def _check_keys_forever(self) -> None:
-        """One query for all streams: a revoked key, or one that has expired, ends its streams within `CREDENTIAL_SECONDS`."""
+        """One query for all streams: a revoked key, or one that has expired, ends its streams within
+        `CREDENTIAL_SECONDS`."""
         while True:
             await asyncio.sleep(CREDENTIAL_SECONDS)
             await self.check_keys()
@@ -177,7 +180,7 @@ class Follower:
                 self._followers.discard(self)
 
     def _flush(self) -> bool:
-        """Passes on what the live buffer has; false when the task must be woken to do more."""
+        """Writes what the live buffer has; false when the task must be woken to do more."""
         if self._ended or self._blocked:
             return False
         fresh = self._journal.live.after(self._run_id, self._cursor)

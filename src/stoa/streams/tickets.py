@@ -29,7 +29,7 @@ class Tickets:
         return base64.urlsafe_b64encode(claim + self._sign(run_id, claim)).decode().rstrip("=")
 
     def key_of(self, run_id: UUID, ticket: str) -> UUID:
-        """The access key that the ticket stands for. Raises Unauthorized."""
+        """The access key that the ticket was made with. Raises Unauthorized."""
         try:
             raw = base64.urlsafe_b64decode(ticket + "=" * (-len(ticket) % 4))
         except ValueError as error:

@@ -60,7 +60,8 @@ class EventError(Wire):
 
 
 class EventLog(Wire):
-    """`events` stand before this one; `sha256` is over the bytes of their `data:` values, each followed by one newline."""
+    """`events` stand before this one; `sha256` is over the bytes of their `data:` values, each followed by one
+    newline."""
 
     events: int
     sha256: str

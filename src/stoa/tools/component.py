@@ -1,4 +1,4 @@
-"""Tools, built: the definitions of projects, and what makes tools out of them."""
+"""Builds tools: the definitions of projects, and the factory that makes tools from them."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager

@@ -1,14 +1,17 @@
 -- name: insert_tool
-INSERT INTO tools (org_id, project_id, id, name, type, description, config, secrets, secret_names, idempotent, approval, editable_params,
-                   timeout_seconds, output_bytes_max)
+INSERT INTO tools (org_id, project_id, id, name, type, description, config, secrets, secret_names, idempotent, approval,
+    editable_params, timeout_seconds, output_bytes_max)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) RETURNING *;
 
 -- name: update_tool
--- Everything but the name's owner; secrets that are left out stay. What a server offered counts until it is another server.
+-- Everything but the name's owner; secrets that are left out stay. What a server offered counts until it is another
+-- server.
 UPDATE tools SET name = $3, type = $4, description = $5, config = $6, secrets = coalesce($7, secrets),
-    secret_names = CASE WHEN $7 IS NULL THEN secret_names ELSE $8 END, idempotent = $9, approval = $10, editable_params = $11,
+    secret_names = CASE WHEN $7 IS NULL THEN secret_names ELSE $8 END, idempotent = $9, approval = $10,
+    editable_params = $11,
     timeout_seconds = $12, output_bytes_max = $13, updated_at = now(),
-    offers = CASE WHEN config = $6 THEN offers END, listed_at = CASE WHEN config = $6 THEN listed_at END, problem = CASE WHEN config = $6 THEN problem END
+    offers = CASE WHEN config = $6 THEN offers END, listed_at = CASE WHEN config = $6 THEN listed_at END,
+    problem = CASE WHEN config = $6 THEN problem END
 WHERE org_id = $1 AND id = $2 RETURNING *;
 
 -- name: tool
@@ -32,7 +35,8 @@ SELECT count(*) FROM tools WHERE org_id = $1;
 
 -- name: names
 -- The tools of these names, and the MCP servers that they may come from.
-SELECT DISTINCT name, type FROM tools WHERE org_id = $1 AND (name = ANY ($2::text[]) OR type = 'mcp' AND name = ANY ($3::text[]));
+SELECT DISTINCT name, type FROM tools
+WHERE org_id = $1 AND (name = ANY ($2::text[]) OR type = 'mcp' AND name = ANY ($3::text[]));
 
 -- name: of_project
 -- A project's tools by name, and the MCP servers that the names may come from, for the worker.
@@ -41,7 +45,9 @@ WHERE org_id = $1 AND project_id = $2 AND (name = ANY ($3::text[]) OR type = 'mc
 
 -- name: store_offers
 -- What a server offers, unless it has become another definition since it was asked.
-UPDATE tools SET offers = $4, listed_at = now(), problem = $5 WHERE org_id = $1 AND id = $2 AND updated_at = $3 RETURNING *;
+UPDATE tools SET offers = $4, listed_at = now(), problem = $5
+WHERE org_id = $1 AND id = $2 AND updated_at = $3
+RETURNING *;
 
 -- name: store_problem
 -- The server could not be asked: what it offered before still counts.

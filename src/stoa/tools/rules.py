@@ -61,11 +61,15 @@ def check_http(config: Mapping[str, Any], secrets: frozenset[str]) -> None:
 def check_mcp(name: str, config: Mapping[str, Any], secrets: frozenset[str]) -> None:
     """Raises BadRequest naming the field. Whether a `server` is declared is for whoever knows them."""
     if len(name) > SERVER_NAME_MAX or JOIN in name or name.endswith("_"):
-        reason = f"leads the names of the server's tools ({name[:20]}{JOIN}…): at most {SERVER_NAME_MAX} characters, no {JOIN}, no _ at its end"
+        reason = (
+            f"leads the names of the server's tools ({name[:20]}{JOIN}…): "
+            f"at most {SERVER_NAME_MAX} characters, no {JOIN}, no _ at its end"
+        )
         raise BadRequest.field("name", reason)
     if (config.get("url") is None) == (config.get("server") is None):
         raise BadRequest(
-            "config wants either url (an MCP server over HTTP) or server (one that this server's operator has declared)",
+            "config wants either url (an MCP server over HTTP) "
+            "or server (one that this server's operator has declared)",
             details={"config.url": "either this or server", "config.server": "either this or url"},
         )
     if "url" in config:
@@ -144,7 +148,7 @@ def safe_name(text: str, length_max: int = TOOL_NAME_MAX) -> str:
 
 
 def marked_name(name: str, original: str, length_max: int = TOOL_NAME_MAX) -> str:
-    """A name with a mark of what it stands for, for a second thing of the same name."""
+    """A name with a suffix derived from what it names, for a second tool of the same name."""
     return f"{name[: length_max - 7]}_{hashlib.sha256(original.encode('utf-8', 'replace')).hexdigest()[:6]}"
 
 
@@ -191,8 +195,7 @@ def path_problem(
     """Why an argument would leave its segment of the path, or None.
 
     A service takes `.` and `..` as steps, also behind an encoded slash, and many drop an empty segment:
-    `/users/{id}/orders` would
-    become another address than the definition names.
+    `/users/{id}/orders` would become another address than the definition names.
     """
     path = url.split("://", 1)[-1].partition("#")[0].partition("?")[0].partition("/")[2]
     for segment in path.split("/"):

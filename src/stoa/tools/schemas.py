@@ -1,4 +1,4 @@
-"""Schemas of an OpenAPI document as JSON schemas that stand by themselves: references unfolded, bounded, cycles kept.
+"""Schemas of an OpenAPI document as self-contained JSON schemas: references unfolded within bounds, cycles kept.
 
 Pure.
 """
@@ -59,7 +59,8 @@ _PLAIN: Final = frozenset(
 
 
 class Unusable(Exception):
-    """Something of the document cannot be used; `path` names it within its operation, the message goes on from there."""
+    """Something of the document cannot be used; `path` names it within its operation, the message goes on from
+    there."""
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(reason)
@@ -67,7 +68,7 @@ class Unusable(Exception):
 
 
 class Document:
-    """One operation's look at a document."""
+    """Resolves the references of one operation within its document."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._root = root
@@ -87,7 +88,8 @@ class Document:
         raise Unusable(place, "refers to itself without end")
 
     def unfolded(self, schema: Any, place: str, *, writing: bool = False) -> Any:
-        """A schema with its references in place; those that lead back to themselves stay, and `definitions` holds them."""
+        """A schema with its references in place; those that lead back to themselves stay, and `definitions` holds
+        them."""
         return self._unfold(schema, place, (), writing)
 
     def definitions(self) -> dict[str, Any]:
@@ -103,7 +105,8 @@ class Document:
         if not isinstance(reference, str) or not reference.startswith("#/"):
             raise Unusable(
                 place,
-                f"refers to {str(reference)[:100]!r}, which is outside of the document; only local references are followed",
+                f"refers to {str(reference)[:100]!r}, which is outside of the document; "
+                "only local references are followed",
             )
         found: Any = self._root
         for part in reference[2:].split("/"):

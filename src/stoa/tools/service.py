@@ -46,7 +46,8 @@ _log = structlog.get_logger("stoa.tools")
 
 
 class Vault(Protocol):
-    """Encrypts what stands in a row. `open` raises ValueError for what was stored under another key."""
+    """Encrypts secrets that are stored in rows. `open` raises ValueError for a secret that was stored under another
+    key."""
 
     def seal(self, row_id: UUID, plain: str) -> bytes: ...
 
@@ -84,7 +85,7 @@ class Maker(Protocol):
 
 
 class Tools:
-    """Long-lived; `stop` ends what it does beside the runs."""
+    """Long-lived; `stop` ends its background tasks."""
 
     def __init__(
         self, database: Database, vault: Vault, projects: Projects, make: Maker, ids: Ids, schemas: SchemaChecker
@@ -250,7 +251,8 @@ class Tools:
                     await idempotency.record(tx, principal, once, ids, made[0].id or UUID(int=0))
         except asyncpg.UniqueViolationError as error:
             raise Conflict(
-                f"There is a tool named {name} already; send replace, a prefix, or only the operations that are wanted.",
+                f"There is a tool named {name} already; "
+                "send replace, a prefix, or only the operations that are wanted.",
                 details={"prefix": f"{name} is taken"},
             ) from error
         return replace(planned, tools=made)

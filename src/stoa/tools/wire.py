@@ -27,9 +27,9 @@ def _no_parameters() -> dict[str, Any]:
 
 
 class Place(Body):
-    """Where an argument of an HTTP tool goes, where it is not the usual place. `name` is what the service calls it; `encoding` says how a
-    list or an object is written into a query or a header: `repeat` (a=1&a=2), `comma`, `space`, `pipe`, `deep` (a[key]=1), `json`; of a
-    body, `json` (usual), `form` or `text`."""
+    """Where an argument of an HTTP tool goes, where it is not the usual place. `name` is what the service calls it;
+    `encoding` says how a list or an object is written into a query or a header: `repeat` (a=1&a=2), `comma`, `space`,
+    `pipe`, `deep` (a[key]=1), `json`; of a body, `json` (usual), `form` or `text`."""
 
     in_: Annotated[Literal["path", "query", "header", "body"], Field(alias="in")]
     name: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(storable)] | None = None
@@ -37,8 +37,9 @@ class Place(Body):
 
 
 class HttpConfig(Body):
-    """`url` may hold `{argument}`s; other arguments go into the query (GET, DELETE) or the JSON body, unless `places` says otherwise.
-    Values of `headers` and `query` may hold `{{secret.name}}`. `parameters` is the JSON schema of the arguments."""
+    """`url` may hold `{argument}`s; other arguments go into the query (GET, DELETE) or the JSON body, unless `places`
+    says otherwise. Values of `headers` and `query` may hold `{{secret.name}}`. `parameters` is the JSON schema of the
+    arguments."""
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "GET"
     url: Address
@@ -55,8 +56,9 @@ class PythonConfig(Body):
 
 
 class McpConfig(Body):
-    """An MCP server: `url` of one over streamable HTTP (its `headers` may hold `{{secret.name}}`), or `server`, the name of one that this
-    server's operator has declared in stoa.toml. `tools` are the only ones of its tools that are offered, by the server's own names."""
+    """An MCP server: `url` of one over streamable HTTP (its `headers` may hold `{{secret.name}}`), or `server`, the
+    name of one that this server's operator has declared in stoa.toml. `tools` are the only ones of its tools that are
+    offered, by the server's own names."""
 
     url: Address | None = None
     server: Name | None = None
@@ -67,8 +69,9 @@ class McpConfig(Body):
 
 
 class ToolFields(Body):
-    """`idempotent`: a call that may have happened when a server died may be made again with the same Idempotency-Key; otherwise a
-    person is asked. `approval`: a person is asked before each call, and may change `editable_params`. `secrets` are write-only."""
+    """`idempotent`: a call that may have happened when a server died may be made again with the same Idempotency-Key;
+    otherwise a person is asked. `approval`: a person is asked before each call, and may change `editable_params`.
+    `secrets` are write-only."""
 
     name: Name
     description: Words
@@ -108,7 +111,8 @@ class PythonToolBody(ToolFields):
 
 
 class McpToolBody(ToolFields):
-    """`idempotent` holds for every tool of the server; left out, the server's annotations count where they promise enough."""
+    """`idempotent` holds for every tool of the server; left out, the server's annotations count where they promise
+    enough."""
 
     example: ClassVar[Mapping[str, Any]] = {
         "name": "docs",
@@ -155,8 +159,8 @@ class OfferWire(Wire):
 
 
 class ToolWire(Wire):
-    """`secret_names` is all that is shown of the secrets. Of an MCP server, `offers` is what it offered at `listed_at`, and `problem`
-    says why it could not be asked since."""
+    """`secret_names` is all that is shown of the secrets. Of an MCP server, `offers` is what it offered at `listed_at`,
+    and `problem` says why it could not be asked since."""
 
     id: UUID
     project_id: UUID
@@ -200,10 +204,11 @@ class TestWire(Wire):
 
 
 class ImportBody(Body):
-    """An OpenAPI 3.0 or 3.1 document: `document` (the object itself, or JSON or YAML as text) or a `url` of one. `operations` are the
-    only ones to import, by operationId or as `GET /pets/{id}`. `base_url` stands in for the document's servers. `headers`, `query`,
-    `secrets` and the rest are given to every tool that is made; a secret that has the name of one of the document's security schemes is
-    sent as that scheme says. `prefix` leads the names. `replace` redefines tools of the same names instead of refusing."""
+    """An OpenAPI 3.0 or 3.1 document: `document` (the object itself, or JSON or YAML as text) or a `url` of one.
+    `operations` are the only ones to import, by operationId or as `GET /pets/{id}`. `base_url` stands in for the
+    document's servers. `headers`, `query`, `secrets` and the rest are given to every tool that is made; a secret that
+    has the name of one of the document's security schemes is sent as that scheme says. `prefix` leads the names.
+    `replace` redefines tools of the same names instead of refusing."""
 
     example: ClassVar[Mapping[str, Any]] = {"url": "https://example.com/openapi.json", "prefix": "shop_"}
 

@@ -1,4 +1,4 @@
-"""What the doctor counts of traces."""
+"""The doctor's checks of traces."""
 
 from collections.abc import Sequence
 from typing import Final

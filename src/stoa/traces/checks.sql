@@ -17,4 +17,5 @@ WHERE ($1::uuid IS NULL OR t.org_id = $1) AND ($2::timestamptz IS NULL OR t.rece
 SELECT s.org_id, s.id AS subject, format('is a span of the trace %s, which has no row', s.trace_id) AS detail
 FROM spans s
 WHERE ($1::uuid IS NULL OR s.org_id = $1) AND ($2::timestamptz IS NULL OR s.received_at >= $2)
-  AND NOT EXISTS (SELECT 1 FROM traces t WHERE t.org_id = s.org_id AND t.project_id = s.project_id AND t.id = s.trace_id);
+  AND NOT EXISTS (SELECT 1 FROM traces t
+                  WHERE t.org_id = s.org_id AND t.project_id = s.project_id AND t.id = s.trace_id);

@@ -1,4 +1,4 @@
-"""What traces ask of others."""
+"""What traces need of other slices."""
 
 from typing import Protocol
 from uuid import UUID
@@ -8,5 +8,5 @@ from stoa.kernel.principal import Principal
 
 class Projects(Protocol):
     async def chosen(self, principal: Principal, project_id: UUID | None) -> UUID:
-        """The project that is meant. Raises BadRequest when it is none of the principal's."""
+        """The project of the request. Raises BadRequest when the principal may not use it."""
         ...

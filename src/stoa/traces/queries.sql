@@ -1,5 +1,6 @@
 -- name: claim_traces
--- Locks the rows of these traces, made where they are new: two requests with spans of one trace come one after the other.
+-- Locks the rows of these traces, made where they are new: two requests with spans of one trace come one after the
+-- other.
 INSERT INTO traces AS t (org_id, project_id, id, wire, name, started_at, span_count, root_count)
 SELECT $1, $2, trace_id, $4, '', now(), 0, 0 FROM unnest($3::text[]) AS trace_id ORDER BY trace_id
 ON CONFLICT (org_id, project_id, id) DO UPDATE SET received_at = now();
@@ -26,8 +27,8 @@ ON CONFLICT (org_id, project_id, trace_id, id) DO UPDATE SET
 WHERE s.ended_at IS NULL OR EXCLUDED.ended_at IS NOT NULL;
 
 -- name: sum_up_traces
--- Brings the rows of these traces in step with their spans. A statement of its own, so that it sees what others committed
--- before this transaction got the lock.
+-- Brings the rows of these traces in step with their spans. A statement of its own, so that it sees what others
+-- committed before this transaction got the lock.
 UPDATE traces t SET
     name = n.name, status = n.status, started_at = n.started_at, ended_at = n.ended_at, source_id = n.source_id,
     session_id = n.session_id, user_id = n.user_id, models = n.models, tags = n.tags, span_count = n.span_count,
@@ -59,8 +60,8 @@ WHERE t.org_id = $1 AND t.project_id = $2 AND t.id = n.trace_id;
 -- A page of a project's traces, the newest first: those that were sent ($14 has sdk or otlp), and those of Stoa's own
 -- runs (stoa). Each part gives no more rows than the page needs.
 SELECT * FROM (
-    (SELECT t.id, t.project_id, t.wire, t.name, t.status, t.started_at, t.ended_at, t.source_id, t.session_id, t.user_id,
-            t.models, t.tags, t.span_count, t.root_count, t.prompt_tokens, t.completion_tokens,
+    (SELECT t.id, t.project_id, t.wire, t.name, t.status, t.started_at, t.ended_at, t.source_id, t.session_id,
+            t.user_id, t.models, t.tags, t.span_count, t.root_count, t.prompt_tokens, t.completion_tokens,
             t.cost_usd::float8 AS cost_usd, NULL::uuid AS conversation_id
      FROM traces t
      WHERE t.org_id = $1 AND t.project_id = $2 AND t.wire = ANY ($14::text[])
@@ -109,8 +110,8 @@ SELECT r.project_id, r.conversation_id, r.user_id, {own_status} AS status, r.cre
 FROM runs r WHERE r.org_id = $1 AND r.id = $2;
 
 -- name: own_calls
--- The calls of models and tools of a run, in the order in which they ended. A call of a model is entered when it ends: it
--- began when what came before it had ended.
+-- The calls of models and tools of a run, in the order in which they ended. A call of a model is entered when it ends:
+-- it began when what came before it had ended.
 SELECT kind, id, name, status, ended_at, input, output, error, prompt_tokens, completion_tokens, cost_usd,
        coalesce(begun_at, lag(ended_at) OVER (ORDER BY ended_at, kind, id)) AS started_at
 FROM (
@@ -119,7 +120,8 @@ FROM (
            completion_tokens, cost_usd::float8 AS cost_usd
     FROM model_calls WHERE org_id = $1 AND run_id = $2
     UNION ALL
-    SELECT 'tool', id::text, name, CASE status WHEN 'completed' THEN 'succeeded' WHEN 'begun' THEN NULL ELSE 'failed' END,
+    SELECT 'tool', id::text, name,
+           CASE status WHEN 'completed' THEN 'succeeded' WHEN 'begun' THEN NULL ELSE 'failed' END,
            begun_at, settled_at, input, result, error, NULL, NULL, NULL
     FROM tool_calls WHERE org_id = $1 AND run_id = $2
 ) calls

@@ -27,11 +27,14 @@ _log = structlog.get_logger("stoa.traces")
 
 
 class Collector:
-    """Takes spans. What it answers for is committed."""
+    """Stores spans. It returns after the commit."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._spans = Counter("stoa_traces_spans", "Spans that were sent to the collector.", ("wire", "outcome"))
+        outcomes = [("sdk", "stored"), ("otlp", "stored"), ("any", "rejected")]
+        self._spans = Counter(
+            "stoa_traces_spans", "Spans that were sent to the collector.", ("wire", "outcome"), outcomes
+        )
 
     def metrics(self) -> Sequence[Metric]:
         return [self._spans]

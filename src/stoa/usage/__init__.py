@@ -1,5 +1,4 @@
-"""The bill, as its readers see it: what was used and what it cost, by whatever they ask. Runs and the reading of pages
-write its lines. Front door."""
+"""Reports over the bill: tokens and cost, grouped and filtered. Runs and OCR write its lines. Front door."""
 
 from stoa.usage.api import routes
 from stoa.usage.service import UsageReports

@@ -1,4 +1,4 @@
-"""`GET /v1/usage`: tokens and dollars, by whatever one asks."""
+"""`GET /v1/usage`: tokens and dollars, grouped and filtered."""
 
 from typing import Annotated, Literal
 from uuid import UUID

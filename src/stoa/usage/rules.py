@@ -1,4 +1,4 @@
-"""Pure decisions about reports: what one may group by, which days they cover, and where sums can answer for lines."""
+"""Pure decisions about reports: the fields to group by, the days covered, and when stored sums suffice."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -35,7 +35,7 @@ DAYS_DEFAULT: Final = 30
 DAYS_MAX: Final = 366
 """A report by conversation, run or user reads every line of its days: a year of a busy project is some seconds."""
 SUMMED: Final = frozenset({"day", "model", "key_id", "project_id", "kind"})
-"""What the sums of hours and days know."""
+"""The fields that the sums of hours and days have."""
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -63,7 +63,7 @@ def days(start: datetime | None, end: datetime | None, now: datetime) -> tuple[d
 
 
 def summed(which: Filter, groups: Sequence[str]) -> bool:
-    """Whether sums can answer: the report asks for nothing that only the lines know."""
+    """Whether stored sums suffice: the report uses no field that only the lines have."""
     only_lines = (which.conversation_id, which.run_id, which.user_id, which.knowledgebase_id)
     return SUMMED.issuperset(groups) and all(value is None for value in only_lines)
 

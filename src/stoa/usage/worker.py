@@ -1,5 +1,5 @@
-"""Keeps the sums of the bill up to date: each full hour, once no line of it can come any more. On every node; one at a
-time does the work."""
+"""Keeps the sums of the bill up to date: sums each full hour once no line can be added to it. Runs on every node; one
+node at a time does the work."""
 
 import asyncio
 from typing import Final

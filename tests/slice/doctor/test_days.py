@@ -1,4 +1,5 @@
-"""The doctor goes day by day: what is whole and settled is not looked at again, what is broken is found each time, what did not end goes on."""
+"""The doctor goes day by day: what is whole and settled is not looked at again, what is broken is found each time, what
+did not end goes on."""
 
 import asyncio
 import itertools

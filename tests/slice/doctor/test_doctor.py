@@ -183,6 +183,20 @@ CASES = [
     ),
     Case("knowledge.miscounted", ["UPDATE knowledge_indexes SET words = words + 1"]),
     Case("knowledge.miscounted", ["DELETE FROM knowledge_vectors"]),
+    Case(
+        "traces.orphans",
+        [
+            "INSERT INTO spans (org_id, project_id, trace_id, id, wire, name, type, started_at, body)"
+            " SELECT org_id, id, 'gone', 's', 'sdk', 'n', 'node', now(), '{{}}' FROM projects WHERE org_id = '{org}'"
+        ],
+    ),
+    Case(
+        "traces.sums",
+        [
+            "INSERT INTO traces (org_id, project_id, id, wire, name, started_at, span_count, root_count)"
+            " SELECT org_id, id, 'empty', 'sdk', 'n', now(), 3, 1 FROM projects WHERE org_id = '{org}'"
+        ],
+    ),
     Case("knowledge_files.missing", deed=partial(_lose, place="knowledge")),
     Case("knowledge_files.orphans", deed=partial(_leave_behind, place="knowledge"), repaired=True),
     Case("journal.gaps", [f"DELETE FROM events WHERE {OF} = '{{plain}}' AND sequence = 2"], subject="plain"),
@@ -243,7 +257,8 @@ CASES = [
         repaired=False,
         after=[
             (
-                "SELECT status = 'completed' AND output = 'One two three' AND usage ->> 'prompt_tokens' = '12' FROM runs "
+                "SELECT status = 'completed' AND output = 'One two three' "
+                "AND usage ->> 'prompt_tokens' = '12' FROM runs "
                 "WHERE id = '{plain}'"
             )
         ],

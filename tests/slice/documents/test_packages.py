@@ -1,5 +1,7 @@
 """Mails, web pages and OpenDocument files, and packages that are none of what is read."""
 
+# ruff: noqa: E501 - documents as they are found, one element a line
+
 import sys
 import zipfile
 from collections.abc import AsyncIterator

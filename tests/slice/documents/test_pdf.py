@@ -75,7 +75,8 @@ def at(x: float, y: float, text: str, size: int = 10) -> str:
 
 def ruled(x: float, y: float, width: float, height: float, rows: int, columns: int) -> str:
     levels = [f"{x} {y + height * row / rows} m {x + width} {y + height * row / rows} l S\n" for row in range(rows + 1)]
-    uprights = [f"{x + width * one / columns} {y} m {x + width * one / columns} {y + height} l S\n" for one in range(columns + 1)]  # fmt: skip
+    steps = [x + width * one / columns for one in range(columns + 1)]
+    uprights = [f"{step} {y} m {step} {y + height} l S\n" for step in steps]
     return "".join(levels + uprights)
 
 

@@ -860,7 +860,10 @@ async def test_a_half_built_graph_is_built_again(database: Database, index: Inde
     found = await ask(database, index, "", unit(1), explain=True)
     assert (found.explain["semantic"]["method"], len(found.hits)) == ("exact", 10)
     await upkeep.tend()
-    graphs = "SELECT indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE c.relname LIKE 'knowledge_vectors_' || $1 || '\\__'"
+    graphs = (
+        "SELECT indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
+        "WHERE c.relname LIKE 'knowledge_vectors_' || $1 || '\\__'"
+    )
     valid = await connection.fetch(graphs, str(index_id))
     assert [row["indisvalid"] for row in valid] == [True]
     assert (await state(dsn))["hnsw"]

@@ -111,7 +111,8 @@ POISONS: list[object] = ["\ud800", 2**70, {1: "no string"}, deep(300), object()]
 
 
 async def test_what_one_run_says_costs_that_run_alone(journals: Opened) -> None:
-    """Sixty healthy runs and twelve poisoned ones in the same ticks: each healthy one keeps its events and its epoch."""
+    """Sixty healthy runs and twelve poisoned ones in the same ticks: each healthy one keeps its events and its
+    epoch."""
     healthy = [await journals.open() for _ in range(60)]
     poisoned = [await journals.open() for _ in range(12)]
     stopped: list[RunWriter] = []

@@ -1,4 +1,5 @@
-"""Whose runs a node claims: those of dead nodes first, then one project after another and one key after another, by an index alone."""
+"""Whose runs a node claims: those of dead nodes first, then one project after another and one key after another, by an
+index alone."""
 
 import asyncio
 import re
@@ -16,8 +17,8 @@ from stoa.runs.store import SQL
 pytestmark = pytest.mark.timeout(60)
 ORG, ME = uuid4(), uuid4()
 RUN = """
-INSERT INTO runs (org_id, project_id, id, conversation_id, message_id, message_position, status, options, input, created_by, created_at,
-                  node_id, queued_at)
+INSERT INTO runs (org_id, project_id, id, conversation_id, message_id, message_position, status, options, input,
+    created_by, created_at, node_id, queued_at)
 SELECT $1, $2, gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 1, $3, '{}', '{}', $4,
        now() + ($5::float8 + n) * interval '1 second', $6, $7
 FROM generate_series(1, $8::int) n
@@ -173,7 +174,8 @@ async def test_two_nodes_claim_nothing_twice(table: Table, dsn: str) -> None:
 
 @pytest.mark.parametrize("name", ["claim", "own", "give_back", "waiting"])
 async def test_no_claim_reads_the_runs_that_have_ended(table: Table, name: str) -> None:
-    """Also by the generic plan that a prepared statement comes to: the indexes hold live runs only, however many have ended."""
+    """Also by the generic plan that a prepared statement comes to: the indexes hold live runs only, however many have
+    ended."""
     await table.add(60_000, uuid4(), status="completed", key=uuid4())
     await table.add(2_000, uuid4(), key=uuid4())
     await table.add(200, uuid4(), status="started", node=uuid4())

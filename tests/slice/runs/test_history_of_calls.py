@@ -1,4 +1,5 @@
-"""What a later model reads of a call that was under way when its run ended: never that it was not made, once it had begun."""
+"""What a later model reads of a call that was under way when its run ended: never that it was not made, once it had
+begun."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -184,7 +185,10 @@ async def test_what_an_earlier_release_wrote_is_corrected(serve: Serve) -> None:
         await server.call("POST", f"/v1/runs/{run_id}/cancel")
         migration = (resources.files(migrations) / "0025_functions.sql").read_text("utf-8")
         connection = await asyncpg.connect(server.dsn)
-        lie = "UPDATE messages SET turns = replace(turns::text, $1, $2)::jsonb WHERE turns IS NOT NULL RETURNING turns::text"
+        lie = (
+            "UPDATE messages SET turns = replace(turns::text, $1, $2)::jsonb "
+            "WHERE turns IS NOT NULL RETURNING turns::text"
+        )
         assert NOT_MADE in await connection.fetchval(lie, UNKNOWN, NOT_MADE)
         await connection.execute(migration[migration.index("UPDATE messages m") :])
         old = ("begin_run", "append_events", "bill_run", "end_run")

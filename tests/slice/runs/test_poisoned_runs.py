@@ -16,7 +16,8 @@ DEEP = '{"a":' * 300 + "1" + "}" * 300
 
 
 async def test_sixty_neighbours_of_twelve_poisoned_runs(dsn: str, tmp_path: Path) -> None:
-    """The poison is the error code of a tool's result, which nothing on the way makes storable: JSON refuses one kind, jsonb the other."""
+    """The poison is the error code of a tool's result, which nothing on the way makes storable: JSON refuses one kind,
+    jsonb the other."""
 
     class Model(ScriptedModel):
         """Poisoned runs call the tool, the others speak; each in as many pieces as it takes to share ticks with all."""

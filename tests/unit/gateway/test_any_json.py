@@ -1,4 +1,5 @@
-"""Whatever JSON a provider puts in whatever place of its wire: the outcome is typed deltas or a typed error, and all of it can be stored."""
+"""Whatever JSON a provider puts in whatever place of its wire: the outcome is typed deltas or a typed error, and all of
+it can be stored."""
 
 import json
 from typing import Any
@@ -35,7 +36,10 @@ WORDS = st.sampled_from(
 )
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6) | WORDS
 KEYS = st.sampled_from(
-    ["content", "text", "type", "name", "id", "index", "function", "arguments", "message", "code", "error", "usage", "choices", "thinking"]
+    [
+        "content", "text", "type", "name", "id", "index", "function",
+        "arguments", "message", "code", "error", "usage", "choices", "thinking",
+    ]
 )  # fmt: skip
 ANYTHING = st.recursive(
     LEAVES,

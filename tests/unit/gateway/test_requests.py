@@ -1,5 +1,7 @@
 """What goes out: histories, schemas and pictures, made valid after a provider's demands."""
 
+# ruff: noqa: E501 - one case a line reads best as a table
+
 import base64
 import struct
 from typing import Any
@@ -102,7 +104,8 @@ MESSAGES = st.lists(
 
 @given(MESSAGES, st.booleans())
 def test_every_history_is_valid(history: list[ModelMessage], text: bool) -> None:
-    """Roles take turns, calls have their results and no result is without its call, ids are used once, whatever the history was."""
+    """Roles take turns, calls have their results and no result is without its call, ids are used once, whatever the
+    history was."""
     request = ModelRequest([*history, user("last")])
     made = prepared(request, COMPATIBLE, Concessions(calls_as_text=text), SOURCE)
     assert made.messages[0].role == made.messages[-1].role == "user"

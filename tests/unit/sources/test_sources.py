@@ -150,7 +150,10 @@ def test_what_a_page_says() -> None:
 
 
 def test_sitemaps() -> None:
-    text = "<urlset xmlns='http://www.sitemaps.org/schemas/sitemap/0.9'><url><loc> https://e.com/a </loc></url><url><loc>/b</loc></url></urlset>"
+    text = (
+        "<urlset xmlns='http://www.sitemaps.org/schemas/sitemap/0.9'>"
+        "<url><loc> https://e.com/a </loc></url><url><loc>/b</loc></url></urlset>"
+    )
     for raw in (text.encode(), gzipped(text)):
         assert sitemaps.parse(io.BytesIO(raw), 10) == sitemaps.Sitemap(("https://e.com/a", "/b"), ())
     assert sitemaps.parse(io.BytesIO(text.encode()), 1).pages == ("https://e.com/a",)

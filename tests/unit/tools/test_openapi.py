@@ -42,7 +42,9 @@ paths:
     put:
       deprecated: true
       security: []
-      requestBody: {required: true, content: {application/x-www-form-urlencoded: {schema: {type: object, properties: {name: {type: string}}}}}}
+      requestBody:
+        required: true
+        content: {application/x-www-form-urlencoded: {schema: {type: object, properties: {name: {type: string}}}}}
     delete: {operationId: removePet, security: [{basic: []}, {key: []}]}
     head: {}
   /pets/{pet-id}/photo:
@@ -275,7 +277,8 @@ def test_an_operation_that_cannot_be_costs_itself(document: Any, named: str, sai
 
 
 def test_a_thousand_odd_operations_lose_nothing_silently() -> None:
-    """Every kind of oddity that public documents have, many times over: each operation is a tool, or is named with its reason."""
+    """Every kind of oddity that public documents have, many times over: each operation is a tool, or is named with its
+    reason."""
     schemas = {
         f"A B{number}": {"type": "object", "properties": {"x": {"$ref": f"#/components/schemas/A%20B{number + 1}"}}}
         for number in range(8)

@@ -1,4 +1,5 @@
-"""Who PostgreSQL runs as. It refuses to run as root, so a root Stoa lends it an account that already exists."""
+"""The system account that PostgreSQL runs as. PostgreSQL refuses to run as root, so a Stoa that runs as root starts it
+under another account that already exists."""
 
 import contextlib
 import os
@@ -14,13 +15,15 @@ if sys.platform != "win32":
     import pwd
 
 ACCOUNTS_TRIED: Final = ("stoa", "postgres", "nobody")
-"""For a root Stoa, the first that exists: one an operator made for us, then one made for databases, then anybody's."""
+"""When Stoa runs as root, the first of these that exists: one made for Stoa, one made for PostgreSQL, the unprivileged
+one."""
 
 _PROBE_SECONDS_MAX: Final = 20.0
 
 
 class AsAccount(TypedDict, total=False):
-    """Arguments of `subprocess.Popen` that start a program as the account; none when we are it already."""
+    """Arguments of `subprocess.Popen` that start a program under the account; empty when this process already runs
+    under it."""
 
     user: int
     group: int
@@ -29,7 +32,7 @@ class AsAccount(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The account PostgreSQL runs as, and the one that talks to it (`launcher`: the user of this process)."""
+    """The account PostgreSQL runs as, and the one that connects to it (`launcher`: the user of this process)."""
 
     name: str
     uid: int
@@ -44,16 +47,16 @@ class Account:
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
     def give(self, path: Path) -> None:
-        """Hands a path we have just made to the account. Only ever called inside our own directories."""
+        """Changes the owner of a path that we have just made to the account. Only called inside our own directories."""
         if self.dropped:
             os.chown(path, self.uid, self.gid, follow_symlinks=False)
 
     def can_enter(self, directory: Path) -> bool:
-        """Asks the system itself, as the account: modes alone would miss access lists and mount options."""
+        """Tries it as the account: file modes alone would miss access lists and mount options."""
         return self.can_run(["/bin/sh", "-c", 'cd -- "$1"', "sh", str(directory)])
 
     def can_run(self, command: list[str]) -> bool:
-        """Whether the account can run the command to a good end. Blocks for some milliseconds."""
+        """Whether the command succeeds under the account. Blocks for some milliseconds."""
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             done = subprocess.run(  # noqa: S603 - our own commands, by absolute path
                 command,
@@ -107,7 +110,7 @@ def _dropped(entry: "pwd.struct_passwd") -> Account:
 
 
 def _entry_of_uid(uid: int) -> "pwd.struct_passwd":
-    """initdb looks its user up by number and gives up without a name, so we say so first."""
+    """initdb looks its user up by number and fails if the user has no name, so this raises an error that says so."""
     try:
         return pwd.getpwuid(uid)
     except KeyError:

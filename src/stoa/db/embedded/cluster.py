@@ -29,7 +29,7 @@ def _shared_buffers_mb() -> int:
     """An eighth of the memory, from 128 to 512 MB: a knowledge base of 100,000 chunks is searched through 350 MB of
     vectors, graph and postings.
 
-    What nobody reads stays untouched, and costs nothing.
+    Memory that is never read is never allocated, so a small base costs nothing.
     """
     held = 1024
     with contextlib.suppress(AttributeError, ValueError, OSError):  # Windows has no sysconf.
@@ -109,9 +109,10 @@ def check_version(cluster: Path) -> None:
 
 
 async def create_cluster(programs: Programs, account: Account, places: Places, deadline: float) -> None:
-    """Runs initdb in a directory beside, and gives it the cluster's name only when it is complete and on disk.
+    """Runs initdb in a temporary directory, and renames that to the cluster's name only when it is complete and on
+    disk.
 
-    Call with the gate held: what an earlier, interrupted initdb has left is taken away first.
+    Call with the gate locked: what an earlier, interrupted initdb has left is removed first.
     """
     fresh = await asyncio.to_thread(_make_room, account, places)
     command = [programs.program("initdb"), "--pgdata", str(fresh), "--username", ROLE, "--encoding", "UTF8"]
@@ -134,7 +135,7 @@ def write_configuration(account: Account, places: Places) -> None:
 
 
 def sweep(places: Places) -> None:
-    """Takes away what interrupted initdbs have left. Call with the gate held."""
+    """Removes what interrupted runs of initdb have left. Call with the gate locked."""
     for leftover in places.base.glob("cluster.new-*"):
         # The initdb of a killed Stoa may still be writing there; it fails, and what remains goes at the next start.
         shutil.rmtree(leftover, ignore_errors=True)

@@ -34,7 +34,7 @@ def from_os_error(error: OSError, path: Path) -> EmbeddedError:
 
 
 def from_output(what: str, path: Path, output: str) -> EmbeddedError:
-    """What PostgreSQL's own programs said before they gave up (`what` is a clause: "initdb failed")."""
+    """An error from the output of one of PostgreSQL's programs (`what` is a clause: "initdb failed")."""
     if any(words in output for words in ("No space left on device", "Disk quota exceeded", "File too large")):
         return disk_full(path)
     if "Read-only file system" in output:

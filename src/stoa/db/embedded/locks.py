@@ -26,10 +26,10 @@ _POLL_SECONDS: Final = 0.02
 
 
 class Use:
-    """One process's share in the server."""
+    """One process's use of the server: a shared lock."""
 
     def __init__(self, home: Path) -> None:
-        """Takes the share. Call with the gate held: only then nobody is taking the server down meanwhile."""
+        """Takes the shared lock. Call with the gate locked, so that no process stops the server meanwhile."""
         self._file = _open(home / USERS)
         self._held = True
         fcntl.flock(self._file, fcntl.LOCK_SH)
@@ -39,14 +39,14 @@ class Use:
         return self._held
 
     def release(self) -> None:
-        """Gives the share back; a second time does nothing."""
+        """Releases the lock; a second call does nothing."""
         if self._held:
             self._held = False
             os.close(self._file)
 
 
 def in_use(home: Path) -> bool:
-    """Whether any process (this one included) holds a share. Call with the gate held."""
+    """Whether any process (this one included) holds the shared lock. Call with the gate locked."""
     file = _open(home / USERS)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

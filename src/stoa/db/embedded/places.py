@@ -40,7 +40,7 @@ _SOCKET_PATH_BYTES_MAX: Final = 103
 _SOCKET_DIR_BYTES_MAX: Final = _SOCKET_PATH_BYTES_MAX - len(f"/.s.PGSQL.{PORT}")
 
 OURS: Final = frozenset({"blobs", "knowledge", "models", "postgres", "secret.key", "sources"})
-"""What Stoa makes in a data directory. Whatever else lies there is somebody else's and is left alone."""
+"""What Stoa makes in a data directory. Everything else in it is left alone."""
 
 _POINTER: Final = "elsewhere"
 _OWNER: Final = "data-directory"
@@ -134,7 +134,8 @@ def choose_base(home: Path, account: Account, elsewhere: Path) -> Path:
 
 
 def write_owner(home: Path, base: Path) -> None:
-    """Says in a base outside of the data directory whose it is, so that it is found when that directory is gone."""
+    """Writes into a base outside of the data directory which data directory it belongs to, so that `leftovers` finds it
+    when that directory is gone."""
     if base != home and owner_of(base) != home.parent:
         write_whole(base / _OWNER, f"{home.parent}\n", durable=True)
 
@@ -231,7 +232,7 @@ def socket_dir(base: Path, account: Account) -> Path:
 
 
 def forget_socket_dir(directory: Path, base: Path) -> None:
-    """Takes away a directory that `socket_dir` made outside of base, once the server is down."""
+    """Removes a directory that `socket_dir` made outside of base, once the server is down."""
     if directory.parent != base:
         with contextlib.suppress(OSError):
             directory.rmdir()

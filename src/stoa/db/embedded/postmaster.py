@@ -1,4 +1,4 @@
-"""The postmaster as a process: started, recognised, told to stop. It tells of itself in its `postmaster.pid`."""
+"""The postmaster as a process: starting, recognising and stopping it. Its state is read from its `postmaster.pid`."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ _STOP_AT_ONCE_SECONDS: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class PidFile:
-    """What a postmaster says of itself. `status` is `starting`, `ready` or `stopping`; empty very early."""
+    """A parsed `postmaster.pid`. `status` is `starting`, `ready` or `stopping`; empty in the first moments."""
 
     pid: int
     socket_dir: Path
@@ -138,7 +138,8 @@ def spawn(programs: Programs, account: Account, places: Places, sockets: Path) -
 
 
 def end_orphans(account: Account, cluster: Path) -> None:
-    """Ends what a killed postmaster has left working in the cluster; recovery makes good what they had not finished.
+    """Ends the backends that a killed postmaster has left running in the cluster; crash recovery undoes what they had
+    not finished.
 
     Call with the gate held and the postmaster known to be dead. Where the system does not show us who works where
     (macOS, a container without the right to look), there is only waiting until they are done.

@@ -56,7 +56,8 @@ class EmbeddedServer:
     _use: locks.Use = field(repr=False)
 
     async def stop(self) -> None:
-        """Ends this process's use, and the server with it if nobody else uses it. A second call does nothing.
+        """Ends this process's use of the server, and stops the server if no other process uses it. A second call does
+        nothing.
 
         Commits are safe whatever happens here. Raises EmbeddedError when the server does not end within its time.
         """
@@ -74,7 +75,7 @@ class EmbeddedServer:
         return self._plan.places.base
 
     async def empty_log(self) -> None:
-        """What PostgreSQL complained about may quote what people wrote."""
+        """Error lines of PostgreSQL may quote what users wrote, so a scrub empties the log."""
         await asyncio.to_thread(postmaster.empty_log, self._plan.places.log)
 
     async def watch(self, every_seconds: float = WATCH_SECONDS) -> NoReturn:
@@ -148,7 +149,7 @@ def _decide(home: Path, wanted_account: str | None, elsewhere: Path, package: Pa
 
 
 async def _join_or_start(plan: _Plan, deadline: float) -> tuple[str, bool]:
-    """(dsn, attached). Call with the gate held."""
+    """(dsn, attached). Call with the gate locked."""
     cluster = plan.places.cluster
     if not cluster.is_dir():
         await create_cluster(plan.programs, plan.account, plan.places, deadline)
@@ -210,7 +211,7 @@ async def _start(plan: _Plan, deadline: float) -> str:
 
 
 def _prepare(plan: _Plan) -> Path:
-    """The directory for the socket, with the room around it swept."""
+    """The directory for the socket, after removing what earlier starts have left."""
     sweep(plan.places)
     postmaster.rotate_log(plan.places.log)
     write_configuration(plan.account, plan.places)

@@ -46,7 +46,7 @@ class Calls:
         self._iteration = iteration
 
     async def carry(self, call: CallState) -> AsyncGenerator[Step]:
-        """Carries a call until it has a result, or waits for a person."""
+        """Works on a call until it has a result or waits for a person."""
         arguments = _object(call.arguments)
         if arguments is None:
             yield self._failed(

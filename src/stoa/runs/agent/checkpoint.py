@@ -1,4 +1,4 @@
-"""What a run knows between two steps: enough to go on from there on any node. Plain data, to JSON and back."""
+"""The state of a run between two steps: enough to continue on any node. Plain data, to JSON and back."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -167,9 +167,8 @@ UNKNOWN: Final = (
 
 def outcome_of(call: CallState) -> str:
     """What a model reads of a call. The state is stored in one transaction with the ledger: a call that is not `begun`
-    here was not begun there either, so it was certainly not made. Of one that had begun, and has no result, nobody can
-    say
-    that.
+    here was not begun there either, so it was certainly not made. Whether a call that had begun and has no result was
+    made is unknown.
     """
     if call.result is not None:
         return call.result

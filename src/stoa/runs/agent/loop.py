@@ -40,7 +40,7 @@ TOKENS_MAX: Final = 2**31 - 1
 
 
 def _withheld(reply: "Reply") -> ModelError | None:
-    """The failure that an end is which gives no answer."""
+    """The error for a reply that ended by a refusal or a content filter; None for any other end."""
     assert reply.finish is not None, "a model's stream ends with Finish or raises"
     if reply.pieces or reply.calls or reply.finish.reason not in ("content_filter", "refusal"):
         return None
@@ -116,7 +116,7 @@ class Loop:
         return await self.ports.schemas.output_problem(text, agent.output_schema)
 
     async def converse(self, agent: Agent, state: AgentState, scope: AgentScope) -> AsyncGenerator[Step]:
-        """Until the answer is complete, or nothing can be done before people answer."""
+        """Runs until the answer is complete, or nothing can be done before a person answers."""
         while True:
             last = state.turns[-1] if state.turns else None
             if last is not None and last.open:
@@ -147,7 +147,7 @@ class Loop:
         return merged([made.carry(call) for call in turn.calls if not call.settled])
 
     def _allow_reply(self, agent: Agent, state: AgentState) -> None:
-        """Limits are looked at before each call of a model. Raises RunStopped."""
+        """Checks the limits before each model call. Raises RunStopped."""
         limits, used, cost = agent.limits, self.state.usage, self.state.cost_usd or 0.0
         if state.iteration >= limits.iterations_max:
             raise RunStopped(

@@ -1,4 +1,4 @@
-"""Several parts of a run at work at once, as one stream of steps. A part goes on once its step was taken."""
+"""Runs several generators of steps concurrently, as one stream. A generator continues once its step was consumed."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence

@@ -1,8 +1,8 @@
 """A directory of the server, below a root that its operator has allowed.
 
 A symbolic link to a file is followed as long as it stays below the source's directory; one to a directory never is.
-Files are opened from
-the directory down, component by component without following links, so a link that is swapped in between leads nowhere.
+Files are opened from the directory down, component by component without following links, so a link that is swapped in
+between leads nowhere.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ BATCH: Final = 500
 READ_BYTES: Final = 1024 * 1024
 
 _File: TypeAlias = Listed[Sequence[str]]
-"""Its place is where it really lies, from the directory down."""
+"""`place` is the real path below the directory, after following links."""
 
 
 class DirectoryOrigin:
@@ -62,7 +62,8 @@ class DirectoryOrigin:
                         "origin_failed", f"{root} cannot be listed: {error.strerror}.", retryable=True
                     ) from error
                 yield Incomplete(
-                    f"{rules.shown(_relative(directory, root))} cannot be listed: {error.strerror}. What is below it stays as it was."
+                    f"{rules.shown(_relative(directory, root))} cannot be listed: {error.strerror}. "
+                    "What is below it stays as it was."
                 )
                 continue
             for entry in found:
@@ -123,7 +124,7 @@ def _relative(path: Path, root: Path) -> str:
 
 
 def _state(found: os.stat_result) -> dict[str, Any]:
-    """The change time is part of it: a copy may keep the modification time of what it replaces."""
+    """The state includes the change time (ctime): a copy may keep the modification time of the file it replaces."""
     return {"size": found.st_size, "mtime": found.st_mtime_ns, "ctime": found.st_ctime_ns, "inode": found.st_ino}
 
 

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Listed(Generic[T]):
-    """A document of a listing: `state` is what tells whether it changed, `place` what fetching it needs."""
+    """A document of a listing: a changed `state` means a changed document; `place` is what fetching it needs."""
 
     origin: str
     state: Mapping[str, Any]

@@ -1,4 +1,5 @@
-"""A bucket, over Amazon's protocol and whoever speaks it: listed page by page, an object fetched where its ETag is new."""
+"""A bucket, over Amazon's protocol and whoever speaks it: listed page by page, an object fetched where its ETag is
+new."""
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing

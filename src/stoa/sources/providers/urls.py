@@ -23,7 +23,8 @@ _SUFFIXES: Final = {
 
 
 def canonical(text: str, base: URL | None = None) -> URL | None:
-    """The address that a link means, without its fragment; None for what is no page's (mailto:, javascript:, nonsense)."""
+    """The address that a link means, without its fragment; None for what is no page's (mailto:, javascript:,
+    nonsense)."""
     try:
         found = URL(text.strip())
         found = (base.join(found) if base is not None else found).with_fragment(None)

@@ -1,7 +1,8 @@
-"""A website: its sitemaps and its links, page after page, as its robots.txt allows and no faster than it likes.
+"""A website: its sitemaps and its links, page by page, as its robots.txt and Crawl-delay allow.
 
-A page that was fetched before is asked for with its ETag or date; unchanged, it costs a 304, and its links are those of
-last time. So a sync that is taken up again walks what it has settled from memory, and fetches only what is left.
+A page that was fetched before is requested with its ETag or date; if it is unchanged, the answer is a 304 and its links
+are the stored ones. A sync that continues after a crash takes settled pages from the database and fetches only the
+others.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ from stoa.sources.types import Failed, Fetched, Finding, Incomplete, Known, Noth
 SITEMAPS_MAX: Final = 50
 HOPS_MAX: Final = 5
 FAILURES_MAX: Final = 10
-"""Pages in a row that fail: the site is down, and asking on helps nobody."""
+"""After so many failed pages in a row the site counts as down, and the walk ends."""
 WAIT_SECONDS_MAX: Final = 20.0
 _PASSING: Final = frozenset({"origin_unreachable", "origin_timeout", "origin_failed", "robots_unreachable"})
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -63,7 +64,7 @@ class _Address:
 class _Visit:
     """`finding` is None for what this sync has settled already.
 
-    `blind`: its links are not known, and what only they lead to may still be there.
+    `blind`: its links are unknown, so pages that only they lead to must not be deleted.
     """
 
     finding: Finding | None
@@ -210,7 +211,7 @@ class WebsiteOrigin:
 
     # --- requests ---------------------------------------------------------------------------------------------------
     async def _ask(self, url: URL, headers: Mapping[str, str]) -> Answer:
-        """Asks once more where the site says that it is busy. Raises WebError."""
+        """Repeats a request once when the site answers that it is busy. Raises WebError."""
         answer = await self._slowly(url, headers, self._config.page_bytes_max, _is_document)
         if answer.status in (429, 503):
             await asyncio.sleep(

@@ -1,5 +1,5 @@
-"""The process that speaks git: it fetches a repository, lists its files and reads them, one command after the other,
-until it is ended.
+"""The git process: it fetches a repository, lists its files and reads them, one command after another, until it is
+ended.
 
 Packs come from strangers and are unpacked here, within limits of memory, processor time and file size, and never in the
 server. Commands come as JSON lines on the descriptor named in the first argument; each is answered by one JSON line on
@@ -53,7 +53,8 @@ class ReaderError(Exception):
 
 # --- the guarded way out ----------------------------------------------------------------------------------------------
 class _WayOut:
-    """How this process calls out. `failure` is why it could not: dulwich and urllib3 wrap our error in theirs."""
+    """Outbound connections of this process. `failure` is why one failed, because dulwich and urllib3 wrap our error in
+    theirs."""
 
     outbound = Outbound()
     failure: OutboundError | None = None
@@ -245,7 +246,7 @@ def answers(commands: Iterator[bytes]) -> Iterator[Mapping[str, Any]]:
 
 
 def confine() -> None:
-    """What cannot be set on this system is left out: the parent's clock stands behind it."""
+    """Limits that this system does not support are skipped; the parent enforces a deadline in any case."""
     for name, value in (
         ("RLIMIT_AS", MEMORY_BYTES_MAX),
         ("RLIMIT_FSIZE", PACK_BYTES_MAX),

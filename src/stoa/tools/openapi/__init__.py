@@ -1,8 +1,8 @@
 """Tools out of an OpenAPI document, 3.0 or later: one HTTP tool for each operation. Pure.
 
-A document is a stranger's: references are followed inside of it alone, and what one operation may unfold to is bounded.
-An operation
-that cannot be a tool costs itself alone, and is named with the reason.
+A document is untrusted: references are followed inside of it alone, and the size of an operation with its references
+unfolded is bounded. An operation that cannot be a tool is left out and reported with the reason; the others are
+imported.
 """
 
 import importlib

@@ -71,7 +71,7 @@ class _Draft:
 
 
 class Skipped(Exception):
-    """No tool can stand for this operation; the message says why."""
+    """This operation cannot be a tool; the message says why."""
 
 
 class Operation:
@@ -233,7 +233,8 @@ class Operation:
         if encoding is None:
             if body.required:
                 raise Skipped(
-                    f"its body must be {', '.join(body.content) or 'of a type it does not name'}, and tools send JSON, forms and text"
+                    f"its body must be {', '.join(body.content) or 'of a type it does not name'}, "
+                    "and tools send JSON, forms and text"
                 )
             return
         if self._method == "get":
@@ -260,7 +261,8 @@ class Operation:
         if chosen is None:
             if not headers and not query:
                 self._draft.notes.append(
-                    f"The service wants {' or '.join(' and '.join(names) for names in alternatives)}: send headers, or secrets of these names."
+                    f"The service wants {' or '.join(' and '.join(names) for names in alternatives)}: "
+                    "send headers, or secrets of these names."
                 )
             return
         components = self._root.get("components")

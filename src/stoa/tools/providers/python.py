@@ -1,10 +1,9 @@
 """Tools that are Python callables, registered by packages of the operator's under the entry point group `stoa.tools`.
 
 A callable takes keyword arguments and gives a string, or anything that JSON holds; its signature becomes the
-parameters.
-It may be `async`; a plain one runs in a thread, which a timeout leaves behind: it should keep a timeout of its own.
-Such threads
-are bounded, and are not those that the rest of the server works with: tools that hang take none of its room.
+parameters. It may be `async`; a plain one runs in a thread, which a timeout leaves behind: it should keep a timeout of
+its own. Such threads are bounded, and are not those that the rest of the server works with: tools that hang take none
+of its room.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """What an MCP server gives back, as the text that a model reads. Pure.
 
-Servers keep the protocol more or less. Whatever can be read is read; what cannot is named, and costs nothing beside it.
+Many servers deviate from the protocol. What can be read is read; what cannot is reported without affecting the rest.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,8 @@ LISTING_BYTES_MAX: Final = 1024 * 1024
 
 # --- results --------------------------------------------------------------------------------------------------------
 def result_of(result: Mapping[str, Any]) -> ToolResult:
-    """Text as it is, other content as a line that says what it was, structured content unless the text says the same."""
+    """Text as it is, other content as a line that says what it was, structured content unless the text says the
+    same."""
     content = result.get("content")
     if content is not None and not isinstance(content, list | dict | str):
         return ToolResult(

@@ -1,8 +1,6 @@
-"""The way to MCP servers over HTTP: the SDK's streamable HTTP transport, over the one client that keeps to public
-addresses.
+"""MCP servers over HTTP: the SDK's streamable HTTP transport over our outbound client, which checks addresses.
 
-What goes wrong with one request is told to that request as a JSON-RPC error, so that it does not end the session of the
-others.
+A failed request gets a JSON-RPC error as its answer, so that it does not end the session for the other requests.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -45,7 +43,8 @@ async def speaking(url: str, headers: Mapping[str, str], outbound: Outbound) -> 
 
 
 class _Guarded(httpx2.AsyncBaseTransport):
-    """httpx2's requests, carried by our client: resolved once, checked, pinned; redirects are the SDK's to judge."""
+    """Sends httpx2's requests with our client: hosts are resolved once and checked; redirects are returned to the
+    SDK."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
@@ -138,7 +137,7 @@ class _Body(httpx2.AsyncByteStream):
 
 
 def _told(error: Exception, request: httpx2.Request) -> httpx2.Response:
-    """An answer in the server's place."""
+    """A response made here instead of by the server."""
     found = cause(error)
     code = "tool_address_refused" if isinstance(found, AddressRefused) else "tool_unreachable"
     message = str(found or f"{request.url.host} cannot be reached: {type(error).__name__}.")

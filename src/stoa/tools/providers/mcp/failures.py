@@ -1,8 +1,8 @@
-"""What goes wrong between us and an MCP server."""
+"""Failures of a call to an MCP server."""
 
 
 class Failure(Exception):
-    """An outcome, told to the model: `code` is one of a ToolResult's, the message a sentence."""
+    """An outcome that the model reads: `code` is one of a ToolResult's, the message a sentence."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)

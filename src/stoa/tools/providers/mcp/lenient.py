@@ -1,9 +1,9 @@
-"""Results of tools, past the SDK's validation: it refuses a whole list for one bad tool, and a whole result for one bad
-block.
+"""Keeps results of tools from the SDK's validation, which refuses a whole list for one bad tool, and a whole result for
+one bad block.
 
 The two streams of a session are wrapped. The answer to a `tools/list` or a `tools/call` reaches the SDK as an empty
-result that is
-valid, with what the server really said in its `_meta`; `said` takes it out again. Everything else passes as it is.
+result that is valid, with what the server really said in its `_meta`; `said` takes it out again. Everything else passes
+as it is.
 """
 
 from collections.abc import AsyncGenerator, Mapping

@@ -1,8 +1,7 @@
 """The stdio transport: a program in a process group of its own, JSON lines in and out.
 
-Not the SDK's: that one holds a line of any length in memory, and waits for a server that does not read. Here a line is
-bounded,
-writing never waits, and the end of a server is the end of its whole group.
+It replaces the SDK's transport, which buffers lines of any length and blocks on a server that does not read. Here a
+line is bounded, writing never blocks, and a server is ended with its whole process group.
 """
 
 import asyncio
@@ -26,7 +25,7 @@ from stoa.tools.types import Program
 
 MESSAGE_BYTES_MAX: Final = 8 * 1024 * 1024
 UNREAD_BYTES_MAX: Final = 8 * 1024 * 1024
-"""What a server may leave unread of what it is sent."""
+"""Bytes sent to a server that it may leave unread."""
 WAITING_MAX: Final = 64
 """Messages read and not yet taken; beyond them the server's pipe fills, and it waits."""
 GARBAGE_MAX: Final = 1_000
@@ -134,8 +133,7 @@ class _Lines(asyncio.SubprocessProtocol):
 
 @asynccontextmanager
 async def speaking(program: Program, ended: Callable[[str], None], hurry: Callable[[], bool]) -> AsyncGenerator[Any]:
-    """The two streams of a session with a program that was started for it, and is gone with it, at once if `hurry` says
-    so.
+    """The two streams of a session with a program that is started for it and ends with it; at once if `hurry` is true.
 
     Raises OSError when it cannot be started.
     """

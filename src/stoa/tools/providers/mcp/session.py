@@ -1,4 +1,4 @@
-"""One MCP session, carried by the official SDK.
+"""One MCP session over the official SDK.
 
 Importing this module imports the SDK: `sessions` does it when it is needed.
 """
@@ -29,7 +29,7 @@ Opened = AbstractAsyncContextManager[Any]
 
 
 class Session:
-    """The SDK's client lives in a task of its own, from its first word to its last: `over` once that task has ended."""
+    """The SDK's client runs in a task of its own from opening to close: `over` once that task has ended."""
 
     def __init__(self, speak: Callable[["Session"], Opened]) -> None:
         self._speak = speak

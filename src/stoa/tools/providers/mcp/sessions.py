@@ -42,7 +42,7 @@ _log = structlog.get_logger("stoa.tools.mcp")
 
 
 class Session(Protocol):
-    """One conversation with a server. `over` says that it can carry nothing more."""
+    """One session with a server. `over`: it takes no more calls."""
 
     @property
     def over(self) -> bool: ...
@@ -63,7 +63,8 @@ class Session(Protocol):
     async def alive(self, seconds_max: float) -> bool: ...
 
     async def close(self, reason: str | None = None) -> None:
-        """With a reason at once, and that is what open calls are told; without one the server may end in its own way."""
+        """With a reason the session ends at once, and open calls fail with that reason; without one the server may shut
+        down in order."""
         ...
 
 
@@ -79,7 +80,7 @@ class Openers(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Held:
-    """A server's place: its session if there is one, and how it has behaved."""
+    """The state of one server: its session, if there is one, and its recent failures."""
 
     project_id: UUID
     name: str
@@ -113,7 +114,8 @@ class Sessions:
         self._idle_seconds_max = idle_seconds_max
         self._probe_seconds_max = probe_seconds_max
         self._held: dict[tuple[UUID, datetime], _Held] = {}
-        """By definition and its version: a run that goes on with the one before keeps its server until that is idle."""
+        """Keyed by definition and version: a run that still uses the version before keeps its server until that is
+        idle."""
         self._supervisor = Supervisor()
         self._sweeping = False
         self._closed = False
@@ -133,7 +135,7 @@ class Sessions:
         ]
 
     def environment(self, definition: Definition) -> Mapping[str, str]:
-        """What of a program's environment looks like a secret."""
+        """The values of a program's environment that look like secrets."""
         program = self._programs.get(definition.config.get("server", ""))
         return (
             {name: value for name, value in program.env.items() if _SECRETIVE.search(name)}

@@ -1,0 +1,681 @@
+// Written by tools/clients/declarations.py from the Python client's types; change those.
+// Objects are what the server sent: fields that this version does not know are there too.
+
+export interface EventOf<Type extends string, Data> {
+  id: string;
+  type: Type;
+  sequence: number;
+  timestamp: string;
+  data: Data;
+}
+
+/** Of all calls of the model. `estimated` where the provider sent no count, `cost_usd` where a price is known. */
+export interface Usage {
+  prompt_tokens: number;
+  completion_tokens: number;
+  total_tokens: number;
+  cached_tokens?: number;
+  reasoning_tokens?: number;
+  estimated?: boolean;
+  cost_usd?: number;
+  finish_reason?: string;
+}
+
+export interface ErrorDetail {
+  code: string;
+  message: string;
+}
+
+export interface RunErrorDetail {
+  code: string;
+  message: string;
+  retryable: boolean;
+}
+
+export interface Pagination {
+  page: number;
+  page_size: number;
+  page_count: number;
+  total_count: number;
+  total_count_estimated?: boolean;
+  next_cursor?: string;
+}
+
+export interface Model {
+  id: string;
+  slug: string;
+  name: string;
+  provider: string;
+  default: boolean;
+}
+
+export interface ConversationModel {
+  id: string;
+  name: string;
+  slug: string;
+  provider: string;
+}
+
+/** Where a fork comes from, until that is deleted. */
+export interface Origin {
+  conversation_id: string;
+  message_id?: string;
+}
+
+export interface Conversation {
+  id: string;
+  title?: string;
+  app_id?: string;
+  model_id?: string;
+  model?: ConversationModel;
+  user_id?: string;
+  org_id: string;
+  project_id: string;
+  metadata?: Record<string, unknown>;
+  agent?: Record<string, unknown>;
+  active_run_id?: string;
+  message_count: number;
+  forked_from?: Origin;
+  usage?: Usage;
+  created_at: string;
+  updated_at: string;
+}
+
+export interface Message {
+  id: string;
+  conversation_id: string;
+  role: "user" | "assistant";
+  content: Record<string, unknown>[];
+  status: "completed" | "failed" | "canceled";
+  finish_reason?: string;
+  run_id?: string;
+  usage?: Usage;
+  metadata?: Record<string, unknown>;
+  superseded?: boolean;
+  created_at: string;
+}
+
+export interface File {
+  id: string;
+  name: string;
+  size: number;
+  mime_type: string;
+  conversation_id: string;
+  status: "pending" | "ready" | "failed";
+  pages?: number;
+  warnings?: string[];
+  error?: ErrorDetail;
+  sha256: string;
+  created_at: string;
+}
+
+/** The receipt is read with `deletion_id`: `conversations.receipt(deletion_id)`. */
+export interface Deleted {
+  message: string;
+  deletion_id: string;
+}
+
+export interface Store {
+  rows: number;
+  bytes: number;
+  anonymized?: boolean;
+}
+
+export interface Retained {
+  messages: number;
+  files: number;
+  conversations: string[];
+}
+
+/** A receipt. `verified_at` is set once a re-scan found nothing left. */
+export interface Deletion {
+  id: string;
+  kind: string;
+  subject_id: string;
+  stores: Record<string, Store>;
+  retained?: Retained;
+  created_at: string;
+  verified_at?: string;
+  scrubbed_at?: string;
+}
+
+export interface Queued {
+  run_id: string;
+  position: number;
+  content: Record<string, unknown>[];
+  metadata?: Record<string, unknown>;
+  created_at: string;
+}
+
+export interface InputRequest {
+  id: string;
+  type: "human_feedback" | "approval_request";
+  prompt: string;
+  params: Record<string, unknown>;
+  editable_params: string[];
+  options?: string[];
+  expires_at: string;
+}
+
+export interface Run {
+  id: string;
+  app_id?: string;
+  conversation_id: string;
+  message_id: string;
+  model_id: string;
+  status: "created" | "started" | "paused" | "completed" | "failed" | "canceled";
+  created_at: string;
+  started_at?: string;
+  ended_at?: string;
+  input: Record<string, unknown>;
+  output?: string;
+  finish_reason?: string;
+  error?: RunErrorDetail;
+  usage?: Usage;
+  user_id?: string;
+  attempt: number;
+  input_requests: InputRequest[];
+}
+
+export interface ToolCall {
+  id: string;
+  name: string;
+  type: string;
+  input: Record<string, unknown>;
+  status: "begun" | "completed" | "failed" | "unknown";
+  times: number;
+  result?: string;
+  error?: Record<string, unknown>;
+  begun_at: string;
+  settled_at?: string;
+}
+
+export interface Embedder {
+  provider: string;
+  model: string;
+  dimensions: number;
+  connection_id?: string;
+}
+
+export interface Chunking {
+  characters_max: number;
+}
+
+export interface Reranker {
+  provider: string;
+  connection_id?: string;
+  model?: string;
+}
+
+export interface Retriever {
+  mode: string;
+  alpha: number;
+  top_k: number;
+  reranker?: Reranker;
+}
+
+export interface Reindex {
+  embedder: Embedder;
+  chunking: Chunking;
+  language: string;
+  items: number;
+  items_done: number;
+  items_failed: number;
+}
+
+export interface KnowledgeBase {
+  id: string;
+  name: string;
+  description?: string;
+  project_id: string;
+  hostname: string;
+  url: string;
+  embedder: Embedder;
+  chunking: Chunking;
+  retriever: Retriever;
+  language: string;
+  ocr: "auto" | "off";
+  item_count: number;
+  chunk_count: number;
+  reindex?: Reindex;
+  created_at: string;
+  updated_at: string;
+}
+
+export interface Progress {
+  pages?: number;
+  pages_total?: number;
+  chunks?: number;
+  chunks_total?: number;
+}
+
+export interface Item {
+  id: string;
+  knowledgebase_id: string;
+  name: string;
+  status: "pending" | "processing" | "processed" | "failed";
+  metadata: Record<string, unknown>;
+  size: number;
+  mime_type: string;
+  sha256: string;
+  searchable: boolean;
+  progress?: Progress;
+  warnings?: string[];
+  error?: ErrorDetail;
+  source_id?: string;
+  uploaded_at: string;
+  processed_at?: string;
+}
+
+/** `score` is between 0 and 1, comparable within one answer. `snippet` is HTML with the matched words in <mark>. */
+export interface Hit {
+  id: string;
+  content: string;
+  metadata: Record<string, unknown>;
+  score: number;
+  snippet?: string;
+  explain?: Record<string, unknown>;
+}
+
+/** Best first. `explain` where it was asked for. */
+export interface SearchResult {
+  data: Hit[];
+  explain?: Record<string, unknown>;
+}
+
+export interface Trace {
+  id: string;
+  project_id: string;
+  wire: "sdk" | "otlp" | "stoa";
+  name: string;
+  status?: "succeeded" | "failed" | "skipped" | "canceled";
+  start_time: string;
+  end_time?: string;
+  duration_seconds?: number;
+  source_id?: string;
+  session_id?: string;
+  user_id?: string;
+  models: string[];
+  tags: string[];
+  run_count: number;
+  root_count: number;
+  prompt_tokens: number;
+  completion_tokens: number;
+  total_tokens: number;
+  cost_usd?: number;
+  conversation_id?: string;
+}
+
+/** A step of a trace. */
+export interface Span {
+  id: string;
+  name: string;
+  type: string;
+  trace_id: string;
+  parent_run_id?: string;
+  source_id?: string;
+  session_id?: string;
+  user_id?: string;
+  status?: string;
+  start_time: string;
+  end_time?: string;
+  input: unknown;
+  output: unknown;
+  error: unknown;
+  metadata?: Record<string, unknown>;
+  executions?: unknown[];
+  tags: string[];
+  model?: string;
+  prompt_tokens?: number;
+  completion_tokens?: number;
+  cost_usd?: number;
+  attributes?: Record<string, unknown>;
+}
+
+export interface FullTrace {
+  id: string;
+  runs: Span[];
+}
+
+/** A sum; the fields that it was grouped by are set. */
+export interface UsageLine {
+  day?: string;
+  model?: string;
+  key_id?: string;
+  project_id?: string;
+  user_id?: string;
+  conversation_id?: string;
+  run_id?: string;
+  kind?: "run" | "ocr";
+  knowledgebase_id?: string;
+  calls: number;
+  prompt_tokens: number;
+  cached_tokens: number;
+  completion_tokens: number;
+  reasoning_tokens: number;
+  total_tokens: number;
+  cost_usd: number;
+  estimated_calls: number;
+  unpriced_calls: number;
+}
+
+export interface SpendingLimit {
+  usd: number;
+  period: "day" | "month" | "total";
+}
+
+export interface AccessKey {
+  id: string;
+  org_id: string;
+  project_id?: string;
+  name: string;
+  preview: string;
+  permissions?: string[];
+  expires_at?: string;
+  created_by?: string;
+  created_at: string;
+  rate_limit?: number;
+  spending_limit?: SpendingLimit;
+}
+
+/** `key` is the secret. This answer alone holds it; a repetition under the same Idempotency-Key does not. */
+export interface CreatedAccessKey extends AccessKey {
+  key?: string;
+}
+
+export interface RevokedKey {
+  id: string;
+  name: string;
+  preview: string;
+  project_id?: string;
+  created_by?: string;
+}
+
+export interface Revocation {
+  message: string;
+  revoked?: RevokedKey[];
+  would_revoke?: RevokedKey[];
+}
+
+export interface Acknowledgement {
+  message: string;
+}
+
+export interface Limits {
+  iterations_max?: number;
+  tokens_max?: number;
+  cost_usd_max?: number;
+  subagents_max?: number;
+  subagent_depth_max?: number;
+  input_seconds_max?: number;
+}
+
+export interface Subagent {
+  name: string;
+  description: string;
+  instructions?: string;
+  tools?: string[];
+}
+
+/** What the model is told, what it may call, and how far it may go. */
+export interface Agent {
+  instructions?: string;
+  tools?: string[];
+  approvals?: string[];
+  knowledge_bases?: string[];
+  human_feedback?: boolean;
+  subagents?: Subagent[];
+  output_schema?: Record<string, unknown>;
+  limits?: Limits;
+}
+
+export interface FileRef {
+  id: string;
+  name?: string;
+}
+
+export interface TextPart {
+  type: "text";
+  text: string;
+}
+
+export interface FilePart {
+  type: "file";
+  file: FileRef;
+}
+
+export interface EmbedderInput {
+  provider: "local" | "server" | "connection";
+  model: string;
+  dimensions?: number;
+  connection_id?: string;
+}
+
+export interface ChunkingInput {
+  characters_max?: number;
+}
+
+export interface RerankerInput {
+  provider: "server" | "connection";
+  connection_id?: string;
+  model?: string;
+}
+
+export interface RetrieverInput {
+  mode?: "semantic" | "keyword" | "hybrid";
+  alpha?: number;
+  top_k?: number;
+  reranker?: RerankerInput;
+}
+
+export interface SpendingLimitInput {
+  usd: number;
+  period: "day" | "month" | "total";
+}
+
+/** What came before the terminal event: how many events, and the SHA-256 over their data, each with a newline. */
+export interface Log {
+  events: number;
+  sha256: string;
+}
+
+/** Who spoke: a subagent or a node of a workflow. */
+export interface Source {
+  id: string;
+  name: string;
+  type: string;
+}
+
+export interface ToolRef {
+  name: string;
+  type: string;
+}
+
+/** `source` is set where a subagent speaks, and `tool_call_id` names the call that started it. */
+export interface EventData {
+  source?: Source;
+  tool_call_id?: string;
+}
+
+export interface RunStartedData extends EventData {
+  id: string;
+  object: string;
+  status: string;
+  conversation_id?: string;
+  message_id?: string;
+}
+
+export interface RunStatusData extends EventData {
+  id: string;
+  object: string;
+  status: string;
+}
+
+/** Response text of events with `sequence >= discard_from` that came before this one is void. */
+export interface RunRecoveredData extends EventData {
+  id: string;
+  object: string;
+  attempt: number;
+  discard_from: number;
+}
+
+export interface RunCompletedData extends EventData {
+  id: string;
+  object: string;
+  status: string;
+  output: string;
+  finish_reason?: string;
+  usage: Usage;
+  log?: Log;
+}
+
+export interface RunFailedData extends EventData {
+  id: string;
+  object: string;
+  status: string;
+  error: RunErrorDetail;
+  usage: Usage;
+  log?: Log;
+}
+
+export interface RunCanceledData extends EventData {
+  id: string;
+  object: string;
+  status: string;
+  reason?: string;
+  usage: Usage;
+  log?: Log;
+}
+
+export interface DeltaData extends EventData {
+  object: string;
+  delta: string;
+  iteration?: number;
+}
+
+export interface ContextCompactedData extends EventData {
+  object: string;
+  messages_left_out: number;
+  results_shortened: number;
+  iteration: number;
+  notice?: string;
+}
+
+export interface ToolCallStartedData extends EventData {
+  id: string;
+  object: string;
+  tool: ToolRef;
+  iteration: number;
+}
+
+export interface ToolCallInputDeltaData extends EventData {
+  id: string;
+  object: string;
+  delta: string;
+}
+
+export interface ToolCallCompletedData extends EventData {
+  id: string;
+  object: string;
+  tool: ToolRef;
+  input: Record<string, unknown>;
+  result: string;
+  iteration: number;
+}
+
+export interface ToolCallFailedData extends EventData {
+  id: string;
+  object: string;
+  tool: ToolRef;
+  input: Record<string, unknown>;
+  error: ErrorDetail;
+  iteration: number;
+}
+
+export interface SubagentStartedData extends EventData {
+  id: string;
+  object: string;
+  name: string;
+  brief: string;
+  parent_id?: string;
+}
+
+export interface SubagentCompletedData extends EventData {
+  id: string;
+  object: string;
+  name: string;
+  brief: string;
+  parent_id?: string;
+  result: string;
+}
+
+export interface SubagentFailedData extends EventData {
+  id: string;
+  object: string;
+  name: string;
+  brief: string;
+  parent_id?: string;
+  error: ErrorDetail;
+}
+
+/** `id` is the request_id that `runs.answer` takes. */
+export interface HumanFeedbackRequestedData extends EventData {
+  id: string;
+  object: string;
+  prompt: string;
+  options?: string[];
+}
+
+/** `id` is the request_id that `runs.approve` and `runs.decline` take. */
+export interface ApprovalRequestCreatedData extends EventData {
+  id: string;
+  object: string;
+  prompt: string;
+  params: Record<string, unknown>;
+  editable_params: string[];
+}
+
+export type RunStarted = EventOf<"run.started", RunStartedData>;
+export type RunPaused = EventOf<"run.paused", RunStatusData>;
+export type RunResumed = EventOf<"run.resumed", RunStatusData>;
+export type RunRecovered = EventOf<"run.recovered", RunRecoveredData>;
+export type RunCompleted = EventOf<"run.completed", RunCompletedData>;
+export type RunFailedEvent = EventOf<"run.failed", RunFailedData>;
+export type RunCanceledEvent = EventOf<"run.canceled", RunCanceledData>;
+export type ResponseDelta = EventOf<"agent.response.delta", DeltaData>;
+export type ReasoningDelta = EventOf<"agent.reasoning.delta", DeltaData>;
+export type ContextCompacted = EventOf<"agent.context.compacted", ContextCompactedData>;
+export type ToolCallStarted = EventOf<"agent.tool_call.started", ToolCallStartedData>;
+export type ToolCallInputDelta = EventOf<"agent.tool_call.input.delta", ToolCallInputDeltaData>;
+export type ToolCallCompleted = EventOf<"agent.tool_call.completed", ToolCallCompletedData>;
+export type ToolCallFailed = EventOf<"agent.tool_call.failed", ToolCallFailedData>;
+export type SubagentStarted = EventOf<"agent.subagent.started", SubagentStartedData>;
+export type SubagentCompleted = EventOf<"agent.subagent.completed", SubagentCompletedData>;
+export type SubagentFailed = EventOf<"agent.subagent.failed", SubagentFailedData>;
+export type HumanFeedbackRequested = EventOf<"agent.human_feedback.requested", HumanFeedbackRequestedData>;
+export type ApprovalRequestCreated = EventOf<"approval_request.created", ApprovalRequestCreatedData>;
+
+/** A later server may send others: have a default. */
+export type StoaEvent =
+  | RunStarted
+  | RunPaused
+  | RunResumed
+  | RunRecovered
+  | RunCompleted
+  | RunFailedEvent
+  | RunCanceledEvent
+  | ResponseDelta
+  | ReasoningDelta
+  | ContextCompacted
+  | ToolCallStarted
+  | ToolCallInputDelta
+  | ToolCallCompleted
+  | ToolCallFailed
+  | SubagentStarted
+  | SubagentCompleted
+  | SubagentFailed
+  | HumanFeedbackRequested
+  | ApprovalRequestCreated;
+
+/** A text, or parts: texts, uploaded files, or the API's own parts. */
+export type Content = string | (string | File | TextPart | FilePart)[];

@@ -1,0 +1,153 @@
+"""Models, traces, usage and keys."""
+
+import builtins
+
+from stoa_client import types
+from stoa_client._async.paging import AsyncPage, fetch_page
+from stoa_client._async.transport import AsyncTransport
+from stoa_client.wire import Call, Time, once, path, query, set_fields, time_text
+
+
+class AsyncModels:
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def list(self, *, page: int | None = None, page_size: int | None = None) -> AsyncPage[types.Model]:
+        call = Call("GET", "/v1/router/models", query=query(page=page, page_size=page_size))
+        return await fetch_page(self._transport, call, types.Model)
+
+
+class AsyncTraces:
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def list(
+        self,
+        *,
+        project_id: str | None = None,
+        started_after: Time | None = None,
+        started_before: Time | None = None,
+        status: str | builtins.list[str] | None = None,
+        name: str | None = None,
+        model: str | None = None,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        tag: str | None = None,
+        source_id: str | None = None,
+        wire: str | builtins.list[str] | None = None,
+        cost_usd_min: float | None = None,
+        seconds_min: float | None = None,
+        page: int | None = None,
+        page_size: int | None = None,
+    ) -> AsyncPage[types.Trace]:
+        """Newest first."""
+        filters = query(
+            project_id=project_id,
+            **{"started_at:gte": started_after, "started_at:lte": started_before},
+            status=status,
+            name=name,
+            model=model,
+            user_id=user_id,
+            session_id=session_id,
+            tag=tag,
+            source_id=source_id,
+            wire=wire,
+            cost_usd_min=cost_usd_min,
+            seconds_min=seconds_min,
+            page=page,
+            page_size=page_size,
+        )
+        return await fetch_page(self._transport, Call("GET", "/v1/traces", query=filters), types.Trace)
+
+    async def get(self, trace_id: str) -> types.FullTrace:
+        return types.FullTrace((await self._transport.json(Call("GET", path("/v1/traces/{}", trace_id))))["data"])
+
+    async def delete(self, trace_id: str) -> types.Acknowledgement:
+        call = Call("DELETE", path("/v1/traces/{}", trace_id), safe=False)
+        return types.Acknowledgement(await self._transport.json(call))
+
+
+class AsyncUsage:
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def list(
+        self,
+        *,
+        group_by: str | None = None,
+        from_: Time | None = None,
+        to: Time | None = None,
+        project_id: str | None = None,
+        key_id: str | None = None,
+        conversation_id: str | None = None,
+        run_id: str | None = None,
+        model: str | None = None,
+        user_id: str | None = None,
+        kind: str | None = None,
+        knowledgebase_id: str | None = None,
+        page: int | None = None,
+        page_size: int | None = None,
+        sort: str | None = None,
+    ) -> AsyncPage[types.UsageLine]:
+        """Sums by what `group_by` names ("day,model"); without it, one sum. The last 30 days unless said."""
+        filters = query(
+            group_by=group_by,
+            from_=from_,
+            to=to,
+            project_id=project_id,
+            key_id=key_id,
+            conversation_id=conversation_id,
+            run_id=run_id,
+            model=model,
+            user_id=user_id,
+            kind=kind,
+            knowledgebase_id=knowledgebase_id,
+            page=page,
+            page_size=page_size,
+            sort=sort,
+        )
+        return await fetch_page(self._transport, Call("GET", "/v1/usage", query=filters), types.UsageLine)
+
+
+class AsyncKeys:
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def list(
+        self, *, page: int | None = None, page_size: int | None = None, sort: str | None = None
+    ) -> AsyncPage[types.AccessKey]:
+        filters = query(page=page, page_size=page_size, sort=sort)
+        return await fetch_page(self._transport, Call("GET", "/v1/access-keys", query=filters), types.AccessKey)
+
+    async def create(
+        self,
+        name: str,
+        *,
+        org_id: str | None = None,
+        project_id: str | None = None,
+        expires_at: Time | None = None,
+        permissions: builtins.list[str] | None = None,
+        rate_limit: int | None = None,
+        spending_limit: float | types.SpendingLimitInput | None = None,
+        idempotency_key: str | None = None,
+    ) -> types.CreatedAccessKey:
+        """The answer alone holds the secret, in `key`."""
+        body = set_fields(
+            name=name,
+            org_id=org_id,
+            project_id=project_id,
+            expires_at=time_text(expires_at),
+            permissions=permissions,
+            rate_limit=rate_limit,
+            spending_limit=spending_limit,
+        )
+        call = Call("POST", "/v1/access-keys", body=body, headers=once(idempotency_key))
+        return types.CreatedAccessKey((await self._transport.json(call))["data"])
+
+    async def delete(
+        self, key_id: str, *, cascade: bool | None = None, dry_run: bool | None = None
+    ) -> types.Revocation:
+        """Revokes it at once. `cascade` takes along the keys that it made; `dry_run` only names them."""
+        where = path("/v1/access-keys/{}", key_id)
+        call = Call("DELETE", where, safe=False, query=query(cascade=cascade, dry_run=dry_run))
+        return types.Revocation(await self._transport.json(call))

@@ -1,0 +1,252 @@
+# Written by tools/clients/unasync.py from _async/conversations.py; change that.
+"""Conversations: messages, files, forks, the queue, deletion and its receipt."""
+
+import builtins
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Literal
+
+from stoa_client import types
+from stoa_client._sync.paging import Page, fetch_page
+from stoa_client._sync.stream import Stream, open_stream
+from stoa_client._sync.transport import Transport
+from stoa_client.errors import StoaError
+from stoa_client.follow import Follower
+from stoa_client.wire import (
+    EVENT_STREAM,
+    NOT_GIVEN,
+    Call,
+    NotGiven,
+    Upload,
+    content_of,
+    given,
+    once,
+    path,
+    query,
+    set_fields,
+)
+
+OnBusy = Literal["reject", "queue", "interrupt"]
+
+
+class Conversations:
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def list(
+        self,
+        *,
+        app_id: str | None = None,
+        model_id: str | None = None,
+        org_id: str | None = None,
+        user_id: str | None = None,
+        q: str | None = None,
+        page: int | None = None,
+        page_size: int | None = None,
+        sort: str | None = None,
+        cursor: str | None = None,
+    ) -> Page[types.Conversation]:
+        """Newest first. `q` finds words in titles and messages."""
+        filters = query(
+            app_id=app_id,
+            model_id=model_id,
+            org_id=org_id,
+            user_id=user_id,
+            q=q,
+            page=page,
+            page_size=page_size,
+            sort=sort,
+            cursor=cursor,
+        )
+        return fetch_page(self._transport, Call("GET", "/v1/conversations", query=filters), types.Conversation)
+
+    def create(
+        self,
+        *,
+        model_id: str | None = None,
+        app_id: str | None = None,
+        title: str | None = None,
+        org_id: str | None = None,
+        user_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        agent: types.Agent | None = None,
+        idempotency_key: str | None = None,
+    ) -> types.Conversation:
+        """With a model (`models.list()`) or an app: exactly one of them."""
+        body = set_fields(
+            model_id=model_id,
+            app_id=app_id,
+            title=title,
+            org_id=org_id,
+            user_id=user_id,
+            metadata=metadata,
+            agent=agent,
+        )
+        call = Call("POST", "/v1/conversations", body=body, headers=once(idempotency_key))
+        return types.Conversation((self._transport.json(call))["data"])
+
+    def get(self, conversation_id: str) -> types.Conversation:
+        call = Call("GET", path("/v1/conversations/{}", conversation_id))
+        return types.Conversation((self._transport.json(call))["data"])
+
+    def update(
+        self,
+        conversation_id: str,
+        *,
+        title: str | NotGiven | None = NOT_GIVEN,
+        metadata: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
+        model_id: str | NotGiven = NOT_GIVEN,
+        agent: types.Agent | NotGiven | None = NOT_GIVEN,
+    ) -> types.Conversation:
+        """Only what is given changes; None removes a title, metadata or the agent."""
+        body = given(title=title, metadata=metadata, model_id=model_id, agent=agent)
+        call = Call("PATCH", path("/v1/conversations/{}", conversation_id), body=body)
+        return types.Conversation((self._transport.json(call))["data"])
+
+    def delete(self, conversation_id: str) -> types.Deleted:
+        """For good, with its messages, runs, events, files and traces. `receipt(deletion_id)` proves it."""
+        call = Call("DELETE", path("/v1/conversations/{}", conversation_id), safe=False)
+        return types.Deleted(self._transport.json(call))
+
+    def receipt(self, deletion_id: str) -> types.Deletion:
+        """What a deletion removed, store by store; `verified_at` once a re-scan found nothing left."""
+        call = Call("GET", path("/v1/deletions/{}", deletion_id))
+        return types.Deletion((self._transport.json(call))["data"])
+
+    def wait_for_receipt(self, deletion_id: str, *, seconds_max: float = 60.0) -> types.Deletion:
+        """The receipt, once it is verified."""
+        deadline = time.monotonic() + seconds_max
+        while True:
+            receipt = self.receipt(deletion_id)
+            if receipt.verified_at is not None:
+                return receipt
+            if time.monotonic() > deadline:
+                raise StoaError(f"Deletion {deletion_id} is not verified after {seconds_max:g} s; ask for it later.")
+            time.sleep(0.25)
+
+    def fork(
+        self,
+        conversation_id: str,
+        *,
+        from_message_id: str | None = None,
+        title: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> types.Conversation:
+        """A new conversation that shares the messages up to this one, or all."""
+        body = set_fields(from_message_id=from_message_id, title=title, metadata=metadata)
+        where = path("/v1/conversations/{}/fork", conversation_id)
+        call = Call("POST", where, body=body, headers=once(idempotency_key))
+        return types.Conversation((self._transport.json(call))["data"])
+
+    def messages(
+        self, conversation_id: str, *, page: int | None = None, page_size: int | None = None
+    ) -> Page[types.Message]:
+        """Oldest first."""
+        where = path("/v1/conversations/{}/messages", conversation_id)
+        call = Call("GET", where, query=query(page=page, page_size=page_size))
+        return fetch_page(self._transport, call, types.Message)
+
+    def send(
+        self,
+        conversation_id: str,
+        content: types.Content,
+        *,
+        model_id: str | None = None,
+        subagents_enabled: bool | None = None,
+        tools: builtins.list[str] | None = None,
+        on_busy: OnBusy | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Stream:
+        """Sends a message; gives the stream of the run that answers it. A busy conversation raises ConflictError."""
+        body = set_fields(
+            content=content_of(content),
+            model_id=model_id,
+            subagents_enabled=subagents_enabled,
+            tools=tools,
+            on_busy=on_busy,
+            metadata=metadata,
+            stream=True,
+        )
+        headers = {"Accept": EVENT_STREAM, **once(idempotency_key)}
+        call = Call("POST", path("/v3/conversations/{}/messages", conversation_id), body=body, headers=headers)
+        return open_stream(self._transport, call, Follower())
+
+    def start(
+        self,
+        conversation_id: str,
+        content: types.Content,
+        *,
+        model_id: str | None = None,
+        subagents_enabled: bool | None = None,
+        tools: builtins.list[str] | None = None,
+        on_busy: OnBusy | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> types.Run:
+        """Sends a message and does not wait: the run goes on in the background. `runs.stream(run.id)` follows it."""
+        body = set_fields(
+            content=content_of(content),
+            model_id=model_id,
+            subagents_enabled=subagents_enabled,
+            tools=tools,
+            on_busy=on_busy,
+            metadata=metadata,
+            background=True,
+        )
+        where = path("/v3/conversations/{}/messages", conversation_id)
+        call = Call("POST", where, body=body, headers=once(idempotency_key))
+        return types.Run((self._transport.json(call))["data"])
+
+    def regenerate(
+        self,
+        conversation_id: str,
+        *,
+        model_id: str | None = None,
+        subagents_enabled: bool | None = None,
+        tools: builtins.list[str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Stream:
+        """Answers the last message once more."""
+        body = set_fields(model_id=model_id, subagents_enabled=subagents_enabled, tools=tools, stream=True)
+        headers = {"Accept": EVENT_STREAM, **once(idempotency_key)}
+        call = Call("POST", path("/v1/conversations/{}/regenerate", conversation_id), body=body, headers=headers)
+        return open_stream(self._transport, call, Follower())
+
+    def queue(self, conversation_id: str) -> builtins.list[types.Queued]:
+        """Messages sent with on_busy="queue" that wait for their turn, the next one first."""
+        call = Call("GET", path("/v1/conversations/{}/queue", conversation_id))
+        return [types.Queued(raw) for raw in (self._transport.json(call))["data"]]
+
+    def unqueue(self, conversation_id: str, run_id: str) -> types.Acknowledgement:
+        """Takes a message out of the queue. ConflictError once its turn has come."""
+        call = Call("DELETE", path("/v1/conversations/{}/queue/{}", conversation_id, run_id), safe=False)
+        return types.Acknowledgement(self._transport.json(call))
+
+    # --- files ------------------------------------------------------------------------------------------------------
+    def upload_file(self, conversation_id: str, file: Upload, *, idempotency_key: str | None = None) -> types.File:
+        """Adds a file that messages of this conversation may name: a Path, or (name, bytes)."""
+        where = path("/v1/conversations/{}/files", conversation_id)
+        call = Call("POST", where, files=[("file", file)], headers=once(idempotency_key))
+        return types.File((self._transport.json(call))["data"])
+
+    def files(
+        self,
+        conversation_id: str,
+        *,
+        page: int | None = None,
+        page_size: int | None = None,
+        sort: str | None = None,
+    ) -> Page[types.File]:
+        where = path("/v1/conversations/{}/files", conversation_id)
+        call = Call("GET", where, query=query(page=page, page_size=page_size, sort=sort))
+        return fetch_page(self._transport, call, types.File)
+
+    def get_file(self, file_id: str) -> types.File:
+        return types.File((self._transport.json(Call("GET", path("/v1/files/{}", file_id))))["data"])
+
+    def download_file(self, file_id: str) -> AbstractContextManager[Iterator[bytes]]:
+        """`with conversations.download_file(id) as pieces: for piece in pieces: …`"""
+        return self._transport.download(Call("GET", path("/v1/files/{}/content", file_id)))

@@ -1,0 +1,86 @@
+# Written by tools/clients/unasync.py from _async/runs.py; change that.
+"""Runs: their state, their events, and what people answer them."""
+
+import builtins
+from collections.abc import Mapping
+from typing import Any
+
+from stoa_client import events, types
+from stoa_client._sync.paging import Page, fetch_page
+from stoa_client._sync.stream import Stream, open_stream
+from stoa_client._sync.transport import Transport
+from stoa_client.follow import Follower
+from stoa_client.wire import EVENT_STREAM, Call, path, query, set_fields
+
+
+class Runs:
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def list(
+        self,
+        *,
+        status: str | builtins.list[str] | None = None,
+        conversation_id: str | None = None,
+        user_id: str | None = None,
+        page: int | None = None,
+        page_size: int | None = None,
+        sort: str | None = None,
+        cursor: str | None = None,
+    ) -> Page[types.Run]:
+        """Newest first. `status` may be several, and "awaiting_input"."""
+        filters = query(
+            status=status,
+            conversation_id=conversation_id,
+            user_id=user_id,
+            page=page,
+            page_size=page_size,
+            sort=sort,
+            cursor=cursor,
+        )
+        return fetch_page(self._transport, Call("GET", "/v1/runs", query=filters), types.Run)
+
+    def get(self, run_id: str) -> types.Run:
+        return types.Run((self._transport.json(Call("GET", path("/v1/runs/{}", run_id))))["data"])
+
+    def stream(self, run_id: str, *, after_sequence: int | None = None) -> Stream:
+        """Follows a run from its first event, or from the one after `after_sequence`; then nothing can be verified."""
+        after = after_sequence or 0
+        where, follower = path("/v1/runs/{}/stream", run_id), Follower(after=after, run_id=run_id)
+        call = Call("GET", where, query=query(after_sequence=after or None), headers={"Accept": EVENT_STREAM})
+        return open_stream(self._transport, call, follower)
+
+    def events(self, run_id: str, *, page: int | None = None, page_size: int | None = None) -> Page[events.StoredEvent]:
+        """The events that are stored so far, in order."""
+        where = path("/v1/runs/{}/events", run_id)
+        call = Call("GET", where, query=query(page=page, page_size=page_size))
+        return fetch_page(self._transport, call, events.StoredEvent)
+
+    def cancel(self, run_id: str) -> types.Acknowledgement:
+        """Once this answers, nothing more is written to the run. No effect on a finished one."""
+        return types.Acknowledgement(self._transport.json(Call("POST", path("/v1/runs/{}/cancel", run_id))))
+
+    def answer(self, run_id: str, request_id: str, feedback: str) -> types.Acknowledgement:
+        """Answers a question of the run, once."""
+        return self._input(run_id, "human_feedback", request_id=request_id, feedback=feedback)
+
+    def approve(
+        self, run_id: str, request_id: str, *, params: Mapping[str, Any] | None = None, feedback: str | None = None
+    ) -> types.Acknowledgement:
+        """Lets a tool call be made; `params` holds what changes, of its editable ones alone."""
+        return self._input(run_id, "approval", request_id=request_id, approved=True, params=params, feedback=feedback)
+
+    def decline(self, run_id: str, request_id: str, *, feedback: str | None = None) -> types.Acknowledgement:
+        """Refuses a tool call; the model reads `feedback`."""
+        return self._input(run_id, "approval", request_id=request_id, approved=False, feedback=feedback)
+
+    def _input(self, run_id: str, kind: str, **data: object) -> types.Acknowledgement:
+        # An answer is taken once: a repetition of one that had arrived would be refused.
+        body = {"type": kind, "data": set_fields(**data)}
+        call = Call("POST", path("/v1/runs/{}/input", run_id), safe=False, body=body)
+        return types.Acknowledgement(self._transport.json(call))
+
+    def tool_calls(self, run_id: str) -> builtins.list[types.ToolCall]:
+        """The run's tool ledger: each call as it was entered before it was made, and what became of it."""
+        call = Call("GET", path("/v1/runs/{}/tool-calls", run_id))
+        return [types.ToolCall(raw) for raw in (self._transport.json(call))["data"]]
