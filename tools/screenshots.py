@@ -1,4 +1,4 @@
-"""Pictures of every page of the console, empty, full and refused, light and dark, on a desk and on a phone: to be looked at.
+"""Pictures of every page of the console, empty, full and refused, light and dark, wide and narrow: to be looked at.
 
     python tools/screenshots.py DIRECTORY [PAGE …]
 
@@ -77,7 +77,7 @@ async def fill(running: Running) -> dict[str, str]:
             "files",
             (
                 "tides.md",
-                b"# Tides\n\nHigh tide is at six. The moon pulls the sea twice a day.\n\n## Ports\n\nBrest has six metres.",
+                b"# Tides\n\nHigh tide is at six. The moon pulls the sea.\n\n## Ports\n\nBrest has six metres.",
             ),
         ),
         ("files", ("currents.txt", b"Currents run along the coast. High water comes later in the east.")),

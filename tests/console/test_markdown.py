@@ -1,4 +1,4 @@
-"""Markdown as safe HTML: blocks that are finished never change, wherever a stream is cut; nothing of it runs or calls."""
+"""Markdown as safe HTML: finished blocks never change, wherever a stream is cut; nothing of it runs or calls."""
 
 import random
 

@@ -14,7 +14,8 @@ from tests.support.doubles import answer
 
 ASSETS = Path(__file__).parents[2] / "src" / "stoa" / "console" / "assets"
 COMPRESSED_BYTES_MAX = 60_000
-AXE = "async () => (await axe.run(document, {resultTypes: ['violations']})).violations.map(v => [v.impact, v.id, v.nodes.map(n => n.target.join(' ')).slice(0, 3)])"
+AXE = """async () => (await axe.run(document, {resultTypes: ['violations']})).violations
+  .map(v => [v.impact, v.id, v.nodes.map(n => n.target.join(' ')).slice(0, 3)])"""
 
 
 def test_script_and_style_are_small() -> None:

@@ -1,4 +1,4 @@
-"""The console in a real browser: whatever happens to the page, the network or the server, an answer is whole and there once."""
+"""The console in a real browser: whatever happens to page, network or server, an answer is whole and there once."""
 
 import asyncio
 import contextlib
@@ -35,7 +35,7 @@ async def say(page: Any, text: str) -> None:
 
 
 async def holds(page: Any, expression: str) -> None:
-    """Returns once the expression is true in the page. Playwright's own wait would need `eval`, which the page forbids."""
+    """Returns once the expression is true in the page. Playwright's own wait needs `eval`, which the page forbids."""
     async with asyncio.timeout(15):
         while True:
             with contextlib.suppress(Error):  # The page goes elsewhere at this moment.
@@ -127,7 +127,8 @@ async def test_a_server_killed_in_mid_answer(tmp_path: Path, chrome: Chromium) -
         script = {"pieces": words, "stall": 8, "id": "a", "again": {"stall": -1}}  # Silent until it is asked again.
         model.script = lambda _: script
         environment = {
-            "STOA_BOOTSTRAP_KEY": KEY, "OPENAI_API_KEY": "x", "OPENAI_BASE_URL": model.url, "STOA_DEFAULT_MODEL": "openai/scripted",
+            "STOA_BOOTSTRAP_KEY": KEY, "OPENAI_API_KEY": "x", "OPENAI_BASE_URL": model.url,
+            "STOA_DEFAULT_MODEL": "openai/scripted",
         }  # fmt: skip
         async with serve(tmp_path, port=port, **environment) as (process, said):
             page = await signed_in(await chrome.context(), url_of(said), KEY)
@@ -151,8 +152,12 @@ async def test_files_by_choice_and_by_drop(running: Running, chrome: Chromium, t
     page = await signed_in(await chrome.context(), running.url)
     await page.set_input_files(".attach input", str(note))
     await page.wait_for_selector(".attachments li:not(:has(progress))")
-    drop = """() => { const files = new DataTransfer(); files.items.add(new File(["low"], "dropped.txt", {type: "text/plain"}));
-      document.querySelector(".composer").dispatchEvent(new DragEvent("drop", {dataTransfer: files, bubbles: true, cancelable: true})); }"""
+    drop = """() => {
+      const dataTransfer = new DataTransfer();
+      dataTransfer.items.add(new File(["low"], "dropped.txt", {type: "text/plain"}));
+      const drop = new DragEvent("drop", {dataTransfer, bubbles: true, cancelable: true});
+      document.querySelector(".composer").dispatchEvent(drop);
+    }"""
     await page.evaluate(drop)
     await holds(page, "document.querySelectorAll('.attachments li:not(:has(progress))').length === 2")
     await say(page, "What do they say?")

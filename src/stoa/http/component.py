@@ -69,7 +69,7 @@ class Component:
     around: Mapping[HostKind, Callable[[ASGIApp], ASGIApp]] = field(
         default_factory=dict[HostKind, Callable[[ASGIApp], ASGIApp]]
     )
-    """Wraps the app of a host, for a route that does without the framework. A later component's wrapper is the outer one."""
+    """Wraps the app of a host, for a route that does without the framework. A later component's is the outer one."""
     checks: Sequence[Check] = ()
     """Checks that the doctor runs."""
     metrics: Sequence[Metric] = ()
