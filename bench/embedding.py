@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stoa.documents import LocalEmbedder
+from stoa.embedding import LocalEmbedder
 
 DEPTH = 10
 SAMPLES = 2_000

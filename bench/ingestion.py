@@ -28,7 +28,8 @@ from pathlib import Path
 
 import httpx
 
-from stoa.documents import Converter, LocalEmbedder
+from stoa.documents import Converter
+from stoa.embedding import LocalEmbedder
 
 KEY = "stoa_acc_" + "b" * 64
 BATCH = 32

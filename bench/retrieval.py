@@ -5,8 +5,8 @@ and a plain vector store.
     pip install bm25s lancedb          # the peers; each is left out where it is not installed
     python bench/retrieval.py --cranfield ../shared/retrieval/cranfield
 
-1,400 abstracts, 225 queries, 1,837 judgements. Every system gets the same texts; the vector store gets the same vectors
-(all-MiniLM-L6-v2, int8).
+1,400 abstracts, 225 queries, 1,837 judgements. Every system gets the same texts; Stoa cuts and embeds them as the product does, the
+vector store gets one vector (all-MiniLM-L6-v2, int8) of each.
 Prints nDCG@10, recall@10 and MRR with 95 % bootstrap intervals, and the interval of the per-query difference to Stoa's
 hybrid search. Then the
 same cross-validated: hybrid's weight is chosen on the other folds, by nDCG, and each query is judged with a weight that
@@ -30,17 +30,19 @@ import numpy as np
 from embedding import collection
 from numpy.typing import NDArray
 
+from stoa.bases.preparing import title_of
 from stoa.bases.retrieval_metrics import MEASURES, estimate, judged
 from stoa.db import Database
 from stoa.db.embedded import start_embedded
 from stoa.db.internal import internal
 from stoa.db.migrate import migrate
-from stoa.documents import LocalEmbedder
+from stoa.documents import Passage, embedded_text, fitted, passages
+from stoa.embedding import LocalEmbedder
 from stoa.index import Index
 from stoa.index.types import BaseKey, Mode, NewChunk, NewItem, Query
 from stoa.kernel.principal import Principal
 
-DEPTH = 100
+DEPTH = 20
 WEIGHTS = tuple(step / 10 for step in range(11))
 SHUFFLES = 20
 Judged = Mapping[int, Mapping[str, float]]
@@ -61,26 +63,50 @@ async def vectors_of(texts: Sequence[str], cache: Path) -> Vectors:
     return found
 
 
-class Stoa:
-    """The index itself, on an embedded database: what every search route calls."""
+async def cut_as_the_product(texts: Sequence[str]) -> list[list[Passage]]:
+    """Along their structure, and again by the embedder's tokens."""
+    embedder = LocalEmbedder(Path(tempfile.gettempdir()))
+    await embedder.prepare()
 
-    def __init__(self, database: Database, ids: Sequence[str]) -> None:
+    def tokenize(some: Sequence[str]) -> Sequence[Sequence[tuple[int, int]]]:
+        return [tokens.spans for tokens in embedder.tokenize(some)]
+
+    cut = [passages(text) for text in texts]
+    found = [fitted(each, title_of(each), embedder.tokens_max, tokenize) for each in cut]
+    await embedder.close()
+    return found
+
+
+class Stoa:
+    """The index itself, on an embedded database: what every search route calls. Texts are cut and embedded as the
+    product does it; a text counts once."""
+
+    def __init__(self, database: Database, ids: Sequence[str], base: int = 3) -> None:
         self.database = database
         self.index = Index()
-        self.key = BaseKey(UUID(int=1), UUID(int=2), UUID(int=3))
-        self.names = {UUID(int=1_000 + number): name for number, name in enumerate(ids)}
+        self.key = BaseKey(UUID(int=1), UUID(int=2), UUID(int=base))
+        self.names = {UUID(int=1_000 * base + number): name for number, name in enumerate(ids)}
 
-    async def fill(self, texts: Sequence[str], vectors: Vectors) -> None:
-        for item_id, text, vector in zip(self.names, texts, vectors, strict=True):
-            chunk = NewChunk(text, hashlib.sha256(text.encode()).digest())
+    async def fill(self, texts: Sequence[str], cache: Path, *, embed: bool = True) -> None:
+        cut = await cut_as_the_product(texts)
+        flat = [embedded_text(passage, title_of(each)) for each in cut for passage in each]
+        vectors = await vectors_of(flat, cache) if embed else np.full((len(flat), 8), 8**-0.5, np.float32)
+        start = 0
+        for item_id, each in zip(self.names, cut, strict=True):
+            chunks = [
+                NewChunk(one.text, hashlib.sha256(one.text.encode()).digest(), heading=one.heading) for one in each
+            ]
+            found = vectors[start : start + len(each)]
+            start += len(each)
             async with internal(self.database) as tx:
-                await self.index.replace(tx, self.key, NewItem(item_id, {}, [chunk], vector[None], embedder="minilm"))
+                await self.index.replace(tx, self.key, NewItem(item_id, {}, chunks, found, embedder="minilm"))
 
-    async def rank(self, queries: Mapping[int, tuple[str, Vectors]], **how: Any) -> Rankings:
+    async def rank(self, queries: Mapping[int, tuple[str, Vectors | None]], **how: Any) -> Rankings:
         found: dict[int, Sequence[str]] = {}
         for number, (text, vector) in queries.items():
             async with self.database.tenant(Principal(self.key.org_id, self.key.project_id, UUID(int=9))) as tx:
-                hits = (await self.index.search(tx, self.key, Query(text, limit=DEPTH, **how), vector)).hits
+                query = Query(text, limit=DEPTH, one_per_item=True, **how)
+                hits = (await self.index.search(tx, self.key, query, vector)).hits
             found[number] = [self.names[hit.item_id] for hit in hits]
         return found
 
@@ -194,7 +220,7 @@ async def main() -> None:
         database = await Database.open(embedded.dsn, connections_max=2)
         try:
             stoa = Stoa(database, ids)
-            await stoa.fill(texts, vectors)
+            await stoa.fill(texts, options.cache)
             hybrid = await stoa.rank(queries)
             report("stoa hybrid", hybrid, gains, None)
             report("stoa keyword", await stoa.rank(queries, mode=Mode.KEYWORD), gains, hybrid)

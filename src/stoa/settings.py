@@ -100,6 +100,27 @@ class Price(BaseModel):
     cached: Annotated[float, Field(ge=0)] | None = None
 
 
+class RouterTarget(BaseModel):
+    """One model behind a `[[router]]` slug. Lower `order` is tried first; within one order the first is chosen by
+    `weight`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: Annotated[str, Field(min_length=1)]
+    """A slug of the catalogue: `openai/gpt-…`."""
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    order: Annotated[int, Field(ge=0)] = 0
+
+
+class Router(BaseModel):
+    """A `[[router]]` table of stoa.toml: a slug of the AI gateway that leads to several models."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    slug: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$")]
+    targets: Annotated[tuple[RouterTarget, ...], Field(min_length=1, max_length=20)]
+
+
 class McpServer(BaseModel):
     """An `[[mcp_servers]]` table: a program that this server starts and speaks MCP to over its stdin and stdout. Only
     here can one be declared, because it starts programs; a project's tools of type `mcp` name it as `server`."""
@@ -137,6 +158,7 @@ class Settings(BaseModel):
     """The slug of a model that sees images: it reads the pages of knowledge bases' files that hold no text. None: they
     are only named."""
     prices: tuple[Price, ...] = ()
+    router: tuple[Router, ...] = ()
     embeddings: Embeddings | None = None
     mcp_servers: tuple[McpServer, ...] = ()
     reranker: Rerank | None = None
@@ -177,6 +199,14 @@ class Settings(BaseModel):
     log_format: Literal["auto", "json", "console"] = "auto"
     """`auto`: lines for people on a terminal, JSON everywhere else."""
 
+    @field_validator("router")
+    @classmethod
+    def _routed_once(cls, routes: tuple[Router, ...]) -> tuple[Router, ...]:
+        for route in routes:
+            if sum(other.slug == route.slug for other in routes) > 1:
+                raise ValueError(f"{route.slug} is routed twice")
+        return routes
+
     @field_validator("mcp_servers")
     @classmethod
     def _declared_once(cls, servers: tuple[McpServer, ...]) -> tuple[McpServer, ...]:
@@ -189,6 +219,7 @@ class Settings(BaseModel):
 _TABLES: Final[Mapping[str, type[BaseModel]]] = {
     "providers": Provider,
     "prices": Price,
+    "router": Router,
     "embeddings": Embeddings,
     "mcp_servers": McpServer,
     "reranker": Rerank,

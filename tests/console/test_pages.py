@@ -117,7 +117,7 @@ async def test_nobody_sees_a_page_without_a_session(running: Running) -> None:
     async with browser(running) as client:
         for path in (*LISTS, *one.values()):
             assert 'id="sign-in"' in (await client.get(path)).text
-        client.cookies.set("stoa-session", "stoa_ses_" + "x" * 64)
+        client.cookies.set("stoa-session", "stoa_web_" + "x" * 64)
         for path in (*LISTS, *one.values()):
             page = await client.get(path)
             assert (page.status_code, 'id="sign-in"' in page.text) == (401, True), path
@@ -142,4 +142,4 @@ async def test_the_calls_of_a_page_are_shown_without_the_key(running: Running) -
         text = await read(client, "/console/conversations")
         assert "$STOA_KEY" in text
         assert f"curl &#39;{running.url}/v1/conversations?" in text or f"{running.url}/v1/conversations?" in text
-        assert "stoa_ses_" not in text
+        assert "stoa_web_" not in text

@@ -119,7 +119,7 @@ async def test_sessions_and_links_end_in_time(running: Running) -> None:
         secret, ends = await sessions.open(FIRST_KEY)
         assert ends - clock.at == timedelta(days=14)
         clock.at += timedelta(minutes=15)
-        for attempt in (sessions.redeem(link), sessions.open("stoa_ses_" + "x" * 64), sessions.open(secret)):
+        for attempt in (sessions.redeem(link), sessions.open("stoa_web_" + "x" * 64), sessions.open(secret)):
             with pytest.raises(Unauthorized):
                 await attempt
         assert (await owner.authenticate(secret)).key_id is not None

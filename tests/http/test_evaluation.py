@@ -21,7 +21,7 @@ FILES = {
 GOLDEN = [
     {"query": "what may an overnight stay cost", "relevant": ["travel.md"]},
     {"query": "HR-4711", "relevant": {"sick.md": 3}},
-    {"query": "where can I leave my bike", "relevant": ["keys.md"]},
+    {"query": "where do I park my bike", "relevant": ["keys.md"]},
 ]
 
 

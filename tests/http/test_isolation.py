@@ -4,17 +4,16 @@ changes."""
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import asyncpg
 import httpx
 import pytest
 
-from stoa.access.rules import digest, new_secret
 from tests.conftest import Running
+from tests.support.owned import Owned, owning
 
 STREAMED = {("POST", "/v3/conversations/{conversation_id}/messages")}
 NOT_BY_OWNER = {"/v1/router/models/{model_id}/providers", "/v1/orgs/{org_id}"}
@@ -40,104 +39,10 @@ BODIES = {
 """Of routes that take nothing else: a stranger's body must be a good one, or its refusal proves nothing."""
 
 
-@dataclass
-class Owned:
-    """What the first organization's project has, by the name of the path's parameter."""
-
-    ids: dict[str, str]
-    strangers: list[httpx.AsyncClient]
-
-
 @pytest.fixture(scope="module")
 async def owned(shared_server: Running) -> AsyncIterator[Owned]:
-    server = shared_server
-    conversation_id = await server.conversation(title="Secret plans")
-    upload = await server.call(
-        "POST", f"/v1/conversations/{conversation_id}/files", 201, files={"file": ("plan.txt", b"The secret plan.")}
-    )
-    run = await server.ask(conversation_id, "The secret question")
-    gone = await server.conversation()
-    deletion = await server.call("DELETE", f"/v1/conversations/{gone}")
-    key = (await server.call("POST", "/v1/access-keys", 201, json={"name": "victim"}))["data"]["id"]
-    project = (await server.call("GET", "/v1/projects"))["data"][0]["id"]
-    other_project = (await server.call("POST", "/v1/projects", 201, json={"name": "Other"}))["data"]["id"]
-    sibling = (
-        await server.call("POST", "/v1/access-keys", 201, json={"name": "sibling", "project_id": other_project})
-    )["data"]["key"]
-    tool = {
-        "name": "plan",
-        "type": "http",
-        "description": "d",
-        "config": {"url": "https://example.com/"},
-        "secrets": {"token": "hush"},
-    }
-    tool_id = (await server.call("POST", "/v1/tools", 201, json=tool))["data"]["id"]
-    base = (
-        await server.call("POST", "/v1/knowledgebases", 201, json={"name": "Secret library", "project_id": project})
-    )["data"]
-    item = (
-        await server.call(
-            "POST", f"/v1/knowledgebases/{base['id']}/upload", 201, files={"files": ("plan.txt", b"The secret plan.")}
-        )
-    )["data"][0]
-    feed = {
-        "name": "Secret site",
-        "provider": "website",
-        "config": {"url": "https://example.com/"},
-        "secrets": {"authorization": "hush"},
-    }
-    source_id = (await server.call("POST", f"/v1/knowledgebases/{base['id']}/sources", 201, json=feed))["data"]["id"]
-    collecting = await server.call("POST", "/v1/access-keys", 201, json={"name": "collecting", "project_id": project})
-    span = {
-        "id": "victim-run",
-        "trace_id": "victim-trace",
-        "name": "Secret run",
-        "type": "workflow",
-        "source_id": "s",
-        "start_time": "2026-03-01T12:00:00Z",
-        "end_time": None,
-    }
-    sender = {"Authorization": f"Bearer {collecting['data']['key']}"}
-    await server.call("POST", "/v1/traces", json={"runs": [span]}, headers=sender)
-    database = await asyncpg.connect(server.dsn)
-    org_id, stranger, connection = uuid4(), new_secret(), uuid4()
-    await database.execute("INSERT INTO orgs (id, name) VALUES ($1, 'Strangers')", org_id)
-    await database.execute("INSERT INTO projects (org_id, id, name) VALUES ($1, $2, 'Theirs')", org_id, uuid4())
-    await database.execute(
-        "INSERT INTO access_keys (org_id, id, name, hash, preview) VALUES ($1, $2, 'stranger', $3, '')",
-        org_id,
-        uuid4(),
-        digest(stranger),
-    )
-    await database.execute(
-        "INSERT INTO connections (org_id, project_id, id, name, type) SELECT org_id, id, $1, 'mine', 'openai' FROM "
-        "projects WHERE id = $2",
-        connection,
-        UUID(project),
-    )
-    await database.close()
-    ids = {
-        "conversation_id": conversation_id,
-        "file_id": upload["data"]["id"],
-        "run_id": run["id"],
-        "deletion_id": deletion["deletion_id"],
-        "key_id": key,
-        "project_id": project,
-        "connection_id": str(connection),
-        "tool_id": tool_id,
-        "knowledgebase_id": base["id"],
-        "item_id": item["id"],
-        "vector_store_id": base["id"],
-        "source_id": source_id,
-        "trace_id": span["trace_id"],
-    }
-    strangers = [
-        httpx.AsyncClient(base_url=server.url, headers={"Authorization": f"Bearer {token}"})
-        for token in (stranger, sibling)
-    ]
-    yield Owned(ids, strangers)
-    for client in strangers:
-        await client.aclose()
+    async with owning(shared_server) as made:
+        yield made
 
 
 async def census(dsn: str) -> dict[str, int]:
@@ -270,7 +175,8 @@ async def test_lists_show_nothing_foreign(owned: Owned) -> None:
         assert (await stranger.get("/v1/usage?group_by=run_id")).json()["pagination"]["total_count"] == 0
         for path in ("/v1/access-keys", "/v1/projects"):
             listed = json.dumps((await stranger.get(path)).json())
-            assert not any(subject in listed for subject in owned.ids.values())
+            # The sibling's own organization is no secret to it.
+            assert not any(subject in listed for name, subject in owned.ids.items() if name != "org_id")
 
 
 async def test_a_foreign_file_cannot_be_named(shared_server: Running, owned: Owned) -> None:

@@ -115,7 +115,7 @@ async def test_filters_users_and_metadata(shared_server: Running) -> None:
     for path in (url, f"/kb/{base['id']}/v1/documents/search", f"/v1/vector_stores/{base['id']}/search"):
         for misspelt in ({"filter": {"team": "hr"}}, {"user_id": "eve"}, {"group": ["hr"]}):
             refused = await shared_server.call("POST", path, 400, json={"query": "x", **misspelt})
-            assert refused["error"]["details"] == {next(iter(misspelt)): "is not a field of this request"}
+            assert refused["error"]["details"].keys() == misspelt.keys()
     refused = await shared_server.call(
         "POST", url, 400, json={"query": "x", "filters": {"field": "a", "operator": "~", "value": 1}}
     )
@@ -220,7 +220,7 @@ async def test_bad_uploads_store_nothing(running: Running) -> None:
         ({"input": '{"metadata": []}'}, "input.metadata"),
         ({"input": '{"metadata": [1]}'}, "input.metadata[0]"),
         ({"input": '{"metadatas": []}'}, "input.metadatas"),
-        ({"input": '{"metadata": [{"a": "\\u0000"}]}'}, "input.metadata[0]"),
+        ({"input": '{"metadata": [{"a": "\\u0000"}]}'}, "input.metadata[0].a"),
         ({"input": json.dumps({"metadata": [{"a": "x" * 70_000}]})}, "input.metadata[0]"),
         ({"ids": "[]"}, "ids"),
         ({"ids": '["nothing"]'}, "ids[0]"),

@@ -217,6 +217,60 @@ async def test_what_the_lists_enforce_by_themselves_is_what_the_policies_say(dat
         "SELECT tablename, regexp_replace(qual, '\\s+', ' ', 'g') AS qual, roles::text, cmd FROM pg_policies"
         " WHERE tablename IN ('conversations', 'messages', 'runs', 'conversation_segments')"
     )
-    expected = "((org_id = stoa_org()) AND ((stoa_project() IS NULL) OR (project_id = stoa_project())))"
+    expected = (
+        "((org_id = stoa_org()) AND ((stoa_project() IS NULL) OR ((project_id = stoa_project())"
+        " OR (project_id = ANY (stoa_projects())))){owned})"
+    )
+    owned = {"conversations": " AND stoa_owns(owner_id)", "runs": " AND stoa_owns(owner_id)"}
     assert {row["tablename"] for row in rows} == {"conversations", "messages", "runs", "conversation_segments"}
-    assert {(row["qual"], row["roles"], row["cmd"]) for row in rows} == {(expected, "{stoa_tenant}", "ALL")}
+    for row in rows:
+        assert (row["qual"], row["roles"], row["cmd"]) == (
+            expected.format(owned=owned.get(row["tablename"], "")),
+            "{stoa_tenant}",
+            "ALL",
+        )
+
+
+async def test_lists_and_policies_agree_for_every_kind_of_principal(
+    running: Running, database: asyncpg.Connection
+) -> None:
+    """Keys of the organization and of a project, users of several projects and of none: counted both ways."""
+    org_id = await fill(running, database, 9)
+    others = [
+        UUID((await running.call("POST", "/v1/projects", 201, json={"name": f"Other {n}"}))["data"]["id"])
+        for n in range(2)
+    ]
+    for other in others:
+        await fill(running, database, 4, project_id=other)
+    first = await database.fetchval("SELECT id FROM projects ORDER BY created_at LIMIT 1")
+    ada = uuid4()
+    await database.execute("UPDATE conversations SET owner_id = $1 WHERE user_id IN ('user1', 'user2')", ada)
+    nowhere = UUID(int=0)
+    counts: set[int] = set()
+    for project, projects, user in (
+        ("", None, None),
+        (first, None, None),
+        ("", None, ada),
+        (nowhere, [first, others[0]], ada),
+        (nowhere, others, None),
+        (nowhere, [], ada),
+        (others[1], [first], ada),
+    ):
+        async with database.transaction():
+            settings = f"SET LOCAL stoa.org_id = '{org_id}'; SET LOCAL stoa.project_id = '{project}'"
+            if projects is not None:
+                settings += f"; SET LOCAL stoa.project_ids = '{{{','.join(map(str, projects))}}}'"
+            if user is not None:
+                settings += f"; SET LOCAL stoa.user_id = '{user}'"
+            await database.execute(f"SET LOCAL ROLE stoa_tenant; {settings}")
+            shown = {row["id"] for row in await database.fetch("SELECT id FROM conversations")}
+            for query in ("null", '"apple"'):
+                asked = (
+                    f'{{"list": "conversations", "filters": {{}}, '
+                    f'"order": [["created_at", true]], "offset": 0, "limit": 99, "query": {query}, "count_max": 99}}'
+                )
+                row = await database.fetchrow("SELECT * FROM page_of_list($1)", asked)
+                assert set(row["ids"]) == shown, (project, projects, user, query)
+                assert row["total"] == len(shown)
+            counts.add(len(shown))
+    assert len(counts) >= 5, "the cases differ"

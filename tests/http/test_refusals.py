@@ -2,149 +2,19 @@
 500."""
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 import orjson
 import pytest
 
 from tests.conftest import Running
+from tests.support.routes import NOWHERE, ROUTES, Route
 
 ROOT = Path(__file__).parents[2]
-NOWHERE = str(uuid4())
 BASE = {"id": NOWHERE}
 """The knowledge base whose own host some routes are on; the fixture makes it."""
 
 
-@dataclass(frozen=True)
-class Route:
-    method: str
-    path: str
-    body: object = None
-    """A good JSON body; None where the route takes none."""
-    upload: bool = False
-    needs_id: bool = False
-
-
-ROUTES = [
-    Route("GET", "/v1/conversations"),
-    Route("POST", "/v1/conversations", {"model_id": "MODEL", "title": "T"}),
-    Route("GET", "/v1/conversations/ID", needs_id=True),
-    Route("PATCH", "/v1/conversations/ID", {"title": "T"}, needs_id=True),
-    Route("DELETE", "/v1/conversations/ID", needs_id=True),
-    Route("GET", "/v1/conversations/ID/messages", needs_id=True),
-    Route("GET", "/v1/conversations/ID/files", needs_id=True),
-    Route("POST", "/v1/conversations/ID/files", upload=True, needs_id=True),
-    Route("POST", "/v3/conversations/ID/messages", {"content": "Hi", "stream": False}, needs_id=True),
-    Route("GET", "/v1/conversations/ID/queue", needs_id=True),
-    Route("DELETE", "/v1/conversations/ID/queue/ID", needs_id=True),
-    Route("POST", "/v1/conversations/ID/fork", {"from_message_id": NOWHERE, "title": "T"}, needs_id=True),
-    Route("POST", "/v1/conversations/ID/regenerate", {"stream": False}, needs_id=True),
-    Route("GET", "/v1/files/ID", needs_id=True),
-    Route("GET", "/v1/files/ID/content", needs_id=True),
-    Route("GET", "/v1/deletions/ID", needs_id=True),
-    Route("GET", "/v1/runs"),
-    Route("GET", "/v1/runs/ID", needs_id=True),
-    Route("GET", "/v1/runs/ID/events", needs_id=True),
-    Route("GET", "/v1/runs/ID/stream", needs_id=True),
-    Route("POST", "/v1/runs/ID/cancel", needs_id=True),
-    Route(
-        "POST",
-        "/v1/runs/ID/input",
-        {"type": "human_feedback", "data": {"request_id": NOWHERE, "feedback": "yes"}},
-        needs_id=True,
-    ),
-    Route("GET", "/v1/runs/ID/tool-calls", needs_id=True),
-    Route("POST", "/v1/runs/ID/stream-tickets", needs_id=True),
-    Route("GET", "/v1/router/models"),
-    Route("GET", "/v1/router/models/ID/providers", needs_id=True),
-    Route("GET", "/v1/connections"),
-    Route("POST", "/v1/connections", {"name": "c", "type": "openai", "config": {"api_key": "x"}}),
-    Route("GET", "/v1/connections/ID", needs_id=True),
-    Route("PUT", "/v1/connections/ID", {"config": {}}, needs_id=True),
-    Route("DELETE", "/v1/connections/ID", needs_id=True),
-    Route("GET", "/v1/tools"),
-    Route(
-        "POST",
-        "/v1/tools",
-        {"name": "t", "type": "http", "description": "d", "config": {"url": "https://example.com/"}},
-    ),
-    Route("GET", "/v1/tools/ID", needs_id=True),
-    Route(
-        "PUT",
-        "/v1/tools/ID",
-        {"name": "t", "type": "http", "description": "d", "config": {"url": "https://example.com/"}},
-        needs_id=True,
-    ),
-    Route("PATCH", "/v1/tools/ID", {"description": "d"}, needs_id=True),
-    Route("DELETE", "/v1/tools/ID", needs_id=True),
-    Route("POST", "/v1/tools/ID/refresh", needs_id=True),
-    Route("POST", "/v1/tools/ID/test", {"tool": "t"}, needs_id=True),
-    Route("POST", "/v1/tools/import", {"url": "https://127.0.0.1:9/openapi.json"}),
-    Route("GET", "/v1/knowledgebases"),
-    Route("POST", "/v1/knowledgebases", {"name": "k"}),
-    Route("GET", "/v1/knowledgebases/ID", needs_id=True),
-    Route("PUT", "/v1/knowledgebases/ID", {"name": "k"}, needs_id=True),
-    Route("DELETE", "/v1/knowledgebases/ID", needs_id=True),
-    Route("POST", "/v1/knowledgebases/ID/upload", upload=True, needs_id=True),
-    Route("GET", "/v1/knowledgebases/ID/items", needs_id=True),
-    Route("POST", "/v1/knowledgebases/ID/reprocess", needs_id=True),
-    Route("POST", "/v1/knowledgebases/ID/reindex", {"language": "german"}, needs_id=True),
-    Route("DELETE", "/v1/knowledgebases/ID/reindex", needs_id=True),
-    Route(
-        "POST", "/v1/knowledgebases/ID/evaluate", {"queries": [{"query": "q", "relevant": ["a.txt"]}]}, needs_id=True
-    ),
-    Route("POST", "/v1/knowledgebases/ID/vector-search", {"query": "q"}, needs_id=True),
-    Route("GET", "/v1/knowledgebase-items/ID", needs_id=True),
-    Route("PATCH", "/v1/knowledgebase-items/ID", {"metadata": {}}, needs_id=True),
-    Route("DELETE", "/v1/knowledgebase-items/ID", needs_id=True),
-    Route("POST", "/v1/knowledgebase-items/ID/reprocess", needs_id=True),
-    Route("GET", "/v1/knowledgebase-items/ID/content", needs_id=True),
-    Route("GET", "/v1/knowledgebases/ID/sources", needs_id=True),
-    Route(
-        "POST",
-        "/v1/knowledgebases/ID/sources",
-        {"name": "s", "provider": "website", "config": {"url": "https://example.com/"}},
-        needs_id=True,
-    ),
-    Route("GET", "/v1/knowledgebase-sources/ID", needs_id=True),
-    Route(
-        "PUT",
-        "/v1/knowledgebase-sources/ID",
-        {"name": "s", "provider": "website", "config": {"url": "https://example.com/"}},
-        needs_id=True,
-    ),
-    Route("DELETE", "/v1/knowledgebase-sources/ID", needs_id=True),
-    Route("POST", "/v1/knowledgebase-sources/ID/sync", needs_id=True),
-    Route("GET", "/v1/knowledgebase-sources/ID/sync", needs_id=True),
-    Route("DELETE", "/v1/knowledgebase-sources/ID/sync", needs_id=True),
-    Route("GET", "/v1/knowledgebase-sources/ID/syncs", needs_id=True),
-    Route("GET", "/v1/knowledgebase-sources/ID/failures", needs_id=True),
-    Route("POST", "/kb/BASE/", upload=True),
-    Route("GET", "/kb/BASE/v1/items"),
-    Route("GET", "/kb/BASE/v1/items/ID", needs_id=True),
-    Route("PATCH", "/kb/BASE/v1/items/ID", {"metadata": {}}, needs_id=True),
-    Route("DELETE", "/kb/BASE/v1/items/ID", needs_id=True),
-    Route("POST", "/kb/BASE/v1/items/ID/reprocess", needs_id=True),
-    Route("GET", "/kb/BASE/v1/items/ID/content", needs_id=True),
-    Route("POST", "/kb/BASE/v1/documents/search", {"query": "q"}),
-    Route("POST", "/kb/BASE/v1/vector_stores/ID/search", {"query": "q"}, needs_id=True),
-    Route("GET", "/v1/traces"),
-    Route("GET", "/v1/traces/ID", needs_id=True),
-    Route("DELETE", "/v1/traces/ID", needs_id=True),
-    Route("GET", "/v1/access-keys"),
-    Route("POST", "/v1/access-keys", {"name": "k"}),
-    Route("DELETE", "/v1/access-keys/ID", needs_id=True),
-    Route("GET", "/v1/usage"),
-    Route("GET", "/v1/orgs"),
-    Route("GET", "/v1/orgs/ID", needs_id=True),
-    Route("GET", "/v1/projects"),
-    Route("POST", "/v1/projects", {"name": "p"}),
-    Route("GET", "/v1/projects/ID", needs_id=True),
-    Route("PUT", "/v1/projects/ID", {"name": "p"}, needs_id=True),
-    Route("DELETE", "/v1/projects/ID", needs_id=True),
-]
 WITH_ID = [route for route in ROUTES if route.needs_id]
 WITH_BODY = [route for route in ROUTES if route.body is not None]
 
@@ -570,8 +440,13 @@ ELSEWHERE = {
     "GET /metrics": "tests/http/test_metrics.py",  # the operator's, with a token of its own
     "GET /v1/doctor": "tests/slice/doctor/test_doctor.py",  # no list, and asked for once at a time
     "GET /v1/me": "tests/http/test_refusals.py",  # refuses every key, below
+    "POST /v1/invitations/accept": "tests/http/test_people.py",  # its body holds the credential
     "POST /v1/traces": "tests/http/test_traces.py",  # three wires
     "POST /collector/v1/traces": "tests/http/test_traces.py",
+    "POST /router/v1/chat/completions": "tests/http/test_router.py",  # in the shape that OpenAI's clients read
+    "POST /router/v1/embeddings": "tests/http/test_router.py",
+    "GET /router/v1/models": "tests/http/test_router.py",
+    "GET /router/v1/models/ID": "tests/http/test_router.py",
 }
 """Routes that refuse in ways of their own, and where that is tried."""
 
@@ -579,7 +454,12 @@ ELSEWHERE = {
 async def test_every_route_is_in_the_table(shared: Running) -> None:
     """The table above is complete: what the document of any host names is tried with every kind of bad request."""
     documented: set[str] = set()
-    for prefix, named in (("", ""), (f"/kb/{BASE['id']}", "/kb/BASE"), ("/collector", "/collector")):
+    for prefix, named in (
+        ("", ""),
+        (f"/kb/{BASE['id']}", "/kb/BASE"),
+        ("/collector", "/collector"),
+        ("/router", "/router"),
+    ):
         document = await shared.call("GET", f"{prefix}/openapi.json")
         for path, methods in document["paths"].items():
             if path not in OPEN:

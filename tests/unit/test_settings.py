@@ -104,4 +104,5 @@ def test_every_setting_has_its_variable() -> None:
         "STOA_PRICES",
         "STOA_PROVIDERS",
         "STOA_RERANKER",
+        "STOA_ROUTER",
     }

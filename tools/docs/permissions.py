@@ -7,7 +7,7 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from stoa.access.rules import PERMISSIONS
+from stoa.access.rules import ORG_ROLES, PERMISSIONS, PROJECT_ROLES
 
 SOURCE = Path(__file__).parents[2] / "src" / "stoa"
 METHODS = {"get", "post", "put", "patch", "delete"}
@@ -73,10 +73,39 @@ def page() -> str:
                 "| permission | opens |",
                 "|---|---|",
                 *(f"| `{permission}` | {', '.join(sorted(by_permission[permission]))} |" for permission in PERMISSIONS),
+                "",
+                "## Roles",
+                "",
+                (
+                    "Users, and their personal access tokens, hold roles (`ORG_ROLES` and `PROJECT_ROLES` in "
+                    "the same module)."
+                ),
+                (
+                    "An owner or admin of the organization holds a permission in every project. A member holds "
+                    "those of the column"
+                ),
+                (
+                    "`member` on the organization itself; in an internal project a member is an editor unless "
+                    "the project lists the"
+                ),
+                (
+                    "member with another role, and a private project exists only for those whom it lists, "
+                    "owners and admins."
+                ),
+                "",
+                "| permission | owner | admin | member | project admin | editor | viewer |",
+                "|---|---|---|---|---|---|---|",
+                *(_row_of_roles(permission) for permission in PERMISSIONS),
             ]
         )
         + "\n"
     )
+
+
+def _row_of_roles(permission: str) -> str:
+    held = list(ORG_ROLES.values())
+    held += [PROJECT_ROLES[role] for role in reversed(PROJECT_ROLES)]
+    return f"| `{permission}` | {' | '.join('yes' if permission in granted else '' for granted in held)} |"
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
-"""Organizations, projects, keys. Front door."""
+"""Organizations, projects, keys, people. Front door."""
 
-from stoa.access.api import routes
+from stoa.access.passwords import Passwords
 from stoa.access.rules import PERMISSIONS
 from stoa.access.service import Access, BootstrapError
 from stoa.access.sessions import Sessions
+from stoa.access.tokens import Tokens
+from stoa.access.types import NewUser, OrgRole
+from stoa.access.users import Users
 
-__all__ = ["PERMISSIONS", "Access", "BootstrapError", "Sessions", "routes"]
+__all__ = ["PERMISSIONS", "Access", "BootstrapError", "NewUser", "OrgRole", "Passwords", "Sessions", "Tokens", "Users"]

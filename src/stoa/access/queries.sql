@@ -24,8 +24,10 @@ SELECT org_id, project_id, id, permissions, expires_at, rate_limit, spending_lim
 SELECT org_id, project_id, id, permissions, expires_at, rate_limit, spending_limit_usd, spending_period FROM access_keys WHERE id = $1;
 
 -- name: living_keys
--- Of these keys, the ones that still admit at $2.
-SELECT id FROM access_keys WHERE id = ANY($1::uuid[]) AND (expires_at IS NULL OR expires_at > $2);
+-- Of these keys, tokens and sessions, the ones that still admit at $2.
+SELECT id FROM access_keys WHERE id = ANY($1::uuid[]) AND (expires_at IS NULL OR expires_at > $2)
+UNION ALL SELECT id FROM personal_tokens WHERE id = ANY($1::uuid[]) AND (expires_at IS NULL OR expires_at > $2)
+UNION ALL SELECT id FROM user_sessions WHERE id = ANY($1::uuid[]) AND expires_at > $2;
 
 -- name: key
 SELECT * FROM access_keys WHERE org_id = $1 AND id = $2;

@@ -1,25 +1,42 @@
-"""Pure decisions about keys: their form, their hash, what they may be allowed."""
+"""Pure decisions about credentials and roles: their form, their hash, what they permit."""
 
 import hashlib
 import re
 import secrets
 import string
-from collections.abc import Sequence
+import zoneinfo
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
+from uuid import UUID
 
-from stoa.access.types import AccessKey
+from stoa.access.types import AccessKey, OrgRole, ProjectRole
 from stoa.kernel.clock import rfc3339
 from stoa.kernel.errors import BadRequest, Forbidden
-from stoa.kernel.principal import Principal
+from stoa.kernel.principal import Grants, Principal
 
 PREFIX: Final = "stoa_acc_"
-SESSION_PREFIX: Final = "stoa_ses_"
+KEY_SESSION_PREFIX: Final = "stoa_web_"
 LINK_PREFIX: Final = "stoa_lnk_"
 SESSION_LIFETIME: Final = timedelta(days=14)
 LINK_LIFETIME: Final = timedelta(minutes=15)
 _ALPHABET: Final = string.ascii_letters + string.digits
-_FORM: Final = re.compile(rf"^{PREFIX}[A-Za-z0-9]{{64}}$")
+_TAIL: Final = re.compile(r"[A-Za-z0-9]{64}\Z")
+TOKEN_PREFIX: Final = "stoa_pat_"  # noqa: S105 — a prefix, no secret
+INVITATION_PREFIX: Final = "stoa_inv_"
+SESSION_PREFIX: Final = "stoa_ses_"
+
+_EMAIL: Final = re.compile(r"[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+")
+EMAIL_CHARACTERS_MAX: Final = 254
+NAME_CHARACTERS_MAX: Final = 100
+PASSWORD_CHARACTERS_MIN: Final = 12
+PASSWORD_CHARACTERS_MAX: Final = 1_024
+INVITATION_DAYS: Final = 7
+SESSION_DAYS: Final = 14
+ATTEMPTS_MAX: Final = 10
+"""To sign in, before the next one has to wait."""
+ATTEMPT_DELAY_SECONDS: Final = 30.0
+"""The wait, then. It is the same however often somebody fails, so that a stranger cannot lock a user out for long."""
 
 PERMISSIONS: Final = (
     "access:read",
@@ -32,6 +49,8 @@ PERMISSIONS: Final = (
     "knowledge:read",
     "knowledge:write",
     "models:read",
+    "projects:write",
+    "router:call",
     "runs:read",
     "runs:write",
     "tools:read",
@@ -43,12 +62,45 @@ PERMISSIONS: Final = (
 """The closed vocabulary. Reading and writing are apart: a key that writes only cannot read."""
 
 
+_READING: Final = frozenset(one for one in PERMISSIONS if one.endswith(":read")) - {"doctor:read"}
+_EDITING: Final = _READING | {
+    "connections:write",
+    "conversations:write",
+    "knowledge:write",
+    "runs:write",
+    "tools:write",
+    "traces:write",
+}
+PROJECT_ROLES: Final[Mapping[ProjectRole, frozenset[str]]] = {
+    ProjectRole.VIEWER: _READING,
+    ProjectRole.EDITOR: _EDITING,
+    ProjectRole.ADMIN: _EDITING | {"access:write", "projects:write"},
+}
+"""What a role permits in its project."""
+ORG_ROLES: Final[Mapping[OrgRole, frozenset[str]]] = {
+    OrgRole.OWNER: frozenset(PERMISSIONS),
+    OrgRole.ADMIN: frozenset(PERMISSIONS),
+    OrgRole.MEMBER: frozenset({"access:read", "models:read", "projects:write"}),
+}
+"""What a role permits: owners and admins in the organization and all of its projects, members in the organization itself."""
+
+
+def grants(role: str, projects: Mapping[str, str] | None) -> Grants:
+    """Of a user whose role in the organization is this one; `projects` are those that a member may enter, with the role there."""
+    granted = ORG_ROLES[OrgRole(role)]
+    if role != OrgRole.MEMBER:
+        return Grants(granted, granted, {})
+    return Grants(
+        frozenset(), granted, {UUID(one): PROJECT_ROLES[ProjectRole(its)] for one, its in (projects or {}).items()}
+    )
+
+
 def new_secret(prefix: str = PREFIX) -> str:
     return prefix + "".join(secrets.choice(_ALPHABET) for _ in range(64))
 
 
-def well_formed(secret: str) -> bool:
-    return _FORM.match(secret) is not None
+def well_formed(secret: str, prefix: str = PREFIX) -> bool:
+    return secret.startswith(prefix) and _TAIL.match(secret, len(prefix)) is not None
 
 
 def digest(secret: str) -> bytes:
@@ -56,8 +108,8 @@ def digest(secret: str) -> bytes:
     return hashlib.sha512(secret.encode("utf-8", "surrogateescape")).digest()
 
 
-def preview(secret: str) -> str:
-    return f"{PREFIX}{secret[len(PREFIX) : len(PREFIX) + 3]}...{secret[-3:]}"
+def preview(secret: str, prefix: str = PREFIX) -> str:
+    return f"{prefix}{secret[len(prefix) : len(prefix) + 3]}...{secret[-3:]}"
 
 
 def check_expiry(wanted: datetime | None, creator: Principal, now: datetime) -> datetime | None:
@@ -79,14 +131,46 @@ def manages_keys(key: AccessKey) -> bool:
     return key.project_id is None and (key.permissions is None or "access:write" in key.permissions)
 
 
-def check_permissions(wanted: Sequence[str] | None, creator: Principal) -> list[str] | None:
-    """The new key's permissions. Raises BadRequest for an unknown one, Forbidden for more than the creator's own."""
+def check_permissions(wanted: Sequence[str] | None, allowed: frozenset[str] | None) -> list[str] | None:
+    """The new key's permissions, where its creator has the `allowed` ones (None: all). Raises BadRequest for an unknown
+    one, Forbidden for more than the creator's own."""
     if wanted is None:
-        return sorted(creator.permissions) if creator.permissions is not None else None
+        return sorted(allowed) if allowed is not None else None
     for index, permission in enumerate(wanted):
         if permission not in PERMISSIONS:
             raise BadRequest.field(f"permissions[{index}]", f"is none of {', '.join(PERMISSIONS)}")
-    extra = set(wanted) - creator.permissions if creator.permissions is not None else set[str]()
+    extra = set(wanted) - allowed if allowed is not None else set[str]()
     if extra:
         raise Forbidden(f"A key cannot give more than it has: {', '.join(sorted(extra))}.")
     return sorted(set(wanted))
+
+
+def check_email(text: str) -> str:
+    """In lower case. Raises BadRequest."""
+    email = text.strip().lower()
+    if not _EMAIL.fullmatch(email) or len(email) > EMAIL_CHARACTERS_MAX:
+        raise BadRequest.field("email", "is no e-mail address")
+    return email
+
+
+def check_password(password: str) -> str:
+    """Raises BadRequest."""
+    if not PASSWORD_CHARACTERS_MIN <= len(password) <= PASSWORD_CHARACTERS_MAX:
+        raise BadRequest.field(
+            "password", f"must have {PASSWORD_CHARACTERS_MIN} to {PASSWORD_CHARACTERS_MAX} characters"
+        )
+    return password
+
+
+def check_name(name: str) -> str:
+    """Raises BadRequest."""
+    if not name.strip() or len(name) > NAME_CHARACTERS_MAX or "\x00" in name:
+        raise BadRequest.field("name", f"must have 1 to {NAME_CHARACTERS_MAX} characters")
+    return name
+
+
+def check_timezone(name: str) -> str:
+    """Raises BadRequest."""
+    if name != "UTC" and name not in zoneinfo.available_timezones():
+        raise BadRequest.field("timezone", "is no time zone of the IANA database, as Europe/Vienna is")
+    return name

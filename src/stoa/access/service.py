@@ -1,6 +1,7 @@
 """Access as its owners use it. One transaction per method."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from decimal import Decimal
 from typing import Final
 from uuid import UUID
@@ -8,9 +9,9 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from stoa.access import rules, store
+from stoa.access import people, rules, store
 from stoa.access.store import SQL
-from stoa.access.types import AccessKey, NewKey, Org, Project, Revocation
+from stoa.access.types import AccessKey, NewKey, Org, Project, ProjectRole, Revocation
 from stoa.db import Database, Row, audit, idempotency
 from stoa.db.idempotency import IdempotencyKey
 from stoa.db.internal import internal, internal_statement
@@ -19,7 +20,7 @@ from stoa.kernel.errors import BadRequest, Conflict, Forbidden, NotFound, RateLi
 from stoa.kernel.ids import Ids
 from stoa.kernel.limits import WINDOW_SECONDS, Rate
 from stoa.kernel.pages import Page, PageRequest
-from stoa.kernel.principal import Principal
+from stoa.kernel.principal import CredentialKind, Principal
 
 _log = structlog.get_logger("stoa.access")
 _UNKNOWN: Final = "This access key is unknown or was revoked."
@@ -76,13 +77,11 @@ class Access:
 
     # --- credentials ------------------------------------------------------------------------------------------------
     async def authenticate(self, token: str) -> Principal:
-        """The owner of an access key, or of a session opened with one: looked up at each request, so that revoking works at
-        once, on every node."""
-        if token.startswith("stoa_pat_"):
-            raise Unauthorized(
-                "Personal access tokens are not available in this version; send an access key (stoa_acc_…)."
-            )
-        if token.startswith(rules.SESSION_PREFIX):
+        """The owner of an access key, or of a session opened with one: looked up at each request, so that revoking works
+        at once, on every node."""
+        if token.startswith(rules.TOKEN_PREFIX):
+            return await self._token_owner(token)
+        if token.startswith(rules.KEY_SESSION_PREFIX):
             async with internal_statement(self._database) as tx:
                 row = await tx.fetchrow(SQL.session_owner, rules.digest(token), self._clock.now())
             if row is None:
@@ -93,13 +92,32 @@ class Access:
         async with internal_statement(self._database) as tx:
             return self._living(await tx.fetchrow(SQL.key_by_hash, rules.digest(token)))
 
+    async def _token_owner(self, token: str) -> Principal:
+        if not rules.well_formed(token, rules.TOKEN_PREFIX):
+            raise Unauthorized("This is not a personal access token: one is stoa_pat_ and 64 letters and digits.")
+        async with internal_statement(self._database) as tx:
+            row = await people.token_row(tx, rules.digest(token))
+        if row is None:
+            raise Unauthorized("This personal access token is unknown or was revoked.")
+        if row["expires_at"] is not None and row["expires_at"] <= self._clock.now():
+            raise Unauthorized("This personal access token has expired; make a new one.")
+        return people.principal(row, CredentialKind.PERSONAL_TOKEN)
+
     async def principal_of(self, key_id: UUID) -> Principal:
-        """The owner of a key that something we signed names. Raises Unauthorized once the key is gone."""
+        """The owner of a credential that something we signed names, for reading a run. Raises Unauthorized once the
+        credential is gone."""
         async with internal(self._database) as tx:
-            return self._living(await tx.fetchrow(SQL.key_owner, key_id))
+            row = await people.credential_row(tx, key_id)
+            if row is None:
+                return self._living(await tx.fetchrow(SQL.key_owner, key_id))
+        kind = CredentialKind.SESSION if row["session"] else CredentialKind.PERSONAL_TOKEN
+        reader = people.principal(row, kind).permitted(("runs:read",))
+        if reader is None or (row["expires_at"] is not None and row["expires_at"] <= self._clock.now()):
+            raise Unauthorized("This credential has expired or lost its rights.")
+        return reader
 
     async def living_keys(self, key_ids: Collection[UUID]) -> Collection[UUID]:
-        """Those of the keys that were neither revoked nor have expired."""
+        """Those of the keys, tokens and sessions that were neither revoked nor have expired."""
         async with internal_statement(self._database) as tx:
             return [row["id"] for row in await tx.fetch(SQL.living_keys, list(key_ids), self._clock.now())]
 
@@ -131,11 +149,11 @@ class Access:
         self, principal: Principal, new: NewKey, once: IdempotencyKey | None
     ) -> tuple[AccessKey, str | None]:
         """The key and its secret; a repetition of the same request gives the key without the secret, which is not kept."""
-        permissions = rules.check_permissions(new.permissions, principal)
+        project_id, limit = new.project_id or principal.project_id, new.spending_limit
+        permissions = rules.check_permissions(new.permissions, _allowed(principal, project_id))
         if principal.rate_limit is not None or principal.spending_limit is not None:
             raise Forbidden("A key with a rate or spending limit cannot make keys: each would have limits of its own.")
         expires_at = rules.check_expiry(new.expires_at, principal, self._clock.now())
-        project_id, limit = new.project_id or principal.project_id, new.spending_limit
         secret = rules.new_secret()
         async with self._database.tenant(principal) as tx:
             if once and (first := await idempotency.claim(tx, principal, once)):
@@ -144,7 +162,8 @@ class Access:
                     raise NotFound("The key that this Idempotency-Key made was revoked.")
                 return store.key(row), None
             await tx.execute(SQL.share_org, principal.org_id)
-            if await tx.fetchrow(SQL.key, principal.org_id, principal.key_id) is None:
+            by_key = principal.user_id is None
+            if by_key and await tx.fetchrow(SQL.key, principal.org_id, principal.key_id) is None:
                 raise Unauthorized(_UNKNOWN)  # Revoked since this request began: it makes no more keys.
             if project_id is not None and await tx.fetchrow(SQL.project, principal.org_id, project_id) is None:
                 raise BadRequest.field("project_id", "is no project that this key may see")
@@ -158,7 +177,7 @@ class Access:
                 rules.preview(secret),
                 permissions,
                 expires_at,
-                principal.key_id,
+                principal.user_id or principal.key_id,
                 new.rate_limit,
                 Decimal(str(limit.usd)) if limit else None,
                 limit.period if limit else None,
@@ -209,6 +228,8 @@ class Access:
             return principal.project_id
         async with self._database.tenant(principal) as tx:
             project_id = await tx.fetchval(SQL.home_project, principal.org_id)
+        if project_id is None and principal.user_id is not None:
+            raise Forbidden("None of your roles lets you make this in a project; ask an owner of the organization.")
         assert project_id is not None, "an organization has a project"
         return project_id
 
@@ -222,7 +243,7 @@ class Access:
         return project_id
 
     async def orgs(self, principal: Principal, page: PageRequest) -> Page[Org]:
-        """The one organization that a key belongs to."""
+        """The one organization that a key belongs to, or those of a user."""
         found = [await self.org(principal, principal.org_id)]
         return Page(found[page.offset :], page.page, page.page_size, 1)
 
@@ -252,17 +273,20 @@ class Access:
     ) -> Project:
         if principal.project_id is not None:
             raise Forbidden("A project-scoped key cannot make projects; use an organization-wide one.")
+        project_id = self._ids.new()
+        if principal.projects is not None:  # The maker sees what is made.
+            principal = replace(principal, projects=[*principal.projects, project_id])
         async with self._database.tenant(principal) as tx:
             if once and (first := await idempotency.claim(tx, principal, once)):
                 row = await tx.fetchrow(SQL.project, principal.org_id, UUID(first["id"]))
                 if row is None:
                     raise NotFound("The project that this Idempotency-Key made was deleted.")
                 return store.project(row)
-            row = await tx.fetchrow(
-                SQL.insert_project, principal.org_id, self._ids.new(), name, description, visibility
-            )
+            row = await tx.fetchrow(SQL.insert_project, principal.org_id, project_id, name, description, visibility)
             assert row is not None
             created = store.project(row)
+            if principal.user_id is not None:
+                await people.put_in_project(tx, principal.org_id, project_id, principal.user_id, ProjectRole.ADMIN)
             await audit.record(tx, principal, "project.create", created.id)
             if once:
                 await idempotency.record(tx, principal, once, {"id": str(created.id)}, created.id)
@@ -280,7 +304,7 @@ class Access:
 
     async def delete_project(self, principal: Principal, project_id: UUID) -> None:
         """Only an empty one, and never the last: nothing is deleted that was not named."""
-        if principal.project_id is not None:
+        if not principal.organization_wide:
             raise Forbidden("A project-scoped key cannot delete projects; use an organization-wide one.")
         try:
             async with self._database.tenant(principal) as tx:
@@ -297,6 +321,15 @@ class Access:
                 await audit.record(tx, principal, "project.delete", project_id)
         except asyncpg.ForeignKeyViolationError as error:
             raise Conflict("Something was made in this project at this moment; delete that first.") from error
+
+
+def _allowed(principal: Principal, project_id: UUID | None) -> frozenset[str] | None:
+    """What a key that this principal makes may be allowed; None is all of its scope. Raises BadRequest."""
+    if principal.projects is None:
+        return principal.permissions
+    if project_id is None or project_id not in principal.projects or principal.grants is None:
+        raise BadRequest.field("project_id", "must be a project that you administer")
+    return principal.grants.projects[project_id]
 
 
 def _no_project(project_id: UUID) -> NotFound:

@@ -28,7 +28,7 @@ class Sessions:
             raise Unauthorized("This is not an access key: one is stoa_acc_ and 64 letters and digits.")
         principal = await self._access.authenticate(key)
         async with internal(self._database) as tx:
-            return await self._insert(tx, principal, "session", rules.SESSION_PREFIX, rules.SESSION_LIFETIME)
+            return await self._insert(tx, principal, "session", rules.KEY_SESSION_PREFIX, rules.SESSION_LIFETIME)
 
     async def link(self, key: str) -> str:
         """A secret that opens one session, once and soon. Raises Unauthorized."""
@@ -42,7 +42,7 @@ class Sessions:
             row = await tx.fetchrow(SQL.take_link, rules.digest(link), self._clock.now())
             if row is not None:
                 principal = store.principal(row)
-                return await self._insert(tx, principal, "session", rules.SESSION_PREFIX, rules.SESSION_LIFETIME)
+                return await self._insert(tx, principal, "session", rules.KEY_SESSION_PREFIX, rules.SESSION_LIFETIME)
         raise Unauthorized(
             "This sign-in link was used already, or is older than 15 minutes. Sign in with an access key."
         )

@@ -1,8 +1,9 @@
-"""Who may do what: organizations, projects, access keys."""
+"""Who may do what: organizations, projects, access keys, people."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from uuid import UUID
 
 from stoa.kernel.principal import SpendingLimit
@@ -12,6 +13,76 @@ from stoa.kernel.principal import SpendingLimit
 class Org:
     id: UUID
     name: str
+    created_at: datetime
+    role: str | None = None
+    """Of the user who asks."""
+
+
+class OrgRole(StrEnum):
+    OWNER = "owner"
+    ADMIN = "admin"
+    MEMBER = "member"
+
+
+class ProjectRole(StrEnum):
+    ADMIN = "admin"
+    EDITOR = "editor"
+    VIEWER = "viewer"
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    id: UUID
+    email: str
+    first_name: str
+    last_name: str
+    timezone: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewUser:
+    email: str
+    first_name: str = ""
+    last_name: str = ""
+    timezone: str = "UTC"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """`role` is the one in the organization, or in the project that was asked about."""
+
+    user_id: UUID
+    email: str
+    first_name: str
+    last_name: str
+    role: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """Without its token. `project_role` goes with a project."""
+
+    id: UUID
+    org_id: UUID
+    project_id: UUID | None
+    email: str
+    role: str
+    project_role: str | None
+    expires_at: datetime
+    created_by: UUID | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PersonalToken:
+    """Without its secret. It acts in one organization."""
+
+    id: UUID
+    org_id: UUID
+    name: str
+    preview: str
+    expires_at: datetime | None
     created_at: datetime
 
 

@@ -6,9 +6,20 @@ from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
-from stoa.access.types import AccessKey, Org, Project, Revocation
+from stoa.access.types import (
+    AccessKey,
+    Invitation,
+    Member,
+    Org,
+    OrgRole,
+    PersonalToken,
+    Project,
+    ProjectRole,
+    Revocation,
+    User,
+)
 from stoa.http import Body, Timestamp, Wire
-from stoa.http.wire import storable
+from stoa.http.wire import not_blank, storable
 
 
 def _name(text: str) -> str:
@@ -25,6 +36,7 @@ def _total(limit: Any) -> Any:
 
 
 Name = Annotated[str, Field(max_length=100), AfterValidator(_name)]
+Email = Annotated[str, Field(min_length=3, max_length=254, pattern=r"^[^@\s]+@[^@\s]+$"), AfterValidator(storable)]
 Description = Annotated[str, Field(max_length=512), AfterValidator(storable)]
 
 
@@ -99,10 +111,143 @@ class RevocationWire(Wire):
     would_revoke: Sequence[RevokedKeyWire] | None
 
 
+class OrgBody(Body):
+    example: ClassVar[Mapping[str, Any]] = {"name": "Acme"}
+
+    name: Name
+
+
+class CreateToken(Body):
+    """`org_id` is the organization in which the token acts: another one than that of the token which asks."""
+
+    example: ClassVar[Mapping[str, Any]] = {"name": "laptop"}
+
+    name: Name
+    org_id: UUID | None = None
+    expires_at: AwareDatetime | None = None
+
+
+class RoleBody(Body):
+    example: ClassVar[Mapping[str, Any]] = {"role": "admin"}
+
+    role: OrgRole
+
+
+class ProjectRoleBody(Body):
+    example: ClassVar[Mapping[str, Any]] = {"role": "editor"}
+
+    role: ProjectRole
+
+
+class AddProjectMember(Body):
+    """A member of the organization, by `user_id` or `email`."""
+
+    example: ClassVar[Mapping[str, Any]] = {"email": "ada@example.com", "role": "editor"}
+
+    user_id: UUID | None = None
+    email: Email | None = None
+    role: ProjectRole = ProjectRole.EDITOR
+
+
+class Invite(Body):
+    example: ClassVar[Mapping[str, Any]] = {"email": "ada@example.com", "role": "member"}
+
+    email: Email
+    role: OrgRole = OrgRole.MEMBER
+
+
+class InviteToProject(Body):
+    """Makes its receiver a member of the organization as well, if need be."""
+
+    example: ClassVar[Mapping[str, Any]] = {"email": "ada@example.com", "role": "editor"}
+
+    email: Email
+    role: ProjectRole = ProjectRole.EDITOR
+
+
+class AcceptInvitation(Body):
+    """`token` is the credential. Names and password are for who is no user yet; a user's are not touched."""
+
+    example: ClassVar[Mapping[str, Any]] = {
+        "token": "stoa_inv_…",
+        "first_name": "Ada",
+        "last_name": "Lovelace",
+        "password": "correct horse battery",
+    }
+
+    token: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(not_blank)]
+    first_name: Annotated[str, Field(max_length=100), AfterValidator(storable)] = ""
+    last_name: Annotated[str, Field(max_length=100), AfterValidator(storable)] = ""
+    timezone: Annotated[str, Field(max_length=100), AfterValidator(not_blank)] = "UTC"
+    password: Annotated[str, Field(max_length=1_024), AfterValidator(not_blank)] | None = None
+
+
+class UserWire(Wire):
+    id: UUID
+    email: str
+    first_name: str
+    last_name: str
+    timezone: str
+
+
+class MemberWire(Wire):
+    user_id: UUID
+    email: str
+    first_name: str
+    last_name: str
+    role: str
+    created_at: Timestamp
+
+
+class InvitationWire(Wire):
+    id: UUID
+    org_id: UUID
+    project_id: UUID | None
+    email: str
+    role: str
+    project_role: str | None
+    expires_at: Timestamp
+    created_by: UUID | None
+    created_at: Timestamp
+
+
+class SentInvitationWire(InvitationWire):
+    """`token` is shown this once; `mailed` says whether it went out by mail as well."""
+
+    token: str | None
+    mailed: bool
+
+
+class AcceptedWire(Wire):
+    """`key` is a first personal access token, for a new user, shown this once."""
+
+    user: UserWire
+    org_id: UUID
+    key: str | None
+
+
+class TokenWire(Wire):
+    id: UUID
+    org_id: UUID
+    name: str
+    preview: str
+    expires_at: Timestamp | None
+    created_at: Timestamp
+
+
+class CreatedTokenWire(TokenWire):
+    """`key` is the secret, shown this once."""
+
+    key: str | None
+
+
 class OrgWire(Wire):
+    """`role` is the one of the user who asks; a key has none."""
+
     id: UUID
     name: str
     created_at: Timestamp
+    role: str | None
 
 
 class ProjectWire(Wire):
@@ -130,7 +275,39 @@ def _key_fields(value: AccessKey) -> dict[str, Any]:
 
 
 def org(value: Org) -> OrgWire:
-    return OrgWire(id=value.id, name=value.name, created_at=value.created_at)
+    return OrgWire(id=value.id, name=value.name, created_at=value.created_at, role=value.role)
+
+
+def user(value: User) -> UserWire:
+    return UserWire(**{name: getattr(value, name) for name in UserWire.model_fields})
+
+
+def member(value: Member) -> MemberWire:
+    return MemberWire(**{name: getattr(value, name) for name in MemberWire.model_fields})
+
+
+def invitation(value: Invitation) -> InvitationWire:
+    return InvitationWire(**_invitation_fields(value))
+
+
+def sent(value: Invitation, token: str | None, mailed: bool) -> SentInvitationWire:
+    return SentInvitationWire(**_invitation_fields(value), token=token, mailed=mailed)
+
+
+def _invitation_fields(value: Invitation) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in InvitationWire.model_fields}
+
+
+def token(value: PersonalToken) -> TokenWire:
+    return TokenWire(**_token_fields(value))
+
+
+def created_token(value: PersonalToken, secret: str | None) -> CreatedTokenWire:
+    return CreatedTokenWire(**_token_fields(value), key=secret)
+
+
+def _token_fields(value: PersonalToken) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in TokenWire.model_fields}
 
 
 def project(value: Project) -> ProjectWire:

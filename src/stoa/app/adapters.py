@@ -164,6 +164,23 @@ def embed_or_none(embedder: embedding.Embedder) -> "Callable[[Sequence[str]], Aw
     return embed
 
 
+class GatewayEmbedder:
+    """An embedder of this server, as the AI gateway calls it."""
+
+    def __init__(self, embedder: embedding.Embedder) -> None:
+        self._embedder = embedder
+
+    async def embed(self, texts: Sequence[str]) -> "Vectors":
+        try:
+            return await self._embedder.embed(texts)
+        except embedding.EmbedderError as error:
+            code = error.code.replace("embedder_", "model_")
+            wait = error.retry_after_seconds
+            raise gateway.ModelError(
+                code, error.message, retryable=error.retryable, retry_after_seconds=wait
+            ) from error
+
+
 async def read_file(
     relevance: documents.Documents, blobs: DirectoryBlobs, file: conversations.File
 ) -> conversations.Reading:

@@ -1,6 +1,7 @@
 """Settings turned into what the slices take: the operator's choices of providers, embedders, programs and prices."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from pydantic import SecretStr
 
@@ -11,6 +12,9 @@ from stoa.gateway.component import ProviderSettings
 from stoa.gateway.providers.extractive import SLUG
 from stoa.outbound import Outbound
 from stoa.settings import Settings, SettingsError
+
+EMBEDDINGS_SLUG: Final = "stoa-embeddings"
+"""The local embedder, as the AI gateway names it."""
 
 
 def secret_of(settings: Settings) -> bytes:
@@ -44,7 +48,19 @@ def providers(settings: Settings) -> Sequence[ProviderSettings]:
 
 
 def prices(settings: Settings) -> Sequence[gateway.Price]:
-    return [*(gateway.Price(**price.model_dump()) for price in settings.prices), gateway.Price(SLUG, 0, 0)]
+    """The operator's table, and what costs nothing."""
+    own = [gateway.Price(SLUG, 0, 0), gateway.Price(EMBEDDINGS_SLUG, 0, 0)]
+    return [*(gateway.Price(**price.model_dump()) for price in settings.prices), *own]
+
+
+def routes(settings: Settings) -> Sequence[gateway.RouteSettings]:
+    return [
+        gateway.RouteSettings(
+            route.slug,
+            [gateway.TargetSettings(target.model, target.weight, target.order) for target in route.targets],
+        )
+        for route in settings.router
+    ]
 
 
 def programs(settings: Settings) -> Sequence[tools.Program]:

@@ -50,6 +50,12 @@ EXPOSED_HEADERS: Final = (
     "RateLimit-Limit",
     "RateLimit-Remaining",
     "RateLimit-Reset",
+    "X-Stoa-Model",
+    "X-Stoa-Call-Id",
+    "X-Stoa-Cost-Usd",
+    "X-Stoa-Budget-Remaining-Usd",
+    "X-Stoa-Notice",
+    "X-Stoa-Ignored",
 )
 """What a page in a browser may read of an answer."""
 DOCTOR_CONNECTIONS_MAX: Final = 4
@@ -196,6 +202,7 @@ def _operations(settings: Settings, kit: Kit, slices: Slices, traffic: Traffic, 
 def _surfaces(components: Sequence[Component]) -> dict[HostKind, Surface]:
     """One app for each kind of host that a slice brings routes for."""
     served = {kind for component in components[1:] for kind in component.routers}
+    render = merged("rendering of a host", [component.render for component in components])
     surfaces: dict[HostKind, Surface] = {}
     for kind in served:
         title, description = TITLES[kind]
@@ -205,7 +212,7 @@ def _surfaces(components: Sequence[Component]) -> dict[HostKind, Surface]:
         for component in components:
             if kind in component.around:
                 app = component.around[kind](app)
-        surfaces[kind] = Surface(app)
+        surfaces[kind] = Surface(app, render.get(kind, errors.response))
     return surfaces
 
 

@@ -65,7 +65,7 @@ async def open_slices(
         node = await enter(runs_component.open_node(kit, [journal.writer.reconnect, streams.streams.interrupt]))
         journal.writer.others = lambda: bool(node.node.others)
 
-        models = await enter(_open_models(settings, outbound, kit, owner, journal, builtin))
+        models = await enter(_open_models(settings, outbound, kit, owner, journal, node.node, builtin))
         knowledge = await enter(_open_bases(settings, outbound, kit, owner, node.node, models))
         sources = await enter(
             sources_component.open_component(
@@ -144,6 +144,7 @@ async def _open_models(
     kit: Kit,
     owner: access.Access,
     journal: journal_component.JournalComponent,
+    node: Node,
     builtin: gateway.Model | None,
 ) -> AsyncGenerator[_Models]:
     """The gateway, with the documents that its built-in model quotes."""
@@ -157,15 +158,23 @@ async def _open_models(
             stack.push_async_callback(endpoint.close)
         files = documents.Documents(documents.Converter(), adapters.embed_or_none(endpoint or local))
         stack.push_async_callback(files.close)
+        embedders: dict[str, embedding.Embedder] = {choices.EMBEDDINGS_SLUG: local}
+        if endpoint is not None and settings.embeddings is not None:
+            embedders[settings.embeddings.model] = endpoint
         opened = await stack.enter_async_context(
             gateway_component.open_component(
                 kit,
                 owner,
                 (SLUG, builtin or ExtractiveModel(files.quote)),
+                node_id=node.id,
                 providers=choices.providers(settings),
+                routes_of_slugs=choices.routes(settings),
+                prices=choices.prices(settings),
+                embedders={slug: adapters.GatewayEmbedder(one) for slug, one in embedders.items()},
                 default_model=settings.default_model,
                 pace=lambda: journal.writer.pace_seconds,
                 outbound=outbound,
+                drain_seconds_max=settings.drain_seconds_max,
             )
         )
         yield _Models(opened, files, local, endpoint)

@@ -8,7 +8,7 @@ from fastapi import Depends, Form, Query, Request, UploadFile
 from fastapi import File as FormFile
 from starlette.responses import StreamingResponse
 
-from stoa.bases import rules, wire
+from stoa.bases import rules, wire, wire_in
 from stoa.bases.items import Items, Upload
 from stoa.bases.searching import Search
 from stoa.bases.service import KnowledgeBases
@@ -67,10 +67,10 @@ def routes(bases: KnowledgeBases, items: Items, search: Search, gate: Gate, doma
 
     @router.post("/v1/knowledgebases/{knowledgebase_id}/vector-search", responses=refusals(404))
     async def vector_search(
-        knowledgebase_id: UUID, body: wire.SearchIn, principal: Annotated[Principal, reading]
+        knowledgebase_id: UUID, body: wire_in.SearchIn, principal: Annotated[Principal, reading]
     ) -> wire.SearchWire:
         """The base's most relevant chunks, best first."""
-        return wire.found(await search.search(principal, knowledgebase_id, wire.asked(body)), explain=body.explain)
+        return wire.found(await search.search(principal, knowledgebase_id, wire_in.asked(body)), explain=body.explain)
 
     return router
 
@@ -93,7 +93,7 @@ def _bases(router: Routes, bases: KnowledgeBases, gate: Gate, domain: str) -> No
     @router.post("/v1/knowledgebases", status_code=201, responses=refusals(409))
     async def create_base(
         request: Request,
-        body: wire.CreateBase,
+        body: wire_in.CreateBase,
         principal: Annotated[Principal, writing],
         idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[wire.BaseWire]:
@@ -103,7 +103,7 @@ def _bases(router: Routes, bases: KnowledgeBases, gate: Gate, domain: str) -> No
             if idempotency_key
             else None
         )
-        made = await bases.create(principal, wire.settings(body), body.project_id, once)
+        made = await bases.create(principal, wire_in.settings(body), body.project_id, once)
         return Data(data=wire.base(made, domain, str(request.base_url)))
 
     @router.get("/v1/knowledgebases/{knowledgebase_id}", responses=refusals(404))
@@ -114,9 +114,9 @@ def _bases(router: Routes, bases: KnowledgeBases, gate: Gate, domain: str) -> No
 
     @router.put("/v1/knowledgebases/{knowledgebase_id}", responses=refusals(404, 409))
     async def update_base(
-        request: Request, knowledgebase_id: UUID, body: wire.UpdateBase, principal: Annotated[Principal, writing]
+        request: Request, knowledgebase_id: UUID, body: wire_in.UpdateBase, principal: Annotated[Principal, writing]
     ) -> Data[wire.BaseWire]:
-        changed = await bases.update(principal, knowledgebase_id, wire.settings(body))
+        changed = await bases.update(principal, knowledgebase_id, wire_in.settings(body))
         return Data(data=wire.base(changed, domain, str(request.base_url)))
 
     @router.delete("/v1/knowledgebases/{knowledgebase_id}", responses=refusals(404))
@@ -130,11 +130,11 @@ def _reindexing(router: Routes, bases: KnowledgeBases, gate: Gate, domain: str) 
 
     @router.post("/v1/knowledgebases/{knowledgebase_id}/reindex", status_code=202, responses=refusals(404, 409))
     async def reindex(
-        request: Request, knowledgebase_id: UUID, body: wire.Reindex, principal: Annotated[Principal, writing]
+        request: Request, knowledgebase_id: UUID, body: wire_in.Reindex, principal: Annotated[Principal, writing]
     ) -> Data[wire.BaseWire]:
         """Builds a new index with other settings; the old one answers until it is complete. `reindex` in the base shows
         how far it is."""
-        begun = await bases.reindex(principal, knowledgebase_id, wire.settings(body))
+        begun = await bases.reindex(principal, knowledgebase_id, wire_in.settings(body))
         return Data(data=wire.base(begun, domain, str(request.base_url)))
 
     @router.delete("/v1/knowledgebases/{knowledgebase_id}/reindex", responses=refusals(404))
@@ -156,7 +156,7 @@ def _items(router: Routes, items: Items, gate: Gate) -> None:
 
     @router.patch("/v1/knowledgebase-items/{item_id}", responses=refusals(404))
     async def update_item(
-        item_id: UUID, body: wire.UpdateItem, principal: Annotated[Principal, writing]
+        item_id: UUID, body: wire_in.UpdateItem, principal: Annotated[Principal, writing]
     ) -> Data[wire.ItemWire]:
         """New metadata, for filters and answers at once; the file is not processed again."""
         rules.check_metadata(body.metadata, "metadata")

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from stoa.bases import rules, wire
+from stoa.bases import rules, wire_in
 from stoa.bases.searching import Asked, shown
 from stoa.http import Body, Wire
 from stoa.index import Found
@@ -35,7 +35,7 @@ class VectorStoreSearch(Body):
 
     example: ClassVar[Mapping[str, Any]] = {"query": "notice period", "max_num_results": 5}
 
-    query: wire.QueryText | Annotated[list[wire.QueryText], Field(min_length=1, max_length=16)]
+    query: wire_in.QueryText | Annotated[list[wire_in.QueryText], Field(min_length=1, max_length=16)]
     max_num_results: Annotated[int, Field(ge=1, le=50)] = 10
     filters: dict[str, Any] | None = None
     ranking_options: RankingOptions | None = None

@@ -9,7 +9,7 @@ from starlette.responses import StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from stoa.bases import dialects, rules, wire
+from stoa.bases import dialects, rules, wire, wire_in
 from stoa.bases.api import Files, Ids, Input, Statuses, content, upload
 from stoa.bases.items import Items
 from stoa.bases.mcp import BODY_BYTES_MAX, Mcp
@@ -77,9 +77,11 @@ def host_routes(bases: KnowledgeBases, items: Items, search: Search, mcp: Mcp, g
     )
 
     @router.post("/v1/documents/search", responses=refusals(404))
-    async def search_documents(body: wire.SearchIn, caller: Annotated[Caller, reading]) -> wire.SearchWire:
+    async def search_documents(body: wire_in.SearchIn, caller: Annotated[Caller, reading]) -> wire.SearchWire:
         """The base's most relevant chunks, best first."""
-        return wire.found(await search.search(caller.principal, caller.base_id, wire.asked(body)), explain=body.explain)
+        return wire.found(
+            await search.search(caller.principal, caller.base_id, wire_in.asked(body)), explain=body.explain
+        )
 
     @router.post("/v1/vector_stores/{vector_store_id}/search", responses=refusals(404))
     async def search_vector_store(
@@ -131,7 +133,7 @@ def _items(router: Routes, items: Items, reading: Any, writing: Any) -> None:
 
     @router.patch("/v1/items/{item_id}", responses=refusals(404))
     async def update_item_here(
-        item_id: UUID, body: wire.UpdateItem, caller: Annotated[Caller, writing]
+        item_id: UUID, body: wire_in.UpdateItem, caller: Annotated[Caller, writing]
     ) -> Data[wire.ItemWire]:
         """New metadata, for filters and answers at once; the file is not processed again."""
         rules.check_metadata(body.metadata, "metadata")

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from starlette.types import Receive, Scope, Send
 
 from stoa import __version__
-from stoa.bases import wire
+from stoa.bases import wire, wire_in
 from stoa.bases.searching import Search
 from stoa.bases.service import KnowledgeBases
 from stoa.http.errors import explain
@@ -109,12 +109,12 @@ class Mcp:
             return _result(f"There is no tool {params.name!r}; there is {TOOL}.", None, failed=True)
         caller = _caller(context)
         try:
-            body = wire.ToolSearchIn.model_validate(params.arguments or {})
+            body = wire_in.ToolSearchIn.model_validate(params.arguments or {})
             found = wire.found(
-                await self._search.search(caller.principal, caller.base_id, wire.asked(body)), explain=body.explain
+                await self._search.search(caller.principal, caller.base_id, wire_in.asked(body)), explain=body.explain
             )
         except ValidationError as error:
-            found_wrong = explain(({**one, "loc": ("body", *one["loc"])} for one in error.errors()), wire.SearchIn)
+            found_wrong = explain(({**one, "loc": ("body", *one["loc"])} for one in error.errors()), wire_in.SearchIn)
             return _result("; ".join(f"{field} {reason}" for field, reason in found_wrong.items()), None, failed=True)
         except AppError as error:
             return _result(error.message, None, failed=True)
@@ -136,7 +136,7 @@ def _caller(context: "ServerRequestContext[Any]") -> _Caller:
 
 
 def _schema() -> dict[str, Any]:
-    schema = wire.ToolSearchIn.model_json_schema()
+    schema = wire_in.ToolSearchIn.model_json_schema()
     schema.pop("title", None)
     return schema
 

@@ -1,5 +1,7 @@
 """From a file to what its index takes: read → cut → embed what is new. Writes nothing but transcripts of pages."""
 
+import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -14,8 +16,8 @@ from stoa.db import Database
 from stoa.db.blobs import BlobStore, blob_name
 from stoa.db.internal import internal_statement
 from stoa.db.leases import Superseded
-from stoa.documents import ConversionError, Converted, Converter, Passage
-from stoa.embedding import Embedder
+from stoa.documents import ConversionError, Converted, Converter, Passage, embedded_text, fitted
+from stoa.embedding import Embedder, Tokenizing
 from stoa.index import BaseKey, NewChunk, NewItem
 
 if TYPE_CHECKING:
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 KNOWN_BATCH: Final = 1_000
+TITLE_CHARACTERS_MAX: Final = 200
+_TITLE: Final = re.compile(r"\s*#[ \t]+(.+?)[ \t#]*(?:\n|$)")
+_MARKS: Final = re.compile(r"[*_`]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +128,7 @@ class Preparing:
         found = await self._transcribing.fill(
             item, path, found, target.chunking.characters_max, lambda left: progress.read(total - left, total)
         )
-        if len(found.passages) > rules.CHUNKS_MAX:
-            message = (
-                f"{item.name} would be {len(found.passages):,} chunks;"
-                f" an item holds at most {rules.CHUNKS_MAX:,}. Split the file."
-            )
-            raise ConversionError("too_large", message)
+        _check_number(item, found.passages)
         progress.pages_done = progress.pages = found.pages
         return found
 
@@ -137,7 +137,9 @@ class Preparing:
         import numpy as np  # noqa: PLC0415 — the server starts without it
 
         embedder = await self._embedders.get(item.org_id, item.project_id, target.embedder)
-        texts = [embedded_text(passage) for passage in converted.passages]
+        title = title_of(converted.passages)
+        passages = await self._fitted(item, target, converted, title, embedder)
+        texts = [embedded_text(passage, title) for passage in passages]
         hashes = [sha256(text.encode("utf-8", "surrogatepass")).digest() for text in texts]
         known: dict[bytes, NDArray[np.float32]] = dict(await self._known(item, embedder, hashes))
         missing = [(one, text) for one, text in dict(zip(hashes, texts, strict=True)).items() if one not in known]
@@ -150,15 +152,37 @@ class Preparing:
         progress.chunks_done = len(texts)
         chunks = [
             NewChunk(passage.text, one, passage.page, passage.heading, passage.place)
-            for passage, one in zip(converted.passages, hashes, strict=True)
+            for passage, one in zip(passages, hashes, strict=True)
         ]
         if hashes:
             stacked = np.stack([known[one] for one in hashes])
         else:
             stacked = np.zeros((0, target.embedder.dimensions), np.float32)
         return NewItem(
-            item.id, item.shown_metadata, chunks, stacked, embedder=embedder.identity, language=target.language
+            item.id,
+            item.shown_metadata,
+            chunks,
+            stacked,
+            embedder=embedder.identity,
+            language=target.language,
+            title="\n".join(dict.fromkeys((item.name, title or item.name))),
         )
+
+    async def _fitted(
+        self, item: Item, target: Target, converted: Converted, title: str | None, embedder: Embedder
+    ) -> Sequence[Passage]:
+        """Passages that the embedder reads to their end. Raises ConversionError for too many of them."""
+        if not isinstance(embedder, Tokenizing) or not converted.passages:
+            return converted.passages
+        await embedder.prepare()
+        tokens_max = min(target.chunking.tokens_max or embedder.tokens_max, embedder.tokens_max)
+
+        def tokenize(texts: Sequence[str]) -> Sequence[Sequence[tuple[int, int]]]:
+            return [tokens.spans for tokens in embedder.tokenize(texts)]
+
+        found = await asyncio.to_thread(fitted, converted.passages, title, tokens_max, tokenize)
+        _check_number(item, found)
+        return found
 
     async def _known(
         self, item: Item, embedder: Embedder, hashes: Sequence[bytes]
@@ -173,8 +197,16 @@ class Preparing:
         return found
 
 
-def embedded_text(passage: Passage) -> str:
-    """What is embedded: the passage under its heading, so that a piece of a section means what the section is about."""
-    if passage.heading is None or passage.heading in passage.text:
-        return passage.text
-    return f"{passage.heading}\n{passage.text}"
+def title_of(passages: Sequence[Passage]) -> str | None:
+    """The document's own title: the heading of the first level that it begins with."""
+    match = _TITLE.match(passages[0].text) if passages else None
+    return _MARKS.sub("", match[1]).strip()[:TITLE_CHARACTERS_MAX] or None if match else None
+
+
+def _check_number(item: Item, passages: Sequence[Passage]) -> None:
+    if len(passages) > rules.CHUNKS_MAX:
+        message = (
+            f"{item.name} would be {len(passages):,} chunks; an item holds at most {rules.CHUNKS_MAX:,}."
+            " Split the file."
+        )
+        raise ConversionError("too_large", message)

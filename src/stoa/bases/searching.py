@@ -16,7 +16,7 @@ from stoa.bases.service import no_base
 from stoa.bases.store import SQL
 from stoa.bases.types import EmbedderSpec
 from stoa.db import Database, Row, Tx
-from stoa.embedding import EmbedderError, Reranker
+from stoa.embedding import EmbedderError, Reranker, Tokenizing
 from stoa.index import BaseKey, Found, Hit, Mode, Query
 from stoa.kernel.errors import NotFound, Unavailable
 from stoa.kernel.principal import Principal
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SWITCHES_MAX: Final = 3
+KNOWN_MIN: Final = 0.6
+"""Below this share of its letters in tokens that the embedder knows, a query is searched for by words alone."""
 CACHED_MAX: Final = 2_000
 """Query vectors in the cache: about 3 MiB."""
 
@@ -46,6 +48,16 @@ class Asked:
     exact: bool = False
     """Scan every vector, even where there is an HNSW graph."""
     rerank: bool | None = None
+    one_per_item: bool = False
+    """The best chunk of each item; `limit` counts items."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Embedded:
+    """A query's vector, and the share of it that the embedder reads by more than single letters."""
+
+    vector: "NDArray[np.float32]"
+    known: float
 
 
 class Search:
@@ -62,7 +74,7 @@ class Search:
         self._rerankers = rerankers
         self._index = index
         self._embedders = embedders
-        self._cached: OrderedDict[tuple[str, str], NDArray[np.float32]] = OrderedDict()
+        self._cached: OrderedDict[tuple[str, str], _Embedded] = OrderedDict()
 
     async def search(self, principal: Principal, base_id: UUID, asked: Asked) -> Found:
         """Best first. Raises NotFound, BadRequest for a filter that is none, Unavailable while the embedder is away."""
@@ -74,9 +86,12 @@ class Search:
             begun = perf_counter()
             vector = None
             if mode is not Mode.KEYWORD:
-                vector = await self._vector(
+                embedded = await self._embed(
                     principal.org_id, row["project_id"], store.embedder_of(row["embedder"]), asked.query
                 )
+                vector = embedded.vector
+                if mode is Mode.HYBRID and asked.alpha is None and embedded.known < KNOWN_MIN:
+                    mode = Mode.KEYWORD  # What the embedder cannot read has a vector that says nothing.
             embedding_ms = (perf_counter() - begun) * 1000
             async with self._database.tenant(principal, snapshot=True) as tx:
                 embedded_for, row = row["generation"], await _settings(tx, principal, base_id)
@@ -138,7 +153,7 @@ class Search:
             known = {row["id"] for row in await tx.fetch(SQL.known_bases, principal.org_id, list(base_ids))}
         return [base_id for base_id in base_ids if base_id not in known]
 
-    async def _vector(self, org_id: UUID, project_id: UUID, spec: EmbedderSpec, text: str) -> "NDArray[np.float32]":
+    async def _embed(self, org_id: UUID, project_id: UUID, spec: EmbedderSpec, text: str) -> _Embedded:
         try:
             embedder = await self._embedders.get(org_id, project_id, spec)
             key = (embedder.identity, text)
@@ -150,10 +165,11 @@ class Search:
             raise Unavailable(
                 f"The query cannot be embedded just now. {error.message} A search with mode=keyword works without."
             ) from error
-        self._cached[key] = vector
+        known = embedder.tokenize([text])[0].known if isinstance(embedder, Tokenizing) else 1.0
+        self._cached[key] = found = _Embedded(vector, known)
         if len(self._cached) > CACHED_MAX:
             self._cached.popitem(last=False)
-        return vector
+        return found
 
 
 async def _settings(tx: Tx, principal: Principal, base_id: UUID) -> Row:
@@ -182,6 +198,7 @@ def _query(asked: Asked, mode: Mode, alpha: float, row: Row, *, wide: bool) -> Q
         asked.explain,
         language=row["language"],
         exact=asked.exact,
+        one_per_item=asked.one_per_item,
     )
 
 

@@ -37,7 +37,7 @@ class Settings:
 
 
 DEFAULT_CHUNKING = Chunking(characters_max=1000)
-DEFAULT_RETRIEVER = Retriever(mode="hybrid", alpha=0.5, top_k=8)
+DEFAULT_RETRIEVER = Retriever(mode="hybrid", alpha=0.4, top_k=8)
 DEFAULT_LANGUAGE = "english"
 
 

@@ -23,7 +23,7 @@ async def insert_base(tx: Tx, principal: Principal, project_id: UUID, base_id: U
         new.name,
         new.description,
         embedder_json(new.embedder),
-        asdict(new.chunking),
+        chunking_json(new.chunking),
         asdict(new.retriever),
         new.language,
         principal.key_id,
@@ -53,7 +53,7 @@ async def update_base(tx: Tx, org_id: UUID, base_id: UUID, new: NewBase) -> None
         new.name,
         new.description,
         embedder_json(new.embedder),
-        asdict(new.chunking),
+        chunking_json(new.chunking),
         asdict(new.retriever),
         new.language,
         new.ocr,
@@ -97,11 +97,16 @@ def embedder_of(stored: Mapping[str, Any]) -> EmbedderSpec:
     )
 
 
+def chunking_json(chunking: Chunking) -> dict[str, Any]:
+    """Without what is not set: an older server knows nothing of it."""
+    return {name: value for name, value in asdict(chunking).items() if value is not None}
+
+
 def building_json(building: Building) -> dict[str, Any]:
     return {
         "generation": building.generation,
         "embedder": embedder_json(building.embedder),
-        "chunking": asdict(building.chunking),
+        "chunking": chunking_json(building.chunking),
         "language": building.language,
     }
 

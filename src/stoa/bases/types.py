@@ -28,9 +28,11 @@ class EmbedderSpec:
 
 @dataclass(frozen=True, slots=True)
 class Chunking:
-    """How texts are cut: along their structure, into pieces of at most `characters_max`."""
+    """How texts are cut: along their structure, into pieces of at most `characters_max`; where they are longer than
+    `tokens_max` tokens of the embedder, or than it reads, once more."""
 
     characters_max: int
+    tokens_max: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

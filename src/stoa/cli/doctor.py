@@ -69,7 +69,7 @@ class _Call:
 
 
 async def _run(settings: Settings, call: _Call, *, repair: bool, as_json: bool, out: Console) -> bool:
-    async with _database(settings) as dsn, open_doctor(settings, dsn) as doctor:
+    async with database_of(settings) as dsn, open_doctor(settings, dsn) as doctor:
         found = await _examine(doctor, call)
         repaired: list[Repaired] = []
         if repair and found.broken:
@@ -145,7 +145,7 @@ def _left(check: dict[str, Any]) -> str:
 
 
 @asynccontextmanager
-async def _database(settings: Settings) -> AsyncGenerator[str]:
+async def database_of(settings: Settings) -> AsyncGenerator[str]:
     """The operator's database, or the embedded one of the data directory, which must be there already."""
     if settings.database_url is not None:
         yield settings.database_url.get_secret_value()

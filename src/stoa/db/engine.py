@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, Protocol, TypeAlias, cast
+from uuid import UUID
 
 import asyncpg
 import orjson
@@ -22,6 +23,9 @@ from stoa.kernel.metrics import Counter, Gauge, Metric
 from stoa.kernel.principal import Principal
 
 TENANT_ROLE: Final = "stoa_tenant"
+NO_PROJECT: Final = UUID(int=0)
+"""The id of no project. It stands for the one project of a principal who sees several or none, which
+`stoa.project_ids` holds: an empty setting would mean all."""
 _log = structlog.get_logger("stoa.db")
 
 CONNECT_SECONDS_MAX: Final = 5
@@ -146,18 +150,27 @@ class Database:
         ]
 
     @asynccontextmanager
-    async def tenant(self, principal: Principal, *, snapshot: bool = False) -> AsyncGenerator[Tx]:
+    async def tenant(
+        self, principal: Principal, *, snapshot: bool = False, every_owner: bool = False
+    ) -> AsyncGenerator[Tx]:
         """A transaction that sees and writes the principal's rows only; commits at the end, rolls back on any error.
 
         With `snapshot` all its statements see the database as it was at the first: for reading in several steps.
+        With `every_owner` it sees the conversations of all users of its projects: for counting what is broken.
         """
-        project = principal.project_id or ""
+        project = principal.project_id or ("" if principal.projects is None else NO_PROJECT)
         # One round trip. The values are UUID objects, so there is nothing to escape.
         opening = (
             f"BEGIN{' ISOLATION LEVEL REPEATABLE READ' if snapshot else ''}; SET LOCAL ROLE {TENANT_ROLE}; SET LOCAL"
             f" stoa.org_id = '{principal.org_id}';"
             f" SET LOCAL stoa.project_id = '{project}'"
         )
+        if principal.projects is not None:
+            opening += f"; SET LOCAL stoa.project_ids = '{{{','.join(str(one) for one in principal.projects)}}}'"
+        if every_owner:
+            opening += "; SET LOCAL stoa.owners = 'all'"
+        if principal.user_id is not None:
+            opening += f"; SET LOCAL stoa.user_id = '{principal.user_id}'"
         async with self.transaction(opening) as tx:
             yield tx
 

@@ -54,6 +54,15 @@ async def record(tx: Tx, principal: Principal, once: IdempotencyKey, answer: Any
     await tx.execute(_SQL.record, principal.org_id, principal.scope, once.key, answer, subject_id)
 
 
+async def replace(
+    tx: Tx, principal: Principal, once: IdempotencyKey, before: Any, answer: Any, subject_id: UUID
+) -> bool:
+    """Puts another answer where `before` stands; False where somebody else was faster. For work that takes longer than
+    a transaction may."""
+    values = (principal.org_id, principal.scope, once.key, before, answer, subject_id)
+    return bool(await tx.fetchval(_SQL.replace, *values))
+
+
 async def sweep(tx: Tx) -> None:
     """Forgets the answers of all tenants that are older than they are kept. Wants a transaction of the
     internal role."""

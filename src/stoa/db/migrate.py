@@ -150,6 +150,8 @@ async def _record(connection: asyncpg.Connection, migration: Migration) -> None:
         migration.name,
         migration.sha256,
     )
+    if await connection.fetchval("SELECT to_regproc('widen_policies') IS NOT NULL"):
+        await connection.execute("SELECT widen_policies()")  # Of tables that this migration has made (0036).
 
 
 async def _check_server(connection: asyncpg.Connection) -> None:

@@ -84,6 +84,10 @@ BEGIN
     RETURN true;
 END $$;
 
+CREATE FUNCTION public.stoa_user() RETURNS uuid
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN (NULLIF(current_setting('stoa.user_id'::text, true), ''::text))::uuid;
+
 CREATE TABLE public.runs (
     org_id uuid NOT NULL,
     project_id uuid NOT NULL,
@@ -111,6 +115,7 @@ CREATE TABLE public.runs (
     checkpoint_sequence integer DEFAULT 0 NOT NULL,
     queued_at timestamp with time zone,
     interrupting boolean DEFAULT false NOT NULL,
+    owner_id uuid DEFAULT public.stoa_user(),
     CONSTRAINT runs_status_check CHECK ((status = ANY (ARRAY['created'::text, 'started'::text, 'paused'::text, 'completed'::text, 'failed'::text, 'canceled'::text])))
 );
 ALTER TABLE ONLY public.runs ALTER COLUMN user_id SET STATISTICS 0;
@@ -314,7 +319,7 @@ CREATE FUNCTION public.matching_conversations(p_query text, p_hits_max integer, 
     AS $_$
 DECLARE
     org     uuid := public.stoa_org();
-    project uuid := public.stoa_project();
+    seen    text := public.scope_of_lists();
     words   tsquery := to_tsquery('simple', p_query) && format('''%s%s''', chr(1), org)::tsquery;
 BEGIN
     IF org IS NULL THEN
@@ -324,15 +329,15 @@ BEGIN
     END IF;
     -- EXECUTE: a plan of its own for each query. The statement of a function would soon be planned for any query, and
     -- then read whole tables.
-    EXECUTE $query$
+    EXECUTE format($query$
         WITH hits AS MATERIALIZED (
             SELECT conversation_id, position FROM messages
-            WHERE search_words(search, org_id) @@ $1 AND org_id = $2 AND ($3 IS NULL OR project_id = $3) LIMIT $4
+            WHERE search_words(search, org_id) @@ $1 AND %1$s LIMIT $3
         ), titles AS MATERIALIZED (
             SELECT id FROM conversations
-            WHERE search_words(search, org_id) @@ $1 AND org_id = $2 AND ($3 IS NULL OR project_id = $3) LIMIT $4
+            WHERE search_words(search, org_id) @@ $1 AND %2$s LIMIT $3
         )
-        SELECT coalesce(array_agg(id), '{}'), (SELECT count(*) FROM hits) < $4 AND (SELECT count(*) FROM titles) < $4
+        SELECT coalesce(array_agg(id), '{}'), (SELECT count(*) FROM hits) < $3 AND (SELECT count(*) FROM titles) < $3
         FROM (
             SELECT conversation_id AS id FROM hits
             UNION SELECT s.conversation_id FROM hits h
@@ -340,7 +345,7 @@ BEGIN
                 AND h.position BETWEEN s.first_position AND s.last_position
             UNION SELECT id FROM titles
         ) found
-    $query$ INTO ids, complete USING words, org, project, p_hits_max;
+    $query$, seen, seen || public.owner_of_lists()) INTO ids, complete USING words, org, p_hits_max;
 END $_$;
 
 CREATE FUNCTION public.newest_matching_conversations(p_query text, p_scope text, p_wanted bigint, p_all bigint, p_read_max integer, OUT ids uuid[], OUT total bigint, OUT complete boolean) RETURNS record
@@ -371,6 +376,11 @@ BEGIN
     complete := false;
 END $_$;
 
+CREATE FUNCTION public.owner_of_lists() RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    RETURN CASE WHEN (public.stoa_user() IS NULL) THEN ' AND owner_id IS NULL'::text ELSE format(' AND owner_id = %L'::text, public.stoa_user()) END;
+
 CREATE FUNCTION public.page_of_list(p_asked jsonb, OUT ids uuid[], OUT total bigint, OUT estimated boolean) RETURNS record
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'public', 'pg_temp'
@@ -391,7 +401,7 @@ DECLARE
     words     text := p_asked ->> 'query';
     after     jsonb := nullif(p_asked -> 'after', 'null');
     first     text := p_asked #>> '{order,0,0}';
-    scope     text := format('org_id = %L', public.stoa_org());
+    scope     text := public.scope_of_lists() || public.owner_of_lists();
     tail      text := '';
     sorting   text := '';
     hits      record;
@@ -401,9 +411,6 @@ DECLARE
 BEGIN
     IF allowed IS NULL OR public.stoa_org() IS NULL THEN
         RAISE EXCEPTION 'no list';
-    END IF;
-    IF public.stoa_project() IS NOT NULL THEN
-        scope := scope || format(' AND project_id = %L', public.stoa_project());
     END IF;
     FOR term IN SELECT key AS name, ARRAY(SELECT jsonb_array_elements_text(value)) AS said
         FROM jsonb_each(p_asked -> 'filters') LOOP
@@ -470,9 +477,38 @@ BEGIN
     END IF;
 END $_$;
 
-CREATE FUNCTION public.search_words(p_search tsvector, p_org uuid) RETURNS tsvector
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN (p_search || array_to_tsvector(ARRAY[(chr(1) || (p_org)::text)]));
+CREATE FUNCTION public.reserve_spending(p_org uuid, p_project uuid, p_key uuid, p_id uuid, p_usd numeric, p_node uuid, OUT granted boolean, OUT spent_usd double precision, OUT limit_usd double precision, OUT period text) RETURNS record
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    today   date := (now() AT TIME ZONE 'UTC')::date;
+    v_part  smallint := abs(hashtext(p_id::text)::bigint) % 8;
+    held    key_reservations;
+    spent   numeric;
+    ceiling numeric;
+BEGIN
+    SELECT k.spending_limit_usd, k.spending_period INTO ceiling, period FROM access_keys k WHERE k.org_id = p_org AND k.id = p_key FOR NO KEY UPDATE;
+    IF ceiling IS NULL THEN
+        granted := true;
+        RETURN;
+    END IF;
+    DELETE FROM key_reservations r WHERE r.org_id = p_org AND r.id = p_id RETURNING * INTO held;
+    IF FOUND THEN
+        UPDATE key_spending s SET usd = s.usd - held.usd
+        WHERE s.org_id = p_org AND s.key_id = p_key AND s.day = held.day AND s.part = held.part;
+    END IF;
+    SELECT coalesce(sum(s.usd), 0) INTO spent FROM key_spending s
+    WHERE s.org_id = p_org AND s.key_id = p_key AND (period = 'total' OR s.day >= date_trunc(period, now() AT TIME ZONE 'UTC')::date);
+    granted := spent < ceiling AND spent + p_usd <= ceiling;
+    spent_usd := spent;
+    limit_usd := ceiling;
+    IF granted THEN
+        INSERT INTO key_reservations (org_id, project_id, id, key_id, day, part, usd, node_id)
+        VALUES (p_org, p_project, p_id, p_key, today, v_part, p_usd, p_node);
+        INSERT INTO key_spending AS s (org_id, project_id, key_id, day, part, usd) VALUES (p_org, p_project, p_key, today, v_part, p_usd)
+        ON CONFLICT (org_id, key_id, day, part) DO UPDATE SET usd = s.usd + excluded.usd;
+    END IF;
+END $$;
 
 CREATE FUNCTION public.stoa_org() RETURNS uuid
     LANGUAGE sql STABLE PARALLEL SAFE
@@ -481,6 +517,49 @@ CREATE FUNCTION public.stoa_org() RETURNS uuid
 CREATE FUNCTION public.stoa_project() RETURNS uuid
     LANGUAGE sql STABLE PARALLEL SAFE
     RETURN (NULLIF(current_setting('stoa.project_id'::text, true), ''::text))::uuid;
+
+CREATE FUNCTION public.stoa_projects() RETURNS uuid[]
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN (NULLIF(current_setting('stoa.project_ids'::text, true), ''::text))::uuid[];
+
+CREATE FUNCTION public.scope_of_lists() RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    RETURN (format('org_id = %L'::text, public.stoa_org()) || CASE WHEN (public.stoa_project() IS NULL) THEN ''::text WHEN (public.stoa_projects() IS NULL) THEN format(' AND project_id = %L'::text, public.stoa_project()) ELSE format(' AND project_id = ANY (%L)'::text, (public.stoa_projects() || public.stoa_project())) END);
+
+CREATE FUNCTION public.search_words(p_search tsvector, p_org uuid) RETURNS tsvector
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (p_search || array_to_tsvector(ARRAY[(chr(1) || (p_org)::text)]));
+
+CREATE FUNCTION public.stoa_owns(p_owner uuid) RETURNS boolean
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN ((NOT (p_owner IS DISTINCT FROM public.stoa_user())) OR (NOT (current_setting('stoa.owners'::text, true) IS DISTINCT FROM 'all'::text)));
+
+CREATE FUNCTION public.widen_policies() RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    policy  pg_policies;
+    clauses text;
+BEGIN
+    FOR policy IN
+        SELECT * FROM pg_policies
+        WHERE schemaname = 'public' AND policyname = 'tenant'
+          AND (qual LIKE '%stoa_project()%' AND qual NOT LIKE '%stoa_projects()%'
+               OR with_check LIKE '%stoa_project()%' AND with_check NOT LIKE '%stoa_projects()%')
+        ORDER BY tablename
+    LOOP
+        clauses := format('ALTER POLICY tenant ON %I USING (%s)', policy.tablename, widened(policy.qual));
+        IF policy.with_check IS NOT NULL THEN
+            clauses := clauses || format(' WITH CHECK (%s)', widened(policy.with_check));
+        END IF;
+        EXECUTE clauses;
+    END LOOP;
+END $$;
+
+CREATE FUNCTION public.widened(p_condition text) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    RETURN regexp_replace(regexp_replace(p_condition, '\((\w+) = stoa_project\(\)\)'::text, '((\1 = stoa_project()) OR (\1 = ANY (stoa_projects())))'::text, 'g'::text), '\((\w+) = \( SELECT stoa_project\(\) AS stoa_project\)\)'::text, '((\1 = (SELECT stoa_project())) OR (\1 = ANY (coalesce((SELECT stoa_projects()), ''{}''))))'::text, 'g'::text);
 
 CREATE TABLE public.access_keys (
     org_id uuid NOT NULL,
@@ -508,7 +587,8 @@ CREATE TABLE public.audit (
     at timestamp with time zone DEFAULT now() NOT NULL,
     key_id uuid,
     action text NOT NULL,
-    subject_id uuid
+    subject_id uuid,
+    user_id uuid
 );
 
 ALTER TABLE public.audit ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -567,6 +647,7 @@ CREATE TABLE public.conversations (
     family uuid DEFAULT gen_random_uuid() NOT NULL,
     forked_from uuid,
     forked_from_message_id uuid,
+    owner_id uuid DEFAULT public.stoa_user(),
     CONSTRAINT conversations_check CHECK ((num_nonnulls(model_id, app_id) = 1))
 );
 ALTER TABLE ONLY public.conversations ALTER COLUMN title SET STATISTICS 0;
@@ -620,7 +701,8 @@ CREATE TABLE public.deletions (
     message_ids uuid[] DEFAULT '{}'::uuid[] NOT NULL,
     retained_message_ids uuid[] DEFAULT '{}'::uuid[] NOT NULL,
     retained_file_ids uuid[] DEFAULT '{}'::uuid[] NOT NULL,
-    scrubbed_at timestamp with time zone
+    scrubbed_at timestamp with time zone,
+    owner_id uuid DEFAULT public.stoa_user()
 );
 
 CREATE TABLE public.doctor_spans (
@@ -668,6 +750,7 @@ CREATE TABLE public.files (
     error jsonb,
     created_by uuid,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
+    owner_id uuid DEFAULT public.stoa_user(),
     CONSTRAINT files_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'ready'::text, 'failed'::text])))
 );
 ALTER TABLE ONLY public.files ALTER COLUMN name SET STATISTICS 0;
@@ -720,13 +803,30 @@ ALTER TABLE ONLY public.input_requests ALTER COLUMN options SET STATISTICS 0;
 ALTER TABLE ONLY public.input_requests ALTER COLUMN answer SET STATISTICS 0;
 ALTER TABLE ONLY public.input_requests ALTER COLUMN schema SET STATISTICS 0;
 
+CREATE TABLE public.invitations (
+    org_id uuid NOT NULL,
+    project_id uuid,
+    id uuid NOT NULL,
+    email text NOT NULL,
+    role text NOT NULL,
+    project_role text,
+    hash bytea NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    created_by uuid,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT invitations_check CHECK (((project_id IS NULL) = (project_role IS NULL))),
+    CONSTRAINT invitations_project_role_check CHECK ((project_role = ANY (ARRAY['admin'::text, 'editor'::text, 'viewer'::text]))),
+    CONSTRAINT invitations_role_check CHECK ((role = ANY (ARRAY['owner'::text, 'admin'::text, 'member'::text])))
+);
+
 CREATE TABLE public.journals (
     org_id uuid NOT NULL,
     project_id uuid NOT NULL,
     run_id uuid NOT NULL,
     epoch bigint NOT NULL,
     last_sequence integer DEFAULT 0 NOT NULL,
-    sealed boolean DEFAULT false NOT NULL
+    sealed boolean DEFAULT false NOT NULL,
+    owner_id uuid DEFAULT public.stoa_user()
 )
 WITH (fillfactor='40', autovacuum_vacuum_scale_factor='0.05', autovacuum_analyze_scale_factor='0.5');
 
@@ -736,6 +836,18 @@ CREATE UNLOGGED TABLE public.key_rates (
     busy_until timestamp with time zone NOT NULL
 )
 WITH (fillfactor='50');
+
+CREATE TABLE public.key_reservations (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    id uuid NOT NULL,
+    key_id uuid NOT NULL,
+    day date NOT NULL,
+    part smallint NOT NULL,
+    usd numeric(18,9) NOT NULL,
+    node_id uuid NOT NULL,
+    made_at timestamp with time zone DEFAULT now() NOT NULL
+);
 
 CREATE TABLE public.key_spending (
     org_id uuid NOT NULL,
@@ -775,7 +887,9 @@ CREATE TABLE public.knowledge_index_items (
     first_ordinal integer NOT NULL,
     last_ordinal integer NOT NULL,
     words bigint NOT NULL,
-    terms text[] NOT NULL
+    terms text[] NOT NULL,
+    language text,
+    title text DEFAULT ''::text NOT NULL
 );
 ALTER TABLE ONLY public.knowledge_index_items ALTER COLUMN metadata SET STATISTICS 0;
 ALTER TABLE ONLY public.knowledge_index_items ALTER COLUMN terms SET STATISTICS 0;
@@ -795,7 +909,9 @@ CREATE TABLE public.knowledge_indexes (
     unmerged integer DEFAULT 0 NOT NULL,
     own_table boolean DEFAULT false NOT NULL,
     hnsw boolean DEFAULT false NOT NULL,
-    removed integer DEFAULT 0 NOT NULL
+    removed integer DEFAULT 0 NOT NULL,
+    form integer DEFAULT 1 NOT NULL,
+    languages text[] DEFAULT '{}'::text[] NOT NULL
 );
 
 ALTER TABLE public.knowledge_indexes ALTER COLUMN index_id ADD GENERATED ALWAYS AS IDENTITY (
@@ -992,6 +1108,53 @@ CREATE TABLE public.knowledgebases (
 ALTER TABLE ONLY public.knowledgebases ALTER COLUMN name SET STATISTICS 0;
 ALTER TABLE ONLY public.knowledgebases ALTER COLUMN description SET STATISTICS 0;
 
+CREATE TABLE public.ledger_batches (
+    node_id uuid NOT NULL,
+    number bigint NOT NULL,
+    entered_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE public.org_members (
+    org_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    role text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT org_members_role_check CHECK ((role = ANY (ARRAY['owner'::text, 'admin'::text, 'member'::text])))
+);
+
+CREATE TABLE public.project_members (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    role text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT project_members_role_check CHECK ((role = ANY (ARRAY['admin'::text, 'editor'::text, 'viewer'::text])))
+);
+
+CREATE TABLE public.projects (
+    org_id uuid NOT NULL,
+    id uuid NOT NULL,
+    name text NOT NULL,
+    description text,
+    visibility text DEFAULT 'internal'::text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT projects_visibility_check CHECK ((visibility = ANY (ARRAY['internal'::text, 'private'::text])))
+);
+
+CREATE VIEW public.member_roles AS
+ SELECT org_id,
+    user_id,
+    role,
+        CASE
+            WHEN (role = 'member'::text) THEN COALESCE(( SELECT jsonb_object_agg(p.id, COALESCE(pm.role, 'editor'::text)) AS jsonb_object_agg
+               FROM (public.projects p
+                 LEFT JOIN public.project_members pm ON (((pm.org_id = p.org_id) AND (pm.project_id = p.id) AND (pm.user_id = m.user_id))))
+              WHERE ((p.org_id = m.org_id) AND ((p.visibility = 'internal'::text) OR (pm.role IS NOT NULL)))), '{}'::jsonb)
+            ELSE NULL::jsonb
+        END AS projects
+   FROM public.org_members m;
+
 CREATE TABLE public.messages (
     org_id uuid NOT NULL,
     project_id uuid NOT NULL,
@@ -1046,15 +1209,15 @@ CREATE TABLE public.orgs (
     created_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
-CREATE TABLE public.projects (
+CREATE TABLE public.personal_tokens (
     org_id uuid NOT NULL,
     id uuid NOT NULL,
+    user_id uuid NOT NULL,
     name text NOT NULL,
-    description text,
-    visibility text DEFAULT 'internal'::text NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT projects_visibility_check CHECK ((visibility = ANY (ARRAY['internal'::text, 'private'::text])))
+    hash bytea NOT NULL,
+    preview text NOT NULL,
+    expires_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
 CREATE TABLE public.revoked_keys (
@@ -1226,6 +1389,28 @@ CREATE TABLE public.usage_sums (
 );
 ALTER TABLE ONLY public.usage_sums ALTER COLUMN model SET STATISTICS 0;
 
+CREATE TABLE public.user_sessions (
+    org_id uuid NOT NULL,
+    id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    hash bytea NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE public.users (
+    id uuid NOT NULL,
+    email text NOT NULL,
+    first_name text DEFAULT ''::text NOT NULL,
+    last_name text DEFAULT ''::text NOT NULL,
+    timezone text DEFAULT 'UTC'::text NOT NULL,
+    password text,
+    failed_attempts integer DEFAULT 0 NOT NULL,
+    next_attempt_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
 ALTER TABLE ONLY public.access_keys
     ADD CONSTRAINT access_keys_hash_key UNIQUE (hash);
 
@@ -1268,11 +1453,20 @@ ALTER TABLE ONLY public.idempotency_keys
 ALTER TABLE ONLY public.input_requests
     ADD CONSTRAINT input_requests_pkey PRIMARY KEY (org_id, run_id, id);
 
+ALTER TABLE ONLY public.invitations
+    ADD CONSTRAINT invitations_hash_key UNIQUE (hash);
+
+ALTER TABLE ONLY public.invitations
+    ADD CONSTRAINT invitations_pkey PRIMARY KEY (org_id, id);
+
 ALTER TABLE ONLY public.journals
     ADD CONSTRAINT journals_pkey PRIMARY KEY (org_id, run_id);
 
 ALTER TABLE ONLY public.key_rates
     ADD CONSTRAINT key_rates_pkey PRIMARY KEY (org_id, key_id);
+
+ALTER TABLE ONLY public.key_reservations
+    ADD CONSTRAINT key_reservations_pkey PRIMARY KEY (org_id, id);
 
 ALTER TABLE ONLY public.key_spending
     ADD CONSTRAINT key_spending_pkey PRIMARY KEY (org_id, key_id, day, part);
@@ -1313,6 +1507,9 @@ ALTER TABLE ONLY public.knowledge_vectors
 ALTER TABLE ONLY public.knowledgebases
     ADD CONSTRAINT knowledgebases_pkey PRIMARY KEY (org_id, id);
 
+ALTER TABLE ONLY public.ledger_batches
+    ADD CONSTRAINT ledger_batches_pkey PRIMARY KEY (node_id);
+
 ALTER TABLE ONLY public.messages
     ADD CONSTRAINT messages_pkey PRIMARY KEY (org_id, conversation_id, "position");
 
@@ -1325,8 +1522,20 @@ ALTER TABLE ONLY public.models
 ALTER TABLE ONLY public.nodes
     ADD CONSTRAINT nodes_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.org_members
+    ADD CONSTRAINT org_members_pkey PRIMARY KEY (org_id, user_id);
+
 ALTER TABLE ONLY public.orgs
     ADD CONSTRAINT orgs_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.personal_tokens
+    ADD CONSTRAINT personal_tokens_hash_key UNIQUE (hash);
+
+ALTER TABLE ONLY public.personal_tokens
+    ADD CONSTRAINT personal_tokens_pkey PRIMARY KEY (org_id, id);
+
+ALTER TABLE ONLY public.project_members
+    ADD CONSTRAINT project_members_pkey PRIMARY KEY (org_id, project_id, user_id);
 
 ALTER TABLE ONLY public.projects
     ADD CONSTRAINT projects_pkey PRIMARY KEY (org_id, id);
@@ -1361,6 +1570,15 @@ ALTER TABLE ONLY public.usage_progress
 ALTER TABLE ONLY public.usage_sums
     ADD CONSTRAINT usage_sums_org_id_width_starts_at_project_id_key_id_model_k_key UNIQUE NULLS NOT DISTINCT (org_id, width, starts_at, project_id, key_id, model, kind);
 
+ALTER TABLE ONLY public.user_sessions
+    ADD CONSTRAINT user_sessions_hash_key UNIQUE (hash);
+
+ALTER TABLE ONLY public.user_sessions
+    ADD CONSTRAINT user_sessions_pkey PRIMARY KEY (org_id, id);
+
+ALTER TABLE ONLY public.users
+    ADD CONSTRAINT users_pkey PRIMARY KEY (id);
+
 CREATE INDEX access_keys_by_creator ON public.access_keys USING btree (org_id, created_by);
 
 CREATE UNIQUE INDEX connections_by_name ON public.connections USING btree (org_id, project_id, name);
@@ -1378,6 +1596,8 @@ CREATE INDEX conversations_by_time ON public.conversations USING btree (org_id, 
 CREATE INDEX conversations_by_user ON public.conversations USING btree (org_id, user_id, created_at DESC, id) WHERE (user_id IS NOT NULL);
 
 CREATE INDEX conversations_newest ON public.conversations USING btree (org_id, project_id, created_at DESC, id);
+
+CREATE INDEX conversations_of_owner ON public.conversations USING btree (org_id, owner_id, created_at DESC, id) WHERE (owner_id IS NOT NULL);
 
 CREATE INDEX conversations_words ON public.conversations USING gin (public.search_words(search, org_id));
 ALTER INDEX public.conversations_words ALTER COLUMN 1 SET STATISTICS 0;
@@ -1402,7 +1622,11 @@ CREATE INDEX input_requests_of_conversation ON public.input_requests USING btree
 
 CREATE INDEX input_requests_pending ON public.input_requests USING btree (expires_at) WHERE (status = 'pending'::text);
 
+CREATE UNIQUE INDEX invitations_by_email ON public.invitations USING btree (org_id, COALESCE(project_id, '00000000-0000-0000-0000-000000000000'::uuid), email);
+
 CREATE INDEX journals_of_day ON public.journals USING brin (run_id);
+
+CREATE INDEX key_reservations_of_key ON public.key_reservations USING btree (org_id, key_id);
 
 CREATE INDEX knowledge_chunks_by_hash ON public.knowledge_chunks USING btree (org_id, project_id, hash);
 
@@ -1469,6 +1693,12 @@ CREATE INDEX model_calls_of_run ON public.model_calls USING btree (org_id, run_i
 
 CREATE UNIQUE INDEX models_by_slug ON public.models USING btree (COALESCE(project_id, '00000000-0000-0000-0000-000000000000'::uuid), slug);
 
+CREATE INDEX org_members_by_user ON public.org_members USING btree (user_id);
+
+CREATE INDEX personal_tokens_by_user ON public.personal_tokens USING btree (org_id, user_id);
+
+CREATE INDEX project_members_by_user ON public.project_members USING btree (org_id, user_id);
+
 CREATE INDEX revoked_keys_by_hash ON public.revoked_keys USING btree (hash);
 
 CREATE INDEX runs_by_message ON public.runs USING btree (org_id, message_id);
@@ -1484,6 +1714,8 @@ CREATE INDEX runs_newest ON public.runs USING btree (org_id, project_id, created
 CREATE INDEX runs_of_conversation ON public.runs USING btree (org_id, conversation_id);
 
 CREATE INDEX runs_of_day ON public.runs USING brin (created_at);
+
+CREATE INDEX runs_of_owner ON public.runs USING btree (org_id, owner_id, created_at DESC, id) WHERE (owner_id IS NOT NULL);
 
 CREATE UNIQUE INDEX runs_one_active ON public.runs USING btree (org_id, conversation_id) WHERE ((status = ANY (ARRAY['created'::text, 'started'::text, 'paused'::text])) AND (queued_at IS NULL));
 
@@ -1510,6 +1742,12 @@ CREATE INDEX traces_by_age ON public.traces USING btree (received_at);
 CREATE INDEX traces_newest ON public.traces USING btree (org_id, project_id, started_at DESC, id);
 
 CREATE INDEX traces_of_session ON public.traces USING btree (org_id, project_id, session_id, started_at DESC) WHERE (session_id IS NOT NULL);
+
+CREATE INDEX user_sessions_by_end ON public.user_sessions USING btree (expires_at);
+
+CREATE INDEX user_sessions_by_user ON public.user_sessions USING btree (org_id, user_id);
+
+CREATE UNIQUE INDEX users_by_email ON public.users USING btree (email);
 
 CREATE TRIGGER usage_of_changed_lines AFTER DELETE OR UPDATE OF org_id, project_id, key_id, model, kind, prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens, cost_usd, estimated, at ON public.model_calls FOR EACH ROW EXECUTE FUNCTION public.follow_usage();
 
@@ -1548,6 +1786,15 @@ ALTER TABLE ONLY public.file_passages
 ALTER TABLE ONLY public.files
     ADD CONSTRAINT files_org_id_conversation_id_fkey FOREIGN KEY (org_id, conversation_id) REFERENCES public.conversations(org_id, id);
 
+ALTER TABLE ONLY public.invitations
+    ADD CONSTRAINT invitations_org_id_fkey FOREIGN KEY (org_id) REFERENCES public.orgs(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.invitations
+    ADD CONSTRAINT invitations_org_id_project_id_fkey FOREIGN KEY (org_id, project_id) REFERENCES public.projects(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.key_reservations
+    ADD CONSTRAINT key_reservations_org_id_key_id_fkey FOREIGN KEY (org_id, key_id) REFERENCES public.access_keys(org_id, id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY public.knowledge_items
     ADD CONSTRAINT knowledge_items_org_id_knowledgebase_id_fkey FOREIGN KEY (org_id, knowledgebase_id) REFERENCES public.knowledgebases(org_id, id);
 
@@ -1575,6 +1822,21 @@ ALTER TABLE ONLY public.messages
 ALTER TABLE ONLY public.models
     ADD CONSTRAINT models_org_id_connection_id_fkey FOREIGN KEY (org_id, connection_id) REFERENCES public.connections(org_id, id) ON DELETE SET NULL (connection_id);
 
+ALTER TABLE ONLY public.org_members
+    ADD CONSTRAINT org_members_org_id_fkey FOREIGN KEY (org_id) REFERENCES public.orgs(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.org_members
+    ADD CONSTRAINT org_members_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.personal_tokens
+    ADD CONSTRAINT personal_tokens_org_id_user_id_fkey FOREIGN KEY (org_id, user_id) REFERENCES public.org_members(org_id, user_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.project_members
+    ADD CONSTRAINT project_members_org_id_project_id_fkey FOREIGN KEY (org_id, project_id) REFERENCES public.projects(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.project_members
+    ADD CONSTRAINT project_members_org_id_user_id_fkey FOREIGN KEY (org_id, user_id) REFERENCES public.org_members(org_id, user_id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY public.projects
     ADD CONSTRAINT projects_org_id_fkey FOREIGN KEY (org_id) REFERENCES public.orgs(id) ON DELETE CASCADE;
 
@@ -1592,6 +1854,9 @@ ALTER TABLE ONLY public.sessions
 
 ALTER TABLE ONLY public.tools
     ADD CONSTRAINT tools_org_id_project_id_fkey FOREIGN KEY (org_id, project_id) REFERENCES public.projects(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.user_sessions
+    ADD CONSTRAINT user_sessions_org_id_user_id_fkey FOREIGN KEY (org_id, user_id) REFERENCES public.org_members(org_id, user_id) ON DELETE CASCADE;
 
 ALTER TABLE public.access_keys ENABLE ROW LEVEL SECURITY;
 
@@ -1617,9 +1882,13 @@ ALTER TABLE public.idempotency_keys ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.input_requests ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.invitations ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.journals ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.key_rates ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.key_reservations ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.key_spending ENABLE ROW LEVEL SECURITY;
 
@@ -1651,7 +1920,17 @@ ALTER TABLE public.model_calls ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.models ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.org_members ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.orgs ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY people ON public.audit FOR INSERT TO stoa_tenant WITH CHECK (((org_id = public.stoa_org()) AND (project_id IS NULL) AND (user_id = public.stoa_user())));
+
+CREATE POLICY people ON public.idempotency_keys TO stoa_tenant USING (((org_id = public.stoa_org()) AND (project_id IS NULL) AND (scope = (((public.stoa_org())::text || '/user:'::text) || (public.stoa_user())::text))));
+
+ALTER TABLE public.personal_tokens ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.project_members ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.projects ENABLE ROW LEVEL SECURITY;
 
@@ -1663,83 +1942,99 @@ ALTER TABLE public.sessions ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.spans ENABLE ROW LEVEL SECURITY;
 
-CREATE POLICY tenant ON public.access_keys TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
+CREATE POLICY tenant ON public.access_keys TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
-CREATE POLICY tenant ON public.audit TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
+CREATE POLICY tenant ON public.audit TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
-CREATE POLICY tenant ON public.connections TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
+CREATE POLICY tenant ON public.connections TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
-CREATE POLICY tenant ON public.conversation_files TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
+CREATE POLICY tenant ON public.conversation_files TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
-CREATE POLICY tenant ON public.conversation_segments TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
+CREATE POLICY tenant ON public.conversation_segments TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
-CREATE POLICY tenant ON public.conversations TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
+CREATE POLICY tenant ON public.conversations TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects())))) AND public.stoa_owns(owner_id)));
 
-CREATE POLICY tenant ON public.deletions TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
+CREATE POLICY tenant ON public.deletions TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects())))) AND ((kind <> 'conversation'::text) OR public.stoa_owns(owner_id))));
 
-CREATE POLICY tenant ON public.events TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
+CREATE POLICY tenant ON public.events TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
-CREATE POLICY tenant ON public.file_passages TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
+CREATE POLICY tenant ON public.file_passages TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
-CREATE POLICY tenant ON public.files TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
+CREATE POLICY tenant ON public.files TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects())))) AND public.stoa_owns(owner_id)));
 
-CREATE POLICY tenant ON public.idempotency_keys TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
+CREATE POLICY tenant ON public.idempotency_keys TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
-CREATE POLICY tenant ON public.input_requests TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
+CREATE POLICY tenant ON public.input_requests TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
-CREATE POLICY tenant ON public.journals TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
+CREATE POLICY tenant ON public.invitations TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
+CREATE POLICY tenant ON public.journals TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects())))) AND public.stoa_owns(owner_id)));
 
 CREATE POLICY tenant ON public.key_rates TO stoa_tenant USING ((org_id = public.stoa_org()));
 
-CREATE POLICY tenant ON public.key_spending TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
+CREATE POLICY tenant ON public.key_reservations TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
-CREATE POLICY tenant ON public.knowledge_chunks TO stoa_tenant USING (((org_id = ( SELECT public.stoa_org() AS stoa_org)) AND ((( SELECT public.stoa_project() AS stoa_project) IS NULL) OR (project_id = ( SELECT public.stoa_project() AS stoa_project)))));
+CREATE POLICY tenant ON public.key_spending TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
-CREATE POLICY tenant ON public.knowledge_index_items TO stoa_tenant USING (((org_id = ( SELECT public.stoa_org() AS stoa_org)) AND ((( SELECT public.stoa_project() AS stoa_project) IS NULL) OR (project_id = ( SELECT public.stoa_project() AS stoa_project)))));
+CREATE POLICY tenant ON public.knowledge_chunks TO stoa_tenant USING (((org_id = ( SELECT public.stoa_org() AS stoa_org)) AND ((( SELECT public.stoa_project() AS stoa_project) IS NULL) OR ((project_id = ( SELECT public.stoa_project() AS stoa_project)) OR (project_id = ANY (COALESCE(( SELECT public.stoa_projects() AS stoa_projects), '{}'::uuid[])))))));
 
-CREATE POLICY tenant ON public.knowledge_indexes TO stoa_tenant USING (((org_id = ( SELECT public.stoa_org() AS stoa_org)) AND ((( SELECT public.stoa_project() AS stoa_project) IS NULL) OR (project_id = ( SELECT public.stoa_project() AS stoa_project)))));
+CREATE POLICY tenant ON public.knowledge_index_items TO stoa_tenant USING (((org_id = ( SELECT public.stoa_org() AS stoa_org)) AND ((( SELECT public.stoa_project() AS stoa_project) IS NULL) OR ((project_id = ( SELECT public.stoa_project() AS stoa_project)) OR (project_id = ANY (COALESCE(( SELECT public.stoa_projects() AS stoa_projects), '{}'::uuid[])))))));
 
-CREATE POLICY tenant ON public.knowledge_items TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
+CREATE POLICY tenant ON public.knowledge_indexes TO stoa_tenant USING (((org_id = ( SELECT public.stoa_org() AS stoa_org)) AND ((( SELECT public.stoa_project() AS stoa_project) IS NULL) OR ((project_id = ( SELECT public.stoa_project() AS stoa_project)) OR (project_id = ANY (COALESCE(( SELECT public.stoa_projects() AS stoa_projects), '{}'::uuid[])))))));
 
-CREATE POLICY tenant ON public.knowledge_postings TO stoa_tenant USING (((org_id = ( SELECT public.stoa_org() AS stoa_org)) AND ((( SELECT public.stoa_project() AS stoa_project) IS NULL) OR (project_id = ( SELECT public.stoa_project() AS stoa_project)))));
+CREATE POLICY tenant ON public.knowledge_items TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
-CREATE POLICY tenant ON public.knowledge_source_entries TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
+CREATE POLICY tenant ON public.knowledge_postings TO stoa_tenant USING (((org_id = ( SELECT public.stoa_org() AS stoa_org)) AND ((( SELECT public.stoa_project() AS stoa_project) IS NULL) OR ((project_id = ( SELECT public.stoa_project() AS stoa_project)) OR (project_id = ANY (COALESCE(( SELECT public.stoa_projects() AS stoa_projects), '{}'::uuid[])))))));
 
-CREATE POLICY tenant ON public.knowledge_source_syncs TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
+CREATE POLICY tenant ON public.knowledge_source_entries TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
-CREATE POLICY tenant ON public.knowledge_sources TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
+CREATE POLICY tenant ON public.knowledge_source_syncs TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
-CREATE POLICY tenant ON public.knowledge_transcripts TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
+CREATE POLICY tenant ON public.knowledge_sources TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
-CREATE POLICY tenant ON public.knowledge_vectors TO stoa_tenant USING (((org_id = ( SELECT public.stoa_org() AS stoa_org)) AND ((( SELECT public.stoa_project() AS stoa_project) IS NULL) OR (project_id = ( SELECT public.stoa_project() AS stoa_project)))));
+CREATE POLICY tenant ON public.knowledge_transcripts TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
-CREATE POLICY tenant ON public.knowledgebases TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
+CREATE POLICY tenant ON public.knowledge_vectors TO stoa_tenant USING (((org_id = ( SELECT public.stoa_org() AS stoa_org)) AND ((( SELECT public.stoa_project() AS stoa_project) IS NULL) OR ((project_id = ( SELECT public.stoa_project() AS stoa_project)) OR (project_id = ANY (COALESCE(( SELECT public.stoa_projects() AS stoa_projects), '{}'::uuid[])))))));
 
-CREATE POLICY tenant ON public.messages TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
+CREATE POLICY tenant ON public.knowledgebases TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
-CREATE POLICY tenant ON public.model_calls TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
+CREATE POLICY tenant ON public.messages TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
-CREATE POLICY tenant ON public.models TO stoa_tenant USING (((org_id IS NULL) OR ((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))))) WITH CHECK (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
+CREATE POLICY tenant ON public.model_calls TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
+CREATE POLICY tenant ON public.models TO stoa_tenant USING (((org_id IS NULL) OR ((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))))) WITH CHECK (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
+CREATE POLICY tenant ON public.org_members TO stoa_tenant USING ((org_id = public.stoa_org()));
 
 CREATE POLICY tenant ON public.orgs TO stoa_tenant USING ((id = public.stoa_org()));
 
-CREATE POLICY tenant ON public.projects TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (id = public.stoa_project()))));
+CREATE POLICY tenant ON public.personal_tokens TO stoa_tenant USING (((org_id = public.stoa_org()) AND (user_id = public.stoa_user())));
 
-CREATE POLICY tenant ON public.revoked_keys TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
+CREATE POLICY tenant ON public.project_members TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
-CREATE POLICY tenant ON public.runs TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
+CREATE POLICY tenant ON public.projects TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((id = public.stoa_project()) OR (id = ANY (public.stoa_projects()))))));
 
-CREATE POLICY tenant ON public.sessions TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
+CREATE POLICY tenant ON public.revoked_keys TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
-CREATE POLICY tenant ON public.spans TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
+CREATE POLICY tenant ON public.runs TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects())))) AND public.stoa_owns(owner_id)));
 
-CREATE POLICY tenant ON public.tool_calls TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
+CREATE POLICY tenant ON public.sessions TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
-CREATE POLICY tenant ON public.tools TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
+CREATE POLICY tenant ON public.spans TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
-CREATE POLICY tenant ON public.traces TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()))));
+CREATE POLICY tenant ON public.tool_calls TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
-CREATE POLICY tenant ON public.usage_sums TO stoa_tenant USING (((org_id = ( SELECT public.stoa_org() AS stoa_org)) AND ((( SELECT public.stoa_project() AS stoa_project) IS NULL) OR (project_id = ( SELECT public.stoa_project() AS stoa_project)))));
+CREATE POLICY tenant ON public.tools TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
+CREATE POLICY tenant ON public.traces TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
+CREATE POLICY tenant ON public.usage_sums TO stoa_tenant USING (((org_id = ( SELECT public.stoa_org() AS stoa_org)) AND ((( SELECT public.stoa_project() AS stoa_project) IS NULL) OR ((project_id = ( SELECT public.stoa_project() AS stoa_project)) OR (project_id = ANY (COALESCE(( SELECT public.stoa_projects() AS stoa_projects), '{}'::uuid[])))))));
+
+CREATE POLICY tenant ON public.user_sessions TO stoa_tenant USING (((org_id = public.stoa_org()) AND (user_id = public.stoa_user())));
+
+CREATE POLICY tenant ON public.users TO stoa_tenant USING ((EXISTS ( SELECT
+   FROM public.org_members m
+  WHERE ((m.org_id = public.stoa_org()) AND (m.user_id = users.id)))));
 
 ALTER TABLE public.tool_calls ENABLE ROW LEVEL SECURITY;
 
@@ -1749,6 +2044,10 @@ ALTER TABLE public.traces ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.usage_sums ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.user_sessions ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.users ENABLE ROW LEVEL SECURITY;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.model_calls TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.runs TO stoa_tenant;
@@ -1757,8 +2056,16 @@ REVOKE ALL ON FUNCTION public.matching_conversations(p_query text, p_hits_max in
 
 REVOKE ALL ON FUNCTION public.newest_matching_conversations(p_query text, p_scope text, p_wanted bigint, p_all bigint, p_read_max integer, OUT ids uuid[], OUT total bigint, OUT complete boolean) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION public.owner_of_lists() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION public.page_of_list(p_asked jsonb, OUT ids uuid[], OUT total bigint, OUT estimated boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.page_of_list(p_asked jsonb, OUT ids uuid[], OUT total bigint, OUT estimated boolean) TO stoa_tenant;
+
+REVOKE ALL ON FUNCTION public.scope_of_lists() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.widen_policies() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.widened(p_condition text) FROM PUBLIC;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.access_keys TO stoa_tenant;
 
@@ -1790,9 +2097,13 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.idempotency_keys TO stoa_tenan
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.input_requests TO stoa_tenant;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.invitations TO stoa_tenant;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.journals TO stoa_tenant;
 
 GRANT SELECT,DELETE ON TABLE public.key_rates TO stoa_tenant;
+
+GRANT SELECT ON TABLE public.key_reservations TO stoa_tenant;
 
 GRANT SELECT,DELETE ON TABLE public.key_spending TO stoa_tenant;
 
@@ -1818,13 +2129,19 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.knowledge_vectors TO stoa_tena
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.knowledgebases TO stoa_tenant;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.org_members TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.project_members TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.projects TO stoa_tenant;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.messages TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.models TO stoa_tenant;
 
 GRANT SELECT,UPDATE ON TABLE public.orgs TO stoa_tenant;
 
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.projects TO stoa_tenant;
+GRANT SELECT,INSERT,DELETE ON TABLE public.personal_tokens TO stoa_tenant;
 
 GRANT SELECT,INSERT ON TABLE public.revoked_keys TO stoa_tenant;
 
@@ -1843,3 +2160,15 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.traces TO stoa_tenant;
 GRANT SELECT ON TABLE public.usage_progress TO stoa_tenant;
 
 GRANT SELECT ON TABLE public.usage_sums TO stoa_tenant;
+
+GRANT SELECT(id) ON TABLE public.users TO stoa_tenant;
+
+GRANT SELECT(email) ON TABLE public.users TO stoa_tenant;
+
+GRANT SELECT(first_name) ON TABLE public.users TO stoa_tenant;
+
+GRANT SELECT(last_name) ON TABLE public.users TO stoa_tenant;
+
+GRANT SELECT(timezone) ON TABLE public.users TO stoa_tenant;
+
+GRANT SELECT(created_at) ON TABLE public.users TO stoa_tenant;

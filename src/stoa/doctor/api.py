@@ -29,7 +29,7 @@ def routes(doctor: Doctor, gate: Gate) -> Routes:
         Each check has five seconds. On a large database narrow it with `since`, or ask `stoa doctor` on the server's
         machine, which can also repair.
         """
-        if principal.project_id is not None:
+        if not principal.organization_wide:
             raise Forbidden("A project-scoped key cannot ask the doctor; use an organization-wide one.")
         if since is not None and not 1970 <= since.year <= 9000:
             raise BadRequest.field("since", "must be a time between the years 1970 and 9000")

@@ -100,7 +100,7 @@ class Doctor:
             days, verified = await self._days()
             return await self._examine(
                 _Examination(
-                    lambda: self._database.tenant(principal),
+                    lambda: self._database.tenant(principal, every_owner=True),
                     scope,
                     REQUEST_SECONDS_MAX,
                     _nobody_looks,

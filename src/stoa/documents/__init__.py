@@ -10,10 +10,27 @@ if TYPE_CHECKING:
     from stoa.documents.chunking import passages
     from stoa.documents.converting import Converter
     from stoa.documents.documents import Documents
+    from stoa.documents.fitting import embedded_text, fitted
 
-__all__ = ["ConversionError", "Converted", "Converter", "Documents", "OcrTarget", "Passage", "passages"]
+__all__ = [
+    "ConversionError",
+    "Converted",
+    "Converter",
+    "Documents",
+    "OcrTarget",
+    "Passage",
+    "embedded_text",
+    "fitted",
+    "passages",
+]
 
-_LATER = {"passages": "chunking", "Converter": "converting", "Documents": "documents"}
+_LATER = {
+    "passages": "chunking",
+    "embedded_text": "fitting",
+    "fitted": "fitting",
+    "Converter": "converting",
+    "Documents": "documents",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,7 @@ Importing this loads no model and no NumPy.
 from stoa.embedding.local import LocalEmbedder
 from stoa.embedding.remote import RemoteEmbedder
 from stoa.embedding.reranking import LocalReranker, NullReranker, RemoteReranker, Reranker, RerankerError
-from stoa.embedding.types import Embedder, EmbedderError
+from stoa.embedding.types import Embedder, EmbedderError, Tokenizing, Tokens
 
 __all__ = [
     "Embedder",
@@ -18,4 +18,6 @@ __all__ = [
     "RemoteReranker",
     "Reranker",
     "RerankerError",
+    "Tokenizing",
+    "Tokens",
 ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from stoa.embedding import weights
 from stoa.embedding.progress import bar_on_stderr
-from stoa.embedding.types import EmbedderError
+from stoa.embedding.types import EmbedderError, Tokens
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,6 +60,12 @@ class LocalEmbedder:
         model = await self._loaded()
         lane = self._fast_lane if len(texts) <= FAST_LANE_TEXTS_MAX else self._worker
         return await asyncio.get_running_loop().run_in_executor(lane, _embed, model, list(texts))
+
+    def tokenize(self, texts: Sequence[str]) -> Sequence[Tokens]:
+        model = self._model
+        if model is None:
+            raise EmbedderError("embedder_not_ready", "The local embedder is not loaded yet.", retryable=True)
+        return model.whole(texts)
 
     async def close(self) -> None:
         self._closed = True

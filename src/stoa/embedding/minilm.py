@@ -19,7 +19,7 @@ from tokenizers import Encoding, Tokenizer
 from stoa.embedding import weights
 from stoa.embedding.quantizing import DIMENSIONS, WORDS, Precision, initializers
 from stoa.embedding.safetensors import MappedTensors, SafetensorsError
-from stoa.embedding.types import EmbedderError
+from stoa.embedding.types import EmbedderError, Tokens
 
 TOKENS_MAX: Final = 256
 """The original's max_seq_length, with [CLS] and [SEP]; tokenizer.json itself says 128, which sentence-transformers
@@ -30,6 +30,8 @@ BATCH_TEXTS_MAX: Final = 64
 FEW_TOKENS: Final = 12
 """With no more different tokens the quantised model's errors do not average out (cosine down to .973): such texts run
 in full precision."""
+LETTERS_MIN: Final = 4
+"""Of a text of fewer, nothing can be said about how well it is read."""
 CUT_CHARACTERS: Final = 8192
 """A text is tokenised up to here first: 256 tokens are about 1,000 characters."""
 CUT_MARGIN: Final = 1024
@@ -58,6 +60,8 @@ class MiniLM:
             for check in checks:
                 check.result()
             self._tokenizer = tokenizer.result()
+            self._uncut = Tokenizer.from_str(self._tokenizer.to_str())
+            self._uncut.no_truncation()
         tensors.forget()
         self._exact = self._session if precision == "fp32" else None
         self._threads = threads
@@ -70,6 +74,14 @@ class MiniLM:
         return [
             self._settled(encoding, text).ids
             for encoding, text in zip(self._tokenizer.encode_batch(cuts), texts, strict=True)
+        ]
+
+    def whole(self, texts: Sequence[str]) -> list[Tokens]:
+        """The tokens of whole texts."""
+        cuts = [_clean(text) for text in texts]
+        found = self._uncut.encode_batch(cuts, add_special_tokens=False)
+        return [
+            Tokens(encoding.offsets, _known(encoding.tokens, text)) for encoding, text in zip(found, cuts, strict=True)
         ]
 
     def vectors(self, batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:
@@ -120,6 +132,13 @@ def batches(tokens: Sequence[Sequence[int]]) -> Iterator[list[int]]:
         batch.append(index)
     if batch:
         yield batch
+
+
+def _known(pieces: Sequence[str], text: str) -> float:
+    """The share of a text's letters that stand in tokens of several letters."""
+    letters = sum(map(str.isalpha, text))
+    read = sum(len(piece) for piece in (one.removeprefix("##") for one in pieces) if piece.isalpha() and len(piece) > 1)
+    return min(1.0, read / letters) if letters >= LETTERS_MIN else 1.0
 
 
 def _few(ids: Sequence[int]) -> bool:

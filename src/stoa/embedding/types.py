@@ -2,7 +2,8 @@
 it."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,4 +61,23 @@ class Embedder(Protocol):
     async def close(self) -> None:
         """Ends what is running and frees the model; may be called twice. Later calls raise
         EmbedderError(embedder_closed)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A text as its embedder's tokens, without those around it: where each begins and ends, and the share of its words
+    that the embedder knows by more than their single letters."""
+
+    spans: Sequence[tuple[int, int]]
+    known: float
+
+
+@runtime_checkable
+class Tokenizing(Protocol):
+    """An embedder whose tokens can be had. Of an endpoint they cannot."""
+
+    def tokenize(self, texts: Sequence[str]) -> Sequence[Tokens]:
+        """The tokens of whole texts, beyond `tokens_max` too. Synchronous: call it in a thread for more than a query.
+        Raises EmbedderError(embedder_not_ready) before `prepare`."""
         ...

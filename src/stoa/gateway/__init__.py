@@ -7,6 +7,7 @@ from stoa.gateway.connections import Connections
 from stoa.gateway.factory import ModelFactory
 from stoa.gateway.ledger import Line, add_spending, bill_key, key_refused, spending_refused, spent_usd
 from stoa.gateway.prices import Price, estimated_tokens, price_of
+from stoa.gateway.router.types import RouteSettings, TargetSettings
 from stoa.gateway.secrets import Vault, load_or_make
 from stoa.gateway.transcribing import Transcriber, Unread
 from stoa.gateway.types import (
@@ -59,6 +60,8 @@ __all__ = [
     "ProviderError",
     "ProviderState",
     "ReasoningDelta",
+    "RouteSettings",
+    "TargetSettings",
     "TextDelta",
     "TextPart",
     "ToolCallDelta",

@@ -9,26 +9,27 @@ from stoa.db.idempotency import IdempotencyKey
 from stoa.gateway import wire
 from stoa.gateway.catalogue import Catalogue
 from stoa.gateway.connections import Connections, NewConnection
+from stoa.gateway.router.breaker import Breakers
+from stoa.gateway.router.routing import Routing
 from stoa.http import (
     Acknowledgement,
     Data,
     DataList,
     Gate,
     IdempotencyKeyHeader,
-    Pagination,
     Paging,
     Routes,
     fingerprint,
     page_of,
     refusals,
 )
-from stoa.kernel.pages import PageRequest
+from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
 
 SORTABLE = {"created_at": "created_at", "updated_at": "updated_at", "name": "name"}
 
 
-def routes(catalogue: Catalogue, connections: Connections, gate: Gate) -> Routes:
+def routes(catalogue: Catalogue, connections: Connections, routing: Routing, breakers: Breakers, gate: Gate) -> Routes:
     router = Routes(tags=["gateway"])
     reading, writing = gate("connections:read"), gate("connections:write")
 
@@ -43,14 +44,15 @@ def routes(catalogue: Catalogue, connections: Connections, gate: Gate) -> Routes
     async def list_providers(
         model_id: UUID, principal: Annotated[Principal, gate("models:read")]
     ) -> DataList[wire.ProviderWire]:
-        """Who serves a model."""
-        provider = (await catalogue.entry(principal, model_id)).provider
-        return DataList(
-            data=[wire.ProviderWire(id=provider, name=provider)],
-            pagination=Pagination(
-                page=1, page_size=25, page_count=1, total_count=1, total_count_estimated=None, next_cursor=None
-            ),
-        )
+        """Who serves a model, and whether the gateway calls them just now. Of a route of the operator's: everybody
+        behind it, in the order in which they are tried."""
+        route = routing.route(model_id)
+        if route is not None:
+            entries = await routing.entries_of(principal, route)
+        else:
+            entries = [await catalogue.entry(principal, model_id)]
+        found = [wire.provider(entry, breakers.state(routing.circuit(entry, principal))) for entry in entries]
+        return page_of(Page(found, 1, PageRequest().page_size, len(found)), lambda one: one)
 
     @router.get("/v1/connections", responses=refusals())
     async def list_connections(

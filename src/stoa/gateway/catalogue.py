@@ -201,6 +201,44 @@ class Catalogue:
             raise NotFound(f"There is no model {model_id}.")
         return ModelEntry(row["id"], row["slug"], row["name"], row["provider"])
 
+    @property
+    def entries(self) -> Sequence[ModelEntry]:
+        """The models that every tenant may use, by slug."""
+        return sorted(self._entries.values(), key=lambda entry: entry.slug)
+
+    async def own(self, principal: Principal) -> Sequence[ModelEntry]:
+        """The models that the caller's connections bring, by slug."""
+        async with self._database.tenant(principal) as tx:
+            rows = await tx.fetch(SQL.models_of_tenant, principal.org_id)
+        return [ModelEntry(row["id"], row["slug"], row["name"], row["provider"]) for row in rows]
+
+    async def named(self, principal: Principal, slug: str) -> tuple[ModelEntry, Model]:
+        """A model by its slug: one that every tenant may use, or one of the caller's connections. Raises NotFound."""
+        if (entry := self.find(slug)) is not None:
+            return entry, self._models[entry.id]
+        async with self._database.tenant(principal) as tx:
+            row = await tx.fetchrow(SQL.model_by_slug, principal.org_id, slug)
+        if row is None:
+            raise NotFound(f"There is no model {slug[:200]}; GET /v1/models lists them.")
+        return ModelEntry(row["id"], row["slug"], row["name"], row["provider"]), self._built(row)
+
+    def configured(self, provider: str) -> bool:
+        """Whether the operator has a provider of this name."""
+        return any(one.name == provider for one in self._providers)
+
+    async def built(self, principal: Principal, provider: str, wire_name: str) -> Model | None:
+        """The adapter for any model of a provider, listed or not: the lists leave out models that only embed. None
+        where neither the operator nor the caller's connections have a provider of this name."""
+        offer = Offer(wire_name, wire_name, Capabilities(images=False, tools=False))
+        configured = next((one for one in self._providers if one.name == provider), None)
+        if configured is not None:
+            return configured.build(offer)
+        async with self._database.tenant(principal) as tx:
+            row = await tx.fetchrow(SQL.connection_by_name, principal.org_id, provider)
+        if row is None:
+            return None
+        return self._build(row["type"], row["base_url"], self._key_of(row["id"], row["secret"]), offer)
+
     async def check(self, tx: Tx, model_id: UUID) -> None:
         """Raises BadRequest naming `model_id` when whose transaction this is may not use it, or nobody can just now."""
         if model_id not in self._models:
@@ -216,12 +254,17 @@ class Catalogue:
         if row is not None and row["org_id"] is not None and (row["org_id"], row["project_id"]) != (org_id, project_id):
             row = None
         row = self._usable(row)
+        return row["slug"], self._built(row)
+
+    def _built(self, row: Row) -> Model:
+        """The adapter of a connection's model, made anew whenever the connection has changed."""
+        model_id: UUID = row["id"]
         key = (model_id, row["connection_updated_at"])
         if key not in self._of_connections:
             for stale in [old for old in self._of_connections if old[0] == model_id]:
                 del self._of_connections[stale]
             self._of_connections[key] = self._of_row(row)
-        return row["slug"], self._of_connections[key]
+        return self._of_connections[key]
 
     async def credentials(
         self, org_id: UUID, project_id: UUID, connection_id: UUID
@@ -240,12 +283,15 @@ class Catalogue:
             return None
 
     def _of_row(self, row: Row) -> Model:
-        try:
-            api_key = self._vault.open(row["connection_id"], row["secret"]) if row["secret"] else None
-        except SecretError as error:
-            raise BadRequest.field("model_id", f"cannot be used: {error}") from error
+        api_key = self._key_of(row["connection_id"], row["secret"])
         offer = Offer(row["wire_name"], row["name"], Capabilities(**row["abilities"]))
         return self._build(row["connection_type"], row["base_url"], api_key, offer)
+
+    def _key_of(self, connection_id: UUID, secret: bytes | None) -> str | None:
+        try:
+            return self._vault.open(connection_id, secret) if secret else None
+        except SecretError as error:
+            raise BadRequest.field("model_id", f"cannot be used: {error}") from error
 
     def _usable(self, row: Row | None) -> Row:
         if row is None:

@@ -1,14 +1,27 @@
 """Models, built: the catalogue, the connections, and the factory of adapters."""
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
+from uuid import UUID
 
 from stoa.gateway.api import routes
 from stoa.gateway.catalogue import Catalogue, Provider
 from stoa.gateway.connections import Connections, Projects
 from stoa.gateway.factory import ModelFactory
+from stoa.gateway.prices import Price
 from stoa.gateway.registry import compatible_root
+from stoa.gateway.router import api as router_api
+from stoa.gateway.router import wire as router_wire
+from stoa.gateway.router.accounting import Accounts
+from stoa.gateway.router.breaker import Breakers
+from stoa.gateway.router.calls import Calls
+from stoa.gateway.router.chat import Chat
+from stoa.gateway.router.embeddings import Embedder, Embeddings
+from stoa.gateway.router.repeating import Repeats
+from stoa.gateway.router.routing import Routing
+from stoa.gateway.router.types import RouteSettings
 from stoa.gateway.secrets import Vault
 from stoa.gateway.types import Model
 from stoa.http.component import Component, Kit
@@ -40,13 +53,18 @@ async def open_component(
     projects: Projects,
     builtin: tuple[str, Model],
     *,
+    node_id: UUID,
     providers: Sequence[ProviderSettings],
+    routes_of_slugs: Sequence[RouteSettings],
+    prices: Sequence[Price],
+    embedders: Mapping[str, Embedder],
     default_model: str | None,
     pace: Callable[[], float],
     outbound: Outbound,
+    drain_seconds_max: float,
 ) -> AsyncGenerator[GatewayComponent]:
     """`builtin` is the slug and the adapter of the model that needs no provider; `pace` the seconds between two writes
-    of the journal."""
+    of the journal; `embedders` are this server's own, by slug."""
     async with AsyncExitStack() as stack:
         vault = Vault(kit.secret)
         factory = ModelFactory(pace=pace, outbound=outbound)
@@ -61,11 +79,26 @@ async def open_component(
             compatible_root,
         )
         connections = Connections(kit.database, vault, projects, factory.ask_for_tenant, kit.ids)
+        accounts = Accounts(kit.database, node_id)
+        breakers = Breakers(kit.clock.monotonic)
+        calls = Calls(accounts, breakers, projects, kit.ids, kit.clock)
+        routing = Routing(catalogue, routes_of_slugs, prices)
+        chat = Chat(calls, routing, router_wire.error_body)
+        embeddings = Embeddings(calls, routing, catalogue, embedders)
+        repeats = Repeats(kit.database, kit.ids, kit.clock)
         yield GatewayComponent(
             catalogue=catalogue,
             vault=vault,
-            routers={HostKind.API: [routes(catalogue, connections, kit.gate)]},
-            background=[catalogue],
+            routers={
+                HostKind.API: [routes(catalogue, connections, routing, breakers, kit.gate)],
+                HostKind.ROUTER: [router_api.routes(chat, embeddings, routing, catalogue, repeats, kit.gate)],
+            },
+            render={HostKind.ROUTER: router_wire.refused},
+            metrics=[*accounts.metrics(), *calls.metrics()],
+            background=[catalogue, accounts],
+            heartbeats=[accounts.heartbeat],
+            drain=[partial(chat.drain, drain_seconds_max)],
+            hang_up=[chat.hang_up],
         )
 
 

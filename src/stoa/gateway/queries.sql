@@ -41,3 +41,12 @@ UPDATE connections SET base_url = $3, secret = coalesce($4, secret), updated_at 
 
 -- name: delete_connection
 DELETE FROM connections WHERE org_id = $1 AND id = $2 RETURNING id;
+
+-- name: model_by_slug
+-- A model of the caller's connections, by its slug.
+SELECT m.*, c.type AS connection_type, c.base_url, c.secret, c.updated_at AS connection_updated_at
+FROM models m JOIN connections c ON c.org_id = m.org_id AND c.id = m.connection_id
+WHERE m.org_id = $1 AND m.slug = $2 ORDER BY m.created_at, m.id LIMIT 1;
+
+-- name: connection_by_name
+SELECT * FROM connections WHERE org_id = $1 AND name = $2 ORDER BY created_at, id LIMIT 1;

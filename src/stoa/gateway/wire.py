@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field
 
 from stoa.gateway.catalogue import ModelEntry
 from stoa.gateway.connections import Connection
+from stoa.gateway.router.breaker import CircuitState
 from stoa.gateway.types import ProviderName
 from stoa.http import Body, Timestamp, Wire
 from stoa.http.wire import storable
@@ -45,8 +46,13 @@ class ModelWire(Wire):
 
 
 class ProviderWire(Wire):
+    """`state`: `open` while the gateway leaves a provider alone that has failed repeatedly, `half_open` when the next
+    call tries it, as this node knows it."""
+
     id: str
     name: str
+    model: str
+    state: CircuitState
 
 
 class ConnectionWire(Wire):
@@ -63,6 +69,10 @@ class ConnectionWire(Wire):
 
 def model(value: ModelEntry) -> ModelWire:
     return ModelWire(id=value.id, slug=value.slug, name=value.name, provider=value.provider, default=value.default)
+
+
+def provider(entry: ModelEntry, state: CircuitState) -> ProviderWire:
+    return ProviderWire(id=entry.provider, name=entry.provider, model=entry.slug, state=state)
 
 
 def connection(value: Connection) -> ConnectionWire:

@@ -14,6 +14,8 @@ from stoa.kernel.principal import Principal
 
 PERMISSIONS: Final = "stoa_permissions"
 """The attribute of a dependency that admits: (gate, permissions), for the route that asks before it reads a body."""
+HOST: Final = "stoa.host"
+"""The key of the scope for the kind of a host that is not the api host."""
 _ADMITTED: Final = "stoa.admitted"
 """The key of the scope for (token, principal): a request is authenticated, and counted against a rate limit, once."""
 _BEARER = HTTPBearer(auto_error=False, description="An Access Key: `stoa_acc_…`")
@@ -56,10 +58,15 @@ class Gate:
         if token is None:
             raise Unauthorized("Send an access key: Authorization: Bearer stoa_acc_…")
         principal = await self._principal(request, token)
-        if principal.permissions is not None and principal.permissions.isdisjoint(permissions):
+        if principal.user_id is not None and HOST in request.scope:
+            raise Forbidden("A personal access token works on the api host only; send an access key here.")
+        permitted = principal.permitted(permissions)
+        if permitted is None:
             needed = " or ".join(permissions)
+            if principal.user_id is not None:
+                raise Forbidden(f"None of your roles gives the permission {needed}; ask an owner of the organization.")
             raise Forbidden(f"This key may not do this: it lacks the permission {needed}.")
-        return principal
+        return permitted
 
     async def _principal(self, request: Request, token: str) -> Principal:
         known = request.scope.get(_ADMITTED)

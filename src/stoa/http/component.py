@@ -11,7 +11,7 @@ from stoa.db import Database
 from stoa.db.checks import Check
 from stoa.db.polls import Poll
 from stoa.http.authentication import Gate
-from stoa.http.hosts import HostKind
+from stoa.http.hosts import HostKind, RenderError
 from stoa.kernel.clock import Clock
 from stoa.kernel.ids import Ids
 from stoa.kernel.metrics import Metric
@@ -70,6 +70,8 @@ class Component:
         default_factory=dict[HostKind, Callable[[ASGIApp], ASGIApp]]
     )
     """Wraps the app of a host, for a route that does without the framework. A later component's is the outer one."""
+    render: Mapping[HostKind, RenderError] = field(default_factory=dict[HostKind, RenderError])
+    """How a host of this slice's own renders refusals, where it speaks another dialect."""
     checks: Sequence[Check] = ()
     """Checks that the doctor runs."""
     metrics: Sequence[Metric] = ()

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from stoa.http.locations import Location, locate
-from stoa.kernel.errors import AppError, BadRequest, TooLarge, UnsupportedMediaType
+from stoa.kernel.errors import AppError, BadRequest, NotFound, TooLarge, UnsupportedMediaType
 
 INTERNAL_MESSAGE: Final = "Something went wrong on the server. It was logged under this request's id."
 RENDER: Final = "stoa.render_error"
@@ -104,6 +104,8 @@ def http_response(scope: Scope, error: HTTPException) -> Response:
             return rendered(scope, BadRequest.field("body", "is no multipart form that can be read"))
         case 400:
             return rendered(scope, BadRequest(message))
+        case 404:
+            return rendered(scope, NotFound(message))
         case 413:
             return rendered(scope, TooLarge(message))
         case 415:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stoa.http import errors
+from stoa.http.authentication import HOST
 from stoa.http.traffic import SERVED
 from stoa.kernel.errors import AppError, NotFound
 
@@ -115,8 +116,9 @@ class Hosts:
             await errors.response(refusal)(scope, receive, send)
             return
         if kind is not HostKind.API:
+            below[HOST] = kind
             scope[SERVED] = kind.value, below
-        scope[RENDER] = surface.render
+        scope[RENDER] = below[RENDER] = surface.render  # The edge sees the one, the surface the other.
         await surface.app(below, receive, send)
 
     def _on_api_host(self, scope: Scope) -> tuple[HostKind, Scope]:

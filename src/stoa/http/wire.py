@@ -126,8 +126,11 @@ REFUSAL_MEANINGS = {
     409: "A conflict with the present state.",
     413: "The body is over the limit.",
     415: "Another media type than the ones taken here.",
+    422: "On the router: the request cannot be read; `details` names every bad field.",
     429: "The key's requests of this minute are used up; see Retry-After and RateLimit-Reset.",
+    502: "On the router: the model's provider failed before it began to answer.",
     503: "Draining, or the database is away; see Retry-After.",
+    504: "On the router: the model's provider did not begin to answer in time.",
 }
 REFUSAL_CONTENT = {"application/json": {"schema": {"$ref": "#/components/schemas/RefusalBody"}}}
 """By name, for the framework builds a validator for each model that it is given: 500 equal ones, 50 ms of every start.

@@ -5,7 +5,7 @@ last ordinal` of an item.
 """
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,13 +22,21 @@ class Block:
     records: bytes
 
 
-def word_blocks(first_ordinal: int, chunks: Sequence[Mapping[str, int]]) -> Iterator[Block]:
-    """The blocks of an item's words: `chunks` holds each chunk's terms with their number."""
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """A chunk's terms with their number, and how many of them count for its length."""
+
+    terms: Mapping[str, int]
+    length: int
+
+
+def word_blocks(chunks: Iterable[tuple[int, Counts]]) -> Iterator[Block]:
+    """The blocks of the words of chunks, each with its ordinal, in ascending order."""
     found: dict[str, array[int]] = {}
-    for at, counts in enumerate(chunks):
-        length = min(sum(counts.values()), _COUNT_MAX)
-        for term, times in counts.items():
-            record = (first_ordinal + at) << 32 | min(times, _COUNT_MAX) << 16 | length
+    for ordinal, counts in chunks:
+        length = min(counts.length, _COUNT_MAX)
+        for term, times in counts.terms.items():
+            record = ordinal << 32 | min(times, _COUNT_MAX) << 16 | length
             if term in found:
                 found[term].append(record)
             else:

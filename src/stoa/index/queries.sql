@@ -1,19 +1,23 @@
 -- name: ensure_index
 -- The index's row, made by whoever fills it first.
-INSERT INTO knowledge_indexes (org_id, project_id, knowledgebase_id, generation, embedder, dimensions, language)
-    VALUES ($1, $2, $3, $4, $5, $6, $7)
+INSERT INTO knowledge_indexes (org_id, project_id, knowledgebase_id, generation, embedder, dimensions, language, form)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 ON CONFLICT DO NOTHING;
 
 -- name: lock_index
 -- One writer of an index at a time: counts, ordinals and blocks of postings change together. Searches do not wait for
 -- it.
-SELECT index_id, embedder, dimensions, language, chunks, next_ordinal, own_table FROM knowledge_indexes
+SELECT index_id, embedder, dimensions, language, chunks, next_ordinal, own_table, form, languages FROM knowledge_indexes
 WHERE org_id = $1 AND knowledgebase_id = $2 AND generation = $3 FOR UPDATE;
+
+-- name: form_of
+-- How an index reads texts; the row is not locked, so a writer asks again once it is.
+SELECT form FROM knowledge_indexes WHERE org_id = $1 AND knowledgebase_id = $2 AND generation = $3 AND chunks > 0;
 
 -- name: open_index
 -- What a search needs to know, and the settings of its scans: everything it reads is found through an index, whatever
 -- the statistics say.
-SELECT index_id, dimensions, language, chunks, words, next_ordinal, own_table, hnsw,
+SELECT index_id, dimensions, language, chunks, words, next_ordinal, own_table, hnsw, form, languages,
        set_config('hnsw.ef_search', $4, true), set_config('hnsw.iterative_scan', 'strict_order', true),
            set_config('hnsw.max_scan_tuples', $5, true),
        set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true)
@@ -22,12 +26,16 @@ FROM knowledge_indexes WHERE org_id = $1 AND knowledgebase_id = $2 AND generatio
 -- name: set_settings
 -- An index that is empty may be filled with anything; a table made for other dimensions is left behind.
 UPDATE knowledge_indexes SET embedder = $3, dimensions = $4, language = $5, own_table = false, hnsw = false,
-    removed = 0 WHERE org_id = $1 AND index_id = $2;
+    removed = 0, form = $6, languages = '{}' WHERE org_id = $1 AND index_id = $2;
 
 -- name: count_change
 UPDATE knowledge_indexes SET chunks = chunks + $3, words = words + $4, next_ordinal = $5, unmerged = unmerged + $6,
     removed = removed + $7
 WHERE org_id = $1 AND index_id = $2;
+
+-- name: add_language
+UPDATE knowledge_indexes SET languages = languages || $3::text
+WHERE org_id = $1 AND index_id = $2 AND $3 <> ALL (languages);
 
 -- name: delete_index
 DELETE FROM knowledge_indexes WHERE org_id = $1 AND index_id = $2;
@@ -38,8 +46,8 @@ WHERE org_id = $1 AND index_id = $2 AND item_id = ANY ($3::uuid[]) ORDER BY item
 
 -- name: insert_item
 INSERT INTO knowledge_index_items (org_id, project_id, index_id, item_id, metadata, first_ordinal, last_ordinal, words,
-    terms)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
+    terms, language, title)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
 
 -- name: set_metadata
 UPDATE knowledge_index_items SET metadata = $4, terms = $5 WHERE org_id = $1 AND index_id = $2 AND item_id = $3;
@@ -226,16 +234,20 @@ SELECT ordinal, -(embedding <#> (SELECT $3::real[]::halfvec)) AS score FROM {vec
     AND index_id = $2 AND ordinal = ANY ($4::int[]);
 
 -- name: chunks_of
-SELECT c.ordinal, c.id, c.item_id, c.position, c.page, c.heading, c.text, c.place, i.metadata
+SELECT c.ordinal, c.id, c.item_id, c.position, c.page, c.heading, c.text, c.place, i.metadata, i.language
 FROM knowledge_chunks c JOIN knowledge_index_items i ON i.org_id = c.org_id AND i.index_id = c.index_id
     AND i.item_id = c.item_id
 WHERE c.org_id = $1 AND c.index_id = $2 AND c.ordinal = ANY ($3::int[]);
 
+-- name: items_at
+-- Which items some chunks are of.
+SELECT ordinal, item_id FROM knowledge_chunks WHERE org_id = $1 AND index_id = $2 AND ordinal = ANY ($3::int[]);
+
 -- name: due
--- Indexes that have outgrown the shared table or shrunk back, lack their HNSW or have lost too much of it, or whose
--- postings lie in too many pieces.
+-- Indexes that have outgrown the shared table or shrunk back, lack their HNSW or have lost too much of it, whose
+-- postings lie in too many pieces, or that read texts as an older version did.
 SELECT index_id FROM knowledge_indexes
-WHERE unmerged >= $1 OR (NOT own_table AND chunks >= $2 AND dimensions <= $3)
+WHERE unmerged >= $1 OR form < $4 OR (NOT own_table AND chunks >= $2 AND dimensions <= $3)
    OR (own_table AND (chunks < $2 / 2 OR NOT hnsw OR removed > greatest($2 / 10, chunks / 5)))
 ORDER BY index_id;
 
@@ -247,7 +259,7 @@ SELECT pg_try_advisory_lock(21367, ($1::bigint % 2147483647)::int);
 SELECT pg_advisory_unlock(21367, ($1::bigint % 2147483647)::int);
 
 -- name: state
-SELECT index_id, org_id, dimensions, chunks, own_table, hnsw, removed, unmerged FROM knowledge_indexes
+SELECT index_id, org_id, dimensions, chunks, own_table, hnsw, removed, unmerged, form FROM knowledge_indexes
     WHERE index_id = $1;
 
 -- name: lock_state
@@ -314,3 +326,28 @@ FROM gone GROUP BY org_id, project_id, index_id, term, size, part;
 
 -- name: merged
 UPDATE knowledge_indexes SET unmerged = greatest(0, unmerged - $2) WHERE index_id = $1;
+
+-- name: lock_form
+-- No writer changes the index while its words are built anew; searches read what was there before.
+SELECT org_id, project_id, knowledgebase_id, generation, language, form FROM knowledge_indexes
+    WHERE index_id = $1 FOR UPDATE;
+
+-- name: drop_words
+-- All postings but those of metadata.
+DELETE FROM knowledge_postings WHERE org_id = $1 AND index_id = $2 AND left(term, 1) <> 'm';
+
+-- name: items_after
+SELECT item_id, metadata, first_ordinal, last_ordinal, terms, title FROM knowledge_index_items
+WHERE org_id = $1 AND index_id = $2 AND item_id > $3 ORDER BY item_id LIMIT $4;
+
+-- name: texts_of
+SELECT item_id, ordinal, text, heading FROM knowledge_chunks
+WHERE org_id = $1 AND index_id = $2 AND ordinal BETWEEN $3 AND $4 ORDER BY ordinal;
+
+-- name: set_analysis
+UPDATE knowledge_index_items SET words = $4, terms = $5, language = $6, title = $7
+WHERE org_id = $1 AND index_id = $2 AND item_id = $3;
+
+-- name: set_form
+UPDATE knowledge_indexes SET form = $3, languages = $4, words = $5, unmerged = unmerged + $6
+WHERE org_id = $1 AND index_id = $2;

@@ -1,6 +1,7 @@
 """BM25 and selections over blocks of postings. Pure; the one place of the index that computes with NumPy."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -9,8 +10,9 @@ from numpy.typing import NDArray
 from stoa.index.filters import All, AnyTerm, Between, Expression, Not, Some
 from stoa.index.postings import Block
 
-K1: Final = 1.2
-B: Final = 0.75
+K1: Final = 0.9
+B: Final = 0.4
+"""Of Lucene's usual pairs the one for short texts; measured in bench/RESULTS.md."""
 
 Chosen: TypeAlias = NDArray[np.bool_]
 Scores: TypeAlias = NDArray[np.float32]
@@ -21,26 +23,52 @@ def idf(documents: int, holders: int) -> float:
     return float(np.log1p((documents - holders + 0.5) / (holders + 0.5)))
 
 
-def bm25(blocks: Sequence[tuple[float, Sequence[bytes]]], average_length: float, size: int) -> Scores:
-    """The score of every ordinal below `size`; `blocks` holds each term's weight and records, in which an ordinal
-    stands once."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A word of a query: its weight, and the records of each term that it is found by, with what that term counts.
+
+    A chunk that holds several of the terms has the score of the best one.
+    """
+
+    weight: float
+    terms: Sequence[tuple[float, Sequence[bytes]]]
+
+
+def bm25(asked: Sequence[Asked], average_length: float, size: int) -> Scores:
+    """The score of every ordinal below `size`; an ordinal stands once in the records of a term."""
     scores = np.zeros(size, np.float32)
-    slope = np.float32(K1 * B / max(average_length, 1.0))
-    for weight, pieces in blocks:
-        records = b"".join(pieces)
-        # Of a record: the chunk's length, the times, and the ordinal in its upper half.
-        quarters, ordinals = np.frombuffer(records, "<u2"), np.frombuffer(records, "<u4")[1::2].astype(np.intp)
-        norm, times = quarters[0::4].astype(np.float32), quarters[1::4].astype(np.float32)
-        norm *= slope
-        norm += np.float32(K1 * (1 - B))
-        norm += times
-        times *= np.float32(weight * (K1 + 1))
-        times /= norm
-        if len(ordinals) and int(ordinals.max()) >= size:  # A chunk that came in since the index's row was read.
-            known = ordinals < size
-            ordinals, times = ordinals[known], times[known]
-        np.add.at(scores, ordinals, times)
+    for one in asked:
+        found = [(factor, records) for factor, records in one.terms if records]
+        if len(found) == 1:
+            ordinals, parts = _parts(one.weight * found[0][0], found[0][1], average_length, size)
+            np.add.at(scores, ordinals, parts)
+        elif found:
+            best_parts = np.zeros(size, np.float32)
+            for factor, records in found:
+                ordinals, parts = _parts(one.weight * factor, records, average_length, size)
+                np.maximum.at(best_parts, ordinals, parts)
+            scores += best_parts
     return scores
+
+
+def _parts(
+    weight: float, pieces: Sequence[bytes], average_length: float, size: int
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """The ordinals of a term's records, and what the term gives to each."""
+    slope = np.float32(K1 * B / max(average_length, 1.0))
+    records = b"".join(pieces)
+    # Of a record: the chunk's length, the times, and the ordinal in its upper half.
+    quarters, ordinals = np.frombuffer(records, "<u2"), np.frombuffer(records, "<u4")[1::2].astype(np.intp)
+    norm, times = quarters[0::4].astype(np.float32), quarters[1::4].astype(np.float32)
+    norm *= slope
+    norm += np.float32(K1 * (1 - B))
+    norm += times
+    times *= np.float32(weight * (K1 + 1))
+    times /= norm
+    if len(ordinals) and int(ordinals.max()) >= size:  # A chunk that came in since the index's row was read.
+        known = ordinals < size
+        ordinals, times = ordinals[known], times[known]
+    return ordinals, times
 
 
 def best(scores: Scores, count: int, allowed: Chosen | None) -> list[tuple[int, float]]:

@@ -5,10 +5,11 @@ scans are restricted, so that a selective filter costs no recall.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any, Final, TypeVar
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,18 +17,21 @@ from numpy.typing import NDArray
 from stoa.db import Row, Tx
 from stoa.index import filters, nearest, scoring, store
 from stoa.index.fusion import Ranking, weighted
+from stoa.index.querying import Word, asked_words, weights_of
 from stoa.index.snippets import sentences, snippet
-from stoa.index.stemming import Stemmer
+from stoa.index.stemming import Analysis, Stemmer
 from stoa.index.store import SQL
 from stoa.index.types import BaseKey, Found, Hit, Mode, Query
 from stoa.index.visibility import admits
-from stoa.index.words import raw_terms, tokens
 
 WORDS_MIN: Final = 150
 """What the words give to a hybrid search."""
+CANDIDATES_PER_ITEM: Final = 20
+"""Of each half, for every item that is wanted: long documents fill the first places with their chunks."""
+SECOND_SHARE: Final = 0.1
+"""What the second best chunk of an item adds to the best one, where items are ranked (bench/RESULTS.md)."""
 POSTINGS_MAX: Final = 1_000_000
 """Of one query; beyond, its commonest words are left out."""
-TERMS_MAX: Final = 256
 
 _NONE: Final[Ranking] = ()
 _Rows = TypeVar("_Rows")
@@ -52,18 +56,21 @@ class _Stages:
 
 @dataclass(frozen=True, slots=True)
 class _Words:
-    """The keyword half: scores as shares of the best possible one, and what each term of the query counts."""
+    """The keyword half: scores as shares of the best possible one."""
 
     scores: scoring.Scores
     ranking: Ranking
     weights: Mapping[str, float]
+    """Of each word of the query, by its first term."""
 
 
 async def search(
     tx: Tx, stemmer: Stemmer, key: BaseKey, query: Query, query_vector: NDArray[np.float32] | None
 ) -> Found:
     """Best first. Raises BadRequest for a filter that is none."""
-    wanted = _wanted(query)
+    wanted, asked = _wanted(query), query
+    if query.one_per_item:
+        query = replace(query, limit=query.limit * CANDIDATES_PER_ITEM)
     stages = _Stages()
     width = nearest.width_min(query.mode, filtered=bool(wanted.parts))
     index = await tx.fetchrow(
@@ -77,7 +84,8 @@ async def search(
         allowed = await _allowed(tx, key, index, wanted)
         stages.end("filter", allowed=scoring.count_of(allowed))
     words, meaning = _Words(np.zeros(0, np.float32), (), {}), _NONE
-    postings = None if query.mode is Mode.SEMANTIC else await _postings(tx, stemmer, key, index, query)
+    terms = await asked_words(tx, stemmer, index, query)
+    postings = None if query.mode is Mode.SEMANTIC else await _postings(tx, key, index, terms)
 
     def count_words() -> _Words:
         return _by_words(postings, index, query, allowed, stages) if postings is not None else words
@@ -96,7 +104,10 @@ async def search(
     ranking, parts = await _fused(tx, key, index, query, query_vector, words, meaning, stages)
     if query.similarity_threshold is not None:
         ranking = [one for one in ranking if one[1] >= query.similarity_threshold]
-    hits = await _hits(tx, stemmer, key, index, query, ranking[: query.limit], parts, words)
+    if asked.one_per_item:
+        ranking = await _best_of_items(tx, key, index, ranking)
+    shown = _Shown(query, ranking[: asked.limit], parts, terms, words.weights)
+    hits = await _hits(tx, stemmer, key, index, shown)
     stages.end("load", hits=len(hits))
     stages.shown["total_ms"] = round((perf_counter() - stages.begun) * 1000, 2)
     return Found(hits, stages.shown if query.explain else {}, stages.seconds)
@@ -135,40 +146,44 @@ async def _allowed(tx: Tx, key: BaseKey, index: Row, wanted: filters.All) -> sco
 
 @dataclass(frozen=True, slots=True)
 class _Postings:
-    """A query's terms with how many chunks hold each, and the postings, as far as the budget goes."""
+    """A query's words, how many chunks hold each of their terms, and the postings, as far as the budget goes."""
 
-    terms: Mapping[str, int]
+    words: Sequence[Word]
+    holders: Mapping[str, int]
     blocks: Mapping[str, Sequence[bytes]]
 
 
-async def _postings(tx: Tx, stemmer: Stemmer, key: BaseKey, index: Row, query: Query) -> _Postings:
-    asked = list(
-        dict.fromkeys(await stemmer.stems(tx, query.language or index["language"], list(raw_terms(query.text))))
-    )[:TERMS_MAX]
-    terms = dict.fromkeys(asked, 0)
+async def _postings(tx: Tx, key: BaseKey, index: Row, words: Sequence[Word]) -> _Postings:
+    holders = dict.fromkeys((term for word in words for term in word.terms), 0)
     blocks: dict[str, list[bytes]] = {}
-    for row in await tx.fetch(SQL.word_blocks, key.org_id, index["index_id"], asked, POSTINGS_MAX):
-        terms[row["term"]] = int(row["total"])
+    for row in await tx.fetch(SQL.word_blocks, key.org_id, index["index_id"], list(holders), POSTINGS_MAX):
+        holders[row["term"]] = int(row["total"])
         if row["records"] is not None:
             blocks.setdefault(row["term"], []).append(row["records"])
-    return _Postings(terms, blocks)
+    return _Postings(words, holders, blocks)
 
 
 def _by_words(postings: _Postings, index: Row, query: Query, allowed: scoring.Chosen | None, stages: _Stages) -> _Words:
-    weights = {term: scoring.idf(index["chunks"], holders) for term, holders in postings.terms.items()}
-    scores = scoring.bm25(
-        [(weights[term], records) for term, records in postings.blocks.items()],
-        index["words"] / index["chunks"],
-        index["next_ordinal"],
-    )
-    most = sum(weights.values()) * (scoring.K1 + 1)
+    chunks: int = index["chunks"]
+    asked: list[scoring.Asked] = []
+    weights: dict[str, float] = {}
+    shown: dict[str, Any] = {}
+    for word in postings.words:
+        holders = min(chunks, sum(postings.holders[term] for term in word.terms))
+        weights[word.name] = weight = scoring.idf(chunks, holders)
+        asked.append(
+            scoring.Asked(
+                weight * word.times,
+                [(factor, postings.blocks.get(term, ())) for term, factor in word.terms.items()],
+            )
+        )
+        used = any(term in postings.blocks for term in word.terms)
+        shown[word.name[1:]] = {"documents": holders, "weight": round(weight, 3), "used": used}
+    scores = scoring.bm25(asked, index["words"] / chunks, index["next_ordinal"])
+    most = sum(one.weight for one in asked) * (scoring.K1 + 1)
     scores /= np.float32(most or 1.0)
     ranking = scoring.best(scores, max(WORDS_MIN, query.limit), allowed)
-    terms = {
-        term[1:]: {"documents": holders, "weight": round(weights[term], 3), "used": term in postings.blocks}
-        for term, holders in postings.terms.items()
-    }
-    stages.end("keyword", candidates=len(ranking), terms=terms)
+    stages.end("keyword", candidates=len(ranking), terms=shown)
     return _Words(scores, ranking, weights)
 
 
@@ -224,47 +239,47 @@ async def _fused(
     return ranking, {"semantic": near, "keyword": by_words}
 
 
-async def _hits(
-    tx: Tx,
-    stemmer: Stemmer,
-    key: BaseKey,
-    index: Row,
-    query: Query,
-    ranking: Ranking,
-    parts: Mapping[str, Mapping[int, float]],
-    words: _Words,
-) -> Sequence[Hit]:
-    rows = {
-        row["ordinal"]: row
-        for row in await tx.fetch(SQL.chunks_of, key.org_id, index["index_id"], [ordinal for ordinal, _ in ranking])
-    }
-    language = query.language or index["language"]
-    weights = words.weights or dict.fromkeys(await stemmer.stems(tx, language, list(raw_terms(query.text))), 1.0)
-    pieces = {ordinal: [(piece, tokens(piece)) for piece in sentences(row["text"])] for ordinal, row in rows.items()}
-    holders = await stemmer.holders(
-        tx, language, set[str]().union(*(inner for each in pieces.values() for _, inner in each)), weights
-    )
-    holding = frozenset(holders)
-
-    def weight_of(inner: Sequence[str]) -> float:
-        """What a sentence holds of the query: each of its terms counts once. Most sentences hold nothing."""
-        found = holding.intersection(inner)
-        return sum(weights[stem] for stem in set[str]().union(*(holders[token] for token in found))) if found else 0.0
-
-    places = {name: _places(scores) for name, scores in parts.items()} if query.explain else {}
-    hits: list[Hit] = []
+async def _best_of_items(tx: Tx, key: BaseKey, index: Row, ranking: Ranking) -> Ranking:
+    """The best chunk of each item. A second good chunk speaks for an item, too: by a tenth of its score."""
+    rows = await tx.fetch(SQL.items_at, key.org_id, index["index_id"], [ordinal for ordinal, _ in ranking])
+    items = {row["ordinal"]: row["item_id"] for row in rows}
+    best: dict[UUID, list[tuple[int, float]]] = {}
     for ordinal, score in ranking:
+        if ordinal in items:
+            best.setdefault(items[ordinal], []).append((ordinal, score))
+    scores = [
+        (each[0][0], (each[0][1] + SECOND_SHARE * (each[1][1] if len(each) > 1 else 0.0)) / (1 + SECOND_SHARE))
+        for each in best.values()
+    ]
+    return sorted(scores, key=lambda one: (-one[1], one[0]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What is to be shown: the ranking, the scores of each half, and the query's words with their weights."""
+
+    query: Query
+    ranking: Ranking
+    parts: Mapping[str, Mapping[int, float]]
+    words: Sequence[Word]
+    weights: Mapping[str, float]
+
+
+async def _hits(tx: Tx, stemmer: Stemmer, key: BaseKey, index: Row, shown: _Shown) -> Sequence[Hit]:
+    ordinals = [ordinal for ordinal, _ in shown.ranking]
+    rows = {row["ordinal"]: row for row in await tx.fetch(SQL.chunks_of, key.org_id, index["index_id"], ordinals)}
+    snippets = await _snippets(tx, stemmer, index, shown, rows)
+    explained = shown.query.explain
+    places = {name: _places(scores) for name, scores in shown.parts.items()} if explained else {}
+    hits: list[Hit] = []
+    for ordinal, score in shown.ranking:
         row = rows.get(ordinal)
         if row is None:  # Deleted since the stage before, where the transaction is no snapshot.
             continue
-        explain = (
-            {
-                name: {"score": round(scores[ordinal], 4), "rank": places[name][ordinal]}
-                for name, scores in parts.items()
-            }
-            if query.explain
-            else None
-        )
+        explain = {
+            name: {"score": round(scores[ordinal], 4), "rank": places[name][ordinal]}
+            for name, scores in (shown.parts.items() if explained else ())
+        }
         hits.append(
             Hit(
                 row["id"],
@@ -274,12 +289,44 @@ async def _hits(
                 row["metadata"],
                 row["page"],
                 row["heading"],
-                snippet([piece for piece, _ in pieces[ordinal]], [weight_of(inner) for _, inner in pieces[ordinal]]),
-                explain,
+                snippets[ordinal],
+                explain if explained else None,
                 row["place"],
             )
         )
     return hits
+
+
+async def _snippets(tx: Tx, stemmer: Stemmer, index: Row, shown: _Shown, rows: Mapping[int, Row]) -> Mapping[int, str]:
+    """Each chunk's sentences that hold words of the query, read in the language of its item."""
+    by_language: dict[str, list[int]] = {}
+    for ordinal, row in rows.items():
+        by_language.setdefault(row["language"] or index["language"], []).append(ordinal)
+    found: dict[int, str] = {}
+    weights = weights_of(shown.words, shown.weights)
+    for language, ordinals in by_language.items():
+        analysis = Analysis(index["form"], language)
+        pieces = {
+            ordinal: [(piece, analysis.tokens(piece)) for piece in sentences(rows[ordinal]["text"])]
+            for ordinal in ordinals
+        }
+        known = set[str]().union(*(inner for each in pieces.values() for _, inner in each))
+        holders = await stemmer.holders(tx, analysis, known, weights)
+        holding = frozenset(holders)
+        for ordinal, each in pieces.items():
+            matches = [_weight([holders[token] for token in holding.intersection(inner)], weights) for _, inner in each]
+            found[ordinal] = snippet([piece for piece, _ in each], matches)
+    return found
+
+
+def _weight(held: Sequence[Collection[str]], weights: Mapping[str, tuple[str, float]]) -> float:
+    """What a sentence holds of the query: each of its words counts once. Most sentences hold nothing."""
+    best: dict[str, float] = {}
+    for terms in held:
+        for term in terms:
+            word, weight = weights[term]
+            best[word] = max(weight, best.get(word, 0.0))
+    return sum(best.values())
 
 
 def _places(scores: Mapping[int, float]) -> dict[int, int]:

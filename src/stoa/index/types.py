@@ -81,8 +81,8 @@ class NewChunk:
 class NewItem:
     """An item's chunks with one unit vector each (len(chunks), dimensions), and the metadata that filters see.
 
-    `embedder` names what made the vectors; `language` is one of `LANGUAGES`. Both are the same for all items of an
-    index.
+    `embedder` names what made the vectors, the same for all items of an index. `language` is one of `LANGUAGES`: the
+    base's, which is taken where the item's own cannot be told. By the words of `title` every chunk is found.
     """
 
     item_id: UUID
@@ -91,6 +91,7 @@ class NewItem:
     vectors: "NDArray[np.float32]"
     embedder: str = ""
     language: str = "english"
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +109,15 @@ class Query:
     With `user`, `groups` or both, only items that admit one of them are found (`visibility`); an empty list of groups
     finds what everybody may see. `similarity_threshold` (0..1) is compared with the score of the mode: the cosine in
     semantic mode, the share of the best possible BM25 score in keyword mode, their weighted mean in hybrid mode.
-    `language` None means the index's own. `exact` scans every vector instead of walking the HNSW graph, to measure the
+    `language` None means the index's own; it says which words are stop words where the query does not. With
+    `one_per_item` the best chunk of each item is found, and `limit` counts items. `exact` scans every vector instead of walking the HNSW graph, to measure the
     graph's recall.
     """
 
     text: str
     limit: int = 10
     mode: Mode = Mode.HYBRID
-    alpha: float = 0.5
+    alpha: float = 0.4
     filters: Mapping[str, Any] | None = None
     user: str | None = None
     groups: Sequence[str] | None = None
@@ -123,6 +125,7 @@ class Query:
     explain: bool = False
     language: str | None = None
     exact: bool = False
+    one_per_item: bool = False
 
 
 @dataclass(frozen=True, slots=True)

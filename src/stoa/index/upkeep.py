@@ -5,6 +5,7 @@
 - An HNSW that has lost many of its vectors is built anew beside itself: a VACUUM would repair the graph entry by entry,
   for minutes.
 - Postings written item by item are merged into larger blocks.
+- The words of an index that an older version made are built anew, in today's form (rebuilding.py).
 - Tables that no index uses any more are dropped, a while after the last search that could know them.
 
 Whoever holds an index's advisory lock keeps it, on whichever node; the lock falls with the connection. What a dead
@@ -20,8 +21,11 @@ from typing import Any, Final
 import structlog
 
 from stoa.db import Database, connect
-from stoa.db.internal import internal_statement
+from stoa.db.internal import internal, internal_statement
 from stoa.index import store
+from stoa.index.normalizing import FORM
+from stoa.index.rebuilding import rebuild
+from stoa.index.stemming import Stemmer
 from stoa.index.store import SQL
 from stoa.kernel.errors import Unavailable
 from stoa.kernel.supervise import Supervisor, spread
@@ -68,6 +72,7 @@ class Upkeep:
         self._unmerged_max = unmerged_max
         self._stray_seconds = stray_seconds
         self._strays: dict[str, float] = {}
+        self._stemmer = Stemmer()
         self._supervisor = Supervisor()
 
     async def start(self) -> None:
@@ -87,7 +92,7 @@ class Upkeep:
         async with internal_statement(self._database) as tx:
             due = [
                 row["index_id"]
-                for row in await tx.fetch(SQL.due, self._unmerged_max, self._large_chunks, DIMENSIONS_MAX)
+                for row in await tx.fetch(SQL.due, self._unmerged_max, self._large_chunks, DIMENSIONS_MAX, FORM)
             ]
             strays = self._ripe([row["relname"] for row in await tx.fetch(SQL.stray_tables)])
         if not due and not strays:
@@ -113,6 +118,10 @@ class Upkeep:
         state = await connection.fetchrow(SQL.state, index_id)
         if state is None:
             return
+        if state["form"] < FORM:
+            async with internal(self._database) as tx:
+                items = await rebuild(tx, self._stemmer, index_id)
+            _log.info("words built anew", index_id=index_id, items=items, form=FORM)
         if state["unmerged"] >= self._unmerged_max:
             await self._merge(connection, state)
         if state["own_table"] and state["chunks"] < self._large_chunks // 2:

@@ -1,7 +1,6 @@
 """What changes an index. One writer at a time per index (its row is locked until the transaction ends); searches do not
 wait."""
 
-import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -9,13 +8,14 @@ from uuid import UUID, uuid5
 
 from stoa.db import Row, Tx
 from stoa.index import store
+from stoa.index.analysing import analyse, clean
 from stoa.index.filters import metadata_terms
+from stoa.index.normalizing import FORM
 from stoa.index.postings import metadata_blocks, word_blocks
 from stoa.index.stemming import Stemmer
 from stoa.index.store import SQL
 from stoa.index.types import BaseKey, NewChunk, NewItem, Removed
 from stoa.index.visibility import access_terms
-from stoa.index.words import raw_terms
 
 _BATCH: Final = 500
 """Chunks of one statement."""
@@ -26,7 +26,8 @@ async def replace(tx: Tx, stemmer: Stemmer, key: BaseKey, item: NewItem) -> None
     it."""
     dimensions = int(item.vectors.shape[1])
     assert item.vectors.shape == (len(item.chunks), dimensions), "one vector per chunk"
-    counts = await _counts(tx, stemmer, item)
+    form = await tx.fetchval(SQL.form_of, key.org_id, key.knowledgebase_id, key.generation) or FORM
+    analysed = await analyse(tx, stemmer, form, item.chunks, item.language, item.title)
     index = await _lock(tx, key)
     if index is None:
         await tx.execute(
@@ -38,26 +39,24 @@ async def replace(tx: Tx, stemmer: Stemmer, key: BaseKey, item: NewItem) -> None
             item.embedder,
             dimensions,
             item.language,
+            FORM,
         )
         index = await _lock(tx, key)
     assert index is not None, "it was just made, and is locked against its end"
-    if item.chunks and (index["embedder"], index["dimensions"], index["language"]) != (
+    if item.chunks and (index["embedder"], index["dimensions"], index["language"], index["form"]) != (
         item.embedder,
         dimensions,
         item.language,
+        form,
     ):
-        if index["chunks"]:
-            raise ValueError(
-                f"the index was filled with {index['embedder']} ({index['dimensions']}, {index['language']}), "
-                f"not with {item.embedder}"
-            )
-        await tx.execute(SQL.set_settings, key.org_id, index["index_id"], item.embedder, dimensions, item.language)
+        form = await _settled(tx, key, index, item, dimensions)
+        analysed = await analyse(tx, stemmer, form, item.chunks, item.language, item.title)
     await _remove_items(tx, key, index, await tx.fetch(SQL.items_of, key.org_id, index["index_id"], [item.item_id]))
     first, index_id = index["next_ordinal"], index["index_id"]
     last = first + len(item.chunks) - 1
     terms_of_metadata = _metadata_terms(item.metadata)
-    terms = sorted(terms_of_metadata.union(*counts))
-    words = sum(sum(one.values()) for one in counts)
+    terms = sorted(terms_of_metadata.union(*(one.terms for one in analysed.counts)))
+    words = sum(one.length for one in analysed.counts)
     await tx.execute(
         SQL.insert_item,
         key.org_id,
@@ -69,11 +68,31 @@ async def replace(tx: Tx, stemmer: Stemmer, key: BaseKey, item: NewItem) -> None
         last,
         words,
         terms,
+        analysed.language,
+        item.title,
     )
+    if item.chunks:
+        await tx.execute(SQL.add_language, key.org_id, index_id, analysed.language)
     await _insert_chunks(tx, key, index, item, first, dimensions)
-    blocks = [*word_blocks(first, counts), *metadata_blocks(first, last, terms_of_metadata)]
+    blocks = [*word_blocks(enumerate(analysed.counts, first)), *metadata_blocks(first, last, terms_of_metadata)]
     await store.insert_blocks(tx, key, index_id, blocks)
     await tx.execute(SQL.count_change, key.org_id, index_id, len(item.chunks), words, last + 1, len(blocks), 0)
+
+
+async def _settled(tx: Tx, key: BaseKey, index: Row, item: NewItem, dimensions: int) -> int:
+    """The form of an index whose settings are not the item's: an empty one takes them, any other keeps its form and
+    must have the same embedder."""
+    if not index["chunks"]:
+        await tx.execute(
+            SQL.set_settings, key.org_id, index["index_id"], item.embedder, dimensions, item.language, FORM
+        )
+        return FORM
+    if (index["embedder"], index["dimensions"], index["language"]) != (item.embedder, dimensions, item.language):
+        raise ValueError(
+            f"the index was filled with {index['embedder']} ({index['dimensions']}, {index['language']}), "
+            f"not with {item.embedder}"
+        )
+    return index["form"]
 
 
 async def remove(tx: Tx, key: BaseKey, item_ids: Sequence[UUID]) -> Removed:
@@ -157,26 +176,6 @@ async def _cut_postings(tx: Tx, key: BaseKey, index_id: int, terms: Sequence[str
     await store.set_records(tx, key.org_id, index_id, [block for block in cut if block.records])
 
 
-async def _counts(tx: Tx, stemmer: Stemmer, item: NewItem) -> list[Mapping[str, int]]:
-    """Each chunk's terms with their number."""
-    found: list[Mapping[str, int]] = []
-    for start in range(0, len(item.chunks), _BATCH):
-        batch = item.chunks[start : start + _BATCH]
-        raw = await asyncio.to_thread(_raw_counts, batch)
-        await stemmer.learn(tx, item.language, set[str]().union(*raw))
-        for counts in raw:
-            stems: Counter[str] = Counter()
-            for term, times in counts.items():
-                if (stem := stemmer.stem(item.language, term)) is not None:
-                    stems[stem] += times
-            found.append(stems)
-    return found
-
-
-def _raw_counts(chunks: Sequence[NewChunk]) -> list[Counter[str]]:
-    return [Counter(raw_terms(indexed_text(chunk))) for chunk in chunks]
-
-
 async def _insert_chunks(tx: Tx, key: BaseKey, index: Row, item: NewItem, first: int, dimensions: int) -> None:
     index_id = index["index_id"]
     ids = chunk_ids(item.item_id, item.chunks)
@@ -193,8 +192,8 @@ async def _insert_chunks(tx: Tx, key: BaseKey, index: Row, item: NewItem, first:
             start,
             ids[start : start + _BATCH],
             [one.page for one in batch],
-            [_clean(one.heading) if one.heading is not None else None for one in batch],
-            [_clean(one.text) for one in batch],
+            [clean(one.heading) if one.heading is not None else None for one in batch],
+            [clean(one.text) for one in batch],
             [one.hash for one in batch],
             [dict(one.place) if one.place is not None else None for one in batch],
         )
@@ -202,13 +201,6 @@ async def _insert_chunks(tx: Tx, key: BaseKey, index: Row, item: NewItem, first:
         await tx.execute(
             insert_vectors, key.org_id, key.project_id, index_id, first + start, flat, dimensions, len(batch)
         )
-
-
-def indexed_text(chunk: NewChunk) -> str:
-    """What words are found by: the text under its heading, as it is embedded."""
-    if chunk.heading is None or chunk.heading in chunk.text:
-        return _clean(chunk.text)
-    return _clean(f"{chunk.heading}\n{chunk.text}")
 
 
 def chunk_ids(item_id: UUID, chunks: Sequence[NewChunk]) -> list[UUID]:
@@ -220,8 +212,3 @@ def chunk_ids(item_id: UUID, chunks: Sequence[NewChunk]) -> list[UUID]:
         found.append(uuid5(item_id, f"{chunk.hash.hex()}:{seen[chunk.hash]}"))
         seen[chunk.hash] += 1
     return found
-
-
-def _clean(text: str) -> str:
-    """What PostgreSQL can hold: no NUL, no half of a character."""
-    return text.encode("utf-8", "replace").decode().replace("\x00", " ")

@@ -1,6 +1,7 @@
 """Who is asking. Made once per request from a credential; every tenant transaction is opened in its name."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal
@@ -11,6 +12,8 @@ class CredentialKind(StrEnum):
     ACCESS_KEY = "access_key"
     PERSONAL_TOKEN = "personal_token"  # noqa: S105 — a kind, no secret
     CONNECT_TOKEN = "connect_token"  # noqa: S105 — the same
+    SESSION = "session"
+    """A signed-in user of the console; the console verifies it and no bearer header carries it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +25,23 @@ class SpendingLimit:
 
 
 @dataclass(frozen=True, slots=True)
+class Grants:
+    """What a user's roles permit. A project that is not in `projects` does not exist for the user."""
+
+    everywhere: frozenset[str]
+    """In every project, also in those to come, and in the organization itself: for owners and admins."""
+    organization: frozenset[str]
+    """On the organization itself, and in no project."""
+    projects: Mapping[UUID, frozenset[str]]
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
-    """A credential's scope: one organization, and one project of it unless the credential is organization-wide."""
+    """A credential's scope: one organization, and one project of it unless the credential is organization-wide.
+
+    A user's scope depends on what is asked: `permitted` gives the principal that sees the projects whose role permits
+    it.
+    """
 
     org_id: UUID
     project_id: UUID | None
@@ -35,8 +53,33 @@ class Principal:
     """Requests per minute."""
     spending_limit: SpendingLimit | None = None
     credential: CredentialKind = CredentialKind.ACCESS_KEY
+    user_id: UUID | None = None
+    """The user behind a token or session; None for a key. Conversations belong to their user, or to the keys."""
+    projects: Sequence[UUID] | None = None
+    """The projects that transactions see, where that is several or none; None where `project_id` says it."""
+    grants: Grants | None = None
 
     @property
     def scope(self) -> str:
         """Names the scope in which an Idempotency-Key is unique."""
-        return f"{self.org_id}/{self.project_id or '*'}"
+        return f"{self.org_id}/{f'user:{self.user_id}' if self.user_id else self.project_id or '*'}"
+
+    @property
+    def organization_wide(self) -> bool:
+        return self.project_id is None and self.projects is None
+
+    def permitted(self, permissions: Sequence[str]) -> "Principal | None":
+        """The principal for a request that needs one of `permissions`; None where it may not be made at all.
+
+        A key keeps its scope. A user sees the projects in which a role permits the request, so that a route which
+        changes something finds nothing of a project that the user may only read.
+        """
+        if self.grants is None:
+            missing = self.permissions is not None and self.permissions.isdisjoint(permissions)
+            return None if missing else self
+        if not self.grants.everywhere.isdisjoint(permissions):
+            return replace(self, projects=None)
+        projects = [one for one, granted in self.grants.projects.items() if not granted.isdisjoint(permissions)]
+        if not projects and self.grants.organization.isdisjoint(permissions):
+            return None
+        return replace(self, projects=projects)

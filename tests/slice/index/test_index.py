@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 — letters of many scripts
 """The index on a real database: filters, BM25 and meaning against references; replacing, deleting, isolation, large
 indexes."""
 
@@ -19,7 +20,8 @@ from numpy.typing import NDArray
 from stoa.db import Database
 from stoa.db.internal import internal
 from stoa.index import Index, Upkeep
-from stoa.index.stemming import Stemmer
+from stoa.index.normalizing import FORM
+from stoa.index.stemming import Analysis, Stemmer
 from stoa.index.types import BaseKey, Found, Mode, NewChunk, NewItem, Query
 from stoa.index.words import raw_terms
 from stoa.kernel.errors import BadRequest
@@ -158,9 +160,9 @@ async def test_keyword_scores_are_bm25(database: Database, index: Index) -> None
         weights = {term: math.log1p((len(bags) - held + 0.5) / (held + 0.5)) for term, held in holders.items()}
 
         def score(bag: Counter[str], weights: Mapping[str, float] = weights) -> float:
-            norm = 1.2 * (0.25 + 0.75 * sum(bag.values()) / average)
-            return sum(weight * 2.2 * bag[term] / (bag[term] + norm) for term, weight in weights.items()) / (
-                2.2 * sum(weights.values())
+            norm = 0.9 * (0.6 + 0.4 * sum(bag.values()) / average)
+            return sum(weight * 1.9 * bag[term] / (bag[term] + norm) for term, weight in weights.items()) / (
+                1.9 * sum(weights.values())
             )
 
         expected = sorted((round(found, 4) for bag in bags.values() if (found := score(bag)) > 0), reverse=True)[:100]
@@ -200,7 +202,7 @@ async def test_codes_names_and_languages_are_found_exactly(database: Database, i
     ):
         found = await ask(database, index, query)
         assert numbers(found)[:1] == [first], query
-    assert numbers(await ask(database, index, "the and of")) == []
+    assert 1 in numbers(await ask(database, index, "the and of")), "a query of stop words alone still finds"
     german = BaseKey(ORG, PROJECT, UUID(int=33))
     await put(
         database,
@@ -230,20 +232,21 @@ async def test_snippets_mark_what_matched(database: Database, index: Index) -> N
 async def test_stems_of_words_are_remembered_and_what_names_somebody_is_not(database: Database) -> None:
     stemmer = Stemmer()
     asked = {"hotels,", "ada@example.com", "ERR-4711", "the", "w" * 200, "night.", "boundary-layer", "12", "(1987)"}
-    wanted = ["whotel", "wada", "cerr-4711", "cboundary-layer", "wlayer", "w12", "w1987"]
+    wanted = ["whotel", "wada", "cerr4711", "wboundarylay", "wlayer", "c12", "c1987"]
+    english = Analysis(FORM, "english")
     async with database.tenant(ME) as tx:
         for _ in range(2):  # The second time from memory.
-            held = await stemmer.holders(tx, "english", asked, wanted)
+            held = await stemmer.holders(tx, english, asked, wanted)
             assert held == {
                 "hotels,": {"whotel"},
                 "ada@example.com": {"wada"},
-                "ERR-4711": {"cerr-4711"},
-                "boundary-layer": {"cboundary-layer", "wlayer"},
-                "12": {"w12"},
-                "(1987)": {"w1987"},
+                "ERR-4711": {"cerr4711"},
+                "boundary-layer": {"wboundarylay", "wlayer"},
+                "12": {"c12"},
+                "(1987)": {"c1987"},
             }
-        assert await stemmer.holders(tx, "english", asked, ["wnight"]) == {"night.": {"wnight"}}
-    assert stemmer._tokens["english"].tokens == {"hotels,", "the", "night.", "boundary-layer", "12"}
+        assert await stemmer.holders(tx, english, asked, ["wnight"]) == {"night.": {"wnight"}}
+    assert stemmer._tokens[english].tokens == {"hotels,", "the", "night.", "boundary-layer", "12"}
 
 
 # --- meaning and both -----------------------------------------------------------------------------------------------
@@ -967,9 +970,110 @@ def test_terms_of_texts() -> None:
     def terms(text: str) -> Sequence[str]:
         return list(raw_terms(text))
 
-    assert terms("The ERR-4711 of 2026") == ["wthe", "werr", "w4711", "wof", "w2026", "cerr-4711"]
+    assert terms("The ERR-4711 of 2026") == ["wthe", "aerr", "c4711", "wof", "c2026", "cerr4711"]
     assert "c§12a" in terms("§ 12a")
-    assert {"cfoo_bar.baz", "cfoo_bar", "wfoo", "wbar", "wbaz"} <= set(terms("foo_bar.baz"))
+    assert {"wfoobarbaz", "wfoobar", "wfoo", "wbar", "wbaz"} <= set(terms("foo_bar.baz"))
     assert {"wgetusername", "wget", "wuser", "wname"} <= set(terms("getUserName"))
-    assert terms("don't") == ["wdon", "wt"]
+    assert {"cerr4711", "werr", "c4711"} <= set(terms("ERR4711"))
+    assert terms("1,000,000") == ["c1", "c000", "c000", "c1000000"]
+    assert terms("don't") == ["wdon", "wt", "wdont"]
     assert all(len(term) <= 65 for term in terms("x" * 500 + "-" + "y" * 500))
+
+
+# --- the normal form ------------------------------------------------------------------------------------------------
+async def test_accents_are_matched_with_and_without_and_the_exact_form_ranks_higher(
+    database: Database, index: Index
+) -> None:
+    await put(
+        database,
+        index,
+        item(1, "Please send your resume to the office before noon."),
+        item(2, "Please send your résumé to the office before noon."),
+        item(3, "Please send your dessert to the office before noon."),
+        item(4, "Please send Mr Müller to the office before noon."),
+    )
+    assert numbers(await ask(database, index, "resume")) == [1, 2]
+    assert numbers(await ask(database, index, "résumé")) == [2, 1]
+    for written in ("Müller", "muller", "Mueller", "MÜLLER", "Mu\u0308ller"):
+        found = await ask(database, index, written)
+        assert numbers(found) == [4], written
+        assert "<mark>" in (found.hits[0].snippet or ""), written
+
+
+async def test_each_item_is_stemmed_in_its_own_language(database: Database, index: Index) -> None:
+    await put(
+        database,
+        index,
+        item(1, "Die Verträge werden von der Geschäftsführung geprüft, und die Fristen sind nicht zu ändern."),
+        item(2, "Договоры проверяются руководством, и сроки не меняются без согласия сторон."),
+        item(3, "The contracts are checked by the management, and the notices were given in writing."),
+        item(4, "İSTANBUL ofisi IĞDIR için de çalışır ve bu iki ofis bir bütün olarak değerlendirilir."),
+    )
+    for asked, first in (("Vertrags", 1), ("Frist", 1), ("договор", 2), ("срок", 2), ("contract", 3), ("notice", 3)):
+        assert numbers(await ask(database, index, asked))[:1] == [first], asked
+    for asked in ("istanbul", "İstanbul", "ISTANBUL", "ığdır", "IĞDIR", "igdir"):
+        assert numbers(await ask(database, index, asked)) == [4], asked
+
+
+async def test_repeated_words_count_and_names_of_stop_words_are_found(database: Database, index: Index) -> None:
+    await put(
+        database,
+        index,
+        item(1, "WHO guidelines for the office."),
+        item(2, "Those who stay in the office."),
+        item(3, "pump pump pump valve", "valve"),
+        item(4, "Whatever.", title="vacation-policy-2024.md"),
+    )
+    assert numbers(await ask(database, index, "WHO"))[0] == 1
+    assert numbers(await ask(database, index, "vacation policy")) == [4], "names of files are found"
+    once = (await ask(database, index, "pump valve", limit=10)).hits
+    often = (await ask(database, index, "pump valve valve valve", limit=10)).hits
+    share = [hits[-1].score / hits[0].score for hits in (once, often)]
+    assert share[1] > share[0], "a word that is repeated weighs more"
+
+
+async def test_one_hit_per_item(database: Database, index: Index) -> None:
+    await put(
+        database,
+        index,
+        item(1, *["river boat"] * 30),
+        item(2, "river"),
+        item(3, "boat", "nothing"),
+    )
+    found = await ask(database, index, "river boat", limit=3, one_per_item=True)
+    assert sorted(numbers(found)) == [1, 2, 3]
+    assert numbers(found)[0] == 1
+
+
+async def test_an_older_index_answers_in_its_own_form_until_it_is_built_anew(
+    database: Database, index: Index, dsn: str
+) -> None:
+    await put(database, index, item(1, "Projekt**nummer** ERR-4711", metadata={"team": "a"}), item(2, "Verträge"))
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute("UPDATE knowledge_indexes SET form = 1, languages = '{}'")
+        await connection.execute("DELETE FROM knowledge_postings WHERE left(term, 1) <> 'm'")
+        await connection.execute(
+            "UPDATE knowledge_index_items SET language = NULL, "
+            "terms = array(SELECT t FROM unnest(terms) t WHERE left(t, 1) = 'm')"
+        )
+        await put(database, index, item(3, "Projekt**nummer** ERR-4711 the"))
+        terms = {row["term"] for row in await connection.fetch("SELECT term FROM knowledge_postings")}
+        assert "cerr-4711" in terms, "a writer keeps the form of the index"
+        assert not any(term[0] in "sfau" for term in terms)
+        assert numbers(await ask(database, index, "ERR-4711")) == [3]
+        assert numbers(await ask(database, index, "Projektnummer")) == []
+        await asyncio.gather(Upkeep(database).tend(), Upkeep(database).tend())
+        assert await connection.fetchval("SELECT form FROM knowledge_indexes") == FORM
+        before = await connection.fetch("SELECT term, records FROM knowledge_postings ORDER BY term, first_ordinal")
+        assert sorted(numbers(await ask(database, index, "Projektnummer ERR4711"))) == [1, 3]
+        assert numbers(await ask(database, index, "Projektnummer", filters={"team": "a"})) == [1]
+        assert "<mark>" in ((await ask(database, index, "Projektnummer")).hits[0].snippet or "")
+        await Upkeep(database).tend()
+        after = await connection.fetch("SELECT term, records FROM knowledge_postings ORDER BY term, first_ordinal")
+        assert before == after
+    finally:
+        await connection.close()
+    async with internal(database) as tx:
+        await index.remove(tx, KEY, [UUID(int=1_000 + number) for number in (1, 2, 3)])
+    assert numbers(await ask(database, index, "Projektnummer Verträge")) == []

@@ -13,7 +13,7 @@ from stoa.console.view import View
 PAGE_SIZE: Final = 50
 PERMISSIONS: Final[Mapping[str, str]] = {
     "access:read": "see keys and projects",
-    "access:write": "make and revoke keys, change projects",
+    "access:write": "make and revoke keys, manage people",
     "connections:read": "see connections to providers",
     "connections:write": "connect and disconnect providers",
     "conversations:read": "read conversations and files",
@@ -22,6 +22,8 @@ PERMISSIONS: Final[Mapping[str, str]] = {
     "knowledge:read": "search and read knowledge bases",
     "knowledge:write": "fill, change and delete knowledge bases",
     "models:read": "see models",
+    "projects:write": "make and change projects",
+    "router:call": "call models through the router",
     "runs:read": "read runs and their events",
     "runs:write": "cancel runs and answer their questions",
     "tools:read": "see tools",

@@ -12,7 +12,7 @@ from typing import Final
 
 import xberg
 
-from stoa.documents.converting import office_parts
+from stoa.documents.converting import office_parts, sheets
 from stoa.documents.converting.page import Page
 from stoa.documents.types import ConversionError
 
@@ -37,7 +37,7 @@ _BULLET: Final = re.compile(r"(?:^|(?<= ))[\x7f\uf0b7\u2022][ \t]+", re.MULTILIN
 def office_pages(data: bytes, name: str, kind: str, pages_max: int) -> tuple[int | None, list[Page], list[str]]:
     """The number of pages, the pages that hold text, and warnings. Raises ConversionError. Only slides have numbers:
     other formats have no pages of their own."""
-    pages = by_library(data, name, kind)
+    pages = by_library(sheets.as_shown(data) if kind == "xlsx" else data, name, kind)
     if kind not in PAGED:
         more = office_parts.omitted(data, kind, pages[0].markdown) if pages and kind in ("docx", "xlsx") else []
         if more:

@@ -40,6 +40,11 @@ class OpenAIModel(StreamingModel):
     def default_demands(self, base_url: str) -> Demands:
         return demands_of(base_url)
 
+    @property
+    def counts_when_asked(self) -> bool:
+        """Whether the usage of a stream must be asked for, and may be."""
+        return self._demands.stream_options and self._granted.stream_options
+
     def headers(self) -> Mapping[str, str]:
         return {"Authorization": f"Bearer {self._api_key}"} if self._api_key else {}
 

@@ -122,7 +122,7 @@ class OpenAIReading(Reading):
             out.append(TextDelta(text))
 
     def _usage(self, usage: Any, out: list[Delta]) -> None:
-        if (counts := _usage(object_of(usage))) is not None:
+        if (counts := usage_of(object_of(usage))) is not None:
             out.append(counts)
 
     def _fail(self, held: Mapping[str, Any]) -> None:
@@ -177,7 +177,7 @@ def _add_detail(details: list[dict[str, Any]], detail: dict[str, Any]) -> None:
             before[name] = value
 
 
-def _usage(usage: Mapping[str, Any]) -> Usage | None:
+def usage_of(usage: Mapping[str, Any]) -> Usage | None:
     """None where nothing is counted: some servers send zeros until the end."""
     details = object_of(usage.get("prompt_tokens_details"))
     prompt = count_of(usage.get("prompt_tokens")) or count_of(usage.get("input_tokens"))

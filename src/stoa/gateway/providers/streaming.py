@@ -67,6 +67,7 @@ class StreamingModel(ABC):
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._transport = transport
+        self._base_url = base_url
         self._url = endpoint(base_url, self.path)
         self._source = f"{self.wire} {urlsplit(base_url).netloc.rpartition('@')[2]}"
         self._api_key = api_key
@@ -80,6 +81,16 @@ class StreamingModel(ABC):
     @property
     def abilities(self) -> Capabilities:
         return self._abilities
+
+    @property
+    def source(self) -> str:
+        """The wire and the host: what a provider gave is given back to it alone."""
+        return self._source
+
+    @property
+    def wire_name(self) -> str:
+        """What the provider calls the model."""
+        return self._wire_name
 
     @abstractmethod
     def default_demands(self, base_url: str) -> Demands: ...
@@ -145,10 +156,7 @@ class StreamingModel(ABC):
 
     async def _begun(self, stack: AsyncExitStack, outgoing: Outgoing) -> "_Primed":
         """A reply and its first word. Raises TransportError, and ModelError where it fails before it says anything."""
-        headers = {"Content-Type": "application/json", "Accept": "text/event-stream", **self.headers()}
-        reply = await stack.enter_async_context(self._transport.post(self._url, headers, outgoing.body, self._timeouts))
-        if not 200 <= reply.status < 300:
-            raise self._refusal(reply, await reply.read(ERROR_BODY_BYTES_MAX))
+        reply = await self._accepted(stack, self._url, outgoing.body, self._timeouts, accept="text/event-stream")
         names = outgoing.names
         reception = Reception(self.reading(names), lambda: self.reading(names), self.clean)
         batches = reception.batches(reply)
@@ -158,6 +166,27 @@ class StreamingModel(ABC):
             if any(type(delta) in _WORDS for delta in batch):
                 break
         return _Primed(deltas, batches)
+
+    async def send(
+        self, stack: AsyncExitStack, path: str, body: bytes, *, streamed: bool, timeouts: Timeouts | None = None
+    ) -> Reply:
+        """The provider's reply to these bytes, sent as they are to `path` below its address, once. Raises ModelError
+        where it cannot be had or is a refusal; reading it raises TransportError."""
+        accept = "text/event-stream" if streamed else "application/json"
+        url = self._url if path == self.path else endpoint(self._base_url, path)
+        try:
+            return await self._accepted(stack, url, body, timeouts or self._timeouts, accept=accept)
+        except TransportError as error:
+            raise broken(error, began=False) from error
+
+    async def _accepted(
+        self, stack: AsyncExitStack, url: str, body: bytes, timeouts: Timeouts, *, accept: str
+    ) -> Reply:
+        headers = {"Content-Type": "application/json", "Accept": accept, **self.headers()}
+        reply = await stack.enter_async_context(self._transport.post(url, headers, body, timeouts))
+        if not 200 <= reply.status < 300:
+            raise self._refusal(reply, await reply.read(ERROR_BODY_BYTES_MAX))
+        return reply
 
     def _refusal(self, reply: Reply, body: bytes) -> ModelError:
         failure = self._failure(body)

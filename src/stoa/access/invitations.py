@@ -1,0 +1,170 @@
+"""Invitations: a token that makes somebody a member, once. One transaction per method."""
+
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+
+from stoa.access import people, rules
+from stoa.access.members import check_project, require_member, require_wide
+from stoa.access.passwords import Passwords
+from stoa.access.people import SQL
+from stoa.access.ports import Mail
+from stoa.access.tokens import Tokens
+from stoa.access.types import Invitation, NewUser, OrgRole, ProjectRole, User
+from stoa.access.users import Users, check_new
+from stoa.db import Database, audit, idempotency
+from stoa.db.idempotency import IdempotencyKey
+from stoa.db.internal import internal, internal_statement
+from stoa.kernel.clock import Clock, rfc3339
+from stoa.kernel.errors import Conflict, NotFound
+from stoa.kernel.ids import Ids
+from stoa.kernel.pages import Page, PageRequest
+from stoa.kernel.principal import Principal
+
+FIRST_TOKEN_DAYS: Final = 30
+"""How long the token lives that a new user gets with the answer."""
+_CLOSED: Final = "This invitation is unknown, was used, or has expired; ask for another one."
+
+
+class Invitations:
+    """Every method but `accept` takes the caller in the organization that is meant (`Orgs.within`)."""
+
+    def __init__(
+        self, database: Database, ids: Ids, clock: Clock, passwords: Passwords, users: Users, tokens: Tokens, mail: Mail
+    ) -> None:
+        self._database = database
+        self._ids = ids
+        self._clock = clock
+        self._passwords = passwords
+        self._users = users
+        self._tokens = tokens
+        self._mail = mail
+
+    async def create(
+        self,
+        principal: Principal,
+        email: str,
+        role: OrgRole,
+        project_id: UUID | None,
+        project_role: ProjectRole | None,
+        once: IdempotencyKey | None,
+    ) -> tuple[Invitation, str | None, bool]:
+        """The invitation, its token (shown this once, and not where the request is repeated), and whether it went out by
+        mail."""
+        require_wide(principal)
+        address, secret = rules.check_email(email), rules.new_secret(rules.INVITATION_PREFIX)
+        try:
+            async with self._database.tenant(principal) as tx:
+                if project_id is not None:
+                    await check_project(tx, principal, project_id)
+                if once and (first := await idempotency.claim(tx, principal, once)):
+                    known = await tx.fetchrow(SQL.invitation, principal.org_id, project_id, UUID(first["id"]))
+                    if known is None:
+                        raise NotFound("The invitation that this Idempotency-Key made was accepted or revoked.")
+                    return people.invitation(known), None, False
+                if project_id is None and await tx.fetchval(SQL.member_by_email, principal.org_id, address) is not None:
+                    raise Conflict(f"{address} is a member of this organization already.")
+                row = await tx.fetchrow(
+                    SQL.insert_invitation,
+                    principal.org_id,
+                    project_id,
+                    self._ids.new(),
+                    address,
+                    role.value,
+                    project_role.value if project_role else None,
+                    rules.digest(secret),
+                    self._clock.now() + timedelta(days=rules.INVITATION_DAYS),
+                    principal.user_id or principal.key_id,
+                )
+                assert row is not None
+                made = people.invitation(row)
+                await audit.record(tx, principal, "invitation.create", made.id)
+                if once:
+                    await idempotency.record(tx, principal, once, {"id": str(made.id)}, made.id)
+        except asyncpg.UniqueViolationError as error:
+            raise Conflict(f"{address} has an invitation already; send it again, or revoke it.") from error
+        return made, secret, await self._send(made, secret)
+
+    async def list(self, principal: Principal, project_id: UUID | None, page: PageRequest) -> Page[Invitation]:
+        require_member(principal)
+        async with self._database.tenant(principal) as tx:
+            if project_id is not None:
+                await check_project(tx, principal, project_id)
+            rows = await tx.fetch(SQL.invitations, principal.org_id, project_id, page.page_size, page.offset)
+            total = await tx.fetchval(SQL.count_invitations, principal.org_id, project_id)
+        return Page([people.invitation(row) for row in rows], page.page, page.page_size, total)
+
+    async def resend(
+        self, principal: Principal, project_id: UUID | None, invitation_id: UUID
+    ) -> tuple[Invitation, str, bool]:
+        """A new token with a new end; the old token opens nothing any more."""
+        require_wide(principal)
+        secret = rules.new_secret(rules.INVITATION_PREFIX)
+        async with self._database.tenant(principal) as tx:
+            row = await tx.fetchrow(
+                SQL.renew_invitation,
+                principal.org_id,
+                project_id,
+                invitation_id,
+                rules.digest(secret),
+                self._clock.now() + timedelta(days=rules.INVITATION_DAYS),
+            )
+            if row is None:
+                raise NotFound(f"There is no invitation {invitation_id}.")
+            await audit.record(tx, principal, "invitation.update", invitation_id)
+        renewed = people.invitation(row)
+        return renewed, secret, await self._send(renewed, secret)
+
+    async def revoke(self, principal: Principal, project_id: UUID | None, invitation_id: UUID) -> None:
+        require_wide(principal)
+        async with self._database.tenant(principal) as tx:
+            if await tx.fetchval(SQL.delete_invitation, principal.org_id, project_id, invitation_id) is None:
+                raise NotFound(f"There is no invitation {invitation_id}.")
+            await audit.record(tx, principal, "invitation.delete", invitation_id)
+
+    async def accept(
+        self, secret: str, first_name: str, last_name: str, timezone: str, password: str | None
+    ) -> tuple[User, UUID, str | None]:
+        """The user, the organization, and for a new user a first personal access token.
+
+        The token of an invitation is the right to become a member under its e-mail address, and nothing else: it signs
+        nobody in who is a user already. Raises NotFound for a token that is unknown, used or expired.
+        """
+        async with internal_statement(self._database) as tx:
+            known_token = await tx.fetchval(SQL.invitation_open, rules.digest(secret), self._clock.now())
+        if not known_token:
+            raise NotFound(_CLOSED)  # Before a hash is computed: a stranger makes the server compute none.
+        # Outside the transaction, which would hold its locks for as long as that takes.
+        hashed = await self._passwords.hash(rules.check_password(password)) if password is not None else None
+        async with internal(self._database) as tx:
+            row = await tx.fetchrow(SQL.take_invitation, rules.digest(secret), self._clock.now())
+            if row is None:
+                raise NotFound(_CLOSED)
+            invited, key = people.invitation(row), None
+            known = await tx.fetchrow(SQL.user_by_email, invited.email)
+            if known is None:
+                check_new(invited.email, password)
+                user = await self._users.insert(tx, NewUser(invited.email, first_name, last_name, timezone), hashed)
+            else:
+                user = people.user(known)
+            await tx.execute(SQL.insert_member, invited.org_id, user.id, invited.role)
+            if invited.project_id is not None:
+                await tx.execute(
+                    SQL.put_project_member, invited.org_id, invited.project_id, user.id, invited.project_role
+                )
+            if known is None:
+                key = rules.new_secret(rules.TOKEN_PREFIX)
+                end = self._clock.now() + timedelta(days=FIRST_TOKEN_DAYS)
+                await self._tokens.insert(tx, invited.org_id, user.id, "First token", end, key)
+            maker = Principal(invited.org_id, None, user.id, user_id=user.id)
+            await audit.record(tx, maker, "invitation.accept", invited.id)
+        return user, invited.org_id, key
+
+    async def _send(self, invited: Invitation, secret: str) -> bool:
+        return await self._mail.send(
+            invited.email,
+            "An invitation to Stoa",
+            f"You were invited. Until {rfc3339(invited.expires_at)} this token makes you a member, once:\n\n{secret}\n",
+        )

@@ -1,0 +1,184 @@
+-- name: insert_user
+INSERT INTO users (id, email, first_name, last_name, timezone, password) VALUES ($1, $2, $3, $4, $5, $6) RETURNING *;
+
+-- name: user_by_email
+SELECT * FROM users WHERE email = $1;
+
+-- name: user
+SELECT * FROM users WHERE id = $1;
+
+-- name: set_password
+-- Also lifts the delay of failed attempts.
+UPDATE users SET password = $2, failed_attempts = 0, next_attempt_at = NULL, updated_at = now() WHERE id = $1;
+
+-- name: sign_out_everywhere
+DELETE FROM user_sessions WHERE user_id = $1;
+
+-- name: begin_attempt
+-- Counts an attempt to sign in before the password is checked, so that many at once do not pass together. No row: it is too
+-- early for another one. $2 is the number of attempts without delay, $3 the seconds of delay after that.
+UPDATE users SET failed_attempts = failed_attempts + 1,
+    next_attempt_at = CASE WHEN failed_attempts + 1 >= $2::int THEN now() + $3::float8 * interval '1 second' END
+WHERE id = $1 AND (next_attempt_at IS NULL OR next_attempt_at <= now()) RETURNING id;
+
+-- name: end_attempt
+UPDATE users SET failed_attempts = 0, next_attempt_at = NULL WHERE id = $1;
+
+-- name: insert_member
+INSERT INTO org_members (org_id, user_id, role) VALUES ($1, $2, $3) ON CONFLICT (org_id, user_id) DO NOTHING;
+
+-- name: insert_new_org
+INSERT INTO orgs (id, name) VALUES ($1, $2) RETURNING *;
+
+-- name: insert_first_project
+INSERT INTO projects (org_id, id, name, visibility) VALUES ($1, $2, 'Default', 'internal');
+
+-- name: org
+SELECT * FROM orgs WHERE id = $1;
+
+-- name: orgs_named
+SELECT * FROM orgs WHERE name = $1 OR id::text = $1 ORDER BY created_at, id LIMIT 2;
+
+-- name: oldest_org
+SELECT * FROM orgs ORDER BY created_at, id LIMIT 1;
+
+-- name: update_org
+UPDATE orgs SET name = $2 WHERE id = $1 RETURNING *;
+
+-- name: orgs_of_user
+-- A page; {order} is made of checked column names.
+SELECT o.*, m.role FROM orgs o JOIN org_members m ON m.org_id = o.id WHERE m.user_id = $1 ORDER BY {order} LIMIT $2 OFFSET $3;
+
+-- name: count_orgs_of_user
+SELECT count(*) FROM org_members WHERE user_id = $1;
+
+-- name: first_org_of_user
+SELECT org_id FROM org_members WHERE user_id = $1 ORDER BY created_at, org_id LIMIT 1;
+
+-- name: membership
+-- What a user may do in an organization.
+SELECT org_id, user_id, role, projects FROM member_roles WHERE org_id = $1 AND user_id = $2;
+
+-- name: org_of_project
+-- The organization of a project, where the user is a member of it.
+SELECT p.org_id FROM projects p JOIN org_members m ON m.org_id = p.org_id WHERE p.id = $1 AND m.user_id = $2;
+
+-- name: token_by_hash
+-- A token's owner, with the roles of this moment.
+SELECT t.id, t.expires_at, m.* FROM personal_tokens t JOIN member_roles m USING (org_id, user_id) WHERE t.hash = $1;
+
+-- name: session_by_hash
+SELECT s.id, s.expires_at, m.* FROM user_sessions s JOIN member_roles m USING (org_id, user_id) WHERE s.hash = $1;
+
+-- name: credential_by_id
+-- The same, of what something signed names.
+SELECT t.id, t.expires_at, false AS session, m.* FROM personal_tokens t JOIN member_roles m USING (org_id, user_id) WHERE t.id = $1
+UNION ALL
+SELECT s.id, s.expires_at, true, m.* FROM user_sessions s JOIN member_roles m USING (org_id, user_id) WHERE s.id = $1;
+
+-- name: insert_token
+INSERT INTO personal_tokens (org_id, id, user_id, name, hash, preview, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING *;
+
+-- name: token
+SELECT * FROM personal_tokens WHERE org_id = $1 AND id = $2;
+
+-- name: tokens_of_user
+-- A page, of all organizations; {order} is made of checked column names.
+SELECT * FROM personal_tokens WHERE user_id = $1 ORDER BY {order} LIMIT $2 OFFSET $3;
+
+-- name: count_tokens_of_user
+SELECT count(*) FROM personal_tokens WHERE user_id = $1;
+
+-- name: delete_token
+DELETE FROM personal_tokens WHERE user_id = $1 AND id = $2 RETURNING org_id;
+
+-- name: lock_credential
+-- Locks the token or session against its removal: one that is being removed makes no other.
+SELECT id FROM personal_tokens WHERE id = $1 FOR KEY SHARE;
+
+-- name: insert_session
+INSERT INTO user_sessions (org_id, id, user_id, hash, expires_at) VALUES ($1, $2, $3, $4, $5);
+
+-- name: delete_session
+DELETE FROM user_sessions WHERE hash = $1;
+
+-- name: delete_ended_sessions
+DELETE FROM user_sessions WHERE user_id = $1 AND expires_at <= now();
+
+-- name: members
+-- A page of an organization's members.
+SELECT u.email, u.first_name, u.last_name, m.* FROM org_members m JOIN users u ON u.id = m.user_id
+WHERE m.org_id = $1 ORDER BY m.created_at, m.user_id LIMIT $2 OFFSET $3;
+
+-- name: count_members
+SELECT count(*) FROM org_members WHERE org_id = $1;
+
+-- name: member
+SELECT u.email, u.first_name, u.last_name, m.* FROM org_members m JOIN users u ON u.id = m.user_id WHERE m.org_id = $1 AND m.user_id = $2;
+
+-- name: member_by_email
+SELECT m.user_id FROM org_members m JOIN users u ON u.id = m.user_id WHERE m.org_id = $1 AND u.email = $2;
+
+-- name: lock_org
+-- Held while members are changed, so that an owner stays.
+SELECT id FROM orgs WHERE id = $1 FOR NO KEY UPDATE;
+
+-- name: other_owner
+SELECT EXISTS (SELECT 1 FROM org_members WHERE org_id = $1 AND role = 'owner' AND user_id <> $2);
+
+-- name: set_role
+UPDATE org_members SET role = $3 WHERE org_id = $1 AND user_id = $2 RETURNING user_id;
+
+-- name: delete_member
+-- With the member's roles in projects, tokens and sessions, by their foreign keys.
+DELETE FROM org_members WHERE org_id = $1 AND user_id = $2;
+
+-- name: visible_project
+SELECT id FROM projects WHERE org_id = $1 AND id = $2;
+
+-- name: project_members
+SELECT u.email, u.first_name, u.last_name, m.* FROM project_members m JOIN users u ON u.id = m.user_id
+WHERE m.org_id = $1 AND m.project_id = $2 ORDER BY m.created_at, m.user_id LIMIT $3 OFFSET $4;
+
+-- name: count_project_members
+SELECT count(*) FROM project_members WHERE org_id = $1 AND project_id = $2;
+
+-- name: project_member
+SELECT u.email, u.first_name, u.last_name, m.* FROM project_members m JOIN users u ON u.id = m.user_id
+WHERE m.org_id = $1 AND m.project_id = $2 AND m.user_id = $3;
+
+-- name: put_project_member
+INSERT INTO project_members (org_id, project_id, user_id, role) VALUES ($1, $2, $3, $4)
+ON CONFLICT (org_id, project_id, user_id) DO UPDATE SET role = excluded.role;
+
+-- name: set_project_role
+UPDATE project_members SET role = $4 WHERE org_id = $1 AND project_id = $2 AND user_id = $3 RETURNING user_id;
+
+-- name: delete_project_member
+DELETE FROM project_members WHERE org_id = $1 AND project_id = $2 AND user_id = $3 RETURNING user_id;
+
+-- name: insert_invitation
+INSERT INTO invitations (org_id, project_id, id, email, role, project_role, hash, expires_at, created_by)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING *;
+
+-- name: invitation
+SELECT * FROM invitations WHERE org_id = $1 AND project_id IS NOT DISTINCT FROM $2 AND id = $3;
+
+-- name: invitations
+SELECT * FROM invitations WHERE org_id = $1 AND project_id IS NOT DISTINCT FROM $2 ORDER BY created_at DESC, id LIMIT $3 OFFSET $4;
+
+-- name: count_invitations
+SELECT count(*) FROM invitations WHERE org_id = $1 AND project_id IS NOT DISTINCT FROM $2;
+
+-- name: renew_invitation
+UPDATE invitations SET hash = $4, expires_at = $5 WHERE org_id = $1 AND project_id IS NOT DISTINCT FROM $2 AND id = $3 RETURNING *;
+
+-- name: delete_invitation
+DELETE FROM invitations WHERE org_id = $1 AND project_id IS NOT DISTINCT FROM $2 AND id = $3 RETURNING id;
+
+-- name: invitation_open
+SELECT EXISTS (SELECT 1 FROM invitations WHERE hash = $1 AND expires_at > $2);
+
+-- name: take_invitation
+-- Opens an invitation: whoever comes second finds none.
+DELETE FROM invitations WHERE hash = $1 AND expires_at > $2 RETURNING *;

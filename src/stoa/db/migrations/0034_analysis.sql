@@ -1,0 +1,8 @@
+-- How an index reads texts. `form` is the version of the analysis: an index that is there keeps the first one and is
+-- searched with it until its words are built anew from its chunks. `languages` are those of its items.
+ALTER TABLE knowledge_indexes
+    ADD COLUMN form int NOT NULL DEFAULT 1,
+    ADD COLUMN languages text[] NOT NULL DEFAULT '{}';
+ALTER TABLE knowledge_index_items
+    ADD COLUMN language text,                               -- how its words are stemmed; null: as the index says
+    ADD COLUMN title text NOT NULL DEFAULT '';

@@ -1,0 +1,232 @@
+"""The gateway's side of the bill: what a limited key reserves before a call, and the lines of calls that have ended.
+
+Lines of a node are entered in groups, one statement per tick: a tick begins as soon as the one before is done and
+something waits. What a call had reserved is exchanged for what it cost in the statement that enters its line.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+from uuid import UUID
+
+import structlog
+
+from stoa.db import Database, Unstorable
+from stoa.db.internal import internal_statement
+from stoa.gateway.ledger import SPENDING_PARTS, SQL
+from stoa.gateway.router.errors import PriceUnknown, SpendingLimitReached
+from stoa.gateway.router.types import Call
+from stoa.gateway.types import Usage
+from stoa.kernel.errors import DatabaseUnavailable
+from stoa.kernel.metrics import FAST, Counter, Gauge, Histogram, Metric
+from stoa.kernel.supervise import Heartbeat, Supervisor, spread
+
+LINES_PER_TICK_MAX: Final = 2_000
+WAITING_MAX: Final = 50_000
+"""Lines that wait for a database that is away. Past it new calls are refused; no line is dropped."""
+RETRY_SECONDS: Final = 0.25
+SWEEP_SECONDS: Final = 30.0
+COMMIT_SECONDS_MAX: Final = 10.0
+"""How long the end of an answer waits for its line. Then the answer ends, and the line is entered when the database is
+back."""
+_WHEN: Final = {"day": "today", "month": "this month", "total": "altogether"}
+_log = structlog.get_logger("stoa.gateway")
+
+
+@dataclass(slots=True)
+class _Entry:
+    """A line on its way; `done` is set after its commit."""
+
+    values: dict[str, Any]
+    done: asyncio.Future[None]
+
+
+class Accounts:
+    """Long-lived: `start` before use; `stop` enters what waits."""
+
+    def __init__(self, database: Database, node_id: UUID) -> None:
+        self._database = database
+        self._node_id = node_id
+        self._supervisor = Supervisor()
+        self._waiting: list[_Entry] = []
+        self._groups: deque[list[_Entry]] = deque()
+        """Taken out of what waits, and not known to be committed."""
+        self._awake = asyncio.Event()
+        self._batch = 0
+        self.heartbeat = Heartbeat("gateway.accounts")
+        self._lines = Counter("stoa_gateway_lines", "Lines of the bill that calls of the gateway have made.")
+        self._ticks = Histogram(
+            "stoa_gateway_tick_seconds",
+            "Ticks: one statement that enters the lines of all calls that have ended.",
+            FAST,
+        )
+
+    def metrics(self) -> Sequence[Metric]:
+        waiting = Gauge("stoa_gateway_lines_waiting", "Lines that are not committed yet.", lambda: float(self._open))
+        return [self._lines, self._ticks, waiting]
+
+    async def start(self) -> None:
+        self._supervisor.keep(self._forever, "gateway.accounts", self.heartbeat)
+        self._supervisor.keep(self._sweep_forever, "gateway.reservations")
+
+    async def stop(self) -> None:
+        await self._supervisor.stop()
+        try:
+            async with asyncio.timeout(COMMIT_SECONDS_MAX):
+                while self._open:
+                    await self._tick()
+        except (DatabaseUnavailable, TimeoutError):
+            _log.error("lines of the bill are lost", lines=self._open)
+
+    @property
+    def _open(self) -> int:
+        return len(self._waiting) + sum(map(len, self._groups))
+
+    @property
+    def full(self) -> bool:
+        return self._open >= WAITING_MAX
+
+    # --- before a call ----------------------------------------------------------------------------------------------
+    async def reserve(self, call: Call, usd: float | None) -> float | None:
+        """Sets aside what the call may cost at most, instead of what it had set aside before. Gives what remains beside
+        it; None for a key without a limit. Raises PriceUnknown, SpendingLimitReached."""
+        if call.principal.spending_limit is None:
+            return None
+        if usd is None:
+            raise PriceUnknown(
+                f"This access key has a spending limit, and no price is known for {call.slug} or a model behind it;"
+                " the operator can set one under [[prices]]."
+            )
+        async with internal_statement(self._database) as tx:
+            row = await tx.fetchrow(
+                SQL.reserve,
+                call.principal.org_id,
+                call.project_id,
+                call.principal.key_id,
+                call.id,
+                Decimal(f"{usd:.9f}"),
+                self._node_id,
+            )
+        assert row is not None
+        if row["limit_usd"] is None:  # The limit was lifted since this request was authenticated.
+            return None
+        left = max(row["limit_usd"] - row["spent_usd"], 0.0)
+        if not row["granted"]:
+            when = _WHEN[row["period"]]
+            raise SpendingLimitReached(
+                f"This access key may spend {row['limit_usd']:g} US dollars {when}; {left:.6f} are left, calls under way"
+                f" set aside, and this call may cost {usd:.6f}. Send a smaller max_tokens, or raise the limit."
+            )
+        return left - usd
+
+    # --- after it ---------------------------------------------------------------------------------------------------
+    def enter(self, call: Call, model: str, usage: Usage, cost_usd: float | None) -> asyncio.Future[None]:
+        """Queues the line of a call that has ended; the future is done after its commit. Never waits, never fails."""
+        return self._queue(
+            {
+                **self._key(call),
+                "user_id": call.user,
+                "model": model,
+                "prompt_tokens": usage.prompt_tokens,
+                "completion_tokens": usage.completion_tokens,
+                "cached_tokens": usage.cached_tokens,
+                "reasoning_tokens": usage.reasoning_tokens,
+                "estimated": usage.estimated,
+                "cost_usd": None if cost_usd is None else f"{cost_usd:.9f}",
+                "billed": True,
+            }
+        )
+
+    def release(self, call: Call) -> asyncio.Future[None] | None:
+        """Gives back what a call had set aside that no provider took; the future is done after the commit. None for a
+        key without a limit."""
+        if call.principal.spending_limit is None:
+            return None
+        return self._queue({**self._key(call), "billed": False})
+
+    async def committed(self, entered: asyncio.Future[None]) -> None:
+        """Waits for the commit of a line, as long as an answer may be held back for it."""
+        if entered.done():
+            return
+        done, _ = await asyncio.wait([entered], timeout=COMMIT_SECONDS_MAX)
+        if not done:
+            _log.warning("an answer ended before its line of the bill was committed", waiting=self._open)
+
+    def _key(self, call: Call) -> dict[str, Any]:
+        principal = call.principal
+        return {
+            "id": str(call.id),
+            "org_id": str(principal.org_id),
+            "project_id": str(call.project_id),
+            "key_id": str(principal.key_id),
+            "part": call.id.int % SPENDING_PARTS,
+        }
+
+    def _queue(self, values: dict[str, Any]) -> asyncio.Future[None]:
+        entry = _Entry(values, asyncio.get_running_loop().create_future())
+        self._waiting.append(entry)
+        self._awake.set()
+        return entry.done
+
+    # --- ticks ------------------------------------------------------------------------------------------------------
+    async def _forever(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._awake.wait()
+            self._awake.clear()
+            self.heartbeat.begin()
+            while self._open:
+                begun = loop.time()
+                try:
+                    await self._tick()
+                except DatabaseUnavailable as error:
+                    _log.warning("lines of the bill wait", lines=self._open, reason=error.message)
+                    await asyncio.sleep(spread(RETRY_SECONDS))
+                    continue
+                self._ticks.observe(loop.time() - begun)
+            self.heartbeat.done()
+
+    async def _tick(self) -> None:
+        """Enters the oldest group. It stays as it is until its commit is known: sent again it is entered once, for it
+        keeps its number. Raises DatabaseUnavailable."""
+        if not self._groups:
+            group, self._waiting = self._waiting[:LINES_PER_TICK_MAX], self._waiting[LINES_PER_TICK_MAX:]
+            self._groups.append(group)
+        group = self._groups[0]
+        try:
+            async with internal_statement(self._database) as tx:
+                await tx.execute(SQL.enter_calls, self._node_id, self._batch + 1, [entry.values for entry in group])
+        except Unstorable as error:
+            self._groups.popleft()
+            if len(group) > 1:  # One bad value costs its own line.
+                self._groups.extendleft([entry] for entry in reversed(group))
+                return
+            _log.error("a line of the bill cannot be stored", line=str(group[0].values)[:2_000], reason=error.message)
+        else:
+            self._groups.popleft()
+            self._batch += 1
+            self._lines.add(by=sum(entry.values["billed"] for entry in group))
+        for entry in group:
+            if not entry.done.done():
+                entry.done.set_result(None)
+
+    # --- what others left -------------------------------------------------------------------------------------------
+    async def _sweep_forever(self) -> None:
+        while True:
+            await asyncio.sleep(spread(SWEEP_SECONDS))
+            try:
+                await self.sweep()
+            except DatabaseUnavailable:
+                continue
+
+    async def sweep(self) -> int:
+        """Takes back what the calls of nodes that no longer live had set aside; gives how many calls that were."""
+        async with internal_statement(self._database) as tx:
+            count = int(await tx.fetchval(SQL.release_abandoned))
+            await tx.execute(SQL.forget_batches)
+        if count:
+            _log.warning("calls of a lost node were released", calls=count)
+        return count

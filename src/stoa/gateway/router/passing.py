@@ -1,0 +1,252 @@
+"""Providers that speak OpenAI's wire: their bytes are relayed as they come.
+
+Only `model` is replaced in the request. Where the caller did not ask for the usage chunk of a stream, the gateway asks
+for it and takes that one event out, so that the bill says what the provider counted.
+"""
+
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, Final
+
+import orjson
+
+from stoa.gateway.providers.failures import found
+from stoa.gateway.providers.fields import list_of, object_of
+from stoa.gateway.providers.openai import OpenAIModel
+from stoa.gateway.providers.openai_reading import REASONING, usage_of
+from stoa.gateway.providers.reading import broken_off
+from stoa.gateway.providers.receiving import WHOLE_BYTES_MAX, broken
+from stoa.gateway.providers.sse import EVENT_BYTES_MAX
+from stoa.gateway.providers.transport import Reply, Timeouts, TransportError
+from stoa.gateway.router.types import Spoken
+from stoa.gateway.types import ModelError
+
+WHOLE_TIMEOUTS: Final = Timeouts(first_byte=600.0)
+"""An answer that is not streamed begins when it is complete."""
+UNCOUNTED_BYTES_MAX: Final = 64 * 1024
+"""Of events whose text has not been counted; it is counted when it must be, or when so much has gathered."""
+_END: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+_USAGE: Final = re.compile(rb'"usage"\s*:\s*\{')
+DONE: Final = b"[DONE]"
+
+
+def request_body(model: OpenAIModel, fields: Mapping[str, Any], *, streamed: bool) -> tuple[bytes, bool]:
+    """The bytes for the provider, and whether the usage chunk is ours to take out."""
+    body = {**fields, "model": model.wire_name}
+    asked = bool(object_of(fields.get("stream_options")).get("include_usage"))
+    ours = streamed and not asked and model.counts_when_asked
+    if ours:
+        body["stream_options"] = {**object_of(fields.get("stream_options")), "include_usage": True}
+    return orjson.dumps(body), ours
+
+
+async def read_whole(
+    stack: AsyncExitStack, model: OpenAIModel, path: str, body: bytes, spoken: Spoken
+) -> tuple[bytes, str]:
+    """An answer that is not streamed, and its content type. Raises ModelError."""
+    reply = await model.send(stack, path, body, streamed=False, timeouts=WHOLE_TIMEOUTS)
+    content = await _content(reply)
+    spoken.began = True
+    try:
+        answer = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise ModelError("model_protocol_error", "The provider's answer is no JSON.", retryable=True) from error
+    held = object_of(answer)
+    if not held.get("choices") and not held.get("data") and (failure := found(held)) is not None:
+        raise broken_off(failure, model.clean(failure.message))
+    spoken.usage = usage_of(object_of(held.get("usage")))
+    if spoken.usage is None:
+        spoken.characters = sum(_said(object_of(choice).get("message")) for choice in list_of(held.get("choices")))
+    return content, reply.headers.get("content-type", "application/json")
+
+
+async def _content(reply: Reply) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        async for chunk in reply.chunks():
+            pieces.append(chunk)
+            size += len(chunk)
+            if size > WHOLE_BYTES_MAX:
+                raise ModelError("model_protocol_error", "The provider's answer is over 16 MiB.", retryable=False)
+    except TransportError as error:
+        raise broken(error, began=True) from error
+    return b"".join(pieces)
+
+
+class Relay:
+    """One streamed answer. `open` reads up to its first event, so that everything before it can be tried again;
+    `pieces` gives the bytes for the caller, whole events at a time."""
+
+    def __init__(self, model: OpenAIModel, spoken: Spoken, *, strip: bool) -> None:
+        self._model = model
+        self._spoken = spoken
+        self._strip = strip
+        self._rest = b""
+        self._uncounted: list[bytes] = []
+        self._uncounted_bytes = 0
+        self._first: list[bytes] = []
+        self._chunks: AsyncIterator[bytes] | None = None
+        self._reply: Reply | None = None
+        self.done = False
+        """The stream's own end mark has come."""
+        self.trailer = b""
+        """The end mark, which the caller gets once the call is on the bill."""
+
+    async def open(self, stack: AsyncExitStack, body: bytes) -> None:
+        """Raises ModelError where the answer fails before its first event."""
+        reply = await self._model.send(stack, self._model.path, body, streamed=True)
+        self._reply, self._chunks = reply, reply.chunks()
+        kind = reply.headers.get("content-type", "")
+        if "json" in kind:
+            raise self._refused(await _content(reply))
+        try:
+            async for chunk in self._chunks:
+                if (events := self._whole_events(chunk)) and (relayed := self._relayed(events, check=True)):
+                    self._first.append(relayed)
+                    self._spoken.began = True
+                    return
+                if self.done:
+                    break
+        except TransportError as error:
+            raise broken(error, began=False) from error
+        raise ModelError("model_stream_truncated", "The provider ended its answer before it began.", retryable=True)
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Raises ModelError where the provider breaks off; what came before was given."""
+        assert self._chunks is not None
+        assert self._reply is not None
+        for first in self._first:
+            yield first
+        try:
+            if not self.done:
+                async for chunk in self._chunks:
+                    if (events := self._whole_events(chunk)) and (relayed := self._relayed(events)):
+                        yield relayed
+                    if self.done:
+                        break
+                else:
+                    if self._rest.strip() and (relayed := self._relayed(self._rest + b"\n\n")):
+                        yield relayed  # Some servers leave the last blank line out.
+        except TransportError as error:
+            if not self.done:
+                raise broken(error, began=True) from error
+        self._reply.ended = True
+
+    def count(self) -> None:
+        """Estimates what came, where the provider sent no usage."""
+        if self._spoken.usage is None:
+            self._count_now()
+        self._uncounted.clear()
+
+    # --- events -----------------------------------------------------------------------------------------------------
+    def _whole_events(self, chunk: bytes) -> bytes:
+        """What is complete; the beginning of an event waits for its end. Raises ModelError for one without end."""
+        data = self._rest + chunk if self._rest else chunk
+        if data.endswith(b"\n\n"):
+            self._rest = b""
+            return data
+        end = max((found_.end() for found_ in _END.finditer(data)), default=0)
+        self._rest = data[end:]
+        if len(self._rest) > EVENT_BYTES_MAX:
+            raise ModelError(
+                "model_protocol_error", "An event of the provider's stream is over 1 MiB.", retryable=False
+            )
+        return data[:end]
+
+    def _relayed(self, events: bytes, *, check: bool = False) -> bytes:
+        """The events as the caller gets them. `check`: the first ones, of which an error is ours to handle."""
+        if DONE in events:
+            events = self._without_end(events)
+        if check and b'"error"' in events and (failure := _failure(events)) is not None:
+            raise broken_off(failure, self._model.clean(failure.message))
+        if b'"usage"' in events and _USAGE.search(events):
+            events = self._without_usage(events)
+        self._uncounted.append(events)
+        self._uncounted_bytes += len(events)
+        if self._uncounted_bytes > UNCOUNTED_BYTES_MAX:
+            self._count_now()
+        return events
+
+    def _without_end(self, events: bytes) -> bytes:
+        kept: list[bytes] = []
+        for event in split(events):
+            if not self.done and data_of(event).strip() == DONE:
+                self.done, self.trailer = True, event
+            elif not self.done:
+                kept.append(event)
+        return b"".join(kept)
+
+    def _without_usage(self, events: bytes) -> bytes:
+        kept: list[bytes] = []
+        for event in split(events):
+            held = parsed(event)
+            if (usage := usage_of(object_of(held.get("usage")))) is not None:
+                self._spoken.usage = usage
+                if self._strip and not held.get("choices"):
+                    continue
+            kept.append(event)
+        return b"".join(kept)
+
+    def _count_now(self) -> None:
+        for events in self._uncounted:
+            for event in split(events):
+                for choice in list_of(parsed(event).get("choices")):
+                    self._spoken.characters += _said(object_of(choice).get("delta"))
+        self._uncounted.clear()
+        self._uncounted_bytes = 0
+
+    def _refused(self, content: bytes) -> ModelError:
+        """A whole JSON answer where a stream was asked for: mostly an error with the status of a success."""
+        try:
+            failure = found(orjson.loads(content), refused=False)
+        except orjson.JSONDecodeError:
+            failure = None
+        if failure is not None:
+            return broken_off(failure, self._model.clean(failure.message))
+        return ModelError(
+            "model_protocol_error", "The provider answered with JSON instead of a stream.", retryable=False
+        )
+
+
+def split(events: bytes) -> Iterator[bytes]:
+    """Whole events, each with the blank line that ends it."""
+    start = 0
+    for end in _END.finditer(events):
+        yield events[start : end.end()]
+        start = end.end()
+    if start < len(events):
+        yield events[start:]
+
+
+def data_of(event: bytes) -> bytes:
+    """The data of an event; its comments, names and ids are passed over."""
+    if event.startswith(b"data:") and event.find(b"\n", 0, len(event.rstrip())) < 0:
+        return event[5:].strip()
+    lines = [line[5:].removeprefix(b" ") for line in event.splitlines() if line.startswith(b"data:")]
+    return b"\n".join(lines)
+
+
+def parsed(event: bytes) -> Mapping[str, Any]:
+    try:
+        return object_of(orjson.loads(data_of(event)))
+    except orjson.JSONDecodeError:
+        return {}
+
+
+def _failure(events: bytes) -> Any:
+    for event in split(events):
+        held = parsed(event)
+        if held.get("error") and not held.get("choices"):
+            return found(held)
+    return None
+
+
+def _said(message: Any) -> int:
+    """Characters of what a message or a piece of one says: text, thoughts, calls of tools."""
+    held = object_of(message)
+    texts: Sequence[Any] = [held.get(name) for name in ("content", "refusal", *REASONING)]
+    calls = [object_of(object_of(call).get("function")) for call in list_of(held.get("tool_calls"))]
+    texts = [*texts, *(value for call in calls for value in (call.get("name"), call.get("arguments")))]
+    return sum(len(text) for text in texts if isinstance(text, str))

@@ -1,0 +1,105 @@
+"""From a slug to the models that can answer, in the order in which they are tried."""
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Final
+from uuid import UUID, uuid5
+
+from stoa.gateway.catalogue import NAMESPACE, Catalogue, ModelEntry
+from stoa.gateway.prices import Price, price_of
+from stoa.gateway.router.types import PriceOf, RouteSettings, Target, TargetSettings
+from stoa.gateway.types import Model
+from stoa.kernel.errors import NotFound, Unavailable
+from stoa.kernel.principal import Principal
+
+PRICES_MAX: Final = 10_000
+"""Slugs whose line of the price table is remembered."""
+
+
+class Routing:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        routes: Sequence[RouteSettings],
+        prices: Sequence[Price],
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._catalogue = catalogue
+        self._routes = {route.slug: route for route in routes}
+        self._prices = prices
+        self._known: dict[str, PriceOf] = {}
+        self.chance = chance
+
+    @property
+    def routes(self) -> Sequence[RouteSettings]:
+        return list(self._routes.values())
+
+    def route(self, slug_or_id: str | UUID) -> RouteSettings | None:
+        if isinstance(slug_or_id, str):
+            return self._routes.get(slug_or_id)
+        return next((route for slug, route in self._routes.items() if route_id(slug) == slug_or_id), None)
+
+    def price(self, slug: str) -> PriceOf:
+        if (known := self._known.get(slug)) is None:
+            if len(self._known) >= PRICES_MAX:
+                self._known.clear()
+            known = self._known[slug] = price_of(slug, self._prices)
+        return known
+
+    async def targets(self, principal: Principal, slug: str) -> Sequence[Target]:
+        """Who can answer, best first. Raises NotFound; Unavailable where none of a route's models is there now."""
+        route = self._routes.get(slug)
+        if route is None:
+            entry, model = await self._catalogue.named(principal, slug)
+            return [self._target(entry, model, principal)]
+        found: list[Target] = []
+        for target in in_order(route.targets, self.chance):
+            try:
+                entry, model = await self._catalogue.named(principal, target.model)
+            except NotFound:
+                continue
+            found.append(self._target(entry, model, principal))
+        if not found:
+            raise Unavailable(f"None of the models behind {slug} is available on this server just now.")
+        return found
+
+    async def entries_of(self, principal: Principal, route: RouteSettings) -> Sequence[ModelEntry]:
+        """The models behind a slug that are there, in the order of the settings."""
+        found: list[ModelEntry] = []
+        for target in sorted(route.targets, key=lambda one: one.order):
+            try:
+                found.append((await self._catalogue.named(principal, target.model))[0])
+            except NotFound:
+                continue
+        return found
+
+    def _target(self, entry: ModelEntry, model: Model, principal: Principal) -> Target:
+        return Target(entry.slug, entry.provider, self.circuit(entry, principal), model, self.price(entry.slug))
+
+    def circuit(self, entry: ModelEntry, principal: Principal) -> str:
+        """The operator's providers are everybody's; a connection's failures are its organization's own."""
+        operators = self._catalogue.find(entry.slug) is not None
+        return entry.provider if operators else f"{principal.org_id}/{entry.provider}"
+
+
+def route_id(slug: str) -> UUID:
+    """The same on every node and at every start, like the ids of models."""
+    return uuid5(NAMESPACE, f"route:{slug}")
+
+
+def in_order(targets: Sequence[TargetSettings], chance: Callable[[], float]) -> Sequence[TargetSettings]:
+    """By `order`; among equals by weighted chance, without repetition. A weight of 0 comes last among them."""
+    out: list[TargetSettings] = []
+    for order in sorted({target.order for target in targets}):
+        left = [target for target in targets if target.order == order]
+        while left:
+            mark = chance() * sum(target.weight for target in left)
+            chosen = left[-1]
+            for target in left:
+                mark -= target.weight
+                if mark < 0:
+                    chosen = target
+                    break
+            left.remove(chosen)
+            out.append(chosen)
+    return out

@@ -1,0 +1,108 @@
+"""Pure decisions of the gateway: what a request must have, what a call may cost, what is tried again."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from stoa.gateway.prices import estimated_tokens
+from stoa.gateway.router.types import PriceOf, Spoken
+from stoa.gateway.types import ModelError, Usage
+from stoa.kernel.errors import BadRequest
+
+SLUG_CHARACTERS_MAX: Final = 300
+PICTURE_CHARACTERS: Final = 6_000
+"""A picture counts as 1,500 tokens, whatever its bytes."""
+COMPLETION_TOKENS_DEFAULT: Final = 4_096
+"""Reserved for an answer whose length the caller did not limit."""
+DEPTH_MAX: Final = 12
+RETRIES_MAX: Final = 2
+BACKOFF_SECONDS: Final = 0.25
+RETRY_AFTER_SECONDS_MAX: Final = 5.0
+"""A provider that wants us to wait longer gets its refusal passed on: the caller's client knows how to wait."""
+_ANOTHER_MAY: Final = frozenset({"model_unauthorized", "model_not_found", "model_quota_exhausted"})
+"""Refusals that are about one provider's account, not about the request."""
+_NOT_AGAIN: Final = frozenset({"model_timeout", "model_stalled"})
+"""Waited for long enough."""
+
+
+def slug_of(fields: Mapping[str, Any]) -> str:
+    """Raises BadRequest naming `model`."""
+    slug = fields.get("model")
+    if slug is None:
+        raise BadRequest.field("model", "is required")
+    if not isinstance(slug, str) or not slug.strip() or len(slug) > SLUG_CHARACTERS_MAX:
+        raise BadRequest.field("model", "must be the slug of a model; GET /v1/models lists them")
+    return slug
+
+
+def check_chat(fields: Mapping[str, Any]) -> None:
+    """What this gateway itself needs of a request; the rest is the provider's to judge. Raises BadRequest."""
+    slug_of(fields)
+    messages = fields.get("messages")
+    if messages is None:
+        raise BadRequest.field("messages", "is required")
+    if not isinstance(messages, list) or not messages:
+        raise BadRequest.field("messages", "must be a list of at least one message")
+    for index, message in enumerate(messages):
+        if not isinstance(message, dict):
+            raise BadRequest.field(f"messages[{index}]", "must be an object")
+        if not isinstance(message.get("role"), str):
+            raise BadRequest.field(f"messages[{index}].role", "is required")
+    if not isinstance(fields.get("stream", False), bool | None):
+        raise BadRequest.field("stream", "must be true or false")
+    options = fields.get("stream_options")
+    if options is not None and not isinstance(options, dict):
+        raise BadRequest.field("stream_options", "must be an object")
+
+
+def characters(value: Any, depth: int = 0) -> int:
+    """Of all text in a prompt."""
+    if isinstance(value, str):
+        return PICTURE_CHARACTERS if value.startswith("data:") else len(value)
+    if depth >= DEPTH_MAX:
+        return 0
+    if isinstance(value, dict):
+        return sum(characters(one, depth + 1) for one in value.values())
+    return sum(characters(one, depth + 1) for one in value) if isinstance(value, list) else 0
+
+
+def prompt_characters(fields: Mapping[str, Any]) -> int:
+    return sum(characters(fields.get(name)) for name in ("messages", "tools", "functions", "input", "response_format"))
+
+
+def usage_of_call(prompt_characters_: int, spoken: Spoken) -> Usage:
+    """The provider's count, or our estimate of what went in and came out."""
+    if spoken.usage is not None:
+        return spoken.usage
+    return Usage(estimated_tokens(prompt_characters_), estimated_tokens(spoken.characters), estimated=True)
+
+
+def completion_tokens_max(fields: Mapping[str, Any], model_max: int | None) -> int:
+    """The longest answer that is paid for: what the caller limits, or what is reserved where it does not."""
+    limits = [
+        value
+        for name in ("max_completion_tokens", "max_tokens")
+        if isinstance(value := fields.get(name), int) and not isinstance(value, bool) and value > 0
+    ]
+    tokens = min(limits) if limits else min(model_max or COMPLETION_TOKENS_DEFAULT, COMPLETION_TOKENS_DEFAULT)
+    count = fields.get("n")
+    return tokens * (count if isinstance(count, int) and not isinstance(count, bool) and 1 <= count <= 128 else 1)
+
+
+def dearest_usd(prompt_characters_: int, completion_tokens: int, prices: Sequence[PriceOf]) -> float | None:
+    """The most that a call may cost at any of these targets; None where a price is not known."""
+    usage = Usage(estimated_tokens(prompt_characters_), completion_tokens)
+    costs = [price(usage) for price in prices]
+    return max((cost for cost in costs if cost is not None), default=None) if None not in costs else None
+
+
+def falls_back(error: ModelError) -> bool:
+    """Whether another provider may answer what this one did not."""
+    return error.retryable or error.code in _ANOTHER_MAY
+
+
+def wait_seconds(error: ModelError, attempt: int) -> float | None:
+    """How long to wait before the same provider is asked again, `attempt` counting from 0; None: not again."""
+    if not error.retryable or error.code in _NOT_AGAIN or attempt >= RETRIES_MAX:
+        return None
+    wait = error.retry_after_seconds if error.retry_after_seconds is not None else BACKOFF_SECONDS * 2**attempt
+    return wait if wait <= RETRY_AFTER_SECONDS_MAX else None

@@ -1,0 +1,175 @@
+"""Providers of another wire, answered in OpenAI's: deltas become chunks, or one whole answer."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, Final
+from uuid import uuid4
+
+import orjson
+
+from stoa.gateway.providers.fields import list_of
+from stoa.gateway.router.types import Spoken
+from stoa.gateway.types import (
+    Delta,
+    Finish,
+    FinishReason,
+    Model,
+    ModelError,
+    ModelRequest,
+    Notice,
+    ProviderData,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallDelta,
+    Usage,
+)
+
+DONE_EVENT: Final = b"data: [DONE]\n\n"
+REASONS: Final[Mapping[FinishReason, str]] = {
+    "stop": "stop", "length": "length", "tool_calls": "tool_calls", "content_filter": "content_filter",
+    "refusal": "content_filter",
+}  # fmt: skip # a table
+
+
+class Translation:
+    """One answer. `open` reads up to the first word, so that everything before it can be tried again."""
+
+    def __init__(
+        self, model: Model, slug: str, spoken: Spoken, created: int, usage: Callable[[], Usage] | None
+    ) -> None:
+        """`usage` gives the tokens at the end, for a caller that asked for them."""
+        self._model = model
+        self._spoken = spoken
+        self._head = {"id": f"chatcmpl-{uuid4().hex}", "created": created, "model": slug}
+        self._usage = usage
+        self._deltas: AsyncIterator[Sequence[Delta]] | None = None
+        self._first: Sequence[Delta] = ()
+        self._ids: dict[int, str] = {}
+        self._thinking: Sequence[Any] = ()
+        self.notices: list[str] = []
+        self.trailer = DONE_EVENT
+
+    async def open(self, stack: AsyncExitStack, request: ModelRequest) -> None:
+        """Raises ModelError."""
+        self._deltas = await stack.enter_async_context(self._model.stream(request))
+        self._first = await anext(self._deltas, ())
+        self._spoken.began = True
+        self.notices += [delta.text for delta in self._first if isinstance(delta, Notice)]
+
+    # --- streamed ---------------------------------------------------------------------------------------------------
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Chunks, whole events at a time. Raises ModelError where the provider breaks off."""
+        yield self._chunk({"role": "assistant", "content": ""})
+        async for batch in self._batches():
+            events = [event for delta in batch if (event := self._event(delta))]
+            if events:
+                yield b"".join(events)
+        if self._usage is not None:
+            yield self._framed({"choices": [], "usage": usage_object(self._usage())})
+
+    async def _batches(self) -> AsyncIterator[Sequence[Delta]]:
+        assert self._deltas is not None
+        if self._first:
+            yield self._first
+        async for batch in self._deltas:
+            yield batch
+
+    def count(self) -> None:
+        """The characters of an answer are counted as they come."""
+
+    def _event(self, delta: Delta) -> bytes | None:
+        match delta:
+            case TextDelta():
+                self._spoken.characters += len(delta.text)
+                return self._chunk({"content": delta.text})
+            case ReasoningDelta():
+                self._spoken.characters += len(delta.text)
+                return self._chunk({"reasoning_content": delta.text})
+            case ToolCallDelta():
+                self._spoken.characters += len(delta.arguments) + len(delta.name or "")
+                return self._chunk({"tool_calls": [self._call(delta)]})
+            case Usage():
+                self._spoken.usage = delta
+            case ProviderData() if thinking := list_of(delta.data.get("thinking")):
+                return self._chunk({"thinking_blocks": thinking})
+            case Finish():
+                return self._chunk({}, REASONS[delta.reason])
+            case _:
+                pass
+        return None
+
+    def _call(self, delta: ToolCallDelta) -> dict[str, Any]:
+        if delta.index in self._ids:
+            return {"index": delta.index, "function": {"arguments": delta.arguments}}
+        self._ids[delta.index] = delta.id or f"call_{uuid4().hex[:24]}"
+        function = {"name": delta.name or "", "arguments": delta.arguments}
+        return {"index": delta.index, "id": self._ids[delta.index], "type": "function", "function": function}
+
+    def _chunk(self, delta: Mapping[str, Any], reason: str | None = None) -> bytes:
+        return self._framed({"choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}]})
+
+    def _framed(self, fields: Mapping[str, Any]) -> bytes:
+        return b"data: " + orjson.dumps({"object": "chat.completion.chunk", **self._head, **fields}) + b"\n\n"
+
+    # --- whole ------------------------------------------------------------------------------------------------------
+    async def whole(self) -> dict[str, Any]:  # noqa: C901 - one case for each kind of delta
+        """The answer at once, without its usage, which is the caller's to say. Raises ModelError."""
+        said: dict[type[Delta], list[str]] = {TextDelta: [], ReasoningDelta: []}
+        calls: dict[int, dict[str, Any]] = {}
+        reason: str | None = None
+        async for batch in self._batches():
+            for delta in batch:
+                self._spoken.characters += _characters(delta)
+                match delta:
+                    case TextDelta() | ReasoningDelta():
+                        said[type(delta)].append(delta.text)
+                    case ToolCallDelta():
+                        self._add(calls, delta)
+                    case Usage():
+                        self._spoken.usage = delta
+                    case ProviderData():
+                        self._thinking = list_of(delta.data.get("thinking"))
+                    case Finish():
+                        reason = REASONS[delta.reason]
+                    case Notice():
+                        pass
+        if reason is None:
+            raise ModelError("model_stream_truncated", "The model's answer broke off before its end.", retryable=True)
+        text, thoughts = "".join(said[TextDelta]), "".join(said[ReasoningDelta])
+        message: dict[str, Any] = {"role": "assistant", "content": text or (None if calls else ""), "refusal": None}
+        if thoughts:
+            message["reasoning_content"] = thoughts
+        if self._thinking:
+            message["thinking_blocks"] = self._thinking
+        if calls:
+            message["tool_calls"] = [calls[index] for index in sorted(calls)]
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
+        return {"object": "chat.completion", **self._head, "choices": [choice]}
+
+    def _add(self, calls: dict[int, dict[str, Any]], delta: ToolCallDelta) -> None:
+        made = self._call(delta)
+        if "id" in made:
+            calls[delta.index] = {name: made[name] for name in ("id", "type", "function")}
+        else:
+            calls[delta.index]["function"]["arguments"] += delta.arguments
+
+
+def _characters(delta: Delta) -> int:
+    match delta:
+        case TextDelta() | ReasoningDelta():
+            return len(delta.text)
+        case ToolCallDelta():
+            return len(delta.arguments) + len(delta.name or "")
+        case _:
+            return 0
+
+
+def usage_object(usage: Usage) -> dict[str, Any]:
+    """In OpenAI's words. Theirs and ours count cached tokens within the prompt, and thoughts within the answer."""
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }

@@ -1,0 +1,71 @@
+"""What a call of the gateway is made of."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from stoa.gateway.types import Model, Usage
+from stoa.kernel.principal import Principal
+
+PriceOf = Callable[[Usage], float | None]
+"""US dollars for some usage; None where no price is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetSettings:
+    """One model behind a slug of the operator's. Lower `order` first; within one order, chosen by `weight`."""
+
+    model: str
+    weight: float = 1.0
+    order: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RouteSettings:
+    """A slug of the operator's that leads to several models."""
+
+    slug: str
+    targets: Sequence[TargetSettings]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A model that can answer a call. `circuit` names the provider, whose failures are counted together."""
+
+    slug: str
+    provider: str
+    circuit: str
+    model: Model
+    price: PriceOf
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, as it was sent. `fields` is its body; `prompt_characters` what its prompt is estimated from."""
+
+    id: UUID
+    principal: Principal
+    project_id: UUID
+    slug: str
+    fields: Mapping[str, Any]
+    prompt_characters: int
+
+    @property
+    def user(self) -> str | None:
+        """The end user, as the caller names them, as it can be stored."""
+        user = self.fields.get("user")
+        if not isinstance(user, str) or not user:
+            return None
+        return user.replace("\0", "").encode("utf-8", "replace").decode()[:255] or None
+
+
+@dataclass(slots=True)
+class Spoken:
+    """What came of a call so far. `usage` is the provider's count; where it sent none, tokens are estimated from the
+    `characters` of the answer."""
+
+    usage: Usage | None = None
+    characters: int = 0
+    began: bool = False
+    """Whether the provider took the request: from then on the call is a line of the bill."""

@@ -1,0 +1,121 @@
+"""What one project has, and who is a stranger to it."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+import asyncpg
+import httpx
+
+from stoa.access.rules import digest, new_secret
+from tests.support.running import Running
+
+
+@dataclass
+class Owned:
+    """What the first organization's project has, by the name of the path's parameter."""
+
+    ids: dict[str, str]
+    strangers: list[httpx.AsyncClient]
+
+
+@asynccontextmanager
+async def owning(server: Running) -> AsyncGenerator[Owned]:
+    """One of everything for the first project of the server's organization, and a stranger of another organization and
+    one of another project."""
+    conversation_id = await server.conversation(title="Secret plans")
+    upload = await server.call(
+        "POST", f"/v1/conversations/{conversation_id}/files", 201, files={"file": ("plan.txt", b"The secret plan.")}
+    )
+    run = await server.ask(conversation_id, "The secret question")
+    gone = await server.conversation()
+    deletion = await server.call("DELETE", f"/v1/conversations/{gone}")
+    key = (await server.call("POST", "/v1/access-keys", 201, json={"name": "victim"}))["data"]["id"]
+    project = (await server.call("GET", "/v1/projects"))["data"][0]["id"]
+    other_project = (await server.call("POST", "/v1/projects", 201, json={"name": "Other"}))["data"]["id"]
+    sibling = (
+        await server.call("POST", "/v1/access-keys", 201, json={"name": "sibling", "project_id": other_project})
+    )["data"]["key"]
+    tool = {
+        "name": "plan",
+        "type": "http",
+        "description": "d",
+        "config": {"url": "https://example.com/"},
+        "secrets": {"token": "hush"},
+    }
+    tool_id = (await server.call("POST", "/v1/tools", 201, json=tool))["data"]["id"]
+    base = (
+        await server.call("POST", "/v1/knowledgebases", 201, json={"name": "Secret library", "project_id": project})
+    )["data"]
+    item = (
+        await server.call(
+            "POST", f"/v1/knowledgebases/{base['id']}/upload", 201, files={"files": ("plan.txt", b"The secret plan.")}
+        )
+    )["data"][0]
+    feed = {
+        "name": "Secret site",
+        "provider": "website",
+        "config": {"url": "https://example.com/"},
+        "secrets": {"authorization": "hush"},
+    }
+    source_id = (await server.call("POST", f"/v1/knowledgebases/{base['id']}/sources", 201, json=feed))["data"]["id"]
+    collecting = await server.call("POST", "/v1/access-keys", 201, json={"name": "collecting", "project_id": project})
+    span = {
+        "id": "victim-run",
+        "trace_id": "victim-trace",
+        "name": "Secret run",
+        "type": "workflow",
+        "source_id": "s",
+        "start_time": "2026-03-01T12:00:00Z",
+        "end_time": None,
+    }
+    sender = {"Authorization": f"Bearer {collecting['data']['key']}"}
+    await server.call("POST", "/v1/traces", json={"runs": [span]}, headers=sender)
+    database = await asyncpg.connect(server.dsn)
+    org_id, stranger, connection = uuid4(), new_secret(), uuid4()
+    await database.execute("INSERT INTO orgs (id, name) VALUES ($1, 'Strangers')", org_id)
+    await database.execute("INSERT INTO projects (org_id, id, name) VALUES ($1, $2, 'Theirs')", org_id, uuid4())
+    await database.execute(
+        "INSERT INTO access_keys (org_id, id, name, hash, preview) VALUES ($1, $2, 'stranger', $3, '')",
+        org_id,
+        uuid4(),
+        digest(stranger),
+    )
+    await database.execute(
+        "INSERT INTO connections (org_id, project_id, id, name, type) SELECT org_id, id, $1, 'mine', 'openai' FROM "
+        "projects WHERE id = $2",
+        connection,
+        UUID(project),
+    )
+    await database.close()
+    org = (await server.call("GET", "/v1/orgs"))["data"][0]["id"]
+    invited = (await server.call("POST", f"/v1/orgs/{org}/invitations", 201, json={"email": "victim@example.com"}))[
+        "data"
+    ]
+    ids = {
+        "org_id": org,
+        "user_id": str(uuid4()),
+        "token_id": str(uuid4()),
+        "invitation_id": invited["id"],
+        "conversation_id": conversation_id,
+        "file_id": upload["data"]["id"],
+        "run_id": run["id"],
+        "deletion_id": deletion["deletion_id"],
+        "key_id": key,
+        "project_id": project,
+        "connection_id": str(connection),
+        "tool_id": tool_id,
+        "knowledgebase_id": base["id"],
+        "item_id": item["id"],
+        "vector_store_id": base["id"],
+        "source_id": source_id,
+        "trace_id": span["trace_id"],
+    }
+    strangers = [
+        httpx.AsyncClient(base_url=server.url, headers={"Authorization": f"Bearer {token}"})
+        for token in (stranger, sibling)
+    ]
+    yield Owned(ids, strangers)
+    for client in strangers:
+        await client.aclose()
