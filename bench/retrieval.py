@@ -5,8 +5,8 @@ and a plain vector store.
     pip install bm25s lancedb          # the peers; each is left out where it is not installed
     python bench/retrieval.py --cranfield ../shared/retrieval/cranfield
 
-1,400 abstracts, 225 queries, 1,837 judgements. Every system gets the same texts; Stoa cuts and embeds them as the product does, the
-vector store gets one vector (all-MiniLM-L6-v2, int8) of each.
+1,400 abstracts, 225 queries, 1,837 judgements. Every system gets the same texts; Stoa cuts and
+embeds them as the product does, the vector store gets one vector (all-MiniLM-L6-v2, int8) of each.
 Prints nDCG@10, recall@10 and MRR with 95 % bootstrap intervals, and the interval of the per-query difference to Stoa's
 hybrid search. Then the
 same cross-validated: hybrid's weight is chosen on the other folds, by nDCG, and each query is judged with a weight that

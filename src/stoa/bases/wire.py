@@ -1,4 +1,4 @@
-"""The JSON shapes of answers: knowledge bases, items and searches (contract section 7). What is asked is in `wire_in`."""
+"""The JSON shapes of answers about knowledge bases, items and searches (contract section 7). Requests: `wire_in`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal

@@ -1,7 +1,7 @@
 """Passages cut again so that an embedder reads each to its end. Pure.
 
-Texts are cut by characters while they are read (`chunking`), by a process that knows no embedder. What is still too long
-for the embedder is cut here by its own tokens. A passage is cut by its own contents alone, so an edit moves no cut of
+Texts are cut by characters while they are read (`chunking`), by a process that knows no embedder. What is too long for
+the embedder is cut here by its own tokens. A passage is cut by its own contents alone, so an edit moves no cut of
 another one.
 """
 

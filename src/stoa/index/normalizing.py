@@ -1,6 +1,6 @@
 """The one normal form of texts and queries: what the index, the snippets and the queries compare. Pure.
 
-`normal` keeps the case, which words, codes and acronyms still need; `folded` drops what people leave out when they type.
+`normal` keeps the case, which words, codes and acronyms still need; `folded` drops what people leave out.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""A query as the words that are looked up: each with the terms that it may be found by in the languages of the index."""
+"""A query as the words that are looked up, each with its terms in the languages of the index."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -110,8 +110,8 @@ class Query:
     finds what everybody may see. `similarity_threshold` (0..1) is compared with the score of the mode: the cosine in
     semantic mode, the share of the best possible BM25 score in keyword mode, their weighted mean in hybrid mode.
     `language` None means the index's own; it says which words are stop words where the query does not. With
-    `one_per_item` the best chunk of each item is found, and `limit` counts items. `exact` scans every vector instead of walking the HNSW graph, to measure the
-    graph's recall.
+    `one_per_item` the best chunk of each item is found, and `limit` counts items. `exact` scans every vector instead of
+    walking the HNSW graph, to measure the graph's recall.
     """
 
     text: str

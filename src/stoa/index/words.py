@@ -1,9 +1,9 @@
 """A text as the terms that keyword search knows: words, codes, and characters of scripts without spaces. Pure.
 
-A raw term is a letter and a text. `w`: a word, which is stemmed afterwards. `a`: a word in capitals, which may be a name
-even where the word is a stop word (WHO, IT). `c`: what stays as it is, such as numbers and codes: `ERR-4711` is written
-`err4711`, with its parts beside it, so that half of it finds it and the whole finds it first. `u`: a single character of
-a script without spaces, which is found by neighbours in pairs (`c`) otherwise.
+A raw term is a letter and a text. `w`: a word, which is stemmed afterwards. `a`: a word in capitals, which may be a
+name even where the word is a stop word (WHO, IT). `c`: what stays as it is, such as numbers and codes: `ERR-4711` is
+written `err4711`, with its parts beside it, so that half of it finds it and the whole finds it first. `u`: a single
+character of a script without spaces, which is found by neighbours in pairs (`c`) otherwise.
 """
 
 import re

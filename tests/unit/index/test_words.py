@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001 — letters of many scripts
-"""The normal form of texts and queries: whatever a producer writes, and whatever a person types, meet in the same terms."""
+"""The normal form: whatever a producer writes, and whatever a person types, meet in the same terms."""
 
 import unicodedata
 

@@ -1,7 +1,7 @@
 """Cells of a workbook as a spreadsheet program shows them: number formats applied, merged cells repeated.
 
-The library gives raw values: `1067` where `01067` is shown. So the package is rewritten before the library reads it; what
-is not understood stays as it is. Runs in the converting process only.
+The library gives raw values: `1067` where `01067` is shown. So the package is rewritten before the library reads it;
+what is not understood stays as it is. Runs in the converting process only.
 """
 
 import re
