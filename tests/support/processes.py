@@ -25,14 +25,19 @@ STOA = [sys.executable, "-m", "stoa"]
 
 @asynccontextmanager
 async def serve(
-    home: Path, *, config: Path | None = None, stderr: int | IO[bytes] = subprocess.DEVNULL, **environment: str
+    home: Path,
+    *,
+    config: Path | None = None,
+    port: int = 0,
+    stderr: int | IO[bytes] = subprocess.DEVNULL,
+    **environment: str,
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[str]]]:
-    """`stoa serve` on a free port; gives its process and what it printed up to the last curl line."""
+    """`stoa serve` on a free port, or on this one; gives its process and what it printed up to the last curl line."""
     process = await asyncio.create_subprocess_exec(
         *STOA,
         "serve",
         "--port",
-        "0",
+        str(port),
         "--data-dir",
         str(home),
         *(("--config", str(config)) if config else ()),

@@ -3,8 +3,9 @@
 from stoa.access.passwords import Passwords
 from stoa.access.rules import PERMISSIONS
 from stoa.access.service import Access, BootstrapError
+from stoa.access.sessions import Sessions
 from stoa.access.tokens import Tokens
 from stoa.access.types import NewUser, OrgRole
 from stoa.access.users import Users
 
-__all__ = ["PERMISSIONS", "Access", "BootstrapError", "NewUser", "OrgRole", "Passwords", "Tokens", "Users"]
+__all__ = ["PERMISSIONS", "Access", "BootstrapError", "NewUser", "OrgRole", "Passwords", "Sessions", "Tokens", "Users"]

@@ -118,3 +118,32 @@ SELECT id FROM orgs WHERE id = $1 FOR NO KEY UPDATE;
 
 -- name: delete_project
 DELETE FROM projects WHERE org_id = $1 AND id = $2 RETURNING id;
+
+-- name: insert_session
+-- None where the key is gone; a revocation that runs at this moment is waited for.
+INSERT INTO sessions (org_id, project_id, id, key_id, kind, hash, created_at, expires_at)
+SELECT k.org_id, k.project_id, $3, k.id, $4, $5, $6, $7 FROM access_keys k
+WHERE k.org_id = $1 AND k.id = $2 FOR KEY SHARE
+RETURNING id;
+
+-- name: session_owner
+-- The key that a session stands for, while both live.
+SELECT
+    k.org_id, k.project_id, k.id, k.permissions, k.expires_at, k.rate_limit, k.spending_limit_usd, k.spending_period
+FROM sessions s JOIN access_keys k ON k.org_id = s.org_id AND k.id = s.key_id
+WHERE s.hash = $1 AND s.kind = 'session' AND s.expires_at > $2;
+
+-- name: take_link
+-- Uses a sign-in link up, and gives its key; of two that ask at once, one gets it.
+WITH taken AS (
+    DELETE FROM sessions WHERE hash = $1 AND kind = 'link' RETURNING org_id, key_id, expires_at
+)
+SELECT
+    k.org_id, k.project_id, k.id, k.permissions, k.expires_at, k.rate_limit, k.spending_limit_usd, k.spending_period
+FROM taken t JOIN access_keys k ON k.org_id = t.org_id AND k.id = t.key_id WHERE t.expires_at > $2;
+
+-- name: delete_session
+DELETE FROM sessions WHERE hash = $1 AND kind = 'session';
+
+-- name: delete_ended_sessions
+DELETE FROM sessions WHERE expires_at <= $1;

@@ -6,7 +6,7 @@ import secrets
 import string
 import zoneinfo
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -16,6 +16,10 @@ from stoa.kernel.errors import BadRequest, Forbidden
 from stoa.kernel.principal import Grants, Principal
 
 PREFIX: Final = "stoa_acc_"
+KEY_SESSION_PREFIX: Final = "stoa_web_"
+LINK_PREFIX: Final = "stoa_lnk_"
+SESSION_LIFETIME: Final = timedelta(days=14)
+LINK_LIFETIME: Final = timedelta(minutes=15)
 _ALPHABET: Final = string.ascii_letters + string.digits
 _TAIL: Final = re.compile(r"[A-Za-z0-9]{64}\Z")
 TOKEN_PREFIX: Final = "stoa_pat_"  # noqa: S105 — a prefix, no secret

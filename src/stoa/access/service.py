@@ -77,9 +77,16 @@ class Access:
 
     # --- credentials ------------------------------------------------------------------------------------------------
     async def authenticate(self, token: str) -> Principal:
-        """The owner of an access key: looked up at each request, so that revoking works at once, on every node."""
+        """The owner of an access key, or of a session opened with one: looked up at each request, so that revoking works
+        at once, on every node."""
         if token.startswith(rules.TOKEN_PREFIX):
             return await self._token_owner(token)
+        if token.startswith(rules.KEY_SESSION_PREFIX):
+            async with internal_statement(self._database) as tx:
+                row = await tx.fetchrow(SQL.session_owner, rules.digest(token), self._clock.now())
+            if row is None:
+                raise Unauthorized("This session has ended, or its access key was revoked; sign in again.")
+            return self._living(row)
         if not rules.well_formed(token):
             raise Unauthorized("This is not an access key: one is stoa_acc_ and 64 letters and digits.")
         async with internal_statement(self._database) as tx:

@@ -67,6 +67,8 @@ class Server:
 
     asgi: ASGIApp
     first_key: str | None
+    sign_in_link: str | None
+    """Opens the console once, where this start made the first key."""
     default_model: str
     providers: Sequence[gateway.ProviderState]
     drain: Callable[[], Coroutine[Any, Any, None]]
@@ -115,7 +117,8 @@ async def open_server(
             expose_headers=EXPOSED_HEADERS,
         )
         catalogue = slices.gateway.catalogue
-        yield Server(Edge(asgi, ids, traffic), first_key, catalogue.default.slug, catalogue.providers(), drain)
+        link = await access.Sessions(database, ids, clock, owner).link(first_key) if first_key is not None else None
+        yield Server(Edge(asgi, ids, traffic), first_key, link, catalogue.default.slug, catalogue.providers(), drain)
 
 
 @asynccontextmanager
@@ -199,7 +202,6 @@ def _operations(settings: Settings, kit: Kit, slices: Slices, traffic: Traffic, 
 def _surfaces(components: Sequence[Component]) -> dict[HostKind, Surface]:
     """One app for each kind of host that a slice brings routes for."""
     served = {kind for component in components[1:] for kind in component.routers}
-    around = merged("wrapper of a host", [component.around for component in components])
     render = merged("rendering of a host", [component.render for component in components])
     surfaces: dict[HostKind, Surface] = {}
     for kind in served:
@@ -207,7 +209,10 @@ def _surfaces(components: Sequence[Component]) -> dict[HostKind, Surface]:
         app: ASGIApp = _app(
             title, description, [router for part in components for router in part.routers.get(kind, ())]
         )
-        surfaces[kind] = Surface(around[kind](app) if kind in around else app, render.get(kind, errors.response))
+        for component in components:
+            if kind in component.around:
+                app = component.around[kind](app)
+        surfaces[kind] = Surface(app, render.get(kind, errors.response))
     return surfaces
 
 

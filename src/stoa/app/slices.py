@@ -11,6 +11,7 @@ from stoa.app import adapters, choices
 from stoa.app.outbound import outbound_of
 from stoa.apps import component as apps_component
 from stoa.bases import component as bases_component
+from stoa.console import component as console_component
 from stoa.conversations import component as conversations_component
 from stoa.db.blobs import DirectoryBlobs
 from stoa.db.node import Node
@@ -141,7 +142,9 @@ async def open_slices(
         ]  # fmt: skip
         checks = [check for component in built for check in component.checks]
         doctor = await enter(doctor_component.open_component(kit, checks, runs.timeline, choices.data(settings)))
-        yield Slices([*built, doctor], doctor, models.gateway, worked, node.node)
+        sessions = access.Sessions(kit.database, kit.ids, kit.clock, owner)
+        console = await enter(console_component.open_component(kit, sessions))
+        yield Slices([*built, doctor, console], doctor, models.gateway, worked, node.node)
 
 
 @dataclass(frozen=True, slots=True)

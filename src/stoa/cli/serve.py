@@ -254,6 +254,13 @@ def banner(settings: Settings, server: Server, port: int, where: str) -> list[st
     ]
     if server.first_key is not None and settings.bootstrap_key is None:
         lines += ["Your access key, shown only this once; keep it:", "", f"  {server.first_key}", ""]
+        if server.sign_in_link is not None:
+            lines += [
+                "Open this once, within 15 minutes, to be signed in to the console:",
+                "",
+                f"  {base}/console/sign-in#{server.sign_in_link}",
+                "",
+            ]
         key = server.first_key
     else:
         lines += [

@@ -1329,6 +1329,18 @@ CREATE TABLE public.revoked_keys (
     revoked_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
+CREATE TABLE public.sessions (
+    org_id uuid NOT NULL,
+    project_id uuid,
+    id uuid NOT NULL,
+    key_id uuid NOT NULL,
+    kind text NOT NULL,
+    hash bytea NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT sessions_kind_check CHECK ((kind = ANY (ARRAY['session'::text, 'link'::text])))
+);
+
 CREATE VIEW public.shown_messages WITH (security_invoker='true') AS
  SELECT m.org_id,
     m.conversation_id AS shown_in,
@@ -1674,6 +1686,12 @@ ALTER TABLE ONLY public.revoked_keys
 ALTER TABLE ONLY public.runs
     ADD CONSTRAINT runs_pkey PRIMARY KEY (org_id, id);
 
+ALTER TABLE ONLY public.sessions
+    ADD CONSTRAINT sessions_hash_key UNIQUE (hash);
+
+ALTER TABLE ONLY public.sessions
+    ADD CONSTRAINT sessions_pkey PRIMARY KEY (org_id, id);
+
 ALTER TABLE ONLY public.spans
     ADD CONSTRAINT spans_pkey PRIMARY KEY (org_id, project_id, trace_id, id);
 
@@ -1872,6 +1890,10 @@ CREATE INDEX runs_queued ON public.runs USING btree (org_id, conversation_id, qu
 
 CREATE INDEX runs_unclaimed ON public.runs USING btree (project_id, COALESCE(created_by, '00000000-0000-0000-0000-000000000000'::uuid), created_at) WHERE ((status = ANY (ARRAY['created'::text, 'started'::text])) AND (queued_at IS NULL) AND (node_id IS NULL));
 
+CREATE INDEX sessions_by_end ON public.sessions USING btree (expires_at);
+
+CREATE INDEX sessions_of_key ON public.sessions USING btree (org_id, key_id);
+
 CREATE INDEX spans_by_age ON public.spans USING btree (received_at);
 
 CREATE INDEX tool_calls_begun ON public.tool_calls USING btree (begun_at) WHERE (status = 'begun'::text);
@@ -2006,6 +2028,9 @@ ALTER TABLE ONLY public.runs
 ALTER TABLE ONLY public.runs
     ADD CONSTRAINT runs_org_id_conversation_id_fkey FOREIGN KEY (org_id, conversation_id) REFERENCES public.conversations(org_id, id);
 
+ALTER TABLE ONLY public.sessions
+    ADD CONSTRAINT sessions_org_id_key_id_fkey FOREIGN KEY (org_id, key_id) REFERENCES public.access_keys(org_id, id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY public.tools
     ADD CONSTRAINT tools_org_id_project_id_fkey FOREIGN KEY (org_id, project_id) REFERENCES public.projects(org_id, id) ON DELETE CASCADE;
 
@@ -2102,6 +2127,8 @@ ALTER TABLE public.revoked_keys ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.runs ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.sessions ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.spans ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY tenant ON public.access_keys TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
@@ -2183,6 +2210,8 @@ CREATE POLICY tenant ON public.projects TO stoa_tenant USING (((org_id = public.
 CREATE POLICY tenant ON public.revoked_keys TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
 CREATE POLICY tenant ON public.runs TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects())))) AND public.stoa_owns(owner_id)));
+
+CREATE POLICY tenant ON public.sessions TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
 CREATE POLICY tenant ON public.spans TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
@@ -2320,6 +2349,8 @@ GRANT SELECT,UPDATE ON TABLE public.orgs TO stoa_tenant;
 GRANT SELECT,INSERT,DELETE ON TABLE public.personal_tokens TO stoa_tenant;
 
 GRANT SELECT,INSERT ON TABLE public.revoked_keys TO stoa_tenant;
+
+GRANT SELECT,DELETE ON TABLE public.sessions TO stoa_tenant;
 
 GRANT SELECT ON TABLE public.shown_messages TO stoa_tenant;
 

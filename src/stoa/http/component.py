@@ -69,7 +69,7 @@ class Component:
     around: Mapping[HostKind, Callable[[ASGIApp], ASGIApp]] = field(
         default_factory=dict[HostKind, Callable[[ASGIApp], ASGIApp]]
     )
-    """Wraps the app of a host, for a route that does without the framework."""
+    """Wraps the app of a host, for a route that does without the framework. A later component's is the outer one."""
     render: Mapping[HostKind, RenderError] = field(default_factory=dict[HostKind, RenderError])
     """How a host of this slice's own renders refusals, where it speaks another dialect."""
     checks: Sequence[Check] = ()

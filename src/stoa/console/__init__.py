@@ -1,0 +1,1 @@
+"""The web pages: chat, knowledge, runs. A client of the public API, which it calls in process; it knows no slice."""

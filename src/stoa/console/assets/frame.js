@@ -1,0 +1,161 @@
+// What every page has: words, times, theme, keyboard, dialogs, tabs, copying, and calls of the API.
+
+const catalogue = JSON.parse(document.getElementById("words")?.textContent || "{}");
+export const _ = (text, values = {}) => (catalogue[text] ?? text).replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
+
+// The one policy: only what this server rendered and sanitised becomes HTML.
+const policy = globalThis.trustedTypes?.createPolicy("stoa", { createHTML: html => html }) ?? { createHTML: html => html };
+export function fragment(html) {
+  const template = document.createElement("template");
+  template.innerHTML = policy.createHTML(html);
+  return template.content;
+}
+export const language = document.documentElement.lang;
+export const $ = (selector, root = document) => root.querySelector(selector);
+export const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
+export function make(name, attributes = {}, ...children) {
+  const element = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) if (value !== null && value !== undefined) element.setAttribute(key, value);
+  element.append(...children);
+  return element;
+}
+const remember = (key, value) => { try { value ? localStorage.setItem(key, value) : localStorage.removeItem(key); } catch { /* a private window */ } };
+const remembered = key => { try { return localStorage.getItem(key) ?? ""; } catch { return ""; } };
+
+// --- calls ------------------------------------------------------------------------------------------------------------
+export class Refusal extends Error {
+  constructor(status, error, requestId) {
+    super(error?.message ?? _("The server did not answer as expected (status {status}).", { status }));
+    this.status = status; this.code = error?.code; this.requestId = requestId;
+  }
+}
+export async function call(method, path, body, headers = {}) {
+  const response = await fetch(path, {
+    method, headers: body === undefined ? headers : { "Content-Type": "application/json", ...headers },
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
+  const answer = await response.json().catch(() => ({}));
+  if (response.status === 401) location.reload();
+  if (!response.ok) throw new Refusal(response.status, answer.error, response.headers.get("x-request-id"));
+  return answer;
+}
+export async function page(path) {
+  const response = await fetch(path, { headers: { Accept: "text/html" } });
+  if (response.status === 401) location.reload();
+  if (!response.ok) throw new Refusal(response.status, null, response.headers.get("x-request-id"));
+  return { content: fragment(await response.text()), headers: response.headers };
+}
+export const uuid = () => crypto.randomUUID?.() ?? "10000000-1000-4000-8000-100000000000".replace(/[018]/g, digit =>
+  (digit ^ crypto.getRandomValues(new Uint8Array(1))[0] & 15 >> digit / 4).toString(16));
+export function say(text, bad = false) {
+  const toast = make("p", { class: bad ? "toast bad" : "toast" }, text);
+  $(".toasts")?.append(toast);
+  setTimeout(() => toast.remove(), bad ? 9000 : 4000);
+}
+
+// --- times ------------------------------------------------------------------------------------------------------------
+const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto", style: "short" });
+const exact = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "medium" });
+export function times(root = document) {
+  for (const element of $$("time[datetime]", root)) {
+    const date = new Date(element.dateTime), seconds = (date - Date.now()) / 1000;
+    const [unit, size] = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]].find(([, size]) => Math.abs(seconds) >= size) ?? ["second", 1];
+    element.textContent = Math.abs(seconds) < 45 ? _("just now") : relative.format(Math.round(seconds / size), unit);
+    element.title = exact.format(date);
+  }
+}
+times();
+setInterval(times, 30000);
+
+// --- theme and language -------------------------------------------------------------------------------------------------
+const theme = $("#theme");
+const paint = value => value ? document.documentElement.dataset.theme = value : delete document.documentElement.dataset.theme;
+paint(remembered("stoa-theme"));
+if (theme) {
+  theme.value = remembered("stoa-theme");
+  theme.addEventListener("change", () => { remember("stoa-theme", theme.value); paint(theme.value); });
+}
+$("#language")?.addEventListener("change", event => {
+  document.cookie = `stoa-language=${event.target.value};path=/;max-age=31536000;samesite=lax`;
+  location.reload();
+});
+
+// --- menus, dialogs, tabs ------------------------------------------------------------------------------------------------
+const menu = $(".menu"), side = $("#side");
+function sheet(open) {
+  document.body.classList.toggle("side-open", open);
+  menu?.setAttribute("aria-expanded", open);
+  if (open) $("a", side)?.focus(); else if (side?.contains(document.activeElement)) menu?.focus();
+}
+menu?.addEventListener("click", () => sheet(!document.body.classList.contains("side-open")));
+document.addEventListener("click", event => {
+  for (const open of $$("details.person[open], details.bases[open]")) if (!open.contains(event.target)) open.open = false;
+  if (document.body.classList.contains("side-open") && !event.target.closest("#side, .menu")) sheet(false);
+  const opener = event.target.closest("[data-open]");
+  if (opener) $(`#${opener.dataset.open}`)?.showModal();
+  const copy = event.target.closest(".copy");
+  if (copy) copied(copy, copy.closest(".code").querySelector("code").textContent);
+  const tab = event.target.closest("[role=tab]");
+  if (tab) select(tab);
+});
+export async function copied(button, text) {
+  try { await navigator.clipboard.writeText(text); } catch { say(_("The browser did not allow copying."), true); return; }
+  const before = button.textContent;
+  button.textContent = _("Copied");
+  setTimeout(() => { button.textContent = before; }, 1500);
+}
+function select(tab) {
+  for (const other of $$("[role=tab]", tab.parentElement)) {
+    const chosen = other === tab;
+    other.setAttribute("aria-selected", chosen);
+    other.tabIndex = chosen ? 0 : -1;
+    document.getElementById(other.getAttribute("aria-controls")).hidden = !chosen;
+  }
+  tab.focus();
+}
+
+// --- keyboard -------------------------------------------------------------------------------------------------------------
+const goals = { n: "/", c: "/console/conversations", k: "/console/knowledge", r: "/console/runs", o: "/console/overview" };
+let going = 0;
+document.addEventListener("keydown", event => {
+  const tab = event.target.closest?.("[role=tab]");
+  if (tab && (event.key === "ArrowRight" || event.key === "ArrowLeft")) {
+    const all = $$("[role=tab]", tab.parentElement), step = event.key === "ArrowRight" ? 1 : -1;
+    select(all[(all.indexOf(tab) + step + all.length) % all.length]);
+    return;
+  }
+  if (event.key === "Escape") {
+    const open = $("details.person[open], details.bases[open]");
+    if (open) { open.open = false; $("summary", open).focus(); event.preventDefault(); }
+    else if (document.body.classList.contains("side-open")) sheet(false);
+    return;
+  }
+  if (event.ctrlKey || event.metaKey || event.altKey || $("dialog[open]")) return;
+  if (event.target.matches?.("input, textarea, select, [contenteditable]")) return;
+  if (event.key === "/") { event.preventDefault(); $("#search")?.focus(); $("#search")?.select(); }
+  else if (event.key === "?") $("#keyboard")?.showModal();
+  else if (event.key === "g") going = Date.now();
+  else if (Date.now() - going < 1500 && goals[event.key]) location.href = goals[event.key];
+});
+
+// --- a confirmation that is typed -------------------------------------------------------------------------------------------
+export function confirmed(dialog) {
+  return new Promise(resolve => {
+    const word = $("[data-word]", dialog), button = $("button.danger", dialog);
+    const check = () => { button.disabled = word.value.trim() !== word.dataset.word; };
+    word.value = ""; check();
+    word.oninput = check;
+    word.onkeydown = event => { if (event.key === "Enter") { event.preventDefault(); if (!button.disabled) dialog.close("delete"); } };
+    dialog.onclose = () => resolve(dialog.returnValue === "delete");
+    dialog.returnValue = "";
+    dialog.showModal();
+  });
+}
+
+// --- signing in by a link: what stands after # is never sent by itself, so it is in no log -----------------------------------
+const form = $("#sign-in");
+if (form && location.hash.startsWith("#stoa_lnk_")) {
+  form.elements.link.value = location.hash.slice(1);
+  history.replaceState(null, "", location.pathname);
+  form.submit();
+}

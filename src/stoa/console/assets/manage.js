@@ -1,0 +1,59 @@
+// Keys and connections: making them, and ending them after their name was typed.
+
+import { $, _, call, confirmed, make, say, uuid } from "./frame.js";
+
+function form(name, send) {
+  const element = $(name);
+  element?.addEventListener("submit", async event => {
+    event.preventDefault();
+    try { await send(new FormData(element)); } catch (error) { $(".problem", element).textContent = error.message; }
+  });
+  $(".cancel", element ?? document)?.addEventListener("click", () => element.closest("dialog").close());
+}
+function ask(dialog, word) {
+  const field = $("[data-word]", dialog);
+  field.dataset.word = word;
+  $(`label[for=${field.id}]`).textContent = _("Type “{word}” to confirm", { word });
+  return confirmed(dialog);
+}
+
+form("#create-key", async data => {
+  const body = { name: data.get("name") };
+  if (data.get("project_id")) body.project_id = data.get("project_id");
+  if (data.getAll("permissions").length) body.permissions = data.getAll("permissions");
+  if (data.get("rate_limit")) body.rate_limit = Number(data.get("rate_limit"));
+  if (data.get("spending")) body.spending_limit = { usd: Number(data.get("spending")), period: "month" };
+  const made = (await call("POST", "/v1/access-keys", body, { "Idempotency-Key": uuid() })).data, shown = $("#made-key");
+  $("#new-key").close();
+  $("code", shown).textContent = made.key;
+  shown.onclose = () => location.reload();
+  shown.showModal();
+});
+form("#create-connection", async data => {
+  const config = {};
+  for (const name of ["base_url", "api_key"]) if (data.get(name)) config[name] = data.get(name);
+  await call("POST", "/v1/connections", { name: data.get("name"), type: data.get("type"), config }, { "Idempotency-Key": uuid() });
+  location.reload();
+});
+document.addEventListener("click", async event => {
+  const revoke = event.target.closest(".revoke"), disconnect = event.target.closest(".disconnect");
+  try {
+    if (revoke) {
+      const { key, name } = revoke.closest("tr").dataset, dialog = $("#revoke-key");
+      const all = (await call("DELETE", `/v1/access-keys/${key}?cascade=true&dry_run=true`)).would_revoke, children = all.filter(one => one.id !== key);
+      $(".what", dialog).textContent = children.length
+        ? _("Programs and sessions that use it stop at once, and so do the {number} keys that were made with it:", { number: children.length })
+        : _("Programs and sessions that use it stop at once. It made no other keys.");
+      $(".also", dialog).replaceChildren(...children.map(one => make("li", {}, `${one.name} (${one.preview})`)));
+      if (!await ask(dialog, name)) return;
+      await call("DELETE", `/v1/access-keys/${key}?cascade=true`);
+      location.reload();
+    }
+    if (disconnect) {
+      const { connection, name } = disconnect.closest("tr").dataset;
+      if (!await ask($("#disconnect"), name)) return;
+      await call("DELETE", `/v1/connections/${connection}`);
+      location.reload();
+    }
+  } catch (error) { say(error.message, true); }
+});

@@ -1,0 +1,107 @@
+"""Knowledge bases: the list, one base with its items, and a search that says why."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from time import perf_counter
+from typing import Any, Final
+
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from stoa.console import pages
+from stoa.console.api import page
+from stoa.console.client import Refused
+from stoa.console.examples import Call
+from stoa.console.view import View
+
+PAGE_SIZE: Final = 25
+ITEMS: Final = 50
+HITS: Final = 8
+MODES: Final = ("hybrid", "keyword", "semantic")
+STATUSES: Final = ("processed", "processing", "pending", "failed")
+
+
+def routes() -> Sequence[Route]:
+    return [
+        page("/console/knowledge", _list),
+        page("/console/knowledge/{id:uuid}", _base),
+        page("/console/knowledge/{id:uuid}/items", _items_only),
+    ]
+
+
+async def _list(view: View) -> Response:
+    query = {"page": view.number("page"), "page_size": PAGE_SIZE}
+    found, problem = await view.optional("/v1/knowledgebases", query)
+    return view.page(
+        "knowledge.html",
+        "knowledge",
+        view.translate("Knowledge"),
+        [Call("GET", "/v1/knowledgebases", query), Call("POST", "/v1/knowledgebases", body={"name": "Papers"})],
+        view=view,
+        problem=problem,
+        found=found["data"] if found else [],
+        pagination=found["pagination"] if found else {"page_count": 0},
+    )
+
+
+async def _base(view: View) -> Response:
+    where = f"/v1/knowledgebases/{view.request.path_params['id']}"
+    base = (await view.api.get(where))["data"]
+    words = view.request.query_params.get("q", "").strip()[:2000]
+    items, searches = await asyncio.gather(_items(view, where), _searches(view, where, words))
+    calls = [Call("GET", f"{where}/items", {"page_size": ITEMS}), *(one["call"] for one in searches)]
+    return view.page(
+        "base.kb.html", "knowledge", base["name"], calls, base=base, words=words, searches=searches, modes=MODES, **items
+    )  # fmt: skip
+
+
+async def _items(view: View, where: str) -> Mapping[str, Any]:
+    status = view.request.query_params.get("status")
+    status = status if status in STATUSES else None
+    found, problem = await view.optional(
+        f"{where}/items", {"page": view.number("page"), "page_size": ITEMS, "status": status}
+    )
+    items = found["data"] if found else []
+    return {
+        "items": items,
+        "pagination": found["pagination"] if found else {"page_count": 0, "total_count": 0},
+        "items_problem": problem,
+        "status": status,
+        "statuses": STATUSES,
+        "working": any(one["status"] in ("pending", "processing") for one in items),
+        "base_id": str(view.request.path_params["id"]),
+        "view": view,
+    }
+
+
+async def _items_only(view: View) -> Response:
+    """The table of items as it is now, for a page that watches them."""
+    where = f"/v1/knowledgebases/{view.request.path_params['id']}"
+    await view.api.get(where)  # Raises Refused where there is no such base.
+    items = await _items(view, where)
+    return HTMLResponse(pages.render("items.html", view.language, **items), headers=dict(pages.HEADERS))
+
+
+async def _searches(view: View, where: str, words: str) -> Sequence[Mapping[str, Any]]:
+    """What each of the chosen settings finds: one, or two side by side."""
+    if not words:
+        return []
+    chosen = [one for one in view.request.query_params.getlist("mode") if one in MODES][:2] or [MODES[0]]
+    return await asyncio.gather(*(_search(view, where, words, mode) for mode in dict.fromkeys(chosen)))
+
+
+async def _search(view: View, where: str, words: str, mode: str) -> Mapping[str, Any]:
+    body = {"query": words, "mode": mode, "limit": HITS, "explain": True}
+    path, begun = f"{where}/vector-search", perf_counter()
+    try:
+        answer, problem = await view.api.post(path, body), None
+    except Refused as refusal:
+        answer, problem = {"data": [], "explain": None}, refusal.message
+    return {
+        "mode": mode,
+        "hits": answer["data"],
+        "explain": answer.get("explain"),
+        "problem": problem,
+        "seconds": perf_counter() - begun,
+        "call": Call("POST", path, body=body),
+    }

@@ -1,0 +1,105 @@
+"""Runs: the list, and one run drawn from its journal."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from stoa.console import charts
+from stoa.console.api import page
+from stoa.console.examples import Call
+from stoa.console.view import View
+
+PAGE_SIZE: Final = 25
+EVENTS: Final = 100
+STATUSES: Final = ("created", "started", "awaiting_input", "completed", "failed", "canceled")
+
+
+def routes() -> Sequence[Route]:
+    return [page("/console/runs", _list), page("/console/runs/{id:uuid}", _run)]
+
+
+async def _list(view: View) -> Response:
+    status = view.request.query_params.get("status")
+    status = status if status in STATUSES else None
+    query = {"page": view.number("page"), "page_size": PAGE_SIZE, "status": status}
+    found, problem = await view.optional("/v1/runs", query)
+    return view.page(
+        "runs.html",
+        "runs",
+        view.translate("Runs"),
+        [Call("GET", "/v1/runs", query)],
+        view=view,
+        problem=problem,
+        status=status,
+        statuses=STATUSES,
+        found=[{**one, "said": said(one), "seconds": lasted(one)} for one in found["data"]] if found else [],
+        pagination=found["pagination"] if found else {"page_count": 0},
+    )
+
+
+async def _run(view: View) -> Response:
+    run_id = str(view.request.path_params["id"])
+    where = f"/v1/runs/{run_id}"
+    run = (await view.api.get(where))["data"]
+    number = view.number("page")
+    (events, problem), (trace, _), (calls, _), (models, _) = await view.several(
+        (f"{where}/events", {"page": number, "page_size": EVENTS}),
+        (f"/v1/traces/{run_id}", None),
+        (f"{where}/tool-calls", None),
+        ("/v1/router/models", {"page_size": 500}),
+    )
+    shown = events["data"] if events else []
+    spans = trace["data"]["runs"] if trace else []
+    names = {model["id"]: model["name"] for model in models["data"]} if models else {}
+    return view.page(
+        "run.html",
+        "runs",
+        view.translate("Run"),
+        [
+            Call("GET", where),
+            Call("GET", f"{where}/events", {"page_size": EVENTS}),
+            Call("GET", f"/v1/traces/{run_id}"),
+        ],
+        view=view,
+        run=run,
+        said=said(run),
+        seconds=lasted(run),
+        model=names.get(run["model_id"], run["model_id"]),
+        timeline=charts.timeline(spans, _waits(shown), datetime.now(UTC)),
+        events=shown,
+        problem=problem,
+        pagination=events["pagination"] if events else {"page_count": 0},
+        tool_calls=calls["data"] if calls else [],
+        recoveries=[event for event in shown if event["type"] == "run.recovered"],
+    )
+
+
+def _waits(events: Sequence[Mapping[str, Any]]) -> Sequence[tuple[str, str | None]]:
+    """When the run waited for people: (from, until)."""
+    found: list[tuple[str, str | None]] = []
+    since: str | None = None
+    for event in events:
+        if event["type"] == "run.paused":
+            since = event["timestamp"]
+        elif since is not None and event["type"].startswith("run."):
+            found.append((since, event["timestamp"]))
+            since = None
+    return [*found, (since, None)] if since else found
+
+
+def said(run: Mapping[str, Any]) -> str:
+    """What was asked, in a line."""
+    parts = run["input"].get("content")
+    words = (
+        " ".join(part.get("text", "") for part in parts if isinstance(part, dict)) if isinstance(parts, list) else ""
+    )
+    return " ".join((words or str(run["input"] or "")).split())[:160]
+
+
+def lasted(run: Mapping[str, Any]) -> float | None:
+    if not run.get("started_at") or not run.get("ended_at"):
+        return None
+    return (charts.moment(run["ended_at"]) - charts.moment(run["started_at"])).total_seconds()

@@ -1,0 +1,61 @@
+"""One request for a page: who asks, in which language, and how to answer."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from stoa.console import cookies, examples, pages, words
+from stoa.console.client import Api, Query, Refused
+from stoa.console.examples import Call
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    request: Request
+    api: Api
+    language: str
+
+    @property
+    def translate(self) -> words.Translate:
+        return words.translator(self.language)
+
+    def number(self, name: str, default: int = 1) -> int:
+        """A number of the query; what is none is the default."""
+        given = self.request.query_params.get(name, "")
+        return max(1, int(given)) if given.isascii() and given.isdigit() and len(given) < 8 else default
+
+    async def optional(self, path: str, query: Query | None = None) -> tuple[Any, str | None]:
+        """(answer, None), or (None, why not): for a part of a page that may be missing. Raises Refused without a session."""
+        try:
+            return await self.api.get(path, query), None
+        except Refused as refusal:
+            if refusal.status == 401:
+                raise
+            return None, refusal.message
+
+    async def several(self, *asked: tuple[str, Query | None]) -> Sequence[tuple[Any, str | None]]:
+        return await asyncio.gather(*(self.optional(path, query) for path, query in asked))
+
+    def page(self, template: str, name: str, title: str, calls: Sequence[Call] = (), **values: Any) -> Response:
+        shown = examples.shown(calls, str(self.request.base_url).rstrip("/"))
+        return respond(self.request, self.language, template, page=name, title=title, calls=shown, **values)
+
+    def again(self, **changes: object) -> str:
+        """This page's address with other parameters."""
+        given: dict[str, object] = dict(self.request.query_params)
+        given |= changes
+        return "?" + urlencode({name: value for name, value in given.items() if value not in (None, "")})
+
+
+def language_of(request: Request) -> str:
+    return words.chosen(cookies.cookies_of(request.scope).get(words.COOKIE), request.headers.get("accept-language", ""))
+
+
+def respond(request: Request, language: str, template: str, http_status: int = 200, **values: Any) -> Response:
+    context: Mapping[str, Any] = {"calls": (), "spoken": pages.spoken(language), "path": request.url.path, **values}
+    return HTMLResponse(pages.render(template, language, **context), http_status, dict(pages.HEADERS))
