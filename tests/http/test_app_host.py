@@ -1,4 +1,4 @@
-"""The Runs API on an app's own host, its root, and `POST /v1/apps/{app_id}/invoke`: forms, sessions, files, and who may."""
+"""The Runs API on an app's own host, its root, and `POST /v1/apps/{app_id}/invoke`: sessions, files, and who may."""
 
 import asyncio
 from collections.abc import AsyncIterator
