@@ -207,6 +207,7 @@ async def test_a_public_app_needs_no_credential(app_server: Running) -> None:
 
 
 async def test_the_root_and_invoke(app_server: Running) -> None:
+    """`POST /` on its host, and `/v1/apps/ID/invoke` on the api host."""
     server, app = app_server, await deployed(app_server)
     done = await server.call("POST", path(app, "/"), json={"input": {"input": "Hi"}})
     assert {"id": done["id"], "status": "completed", "output": {"content": "Done."}} == done
