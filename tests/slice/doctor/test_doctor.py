@@ -186,15 +186,20 @@ CASES = [
     Case(
         "traces.orphans",
         [
-            "INSERT INTO spans (org_id, project_id, trace_id, id, wire, name, type, started_at, body)"
-            " SELECT org_id, id, 'gone', 's', 'sdk', 'n', 'node', now(), '{{}}' FROM projects WHERE org_id = '{org}'"
+            (
+                "INSERT INTO spans (org_id, project_id, trace_id, id, wire, name, type, started_at, body)"
+                " SELECT org_id, id, 'gone', 's', 'sdk', 'n', 'node', now(), '{{}}' FROM projects"
+                " WHERE org_id = '{org}'"
+            )
         ],
     ),
     Case(
         "traces.sums",
         [
-            "INSERT INTO traces (org_id, project_id, id, wire, name, started_at, span_count, root_count)"
-            " SELECT org_id, id, 'empty', 'sdk', 'n', now(), 3, 1 FROM projects WHERE org_id = '{org}'"
+            (
+                "INSERT INTO traces (org_id, project_id, id, wire, name, started_at, span_count, root_count)"
+                " SELECT org_id, id, 'empty', 'sdk', 'n', now(), 3, 1 FROM projects WHERE org_id = '{org}'"
+            )
         ],
     ),
     Case("knowledge_files.missing", deed=partial(_lose, place="knowledge")),
