@@ -1,4 +1,4 @@
-"""The Runs API on an app's own host, its root, and `POST /v1/apps/{app_id}/invoke`: forms, sessions, files, and who may."""
+"""The Runs API on an app's own host, its root, and `POST /v1/apps/{app_id}/invoke`: sessions, files, and who may."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -207,6 +207,7 @@ async def test_a_public_app_needs_no_credential(app_server: Running) -> None:
 
 
 async def test_the_root_and_invoke(app_server: Running) -> None:
+    """`POST /` on its host, and `/v1/apps/ID/invoke` on the api host."""
     server, app = app_server, await deployed(app_server)
     done = await server.call("POST", path(app, "/"), json={"input": {"input": "Hi"}})
     assert {"id": done["id"], "status": "completed", "output": {"content": "Done."}} == done
