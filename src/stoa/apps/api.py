@@ -133,6 +133,12 @@ def _drawing(router: Routes, workflows: Workflows, gate: Gate) -> None:
         saved = await workflows.save(principal, workflow_id, wire.drawing(await request.body()))
         return _drawn(wire.workflow(saved), saved.drawing)
 
+    _releasing(router, workflows, gate)
+
+
+def _releasing(router: Routes, workflows: Workflows, gate: Gate) -> None:
+    writing = gate("apps:write")
+
     @router.post(
         "/v1/workflows/{workflow_id}/release",
         status_code=201,

@@ -18,7 +18,8 @@ VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING RETURNING id;
 
 -- name: session
 -- The conversation of an app's session.
-SELECT id FROM conversations WHERE org_id = $1 AND app_id = $2 AND session_id = $3 AND coalesce(user_id, '') = coalesce($4, '');
+SELECT id FROM conversations
+WHERE org_id = $1 AND app_id = $2 AND session_id = $3 AND coalesce(user_id, '') = coalesce($4, '');
 
 -- name: reach_files
 -- Files that an app took by another conversation, which this one names: reached by reference, as a fork does.
@@ -132,7 +133,8 @@ SELECT (SELECT count(*) FROM files WHERE org_id = $1 AND conversation_id = $2)
 SELECT * FROM files f WHERE org_id = $1 AND id = ANY ($3::uuid[])
   AND (conversation_id = $2 OR EXISTS (SELECT 1 FROM conversation_files s WHERE s.org_id = $1
       AND s.conversation_id = $2 AND s.file_id = f.id)
-      OR f.conversation_id IN (SELECT o.id FROM conversations o JOIN conversations c ON c.org_id = o.org_id AND c.app_id = o.app_id
+      OR f.conversation_id IN (SELECT o.id FROM conversations o
+                                JOIN conversations c ON c.org_id = o.org_id AND c.app_id = o.app_id
           WHERE c.org_id = $1 AND c.id = $2 AND o.id = f.conversation_id));
 
 -- name: unread_files

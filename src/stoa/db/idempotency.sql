@@ -17,7 +17,9 @@ UPDATE idempotency_keys SET answer = $4, subject_id = $5 WHERE org_id = $1 AND s
 
 -- name: replace
 -- Another answer, if nobody has changed it since it was read.
-UPDATE idempotency_keys SET answer = $5, subject_id = $6 WHERE org_id = $1 AND scope = $2 AND key = $3 AND answer = $4 RETURNING true;
+UPDATE idempotency_keys SET answer = $5, subject_id = $6
+WHERE org_id = $1 AND scope = $2 AND key = $3 AND answer = $4
+RETURNING true;
 
 -- name: sweep
 -- Answers that no repetition can ask for any more.

@@ -32,7 +32,8 @@ ORDER BY interrupting DESC, queued_at, id LIMIT 1 FOR UPDATE;
 
 -- name: promote
 -- Ends a run's time in the queue: its message has its position, and any node may claim the run.
-UPDATE runs SET queued_at = NULL, message_position = $3, model_id = coalesce($4, model_id) WHERE org_id = $1 AND id = $2;
+UPDATE runs SET queued_at = NULL, message_position = $3, model_id = coalesce($4, model_id)
+WHERE org_id = $1 AND id = $2;
 
 -- name: interrupt
 -- Requests the cancel in the transaction of the interrupting run: whichever node dies now, the run under way ends, and
