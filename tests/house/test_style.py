@@ -26,12 +26,10 @@ BROAD = {
 }
 """The edges at which bugs end: the HTTP middleware, the supervisor, the log, the driver of runs, the kit of leased jobs
 and its syncs, the doctor's checks, the process that reads one document; and the two modules that run code of others."""
-LONG_FILES = {
-    "bases/wire.py": "the shapes of all routes of bases; being split",
-}
+LONG_FILES: dict[str, str] = {}
 LONG_FUNCTIONS = {
-    ("app/slices.py", "open_slices"): "opens every slice, in order",
-    ("bases/component.py", "open_component"): "builds one slice; being split",
+    ("bases/component.py", "open_component"): "builds one slice, a line for each part",
+    ("runs/component.py", "open_component"): "builds one slice, a line for each part",
 }
 
 
@@ -46,7 +44,7 @@ def test_files_and_functions_are_short() -> None:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 lines = (node.end_lineno or 0) - node.lineno + 1
                 # A file of routes is one function that holds many.
-                allowed = node.name == "routes" or (name, node.name) in LONG_FUNCTIONS
+                allowed = node.name.endswith("routes") or (name, node.name) in LONG_FUNCTIONS
                 assert lines <= FUNCTION_LINES_MAX or allowed, f"{name}: {node.name} has {lines} lines"
 
 

@@ -66,36 +66,16 @@ async def open_slices(
         )
         node = await enter(runs_component.open_node(kit, [journal.writer.reconnect, streams.streams.interrupt]))
         journal.writer.others = lambda: bool(node.node.others)
-
         models = await enter(_open_models(settings, outbound, kit, owner, journal, node.node, builtin))
         knowledge = await enter(_open_bases(settings, outbound, kit, owner, node.node, models))
-        sources = await enter(
-            sources_component.open_component(
-                kit,
-                node.node.id,
-                models.gateway.vault,
-                adapters.SourceItems(knowledge.items),
-                knowledge.deletions,
-                outbound=outbound,
-                directories=settings.source_directories,
-                cache=settings.data_dir / "sources",
-                syncs_per_project_max=settings.syncs_per_project_max,
-            )
-        )
+        sources = await enter(_open_sources(settings, outbound, kit, node.node, models, knowledge))
         tools = await enter(
             tools_component.open_component(
-                kit,
-                models.gateway.vault,
-                owner,
-                outbound=outbound,
-                programs=choices.programs(settings),
+                kit, models.gateway.vault, owner, outbound=outbound, programs=choices.programs(settings)
             )
         )
         library = adapters.KnowledgeLibrary(knowledge.search)
         chosen = toolbox or adapters.ProjectToolbox(tools.tools, knowledge.search, library)
-        blobs = DirectoryBlobs(settings.data_dir / "blobs")
-        reader = conversations.Reader(kit.database, partial(adapters.read_file, models.documents, blobs))
-        transcript = conversations.Transcript(kit.database, reader, blobs)
         deployed = await enter(
             apps_component.open_component(
                 kit,
@@ -106,21 +86,91 @@ async def open_slices(
                 public_url=settings.public_url,
             )
         )
+        talking = await enter(
+            _open_conversations(
+                settings, kit, owner, _Neighbours(journal, streams, node.node, models, deployed, chosen, library)
+            )
+        )
+        keys = await enter(access_component.open_component(kit, owner))
+        usage = await enter(usage_component.open_component(kit))
+        traces = await enter(traces_component.open_component(kit, owner, retention_days=settings.traces_retention_days))
+        built: list[Component] = [
+            journal, node, streams, models.gateway, talking.conversations, talking.runs, deployed, tools, knowledge, sources, keys, usage, traces
+        ]  # fmt: skip
+        checks = [check for component in built for check in component.checks]
+        doctor = await enter(doctor_component.open_component(kit, checks, runs.timeline, choices.data(settings)))
+        sessions = access.Sessions(kit.database, kit.ids, kit.clock, owner)
+        console = await enter(console_component.open_component(kit, sessions))
+        yield Slices([*built, doctor, console], doctor, models.gateway, talking.runs, node.node)
+
+
+@asynccontextmanager
+async def _open_sources(
+    settings: Settings,
+    outbound: Outbound,
+    kit: Kit,
+    node: Node,
+    models: "_Models",
+    knowledge: bases_component.BasesComponent,
+) -> AsyncGenerator[Component]:
+    async with sources_component.open_component(
+        kit,
+        node.id,
+        models.gateway.vault,
+        adapters.SourceItems(knowledge.items),
+        knowledge.deletions,
+        outbound=outbound,
+        directories=settings.source_directories,
+        cache=settings.data_dir / "sources",
+        syncs_per_project_max=settings.syncs_per_project_max,
+    ) as sources:
+        yield sources
+
+
+@dataclass(frozen=True, slots=True)
+class _Neighbours:
+    """What conversations and runs are lent by the slices that were opened before them."""
+
+    journal: journal_component.JournalComponent
+    streams: streams_component.StreamsComponent
+    node: Node
+    models: "_Models"
+    apps: apps_component.AppsComponent
+    toolbox: adapters.Toolbox
+    library: adapters.KnowledgeLibrary
+
+
+@dataclass(frozen=True, slots=True)
+class _Talking:
+    conversations: Component
+    runs: runs_component.RunsComponent
+
+
+@asynccontextmanager
+async def _open_conversations(
+    settings: Settings, kit: Kit, owner: access.Access, lent: _Neighbours
+) -> AsyncGenerator[_Talking]:
+    """Conversations and the runs that answer in them: each is lent the other."""
+    async with AsyncExitStack() as stack:
+        catalogue, streams = lent.models.gateway.catalogue, lent.streams
+        blobs = DirectoryBlobs(settings.data_dir / "blobs")
+        reader = conversations.Reader(kit.database, partial(adapters.read_file, lent.models.documents, blobs))
+        transcript = conversations.Transcript(kit.database, reader, blobs)
         uploads = adapters.AppUploads()
-        worked = await enter(
+        worked = await stack.enter_async_context(
             runs_component.open_component(
                 kit,
-                node.node,
-                journal.journal,
-                models.gateway.catalogue,
-                runs.Context(transcript, models.documents.select, library),
-                find_model=adapters.find_model(models.gateway.catalogue, choices.prices(settings)),
-                open_tools=chosen.open,
+                lent.node,
+                lent.journal.journal,
+                catalogue,
+                runs.Context(transcript, lent.models.documents.select, lent.library),
+                find_model=adapters.find_model(catalogue, choices.prices(settings)),
+                open_tools=lent.toolbox.open,
                 open_stream=streams.open_stream,
                 admit_stream=streams.streams.admit,
-                is_operators_model=models.gateway.catalogue.find,
-                app_gate=deployed.gate,
-                app_projects=deployed.apps,
+                is_operators_model=catalogue.find,
+                app_gate=lent.apps.gate,
+                app_projects=lent.apps.apps,
                 uploads=uploads,
                 reading=runs.Reading(streams.open_stream, streams.streams.admit, streams.replay, streams.events_page),
                 runs_max=settings.runs_max,
@@ -128,23 +178,21 @@ async def open_slices(
                 drain_seconds_max=settings.drain_seconds_max,
             )
         )
-        talks = await enter(
+        talks = await stack.enter_async_context(
             conversations_component.open_component(
-                kit, blobs, reader, journal.journal, worked.runs, models.gateway.catalogue, chosen, owner, deployed.apps
+                kit,
+                blobs,
+                reader,
+                lent.journal.journal,
+                worked.runs,
+                catalogue,
+                lent.toolbox,
+                owner,
+                lent.apps.apps,
             )
         )
         uploads.conversations = talks.conversations
-        keys = await enter(access_component.open_component(kit, owner))
-        usage = await enter(usage_component.open_component(kit))
-        traces = await enter(traces_component.open_component(kit, owner, retention_days=settings.traces_retention_days))
-        built: list[Component] = [
-            journal, node, streams, models.gateway, talks, worked, deployed, tools, knowledge, sources, keys, usage, traces
-        ]  # fmt: skip
-        checks = [check for component in built for check in component.checks]
-        doctor = await enter(doctor_component.open_component(kit, checks, runs.timeline, choices.data(settings)))
-        sessions = access.Sessions(kit.database, kit.ids, kit.clock, owner)
-        console = await enter(console_component.open_component(kit, sessions))
-        yield Slices([*built, doctor, console], doctor, models.gateway, worked, node.node)
+        yield _Talking(talks, worked)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from stoa.conversations.api import routes
 from stoa.conversations.checks import checks
 from stoa.conversations.deletions import Deletions, Runs
+from stoa.conversations.ports import Agents, Apps, Models, Projects
 from stoa.conversations.reading import Reader
-from stoa.conversations.service import Agents, Apps, Conversations, Models, Projects
+from stoa.conversations.service import Conversations
 from stoa.conversations.worker import Housekeeping, polls
 from stoa.db.blobs import BlobStore
 from stoa.http.component import Component, Kit

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO, Final, Protocol
+from typing import Any, BinaryIO, Final
 from uuid import UUID
 
 from stoa.conversations import rules, store
 from stoa.conversations.deletions import Deletions
+from stoa.conversations.ports import Agents, Apps, Models, Projects
 from stoa.conversations.reading import Reader
 from stoa.conversations.store import SQL
 from stoa.conversations.types import Conversation, Deletion, File, FileStatus, Fork, Message
@@ -22,42 +23,6 @@ from stoa.kernel.principal import Principal
 from stoa.kernel.schema_checker import SchemaChecker
 
 FILES_PER_CONVERSATION_MAX: Final = 1_000
-
-
-class Models(Protocol):
-    """What conversations ask of the gateway."""
-
-    async def check(self, tx: Tx, model_id: UUID) -> None:
-        """Raises BadRequest naming `model_id` when whose transaction this is may not use it."""
-        ...
-
-
-class Agents(Protocol):
-    """What conversations ask about what agents may call."""
-
-    async def unknown_tools(self, principal: Principal, names: Sequence[str], /) -> Sequence[str]:
-        """Those of the names that are no tool of the principal's."""
-        ...
-
-    async def unknown_bases(self, principal: Principal, base_ids: Sequence[UUID], /) -> Sequence[UUID]:
-        """Those of the ids that are no knowledge base of the principal's."""
-        ...
-
-
-class Apps(Protocol):
-    """What conversations ask of apps."""
-
-    async def home(self, principal: Principal, app_id: UUID) -> UUID:
-        """The project of an app that takes messages. Raises BadRequest naming `app_id` where there is none."""
-        ...
-
-
-class Projects(Protocol):
-    """What conversations ask of access."""
-
-    async def home(self, principal: Principal) -> UUID:
-        """The project that new things of this principal belong to: the key's own, or the organization's first."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
