@@ -62,10 +62,18 @@ export interface Origin {
   message_id?: string;
 }
 
+export interface ConversationApp {
+  id: string;
+  name: string;
+  description?: string;
+}
+
 export interface Conversation {
   id: string;
   title?: string;
   app_id?: string;
+  app?: ConversationApp;
+  session_id?: string;
   model_id?: string;
   model?: ConversationModel;
   user_id?: string;
@@ -162,7 +170,7 @@ export interface Run {
   app_id?: string;
   conversation_id: string;
   message_id: string;
-  model_id: string;
+  model_id?: string;
   status: "created" | "started" | "paused" | "completed" | "failed" | "canceled";
   created_at: string;
   started_at?: string;
@@ -173,6 +181,7 @@ export interface Run {
   error?: RunErrorDetail;
   usage?: Usage;
   user_id?: string;
+  session_id?: string;
   attempt: number;
   input_requests: InputRequest[];
 }
@@ -199,6 +208,7 @@ export interface Embedder {
 
 export interface Chunking {
   characters_max: number;
+  tokens_max?: number;
 }
 
 export interface Reranker {

@@ -68,10 +68,18 @@ class Origin(Record):
     message_id: str | None
 
 
+class ConversationApp(Record):
+    id: str
+    name: str
+    description: str | None
+
+
 class Conversation(Record):
     id: str
     title: str | None
     app_id: str | None
+    app: ConversationApp | None
+    session_id: str | None
     model_id: str | None
     model: ConversationModel | None
     user_id: str | None
@@ -175,7 +183,7 @@ class Run(Record):
     app_id: str | None
     conversation_id: str
     message_id: str
-    model_id: str
+    model_id: str | None
     status: Literal["created", "started", "paused", "completed", "failed", "canceled"]
     created_at: str
     started_at: str | None
@@ -186,6 +194,7 @@ class Run(Record):
     error: RunErrorDetail | None
     usage: Usage | None
     user_id: str | None
+    session_id: str | None
     attempt: int
     input_requests: list[InputRequest]
 
@@ -212,6 +221,7 @@ class Embedder(Record):
 
 class Chunking(Record):
     characters_max: int
+    tokens_max: int | None
 
 
 class Reranker(Record):

@@ -14,6 +14,9 @@ PAGE_SIZE: Final = 50
 PERMISSIONS: Final[Mapping[str, str]] = {
     "access:read": "see keys and projects",
     "access:write": "make and revoke keys, manage people",
+    "apps:read": "see workflows and apps",
+    "apps:run": "run apps",
+    "apps:write": "make, deploy and delete workflows and apps",
     "connections:read": "see connections to providers",
     "connections:write": "connect and disconnect providers",
     "conversations:read": "read conversations and files",
