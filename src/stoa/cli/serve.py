@@ -52,7 +52,9 @@ async def serve(settings: Settings, tell: Callable[[str], None]) -> None:
     configure_logs(settings.log_level, settings.log_format)
     listening = bind(settings.host, settings.port)
     port = listening.getsockname()[1]
-    close_to_others(settings.data_dir, pass_through=settings.database_url is None and _is_root())
+    # Also where this node has another database: a second node may keep the embedded one below the same directory.
+    embedded = settings.database_url is None or (settings.data_dir / "postgres").exists()
+    close_to_others(settings.data_dir, pass_through=embedded and _is_root())
     async with _database(settings) as (dsn, where):
         os.umask(OWNER_ONLY)  # Not earlier: a root Stoa makes directories that the database's account must enter.
         async with open_server(settings, dsn) as server:
