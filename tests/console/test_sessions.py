@@ -114,7 +114,7 @@ async def test_sessions_and_links_end_in_time(running: Running) -> None:
     database, clock = await Database.open(running.dsn, connections_max=2), Clock()
     try:
         owner = access.Access(database, RandomIds(), clock)
-        sessions = access.Sessions(database, RandomIds(), clock, owner)
+        sessions = access.Sessions(database, clock, owner)
         link = await sessions.link(FIRST_KEY)
         secret, ends = await sessions.open(FIRST_KEY)
         assert ends - clock.at == timedelta(days=14)

@@ -261,7 +261,7 @@ async def test_a_redirect_to_elsewhere_is_not_followed(serve: Serve) -> None:
         ({"config": {}}, "config.url"),
         ({"config": {"server": "declared", "url": "https://example.com"}}, "config.url"),
         ({"config": {"url": "ftp://example.com"}}, "config.url"),
-        ({"config": {"command": "rm", "args": ["-rf"]}}, "config.url"),
+        ({"config": {"command": "rm", "args": ["-rf"]}}, "config.command"),
         ({"name": "a__b"}, "name"),
         ({"name": "ends_"}, "name"),
         ({"name": "x" * 40}, "name"),

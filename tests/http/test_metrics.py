@@ -169,7 +169,7 @@ async def test_what_clients_send_makes_no_series(shared_server: Running) -> None
         ("api", "none"),
         ("api", MESSAGES),
         ("api", "/v1/runs/{run_id}"),
-        ("app", "none"),
+        ("app", "/health"),
         ("kb", "/v1/items/{item_id}"),
     } <= routes
     assert len(routes) <= 20

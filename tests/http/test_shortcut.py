@@ -1,6 +1,7 @@
 """A plain message goes past the framework, and nobody can tell but by the clock."""
 
 import asyncio
+from uuid import UUID
 
 import pytest
 from fastapi import APIRouter
@@ -11,14 +12,17 @@ from starlette.types import Receive, Scope, Send
 
 from stoa.http import Gate
 from stoa.http.shortcut import BODY_BYTES_MAX, Shortcut
+from stoa.kernel.principal import Principal
 from tests.conftest import Running
 from tests.support.doubles import answer
 
 FRAMEWORK = {"Content-Type": "application/json; charset=utf-8"}
 """Whatever is not plainly `application/json` is left to the framework."""
-AT_ITS_END = {"usage", "output", "ended_at"}
+AT_ITS_END = {"finish_reason", "usage", "output", "ended_at"}
 """A short run in the background may have ended before it is answered for."""
 ABSENT = "00000000-0000-7000-8000-00000000dead"
+
+PRINCIPAL = Principal(UUID(int=1), None, UUID(int=2))
 
 
 @pytest.mark.parametrize(
@@ -103,7 +107,7 @@ async def test_only_what_is_plainly_in_order_is_taken(change: dict[str, object],
         seen["framework"] = await Request(scope, receive).body()
 
     async def authenticate(_: str) -> object:
-        return type("Principal", (), {"permissions": None, "rate_limit": None})()
+        return PRINCIPAL
 
     async def meter(_: object) -> None:
         raise AssertionError("this key has no limit")

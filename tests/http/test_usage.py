@@ -42,6 +42,7 @@ async def test_sums_by_whatever_is_asked(priced: Running) -> None:
         "cached_tokens": 400,
         "reasoning_tokens": 100,
         "cost_usd": 0.0056,
+        "finish_reason": "stop",
     }
     await priced.ask(first)
     made = (await priced.call("POST", "/v1/access-keys", 201, json={"name": "other"}))["data"]

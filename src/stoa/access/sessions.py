@@ -1,6 +1,7 @@
 """Sessions: what a browser holds instead of an access key, and links that open one once. One transaction per method."""
 
 from datetime import datetime, timedelta
+from uuid import uuid4
 
 from stoa.access import rules, store
 from stoa.access.service import Access
@@ -9,16 +10,14 @@ from stoa.db import Database, Tx
 from stoa.db.internal import internal
 from stoa.kernel.clock import Clock
 from stoa.kernel.errors import Unauthorized
-from stoa.kernel.ids import Ids
 from stoa.kernel.principal import Principal
 
 
 class Sessions:
     """A session's secret works wherever its key's does. It is stored as a hash, ends with its key, and can be closed."""
 
-    def __init__(self, database: Database, ids: Ids, clock: Clock, access: Access) -> None:
+    def __init__(self, database: Database, clock: Clock, access: Access) -> None:
         self._database = database
-        self._ids = ids
         self._clock = clock
         self._access = access
 
@@ -60,7 +59,7 @@ class Sessions:
         ends = min(now + lifetime, key.expires_at or now + lifetime)
         await tx.execute(SQL.delete_ended_sessions, now)
         made = await tx.fetchval(
-            SQL.insert_session, key.org_id, key.key_id, self._ids.new(), kind, rules.digest(secret), now, ends
+            SQL.insert_session, key.org_id, key.key_id, uuid4(), kind, rules.digest(secret), now, ends
         )
         if made is None:
             raise Unauthorized("This access key was revoked.")

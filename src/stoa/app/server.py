@@ -117,7 +117,7 @@ async def open_server(
             expose_headers=EXPOSED_HEADERS,
         )
         catalogue = slices.gateway.catalogue
-        link = await access.Sessions(database, ids, clock, owner).link(first_key) if first_key is not None else None
+        link = await access.Sessions(database, clock, owner).link(first_key) if first_key is not None else None
         yield Server(Edge(asgi, ids, traffic), first_key, link, catalogue.default.slug, catalogue.providers(), drain)
 
 

@@ -995,6 +995,8 @@ CREATE TABLE public.knowledge_index_items (
 );
 ALTER TABLE ONLY public.knowledge_index_items ALTER COLUMN metadata SET STATISTICS 0;
 ALTER TABLE ONLY public.knowledge_index_items ALTER COLUMN terms SET STATISTICS 0;
+ALTER TABLE ONLY public.knowledge_index_items ALTER COLUMN language SET STATISTICS 0;
+ALTER TABLE ONLY public.knowledge_index_items ALTER COLUMN title SET STATISTICS 0;
 
 CREATE TABLE public.knowledge_indexes (
     org_id uuid NOT NULL,

@@ -150,9 +150,8 @@ def _text(text: str) -> str | None:
 
 def _shallow(node: _Node) -> str:
     """The place of what is nested too deeply: its path as far as a person follows it."""
-    path = _path(node)
-    named = re.match(r"[^.\[]*(?:\.[^.\[]+){0,3}", path)
-    return named[0] if named and named[0] else path[:100]
+    path = re.sub(r"(?:\[\d+\])+$", "", _path(node))
+    return ".".join(path.split(".")[:4])
 
 
 def _path(node: _Node) -> str:
