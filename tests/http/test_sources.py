@@ -507,7 +507,7 @@ WEB = {"url": "https://docs.example.com/"}
         ({"timezone": "Mars/Base"}, "timezone"),
         ({"timezone": "../etc/passwd"}, "timezone"),
         ({"metadata": {"x": "y" * 20_000}}, "metadata"),
-        ({"metadata": {"x": "\u0000"}}, "metadata"),
+        ({"metadata": {"x": "\u0000"}}, "metadata.x"),
         ({"metadata": []}, "metadata"),
         ({"provider": "directory", "config": {"path": "/etc"}}, "config.path"),
         ({"provider": "directory", "config": {"path": "docs"}}, "config.path"),
@@ -578,7 +578,8 @@ async def test_nothing_foreign(shared_server: Running) -> None:
         if "{source_id}" not in path and not path.endswith("/sources"):
             continue
         for method in methods:
-            body = {"json": {"name": "n", "provider": "website", "config": WEB}} if method in ("post", "put") else {}
+            sent = {} if path.endswith("/sync") else {"name": "n", "provider": "website", "config": WEB}
+            body = {"json": sent} if method in ("post", "put") else {}
             for unknown, expected in ((stranger, 404), (reader, 403 if method != "get" else None)):
                 if expected is None:
                     continue
