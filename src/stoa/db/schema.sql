@@ -1017,6 +1017,7 @@ CREATE TABLE public.knowledge_indexes (
     form integer DEFAULT 1 NOT NULL,
     languages text[] DEFAULT '{}'::text[] NOT NULL
 );
+ALTER TABLE ONLY public.knowledge_indexes ALTER COLUMN languages SET STATISTICS 0;
 
 ALTER TABLE public.knowledge_indexes ALTER COLUMN index_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.knowledge_indexes_index_id_seq
@@ -1084,7 +1085,7 @@ CREATE TABLE public.knowledge_postings (
     count integer NOT NULL,
     records bytea NOT NULL
 );
-ALTER TABLE ONLY public.knowledge_postings ALTER COLUMN term SET STATISTICS 1;
+ALTER TABLE ONLY public.knowledge_postings ALTER COLUMN term SET STATISTICS 0;
 ALTER TABLE ONLY public.knowledge_postings ALTER COLUMN records SET STATISTICS 0;
 ALTER TABLE ONLY public.knowledge_postings ALTER COLUMN records SET STORAGE EXTERNAL;
 

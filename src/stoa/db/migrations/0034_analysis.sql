@@ -10,3 +10,6 @@ ALTER TABLE knowledge_index_items
 ALTER TABLE knowledge_index_items
     ALTER COLUMN title SET STATISTICS 0,
     ALTER COLUMN language SET STATISTICS 0;
+-- Names are words now: the first and the last word of an index may be a file's name, and must not outlive it either.
+ALTER TABLE knowledge_postings ALTER COLUMN term SET STATISTICS 0;
+ALTER TABLE knowledge_indexes ALTER COLUMN languages SET STATISTICS 0;
