@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from stoa.kernel.schemas import output_problem, schema_problem, value_problem
+from stoa.kernel.schema_checker import SchemaChecker
+from stoa.kernel.schemas import schema_problem, value_problem
 
 
 @pytest.mark.parametrize(
@@ -30,9 +31,10 @@ def test_values(value: Any, schema: dict[str, Any], problem: str | None) -> None
     assert value_problem(value, schema) == problem
 
 
-def test_answers_in_a_fence_and_answers_that_are_no_json() -> None:
-    assert output_problem('```json\n{"a": 1}\n```', {"required": ["a"]}) is None
-    assert (output_problem("Sure!", {}) or "").startswith("$ is no JSON (")
+async def test_answers_in_a_fence_and_answers_that_are_no_json() -> None:
+    output_problem = SchemaChecker().output_problem
+    assert await output_problem('```json\n{"a": 1}\n```', {"required": ["a"]}) is None
+    assert (await output_problem("Sure!", {}) or "").startswith("$ is no JSON (")
 
 
 @pytest.mark.parametrize(

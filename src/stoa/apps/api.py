@@ -11,7 +11,6 @@ from stoa.apps import rules, wire
 from stoa.apps.service import Apps
 from stoa.apps.types import AppFilter, Drawing
 from stoa.apps.workflows import Workflows
-from stoa.db.idempotency import IdempotencyKey
 from stoa.http import (
     Acknowledgement,
     Data,
@@ -20,9 +19,9 @@ from stoa.http import (
     IdempotencyKeyHeader,
     Paging,
     Routes,
-    fingerprint,
     page_of,
     refusals,
+    repeated,
 )
 from stoa.http.bodies import DOCUMENT_LIMIT
 from stoa.http.routing import limited
@@ -30,10 +29,6 @@ from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
 
 Group = Literal["agents", "llms", "operators", "retrievers", "tools", "utils"]
-
-
-def _once(key: str | None, route: str, body: BaseModel) -> IdempotencyKey | None:
-    return IdempotencyKey(key, route, fingerprint(body.model_dump(mode="json"))) if key else None
 
 
 def _drawn(shape: BaseModel, drawing: Drawing | None, status: int = 200) -> Response:
@@ -108,7 +103,7 @@ def _drawing(router: Routes, workflows: Workflows, gate: Gate) -> None:
             body.name,
             body.description,
             wire.drawing(await request.body()),
-            _once(idempotency_key, "workflows", body),
+            repeated(idempotency_key, "workflows", body),
         )
         return _drawn(wire.workflow(made), made.drawing, 201)
 
@@ -155,7 +150,7 @@ def _releasing(router: Routes, workflows: Workflows, gate: Gate) -> None:
     ) -> Response:
         """A new version, which never changes; 400 names every node that would not run."""
         drawing = wire.drawing(await request.body())
-        once = _once(idempotency_key, f"release/{workflow_id}", body)
+        once = repeated(idempotency_key, f"release/{workflow_id}", body)
         made = await workflows.release(principal, workflow_id, body.name, drawing, once)
         return _drawn(wire.version(made), made.drawing, 201)
 
@@ -190,7 +185,7 @@ def app_routes(apps: Apps, gate: Gate, domain: str, public_url: str | None) -> R
         idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[wire.AppWire]:
         """An app that runs a released version of a workflow. It is deployed when this answers."""
-        made = await apps.create(principal, wire.new_app(body), _once(idempotency_key, "apps", body))
+        made = await apps.create(principal, wire.new_app(body), repeated(idempotency_key, "apps", body))
         return Data(data=wire.app(made, domain, root(request)))
 
     @router.get("/v1/apps/{app_id}", responses=refusals(404))
@@ -214,7 +209,7 @@ def app_routes(apps: Apps, gate: Gate, domain: str, public_url: str | None) -> R
         idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[wire.AppWire]:
         """Another version for an app that keeps its id and hostname. Runs under way go on with what they began with."""
-        once = _once(idempotency_key, f"deploy/{app_id}", body)
+        once = repeated(idempotency_key, f"deploy/{app_id}", body)
         deployed = await apps.deploy(principal, app_id, body.workflow_id, body.workflow_version_id, once)
         return Data(data=wire.app(deployed, domain, root(request)))
 

@@ -14,7 +14,18 @@ from stoa.bases.searching import Search
 from stoa.bases.service import KnowledgeBases
 from stoa.bases.types import Item, ItemStatus
 from stoa.db.idempotency import IdempotencyKey
-from stoa.http import Data, DataList, Gate, IdempotencyKeyHeader, Paging, Routes, fingerprint, page_of, refusals
+from stoa.http import (
+    Data,
+    DataList,
+    Gate,
+    IdempotencyKeyHeader,
+    Paging,
+    Routes,
+    fingerprint,
+    page_of,
+    refusals,
+    repeated,
+)
 from stoa.http.wire import DeletedWire
 from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
@@ -98,11 +109,7 @@ def _bases(router: Routes, bases: KnowledgeBases, gate: Gate, domain: str) -> No
         idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[wire.BaseWire]:
         """A new, empty base. `hostname` is its own name, `url` a base URL for its routes that works from here."""
-        once = (
-            IdempotencyKey(idempotency_key, "knowledgebases", fingerprint(body.model_dump(mode="json")))
-            if idempotency_key
-            else None
-        )
+        once = repeated(idempotency_key, "knowledgebases", body)
         made = await bases.create(principal, wire_in.settings(body), body.project_id, once)
         return Data(data=wire.base(made, domain, str(request.base_url)))
 

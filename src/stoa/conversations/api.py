@@ -13,7 +13,18 @@ from stoa.conversations.service import Changes, Conversations
 from stoa.conversations.types import Fork
 from stoa.db.blobs import Blobs
 from stoa.db.idempotency import IdempotencyKey
-from stoa.http import Data, DataList, Gate, IdempotencyKeyHeader, Paging, Routes, fingerprint, page_of, refusals
+from stoa.http import (
+    Data,
+    DataList,
+    Gate,
+    IdempotencyKeyHeader,
+    Paging,
+    Routes,
+    fingerprint,
+    page_of,
+    refusals,
+    repeated,
+)
 from stoa.http.wire import DeletedWire
 from stoa.kernel.errors import BadRequest
 from stoa.kernel.pages import PageRequest
@@ -50,11 +61,7 @@ def routes(conversations: Conversations, blobs: Blobs, gate: Gate) -> Routes:
         idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[wire.ConversationWire]:
         """A new conversation, bound to a model (`model_id`, from /v1/router/models) or an app (`app_id`)."""
-        once = (
-            IdempotencyKey(idempotency_key, "conversations", fingerprint(body.model_dump(mode="json")))
-            if idempotency_key
-            else None
-        )
+        once = repeated(idempotency_key, "conversations", body)
         created = await conversations.create(
             principal,
             model_id=_one_of(body).model_id,

@@ -5,7 +5,6 @@ from uuid import UUID
 
 from fastapi import Depends
 
-from stoa.db.idempotency import IdempotencyKey
 from stoa.gateway import wire
 from stoa.gateway.catalogue import Catalogue
 from stoa.gateway.connections import Connections, NewConnection
@@ -19,9 +18,9 @@ from stoa.http import (
     IdempotencyKeyHeader,
     Paging,
     Routes,
-    fingerprint,
     page_of,
     refusals,
+    repeated,
 )
 from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
@@ -68,11 +67,7 @@ def routes(catalogue: Catalogue, connections: Connections, routing: Routing, bre
     ) -> Data[wire.ConnectionWire]:
         """Adds a provider. It is asked for its models at once, which join the catalogue; its credential is never shown
         again."""
-        once = (
-            IdempotencyKey(idempotency_key, "connections", fingerprint(body.model_dump(mode="json")))
-            if idempotency_key
-            else None
-        )
+        once = repeated(idempotency_key, "connections", body)
         new = NewConnection(body.name, body.type, body.config.base_url, body.config.api_key)
         return Data(data=wire.connection(await connections.create(principal, new, once)))
 

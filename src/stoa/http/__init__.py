@@ -1,7 +1,7 @@
 """The edge kit: what every slice's `api` is made of. It knows HTTP and none of the nouns."""
 
 from stoa.http.authentication import Authenticate, Gate
-from stoa.http.idempotency import IdempotencyKeyHeader, fingerprint
+from stoa.http.idempotency import IdempotencyKeyHeader, fingerprint, repeated
 from stoa.http.paging import Paging
 from stoa.http.routing import Routes
 from stoa.http.wire import (
@@ -34,4 +34,5 @@ __all__ = [
     "fingerprint",
     "page_of",
     "refusals",
+    "repeated",
 ]

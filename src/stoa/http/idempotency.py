@@ -5,6 +5,9 @@ from typing import Annotated
 
 import orjson
 from fastapi import Header
+from pydantic import BaseModel
+
+from stoa.db.idempotency import IdempotencyKey
 
 IdempotencyKeyHeader = Annotated[
     str | None,
@@ -21,3 +24,8 @@ IdempotencyKeyHeader = Annotated[
 def fingerprint(body: object) -> bytes:
     """SHA-256 over what the body says, whatever the order of its fields and its white space."""
     return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)).digest()
+
+
+def repeated(key: str | None, route: str, body: BaseModel) -> IdempotencyKey | None:
+    """What a POST is remembered by; None where it carries no key."""
+    return IdempotencyKey(key, route, fingerprint(body.model_dump(mode="json"))) if key else None

@@ -7,8 +7,6 @@ time, or, where they look around or back, a bounded number of steps.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-import orjson
-
 if TYPE_CHECKING:
     import jsonschema_rs
 
@@ -25,18 +23,9 @@ def schema_problem(schema: Mapping[str, Any]) -> str | None:
     return None
 
 
-def output_problem(text: str, schema: Mapping[str, Any]) -> str | None:
-    """Where and why an answer is not what was asked for: `$.items[2].price "x" is not of type "number"`; None when it
-    is."""
-    try:
-        value = orjson.loads(unfenced(text))
-    except orjson.JSONDecodeError as error:
-        return f"$ is no JSON ({error.msg} at character {error.pos})"
-    return value_problem(value, schema)
-
-
 def value_problem(value: Any, schema: Mapping[str, Any]) -> str | None:
-    """The same for a value."""
+    """Where and why a value is not what was asked for: `$.items[2].price "x" is not of type "number"`; None when it
+    is."""
     try:
         validator = _validator(schema)
     except ValueError as error:

@@ -19,6 +19,7 @@ from stoa.http import (
     fingerprint,
     page_of,
     refusals,
+    repeated,
 )
 from stoa.http.bodies import MESSAGE_LIMIT
 from stoa.http.routing import limited
@@ -111,11 +112,7 @@ def routes(
         """Answers the last message once more, as a run like any other. Earlier answers stay, as `superseded`; models
         read the newest that was completed. To go back further, fork the conversation at the message to answer, and
         regenerate there."""
-        once = (
-            IdempotencyKey(idempotency_key, f"regenerate/{conversation_id}", fingerprint(body.model_dump(mode="json")))
-            if idempotency_key
-            else None
-        )
+        once = repeated(idempotency_key, f"regenerate/{conversation_id}", body)
         send = SendMessage((), body.model_id, body.subagents_enabled, None, body.tools, regenerate=True)
         return await begun(principal, conversation_id, send, once, body)
 

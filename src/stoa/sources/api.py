@@ -5,8 +5,17 @@ from uuid import UUID
 
 from fastapi import Depends, Query
 
-from stoa.db.idempotency import IdempotencyKey
-from stoa.http import Data, DataList, Gate, IdempotencyKeyHeader, Paging, Routes, fingerprint, page_of, refusals
+from stoa.http import (
+    Data,
+    DataList,
+    Gate,
+    IdempotencyKeyHeader,
+    Paging,
+    Routes,
+    page_of,
+    refusals,
+    repeated,
+)
 from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
 from stoa.sources import rules, wire
@@ -39,11 +48,7 @@ def routes(sources: Sources, gate: Gate) -> Routes:
         idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[wire.SourceWire]:
         """Nothing is fetched yet, unless `schedule` is an interval: then its first sync begins at once."""
-        once = (
-            IdempotencyKey(idempotency_key, f"sources/{knowledgebase_id}", fingerprint(body.model_dump(mode="json")))
-            if idempotency_key
-            else None
-        )
+        once = repeated(idempotency_key, f"sources/{knowledgebase_id}", body)
         return Data(data=wire.source(await sources.create(principal, knowledgebase_id, wire.new(body), once)))
 
     @router.get("/v1/knowledgebase-sources/{source_id}", responses=refusals(404))

@@ -5,7 +5,6 @@ from uuid import UUID
 
 from fastapi import Depends, Query, Response
 
-from stoa.db.idempotency import IdempotencyKey
 from stoa.http import (
     Acknowledgement,
     Data,
@@ -14,9 +13,9 @@ from stoa.http import (
     IdempotencyKeyHeader,
     Paging,
     Routes,
-    fingerprint,
     page_of,
     refusals,
+    repeated,
 )
 from stoa.http.bodies import DOCUMENT_LIMIT
 from stoa.http.routing import limited
@@ -41,11 +40,7 @@ def routes(tools: Tools, gate: Gate) -> Routes:
     async def create_tool(
         body: wire.ToolBody, principal: Annotated[Principal, writing], idempotency_key: IdempotencyKeyHeader = None
     ) -> Data[wire.ToolWire]:
-        once = (
-            IdempotencyKey(idempotency_key, "tools", fingerprint(body.model_dump(mode="json")))
-            if idempotency_key
-            else None
-        )
+        once = repeated(idempotency_key, "tools", body)
         return Data(data=wire.tool(await tools.create(principal, wire.new(body), once)))
 
     @router.post(
@@ -66,11 +61,7 @@ def routes(tools: Tools, gate: Gate) -> Routes:
         if dry_run:
             response.status_code = 200
             return Data(data=wire.imported(await tools.plan(request)))
-        once = (
-            IdempotencyKey(idempotency_key, "tools/import", fingerprint(body.model_dump(mode="json")))
-            if idempotency_key
-            else None
-        )
+        once = repeated(idempotency_key, "tools/import", body)
         return Data(data=wire.imported(await tools.import_(principal, request, once)))
 
     @router.get("/v1/tools/{tool_id}", responses=refusals(404))

@@ -17,6 +17,7 @@ from stoa.http.bodies import BodyLimit, allow
 from stoa.kernel.errors import AppError, BadRequest, TooLarge, Unauthorized, UnsupportedMediaType
 from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
+from stoa.kernel.storable import as_storable
 from stoa.traces import attributes, otlp, rules, store, wire
 from stoa.traces.service import Collector, Traces
 from stoa.traces.types import Batch, Filter, Rejected, Span
@@ -240,4 +241,4 @@ def _filter() -> Callable[..., Filter]:
 
 def _storable(text: str | None) -> str | None:
     """As it stands in the database, so that it can be found there."""
-    return rules.plain(text) if text is not None else None
+    return as_storable(text) if text is not None else None

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from stoa.kernel.storable import as_storable
 from stoa.traces import attributes, rules
 from stoa.traces.types import Batch, Rejected, Span
 
@@ -137,7 +138,7 @@ def _span(resource: Mapping[str, Any], scope: Mapping[str, Any], span: Mapping[s
         id=span["spanId"].lower(),
         parent_id=parent_id.lower() if parent_id else None,
         wire="otlp",
-        name=rules.plain(str(span.get("name") or "span"))[: rules.NAME_CHARACTERS_MAX],
+        name=as_storable(str(span.get("name") or "span"))[: rules.NAME_CHARACTERS_MAX],
         type="node" if parent_id else "workflow",
         status=None if ended_at is None else "failed" if failed else "succeeded",
         started_at=started_at,

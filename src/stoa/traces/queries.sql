@@ -128,11 +128,7 @@ FROM (
 ORDER BY coalesce(ended_at, 'infinity'), kind, id;
 
 -- name: delete_spans
-WITH gone AS (
-    DELETE FROM spans WHERE org_id = $1 AND project_id = $2 AND trace_id = $3
-    RETURNING octet_length(body::text)
-)
-SELECT count(*) AS rows, coalesce(sum(octet_length), 0) AS bytes FROM gone;
+DELETE FROM spans WHERE org_id = $1 AND project_id = $2 AND trace_id = $3;
 
 -- name: delete_trace
 DELETE FROM traces WHERE org_id = $1 AND project_id = $2 AND id = $3 RETURNING id;

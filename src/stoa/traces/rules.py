@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from stoa.kernel.storable import as_storable
 from stoa.traces.types import Batch, Rejected, Span
 
 TYPES: Final = ("workflow", "flow", "node")
@@ -88,14 +89,14 @@ def _id(run: Mapping[str, Any], field: str) -> str:
         raise _Bad(field, "is required, and must be a string with something in it")
     if len(value) > ID_CHARACTERS_MAX:
         raise _Bad(field, f"has more than {ID_CHARACTERS_MAX} characters")
-    return plain(value)
+    return as_storable(value)
 
 
 def _name(run: Mapping[str, Any]) -> str:
     value = run.get("name")
     if not isinstance(value, str) or not value.strip():
         raise _Bad("name", "is required, and must be a string with something in it")
-    return plain(value)[:NAME_CHARACTERS_MAX]
+    return as_storable(value)[:NAME_CHARACTERS_MAX]
 
 
 def _time(run: Mapping[str, Any], field: str) -> datetime:
@@ -119,13 +120,8 @@ def _model(metadata: Any) -> str | None:
     return optional_text(_within(node, "model")) or optional_text(_within(_within(node, "llm"), "model"))
 
 
-def plain(text: str) -> str:
-    """PostgreSQL's text holds neither NUL nor half of a surrogate pair."""
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
-
-
 def optional_text(value: Any) -> str | None:
-    return plain(value)[:ID_CHARACTERS_MAX] if isinstance(value, str) and value else None
+    return as_storable(value)[:ID_CHARACTERS_MAX] if isinstance(value, str) and value else None
 
 
 def count(value: Any) -> int | None:
@@ -144,4 +140,4 @@ def dollars(value: Any) -> float | None:
 def tags(value: Any) -> Sequence[str]:
     if not isinstance(value, Sequence) or isinstance(value, str):
         return ()
-    return [plain(tag)[:ID_CHARACTERS_MAX] for tag in value[:TAGS_MAX] if isinstance(tag, str)]
+    return [as_storable(tag)[:ID_CHARACTERS_MAX] for tag in value[:TAGS_MAX] if isinstance(tag, str)]

@@ -8,7 +8,6 @@ from fastapi import Depends, Query
 from stoa.access import wire
 from stoa.access.service import Access
 from stoa.access.types import NewKey
-from stoa.db.idempotency import IdempotencyKey
 from stoa.http import (
     Data,
     DataList,
@@ -16,9 +15,9 @@ from stoa.http import (
     IdempotencyKeyHeader,
     Paging,
     Routes,
-    fingerprint,
     page_of,
     refusals,
+    repeated,
 )
 from stoa.kernel.errors import BadRequest
 from stoa.kernel.pages import PageRequest
@@ -46,11 +45,7 @@ def routes(access: Access, gate: Gate) -> Routes:
     ) -> Data[wire.CreatedAccessKeyWire]:
         """A new key. This answer alone holds the secret, in `key`; a repetition under the same Idempotency-Key does not."""
         _same_org(body.org_id, principal)
-        once = (
-            IdempotencyKey(idempotency_key, "access-keys", fingerprint(body.model_dump(mode="json")))
-            if idempotency_key
-            else None
-        )
+        once = repeated(idempotency_key, "access-keys", body)
         limit = SpendingLimit(body.spending_limit.usd, body.spending_limit.period) if body.spending_limit else None
         new = NewKey(body.name, body.project_id, body.permissions, body.expires_at, body.rate_limit, limit)
         created, secret = await access.create_key(principal, new, once)

@@ -8,7 +8,6 @@ from fastapi import Depends
 from stoa.access import wire
 from stoa.access.orgs import Orgs
 from stoa.access.service import Access
-from stoa.db.idempotency import IdempotencyKey
 from stoa.http import (
     Acknowledgement,
     Data,
@@ -17,9 +16,9 @@ from stoa.http import (
     IdempotencyKeyHeader,
     Paging,
     Routes,
-    fingerprint,
     page_of,
     refusals,
+    repeated,
 )
 from stoa.kernel.errors import BadRequest
 from stoa.kernel.pages import PageRequest
@@ -47,11 +46,7 @@ def routes(access: Access, orgs: Orgs, gate: Gate) -> Routes:
         idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[wire.OrgWire]:
         """A new organization with one project. Wants the token of an owner or admin, who becomes its owner."""
-        once = (
-            IdempotencyKey(idempotency_key, "orgs", fingerprint(body.model_dump(mode="json")))
-            if idempotency_key
-            else None
-        )
+        once = repeated(idempotency_key, "orgs", body)
         return Data(data=wire.org(await orgs.create(principal, body.name, once)))
 
     @router.get("/v1/orgs/{org_id}", responses=refusals(404))
@@ -89,11 +84,7 @@ def _projects(router: Routes, access: Access, orgs: Orgs, gate: Gate) -> None:
         idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[wire.ProjectWire]:
         there = await _named_org(orgs, body.org_id, principal)
-        once = (
-            IdempotencyKey(idempotency_key, "projects", fingerprint(body.model_dump(mode="json")))
-            if idempotency_key
-            else None
-        )
+        once = repeated(idempotency_key, "projects", body)
         return Data(
             data=wire.project(await access.create_project(there, body.name, body.description, body.visibility, once))
         )

@@ -8,7 +8,6 @@ from fastapi import Depends
 from stoa.access import wire
 from stoa.access.tokens import Tokens
 from stoa.access.users import Users
-from stoa.db.idempotency import IdempotencyKey
 from stoa.http import (
     Acknowledgement,
     Data,
@@ -17,9 +16,9 @@ from stoa.http import (
     IdempotencyKeyHeader,
     Paging,
     Routes,
-    fingerprint,
     page_of,
     refusals,
+    repeated,
 )
 from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
@@ -49,11 +48,7 @@ def routes(users: Users, tokens: Tokens, gate: Gate) -> Routes:
     ) -> Data[wire.CreatedTokenWire]:
         """A token that acts as the caller, with the roles that the caller has when it is used. This answer alone holds
         the secret, in `key`; a repetition under the same Idempotency-Key does not."""
-        once = (
-            IdempotencyKey(idempotency_key, "personal-access-tokens", fingerprint(body.model_dump(mode="json")))
-            if idempotency_key
-            else None
-        )
+        once = repeated(idempotency_key, "personal-access-tokens", body)
         made, secret = await tokens.create(principal, body.name, body.expires_at, body.org_id, once)
         return Data(data=wire.created_token(made, secret))
 
