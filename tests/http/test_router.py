@@ -429,13 +429,15 @@ async def test_a_model_of_another_organization_s_connection_is_not_there(
 
 
 async def test_what_the_router_refuses(router: Running, client: openai.AsyncOpenAI) -> None:
-    with pytest.raises(openai.AuthenticationError) as nobody:
-        await client_of(router, "stoa_acc_" + "x" * 64).chat.completions.create(model=OPENAI, messages=HELLO)
+    async with client_of(router, "stoa_acc_" + "x" * 64) as stranger:
+        with pytest.raises(openai.AuthenticationError) as nobody:
+            await stranger.chat.completions.create(model=OPENAI, messages=HELLO)
     assert nobody.value.code == "unauthorized"
     _, limited = await key_of(router, permissions=["runs:read"])
-    with pytest.raises(openai.PermissionDeniedError):
-        key = limited.headers["authorization"].split()[1]
-        await client_of(router, key).chat.completions.create(model=OPENAI, messages=HELLO)
+    key = limited.headers["authorization"].split()[1]
+    async with client_of(router, key) as reader:
+        with pytest.raises(openai.PermissionDeniedError):
+            await reader.chat.completions.create(model=OPENAI, messages=HELLO)
     await limited.aclose()
     with pytest.raises(openai.NotFoundError) as missing:
         await client.chat.completions.create(model="none/such", messages=HELLO)
