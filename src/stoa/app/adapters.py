@@ -1,5 +1,6 @@
 """What one slice is to another: each class implements a port of one slice with the abilities of its siblings."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict
@@ -179,11 +180,41 @@ class AgentDefinitions:
         await conversations.check_agent(self._agents, self._schemas, principal, checked, "flow.agent")
         return checked if memory is not False else {**checked, "memory": False}
 
+    async def unknown_tools(self, principal: Principal, names: Sequence[str]) -> Sequence[str]:
+        return await self._agents.unknown_tools(principal, names)
+
+    async def unknown_bases(self, principal: Principal, base_ids: Sequence[UUID]) -> Sequence[UUID]:
+        return await self._agents.unknown_bases(principal, base_ids)
+
     async def model(self, principal: Principal, slugs: Sequence[str]) -> UUID | None:
         if not slugs:
             return self._catalogue.default.id
         known = await self._catalogue.ids_of(principal, slugs)
         return next((known[slug] for slug in slugs if slug in known), None)
+
+
+class FlowGraphs:
+    """What apps ask of those who run graphs: whether a flow is one, what it uses, and which types of nodes there are."""
+
+    async def read(self, flow: Mapping[str, Any]) -> apps.Reading:
+        return await asyncio.to_thread(self._read, flow)
+
+    def node_types(self) -> Sequence[apps.NodeKind]:
+        return [
+            apps.NodeKind(one.name, one.group, one.title, one.description, one.schema.model_json_schema())
+            for one in runs.NODE_TYPES.values()
+            if one.refused is None
+        ]
+
+    @staticmethod
+    def _read(flow: Mapping[str, Any]) -> apps.Reading:
+        graph = runs.read_graph(flow)
+        nodes = [
+            apps.NodeNeeds(one.key, one.node.title, needs.model, needs.tools, needs.bases)
+            for one in graph.everywhere()
+            for needs in [one.node.needs()]
+        ]
+        return apps.Reading(nodes, runs.advice(graph))
 
 
 class AppUploads:
@@ -269,12 +300,12 @@ async def read_file(
 
 def find_model(
     catalogue: gateway.Catalogue, prices: Sequence[gateway.Price]
-) -> "Callable[[runs.Run], Awaitable[runs.Supply]]":
-    """The model of a run, with what its tokens cost."""
+) -> "Callable[[runs.Run, UUID | None], Awaitable[runs.Supply]]":
+    """A model of a run, or of a node of its graph, with what its tokens cost."""
 
-    async def find(run: runs.Run) -> runs.Supply:
-        assert run.model_id is not None, "a run whose nodes have their own models asks for each of them"
-        slug, model = await catalogue.model(run.org_id, run.project_id, run.model_id)
+    async def find(run: runs.Run, model_id: UUID | None) -> runs.Supply:
+        assert model_id is not None, "a deployment names the model of every node that has one"
+        slug, model = await catalogue.model(run.org_id, run.project_id, model_id)
         return runs.Supply(model, slug, gateway.price_of(slug, prices))
 
     return find

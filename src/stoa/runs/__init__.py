@@ -1,10 +1,10 @@
 """The write side: takes a run from `created` to its one terminal event. Front door."""
 
 from stoa.runs.agent.knowledge import KnowledgeTool, Library, Quote, bases_of
+from stoa.runs.agent.ports import Supply
 from stoa.runs.api import routes
 from stoa.runs.checks import checks, timeline
 from stoa.runs.context import Context
-from stoa.runs.driving import Supply
 from stoa.runs.host import Reading
 from stoa.runs.metrics import RunMetrics, polls
 from stoa.runs.recording import Recorder
@@ -12,8 +12,12 @@ from stoa.runs.service import Runs
 from stoa.runs.types import Run
 from stoa.runs.wire import SendMessageBody
 from stoa.runs.worker import Worker
+from stoa.runs.workflow.advice import advice
+from stoa.runs.workflow.graph import read as read_graph
+from stoa.runs.workflow.registry import NODE_TYPES
 
 __all__ = [
+    "NODE_TYPES",
     "Context",
     "KnowledgeTool",
     "Library",
@@ -26,9 +30,11 @@ __all__ = [
     "SendMessageBody",
     "Supply",
     "Worker",
+    "advice",
     "bases_of",
     "checks",
     "polls",
+    "read_graph",
     "routes",
     "timeline",
 ]

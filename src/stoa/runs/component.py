@@ -13,14 +13,16 @@ from stoa.http.shortcut import Shortcut
 from stoa.journal import Journal
 from stoa.kernel.leases import Places
 from stoa.kernel.principal import Principal
+from stoa.runs.agent.knowledge import Library
 from stoa.runs.api import OpenStream, routes
 from stoa.runs.checks import checks
 from stoa.runs.context import Context
-from stoa.runs.driving import FindModel, OpenTools
+from stoa.runs.driving import OpenTools
+from stoa.runs.graphs import Graphs
 from stoa.runs.host import AppRuns, Reading, host_routes
 from stoa.runs.invoke import invoke_routes
 from stoa.runs.metrics import RunMetrics, polls
-from stoa.runs.ports import AppProjects, Models, Uploads
+from stoa.runs.ports import AppProjects, FindModel, Flows, Models, Uploads
 from stoa.runs.recording import Recorder
 from stoa.runs.service import Runs
 from stoa.runs.wire import SendMessageBody
@@ -64,6 +66,8 @@ async def open_component(
     *,
     find_model: FindModel,
     open_tools: OpenTools,
+    flows: Flows,
+    library: Library,
     open_stream: OpenStream,
     admit_stream: Callable[[Principal], None],
     is_operators_model: Callable[[str], object],
@@ -87,6 +91,7 @@ async def open_component(
         context,
         find_model,
         open_tools,
+        Graphs(flows, find_model, context, library, kit.schemas),
         places=Places(runs_max, runs_per_project_max),
         schemas=kit.schemas,
         metrics=metrics,

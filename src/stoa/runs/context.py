@@ -1,7 +1,8 @@
 """What the model reads: the conversation, and of its files all that fits, chosen by relevance."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 from uuid import UUID
 
 import orjson
@@ -57,6 +58,28 @@ class Context:
     async def request(self, run: Run, abilities: Capabilities) -> tuple[ModelRequest, int]:
         """What the model reads of the conversation, and how many of its messages do not fit."""
         forgets = (run.options.get("agent") or {}).get("memory") is False
+        return await self._request(run, abilities, _asked(run), bases_of(run), forgets=forgets)
+
+    async def of_node(
+        self,
+        run: Run,
+        abilities: Capabilities,
+        question: str,
+        *,
+        memory: bool,
+        base_ids: Sequence[UUID] = (),
+        extra: Mapping[str, Any] | None = None,
+    ) -> ModelRequest:
+        """What an agent within a graph reads: its question with the run's files, and with `memory` the conversation."""
+        asked = _asked(run)
+        files = [part for part in asked.content if part["type"] != "text"]
+        asked = asked._replace(content=[{"type": "text", "text": question}, *files])
+        made, _ = await self._request(run, abilities, asked, base_ids, forgets=not memory)
+        return replace(made, extra=extra or {})
+
+    async def _request(
+        self, run: Run, abilities: Capabilities, asked: HistoryMessage, base_ids: Sequence[UUID], *, forgets: bool
+    ) -> tuple[ModelRequest, int]:
         earlier = (
             ()
             if forgets
@@ -65,16 +88,14 @@ class Context:
             )
         )
         budget = int(abilities.context_tokens * (1 - ANSWER_SHARE))
-        kept, used = newest_that_fit([*earlier, _asked(run)], int(budget * HISTORY_SHARE))
+        kept, used = newest_that_fit([*earlier, asked], int(budget * HISTORY_SHARE))
         files = await self._transcript.files(run.org_id, run.conversation_id, kept)
         documents = await self._documents(text_of(kept[-1].content), files, abilities, budget - used) if files else {}
         shown = {
             file_id: await self._shown(read.file, documents[file_id], abilities) for file_id, read in files.items()
         }
         rendered = [made for said in kept for made in _rendered(said, shown, abilities)]
-        if not abilities.tools and (
-            base_ids := bases_of(run)
-        ):  # A model that cannot search is given what a search finds.
+        if not abilities.tools and base_ids:  # A model that cannot search is given what a search finds.
             found = await self._library.look(run, base_ids, text_of(kept[-1].content), None)
             rendered[-1] = ModelMessage("user", (*rendered[-1].parts, *as_documents(found)))
         left_out = 0 if forgets else kept[0].position - 1

@@ -1,6 +1,7 @@
 """What runs need of other slices, and what the services need of the worker."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any, BinaryIO, Protocol, TypeAlias
 from uuid import UUID
 
@@ -8,6 +9,7 @@ from stoa.conversations import File
 from stoa.db import Tx
 from stoa.journal import RunWriter
 from stoa.kernel.principal import Principal
+from stoa.runs.agent.ports import Supply
 from stoa.runs.types import Run
 
 
@@ -16,6 +18,18 @@ class Models(Protocol):
 
     async def check(self, tx: Tx, model_id: UUID) -> None:
         """Raises BadRequest naming `model_id` when this tenant may not use it, or it cannot be used just now."""
+        ...
+
+
+FindModel: TypeAlias = Callable[[Run, UUID | None], Awaitable[Supply]]
+"""(run, model) → the model of a run, or of a node of its graph. Raises AppError when it cannot be had (any more)."""
+
+
+class Flows(Protocol):
+    """Released flows."""
+
+    async def flow(self, org_id: UUID, version_id: UUID) -> str | None:
+        """The text of a released version's flow."""
         ...
 
 

@@ -193,6 +193,7 @@ class Runs:
         others = {
             "tool_calls": {"rows": more["calls"], "bytes": more["call_bytes"]},
             "input_requests": {"rows": more["requests"], "bytes": more["request_bytes"]},
+            "run_nodes": {"rows": more["nodes"], "bytes": more["node_bytes"]},
             "model_calls": {"rows": more["bill"], "bytes": 0, "anonymized": True},
         }
         return RemovedRuns(run_ids, sum(row["bytes"] for row in rows), others)

@@ -53,6 +53,8 @@ class Run:
     """Since when it waits for its turn; None when it does not."""
     session_id: UUID | None = None
     """Of an app's user."""
+    result: Any = None
+    """What a graph's Output node gave."""
 
     @property
     def key(self) -> JournalKey:
@@ -186,6 +188,8 @@ class Outcome:
     """What later runs of the conversation read of its tool calls."""
     uses: Sequence[ModelUse] = ()
     """Calls of the model that no step has put on the bill."""
+    result: Any = None
+    """What a graph's Output node gave; `output` is its text."""
 
     @property
     def finish_reason(self) -> str | None:

@@ -207,7 +207,7 @@ class Loop:
             self.unbilled.append(self._use(reply))
             change()
         else:
-            yield Checkpoint(change, use=self._use(reply))
+            yield Checkpoint(change, uses=[self._use(reply)])
 
     def _said(
         self, batch: Sequence[gateway.Delta], reply: Reply, scope: AgentScope, iteration: int
@@ -276,10 +276,7 @@ class Loop:
 
     def _settle(self, reply: Reply) -> None:
         self._replies.remove(reply)
-        use = self._use(reply)
-        self.state.usage += use.usage
-        if use.cost_usd is not None:
-            self.state.cost_usd = (self.state.cost_usd or 0.0) + use.cost_usd
+        self.state.spend([self._use(reply)])
 
     def _break_off(self, reply: Reply) -> None:
         self.unbilled.append(self._use(reply))

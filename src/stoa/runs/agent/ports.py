@@ -25,6 +25,28 @@ class Schemas(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Supply:
+    """A model: the adapter, its slug, and what its tokens cost (None where no price is known)."""
+
+    model: Model
+    slug: str
+    price: Callable[[Usage], float | None]
+
+
+class CallPorts(Protocol):
+    """What a tool call needs."""
+
+    @property
+    def tools(self) -> Mapping[str, Tool]: ...
+
+    @property
+    def answers(self) -> Mapping[str, Answer]: ...
+
+    @property
+    def schemas(self) -> Schemas: ...
+
+
+@dataclass(frozen=True, slots=True)
 class Ports:
     """`price` gives US dollars, None where no price is known; `answers` are people's, by request."""
 
@@ -47,7 +69,7 @@ class Job:
 
     run: Run
     state: RunCheckpoint
-    ports: Ports
+    ports: CallPorts
 
     def call(self, call_id: str) -> Call:
         """What a tool gets to know of the call."""
