@@ -122,7 +122,7 @@ def app_run(value: Run, requests: Sequence[InputRequest] = ()) -> AppRunWire:
         started_at=value.started_at,
         ended_at=value.ended_at,
         input=dict(fields) if fields is not None else dict(value.input),
-        output={"content": value.output} if value.output else None,
+        output=_output_of(value),
         user_id=value.user_id,
         session_id=value.session_id,
         conversation_id=value.conversation_id,
@@ -131,6 +131,13 @@ def app_run(value: Run, requests: Sequence[InputRequest] = ()) -> AppRunWire:
         usage=dict(value.usage) if value.usage else None,
         attempt=value.attempt,
     )
+
+
+def _output_of(value: Run) -> dict[str, Any] | None:
+    """Of a graph what its Output gave; of an agent its answer as `content`."""
+    if isinstance(value.result, dict):
+        return value.result
+    return {"content": value.output} if value.output else None
 
 
 def invoked(value: Run) -> InvokedWire:

@@ -5,10 +5,12 @@ The others work at the same time, as far as the graph allows it. The end of each
 node that has completed is never run again.
 """
 
+from collections import ChainMap, deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
+from heapq import heappop, heappush
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -22,7 +24,7 @@ from stoa.runs.workflow.graph import Graph, GraphNode
 from stoa.runs.workflow.nodes.node import Inputs, NodeFailed
 from stoa.runs.workflow.paths import PathError
 from stoa.runs.workflow.ports import WorkflowPorts
-from stoa.runs.workflow.readiness import READY, WAITING, Standing, joined_outputs, result_of, standing
+from stoa.runs.workflow.readiness import READY, WAITING, joined_outputs, result_of, standing
 from stoa.runs.workflow.state import NodeState, WorkflowCheckpoint
 from stoa.runs.workflow.task import Task
 
@@ -33,15 +35,10 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class _Decided:
-    """What was decided together. `states` are those of all nodes, `paths` the ones that it settled."""
+    """What was decided together."""
 
-    states: dict[str, NodeState]
-    paths: list[str] = field(default_factory=list[str])
+    states: dict[str, NodeState] = field(default_factory=dict[str, NodeState])
     events: list[Event] = field(default_factory=list[Event])
-
-    def add(self, path: str, state: NodeState) -> None:
-        self.states[path] = state
-        self.paths.append(path)
 
 
 class Workflow:
@@ -67,6 +64,10 @@ class Workflow:
         self._fields = fields
         self._ports = ports
         self._tasks: dict[str, Task] = {}
+        self._due: list[int] = list(range(len(graph.nodes)))
+        """Nodes to look at, by their number: at first all, then those behind a node that has ended. A heap."""
+        self._ready: deque[GraphNode] = deque()
+        """Nodes that may begin to work."""
         self._cut_off: list[ModelUse] = []
         """Calls of models that were cut off, until the next checkpoint takes them."""
         self._bytes = 0
@@ -123,44 +124,51 @@ class Workflow:
         return self.state.node(path)
 
     def _begin_ready(self, parts: Parallel) -> None:
-        """Nodes that may run and do not yet. A node that waits for a person is left until the next drive."""
-        for one in self._graph.nodes:
-            if parts.running >= self._graph.at_once or self._ports.draining():
-                return
-            path = one.node.id
-            if one.type.work is not None and path not in self._tasks and not self._state(path).ended:
-                if self._stands(one) is not READY:
-                    continue
-                parts.add(self._work(one, path, self._source(one), self._fields))
+        """A node that waits for a person is left until the next drive."""
+        while self._ready and parts.running < self._graph.at_once and not self._ports.draining():
+            one = self._ready.popleft()
+            parts.add(self._work(one, one.node.id, self._source(one), self._fields))
+
+    def _ended(self, node_id: str) -> None:
+        for number in self._graph.dependents[node_id]:
+            heappush(self._due, number)
 
     # --- nodes that need nobody -------------------------------------------------------------------------------------
     async def _decide(self) -> _Decided | None:
         """What can be settled at once; None where there is nothing."""
-        decided = _Decided(states={**self.state.nodes})
-        for one in self._graph.nodes:  # In order: what one settles, the next ones read.
-            path = one.node.id
-            if path not in self._tasks and not (path in decided.states and decided.states[path].ended):
-                await self._decide_one(one, path, decided)
-        return decided if decided.paths else None
+        decided = _Decided()
+        states = ChainMap(decided.states, self.state.nodes)
+        while self._due:  # In order: what one settles, the next ones read.
+            one = self._graph.nodes[heappop(self._due)]
+            found = states.get(one.node.id)
+            if one.node.id in self._tasks or one in self._ready or (found is not None and found.ended):
+                continue
+            await self._decide_one(one, decided, states)
+            if one.node.id in decided.states:
+                self._ended(one.node.id)
+        return decided if decided.states else None
 
-    async def _decide_one(self, one: GraphNode, path: str, decided: _Decided) -> None:
-        head = _head(one, self._source(one))
+    async def _decide_one(self, one: GraphNode, decided: _Decided, states: Mapping[str, NodeState]) -> None:
+        head, path = _head(one, self._source(one)), one.node.id
         try:
-            stands = await self._apart(self._graph.costly, partial(standing, one, self._graph, decided.states))
-            if stands is WAITING or (stands is READY and one.type.decide is None):
+            stands = await self._apart(self._graph.costly, partial(standing, one, self._graph, states))
+            if stands is WAITING:
+                return
+            if stands is READY and one.type.decide is None:
+                self._ready.append(one)
                 return
             if stands is not READY:
-                decided.add(path, NodeState("skipped", reason=stands.reason))
+                decided.states[path] = NodeState("skipped", reason=stands.reason)
                 decided.events.append(Event(EventType.NODE_SKIPPED, {**head, "reason": stands.reason}))
                 return
             decided.events.append(Event(EventType.NODE_STARTED, head))
-            output = await self._decided(one, decided.states)
+            output = await self._decided(one, states)
         except (NodeFailed, ConditionError) as error:
             failure = error if isinstance(error, NodeFailed) else NodeFailed("condition_failed", str(error))
-            decided.add(path, NodeState("failed", error=failure.as_json(), attempts=1))
+            decided.states[path] = NodeState("failed", error=failure.as_json(), attempts=1)
             decided.events.append(Event(EventType.NODE_FAILED, {**head, "error": failure.as_json()}))
             return
-        decided.add(path, NodeState("completed", output, attempts=1))
+        decided.states[path] = NodeState("completed", output, attempts=1)
         decided.events.append(Event(EventType.NODE_COMPLETED, {**head, "output": output}))
 
     async def _decided(self, one: GraphNode, states: Mapping[str, NodeState]) -> Any:
@@ -174,8 +182,8 @@ class Workflow:
         return await self._output(one, output)
 
     def _as_step(self, decided: _Decided) -> Checkpoint:
-        made = {path: decided.states[path] for path in decided.paths}
-        return self._counted(Checkpoint(lambda: self.state.nodes.update(made), decided.events, nodes=decided.paths))
+        made = decided.states
+        return self._counted(Checkpoint(lambda: self.state.nodes.update(made), decided.events, nodes=list(made)))
 
     async def _apart(self, costly: bool, work: Callable[[], T]) -> T:
         return await self._ports.clock.apart(work) if costly else work()
@@ -192,8 +200,12 @@ class Workflow:
             inputs = await self._inputs(one, values, fields)
         except NodeFailed as error:
             yield [Event(EventType.NODE_STARTED, head)]
-            yield attempts.failed(task, head, error)
-            self._tasks.pop(path, None)
+            yield (
+                self._counted(attempts.failed(task, head, error))
+                if outer is None
+                else attempts.failed(task, head, error)
+            )
+            self._leave(path, outer)
             return
         work = attempts.attempted(one, inputs, task, head, self._output)
         async with aclosing(work) as steps:
@@ -202,7 +214,12 @@ class Workflow:
                 if isinstance(step, Checkpoint) and self._ports.draining() and task.resting and not task.state.ended:
                     return  # Another node goes on from here.
         if task.state.ended:
-            self._tasks.pop(path, None)
+            self._leave(path, outer)
+
+    def _leave(self, path: str, outer: Any) -> None:
+        self._tasks.pop(path, None)
+        if outer is None:
+            self._ended(path)
 
     def _counted(self, step: Checkpoint) -> Checkpoint:
         """With the calls of models that were cut off, and counted in the state of the run."""
@@ -291,12 +308,6 @@ class Workflow:
                 error = state.error or {}
                 message = f"The node {one.node.title!r} failed: {error.get('message')}"
                 raise RunStopped(str(error.get("code")), message)
-
-    def _stands(self, one: GraphNode) -> Standing:
-        try:
-            return standing(one, self._graph, self.state.nodes)
-        except ConditionError:
-            return WAITING  # It is failed where it is decided.
 
 
 def _head(one: GraphNode, source: Mapping[str, Any]) -> dict[str, Any]:

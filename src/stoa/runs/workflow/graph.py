@@ -52,7 +52,7 @@ class Mapped:
         return {name: one.of(chosen) for name, one in self.fields.items()}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class GraphNode:
     """A node in its place. `key` names it in the flow: its id, or `map/*` within a Map."""
 
@@ -86,6 +86,15 @@ class Graph:
     @cached_property
     def by_id(self) -> Mapping[str, GraphNode]:
         return {one.node.id: one for one in self.nodes}
+
+    @cached_property
+    def dependents(self) -> Mapping[str, Sequence[int]]:
+        """The numbers of the nodes that wait for a node, by its id."""
+        found: dict[str, list[int]] = {one.node.id: [] for one in self.nodes}
+        for number, one in enumerate(self.nodes):
+            for node_id in {edge.node for edge in one.depends}:
+                found[node_id].append(number)
+        return found
 
     def node(self, node_id: str) -> GraphNode:
         return self.by_id[node_id]

@@ -149,7 +149,7 @@ async def test_a_condition_that_cannot_be_judged_fails_and_is_not_taken() -> Non
     options = [{"id": "a", "condition": {"variable": "$.n", "operator": "numeric-greater-than", "value": 1}}]
     graph = flow(node("choice", "fork", "start", options=options), node("http", "a", {"node": "fork", "option": "a"}))
     tool = ScriptedTool("a")
-    with pytest.raises(RunStopped, match="fork.*have no order"):
+    with pytest.raises(RunStopped, match=r"fork.*have no order"):
         await GraphRun(graph, {"n": "many"}, tools=[tool]).drive()
     assert not tool.made
 

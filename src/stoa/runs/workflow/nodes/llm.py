@@ -8,6 +8,7 @@ import orjson
 from pydantic import Field
 
 from stoa.gateway import ModelMessage, ModelRequest, TextPart
+from stoa.kernel import schemas
 from stoa.runs.agent.definition import Agent, Limits
 from stoa.runs.agent.steps import Step
 from stoa.runs.workflow import templates
@@ -110,7 +111,7 @@ def said(text: str, schema: Mapping[str, Any] | None) -> dict[str, Any]:
     if schema is None:
         return {"content": text}
     try:
-        return {"content": orjson.loads(text)}
+        return {"content": orjson.loads(schemas.unfenced(text))}
     except orjson.JSONDecodeError:
         return {"content": text}
 
