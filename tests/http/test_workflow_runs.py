@@ -171,3 +171,31 @@ async def test_versions_are_compared_by_node(graph_server: Running) -> None:
     }
     back = await server.call("GET", f"/v1/workflows/{workflow_id}/versions/{first}/diff?against={second}")
     assert ("nodes.b", "removed") in {(one["path"], one["change"]) for one in back["data"]}
+
+
+async def test_a_flow_is_tried_out_before_it_is_released(graph_server: Running) -> None:
+    server = graph_server
+    graph = flow(node("http", "a", "start"), node("llm", "b", "a"))
+    form = {
+        "project_id": await project(server),
+        "flow": orjson.dumps(graph).decode(),
+        "input": '{"input": "Hi"}',
+        "stream": "false",
+        "dry_run": "true",
+        "last_node_output": "true",
+    }
+    parts = {name: (None, value) for name, value in form.items()}
+    run = (await server.call("POST", "/v1/workflows/test", files=parts))["data"]
+    assert (run["status"], run["result"]) == ("completed", {"content": "Done."})
+    assert len(server.model.requests) == 1
+    streamed = await server.client.post("/v1/workflows/test", files={**parts, "stream": (None, "true")})
+    assert "event: workflow.node.completed" in streamed.text
+    assert "event: run.completed" in streamed.text
+    short = {"flow": {"agent": {"model": "stoa-extractive"}}, "input": {"question": "Why?"}}
+    assert (await server.call("POST", "/v1/workflows/test", json=short))["data"]["output"] == "Done."
+    refused = await server.call("POST", "/v1/workflows/test", 400, json={"flow": {"nodes": []}, "input": {}})
+    assert "flow.nodes" in refused["error"]["details"]
+    await server.call("POST", "/v1/workflows/test", 415, data=form)
+    once = {"Idempotency-Key": "t-1"}
+    twice = [(await server.call("POST", "/v1/workflows/test", json=short, headers=once))["data"] for _ in range(2)]
+    assert twice[0]["id"] == twice[1]["id"]

@@ -157,7 +157,7 @@ async def _open_conversations(
         blobs = DirectoryBlobs(settings.data_dir / "blobs")
         reader = conversations.Reader(kit.database, partial(adapters.read_file, lent.models.documents, blobs))
         transcript = conversations.Transcript(kit.database, reader, blobs)
-        uploads = adapters.AppUploads()
+        uploads, trials = adapters.AppUploads(), adapters.FlowTrials(lent.apps.workflows, catalogue)
         worked = await stack.enter_async_context(
             runs_component.open_component(
                 kit,
@@ -175,6 +175,7 @@ async def _open_conversations(
                 app_gate=lent.apps.gate,
                 app_projects=lent.apps.apps,
                 uploads=uploads,
+                trials=trials,
                 reading=runs.Reading(streams.open_stream, streams.streams.admit, streams.replay, streams.events_page),
                 runs_max=settings.runs_max,
                 runs_per_project_max=settings.runs_per_project_max,
@@ -194,7 +195,7 @@ async def _open_conversations(
                 lent.apps.apps,
             )
         )
-        uploads.conversations = talks.conversations
+        uploads.conversations = trials.conversations = talks.conversations
         yield _Talking(talks, worked)
 
 

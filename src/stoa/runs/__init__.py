@@ -9,7 +9,7 @@ from stoa.runs.host import Reading
 from stoa.runs.metrics import RunMetrics, polls
 from stoa.runs.recording import Recorder
 from stoa.runs.service import Runs
-from stoa.runs.types import Run
+from stoa.runs.types import GraphStart, Run, Trial
 from stoa.runs.wire import SendMessageBody
 from stoa.runs.worker import Worker
 from stoa.runs.workflow.advice import advice
@@ -19,6 +19,7 @@ from stoa.runs.workflow.registry import NODE_TYPES
 __all__ = [
     "NODE_TYPES",
     "Context",
+    "GraphStart",
     "KnowledgeTool",
     "Library",
     "Quote",
@@ -29,6 +30,7 @@ __all__ = [
     "Runs",
     "SendMessageBody",
     "Supply",
+    "Trial",
     "Worker",
     "advice",
     "bases_of",

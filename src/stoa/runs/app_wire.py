@@ -59,6 +59,21 @@ class InvokeApp(Body):
         return self
 
 
+class TestFlow(Body):
+    """A flow and its input. The answer is that of the flow's Output, so `last_node_output` has no effect; neither has
+    `dry_run`: nothing that a run does is taken back."""
+
+    __test__ = False  # It is no test, whatever its name.
+    example: ClassVar[Mapping[str, Any]] = {"flow": {"agent": {}}, "input": {"input": "Hi"}}
+
+    project_id: UUID | None = None
+    flow: dict[str, Any]
+    input: dict[str, Any]
+    stream: bool = False
+    dry_run: bool | None = None
+    last_node_output: bool | None = None
+
+
 class InvokedWire(Wire):
     """`output` as in a run; a run that failed, or waits for a person, says so in `status` and `error`."""
 

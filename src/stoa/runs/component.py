@@ -22,9 +22,10 @@ from stoa.runs.graphs import Graphs
 from stoa.runs.host import AppRuns, Reading, host_routes
 from stoa.runs.invoke import invoke_routes
 from stoa.runs.metrics import RunMetrics, polls
-from stoa.runs.ports import AppProjects, FindModel, Flows, Models, Uploads
+from stoa.runs.ports import AppProjects, FindModel, Flows, Models, Trials, Uploads
 from stoa.runs.recording import Recorder
 from stoa.runs.service import Runs
+from stoa.runs.testing import testing_routes
 from stoa.runs.wire import SendMessageBody
 from stoa.runs.worker import Worker
 
@@ -74,6 +75,7 @@ async def open_component(
     app_gate: AppGate,
     app_projects: AppProjects,
     uploads: Uploads,
+    trials: Trials,
     reading: Reading,
     runs_max: int,
     runs_per_project_max: int | None,
@@ -104,7 +106,11 @@ async def open_component(
         runs=service,
         worker=worker,
         routers={
-            HostKind.API: [router, invoke_routes(app_runs, app_projects, kit.gate)],
+            HostKind.API: [
+                router,
+                invoke_routes(app_runs, app_projects, kit.gate),
+                testing_routes(app_runs, trials, kit.gate),
+            ],
             HostKind.APP: [host_routes(app_runs, uploads, app_gate)],
         },
         around={

@@ -65,6 +65,11 @@ class AppRuns:
         self._uploads = uploads
         self._draining = draining
 
+    def admit_start(self) -> None:
+        """Raises Unavailable while this server shuts down."""
+        if self._draining():
+            raise Unavailable("This server is restarting; send it again in a moment.", retry_after_seconds=2)
+
     async def one(self, caller: AppCaller, run_id: UUID) -> Run:
         """Raises NotFound for a run of another app too."""
         run = await self.runs.get(caller.principal, run_id)
@@ -76,8 +81,7 @@ class AppRuns:
         self, caller: AppCaller, body: app_wire.StartRun, files: Sequence[UploadFile], key: str | None
     ) -> Run:
         """Message, run and journal in one transaction. Runs of one session wait for one another."""
-        if self._draining():
-            raise Unavailable("This server is restarting; send it again in a moment.", retry_after_seconds=2)
+        self.admit_start()
         sent = body.model_dump(mode="json")
         once = IdempotencyKey(key, f"app-runs/{caller.app_id}", fingerprint(sent)) if key else None
         if body.stream:

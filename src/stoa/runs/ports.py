@@ -1,16 +1,17 @@
 """What runs need of other slices, and what the services need of the worker."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, BinaryIO, Protocol, TypeAlias
 from uuid import UUID
 
 from stoa.conversations import File
 from stoa.db import Tx
+from stoa.db.idempotency import IdempotencyKey
 from stoa.journal import RunWriter
 from stoa.kernel.principal import Principal
 from stoa.runs.agent.ports import Supply
-from stoa.runs.types import Run
+from stoa.runs.types import Run, Trial
 
 
 class Models(Protocol):
@@ -30,6 +31,21 @@ class Flows(Protocol):
 
     async def flow(self, org_id: UUID, version_id: UUID) -> str | None:
         """The text of a released version's flow."""
+        ...
+
+
+class Trials(Protocol):
+    """Flows that are tried out before they are released."""
+
+    async def prepare(
+        self,
+        principal: Principal,
+        project_id: UUID | None,
+        flow: Mapping[str, Any],
+        fields: Mapping[str, Any],
+        once: IdempotencyKey | None,
+    ) -> Trial:
+        """Checks the flow, and opens a conversation for it. Raises BadRequest naming each bad node."""
         ...
 
 

@@ -282,4 +282,8 @@ def _options(send: SendMessage) -> dict[str, Any]:
         options["tools"] = list(send.tools)
     if send.app is not None:
         options["fields"] = send.app.fields
+    if send.graph is not None:
+        options["fields"] = send.graph.fields
+        if send.graph.workflow is not None:
+            options["workflow"] = send.graph.workflow
     return options

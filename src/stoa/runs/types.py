@@ -10,6 +10,7 @@ from uuid import UUID
 from stoa.conversations import Session
 from stoa.gateway import Usage
 from stoa.journal import JournalKey
+from stoa.kernel.principal import Principal
 
 
 class RunStatus(StrEnum):
@@ -90,6 +91,8 @@ class SendMessage:
     """Another answer to the last message, instead of a new message; `content` is empty then."""
     app: "AppStart | None" = None
     """For a run of an app by its own host, which brings its conversation along."""
+    graph: "GraphStart | None" = None
+    """For a run of a flow that is not released."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,23 @@ class AppStart:
 
     session: Session
     fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class GraphStart:
+    """The fields of a flow's input; and of a graph the flow itself, with the models of its nodes by their key."""
+
+    fields: Mapping[str, Any]
+    workflow: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A flow that is about to be tried out: in whose name, and in which conversation."""
+
+    principal: Principal
+    conversation_id: UUID
+    graph: GraphStart
 
 
 class RequestType(StrEnum):
