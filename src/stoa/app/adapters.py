@@ -277,7 +277,7 @@ class FlowTrials:
             user_id=None,
             metadata=None,
             agent=found.agent,
-            once=replace(once, route=f"{once.route}/conversation") if once else None,
+            once=replace(once, key=f"{once.key}#conversation") if once else None,
         )
         workflow = {"flow": flow, "models": found.models.nodes} if found.agent is None else None
         return runs.Trial(inside, made.id, runs.GraphStart(fields, workflow))
