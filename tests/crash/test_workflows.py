@@ -1,4 +1,4 @@
-"""A graph's server dies between any two statements, also amid parallel nodes: no node runs twice, no effect is repeated.
+"""A server dies between any two statements of a graph's run, also amid parallel nodes: no node runs twice.
 
 The suite tries some of the moments; `python -m tests.crash --workflows` tries all of them.
 """

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from stoa import __version__
-from stoa.cli import data, kb, users
+from stoa.cli import apps, data, kb, users
 from stoa.cli.asking import HERE, Key, Url, ask, ask_all, errors, fail, out, print_table
 from stoa.settings import Settings, SettingsError, load
 
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 keys = typer.Typer(no_args_is_help=True, help="Access keys of a running server (needs STOA_KEY, or --key).")
 app.add_typer(keys, name="keys")
+app.add_typer(apps.app, name="apps")
 app.add_typer(kb.app, name="kb")
 app.add_typer(data.app, name="data")
 app.add_typer(users.app, name="users")

@@ -41,7 +41,7 @@ def parts(effects: Path, countdown: Countdown, *, idempotent: bool) -> tuple[Scr
     return model, Shelf(*(EffectTool(name, effects, countdown, idempotent=idempotent) for name in NODES))  # type: ignore[arg-type]
 
 
-def die(dsn: str, directory: str, app_id: str, ticks: int, idempotent: bool) -> None:  # noqa: FBT001 — of another process
+def die(dsn: str, directory: str, app_id: str, ticks: int, idempotent: bool) -> None:
     """Starts one run, then dies, or ends with 0 when there were not so many ticks."""
     asyncio.run(_die(dsn, Path(directory), app_id, ticks, idempotent=idempotent))
 

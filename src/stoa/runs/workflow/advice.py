@@ -17,6 +17,7 @@ def advice(graph: Graph) -> Sequence[tuple[str, str]]:
             if len(taken) > 1 and not _takes_several(graph.node(choice)):
                 found.append((one.node.id, _never(choice, taken)))
                 break
+        found += [(one.node.id, sentence) for sentence in one.node.advice()]
         if one.node.id not in leading:
             found.append((one.node.id, "No Output depends on it: it runs, and nothing of it reaches the caller."))
     return found

@@ -73,7 +73,7 @@ def compiled(text: str) -> Path:
     from jsonpath.selectors import IndexSelector, NameSelector, SliceSelector, WildcardSelector  # noqa: PLC0415
 
     try:
-        query = _environment().compile(f"${text[1:]}" if text.startswith(_ROOTS) else text)
+        query = _environment().compile(_from_root(text))
     except (JSONPathError, RecursionError, ValueError) as error:
         raise PathError(f"is no JSONPath: {_said(error)}") from error
     if not isinstance(query, JSONPath):
@@ -98,6 +98,11 @@ def compiled(text: str) -> Path:
         else:
             straight = False
     return Path(text, tuple(names), cheap and not descents and not unions, query)
+
+
+def _from_root(text: str) -> str:
+    """`@.a` and `a` are `$.a`: a word such as `none` is a name here, and nothing else."""
+    return f"${text[1:]}" if text.startswith(_ROOTS) else f"${text}" if text.startswith("[") else f"$.{text}"
 
 
 @cache

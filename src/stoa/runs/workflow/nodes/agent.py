@@ -12,7 +12,7 @@ from stoa.runs.agent.steps import Step
 from stoa.runs.workflow import templates
 from stoa.runs.workflow.nodes.llm import Llm, output_schema, said
 from stoa.runs.workflow.nodes.naming import tool_name, tools_of
-from stoa.runs.workflow.nodes.node import Inputs, Needs, Node, NodeFailed, NodePart, NodeType, Produced
+from stoa.runs.workflow.nodes.node import Approval, Inputs, Needs, Node, NodeFailed, NodePart, NodeType, Produced
 from stoa.runs.workflow.task import Task
 
 _AGENT: Final = "dynamiq.nodes.agents.Agent"
@@ -30,6 +30,8 @@ class AgentTool(NodePart):
     include_tools: Annotated[Sequence[str], Field(max_length=256)] = ()
     server: Annotated[str, Field(max_length=200)] | None = None
     knowledgebase_id: UUID | None = None
+    approval: Approval | None = None
+    llm: Mapping[str, Any] | None = None
     tools: Annotated[Sequence["AgentTool"], Field(max_length=128)] = ()
 
     @property
@@ -42,6 +44,16 @@ class AgentTool(NodePart):
             return ()
         return tools_of(self.type, self.title, self.include_tools, self.server)
 
+    def asked_first(self) -> Sequence[str]:
+        """Those of which a person must approve each call."""
+        return self.names() if self.approval is not None and self.approval.enabled else ()
+
+
+class Sandbox(NodePart):
+    """Where an agent's own code runs. There is none here."""
+
+    enabled: bool = False
+
 
 class AgentNode(Node):
     llm: Llm
@@ -51,6 +63,9 @@ class AgentNode(Node):
     max_loops: Annotated[int, Field(ge=1, le=1_000)] | None = None
     memory: Mapping[str, Any] | bool | None = None
     response_format: Mapping[str, Any] | None = None
+    sandbox: Sandbox | None = None
+    skills: Any = None
+    file_store: Any = None
 
     def needs(self) -> Needs:
         helpers = [one for tool in self.tools if tool.type == _AGENT for one in tool.tools]
@@ -60,11 +75,22 @@ class AgentNode(Node):
         return Needs(self.llm.slugs(), list(dict.fromkeys(names)), list(dict.fromkeys(bases)))
 
     def problems(self) -> Iterator[tuple[str, str]]:
+        yield from super().problems()
+        if self.sandbox is not None and self.sandbox.enabled:
+            yield "sandbox", "runs code, which this server does not do"
         if self.role and (why := templates.problem(self.role)):
             yield "role", why
         titles = [tool_name(tool.title) for tool in self.tools if tool.type == _AGENT]
         for title in {one for one in titles if titles.count(one) > 1}:
             yield "tools", f"holds two agents named {title!r}: the model could not tell them apart"
+
+    def advice(self) -> Iterator[str]:
+        for name in ("skills", "file_store"):
+            if getattr(self, name):
+                yield f"Its field {name} has no effect here."
+        for tool in self.tools:
+            if tool.type == _AGENT and tool.llm is not None and tool.llm.get("model") != self.llm.model:
+                yield f"Its subagent {tool.title} speaks with the model of this agent, not with its own."
 
     def agent(self, fields: Mapping[str, Any]) -> Agent:
         needs = self.needs()
@@ -74,6 +100,7 @@ class AgentNode(Node):
         return Agent(
             instructions=templates.filled(text, fields) if text else None,
             tools=[name for tool in self.tools if tool.type != _AGENT for name in tool.names()],
+            approvals=frozenset(name for tool in [*self.tools, *_tools_below(helpers)] for name in tool.asked_first()),
             human_feedback=any(tool.type == _FEEDBACK for tool in self.tools),
             knowledge_bases=[str(base_id) for base_id in needs.bases],
             subagents=[_subagent(tool) for tool in helpers],
@@ -81,6 +108,10 @@ class AgentNode(Node):
             output_schema=output_schema(self.response_format),
             limits=Limits(**limits, output_tokens_max=self.llm.max_tokens),
         )
+
+
+def _tools_below(helpers: Sequence[AgentTool]) -> Sequence[AgentTool]:
+    return [one for tool in helpers for one in tool.tools]
 
 
 def _subagent(tool: AgentTool) -> Subagent:

@@ -27,6 +27,7 @@ class ChoiceNode(Node):
         return any(one.condition is not None and conditions.costly(one.condition) for one in self.options)
 
     def problems(self) -> Iterator[tuple[str, str]]:
+        yield from super().problems()
         seen: set[str] = set()
         for index, option in enumerate(self.options):
             if option.id in seen:

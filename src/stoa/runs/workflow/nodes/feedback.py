@@ -26,6 +26,7 @@ class FeedbackNode(Node):
     options: Annotated[Sequence[str], Field(max_length=64)] = ()
 
     def problems(self) -> Iterator[tuple[str, str]]:
+        yield from super().problems()
         if why := templates.problem(self.msg_template):
             yield "msg_template", why
 

@@ -88,6 +88,7 @@ class LlmNode(Node, ModelChoice):
         return Needs(model=self.slugs())
 
     def problems(self) -> Iterator[tuple[str, str]]:
+        yield from super().problems()
         for index, message in enumerate(self.prompt.messages if self.prompt else ()):
             if why := templates.problem(message.text):
                 yield f"prompt.messages[{index}].content", why

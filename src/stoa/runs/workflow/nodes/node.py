@@ -84,6 +84,12 @@ class ErrorHandling(NodePart):
     behavior: Literal["raise", "return"] = "raise"
 
 
+class Approval(NodePart):
+    """Whether a person is asked before each call."""
+
+    enabled: bool = False
+
+
 class Node(NodePart):
     id: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^/]*$")]
     name: Annotated[str, Field(max_length=200)] | None = None
@@ -92,6 +98,8 @@ class Node(NodePart):
     input_transformer: Transformer | None = None
     output_transformer: Transformer | None = None
     error_handling: ErrorHandling | None = None
+    approval: Approval | None = None
+    input_mapping: Mapping[str, Any] = {}
 
     @property
     def title(self) -> str:
@@ -104,6 +112,21 @@ class Node(NodePart):
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """What the schema cannot say: the field, and the reason."""
+        if self.input_mapping:
+            yield "input_mapping", "is not read here: write it as an input_transformer"
+        if self.asks_first and not self.may_ask_first:
+            yield "approval", "is asked before calls of tools alone: put a HumanFeedbackTool before this node"
+
+    @property
+    def asks_first(self) -> bool:
+        return self.approval is not None and self.approval.enabled
+
+    @property
+    def may_ask_first(self) -> bool:
+        return False
+
+    def advice(self) -> Iterator[str]:
+        """Sentences about what runs, and probably not as it was meant."""
         yield from ()
 
     def needs(self) -> "Needs":

@@ -30,6 +30,10 @@ class ToolNode(Node):
     def tool(self) -> str:
         return tools_of(self.type, self.title, (), None)[0]
 
+    @property
+    def may_ask_first(self) -> bool:
+        return True
+
     def needs(self) -> Needs:
         return Needs(tools=[self.tool])
 
@@ -45,6 +49,7 @@ class McpNode(ToolNode):
         return tools_of(self.type, self.title, self.include_tools, self.server)[0]
 
     def problems(self) -> Iterator[tuple[str, str]]:
+        yield from super().problems()
         if self.type == MCP_SERVER.name and len(self.include_tools) != 1:
             yield "include_tools", "must name one tool: a node makes one call; an agent may have the whole server"
         if self.type == MCP_TOOL.name and not self.server:
@@ -69,7 +74,8 @@ async def _work(node: ToolNode, inputs: Inputs, task: Task) -> AsyncGenerator[St
     elif call.settled:
         call = replace(call, error=None, request_id=None)
     task.state.call = call
-    async with aclosing(task.carry(call, Agent(tools=[node.tool]))) as steps:
+    agent = Agent(tools=[node.tool], approvals=frozenset([node.tool] if node.asks_first else []))
+    async with aclosing(task.carry(call, agent)) as steps:
         async for step in steps:
             yield step
     if call.error is not None:
