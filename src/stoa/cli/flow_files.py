@@ -83,7 +83,7 @@ def _platform(data: Mapping[str, Any], raw: Mapping[str, Any], workflow: str | N
         if not isinstance(known.get(node_id), Mapping):
             raise FileError(f"flows.{flow_id}.nodes names {node_id!r}, which is no node of the file.")
         nodes.append(_node({"id": node_id, **known[node_id]}, f"nodes.{node_id}", reading))
-    made = {"id": flow_id, "nodes": _with_ends(nodes)}
+    made: dict[str, Any] = {"id": flow_id, "nodes": _with_ends(nodes)}
     if isinstance(workers := cast("Mapping[str, Any]", flow).get("max_node_workers"), int):
         made["max_node_workers"] = workers
     return FlowFile(slug(chosen), made, list(reading.tools.values()), reading.notes)
@@ -217,7 +217,7 @@ def _http_tool(node: dict[str, Any], path: str, named: Any, reading: _Reading) -
     name = tool_name(str(node.get("name") or node["id"]))
     about = str(node.get("description") or f"Calls {url}.")[:4_000]
     seconds = node.pop("timeout", None)
-    tool = {"name": name, "type": "http", "description": about, "config": config, "idempotent": method == "GET"}
+    tool: dict[str, Any] = {"name": name, "type": "http", "description": about, "config": config, "idempotent": method == "GET"}
     if isinstance(seconds, int | float):
         tool["timeout_seconds"] = min(max(float(seconds), 0.1), 600.0)
     reading.tools[name] = tool | ({"secrets": secrets} if secrets else {})
