@@ -217,7 +217,13 @@ def _http_tool(node: dict[str, Any], path: str, named: Any, reading: _Reading) -
     name = tool_name(str(node.get("name") or node["id"]))
     about = str(node.get("description") or f"Calls {url}.")[:4_000]
     seconds = node.pop("timeout", None)
-    tool: dict[str, Any] = {"name": name, "type": "http", "description": about, "config": config, "idempotent": method == "GET"}
+    tool: dict[str, Any] = {
+        "name": name,
+        "type": "http",
+        "description": about,
+        "config": config,
+        "idempotent": method == "GET",
+    }
     if isinstance(seconds, int | float):
         tool["timeout_seconds"] = min(max(float(seconds), 0.1), 600.0)
     reading.tools[name] = tool | ({"secrets": secrets} if secrets else {})
