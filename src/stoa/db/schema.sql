@@ -118,6 +118,7 @@ CREATE TABLE public.runs (
     owner_id uuid DEFAULT public.stoa_user(),
     session_id uuid,
     deployment_id uuid,
+    result jsonb,
     CONSTRAINT runs_status_check CHECK ((status = ANY (ARRAY['created'::text, 'started'::text, 'paused'::text, 'completed'::text, 'failed'::text, 'canceled'::text])))
 );
 ALTER TABLE ONLY public.runs ALTER COLUMN user_id SET STATISTICS 0;
@@ -1332,6 +1333,14 @@ CREATE TABLE public.revoked_keys (
     revoked_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
+CREATE TABLE public.run_nodes (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    run_id uuid NOT NULL,
+    path text NOT NULL,
+    state jsonb NOT NULL
+);
+
 CREATE TABLE public.sessions (
     org_id uuid NOT NULL,
     project_id uuid,
@@ -1686,6 +1695,9 @@ ALTER TABLE ONLY public.projects
 ALTER TABLE ONLY public.revoked_keys
     ADD CONSTRAINT revoked_keys_pkey PRIMARY KEY (org_id, hash);
 
+ALTER TABLE ONLY public.run_nodes
+    ADD CONSTRAINT run_nodes_pkey PRIMARY KEY (org_id, run_id, path);
+
 ALTER TABLE ONLY public.runs
     ADD CONSTRAINT runs_pkey PRIMARY KEY (org_id, id);
 
@@ -2025,6 +2037,9 @@ ALTER TABLE ONLY public.projects
 ALTER TABLE ONLY public.revoked_keys
     ADD CONSTRAINT revoked_keys_org_id_fkey FOREIGN KEY (org_id) REFERENCES public.orgs(id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY public.run_nodes
+    ADD CONSTRAINT run_nodes_org_id_project_id_fkey FOREIGN KEY (org_id, project_id) REFERENCES public.projects(org_id, id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY public.runs
     ADD CONSTRAINT runs_model_id_fkey FOREIGN KEY (model_id) REFERENCES public.models(id);
 
@@ -2128,6 +2143,8 @@ ALTER TABLE public.projects ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.revoked_keys ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.run_nodes ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.runs ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.sessions ENABLE ROW LEVEL SECURITY;
@@ -2211,6 +2228,8 @@ CREATE POLICY tenant ON public.project_members TO stoa_tenant USING (((org_id = 
 CREATE POLICY tenant ON public.projects TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((id = public.stoa_project()) OR (id = ANY (public.stoa_projects()))))));
 
 CREATE POLICY tenant ON public.revoked_keys TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
+CREATE POLICY tenant ON public.run_nodes TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
 CREATE POLICY tenant ON public.runs TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects())))) AND public.stoa_owns(owner_id)));
 
@@ -2352,6 +2371,8 @@ GRANT SELECT,UPDATE ON TABLE public.orgs TO stoa_tenant;
 GRANT SELECT,INSERT,DELETE ON TABLE public.personal_tokens TO stoa_tenant;
 
 GRANT SELECT,INSERT ON TABLE public.revoked_keys TO stoa_tenant;
+
+GRANT SELECT,DELETE ON TABLE public.run_nodes TO stoa_tenant;
 
 GRANT SELECT,DELETE ON TABLE public.sessions TO stoa_tenant;
 
