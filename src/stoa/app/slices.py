@@ -100,8 +100,7 @@ async def open_slices(
         ]  # fmt: skip
         checks = [check for component in built for check in component.checks]
         doctor = await enter(doctor_component.open_component(kit, checks, runs.timeline, choices.data(settings)))
-        sessions = access.Sessions(kit.database, kit.clock, owner)
-        console = await enter(console_component.open_component(kit, sessions))
+        console = await enter(console_component.open_component(kit, access.Sessions(kit.database, kit.clock, owner)))
         yield Slices([*built, doctor, console], doctor, models.gateway, talking.runs, node.node)
 
 
