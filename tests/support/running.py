@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from stoa.app import Server, open_server
 from stoa.cli.serve import bind
+from stoa.http import websockets
 from stoa.settings import Settings
 from tests.support.doubles import ScriptedModel
 
@@ -80,7 +81,15 @@ async def serving(
     )
     async with open_server(chosen, dsn, clock=clock, ids=ids, builtin=model, toolbox=toolbox) as server:
         web = uvicorn.Server(
-            uvicorn.Config(server.asgi, port=0, log_config=None, lifespan="off", timeout_graceful_shutdown=2)
+            uvicorn.Config(
+                server.asgi,
+                port=0,
+                log_config=None,
+                lifespan="off",
+                timeout_graceful_shutdown=2,
+                ws=websockets.protocol,  # type: ignore[arg-type] # a class or what makes one
+                **websockets.OPTIONS,
+            )
         )
         web.capture_signals = _no_signals  # type: ignore[method-assign]
         task = asyncio.create_task(web.serve([bind("127.0.0.1", 0)]))

@@ -10,7 +10,7 @@ from uuid import UUID
 import structlog
 from pydantic import ValidationError
 
-from stoa import access, apps, bases, conversations, documents, embedding, gateway, runs, sources, tools
+from stoa import access, apps, bases, callbacks, conversations, documents, embedding, gateway, runs, sources, tools
 from stoa.db import Tx
 from stoa.db.blobs import DirectoryBlobs
 from stoa.http.errors import explain
@@ -214,6 +214,19 @@ class AppUploads:
         except AppError:
             await held.delete(principal, made.id)
             raise
+
+
+class RunReports:
+    """What callbacks say of runs."""
+
+    def __init__(self) -> None:
+        self.runs: runs.Runs | None = None
+        """Set once it exists: callbacks are built before the runs that they are of."""
+
+    async def report(self, org_id: UUID, run_id: UUID) -> callbacks.Report | None:
+        assert self.runs is not None, "workers start after everything is built"
+        found = await self.runs.found(org_id, run_id)
+        return runs.report(found) if found is not None else None
 
 
 def _problems(error: ValidationError) -> Mapping[str, str]:

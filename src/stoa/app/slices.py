@@ -11,6 +11,7 @@ from stoa.app import adapters, choices
 from stoa.app.outbound import outbound_of
 from stoa.apps import component as apps_component
 from stoa.bases import component as bases_component
+from stoa.callbacks import component as callbacks_component
 from stoa.console import component as console_component
 from stoa.conversations import component as conversations_component
 from stoa.db.blobs import DirectoryBlobs
@@ -86,16 +87,18 @@ async def open_slices(
                 public_url=settings.public_url,
             )
         )
-        talking = await enter(
-            _open_conversations(
-                settings, kit, owner, _Neighbours(journal, streams, node.node, models, deployed, chosen, library)
-            )
+        reports = adapters.RunReports()
+        called = await enter(
+            callbacks_component.open_component(kit, node.node.id, models.gateway.vault, reports, outbound=outbound)
         )
+        lent = _Neighbours(journal, streams, node.node, models, deployed, called, chosen, library)
+        talking = await enter(_open_conversations(settings, kit, owner, lent))
+        reports.runs = talking.runs.runs
         keys = await enter(access_component.open_component(kit, owner))
         usage = await enter(usage_component.open_component(kit))
         traces = await enter(traces_component.open_component(kit, owner, retention_days=settings.traces_retention_days))
         built: list[Component] = [
-            journal, node, streams, models.gateway, talking.conversations, talking.runs, deployed, tools, knowledge, sources, keys, usage, traces
+            journal, node, streams, models.gateway, talking.conversations, talking.runs, deployed, called, tools, knowledge, sources, keys, usage, traces
         ]  # fmt: skip
         checks = [check for component in built for check in component.checks]
         doctor = await enter(doctor_component.open_component(kit, checks, runs.timeline, choices.data(settings)))
@@ -136,6 +139,7 @@ class _Neighbours:
     node: Node
     models: "_Models"
     apps: apps_component.AppsComponent
+    callbacks: callbacks_component.CallbacksComponent
     toolbox: adapters.Toolbox
     library: adapters.KnowledgeLibrary
 
@@ -171,11 +175,20 @@ async def _open_conversations(
                 is_operators_model=catalogue.find,
                 app_gate=lent.apps.gate,
                 app_projects=lent.apps.apps,
+                callbacks=lent.callbacks.callbacks,
                 uploads=uploads,
-                reading=runs.Reading(streams.open_stream, streams.streams.admit, streams.replay, streams.events_page),
+                reading=runs.Reading(
+                    streams.open_stream,
+                    streams.streams.admit,
+                    streams.replay,
+                    streams.events_page,
+                    streams.open_chunks,
+                    streams.lines,
+                ),
                 runs_max=settings.runs_max,
                 runs_per_project_max=settings.runs_per_project_max,
                 drain_seconds_max=settings.drain_seconds_max,
+                origins=settings.cors_origins,
             )
         )
         talks = await stack.enter_async_context(

@@ -6,6 +6,7 @@ from uuid import UUID
 import orjson
 
 from stoa.apps import flows, rules, store
+from stoa.apps.entities import Entities, entities
 from stoa.apps.ports import Definitions, Projects
 from stoa.apps.store import SQL
 from stoa.apps.types import App, AppChanges, AppFilter, Deployment, Models, NewApp, Version
@@ -118,6 +119,16 @@ class Apps:
     async def get(self, principal: Principal, app_id: UUID) -> App:
         async with self._database.tenant(principal) as tx:
             return await store.app(tx, principal.org_id, app_id)
+
+    async def entities(self, principal: Principal, app_id: UUID) -> Entities:
+        """What the app's parts are called in a stream. Raises NotFound."""
+        async with self._database.tenant(principal) as tx:
+            app = await store.app(tx, principal.org_id, app_id)
+            deployed = app.deployed
+            version = await store.version(tx, principal.org_id, deployed.workflow_id, deployed.version_id)
+        assert version is not None, "a deployment keeps its version"
+        assert version.drawing is not None, "a version that is read alone is read whole"
+        return entities(app.id, app.name, orjson.loads(version.drawing.flow))
 
     async def project_of(self, principal: Principal, app_id: UUID) -> UUID:
         """Raises NotFound."""

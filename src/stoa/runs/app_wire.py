@@ -7,8 +7,11 @@ from uuid import UUID
 import orjson
 from pydantic import AfterValidator, ConfigDict, Field, RootModel, model_validator
 
+from stoa.callbacks import CALLBACKS_MAX, CallbackBody, Report
 from stoa.http import Body, Timestamp, Wire
 from stoa.http.wire import not_blank
+from stoa.kernel.errors import BadRequest
+from stoa.runs.rules import ACTIVE
 from stoa.runs.types import InputRequest, Run
 from stoa.runs.wire import InputRequestWire, RunErrorWire, input_request
 
@@ -34,8 +37,8 @@ class StartRun(Body):
 
 
 class InvokeApp(Body):
-    """The app's root: `async` answers at once. `last_node_output` and `error_on_node_failure` have
-    no effect."""
+    """The app's root. `stream` answers with the platform's messages; `execution_mode` `async` answers at once, and
+    `callbacks` are POSTed to when the run has ended. `last_node_output` and `error_on_node_failure` have no effect."""
 
     example: ClassVar[Mapping[str, Any]] = {"input": {"input": "Summarize the ticket."}}
 
@@ -44,19 +47,20 @@ class InvokeApp(Body):
     session_id: UUID | None = None
     execution_mode: Literal["sync", "async"] | None = None
     stream: bool = False
-    callbacks: list[Any] | None = None
+    callbacks: Annotated[list[CallbackBody], Field(max_length=CALLBACKS_MAX)] | None = None
     last_node_output: bool | None = None
     error_on_node_failure: bool | None = None
 
-    @model_validator(mode="after")
-    def _served(self) -> Self:
-        if self.stream:
-            raise ValueError("stream is not served here by this version; POST /v1/runs with stream does that")
+    def check(self) -> None:
+        """Raises BadRequest naming the field that does not go with another."""
         if self.callbacks and self.execution_mode != "async":
-            raise ValueError("callbacks go with execution_mode async only")
-        if self.callbacks:
-            raise ValueError("callbacks are not delivered by this version; read the run at /v1/runs/{id}")
-        return self
+            raise BadRequest.field("callbacks", "go with execution_mode async only")
+        if self.stream and self.execution_mode == "async":
+            raise BadRequest.field("stream", "cannot be true together with execution_mode async: send one of them")
+
+    def start(self) -> StartRun:
+        """The same as a request for a run."""
+        return StartRun(input=self.input, user_id=self.user_id, session_id=self.session_id, stream=self.stream)
 
 
 class InvokedWire(Wire):
@@ -137,6 +141,14 @@ def invoked(value: Run) -> InvokedWire:
     run = app_run(value)
     assert run.status not in ("created", "started"), "it is waited for"
     return InvokedWire(id=run.id, status=run.status, output=run.output, error=run.error)
+
+
+def report(value: Run) -> Report | None:
+    """What a callback says of the run; None while it goes on."""
+    if value.status in ACTIVE or value.ended_at is None:
+        return None
+    data = app_run(value).model_dump(mode="json", exclude_none=True)
+    return Report(f"run.{value.status.value}", value.ended_at, data)
 
 
 def accepted(value: Run) -> InvokedWire:

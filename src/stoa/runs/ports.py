@@ -1,9 +1,12 @@
 """What runs need of other slices, and what the services need of the worker."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, BinaryIO, Protocol, TypeAlias
 from uuid import UUID
 
+from stoa.apps import Entities
+from stoa.callbacks import NewCallback
 from stoa.conversations import File
 from stoa.db import Tx
 from stoa.journal import RunWriter
@@ -20,10 +23,28 @@ class Models(Protocol):
 
 
 class AppProjects(Protocol):
-    """Where an app is."""
+    """Where an app is, and what its parts are called."""
 
     async def project_of(self, principal: Principal, app_id: UUID) -> UUID:
         """Raises NotFound."""
+        ...
+
+    async def entities(self, principal: Principal, app_id: UUID) -> Entities:
+        """Raises NotFound."""
+        ...
+
+
+class CallbackEntries(Protocol):
+    """Where the callbacks of a run are kept."""
+
+    async def enter(
+        self, tx: Tx, org_id: UUID, project_id: UUID, app_id: UUID, run_id: UUID, callbacks: Sequence[NewCallback]
+    ) -> None:
+        """In the transaction that starts the run."""
+        ...
+
+    async def remove(self, tx: Tx, org_id: UUID, conversation_id: UUID) -> tuple[int, int]:
+        """Those of a conversation's runs, which are deleted next. Gives rows and bytes."""
         ...
 
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, Literal
 from uuid import UUID
 
+from stoa.callbacks import NewCallback
 from stoa.conversations import Session
 from stoa.gateway import Usage
 from stoa.journal import JournalKey
@@ -96,6 +97,7 @@ class AppStart:
 
     session: Session
     fields: Mapping[str, Any]
+    callbacks: Sequence[NewCallback] = ()
 
 
 class RequestType(StrEnum):
