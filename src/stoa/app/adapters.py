@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 from uuid import UUID
@@ -191,7 +192,16 @@ class AppUploads:
 
     def __init__(self) -> None:
         self.conversations: conversations.Conversations | None = None
-        """Set once it exists: conversations are built after the runs that they cancel."""
+        self.links: conversations.FileLinks | None = None
+        """Set once they exist: conversations are built after the runs that they cancel."""
+
+    async def file(self, principal: Principal, file_id: UUID) -> conversations.File:
+        assert self.conversations is not None, "requests are taken after everything is built"
+        return await self.conversations.file(principal, file_id)
+
+    def link(self, principal: Principal, file_id: UUID) -> tuple[str, datetime]:
+        assert self.links is not None, "requests are taken after everything is built"
+        return self.links.issue(file_id, principal.key_id)
 
     async def add(
         self, principal: Principal, app_id: UUID, source: BinaryIO, name: str | None, mime_type: str | None

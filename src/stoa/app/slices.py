@@ -189,6 +189,7 @@ async def _open_conversations(
                 runs_per_project_max=settings.runs_per_project_max,
                 drain_seconds_max=settings.drain_seconds_max,
                 origins=settings.cors_origins,
+                public_url=settings.public_url,
             )
         )
         talks = await stack.enter_async_context(
@@ -202,9 +203,10 @@ async def _open_conversations(
                 lent.toolbox,
                 owner,
                 lent.apps.apps,
+                owner.principal_of,
             )
         )
-        uploads.conversations = talks.conversations
+        uploads.conversations, uploads.links = talks.conversations, talks.links
         yield _Talking(talks, worked)
 
 

@@ -1,6 +1,7 @@
 """The JSON shapes of an app's runs on its own host (contract section 5)."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal, Self
 from uuid import UUID
 
@@ -8,11 +9,12 @@ import orjson
 from pydantic import AfterValidator, ConfigDict, Field, RootModel, model_validator
 
 from stoa.callbacks import CALLBACKS_MAX, CallbackBody, Report
+from stoa.conversations import File
 from stoa.http import Body, Timestamp, Wire
 from stoa.http.wire import not_blank
 from stoa.kernel.errors import BadRequest
-from stoa.runs.rules import ACTIVE
-from stoa.runs.types import InputRequest, Run
+from stoa.runs.rules import ACTIVE, FIGURE_RUNS_MAX
+from stoa.runs.types import Figure, InputRequest, Run
 from stoa.runs.wire import InputRequestWire, RunErrorWire, input_request
 
 
@@ -105,6 +107,42 @@ class AppRunWire(Wire):
     attempt: int
 
 
+class FigureWire(Wire):
+    """The runs of one interval, by their start; times from the request to the end."""
+
+    time: Timestamp
+    runs: int
+    completed: int
+    failed: int
+    canceled: int
+    total_tokens: int
+    cost_usd: float | None
+    duration_ms_avg: float | None
+    duration_ms_p95: float | None
+
+
+class AppMetricsWire(Wire):
+    """Intervals without runs are left out. `truncated`: there were more runs than are read; the newest are counted."""
+
+    start_time: Timestamp
+    end_time: Timestamp
+    interval_seconds: int
+    series: Sequence[FigureWire]
+    truncated: Literal[True] | None
+
+
+class ArtifactWire(Wire):
+    """`kind` is `input` for a file that the run was given. `url` downloads it without a header for a while."""
+
+    id: UUID
+    name: str
+    size: int
+    mime_type: str
+    kind: Literal["input"]
+    url: str
+    url_expires_at: Timestamp
+
+
 def content_of(fields: Mapping[str, Any], file_ids: Sequence[UUID]) -> Sequence[Mapping[str, Any]]:
     """The message that an input is: its field `input` where that is text, the only text, or all of it as JSON."""
     texts = [value for value in fields.values() if isinstance(value, str) and value.strip()]
@@ -149,6 +187,45 @@ def report(value: Run) -> Report | None:
         return None
     data = app_run(value).model_dump(mode="json", exclude_none=True)
     return Report(f"run.{value.status.value}", value.ended_at, data)
+
+
+def metrics(found: Sequence[Figure], begins: datetime, ends: datetime, seconds: int) -> AppMetricsWire:
+    return AppMetricsWire(
+        start_time=begins,
+        end_time=ends,
+        interval_seconds=seconds,
+        series=[
+            FigureWire(
+                time=one.at,
+                runs=one.runs,
+                completed=one.completed,
+                failed=one.failed,
+                canceled=one.canceled,
+                total_tokens=one.tokens,
+                cost_usd=one.cost_usd,
+                duration_ms_avg=_rounded(one.milliseconds_average),
+                duration_ms_p95=_rounded(one.milliseconds_p95),
+            )
+            for one in found
+        ],
+        truncated=True if sum(one.runs for one in found) >= FIGURE_RUNS_MAX else None,
+    )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)
+
+
+def artifact(file: File, url: str, ends: datetime) -> ArtifactWire:
+    return ArtifactWire(
+        id=file.id,
+        name=file.name,
+        size=file.size,
+        mime_type=file.mime_type,
+        kind="input",
+        url=url,
+        url_expires_at=ends,
+    )
 
 
 def accepted(value: Run) -> InvokedWire:

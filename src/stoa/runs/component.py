@@ -19,7 +19,7 @@ from stoa.runs.checks import checks
 from stoa.runs.context import Context
 from stoa.runs.driving import FindModel, OpenTools
 from stoa.runs.host import AppRuns, Reading, host_routes
-from stoa.runs.invoke import invoke_routes
+from stoa.runs.invoke import figure_routes, invoke_routes
 from stoa.runs.metrics import RunMetrics, polls
 from stoa.runs.ports import AppProjects, Models, Uploads
 from stoa.runs.recording import Recorder
@@ -78,6 +78,7 @@ async def open_component(
     runs_per_project_max: int | None,
     drain_seconds_max: float,
     origins: Collection[str],
+    public_url: str | None,
 ) -> AsyncGenerator[RunsComponent]:
     metrics = RunMetrics(is_operators_model)
     service = Runs(kit.database, journal, models, kit.ids, kit.clock, kit.schemas, metrics, callbacks)
@@ -103,7 +104,11 @@ async def open_component(
         runs=service,
         worker=worker,
         routers={
-            HostKind.API: [router, invoke_routes(app_runs, app_projects, kit.gate)],
+            HostKind.API: [
+                router,
+                invoke_routes(app_runs, app_projects, kit.gate),
+                figure_routes(app_runs, app_projects, uploads, kit.gate, kit.clock, public_url),
+            ],
             HostKind.APP: [host_routes(app_runs, uploads, app_gate), socket_routes(app_runs, app_gate, origins)],
         },
         around={

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, BinaryIO, Protocol, TypeAlias
 from uuid import UUID
 
@@ -50,6 +51,14 @@ class CallbackEntries(Protocol):
 
 class Uploads(Protocol):
     """Where an app keeps the files that its runs are given."""
+
+    async def file(self, principal: Principal, file_id: UUID) -> File:
+        """Raises NotFound."""
+        ...
+
+    def link(self, principal: Principal, file_id: UUID) -> tuple[str, datetime]:
+        """The ticket of a short-lived link to the file, and when it ends."""
+        ...
 
     async def add(
         self, principal: Principal, app_id: UUID, source: BinaryIO, name: str | None, mime_type: str | None

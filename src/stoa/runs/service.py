@@ -1,6 +1,7 @@
 """Runs as their owners use them: one method per request, one transaction per method."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from uuid import UUID
 
 from stoa.conversations import RemovedRuns, lock_conversation
@@ -23,6 +24,7 @@ from stoa.runs.ports import CallbackEntries, Models, Owner
 from stoa.runs.starting import Started, Starting
 from stoa.runs.store import SQL
 from stoa.runs.types import (
+    Figure,
     Input,
     InputRequest,
     Outcome,
@@ -111,6 +113,12 @@ class Runs:
         async with self._database.tenant(principal) as tx:
             await store.visible_run(tx, principal.org_id, run_id)
             return await store.tool_calls(tx, principal.org_id, run_id)
+
+    async def figures(
+        self, principal: Principal, app_id: UUID, begins: datetime, ends: datetime, seconds: int
+    ) -> Sequence[Figure]:
+        async with self._database.tenant(principal) as tx:
+            return await store.figures(tx, principal.org_id, app_id, begins, ends, seconds, rules.FIGURE_RUNS_MAX)
 
     async def found(self, org_id: UUID, run_id: UUID) -> Run | None:
         """For the server itself, whoever asks."""

@@ -100,6 +100,21 @@ class AppStart:
     callbacks: Sequence[NewCallback] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """An app's runs of one interval that begins at `at`; times from the request to the end."""
+
+    at: datetime
+    runs: int
+    completed: int
+    failed: int
+    canceled: int
+    tokens: int
+    cost_usd: float | None
+    milliseconds_average: float | None
+    milliseconds_p95: float | None
+
+
 class RequestType(StrEnum):
     HUMAN_FEEDBACK = "human_feedback"
     APPROVAL_REQUEST = "approval_request"
