@@ -11,7 +11,20 @@ from uuid import UUID
 import structlog
 from pydantic import ValidationError
 
-from stoa import access, apps, bases, callbacks, conversations, documents, embedding, gateway, runs, sources, tools
+from stoa import (
+    access,
+    apps,
+    bases,
+    callbacks,
+    conversations,
+    documents,
+    embedding,
+    gateway,
+    requirements,
+    runs,
+    sources,
+    tools,
+)
 from stoa.db import Tx
 from stoa.db.blobs import DirectoryBlobs
 from stoa.http.errors import explain
@@ -43,6 +56,8 @@ class ProjectToolbox:
 
     def __init__(self, held: tools.Tools, search: bases.Search, library: runs.Library) -> None:
         self._tools = held
+        self.lending: requirements.Lending | None = None
+        """What runs of apps get of their end users; set once it exists."""
         self._search = search
         self._library = library
 
@@ -56,8 +71,17 @@ class ProjectToolbox:
     async def open(self, run: runs.Run, names: Sequence[str], /) -> AsyncGenerator[Sequence[tools.Tool]]:
         base_ids = runs.bases_of(run)
         searches = [runs.KnowledgeTool(self._library, run, base_ids)] if base_ids else []
-        async with self._tools.open(run.org_id, run.project_id, names) as opened:
+        lent = await self._lent(run)
+        async with self._tools.open(run.org_id, run.project_id, names, lent.credentials, lent.withheld) as opened:
             yield [*opened, *searches]
+
+    async def _lent(self, run: runs.Run) -> requirements.Lent:
+        """Raises RequirementsUnmet, which ends the run."""
+        if run.app_id is None or self.lending is None:
+            return requirements.Lent()
+        # Whoever uses a public app without a key speaks for no end user.
+        user_id = run.user_id if run.created_by != run.app_id else None
+        return await self.lending.lend(run.org_id, run.app_id, user_id)
 
 
 class PageTranscriber:

@@ -22,6 +22,7 @@ from stoa.gateway.providers.extractive import SLUG, ExtractiveModel
 from stoa.http.component import Component, Kit, Started
 from stoa.journal import component as journal_component
 from stoa.outbound import Outbound
+from stoa.requirements import component as requirements_component
 from stoa.runs import component as runs_component
 from stoa.settings import Settings
 from stoa.sources import component as sources_component
@@ -87,18 +88,25 @@ async def open_slices(
                 public_url=settings.public_url,
             )
         )
+        required = await enter(
+            requirements_component.open_component(
+                kit, models.gateway.vault, deployed.gate, outbound=outbound, public_url=settings.public_url
+            )
+        )
+        if isinstance(chosen, adapters.ProjectToolbox):
+            chosen.lending = required.lending
         reports = adapters.RunReports()
         called = await enter(
             callbacks_component.open_component(kit, node.node.id, models.gateway.vault, reports, outbound=outbound)
         )
-        lent = _Neighbours(journal, streams, node.node, models, deployed, called, chosen, library)
+        lent = _Neighbours(journal, streams, node.node, models, deployed, called, required, chosen, library)
         talking = await enter(_open_conversations(settings, kit, owner, lent))
         reports.runs = talking.runs.runs
         keys = await enter(access_component.open_component(kit, owner))
         usage = await enter(usage_component.open_component(kit))
         traces = await enter(traces_component.open_component(kit, owner, retention_days=settings.traces_retention_days))
         built: list[Component] = [
-            journal, node, streams, models.gateway, talking.conversations, talking.runs, deployed, called, tools, knowledge, sources, keys, usage, traces
+            journal, node, streams, models.gateway, talking.conversations, talking.runs, deployed, called, required, tools, knowledge, sources, keys, usage, traces
         ]  # fmt: skip
         checks = [check for component in built for check in component.checks]
         doctor = await enter(doctor_component.open_component(kit, checks, runs.timeline, choices.data(settings)))
@@ -140,6 +148,7 @@ class _Neighbours:
     models: "_Models"
     apps: apps_component.AppsComponent
     callbacks: callbacks_component.CallbacksComponent
+    requirements: requirements_component.RequirementsComponent
     toolbox: adapters.Toolbox
     library: adapters.KnowledgeLibrary
 
@@ -176,6 +185,7 @@ async def _open_conversations(
                 app_gate=lent.apps.gate,
                 app_projects=lent.apps.apps,
                 callbacks=lent.callbacks.callbacks,
+                check_requirements=lent.requirements.lending.check,
                 uploads=uploads,
                 reading=runs.Reading(
                     streams.open_stream,

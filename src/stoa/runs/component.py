@@ -21,7 +21,7 @@ from stoa.runs.driving import FindModel, OpenTools
 from stoa.runs.host import AppRuns, Reading, host_routes
 from stoa.runs.invoke import figure_routes, invoke_routes
 from stoa.runs.metrics import RunMetrics, polls
-from stoa.runs.ports import AppProjects, Models, Uploads
+from stoa.runs.ports import AppProjects, CheckRequirements, Models, Uploads
 from stoa.runs.recording import Recorder
 from stoa.runs.service import Runs
 from stoa.runs.socket import socket_routes
@@ -72,6 +72,7 @@ async def open_component(
     app_gate: AppGate,
     app_projects: AppProjects,
     callbacks: Callbacks,
+    check_requirements: CheckRequirements,
     uploads: Uploads,
     reading: Reading,
     runs_max: int,
@@ -99,7 +100,7 @@ async def open_component(
     service.owner = worker
     context.earlier_calls = service.calls_of_earlier_answers
     router = routes(service, kit.gate, open_stream, admit_stream, lambda: worker.draining)
-    app_runs = AppRuns(service, uploads, reading, app_projects, callbacks, lambda: worker.draining)
+    app_runs = AppRuns(service, uploads, reading, app_projects, callbacks, check_requirements, lambda: worker.draining)
     yield RunsComponent(
         runs=service,
         worker=worker,

@@ -30,7 +30,7 @@ from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
 from stoa.runs import app_wire, forms, wire
 from stoa.runs.api import SORTABLE, OpenStream, statuses_of
-from stoa.runs.ports import AppProjects, Uploads
+from stoa.runs.ports import AppProjects, CheckRequirements, Uploads
 from stoa.runs.rules import ACTIVE
 from stoa.runs.service import Runs
 from stoa.runs.types import AppStart, Run, RunFilter, SendMessage
@@ -76,6 +76,7 @@ class AppRuns:
         reading: Reading,
         apps: AppProjects,
         callbacks: Callbacks,
+        check_requirements: CheckRequirements,
         draining: Callable[[], bool],
     ) -> None:
         self.runs = runs
@@ -83,6 +84,7 @@ class AppRuns:
         self.callbacks = callbacks
         self._uploads = uploads
         self._apps = apps
+        self._check_requirements = check_requirements
         self._draining = draining
 
     async def one(self, caller: AppCaller, run_id: UUID) -> Run:
@@ -124,6 +126,8 @@ class AppRuns:
         once = IdempotencyKey(key, f"app-runs/{caller.app_id}", fingerprint(sent)) if key else None
         if body.stream:
             self.reading.admit(caller.principal)
+        # A public app's callers without a key speak for no end user.
+        await self._check_requirements(caller.principal, caller.app_id, None if caller.anonymous else body.user_id)
         names = [*(body.file_ids or ()), *[await self.upload(caller, file) for file in files]]
         session = Session(caller.app_id, caller.project_id, body.user_id, body.session_id)
         send = SendMessage(

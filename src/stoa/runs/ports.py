@@ -1,7 +1,7 @@
 """What runs need of other slices, and what the services need of the worker."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, BinaryIO, Protocol, TypeAlias
 from uuid import UUID
@@ -47,6 +47,10 @@ class CallbackEntries(Protocol):
     async def remove(self, tx: Tx, org_id: UUID, conversation_id: UUID) -> tuple[int, int]:
         """Those of a conversation's runs, which are deleted next. Gives rows and bytes."""
         ...
+
+
+CheckRequirements: TypeAlias = Callable[[Principal, UUID, str | None], Awaitable[None]]
+"""(principal, app, end user): raises an AppError where the user has not brought what the app needs."""
 
 
 class Uploads(Protocol):
