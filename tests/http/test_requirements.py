@@ -145,6 +145,7 @@ async def test_specifications_that_are_none(shared: Running, app: dict[str, Any]
 
 # --- connected ------------------------------------------------------------------------------------------------------
 async def test_a_user_connects_and_a_run_uses_it(shared: Running, app: dict[str, Any], service: Service) -> None:
+    """At the end `DELETE /apps/APP/v1/requirements/ID/connections` forgets it."""
     server, requirement = shared, await require(shared, app)
     status = f"/apps/{app['id']}/v1/requirements/status?user_id=u-1"
     before = await server.call("GET", status)

@@ -1,7 +1,6 @@
 """Requirements on the api host: declared by a workflow's owner, fulfilled by an end user with a connect token."""
 
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import Depends, Query, Request, Security
@@ -9,7 +8,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.responses import RedirectResponse, Response
 
 from stoa.http import Acknowledgement, Data, DataList, Gate, Paging, Routes, page_of, refusals
-from stoa.http.authentication import bearer_token
+from stoa.http.authentication import PERMISSIONS, bearer_token
 from stoa.kernel.errors import AppError, BadRequest, Unauthorized
 from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
@@ -74,23 +73,33 @@ def owner_routes(requirements: Requirements, gate: Gate) -> Routes:
     return router
 
 
-def connecting(tokens: ConnectTokens) -> Callable[..., Awaitable[Connecting]]:
-    """A dependency: whom the request's connect token stands for."""
+class ConnectGate:
+    """Admits requests with a connect token, before their bodies are read."""
 
-    async def admitted(
-        request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
-    ) -> Connecting:
-        token = bearer_token(request)
+    def __init__(self, tokens: ConnectTokens) -> None:
+        self._tokens = tokens
+
+    def whom(self) -> Any:
+        """A dependency: whom the request's token stands for."""
+
+        async def admitted(
+            request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
+        ) -> Connecting:
+            return await self.admit(request, bearer_token(request))
+
+        setattr(admitted, PERMISSIONS, (self, ()))
+        return Depends(admitted)
+
+    async def admit(self, request: Request, token: str | None) -> Connecting:  # noqa: ARG002 — as every gate
+        """Raises Unauthorized."""
         if token is None:
             raise Unauthorized("Send a connect token: Authorization: Bearer eyJ…")
-        return tokens.read(token)
-
-    return admitted
+        return self._tokens.read(token)
 
 
 def connect_routes(requirements: Requirements, tokens: ConnectTokens, public_url: str | None) -> Routes:
     router = Routes(tags=["connect"])
-    whom = Depends(connecting(tokens))
+    whom = ConnectGate(tokens).whom()
 
     @router.get("/v1/connect/requirements", responses=refusals())
     async def list_offers(user: Annotated[Connecting, whom]) -> Data[list[wire.OfferWire]]:

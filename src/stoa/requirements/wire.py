@@ -66,7 +66,7 @@ class GiveCredentials(Body):
 
     example: ClassVar[Mapping[str, Any]] = {"type": "dynamiq.connections.Http", "config": {"token": "example"}}
 
-    type: Annotated[str, Field(max_length=200)]
+    type: Annotated[str, Field(max_length=200), AfterValidator(not_blank)]
     config: Annotated[dict[str, Any], Field(max_length=50)]
 
 
