@@ -88,25 +88,15 @@ async def open_slices(
                 public_url=settings.public_url,
             )
         )
-        required = await enter(
-            requirements_component.open_component(
-                kit, models.gateway.vault, deployed.gate, outbound=outbound, public_url=settings.public_url
-            )
-        )
-        if isinstance(chosen, adapters.ProjectToolbox):
-            chosen.lending = required.lending
-        reports = adapters.RunReports()
-        called = await enter(
-            callbacks_component.open_component(kit, node.node.id, models.gateway.vault, reports, outbound=outbound)
-        )
-        lent = _Neighbours(journal, streams, node.node, models, deployed, called, required, chosen, library)
+        hosted = await enter(_open_hosted(settings, outbound, kit, node.node, models, deployed, chosen))
+        lent = _Neighbours(journal, streams, node.node, models, deployed, hosted, chosen, library)
         talking = await enter(_open_conversations(settings, kit, owner, lent))
-        reports.runs = talking.runs.runs
+        hosted.reports.runs = talking.runs.runs
         keys = await enter(access_component.open_component(kit, owner))
         usage = await enter(usage_component.open_component(kit))
         traces = await enter(traces_component.open_component(kit, owner, retention_days=settings.traces_retention_days))
         built: list[Component] = [
-            journal, node, streams, models.gateway, talking.conversations, talking.runs, deployed, called, required, tools, knowledge, sources, keys, usage, traces
+            journal, node, streams, models.gateway, talking.conversations, talking.runs, deployed, hosted.callbacks, hosted.requirements, tools, knowledge, sources, keys, usage, traces
         ]  # fmt: skip
         checks = [check for component in built for check in component.checks]
         doctor = await enter(doctor_component.open_component(kit, checks, runs.timeline, choices.data(settings)))
@@ -139,6 +129,40 @@ async def _open_sources(
 
 
 @dataclass(frozen=True, slots=True)
+class _Hosted:
+    """What the runs of apps have beside those of conversations."""
+
+    callbacks: callbacks_component.CallbacksComponent
+    requirements: requirements_component.RequirementsComponent
+    reports: adapters.RunReports
+
+
+@asynccontextmanager
+async def _open_hosted(
+    settings: Settings,
+    outbound: Outbound,
+    kit: Kit,
+    node: Node,
+    models: "_Models",
+    deployed: apps_component.AppsComponent,
+    toolbox: adapters.Toolbox,
+) -> AsyncGenerator[_Hosted]:
+    async with AsyncExitStack() as stack:
+        vault, reports = models.gateway.vault, adapters.RunReports()
+        required = await stack.enter_async_context(
+            requirements_component.open_component(
+                kit, vault, deployed.gate, outbound=outbound, public_url=settings.public_url
+            )
+        )
+        if isinstance(toolbox, adapters.ProjectToolbox):
+            toolbox.lending = required.lending
+        called = await stack.enter_async_context(
+            callbacks_component.open_component(kit, node.id, vault, reports, outbound=outbound)
+        )
+        yield _Hosted(called, required, reports)
+
+
+@dataclass(frozen=True, slots=True)
 class _Neighbours:
     """What conversations and runs are lent by the slices that were opened before them."""
 
@@ -147,8 +171,7 @@ class _Neighbours:
     node: Node
     models: "_Models"
     apps: apps_component.AppsComponent
-    callbacks: callbacks_component.CallbacksComponent
-    requirements: requirements_component.RequirementsComponent
+    hosted: "_Hosted"
     toolbox: adapters.Toolbox
     library: adapters.KnowledgeLibrary
 
@@ -184,8 +207,8 @@ async def _open_conversations(
                 is_operators_model=catalogue.find,
                 app_gate=lent.apps.gate,
                 app_projects=lent.apps.apps,
-                callbacks=lent.callbacks.callbacks,
-                check_requirements=lent.requirements.lending.check,
+                callbacks=lent.hosted.callbacks.callbacks,
+                check_requirements=lent.hosted.requirements.lending.check,
                 uploads=uploads,
                 reading=runs.Reading(
                     streams.open_stream,

@@ -23,14 +23,15 @@ SELECT status FROM callbacks WHERE org_id = $1 AND run_id = $2 AND id = $3;
 -- name: remove
 -- With their attempts, by cascade.
 WITH gone AS (
-    DELETE FROM callbacks WHERE org_id = $1 AND run_id IN (SELECT id FROM runs WHERE org_id = $1 AND conversation_id = $2)
+    DELETE FROM callbacks
+    WHERE org_id = $1 AND run_id IN (SELECT id FROM runs WHERE org_id = $1 AND conversation_id = $2)
     RETURNING octet_length(url) + coalesce(octet_length(auth), 0) + coalesce(octet_length(metadata::text), 0) AS bytes
 )
 SELECT count(*) AS rows, coalesce(sum(bytes), 0)::bigint AS bytes FROM gone;
 
 -- name: claim
--- Claims up to $2 callbacks. First those of dead nodes, those whose lease has expired, and those of this node that it does
--- not work on ($8 is what it works on). Then pending ones that are due, one project after another, beginning after
+-- Claims up to $2 callbacks. First those of dead nodes, those whose lease has expired, and those of this node that it
+-- does not work on ($8 is what it works on). Then pending ones that are due, one project after another, beginning after
 -- project $6. $3 are projects with callbacks on this node, $4 how many more each may have, $5 the same for every other
 -- project.
 WITH RECURSIVE lost AS (
@@ -77,7 +78,8 @@ WHERE org_id = $1 AND id = $2 AND attempt = $3 AND node_id = $4 AND status = 'ru
 -- name: begin_attempt
 -- Entered before the POST. No row: this node no longer owns the callback.
 WITH owned AS (
-    UPDATE callbacks SET posts = posts + 1 WHERE org_id = $1 AND id = $2 AND attempt = $3 AND node_id = $4 AND status = 'running'
+    UPDATE callbacks SET posts = posts + 1
+    WHERE org_id = $1 AND id = $2 AND attempt = $3 AND node_id = $4 AND status = 'running'
     RETURNING org_id, project_id, id, posts
 )
 INSERT INTO callback_attempts (org_id, project_id, callback_id, number)
@@ -94,7 +96,8 @@ WHERE org_id = $1 AND id = $2 AND attempt = $3 AND node_id = $4 AND status = 'ru
 -- name: postpone
 -- Back to the queue after an attempt that failed.
 UPDATE callbacks
-SET status = 'pending', error = $6, node_id = NULL, deadline = NULL, not_before = now() + $5::float8 * interval '1 second'
+SET status = 'pending', error = $6, node_id = NULL, deadline = NULL,
+    not_before = now() + $5::float8 * interval '1 second'
 WHERE org_id = $1 AND id = $2 AND attempt = $3 AND node_id = $4 AND status = 'running' RETURNING id;
 
 -- name: give_back

@@ -1,7 +1,7 @@
 """Callbacks, between rows and values."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 from uuid import UUID
 
 from stoa.callbacks.types import Attempt, Callback, CallbackStatus
@@ -44,10 +44,6 @@ def value(row: Row, attempts: Sequence[Attempt] = ()) -> Callback:
 def fence(one: Callback) -> tuple[object, ...]:
     """What proves that the row is still this worker's."""
     return (one.org_id, one.id, one.attempt, one.node_id)
-
-
-def error_json(code: str, message: str) -> Mapping[str, Any]:
-    return {"code": code, "message": message}
 
 
 def _attempt(row: Row) -> Attempt:

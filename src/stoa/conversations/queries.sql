@@ -120,7 +120,8 @@ ORDER BY {order} LIMIT $4 OFFSET $5;
 -- At most $4: a longer list is not counted to its end.
 SELECT count(*) FROM (
     SELECT 1 FROM conversations
-    WHERE org_id = $1 AND app_id = $2 AND session_id IS NOT NULL AND ($3::text IS NULL OR user_id = $3) LIMIT $4) AS found;
+    WHERE org_id = $1 AND app_id = $2 AND session_id IS NOT NULL AND ($3::text IS NULL OR user_id = $3)
+    LIMIT $4) AS found;
 
 -- name: conversations_of_session
 SELECT id, message_count FROM conversations

@@ -19,7 +19,7 @@ import httptools
 import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from stoa.http import errors
+from stoa.http import errors, websockets
 
 HEAD_BYTES_MAX: Final = 64 * 1024
 """Request line and header fields together; browsers and proxies stay below 32 KiB."""
@@ -181,14 +181,7 @@ class Connection(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         """The connection goes on as a WebSocket, which counts against the limits until it is closed."""
         super().handle_websocket_upgrade()
-        protocol: Any = self.transport.get_protocol()
-        lost = protocol.connection_lost
-
-        def connection_lost(exc: Exception | None) -> None:
-            self._guard.release(self._address)
-            lost(exc)
-
-        protocol.connection_lost = connection_lost
+        websockets.when_lost(self.transport.get_protocol(), lambda: self._guard.release(self._address))
 
     def _discard(self, count: int) -> None:
         self._discarded += count

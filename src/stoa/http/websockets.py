@@ -2,6 +2,7 @@
 client that sends faster than it is answered is not read from."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
 MESSAGE_BYTES_MAX: Final = 1024 * 1024
@@ -22,3 +23,14 @@ def protocol(**options: Any) -> asyncio.Protocol:
     from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol  # noqa: PLC0415
 
     return WebSocketsSansIOProtocol(**options)
+
+
+def when_lost(protocol: Any, call: Callable[[], None]) -> None:
+    """Calls once the connection of this protocol is closed."""
+    lost = protocol.connection_lost
+
+    def connection_lost(exc: Exception | None) -> None:
+        call()
+        lost(exc)
+
+    protocol.connection_lost = connection_lost

@@ -1,6 +1,8 @@
 -- name: insert_requirement
-INSERT INTO requirements (org_id, project_id, id, workflow_id, name, type, title, description, spec, secret, optional, created_by)
-SELECT w.org_id, w.project_id, $2, w.id, $4, $5, $6, $7, $8, $9, $10, $11 FROM workflows w WHERE w.org_id = $1 AND w.id = $3
+INSERT INTO requirements (org_id, project_id, id, workflow_id, name, type, title, description, spec, secret, optional,
+    created_by)
+SELECT w.org_id, w.project_id, $2, w.id, $4, $5, $6, $7, $8, $9, $10, $11
+FROM workflows w WHERE w.org_id = $1 AND w.id = $3
 ON CONFLICT (org_id, workflow_id, name) DO NOTHING RETURNING *;
 
 -- name: workflow
@@ -50,8 +52,8 @@ DO UPDATE SET id = excluded.id, secret = excluded.secret, expires_at = excluded.
 
 -- name: renew
 -- Unless somebody else has renewed it, or connected anew, meanwhile.
-UPDATE user_connections SET secret = $3, expires_at = $4, updated_at = now() WHERE org_id = $1 AND id = $2 AND secret = $5
-RETURNING id;
+UPDATE user_connections SET secret = $3, expires_at = $4, updated_at = now()
+WHERE org_id = $1 AND id = $2 AND secret = $5 RETURNING id;
 
 -- name: connection_secret
 SELECT secret FROM user_connections WHERE org_id = $1 AND id = $2;
@@ -63,7 +65,8 @@ DELETE FROM user_connections WHERE org_id = $1 AND app_id = $2 AND requirement_i
 DELETE FROM user_connections WHERE org_id = $1 AND id = $2 AND secret = $3 RETURNING id;
 
 -- name: insert_attempt
-INSERT INTO oauth_attempts (org_id, project_id, id, app_id, requirement_id, user_id, state, browser, verifier, redirect_uri, expires_at)
+INSERT INTO oauth_attempts (org_id, project_id, id, app_id, requirement_id, user_id, state, browser, verifier,
+    redirect_uri, expires_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
 
 -- name: forget_attempts
@@ -74,5 +77,5 @@ DELETE FROM oauth_attempts WHERE org_id = $1 AND app_id = $2 AND expires_at < no
 -- Of all tenants, by the state that only the browser and the service know: once.
 DELETE FROM oauth_attempts a USING requirements r
 WHERE a.state = $1 AND r.org_id = a.org_id AND r.id = a.requirement_id
-RETURNING a.org_id, a.project_id, a.id AS attempt_id, a.app_id, a.user_id, a.browser, a.verifier, a.redirect_uri, a.expires_at,
-          r.workflow_id, r.id AS requirement_id;
+RETURNING a.org_id, a.project_id, a.id AS attempt_id, a.app_id, a.user_id, a.browser, a.verifier, a.redirect_uri,
+          a.expires_at, r.workflow_id, r.id AS requirement_id;

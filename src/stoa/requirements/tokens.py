@@ -2,16 +2,13 @@
 
 import hashlib
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from uuid import UUID, uuid4
 
 from stoa.kernel.clock import Clock
 from stoa.kernel.errors import Unauthorized
 from stoa.requirements import rules
 from stoa.requirements.types import Connecting, ConnectToken
-
-if TYPE_CHECKING:
-    from joserfc.jwk import OctKey
 
 _ALGORITHM: Final = "HS256"
 _AUDIENCE: Final = "stoa:connect"
@@ -64,7 +61,8 @@ class ConnectTokens:
         except (JoseError, ValueError, KeyError, TypeError) as error:
             raise Unauthorized(_REFUSED) from error
 
-    def _key(self) -> "OctKey":
+    def _key(self) -> Any:
+        """The key, as the library has it."""
         from joserfc.jwk import OctKey  # noqa: PLC0415
 
         return OctKey.import_key(self._secret)
