@@ -20,6 +20,8 @@ class Service:
     documents: dict[str, bytes] = field(default_factory=dict)
     statuses: dict[str, list[int]] = field(default_factory=dict)
     """What each path answers in turn, before it answers as it says; 0 closes the connection without an answer."""
+    willing: bool = False
+    """Whether paths of /hang answer after all."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
@@ -50,7 +52,7 @@ class Service:
                 path = line.split()[1]
                 if path.startswith("/cut"):
                     return
-                if path.startswith("/hang"):
+                if path.startswith("/hang") and not self.willing:
                     await reader.read(1)
                     self.gone += 1
                     return
