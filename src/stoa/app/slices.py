@@ -151,7 +151,12 @@ async def _open_hosted(
         vault, reports = models.gateway.vault, adapters.RunReports()
         required = await stack.enter_async_context(
             requirements_component.open_component(
-                kit, vault, deployed.gate, outbound=outbound, public_url=settings.public_url
+                kit,
+                vault,
+                deployed.gate,
+                outbound=outbound,
+                domain=settings.domain,
+                public_url=settings.public_url,
             )
         )
         if isinstance(toolbox, adapters.ProjectToolbox):

@@ -24,7 +24,7 @@ class RequirementsComponent(Component):
 
 @asynccontextmanager
 async def open_component(
-    kit: Kit, vault: Vault, app_gate: AppGate, *, outbound: Outbound, public_url: str | None
+    kit: Kit, vault: Vault, app_gate: AppGate, *, outbound: Outbound, domain: str, public_url: str | None
 ) -> AsyncGenerator[RequirementsComponent]:
     async with AsyncExitStack() as stack:
         exchange = Exchanger(outbound)
@@ -41,6 +41,6 @@ async def open_component(
                     connect_routes(requirements, tokens, public_url),
                     page_routes(),
                 ],
-                HostKind.APP: [host_routes(requirements, tokens, app_gate, public_url)],
+                HostKind.APP: [host_routes(requirements, tokens, app_gate, domain, public_url)],
             },
         )

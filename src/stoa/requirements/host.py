@@ -38,7 +38,9 @@ class AppGate(Protocol):
     def __call__(self, *permissions: str) -> Any: ...
 
 
-def host_routes(requirements: Requirements, tokens: ConnectTokens, gate: AppGate, public_url: str | None) -> Routes:
+def host_routes(
+    requirements: Requirements, tokens: ConnectTokens, gate: AppGate, domain: str, public_url: str | None
+) -> Routes:
     router = Routes(tags=["app"])
     running = gate("apps:run")
 
@@ -64,7 +66,7 @@ def host_routes(requirements: Requirements, tokens: ConnectTokens, gate: AppGate
         made = tokens.issue(
             Connecting(principal.org_id, caller.project_id, caller.app_id, body.user_id, frozenset(asked))
         )
-        root = public_url or f"{request.url.scheme}://{request.url.netloc}"
+        root = public_url or _api_host(request, domain)
         return wire.token(made, f"{root.rstrip('/')}{PAGE}#{made.token}")
 
     @router.delete("/v1/requirements/{requirement_id}/connections", responses=refusals(404))
@@ -78,6 +80,14 @@ def host_routes(requirements: Requirements, tokens: ConnectTokens, gate: AppGate
         return Acknowledgement(message="deleted")
 
     return router
+
+
+def _api_host(request: Request, domain: str) -> str:
+    """Where the connect page is: on no app's own host."""
+    url = request.url
+    if not (url.hostname or "").endswith(f".apps.{domain}"):
+        return f"{url.scheme}://{url.netloc}"
+    return f"{url.scheme}://{domain}{f':{url.port}' if url.port else ''}"
 
 
 def _principal(caller: Caller) -> Principal:
