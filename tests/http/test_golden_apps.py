@@ -1,8 +1,8 @@
 """Each documented example of an app's host, and of what belongs to it on the api host, as a request and its answer.
 
-The answers stand in `golden/apps.json`. They are written by `WRITE_DOCS=1 python -m pytest
-tests/http/test_golden_apps.py`, and a change of theirs is a change of the contract. Ids, times, tokens and figures that differ each time are replaced by
-their kind.
+The answers stand in `golden/apps.json`, which `WRITE_DOCS=1 python -m pytest tests/http/test_golden_apps.py` writes. A
+change of theirs is a change of the contract. Ids, times, tokens and figures that differ each time are replaced by their
+kind.
 """
 
 import json

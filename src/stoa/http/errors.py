@@ -164,8 +164,6 @@ def _reason(error: Mapping[str, Any], known: Collection[str]) -> str:
             return f"can hold at most {context['max_length']}"
         case "value_error":
             return str(context.get("error", error["msg"]))
-        case "extra_forbidden":
-            return "is not a field of this request"
         case "uuid_parsing" | "uuid_type":
             return "must be a UUID"
         case "string_type":
