@@ -3,7 +3,7 @@ nothing here."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 from dulwich.repo import Repo
 
 from tests.conftest import Running, serving
+from tests.support.databases import Databases
 from tests.support.doubles import FixedClock, ScriptedModel
 from tests.support.knowledge import base_of, search, settled, sources
 from tests.support.origins import Answer, GitWorld, Site, listing, site
@@ -22,15 +23,12 @@ from tests.support.terminal import Terminal
 
 
 @pytest.fixture(scope="module")
-async def server(cluster: Callable[[str], str], room: Path) -> AsyncIterator[Running]:
+async def server(cluster: Databases, room: Path) -> AsyncIterator[Running]:
     """One for all tests that do not mind one another. It may read `sources-shared/` in the session's room, and
     loopback."""
     (room / "sources-shared").mkdir()
-    connection = await asyncpg.connect(cluster("stoa"))
-    await connection.execute("CREATE DATABASE sources TEMPLATE template")
-    await connection.close()
     settings = {"allow_private_addresses": True, "source_directories": (room / "sources-shared",)}
-    async with serving(cluster("sources"), room / "sources", ScriptedModel(), **settings) as running:
+    async with serving(await cluster.copy("sources"), room / "sources", ScriptedModel(), **settings) as running:
         yield running
 
 

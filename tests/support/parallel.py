@@ -8,6 +8,7 @@ under the run's. A plain `pytest tests/…` runs in one process and uses the sam
 import contextlib
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -34,6 +35,9 @@ _leftovers = pytest.StashKey[list[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Where Python may not cache what it compiles, each process that a test starts spends half a second on compiling.
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     given: dict[str, Any] | None = getattr(config, "workerinput", None)
     if given is not None:
         config.stash[_room] = Path(given["room"]) / given["workerid"]
