@@ -22,11 +22,13 @@ class Terminal:
             "NO_COLOR": "1",
         }
 
-    async def __call__(self, *arguments: str, status: int = 0, **environment: str) -> str:
+    async def __call__(self, *arguments: str, status: int = 0, said: str | None = None, **environment: str) -> str:
         """In a thread: the command is synchronous, and this process serves."""
         result = await asyncio.to_thread(
-            CliRunner().invoke, app, [*self._group, *arguments], env={**self._environment, **environment}
+            CliRunner().invoke, app, [*self._group, *arguments], said, env={**self._environment, **environment}
         )
-        said = re.sub(r"(?m)^\d{4}-\d\d-\d\d .*\n", "", result.output)  # The server's own log goes to the same place.
-        assert result.exit_code == status, (arguments, said)
-        return said
+        printed = re.sub(
+            r"(?m)^\d{4}-\d\d-\d\d .*\n", "", result.output
+        )  # The server's own log goes to the same place.
+        assert result.exit_code == status, (arguments, printed)
+        return printed

@@ -27,6 +27,7 @@ WORDS: Final = (
     (r"^from stoa_client\._sync\.transport import Transport$", ""),
     (r"^from stoa_client\.wire import Call$", "from stoa.cli.stream.transport import Call, Response, Transport"),
     (r"\bstoa_client\b", "stoa.cli.stream"),
+    (r"^class StoredEvent\(.*\n(?:    .*\n|\n(?=    ))+", ""),  # of pages of events, which no command types
 )
 
 

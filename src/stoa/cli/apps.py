@@ -123,7 +123,7 @@ def deploy(
 @app.command("run")
 def run(
     name: App,
-    words: Annotated[list[str] | None, typer.Argument(help="The input; - (or a pipe) is the standard input.")] = None,
+    words: Annotated[list[str] | None, typer.Argument(help="The input; - is the standard input.")] = None,
     user: Annotated[str | None, typer.Option(help="The end user.")] = None,
     session: Annotated[str | None, typer.Option(help="A session's id: runs of one see one another.")] = None,
     project: Project = None,

@@ -95,7 +95,7 @@ class Chat:
             self._send(orphan)
         elif run_id := self._conversation.get("active_run_id"):
             out.print("An answer is being written:", style="dim")
-            self._show(follow_run(self._transport, str(run_id), patient=True), time.monotonic())
+            self._show(follow_run(self._transport, str(run_id), patient=True), None)
         with contextlib.suppress(EOFError):
             while True:
                 self._turn(_read())
@@ -150,14 +150,14 @@ class Chat:
         self._show(outcome, begun)
         self._desk.clear()
 
-    def _show(self, outcome: Outcome, begun: float) -> None:
+    def _show(self, outcome: Outcome, begun: float | None) -> None:
         if outcome.error is not None:
             errors.print(outcome.error.message, style="red", markup=False)
         elif outcome.left or outcome.waits:
             why = "waits for an answer of yours" if outcome.waits else "may go on"
             errors.print(f"The run {why}: stoa runs follow {outcome.run_id}", style="yellow", markup=False)
         else:
-            tell_end(outcome, time.monotonic() - begun)
+            tell_end(outcome, None if begun is None else time.monotonic() - begun)
             if isinstance(outcome.terminal, RunFailedEvent) and outcome.terminal.data.error.retryable:
                 out.print("The same message may succeed when it is sent once more.", style="dim")
 

@@ -24,7 +24,7 @@ from stoa.cli.talking import (
 )
 from stoa.cli.text import plain
 
-Words = Annotated[list[str] | None, typer.Argument(help="The question; - (or a pipe) is the standard input.")]
+Words = Annotated[list[str] | None, typer.Argument(help="The question; - is the standard input, also after words.")]
 Model = Annotated[str | None, typer.Option(help="A model's slug. \\[default: the server's]", show_default=False)]
 Bases = Annotated[
     list[str] | None,
@@ -60,7 +60,7 @@ def ask_once(
     [dim]Examples:[/]
 
         stoa ask "What may a hotel cost?" --base Policies
-        git diff | stoa ask "Review this change" --model openai/gpt-5-mini
+        git diff | stoa ask "Review this change" - --model openai/gpt-5-mini
         stoa ask - --json < question.txt | jq -r .output
     """
     text = read_question(question or [])

@@ -136,7 +136,10 @@ def exit_code(outcome: Outcome) -> Exit:
 
 
 def read_question(words: Sequence[str]) -> str:
-    """The words of the command line, and what is piped in below them."""
+    """The words of the command line, and below them the standard input where `-` asks for it, or there are none.
+
+    It is not read unasked: a pipe that somebody has left open would be waited for without an end.
+    """
     said = " ".join(word for word in words if word != "-")
     if "-" not in words and (said or sys.stdin.isatty()):
         return said

@@ -22,7 +22,7 @@ from stoa.console.markdown import blocks_of
 
 WIDTH_MAX: Final = 100
 _ANSI: Final = re.compile(r"\x1b\[[0-9;]*m")
-REPLACED: Final = "(the server was interrupted; from here on this takes the place of what stands above)"
+REPLACED: Final = "(the server was interrupted: what follows replaces the answer above)"
 
 
 @dataclass(frozen=True, slots=True)

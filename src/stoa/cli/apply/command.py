@@ -10,7 +10,7 @@ import typer
 
 from stoa.cli.apply import definitions
 from stoa.cli.apply.carrying_out import Target
-from stoa.cli.apply.plan import WRITE_ONLY, Action, Change, Difference, Plan, plan
+from stoa.cli.apply.plan import WRITE_ONLY, Action, Change, Difference, Plan, leaves, plan
 from stoa.cli.apps import Project, project_id_of
 from stoa.cli.asking import HERE, Exit, Json, Key, Url, Yes, fail, out, print_json, refused, server
 from stoa.cli.stream.errors import StoaError
@@ -89,7 +89,7 @@ def _show(made: Plan) -> None:
         sign, style = _SIGNS[change.action]
         name = f"{change.below}/{change.name}" if change.below else change.name
         out.print(f"{sign} {change.kind:<7} {name}", style=style, markup=False)
-        for difference in change.differences:
+        for difference in (leaf for one in change.differences for leaf in leaves(one)):
             out.print(f"      {_said(difference)}", markup=False)
         if change.why:
             out.print(f"      {change.why}", style="red", markup=False)

@@ -106,6 +106,18 @@ def differences(wanted: object, live: object, field: str = "", depth: int = 0) -
         yield Difference(field, live, wanted)
 
 
+def leaves(difference: Difference) -> Iterator[Difference]:
+    """The fields inside it that differ, to be shown."""
+    before, after = difference.is_, difference.becomes
+    if isinstance(before, dict) and isinstance(after, dict):
+        there, wanted = cast("dict[str, Any]", before), cast("dict[str, Any]", after)
+        for name in dict.fromkeys([*there, *wanted]):
+            if _bare(there.get(name)) != _bare(wanted.get(name)):
+                yield from leaves(Difference(f"{difference.field}.{name}", there.get(name), wanted.get(name)))
+    else:
+        yield difference
+
+
 def _bare(value: object) -> object:
     """Without nulls and what is empty, which the server leaves out or fills in."""
     if isinstance(value, dict):

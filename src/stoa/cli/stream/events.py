@@ -270,14 +270,6 @@ class UnknownEvent(Event):
     data: Record
 
 
-class StoredEvent(UnknownEvent):
-    """An event out of a page of `runs.events()`. `typed` gives it as its own class."""
-
-    @property
-    def typed(self) -> "AnyEvent":
-        return event(self.raw)
-
-
 TerminalEvent: TypeAlias = RunCompleted | RunFailedEvent | RunCanceledEvent
 AnyEvent: TypeAlias = (
     RunStarted
