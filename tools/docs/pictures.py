@@ -70,7 +70,7 @@ def journal() -> Drawing:
     for x, words, after in ((60, "Browser", "from 1"), (270, "Program", "after 4"), (480, "Another node", "after 7")):
         it.box(x, 236, 140, 50, words, after)
         it.arrow((x + 70, 196), (x + 70, 234))
-    it.box(610, 20, 140, 56, "kill -9", "another worker goes on", dashed=True)
+    it.box(610, 20, 140, 56, "kill -9", "another goes on", dashed=True)
     it.arrow((610, 48), (542, 48), dashed=True)
     return it
 

@@ -15,6 +15,8 @@ RESULTS_MAX: Final = 20
 QUERY_CHARACTERS_MAX: Final = 200
 SNIPPET_CHARACTERS: Final = 220
 _WORD: Final = re.compile(r"[a-z0-9_]{2,}")
+_FENCED: Final = re.compile(r"^ {0,3}```.*?^ {0,3}```", re.MULTILINE | re.DOTALL)
+_SIGNS: Final = re.compile(r"!?\[|\]\([^)]*\)|[`*|#>\[\]]|-{3,}")
 _TITLE_WEIGHT: Final = 6
 _SATURATION: Final = 1.4
 _LESS: Final = {"docs/decisions": 0.6, "CHANGELOG.md": 0.3, "docs/isolation.md": 0.3}
@@ -82,7 +84,9 @@ def _weight(section: Section) -> float:
 
 
 def _found(section: Section, wanted: frozenset[str]) -> Found:
-    text = " ".join(re.sub(r"[`*|#>]|\]\([^)]*\)|[\[\]]|^-+$", " ", section.text).split())
+    prose = _plain(_FENCED.sub(" ", section.text))
+    # What is only in an example is shown from there.
+    text = prose if any(_is(word, wanted) for word in _WORD.findall(prose.lower())) else _plain(section.text)
     first = next((match.start() for match in _WORD.finditer(text.lower()) if _is(match[0], wanted)), 0)
     begin = max(first - SNIPPET_CHARACTERS // 3, 0)
     shown = ("…" if begin else "") + text[begin : begin + SNIPPET_CHARACTERS]
@@ -94,6 +98,11 @@ def _found(section: Section, wanted: frozenset[str]) -> Found:
         parts[-1] += piece
     where = f"{shelf.address(section.page)}#{section.anchor}" if section.level > 1 else shelf.address(section.page)
     return Found(shelf.title(section.page), section.heading, where, parts)
+
+
+def _plain(text: str) -> str:
+    """Without the signs of Markdown."""
+    return " ".join(_SIGNS.sub(" ", text).split())
 
 
 def _is(word: str, wanted: frozenset[str]) -> bool:
