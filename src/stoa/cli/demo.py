@@ -61,7 +61,8 @@ def run(data_dir: Path | None, *, keep: bool, out: Console) -> None:
         if data_dir is None and not keep:
             shutil.rmtree(home, ignore_errors=True)
     out.print(
-        f"\nDone in {time.monotonic() - began:.1f} s. Start your own server with: make serve (or: stoa serve)",
+        f"\nDone in {time.monotonic() - began:.1f} s. Start your own server with: make serve (or: stoa serve)."
+        " It prints a link that opens the console: chat, knowledge, runs.",
         style="bold green",
         markup=False,
     )

@@ -1,5 +1,5 @@
-"""Pages for people: `GET /` describes the server, `GET /docs` is the API reference. Nothing is loaded from another
-site."""
+"""Pages for people: `GET /` describes the server, `GET /docs/reference` is the API reference. Nothing is loaded from
+another site."""
 
 from functools import cache
 from importlib.resources import files
@@ -85,8 +85,7 @@ def welcome_routes(version: str) -> Routes:
 
 def docs_routes(title: str) -> Routes:
     """`GET /docs/reference`, for every host that has an OpenAPI document, and `GET /docs` where the host has no
-    documentation of its own. The assets are those of a package, so it works without
-    a network."""
+    documentation of its own. The assets are those of a package, so it works without a network."""
     router = Routes(tags=["operations"])
 
     @router.get("/docs", include_in_schema=False)
