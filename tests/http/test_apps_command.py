@@ -38,7 +38,7 @@ async def test_a_file_is_deployed_again_and_changed(shared_server: Running, tmp_
     assert dry["tools"][0]["secrets"] == ["header_X-Key"]
     said = await stoa("deploy", str(file), FACTS_KEY="s3cret")
     assert "tool cat-facts is made" in said
-    assert "facts-about runs version 1 of facts-about" in said
+    assert "facts-about runs version 1" in said
     app_id = said.split("\n")[-2].split()[0]
     assert app_id in await stoa("list")
     body = {"input": {"topic": "cats", "params": {}}}
@@ -47,10 +47,10 @@ async def test_a_file_is_deployed_again_and_changed(shared_server: Running, tmp_
     assert "cats" in server.model.requests[-1].messages[-1].parts[0].text
     failed = [one["data"] for one in await server.events(run["id"]) if one["type"] == "workflow.node.failed"]
     assert [(one["id"], one["error"]["code"]) for one in failed] == [("facts", "tool_address_refused")]
-    assert "runs version 1 of" in await stoa("deploy", str(file), FACTS_KEY="s3cret")
+    assert "runs version 1" in await stoa("deploy", str(file), FACTS_KEY="s3cret")
     file.write_text(FILE.replace("Write about", "Say something about"))
     said = await stoa("deploy", str(file), FACTS_KEY="s3cret")
-    assert "runs version 2 of" in said
+    assert "runs version 2" in said
     assert app_id in said
     file.write_text(FILE.replace("tools.HttpApiCall", "tools.Python"))
     assert "it runs Python code, which this server does not do" in (await stoa("deploy", str(file), status=1)).replace(

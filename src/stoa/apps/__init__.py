@@ -1,6 +1,7 @@
 """Workflows, their released versions, and the apps that run them. Front door."""
 
 from stoa.apps.admission import AppCaller, AppGate, PublicApps
+from stoa.apps.entities import Entities, Entity
 from stoa.apps.released import Released
 from stoa.apps.service import Apps
 from stoa.apps.types import NodeKind, NodeNeeds, Reading, Runnable
@@ -10,6 +11,8 @@ __all__ = [
     "AppCaller",
     "AppGate",
     "Apps",
+    "Entities",
+    "Entity",
     "NodeKind",
     "NodeNeeds",
     "PublicApps",

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, cast
 
+from stoa.apps.types import Change
+
 DIFFERENCES_MAX: Final = 1_000
 DEPTH_MAX: Final = 30
 
@@ -26,6 +28,21 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Sequence
         if len(found) == DIFFERENCES_MAX:
             break
     return found
+
+
+def changes(now: Mapping[str, Any], then: Mapping[str, Any]) -> Sequence[Change]:
+    """What differs between two flows, whole: fields of the shorthand's agent, or nodes, in the order of the first."""
+    here, there = _parts(now), _parts(then)
+    paths = [*here, *(path for path in there if path not in here)]
+    return [Change(path, here.get(path), there.get(path)) for path in paths if here.get(path) != there.get(path)]
+
+
+def _parts(flow: Mapping[str, Any]) -> Mapping[str, Any]:
+    agent, nodes = flow.get("agent"), flow.get("nodes")
+    if isinstance(agent, Mapping):
+        return {f"agent.{name}": value for name, value in cast("Mapping[str, Any]", agent).items()}
+    listed = cast("list[Any]", nodes) if isinstance(nodes, list) else []
+    return {f"nodes.{one['id']}": one for one in listed if isinstance(one, Mapping) and "id" in one}
 
 
 def _by_id(flow: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 from stoa.runs.agent.knowledge import KnowledgeTool, Library, Quote, bases_of
 from stoa.runs.agent.ports import Supply
 from stoa.runs.api import routes
+from stoa.runs.app_wire import report
 from stoa.runs.checks import checks, timeline
 from stoa.runs.context import Context
 from stoa.runs.host import Reading
@@ -37,6 +38,7 @@ __all__ = [
     "checks",
     "polls",
     "read_graph",
+    "report",
     "routes",
     "timeline",
 ]
