@@ -7,7 +7,7 @@ from functools import partial
 
 from stoa import access, apps, bases, conversations, documents, embedding, gateway, runs
 from stoa.access import component as access_component
-from stoa.app import adapters, choices
+from stoa.app import adapters, choices, flows
 from stoa.app.outbound import outbound_of
 from stoa.apps import component as apps_component
 from stoa.bases import component as bases_component
@@ -83,7 +83,7 @@ async def open_slices(
                 kit,
                 owner,
                 adapters.AgentDefinitions(chosen, kit.schemas, models.gateway.catalogue),
-                adapters.FlowGraphs(),
+                flows.FlowGraphs(),
                 public,
                 domain=settings.domain,
                 public_url=settings.public_url,
@@ -198,7 +198,7 @@ async def _open_conversations(
         blobs = DirectoryBlobs(settings.data_dir / "blobs")
         reader = conversations.Reader(kit.database, partial(adapters.read_file, lent.models.documents, blobs))
         transcript = conversations.Transcript(kit.database, reader, blobs)
-        uploads, trials = adapters.AppUploads(), adapters.FlowTrials(lent.apps.workflows, catalogue)
+        uploads, trials = adapters.AppUploads(), flows.FlowTrials(lent.apps.workflows, catalogue)
         worked = await stack.enter_async_context(
             runs_component.open_component(
                 kit,
