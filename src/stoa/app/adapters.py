@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 from uuid import UUID
@@ -186,6 +187,32 @@ class AgentDefinitions:
         return next((known[slug] for slug in slugs if slug in known), None)
 
 
+class Slugs:
+    """The models that answer for a slug in runs: of a route of the operator's, the first that is there."""
+
+    def __init__(self, catalogue: gateway.Catalogue, routing: gateway.Routing) -> None:
+        self._catalogue = catalogue
+        self._routing = routing
+
+    async def model_of(self, principal: Principal, slug: str) -> UUID:
+        target = (await self._routing.targets(principal, slug))[0]
+        return (await self._catalogue.named(principal, target.slug))[0].id
+
+    async def default_model(self, _principal: Principal, _slug: str) -> UUID:
+        return self._catalogue.default.id
+
+
+def agent_check(
+    agents: conversations.Agents, schemas: SchemaChecker
+) -> "Callable[[Principal, Mapping[str, Any]], Awaitable[None]]":
+    """Whether what a request of another dialect names is there."""
+
+    async def check(principal: Principal, agent: Mapping[str, Any]) -> None:
+        await conversations.check_agent(agents, schemas, principal, agent, "tools")
+
+    return check
+
+
 class AppUploads:
     """Files for the runs of an app: each in a conversation of its own that is bound to the app."""
 
@@ -275,7 +302,7 @@ def find_model(
     async def find(run: runs.Run) -> runs.Supply:
         assert run.model_id is not None, "a run whose nodes have their own models asks for each of them"
         slug, model = await catalogue.model(run.org_id, run.project_id, run.model_id)
-        return runs.Supply(model, slug, gateway.price_of(slug, prices))
+        return runs.Supply(model, slug, gateway.price_of(slug, prices), partial(gateway.extra_of, model))
 
     return find
 

@@ -15,6 +15,7 @@ from stoa.console import component as console_component
 from stoa.conversations import component as conversations_component
 from stoa.db.blobs import DirectoryBlobs
 from stoa.db.node import Node
+from stoa.dialects import component as dialects_component
 from stoa.doctor import component as doctor_component
 from stoa.gateway import component as gateway_component
 from stoa.gateway.providers.extractive import SLUG, ExtractiveModel
@@ -92,10 +93,19 @@ async def open_slices(
             )
         )
         keys = await enter(access_component.open_component(kit, owner))
+        slugs = adapters.Slugs(models.gateway.catalogue, models.gateway.routing)
+        beginning = dialects_component.Beginning(
+            talking.runs.runs,
+            talking.conversations.conversations,
+            adapters.agent_check(chosen, kit.schemas),
+            slugs.model_of,
+            lambda: talking.runs.worker.draining,
+        )
+        dialects = await enter(dialects_component.open_component(kit, beginning, streams.streams, slugs.default_model))
         usage = await enter(usage_component.open_component(kit))
         traces = await enter(traces_component.open_component(kit, owner, retention_days=settings.traces_retention_days))
         built: list[Component] = [
-            journal, node, streams, models.gateway, talking.conversations, talking.runs, deployed, tools, knowledge, sources, keys, usage, traces
+            journal, node, streams, models.gateway, talking.conversations, talking.runs, dialects, deployed, tools, knowledge, sources, keys, usage, traces
         ]  # fmt: skip
         checks = [check for component in built for check in component.checks]
         doctor = await enter(doctor_component.open_component(kit, checks, runs.timeline, choices.data(settings)))
@@ -142,7 +152,7 @@ class _Neighbours:
 
 @dataclass(frozen=True, slots=True)
 class _Talking:
-    conversations: Component
+    conversations: conversations_component.ConversationsComponent
     runs: runs_component.RunsComponent
 
 

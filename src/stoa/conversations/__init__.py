@@ -6,17 +6,29 @@ from stoa.conversations.deletions import Deletions, RemovedRuns
 from stoa.conversations.ports import Agents
 from stoa.conversations.reading import Reader
 from stoa.conversations.rules import CONTENT_PARTS_MAX, text_of
-from stoa.conversations.service import Conversations, check_agent, resolve_content
+from stoa.conversations.service import Changes, Conversations, check_agent, resolve_content
 from stoa.conversations.store import (
     LockedConversation,
     insert_message,
+    keep_items,
     lock_conversation,
     open_session,
     take_position,
     take_question,
 )
 from stoa.conversations.transcript import ReadFile, Transcript
-from stoa.conversations.types import File, FilePassage, FileStatus, HistoryMessage, Message, Reading, Role, Session
+from stoa.conversations.types import (
+    Conversation,
+    File,
+    FilePassage,
+    FileStatus,
+    Fork,
+    HistoryMessage,
+    Message,
+    Reading,
+    Role,
+    Session,
+)
 from stoa.conversations.wire import AgentIn, ContentPart, Metadata, agent_of
 from stoa.conversations.worker import Housekeeping, polls
 from stoa.db.blobs import blob_name
@@ -25,12 +37,15 @@ __all__ = [
     "CONTENT_PARTS_MAX",
     "AgentIn",
     "Agents",
+    "Changes",
     "ContentPart",
+    "Conversation",
     "Conversations",
     "Deletions",
     "File",
     "FilePassage",
     "FileStatus",
+    "Fork",
     "HistoryMessage",
     "Housekeeping",
     "LockedConversation",
@@ -48,6 +63,7 @@ __all__ = [
     "check_agent",
     "checks",
     "insert_message",
+    "keep_items",
     "lock_conversation",
     "open_session",
     "polls",

@@ -10,7 +10,7 @@ from stoa.conversations.deletions import Deletions
 from stoa.conversations.ports import Agents, Apps, Models, Projects
 from stoa.conversations.reading import Reader
 from stoa.conversations.store import SQL
-from stoa.conversations.types import Conversation, Deletion, File, FileStatus, Fork, Message
+from stoa.conversations.types import Conversation, Deletion, File, FileStatus, Fork, Message, Role
 from stoa.db import Database, Tx, audit, idempotency
 from stoa.db.blobs import Blob, Blobs, blob_name, lock_blob
 from stoa.db.idempotency import IdempotencyKey
@@ -202,6 +202,40 @@ class Conversations:
             conversation = await _one(tx, principal, conversation_id)
             found = await store.list_messages(tx, principal.org_id, conversation_id, page)
         return Page(found, page.page, page.page_size, conversation.message_count)
+
+    async def add_items(
+        self,
+        principal: Principal,
+        conversation_id: UUID,
+        content: Sequence[Mapping[str, Any]],
+        items: Sequence[Mapping[str, Any]],
+    ) -> UUID:
+        """A message that nobody answers: what a client says was said before. Its id. Raises Conflict while a run is
+        under way."""
+        org_id = principal.org_id
+        async with self._database.tenant(principal) as tx:
+            place = await store.take_position(tx, org_id, conversation_id)
+            conversation = await _one(tx, principal, conversation_id)
+            assert place is not None, "a conversation that is there has a next position"
+            if conversation.active_run_id is not None:
+                raise Conflict(f"This conversation is busy with run {conversation.active_run_id}; wait for its end.")
+            content = await resolve_content(tx, principal, conversation_id, content)
+            message_id = self._ids.new()
+            await store.insert_message(
+                tx,
+                org_id,
+                conversation.project_id,
+                conversation_id,
+                place.position,
+                message_id,
+                Role.USER,
+                content=content,
+                text=rules.text_of(content),
+                status="completed",
+                run_id=None,
+                turns=items,
+            )
+            return message_id
 
     # --- files ------------------------------------------------------------------------------------------------------
     async def add_file(

@@ -142,7 +142,7 @@ async def insert_message(
     content: Sequence[Mapping[str, Any]],
     text: str,
     status: str,
-    run_id: UUID,
+    run_id: UUID | None,
     usage: Mapping[str, Any] | None = None,
     metadata: Mapping[str, Any] | None = None,
     turns: Sequence[Mapping[str, Any]] | None = None,
@@ -163,6 +163,13 @@ async def insert_message(
         metadata,
         turns,
     )
+
+
+async def keep_items(
+    tx: Tx, org_id: UUID, conversation_id: UUID, position: int, items: Sequence[Mapping[str, Any]]
+) -> None:
+    """A user's message as items, where it is more than one text: in the column in which an answer keeps its turns."""
+    await tx.execute(SQL.keep_items, org_id, conversation_id, position, items)
 
 
 async def list_messages(tx: Tx, org_id: UUID, conversation_id: UUID, page: PageRequest) -> Sequence[Message]:

@@ -45,6 +45,7 @@ class ProviderSettings:
 class GatewayComponent(Component):
     catalogue: Catalogue
     vault: Vault
+    routing: Routing
 
 
 @asynccontextmanager
@@ -89,6 +90,7 @@ async def open_component(
         yield GatewayComponent(
             catalogue=catalogue,
             vault=vault,
+            routing=routing,
             routers={
                 HostKind.API: [routes(catalogue, connections, routing, breakers, kit.gate)],
                 HostKind.ROUTER: [router_api.routes(chat, embeddings, routing, catalogue, repeats, kit.gate)],

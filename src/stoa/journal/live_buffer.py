@@ -193,6 +193,14 @@ class LiveBuffer:
         buffer = self._buffers.get(run_id)
         return None if buffer is None or not buffer.records else buffer.after(sequence)
 
+    def records(self, run_id: UUID, sequence: int) -> Sequence[Record] | None:
+        """As `after`, the records themselves."""
+        buffer = self._buffers.get(run_id)
+        if buffer is None or not buffer.records:
+            return None
+        skip = sequence - buffer.records[0].sequence + 1
+        return None if skip < 0 else buffer.records[skip:]
+
     def on_notification(self, run_ids: Iterable[UUID]) -> None:
         """Another node has written events of these runs."""
         for run_id in run_ids:

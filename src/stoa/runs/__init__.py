@@ -1,5 +1,6 @@
 """The write side: takes a run from `created` to its one terminal event. Front door."""
 
+from stoa.runs.agent.items import content_of
 from stoa.runs.agent.knowledge import KnowledgeTool, Library, Quote, bases_of
 from stoa.runs.api import routes
 from stoa.runs.checks import checks, timeline
@@ -9,7 +10,7 @@ from stoa.runs.host import Reading
 from stoa.runs.metrics import RunMetrics, polls
 from stoa.runs.recording import Recorder
 from stoa.runs.service import Runs
-from stoa.runs.types import Run
+from stoa.runs.types import Moved, Run, RunStatus, SendMessage
 from stoa.runs.wire import SendMessageBody
 from stoa.runs.worker import Worker
 
@@ -17,17 +18,21 @@ __all__ = [
     "Context",
     "KnowledgeTool",
     "Library",
+    "Moved",
     "Quote",
     "Reading",
     "Recorder",
     "Run",
     "RunMetrics",
+    "RunStatus",
     "Runs",
+    "SendMessage",
     "SendMessageBody",
     "Supply",
     "Worker",
     "bases_of",
     "checks",
+    "content_of",
     "polls",
     "routes",
     "timeline",

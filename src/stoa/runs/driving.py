@@ -1,7 +1,7 @@
 """Drives one run: asks the loop for its next step, records the step, and says how the run ended."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -17,7 +17,7 @@ from stoa.journal import Fenced, RunWriter
 from stoa.kernel.errors import AppError, DatabaseUnavailable
 from stoa.kernel.leases import RUN
 from stoa.runs import rules
-from stoa.runs.agent.checkpoint import RunCheckpoint, turns_json
+from stoa.runs.agent.checkpoint import RunCheckpoint, client_names, turns_json
 from stoa.runs.agent.definition import Agent
 from stoa.runs.agent.loop import Loop
 from stoa.runs.agent.ports import Ports, Schemas
@@ -36,6 +36,10 @@ _log = structlog.get_logger("stoa.runs")
 T = TypeVar("T")
 
 
+def _none(_: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Supply:
     """A run's model: the adapter, its slug, and what its tokens cost (None where no price is known)."""
@@ -43,6 +47,8 @@ class Supply:
     model: Model
     slug: str
     price: Callable[[Usage], float | None]
+    sampled: Callable[[Mapping[str, Any]], Mapping[str, Any]] = _none
+    """OpenAI's fields of how to answer (temperature, tool_choice, …), in the words of the model's wire."""
 
 
 FindModel = Callable[[Run], Awaitable[Supply]]
@@ -89,7 +95,8 @@ class ActiveRun:
         uses = tuple(self.loop.unbilled) if self.loop is not None else ()
         finish_reason = self.loop.finish_reason if self.loop is not None and status is not RunStatus.CANCELED else None
         usage = rules.usage_json(self.state.usage, self.state.cost_usd, finish_reason)
-        return Outcome(status, text, usage, error, reason, turns_json(self.state.agent), uses)
+        turns = turns_json(self.state.agent, client_names(self.run.options))
+        return Outcome(status, text, usage, error, reason, turns, uses)
 
     def request_cancel(self, reason: str) -> None:
         self.cancel_reason = self.cancel_reason or reason
@@ -181,7 +188,7 @@ class Driver:
         allow, options = self._recorder.allowance(run, supply.price), run.options
         agent = Agent.of(
             options.get("agent"), subagents_enabled=bool(options.get("subagents_enabled")), tools=options.get("tools")
-        )
+        ).wanted(options.get("wanted"))
         async with self._open_tools(run, agent.all_tools()) as opened:
             tools = {tool.name: tool for tool in opened}
             while True:

@@ -10,6 +10,7 @@ from uuid import UUID
 from stoa.conversations import Session
 from stoa.gateway import Usage
 from stoa.journal import JournalKey
+from stoa.kernel.errors import Conflict
 
 
 class RunStatus(StrEnum):
@@ -88,6 +89,14 @@ class SendMessage:
     """Another answer to the last message, instead of a new message; `content` is empty then."""
     app: "AppStart | None" = None
     """For a run of an app by its own host, which brings its conversation along."""
+    wanted: Mapping[str, Any] | None = None
+    """What this one message asks of its run beyond the conversation's agent (`Agent.wanted`), and what its dialect has
+    to remember of the request."""
+    items: Sequence[Mapping[str, Any]] | None = None
+    """The message as items, where it is more than one text of the user: results of the client's tools, earlier turns.
+    """
+    follows: int | None = None
+    """The position of the message that this one must come next to; anything else there is a `Moved`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +105,10 @@ class AppStart:
 
     session: Session
     fields: Mapping[str, Any]
+
+
+class Moved(Conflict):
+    """The conversation has gone on since the message that the new one was to follow."""
 
 
 class RequestType(StrEnum):

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from time import perf_counter
 from typing import Final
 from uuid import UUID
@@ -138,7 +139,10 @@ class Worker:
 
     async def _prepare(self, run: Run) -> Ready:
         supply = await self._find_model(run)
-        return Ready(supply, *await self._context.request(run, supply.model.abilities))
+        conversation, left_out = await self._context.request(run, supply.model.abilities)
+        if sampling := (run.options.get("wanted") or {}).get("sampling"):
+            conversation = replace(conversation, extra=supply.sampled(sampling))
+        return Ready(supply, conversation, left_out)
 
     def adopt(self, run: Run, writer: RunWriter, prepared: asyncio.Task[Ready], *, lost: bool = False) -> None:
         """Works on a run that was just committed as this node's."""

@@ -1,7 +1,7 @@
 """Follows a journal: replays what is stored, then follows it live until the terminal event. Knows no runs."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -26,6 +26,8 @@ POLL_SECONDS: Final = 1.0
 
 REVOKED: Final = b": this stream has ended: its access key was revoked or has expired\n\n"
 
+Translate = Callable[[Sequence[Record]], bytes]
+"""The frames of another dialect for the next events of a run. It is called with each event once, in order."""
 LivingKeys = Callable[[Collection[UUID]], Awaitable[Collection[UUID]]]
 """Which of these access keys are still valid."""
 
@@ -81,6 +83,19 @@ class Streams:
         """Frames of every event after `after`. The caller has checked that the principal may see the run."""
         ended = head is not None and head.sealed and after >= head.last_sequence
         return Follower(self._journal, self._clock, self._followers, principal, run_id, after, ended=ended)
+
+    def translated(
+        self, principal: Principal, run_id: UUID, translate: Translate, end: bytes = b""
+    ) -> "TranslatedFollower":
+        """Every event from the first on, in another dialect. `end` is written after the last."""
+        return TranslatedFollower(self._journal, self._clock, self._followers, principal, run_id, translate, end)
+
+    async def records(self, principal: Principal, run_id: UUID) -> AsyncIterator[Sequence[Record]]:
+        """Every event so far, in pages."""
+        after = 0
+        while records := await self._journal.read(principal, run_id, after):
+            yield records
+            after = records[-1].sequence
 
     async def page(self, principal: Principal, run_id: UUID, request: PageRequest) -> Page[Record]:
         """Events in sequence order. Sequences have no gaps, so a page is a range."""
@@ -183,7 +198,7 @@ class Follower:
         """Writes what the live buffer has; false when the task must be woken to do more."""
         if self._ended or self._blocked:
             return False
-        fresh = self._journal.live.after(self._run_id, self._cursor)
+        fresh = self._live()
         if fresh is None:
             return False
         if fresh.frames:
@@ -191,11 +206,19 @@ class Follower:
             return not (self._ended or self._blocked)
         return self._clock.monotonic() - self._spoke_at < HEARTBEAT_SECONDS
 
+    def _live(self) -> Frames | None:
+        """What the live buffer has after the cursor; None where it does not reach back that far."""
+        return self._journal.live.after(self._run_id, self._cursor)
+
+    def _stored(self, records: Sequence[Record]) -> Frames:
+        return Frames(frames_of(records), records[-1].sequence, records[-1].terminal)
+
     def _give(self, fresh: Frames) -> None:
         self._cursor, self._spoke_at = fresh.last_sequence, self._clock.monotonic()
         if fresh.terminal:
             self._ended = True
-        self._blocked = self._write(fresh.frames)
+        if fresh.frames:
+            self._blocked = self._write(fresh.frames)
 
     async def _poll(self) -> None:
         """Reads the table where the live buffer does not reach; a deleted journal ends the stream. Sends heartbeats."""
@@ -208,12 +231,47 @@ class Follower:
                 self._ended, records = True, ()
             self._page = READ_EVENTS_MAX
             if records:
-                self._give(Frames(frames_of(records), records[-1].sequence, records[-1].terminal))
+                self._give(self._stored(records))
                 self.tick()  # There may be more in the table.
                 return
         if self._clock.monotonic() - self._spoke_at >= HEARTBEAT_SECONDS:
             self._spoke_at = self._clock.monotonic()
             self._blocked = self._write(HEARTBEAT)
+
+
+class TranslatedFollower(Follower):
+    """A reader in another dialect. It begins with the first event, because a translator builds its state from all of
+    them."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        clock: Clock,
+        followers: "set[Follower]",
+        principal: Principal,
+        run_id: UUID,
+        translate: Translate,
+        end: bytes,
+    ) -> None:
+        super().__init__(journal, clock, followers, principal, run_id, 0, ended=False)
+        self._translate = translate
+        self._end = end
+
+    def _live(self) -> Frames | None:
+        records = self._journal.live.records(self._run_id, self._cursor)
+        if records is None:
+            return None
+        if not records:
+            return Frames(b"", self._cursor, terminal=False)
+        made = self._stored(records)
+        if not made.frames:  # Events that this dialect has no word for.
+            self._cursor = made.last_sequence
+        return made
+
+    def _stored(self, records: Sequence[Record]) -> Frames:
+        last = records[-1]
+        frames = self._translate(records)
+        return Frames(frames + self._end if last.terminal else frames, last.sequence, last.terminal)
 
 
 def _nowhere(_: bytes) -> None:
