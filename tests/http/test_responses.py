@@ -146,9 +146,7 @@ async def test_the_loop_of_the_clients_own_tools(shared_server: Running, client:
     ]
     outputs: Any = [{"type": "function_call_output", "call_id": call.call_id, "output": "sun"} for call in calls]
     with pytest.raises(openai.BadRequestError, match="no output for the function call"):
-        await client.responses.create(
-            model=MODEL, input=outputs[:1], previous_response_id=first.id, tools=[WEATHER]
-        )
+        await client.responses.create(model=MODEL, input=outputs[:1], previous_response_id=first.id, tools=[WEATHER])
     second = await client.responses.create(model=MODEL, input=outputs, previous_response_id=first.id, tools=[WEATHER])
     assert second.output_text == "Sun in both."
     told = shared_server.model.requests[-1].messages

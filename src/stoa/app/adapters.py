@@ -190,13 +190,25 @@ class AgentDefinitions:
 class Slugs:
     """The models that answer for a slug in runs: of a route of the operator's, the first that is there."""
 
-    def __init__(self, catalogue: gateway.Catalogue, routing: gateway.Routing) -> None:
+    def __init__(self, catalogue: gateway.Catalogue, routing: gateway.Routing, held: apps.Apps) -> None:
         self._catalogue = catalogue
         self._routing = routing
+        self._apps = held
 
     async def model_of(self, principal: Principal, slug: str) -> UUID:
         target = (await self._routing.targets(principal, slug))[0]
         return (await self._catalogue.named(principal, target.slug))[0].id
+
+    async def named(self, principal: Principal, agent: str) -> tuple[str, str]:
+        """The name and description of an app, or of a model."""
+        try:
+            app_id = UUID(agent)
+        except ValueError:
+            targets = await self._routing.targets(principal, agent)
+            entry, _ = await self._catalogue.named(principal, targets[0].slug)
+            return entry.name, f"The model {entry.slug}."
+        app = await self._apps.get(principal, app_id)
+        return app.name, app.description or f"The app {app.name}."
 
     async def default_model(self, _principal: Principal, _slug: str) -> UUID:
         return self._catalogue.default.id

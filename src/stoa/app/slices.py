@@ -93,15 +93,7 @@ async def open_slices(
             )
         )
         keys = await enter(access_component.open_component(kit, owner))
-        slugs = adapters.Slugs(models.gateway.catalogue, models.gateway.routing)
-        beginning = dialects_component.Beginning(
-            talking.runs.runs,
-            talking.conversations.conversations,
-            adapters.agent_check(chosen, kit.schemas),
-            slugs.model_of,
-            lambda: talking.runs.worker.draining,
-        )
-        dialects = await enter(dialects_component.open_component(kit, beginning, streams.streams, slugs.default_model))
+        dialects = await enter(_open_dialects(kit, talking, streams, models, deployed, chosen))
         usage = await enter(usage_component.open_component(kit))
         traces = await enter(traces_component.open_component(kit, owner, retention_days=settings.traces_retention_days))
         built: list[Component] = [
@@ -112,6 +104,30 @@ async def open_slices(
         sessions = access.Sessions(kit.database, kit.clock, owner)
         console = await enter(console_component.open_component(kit, sessions))
         yield Slices([*built, doctor, console], doctor, models.gateway, talking.runs, node.node)
+
+
+@asynccontextmanager
+async def _open_dialects(
+    kit: Kit,
+    talking: "_Talking",
+    streams: streams_component.StreamsComponent,
+    models: "_Models",
+    deployed: apps_component.AppsComponent,
+    toolbox: adapters.Toolbox,
+) -> AsyncGenerator[Component]:
+    slugs = adapters.Slugs(models.gateway.catalogue, models.gateway.routing, deployed.apps)
+    worker = talking.runs.worker
+    beginning = dialects_component.Beginning(
+        talking.runs.runs,
+        talking.conversations.conversations,
+        adapters.agent_check(toolbox, kit.schemas),
+        slugs.model_of,
+        lambda: worker.draining,
+    )
+    async with dialects_component.open_component(
+        kit, beginning, streams.streams, slugs.default_model, slugs.named
+    ) as dialects:
+        yield dialects
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, Final
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from stoa.conversations import Conversations, Fork, Message, Role
 from stoa.db.idempotency import IdempotencyKey
@@ -15,12 +15,21 @@ from stoa.kernel.principal import Principal
 from stoa.runs import Moved, Run, Runs, SendMessage, content_of
 
 ATTEMPTS_MAX: Final = 3
+NAMESPACE: Final = UUID("6f1d2f0e-5d3c-4b62-8f5b-0d8e5a7f4c11")
+"""Of ids that are made out of what clients name."""
 CHECKED: Final = ("tools", "knowledge_bases", "output_schema")
 
 CheckAgent = Callable[[Principal, Mapping[str, Any]], Awaitable[None]]
 """Whether the tools and knowledge bases that a definition names are there. Raises BadRequest."""
 ModelOf = Callable[[Principal, str], Awaitable[UUID]]
 """The model of a slug. Raises NotFound."""
+
+
+def once_for(dialect: str, *names: str) -> IdempotencyKey:
+    """What a request is remembered by that its client names itself (a run, a message): the same names again are the
+    same request, whatever else it says."""
+    made = uuid5(NAMESPACE, "\0".join((dialect, *names)))
+    return IdempotencyKey(str(made), dialect, made.bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +51,16 @@ class Order:
     uploads: Sequence[Attachment] = ()
     conversation: UUID | None = None
     """Where the message goes; None makes a conversation for it."""
+    app: UUID | None = None
+    """The app that a conversation is made for; None makes it for `model`."""
     follows: Run | None = None
     """The run whose answer it comes next to: in its conversation, or in a fork where that has gone on since."""
     user: str | None = None
     metadata: Mapping[str, Any] | None = None
     about: Mapping[str, Any] | None = None
     """The metadata of a conversation that is made."""
+    regenerate: bool = False
+    """Another answer to the last message of `conversation`; `items` are empty then."""
 
 
 @dataclass(slots=True)
@@ -88,13 +101,14 @@ class Beginning:
             items = await self._placed(principal, order, place)
             plain = plain_content(items)
             send = SendMessage(
-                plain if plain is not None else content_of(items),
+                () if order.regenerate else plain if plain is not None else content_of(items),
                 model_id,
                 subagents_enabled=False,
                 metadata=order.metadata,
                 wanted={**order.wanted, "own": order.conversation is None},
-                items=None if plain is not None else items,
+                items=None if plain is not None or order.regenerate else items,
                 follows=place.follows,
+                regenerate=order.regenerate,
             )
             started = await self.runs.start(principal, place.conversation, send, once)
         except AppError:
@@ -121,7 +135,7 @@ class Beginning:
         made = await self.conversations.create(
             principal,
             model_id=model_id,
-            app_id=None,
+            app_id=order.app,
             org_id=None,
             title=None,
             user_id=order.user,

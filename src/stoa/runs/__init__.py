@@ -10,18 +10,20 @@ from stoa.runs.host import Reading
 from stoa.runs.metrics import RunMetrics, polls
 from stoa.runs.recording import Recorder
 from stoa.runs.service import Runs
-from stoa.runs.types import Moved, Run, RunStatus, SendMessage
+from stoa.runs.types import Input, Moved, RequestType, Run, RunStatus, SendMessage
 from stoa.runs.wire import SendMessageBody
 from stoa.runs.worker import Worker
 
 __all__ = [
     "Context",
+    "Input",
     "KnowledgeTool",
     "Library",
     "Moved",
     "Quote",
     "Reading",
     "Recorder",
+    "RequestType",
     "Run",
     "RunMetrics",
     "RunStatus",

@@ -92,8 +92,8 @@ class Context:
 
     async def _asked(self, run: Run) -> HistoryMessage:
         """The message that the run answers. It may be in a transaction that is not over yet, so it is not looked up,
-        except where it consists of items: such a run is prepared after the commit."""
-        if run.options.get("items"):
+        except where it may consist of items: then it is an earlier one, or the run is prepared after the commit."""
+        if run.options.get("items") or run.options.get("regenerates"):
             (message,) = await self._transcript.messages(run.org_id, run.conversation_id, run.message_position, 1)
             return message
         return HistoryMessage(run.message_position, Role.USER, run.input["content"], "completed")

@@ -7,51 +7,30 @@ from fastapi import Depends, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from stoa.db.idempotency import IdempotencyKey
+from stoa.dialects import bodies
+from stoa.dialects.bodies import documented
 from stoa.dialects.responses import reading, shapes
 from stoa.dialects.responses.errors import as_openai
 from stoa.dialects.responses.names import response_id
 from stoa.dialects.responses.service import Responses
 from stoa.http import Gate, IdempotencyKeyHeader, Routes, fingerprint, refusals
 from stoa.http.authentication import bearer_token
-from stoa.http.bodies import BodyLimit, allow, read_json
 from stoa.http.sse import EventStream, Frames
-from stoa.kernel.errors import BadRequest, UnsupportedMediaType
 from stoa.kernel.principal import Principal
 from stoa.runs import Run
 
-BODY_LIMIT: Final = BodyLimit(20 * 1024 * 1024, 150_000)
-"""Room for some pictures as data URLs."""
 Sent = tuple[Principal, dict[str, Any]]
 Limit = Annotated[int, Query(ge=1, le=shapes.LIMIT_MAX)]
 Order = Annotated[Literal["asc", "desc"], Query()]
 After = Annotated[str | None, Query(max_length=100)]
 Include = Annotated[list[str] | None, Query(alias="include[]", max_length=20)]
-_DOCUMENTED: Final[dict[str, Any]] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {"type": "object", "description": "OpenAI's request."},
-                "examples": {"response": {"value": {"model": "stoa-extractive", "input": "Hello"}}},
-            }
-        },
-    }
-}
+_EXAMPLE: Final = {"model": "stoa-extractive", "input": "Hello"}
 
 
 async def read_fields(request: Request) -> dict[str, Any]:
-    """The body. Raises BadRequest, TooLarge, UnsupportedMediaType."""
-    allow(request.scope, BODY_LIMIT)
-    kind = request.headers.get("content-type", "")
-    if kind and "json" not in kind.split(";")[0].lower():
-        raise UnsupportedMediaType(
-            f"Send the body as JSON, with Content-Type: application/json; this came as {kind[:100]}."
-        )
+    """The body. Raises InvalidRequest, TooLarge, UnsupportedMediaType."""
     with as_openai():
-        fields = await read_json(await request.body(), BODY_LIMIT)
-        if not isinstance(fields, dict):
-            raise BadRequest.field("body", "must be an object")
-        return fields
+        return await bodies.read_fields(request)
 
 
 def response_routes(responses: Responses, admit_stream: Callable[[Principal], None], gate: Gate) -> Routes:
@@ -66,7 +45,7 @@ def response_routes(responses: Responses, admit_stream: Callable[[Principal], No
         "/v1/responses",
         response_class=Response,
         responses=refusals(404, 409, 413, 415),
-        openapi_extra=_DOCUMENTED,
+        openapi_extra=documented(_EXAMPLE),
     )
     async def create_response(
         sent: Annotated[Sent, Depends(received)], idempotency_key: IdempotencyKeyHeader = None

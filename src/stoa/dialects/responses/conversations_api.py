@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final
 from fastapi import Depends, Request
 from starlette.responses import JSONResponse, Response
 
+from stoa.dialects.bodies import documented
 from stoa.dialects.responses import shapes
 from stoa.dialects.responses.api import After, Limit, Order, read_fields
 from stoa.dialects.responses.conversations import ItemConversations, shown
@@ -19,16 +20,8 @@ from stoa.kernel.principal import Principal
 Sent = tuple[Principal, dict[str, Any]]
 
 
-def _documented(example: dict[str, Any]) -> dict[str, Any]:
-    content = {
-        "schema": {"type": "object", "description": "OpenAI's request."},
-        "examples": {"example": {"value": example}},
-    }
-    return {"requestBody": {"required": False, "content": {"application/json": content}}}
-
-
-_METADATA: Final = _documented({"metadata": {"topic": "tickets"}})
-_ITEMS: Final = _documented({"items": [{"type": "message", "role": "user", "content": "Hello"}]})
+_METADATA: Final = documented({"metadata": {"topic": "tickets"}})
+_ITEMS: Final = documented({"items": [{"type": "message", "role": "user", "content": "Hello"}]})
 
 
 def conversation_routes(held: ItemConversations, gate: Gate) -> Routes:

@@ -53,7 +53,16 @@ class Responses:
             **({"include": list(include)} if include else {}),
         }
         uploads = [Attachment(one.name, one.mime_type, one.data) for one in asked.uploads]
-        order = Order(asked.model, items, wanted, uploads, conversation, previous, asked.user, asked.metadata)
+        order = Order(
+            asked.model,
+            items,
+            wanted,
+            uploads,
+            conversation,
+            follows=previous,
+            user=asked.user,
+            metadata=asked.metadata,
+        )
         return await self._beginning.start(principal, order, once)
 
     async def _before(self, principal: Principal, previous: Run | None, conversation: UUID | None) -> Message | None:
