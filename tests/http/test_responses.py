@@ -5,6 +5,7 @@ import base64
 from collections.abc import AsyncIterator
 from typing import Any
 
+import asyncpg
 import httpx
 import openai
 import pytest
@@ -411,3 +412,52 @@ async def test_a_conversation_of_items(shared_server: Running, client: openai.As
         await client.conversations.retrieve(held.id)
     with pytest.raises(openai.NotFoundError):
         await client.responses.retrieve(first.id)  # A response goes with its conversation.
+
+
+# --- strangers ------------------------------------------------------------------------------------------------------
+async def test_strangers_find_nothing(shared_server: Running, client: openai.AsyncOpenAI) -> None:
+    """Neither by the routes nor by what a request names."""
+    says(shared_server, answer("Secret."))
+    held = await client.conversations.create()
+    made = await client.responses.create(model=MODEL, input="Hi", conversation=held.id)
+    project = (await shared_server.call("POST", "/v1/projects", 201, json={"name": "Strangers"}))["data"]["id"]
+    key = await shared_server.call("POST", "/v1/access-keys", 201, json={"name": "s", "project_id": project})
+    headers = {"Authorization": f"Bearer {key['data']['key']}"}
+    item, response, conversation = made.output[0].id, f"/v1/responses/{made.id}", f"/v1/conversations/{held.id}"
+    asked: list[tuple[str, str, Any]] = [
+        ("GET", response, None),
+        ("GET", f"{response}?stream=true", None),
+        ("DELETE", response, None),
+        ("POST", f"{response}/cancel", None),
+        ("GET", f"{response}/input_items", None),
+        ("GET", conversation, None),
+        ("POST", conversation, {"metadata": {}}),
+        ("DELETE", conversation, None),
+        ("GET", f"{conversation}/items", None),
+        ("POST", f"{conversation}/items", {"items": [{"role": "user", "content": "x"}]}),
+        ("GET", f"{conversation}/items/{item}", None),
+        ("POST", "/v1/responses", {"model": MODEL, "input": "x", "previous_response_id": made.id}),
+        ("POST", "/v1/responses", {"model": MODEL, "input": "x", "conversation": held.id}),
+        ("POST", "/v1/responses", {"model": MODEL, "input": [{"type": "item_reference", "id": item}]}),
+    ]
+    for method, path, body in asked:
+        answered = await shared_server.client.request(method, f"/openai{path}", json=body, headers=headers)
+        assert answered.status_code == 404, (method, path, answered.text)
+        nobody = await shared_server.client.request(
+            method, f"/openai{path}", json=body, headers={"Authorization": "Bearer stoa_acc_no"}
+        )
+        assert nobody.status_code == 401, (method, path)
+    assert (await client.responses.retrieve(made.id)).output_text == "Secret."
+
+
+async def test_what_is_not_stored_goes(running: Running) -> None:
+    """Data of `store: false` is deleted by any node, a minute after the end."""
+    says(running, answer("Gone soon."))
+    made = await running.call("POST", "/openai/v1/responses", json={"model": MODEL, "input": "Hi", "store": False})
+    run = (await running.call("GET", f"/v1/runs/{made['id'][5:]}"))["data"]
+    database = await asyncpg.connect(running.dsn)
+    await database.execute("UPDATE runs SET ended_at = now() - interval '61 seconds'")
+    await database.close()
+    async with asyncio.timeout(60):
+        while (await running.client.get(f"/v1/conversations/{run['conversation_id']}")).status_code != 404:
+            await asyncio.sleep(0.5)

@@ -7,7 +7,7 @@ from io import BytesIO
 from typing import Any, Final
 from uuid import UUID, uuid5
 
-from stoa.conversations import Conversations, Fork, Message, Role
+from stoa.conversations import Conversation, Conversations, Fork, Message, Role
 from stoa.db.idempotency import IdempotencyKey
 from stoa.kernel.errors import AppError, BadRequest, NotFound, Unavailable
 from stoa.kernel.pages import PageRequest
@@ -87,7 +87,7 @@ class Beginning:
         if named := {name: value for name, value in order.wanted.items() if name in CHECKED}:
             await self.check_agent(principal, named)
         for _ in range(ATTEMPTS_MAX):
-            place = await self._place(principal, order, model_id)
+            place = await self._place(principal, order)
             try:
                 return await self._send(principal, order, place, model_id, once)
             except Moved:
@@ -119,11 +119,11 @@ class Beginning:
             await self.conversations.delete(principal, place.conversation)
         return started.run
 
-    async def _place(self, principal: Principal, order: Order, model_id: UUID | None) -> _Place:
+    async def _place(self, principal: Principal, order: Order) -> _Place:
         if order.conversation is not None:
             return _Place(order.conversation)
         if order.follows is None:
-            return await self._made(principal, order, model_id)
+            return await self._made(principal, order)
         answer = await self.answer_of(principal, order.follows)
         conversation = await self.conversations.get(principal, order.follows.conversation_id)
         if conversation.message_count == answer.position and order.wanted.get("store", True):
@@ -131,19 +131,39 @@ class Beginning:
         forked = await self.conversations.fork(principal, conversation.id, Fork(answer.id), None)
         return _Place(forked.id, answer.position, made=True)
 
-    async def _made(self, principal: Principal, order: Order, model_id: UUID | None) -> _Place:
-        made = await self.conversations.create(
-            principal,
-            model_id=model_id,
-            app_id=order.app,
-            org_id=None,
-            title=None,
-            user_id=order.user,
-            metadata=order.about,
-            agent=None,
-            once=None,
-        )
+    async def _made(self, principal: Principal, order: Order) -> _Place:
+        made = await self.make(principal, order.app, order.model, order.user, order.about)
         return _Place(made.id, made=True)
+
+    async def make(
+        self,
+        principal: Principal,
+        app_id: UUID | None,
+        model: str | None,
+        user: str | None = None,
+        about: Mapping[str, Any] | None = None,
+        *,
+        once: IdempotencyKey | None = None,
+        given_id: UUID | None = None,
+    ) -> Conversation:
+        """A conversation with an app, or with a model. Raises NotFound where there is neither."""
+        try:
+            return await self.conversations.create(
+                principal,
+                model_id=await self.model_of(principal, model) if app_id is None and model is not None else None,
+                app_id=app_id,
+                org_id=None,
+                title=None,
+                user_id=user,
+                metadata=about,
+                agent=None,
+                once=once,
+                given_id=given_id,
+            )
+        except BadRequest as refused:
+            if refused.details is None or "app_id" not in refused.details:
+                raise
+            raise NotFound(f"There is no agent {app_id}: it {refused.details['app_id']}.") from None
 
     async def answer_of(self, principal: Principal, run: Run) -> Message:
         """The message in which a run's answer stands. Raises NotFound while there is none."""

@@ -114,17 +114,8 @@ class Threads:
 
     async def _make(self, principal: Principal, thread: str, app_id: UUID | None, slug: str | None) -> Conversation:
         given_id = self._ids(principal, thread)[-1]
-        return await self._conversations.create(
-            principal,
-            model_id=None if app_id is not None else await self._beginning.model_of(principal, slug or ""),
-            app_id=app_id,
-            org_id=None,
-            title=None,
-            user_id=None,
-            metadata=None,
-            agent=None,
-            once=once_for("threads", str(given_id)),
-            given_id=given_id,
+        return await self._beginning.make(
+            principal, app_id, slug, once=once_for("threads", str(given_id)), given_id=given_id
         )
 
     def _ids(self, principal: Principal, thread: str) -> list[UUID]:

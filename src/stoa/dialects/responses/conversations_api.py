@@ -67,11 +67,15 @@ def conversation_routes(held: ItemConversations, gate: Gate) -> Routes:
         gone = await held.delete(principal, conversation)
         return JSONResponse({"id": conversation_id(gone), "object": "conversation.deleted", "deleted": True})
 
-    _items(router, held, gate, received)
+    _items(router, held, gate)
     return router
 
 
-def _items(router: Routes, held: ItemConversations, gate: Gate, received: Any) -> None:
+def _items(router: Routes, held: ItemConversations, gate: Gate) -> None:
+    async def received(request: Request) -> Sent:
+        principal = await gate.admit(request, bearer_token(request), "conversations:write")
+        return principal, await read_fields(request)
+
     @router.get("/v1/conversations/{conversation}/items", response_class=Response, responses=refusals(404))
     async def list_conversation_items(
         conversation: str,
