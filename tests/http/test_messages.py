@@ -1,5 +1,5 @@
-"""Anthropic's messages (`POST /v1/messages`) as a second front of the gateway, as Anthropic's own client sees them, unmodified: in front of
-Anthropic's wire, of OpenAI's, and of the built-in model."""
+"""Anthropic's messages (`POST /v1/messages`) as a second front of the gateway, as Anthropic's own client sees them,
+unmodified: in front of Anthropic's wire, of OpenAI's, and of the built-in model."""
 
 import json
 from collections.abc import AsyncIterator
