@@ -6,11 +6,12 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import openai
 import pytest
 
 from stoa.gateway import ToolCallPart, ToolResultPart
 from stoa.tools import ToolResult
-from tests.conftest import Running, serving
+from tests.conftest import FIRST_KEY, Running, serving
 from tests.support.apps import deployed
 from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, Step, answer, calling
 
@@ -254,6 +255,71 @@ async def test_a2a_errors(shared_server: Running) -> None:
     assert (await rpc(shared_server, "message/send"))["error"]["code"] == -32602
     assert (await rpc(shared_server, "message/send", "no/model", message=a2a_message("Hi")))["error"]["code"] == -32602
     await shared_server.call("GET", "/v1/a2a/no/model/.well-known/agent-card.json", 404)
+
+
+def client_of(server: Running) -> openai.AsyncOpenAI:
+    return openai.AsyncOpenAI(base_url=f"{server.url}/router/v1", api_key=FIRST_KEY, max_retries=0)
+
+
+# --- chat completions that can be resumed ---------------------------------------------------------------------------
+async def test_a_completion_survives_its_connection(shared_server: Running) -> None:
+    """`POST /v1/chat/completions` with Stoa-Resumable, by OpenAI's client; resumed at /v1/chat/completions/ID."""
+    gate = asyncio.Event()
+    says(shared_server, [*answer("One ")[:1], gate, *answer("two.")])
+    headers = {"Stoa-Resumable": "true", "Idempotency-Key": "chat-1"}
+    messages: Any = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Count."}]
+    async with openai.AsyncOpenAI(
+        base_url=f"{shared_server.url}/router/v1", api_key=FIRST_KEY, max_retries=0
+    ) as client:
+        stream = await client.chat.completions.create(
+            model=MODEL, messages=messages, stream=True, temperature=0.5, extra_headers=headers
+        )
+        async for chunk in stream:
+            if chunk.choices[0].delta.content:
+                break
+        await stream.close()  # The client goes; the answer does not.
+        completion = chunk.id
+        gate.set()
+        path = f"/router/v1/chat/completions/{completion}"
+        whole = (await shared_server.client.get(path)).text
+        assert whole.endswith("data: [DONE]\n\n")
+        frames_ = whole.split("\n\n")[:-2]
+        assert [frame.partition("\n")[0] for frame in frames_] == [f"id: {n}" for n in range(1, len(frames_) + 1)]
+        for after in range(1, len(frames_) + 1):
+            rest = (await shared_server.client.get(path, headers={"Last-Event-ID": str(after)})).text
+            assert rest == "".join(f"{frame}\n\n" for frame in frames_[after:]) + "data: [DONE]\n\n"
+        again = await client.chat.completions.create(
+            model=MODEL, messages=messages, stream=True, temperature=0.5, extra_headers=headers
+        )
+        said = [chunk.choices[0].delta.content or "" async for chunk in again]
+    assert "".join(said) == "One two."
+    assert len(shared_server.model.requests) == 1
+    assert shared_server.model.requests[0].instructions == "Be brief."
+    await shared_server.call("GET", "/router/v1/chat/completions/chatcmpl_1", 404)
+    await shared_server.call(
+        "POST", "/router/v1/chat/completions/resumable", 400, json={"model": MODEL, "messages": messages}
+    )
+
+
+async def test_a_resumable_completion_calls_the_clients_tools(shared_server: Running) -> None:
+    says(shared_server, calling(("get_weather", '{"city": 1}')), answer("Sun."))
+    tools: Any = [{"type": "function", "function": WEATHER}]
+    messages: list[Any] = [{"role": "user", "content": "Weather?"}]
+    async with openai.AsyncOpenAI(
+        base_url=f"{shared_server.url}/router/v1", api_key=FIRST_KEY, max_retries=0
+    ) as client:
+        async with client.chat.completions.stream(
+            model=MODEL, messages=messages, tools=tools, extra_headers={"Stoa-Resumable": "true"}
+        ) as stream:
+            made = await stream.get_final_completion()
+        assert made.choices[0].finish_reason == "tool_calls"
+        (call,) = made.choices[0].message.tool_calls or ()
+        assert (call.function.name, call.function.arguments) == ("get_weather", '{"city": 1}')
+        messages += [made.choices[0].message.to_dict(), {"role": "tool", "tool_call_id": call.id, "content": "sun"}]
+        async with client.chat.completions.stream(
+            model=MODEL, messages=messages, tools=tools, extra_headers={"Stoa-Resumable": "true"}
+        ) as stream:
+            assert (await stream.get_final_completion()).choices[0].message.content == "Sun."
 
 
 # --- agents that are apps, and people -------------------------------------------------------------------------------

@@ -455,6 +455,8 @@ ELSEWHERE = {
     "POST /collector/v1/traces": "tests/http/test_traces.py",
     "POST /router/v1/chat/completions": "tests/http/test_router.py",  # in the shape that OpenAI's clients read
     "POST /router/v1/embeddings": "tests/http/test_router.py",
+    "POST /router/v1/chat/completions/resumable": "tests/http/test_dialects.py",
+    "GET /router/v1/chat/completions/ID": "tests/http/test_dialects.py",
     "POST /router/v1/messages": "tests/http/test_messages.py",  # in the shape that Anthropic's clients read
     "GET /router/v1/models": "tests/http/test_router.py",
     "GET /router/v1/models/ID": "tests/http/test_router.py",

@@ -13,6 +13,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "stoa"
 HOSTS = {
     "bases/host.py": "the base's host: ",
     "runs/host.py": "the app's host: ",
+    "dialects/completions/api.py": "the router's host: ",
     "dialects/responses/api.py": "the router's host: ",
     "dialects/responses/conversations_api.py": "the router's host: ",
 }

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from stoa.dialects.a2a.api import Named, a2a_routes
 from stoa.dialects.a2a.service import Tasks
 from stoa.dialects.agui.api import agui_routes
+from stoa.dialects.completions.api import Resumable, completion_routes
 from stoa.dialects.responses.api import response_routes
 from stoa.dialects.responses.conversations import ItemConversations
 from stoa.dialects.responses.conversations_api import conversation_routes
@@ -33,6 +34,7 @@ async def open_component(
             HostKind.ROUTER: [
                 response_routes(responses, streams.admit, kit.gate),
                 conversation_routes(conversations, kit.gate),
+                completion_routes(beginning, streams, kit.gate),
             ],
             HostKind.API: [
                 agui_routes(threads, streams, kit.gate),
@@ -40,5 +42,6 @@ async def open_component(
                 a2a_routes(Tasks(beginning, streams), named, streams.admit, kit.gate),
             ],
         },
+        around={HostKind.ROUTER: Resumable},
         background=[Sweeper(beginning.runs, beginning.conversations)],
     )

@@ -188,7 +188,8 @@ WHERE org_id = $1 AND conversation_id = $2;
 
 -- name: unstored
 -- Of all tenants: runs whose clients asked for nothing to be kept, some time after their end (migration 0080).
-SELECT * FROM runs WHERE options->'wanted'->>'store' = 'false' AND ended_at < now() - interval '60 seconds' LIMIT 100;
+SELECT * FROM runs WHERE options->'wanted'->>'store' = 'false' AND ended_at < now() - interval '60 seconds'
+    AND ended_at < now() - make_interval(secs => coalesce((options->'wanted'->>'keep_seconds')::float8, 60)) LIMIT 100;
 
 -- name: delete_runs
 -- Removes a conversation's runs; gives the bytes that went.

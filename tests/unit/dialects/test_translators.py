@@ -16,6 +16,7 @@ import pytest
 from stoa.dialects.a2a import translator as a2a
 from stoa.dialects.a2a.shapes import Words
 from stoa.dialects.agui import translator as agui
+from stoa.dialects.completions import translator as completions
 from stoa.dialects.responses import translator as responses
 from stoa.dialects.ui_messages import translator as ui_messages
 from stoa.events import Event, EventType, StoredEvent, decode, encode
@@ -152,6 +153,10 @@ DIALECTS = {
     ),
     "agui": Translator(lambda: agui.AguiTranslator("thread", "run"), agui.encode),
     "ui_messages": Translator(lambda: ui_messages.UiMessageTranslator("msg-1"), ui_messages.encode),
+    "completions": Translator(
+        lambda: completions.CompletionTranslator("chatcmpl_1", 1, "m", usage=True),
+        lambda made: completions.Numbered(0).encode(made),
+    ),
     "a2a": Translator(lambda: a2a.A2aTranslator(Words("0.3"), "task", "context"), lambda made: a2a.encode(made, 7)),
     "a2a_v1": Translator(lambda: a2a.A2aTranslator(Words("1.0"), "task", "context"), lambda made: a2a.encode(made, 7)),
 }
@@ -177,7 +182,7 @@ def test_golden(dialect: str, run: str) -> None:
 def test_it_does_not_matter_in_which_pieces_the_events_come(dialect: str, run: str) -> None:
     made = DIALECTS[dialect]
     one = made.make()
-    pieces = b"".join(made.encode(one.take([event])) for event in events_of(run))
+    pieces = made.encode([frame for event in events_of(run) for frame in one.take([event])])
     assert pieces == transcript(dialect, run)
 
 
@@ -325,3 +330,12 @@ def test_frames_are_json_with_nothing_of_ours_that_a_client_would_not_know() -> 
             for line in transcript(dialect, run).split(b"\n"):
                 if line.startswith(b"data: "):
                     assert orjson.loads(line[6:])
+
+
+def test_two_generations_are_never_spliced_into_one_completion() -> None:
+    """A client of this dialect cannot take back what it has: the answer ends in an error instead."""
+    made = frames("completions", "recovered")
+    assert "".join(frame["choices"][0]["delta"].get("content", "") for frame in made if "choices" in frame) == (
+        "Half an ans"
+    )
+    assert made[-1]["error"]["code"] == "server_error"
