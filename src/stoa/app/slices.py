@@ -70,10 +70,9 @@ async def open_slices(
         models = await enter(_open_models(settings, outbound, kit, owner, journal, node.node, builtin))
         knowledge = await enter(_open_bases(settings, outbound, kit, owner, node.node, models))
         sources = await enter(_open_sources(settings, outbound, kit, node.node, models, knowledge))
+        programs = choices.programs(settings)
         tools = await enter(
-            tools_component.open_component(
-                kit, models.gateway.vault, owner, outbound=outbound, programs=choices.programs(settings)
-            )
+            tools_component.open_component(kit, models.gateway.vault, owner, outbound=outbound, programs=programs)
         )
         library = adapters.KnowledgeLibrary(knowledge.search)
         chosen = toolbox or adapters.ProjectToolbox(tools.tools, knowledge.search, library)
@@ -102,8 +101,7 @@ async def open_slices(
         ]  # fmt: skip
         checks = [check for component in built for check in component.checks]
         doctor = await enter(doctor_component.open_component(kit, checks, runs.timeline, choices.data(settings)))
-        sessions = access.Sessions(kit.database, kit.clock, owner)
-        console = await enter(console_component.open_component(kit, sessions))
+        console = await enter(console_component.open_component(kit, access.Sessions(kit.database, kit.clock, owner)))
         yield Slices([*built, doctor, console], doctor, models.gateway, talking.runs, node.node)
 
 
