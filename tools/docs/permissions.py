@@ -12,10 +12,11 @@ from stoa.access.rules import ORG_ROLES, PERMISSIONS, PROJECT_ROLES
 SOURCE = Path(__file__).parents[2] / "src" / "stoa"
 HOSTS = {
     "bases/host.py": "the base's host: ",
-    "runs/host.py": "the app's host: ",
     "dialects/completions/api.py": "the router's host: ",
     "dialects/responses/api.py": "the router's host: ",
     "dialects/responses/conversations_api.py": "the router's host: ",
+    "requirements/host.py": "the app's host: ",
+    "runs/host.py": "the app's host: ",
 }
 METHODS = {"get", "post", "put", "patch", "delete"}
 _PERMISSION = re.compile(r"""["']([a-z]+:[a-z]+)["']""")

@@ -3,6 +3,8 @@
 from stoa.conversations.api import routes
 from stoa.conversations.checks import checks
 from stoa.conversations.deletions import Deletions, RemovedRuns
+from stoa.conversations.items import ItemMessages, keep_items
+from stoa.conversations.links import FileLinks
 from stoa.conversations.ports import Agents
 from stoa.conversations.reading import Reader
 from stoa.conversations.rules import CONTENT_PARTS_MAX, text_of
@@ -10,7 +12,6 @@ from stoa.conversations.service import Changes, Conversations, check_agent, reso
 from stoa.conversations.store import (
     LockedConversation,
     insert_message,
-    keep_items,
     lock_conversation,
     open_session,
     take_position,
@@ -43,11 +44,13 @@ __all__ = [
     "Conversations",
     "Deletions",
     "File",
+    "FileLinks",
     "FilePassage",
     "FileStatus",
     "Fork",
     "HistoryMessage",
     "Housekeeping",
+    "ItemMessages",
     "LockedConversation",
     "Message",
     "Metadata",

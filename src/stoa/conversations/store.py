@@ -70,6 +70,10 @@ async def list_conversations(
     )
 
 
+async def listed(tx: Tx, org_id: UUID, ids: Sequence[UUID]) -> Sequence[Conversation]:
+    return [_conversation(row) for row in await tx.fetch(SQL.listed_conversations, org_id, ids)]
+
+
 @dataclass(frozen=True, slots=True)
 class LockedConversation:
     """A conversation whose row is locked until the transaction ends: every other writer waits. `position` is the one
@@ -163,13 +167,6 @@ async def insert_message(
         metadata,
         turns,
     )
-
-
-async def keep_items(
-    tx: Tx, org_id: UUID, conversation_id: UUID, position: int, items: Sequence[Mapping[str, Any]]
-) -> None:
-    """A user's message as items, where it is more than one text: in the column in which an answer keeps its turns."""
-    await tx.execute(SQL.keep_items, org_id, conversation_id, position, items)
 
 
 async def list_messages(tx: Tx, org_id: UUID, conversation_id: UUID, page: PageRequest) -> Sequence[Message]:

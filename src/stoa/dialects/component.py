@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+from stoa.conversations import ItemMessages
 from stoa.dialects.a2a.api import Named, a2a_routes
 from stoa.dialects.a2a.service import Tasks
 from stoa.dialects.agui.api import agui_routes
@@ -26,8 +27,8 @@ __all__ = ["Beginning", "open_component"]
 async def open_component(
     kit: Kit, beginning: Beginning, streams: Streams, default_model: ModelOf, named: Named
 ) -> AsyncGenerator[Component]:
-    responses = Responses(beginning, streams)
-    conversations = ItemConversations(beginning.conversations, responses, beginning.runs, default_model)
+    responses, messages = Responses(beginning, streams), ItemMessages(kit.database, kit.ids)
+    conversations = ItemConversations(beginning.conversations, messages, responses, beginning.runs, default_model)
     threads = Threads(beginning)
     yield Component(
         routers={

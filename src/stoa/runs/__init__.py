@@ -3,6 +3,7 @@
 from stoa.runs.agent.items import content_of
 from stoa.runs.agent.knowledge import KnowledgeTool, Library, Quote, bases_of
 from stoa.runs.api import routes
+from stoa.runs.app_wire import report
 from stoa.runs.checks import checks, timeline
 from stoa.runs.context import Context
 from stoa.runs.driving import Supply
@@ -36,6 +37,7 @@ __all__ = [
     "checks",
     "content_of",
     "polls",
+    "report",
     "routes",
     "timeline",
 ]

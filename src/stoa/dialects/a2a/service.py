@@ -14,7 +14,7 @@ from stoa.journal import Record
 from stoa.kernel.errors import BadRequest, NotFound
 from stoa.kernel.principal import Principal
 from stoa.runs import Input, RequestType, Run, RunStatus
-from stoa.streams import Streams, TranslatedFollower
+from stoa.streams import Follower, Streams
 
 DIALECT: Final = "a2a"
 _NO: Final = frozenset({"no", "deny", "denied", "reject", "rejected", "decline", "declined", "false", "cancel"})
@@ -97,7 +97,7 @@ class Tasks:
         await self._runs.cancel(principal, run.id)
         return await self.shown(principal, run, words)
 
-    def frames(self, principal: Principal, run: Run, words: Words, request_id: Any) -> TranslatedFollower:
+    def frames(self, principal: Principal, run: Run, words: Words, request_id: Any) -> Follower:
         """Every update from the first on, then live."""
         translator = _translator(run, words)
 

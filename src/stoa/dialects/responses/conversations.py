@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID
 
-from stoa.conversations import Changes, Conversation, Conversations, Message, Role
+from stoa.conversations import Changes, Conversation, Conversations, ItemMessages, Message, Role
 from stoa.dialects.responses import names, shapes
 from stoa.dialects.responses.reading import Asked, read_input
 from stoa.dialects.responses.service import Responses
@@ -20,9 +20,17 @@ ITEMS_MAX: Final = 20
 
 
 class ItemConversations:
-    def __init__(self, conversations: Conversations, responses: Responses, runs: Runs, default_model: ModelOf) -> None:
+    def __init__(
+        self,
+        conversations: Conversations,
+        messages: ItemMessages,
+        responses: Responses,
+        runs: Runs,
+        default_model: ModelOf,
+    ) -> None:
         """`default_model` gives the model of a conversation that names none, for the slug ''."""
         self._conversations = conversations
+        self._messages = messages
         self._responses = responses
         self._runs = runs
         self._default_model = default_model
@@ -78,7 +86,7 @@ class ItemConversations:
         if asked.uploads:
             raise BadRequest.field("items", "cannot bring files here; send them in the input of a response")
         content = plain_content(asked.items) or content_of(asked.items)
-        return await self._conversations.add_items(principal, conversation_id, content, asked.items)
+        return await self._messages.add(principal, conversation_id, content, asked.items)
 
     async def items(self, principal: Principal, conversation: Conversation) -> list[dict[str, Any]]:
         """All, in the order in which they were said."""

@@ -17,7 +17,7 @@ from stoa.kernel.errors import BadRequest, Conflict, NotFound
 from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
 from stoa.runs import Run, Runs, RunStatus
-from stoa.streams import Streams, TranslatedFollower
+from stoa.streams import Follower, Streams
 
 DIALECT: Final = "responses"
 RESULTS: Final = "file_search_call.results"
@@ -133,9 +133,7 @@ class Responses:
             translator.take([decode(record.type, record.payload) for record in records])
         return translator.response()
 
-    def frames(
-        self, principal: Principal, run: Run, after: int = -1, include: Sequence[str] = ()
-    ) -> TranslatedFollower:
+    def frames(self, principal: Principal, run: Run, after: int = -1, include: Sequence[str] = ()) -> Follower:
         """Its events after a sequence number, then live."""
         translator = translator_of(run, include)
 
