@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Map
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 from uuid import UUID
@@ -218,6 +219,44 @@ class AgentDefinitions:
         return next((known[slug] for slug in slugs if slug in known), None)
 
 
+class Slugs:
+    """The models that answer for a slug in runs: of a route of the operator's, the first that is there."""
+
+    def __init__(self, catalogue: gateway.Catalogue, routing: gateway.Routing, held: apps.Apps) -> None:
+        self._catalogue = catalogue
+        self._routing = routing
+        self._apps = held
+
+    async def model_of(self, principal: Principal, slug: str) -> UUID:
+        target = (await self._routing.targets(principal, slug))[0]
+        return (await self._catalogue.named(principal, target.slug))[0].id
+
+    async def named(self, principal: Principal, agent: str) -> tuple[str, str]:
+        """The name and description of an app, or of a model."""
+        try:
+            app_id = UUID(agent)
+        except ValueError:
+            targets = await self._routing.targets(principal, agent)
+            entry, _ = await self._catalogue.named(principal, targets[0].slug)
+            return entry.name, f"The model {entry.slug}."
+        app = await self._apps.get(principal, app_id)
+        return app.name, app.description or f"The app {app.name}."
+
+    async def default_model(self, _principal: Principal, _slug: str) -> UUID:
+        return self._catalogue.default.id
+
+
+def agent_check(
+    agents: conversations.Agents, schemas: SchemaChecker
+) -> "Callable[[Principal, Mapping[str, Any]], Awaitable[None]]":
+    """Whether what a request of another dialect names is there."""
+
+    async def check(principal: Principal, agent: Mapping[str, Any]) -> None:
+        await conversations.check_agent(agents, schemas, principal, agent, "tools")
+
+    return check
+
+
 class AppUploads:
     """Files for the runs of an app: each in a conversation of its own that is bound to the app."""
 
@@ -329,7 +368,7 @@ def find_model(
     async def find(run: runs.Run, model_id: UUID | None) -> runs.Supply:
         assert model_id is not None, "a deployment names the model of every node that has one"
         slug, model = await catalogue.model(run.org_id, run.project_id, model_id)
-        return runs.Supply(model, slug, gateway.price_of(slug, prices))
+        return runs.Supply(model, slug, gateway.price_of(slug, prices), partial(gateway.extra_of, model))
 
     return find
 

@@ -2045,6 +2045,8 @@ CREATE INDEX runs_queued ON public.runs USING btree (org_id, conversation_id, qu
 
 CREATE INDEX runs_unclaimed ON public.runs USING btree (project_id, COALESCE(created_by, '00000000-0000-0000-0000-000000000000'::uuid), created_at) WHERE ((status = ANY (ARRAY['created'::text, 'started'::text])) AND (queued_at IS NULL) AND (node_id IS NULL));
 
+CREATE INDEX runs_unstored ON public.runs USING btree (ended_at) WHERE (((options -> 'wanted'::text) ->> 'store'::text) = 'false'::text);
+
 CREATE INDEX sessions_by_end ON public.sessions USING btree (expires_at);
 
 CREATE INDEX sessions_of_key ON public.sessions USING btree (org_id, key_id);

@@ -6,7 +6,7 @@ An event is a type and the `data` that goes out. The journal adds sequence, time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 
 class EventType(IntEnum):
@@ -176,6 +176,15 @@ DELTAS: Final = frozenset({EventType.REASONING_DELTA, EventType.RESPONSE_DELTA})
 @dataclass(frozen=True, slots=True)
 class Event:
     type: EventType
+    data: Mapping[str, Any]
+
+
+class StoredEvent(NamedTuple):
+    """An event as the journal keeps it. `timestamp` is RFC 3339."""
+
+    type: EventType
+    sequence: int
+    timestamp: str
     data: Mapping[str, Any]
 
 

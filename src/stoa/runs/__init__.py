@@ -1,5 +1,6 @@
 """The write side: takes a run from `created` to its one terminal event. Front door."""
 
+from stoa.runs.agent.items import content_of
 from stoa.runs.agent.knowledge import KnowledgeTool, Library, Quote, bases_of
 from stoa.runs.agent.ports import Supply
 from stoa.runs.api import routes
@@ -10,7 +11,7 @@ from stoa.runs.host import Reading
 from stoa.runs.metrics import RunMetrics, polls
 from stoa.runs.recording import Recorder
 from stoa.runs.service import Runs
-from stoa.runs.types import GraphStart, Run, Trial
+from stoa.runs.types import GraphStart, Input, Moved, RequestType, Run, RunStatus, SendMessage, Trial
 from stoa.runs.wire import SendMessageBody
 from stoa.runs.worker import Worker
 from stoa.runs.workflow.advice import advice
@@ -21,14 +22,19 @@ __all__ = [
     "NODE_TYPES",
     "Context",
     "GraphStart",
+    "Input",
     "KnowledgeTool",
     "Library",
+    "Moved",
     "Quote",
     "Reading",
     "Recorder",
+    "RequestType",
     "Run",
     "RunMetrics",
+    "RunStatus",
     "Runs",
+    "SendMessage",
     "SendMessageBody",
     "Supply",
     "Trial",
@@ -36,6 +42,7 @@ __all__ = [
     "advice",
     "bases_of",
     "checks",
+    "content_of",
     "polls",
     "read_graph",
     "report",

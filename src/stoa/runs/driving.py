@@ -17,7 +17,7 @@ from stoa.journal import Fenced, RunWriter
 from stoa.kernel.errors import AppError, DatabaseUnavailable
 from stoa.kernel.leases import RUN
 from stoa.runs import rules
-from stoa.runs.agent.checkpoint import RunCheckpoint, turns_json
+from stoa.runs.agent.checkpoint import RunCheckpoint, client_names, turns_json
 from stoa.runs.agent.definition import Agent
 from stoa.runs.agent.loop import Loop
 from stoa.runs.agent.ports import Ports, Schemas, Supply
@@ -82,7 +82,8 @@ class ActiveRun:
         finish_reason = self.loop.finish_reason if self.loop is not None and status is not RunStatus.CANCELED else None
         usage = rules.usage_json(self.state.usage, self.state.cost_usd, finish_reason)
         result = self.loop.result if isinstance(self.loop, Workflow) else None
-        return Outcome(status, text, usage, error, reason, turns_json(self.state.agent), uses, result)
+        turns = turns_json(self.state.agent, client_names(self.run.options))
+        return Outcome(status, text, usage, error, reason, turns, uses, result)
 
     def request_cancel(self, reason: str) -> None:
         self.cancel_reason = self.cancel_reason or reason
@@ -248,7 +249,7 @@ def _agent_of(run: Run) -> Agent:
     options = run.options
     return Agent.of(
         options.get("agent"), subagents_enabled=bool(options.get("subagents_enabled")), tools=options.get("tools")
-    )
+    ).wanted(options.get("wanted"))
 
 
 def _slug_of(ready: Ready | ReadyGraph) -> str:

@@ -12,7 +12,7 @@ from stoa.journal import Batch, Fenced, Journal, RunWriter
 from stoa.kernel.clock import Clock, rfc3339
 from stoa.kernel.ids import Ids
 from stoa.runs import rules, store
-from stoa.runs.agent.checkpoint import RunCheckpoint, turns_json
+from stoa.runs.agent.checkpoint import RunCheckpoint, client_names, turns_json
 from stoa.runs.metrics import RunMetrics
 from stoa.runs.store import SQL
 from stoa.runs.turns import give_turn
@@ -144,7 +144,7 @@ class Ending:
             rules.usage_json(usage, cost),
             error,
             reason,
-            turns_json(state.agent),
+            turns_json(state.agent, client_names(run.options)),
             uses,
         )
 

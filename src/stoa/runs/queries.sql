@@ -194,6 +194,21 @@ FROM taken t WHERE r.org_id = t.org_id AND r.id = t.id RETURNING r.*;
 UPDATE runs SET node_id = NULL, attempt = greatest(attempt - 1, 0)
 WHERE node_id = $1 AND status IN ('created', 'started');
 
+-- name: hide
+-- A dialect shows the run no more; it stays in its conversation.
+UPDATE runs SET options = jsonb_set(options, '{wanted,deleted}', 'true')
+WHERE org_id = $1 AND id = $2 AND options ? 'wanted';
+
+-- name: all_hidden
+-- Whether nobody refers to a conversation any more: it was made for runs that are all hidden now.
+SELECT bool_and(coalesce(options->'wanted', '{}') @> '{"deleted": true, "own": true}') FROM runs
+WHERE org_id = $1 AND conversation_id = $2;
+
+-- name: unstored
+-- Of all tenants: runs whose clients asked for nothing to be kept, some time after their end (migration 0080).
+SELECT * FROM runs WHERE options->'wanted'->>'store' = 'false' AND ended_at < now() - interval '60 seconds'
+    AND ended_at < now() - make_interval(secs => coalesce((options->'wanted'->>'keep_seconds')::float8, 60)) LIMIT 100;
+
 -- name: delete_runs
 -- Removes a conversation's runs; gives the bytes that went.
 DELETE FROM runs WHERE org_id = $1 AND conversation_id = $2

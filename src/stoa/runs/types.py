@@ -11,6 +11,7 @@ from stoa.callbacks import NewCallback
 from stoa.conversations import Session
 from stoa.gateway import Usage
 from stoa.journal import JournalKey
+from stoa.kernel.errors import Conflict
 from stoa.kernel.principal import Principal
 
 
@@ -94,6 +95,14 @@ class SendMessage:
     """For a run of an app by its own host, which brings its conversation along."""
     graph: "GraphStart | None" = None
     """For a run of a flow that is not released."""
+    wanted: Mapping[str, Any] | None = None
+    """What this one message asks of its run beyond the conversation's agent (`Agent.wanted`), and what its dialect has
+    to remember of the request."""
+    items: Sequence[Mapping[str, Any]] | None = None
+    """The message as items, where it is more than one text of the user: results of the client's tools, earlier turns.
+    """
+    follows: int | None = None
+    """The position of the message that this one must come next to; anything else there is a `Moved`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +144,10 @@ class Trial:
     principal: Principal
     conversation_id: UUID
     graph: GraphStart
+
+
+class Moved(Conflict):
+    """The conversation has gone on since the message that the new one was to follow."""
 
 
 class RequestType(StrEnum):

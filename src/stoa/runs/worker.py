@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from time import perf_counter
 from typing import Final
 from uuid import UUID
@@ -149,7 +150,10 @@ class Worker:
         if is_graph(run):
             return await self._graphs.ready(run)
         supply = await self._find_model(run, run.model_id)
-        return Ready(supply, *await self._context.request(run, supply.model.abilities))
+        conversation, left_out = await self._context.request(run, supply.model.abilities)
+        if sampling := (run.options.get("wanted") or {}).get("sampling"):
+            conversation = replace(conversation, extra=supply.sampled(sampling))
+        return Ready(supply, conversation, left_out)
 
     def adopt(
         self, run: Run, writer: RunWriter, prepared: asyncio.Task[Ready | ReadyGraph], *, lost: bool = False

@@ -64,8 +64,8 @@ class Turn:
                 call["id"],
                 call["name"],
                 call["arguments"],
-                result=None if call["failed"] else call["result"],
-                error={"message": call["result"]} if call["failed"] else None,
+                result=None if call["failed"] or call.get("client") else call["result"],
+                error={"message": call["result"]} if call["failed"] and not call.get("client") else None,
             )
             for call in stored["calls"]
         ]
@@ -151,14 +151,15 @@ def call_id(run_id: UUID, attempt: int, path: str, iteration: int, index: int) -
     return str(uuid5(run_id, f"{attempt}/{path}/{iteration}/{index}"))
 
 
-def turns_json(state: AgentState) -> list[dict[str, Any]] | None:
-    """What later runs of the conversation read of this one: every call with its outcome. None where it made none."""
+def turns_json(state: AgentState, client_tools: frozenset[str] = frozenset()) -> list[dict[str, Any]] | None:
+    """What later runs of the conversation read of this one: every call with its outcome, except those of
+    `client_tools`, whose results a later message brings. None where it made no calls."""
     if not any(turn.calls for turn in state.turns):
         return None
     return [
         {
             "text": turn.text,
-            "calls": [_replayable(call) for call in turn.calls],
+            "calls": [_replayable(call, client_tools) for call in turn.calls],
             **({"provider": turn.provider} if turn.provider is not None else {}),
         }
         for turn in state.turns
@@ -166,9 +167,17 @@ def turns_json(state: AgentState) -> list[dict[str, Any]] | None:
     ]
 
 
-def _replayable(call: CallState) -> dict[str, Any]:
+def client_names(options: Mapping[str, Any]) -> frozenset[str]:
+    """The names of the client's own tools in a run's options."""
+    wanted = options.get("wanted") or {}
+    return frozenset(tool["name"] for tool in wanted.get("client_tools", ()))
+
+
+def _replayable(call: CallState, client_tools: frozenset[str]) -> dict[str, Any]:
     """The arguments are those that were used: a person may have changed what the model wrote."""
+    open_ = {"client": True} if call.name in client_tools and not call.settled else {}
     return {
+        **open_,
         "id": call.id,
         "name": call.name,
         "arguments": call.arguments if call.params is None else orjson.dumps(call.params).decode(),

@@ -24,6 +24,10 @@ class Schemas(Protocol):
         ...
 
 
+def _none(_: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Supply:
     """A model: the adapter, its slug, and what its tokens cost (None where no price is known)."""
@@ -31,6 +35,8 @@ class Supply:
     model: Model
     slug: str
     price: Callable[[Usage], float | None]
+    sampled: Callable[[Mapping[str, Any]], Mapping[str, Any]] = _none
+    """OpenAI's fields of how to answer (temperature, tool_choice, …), in the words of the model's wire."""
 
 
 class CallPorts(Protocol):
