@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+from yarl import URL
 
+from stoa.db.embedded import start_embedded
 from stoa.gateway import Capabilities
 from stoa.runs import Worker
 from tests.support.apps import deployed
@@ -142,3 +144,29 @@ async def _check(server: Running, left: Left, effects: Path, *, idempotent: bool
     else:
         assert run["status"] == ("failed" if asked else "completed"), (left, run.get("error"))
         assert not asked or run["error"]["code"] == "tool_outcome_unknown"
+
+
+async def every_death(home: Path) -> dict[str, int]:
+    """At every tick there is, with tools that may be repeated and with tools that may not. Gives how many died."""
+    home.mkdir(parents=True, exist_ok=True)
+    embedded = await start_embedded(home / "database")
+    died: dict[str, int] = {}
+    try:
+        for idempotent in (True, False):
+            name = "repeatable" if idempotent else "once"
+            dsn = await _database(embedded.dsn, name)
+            rooms = (home / name, home / f"{name}-server")
+            died[name] = await deaths(dsn, *rooms, range(1, TICKS_MAX), idempotent=idempotent)
+    finally:
+        await embedded.stop()
+    return died
+
+
+async def _database(dsn: str, name: str) -> str:
+    """An empty database of its own, beside the one that is named."""
+    maintenance = await asyncpg.connect(dsn)
+    try:
+        await maintenance.execute(f'CREATE DATABASE "graph_{name}"')
+    finally:
+        await maintenance.close()
+    return str(URL(dsn).with_path(f"/graph_{name}", keep_query=True))
