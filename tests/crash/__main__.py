@@ -1,4 +1,4 @@
-"""`python -m tests.crash [--long | --workflows] [--seed N] [--minutes M]`: the campaign of faults, its report as JSON."""
+"""`python -m tests.crash [--long | --workflows] [--seed N] [--minutes M]`: the campaign of faults, reported as JSON."""
 
 import argparse
 import asyncio

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-from yarl import URL
 
 from stoa.db.embedded import start_embedded
+from stoa.db.migrate import migrate
 from stoa.gateway import Capabilities
 from stoa.runs import Worker
 from tests.support.apps import deployed
 from tests.support.crashes.dying import DIED, Countdown, EffectTool, count_statements, nothing
+from tests.support.databases import Databases
 from tests.support.doubles import ScriptedModel, Shelf, answer
 from tests.support.graphs import flow, node
 from tests.support.running import Running, serving
@@ -150,23 +151,17 @@ async def every_death(home: Path) -> dict[str, int]:
     """At every tick there is, with tools that may be repeated and with tools that may not. Gives how many died."""
     home.mkdir(parents=True, exist_ok=True)
     embedded = await start_embedded(home / "database")
+    databases = Databases(embedded.dsn)
     died: dict[str, int] = {}
     try:
         for idempotent in (True, False):
             name = "repeatable" if idempotent else "once"
-            dsn = await _database(embedded.dsn, name)
+            await databases.execute(f"CREATE DATABASE graph_{name}")
+            dsn = databases(f"graph_{name}")
+            await migrate(dsn)
             rooms = (home / name, home / f"{name}-server")
             died[name] = await deaths(dsn, *rooms, range(1, TICKS_MAX), idempotent=idempotent)
     finally:
+        await databases.close()
         await embedded.stop()
     return died
-
-
-async def _database(dsn: str, name: str) -> str:
-    """An empty database of its own, beside the one that is named."""
-    maintenance = await asyncpg.connect(dsn)
-    try:
-        await maintenance.execute(f'CREATE DATABASE "graph_{name}"')
-    finally:
-        await maintenance.close()
-    return str(URL(dsn).with_path(f"/graph_{name}", keep_query=True))
