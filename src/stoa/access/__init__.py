@@ -1,5 +1,6 @@
 """Organizations, projects, keys, people. Front door."""
 
+from stoa.access.acting import Acting
 from stoa.access.passwords import Passwords
 from stoa.access.rules import PERMISSIONS
 from stoa.access.service import Access, BootstrapError
@@ -8,4 +9,15 @@ from stoa.access.tokens import Tokens
 from stoa.access.types import NewUser, OrgRole
 from stoa.access.users import Users
 
-__all__ = ["PERMISSIONS", "Access", "BootstrapError", "NewUser", "OrgRole", "Passwords", "Sessions", "Tokens", "Users"]
+__all__ = [
+    "PERMISSIONS",
+    "Access",
+    "Acting",
+    "BootstrapError",
+    "NewUser",
+    "OrgRole",
+    "Passwords",
+    "Sessions",
+    "Tokens",
+    "Users",
+]

@@ -10,7 +10,7 @@ from uuid import UUID
 import structlog
 from pydantic import ValidationError
 
-from stoa import access, apps, bases, conversations, documents, embedding, gateway, runs, sources, tools
+from stoa import access, apps, bases, conversations, documents, embedding, gateway, runs, sources, tools, triggers
 from stoa.db import Tx
 from stoa.db.blobs import DirectoryBlobs
 from stoa.http.errors import explain
@@ -127,6 +127,26 @@ class SourceItems:
         self, principal: Principal, base_id: UUID, item_id: UUID, metadata: Mapping[str, Any], /
     ) -> None:
         await self._items.set_metadata(principal, item_id, metadata, base_id)
+
+
+class AppRunner:
+    """Runs of apps, as triggers start them."""
+
+    def __init__(self, held: runs.Runs) -> None:
+        self._runs = held
+
+    async def start(
+        self,
+        principal: Principal,
+        app_id: UUID,
+        fields: Mapping[str, Any],
+        metadata: Mapping[str, Any],
+        settle: triggers.Settle,
+        /,
+    ) -> None:
+        assert principal.project_id is not None, "a trigger runs in its project"
+        send = runs.app_message(conversations.Session(app_id, principal.project_id, None, None), fields, metadata)
+        await self._runs.start(principal, None, send, None, settle)
 
 
 class KnowledgeLibrary:

@@ -27,6 +27,7 @@ from stoa.sources import component as sources_component
 from stoa.streams import component as streams_component
 from stoa.tools import component as tools_component
 from stoa.traces import component as traces_component
+from stoa.triggers import component as triggers_component
 from stoa.usage import component as usage_component
 
 
@@ -86,22 +87,35 @@ async def open_slices(
                 public_url=settings.public_url,
             )
         )
-        talking = await enter(
-            _open_conversations(
-                settings, kit, owner, _Neighbours(journal, streams, node.node, models, deployed, chosen, library)
-            )
-        )
+        neighbours = _Neighbours(journal, streams, node.node, models, deployed, chosen, library)
+        talking = await enter(_open_conversations(settings, kit, owner, neighbours))
+        triggers = await enter(_open_triggers(settings, kit, node.node, models, talking))
         keys = await enter(access_component.open_component(kit, owner))
         usage = await enter(usage_component.open_component(kit))
         traces = await enter(traces_component.open_component(kit, owner, retention_days=settings.traces_retention_days))
         built: list[Component] = [
-            journal, node, streams, models.gateway, talking.conversations, talking.runs, deployed, tools, knowledge, sources, keys, usage, traces
+            journal, node, streams, models.gateway, talking.conversations, talking.runs, deployed, tools, knowledge, sources, triggers, keys, usage, traces
         ]  # fmt: skip
         checks = [check for component in built for check in component.checks]
         doctor = await enter(doctor_component.open_component(kit, checks, runs.timeline, choices.data(settings)))
         sessions = access.Sessions(kit.database, kit.clock, owner)
         console = await enter(console_component.open_component(kit, sessions))
         yield Slices([*built, doctor, console], doctor, models.gateway, talking.runs, node.node)
+
+
+@asynccontextmanager
+async def _open_triggers(
+    settings: Settings, kit: Kit, node: Node, models: "_Models", talking: "_Talking"
+) -> AsyncGenerator[Component]:
+    async with triggers_component.open_component(
+        kit,
+        node.id,
+        models.gateway.vault,
+        adapters.AppRunner(talking.runs.runs),
+        access.Acting(kit.database, kit.clock),
+        public_url=settings.public_url,
+    ) as triggers:
+        yield triggers
 
 
 @asynccontextmanager

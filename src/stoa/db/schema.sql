@@ -382,6 +382,14 @@ BEGIN
     RETURN NULL;
 END $$;
 
+CREATE FUNCTION public.forget_trigger_payload() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    NEW.payload := '{}';
+    RETURN NEW;
+END $$;
+
 CREATE FUNCTION public.matching_conversations(p_query text, p_hits_max integer, OUT ids uuid[], OUT complete boolean) RETURNS record
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'public', 'pg_temp'
@@ -1467,6 +1475,57 @@ CREATE TABLE public.traces (
     received_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
+CREATE TABLE public.trigger_events (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    id uuid NOT NULL,
+    trigger_id uuid NOT NULL,
+    source text NOT NULL,
+    due_at timestamp with time zone,
+    delivery_id text,
+    payload jsonb NOT NULL,
+    status text DEFAULT 'pending'::text NOT NULL,
+    run_id uuid,
+    error jsonb,
+    attempt integer DEFAULT 0 NOT NULL,
+    node_id uuid,
+    not_before timestamp with time zone DEFAULT now() NOT NULL,
+    deadline timestamp with time zone,
+    received_at timestamp with time zone NOT NULL,
+    CONSTRAINT trigger_events_check CHECK (((source <> 'schedule'::text) OR (due_at IS NOT NULL))),
+    CONSTRAINT trigger_events_source_check CHECK ((source = ANY (ARRAY['schedule'::text, 'webhook'::text, 'manual'::text]))),
+    CONSTRAINT trigger_events_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'starting'::text, 'accepted'::text, 'failed'::text, 'skipped'::text])))
+)
+WITH (fillfactor='70');
+
+CREATE TABLE public.triggers (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    id uuid NOT NULL,
+    app_id uuid NOT NULL,
+    name text NOT NULL,
+    provider text NOT NULL,
+    config jsonb NOT NULL,
+    input_transformer jsonb,
+    signing_secret bytea,
+    hook_hash bytea,
+    status text DEFAULT 'draft'::text NOT NULL,
+    next_at timestamp with time zone,
+    wake_at timestamp with time zone,
+    missed integer DEFAULT 0 NOT NULL,
+    missed_from timestamp with time zone,
+    problem jsonb,
+    actor_id uuid NOT NULL,
+    actor_is_user boolean NOT NULL,
+    created_by uuid,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_by uuid,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT triggers_check CHECK (((wake_at IS NULL) OR (status = 'active'::text))),
+    CONSTRAINT triggers_provider_check CHECK ((provider = ANY (ARRAY['schedule'::text, 'webhook'::text]))),
+    CONSTRAINT triggers_status_check CHECK ((status = ANY (ARRAY['draft'::text, 'active'::text, 'inactive'::text, 'expired'::text])))
+);
+
 CREATE TABLE public.usage_progress (
     one boolean DEFAULT true NOT NULL,
     until timestamp with time zone NOT NULL,
@@ -1707,6 +1766,15 @@ ALTER TABLE ONLY public.tools
 ALTER TABLE ONLY public.traces
     ADD CONSTRAINT traces_pkey PRIMARY KEY (org_id, project_id, id);
 
+ALTER TABLE ONLY public.trigger_events
+    ADD CONSTRAINT trigger_events_pkey PRIMARY KEY (org_id, id);
+
+ALTER TABLE ONLY public.triggers
+    ADD CONSTRAINT triggers_hook_hash_key UNIQUE (hook_hash);
+
+ALTER TABLE ONLY public.triggers
+    ADD CONSTRAINT triggers_pkey PRIMARY KEY (org_id, id);
+
 ALTER TABLE ONLY public.usage_progress
     ADD CONSTRAINT usage_progress_pkey PRIMARY KEY (one);
 
@@ -1911,6 +1979,28 @@ CREATE INDEX traces_newest ON public.traces USING btree (org_id, project_id, sta
 
 CREATE INDEX traces_of_session ON public.traces USING btree (org_id, project_id, session_id, started_at DESC) WHERE (session_id IS NOT NULL);
 
+CREATE INDEX trigger_events_claimed ON public.trigger_events USING btree (deadline) WHERE (status = 'starting'::text);
+
+CREATE INDEX trigger_events_newest ON public.trigger_events USING btree (org_id, trigger_id, received_at DESC, id);
+
+CREATE UNIQUE INDEX trigger_events_of_delivery ON public.trigger_events USING btree (org_id, trigger_id, delivery_id) WHERE (delivery_id IS NOT NULL);
+
+CREATE UNIQUE INDEX trigger_events_of_instant ON public.trigger_events USING btree (org_id, trigger_id, due_at) WHERE (due_at IS NOT NULL);
+
+CREATE INDEX trigger_events_of_run ON public.trigger_events USING btree (org_id, run_id) WHERE (run_id IS NOT NULL);
+
+CREATE INDEX trigger_events_old ON public.trigger_events USING btree (received_at);
+
+CREATE INDEX trigger_events_open ON public.trigger_events USING btree (org_id, trigger_id) WHERE (status = ANY (ARRAY['pending'::text, 'starting'::text]));
+
+CREATE INDEX trigger_events_waiting ON public.trigger_events USING btree (project_id, not_before) WHERE (status = 'pending'::text);
+
+CREATE INDEX triggers_due ON public.triggers USING btree (wake_at) WHERE (wake_at IS NOT NULL);
+
+CREATE INDEX triggers_of_actor ON public.triggers USING btree (org_id, actor_id);
+
+CREATE INDEX triggers_of_app ON public.triggers USING btree (org_id, app_id, created_at DESC, id);
+
 CREATE INDEX user_sessions_by_end ON public.user_sessions USING btree (expires_at);
 
 CREATE INDEX user_sessions_by_user ON public.user_sessions USING btree (org_id, user_id);
@@ -1918,6 +2008,8 @@ CREATE INDEX user_sessions_by_user ON public.user_sessions USING btree (org_id, 
 CREATE UNIQUE INDEX users_by_email ON public.users USING btree (email);
 
 CREATE INDEX workflows_by_name ON public.workflows USING btree (org_id, project_id, name, id);
+
+CREATE TRIGGER payload_goes_with_run BEFORE UPDATE OF run_id ON public.trigger_events FOR EACH ROW WHEN (((old.run_id IS NOT NULL) AND (new.run_id IS NULL))) EXECUTE FUNCTION public.forget_trigger_payload();
 
 CREATE TRIGGER usage_of_changed_lines AFTER DELETE OR UPDATE OF org_id, project_id, key_id, model, kind, prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens, cost_usd, estimated, at ON public.model_calls FOR EACH ROW EXECUTE FUNCTION public.follow_usage();
 
@@ -2036,6 +2128,15 @@ ALTER TABLE ONLY public.sessions
 
 ALTER TABLE ONLY public.tools
     ADD CONSTRAINT tools_org_id_project_id_fkey FOREIGN KEY (org_id, project_id) REFERENCES public.projects(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.trigger_events
+    ADD CONSTRAINT trigger_events_org_id_run_id_fkey FOREIGN KEY (org_id, run_id) REFERENCES public.runs(org_id, id) ON DELETE SET NULL (run_id);
+
+ALTER TABLE ONLY public.trigger_events
+    ADD CONSTRAINT trigger_events_org_id_trigger_id_fkey FOREIGN KEY (org_id, trigger_id) REFERENCES public.triggers(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.triggers
+    ADD CONSTRAINT triggers_org_id_app_id_fkey FOREIGN KEY (org_id, app_id) REFERENCES public.apps(org_id, id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.user_sessions
     ADD CONSTRAINT user_sessions_org_id_user_id_fkey FOREIGN KEY (org_id, user_id) REFERENCES public.org_members(org_id, user_id) ON DELETE CASCADE;
@@ -2224,6 +2325,10 @@ CREATE POLICY tenant ON public.tools TO stoa_tenant USING (((org_id = public.sto
 
 CREATE POLICY tenant ON public.traces TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
+CREATE POLICY tenant ON public.trigger_events TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
+CREATE POLICY tenant ON public.triggers TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
 CREATE POLICY tenant ON public.usage_sums TO stoa_tenant USING (((org_id = ( SELECT public.stoa_org() AS stoa_org)) AND ((( SELECT public.stoa_project() AS stoa_project) IS NULL) OR ((project_id = ( SELECT public.stoa_project() AS stoa_project)) OR (project_id = ANY (COALESCE(( SELECT public.stoa_projects() AS stoa_projects), '{}'::uuid[])))))));
 
 CREATE POLICY tenant ON public.user_sessions TO stoa_tenant USING (((org_id = public.stoa_org()) AND (user_id = public.stoa_user())));
@@ -2241,6 +2346,10 @@ ALTER TABLE public.tool_calls ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.tools ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.traces ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.trigger_events ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.triggers ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.usage_sums ENABLE ROW LEVEL SECURITY;
 
@@ -2364,6 +2473,10 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.tool_calls TO stoa_tenant;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.tools TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.traces TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.trigger_events TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.triggers TO stoa_tenant;
 
 GRANT SELECT ON TABLE public.usage_progress TO stoa_tenant;
 

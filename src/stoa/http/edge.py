@@ -31,6 +31,8 @@ HTML_POLICY: Final = (
 """On every page that does not bring a policy of its own. Nothing is loaded from another site."""
 
 _REQUEST_ID: Final = re.compile(rb"^[A-Za-z0-9._:-]{1,128}$")
+_SECRET: Final = re.compile(r"(stoa_[a-z]{3,4}_)[A-Za-z0-9]+")
+"""In a path: the URL of a webhook, a link that signs in once."""
 _log = structlog.get_logger("stoa.http")
 
 
@@ -77,7 +79,7 @@ class Edge:
                 if exchange.status == 0:
                     await errors.http_response(scope, refusal)(scope, receive, send_marked)
             except Exception:  # noqa: BLE001 - an edge at which bugs end
-                _log.exception("bug", method=scope["method"], path=scope["path"])
+                _log.exception("bug", method=scope["method"], path=_shown(scope["path"]))
                 if exchange.status == 0:
                     await errors.rendered(scope, errors.InternalError())(scope, receive, send_marked)
             finally:
@@ -85,10 +87,15 @@ class Edge:
                 _log.info(
                     "request",
                     method=scope["method"],
-                    path=scope["path"],
+                    path=_shown(scope["path"]),
                     status=exchange.status,
                     milliseconds=round(exchange.seconds * 1000, 1),
                 )
+
+
+def _shown(path: str) -> str:
+    """A path as the log may hold it."""
+    return _SECRET.sub(r"\1…", path) if "stoa_" in path else path
 
 
 def _added(status: int, headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:

@@ -7,9 +7,10 @@ from uuid import UUID
 import orjson
 from pydantic import AfterValidator, ConfigDict, Field, RootModel, model_validator
 
+from stoa.conversations import Session
 from stoa.http import Body, Timestamp, Wire
 from stoa.http.wire import not_blank
-from stoa.runs.types import InputRequest, Run
+from stoa.runs.types import AppStart, InputRequest, Run, SendMessage
 from stoa.runs.wire import InputRequestWire, RunErrorWire, input_request
 
 
@@ -109,6 +110,17 @@ def content_of(fields: Mapping[str, Any], file_ids: Sequence[UUID]) -> Sequence[
         said = texts[0] if len(fields) == len(texts) == 1 else orjson.dumps(fields).decode()
     files = [{"type": "file", "file": {"id": str(one)}} for one in file_ids]
     return [{"type": "text", "text": said}, *files]
+
+
+def app_message(session: Session, fields: Mapping[str, Any], metadata: Mapping[str, Any]) -> SendMessage:
+    """The message that begins a run of an app which nobody's request began."""
+    return SendMessage(
+        content_of(fields, ()),
+        None,
+        subagents_enabled=True,
+        metadata=metadata,
+        app=AppStart(session, fields),
+    )
 
 
 def app_run(value: Run, requests: Sequence[InputRequest] = ()) -> AppRunWire:

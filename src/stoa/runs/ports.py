@@ -1,6 +1,7 @@
 """What runs need of other slices, and what the services need of the worker."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any, BinaryIO, Protocol, TypeAlias
 from uuid import UUID
 
@@ -34,6 +35,10 @@ class Uploads(Protocol):
         self, principal: Principal, app_id: UUID, source: BinaryIO, name: str | None, mime_type: str | None
     ) -> File: ...
 
+
+Settle: TypeAlias = Callable[[Tx, UUID], Awaitable[None]]
+"""What else is written in the transaction in which a run begins, whose id it is given. What it raises rolls all of it
+back."""
 
 Preparation: TypeAlias = asyncio.Task[Any]
 """What was begun for a run before its start is committed. It only reads, so a start that fails leaves nothing."""
