@@ -118,7 +118,7 @@ def _moving(router: Routes, triggers: Triggers, gate: Gate) -> None:
         trigger_id: UUID,
         principal: Annotated[Principal, running],
         idempotency_key: IdempotencyKeyHeader = None,
-    ) -> Data[wire.EventWire]:
+    ) -> Data[wire.TriggerEventWire]:
         """Fires an active schedule once, at once, beside its due times."""
         route = f"triggers/{trigger_id}/run"
         once = IdempotencyKey(idempotency_key, route, fingerprint({})) if idempotency_key else None
@@ -130,7 +130,7 @@ def _moving(router: Routes, triggers: Triggers, gate: Gate) -> None:
         trigger_id: UUID,
         principal: Annotated[Principal, reading],
         count: Annotated[int, Query(ge=1, le=rules.PREVIEW_MAX, description=f"1 to {rules.PREVIEW_MAX}.")] = 10,
-    ) -> Data[list[wire.DueWire]]:
+    ) -> Data[list[wire.DueTimeWire]]:
         """The next due times, across shifts of daylight saving; as if it were activated now, where it is not active."""
         trigger = await triggers.get(principal, app_id, trigger_id)
         return Data(data=wire.due(trigger, await triggers.preview(principal, app_id, trigger_id, count)))
@@ -145,22 +145,22 @@ def _events(router: Routes, triggers: Triggers, gate: Gate) -> None:
         trigger_id: UUID,
         principal: Annotated[Principal, reading],
         page: Annotated[PageRequest, Depends(Paging(rules.EVENTS_SORTABLE))],
-    ) -> DataList[wire.EventWire]:
+    ) -> DataList[wire.TriggerEventWire]:
         """The log of its firings, newest first; 30 days are kept."""
         return page_of(await triggers.events(principal, app_id, trigger_id, page), wire.event)
 
     @router.get("/v1/apps/{app_id}/triggers/{trigger_id}/events/{event_id}", responses=refusals(404))
     async def get_trigger_event(
         app_id: UUID, trigger_id: UUID, event_id: UUID, principal: Annotated[Principal, reading]
-    ) -> Data[wire.EventWire]:
+    ) -> Data[wire.TriggerEventWire]:
         return Data(data=wire.event(await triggers.event(principal, app_id, trigger_id, event_id)))
 
 
 def hook_routes(triggers: Triggers) -> Routes:
     """The URLs of webhooks. The secret in the path is the credential."""
     router = Routes(tags=["triggers"])
-    accepted = {"model": Data[wire.EventWire], "description": "Stored; its run begins in a moment."}
-    known = {"model": Data[wire.EventWire], "description": "This delivery came before; nothing new begins."}
+    accepted = {"model": Data[wire.TriggerEventWire], "description": "Stored; its run begins in a moment."}
+    known = {"model": Data[wire.TriggerEventWire], "description": "This delivery came before; nothing new begins."}
 
     @router.post(
         "/v1/hooks/{secret}", response_model=None, responses={200: known, 202: accepted, **refusals(404, 409, 413, 415)}

@@ -202,7 +202,7 @@ def _transformer(body: InputTransformer | None) -> dict[str, Any] | None:
 
 
 # --- out ------------------------------------------------------------------------------------------------------------
-class ProblemWire(Wire):
+class TriggerProblemWire(Wire):
     code: str
     message: str
 
@@ -219,7 +219,7 @@ class TriggerWire(Wire):
     input_transformer: dict[str, Any] | None
     status: Literal["draft", "active", "inactive", "expired"]
     next_at: Timestamp | None
-    problem: ProblemWire | None
+    problem: TriggerProblemWire | None
     created_by: UUID | None
     created_at: Timestamp
     updated_by: UUID | None
@@ -232,7 +232,7 @@ class HookWire(TriggerWire):
     webhook_url: str | None
 
 
-class EventWire(Wire):
+class TriggerEventWire(Wire):
     """`accepted`: the run `run_id` has begun. `failed` says why none did. `skipped`: due times that were missed, or the
     trigger was deactivated first."""
 
@@ -245,10 +245,10 @@ class EventWire(Wire):
     delivery_id: str | None
     received_at: Timestamp
     run_id: UUID | None
-    error: ProblemWire | None
+    error: TriggerProblemWire | None
 
 
-class DueWire(Wire):
+class DueTimeWire(Wire):
     """The same moment in UTC, and as the zone's clock shows it."""
 
     at: Timestamp
@@ -266,7 +266,7 @@ def _fields(value: Trigger) -> dict[str, Any]:
         "input_transformer": dict(value.input_transformer) if value.input_transformer is not None else None,
         "status": value.status.value,
         "next_at": value.next_at,
-        "problem": ProblemWire(**value.problem) if value.problem else None,
+        "problem": TriggerProblemWire(**value.problem) if value.problem else None,
         "created_by": value.created_by,
         "created_at": value.created_at,
         "updated_by": value.updated_by,
@@ -295,9 +295,9 @@ def hook(value: Trigger, secret: str | None, root: str) -> HookWire:
     return HookWire(**_fields(value), webhook_url=f"{root.rstrip('/')}/v1/hooks/{secret}" if secret else None)
 
 
-def event(value: Event) -> EventWire:
+def event(value: Event) -> TriggerEventWire:
     status = EventStatus.PENDING if value.status is EventStatus.STARTING else value.status
-    return EventWire(
+    return TriggerEventWire(
         id=value.id,
         trigger_id=value.trigger_id,
         source=value.source.value,
@@ -307,11 +307,11 @@ def event(value: Event) -> EventWire:
         delivery_id=value.delivery_id,
         received_at=value.received_at,
         run_id=value.run_id,
-        error=ProblemWire(**value.error) if value.error else None,
+        error=TriggerProblemWire(**value.error) if value.error else None,
     )
 
 
-def due(value: Trigger, times: Sequence[datetime]) -> list[DueWire]:
+def due(value: Trigger, times: Sequence[datetime]) -> list[DueTimeWire]:
     assert isinstance(value.config, Schedule), "a webhook has no due times"
     zone = ZoneInfo(value.config.timezone)
-    return [DueWire(at=one, local_time=one.astimezone(zone).isoformat()) for one in times]
+    return [DueTimeWire(at=one, local_time=one.astimezone(zone).isoformat()) for one in times]
