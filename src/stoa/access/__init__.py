@@ -6,7 +6,7 @@ from stoa.access.rules import PERMISSIONS
 from stoa.access.service import Access, BootstrapError
 from stoa.access.sessions import Sessions
 from stoa.access.tokens import Tokens
-from stoa.access.types import NewUser, OrgRole
+from stoa.access.types import Dependent, NewUser, OrgRole
 from stoa.access.users import Users
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Access",
     "Acting",
     "BootstrapError",
+    "Dependent",
     "NewUser",
     "OrgRole",
     "Passwords",

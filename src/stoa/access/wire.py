@@ -8,7 +8,10 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
 from stoa.access.types import (
     AccessKey,
+    Dependent,
     Invitation,
+    KeyChanges,
+    KeyEffects,
     Member,
     Org,
     OrgRole,
@@ -20,6 +23,7 @@ from stoa.access.types import (
 )
 from stoa.http import Body, Timestamp, Wire
 from stoa.http.wire import not_blank, storable
+from stoa.kernel.principal import SpendingLimit
 
 
 def _name(text: str) -> str:
@@ -75,7 +79,16 @@ class ProjectBody(Body):
     visibility: Literal["internal", "private"] = "internal"
 
 
+class KeyUseWire(Wire):
+    address: str | None
+    client: str | None
+    first_at: Timestamp
+    last_at: Timestamp
+
+
 class AccessKeyWire(Wire):
+    """`last_used_at` may be half a minute behind. `successor_id`: a rotation has put that key in its place."""
+
     id: UUID
     org_id: UUID
     project_id: UUID | None
@@ -87,6 +100,56 @@ class AccessKeyWire(Wire):
     created_at: Timestamp
     rate_limit: int | None
     spending_limit: SpendingLimitWire | None
+    last_used_at: Timestamp | None
+    successor_id: UUID | None
+
+
+class UsedAccessKeyWire(AccessKeyWire):
+    """`uses` are the places from which it was used in the last 90 days, the last one first; at most 20."""
+
+    uses: Sequence[KeyUseWire]
+
+
+class UpdateAccessKey(Body):
+    """What is left out stays; null takes a limit, an end or a restriction away, as far as you and the key's maker have
+    none."""
+
+    example: ClassVar[Mapping[str, Any]] = {"permissions": ["conversations:read"]}
+
+    name: Name | None = None
+    expires_at: AwareDatetime | None = None
+    permissions: Annotated[list[str], Field(min_length=1, max_length=50)] | None = None
+    rate_limit: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    spending_limit: (
+        Annotated[SpendingLimitWire, BeforeValidator(_total, json_schema_input_type=float | SpendingLimitWire)] | None
+    ) = None
+
+
+class RotateAccessKey(Body):
+    """For so long both keys work. 0 ends the old one at once."""
+
+    example: ClassVar[Mapping[str, Any]] = {"overlap_seconds": 86_400}
+
+    overlap_seconds: Annotated[int, Field(ge=0, le=90 * 86_400)] = 86_400
+
+
+class KeyLossWire(Wire):
+    id: UUID
+    name: str
+    loses: Sequence[str]
+
+
+class DependentTriggerWire(Wire):
+    id: UUID
+    name: str
+    app_id: UUID
+
+
+class KeyEffectsWire(Wire):
+    """What a change would take away: permissions from keys, and triggers that would start no more runs."""
+
+    keys: Sequence[KeyLossWire]
+    triggers: Sequence[DependentTriggerWire]
 
 
 class CreatedAccessKeyWire(AccessKeyWire):
@@ -104,11 +167,13 @@ class RevokedKeyWire(Wire):
 
 
 class RevocationWire(Wire):
-    """`revoked` are the keys that are gone; of a dry run, `would_revoke` those that would be."""
+    """`revoked` are the keys that are gone; of a dry run, `would_revoke` those that would be. `triggers` ran in their
+    names: they start no more runs until somebody activates them again."""
 
     message: Literal["deleted", "ok"]
     revoked: Sequence[RevokedKeyWire] | None
     would_revoke: Sequence[RevokedKeyWire] | None
+    triggers: Sequence[DependentTriggerWire] | None
 
 
 class OrgBody(Body):
@@ -264,13 +329,34 @@ def key(value: AccessKey) -> AccessKeyWire:
     return AccessKeyWire(**_key_fields(value))
 
 
+def used_key(value: AccessKey) -> UsedAccessKeyWire:
+    uses = [KeyUseWire(address=u.address, client=u.client, first_at=u.first_at, last_at=u.last_at) for u in value.uses]
+    return UsedAccessKeyWire(**_key_fields(value), uses=uses)
+
+
+def key_changes(body: UpdateAccessKey) -> KeyChanges:
+    limit = SpendingLimit(body.spending_limit.usd, body.spending_limit.period) if body.spending_limit else None
+    fields = frozenset(body.model_fields_set)
+    return KeyChanges(fields, body.name, body.permissions, body.expires_at, body.rate_limit, limit)
+
+
+def key_effects(value: KeyEffects) -> KeyEffectsWire:
+    keys = [KeyLossWire(id=one.id, name=one.name, loses=one.loses) for one in value.keys]
+    return KeyEffectsWire(keys=keys, triggers=_dependents(value.triggers))
+
+
+def _dependents(values: Sequence[Dependent]) -> list[DependentTriggerWire]:
+    return [DependentTriggerWire(id=one.id, name=one.name, app_id=one.app_id) for one in values]
+
+
 def created_key(value: AccessKey, secret: str | None) -> CreatedAccessKeyWire:
     return CreatedAccessKeyWire(**_key_fields(value), key=secret)
 
 
 def _key_fields(value: AccessKey) -> dict[str, Any]:
     limit = value.spending_limit
-    fields = {name: getattr(value, name) for name in AccessKeyWire.model_fields}
+    fields = {name: getattr(value, name, None) for name in AccessKeyWire.model_fields}
+    fields["last_used_at"] = value.uses[0].last_at if value.uses else None
     return fields | {"spending_limit": SpendingLimitWire(usd=limit.usd, period=limit.period) if limit else None}
 
 
@@ -325,4 +411,5 @@ def revocation(made: Revocation) -> RevocationWire:
         message="deleted" if made.done else "ok",
         revoked=keys if made.done else None,
         would_revoke=None if made.done else keys,
+        triggers=_dependents(made.triggers) or None,
     )

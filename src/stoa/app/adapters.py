@@ -149,6 +149,17 @@ class AppRunner:
         await self._runs.start(principal, None, send, None, settle)
 
 
+class TriggersOfKeys:
+    """What goes on in the name of access keys: their triggers."""
+
+    async def of(self, tx: Tx, org_id: UUID, key_ids: Sequence[UUID], /) -> Sequence[access.Dependent]:
+        found = await triggers.of_keys(tx, org_id, key_ids)
+        return [access.Dependent(one.id, one.name, one.app_id) for one in found]
+
+    async def hand_over(self, tx: Tx, org_id: UUID, key_id: UUID, successor_id: UUID, /) -> None:
+        await triggers.hand_over(tx, org_id, key_id, successor_id)
+
+
 class KnowledgeLibrary:
     """Knowledge bases as a run searches them: with the scope of the key that sent the message, for its end user."""
 

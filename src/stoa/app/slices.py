@@ -90,7 +90,7 @@ async def open_slices(
         neighbours = _Neighbours(journal, streams, node.node, models, deployed, chosen, library)
         talking = await enter(_open_conversations(settings, kit, owner, neighbours))
         triggers = await enter(_open_triggers(settings, kit, node.node, models, talking))
-        keys = await enter(access_component.open_component(kit, owner))
+        keys = await enter(access_component.open_component(kit, owner, adapters.TriggersOfKeys()))
         usage = await enter(usage_component.open_component(kit))
         traces = await enter(traces_component.open_component(kit, owner, retention_days=settings.traces_retention_days))
         built: list[Component] = [

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from stoa import __version__
-from stoa.cli import data, kb, users
+from stoa.cli import audit, data, kb, users
 from stoa.cli.asking import HERE, Key, Url, ask, ask_all, errors, fail, out, print_table
 from stoa.settings import Settings, SettingsError, load
 
@@ -26,6 +26,7 @@ app.add_typer(keys, name="keys")
 app.add_typer(kb.app, name="kb")
 app.add_typer(data.app, name="data")
 app.add_typer(users.app, name="users")
+app.add_typer(audit.app, name="audit")
 
 
 def _print_version(wanted: bool) -> None:

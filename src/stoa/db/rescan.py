@@ -32,6 +32,7 @@ NAMES_OTHERS: Final[Mapping[str, str]] = {
     "*.owner_id": "a user",
     "*.paid_by": "an access key",
     "*.seen_by": "a sync of a source",
+    "*.successor_id": "an access key",
     "*.session_id": "a session of an app, as its client names it",
     "*.updated_by": "an access key or a user",
     "conversations.family": "a family of forks: a number of its own, which no row has as its id",

@@ -309,6 +309,44 @@ BEGIN
     WHERE r.org_id = p_org AND r.id = p_run;
 END $$;
 
+CREATE FUNCTION public.capture_change() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $_$
+DECLARE
+    subject text;
+    before  jsonb;
+    after   jsonb;
+    hidden  text[];
+    shown   text := 'SELECT to_jsonb(r) FROM (SELECT ($1).' || replace(TG_ARGV[1], ',', ', ($1).') || ') r';
+    name    text;
+    differs boolean;
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        EXECUTE 'SELECT ($1).' || TG_ARGV[0] || '::text' INTO subject USING OLD;
+    ELSE
+        EXECUTE 'SELECT ($1).' || TG_ARGV[0] || '::text' INTO subject USING NEW;
+        EXECUTE shown INTO after USING NEW;
+    END IF;
+    IF TG_OP <> 'INSERT' THEN
+        EXECUTE shown INTO before USING OLD;
+    END IF;
+    IF TG_OP = 'UPDATE' THEN
+        FOREACH name IN ARRAY string_to_array(coalesce(TG_ARGV[2], ''), ',') LOOP
+            EXECUTE format('SELECT ($1).%1$I::text IS DISTINCT FROM ($2).%1$I::text', name) INTO differs USING OLD, NEW;
+            hidden := CASE WHEN differs THEN hidden || name ELSE hidden END;
+        END LOOP;
+        SELECT jsonb_object_agg(o.key, o.value), jsonb_object_agg(o.key, n.value) INTO before, after
+        FROM jsonb_each(before) o JOIN jsonb_each(after) n USING (key) WHERE o.value IS DISTINCT FROM n.value;
+        IF before IS NULL AND hidden IS NULL THEN
+            RETURN NULL;
+        END IF;
+    END IF;
+    PERFORM set_config('stoa.changes', (coalesce(nullif(current_setting('stoa.changes', true), ''), '[]')::jsonb
+        || jsonb_build_array(jsonb_build_object('subject', subject, 'change',
+            jsonb_strip_nulls(jsonb_build_object('table', TG_TABLE_NAME, 'before', before, 'after', after, 'hidden', hidden)))))::text, true);
+    RETURN NULL;
+END $_$;
+
 CREATE FUNCTION public.end_run(p_org uuid, p_run uuid, p_conversation uuid, p_message uuid, p_status text, p_output text, p_content jsonb, p_error jsonb, p_usage jsonb, p_turns jsonb, p_uses jsonb, p_alone boolean, p_epoch bigint, p_base integer, p_sequences integer[], p_kinds smallint[], p_payloads bytea[], p_told text[]) RETURNS boolean
     LANGUAGE plpgsql
     AS $$
@@ -387,6 +425,17 @@ CREATE FUNCTION public.forget_trigger_payload() RETURNS trigger
     AS $$
 BEGIN
     NEW.payload := '{}';
+    RETURN NEW;
+END $$;
+
+CREATE FUNCTION public.keep_audit() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF TG_OP = 'DELETE' OR OLD.sequence IS NOT NULL
+       OR to_jsonb(NEW) - '{sequence,hash}'::text[] <> to_jsonb(OLD) - '{sequence,hash}'::text[] THEN
+        RAISE EXCEPTION 'audit lines never change';
+    END IF;
     RETURN NEW;
 END $$;
 
@@ -554,6 +603,24 @@ BEGIN
     END IF;
 END $_$;
 
+CREATE FUNCTION public.record_audit(p_org uuid, p_project uuid, p_key uuid, p_user uuid, p_action text, p_subject uuid, p_request text, p_method text, p_path text, p_address text, p_client text) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    captured jsonb := nullif(current_setting('stoa.changes', true), '')::jsonb;
+    own      jsonb;
+    others   jsonb;
+BEGIN
+    IF captured IS NOT NULL THEN
+        SELECT jsonb_agg(one -> 'change') FILTER (WHERE one ->> 'subject' = p_subject::text),
+               jsonb_agg(one) FILTER (WHERE one ->> 'subject' IS DISTINCT FROM p_subject::text)
+        INTO own, others FROM jsonb_array_elements(captured) one;
+        PERFORM set_config('stoa.changes', coalesce(others::text, ''), true);
+    END IF;
+    INSERT INTO audit (org_id, project_id, key_id, user_id, action, subject_id, request_id, method, path, address, client, changes)
+    VALUES (p_org, p_project, p_key, p_user, p_action, p_subject, p_request, p_method, p_path, p_address, p_client, own);
+END $$;
+
 CREATE FUNCTION public.reserve_spending(p_org uuid, p_project uuid, p_key uuid, p_id uuid, p_usd numeric, p_node uuid, OUT granted boolean, OUT spent_usd double precision, OUT limit_usd double precision, OUT period text) RETURNS record
     LANGUAGE plpgsql
     AS $$
@@ -652,6 +719,7 @@ CREATE TABLE public.access_keys (
     rate_limit integer,
     spending_limit_usd numeric(18,9),
     spending_period text,
+    successor_id uuid,
     CONSTRAINT access_keys_rate_limit_check CHECK ((rate_limit > 0)),
     CONSTRAINT access_keys_spending_limit_usd_check CHECK ((spending_limit_usd >= (0)::numeric)),
     CONSTRAINT access_keys_spending_period_check CHECK ((spending_period = ANY (ARRAY['day'::text, 'month'::text, 'total'::text])))
@@ -697,7 +765,21 @@ CREATE TABLE public.audit (
     key_id uuid,
     action text NOT NULL,
     subject_id uuid,
-    user_id uuid
+    user_id uuid,
+    request_id text,
+    method text,
+    path text,
+    address text,
+    client text,
+    changes jsonb,
+    sequence bigint,
+    hash bytea
+);
+
+CREATE TABLE public.audit_heads (
+    org_id uuid NOT NULL,
+    sequence bigint NOT NULL,
+    hash bytea NOT NULL
 );
 
 ALTER TABLE public.audit ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -968,6 +1050,17 @@ CREATE TABLE public.key_spending (
     usd numeric(18,9) NOT NULL
 )
 WITH (fillfactor='50');
+
+CREATE TABLE public.key_uses (
+    org_id uuid NOT NULL,
+    project_id uuid,
+    key_id uuid NOT NULL,
+    address text NOT NULL,
+    client text NOT NULL,
+    first_at timestamp with time zone NOT NULL,
+    last_at timestamp with time zone NOT NULL
+)
+WITH (fillfactor='70');
 
 CREATE TABLE public.knowledge_chunks (
     org_id uuid NOT NULL,
@@ -1619,6 +1712,9 @@ ALTER TABLE ONLY public.apps
 ALTER TABLE ONLY public.apps
     ADD CONSTRAINT apps_pkey PRIMARY KEY (org_id, id);
 
+ALTER TABLE ONLY public.audit_heads
+    ADD CONSTRAINT audit_heads_pkey PRIMARY KEY (org_id);
+
 ALTER TABLE ONLY public.audit
     ADD CONSTRAINT audit_pkey PRIMARY KEY (org_id, id);
 
@@ -1672,6 +1768,9 @@ ALTER TABLE ONLY public.key_reservations
 
 ALTER TABLE ONLY public.key_spending
     ADD CONSTRAINT key_spending_pkey PRIMARY KEY (org_id, key_id, day, part);
+
+ALTER TABLE ONLY public.key_uses
+    ADD CONSTRAINT key_uses_pkey PRIMARY KEY (org_id, key_id, address, client);
 
 ALTER TABLE ONLY public.knowledge_chunks
     ADD CONSTRAINT knowledge_chunks_pkey PRIMARY KEY (org_id, index_id, ordinal);
@@ -1810,6 +1909,12 @@ CREATE INDEX app_deployments_of_version ON public.app_deployments USING btree (o
 CREATE INDEX app_deployments_of_workflow ON public.app_deployments USING btree (org_id, workflow_id);
 
 CREATE INDEX apps_by_name ON public.apps USING btree (org_id, project_id, name, id);
+
+CREATE UNIQUE INDEX audit_chain ON public.audit USING btree (org_id, sequence) WHERE (sequence IS NOT NULL);
+
+CREATE INDEX audit_of_subject ON public.audit USING btree (org_id, subject_id, id);
+
+CREATE INDEX audit_unsealed ON public.audit USING btree (org_id, id) WHERE (sequence IS NULL);
 
 CREATE UNIQUE INDEX connections_by_name ON public.connections USING btree (org_id, project_id, name);
 
@@ -2009,6 +2114,64 @@ CREATE UNIQUE INDEX users_by_email ON public.users USING btree (email);
 
 CREATE INDEX workflows_by_name ON public.workflows USING btree (org_id, project_id, name, id);
 
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.access_keys FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,project_id,permissions,expires_at,rate_limit,spending_limit_usd,spending_period', '');
+
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.app_deployments FOR EACH ROW EXECUTE FUNCTION public.capture_change('app_id', 'id,workflow_id,workflow_version_id', '');
+
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.apps FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,access_type,latest_deployment_id,archived_at', 'description,deployment_config');
+
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.connections FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,type', 'base_url,secret');
+
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.invitations FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'project_id,role,project_role,expires_at', 'hash');
+
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.knowledge_sources FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,provider,schedule,timezone,secret_names', 'config,metadata,secrets');
+
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.knowledgebases FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,embedder,chunking,language,ocr', 'description,retriever');
+
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.org_members FOR EACH ROW EXECUTE FUNCTION public.capture_change('user_id', 'user_id,role', '');
+
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.orgs FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name', '');
+
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.personal_tokens FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'user_id,name,expires_at', '');
+
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.project_members FOR EACH ROW EXECUTE FUNCTION public.capture_change('user_id', 'user_id,project_id,role', '');
+
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.projects FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,description,visibility', '');
+
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.tools FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,type,idempotent,approval,secret_names', 'description,config,secrets');
+
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.triggers FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,provider,status,config,actor_id', 'input_transformer,signing_secret,hook_hash');
+
+CREATE TRIGGER captured_update AFTER UPDATE OF name, project_id, permissions, expires_at, rate_limit, spending_limit_usd, spending_period ON public.access_keys FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,project_id,permissions,expires_at,rate_limit,spending_limit_usd,spending_period', '');
+
+CREATE TRIGGER captured_update AFTER UPDATE OF id, workflow_id, workflow_version_id ON public.app_deployments FOR EACH ROW EXECUTE FUNCTION public.capture_change('app_id', 'id,workflow_id,workflow_version_id', '');
+
+CREATE TRIGGER captured_update AFTER UPDATE OF name, access_type, latest_deployment_id, archived_at, description, deployment_config ON public.apps FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,access_type,latest_deployment_id,archived_at', 'description,deployment_config');
+
+CREATE TRIGGER captured_update AFTER UPDATE OF name, type, base_url, secret ON public.connections FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,type', 'base_url,secret');
+
+CREATE TRIGGER captured_update AFTER UPDATE OF project_id, role, project_role, expires_at, hash ON public.invitations FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'project_id,role,project_role,expires_at', 'hash');
+
+CREATE TRIGGER captured_update AFTER UPDATE OF name, provider, schedule, timezone, secret_names, config, metadata, secrets ON public.knowledge_sources FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,provider,schedule,timezone,secret_names', 'config,metadata,secrets');
+
+CREATE TRIGGER captured_update AFTER UPDATE OF name, embedder, chunking, language, ocr, description, retriever ON public.knowledgebases FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,embedder,chunking,language,ocr', 'description,retriever');
+
+CREATE TRIGGER captured_update AFTER UPDATE OF user_id, role ON public.org_members FOR EACH ROW EXECUTE FUNCTION public.capture_change('user_id', 'user_id,role', '');
+
+CREATE TRIGGER captured_update AFTER UPDATE OF name ON public.orgs FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name', '');
+
+CREATE TRIGGER captured_update AFTER UPDATE OF user_id, name, expires_at ON public.personal_tokens FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'user_id,name,expires_at', '');
+
+CREATE TRIGGER captured_update AFTER UPDATE OF user_id, project_id, role ON public.project_members FOR EACH ROW EXECUTE FUNCTION public.capture_change('user_id', 'user_id,project_id,role', '');
+
+CREATE TRIGGER captured_update AFTER UPDATE OF name, description, visibility ON public.projects FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,description,visibility', '');
+
+CREATE TRIGGER captured_update AFTER UPDATE OF name, type, idempotent, approval, secret_names, description, config, secrets ON public.tools FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,type,idempotent,approval,secret_names', 'description,config,secrets');
+
+CREATE TRIGGER captured_update AFTER UPDATE OF name, provider, status, config, actor_id, input_transformer, signing_secret, hook_hash ON public.triggers FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,provider,status,config,actor_id', 'input_transformer,signing_secret,hook_hash');
+
+CREATE TRIGGER kept BEFORE DELETE OR UPDATE ON public.audit FOR EACH ROW EXECUTE FUNCTION public.keep_audit();
+
 CREATE TRIGGER payload_goes_with_run BEFORE UPDATE OF run_id ON public.trigger_events FOR EACH ROW WHEN (((old.run_id IS NOT NULL) AND (new.run_id IS NULL))) EXECUTE FUNCTION public.forget_trigger_payload();
 
 CREATE TRIGGER usage_of_changed_lines AFTER DELETE OR UPDATE OF org_id, project_id, key_id, model, kind, prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens, cost_usd, estimated, at ON public.model_calls FOR EACH ROW EXECUTE FUNCTION public.follow_usage();
@@ -2068,6 +2231,9 @@ ALTER TABLE ONLY public.invitations
 
 ALTER TABLE ONLY public.key_reservations
     ADD CONSTRAINT key_reservations_org_id_key_id_fkey FOREIGN KEY (org_id, key_id) REFERENCES public.access_keys(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.key_uses
+    ADD CONSTRAINT key_uses_org_id_key_id_fkey FOREIGN KEY (org_id, key_id) REFERENCES public.access_keys(org_id, id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.knowledge_items
     ADD CONSTRAINT knowledge_items_org_id_knowledgebase_id_fkey FOREIGN KEY (org_id, knowledgebase_id) REFERENCES public.knowledgebases(org_id, id);
@@ -2155,6 +2321,8 @@ ALTER TABLE public.apps ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.audit ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.audit_heads ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.connections ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.conversation_files ENABLE ROW LEVEL SECURITY;
@@ -2184,6 +2352,8 @@ ALTER TABLE public.key_rates ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.key_reservations ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.key_spending ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.key_uses ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.knowledge_chunks ENABLE ROW LEVEL SECURITY;
 
@@ -2243,6 +2413,8 @@ CREATE POLICY tenant ON public.apps TO stoa_tenant USING (((org_id = public.stoa
 
 CREATE POLICY tenant ON public.audit TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
+CREATE POLICY tenant ON public.audit_heads TO stoa_tenant USING ((org_id = public.stoa_org()));
+
 CREATE POLICY tenant ON public.connections TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
 CREATE POLICY tenant ON public.conversation_files TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
@@ -2272,6 +2444,8 @@ CREATE POLICY tenant ON public.key_rates TO stoa_tenant USING ((org_id = public.
 CREATE POLICY tenant ON public.key_reservations TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
 CREATE POLICY tenant ON public.key_spending TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
+CREATE POLICY tenant ON public.key_uses TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
 CREATE POLICY tenant ON public.knowledge_chunks TO stoa_tenant USING (((org_id = ( SELECT public.stoa_org() AS stoa_org)) AND ((( SELECT public.stoa_project() AS stoa_project) IS NULL) OR ((project_id = ( SELECT public.stoa_project() AS stoa_project)) OR (project_id = ANY (COALESCE(( SELECT public.stoa_projects() AS stoa_projects), '{}'::uuid[])))))));
 
@@ -2380,13 +2554,15 @@ REVOKE ALL ON FUNCTION public.widen_policies() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.widened(p_condition text) FROM PUBLIC;
 
-GRANT SELECT,INSERT,DELETE ON TABLE public.access_keys TO stoa_tenant;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.access_keys TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.app_deployments TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.apps TO stoa_tenant;
 
-GRANT INSERT ON TABLE public.audit TO stoa_tenant;
+GRANT SELECT,INSERT ON TABLE public.audit TO stoa_tenant;
+
+GRANT SELECT ON TABLE public.audit_heads TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.connections TO stoa_tenant;
 
@@ -2422,7 +2598,9 @@ GRANT SELECT,DELETE ON TABLE public.key_rates TO stoa_tenant;
 
 GRANT SELECT ON TABLE public.key_reservations TO stoa_tenant;
 
-GRANT SELECT,DELETE ON TABLE public.key_spending TO stoa_tenant;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.key_spending TO stoa_tenant;
+
+GRANT SELECT,DELETE ON TABLE public.key_uses TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.knowledge_chunks TO stoa_tenant;
 

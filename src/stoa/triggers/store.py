@@ -61,6 +61,16 @@ def trigger_of(row: Row) -> Trigger:
     )
 
 
+async def of_keys(tx: Tx, org_id: UUID, key_ids: Sequence[UUID]) -> Sequence[Trigger]:
+    """The active triggers that start runs in the names of these keys."""
+    return [trigger_of(row) for row in await tx.fetch(SQL.of_keys, org_id, list(key_ids))]
+
+
+async def hand_over(tx: Tx, org_id: UUID, key_id: UUID, successor_id: UUID) -> None:
+    """From now on they start runs in the name of the successor."""
+    await tx.execute(SQL.hand_over, org_id, key_id, successor_id)
+
+
 # --- events ---------------------------------------------------------------------------------------------------------
 async def insert_event(
     tx: Tx,
