@@ -60,7 +60,8 @@ class ProjectToolbox:
 
 
 class PageTranscriber:
-    """The operator's model reads pages without text for knowledge bases, on the bill of the key that asked for the item."""
+    """The operator's model reads pages without text for knowledge bases, on the bill of the key that asked for the
+    item."""
 
     def __init__(self, transcriber: gateway.Transcriber, prices: Sequence[gateway.Price]) -> None:
         self._transcriber = transcriber

@@ -94,7 +94,8 @@ async def open_slices(
         usage = await enter(usage_component.open_component(kit))
         traces = await enter(traces_component.open_component(kit, owner, retention_days=settings.traces_retention_days))
         built: list[Component] = [
-            journal, node, streams, models.gateway, talking.conversations, talking.runs, deployed, tools, knowledge, sources, triggers, keys, usage, traces
+            journal, node, streams, models.gateway, talking.conversations, talking.runs, deployed, tools, knowledge,
+            sources, triggers, keys, usage, traces,
         ]  # fmt: skip
         checks = [check for component in built for check in component.checks]
         doctor = await enter(doctor_component.open_component(kit, checks, runs.timeline, choices.data(settings)))

@@ -249,7 +249,7 @@ def banner(settings: Settings, server: Server, port: int, where: str) -> list[st
     base = f"http://{'localhost' if settings.host in ('127.0.0.1', '0.0.0.0', '::1', '::') else settings.host}:{port}"  # noqa: S104
     lines = [
         "",
-        f"Stoa is ready at {base}   (API reference: {base}/docs)",
+        f"Stoa is ready at {base}   (the console; documentation: {base}/docs)",
         f"Your data is in {where}",
         *_models(server),
         "",
