@@ -9,10 +9,9 @@ from uuid import UUID
 
 from stoa.access import rules, store
 from stoa.access.service import Access, allowed
-from stoa.access.store import SQL as KEYS
+from stoa.access.store import SQL
 from stoa.access.types import AccessKey, Effect, KeyChanges, KeyEffects, KeyUse
-from stoa.access.uses import SQL
-from stoa.db import Database, Row, Tx, audit, idempotency
+from stoa.db import Database, Row, Tx, audit, idempotency, load
 from stoa.db.idempotency import IdempotencyKey
 from stoa.kernel.clock import Clock
 from stoa.kernel.errors import BadRequest, Conflict, Forbidden, NotFound
@@ -20,8 +19,7 @@ from stoa.kernel.ids import Ids
 from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
 
-OVERLAP_DEFAULT: Final = timedelta(days=1)
-OVERLAP_MAX: Final = timedelta(days=90)
+_SQL: Final = load("stoa.access", "keys.sql")
 
 
 class Keys:
@@ -45,7 +43,7 @@ class Keys:
     async def get(self, principal: Principal, key_id: UUID) -> AccessKey:
         await self._uses.write()
         async with self._database.tenant(principal) as tx:
-            row = await tx.fetchrow(KEYS.key, principal.org_id, key_id)
+            row = await tx.fetchrow(SQL.key, principal.org_id, key_id)
             uses = await _uses(tx, principal.org_id, [key_id])
         if row is None:
             raise _no_key(key_id)
@@ -62,7 +60,7 @@ class Keys:
             before, after, below = await self._planned(tx, principal, key_id, changes, cascade=cascade)
             limit = after.spending_limit
             row = await tx.fetchrow(
-                SQL.update_key,
+                _SQL.update_key,
                 principal.org_id,
                 key_id,
                 after.name,
@@ -76,9 +74,9 @@ class Keys:
             lost = _lost(before, after)
             if below:
                 every = list(rules.PERMISSIONS)
-                await tx.execute(SQL.narrow_keys, principal.org_id, [key.id for key in below], lost, every)
+                await tx.execute(_SQL.narrow_keys, principal.org_id, [key.id for key in below], lost, every)
             until = rules.manages_until(before, after, self._clock.now())
-            if until is not None and not await tx.fetchval(SQL.manages_after, principal.org_id, until):
+            if until is not None and not await tx.fetchval(_SQL.manages_after, principal.org_id, until):
                 raise Conflict(rules.NO_MANAGER)
             for changed in (key_id, *(key.id for key in below)):
                 await audit.record(tx, principal, "access_key.update", changed)
@@ -101,8 +99,8 @@ class Keys:
         """The key before and after, and with `cascade` those that it made. The organization is locked."""
         if principal.rate_limit is not None or principal.spending_limit is not None:
             raise Forbidden("A key with a rate or spending limit cannot change keys: it could lift its own.")
-        await tx.execute(KEYS.lock_org, principal.org_id)
-        row = await tx.fetchrow(SQL.key_to_change, principal.org_id, key_id)
+        await tx.execute(SQL.lock_org, principal.org_id)
+        row = await tx.fetchrow(_SQL.key_to_change, principal.org_id, key_id)
         if row is None:
             raise _no_key(key_id)
         before = store.key(row)
@@ -111,12 +109,12 @@ class Keys:
         after = await self._changed(tx, principal, before, changes)
         below: Sequence[AccessKey] = ()
         if cascade and _lost(before, after):
-            rows = await tx.fetch(KEYS.keys_to_revoke, principal.org_id, key_id, True)
+            rows = await tx.fetch(SQL.keys_to_revoke, principal.org_id, key_id, True)
             below = [one for one in (store.key(row) for row in rows) if one.id != key_id]
         return before, after, below
 
     async def _changed(self, tx: Tx, principal: Principal, before: AccessKey, changes: KeyChanges) -> AccessKey:
-        maker = await tx.fetchrow(SQL.maker, principal.org_id, before.created_by) if before.created_by else None
+        maker = await tx.fetchrow(_SQL.maker, principal.org_id, before.created_by) if before.created_by else None
         may = _less(allowed(principal, before.project_id), _permissions(maker))
         wanted = changes.permissions if "permissions" in changes.fields else before.permissions
         # Also where they stay: who has less must not make a key with more live longer.
@@ -147,7 +145,7 @@ class Keys:
         secret = rules.new_secret()
         async with self._database.tenant(principal) as tx:
             if once and (first := await idempotency.claim(tx, principal, once)):
-                row = await tx.fetchrow(KEYS.key, principal.org_id, UUID(first["id"]))
+                row = await tx.fetchrow(SQL.key, principal.org_id, UUID(first["id"]))
                 if row is None:
                     raise NotFound("The key that this Idempotency-Key made was revoked.")
                 return store.key(row), None
@@ -157,7 +155,7 @@ class Keys:
                 raise Conflict("This key has expired; make a new one instead.")
             limit = after.spending_limit
             row = await tx.fetchrow(
-                KEYS.insert_key,
+                SQL.insert_key,
                 principal.org_id,
                 before.project_id,
                 self._ids.new(),
@@ -175,9 +173,9 @@ class Keys:
             made = store.key(row)
             end = now + overlap
             ends = end if before.expires_at is None else min(end, before.expires_at)
-            await tx.execute(SQL.end_with_successor, principal.org_id, key_id, made.id, ends)
-            await tx.execute(SQL.adopt, principal.org_id, key_id, made.id)
-            await tx.execute(SQL.copy_spending, principal.org_id, key_id, made.id)
+            await tx.execute(_SQL.end_with_successor, principal.org_id, key_id, made.id, ends)
+            await tx.execute(_SQL.adopt, principal.org_id, key_id, made.id)
+            await tx.execute(_SQL.copy_spending, principal.org_id, key_id, made.id)
             await self._dependents.hand_over(tx, principal.org_id, key_id, made.id)
             await audit.record(tx, principal, "access_key.rotate", key_id)
             await audit.record(tx, principal, "access_key.create", made.id)
@@ -188,7 +186,7 @@ class Keys:
 
 async def _uses(tx: Tx, org_id: UUID, key_ids: Sequence[UUID]) -> Mapping[UUID, Sequence[KeyUse]]:
     found: dict[UUID, list[KeyUse]] = {}
-    for row in await tx.fetch(SQL.uses, org_id, list(key_ids)):
+    for row in await tx.fetch(_SQL.uses, org_id, list(key_ids)):
         use = KeyUse(row["address"] or None, row["client"] or None, row["first_at"], row["last_at"])
         found.setdefault(row["key_id"], []).append(use)
     return found

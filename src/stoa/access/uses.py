@@ -18,11 +18,8 @@ WRITE_SECONDS: Final = 30.0
 KEPT_MAX: Final = 20
 """Pairs of address and client that are kept of a key."""
 KEPT: Final = timedelta(days=90)
-WAITING_MAX: Final = 10_000
-"""Pairs in memory; beyond them the oldest key's are as good as seen."""
-
-_Use = tuple[UUID, UUID, str, str]
-"""Organization, key, address, client."""
+KEYS_MAX: Final = 10_000
+"""Keys whose uses wait in memory; those of others are not noticed until the next write."""
 
 
 class KeyUses:
@@ -30,7 +27,8 @@ class KeyUses:
         self._database = database
         self._clock = clock
         self._supervisor = Supervisor()
-        self._seen: dict[_Use, tuple[datetime, datetime]] = {}
+        self._seen: dict[tuple[UUID, UUID], dict[tuple[str, str], tuple[datetime, datetime]]] = {}
+        """By organization and key: address and client, first and last time."""
 
     def saw(self, org_id: UUID, key_id: UUID) -> None:
         """A request with this key was admitted. Costs a look into a dictionary."""
@@ -38,10 +36,18 @@ class KeyUses:
         if origin is None:
             return
         now = self._clock.now()
-        use = (org_id, key_id, origin.address or "", origin.client or "")
-        known = self._seen.get(use)
-        if known is not None or len(self._seen) < WAITING_MAX:
-            self._seen[use] = (known[0] if known else now, now)
+        places = self._seen.get((org_id, key_id))
+        if places is None:
+            if len(self._seen) >= KEYS_MAX:
+                return
+            places = self._seen[org_id, key_id] = {}
+        place = (origin.address or "", origin.client or "")
+        first, _ = places.pop(
+            place, (now, now)
+        )  # Put at the end, so the first is the one that was not used for longest.
+        if len(places) >= KEPT_MAX:
+            del places[next(iter(places))]
+        places[place] = (first, now)
 
     async def start(self) -> None:
         self._supervisor.keep(self._write_forever, "access.uses")
@@ -62,15 +68,14 @@ class KeyUses:
         if not self._seen:
             return
         seen, self._seen = self._seen, {}
-        rows = [(*use, *times) for use, times in seen.items()]
+        rows = [(*key, *place, *times) for key, places in seen.items() for place, times in places.items()]
         columns = [list(column) for column in zip(*rows, strict=True)]
         try:
             async with internal(self._database) as tx:
                 await tx.execute(SQL.store_uses, *columns)
                 before = self._clock.now() - KEPT
-                await tx.execute(SQL.prune_uses, list({use[1] for use in seen}), KEPT_MAX, before)
+                await tx.execute(SQL.prune_uses, [key_id for _, key_id in seen], KEPT_MAX, before)
         except Unavailable:
-            for use, (first, last) in seen.items():
-                later = self._seen.get(use)
-                self._seen[use] = (first, later[1] if later else last)
+            for key, places in seen.items():
+                self._seen[key] = {**places, **self._seen.get(key, {})}
             raise

@@ -10,8 +10,6 @@ from stoa.access.types import (
     AccessKey,
     Dependent,
     Invitation,
-    KeyChanges,
-    KeyEffects,
     Member,
     Org,
     OrgRole,
@@ -23,7 +21,6 @@ from stoa.access.types import (
 )
 from stoa.http import Body, Timestamp, Wire
 from stoa.http.wire import not_blank, storable
-from stoa.kernel.principal import SpendingLimit
 
 
 def _name(text: str) -> str:
@@ -32,7 +29,7 @@ def _name(text: str) -> str:
     return storable(text)
 
 
-def _total(limit: Any) -> Any:
+def total(limit: Any) -> Any:
     """A plain number is dollars altogether."""
     return (
         {"usd": limit, "period": "total"} if isinstance(limit, int | float) and not isinstance(limit, bool) else limit
@@ -66,7 +63,7 @@ class CreateAccessKey(Body):
     permissions: Annotated[list[str], Field(min_length=1, max_length=50)] | None = None
     rate_limit: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     spending_limit: (
-        Annotated[SpendingLimitWire, BeforeValidator(_total, json_schema_input_type=float | SpendingLimitWire)] | None
+        Annotated[SpendingLimitWire, BeforeValidator(total, json_schema_input_type=float | SpendingLimitWire)] | None
     ) = None
 
 
@@ -77,13 +74,6 @@ class ProjectBody(Body):
     org_id: UUID | None = None
     description: Description | None = None
     visibility: Literal["internal", "private"] = "internal"
-
-
-class KeyUseWire(Wire):
-    address: str | None
-    client: str | None
-    first_at: Timestamp
-    last_at: Timestamp
 
 
 class AccessKeyWire(Wire):
@@ -104,52 +94,10 @@ class AccessKeyWire(Wire):
     successor_id: UUID | None
 
 
-class UsedAccessKeyWire(AccessKeyWire):
-    """`uses` are the places from which it was used in the last 90 days, the last one first; at most 20."""
-
-    uses: Sequence[KeyUseWire]
-
-
-class UpdateAccessKey(Body):
-    """What is left out stays; null takes a limit, an end or a restriction away, as far as you and the key's maker have
-    none."""
-
-    example: ClassVar[Mapping[str, Any]] = {"permissions": ["conversations:read"]}
-
-    name: Name | None = None
-    expires_at: AwareDatetime | None = None
-    permissions: Annotated[list[str], Field(min_length=1, max_length=50)] | None = None
-    rate_limit: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    spending_limit: (
-        Annotated[SpendingLimitWire, BeforeValidator(_total, json_schema_input_type=float | SpendingLimitWire)] | None
-    ) = None
-
-
-class RotateAccessKey(Body):
-    """For so long both keys work. 0 ends the old one at once."""
-
-    example: ClassVar[Mapping[str, Any]] = {"overlap_seconds": 86_400}
-
-    overlap_seconds: Annotated[int, Field(ge=0, le=90 * 86_400)] = 86_400
-
-
-class KeyLossWire(Wire):
-    id: UUID
-    name: str
-    loses: Sequence[str]
-
-
 class DependentTriggerWire(Wire):
     id: UUID
     name: str
     app_id: UUID
-
-
-class KeyEffectsWire(Wire):
-    """What a change would take away: permissions from keys, and triggers that would start no more runs."""
-
-    keys: Sequence[KeyLossWire]
-    triggers: Sequence[DependentTriggerWire]
 
 
 class CreatedAccessKeyWire(AccessKeyWire):
@@ -326,34 +274,18 @@ class ProjectWire(Wire):
 
 
 def key(value: AccessKey) -> AccessKeyWire:
-    return AccessKeyWire(**_key_fields(value))
+    return AccessKeyWire(**key_fields(value))
 
 
-def used_key(value: AccessKey) -> UsedAccessKeyWire:
-    uses = [KeyUseWire(address=u.address, client=u.client, first_at=u.first_at, last_at=u.last_at) for u in value.uses]
-    return UsedAccessKeyWire(**_key_fields(value), uses=uses)
-
-
-def key_changes(body: UpdateAccessKey) -> KeyChanges:
-    limit = SpendingLimit(body.spending_limit.usd, body.spending_limit.period) if body.spending_limit else None
-    fields = frozenset(body.model_fields_set)
-    return KeyChanges(fields, body.name, body.permissions, body.expires_at, body.rate_limit, limit)
-
-
-def key_effects(value: KeyEffects) -> KeyEffectsWire:
-    keys = [KeyLossWire(id=one.id, name=one.name, loses=one.loses) for one in value.keys]
-    return KeyEffectsWire(keys=keys, triggers=_dependents(value.triggers))
-
-
-def _dependents(values: Sequence[Dependent]) -> list[DependentTriggerWire]:
+def dependents(values: Sequence[Dependent]) -> list[DependentTriggerWire]:
     return [DependentTriggerWire(id=one.id, name=one.name, app_id=one.app_id) for one in values]
 
 
 def created_key(value: AccessKey, secret: str | None) -> CreatedAccessKeyWire:
-    return CreatedAccessKeyWire(**_key_fields(value), key=secret)
+    return CreatedAccessKeyWire(**key_fields(value), key=secret)
 
 
-def _key_fields(value: AccessKey) -> dict[str, Any]:
+def key_fields(value: AccessKey) -> dict[str, Any]:
     limit = value.spending_limit
     fields = {name: getattr(value, name, None) for name in AccessKeyWire.model_fields}
     fields["last_used_at"] = value.uses[0].last_at if value.uses else None
@@ -411,5 +343,5 @@ def revocation(made: Revocation) -> RevocationWire:
         message="deleted" if made.done else "ok",
         revoked=keys if made.done else None,
         would_revoke=None if made.done else keys,
-        triggers=_dependents(made.triggers) or None,
+        triggers=dependents(made.triggers) or None,
     )

@@ -1,11 +1,13 @@
 """`stoa audit verify FILE`: without a server, and without trust in the one that wrote the file."""
 
+import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from stoa.cli.asking import fail, out
+from stoa.cli.asking import Json, fail, out
 from stoa.kernel.audit_chain import verify
 
 app = typer.Typer(no_args_is_help=True, help="The audit, checked offline.")
@@ -22,6 +24,7 @@ def verify_file(
         str | None,
         typer.Option(help="The hash that GET /v1/audit/head gave: proves that no line is missing at the end."),
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Check that the lines of an export are one unbroken chain: none changed, removed or inserted."""
     try:
@@ -34,4 +37,7 @@ def verify_file(
     if head is not None and head.strip().lower() != found.hash:
         raise fail(f"The chain is unbroken, but ends in {found.hash} (sequence {found.last}), not in {head}.")
     whole = "from the beginning" if found.first == 1 else f"from sequence {found.first}, so continue an earlier export"
-    out.print(f"Unbroken: lines {found.first} to {found.last}, {whole}; it ends in {found.hash}.")
+    if as_json:
+        sys.stdout.write(json.dumps({"first": found.first, "last": found.last, "hash": found.hash}) + "\n")
+        return
+    out.print(f"Unbroken: lines {found.first} to {found.last}, {whole}; it ends in {found.hash}.", markup=False)

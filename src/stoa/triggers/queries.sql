@@ -175,7 +175,8 @@ SELECT 'starting', count(*) FROM trigger_events WHERE status = 'starting';
 
 -- name: of_keys
 SELECT * FROM triggers
-WHERE org_id = $1 AND actor_id = ANY ($2::uuid[]) AND NOT actor_is_user AND status = 'active' ORDER BY name, id LIMIT 500;
+WHERE org_id = $1 AND actor_id = ANY ($2::uuid[]) AND NOT actor_is_user AND status = 'active'
+ORDER BY name, id LIMIT 500;
 
 -- name: hand_over
 UPDATE triggers SET actor_id = $3 WHERE org_id = $1 AND actor_id = $2 AND NOT actor_is_user;

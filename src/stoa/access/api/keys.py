@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import Depends, Query
 
-from stoa.access import wire
+from stoa.access import key_wire, wire
 from stoa.access.keys import Keys
 from stoa.access.service import Access
 from stoa.access.types import NewKey
@@ -74,36 +74,36 @@ def _changing(router: Routes, keys: Keys, gate: Gate) -> None:
     cascading = Query(description="The keys that it made, directly or through others, lose what it loses.")
 
     @router.get("/v1/access-keys/{key_id}", responses=refusals(404))
-    async def get_key(key_id: UUID, principal: Annotated[Principal, reading]) -> Data[wire.UsedAccessKeyWire]:
+    async def get_key(key_id: UUID, principal: Annotated[Principal, reading]) -> Data[key_wire.UsedAccessKeyWire]:
         """With the places from which it is used."""
-        return Data(data=wire.used_key(await keys.get(principal, key_id)))
+        return Data(data=key_wire.used_key(await keys.get(principal, key_id)))
 
     @router.patch("/v1/access-keys/{key_id}", responses=refusals(404, 409))
     async def update_key(
         key_id: UUID,
-        body: wire.UpdateAccessKey,
+        body: key_wire.UpdateAccessKey,
         principal: Annotated[Principal, writing],
         cascade: Annotated[bool, cascading] = False,
     ) -> Data[wire.AccessKeyWire]:
         """Name, permissions, end and limits, at once on every node; never more than you and the key's maker have."""
-        changed = await keys.update(principal, key_id, wire.key_changes(body), cascade=cascade)
+        changed = await keys.update(principal, key_id, key_wire.key_changes(body), cascade=cascade)
         return Data(data=wire.key(changed))
 
     @router.post("/v1/access-keys/{key_id}/preview", responses=refusals(404, 409))
     async def preview_key_update(
         key_id: UUID,
-        body: wire.UpdateAccessKey,
+        body: key_wire.UpdateAccessKey,
         principal: Annotated[Principal, writing],
         cascade: Annotated[bool, cascading] = False,
-    ) -> Data[wire.KeyEffectsWire]:
+    ) -> Data[key_wire.KeyEffectsWire]:
         """Changes nothing, and says which keys and triggers this change would take access from."""
-        effects = await keys.effects(principal, key_id, wire.key_changes(body), cascade=cascade)
-        return Data(data=wire.key_effects(effects))
+        effects = await keys.effects(principal, key_id, key_wire.key_changes(body), cascade=cascade)
+        return Data(data=key_wire.key_effects(effects))
 
     @router.post("/v1/access-keys/{key_id}/rotate", status_code=201, responses=refusals(404, 409))
     async def rotate_key(
         key_id: UUID,
-        body: wire.RotateAccessKey,
+        body: key_wire.RotateAccessKey,
         principal: Annotated[Principal, writing],
         idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[wire.CreatedAccessKeyWire]:
