@@ -7,7 +7,7 @@ from functools import partial
 
 from stoa import access, apps, bases, conversations, documents, embedding, gateway, runs
 from stoa.access import component as access_component
-from stoa.app import adapters, choices
+from stoa.app import adapters, choices, hosting
 from stoa.app.outbound import outbound_of
 from stoa.apps import component as apps_component
 from stoa.bases import component as bases_component
@@ -160,7 +160,7 @@ class _Hosted:
 
     callbacks: callbacks_component.CallbacksComponent
     requirements: requirements_component.RequirementsComponent
-    reports: adapters.RunReports
+    reports: hosting.RunReports
 
 
 @asynccontextmanager
@@ -174,7 +174,7 @@ async def _open_hosted(
     toolbox: adapters.Toolbox,
 ) -> AsyncGenerator[_Hosted]:
     async with AsyncExitStack() as stack:
-        vault, reports = models.gateway.vault, adapters.RunReports()
+        vault, reports = models.gateway.vault, hosting.RunReports()
         required = await stack.enter_async_context(
             requirements_component.open_component(
                 kit,
@@ -223,7 +223,7 @@ async def _open_conversations(
         blobs = DirectoryBlobs(settings.data_dir / "blobs")
         reader = conversations.Reader(kit.database, partial(adapters.read_file, lent.models.documents, blobs))
         transcript = conversations.Transcript(kit.database, reader, blobs)
-        uploads, trials = adapters.AppUploads(), adapters.FlowTrials(lent.apps.workflows, catalogue)
+        uploads, trials = hosting.AppUploads(), adapters.FlowTrials(lent.apps.workflows, catalogue)
         worked = await stack.enter_async_context(
             runs_component.open_component(
                 kit,
