@@ -18,6 +18,7 @@ from stoa.gateway import Capabilities, ModelError
 from tests.conftest import FIRST_KEY, Running, serving
 from tests.support.apps import deployed
 from tests.support.doubles import ScriptedModel, answer, calling
+from tests.support.graphs import flow, node
 from tests.support.services import Service
 
 HI = {"input": {"input": "Hi"}}
@@ -89,6 +90,26 @@ async def test_a_stream_says_how_a_run_failed(app_server: Running) -> None:
     said = messages((await server.client.post(root(app), json={**HI, "stream": True})).text)
     assert said[-1]["data"]["error"]["code"] == "model_refused"
     assert said[-1]["data"]["choices"][0]["delta"]["content"] == ""
+
+
+async def test_a_graph_s_nodes_are_named(app_server: Running) -> None:
+    """With the event and the mode that the definition of the node sets."""
+    server = app_server
+    everything = {"enabled": True, "mode": "all", "event": "spoken"}
+    picked = {"input": "$.start.output.input"}
+    app = await deployed(
+        server, flow(node("agent", "writer", "start", name="Writer", streaming=everything, pick=picked))
+    )
+    said = messages((await server.client.post(root(app), json={**HI, "stream": True})).text)
+    assert said[-1]["data"]["status"] == "completed", said[-1]
+    assert said[-1]["event"] == "data"
+    spoken = [one for one in said if one["event"] == "spoken"]
+    assert {json.dumps(one["source"]) for one in spoken} == {
+        json.dumps({"id": "writer", "name": "Writer", "group": "agents", "type": "dynamiq.nodes.agents.Agent"})
+    }
+    deltas = [one["data"]["choices"][0]["delta"] for one in spoken]
+    assert {"content": {"thought": "Hm."}, "step": "reasoning", "source": "Writer"} in deltas
+    assert "".join(delta["content"] for delta in deltas if delta["step"] == "answer") == "Done."
 
 
 async def test_a_form_streams_too(app_server: Running) -> None:
