@@ -213,6 +213,18 @@ class _Talking:
     runs: runs_component.RunsComponent
 
 
+def _reading(streams: streams_component.StreamsComponent) -> runs.Reading:
+    """How apps' hosts show the journals of their runs."""
+    return runs.Reading(
+        streams.open_stream,
+        streams.streams.admit,
+        streams.replay,
+        streams.events_page,
+        streams.open_chunks,
+        streams.lines,
+    )
+
+
 @asynccontextmanager
 async def _open_conversations(
     settings: Settings, kit: Kit, owner: access.Access, lent: _Neighbours
@@ -244,14 +256,7 @@ async def _open_conversations(
                 check_requirements=lent.hosted.requirements.lending.check,
                 uploads=uploads,
                 trials=trials,
-                reading=runs.Reading(
-                    streams.open_stream,
-                    streams.streams.admit,
-                    streams.replay,
-                    streams.events_page,
-                    streams.open_chunks,
-                    streams.lines,
-                ),
+                reading=_reading(streams),
                 runs_max=settings.runs_max,
                 runs_per_project_max=settings.runs_per_project_max,
                 drain_seconds_max=settings.drain_seconds_max,
