@@ -7,7 +7,7 @@ from functools import partial
 
 from stoa import access, apps, bases, conversations, documents, embedding, gateway, runs
 from stoa.access import component as access_component
-from stoa.app import adapters, choices
+from stoa.app import adapters, choices, hosting
 from stoa.app.outbound import outbound_of
 from stoa.apps import component as apps_component
 from stoa.bases import component as bases_component
@@ -177,7 +177,7 @@ class _Hosted:
 
     callbacks: callbacks_component.CallbacksComponent
     requirements: requirements_component.RequirementsComponent
-    reports: adapters.RunReports
+    reports: hosting.RunReports
 
 
 @asynccontextmanager
@@ -191,7 +191,7 @@ async def _open_hosted(
     toolbox: adapters.Toolbox,
 ) -> AsyncGenerator[_Hosted]:
     async with AsyncExitStack() as stack:
-        vault, reports = models.gateway.vault, adapters.RunReports()
+        vault, reports = models.gateway.vault, hosting.RunReports()
         required = await stack.enter_async_context(
             requirements_component.open_component(
                 kit,
@@ -230,6 +230,18 @@ class _Talking:
     runs: runs_component.RunsComponent
 
 
+def _reading(streams: streams_component.StreamsComponent) -> runs.Reading:
+    """How apps' hosts show the journals of their runs."""
+    return runs.Reading(
+        streams.open_stream,
+        streams.streams.admit,
+        streams.replay,
+        streams.events_page,
+        streams.open_chunks,
+        streams.lines,
+    )
+
+
 @asynccontextmanager
 async def _open_conversations(
     settings: Settings, kit: Kit, owner: access.Access, lent: _Neighbours
@@ -240,7 +252,7 @@ async def _open_conversations(
         blobs = DirectoryBlobs(settings.data_dir / "blobs")
         reader = conversations.Reader(kit.database, partial(adapters.read_file, lent.models.documents, blobs))
         transcript = conversations.Transcript(kit.database, reader, blobs)
-        uploads, trials = adapters.AppUploads(), adapters.FlowTrials(lent.apps.workflows, catalogue)
+        uploads, trials = hosting.AppUploads(), adapters.FlowTrials(lent.apps.workflows, catalogue)
         worked = await stack.enter_async_context(
             runs_component.open_component(
                 kit,
@@ -261,14 +273,7 @@ async def _open_conversations(
                 check_requirements=lent.hosted.requirements.lending.check,
                 uploads=uploads,
                 trials=trials,
-                reading=runs.Reading(
-                    streams.open_stream,
-                    streams.streams.admit,
-                    streams.replay,
-                    streams.events_page,
-                    streams.open_chunks,
-                    streams.lines,
-                ),
+                reading=_reading(streams),
                 runs_max=settings.runs_max,
                 runs_per_project_max=settings.runs_per_project_max,
                 drain_seconds_max=settings.drain_seconds_max,
