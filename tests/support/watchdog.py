@@ -68,11 +68,8 @@ class Watchdog:
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         await asyncio.sleep(BEAT_SECONDS * 2)  # The last beat must have seen the last callback.
         self._beating = False
-        if kind is None:
-            if self.longest_seconds > self._seconds_max:
-                raise Blocked(
-                    f"the event loop was busy for {self.longest_seconds * 1000:.0f} ms at once:\n{self.stack}"
-                )
+        if kind is None and self.longest_seconds > self._seconds_max:
+            raise Blocked(f"the event loop was busy for {self.longest_seconds * 1000:.0f} ms at once:\n{self.stack}")
 
     def _beat(self) -> None:
         cpu = time.thread_time()
