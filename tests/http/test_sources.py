@@ -612,7 +612,7 @@ def test_sites_count_what_they_are_asked() -> None:
 
 async def test_the_command_line_makes_follows_shows_and_deletes_sources(server: Running, docs: Path) -> None:
     fill(docs, 3)
-    kb = Terminal(server)
+    kb = Terminal(server, "kb")
     base_id = (await kb("create", "By command")).strip()
     said = await kb(
         *(
@@ -658,7 +658,7 @@ async def test_the_command_line_makes_follows_shows_and_deletes_sources(server: 
 
 async def test_the_command_line_says_why_a_sync_failed_and_what_was_not_read(server: Running, docs: Path) -> None:
     fill(docs, 12)
-    kb = Terminal(server)
+    kb = Terminal(server, "kb")
     await kb("create", "In trouble")
     await kb("sources", "create", "In trouble", "directory", str(docs), "--name", "Docs", "--wait")
     for path in docs.glob("note-*.txt"):
@@ -697,7 +697,7 @@ async def test_the_command_line_says_why_a_sync_failed_and_what_was_not_read(ser
 
 
 async def test_the_command_line_takes_secrets_from_the_environment_and_prefixes_from_buckets(server: Running) -> None:
-    kb = Terminal(server)
+    kb = Terminal(server, "kb")
     base_id = (await kb("create", "Buckets")).strip()
     made = (
         "sources",
