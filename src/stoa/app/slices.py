@@ -93,7 +93,6 @@ async def open_slices(
         hosted = await enter(_open_hosted(settings, outbound, kit, node.node, models, deployed, chosen))
         lent = _Neighbours(journal, streams, node.node, models, deployed, hosted, chosen, library)
         talking = await enter(_open_conversations(settings, kit, owner, lent))
-        hosted.reports.runs = talking.runs.runs
         triggers = await enter(_open_triggers(settings, kit, node.node, models, talking))
         keys = await enter(access_component.open_component(kit, owner, adapters.TriggersOfKeys()))
         dialects = await enter(_open_dialects(kit, talking, streams, models, deployed, chosen))
@@ -297,6 +296,7 @@ async def _open_conversations(
         )
         uploads.conversations, uploads.links = talks.conversations, talks.links
         trials.conversations = talks.conversations
+        lent.hosted.reports.runs = worked.runs
         yield _Talking(talks, worked)
 
 
