@@ -30,6 +30,7 @@ from stoa.sources import component as sources_component
 from stoa.streams import component as streams_component
 from stoa.tools import component as tools_component
 from stoa.traces import component as traces_component
+from stoa.triggers import component as triggers_component
 from stoa.usage import component as usage_component
 
 
@@ -93,13 +94,14 @@ async def open_slices(
         lent = _Neighbours(journal, streams, node.node, models, deployed, hosted, chosen, library)
         talking = await enter(_open_conversations(settings, kit, owner, lent))
         hosted.reports.runs = talking.runs.runs
-        keys = await enter(access_component.open_component(kit, owner))
+        triggers = await enter(_open_triggers(settings, kit, node.node, models, talking))
+        keys = await enter(access_component.open_component(kit, owner, adapters.TriggersOfKeys()))
         dialects = await enter(_open_dialects(kit, talking, streams, models, deployed, chosen))
         usage = await enter(usage_component.open_component(kit))
         traces = await enter(traces_component.open_component(kit, owner, retention_days=settings.traces_retention_days))
         built: list[Component] = [
             journal, node, streams, models.gateway, talking.conversations, talking.runs, dialects, deployed,
-            hosted.callbacks, hosted.requirements, tools, knowledge, sources, keys, usage, traces,
+            hosted.callbacks, hosted.requirements, tools, knowledge, sources, triggers, keys, usage, traces,
         ]  # fmt: skip
         checks = [check for component in built for check in component.checks]
         doctor = await enter(doctor_component.open_component(kit, checks, runs.timeline, choices.data(settings)))
@@ -129,6 +131,21 @@ async def _open_dialects(
         kit, beginning, streams.streams, slugs.default_model, slugs.named
     ) as dialects:
         yield dialects
+
+
+@asynccontextmanager
+async def _open_triggers(
+    settings: Settings, kit: Kit, node: Node, models: "_Models", talking: "_Talking"
+) -> AsyncGenerator[Component]:
+    async with triggers_component.open_component(
+        kit,
+        node.id,
+        models.gateway.vault,
+        adapters.AppRunner(talking.runs.runs),
+        access.Acting(kit.database, kit.clock),
+        public_url=settings.public_url,
+    ) as triggers:
+        yield triggers
 
 
 @asynccontextmanager
