@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -28,7 +28,6 @@ from stoa import (
 )
 from stoa.db import Tx
 from stoa.db.blobs import DirectoryBlobs
-from stoa.db.idempotency import IdempotencyKey
 from stoa.http.errors import explain
 from stoa.kernel.errors import BadRequest
 from stoa.kernel.principal import Principal
@@ -311,41 +310,6 @@ def agent_check(
         await conversations.check_agent(agents, schemas, principal, agent, "tools")
 
     return check
-
-
-class FlowTrials:
-    """Flows that are tried out: each run in a conversation of its own."""
-
-    def __init__(self, workflows: apps.Workflows, catalogue: gateway.Catalogue) -> None:
-        self._workflows = workflows
-        self._catalogue = catalogue
-        self.conversations: conversations.Conversations | None = None
-        """Set once it exists: conversations are built after the runs that they cancel."""
-
-    async def prepare(
-        self,
-        principal: Principal,
-        project_id: UUID | None,
-        flow: Mapping[str, Any],
-        fields: Mapping[str, Any],
-        once: IdempotencyKey | None,
-    ) -> runs.Trial:
-        found = await self._workflows.runnable(principal, project_id, flow)
-        held = self.conversations
-        assert held is not None, "requests are taken after everything is built"
-        inside = replace(principal, project_id=found.project_id)
-        made = await held.create(
-            inside,
-            model_id=found.models.agent or self._catalogue.default.id,
-            org_id=None,
-            title="Test of a workflow",
-            user_id=None,
-            metadata=None,
-            agent=found.agent,
-            once=replace(once, key=f"{once.key}#conversation") if once else None,
-        )
-        workflow = {"flow": flow, "models": found.models.nodes} if found.agent is None else None
-        return runs.Trial(inside, made.id, runs.GraphStart(fields, workflow))
 
 
 def _problems(error: ValidationError) -> Mapping[str, str]:

@@ -1,10 +1,13 @@
-"""What apps' own hosts are lent: where the files of their runs lie, and what callbacks say of runs."""
+"""What apps are lent: where the files of their runs lie, what callbacks say of runs, and a place to try a flow out."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from uuid import UUID
 
-from stoa import callbacks, conversations, runs
+from stoa import apps, callbacks, conversations, gateway, runs
+from stoa.db.idempotency import IdempotencyKey
 from stoa.kernel.errors import AppError
 from stoa.kernel.principal import Principal
 
@@ -59,3 +62,38 @@ class RunReports:
         assert self.runs is not None, "workers start after everything is built"
         found = await self.runs.found(org_id, run_id)
         return runs.report(found) if found is not None else None
+
+
+class FlowTrials:
+    """Flows that are tried out: each run in a conversation of its own."""
+
+    def __init__(self, workflows: apps.Workflows, catalogue: gateway.Catalogue) -> None:
+        self._workflows = workflows
+        self._catalogue = catalogue
+        self.conversations: conversations.Conversations | None = None
+        """Set once it exists: conversations are built after the runs that they cancel."""
+
+    async def prepare(
+        self,
+        principal: Principal,
+        project_id: UUID | None,
+        flow: Mapping[str, Any],
+        fields: Mapping[str, Any],
+        once: IdempotencyKey | None,
+    ) -> runs.Trial:
+        found = await self._workflows.runnable(principal, project_id, flow)
+        held = self.conversations
+        assert held is not None, "requests are taken after everything is built"
+        inside = replace(principal, project_id=found.project_id)
+        made = await held.create(
+            inside,
+            model_id=found.models.agent or self._catalogue.default.id,
+            org_id=None,
+            title="Test of a workflow",
+            user_id=None,
+            metadata=None,
+            agent=found.agent,
+            once=replace(once, key=f"{once.key}#conversation") if once else None,
+        )
+        workflow = {"flow": flow, "models": found.models.nodes} if found.agent is None else None
+        return runs.Trial(inside, made.id, runs.GraphStart(fields, workflow))

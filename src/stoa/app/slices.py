@@ -59,13 +59,10 @@ async def open_slices(
         enter, outbound = stack.enter_async_context, outbound_of(settings)
         journal = await enter(journal_component.open_component(kit))
         public = apps.PublicApps(kit.database)
+        living, per_key = adapters.living(owner, public), settings.streams_per_key_max
         streams = await enter(
             streams_component.open_component(
-                kit,
-                journal.journal,
-                owner.principal_of,
-                adapters.living(owner, public),
-                streams_per_key_max=settings.streams_per_key_max,
+                kit, journal.journal, owner.principal_of, living, streams_per_key_max=per_key
             )
         )
         node = await enter(runs_component.open_node(kit, [journal.writer.reconnect, streams.streams.interrupt]))
@@ -252,7 +249,7 @@ async def _open_conversations(
         blobs = DirectoryBlobs(settings.data_dir / "blobs")
         reader = conversations.Reader(kit.database, partial(adapters.read_file, lent.models.documents, blobs))
         transcript = conversations.Transcript(kit.database, reader, blobs)
-        uploads, trials = hosting.AppUploads(), adapters.FlowTrials(lent.apps.workflows, catalogue)
+        uploads, trials = hosting.AppUploads(), hosting.FlowTrials(lent.apps.workflows, catalogue)
         worked = await stack.enter_async_context(
             runs_component.open_component(
                 kit,
