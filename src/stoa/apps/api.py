@@ -8,7 +8,7 @@ from fastapi import Depends, Query, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from stoa.apps import flow_wire, rules, wire
+from stoa.apps import app_wire, flow_wire, rules, wire
 from stoa.apps.service import Apps
 from stoa.apps.types import AppFilter, Drawing, NodeKind
 from stoa.apps.workflows import Workflows
@@ -236,14 +236,14 @@ def app_routes(apps: Apps, gate: Gate, domain: str, public_url: str | None) -> R
     @router.post("/v1/apps/{app_id}/rollback", responses=refusals(404, 409))
     async def rollback_app(
         app_id: UUID,
-        body: wire.RollbackApp,
+        body: app_wire.RollbackApp,
         principal: Annotated[Principal, writing],
         idempotency_key: IdempotencyKeyHeader = None,
-    ) -> Data[wire.RollbackWire]:
+    ) -> Data[app_wire.RollbackWire]:
         """Goes back to what the app ran before, as a new deployment; with `dry_run` says first what that restores."""
         once = repeated(idempotency_key, f"rollback/{app_id}", body)
         done = await apps.rollback(principal, app_id, body.deployment_id, dry_run=body.dry_run, once=once)
-        return Data(data=wire.rollback(done))
+        return Data(data=app_wire.rollback(done))
 
     @router.get("/v1/apps/{app_id}/deployments", responses=refusals(404))
     async def list_deployments(

@@ -16,7 +16,6 @@ from stoa.apps.types import (
     Deployment,
     Drawing,
     NewApp,
-    Rollback,
     Version,
     Workflow,
 )
@@ -202,34 +201,6 @@ class DeploymentWire(Wire):
     created_by: UUID | None
 
 
-class RollbackApp(Body):
-    """The deployment to go back to, the newest of another version unless one is named. `dry_run` changes nothing."""
-
-    example: ClassVar[Mapping[str, Any]] = {"dry_run": True}
-
-    deployment_id: UUID | None = None
-    dry_run: bool = False
-
-
-class ChangeWire(Wire):
-    """A part of the flow that differs: `now` and `then`, each left out where it has no such part."""
-
-    path: str
-    now: Any | None
-    then: Any | None
-
-
-class RollbackWire(Wire):
-    """What the app runs now, what it would run, and what differs. `problem` says why that cannot be deployed any more;
-    `deployment_id` is the deployment that was made."""
-
-    now: DeploymentWire
-    then: DeploymentWire
-    changes: list[ChangeWire]
-    problem: str | None
-    deployment_id: UUID | None
-
-
 # --- shapes to values -----------------------------------------------------------------------------------------------
 def drawing(body: bytes) -> Drawing:
     """The flow and its canvas as the texts that were sent."""
@@ -331,16 +302,6 @@ def app(value: App, domain: str, root: str) -> AppWire:
         latest_deployment_id=value.latest_deployment_id,
         workflow=_deployed_workflow(value.deployed),
         workflow_version=_deployed_version(value.deployed),
-    )
-
-
-def rollback(value: Rollback) -> RollbackWire:
-    return RollbackWire(
-        now=deployment(value.now),
-        then=deployment(value.then),
-        changes=[ChangeWire(path=one.path, now=one.now, then=one.then) for one in value.changes],
-        problem=value.problem,
-        deployment_id=value.deployment_id,
     )
 
 

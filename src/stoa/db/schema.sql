@@ -321,6 +321,44 @@ BEGIN
     RETURN NULL;
 END $$;
 
+CREATE FUNCTION public.capture_change() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $_$
+DECLARE
+    subject text;
+    before  jsonb;
+    after   jsonb;
+    hidden  text[];
+    shown   text := 'SELECT to_jsonb(r) FROM (SELECT ($1).' || replace(TG_ARGV[1], ',', ', ($1).') || ') r';
+    name    text;
+    differs boolean;
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        EXECUTE 'SELECT ($1).' || TG_ARGV[0] || '::text' INTO subject USING OLD;
+    ELSE
+        EXECUTE 'SELECT ($1).' || TG_ARGV[0] || '::text' INTO subject USING NEW;
+        EXECUTE shown INTO after USING NEW;
+    END IF;
+    IF TG_OP <> 'INSERT' THEN
+        EXECUTE shown INTO before USING OLD;
+    END IF;
+    IF TG_OP = 'UPDATE' THEN
+        FOREACH name IN ARRAY string_to_array(coalesce(TG_ARGV[2], ''), ',') LOOP
+            EXECUTE format('SELECT ($1).%1$I::text IS DISTINCT FROM ($2).%1$I::text', name) INTO differs USING OLD, NEW;
+            hidden := CASE WHEN differs THEN hidden || name ELSE hidden END;
+        END LOOP;
+        SELECT jsonb_object_agg(o.key, o.value), jsonb_object_agg(o.key, n.value) INTO before, after
+        FROM jsonb_each(before) o JOIN jsonb_each(after) n USING (key) WHERE o.value IS DISTINCT FROM n.value;
+        IF before IS NULL AND hidden IS NULL THEN
+            RETURN NULL;
+        END IF;
+    END IF;
+    PERFORM set_config('stoa.changes', (coalesce(nullif(current_setting('stoa.changes', true), ''), '[]')::jsonb
+        || jsonb_build_array(jsonb_build_object('subject', subject, 'change',
+            jsonb_strip_nulls(jsonb_build_object('table', TG_TABLE_NAME, 'before', before, 'after', after, 'hidden', hidden)))))::text, true);
+    RETURN NULL;
+END $_$;
+
 CREATE FUNCTION public.end_run(p_org uuid, p_run uuid, p_conversation uuid, p_message uuid, p_status text, p_output text, p_content jsonb, p_error jsonb, p_usage jsonb, p_turns jsonb, p_uses jsonb, p_alone boolean, p_epoch bigint, p_base integer, p_sequences integer[], p_kinds smallint[], p_payloads bytea[], p_told text[]) RETURNS boolean
     LANGUAGE plpgsql
     AS $$
@@ -392,6 +430,25 @@ BEGIN
         PERFORM add_usage(NEW, 1);
     END IF;
     RETURN NULL;
+END $$;
+
+CREATE FUNCTION public.forget_trigger_payload() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    NEW.payload := '{}';
+    RETURN NEW;
+END $$;
+
+CREATE FUNCTION public.keep_audit() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF TG_OP = 'DELETE' OR OLD.sequence IS NOT NULL
+       OR to_jsonb(NEW) - '{sequence,hash}'::text[] <> to_jsonb(OLD) - '{sequence,hash}'::text[] THEN
+        RAISE EXCEPTION 'audit lines never change';
+    END IF;
+    RETURN NEW;
 END $$;
 
 CREATE FUNCTION public.matching_conversations(p_query text, p_hits_max integer, OUT ids uuid[], OUT complete boolean) RETURNS record
@@ -558,6 +615,24 @@ BEGIN
     END IF;
 END $_$;
 
+CREATE FUNCTION public.record_audit(p_org uuid, p_project uuid, p_key uuid, p_user uuid, p_action text, p_subject uuid, p_request text, p_method text, p_path text, p_address text, p_client text) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    captured jsonb := nullif(current_setting('stoa.changes', true), '')::jsonb;
+    own      jsonb;
+    others   jsonb;
+BEGIN
+    IF captured IS NOT NULL THEN
+        SELECT jsonb_agg(one -> 'change') FILTER (WHERE one ->> 'subject' = p_subject::text),
+               jsonb_agg(one) FILTER (WHERE one ->> 'subject' IS DISTINCT FROM p_subject::text)
+        INTO own, others FROM jsonb_array_elements(captured) one;
+        PERFORM set_config('stoa.changes', coalesce(others::text, ''), true);
+    END IF;
+    INSERT INTO audit (org_id, project_id, key_id, user_id, action, subject_id, request_id, method, path, address, client, changes)
+    VALUES (p_org, p_project, p_key, p_user, p_action, p_subject, p_request, p_method, p_path, p_address, p_client, own);
+END $$;
+
 CREATE FUNCTION public.reserve_spending(p_org uuid, p_project uuid, p_key uuid, p_id uuid, p_usd numeric, p_node uuid, OUT granted boolean, OUT spent_usd double precision, OUT limit_usd double precision, OUT period text) RETURNS record
     LANGUAGE plpgsql
     AS $$
@@ -656,6 +731,7 @@ CREATE TABLE public.access_keys (
     rate_limit integer,
     spending_limit_usd numeric(18,9),
     spending_period text,
+    successor_id uuid,
     CONSTRAINT access_keys_rate_limit_check CHECK ((rate_limit > 0)),
     CONSTRAINT access_keys_spending_limit_usd_check CHECK ((spending_limit_usd >= (0)::numeric)),
     CONSTRAINT access_keys_spending_period_check CHECK ((spending_period = ANY (ARRAY['day'::text, 'month'::text, 'total'::text])))
@@ -711,7 +787,21 @@ CREATE TABLE public.audit (
     key_id uuid,
     action text NOT NULL,
     subject_id uuid,
-    user_id uuid
+    user_id uuid,
+    request_id text,
+    method text,
+    path text,
+    address text,
+    client text,
+    changes jsonb,
+    sequence bigint,
+    hash bytea
+);
+
+CREATE TABLE public.audit_heads (
+    org_id uuid NOT NULL,
+    sequence bigint NOT NULL,
+    hash bytea NOT NULL
 );
 
 ALTER TABLE public.audit ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -1015,6 +1105,17 @@ CREATE TABLE public.key_spending (
     usd numeric(18,9) NOT NULL
 )
 WITH (fillfactor='50');
+
+CREATE TABLE public.key_uses (
+    org_id uuid NOT NULL,
+    project_id uuid,
+    key_id uuid NOT NULL,
+    address text NOT NULL,
+    client text NOT NULL,
+    first_at timestamp with time zone NOT NULL,
+    last_at timestamp with time zone NOT NULL
+)
+WITH (fillfactor='70');
 
 CREATE TABLE public.knowledge_chunks (
     org_id uuid NOT NULL,
@@ -1561,6 +1662,57 @@ CREATE TABLE public.traces (
     received_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
+CREATE TABLE public.trigger_events (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    id uuid NOT NULL,
+    trigger_id uuid NOT NULL,
+    source text NOT NULL,
+    due_at timestamp with time zone,
+    delivery_id text,
+    payload jsonb NOT NULL,
+    status text DEFAULT 'pending'::text NOT NULL,
+    run_id uuid,
+    error jsonb,
+    attempt integer DEFAULT 0 NOT NULL,
+    node_id uuid,
+    not_before timestamp with time zone DEFAULT now() NOT NULL,
+    deadline timestamp with time zone,
+    received_at timestamp with time zone NOT NULL,
+    CONSTRAINT trigger_events_check CHECK (((source <> 'schedule'::text) OR (due_at IS NOT NULL))),
+    CONSTRAINT trigger_events_source_check CHECK ((source = ANY (ARRAY['schedule'::text, 'webhook'::text, 'manual'::text]))),
+    CONSTRAINT trigger_events_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'starting'::text, 'accepted'::text, 'failed'::text, 'skipped'::text])))
+)
+WITH (fillfactor='70');
+
+CREATE TABLE public.triggers (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    id uuid NOT NULL,
+    app_id uuid NOT NULL,
+    name text NOT NULL,
+    provider text NOT NULL,
+    config jsonb NOT NULL,
+    input_transformer jsonb,
+    signing_secret bytea,
+    hook_hash bytea,
+    status text DEFAULT 'draft'::text NOT NULL,
+    next_at timestamp with time zone,
+    wake_at timestamp with time zone,
+    missed integer DEFAULT 0 NOT NULL,
+    missed_from timestamp with time zone,
+    problem jsonb,
+    actor_id uuid NOT NULL,
+    actor_is_user boolean NOT NULL,
+    created_by uuid,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_by uuid,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT triggers_check CHECK (((wake_at IS NULL) OR (status = 'active'::text))),
+    CONSTRAINT triggers_provider_check CHECK ((provider = ANY (ARRAY['schedule'::text, 'webhook'::text]))),
+    CONSTRAINT triggers_status_check CHECK ((status = ANY (ARRAY['draft'::text, 'active'::text, 'inactive'::text, 'expired'::text])))
+);
+
 CREATE TABLE public.usage_progress (
     one boolean DEFAULT true NOT NULL,
     until timestamp with time zone NOT NULL,
@@ -1670,6 +1822,9 @@ ALTER TABLE ONLY public.apps
 ALTER TABLE ONLY public.apps
     ADD CONSTRAINT apps_pkey PRIMARY KEY (org_id, id);
 
+ALTER TABLE ONLY public.audit_heads
+    ADD CONSTRAINT audit_heads_pkey PRIMARY KEY (org_id);
+
 ALTER TABLE ONLY public.audit
     ADD CONSTRAINT audit_pkey PRIMARY KEY (org_id, id);
 
@@ -1729,6 +1884,9 @@ ALTER TABLE ONLY public.key_reservations
 
 ALTER TABLE ONLY public.key_spending
     ADD CONSTRAINT key_spending_pkey PRIMARY KEY (org_id, key_id, day, part);
+
+ALTER TABLE ONLY public.key_uses
+    ADD CONSTRAINT key_uses_pkey PRIMARY KEY (org_id, key_id, address, client);
 
 ALTER TABLE ONLY public.knowledge_chunks
     ADD CONSTRAINT knowledge_chunks_pkey PRIMARY KEY (org_id, index_id, ordinal);
@@ -1835,6 +1993,15 @@ ALTER TABLE ONLY public.tools
 ALTER TABLE ONLY public.traces
     ADD CONSTRAINT traces_pkey PRIMARY KEY (org_id, project_id, id);
 
+ALTER TABLE ONLY public.trigger_events
+    ADD CONSTRAINT trigger_events_pkey PRIMARY KEY (org_id, id);
+
+ALTER TABLE ONLY public.triggers
+    ADD CONSTRAINT triggers_hook_hash_key UNIQUE (hook_hash);
+
+ALTER TABLE ONLY public.triggers
+    ADD CONSTRAINT triggers_pkey PRIMARY KEY (org_id, id);
+
 ALTER TABLE ONLY public.usage_progress
     ADD CONSTRAINT usage_progress_pkey PRIMARY KEY (one);
 
@@ -1880,6 +2047,12 @@ CREATE UNIQUE INDEX app_signing_secrets_now ON public.app_signing_secrets USING 
 CREATE INDEX app_signing_secrets_of_app ON public.app_signing_secrets USING btree (org_id, app_id);
 
 CREATE INDEX apps_by_name ON public.apps USING btree (org_id, project_id, name, id);
+
+CREATE UNIQUE INDEX audit_chain ON public.audit USING btree (org_id, sequence) WHERE (sequence IS NOT NULL);
+
+CREATE INDEX audit_of_subject ON public.audit USING btree (org_id, subject_id, id);
+
+CREATE INDEX audit_unsealed ON public.audit USING btree (org_id, id) WHERE (sequence IS NULL);
 
 CREATE INDEX callbacks_by_id ON public.callbacks USING btree (id);
 
@@ -2065,6 +2238,28 @@ CREATE INDEX traces_newest ON public.traces USING btree (org_id, project_id, sta
 
 CREATE INDEX traces_of_session ON public.traces USING btree (org_id, project_id, session_id, started_at DESC) WHERE (session_id IS NOT NULL);
 
+CREATE INDEX trigger_events_claimed ON public.trigger_events USING btree (deadline) WHERE (status = 'starting'::text);
+
+CREATE INDEX trigger_events_newest ON public.trigger_events USING btree (org_id, trigger_id, received_at DESC, id);
+
+CREATE UNIQUE INDEX trigger_events_of_delivery ON public.trigger_events USING btree (org_id, trigger_id, delivery_id) WHERE (delivery_id IS NOT NULL);
+
+CREATE UNIQUE INDEX trigger_events_of_instant ON public.trigger_events USING btree (org_id, trigger_id, due_at) WHERE (due_at IS NOT NULL);
+
+CREATE INDEX trigger_events_of_run ON public.trigger_events USING btree (org_id, run_id) WHERE (run_id IS NOT NULL);
+
+CREATE INDEX trigger_events_old ON public.trigger_events USING btree (received_at);
+
+CREATE INDEX trigger_events_open ON public.trigger_events USING btree (org_id, trigger_id) WHERE (status = ANY (ARRAY['pending'::text, 'starting'::text]));
+
+CREATE INDEX trigger_events_waiting ON public.trigger_events USING btree (project_id, not_before) WHERE (status = 'pending'::text);
+
+CREATE INDEX triggers_due ON public.triggers USING btree (wake_at) WHERE (wake_at IS NOT NULL);
+
+CREATE INDEX triggers_of_actor ON public.triggers USING btree (org_id, actor_id);
+
+CREATE INDEX triggers_of_app ON public.triggers USING btree (org_id, app_id, created_at DESC, id);
+
 CREATE INDEX user_connections_of_requirement ON public.user_connections USING btree (org_id, requirement_id);
 
 CREATE INDEX user_sessions_by_end ON public.user_sessions USING btree (expires_at);
@@ -2076,6 +2271,66 @@ CREATE UNIQUE INDEX users_by_email ON public.users USING btree (email);
 CREATE INDEX workflows_by_name ON public.workflows USING btree (org_id, project_id, name, id);
 
 CREATE TRIGGER callbacks_of_ended_run AFTER UPDATE OF status ON public.runs FOR EACH ROW WHEN (((new.app_id IS NOT NULL) AND (new.status = ANY (ARRAY['completed'::text, 'failed'::text, 'canceled'::text])) AND (old.status <> ALL (ARRAY['completed'::text, 'failed'::text, 'canceled'::text])))) EXECUTE FUNCTION public.callbacks_become_due();
+
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.access_keys FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,project_id,permissions,expires_at,rate_limit,spending_limit_usd,spending_period', '');
+
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.app_deployments FOR EACH ROW EXECUTE FUNCTION public.capture_change('app_id', 'id,workflow_id,workflow_version_id', '');
+
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.apps FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,access_type,latest_deployment_id,archived_at', 'description,deployment_config');
+
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.connections FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,type', 'base_url,secret');
+
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.invitations FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'project_id,role,project_role,expires_at', 'hash');
+
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.knowledge_sources FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,provider,schedule,timezone,secret_names', 'config,metadata,secrets');
+
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.knowledgebases FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,embedder,chunking,language,ocr', 'description,retriever');
+
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.org_members FOR EACH ROW EXECUTE FUNCTION public.capture_change('user_id', 'user_id,role', '');
+
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.orgs FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name', '');
+
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.personal_tokens FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'user_id,name,expires_at', '');
+
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.project_members FOR EACH ROW EXECUTE FUNCTION public.capture_change('user_id', 'user_id,project_id,role', '');
+
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.projects FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,description,visibility', '');
+
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.tools FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,type,idempotent,approval,secret_names', 'description,config,secrets');
+
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.triggers FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,provider,status,config,actor_id', 'input_transformer,signing_secret,hook_hash');
+
+CREATE TRIGGER captured_update AFTER UPDATE OF name, project_id, permissions, expires_at, rate_limit, spending_limit_usd, spending_period ON public.access_keys FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,project_id,permissions,expires_at,rate_limit,spending_limit_usd,spending_period', '');
+
+CREATE TRIGGER captured_update AFTER UPDATE OF id, workflow_id, workflow_version_id ON public.app_deployments FOR EACH ROW EXECUTE FUNCTION public.capture_change('app_id', 'id,workflow_id,workflow_version_id', '');
+
+CREATE TRIGGER captured_update AFTER UPDATE OF name, access_type, latest_deployment_id, archived_at, description, deployment_config ON public.apps FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,access_type,latest_deployment_id,archived_at', 'description,deployment_config');
+
+CREATE TRIGGER captured_update AFTER UPDATE OF name, type, base_url, secret ON public.connections FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,type', 'base_url,secret');
+
+CREATE TRIGGER captured_update AFTER UPDATE OF project_id, role, project_role, expires_at, hash ON public.invitations FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'project_id,role,project_role,expires_at', 'hash');
+
+CREATE TRIGGER captured_update AFTER UPDATE OF name, provider, schedule, timezone, secret_names, config, metadata, secrets ON public.knowledge_sources FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,provider,schedule,timezone,secret_names', 'config,metadata,secrets');
+
+CREATE TRIGGER captured_update AFTER UPDATE OF name, embedder, chunking, language, ocr, description, retriever ON public.knowledgebases FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,embedder,chunking,language,ocr', 'description,retriever');
+
+CREATE TRIGGER captured_update AFTER UPDATE OF user_id, role ON public.org_members FOR EACH ROW EXECUTE FUNCTION public.capture_change('user_id', 'user_id,role', '');
+
+CREATE TRIGGER captured_update AFTER UPDATE OF name ON public.orgs FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name', '');
+
+CREATE TRIGGER captured_update AFTER UPDATE OF user_id, name, expires_at ON public.personal_tokens FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'user_id,name,expires_at', '');
+
+CREATE TRIGGER captured_update AFTER UPDATE OF user_id, project_id, role ON public.project_members FOR EACH ROW EXECUTE FUNCTION public.capture_change('user_id', 'user_id,project_id,role', '');
+
+CREATE TRIGGER captured_update AFTER UPDATE OF name, description, visibility ON public.projects FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,description,visibility', '');
+
+CREATE TRIGGER captured_update AFTER UPDATE OF name, type, idempotent, approval, secret_names, description, config, secrets ON public.tools FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,type,idempotent,approval,secret_names', 'description,config,secrets');
+
+CREATE TRIGGER captured_update AFTER UPDATE OF name, provider, status, config, actor_id, input_transformer, signing_secret, hook_hash ON public.triggers FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,provider,status,config,actor_id', 'input_transformer,signing_secret,hook_hash');
+
+CREATE TRIGGER kept BEFORE DELETE OR UPDATE ON public.audit FOR EACH ROW EXECUTE FUNCTION public.keep_audit();
+
+CREATE TRIGGER payload_goes_with_run BEFORE UPDATE OF run_id ON public.trigger_events FOR EACH ROW WHEN (((old.run_id IS NOT NULL) AND (new.run_id IS NULL))) EXECUTE FUNCTION public.forget_trigger_payload();
 
 CREATE TRIGGER usage_of_changed_lines AFTER DELETE OR UPDATE OF org_id, project_id, key_id, model, kind, prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens, cost_usd, estimated, at ON public.model_calls FOR EACH ROW EXECUTE FUNCTION public.follow_usage();
 
@@ -2143,6 +2398,9 @@ ALTER TABLE ONLY public.invitations
 
 ALTER TABLE ONLY public.key_reservations
     ADD CONSTRAINT key_reservations_org_id_key_id_fkey FOREIGN KEY (org_id, key_id) REFERENCES public.access_keys(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.key_uses
+    ADD CONSTRAINT key_uses_org_id_key_id_fkey FOREIGN KEY (org_id, key_id) REFERENCES public.access_keys(org_id, id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.knowledge_items
     ADD CONSTRAINT knowledge_items_org_id_knowledgebase_id_fkey FOREIGN KEY (org_id, knowledgebase_id) REFERENCES public.knowledgebases(org_id, id);
@@ -2216,6 +2474,15 @@ ALTER TABLE ONLY public.sessions
 ALTER TABLE ONLY public.tools
     ADD CONSTRAINT tools_org_id_project_id_fkey FOREIGN KEY (org_id, project_id) REFERENCES public.projects(org_id, id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY public.trigger_events
+    ADD CONSTRAINT trigger_events_org_id_run_id_fkey FOREIGN KEY (org_id, run_id) REFERENCES public.runs(org_id, id) ON DELETE SET NULL (run_id);
+
+ALTER TABLE ONLY public.trigger_events
+    ADD CONSTRAINT trigger_events_org_id_trigger_id_fkey FOREIGN KEY (org_id, trigger_id) REFERENCES public.triggers(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.triggers
+    ADD CONSTRAINT triggers_org_id_app_id_fkey FOREIGN KEY (org_id, app_id) REFERENCES public.apps(org_id, id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY public.user_connections
     ADD CONSTRAINT user_connections_org_id_app_id_fkey FOREIGN KEY (org_id, app_id) REFERENCES public.apps(org_id, id) ON DELETE CASCADE;
 
@@ -2240,6 +2507,8 @@ ALTER TABLE public.app_signing_secrets ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.apps ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.audit ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.audit_heads ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.callback_attempts ENABLE ROW LEVEL SECURITY;
 
@@ -2274,6 +2543,8 @@ ALTER TABLE public.key_rates ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.key_reservations ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.key_spending ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.key_uses ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.knowledge_chunks ENABLE ROW LEVEL SECURITY;
 
@@ -2341,6 +2612,8 @@ CREATE POLICY tenant ON public.apps TO stoa_tenant USING (((org_id = public.stoa
 
 CREATE POLICY tenant ON public.audit TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
+CREATE POLICY tenant ON public.audit_heads TO stoa_tenant USING ((org_id = public.stoa_org()));
+
 CREATE POLICY tenant ON public.callback_attempts TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
 CREATE POLICY tenant ON public.callbacks TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
@@ -2374,6 +2647,8 @@ CREATE POLICY tenant ON public.key_rates TO stoa_tenant USING ((org_id = public.
 CREATE POLICY tenant ON public.key_reservations TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
 CREATE POLICY tenant ON public.key_spending TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
+CREATE POLICY tenant ON public.key_uses TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
 CREATE POLICY tenant ON public.knowledge_chunks TO stoa_tenant USING (((org_id = ( SELECT public.stoa_org() AS stoa_org)) AND ((( SELECT public.stoa_project() AS stoa_project) IS NULL) OR ((project_id = ( SELECT public.stoa_project() AS stoa_project)) OR (project_id = ANY (COALESCE(( SELECT public.stoa_projects() AS stoa_projects), '{}'::uuid[])))))));
 
@@ -2433,6 +2708,10 @@ CREATE POLICY tenant ON public.tools TO stoa_tenant USING (((org_id = public.sto
 
 CREATE POLICY tenant ON public.traces TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
+CREATE POLICY tenant ON public.trigger_events TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
+CREATE POLICY tenant ON public.triggers TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
 CREATE POLICY tenant ON public.usage_sums TO stoa_tenant USING (((org_id = ( SELECT public.stoa_org() AS stoa_org)) AND ((( SELECT public.stoa_project() AS stoa_project) IS NULL) OR ((project_id = ( SELECT public.stoa_project() AS stoa_project)) OR (project_id = ANY (COALESCE(( SELECT public.stoa_projects() AS stoa_projects), '{}'::uuid[])))))));
 
 CREATE POLICY tenant ON public.user_connections TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
@@ -2452,6 +2731,10 @@ ALTER TABLE public.tool_calls ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.tools ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.traces ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.trigger_events ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.triggers ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.usage_sums ENABLE ROW LEVEL SECURITY;
 
@@ -2484,7 +2767,7 @@ REVOKE ALL ON FUNCTION public.widen_policies() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.widened(p_condition text) FROM PUBLIC;
 
-GRANT SELECT,INSERT,DELETE ON TABLE public.access_keys TO stoa_tenant;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.access_keys TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.app_deployments TO stoa_tenant;
 
@@ -2492,7 +2775,9 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.app_signing_secrets TO stoa_te
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.apps TO stoa_tenant;
 
-GRANT INSERT ON TABLE public.audit TO stoa_tenant;
+GRANT SELECT,INSERT ON TABLE public.audit TO stoa_tenant;
+
+GRANT SELECT ON TABLE public.audit_heads TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.callback_attempts TO stoa_tenant;
 
@@ -2532,7 +2817,9 @@ GRANT SELECT,DELETE ON TABLE public.key_rates TO stoa_tenant;
 
 GRANT SELECT ON TABLE public.key_reservations TO stoa_tenant;
 
-GRANT SELECT,DELETE ON TABLE public.key_spending TO stoa_tenant;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.key_spending TO stoa_tenant;
+
+GRANT SELECT,DELETE ON TABLE public.key_uses TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.knowledge_chunks TO stoa_tenant;
 
@@ -2589,6 +2876,10 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.tool_calls TO stoa_tenant;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.tools TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.traces TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.trigger_events TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.triggers TO stoa_tenant;
 
 GRANT SELECT ON TABLE public.usage_progress TO stoa_tenant;
 
