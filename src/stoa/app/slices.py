@@ -60,13 +60,10 @@ async def open_slices(
         enter, outbound = stack.enter_async_context, outbound_of(settings)
         journal = await enter(journal_component.open_component(kit))
         public = apps.PublicApps(kit.database)
+        living, per_key = adapters.living(owner, public), settings.streams_per_key_max
         streams = await enter(
             streams_component.open_component(
-                kit,
-                journal.journal,
-                owner.principal_of,
-                adapters.living(owner, public),
-                streams_per_key_max=settings.streams_per_key_max,
+                kit, journal.journal, owner.principal_of, living, streams_per_key_max=per_key
             )
         )
         node = await enter(runs_component.open_node(kit, [journal.writer.reconnect, streams.streams.interrupt]))
