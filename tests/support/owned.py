@@ -129,10 +129,10 @@ async def owning(server: Running) -> AsyncGenerator[Owned]:
         "app_id": app["id"],
         "workflow_id": app["workflow_id"],
         "version_id": app["workflow_version_id"],
-        "trigger_id": trigger_id,
-        "event_id": firing,
         "agent": app["id"],
         "chat": conversation_id,
+        "trigger_id": trigger_id,
+        "event_id": firing,
     }
     strangers = [
         httpx.AsyncClient(base_url=server.url, headers={"Authorization": f"Bearer {token}"})

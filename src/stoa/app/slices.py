@@ -7,7 +7,7 @@ from functools import partial
 
 from stoa import access, apps, bases, conversations, documents, embedding, gateway, runs
 from stoa.access import component as access_component
-from stoa.app import adapters, choices
+from stoa.app import adapters, choices, hosting
 from stoa.app.outbound import outbound_of
 from stoa.app.triggering import AppRunner, TriggersOfKeys
 from stoa.apps import component as apps_component
@@ -95,31 +95,16 @@ async def open_slices(
         triggers = await enter(_open_triggers(settings, kit, node.node, models, hosted, talking))
         keys = await enter(access_component.open_component(kit, owner, TriggersOfKeys()))
         dialects = await enter(_open_dialects(kit, talking, streams, models, deployed, chosen))
-        traces = traces_component.open_component(kit, owner, retention_days=settings.traces_retention_days)
+        usage = await enter(usage_component.open_component(kit))
+        traces = await enter(traces_component.open_component(kit, owner, retention_days=settings.traces_retention_days))
         built: list[Component] = [
             journal, node, streams, models.gateway, talking.conversations, talking.runs, dialects, deployed,
-            hosted.callbacks, hosted.requirements, tools, knowledge, sources, triggers, keys,
-            await enter(traces), await enter(usage_component.open_component(kit)),
+            hosted.callbacks, hosted.requirements, tools, knowledge, sources, triggers, keys, usage, traces,
         ]  # fmt: skip
         checks = [check for component in built for check in component.checks]
         doctor = await enter(doctor_component.open_component(kit, checks, runs.timeline, choices.data(settings)))
         console = await enter(console_component.open_component(kit, access.Sessions(kit.database, kit.clock, owner)))
         yield Slices([*built, doctor, console], doctor, models.gateway, talking.runs, node.node)
-
-
-@asynccontextmanager
-async def _open_triggers(
-    settings: Settings, kit: Kit, node: Node, models: "_Models", hosted: "_Hosted", talking: "_Talking"
-) -> AsyncGenerator[Component]:
-    async with triggers_component.open_component(
-        kit,
-        node.id,
-        models.gateway.vault,
-        AppRunner(talking.runs.runs, hosted.requirements.lending.check),
-        access.Acting(kit.database, kit.clock),
-        public_url=settings.public_url,
-    ) as triggers:
-        yield triggers
 
 
 @asynccontextmanager
@@ -144,6 +129,21 @@ async def _open_dialects(
         kit, beginning, streams.streams, slugs.default_model, slugs.named
     ) as dialects:
         yield dialects
+
+
+@asynccontextmanager
+async def _open_triggers(
+    settings: Settings, kit: Kit, node: Node, models: "_Models", hosted: "_Hosted", talking: "_Talking"
+) -> AsyncGenerator[Component]:
+    async with triggers_component.open_component(
+        kit,
+        node.id,
+        models.gateway.vault,
+        AppRunner(talking.runs.runs, hosted.requirements.lending.check),
+        access.Acting(kit.database, kit.clock),
+        public_url=settings.public_url,
+    ) as triggers:
+        yield triggers
 
 
 @asynccontextmanager
@@ -175,7 +175,7 @@ class _Hosted:
 
     callbacks: callbacks_component.CallbacksComponent
     requirements: requirements_component.RequirementsComponent
-    reports: adapters.RunReports
+    reports: hosting.RunReports
 
 
 @asynccontextmanager
@@ -189,7 +189,7 @@ async def _open_hosted(
     toolbox: adapters.Toolbox,
 ) -> AsyncGenerator[_Hosted]:
     async with AsyncExitStack() as stack:
-        vault, reports = models.gateway.vault, adapters.RunReports()
+        vault, reports = models.gateway.vault, hosting.RunReports()
         required = await stack.enter_async_context(
             requirements_component.open_component(
                 kit,
@@ -228,6 +228,18 @@ class _Talking:
     runs: runs_component.RunsComponent
 
 
+def _reading(streams: streams_component.StreamsComponent) -> runs.Reading:
+    """How apps' hosts show the journals of their runs."""
+    return runs.Reading(
+        streams.open_stream,
+        streams.streams.admit,
+        streams.replay,
+        streams.events_page,
+        streams.open_chunks,
+        streams.lines,
+    )
+
+
 @asynccontextmanager
 async def _open_conversations(
     settings: Settings, kit: Kit, owner: access.Access, lent: _Neighbours
@@ -238,7 +250,7 @@ async def _open_conversations(
         blobs = DirectoryBlobs(settings.data_dir / "blobs")
         reader = conversations.Reader(kit.database, partial(adapters.read_file, lent.models.documents, blobs))
         transcript = conversations.Transcript(kit.database, reader, blobs)
-        uploads, trials = adapters.AppUploads(), adapters.FlowTrials(lent.apps.workflows, catalogue)
+        uploads, trials = hosting.AppUploads(), adapters.FlowTrials(lent.apps.workflows, catalogue)
         worked = await stack.enter_async_context(
             runs_component.open_component(
                 kit,
@@ -259,14 +271,7 @@ async def _open_conversations(
                 check_requirements=lent.hosted.requirements.lending.check,
                 uploads=uploads,
                 trials=trials,
-                reading=runs.Reading(
-                    streams.open_stream,
-                    streams.streams.admit,
-                    streams.replay,
-                    streams.events_page,
-                    streams.open_chunks,
-                    streams.lines,
-                ),
+                reading=_reading(streams),
                 runs_max=settings.runs_max,
                 runs_per_project_max=settings.runs_per_project_max,
                 drain_seconds_max=settings.drain_seconds_max,
