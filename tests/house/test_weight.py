@@ -11,7 +11,7 @@ LATER = {
     "jinja2": "shows a page of the console",
     "jsonschema": "MCP",
     "jsonschema_rs": "checks a schema, or a value against one",
-    "jsonpath_ng": "reads an input transformer",
+    "jsonpath": "reads an input transformer, or follows a path of a flow",
     "markdown_it": "shows an answer on a page",
     "mcp": "speaks MCP",
     "nh3": "shows an answer on a page",

@@ -158,6 +158,14 @@ async def test_who_reads_it(shared_server: Running) -> None:
 
 
 ELSEWHERE = {
+    "POST /v1/workflows/ID/validate": "changes nothing: it says what a release would refuse",
+    "POST /v1/ui-messages/ID": "the run says who began it, and its journal is a chain of its own",
+    "POST /v1/agui/ID": "the same",
+    "POST /v1/a2a/ID": "the same",
+    "POST /apps/APP/v1/connect/tokens": "stores nothing: a signed text for an end user",
+    "POST /v1/connect/requirements/ID/pipedream/authorize": "refused: there is no such service",
+    "POST /v1/connect/requirements/ID/oauth2/authorize": "begins an attempt of an end user, who is no actor of ours",
+    "POST /v1/connect/requirements/ID/credentials": "an end user's own credential, who is no actor of ours",
     "POST /v3/conversations/ID/messages": "the run says who began it, and its journal is a chain of its own",
     "POST /v1/conversations/ID/regenerate": "the same",
     "POST /v1/apps/ID/invoke": "the same",
@@ -174,6 +182,10 @@ ELSEWHERE = {
 }
 """Routes that change nothing that the audit is for, and why."""
 UNTRIED = {
+    "POST /v1/apps/ID/rollback": "app.deploy",
+    "POST /v1/runs/ID/callbacks/ID/replay": "callback.replay",
+    "POST /apps/APP/v1/runs/ID/callbacks/ID/replay": "callback.replay",
+    "DELETE /apps/APP/v1/requirements/ID/connections": "requirement.disconnect",
     "PATCH /v1/access-keys/ID": "access_key.update",
     "POST /v1/projects/ID/members": "project_member.create",
     "PUT /v1/projects/ID/members/ID": "project_member.update",

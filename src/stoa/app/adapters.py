@@ -23,7 +23,6 @@ from stoa import (
     runs,
     sources,
     tools,
-    triggers,
 )
 from stoa.db import Tx
 from stoa.db.blobs import DirectoryBlobs
@@ -153,37 +152,6 @@ class SourceItems:
         self, principal: Principal, base_id: UUID, item_id: UUID, metadata: Mapping[str, Any], /
     ) -> None:
         await self._items.set_metadata(principal, item_id, metadata, base_id)
-
-
-class AppRunner:
-    """Runs of apps, as triggers start them."""
-
-    def __init__(self, held: runs.Runs) -> None:
-        self._runs = held
-
-    async def start(
-        self,
-        principal: Principal,
-        app_id: UUID,
-        fields: Mapping[str, Any],
-        metadata: Mapping[str, Any],
-        settle: triggers.Settle,
-        /,
-    ) -> None:
-        assert principal.project_id is not None, "a trigger runs in its project"
-        send = runs.app_message(conversations.Session(app_id, principal.project_id, None, None), fields, metadata)
-        await self._runs.start(principal, None, send, None, settle)
-
-
-class TriggersOfKeys:
-    """What goes on in the name of access keys: their triggers."""
-
-    async def of(self, tx: Tx, org_id: UUID, key_ids: Sequence[UUID], /) -> Sequence[access.Dependent]:
-        found = await triggers.of_keys(tx, org_id, key_ids)
-        return [access.Dependent(one.id, one.name, one.app_id) for one in found]
-
-    async def hand_over(self, tx: Tx, org_id: UUID, key_id: UUID, successor_id: UUID, /) -> None:
-        await triggers.hand_over(tx, org_id, key_id, successor_id)
 
 
 class KnowledgeLibrary:

@@ -9,6 +9,7 @@ from stoa import access, apps, bases, conversations, documents, embedding, gatew
 from stoa.access import component as access_component
 from stoa.app import adapters, choices, flows, hosting
 from stoa.app.outbound import outbound_of
+from stoa.app.triggering import AppRunner, TriggersOfKeys
 from stoa.apps import component as apps_component
 from stoa.bases import component as bases_component
 from stoa.callbacks import component as callbacks_component
@@ -90,8 +91,8 @@ async def open_slices(
         hosted = await enter(_open_hosted(settings, outbound, kit, node.node, models, deployed, chosen))
         lent = _Neighbours(journal, streams, node.node, models, deployed, hosted, chosen, library)
         talking = await enter(_open_conversations(settings, kit, owner, lent))
-        triggers = await enter(_open_triggers(settings, kit, node.node, models, talking))
-        keys = await enter(access_component.open_component(kit, owner, adapters.TriggersOfKeys()))
+        triggers = await enter(_open_triggers(settings, kit, node.node, models, hosted, talking))
+        keys = await enter(access_component.open_component(kit, owner, TriggersOfKeys()))
         dialects = await enter(_open_dialects(kit, talking, streams, models, deployed, chosen))
         usage = await enter(usage_component.open_component(kit))
         traces = await enter(traces_component.open_component(kit, owner, retention_days=settings.traces_retention_days))
@@ -131,13 +132,13 @@ async def _open_dialects(
 
 @asynccontextmanager
 async def _open_triggers(
-    settings: Settings, kit: Kit, node: Node, models: "_Models", talking: "_Talking"
+    settings: Settings, kit: Kit, node: Node, models: "_Models", hosted: "_Hosted", talking: "_Talking"
 ) -> AsyncGenerator[Component]:
     async with triggers_component.open_component(
         kit,
         node.id,
         models.gateway.vault,
-        adapters.AppRunner(talking.runs.runs),
+        AppRunner(talking.runs.runs, hosted.requirements.lending.check),
         access.Acting(kit.database, kit.clock),
         public_url=settings.public_url,
     ) as triggers:

@@ -9,6 +9,7 @@ from stoa.runs.checks import checks, timeline
 from stoa.runs.context import Context
 from stoa.runs.host import Reading
 from stoa.runs.metrics import RunMetrics, polls
+from stoa.runs.ports import CheckRequirements
 from stoa.runs.recording import Recorder
 from stoa.runs.service import Runs
 from stoa.runs.types import GraphStart, Input, Moved, RequestType, Run, RunStatus, SendMessage, Trial
@@ -20,6 +21,7 @@ from stoa.runs.workflow.registry import NODE_TYPES
 
 __all__ = [
     "NODE_TYPES",
+    "CheckRequirements",
     "Context",
     "GraphStart",
     "Input",
