@@ -1,8 +1,9 @@
 """Runs the clients of the other dialects, unmodified, against a server of this tree: `openai` and `anthropic` of PyPI,
 `ai` (the transport and the reader of useChat), `@ag-ui/client` and `openai` of npm.
 
-    bench/compat_dialects.py
+    bench/compat_dialects.py [--python PYTHON]
 
+With --python (an interpreter that has `openai-agents` and `langchain-openai`) bench/compat_agents.py is run too.
 The model is a scripted one on loopback. npm's packages are installed into a temporary directory; what is missing on
 this machine is said and left out. One line for each question; the exit status is the number of those that failed.
 """
@@ -78,6 +79,13 @@ def python(url: str) -> int:
     return failed
 
 
+def others(url: str) -> int:
+    if "--python" not in sys.argv:
+        return 0
+    command = [sys.argv[sys.argv.index("--python") + 1], str(ROOT / "bench/compat_agents.py"), url, KEY, MODEL]
+    return subprocess.run(command, timeout=200, check=False).returncode
+
+
 def main() -> int:
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -90,7 +98,7 @@ def main() -> int:
         _, url = stack.enter_context(serving(data, OPENAI_API_KEY="k", OPENAI_BASE_URL=address))
         npm = home / "npm"
         npm.mkdir()
-        return python(url) + javascript(url, npm)
+        return python(url) + others(url) + javascript(url, npm)
 
 
 if __name__ == "__main__":
