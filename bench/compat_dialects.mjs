@@ -1,6 +1,7 @@
 // The clients of npm, asked by bench/compat_dialects.py: node compat_dialects.mjs URL KEY MODEL
 import { DefaultChatTransport, readUIMessageStream } from 'ai';
 import { HttpAgent } from '@ag-ui/client';
+import OpenAI from 'openai';
 const [url, key, model] = process.argv.slice(2);
 const headers = { Authorization: `Bearer ${key}` };
 const script = (fields) => ` [[script ${JSON.stringify(fields)}]]`;
@@ -83,5 +84,36 @@ await question('ag-ui: an error', async () => {
   let problem = 'no error';
   await held.runAgent({}, { onRunErrorEvent() { problem = undefined; } }).catch(() => { problem = undefined; });
   return problem;
+});
+
+const openai = new OpenAI({ baseURL: `${url}/openai/v1`, apiKey: key, maxRetries: 0 });
+await question('openai (JavaScript): a response', async () => {
+  const made = await openai.responses.create({ model, input: 'Hi' + script({ pieces: ['Hel', 'lo.'] }) });
+  if (made.output_text !== 'Hello.') return made.output_text;
+});
+await question('openai (JavaScript): a stream of a response', async () => {
+  const stream = openai.responses.stream({ model, input: 'Hi' + script({ pieces: ['Hel', 'lo.'] }) });
+  const kinds = [];
+  for await (const event of stream) kinds.push(event.type);
+  const final = await stream.finalResponse();
+  if (final.output_text !== 'Hello.' || kinds.at(-1) !== 'response.completed') return kinds.join(' ');
+});
+await question("openai (JavaScript): the loop of the client's tools", async () => {
+  const tools = [{ type: 'function', ...tool, strict: false }];
+  const input = 'Weather?' + script({ turns: [asks, { pieces: ['Sun.'] }] });
+  const first = await openai.responses.create({ model, input, tools });
+  const call = first.output.find((item) => item.type === 'function_call');
+  const output = [{ type: 'function_call_output', call_id: call.call_id, output: 'sun' }];
+  const second = await openai.responses.create({ model, input: output, tools, previous_response_id: first.id });
+  if (second.output_text !== 'Sun.') return second.output_text;
+});
+await question('openai (JavaScript): a chat stream', async () => {
+  const messages = [{ role: 'user', content: 'Hi' + script({ pieces: ['Hel', 'lo.'] }) }];
+  const final = await openai.chat.completions.stream({ model, messages }).finalContent();
+  if (final !== 'Hello.') return final;
+});
+await question('openai (JavaScript): an error', async () => {
+  const problem = await openai.responses.create({ model: 'no/such', input: 'Hi' }).catch((error) => error);
+  if (!(problem instanceof OpenAI.NotFoundError)) return String(problem);
 });
 process.exit(failed);

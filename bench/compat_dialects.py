@@ -1,8 +1,9 @@
 """Runs the clients of the other dialects, unmodified, against a server of this tree: `openai` and `anthropic` of PyPI,
-`ai` (the transport and the reader of useChat) and `@ag-ui/client` of npm.
+`ai` (the transport and the reader of useChat), `@ag-ui/client` and `openai` of npm.
 
-    bench/compat_dialects.py
+    bench/compat_dialects.py [--python PYTHON]
 
+With --python (an interpreter that has `openai-agents` and `langchain-openai`) bench/compat_agents.py is run too.
 The model is a scripted one on loopback. npm's packages are installed into a temporary directory; what is missing on
 this machine is said and left out. One line for each question; the exit status is the number of those that failed.
 """
@@ -20,23 +21,23 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 from bench.bed import KEY, serving  # noqa: E402
 
-PACKAGES = ("ai@5", "@ag-ui/client@1")
+PACKAGES = ("ai@5", "@ag-ui/client@1", "openai@6")
 PORT = 19_273
 MODEL = "openai/scripted"
 
 
 def javascript(url: str, home: Path) -> int:
     if shutil.which("npm") is None:
-        print("ai, @ag-ui/client: no npm on this machine")
+        print("ai, @ag-ui/client, openai: no npm on this machine")
         return 0
     (home / "package.json").write_text('{"type": "module"}')
     installed = subprocess.run(
         ["npm", "install", "--no-audit", "--no-fund", *PACKAGES], cwd=home, capture_output=True, text=True, check=False
     )
     if installed.returncode:
-        print(f"ai, @ag-ui/client: cannot be installed here ({installed.stderr.strip().splitlines()[-1:]})")
+        print(f"ai, @ag-ui/client, openai: cannot be installed here ({installed.stderr.strip().splitlines()[-1:]})")
         return 0
-    for name in ("ai", "@ag-ui/client"):
+    for name in ("ai", "@ag-ui/client", "openai"):
         held = json.loads((home / "node_modules" / name / "package.json").read_text())
         print(f"{name} {held['version']}")
     shutil.copy(ROOT / "bench/compat_dialects.mjs", home / "clients.mjs")
@@ -78,6 +79,13 @@ def python(url: str) -> int:
     return failed
 
 
+def others(url: str) -> int:
+    if "--python" not in sys.argv:
+        return 0
+    command = [sys.argv[sys.argv.index("--python") + 1], str(ROOT / "bench/compat_agents.py"), url, KEY, MODEL]
+    return subprocess.run(command, timeout=200, check=False).returncode
+
+
 def main() -> int:
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -90,7 +98,7 @@ def main() -> int:
         _, url = stack.enter_context(serving(data, OPENAI_API_KEY="k", OPENAI_BASE_URL=address))
         npm = home / "npm"
         npm.mkdir()
-        return python(url) + javascript(url, npm)
+        return python(url) + others(url) + javascript(url, npm)
 
 
 if __name__ == "__main__":

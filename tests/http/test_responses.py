@@ -2,7 +2,9 @@
 
 import asyncio
 import base64
+import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -11,9 +13,11 @@ import openai
 import pytest
 from pydantic import BaseModel
 
-from stoa.gateway import ImagePart, ToolCallPart, ToolResultPart
-from tests.conftest import FIRST_KEY, Running
-from tests.support.doubles import Step, answer, calling
+from stoa.gateway import ImagePart, ModelError, ToolCallPart, ToolResultPart
+from stoa.tools import ToolResult
+from tests.conftest import FIRST_KEY, Running, serving
+from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, Step, answer, calling
+from tests.support.knowledge import TRAVEL, base_of, settled, upload
 from tests.support.pictures import DOT
 
 MODEL = "stoa-extractive"
@@ -201,6 +205,52 @@ async def test_a_tool_that_must_be_called_is_called_once(shared_server: Running,
     assert shared_server.model.requests[-1].tools == []
 
 
+async def test_file_search_over_a_knowledge_base(shared_server: Running, client: openai.AsyncOpenAI) -> None:
+    base = await base_of(shared_server)
+    await upload(shared_server, base["id"], ("travel.md", TRAVEL))
+    await settled(shared_server, base["id"])
+    says(shared_server, calling(("search_knowledge", '{"query": "hotel"}')), answer("140 euros [1]."))
+    search: Any = {"type": "file_search", "vector_store_ids": [base["id"]]}
+    stream = await client.responses.create(
+        model=MODEL, input="A hotel?", tools=[search], include=["file_search_call.results"], stream=True
+    )
+    events = [event async for event in stream]
+    check(events)
+    kinds = [event.type.removeprefix("response.file_search_call.") for event in events if "file_search" in event.type]
+    assert kinds == ["in_progress", "searching", "completed"]
+    found: Any = events[-1].response.output[0]  # type: ignore[union-attr]
+    assert (found.type, found.status, found.queries) == ("file_search_call", "completed", ["hotel"])
+    assert (found.results[0].filename, "140 euros" in found.results[0].text) == ("travel.md", True)
+    assert (await client.responses.retrieve(events[-1].response.id)).output[0].results is not None  # type: ignore[union-attr]
+    filtered: Any = {**search, "filters": {"type": "eq", "key": "a", "value": "b"}}
+    with pytest.raises(openai.BadRequestError, match="filters"):  # A restriction is never passed over.
+        await client.responses.create(model=MODEL, input="A hotel?", tools=[filtered])
+
+
+async def test_tools_of_this_server_and_the_clients_in_one_reply(dsn: str, tmp_path: Path) -> None:
+    tool = ScriptedTool("send", [ToolResult("sent")])
+    both = calling(("send", "{}"), ("get_weather", "{}"))
+    model = ScriptedModel([both, answer("Done.")])
+    async with (
+        serving(dsn, tmp_path, model, toolbox=Shelf(tool)) as server,
+        openai.AsyncOpenAI(base_url=f"{server.url}/openai/v1", api_key=FIRST_KEY, max_retries=0) as client,
+    ):
+        tools: Any = [{"type": "mcp", "server_label": "send"}, WEATHER]
+        first = await client.responses.create(model=MODEL, input="Send it.", tools=tools)
+        made: Any = first.output
+        assert [item.type for item in made] == ["mcp_call", "function_call"]
+        assert (made[0].name, made[0].output, made[0].status) == ("send", "sent", "completed")
+        assert len(tool.made) == 1
+        output: Any = {"type": "function_call_output", "call_id": made[1].call_id, "output": "sun"}
+        second = await client.responses.create(model=MODEL, input=[output], previous_response_id=first.id, tools=tools)
+        assert second.output_text == "Done."
+        told = model.requests[-1].messages
+        results = [part for message in told for part in message.parts if isinstance(part, ToolResultPart)]
+        assert [part.result for part in results] == ["sent", "sun"]
+        with pytest.raises(openai.BadRequestError, match="no tool of this project"):
+            await client.responses.create(model=MODEL, input="x", tools=[{"type": "mcp", "server_label": "no"}])
+
+
 async def test_structured_output_is_parsed(shared_server: Running, client: openai.AsyncOpenAI) -> None:
     class City(BaseModel):
         name: str
@@ -305,8 +355,6 @@ async def test_in_the_background_and_cancelled(shared_server: Running, client: o
 
 
 async def test_a_failure_is_a_response_too(shared_server: Running, client: openai.AsyncOpenAI) -> None:
-    from stoa.gateway import ModelError  # noqa: PLC0415
-
     says(shared_server, [*answer("Half ")[:1], ModelError("model_overloaded", "Too busy.", retryable=True)])
     made = await client.responses.create(model=MODEL, input="Hi")
     assert made.status == "failed"
@@ -461,3 +509,53 @@ async def test_what_is_not_stored_goes(running: Running) -> None:
     async with asyncio.timeout(60):
         while (await running.client.get(f"/v1/conversations/{run['conversation_id']}")).status_code != 404:
             await asyncio.sleep(0.5)
+
+
+RESOURCE = [
+    "id",
+    "object",
+    "created_at",
+    "completed_at",
+    "status",
+    "incomplete_details",
+    "model",
+    "previous_response_id",
+    "instructions",
+    "output",
+    "error",
+    "tools",
+    "tool_choice",
+    "truncation",
+    "parallel_tool_calls",
+    "text",
+    "top_p",
+    "presence_penalty",
+    "frequency_penalty",
+    "top_logprobs",
+    "temperature",
+    "reasoning",
+    "usage",
+    "max_output_tokens",
+    "max_tool_calls",
+    "store",
+    "background",
+    "service_tier",
+    "metadata",
+    "safety_identifier",
+    "prompt_cache_key",
+]
+"""The fields that Open Responses wants in every response, null or not."""
+
+
+async def test_every_response_has_every_field(shared_server: Running) -> None:
+    """Also those inside a stream, from the first on."""
+    says(shared_server, answer("Hello."))
+    made = await shared_server.call("POST", "/openai/v1/responses", json={"model": MODEL, "input": "Hi"})
+    assert [name for name in RESOURCE if name not in made] == []
+    assert (made["tools"], made["tool_choice"], made["text"]) == ([], "auto", {"format": {"type": "text"}})
+    whole = (await shared_server.client.get(f"/openai/v1/responses/{made['id']}?stream=true")).text
+    assert whole.endswith("data: [DONE]\n\n")
+    held = [json.loads(line[6:]) for line in whole.splitlines() if line.startswith("data: {")]
+    for frame in held:
+        if "response" in frame:
+            assert [name for name in RESOURCE if name not in frame["response"]] == [], frame["type"]

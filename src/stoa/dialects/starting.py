@@ -57,8 +57,6 @@ class Order:
     """The run whose answer it comes next to: in its conversation, or in a fork where that has gone on since."""
     user: str | None = None
     metadata: Mapping[str, Any] | None = None
-    about: Mapping[str, Any] | None = None
-    """The metadata of a conversation that is made."""
     regenerate: bool = False
     """Another answer to the last message of `conversation`; `items` are empty then."""
 
@@ -132,7 +130,7 @@ class Beginning:
         return _Place(forked.id, answer.position, made=True)
 
     async def _made(self, principal: Principal, order: Order) -> _Place:
-        made = await self.make(principal, order.app, order.model, order.user, order.about)
+        made = await self.make(principal, order.app, order.model, order.user)
         return _Place(made.id, made=True)
 
     async def make(
@@ -141,7 +139,6 @@ class Beginning:
         app_id: UUID | None,
         model: str | None,
         user: str | None = None,
-        about: Mapping[str, Any] | None = None,
         *,
         once: IdempotencyKey | None = None,
         given_id: UUID | None = None,
@@ -155,7 +152,7 @@ class Beginning:
                 org_id=None,
                 title=None,
                 user_id=user,
-                metadata=about,
+                metadata=None,
                 agent=None,
                 once=once,
                 given_id=given_id,
