@@ -16,6 +16,7 @@ from pydantic import SecretStr
 
 from stoa.app import Server, open_server
 from stoa.cli.serve import bind
+from stoa.http import websockets
 from stoa.settings import Settings
 from tests.support.doubles import ScriptedModel
 
@@ -103,7 +104,8 @@ class _Web(uvicorn.Server):
     @classmethod
     @asynccontextmanager
     async def serving(cls, asgi: Any, listening: socket.socket) -> AsyncGenerator[None]:
-        web = cls(uvicorn.Config(asgi, log_config=None, lifespan="off"))
+        ways: dict[str, Any] = {"ws": websockets.protocol, **websockets.OPTIONS}
+        web = cls(uvicorn.Config(asgi, log_config=None, lifespan="off", **ways))
         web.config.load()
         web.lifespan = web.config.lifespan_class(web.config)
         await web.startup([listening])

@@ -10,7 +10,11 @@ from pathlib import Path
 from stoa.access.rules import ORG_ROLES, PERMISSIONS, PROJECT_ROLES
 
 SOURCE = Path(__file__).parents[2] / "src" / "stoa"
-HOSTS = {"bases/host.py": "the base's host: ", "runs/host.py": "the app's host: "}
+HOSTS = {
+    "bases/host.py": "the base's host: ",
+    "requirements/host.py": "the app's host: ",
+    "runs/host.py": "the app's host: ",
+}
 METHODS = {"get", "post", "put", "patch", "delete"}
 _PERMISSION = re.compile(r"""["']([a-z]+:[a-z]+)["']""")
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 from uuid import UUID
@@ -10,7 +11,20 @@ from uuid import UUID
 import structlog
 from pydantic import ValidationError
 
-from stoa import access, apps, bases, conversations, documents, embedding, gateway, runs, sources, tools
+from stoa import (
+    access,
+    apps,
+    bases,
+    callbacks,
+    conversations,
+    documents,
+    embedding,
+    gateway,
+    requirements,
+    runs,
+    sources,
+    tools,
+)
 from stoa.db import Tx
 from stoa.db.blobs import DirectoryBlobs
 from stoa.http.errors import explain
@@ -42,6 +56,8 @@ class ProjectToolbox:
 
     def __init__(self, held: tools.Tools, search: bases.Search, library: runs.Library) -> None:
         self._tools = held
+        self.lending: requirements.Lending | None = None
+        """What runs of apps get of their end users; set once it exists."""
         self._search = search
         self._library = library
 
@@ -55,8 +71,17 @@ class ProjectToolbox:
     async def open(self, run: runs.Run, names: Sequence[str], /) -> AsyncGenerator[Sequence[tools.Tool]]:
         base_ids = runs.bases_of(run)
         searches = [runs.KnowledgeTool(self._library, run, base_ids)] if base_ids else []
-        async with self._tools.open(run.org_id, run.project_id, names) as opened:
+        lent = await self._lent(run)
+        async with self._tools.open(run.org_id, run.project_id, names, lent.credentials, lent.withheld) as opened:
             yield [*opened, *searches]
+
+    async def _lent(self, run: runs.Run) -> requirements.Lent:
+        """Raises RequirementsUnmet, which ends the run."""
+        if run.app_id is None or self.lending is None:
+            return requirements.Lent()
+        # Whoever uses a public app without a key speaks for no end user.
+        user_id = run.user_id if run.created_by != run.app_id else None
+        return await self.lending.lend(run.org_id, run.app_id, user_id)
 
 
 class PageTranscriber:
@@ -192,7 +217,16 @@ class AppUploads:
 
     def __init__(self) -> None:
         self.conversations: conversations.Conversations | None = None
-        """Set once it exists: conversations are built after the runs that they cancel."""
+        self.links: conversations.FileLinks | None = None
+        """Set once they exist: conversations are built after the runs that they cancel."""
+
+    async def file(self, principal: Principal, file_id: UUID) -> conversations.File:
+        assert self.conversations is not None, "requests are taken after everything is built"
+        return await self.conversations.file(principal, file_id)
+
+    def link(self, principal: Principal, file_id: UUID) -> tuple[str, datetime]:
+        assert self.links is not None, "requests are taken after everything is built"
+        return self.links.issue(file_id, principal.key_id)
 
     async def add(
         self, principal: Principal, app_id: UUID, source: BinaryIO, name: str | None, mime_type: str | None
@@ -215,6 +249,19 @@ class AppUploads:
         except AppError:
             await held.delete(principal, made.id)
             raise
+
+
+class RunReports:
+    """What callbacks say of runs."""
+
+    def __init__(self) -> None:
+        self.runs: runs.Runs | None = None
+        """Set once it exists: callbacks are built before the runs that they are of."""
+
+    async def report(self, org_id: UUID, run_id: UUID) -> callbacks.Report | None:
+        assert self.runs is not None, "workers start after everything is built"
+        found = await self.runs.found(org_id, run_id)
+        return runs.report(found) if found is not None else None
 
 
 def _problems(error: ValidationError) -> Mapping[str, str]:

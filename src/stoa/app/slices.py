@@ -11,6 +11,7 @@ from stoa.app import adapters, choices
 from stoa.app.outbound import outbound_of
 from stoa.apps import component as apps_component
 from stoa.bases import component as bases_component
+from stoa.callbacks import component as callbacks_component
 from stoa.console import component as console_component
 from stoa.conversations import component as conversations_component
 from stoa.db.blobs import DirectoryBlobs
@@ -21,6 +22,7 @@ from stoa.gateway.providers.extractive import SLUG, ExtractiveModel
 from stoa.http.component import Component, Kit, Started
 from stoa.journal import component as journal_component
 from stoa.outbound import Outbound
+from stoa.requirements import component as requirements_component
 from stoa.runs import component as runs_component
 from stoa.settings import Settings
 from stoa.sources import component as sources_component
@@ -86,17 +88,16 @@ async def open_slices(
                 public_url=settings.public_url,
             )
         )
-        talking = await enter(
-            _open_conversations(
-                settings, kit, owner, _Neighbours(journal, streams, node.node, models, deployed, chosen, library)
-            )
-        )
+        hosted = await enter(_open_hosted(settings, outbound, kit, node.node, models, deployed, chosen))
+        lent = _Neighbours(journal, streams, node.node, models, deployed, hosted, chosen, library)
+        talking = await enter(_open_conversations(settings, kit, owner, lent))
+        hosted.reports.runs = talking.runs.runs
         keys = await enter(access_component.open_component(kit, owner))
         usage = await enter(usage_component.open_component(kit))
         traces = await enter(traces_component.open_component(kit, owner, retention_days=settings.traces_retention_days))
         built: list[Component] = [
-            journal, node, streams, models.gateway, talking.conversations, talking.runs, deployed, tools, knowledge,
-            sources, keys, usage, traces,
+            journal, node, streams, models.gateway, talking.conversations, talking.runs, deployed, hosted.callbacks,
+            hosted.requirements, tools, knowledge, sources, keys, usage, traces,
         ]  # fmt: skip
         checks = [check for component in built for check in component.checks]
         doctor = await enter(doctor_component.open_component(kit, checks, runs.timeline, choices.data(settings)))
@@ -129,6 +130,45 @@ async def _open_sources(
 
 
 @dataclass(frozen=True, slots=True)
+class _Hosted:
+    """What the runs of apps have beside those of conversations."""
+
+    callbacks: callbacks_component.CallbacksComponent
+    requirements: requirements_component.RequirementsComponent
+    reports: adapters.RunReports
+
+
+@asynccontextmanager
+async def _open_hosted(
+    settings: Settings,
+    outbound: Outbound,
+    kit: Kit,
+    node: Node,
+    models: "_Models",
+    deployed: apps_component.AppsComponent,
+    toolbox: adapters.Toolbox,
+) -> AsyncGenerator[_Hosted]:
+    async with AsyncExitStack() as stack:
+        vault, reports = models.gateway.vault, adapters.RunReports()
+        required = await stack.enter_async_context(
+            requirements_component.open_component(
+                kit,
+                vault,
+                deployed.gate,
+                outbound=outbound,
+                domain=settings.domain,
+                public_url=settings.public_url,
+            )
+        )
+        if isinstance(toolbox, adapters.ProjectToolbox):
+            toolbox.lending = required.lending
+        called = await stack.enter_async_context(
+            callbacks_component.open_component(kit, node.id, vault, reports, outbound=outbound)
+        )
+        yield _Hosted(called, required, reports)
+
+
+@dataclass(frozen=True, slots=True)
 class _Neighbours:
     """What conversations and runs are lent by the slices that were opened before them."""
 
@@ -137,6 +177,7 @@ class _Neighbours:
     node: Node
     models: "_Models"
     apps: apps_component.AppsComponent
+    hosted: "_Hosted"
     toolbox: adapters.Toolbox
     library: adapters.KnowledgeLibrary
 
@@ -172,11 +213,22 @@ async def _open_conversations(
                 is_operators_model=catalogue.find,
                 app_gate=lent.apps.gate,
                 app_projects=lent.apps.apps,
+                callbacks=lent.hosted.callbacks.callbacks,
+                check_requirements=lent.hosted.requirements.lending.check,
                 uploads=uploads,
-                reading=runs.Reading(streams.open_stream, streams.streams.admit, streams.replay, streams.events_page),
+                reading=runs.Reading(
+                    streams.open_stream,
+                    streams.streams.admit,
+                    streams.replay,
+                    streams.events_page,
+                    streams.open_chunks,
+                    streams.lines,
+                ),
                 runs_max=settings.runs_max,
                 runs_per_project_max=settings.runs_per_project_max,
                 drain_seconds_max=settings.drain_seconds_max,
+                origins=settings.cors_origins,
+                public_url=settings.public_url,
             )
         )
         talks = await stack.enter_async_context(
@@ -190,9 +242,10 @@ async def _open_conversations(
                 lent.toolbox,
                 owner,
                 lent.apps.apps,
+                owner.principal_of,
             )
         )
-        uploads.conversations = talks.conversations
+        uploads.conversations, uploads.links = talks.conversations, talks.links
         yield _Talking(talks, worked)
 
 

@@ -213,6 +213,18 @@ def app_routes(apps: Apps, gate: Gate, domain: str, public_url: str | None) -> R
         deployed = await apps.deploy(principal, app_id, body.workflow_id, body.workflow_version_id, once)
         return Data(data=wire.app(deployed, domain, root(request)))
 
+    @router.post("/v1/apps/{app_id}/rollback", responses=refusals(404, 409))
+    async def rollback_app(
+        app_id: UUID,
+        body: wire.RollbackApp,
+        principal: Annotated[Principal, writing],
+        idempotency_key: IdempotencyKeyHeader = None,
+    ) -> Data[wire.RollbackWire]:
+        """Goes back to what the app ran before, as a new deployment; with `dry_run` says first what that restores."""
+        once = repeated(idempotency_key, f"rollback/{app_id}", body)
+        done = await apps.rollback(principal, app_id, body.deployment_id, dry_run=body.dry_run, once=once)
+        return Data(data=wire.rollback(done))
+
     @router.get("/v1/apps/{app_id}/deployments", responses=refusals(404))
     async def list_deployments(
         app_id: UUID, principal: Annotated[Principal, reading], page: Annotated[PageRequest, Depends(Paging())]

@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 from pydantic import ValidationError
 
 from stoa.apps.nodes import INPUT, NODE_TYPES, OUTPUT, MapNode, Node
+from stoa.apps.types import Change
 from stoa.kernel.errors import BadRequest
 
 NODES_MAX: Final = 500
@@ -132,6 +133,21 @@ def _ordered(nodes: Sequence[Node]) -> Sequence[Node]:
     by_id = {node.id: node for node in nodes}
     sorter = TopologicalSorter({node.id: [one.node for one in node.depends] for node in nodes})
     return [by_id[one] for one in sorter.static_order()]
+
+
+def differences(now: Mapping[str, Any], then: Mapping[str, Any]) -> Sequence[Change]:
+    """What differs between two flows, in the order of the first: fields of the shorthand's agent, or nodes."""
+    here, there = _parts(now), _parts(then)
+    paths = [*here, *(path for path in there if path not in here)]
+    return [Change(path, here.get(path), there.get(path)) for path in paths if here.get(path) != there.get(path)]
+
+
+def _parts(flow: Mapping[str, Any]) -> Mapping[str, Any]:
+    agent, nodes = flow.get("agent"), flow.get("nodes")
+    if isinstance(agent, Mapping):
+        return {f"agent.{name}": value for name, value in cast("Mapping[str, Any]", agent).items()}
+    listed = cast("list[Any]", nodes) if isinstance(nodes, list) else []
+    return {f"nodes.{one['id']}": one for one in listed if isinstance(one, Mapping) and "id" in one}
 
 
 def _raise(problems: Mapping[str, str]) -> None:

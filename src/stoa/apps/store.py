@@ -126,6 +126,12 @@ async def list_deployments(tx: Tx, org_id: UUID, app_id: UUID, page: PageRequest
     return found, await tx.fetchval(SQL.count_deployments, org_id, app_id)
 
 
+async def deployment_before(tx: Tx, org_id: UUID, app_id: UUID, wanted: UUID | None) -> Deployment | None:
+    """The deployment that is asked for; the newest of another version than the present one where none is named."""
+    row = await tx.fetchrow(SQL.deployment_before, org_id, app_id, wanted)
+    return Deployment(row["id"], row["app_id"], _deployed(row), row["created_by"], row["created_at"]) if row else None
+
+
 def _deployed(row: Row) -> Deployed:
     return Deployed(row["workflow_id"], row["workflow_name"], row["version_id"], row["version"], row["version_name"])
 

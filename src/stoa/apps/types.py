@@ -1,6 +1,6 @@
 """Workflows, their released versions, and the apps that run them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -115,6 +115,27 @@ class Deployment:
     deployed: Deployed
     created_by: UUID | None
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """What goes back to what, and which parts of the flow differ. `problem`: why it cannot be deployed any more."""
+
+    now: Deployment
+    then: Deployment
+    changes: Sequence["Change"]
+    problem: str | None = None
+    deployment_id: UUID | None = None
+    """Of the deployment that was made; None where it was only looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """`path` is `agent.instructions`, or a node by its id; `now` or `then` is None where there is nothing."""
+
+    path: str
+    now: Any
+    then: Any
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,18 @@ from pydantic import AfterValidator, BaseModel, Field
 
 from stoa.apps import rules
 from stoa.apps.nodes import NODE_TYPES, NodeType
-from stoa.apps.types import AccessType, App, AppChanges, Deployed, Deployment, Drawing, NewApp, Version, Workflow
+from stoa.apps.types import (
+    AccessType,
+    App,
+    AppChanges,
+    Deployed,
+    Deployment,
+    Drawing,
+    NewApp,
+    Rollback,
+    Version,
+    Workflow,
+)
 from stoa.http import Body, Timestamp, Wire
 from stoa.http.wire import not_blank, storable
 
@@ -202,6 +213,34 @@ class DeploymentWire(Wire):
     created_by: UUID | None
 
 
+class RollbackApp(Body):
+    """The deployment to go back to, the newest of another version unless one is named. `dry_run` changes nothing."""
+
+    example: ClassVar[Mapping[str, Any]] = {"dry_run": True}
+
+    deployment_id: UUID | None = None
+    dry_run: bool = False
+
+
+class ChangeWire(Wire):
+    """A part of the flow that differs: `now` and `then`, each left out where it has no such part."""
+
+    path: str
+    now: Any | None
+    then: Any | None
+
+
+class RollbackWire(Wire):
+    """What the app runs now, what it would run, and what differs. `problem` says why that cannot be deployed any more;
+    `deployment_id` is the deployment that was made."""
+
+    now: DeploymentWire
+    then: DeploymentWire
+    changes: list[ChangeWire]
+    problem: str | None
+    deployment_id: UUID | None
+
+
 # --- shapes to values -----------------------------------------------------------------------------------------------
 def drawing(body: bytes) -> Drawing:
     """The flow and its canvas as the texts that were sent."""
@@ -318,6 +357,16 @@ def app(value: App, domain: str, root: str) -> AppWire:
         latest_deployment_id=value.latest_deployment_id,
         workflow=_deployed_workflow(value.deployed),
         workflow_version=_deployed_version(value.deployed),
+    )
+
+
+def rollback(value: Rollback) -> RollbackWire:
+    return RollbackWire(
+        now=deployment(value.now),
+        then=deployment(value.then),
+        changes=[ChangeWire(path=one.path, now=one.now, then=one.then) for one in value.changes],
+        problem=value.problem,
+        deployment_id=value.deployment_id,
     )
 
 

@@ -20,6 +20,7 @@ import uvicorn
 
 from stoa.app import Server, open_server
 from stoa.db.embedded import start_embedded
+from stoa.http import websockets
 from stoa.http.connections import Connection, ConnectionLimits, Guard
 from stoa.kernel.supervise import Supervisor
 from stoa.kernel.telemetry import configure_logs
@@ -192,7 +193,8 @@ async def _until_signal(
             log_config=None,
             access_log=False,
             lifespan="off",
-            ws="none",
+            ws=websockets.protocol,  # type: ignore[arg-type] # a class or what makes one
+            **websockets.OPTIONS,
             backlog=BACKLOG,
             server_header=False,
             timeout_graceful_shutdown=5,

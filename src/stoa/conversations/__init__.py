@@ -3,6 +3,7 @@
 from stoa.conversations.api import routes
 from stoa.conversations.checks import checks
 from stoa.conversations.deletions import Deletions, RemovedRuns
+from stoa.conversations.links import FileLinks
 from stoa.conversations.ports import Agents
 from stoa.conversations.reading import Reader
 from stoa.conversations.rules import CONTENT_PARTS_MAX, text_of
@@ -29,6 +30,7 @@ __all__ = [
     "Conversations",
     "Deletions",
     "File",
+    "FileLinks",
     "FilePassage",
     "FileStatus",
     "HistoryMessage",

@@ -110,6 +110,23 @@ SELECT id, position, content FROM shown_messages WHERE org_id = $1 AND shown_in 
 -- name: switch_model
 UPDATE conversations SET model_id = $3, updated_at = now() WHERE org_id = $1 AND id = $2;
 
+-- name: sessions
+-- The ids of a page of an app's sessions.
+SELECT id FROM conversations
+WHERE org_id = $1 AND app_id = $2 AND session_id IS NOT NULL AND ($3::text IS NULL OR user_id = $3)
+ORDER BY {order} LIMIT $4 OFFSET $5;
+
+-- name: count_sessions
+-- At most $4: a longer list is not counted to its end.
+SELECT count(*) FROM (
+    SELECT 1 FROM conversations
+    WHERE org_id = $1 AND app_id = $2 AND session_id IS NOT NULL AND ($3::text IS NULL OR user_id = $3)
+    LIMIT $4) AS found;
+
+-- name: conversations_of_session
+SELECT id, message_count FROM conversations
+WHERE org_id = $1 AND app_id = $2 AND session_id = $3 AND ($4::text IS NULL OR user_id = $4) LIMIT 2;
+
 -- name: insert_file
 -- An upload whose content is stored.
 INSERT INTO files (org_id, project_id, id, conversation_id, name, size, mime_type, sha256, created_by)

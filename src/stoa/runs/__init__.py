@@ -2,6 +2,7 @@
 
 from stoa.runs.agent.knowledge import KnowledgeTool, Library, Quote, bases_of
 from stoa.runs.api import routes
+from stoa.runs.app_wire import report
 from stoa.runs.checks import checks, timeline
 from stoa.runs.context import Context
 from stoa.runs.driving import Supply
@@ -29,6 +30,7 @@ __all__ = [
     "bases_of",
     "checks",
     "polls",
+    "report",
     "routes",
     "timeline",
 ]

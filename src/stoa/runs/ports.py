@@ -1,9 +1,13 @@
 """What runs need of other slices, and what the services need of the worker."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from typing import Any, BinaryIO, Protocol, TypeAlias
 from uuid import UUID
 
+from stoa.apps import Entities
+from stoa.callbacks import NewCallback
 from stoa.conversations import File
 from stoa.db import Tx
 from stoa.journal import RunWriter
@@ -20,15 +24,45 @@ class Models(Protocol):
 
 
 class AppProjects(Protocol):
-    """Where an app is."""
+    """Where an app is, and what its parts are called."""
 
     async def project_of(self, principal: Principal, app_id: UUID) -> UUID:
         """Raises NotFound."""
         ...
 
+    async def entities(self, principal: Principal, app_id: UUID) -> Entities:
+        """Raises NotFound."""
+        ...
+
+
+class CallbackEntries(Protocol):
+    """Where the callbacks of a run are kept."""
+
+    async def enter(
+        self, tx: Tx, org_id: UUID, project_id: UUID, app_id: UUID, run_id: UUID, callbacks: Sequence[NewCallback]
+    ) -> None:
+        """In the transaction that starts the run."""
+        ...
+
+    async def remove(self, tx: Tx, org_id: UUID, conversation_id: UUID) -> tuple[int, int]:
+        """Those of a conversation's runs, which are deleted next. Gives rows and bytes."""
+        ...
+
+
+CheckRequirements: TypeAlias = Callable[[Principal, UUID, str | None], Awaitable[None]]
+"""(principal, app, end user): raises an AppError where the user has not brought what the app needs."""
+
 
 class Uploads(Protocol):
     """Where an app keeps the files that its runs are given."""
+
+    async def file(self, principal: Principal, file_id: UUID) -> File:
+        """Raises NotFound."""
+        ...
+
+    def link(self, principal: Principal, file_id: UUID) -> tuple[str, datetime]:
+        """The ticket of a short-lived link to the file, and when it ends."""
+        ...
 
     async def add(
         self, principal: Principal, app_id: UUID, source: BinaryIO, name: str | None, mime_type: str | None

@@ -81,6 +81,24 @@ WHERE org_id = $1 AND ($3::uuid IS NULL OR conversation_id = $3) AND ($4::text I
        OR $5::boolean AND status IN ('started', 'paused') AND id IN (
           SELECT run_id FROM input_requests WHERE org_id = $1 AND status = 'pending'));
 
+-- name: figures
+-- An app's runs in intervals of $5 seconds, of at most $6 runs, the newest.
+WITH newest AS (
+    SELECT created_at, status, started_at, ended_at, usage FROM runs
+    WHERE org_id = $1 AND app_id = $2 AND created_at >= $3 AND created_at < $4 ORDER BY created_at DESC, id LIMIT $6
+)
+SELECT to_timestamp(floor(extract(epoch FROM created_at) / $5::int) * $5::int) AS at,
+       count(*) AS runs,
+       count(*) FILTER (WHERE status = 'completed') AS completed,
+       count(*) FILTER (WHERE status = 'failed') AS failed,
+       count(*) FILTER (WHERE status = 'canceled') AS canceled,
+       coalesce(sum((usage ->> 'total_tokens')::bigint), 0)::bigint AS tokens,
+       sum((usage ->> 'cost_usd')::float8) AS cost_usd,
+       avg(extract(epoch FROM ended_at - created_at) * 1000)::float8 AS milliseconds_average,
+       percentile_cont(0.95) WITHIN GROUP (ORDER BY extract(epoch FROM ended_at - created_at) * 1000)::float8
+           AS milliseconds_p95
+FROM newest GROUP BY 1 ORDER BY 1;
+
 -- name: end_run
 -- The end: message, state, terminal event, seal and bill; returns whether other runs wait in the queue (migration
 -- 0025).

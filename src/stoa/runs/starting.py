@@ -24,7 +24,7 @@ from stoa.kernel.principal import Principal
 from stoa.runs import rules, store
 from stoa.runs.agent import builtin
 from stoa.runs.metrics import RunMetrics
-from stoa.runs.ports import Models, Owner, Preparation
+from stoa.runs.ports import CallbackEntries, Models, Owner, Preparation
 from stoa.runs.store import SQL
 from stoa.runs.types import Run, SendMessage
 
@@ -43,7 +43,14 @@ class Started:
 
 class Starting:
     def __init__(
-        self, database: Database, journal: Journal, models: Models, ids: Ids, clock: Clock, metrics: RunMetrics
+        self,
+        database: Database,
+        journal: Journal,
+        models: Models,
+        ids: Ids,
+        clock: Clock,
+        metrics: RunMetrics,
+        callbacks: CallbackEntries | None,
     ) -> None:
         self._database = database
         self._journal = journal
@@ -51,6 +58,7 @@ class Starting:
         self._ids = ids
         self._clock = clock
         self._metrics = metrics
+        self._callbacks = callbacks
         self.owner: Owner | None = None
 
     async def start(
@@ -125,6 +133,10 @@ class Starting:
         run, batch = await self._insert(tx, principal, conversation_id, new, owner, undo)
         if place is None and run.model_id is not None:
             await self._models.check(tx, run.model_id)
+        if send.app is not None and send.app.callbacks:
+            assert self._callbacks is not None, "a server that has apps keeps their callbacks"
+            app_id = send.app.session.app_id
+            await self._callbacks.enter(tx, run.org_id, run.project_id, app_id, run.id, send.app.callbacks)
         # What refers an app's files to a new conversation is not to be seen before the commit.
         late = send.app is not None and any(part["type"] == "file" for part in new.content)
         prepared = owner.prepare(run) if owner is not None and not late else None

@@ -15,7 +15,7 @@ from stoa.kernel.errors import NotFound
 from stoa.kernel.leases import Wanted
 from stoa.kernel.pages import Page, PageRequest
 from stoa.runs.agent.steps import Answer, LedgerEntry, Question
-from stoa.runs.types import InputRequest, Lost, ModelUse, RequestType, Run, RunFilter, RunStatus, ToolCallRow
+from stoa.runs.types import Figure, InputRequest, Lost, ModelUse, RequestType, Run, RunFilter, RunStatus, ToolCallRow
 
 SQL: Final = load("stoa.runs")
 CURSOR_COLUMNS: Final[Mapping[str, type[datetime | int]]] = {"created_at": datetime}
@@ -117,6 +117,12 @@ def from_row(row: Row) -> Run:
         row["queued_at"],
         row["session_id"],
     )
+
+
+async def figures(
+    tx: Tx, org_id: UUID, app_id: UUID, begins: datetime, ends: datetime, seconds: int, runs_max: int
+) -> Sequence[Figure]:
+    return [Figure(**dict(row)) for row in await tx.fetch(SQL.figures, org_id, app_id, begins, ends, seconds, runs_max)]
 
 
 async def pending_requests(tx: Tx, org_id: UUID, run_ids: Sequence[UUID]) -> Mapping[UUID, Sequence[InputRequest]]:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, Literal
 from uuid import UUID
 
+from stoa.callbacks import NewCallback
 from stoa.conversations import Session
 from stoa.gateway import Usage
 from stoa.journal import JournalKey
@@ -96,6 +97,22 @@ class AppStart:
 
     session: Session
     fields: Mapping[str, Any]
+    callbacks: Sequence[NewCallback] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """An app's runs of one interval that begins at `at`; times from the request to the end."""
+
+    at: datetime
+    runs: int
+    completed: int
+    failed: int
+    canceled: int
+    tokens: int
+    cost_usd: float | None
+    milliseconds_average: float | None
+    milliseconds_p95: float | None
 
 
 class RequestType(StrEnum):
