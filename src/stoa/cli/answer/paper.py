@@ -13,8 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import IO, Final
 
-from rich.console import Console
-from rich.markdown import Markdown
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 from stoa.cli.text import plain
@@ -152,6 +151,8 @@ class Paper:
 
     def _lines(self, source: str) -> list[str]:
         """A block as lines of the terminal, with one empty line before it and none after it."""
+        from rich.markdown import Markdown  # noqa: PLC0415 — commands without an answer need none of it
+
         lines = self._ansi(Markdown(source, code_theme="ansi_dark", hyperlinks=False))
         said = [number for number, line in enumerate(lines) if _ANSI.sub("", line).strip()]
         return ["", *lines[said[0] : said[-1] + 1]] if said else []
@@ -164,7 +165,7 @@ class Paper:
         rows = self._rows_free()
         return self._ansi(Text(source[-rows * WIDTH_MAX :]))[-rows:]
 
-    def _ansi(self, what: Markdown | Text) -> list[str]:
+    def _ansi(self, what: RenderableType) -> list[str]:
         width = max(min(self._size().columns - 1, WIDTH_MAX), 10)
         with self._console.capture() as caught:
             self._console.print(what, width=width, soft_wrap=False)
