@@ -53,7 +53,23 @@ BODIES: Mapping[str, Any] = {
     "POST /v1/traces": {"runs": []},
     "POST /collector/v1/traces": {"runs": []},
     "POST /v1/apps/ID/invoke": {},
+    "POST /v1/agui/ID": {"threadId": "t", "runId": "r", "messages": [{"id": "m", "role": "user", "content": "x"}]},
+    "POST /v1/ui-messages/ID": {
+        "id": "c",
+        "messages": [{"id": "m", "role": "user", "parts": [{"type": "text", "text": "x"}]}],
+    },
+    "POST /v1/a2a/ID": {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "message/send",
+        "params": {"message": {"messageId": "m", "role": "user", "parts": [{"kind": "text", "text": "x"}]}},
+    },
 }
+OF_DIALECTS: Mapping[str, set[int]] = {
+    "GET /v1/ui-messages/{agent}/{chat}/stream": {204},  # as of any chat in which nothing is under way
+    "POST /v1/a2a/{agent}": {200},  # an error of JSON-RPC
+}
+"""What a stranger gets where a dialect says in its own way that there is no such thing."""
 TABLES = (
     "conversations", "messages", "files", "runs", "events", "deletions", "connections", "tools", "knowledgebases",
     "knowledge_items", "knowledge_sources", "spans", "traces", "access_keys", "project_members", "invitations",
@@ -218,6 +234,8 @@ def expected(asked: Asked, column: str) -> set[int] | None:
         return {200, 201, 204, 400, 401, 403, 404}
     if asked.host in ("kb", "app"):
         return {403}
+    if asked.name in OF_DIALECTS:
+        return OF_DIALECTS[asked.name]
     if asked.host == "api" and names - {"model_id"}:
         if SCOPED_TO_ORG.match(asked.path) and column == "other project":
             return {200, 403, 404}  # Its own organization; but of nobody in it.

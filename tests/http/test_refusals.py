@@ -473,8 +473,38 @@ ELSEWHERE = {
     "POST /collector/v1/traces": "tests/http/test_traces.py",
     "POST /router/v1/chat/completions": "tests/http/test_router.py",  # in the shape that OpenAI's clients read
     "POST /router/v1/embeddings": "tests/http/test_router.py",
+    "POST /router/v1/chat/completions/resumable": "tests/http/test_dialects.py",
+    "GET /router/v1/chat/completions/ID": "tests/http/test_dialects.py",
+    "POST /router/v1/messages": "tests/http/test_messages.py",  # in the shape that Anthropic's clients read
     "GET /router/v1/models": "tests/http/test_router.py",
     "GET /router/v1/models/ID": "tests/http/test_router.py",
+    **dict.fromkeys(  # as OpenAI's clients read it
+        (
+            "POST /router/v1/responses",
+            "GET /router/v1/responses/ID",
+            "DELETE /router/v1/responses/ID",
+            "POST /router/v1/responses/ID/cancel",
+            "GET /router/v1/responses/ID/input_items",
+            "POST /router/v1/conversations",
+            "GET /router/v1/conversations/ID",
+            "POST /router/v1/conversations/ID",
+            "DELETE /router/v1/conversations/ID",
+            "GET /router/v1/conversations/ID/items",
+            "POST /router/v1/conversations/ID/items",
+            "GET /router/v1/conversations/ID/items/ID",
+        ),
+        "tests/http/test_responses.py",
+    ),
+    **dict.fromkeys(  # bodies and refusals of other dialects
+        (
+            "POST /v1/agui/ID",
+            "POST /v1/ui-messages/ID",
+            "GET /v1/ui-messages/ID/ID/stream",
+            "POST /v1/a2a/ID",
+            "GET /v1/a2a/ID/.well-known/agent-card.json",
+        ),
+        "tests/http/test_dialects.py",
+    ),
 }
 """Routes that refuse in ways of their own, and where that is tried."""
 

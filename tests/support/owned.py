@@ -121,6 +121,8 @@ async def owning(server: Running) -> AsyncGenerator[Owned]:
         "app_id": app["id"],
         "workflow_id": app["workflow_id"],
         "version_id": app["workflow_version_id"],
+        "agent": app["id"],
+        "chat": conversation_id,
     }
     strangers = [
         httpx.AsyncClient(base_url=server.url, headers={"Authorization": f"Bearer {token}"})

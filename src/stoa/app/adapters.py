@@ -1,9 +1,11 @@
 """What one slice is to another: each class implements a port of one slice with the abilities of its siblings."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 from uuid import UUID
@@ -27,6 +29,7 @@ from stoa import (
 )
 from stoa.db import Tx
 from stoa.db.blobs import DirectoryBlobs
+from stoa.db.idempotency import IdempotencyKey
 from stoa.http.errors import explain
 from stoa.kernel.errors import AppError, BadRequest
 from stoa.kernel.principal import Principal
@@ -205,11 +208,79 @@ class AgentDefinitions:
         await conversations.check_agent(self._agents, self._schemas, principal, checked, "flow.agent")
         return checked if memory is not False else {**checked, "memory": False}
 
+    async def unknown_tools(self, principal: Principal, names: Sequence[str]) -> Sequence[str]:
+        return await self._agents.unknown_tools(principal, names)
+
+    async def unknown_bases(self, principal: Principal, base_ids: Sequence[UUID]) -> Sequence[UUID]:
+        return await self._agents.unknown_bases(principal, base_ids)
+
     async def model(self, principal: Principal, slugs: Sequence[str]) -> UUID | None:
         if not slugs:
             return self._catalogue.default.id
         known = await self._catalogue.ids_of(principal, slugs)
         return next((known[slug] for slug in slugs if slug in known), None)
+
+
+class FlowGraphs:
+    """What apps ask of those who run graphs: whether a flow is one, what it uses, which types of nodes there are."""
+
+    async def read(self, flow: Mapping[str, Any]) -> apps.Reading:
+        return await asyncio.to_thread(self._read, flow)
+
+    def node_types(self) -> Sequence[apps.NodeKind]:
+        return [
+            apps.NodeKind(one.name, one.group, one.title, one.description, one.schema.model_json_schema())
+            for one in runs.NODE_TYPES.values()
+            if one.refused is None
+        ]
+
+    @staticmethod
+    def _read(flow: Mapping[str, Any]) -> apps.Reading:
+        graph = runs.read_graph(flow)
+        nodes = [
+            apps.NodeNeeds(one.key, one.node.title, needs.model, needs.tools, needs.bases)
+            for one in graph.everywhere()
+            for needs in [one.node.needs()]
+        ]
+        return apps.Reading(nodes, runs.advice(graph))
+
+
+class Slugs:
+    """The models that answer for a slug in runs: of a route of the operator's, the first that is there."""
+
+    def __init__(self, catalogue: gateway.Catalogue, routing: gateway.Routing, held: apps.Apps) -> None:
+        self._catalogue = catalogue
+        self._routing = routing
+        self._apps = held
+
+    async def model_of(self, principal: Principal, slug: str) -> UUID:
+        target = (await self._routing.targets(principal, slug))[0]
+        return (await self._catalogue.named(principal, target.slug))[0].id
+
+    async def named(self, principal: Principal, agent: str) -> tuple[str, str]:
+        """The name and description of an app, or of a model."""
+        try:
+            app_id = UUID(agent)
+        except ValueError:
+            targets = await self._routing.targets(principal, agent)
+            entry, _ = await self._catalogue.named(principal, targets[0].slug)
+            return entry.name, f"The model {entry.slug}."
+        app = await self._apps.get(principal, app_id)
+        return app.name, app.description or f"The app {app.name}."
+
+    async def default_model(self, _principal: Principal, _slug: str) -> UUID:
+        return self._catalogue.default.id
+
+
+def agent_check(
+    agents: conversations.Agents, schemas: SchemaChecker
+) -> "Callable[[Principal, Mapping[str, Any]], Awaitable[None]]":
+    """Whether what a request of another dialect names is there."""
+
+    async def check(principal: Principal, agent: Mapping[str, Any]) -> None:
+        await conversations.check_agent(agents, schemas, principal, agent, "tools")
+
+    return check
 
 
 class AppUploads:
@@ -249,6 +320,41 @@ class AppUploads:
         except AppError:
             await held.delete(principal, made.id)
             raise
+
+
+class FlowTrials:
+    """Flows that are tried out: each run in a conversation of its own."""
+
+    def __init__(self, workflows: apps.Workflows, catalogue: gateway.Catalogue) -> None:
+        self._workflows = workflows
+        self._catalogue = catalogue
+        self.conversations: conversations.Conversations | None = None
+        """Set once it exists: conversations are built after the runs that they cancel."""
+
+    async def prepare(
+        self,
+        principal: Principal,
+        project_id: UUID | None,
+        flow: Mapping[str, Any],
+        fields: Mapping[str, Any],
+        once: IdempotencyKey | None,
+    ) -> runs.Trial:
+        found = await self._workflows.runnable(principal, project_id, flow)
+        held = self.conversations
+        assert held is not None, "requests are taken after everything is built"
+        inside = replace(principal, project_id=found.project_id)
+        made = await held.create(
+            inside,
+            model_id=found.models.agent or self._catalogue.default.id,
+            org_id=None,
+            title="Test of a workflow",
+            user_id=None,
+            metadata=None,
+            agent=found.agent,
+            once=replace(once, key=f"{once.key}#conversation") if once else None,
+        )
+        workflow = {"flow": flow, "models": found.models.nodes} if found.agent is None else None
+        return runs.Trial(inside, made.id, runs.GraphStart(fields, workflow))
 
 
 class RunReports:
@@ -317,13 +423,13 @@ async def read_file(
 
 def find_model(
     catalogue: gateway.Catalogue, prices: Sequence[gateway.Price]
-) -> "Callable[[runs.Run], Awaitable[runs.Supply]]":
-    """The model of a run, with what its tokens cost."""
+) -> "Callable[[runs.Run, UUID | None], Awaitable[runs.Supply]]":
+    """A model of a run, or of a node of its graph, with what its tokens cost."""
 
-    async def find(run: runs.Run) -> runs.Supply:
-        assert run.model_id is not None, "a run whose nodes have their own models asks for each of them"
-        slug, model = await catalogue.model(run.org_id, run.project_id, run.model_id)
-        return runs.Supply(model, slug, gateway.price_of(slug, prices))
+    async def find(run: runs.Run, model_id: UUID | None) -> runs.Supply:
+        assert model_id is not None, "a deployment names the model of every node that has one"
+        slug, model = await catalogue.model(run.org_id, run.project_id, model_id)
+        return runs.Supply(model, slug, gateway.price_of(slug, prices), partial(gateway.extra_of, model))
 
     return find
 

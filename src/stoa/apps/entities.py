@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, cast
 from uuid import UUID
 
-from stoa.apps.nodes import AGENT, NODE_TYPES
-
 WORKFLOW_TYPE: Final = "dynamiq.workflows.Workflow"
+AGENT_TYPE: Final = "dynamiq.nodes.agents.Agent"
 EVENT: Final = "data"
 """The name of a stream's messages where the definition sets no other."""
 
@@ -40,7 +39,7 @@ def entities(app_id: UUID, name: str, flow: Mapping[str, Any]) -> Entities:
     """`flow` was checked when its version was released. What it says of streaming is taken where it makes sense."""
     whole = Entity(str(app_id), name, None, WORKFLOW_TYPE)
     if isinstance(flow.get("agent"), Mapping):
-        return Entities(whole, Entity(str(app_id), name, AGENT.group, AGENT.type))
+        return Entities(whole, Entity(str(app_id), name, "agents", AGENT_TYPE))
     given = flow.get("nodes")
     listed = cast("list[Any]", given) if isinstance(given, list) else []
     nodes = [_entity(cast("Mapping[str, Any]", one)) for one in listed if isinstance(one, Mapping)]
@@ -52,12 +51,18 @@ def _entity(node: Mapping[str, Any]) -> Entity:
     kind, given = str(node.get("type")), node.get("streaming")
     streaming = cast("Mapping[str, Any]", given) if isinstance(given, Mapping) else {}
     event = streaming.get("event")
-    known = NODE_TYPES.get(kind)
     return Entity(
         str(node.get("id")),
         str(node.get("name") or node.get("id")),
-        known.group if known else None,
+        _group_of(kind),
         kind,
         event if isinstance(event, str) and event.strip() else EVENT,
         streaming.get("mode") == "all",
     )
+
+
+def _group_of(kind: str) -> str | None:
+    """`agents` of `dynamiq.nodes.agents.Agent`; the platform's retrievers stand in a folder of another name."""
+    parts = kind.split(".")
+    group = parts[2] if len(parts) > 3 else None
+    return "retrievers" if group == "knowledgebases" else group

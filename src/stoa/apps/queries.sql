@@ -38,6 +38,13 @@ SELECT * FROM workflow_versions WHERE org_id = $1 AND workflow_id = $2 AND id = 
 -- name: latest_version
 SELECT * FROM workflow_versions WHERE org_id = $1 AND workflow_id = $2 ORDER BY version DESC LIMIT 1;
 
+-- name: version_before
+SELECT * FROM workflow_versions WHERE org_id = $1 AND workflow_id = $2 AND version < $3 ORDER BY version DESC LIMIT 1;
+
+-- name: released_flow
+-- Of all tenants: what a run's graph is.
+SELECT flow FROM workflow_versions WHERE org_id = $1 AND id = $2;
+
 -- name: list_versions
 -- Newest first, without the flows.
 SELECT id, project_id, workflow_id, version, name, created_by, created_at FROM workflow_versions

@@ -6,9 +6,11 @@ from uuid import UUID
 
 import orjson
 
-from stoa.apps import flows, rules, store
+from stoa.apps import rules, store
+from stoa.apps.differences import changes
 from stoa.apps.entities import Entities, entities
-from stoa.apps.ports import Definitions, Projects
+from stoa.apps.ports import Projects
+from stoa.apps.resolving import Resolver
 from stoa.apps.store import SQL
 from stoa.apps.types import App, AppChanges, AppFilter, Deployment, Models, NewApp, Rollback, Version
 from stoa.db import Database, Tx, audit, idempotency
@@ -20,10 +22,10 @@ from stoa.kernel.principal import Principal
 
 
 class Apps:
-    def __init__(self, database: Database, projects: Projects, definitions: Definitions, ids: Ids) -> None:
+    def __init__(self, database: Database, projects: Projects, resolver: Resolver, ids: Ids) -> None:
         self._database = database
         self._projects = projects
-        self._definitions = definitions
+        self._resolver = resolver
         self._ids = ids
 
     async def create(self, principal: Principal, new: NewApp, once: IdempotencyKey | None) -> App:
@@ -112,7 +114,7 @@ class Apps:
                 for one in (now, then)
             ]
         flows_of = [orjson.loads(one.drawing.flow) if one and one.drawing else {} for one in versions]
-        plan = Rollback(now, then, flows.differences(*flows_of))
+        plan = Rollback(now, then, changes(*flows_of))
         if dry_run:
             assert versions[1] is not None, "a deployment keeps its version"
             try:
@@ -139,20 +141,7 @@ class Apps:
     async def _models(self, principal: Principal, released: Version) -> Models:
         """The models that the version names, as the catalogue has them now. Raises BadRequest naming the node."""
         assert released.drawing is not None, "a version that is to be deployed is read whole"
-        found = flows.read(orjson.loads(released.drawing.flow))
-        if isinstance(found, flows.Shorthand):
-            assert released.agent is not None, "a release checks the agent"
-            await self._definitions.checked_agent(principal, found.agent)  # Its tools and bases may have gone since.
-            name = found.agent.get("model")
-            return Models(await self._model(principal, "flow.agent.model", name, [name] if name else []), {})
-        reason = 'is a graph, which this version stores and checks but does not run; deploy a flow of the form {"agent": {…}}'
-        raise BadRequest.field("workflow_id", reason)
-
-    async def _model(self, principal: Principal, path: str, name: Any, slugs: Any) -> UUID:
-        model_id = await self._definitions.model(principal, slugs)
-        if model_id is None:
-            raise BadRequest.field(path, f"is {name!r}, which is no model here; GET /v1/router/models lists them")
-        return model_id
+        return await self._resolver.models(principal, orjson.loads(released.drawing.flow))
 
     async def get(self, principal: Principal, app_id: UUID) -> App:
         async with self._database.tenant(principal) as tx:

@@ -44,6 +44,11 @@ async def version(tx: Tx, org_id: UUID, workflow_id: UUID, version_id: UUID | No
     return _version(row, Drawing(row["flow"], row["flow_ui"]), row["agent"]) if row else None
 
 
+async def version_before(tx: Tx, org_id: UUID, workflow_id: UUID, number: int) -> Version | None:
+    row = await tx.fetchrow(SQL.version_before, org_id, workflow_id, number)
+    return _version(row, Drawing(row["flow"], row["flow_ui"]), row["agent"]) if row else None
+
+
 async def list_versions(tx: Tx, org_id: UUID, workflow_id: UUID, page: PageRequest) -> tuple[Sequence[Version], int]:
     rows = await tx.fetch(SQL.list_versions, org_id, workflow_id, page.page_size, page.offset)
     return [_version(row, None, None) for row in rows], await tx.fetchval(SQL.count_versions, org_id, workflow_id)

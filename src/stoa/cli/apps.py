@@ -25,6 +25,7 @@ from stoa.cli.asking import (
     print_json,
     server,
 )
+from stoa.cli.deploying import deploy_file, is_file
 from stoa.cli.stream.follow import Follower
 from stoa.cli.stream.transport import Call
 from stoa.cli.tables import Columns, show_list, show_one
@@ -93,18 +94,33 @@ def deployments(name: App, project: Project = None, as_json: Json = False, url: 
 
 @app.command("deploy")
 def deploy(
-    name: App,
+    target: Annotated[str, typer.Argument(help="An app's id or name; or a file (.yaml, .yml, .json).")],
     version: Annotated[int | None, typer.Option(help="Which of its workflow's. \\[default: the latest]")] = None,
+    name: Annotated[str | None, typer.Option(help="Of the app, for a file. \\[default: the workflow's]")] = None,
+    workflow: Annotated[str | None, typer.Option(help="Which one of the file, where it has several.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Of a file: print what would be sent.")] = False,
     project: Project = None,
     as_json: Json = False,
     url: Url = HERE,
     key: Key = None,
 ) -> None:
-    """Let an app run another released version: the latest, or an older one, which rolls back.
+    """Let an app run another released version: the latest, or an older one, which rolls back. Or deploy a file.
 
-    [dim]Example:[/] stoa apps deploy travel --version 3
+    A file holds a flow: an agent (agent: …), a graph (nodes: […]), or the YAML of the platform's library (connections,
+    prompts, nodes, flows, workflows; ${oc.env:NAME} is filled from the environment). Its flow is released where it
+    changed, the HTTP and MCP tools that it names are made, and the app keeps its id and address.
+
+    [dim]Examples:[/] stoa apps deploy travel --version 3
+    stoa apps deploy travel.yaml
     """
-    app_id = app_id_of(url, key, name, project)
+    if is_file(target):
+        made = deploy_file(
+            url, key, target, lambda: project_id_of(url, key, project), name=name, workflow=workflow, dry_run=dry_run
+        )
+        if made is not None:
+            _tell_deployed(made, as_json=as_json)
+        return
+    app_id = app_id_of(url, key, target, project)
     workflow_id = ask("GET", url, key, f"/v1/apps/{app_id}")["data"]["workflow_id"]
     body = {"workflow_id": workflow_id}
     if version is not None:
@@ -118,6 +134,14 @@ def deploy(
         print_json(made)
     else:
         out.print("deployed", markup=False)
+
+
+def _tell_deployed(made: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json({"data": made})
+        return
+    out.print(f"{made['name']} runs version {made['workflow_version']['version']}", markup=False)
+    out.print(f"{made['id']}  {made['url']}", markup=False)
 
 
 @app.command("run")

@@ -84,6 +84,10 @@ INSERT INTO messages (org_id, project_id, conversation_id, position, id, role, c
     metadata, turns)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
 
+-- name: keep_items
+-- A user's message as items, in the transaction that inserts it.
+UPDATE messages SET turns = $4 WHERE org_id = $1 AND conversation_id = $2 AND position = $3;
+
 -- name: messages
 -- What a conversation shows between two positions, in order; positions have no gaps, so a page is a range.
 SELECT * FROM shown_messages WHERE org_id = $1 AND shown_in = $2 AND position BETWEEN $3 AND $4 ORDER BY position;

@@ -73,7 +73,9 @@ class Conversations:
         metadata: Mapping[str, Any] | None,
         agent: Mapping[str, Any] | None,
         once: IdempotencyKey | None,
+        given_id: UUID | None = None,
     ) -> Conversation:
+        """`given_id` is derived from a name of the client's, with a key of `once` that is derived from it too."""
         if org_id is not None and org_id != principal.org_id:
             raise BadRequest.field("org_id", "is not the organization of this key")
         await check_agent(self._agents, self._schemas, principal, agent)
@@ -85,7 +87,7 @@ class Conversations:
                 return await _one(tx, principal, UUID(first["id"]))
             if model_id is not None:
                 await self._models.check(tx, model_id)
-            conversation_id = self._ids.new()
+            conversation_id = given_id or self._ids.new()
             await tx.execute(
                 SQL.insert_conversation,
                 principal.org_id,

@@ -146,7 +146,7 @@ async def insert_message(
     content: Sequence[Mapping[str, Any]],
     text: str,
     status: str,
-    run_id: UUID,
+    run_id: UUID | None,
     usage: Mapping[str, Any] | None = None,
     metadata: Mapping[str, Any] | None = None,
     turns: Sequence[Mapping[str, Any]] | None = None,

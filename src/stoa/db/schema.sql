@@ -118,6 +118,7 @@ CREATE TABLE public.runs (
     owner_id uuid DEFAULT public.stoa_user(),
     session_id uuid,
     deployment_id uuid,
+    result jsonb,
     CONSTRAINT runs_status_check CHECK ((status = ANY (ARRAY['created'::text, 'started'::text, 'paused'::text, 'completed'::text, 'failed'::text, 'canceled'::text])))
 );
 ALTER TABLE ONLY public.runs ALTER COLUMN user_id SET STATISTICS 0;
@@ -1417,6 +1418,14 @@ CREATE TABLE public.revoked_keys (
     revoked_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
+CREATE TABLE public.run_nodes (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    run_id uuid NOT NULL,
+    path text NOT NULL,
+    state jsonb NOT NULL
+);
+
 CREATE TABLE public.sessions (
     org_id uuid NOT NULL,
     project_id uuid,
@@ -1802,6 +1811,9 @@ ALTER TABLE ONLY public.requirements
 ALTER TABLE ONLY public.revoked_keys
     ADD CONSTRAINT revoked_keys_pkey PRIMARY KEY (org_id, hash);
 
+ALTER TABLE ONLY public.run_nodes
+    ADD CONSTRAINT run_nodes_pkey PRIMARY KEY (org_id, run_id, path);
+
 ALTER TABLE ONLY public.runs
     ADD CONSTRAINT runs_pkey PRIMARY KEY (org_id, id);
 
@@ -2033,6 +2045,8 @@ CREATE INDEX runs_queued ON public.runs USING btree (org_id, conversation_id, qu
 
 CREATE INDEX runs_unclaimed ON public.runs USING btree (project_id, COALESCE(created_by, '00000000-0000-0000-0000-000000000000'::uuid), created_at) WHERE ((status = ANY (ARRAY['created'::text, 'started'::text])) AND (queued_at IS NULL) AND (node_id IS NULL));
 
+CREATE INDEX runs_unstored ON public.runs USING btree (ended_at) WHERE (((options -> 'wanted'::text) ->> 'store'::text) = 'false'::text);
+
 CREATE INDEX sessions_by_end ON public.sessions USING btree (expires_at);
 
 CREATE INDEX sessions_of_key ON public.sessions USING btree (org_id, key_id);
@@ -2187,6 +2201,9 @@ ALTER TABLE ONLY public.requirements
 ALTER TABLE ONLY public.revoked_keys
     ADD CONSTRAINT revoked_keys_org_id_fkey FOREIGN KEY (org_id) REFERENCES public.orgs(id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY public.run_nodes
+    ADD CONSTRAINT run_nodes_org_id_project_id_fkey FOREIGN KEY (org_id, project_id) REFERENCES public.projects(org_id, id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY public.runs
     ADD CONSTRAINT runs_model_id_fkey FOREIGN KEY (model_id) REFERENCES public.models(id);
 
@@ -2306,6 +2323,8 @@ ALTER TABLE public.requirements ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.revoked_keys ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.run_nodes ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.runs ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.sessions ENABLE ROW LEVEL SECURITY;
@@ -2399,6 +2418,8 @@ CREATE POLICY tenant ON public.projects TO stoa_tenant USING (((org_id = public.
 CREATE POLICY tenant ON public.requirements TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
 CREATE POLICY tenant ON public.revoked_keys TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
+CREATE POLICY tenant ON public.run_nodes TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
 CREATE POLICY tenant ON public.runs TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects())))) AND public.stoa_owns(owner_id)));
 
@@ -2554,6 +2575,8 @@ GRANT SELECT,INSERT,DELETE ON TABLE public.personal_tokens TO stoa_tenant;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.requirements TO stoa_tenant;
 
 GRANT SELECT,INSERT ON TABLE public.revoked_keys TO stoa_tenant;
+
+GRANT SELECT,DELETE ON TABLE public.run_nodes TO stoa_tenant;
 
 GRANT SELECT,DELETE ON TABLE public.sessions TO stoa_tenant;
 

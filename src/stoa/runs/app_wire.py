@@ -65,6 +65,21 @@ class InvokeApp(Body):
         return StartRun(input=self.input, user_id=self.user_id, session_id=self.session_id, stream=self.stream)
 
 
+class TestFlow(Body):
+    """A flow and its input. The answer is that of the flow's Output, so `last_node_output` has no effect; neither has
+    `dry_run`: nothing that a run does is taken back."""
+
+    __test__ = False  # It is no test, whatever its name.
+    example: ClassVar[Mapping[str, Any]] = {"flow": {"agent": {}}, "input": {"input": "Hi"}}
+
+    project_id: UUID | None = None
+    flow: dict[str, Any]
+    input: dict[str, Any]
+    stream: bool = False
+    dry_run: bool | None = None
+    last_node_output: bool | None = None
+
+
 class InvokedWire(Wire):
     """`output` as in a run; a run that failed, or waits for a person, says so in `status` and `error`."""
 
@@ -164,7 +179,7 @@ def app_run(value: Run, requests: Sequence[InputRequest] = ()) -> AppRunWire:
         started_at=value.started_at,
         ended_at=value.ended_at,
         input=dict(fields) if fields is not None else dict(value.input),
-        output={"content": value.output} if value.output else None,
+        output=_output_of(value),
         user_id=value.user_id,
         session_id=value.session_id,
         conversation_id=value.conversation_id,
@@ -173,6 +188,13 @@ def app_run(value: Run, requests: Sequence[InputRequest] = ()) -> AppRunWire:
         usage=dict(value.usage) if value.usage else None,
         attempt=value.attempt,
     )
+
+
+def _output_of(value: Run) -> dict[str, Any] | None:
+    """Of a graph what its Output gave; of an agent its answer as `content`."""
+    if isinstance(value.result, dict):
+        return value.result
+    return {"content": value.output} if value.output else None
 
 
 def invoked(value: Run) -> InvokedWire:

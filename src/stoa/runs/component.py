@@ -14,17 +14,20 @@ from stoa.http.shortcut import Shortcut
 from stoa.journal import Journal
 from stoa.kernel.leases import Places
 from stoa.kernel.principal import Principal
+from stoa.runs.agent.knowledge import Library
 from stoa.runs.api import OpenStream, routes
 from stoa.runs.checks import checks
 from stoa.runs.context import Context
-from stoa.runs.driving import FindModel, OpenTools
+from stoa.runs.driving import OpenTools
+from stoa.runs.graphs import Graphs
 from stoa.runs.host import AppRuns, Reading, host_routes
 from stoa.runs.invoke import figure_routes, invoke_routes
 from stoa.runs.metrics import RunMetrics, polls
-from stoa.runs.ports import AppProjects, CheckRequirements, Models, Uploads
+from stoa.runs.ports import AppProjects, CheckRequirements, FindModel, Flows, Models, Trials, Uploads
 from stoa.runs.recording import Recorder
 from stoa.runs.service import Runs
 from stoa.runs.socket import socket_routes
+from stoa.runs.testing import testing_routes
 from stoa.runs.wire import SendMessageBody
 from stoa.runs.worker import Worker
 
@@ -66,6 +69,8 @@ async def open_component(
     *,
     find_model: FindModel,
     open_tools: OpenTools,
+    flows: Flows,
+    library: Library,
     open_stream: OpenStream,
     admit_stream: Callable[[Principal], None],
     is_operators_model: Callable[[str], object],
@@ -74,6 +79,7 @@ async def open_component(
     callbacks: Callbacks,
     check_requirements: CheckRequirements,
     uploads: Uploads,
+    trials: Trials,
     reading: Reading,
     runs_max: int,
     runs_per_project_max: int | None,
@@ -93,6 +99,7 @@ async def open_component(
         context,
         find_model,
         open_tools,
+        Graphs(flows, find_model, context, library, kit.schemas),
         places=Places(runs_max, runs_per_project_max),
         schemas=kit.schemas,
         metrics=metrics,
@@ -108,6 +115,7 @@ async def open_component(
             HostKind.API: [
                 router,
                 invoke_routes(app_runs, app_projects, kit.gate),
+                testing_routes(app_runs, trials, kit.gate),
                 figure_routes(app_runs, app_projects, uploads, kit.gate, kit.clock, public_url),
             ],
             HostKind.APP: [host_routes(app_runs, uploads, app_gate), socket_routes(app_runs, app_gate, origins)],

@@ -87,6 +87,11 @@ class AppRuns:
         self._check_requirements = check_requirements
         self._draining = draining
 
+    def admit_start(self) -> None:
+        """Raises Unavailable while this server shuts down."""
+        if self._draining():
+            raise Unavailable("This server is restarting; send it again in a moment.", retry_after_seconds=2)
+
     async def one(self, caller: AppCaller, run_id: UUID) -> Run:
         """Raises NotFound for a run of another app too."""
         run = await self.runs.get(caller.principal, run_id)
@@ -117,8 +122,7 @@ class AppRuns:
         callbacks: Sequence[NewCallback] = (),
     ) -> Run:
         """Message, run and journal in one transaction. Runs of one session wait for one another."""
-        if self._draining():
-            raise Unavailable("This server is restarting; send it again in a moment.", retry_after_seconds=2)
+        self.admit_start()
         sent = {
             **body.model_dump(mode="json"),
             **({"callbacks": [asdict(one) for one in callbacks]} if callbacks else {}),

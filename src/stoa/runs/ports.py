@@ -1,7 +1,7 @@
 """What runs need of other slices, and what the services need of the worker."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, BinaryIO, Protocol, TypeAlias
 from uuid import UUID
@@ -10,9 +10,11 @@ from stoa.apps import Entities
 from stoa.callbacks import NewCallback
 from stoa.conversations import File
 from stoa.db import Tx
+from stoa.db.idempotency import IdempotencyKey
 from stoa.journal import RunWriter
 from stoa.kernel.principal import Principal
-from stoa.runs.types import Run
+from stoa.runs.agent.ports import Supply
+from stoa.runs.types import Run, Trial
 
 
 class Models(Protocol):
@@ -20,6 +22,33 @@ class Models(Protocol):
 
     async def check(self, tx: Tx, model_id: UUID) -> None:
         """Raises BadRequest naming `model_id` when this tenant may not use it, or it cannot be used just now."""
+        ...
+
+
+FindModel: TypeAlias = Callable[[Run, UUID | None], Awaitable[Supply]]
+"""(run, model) → the model of a run, or of a node of its graph. Raises AppError when it cannot be had (any more)."""
+
+
+class Flows(Protocol):
+    """Released flows."""
+
+    async def flow(self, org_id: UUID, version_id: UUID) -> str | None:
+        """The text of a released version's flow."""
+        ...
+
+
+class Trials(Protocol):
+    """Flows that are tried out before they are released."""
+
+    async def prepare(
+        self,
+        principal: Principal,
+        project_id: UUID | None,
+        flow: Mapping[str, Any],
+        fields: Mapping[str, Any],
+        once: IdempotencyKey | None,
+    ) -> Trial:
+        """Checks the flow, and opens a conversation for it. Raises BadRequest naming each bad node."""
         ...
 
 

@@ -63,6 +63,8 @@ def terminal(run_id: UUID, outcome: Outcome, events: int, sha256: str) -> Event:
     data: dict[str, Any] = {"id": str(run_id), "object": "run", "status": outcome.status.value}
     if outcome.status is RunStatus.COMPLETED:
         data["output"] = outcome.output
+        if outcome.result is not None:
+            data["result"] = outcome.result
         if outcome.finish_reason is not None:
             data["finish_reason"] = outcome.finish_reason
     elif outcome.status is RunStatus.FAILED:
@@ -90,6 +92,7 @@ def made_storable(outcome: Outcome, refusal: Exception) -> Outcome:
         usage=as_storable_value(outcome.usage),
         error=error,
         turns=None if outcome.turns is None else as_storable_value(outcome.turns),
+        result=None,
     )
 
 

@@ -176,6 +176,22 @@ class Runs:
         if changed and problem is not None:
             raise rules.misfit(changed, problem)
 
+    # --- dialects ---------------------------------------------------------------------------------------------------
+    async def hide(self, principal: Principal, run_id: UUID) -> UUID | None:
+        """A dialect shows the run no more. Gives its conversation where that was made for runs which are all hidden
+        now, so that nobody refers to it any more."""
+        async with self._database.tenant(principal) as tx:
+            run = await store.visible_run(tx, principal.org_id, run_id)
+            await tx.execute(SQL.hide, principal.org_id, run_id)
+            await audit.record(tx, principal, "response.delete", run_id)
+            alone = await tx.fetchval(SQL.all_hidden, principal.org_id, run.conversation_id)
+            return run.conversation_id if alone else None
+
+    async def unstored(self) -> Sequence[Run]:
+        """Of all tenants: ended runs of which their clients asked that nothing be kept."""
+        async with internal_statement(self._database) as tx:
+            return [store.from_row(row) for row in await tx.fetch(SQL.unstored)]
+
     # --- the queue --------------------------------------------------------------------------------------------------
     async def queue(self, principal: Principal, conversation_id: UUID) -> Sequence[Run]:
         """The runs that wait for their turn, the next one first. Raises NotFound."""
@@ -211,6 +227,7 @@ class Runs:
         others = {
             "tool_calls": {"rows": more["calls"], "bytes": more["call_bytes"]},
             "input_requests": {"rows": more["requests"], "bytes": more["request_bytes"]},
+            "run_nodes": {"rows": more["nodes"], "bytes": more["node_bytes"]},
             "model_calls": {"rows": more["bill"], "bytes": 0, "anonymized": True},
         }
         if callbacks["rows"]:

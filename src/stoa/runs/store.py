@@ -116,6 +116,7 @@ def from_row(row: Row) -> Run:
         row["ended_at"],
         row["queued_at"],
         row["session_id"],
+        row["result"],
     )
 
 
@@ -184,6 +185,17 @@ async def ask(tx: Tx, run: Run, questions: Sequence[Question]) -> None:
             question.seconds_max,
             question.schema,
         )
+
+
+async def keep_nodes(tx: Tx, run: Run, states: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+    """The states of nodes of a graph, by their path."""
+    if states:
+        paths, values = [path for path, _ in states], [state for _, state in states]
+        await tx.execute(SQL.keep_nodes, run.org_id, run.project_id, run.id, paths, values)
+
+
+async def nodes(tx: Tx, run: Run) -> Sequence[tuple[str, Mapping[str, Any]]]:
+    return [(row["path"], row["state"]) for row in await tx.fetch(SQL.nodes, run.org_id, run.id)]
 
 
 async def bill(tx: Tx, run: Run, uses: Sequence[ModelUse]) -> None:

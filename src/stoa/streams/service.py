@@ -1,7 +1,7 @@
 """Follows a journal: replays what is stored, then follows it live until the terminal event. Knows no runs."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -58,6 +58,27 @@ class _OwnFrames:
 
 
 _OWN_FRAMES: Final = _OwnFrames()
+Translate = Callable[[Sequence[Record]], bytes]
+"""The frames of another dialect for the next events of a run. It is called with each event once, in order."""
+
+
+class _Translated:
+    """Events in another dialect, and what ends its streams."""
+
+    heartbeat = HEARTBEAT
+
+    def __init__(self, translate: Translate, end: bytes) -> None:
+        self._translate = translate
+        self._end = end
+
+    def revoked(self) -> bytes:
+        return REVOKED
+
+    def frames(self, records: Sequence[Record], /) -> bytes:
+        made = self._translate(records)
+        return made + self._end if records[-1].terminal else made
+
+
 LivingKeys = Callable[[Collection[UUID]], Awaitable[Collection[UUID]]]
 """Which of these access keys are still valid."""
 
@@ -120,6 +141,18 @@ class Streams:
         """Frames of every event after `after`. The caller has checked that the principal may see the run."""
         ended = head is not None and head.sealed and after >= head.last_sequence
         return Follower(self._journal, self._clock, self._followers, principal, run_id, after, rendering, ended=ended)
+
+    def translated(self, principal: Principal, run_id: UUID, translate: Translate, end: bytes = b"") -> "Follower":
+        """Every event from the first on, in another dialect: a translator builds its state from all of them. `end` is
+        written after the last."""
+        return self.follow(principal, run_id, rendering=_Translated(translate, end))
+
+    async def records(self, principal: Principal, run_id: UUID) -> AsyncIterator[Sequence[Record]]:
+        """Every event so far, in pages."""
+        after = 0
+        while records := await self._journal.read(principal, run_id, after):
+            yield records
+            after = records[-1].sequence
 
     async def page(self, principal: Principal, run_id: UUID, request: PageRequest) -> Page[Record]:
         """Events in sequence order. Sequences have no gaps, so a page is a range."""

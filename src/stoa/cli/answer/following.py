@@ -20,7 +20,7 @@ from stoa.cli.stream import events
 from stoa.cli.stream.errors import StoaError
 from stoa.cli.stream.events import AnyEvent, TerminalEvent
 from stoa.cli.stream.transport import Transport, path
-from stoa.cli.text import one_line
+from stoa.cli.text import cell, one_line
 
 LOOK_SECONDS: Final = 0.1
 DRAW_SECONDS: Final = 0.06
@@ -175,13 +175,15 @@ def step_line(event: AnyEvent) -> str | None:
     who = f"{speaker['name']}: " if isinstance(speaker, dict) and "name" in speaker else ""
     match event:
         case events.ToolCallCompleted():
-            result = one_line(event.data.result, 60)
+            result = one_line(cell(event.data.result), 60)
             return f"↳ {who}{event.data.tool.name} {_brief(event.data.input)} → {result}"
         case events.ToolCallFailed():
             return f"✗ {who}{event.data.tool.name} {_brief(event.data.input)}: {one_line(event.data.error.message)}"
         case events.SubagentCompleted():
-            return f"↳ {event.data.name}: {one_line(event.data.result)}"
+            return f"↳ {event.data.name}: {one_line(cell(event.data.result))}"
         case events.SubagentFailed():
+            return f"✗ {event.data.name}: {one_line(event.data.error.message)}"
+        case events.NodeFailed():
             return f"✗ {event.data.name}: {one_line(event.data.error.message)}"
         case events.ContextCompacted() if event.data.notice:
             return one_line(event.data.notice, 200)
@@ -194,6 +196,8 @@ def status_of(event: AnyEvent) -> str:
     match event:
         case events.ToolCallStarted():
             return f"{event.data.tool.name} …"
+        case events.NodeStarted():
+            return f"{event.data.name} …"
         case events.SubagentStarted():
             return f"{event.data.name}: {one_line(event.data.brief, 60)} …"
         case events.ReasoningDelta():
