@@ -12,6 +12,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "stoa"
 FILES = sorted(SOURCE.glob("**/*.sql"))
 FILLINGS = {
     "{order}": "created_at, id",
+    "{events_order}": "received_at, id",
     "{apps_order}": "p.name, p.id",
     "{listed_order}": "a.name, a.id",
     "{sums_order}": "day, id",

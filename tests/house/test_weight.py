@@ -11,6 +11,7 @@ LATER = {
     "jinja2": "shows a page of the console",
     "jsonschema": "MCP",
     "jsonschema_rs": "checks a schema, or a value against one",
+    "jsonpath_ng": "reads an input transformer",
     "markdown_it": "shows an answer on a page",
     "mcp": "speaks MCP",
     "nh3": "shows an answer on a page",

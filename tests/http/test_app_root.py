@@ -17,7 +17,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from stoa.gateway import Capabilities, ModelError
 from tests.conftest import FIRST_KEY, Running, serving
 from tests.support.apps import deployed
-from tests.support.doubles import ScriptedModel, answer
+from tests.support.doubles import ScriptedModel, answer, calling
+from tests.support.graphs import flow, node
 from tests.support.services import Service
 
 HI = {"input": {"input": "Hi"}}
@@ -91,6 +92,26 @@ async def test_a_stream_says_how_a_run_failed(app_server: Running) -> None:
     assert said[-1]["data"]["choices"][0]["delta"]["content"] == ""
 
 
+async def test_a_graph_s_nodes_are_named(app_server: Running) -> None:
+    """With the event and the mode that the definition of the node sets."""
+    server = app_server
+    everything = {"enabled": True, "mode": "all", "event": "spoken"}
+    picked = {"input": "$.start.output.input"}
+    app = await deployed(
+        server, flow(node("agent", "writer", "start", name="Writer", streaming=everything, pick=picked))
+    )
+    said = messages((await server.client.post(root(app), json={**HI, "stream": True})).text)
+    assert said[-1]["data"]["status"] == "completed", said[-1]
+    assert said[-1]["event"] == "data"
+    spoken = [one for one in said if one["event"] == "spoken"]
+    assert {json.dumps(one["source"]) for one in spoken} == {
+        json.dumps({"id": "writer", "name": "Writer", "group": "agents", "type": "dynamiq.nodes.agents.Agent"})
+    }
+    deltas = [one["data"]["choices"][0]["delta"] for one in spoken]
+    assert {"content": {"thought": "Hm."}, "step": "reasoning", "source": "Writer"} in deltas
+    assert "".join(delta["content"] for delta in deltas if delta["step"] == "answer") == "Done."
+
+
 async def test_a_form_streams_too(app_server: Running) -> None:
     server, app = app_server, await deployed(app_server)
     form = {"input": '{"input": "Hi"}', "stream": "true"}
@@ -130,6 +151,53 @@ async def test_a_socket_cancels_its_run_and_refuses_a_second_meanwhile(app_serve
         said = [json.loads(await socket.recv()) for _ in range(2)]
         assert {"message": "canceled"} in said
         assert any(one.get("data", {}).get("canceled") for one in said)
+
+
+ASKING = {"agent": {"model": "stoa-extractive", "human_feedback": True}}
+QUESTION = ("ask_human", '{"question": "Which one?"}')
+
+
+async def test_a_question_is_answered_over_the_socket(app_server: Running) -> None:
+    server, app = app_server, await deployed(app_server, ASKING)
+    server.model.requests.clear()
+    server.model.scripts = [calling(QUESTION), answer("Blue it is.")]
+    async with asyncio.timeout(20), connect(f"ws{server.url[4:]}{root(app)}", additional_headers=KEY) as socket:
+        await socket.send(json.dumps(HI))
+        asked = json.loads(await socket.recv())["data"]
+        assert asked["choices"][0]["delta"] == {"content": "", "step": "input_request", "source": "Tickets"}
+        request = asked["input_request"]
+        assert request["prompt"] == "Which one?"
+        given = {"type": "human_feedback", "data": {"request_id": request["id"], "feedback": "blue"}}
+        await socket.send(json.dumps({**given, "data": {**given["data"], "request_id": str(uuid4())}}))
+        assert json.loads(await socket.recv())["error"]["code"] == "bad_request"
+        await socket.send(json.dumps(given))
+        said = [json.loads(await socket.recv())]
+        while "status" not in said[-1].get("data", {}):
+            said.append(json.loads(await socket.recv()))
+        assert {"message": "ok"} in said
+        assert said[-1]["data"]["output"] == {"content": "Blue it is."}
+
+
+async def test_a_run_that_awaits_input_is_found_and_answered(app_server: Running) -> None:
+    server, app = app_server, await deployed(app_server, ASKING)
+    server.model.requests.clear()
+    server.model.scripts = [calling(QUESTION), answer("Blue it is.")]
+    runs = f"/apps/{app['id']}/v1/runs"
+    run = (await server.call("POST", runs, json=HI))["data"]
+    assert run["status"] == "paused"
+    (request,) = run["input_requests"]
+    for query, found in (
+        ("status=awaiting_input", 1),
+        ("status=failed", 0),
+        ("status=failed&status=awaiting_input", 1),
+        ("status=paused", 1),
+    ):
+        assert len((await server.call("GET", f"{runs}?{query}"))["data"]) == found
+    given = {"type": "human_feedback", "data": {"request_id": request["id"], "feedback": "blue"}}
+    assert await server.call("POST", f"{runs}/{run['id']}/input", json=given) == {"message": "ok"}
+    await server.status(run["id"], "completed")
+    assert (await server.call("GET", f"{runs}/{run['id']}"))["data"]["output"] == {"content": "Blue it is."}
+    await server.call("POST", f"{runs}/{run['id']}/input", 400, json=given)
 
 
 async def test_a_run_outlives_its_socket(app_server: Running) -> None:

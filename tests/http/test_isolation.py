@@ -21,8 +21,9 @@ NOT_BY_OWNER = {
     "/v1/orgs/{org_id}",
     "/v1/ui-messages/{agent}/{chat}/stream",
     "/v1/a2a/{agent}",
+    "/v1/hooks/{secret}",
 }
-"""Models of the catalogue are everybody's; an organization is checked by itself."""
+"""Models of the catalogue are everybody's; an organization is checked by itself; a secret names its owner."""
 BODIES = {
     "/v1/runs/{run_id}/input": {"type": "human_feedback", "data": {"request_id": str(uuid4()), "feedback": "yes"}},
     "/v1/knowledgebases/{knowledgebase_id}/evaluate": {"queries": [{"query": "plan", "relevant": ["secret.txt"]}]},

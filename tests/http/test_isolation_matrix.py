@@ -33,6 +33,7 @@ OPEN = {
     "GET /ready": "whether it answers",
     "GET /metrics": "the operator's: loopback or STOA_METRICS_TOKEN",
     "POST /v1/invitations/accept": "the body's token is the credential",
+    "POST /v1/hooks/{secret}": "the secret in the path is the credential",
 }
 """Routes without a credential, and why."""
 NOBODY = ("none", "malformed", "expired", "revoked")
@@ -73,7 +74,7 @@ OF_DIALECTS: Mapping[str, set[int]] = {
 TABLES = (
     "conversations", "messages", "files", "runs", "events", "deletions", "connections", "tools", "knowledgebases",
     "knowledge_items", "knowledge_sources", "spans", "traces", "access_keys", "project_members", "invitations",
-    "models", "workflows", "workflow_versions", "apps", "app_deployments",
+    "models", "workflows", "workflow_versions", "apps", "app_deployments", "triggers", "trigger_events",
     "app_signing_secrets", "callbacks", "requirements", "user_connections", "oauth_attempts",
 )  # fmt: skip
 

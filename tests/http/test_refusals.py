@@ -465,6 +465,7 @@ ELSEWHERE = {
     "GET /metrics": "tests/http/test_metrics.py",  # the operator's, with a token of its own
     "GET /v1/doctor": "tests/slice/doctor/test_doctor.py",  # no list, and asked for once at a time
     "GET /v1/agent-builder/nodes": "tests/http/test_workflows.py",  # no list, with a filter of its own
+    "POST /v1/hooks/ID": "tests/http/test_triggers.py",  # the secret in its path is the credential
     "POST /v1/apps/ID/invoke": "tests/http/test_app_host.py",  # its body is any object
     "DELETE /apps/APP/v1/requirements/ID/connections": "tests/http/test_requirements.py",  # cannot do without a query
     "GET /v1/me": "tests/http/test_refusals.py",  # refuses every key, below

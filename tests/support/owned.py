@@ -39,6 +39,14 @@ async def owning(server: Running) -> AsyncGenerator[Owned]:
         await server.call("POST", "/v1/access-keys", 201, json={"name": "sibling", "project_id": other_project})
     )["data"]["key"]
     app = await deployed(server, {"agent": {"model": "stoa-extractive", "instructions": "Secret"}}, name="Secret app")
+    schedule = {
+        "name": "Secret nights",
+        "provider": "schedule",
+        "config": {"timezone": "UTC", "schedule": "0 0 29 2 *"},
+    }
+    trigger_id = (await server.call("POST", f"/v1/apps/{app['id']}/triggers", json=schedule))["data"]["id"]
+    await server.call("POST", f"/v1/apps/{app['id']}/triggers/{trigger_id}/activate")
+    firing = (await server.call("POST", f"/v1/apps/{app['id']}/triggers/{trigger_id}/run"))["data"]["id"]
     tool = {
         "name": "plan",
         "type": "http",
@@ -123,6 +131,8 @@ async def owning(server: Running) -> AsyncGenerator[Owned]:
         "version_id": app["workflow_version_id"],
         "agent": app["id"],
         "chat": conversation_id,
+        "trigger_id": trigger_id,
+        "event_id": firing,
     }
     strangers = [
         httpx.AsyncClient(base_url=server.url, headers={"Authorization": f"Bearer {token}"})

@@ -1,11 +1,24 @@
 """Organizations, projects, keys, people. Front door."""
 
+from stoa.access.acting import Acting
 from stoa.access.passwords import Passwords
 from stoa.access.rules import PERMISSIONS
 from stoa.access.service import Access, BootstrapError
 from stoa.access.sessions import Sessions
 from stoa.access.tokens import Tokens
-from stoa.access.types import NewUser, OrgRole
+from stoa.access.types import Dependent, NewUser, OrgRole
 from stoa.access.users import Users
 
-__all__ = ["PERMISSIONS", "Access", "BootstrapError", "NewUser", "OrgRole", "Passwords", "Sessions", "Tokens", "Users"]
+__all__ = [
+    "PERMISSIONS",
+    "Access",
+    "Acting",
+    "BootstrapError",
+    "Dependent",
+    "NewUser",
+    "OrgRole",
+    "Passwords",
+    "Sessions",
+    "Tokens",
+    "Users",
+]

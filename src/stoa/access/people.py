@@ -21,6 +21,10 @@ async def credential_row(tx: Tx, credential_id: UUID) -> Row | None:
     return await tx.fetchrow(SQL.credential_by_id, credential_id)
 
 
+async def membership_row(tx: Tx, org_id: UUID, user_id: UUID) -> Row | None:
+    return await tx.fetchrow(SQL.membership, org_id, user_id)
+
+
 async def put_in_project(tx: Tx, org_id: UUID, project_id: UUID, user_id: UUID, role: ProjectRole) -> None:
     await tx.execute(SQL.put_project_member, org_id, project_id, user_id, role.value)
 

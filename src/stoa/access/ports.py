@@ -1,6 +1,30 @@
 """What access asks of others."""
 
+from collections.abc import Sequence
 from typing import Protocol
+from uuid import UUID
+
+from stoa.access.types import Dependent
+from stoa.db import Tx
+
+
+class Dependents(Protocol):
+    """What goes on in the name of keys."""
+
+    async def of(self, tx: Tx, org_id: UUID, key_ids: Sequence[UUID], /) -> Sequence[Dependent]: ...
+
+    async def hand_over(self, tx: Tx, org_id: UUID, key_id: UUID, successor_id: UUID, /) -> None:
+        """From now on it goes on in the successor's name."""
+        ...
+
+
+class NoDependents:
+    """Nothing goes on in the name of keys."""
+
+    async def of(self, tx: Tx, org_id: UUID, key_ids: Sequence[UUID], /) -> Sequence[Dependent]:  # noqa: ARG002
+        return ()
+
+    async def hand_over(self, tx: Tx, org_id: UUID, key_id: UUID, successor_id: UUID, /) -> None: ...
 
 
 class Mail(Protocol):

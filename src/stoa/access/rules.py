@@ -6,7 +6,7 @@ import secrets
 import string
 import zoneinfo
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -44,6 +44,7 @@ PERMISSIONS: Final = (
     "apps:read",
     "apps:run",
     "apps:write",
+    "audit:read",
     "connections:read",
     "connections:write",
     "conversations:read",
@@ -65,7 +66,7 @@ PERMISSIONS: Final = (
 """The closed vocabulary. Reading and writing are apart: a key that writes only cannot read."""
 
 
-_READING: Final = frozenset(one for one in PERMISSIONS if one.endswith(":read")) - {"doctor:read"}
+_READING: Final = frozenset(one for one in PERMISSIONS if one.endswith(":read")) - {"audit:read", "doctor:read"}
 _EDITING: Final = _READING | {
     "apps:run",
     "apps:write",
@@ -131,9 +132,28 @@ def check_expiry(wanted: datetime | None, creator: Principal, now: datetime) -> 
     return wanted
 
 
+NEVER: Final = datetime.max.replace(tzinfo=UTC)
+NO_MANAGER: Final = (
+    "The organization would keep no key that can manage its keys. Make another organization-wide key with the permission"
+    " access:write first."
+)
+
+
 def manages_keys(key: AccessKey) -> bool:
     """Whether it can manage all keys of its organization."""
     return key.project_id is None and (key.permissions is None or "access:write" in key.permissions)
+
+
+def manages_until(before: AccessKey, after: AccessKey, now: datetime) -> datetime | None:
+    """Until when another key has to be there that can manage the organization's keys, now that this one changes; None:
+    the change takes no such key away. For one without an end there has to be another without an end."""
+    if not manages_keys(before):
+        return None
+    if not manages_keys(after):
+        return now
+    if after.expires_at is None or (before.expires_at is not None and after.expires_at >= before.expires_at):
+        return None
+    return NEVER if before.expires_at is None else after.expires_at
 
 
 def check_permissions(wanted: Sequence[str] | None, allowed: frozenset[str] | None) -> list[str] | None:

@@ -10,8 +10,10 @@ import asyncpg
 import structlog
 
 from stoa.access import people, rules, store
+from stoa.access.ports import Dependents, NoDependents
 from stoa.access.store import SQL
 from stoa.access.types import AccessKey, NewKey, Org, Project, ProjectRole, Revocation
+from stoa.access.uses import KeyUses
 from stoa.db import Database, Row, audit, idempotency
 from stoa.db.idempotency import IdempotencyKey
 from stoa.db.internal import internal, internal_statement
@@ -35,6 +37,9 @@ class Access:
         self._database = database
         self._ids = ids
         self._clock = clock
+        self.uses = KeyUses(database, clock)
+        self.dependents: Dependents = NoDependents()
+        """Set once what goes on in the name of keys exists."""
 
     # --- the first start --------------------------------------------------------------------------------------------
     async def bootstrap(self, chosen: str | None) -> str | None:
@@ -90,7 +95,9 @@ class Access:
         if not rules.well_formed(token):
             raise Unauthorized("This is not an access key: one is stoa_acc_ and 64 letters and digits.")
         async with internal_statement(self._database) as tx:
-            return self._living(await tx.fetchrow(SQL.key_by_hash, rules.digest(token)))
+            owner = self._living(await tx.fetchrow(SQL.key_by_hash, rules.digest(token)))
+        self.uses.saw(owner.org_id, owner.key_id)
+        return owner
 
     async def _token_owner(self, token: str) -> Principal:
         if not rules.well_formed(token, rules.TOKEN_PREFIX):
@@ -150,7 +157,7 @@ class Access:
     ) -> tuple[AccessKey, str | None]:
         """The key and its secret; a repetition of the same request gives the key without the secret, which is not kept."""
         project_id, limit = new.project_id or principal.project_id, new.spending_limit
-        permissions = rules.check_permissions(new.permissions, _allowed(principal, project_id))
+        permissions = rules.check_permissions(new.permissions, allowed(principal, project_id))
         if principal.rate_limit is not None or principal.spending_limit is not None:
             raise Forbidden("A key with a rate or spending limit cannot make keys: each would have limits of its own.")
         expires_at = rules.check_expiry(new.expires_at, principal, self._clock.now())
@@ -211,15 +218,13 @@ class Access:
             if any(rules.manages_keys(key) for key in keys) and not await tx.fetchval(
                 SQL.managers_left, principal.org_id, ids
             ):
-                raise Conflict(
-                    "The organization would keep no key that can manage its keys. Make another organization-wide key with"
-                    " the permission access:write first."
-                )
+                raise Conflict(rules.NO_MANAGER)
+            triggers = await self.dependents.of(tx, principal.org_id, ids)
             if not dry_run:
                 await tx.execute(SQL.delete_keys, principal.org_id, ids)
                 for revoked in ids:
                     await audit.record(tx, principal, "access_key.delete", revoked)
-        return Revocation(keys, done=not dry_run)
+        return Revocation(keys, done=not dry_run, triggers=triggers)
 
     # --- organizations and projects ---------------------------------------------------------------------------------
     async def home(self, principal: Principal) -> UUID:
@@ -323,7 +328,7 @@ class Access:
             raise Conflict("Something was made in this project at this moment; delete that first.") from error
 
 
-def _allowed(principal: Principal, project_id: UUID | None) -> frozenset[str] | None:
+def allowed(principal: Principal, project_id: UUID | None) -> frozenset[str] | None:
     """What a key that this principal makes may be allowed; None is all of its scope. Raises BadRequest."""
     if principal.projects is None:
         return principal.permissions

@@ -60,6 +60,7 @@ def key(row: Row) -> AccessKey:
         row["created_at"],
         row["rate_limit"],
         _spending_limit(row),
+        row["successor_id"],
     )
 
 

@@ -1,9 +1,10 @@
 """Who may do what: organizations, projects, access keys, people."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from stoa.kernel.principal import SpendingLimit
@@ -112,14 +113,67 @@ class AccessKey:
     created_at: datetime
     rate_limit: int | None = None
     spending_limit: SpendingLimit | None = None
+    successor_id: UUID | None = None
+    """The key that a rotation has put in its place; this one ends at `expires_at`."""
+    uses: Sequence["KeyUse"] = ()
+    """The last one first."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUse:
+    """A place from which a key is used."""
+
+    address: str | None
+    client: str | None
+    first_at: datetime
+    last_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class KeyChanges:
+    """Only the named fields change; None takes a limit away."""
+
+    fields: frozenset[str]
+    name: str | None = None
+    permissions: Sequence[str] | None = None
+    expires_at: datetime | None = None
+    rate_limit: int | None = None
+    spending_limit: SpendingLimit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dependent:
+    """A trigger that starts runs in the name of a key."""
+
+    id: UUID
+    name: str
+    app_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """A key, and the permissions that a change takes from it."""
+
+    id: UUID
+    name: str
+    loses: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyEffects:
+    keys: Sequence[Effect]
+    triggers: Sequence[Dependent]
+    """Those that would start no more runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """The keys that were revoked, or would be: the one that was named first, then those that it made."""
+    """The keys that were revoked, or would be: the one that was named first, then those that it made; and the triggers
+    that lose access with them."""
 
     keys: Sequence["AccessKey"]
     done: bool
+    triggers: Sequence[Dependent] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,3 +185,46 @@ class NewKey:
     rate_limit: int | None = None
     """Requests per minute."""
     spending_limit: SpendingLimit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditLine:
+    """Who did what to which subject. `changes` are `{table, before, after, hidden}`: no secret and no content is in them."""
+
+    id: int
+    org_id: UUID
+    project_id: UUID | None
+    at: datetime
+    key_id: UUID | None
+    user_id: UUID | None
+    action: str
+    subject_id: UUID | None
+    request_id: str | None
+    method: str | None
+    path: str | None
+    address: str | None
+    client: str | None
+    changes: Sequence[Mapping[str, Any]] | None
+    sequence: int | None
+    """None until it is sealed."""
+    hash: bytes | None
+    previous: bytes | None = None
+    """The hash before it, where the chain is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    action: str | None = None
+    subject_id: UUID | None = None
+    actor_id: UUID | None = None
+    """A key or a user."""
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChainHead:
+    """0 where nothing is in the chain."""
+
+    sequence: int
+    hash: bytes

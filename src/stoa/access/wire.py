@@ -8,6 +8,7 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
 from stoa.access.types import (
     AccessKey,
+    Dependent,
     Invitation,
     Member,
     Org,
@@ -28,7 +29,7 @@ def _name(text: str) -> str:
     return storable(text)
 
 
-def _total(limit: Any) -> Any:
+def total(limit: Any) -> Any:
     """A plain number is dollars altogether."""
     return (
         {"usd": limit, "period": "total"} if isinstance(limit, int | float) and not isinstance(limit, bool) else limit
@@ -62,7 +63,7 @@ class CreateAccessKey(Body):
     permissions: Annotated[list[str], Field(min_length=1, max_length=50)] | None = None
     rate_limit: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     spending_limit: (
-        Annotated[SpendingLimitWire, BeforeValidator(_total, json_schema_input_type=float | SpendingLimitWire)] | None
+        Annotated[SpendingLimitWire, BeforeValidator(total, json_schema_input_type=float | SpendingLimitWire)] | None
     ) = None
 
 
@@ -76,6 +77,8 @@ class ProjectBody(Body):
 
 
 class AccessKeyWire(Wire):
+    """`last_used_at` may be half a minute behind. `successor_id`: a rotation has put that key in its place."""
+
     id: UUID
     org_id: UUID
     project_id: UUID | None
@@ -87,6 +90,14 @@ class AccessKeyWire(Wire):
     created_at: Timestamp
     rate_limit: int | None
     spending_limit: SpendingLimitWire | None
+    last_used_at: Timestamp | None
+    successor_id: UUID | None
+
+
+class DependentTriggerWire(Wire):
+    id: UUID
+    name: str
+    app_id: UUID
 
 
 class CreatedAccessKeyWire(AccessKeyWire):
@@ -104,11 +115,13 @@ class RevokedKeyWire(Wire):
 
 
 class RevocationWire(Wire):
-    """`revoked` are the keys that are gone; of a dry run, `would_revoke` those that would be."""
+    """`revoked` are the keys that are gone; of a dry run, `would_revoke` those that would be. `triggers` ran in their
+    names: they start no more runs until somebody activates them again."""
 
     message: Literal["deleted", "ok"]
     revoked: Sequence[RevokedKeyWire] | None
     would_revoke: Sequence[RevokedKeyWire] | None
+    triggers: Sequence[DependentTriggerWire] | None
 
 
 class OrgBody(Body):
@@ -261,16 +274,21 @@ class ProjectWire(Wire):
 
 
 def key(value: AccessKey) -> AccessKeyWire:
-    return AccessKeyWire(**_key_fields(value))
+    return AccessKeyWire(**key_fields(value))
+
+
+def dependents(values: Sequence[Dependent]) -> list[DependentTriggerWire]:
+    return [DependentTriggerWire(id=one.id, name=one.name, app_id=one.app_id) for one in values]
 
 
 def created_key(value: AccessKey, secret: str | None) -> CreatedAccessKeyWire:
-    return CreatedAccessKeyWire(**_key_fields(value), key=secret)
+    return CreatedAccessKeyWire(**key_fields(value), key=secret)
 
 
-def _key_fields(value: AccessKey) -> dict[str, Any]:
+def key_fields(value: AccessKey) -> dict[str, Any]:
     limit = value.spending_limit
-    fields = {name: getattr(value, name) for name in AccessKeyWire.model_fields}
+    fields = {name: getattr(value, name, None) for name in AccessKeyWire.model_fields}
+    fields["last_used_at"] = value.uses[0].last_at if value.uses else None
     return fields | {"spending_limit": SpendingLimitWire(usd=limit.usd, period=limit.period) if limit else None}
 
 
@@ -325,4 +343,5 @@ def revocation(made: Revocation) -> RevocationWire:
         message="deleted" if made.done else "ok",
         revoked=keys if made.done else None,
         would_revoke=None if made.done else keys,
+        triggers=dependents(made.triggers) or None,
     )

@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict, replace
-from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 import structlog
@@ -17,7 +16,6 @@ from stoa import (
     access,
     apps,
     bases,
-    callbacks,
     conversations,
     documents,
     embedding,
@@ -26,12 +24,13 @@ from stoa import (
     runs,
     sources,
     tools,
+    triggers,
 )
 from stoa.db import Tx
 from stoa.db.blobs import DirectoryBlobs
 from stoa.db.idempotency import IdempotencyKey
 from stoa.http.errors import explain
-from stoa.kernel.errors import AppError, BadRequest
+from stoa.kernel.errors import BadRequest
 from stoa.kernel.principal import Principal
 from stoa.kernel.schema_checker import SchemaChecker
 
@@ -156,6 +155,37 @@ class SourceItems:
         self, principal: Principal, base_id: UUID, item_id: UUID, metadata: Mapping[str, Any], /
     ) -> None:
         await self._items.set_metadata(principal, item_id, metadata, base_id)
+
+
+class AppRunner:
+    """Runs of apps, as triggers start them."""
+
+    def __init__(self, held: runs.Runs) -> None:
+        self._runs = held
+
+    async def start(
+        self,
+        principal: Principal,
+        app_id: UUID,
+        fields: Mapping[str, Any],
+        metadata: Mapping[str, Any],
+        settle: triggers.Settle,
+        /,
+    ) -> None:
+        assert principal.project_id is not None, "a trigger runs in its project"
+        send = runs.app_message(conversations.Session(app_id, principal.project_id, None, None), fields, metadata)
+        await self._runs.start(principal, None, send, None, settle)
+
+
+class TriggersOfKeys:
+    """What goes on in the name of access keys: their triggers."""
+
+    async def of(self, tx: Tx, org_id: UUID, key_ids: Sequence[UUID], /) -> Sequence[access.Dependent]:
+        found = await triggers.of_keys(tx, org_id, key_ids)
+        return [access.Dependent(one.id, one.name, one.app_id) for one in found]
+
+    async def hand_over(self, tx: Tx, org_id: UUID, key_id: UUID, successor_id: UUID, /) -> None:
+        await triggers.hand_over(tx, org_id, key_id, successor_id)
 
 
 class KnowledgeLibrary:
@@ -283,45 +313,6 @@ def agent_check(
     return check
 
 
-class AppUploads:
-    """Files for the runs of an app: each in a conversation of its own that is bound to the app."""
-
-    def __init__(self) -> None:
-        self.conversations: conversations.Conversations | None = None
-        self.links: conversations.FileLinks | None = None
-        """Set once they exist: conversations are built after the runs that they cancel."""
-
-    async def file(self, principal: Principal, file_id: UUID) -> conversations.File:
-        assert self.conversations is not None, "requests are taken after everything is built"
-        return await self.conversations.file(principal, file_id)
-
-    def link(self, principal: Principal, file_id: UUID) -> tuple[str, datetime]:
-        assert self.links is not None, "requests are taken after everything is built"
-        return self.links.issue(file_id, principal.key_id)
-
-    async def add(
-        self, principal: Principal, app_id: UUID, source: BinaryIO, name: str | None, mime_type: str | None
-    ) -> conversations.File:
-        held = self.conversations
-        assert held is not None, "requests are taken after everything is built"
-        made = await held.create(
-            principal,
-            model_id=None,
-            app_id=app_id,
-            org_id=None,
-            title=None,
-            user_id=None,
-            metadata=None,
-            agent=None,
-            once=None,
-        )
-        try:
-            return await held.add_file(principal, made.id, source, name=name, mime_type=mime_type, once=None)
-        except AppError:
-            await held.delete(principal, made.id)
-            raise
-
-
 class FlowTrials:
     """Flows that are tried out: each run in a conversation of its own."""
 
@@ -355,19 +346,6 @@ class FlowTrials:
         )
         workflow = {"flow": flow, "models": found.models.nodes} if found.agent is None else None
         return runs.Trial(inside, made.id, runs.GraphStart(fields, workflow))
-
-
-class RunReports:
-    """What callbacks say of runs."""
-
-    def __init__(self) -> None:
-        self.runs: runs.Runs | None = None
-        """Set once it exists: callbacks are built before the runs that they are of."""
-
-    async def report(self, org_id: UUID, run_id: UUID) -> callbacks.Report | None:
-        assert self.runs is not None, "workers start after everything is built"
-        found = await self.runs.found(org_id, run_id)
-        return runs.report(found) if found is not None else None
 
 
 def _problems(error: ValidationError) -> Mapping[str, str]:

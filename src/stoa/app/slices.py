@@ -7,7 +7,7 @@ from functools import partial
 
 from stoa import access, apps, bases, conversations, documents, embedding, gateway, runs
 from stoa.access import component as access_component
-from stoa.app import adapters, choices
+from stoa.app import adapters, choices, hosting
 from stoa.app.outbound import outbound_of
 from stoa.apps import component as apps_component
 from stoa.bases import component as bases_component
@@ -30,6 +30,7 @@ from stoa.sources import component as sources_component
 from stoa.streams import component as streams_component
 from stoa.tools import component as tools_component
 from stoa.traces import component as traces_component
+from stoa.triggers import component as triggers_component
 from stoa.usage import component as usage_component
 
 
@@ -93,13 +94,14 @@ async def open_slices(
         lent = _Neighbours(journal, streams, node.node, models, deployed, hosted, chosen, library)
         talking = await enter(_open_conversations(settings, kit, owner, lent))
         hosted.reports.runs = talking.runs.runs
-        keys = await enter(access_component.open_component(kit, owner))
+        triggers = await enter(_open_triggers(settings, kit, node.node, models, talking))
+        keys = await enter(access_component.open_component(kit, owner, adapters.TriggersOfKeys()))
         dialects = await enter(_open_dialects(kit, talking, streams, models, deployed, chosen))
         usage = await enter(usage_component.open_component(kit))
         traces = await enter(traces_component.open_component(kit, owner, retention_days=settings.traces_retention_days))
         built: list[Component] = [
             journal, node, streams, models.gateway, talking.conversations, talking.runs, dialects, deployed,
-            hosted.callbacks, hosted.requirements, tools, knowledge, sources, keys, usage, traces,
+            hosted.callbacks, hosted.requirements, tools, knowledge, sources, triggers, keys, usage, traces,
         ]  # fmt: skip
         checks = [check for component in built for check in component.checks]
         doctor = await enter(doctor_component.open_component(kit, checks, runs.timeline, choices.data(settings)))
@@ -132,6 +134,21 @@ async def _open_dialects(
 
 
 @asynccontextmanager
+async def _open_triggers(
+    settings: Settings, kit: Kit, node: Node, models: "_Models", talking: "_Talking"
+) -> AsyncGenerator[Component]:
+    async with triggers_component.open_component(
+        kit,
+        node.id,
+        models.gateway.vault,
+        adapters.AppRunner(talking.runs.runs),
+        access.Acting(kit.database, kit.clock),
+        public_url=settings.public_url,
+    ) as triggers:
+        yield triggers
+
+
+@asynccontextmanager
 async def _open_sources(
     settings: Settings,
     outbound: Outbound,
@@ -160,7 +177,7 @@ class _Hosted:
 
     callbacks: callbacks_component.CallbacksComponent
     requirements: requirements_component.RequirementsComponent
-    reports: adapters.RunReports
+    reports: hosting.RunReports
 
 
 @asynccontextmanager
@@ -174,7 +191,7 @@ async def _open_hosted(
     toolbox: adapters.Toolbox,
 ) -> AsyncGenerator[_Hosted]:
     async with AsyncExitStack() as stack:
-        vault, reports = models.gateway.vault, adapters.RunReports()
+        vault, reports = models.gateway.vault, hosting.RunReports()
         required = await stack.enter_async_context(
             requirements_component.open_component(
                 kit,
@@ -213,6 +230,18 @@ class _Talking:
     runs: runs_component.RunsComponent
 
 
+def _reading(streams: streams_component.StreamsComponent) -> runs.Reading:
+    """How apps' hosts show the journals of their runs."""
+    return runs.Reading(
+        streams.open_stream,
+        streams.streams.admit,
+        streams.replay,
+        streams.events_page,
+        streams.open_chunks,
+        streams.lines,
+    )
+
+
 @asynccontextmanager
 async def _open_conversations(
     settings: Settings, kit: Kit, owner: access.Access, lent: _Neighbours
@@ -223,7 +252,7 @@ async def _open_conversations(
         blobs = DirectoryBlobs(settings.data_dir / "blobs")
         reader = conversations.Reader(kit.database, partial(adapters.read_file, lent.models.documents, blobs))
         transcript = conversations.Transcript(kit.database, reader, blobs)
-        uploads, trials = adapters.AppUploads(), adapters.FlowTrials(lent.apps.workflows, catalogue)
+        uploads, trials = hosting.AppUploads(), adapters.FlowTrials(lent.apps.workflows, catalogue)
         worked = await stack.enter_async_context(
             runs_component.open_component(
                 kit,
@@ -244,14 +273,7 @@ async def _open_conversations(
                 check_requirements=lent.hosted.requirements.lending.check,
                 uploads=uploads,
                 trials=trials,
-                reading=runs.Reading(
-                    streams.open_stream,
-                    streams.streams.admit,
-                    streams.replay,
-                    streams.events_page,
-                    streams.open_chunks,
-                    streams.lines,
-                ),
+                reading=_reading(streams),
                 runs_max=settings.runs_max,
                 runs_per_project_max=settings.runs_per_project_max,
                 drain_seconds_max=settings.drain_seconds_max,

@@ -12,6 +12,7 @@ import typer
 from stoa import __version__
 from stoa.cli import (
     apps,
+    audit,
     chat,
     conversations,
     data,
@@ -58,6 +59,7 @@ for name, group in (
 app.command("usage", rich_help_panel=MANAGE)(usage.usage)
 app.command("apply", rich_help_panel=MANAGE)(apply.apply)
 app.add_typer(data.app, name="data", rich_help_panel=OPERATE)
+app.add_typer(audit.app, name="audit", rich_help_panel=OPERATE)
 
 
 def _print_version(wanted: bool) -> None:

@@ -33,6 +33,7 @@ NAMES_OTHERS: Final[Mapping[str, str]] = {
     "*.paid_by": "an access key",
     "*.requirement_id": "a requirement of a workflow",
     "*.seen_by": "a sync of a source",
+    "*.successor_id": "an access key",
     "*.session_id": "a session of an app, as its client names it",
     "*.updated_by": "an access key or a user",
     "conversations.family": "a family of forks: a number of its own, which no row has as its id",

@@ -4,7 +4,7 @@ A plain ASGI wrapper, because it wraps streams that live for hours and must cost
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from time import monotonic
 from typing import Any, Final
@@ -19,6 +19,8 @@ from stoa.http.sse import DIRECT_SEND
 from stoa.http.traffic import Exchange, Traffic
 from stoa.kernel.errors import AppError
 from stoa.kernel.ids import Ids
+from stoa.kernel.origin import ORIGIN, Origin
+from stoa.kernel.storable import as_storable
 
 EXTRA_HEADERS: Final = "stoa.headers"
 """The key of the scope for response headers that inner layers add (name → value)."""
@@ -33,6 +35,10 @@ HTML_POLICY: Final = (
 """On every page that does not bring a policy of its own. Nothing is loaded from another site."""
 
 _REQUEST_ID: Final = re.compile(rb"^[A-Za-z0-9._:-]{1,128}$")
+AGENT_BYTES_MAX: Final = 200
+PATH_CHARACTERS_MAX: Final = 500
+_SECRET: Final = re.compile(r"(stoa_[a-z]{3,4}_)[A-Za-z0-9]+")
+"""In a path: the URL of a webhook, a link that signs in once."""
 _log = structlog.get_logger("stoa.http")
 
 
@@ -72,6 +78,7 @@ class Edge:
         scope[EXTRA_HEADERS] = extra
         scope[ALLOWANCE] = allowance = Allowance()
         scope[DIRECT_SEND] = send
+        token = ORIGIN.set(_origin(scope, headers, request_id))
         with structlog.contextvars.bound_contextvars(request_id=request_id.decode()):
             try:
                 await self._app(scope, _limited(headers, receive, allowance, exchange), send_marked)
@@ -82,15 +89,16 @@ class Edge:
                 if exchange.status == 0:
                     await errors.http_response(scope, refusal)(scope, receive, send_marked)
             except Exception:  # noqa: BLE001 - an edge at which bugs end
-                _log.exception("bug", method=scope["method"], path=scope["path"])
+                _log.exception("bug", method=scope["method"], path=_shown(scope["path"]))
                 if exchange.status == 0:
                     await errors.rendered(scope, errors.InternalError())(scope, receive, send_marked)
             finally:
+                ORIGIN.reset(token)
                 exchange.ended()
                 _log.info(
                     "request",
                     method=scope["method"],
-                    path=scope["path"],
+                    path=_shown(scope["path"]),
                     status=exchange.status,
                     milliseconds=round(exchange.seconds * 1000, 1),
                 )
@@ -110,6 +118,24 @@ class Edge:
             finally:
                 seconds = monotonic() - begun
                 _log.info("websocket", path=scope["path"], seconds=round(seconds, 1))
+
+
+def _origin(scope: Scope, headers: Mapping[bytes, bytes], request_id: bytes) -> Origin:
+    client = scope.get("client")
+    agent = headers.get(b"user-agent", b"")[:AGENT_BYTES_MAX].decode("latin-1")
+    path = _shown(scope["path"])[:PATH_CHARACTERS_MAX]
+    return Origin(
+        request_id.decode("latin-1"),
+        scope["method"],
+        as_storable(path),
+        client[0] if client else None,
+        as_storable(agent) or None,
+    )
+
+
+def _shown(path: str) -> str:
+    """A path as the log may hold it."""
+    return _SECRET.sub(r"\1…", path) if "stoa_" in path else path
 
 
 def _added(status: int, headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:

@@ -102,12 +102,12 @@ def connect_routes(requirements: Requirements, tokens: ConnectTokens, public_url
     whom = ConnectGate(tokens).whom()
 
     @router.get("/v1/connect/requirements", responses=refusals())
-    async def list_offers(user: Annotated[Connecting, whom]) -> Data[list[wire.OfferWire]]:
+    async def list_offers(user: Annotated[Connecting, whom]) -> Data[list[wire.ConnectableWire]]:
         """What the token's user may connect."""
         return Data(data=[wire.offer(one.requirement) for one in await requirements.offered(user)])
 
     @router.get("/v1/connect/requirements/status", responses=refusals())
-    async def list_offer_statuses(user: Annotated[Connecting, whom]) -> Data[list[wire.OfferStatusWire]]:
+    async def list_offer_statuses(user: Annotated[Connecting, whom]) -> Data[list[wire.ConnectableStateWire]]:
         """Which of them are connected."""
         return Data(data=[wire.offer_status(one) for one in await requirements.offered(user)])
 
@@ -120,7 +120,7 @@ def connect_routes(requirements: Requirements, tokens: ConnectTokens, public_url
         return Acknowledgement(message="created")
 
     @router.post("/v1/connect/requirements/{requirement_id}/oauth2/authorize", responses=refusals(404))
-    async def authorize_by_oauth2(
+    async def authorize_at_service(
         request: Request, response: Response, requirement_id: UUID, user: Annotated[Connecting, whom]
     ) -> Data[wire.SentWire]:
         """Where the user's browser goes to authorize, within ten minutes. This answer's cookie comes back with it."""
@@ -138,7 +138,7 @@ def connect_routes(requirements: Requirements, tokens: ConnectTokens, public_url
         return Data(data=wire.SentWire(url=sent.url))
 
     @router.post("/v1/connect/requirements/{requirement_id}/pipedream/authorize", responses=refusals(404))
-    async def authorize_by_pipedream(
+    async def authorize_at_pipedream(
         requirement_id: UUID,
         user: Annotated[Connecting, whom],  # noqa: ARG001 — admitted, as on every route of these
     ) -> Data[wire.SentWire]:

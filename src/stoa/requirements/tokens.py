@@ -56,8 +56,8 @@ class ConnectTokens:
             )
             registry.validate(claims)
             asked = frozenset(UUID(one) for one in claims.get("requirements", ()))
-            ids = [UUID(claims[name]) for name in ("org", "project", "app")]
-            return Connecting(*ids, str(claims["sub"]), asked)
+            org_id, project_id, app_id = (UUID(claims[name]) for name in ("org", "project", "app"))
+            return Connecting(org_id, project_id, app_id, str(claims["sub"]), asked)
         except (JoseError, ValueError, KeyError, TypeError) as error:
             raise Unauthorized(_REFUSED) from error
 

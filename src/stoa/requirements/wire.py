@@ -120,7 +120,7 @@ class ConnectTokenWire(Wire):
     expires_at: Timestamp
 
 
-class OfferWire(Wire):
+class ConnectableWire(Wire):
     """A requirement, as its end user sees it."""
 
     id: UUID
@@ -130,7 +130,7 @@ class OfferWire(Wire):
     spec: SpecWire
 
 
-class OfferStatusWire(Wire):
+class ConnectableStateWire(Wire):
     id: UUID
     status: Literal["completed", "pending"]
 
@@ -184,8 +184,8 @@ def status(held: list[Held]) -> StatusWire:
     return StatusWire(status="complete" if complete else "incomplete", unsatisfied=[required(one) for one in missing])
 
 
-def offer(value: Requirement) -> OfferWire:
-    return OfferWire(
+def offer(value: Requirement) -> ConnectableWire:
+    return ConnectableWire(
         id=value.id,
         type=value.type.value,
         title=value.title,
@@ -194,8 +194,8 @@ def offer(value: Requirement) -> OfferWire:
     )
 
 
-def offer_status(value: Held) -> OfferStatusWire:
-    return OfferStatusWire(id=value.requirement.id, status="completed" if value.met else "pending")
+def offer_status(value: Held) -> ConnectableStateWire:
+    return ConnectableStateWire(id=value.requirement.id, status="completed" if value.met else "pending")
 
 
 def spec(value: Requirement) -> SpecWire:

@@ -4,7 +4,7 @@ from stoa.runs.agent.items import content_of
 from stoa.runs.agent.knowledge import KnowledgeTool, Library, Quote, bases_of
 from stoa.runs.agent.ports import Supply
 from stoa.runs.api import routes
-from stoa.runs.app_wire import report
+from stoa.runs.app_wire import app_message, report
 from stoa.runs.checks import checks, timeline
 from stoa.runs.context import Context
 from stoa.runs.host import Reading
@@ -40,6 +40,7 @@ __all__ = [
     "Trial",
     "Worker",
     "advice",
+    "app_message",
     "bases_of",
     "checks",
     "content_of",

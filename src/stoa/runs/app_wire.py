@@ -9,12 +9,12 @@ import orjson
 from pydantic import AfterValidator, ConfigDict, Field, RootModel, model_validator
 
 from stoa.callbacks import CALLBACKS_MAX, CallbackBody, Report
-from stoa.conversations import File
+from stoa.conversations import File, Session
 from stoa.http import Body, Timestamp, Wire
 from stoa.http.wire import not_blank
 from stoa.kernel.errors import BadRequest
 from stoa.runs.rules import ACTIVE, FIGURE_RUNS_MAX
-from stoa.runs.types import Figure, InputRequest, Run
+from stoa.runs.types import AppStart, Figure, InputRequest, Run, SendMessage
 from stoa.runs.wire import InputRequestWire, RunErrorWire, input_request
 
 
@@ -166,6 +166,17 @@ def content_of(fields: Mapping[str, Any], file_ids: Sequence[UUID]) -> Sequence[
         said = texts[0] if len(fields) == len(texts) == 1 else orjson.dumps(fields).decode()
     files = [{"type": "file", "file": {"id": str(one)}} for one in file_ids]
     return [{"type": "text", "text": said}, *files]
+
+
+def app_message(session: Session, fields: Mapping[str, Any], metadata: Mapping[str, Any]) -> SendMessage:
+    """The message that begins a run of an app which nobody's request began."""
+    return SendMessage(
+        content_of(fields, ()),
+        None,
+        subagents_enabled=True,
+        metadata=metadata,
+        app=AppStart(session, fields),
+    )
 
 
 def app_run(value: Run, requests: Sequence[InputRequest] = ()) -> AppRunWire:

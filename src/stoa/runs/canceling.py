@@ -4,7 +4,7 @@ import asyncio
 from typing import Final
 from uuid import UUID
 
-from stoa.db import Database
+from stoa.db import Database, audit
 from stoa.db.internal import internal
 from stoa.journal import Fenced, Journal
 from stoa.kernel.errors import Unavailable
@@ -36,6 +36,7 @@ class Canceling:
             if run.status not in rules.ACTIVE:
                 return
             await tx.execute(SQL.want_cancel, principal.org_id, run_id, reason)
+            await audit.record(tx, principal, "run.cancel", run_id)
             elsewhere = run.node_id is not None and self.owner is not None and run.node_id != self.owner.node_id
             if elsewhere:
                 await tx.execute("SELECT pg_notify('stoa_runs', $1)", f"cancel {run_id} {reason}")

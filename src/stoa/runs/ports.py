@@ -98,6 +98,10 @@ class Uploads(Protocol):
     ) -> File: ...
 
 
+Settle: TypeAlias = Callable[[Tx, UUID], Awaitable[None]]
+"""What else is written in the transaction in which a run begins, whose id it is given. What it raises rolls all of it
+back."""
+
 Preparation: TypeAlias = asyncio.Task[Any]
 """What was begun for a run before its start is committed. It only reads, so a start that fails leaves nothing."""
 

@@ -20,7 +20,7 @@ from stoa.runs.canceling import Canceling
 from stoa.runs.ending import Ending
 from stoa.runs.listening import Listening
 from stoa.runs.metrics import RunMetrics
-from stoa.runs.ports import CallbackEntries, Models, Owner
+from stoa.runs.ports import CallbackEntries, Models, Owner, Settle
 from stoa.runs.starting import Started, Starting
 from stoa.runs.store import SQL
 from stoa.runs.types import (
@@ -70,14 +70,19 @@ class Runs:
 
     # --- beginning and ending ---------------------------------------------------------------------------------------
     async def start(
-        self, principal: Principal, conversation_id: UUID | None, send: SendMessage, key: IdempotencyKey | None
+        self,
+        principal: Principal,
+        conversation_id: UUID | None,
+        send: SendMessage,
+        key: IdempotencyKey | None,
+        settle: Settle | None = None,
     ) -> Started:
-        """Message, run and journal in one transaction.
+        """Message, run and journal in one transaction, and what `settle` writes.
 
         A busy conversation is refused (Conflict), or the run is queued; an interrupting run is the next one, and
         cancels the run under way.
         """
-        started = await self._starting.start(principal, conversation_id, send, key)
+        started = await self._starting.start(principal, conversation_id, send, key, settle)
         if started.interrupts is not None:
             await self.cancel(principal, started.interrupts, "interrupted")
         return started

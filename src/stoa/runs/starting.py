@@ -25,7 +25,7 @@ from stoa.kernel.principal import Principal
 from stoa.runs import rules, store
 from stoa.runs.agent import builtin
 from stoa.runs.metrics import RunMetrics
-from stoa.runs.ports import CallbackEntries, Models, Owner, Preparation
+from stoa.runs.ports import CallbackEntries, Models, Owner, Preparation, Settle
 from stoa.runs.store import SQL
 from stoa.runs.types import Moved, Run, SendMessage
 
@@ -63,14 +63,19 @@ class Starting:
         self.owner: Owner | None = None
 
     async def start(
-        self, principal: Principal, conversation_id: UUID | None, send: SendMessage, key: IdempotencyKey | None
+        self,
+        principal: Principal,
+        conversation_id: UUID | None,
+        send: SendMessage,
+        key: IdempotencyKey | None,
+        settle: Settle | None = None,
     ) -> Started:
         """One transaction. Where this node has room it includes `run.started`, and the run is this node's from the
         commit.
         """
         owner = self.owner if self.owner is not None and self.owner.reserve(principal.project_id) else None
         try:
-            return await self._start(owner, principal, conversation_id, send, key)
+            return await self._start(owner, principal, conversation_id, send, key, settle)
         except Raised as refusal:
             if refusal.reason not in _APP_REFUSALS:
                 raise
@@ -86,6 +91,7 @@ class Starting:
         conversation_id: UUID | None,
         send: SendMessage,
         key: IdempotencyKey | None,
+        settle: Settle | None,
     ) -> Started:
         with ExitStack() as undo:  # What was begun beside the transaction ends with it when it fails.
             async with self._database.tenant(principal) as tx:
@@ -97,6 +103,8 @@ class Starting:
                 begun = await self._begin(tx, principal, conversation_id, send, owner, undo)
                 if key:
                     await idempotency.record(tx, principal, key, {"run_id": str(begun.run.id)}, begun.run.id)
+                if settle:
+                    await settle(tx, begun.run.id)
             undo.pop_all()
         self._carry_on(begun, owner)
         return Started(begun.run, first=True, interrupts=begun.interrupts)

@@ -144,8 +144,9 @@ class Chunks:
         return self._message(self._entities.whole, "", "recovered", {"discard_characters": void})
 
     def completed(self, _: int, data: Mapping[str, Any]) -> bytes | None:
-        output = data["output"]
-        more = {"status": "completed", "output": {"content": output} if isinstance(output, str) else output}
+        result = data.get("result")  # Of a graph: what its Output gave.
+        output: Any = result if isinstance(result, dict) else {"content": data["output"]}
+        more = {"status": "completed", "output": output}
         return self._message(self._entities.whole, "", "output", more)
 
     def failed(self, _: int, data: Mapping[str, Any]) -> bytes | None:

@@ -1,11 +1,13 @@
 """Access keys (contract section 3)."""
 
+from datetime import timedelta
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Query
 
-from stoa.access import wire
+from stoa.access import key_wire, wire
+from stoa.access.keys import Keys
 from stoa.access.service import Access
 from stoa.access.types import NewKey
 from stoa.http import (
@@ -26,7 +28,7 @@ from stoa.kernel.principal import Principal, SpendingLimit
 KEYS_SORTABLE = {"created_at": "created_at", "name": "name"}
 
 
-def routes(access: Access, gate: Gate) -> Routes:
+def routes(access: Access, keys: Keys, gate: Gate) -> Routes:
     router = Routes(tags=["access"])
     reading, writing = gate("access:read"), gate("access:write")
 
@@ -35,7 +37,7 @@ def routes(access: Access, gate: Gate) -> Routes:
         principal: Annotated[Principal, reading], page: Annotated[PageRequest, Depends(Paging(KEYS_SORTABLE))]
     ) -> DataList[wire.AccessKeyWire]:
         """The keys of the caller's scope, newest first, without their secrets."""
-        return page_of(await access.keys(principal, page), wire.key)
+        return page_of(await keys.list(principal, page), wire.key)
 
     @router.post("/v1/access-keys", status_code=201, responses=refusals(409))
     async def create_key(
@@ -63,7 +65,53 @@ def routes(access: Access, gate: Gate) -> Routes:
         """Revokes a key, at once and on every node. The last key that can manage keys stays (409)."""
         return wire.revocation(await access.revoke_key(principal, key_id, cascade=cascade, dry_run=dry_run))
 
+    _changing(router, keys, gate)
     return router
+
+
+def _changing(router: Routes, keys: Keys, gate: Gate) -> None:
+    reading, writing = gate("access:read"), gate("access:write")
+    cascading = Query(description="The keys that it made, directly or through others, lose what it loses.")
+
+    @router.get("/v1/access-keys/{key_id}", responses=refusals(404))
+    async def get_key(key_id: UUID, principal: Annotated[Principal, reading]) -> Data[key_wire.UsedAccessKeyWire]:
+        """With the places from which it is used."""
+        return Data(data=key_wire.used_key(await keys.get(principal, key_id)))
+
+    @router.patch("/v1/access-keys/{key_id}", responses=refusals(404, 409))
+    async def update_key(
+        key_id: UUID,
+        body: key_wire.UpdateAccessKey,
+        principal: Annotated[Principal, writing],
+        cascade: Annotated[bool, cascading] = False,
+    ) -> Data[wire.AccessKeyWire]:
+        """Name, permissions, end and limits, at once on every node; never more than you and the key's maker have."""
+        changed = await keys.update(principal, key_id, key_wire.key_changes(body), cascade=cascade)
+        return Data(data=wire.key(changed))
+
+    @router.post("/v1/access-keys/{key_id}/preview", responses=refusals(404, 409))
+    async def preview_key_update(
+        key_id: UUID,
+        body: key_wire.UpdateAccessKey,
+        principal: Annotated[Principal, writing],
+        cascade: Annotated[bool, cascading] = False,
+    ) -> Data[key_wire.KeyEffectsWire]:
+        """Changes nothing, and says which keys and triggers this change would take access from."""
+        effects = await keys.effects(principal, key_id, key_wire.key_changes(body), cascade=cascade)
+        return Data(data=key_wire.key_effects(effects))
+
+    @router.post("/v1/access-keys/{key_id}/rotate", status_code=201, responses=refusals(404, 409))
+    async def rotate_key(
+        key_id: UUID,
+        body: key_wire.RotateAccessKey,
+        principal: Annotated[Principal, writing],
+        idempotency_key: IdempotencyKeyHeader = None,
+    ) -> Data[wire.CreatedAccessKeyWire]:
+        """A key that takes the place of this one, which ends after the overlap. This answer alone holds the secret."""
+        once = repeated(idempotency_key, f"access-keys/{key_id}/rotate", body)
+        overlap = timedelta(seconds=body.overlap_seconds)
+        made, secret = await keys.rotate(principal, key_id, overlap, once)
+        return Data(data=wire.created_key(made, secret))
 
 
 def _same_org(org_id: UUID | None, principal: Principal) -> None:

@@ -1,0 +1,182 @@
+-- name: app
+-- The project of an app; it is locked against deletion until the transaction ends.
+SELECT project_id, archived_at FROM apps WHERE org_id = $1 AND id = $2 FOR KEY SHARE;
+
+-- name: insert_trigger
+INSERT INTO triggers (org_id, project_id, id, app_id, name, provider, config, input_transformer, signing_secret,
+    hook_hash, actor_id, actor_is_user, created_by, updated_by)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13);
+
+-- name: trigger
+SELECT * FROM triggers WHERE org_id = $1 AND app_id = $2 AND id = $3;
+
+-- name: lock_trigger
+SELECT * FROM triggers WHERE org_id = $1 AND app_id = $2 AND id = $3 FOR NO KEY UPDATE;
+
+-- name: share_trigger
+-- A trigger's status, which does not change until the transaction ends.
+SELECT status FROM triggers WHERE org_id = $1 AND id = $2 FOR SHARE;
+
+-- name: list_triggers
+-- An app's triggers; {order} is made of checked column names.
+SELECT * FROM triggers WHERE org_id = $1 AND app_id = $2 ORDER BY {order} LIMIT $3 OFFSET $4;
+
+-- name: count_triggers
+SELECT count(*) FROM triggers WHERE org_id = $1 AND app_id = $2;
+
+-- name: update_trigger
+-- A signing secret that is NULL leaves the old one, unless $8 says that there is none any more. The next due instant
+-- stays unless $13 says that the schedule is another one.
+UPDATE triggers SET config = $3, input_transformer = $4, status = $5,
+    next_at = CASE WHEN $13::boolean THEN $6 ELSE next_at END, wake_at = CASE WHEN $13 THEN $7 ELSE wake_at END,
+    missed = CASE WHEN $13 THEN 0 ELSE missed END, missed_from = CASE WHEN $13 THEN NULL ELSE missed_from END,
+    signing_secret = CASE WHEN $8::boolean THEN NULL ELSE coalesce($9, signing_secret) END,
+    problem = NULL, actor_id = $10, actor_is_user = $11, updated_by = $12, updated_at = now()
+WHERE org_id = $1 AND id = $2 RETURNING *;
+
+-- name: set_status
+-- Activated or not. Instants that passed while it was not active do not count as missed.
+UPDATE triggers SET status = $3, next_at = $4, wake_at = $5, missed = 0, missed_from = NULL, problem = NULL,
+    actor_id = $6, actor_is_user = $7, updated_by = $8, updated_at = now()
+WHERE org_id = $1 AND id = $2 RETURNING *;
+
+-- name: set_hook
+UPDATE triggers SET hook_hash = $3, updated_by = $4, updated_at = now() WHERE org_id = $1 AND id = $2 RETURNING *;
+
+-- name: delete_trigger
+-- With its events, by cascade.
+DELETE FROM triggers WHERE org_id = $1 AND app_id = $2 AND id = $3 RETURNING id;
+
+-- name: drop_waiting
+-- Events of a trigger that is stopped: those that no node has begun to start.
+UPDATE trigger_events SET status = 'skipped', error = $3
+WHERE org_id = $1 AND trigger_id = $2 AND status = 'pending';
+
+-- name: events_waiting
+SELECT count(*) FROM trigger_events WHERE org_id = $1 AND trigger_id = $2 AND status IN ('pending', 'starting');
+
+-- name: insert_event
+-- No row: there is one of this delivery, or of this due instant.
+INSERT INTO trigger_events (org_id, project_id, id, trigger_id, source, due_at, delivery_id, payload, status,
+    received_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING RETURNING *;
+
+-- name: event
+SELECT * FROM trigger_events WHERE org_id = $1 AND trigger_id = $2 AND id = $3;
+
+-- name: event_of_delivery
+SELECT * FROM trigger_events WHERE org_id = $1 AND trigger_id = $2 AND delivery_id = $3;
+
+-- name: list_events
+-- Newest first; {events_order} is made of checked column names.
+SELECT * FROM trigger_events WHERE org_id = $1 AND trigger_id = $2 ORDER BY {events_order} LIMIT $3 OFFSET $4;
+
+-- name: count_events
+SELECT count(*) FROM trigger_events WHERE org_id = $1 AND trigger_id = $2;
+
+-- name: hook
+-- Of all tenants: the trigger that a secret URL leads to.
+SELECT t.*, a.archived_at FROM triggers t JOIN apps a ON a.org_id = t.org_id AND a.id = t.app_id WHERE t.hook_hash = $1;
+
+-- name: due
+-- Of all tenants: schedules that have to be looked at, each locked by one node.
+SELECT * FROM triggers WHERE wake_at <= $1 ORDER BY wake_at LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED;
+
+-- name: advance
+-- After a look at a schedule. NULL $4: it has ended.
+UPDATE triggers SET next_at = $3, wake_at = $4, status = $5, missed = $6, missed_from = $7
+WHERE org_id = $1 AND id = $2;
+
+-- name: stop
+-- By the server, which says why; unless somebody else than $4 has activated it meanwhile.
+UPDATE triggers SET status = 'inactive', next_at = NULL, wake_at = NULL, problem = $3, updated_at = now()
+WHERE org_id = $1 AND id = $2 AND status = 'active' AND actor_id = $4;
+
+-- name: claim
+-- Claims up to $2 events. First those of dead nodes, those whose lease has expired, and those of this node that it does
+-- not work on ($8 is what it works on). Then pending ones, one project after another, beginning after project $6. $3
+-- are projects with events on this node, $4 how many more each may have, $5 the same for every other project.
+WITH RECURSIVE lost AS (
+    SELECT e.org_id, e.id FROM trigger_events e
+    WHERE e.status = 'starting' AND (e.node_id <> $1 OR e.id <> ALL ($8::uuid[]))
+      AND (e.deadline < now() OR e.node_id = $1 OR e.node_id NOT IN (SELECT id FROM living_nodes))
+    ORDER BY e.deadline LIMIT $2 FOR UPDATE SKIP LOCKED
+), projects AS (
+    SELECT $6::uuid AS project_id, false AS found, false AS wrapped, 0 AS turn
+    UNION ALL
+    SELECT coalesce(n.project_id, '00000000-0000-0000-0000-000000000000'), n.project_id IS NOT NULL,
+           p.wrapped OR n.project_id IS NULL, p.turn + 1
+    FROM projects p LEFT JOIN LATERAL (
+        SELECT e.project_id FROM trigger_events e
+        WHERE e.status = 'pending' AND e.project_id > p.project_id
+        ORDER BY e.project_id LIMIT 1
+    ) n ON true
+    WHERE NOT p.wrapped OR n.project_id <= $6
+), roomy AS (
+    SELECT p.project_id, p.turn, coalesce(here.room, $5::int) AS room
+    FROM projects p LEFT JOIN unnest($3::uuid[], $4::int[]) AS here(project_id, room) ON here.project_id = p.project_id
+    WHERE p.found AND coalesce(here.room, $5::int) > 0
+      AND EXISTS (SELECT 1 FROM trigger_events e
+                  WHERE e.status = 'pending' AND e.project_id = p.project_id AND e.not_before <= now())
+    LIMIT $2
+), waiting AS (
+    SELECT w.org_id, w.id, p.turn,
+           row_number() OVER (PARTITION BY p.project_id ORDER BY w.not_before) AS turn_of_project
+    FROM roomy p CROSS JOIN LATERAL (
+        SELECT e.org_id, e.id, e.not_before FROM trigger_events e
+        WHERE e.status = 'pending' AND e.project_id = p.project_id AND e.not_before <= now()
+        ORDER BY e.not_before LIMIT least(p.room, $2) FOR UPDATE SKIP LOCKED) w
+), taken AS (
+    (SELECT org_id, id FROM lost UNION ALL (SELECT org_id, id FROM waiting ORDER BY turn_of_project, turn)) LIMIT $2
+)
+UPDATE trigger_events e
+SET status = 'starting', node_id = $1, attempt = e.attempt + 1, error = NULL,
+    deadline = now() + $7::float8 * interval '1 second'
+FROM taken
+JOIN trigger_events o ON o.org_id = taken.org_id AND o.id = taken.id
+JOIN triggers t ON t.org_id = o.org_id AND t.id = o.trigger_id
+JOIN apps a ON a.org_id = t.org_id AND a.id = t.app_id
+WHERE e.org_id = taken.org_id AND e.id = taken.id
+RETURNING e.id, e.org_id, e.project_id, e.trigger_id, e.payload, e.attempt, e.node_id, t.app_id, t.input_transformer,
+    t.actor_id, t.actor_is_user, a.archived_at IS NOT NULL AS archived;
+
+-- name: accept
+-- In the transaction that begins the run. No row: this node no longer owns the event, and the run does not begin.
+UPDATE trigger_events SET status = 'accepted', run_id = $5, node_id = NULL, deadline = NULL, error = NULL
+WHERE org_id = $1 AND id = $2 AND attempt = $3 AND node_id = $4 AND status = 'starting' RETURNING id;
+
+-- name: fail
+UPDATE trigger_events SET status = 'failed', error = $5, node_id = NULL, deadline = NULL
+WHERE org_id = $1 AND id = $2 AND attempt = $3 AND node_id = $4 AND status = 'starting' RETURNING id;
+
+-- name: postpone
+UPDATE trigger_events
+SET status = 'pending', error = $6, node_id = NULL, deadline = NULL,
+    not_before = now() + $5::float8 * interval '1 second'
+WHERE org_id = $1 AND id = $2 AND attempt = $3 AND node_id = $4 AND status = 'starting' RETURNING id;
+
+-- name: give_back
+-- Called when this node stops: releases its events, and this attempt does not count.
+UPDATE trigger_events
+SET status = 'pending', node_id = NULL, deadline = NULL, not_before = now(), attempt = greatest(attempt - 1, 0)
+WHERE node_id = $1 AND status = 'starting';
+
+-- name: prune
+-- Of all tenants: old entries of the log, a bounded number at a time.
+DELETE FROM trigger_events WHERE (org_id, id) IN (
+    SELECT org_id, id FROM trigger_events
+    WHERE received_at < $1 AND status IN ('accepted', 'failed', 'skipped') ORDER BY received_at LIMIT $2);
+
+-- name: waiting_events
+-- Of all tenants.
+SELECT 'pending', count(*) FROM trigger_events WHERE status = 'pending'
+UNION ALL
+SELECT 'starting', count(*) FROM trigger_events WHERE status = 'starting';
+
+-- name: of_keys
+SELECT * FROM triggers
+WHERE org_id = $1 AND actor_id = ANY ($2::uuid[]) AND NOT actor_is_user AND status = 'active'
+ORDER BY name, id LIMIT 500;
+
+-- name: hand_over
+UPDATE triggers SET actor_id = $3 WHERE org_id = $1 AND actor_id = $2 AND NOT actor_is_user;
