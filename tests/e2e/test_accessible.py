@@ -57,7 +57,8 @@ async def test_axe_finds_nothing_serious(running: Running, launched: Any, scheme
         base = (await running.call("POST", "/v1/knowledgebases", 201, json={"name": "Papers"}))["data"]["id"]
         run = (await running.call("GET", "/v1/runs"))["data"][0]["id"]
         one = [f"/console/runs/{run}", f"/console/traces/{run}", f"/console/knowledge/{base}?q=tide"]
-        for path in [*paths[1:], *one]:
+        docs = ["/docs", "/docs/concepts", "/docs/guide/operate", "/docs/search?q=lease"]
+        for path in [*paths[1:], *one, *docs]:
             await page.goto(running.url + path)
             found[path] = await found_by_axe(page)
         await page.goto(f"{running.url}/console/nothing")

@@ -46,7 +46,7 @@ def count(text: str, pieces: list[str]) -> list[int]:
 @pytest.mark.parametrize("rows", [60, 8], ids=["it fits the screen", "it has scrolled away"])
 async def test_a_killed_server_costs_no_text_and_repeats_none(dsn: str, tmp_path: Path, rows: int) -> None:
     """What the killed server had said is void, and comes otherwise."""
-    message = script(pieces=TALL, delay=0.05, id="first", again={"pieces": AGAIN, "delay": 0.01, "id": "again"})
+    message = script(pieces=TALL, delay=0.25, id="first", again={"pieces": AGAIN, "delay": 0.01, "id": "again"})
     async with alone(dsn, tmp_path / "node") as node:
         conversation = await node.conversation()
         await node.send(conversation, message)
@@ -72,7 +72,7 @@ async def test_what_comes_the_same_again_is_not_printed_again(dsn: str, tmp_path
     again = {"pieces": TALL, "delay": 0.005, "id": "again"}
     async with alone(dsn, tmp_path / "node") as node:
         conversation = await node.conversation()
-        await node.send(conversation, script(pieces=TALL, delay=0.05, id="first", again=again))
+        await node.send(conversation, script(pieces=TALL, delay=0.25, id="first", again=again))
         async with at_terminal(node, tmp_path, "chat", conversation, rows=8) as chat:
             await chat.until("Line 012")
             await node.kill()
@@ -175,3 +175,25 @@ async def test_an_approval_and_a_question_are_answered_in_place(dsn: str, tmp_pa
                 said
             )
     assert [arguments for arguments, _ in pay.made] == [{"amount": 7}]
+
+
+async def test_what_is_typed_or_pasted_meanwhile(dsn: str, tmp_path: Path) -> None:
+    """Keys in mid-answer disturb nothing and wait for the next prompt; a paste of several lines is one message."""
+    async with alone(dsn, tmp_path / "node") as node, at_terminal(node, tmp_path, "chat", rows=12) as chat:
+        await chat.until("\n>")
+        chat.type(typed(pieces=TALL, delay=0.03, id="slow"))
+        await chat.until("Line 003")
+        chat.type("\r\r")
+        await chat.until("Line 010")
+        chat.type("\r")
+        await chat.until("verified ✓")
+        assert count(chat.screen.text, TALL) == [1] * len(TALL), chat.screen.text
+        await chat.until("\n>", times=2)
+        chat.type("\x1b[200~first\nsecond\x1b[201~")
+        await chat.until("second")
+        chat.type("\r")
+        await chat.until("verified ✓", times=2)
+        (newest, *_) = (await node.call("GET", "/v1/runs"))["data"]
+        assert newest["input"]["content"] == [{"type": "text", "text": "first\nsecond"}]
+        chat.kill(signal.SIGTERM)
+        assert await chat.ended() == -signal.SIGTERM

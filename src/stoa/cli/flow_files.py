@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
-import yaml
-
 BYTES_MAX: Final = 2_000_000
 INPUT: Final = "dynamiq.nodes.utils.Input"
 OUTPUT: Final = "dynamiq.nodes.utils.Output"
@@ -55,6 +53,8 @@ def read(text: str, environment: Mapping[str, str], workflow: str | None = None)
     """Raises FileError. `workflow` chooses one of several."""
     if len(text) > BYTES_MAX:
         raise FileError(f"The file is larger than {BYTES_MAX} characters.")
+    import yaml  # noqa: PLC0415 — for files alone
+
     try:
         raw = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -569,7 +569,7 @@ async def test_by_command_line(opened: Opened) -> None:
     code, said = await stoa("--repair")
     assert code == 0
     assert f"repaired: journal.seals, {opened.ids['plain']}" in said
-    assert (await stoa("--url", "http://127.0.0.1:9", "--key", "x"))[0] == 1
+    assert (await stoa("--url", "http://127.0.0.1:9", "--key", "x"))[0] == 3
     assert (await stoa("--url", "http://127.0.0.1:9", "--key", "x", "--repair"))[0] == 1
 
 

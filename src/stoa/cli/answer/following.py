@@ -3,16 +3,15 @@
 import os
 import queue
 import signal
-import sys
 import threading
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from types import FrameType
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final
 
 from stoa.cli.answer import questions
+from stoa.cli.answer.keyboard import Keyboard
 from stoa.cli.answer.paper import Paper
 from stoa.cli.answer.reader import Read, Reader, Waiting
 from stoa.cli.asking import errors, out
@@ -21,7 +20,7 @@ from stoa.cli.stream import events
 from stoa.cli.stream.errors import StoaError
 from stoa.cli.stream.events import AnyEvent, TerminalEvent
 from stoa.cli.stream.transport import Transport, path
-from stoa.cli.text import one_line
+from stoa.cli.text import cell, one_line
 
 LOOK_SECONDS: Final = 0.1
 DRAW_SECONDS: Final = 0.06
@@ -43,40 +42,6 @@ class Outcome:
     text: str = ""
 
 
-@dataclass
-class _Signals:
-    """What the keyboard asked for. Handlers only count: a drawing is never broken off in its middle."""
-
-    interrupts: int = 0
-    suspends: int = 0
-    before: dict[int, Any] = field(default_factory=dict[int, Any])
-
-    @contextmanager
-    def caught(self) -> Generator[None]:
-        self.catch()
-        try:
-            yield
-        finally:
-            self.give_back()
-
-    def catch(self) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            return  # Signals are the main thread's.
-        for number in (signal.SIGINT, *((signal.SIGTSTP,) if sys.platform != "win32" else ())):
-            self.before[number] = signal.signal(number, self._count)
-
-    def give_back(self) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-        self.before.clear()
-
-    def _count(self, number: int, _: FrameType | None) -> None:
-        if number == signal.SIGINT:
-            self.interrupts += 1
-        else:
-            self.suspends += 1
-
-
 class Following:
     """One run on one terminal. `asks`: a person is there to answer the run's questions."""
 
@@ -85,11 +50,11 @@ class Following:
         self._paper = paper
         self._asks = asks
         self._on_event = on_event
-        self._signals = _Signals()
+        self._keyboard = Keyboard()
         self._outcome = Outcome()
         self._text = ""
         self._status = ""
-        self._drawn = 0.0
+        self._next_drawing = 0.0
         self._dirty = False
         self._asked = False
         self._stopping = 0
@@ -97,7 +62,7 @@ class Following:
 
     def run(self, reader: Reader) -> Outcome:
         """To the end of the run, or until the person leaves it."""
-        with self._signals.caught():
+        with self._keyboard.taken():
             heard = time.monotonic()
             while not self._over():
                 self._heed_keyboard()
@@ -115,6 +80,8 @@ class Following:
                 self._take(item)
             reader.leave()
             self._paper.finish(self._text)
+        if self._keyboard.ended is not None:  # As if nobody had caught it: the shell sees what ended the command.
+            os.kill(os.getpid(), self._keyboard.ended)
         self._outcome.text = self._text
         return self._outcome
 
@@ -153,21 +120,27 @@ class Following:
         self._draw(now=True)
 
     def _draw(self, *, now: bool = False) -> None:
-        if now or time.monotonic() - self._drawn > DRAW_SECONDS:
+        begun = time.monotonic()
+        if now or begun > self._next_drawing:
             self._paper.draw(self._text, self._status)
-            self._drawn, self._dirty = time.monotonic(), False
+            ended = time.monotonic()
+            # What takes long is drawn seldom: events must not pile up behind it.
+            self._next_drawing = ended + max(DRAW_SECONDS, 4 * (ended - begun))
+            self._dirty = False
 
     # --- the keyboard -----------------------------------------------------------------------------------------------
     def _heed_keyboard(self) -> None:
-        if self._signals.suspends:
-            self._signals.suspends = 0
+        keys = self._keyboard
+        if keys.suspends:
+            keys.suspends = 0
             self._paper.withdraw()
-            os.kill(os.getpid(), signal.SIGSTOP)  # Goes on here when the shell says so; the stream resumes by itself.
+            with keys.given_back():
+                os.kill(os.getpid(), signal.SIGSTOP)  # Goes on here when the shell says so; the stream does by itself.
             self._draw(now=True)
-        if self._signals.interrupts > 1 or (self._signals.interrupts and self._outcome.run_id is None):
+        if keys.ended is not None or keys.interrupts > 1 or (keys.interrupts and self._outcome.run_id is None):
             self._outcome.left = True
-        elif self._signals.interrupts > self._stopping:
-            self._stopping = self._signals.interrupts
+        elif keys.interrupts > self._stopping:
+            self._stopping = keys.interrupts
             self._status = "Stopping …"
             threading.Thread(target=self._cancel, name="stoa.cancel", daemon=True).start()
             self._draw(now=True)
@@ -182,20 +155,18 @@ class Following:
         self._asked = False
         self._paper.finish(self._text)
         run_id = self._outcome.run_id or ""
-        self._signals.give_back()
         try:
-            for asked in questions.pending(self._transport, run_id):
-                if not self._asks:
-                    self._outcome.waits = True
-                    return
-                questions.answer(self._transport, run_id, asked)
+            with self._keyboard.given_back():
+                for asked in questions.pending(self._transport, run_id):
+                    if not self._asks:
+                        self._outcome.waits = True
+                        return
+                    questions.answer(self._transport, run_id, asked)
         except questions.LeftOpen:
             self._outcome.waits = True
         except StoaError as error:
             errors.print(error.message, style="red", markup=False)
             self._asked = True
-        finally:
-            self._signals.catch()
 
 
 def step_line(event: AnyEvent) -> str | None:
@@ -204,13 +175,15 @@ def step_line(event: AnyEvent) -> str | None:
     who = f"{speaker['name']}: " if isinstance(speaker, dict) and "name" in speaker else ""
     match event:
         case events.ToolCallCompleted():
-            result = one_line(event.data.result, 60)
+            result = one_line(cell(event.data.result), 60)
             return f"↳ {who}{event.data.tool.name} {_brief(event.data.input)} → {result}"
         case events.ToolCallFailed():
             return f"✗ {who}{event.data.tool.name} {_brief(event.data.input)}: {one_line(event.data.error.message)}"
         case events.SubagentCompleted():
-            return f"↳ {event.data.name}: {one_line(event.data.result)}"
+            return f"↳ {event.data.name}: {one_line(cell(event.data.result))}"
         case events.SubagentFailed():
+            return f"✗ {event.data.name}: {one_line(event.data.error.message)}"
+        case events.NodeFailed():
             return f"✗ {event.data.name}: {one_line(event.data.error.message)}"
         case events.ContextCompacted() if event.data.notice:
             return one_line(event.data.notice, 200)
@@ -223,6 +196,8 @@ def status_of(event: AnyEvent) -> str:
     match event:
         case events.ToolCallStarted():
             return f"{event.data.tool.name} …"
+        case events.NodeStarted():
+            return f"{event.data.name} …"
         case events.SubagentStarted():
             return f"{event.data.name}: {one_line(event.data.brief, 60)} …"
         case events.ReasoningDelta():

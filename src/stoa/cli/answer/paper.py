@@ -9,18 +9,19 @@ away, stands below a line that says so.
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import IO, Final
 
-from rich.console import Console
-from rich.markdown import Markdown
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 from stoa.cli.text import plain
 from stoa.console.markdown import blocks_of
 
 WIDTH_MAX: Final = 100
+FORMATTED_CHARACTERS_MAX: Final = 8_000
+"""Of a block that is still being written."""
 _ANSI: Final = re.compile(r"\x1b\[[0-9;]*m")
 REPLACED: Final = "(the server was interrupted: what follows replaces the answer above)"
 
@@ -37,8 +38,9 @@ class Printed:
 class Paper:
     """`live`: the file is a terminal on which the cursor can be moved. Otherwise only what is finished is written."""
 
-    def __init__(self, file: IO[str], *, live: bool) -> None:
+    def __init__(self, file: IO[str], *, live: bool, size: Callable[[], os.terminal_size] | None = None) -> None:
         self._file = file
+        self._size = size or self._size_of_terminal
         self._live = live
         self._console = Console(file=file, highlight=False, force_terminal=live or None, legacy_windows=False)
         self._printed: list[Printed] = []
@@ -55,7 +57,7 @@ class Paper:
         blocks, rest = blocks_of(text[self._length :])
         if blocks:
             self._keep(blocks)
-        self._paint(self._lines(rest)[-self._rows_free() :] if self._live and rest.strip() else [], status)
+        self._paint(self._tail(rest) if self._live and rest.strip() else [], status)
 
     def step(self, text: str, line: str) -> None:
         """Something that the agent did: the text up to here is finished, and the line follows it for good."""
@@ -69,7 +71,7 @@ class Paper:
         text = plain(text)
         self._settle(text, at_end=True)
         if rest := text[self._length :]:
-            self._keep([rest])
+            self._keep(_split(rest))
         self._erase_open()
 
     def withdraw(self) -> None:
@@ -148,10 +150,22 @@ class Paper:
         return self._print_lines(self._ansi(text))
 
     def _lines(self, source: str) -> list[str]:
-        """A block as lines of the terminal, with an empty one before it."""
-        return ["", *self._ansi(Markdown(source, code_theme="ansi_dark", hyperlinks=False))]
+        """A block as lines of the terminal, with one empty line before it and none after it."""
+        from rich.markdown import Markdown  # noqa: PLC0415 — commands without an answer need none of it
 
-    def _ansi(self, what: Markdown | Text) -> list[str]:
+        lines = self._ansi(Markdown(source, code_theme="ansi_dark", hyperlinks=False))
+        said = [number for number, line in enumerate(lines) if _ANSI.sub("", line).strip()]
+        return ["", *lines[said[0] : said[-1] + 1]] if said else []
+
+    def _tail(self, source: str) -> list[str]:
+        """The end of an open block, as much as the screen takes. Of a very long one the last lines as they are: to
+        format all of it again and again would take longer than it takes to come."""
+        if len(source) <= FORMATTED_CHARACTERS_MAX:
+            return [line for block in _split(source) for line in self._lines(block)][-self._rows_free() :]
+        rows = self._rows_free()
+        return self._ansi(Text(source[-rows * WIDTH_MAX :]))[-rows:]
+
+    def _ansi(self, what: RenderableType) -> list[str]:
         width = max(min(self._size().columns - 1, WIDTH_MAX), 10)
         with self._console.capture() as caught:
             self._console.print(what, width=width, soft_wrap=False)
@@ -165,8 +179,14 @@ class Paper:
         columns = max(self._size().columns, 1)
         return sum(max(-(-width // columns), 1) for width in widths)
 
-    def _size(self) -> os.terminal_size:
+    def _size_of_terminal(self) -> os.terminal_size:
         try:
             return os.get_terminal_size(self._file.fileno())
         except (OSError, ValueError):
             return shutil.get_terminal_size()
+
+
+def _split(text: str) -> list[str]:
+    """As if it ended here: what is still open may hold several blocks, of which the last line is not whole."""
+    finished, _ = blocks_of(f"{text}\n")
+    return [*finished, rest] if (rest := text[sum(map(len, finished)) :]) else [*finished]
