@@ -1,4 +1,4 @@
-"""`python -m tests.crash [--long] [--seed N] [--minutes M]`: the campaign of faults, its report as JSON."""
+"""`python -m tests.crash [--long | --workflows] [--seed N] [--minutes M]`: the campaign of faults, reported as JSON."""
 
 import argparse
 import asyncio
@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from tests.support.crashes.campaign import FATES, campaign
+from tests.support.crashes.dying_graph import every_death
 
 if __name__ == "__main__":  # Nodes are forked from a server that imports the main module again.
     parser = argparse.ArgumentParser(description=__doc__)
@@ -14,10 +15,14 @@ if __name__ == "__main__":  # Nodes are forked from a server that imports the ma
     parser.add_argument("--seed", type=int, default=20261125)
     parser.add_argument("--minutes", type=float, default=44, help="at most")
     parser.add_argument("--home", type=Path, help="where data and logs are kept; without it they go away")
+    parser.add_argument("--workflows", action="store_true", help="a graph's server dies at every statement, instead")
     options = parser.parse_args()
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="stoa-crash-", dir=memory if memory.is_dir() else None) as home:
         Path(home).chmod(0o755)
+        if options.workflows:
+            print(json.dumps(asyncio.run(every_death(options.home or Path(home) / "data"))))
+            raise SystemExit(0)
         faults, fates, clients = (10_000, 500, 20) if options.long else (300, 2 * len(FATES), 8)
         report = asyncio.run(
             campaign(

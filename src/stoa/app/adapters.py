@@ -1,9 +1,8 @@
 """What one slice is to another: each class implements a port of one slice with the abilities of its siblings."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -27,7 +26,6 @@ from stoa import (
 )
 from stoa.db import Tx
 from stoa.db.blobs import DirectoryBlobs
-from stoa.db.idempotency import IdempotencyKey
 from stoa.http.errors import explain
 from stoa.kernel.errors import BadRequest
 from stoa.kernel.principal import Principal
@@ -219,30 +217,6 @@ class AgentDefinitions:
         return next((known[slug] for slug in slugs if slug in known), None)
 
 
-class FlowGraphs:
-    """What apps ask of those who run graphs: whether a flow is one, what it uses, which types of nodes there are."""
-
-    async def read(self, flow: Mapping[str, Any]) -> apps.Reading:
-        return await asyncio.to_thread(self._read, flow)
-
-    def node_types(self) -> Sequence[apps.NodeKind]:
-        return [
-            apps.NodeKind(one.name, one.group, one.title, one.description, one.schema.model_json_schema())
-            for one in runs.NODE_TYPES.values()
-            if one.refused is None
-        ]
-
-    @staticmethod
-    def _read(flow: Mapping[str, Any]) -> apps.Reading:
-        graph = runs.read_graph(flow)
-        nodes = [
-            apps.NodeNeeds(one.key, one.node.title, needs.model, needs.tools, needs.bases)
-            for one in graph.everywhere()
-            for needs in [one.node.needs()]
-        ]
-        return apps.Reading(nodes, runs.advice(graph))
-
-
 class Slugs:
     """The models that answer for a slug in runs: of a route of the operator's, the first that is there."""
 
@@ -279,41 +253,6 @@ def agent_check(
         await conversations.check_agent(agents, schemas, principal, agent, "tools")
 
     return check
-
-
-class FlowTrials:
-    """Flows that are tried out: each run in a conversation of its own."""
-
-    def __init__(self, workflows: apps.Workflows, catalogue: gateway.Catalogue) -> None:
-        self._workflows = workflows
-        self._catalogue = catalogue
-        self.conversations: conversations.Conversations | None = None
-        """Set once it exists: conversations are built after the runs that they cancel."""
-
-    async def prepare(
-        self,
-        principal: Principal,
-        project_id: UUID | None,
-        flow: Mapping[str, Any],
-        fields: Mapping[str, Any],
-        once: IdempotencyKey | None,
-    ) -> runs.Trial:
-        found = await self._workflows.runnable(principal, project_id, flow)
-        held = self.conversations
-        assert held is not None, "requests are taken after everything is built"
-        inside = replace(principal, project_id=found.project_id)
-        made = await held.create(
-            inside,
-            model_id=found.models.agent or self._catalogue.default.id,
-            org_id=None,
-            title="Test of a workflow",
-            user_id=None,
-            metadata=None,
-            agent=found.agent,
-            once=replace(once, key=f"{once.key}#conversation") if once else None,
-        )
-        workflow = {"flow": flow, "models": found.models.nodes} if found.agent is None else None
-        return runs.Trial(inside, made.id, runs.GraphStart(fields, workflow))
 
 
 def _problems(error: ValidationError) -> Mapping[str, str]:

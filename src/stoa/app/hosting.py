@@ -1,4 +1,4 @@
-"""What apps' own hosts are lent: where the files of their runs lie, and what callbacks say of runs."""
+"""What apps are lent: where the files of their runs lie, and what callbacks say of runs."""
 
 from datetime import datetime
 from typing import BinaryIO

@@ -7,7 +7,7 @@ from functools import partial
 
 from stoa import access, apps, bases, conversations, documents, embedding, gateway, runs
 from stoa.access import component as access_component
-from stoa.app import adapters, choices, hosting
+from stoa.app import adapters, choices, flows, hosting
 from stoa.app.outbound import outbound_of
 from stoa.app.triggering import AppRunner, TriggersOfKeys
 from stoa.apps import component as apps_component
@@ -82,7 +82,7 @@ async def open_slices(
                 kit,
                 owner,
                 adapters.AgentDefinitions(chosen, kit.schemas, models.gateway.catalogue),
-                adapters.FlowGraphs(),
+                flows.FlowGraphs(),
                 public,
                 domain=settings.domain,
                 public_url=settings.public_url,
@@ -91,7 +91,6 @@ async def open_slices(
         hosted = await enter(_open_hosted(settings, outbound, kit, node.node, models, deployed, chosen))
         lent = _Neighbours(journal, streams, node.node, models, deployed, hosted, chosen, library)
         talking = await enter(_open_conversations(settings, kit, owner, lent))
-        hosted.reports.runs = talking.runs.runs
         triggers = await enter(_open_triggers(settings, kit, node.node, models, hosted, talking))
         keys = await enter(access_component.open_component(kit, owner, TriggersOfKeys()))
         dialects = await enter(_open_dialects(kit, talking, streams, models, deployed, chosen))
@@ -250,7 +249,7 @@ async def _open_conversations(
         blobs = DirectoryBlobs(settings.data_dir / "blobs")
         reader = conversations.Reader(kit.database, partial(adapters.read_file, lent.models.documents, blobs))
         transcript = conversations.Transcript(kit.database, reader, blobs)
-        uploads, trials = hosting.AppUploads(), adapters.FlowTrials(lent.apps.workflows, catalogue)
+        uploads, trials = hosting.AppUploads(), flows.FlowTrials(lent.apps.workflows, catalogue)
         worked = await stack.enter_async_context(
             runs_component.open_component(
                 kit,
@@ -295,6 +294,7 @@ async def _open_conversations(
         )
         uploads.conversations, uploads.links = talks.conversations, talks.links
         trials.conversations = talks.conversations
+        lent.hosted.reports.runs = worked.runs
         yield _Talking(talks, worked)
 
 

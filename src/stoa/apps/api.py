@@ -8,7 +8,7 @@ from fastapi import Depends, Query, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from stoa.apps import rules, wire
+from stoa.apps import app_wire, flow_wire, rules, wire
 from stoa.apps.service import Apps
 from stoa.apps.types import AppFilter, Drawing, NodeKind
 from stoa.apps.workflows import Workflows
@@ -49,9 +49,9 @@ def workflow_routes(workflows: Workflows, node_types: Callable[[], Sequence[Node
     async def list_node_types(
         _: Annotated[Principal, reading],
         group: Annotated[Group | None, Query(description="Only this family.")] = None,
-    ) -> Data[list[wire.NodeTypeWire]]:
+    ) -> Data[list[flow_wire.NodeTypeWire]]:
         """The types of nodes that run here, with what is read of each."""
-        return Data(data=[wire.node_type(one) for one in node_types() if group in (None, one.group)])
+        return Data(data=[flow_wire.node_type(one) for one in node_types() if group in (None, one.group)])
 
     @router.get("/v1/workflows", responses=refusals())
     async def list_workflows(
@@ -89,10 +89,10 @@ def workflow_routes(workflows: Workflows, node_types: Callable[[], Sequence[Node
         version_id: UUID,
         principal: Annotated[Principal, reading],
         against: Annotated[UUID | None, Query(description="Another version; the one before, unless named.")] = None,
-    ) -> Data[list[wire.DifferenceWire]]:
+    ) -> Data[list[flow_wire.DifferenceWire]]:
         """What this version changed: nodes and fields added, removed, changed. Their order makes no difference."""
         found = await workflows.differences(principal, workflow_id, version_id, against)
-        return Data(data=[wire.difference(one) for one in found])
+        return Data(data=[flow_wire.difference(one) for one in found])
 
     return router
 
@@ -169,10 +169,10 @@ def _releasing(router: Routes, workflows: Workflows, gate: Gate) -> None:
     @router.post("/v1/workflows/{workflow_id}/validate", responses=refusals(404))
     @limited(DOCUMENT_LIMIT)
     async def validate_workflow(
-        workflow_id: UUID, body: wire.ValidateFlow, principal: Annotated[Principal, gate("apps:read")]
-    ) -> Data[wire.VerdictWire]:
+        workflow_id: UUID, body: flow_wire.ValidateFlow, principal: Annotated[Principal, gate("apps:read")]
+    ) -> Data[flow_wire.VerdictWire]:
         """Whether a flow would run as the project is now: each bad node, and each that is probably not meant so."""
-        return Data(data=wire.verdict(await workflows.verdict(principal, workflow_id, body.flow)))
+        return Data(data=flow_wire.verdict(await workflows.verdict(principal, workflow_id, body.flow)))
 
 
 def app_routes(apps: Apps, gate: Gate, domain: str, public_url: str | None) -> Routes:
@@ -236,14 +236,14 @@ def app_routes(apps: Apps, gate: Gate, domain: str, public_url: str | None) -> R
     @router.post("/v1/apps/{app_id}/rollback", responses=refusals(404, 409))
     async def rollback_app(
         app_id: UUID,
-        body: wire.RollbackApp,
+        body: app_wire.RollbackApp,
         principal: Annotated[Principal, writing],
         idempotency_key: IdempotencyKeyHeader = None,
-    ) -> Data[wire.RollbackWire]:
+    ) -> Data[app_wire.RollbackWire]:
         """Goes back to what the app ran before, as a new deployment; with `dry_run` says first what that restores."""
         once = repeated(idempotency_key, f"rollback/{app_id}", body)
         done = await apps.rollback(principal, app_id, body.deployment_id, dry_run=body.dry_run, once=once)
-        return Data(data=wire.rollback(done))
+        return Data(data=app_wire.rollback(done))
 
     @router.get("/v1/apps/{app_id}/deployments", responses=refusals(404))
     async def list_deployments(

@@ -1,6 +1,6 @@
 """The JSON shapes of workflows and apps (contract section 6)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
@@ -8,7 +8,6 @@ import orjson
 from pydantic import AfterValidator, BaseModel, Field
 
 from stoa.apps import rules
-from stoa.apps.differences import Difference
 from stoa.apps.types import (
     AccessType,
     App,
@@ -17,9 +16,6 @@ from stoa.apps.types import (
     Deployment,
     Drawing,
     NewApp,
-    NodeKind,
-    Rollback,
-    Verdict,
     Version,
     Workflow,
 )
@@ -29,7 +25,7 @@ from stoa.http.wire import not_blank, storable
 WorkflowName = Annotated[str, Field(max_length=128), AfterValidator(rules.workflow_name)]
 AppName = Annotated[str, Field(max_length=128), AfterValidator(rules.app_name)]
 Description = Annotated[str, Field(max_length=rules.DESCRIPTION_CHARACTERS_MAX), AfterValidator(storable)]
-_FLOW: Mapping[str, Any] = {
+FLOW: Mapping[str, Any] = {
     "agent": {"model": "openai/gpt-5-mini", "instructions": "You answer questions about tickets."}
 }
 
@@ -38,7 +34,7 @@ _FLOW: Mapping[str, Any] = {
 class CreateWorkflow(Body):
     """`flow` is a graph `{"id", "nodes": […]}`, or the shorthand `{"agent": {…}}`; `flow_ui` is its canvas. Both are kept as sent."""
 
-    example: ClassVar[Mapping[str, Any]] = {"name": "tickets", "flow": _FLOW}
+    example: ClassVar[Mapping[str, Any]] = {"name": "tickets", "flow": FLOW}
 
     name: WorkflowName
     flow: dict[str, Any]
@@ -59,7 +55,7 @@ class UpdateWorkflow(Body):
 class SaveFlow(Body):
     """Stored as it is: what is being drawn need not run yet."""
 
-    example: ClassVar[Mapping[str, Any]] = {"flow": _FLOW}
+    example: ClassVar[Mapping[str, Any]] = {"flow": FLOW}
 
     flow: dict[str, Any]
     flow_ui: dict[str, Any] | None = None
@@ -68,7 +64,7 @@ class SaveFlow(Body):
 class ReleaseFlow(Body):
     """A version that never changes. Every node must be of a type that runs."""
 
-    example: ClassVar[Mapping[str, Any]] = {"name": "tickets", "flow": _FLOW}
+    example: ClassVar[Mapping[str, Any]] = {"name": "tickets", "flow": FLOW}
 
     name: WorkflowName
     flow: dict[str, Any]
@@ -79,14 +75,6 @@ class AccessControl(Body):
     """A public app needs no credential."""
 
     access_type: AccessType
-
-
-class ValidateFlow(Body):
-    """Without `flow`, the one that is saved."""
-
-    example: ClassVar[Mapping[str, Any]] = {"flow": _FLOW}
-
-    flow: dict[str, Any] | None = None
 
 
 class CreateApp(Body):
@@ -160,39 +148,6 @@ class VersionWire(Wire):
     created_by: UUID | None
 
 
-class NodeTypeWire(Wire):
-    """`type` is what a node's `type` may be; `node_schema` what else Stoa reads of it."""
-
-    type: str
-    group: str
-    name: str
-    description: str
-    node_schema: dict[str, Any]
-
-
-class WarningWire(Wire):
-    node: str
-    message: str
-
-
-class VerdictWire(Wire):
-    """`problems` map a path into the flow to the reason why it would not run; `warnings` name nodes that run, and
-    probably not as they were meant."""
-
-    valid: bool
-    problems: dict[str, str]
-    warnings: Sequence[WarningWire]
-
-
-class DifferenceWire(Wire):
-    """`path` names a node by its id, as in `nodes.writer.llm.model`."""
-
-    path: str
-    change: Literal["added", "removed", "changed"]
-    before: Any
-    after: Any
-
-
 class AccessControlWire(Wire):
     access_type: Literal["private", "public"]
 
@@ -244,34 +199,6 @@ class DeploymentWire(Wire):
     workflow_version: DeployedVersionWire
     created_at: Timestamp
     created_by: UUID | None
-
-
-class RollbackApp(Body):
-    """The deployment to go back to, the newest of another version unless one is named. `dry_run` changes nothing."""
-
-    example: ClassVar[Mapping[str, Any]] = {"dry_run": True}
-
-    deployment_id: UUID | None = None
-    dry_run: bool = False
-
-
-class ChangeWire(Wire):
-    """A part of the flow that differs: `now` and `then`, each left out where it has no such part."""
-
-    path: str
-    now: Any | None
-    then: Any | None
-
-
-class RollbackWire(Wire):
-    """What the app runs now, what it would run, and what differs. `problem` says why that cannot be deployed any more;
-    `deployment_id` is the deployment that was made."""
-
-    now: DeploymentWire
-    then: DeploymentWire
-    changes: list[ChangeWire]
-    problem: str | None
-    deployment_id: UUID | None
 
 
 # --- shapes to values -----------------------------------------------------------------------------------------------
@@ -348,25 +275,6 @@ def drawn(shape: BaseModel, value: Drawing | None) -> bytes:
     return orjson.dumps({"data": data})
 
 
-def node_type(value: NodeKind) -> NodeTypeWire:
-    return NodeTypeWire(
-        type=value.type,
-        group=value.group,
-        name=value.name,
-        description=value.description,
-        node_schema=dict(value.schema),
-    )
-
-
-def verdict(value: Verdict) -> VerdictWire:
-    warnings = [WarningWire(node=node, message=message) for node, message in value.warnings]
-    return VerdictWire(valid=not value.problems, problems=dict(value.problems), warnings=warnings)
-
-
-def difference(value: Difference) -> DifferenceWire:
-    return DifferenceWire(path=value.path, change=value.change, before=value.before, after=value.after)
-
-
 def app(value: App, domain: str, root: str) -> AppWire:
     """`root` is where this server is reached from outside."""
     url = f"{root.rstrip('/')}/apps/{value.id}"
@@ -394,16 +302,6 @@ def app(value: App, domain: str, root: str) -> AppWire:
         latest_deployment_id=value.latest_deployment_id,
         workflow=_deployed_workflow(value.deployed),
         workflow_version=_deployed_version(value.deployed),
-    )
-
-
-def rollback(value: Rollback) -> RollbackWire:
-    return RollbackWire(
-        now=deployment(value.now),
-        then=deployment(value.then),
-        changes=[ChangeWire(path=one.path, now=one.now, then=one.then) for one in value.changes],
-        problem=value.problem,
-        deployment_id=value.deployment_id,
     )
 
 

@@ -280,3 +280,15 @@ def without_secrets(text: str, secrets: Mapping[str, str]) -> str:
         if len(secret) >= 4:
             text = text.replace(secret, "[secret]")
     return text
+
+
+def of_operation(error: BadRequest) -> str:
+    """Why this operation is no tool.
+
+    Raises BadRequest for the caller's own headers and query, by the names that were sent.
+    """
+    found = {path.removeprefix("config."): reason for path, reason in (error.details or {}).items()}
+    sent = {path: reason for path, reason in found.items() if path.startswith(("headers.", "query."))}
+    if sent:
+        raise BadRequest(error.message, details=sent) from error
+    return "; ".join(f"{path} {reason}" for path, reason in found.items()) or error.message

@@ -220,7 +220,7 @@ class Tools:
             try:
                 await self._check(one.new, frozenset(request.secrets), UUID(int=0))
             except BadRequest as error:
-                skipped.append((one.operation, _of_operation(error)))
+                skipped.append((one.operation, rules.of_operation(error)))
             else:
                 made.append(one)
         return Imported(made, skipped)
@@ -394,18 +394,6 @@ class Tools:
 def _named(made: Sequence[Tool], server: str, name: str | None) -> Tool | None:
     wanted = (name, rules.offered_name(server, name)) if name is not None else ()
     return next((one for one in made if one.name in wanted), None)
-
-
-def _of_operation(error: BadRequest) -> str:
-    """Why this operation is no tool.
-
-    Raises BadRequest for the caller's own headers and query, by the names that were sent.
-    """
-    found = {path.removeprefix("config."): reason for path, reason in (error.details or {}).items()}
-    sent = {path: reason for path, reason in found.items() if path.startswith(("headers.", "query."))}
-    if sent:
-        raise BadRequest(error.message, details=sent) from error
-    return "; ".join(f"{path} {reason}" for path, reason in found.items()) or error.message
 
 
 def _taken(name: str) -> Conflict:

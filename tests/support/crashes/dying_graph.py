@@ -11,10 +11,13 @@ from typing import Any
 
 import asyncpg
 
+from stoa.db.embedded import start_embedded
+from stoa.db.migrate import migrate
 from stoa.gateway import Capabilities
 from stoa.runs import Worker
 from tests.support.apps import deployed
 from tests.support.crashes.dying import DIED, Countdown, EffectTool, count_statements, nothing
+from tests.support.databases import Databases
 from tests.support.doubles import ScriptedModel, Shelf, answer
 from tests.support.graphs import flow, node
 from tests.support.running import Running, serving
@@ -142,3 +145,23 @@ async def _check(server: Running, left: Left, effects: Path, *, idempotent: bool
     else:
         assert run["status"] == ("failed" if asked else "completed"), (left, run.get("error"))
         assert not asked or run["error"]["code"] == "tool_outcome_unknown"
+
+
+async def every_death(home: Path) -> dict[str, int]:
+    """At every tick there is, with tools that may be repeated and with tools that may not. Gives how many died."""
+    home.mkdir(parents=True, exist_ok=True)
+    embedded = await start_embedded(home / "database")
+    databases = Databases(embedded.dsn)
+    died: dict[str, int] = {}
+    try:
+        for idempotent in (True, False):
+            name = "repeatable" if idempotent else "once"
+            await databases.execute(f"CREATE DATABASE graph_{name}")
+            dsn = databases(f"graph_{name}")
+            await migrate(dsn)
+            rooms = (home / name, home / f"{name}-server")
+            died[name] = await deaths(dsn, *rooms, range(1, TICKS_MAX), idempotent=idempotent)
+    finally:
+        await databases.close()
+        await embedded.stop()
+    return died

@@ -1,0 +1,47 @@
+"""The JSON shapes of going back to what an app ran before."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+from uuid import UUID
+
+from stoa.apps.types import Rollback
+from stoa.apps.wire import DeploymentWire, deployment
+from stoa.http import Body, Wire
+
+
+class RollbackApp(Body):
+    """The deployment to go back to, the newest of another version unless one is named. `dry_run` changes nothing."""
+
+    example: ClassVar[Mapping[str, Any]] = {"dry_run": True}
+
+    deployment_id: UUID | None = None
+    dry_run: bool = False
+
+
+class ChangeWire(Wire):
+    """A part of the flow that differs: `now` and `then`, each left out where it has no such part."""
+
+    path: str
+    now: Any | None
+    then: Any | None
+
+
+class RollbackWire(Wire):
+    """What the app runs now, what it would run, and what differs. `problem` says why that cannot be deployed any more;
+    `deployment_id` is the deployment that was made."""
+
+    now: DeploymentWire
+    then: DeploymentWire
+    changes: list[ChangeWire]
+    problem: str | None
+    deployment_id: UUID | None
+
+
+def rollback(value: Rollback) -> RollbackWire:
+    return RollbackWire(
+        now=deployment(value.now),
+        then=deployment(value.then),
+        changes=[ChangeWire(path=one.path, now=one.now, then=one.then) for one in value.changes],
+        problem=value.problem,
+        deployment_id=value.deployment_id,
+    )
