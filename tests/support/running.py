@@ -80,7 +80,9 @@ async def serving(
     )
     async with open_server(chosen, dsn, clock=clock, ids=ids, builtin=model, toolbox=toolbox) as server:
         web = uvicorn.Server(
-            uvicorn.Config(server.asgi, port=0, log_config=None, lifespan="off", timeout_graceful_shutdown=2)
+            uvicorn.Config(
+                server.asgi, port=0, log_config=None, proxy_headers=False, lifespan="off", timeout_graceful_shutdown=2
+            )
         )
         web.capture_signals = _no_signals  # type: ignore[method-assign]
         task = asyncio.create_task(web.serve([bind("127.0.0.1", 0)]))

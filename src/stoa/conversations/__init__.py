@@ -17,7 +17,7 @@ from stoa.conversations.store import (
 )
 from stoa.conversations.transcript import ReadFile, Transcript
 from stoa.conversations.types import File, FilePassage, FileStatus, HistoryMessage, Message, Reading, Role, Session
-from stoa.conversations.wire import AgentIn, ContentPart, Metadata, agent_of
+from stoa.conversations.wire import AgentIn, ContentPart, Metadata, ModelName, agent_of
 from stoa.conversations.worker import Housekeeping, polls
 from stoa.db.blobs import blob_name
 
@@ -36,6 +36,7 @@ __all__ = [
     "LockedConversation",
     "Message",
     "Metadata",
+    "ModelName",
     "ReadFile",
     "Reader",
     "Reading",

@@ -40,7 +40,7 @@ def routes(conversations: Conversations, blobs: Blobs, gate: Gate) -> Routes:
         principal: Annotated[Principal, reading],
         page: Annotated[PageRequest, Depends(Paging(rules.SORTABLE, cursors=True))],
         app_id: UUID | None = None,
-        model_id: UUID | None = None,
+        model_id: Annotated[str | None, Query(max_length=300, description="The id or the slug of a model.")] = None,
         org_id: UUID | None = None,
         user_id: Annotated[str | None, Query(max_length=255)] = None,
         q: Annotated[
@@ -60,7 +60,7 @@ def routes(conversations: Conversations, blobs: Blobs, gate: Gate) -> Routes:
         principal: Annotated[Principal, writing],
         idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[wire.ConversationWire]:
-        """A new conversation, bound to a model (`model_id`, from /v1/router/models) or an app (`app_id`)."""
+        """A new conversation, bound to a model (`model_id`: an id or a slug of /v1/router/models) or an app (`app_id`)."""
         once = repeated(idempotency_key, "conversations", body)
         created = await conversations.create(
             principal,
