@@ -180,8 +180,8 @@ class Settings(BaseModel):
     ca_file: Path | None = None
     """Certificate authorities (PEM) beside the system's, for every outbound call."""
     trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
-    """Addresses and networks of reverse proxies, whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed. By default
-    those of this machine; a lone `none` trusts nobody."""
+    """Addresses and networks of reverse proxies, whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed. By
+    default those of this machine; a lone `none` trusts nobody."""
     source_directories: tuple[Path, ...] = ()
     """Directories of this machine that sources of knowledge bases may read, by every tenant; none unless named."""
     traces_retention_days: Annotated[float, Field(gt=0)] | None = 30.0

@@ -143,7 +143,7 @@ async def test_sources_trust_their_own_authorities(
                     raise SourceError("incomplete", str(walk.incomplete)) if walk.incomplete else AssertionError(walk)
             async with PROVIDERS[provider].open({**config, "ca_bundle": authority.bundle}, {}, means) as origin:
                 walk = await Memory().walk(origin)
-            assert list(walk.contents.values())[0].count(b"Hello.") == 1
+            assert next(iter(walk.contents.values())).count(b"Hello.") == 1
 
 
 @pytest.mark.parametrize(

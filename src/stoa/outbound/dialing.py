@@ -33,8 +33,8 @@ class Outbound:
 
     `allow_private`: private addresses may be called too: of the operator's own endpoints always, of tenants' where the
     operator says so. `proxy_resolves`: the proxy resolves names itself and refuses private addresses. Otherwise this
-    node does both, and asks the proxy for the address that it judged (docs/decisions/0024). `ca_file` and `ca_bundle` (PEM)
-    are certificate authorities beside the system's.
+    node does both, and asks the proxy for the address that it judged (docs/decisions/0024). `ca_file` and `ca_bundle`
+    (PEM) are certificate authorities beside the system's.
     """
 
     allow_private: bool = False

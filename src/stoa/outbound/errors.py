@@ -32,8 +32,8 @@ class Untrusted(OutboundError):
 
     def __init__(self, host: str, error: SSLCertVerificationError) -> None:
         super().__init__(
-            f"The certificate of {host} cannot be trusted ({error.verify_message}). If a company's own authority signed "
-            "it, give that authority as ca_bundle, or to the whole server (SSL_CERT_FILE)."
+            f"The certificate of {host} cannot be trusted ({error.verify_message}). If a company's own authority "
+            "signed it, give that authority as ca_bundle, or to the whole server (SSL_CERT_FILE)."
         )
 
 

@@ -18,7 +18,8 @@ def _parts(content: Any) -> Any:
 
 
 class AnswerBody(Body):
-    """How an answer is made and delivered. `model_id` is the id or the slug of a model. `tools` limits the agent to these of its tools; [] to none."""
+    """How an answer is made and delivered. `model_id` is the id or the slug of a model. `tools` limits the agent to
+    these of its tools; [] to none."""
 
     model_id: ModelName | None = None
     subagents_enabled: bool = False

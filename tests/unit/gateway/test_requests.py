@@ -6,6 +6,7 @@ import base64
 import struct
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -214,6 +215,22 @@ def test_schemas_of_tools_are_prepared(schema: dict[str, Any], demands: Any) -> 
             assert "$ref" not in value
 
 
+def test_schemas_of_gemini_are_plain() -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "a": {"anyOf": [{"type": "integer"}, {"type": "null"}], "description": "A."},
+            "b": {"anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "null"}]},
+            "c": {"type": "string", "enum": ["", "x"]},
+            "d": {"type": "object", "properties": {"e": {"type": "string"}}, "required": ["e", "gone"]},
+        },
+    }
+    made = tool_parameters(schema, GEMINI)["properties"]
+    assert made["a"] == {"type": "integer", "description": "A.", "nullable": True}
+    assert [one["type"] for one in made["b"]["anyOf"]] == ["string", "integer"]
+    assert (made["c"]["enum"], made["d"]["required"]) == (["x"], ["e"])
+
+
 def test_sets_of_arguments_are_told_in_words() -> None:
     schema = {"type": "object", "properties": {"a": {}, "b": {}}, "anyOf": [{"required": ["a"]}, {"required": ["b"]}]}
     assert "a; or b" in tool_parameters(schema, COMPATIBLE)["description"]
@@ -340,6 +357,16 @@ PICTURED = [ModelMessage("user", (TextPart("see"), ImagePart("a", "image/png", P
         ("Missing `reasoning_content` field in the assistant message", ModelRequest(HISTORY), "thoughts_always", True),
         ("Function call is missing a thought_signature in functionCall parts", ModelRequest(HISTORY), "placeholder_signatures", True),
         ("messages.1.content.0: Invalid `signature` in `thinking` block", ModelRequest(HISTORY), "opaque", False),
+        ("registry.ollama.ai/library/gemma:2b does not support tools", ModelRequest([user("a")], tools=[LOOK]), "tools", False),
+        ('"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set', ModelRequest([user("a")], tools=[LOOK]), "tools", False),
+        ("No endpoints found that support tool use.", ModelRequest([user("a")], tools=[LOOK]), "tools", False),
+        ("Function calling is not enabled for models/gemma-3", ModelRequest([user("a")], tools=[LOOK]), "tools", False),
+        ("Function calling with a response mime type: 'application/json' is unsupported", ModelRequest([user("a")], tools=[LOOK], output_schema=OBJECT), "output_schema", False),
+        ("invalid message content type: <nil>", ModelRequest(HISTORY), "empty_content", True),
+        ("messages[1]: 'content' field must be a string or an array of objects", ModelRequest(HISTORY), "empty_content", True),
+        ("function_response.name: Name cannot be empty", ModelRequest(HISTORY), "named_results", True),
+        ("'max_tokens' is too large: 8192. This model's maximum context length is 4096 tokens and your request has 100 input tokens (8192 > 4096 - 100)", ModelRequest([user("a")]), "output_tokens_max", 3_996),
+        ("This model's maximum context length is 8192 tokens. However, you requested 8292 tokens (292 in the messages, 8000 in the completion): lower max_tokens", ModelRequest([user("a")]), "output_tokens_max", 7_900),
         ("Could not process image", ModelRequest(PICTURED), "pictures", False),
         ("Invalid schema for function 'look': bad", ModelRequest([user("a")], tools=[LOOK]), "tools_left_out", frozenset({"look"})),
         ("tools.0.custom.input_schema: bad", ModelRequest([user("a")], tools=[LOOK]), "tools_left_out", frozenset({"look"})),
@@ -392,6 +419,36 @@ def test_concessions_change_the_request() -> None:
     assert roles(text) == ["system", "user", "assistant", "user"]
     assert "found" in text["messages"][3]["content"]
     assert roles(body(request, Concessions(last_message_only=True))) == ["system", "user"]
+    history = [message for message in body(request)["messages"] if message["role"] in ("assistant", "tool")]
+    assert (history[0]["content"], "name" in history[1]) == (None, False)
+    other = body(request, Concessions(empty_content=True, named_results=True))["messages"]
+    assert [message.get("name") for message in other if message["role"] == "tool"] == ["look"]
+    assert next(message["content"] for message in other if message["role"] == "assistant") == ""
+
+
+def test_a_model_without_tools_is_asked_without_them() -> None:
+    request = ModelRequest(HISTORY, "Be brief.", [LOOK])
+    made = prepared(request, COMPATIBLE, Concessions(tools=False), SOURCE)
+    assert made.notices == ["This model takes no tools: it is asked without them."]
+    sent = body(request, Concessions(tools=False))
+    assert "tools" not in sent
+    assert "tool_calls" not in str(sent["messages"])
+    assert Concessions(tools=False).lasting().tools is False, "the next request begins without them"
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [("", {}), (" ", {}), ('{"q": 1}', {"q": 1}), ('{"q": ', {"not_json": '{"q": '}), ("[1]", {"not_json": "[1]"}), ("\ud800", {"not_json": "?"})],
+)  # fmt: skip
+@pytest.mark.parametrize("model", [OpenAIModel, AnthropicModel])
+def test_arguments_of_earlier_calls_are_an_object(model: Any, given: str, sent: dict[str, Any]) -> None:
+    """Chat templates and providers parse them: what a model wrote that is none would fail every later request."""
+    history = [user("go"), ModelMessage("assistant", (ToolCallPart("a", "look", given),)), results("a")]
+    made = prepared(ModelRequest(history, tools=[LOOK]), COMPATIBLE, Concessions(), SOURCE)
+    [part] = made.messages[1].parts
+    assert isinstance(part, ToolCallPart)
+    assert orjson.loads(part.arguments) == sent
+    body(ModelRequest(history, tools=[LOOK]), model=model)
 
 
 # --- addresses and limits -------------------------------------------------------------------------------------------

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Final
 
+import orjson
+
 from stoa.gateway.providers.concessions import Concessions
 from stoa.gateway.providers.demands import Demands
 from stoa.gateway.providers.fields import list_of, object_of, text_of
@@ -58,11 +60,12 @@ def prepared(request: ModelRequest, demands: Demands, granted: Concessions, sour
         last = max((place for place, one in enumerate(messages) if one.role == "user"), default=0)
         messages = messages[last:]
     messages = _paired(_numbered(messages, made, source, opaque=granted.opaque))
-    if granted.calls_as_text:
+    as_text = granted.calls_as_text or not granted.tools
+    if as_text:
         messages = [_told(message) for message in messages]
     messages = _pictured(messages, demands, granted, made)
     made.messages = _ordered([_without_blanks(message) for message in messages], demands)
-    if not made.tools and not granted.calls_as_text:
+    if not made.tools and not as_text:
         _stand_ins(made)
     return made
 
@@ -70,6 +73,9 @@ def prepared(request: ModelRequest, demands: Demands, granted: Concessions, sour
 # --- tools ----------------------------------------------------------------------------------------------------------
 def _tools(request: ModelRequest, demands: Demands, granted: Concessions, made: Prepared) -> None:
     more: list[str] = []
+    if request.tools and not granted.tools:
+        made.notices.append("This model takes no tools: it is asked without them.")
+        return
     for tool in request.tools:
         if tool.name in granted.tools_left_out:
             continue  # The notice was given with the concession.
@@ -147,7 +153,8 @@ def _numbered(messages: Sequence[ModelMessage], made: Prepared, source: str, *, 
                 used.add(id_)
                 ids[part.id] = id_
                 extra = {name: value for name, value in given.items() if name != "id"} if opaque else {}
-                part = replace(part, id=id_, name=names.get(part.name) or safe_name(part.name), extra=extra or None)  # noqa: PLW2901
+                name = names.get(part.name) or safe_name(part.name)
+                part = ToolCallPart(id_, name, _readable(part.arguments), extra or None)  # noqa: PLW2901
             elif isinstance(part, ToolResultPart):
                 name, result = names.get(part.name) or safe_name(part.name), part.result
                 result = result if result.strip() else NO_OUTPUT
@@ -155,6 +162,18 @@ def _numbered(messages: Sequence[ModelMessage], made: Prepared, source: str, *, 
             parts.append(part)
         out.append(ModelMessage(message.role, tuple(parts), _kept(provider) if opaque else None))
     return out
+
+
+def _readable(arguments: str) -> str:
+    """A call's arguments as JSON of an object: providers and chat templates parse them, and fail at anything else. What
+    a model wrote that is none is told to it as text."""
+    try:
+        held = orjson.loads(arguments.strip() or "{}")
+    except orjson.JSONDecodeError:
+        held = None
+    if isinstance(held, dict):
+        return arguments if arguments.strip() else "{}"
+    return orjson.dumps({"not_json": arguments.encode("utf-8", "replace").decode()}).decode()
 
 
 def _kept(provider: ProviderData | None) -> ProviderData | None:

@@ -155,6 +155,17 @@ class _Walk:
             made["enum"] = [made["const"]]
         if "oneOf" in made:
             made["anyOf"] = made["oneOf"]
+        ways = _list(made.get("anyOf"))
+        if (others := [one for one in ways if one.get("type") != "null"]) and len(others) < len(ways):
+            made = {**made, "nullable": True} | (others[0] if len(others) == 1 else {"anyOf": others})
+            if len(others) == 1:
+                del made["anyOf"]
+        if isinstance(made.get("enum"), list) and "" in made["enum"]:
+            made["enum"] = [one for one in made["enum"] if one != ""]  # An empty one is refused.
+            if not made["enum"]:
+                del made["enum"]
+        if "required" in made and "properties" in made:
+            made["required"] = [name for name in _names(made["required"]) if name in made["properties"]]
         if isinstance(made.get("enum"), list) and made.get("type", "string") != "string":
             values = ", ".join(str(one) for one in made.pop("enum")[:50])  # Only text may be enumerated there.
             made["description"] = f"{made.get('description', '')} One of: {values}.".strip()
