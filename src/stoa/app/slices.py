@@ -172,7 +172,9 @@ async def _open_conversations(
                 app_gate=lent.apps.gate,
                 app_projects=lent.apps.apps,
                 uploads=uploads,
-                reading=runs.Reading(streams.open_stream, streams.streams.admit, streams.replay, streams.events_page),
+                reading=runs.Reading(
+                    streams.open_stream, streams.streams.admit, streams.replay, streams.events_page, streams.event_list
+                ),
                 runs_max=settings.runs_max,
                 runs_per_project_max=settings.runs_per_project_max,
                 drain_seconds_max=settings.drain_seconds_max,

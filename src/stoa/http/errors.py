@@ -160,10 +160,10 @@ def _reason(error: Mapping[str, Any], known: Collection[str]) -> str:
             return "cannot be blank"
         case "too_short" if context.get("min_length") == 1:
             return "cannot be empty"
+        case "value_error" if error["msg"].startswith("Value error, Expected UploadFile"):
+            return "must be a file: a part of the form with a file name"
         case "value_error":
             return str(context.get("error", error["msg"]))
-        case "extra_forbidden":
-            return "is not a field of this request"
         case "uuid_parsing" | "uuid_type":
             return "must be a UUID"
         case "string_type":

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
 
+from pydantic import BaseModel
 from starlette.responses import Response
 
 from stoa.http.component import Component, Kit, Started
@@ -17,6 +18,7 @@ from stoa.kernel.principal import Principal
 from stoa.streams.api import events_page, replay, routes
 from stoa.streams.service import LivingKeys, Streams
 from stoa.streams.tickets import Tickets
+from stoa.streams.wire import event_list
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +29,8 @@ class StreamsComponent(Component):
     replay: Callable[[Principal, UUID, int | None, str | None], Awaitable[Response]]
     """(principal, run, after_sequence, Last-Event-ID) → its events after that, then live."""
     events_page: Callable[[Principal, UUID, PageRequest], Awaitable[Response]]
+    event_list: Callable[[], type[BaseModel]]
+    """The model of such a page, which only the OpenAPI document needs."""
 
 
 @asynccontextmanager
@@ -48,6 +52,7 @@ async def open_component(
         open_stream=open_stream,
         replay=partial(replay, streams),
         events_page=partial(events_page, streams),
+        event_list=event_list,
         routers={HostKind.API: [routes(streams, kit.gate, Tickets(kit.secret, kit.clock), principal_of_key)]},
         background=[Started(start=streams.start)],
         hang_up=[streams.stop],
