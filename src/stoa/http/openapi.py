@@ -107,10 +107,9 @@ def _answer_truly(operation: dict[str, Any]) -> None:
 def _mark_files(value: Any) -> None:
     """Says of a form's files what generators look for; the framework's own way (`contentMediaType`) is taken for a
     text."""
-    if isinstance(value, dict):
-        if value.get("contentMediaType") == "application/octet-stream":
-            del value["contentMediaType"]
-            value["format"] = "binary"
+    if isinstance(value, dict) and value.get("contentMediaType") == "application/octet-stream":
+        del value["contentMediaType"]
+        value["format"] = "binary"
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         _mark_files(inner)
 

@@ -211,8 +211,8 @@ class ImportBody(Body):
     """An OpenAPI 3.0 or 3.1 document: `document` (the object itself, or JSON or YAML as text) or a `url` of one.
     `operations` are the only ones to import, by operationId or as `GET /pets/{id}`. `base_url` stands in for the
     document's servers. `headers`, `query`, `secrets`, `ca_bundle` and the rest are given to every tool that is
-    made; a secret that has the name of one of the document's security schemes is sent as that scheme says. `prefix` leads the names.
-    `replace` redefines tools of the same names instead of refusing."""
+    made; a secret that has the name of one of the document's security schemes is sent as that scheme says. `prefix`
+    leads the names. `replace` redefines tools of the same names instead of refusing."""
 
     example: ClassVar[Mapping[str, Any]] = {"url": "https://example.com/openapi.json", "prefix": "shop_"}
 

@@ -6,6 +6,7 @@ import base64
 import struct
 from typing import Any
 
+import jsonschema_rs
 import orjson
 import pytest
 from hypothesis import given
@@ -213,6 +214,43 @@ def test_schemas_of_tools_are_prepared(schema: dict[str, Any], demands: Any) -> 
         if demands.plain_schemas:
             assert isinstance(value.get("type", "string"), str)
             assert "$ref" not in value
+
+
+@pytest.mark.parametrize("demands", [COMPATIBLE, ANTHROPIC, GEMINI])
+def test_slips_in_schemas_are_mended(demands: Any) -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "a": {"type": "str", "required": True, "description": None, "enum": []},
+            "b": {"type": "object", "properties": []},
+            "c": {"type": ["STRING", "any"], "minLength": "3", "exclusiveMinimum": True},
+            "d": {"type": "list", "items": [{"type": "int"}, {"type": "string"}]},
+            "e": {"anyOf": [], "additionalProperties": None, "items": None},
+            "required": ["a"],
+        },
+        "required": ["a", 7, "a"],
+        "description": 5,
+    }
+    made = tool_parameters(schema, demands)
+    assert made["required"] == ["a"]
+    properties = made["properties"]
+    assert properties["a"] == {"type": "string"}
+    assert properties["b"]["type"] == "object"
+    assert not isinstance(properties["b"].get("properties"), list)
+    assert "minLength" not in properties["c"]
+    assert properties["d"]["items"]["anyOf"] == [{"type": "integer"}, {"type": "string"}]
+    assert jsonschema_rs.meta.is_valid({"$schema": "https://json-schema.org/draft/2020-12/schema", **made})
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.sampled_from(["string", "x", "#/$defs/a"]), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["type", "properties", "items", "required", "anyOf", "enum", "$ref", "$defs", "a", "description", "minimum", "additionalProperties"]), inner, max_size=4), max_leaves=15))  # fmt: skip
+def test_any_json_as_a_schema(value: Any) -> None:
+    for demands in (COMPATIBLE, ANTHROPIC, GEMINI):
+        try:
+            made = tool_parameters({"type": "object", "properties": {"v": value}, "x": value}, demands)
+        except Unusable:
+            continue
+        unknown = {name: one for name, one in made.items() if name not in ("x", "$defs")}
+        assert jsonschema_rs.meta.is_valid({"$schema": "https://json-schema.org/draft/2020-12/schema", **unknown})
 
 
 def test_schemas_of_gemini_are_plain() -> None:

@@ -24,7 +24,7 @@ class Concessions:
     """Whether the schema of the answer is sent as such; else it is told in words."""
     system_role: bool = True
     thoughts_always: bool = False
-    """Whether every message with calls holds `reasoning_content`, be it empty."""
+    """Whether every message of the assistant holds `reasoning_content`, be it empty."""
     tools: bool = True
     """Whether the model takes tools at all."""
     empty_content: bool = False

@@ -147,12 +147,8 @@ def classified(failure: Failure, sentence: str, *, status: int | None, wait_seco
 
 def _code(said: str, status: int | None, wait_seconds: float | None, *, in_stream: bool) -> tuple[str, bool]:
     """The code, and whether the same request may succeed later."""
-    if (status not in (401, 404, 429) and _CONTEXT.search(said)) or (status == 429 and _OVER_PLAN.search(said)):
-        return "context_length_exceeded", False
-    if _GARBLED.search(said):
-        return "model_error", True
-    if status == 404 and _NO_TOOLS.search(said):
-        return "model_refused_request", False
+    if (told := _by_words(said, status)) is not None:
+        return told
     if status == 402 or (
         _QUOTA.search(said) and ("insufficient" in said.lower() or wait_seconds is None) and status != 404
     ):
@@ -176,6 +172,17 @@ def _code(said: str, status: int | None, wait_seconds: float | None, *, in_strea
             return "model_refused_request", False
         case _:
             return ("model_overloaded", True) if status >= 500 else ("model_refused_request", False)
+
+
+def _by_words(said: str, status: int | None) -> tuple[str, bool] | None:
+    """What the words say more clearly than the status."""
+    if (status not in (401, 404, 429) and _CONTEXT.search(said)) or (status == 429 and _OVER_PLAN.search(said)):
+        return "context_length_exceeded", False
+    if _GARBLED.search(said):
+        return "model_error", True
+    if status == 404 and _NO_TOOLS.search(said):
+        return "model_refused_request", False
+    return None
 
 
 def _wait(message: str) -> float | None:

@@ -172,12 +172,12 @@ def _assistant(message: ModelMessage, granted: Concessions, *, signatures: bool)
         made |= {
             name: data[name] for name in ("reasoning_content", "reasoning_details", "extra_content") if name in data
         }
-        if granted.thoughts_always:
-            made.setdefault("reasoning_content", "")
         if (signatures or granted.placeholder_signatures) and not any("extra_content" in call for call in calls):
             calls[0]["extra_content"] = {
                 "google": {"thought_signature": NO_SIGNATURE}
             }  # Of parallel calls the first is signed.
+    if granted.thoughts_always:
+        made.setdefault("reasoning_content", "")
     return made
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 import orjson
 
 from stoa.gateway.providers.demands import Demands
+from stoa.gateway.providers.well_formed import well_formed
 
 DEPTH_MAX: Final = 40
 NODES_MAX: Final = 2_000
@@ -48,7 +49,7 @@ def tool_parameters(schema: Mapping[str, Any], demands: Demands) -> dict[str, An
 @lru_cache(maxsize=1_024)
 def _prepared(encoded: bytes, demands: Demands) -> dict[str, Any]:
     """Made once per schema and provider: the same tools are offered with each reply."""
-    schema = orjson.loads(encoded)
+    schema = well_formed(orjson.loads(encoded))
     if "$ref" in schema:
         schema = {
             **_resolved(schema, schema),
@@ -127,6 +128,7 @@ class _Walk:
             raise Unusable("its schema is too large")
         if not isinstance(schema, dict):  # `true` and `false` are schemas too.
             return {}
+        schema = well_formed(schema)
         if self._plain and isinstance(ref := schema.get("$ref"), str):
             if ref in refs:
                 return {"type": "object", "properties": {}}
