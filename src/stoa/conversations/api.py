@@ -60,7 +60,7 @@ def routes(conversations: Conversations, blobs: Blobs, gate: Gate) -> Routes:
         principal: Annotated[Principal, writing],
         idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[wire.ConversationWire]:
-        """A new conversation, bound to a model (`model_id`: an id or slug of /v1/router/models) or an app (`app_id`)."""
+        """A new conversation, bound to a model (`model_id`: an id or slug of /v1/router/models) or to an app."""
         once = repeated(idempotency_key, "conversations", body)
         created = await conversations.create(
             principal,

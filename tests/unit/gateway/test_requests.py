@@ -124,6 +124,17 @@ def test_every_history_is_valid(history: list[ModelMessage], text: bool) -> None
     assert bool(made.tools) == bool(seen)
 
 
+@given(MESSAGES, st.integers(0, 3))
+def test_the_beginning_that_needs_nothing_changes_nothing(history: list[ModelMessage], turns: int) -> None:
+    """The fast path over plain turns against every step over every message."""
+    plain = [message for turn in range(turns) for message in (user(f"q{turn}"), said(f"a{turn}"))]
+    request = ModelRequest([*plain, *history, user("last")])
+    made = prepared(request, COMPATIBLE, NOTHING_GIVEN, SOURCE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("stoa.gateway.providers.history._valid", lambda messages: 0)
+        assert made == prepared(request, COMPATIBLE, NOTHING_GIVEN, SOURCE)
+
+
 # --- ids, names, what providers want back ---------------------------------------------------------------------------
 def test_a_provider_gets_its_own_ids_and_signatures_back() -> None:
     data = ProviderData(
@@ -462,6 +473,11 @@ def test_concessions_change_the_request() -> None:
     other = body(request, Concessions(empty_content=True, named_results=True))["messages"]
     assert [message.get("name") for message in other if message["role"] == "tool"] == ["look"]
     assert next(message["content"] for message in other if message["role"] == "assistant") == ""
+
+
+def test_deepseek_gets_thoughts_with_every_message_that_it_wants_them_in() -> None:
+    sent = body(ModelRequest([user("a"), said("b"), *HISTORY]), Concessions(thoughts_always=True))
+    assert all("reasoning_content" in one for one in sent["messages"] if one["role"] == "assistant")
 
 
 def test_a_model_without_tools_is_asked_without_them() -> None:
