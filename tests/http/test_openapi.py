@@ -69,6 +69,41 @@ async def test_generators_can_use_it(shared_server: Running, host: str) -> None:
             assert {"400", "413", "415"} <= set(operation["responses"]), name
 
 
+def objects_below(
+    schema: Any, schemas: dict[str, Any], path: str, seen: set[str]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every object with fields that a body may hold, at any depth."""
+    if isinstance(schema, list):
+        for one in schema:
+            yield from objects_below(one, schemas, path, seen)
+    elif isinstance(schema, dict):
+        if reference := schema.get("$ref", ""):
+            if reference not in seen:
+                seen.add(reference)
+                yield from objects_below(schemas[reference.rsplit("/", 1)[1]], schemas, path, seen)
+            return
+        if "properties" in schema:
+            yield path, schema
+        for field, one in schema.get("properties", {}).items():
+            yield from objects_below(one, schemas, f"{path}.{field}", seen)
+        for keyword in ("items", "anyOf", "oneOf", "allOf", "additionalProperties"):
+            yield from objects_below(schema.get(keyword), schemas, path, seen)
+
+
+@pytest.mark.parametrize("host", ["api", "kb", "app", "router", "collector"])
+async def test_no_object_of_a_request_takes_a_field_that_it_does_not_know(shared_server: Running, host: str) -> None:
+    """At any depth: a misspelt field would pass as if it had been left out."""
+    described = await document(shared_server, host)
+    schemas = described["components"]["schemas"]
+    open_ones = []
+    for name, operation in operations(described):
+        body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
+        for path, found in objects_below(body, schemas, "", set()):
+            if found.get("additionalProperties") is not False:
+                open_ones.append(f"{name} {path}")
+    assert open_ones == []
+
+
 async def test_the_events_of_a_stream_are_described(shared_server: Running) -> None:
     """One model for each event of the vocabulary, and each event that was ever recorded is one of them."""
     schemas = (await document(shared_server, "api"))["components"]["schemas"]
