@@ -44,7 +44,8 @@ def _of(function: ast.FunctionDef) -> list[tuple[str, str, str]]:
                 if isinstance(decorator, ast.Call) and isinstance(decorator.func, ast.Attribute):
                     method, path = decorator.func.attr, decorator.args[0] if decorator.args else None
                     if method in METHODS and isinstance(path, ast.Constant):
-                        found += [(permission, method.upper(), str(path.value)) for permission in asked]
+                        route = str(path.value).replace(":path}", "}")
+                        found += [(permission, method.upper(), route) for permission in asked]
     return found
 
 

@@ -70,7 +70,7 @@ class ToolFactory:
         except Failure as failure:
             raise Unlisted(failure.message) from failure
 
-    async def fetch(self, url: str, ca_bundle: str | None) -> str:
+    async def fetch(self, url: str, ca_bundle: str | None = None) -> str:
         """Raises Unlisted. The sentence goes on from the field's name."""
         if problem := rules.url_problem(url):
             raise Unlisted(problem)

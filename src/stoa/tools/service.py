@@ -79,7 +79,7 @@ class Maker(Protocol):
         """Whether an MCP server has said, since it was last asked, that it offers something else now."""
         ...
 
-    async def fetch(self, url: str, ca_bundle: str | None) -> str:
+    async def fetch(self, url: str, ca_bundle: str | None = None) -> str:
         """A document of the internet's. Raises Unlisted."""
         ...
 
