@@ -113,5 +113,5 @@ class Index(Protocol):
 
 
 Credentials = Callable[[UUID, UUID, UUID], Awaitable[tuple[str | None, str | None, str | None] | None]]
-"""(org, project, connection) → (base URL, API key, CA bundle) of an OpenAI-compatible endpoint; None where there is no such
-connection."""
+"""(org, project, connection) → (base URL, API key, CA bundle) of an OpenAI-compatible endpoint; None where there is no
+such connection."""

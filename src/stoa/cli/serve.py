@@ -20,6 +20,7 @@ import uvicorn
 
 from stoa.app import Server, open_server
 from stoa.db.embedded import start_embedded
+from stoa.http import websockets
 from stoa.http.connections import Connection, ConnectionLimits, Guard
 from stoa.kernel.supervise import Supervisor
 from stoa.kernel.telemetry import configure_logs
@@ -193,7 +194,8 @@ async def _until_signal(
             access_log=False,
             proxy_headers=False,  # The app sees to them, by a setting of its own.
             lifespan="off",
-            ws="none",
+            ws=websockets.protocol,  # type: ignore[arg-type] # a class or what makes one
+            **websockets.OPTIONS,
             backlog=BACKLOG,
             server_header=False,
             timeout_graceful_shutdown=5,
@@ -250,7 +252,7 @@ def banner(settings: Settings, server: Server, port: int, where: str) -> list[st
     base = f"http://{'localhost' if settings.host in ('127.0.0.1', '0.0.0.0', '::1', '::') else settings.host}:{port}"  # noqa: S104
     lines = [
         "",
-        f"Stoa is ready at {base}   (API reference: {base}/docs)",
+        f"Stoa is ready at {base}   (the console; documentation: {base}/docs)",
         f"Your data is in {where}",
         *_models(server),
         "",

@@ -11,7 +11,7 @@ from stoa.kernel.principal import Principal
 class Models(Protocol):
     """What conversations ask of the gateway."""
 
-    async def id_of(self, tx: Tx, name: str) -> UUID:
+    async def id_of(self, tx: Tx, name: UUID | str) -> UUID:
         """The id of a model that is named by its id or its slug. Raises BadRequest naming `model_id` for an unknown
         slug."""
         ...
@@ -38,6 +38,10 @@ class Apps(Protocol):
 
     async def home(self, principal: Principal, app_id: UUID) -> UUID:
         """The project of an app that takes messages. Raises BadRequest naming `app_id` where there is none."""
+        ...
+
+    async def project_of(self, principal: Principal, app_id: UUID) -> UUID:
+        """Raises NotFound."""
         ...
 
 

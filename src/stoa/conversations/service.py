@@ -18,7 +18,7 @@ from stoa.kernel.errors import BadRequest, Conflict, NotFound
 from stoa.kernel.files import file_name
 from stoa.kernel.files import mime_type as guess_type
 from stoa.kernel.ids import Ids
-from stoa.kernel.pages import Page, PageRequest
+from stoa.kernel.pages import COUNT_MAX, Page, PageRequest
 from stoa.kernel.principal import Principal
 from stoa.kernel.schema_checker import SchemaChecker
 
@@ -32,7 +32,7 @@ class Changes:
     fields: frozenset[str]
     title: str | None = None
     metadata: Mapping[str, Any] | None = None
-    model_id: str | None = None
+    model_id: UUID | str | None = None
     """An id or a slug."""
     agent: Mapping[str, Any] | None = None
 
@@ -66,7 +66,7 @@ class Conversations:
         self,
         principal: Principal,
         *,
-        model_id: str | None,
+        model_id: UUID | str | None,
         app_id: UUID | None = None,
         org_id: UUID | None,
         title: str | None,
@@ -74,7 +74,9 @@ class Conversations:
         metadata: Mapping[str, Any] | None,
         agent: Mapping[str, Any] | None,
         once: IdempotencyKey | None,
+        given_id: UUID | None = None,
     ) -> Conversation:
+        """`given_id` is derived from a name of the client's, with a key of `once` that is derived from it too."""
         if org_id is not None and org_id != principal.org_id:
             raise BadRequest.field("org_id", "is not the organization of this key")
         await check_agent(self._agents, self._schemas, principal, agent)
@@ -85,7 +87,7 @@ class Conversations:
             if once and (first := await idempotency.claim(tx, principal, once)):
                 return await _one(tx, principal, UUID(first["id"]))
             model = await self._model(tx, model_id)
-            conversation_id = self._ids.new()
+            conversation_id = given_id or self._ids.new()
             await tx.execute(
                 SQL.insert_conversation,
                 principal.org_id,
@@ -119,7 +121,7 @@ class Conversations:
         principal: Principal,
         page: PageRequest,
         *,
-        model_id: str | None,
+        model_id: UUID | str | None,
         app_id: UUID | None,
         org_id: UUID | None,
         user_id: str | None,
@@ -160,7 +162,7 @@ class Conversations:
             await audit.record(tx, principal, "conversation.update", conversation_id)
             return await _one(tx, principal, conversation_id)
 
-    async def _model(self, tx: Tx, name: str | None) -> UUID | None:
+    async def _model(self, tx: Tx, name: UUID | str | None) -> UUID | None:
         """The model of this id or slug. Raises BadRequest for one that cannot be used."""
         if name is None:
             return None
@@ -210,6 +212,34 @@ class Conversations:
             conversation = await _one(tx, principal, conversation_id)
             found = await store.list_messages(tx, principal.org_id, conversation_id, page)
         return Page(found, page.page, page.page_size, conversation.message_count)
+
+    # --- sessions of apps -------------------------------------------------------------------------------------------
+    async def sessions(
+        self, principal: Principal, app_id: UUID, page: PageRequest, user_id: str | None
+    ) -> Page[Conversation]:
+        """Raises NotFound for an app that the principal does not see."""
+        await self._apps.project_of(principal, app_id)
+        query = SQL.sessions.format(order=page.order_by("created_at DESC"))
+        whose = (principal.org_id, app_id, user_id)
+        async with self._database.tenant(principal) as tx:
+            ids = [row["id"] for row in await tx.fetch(query, *whose, page.page_size, page.offset)]
+            found = await store.listed(tx, principal.org_id, ids)
+            total = await tx.fetchval(SQL.count_sessions, *whose, COUNT_MAX)
+        return Page(found, page.page, page.page_size, total, total == COUNT_MAX)
+
+    async def session_messages(
+        self, principal: Principal, app_id: UUID, session_id: UUID, user_id: str | None, page: PageRequest
+    ) -> Page[Message]:
+        """Raises NotFound, and BadRequest where several users named the session alike."""
+        await self._apps.project_of(principal, app_id)
+        async with self._database.tenant(principal) as tx:
+            rows = await tx.fetch(SQL.conversations_of_session, principal.org_id, app_id, session_id, user_id)
+            if not rows:
+                raise NotFound(f"There is no session {session_id} of this app.")
+            if len(rows) > 1:
+                raise BadRequest.field("user_id", "is required: several users named their session alike")
+            found = await store.list_messages(tx, principal.org_id, rows[0]["id"], page)
+        return Page(found, page.page, page.page_size, rows[0]["message_count"])
 
     # --- files ------------------------------------------------------------------------------------------------------
     async def add_file(

@@ -260,9 +260,11 @@ class Catalogue:
         api_key = self._key_of(row["id"], row["secret"])
         return self._build(Endpoint(row["type"], row["base_url"], api_key, row["ca_bundle"]), offer)
 
-    async def id_of(self, tx: Tx, name: str) -> UUID:
+    async def id_of(self, tx: Tx, name: UUID | str) -> UUID:
         """The id of a model that is named by its id or its slug. Raises BadRequest naming `model_id` for a slug that
         whose transaction this is cannot see; whether the model can be used is for `check`."""
+        if isinstance(name, UUID):
+            return name
         if (model_id := _uuid(name)) is not None:
             return model_id
         entry = self.find(name)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from itertools import takewhile
 from typing import Any, Final
 
 import orjson
@@ -216,12 +217,8 @@ def _paired(messages: Sequence[ModelMessage]) -> list[ModelMessage]:
         out.append(message)
         calls = [part for part in message.parts if isinstance(part, ToolCallPart)]
         if calls:
-            following = (
-                messages[place + 1] if place + 1 < len(messages) and messages[place + 1].role == "tool" else None
-            )
-            results = (
-                {part.id: part for part in following.parts if isinstance(part, ToolResultPart)} if following else {}
-            )
+            following = takewhile(lambda one: one.role == "tool", messages[place + 1 :])
+            results = {part.id: part for one in following for part in one.parts if isinstance(part, ToolResultPart)}
             missing = [
                 ToolResultPart(call.id, call.name, NO_RESULT, failed=True) for call in calls if call.id not in results
             ]
