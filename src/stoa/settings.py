@@ -10,6 +10,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from uuid import UUID
@@ -52,6 +53,8 @@ class Provider(BaseModel):
     """As the table of `gateway/registry.py` has them, which a start need not load."""
     base_url: str | None = None
     api_key: SecretStr | None = None
+    ca_file: Path | None = None
+    """Certificate authorities (PEM) that this provider's certificate may be signed by, beside the system's."""
     models: tuple[str, ...] | None = None
     """Only these; None asks the provider for its list."""
 
@@ -176,6 +179,9 @@ class Settings(BaseModel):
     """The proxy resolves names itself and refuses private addresses; otherwise this server asks it for addresses."""
     ca_file: Path | None = None
     """Certificate authorities (PEM) beside the system's, for every outbound call."""
+    trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
+    """Addresses and networks of reverse proxies, whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed. By
+    default those of this machine; a lone `none` trusts nobody."""
     source_directories: tuple[Path, ...] = ()
     """Directories of this machine that sources of knowledge bases may read, by every tenant; none unless named."""
     traces_retention_days: Annotated[float, Field(gt=0)] | None = 30.0
@@ -200,6 +206,18 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console"] = "auto"
     """`auto`: lines for people on a terminal, JSON everywhere else."""
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _addresses(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        if values == ("none",):
+            return ()
+        for value in values:
+            try:
+                ip_network(value)
+            except ValueError as error:
+                raise ValueError(f"{value} is no address or network, such as 10.0.0.5 or 10.0.0.0/24") from error
+        return values
 
     @field_validator("router")
     @classmethod
@@ -238,7 +256,7 @@ _OF_CLIENTS: Final = (
 )
 """Variables that client commands read (`stoa kb sources create --secret token`); they are not settings of the
 server."""
-_LISTS: Final[Mapping[str, str]] = {"cors_origins": ",", "source_directories": os.pathsep}
+_LISTS: Final[Mapping[str, str]] = {"cors_origins": ",", "trusted_proxies": ",", "source_directories": os.pathsep}
 """Settings that are lists, and what separates their values in a variable."""
 _OF_EVERYBODY: Final[Mapping[str, str]] = {
     "HTTPS_PROXY": "STOA_HTTPS_PROXY",

@@ -20,6 +20,7 @@ from stoa.embedding.reranking import RemoteReranker, RerankerError
 from stoa.gateway.catalogue import ProviderError
 from stoa.gateway.factory import ModelFactory
 from stoa.gateway.providers.transport import Timeouts, Transport, TransportError
+from stoa.gateway.types import Endpoint
 from stoa.kernel.schema_checker import SchemaChecker
 from stoa.outbound import Outbound, known_private, public
 from stoa.outbound.client import client
@@ -195,7 +196,7 @@ async def _document(outbound: Outbound, url: str) -> str:
 async def _listing(outbound: Outbound, url: str) -> str:
     models = ModelFactory(pace=lambda: 0.0, outbound=outbound)
     try:
-        return str(await models.ask_for_tenant("openai", url, "key"))
+        return str(await models.ask_for_tenant(Endpoint("openai", url, "key")))
     except ProviderError as error:
         return _sentence(error)
     finally:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from stoa.callbacks import rules
-from tests.support.pages import ROOT, blocks
+from tests.support.pages import ROOT, blocks, shell_of
 from tests.support.processes import KEY, serve, url_of
 
 
@@ -48,7 +48,7 @@ async def test_the_guide_works_when_pasted(room: Path) -> None:
             shell = shell.replace(written, meant)
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         process = await asyncio.create_subprocess_exec(
-            "sh",
+            *shell_of("apps.md"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

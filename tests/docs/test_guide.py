@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.pages import ROOT, blocks
+from tests.support.pages import ROOT, blocks, shell_of
 from tests.support.processes import KEY, free_port, serve, url_of
 from tests.support.scripted_model import ScriptedServer
 
@@ -25,7 +25,7 @@ SAID = """'[[script {"pieces": ["Ada ", "has ", "her money."]}]]'"""
 
 async def pasted(shell: str, home: Path) -> tuple[str, str]:
     process = await asyncio.create_subprocess_exec(
-        "sh", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=home
+        *shell_of("agents.md"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=home
     )
     async with asyncio.timeout(60):
         out, errors = await process.communicate(f"set -eu\n{shell}".encode())
@@ -75,7 +75,10 @@ async def test_the_guide_works_when_pasted(room: Path) -> None:
                 ("127.0.0.1:8090", f"127.0.0.1:{port}", 2),
                 ('"Pay Ada 10 euros."', json.dumps(SCRIPT.replace("\\\\", "\\")), 1),
             )
-            printed, errors = await pasted(f"python3 payments.py{starting}\n{shell}", home)
+            # Starting the server gives a reader's service the time that it needs; here nothing is between.
+            listens = f"python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", {port})).close()'"
+            waiting = f"until {listens} 2> /dev/null; do sleep 0.1; done"
+            printed, errors = await pasted(f"python3 payments.py{starting}\n{waiting}\n{shell}", home)
     assert errors == ""
     asked = [line.split(" ", 4) for line in (home / "payments.log").read_text().splitlines()]
     assert [(method, path, f"{kind} {secret}") for method, path, kind, secret, _ in asked] == [

@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.knowledge import HANDBOOK, SICK, TRAVEL
 from tests.support.office_files import epub, sheet, slides, word_file, zipped
-from tests.support.pages import ROOT, blocks
+from tests.support.pages import ROOT, blocks, shell_of
 from tests.support.processes import KEY, serve, url_of
 
 
@@ -55,7 +55,7 @@ async def test_the_guide_works_when_pasted(room: Path, tmp_path: Path) -> None:
         shell = shell.replace("stoa_acc_…", KEY).replace("localhost:8080", f"localhost:{port}")
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         process = await asyncio.create_subprocess_exec(
-            "sh",
+            *shell_of("knowledge.md"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.pages import ROOT, blocks
+from tests.support.pages import ROOT, blocks, shell_of
 from tests.support.processes import KEY, serve, url_of
 
 
@@ -24,7 +24,7 @@ async def test_the_guide_works_when_pasted(room: Path) -> None:
         shell = "set -eu\n" + "\n".join(blocks(ROOT / "docs/guide/people.md", "sh"))
         assert shell.count("http://localhost:8080") == 1
         process = await asyncio.create_subprocess_exec(
-            "sh",
+            *shell_of("people.md"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

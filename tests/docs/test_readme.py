@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.pages import PAGES, ROOT, blocks
+from tests.support.pages import PAGES, ROOT, blocks, shell_of
 from tests.support.processes import KEY, serve, url_of
 
 
@@ -29,7 +29,7 @@ async def test_the_readme_s_shell_works_when_pasted(room: Path) -> None:
         script = "set -eu\n" + (talk + base).replace("stoa_acc_…", KEY).replace("http://localhost:8080", url_of(said))
         assert script.count(KEY) == 1
         shell = await asyncio.create_subprocess_exec(
-            "sh", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+            *shell_of("README.md"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
         )
         async with asyncio.timeout(90):
             out, errors = await shell.communicate(script.encode())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.pages import ROOT, blocks
+from tests.support.pages import ROOT, blocks, shell_of
 from tests.support.processes import KEY, free_port, serve, url_of
 
 
@@ -38,7 +38,7 @@ async def test_the_guide_works_when_pasted(room: Path) -> None:
             shell = shell.replace(written, meant)
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         process = await asyncio.create_subprocess_exec(
-            "sh",
+            *shell_of("sources.md"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -220,6 +220,25 @@ async def test_query_parameters(shared: Running, route: Route) -> None:
     assert response.status_code in (200, 404), response.text
 
 
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.method != "GET"], ids=name)
+async def test_query_parameters_of_writing(shared: Running, route: Route) -> None:
+    """A misspelt `dry_run` would write."""
+    response = await shared.client.request(route.method, f"{url(route)}?dry_rnu=true", **options(route))
+    error = check(response, 400, "bad_request")
+    assert "is no" in error["details"]["dry_rnu"], error
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.upload], ids=name)
+async def test_fields_of_a_form_that_are_none(shared: Running, route: Route) -> None:
+    """A misspelt `ids` would add another item instead of replacing one."""
+    error = check(
+        await shared.client.post(url(route), data={"idz": "[]"}, **options(route)),
+        400,
+        "bad_request",
+    )
+    assert "is no field of this form" in error["details"]["idz"], error
+
+
 STORED = {
     "a number beyond 64 bits": (b"9223372036854775808", "k"),
     "a very long number": (b"1" * 400, "k"),

@@ -103,8 +103,13 @@ def gemini_refuses(body: Json) -> str | None:
     for message_ in body["messages"]:
         if (made := message_.get("tool_calls")) and "thought_signature" not in str(made[0].get("extra_content")):
             return "Function call is missing a thought_signature in functionCall parts. This is required for tools to work correctly."
+        if message_["role"] == "tool" and not message_.get("name"):
+            return "GenerateContentRequest.contents[2].parts[0].function_response.name: Name cannot be empty."
     for tool in body.get("tools", ()):
-        if {"$schema", "additionalProperties", "$defs"} & tool["function"]["parameters"].keys():
+        parameters = tool["function"].get("parameters", {"properties": {"q": {}}})
+        if not parameters["properties"]:
+            return "tools[0].function_declarations[0].parameters.properties: should be non-empty for OBJECT type"
+        if {"$schema", "additionalProperties", "$defs"} & parameters.keys():
             return "Invalid JSON payload received. Unknown name \"additionalProperties\" at 'tools[0]'"
     return None
 

@@ -105,7 +105,7 @@ class _Web(uvicorn.Server):
     @asynccontextmanager
     async def serving(cls, asgi: Any, listening: socket.socket) -> AsyncGenerator[None]:
         ways: dict[str, Any] = {"ws": websockets.protocol, **websockets.OPTIONS}
-        web = cls(uvicorn.Config(asgi, log_config=None, lifespan="off", **ways))
+        web = cls(uvicorn.Config(asgi, log_config=None, proxy_headers=False, lifespan="off", **ways))
         web.config.load()
         web.lifespan = web.config.lifespan_class(web.config)
         await web.startup([listening])

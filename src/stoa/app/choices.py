@@ -11,7 +11,8 @@ from stoa.doctor import DataLocation
 from stoa.gateway.component import ProviderSettings
 from stoa.gateway.providers.extractive import SLUG
 from stoa.outbound import Outbound
-from stoa.settings import Settings, SettingsError
+from stoa.outbound.certificates import checked_bundle
+from stoa.settings import Provider, Settings, SettingsError
 
 EMBEDDINGS_SLUG: Final = "stoa-embeddings"
 """The local embedder, as the AI gateway names it."""
@@ -41,10 +42,22 @@ def providers(settings: Settings) -> Sequence[ProviderSettings]:
             type=configured.type,
             base_url=configured.base_url,
             api_key=plain(configured.api_key),
+            ca_bundle=_bundle(configured),
             models=configured.models,
         )
         for configured in settings.providers
     ]
+
+
+def _bundle(configured: Provider) -> str | None:
+    """Raises SettingsError for a file that holds no certificates."""
+    if configured.ca_file is None:
+        return None
+    try:
+        return checked_bundle(configured.ca_file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        reason = error if isinstance(error, OSError) else f"it {error}"
+        raise SettingsError(f"ca_file of the provider {configured.name} cannot be used: {reason}") from error
 
 
 def prices(settings: Settings) -> Sequence[gateway.Price]:

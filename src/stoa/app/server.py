@@ -5,11 +5,12 @@ import os
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from stoa import __version__, access, doctor, gateway
 from stoa.app import choices
@@ -118,7 +119,8 @@ async def open_server(
         )
         catalogue = slices.gateway.catalogue
         link = await access.Sessions(database, clock, owner).link(first_key) if first_key is not None else None
-        yield Server(Edge(asgi, ids, traffic), first_key, link, catalogue.default.slug, catalogue.providers(), drain)
+        edge = _behind_proxies(Edge(asgi, ids, traffic), settings.trusted_proxies)
+        yield Server(edge, first_key, link, catalogue.default.slug, catalogue.providers(), drain)
 
 
 @asynccontextmanager
@@ -135,6 +137,11 @@ async def open_doctor(settings: Settings, dsn: str) -> AsyncGenerator[doctor.Doc
             yield slices.doctor.doctor
     finally:
         await database.close()
+
+
+def _behind_proxies(app: ASGIApp, trusted: Sequence[str]) -> ASGIApp:
+    """The app with the scheme and the address of the client that a trusted proxy names, instead of the proxy's own."""
+    return cast("ASGIApp", ProxyHeadersMiddleware(cast("Any", app), list(trusted))) if trusted else app
 
 
 def _kit(database: Database, dsn: str, clock: Clock, ids: Ids, secret: bytes) -> tuple[Kit, access.Access]:

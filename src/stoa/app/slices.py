@@ -234,6 +234,7 @@ def _reading(streams: streams_component.StreamsComponent) -> runs.Reading:
         streams.streams.admit,
         streams.replay,
         streams.events_page,
+        streams.event_list,
         streams.open_chunks,
         streams.lines,
     )

@@ -85,6 +85,6 @@ class Embedders:
             raise EmbedderError(
                 "embedder_unavailable", "The connection of this knowledge base's embedder is gone.", retryable=False
             )
-        return RemoteEmbedder(
-            found[0] or OPENAI_URL, spec.model, found[1], spec.dimensions or None, outbound=self._outbound
-        )
+        base_url, api_key, ca_bundle = found
+        outbound = await self._outbound.trusting(ca_bundle)
+        return RemoteEmbedder(base_url or OPENAI_URL, spec.model, api_key, spec.dimensions or None, outbound=outbound)

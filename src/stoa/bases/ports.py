@@ -112,6 +112,6 @@ class Index(Protocol):
     async def search(self, tx: Tx, key: BaseKey, query: Query, query_vector: "NDArray[np.float32] | None") -> Found: ...
 
 
-Credentials = Callable[[UUID, UUID, UUID], Awaitable[tuple[str | None, str | None] | None]]
-"""(org, project, connection) → (base URL, API key) of an OpenAI-compatible endpoint; None where there is no such
-connection."""
+Credentials = Callable[[UUID, UUID, UUID], Awaitable[tuple[str | None, str | None, str | None] | None]]
+"""(org, project, connection) → (base URL, API key, CA bundle) of an OpenAI-compatible endpoint; None where there is no
+such connection."""

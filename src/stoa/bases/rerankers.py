@@ -56,7 +56,9 @@ class Rerankers:
                 "The connection of this knowledge base's reranker is gone; set another in its retriever, "
                 "or search with rerank=false."
             )
-        return RemoteReranker(found[0] or COHERE_URL, chosen["model"], found[1], outbound=self._outbound)
+        base_url, api_key, ca_bundle = found
+        outbound = await self._outbound.trusting(ca_bundle)
+        return RemoteReranker(base_url or COHERE_URL, chosen["model"], api_key, outbound=outbound)
 
 
 async def reranked(

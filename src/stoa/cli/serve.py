@@ -192,6 +192,7 @@ async def _until_signal(
             http=partial(Connection, guard),  # type: ignore[arg-type] # a class or what makes one
             log_config=None,
             access_log=False,
+            proxy_headers=False,  # The app sees to them, by a setting of its own.
             lifespan="off",
             ws=websockets.protocol,  # type: ignore[arg-type] # a class or what makes one
             **websockets.OPTIONS,

@@ -30,7 +30,7 @@ from stoa.conversations.types import (
     Role,
     Session,
 )
-from stoa.conversations.wire import AgentIn, ContentPart, Metadata, agent_of
+from stoa.conversations.wire import AgentIn, ContentPart, Metadata, ModelName, agent_of
 from stoa.conversations.worker import Housekeeping, polls
 from stoa.db.blobs import blob_name
 
@@ -54,6 +54,7 @@ __all__ = [
     "LockedConversation",
     "Message",
     "Metadata",
+    "ModelName",
     "ReadFile",
     "Reader",
     "Reading",

@@ -48,7 +48,7 @@ def routes(
         principal: Annotated[Principal, reading],
         page: Annotated[PageRequest, Depends(Paging(rules.SORTABLE, cursors=True))],
         app_id: UUID | None = None,
-        model_id: UUID | None = None,
+        model_id: Annotated[str | None, Query(max_length=300, description="The id or the slug of a model.")] = None,
         org_id: UUID | None = None,
         user_id: Annotated[str | None, Query(max_length=255)] = None,
         q: Annotated[
@@ -68,7 +68,7 @@ def routes(
         principal: Annotated[Principal, writing],
         idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[wire.ConversationWire]:
-        """A new conversation, bound to a model (`model_id`, from /v1/router/models) or an app (`app_id`)."""
+        """A new conversation, bound to a model (`model_id`: an id or slug of /v1/router/models) or to an app."""
         once = repeated(idempotency_key, "conversations", body)
         created = await conversations.create(
             principal,

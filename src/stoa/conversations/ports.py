@@ -11,6 +11,11 @@ from stoa.kernel.principal import Principal
 class Models(Protocol):
     """What conversations ask of the gateway."""
 
+    async def id_of(self, tx: Tx, name: UUID | str) -> UUID:
+        """The id of a model that is named by its id or its slug. Raises BadRequest naming `model_id` for an unknown
+        slug."""
+        ...
+
     async def check(self, tx: Tx, model_id: UUID) -> None:
         """Raises BadRequest naming `model_id` when whose transaction this is may not use it."""
         ...

@@ -32,7 +32,8 @@ class Changes:
     fields: frozenset[str]
     title: str | None = None
     metadata: Mapping[str, Any] | None = None
-    model_id: UUID | None = None
+    model_id: UUID | str | None = None
+    """An id or a slug."""
     agent: Mapping[str, Any] | None = None
 
 
@@ -65,7 +66,7 @@ class Conversations:
         self,
         principal: Principal,
         *,
-        model_id: UUID | None,
+        model_id: UUID | str | None,
         app_id: UUID | None = None,
         org_id: UUID | None,
         title: str | None,
@@ -85,8 +86,7 @@ class Conversations:
         async with self._database.tenant(principal) as tx:
             if once and (first := await idempotency.claim(tx, principal, once)):
                 return await _one(tx, principal, UUID(first["id"]))
-            if model_id is not None:
-                await self._models.check(tx, model_id)
+            model = await self._model(tx, model_id)
             conversation_id = given_id or self._ids.new()
             await tx.execute(
                 SQL.insert_conversation,
@@ -94,7 +94,7 @@ class Conversations:
                 project_id,
                 conversation_id,
                 title,
-                model_id,
+                model,
                 user_id,
                 metadata,
                 principal.key_id,
@@ -121,7 +121,7 @@ class Conversations:
         principal: Principal,
         page: PageRequest,
         *,
-        model_id: UUID | None,
+        model_id: UUID | str | None,
         app_id: UUID | None,
         org_id: UUID | None,
         user_id: str | None,
@@ -131,7 +131,8 @@ class Conversations:
         if org_id is not None and org_id != principal.org_id:
             return Page((), page.page, page.page_size, 0)
         async with self._database.tenant(principal) as tx:
-            filters = {"model_id": model_id, "app_id": app_id, "user_id": user_id}
+            model = await self._models.id_of(tx, model_id) if model_id is not None else None
+            filters = {"model_id": model, "app_id": app_id, "user_id": user_id}
             return await store.list_conversations(tx, principal.org_id, page, filters, expression)
 
     async def update(self, principal: Principal, conversation_id: UUID, changes: Changes) -> Conversation:
@@ -144,8 +145,7 @@ class Conversations:
                 raise BadRequest.field("model_id", "cannot be set on a conversation that is bound to an app")
             if "agent" in changes.fields and before.app_id is not None:
                 raise BadRequest.field("agent", "cannot be set on a conversation that is bound to an app")
-            if changes.model_id is not None:
-                await self._models.check(tx, changes.model_id)
+            model = await self._model(tx, changes.model_id)
             await tx.execute(
                 SQL.update_conversation,
                 principal.org_id,
@@ -155,12 +155,20 @@ class Conversations:
                 "metadata" in changes.fields,
                 changes.metadata,
                 "model_id" in changes.fields,
-                changes.model_id,
+                model,
                 "agent" in changes.fields,
                 changes.agent,
             )
             await audit.record(tx, principal, "conversation.update", conversation_id)
             return await _one(tx, principal, conversation_id)
+
+    async def _model(self, tx: Tx, name: UUID | str | None) -> UUID | None:
+        """The model of this id or slug. Raises BadRequest for one that cannot be used."""
+        if name is None:
+            return None
+        model_id = await self._models.id_of(tx, name)
+        await self._models.check(tx, model_id)
+        return model_id
 
     async def fork(
         self, principal: Principal, conversation_id: UUID, asked: Fork, once: IdempotencyKey | None

@@ -33,6 +33,8 @@ def _small(metadata: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
 Title = Annotated[str, Field(max_length=rules.TITLE_CHARACTERS_MAX), AfterValidator(not_blank)]
 UserId = Annotated[str, Field(max_length=255), AfterValidator(not_blank)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_small)]
+ModelName = Annotated[str, Field(max_length=300), AfterValidator(not_blank)]
+"""The id or the slug of a model."""
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
@@ -79,13 +81,13 @@ class AgentIn(Body):
 
 
 class CreateConversation(Body):
-    """Exactly one of `model_id` and `app_id`."""
+    """Exactly one of `model_id` (the id or the slug of a model) and `app_id`."""
 
-    example: ClassVar[Mapping[str, Any]] = {"model_id": "01890a5d-ac96-774b-bcce-b302099a8057", "title": "Tickets"}
+    example: ClassVar[Mapping[str, Any]] = {"model_id": "openai/gpt-4.1-mini", "title": "Tickets"}
 
     title: Title | None = None
     app_id: UUID | None = None
-    model_id: UUID | None = None
+    model_id: ModelName | None = None
     org_id: UUID | None = None
     user_id: UserId | None = None
     metadata: Metadata | None = None
@@ -100,7 +102,7 @@ class UpdateConversation(Body):
 
     title: Title | None = None
     metadata: Metadata | None = None
-    model_id: UUID | None = None
+    model_id: ModelName | None = None
     agent: AgentIn | None = None
 
 

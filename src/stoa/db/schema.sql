@@ -855,7 +855,8 @@ CREATE TABLE public.connections (
     base_url text,
     secret bytea,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    ca_bundle text
 );
 
 CREATE TABLE public.conversation_files (

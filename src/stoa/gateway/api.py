@@ -3,13 +3,14 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends
+from fastapi import Depends, Path
 
 from stoa.gateway import wire
 from stoa.gateway.catalogue import Catalogue
 from stoa.gateway.connections import Connections, NewConnection
 from stoa.gateway.router.breaker import Breakers
 from stoa.gateway.router.routing import Routing
+from stoa.gateway.types import Endpoint
 from stoa.http import (
     Acknowledgement,
     Data,
@@ -36,14 +37,14 @@ def routes(catalogue: Catalogue, connections: Connections, routing: Routing, bre
     async def list_models(
         principal: Annotated[Principal, gate("models:read")], page: Annotated[PageRequest, Depends(Paging())]
     ) -> DataList[wire.ModelWire]:
-        """The models that `model_id` takes, the default first."""
+        """The models that `model_id` takes, by id or by slug; the default first."""
         return page_of(await catalogue.list(principal, page), wire.model)
 
-    @router.get("/v1/router/models/{model_id}/providers", responses=refusals(404))
+    @router.get("/v1/router/models/{model_id:path}/providers", responses=refusals(404))
     async def list_providers(
-        model_id: UUID, principal: Annotated[Principal, gate("models:read")]
+        model_id: Annotated[str, Path(max_length=300)], principal: Annotated[Principal, gate("models:read")]
     ) -> DataList[wire.ProviderWire]:
-        """Who serves a model, and whether the gateway calls them just now. Of a route of the operator's: everybody
+        """Who serves a model (by its id or slug), and whether the gateway calls them just now. Of a route of the operator's: everybody
         behind it, in the order in which they are tried."""
         route = routing.route(model_id)
         if route is not None:
@@ -68,7 +69,8 @@ def routes(catalogue: Catalogue, connections: Connections, routing: Routing, bre
         """Adds a provider. It is asked for its models at once, which join the catalogue; its credential is never shown
         again."""
         once = repeated(idempotency_key, "connections", body)
-        new = NewConnection(body.name, body.type, body.config.base_url, body.config.api_key)
+        config = body.config
+        new = NewConnection(body.name, Endpoint(body.type, config.base_url, config.api_key, config.ca_bundle))
         return Data(data=wire.connection(await connections.create(principal, new, once)))
 
     @router.get("/v1/connections/{connection_id}", responses=refusals(404))
@@ -81,7 +83,8 @@ def routes(catalogue: Catalogue, connections: Connections, routing: Routing, bre
     async def update_connection(
         connection_id: UUID, body: wire.UpdateConnection, principal: Annotated[Principal, writing]
     ) -> Data[wire.ConnectionWire]:
-        updated = await connections.update(principal, connection_id, body.config.base_url, body.config.api_key)
+        config = body.config
+        updated = await connections.update(principal, connection_id, config.base_url, config.api_key, config.ca_bundle)
         return Data(data=wire.connection(updated))
 
     @router.delete("/v1/connections/{connection_id}", responses=refusals(404))

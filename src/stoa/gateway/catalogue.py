@@ -4,6 +4,7 @@ connections."""
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from typing import Any, Final
 from uuid import UUID, uuid5
 
@@ -12,7 +13,7 @@ import structlog
 from stoa.db import Database, Row, Tx, load
 from stoa.db.internal import internal, internal_statement
 from stoa.gateway.secrets import SecretError, Vault
-from stoa.gateway.types import Capabilities, Model
+from stoa.gateway.types import Capabilities, Endpoint, Model
 from stoa.kernel.errors import BadRequest, NotFound
 from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
@@ -24,6 +25,8 @@ NAMESPACE: Final = UUID("5f0d7c1e-7c5b-5d0a-9d7e-0f6c2b8a4e10")
 START_SECONDS_MAX: Final = 1.0
 """How long a start waits for providers; a slow one joins the catalogue later."""
 RETRY_SECONDS: Final = 60.0
+_COMPARED_MAX: Final = 300
+"""Slugs that a misspelt one is compared with: 2 ms."""
 _log = structlog.get_logger("stoa.gateway")
 
 
@@ -85,8 +88,8 @@ class UnknownDefault(Exception):
     """STOA_DEFAULT_MODEL names no model of the catalogue."""
 
 
-BuildConnection = Callable[[str, str | None, str | None, Offer], Model]
-"""(type, base_url, api_key, offer) → the adapter."""
+BuildConnection = Callable[[Endpoint, Offer], Model]
+"""Gives the adapter of a tenant's model."""
 
 
 class Catalogue:
@@ -191,22 +194,25 @@ class Catalogue:
         return Page(entries[page.offset : page.offset + page.page_size], page.page, page.page_size, len(entries))
 
     async def ids_of(self, principal: Principal, slugs: Sequence[str]) -> Mapping[str, UUID]:
-        """The models of these slugs that the principal may use; a slug of none is left out."""
+        """The models of these slugs or ids that the principal may use; a name of none is left out."""
         async with self._database.tenant(principal) as tx:
             rows = await tx.fetch(SQL.models_of_tenant, principal.org_id)
         known = {row["slug"]: row["id"] for row in rows}
         known |= {entry.slug: entry.id for entry in self._entries.values()}
+        known |= {str(model_id): model_id for model_id in known.values()}
         return {slug: known[slug] for slug in slugs if slug in known}
 
-    async def entry(self, principal: Principal, model_id: UUID) -> ModelEntry:
-        """Raises NotFound for a model that the principal may not see."""
-        entry = self._entries.get(model_id)
+    async def entry(self, principal: Principal, name: str) -> ModelEntry:
+        """A model by its slug or its id. Raises NotFound for one that the principal may not see."""
+        model_id = _uuid(name)
+        entry = self.find(name) if model_id is None else self._entries.get(model_id)
         if entry is not None:
             return entry
         async with self._database.tenant(principal) as tx:
+            model_id = model_id or await _id_of_slug(tx, name)
             row = await tx.fetchrow(SQL.model, model_id)
         if row is None:
-            raise NotFound(f"There is no model {model_id}.")
+            raise NotFound(f"There is no model {name[:200]}; GET /v1/router/models lists them.")
         return ModelEntry(row["id"], row["slug"], row["name"], row["provider"])
 
     @property
@@ -221,12 +227,18 @@ class Catalogue:
         return [ModelEntry(row["id"], row["slug"], row["name"], row["provider"]) for row in rows]
 
     async def named(self, principal: Principal, slug: str) -> tuple[ModelEntry, Model]:
-        """A model by its slug: one that every tenant may use, or one of the caller's connections. Raises NotFound."""
-        if (entry := self.find(slug)) is not None:
+        """A model by its slug or its id: one that every tenant may use, or one of the caller's connections. Raises
+        NotFound."""
+        model_id = _uuid(slug)
+        entry = self.find(slug) if model_id is None else self._entries.get(model_id)
+        if entry is not None:
             return entry, self._models[entry.id]
         async with self._database.tenant(principal) as tx:
-            row = await tx.fetchrow(SQL.model_by_slug, principal.org_id, slug)
-        if row is None:
+            if model_id is None:
+                row = await tx.fetchrow(SQL.model_by_slug, principal.org_id, slug)
+            else:
+                row = await tx.fetchrow(SQL.model, model_id)
+        if row is None or row["connection_id"] is None:
             raise NotFound(f"There is no model {slug[:200]}; GET /v1/models lists them.")
         return ModelEntry(row["id"], row["slug"], row["name"], row["provider"]), self._built(row)
 
@@ -245,7 +257,25 @@ class Catalogue:
             row = await tx.fetchrow(SQL.connection_by_name, principal.org_id, provider)
         if row is None:
             return None
-        return self._build(row["type"], row["base_url"], self._key_of(row["id"], row["secret"]), offer)
+        api_key = self._key_of(row["id"], row["secret"])
+        return self._build(Endpoint(row["type"], row["base_url"], api_key, row["ca_bundle"]), offer)
+
+    async def id_of(self, tx: Tx, name: UUID | str) -> UUID:
+        """The id of a model that is named by its id or its slug. Raises BadRequest naming `model_id` for a slug that
+        whose transaction this is cannot see; whether the model can be used is for `check`."""
+        if isinstance(name, UUID):
+            return name
+        if (model_id := _uuid(name)) is not None:
+            return model_id
+        entry = self.find(name)
+        found = entry.id if entry is not None else await _id_of_slug(tx, name)
+        if found is None:
+            raise BadRequest.field("model_id", f"is no model of the catalogue{self._meant(name)}")
+        return found
+
+    def _meant(self, slug: str) -> str:
+        close = get_close_matches(slug, [entry.slug for entry in self._entries.values()][:_COMPARED_MAX], 1, 0.7)
+        return f"; did you mean {close[0]}?" if close else "; GET /v1/router/models lists them"
 
     async def check(self, tx: Tx, model_id: UUID) -> None:
         """Raises BadRequest naming `model_id` when whose transaction this is may not use it, or nobody can just now."""
@@ -276,8 +306,9 @@ class Catalogue:
 
     async def credentials(
         self, org_id: UUID, project_id: UUID, connection_id: UUID
-    ) -> tuple[str | None, str | None] | None:
-        """(base URL, API key) of a project's connection to an OpenAI-compatible provider; None where there is none."""
+    ) -> tuple[str | None, str | None, str | None] | None:
+        """(base URL, API key, CA bundle) of a project's connection to an OpenAI-compatible provider; None where there
+        is none."""
         async with internal_statement(self._database) as tx:
             row = await tx.fetchrow(SQL.connection, org_id, connection_id)
         if row is None or row["project_id"] != project_id:
@@ -286,14 +317,15 @@ class Catalogue:
         if base_url is None:
             return None
         try:
-            return base_url, self._vault.open(connection_id, row["secret"]) if row["secret"] else None
+            api_key = self._vault.open(connection_id, row["secret"]) if row["secret"] else None
         except SecretError:
             return None
+        return base_url, api_key, row["ca_bundle"]
 
     def _of_row(self, row: Row) -> Model:
         api_key = self._key_of(row["connection_id"], row["secret"])
         offer = Offer(row["wire_name"], row["name"], Capabilities(**row["abilities"]))
-        return self._build(row["connection_type"], row["base_url"], api_key, offer)
+        return self._build(Endpoint(row["connection_type"], row["base_url"], api_key, row["ca_bundle"]), offer)
 
     def _key_of(self, connection_id: UUID, secret: bytes | None) -> str | None:
         try:
@@ -350,3 +382,15 @@ class Catalogue:
                 self._entries[model_id] = ModelEntry(model_id, slug, offer.name, provider)
                 self._models[model_id] = build(offer)
         _log.info("models", provider=provider, count=len(offers))
+
+
+async def _id_of_slug(tx: Tx, slug: str) -> UUID | None:
+    return await tx.fetchval(SQL.id_of_slug, slug) if slug.isprintable() else None
+
+
+def _uuid(name: str) -> UUID | None:
+    """The id, where a model is named by one."""
+    try:
+        return UUID(name) if len(name) == 36 else None
+    except ValueError:
+        return None

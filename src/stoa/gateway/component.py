@@ -25,7 +25,7 @@ from stoa.gateway.router.repeating import Repeats
 from stoa.gateway.router.routing import Routing
 from stoa.gateway.router.types import RouteSettings
 from stoa.gateway.secrets import Vault
-from stoa.gateway.types import Model
+from stoa.gateway.types import Endpoint, Model
 from stoa.http.component import Component, Kit
 from stoa.http.hosts import HostKind
 from stoa.outbound import Outbound
@@ -39,6 +39,7 @@ class ProviderSettings:
     type: str
     base_url: str | None
     api_key: str | None
+    ca_bundle: str | None
     models: Sequence[str] | None
     """The models it has; None asks the provider."""
 
@@ -112,9 +113,7 @@ async def open_component(
 def _provider(factory: ModelFactory, configured: ProviderSettings) -> Provider:
     return factory.provider(
         configured.name,
-        configured.type,
-        configured.base_url,
-        configured.api_key,
+        Endpoint(configured.type, configured.base_url, configured.api_key, configured.ca_bundle),
         configured.models,
         optional=configured.type == "ollama" and configured.base_url is None,
     )

@@ -13,6 +13,7 @@ from stoa.db.idempotency import IdempotencyKey
 from stoa.gateway.catalogue import SQL, Offer, ProviderError
 from stoa.gateway.registry import root
 from stoa.gateway.secrets import Vault
+from stoa.gateway.types import Endpoint
 from stoa.kernel.errors import BadRequest, Conflict, NotFound
 from stoa.kernel.ids import Ids
 from stoa.kernel.pages import Page, PageRequest
@@ -31,6 +32,7 @@ class Connection:
     type: str
     base_url: str | None
     has_api_key: bool
+    ca_bundle: str | None
     created_at: datetime
     updated_at: datetime
 
@@ -38,17 +40,15 @@ class Connection:
 @dataclass(frozen=True, slots=True)
 class NewConnection:
     name: str
-    type: str
-    base_url: str | None
-    api_key: str | None
+    endpoint: Endpoint
 
 
 class Projects(Protocol):
     async def home(self, principal: Principal) -> UUID: ...
 
 
-AskOffers = Callable[[str, str | None, str | None], Awaitable[Sequence[Offer]]]
-"""(type, base_url, api_key) → the provider's models. Raises ProviderError."""
+AskOffers = Callable[[Endpoint], Awaitable[Sequence[Offer]]]
+"""Gives the provider's models. Raises ProviderError."""
 
 
 class Connections:
@@ -66,10 +66,11 @@ class Connections:
             async with self._database.tenant(principal) as tx:
                 if first := await idempotency.peek(tx, principal, once):
                     return await self.get(principal, UUID(first["id"]))
-        offers = await self._offers(new.type, new.base_url, new.api_key)
+        endpoint = new.endpoint
+        offers = await self._offers(endpoint)
         project_id = await self._projects.home(principal)
         connection_id = self._ids.new()
-        sealed = self._vault.seal(connection_id, new.api_key) if new.api_key else None
+        sealed = self._vault.seal(connection_id, endpoint.api_key) if endpoint.api_key else None
         try:
             async with self._database.tenant(principal) as tx:
                 if once and (first := await idempotency.claim(tx, principal, once)):
@@ -81,9 +82,10 @@ class Connections:
                     project_id,
                     connection_id,
                     new.name,
-                    new.type,
-                    new.base_url,
+                    endpoint.type,
+                    endpoint.base_url,
                     sealed,
+                    endpoint.ca_bundle,
                 )
                 for offer in offers:
                     await tx.execute(
@@ -121,22 +123,27 @@ class Connections:
             return _value(await tx.fetchrow(SQL.connection, principal.org_id, connection_id), connection_id)
 
     async def update(
-        self, principal: Principal, connection_id: UUID, base_url: str | None, api_key: str | None
+        self,
+        principal: Principal,
+        connection_id: UUID,
+        base_url: str | None,
+        api_key: str | None,
+        ca_bundle: str | None,
     ) -> Connection:
-        """A new address or credential; without an `api_key` the old one stays, as long as the origin of the address does."""
+        """A new address, credential or CA bundle; without an `api_key` the old one stays, as long as the origin of the address does."""
         async with self._database.tenant(principal) as tx:
             before = await tx.fetchrow(SQL.connection, principal.org_id, connection_id)
         value = _value(before, connection_id)
         assert before is not None
         _check_origin(value, base_url, api_key)
         known = self._vault.open(connection_id, before["secret"]) if before["secret"] else None
-        await self._offers(value.type, base_url, api_key or known)
+        await self._offers(Endpoint(value.type, base_url, api_key or known, ca_bundle))
         sealed = self._vault.seal(connection_id, api_key) if api_key else None
         async with self._database.tenant(principal) as tx:
             # Another change may have come in between: the secret that is there now may be that of another origin.
             held = _value(await tx.fetchrow(SQL.connection_to_change, principal.org_id, connection_id), connection_id)
             moved = _check_origin(held, base_url, api_key)
-            row = await tx.fetchrow(SQL.update_connection, principal.org_id, connection_id, base_url, sealed)
+            row = await tx.fetchrow(SQL.update_connection, principal.org_id, connection_id, base_url, sealed, ca_bundle)
             await audit.record(tx, principal, "connection.update", connection_id)
             if moved:
                 await audit.record(tx, principal, "connection.move", connection_id)
@@ -149,9 +156,9 @@ class Connections:
                 raise _missing(connection_id)
             await audit.record(tx, principal, "connection.delete", connection_id)
 
-    async def _offers(self, type_: str, base_url: str | None, api_key: str | None) -> Sequence[Offer]:
+    async def _offers(self, endpoint: Endpoint) -> Sequence[Offer]:
         try:
-            return await self._ask(type_, base_url, api_key)
+            return await self._ask(endpoint)
         except ProviderError as error:
             raise BadRequest.field(f"config.{error.field}", f"does not work: {error}") from error
 
@@ -183,6 +190,7 @@ def _value(row: Row | None, connection_id: UUID) -> Connection:
         row["type"],
         row["base_url"],
         row["secret"] is not None,
+        row["ca_bundle"],
         row["created_at"],
         row["updated_at"],
     )

@@ -9,7 +9,7 @@ from stoa.gateway.addresses import check_address
 from stoa.gateway.catalogue import Offer, Provider, ProviderError
 from stoa.gateway.providers.transport import Transport
 from stoa.gateway.registry import kind_of, root
-from stoa.gateway.types import Capabilities, Model
+from stoa.gateway.types import Capabilities, Endpoint, Model
 from stoa.outbound import Outbound
 
 LIST_SECONDS_MAX: Final = 10.0
@@ -32,66 +32,47 @@ class ModelFactory:
         await self._local.close()
         await self._guarded.close()
 
-    def provider(
-        self,
-        name: str,
-        type_: str,
-        base_url: str | None,
-        api_key: str | None,
-        only: Sequence[str] | None,
-        *,
-        optional: bool,
-    ) -> Provider:
-        local = type_ == "ollama" and base_url is None  # On this machine: no proxy stands before it.
+    def provider(self, name: str, endpoint: Endpoint, only: Sequence[str] | None, *, optional: bool) -> Provider:
+        url = root(endpoint.type, endpoint.base_url)
+        local = endpoint.type == "ollama" and endpoint.base_url is None  # On this machine: no proxy stands before it.
         way, transport = self._outbound.trusted(), self._transport
         if local:
             way, transport = way.direct(), self._local
 
         async def offers() -> Sequence[Offer]:
-            if named := only if kind_of(type_).lister == "list_azure" else None:  # Its list is not of deployments.
+            if (
+                named := only if kind_of(endpoint.type).lister == "list_azure" else None
+            ):  # Its list is not of deployments.
                 return [Offer(name, name, Capabilities(images=True, tools=True)) for name in named]
             if optional:  # Mostly it is not there, and then a start need not load the HTTP client.
-                await _listens(root(type_, base_url), way)
+                await _listens(url, way)
             seconds_max = LOCAL_LIST_SECONDS_MAX if optional else LIST_SECONDS_MAX
-            found = await self._ask(type_, base_url, api_key, seconds_max=seconds_max, outbound=way)
+            found = await self._ask(endpoint, seconds_max=seconds_max, outbound=way)
             return found if only is None else [offer for offer in found if offer.wire_name in only]
 
-        return Provider(
-            name,
-            offers,
-            lambda offer: _model(transport, type_, base_url, api_key, offer),
-            optional,
-            root(type_, base_url),
-        )
+        return Provider(name, offers, lambda offer: _model(transport, endpoint, offer), optional, url)
 
-    def build_for_tenant(self, type_: str, base_url: str | None, api_key: str | None, offer: Offer) -> Model:
+    def build_for_tenant(self, endpoint: Endpoint, offer: Offer) -> Model:
         """A model of a connection that a tenant made: every call of it goes to an address that is allowed."""
-        return _model(self._guarded, type_, base_url, api_key, offer)
+        return _model(self._guarded, endpoint, offer)
 
-    async def ask(
-        self, type_: str, base_url: str | None, api_key: str | None, *, seconds_max: float = LIST_SECONDS_MAX
-    ) -> Sequence[Offer]:
-        """The provider's own model list. Raises ProviderError."""
-        return await self._ask(type_, base_url, api_key, seconds_max=seconds_max, outbound=self._outbound.trusted())
-
-    async def _ask(
-        self, type_: str, base_url: str | None, api_key: str | None, *, seconds_max: float, outbound: Outbound
-    ) -> Sequence[Offer]:
-        if not root(type_, base_url):
+    async def _ask(self, endpoint: Endpoint, *, seconds_max: float, outbound: Outbound) -> Sequence[Offer]:
+        url = root(endpoint.type, endpoint.base_url)
+        if not url:
             raise ProviderError("the address of your resource is needed")
         from stoa.gateway.providers import listing  # noqa: PLC0415 — the server starts without aiohttp
         from stoa.outbound.client import client  # noqa: PLC0415
 
-        async with client(outbound, seconds_max=seconds_max) as session:
-            return await getattr(listing, kind_of(type_).lister)(session, root(type_, base_url), api_key)
+        async with client(await outbound.trusting(endpoint.ca_bundle), seconds_max=seconds_max) as session:
+            return await getattr(listing, kind_of(endpoint.type).lister)(session, url, endpoint.api_key)
 
-    async def ask_for_tenant(self, type_: str, base_url: str | None, api_key: str | None) -> Sequence[Offer]:
+    async def ask_for_tenant(self, endpoint: Endpoint) -> Sequence[Offer]:
         """The same for a connection that a tenant makes, whose address is checked first. Raises ProviderError."""
-        if root(type_, base_url):
-            await check_address(root(type_, base_url), self._outbound)
-        if kind_of(type_).needs_key and not api_key:
+        if url := root(endpoint.type, endpoint.base_url):
+            await check_address(url, self._outbound)
+        if kind_of(endpoint.type).needs_key and not endpoint.api_key:
             raise ProviderError("a key is needed", "api_key")
-        return await self._ask(type_, base_url, api_key, seconds_max=LIST_SECONDS_MAX, outbound=self._outbound)
+        return await self._ask(endpoint, seconds_max=LIST_SECONDS_MAX, outbound=self._outbound)
 
 
 async def _listens(url: str, outbound: Outbound) -> None:
@@ -106,8 +87,14 @@ async def _listens(url: str, outbound: Outbound) -> None:
     sock.close()
 
 
-def _model(transport: Transport, type_: str, base_url: str | None, api_key: str | None, offer: Offer) -> Model:
-    kind = kind_of(type_)
+def _model(transport: Transport, endpoint: Endpoint, offer: Offer) -> Model:
+    kind, url = kind_of(endpoint.type), root(endpoint.type, endpoint.base_url)
     return kind.adapter(
-        transport, root(type_, base_url), api_key, offer.wire_name, offer.abilities, demands=kind.demands
+        transport,
+        url,
+        endpoint.api_key,
+        offer.wire_name,
+        offer.abilities,
+        demands=kind.demands,
+        ca_bundle=endpoint.ca_bundle,
     )

@@ -14,12 +14,13 @@ SELECT id, slug, name, provider FROM models WHERE org_id = $1 AND connection_id 
 
 -- name: model
 -- One model, with the connection that reaches it.
-SELECT m.*, c.type AS connection_type, c.base_url, c.secret, c.updated_at AS connection_updated_at
+SELECT m.*, c.type AS connection_type, c.base_url, c.secret, c.ca_bundle, c.updated_at AS connection_updated_at
 FROM models m LEFT JOIN connections c ON c.org_id = m.org_id AND c.id = m.connection_id
 WHERE m.id = $1;
 
 -- name: insert_connection
-INSERT INTO connections (org_id, project_id, id, name, type, base_url, secret) VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING *;
+INSERT INTO connections (org_id, project_id, id, name, type, base_url, secret, ca_bundle)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING *;
 
 -- name: connection
 SELECT * FROM connections WHERE org_id = $1 AND id = $2;
@@ -36,17 +37,23 @@ SELECT * FROM connections WHERE org_id = $1 ORDER BY {order} LIMIT $2 OFFSET $3;
 SELECT count(*) FROM connections WHERE org_id = $1;
 
 -- name: update_connection
--- New address or credential; a NULL secret keeps the old one.
-UPDATE connections SET base_url = $3, secret = coalesce($4, secret), updated_at = now() WHERE org_id = $1 AND id = $2 RETURNING *;
+-- New address, credential or authorities; a NULL secret keeps the old one.
+UPDATE connections SET base_url = $3, secret = coalesce($4, secret), ca_bundle = $5, updated_at = now()
+WHERE org_id = $1 AND id = $2 RETURNING *;
 
 -- name: delete_connection
 DELETE FROM connections WHERE org_id = $1 AND id = $2 RETURNING id;
 
 -- name: model_by_slug
 -- A model of the caller's connections, by its slug.
-SELECT m.*, c.type AS connection_type, c.base_url, c.secret, c.updated_at AS connection_updated_at
+SELECT m.*, c.type AS connection_type, c.base_url, c.secret, c.ca_bundle, c.updated_at AS connection_updated_at
 FROM models m JOIN connections c ON c.org_id = m.org_id AND c.id = m.connection_id
 WHERE m.org_id = $1 AND m.slug = $2 ORDER BY m.created_at, m.id LIMIT 1;
+
+-- name: id_of_slug
+-- A model that whose transaction this is may use, by its slug; one that every tenant may use counts first.
+SELECT id FROM models WHERE slug = $1 AND (org_id IS NULL OR connection_id IS NOT NULL)
+ORDER BY org_id NULLS FIRST, created_at, id LIMIT 1;
 
 -- name: connection_by_name
 SELECT * FROM connections WHERE org_id = $1 AND name = $2 ORDER BY created_at, id LIMIT 1;

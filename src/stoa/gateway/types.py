@@ -21,6 +21,17 @@ ProviderName: TypeAlias = Literal[
 """The kinds of providers (`registry.PROVIDERS`), as settings and connections name them."""
 
 
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a provider is reached. `base_url` None: where its type usually is; `ca_bundle`: certificate authorities
+    (PEM) that it is trusted by, beside the system's."""
+
+    type: str
+    base_url: str | None = None
+    api_key: str | None = None
+    ca_bundle: str | None = None
+
+
 # --- in -------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class TextPart:

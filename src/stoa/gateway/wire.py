@@ -12,11 +12,16 @@ from stoa.gateway.router.breaker import CircuitState
 from stoa.gateway.types import ProviderName
 from stoa.http import Body, Timestamp, Wire
 from stoa.http.wire import storable
+from stoa.outbound.certificates import CaBundle
 
 
 class ConnectionConfig(Body):
+    """`ca_bundle`: certificate authorities (PEM) that the provider's certificate may be signed by, beside the
+    system's."""
+
     base_url: Annotated[str, Field(min_length=1, max_length=500), AfterValidator(storable)] | None = None
     api_key: Annotated[str, Field(min_length=1, max_length=2000, pattern=r"^[\x21-\x7e]+$")] | None = None
+    ca_bundle: CaBundle | None = None
 
 
 class CreateConnection(Body):
@@ -63,6 +68,7 @@ class ConnectionWire(Wire):
     type: ProviderName
     base_url: str | None
     has_api_key: bool
+    ca_bundle: str | None
     created_at: Timestamp
     updated_at: Timestamp
 

@@ -18,6 +18,8 @@ from stoa.http.wire import REFUSAL_CONTENT, REFUSAL_MEANINGS
 _VALIDATION: Final = ("HTTPValidationError", "ValidationError")
 """The framework's own shape of a refusal, which is never sent."""
 _GENERIC: Final = re.compile(r"^(?P<outer>DataList|Data)_(?P<many>list_)?(?P<inner>\w+?)_+$")
+_OF_SLICE: Final = re.compile(r"^stoa__(?P<slice>[a-z]+)__(?:\w+__)?(?P<name>[A-Z][A-Za-z0-9]*)$")
+"""What the framework calls models of one name in two slices."""
 _REFERENCE: Final = "#/components/schemas/"
 _MODEL: Final = "stoa_model"
 """The attribute of an endpoint that names the model of its ready bytes."""
@@ -73,11 +75,14 @@ def _bring_in(model: type[BaseModel], schemas: dict[str, Any]) -> None:
 def fitted(document: dict[str, Any]) -> dict[str, Any]:
     schemas: dict[str, Any] = document.get("components", {}).get("schemas", {})
     for operation in _operations(document):
+        _hoist(operation, schemas)
         _answer_truly(operation)
     for name in _VALIDATION:
         schemas.pop(name, None)
     for operation in _operations(document):
         _exemplify(operation, schemas)
+    for schema in schemas.values():
+        _mark_files(schema)
     names = _short(list(schemas))
     renamed: dict[str, Any] = _renamed(document, names)
     kept: dict[str, Any] = renamed.get("components", {}).get("schemas", {})
@@ -91,6 +96,18 @@ def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from (operation for operation in path.values() if isinstance(operation, dict))
 
 
+def _hoist(value: Any, schemas: dict[str, Any]) -> None:
+    """Puts the models that a route's own schema brings along (`$defs`) where references of a document lead."""
+    if isinstance(value, dict):
+        for name, model in value.pop("$defs", {}).items():
+            schemas.setdefault(name, model)
+            _hoist(model, schemas)
+        if isinstance(reference := value.get("$ref"), str) and reference.startswith("#/$defs/"):
+            value["$ref"] = f"{_REFERENCE}{reference.removeprefix('#/$defs/')}"
+    for inner in list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _hoist(inner, schemas)
+
+
 def _answer_truly(operation: dict[str, Any]) -> None:
     """Without the framework's 422, and with what every body may be refused for."""
     responses = operation["responses"]
@@ -100,6 +117,16 @@ def _answer_truly(operation: dict[str, Any]) -> None:
         for status in (413, 415):
             responses.setdefault(str(status), {"description": REFUSAL_MEANINGS[status], "content": REFUSAL_CONTENT})
     operation["responses"] = dict(sorted(responses.items()))
+
+
+def _mark_files(value: Any) -> None:
+    """Says of a form's files what generators look for; the framework's own way (`contentMediaType`) is taken for a
+    text."""
+    if isinstance(value, dict) and value.get("contentMediaType") == "application/octet-stream":
+        del value["contentMediaType"]
+        value["format"] = "binary"
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _mark_files(inner)
 
 
 def _exemplify(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
@@ -127,6 +154,8 @@ def _short(names: list[str]) -> dict[str, str]:
 def _shorten(name: str) -> str:
     if name.startswith("Body_"):
         return "".join(part.capitalize() for part in name.removeprefix("Body_").split("_")) + "Form"
+    if found := _OF_SLICE.match(name):
+        return f"{found['slice'].capitalize()}{_shorten(found['name'])}"
     if generic := _GENERIC.match(name):
         inner = _shorten(generic["inner"])
         return f"{inner}List" if generic["outer"] == "DataList" else f"{inner}{'s' if generic['many'] else ''}Answer"

@@ -5,13 +5,14 @@ The framework reads the body first and asks for the key afterwards, so that anyb
 """
 
 import re
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from functools import partial
 from typing import Any, Final
 
 from fastapi import APIRouter, params
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
+from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import compile_path
@@ -110,6 +111,7 @@ class _Guard:
         self._body = route.body_field is not None
         self._form = route.body_field is not None and isinstance(route.body_field.field_info, params.Form)
         usual = UPLOAD_LIMIT if self._form else JSON_LIMIT
+        self._fields = {field.alias: field.field_info.is_required() for one in dependants for field in one.body_params}
         self._limit: BodyLimit = getattr(route.endpoint, BODY_LIMIT, usual)
 
     async def admit(self, request: Request) -> None:
@@ -122,12 +124,17 @@ class _Guard:
             self._check_body(request)
 
     def _check_query(self, request: Request) -> None:
-        details: dict[str, str] = {}
-        for name in request.query_params:
-            if name not in self._query and name not in ANY_ROUTE_TAKES:
-                details[name[:100]] = f"is no parameter of this route{did_you_mean(name, self._query)}"
-        if details:
-            raise BadRequest("; ".join(f"{name} {reason}" for name, reason in details.items()), details=details)
+        unknown = request.query_params.keys() - self._query - ANY_ROUTE_TAKES
+        _refuse({name: f"is no parameter of this route{did_you_mean(name, self._query)}" for name in unknown})
+
+    def _check_form(self, form: FormData) -> None:
+        """Raises BadRequest. A field that is missing is named too: it may be the misspelt one."""
+        unknown = form.keys() - self._fields.keys()
+        details = {name: f"is no field of this form{did_you_mean(name, self._fields)}" for name in unknown}
+        if unknown:
+            missing = (name for name, required in self._fields.items() if required and name not in form)
+            details |= dict.fromkeys(missing, "is required")
+        _refuse(details)
 
     def _check_body(self, request: Request) -> None:
         sent = request.headers.get("content-type", "")
@@ -147,13 +154,29 @@ class _Guard:
             raise TooLarge(allowance.message)
 
     async def read(self, request: Request) -> Request:
-        """The request, with its JSON read and checked. A form is left to the framework, which spools files to disk."""
-        if not self._body or self._form:
+        """The request, with its JSON read and checked, or the names of its form. The framework takes the form from the
+        request, which keeps it; files are spooled to disk."""
+        if not self._body:
+            return request
+        if self._form:
+            form = await request.form()
+            try:
+                self._check_form(form)
+            except BadRequest:
+                await form.close()
+                raise
             return request
         body = await request.body()
         if not body or not request.headers.get("content-type"):
             return request
         return _Checked(request, body, await read_json(body, self._limit))
+
+
+def _refuse(details: Mapping[str, str]) -> None:
+    """Raises BadRequest where something is wrong."""
+    if details:
+        named = {name[:100]: reason for name, reason in sorted(details.items())}
+        raise BadRequest("; ".join(f"{name} {reason}" for name, reason in named.items()), details=named)
 
 
 class _Checked(Request):

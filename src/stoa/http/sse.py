@@ -31,6 +31,8 @@ STREAM_CONTENT: Final[Mapping[str, Any]] = {
     }
 }
 """How the OpenAPI document describes a stream. `GET /v1/runs/{run_id}/events` brings the schema in."""
+OTHER_STREAM_CONTENT: Final[Mapping[str, Any]] = {"text/event-stream": {"schema": {"type": "string"}}}
+"""The same for events of another vocabulary than ours."""
 
 Write = Callable[[bytes], Awaitable[None] | None]
 """Sends bytes. None says that it may be called again; anything else is to be awaited before."""

@@ -4,7 +4,7 @@ client on top.
 
 from stoa.outbound.addresses import public
 from stoa.outbound.dialing import Outbound, known_private
-from stoa.outbound.errors import PRIVATE, AddressRefused, OutboundError, ProxyFailed, cause, refused
+from stoa.outbound.errors import PRIVATE, AddressRefused, OutboundError, ProxyFailed, Untrusted, cause, refused
 from stoa.outbound.origins import origin_of
 from stoa.outbound.proxies import Proxies, Proxy, ProxySettingError
 
@@ -17,6 +17,7 @@ __all__ = [
     "Proxy",
     "ProxyFailed",
     "ProxySettingError",
+    "Untrusted",
     "cause",
     "known_private",
     "origin_of",

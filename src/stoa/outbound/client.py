@@ -15,6 +15,7 @@ from aiohttp.client_proto import ResponseHandler
 
 from stoa.outbound.bodies import READ_BYTES, BodyError, parse_json, pieces, read_bounded, read_json
 from stoa.outbound.dialing import Outbound
+from stoa.outbound.errors import Untrusted
 
 __all__ = ["READ_BYTES", "BodyError", "client", "parse_json", "pieces", "read_bounded", "read_json"]
 
@@ -92,7 +93,7 @@ class _Connector(aiohttp.TCPConnector):
                     sock.close()
                     raise
         except ssl.SSLCertVerificationError as error:
-            raise aiohttp.ClientConnectorCertificateError(req.connection_key, error) from error
+            raise aiohttp.ClientConnectorCertificateError(req.connection_key, error) from Untrusted(host, error)
         except ssl.SSLError as error:
             raise aiohttp.ClientConnectorSSLError(req.connection_key, error) from error
         except TimeoutError:

@@ -33,15 +33,15 @@ class Outbound:
 
     `allow_private`: private addresses may be called too: of the operator's own endpoints always, of tenants' where the
     operator says so. `proxy_resolves`: the proxy resolves names itself and refuses private addresses. Otherwise this
-    node does both, and asks the proxy for the address that it judged (docs/decisions/0024). `ca_file` and `ca_pem` are
-    certificate authorities beside the system's.
+    node does both, and asks the proxy for the address that it judged (docs/decisions/0024). `ca_file` and `ca_bundle`
+    (PEM) are certificate authorities beside the system's.
     """
 
     allow_private: bool = False
     proxies: Proxies = _DIRECT
     proxy_resolves: bool = False
     ca_file: str | None = None
-    ca_pem: str | None = None
+    ca_bundle: str | None = None
 
     def trusted(self) -> Self:
         """For endpoints that the operator configured."""
@@ -51,9 +51,14 @@ class Outbound:
         """Without a proxy."""
         return replace(self, proxies=_DIRECT)
 
-    def trusting(self, ca_pem: str | None) -> Self:
-        """With one more certificate authority."""
-        return replace(self, ca_pem=ca_pem)
+    async def trusting(self, ca_bundle: str | None) -> Self:
+        """With these certificate authorities (PEM) beside the others. The TLS context is made in a thread: reading the
+        system's authorities takes some 10 ms."""
+        if ca_bundle is None:
+            return self
+        made = replace(self, ca_bundle=ca_bundle)
+        await asyncio.to_thread(made.tls)
+        return made
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -66,7 +71,7 @@ class Outbound:
 
     def tls(self) -> ssl.SSLContext:
         """Raises OSError (ssl.SSLError among them) where a certificate authority cannot be read."""
-        return _tls(self.ca_file, self.ca_pem)
+        return _tls(self.ca_file, self.ca_bundle)
 
     async def connect(self, host: str, port: int, *, tls: bool) -> socket.socket:
         """A connected socket, through the proxy where there is one; TLS is the caller's.
@@ -193,11 +198,11 @@ async def _tunnel(sock: socket.socket, proxy: Proxy, target: str, port: int) -> 
         )
 
 
-@lru_cache(maxsize=256)
-def _tls(ca_file: str | None, ca_pem: str | None) -> ssl.SSLContext:
+@lru_cache(maxsize=64)
+def _tls(ca_file: str | None, ca_bundle: str | None) -> ssl.SSLContext:
     context = ssl.create_default_context()
     if ca_file is not None:
         context.load_verify_locations(cafile=ca_file)
-    if ca_pem is not None:
-        context.load_verify_locations(cadata=ca_pem)
+    if ca_bundle is not None:
+        context.load_verify_locations(cadata=ca_bundle)
     return context

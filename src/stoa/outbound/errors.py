@@ -3,8 +3,11 @@
 OSError
 └─ OutboundError       the text is a sentence for whoever made the call
    ├─ AddressRefused   the host leads to an address that the operator has not allowed
-   └─ ProxyFailed      the operator's proxy refused the call or cannot be reached
+   ├─ ProxyFailed      the operator's proxy refused the call or cannot be reached
+   └─ Untrusted        the host's certificate is signed by nobody whom this server trusts
 """
+
+from ssl import SSLCertVerificationError
 
 PRIVATE = "private address, which this server's operator has not allowed (STOA_ALLOW_PRIVATE_ADDRESSES)"
 
@@ -22,6 +25,16 @@ class AddressRefused(OutboundError):
 
 class ProxyFailed(OutboundError):
     """The proxy refused the call or cannot be reached."""
+
+
+class Untrusted(OutboundError):
+    """The host's certificate cannot be trusted."""
+
+    def __init__(self, host: str, error: SSLCertVerificationError) -> None:
+        super().__init__(
+            f"The certificate of {host} cannot be trusted ({error.verify_message}). If a company's own authority "
+            "signed it, give that authority as ca_bundle, or to the whole server (SSL_CERT_FILE)."
+        )
 
 
 def cause(error: BaseException) -> OutboundError | None:

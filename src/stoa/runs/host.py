@@ -7,6 +7,7 @@ from uuid import UUID
 
 from fastapi import Depends, Query, Request, UploadFile
 from fastapi import File as FormFile
+from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 
 from stoa.apps import AppCaller, AppGate, Entities
@@ -24,6 +25,7 @@ from stoa.http import (
     page_of,
     refusals,
 )
+from stoa.http.openapi import described, documents
 from stoa.http.sse import STREAM_CONTENT, Frames
 from stoa.kernel.errors import Forbidden, NotFound, Unavailable
 from stoa.kernel.pages import PageRequest
@@ -60,6 +62,8 @@ class Reading:
     admit: Callable[[Principal], None]
     replay: Callable[[Principal, UUID, int | None, str | None], Awaitable[Response]]
     events_page: Callable[[Principal, UUID, PageRequest], Awaitable[Response]]
+    event_list: Callable[[], type[BaseModel]]
+    """The model of such a page, for the OpenAPI document."""
     open_chunks: Callable[[Principal, UUID, Entities], Response]
     """The stream in the platform's form."""
     lines: Callable[[Principal, UUID, Entities], tuple[Saying, Frames]]
@@ -282,7 +286,12 @@ def _reading(router: Routes, app_runs: AppRuns, gate: AppGate) -> None:
     async def get_app_run(run_id: UUID, caller: Annotated[AppCaller, running]) -> Data[app_wire.AppRunWire]:
         return await app_runs.shown(caller, await app_runs.one(caller, run_id))
 
-    @router.get("/v1/runs/{run_id}/events", response_class=JSONResponse, responses=refusals(404))
+    @router.get(
+        "/v1/runs/{run_id}/events",
+        response_class=JSONResponse,
+        responses={200: described("EventListWire"), **refusals(404)},
+    )
+    @documents(app_runs.reading.event_list)
     async def list_app_run_events(
         run_id: UUID,
         caller: Annotated[AppCaller, running],

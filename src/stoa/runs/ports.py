@@ -20,6 +20,11 @@ from stoa.runs.types import Run, Trial
 class Models(Protocol):
     """What runs ask of the gateway before they begin."""
 
+    async def id_of(self, tx: Tx, name: UUID | str) -> UUID:
+        """The id of a model that is named by its id or its slug. Raises BadRequest naming `model_id` for an unknown
+        slug."""
+        ...
+
     async def check(self, tx: Tx, model_id: UUID) -> None:
         """Raises BadRequest naming `model_id` when this tenant may not use it, or it cannot be used just now."""
         ...

@@ -131,6 +131,8 @@ class Starting:
         owner: Owner | None,
         undo: ExitStack,
     ) -> "_Begun":
+        if send.model_id is not None:
+            send = replace(send, model_id=await self._models.id_of(tx, send.model_id))
         # Most messages need not lock the conversation first: adding them does, and what is refused then is rolled back.
         place = None if _plain(send) else await self._place(tx, principal, conversation_id, send)
         active = (
@@ -169,13 +171,13 @@ class Starting:
     ) -> "_NewRun":
         if place is not None and send.regenerate:
             # It reads the history up to the message that it answers once more, so no earlier answer to it.
-            question = await take_question(tx, principal.org_id, conversation_id, place, model_id=send.model_id)
+            question = await take_question(tx, principal.org_id, conversation_id, place, model_id=_chosen(send))
             options = {**_options(send), "regenerates": True}
-            return _NewRun(self._ids.new(), question.id, question.position, question.content, send.model_id, options)
+            return _NewRun(self._ids.new(), question.id, question.position, question.content, _chosen(send), options)
         if active is not None:
             await self._check_queue(tx, principal, conversation_id)
         content = await resolve_content(tx, principal, conversation_id, send.content)
-        new = _NewRun(self._ids.new(), self._ids.new(), None, content, send.model_id, _options(send), send.metadata)
+        new = _NewRun(self._ids.new(), self._ids.new(), None, content, _chosen(send), _options(send), send.metadata)
         if active is None:
             return new
         # Its message takes its place in the history when its turn comes.
@@ -191,7 +193,7 @@ class Starting:
         if place is None:
             raise _no_conversation(conversation_id)
         _check_place(place, send)
-        if (model_id := send.model_id or place.model_id) is not None:
+        if (model_id := _chosen(send) or place.model_id) is not None:
             await self._models.check(tx, model_id)
         return place
 
@@ -285,6 +287,11 @@ def _plain(send: SendMessage) -> bool:
     """Whether nothing must be looked up before it is written: it waits for no turn and names no model, tool or file."""
     plain = send.on_busy == "reject" and not send.regenerate and send.model_id is None and send.tools is None
     return plain and send.follows is None and all(part["type"] == "text" for part in send.content)
+
+
+def _chosen(send: SendMessage) -> UUID | None:
+    """The model that it names, once that is known by its id."""
+    return UUID(str(send.model_id)) if send.model_id is not None else None
 
 
 def _check_place(place: LockedConversation, send: SendMessage) -> None:

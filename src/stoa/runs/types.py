@@ -83,7 +83,8 @@ class SendMessage:
     """What `POST /v3/conversations/{id}/messages` asks for."""
 
     content: Sequence[Mapping[str, Any]]
-    model_id: UUID | None
+    model_id: UUID | str | None
+    """An id or a slug."""
     subagents_enabled: bool
     metadata: Mapping[str, Any] | None
     tools: Sequence[str] | None = None

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from stoa.conversations import CONTENT_PARTS_MAX, ContentPart, Metadata
+from stoa.conversations import CONTENT_PARTS_MAX, ContentPart, Metadata, ModelName
 from stoa.http import Body, Timestamp, Wire
 from stoa.http.wire import not_blank, storable
 from stoa.runs.types import Input, InputRequest, RequestType, Run, ToolCallRow
@@ -18,9 +18,10 @@ def _parts(content: Any) -> Any:
 
 
 class AnswerBody(Body):
-    """How an answer is made and delivered. `tools` limits the agent to these of its tools; [] to none."""
+    """How an answer is made and delivered. `model_id` is the id or the slug of a model. `tools` limits the agent to
+    these of its tools; [] to none."""
 
-    model_id: UUID | None = None
+    model_id: ModelName | None = None
     subagents_enabled: bool = False
     stream: bool | None = None
     background: bool = False

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from stoa.outbound.certificates import CaBundle
 from stoa.sources import rules
 
 
@@ -86,7 +87,14 @@ class Paths(Config):
     exclude: Patterns = ()
 
 
-class WebsiteConfig(Paths):
+class Remote(Paths):
+    """`ca_bundle`: certificate authorities (PEM) that the server's certificate may be signed by, beside the system's.
+    It is a field of each that is asked over HTTPS."""
+
+    ca_bundle: CaBundle | None = None
+
+
+class WebsiteConfig(Remote):
     """A site from `url` on: its sitemaps (those of robots.txt, else /sitemap.xml) and its links, on its own host and on
     `hosts`.
 
@@ -109,7 +117,7 @@ class DirectoryConfig(Paths):
     hidden: bool = False
 
 
-class S3Config(Paths):
+class S3Config(Remote):
     """A bucket of Amazon S3, or of what speaks its protocol at `endpoint`."""
 
     bucket: Annotated[str, AfterValidator(_bucket)]
@@ -118,7 +126,7 @@ class S3Config(Paths):
     endpoint: WebAddress | None = None
 
 
-class GitConfig(Paths):
+class GitConfig(Remote):
     """A repository, shallow, at `branch` (a branch or tag; the remote's HEAD where it is left out). Hidden files only
     with `hidden`."""
 

@@ -100,7 +100,8 @@ async def _check_repository(config: Config, _: frozenset[str], means: Means) -> 
 async def _open_website(config: Config, secrets: Mapping[str, str], means: Means) -> AsyncGenerator[Origin]:
     from stoa.sources.providers.website import WebsiteOrigin  # noqa: PLC0415 — the server starts without aiohttp
 
-    yield WebsiteOrigin(configs.WebsiteConfig.model_validate(config), secrets, means.session())
+    tls = (await means.outbound.trusting(config.get("ca_bundle"))).tls()
+    yield WebsiteOrigin(configs.WebsiteConfig.model_validate(config), secrets, means.session(), tls)
 
 
 @asynccontextmanager
@@ -112,12 +113,14 @@ async def _open_directory(config: Config, _: Mapping[str, str], means: Means) ->
 async def _open_bucket(config: Config, secrets: Mapping[str, str], means: Means) -> AsyncGenerator[Origin]:
     from stoa.sources.providers.s3 import S3Origin  # noqa: PLC0415 — the server starts without aiohttp
 
-    yield S3Origin(configs.S3Config.model_validate(config), secrets, means.session())
+    tls = (await means.outbound.trusting(config.get("ca_bundle"))).tls()
+    yield S3Origin(configs.S3Config.model_validate(config), secrets, means.session(), tls)
 
 
 @asynccontextmanager
 async def _open_repository(config: Config, secrets: Mapping[str, str], means: Means) -> AsyncGenerator[Origin]:
-    made = GitOrigin(configs.GitConfig.model_validate(config), secrets, means.home, means.directories, means.outbound)
+    outbound = await means.outbound.trusting(config.get("ca_bundle"))
+    made = GitOrigin(configs.GitConfig.model_validate(config), secrets, means.home, means.directories, outbound)
     try:
         yield made
     finally:

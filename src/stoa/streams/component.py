@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
 
+from pydantic import BaseModel
 from starlette.responses import Response
 
 from stoa.apps import Entities
@@ -19,6 +20,7 @@ from stoa.streams.api import events_page, replay, routes
 from stoa.streams.chunks import Chunks, line_frame, sse_frame
 from stoa.streams.service import LivingKeys, Streams
 from stoa.streams.tickets import Tickets
+from stoa.streams.wire import event_list
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +31,8 @@ class StreamsComponent(Component):
     replay: Callable[[Principal, UUID, int | None, str | None], Awaitable[Response]]
     """(principal, run, after_sequence, Last-Event-ID) → its events after that, then live."""
     events_page: Callable[[Principal, UUID, PageRequest], Awaitable[Response]]
+    event_list: Callable[[], type[BaseModel]]
+    """The model of such a page, which only the OpenAPI document needs."""
     open_chunks: Callable[[Principal, UUID, Entities], EventStream]
     """The same stream in the platform's form."""
     lines: Callable[[Principal, UUID, Entities], tuple[Chunks, Frames]]
@@ -64,6 +68,7 @@ async def open_component(
         lines=lines,
         replay=partial(replay, streams),
         events_page=partial(events_page, streams),
+        event_list=event_list,
         routers={HostKind.API: [routes(streams, kit.gate, Tickets(kit.secret, kit.clock), principal_of_key)]},
         background=[Started(start=streams.start)],
         hang_up=[streams.stop],

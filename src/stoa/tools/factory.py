@@ -56,7 +56,7 @@ class ToolFactory:
         if definition.type is ToolKind.HTTP:
             from stoa.tools.providers.http import HttpTool  # noqa: PLC0415 — the server starts without aiohttp
 
-            return [HttpTool(definition, secrets, self._client(), self._check)]
+            return [HttpTool(definition, secrets, self._client(), self._outbound, self._check)]
         if definition.type is ToolKind.MCP:
             wanted = definition.config.get("tools")
             offers = [offer for offer in definition.offers or () if wanted is None or offer.name in wanted]
@@ -70,7 +70,7 @@ class ToolFactory:
         except Failure as failure:
             raise Unlisted(failure.message) from failure
 
-    async def fetch(self, url: str) -> str:
+    async def fetch(self, url: str, ca_bundle: str | None = None) -> str:
         """Raises Unlisted. The sentence goes on from the field's name."""
         if problem := rules.url_problem(url):
             raise Unlisted(problem)
@@ -79,7 +79,11 @@ class ToolFactory:
         from stoa.outbound.client import BodyError, read_bounded  # noqa: PLC0415
 
         try:
-            async with asyncio.timeout(FETCH_SECONDS_MAX), self._client().get(url, allow_redirects=False) as response:
+            tls = (await self._outbound.trusting(ca_bundle)).tls()
+            async with (
+                asyncio.timeout(FETCH_SECONDS_MAX),
+                self._client().get(url, allow_redirects=False, ssl=tls) as response,
+            ):
                 if response.status != 200:
                     raise Unlisted(f"answered {response.status} instead of a document; redirects are not followed")
                 content = await read_bounded(response, DOCUMENT_BYTES_MAX)

@@ -75,6 +75,8 @@ def check_mcp(name: str, config: Mapping[str, Any], secrets: frozenset[str]) -> 
     if "url" in config:
         _check_url(config["url"])
         _check_values("headers", config.get("headers", {}), secrets, _OURS | _OF_MCP)
+    elif config.get("ca_bundle"):
+        raise BadRequest.field("config.ca_bundle", "is for servers over HTTP; a declared server is a program")
     elif config.get("headers"):
         raise BadRequest.field(
             "config.headers", "are for servers over HTTP; a declared server has its environment from the operator"

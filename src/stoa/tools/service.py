@@ -80,7 +80,7 @@ class Maker(Protocol):
         """Whether an MCP server has said, since it was last asked, that it offers something else now."""
         ...
 
-    async def fetch(self, url: str) -> str:
+    async def fetch(self, url: str, ca_bundle: str | None = None) -> str:
         """A document of the internet's. Raises Unlisted."""
         ...
 
@@ -205,7 +205,7 @@ class Tools:
         text = request.document
         if request.url is not None:
             try:
-                text = await self._make.fetch(request.url)
+                text = await self._make.fetch(request.url, request.ca_bundle)
             except Unlisted as error:
                 raise BadRequest.field("url", str(error)) from error
         assert text is not None

@@ -194,6 +194,7 @@ class ImportRequest:
     headers: Mapping[str, str]
     query: Mapping[str, str]
     secrets: Mapping[str, str]
+    ca_bundle: str | None
     approval: bool
     timeout_seconds: float
     output_bytes_max: int

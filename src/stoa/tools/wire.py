@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from stoa.http import Body, Timestamp, Wire
 from stoa.http.wire import not_blank, storable
 from stoa.kernel.errors import BadRequest
+from stoa.outbound.certificates import CaBundle
 from stoa.tools import rules
 from stoa.tools.types import Called, Definition, Imported, ImportRequest, NewTool, Offer, ToolKind
 
@@ -39,7 +40,8 @@ class Place(Body):
 class HttpConfig(Body):
     """`url` may hold `{argument}`s; other arguments go into the query (GET, DELETE) or the JSON body, unless `places`
     says otherwise. Values of `headers` and `query` may hold `{{secret.name}}`. `parameters` is the JSON schema of the
-    arguments."""
+    arguments. `ca_bundle`: certificate authorities (PEM) that the service's certificate may be signed by, beside the
+    system's."""
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "GET"
     url: Address
@@ -47,6 +49,7 @@ class HttpConfig(Body):
     query: Values = Field(default_factory=dict)
     parameters: dict[str, Any] = Field(default_factory=_no_parameters)
     places: Annotated[dict[Name, Place], Field(max_length=100)] | None = None
+    ca_bundle: CaBundle | None = None
 
 
 class PythonConfig(Body):
@@ -58,7 +61,7 @@ class PythonConfig(Body):
 class McpConfig(Body):
     """An MCP server: `url` of one over streamable HTTP (its `headers` may hold `{{secret.name}}`), or `server`, the
     name of one that this server's operator has declared in stoa.toml. `tools` are the only ones of its tools that are
-    offered, by the server's own names."""
+    offered, by the server's own names. `ca_bundle`: certificate authorities (PEM) for `url`, beside the system's."""
 
     url: Address | None = None
     server: Name | None = None
@@ -66,6 +69,7 @@ class McpConfig(Body):
     tools: (
         Annotated[list[Annotated[str, Field(max_length=200), AfterValidator(not_blank)]], Field(max_length=256)] | None
     ) = None
+    ca_bundle: CaBundle | None = None
 
 
 class ToolFields(Body):
@@ -206,9 +210,9 @@ class TestWire(Wire):
 class ImportBody(Body):
     """An OpenAPI 3.0 or 3.1 document: `document` (the object itself, or JSON or YAML as text) or a `url` of one.
     `operations` are the only ones to import, by operationId or as `GET /pets/{id}`. `base_url` stands in for the
-    document's servers. `headers`, `query`, `secrets` and the rest are given to every tool that is made; a secret that
-    has the name of one of the document's security schemes is sent as that scheme says. `prefix` leads the names.
-    `replace` redefines tools of the same names instead of refusing."""
+    document's servers. `headers`, `query`, `secrets`, `ca_bundle` and the rest are given to every tool that is
+    made; a secret that has the name of one of the document's security schemes is sent as that scheme says. `prefix`
+    leads the names. `replace` redefines tools of the same names instead of refusing."""
 
     example: ClassVar[Mapping[str, Any]] = {"url": "https://example.com/openapi.json", "prefix": "shop_"}
 
@@ -225,6 +229,7 @@ class ImportBody(Body):
     headers: Values = Field(default_factory=dict)
     query: Values = Field(default_factory=dict)
     secrets: Values = Field(default_factory=dict)
+    ca_bundle: CaBundle | None = None
     approval: bool = False
     timeout_seconds: Annotated[float, Field(ge=0.1, le=600)] = 30.0
     output_bytes_max: Annotated[int, Field(ge=1, le=4 * 1024 * 1024)] = 64 * 1024
@@ -307,6 +312,7 @@ def import_request(body: ImportBody) -> ImportRequest:
         body.headers,
         body.query,
         body.secrets,
+        body.ca_bundle,
         body.approval,
         body.timeout_seconds,
         body.output_bytes_max,

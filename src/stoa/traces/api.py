@@ -39,7 +39,6 @@ _DOCUMENTED: Final[dict[str, Any]] = {
                 "schema": {"type": "object", "description": "`runs`, or `resourceSpans`."},
                 "examples": {"runs": {"value": {"runs": []}}},
             },
-            PROTOBUF: {"schema": {"type": "string", "format": "binary"}},
         },
     }
 }

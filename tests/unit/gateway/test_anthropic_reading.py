@@ -122,3 +122,29 @@ async def test_signed_thoughts_are_kept_for_the_next_step() -> None:
         {"type": "redacted_thinking", "data": "xyz"},
     ]
     assert (data.data["calls"], heard.reasoning) == ([{"id": "t"}], "I look.unsigned")
+
+
+async def test_thoughts_of_a_look_alike_that_signs_none_are_kept_too() -> None:
+    frames = [BEGIN, start({"type": "thinking", "thinking": "I look."}), start(USE, 1), end("tool_use"), STOP]
+    (data,) = (await hear("anthropic", frames)).of(ProviderData)
+    assert data.data["thinking"] == [{"type": "thinking", "thinking": "I look.", "signature": ""}]
+
+
+async def test_input_of_a_block_that_is_no_call_is_passed_over() -> None:
+    frames = [
+        BEGIN,
+        start({"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}),
+        delta({"type": "input_json_delta", "partial_json": '{"query": 1}'}),
+        start({"type": "text", "text": "Fine."}, 1),
+        end("end_turn"),
+        STOP,
+    ]
+    heard = await hear("anthropic", frames)
+    assert (heard.error, heard.calls, heard.text) == (None, [], "Fine.")
+
+
+async def test_an_event_named_error() -> None:
+    said = b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}\n\n'
+    heard = await hear("anthropic", [BEGIN, said])
+    assert heard.error is not None
+    assert (heard.error.code, heard.error.message.endswith("Overloaded")) == ("model_overloaded", True)

@@ -1,7 +1,12 @@
 """Whatever JSON a provider puts in whatever place of its wire: the outcome is typed deltas or a typed error, and all of
-it can be stored."""
+it can be stored.
+
+The suite tries some hundred examples of each; `ANY_JSON=50 python -m pytest tests/unit/gateway/test_any_json.py` tries
+fifty times as many, other ones at each run.
+"""
 
 import json
+import os
 from typing import Any
 
 import orjson
@@ -13,6 +18,9 @@ from stoa.gateway import Finish, Notice, ProviderData, ReasoningDelta, TextDelta
 from stoa.gateway.providers.failures import classified, found
 from stoa.gateway.providers.fields import COUNT_MAX
 from tests.support.wires import DONE, Heard, event, hear
+
+TIMES = int(os.environ.get("ANY_JSON", "1"))
+pytestmark = pytest.mark.timeout(60 * TIMES)
 
 WORDS = st.sampled_from(
     [
@@ -37,6 +45,8 @@ WORDS = st.sampled_from(
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6) | WORDS
 KEYS = st.sampled_from(
     [
+        "delta", "tool_calls", "finish_reason", "reasoning", "refusal", "detail", "errors", "base_resp", "x_groq",
+        "status_code", "metadata", "raw", "content_block", "input", "partial_json", "signature", "stop_reason",
         "content", "text", "type", "name", "id", "index", "function",
         "arguments", "message", "code", "error", "usage", "choices", "thinking",
     ]
@@ -179,7 +189,7 @@ def check(heard: Heard) -> None:
 
 
 @pytest.mark.parametrize("wire", SCRIPTS)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400 * TIMES, deadline=None)
 @given(data=st.data())
 async def test_anything_in_any_place(wire: str, data: st.DataObject) -> None:
     script: list[Any] = list(SCRIPTS[wire])
@@ -195,7 +205,7 @@ async def test_anything_in_any_place(wire: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("wire", SCRIPTS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200 * TIMES, deadline=None)
 @given(events=st.lists(ANYTHING, max_size=4), whole=st.booleans())
 async def test_anything_at_all(wire: str, events: list[Any], whole: bool) -> None:
     if whole:
@@ -204,7 +214,7 @@ async def test_anything_at_all(wire: str, events: list[Any], whole: bool) -> Non
 
 
 @pytest.mark.parametrize("wire", SCRIPTS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200 * TIMES, deadline=None)
 @given(data=st.binary(max_size=80), at=st.integers(0, 600))
 async def test_any_bytes(wire: str, data: bytes, at: int) -> None:
     good = b"".join(event(one) for one in SCRIPTS[wire])
@@ -224,7 +234,7 @@ async def test_deep_nesting(wire: str, depth: int) -> None:
             check(await hear(wire, frames))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300 * TIMES, deadline=None)
 @given(ANYTHING, st.booleans(), st.none() | st.integers(300, 599))
 def test_any_failure(body: Any, refused: bool, status: int | None) -> None:
     failure = found(body, refused=refused)

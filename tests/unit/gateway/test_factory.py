@@ -6,6 +6,7 @@ import socket
 import pytest
 
 from stoa.gateway import ModelFactory, Provider, ProviderError
+from stoa.gateway.types import Endpoint
 from stoa.outbound import Outbound
 
 LIST = b'{"data": [{"id": "llama3.2"}]}'
@@ -13,7 +14,7 @@ LIST = b'{"data": [{"id": "llama3.2"}]}'
 
 def looked_for(port: int) -> Provider:
     suppliers = ModelFactory(pace=lambda: 0.0, outbound=Outbound(allow_private=True))
-    return suppliers.provider("ollama", "ollama", f"http://127.0.0.1:{port}", None, None, optional=True)
+    return suppliers.provider("ollama", Endpoint("ollama", f"http://127.0.0.1:{port}"), None, optional=True)
 
 
 async def test_one_that_is_there_is_asked_for_its_models() -> None:

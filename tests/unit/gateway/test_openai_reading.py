@@ -103,6 +103,13 @@ TEXTS = {
     "comments": [b": OPENROUTER PROCESSING\n\n", SAID, b": x\n\n", STOP, DONE],
     "stop with each chunk": [chunk({"content": "Hello "}, "stop"), chunk({"content": "there."}, "stop"), DONE],
     "cut after its end": [SAID, STOP],
+    "no blank lines between events": [(SAID + STOP + DONE).replace(b"\n\n", b"\n")],
+    "no blank lines, cut anywhere": [(SAID + STOP + DONE).replace(b"\n\n", b"\n")[at : at + 7] for at in range(0, 400, 7)],
+    "[DONE] as JSON": [SAID, STOP, event("[DONE]")],
+    "[DONE] as JSON, alone": [SAID, event("[DONE]")],
+    "comments as data": [event(b": keep-alive"), SAID, event(b"ping"), STOP, DONE],
+    "named events": [b"event: message\n" + SAID, b"event: completion.chunk\n" + STOP, b"event: done\n" + DONE],
+    "an error that says nothing": [event({"x_groq": {"error": None}, "choices": [{"delta": {"content": "Hello there."}}]}), STOP, DONE],
     "a whole answer": [b'{"choices":[{"index":0,"message":{"content":"Hello there."},"finish_reason":"stop"}]}'],
     "lines of JSON": [b'{"choices":[{"delta":{"content":"Hello "}}]}\n{"choices":[{"delta":{"content":"there."},"finish_reason":"stop"}]}\n'],
 }  # fmt: skip # a table
@@ -154,6 +161,11 @@ async def test_reasons(given: str, finish: str) -> None:
     assert (await hear("openai", [SAID, chunk({}, given), DONE])).finish == finish
 
 
+async def test_a_reason_in_another_spelling() -> None:
+    frames = [SAID, event({"choices": [{"delta": {}, "finish_reason": None, "finishReason": "MAX_TOKENS"}]}), DONE]
+    assert (await hear("openai", frames)).finish == "length"
+
+
 @pytest.mark.parametrize(
     "given", ["banana", "error", "MALFORMED_FUNCTION_CALL", "insufficient_system_resource", 7, {"a": 1}, True]
 )
@@ -182,6 +194,14 @@ ERRORS = {
     "a whole answer": ([b'{"error":{"message":"too busy","type":"server_error"}}'], "model_overloaded", True),
     "a whole list": ([b'[{"error":{"message":"too busy","code":400}}]'], "model_refused_request", False),
     "too long": ([event({"error": {"message": "too busy: prompt is too long: 9 tokens > 8", "code": 400}})], "context_length_exceeded", False),
+    "an event named error": ([SAID, b'event: error\ndata: {"message": "too busy", "code": 503}\n\n', DONE], "model_overloaded", True),
+    "an event named error with an error": ([b'event: error\ndata: {"error": {"message": "too busy", "type": "rate_limit_error"}}\n\n'], "model_rate_limited", True),
+    "an event named error with text": ([SAID, b"event: error\ndata: too busy\n\n", DONE], "model_error", True),
+    "an event named error, its name last": ([SAID, b'data: {"message": "too busy"}\nevent: error\n\n', DONE], "model_error", True),
+    "an error of llama.cpp": ([SAID, b'error: {"code": 500, "message": "too busy", "type": "server_error"}\n\n'], "model_overloaded", True),
+    "an error of Ollama, bare in the stream": ([SAID, b'{"error":{"message":"too busy","type":"api_error"}}\n'], "model_error", True),
+    "an error of Groq's own": ([SAID, chunk({}, None, x_groq={"error": "too busy"}), DONE], "model_error", True),
+    "a call that could not be read": ([b'event: error\ndata: {"error": {"message": "too busy", "type": "invalid_request_error", "code": "tool_use_failed", "failed_generation": "<x>"}}\n\n'], "model_error", True),
     "no JSON": ([b"data: {not json\n\n"], "model_protocol_error", True),
     "a page": ([b"<html>Sign in</html>"], "model_protocol_error", False),
     "plain text": ([b"Service moved"], "model_protocol_error", False),
@@ -234,14 +254,14 @@ async def test_what_the_provider_wants_back_is_kept() -> None:
             {"reasoning_content": "look.", "reasoning_details": [{"type": "reasoning.text", "text": "a", "index": 0}]}
         ),
         chunk({"reasoning_details": [{"type": "reasoning.text", "text": "b", "index": 0, "signature": "s"}]}),
-        calls(call(id="D681PevKs", index=0, extra_content=signed)),
+        calls(call(id="D681PevKs", index=0, extra_content=signed, thoughtSignature="raw")),
         chunk({}, "tool_calls"),
         DONE,
     ]
     (data,) = (await hear("openai", frames)).of(ProviderData)
     assert data.source == "test host"
     assert data.data == {
-        "calls": [{"id": "D681PevKs", "extra_content": signed}],
+        "calls": [{"id": "D681PevKs", "extra_content": signed, "thoughtSignature": "raw"}],
         "reasoning_content": "I should look.",
         "reasoning_details": [{"type": "reasoning.text", "text": "ab", "index": 0, "signature": "s"}],
     }

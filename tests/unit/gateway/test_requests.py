@@ -6,6 +6,8 @@ import base64
 import struct
 from typing import Any
 
+import jsonschema_rs
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -225,6 +227,59 @@ def test_schemas_of_tools_are_prepared(schema: dict[str, Any], demands: Any) -> 
             assert "$ref" not in value
 
 
+@pytest.mark.parametrize("demands", [COMPATIBLE, ANTHROPIC, GEMINI])
+def test_slips_in_schemas_are_mended(demands: Any) -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "a": {"type": "str", "required": True, "description": None, "enum": []},
+            "b": {"type": "object", "properties": []},
+            "c": {"type": ["STRING", "any"], "minLength": "3", "exclusiveMinimum": True},
+            "d": {"type": "list", "items": [{"type": "int"}, {"type": "string"}]},
+            "e": {"anyOf": [], "additionalProperties": None, "items": None},
+            "required": ["a"],
+        },
+        "required": ["a", 7, "a"],
+        "description": 5,
+    }
+    made = tool_parameters(schema, demands)
+    assert made["required"] == ["a"]
+    properties = made["properties"]
+    assert properties["a"] == {"type": "string"}
+    assert properties["b"]["type"] == "object"
+    assert not isinstance(properties["b"].get("properties"), list)
+    assert "minLength" not in properties["c"]
+    assert properties["d"]["items"]["anyOf"] == [{"type": "integer"}, {"type": "string"}]
+    assert jsonschema_rs.meta.is_valid({"$schema": "https://json-schema.org/draft/2020-12/schema", **made})
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.sampled_from(["string", "x", "#/$defs/a"]), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["type", "properties", "items", "required", "anyOf", "enum", "$ref", "$defs", "a", "description", "minimum", "additionalProperties"]), inner, max_size=4), max_leaves=15))  # fmt: skip
+def test_any_json_as_a_schema(value: Any) -> None:
+    for demands in (COMPATIBLE, ANTHROPIC, GEMINI):
+        try:
+            made = tool_parameters({"type": "object", "properties": {"v": value}, "x": value}, demands)
+        except Unusable:
+            continue
+        unknown = {name: one for name, one in made.items() if name not in ("x", "$defs")}
+        assert jsonschema_rs.meta.is_valid({"$schema": "https://json-schema.org/draft/2020-12/schema", **unknown})
+
+
+def test_schemas_of_gemini_are_plain() -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "a": {"anyOf": [{"type": "integer"}, {"type": "null"}], "description": "A."},
+            "b": {"anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "null"}]},
+            "c": {"type": "string", "enum": ["", "x"]},
+            "d": {"type": "object", "properties": {"e": {"type": "string"}}, "required": ["e", "gone"]},
+        },
+    }
+    made = tool_parameters(schema, GEMINI)["properties"]
+    assert made["a"] == {"type": "integer", "description": "A.", "nullable": True}
+    assert [one["type"] for one in made["b"]["anyOf"]] == ["string", "integer"]
+    assert (made["c"]["enum"], made["d"]["required"]) == (["x"], ["e"])
+
+
 def test_sets_of_arguments_are_told_in_words() -> None:
     schema = {"type": "object", "properties": {"a": {}, "b": {}}, "anyOf": [{"required": ["a"]}, {"required": ["b"]}]}
     assert "a; or b" in tool_parameters(schema, COMPATIBLE)["description"]
@@ -351,6 +406,16 @@ PICTURED = [ModelMessage("user", (TextPart("see"), ImagePart("a", "image/png", P
         ("Missing `reasoning_content` field in the assistant message", ModelRequest(HISTORY), "thoughts_always", True),
         ("Function call is missing a thought_signature in functionCall parts", ModelRequest(HISTORY), "placeholder_signatures", True),
         ("messages.1.content.0: Invalid `signature` in `thinking` block", ModelRequest(HISTORY), "opaque", False),
+        ("registry.ollama.ai/library/gemma:2b does not support tools", ModelRequest([user("a")], tools=[LOOK]), "tools", False),
+        ('"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set', ModelRequest([user("a")], tools=[LOOK]), "tools", False),
+        ("No endpoints found that support tool use.", ModelRequest([user("a")], tools=[LOOK]), "tools", False),
+        ("Function calling is not enabled for models/gemma-3", ModelRequest([user("a")], tools=[LOOK]), "tools", False),
+        ("Function calling with a response mime type: 'application/json' is unsupported", ModelRequest([user("a")], tools=[LOOK], output_schema=OBJECT), "output_schema", False),
+        ("invalid message content type: <nil>", ModelRequest(HISTORY), "empty_content", True),
+        ("messages[1]: 'content' field must be a string or an array of objects", ModelRequest(HISTORY), "empty_content", True),
+        ("function_response.name: Name cannot be empty", ModelRequest(HISTORY), "named_results", True),
+        ("'max_tokens' is too large: 8192. This model's maximum context length is 4096 tokens and your request has 100 input tokens (8192 > 4096 - 100)", ModelRequest([user("a")]), "output_tokens_max", 3_996),
+        ("This model's maximum context length is 8192 tokens. However, you requested 8292 tokens (292 in the messages, 8000 in the completion): lower max_tokens", ModelRequest([user("a")]), "output_tokens_max", 7_900),
         ("Could not process image", ModelRequest(PICTURED), "pictures", False),
         ("Invalid schema for function 'look': bad", ModelRequest([user("a")], tools=[LOOK]), "tools_left_out", frozenset({"look"})),
         ("tools.0.custom.input_schema: bad", ModelRequest([user("a")], tools=[LOOK]), "tools_left_out", frozenset({"look"})),
@@ -403,6 +468,41 @@ def test_concessions_change_the_request() -> None:
     assert roles(text) == ["system", "user", "assistant", "user"]
     assert "found" in text["messages"][3]["content"]
     assert roles(body(request, Concessions(last_message_only=True))) == ["system", "user"]
+    history = [message for message in body(request)["messages"] if message["role"] in ("assistant", "tool")]
+    assert (history[0]["content"], "name" in history[1]) == (None, False)
+    other = body(request, Concessions(empty_content=True, named_results=True))["messages"]
+    assert [message.get("name") for message in other if message["role"] == "tool"] == ["look"]
+    assert next(message["content"] for message in other if message["role"] == "assistant") == ""
+
+
+def test_deepseek_gets_thoughts_with_every_message_that_it_wants_them_in() -> None:
+    sent = body(ModelRequest([user("a"), said("b"), *HISTORY]), Concessions(thoughts_always=True))
+    assert all("reasoning_content" in one for one in sent["messages"] if one["role"] == "assistant")
+
+
+def test_a_model_without_tools_is_asked_without_them() -> None:
+    request = ModelRequest(HISTORY, "Be brief.", [LOOK])
+    made = prepared(request, COMPATIBLE, Concessions(tools=False), SOURCE)
+    assert made.notices == ["This model takes no tools: it is asked without them."]
+    sent = body(request, Concessions(tools=False))
+    assert "tools" not in sent
+    assert "tool_calls" not in str(sent["messages"])
+    assert Concessions(tools=False).lasting().tools is False, "the next request begins without them"
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [("", {}), (" ", {}), ('{"q": 1}', {"q": 1}), ('{"q": ', {"not_json": '{"q": '}), ("[1]", {"not_json": "[1]"}), ("\ud800", {"not_json": "?"})],
+)  # fmt: skip
+@pytest.mark.parametrize("model", [OpenAIModel, AnthropicModel])
+def test_arguments_of_earlier_calls_are_an_object(model: Any, given: str, sent: dict[str, Any]) -> None:
+    """Chat templates and providers parse them: what a model wrote that is none would fail every later request."""
+    history = [user("go"), ModelMessage("assistant", (ToolCallPart("a", "look", given),)), results("a")]
+    made = prepared(ModelRequest(history, tools=[LOOK]), COMPATIBLE, Concessions(), SOURCE)
+    [part] = made.messages[1].parts
+    assert isinstance(part, ToolCallPart)
+    assert orjson.loads(part.arguments) == sent
+    body(ModelRequest(history, tools=[LOOK]), model=model)
 
 
 # --- addresses and limits -------------------------------------------------------------------------------------------

@@ -85,6 +85,7 @@ def plan(document: Any, **fields: Any) -> Imported:
         "headers": {},
         "query": {},
         "secrets": {},
+        "ca_bundle": None,
         "approval": False,
         "timeout_seconds": 30.0,
         "output_bytes_max": 1_000,

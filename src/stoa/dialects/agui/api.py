@@ -14,7 +14,7 @@ from stoa.dialects.threads import Threads
 from stoa.events import decode
 from stoa.http import Gate, Routes, refusals
 from stoa.http.authentication import bearer_token
-from stoa.http.sse import STREAM_CONTENT, EventStream
+from stoa.http.sse import OTHER_STREAM_CONTENT, EventStream
 from stoa.journal import Record
 from stoa.kernel.principal import Principal
 from stoa.streams import Streams
@@ -41,7 +41,7 @@ def agui_routes(threads: Threads, streams: Streams, gate: Gate) -> Routes:
         "/v1/agui/{agent:path}",
         response_class=Response,
         responses={
-            200: {"description": "AG-UI's events.", "content": STREAM_CONTENT},
+            200: {"description": "AG-UI's events.", "content": OTHER_STREAM_CONTENT},
             **refusals(404, 409, 413, 415),
         },
         openapi_extra=documented(_EXAMPLE),

@@ -17,7 +17,7 @@ from stoa.dialects.starting import Attachment, Beginning, Order
 from stoa.events import decode
 from stoa.http import Gate, IdempotencyKeyHeader, Routes, fingerprint, refusals
 from stoa.http.authentication import bearer_token
-from stoa.http.sse import STREAM_CONTENT, EventStream
+from stoa.http.sse import OTHER_STREAM_CONTENT, EventStream
 from stoa.journal import Record
 from stoa.kernel.errors import NotFound
 from stoa.kernel.principal import Principal
@@ -67,7 +67,9 @@ def completion_routes(beginning: Beginning, streams: Streams, gate: Gate) -> Rou
         frames = streams.translated(principal, run.id, translate, DONE)
         return EventStream(frames, {"Stoa-Run-Id": str(run.id)})
 
-    answers: dict[int | str, dict[str, Any]] = {200: {"description": "Chunks, numbered.", "content": STREAM_CONTENT}}
+    answers: dict[int | str, dict[str, Any]] = {
+        200: {"description": "Chunks, numbered.", "content": OTHER_STREAM_CONTENT}
+    }
 
     @router.post(
         _RESUMABLE,

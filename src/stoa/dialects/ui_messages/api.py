@@ -15,7 +15,7 @@ from stoa.dialects.ui_messages.translator import DONE, UiMessageTranslator, enco
 from stoa.events import decode
 from stoa.http import Gate, IdempotencyKeyHeader, Routes, fingerprint, refusals
 from stoa.http.authentication import bearer_token
-from stoa.http.sse import STREAM_CONTENT, EventStream
+from stoa.http.sse import OTHER_STREAM_CONTENT, EventStream
 from stoa.journal import Record
 from stoa.kernel.principal import Principal
 from stoa.runs import Run
@@ -46,7 +46,7 @@ def ui_message_routes(threads: Threads, streams: Streams, gate: Gate) -> Routes:
         return EventStream(frames, {**HEADER, "Stoa-Run-Id": str(run.id)})
 
     answers: dict[int | str, dict[str, Any]] = {
-        200: {"description": "A UI message stream, version 1.", "content": STREAM_CONTENT}
+        200: {"description": "A UI message stream, version 1.", "content": OTHER_STREAM_CONTENT}
     }
 
     @router.post(

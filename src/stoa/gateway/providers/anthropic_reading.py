@@ -24,7 +24,7 @@ class _Thought:
     def as_block(self) -> dict[str, str] | None:
         if self.redacted:
             return {"type": "redacted_thinking", "data": self.redacted}
-        if not self.signature:
+        if not (self.signature or self.thinking):
             return None
         return {"type": "thinking", "thinking": "".join(self.thinking), "signature": "".join(self.signature)}
 
@@ -136,7 +136,7 @@ class AnthropicReading(Reading):
                 block = self._blocks[position] = _Thought()
                 self._thoughts.append(block)
             self._think(block, delta, out)
-        elif kind == "input_json_delta":
+        elif kind == "input_json_delta" and not (block is None and position in self._blocks):
             given = delta.get("partial_json")
             piece = given if isinstance(given, str) else orjson.dumps(given).decode() if given else ""
             if piece:
@@ -159,7 +159,9 @@ class AnthropicReading(Reading):
     def close(self, out: list[Delta]) -> Finish:
         out += [ToolCallDelta(use.number, use.input) for use in self._uses if use.input and not use.streamed]
         if self._uses and self._source:
-            blocks = [block for thought in self._thoughts if (block := thought.as_block())]
+            signed = [thought for thought in self._thoughts if thought.signature or thought.redacted]
+            # Look-alikes that sign nothing want their thoughts back all the same.
+            blocks = [block for thought in signed or self._thoughts if (block := thought.as_block())]
             data: dict[str, Any] = {"calls": [{"id": use.id} for use in self._uses]}
             if blocks:
                 data["thinking"] = blocks

@@ -15,7 +15,7 @@ _OUTPUT_TOKENS_MIN: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Concessions:
-    """The first five are of the wire, and hold for later requests too; the others are of one request."""
+    """The first eight are of the wire, and hold for later requests too; the others are of one request."""
 
     stream_options: bool = True
     limit_name: str | None = None
@@ -24,7 +24,13 @@ class Concessions:
     """Whether the schema of the answer is sent as such; else it is told in words."""
     system_role: bool = True
     thoughts_always: bool = False
-    """Whether every message with calls holds `reasoning_content`, be it empty."""
+    """Whether every message of the assistant holds `reasoning_content`, be it empty."""
+    tools: bool = True
+    """Whether the model takes tools at all."""
+    empty_content: bool = False
+    """Whether a reply that only called tools has an empty text instead of null."""
+    named_results: bool = False
+    """Whether a tool's result names its tool."""
     output_tokens_max: int | None = None
     opaque: bool = True
     """Whether the provider is given back what it gave with earlier replies."""
@@ -37,7 +43,14 @@ class Concessions:
     def lasting(self) -> "Concessions":
         """What a later request to the same model begins with."""
         return Concessions(
-            self.stream_options, self.limit_name, self.output_schema, self.system_role, self.thoughts_always
+            self.stream_options,
+            self.limit_name,
+            self.output_schema,
+            self.system_role,
+            self.thoughts_always,
+            self.tools,
+            self.empty_content,
+            self.named_results,
         )
 
 
@@ -116,6 +129,9 @@ def _limit(granted: Concessions, refusal: _Refusal) -> Conceded | None:
     if room := re.search(r"limit: (\d+) \+ (\d+) > (\d+)", refusal.words):  # prompt + max_tokens > context
         left = int(room.group(3)) - int(room.group(1))
         return _less(granted, left) if left >= _OUTPUT_TOKENS_MIN else None
+    if room := re.search(r"\d+ > (\d+) - (\d+)|length is (\d+) tokens.{0,80}\((\d+) in the messages", refusal.words):
+        context, prompt = (int(number) for number in room.groups() if number)
+        return _less(granted, context - prompt) if context - prompt >= _OUTPUT_TOKENS_MIN else None
     if over := re.search(r"(\d+) > (\d+)|at most (\d+)|less than or equal to `?(\d+)|\[1, (\d+)\]", refusal.words):
         return _less(granted, int(next(number for number in over.groups()[1:] if number)))
     return _less(granted, 4_096) if re.search(r"too large|too high|exceed|maximum", refusal.words) else None
@@ -132,7 +148,8 @@ def _schema(granted: Concessions, refusal: _Refusal) -> Conceded | None:
     if refusal.request.output_schema is None:
         return None
     about = re.search(
-        r"response_format|json_schema|structured output|json mode|guided|grammar|output_config|schema.{0,40}'output'",
+        r"response_format|json_schema|structured output|json mode|guided|grammar|output_config|schema.{0,40}'output'"
+        r"|response mime type|response_mime_type",
         refusal.words,
         re.IGNORECASE,
     )
@@ -180,6 +197,29 @@ def _system(granted: Concessions, refusal: _Refusal) -> Conceded | None:
     )
 
 
+def _no_tools(granted: Concessions, refusal: _Refusal) -> Conceded | None:
+    """Models and servers that take no tools at all. The request is prepared without them, and says so."""
+    about = r"(?:does not|doesn't|not) support (?:tools?\b|function call|tool (?:use|call))|support tool use"
+    about += r"|(?:tools?|tool use|tool calling|function calling) (?:is|are) not (?:supported|enabled|available)"
+    about += r"|tool choice requires|enable-auto-tool-choice"
+    return (
+        Conceded(replace(granted, tools=False))
+        if refusal.request.tools and re.search(about, refusal.words, re.IGNORECASE)
+        else None
+    )
+
+
+def _forms(granted: Concessions, refusal: _Refusal) -> Conceded | None:
+    """Two ways in which look-alikes read the history otherwise: a null for no text, a result without a name."""
+    if not _calls(refusal.request):
+        return None
+    if re.search(r"function_response\.name|name.{0,20}cannot be empty", refusal.words, re.IGNORECASE):
+        return Conceded(replace(granted, named_results=True))
+    about = r"content.{0,80}(?:<nil>|\bnull\b|\bnone\b|nonetype|must be a (?:valid )?string|should be a valid string)"
+    about += r"|(?:<nil>|\bnull\b|nonetype).{0,40}content"
+    return Conceded(replace(granted, empty_content=True)) if re.search(about, refusal.words, re.IGNORECASE) else None
+
+
 def _tool(granted: Concessions, refusal: _Refusal) -> Conceded | None:
     """The one tool that the provider names, or counts."""
     names = [tool.name for tool in refusal.request.tools if tool.name not in granted.tools_left_out]
@@ -199,4 +239,14 @@ def _tool(granted: Concessions, refusal: _Refusal) -> Conceded | None:
     return Conceded(replace(granted, tools_left_out=granted.tools_left_out | {quoted[0]}), notice)
 
 
-_RULES: Final[tuple[_Rule, ...]] = (_stream_options, _limit, _schema, _system, _thoughts, _images, _tool)
+_RULES: Final[tuple[_Rule, ...]] = (
+    _stream_options,
+    _limit,
+    _schema,
+    _system,
+    _no_tools,
+    _forms,
+    _thoughts,
+    _images,
+    _tool,
+)

@@ -30,6 +30,8 @@ class Demands:
     """Of all pictures together; the newest are kept."""
     pictures_max: int = 50
     structured_output: Literal["json_schema", "json_object", "none"] = "json_schema"
+    named_results: bool = False
+    """Whether a tool's result names its tool."""
     signatures: bool = False
     """Whether the first call of each reply must be signed; one of another provider's gets Gemini's placeholder."""
     completion_tokens: bool = False
@@ -47,7 +49,7 @@ ANTHROPIC: Final = Demands(
     structured_output="none",
 )
 OPENAI: Final = Demands(completion_tokens=True)
-GEMINI: Final = Demands(plain_schemas=True, signatures=True, pictures=frozenset({PNG, JPEG, WEBP}))
+GEMINI: Final = Demands(plain_schemas=True, named_results=True, signatures=True, pictures=frozenset({PNG, JPEG, WEBP}))
 MISTRAL: Final = Demands(stream_options=False, picture_bytes_max=10 * _MIB, pictures_max=8)
 GROQ: Final = Demands(picture_bytes_max=3 * _MIB, pictures_max=5)
 DEEPSEEK: Final = Demands(structured_output="json_object")

@@ -26,6 +26,8 @@ class Origin:
     host: str
     port: int
     tls: bool
+    ca_bundle: str | None = None
+    """Authorities beside the system's. A connection that was opened with them is nobody else's."""
 
 
 def request_bytes(path: str, query: str, host: str, headers: Mapping[str, str], body: bytes) -> bytes:

@@ -9,7 +9,10 @@ from stoa.gateway.providers.fields import list_of, object_of, status_of, text_of
 from stoa.gateway.types import ModelError
 
 _DEPTH_MAX: Final = 4
-_MESSAGES: Final = ("message", "msg", "detail", "error_message", "status_msg", "description", "error_msg", "reason")
+_MESSAGES: Final = (
+    "message", "msg", "detail", "error_message", "status_msg", "description", "error_msg", "reason", "Message",
+    "errorMessage", "error_description",
+)  # fmt: skip # a table
 _STATUSES: Final[Mapping[str, int]] = {
     "invalid_request_error": 400, "badrequesterror": 400, "bad_request": 400, "invalid_argument": 400,
     "failed_precondition": 400, "exceed_context_size_error": 400, "context_length_exceeded": 400,
@@ -30,13 +33,15 @@ _CONTEXT: Final = re.compile(
     r"|(?:input|prompt) (?:is )?too (?:long|large)|too many (?:input |total )?tokens|input token count"
     r"|input tokens? exceed"
     r"|maximum (?:prompt|input) length|reduce the length of|request too large for model|too large for model with"
-    r"|tokens? in (?:your |the )?(?:prompt|request) exceed|string_above_max_length|range of input length",
+    r"|tokens? in (?:your |the )?(?:prompt|request) exceed|string_above_max_length|range of input length"
+    r"|max_new_tokens.{0,3} must be|inputs.{0,3} must have less than|exceeded model token limit|prompt exceeds max"
+    r"|token count.{0,20} exceeds|longer than the maximum model length|max_(?:seq|model)_len|max (?:message )?tokens",
     re.IGNORECASE,
 )
 _QUOTA: Final = re.compile(
     r"insufficient[_ ](?:quota|balance|credits?|funds)|billing|credit balance|requires more credits|payment required"
     r"|usage limits?\b.*regain"
-    r"|out of credits|arrears|exceeded your current quota|quota (?:exceeded|exhausted)",
+    r"|out of credits|arrear|余额不足|充值|欠费|exceeded your current quota|quota (?:exceeded|exhausted)",
     re.IGNORECASE,
 )
 _FILTER: Final = re.compile(
@@ -45,6 +50,11 @@ _FILTER: Final = re.compile(
     r"|flagged|moderation|data_inspection_failed|prohibited_content",
     re.IGNORECASE,
 )
+_OVER_PLAN: Final = re.compile(r"request too large", re.IGNORECASE)
+"""One request is over what a plan gives in a minute: waiting does not help."""
+_GARBLED: Final = re.compile(r"tool_use_failed|failed_generation", re.IGNORECASE)
+"""The model called a tool in a way that its provider could not read; it may do better the next time."""
+_NO_TOOLS: Final = re.compile(r"support tool use", re.IGNORECASE)
 _KEY: Final = re.compile(
     r"api[ _-]?key (?:not valid|is invalid|expired)|invalid[_ ](?:x-)?api[_ -]?key|incorrect api key", re.IGNORECASE
 )
@@ -137,8 +147,8 @@ def classified(failure: Failure, sentence: str, *, status: int | None, wait_seco
 
 def _code(said: str, status: int | None, wait_seconds: float | None, *, in_stream: bool) -> tuple[str, bool]:
     """The code, and whether the same request may succeed later."""
-    if status not in (401, 404, 429) and _CONTEXT.search(said):
-        return "context_length_exceeded", False
+    if (told := _by_words(said, status)) is not None:
+        return told
     if status == 402 or (
         _QUOTA.search(said) and ("insufficient" in said.lower() or wait_seconds is None) and status != 404
     ):
@@ -162,6 +172,17 @@ def _code(said: str, status: int | None, wait_seconds: float | None, *, in_strea
             return "model_refused_request", False
         case _:
             return ("model_overloaded", True) if status >= 500 else ("model_refused_request", False)
+
+
+def _by_words(said: str, status: int | None) -> tuple[str, bool] | None:
+    """What the words say more clearly than the status."""
+    if (status not in (401, 404, 429) and _CONTEXT.search(said)) or (status == 429 and _OVER_PLAN.search(said)):
+        return "context_length_exceeded", False
+    if _GARBLED.search(said):
+        return "model_error", True
+    if status == 404 and _NO_TOOLS.search(said):
+        return "model_refused_request", False
+    return None
 
 
 def _wait(message: str) -> float | None:

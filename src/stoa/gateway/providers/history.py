@@ -10,6 +10,8 @@ from hashlib import sha256
 from itertools import takewhile
 from typing import Any, Final
 
+import orjson
+
 from stoa.gateway.providers.concessions import Concessions
 from stoa.gateway.providers.demands import Demands
 from stoa.gateway.providers.fields import list_of, object_of, text_of
@@ -59,12 +61,13 @@ def prepared(request: ModelRequest, demands: Demands, granted: Concessions, sour
         last = max((place for place, one in enumerate(messages) if one.role == "user"), default=0)
         messages = messages[last:]
     valid = _valid(messages)
+    as_text = granted.calls_as_text or not granted.tools
     rest = _paired(_numbered(messages[valid:], made, source, opaque=granted.opaque))
-    if granted.calls_as_text:
+    if as_text:
         rest = [_told(message) for message in rest]
     rest = _pictured(rest, demands, granted, made)
     made.messages = _ordered(messages[:valid], [_without_blanks(message) for message in rest], demands)
-    if not made.tools and not granted.calls_as_text:
+    if not made.tools and not as_text:
         _stand_ins(made)
     return made
 
@@ -87,6 +90,9 @@ def _valid(messages: Sequence[ModelMessage]) -> int:
 # --- tools ----------------------------------------------------------------------------------------------------------
 def _tools(request: ModelRequest, demands: Demands, granted: Concessions, made: Prepared) -> None:
     more: list[str] = []
+    if request.tools and not granted.tools:
+        made.notices.append("This model takes no tools: it is asked without them.")
+        return
     for tool in request.tools:
         if tool.name in granted.tools_left_out:
             continue  # The notice was given with the concession.
@@ -164,7 +170,8 @@ def _numbered(messages: Sequence[ModelMessage], made: Prepared, source: str, *, 
                 used.add(id_)
                 ids[part.id] = id_
                 extra = {name: value for name, value in given.items() if name != "id"} if opaque else {}
-                part = replace(part, id=id_, name=names.get(part.name) or safe_name(part.name), extra=extra or None)  # noqa: PLW2901
+                name = names.get(part.name) or safe_name(part.name)
+                part = ToolCallPart(id_, name, _readable(part.arguments), extra or None)  # noqa: PLW2901
             elif isinstance(part, ToolResultPart):
                 name, result = names.get(part.name) or safe_name(part.name), part.result
                 result = result if result.strip() else NO_OUTPUT
@@ -172,6 +179,18 @@ def _numbered(messages: Sequence[ModelMessage], made: Prepared, source: str, *, 
             parts.append(part)
         out.append(ModelMessage(message.role, tuple(parts), _kept(provider) if opaque else None))
     return out
+
+
+def _readable(arguments: str) -> str:
+    """A call's arguments as JSON of an object: providers and chat templates parse them, and fail at anything else. What
+    a model wrote that is none is told to it as text."""
+    try:
+        held = orjson.loads(arguments.strip() or "{}")
+    except orjson.JSONDecodeError:
+        held = None
+    if isinstance(held, dict):
+        return arguments if arguments.strip() else "{}"
+    return orjson.dumps({"not_json": arguments.encode("utf-8", "replace").decode()}).decode()
 
 
 def _kept(provider: ProviderData | None) -> ProviderData | None:

@@ -26,6 +26,7 @@ from stoa.gateway.types import (
     TextPart,
     ToolCallPart,
     ToolResultPart,
+    ToolSpec,
 )
 
 NO_SIGNATURE: Final = "skip_thought_signature_validator"
@@ -66,19 +67,19 @@ class OpenAIModel(StreamingModel):
         if self._demands.stream_options and granted.stream_options:
             body["stream_options"] = {"include_usage": True}
         if made.tools:
-            body["tools"] = [
-                {
-                    "type": "function",
-                    "function": {"name": tool.name, "description": tool.description, "parameters": tool.parameters},
-                }
-                for tool in made.tools
-            ]
+            body["tools"] = [{"type": "function", "function": self._function(tool)} for tool in made.tools]
             if not made.tools_offered:
                 body["tool_choice"] = "none"
         limits = [limit for limit in (request.output_tokens_max, granted.output_tokens_max) if limit is not None]
         if limits:
             body[self.limit_name(granted)] = min(limits)
         return body
+
+    def _function(self, tool: ToolSpec) -> dict[str, Any]:
+        made: dict[str, Any] = {"name": tool.name, "description": tool.description}
+        if tool.parameters["properties"] or not self._demands.plain_schemas:  # Gemini refuses an object of nothing.
+            made["parameters"] = tool.parameters
+        return made
 
     def _output_schema(self, request: ModelRequest, granted: Concessions, body: dict[str, Any]) -> list[str]:
         """Asks for structured output as the provider takes it, and gives what has to be said in words."""
@@ -107,7 +108,7 @@ class OpenAIModel(StreamingModel):
         for message in made.messages:
             match message.role:
                 case "tool":
-                    messages += _results(message)
+                    messages += _results(message, named=self._demands.named_results or granted.named_results)
                 case "assistant":
                     messages.append(_assistant(message, granted, signatures=self._demands.signatures))
                 case "user":
@@ -152,33 +153,33 @@ def azure_base(base_url: str, deployment: str) -> str:
     return parts._replace(path=path or "/openai/v1").geturl()
 
 
-def _results(message: ModelMessage) -> list[dict[str, Any]]:
+def _results(message: ModelMessage, *, named: bool) -> list[dict[str, Any]]:
     """Each result is a message of its own on this wire."""
     return [
-        {"role": "tool", "tool_call_id": part.id, "content": part.result}
+        {"role": "tool", "tool_call_id": part.id, "content": part.result, **({"name": part.name} if named else {})}
         for part in message.parts
         if isinstance(part, ToolResultPart)
     ]
 
 
 def _assistant(message: ModelMessage, granted: Concessions, *, signatures: bool) -> dict[str, Any]:
-    if len(message.parts) == 1 and isinstance(only := message.parts[0], TextPart):
+    if len(message.parts) == 1 and isinstance(only := message.parts[0], TextPart) and not granted.thoughts_always:
         return {"role": "assistant", "content": only.text or None}
     text = "\n\n".join(part.text for part in message.parts if isinstance(part, TextPart))
     calls = [_call(part) for part in message.parts if isinstance(part, ToolCallPart)]
-    made: dict[str, Any] = {"role": "assistant", "content": text or None}
+    made: dict[str, Any] = {"role": "assistant", "content": text or ("" if granted.empty_content else None)}
     if calls:
         made["tool_calls"] = calls
         data = message.provider.data if message.provider is not None else {}
         made |= {
             name: data[name] for name in ("reasoning_content", "reasoning_details", "extra_content") if name in data
         }
-        if granted.thoughts_always:
-            made.setdefault("reasoning_content", "")
         if (signatures or granted.placeholder_signatures) and not any("extra_content" in call for call in calls):
             calls[0]["extra_content"] = {
                 "google": {"thought_signature": NO_SIGNATURE}
             }  # Of parallel calls the first is signed.
+    if granted.thoughts_always:
+        made.setdefault("reasoning_content", "")
     return made
 
 

@@ -36,8 +36,11 @@ class OpenAIReading(Reading):
                 self._fail(event)
         else:
             self._fail(event)
-        usage = event.get("usage") or object_of(event.get("x_groq")).get("usage")
-        if usage:
+        if groq := object_of(event.get("x_groq")):
+            if groq.get("error"):  # Why it stopped early.
+                self._fail(groq)
+            self._usage(groq.get("usage"), out)
+        if usage := event.get("usage"):
             self._usage(usage, out)
 
     def _choice(self, choice: Any, out: list[Delta]) -> None:
@@ -57,7 +60,7 @@ class OpenAIReading(Reading):
             self._whole(choice, out)
         if choice.get("error"):
             self._fail(choice)
-        if reason := choice.get("finish_reason"):
+        if reason := choice.get("finish_reason") or choice.get("finishReason"):
             self._reason, self.finished = text_of(reason) or "an unknown reason", True
             if usage := choice.get("usage"):
                 self._usage(usage, out)

@@ -1,5 +1,6 @@
 """One reply, from bytes to deltas: a stream of events, or a whole JSON answer where a server does not stream."""
 
+import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, Final
 
@@ -15,6 +16,8 @@ from stoa.gateway.types import Delta, ModelError, TextDelta
 
 WHOLE_BYTES_MAX: Final = 16 * 1024 * 1024
 """Of an answer that is not streamed."""
+_KEEP_ALIVE: Final = re.compile(rb":.*|ping|pong|heartbeat|keep-?alive", re.IGNORECASE)
+"""What proxies send as data, to keep a connection open."""
 _BOM: Final = b"\xef\xbb\xbf"
 _KINDS: Final = {
     "connect": ("model_unreachable", "The model's provider cannot be reached"),
@@ -153,6 +156,8 @@ class Reception:
 
     def _loosely(self, data: bytes, out: list[Delta]) -> None:
         """An event that the strict parser refuses. Raises ModelError."""
+        if _KEEP_ALIVE.fullmatch(data.strip()):
+            return
         try:
             event = parse(data)
         except ValueError:
@@ -174,6 +179,8 @@ class Reception:
         for item in items_of(event):
             if isinstance(item, dict):
                 self._reading.read(item, out)
+            elif isinstance(item, str) and item.strip() == "[DONE]":  # Encoded once too often.
+                self._reading.ended = True
             elif item is not None:
                 raise _protocol_error("The model's stream holds an event of an unknown form.", retryable=True)
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 import orjson
 
 from stoa.gateway.providers.demands import Demands
+from stoa.gateway.providers.well_formed import well_formed
 
 DEPTH_MAX: Final = 40
 NODES_MAX: Final = 2_000
@@ -48,7 +49,7 @@ def tool_parameters(schema: Mapping[str, Any], demands: Demands) -> dict[str, An
 @lru_cache(maxsize=1_024)
 def _prepared(encoded: bytes, demands: Demands) -> dict[str, Any]:
     """Made once per schema and provider: the same tools are offered with each reply."""
-    schema = orjson.loads(encoded)
+    schema = well_formed(orjson.loads(encoded))
     if "$ref" in schema:
         schema = {
             **_resolved(schema, schema),
@@ -127,6 +128,7 @@ class _Walk:
             raise Unusable("its schema is too large")
         if not isinstance(schema, dict):  # `true` and `false` are schemas too.
             return {}
+        schema = well_formed(schema)
         if self._plain and isinstance(ref := schema.get("$ref"), str):
             if ref in refs:
                 return {"type": "object", "properties": {}}
@@ -155,6 +157,17 @@ class _Walk:
             made["enum"] = [made["const"]]
         if "oneOf" in made:
             made["anyOf"] = made["oneOf"]
+        ways = _list(made.get("anyOf"))
+        if (others := [one for one in ways if one.get("type") != "null"]) and len(others) < len(ways):
+            made = {**made, "nullable": True} | (others[0] if len(others) == 1 else {"anyOf": others})
+            if len(others) == 1:
+                del made["anyOf"]
+        if isinstance(made.get("enum"), list) and "" in made["enum"]:
+            made["enum"] = [one for one in made["enum"] if one != ""]  # An empty one is refused.
+            if not made["enum"]:
+                del made["enum"]
+        if "required" in made and "properties" in made:
+            made["required"] = [name for name in _names(made["required"]) if name in made["properties"]]
         if isinstance(made.get("enum"), list) and made.get("type", "string") != "string":
             values = ", ".join(str(one) for one in made.pop("enum")[:50])  # Only text may be enumerated there.
             made["description"] = f"{made.get('description', '')} One of: {values}.".strip()

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Final
 
+import orjson
+
 EVENT_BYTES_MAX: Final = 1024 * 1024
 
 
@@ -11,13 +13,18 @@ class EventTooLarge(ValueError):
 
 
 class EventParser:
-    """Feed it bytes; it gives each event's data. Comments, names and ids are passed over: no model's wire needs
-    them."""
+    """Feed it bytes; it gives each event's data. Comments, ids and names are passed over, but for the name `error`: its
+    data is given as the value of an object's `error`, where the readers look for it.
+
+    Servers that speak the protocol badly are read too: events without the blank line between them, and errors that
+    stand in the stream as bare JSON (Ollama) or behind `error:` (llama.cpp).
+    """
 
     def __init__(self) -> None:
         self._rest = b""
         self._data: list[bytes] = []
         self._bytes = 0
+        self._failed = False
 
     @property
     def open(self) -> bool:
@@ -40,15 +47,48 @@ class EventParser:
         for line in lines:
             if not line:
                 if self._data:
-                    yield b"\n".join(self._data)
-                    self._data, self._bytes = [], 0
+                    yield self._event()
+                self._failed = False
             elif line.startswith(b"data:"):
                 value = line[6:] if line[5:6] == b" " else line[5:]
+                if self._data and _begins(self._data[-1], value):
+                    yield self._event()
                 self._bytes += len(value)
                 if self._bytes > EVENT_BYTES_MAX:
                     raise EventTooLarge
                 self._data.append(value)
+            elif line.startswith((b"event:", b"error:", b'{"error"')):
+                yield from self._named(line)
+
+    def _event(self) -> bytes:
+        data = b"\n".join(self._data)
+        self._data, self._bytes = [], 0
+        return _failure(data) if self._failed else data
+
+    def _named(self, line: bytes) -> Iterator[bytes]:
+        """Lines that are no data, and tell of an error."""
+        if line.startswith(b"event:"):
+            self._failed = line[6:].strip() == b"error"
+        else:
+            if self._data:
+                yield self._event()
+            yield line if line.startswith(b"{") else _failure(line[6:].strip())
 
     def close(self) -> Iterator[bytes]:
         """An event that the end of the stream completes: some servers leave the last blank line out."""
         yield from self.feed(b"\n\n")
+
+
+def _begins(before: bytes, value: bytes) -> bool:
+    """Whether a line of data begins another event, although no blank line stands between. Inside of one event no line
+    of JSON ends and none begins so."""
+    return before.rstrip().endswith(b"}") and (value.startswith(b"{") or value.strip() == b"[DONE]")
+
+
+def _failure(data: bytes) -> bytes:
+    """What an event named `error` says, as the value of `error`; text that is no JSON as a string."""
+    try:
+        held = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        held = data.decode("utf-8", "replace")
+    return orjson.dumps({"error": held or "it says only that there was an error"})

@@ -63,6 +63,7 @@ class StreamingModel(ABC):
         abilities: Capabilities,
         *,
         demands: Demands | None = None,
+        ca_bundle: str | None = None,
         timeouts: Timeouts | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -71,6 +72,7 @@ class StreamingModel(ABC):
         self._url = endpoint(base_url, self.path)
         self._source = f"{self.wire} {urlsplit(base_url).netloc.rpartition('@')[2]}"
         self._api_key = api_key
+        self._ca_bundle = ca_bundle
         self._wire_name = wire_name
         self._abilities = abilities
         self._demands = demands or self.default_demands(base_url)
@@ -183,7 +185,7 @@ class StreamingModel(ABC):
         self, stack: AsyncExitStack, url: str, body: bytes, timeouts: Timeouts, *, accept: str
     ) -> Reply:
         headers = {"Content-Type": "application/json", "Accept": accept, **self.headers()}
-        reply = await stack.enter_async_context(self._transport.post(url, headers, body, timeouts))
+        reply = await stack.enter_async_context(self._transport.post(url, headers, body, timeouts, self._ca_bundle))
         if not 200 <= reply.status < 300:
             raise self._refusal(reply, await reply.read(ERROR_BODY_BYTES_MAX))
         return reply

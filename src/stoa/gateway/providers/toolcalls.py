@@ -14,7 +14,7 @@ import orjson
 from stoa.gateway.providers.fields import index_of, object_of, text_of
 from stoa.gateway.types import Delta, ToolCallDelta
 
-OPAQUE: Final = ("extra_content", "thought_signature", "provider_specific_fields")
+OPAQUE: Final = ("extra_content", "thought_signature", "thoughtSignature", "provider_specific_fields")
 """Fields of a call that its provider wants back unchanged (Gemini's signatures, and proxies before it)."""
 _MARKS: Final = re.compile(r'["\\{}\[\]]')
 

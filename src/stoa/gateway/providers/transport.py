@@ -16,7 +16,7 @@ import httptools
 
 from stoa.gateway.providers.exchange import Origin, Timeouts, TransportError, request_bytes
 from stoa.gateway.providers.rests import Rests
-from stoa.outbound import Outbound, OutboundError
+from stoa.outbound import Outbound, OutboundError, Untrusted
 
 BUFFER_BYTES_MAX: Final = 512 * 1024
 """Of one reply, unread: past it the socket is not read from, so a fast model waits for us."""
@@ -87,13 +87,17 @@ class Transport:
 
     @asynccontextmanager
     async def post(
-        self, url: str, headers: Mapping[str, str], body: bytes, timeouts: Timeouts
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        timeouts: Timeouts,
+        ca_bundle: str | None = None,
     ) -> AsyncGenerator[Reply]:
         """Raises TransportError. Leaving before the body's end closes the connection at once."""
         parts = urlsplit(url)
-        origin = Origin(
-            parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80), parts.scheme == "https"
-        )
+        tls = parts.scheme == "https"
+        origin = Origin(parts.hostname or "", parts.port or (443 if tls else 80), tls, ca_bundle if tls else None)
         request = request_bytes(parts.path or "/", parts.query, parts.netloc.rpartition("@")[2], headers, body)
         wire = await self._send(origin, request, timeouts)
         reply = Reply(wire, timeouts, self._rests)
@@ -125,9 +129,9 @@ class Transport:
                 raise
 
     async def _connect(self, origin: Origin, timeouts: Timeouts) -> "_Wire":
-        tls = self._outbound.tls() if origin.tls else None
         try:
             async with asyncio.timeout(timeouts.connect):
+                tls = (await self._outbound.trusting(origin.ca_bundle)).tls() if origin.tls else None
                 sock = await self._outbound.connect(origin.host, origin.port, tls=origin.tls)
                 try:
                     _, wire = await asyncio.get_running_loop().create_connection(
@@ -142,8 +146,7 @@ class Transport:
         except OutboundError as error:
             raise TransportError("connect", str(error)) from error
         except ssl.SSLCertVerificationError as error:
-            reason = f"the certificate of {origin.host} cannot be trusted: {error.verify_message}"
-            raise TransportError("connect", reason) from error
+            raise TransportError("connect", str(Untrusted(origin.host, error)).rstrip(".")) from error
         except (OSError, ValueError) as error:
             raise TransportError("connect", "no connection could be made") from error
 

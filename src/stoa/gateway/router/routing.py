@@ -34,10 +34,10 @@ class Routing:
     def routes(self) -> Sequence[RouteSettings]:
         return list(self._routes.values())
 
-    def route(self, slug_or_id: str | UUID) -> RouteSettings | None:
-        if isinstance(slug_or_id, str):
-            return self._routes.get(slug_or_id)
-        return next((route for slug, route in self._routes.items() if route_id(slug) == slug_or_id), None)
+    def route(self, name: str) -> RouteSettings | None:
+        """By its slug or its id."""
+        by_id = (route for slug, route in self._routes.items() if str(route_id(slug)) == name.lower())
+        return self._routes.get(name) or next(by_id, None)
 
     def price(self, slug: str) -> PriceOf:
         if (known := self._known.get(slug)) is None:

@@ -4,6 +4,7 @@ new."""
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
+from ssl import SSLContext
 from typing import Final
 from xml.etree.ElementTree import Element, ParseError
 
@@ -28,10 +29,16 @@ _CODES: Final = {401: "credentials_refused", 403: "credentials_refused", 404: "o
 
 
 class S3Origin:
-    def __init__(self, config: S3Config, secrets: Mapping[str, str], session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self,
+        config: S3Config,
+        secrets: Mapping[str, str],
+        session: aiohttp.ClientSession,
+        tls: SSLContext | None = None,
+    ) -> None:
         self._config = config
         self._secrets = secrets
-        self._web = Web(session)
+        self._web = Web(session, tls)
         self._globs = Globs(config.include, config.exclude)
         if config.endpoint is not None:  # Other servers know their buckets by path; not every one has names for them.
             self._root, self._path = (

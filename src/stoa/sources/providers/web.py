@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from ssl import SSLContext
 from typing import Final
 
 import aiohttp
@@ -46,16 +47,18 @@ class Answer:
 
 
 class Web:
-    """`authorization` is a header for `home` alone: scheme, host and port."""
+    """`tls` None: the session's own. `authorization` is a header for `home` alone: scheme, host and port."""
 
     def __init__(
         self,
         session: aiohttp.ClientSession,
+        tls: SSLContext | None = None,
         *,
         home: URL | None = None,
         authorization: str | None = None,
     ) -> None:
         self._session = session
+        self._tls = tls or True  # True: as the session does.
         self._home = home.origin() if home is not None and authorization is not None else None
         self._authorization = authorization
 
@@ -75,7 +78,9 @@ class Web:
             total=REQUEST_SECONDS_MAX, connect=SILENT_SECONDS_MAX, sock_read=SILENT_SECONDS_MAX
         )
         try:
-            async with self._session.get(url, headers=headers, allow_redirects=False, timeout=timeout) as response:
+            async with self._session.get(
+                url, headers=headers, allow_redirects=False, timeout=timeout, ssl=self._tls
+            ) as response:
                 answer = Answer(
                     response.status, {name.lower(): value for name, value in response.headers.items()}, None
                 )

@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from ssl import SSLContext
 from time import monotonic
 from typing import Any, Final
 
@@ -74,13 +75,19 @@ class _Visit:
 
 
 class WebsiteOrigin:
-    def __init__(self, config: WebsiteConfig, secrets: Mapping[str, str], session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self,
+        config: WebsiteConfig,
+        secrets: Mapping[str, str],
+        session: aiohttp.ClientSession,
+        tls: SSLContext | None = None,
+    ) -> None:
         start = canonical(config.url)
         if start is None:
             raise SourceError("origin_not_found", f"{config.url} is no address of a page.")
         self._config = config
         self._start = start
-        self._web = Web(session, home=start, authorization=secrets.get("authorization"))
+        self._web = Web(session, tls, home=start, authorization=secrets.get("authorization"))
         self._globs = Globs(config.include, config.exclude)
         self._hosts = frozenset({host_of(start), *config.hosts})
         self._robots: dict[str, Robots] = {}

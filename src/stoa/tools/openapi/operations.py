@@ -112,6 +112,8 @@ class Operation:
             "parameters": parameters,
             "places": draft.places,
         }
+        if self._request.ca_bundle is not None:
+            config["ca_bundle"] = self._request.ca_bundle
         config = clean(config)
         try:
             orjson.dumps(config)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from stoa.outbound import AddressRefused, cause
+from stoa.outbound import AddressRefused, Outbound, cause
 from stoa.outbound.client import BodyError, read_bounded
 from stoa.tools import rules
 from stoa.tools.types import Call, CheckArguments, Definition, ToolKind, ToolResult
@@ -28,12 +28,18 @@ class HttpTool:
     kind = ToolKind.HTTP
 
     def __init__(
-        self, definition: Definition, secrets: Mapping[str, str], session: aiohttp.ClientSession, check: CheckArguments
+        self,
+        definition: Definition,
+        secrets: Mapping[str, str],
+        session: aiohttp.ClientSession,
+        outbound: Outbound,
+        check: CheckArguments,
     ) -> None:
         self._check = check
         self._definition = definition
         self._secrets = secrets
         self._session = session
+        self._outbound = outbound
         self.name = definition.name
         self.description = definition.description
         self.parameters: Mapping[str, Any] = definition.config["parameters"]
@@ -76,8 +82,9 @@ class HttpTool:
             body = _body(rest, places, whole="places" not in config)
         if method != "GET":
             headers["Idempotency-Key"] = call.key
+        tls = (await self._outbound.trusting(config.get("ca_bundle"))).tls()
         async with self._session.request(
-            method, url, headers=headers, params=query, allow_redirects=False, **body
+            method, url, headers=headers, params=query, allow_redirects=False, ssl=tls, **body
         ) as response:
             bytes_max = self._definition.output_bytes_max if response.status < 300 else _ERROR_BYTES_MAX
             content = await read_bounded(

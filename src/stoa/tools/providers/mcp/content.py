@@ -121,7 +121,7 @@ def offer_of(tool: Any) -> tuple[Offer | None, str | None]:
     if not isinstance(name, str) or not name.strip() or len(name) > 200 or "\0" in name or not _storable(name):
         return None, "its name is missing, blank or longer than 200 characters"
     given = tool.get("inputSchema")
-    if given is None:  # A tool without arguments, as many servers describe it.
+    if given is None or given == []:  # A tool without arguments, as many servers describe it; [] is PHP's empty object.
         given = {"type": "object"}
     if not isinstance(given, dict):
         return None, "its inputSchema is no object"

@@ -27,7 +27,7 @@ NOTIFY_SECONDS_MAX: Final = 3.0
 """For what wants no answer: the next message waits for it."""
 _OURS: Final = frozenset({"host", "connection", "content-length", "transfer-encoding", "accept-encoding"})
 _UNPACKED: Final = frozenset({"content-encoding", "content-length", "transfer-encoding"})
-_REFUSALS: Final = frozenset({400, 401, 404, 410, 422})
+_REFUSALS: Final = frozenset({400, 401, 404, 410, 422, 500, 503})
 
 
 @asynccontextmanager
@@ -100,10 +100,13 @@ async def _judged(response: aiohttp.ClientResponse, request: httpx2.Request, sen
 
 
 def _forgotten(status: int, body: bytes, request_id: Any) -> bool:
-    """The protocol says 404; servers say 400, 401 and 422 too, with all kinds of bodies.
+    """The protocol says 404; servers say 400, 401 and 422 too, with all kinds of bodies, and 500 and 503 with a word
+    about the session.
 
     A JSON-RPC error that answers this very request and says nothing of a session is the server's word on the call.
     """
+    if status >= 500:  # The server's own trouble, unless it says what it is about.
+        return b"session" in body.lower()
     try:
         answer = orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -283,7 +283,8 @@ class Sessions:
             headers = {
                 name: rules.revealed(value, secrets) for name, value in definition.config.get("headers", {}).items()
             }
-            return await openers.open_endpoint(url, headers, self._connect_seconds_max, self._outbound)
+            outbound = await self._outbound.trusting(definition.config.get("ca_bundle"))
+            return await openers.open_endpoint(url, headers, self._connect_seconds_max, outbound)
         name = definition.config["server"]
         if name not in self.programs_of(definition.project_id):
             raise Failure(
