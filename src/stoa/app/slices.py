@@ -86,11 +86,8 @@ async def open_slices(
                 public_url=settings.public_url,
             )
         )
-        talking = await enter(
-            _open_conversations(
-                settings, kit, owner, _Neighbours(journal, streams, node.node, models, deployed, chosen, library)
-            )
-        )
+        lent = _Neighbours(journal, streams, node.node, models, public, deployed, chosen, library)
+        talking = await enter(_open_conversations(settings, kit, owner, lent))
         keys = await enter(access_component.open_component(kit, owner))
         usage = await enter(usage_component.open_component(kit))
         traces = await enter(traces_component.open_component(kit, owner, retention_days=settings.traces_retention_days))
@@ -135,6 +132,7 @@ class _Neighbours:
     streams: streams_component.StreamsComponent
     node: Node
     models: "_Models"
+    public: apps.PublicApps
     apps: apps_component.AppsComponent
     toolbox: adapters.Toolbox
     library: adapters.KnowledgeLibrary
@@ -173,6 +171,8 @@ async def _open_conversations(
                 app_projects=lent.apps.apps,
                 uploads=uploads,
                 reading=runs.Reading(streams.open_stream, streams.streams.admit, streams.replay, streams.events_page),
+                living=adapters.living_of_runs(owner, lent.public),
+                revoked=settings.runs_of_revoked_keys,
                 runs_max=settings.runs_max,
                 runs_per_project_max=settings.runs_per_project_max,
                 drain_seconds_max=settings.drain_seconds_max,

@@ -15,6 +15,7 @@ from stoa.http import errors
 from stoa.http.bodies import ALLOWANCE, Allowance
 from stoa.http.sse import DIRECT_SEND
 from stoa.http.traffic import Exchange, Traffic
+from stoa.kernel import descriptors
 from stoa.kernel.errors import AppError
 from stoa.kernel.ids import Ids
 
@@ -76,10 +77,13 @@ class Edge:
             except HTTPException as refusal:
                 if exchange.status == 0:
                     await errors.http_response(scope, refusal)(scope, receive, send_marked)
-            except Exception:  # noqa: BLE001 - an edge at which bugs end
-                _log.exception("bug", method=scope["method"], path=scope["path"])
+            except Exception as error:  # noqa: BLE001 - an edge at which bugs end
+                if descriptors.exhausted(error):
+                    _log.warning("no file descriptor is left", method=scope["method"], path=scope["path"])
+                else:
+                    _log.exception("bug", method=scope["method"], path=scope["path"])
                 if exchange.status == 0:
-                    await errors.rendered(scope, errors.InternalError())(scope, receive, send_marked)
+                    await errors.rendered(scope, errors.unexpected(error))(scope, receive, send_marked)
             finally:
                 exchange.ended()
                 _log.info(

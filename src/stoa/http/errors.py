@@ -13,7 +13,8 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from stoa.http.locations import Location, locate
-from stoa.kernel.errors import AppError, BadRequest, NotFound, TooLarge, UnsupportedMediaType
+from stoa.kernel import descriptors
+from stoa.kernel.errors import AppError, BadRequest, NotFound, TooLarge, Unavailable, UnsupportedMediaType
 
 INTERNAL_MESSAGE: Final = "Something went wrong on the server. It was logged under this request's id."
 RENDER: Final = "stoa.render_error"
@@ -41,6 +42,13 @@ class InternalError(AppError):
 
     def __init__(self) -> None:
         super().__init__(INTERNAL_MESSAGE)
+
+
+def unexpected(error: Exception) -> AppError:
+    """What the caller is told of an error that nobody expected."""
+    if descriptors.exhausted(error):
+        return Unavailable("This server has no file descriptor left for this request; try again in a moment.")
+    return InternalError()
 
 
 def body(code: str, message: str, details: Mapping[str, str] | None = None) -> bytes:
@@ -86,8 +94,8 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, ClientDisconnect)
         return rendered(request.scope, BadRequest("The request's body ended early; nothing was stored."))
 
-    async def on_bug(request: Request, _: Exception) -> Response:
-        return rendered(request.scope, InternalError())
+    async def on_bug(request: Request, error: Exception) -> Response:
+        return rendered(request.scope, unexpected(error))
 
     app.add_exception_handler(AppError, on_refusal)
     app.add_exception_handler(RequestValidationError, on_validation)

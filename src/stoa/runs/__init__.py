@@ -8,6 +8,7 @@ from stoa.runs.driving import Supply
 from stoa.runs.host import Reading
 from stoa.runs.metrics import RunMetrics, polls
 from stoa.runs.recording import Recorder
+from stoa.runs.revocation import Credential, Living
 from stoa.runs.service import Runs
 from stoa.runs.types import Run
 from stoa.runs.wire import SendMessageBody
@@ -15,8 +16,10 @@ from stoa.runs.worker import Worker
 
 __all__ = [
     "Context",
+    "Credential",
     "KnowledgeTool",
     "Library",
+    "Living",
     "Quote",
     "Reading",
     "Recorder",

@@ -22,6 +22,7 @@ from stoa.runs.invoke import invoke_routes
 from stoa.runs.metrics import RunMetrics, polls
 from stoa.runs.ports import AppProjects, Models, Uploads
 from stoa.runs.recording import Recorder
+from stoa.runs.revocation import Living, Policy, Revocation
 from stoa.runs.service import Runs
 from stoa.runs.wire import SendMessageBody
 from stoa.runs.worker import Worker
@@ -71,6 +72,8 @@ async def open_component(
     app_projects: AppProjects,
     uploads: Uploads,
     reading: Reading,
+    living: Living,
+    revoked: Policy,
     runs_max: int,
     runs_per_project_max: int | None,
     drain_seconds_max: float,
@@ -89,6 +92,7 @@ async def open_component(
         open_tools,
         places=Places(runs_max, runs_per_project_max),
         schemas=kit.schemas,
+        revocation=Revocation(kit.database, living, revoked),
         metrics=metrics,
     )
     service.owner = worker

@@ -24,6 +24,7 @@ from stoa.runs.agent.ports import Ports, Schemas
 from stoa.runs.agent.steps import Checkpoint, Interrupt, RunStopped
 from stoa.runs.metrics import RunMetrics
 from stoa.runs.recording import Recorder
+from stoa.runs.revocation import Revocation
 from stoa.runs.service import Runs
 from stoa.runs.types import Outcome, Run, RunError, RunStatus
 from stoa.tools import Tool
@@ -114,7 +115,9 @@ class Driver:
         draining: Callable[[], bool],
         metrics: RunMetrics,
         schemas: Schemas,
+        revocation: Revocation,
     ) -> None:
+        self._revocation = revocation
         self._runs = runs
         self._recorder = recorder
         self._node = node
@@ -196,6 +199,7 @@ class Driver:
                     answers,
                     self._schemas,
                     allow,
+                    self._revocation.admission(run),
                 )
                 loop = active.loop = Loop(run, agent, state, ports)
                 if not await self._until_interrupt(active, loop, supply.slug):

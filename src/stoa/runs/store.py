@@ -116,6 +116,7 @@ def from_row(row: Row) -> Run:
         row["ended_at"],
         row["queued_at"],
         row["session_id"],
+        row["owner_id"],
     )
 
 

@@ -4,12 +4,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from uuid import UUID
 
 from stoa.conversations import Session
 from stoa.gateway import Usage
 from stoa.journal import JournalKey
+
+SIGNED_IN: Final = "signed_in"
+"""The option of a run that a signed-in user of the console began."""
 
 
 class RunStatus(StrEnum):
@@ -53,6 +56,8 @@ class Run:
     """Since when it waits for its turn; None when it does not."""
     session_id: UUID | None = None
     """Of an app's user."""
+    owner_id: UUID | None = None
+    """The user who began it, with a token or signed in; None for a key."""
 
     @property
     def key(self) -> JournalKey:

@@ -10,7 +10,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stoa.tools import rules
-from stoa.tools.openapi.text import clean, storable
+from stoa.tools.openapi.text import VALUES_MAX, TooMany, clean, storable
 from stoa.tools.schemas import Document, Unusable
 from stoa.tools.types import ImportRequest, NewTool, Planned, ToolKind
 
@@ -112,7 +112,10 @@ class Operation:
             "parameters": parameters,
             "places": draft.places,
         }
-        config = clean(config)
+        try:
+            config = clean(config)
+        except TooMany as error:
+            raise Skipped(f"it stands for more than {VALUES_MAX} values") from error
         try:
             orjson.dumps(config)
         except TypeError as error:
