@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any, Final
 
 import orjson
@@ -33,6 +34,8 @@ _SENTENCES: Final[Mapping[int, str]] = {
 }
 _UNREADABLE: Final = "There was an error parsing the body"
 """FastAPI's words for any failure of its parser of forms that is not one of its own exceptions."""
+FAULTS_MAX: Final = 100
+"""Of one request, that are explained."""
 RETRY_AFTER_SECONDS: Final = 1
 """Of a 429 or 503 that does not say when to come back."""
 
@@ -128,7 +131,7 @@ def explain(errors: Iterable[Mapping[str, Any]], annotation: object = Any) -> di
     """pydantic's findings as field → reason, in the words of the contract: `content[1].file.id`. `annotation` is the
     body's type."""
     details: dict[str, str] = {}
-    for error in errors:
+    for error in islice(errors, FAULTS_MAX):
         at = _located(error["loc"], annotation)
         path = at.path
         if error["type"] in ("union_tag_not_found", "union_tag_invalid"):

@@ -5,7 +5,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 import orjson
@@ -33,8 +33,8 @@ class Planner:
         """Raises BadRequest for a document, or a request, of which nothing can be made; Unavailable when others are
         being read."""
         text = document.encode("utf-8", "replace") if isinstance(document, str) else orjson.dumps(document)
-        fields = {name: value for name, value in asdict(request).items() if name != "document"}
-        head = orjson.dumps({**fields, "secrets": dict.fromkeys(request.secrets, "")})
+        without = replace(request, document=None, secrets=dict.fromkeys(request.secrets, ""))
+        head = orjson.dumps(asdict(without))
         try:
             async with asyncio.timeout(WAIT_SECONDS_MAX):
                 await self._places.acquire()

@@ -27,7 +27,7 @@ NAME_CHARACTERS_MAX: Final = 300
 def main(parent: int) -> None:
     confinement.die_with(parent)
     confinement.confine(MEMORY_BYTES_MAX, CPU_SECONDS_MAX)
-    request = ImportRequest(document=None, **orjson.loads(sys.stdin.buffer.readline()))
+    request = ImportRequest(**orjson.loads(sys.stdin.buffer.readline()))
     document = sys.stdin.buffer.read().decode("utf-8", "replace")
     try:
         made = openapi.plan(document, request)
