@@ -28,7 +28,7 @@ FINDINGS_MAX: Final = 10_000
 """Findings per check. More findings of one kind have one cause; ten thousand show it."""
 SECONDS_MAX: Final = 300.0
 """Per check, for an operator."""
-REQUEST_SECONDS_MAX: Final = 4.0
+REQUEST_SECONDS_MAX: Final = 3.0
 """All checks together, for a request over HTTP: each may take an equal share of what the ones before it have left."""
 _log = structlog.get_logger("stoa.doctor")
 
