@@ -81,11 +81,11 @@ async def test_equal_idempotency_keys_are_two(shared_server: Running, stranger: 
     tool = {"name": "same", "type": "http", "description": "d", "config": {"url": "https://example.com/"}}
     bodies: dict[str, Any] = {
         "/v1/conversations": {"model_id": models[stranger], "title": "Same"},
-        "/v1/projects": {"name": "Same"},
-        "/v1/access-keys": {"name": "Same"},
-        "/v1/knowledgebases": {"name": "Same"},
+        "/v1/projects": {"name": "same"},
+        "/v1/access-keys": {"name": "same"},
+        "/v1/knowledgebases": {"name": "same"},
         "/v1/tools": tool,
-        "/v1/workflows": {"name": "Same", "flow": {"agent": {}}},
+        "/v1/workflows": {"name": "same", "flow": {"agent": {}}},
     }
     for path, body in bodies.items():
         key = {"Idempotency-Key": f"the-same-{uuid4()}"}
