@@ -5,6 +5,7 @@
 # make audit   looks the locked packages up among published vulnerabilities, where these can be reached
 # make lock    resolves the dependencies anew
 # make wheel   builds dist/stoa_server-*.whl
+# make image   builds a container, where docker or podman is there
 # make clients builds the client libraries: dist/stoa_client-*.whl and dist/stoa-client-*.tgz
 
 # ARGS adds to a command: make serve ARGS="--port 9000", make test ARGS="tests/unit -k chunking".
@@ -17,7 +18,7 @@ PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11; do if comma
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes
 ARGS ?=
 
-.PHONY: demo test serve check audit lock wheel clients clean
+.PHONY: demo test serve check audit lock wheel image clients clean
 
 demo: $(VENV)/run.stamp
 	@$(BIN)/stoa demo $(ARGS)
@@ -44,6 +45,10 @@ audit: $(VENV)/dev.stamp
 
 wheel: $(VENV)/build.stamp
 	@$(BIN)/python -m hatchling build --target wheel --directory dist
+
+image:
+	@engine=$$(command -v docker || command -v podman) || { echo "Neither docker nor podman was found." >&2; exit 1; }; \
+		$$engine build --file deploy/Containerfile --tag stoa .
 
 clients: $(VENV)/build.stamp
 	@mkdir -p dist

@@ -2,7 +2,7 @@
 process."""
 
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
@@ -12,6 +12,7 @@ import structlog
 from stoa.db.embedded import start_embedded
 from stoa.db.migrate import migrate
 from tests.support import run_states
+from tests.support.databases import Databases
 from tests.support.doubles import ScriptedModel
 from tests.support.running import FIRST_KEY, Running, serving
 
@@ -32,48 +33,33 @@ structlog.configure(
 
 
 @pytest.fixture(scope="session")
-async def cluster(room: Path) -> AsyncIterator[Callable[[str], str]]:
-    """Gives the dsn of a database of this session's PostgreSQL, by name."""
+async def cluster(room: Path) -> AsyncIterator[Databases]:
+    """This session's PostgreSQL, with a migrated database named `template`."""
     embedded = await start_embedded(room / "cluster")
-    head, _, tail = embedded.dsn.partition("/stoa?")
-
-    def dsn(name: str) -> str:
-        return f"{head}/{name}?{tail}"
-
-    connection = await asyncpg.connect(dsn("stoa"))
-    await connection.execute("CREATE DATABASE template")
-    await connection.close()
-    await migrate(dsn("template"))
-    connection = await asyncpg.connect(dsn("template"))
+    databases = Databases(embedded.dsn)
+    await databases.execute("CREATE DATABASE template")
+    await migrate(databases("template"))
+    connection = await asyncpg.connect(databases("template"))
     await connection.execute(run_states.guard())
     await connection.close()
-    yield dsn
+    yield databases
+    await databases.close()
     await embedded.stop()
 
 
 @pytest.fixture
-async def dsn(cluster: Callable[[str], str], request: pytest.FixtureRequest) -> AsyncIterator[str]:
+async def dsn(cluster: Databases, request: pytest.FixtureRequest) -> AsyncIterator[str]:
     """A fresh, migrated database."""
     name = f"test_{abs(hash(request.node.nodeid)):x}"
-    connection = await asyncpg.connect(cluster("stoa"))
-    try:
-        await connection.execute(f"CREATE DATABASE {name} TEMPLATE template")
-        yield cluster(name)
-        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    finally:
-        await connection.close()
+    yield await cluster.copy(name)
+    await cluster.drop(name)
 
 
 @pytest.fixture(scope="module")
-async def shared_server(
-    cluster: Callable[[str], str], request: pytest.FixtureRequest, room: Path
-) -> AsyncIterator[Running]:
+async def shared_server(cluster: Databases, request: pytest.FixtureRequest, room: Path) -> AsyncIterator[Running]:
     """One server for a whole module of tests that do not mind one another."""
     name = f"shared_{abs(hash(request.node.nodeid)):x}"
-    connection = await asyncpg.connect(cluster("stoa"))
-    await connection.execute(f"CREATE DATABASE {name} TEMPLATE template")
-    await connection.close()
-    async with serving(cluster(name), room / name, ScriptedModel()) as server:
+    async with serving(await cluster.copy(name), room / name, ScriptedModel()) as server:
         yield server
 
 

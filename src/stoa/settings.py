@@ -233,7 +233,11 @@ _PREFIX: Final = "STOA_"
 _OF_CLIENTS: Final = (
     "STOA_KEY",
     "STOA_URL",
-    *(f"STOA_SECRET_{name}" for name in ("TOKEN", "USERNAME", "AUTHORIZATION", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY")),
+    "STOA_CREDENTIALS",
+    *(
+        f"STOA_SECRET_{name}"
+        for name in ("TOKEN", "USERNAME", "AUTHORIZATION", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "API_KEY")
+    ),
 )
 """Variables that client commands read (`stoa kb sources create --secret token`); they are not settings of the
 server."""

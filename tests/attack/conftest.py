@@ -1,26 +1,23 @@
 """A real server process, attacked over loopback while a witness watches it from a process of its own."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
-import asyncpg
 import pytest
 
+from tests.support.databases import Databases
 from tests.support.nodes import Node
 from tests.support.scripted_model import ScriptedServer
 from tests.support.targets import Target
 
 
 @pytest.fixture(scope="package")
-async def target(cluster: Callable[[str], str], room: Path) -> AsyncIterator[Target]:
-    connection = await asyncpg.connect(cluster("stoa"))
-    await connection.execute("CREATE DATABASE attacked TEMPLATE template")
-    await connection.close()
+async def target(cluster: Databases, room: Path) -> AsyncIterator[Target]:
     home = room / "attacked"
     home.mkdir()
     async with ScriptedServer() as upstream:
         settings = {"STOA_CONNECTIONS_PER_ADDRESS_MAX": "200", "STOA_STREAMS_PER_KEY_MAX": "20"}
-        node = Node("target", cluster("attacked"), home, upstream.url, home / "node.log", settings)
+        node = Node("target", await cluster.copy("attacked"), home, upstream.url, home / "node.log", settings)
         try:
             await node.start()
             yield Target(node)

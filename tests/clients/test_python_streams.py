@@ -1,5 +1,5 @@
-"""Every case of clients/cases/streams.yaml, with the synchronous Python client; it is written from the asynchronous one,
-which is cut at more bytes."""
+"""Every case of clients/cases/streams.yaml, with the synchronous Python client; it is written from the asynchronous
+one, which is cut at more bytes."""
 
 import time
 from typing import Any

@@ -38,6 +38,14 @@ def test_the_types_of_javascript_are_current() -> None:
     assert module.TARGET.read_text("utf-8") == module.declarations(), "run python tools/clients/declarations.py"
 
 
+def test_what_the_command_line_carries_is_current() -> None:
+    wanted = tool("carried").files()
+    assert {path: path.read_text("utf-8") for path in wanted} == wanted, "run python tools/clients/carried.py"
+    folder = next(iter(wanted)).parent
+    own = {"__init__.py", "transport.py"}
+    assert {path.name for path in folder.glob("*.py")} == {path.name for path in wanted} | own
+
+
 def test_all_have_one_version() -> None:
     package = json.loads((CLIENTS / "javascript" / "package.json").read_text("utf-8"))
     said = (CLIENTS / "javascript" / "src" / "version.js").read_text("utf-8")

@@ -1,12 +1,12 @@
 """Nodes in processes of their own, on a database of this session's PostgreSQL."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import asyncpg
 import pytest
 
+from tests.support.databases import Databases
 from tests.support.nodes import Node, Start, ToolServer, started
 from tests.support.scripted_model import ScriptedServer
 
@@ -24,11 +24,8 @@ async def world() -> AsyncIterator[ToolServer]:
 
 
 @pytest.fixture(scope="package")
-async def four(cluster: Callable[[str], str], room: Path, upstream: ScriptedServer) -> AsyncIterator[list[Node]]:
-    connection = await asyncpg.connect(cluster("stoa"))
-    await connection.execute("CREATE DATABASE four TEMPLATE template")
-    await connection.close()
-    async with started([cluster("four")] * 4, room / "four", upstream.url) as nodes:
+async def four(cluster: Databases, room: Path, upstream: ScriptedServer) -> AsyncIterator[list[Node]]:
+    async with started([await cluster.copy("four")] * 4, room / "four", upstream.url) as nodes:
         yield nodes
 
 

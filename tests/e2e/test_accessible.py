@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Running
-from tests.support.browsers import chromium, signed_in
+from tests.support.browsers import opened, signed_in
 from tests.support.doubles import answer
 
 ASSETS = Path(__file__).parents[2] / "src" / "stoa" / "console" / "assets"
@@ -30,7 +30,7 @@ async def found_by_axe(page: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_axe_finds_nothing_serious(running: Running, scheme: str) -> None:
+async def test_axe_finds_nothing_serious(running: Running, launched: Any, scheme: str) -> None:
     running.model.scripts = [
         answer(
             "# Answer\n\n",
@@ -38,7 +38,7 @@ async def test_axe_finds_nothing_serious(running: Running, scheme: str) -> None:
             reasoning="Hm.",
         )
     ]
-    async with chromium() as chrome:
+    async with opened(launched) as chrome:
         page = await signed_in(await chrome.context(color_scheme=scheme, reduced_motion="reduce"), running.url)
         found = {"/": await found_by_axe(page)}
         paths = json.loads(

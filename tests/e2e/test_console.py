@@ -12,7 +12,7 @@ from playwright.async_api import Error
 
 from stoa.gateway import Finish, TextDelta, Usage
 from tests.conftest import FIRST_KEY, Running, serving
-from tests.support.browsers import Chromium, chromium, signed_in
+from tests.support.browsers import Chromium, opened, signed_in
 from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling
 from tests.support.processes import KEY, free_port, serve, url_of
 from tests.support.scripted_model import ScriptedServer
@@ -21,9 +21,9 @@ MARKDOWN = ("# Tides\n\nThe **moon** pulls the sea.\n\n", "```python\nprint(1)\n
 
 
 @pytest.fixture
-async def chrome() -> AsyncIterator[Chromium]:
+async def chrome(launched: Any) -> AsyncIterator[Chromium]:
     """A browser whose pages must have complained of nothing, and asked nobody else for anything."""
-    async with chromium() as found:
+    async with opened(launched) as found:
         yield found
         assert found.complaints == []
         assert found.elsewhere == []

@@ -8,6 +8,7 @@ from pathlib import Path
 SOURCE = Path(__file__).parents[2] / "src" / "stoa"
 HEAVY = {
     "aiohttp",
+    "jsonpath",
     "jsonschema_rs",
     "mcp",
     "mcp_types",

@@ -22,6 +22,7 @@ LATER = {
     "pypdfium2": "reads a PDF, in a process of its own",
     "selectolax": "reads a page of a website",
     "tokenizers": "the local embedder",
+    "websockets": "a WebSocket",
     "xberg": "reads an office document, in a process of its own",
 }
 """Module → what brings it in, at its first use and inside the function that needs it."""

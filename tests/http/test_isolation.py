@@ -16,7 +16,12 @@ from tests.conftest import Running
 from tests.support.owned import Owned, owning
 
 STREAMED = {("POST", "/v3/conversations/{conversation_id}/messages")}
-NOT_BY_OWNER = {"/v1/router/models/{model_id}/providers", "/v1/orgs/{org_id}"}
+NOT_BY_OWNER = {
+    "/v1/router/models/{model_id}/providers",
+    "/v1/orgs/{org_id}",
+    "/v1/ui-messages/{agent}/{chat}/stream",
+    "/v1/a2a/{agent}",
+}
 """Models of the catalogue are everybody's; an organization is checked by itself."""
 BODIES = {
     "/v1/runs/{run_id}/input": {"type": "human_feedback", "data": {"request_id": str(uuid4()), "feedback": "yes"}},

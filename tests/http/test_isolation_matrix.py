@@ -44,6 +44,7 @@ COLUMNS = (
     "another user",
     "token off the api host",
     "no permission",
+    "connect token",
 )
 OWNED_BY_USERS = {"conversation_id", "file_id", "run_id"}
 SCOPED_TO_ORG = re.compile(r"^/v1/orgs/\{org_id\}")
@@ -52,11 +53,28 @@ BODIES: Mapping[str, Any] = {
     "POST /v1/traces": {"runs": []},
     "POST /collector/v1/traces": {"runs": []},
     "POST /v1/apps/ID/invoke": {},
+    "POST /v1/agui/ID": {"threadId": "t", "runId": "r", "messages": [{"id": "m", "role": "user", "content": "x"}]},
+    "POST /v1/ui-messages/ID": {
+        "id": "c",
+        "messages": [{"id": "m", "role": "user", "parts": [{"type": "text", "text": "x"}]}],
+    },
+    "POST /v1/a2a/ID": {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "message/send",
+        "params": {"message": {"messageId": "m", "role": "user", "parts": [{"kind": "text", "text": "x"}]}},
+    },
 }
+OF_DIALECTS: Mapping[str, set[int]] = {
+    "GET /v1/ui-messages/{agent}/{chat}/stream": {204},  # as of any chat in which nothing is under way
+    "POST /v1/a2a/{agent}": {200},  # an error of JSON-RPC
+}
+"""What a stranger gets where a dialect says in its own way that there is no such thing."""
 TABLES = (
     "conversations", "messages", "files", "runs", "events", "deletions", "connections", "tools", "knowledgebases",
     "knowledge_items", "knowledge_sources", "spans", "traces", "access_keys", "project_members", "invitations",
     "models", "workflows", "workflow_versions", "apps", "app_deployments",
+    "app_signing_secrets", "callbacks", "requirements", "user_connections", "oauth_attempts",
 )  # fmt: skip
 
 
@@ -72,6 +90,11 @@ class Asked:
     @property
     def name(self) -> str:
         return f"{self.method} {self.path}"
+
+    @property
+    def connecting(self) -> bool:
+        """Whether it takes connect tokens, and nothing else."""
+        return self.host == "api" and self.path.startswith("/v1/connect/")
 
     @property
     def tried(self) -> str:
@@ -147,6 +170,8 @@ async def strangers(shared_server: Running, owned: Owned) -> AsyncIterator[dict[
         for one in ("doctor:read", "usage:read")
     ]
 
+    connect = await server.call("POST", f"/apps/{ids['app_id']}/v1/connect/tokens", json={"user_id": "u"})
+
     def client(authorization: str | None) -> httpx.AsyncClient:
         headers = {"Authorization": authorization} if authorization is not None else {}
         return httpx.AsyncClient(base_url=server.url, headers=headers, timeout=30)
@@ -164,6 +189,7 @@ async def strangers(shared_server: Running, owned: Owned) -> AsyncIterator[dict[
         "another user": [client(f"Bearer {tokens['owner']}")],
         "token off the api host": [client(f"Bearer {tokens['owner']}"), client(f"Bearer {tokens['viewer']}")],
         "no permission": [client(f"Bearer {one}") for one in limited],
+        "connect token": [client(f"Bearer {connect['token']}")],
     }
     yield made_clients
     for name, clients in made_clients.items():
@@ -191,8 +217,9 @@ async def census(dsn: str, org_id: str, project_id: str) -> dict[str, int]:
 def expected(asked: Asked, column: str) -> set[int] | None:
     """The statuses that are right; None where the column does not apply."""
     names = set(re.findall(r"{(\w+)}", asked.path))
-    if column in NOBODY:
-        return {401}
+    if column in NOBODY or column == "connect token" or asked.connecting:
+        no_column = asked.connecting and column in ("connect token", "token off the api host", "another user")
+        return None if no_column else {401}
     if column == "token off the api host":
         return {403} if asked.host != "api" else None
     if column == "no permission":
@@ -207,6 +234,8 @@ def expected(asked: Asked, column: str) -> set[int] | None:
         return {200, 201, 204, 400, 401, 403, 404}
     if asked.host in ("kb", "app"):
         return {403}
+    if asked.name in OF_DIALECTS:
+        return OF_DIALECTS[asked.name]
     if asked.host == "api" and names - {"model_id"}:
         if SCOPED_TO_ORG.match(asked.path) and column == "other project":
             return {200, 403, 404}  # Its own organization; but of nobody in it.
@@ -221,7 +250,8 @@ async def ask(client: httpx.AsyncClient, asked: Asked, ids: Mapping[str, str], m
         options["files"] = {asked.upload: ("a.txt", b"x")}
     elif (body := BODIES.get(asked.tried, bodies.get(asked.tried))) is not None:
         options["json"] = {key: model_id if value == "MODEL" else value for key, value in body.items()}
-    return await client.request(asked.method, asked.prefix + asked.path.format_map(ids), **options)
+    query = "?user_id=u" if asked.path.startswith("/v1/requirements/") and asked.host == "app" else ""
+    return await client.request(asked.method, asked.prefix + asked.path.format_map(ids) + query, **options)
 
 
 async def test_the_matrix(
@@ -238,7 +268,7 @@ async def test_the_matrix(
     for asked in await routes(server, ids["knowledgebase_id"], ids["app_id"]):
         if asked.name in OPEN:
             continue
-        assert asked.permissions, f"{asked.name} needs a permission, or a place in OPEN"
+        assert asked.permissions or asked.connecting, f"{asked.name} needs a permission, or a place in OPEN"
         cells: list[str] = []
         for column in COLUMNS:
             right = expected(asked, column)
@@ -299,6 +329,7 @@ def page(table: Mapping[Asked, list[str]]) -> str:
         "- **another user**: the token of an owner, asking about what is not the owner's own conversation.",
         "- **token off the api host**: a valid personal access token, on a host that is not the api host.",
         "- **no permission**: a key of the organization whose permissions do not hold the route's.",
+        "- **connect token**: that of an end user of the project's app, which opens `/v1/connect/…` alone.",
         "",
     ]
     for host in ("api", "kb", "app", "collector"):

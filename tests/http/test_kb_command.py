@@ -15,7 +15,7 @@ from tests.support.terminal import Terminal
 
 @pytest.fixture
 def kb(shared_server: Running) -> Terminal:
-    return Terminal(shared_server)
+    return Terminal(shared_server, "kb")
 
 
 async def test_a_folder_goes_in_and_again_after_an_edit(kb: Terminal, tmp_path: Path) -> None:
@@ -54,8 +54,8 @@ async def test_a_folder_goes_in_and_again_after_an_edit(kb: Terminal, tmp_path: 
 
 
 async def test_it_says_what_is_wrong(kb: Terminal, tmp_path: Path) -> None:
-    assert "Set STOA_KEY" in await kb("list", status=1, STOA_KEY="")
-    assert "No server answers at http://127.0.0.1:9" in await kb("list", "--url", "http://127.0.0.1:9", status=1)
+    assert "Set STOA_KEY" in await kb("list", status=4, STOA_KEY="")
+    assert "No server answers at http://127.0.0.1:9" in await kb("list", "--url", "http://127.0.0.1:9", status=3)
     assert "language is none of arabic, armenian" in await kb("create", "x", "--language", "klingon", status=1)
     await kb("create", "Twins")
     await kb("create", "Twins")

@@ -3,7 +3,7 @@ nothing here."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 from dulwich.repo import Repo
 
 from tests.conftest import Running, serving
+from tests.support.databases import Databases
 from tests.support.doubles import FixedClock, ScriptedModel
 from tests.support.knowledge import base_of, search, settled, sources
 from tests.support.origins import Answer, GitWorld, Site, listing, site
@@ -22,15 +23,12 @@ from tests.support.terminal import Terminal
 
 
 @pytest.fixture(scope="module")
-async def server(cluster: Callable[[str], str], room: Path) -> AsyncIterator[Running]:
+async def server(cluster: Databases, room: Path) -> AsyncIterator[Running]:
     """One for all tests that do not mind one another. It may read `sources-shared/` in the session's room, and
     loopback."""
     (room / "sources-shared").mkdir()
-    connection = await asyncpg.connect(cluster("stoa"))
-    await connection.execute("CREATE DATABASE sources TEMPLATE template")
-    await connection.close()
     settings = {"allow_private_addresses": True, "source_directories": (room / "sources-shared",)}
-    async with serving(cluster("sources"), room / "sources", ScriptedModel(), **settings) as running:
+    async with serving(await cluster.copy("sources"), room / "sources", ScriptedModel(), **settings) as running:
         yield running
 
 
@@ -614,7 +612,7 @@ def test_sites_count_what_they_are_asked() -> None:
 
 async def test_the_command_line_makes_follows_shows_and_deletes_sources(server: Running, docs: Path) -> None:
     fill(docs, 3)
-    kb = Terminal(server)
+    kb = Terminal(server, "kb")
     base_id = (await kb("create", "By command")).strip()
     said = await kb(
         *(
@@ -660,7 +658,7 @@ async def test_the_command_line_makes_follows_shows_and_deletes_sources(server: 
 
 async def test_the_command_line_says_why_a_sync_failed_and_what_was_not_read(server: Running, docs: Path) -> None:
     fill(docs, 12)
-    kb = Terminal(server)
+    kb = Terminal(server, "kb")
     await kb("create", "In trouble")
     await kb("sources", "create", "In trouble", "directory", str(docs), "--name", "Docs", "--wait")
     for path in docs.glob("note-*.txt"):
@@ -699,7 +697,7 @@ async def test_the_command_line_says_why_a_sync_failed_and_what_was_not_read(ser
 
 
 async def test_the_command_line_takes_secrets_from_the_environment_and_prefixes_from_buckets(server: Running) -> None:
-    kb = Terminal(server)
+    kb = Terminal(server, "kb")
     base_id = (await kb("create", "Buckets")).strip()
     made = (
         "sources",

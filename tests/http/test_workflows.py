@@ -126,8 +126,8 @@ LLM = {"type": "dynamiq.nodes.llms.OpenAI", "model": "gpt-5"}
         ),
         (
             graph({"id": "x", "type": "dynamiq.nodes.utils.Output", "depends": "x"}),
-            "flow.nodes",
-            "circle",
+            "flow.nodes[1].depends[0].node",
+            "itself",
         ),
         (graph({"id": "x", "type": "dynamiq.nodes.utils.Input"}), "flow.nodes", "there are 2"),
     ],

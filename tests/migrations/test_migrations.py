@@ -1,7 +1,6 @@
 """Migrations: once, however many nodes start; and a clear word where a database does not fit."""
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 
 import asyncpg
@@ -9,18 +8,17 @@ import pytest
 
 from stoa.db import migrations
 from stoa.db.migrate import SchemaError, migrate
+from tests.support.databases import Databases
 
 MIGRATIONS = sorted(file.stem for file in Path(migrations.__file__).parent.glob("*.sql"))
 
 
-async def test_ten_nodes_start_at_once(cluster: Callable[[str], str]) -> None:
-    admin = await asyncpg.connect(cluster("stoa"))
-    await admin.execute("CREATE DATABASE ten_nodes")
-    applied = await asyncio.gather(*(migrate(cluster("ten_nodes")) for _ in range(10)))
+async def test_ten_nodes_start_at_once(cluster: Databases) -> None:
+    dsn = await cluster.copy("ten_nodes", "template1")
+    applied = await asyncio.gather(*(migrate(dsn) for _ in range(10)))
     assert max(applied, key=len) == MIGRATIONS
     assert sum(map(len, applied)) == len(MIGRATIONS)
-    await admin.execute("DROP DATABASE ten_nodes WITH (FORCE)")
-    await admin.close()
+    await cluster.drop("ten_nodes")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ write; a killed start is done again."""
 
 import asyncio
 import importlib.util
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import ModuleType
 from uuid import UUID
@@ -15,6 +15,7 @@ import pytest
 
 from stoa.db import migrate as migrating
 from stoa.db.migrate import OUTSIDE_A_TRANSACTION, Migration, migrate, migrations
+from tests.support.databases import Databases
 
 NUMBERS = [migration.number for migration in migrations()]
 TOOL = Path(__file__).parents[2] / "tools" / "schema" / "build.py"
@@ -68,26 +69,20 @@ def filled(text: str) -> str:
 
 
 @pytest.fixture
-async def old(cluster: Callable[[str], str], request: pytest.FixtureRequest) -> AsyncIterator[str]:
+async def old(cluster: Databases, request: pytest.FixtureRequest) -> AsyncIterator[str]:
     """The dsn of an empty database."""
     name = f"old_{abs(hash(request.node.nodeid)):x}"
-    admin = await asyncpg.connect(cluster("stoa"))
-    await admin.execute(f"CREATE DATABASE {name}")
-    yield cluster(name)
-    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await admin.close()
+    yield await cluster.copy(name, "template1")
+    await cluster.drop(name)
 
 
 @pytest.fixture
-async def fresh(cluster: Callable[[str], str], request: pytest.FixtureRequest) -> AsyncIterator[str]:
+async def fresh(cluster: Databases, request: pytest.FixtureRequest) -> AsyncIterator[str]:
     """The dsn of a database with every migration, and without what tests add to their template."""
     name = f"fresh_{abs(hash(request.node.nodeid)):x}"
-    admin = await asyncpg.connect(cluster("stoa"))
-    await admin.execute(f"CREATE DATABASE {name}")
-    await migrate(cluster(name))
+    await migrate(await cluster.copy(name, "template1"))
     yield cluster(name)
-    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await admin.close()
+    await cluster.drop(name)
 
 
 async def at(dsn: str, number: int, monkeypatch: pytest.MonkeyPatch) -> asyncpg.Connection:

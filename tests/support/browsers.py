@@ -28,12 +28,14 @@ class Chromium:
     """A browser, and everything that its pages complained of."""
 
     browser: Any
+    contexts: list[Any] = field(default_factory=list[Any])
     complaints: list[str] = field(default_factory=list[str])
     elsewhere: list[str] = field(default_factory=list[str])
     """Addresses of other hosts that a page asked for."""
 
     async def context(self, **options: Any) -> Any:
         made = await self.browser.new_context(**options)
+        self.contexts.append(made)
         made.set_default_timeout(15_000)
         made.on("weberror", lambda error: self.complaints.append(str(error.error)))
         made.on("console", self._said)
@@ -51,8 +53,8 @@ class Chromium:
 
 
 @asynccontextmanager
-async def chromium() -> AsyncIterator[Chromium]:
-    """Skips the test where there is no browser, which CI must have."""
+async def chromium() -> AsyncIterator[Any]:
+    """The process, for many tests: it takes a second to start. Skips where there is no browser, which CI must have."""
     names = ("chromium", "chromium-browser", "google-chrome")
     found = next((path for name in names if (path := shutil.which(name))), None)
     if found is None:
@@ -63,9 +65,20 @@ async def chromium() -> AsyncIterator[Chromium]:
     async with async_playwright() as playwright:
         launched = await playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-quic"])
         try:
-            yield Chromium(launched)
+            yield launched
         finally:
             await launched.close()
+
+
+@asynccontextmanager
+async def opened(launched: Any) -> AsyncIterator[Chromium]:
+    """The browser for one test, which shares no cookie, cache or page with another."""
+    made = Chromium(launched)
+    try:
+        yield made
+    finally:
+        for context in made.contexts:
+            await context.close()
 
 
 async def signed_in(context: Any, url: str, key: str = FIRST_KEY) -> Any:

@@ -16,6 +16,7 @@ ID: Final = "0b54a6d2-0000-4000-8000-000000000003"
 HEADERS_OF_HTTP: Final = {"idempotency-key", "last-event-id"}
 LEFT_OUT: Final = {
     "GET /v1/runs/{run_id}/stream": {"ticket"},  # for a browser's EventSource, which sends no header
+    "GET /v1/files/{file_id}/content": {"ticket"},  # of a signed link
     "POST /v1/knowledgebases/{knowledgebase_id}/vector-search": {"group_by"},
     "POST /v1/documents/search": {"group_by"},
     # What the compatible platform's own clients send.

@@ -95,7 +95,12 @@ async def owning(server: Running) -> AsyncGenerator[Owned]:
     invited = (await server.call("POST", f"/v1/orgs/{org}/invitations", 201, json={"email": "victim@example.com"}))[
         "data"
     ]
+    need = {"name": "n", "type": "connection", "form": {"title": "Secret CRM"}, "spec": {"type": "x"}, "optional": True}
+    required = await server.call("POST", f"/v1/workflows/{app['workflow_id']}/requirements", 201, json=need)
     ids = {
+        "requirement_id": required["data"]["id"],
+        "callback_id": str(uuid4()),
+        "session_id": str(uuid4()),
         "org_id": org,
         "user_id": str(uuid4()),
         "token_id": str(uuid4()),
@@ -116,6 +121,8 @@ async def owning(server: Running) -> AsyncGenerator[Owned]:
         "app_id": app["id"],
         "workflow_id": app["workflow_id"],
         "version_id": app["workflow_version_id"],
+        "agent": app["id"],
+        "chat": conversation_id,
     }
     strangers = [
         httpx.AsyncClient(base_url=server.url, headers={"Authorization": f"Bearer {token}"})

@@ -14,6 +14,8 @@ class Route:
     """A good JSON body; None where the route takes none."""
     upload: bool = False
     needs_id: bool = False
+    paged: bool = True
+    """Whether a GET is of a list that comes in pages, or of one thing."""
 
 
 ROUTES = [
@@ -127,6 +129,9 @@ ROUTES = [
     Route("POST", "/v1/workflows/ID/release", {"name": "w", "flow": {"agent": {}}}, needs_id=True),
     Route("GET", "/v1/workflows/ID/versions", needs_id=True),
     Route("GET", "/v1/workflows/ID/versions/ID", needs_id=True),
+    Route("GET", "/v1/workflows/ID/versions/ID/diff", needs_id=True),
+    Route("POST", "/v1/workflows/ID/validate", {"flow": {"agent": {}}}, needs_id=True),
+    Route("POST", "/v1/workflows/test", {"flow": {"agent": {}}, "input": {"input": "Hi"}}),
     Route("GET", "/v1/apps"),
     Route("POST", "/v1/apps", {"name": "a", "project_id": NOWHERE, "workflow_id": NOWHERE}),
     Route("GET", "/v1/apps/ID", needs_id=True),
@@ -136,6 +141,35 @@ ROUTES = [
     Route("GET", "/v1/apps/ID/deployments", needs_id=True),
     Route("POST", "/v1/apps/ID/archive", needs_id=True),
     Route("POST", "/v1/apps/ID/restore", needs_id=True),
+    Route("POST", "/v1/apps/ID/rollback", {"dry_run": True}, needs_id=True),
+    Route("GET", "/v1/apps/ID/sessions", needs_id=True),
+    Route("GET", "/v1/apps/ID/sessions/ID/messages", needs_id=True),
+    Route("GET", "/v1/apps/ID/metrics", needs_id=True),
+    Route("GET", "/v1/apps/ID/runs/ID/artifacts", needs_id=True),
+    Route("GET", "/v1/apps/ID/signing-secret", needs_id=True),
+    Route("POST", "/v1/apps/ID/signing-secret/rotate", needs_id=True),
+    Route("GET", "/v1/runs/ID/callbacks", needs_id=True),
+    Route("POST", "/v1/runs/ID/callbacks/ID/replay", needs_id=True),
+    Route("GET", "/v1/workflows/ID/requirements", needs_id=True),
+    Route(
+        "POST",
+        "/v1/workflows/ID/requirements",
+        {"name": "crm", "type": "connection", "form": {"title": "CRM"}, "spec": {"type": "x"}},
+        needs_id=True,
+    ),
+    Route("GET", "/v1/workflows/ID/requirements/ID", needs_id=True),
+    Route("PUT", "/v1/workflows/ID/requirements/ID", {"form": {"title": "CRM"}}, needs_id=True),
+    Route("DELETE", "/v1/workflows/ID/requirements/ID", needs_id=True),
+    Route("GET", "/v1/connect/requirements", paged=False),
+    Route("GET", "/v1/connect/requirements/status", paged=False),
+    Route("POST", "/v1/connect/requirements/ID/credentials", {"type": "x", "config": {}}, needs_id=True),
+    Route("POST", "/v1/connect/requirements/ID/oauth2/authorize", needs_id=True),
+    Route("POST", "/v1/connect/requirements/ID/pipedream/authorize"),
+    Route("GET", "/apps/APP/v1/requirements", paged=False),
+    Route("GET", "/apps/APP/v1/requirements/status", paged=False),
+    Route("POST", "/apps/APP/v1/connect/tokens", {"user_id": "u"}),
+    Route("GET", "/apps/APP/v1/runs/ID/callbacks", needs_id=True),
+    Route("POST", "/apps/APP/v1/runs/ID/callbacks/ID/replay", needs_id=True),
     Route("POST", "/apps/APP/", {"input": {"input": "Hi"}}),
     Route("POST", "/apps/APP/v1/files", upload=True),
     Route("GET", "/apps/APP/v1/runs"),

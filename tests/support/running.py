@@ -1,8 +1,11 @@
 """A whole server in this process, on a real socket and a real database, with a scripted model."""
 
 import asyncio
+import contextlib
+import socket
+import ssl
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +16,14 @@ from pydantic import SecretStr
 
 from stoa.app import Server, open_server
 from stoa.cli.serve import bind
+from stoa.http import websockets
 from stoa.settings import Settings
 from tests.support.doubles import ScriptedModel
 
 FIRST_KEY = "stoa_acc_" + "k" * 64
+NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""`verify` of a client that speaks plain HTTP to loopback: httpx reads 150 authorities for each client otherwise."""
+GRACE_SECONDS_MAX = 2.0
 
 
 @dataclass
@@ -79,24 +86,45 @@ async def serving(
         **settings,
     )
     async with open_server(chosen, dsn, clock=clock, ids=ids, builtin=model, toolbox=toolbox) as server:
-        web = uvicorn.Server(
-            uvicorn.Config(server.asgi, port=0, log_config=None, lifespan="off", timeout_graceful_shutdown=2)
-        )
-        web.capture_signals = _no_signals  # type: ignore[method-assign]
-        task = asyncio.create_task(web.serve([bind("127.0.0.1", 0)]))
-        while not web.started:
-            await asyncio.sleep(0.005)
-        url = f"http://127.0.0.1:{web.servers[0].sockets[0].getsockname()[1]}"
+        listening = bind("127.0.0.1", 0)
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        async with _Web.serving(server.asgi, listening):
+            try:
+                async with httpx.AsyncClient(
+                    base_url=url, headers={"Authorization": f"Bearer {FIRST_KEY}"}, timeout=30, verify=NO_AUTHORITIES
+                ) as client:
+                    yield Running(server, url, model, client, dsn, data_dir)
+            finally:
+                await server.drain()
+
+
+class _Web(uvicorn.Server):
+    """uvicorn without its main loop, which looks for a signal to leave every tenth of a second."""
+
+    @classmethod
+    @asynccontextmanager
+    async def serving(cls, asgi: Any, listening: socket.socket) -> AsyncGenerator[None]:
+        ways: dict[str, Any] = {"ws": websockets.protocol, **websockets.OPTIONS}
+        web = cls(uvicorn.Config(asgi, log_config=None, lifespan="off", **ways))
+        web.config.load()
+        web.lifespan = web.config.lifespan_class(web.config)
+        await web.startup([listening])
+        await web.on_tick(0)  # Sets the Date of every answer.
         try:
-            async with httpx.AsyncClient(
-                base_url=url, headers={"Authorization": f"Bearer {FIRST_KEY}"}, timeout=30
-            ) as client:
-                yield Running(server, url, model, client, dsn, data_dir)
+            yield
         finally:
-            await server.drain()
-            web.should_exit = True
-            await task
+            await web.shutdown([listening])
 
-
-def _no_signals() -> Any:
-    return nullcontext()
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GRACE_SECONDS_MAX):
+                while self.server_state.connections or self.server_state.tasks:
+                    await asyncio.sleep(0.001)
+        for task in self.server_state.tasks:
+            task.cancel()
+        for listening in sockets or ():
+            listening.close()

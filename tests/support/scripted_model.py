@@ -267,29 +267,44 @@ class _Anthropic:
     def _frame(self, event: dict[str, Any]) -> bytes:
         return f"event: {event['type']}\ndata: {json.dumps(event, ensure_ascii=False)}\n\n".encode()
 
+    def __init__(self) -> None:
+        self._index = -1
+        self._block = ""
+
     def begin(self) -> bytes:
         usage = {"input_tokens": 6, "cache_read_input_tokens": 4, "output_tokens": 1}
-        return self._frame({"type": "message_start", "message": {"usage": usage}}) + self._frame({"type": "ping"})
+        message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "scripted", "content": []}
+        message |= {"stop_reason": None, "stop_sequence": None, "usage": usage}
+        return self._frame({"type": "message_start", "message": message}) + self._frame({"type": "ping"})
+
+    def _open(self, kind: str, block: dict[str, Any]) -> bytes:
+        """A block, and the end of the one before."""
+        closed = self._close()
+        self._index, self._block = self._index + 1, kind
+        return closed + self._frame({"type": "content_block_start", "index": self._index, "content_block": block})
+
+    def _close(self) -> bytes:
+        if not self._block:
+            return b""
+        self._block = ""
+        return self._frame({"type": "content_block_stop", "index": self._index})
+
+    def _delta(self, delta: dict[str, Any]) -> bytes:
+        return self._frame({"type": "content_block_delta", "index": self._index, "delta": delta})
 
     def text(self, piece: str) -> bytes:
-        return self._frame({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": piece}})
+        opened = b"" if self._block == "text" else self._open("text", {"type": "text", "text": ""})
+        return opened + self._delta({"type": "text_delta", "text": piece})
 
     def reasoning(self, piece: str) -> bytes:
-        return self._frame(
-            {"type": "content_block_delta", "index": 0, "delta": {"type": "thinking_delta", "thinking": piece}}
-        )
+        block = {"type": "thinking", "thinking": "", "signature": ""}
+        opened = b"" if self._block == "thinking" else self._open("thinking", block)
+        return opened + self._delta({"type": "thinking_delta", "thinking": piece})
 
     def tool(self, name: str, arguments: str) -> list[bytes]:
-        block = {"type": "tool_use", "id": "call_1", "name": name, "input": {}}
+        opened = self._open("tool_use", {"type": "tool_use", "id": "call_1", "name": name, "input": {}})
         halves = (arguments[: len(arguments) // 2], arguments[len(arguments) // 2 :])
-        deltas = [
-            {"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": half}}
-            for half in halves
-        ]
-        return [
-            self._frame({"type": "content_block_start", "index": 1, "content_block": block}),
-            *map(self._frame, deltas),
-        ]
+        return [opened, *(self._delta({"type": "input_json_delta", "partial_json": half}) for half in halves)]
 
     def error(self, message: str) -> bytes:
         return self._frame({"type": "error", "error": {"type": "api_error", "message": message}})
@@ -299,7 +314,7 @@ class _Anthropic:
         delta: dict[str, Any] = {"type": "message_delta", "delta": {"stop_reason": stop}}
         if usage:
             delta["usage"] = {"output_tokens": count}
-        return [self._frame(delta), self._frame({"type": "message_stop"})]
+        return [self._close() + self._frame(delta), self._frame({"type": "message_stop"})]
 
 
 def _replies(request: dict[str, Any]) -> int:

@@ -1,5 +1,5 @@
-"""A server that plays the cases of clients/cases/streams.yaml over loopback: Stoa's stream of one run, and what may happen
-to it on the way. It runs in a thread of its own, so that synchronous clients can be tried as well.
+"""A server that plays the cases of clients/cases/streams.yaml over loopback: Stoa's stream of one run, and what may
+happen to it on the way. It runs in a thread of its own, so that synchronous clients can be tried as well.
 """
 
 import asyncio
@@ -248,7 +248,8 @@ async def _flushed(writer: asyncio.StreamWriter) -> None:
 async def _stream(journal: Journal, after: int, fault: Mapping[str, Any], writer: asyncio.StreamWriter) -> None:
     run = "" if fault.get("no_run_header") else f"stoa-run-id: {RUN_ID}\r\n"
     writer.write(
-        f"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n{run}transfer-encoding: chunked\r\n\r\n".encode()
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n%btransfer-encoding: chunked\r\n\r\n"
+        % run.encode()
     )
     await writer.drain()
     body, cut = _body(journal, after, fault)

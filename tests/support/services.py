@@ -18,6 +18,11 @@ class Service:
     asked: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
     gone: int = 0
     documents: dict[str, bytes] = field(default_factory=dict)
+    statuses: dict[str, list[int]] = field(default_factory=dict)
+    """What each path answers in turn, before it answers as it says; 0 closes the connection without an answer."""
+    willing: bool = False
+    """Whether paths of /hang answer after all."""
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
     @asynccontextmanager
@@ -28,6 +33,13 @@ class Service:
         yield made
         server.close()
 
+    async def until_asked(self, times: int) -> None:
+        """Returns once so many requests have come in."""
+        async with asyncio.timeout(20):
+            while len(self.asked) < times:
+                await self.changed.wait()
+                self.changed.clear()
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
@@ -36,14 +48,19 @@ class Service:
                 headers = {name.lower(): value for name, _, value in (one.partition(": ") for one in lines if one)}
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
                 self.asked.append((line.rsplit(" ", 1)[0], headers, body))
+                self.changed.set()
                 path = line.split()[1]
                 if path.startswith("/cut"):
                     return
-                if path.startswith("/hang"):
+                if path.startswith("/hang") and not self.willing:
                     await reader.read(1)
                     self.gone += 1
                     return
                 status = int(path.split("/status/")[1].split("?")[0]) if "/status/" in path else 200
+                if self.statuses.get(path):
+                    status = self.statuses[path].pop(0)
+                if not status:
+                    return
                 text = (
                     b"x" * 200_000
                     if path.startswith("/big")

@@ -10,14 +10,25 @@ from tests.support.running import FIRST_KEY, Running
 
 
 class Terminal:
-    def __init__(self, server: Running) -> None:
-        self._environment = {"STOA_URL": server.url, "STOA_KEY": FIRST_KEY, "COLUMNS": "60", "NO_COLOR": "1"}
+    """`stoa GROUP …`, or any command where no group is named."""
 
-    async def __call__(self, *arguments: str, status: int = 0, **environment: str) -> str:
+    def __init__(self, server: Running, *group: str) -> None:
+        self._group = group
+        self._environment = {
+            "STOA_URL": server.url,
+            "STOA_KEY": FIRST_KEY,
+            "STOA_CREDENTIALS": "/nowhere/credentials.json",
+            "COLUMNS": "60",
+            "NO_COLOR": "1",
+        }
+
+    async def __call__(self, *arguments: str, status: int = 0, said: str | None = None, **environment: str) -> str:
         """In a thread: the command is synchronous, and this process serves."""
         result = await asyncio.to_thread(
-            CliRunner().invoke, app, ["kb", *arguments], env={**self._environment, **environment}
+            CliRunner().invoke, app, [*self._group, *arguments], said, env={**self._environment, **environment}
         )
-        said = re.sub(r"(?m)^\d{4}-\d\d-\d\d .*\n", "", result.output)  # The server's own log goes to the same place.
-        assert result.exit_code == status, (arguments, said)
-        return said
+        printed = re.sub(
+            r"(?m)^\d{4}-\d\d-\d\d .*\n", "", result.output
+        )  # The server's own log goes to the same place.
+        assert result.exit_code == status, (arguments, printed)
+        return printed

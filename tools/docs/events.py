@@ -51,6 +51,16 @@ the run was revoked or has expired: nothing more is called).
 A call that had begun when its run ended has no closing event: in the ledger (`GET /v1/runs/{run}/tool-calls`) it is
 `unknown`, and models of later messages read that nobody knows whether it was made.
 """,
+    "Nodes of a workflow": """\
+`id` is the node's. Events of an agent, a model or a tool within a node carry `source` (`{id, name, type}` of the node).
+A node that tries again says `workflow.node.started` with `attempt` and the `error` of the attempt before. An item of a
+Map node carries `item` (its number, from 0) and `parent_id` (the Map's id).
+
+A node that has completed is never run again, whatever dies. One that was running begins anew where its own last step
+had ended: an agent goes on from its last reply, anything else says `workflow.node.started` once more.
+
+`result` of `run.completed` is the object of the workflow's Output node; `output` is its text, as a chat shows it.
+""",
     "People": """\
 `id` is the `request_id` that `POST /v1/runs/{run}/input` takes. An answer is taken once:
 

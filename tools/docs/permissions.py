@@ -10,7 +10,14 @@ from pathlib import Path
 from stoa.access.rules import ORG_ROLES, PERMISSIONS, PROJECT_ROLES
 
 SOURCE = Path(__file__).parents[2] / "src" / "stoa"
-HOSTS = {"bases/host.py": "the base's host: ", "runs/host.py": "the app's host: "}
+HOSTS = {
+    "bases/host.py": "the base's host: ",
+    "dialects/completions/api.py": "the router's host: ",
+    "dialects/responses/api.py": "the router's host: ",
+    "dialects/responses/conversations_api.py": "the router's host: ",
+    "requirements/host.py": "the app's host: ",
+    "runs/host.py": "the app's host: ",
+}
 METHODS = {"get", "post", "put", "patch", "delete"}
 _PERMISSION = re.compile(r"""["']([a-z]+:[a-z]+)["']""")
 
@@ -44,7 +51,8 @@ def _of(function: ast.FunctionDef) -> list[tuple[str, str, str]]:
                 if isinstance(decorator, ast.Call) and isinstance(decorator.func, ast.Attribute):
                     method, path = decorator.func.attr, decorator.args[0] if decorator.args else None
                     if method in METHODS and isinstance(path, ast.Constant):
-                        found += [(permission, method.upper(), str(path.value)) for permission in asked]
+                        shown = re.sub(r":\w+}", "}", str(path.value))
+                        found += [(permission, method.upper(), shown) for permission in asked]
     return found
 
 

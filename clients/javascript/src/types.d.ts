@@ -177,6 +177,7 @@ export interface Run {
   ended_at?: string;
   input: Record<string, unknown>;
   output?: string;
+  result: unknown;
   finish_reason?: string;
   error?: RunErrorDetail;
   usage?: Usage;
@@ -501,7 +502,7 @@ export interface ToolRef {
   type: string;
 }
 
-/** `source` is set where a subagent speaks, and `tool_call_id` names the call that started it. */
+/** `source` is set where a subagent or a node of a workflow speaks; `tool_call_id` names the call that started a subagent. */
 export interface EventData {
   source?: Source;
   tool_call_id?: string;
@@ -534,6 +535,7 @@ export interface RunCompletedData extends EventData {
   object: string;
   status: string;
   output: string;
+  result: unknown;
   finish_reason?: string;
   usage: Usage;
   log?: Log;
@@ -628,6 +630,48 @@ export interface SubagentFailedData extends EventData {
   error: ErrorDetail;
 }
 
+/** A node of a workflow begins; `attempt` and `error` where it tries again, `item` and `parent_id` within a Map. */
+export interface NodeStartedData extends EventData {
+  id: string;
+  object: string;
+  name: string;
+  type: string;
+  attempt?: number;
+  error?: ErrorDetail;
+  item?: number;
+  parent_id?: string;
+}
+
+export interface NodeCompletedData extends EventData {
+  id: string;
+  object: string;
+  name: string;
+  type: string;
+  output: unknown;
+  item?: number;
+  parent_id?: string;
+}
+
+export interface NodeFailedData extends EventData {
+  id: string;
+  object: string;
+  name: string;
+  type: string;
+  error: ErrorDetail;
+  item?: number;
+  parent_id?: string;
+}
+
+export interface NodeSkippedData extends EventData {
+  id: string;
+  object: string;
+  name: string;
+  type: string;
+  reason: string;
+  item?: number;
+  parent_id?: string;
+}
+
 /** `id` is the request_id that `runs.answer` takes. */
 export interface HumanFeedbackRequestedData extends EventData {
   id: string;
@@ -664,6 +708,10 @@ export type SubagentCompleted = EventOf<"agent.subagent.completed", SubagentComp
 export type SubagentFailed = EventOf<"agent.subagent.failed", SubagentFailedData>;
 export type HumanFeedbackRequested = EventOf<"agent.human_feedback.requested", HumanFeedbackRequestedData>;
 export type ApprovalRequestCreated = EventOf<"approval_request.created", ApprovalRequestCreatedData>;
+export type NodeStarted = EventOf<"workflow.node.started", NodeStartedData>;
+export type NodeCompleted = EventOf<"workflow.node.completed", NodeCompletedData>;
+export type NodeFailed = EventOf<"workflow.node.failed", NodeFailedData>;
+export type NodeSkipped = EventOf<"workflow.node.skipped", NodeSkippedData>;
 
 /** A later server may send others: have a default. */
 export type StoaEvent =
@@ -685,7 +733,11 @@ export type StoaEvent =
   | SubagentCompleted
   | SubagentFailed
   | HumanFeedbackRequested
-  | ApprovalRequestCreated;
+  | ApprovalRequestCreated
+  | NodeStarted
+  | NodeCompleted
+  | NodeFailed
+  | NodeSkipped;
 
 /** A text, or parts: texts, uploaded files, or the API's own parts. */
 export type Content = string | (string | File | TextPart | FilePart)[];

@@ -1,8 +1,11 @@
 """What one slice is to another: each class implements a port of one slice with the abilities of its siblings."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 from uuid import UUID
@@ -10,9 +13,23 @@ from uuid import UUID
 import structlog
 from pydantic import ValidationError
 
-from stoa import access, apps, bases, conversations, documents, embedding, gateway, runs, sources, tools
+from stoa import (
+    access,
+    apps,
+    bases,
+    callbacks,
+    conversations,
+    documents,
+    embedding,
+    gateway,
+    requirements,
+    runs,
+    sources,
+    tools,
+)
 from stoa.db import Tx
 from stoa.db.blobs import DirectoryBlobs
+from stoa.db.idempotency import IdempotencyKey
 from stoa.http.errors import explain
 from stoa.kernel.errors import AppError, BadRequest
 from stoa.kernel.principal import Principal
@@ -42,6 +59,8 @@ class ProjectToolbox:
 
     def __init__(self, held: tools.Tools, search: bases.Search, library: runs.Library) -> None:
         self._tools = held
+        self.lending: requirements.Lending | None = None
+        """What runs of apps get of their end users; set once it exists."""
         self._search = search
         self._library = library
 
@@ -55,12 +74,22 @@ class ProjectToolbox:
     async def open(self, run: runs.Run, names: Sequence[str], /) -> AsyncGenerator[Sequence[tools.Tool]]:
         base_ids = runs.bases_of(run)
         searches = [runs.KnowledgeTool(self._library, run, base_ids)] if base_ids else []
-        async with self._tools.open(run.org_id, run.project_id, names) as opened:
+        lent = await self._lent(run)
+        async with self._tools.open(run.org_id, run.project_id, names, lent.credentials, lent.withheld) as opened:
             yield [*opened, *searches]
+
+    async def _lent(self, run: runs.Run) -> requirements.Lent:
+        """Raises RequirementsUnmet, which ends the run."""
+        if run.app_id is None or self.lending is None:
+            return requirements.Lent()
+        # Whoever uses a public app without a key speaks for no end user.
+        user_id = run.user_id if run.created_by != run.app_id else None
+        return await self.lending.lend(run.org_id, run.app_id, user_id)
 
 
 class PageTranscriber:
-    """The operator's model reads pages without text for knowledge bases, on the bill of the key that asked for the item."""
+    """The operator's model reads pages without text for knowledge bases, on the bill of the key that asked for the
+    item."""
 
     def __init__(self, transcriber: gateway.Transcriber, prices: Sequence[gateway.Price]) -> None:
         self._transcriber = transcriber
@@ -179,6 +208,12 @@ class AgentDefinitions:
         await conversations.check_agent(self._agents, self._schemas, principal, checked, "flow.agent")
         return checked if memory is not False else {**checked, "memory": False}
 
+    async def unknown_tools(self, principal: Principal, names: Sequence[str]) -> Sequence[str]:
+        return await self._agents.unknown_tools(principal, names)
+
+    async def unknown_bases(self, principal: Principal, base_ids: Sequence[UUID]) -> Sequence[UUID]:
+        return await self._agents.unknown_bases(principal, base_ids)
+
     async def model(self, principal: Principal, slugs: Sequence[str]) -> UUID | None:
         if not slugs:
             return self._catalogue.default.id
@@ -186,12 +221,83 @@ class AgentDefinitions:
         return next((known[slug] for slug in slugs if slug in known), None)
 
 
+class FlowGraphs:
+    """What apps ask of those who run graphs: whether a flow is one, what it uses, which types of nodes there are."""
+
+    async def read(self, flow: Mapping[str, Any]) -> apps.Reading:
+        return await asyncio.to_thread(self._read, flow)
+
+    def node_types(self) -> Sequence[apps.NodeKind]:
+        return [
+            apps.NodeKind(one.name, one.group, one.title, one.description, one.schema.model_json_schema())
+            for one in runs.NODE_TYPES.values()
+            if one.refused is None
+        ]
+
+    @staticmethod
+    def _read(flow: Mapping[str, Any]) -> apps.Reading:
+        graph = runs.read_graph(flow)
+        nodes = [
+            apps.NodeNeeds(one.key, one.node.title, needs.model, needs.tools, needs.bases)
+            for one in graph.everywhere()
+            for needs in [one.node.needs()]
+        ]
+        return apps.Reading(nodes, runs.advice(graph))
+
+
+class Slugs:
+    """The models that answer for a slug in runs: of a route of the operator's, the first that is there."""
+
+    def __init__(self, catalogue: gateway.Catalogue, routing: gateway.Routing, held: apps.Apps) -> None:
+        self._catalogue = catalogue
+        self._routing = routing
+        self._apps = held
+
+    async def model_of(self, principal: Principal, slug: str) -> UUID:
+        target = (await self._routing.targets(principal, slug))[0]
+        return (await self._catalogue.named(principal, target.slug))[0].id
+
+    async def named(self, principal: Principal, agent: str) -> tuple[str, str]:
+        """The name and description of an app, or of a model."""
+        try:
+            app_id = UUID(agent)
+        except ValueError:
+            targets = await self._routing.targets(principal, agent)
+            entry, _ = await self._catalogue.named(principal, targets[0].slug)
+            return entry.name, f"The model {entry.slug}."
+        app = await self._apps.get(principal, app_id)
+        return app.name, app.description or f"The app {app.name}."
+
+    async def default_model(self, _principal: Principal, _slug: str) -> UUID:
+        return self._catalogue.default.id
+
+
+def agent_check(
+    agents: conversations.Agents, schemas: SchemaChecker
+) -> "Callable[[Principal, Mapping[str, Any]], Awaitable[None]]":
+    """Whether what a request of another dialect names is there."""
+
+    async def check(principal: Principal, agent: Mapping[str, Any]) -> None:
+        await conversations.check_agent(agents, schemas, principal, agent, "tools")
+
+    return check
+
+
 class AppUploads:
     """Files for the runs of an app: each in a conversation of its own that is bound to the app."""
 
     def __init__(self) -> None:
         self.conversations: conversations.Conversations | None = None
-        """Set once it exists: conversations are built after the runs that they cancel."""
+        self.links: conversations.FileLinks | None = None
+        """Set once they exist: conversations are built after the runs that they cancel."""
+
+    async def file(self, principal: Principal, file_id: UUID) -> conversations.File:
+        assert self.conversations is not None, "requests are taken after everything is built"
+        return await self.conversations.file(principal, file_id)
+
+    def link(self, principal: Principal, file_id: UUID) -> tuple[str, datetime]:
+        assert self.links is not None, "requests are taken after everything is built"
+        return self.links.issue(file_id, principal.key_id)
 
     async def add(
         self, principal: Principal, app_id: UUID, source: BinaryIO, name: str | None, mime_type: str | None
@@ -214,6 +320,54 @@ class AppUploads:
         except AppError:
             await held.delete(principal, made.id)
             raise
+
+
+class FlowTrials:
+    """Flows that are tried out: each run in a conversation of its own."""
+
+    def __init__(self, workflows: apps.Workflows, catalogue: gateway.Catalogue) -> None:
+        self._workflows = workflows
+        self._catalogue = catalogue
+        self.conversations: conversations.Conversations | None = None
+        """Set once it exists: conversations are built after the runs that they cancel."""
+
+    async def prepare(
+        self,
+        principal: Principal,
+        project_id: UUID | None,
+        flow: Mapping[str, Any],
+        fields: Mapping[str, Any],
+        once: IdempotencyKey | None,
+    ) -> runs.Trial:
+        found = await self._workflows.runnable(principal, project_id, flow)
+        held = self.conversations
+        assert held is not None, "requests are taken after everything is built"
+        inside = replace(principal, project_id=found.project_id)
+        made = await held.create(
+            inside,
+            model_id=found.models.agent or self._catalogue.default.id,
+            org_id=None,
+            title="Test of a workflow",
+            user_id=None,
+            metadata=None,
+            agent=found.agent,
+            once=replace(once, key=f"{once.key}#conversation") if once else None,
+        )
+        workflow = {"flow": flow, "models": found.models.nodes} if found.agent is None else None
+        return runs.Trial(inside, made.id, runs.GraphStart(fields, workflow))
+
+
+class RunReports:
+    """What callbacks say of runs."""
+
+    def __init__(self) -> None:
+        self.runs: runs.Runs | None = None
+        """Set once it exists: callbacks are built before the runs that they are of."""
+
+    async def report(self, org_id: UUID, run_id: UUID) -> callbacks.Report | None:
+        assert self.runs is not None, "workers start after everything is built"
+        found = await self.runs.found(org_id, run_id)
+        return runs.report(found) if found is not None else None
 
 
 def _problems(error: ValidationError) -> Mapping[str, str]:
@@ -269,13 +423,13 @@ async def read_file(
 
 def find_model(
     catalogue: gateway.Catalogue, prices: Sequence[gateway.Price]
-) -> "Callable[[runs.Run], Awaitable[runs.Supply]]":
-    """The model of a run, with what its tokens cost."""
+) -> "Callable[[runs.Run, UUID | None], Awaitable[runs.Supply]]":
+    """A model of a run, or of a node of its graph, with what its tokens cost."""
 
-    async def find(run: runs.Run) -> runs.Supply:
-        assert run.model_id is not None, "a run whose nodes have their own models asks for each of them"
-        slug, model = await catalogue.model(run.org_id, run.project_id, run.model_id)
-        return runs.Supply(model, slug, gateway.price_of(slug, prices))
+    async def find(run: runs.Run, model_id: UUID | None) -> runs.Supply:
+        assert model_id is not None, "a deployment names the model of every node that has one"
+        slug, model = await catalogue.model(run.org_id, run.project_id, model_id)
+        return runs.Supply(model, slug, gateway.price_of(slug, prices), partial(gateway.extra_of, model))
 
     return find
 

@@ -228,7 +228,6 @@ def _app(title: str, description: str, routers: Sequence[APIRouter]) -> FastAPI:
     )
     errors.install(app)
     openapi.install(app, routers)
-    app.include_router(welcome.docs_routes(title))
-    for router in routers:
-        app.include_router(router)
+    for router in (welcome.docs_routes(title), *routers):
+        app.router.routes.extend(router.routes)  # As they are: `include_router` builds each route a second time.
     return app

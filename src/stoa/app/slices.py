@@ -11,16 +11,19 @@ from stoa.app import adapters, choices
 from stoa.app.outbound import outbound_of
 from stoa.apps import component as apps_component
 from stoa.bases import component as bases_component
+from stoa.callbacks import component as callbacks_component
 from stoa.console import component as console_component
 from stoa.conversations import component as conversations_component
 from stoa.db.blobs import DirectoryBlobs
 from stoa.db.node import Node
+from stoa.dialects import component as dialects_component
 from stoa.doctor import component as doctor_component
 from stoa.gateway import component as gateway_component
 from stoa.gateway.providers.extractive import SLUG, ExtractiveModel
 from stoa.http.component import Component, Kit, Started
 from stoa.journal import component as journal_component
 from stoa.outbound import Outbound
+from stoa.requirements import component as requirements_component
 from stoa.runs import component as runs_component
 from stoa.settings import Settings
 from stoa.sources import component as sources_component
@@ -69,10 +72,9 @@ async def open_slices(
         models = await enter(_open_models(settings, outbound, kit, owner, journal, node.node, builtin))
         knowledge = await enter(_open_bases(settings, outbound, kit, owner, node.node, models))
         sources = await enter(_open_sources(settings, outbound, kit, node.node, models, knowledge))
+        programs = choices.programs(settings)
         tools = await enter(
-            tools_component.open_component(
-                kit, models.gateway.vault, owner, outbound=outbound, programs=choices.programs(settings)
-            )
+            tools_component.open_component(kit, models.gateway.vault, owner, outbound=outbound, programs=programs)
         )
         library = adapters.KnowledgeLibrary(knowledge.search)
         chosen = toolbox or adapters.ProjectToolbox(tools.tools, knowledge.search, library)
@@ -81,24 +83,52 @@ async def open_slices(
                 kit,
                 owner,
                 adapters.AgentDefinitions(chosen, kit.schemas, models.gateway.catalogue),
+                adapters.FlowGraphs(),
                 public,
                 domain=settings.domain,
                 public_url=settings.public_url,
             )
         )
-        lent = _Neighbours(journal, streams, node.node, models, public, deployed, chosen, library)
+        hosted = await enter(_open_hosted(settings, outbound, kit, node.node, models, deployed, chosen))
+        lent = _Neighbours(journal, streams, node.node, models, public, deployed, hosted, chosen, library)
         talking = await enter(_open_conversations(settings, kit, owner, lent))
+        hosted.reports.runs = talking.runs.runs
         keys = await enter(access_component.open_component(kit, owner))
+        dialects = await enter(_open_dialects(kit, talking, streams, models, deployed, chosen))
         usage = await enter(usage_component.open_component(kit))
         traces = await enter(traces_component.open_component(kit, owner, retention_days=settings.traces_retention_days))
         built: list[Component] = [
-            journal, node, streams, models.gateway, talking.conversations, talking.runs, deployed, tools, knowledge, sources, keys, usage, traces
+            journal, node, streams, models.gateway, talking.conversations, talking.runs, dialects, deployed,
+            hosted.callbacks, hosted.requirements, tools, knowledge, sources, keys, usage, traces,
         ]  # fmt: skip
         checks = [check for component in built for check in component.checks]
         doctor = await enter(doctor_component.open_component(kit, checks, runs.timeline, choices.data(settings)))
-        sessions = access.Sessions(kit.database, kit.clock, owner)
-        console = await enter(console_component.open_component(kit, sessions))
+        console = await enter(console_component.open_component(kit, access.Sessions(kit.database, kit.clock, owner)))
         yield Slices([*built, doctor, console], doctor, models.gateway, talking.runs, node.node)
+
+
+@asynccontextmanager
+async def _open_dialects(
+    kit: Kit,
+    talking: "_Talking",
+    streams: streams_component.StreamsComponent,
+    models: "_Models",
+    deployed: apps_component.AppsComponent,
+    toolbox: adapters.Toolbox,
+) -> AsyncGenerator[Component]:
+    slugs = adapters.Slugs(models.gateway.catalogue, models.gateway.routing, deployed.apps)
+    worker = talking.runs.worker
+    beginning = dialects_component.Beginning(
+        talking.runs.runs,
+        talking.conversations.conversations,
+        adapters.agent_check(toolbox, kit.schemas),
+        slugs.model_of,
+        lambda: worker.draining,
+    )
+    async with dialects_component.open_component(
+        kit, beginning, streams.streams, slugs.default_model, slugs.named
+    ) as dialects:
+        yield dialects
 
 
 @asynccontextmanager
@@ -125,6 +155,45 @@ async def _open_sources(
 
 
 @dataclass(frozen=True, slots=True)
+class _Hosted:
+    """What the runs of apps have beside those of conversations."""
+
+    callbacks: callbacks_component.CallbacksComponent
+    requirements: requirements_component.RequirementsComponent
+    reports: adapters.RunReports
+
+
+@asynccontextmanager
+async def _open_hosted(
+    settings: Settings,
+    outbound: Outbound,
+    kit: Kit,
+    node: Node,
+    models: "_Models",
+    deployed: apps_component.AppsComponent,
+    toolbox: adapters.Toolbox,
+) -> AsyncGenerator[_Hosted]:
+    async with AsyncExitStack() as stack:
+        vault, reports = models.gateway.vault, adapters.RunReports()
+        required = await stack.enter_async_context(
+            requirements_component.open_component(
+                kit,
+                vault,
+                deployed.gate,
+                outbound=outbound,
+                domain=settings.domain,
+                public_url=settings.public_url,
+            )
+        )
+        if isinstance(toolbox, adapters.ProjectToolbox):
+            toolbox.lending = required.lending
+        called = await stack.enter_async_context(
+            callbacks_component.open_component(kit, node.id, vault, reports, outbound=outbound)
+        )
+        yield _Hosted(called, required, reports)
+
+
+@dataclass(frozen=True, slots=True)
 class _Neighbours:
     """What conversations and runs are lent by the slices that were opened before them."""
 
@@ -134,13 +203,14 @@ class _Neighbours:
     models: "_Models"
     public: apps.PublicApps
     apps: apps_component.AppsComponent
+    hosted: "_Hosted"
     toolbox: adapters.Toolbox
     library: adapters.KnowledgeLibrary
 
 
 @dataclass(frozen=True, slots=True)
 class _Talking:
-    conversations: Component
+    conversations: conversations_component.ConversationsComponent
     runs: runs_component.RunsComponent
 
 
@@ -154,7 +224,7 @@ async def _open_conversations(
         blobs = DirectoryBlobs(settings.data_dir / "blobs")
         reader = conversations.Reader(kit.database, partial(adapters.read_file, lent.models.documents, blobs))
         transcript = conversations.Transcript(kit.database, reader, blobs)
-        uploads = adapters.AppUploads()
+        uploads, trials = adapters.AppUploads(), adapters.FlowTrials(lent.apps.workflows, catalogue)
         worked = await stack.enter_async_context(
             runs_component.open_component(
                 kit,
@@ -164,18 +234,32 @@ async def _open_conversations(
                 runs.Context(transcript, lent.models.documents.select, lent.library),
                 find_model=adapters.find_model(catalogue, choices.prices(settings)),
                 open_tools=lent.toolbox.open,
+                flows=lent.apps.released,
+                library=lent.library,
                 open_stream=streams.open_stream,
                 admit_stream=streams.streams.admit,
                 is_operators_model=catalogue.find,
                 app_gate=lent.apps.gate,
                 app_projects=lent.apps.apps,
+                callbacks=lent.hosted.callbacks.callbacks,
+                check_requirements=lent.hosted.requirements.lending.check,
                 uploads=uploads,
-                reading=runs.Reading(streams.open_stream, streams.streams.admit, streams.replay, streams.events_page),
+                trials=trials,
+                reading=runs.Reading(
+                    streams.open_stream,
+                    streams.streams.admit,
+                    streams.replay,
+                    streams.events_page,
+                    streams.open_chunks,
+                    streams.lines,
+                ),
                 living=adapters.living_of_runs(owner, lent.public),
                 revoked=settings.runs_of_revoked_keys,
                 runs_max=settings.runs_max,
                 runs_per_project_max=settings.runs_per_project_max,
                 drain_seconds_max=settings.drain_seconds_max,
+                origins=settings.cors_origins,
+                public_url=settings.public_url,
             )
         )
         talks = await stack.enter_async_context(
@@ -189,9 +273,11 @@ async def _open_conversations(
                 lent.toolbox,
                 owner,
                 lent.apps.apps,
+                owner.principal_of,
             )
         )
-        uploads.conversations = talks.conversations
+        uploads.conversations, uploads.links = talks.conversations, talks.links
+        trials.conversations = talks.conversations
         yield _Talking(talks, worked)
 
 

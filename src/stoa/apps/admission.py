@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import Depends, Request, Security
+from fastapi.requests import HTTPConnection
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from stoa.apps.store import SQL
@@ -67,7 +68,7 @@ class AppGate:
         setattr(admitted, PERMISSIONS, (self, permissions))
         return Depends(admitted)
 
-    async def admit(self, request: Request, token: str | None, *permissions: str) -> AppCaller:
+    async def admit(self, request: HTTPConnection, token: str | None, *permissions: str) -> AppCaller:
         """Raises NotFound for a name that is no id, Unauthorized, or Forbidden for what the key may not use."""
         known = request.scope.get(_ADMITTED)
         if known is None:
@@ -75,7 +76,7 @@ class AppGate:
         caller: AppCaller = known
         return caller
 
-    async def _admit(self, request: Request, token: str | None, permissions: Sequence[str]) -> AppCaller:
+    async def _admit(self, request: HTTPConnection, token: str | None, permissions: Sequence[str]) -> AppCaller:
         name = str(request.scope[SUBJECT])
         try:
             app_id = UUID(name)

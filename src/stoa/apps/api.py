@@ -1,5 +1,6 @@
 """Workflows and apps on the api host (contract section 6)."""
 
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -9,7 +10,7 @@ from starlette.responses import Response
 
 from stoa.apps import rules, wire
 from stoa.apps.service import Apps
-from stoa.apps.types import AppFilter, Drawing
+from stoa.apps.types import AppFilter, Drawing, NodeKind
 from stoa.apps.workflows import Workflows
 from stoa.http import (
     Acknowledgement,
@@ -39,7 +40,7 @@ def _shows(model: Any, status: int, *refused: int) -> dict[int | str, dict[str, 
     return {status: {"model": Data[model], "description": "With its flow."}, **refusals(*refused)}
 
 
-def workflow_routes(workflows: Workflows, gate: Gate) -> Routes:
+def workflow_routes(workflows: Workflows, node_types: Callable[[], Sequence[NodeKind]], gate: Gate) -> Routes:
     router = Routes(tags=["workflows"])
     reading = gate("apps:read")
     _drawing(router, workflows, gate)
@@ -50,7 +51,7 @@ def workflow_routes(workflows: Workflows, gate: Gate) -> Routes:
         group: Annotated[Group | None, Query(description="Only this family.")] = None,
     ) -> Data[list[wire.NodeTypeWire]]:
         """The types of nodes that run here, with what is read of each."""
-        return Data(data=list(wire.node_types(group)))
+        return Data(data=[wire.node_type(one) for one in node_types() if group in (None, one.group)])
 
     @router.get("/v1/workflows", responses=refusals())
     async def list_workflows(
@@ -81,6 +82,17 @@ def workflow_routes(workflows: Workflows, gate: Gate) -> Routes:
     async def get_version(workflow_id: UUID, version_id: UUID, principal: Annotated[Principal, reading]) -> Response:
         found = await workflows.version(principal, workflow_id, version_id)
         return _drawn(wire.version(found), found.drawing)
+
+    @router.get("/v1/workflows/{workflow_id}/versions/{version_id}/diff", responses=refusals(404))
+    async def compare_versions(
+        workflow_id: UUID,
+        version_id: UUID,
+        principal: Annotated[Principal, reading],
+        against: Annotated[UUID | None, Query(description="Another version; the one before, unless named.")] = None,
+    ) -> Data[list[wire.DifferenceWire]]:
+        """What this version changed: nodes and fields added, removed, changed. Their order makes no difference."""
+        found = await workflows.differences(principal, workflow_id, version_id, against)
+        return Data(data=[wire.difference(one) for one in found])
 
     return router
 
@@ -154,6 +166,14 @@ def _releasing(router: Routes, workflows: Workflows, gate: Gate) -> None:
         made = await workflows.release(principal, workflow_id, body.name, drawing, once)
         return _drawn(wire.version(made), made.drawing, 201)
 
+    @router.post("/v1/workflows/{workflow_id}/validate", responses=refusals(404))
+    @limited(DOCUMENT_LIMIT)
+    async def validate_workflow(
+        workflow_id: UUID, body: wire.ValidateFlow, principal: Annotated[Principal, gate("apps:read")]
+    ) -> Data[wire.VerdictWire]:
+        """Whether a flow would run as the project is now: each bad node, and each that is probably not meant so."""
+        return Data(data=wire.verdict(await workflows.verdict(principal, workflow_id, body.flow)))
+
 
 def app_routes(apps: Apps, gate: Gate, domain: str, public_url: str | None) -> Routes:
     router = Routes(tags=["apps"])
@@ -212,6 +232,18 @@ def app_routes(apps: Apps, gate: Gate, domain: str, public_url: str | None) -> R
         once = repeated(idempotency_key, f"deploy/{app_id}", body)
         deployed = await apps.deploy(principal, app_id, body.workflow_id, body.workflow_version_id, once)
         return Data(data=wire.app(deployed, domain, root(request)))
+
+    @router.post("/v1/apps/{app_id}/rollback", responses=refusals(404, 409))
+    async def rollback_app(
+        app_id: UUID,
+        body: wire.RollbackApp,
+        principal: Annotated[Principal, writing],
+        idempotency_key: IdempotencyKeyHeader = None,
+    ) -> Data[wire.RollbackWire]:
+        """Goes back to what the app ran before, as a new deployment; with `dry_run` says first what that restores."""
+        once = repeated(idempotency_key, f"rollback/{app_id}", body)
+        done = await apps.rollback(principal, app_id, body.deployment_id, dry_run=body.dry_run, once=once)
+        return Data(data=wire.rollback(done))
 
     @router.get("/v1/apps/{app_id}/deployments", responses=refusals(404))
     async def list_deployments(

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from stoa.apps.admission import AppGate, PublicApps
 from stoa.apps.api import app_routes, workflow_routes
-from stoa.apps.ports import Definitions, Projects
+from stoa.apps.ports import Definitions, Graphs, Projects
+from stoa.apps.released import Released
+from stoa.apps.resolving import Resolver
 from stoa.apps.service import Apps
 from stoa.apps.workflows import Workflows
 from stoa.http.component import Component, Kit
@@ -16,6 +18,8 @@ from stoa.http.hosts import HostKind
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppsComponent(Component):
     apps: Apps
+    workflows: Workflows
+    released: Released
     gate: AppGate
     """Admits requests to an app's own host."""
 
@@ -25,17 +29,24 @@ async def open_component(
     kit: Kit,
     projects: Projects,
     definitions: Definitions,
+    graphs: Graphs,
     public: PublicApps,
     *,
     domain: str,
     public_url: str | None,
 ) -> AsyncGenerator[AppsComponent]:
-    workflows = Workflows(kit.database, projects, definitions, kit.ids)
-    apps = Apps(kit.database, projects, definitions, kit.ids)
+    resolver = Resolver(definitions, graphs)
+    workflows = Workflows(kit.database, projects, resolver, graphs, kit.ids)
+    apps = Apps(kit.database, projects, resolver, kit.ids)
     yield AppsComponent(
         apps=apps,
+        workflows=workflows,
+        released=Released(kit.database),
         gate=AppGate(kit.gate, kit.database, public),
         routers={
-            HostKind.API: [workflow_routes(workflows, kit.gate), app_routes(apps, kit.gate, domain, public_url)],
+            HostKind.API: [
+                workflow_routes(workflows, graphs.node_types, kit.gate),
+                app_routes(apps, kit.gate, domain, public_url),
+            ],
         },
     )

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 from uuid import UUID
 
+from stoa.apps.types import NodeKind, Reading
 from stoa.kernel.principal import Principal
 
 
@@ -22,6 +23,26 @@ class Definitions(Protocol):
         """The definition as a run reads it. Raises BadRequest naming `flow.agent.…`."""
         ...
 
+    async def unknown_tools(self, principal: Principal, names: Sequence[str]) -> Sequence[str]:
+        """Those of the names that are no tool of the principal's project."""
+        ...
+
+    async def unknown_bases(self, principal: Principal, base_ids: Sequence[UUID]) -> Sequence[UUID]:
+        """Those that are no knowledge base which the principal may use."""
+        ...
+
     async def model(self, principal: Principal, slugs: Sequence[str]) -> UUID | None:
         """The first model of the catalogue that has one of these slugs; without slugs the default one."""
+        ...
+
+
+class Graphs(Protocol):
+    """What apps ask of those who run graphs."""
+
+    async def read(self, flow: Mapping[str, Any]) -> Reading:
+        """Raises BadRequest that names each bad node."""
+        ...
+
+    def node_types(self) -> Sequence[NodeKind]:
+        """Those that run."""
         ...

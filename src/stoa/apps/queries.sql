@@ -38,6 +38,13 @@ SELECT * FROM workflow_versions WHERE org_id = $1 AND workflow_id = $2 AND id = 
 -- name: latest_version
 SELECT * FROM workflow_versions WHERE org_id = $1 AND workflow_id = $2 ORDER BY version DESC LIMIT 1;
 
+-- name: version_before
+SELECT * FROM workflow_versions WHERE org_id = $1 AND workflow_id = $2 AND version < $3 ORDER BY version DESC LIMIT 1;
+
+-- name: released_flow
+-- Of all tenants: what a run's graph is.
+SELECT flow FROM workflow_versions WHERE org_id = $1 AND id = $2;
+
 -- name: list_versions
 -- Newest first, without the flows.
 SELECT id, project_id, workflow_id, version, name, created_by, created_at FROM workflow_versions
@@ -110,6 +117,18 @@ FROM app_deployments d
 JOIN workflow_versions v ON v.org_id = d.org_id AND v.id = d.workflow_version_id
 JOIN workflows w ON w.org_id = d.org_id AND w.id = d.workflow_id
 WHERE d.org_id = $1 AND d.app_id = $2 ORDER BY d.created_at DESC, d.id LIMIT $3 OFFSET $4;
+
+-- name: deployment_before
+-- The deployment $3; without it the newest one of another version than the app runs now.
+SELECT d.*, w.name AS workflow_name, v.id AS version_id, v.version, v.name AS version_name
+FROM app_deployments d
+JOIN workflow_versions v ON v.org_id = d.org_id AND v.id = d.workflow_version_id
+JOIN workflows w ON w.org_id = d.org_id AND w.id = d.workflow_id
+WHERE d.org_id = $1 AND d.app_id = $2 AND CASE WHEN $3::uuid IS NOT NULL THEN d.id = $3 ELSE d.workflow_version_id <> (
+    SELECT n.workflow_version_id
+    FROM apps a JOIN app_deployments n ON n.org_id = a.org_id AND n.id = a.latest_deployment_id
+    WHERE a.org_id = $1 AND a.id = $2) END
+ORDER BY d.created_at DESC, d.id LIMIT 1;
 
 -- name: count_deployments
 SELECT count(*) FROM app_deployments WHERE org_id = $1 AND app_id = $2;

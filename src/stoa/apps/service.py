@@ -1,14 +1,18 @@
 """Apps as their owners use them: made, deployed, opened to the public, archived, deleted. One transaction per method."""
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import orjson
 
-from stoa.apps import flows, rules, store
-from stoa.apps.ports import Definitions, Projects
+from stoa.apps import rules, store
+from stoa.apps.differences import changes
+from stoa.apps.entities import Entities, entities
+from stoa.apps.ports import Projects
+from stoa.apps.resolving import Resolver
 from stoa.apps.store import SQL
-from stoa.apps.types import App, AppChanges, AppFilter, Deployment, Models, NewApp, Version
+from stoa.apps.types import App, AppChanges, AppFilter, Deployment, Models, NewApp, Rollback, Version
 from stoa.db import Database, Tx, audit, idempotency
 from stoa.db.idempotency import IdempotencyKey
 from stoa.kernel.errors import BadRequest
@@ -18,10 +22,10 @@ from stoa.kernel.principal import Principal
 
 
 class Apps:
-    def __init__(self, database: Database, projects: Projects, definitions: Definitions, ids: Ids) -> None:
+    def __init__(self, database: Database, projects: Projects, resolver: Resolver, ids: Ids) -> None:
         self._database = database
         self._projects = projects
-        self._definitions = definitions
+        self._resolver = resolver
         self._ids = ids
 
     async def create(self, principal: Principal, new: NewApp, once: IdempotencyKey | None) -> App:
@@ -84,6 +88,43 @@ class Apps:
                 await idempotency.record(tx, principal, once, {"id": str(deployment_id)}, app_id)
             return await store.app(tx, principal.org_id, app_id)
 
+    async def rollback(
+        self,
+        principal: Principal,
+        app_id: UUID,
+        deployment_id: UUID | None,
+        *,
+        dry_run: bool,
+        once: IdempotencyKey | None = None,
+    ) -> Rollback:
+        """Deploys once more what an earlier deployment ran; with `dry_run` it only says what that would restore.
+
+        Raises NotFound, BadRequest where there is nothing to go back to, and what `deploy` raises.
+        """
+        async with self._database.tenant(principal) as tx:
+            app = await store.app(tx, principal.org_id, app_id)
+            now = await store.deployment_before(tx, principal.org_id, app_id, app.latest_deployment_id)
+            then = await store.deployment_before(tx, principal.org_id, app_id, deployment_id)
+            if then is None and deployment_id is not None:
+                raise BadRequest.field("deployment_id", "is no deployment of this app")
+            if then is None or now is None:
+                raise BadRequest("There is nothing to go back to: this app has run one version only.")
+            versions = [
+                await store.version(tx, principal.org_id, one.deployed.workflow_id, one.deployed.version_id)
+                for one in (now, then)
+            ]
+        flows_of = [orjson.loads(one.drawing.flow) if one and one.drawing else {} for one in versions]
+        plan = Rollback(now, then, changes(*flows_of))
+        if dry_run:
+            assert versions[1] is not None, "a deployment keeps its version"
+            try:
+                await self._models(principal, versions[1])
+            except BadRequest as error:
+                return replace(plan, problem=error.message)
+            return plan
+        deployed = await self.deploy(principal, app_id, then.deployed.workflow_id, then.deployed.version_id, once)
+        return replace(plan, deployment_id=deployed.latest_deployment_id)
+
     async def _released(self, principal: Principal, workflow_id: UUID, version_id: UUID | None) -> Version:
         """The version to deploy, the latest unless one is named. Raises BadRequest."""
         async with self._database.tenant(principal) as tx:
@@ -100,24 +141,21 @@ class Apps:
     async def _models(self, principal: Principal, released: Version) -> Models:
         """The models that the version names, as the catalogue has them now. Raises BadRequest naming the node."""
         assert released.drawing is not None, "a version that is to be deployed is read whole"
-        found = flows.read(orjson.loads(released.drawing.flow))
-        if isinstance(found, flows.Shorthand):
-            assert released.agent is not None, "a release checks the agent"
-            await self._definitions.checked_agent(principal, found.agent)  # Its tools and bases may have gone since.
-            name = found.agent.get("model")
-            return Models(await self._model(principal, "flow.agent.model", name, [name] if name else []), {})
-        reason = 'is a graph, which this version stores and checks but does not run; deploy a flow of the form {"agent": {…}}'
-        raise BadRequest.field("workflow_id", reason)
-
-    async def _model(self, principal: Principal, path: str, name: Any, slugs: Any) -> UUID:
-        model_id = await self._definitions.model(principal, slugs)
-        if model_id is None:
-            raise BadRequest.field(path, f"is {name!r}, which is no model here; GET /v1/router/models lists them")
-        return model_id
+        return await self._resolver.models(principal, orjson.loads(released.drawing.flow))
 
     async def get(self, principal: Principal, app_id: UUID) -> App:
         async with self._database.tenant(principal) as tx:
             return await store.app(tx, principal.org_id, app_id)
+
+    async def entities(self, principal: Principal, app_id: UUID) -> Entities:
+        """What the app's parts are called in a stream. Raises NotFound."""
+        async with self._database.tenant(principal) as tx:
+            app = await store.app(tx, principal.org_id, app_id)
+            deployed = app.deployed
+            version = await store.version(tx, principal.org_id, deployed.workflow_id, deployed.version_id)
+        assert version is not None, "a deployment keeps its version"
+        assert version.drawing is not None, "a version that is read alone is read whole"
+        return entities(app.id, app.name, orjson.loads(version.drawing.flow))
 
     async def project_of(self, principal: Principal, app_id: UUID) -> UUID:
         """Raises NotFound."""

@@ -44,6 +44,11 @@ async def version(tx: Tx, org_id: UUID, workflow_id: UUID, version_id: UUID | No
     return _version(row, Drawing(row["flow"], row["flow_ui"]), row["agent"]) if row else None
 
 
+async def version_before(tx: Tx, org_id: UUID, workflow_id: UUID, number: int) -> Version | None:
+    row = await tx.fetchrow(SQL.version_before, org_id, workflow_id, number)
+    return _version(row, Drawing(row["flow"], row["flow_ui"]), row["agent"]) if row else None
+
+
 async def list_versions(tx: Tx, org_id: UUID, workflow_id: UUID, page: PageRequest) -> tuple[Sequence[Version], int]:
     rows = await tx.fetch(SQL.list_versions, org_id, workflow_id, page.page_size, page.offset)
     return [_version(row, None, None) for row in rows], await tx.fetchval(SQL.count_versions, org_id, workflow_id)
@@ -124,6 +129,12 @@ async def list_deployments(tx: Tx, org_id: UUID, app_id: UUID, page: PageRequest
     rows = await tx.fetch(SQL.list_deployments, org_id, app_id, page.page_size, page.offset)
     found = [Deployment(row["id"], row["app_id"], _deployed(row), row["created_by"], row["created_at"]) for row in rows]
     return found, await tx.fetchval(SQL.count_deployments, org_id, app_id)
+
+
+async def deployment_before(tx: Tx, org_id: UUID, app_id: UUID, wanted: UUID | None) -> Deployment | None:
+    """The deployment that is asked for; the newest of another version than the present one where none is named."""
+    row = await tx.fetchrow(SQL.deployment_before, org_id, app_id, wanted)
+    return Deployment(row["id"], row["app_id"], _deployed(row), row["created_by"], row["created_at"]) if row else None
 
 
 def _deployed(row: Row) -> Deployed:

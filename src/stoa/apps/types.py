@@ -1,6 +1,6 @@
 """Workflows, their released versions, and the apps that run them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -118,6 +118,27 @@ class Deployment:
 
 
 @dataclass(frozen=True, slots=True)
+class Rollback:
+    """What goes back to what, and which parts of the flow differ. `problem`: why it cannot be deployed any more."""
+
+    now: Deployment
+    then: Deployment
+    changes: Sequence["Change"]
+    problem: str | None = None
+    deployment_id: UUID | None = None
+    """Of the deployment that was made; None where it was only looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """`path` is `agent.instructions`, or a node by its id; `now` or `then` is None where there is nothing."""
+
+    path: str
+    now: Any
+    then: Any
+
+
+@dataclass(frozen=True, slots=True)
 class AppFilter:
     project_id: UUID
     workflow_id: UUID | None = None
@@ -131,3 +152,52 @@ class Models:
 
     agent: UUID | None
     nodes: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeKind:
+    """A type of nodes that runs here: `type` is what a node's `type` may be, `schema` what else is read of it."""
+
+    type: str
+    group: str
+    name: str
+    description: str
+    schema: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeNeeds:
+    """What a node of a graph uses. `key` names it: its id, or `map/*` within a Map. `models`: slugs, of which the first
+    that is there counts, empty for the default one; None where it has no model."""
+
+    key: str
+    title: str
+    models: Sequence[str] | None
+    tools: Sequence[str]
+    bases: Sequence[UUID]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A graph that was read. `warnings` are sentences about what runs, and probably not as it was meant, by node."""
+
+    nodes: Sequence[NodeNeeds]
+    warnings: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a flow would run. `problems` map a field's path to the reason."""
+
+    problems: Mapping[str, str]
+    warnings: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Runnable:
+    """A flow that is not released, ready to run: its checked agent with its model, or the models of its nodes."""
+
+    project_id: UUID
+    flow: Mapping[str, Any]
+    agent: Mapping[str, Any] | None
+    models: Models

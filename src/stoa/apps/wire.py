@@ -8,8 +8,21 @@ import orjson
 from pydantic import AfterValidator, BaseModel, Field
 
 from stoa.apps import rules
-from stoa.apps.nodes import NODE_TYPES, NodeType
-from stoa.apps.types import AccessType, App, AppChanges, Deployed, Deployment, Drawing, NewApp, Version, Workflow
+from stoa.apps.differences import Difference
+from stoa.apps.types import (
+    AccessType,
+    App,
+    AppChanges,
+    Deployed,
+    Deployment,
+    Drawing,
+    NewApp,
+    NodeKind,
+    Rollback,
+    Verdict,
+    Version,
+    Workflow,
+)
 from stoa.http import Body, Timestamp, Wire
 from stoa.http.wire import not_blank, storable
 
@@ -66,6 +79,14 @@ class AccessControl(Body):
     """A public app needs no credential."""
 
     access_type: AccessType
+
+
+class ValidateFlow(Body):
+    """Without `flow`, the one that is saved."""
+
+    example: ClassVar[Mapping[str, Any]] = {"flow": _FLOW}
+
+    flow: dict[str, Any] | None = None
 
 
 class CreateApp(Body):
@@ -143,10 +164,33 @@ class NodeTypeWire(Wire):
     """`type` is what a node's `type` may be; `node_schema` what else Stoa reads of it."""
 
     type: str
-    group: Literal["utils", "agents", "llms", "tools", "retrievers", "operators"]
+    group: str
     name: str
     description: str
     node_schema: dict[str, Any]
+
+
+class WarningWire(Wire):
+    node: str
+    message: str
+
+
+class VerdictWire(Wire):
+    """`problems` map a path into the flow to the reason why it would not run; `warnings` name nodes that run, and
+    probably not as they were meant."""
+
+    valid: bool
+    problems: dict[str, str]
+    warnings: Sequence[WarningWire]
+
+
+class DifferenceWire(Wire):
+    """`path` names a node by its id, as in `nodes.writer.llm.model`."""
+
+    path: str
+    change: Literal["added", "removed", "changed"]
+    before: Any
+    after: Any
 
 
 class AccessControlWire(Wire):
@@ -200,6 +244,34 @@ class DeploymentWire(Wire):
     workflow_version: DeployedVersionWire
     created_at: Timestamp
     created_by: UUID | None
+
+
+class RollbackApp(Body):
+    """The deployment to go back to, the newest of another version unless one is named. `dry_run` changes nothing."""
+
+    example: ClassVar[Mapping[str, Any]] = {"dry_run": True}
+
+    deployment_id: UUID | None = None
+    dry_run: bool = False
+
+
+class ChangeWire(Wire):
+    """A part of the flow that differs: `now` and `then`, each left out where it has no such part."""
+
+    path: str
+    now: Any | None
+    then: Any | None
+
+
+class RollbackWire(Wire):
+    """What the app runs now, what it would run, and what differs. `problem` says why that cannot be deployed any more;
+    `deployment_id` is the deployment that was made."""
+
+    now: DeploymentWire
+    then: DeploymentWire
+    changes: list[ChangeWire]
+    problem: str | None
+    deployment_id: UUID | None
 
 
 # --- shapes to values -----------------------------------------------------------------------------------------------
@@ -276,19 +348,23 @@ def drawn(shape: BaseModel, value: Drawing | None) -> bytes:
     return orjson.dumps({"data": data})
 
 
-def node_type(value: NodeType) -> NodeTypeWire:
+def node_type(value: NodeKind) -> NodeTypeWire:
     return NodeTypeWire(
         type=value.type,
         group=value.group,
         name=value.name,
         description=value.description,
-        node_schema=value.schema.model_json_schema(),
+        node_schema=dict(value.schema),
     )
 
 
-def node_types(group: str | None) -> Sequence[NodeTypeWire]:
-    """Those that run."""
-    return [node_type(one) for one in NODE_TYPES.values() if one.refused is None and group in (None, one.group)]
+def verdict(value: Verdict) -> VerdictWire:
+    warnings = [WarningWire(node=node, message=message) for node, message in value.warnings]
+    return VerdictWire(valid=not value.problems, problems=dict(value.problems), warnings=warnings)
+
+
+def difference(value: Difference) -> DifferenceWire:
+    return DifferenceWire(path=value.path, change=value.change, before=value.before, after=value.after)
 
 
 def app(value: App, domain: str, root: str) -> AppWire:
@@ -318,6 +394,16 @@ def app(value: App, domain: str, root: str) -> AppWire:
         latest_deployment_id=value.latest_deployment_id,
         workflow=_deployed_workflow(value.deployed),
         workflow_version=_deployed_version(value.deployed),
+    )
+
+
+def rollback(value: Rollback) -> RollbackWire:
+    return RollbackWire(
+        now=deployment(value.now),
+        then=deployment(value.then),
+        changes=[ChangeWire(path=one.path, now=one.now, then=one.then) for one in value.changes],
+        problem=value.problem,
+        deployment_id=value.deployment_id,
     )
 
 

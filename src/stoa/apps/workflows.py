@@ -1,28 +1,32 @@
 """Workflows as their owners use them: drawn, saved, released. One transaction per method."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 import orjson
 
-from stoa.apps import flows, store
-from stoa.apps.ports import Definitions, Projects
+from stoa.apps import store
+from stoa.apps.differences import Difference, differences
+from stoa.apps.ports import Graphs, Projects
+from stoa.apps.resolving import Resolver, shorthand
 from stoa.apps.store import SQL
-from stoa.apps.types import Drawing, Version, Workflow
+from stoa.apps.types import Drawing, Runnable, Verdict, Version, Workflow
 from stoa.db import Database, audit, idempotency
 from stoa.db.idempotency import IdempotencyKey
-from stoa.kernel.errors import NotFound
+from stoa.kernel.errors import BadRequest, NotFound
 from stoa.kernel.ids import Ids
 from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
 
 
 class Workflows:
-    def __init__(self, database: Database, projects: Projects, definitions: Definitions, ids: Ids) -> None:
+    def __init__(self, database: Database, projects: Projects, resolver: Resolver, graphs: Graphs, ids: Ids) -> None:
         self._database = database
         self._projects = projects
-        self._definitions = definitions
+        self._resolver = resolver
+        self._graphs = graphs
         self._ids = ids
 
     async def create(
@@ -89,7 +93,7 @@ class Workflows:
     ) -> Version:
         """A new version, which never changes; its flow becomes the workflow's. Raises BadRequest naming each bad node."""
         await self.get(principal, workflow_id)
-        agent = await self._checked(principal, orjson.loads(drawing.flow))
+        agent = await self._resolver.agent(principal, orjson.loads(drawing.flow))
         async with self._database.tenant(principal) as tx:
             if once and (first := await idempotency.claim(tx, principal, once)):
                 return await self._version(tx, principal, workflow_id, UUID(first["id"]))
@@ -116,12 +120,39 @@ class Workflows:
                 await idempotency.record(tx, principal, once, {"id": str(version_id)}, workflow_id)
             return await self._version(tx, principal, workflow_id, version_id)
 
-    async def _checked(self, principal: Principal, flow: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """The checked definition of a shorthand's agent; None for a graph."""
-        found = flows.read(flow)
-        if isinstance(found, flows.Graph):
-            return None
-        return await self._definitions.checked_agent(principal, found.agent)
+    async def verdict(self, principal: Principal, workflow_id: UUID, flow: Mapping[str, Any] | None) -> Verdict:
+        """Whether a flow (the saved one where none is given) would run as the project is now. Nothing is stored."""
+        found = await self.get(principal, workflow_id)
+        assert found.drawing is not None, "a workflow that is read alone is read whole"
+        judged = orjson.loads(found.drawing.flow) if flow is None else flow
+        warnings: Sequence[tuple[str, str]] = ()
+        try:
+            if shorthand(judged) is None:
+                warnings = (await self._graphs.read(judged)).warnings
+            await self._resolver.models(principal, judged)
+        except BadRequest as refusal:
+            return Verdict(refusal.details or {"flow": refusal.message}, warnings)
+        return Verdict({}, warnings)
+
+    async def runnable(self, principal: Principal, project_id: UUID | None, flow: Mapping[str, Any]) -> Runnable:
+        """A flow that is to be tried out, with what it needs. Raises BadRequest naming each bad node."""
+        home = await self._projects.chosen(principal, project_id)
+        agent = await self._resolver.agent(principal, flow)
+        return Runnable(home, flow, agent, await self._resolver.models(principal, flow))
+
+    async def differences(
+        self, principal: Principal, workflow_id: UUID, version_id: UUID, other_id: UUID | None
+    ) -> Sequence[Difference]:
+        """From another version (the one before where none is named) to this one."""
+        async with self._database.tenant(principal) as tx:
+            after = await self._version(tx, principal, workflow_id, version_id)
+            before = (
+                await store.version_before(tx, principal.org_id, workflow_id, after.version)
+                if other_id is None
+                else await self._version(tx, principal, workflow_id, other_id)
+            )
+        flows = [orjson.loads(one.drawing.flow) if one and one.drawing else {} for one in (before, after)]
+        return await asyncio.to_thread(differences, flows[0], flows[1])
 
     async def versions(self, principal: Principal, workflow_id: UUID, page: PageRequest) -> Page[Version]:
         async with self._database.tenant(principal) as tx:

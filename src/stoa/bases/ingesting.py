@@ -1,7 +1,7 @@
 """Claims items and brings them into the index: read → cut → embed what is new → swap, in one transaction.
 
-The item's row is its job: leased, and fenced by version, attempt and node. A worker whose item was replaced, deleted or claimed
-elsewhere finds no row to renew, and stops (docs/decisions/0011).
+The item's row is its job: leased, and fenced by version, attempt and node. A worker whose item was replaced, deleted or
+claimed elsewhere finds no row to renew, and stops (docs/decisions/0011).
 """
 
 import asyncio
@@ -134,7 +134,8 @@ class Ingestion:
         self._tally.postponed.add(failed.code)
 
     async def fail(self, item: Item, failed: JobFailed, /) -> None:
-        """The end of this version. The version before it goes on answering, also in a generation that is being built."""
+        """The end of this version. The version before it goes on answering, also in a generation that is being
+        built."""
         carried = await self._version_before(item)
         async with internal(self._database) as tx:
             base = await tx.fetchrow(SQL.share_base, item.org_id, item.knowledgebase_id)
@@ -202,7 +203,8 @@ class Ingestion:
             raise ConversionError("too_large", message) from error
 
     async def _swap(self, item: Item, prepared: Sequence[Prepared]) -> None:
-        """The new chunks for the old, and the item's end, in one transaction. Does it over where the base was re-indexed meanwhile."""
+        """The new chunks for the old, and the item's end, in one transaction. Does it over where the base was
+        re-indexed meanwhile."""
         async with internal(self._database) as tx:
             base = await tx.fetchrow(SQL.share_base, item.org_id, item.knowledgebase_id)
             if base is None:
@@ -248,7 +250,8 @@ class Ingestion:
 
     # --- generations ------------------------------------------------------------------------------------------------
     async def _switch_complete(self) -> None:
-        """Where the next generation of a base holds everything, it is searched from now on, and the old one is dropped."""
+        """Where the next generation of a base holds everything, it is searched from now on, and the old one is
+        dropped."""
         async with internal_statement(self._database) as tx:
             rows = await tx.fetch(SQL.complete_bases)
         for row in rows:

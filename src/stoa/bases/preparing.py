@@ -84,7 +84,8 @@ class Preparing:
         self._transcribing = transcribing
 
     async def targets(self, item: Item) -> Sequence[Target]:
-        """The indexes that wait for this version of the item: the one that answers, and the one being built. Raises Superseded."""
+        """The indexes that wait for this version of the item: the one that answers, and the one being built. Raises
+        Superseded."""
         async with internal_statement(self._database) as tx:
             row = await tx.fetchrow(SQL.settings_of_worker, item.org_id, item.knowledgebase_id)
         if row is None:

@@ -1,70 +1,133 @@
-"""What the commands that call a running server share: its URL and key, the console, the exit on a refusal."""
+"""What the commands that call a running server share: options, the consoles, calls, and how a command ends."""
 
+import json
+import sys
 import uuid
-from collections.abc import Callable, Iterable, Sequence
-from typing import Annotated, Any, Final
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 from rich.console import Console
 from rich.progress import Progress, TextColumn
-from rich.table import Table
-from rich.text import Text
 
-from stoa.cli.client import ApiError, call
+from stoa.cli import credentials
+from stoa.cli.client import POLICY, request
+from stoa.cli.stream.errors import APIError, ConnectionFailed, StoaError, UnauthorizedError
+from stoa.cli.stream.transport import Transport
+from stoa.cli.text import plain
 
-out = Console(highlight=False, soft_wrap=True)
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
-Url = Annotated[str, typer.Option(envvar="STOA_URL", help="The server to speak to.")]
-Key = Annotated[str | None, typer.Option(envvar="STOA_KEY", help="The access key to speak with.", show_default=False)]
+class Terminal(Console):
+    """Text that came from a server cannot move the cursor, ring or recolour the terminal."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        super().print(*(plain(one) if isinstance(one, str) else one for one in objects), **options)
+
+    def on_broken_pipe(self) -> NoReturn:
+        """Whoever read this has seen enough, as `head` does."""
+        leave_pipe()
+
+
+class Exit(IntEnum):
+    """How a command ends. `docs/guide/command-line.md` says it to people."""
+
+    DONE = 0
+    FAILED = 1
+    USED_WRONGLY = 2
+    NO_SERVER = 3
+    NOT_SIGNED_IN = 4
+    DIFFERS = 5
+    WAITS = 6
+    INTERRUPTED = 130
+    BROKEN_PIPE = 141
+
+
+out = Terminal(highlight=False, soft_wrap=True)
+errors = Terminal(stderr=True, highlight=False, soft_wrap=True)
+
+Url = Annotated[
+    str | None,
+    typer.Option(
+        envvar="STOA_URL",
+        help="The server to speak to. \\[default: that of stoa login, else http://localhost:8080]",
+        show_default=False,
+    ),
+]
+Key = Annotated[
+    str | None,
+    typer.Option(envvar="STOA_KEY", help="The key to speak with. \\[default: that of stoa login]", show_default=False),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the API's answer as JSON.")]
+Limit = Annotated[int, typer.Option(min=1, help="How many to show, the newest first.")]
+All = Annotated[bool, typer.Option("--all", help="Show all of them.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Base = Annotated[str, typer.Argument(help="The knowledge base: its id, or its name where only one has it.")]
-HERE: Final = "http://localhost:8080"
-_wide: Final = Console(highlight=False, soft_wrap=True, width=10_000)
+HERE: Final = None
+"""The default of `url`: what `stoa login` has kept, else this machine."""
+PAGE_SIZE_MAX: Final = 500
 
 
-def ask(method: str, url: str, key: str | None, path: str, body: dict[str, Any] | None = None) -> Any:
+def server(url: str | None, key: str | None) -> Transport:
+    """Where calls go. Ends the command where there is no key, or no such place."""
     try:
-        return call(method, url, checked(key), path, body)
-    except ApiError as error:
-        raise fail(str(error)) from error
+        chosen, found = credentials.resolved(url, key)
+    except credentials.CredentialsError as error:
+        raise fail(str(error), Exit.USED_WRONGLY) from error
+    if not found:
+        raise fail(
+            f"There is no key for {chosen}. Set STOA_KEY to an access key, pass --key, or sign in with: stoa login",
+            Exit.NOT_SIGNED_IN,
+        )
+    return Transport(chosen, found, POLICY)
 
 
-def ask_all(url: str, key: str | None, path: str) -> list[Any]:
-    """Of a list, every page."""
+def ask(
+    method: str, url: str | None, key: str | None, path: str, body: object | None = None, *, once: str | None = None
+) -> Any:
+    """One call. Ends the command where it is refused. A POST is repeated on a broken connection only where `once` is
+    its Idempotency-Key."""
+    headers = {"Idempotency-Key": once} if once else None
+    try:
+        return server(url, key).json(request(method, path, body, headers))
+    except StoaError as error:
+        raise refused(error) from error
+
+
+def create(url: str | None, key: str | None, path: str, body: object) -> Any:
+    """A POST that makes something: once, however often the connection breaks. Gives what was made."""
+    return ask("POST", url, key, path, body, once=str(uuid.uuid4()))["data"]
+
+
+def ask_all(url: str | None, key: str | None, path: str, limit: int | None = None) -> list[Any]:
+    """Of a list, every page, or as many pages as hold so many."""
     found: list[Any] = []
     page, pages = 1, 1
-    while page <= pages:
-        answer = ask("GET", url, key, f"{path}{'&' if '?' in path else '?'}page={page}&page_size=500")
+    size = min(limit or PAGE_SIZE_MAX, PAGE_SIZE_MAX)
+    while page <= pages and (limit is None or len(found) < limit):
+        answer = ask("GET", url, key, f"{path}{'&' if '?' in path else '?'}page={page}&page_size={size}")
         found += answer["data"]
         page, pages = page + 1, answer["pagination"]["page_count"]
-    return found
+    return found[:limit]
 
 
-def base_id_of(url: str, key: str | None, base: str) -> str:
-    return _named(base, "knowledge base", lambda: ask_all(url, key, "/v1/knowledgebases"))
+def base_id_of(url: str | None, key: str | None, base: str) -> str:
+    return id_of(base, "knowledge base", lambda: ask_all(url, key, "/v1/knowledgebases"))
 
 
-def source_id_of(url: str, key: str | None, base: str, source: str) -> str:
-    return _named(
+def source_id_of(url: str | None, key: str | None, base: str, source: str) -> str:
+    return id_of(
         source, "source", lambda: ask_all(url, key, f"/v1/knowledgebases/{base_id_of(url, key, base)}/sources")
     )
 
 
-def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table as wide as it needs to be: half of an id is none. Cells are text and never markup. Without titles the
-    first column is the title."""
-    table = Table(*titles, box=None, show_header=bool(titles))
-    for row in rows:
-        table.add_row(*(Text(cell, no_wrap=True) for cell in row))
-    _wide.print(table, width=_wide.measure(table).maximum)
-
-
-def _named(name: str, kind: str, listed: Callable[[], list[Any]]) -> str:
+def id_of(name: str, kind: str, listed: Callable[[], list[Any]], field: str = "name") -> str:
+    """An id as it is, or the id of the only one that has this name."""
     try:
         return str(uuid.UUID(name))
     except ValueError:
         pass
-    named = [one["id"] for one in listed() if one["name"] == name]
+    named = [one["id"] for one in listed() if one.get(field) == name]
     if len(named) != 1:
         raise fail(
             f"There is no {kind} named {name}." if not named else f"{len(named)} {kind}s are named {name}; give the id."
@@ -72,10 +135,28 @@ def _named(name: str, kind: str, listed: Callable[[], list[Any]]) -> str:
     return str(named[0])
 
 
-def checked(key: str | None) -> str:
-    if not key:
-        raise fail("Set STOA_KEY to an access key, or pass --key.")
-    return key
+def confirm(question: str, *, yes: bool) -> None:
+    if not yes:
+        typer.confirm(question, abort=True, err=True)
+
+
+def deleted(url: str | None, key: str | None, path: str) -> None:
+    """Deletes it and prints the receipt."""
+    gone = ask("DELETE", url, key, path)
+    if "deletion_id" not in gone:
+        out.print("deleted", markup=False)
+        return
+    print_json(ask("GET", url, key, f"/v1/deletions/{gone['deletion_id']}")["data"])
+
+
+def print_json(data: Any) -> None:
+    """For programs: the answer as it is. Control characters are escaped in JSON."""
+    sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=not _speaks_unicode()) + "\n")
+    sys.stdout.flush()
+
+
+def _speaks_unicode() -> bool:
+    return (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
 
 
 def bar() -> Progress:
@@ -87,6 +168,24 @@ def bar() -> Progress:
     return Progress(said, *others, console=errors, transient=True, disable=not errors.is_terminal)
 
 
-def fail(message: str) -> typer.Exit:
+def refused(error: StoaError) -> typer.Exit:
+    if isinstance(error, ConnectionFailed):
+        return fail(error.message, Exit.NO_SERVER)
+    if isinstance(error, UnauthorizedError):
+        return fail(f"{error.message} Sign in with: stoa login", Exit.NOT_SIGNED_IN)
+    request_id = f" (request {error.request_id})" if isinstance(error, APIError) and error.status >= 500 else ""
+    return fail(error.message + request_id)
+
+
+def fail(message: str, code: Exit = Exit.FAILED) -> typer.Exit:
     errors.print(f"stoa: {message}", style="red", markup=False)
-    return typer.Exit(1)
+    return typer.Exit(int(code))
+
+
+def leave_pipe() -> NoReturn:
+    """What is still buffered goes nowhere: the interpreter would complain of it at its end."""
+    import os  # noqa: PLC0415 — for this end alone
+
+    sink = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, sys.stdout.fileno())
+    raise SystemExit(int(Exit.BROKEN_PIPE))

@@ -2,41 +2,33 @@
 
 import asyncio
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from stoa.cli.asking import fail, out
-from stoa.settings import Settings, SettingsError, load
+from stoa.cli.asking import Json, Yes, fail, out
+from stoa.cli.operating import Config, DataDir, settings
 
 app = typer.Typer(no_args_is_help=True, help="Where your data is; move it, remove it.")
-
-DataDir = Annotated[
-    Path | None, typer.Option(help="Where database and files are. \\[default: .stoa]", show_default=False)
-]
-Config = Annotated[
-    Path | None, typer.Option(help="Settings and providers. \\[default: ./stoa.toml, if there]", show_default=False)
-]
 
 
 @app.command()
 def path(
     data_dir: DataDir = None,
     config: Config = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Say where files and database are, and which databases removed installations have left on this machine."""
     from stoa.db.embedded import EmbeddedError, leftovers, locate  # noqa: PLC0415 — the database's weight is loaded by the command that needs it
 
-    settings = _settings(config, data_dir)
+    chosen = settings(config, data_dir=data_dir)
     try:
-        found = locate(settings.data_dir)
+        found = locate(chosen.data_dir)
     except EmbeddedError as error:
         raise fail(error.message) from error
-    external = settings.database_url is not None
+    external = chosen.database_url is not None
     left = leftovers()
     if as_json:
         shown = {
@@ -62,9 +54,9 @@ def move_command(
     """Move files and database to another directory, of any file system. Stop the server first."""
     from stoa.db.embedded import EmbeddedError, move  # noqa: PLC0415 — the database's weight is loaded by the command that needs it
 
-    settings = _settings(config, data_dir)
+    chosen = settings(config, data_dir=data_dir)
     try:
-        found = asyncio.run(move(settings.data_dir, target))
+        found = asyncio.run(move(chosen.data_dir, target))
     except EmbeddedError as error:
         raise fail(error.message) from error
     out.print(
@@ -82,20 +74,20 @@ def remove_command(
         Path | None,
         typer.Option(help="Remove this database of a removed installation instead; `stoa data path` lists them."),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Remove files and database for good, the database also where it lies outside of the data directory. Stop the
     server first."""
     from stoa.db.embedded import EmbeddedError, remove, remove_leftover  # noqa: PLC0415 — the database's weight is loaded by the command that needs it
 
-    settings = _settings(config, data_dir)
+    chosen = settings(config, data_dir=data_dir)
     try:
         if leftover is not None:
             _confirm(leftover, yes=yes)
             asyncio.run(remove_leftover(leftover))
             out.print(f"Removed {leftover}.", markup=False)
             return
-        directory = settings.data_dir.resolve()
+        directory = chosen.data_dir.resolve()
         if not directory.is_dir():
             raise fail(f"There is no data in {directory}.")
         _confirm(directory, yes=yes)
@@ -103,7 +95,7 @@ def remove_command(
     except EmbeddedError as error:
         raise fail(error.message) from error
     out.print(f"Removed the data in {directory}.", markup=False)
-    if settings.database_url is not None:
+    if chosen.database_url is not None:
         out.print("The PostgreSQL of STOA_DATABASE_URL was left as it is.")
     for one in left:
         out.print(f"Left in place, since Stoa did not make it: {one}", markup=False)
@@ -125,10 +117,3 @@ def _confirm(directory: Path, *, yes: bool) -> None:
     )
     if said != directory.name:
         raise fail("Nothing was removed.")
-
-
-def _settings(config: Path | None, data_dir: Path | None) -> Settings:
-    try:
-        return load(os.environ, {"data_dir": data_dir}, config)
-    except SettingsError as error:
-        raise fail(str(error)) from error

@@ -24,7 +24,8 @@ from rich.console import Console
 from rich.text import Text
 
 from stoa.access.rules import new_secret
-from stoa.cli.client import ApiError, call, open_call
+from stoa.cli.client import call, open_call
+from stoa.cli.stream.errors import StoaError
 
 DOCUMENT: Final = "stoa-handbook.pdf"
 QUESTION: Final = (
@@ -54,13 +55,14 @@ def run(data_dir: Path | None, *, keep: bool, out: Console) -> None:
                 f"  ready at {url} in {time.monotonic() - began:.1f} s, its data in {home}\n", style="dim", markup=False
             )
             Tour(url, key, out).run()
-    except ApiError as error:
+    except StoaError as error:
         raise DemoError(str(error)) from error
     finally:
         if data_dir is None and not keep:
             shutil.rmtree(home, ignore_errors=True)
     out.print(
-        f"\nDone in {time.monotonic() - began:.1f} s. Start your own server with: make serve (or: stoa serve)",
+        f"\nDone in {time.monotonic() - began:.1f} s. Start your own server with: make serve (or: stoa serve)."
+        " It prints a link that opens the console: chat, knowledge, runs.",
         style="bold green",
         markup=False,
     )

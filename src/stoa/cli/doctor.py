@@ -19,7 +19,8 @@ from rich.status import Status
 from rich.table import Table
 
 from stoa.app import open_doctor
-from stoa.cli.client import call
+from stoa.cli.client import request
+from stoa.cli.stream.transport import Transport
 from stoa.db.checks import Check, Scope
 from stoa.db.embedded import start_embedded
 from stoa.doctor import Day, Doctor, Repaired, Report
@@ -50,10 +51,10 @@ def run(
     return asyncio.run(_run(settings, call, repair=repair, as_json=as_json, out=out))
 
 
-def ask(url: str, key: str, since: datetime | None, *, as_json: bool, out: Console) -> bool:
-    """The same of one organization, over HTTP. Raises ApiError."""
+def ask(transport: Transport, since: datetime | None, *, as_json: bool, out: Console) -> bool:
+    """The same of one organization, over HTTP. Raises StoaError."""
     path = f"/v1/doctor?since={quote(since.isoformat())}" if since else "/v1/doctor"
-    found = call("GET", url, key, path)["data"]
+    found = transport.json(request("GET", path))["data"]
     show(found, [], as_json=as_json, out=out)
     return bool(found["healthy"])
 

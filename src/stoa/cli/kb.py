@@ -12,8 +12,30 @@ from typing import Annotated, Any, Final
 import typer
 
 from stoa.cli import sources
-from stoa.cli.asking import HERE, Base, Key, Url, ask, ask_all, bar, base_id_of, checked, errors, fail, out, print_table
-from stoa.cli.client import ApiError, open_call
+from stoa.cli.asking import (
+    HERE,
+    Base,
+    Json,
+    Key,
+    Url,
+    Yes,
+    ask,
+    ask_all,
+    bar,
+    base_id_of,
+    confirm,
+    create,
+    deleted,
+    errors,
+    fail,
+    out,
+    print_json,
+    refused,
+    server,
+)
+from stoa.cli.stream.errors import StoaError
+from stoa.cli.stream.transport import Call
+from stoa.cli.tables import Columns, print_table, show_list, show_one
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -37,7 +59,7 @@ UPLOAD_FILES_MAX: Final = 50
 
 
 @app.command("create")
-def create(
+def create_base(
     name: Annotated[str, typer.Argument(help="What it is about.")],
     description: Annotated[
         str | None, typer.Option(help="For people, and for agents that choose where to look.")
@@ -45,26 +67,47 @@ def create(
     language: Annotated[
         str | None, typer.Option(help="How words are stemmed. \\[default: english]", show_default=False)
     ] = None,
+    as_json: Json = False,
     url: Url = HERE,
     key: Key = None,
 ) -> None:
-    """Make a knowledge base and print its id. It searches by words and by meaning, with the local embedder."""
+    """Make a knowledge base and print its id. It searches by words and by meaning, with the local embedder.
+
+    [dim]Example:[/] stoa kb create Policies --language german
+    """
     body = {
         field: value
         for field, value in {"name": name, "description": description, "language": language}.items()
         if value
     }
-    out.print(ask("POST", url, key, "/v1/knowledgebases", body)["data"]["id"], markup=False)
+    made = create(url, key, "/v1/knowledgebases", body)
+    if as_json:
+        print_json(made)
+    else:
+        out.print(made["id"], markup=False)
 
 
 @app.command("list")
-def list_bases(url: Url = HERE, key: Key = None) -> None:
+def list_bases(as_json: Json = False, url: Url = HERE, key: Key = None) -> None:
     """List the knowledge bases that the key may see."""
-    rows = (
-        (base["id"], base["name"], str(base["item_count"]), str(base["chunk_count"]), base["created_at"])
-        for base in ask_all(url, key, "/v1/knowledgebases")
-    )
-    print_table(("id", "name", "items", "chunks", "created"), rows)
+    columns: Columns = {
+        "id": "id",
+        "name": "name",
+        "items": "item_count",
+        "chunks": "chunk_count",
+        "created": "created_at",
+    }
+    nothing = "There is no knowledge base yet. Make one with: stoa kb create NAME"
+    show_list(ask_all(url, key, "/v1/knowledgebases"), columns, as_json=as_json, nothing=nothing)
+
+
+@app.command("show")
+def show(base: Base, as_json: Json = False, url: Url = HERE, key: Key = None) -> None:
+    """Show a knowledge base: its settings, its address, how much is in it."""
+    found = ask("GET", url, key, f"/v1/knowledgebases/{base_id_of(url, key, base)}")["data"]
+    nested = ("embedder.provider", "embedder.model", "chunking.characters_max", "retriever.mode", "retriever.alpha")
+    plain = [name for name, value in found.items() if not isinstance(value, dict | list)]
+    show_one(found, as_json=as_json, fields=[*plain, *nested])
 
 
 @app.command("upload")
@@ -116,15 +159,18 @@ def upload(
 
 
 @app.command("items")
-def items(base: Base, url: Url = HERE, key: Key = None) -> None:
+def items(base: Base, as_json: Json = False, url: Url = HERE, key: Key = None) -> None:
     """List a knowledge base's items and how each is doing; below them, why some failed."""
     found = ask_all(url, key, f"/v1/knowledgebases/{base_id_of(url, key, base)}/items")
-    rows = (
-        (item["id"], item["name"], item["status"], str(item.get("progress", {}).get("chunks", "")), item["uploaded_at"])
-        for item in found
-    )
-    print_table(("id", "name", "status", "chunks", "uploaded"), rows)
-    for item in found:
+    columns: Columns = {
+        "id": "id",
+        "name": "name",
+        "status": "status",
+        "chunks": "progress.chunks",
+        "uploaded": "uploaded_at",
+    }
+    show_list(found, columns, as_json=as_json, nothing="Nothing is in it yet. Add files with: stoa kb upload")
+    for item in () if as_json else found:
         if "error" in item:
             out.print(f"{item['id']}: {item['error']['message']}", markup=False)
 
@@ -145,12 +191,19 @@ def search(
         str | None, typer.Option(help="semantic, keyword or hybrid. \\[default: the base's]", show_default=False)
     ] = None,
     explain: Annotated[bool, typer.Option(help="Show each stage's times and each hit's scores.")] = False,
+    as_json: Json = False,
     url: Url = HERE,
     key: Key = None,
 ) -> None:
-    """Search a knowledge base, best first."""
+    """Search a knowledge base, best first.
+
+    [dim]Example:[/] stoa kb search Policies "what may a hotel cost" --limit 3 --json
+    """
     body = {"query": query, "limit": limit, "explain": explain, **({"mode": mode} if mode else {})}
     answer = ask("POST", url, key, f"/kb/{base_id_of(url, key, base)}/v1/documents/search", body)
+    if as_json:
+        print_json(answer)
+        return
     for number, hit in enumerate(answer["data"], 1):
         page = f", page {hit['metadata']['page']}" if "page" in hit["metadata"] else ""
         out.print(f"{number}. {hit['score']:.3f}  {hit['metadata']['source']}{page}", style="bold", markup=False)
@@ -167,20 +220,15 @@ def search(
 def delete(
     base: Base,
     item: Annotated[str | None, typer.Option(help="An item's id: only that is deleted.")] = None,
-    yes: Annotated[bool, typer.Option(help="Do not ask.")] = False,
+    yes: Yes = False,
     url: Url = HERE,
     key: Key = None,
 ) -> None:
     """Delete a knowledge base, or one item of it, for good: files, text, chunks and vectors. Prints the receipt."""
     base_id = base_id_of(url, key, base)
     path = f"/v1/knowledgebases/{base_id}" if item is None else f"/v1/knowledgebase-items/{item}"
-    if not yes:
-        typer.confirm(
-            f"Delete {'the knowledge base ' + base if item is None else 'the item ' + item} for good?", abort=True
-        )
-    gone = ask("DELETE", url, key, path)
-    receipt = ask("GET", url, key, f"/v1/deletions/{gone['deletion_id']}")["data"]
-    out.print(json.dumps(receipt, indent=2), markup=False)
+    confirm(f"Delete {'the knowledge base ' + base if item is None else 'the item ' + item} for good?", yes=yes)
+    deleted(url, key, path)
 
 
 @app.command("evaluate")
@@ -201,9 +249,7 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the whole answer, each query's figures included.")
-    ] = False,
+    as_json: Json = False,
     url: Url = HERE,
     key: Key = None,
 ) -> None:
@@ -214,7 +260,7 @@ def evaluate(
         body["settings"] = [_setting(one) for one in setting]
     answer = ask("POST", url, key, f"/v1/knowledgebases/{base_id_of(url, key, base)}/evaluate", body)["data"]
     if as_json:
-        out.print_json(json.dumps(answer))
+        print_json(answer)
         return
     rows = [
         (one["name"], *(_interval(one["measures"][field], "") for _, field in _MEASURES)) for one in answer["settings"]
@@ -266,7 +312,7 @@ def _setting(text: str) -> dict[str, Any]:
         raise fail(f"{text} is no setting; write keyword, semantic, hybrid or hybrid:0.3.") from error
 
 
-def _watch(url: str, key: str | None, base_id: str, ids: Sequence[str]) -> None:
+def _watch(url: str | None, key: str | None, base_id: str, ids: Sequence[str]) -> None:
     wanted = set(ids)
     items = f"/v1/knowledgebases/{base_id}/items"
     with bar() as progress:
@@ -319,7 +365,9 @@ def _groups(files: Mapping[str, Path]) -> Iterator[list[str]]:
         yield group
 
 
-def _send(url: str, key: str | None, base_id: str, files: Mapping[str, Path], replaced: Sequence[str]) -> list[str]:
+def _send(
+    url: str | None, key: str | None, base_id: str, files: Mapping[str, Path], replaced: Sequence[str]
+) -> list[str]:
     """One multipart request; gives the items' ids. What is replaced keeps its metadata."""
     boundary = uuid.uuid4().hex
     fields = (
@@ -338,10 +386,8 @@ def _send(url: str, key: str | None, base_id: str, files: Mapping[str, Path], re
         body += path.read_bytes() + b"\r\n"
     body += f"--{boundary}--\r\n".encode()
     headers = {"Content-Type": f"multipart/form-data; boundary={boundary}", "Idempotency-Key": boundary}
+    call = Call("POST", f"/v1/knowledgebases/{base_id}/upload", body=bytes(body), headers=headers)
     try:
-        with open_call(
-            "POST", url, checked(key), f"/v1/knowledgebases/{base_id}/upload", bytes(body), headers
-        ) as answer:
-            return [item["id"] for item in json.loads(answer.read())["data"]]
-    except ApiError as error:
-        raise fail(str(error)) from error
+        return [item["id"] for item in server(url, key).json(call)["data"]]
+    except StoaError as error:
+        raise refused(error) from error

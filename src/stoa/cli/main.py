@@ -1,31 +1,63 @@
 """The command line: arguments in, the server or a client of its public API out."""
 
+import contextlib
+import errno
 import gc
-import os
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from stoa import __version__
-from stoa.cli import data, kb, users
-from stoa.cli.asking import HERE, Key, Url, ask, ask_all, errors, fail, out, print_table
-from stoa.settings import Settings, SettingsError, load
+from stoa.cli import (
+    apps,
+    chat,
+    conversations,
+    data,
+    kb,
+    keys,
+    login,
+    models,
+    question,
+    runs,
+    tools,
+    traces,
+    usage,
+    users,
+)
+from stoa.cli.apply import command as apply
+from stoa.cli.asking import Exit, Json, Key, errors, fail, leave_pipe, out, refused, server
+from stoa.cli.operating import Config, DataDir, settings
+from stoa.cli.stream.errors import StoaError
 
 app = typer.Typer(
     name="stoa",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-keys = typer.Typer(no_args_is_help=True, help="Access keys of a running server (needs STOA_KEY, or --key).")
-app.add_typer(keys, name="keys")
-app.add_typer(kb.app, name="kb")
-app.add_typer(data.app, name="data")
-app.add_typer(users.app, name="users")
+TALK, MANAGE, OPERATE = "Talk", "Manage a server (over its public API)", "Run a server"
+for name, command in (("chat", chat.chat), ("ask", question.ask_once)):
+    app.command(name, rich_help_panel=TALK)(command)
+app.command("login", rich_help_panel=TALK)(login.login)
+app.command("logout", rich_help_panel=TALK)(login.logout)
+for name, group in (
+    ("conversations", conversations.app),
+    ("runs", runs.app),
+    ("kb", kb.app),
+    ("tools", tools.app),
+    ("apps", apps.app),
+    ("models", models.app),
+    ("traces", traces.app),
+    ("keys", keys.app),
+    ("users", users.app),
+):
+    app.add_typer(group, name=name, rich_help_panel=MANAGE)
+app.command("usage", rich_help_panel=MANAGE)(usage.usage)
+app.command("apply", rich_help_panel=MANAGE)(apply.apply)
+app.add_typer(data.app, name="data", rich_help_panel=OPERATE)
 
 
 def _print_version(wanted: bool) -> None:
@@ -40,25 +72,13 @@ def stoa(
         bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
-    """A self-hosted server for conversations with AI agents that never loses a token."""
+    """A self-hosted server for conversations with AI agents that never loses a token.
+
+    [dim]Begin:[/] stoa serve, then in another terminal: stoa login, stoa chat
+    """
 
 
-DataDir = Annotated[
-    Path | None, typer.Option(help="Where database and files are. \\[default: .stoa]", show_default=False)
-]
-Config = Annotated[
-    Path | None, typer.Option(help="Settings and providers. \\[default: ./stoa.toml, if there]", show_default=False)
-]
-
-
-def settings(config: Path | None, **flags: Any) -> Settings:
-    try:
-        return load(os.environ, flags, config)
-    except SettingsError as error:
-        raise fail(str(error)) from error
-
-
-@app.command()
+@app.command(rich_help_panel=OPERATE)
 def serve(
     port: Annotated[int | None, typer.Option(help="0 takes a free one. \\[default: 8080]", show_default=False)] = None,
     host: Annotated[
@@ -84,6 +104,7 @@ def serve(
     from stoa.db.embedded import EmbeddedError  # noqa: PLC0415
     from stoa.db.migrate import SchemaError  # noqa: PLC0415
     from stoa.gateway import UnknownDefault  # noqa: PLC0415
+    from stoa.settings import SettingsError  # noqa: PLC0415
 
     chosen = settings(config, host=host, port=port, data_dir=data_dir, domain=domain)
     try:
@@ -94,7 +115,7 @@ def serve(
         raise fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}") from error
 
 
-@app.command()
+@app.command(rich_help_panel=OPERATE)
 def demo(
     data_dir: DataDir = None,
     keep: Annotated[bool, typer.Option(help="Leave the demo's data directory in place.")] = False,
@@ -109,7 +130,7 @@ def demo(
         raise fail(str(error)) from error
 
 
-@app.command()
+@app.command(rich_help_panel=OPERATE)
 def doctor(
     repair: Annotated[
         bool, typer.Option(help="Put right what can safely be put right, and say what was done.")
@@ -122,7 +143,7 @@ def doctor(
         bool, typer.Option("--full", help="Look again also at the days that an earlier call has found whole.")
     ] = False,
     seconds: Annotated[float, typer.Option(help="For each check, at most.", min=1)] = 300,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    as_json: Json = False,
     url: Annotated[
         str | None,
         typer.Option(
@@ -139,8 +160,7 @@ def doctor(
     organizations. A day that was found whole and in which nothing can change any more is not looked at again, unless
     with --full; what did not end in its time goes on at the next call.
     """
-    from stoa.cli.client import ApiError  # noqa: PLC0415 — the server's weight is loaded by the command that needs it
-    from stoa.cli.doctor import NoDatabase, run  # noqa: PLC0415
+    from stoa.cli.doctor import NoDatabase, run  # noqa: PLC0415 — the server's weight is loaded by the command that needs it
     from stoa.cli.doctor import ask as ask_doctor  # noqa: PLC0415
     from stoa.db.embedded import EmbeddedError  # noqa: PLC0415
     from stoa.db.migrate import SchemaError  # noqa: PLC0415
@@ -148,11 +168,9 @@ def doctor(
     moment = since.replace(tzinfo=UTC) if since else None
     if url is not None and repair:
         raise fail("A repair is made beside the database: leave out --url.")
-    if url is not None and not key:
-        raise fail("Set STOA_KEY to an organization-wide access key, or pass --key.")
     try:
         if url is not None:
-            healthy = ask_doctor(url, key or "", moment, as_json=as_json, out=out)
+            healthy = ask_doctor(server(url, key), moment, as_json=as_json, out=out)
         else:
             healthy = run(
                 settings(config, data_dir=data_dir),
@@ -164,7 +182,9 @@ def doctor(
                 out=out,
                 errors=errors,
             )
-    except (ApiError, EmbeddedError, NoDatabase, SchemaError) as error:
+    except StoaError as error:
+        raise refused(error) from error
+    except (EmbeddedError, NoDatabase, SchemaError) as error:
         raise fail(str(error)) from error
     except OSError as error:
         raise fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}") from error
@@ -172,7 +192,7 @@ def doctor(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(rich_help_panel=OPERATE)
 def scrub(data_dir: DataDir = None, config: Config = None) -> None:
     """Rewrite the database's files, so that no byte of what was deleted is left in them.
 
@@ -191,71 +211,22 @@ def scrub(data_dir: DataDir = None, config: Config = None) -> None:
         raise fail(" ".join(left))
 
 
-@keys.command("create")
-def keys_create(
-    name: Annotated[str, typer.Argument(help="What the key is for.")],
-    project: Annotated[str | None, typer.Option(help="A project's id: the key sees nothing else.")] = None,
-    permission: Annotated[
-        list[str] | None, typer.Option(help="Repeat it; without any, all that the key's scope allows.")
-    ] = None,
-    expires_at: Annotated[str | None, typer.Option(help="As 2027-01-31T00:00:00Z.")] = None,
-    url: Url = HERE,
-    key: Key = None,
-) -> None:
-    """Make a key and print its secret, this once."""
-    wanted = {"name": name, "project_id": project, "permissions": permission, "expires_at": expires_at}
-    body = {field: value for field, value in wanted.items() if value}
-    out.print(ask("POST", url, key, "/v1/access-keys", body)["data"]["key"], markup=False)
-
-
-@keys.command("list")
-def keys_list(url: Url = HERE, key: Key = None) -> None:
-    """List the keys of your scope."""
-    rows = (
-        (
-            item["id"],
-            item["name"],
-            item["preview"],
-            item.get("project_id", "all"),
-            item.get("expires_at", "never"),
-            item["created_at"],
-        )
-        for item in ask_all(url, key, "/v1/access-keys")
-    )
-    print_table(("id", "name", "preview", "project", "expires", "created"), rows)
-
-
-@keys.command("revoke")
-def keys_revoke(
-    key_id: Annotated[str, typer.Argument(help="The key's id, from `stoa keys list`.")],
-    url: Url = HERE,
-    key: Key = None,
-    cascade: Annotated[bool, typer.Option("--cascade", help="Also every key that it made.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Revoke nothing; show what would be revoked.")] = False,
-) -> None:
-    """Revoke a key, at once and on every node."""
-    query = f"?cascade={str(cascade).lower()}&dry_run={str(dry_run).lower()}"
-    answer = ask("DELETE", url, key, f"/v1/access-keys/{key_id}{query}")
-    for one in answer.get("would_revoke") or answer["revoked"]:
-        out.print(f"{'would be revoked' if dry_run else 'revoked'}: {one['name']} {one['preview']}", markup=False)
-
-
-@keys.command("generate")
-def keys_generate() -> None:
-    """Print a new random key for STOA_BOOTSTRAP_KEY, without asking any server."""
-    from stoa.access.rules import new_secret  # noqa: PLC0415
-
-    out.print(new_secret(), markup=False)
-
-
-@app.command()
+@app.command(rich_help_panel=OPERATE)
 def version() -> None:
     """Print the version."""
     out.print(__version__)
 
 
 def main() -> None:
+    """The command. Whatever the terminal cannot show becomes a question mark instead of an error."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):  # Closed, or replaced by whoever calls this.
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
         app()
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(int(Exit.INTERRUPTED))
+    except OSError as error:
+        if error.errno != errno.EPIPE:
+            raise
+        leave_pipe()

@@ -20,6 +20,7 @@ import uvicorn
 
 from stoa.app import Server, open_server
 from stoa.db.embedded import start_embedded
+from stoa.http import websockets
 from stoa.http.connections import Connection, ConnectionLimits, Guard
 from stoa.kernel.supervise import Supervisor
 from stoa.kernel.telemetry import configure_logs
@@ -192,7 +193,8 @@ async def _until_signal(
             log_config=None,
             access_log=False,
             lifespan="off",
-            ws="none",
+            ws=websockets.protocol,  # type: ignore[arg-type] # a class or what makes one
+            **websockets.OPTIONS,
             backlog=BACKLOG,
             server_header=False,
             timeout_graceful_shutdown=5,
@@ -249,7 +251,7 @@ def banner(settings: Settings, server: Server, port: int, where: str) -> list[st
     base = f"http://{'localhost' if settings.host in ('127.0.0.1', '0.0.0.0', '::1', '::') else settings.host}:{port}"  # noqa: S104
     lines = [
         "",
-        f"Stoa is ready at {base}   (API reference: {base}/docs)",
+        f"Stoa is ready at {base}   (the console; documentation: {base}/docs)",
         f"Your data is in {where}",
         *_models(server),
         "",

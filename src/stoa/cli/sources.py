@@ -12,18 +12,24 @@ import typer
 from stoa.cli.asking import (
     HERE,
     Base,
+    Json,
     Key,
     Url,
+    Yes,
     ask,
     ask_all,
     bar,
     base_id_of,
+    confirm,
     errors,
     fail,
     out,
-    print_table,
+    print_json,
     source_id_of,
 )
+from stoa.cli.asking import create as make
+from stoa.cli.asking import deleted as delete_for_good
+from stoa.cli.tables import Columns, print_table, show_list
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -134,39 +140,34 @@ def create(
             one: os.environ.get(f"STOA_SECRET_{one.upper()}") or typer.prompt(one, hide_input=True, err=True)
             for one in secret
         }
-    made = ask("POST", url, key, f"/v1/knowledgebases/{base_id}/sources", body)["data"]
+    made = make(url, key, f"/v1/knowledgebases/{base_id}/sources", body)
     out.print(made["id"], markup=False)
     if wait:
         _sync(url, key, [made], confirm_deletions=False, wait=True)
 
 
 @app.command("list")
-def list_sources(base: Base, url: Url = HERE, key: Key = None) -> None:
+def list_sources(base: Base, as_json: Json = False, url: Url = HERE, key: Key = None) -> None:
     """List a knowledge base's sources, and how the last sync of each went."""
-    rows: list[tuple[str, ...]] = []
-    for one in ask_all(url, key, f"/v1/knowledgebases/{base_id_of(url, key, base)}/sources"):
-        sync = one.get("sync", {"status": "never"})
-        place = one["config"][_PLACE[one["provider"]]]
-        rows.append(
-            (
-                one["id"],
-                one["name"],
-                one["provider"],
-                place,
-                one.get("schedule", ""),
-                str(one["item_count"]),
-                sync["status"],
-                sync.get("ended_at", ""),
-            )
-        )
-    print_table(("id", "name", "provider", "place", "schedule", "items", "sync", "ended"), rows)
+    columns: Columns = {
+        "id": "id",
+        "name": "name",
+        "provider": "provider",
+        "place": lambda one: one["config"][_PLACE[one["provider"]]],
+        "schedule": "schedule",
+        "items": "item_count",
+        "sync": lambda one: one.get("sync", {"status": "never"})["status"],
+        "ended": "sync.ended_at",
+    }
+    found = ask_all(url, key, f"/v1/knowledgebases/{base_id_of(url, key, base)}/sources")
+    show_list(found, columns, as_json=as_json, nothing="It has no sources. Make one with: stoa kb sources create")
 
 
 @app.command("show")
 def show(
     base: Base,
     source: Source,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the whole answer.")] = False,
+    as_json: Json = False,
     url: Url = HERE,
     key: Key = None,
 ) -> None:
@@ -174,7 +175,7 @@ def show(
     path = f"/v1/knowledgebase-sources/{source_id_of(url, key, base, source)}"
     one = ask("GET", url, key, path)["data"]
     if as_json:
-        out.print_json(json.dumps(one))
+        print_json(one)
         return
     fields = (
         "id",
@@ -251,19 +252,14 @@ def delete(
     keep_items: Annotated[
         bool, typer.Option("--keep-items", help="Its items stay, as if you had uploaded them.")
     ] = False,
-    yes: Annotated[bool, typer.Option(help="Do not ask.")] = False,
+    yes: Yes = False,
     url: Url = HERE,
     key: Key = None,
 ) -> None:
     """Delete a source, and with it what it brought, for good, unless --keep-items. Prints the receipt."""
     source_id = source_id_of(url, key, base, source)
-    if not yes:
-        typer.confirm(f"Delete the source {source}{'' if keep_items else ' and all its items'} for good?", abort=True)
-    gone = ask("DELETE", url, key, f"/v1/knowledgebase-sources/{source_id}?items={'keep' if keep_items else 'delete'}")
-    if "deletion_id" not in gone:
-        out.print("deleted", markup=False)
-        return
-    out.print(json.dumps(ask("GET", url, key, f"/v1/deletions/{gone['deletion_id']}")["data"], indent=2), markup=False)
+    confirm(f"Delete the source {source}{'' if keep_items else ' and all its items'} for good?", yes=yes)
+    delete_for_good(url, key, f"/v1/knowledgebase-sources/{source_id}?items={'keep' if keep_items else 'delete'}")
 
 
 def _config(
@@ -290,7 +286,9 @@ def _field(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _sync(url: str, key: str | None, sources: Sequence[dict[str, Any]], *, confirm_deletions: bool, wait: bool) -> None:
+def _sync(
+    url: str | None, key: str | None, sources: Sequence[dict[str, Any]], *, confirm_deletions: bool, wait: bool
+) -> None:
     """Begins all of them, then waits for one after the other."""
     for one in sources:
         ask("POST", url, key, f"/v1/knowledgebase-sources/{one['id']}/sync", {"confirm_deletions": confirm_deletions})
@@ -302,7 +300,7 @@ def _sync(url: str, key: str | None, sources: Sequence[dict[str, Any]], *, confi
         raise typer.Exit(1)
 
 
-def _watch(url: str, key: str | None, source: dict[str, Any]) -> str:
+def _watch(url: str | None, key: str | None, source: dict[str, Any]) -> str:
     """Until the sync has ended and what it brought is processed. Gives the status in which it ended."""
     path = f"/v1/knowledgebase-sources/{source['id']}"
     waiting = f"source_id={source['id']}&status=pending&status=processing&page_size=1"
@@ -335,7 +333,7 @@ def _counted(sync: dict[str, Any]) -> str:
     )
 
 
-def _tell_failures(url: str, key: str | None, path: str) -> None:
+def _tell_failures(url: str | None, key: str | None, path: str) -> None:
     answer = ask("GET", url, key, f"{path}/failures?page_size={FAILURES_SHOWN}")
     for one in answer["data"]:
         errors.print(f"{one['origin']}: {one['error']['message']}", style="red", markup=False)

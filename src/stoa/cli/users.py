@@ -5,7 +5,6 @@ is set when nobody can.
 """
 
 import asyncio
-import os
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -16,20 +15,20 @@ from uuid import UUID
 
 import typer
 
-from stoa.cli.asking import fail, out
-from stoa.settings import SettingsError, load
+from stoa.cli.asking import HERE, Exit, Json, Key, Url, Yes, ask, ask_all, confirm, fail, id_of, out, print_json
+from stoa.cli.asking import create as make
+from stoa.cli.operating import Config, DataDir, settings
+from stoa.cli.tables import Columns, show_list
 
 if TYPE_CHECKING:
     from stoa.access import Tokens, Users
 
-app = typer.Typer(no_args_is_help=True, help="Users: the first one, passwords, tokens. Beside the database.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="""Users: list and invite over the API; the first one, passwords and tokens beside the database, which takes
+    the server's machine.""",
+)
 
-DataDir = Annotated[
-    Path | None, typer.Option(help="Where database and files are. \\[default: .stoa]", show_default=False)
-]
-Config = Annotated[
-    Path | None, typer.Option(help="Settings and providers. \\[default: ./stoa.toml, if there]", show_default=False)
-]
 Email = Annotated[str, typer.Argument(help="The user's e-mail address.")]
 FromInput = Annotated[
     bool, typer.Option("--password-stdin", help="Read the password from the standard input instead of asking for it.")
@@ -91,6 +90,64 @@ def token(
     out.print(secret, markup=False)
 
 
+Org = Annotated[
+    str | None, typer.Option(help="The organization, by name or id. \\[default: the only one]", show_default=False)
+]
+
+
+@app.command("list")
+def list_users(org: Org = None, as_json: Json = False, url: Url = HERE, key: Key = None) -> None:
+    """List the members of an organization, over the API."""
+    columns: Columns = {
+        "email": "email",
+        "first name": "first_name",
+        "last name": "last_name",
+        "role": "role",
+        "id": "user_id",
+    }
+    found = ask_all(url, key, f"/v1/orgs/{_org_id(url, key, org)}/members")
+    show_list(found, columns, as_json=as_json, nothing="Nobody is a member. Invite somebody: stoa users invite")
+
+
+@app.command("invite")
+def invite(
+    email: Email,
+    role: Annotated[str, typer.Option(help="owner, admin or member.")] = "member",
+    org: Org = None,
+    as_json: Json = False,
+    url: Url = HERE,
+    key: Key = None,
+) -> None:
+    """Invite somebody, over the API. Prints the invitation's token where no mail is sent."""
+    made = make(url, key, f"/v1/orgs/{_org_id(url, key, org)}/invitations", {"email": email, "role": role})
+    if as_json:
+        print_json(made)
+    else:
+        out.print("A mail was sent." if made.get("mailed") else made.get("token", "invited"), markup=False)
+
+
+@app.command("remove")
+def remove(email: Email, org: Org = None, yes: Yes = False, url: Url = HERE, key: Key = None) -> None:
+    """End somebody's membership, over the API."""
+    org_id = _org_id(url, key, org)
+    members = [one for one in ask_all(url, key, f"/v1/orgs/{org_id}/members") if one["email"] == email]
+    if not members:
+        raise fail(f"{email} is no member.")
+    confirm(f"Remove {email} from the organization?", yes=yes)
+    ask("DELETE", url, key, f"/v1/orgs/{org_id}/members/{members[0]['user_id']}")
+    out.print("removed", markup=False)
+
+
+def _org_id(url: str | None, key: str | None, org: str | None) -> str:
+    found = ask_all(url, key, "/v1/orgs")
+    if org is not None:
+        return id_of(org, "organization", lambda: found)
+    if len(found) != 1:
+        names = ", ".join(one["name"] for one in found) or "none"
+        raise fail(f"Name an organization with --org; these are there: {names}", Exit.USED_WRONGLY)
+    return str(found[0]["id"])
+
+
 class People:
     def __init__(self, users: "Users", tokens: "Tokens") -> None:
         self.users = users
@@ -111,13 +168,10 @@ def _with_people(data_dir: Path | None, config: Path | None, do: Callable[[Peopl
     from stoa.kernel.telemetry import configure_logs  # noqa: PLC0415
 
     configure_logs("error", "console")
-    try:
-        settings = load(os.environ, {"data_dir": data_dir}, config)
-    except SettingsError as error:
-        raise fail(str(error)) from error
+    chosen = settings(config, data_dir=data_dir)
 
     async def run() -> T:
-        async with database_of(settings) as dsn, _people(dsn) as people:
+        async with database_of(chosen) as dsn, _people(dsn) as people:
             return await do(people)
 
     try:

@@ -117,6 +117,7 @@ class Answer:
         if kind in TERMINAL:
             self.status, self.end = TERMINAL[kind], event
             self._close(event)
+            self._say_result(event)
         elif kind == "agent.response.delta":
             self._say(event)
         elif kind == "agent.reasoning.delta":
@@ -162,6 +163,14 @@ class Answer:
             last = Text(f"{self.run_id}-{event['sequence']}")
             self.parts.append(last)
         last.tail += event["data"]["delta"]
+
+    def _say_result(self, event: Event) -> None:
+        """What a workflow gave: it says nothing before its end."""
+        output = event["data"].get("output")
+        if output and not any(isinstance(part, Text) for part in self.parts):
+            said = Text(f"{self.run_id}-{event['sequence']}")
+            said.tail = str(output)
+            self.parts.append(said)
 
     def _helper_says(self, event: Event) -> None:
         found = self._steps.get(event["data"].get("tool_call_id", ""))

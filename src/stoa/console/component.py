@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from stoa.console.api import Console
+from stoa.console.documentation.api import Documentation
 from stoa.console.ports import Sessions
 from stoa.console.routes import account, chat, conversations, knowledge, overview, runs, signing, traces
 from stoa.http.component import Component, Kit
@@ -16,4 +17,4 @@ async def open_component(kit: Kit, sessions: Sessions) -> AsyncGenerator[Compone
     routes = [*signing.routes(sessions, kit.clock)]
     for pages in (chat, conversations, knowledge, runs, overview, traces, account):
         routes += pages.routes()
-    yield Component(around={HostKind.API: lambda app: Console(app, routes)})
+    yield Component(around={HostKind.API: lambda app: Console(Documentation(app), routes)})

@@ -3,10 +3,12 @@
 from stoa.conversations.api import routes
 from stoa.conversations.checks import checks
 from stoa.conversations.deletions import Deletions, RemovedRuns
+from stoa.conversations.items import ItemMessages, keep_items
+from stoa.conversations.links import FileLinks
 from stoa.conversations.ports import Agents
 from stoa.conversations.reading import Reader
 from stoa.conversations.rules import CONTENT_PARTS_MAX, text_of
-from stoa.conversations.service import Conversations, check_agent, resolve_content
+from stoa.conversations.service import Changes, Conversations, check_agent, resolve_content
 from stoa.conversations.store import (
     LockedConversation,
     insert_message,
@@ -16,7 +18,18 @@ from stoa.conversations.store import (
     take_question,
 )
 from stoa.conversations.transcript import ReadFile, Transcript
-from stoa.conversations.types import File, FilePassage, FileStatus, HistoryMessage, Message, Reading, Role, Session
+from stoa.conversations.types import (
+    Conversation,
+    File,
+    FilePassage,
+    FileStatus,
+    Fork,
+    HistoryMessage,
+    Message,
+    Reading,
+    Role,
+    Session,
+)
 from stoa.conversations.wire import AgentIn, ContentPart, Metadata, agent_of
 from stoa.conversations.worker import Housekeeping, polls
 from stoa.db.blobs import blob_name
@@ -25,14 +38,19 @@ __all__ = [
     "CONTENT_PARTS_MAX",
     "AgentIn",
     "Agents",
+    "Changes",
     "ContentPart",
+    "Conversation",
     "Conversations",
     "Deletions",
     "File",
+    "FileLinks",
     "FilePassage",
     "FileStatus",
+    "Fork",
     "HistoryMessage",
     "Housekeeping",
+    "ItemMessages",
     "LockedConversation",
     "Message",
     "Metadata",
@@ -48,6 +66,7 @@ __all__ = [
     "check_agent",
     "checks",
     "insert_message",
+    "keep_items",
     "lock_conversation",
     "open_session",
     "polls",

@@ -1,14 +1,16 @@
 """The routes of contract section 4, but for sending a message, which belongs to the runs."""
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 from urllib.parse import quote
 from uuid import UUID
 
-from fastapi import Depends, Query, UploadFile
+from fastapi import Depends, Query, Request, UploadFile
 from fastapi import File as FormFile
 from starlette.responses import StreamingResponse
 
 from stoa.conversations import rules, wire
+from stoa.conversations.links import FileLinks
 from stoa.conversations.service import Changes, Conversations
 from stoa.conversations.types import Fork
 from stoa.db.blobs import Blobs
@@ -25,13 +27,19 @@ from stoa.http import (
     refusals,
     repeated,
 )
+from stoa.http.authentication import bearer_token
 from stoa.http.wire import DeletedWire
 from stoa.kernel.errors import BadRequest
 from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
 
+PrincipalOf = Callable[[UUID], Awaitable[Principal]]
+"""The owner of a credential that a link names. Raises Unauthorized once it is gone."""
 
-def routes(conversations: Conversations, blobs: Blobs, gate: Gate) -> Routes:
+
+def routes(
+    conversations: Conversations, blobs: Blobs, gate: Gate, links: FileLinks, principal_of: PrincipalOf
+) -> Routes:
     router = Routes(tags=["conversations"])
     reading, writing = gate("conversations:read"), gate("conversations:write")
 
@@ -125,11 +133,12 @@ def routes(conversations: Conversations, blobs: Blobs, gate: Gate) -> Routes:
         """The conversation's messages, oldest first."""
         return page_of(await conversations.messages(principal, conversation_id, page), wire.message)
 
-    _files(router, conversations, blobs, gate)
+    _files(router, conversations, gate)
+    _content(router, conversations, blobs, gate, links, principal_of)
     return router
 
 
-def _files(router: Routes, conversations: Conversations, blobs: Blobs, gate: Gate) -> None:
+def _files(router: Routes, conversations: Conversations, gate: Gate) -> None:
     reading, writing = gate("conversations:read"), gate("conversations:write")
 
     @router.post(
@@ -163,8 +172,28 @@ def _files(router: Routes, conversations: Conversations, blobs: Blobs, gate: Gat
     async def get_file(file_id: UUID, principal: Annotated[Principal, reading]) -> Data[wire.FileWire]:
         return Data(data=wire.file(await conversations.file(principal, file_id)))
 
+
+def _content(
+    router: Routes,
+    conversations: Conversations,
+    blobs: Blobs,
+    gate: Gate,
+    links: FileLinks,
+    principal_of: PrincipalOf,
+) -> None:
+    async def reader(
+        request: Request,
+        file_id: UUID,
+        ticket: Annotated[
+            str | None, Query(max_length=200, description="Of a signed link, instead of a header.")
+        ] = None,
+    ) -> Principal:
+        if ticket is not None and bearer_token(request) is None:
+            return await principal_of(links.key_of(file_id, ticket))
+        return await gate.admit(request, bearer_token(request), "conversations:read")
+
     @router.get("/v1/files/{file_id}/content", response_class=StreamingResponse, responses=refusals(404))
-    async def download_file(file_id: UUID, principal: Annotated[Principal, reading]) -> StreamingResponse:
+    async def download_file(file_id: UUID, principal: Annotated[Principal, Depends(reader)]) -> StreamingResponse:
         """The file, byte for byte. Always sent as an attachment, so that no browser runs what a stranger uploaded."""
         found = await conversations.file(principal, file_id)
         headers = {

@@ -35,6 +35,10 @@ class Apps(Protocol):
         """The project of an app that takes messages. Raises BadRequest naming `app_id` where there is none."""
         ...
 
+    async def project_of(self, principal: Principal, app_id: UUID) -> UUID:
+        """Raises NotFound."""
+        ...
+
 
 class Projects(Protocol):
     """What conversations ask of access."""

@@ -84,6 +84,10 @@ INSERT INTO messages (org_id, project_id, conversation_id, position, id, role, c
     metadata, turns)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
 
+-- name: keep_items
+-- A user's message as items, in the transaction that inserts it.
+UPDATE messages SET turns = $4 WHERE org_id = $1 AND conversation_id = $2 AND position = $3;
+
 -- name: messages
 -- What a conversation shows between two positions, in order; positions have no gaps, so a page is a range.
 SELECT * FROM shown_messages WHERE org_id = $1 AND shown_in = $2 AND position BETWEEN $3 AND $4 ORDER BY position;
@@ -109,6 +113,23 @@ SELECT id, position, content FROM shown_messages WHERE org_id = $1 AND shown_in 
 
 -- name: switch_model
 UPDATE conversations SET model_id = $3, updated_at = now() WHERE org_id = $1 AND id = $2;
+
+-- name: sessions
+-- The ids of a page of an app's sessions.
+SELECT id FROM conversations
+WHERE org_id = $1 AND app_id = $2 AND session_id IS NOT NULL AND ($3::text IS NULL OR user_id = $3)
+ORDER BY {order} LIMIT $4 OFFSET $5;
+
+-- name: count_sessions
+-- At most $4: a longer list is not counted to its end.
+SELECT count(*) FROM (
+    SELECT 1 FROM conversations
+    WHERE org_id = $1 AND app_id = $2 AND session_id IS NOT NULL AND ($3::text IS NULL OR user_id = $3)
+    LIMIT $4) AS found;
+
+-- name: conversations_of_session
+SELECT id, message_count FROM conversations
+WHERE org_id = $1 AND app_id = $2 AND session_id = $3 AND ($4::text IS NULL OR user_id = $4) LIMIT 2;
 
 -- name: insert_file
 -- An upload whose content is stored.

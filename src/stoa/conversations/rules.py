@@ -32,6 +32,7 @@ CURSOR_COLUMNS: Final[Mapping[str, type[datetime | int]]] = {
     "message_count": int,
 }
 """Where a cursor may stand: columns without NULL. A title may be missing."""
+SESSIONS_SORTABLE: Final = {"created_at": "created_at", "updated_at": "updated_at"}
 FILES_SORTABLE: Final = {"created_at": "created_at", "name": "name", "size": "size"}
 
 

@@ -18,7 +18,7 @@ from stoa.kernel.errors import BadRequest, Conflict, NotFound
 from stoa.kernel.files import file_name
 from stoa.kernel.files import mime_type as guess_type
 from stoa.kernel.ids import Ids
-from stoa.kernel.pages import Page, PageRequest
+from stoa.kernel.pages import COUNT_MAX, Page, PageRequest
 from stoa.kernel.principal import Principal
 from stoa.kernel.schema_checker import SchemaChecker
 
@@ -73,7 +73,9 @@ class Conversations:
         metadata: Mapping[str, Any] | None,
         agent: Mapping[str, Any] | None,
         once: IdempotencyKey | None,
+        given_id: UUID | None = None,
     ) -> Conversation:
+        """`given_id` is derived from a name of the client's, with a key of `once` that is derived from it too."""
         if org_id is not None and org_id != principal.org_id:
             raise BadRequest.field("org_id", "is not the organization of this key")
         await check_agent(self._agents, self._schemas, principal, agent)
@@ -85,7 +87,7 @@ class Conversations:
                 return await _one(tx, principal, UUID(first["id"]))
             if model_id is not None:
                 await self._models.check(tx, model_id)
-            conversation_id = self._ids.new()
+            conversation_id = given_id or self._ids.new()
             await tx.execute(
                 SQL.insert_conversation,
                 principal.org_id,
@@ -202,6 +204,34 @@ class Conversations:
             conversation = await _one(tx, principal, conversation_id)
             found = await store.list_messages(tx, principal.org_id, conversation_id, page)
         return Page(found, page.page, page.page_size, conversation.message_count)
+
+    # --- sessions of apps -------------------------------------------------------------------------------------------
+    async def sessions(
+        self, principal: Principal, app_id: UUID, page: PageRequest, user_id: str | None
+    ) -> Page[Conversation]:
+        """Raises NotFound for an app that the principal does not see."""
+        await self._apps.project_of(principal, app_id)
+        query = SQL.sessions.format(order=page.order_by("created_at DESC"))
+        whose = (principal.org_id, app_id, user_id)
+        async with self._database.tenant(principal) as tx:
+            ids = [row["id"] for row in await tx.fetch(query, *whose, page.page_size, page.offset)]
+            found = await store.listed(tx, principal.org_id, ids)
+            total = await tx.fetchval(SQL.count_sessions, *whose, COUNT_MAX)
+        return Page(found, page.page, page.page_size, total, total == COUNT_MAX)
+
+    async def session_messages(
+        self, principal: Principal, app_id: UUID, session_id: UUID, user_id: str | None, page: PageRequest
+    ) -> Page[Message]:
+        """Raises NotFound, and BadRequest where several users named the session alike."""
+        await self._apps.project_of(principal, app_id)
+        async with self._database.tenant(principal) as tx:
+            rows = await tx.fetch(SQL.conversations_of_session, principal.org_id, app_id, session_id, user_id)
+            if not rows:
+                raise NotFound(f"There is no session {session_id} of this app.")
+            if len(rows) > 1:
+                raise BadRequest.field("user_id", "is required: several users named their session alike")
+            found = await store.list_messages(tx, principal.org_id, rows[0]["id"], page)
+        return Page(found, page.page, page.page_size, rows[0]["message_count"])
 
     # --- files ------------------------------------------------------------------------------------------------------
     async def add_file(

@@ -70,6 +70,10 @@ async def list_conversations(
     )
 
 
+async def listed(tx: Tx, org_id: UUID, ids: Sequence[UUID]) -> Sequence[Conversation]:
+    return [_conversation(row) for row in await tx.fetch(SQL.listed_conversations, org_id, ids)]
+
+
 @dataclass(frozen=True, slots=True)
 class LockedConversation:
     """A conversation whose row is locked until the transaction ends: every other writer waits. `position` is the one
@@ -142,7 +146,7 @@ async def insert_message(
     content: Sequence[Mapping[str, Any]],
     text: str,
     status: str,
-    run_id: UUID,
+    run_id: UUID | None,
     usage: Mapping[str, Any] | None = None,
     metadata: Mapping[str, Any] | None = None,
     turns: Sequence[Mapping[str, Any]] | None = None,

@@ -203,6 +203,18 @@ class FileErrorWire(Wire):
     message: str
 
 
+class SessionWire(Wire):
+    """`id` is the session's, as its client named it; several users may have named the same."""
+
+    id: UUID
+    user_id: str | None
+    conversation_id: UUID
+    title: str | None
+    message_count: int
+    created_at: Timestamp
+    updated_at: Timestamp
+
+
 class FileWire(Wire):
     """`status` is `pending` until the file was read; `failed` says why in `error`."""
 
@@ -353,4 +365,17 @@ def deletion(value: Deletion) -> DeletionWire:
         retained=RetainedWire(messages=kept.messages, files=kept.files, conversations=kept.conversations)
         if kept
         else None,
+    )
+
+
+def session(value: Conversation) -> SessionWire:
+    assert value.session_id is not None, "a session has an id"
+    return SessionWire(
+        id=value.session_id,
+        user_id=value.user_id,
+        conversation_id=value.id,
+        title=value.title,
+        message_count=value.message_count,
+        created_at=value.created_at,
+        updated_at=value.updated_at,
     )

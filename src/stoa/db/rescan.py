@@ -31,6 +31,7 @@ NAMES_OTHERS: Final[Mapping[str, str]] = {
     "*.node_id": "a node",
     "*.owner_id": "a user",
     "*.paid_by": "an access key",
+    "*.requirement_id": "a requirement of a workflow",
     "*.seen_by": "a sync of a source",
     "*.session_id": "a session of an app, as its client names it",
     "*.updated_by": "an access key or a user",

@@ -118,6 +118,7 @@ CREATE TABLE public.runs (
     owner_id uuid DEFAULT public.stoa_user(),
     session_id uuid,
     deployment_id uuid,
+    result jsonb,
     CONSTRAINT runs_status_check CHECK ((status = ANY (ARRAY['created'::text, 'started'::text, 'paused'::text, 'completed'::text, 'failed'::text, 'canceled'::text])))
 );
 ALTER TABLE ONLY public.runs ALTER COLUMN user_id SET STATISTICS 0;
@@ -307,6 +308,17 @@ BEGIN
     FROM runs r CROSS JOIN jsonb_to_recordset(p_uses) AS u (
         model text, prompt_tokens int, completion_tokens int, cached_tokens int, reasoning_tokens int, estimated boolean, cost_usd numeric)
     WHERE r.org_id = p_org AND r.id = p_run;
+END $$;
+
+CREATE FUNCTION public.callbacks_become_due() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    UPDATE callbacks SET status = 'pending', not_before = now() WHERE org_id = NEW.org_id AND run_id = NEW.id AND status = 'waiting';
+    IF FOUND THEN
+        PERFORM pg_notify('stoa_callbacks', '');
+    END IF;
+    RETURN NULL;
 END $$;
 
 CREATE FUNCTION public.end_run(p_org uuid, p_run uuid, p_conversation uuid, p_message uuid, p_status text, p_output text, p_content jsonb, p_error jsonb, p_usage jsonb, p_turns jsonb, p_uses jsonb, p_alone boolean, p_epoch bigint, p_base integer, p_sequences integer[], p_kinds smallint[], p_payloads bytea[], p_told text[]) RETURNS boolean
@@ -662,6 +674,16 @@ CREATE TABLE public.app_deployments (
     created_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
+CREATE TABLE public.app_signing_secrets (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    id uuid NOT NULL,
+    app_id uuid NOT NULL,
+    secret bytea NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone
+);
+
 CREATE TABLE public.apps (
     org_id uuid NOT NULL,
     project_id uuid NOT NULL,
@@ -699,6 +721,39 @@ ALTER TABLE public.audit ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MINVALUE
     NO MAXVALUE
     CACHE 1
+);
+
+CREATE TABLE public.callback_attempts (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    callback_id uuid NOT NULL,
+    number integer NOT NULL,
+    begun_at timestamp with time zone DEFAULT now() NOT NULL,
+    ended_at timestamp with time zone,
+    status_code integer,
+    error jsonb
+);
+
+CREATE TABLE public.callbacks (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    id uuid NOT NULL,
+    run_id uuid NOT NULL,
+    app_id uuid NOT NULL,
+    "position" smallint NOT NULL,
+    url text NOT NULL,
+    auth bytea,
+    metadata jsonb,
+    status text NOT NULL,
+    error jsonb,
+    not_before timestamp with time zone DEFAULT now() NOT NULL,
+    attempt integer DEFAULT 0 NOT NULL,
+    posts integer DEFAULT 0 NOT NULL,
+    node_id uuid,
+    deadline timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    ended_at timestamp with time zone,
+    CONSTRAINT callbacks_status_check CHECK ((status = ANY (ARRAY['waiting'::text, 'pending'::text, 'running'::text, 'delivered'::text, 'failed'::text])))
 );
 
 CREATE TABLE public.connections (
@@ -1308,6 +1363,20 @@ CREATE TABLE public.models (
     created_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
+CREATE TABLE public.oauth_attempts (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    id uuid NOT NULL,
+    app_id uuid NOT NULL,
+    requirement_id uuid NOT NULL,
+    user_id text NOT NULL,
+    state bytea NOT NULL,
+    browser bytea NOT NULL,
+    verifier bytea NOT NULL,
+    redirect_uri text NOT NULL,
+    expires_at timestamp with time zone NOT NULL
+);
+
 CREATE TABLE public.orgs (
     id uuid NOT NULL,
     name text NOT NULL,
@@ -1325,11 +1394,36 @@ CREATE TABLE public.personal_tokens (
     created_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
+CREATE TABLE public.requirements (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    id uuid NOT NULL,
+    workflow_id uuid NOT NULL,
+    name text NOT NULL,
+    type text NOT NULL,
+    title text NOT NULL,
+    description text,
+    spec jsonb NOT NULL,
+    secret bytea,
+    optional boolean DEFAULT false NOT NULL,
+    created_by uuid,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
 CREATE TABLE public.revoked_keys (
     org_id uuid NOT NULL,
     project_id uuid,
     hash bytea NOT NULL,
     revoked_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE public.run_nodes (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    run_id uuid NOT NULL,
+    path text NOT NULL,
+    state jsonb NOT NULL
 );
 
 CREATE TABLE public.sessions (
@@ -1494,6 +1588,19 @@ CREATE TABLE public.usage_sums (
 );
 ALTER TABLE ONLY public.usage_sums ALTER COLUMN model SET STATISTICS 0;
 
+CREATE TABLE public.user_connections (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    id uuid NOT NULL,
+    app_id uuid NOT NULL,
+    requirement_id uuid NOT NULL,
+    user_id text NOT NULL,
+    secret bytea NOT NULL,
+    expires_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
 CREATE TABLE public.user_sessions (
     org_id uuid NOT NULL,
     id uuid NOT NULL,
@@ -1554,6 +1661,9 @@ ALTER TABLE ONLY public.access_keys
 ALTER TABLE ONLY public.app_deployments
     ADD CONSTRAINT app_deployments_pkey PRIMARY KEY (org_id, id);
 
+ALTER TABLE ONLY public.app_signing_secrets
+    ADD CONSTRAINT app_signing_secrets_pkey PRIMARY KEY (org_id, id);
+
 ALTER TABLE ONLY public.apps
     ADD CONSTRAINT apps_id_key UNIQUE (id);
 
@@ -1562,6 +1672,12 @@ ALTER TABLE ONLY public.apps
 
 ALTER TABLE ONLY public.audit
     ADD CONSTRAINT audit_pkey PRIMARY KEY (org_id, id);
+
+ALTER TABLE ONLY public.callback_attempts
+    ADD CONSTRAINT callback_attempts_pkey PRIMARY KEY (org_id, callback_id, number);
+
+ALTER TABLE ONLY public.callbacks
+    ADD CONSTRAINT callbacks_pkey PRIMARY KEY (org_id, id);
 
 ALTER TABLE ONLY public.connections
     ADD CONSTRAINT connections_pkey PRIMARY KEY (org_id, id);
@@ -1665,6 +1781,12 @@ ALTER TABLE ONLY public.models
 ALTER TABLE ONLY public.nodes
     ADD CONSTRAINT nodes_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.oauth_attempts
+    ADD CONSTRAINT oauth_attempts_pkey PRIMARY KEY (org_id, id);
+
+ALTER TABLE ONLY public.oauth_attempts
+    ADD CONSTRAINT oauth_attempts_state_key UNIQUE (state);
+
 ALTER TABLE ONLY public.org_members
     ADD CONSTRAINT org_members_pkey PRIMARY KEY (org_id, user_id);
 
@@ -1683,8 +1805,14 @@ ALTER TABLE ONLY public.project_members
 ALTER TABLE ONLY public.projects
     ADD CONSTRAINT projects_pkey PRIMARY KEY (org_id, id);
 
+ALTER TABLE ONLY public.requirements
+    ADD CONSTRAINT requirements_pkey PRIMARY KEY (org_id, id);
+
 ALTER TABLE ONLY public.revoked_keys
     ADD CONSTRAINT revoked_keys_pkey PRIMARY KEY (org_id, hash);
+
+ALTER TABLE ONLY public.run_nodes
+    ADD CONSTRAINT run_nodes_pkey PRIMARY KEY (org_id, run_id, path);
 
 ALTER TABLE ONLY public.runs
     ADD CONSTRAINT runs_pkey PRIMARY KEY (org_id, id);
@@ -1712,6 +1840,12 @@ ALTER TABLE ONLY public.usage_progress
 
 ALTER TABLE ONLY public.usage_sums
     ADD CONSTRAINT usage_sums_org_id_width_starts_at_project_id_key_id_model_k_key UNIQUE NULLS NOT DISTINCT (org_id, width, starts_at, project_id, key_id, model, kind);
+
+ALTER TABLE ONLY public.user_connections
+    ADD CONSTRAINT user_connections_org_id_app_id_requirement_id_user_id_key UNIQUE (org_id, app_id, requirement_id, user_id);
+
+ALTER TABLE ONLY public.user_connections
+    ADD CONSTRAINT user_connections_pkey PRIMARY KEY (org_id, id);
 
 ALTER TABLE ONLY public.user_sessions
     ADD CONSTRAINT user_sessions_hash_key UNIQUE (hash);
@@ -1741,7 +1875,19 @@ CREATE INDEX app_deployments_of_version ON public.app_deployments USING btree (o
 
 CREATE INDEX app_deployments_of_workflow ON public.app_deployments USING btree (org_id, workflow_id);
 
+CREATE UNIQUE INDEX app_signing_secrets_now ON public.app_signing_secrets USING btree (org_id, app_id) WHERE (expires_at IS NULL);
+
+CREATE INDEX app_signing_secrets_of_app ON public.app_signing_secrets USING btree (org_id, app_id);
+
 CREATE INDEX apps_by_name ON public.apps USING btree (org_id, project_id, name, id);
+
+CREATE INDEX callbacks_by_id ON public.callbacks USING btree (id);
+
+CREATE INDEX callbacks_of_run ON public.callbacks USING btree (org_id, run_id);
+
+CREATE INDEX callbacks_pending ON public.callbacks USING btree (project_id, not_before) WHERE (status = 'pending'::text);
+
+CREATE INDEX callbacks_running ON public.callbacks USING btree (node_id) WHERE (status = 'running'::text);
 
 CREATE UNIQUE INDEX connections_by_name ON public.connections USING btree (org_id, project_id, name);
 
@@ -1859,11 +2005,17 @@ CREATE INDEX model_calls_of_run ON public.model_calls USING btree (org_id, run_i
 
 CREATE UNIQUE INDEX models_by_slug ON public.models USING btree (COALESCE(project_id, '00000000-0000-0000-0000-000000000000'::uuid), slug);
 
+CREATE INDEX oauth_attempts_of_app ON public.oauth_attempts USING btree (org_id, app_id);
+
+CREATE INDEX oauth_attempts_of_requirement ON public.oauth_attempts USING btree (org_id, requirement_id);
+
 CREATE INDEX org_members_by_user ON public.org_members USING btree (user_id);
 
 CREATE INDEX personal_tokens_by_user ON public.personal_tokens USING btree (org_id, user_id);
 
 CREATE INDEX project_members_by_user ON public.project_members USING btree (org_id, user_id);
+
+CREATE UNIQUE INDEX requirements_by_name ON public.requirements USING btree (org_id, workflow_id, name);
 
 CREATE INDEX revoked_keys_by_hash ON public.revoked_keys USING btree (hash);
 
@@ -1893,6 +2045,8 @@ CREATE INDEX runs_queued ON public.runs USING btree (org_id, conversation_id, qu
 
 CREATE INDEX runs_unclaimed ON public.runs USING btree (project_id, COALESCE(created_by, '00000000-0000-0000-0000-000000000000'::uuid), created_at) WHERE ((status = ANY (ARRAY['created'::text, 'started'::text])) AND (queued_at IS NULL) AND (node_id IS NULL));
 
+CREATE INDEX runs_unstored ON public.runs USING btree (ended_at) WHERE (((options -> 'wanted'::text) ->> 'store'::text) = 'false'::text);
+
 CREATE INDEX sessions_by_end ON public.sessions USING btree (expires_at);
 
 CREATE INDEX sessions_of_key ON public.sessions USING btree (org_id, key_id);
@@ -1911,6 +2065,8 @@ CREATE INDEX traces_newest ON public.traces USING btree (org_id, project_id, sta
 
 CREATE INDEX traces_of_session ON public.traces USING btree (org_id, project_id, session_id, started_at DESC) WHERE (session_id IS NOT NULL);
 
+CREATE INDEX user_connections_of_requirement ON public.user_connections USING btree (org_id, requirement_id);
+
 CREATE INDEX user_sessions_by_end ON public.user_sessions USING btree (expires_at);
 
 CREATE INDEX user_sessions_by_user ON public.user_sessions USING btree (org_id, user_id);
@@ -1918,6 +2074,8 @@ CREATE INDEX user_sessions_by_user ON public.user_sessions USING btree (org_id, 
 CREATE UNIQUE INDEX users_by_email ON public.users USING btree (email);
 
 CREATE INDEX workflows_by_name ON public.workflows USING btree (org_id, project_id, name, id);
+
+CREATE TRIGGER callbacks_of_ended_run AFTER UPDATE OF status ON public.runs FOR EACH ROW WHEN (((new.app_id IS NOT NULL) AND (new.status = ANY (ARRAY['completed'::text, 'failed'::text, 'canceled'::text])) AND (old.status <> ALL (ARRAY['completed'::text, 'failed'::text, 'canceled'::text])))) EXECUTE FUNCTION public.callbacks_become_due();
 
 CREATE TRIGGER usage_of_changed_lines AFTER DELETE OR UPDATE OF org_id, project_id, key_id, model, kind, prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens, cost_usd, estimated, at ON public.model_calls FOR EACH ROW EXECUTE FUNCTION public.follow_usage();
 
@@ -1938,8 +2096,17 @@ ALTER TABLE ONLY public.app_deployments
 ALTER TABLE ONLY public.app_deployments
     ADD CONSTRAINT app_deployments_org_id_workflow_version_id_fkey FOREIGN KEY (org_id, workflow_version_id) REFERENCES public.workflow_versions(org_id, id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY public.app_signing_secrets
+    ADD CONSTRAINT app_signing_secrets_org_id_app_id_fkey FOREIGN KEY (org_id, app_id) REFERENCES public.apps(org_id, id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY public.apps
     ADD CONSTRAINT apps_org_id_project_id_fkey FOREIGN KEY (org_id, project_id) REFERENCES public.projects(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.callback_attempts
+    ADD CONSTRAINT callback_attempts_org_id_callback_id_fkey FOREIGN KEY (org_id, callback_id) REFERENCES public.callbacks(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.callbacks
+    ADD CONSTRAINT callbacks_org_id_run_id_fkey FOREIGN KEY (org_id, run_id) REFERENCES public.runs(org_id, id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.connections
     ADD CONSTRAINT connections_org_id_project_id_fkey FOREIGN KEY (org_id, project_id) REFERENCES public.projects(org_id, id) ON DELETE CASCADE;
@@ -2004,6 +2171,12 @@ ALTER TABLE ONLY public.messages
 ALTER TABLE ONLY public.models
     ADD CONSTRAINT models_org_id_connection_id_fkey FOREIGN KEY (org_id, connection_id) REFERENCES public.connections(org_id, id) ON DELETE SET NULL (connection_id);
 
+ALTER TABLE ONLY public.oauth_attempts
+    ADD CONSTRAINT oauth_attempts_org_id_app_id_fkey FOREIGN KEY (org_id, app_id) REFERENCES public.apps(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.oauth_attempts
+    ADD CONSTRAINT oauth_attempts_org_id_requirement_id_fkey FOREIGN KEY (org_id, requirement_id) REFERENCES public.requirements(org_id, id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY public.org_members
     ADD CONSTRAINT org_members_org_id_fkey FOREIGN KEY (org_id) REFERENCES public.orgs(id) ON DELETE CASCADE;
 
@@ -2022,8 +2195,14 @@ ALTER TABLE ONLY public.project_members
 ALTER TABLE ONLY public.projects
     ADD CONSTRAINT projects_org_id_fkey FOREIGN KEY (org_id) REFERENCES public.orgs(id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY public.requirements
+    ADD CONSTRAINT requirements_org_id_workflow_id_fkey FOREIGN KEY (org_id, workflow_id) REFERENCES public.workflows(org_id, id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY public.revoked_keys
     ADD CONSTRAINT revoked_keys_org_id_fkey FOREIGN KEY (org_id) REFERENCES public.orgs(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.run_nodes
+    ADD CONSTRAINT run_nodes_org_id_project_id_fkey FOREIGN KEY (org_id, project_id) REFERENCES public.projects(org_id, id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.runs
     ADD CONSTRAINT runs_model_id_fkey FOREIGN KEY (model_id) REFERENCES public.models(id);
@@ -2036,6 +2215,12 @@ ALTER TABLE ONLY public.sessions
 
 ALTER TABLE ONLY public.tools
     ADD CONSTRAINT tools_org_id_project_id_fkey FOREIGN KEY (org_id, project_id) REFERENCES public.projects(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.user_connections
+    ADD CONSTRAINT user_connections_org_id_app_id_fkey FOREIGN KEY (org_id, app_id) REFERENCES public.apps(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.user_connections
+    ADD CONSTRAINT user_connections_org_id_requirement_id_fkey FOREIGN KEY (org_id, requirement_id) REFERENCES public.requirements(org_id, id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.user_sessions
     ADD CONSTRAINT user_sessions_org_id_user_id_fkey FOREIGN KEY (org_id, user_id) REFERENCES public.org_members(org_id, user_id) ON DELETE CASCADE;
@@ -2050,9 +2235,15 @@ ALTER TABLE public.access_keys ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.app_deployments ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.app_signing_secrets ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.apps ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.audit ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.callback_attempts ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.callbacks ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.connections ENABLE ROW LEVEL SECURITY;
 
@@ -2112,6 +2303,8 @@ ALTER TABLE public.model_calls ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.models ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.oauth_attempts ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.org_members ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.orgs ENABLE ROW LEVEL SECURITY;
@@ -2126,7 +2319,11 @@ ALTER TABLE public.project_members ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.projects ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.requirements ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.revoked_keys ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.run_nodes ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.runs ENABLE ROW LEVEL SECURITY;
 
@@ -2138,9 +2335,15 @@ CREATE POLICY tenant ON public.access_keys TO stoa_tenant USING (((org_id = publ
 
 CREATE POLICY tenant ON public.app_deployments TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
+CREATE POLICY tenant ON public.app_signing_secrets TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
 CREATE POLICY tenant ON public.apps TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
 CREATE POLICY tenant ON public.audit TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
+CREATE POLICY tenant ON public.callback_attempts TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
+CREATE POLICY tenant ON public.callbacks TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
 CREATE POLICY tenant ON public.connections TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
@@ -2200,6 +2403,8 @@ CREATE POLICY tenant ON public.model_calls TO stoa_tenant USING (((org_id = publ
 
 CREATE POLICY tenant ON public.models TO stoa_tenant USING (((org_id IS NULL) OR ((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))))) WITH CHECK (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
+CREATE POLICY tenant ON public.oauth_attempts TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
 CREATE POLICY tenant ON public.org_members TO stoa_tenant USING ((org_id = public.stoa_org()));
 
 CREATE POLICY tenant ON public.orgs TO stoa_tenant USING ((id = public.stoa_org()));
@@ -2210,7 +2415,11 @@ CREATE POLICY tenant ON public.project_members TO stoa_tenant USING (((org_id = 
 
 CREATE POLICY tenant ON public.projects TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((id = public.stoa_project()) OR (id = ANY (public.stoa_projects()))))));
 
+CREATE POLICY tenant ON public.requirements TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
 CREATE POLICY tenant ON public.revoked_keys TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
+CREATE POLICY tenant ON public.run_nodes TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
 CREATE POLICY tenant ON public.runs TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects())))) AND public.stoa_owns(owner_id)));
 
@@ -2225,6 +2434,8 @@ CREATE POLICY tenant ON public.tools TO stoa_tenant USING (((org_id = public.sto
 CREATE POLICY tenant ON public.traces TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
 CREATE POLICY tenant ON public.usage_sums TO stoa_tenant USING (((org_id = ( SELECT public.stoa_org() AS stoa_org)) AND ((( SELECT public.stoa_project() AS stoa_project) IS NULL) OR ((project_id = ( SELECT public.stoa_project() AS stoa_project)) OR (project_id = ANY (COALESCE(( SELECT public.stoa_projects() AS stoa_projects), '{}'::uuid[])))))));
+
+CREATE POLICY tenant ON public.user_connections TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
 CREATE POLICY tenant ON public.user_sessions TO stoa_tenant USING (((org_id = public.stoa_org()) AND (user_id = public.stoa_user())));
 
@@ -2243,6 +2454,8 @@ ALTER TABLE public.tools ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.traces ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.usage_sums ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.user_connections ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.user_sessions ENABLE ROW LEVEL SECURITY;
 
@@ -2275,9 +2488,15 @@ GRANT SELECT,INSERT,DELETE ON TABLE public.access_keys TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.app_deployments TO stoa_tenant;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.app_signing_secrets TO stoa_tenant;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.apps TO stoa_tenant;
 
 GRANT INSERT ON TABLE public.audit TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.callback_attempts TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.callbacks TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.connections TO stoa_tenant;
 
@@ -2347,11 +2566,17 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.messages TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.models TO stoa_tenant;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.oauth_attempts TO stoa_tenant;
+
 GRANT SELECT,UPDATE ON TABLE public.orgs TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.personal_tokens TO stoa_tenant;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.requirements TO stoa_tenant;
+
 GRANT SELECT,INSERT ON TABLE public.revoked_keys TO stoa_tenant;
+
+GRANT SELECT,DELETE ON TABLE public.run_nodes TO stoa_tenant;
 
 GRANT SELECT,DELETE ON TABLE public.sessions TO stoa_tenant;
 
@@ -2368,6 +2593,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.traces TO stoa_tenant;
 GRANT SELECT ON TABLE public.usage_progress TO stoa_tenant;
 
 GRANT SELECT ON TABLE public.usage_sums TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.user_connections TO stoa_tenant;
 
 GRANT SELECT(id) ON TABLE public.users TO stoa_tenant;
 

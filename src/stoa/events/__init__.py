@@ -1,7 +1,7 @@
 """The closed vocabulary of run events, and their bytes."""
 
-from stoa.events.encoding import delta_of, encode, frame, from_subagent
-from stoa.events.types import DELTAS, NAMES, TABLE, TERMINAL, Event, EventType, TextDelta, Unencodable
+from stoa.events.encoding import decode, delta_of, encode, frame, from_subagent
+from stoa.events.types import DELTAS, NAMES, TABLE, TERMINAL, Event, EventType, StoredEvent, TextDelta, Unencodable
 
 __all__ = [
     "DELTAS",
@@ -10,8 +10,10 @@ __all__ = [
     "TERMINAL",
     "Event",
     "EventType",
+    "StoredEvent",
     "TextDelta",
     "Unencodable",
+    "decode",
     "delta_of",
     "encode",
     "frame",

@@ -4,7 +4,7 @@ from typing import Final
 
 import orjson
 
-from stoa.events.types import NAMES, Event, TextDelta
+from stoa.events.types import NAMES, Event, EventType, StoredEvent, TextDelta
 
 _NAME_BYTES: Final = {event_type: name.encode() for event_type, name in NAMES.items()}
 _HEADS: Final[dict[int, bytes]] = {
@@ -35,6 +35,12 @@ def encode(event: Event | TextDelta, id_tail: bytes, sequence: int, timestamp: b
 def frame(sequence: int, event_type: int, payload: bytes) -> bytes:
     """The event as Server-Sent Events carry it (contract section 4.2)."""
     return b"id: %d\n%b%b\n\n" % (sequence, _HEADS[event_type], payload)
+
+
+def decode(record_type: int, payload: bytes) -> "StoredEvent":
+    """A stored event, for who translates it into another dialect."""
+    held = orjson.loads(payload)
+    return StoredEvent(EventType(record_type), held["sequence"], held["timestamp"], held["data"])
 
 
 def delta_of(payload: bytes) -> str:

@@ -6,7 +6,7 @@ An event is a type and the `data` that goes out. The journal adds sequence, time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 
 class EventType(IntEnum):
@@ -31,6 +31,10 @@ class EventType(IntEnum):
     RUN_FAILED = 17
     RUN_CANCELED = 18
     CONTEXT_COMPACTED = 19
+    NODE_STARTED = 20
+    NODE_COMPLETED = 21
+    NODE_FAILED = 22
+    NODE_SKIPPED = 23
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ TABLE: Final[Mapping[EventType, EventInfo]] = {
     EventType.RUN_COMPLETED: EventInfo(
         "run.completed",
         "The run",
-        'terminal: `{id, object: "run", status: "completed", output, finish_reason?, usage, log}`',
+        'terminal: `{id, object: "run", status: "completed", output, result?, finish_reason?, usage, log}`',
     ),
     EventType.RUN_FAILED: EventInfo(
         "run.failed",
@@ -140,6 +144,26 @@ TABLE: Final[Mapping[EventType, EventInfo]] = {
         "People",
         'a tool call waits: `{id, object: "approval_request", prompt, params, editable_params, tool_call_id}`',
     ),
+    EventType.NODE_STARTED: EventInfo(
+        "workflow.node.started",
+        "Nodes of a workflow",
+        'a node begins: `{id, object: "workflow.node", name, type, attempt?, error?, item?, parent_id?}`',
+    ),
+    EventType.NODE_COMPLETED: EventInfo(
+        "workflow.node.completed",
+        "Nodes of a workflow",
+        "the same with `output`",
+    ),
+    EventType.NODE_FAILED: EventInfo(
+        "workflow.node.failed",
+        "Nodes of a workflow",
+        "the same with `error: {code, message}`, after its last attempt",
+    ),
+    EventType.NODE_SKIPPED: EventInfo(
+        "workflow.node.skipped",
+        "Nodes of a workflow",
+        "the same with `reason`",
+    ),
 }
 """The one table of event types; docs/events.md is written from it by tools/docs/events.py."""
 
@@ -152,6 +176,15 @@ DELTAS: Final = frozenset({EventType.REASONING_DELTA, EventType.RESPONSE_DELTA})
 @dataclass(frozen=True, slots=True)
 class Event:
     type: EventType
+    data: Mapping[str, Any]
+
+
+class StoredEvent(NamedTuple):
+    """An event as the journal keeps it. `timestamp` is RFC 3339."""
+
+    type: EventType
+    sequence: int
+    timestamp: str
     data: Mapping[str, Any]
 
 

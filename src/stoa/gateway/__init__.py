@@ -7,6 +7,8 @@ from stoa.gateway.connections import Connections
 from stoa.gateway.factory import ModelFactory
 from stoa.gateway.ledger import Line, add_spending, bill_key, key_refused, spending_refused, spent_usd
 from stoa.gateway.prices import Price, estimated_tokens, price_of
+from stoa.gateway.router.asking import extra_of
+from stoa.gateway.router.routing import Routing
 from stoa.gateway.router.types import RouteSettings, TargetSettings
 from stoa.gateway.secrets import Vault, load_or_make
 from stoa.gateway.transcribing import Transcriber, Unread
@@ -61,6 +63,7 @@ __all__ = [
     "ProviderState",
     "ReasoningDelta",
     "RouteSettings",
+    "Routing",
     "TargetSettings",
     "TextDelta",
     "TextPart",
@@ -77,6 +80,7 @@ __all__ = [
     "bill_key",
     "check_address",
     "estimated_tokens",
+    "extra_of",
     "key_refused",
     "load_or_make",
     "price_of",

@@ -13,12 +13,14 @@ from stoa.gateway.factory import ModelFactory
 from stoa.gateway.prices import Price
 from stoa.gateway.registry import compatible_root
 from stoa.gateway.router import api as router_api
+from stoa.gateway.router import messages_api
 from stoa.gateway.router import wire as router_wire
 from stoa.gateway.router.accounting import Accounts
 from stoa.gateway.router.breaker import Breakers
 from stoa.gateway.router.calls import Calls
 from stoa.gateway.router.chat import Chat
 from stoa.gateway.router.embeddings import Embedder, Embeddings
+from stoa.gateway.router.messages import Messages
 from stoa.gateway.router.repeating import Repeats
 from stoa.gateway.router.routing import Routing
 from stoa.gateway.router.types import RouteSettings
@@ -45,6 +47,7 @@ class ProviderSettings:
 class GatewayComponent(Component):
     catalogue: Catalogue
     vault: Vault
+    routing: Routing
 
 
 @asynccontextmanager
@@ -89,9 +92,13 @@ async def open_component(
         yield GatewayComponent(
             catalogue=catalogue,
             vault=vault,
+            routing=routing,
             routers={
                 HostKind.API: [routes(catalogue, connections, routing, breakers, kit.gate)],
-                HostKind.ROUTER: [router_api.routes(chat, embeddings, routing, catalogue, repeats, kit.gate)],
+                HostKind.ROUTER: [
+                    router_api.routes(chat, embeddings, routing, catalogue, repeats, kit.gate),
+                    messages_api.message_routes(Messages(calls, routing, chat.streams), kit.gate),
+                ],
             },
             render={HostKind.ROUTER: router_wire.refused},
             metrics=[*accounts.metrics(), *calls.metrics()],

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Protocol
 
 from fastapi import Depends, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 
 from stoa.http.edge import EXTRA_HEADERS
 from stoa.kernel.errors import Forbidden, Unauthorized
@@ -53,7 +53,7 @@ class Gate:
         setattr(admitted, PERMISSIONS, (self, permissions))
         return admitted
 
-    async def admit(self, request: Request, token: str | None, *permissions: str) -> Principal:
+    async def admit(self, request: HTTPConnection, token: str | None, *permissions: str) -> Principal:
         """Raises Unauthorized, RateLimited, or Forbidden when the credential lacks every one of the permissions."""
         if token is None:
             raise Unauthorized("Send an access key: Authorization: Bearer stoa_acc_…")
@@ -68,7 +68,7 @@ class Gate:
             raise Forbidden(f"This key may not do this: it lacks the permission {needed}.")
         return permitted
 
-    async def _principal(self, request: Request, token: str) -> Principal:
+    async def _principal(self, request: HTTPConnection, token: str) -> Principal:
         known = request.scope.get(_ADMITTED)
         if known is not None and known[0] == token:
             admitted: Principal = known[1]
@@ -80,6 +80,6 @@ class Gate:
         return principal
 
 
-def bearer_token(request: Request) -> str | None:
+def bearer_token(request: HTTPConnection) -> str | None:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None

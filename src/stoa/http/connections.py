@@ -19,7 +19,7 @@ import httptools
 import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from stoa.http import errors
+from stoa.http import errors, websockets
 from stoa.kernel import descriptors
 
 HEAD_BYTES_MAX: Final = 64 * 1024
@@ -168,6 +168,9 @@ class Connection(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
+            if self._should_upgrade():
+                self.handle_websocket_upgrade()
+                return
             self._stay(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             self._refuse(*(self._refusal or _malformed(error)))
@@ -179,6 +182,11 @@ class Connection(HttpToolsProtocol):
             and self._raw > UNREAD_BYTES_MAX + SLICE_BYTES + (CHUNK_OVERHEAD + 1) * self._body_bytes
         ):
             self._refuse(400, "bad_request", "The body's chunks hold more framing than content.")
+
+    def handle_websocket_upgrade(self) -> None:
+        """The connection goes on as a WebSocket, which counts against the limits until it is closed."""
+        super().handle_websocket_upgrade()
+        websockets.when_lost(self.transport.get_protocol(), lambda: self._guard.release(self._address))
 
     def _discard(self, count: int) -> None:
         self._discarded += count
@@ -233,6 +241,11 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if (problem := _unsafe(self.headers, self.parser.get_http_version())) is not None:
             self._stop(400, "bad_request", problem)
+        if self.parser.should_upgrade() and self._should_upgrade():
+            if self._announced():
+                self._stop(400, "bad_request", "A WebSocket cannot be opened with a body.")
+            if self.pipeline or (self._running is not None and not self._running.response_complete):
+                self._stop(400, "bad_request", "A WebSocket cannot be opened ahead of the answer to another request.")
         if len(self.pipeline) >= PIPELINED_MAX:
             self._stop(400, "bad_request", "Too many requests were sent ahead of their answers.")
         self._phase, self._since = _Phase.BODY, self.loop.time()

@@ -5,6 +5,8 @@ A plain ASGI wrapper, because it wraps streams that live for hours and must cost
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from time import monotonic
 from typing import Any, Final
 
 import structlog
@@ -44,6 +46,9 @@ class Edge:
         self._traffic = traffic or Traffic()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -93,6 +98,22 @@ class Edge:
                     status=exchange.status,
                     milliseconds=round(exchange.seconds * 1000, 1),
                 )
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A connection has one id and one line in the log, whatever is said on it."""
+        request_id = str(self._ids.new())
+        scope[EXTRA_HEADERS] = {}
+        begun = monotonic()
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self._app(scope, receive, send)
+            except Exception:  # noqa: BLE001 - an edge at which bugs end
+                _log.exception("bug", method="WEBSOCKET", path=scope["path"])
+                with suppress(RuntimeError):  # It may be closed already.
+                    await send({"type": "websocket.close", "code": 1011})
+            finally:
+                seconds = monotonic() - begun
+                _log.info("websocket", path=scope["path"], seconds=round(seconds, 1))
 
 
 def _added(status: int, headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:

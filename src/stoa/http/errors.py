@@ -171,10 +171,10 @@ def _reason(error: Mapping[str, Any], known: Collection[str]) -> str:
             return "cannot be blank"
         case "too_short" if context.get("min_length") == 1:
             return "cannot be empty"
+        case "too_long" if context.get("field_type") in ("List", "Dictionary"):
+            return f"can hold at most {context['max_length']}"
         case "value_error":
             return str(context.get("error", error["msg"]))
-        case "extra_forbidden":
-            return "is not a field of this request"
         case "uuid_parsing" | "uuid_type":
             return "must be a UUID"
         case "string_type":

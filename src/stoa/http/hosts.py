@@ -40,6 +40,8 @@ class HostName:
     mounted: str | None
     with_subject: bool = False
     """Whether an id stands before the label and after the path: `<id>.kb.<domain>`, `/kb/<id>`."""
+    also: Sequence[str] = ()
+    """Further paths on the api host where it is mounted."""
     aliases: Sequence[str] = ()
     """Paths on the api host that clients of another API use. The subject follows them, and the host's app sees the
     whole path."""
@@ -49,7 +51,7 @@ HOST_NAMES: Final[Sequence[HostName]] = (
     HostName(HostKind.API, None, None),
     HostName(HostKind.APP, "apps", "/apps", with_subject=True),
     HostName(HostKind.KB, "kb", "/kb", with_subject=True, aliases=("/v1/vector_stores",)),
-    HostName(HostKind.ROUTER, "router", "/router"),
+    HostName(HostKind.ROUTER, "router", "/router", also=("/openai",)),
     HostName(HostKind.COLLECTOR, "collector", "/collector"),
 )
 
@@ -91,7 +93,10 @@ class Hosts:
         self._surfaces = surfaces
         self._domain = domain
         self._mounts = [
-            (f"{known.mounted}/", known) for known in HOST_NAMES if known.mounted and known.kind in surfaces
+            (f"{path}/", known)
+            for known in HOST_NAMES
+            if known.mounted and known.kind in surfaces
+            for path in (known.mounted, *known.also)
         ]
         self._aliases = [
             (f"{alias}/", known) for known in HOST_NAMES for alias in known.aliases if known.kind in surfaces

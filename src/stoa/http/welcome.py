@@ -1,5 +1,5 @@
-"""Pages for people: `GET /` describes the server, `GET /docs` is the API reference. Nothing is loaded from another
-site."""
+"""Pages for people: `GET /` describes the server, `GET /docs/reference` is the API reference. Nothing is loaded from
+another site."""
 
 from functools import cache
 from importlib.resources import files
@@ -23,7 +23,8 @@ _TYPES: Final = {
 _TEXT: Final = """\
 Stoa {version}: a self-hosted server for conversations with AI agents that never loses a token.
 
-  API reference   {base}/docs
+  Documentation   {base}/docs
+  API reference   {base}/docs/reference
   OpenAPI         {base}/openapi.json
   Health          {base}/health
 
@@ -52,14 +53,14 @@ footer {{ margin-top: 2.5rem; opacity: 0.7; }}
 <h1>Stoa</h1>
 <p>A self-hosted server for conversations with AI agents that never loses a token. This is its API; it is running.</p>
 <ul>
-<li><a href="{base}/docs">API reference</a>: every route, to read and to try</li>
+<li><a href="{base}/docs">Documentation</a>: first steps, guides, operation</li>
+<li><a href="{base}/docs/reference">API reference</a>: every route, to read and to try</li>
 <li><a href="{base}/openapi.json">openapi.json</a>: the same for programs</li>
 <li><a href="{base}/health">Health</a> and <a href="{base}/ready">readiness</a></li>
 </ul>
 <p>Every call needs an access key. The first start of <code>stoa serve</code> prints one.</p>
 <pre>curl {url}/v1/router/models -H "Authorization: Bearer $STOA_KEY"</pre>
-<p>The guides come with the source, under <code>docs/guide</code>.
-<code>stoa demo</code> shows the main job, call by call.</p>
+<p><code>stoa demo</code> shows the main job, call by call.</p>
 <footer>Stoa {version}, Apache-2.0</footer>
 </body>
 </html>
@@ -83,11 +84,12 @@ def welcome_routes(version: str) -> Routes:
 
 
 def docs_routes(title: str) -> Routes:
-    """`GET /docs`, for every host that has an OpenAPI document. The assets are those of a package, so it works without
-    a network."""
+    """`GET /docs/reference`, for every host that has an OpenAPI document, and `GET /docs` where the host has no
+    documentation of its own. The assets are those of a package, so it works without a network."""
     router = Routes(tags=["operations"])
 
     @router.get("/docs", include_in_schema=False)
+    @router.get("/docs/reference", include_in_schema=False)
     async def docs(request: Request) -> HTMLResponse:
         base = _root_path(request)
         return get_swagger_ui_html(

@@ -57,14 +57,14 @@ _FREQUENT: Final = {
     "också blev blir kan ska men vid efter vara där denna några sig mycket vem när",
     "finnish": "ja on ei että se hän oli ovat mutta kuin myös joka jotka tai niin kun hänen mukaan ole sen sekä jos "
     "vain voi siitä tämä mitä kuka missä jonka olla ollut",
-    "hungarian": "a az és hogy nem is egy ez meg van volt de csak már mint még el ki ha vagy szerint kell lehet azt ezt "
-    "amely aki után között mi mely milyen",
+    "hungarian": "a az és hogy nem is egy ez meg van volt de csak már mint még el ki ha vagy szerint kell lehet azt "
+    "ezt amely aki után között mi mely milyen",
     "turkish": "ve bir bu da de için ile olarak olan en daha gibi çok kadar ne sonra her olduğu ya ki mi ama veya göre "
     "değil tarafından ise hangi kim nasıl oldu",  # noqa: RUF001 — Turkish
-    "romanian": "și în de la a cu pe din nu este care un o să se mai că pentru sunt al ale fost au sau prin după ce cel "
-    "lui fi această acest între dar cum ar unde cine",
-    "catalan": "el la els les de i que en un una per amb del dels és no al als es com més però va seva seu aquest aquesta "
-    "són ha també entre quan sobre què quin qui han",
+    "romanian": "și în de la a cu pe din nu este care un o să se mai că pentru sunt al ale fost au sau prin după ce "
+    "cel lui fi această acest între dar cum ar unde cine",
+    "catalan": "el la els les de i que en un una per amb del dels és no al als es com més però va seva seu aquest "
+    "aquesta són ha també entre quan sobre què quin qui han",
     "basque": "eta da ez bat du ere dira zen izan dute bere baina hau edo egin den diren horren beste zuen ditu zuten "
     "nola zer nor arte bezala",
     "indonesian": "yang dan di dari untuk dengan pada ini itu dalam adalah tidak akan oleh ke sebagai juga ada atau "

@@ -114,6 +114,10 @@ class _RunBuffer:
             self.frames = frames_of(records[skip:])
         return Frames(self.frames, last.sequence, last.terminal)
 
+    def records_after(self, sequence: int) -> Sequence[Record] | None:
+        skip = sequence - self.records[0].sequence + 1
+        return None if skip < 0 else self.records[skip:]
+
 
 class Frames(NamedTuple):
     """The bytes of some records (maybe none), the sequence of the last one, and whether the run has ended with it."""
@@ -192,6 +196,11 @@ class LiveBuffer:
         """The events after `sequence`, maybe none yet; None where the buffer does not reach back that far."""
         buffer = self._buffers.get(run_id)
         return None if buffer is None or not buffer.records else buffer.after(sequence)
+
+    def records_after(self, run_id: UUID, sequence: int) -> Sequence[Record] | None:
+        """The same as records, for a reader that renders them its own way."""
+        buffer = self._buffers.get(run_id)
+        return None if buffer is None or not buffer.records else buffer.records_after(sequence)
 
     def on_notification(self, run_ids: Iterable[UUID]) -> None:
         """Another node has written events of these runs."""

@@ -31,10 +31,14 @@ RUN: Final = Lease(seconds=4.0, renew_seconds=1.0, poll_seconds=0.5, attempts_ma
 elsewhere within five seconds."""
 ITEM: Final = Lease(seconds=60.0, renew_seconds=10.0, poll_seconds=1.0, attempts_max=6)
 SYNC: Final = Lease(seconds=60.0, renew_seconds=5.0, poll_seconds=1.0, attempts_max=4)
+CALLBACK: Final = Lease(seconds=60.0, renew_seconds=10.0, poll_seconds=1.0, attempts_max=8)
+"""A callback's attempts are those of its receiver too: the eighth that fails is the last."""
 
 ITEMS_MAX: Final = 5
 """Items of knowledge bases that a node works on at once: while one is embedded, others are read."""
 SYNCS_MAX: Final = 5
+CALLBACKS_AT_ONCE_MAX: Final = 20
+"""Callbacks that a node sends at once. The slow receivers of one project occupy nine tenths of them (`SHARE`)."""
 
 SHARE: Final = 9
 """A project may take a place while it has fewer than `SHARE` times the places that are free."""

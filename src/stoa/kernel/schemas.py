@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 STEPS_MAX: Final = 100_000
 """Of a regular expression that needs backtracking; some milliseconds."""
+EXPRESSION_BYTES_MAX: Final = 1_000_000
+"""Of a compiled regular expression."""
 
 
 def schema_problem(schema: Mapping[str, Any]) -> str | None:
@@ -56,6 +58,28 @@ def _validator(schema: Mapping[str, Any]) -> "jsonschema_rs.Validator":
         validate_formats=False,
         pattern_options=jsonschema_rs.FancyRegexOptions(backtrack_limit=STEPS_MAX),
     )
+
+
+def expression_problem(expression: str) -> str | None:
+    """Why this is no regular expression that takes linear time (nothing that looks around or back), or None."""
+    try:
+        _expression(expression)
+    except ValueError:
+        return "is no regular expression that takes linear time: it may not look around or back"
+    return None
+
+
+def matches(expression: str, text: str) -> bool:
+    """Whether the expression finds something in the text, in linear time. It has been checked before."""
+    return _expression(expression).is_valid(text)
+
+
+def _expression(expression: str) -> "jsonschema_rs.Validator":
+    import jsonschema_rs  # noqa: PLC0415
+
+    options = jsonschema_rs.RegexOptions(size_limit=EXPRESSION_BYTES_MAX, dfa_size_limit=EXPRESSION_BYTES_MAX)
+    schema = {"pattern": expression}
+    return jsonschema_rs.validator_for(schema, offline=True, validate_formats=False, pattern_options=options)
 
 
 def _located(error: ValueError) -> str:

@@ -1,37 +1,54 @@
 """The write side: takes a run from `created` to its one terminal event. Front door."""
 
+from stoa.runs.agent.items import content_of
 from stoa.runs.agent.knowledge import KnowledgeTool, Library, Quote, bases_of
+from stoa.runs.agent.ports import Supply
 from stoa.runs.api import routes
+from stoa.runs.app_wire import report
 from stoa.runs.checks import checks, timeline
 from stoa.runs.context import Context
-from stoa.runs.driving import Supply
 from stoa.runs.host import Reading
 from stoa.runs.metrics import RunMetrics, polls
 from stoa.runs.recording import Recorder
 from stoa.runs.revocation import Credential, Living
 from stoa.runs.service import Runs
-from stoa.runs.types import Run
+from stoa.runs.types import GraphStart, Input, Moved, RequestType, Run, RunStatus, SendMessage, Trial
 from stoa.runs.wire import SendMessageBody
 from stoa.runs.worker import Worker
+from stoa.runs.workflow.advice import advice
+from stoa.runs.workflow.graph import read as read_graph
+from stoa.runs.workflow.registry import NODE_TYPES
 
 __all__ = [
+    "NODE_TYPES",
     "Context",
     "Credential",
+    "GraphStart",
+    "Input",
     "KnowledgeTool",
     "Library",
     "Living",
+    "Moved",
     "Quote",
     "Reading",
     "Recorder",
+    "RequestType",
     "Run",
     "RunMetrics",
+    "RunStatus",
     "Runs",
+    "SendMessage",
     "SendMessageBody",
     "Supply",
+    "Trial",
     "Worker",
+    "advice",
     "bases_of",
     "checks",
+    "content_of",
     "polls",
+    "read_graph",
+    "report",
     "routes",
     "timeline",
 ]

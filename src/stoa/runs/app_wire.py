@@ -1,15 +1,20 @@
 """The JSON shapes of an app's runs on its own host (contract section 5)."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal, Self
 from uuid import UUID
 
 import orjson
 from pydantic import AfterValidator, ConfigDict, Field, RootModel, model_validator
 
+from stoa.callbacks import CALLBACKS_MAX, CallbackBody, Report
+from stoa.conversations import File
 from stoa.http import Body, Timestamp, Wire
 from stoa.http.wire import not_blank
-from stoa.runs.types import InputRequest, Run
+from stoa.kernel.errors import BadRequest
+from stoa.runs.rules import ACTIVE, FIGURE_RUNS_MAX
+from stoa.runs.types import Figure, InputRequest, Run
 from stoa.runs.wire import InputRequestWire, RunErrorWire, input_request
 
 
@@ -34,8 +39,8 @@ class StartRun(Body):
 
 
 class InvokeApp(Body):
-    """The app's root: `async` answers at once. `last_node_output` and `error_on_node_failure` have
-    no effect."""
+    """The app's root. `stream` answers with the platform's messages; `execution_mode` `async` answers at once, and
+    `callbacks` are POSTed to when the run has ended. `last_node_output` and `error_on_node_failure` have no effect."""
 
     example: ClassVar[Mapping[str, Any]] = {"input": {"input": "Summarize the ticket."}}
 
@@ -44,19 +49,35 @@ class InvokeApp(Body):
     session_id: UUID | None = None
     execution_mode: Literal["sync", "async"] | None = None
     stream: bool = False
-    callbacks: list[Any] | None = None
+    callbacks: Annotated[list[CallbackBody], Field(max_length=CALLBACKS_MAX)] | None = None
     last_node_output: bool | None = None
     error_on_node_failure: bool | None = None
 
-    @model_validator(mode="after")
-    def _served(self) -> Self:
-        if self.stream:
-            raise ValueError("stream is not served here by this version; POST /v1/runs with stream does that")
+    def check(self) -> None:
+        """Raises BadRequest naming the field that does not go with another."""
         if self.callbacks and self.execution_mode != "async":
-            raise ValueError("callbacks go with execution_mode async only")
-        if self.callbacks:
-            raise ValueError("callbacks are not delivered by this version; read the run at /v1/runs/{id}")
-        return self
+            raise BadRequest.field("callbacks", "go with execution_mode async only")
+        if self.stream and self.execution_mode == "async":
+            raise BadRequest.field("stream", "cannot be true together with execution_mode async: send one of them")
+
+    def start(self) -> StartRun:
+        """The same as a request for a run."""
+        return StartRun(input=self.input, user_id=self.user_id, session_id=self.session_id, stream=self.stream)
+
+
+class TestFlow(Body):
+    """A flow and its input. The answer is that of the flow's Output, so `last_node_output` has no effect; neither has
+    `dry_run`: nothing that a run does is taken back."""
+
+    __test__ = False  # It is no test, whatever its name.
+    example: ClassVar[Mapping[str, Any]] = {"flow": {"agent": {}}, "input": {"input": "Hi"}}
+
+    project_id: UUID | None = None
+    flow: dict[str, Any]
+    input: dict[str, Any]
+    stream: bool = False
+    dry_run: bool | None = None
+    last_node_output: bool | None = None
 
 
 class InvokedWire(Wire):
@@ -101,6 +122,42 @@ class AppRunWire(Wire):
     attempt: int
 
 
+class FigureWire(Wire):
+    """The runs of one interval, by their start; times from the request to the end."""
+
+    time: Timestamp
+    runs: int
+    completed: int
+    failed: int
+    canceled: int
+    total_tokens: int
+    cost_usd: float | None
+    duration_ms_avg: float | None
+    duration_ms_p95: float | None
+
+
+class AppMetricsWire(Wire):
+    """Intervals without runs are left out. `truncated`: there were more runs than are read; the newest are counted."""
+
+    start_time: Timestamp
+    end_time: Timestamp
+    interval_seconds: int
+    series: Sequence[FigureWire]
+    truncated: Literal[True] | None
+
+
+class ArtifactWire(Wire):
+    """`kind` is `input` for a file that the run was given. `url` downloads it without a header for a while."""
+
+    id: UUID
+    name: str
+    size: int
+    mime_type: str
+    kind: Literal["input"]
+    url: str
+    url_expires_at: Timestamp
+
+
 def content_of(fields: Mapping[str, Any], file_ids: Sequence[UUID]) -> Sequence[Mapping[str, Any]]:
     """The message that an input is: its field `input` where that is text, the only text, or all of it as JSON."""
     texts = [value for value in fields.values() if isinstance(value, str) and value.strip()]
@@ -122,7 +179,7 @@ def app_run(value: Run, requests: Sequence[InputRequest] = ()) -> AppRunWire:
         started_at=value.started_at,
         ended_at=value.ended_at,
         input=dict(fields) if fields is not None else dict(value.input),
-        output={"content": value.output} if value.output else None,
+        output=_output_of(value),
         user_id=value.user_id,
         session_id=value.session_id,
         conversation_id=value.conversation_id,
@@ -133,10 +190,64 @@ def app_run(value: Run, requests: Sequence[InputRequest] = ()) -> AppRunWire:
     )
 
 
+def _output_of(value: Run) -> dict[str, Any] | None:
+    """Of a graph what its Output gave; of an agent its answer as `content`."""
+    if isinstance(value.result, dict):
+        return value.result
+    return {"content": value.output} if value.output else None
+
+
 def invoked(value: Run) -> InvokedWire:
     run = app_run(value)
     assert run.status not in ("created", "started"), "it is waited for"
     return InvokedWire(id=run.id, status=run.status, output=run.output, error=run.error)
+
+
+def report(value: Run) -> Report | None:
+    """What a callback says of the run; None while it goes on."""
+    if value.status in ACTIVE or value.ended_at is None:
+        return None
+    data = app_run(value).model_dump(mode="json", exclude_none=True)
+    return Report(f"run.{value.status.value}", value.ended_at, data)
+
+
+def metrics(found: Sequence[Figure], begins: datetime, ends: datetime, seconds: int) -> AppMetricsWire:
+    return AppMetricsWire(
+        start_time=begins,
+        end_time=ends,
+        interval_seconds=seconds,
+        series=[
+            FigureWire(
+                time=one.at,
+                runs=one.runs,
+                completed=one.completed,
+                failed=one.failed,
+                canceled=one.canceled,
+                total_tokens=one.tokens,
+                cost_usd=one.cost_usd,
+                duration_ms_avg=_rounded(one.milliseconds_average),
+                duration_ms_p95=_rounded(one.milliseconds_p95),
+            )
+            for one in found
+        ],
+        truncated=True if sum(one.runs for one in found) >= FIGURE_RUNS_MAX else None,
+    )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)
+
+
+def artifact(file: File, url: str, ends: datetime) -> ArtifactWire:
+    return ArtifactWire(
+        id=file.id,
+        name=file.name,
+        size=file.size,
+        mime_type=file.mime_type,
+        kind="input",
+        url=url,
+        url_expires_at=ends,
+    )
 
 
 def accepted(value: Run) -> InvokedWire:

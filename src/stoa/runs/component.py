@@ -1,10 +1,11 @@
 """Builds the write side: this node, the service that starts runs, and the worker that works on them."""
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from stoa.apps import AppGate
+from stoa.callbacks import Callbacks
 from stoa.db.node import Node
 from stoa.db.node import checks as node_checks
 from stoa.http.component import Component, Kit, Started
@@ -13,17 +14,21 @@ from stoa.http.shortcut import Shortcut
 from stoa.journal import Journal
 from stoa.kernel.leases import Places
 from stoa.kernel.principal import Principal
+from stoa.runs.agent.knowledge import Library
 from stoa.runs.api import OpenStream, routes
 from stoa.runs.checks import checks
 from stoa.runs.context import Context
-from stoa.runs.driving import FindModel, OpenTools
+from stoa.runs.driving import OpenTools
+from stoa.runs.graphs import Graphs
 from stoa.runs.host import AppRuns, Reading, host_routes
-from stoa.runs.invoke import invoke_routes
+from stoa.runs.invoke import figure_routes, invoke_routes
 from stoa.runs.metrics import RunMetrics, polls
-from stoa.runs.ports import AppProjects, Models, Uploads
+from stoa.runs.ports import AppProjects, CheckRequirements, FindModel, Flows, Models, Trials, Uploads
 from stoa.runs.recording import Recorder
 from stoa.runs.revocation import Living, Policy, Revocation
 from stoa.runs.service import Runs
+from stoa.runs.socket import socket_routes
+from stoa.runs.testing import testing_routes
 from stoa.runs.wire import SendMessageBody
 from stoa.runs.worker import Worker
 
@@ -65,21 +70,28 @@ async def open_component(
     *,
     find_model: FindModel,
     open_tools: OpenTools,
+    flows: Flows,
+    library: Library,
     open_stream: OpenStream,
     admit_stream: Callable[[Principal], None],
     is_operators_model: Callable[[str], object],
     app_gate: AppGate,
     app_projects: AppProjects,
+    callbacks: Callbacks,
+    check_requirements: CheckRequirements,
     uploads: Uploads,
+    trials: Trials,
     reading: Reading,
     living: Living,
     revoked: Policy,
     runs_max: int,
     runs_per_project_max: int | None,
     drain_seconds_max: float,
+    origins: Collection[str],
+    public_url: str | None,
 ) -> AsyncGenerator[RunsComponent]:
     metrics = RunMetrics(is_operators_model)
-    service = Runs(kit.database, journal, models, kit.ids, kit.clock, kit.schemas, metrics)
+    service = Runs(kit.database, journal, models, kit.ids, kit.clock, kit.schemas, metrics, callbacks)
     recorder = Recorder(kit.database, journal, kit.clock, node.id, metrics)
     worker = Worker(
         kit.database,
@@ -90,6 +102,7 @@ async def open_component(
         context,
         find_model,
         open_tools,
+        Graphs(flows, find_model, context, library, kit.schemas),
         places=Places(runs_max, runs_per_project_max),
         schemas=kit.schemas,
         revocation=Revocation(kit.database, living, revoked),
@@ -98,13 +111,18 @@ async def open_component(
     service.owner = worker
     context.earlier_calls = service.calls_of_earlier_answers
     router = routes(service, kit.gate, open_stream, admit_stream, lambda: worker.draining)
-    app_runs = AppRuns(service, uploads, reading, lambda: worker.draining)
+    app_runs = AppRuns(service, uploads, reading, app_projects, callbacks, check_requirements, lambda: worker.draining)
     yield RunsComponent(
         runs=service,
         worker=worker,
         routers={
-            HostKind.API: [router, invoke_routes(app_runs, app_projects, kit.gate)],
-            HostKind.APP: [host_routes(app_runs, uploads, app_gate)],
+            HostKind.API: [
+                router,
+                invoke_routes(app_runs, app_projects, kit.gate),
+                testing_routes(app_runs, trials, kit.gate),
+                figure_routes(app_runs, app_projects, uploads, kit.gate, kit.clock, public_url),
+            ],
+            HostKind.APP: [host_routes(app_runs, uploads, app_gate), socket_routes(app_runs, app_gate, origins)],
         },
         around={
             HostKind.API: lambda app: Shortcut(

@@ -1,7 +1,8 @@
 """What the model reads: the conversation, and of its files all that fits, chosen by relevance."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 from uuid import UUID
 
 import orjson
@@ -18,6 +19,7 @@ from stoa.gateway import (
     TextPart,
     estimated_tokens,
 )
+from stoa.runs.agent import items
 from stoa.runs.agent.checkpoint import Turn
 from stoa.runs.agent.knowledge import Library, as_documents, bases_of
 from stoa.runs.agent.prompting import turn_messages
@@ -57,6 +59,28 @@ class Context:
     async def request(self, run: Run, abilities: Capabilities) -> tuple[ModelRequest, int]:
         """What the model reads of the conversation, and how many of its messages do not fit."""
         forgets = (run.options.get("agent") or {}).get("memory") is False
+        return await self._request(run, abilities, await self._asked(run), bases_of(run), forgets=forgets)
+
+    async def of_node(
+        self,
+        run: Run,
+        abilities: Capabilities,
+        question: str,
+        *,
+        memory: bool,
+        base_ids: Sequence[UUID] = (),
+        extra: Mapping[str, Any] | None = None,
+    ) -> ModelRequest:
+        """What an agent within a graph reads: its question with the run's files, and with `memory` the conversation."""
+        asked = await self._asked(run)
+        files = [part for part in asked.content if part["type"] != "text"]
+        asked = asked._replace(content=[{"type": "text", "text": question}, *files])
+        made, _ = await self._request(run, abilities, asked, base_ids, forgets=not memory)
+        return replace(made, extra=extra or {})
+
+    async def _request(
+        self, run: Run, abilities: Capabilities, asked: HistoryMessage, base_ids: Sequence[UUID], *, forgets: bool
+    ) -> tuple[ModelRequest, int]:
         earlier = (
             ()
             if forgets
@@ -65,20 +89,19 @@ class Context:
             )
         )
         budget = int(abilities.context_tokens * (1 - ANSWER_SHARE))
-        kept, used = newest_that_fit([*earlier, _asked(run)], int(budget * HISTORY_SHARE))
+        kept, used = newest_that_fit([*earlier, asked], int(budget * HISTORY_SHARE))
         files = await self._transcript.files(run.org_id, run.conversation_id, kept)
         documents = await self._documents(text_of(kept[-1].content), files, abilities, budget - used) if files else {}
         shown = {
             file_id: await self._shown(read.file, documents[file_id], abilities) for file_id, read in files.items()
         }
-        rendered = [made for said in kept for made in _rendered(said, shown, abilities)]
-        if not abilities.tools and (
-            base_ids := bases_of(run)
-        ):  # A model that cannot search is given what a search finds.
+        rendered = _all_rendered(kept, shown, abilities)
+        if not abilities.tools and base_ids:  # A model that cannot search is given what a search finds.
             found = await self._library.look(run, base_ids, text_of(kept[-1].content), None)
-            rendered[-1] = ModelMessage("user", (*rendered[-1].parts, *as_documents(found)))
+            last = rendered.pop().parts if rendered and rendered[-1].role == "user" else ()
+            rendered.append(ModelMessage("user", (*last, *as_documents(found))))
         left_out = 0 if forgets else kept[0].position - 1
-        notes: list[str] = []
+        notes = [note for said in kept if _as_items(said) for note in items.instructions_of(said.turns or ())]
         if left_out:
             notes.append(
                 f"The conversation's {left_out} oldest messages are not shown: they do not fit this model's context."
@@ -87,6 +110,14 @@ class Context:
             notes.append(_earlier_answers(made))
         messages = [message for message in rendered if message.parts]
         return ModelRequest(messages=messages, instructions="\n\n".join(notes) or None), left_out
+
+    async def _asked(self, run: Run) -> HistoryMessage:
+        """The message that the run answers. It may be in a transaction that is not over yet, so it is not looked up,
+        except where it may consist of items: then it is an earlier one, or the run is prepared after the commit."""
+        if run.options.get("items") or run.options.get("regenerates"):
+            (message,) = await self._transcript.messages(run.org_id, run.conversation_id, run.message_position, 1)
+            return message
+        return HistoryMessage(run.message_position, Role.USER, run.input["content"], "completed")
 
     async def _documents(
         self, question: str, files: Mapping[UUID, ReadFile], abilities: Capabilities, budget_tokens: int
@@ -123,9 +154,27 @@ class Context:
         return ImagePart(file.name, file.mime_type, await self._transcript.content(file))
 
 
-def _asked(run: Run) -> HistoryMessage:
-    """The message that the run answers. It may be in a transaction that is not over yet, so it is not looked up."""
-    return HistoryMessage(run.message_position, Role.USER, run.input["content"], "completed")
+def _as_items(said: HistoryMessage) -> bool:
+    return bool(said.turns) and said.role is Role.USER
+
+
+def _all_rendered(
+    kept: Sequence[HistoryMessage], shown: Mapping[UUID, Part], abilities: Capabilities
+) -> list[ModelMessage]:
+    rendered: list[ModelMessage] = []
+    names: dict[str, str] = {}
+    """The tools of the calls so far: a result names its call alone."""
+    for said in kept:
+        if _as_items(said):
+            made = items.messages_of(said.turns or (), shown, names)
+            rendered += made if abilities.tools else items.without_calls(made)
+        else:
+            rendered += _rendered(said, shown, abilities)
+        if said.turns:
+            held = [call for turn in said.turns for call in turn.get("calls", ())]
+            held += [item for item in said.turns if item.get("type") == "call"]
+            names |= {call["id"]: call["name"] for call in held}
+    return rendered
 
 
 def _rendered(said: HistoryMessage, shown: Mapping[UUID, Part], abilities: Capabilities) -> Sequence[ModelMessage]:
@@ -162,7 +211,9 @@ def newest_that_fit(messages: Sequence[HistoryMessage], budget_tokens: int) -> t
 
 def _tokens(said: HistoryMessage) -> int:
     characters = sum(len(part["text"]) for part in said.content if part["type"] == "text")
-    if said.turns:
+    if _as_items(said):
+        characters = max(characters, items.characters(said.turns or ()))
+    elif said.turns:
         turns = sum(
             len(turn["text"]) + sum(len(call["arguments"]) + len(call["result"]) for call in turn["calls"])
             for turn in said.turns

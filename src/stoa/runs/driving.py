@@ -1,7 +1,7 @@
 """Drives one run: asks the loop for its next step, records the step, and says how the run ended."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -12,21 +12,24 @@ import structlog
 from stoa.db import Unstorable
 from stoa.db.node import Node
 from stoa.events import Unencodable
-from stoa.gateway import Model, ModelError, ModelRequest, Usage
+from stoa.gateway import ModelError, ModelRequest
 from stoa.journal import Fenced, RunWriter
 from stoa.kernel.errors import AppError, DatabaseUnavailable
 from stoa.kernel.leases import RUN
 from stoa.runs import rules
-from stoa.runs.agent.checkpoint import RunCheckpoint, turns_json
+from stoa.runs.agent.checkpoint import RunCheckpoint, client_names, turns_json
 from stoa.runs.agent.definition import Agent
 from stoa.runs.agent.loop import Loop
-from stoa.runs.agent.ports import Ports, Schemas
-from stoa.runs.agent.steps import Checkpoint, Interrupt, RunStopped
+from stoa.runs.agent.ports import Ports, Schemas, Supply
+from stoa.runs.agent.steps import Answer, Checkpoint, Interrupt, Released, RunStopped
+from stoa.runs.graphs import Graphs, ReadyGraph
 from stoa.runs.metrics import RunMetrics
 from stoa.runs.recording import Recorder
 from stoa.runs.revocation import Revocation
 from stoa.runs.service import Runs
 from stoa.runs.types import Outcome, Run, RunError, RunStatus
+from stoa.runs.workflow.driver import Workflow
+from stoa.runs.workflow.state import WorkflowCheckpoint
 from stoa.tools import Tool
 
 RECORD_SECONDS_MAX: Final = 5.0
@@ -37,17 +40,6 @@ _log = structlog.get_logger("stoa.runs")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Supply:
-    """A run's model: the adapter, its slug, and what its tokens cost (None where no price is known)."""
-
-    model: Model
-    slug: str
-    price: Callable[[Usage], float | None]
-
-
-FindModel = Callable[[Run], Awaitable[Supply]]
-"""The model of a run. Raises AppError when it cannot be had (any more)."""
 OpenTools = Callable[[Run, Sequence[str]], AbstractAsyncContextManager[Sequence[Tool]]]
 """The tools that these definitions give, for as long as this node works on the run."""
 
@@ -68,10 +60,10 @@ class ActiveRun:
     run: Run
     writer: RunWriter
     state: RunCheckpoint
-    ready: asyncio.Task[Ready]
+    ready: asyncio.Task[Ready | ReadyGraph]
     lost: bool = False
     """The node before died in the middle of something, and `run.recovered` is not written yet."""
-    loop: Loop | None = None
+    loop: Loop | Workflow | None = None
     cancel_reason: str | None = None
     driving: asyncio.Task[Outcome | None] | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -83,14 +75,16 @@ class ActiveRun:
 
     def outcome(self, status: RunStatus, error: RunError | None = None, reason: str | None = None) -> Outcome:
         """With everything that was said and used so far."""
-        text = self.state.agent.text
+        text = self.state.text
         if self.loop is not None:
             self.loop.abandon()
             text = self.loop.text
         uses = tuple(self.loop.unbilled) if self.loop is not None else ()
         finish_reason = self.loop.finish_reason if self.loop is not None and status is not RunStatus.CANCELED else None
         usage = rules.usage_json(self.state.usage, self.state.cost_usd, finish_reason)
-        return Outcome(status, text, usage, error, reason, turns_json(self.state.agent), uses)
+        result = self.loop.result if isinstance(self.loop, Workflow) else None
+        turns = turns_json(self.state.agent, client_names(self.run.options))
+        return Outcome(status, text, usage, error, reason, turns, uses, result)
 
     def request_cancel(self, reason: str) -> None:
         self.cancel_reason = self.cancel_reason or reason
@@ -115,6 +109,7 @@ class Driver:
         draining: Callable[[], bool],
         metrics: RunMetrics,
         schemas: Schemas,
+        graphs: Graphs,
         revocation: Revocation,
     ) -> None:
         self._revocation = revocation
@@ -125,6 +120,7 @@ class Driver:
         self._draining = draining
         self._metrics = metrics
         self._schemas = schemas
+        self._graphs = graphs
 
     async def outcome(self, active: ActiveRun) -> Outcome | None:
         """How the run ended; None when it is paused until a person answers. Raises Fenced, HandedOver or
@@ -180,34 +176,48 @@ class Driver:
         loop raises."""
         run, state = active.run, active.state
         ready = await active.ready
-        supply = ready.supply
-        allow, options = self._recorder.allowance(run, supply.price), run.options
-        agent = Agent.of(
-            options.get("agent"), subagents_enabled=bool(options.get("subagents_enabled")), tools=options.get("tools")
-        )
-        async with self._open_tools(run, agent.all_tools()) as opened:
+        names = ready.tools() if isinstance(ready, ReadyGraph) else _agent_of(run).all_tools()
+        if isinstance(state, WorkflowCheckpoint) and run.checkpoint is not None:
+            state.nodes = await self._recorder.nodes(run)
+        async with self._open_tools(run, names) as opened:
             tools = {tool.name: tool for tool in opened}
             while True:
-                answers = await self._recorder.answers(run) if run.checkpoint is not None or state.agent.turns else {}
-                ports = Ports(
-                    supply.model,
-                    supply.slug,
-                    supply.price,
-                    ready.conversation,
-                    ready.left_out,
-                    tools,
-                    answers,
-                    self._schemas,
-                    allow,
-                    self._revocation.admission(run),
-                )
-                loop = active.loop = Loop(run, agent, state, ports)
-                if not await self._until_interrupt(active, loop, supply.slug):
+                begun = run.checkpoint is not None or bool(state.agent.turns) or isinstance(ready, ReadyGraph)
+                answers = await self._recorder.answers(run) if begun else {}
+                loop = active.loop = self._work(active, ready, tools, answers)
+                if not await self._until_interrupt(active, loop, _slug_of(ready)):
                     return True
                 if await _whole(self._recorder.pause(run, active.writer, state)):
                     return False
 
-    async def _until_interrupt(self, active: ActiveRun, loop: Loop, slug: str) -> bool:
+    def _work(
+        self,
+        active: ActiveRun,
+        ready: Ready | ReadyGraph,
+        tools: Mapping[str, Tool],
+        answers: Mapping[str, Answer],
+    ) -> Loop | Workflow:
+        run, state = active.run, active.state
+        if isinstance(ready, ReadyGraph):
+            assert isinstance(state, WorkflowCheckpoint), "a graph's run has the state of a graph"
+            admitted = self._revocation.admission(run)
+            return self._graphs.workflow(run, state, ready, tools, answers, self._recorder, self._draining, admitted)
+        supply = ready.supply
+        ports = Ports(
+            supply.model,
+            supply.slug,
+            supply.price,
+            ready.conversation,
+            ready.left_out,
+            tools,
+            answers,
+            self._schemas,
+            self._recorder.allowance(run, supply.price),
+            self._revocation.admission(run),
+        )
+        return Loop(run, _agent_of(run), state, ports)
+
+    async def _until_interrupt(self, active: ActiveRun, loop: Loop | Workflow, slug: str) -> bool:
         """Whether the loop stopped because it waits for a person."""
         writer = active.writer
         waiting = False
@@ -217,6 +227,8 @@ class Driver:
                     await self._record(active, loop, step)
                 elif isinstance(step, Interrupt):
                     waiting = True
+                elif isinstance(step, Released):
+                    raise HandedOver
                 else:
                     if active.silent:
                         active.silent = False
@@ -227,7 +239,7 @@ class Driver:
                         await writer.flush()
         return waiting
 
-    async def _record(self, active: ActiveRun, loop: Loop, step: Checkpoint) -> None:
+    async def _record(self, active: ActiveRun, loop: Loop | Workflow, step: Checkpoint) -> None:
         """Stores a step. What comes next cannot be taken back (a tool's call), so a node whose lease ran out meanwhile
         asks first."""
         lapses = self._node.lapses
@@ -236,6 +248,18 @@ class Driver:
             await self._recorder.check_held(active.run)
         if self._draining() and loop.resting:
             raise HandedOver
+
+
+def _agent_of(run: Run) -> Agent:
+    options = run.options
+    return Agent.of(
+        options.get("agent"), subagents_enabled=bool(options.get("subagents_enabled")), tools=options.get("tools")
+    ).wanted(options.get("wanted"))
+
+
+def _slug_of(ready: Ready | ReadyGraph) -> str:
+    """For metrics. The nodes of a graph have models of their own."""
+    return ready.supply.slug if isinstance(ready, Ready) else "workflow"
 
 
 async def _whole(work: Coroutine[Any, Any, T]) -> T:

@@ -12,7 +12,7 @@ from stoa.journal import Batch, Fenced, Journal, RunWriter
 from stoa.kernel.clock import Clock, rfc3339
 from stoa.kernel.ids import Ids
 from stoa.runs import rules, store
-from stoa.runs.agent.checkpoint import RunCheckpoint, turns_json
+from stoa.runs.agent.checkpoint import RunCheckpoint, client_names, turns_json
 from stoa.runs.metrics import RunMetrics
 from stoa.runs.store import SQL
 from stoa.runs.turns import give_turn
@@ -88,7 +88,9 @@ class Ending:
             # Conversation, run, journal: whoever locks several of them does so in this order.
             queue = await tx.fetchval(SQL.end_run, *self._ending(run, batch, outcome, alone=False, waiting=waiting))
             await store.spend(tx, run, outcome.uses)
-            if outcome.turns or run.options.get("agent"):
+            if run.options.get("workflow"):
+                await tx.execute(SQL.end_graph, run.org_id, run.id, outcome.result)
+            if outcome.turns or run.options.get("agent") or run.options.get("workflow"):
                 await tx.execute(SQL.close_requests, run.org_id, run.id)
                 await tx.execute(SQL.close_calls, run.org_id, run.id)
             if queue and not waiting:
@@ -142,7 +144,7 @@ class Ending:
             rules.usage_json(usage, cost),
             error,
             reason,
-            turns_json(state.agent),
+            turns_json(state.agent, client_names(run.options)),
             uses,
         )
 
@@ -150,5 +152,5 @@ class Ending:
 def _ends_alone(run: Run, outcome: Outcome) -> bool:
     """Whether its end changes nothing else: it is not queued, has no open question or call, and no spending limit."""
     return run.queued_at is None and not (
-        outcome.turns or run.options.get("agent") or run.options.get("spending_limit")
+        outcome.turns or run.options.get("agent") or run.options.get("workflow") or run.options.get("spending_limit")
     )

@@ -1,15 +1,16 @@
 """The Runs API of an app on its own host (contract section 5)."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Final, Literal, Protocol
 from uuid import UUID
 
 from fastapi import Depends, Query, Request, UploadFile
 from fastapi import File as FormFile
 from starlette.responses import JSONResponse, Response
 
-from stoa.apps import AppCaller, AppGate
+from stoa.apps import AppCaller, AppGate, Entities
+from stoa.callbacks import Callbacks, CallbackWire, NewCallback, callback, new_callbacks
 from stoa.conversations import Session
 from stoa.db.idempotency import IdempotencyKey
 from stoa.http import (
@@ -23,13 +24,13 @@ from stoa.http import (
     page_of,
     refusals,
 )
-from stoa.http.sse import STREAM_CONTENT
+from stoa.http.sse import STREAM_CONTENT, Frames
 from stoa.kernel.errors import Forbidden, NotFound, Unavailable
 from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
 from stoa.runs import app_wire, forms, wire
 from stoa.runs.api import SORTABLE, OpenStream, statuses_of
-from stoa.runs.ports import Uploads
+from stoa.runs.ports import AppProjects, CheckRequirements, Uploads
 from stoa.runs.rules import ACTIVE
 from stoa.runs.service import Runs
 from stoa.runs.types import AppStart, Run, RunFilter, SendMessage
@@ -46,6 +47,11 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
+class Saying(Protocol):
+    @property
+    def state(self) -> Literal["going", "ended", "revoked"]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """How the streams slice shows a run's journal."""
@@ -54,16 +60,37 @@ class Reading:
     admit: Callable[[Principal], None]
     replay: Callable[[Principal, UUID, int | None, str | None], Awaitable[Response]]
     events_page: Callable[[Principal, UUID, PageRequest], Awaitable[Response]]
+    open_chunks: Callable[[Principal, UUID, Entities], Response]
+    """The stream in the platform's form."""
+    lines: Callable[[Principal, UUID, Entities], tuple[Saying, Frames]]
+    """That form as one message per line, and how far it has come."""
 
 
 class AppRuns:
     """The runs of one app, as callers on its host see them."""
 
-    def __init__(self, runs: Runs, uploads: Uploads, reading: Reading, draining: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        runs: Runs,
+        uploads: Uploads,
+        reading: Reading,
+        apps: AppProjects,
+        callbacks: Callbacks,
+        check_requirements: CheckRequirements,
+        draining: Callable[[], bool],
+    ) -> None:
         self.runs = runs
         self.reading = reading
+        self.callbacks = callbacks
         self._uploads = uploads
+        self._apps = apps
+        self._check_requirements = check_requirements
         self._draining = draining
+
+    def admit_start(self) -> None:
+        """Raises Unavailable while this server shuts down."""
+        if self._draining():
+            raise Unavailable("This server is restarting; send it again in a moment.", retry_after_seconds=2)
 
     async def one(self, caller: AppCaller, run_id: UUID) -> Run:
         """Raises NotFound for a run of another app too."""
@@ -72,16 +99,39 @@ class AppRuns:
             raise NotFound(f"There is no run {run_id}.")
         return run
 
+    async def entities(self, caller: AppCaller) -> Entities:
+        return await self._apps.entities(caller.principal, caller.app_id)
+
+    async def invoke(
+        self, caller: AppCaller, body: app_wire.InvokeApp, files: Sequence[UploadFile], key: str | None
+    ) -> Run:
+        """Begins what `POST /` asks for. Raises Forbidden for callbacks of nobody: a public app is no relay."""
+        body.check()
+        callbacks = new_callbacks(body.callbacks or ())
+        if callbacks and caller.anonymous:
+            raise Forbidden("Callbacks are for callers with an access key; read a run of a public app by its id.")
+        self.callbacks.check(callbacks)
+        return await self.start(caller, body.start(), files, key, callbacks)
+
     async def start(
-        self, caller: AppCaller, body: app_wire.StartRun, files: Sequence[UploadFile], key: str | None
+        self,
+        caller: AppCaller,
+        body: app_wire.StartRun,
+        files: Sequence[UploadFile],
+        key: str | None,
+        callbacks: Sequence[NewCallback] = (),
     ) -> Run:
         """Message, run and journal in one transaction. Runs of one session wait for one another."""
-        if self._draining():
-            raise Unavailable("This server is restarting; send it again in a moment.", retry_after_seconds=2)
-        sent = body.model_dump(mode="json")
+        self.admit_start()
+        sent = {
+            **body.model_dump(mode="json"),
+            **({"callbacks": [asdict(one) for one in callbacks]} if callbacks else {}),
+        }
         once = IdempotencyKey(key, f"app-runs/{caller.app_id}", fingerprint(sent)) if key else None
         if body.stream:
             self.reading.admit(caller.principal)
+        # A public app's callers without a key speak for no end user.
+        await self._check_requirements(caller.principal, caller.app_id, None if caller.anonymous else body.user_id)
         names = [*(body.file_ids or ()), *[await self.upload(caller, file) for file in files]]
         session = Session(caller.app_id, caller.project_id, body.user_id, body.session_id)
         send = SendMessage(
@@ -90,7 +140,7 @@ class AppRuns:
             subagents_enabled=True,
             metadata=None,
             on_busy="queue" if body.session_id else "reject",
-            app=AppStart(session, body.input),
+            app=AppStart(session, body.input, callbacks),
         )
         return (await self.runs.start(caller.principal, None, send, once)).run
 
@@ -111,6 +161,7 @@ def host_routes(app_runs: AppRuns, uploads: Uploads, gate: AppGate) -> Routes:
     router = Routes(tags=["app"])
     running = gate("apps:run")
     _reading(router, app_runs, gate)
+    _callbacks(router, app_runs, gate)
 
     @router.post("/v1/files", status_code=201, responses=refusals(413, 415))
     async def upload_app_file(
@@ -124,7 +175,10 @@ def host_routes(app_runs: AppRuns, uploads: Uploads, gate: AppGate) -> Routes:
         "/",
         response_model=None,
         responses={
-            200: {"model": app_wire.InvokedWire, "description": "What the app answered."},
+            200: {
+                "model": app_wire.InvokedWire,
+                "description": "What the app answered; with `stream`, Server-Sent Events in the platform's form.",
+            },
             202: {"model": app_wire.InvokedWire, "description": "With `execution_mode: async`."},
             **refusals(409, 413, 415),
         },
@@ -133,10 +187,13 @@ def host_routes(app_runs: AppRuns, uploads: Uploads, gate: AppGate) -> Routes:
     async def invoke_app(
         request: Request, caller: Annotated[AppCaller, running], idempotency_key: IdempotencyKeyHeader = None
     ) -> Response:
-        """Runs the app and waits for its answer, without an envelope."""
-        async with forms.read(request, app_wire.InvokeApp, ("input",)) as (body, files):
-            start = app_wire.StartRun(input=body.input, user_id=body.user_id, session_id=body.session_id)
-            run = await app_runs.start(caller, start, files, idempotency_key)
+        """Runs the app and waits for its answer, without an envelope; or streams it, or answers at once and calls
+        back."""
+        async with forms.read(request, app_wire.InvokeApp, ("input", "callbacks")) as (body, files):
+            entities = await app_runs.entities(caller) if body.stream else None
+            run = await app_runs.invoke(caller, body, files, idempotency_key)
+        if entities is not None:
+            return app_runs.reading.open_chunks(caller.principal, run.id, entities)
         if body.execution_mode == "async":
             return JSONResponse(app_wire.accepted(run).model_dump(mode="json", exclude_none=True), 202)
         ended = await app_runs.runs.ended(caller.principal, run.id)
@@ -172,6 +229,31 @@ def host_routes(app_runs: AppRuns, uploads: Uploads, gate: AppGate) -> Routes:
         return Acknowledgement(message="ok")
 
     return router
+
+
+def _callbacks(router: Routes, app_runs: AppRuns, gate: AppGate) -> None:
+    running = gate("apps:run")
+
+    @router.get("/v1/runs/{run_id}/callbacks", responses=refusals(404))
+    async def list_app_run_callbacks(run_id: UUID, caller: Annotated[AppCaller, running]) -> Data[list[CallbackWire]]:
+        """The run's callbacks, each with its attempts."""
+        _named(caller)
+        found = await app_runs.callbacks.of_run(caller.principal, run_id, caller.app_id)
+        return Data(data=[callback(one) for one in found])
+
+    @router.post("/v1/runs/{run_id}/callbacks/{callback_id}/replay", responses=refusals(404, 409))
+    async def replay_app_run_callback(
+        run_id: UUID, callback_id: UUID, caller: Annotated[AppCaller, running]
+    ) -> Acknowledgement:
+        """Sends it once more, with the same `webhook-id`."""
+        _named(caller)
+        await app_runs.callbacks.replay(caller.principal, run_id, callback_id, caller.app_id)
+        return Acknowledgement(message="ok")
+
+
+def _named(caller: AppCaller) -> None:
+    if caller.anonymous:
+        raise Forbidden("Callbacks are for callers with an access key.")
 
 
 def _reading(router: Routes, app_runs: AppRuns, gate: AppGate) -> None:

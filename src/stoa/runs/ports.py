@@ -1,14 +1,20 @@
 """What runs need of other slices, and what the services need of the worker."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, BinaryIO, Protocol, TypeAlias
 from uuid import UUID
 
+from stoa.apps import Entities
+from stoa.callbacks import NewCallback
 from stoa.conversations import File
 from stoa.db import Tx
+from stoa.db.idempotency import IdempotencyKey
 from stoa.journal import RunWriter
 from stoa.kernel.principal import Principal
-from stoa.runs.types import Run
+from stoa.runs.agent.ports import Supply
+from stoa.runs.types import Run, Trial
 
 
 class Models(Protocol):
@@ -19,16 +25,73 @@ class Models(Protocol):
         ...
 
 
+FindModel: TypeAlias = Callable[[Run, UUID | None], Awaitable[Supply]]
+"""(run, model) → the model of a run, or of a node of its graph. Raises AppError when it cannot be had (any more)."""
+
+
+class Flows(Protocol):
+    """Released flows."""
+
+    async def flow(self, org_id: UUID, version_id: UUID) -> str | None:
+        """The text of a released version's flow."""
+        ...
+
+
+class Trials(Protocol):
+    """Flows that are tried out before they are released."""
+
+    async def prepare(
+        self,
+        principal: Principal,
+        project_id: UUID | None,
+        flow: Mapping[str, Any],
+        fields: Mapping[str, Any],
+        once: IdempotencyKey | None,
+    ) -> Trial:
+        """Checks the flow, and opens a conversation for it. Raises BadRequest naming each bad node."""
+        ...
+
+
 class AppProjects(Protocol):
-    """Where an app is."""
+    """Where an app is, and what its parts are called."""
 
     async def project_of(self, principal: Principal, app_id: UUID) -> UUID:
         """Raises NotFound."""
         ...
 
+    async def entities(self, principal: Principal, app_id: UUID) -> Entities:
+        """Raises NotFound."""
+        ...
+
+
+class CallbackEntries(Protocol):
+    """Where the callbacks of a run are kept."""
+
+    async def enter(
+        self, tx: Tx, org_id: UUID, project_id: UUID, app_id: UUID, run_id: UUID, callbacks: Sequence[NewCallback]
+    ) -> None:
+        """In the transaction that starts the run."""
+        ...
+
+    async def remove(self, tx: Tx, org_id: UUID, conversation_id: UUID) -> tuple[int, int]:
+        """Those of a conversation's runs, which are deleted next. Gives rows and bytes."""
+        ...
+
+
+CheckRequirements: TypeAlias = Callable[[Principal, UUID, str | None], Awaitable[None]]
+"""(principal, app, end user): raises an AppError where the user has not brought what the app needs."""
+
 
 class Uploads(Protocol):
     """Where an app keeps the files that its runs are given."""
+
+    async def file(self, principal: Principal, file_id: UUID) -> File:
+        """Raises NotFound."""
+        ...
+
+    def link(self, principal: Principal, file_id: UUID) -> tuple[str, datetime]:
+        """The ticket of a short-lived link to the file, and when it ends."""
+        ...
 
     async def add(
         self, principal: Principal, app_id: UUID, source: BinaryIO, name: str | None, mime_type: str | None

@@ -81,6 +81,24 @@ WHERE org_id = $1 AND ($3::uuid IS NULL OR conversation_id = $3) AND ($4::text I
        OR $5::boolean AND status IN ('started', 'paused') AND id IN (
           SELECT run_id FROM input_requests WHERE org_id = $1 AND status = 'pending'));
 
+-- name: figures
+-- An app's runs in intervals of $5 seconds, of at most $6 runs, the newest.
+WITH newest AS (
+    SELECT created_at, status, started_at, ended_at, usage FROM runs
+    WHERE org_id = $1 AND app_id = $2 AND created_at >= $3 AND created_at < $4 ORDER BY created_at DESC, id LIMIT $6
+)
+SELECT to_timestamp(floor(extract(epoch FROM created_at) / $5::int) * $5::int) AS at,
+       count(*) AS runs,
+       count(*) FILTER (WHERE status = 'completed') AS completed,
+       count(*) FILTER (WHERE status = 'failed') AS failed,
+       count(*) FILTER (WHERE status = 'canceled') AS canceled,
+       coalesce(sum((usage ->> 'total_tokens')::bigint), 0)::bigint AS tokens,
+       sum((usage ->> 'cost_usd')::float8) AS cost_usd,
+       avg(extract(epoch FROM ended_at - created_at) * 1000)::float8 AS milliseconds_average,
+       percentile_cont(0.95) WITHIN GROUP (ORDER BY extract(epoch FROM ended_at - created_at) * 1000)::float8
+           AS milliseconds_p95
+FROM newest GROUP BY 1 ORDER BY 1;
+
 -- name: end_run
 -- The end: message, state, terminal event, seal and bill; returns whether other runs wait in the queue (migration
 -- 0025).
@@ -176,10 +194,26 @@ FROM taken t WHERE r.org_id = t.org_id AND r.id = t.id RETURNING r.*;
 UPDATE runs SET node_id = NULL, attempt = greatest(attempt - 1, 0)
 WHERE node_id = $1 AND status IN ('created', 'started');
 
+-- name: hide
+-- A dialect shows the run no more; it stays in its conversation.
+UPDATE runs SET options = jsonb_set(options, '{wanted,deleted}', 'true')
+WHERE org_id = $1 AND id = $2 AND options ? 'wanted';
+
+-- name: all_hidden
+-- Whether nobody refers to a conversation any more: it was made for runs that are all hidden now.
+SELECT bool_and(coalesce(options->'wanted', '{}') @> '{"deleted": true, "own": true}') FROM runs
+WHERE org_id = $1 AND conversation_id = $2;
+
+-- name: unstored
+-- Of all tenants: runs whose clients asked for nothing to be kept, some time after their end (migration 0080).
+SELECT * FROM runs WHERE options->'wanted'->>'store' = 'false' AND ended_at < now() - interval '60 seconds'
+    AND ended_at < now() - make_interval(secs => coalesce((options->'wanted'->>'keep_seconds')::float8, 60)) LIMIT 100;
+
 -- name: delete_runs
 -- Removes a conversation's runs; gives the bytes that went.
 DELETE FROM runs WHERE org_id = $1 AND conversation_id = $2
-RETURNING id, coalesce(octet_length(output), 0) + octet_length(input::text) AS bytes;
+RETURNING id, coalesce(octet_length(output), 0) + octet_length(input::text)
+              + coalesce(octet_length(result::text), 0) AS bytes;
 
 
 -- name: save_checkpoint
@@ -187,6 +221,20 @@ RETURNING id, coalesce(octet_length(output), 0) + octet_length(input::text) AS b
 UPDATE runs SET checkpoint = $4, checkpoint_sequence = $5
 WHERE org_id = $1 AND id = $2 AND node_id = $3 AND status = 'started' AND attempt = $6
 RETURNING id;
+
+-- name: keep_nodes
+-- The states of nodes of a graph: in the transaction of the step that changed them.
+INSERT INTO run_nodes (org_id, project_id, run_id, path, state)
+SELECT $1, $2, $3, n.path, n.state FROM unnest($4::text[], $5::jsonb[]) AS n (path, state)
+ON CONFLICT (org_id, run_id, path) DO UPDATE SET state = excluded.state;
+
+-- name: nodes
+SELECT path, state FROM run_nodes WHERE org_id = $1 AND run_id = $2;
+
+-- name: end_graph
+-- The end of a graph's run: what it gave stays, how it came there goes.
+WITH gone AS (DELETE FROM run_nodes WHERE org_id = $1 AND run_id = $2)
+UPDATE runs SET result = $3 WHERE org_id = $1 AND id = $2;
 
 -- name: pause
 -- The run waits for people and no node works on it. Its next claim is no new attempt.
@@ -318,6 +366,9 @@ WITH calls AS (
 ), requests AS (
     DELETE FROM input_requests WHERE org_id = $1 AND run_id = ANY ($2::uuid[])
     RETURNING octet_length(prompt) + octet_length(params::text) AS bytes
+), nodes AS (
+    DELETE FROM run_nodes WHERE org_id = $1 AND run_id = ANY ($2::uuid[])
+    RETURNING octet_length(state::text) AS bytes
 ), bill AS (
     -- The amounts stay: they were spent. What and whom they were for goes.
     UPDATE model_calls SET run_id = NULL, conversation_id = NULL, user_id = NULL
@@ -328,6 +379,8 @@ SELECT (SELECT count(*) FROM calls) AS calls,
        (SELECT coalesce(sum(bytes), 0) FROM calls)::bigint AS call_bytes,
        (SELECT count(*) FROM requests) AS requests,
        (SELECT coalesce(sum(bytes), 0) FROM requests)::bigint AS request_bytes,
+       (SELECT count(*) FROM nodes) AS nodes,
+       (SELECT coalesce(sum(bytes), 0) FROM nodes)::bigint AS node_bytes,
        (SELECT count(*) FROM bill) AS bill;
 
 -- name: close_requests

@@ -18,6 +18,7 @@ from stoa.runs.agent.steps import Answer, Checkpoint, RunStopped
 from stoa.runs.metrics import RunMetrics
 from stoa.runs.store import SQL
 from stoa.runs.types import Run
+from stoa.runs.workflow.state import NodeState
 
 RETRY_SECONDS: Final = 0.25
 
@@ -61,6 +62,11 @@ class Recorder:
         async with internal_statement(self._database) as tx:
             return await store.answers(tx, run.org_id, run.id)
 
+    async def nodes(self, run: Run) -> dict[str, NodeState]:
+        """The states of a graph's nodes, by their path."""
+        async with internal_statement(self._database) as tx:
+            return {path: NodeState.of(state) for path, state in await store.nodes(tx, run)}
+
     async def record(self, run: Run, writer: RunWriter, state: RunCheckpoint, checkpoint: Checkpoint) -> None:
         """Stores a step in one transaction: events, ledger, questions and the state after it. Raises Fenced."""
         await writer.flush()
@@ -97,12 +103,13 @@ class Recorder:
                 await self._journal.writer.store(tx, batch)
             await store.enter(tx, run, checkpoint.ledger)
             await store.ask(tx, run, checkpoint.requests)
-            if checkpoint.use is not None:
-                await store.bill(tx, run, [checkpoint.use])
+            await store.keep_nodes(tx, run, state.nodes_json(checkpoint.nodes))
+            if checkpoint.uses:
+                await store.bill(tx, run, checkpoint.uses)
         if batch is not None:
             self._journal.writer.published(batch)
-        if checkpoint.use is not None:
-            self._metrics.billed([checkpoint.use])
+        if checkpoint.uses:
+            self._metrics.billed(checkpoint.uses)
         for entry in checkpoint.ledger:
             if entry.status != "begun":
                 self._metrics.tools.add(entry.kind, entry.status)
@@ -117,7 +124,7 @@ class Recorder:
         return True
 
     async def _pause(self, run: Run, writer: RunWriter, state: RunCheckpoint) -> None:
-        waited_for = [UUID(call.request_id) for call in state.agent.calls() if call.request_id is not None]
+        waited_for = [UUID(call.request_id) for call in state.calls() if call.request_id is not None]
         batch = writer.batch([rules.paused(run.id)], rfc3339(self._clock.now()))
         async with internal(self._database) as tx:
             if await tx.fetchval(SQL.pause, *self._saved(run, writer, state)) is None:

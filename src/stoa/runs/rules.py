@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -22,6 +23,12 @@ MOVES: Final[Mapping[RunStatus, frozenset[RunStatus]]] = {
 
 ACTIVE: Final = frozenset({RunStatus.CREATED, RunStatus.STARTED, RunStatus.PAUSED})
 HISTORY_MESSAGES_MAX: Final = 400
+FIGURES_MAX: Final = timedelta(days=92)
+POINTS_MAX: Final = 1_000
+"""Of a series of an app's figures."""
+FIGURE_RUNS_MAX: Final = 100_000
+"""Runs that one question about an app's figures reads: the newest of the time that is asked about."""
+_UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 CANCEL_WAIT_SECONDS: Final = 6.0
 """A live owner answers a cancel in milliseconds; past a lease it is dead, and the canceller ends the run itself."""
 
@@ -56,6 +63,8 @@ def terminal(run_id: UUID, outcome: Outcome, events: int, sha256: str) -> Event:
     data: dict[str, Any] = {"id": str(run_id), "object": "run", "status": outcome.status.value}
     if outcome.status is RunStatus.COMPLETED:
         data["output"] = outcome.output
+        if outcome.result is not None:
+            data["result"] = outcome.result
         if outcome.finish_reason is not None:
             data["finish_reason"] = outcome.finish_reason
     elif outcome.status is RunStatus.FAILED:
@@ -83,6 +92,7 @@ def made_storable(outcome: Outcome, refusal: Exception) -> Outcome:
         usage=as_storable_value(outcome.usage),
         error=error,
         turns=None if outcome.turns is None else as_storable_value(outcome.turns),
+        result=None,
     )
 
 
@@ -119,6 +129,21 @@ def checked_params(request: InputRequest, params: Mapping[str, Any]) -> Mapping[
             )
             raise BadRequest.field(f"data.params.{name}", problem)
     return {name: value for name, value in params.items() if name in request.editable_params}
+
+
+def interval_seconds(interval: str, begins: datetime, ends: datetime) -> int:
+    """The seconds of an interval of an app's figures. Raises BadRequest naming what does not fit."""
+    number, unit = interval[:-1], _UNITS.get(interval[-1:])
+    if unit is None or not (number.isascii() and number.isdigit()) or not int(number):
+        raise BadRequest.field("interval", "must be a number with s, m, h or d: 5m, 1h, 1d")
+    seconds = int(number) * unit
+    if begins >= ends:
+        raise BadRequest.field("start_time", "must be before end_time")
+    if ends - begins > FIGURES_MAX:
+        raise BadRequest.field("start_time", f"must be at most {FIGURES_MAX.days} days before end_time")
+    if (ends - begins).total_seconds() / seconds > POINTS_MAX:
+        raise BadRequest.field("interval", f"makes more than {POINTS_MAX} points of this time; take a longer one")
+    return seconds
 
 
 def misfit(changed: Mapping[str, Any], problem: str) -> BadRequest:

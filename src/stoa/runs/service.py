@@ -1,6 +1,7 @@
 """Runs as their owners use them: one method per request, one transaction per method."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from uuid import UUID
 
 from stoa.conversations import RemovedRuns, lock_conversation
@@ -19,10 +20,11 @@ from stoa.runs.canceling import Canceling
 from stoa.runs.ending import Ending
 from stoa.runs.listening import Listening
 from stoa.runs.metrics import RunMetrics
-from stoa.runs.ports import Models, Owner
+from stoa.runs.ports import CallbackEntries, Models, Owner
 from stoa.runs.starting import Started, Starting
 from stoa.runs.store import SQL
 from stoa.runs.types import (
+    Figure,
     Input,
     InputRequest,
     Outcome,
@@ -46,13 +48,15 @@ class Runs:
         clock: Clock,
         schemas: Schemas,
         metrics: RunMetrics | None = None,
+        callbacks: CallbackEntries | None = None,
     ) -> None:
         metrics = metrics or RunMetrics()
         self._database = database
         self._schemas = schemas
+        self._callbacks = callbacks
         self._ending = Ending(database, journal, ids, clock, metrics)
         self._listening = Listening(database, journal)
-        self._starting = Starting(database, journal, models, ids, clock, metrics)
+        self._starting = Starting(database, journal, models, ids, clock, metrics, callbacks)
         self._canceling = Canceling(database, journal, self._ending, self._listening)
 
     @property
@@ -110,6 +114,17 @@ class Runs:
             await store.visible_run(tx, principal.org_id, run_id)
             return await store.tool_calls(tx, principal.org_id, run_id)
 
+    async def figures(
+        self, principal: Principal, app_id: UUID, begins: datetime, ends: datetime, seconds: int
+    ) -> Sequence[Figure]:
+        async with self._database.tenant(principal) as tx:
+            return await store.figures(tx, principal.org_id, app_id, begins, ends, seconds, rules.FIGURE_RUNS_MAX)
+
+    async def found(self, org_id: UUID, run_id: UUID) -> Run | None:
+        """For the server itself, whoever asks."""
+        async with internal_statement(self._database) as tx:
+            return await store.run(tx, org_id, run_id)
+
     async def calls_of_earlier_answers(self, run: Run) -> Sequence[ToolCallRow]:
         """The calls that runs before this one have begun for the same message."""
         async with internal_statement(self._database) as tx:
@@ -161,6 +176,22 @@ class Runs:
         if changed and problem is not None:
             raise rules.misfit(changed, problem)
 
+    # --- dialects ---------------------------------------------------------------------------------------------------
+    async def hide(self, principal: Principal, run_id: UUID) -> UUID | None:
+        """A dialect shows the run no more. Gives its conversation where that was made for runs which are all hidden
+        now, so that nobody refers to it any more."""
+        async with self._database.tenant(principal) as tx:
+            run = await store.visible_run(tx, principal.org_id, run_id)
+            await tx.execute(SQL.hide, principal.org_id, run_id)
+            await audit.record(tx, principal, "response.delete", run_id)
+            alone = await tx.fetchval(SQL.all_hidden, principal.org_id, run.conversation_id)
+            return run.conversation_id if alone else None
+
+    async def unstored(self) -> Sequence[Run]:
+        """Of all tenants: ended runs of which their clients asked that nothing be kept."""
+        async with internal_statement(self._database) as tx:
+            return [store.from_row(row) for row in await tx.fetch(SQL.unstored)]
+
     # --- the queue --------------------------------------------------------------------------------------------------
     async def queue(self, principal: Principal, conversation_id: UUID) -> Sequence[Run]:
         """The runs that wait for their turn, the next one first. Raises NotFound."""
@@ -186,6 +217,9 @@ class Runs:
         return bool(await tx.fetchval(SQL.unended, org_id, conversation_id))
 
     async def delete(self, tx: Tx, org_id: UUID, conversation_id: UUID) -> RemovedRuns:
+        callbacks = {"rows": 0, "bytes": 0}
+        if self._callbacks is not None:
+            callbacks["rows"], callbacks["bytes"] = await self._callbacks.remove(tx, org_id, conversation_id)
         rows = await tx.fetch(SQL.delete_runs, org_id, conversation_id)
         run_ids = [row["id"] for row in rows]
         more = await tx.fetchrow(SQL.delete_run_rows, org_id, run_ids)
@@ -193,6 +227,9 @@ class Runs:
         others = {
             "tool_calls": {"rows": more["calls"], "bytes": more["call_bytes"]},
             "input_requests": {"rows": more["requests"], "bytes": more["request_bytes"]},
+            "run_nodes": {"rows": more["nodes"], "bytes": more["node_bytes"]},
             "model_calls": {"rows": more["bill"], "bytes": 0, "anonymized": True},
         }
+        if callbacks["rows"]:
+            others["callbacks"] = callbacks
         return RemovedRuns(run_ids, sum(row["bytes"] for row in rows), others)

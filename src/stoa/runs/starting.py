@@ -8,6 +8,7 @@ from uuid import UUID
 
 from stoa.conversations import (
     LockedConversation,
+    keep_items,
     lock_conversation,
     open_session,
     resolve_content,
@@ -24,9 +25,9 @@ from stoa.kernel.principal import CredentialKind, Principal
 from stoa.runs import rules, store
 from stoa.runs.agent import builtin
 from stoa.runs.metrics import RunMetrics
-from stoa.runs.ports import Models, Owner, Preparation
+from stoa.runs.ports import CallbackEntries, Models, Owner, Preparation
 from stoa.runs.store import SQL
-from stoa.runs.types import SIGNED_IN, Run, SendMessage
+from stoa.runs.types import SIGNED_IN, Moved, Run, SendMessage
 
 QUEUE_MAX: Final = 100
 """Messages of a conversation that wait for their turn: more is a client that does not listen."""
@@ -43,7 +44,14 @@ class Started:
 
 class Starting:
     def __init__(
-        self, database: Database, journal: Journal, models: Models, ids: Ids, clock: Clock, metrics: RunMetrics
+        self,
+        database: Database,
+        journal: Journal,
+        models: Models,
+        ids: Ids,
+        clock: Clock,
+        metrics: RunMetrics,
+        callbacks: CallbackEntries | None,
     ) -> None:
         self._database = database
         self._journal = journal
@@ -51,6 +59,7 @@ class Starting:
         self._ids = ids
         self._clock = clock
         self._metrics = metrics
+        self._callbacks = callbacks
         self.owner: Owner | None = None
 
     async def start(
@@ -123,10 +132,16 @@ class Starting:
         if new.queued:
             owner = None
         run, batch = await self._insert(tx, principal, conversation_id, new, owner, undo)
+        if send.items is not None:
+            await keep_items(tx, principal.org_id, conversation_id, run.message_position, send.items)
         if place is None and run.model_id is not None:
             await self._models.check(tx, run.model_id)
-        # What refers an app's files to a new conversation is not to be seen before the commit.
-        late = send.app is not None and any(part["type"] == "file" for part in new.content)
+        if send.app is not None and send.app.callbacks:
+            assert self._callbacks is not None, "a server that has apps keeps their callbacks"
+            app_id = send.app.session.app_id
+            await self._callbacks.enter(tx, run.org_id, run.project_id, app_id, run.id, send.app.callbacks)
+        # A message's items, and what refers an app's files to a new conversation, are not to be seen before the commit.
+        late = send.items is not None or (send.app is not None and any(part["type"] == "file" for part in new.content))
         prepared = owner.prepare(run) if owner is not None and not late else None
         if prepared is not None:
             undo.callback(prepared.cancel)
@@ -260,7 +275,7 @@ def _busy(run_id: UUID) -> Conflict:
 def _plain(send: SendMessage) -> bool:
     """Whether nothing must be looked up before it is written: it waits for no turn and names no model, tool or file."""
     plain = send.on_busy == "reject" and not send.regenerate and send.model_id is None and send.tools is None
-    return plain and all(part["type"] == "text" for part in send.content)
+    return plain and send.follows is None and all(part["type"] == "text" for part in send.content)
 
 
 def _check_place(place: LockedConversation, send: SendMessage) -> None:
@@ -269,6 +284,8 @@ def _check_place(place: LockedConversation, send: SendMessage) -> None:
         raise BadRequest.field(
             "model_id", "cannot be set: this conversation is bound to an app, which brings its own model"
         )
+    if send.follows is not None and place.position != send.follows:
+        raise Moved("This conversation has gone on since then.")
     for index, name in enumerate(send.tools or ()):
         if not builtin.named(name, (place.agent or {}).get("tools", ())):
             raise BadRequest.field(f"tools[{index}]", f"is {name!r}, which is no tool of this conversation's agent")
@@ -288,4 +305,12 @@ def _options(send: SendMessage) -> dict[str, Any]:
         options["tools"] = list(send.tools)
     if send.app is not None:
         options["fields"] = send.app.fields
+    if send.graph is not None:
+        options["fields"] = send.graph.fields
+        if send.graph.workflow is not None:
+            options["workflow"] = send.graph.workflow
+    if send.wanted is not None:
+        options["wanted"] = send.wanted
+    if send.items is not None:
+        options["items"] = True
     return options

@@ -15,7 +15,7 @@ from stoa.kernel.errors import NotFound
 from stoa.kernel.leases import Wanted
 from stoa.kernel.pages import Page, PageRequest
 from stoa.runs.agent.steps import Answer, LedgerEntry, Question
-from stoa.runs.types import InputRequest, Lost, ModelUse, RequestType, Run, RunFilter, RunStatus, ToolCallRow
+from stoa.runs.types import Figure, InputRequest, Lost, ModelUse, RequestType, Run, RunFilter, RunStatus, ToolCallRow
 
 SQL: Final = load("stoa.runs")
 CURSOR_COLUMNS: Final[Mapping[str, type[datetime | int]]] = {"created_at": datetime}
@@ -116,8 +116,15 @@ def from_row(row: Row) -> Run:
         row["ended_at"],
         row["queued_at"],
         row["session_id"],
+        row["result"],
         row["owner_id"],
     )
+
+
+async def figures(
+    tx: Tx, org_id: UUID, app_id: UUID, begins: datetime, ends: datetime, seconds: int, runs_max: int
+) -> Sequence[Figure]:
+    return [Figure(**dict(row)) for row in await tx.fetch(SQL.figures, org_id, app_id, begins, ends, seconds, runs_max)]
 
 
 async def pending_requests(tx: Tx, org_id: UUID, run_ids: Sequence[UUID]) -> Mapping[UUID, Sequence[InputRequest]]:
@@ -179,6 +186,17 @@ async def ask(tx: Tx, run: Run, questions: Sequence[Question]) -> None:
             question.seconds_max,
             question.schema,
         )
+
+
+async def keep_nodes(tx: Tx, run: Run, states: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+    """The states of nodes of a graph, by their path."""
+    if states:
+        paths, values = [path for path, _ in states], [state for _, state in states]
+        await tx.execute(SQL.keep_nodes, run.org_id, run.project_id, run.id, paths, values)
+
+
+async def nodes(tx: Tx, run: Run) -> Sequence[tuple[str, Mapping[str, Any]]]:
+    return [(row["path"], row["state"]) for row in await tx.fetch(SQL.nodes, run.org_id, run.id)]
 
 
 async def bill(tx: Tx, run: Run, uses: Sequence[ModelUse]) -> None:

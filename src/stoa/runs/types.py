@@ -7,9 +7,12 @@ from enum import StrEnum
 from typing import Any, Final, Literal
 from uuid import UUID
 
+from stoa.callbacks import NewCallback
 from stoa.conversations import Session
 from stoa.gateway import Usage
 from stoa.journal import JournalKey
+from stoa.kernel.errors import Conflict
+from stoa.kernel.principal import Principal
 
 SIGNED_IN: Final = "signed_in"
 """The option of a run that a signed-in user of the console began."""
@@ -56,6 +59,8 @@ class Run:
     """Since when it waits for its turn; None when it does not."""
     session_id: UUID | None = None
     """Of an app's user."""
+    result: Any = None
+    """What a graph's Output node gave."""
     owner_id: UUID | None = None
     """The user who began it, with a token or signed in; None for a key."""
 
@@ -93,6 +98,16 @@ class SendMessage:
     """Another answer to the last message, instead of a new message; `content` is empty then."""
     app: "AppStart | None" = None
     """For a run of an app by its own host, which brings its conversation along."""
+    graph: "GraphStart | None" = None
+    """For a run of a flow that is not released."""
+    wanted: Mapping[str, Any] | None = None
+    """What this one message asks of its run beyond the conversation's agent (`Agent.wanted`), and what its dialect has
+    to remember of the request."""
+    items: Sequence[Mapping[str, Any]] | None = None
+    """The message as items, where it is more than one text of the user: results of the client's tools, earlier turns.
+    """
+    follows: int | None = None
+    """The position of the message that this one must come next to; anything else there is a `Moved`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +116,43 @@ class AppStart:
 
     session: Session
     fields: Mapping[str, Any]
+    callbacks: Sequence[NewCallback] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """An app's runs of one interval that begins at `at`; times from the request to the end."""
+
+    at: datetime
+    runs: int
+    completed: int
+    failed: int
+    canceled: int
+    tokens: int
+    cost_usd: float | None
+    milliseconds_average: float | None
+    milliseconds_p95: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class GraphStart:
+    """The fields of a flow's input; and of a graph the flow itself, with the models of its nodes by their key."""
+
+    fields: Mapping[str, Any]
+    workflow: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A flow that is about to be tried out: in whose name, and in which conversation."""
+
+    principal: Principal
+    conversation_id: UUID
+    graph: GraphStart
+
+
+class Moved(Conflict):
+    """The conversation has gone on since the message that the new one was to follow."""
 
 
 class RequestType(StrEnum):
@@ -191,6 +243,8 @@ class Outcome:
     """What later runs of the conversation read of its tool calls."""
     uses: Sequence[ModelUse] = ()
     """Calls of the model that no step has put on the bill."""
+    result: Any = None
+    """What a graph's Output node gave; `output` is its text."""
 
     @property
     def finish_reason(self) -> str | None:

@@ -139,8 +139,8 @@ class RunErrorWire(Wire):
 
 
 class RunWire(Wire):
-    """`finish_reason` says how the model's last reply ended: stop, length (it was cut), content_filter, tool_calls,
-    refusal or error."""
+    """`result` is what a workflow's Output gave. `finish_reason` says how the model's last reply ended: stop, length
+    (it was cut), content_filter, tool_calls, refusal or error."""
 
     id: UUID
     app_id: UUID | None
@@ -153,6 +153,7 @@ class RunWire(Wire):
     ended_at: Timestamp | None
     input: dict[str, Any]
     output: str | None
+    result: Any | None
     error: RunErrorWire | None
     usage: dict[str, Any] | None
     finish_reason: str | None
@@ -176,6 +177,7 @@ def run(value: Run, requests: Sequence[InputRequest] = ()) -> RunWire:
         ended_at=value.ended_at,
         input=dict(value.input),
         output=value.output,
+        result=value.result,
         error=error,
         usage=dict(value.usage) if value.usage else None,
         finish_reason=value.usage.get("finish_reason") if value.usage else None,

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from time import perf_counter
 from typing import Final
 from uuid import UUID
@@ -23,13 +24,16 @@ from stoa.runs import rules, store
 from stoa.runs.agent.checkpoint import RunCheckpoint
 from stoa.runs.agent.ports import Schemas
 from stoa.runs.context import Context
-from stoa.runs.driving import ActiveRun, Driver, FindModel, HandedOver, OpenTools, Ready
+from stoa.runs.driving import ActiveRun, Driver, HandedOver, OpenTools, Ready
+from stoa.runs.graphs import Graphs, ReadyGraph, is_graph
 from stoa.runs.metrics import RunMetrics
+from stoa.runs.ports import FindModel
 from stoa.runs.recording import Recorder
 from stoa.runs.revocation import Revocation
 from stoa.runs.service import Runs
 from stoa.runs.store import SQL
 from stoa.runs.types import Run
+from stoa.runs.workflow.state import WorkflowCheckpoint
 
 CLAIM_MAX: Final = 50
 """Runs per claim, so that the runs of a dead node spread over the living nodes."""
@@ -37,6 +41,10 @@ EARLY_CANCELS_MAX: Final = 1_000
 EXPIRY_SECONDS: Final = 2.0
 """How often questions that nobody answered in time are closed, and this node's runs are compared with the database."""
 _log = structlog.get_logger("stoa.runs")
+
+
+def _state_of(run: Run) -> RunCheckpoint:
+    return (WorkflowCheckpoint if is_graph(run) else RunCheckpoint).of(run.checkpoint)
 
 
 class Worker:
@@ -52,6 +60,7 @@ class Worker:
         context: Context,
         find_model: FindModel,
         open_tools: OpenTools,
+        graphs: Graphs,
         *,
         places: Places,
         schemas: Schemas,
@@ -65,11 +74,12 @@ class Worker:
         self._node = node
         self._context = context
         self._find_model = find_model
+        self._graphs = graphs
         self._places = places
         self._metrics = metrics or RunMetrics()
         self._revocation = revocation
         self._driver = Driver(
-            runs, recorder, node, open_tools, lambda: self._draining, self._metrics, schemas, revocation
+            runs, recorder, node, open_tools, lambda: self._draining, self._metrics, schemas, graphs, revocation
         )
         self._active: dict[UUID, ActiveRun] = {}
         self._supervisor = Supervisor()
@@ -137,19 +147,26 @@ class Worker:
                 await tx.execute("SELECT pg_notify('stoa_runs', 'claim')")
 
     # --- what the service asks for ----------------------------------------------------------------------------------
-    def prepare(self, run: Run) -> asyncio.Task[Ready]:
+    def prepare(self, run: Run) -> asyncio.Task[Ready | ReadyGraph]:
         task = asyncio.create_task(self._prepare(run), name=f"prepare {run.id}")
         task.add_done_callback(lambda done: done.cancelled() or done.exception())  # Its result may never be asked for.
         return task
 
-    async def _prepare(self, run: Run) -> Ready:
-        supply = await self._find_model(run)
-        return Ready(supply, *await self._context.request(run, supply.model.abilities))
+    async def _prepare(self, run: Run) -> Ready | ReadyGraph:
+        if is_graph(run):
+            return await self._graphs.ready(run)
+        supply = await self._find_model(run, run.model_id)
+        conversation, left_out = await self._context.request(run, supply.model.abilities)
+        if sampling := (run.options.get("wanted") or {}).get("sampling"):
+            conversation = replace(conversation, extra=supply.sampled(sampling))
+        return Ready(supply, conversation, left_out)
 
-    def adopt(self, run: Run, writer: RunWriter, prepared: asyncio.Task[Ready], *, lost: bool = False) -> None:
+    def adopt(
+        self, run: Run, writer: RunWriter, prepared: asyncio.Task[Ready | ReadyGraph], *, lost: bool = False
+    ) -> None:
         """Works on a run that was just committed as this node's."""
         early = self._early.pop(run.id, None)
-        active = ActiveRun(run, writer, RunCheckpoint.of(run.checkpoint), prepared, lost, cancel_reason=early)
+        active = ActiveRun(run, writer, _state_of(run), prepared, lost, cancel_reason=early)
         if older := self._active.get(run.id):
             older.writer.settle(stored=False)  # This node lost the run, has not noticed, and has claimed it again.
         self._active[run.id] = active

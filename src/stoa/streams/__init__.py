@@ -1,7 +1,7 @@
 """The read side: follows a journal as Server-Sent Events or pages. Front door."""
 
 from stoa.streams.api import routes
-from stoa.streams.service import Streams
+from stoa.streams.service import Follower, Streams
 from stoa.streams.tickets import Tickets
 
-__all__ = ["Streams", "Tickets", "routes"]
+__all__ = ["Follower", "Streams", "Tickets", "routes"]

@@ -8,13 +8,15 @@ from uuid import UUID
 
 from starlette.responses import Response
 
+from stoa.apps import Entities
 from stoa.http.component import Component, Kit, Started
 from stoa.http.hosts import HostKind
-from stoa.http.sse import EventStream
+from stoa.http.sse import HEARTBEAT, EventStream, Frames
 from stoa.journal import Journal
 from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
 from stoa.streams.api import events_page, replay, routes
+from stoa.streams.chunks import Chunks, line_frame, sse_frame
 from stoa.streams.service import LivingKeys, Streams
 from stoa.streams.tickets import Tickets
 
@@ -27,6 +29,10 @@ class StreamsComponent(Component):
     replay: Callable[[Principal, UUID, int | None, str | None], Awaitable[Response]]
     """(principal, run, after_sequence, Last-Event-ID) → its events after that, then live."""
     events_page: Callable[[Principal, UUID, PageRequest], Awaitable[Response]]
+    open_chunks: Callable[[Principal, UUID, Entities], EventStream]
+    """The same stream in the platform's form."""
+    lines: Callable[[Principal, UUID, Entities], tuple[Chunks, Frames]]
+    """That form as one message per line, for a WebSocket."""
 
 
 @asynccontextmanager
@@ -43,9 +49,19 @@ async def open_component(
     def open_stream(principal: Principal, run_id: UUID) -> EventStream:
         return EventStream(streams.follow(principal, run_id), {"Stoa-Run-Id": str(run_id)})
 
+    def open_chunks(principal: Principal, run_id: UUID, entities: Entities) -> EventStream:
+        chunks = Chunks(run_id, entities, sse_frame, HEARTBEAT)
+        return EventStream(streams.follow(principal, run_id, rendering=chunks), {"Stoa-Run-Id": str(run_id)})
+
+    def lines(principal: Principal, run_id: UUID, entities: Entities) -> tuple[Chunks, Frames]:
+        chunks = Chunks(run_id, entities, line_frame)
+        return chunks, streams.follow(principal, run_id, rendering=chunks)
+
     yield StreamsComponent(
         streams=streams,
         open_stream=open_stream,
+        open_chunks=open_chunks,
+        lines=lines,
         replay=partial(replay, streams),
         events_page=partial(events_page, streams),
         routers={HostKind.API: [routes(streams, kit.gate, Tickets(kit.secret, kit.clock), principal_of_key)]},

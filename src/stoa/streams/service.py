@@ -1,8 +1,8 @@
 """Follows a journal: replays what is stored, then follows it live until the terminal event. Knows no runs."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from typing import Final, Protocol
 from uuid import UUID
 
 from stoa.http.sse import HEARTBEAT, Write
@@ -25,6 +25,59 @@ POLL_SECONDS: Final = 1.0
 
 
 REVOKED: Final = b": this stream has ended: its access key was revoked or has expired\n\n"
+
+
+class Rendering(Protocol):
+    """How a reader gets a run's events, where that is not their own frames. One per reader: it may count and remember.
+
+    An empty `frames` is not sent: those events have no form in this rendering.
+    """
+
+    @property
+    def heartbeat(self) -> bytes:
+        """What keeps a silent connection open; empty where something else does."""
+        ...
+
+    def revoked(self) -> bytes:
+        """The last that is sent when the reader's access key has ended."""
+        ...
+
+    def frames(self, records: Sequence[Record], /) -> bytes: ...
+
+
+class _OwnFrames:
+    """Events as they are."""
+
+    heartbeat = HEARTBEAT
+
+    def revoked(self) -> bytes:
+        return REVOKED
+
+    def frames(self, records: Sequence[Record], /) -> bytes:
+        return frames_of(records)
+
+
+_OWN_FRAMES: Final = _OwnFrames()
+Translate = Callable[[Sequence[Record]], bytes]
+"""The frames of another dialect for the next events of a run. It is called with each event once, in order."""
+
+
+class _Translated:
+    """Events in another dialect, and what ends its streams."""
+
+    heartbeat = HEARTBEAT
+
+    def __init__(self, translate: Translate, end: bytes) -> None:
+        self._translate = translate
+        self._end = end
+
+    def revoked(self) -> bytes:
+        return REVOKED
+
+    def frames(self, records: Sequence[Record], /) -> bytes:
+        made = self._translate(records)
+        return made + self._end if records[-1].terminal else made
+
 
 LivingKeys = Callable[[Collection[UUID]], Awaitable[Collection[UUID]]]
 """Which of these access keys are still valid."""
@@ -77,10 +130,29 @@ class Streams:
             raise NotFound(f"There is no run {run_id}.")
         return head
 
-    def follow(self, principal: Principal, run_id: UUID, after: int = 0, head: Head | None = None) -> "Follower":
+    def follow(
+        self,
+        principal: Principal,
+        run_id: UUID,
+        after: int = 0,
+        head: Head | None = None,
+        rendering: Rendering = _OWN_FRAMES,
+    ) -> "Follower":
         """Frames of every event after `after`. The caller has checked that the principal may see the run."""
         ended = head is not None and head.sealed and after >= head.last_sequence
-        return Follower(self._journal, self._clock, self._followers, principal, run_id, after, ended=ended)
+        return Follower(self._journal, self._clock, self._followers, principal, run_id, after, rendering, ended=ended)
+
+    def translated(self, principal: Principal, run_id: UUID, translate: Translate, end: bytes = b"") -> "Follower":
+        """Every event from the first on, in another dialect: a translator builds its state from all of them. `end` is
+        written after the last."""
+        return self.follow(principal, run_id, rendering=_Translated(translate, end))
+
+    async def records(self, principal: Principal, run_id: UUID) -> AsyncIterator[Sequence[Record]]:
+        """Every event so far, in pages."""
+        after = 0
+        while records := await self._journal.read(principal, run_id, after):
+            yield records
+            after = records[-1].sequence
 
     async def page(self, principal: Principal, run_id: UUID, request: PageRequest) -> Page[Record]:
         """Events in sequence order. Sequences have no gaps, so a page is a range."""
@@ -104,7 +176,7 @@ class Streams:
             living = set(await self._living_keys(keys))
             for follower in tuple(self._followers):
                 if follower.key_id in keys - living:
-                    follower.close(REVOKED)
+                    follower.revoke()
 
     async def _tick_forever(self) -> None:
         """One timer for all streams: wakes those that are due for a poll or a heartbeat."""
@@ -125,6 +197,7 @@ class Follower:
         principal: Principal,
         run_id: UUID,
         after: int,
+        rendering: Rendering,
         *,
         ended: bool,
     ) -> None:
@@ -134,6 +207,7 @@ class Follower:
         self._principal = principal
         self._run_id = run_id
         self._cursor = after
+        self._rendering = rendering
         self._ended = ended
         self._spoke_at = clock.monotonic()
         self._page = FIRST_PAGE_EVENTS
@@ -152,6 +226,9 @@ class Follower:
         self._ended, self._last_words = True, last_words
         if self._subscription:
             self._subscription.wake()
+
+    def revoke(self) -> None:
+        self.close(self._rendering.revoked())
 
     def tick(self) -> None:
         if self._subscription:
@@ -183,23 +260,38 @@ class Follower:
         """Writes what the live buffer has; false when the task must be woken to do more."""
         if self._ended or self._blocked:
             return False
-        fresh = self._journal.live.after(self._run_id, self._cursor)
+        fresh = self._fresh()
         if fresh is None:
             return False
-        if fresh.frames:
+        if fresh.last_sequence > self._cursor:
             self._give(fresh)
             return not (self._ended or self._blocked)
         return self._clock.monotonic() - self._spoke_at < HEARTBEAT_SECONDS
 
+    def _fresh(self) -> Frames | None:
+        """What the live buffer has after the cursor, maybe nothing; None where it does not reach back that far."""
+        if self._rendering is _OWN_FRAMES:  # Whose bytes are made once for all readers.
+            return self._journal.live.after(self._run_id, self._cursor)
+        records = self._journal.live.records_after(self._run_id, self._cursor)
+        if not records:
+            return None if records is None else Frames(b"", self._cursor, terminal=False)
+        return self._rendered(records)
+
+    def _rendered(self, records: Sequence[Record]) -> Frames:
+        last = records[-1]
+        return Frames(self._rendering.frames(records), last.sequence, last.terminal)
+
     def _give(self, fresh: Frames) -> None:
-        self._cursor, self._spoke_at = fresh.last_sequence, self._clock.monotonic()
+        self._cursor = fresh.last_sequence
         if fresh.terminal:
             self._ended = True
-        self._blocked = self._write(fresh.frames)
+        if fresh.frames:
+            self._spoke_at = self._clock.monotonic()
+            self._blocked = self._write(fresh.frames)
 
     async def _poll(self) -> None:
         """Reads the table where the live buffer does not reach; a deleted journal ends the stream. Sends heartbeats."""
-        if self._journal.live.after(self._run_id, self._cursor) is None:
+        if self._journal.live.records_after(self._run_id, self._cursor) is None:
             try:
                 records = await self._journal.read(self._principal, self._run_id, self._cursor, self._page)
                 if not records and await self._journal.head(self._principal, self._run_id) is None:
@@ -208,12 +300,13 @@ class Follower:
                 self._ended, records = True, ()
             self._page = READ_EVENTS_MAX
             if records:
-                self._give(Frames(frames_of(records), records[-1].sequence, records[-1].terminal))
+                self._give(self._rendered(records))
                 self.tick()  # There may be more in the table.
                 return
         if self._clock.monotonic() - self._spoke_at >= HEARTBEAT_SECONDS:
             self._spoke_at = self._clock.monotonic()
-            self._blocked = self._write(HEARTBEAT)
+            if self._rendering.heartbeat:
+                self._blocked = self._write(self._rendering.heartbeat)
 
 
 def _nowhere(_: bytes) -> None:

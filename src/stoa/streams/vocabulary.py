@@ -75,6 +75,7 @@ class RunEndedData(RunData):
 class RunCompletedData(RunEndedData):
     status: Literal["completed"]
     output: Any
+    result: Any | None = None
     finish_reason: str | None = None
 
 
@@ -138,6 +139,35 @@ class SubagentFailedData(SubagentData):
     error: EventError
 
 
+class NodeData(EventData):
+    """A node of a workflow. `item` and `parent_id` where it runs for an item of a Map; `attempt` and `error` where it
+    tries again."""
+
+    id: str
+    object: Literal["workflow.node"]
+    name: str
+    type: str
+    item: int | None = None
+    parent_id: str | None = None
+
+
+class NodeStartedData(NodeData):
+    attempt: int | None = None
+    error: EventError | None = None
+
+
+class NodeCompletedData(NodeData):
+    output: Any
+
+
+class NodeFailedData(NodeData):
+    error: EventError
+
+
+class NodeSkippedData(NodeData):
+    reason: str
+
+
 class FeedbackRequestData(EventData):
     id: UUID
     object: str
@@ -177,6 +207,10 @@ DATA: Final[Mapping[EventType, type[EventData]]] = {
     EventType.RUN_FAILED: RunFailedData,
     EventType.RUN_CANCELED: RunCanceledData,
     EventType.CONTEXT_COMPACTED: ContextData,
+    EventType.NODE_STARTED: NodeStartedData,
+    EventType.NODE_COMPLETED: NodeCompletedData,
+    EventType.NODE_FAILED: NodeFailedData,
+    EventType.NODE_SKIPPED: NodeSkippedData,
 }
 """The `data` of each event. An event that is not here cannot be documented, and the import fails."""
 

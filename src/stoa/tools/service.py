@@ -1,12 +1,13 @@
 """The tools of projects: defined by their owners, opened for runs."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+import hashlib
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from time import perf_counter
 from typing import Final, Protocol
-from uuid import UUID, uuid4
+from uuid import UUID, uuid4, uuid5
 
 import asyncpg
 import orjson
@@ -283,10 +284,18 @@ class Tools:
 
     # --- runs -------------------------------------------------------------------------------------------------------
     @asynccontextmanager
-    async def open(self, org_id: UUID, project_id: UUID, names: Sequence[str]) -> AsyncGenerator[Sequence[Tool]]:
+    async def open(
+        self,
+        org_id: UUID,
+        project_id: UUID,
+        names: Sequence[str],
+        lent: Mapping[str, Mapping[str, str]] | None = None,
+        withheld: Collection[str] = (),
+    ) -> AsyncGenerator[Sequence[Tool]]:
         """The tools of these names.
 
-        One that is gone, or cannot be had on this server, is left out: the model is told when it calls it.
+        One that is gone, or cannot be had on this server, is left out: the model is told when it calls it. `lent` are
+        an end user's own secrets by the name of the tool's definition; those that are `withheld` are left out too.
         """
         if not names:
             yield ()
@@ -300,9 +309,12 @@ class Tools:
                 [rules.server_of(name) for name in names],
                 FRESH_SECONDS,
             )
-        yield [tool for tools in await asyncio.gather(*(self._opened(org_id, row) for row in rows)) for tool in tools]
+        opening = [
+            self._opened(org_id, row, (lent or {}).get(row["name"])) for row in rows if row["name"] not in withheld
+        ]
+        yield [tool for tools in await asyncio.gather(*opening) for tool in tools]
 
-    async def _opened(self, org_id: UUID, row: Row) -> Sequence[Tool]:
+    async def _opened(self, org_id: UUID, row: Row, lent: Mapping[str, str] | None) -> Sequence[Tool]:
         definition = store.value(row, row["id"])
         try:
             if definition.type is ToolKind.MCP:
@@ -310,7 +322,11 @@ class Tools:
                     definition = await self._asked(org_id, definition, row)
                 elif row["stale"]:
                     self._ask_beside(org_id, definition, row)
-            return self._make(definition, self._open(row))
+            if lent is None:
+                return self._make(definition, self._open(row))
+            # A session with an MCP server is kept by the definition's id: one user's must not serve another.
+            own = uuid5(definition.id, hashlib.sha256(orjson.dumps(lent, option=orjson.OPT_SORT_KEYS)).hexdigest())
+            return self._make(replace(definition, id=own), {**self._open(row), **lent})
         except ValueError as error:
             _log.warning("a tool cannot be used", tool_id=str(definition.id), reason=str(error))
             return ()

@@ -5,7 +5,6 @@ before the deletion (else the search proves nothing), and none after deletion an
 import asyncio
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from stoa.db.scrub import ScrubError, scrub
 from stoa.gateway import Capabilities, Finish, ModelError, ReasoningDelta, TextDelta, Usage
 from stoa.tools import ToolResult
 from tests.conftest import Running, serving
+from tests.support.databases import Databases
 from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling
 from tests.support.knowledge import base_of, settled, upload
 
@@ -160,7 +160,7 @@ def shelf() -> Shelf:
     return Shelf(look, broken, ScriptedTool("pay", approval=True))
 
 
-async def test_no_byte_is_left(cluster: Callable[[str], str], dsn: str, room: Path, tmp_path: Path) -> None:
+async def test_no_byte_is_left(cluster: Databases, dsn: str, room: Path, tmp_path: Path) -> None:
     model = ScriptedModel(given_abilities=Capabilities(images=True, tools=True, context_tokens=8_000))
     async with serving(dsn, tmp_path, model, toolbox=shelf()) as server:
         first, forked = await plant(server)
@@ -239,9 +239,7 @@ async def plant_base(server: Running, folder: Path) -> str:
     return base
 
 
-async def test_no_byte_of_a_knowledge_base_is_left(
-    cluster: Callable[[str], str], dsn: str, room: Path, tmp_path: Path
-) -> None:
+async def test_no_byte_of_a_knowledge_base_is_left(cluster: Databases, dsn: str, room: Path, tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     async with serving(dsn, tmp_path / "data", ScriptedModel(), source_directories=(folder,)) as server:

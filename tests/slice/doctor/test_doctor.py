@@ -24,6 +24,7 @@ from stoa.kernel.principal import Principal
 from stoa.settings import Settings
 from tests.conftest import Running, serving
 from tests.support import run_states
+from tests.support.databases import Databases
 from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling
 
 
@@ -37,18 +38,15 @@ class Patient:
 
 
 @pytest.fixture(scope="module")
-async def patient(cluster: Callable[[str], str], room: Path) -> AsyncIterator[Patient]:
-    connection = await asyncpg.connect(cluster("stoa"))
-    await connection.execute("CREATE DATABASE patient TEMPLATE template")
+async def patient(cluster: Databases, room: Path) -> Patient:
     data_dir = room / "patient"
     tools = Shelf(ScriptedTool("look"), ScriptedTool("pay", approval=True))
     model = ScriptedModel(
         [answer("One", " two", " three"), calling(("look", "{}")), answer("Seen"), calling(("pay", "{}"))]
     )
-    async with serving(cluster("patient"), data_dir, model, toolbox=tools) as server:
+    async with serving(await cluster.copy("patient"), data_dir, model, toolbox=tools) as server:
         ids = await _live(server)
-    yield Patient("patient", data_dir, ids)
-    await connection.close()
+    return Patient("patient", data_dir, ids)
 
 
 async def _live(server: Running) -> dict[str, Any]:
@@ -449,16 +447,14 @@ class Opened:
 
 
 @pytest.fixture
-async def opened(patient: Patient, cluster: Callable[[str], str], tmp_path: Path) -> AsyncIterator[Opened]:
-    connection = await asyncpg.connect(cluster("stoa"))
+async def opened(patient: Patient, cluster: Databases, tmp_path: Path) -> AsyncIterator[Opened]:
     name = f"copy_{uuid4().hex}"
-    await connection.execute(f"CREATE DATABASE {name} TEMPLATE {patient.template}")
+    dsn = await cluster.copy(name, patient.template)
     for place in ("blobs", "knowledge"):
         shutil.copytree(patient.data_dir / place, tmp_path / place)
-    async with open_doctor(Settings(data_dir=tmp_path), cluster(name)) as doctor:
-        yield Opened(doctor, cluster(name), tmp_path, patient.ids)
-    await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await connection.close()
+    async with open_doctor(Settings(data_dir=tmp_path), dsn) as doctor:
+        yield Opened(doctor, dsn, tmp_path, patient.ids)
+    await cluster.drop(name)
 
 
 def found(report: Report) -> dict[str, list[str]]:

@@ -2,9 +2,7 @@
 
 # ruff: noqa: E501 - documents as they are found, one element a line
 
-import sys
 import zipfile
-from collections.abc import AsyncIterator
 from email.message import EmailMessage
 from io import BytesIO
 from pathlib import Path
@@ -16,24 +14,8 @@ import pytest
 from openpyxl.comments import Comment
 
 from stoa.documents.converting import Converter
-from stoa.documents.types import ConversionError, Converted
-
-
-@pytest.fixture
-async def converter() -> AsyncIterator[Converter]:
-    converter = Converter(seconds_max=20, forks=sys.platform == "linux")
-    yield converter
-    await converter.close()
-
-
-async def read(converter: Converter, tmp_path: Path, name: str, data: bytes, mime_type: str | None = None) -> Converted:
-    path = tmp_path / "blob"
-    path.write_bytes(data)
-    return await converter.convert(path, name=name, mime_type=mime_type)
-
-
-def text_of(converted: Converted) -> str:
-    return "\n\n".join(passage.text for passage in converted.passages)
+from stoa.documents.types import ConversionError
+from tests.support.readers import read, text_of
 
 
 def zipped(**files: str | bytes) -> bytes:

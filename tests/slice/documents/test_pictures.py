@@ -5,7 +5,7 @@ import io
 import os
 import struct
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,6 @@ from PIL import Image
 from stoa.documents.converting import Converter
 from stoa.documents.converting.pictures import drawn
 from stoa.documents.types import ConversionError, OcrTarget, Picture
-
-
-@pytest.fixture
-async def converter() -> AsyncIterator[Converter]:
-    converter = Converter(seconds_max=20)
-    yield converter
-    await converter.close()
 
 
 def picture(

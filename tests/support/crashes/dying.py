@@ -91,8 +91,8 @@ def die(dsn: str, directory: str, tool: str, ticks: int) -> None:
 
 async def _die(dsn: str, directory: Path, tool: str, ticks: int) -> None:
     model, shelf = parts(directory / "effects", ticks)
-    _count_statements(model.countdown)
-    Worker._claim = _nothing  # type: ignore[method-assign] — it would take the runs of those that died before it, and die with them
+    count_statements(model.countdown)
+    Worker._claim = nothing  # type: ignore[method-assign] — it would take the runs of those that died before it, and die with them
     async with serving(dsn, directory / f"{tool}-{ticks}", model, toolbox=shelf) as server:
         conversation = await server.conversation(agent={"tools": [tool]})
         body = {"content": f"{tool} {ticks}", "background": True}
@@ -107,11 +107,11 @@ async def _die(dsn: str, directory: Path, tool: str, ticks: int) -> None:
         model.countdown.running = False
 
 
-async def _nothing(_: Worker) -> bool:
+async def nothing(_: Worker) -> bool:
     return False
 
 
-def _count_statements(countdown: Countdown) -> None:
+def count_statements(countdown: Countdown) -> None:
     for name in ("execute", "_execute"):
         _count(name, countdown)
 

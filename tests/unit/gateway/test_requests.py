@@ -122,6 +122,17 @@ def test_every_history_is_valid(history: list[ModelMessage], text: bool) -> None
     assert bool(made.tools) == bool(seen)
 
 
+@given(MESSAGES, st.integers(0, 3))
+def test_the_beginning_that_needs_nothing_changes_nothing(history: list[ModelMessage], turns: int) -> None:
+    """The fast path over plain turns against every step over every message."""
+    plain = [message for turn in range(turns) for message in (user(f"q{turn}"), said(f"a{turn}"))]
+    request = ModelRequest([*plain, *history, user("last")])
+    made = prepared(request, COMPATIBLE, NOTHING_GIVEN, SOURCE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("stoa.gateway.providers.history._valid", lambda messages: 0)
+        assert made == prepared(request, COMPATIBLE, NOTHING_GIVEN, SOURCE)
+
+
 # --- ids, names, what providers want back ---------------------------------------------------------------------------
 def test_a_provider_gets_its_own_ids_and_signatures_back() -> None:
     data = ProviderData(

@@ -6,10 +6,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from stoa.kernel.leases import ITEM, RUN, SYNC, Places
+from stoa.kernel.leases import CALLBACK, ITEM, RUN, SYNC, Places
 
 ROOT = Path(__file__).parents[3]
-LEASES = {"run": RUN, "item of a knowledge base": ITEM, "sync of a source": SYNC}
+LEASES = {"run": RUN, "item of a knowledge base": ITEM, "sync of a source": SYNC, "callback of a run": CALLBACK}
 """As the operator's page names them."""
 
 

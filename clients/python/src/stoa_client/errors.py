@@ -35,7 +35,8 @@ class StoaError(Exception):
 
 
 class ConnectionFailed(StoaError):
-    """No answer came. `sent`: the request may have reached the server, so look before you repeat what is not idempotent."""
+    """No answer came. `sent`: the request may have reached the server, so look before you repeat what is not
+    idempotent."""
 
     def __init__(self, message: str, *, sent: bool) -> None:
         super().__init__(message)

@@ -31,7 +31,8 @@ class ToolRef(Record):
 
 
 class EventData(Record):
-    """`source` is set where a subagent speaks, and `tool_call_id` names the call that started it."""
+    """`source` is set where a subagent or a node of a workflow speaks; `tool_call_id` names the call that started a
+    subagent."""
 
     source: Source | None
     tool_call_id: str | None
@@ -65,6 +66,7 @@ class RunCompletedData(EventData):
     object: str
     status: str
     output: str
+    result: Any
     finish_reason: str | None
     usage: Usage
     log: Log | None
@@ -157,6 +159,49 @@ class SubagentFailedData(EventData):
     brief: str
     parent_id: str | None
     error: ErrorDetail
+
+
+class NodeStartedData(EventData):
+    """A node of a workflow begins; `attempt` and `error` where it tries again, `item` and `parent_id` within a Map."""
+
+    id: str
+    object: str
+    name: str
+    type: str
+    attempt: int | None
+    error: ErrorDetail | None
+    item: int | None
+    parent_id: str | None
+
+
+class NodeCompletedData(EventData):
+    id: str
+    object: str
+    name: str
+    type: str
+    output: Any
+    item: int | None
+    parent_id: str | None
+
+
+class NodeFailedData(EventData):
+    id: str
+    object: str
+    name: str
+    type: str
+    error: ErrorDetail
+    item: int | None
+    parent_id: str | None
+
+
+class NodeSkippedData(EventData):
+    id: str
+    object: str
+    name: str
+    type: str
+    reason: str
+    item: int | None
+    parent_id: str | None
 
 
 class HumanFeedbackRequestedData(EventData):
@@ -263,6 +308,22 @@ class ApprovalRequestCreated(Event):
     data: ApprovalRequestCreatedData
 
 
+class NodeStarted(Event):
+    data: NodeStartedData
+
+
+class NodeCompleted(Event):
+    data: NodeCompletedData
+
+
+class NodeFailed(Event):
+    data: NodeFailedData
+
+
+class NodeSkipped(Event):
+    data: NodeSkippedData
+
+
 class UnknownEvent(Event):
     """A type that this version does not know; its data is in `data["field"]`."""
 
@@ -298,6 +359,10 @@ AnyEvent: TypeAlias = (
     | SubagentFailed
     | HumanFeedbackRequested
     | ApprovalRequestCreated
+    | NodeStarted
+    | NodeCompleted
+    | NodeFailed
+    | NodeSkipped
     | UnknownEvent
 )
 
@@ -321,6 +386,10 @@ TABLE: Final[Mapping[str, type[AnyEvent]]] = {
     "agent.subagent.failed": SubagentFailed,
     "agent.human_feedback.requested": HumanFeedbackRequested,
     "approval_request.created": ApprovalRequestCreated,
+    "workflow.node.started": NodeStarted,
+    "workflow.node.completed": NodeCompleted,
+    "workflow.node.failed": NodeFailed,
+    "workflow.node.skipped": NodeSkipped,
 }
 """The type of each event, by its name on the wire; a test compares it with the server's own table."""
 

@@ -23,7 +23,8 @@ class TextChange:
 
 
 class AnswerText:
-    """The answer as it grows: the response text of the agent itself, without its subagents', without what was recovered."""
+    """The answer as it grows: the response text of the agent itself, without its subagents', without what was
+    recovered."""
 
     def __init__(self) -> None:
         self._pieces: list[tuple[int, str]] = []

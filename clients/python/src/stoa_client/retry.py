@@ -13,9 +13,10 @@ BROKEN: Final = frozenset({408, 500, 502, 504})
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and how long. `attempts` are those of one call, the first included. A stream that breaks is resumed until
-    nothing at all was heard for `reconnect_seconds`. `idle_seconds` is how long a stream may be silent (the server sends
-    a heartbeat every 15 s). A server that wants to be left alone for longer than `retry_after_seconds_max` is an error.
+    """How often and how long. `attempts` are those of one call, the first included. A stream that breaks is resumed
+    until nothing at all was heard for `reconnect_seconds`. `idle_seconds` is how long a stream may be silent (the
+    server sends a heartbeat every 15 s). A server that wants to be left alone for longer than `retry_after_seconds_max`
+    is an error.
     """
 
     attempts: int = 5
@@ -26,7 +27,8 @@ class RetryPolicy:
     idle_seconds: float = 45.0
 
     def delay(self, failures: int, retry_after: float | None, dice: float) -> float:
-        """Seconds before the next attempt: doubling, half of it by chance (`dice`, 0 to 1), never before Retry-After."""
+        """Seconds before the next attempt: doubling, half of it by chance (`dice`, 0 to 1), never before
+        Retry-After."""
         backoff = min(self.first_seconds * 2 ** min(failures - 1, 30), self.seconds_max)
         jittered = backoff / 2 + backoff / 2 * dice
         return jittered if retry_after is None else retry_after + min(jittered, self.first_seconds)

@@ -1,7 +1,7 @@
 """Server-Sent Events out of bytes, as the HTML standard has it. No I/O.
 
-The lines are split in bytes, at LF, CR and CRLF alone: `str.splitlines` also splits at U+0085 and U+2028, which JSON may
-hold unescaped, and a character may be cut in two by the network.
+The lines are split in bytes, at LF, CR and CRLF alone: `str.splitlines` also splits at U+0085 and U+2028, which JSON
+may hold unescaped, and a character may be cut in two by the network.
 """
 
 import re

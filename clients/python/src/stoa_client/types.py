@@ -190,6 +190,7 @@ class Run(Record):
     ended_at: str | None
     input: Mapping[str, Any]
     output: str | None
+    result: Any
     finish_reason: str | None
     error: RunErrorDetail | None
     usage: Usage | None

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from itertools import takewhile
 from typing import Any, Final
 
 from stoa.gateway.providers.concessions import Concessions
@@ -57,14 +58,30 @@ def prepared(request: ModelRequest, demands: Demands, granted: Concessions, sour
     if granted.last_message_only:
         last = max((place for place, one in enumerate(messages) if one.role == "user"), default=0)
         messages = messages[last:]
-    messages = _paired(_numbered(messages, made, source, opaque=granted.opaque))
+    valid = _valid(messages)
+    rest = _paired(_numbered(messages[valid:], made, source, opaque=granted.opaque))
     if granted.calls_as_text:
-        messages = [_told(message) for message in messages]
-    messages = _pictured(messages, demands, granted, made)
-    made.messages = _ordered([_without_blanks(message) for message in messages], demands)
+        rest = [_told(message) for message in rest]
+    rest = _pictured(rest, demands, granted, made)
+    made.messages = _ordered(messages[:valid], [_without_blanks(message) for message in rest], demands)
     if not made.tools and not granted.calls_as_text:
         _stand_ins(made)
     return made
+
+
+def _valid(messages: Sequence[ModelMessage]) -> int:
+    """How many messages at the beginning every provider takes as they are: text by turns. Of a long conversation that
+    is nearly all, and the steps below then look at the rest alone."""
+    role = "user"
+    for place, message in enumerate(messages):
+        parts = message.parts
+        if message.role != role or message.provider is not None or len(parts) != 1:
+            return place
+        part = parts[0]
+        if type(part) is not TextPart or not part.text or part.text.isspace():
+            return place
+        role = "assistant" if role == "user" else "user"
+    return len(messages)
 
 
 # --- tools ----------------------------------------------------------------------------------------------------------
@@ -181,12 +198,8 @@ def _paired(messages: Sequence[ModelMessage]) -> list[ModelMessage]:
         out.append(message)
         calls = [part for part in message.parts if isinstance(part, ToolCallPart)]
         if calls:
-            following = (
-                messages[place + 1] if place + 1 < len(messages) and messages[place + 1].role == "tool" else None
-            )
-            results = (
-                {part.id: part for part in following.parts if isinstance(part, ToolResultPart)} if following else {}
-            )
+            following = takewhile(lambda one: one.role == "tool", messages[place + 1 :])
+            results = {part.id: part for one in following for part in one.parts if isinstance(part, ToolResultPart)}
             missing = [
                 ToolResultPart(call.id, call.name, NO_RESULT, failed=True) for call in calls if call.id not in results
             ]
@@ -244,9 +257,9 @@ def _without_blanks(message: ModelMessage) -> ModelMessage:
     return message if len(parts) == len(message.parts) else replace(message, parts=parts)
 
 
-def _ordered(messages: Sequence[ModelMessage], demands: Demands) -> list[ModelMessage]:
-    """Roles take turns, a user's message comes first, and the last one is not the assistant's."""
-    out: list[ModelMessage] = []
+def _ordered(valid: Sequence[ModelMessage], messages: Sequence[ModelMessage], demands: Demands) -> list[ModelMessage]:
+    """Roles take turns, a user's message comes first, and the last one is not the assistant's. `valid` are in order."""
+    out = list(valid)
     for message in messages:
         if not message.parts:
             continue

@@ -162,6 +162,8 @@ def _results(message: ModelMessage) -> list[dict[str, Any]]:
 
 
 def _assistant(message: ModelMessage, granted: Concessions, *, signatures: bool) -> dict[str, Any]:
+    if len(message.parts) == 1 and isinstance(only := message.parts[0], TextPart):
+        return {"role": "assistant", "content": only.text or None}
     text = "\n\n".join(part.text for part in message.parts if isinstance(part, TextPart))
     calls = [_call(part) for part in message.parts if isinstance(part, ToolCallPart)]
     made: dict[str, Any] = {"role": "assistant", "content": text or None}
@@ -188,6 +190,8 @@ def _call(part: ToolCallPart) -> dict[str, Any]:
 def _content(message: ModelMessage) -> str | list[dict[str, Any]]:
     """One string, which every server of this wire takes; a list of parts, which not all understand, only for
     pictures."""
+    if len(message.parts) == 1 and isinstance(text := message.parts[0], TextPart):
+        return text.text
     if not any(isinstance(part, ImagePart) for part in message.parts):
         return "\n\n".join(_text(part) for part in message.parts)
     return [_part(part) for part in message.parts]

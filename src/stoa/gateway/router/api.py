@@ -61,7 +61,7 @@ def routes(
     async def received(request: Request) -> Sent:
         """Who asks, and the body: the key is asked for before the body is read."""
         principal = await gate.admit(request, bearer_token(request), "router:call")
-        return principal, await _fields(request)
+        return principal, await read_fields(request)
 
     @router.post(
         "/v1/chat/completions",
@@ -118,7 +118,7 @@ def routes(
     return router
 
 
-async def _fields(request: Request) -> dict[str, Any]:
+async def read_fields(request: Request) -> dict[str, Any]:
     """The body. Raises BadRequest, TooLarge, UnsupportedMediaType."""
     allow(request.scope, CHAT_LIMIT)
     kind = request.headers.get("content-type", "")
@@ -145,11 +145,11 @@ async def _answered(
     else:
         once = IdempotencyKey(key, f"router {request.url.path.rpartition('/v1/')[2]}", fingerprint(fields))
         work = repeats.once(principal, once, lambda: answer(principal, fields))
-    whole = await _while_connected(request.receive, work)
+    whole = await while_connected(request.receive, work)
     return Response(whole.content, 200, dict(whole.headers), whole.content_type)
 
 
-async def _while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """What `work` gives; it is cancelled when the client goes. Raises ClientDisconnect then."""
     working = asyncio.ensure_future(work)
     watching = asyncio.ensure_future(_gone(receive))

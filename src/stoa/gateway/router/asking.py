@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from stoa.gateway.providers.fields import list_of, object_of, text_of
+from stoa.gateway.providers.openai import OpenAIModel
+from stoa.gateway.providers.streaming import StreamingModel
 from stoa.gateway.types import (
     ImagePart,
+    Model,
     ModelMessage,
     ModelRequest,
     Part,
@@ -196,6 +199,13 @@ def _limit(fields: Mapping[str, Any]) -> int | None:
                 raise BadRequest.field(name, "must be a whole number of at least 1")
             return value
     return None
+
+
+def extra_of(model: Model, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """OpenAI's fields of how to answer, as this model's provider takes them."""
+    if isinstance(model, OpenAIModel):
+        return dict(fields)
+    return _extra({"tools": True, **fields}, model.source) if isinstance(model, StreamingModel) else {}
 
 
 def _extra(fields: Mapping[str, Any], source: str) -> Mapping[str, Any]:

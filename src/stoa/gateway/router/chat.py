@@ -64,7 +64,8 @@ class Chat:
         self._calls = calls
         self._routing = routing
         self._render = render
-        self._streams: set[ChatFrames] = set()
+        self.streams: set[ChatFrames] = set()
+        """Those that are open."""
 
     async def whole(self, principal: Principal, fields: dict[str, Any]) -> Whole:
         """Raises AppError. Cancelling it closes the provider's connection, and the call is billed by estimate."""
@@ -86,7 +87,7 @@ class Chat:
         notices: list[str] = []
         ignored: list[str] = []
         begun = await self._calls.begin(call, targets, partial(self._open, call, notices, ignored))
-        return ChatFrames(self._calls, begun, self._render, self._streams), headers(begun, None, notices, ignored)
+        return ChatFrames(self._calls, begun, self._render, self.streams), headers(begun, None, notices, ignored)
 
     async def _resolved(self, principal: Principal, fields: dict[str, Any]) -> tuple[Call, Sequence[Target]]:
         rules.check_chat(fields)
@@ -153,7 +154,7 @@ class Chat:
 
     async def hang_up(self) -> None:
         """Ends every stream with an error, so that no client takes what it has for the whole."""
-        for stream in list(self._streams):
+        for stream in list(self.streams):
             stream.hang_up()
 
 

@@ -18,6 +18,7 @@ from stoa.gateway.providers.openai_reading import REASONING, usage_of
 from stoa.gateway.providers.reading import broken_off
 from stoa.gateway.providers.receiving import WHOLE_BYTES_MAX, broken
 from stoa.gateway.providers.sse import EVENT_BYTES_MAX
+from stoa.gateway.providers.streaming import StreamingModel
 from stoa.gateway.providers.transport import Reply, Timeouts, TransportError
 from stoa.gateway.router.types import Spoken
 from stoa.gateway.types import ModelError
@@ -46,7 +47,7 @@ async def read_whole(
 ) -> tuple[bytes, str]:
     """An answer that is not streamed, and its content type. Raises ModelError."""
     reply = await model.send(stack, path, body, streamed=False, timeouts=WHOLE_TIMEOUTS)
-    content = await _content(reply)
+    content = await content_of(reply)
     spoken.began = True
     try:
         answer = orjson.loads(content)
@@ -61,7 +62,7 @@ async def read_whole(
     return content, reply.headers.get("content-type", "application/json")
 
 
-async def _content(reply: Reply) -> bytes:
+async def content_of(reply: Reply) -> bytes:
     pieces: list[bytes] = []
     size = 0
     try:
@@ -79,7 +80,7 @@ class Relay:
     """One streamed answer. `open` reads up to its first event, so that everything before it can be tried again;
     `pieces` gives the bytes for the caller, whole events at a time."""
 
-    def __init__(self, model: OpenAIModel, spoken: Spoken, *, strip: bool) -> None:
+    def __init__(self, model: StreamingModel, spoken: Spoken, *, strip: bool) -> None:
         self._model = model
         self._spoken = spoken
         self._strip = strip
@@ -100,7 +101,7 @@ class Relay:
         self._reply, self._chunks = reply, reply.chunks()
         kind = reply.headers.get("content-type", "")
         if "json" in kind:
-            raise self._refused(await _content(reply))
+            raise self._refused(await content_of(reply))
         try:
             async for chunk in self._chunks:
                 if (events := self._whole_events(chunk)) and (relayed := self._relayed(events, check=True)):

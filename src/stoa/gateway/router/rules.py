@@ -9,6 +9,8 @@ from stoa.gateway.types import ModelError, Usage
 from stoa.kernel.errors import BadRequest
 
 SLUG_CHARACTERS_MAX: Final = 300
+PROMPT: Final = ("system", "messages", "tools", "functions", "input", "response_format")
+"""The fields of a request that a model reads."""
 PICTURE_CHARACTERS: Final = 6_000
 """A picture counts as 1,500 tokens, whatever its bytes."""
 COMPLETION_TOKENS_DEFAULT: Final = 4_096
@@ -61,12 +63,14 @@ def characters(value: Any, depth: int = 0) -> int:
     if depth >= DEPTH_MAX:
         return 0
     if isinstance(value, dict):
+        if value.get("type") == "base64":
+            return PICTURE_CHARACTERS
         return sum(characters(one, depth + 1) for one in value.values())
     return sum(characters(one, depth + 1) for one in value) if isinstance(value, list) else 0
 
 
 def prompt_characters(fields: Mapping[str, Any]) -> int:
-    return sum(characters(fields.get(name)) for name in ("messages", "tools", "functions", "input", "response_format"))
+    return sum(characters(fields.get(name)) for name in PROMPT)
 
 
 def usage_of_call(prompt_characters_: int, spoken: Spoken) -> Usage:

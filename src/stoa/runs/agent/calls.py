@@ -281,7 +281,7 @@ class Calls:
             def begin() -> None:
                 call.child = AgentState(brief=brief)
 
-            yield Checkpoint(begin, [Event(EventType.SUBAGENT_STARTED, head)])
+            yield Checkpoint(begin, [self._scope.of_helper(EventType.SUBAGENT_STARTED, head)])
         assert call.child is not None
         scope = self._scope.subagent(call.id, name)
         try:
@@ -298,7 +298,7 @@ class Calls:
         def settle() -> None:
             call.result = result
 
-        yield Checkpoint(settle, [Event(EventType.SUBAGENT_COMPLETED, {**head, "result": result})])
+        yield Checkpoint(settle, [self._scope.of_helper(EventType.SUBAGENT_COMPLETED, {**head, "result": result})])
 
     def _subagent_failed(self, call: CallState, head: Mapping[str, Any], code: str, message: str) -> Checkpoint:
         assert call.child is not None, "a subagent that failed had begun"
@@ -307,7 +307,7 @@ class Calls:
         def settle() -> None:
             call.error = error
 
-        return Checkpoint(settle, [Event(EventType.SUBAGENT_FAILED, {**head, "error": error})])
+        return Checkpoint(settle, [self._scope.of_helper(EventType.SUBAGENT_FAILED, {**head, "error": error})])
 
     def _cannot_delegate(self, call: CallState, brief: str, name: str, *, known: bool) -> str | None:
         if not brief:

@@ -1,6 +1,6 @@
 """The state of a run between two steps: enough to continue on any node. Plain data, to JSON and back."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Self
 from uuid import UUID, uuid5
@@ -9,6 +9,7 @@ import orjson
 
 from stoa.gateway import Usage
 from stoa.runs.agent.builtin import is_builtin
+from stoa.runs.types import ModelUse
 
 REPORTED_CHARACTERS_MAX: Final = 500
 """Of a call's arguments, in what is reported of a subagent's calls."""
@@ -63,8 +64,8 @@ class Turn:
                 call["id"],
                 call["name"],
                 call["arguments"],
-                result=None if call["failed"] else call["result"],
-                error={"message": call["result"]} if call["failed"] else None,
+                result=None if call["failed"] or call.get("client") else call["result"],
+                error={"message": call["result"]} if call["failed"] and not call.get("client") else None,
             )
             for call in stored["calls"]
         ]
@@ -104,26 +105,44 @@ class RunCheckpoint:
     usage: Usage = field(default_factory=Usage)
     cost_usd: float | None = None
 
+    @property
+    def text(self) -> str:
+        """All that the run has said so far."""
+        return self.agent.text
+
+    def calls(self) -> Iterator[CallState]:
+        return self.agent.calls()
+
+    def nodes_json(self, paths: Sequence[str]) -> Sequence[tuple[str, Mapping[str, Any]]]:  # noqa: ARG002 — it has none
+        """The state of these nodes of a workflow, to be stored."""
+        return ()
+
+    def spend(self, uses: Iterable[ModelUse]) -> None:
+        for use in uses:
+            self.usage += use.usage
+            if use.cost_usd is not None:
+                self.cost_usd = (self.cost_usd or 0.0) + use.cost_usd
+
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {"agent": asdict(self.agent), "usage": asdict(self.usage), "cost_usd": self.cost_usd}
 
     @classmethod
     def of(cls, stored: Mapping[str, Any] | None) -> Self:
         if stored is None:
             return cls()
-        return cls(_agent(stored["agent"]), Usage(**stored["usage"]), stored["cost_usd"])
+        return cls(agent_state(stored["agent"]), Usage(**stored["usage"]), stored["cost_usd"])
 
 
-def _agent(stored: Mapping[str, Any]) -> AgentState:
+def agent_state(stored: Mapping[str, Any]) -> AgentState:
     turns = [
-        Turn(turn["text"], [_call(call) for call in turn["calls"]], turn["note"], turn.get("provider"))
+        Turn(turn["text"], [call_state(call) for call in turn["calls"]], turn["note"], turn.get("provider"))
         for turn in stored["turns"]
     ]
     return AgentState(turns, stored["iteration"], stored["repaired"], stored["compacted"], stored["brief"])
 
 
-def _call(stored: Mapping[str, Any]) -> CallState:
-    fields: dict[str, Any] = {**stored, "child": _agent(stored["child"]) if stored["child"] else None}
+def call_state(stored: Mapping[str, Any]) -> CallState:
+    fields: dict[str, Any] = {**stored, "child": agent_state(stored["child"]) if stored["child"] else None}
     return CallState(**fields)
 
 
@@ -132,14 +151,15 @@ def call_id(run_id: UUID, attempt: int, path: str, iteration: int, index: int) -
     return str(uuid5(run_id, f"{attempt}/{path}/{iteration}/{index}"))
 
 
-def turns_json(state: AgentState) -> list[dict[str, Any]] | None:
-    """What later runs of the conversation read of this one: every call with its outcome. None where it made none."""
+def turns_json(state: AgentState, client_tools: frozenset[str] = frozenset()) -> list[dict[str, Any]] | None:
+    """What later runs of the conversation read of this one: every call with its outcome, except those of
+    `client_tools`, whose results a later message brings. None where it made no calls."""
     if not any(turn.calls for turn in state.turns):
         return None
     return [
         {
             "text": turn.text,
-            "calls": [_replayable(call) for call in turn.calls],
+            "calls": [_replayable(call, client_tools) for call in turn.calls],
             **({"provider": turn.provider} if turn.provider is not None else {}),
         }
         for turn in state.turns
@@ -147,9 +167,17 @@ def turns_json(state: AgentState) -> list[dict[str, Any]] | None:
     ]
 
 
-def _replayable(call: CallState) -> dict[str, Any]:
+def client_names(options: Mapping[str, Any]) -> frozenset[str]:
+    """The names of the client's own tools in a run's options."""
+    wanted = options.get("wanted") or {}
+    return frozenset(tool["name"] for tool in wanted.get("client_tools", ()))
+
+
+def _replayable(call: CallState, client_tools: frozenset[str]) -> dict[str, Any]:
     """The arguments are those that were used: a person may have changed what the model wrote."""
+    open_ = {"client": True} if call.name in client_tools and not call.settled else {}
     return {
+        **open_,
         "id": call.id,
         "name": call.name,
         "arguments": call.arguments if call.params is None else orjson.dumps(call.params).decode(),

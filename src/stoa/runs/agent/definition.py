@@ -37,6 +37,15 @@ class Subagent:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientTool:
+    """A tool that the client calls itself: its calls end the run, and the next message brings the results."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Agent:
     instructions: str | None = None
     tools: Sequence[str] = ()
@@ -48,6 +57,7 @@ class Agent:
     subagents_enabled: bool = False
     output_schema: Mapping[str, Any] | None = None
     limits: Limits = field(default_factory=Limits)
+    client_tools: Sequence[ClientTool] = ()
 
     @classmethod
     def of(
@@ -73,6 +83,27 @@ class Agent:
             limits=Limits(**given.get("limits", {})),
         )
 
+    def wanted(self, wanted: Mapping[str, Any] | None) -> "Agent":
+        """As one message asks for it (`SendMessage.wanted`): its instructions, schema and limit take the place of this
+        agent's, its tools and knowledge bases come beside them."""
+        if not wanted:
+            return self
+        limit = wanted.get("output_tokens_max")
+        return replace(
+            self,
+            instructions=wanted.get("instructions") or self.instructions,
+            tools=list(dict.fromkeys([*self.tools, *wanted.get("tools", ())])),
+            approvals=self.approvals | frozenset(wanted.get("approvals", ())),
+            knowledge_bases=list(dict.fromkeys([*self.knowledge_bases, *wanted.get("knowledge_bases", ())])),
+            output_schema=wanted.get("output_schema") or self.output_schema,
+            limits=replace(self.limits, output_tokens_max=limit) if limit else self.limits,
+            client_tools=[ClientTool(**tool) for tool in wanted.get("client_tools", ())],
+        )
+
+    @property
+    def client_names(self) -> frozenset[str]:
+        return frozenset(tool.name for tool in self.client_tools)
+
     def all_tools(self) -> Sequence[str]:
         """Every tool definition that the agent or a declared subagent may call."""
         names = [*self.tools, *(name for one in self.subagents for name in one.tools or ())]
@@ -84,7 +115,12 @@ class Agent:
         """
         if declared is None:
             return replace(
-                self, instructions=SUBAGENT_INSTRUCTIONS, human_feedback=False, subagents=(), output_schema=None
+                self,
+                instructions=SUBAGENT_INSTRUCTIONS,
+                human_feedback=False,
+                subagents=(),
+                output_schema=None,
+                client_tools=(),
             )
         tools = self.tools if declared.tools is None else declared.tools
         return replace(
@@ -94,6 +130,7 @@ class Agent:
             human_feedback=False,
             subagents=(),
             output_schema=None,
+            client_tools=(),
         )
 
 

@@ -39,7 +39,8 @@ class Library(Protocol):
 
 def bases_of(run: Run) -> Sequence[UUID]:
     """The knowledge bases that the run's agent may search."""
-    return [UUID(one) for one in (run.options.get("agent") or {}).get("knowledge_bases", ())]
+    parts = (run.options.get("agent") or {}, run.options.get("wanted") or {})
+    return list(dict.fromkeys(UUID(one) for part in parts for one in part.get("knowledge_bases", ())))
 
 
 class KnowledgeTool:

@@ -39,6 +39,16 @@ TOKENS_MAX: Final = 2**31 - 1
 """What the bill's columns hold. A provider that counts more in one reply counts wrongly."""
 
 
+CLIENT: Final = "client"
+"""The `type` of a tool that the client calls itself."""
+
+
+def _undone(agent: Agent, turn: Turn) -> list[CallState]:
+    """The calls that this server has to make, or that wait for a person; not those that the client makes."""
+    client = agent.client_names
+    return [call for call in turn.calls if not call.settled and call.name not in client]
+
+
 def _withheld(reply: "Reply") -> ModelError | None:
     """The error for a reply that ended by a refusal or a content filter; None for any other end."""
     assert reply.finish is not None, "a model's stream ends with Finish or raises"
@@ -107,7 +117,7 @@ class Loop:
         async with aclosing(self.converse(self._agent, self.state.agent, AgentScope())) as steps:
             async for step in steps:
                 yield step
-        if self.state.agent.turns[-1].open:
+        if _undone(self._agent, self.state.agent.turns[-1]):
             yield Interrupt()
 
     async def _output_problem(self, text: str, agent: Agent) -> str | None:
@@ -123,7 +133,7 @@ class Loop:
                 async with aclosing(self._calls(agent, state, last, scope)) as steps:
                     async for step in steps:
                         yield step
-                if last.open:
+                if last.open:  # It waits for a person; or the client is to make the rest of the calls.
                     return
             elif last is not None and last.note is None and not last.calls:
                 problem = await self._output_problem(last.text, agent)
@@ -144,7 +154,7 @@ class Loop:
     def _calls(self, agent: Agent, state: AgentState, turn: Turn, scope: AgentScope) -> AsyncGenerator[Step]:
         job = Job(self._run, self.state, self.ports)
         made = calls.Calls(job, self.converse, agent, scope, state.iteration)
-        return merged([made.carry(call) for call in turn.calls if not call.settled])
+        return merged([made.carry(call) for call in _undone(agent, turn)])
 
     def _allow_reply(self, agent: Agent, state: AgentState) -> None:
         """Checks the limits before each model call. Raises RunStopped."""
@@ -208,7 +218,7 @@ class Loop:
             self.unbilled.append(self._use(reply))
             change()
         else:
-            yield Checkpoint(change, use=self._use(reply))
+            yield Checkpoint(change, uses=[self._use(reply)])
 
     def _said(
         self, batch: Sequence[gateway.Delta], reply: Reply, scope: AgentScope, iteration: int
@@ -251,7 +261,8 @@ class Loop:
             )
             reply.calls[delta.index] = call
             if not builtin.is_builtin(call.name):
-                kind = calls.kind_of(self.ports.tools.get(call.name))
+                client = scope.source is None and call.name in self._agent.client_names
+                kind = CLIENT if client else calls.kind_of(self.ports.tools.get(call.name))
                 tool = {"name": call.name, "type": kind}
                 said.append(
                     scope.event(
@@ -277,10 +288,7 @@ class Loop:
 
     def _settle(self, reply: Reply) -> None:
         self._replies.remove(reply)
-        use = self._use(reply)
-        self.state.usage += use.usage
-        if use.cost_usd is not None:
-            self.state.cost_usd = (self.state.cost_usd or 0.0) + use.cost_usd
+        self.state.spend([self._use(reply)])
 
     def _break_off(self, reply: Reply) -> None:
         self.unbilled.append(self._use(reply))

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
 
 from stoa.runs.agent.steps import Step
 
@@ -12,6 +14,56 @@ from stoa.runs.agent.steps import Step
 class _Given:
     step: Step
     taken: asyncio.Event
+
+
+class Parallel:
+    """Generators at work at once; more may be added at any time. Leaving the context ends them all, wherever they
+    are."""
+
+    def __init__(self) -> None:
+        self._given: asyncio.Queue[_Given | None] = asyncio.Queue()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._last: _Given | None = None
+        self.running = 0
+
+    def add(self, part: AsyncGenerator[Step]) -> None:
+        self._tasks.add(asyncio.create_task(self._pump(part), name="runs.part"))
+        self.running += 1
+
+    async def next(self) -> Step | None:
+        """The next step, or None when a part has ended; the part of the step before goes on. Raises what a part
+        raises. Call it only while parts are running."""
+        if self._last is not None:
+            self._last.taken.set()
+        self._last = await self._given.get()
+        if self._last is not None:
+            return self._last.step
+        self.running -= 1
+        for task in [task for task in self._tasks if task.done()]:
+            self._tasks.discard(task)
+            if not task.cancelled() and (error := task.exception()):
+                raise error
+        return None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _pump(self, part: AsyncGenerator[Step]) -> None:
+        try:
+            async with aclosing(part):
+                async for step in part:
+                    item = _Given(step, asyncio.Event())
+                    self._given.put_nowait(item)
+                    await item.taken.wait()
+        finally:
+            self._given.put_nowait(None)
 
 
 async def merged(parts: Sequence[AsyncGenerator[Step]]) -> AsyncGenerator[Step]:
@@ -24,32 +76,10 @@ async def merged(parts: Sequence[AsyncGenerator[Step]]) -> AsyncGenerator[Step]:
             async for step in part:
                 yield step
         return
-    given: asyncio.Queue[_Given | None] = asyncio.Queue()
-    tasks = [asyncio.create_task(_pump(part, given), name="runs.part") for part in parts]
-    running = len(tasks)
-    try:
-        while running:
-            item = await given.get()
-            if item is None:
-                running -= 1
-                for task in tasks:
-                    if task.done() and not task.cancelled() and (error := task.exception()):
-                        raise error
-                continue
-            yield item.step
-            item.taken.set()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _pump(part: AsyncGenerator[Step], given: "asyncio.Queue[_Given | None]") -> None:
-    try:
-        async with aclosing(part):
-            async for step in part:
-                item = _Given(step, asyncio.Event())
-                given.put_nowait(item)
-                await item.taken.wait()
-    finally:
-        given.put_nowait(None)
+    async with Parallel() as at_work:
+        for part in parts:
+            at_work.add(part)
+        while at_work.running:
+            step = await at_work.next()
+            if step is not None:
+                yield step

@@ -24,6 +24,37 @@ class Schemas(Protocol):
         ...
 
 
+def _none(_: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """A model: the adapter, its slug, and what its tokens cost (None where no price is known)."""
+
+    model: Model
+    slug: str
+    price: Callable[[Usage], float | None]
+    sampled: Callable[[Mapping[str, Any]], Mapping[str, Any]] = _none
+    """OpenAI's fields of how to answer (temperature, tool_choice, …), in the words of the model's wire."""
+
+
+class CallPorts(Protocol):
+    """What a tool call needs."""
+
+    @property
+    def tools(self) -> Mapping[str, Tool]: ...
+
+    @property
+    def answers(self) -> Mapping[str, Answer]: ...
+
+    @property
+    def schemas(self) -> Schemas: ...
+
+    @property
+    def admitted(self) -> Callable[[], Awaitable[bool]] | None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """`price` gives US dollars, None where no price is known; `answers` are people's, by request."""
@@ -49,7 +80,7 @@ class Job:
 
     run: Run
     state: RunCheckpoint
-    ports: Ports
+    ports: CallPorts
 
     def call(self, call_id: str) -> Call:
         """What a tool gets to know of the call."""

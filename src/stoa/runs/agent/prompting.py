@@ -35,8 +35,14 @@ def request(
         begun, notes = list(conversation.messages), [agent.instructions, conversation.instructions]
     else:
         begun, notes = [ModelMessage("user", (TextPart(state.brief),))], [agent.instructions]
+    extra = dict(conversation.extra)
+    if "tool_choice" in extra and (not tools or state.brief is not None or any(turn.calls for turn in state.turns)):
+        del extra["tool_choice"]  # A model that must call a tool each time never comes to an end.
+    if not tools:
+        extra.pop("parallel_tool_calls", None)
     made = replace(
         conversation,
+        extra=extra,
         messages=[*begun, *turn_messages(state.turns)],
         instructions="\n\n".join(note for note in notes if note) or None,
         tools=tools,
@@ -70,8 +76,8 @@ def turn_messages(turns: Sequence[Turn]) -> list[ModelMessage]:
         parts += [ToolCallPart(call.id, call.name, _arguments(call)) for call in turn.calls]
         if parts:
             messages.append(ModelMessage("assistant", tuple(parts), _provider(turn)))
-        if turn.calls:
-            messages.append(ModelMessage("tool", tuple(_result(call) for call in turn.calls)))
+        if settled := [call for call in turn.calls if call.settled]:
+            messages.append(ModelMessage("tool", tuple(_result(call) for call in settled)))
     return messages
 
 
@@ -120,9 +126,10 @@ def characters(made: ModelRequest) -> int:
 def _size(message: ModelMessage) -> int:
     total = 0
     for part in message.parts:
+        if type(part) is TextPart:  # Nearly all of a long conversation.
+            total += len(part.text)
+            continue
         match part:
-            case TextPart():
-                total += len(part.text)
             case DocumentPart():
                 total += sum(len(passage.text) for passage in part.passages)
             case ToolCallPart():

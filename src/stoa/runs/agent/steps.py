@@ -11,7 +11,8 @@ from stoa.runs.types import ModelUse
 
 @dataclass(frozen=True, slots=True)
 class AgentScope:
-    """Who is at work: the agent itself, or a subagent, whose events name it as their `source`."""
+    """Who is at work: the agent itself, or a subagent or a node of a workflow, whose events name it as their `source`.
+    `path` tells its tool calls from those of others in the run."""
 
     path: str = ""
     depth: int = 0
@@ -26,7 +27,13 @@ class AgentScope:
     def event(self, event_type: EventType, data: Mapping[str, Any]) -> Event:
         if self.source is None:
             return Event(event_type, data)
+        if self.tool_call_id is None:  # A node of a workflow, which no call has started.
+            return Event(event_type, {**data, "source": self.source})
         return Event(event_type, {**data, "source": self.source, "tool_call_id": self.tool_call_id})
+
+    def of_helper(self, event_type: EventType, data: Mapping[str, Any]) -> Event:
+        """An event about a subagent: of a node's own agent it names the node; `parent_id` names a subagent."""
+        return self.event(event_type, data) if self.tool_call_id is None else Event(event_type, data)
 
     def delta(self, event_type: EventType, text: str, iteration: int) -> Event | TextDelta:
         if self.source is None:
@@ -37,9 +44,9 @@ class AgentScope:
 class RunStopped(Exception):
     """The run, or a subagent's part of it, cannot go on: an outcome, with a stable `code` and a sentence."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, *, retryable: bool = False) -> None:
         super().__init__(message)
-        self.code, self.message = code, message
+        self.code, self.message, self.retryable = code, message, retryable
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +90,10 @@ class Checkpoint:
     events: Sequence[Event] = ()
     ledger: Sequence[LedgerEntry] = ()
     requests: Sequence[Question] = ()
-    use: ModelUse | None = None
+    uses: Sequence[ModelUse] = ()
+    """Calls of models, for the bill."""
+    nodes: Sequence[str] = ()
+    """Paths of the workflow's nodes whose state has changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +101,13 @@ class Interrupt:
     """The last step of a run that needs a person's answer."""
 
 
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The last step of a run that this node hands over, because it shuts down."""
+
+
 Said: TypeAlias = Sequence[Event | TextDelta]
-Step: TypeAlias = Said | Checkpoint | Interrupt
+Step: TypeAlias = Said | Checkpoint | Interrupt | Released
 
 
 @dataclass(frozen=True, slots=True)

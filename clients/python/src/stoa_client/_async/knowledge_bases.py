@@ -145,8 +145,8 @@ class AsyncKnowledgeBases:
         ids: Sequence[str] | None = None,
         idempotency_key: str | None = None,
     ) -> builtins.list[types.Item]:
-        """Adds files; they are read in the background, see `wait`. `metadata` holds an object for each file; with `ids`,
-        each file replaces that item.
+        """Adds files; they are read in the background, see `wait`. `metadata` holds an object for each file; with
+        `ids`, each file replaces that item.
         """
         form: dict[str, str] = {}
         if metadata is not None:

@@ -21,7 +21,8 @@ class AsyncPage(PageOf[R], Generic[R]):
         self._of = of
 
     async def next_page(self) -> "AsyncPage[R] | None":
-        """The page after this one, or None. By cursor where the list has them: nothing comes twice when the list grows."""
+        """The page after this one, or None. By cursor where the list has them: nothing comes twice when the list
+        grows."""
         if not self.has_next:
             return None
         cursor = self.pagination.next_cursor

@@ -28,8 +28,8 @@ class AsyncStream:
     """An iterator over a run's events: each exactly once, in order, to the terminal event, whatever breaks between.
 
     A broken connection is resumed after the last event that was seen. GapError is raised where an event is missing.
-    `verified` says at the end whether all came exactly as written. The run goes on when you stop reading: `aclose()`, or
-    `async with`, frees the connection; `cancel()` ends the run.
+    `verified` says at the end whether all came exactly as written. The run goes on when you stop reading: `aclose()`,
+    or `async with`, frees the connection; `cancel()` ends the run.
     """
 
     def __init__(self, transport: AsyncTransport, follower: Follower, call: Call, response: httpx.Response) -> None:
@@ -54,7 +54,8 @@ class AsyncStream:
 
     @property
     def verified(self) -> bool | None:
-        """None until the end, and where nothing can be said: the stream began in the middle, or the server sent no hash."""
+        """None until the end, and where nothing can be said: the stream began in the middle, or the server sent no
+        hash."""
         return self._follower.verified
 
     @property
@@ -103,8 +104,8 @@ class AsyncStream:
                 yield change
 
     async def output(self) -> str:
-        """Reads to the end and gives the whole answer. Raises RunFailed, RunCanceled, and IntegrityError where it is not
-        what the server wrote.
+        """Reads to the end and gives the whole answer. Raises RunFailed, RunCanceled, and IntegrityError where it is
+        not what the server wrote.
         """
         async for _ in self:
             pass

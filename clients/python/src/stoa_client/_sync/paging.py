@@ -22,7 +22,8 @@ class Page(PageOf[R], Generic[R]):
         self._of = of
 
     def next_page(self) -> "Page[R] | None":
-        """The page after this one, or None. By cursor where the list has them: nothing comes twice when the list grows."""
+        """The page after this one, or None. By cursor where the list has them: nothing comes twice when the list
+        grows."""
         if not self.has_next:
             return None
         cursor = self.pagination.next_cursor

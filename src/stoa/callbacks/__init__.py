@@ -1,0 +1,17 @@
+"""Callbacks: a signed POST to each address that a run was started with, once the run has ended. Front door."""
+
+from stoa.callbacks.service import Callbacks
+from stoa.callbacks.types import Callback, NewCallback, Report
+from stoa.callbacks.wire import CALLBACKS_MAX, CallbackBody, CallbackWire, callback, new_callbacks
+
+__all__ = [
+    "CALLBACKS_MAX",
+    "Callback",
+    "CallbackBody",
+    "CallbackWire",
+    "Callbacks",
+    "NewCallback",
+    "Report",
+    "callback",
+    "new_callbacks",
+]

@@ -1,0 +1,44 @@
+"""Callbacks on the api host: what became of them, another try, and what they are signed with."""
+
+from typing import Annotated
+from uuid import UUID
+
+from stoa.callbacks import wire
+from stoa.callbacks.service import Callbacks
+from stoa.http import Acknowledgement, Data, Gate, Routes, refusals
+from stoa.kernel.principal import Principal
+
+
+def routes(callbacks: Callbacks, gate: Gate) -> Routes:
+    router = Routes(tags=["apps"])
+
+    @router.get("/v1/runs/{run_id}/callbacks", responses=refusals(404))
+    async def list_callbacks(
+        run_id: UUID, principal: Annotated[Principal, gate("runs:read")]
+    ) -> Data[list[wire.CallbackWire]]:
+        """The run's callbacks, each with its attempts."""
+        return Data(data=[wire.callback(one) for one in await callbacks.of_run(principal, run_id)])
+
+    @router.post("/v1/runs/{run_id}/callbacks/{callback_id}/replay", responses=refusals(404, 409))
+    async def replay_callback(
+        run_id: UUID, callback_id: UUID, principal: Annotated[Principal, gate("runs:write")]
+    ) -> Acknowledgement:
+        """Sends it once more, with the same `webhook-id`: a receiver that has seen it leaves it be."""
+        await callbacks.replay(principal, run_id, callback_id)
+        return Acknowledgement(message="ok")
+
+    @router.get("/v1/apps/{app_id}/signing-secret", responses=refusals(404))
+    async def get_signing_secret(
+        app_id: UUID, principal: Annotated[Principal, gate("apps:write")]
+    ) -> Data[wire.SigningSecretWire]:
+        """What receivers of the app's callbacks check their signature with."""
+        return Data(data=wire.signing_secret(await callbacks.signing_secret(principal, app_id)))
+
+    @router.post("/v1/apps/{app_id}/signing-secret/rotate", responses=refusals(404))
+    async def rotate_signing_secret(
+        app_id: UUID, principal: Annotated[Principal, gate("apps:write")]
+    ) -> Data[wire.SigningSecretWire]:
+        """A new one. For a day messages carry a signature of each, so that no receiver misses one."""
+        return Data(data=wire.signing_secret(await callbacks.rotate(principal, app_id)))
+
+    return router

@@ -1,0 +1,130 @@
+-- name: insert_callback
+INSERT INTO callbacks (org_id, project_id, id, run_id, app_id, position, url, auth, metadata, status)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'waiting');
+
+-- name: visible_run
+-- Whether the caller sees the run; with $3 only where it is of this app.
+SELECT id FROM runs WHERE org_id = $1 AND id = $2 AND ($3::uuid IS NULL OR app_id = $3);
+
+-- name: callbacks_of_run
+SELECT * FROM callbacks WHERE org_id = $1 AND run_id = $2 ORDER BY position;
+
+-- name: attempts
+SELECT * FROM callback_attempts WHERE org_id = $1 AND callback_id = ANY ($2::uuid[]) ORDER BY callback_id, number;
+
+-- name: replay
+-- Sends it once more, with the same id and a fresh count of attempts. Not one whose run goes on, or that is being sent.
+UPDATE callbacks SET status = 'pending', attempt = 0, error = NULL, not_before = now(), ended_at = NULL
+WHERE org_id = $1 AND run_id = $2 AND id = $3 AND status IN ('pending', 'delivered', 'failed') RETURNING id;
+
+-- name: callback_status
+SELECT status FROM callbacks WHERE org_id = $1 AND run_id = $2 AND id = $3;
+
+-- name: remove
+-- With their attempts, by cascade.
+WITH gone AS (
+    DELETE FROM callbacks
+    WHERE org_id = $1 AND run_id IN (SELECT id FROM runs WHERE org_id = $1 AND conversation_id = $2)
+    RETURNING octet_length(url) + coalesce(octet_length(auth), 0) + coalesce(octet_length(metadata::text), 0) AS bytes
+)
+SELECT count(*) AS rows, coalesce(sum(bytes), 0)::bigint AS bytes FROM gone;
+
+-- name: claim
+-- Claims up to $2 callbacks. First those of dead nodes, those whose lease has expired, and those of this node that it
+-- does not work on ($8 is what it works on). Then pending ones that are due, one project after another, beginning after
+-- project $6. $3 are projects with callbacks on this node, $4 how many more each may have, $5 the same for every other
+-- project.
+WITH RECURSIVE lost AS (
+    SELECT c.org_id, c.id FROM callbacks c
+    WHERE c.status = 'running' AND (c.node_id <> $1 OR c.id <> ALL ($8::uuid[]))
+      AND (c.deadline < now() OR c.node_id = $1 OR c.node_id NOT IN (SELECT id FROM living_nodes))
+    LIMIT $2 FOR UPDATE SKIP LOCKED
+), projects AS (
+    SELECT $6::uuid AS project_id, false AS found, false AS wrapped, 0 AS turn
+    UNION ALL
+    SELECT coalesce(n.project_id, '00000000-0000-0000-0000-000000000000'), n.project_id IS NOT NULL,
+           p.wrapped OR n.project_id IS NULL, p.turn + 1
+    FROM projects p LEFT JOIN LATERAL (
+        SELECT c.project_id FROM callbacks c
+        WHERE c.status = 'pending' AND c.project_id > p.project_id ORDER BY c.project_id LIMIT 1
+    ) n ON true
+    WHERE NOT p.wrapped OR n.project_id <= $6
+), roomy AS (
+    SELECT p.project_id, p.turn, coalesce(here.room, $5::int) AS room
+    FROM projects p LEFT JOIN unnest($3::uuid[], $4::int[]) AS here(project_id, room) ON here.project_id = p.project_id
+    WHERE p.found AND coalesce(here.room, $5::int) > 0
+      AND EXISTS (SELECT 1 FROM callbacks c
+                  WHERE c.status = 'pending' AND c.project_id = p.project_id AND c.not_before <= now())
+    LIMIT $2
+), waiting AS (
+    SELECT w.org_id, w.id, p.turn,
+           row_number() OVER (PARTITION BY p.project_id ORDER BY w.not_before) AS turn_of_project
+    FROM roomy p CROSS JOIN LATERAL (
+        SELECT c.org_id, c.id, c.not_before FROM callbacks c
+        WHERE c.status = 'pending' AND c.project_id = p.project_id AND c.not_before <= now()
+        ORDER BY c.not_before LIMIT least(p.room, $2) FOR UPDATE SKIP LOCKED) w
+), taken AS (
+    (SELECT org_id, id FROM lost UNION ALL (SELECT org_id, id FROM waiting ORDER BY turn_of_project, turn)) LIMIT $2
+)
+UPDATE callbacks c
+SET status = 'running', node_id = $1, attempt = c.attempt + 1, deadline = now() + $7::float8 * interval '1 second'
+FROM taken WHERE c.org_id = taken.org_id AND c.id = taken.id RETURNING c.*;
+
+-- name: beat
+-- Renews the lease. No row: this node no longer owns the callback.
+UPDATE callbacks SET deadline = now() + $5::float8 * interval '1 second'
+WHERE org_id = $1 AND id = $2 AND attempt = $3 AND node_id = $4 AND status = 'running' RETURNING id;
+
+-- name: begin_attempt
+-- Entered before the POST. No row: this node no longer owns the callback.
+WITH owned AS (
+    UPDATE callbacks SET posts = posts + 1
+    WHERE org_id = $1 AND id = $2 AND attempt = $3 AND node_id = $4 AND status = 'running'
+    RETURNING org_id, project_id, id, posts
+)
+INSERT INTO callback_attempts (org_id, project_id, callback_id, number)
+SELECT org_id, project_id, id, posts FROM owned RETURNING number;
+
+-- name: end_attempt
+UPDATE callback_attempts SET ended_at = clock_timestamp(), status_code = $4, error = $5
+WHERE org_id = $1 AND callback_id = $2 AND number = $3;
+
+-- name: settle
+UPDATE callbacks SET status = $5, error = $6, node_id = NULL, deadline = NULL, ended_at = now()
+WHERE org_id = $1 AND id = $2 AND attempt = $3 AND node_id = $4 AND status = 'running' RETURNING id;
+
+-- name: postpone
+-- Back to the queue after an attempt that failed.
+UPDATE callbacks
+SET status = 'pending', error = $6, node_id = NULL, deadline = NULL,
+    not_before = now() + $5::float8 * interval '1 second'
+WHERE org_id = $1 AND id = $2 AND attempt = $3 AND node_id = $4 AND status = 'running' RETURNING id;
+
+-- name: give_back
+-- Called when this node stops: releases its callbacks, and this attempt does not count.
+UPDATE callbacks
+SET status = 'pending', node_id = NULL, deadline = NULL, not_before = now(), attempt = greatest(attempt - 1, 0)
+WHERE node_id = $1 AND status = 'running';
+
+-- name: unended
+-- Of all tenants: callbacks of runs that have ended, which nobody has taken yet.
+SELECT status, count(*) FROM callbacks WHERE status IN ('pending', 'running') GROUP BY status;
+
+-- name: app
+SELECT project_id FROM apps WHERE org_id = $1 AND id = $2 FOR NO KEY UPDATE;
+
+-- name: secrets
+-- What an app signs with now, the newest first.
+SELECT * FROM app_signing_secrets WHERE org_id = $1 AND app_id = $2 AND (expires_at IS NULL OR expires_at > now())
+ORDER BY expires_at IS NOT NULL, created_at DESC;
+
+-- name: insert_secret
+INSERT INTO app_signing_secrets (org_id, project_id, id, app_id, secret) VALUES ($1, $2, $3, $4, $5);
+
+-- name: replace_secret
+-- The present secret gets an end; one that was on its way out goes.
+WITH gone AS (
+    DELETE FROM app_signing_secrets WHERE org_id = $1 AND app_id = $2 AND expires_at IS NOT NULL
+)
+UPDATE app_signing_secrets SET expires_at = now() + $3::float8 * interval '1 second'
+WHERE org_id = $1 AND app_id = $2 AND expires_at IS NULL;

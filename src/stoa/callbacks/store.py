@@ -1,0 +1,50 @@
+"""Callbacks, between rows and values."""
+
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+from stoa.callbacks.types import Attempt, Callback, CallbackStatus
+from stoa.db import Row, Tx, load
+
+SQL: Final = load("stoa.callbacks")
+
+
+async def of_run(tx: Tx, org_id: UUID, run_id: UUID) -> Sequence[Callback]:
+    """In the order in which they were given, with their attempts."""
+    rows = await tx.fetch(SQL.callbacks_of_run, org_id, run_id)
+    made: dict[UUID, list[Attempt]] = {row["id"]: [] for row in rows}
+    for row in await tx.fetch(SQL.attempts, org_id, list(made)):
+        made[row["callback_id"]].append(_attempt(row))
+    return [value(row, made[row["id"]]) for row in rows]
+
+
+def value(row: Row, attempts: Sequence[Attempt] = ()) -> Callback:
+    return Callback(
+        row["id"],
+        row["org_id"],
+        row["project_id"],
+        row["run_id"],
+        row["app_id"],
+        row["url"],
+        row["auth"],
+        row["metadata"],
+        CallbackStatus(row["status"]),
+        row["error"],
+        row["not_before"],
+        row["attempt"],
+        row["posts"],
+        row["node_id"],
+        row["created_at"],
+        row["ended_at"],
+        attempts,
+    )
+
+
+def fence(one: Callback) -> tuple[object, ...]:
+    """What proves that the row is still this worker's."""
+    return (one.org_id, one.id, one.attempt, one.node_id)
+
+
+def _attempt(row: Row) -> Attempt:
+    return Attempt(row["number"], row["begun_at"], row["ended_at"], row["status_code"], row["error"])

@@ -1,0 +1,84 @@
+"""Approvals and questions of a run, answered at the terminal."""
+
+import json
+from typing import Any
+
+from stoa.cli.asking import out
+from stoa.cli.client import request
+from stoa.cli.stream.errors import BadRequestError
+from stoa.cli.stream.transport import Transport, path
+from stoa.cli.text import one_line
+
+
+class LeftOpen(Exception):
+    """The person at the terminal answers later."""
+
+
+def pending(transport: Transport, run_id: str) -> list[dict[str, Any]]:
+    """What the run waits for. Raises StoaError."""
+    return list(transport.json(request("GET", path("/v1/runs/{}", run_id)))["data"].get("input_requests", []))
+
+
+def answer(transport: Transport, run_id: str, asked: dict[str, Any]) -> None:
+    """Asks the person and sends what was said. Raises LeftOpen, StoaError."""
+    out.print(f"\n{asked['prompt']}", style="bold yellow", markup=False)
+    try:
+        data = _approval(asked) if asked["type"] == "approval_request" else _feedback(asked)
+    except (EOFError, KeyboardInterrupt) as error:
+        out.print()
+        raise LeftOpen from error
+    try:
+        send(transport, run_id, asked, data)
+    except BadRequestError as error:
+        if asked["id"] in [one["id"] for one in pending(transport, run_id)]:
+            raise
+        out.print(f"Somebody has answered it elsewhere ({error.message}).", style="dim", markup=False)
+
+
+def send(transport: Transport, run_id: str, asked: dict[str, Any], data: dict[str, Any]) -> None:
+    """An answer that is known already. Raises StoaError."""
+    kind = "approval" if asked["type"] == "approval_request" else "human_feedback"
+    body = {"type": kind, "data": {"request_id": asked["id"], **data}}
+    transport.json(request("POST", path("/v1/runs/{}/input", run_id), body))
+
+
+def _approval(asked: dict[str, Any]) -> dict[str, Any]:
+    params, editable = asked.get("params", {}), asked.get("editable_params", [])
+    for name, value in params.items():
+        shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        out.print(f"  {name}: {one_line(shown, 200)}", markup=False)
+    choices = "[y]es, [n]o" + (", [e]dit" if editable else "")
+    while True:
+        said = input(f"Approve? {choices}: ").strip().lower()
+        if said in ("y", "yes"):
+            return {"approved": True}
+        if said in ("n", "no"):
+            feedback = input("Why not? (Enter for no reason): ").strip()
+            return {"approved": False, **({"feedback": feedback} if feedback else {})}
+        if said in ("e", "edit") and editable:
+            return {"approved": True, "params": {name: _edited(name, params.get(name)) for name in editable}}
+
+
+def _edited(name: str, value: Any) -> Any:
+    """A new value as JSON, or as text where the old one was text; Enter keeps the old."""
+    said = input(f"  {name} [{one_line(json.dumps(value, ensure_ascii=False), 60)}]: ")
+    if not said.strip():
+        return value
+    if isinstance(value, str):
+        return said
+    try:
+        return json.loads(said)
+    except ValueError:
+        return said
+
+
+def _feedback(asked: dict[str, Any]) -> dict[str, Any]:
+    options = asked.get("options") or []
+    for number, option in enumerate(options, 1):
+        out.print(f"  {number}. {option}", markup=False)
+    while True:
+        said = input("Your answer: ").strip()
+        if options and said.isdecimal() and 1 <= int(said) <= len(options):
+            return {"feedback": options[int(said) - 1]}
+        if said:
+            return {"feedback": said}

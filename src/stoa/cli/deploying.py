@@ -1,0 +1,91 @@
+"""`stoa apps deploy FILE`: a file's flow becomes a version, the tools that it names, and an app."""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from stoa.cli.asking import ask, ask_all, errors, fail, out
+from stoa.cli.flow_files import FileError, FlowFile, read
+
+SUFFIXES: Final = (".yaml", ".yml", ".json")
+
+
+def is_file(target: str) -> bool:
+    """Whether a command's argument means a file, and not an app's name."""
+    return target.endswith(SUFFIXES)
+
+
+def deploy_file(
+    url: str | None,
+    key: str | None,
+    target: str,
+    project_id: Callable[[], str],
+    *,
+    name: str | None,
+    workflow: str | None,
+    dry_run: bool,
+) -> Any:
+    """The app, with its deployment; None after a dry run, which prints what would be sent."""
+    try:
+        found = read(Path(target).read_text("utf-8"), os.environ, workflow)
+    except (FileError, OSError, UnicodeDecodeError) as error:
+        raise fail(f"{target}: {error}") from error
+    for note in found.notes:
+        errors.print(f"note: {note}", markup=False)
+    if dry_run:
+        tools = [{**tool, "secrets": sorted(tool.get("secrets", {}))} for tool in found.tools]
+        out.print(json.dumps({"name": found.name, "flow": found.flow, "tools": tools}, indent=2), markup=False)
+        return None
+    home = project_id()
+    workflow_id, version_id = _released(url, key, home, found)
+    for tool in found.tools:
+        _make_tool(url, key, tool)
+    return _deployed(url, key, home, workflow_id, version_id, name or found.name)
+
+
+def _released(url: str | None, key: str | None, project_id: str, found: FlowFile) -> tuple[str, str]:
+    """The workflow and its version with this flow: the latest one where it is the same."""
+    path = "/v1/workflows"
+    listed = _named(ask_all(url, key, f"{path}?project_id={project_id}"), found.name, "workflows")
+    if listed is None:
+        body = {"name": found.name, "project_id": project_id, "flow": found.flow}
+        listed = ask("POST", url, key, path, body)["data"]
+    workflow_id = str(listed["id"])
+    if listed["versions"]:
+        latest = ask("GET", url, key, f"{path}/{workflow_id}/versions?page_size=1")["data"][0]["id"]
+        version = ask("GET", url, key, f"{path}/{workflow_id}/versions/{latest}")["data"]
+        if version["flow"] == found.flow:
+            return workflow_id, str(latest)
+    body = {"name": found.name, "flow": found.flow}
+    return workflow_id, str(ask("POST", url, key, f"{path}/{workflow_id}/release", body)["data"]["id"])
+
+
+def _make_tool(url: str | None, key: str | None, tool: Mapping[str, Any]) -> None:
+    """Made, or changed to what the file says."""
+    there = _named(ask_all(url, key, "/v1/tools"), str(tool["name"]), "tools")
+    if there is None:
+        ask("POST", url, key, "/v1/tools", dict(tool))
+        out.print(f"tool {tool['name']} is made", markup=False)
+    elif any(there.get(name) != tool[name] for name in ("description", "config")) or "secrets" in tool:
+        changes = {name: value for name, value in tool.items() if name not in ("name", "type")}
+        ask("PATCH", url, key, f"/v1/tools/{there['id']}", changes)
+        out.print(f"tool {tool['name']} is changed", markup=False)
+
+
+def _deployed(url: str | None, key: str | None, project_id: str, workflow_id: str, version_id: str, name: str) -> Any:
+    body: dict[str, Any] = {"workflow_id": workflow_id, "workflow_version_id": version_id}
+    there = _named(ask_all(url, key, f"/v1/apps?project_id={project_id}"), name, "apps")
+    if there is None:
+        return ask("POST", url, key, "/v1/apps", {"name": name, "project_id": project_id, **body})["data"]
+    if there["workflow_version_id"] == version_id:
+        return there
+    return ask("POST", url, key, f"/v1/apps/{there['id']}/deploy", body)["data"]
+
+
+def _named(found: Sequence[Any], name: str, what: str) -> Any | None:
+    same = [one for one in found if one["name"] == name]
+    if len(same) > 1:
+        raise fail(f"There are {len(same)} {what} named {name}; name one of them otherwise first.")
+    return same[0] if same else None

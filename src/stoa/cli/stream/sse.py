@@ -1,0 +1,91 @@
+# Written by tools/clients/carried.py from clients/python/src/stoa_client/sse.py; change that.
+"""Server-Sent Events out of bytes, as the HTML standard has it. No I/O.
+
+The lines are split in bytes, at LF, CR and CRLF alone: `str.splitlines` also splits at U+0085 and U+2028, which JSON may
+hold unescaped, and a character may be cut in two by the network.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from stoa.cli.stream.errors import ProtocolError
+
+BOM: Final = b"\xef\xbb\xbf"
+FRAME_BYTES_MAX: Final = 256 * 1024 * 1024
+"""More than any event of a server can be: what is longer is no event stream."""
+_END: Final = re.compile(rb"[\r\n]")
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One event as it came: `data` holds the exact bytes of its `data:` lines, joined by LF."""
+
+    event: str
+    data: bytes
+
+
+class Decoder:
+    """Give it bytes as they come, get whole frames. A frame without its closing empty line never appears."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._searched = 0
+        self._started = False
+        self._skip_lf = False
+        self._event = b""
+        self._data: list[bytes] = []
+        self._data_bytes = 0
+
+    def feed(self, chunk: bytes) -> list[Frame]:
+        """Raises ProtocolError when a frame grows beyond all measure."""
+        self._buffer += chunk
+        if len(self._buffer) + self._data_bytes > FRAME_BYTES_MAX:
+            raise ProtocolError(f"An event is over {FRAME_BYTES_MAX} bytes; this is not a stream of Stoa's events.")
+        if not self._started and not self._begin():
+            return []
+        frames: list[Frame] = []
+        at = 0
+        while True:
+            if self._skip_lf and at < len(self._buffer):
+                self._skip_lf = False
+                at += self._buffer[at] == 0x0A
+            found = _END.search(self._buffer, max(at, self._searched))
+            if found is None:
+                break
+            end = found.start()
+            # A CR ends a line at once, without waiting whether an LF follows: that is skipped when it comes.
+            self._skip_lf = self._buffer[end] == 0x0D
+            if (frame := self._take(bytes(self._buffer[at:end]))) is not None:
+                frames.append(frame)
+            at, self._searched = end + 1, 0
+        del self._buffer[:at]
+        self._searched = len(self._buffer)
+        return frames
+
+    def _begin(self) -> bool:
+        """Drops one byte order mark at the very start, however it is cut; false while that cannot be told yet."""
+        if len(self._buffer) < len(BOM) and BOM.startswith(self._buffer):
+            return False
+        if self._buffer.startswith(BOM):
+            del self._buffer[: len(BOM)]
+        self._started = True
+        return True
+
+    def _take(self, line: bytes) -> Frame | None:
+        if not line:
+            return self._dispatch()
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"data":
+            self._data.append(value)
+            self._data_bytes += len(value) + 1
+        elif name == b"event":
+            self._event = value
+        # A comment has no name. `id` is not used: an event's `sequence` says the same, and is covered by the hash.
+        return None
+
+    def _dispatch(self) -> Frame | None:
+        frame = Frame(self._event.decode("utf-8", "replace"), b"\n".join(self._data)) if self._data else None
+        self._event, self._data, self._data_bytes = b"", [], 0
+        return frame

@@ -1,0 +1,147 @@
+"""What `stoa chat`, `stoa ask` and `stoa runs follow` share: a conversation with its model and bases, and an answer."""
+
+import json
+import mimetypes
+import os
+import sys
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from stoa.cli.answer.following import Following, Outcome
+from stoa.cli.answer.paper import Paper
+from stoa.cli.answer.reader import Reader, stream_of
+from stoa.cli.asking import Exit, ask_all, base_id_of, create, errors, fail, refused
+from stoa.cli.client import request
+from stoa.cli.stream import events
+from stoa.cli.stream.errors import StoaError
+from stoa.cli.stream.events import AnyEvent
+from stoa.cli.stream.follow import Follower
+from stoa.cli.stream.transport import EVENT_STREAM, Call, Transport, path
+
+FILE_SECONDS_MAX = 300
+
+
+def new_conversation(url: str | None, key: str | None, model: str | None, bases: Sequence[str]) -> dict[str, Any]:
+    """With this model, or the server's default, and these bases to search."""
+    body: dict[str, Any] = {"model_id": model_id_of(url, key, model)}
+    if bases:
+        body["agent"] = {"knowledge_bases": [base_id_of(url, key, one) for one in bases]}
+    return dict(create(url, key, "/v1/conversations", body))
+
+
+def model_id_of(url: str | None, key: str | None, model: str | None) -> str:
+    """By id, slug or name; without any, the default. Ends the command where there is none such."""
+    found = ask_all(url, key, "/v1/router/models")
+    if model is None:
+        chosen = [one for one in found if one.get("default")] or found[:1]
+    else:
+        chosen = [one for one in found if model in (one["id"], one["slug"])] or [
+            one for one in found if model == one["name"]
+        ]
+    if not chosen:
+        raise fail(f"There is no model {model}. These are there: {', '.join(one['slug'] for one in found) or 'none'}")
+    return str(chosen[0]["id"])
+
+
+def upload(transport: Transport, conversation_id: str, file: Path) -> dict[str, Any]:
+    """A file of the conversation, once it was read. Raises StoaError, OSError."""
+    boundary = uuid.uuid4().hex
+    name = file.name.replace("\\", "_").replace('"', "%22").replace("\r", " ").replace("\n", " ")
+    kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+    disposition = f'Content-Disposition: form-data; name="file"; filename="{name}"'
+    head = f"--{boundary}\r\n{disposition}\r\nContent-Type: {kind}\r\n\r\n"
+    body = head.encode() + file.read_bytes() + f"\r\n--{boundary}--\r\n".encode()
+    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}", "Idempotency-Key": boundary}
+    made = transport.json(Call("POST", path("/v1/conversations/{}/files", conversation_id), body=body, headers=headers))
+    found, until = made["data"], time.monotonic() + FILE_SECONDS_MAX
+    while found["status"] == "pending" and time.monotonic() < until:
+        time.sleep(0.2)
+        found = transport.json(request("GET", path("/v1/files/{}", found["id"])))["data"]
+    if found["status"] == "failed":
+        raise StoaError(f"{file.name} could not be read: {found['error']['message']}")
+    return dict(found)
+
+
+def message_body(text: str, files: Sequence[Mapping[str, Any]], **fields: Any) -> dict[str, Any]:
+    parts: list[dict[str, Any]] = [{"type": "text", "text": text}] if text.strip() else []
+    parts += [{"type": "file", "file": {"id": one["id"], "name": one["name"]}} for one in files]
+    return {"content": parts, **fields}
+
+
+def sending(conversation_id: str, body: Mapping[str, Any], idempotency_key: str) -> tuple[Call, Follower]:
+    """A message whose answer is read from its first event, however often it is sent."""
+    headers = {"Accept": EVENT_STREAM, "Content-Type": "application/json", "Idempotency-Key": idempotency_key}
+    where = path("/v3/conversations/{}/messages", conversation_id)
+    return Call("POST", where, body=json.dumps(body).encode(), headers=headers), Follower()
+
+
+def on_terminal() -> bool:
+    """Whether the cursor of the standard output can be moved."""
+    return sys.stdout.isatty() and os.environ.get("TERM") not in (None, "", "dumb")
+
+
+def person_is_there() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def follow(
+    transport: Transport,
+    what: tuple[Call, Follower],
+    *,
+    patient: bool = False,
+    on_event: Callable[[AnyEvent], None] = lambda _: None,
+    quiet: bool = False,
+) -> Outcome:
+    """Draws the answer to its end. `quiet`: the terminal is somebody else's, and nobody is asked anything."""
+    with open(os.devnull, "w", encoding="utf-8") if quiet else _standard_output() as file:  # noqa: PTH123
+        paper = Paper(file, live=not quiet and on_terminal())
+        following = Following(transport, paper, asks=not quiet and person_is_there(), on_event=on_event)
+        return following.run(Reader(transport, *what, patient=patient))
+
+
+class _standard_output:  # noqa: N801 — used like a function
+    """Is not closed when it is left."""
+
+    def __enter__(self) -> Any:
+        return sys.stdout
+
+    def __exit__(self, *_: object) -> None:
+        sys.stdout.flush()
+
+
+def follow_run(transport: Transport, run_id: str, **options: Any) -> Outcome:
+    return follow(transport, stream_of(run_id), **options)
+
+
+def exit_code(outcome: Outcome) -> Exit:
+    """What the command ends with; what is not said below the answer is said here."""
+    if outcome.error is not None:
+        return Exit(refused(outcome.error).exit_code)
+    if outcome.left:
+        if outcome.run_id:
+            errors.print(f"The run may still go on: stoa runs follow {outcome.run_id}", style="yellow", markup=False)
+        return Exit.INTERRUPTED
+    if outcome.waits:
+        errors.print(f"The run waits for a person: stoa runs answer {outcome.run_id}", style="yellow", markup=False)
+        return Exit.WAITS
+    if isinstance(outcome.terminal, events.RunCanceledEvent):
+        return Exit.INTERRUPTED
+    if outcome.verified is False:
+        errors.print("Not every event came as the server wrote it; look for a proxy that changes answers.", style="red")
+        return Exit.FAILED
+    return Exit.DONE if isinstance(outcome.terminal, events.RunCompleted) else Exit.FAILED
+
+
+def read_question(words: Sequence[str]) -> str:
+    """The words of the command line, and below them the standard input where `-` asks for it, or there are none.
+
+    It is not read unasked: a pipe that somebody has left open would be waited for without an end.
+    """
+    said = " ".join(word for word in words if word != "-")
+    if "-" not in words and (said or sys.stdin.isatty()):
+        return said
+    piped = sys.stdin.buffer.read().removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace").replace("\r\n", "\n")
+    return "\n\n".join(part for part in (said, piped.rstrip("\n")) if part)

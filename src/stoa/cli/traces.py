@@ -1,0 +1,80 @@
+"""`stoa traces`: runs of this server and spans of other programs."""
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+import typer
+
+from stoa.cli.asking import HERE, All, Json, Key, Limit, Url, Yes, ask, ask_all, confirm, deleted, print_json
+from stoa.cli.tables import Columns, print_table, show_list
+from stoa.cli.text import cell
+
+app = typer.Typer(no_args_is_help=True, help="Traces: what ran, how long, at what cost.")
+Trace = Annotated[str, typer.Argument(help="The trace's id, from `stoa traces list`.")]
+
+
+@app.command("list")
+def list_traces(
+    status: Annotated[list[str] | None, typer.Option(help="succeeded, failed, canceled or running. Repeat it.")] = None,
+    name: Annotated[str | None, typer.Option(help="A part of the name.")] = None,
+    limit: Limit = 25,
+    everything: All = False,
+    as_json: Json = False,
+    url: Url = HERE,
+    key: Key = None,
+) -> None:
+    """List traces, the newest first."""
+    query = urlencode([*(("status", one) for one in status or []), *((("name", name),) if name else ())])
+    columns: Columns = {
+        "id": "id",
+        "name": "name",
+        "status": "status",
+        "seconds": "duration_seconds",
+        "spans": "run_count",
+        "tokens": "total_tokens",
+        "usd": "cost_usd",
+        "started": "start_time",
+    }
+    found = ask_all(url, key, "/v1/traces" + (f"?{query}" if query else ""), None if everything else limit)
+    show_list(found, columns, as_json=as_json, nothing="There are no such traces.")
+
+
+@app.command("show")
+def show(trace: Trace, as_json: Json = False, url: Url = HERE, key: Key = None) -> None:
+    """Print a trace as a tree of its spans."""
+    found = ask("GET", url, key, f"/v1/traces/{trace}")["data"]
+    if as_json:
+        print_json(found)
+        return
+    spans: list[dict[str, Any]] = found["runs"]
+    rows = [
+        ("  " * depth + one["name"], one["type"], cell(one.get("status")), one["start_time"], one.get("end_time", ""))
+        for depth, one in _tree(spans)
+    ]
+    print_table(("span", "type", "status", "started", "ended"), rows)
+
+
+@app.command("delete")
+def delete(trace: Trace, yes: Yes = False, url: Url = HERE, key: Key = None) -> None:
+    """Delete a trace that another program has sent, for good."""
+    confirm(f"Delete the trace {trace} for good?", yes=yes)
+    deleted(url, key, f"/v1/traces/{trace}")
+
+
+def _tree(spans: Sequence[dict[str, Any]]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Parents before their children, each once: what others send may hold circles."""
+    below: dict[str | None, list[dict[str, Any]]] = {}
+    known = {one["id"] for one in spans}
+    for one in spans:
+        parent = one.get("parent_run_id")
+        below.setdefault(parent if parent in known else None, []).append(one)
+    seen: set[str] = set()
+    left = [(0, one) for one in reversed(below.get(None, []))]
+    while left:
+        depth, one = left.pop()
+        if one["id"] not in seen:
+            seen.add(one["id"])
+            yield depth, one
+            left += [(depth + 1, child) for child in reversed(below.get(one["id"], []))]
+    yield from ((0, one) for one in spans if one["id"] not in seen)

@@ -1,0 +1,155 @@
+"""A run's events as those of AG-UI (CopilotKit's front-ends). Pure.
+
+    RUN_STARTED, RUN_FINISHED, RUN_ERROR     run.started, run.completed and run.canceled, run.failed
+    TEXT_MESSAGE_START, _CONTENT, _END       agent.response.delta, one message for each reply of the model
+    REASONING_…                              agent.reasoning.delta
+    TOOL_CALL_START, _ARGS, _END, _RESULT    tool calls; those of the client's own tools have no result here
+    CUSTOM                                   what this dialect has no word for: questions to people, a recovery
+
+A client builds its state from the first event on, so a stream is always sent from there.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import orjson
+
+from stoa.events import EventType, StoredEvent
+
+ASKED: Final = "stoa.input_requested"
+DISCARDED: Final = "stoa.discarded"
+"""`value.messageIds`: what was said in these messages is void and follows anew, because a node died."""
+
+
+class AguiTranslator:
+    """Give it every event of a run once, in order."""
+
+    def __init__(self, thread_id: str, run_id: str) -> None:
+        """As the client names them."""
+        self._thread_id = thread_id
+        self._run_id = run_id
+        self._text: tuple[str, int] | None = None
+        self._thought: str | None = None
+        self._parent = (-1, "")
+        """The reply that the next call belongs to: its iteration, and its message."""
+        self._open: dict[str, int] = {}
+        """Calls whose arguments have not ended, with the event that began each."""
+        self._said: dict[str, int] = {}
+        self._made: list[dict[str, Any]] = []
+
+    def take(self, events: Sequence[StoredEvent]) -> list[dict[str, Any]]:
+        self._made = []
+        for event in events:
+            if "source" not in event.data:
+                self._take(event)
+        return self._made
+
+    def _take(self, event: StoredEvent) -> None:
+        data = event.data
+        match event.type:
+            case EventType.RESPONSE_DELTA:
+                self._say(event)
+            case EventType.REASONING_DELTA:
+                self._think(event)
+            case EventType.TOOL_CALL_STARTED:
+                self._begin_call(event)
+            case EventType.TOOL_CALL_INPUT_DELTA:
+                if data["delta"] and data["id"] in self._open:
+                    self._frame("TOOL_CALL_ARGS", toolCallId=data["id"], delta=data["delta"])
+            case EventType.TOOL_CALL_COMPLETED | EventType.TOOL_CALL_FAILED:
+                self._result(event)
+            case EventType.RUN_STARTED:
+                self._frame("RUN_STARTED", threadId=self._thread_id, runId=self._run_id)
+            case EventType.APPROVAL_REQUEST_CREATED | EventType.HUMAN_FEEDBACK_REQUESTED:
+                self._close()
+                self._frame("CUSTOM", name=ASKED, value=dict(data))
+            case EventType.RUN_RECOVERED:
+                self._discard(int(data["discard_from"]))
+            case EventType.RUN_COMPLETED | EventType.RUN_CANCELED:
+                self._close()
+                result = {"status": data["status"], "usage": data.get("usage")}
+                self._frame("RUN_FINISHED", threadId=self._thread_id, runId=self._run_id, result=result)
+            case EventType.RUN_FAILED:
+                self._close()
+                self._frame("RUN_ERROR", message=data["error"]["message"], code=data["error"]["code"])
+            case _:
+                pass
+
+    # --- texts ------------------------------------------------------------------------------------------------------
+    def _say(self, event: StoredEvent) -> None:
+        delta, iteration = event.data["delta"], int(event.data.get("iteration", 0))
+        if not delta:  # Clients refuse an empty one.
+            return
+        self._close_thought()
+        if self._text is not None and self._text[1] != iteration:
+            self._close_text()
+        if self._text is None:
+            self._close_calls()
+            self._text = f"msg-{self._run_id}-{event.sequence}", iteration
+            self._said[self._text[0]] = event.sequence
+            self._parent = iteration, self._text[0]
+            self._frame("TEXT_MESSAGE_START", messageId=self._text[0], role="assistant")
+        self._frame("TEXT_MESSAGE_CONTENT", messageId=self._text[0], delta=delta)
+
+    def _think(self, event: StoredEvent) -> None:
+        if not event.data["delta"]:
+            return
+        if self._thought is None:
+            self._close()
+            self._thought = f"thought-{self._run_id}-{event.sequence}"
+            self._frame("REASONING_START", messageId=self._thought)
+            self._frame("REASONING_MESSAGE_START", messageId=self._thought, role="reasoning")
+        self._frame("REASONING_MESSAGE_CONTENT", messageId=self._thought, delta=event.data["delta"])
+
+    def _close_text(self) -> None:
+        if self._text is not None:
+            self._frame("TEXT_MESSAGE_END", messageId=self._text[0])
+            self._text = None
+
+    def _close_thought(self) -> None:
+        if self._thought is not None:
+            self._frame("REASONING_MESSAGE_END", messageId=self._thought)
+            self._frame("REASONING_END", messageId=self._thought)
+            self._thought = None
+
+    def _close_calls(self) -> None:
+        for call in self._open:
+            self._frame("TOOL_CALL_END", toolCallId=call)
+        self._open.clear()
+
+    def _close(self) -> None:
+        self._close_thought()
+        self._close_text()
+        self._close_calls()
+
+    # --- calls ------------------------------------------------------------------------------------------------------
+    def _begin_call(self, event: StoredEvent) -> None:
+        self._close_thought()
+        self._close_text()
+        data = event.data
+        iteration = int(data.get("iteration", 0))
+        if self._parent[0] != iteration:
+            self._parent = iteration, f"msg-{self._run_id}-{event.sequence}"
+        self._open[data["id"]] = event.sequence
+        about = {"toolCallName": data["tool"]["name"], "parentMessageId": self._parent[1]}
+        self._frame("TOOL_CALL_START", toolCallId=data["id"], **about)
+
+    def _result(self, event: StoredEvent) -> None:
+        self._close()
+        data = event.data
+        content = data["result"] if event.type is EventType.TOOL_CALL_COMPLETED else data["error"]["message"]
+        about = {"messageId": f"result-{data['id']}", "toolCallId": data["id"], "content": content, "role": "tool"}
+        self._frame("TOOL_CALL_RESULT", **about)
+
+    def _discard(self, first: int) -> None:
+        self._close()
+        void = [message for message, sequence in self._said.items() if sequence >= first]
+        if void:
+            self._frame("CUSTOM", name=DISCARDED, value={"messageIds": void})
+
+    def _frame(self, kind: str, **fields: Any) -> None:
+        self._made.append({"type": kind, **fields})
+
+
+def encode(frames: Sequence[dict[str, Any]]) -> bytes:
+    return b"".join(b"data: %b\n\n" % orjson.dumps(frame) for frame in frames)

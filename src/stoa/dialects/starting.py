@@ -1,0 +1,222 @@
+"""Begins a run for a request of another dialect: finds or makes its conversation, puts in what came inside the request,
+and sends the message."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any, Final
+from uuid import UUID, uuid5
+
+from stoa.conversations import Conversation, Conversations, Fork, Message, Role
+from stoa.db.idempotency import IdempotencyKey
+from stoa.kernel.errors import AppError, BadRequest, NotFound, Unavailable
+from stoa.kernel.pages import PageRequest
+from stoa.kernel.principal import Principal
+from stoa.runs import Moved, Run, Runs, SendMessage, content_of
+
+ATTEMPTS_MAX: Final = 3
+NAMESPACE: Final = UUID("6f1d2f0e-5d3c-4b62-8f5b-0d8e5a7f4c11")
+"""Of ids that are made out of what clients name."""
+CHECKED: Final = ("tools", "knowledge_bases", "output_schema")
+
+CheckAgent = Callable[[Principal, Mapping[str, Any]], Awaitable[None]]
+"""Whether the tools and knowledge bases that a definition names are there. Raises BadRequest."""
+ModelOf = Callable[[Principal, str], Awaitable[UUID]]
+"""The model of a slug. Raises NotFound."""
+
+
+def once_for(dialect: str, *names: str) -> IdempotencyKey:
+    """What a request is remembered by that its client names itself (a run, a message): the same names again are the
+    same request, whatever else it says."""
+    made = uuid5(NAMESPACE, "\0".join((dialect, *names)))
+    return IdempotencyKey(str(made), dialect, made.bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that came inside a request."""
+
+    name: str
+    mime_type: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A run that is to begin. `items` name attachments as files whose id is `upload:<n>`."""
+
+    model: str | None
+    items: Sequence[Mapping[str, Any]]
+    wanted: Mapping[str, Any]
+    uploads: Sequence[Attachment] = ()
+    conversation: UUID | None = None
+    """Where the message goes; None makes a conversation for it."""
+    app: UUID | None = None
+    """The app that a conversation is made for; None makes it for `model`."""
+    follows: Run | None = None
+    """The run whose answer it comes next to: in its conversation, or in a fork where that has gone on since."""
+    user: str | None = None
+    metadata: Mapping[str, Any] | None = None
+    about: Mapping[str, Any] | None = None
+    """The metadata of a conversation that is made."""
+    regenerate: bool = False
+    """Another answer to the last message of `conversation`; `items` are empty then."""
+
+
+@dataclass(slots=True)
+class _Place:
+    conversation: UUID
+    follows: int | None = None
+    made: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    runs: Runs
+    conversations: Conversations
+    check_agent: CheckAgent
+    model_of: ModelOf
+    draining: Callable[[], bool]
+
+    async def start(self, principal: Principal, order: Order, once: IdempotencyKey | None) -> Run:
+        """One transaction begins the run; a conversation that is made for it, and its files, come before. Raises
+        AppError, and leaves nothing then."""
+        if self.draining():
+            raise Unavailable("This server is restarting; send it again in a moment.", retry_after_seconds=2)
+        model_id = await self.model_of(principal, order.model) if order.model is not None else None
+        if named := {name: value for name, value in order.wanted.items() if name in CHECKED}:
+            await self.check_agent(principal, named)
+        for _ in range(ATTEMPTS_MAX):
+            place = await self._place(principal, order)
+            try:
+                return await self._send(principal, order, place, model_id, once)
+            except Moved:
+                continue  # Somebody else has answered meanwhile: the next attempt forks.
+        raise Moved("This conversation goes on faster than this message can be placed in it; send it again.")
+
+    async def _send(
+        self, principal: Principal, order: Order, place: _Place, model_id: UUID | None, once: IdempotencyKey | None
+    ) -> Run:
+        try:
+            items = await self._placed(principal, order, place)
+            plain = plain_content(items)
+            send = SendMessage(
+                () if order.regenerate else plain if plain is not None else content_of(items),
+                model_id,
+                subagents_enabled=False,
+                metadata=order.metadata,
+                wanted={**order.wanted, "own": order.conversation is None},
+                items=None if plain is not None or order.regenerate else items,
+                follows=place.follows,
+                regenerate=order.regenerate,
+            )
+            started = await self.runs.start(principal, place.conversation, send, once)
+        except AppError:
+            if place.made:
+                await self.conversations.delete(principal, place.conversation)
+            raise
+        if place.made and not started.first:  # The run began with an earlier request of the same key.
+            await self.conversations.delete(principal, place.conversation)
+        return started.run
+
+    async def _place(self, principal: Principal, order: Order) -> _Place:
+        if order.conversation is not None:
+            return _Place(order.conversation)
+        if order.follows is None:
+            return await self._made(principal, order)
+        answer = await self.answer_of(principal, order.follows)
+        conversation = await self.conversations.get(principal, order.follows.conversation_id)
+        if conversation.message_count == answer.position and order.wanted.get("store", True):
+            return _Place(conversation.id, answer.position)
+        forked = await self.conversations.fork(principal, conversation.id, Fork(answer.id), None)
+        return _Place(forked.id, answer.position, made=True)
+
+    async def _made(self, principal: Principal, order: Order) -> _Place:
+        made = await self.make(principal, order.app, order.model, order.user, order.about)
+        return _Place(made.id, made=True)
+
+    async def make(
+        self,
+        principal: Principal,
+        app_id: UUID | None,
+        model: str | None,
+        user: str | None = None,
+        about: Mapping[str, Any] | None = None,
+        *,
+        once: IdempotencyKey | None = None,
+        given_id: UUID | None = None,
+    ) -> Conversation:
+        """A conversation with an app, or with a model. Raises NotFound where there is neither."""
+        try:
+            return await self.conversations.create(
+                principal,
+                model_id=await self.model_of(principal, model) if app_id is None and model is not None else None,
+                app_id=app_id,
+                org_id=None,
+                title=None,
+                user_id=user,
+                metadata=about,
+                agent=None,
+                once=once,
+                given_id=given_id,
+            )
+        except BadRequest as refused:
+            if refused.details is None or "app_id" not in refused.details:
+                raise
+            raise NotFound(f"There is no agent {app_id}: it {refused.details['app_id']}.") from None
+
+    async def answer_of(self, principal: Principal, run: Run) -> Message:
+        """The message in which a run's answer stands. Raises NotFound while there is none."""
+        page = PageRequest(run.message_position + 1, 1)
+        found = (await self.conversations.messages(principal, run.conversation_id, page)).items
+        if not found or found[0].role is not Role.ASSISTANT or found[0].run_id != run.id:
+            raise NotFound(f"The run {run.id} has no answer (yet) that a message could follow.")
+        return found[0]
+
+    async def _placed(self, principal: Principal, order: Order, place: _Place) -> Sequence[Mapping[str, Any]]:
+        """The items, with every attachment as a file of the conversation."""
+        files: list[Mapping[str, Any]] = []
+        for one in order.uploads:
+            file = await self.conversations.add_file(
+                principal,
+                place.conversation,
+                BytesIO(one.data),
+                name=one.name,
+                mime_type=one.mime_type,
+                once=None,
+            )
+            files.append({"id": str(file.id), "name": file.name})
+        return [_with_files(item, files) for item in order.items]
+
+
+def _with_files(item: Mapping[str, Any], files: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    if "content" not in item:
+        return item
+    parts: list[Any] = []
+    for part in item["content"]:
+        held = part["file"]["id"] if part["type"] == "file" else ""
+        parts.append({**part, "file": files[int(held[7:])]} if held.startswith("upload:") else part)
+    return {**item, "content": parts}
+
+
+def plain_content(items: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]] | None:
+    """The content of a message that is one text of the user, perhaps with files; None where it is more."""
+    if len(items) != 1 or items[0]["type"] != "message" or items[0]["role"] != "user":
+        return None
+    content: Sequence[Mapping[str, Any]] = items[0]["content"]
+    return content
+
+
+def open_calls(answer: Message | None) -> set[str]:
+    """The calls of an answer whose results its client has yet to bring."""
+    turns = (answer.turns if answer is not None else None) or ()
+    return {call["id"] for turn in turns for call in turn.get("calls", ()) if call.get("client")}
+
+
+def check_results(open_: set[str], brought: set[str], calls: set[str], name: Callable[[str], str], where: str) -> None:
+    """Each call has one result, and each result a call. `calls` are those that the request itself holds. Raises
+    BadRequest."""
+    for call in sorted((open_ | calls) - brought):
+        raise BadRequest.field(where, f"holds no output for the function call {name(call)}")
+    for call in sorted(brought - open_ - calls):
+        raise BadRequest.field(where, f"holds an output for {name(call)}, and no function call of this id was made")

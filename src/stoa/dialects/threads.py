@@ -1,0 +1,146 @@
+"""Threads: conversations that a client names itself, and of which it sends the whole history each time.
+
+AG-UI's and the AI SDK's clients do so. The server has the history already: what is new is what comes after the last
+answer. Only a thread that the server does not know yet is taken over whole.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+from uuid import UUID, uuid5
+
+from stoa.conversations import Conversation, Conversations, Message, Role
+from stoa.db.idempotency import IdempotencyKey
+from stoa.dialects.responses.inputs import Asked, read_input
+from stoa.dialects.responses.names import our_call
+from stoa.dialects.responses.tools import read_tools
+from stoa.dialects.starting import NAMESPACE, Attachment, Beginning, Order, once_for, open_calls
+from stoa.kernel.errors import BadRequest, NotFound
+from stoa.kernel.pages import PageRequest
+from stoa.kernel.principal import Principal
+from stoa.runs import Run, RunStatus
+
+THREAD_CHARACTERS_MAX: Final = 200
+CLIENT_MESSAGE: Final = "client_message_id"
+"""In a message's metadata: what the client calls it. The same again asks for another answer to it."""
+_ACTIVE: Final = frozenset({RunStatus.CREATED, RunStatus.STARTED, RunStatus.PAUSED})
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a client asks for. `history` and `tail` are items of OpenAI's Responses, `tools` its function tools."""
+
+    agent: str
+    """An app's id, or the slug of a model."""
+    thread: str
+    history: Sequence[Mapping[str, Any]]
+    tail: Sequence[Mapping[str, Any]]
+    dialect: str
+    tools: Sequence[Mapping[str, Any]] = ()
+    instructions: str | None = None
+    message_id: str | None = None
+    regenerate: bool = False
+    more: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What the dialect has to remember of the request."""
+
+
+class Threads:
+    def __init__(self, beginning: Beginning) -> None:
+        self._beginning = beginning
+        self._conversations: Conversations = beginning.conversations
+        self._runs = beginning.runs
+
+    async def find(self, principal: Principal, thread: str) -> Conversation | None:
+        """The conversation of that name, or of that id."""
+        for conversation_id in self._ids(principal, thread):
+            try:
+                return await self._conversations.get(principal, conversation_id)
+            except NotFound:
+                continue
+        return None
+
+    async def latest(self, principal: Principal, thread: str) -> Run | None:
+        """The run that is under way in a thread, if any."""
+        held = await self.find(principal, thread)
+        if held is None or held.active_run_id is None:
+            return None
+        run = await self._runs.get(principal, held.active_run_id)
+        return run if run.status in _ACTIVE else None
+
+    async def start(self, principal: Principal, turn: Turn, once: IdempotencyKey | None) -> Run:
+        """The run that answers. Raises AppError."""
+        if not 0 < len(turn.thread) <= THREAD_CHARACTERS_MAX or "\0" in turn.thread:
+            raise BadRequest.field("thread", f"must be 1 to {THREAD_CHARACTERS_MAX} characters")
+        asked = Asked("", [], {}, {})
+        read_tools({"tools": [{"type": "function", **tool} for tool in turn.tools]}, asked)
+        held = await self.find(principal, turn.thread)
+        last, question = await self._last(principal, held) if held is not None else (None, None)
+        regenerate = question is not None and (turn.regenerate or _same(question, turn.message_id))
+        if not regenerate:
+            given = turn.tail if last is not None else turn.history
+            read_input([item for item in given if _wanted(item, open_calls(last), last)] or given, asked, "messages")
+        app_id, slug = _agent(turn.agent)
+        conversation = held or await self._make(principal, turn.thread, app_id, slug)
+        wanted = {
+            **asked.wanted,
+            **turn.more,
+            **({"instructions": turn.instructions} if turn.instructions else {}),
+            "dialect": turn.dialect,
+        }
+        order = Order(
+            slug if conversation.app_id is None else None,
+            asked.items,
+            wanted,
+            [Attachment(one.name, one.mime_type, one.data) for one in asked.uploads],
+            conversation.id,
+            metadata={CLIENT_MESSAGE: turn.message_id} if turn.message_id else None,
+            regenerate=regenerate,
+        )
+        return await self._beginning.start(principal, order, once)
+
+    async def _last(self, principal: Principal, held: Conversation) -> tuple[Message | None, Message | None]:
+        """The last message, and the last that a user sent."""
+        if not held.message_count:
+            return None, None
+        last = await self._at(principal, held, held.message_count)
+        if last is None or last.role is Role.USER or last.run_id is None:
+            return last, last
+        run = await self._runs.get(principal, last.run_id)
+        return last, await self._at(principal, held, run.message_position)
+
+    async def _at(self, principal: Principal, held: Conversation, position: int) -> Message | None:
+        found = (await self._conversations.messages(principal, held.id, PageRequest(position, 1))).items
+        return found[0] if found else None
+
+    async def _make(self, principal: Principal, thread: str, app_id: UUID | None, slug: str | None) -> Conversation:
+        given_id = self._ids(principal, thread)[-1]
+        return await self._beginning.make(
+            principal, app_id, slug, once=once_for("threads", str(given_id)), given_id=given_id
+        )
+
+    def _ids(self, principal: Principal, thread: str) -> list[UUID]:
+        """Of the conversation that has this id, and of the one that was made for this name."""
+        made = uuid5(NAMESPACE, f"{principal.org_id}/{principal.project_id}/{thread}")
+        try:
+            return [UUID(thread), made]
+        except ValueError:
+            return [made]
+
+
+def _agent(agent: str) -> tuple[UUID | None, str | None]:
+    try:
+        return UUID(agent), None
+    except ValueError:
+        return None, agent
+
+
+def _same(question: Message, message_id: str | None) -> bool:
+    """Whether the last message of a user is the one that comes now."""
+    return message_id is not None and (question.metadata or {}).get(CLIENT_MESSAGE) == message_id
+
+
+def _wanted(item: Mapping[str, Any], open_: set[str], last: Message | None) -> bool:
+    """Results of calls that this server has made stand in its history already."""
+    if last is None or item.get("type") != "function_call_output":
+        return True
+    return our_call(str(item.get("call_id"))) in open_

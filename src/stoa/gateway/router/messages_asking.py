@@ -1,0 +1,156 @@
+"""Anthropic's messages request as OpenAI's chat fields, for providers of another wire. Pure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+
+from stoa.gateway.providers.fields import list_of, object_of, text_of
+from stoa.kernel.errors import BadRequest
+
+EFFORTS: Final[Sequence[tuple[int, str]]] = ((2_048, "low"), (8_192, "medium"))
+"""A budget for thinking as an effort: up to so many tokens; beyond the last it is high."""
+
+
+def check(fields: Mapping[str, Any]) -> None:
+    """What this gateway itself needs of a request. Raises BadRequest naming the field."""
+    messages = fields.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise BadRequest.field("messages", "must be a list of at least one message")
+    for index, message in enumerate(messages):
+        if not isinstance(message, dict) or message.get("role") not in ("user", "assistant"):
+            raise BadRequest.field(f"messages[{index}].role", "must be user or assistant")
+    limit = fields.get("max_tokens")
+    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+        raise BadRequest.field("max_tokens", "is required: a whole number of at least 1")
+    if not isinstance(fields.get("stream", False), bool | None):
+        raise BadRequest.field("stream", "must be true or false")
+
+
+def chat_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Raises BadRequest naming what no other provider could be told."""
+    messages: list[dict[str, Any]] = []
+    if system := _text(fields.get("system"), "system"):
+        messages.append({"role": "system", "content": system})
+    for index, message in enumerate(fields["messages"]):
+        messages += _message(message, f"messages[{index}]")
+    made: dict[str, Any] = {"messages": messages, "max_tokens": fields["max_tokens"]}
+    for theirs, ours in (("temperature", "temperature"), ("top_p", "top_p"), ("stop_sequences", "stop")):
+        if fields.get(theirs) is not None:
+            made[ours] = fields[theirs]
+    made |= _tools(fields)
+    thinking = object_of(fields.get("thinking"))
+    if thinking.get("type") == "enabled":
+        budget = thinking.get("budget_tokens")
+        tokens = budget if isinstance(budget, int) else 0
+        made["reasoning_effort"] = next((effort for limit, effort in EFFORTS if tokens <= limit), "high")
+    if user := text_of(object_of(fields.get("metadata")).get("user_id")):
+        made["user"] = user
+    return made
+
+
+def sampling_of(chat: Mapping[str, Any]) -> dict[str, Any]:
+    """Of those fields what says how to answer."""
+    names = ("temperature", "top_p", "stop", "tool_choice", "parallel_tool_calls", "reasoning_effort")
+    return {name: chat[name] for name in names if name in chat}
+
+
+def _tools(fields: Mapping[str, Any]) -> dict[str, Any]:
+    tools: list[dict[str, Any]] = []
+    for index, tool in enumerate(list_of(fields.get("tools"))):
+        held = object_of(tool)
+        if held.get("type") not in (None, "custom") or not text_of(held.get("name")):
+            raise BadRequest.field(
+                f"tools[{index}]", "must be a tool with a name and an input_schema: this model's provider has no others"
+            )
+        function = {name: held[name] for name in ("name", "description") if name in held}
+        schema = held.get("input_schema")
+        tools.append({"type": "function", "function": {**function, "parameters": schema or {"type": "object"}}})
+    if not tools:
+        return {}
+    made: dict[str, Any] = {"tools": tools}
+    choice = object_of(fields.get("tool_choice"))
+    match choice.get("type"):
+        case "any":
+            made["tool_choice"] = "required"
+        case "none":
+            made["tool_choice"] = "none"
+        case "tool":
+            made["tool_choice"] = {"type": "function", "function": {"name": text_of(choice.get("name"))}}
+        case _:
+            pass
+    if choice.get("disable_parallel_tool_use") is True:
+        made["parallel_tool_calls"] = False
+    return made
+
+
+# --- messages -------------------------------------------------------------------------------------------------------
+def _message(message: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
+    content = message.get("content")
+    if isinstance(content, str):
+        return [{"role": message["role"], "content": content}]
+    if not isinstance(content, list):
+        raise BadRequest.field(f"{where}.content", "must be a string or a list of blocks")
+    blocks = [(object_of(block), f"{where}.content[{index}]") for index, block in enumerate(content)]
+    return _assistant(blocks) if message["role"] == "assistant" else _user(blocks)
+
+
+def _user(blocks: Sequence[tuple[Mapping[str, Any], str]]) -> list[dict[str, Any]]:
+    """Results are messages of their own, before what the user says."""
+    results: list[dict[str, Any]] = []
+    parts: list[dict[str, Any]] = []
+    for block, at in blocks:
+        match block.get("type"):
+            case "text":
+                parts.append({"type": "text", "text": text_of(block.get("text"))})
+            case "image":
+                parts.append({"type": "image_url", "image_url": {"url": _picture(object_of(block.get("source")), at)}})
+            case "tool_result":
+                said = _text(block.get("content"), f"{at}.content")
+                results.append({"role": "tool", "tool_call_id": text_of(block.get("tool_use_id")), "content": said})
+            case "document" if object_of(block.get("source")).get("type") == "text":
+                parts.append({"type": "text", "text": text_of(object_of(block.get("source")).get("data"))})
+            case kind:
+                raise BadRequest.field(f"{at}.type", f"{str(kind)[:50]!r} is not taken for this model")
+    return [*results, *([{"role": "user", "content": parts}] if parts else [])]
+
+
+def _assistant(blocks: Sequence[tuple[Mapping[str, Any], str]]) -> list[dict[str, Any]]:
+    texts: list[str] = []
+    calls: list[dict[str, Any]] = []
+    for block, at in blocks:
+        match block.get("type"):
+            case "text":
+                texts.append(text_of(block.get("text")))
+            case "tool_use":
+                arguments = orjson.dumps(block.get("input") or {}).decode()
+                function = {"name": text_of(block.get("name")), "arguments": arguments}
+                calls.append({"id": text_of(block.get("id")), "type": "function", "function": function})
+            case "thinking" | "redacted_thinking":
+                pass  # Signed by its provider, and of no use to another.
+            case kind:
+                raise BadRequest.field(f"{at}.type", f"{str(kind)[:50]!r} is not taken for this model")
+    made: dict[str, Any] = {"role": "assistant", "content": "".join(texts) or None}
+    return [{**made, "tool_calls": calls} if calls else made]
+
+
+def _picture(source: Mapping[str, Any], at: str) -> str:
+    if source.get("type") == "base64":
+        return f"data:{text_of(source.get('media_type')) or 'image/png'};base64,{text_of(source.get('data'))}"
+    if source.get("type") == "url":
+        return text_of(source.get("url"))
+    raise BadRequest.field(f"{at}.source", "must be base64 or url")
+
+
+def _text(content: Any, at: str) -> str:
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    texts: list[str] = []
+    for index, block in enumerate(list_of(content)):
+        held = object_of(block)
+        if held.get("type") != "text":
+            raise BadRequest.field(f"{at}[{index}].type", "must be text for this model")
+        texts.append(text_of(held.get("text")))
+    return "\n\n".join(texts)

@@ -1,0 +1,7 @@
+"""What an app needs of each of its end users, connect tokens, and what users have connected. Front door."""
+
+from stoa.requirements.errors import RequirementsUnmet
+from stoa.requirements.lending import Lending
+from stoa.requirements.types import Lent
+
+__all__ = ["Lending", "Lent", "RequirementsUnmet"]

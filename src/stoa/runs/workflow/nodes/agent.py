@@ -1,0 +1,156 @@
+"""An agent: a model that calls tools until it has its answer."""
+
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+from pydantic import Field
+
+from stoa.runs.agent.definition import Agent, Limits, Subagent
+from stoa.runs.agent.steps import Step
+from stoa.runs.workflow import templates
+from stoa.runs.workflow.nodes.llm import Llm, output_schema, said
+from stoa.runs.workflow.nodes.naming import tool_name, tools_of
+from stoa.runs.workflow.nodes.node import Approval, Inputs, Needs, Node, NodeFailed, NodePart, NodeType, Produced
+from stoa.runs.workflow.task import Task
+
+_AGENT: Final = "dynamiq.nodes.agents.Agent"
+_FEEDBACK: Final = "dynamiq.nodes.tools.HumanFeedbackTool"
+
+
+class AgentTool(NodePart):
+    """A tool, a knowledge base, the question to a person, or an agent that becomes a subagent."""
+
+    type: Annotated[str, Field(min_length=1, max_length=200)]
+    id: Annotated[str, Field(max_length=200)] | None = None
+    name: Annotated[str, Field(max_length=200)] | None = None
+    description: Annotated[str, Field(max_length=20_000)] | None = None
+    role: Annotated[str, Field(max_length=100_000)] | None = None
+    include_tools: Annotated[Sequence[str], Field(max_length=256)] = ()
+    server: Annotated[str, Field(max_length=200)] | None = None
+    knowledgebase_id: UUID | None = None
+    approval: Approval | None = None
+    llm: Mapping[str, Any] | None = None
+    tools: Annotated[Sequence["AgentTool"], Field(max_length=128)] = ()
+
+    @property
+    def title(self) -> str:
+        return self.name or self.id or self.type.rsplit(".", 1)[-1]
+
+    def names(self) -> Sequence[str]:
+        """The project's tools that it stands for."""
+        if self.type in (_AGENT, _FEEDBACK) or self.knowledgebase_id is not None:
+            return ()
+        return tools_of(self.type, self.title, self.include_tools, self.server)
+
+    def asked_first(self) -> Sequence[str]:
+        """Those of which a person must approve each call."""
+        return self.names() if self.approval is not None and self.approval.enabled else ()
+
+
+class Sandbox(NodePart):
+    """Where an agent's own code runs. There is none here."""
+
+    enabled: bool = False
+
+
+class AgentNode(Node):
+    llm: Llm
+    role: Annotated[str, Field(max_length=100_000)] | None = None
+    instructions: Annotated[str, Field(max_length=100_000)] | None = None
+    tools: Annotated[Sequence[AgentTool], Field(max_length=128)] = ()
+    max_loops: Annotated[int, Field(ge=1, le=1_000)] | None = None
+    memory: Mapping[str, Any] | bool | None = None
+    response_format: Mapping[str, Any] | None = None
+    sandbox: Sandbox | None = None
+    skills: Any = None
+    file_store: Any = None
+
+    def needs(self) -> Needs:
+        helpers = [one for tool in self.tools if tool.type == _AGENT for one in tool.tools]
+        given = [*self.tools, *helpers]
+        bases = [one.knowledgebase_id for one in given if one.knowledgebase_id is not None]
+        names = [name for one in given for name in one.names()]
+        return Needs(self.llm.slugs(), list(dict.fromkeys(names)), list(dict.fromkeys(bases)))
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        yield from super().problems()
+        if self.sandbox is not None and self.sandbox.enabled:
+            yield "sandbox", "runs code, which this server does not do"
+        if self.role and (why := templates.problem(self.role)):
+            yield "role", why
+        titles = [tool_name(tool.title) for tool in self.tools if tool.type == _AGENT]
+        for title in {one for one in titles if titles.count(one) > 1}:
+            yield "tools", f"holds two agents named {title!r}: the model could not tell them apart"
+
+    def advice(self) -> Iterator[str]:
+        for name in ("skills", "file_store"):
+            if getattr(self, name):
+                yield f"Its field {name} has no effect here."
+        for tool in self.tools:
+            if tool.type == _AGENT and tool.llm is not None and tool.llm.get("model") != self.llm.model:
+                yield f"Its subagent {tool.title} speaks with the model of this agent, not with its own."
+
+    def agent(self, fields: Mapping[str, Any]) -> Agent:
+        needs = self.needs()
+        helpers = [tool for tool in self.tools if tool.type == _AGENT]
+        text = "\n\n".join(part for part in (self.role, self.instructions) if part)
+        limits = {"iterations_max": self.max_loops} if self.max_loops else {}
+        return Agent(
+            instructions=templates.filled(text, fields) if text else None,
+            tools=[name for tool in self.tools if tool.type != _AGENT for name in tool.names()],
+            approvals=frozenset(name for tool in [*self.tools, *_tools_below(helpers)] for name in tool.asked_first()),
+            human_feedback=any(tool.type == _FEEDBACK for tool in self.tools),
+            knowledge_bases=[str(base_id) for base_id in needs.bases],
+            subagents=[_subagent(tool) for tool in helpers],
+            subagents_enabled=bool(helpers),
+            output_schema=output_schema(self.response_format),
+            limits=Limits(**limits, output_tokens_max=self.llm.max_tokens),
+        )
+
+
+def _tools_below(helpers: Sequence[AgentTool]) -> Sequence[AgentTool]:
+    return [one for tool in helpers for one in tool.tools]
+
+
+def _subagent(tool: AgentTool) -> Subagent:
+    names = [name for one in tool.tools for name in one.names()]
+    return Subagent(tool_name(tool.title), tool.description or tool.title, tool.role, names)
+
+
+def asked(own: Mapping[str, Any]) -> str:
+    """What the agent is asked: the field `input`, the only text, or all fields as JSON."""
+    if (text := own.get("input")) is not None:
+        return templates.as_text(text)
+    values = list(own.values())
+    if len(values) == 1 and isinstance(values[0], str):
+        return values[0]
+    return templates.as_text(dict(own))
+
+
+async def _work(node: AgentNode, inputs: Inputs, task: Task) -> AsyncGenerator[Step | Produced]:
+    supply = await task.model()
+    agent = node.agent({**inputs.values, **inputs.own})
+    question = asked(inputs.own)
+    if not question.strip():
+        raise NodeFailed("input_invalid", "its input is empty: there is nothing to ask the agent")
+    bases = node.needs().bases
+    conversation = await task.ports.conversation(
+        supply.model.abilities, question, memory=bool(node.memory), base_ids=bases, extra=node.llm.extra()
+    )
+    async with aclosing(task.converse(agent, supply, conversation, bases)) as steps:
+        async for step in steps:
+            yield step
+    if not task.waits:
+        yield Produced(said(task.answer, agent.output_schema))
+
+
+AGENT: Final = NodeType(
+    name=_AGENT,
+    group="agents",
+    description="A model with a role, tools and subagents; it answers its field `input` in its field `content`.",
+    schema=AgentNode,
+    work=_work,
+)
+TYPES: Final = (AGENT,)

@@ -1,0 +1,69 @@
+"""What the nodes of a graph work with. The driver and its nodes see nothing else."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+from uuid import UUID
+
+from stoa.gateway import Capabilities, ModelRequest, Usage
+from stoa.runs.agent.knowledge import Quote
+from stoa.runs.agent.ports import Schemas, Supply
+from stoa.runs.agent.steps import Answer
+from stoa.tools import Tool
+
+T = TypeVar("T")
+
+
+class Conversation(Protocol):
+    async def __call__(
+        self,
+        abilities: Capabilities,
+        question: str,
+        *,
+        memory: bool,
+        base_ids: Sequence[UUID] = (),
+        extra: Mapping[str, Any] | None = None,
+    ) -> ModelRequest:
+        """What an agent's model reads: the question, with the run's files, and with `memory` what was said before. A
+        model that cannot search is given what a search of the bases finds. `extra` goes to the provider as it is."""
+        ...
+
+
+class Clock(Protocol):
+    """Time, where a node must wait or may not take too long."""
+
+    async def sleep(self, seconds: float) -> None: ...
+
+    async def within(self, seconds: float | None, work: Awaitable[T]) -> T:
+        """Raises TimeoutError after so many seconds; the work is cancelled."""
+        ...
+
+    def now(self) -> float:
+        """Seconds, from any beginning."""
+        ...
+
+    async def apart(self, work: Callable[[], T]) -> T:
+        """Does what may take long outside of the event loop."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowPorts:
+    """`answers` are people's, by request; `draining` says whether this server is to hand its runs over."""
+
+    model: Callable[[UUID | None], Awaitable[Supply]]
+    """Raises AppError when it cannot be had (any more)."""
+    conversation: Conversation
+    search: Callable[[Sequence[UUID], str, int | None], Awaitable[Sequence[Quote]]]
+    """Best first. Raises AppError."""
+    knowledge: Callable[[Sequence[UUID]], Tool]
+    """The tool by which an agent searches these bases."""
+    tools: Mapping[str, Tool]
+    answers: Mapping[str, Answer]
+    schemas: Schemas
+    allow: Callable[[Callable[[Usage], float | None]], Callable[[float], Awaitable[None]] | None]
+    """(price of a model) → what looks at the spending limit before each call of it."""
+    clock: Clock
+    draining: Callable[[], bool]
+    admitted: Callable[[], Awaitable[bool]] | None = None
+    """Called before each call of a tool: false once the credential that began the run was revoked or has expired."""

@@ -1,0 +1,37 @@
+"""The registry of node types: what `GET /v1/agent-builder/nodes` shows, what a release checks against, what runs.
+
+A node type is a file of `nodes/`: its schema, and what its nodes do. The files are found by themselves.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from importlib import import_module
+from pkgutil import iter_modules
+from types import MappingProxyType
+from typing import Final
+
+from stoa.runs.workflow import nodes
+from stoa.runs.workflow.nodes.node import NodeType
+
+
+def _found() -> Iterator[NodeType]:
+    for module in sorted(one.name for one in iter_modules(nodes.__path__)):
+        yield from getattr(import_module(f"{nodes.__name__}.{module}"), "TYPES", ())
+
+
+NODE_TYPES: Final[Mapping[str, NodeType]] = MappingProxyType({one.name: one for one in _found()})
+_WITH_MODULE: Final = re.compile(r"^(dynamiq\.nodes\.\w+)\.[a-z_0-9]+\.(\w+)$")
+
+
+def canonical(kind: str) -> str:
+    """`dynamiq.nodes.tools.http_api_call.HttpApiCall` is `dynamiq.nodes.tools.HttpApiCall`: the platform's library
+    takes both."""
+    return _WITH_MODULE.sub(r"\1.\2", kind)
+
+
+def close_to(kind: str) -> str | None:
+    """The type that was probably meant."""
+    by_name = {one.title.lower(): one.name for one in NODE_TYPES.values() if one.refused is None}
+    near = get_close_matches(kind.rsplit(".", 1)[-1][:100].lower(), by_name, n=1, cutoff=0.75)
+    return by_name[near[0]] if near else None

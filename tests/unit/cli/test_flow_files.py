@@ -1,0 +1,128 @@
+"""Files that hold a flow: our own form, and the YAML of the platform's library."""
+
+from typing import Any
+
+import pytest
+
+from stoa.cli.flow_files import FileError, FlowFile, read, tool_name
+from stoa.runs import read_graph
+from stoa.runs.workflow.nodes import naming
+
+PLATFORM = """
+connections:
+  model-conn: {type: dynamiq.connections.OpenAI, api_key: "${oc.env:OPENAI_API_KEY}"}
+  facts-conn:
+    type: dynamiq.connections.Http
+    method: GET
+    url: https://facts.example/${place}
+    headers: {Authorization: "Bearer ${oc.env:FACTS_KEY}"}
+    params: {key: "${oc.env:FACTS_KEY}", lang: "${oc.env:LANG_WANTED,en}"}
+  docs-conn: {type: dynamiq.connections.MCPStreamableHTTP, url: "https://docs.example/mcp", headers: {X-Key: "abc"}}
+  local-conn: {type: dynamiq.connections.MCPStdio, command: python, args: [server.py]}
+place: cats
+prompts:
+  check: {messages: [{role: user, content: "Check {{text}}"}]}
+nodes:
+  writer:
+    type: dynamiq.nodes.agents.Agent
+    name: Writer
+    role: Write about {{topic}}.
+    llm: {id: l, type: dynamiq.nodes.llms.OpenAI, model: gpt-x, connection: model-conn, prompt: null}
+    memory: {backend: {type: dynamiq.memory.backends.Pinecone}}
+    max_loops: 3
+    tools:
+      - {type: dynamiq.nodes.tools.http_api_call.HttpApiCall, name: Cat facts!, connection: facts-conn, timeout: 60,
+         params: {limit: 10}, description: Facts about cats}
+      - {type: dynamiq.nodes.tools.MCPServer, id: m, name: docs, connection: docs-conn}
+      - {type: dynamiq.nodes.tools.MCPTool, id: t, name: add, connection: local-conn}
+  checker:
+    type: dynamiq.nodes.llms.OpenAI
+    model: gpt-x
+    connection: model-conn
+    prompt: check
+    fallback: {enabled: true}
+    depends: [{node: writer}]
+    input_transformer: {path: null, selector: {text: $.writer.output.content}}
+flows:
+  main: {name: Main, nodes: [writer, checker], max_node_workers: 2}
+workflows:
+  My Workflow: {flow: main, version: 1}
+"""
+ENVIRONMENT = {"FACTS_KEY": "s3cret"}
+
+
+def platform(**fields: Any) -> FlowFile:
+    return read(PLATFORM, ENVIRONMENT, **fields)
+
+
+def test_the_platform_s_file_becomes_a_graph_and_its_tools() -> None:
+    found = platform()
+    assert found.name == "my-workflow"
+    graph = read_graph(found.flow)
+    assert [one.node.id for one in graph.nodes] == ["input", "writer", "checker", "output"]
+    assert graph.at_once == 2
+    tools = {tool["name"]: tool for tool in found.tools}
+    assert set(tools) == {"Cat_facts", "docs", "local-conn"}
+    assert set(graph.needs()["writer"].tools) == {"Cat_facts", "docs", "local-conn__add"}
+    facts = tools["Cat_facts"]
+    assert (facts["config"]["url"], facts["idempotent"]) == ("https://facts.example/cats", True)
+    assert (facts["timeout_seconds"], facts["description"]) == (60.0, "Facts about cats")
+    assert facts["config"]["query"] == {"key": "{{secret.query_key}}", "lang": "{{secret.query_lang}}", "limit": "10"}
+    assert facts["config"]["headers"] == {"Authorization": "{{secret.header_Authorization}}"}
+    assert facts["secrets"]["header_Authorization"] == "Bearer s3cret"
+    assert "s3cret" not in str(found.flow), "a flow holds no secret"
+    assert tools["docs"]["config"]["url"] == "https://docs.example/mcp"
+    assert tools["local-conn"]["config"] == {"server": "local-conn"}
+    notes = " ".join(found.notes)
+    for said in ("stoa.toml", "memory is the conversation", "fallback", "keys of a file's connections"):
+        assert said in notes
+
+
+def test_our_own_forms() -> None:
+    short = read("name: Tickets\nagent: {model: stoa-extractive}", {})
+    assert (short.name, short.flow) == ("tickets", {"agent": {"model": "stoa-extractive"}})
+    graph = read('{"id": "g", "nodes": [{"id": "a", "type": "dynamiq.nodes.utils.Input"}]}', {})
+    assert graph.flow["nodes"][0]["id"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[1, 2]", "holds no object"),
+        ("a: [", "no YAML"),
+        ("nodes: {}", "0 workflows"),
+        ("workflows: {a: {flow: f}, b: {flow: f}}", "choose one with --workflow"),
+        ("workflows: {a: {flow: f}}", "workflows.a.flow is 'f'"),
+        ("workflows: {a: {flow: f}}\nflows: {f: {nodes: [x]}}", "names 'x', which is no node"),
+        ("a: ${b}\nb: ${a}", "circle"),
+        ("a: ${nothing.here}", "refers to nothing"),
+        ("x: !!python/object/apply:os.system [ls]", "no YAML"),
+    ],
+)
+def test_what_cannot_be_read_is_said(text: str, says: str) -> None:
+    with pytest.raises(FileError, match=says):
+        read(text, {})
+
+
+def test_a_node_that_sends_data_keeps_it_and_an_agent_s_tool_may_not() -> None:
+    text = """
+connections: {c: {type: dynamiq.connections.Http, method: POST, url: "https://x.example/", data: {a: 1}}}
+nodes: {post: {type: dynamiq.nodes.tools.HttpApiCall, connection: c, data: {b: 2}, depends: []}}
+flows: {f: {nodes: [post]}}
+workflows: {w: {flow: f}}
+"""
+    (post,) = [one for one in read(text, {}).flow["nodes"] if one["id"] == "post"]
+    assert post["input_transformer"]["selector"] == {"data": {"a": 1, "b": 2}}
+    agent = """
+connections: {c: {type: dynamiq.connections.Http, method: POST, url: "https://x.example/", data: {a: 1}}}
+nodes: {a: {type: dynamiq.nodes.agents.Agent, tools: [{type: dynamiq.nodes.tools.HttpApiCall, id: t, connection: c}]}}
+flows: {f: {nodes: [a]}}
+workflows: {w: {flow: f}}
+"""
+    with pytest.raises(FileError, match="sends data with each call"):
+        read(agent, {})
+
+
+@pytest.mark.parametrize("title", ["Cat facts!", "a__b", "é", "x" * 90, "_a_", "Sum-1", "", "名前"])
+def test_the_command_names_tools_as_the_server_does(title: str) -> None:
+    assert tool_name(title) == naming.tool_name(title)
