@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+import asyncpg
 import pytest
 
 from stoa.gateway import Capabilities
@@ -28,10 +29,9 @@ def serve(dsn: str, tmp_path: Path) -> Serve:
     return made
 
 
-async def begun(server: Running, expires_at: str | None = None, **fields: Any) -> tuple[str, str]:
+async def begun(server: Running, **fields: Any) -> tuple[str, str]:
     """A run in the background, begun with a key of its own; gives that key's id and the run's."""
-    fields_of_key = {"name": "short-lived", **({"expires_at": expires_at} if expires_at else {})}
-    key = (await server.call("POST", "/v1/access-keys", 201, json=fields_of_key))["data"]
+    key = (await server.call("POST", "/v1/access-keys", 201, json={"name": "short-lived"}))["data"]
     conversation = fields.pop("conversation", None) or await server.conversation(agent=AGENT)
     body = {"content": "Go.", "background": True, **fields}
     path, headers = f"/v3/conversations/{conversation}/messages", {"Authorization": f"Bearer {key['key']}"}
@@ -67,9 +67,11 @@ async def test_it_calls_no_other_tool_and_answers_with_what_it_has(serve: Serve)
 async def test_one_that_waits_for_an_approval_goes_on_when_its_key_expires(serve: Serve) -> None:
     tool = ScriptedTool("effect", approval=True)
     async with serve(tool, calling(("effect", "{}")), answer("Without it.")) as server:
-        soon = (datetime.now(UTC) + timedelta(seconds=1.5)).isoformat().replace("+00:00", "Z")
-        _, run_id = await begun(server, soon)
+        key, run_id = await begun(server)
         (request,) = (await server.status(run_id, "paused"))["input_requests"]
+        database = await asyncpg.connect(server.dsn)
+        await database.execute("UPDATE access_keys SET expires_at = now() WHERE id = $1", UUID(key))
+        await database.close()
         run = await server.status(run_id, "completed", "failed")
         assert (run["status"], run["output"]) == ("completed", "Without it.")
         assert [error["code"] for error in failed(await server.events(run_id))] == ["key_revoked"]
