@@ -203,6 +203,9 @@ class Settings(BaseModel):
     reverse proxy have one address."""
     streams_per_key_max: Annotated[int, Field(ge=1)] = 10_000
     """Event streams that one access key may have open on this node; one more is answered 429."""
+    runs_of_revoked_keys: Literal["finish_without_tools", "cancel", "finish"] = "finish_without_tools"
+    """What becomes of the runs of a key that is revoked or expires: they answer without calling another tool, are
+    canceled, or go on as if nothing had happened."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console"] = "auto"
     """`auto`: lines for people on a terminal, JSON everywhere else."""

@@ -83,7 +83,7 @@ class Watchdog:
     def _sample(self) -> None:
         while self._beating:
             time.sleep(BEAT_SECONDS)
-            if time.monotonic() - self._beat_at > self._seconds_max / 2:
+            if time.monotonic() - self._beat_at > BLOCKED_SECONDS_MAX / 2:
                 frame = sys._current_frames().get(self._thread_id)
                 self._late.append("".join(traceback.format_stack(frame)[-8:]))
                 del self._late[:-3]

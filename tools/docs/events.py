@@ -45,7 +45,8 @@ says so.
 
 Codes: `tool_bad_arguments`, `tool_unknown`, `tool_timeout`, `tool_unreachable`, `tool_refused`, `tool_failed`,
 `tool_address_refused`, `tool_unavailable`, `approval_declined`, `approval_expired`, `tool_outcome_unknown` (a node
-died during the call, and a person chose not to make it again, or the tool is gone).
+died during the call, and a person chose not to make it again, or the tool is gone), `key_revoked` (the key that began
+the run was revoked or has expired: nothing more is called).
 
 A call that had begun when its run ended has no closing event: in the ledger (`GET /v1/runs/{run}/tool-calls`) it is
 `unknown`, and models of later messages read that nobody knows whether it was made.

@@ -29,6 +29,16 @@ SELECT id FROM access_keys WHERE id = ANY($1::uuid[]) AND (expires_at IS NULL OR
 UNION ALL SELECT id FROM personal_tokens WHERE id = ANY($1::uuid[]) AND (expires_at IS NULL OR expires_at > $2)
 UNION ALL SELECT id FROM user_sessions WHERE id = ANY($1::uuid[]) AND expires_at > $2;
 
+-- name: living_owners
+-- Of these ids, each in its organization: keys, tokens and sessions that still admit at $3, and members.
+SELECT o.org_id, o.id FROM unnest($1::uuid[], $2::uuid[]) AS o(org_id, id)
+WHERE EXISTS (SELECT 1 FROM access_keys k
+              WHERE k.org_id = o.org_id AND k.id = o.id AND (k.expires_at IS NULL OR k.expires_at > $3))
+   OR EXISTS (SELECT 1 FROM personal_tokens t
+              WHERE t.org_id = o.org_id AND t.id = o.id AND (t.expires_at IS NULL OR t.expires_at > $3))
+   OR EXISTS (SELECT 1 FROM user_sessions s WHERE s.org_id = o.org_id AND s.id = o.id AND s.expires_at > $3)
+   OR EXISTS (SELECT 1 FROM org_members m WHERE m.org_id = o.org_id AND m.user_id = o.id);
+
 -- name: key
 SELECT * FROM access_keys WHERE org_id = $1 AND id = $2;
 

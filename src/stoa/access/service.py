@@ -128,6 +128,13 @@ class Access:
         async with internal_statement(self._database) as tx:
             return [row["id"] for row in await tx.fetch(SQL.living_keys, list(key_ids), self._clock.now())]
 
+    async def living_owners(self, owners: Collection[tuple[UUID, UUID]]) -> set[tuple[UUID, UUID]]:
+        """Of organizations with an id each: those where it is a key, token or session that still admits, or a member."""
+        org_ids, ids = [org_id for org_id, _ in owners], [owner_id for _, owner_id in owners]
+        async with internal_statement(self._database) as tx:
+            rows = await tx.fetch(SQL.living_owners, org_ids, ids, self._clock.now())
+        return {(row["org_id"], row["id"]) for row in rows}
+
     async def admit(self, principal: Principal) -> Rate | None:
         """Counts a request of a key with a rate limit, on whatever node. Raises RateLimited; None for a key without one."""
         limit = principal.rate_limit

@@ -330,3 +330,18 @@ def living(
         return keys | set(await public.living(others)) if others else keys
 
     return those
+
+
+def living_of_runs(owner: access.Access, public: apps.PublicApps) -> runs.Living:
+    """The same for runs, which a signed-in user's membership keeps too."""
+
+    async def those(credentials: Collection[runs.Credential]) -> Collection[runs.Credential]:
+        found = await owner.living_owners([(one.org_id, one.id) for one in credentials])
+        kept = {one for one in credentials if (one.org_id, one.id) in found}
+        others = set(credentials) - kept
+        if others:
+            ids = set(await public.living([one.id for one in others]))
+            kept |= {one for one in others if one.id in ids}
+        return kept
+
+    return those

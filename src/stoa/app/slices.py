@@ -89,7 +89,7 @@ async def open_slices(
             )
         )
         hosted = await enter(_open_hosted(settings, outbound, kit, node.node, models, deployed, chosen))
-        lent = _Neighbours(journal, streams, node.node, models, deployed, hosted, chosen, library)
+        lent = _Neighbours(journal, streams, node.node, models, public, deployed, hosted, chosen, library)
         talking = await enter(_open_conversations(settings, kit, owner, lent))
         triggers = await enter(_open_triggers(settings, kit, node.node, models, hosted, talking))
         keys = await enter(access_component.open_component(kit, owner, TriggersOfKeys()))
@@ -215,6 +215,7 @@ class _Neighbours:
     streams: streams_component.StreamsComponent
     node: Node
     models: "_Models"
+    public: apps.PublicApps
     apps: apps_component.AppsComponent
     hosted: "_Hosted"
     toolbox: adapters.Toolbox
@@ -272,6 +273,8 @@ async def _open_conversations(
                 uploads=uploads,
                 trials=trials,
                 reading=_reading(streams),
+                living=adapters.living_of_runs(owner, lent.public),
+                revoked=settings.runs_of_revoked_keys,
                 runs_max=settings.runs_max,
                 runs_per_project_max=settings.runs_per_project_max,
                 drain_seconds_max=settings.drain_seconds_max,

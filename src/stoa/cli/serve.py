@@ -89,9 +89,9 @@ def _is_root() -> bool:
 
 def connection_limits(settings: Settings) -> ConnectionLimits:
     """Connections that may be open without touching the reserve of file descriptors: the database, the journal, model
-    calls and files need theirs."""
+    calls and files need theirs. Where the system allows few, an upload needs two more, and a run one."""
     descriptors = _descriptors_max()
-    reserve = min(descriptors // 2, 256 + settings.connections_max + settings.runs_max)
+    reserve = min(descriptors * 3 // 4, 256 + settings.connections_max + settings.runs_max)
     total = descriptors - reserve
     return ConnectionLimits(
         per_address_max=min(settings.connections_per_address_max or total // 2, total), total_max=total

@@ -26,8 +26,8 @@ def routes(doctor: Doctor, gate: Gate) -> Routes:
         """Counts broken promises of the key's organization: zeros, unless something is wrong. Wants an
         organization-wide key.
 
-        Each check has five seconds. On a large database narrow it with `since`, or ask `stoa doctor` on the server's
-        machine, which can also repair.
+        The checks have three seconds together; one that does not end within its share says so. On a large database
+        narrow it with `since`, or ask `stoa doctor` on the server's machine, which can also repair.
         """
         if not principal.organization_wide:
             raise Forbidden("A project-scoped key cannot ask the doctor; use an organization-wide one.")

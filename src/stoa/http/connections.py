@@ -20,6 +20,7 @@ import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from stoa.http import errors, websockets
+from stoa.kernel import descriptors
 
 HEAD_BYTES_MAX: Final = 64 * 1024
 """Request line and header fields together; browsers and proxies stay below 32 KiB."""
@@ -132,7 +133,11 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
         self._address = self.client[0] if self.client else ""
-        if (problem := self._guard.admit(self._address)) is not None:
+        problem = self._guard.admit(self._address)
+        if not descriptors.of_client(transport.get_extra_info("socket").fileno()):
+            # Not kept open until the client has read it: that would take the descriptors that are left.
+            self._refuse(503, "unavailable", _CROWDED, linger=False)
+        elif problem is not None:
             self._refuse(503, "unavailable", problem)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -313,7 +318,7 @@ class Connection(HttpToolsProtocol):
         self._refusal = (status, code, message)
         raise _Refused
 
-    def _refuse(self, status: int, code: str, message: str) -> None:
+    def _refuse(self, status: int, code: str, message: str, *, linger: bool = True) -> None:
         """Answers, unless another answer is under way, and closes."""
         if self._phase is _Phase.CLOSING or self.transport.is_closing():
             return
@@ -328,7 +333,11 @@ class Connection(HttpToolsProtocol):
                 self.transport.close()
                 return
         self.transport.write(_response(status, code, message))
-        self._linger()
+        if linger:
+            self._linger()
+        else:
+            self._phase = _Phase.CLOSING
+            self.transport.close()
 
     def _linger(self) -> None:
         """Half-closes. A connection that is closed while its client still sends is reset, and the client never reads
@@ -349,6 +358,7 @@ class Connection(HttpToolsProtocol):
             super().eof_received()
 
 
+_CROWDED: Final = "This server has no file descriptor to spare for another connection; try again in a moment."
 _HEAD_TOO_LARGE: Final = (
     431,
     "head_too_large",

@@ -17,6 +17,7 @@ from stoa.http import errors
 from stoa.http.bodies import ALLOWANCE, Allowance
 from stoa.http.sse import DIRECT_SEND
 from stoa.http.traffic import Exchange, Traffic
+from stoa.kernel import descriptors
 from stoa.kernel.errors import AppError
 from stoa.kernel.ids import Ids
 from stoa.kernel.origin import ORIGIN, Origin
@@ -88,10 +89,13 @@ class Edge:
             except HTTPException as refusal:
                 if exchange.status == 0:
                     await errors.http_response(scope, refusal)(scope, receive, send_marked)
-            except Exception:  # noqa: BLE001 - an edge at which bugs end
-                _log.exception("bug", method=scope["method"], path=_shown(scope["path"]))
+            except Exception as error:  # noqa: BLE001 - an edge at which bugs end
+                if descriptors.exhausted(error):
+                    _log.warning("no file descriptor is left", method=scope["method"], path=_shown(scope["path"]))
+                else:
+                    _log.exception("bug", method=scope["method"], path=_shown(scope["path"]))
                 if exchange.status == 0:
-                    await errors.rendered(scope, errors.InternalError())(scope, receive, send_marked)
+                    await errors.rendered(scope, errors.unexpected(error))(scope, receive, send_marked)
             finally:
                 ORIGIN.reset(token)
                 exchange.ended()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any, Final
 
 import orjson
@@ -13,7 +14,8 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from stoa.http.locations import Location, locate
-from stoa.kernel.errors import AppError, BadRequest, NotFound, TooLarge, UnsupportedMediaType
+from stoa.kernel import descriptors
+from stoa.kernel.errors import AppError, BadRequest, NotFound, TooLarge, Unavailable, UnsupportedMediaType
 
 INTERNAL_MESSAGE: Final = "Something went wrong on the server. It was logged under this request's id."
 RENDER: Final = "stoa.render_error"
@@ -32,6 +34,8 @@ _SENTENCES: Final[Mapping[int, str]] = {
 }
 _UNREADABLE: Final = "There was an error parsing the body"
 """FastAPI's words for any failure of its parser of forms that is not one of its own exceptions."""
+FAULTS_MAX: Final = 100
+"""Of one request, that are explained."""
 RETRY_AFTER_SECONDS: Final = 1
 """Of a 429 or 503 that does not say when to come back."""
 
@@ -41,6 +45,13 @@ class InternalError(AppError):
 
     def __init__(self) -> None:
         super().__init__(INTERNAL_MESSAGE)
+
+
+def unexpected(error: Exception) -> AppError:
+    """What the caller is told of an error that nobody expected."""
+    if descriptors.exhausted(error):
+        return Unavailable("This server has no file descriptor left for this request; try again in a moment.")
+    return InternalError()
 
 
 def body(code: str, message: str, details: Mapping[str, str] | None = None) -> bytes:
@@ -86,8 +97,8 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, ClientDisconnect)
         return rendered(request.scope, BadRequest("The request's body ended early; nothing was stored."))
 
-    async def on_bug(request: Request, _: Exception) -> Response:
-        return rendered(request.scope, InternalError())
+    async def on_bug(request: Request, error: Exception) -> Response:
+        return rendered(request.scope, unexpected(error))
 
     app.add_exception_handler(AppError, on_refusal)
     app.add_exception_handler(RequestValidationError, on_validation)
@@ -120,7 +131,7 @@ def explain(errors: Iterable[Mapping[str, Any]], annotation: object = Any) -> di
     """pydantic's findings as field → reason, in the words of the contract: `content[1].file.id`. `annotation` is the
     body's type."""
     details: dict[str, str] = {}
-    for error in errors:
+    for error in islice(errors, FAULTS_MAX):
         at = _located(error["loc"], annotation)
         path = at.path
         if error["type"] in ("union_tag_not_found", "union_tag_invalid"):

@@ -104,7 +104,16 @@ class _Page(Response):
             from prometheus_client import make_asgi_app  # noqa: PLC0415 — 45 ms of a start, and most servers are scraped by nobody
 
             self._app = make_asgi_app(registry(self._version, self._counted))
-        await self._app(scope, receive, send)
+        await self._app(_readable(scope), receive, send)
+
+
+def _readable(scope: Scope) -> Scope:
+    """With what the library reads, which it decodes strictly: whatever else a client sends is none of its business."""
+    wanted = [
+        (name, value) for name, value in scope["headers"] if name in (b"accept", b"accept-encoding") and value.isascii()
+    ]
+    query = scope.get("query_string", b"")
+    return {**scope, "headers": wanted, "query_string": query if query.isascii() else b""}
 
 
 def registry(version: str, counted: Sequence[kernel.Metric]) -> "CollectorRegistry":

@@ -14,9 +14,11 @@ from functools import lru_cache
 from typing import Any, Final, Self
 
 import aiohappyeyeballs
+from aiohappyeyeballs import AddrInfoType
 
+from stoa.kernel import descriptors
 from stoa.outbound.addresses import public
-from stoa.outbound.errors import AddressRefused, OutboundError, ProxyFailed
+from stoa.outbound.errors import AddressRefused, Crowded, OutboundError, ProxyFailed
 from stoa.outbound.proxies import Proxies, Proxy
 
 AddressInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
@@ -166,7 +168,24 @@ def known_private(host: str) -> bool:
 
 
 async def _dialled(addresses: Sequence[AddressInfo]) -> socket.socket:
-    return await aiohappyeyeballs.start_connection(list(addresses), happy_eyeballs_delay=NEXT_ADDRESS_SECONDS)
+    """Raises OSError; Crowded among them, where only the descriptors are left that the database and files need."""
+    return await aiohappyeyeballs.start_connection(
+        list(addresses), happy_eyeballs_delay=NEXT_ADDRESS_SECONDS, socket_factory=_socket
+    )
+
+
+def _socket(address: AddrInfoType) -> socket.socket:  # pyright: ignore[reportUnknownParameterType]
+    family, kind, protocol = address[:3]
+    try:
+        made = socket.socket(family=family, type=kind, proto=protocol)
+    except OSError as error:
+        if descriptors.exhausted(error):
+            raise Crowded from error
+        raise
+    if not descriptors.of_call(made.fileno()):
+        made.close()
+        raise Crowded
+    return made
 
 
 async def _tunnel(sock: socket.socket, proxy: Proxy, target: str, port: int) -> None:

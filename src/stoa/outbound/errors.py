@@ -3,6 +3,7 @@
 OSError
 └─ OutboundError       the text is a sentence for whoever made the call
    ├─ AddressRefused   the host leads to an address that the operator has not allowed
+   ├─ Crowded          this node keeps its last file descriptors for itself
    ├─ ProxyFailed      the operator's proxy refused the call or cannot be reached
    └─ Untrusted        the host's certificate is signed by nobody whom this server trusts
 """
@@ -21,6 +22,16 @@ class AddressRefused(OutboundError):
 
     def __init__(self, host: str) -> None:
         super().__init__(f"{host} leads to a {PRIVATE}.")
+
+
+class Crowded(OutboundError):
+    """This node has no file descriptor to spare for another connection."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This server has as many connections open as its limit of file descriptors allows (ulimit -n);"
+            " try again in a moment."
+        )
 
 
 class ProxyFailed(OutboundError):

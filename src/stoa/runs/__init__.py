@@ -11,6 +11,7 @@ from stoa.runs.host import Reading
 from stoa.runs.metrics import RunMetrics, polls
 from stoa.runs.ports import CheckRequirements
 from stoa.runs.recording import Recorder
+from stoa.runs.revocation import Credential, Living
 from stoa.runs.service import Runs
 from stoa.runs.types import GraphStart, Input, Moved, RequestType, Run, RunStatus, SendMessage, Trial
 from stoa.runs.wire import SendMessageBody
@@ -23,10 +24,12 @@ __all__ = [
     "NODE_TYPES",
     "CheckRequirements",
     "Context",
+    "Credential",
     "GraphStart",
     "Input",
     "KnowledgeTool",
     "Library",
+    "Living",
     "Moved",
     "Quote",
     "Reading",

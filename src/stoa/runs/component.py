@@ -25,6 +25,7 @@ from stoa.runs.invoke import figure_routes, invoke_routes
 from stoa.runs.metrics import RunMetrics, polls
 from stoa.runs.ports import AppProjects, CheckRequirements, FindModel, Flows, Models, Trials, Uploads
 from stoa.runs.recording import Recorder
+from stoa.runs.revocation import Living, Policy, Revocation
 from stoa.runs.service import Runs
 from stoa.runs.socket import socket_routes
 from stoa.runs.testing import testing_routes
@@ -81,6 +82,8 @@ async def open_component(
     uploads: Uploads,
     trials: Trials,
     reading: Reading,
+    living: Living,
+    revoked: Policy,
     runs_max: int,
     runs_per_project_max: int | None,
     drain_seconds_max: float,
@@ -102,6 +105,7 @@ async def open_component(
         Graphs(flows, find_model, context, library, kit.schemas),
         places=Places(runs_max, runs_per_project_max),
         schemas=kit.schemas,
+        revocation=Revocation(kit.database, living, revoked),
         metrics=metrics,
     )
     service.owner = worker

@@ -25,6 +25,7 @@ from stoa.runs.agent.steps import Answer, Checkpoint, Interrupt, Released, RunSt
 from stoa.runs.graphs import Graphs, ReadyGraph
 from stoa.runs.metrics import RunMetrics
 from stoa.runs.recording import Recorder
+from stoa.runs.revocation import Revocation
 from stoa.runs.service import Runs
 from stoa.runs.types import Outcome, Run, RunError, RunStatus
 from stoa.runs.workflow.driver import Workflow
@@ -109,7 +110,9 @@ class Driver:
         metrics: RunMetrics,
         schemas: Schemas,
         graphs: Graphs,
+        revocation: Revocation,
     ) -> None:
+        self._revocation = revocation
         self._runs = runs
         self._recorder = recorder
         self._node = node
@@ -197,7 +200,8 @@ class Driver:
         run, state = active.run, active.state
         if isinstance(ready, ReadyGraph):
             assert isinstance(state, WorkflowCheckpoint), "a graph's run has the state of a graph"
-            return self._graphs.workflow(run, state, ready, tools, answers, self._recorder, self._draining)
+            admitted = self._revocation.admission(run)
+            return self._graphs.workflow(run, state, ready, tools, answers, self._recorder, self._draining, admitted)
         supply = ready.supply
         ports = Ports(
             supply.model,
@@ -209,6 +213,7 @@ class Driver:
             answers,
             self._schemas,
             self._recorder.allowance(run, supply.price),
+            self._revocation.admission(run),
         )
         return Loop(run, _agent_of(run), state, ports)
 

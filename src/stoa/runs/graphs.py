@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -96,6 +96,7 @@ class Graphs:
         answers: Mapping[str, Answer],
         recorder: Recorder,
         draining: Callable[[], bool],
+        admitted: Callable[[], Awaitable[bool]] | None,
     ) -> Workflow:
         ports = WorkflowPorts(
             partial(self._find_model, run),
@@ -108,5 +109,6 @@ class Graphs:
             partial(recorder.allowance, run),
             self._clock,
             draining,
+            admitted,
         )
         return Workflow(run, ready.graph, ready.models, ready.fields, state, ports)

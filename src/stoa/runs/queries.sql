@@ -313,6 +313,32 @@ UPDATE runs r SET status = 'started', node_id = NULL WHERE r.status = 'paused'
        OR NOT EXISTS (SELECT 1 FROM input_requests i
                       WHERE i.org_id = r.org_id AND i.run_id = r.id AND i.status = 'pending'));
 
+-- name: paused_credentials
+-- What paused runs live by: the user of a run that a signed-in user began, else the credential.
+SELECT DISTINCT org_id, CASE WHEN options ? 'signed_in' THEN owner_id ELSE created_by END AS credential_id
+FROM runs WHERE status = 'paused' AND cancel_reason IS NULL AND created_by IS NOT NULL;
+
+-- name: active_credentials
+-- The same of every run that has not ended.
+SELECT DISTINCT org_id, CASE WHEN options ? 'signed_in' THEN owner_id ELSE created_by END AS credential_id
+FROM runs WHERE status IN ('created', 'started', 'paused') AND cancel_reason IS NULL AND created_by IS NOT NULL;
+
+-- name: resume_of_credentials
+-- The paused runs of these organizations' credentials: any node may claim them.
+UPDATE runs r SET status = 'started', node_id = NULL
+FROM unnest($1::uuid[], $2::uuid[]) AS gone(org_id, id)
+WHERE r.status = 'paused' AND r.org_id = gone.org_id
+  AND CASE WHEN r.options ? 'signed_in' THEN r.owner_id ELSE r.created_by END = gone.id
+RETURNING r.id;
+
+-- name: cancel_of_credentials
+-- Requests the cancel of every run of these: the node that works on one, or claims it next, ends it.
+UPDATE runs r SET cancel_reason = $3
+FROM unnest($1::uuid[], $2::uuid[]) AS gone(org_id, id)
+WHERE r.status IN ('created', 'started', 'paused') AND r.cancel_reason IS NULL AND r.org_id = gone.org_id
+  AND CASE WHEN r.options ? 'signed_in' THEN r.owner_id ELSE r.created_by END = gone.id
+RETURNING r.id;
+
 -- name: hand_over
 -- Releases one run of a node that shuts down, between two steps. Its next claim is no new attempt.
 UPDATE runs SET node_id = NULL, attempt = attempt - 1

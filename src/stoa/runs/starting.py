@@ -21,13 +21,13 @@ from stoa.journal import Batch, Journal, JournalKey
 from stoa.kernel.clock import Clock, rfc3339
 from stoa.kernel.errors import BadRequest, Conflict, NotFound
 from stoa.kernel.ids import Ids
-from stoa.kernel.principal import Principal
+from stoa.kernel.principal import CredentialKind, Principal
 from stoa.runs import rules, store
 from stoa.runs.agent import builtin
 from stoa.runs.metrics import RunMetrics
 from stoa.runs.ports import CallbackEntries, Models, Owner, Preparation, Settle
 from stoa.runs.store import SQL
-from stoa.runs.types import Moved, Run, SendMessage
+from stoa.runs.types import SIGNED_IN, Moved, Run, SendMessage
 
 QUEUE_MAX: Final = 100
 """Messages of a conversation that wait for their turn: more is a client that does not listen."""
@@ -215,7 +215,6 @@ class Starting:
         first = [rules.started(new.id, conversation_id, new.message_id)] if owner is not None else []
         writer, batch = self._journal.begin(JournalKey(principal.org_id, new.id), first, rfc3339(self._clock.now()))
         undo.callback(self._journal.writer.release, writer)
-        limit = principal.spending_limit
         row = await tx.fetchrow(
             SQL.begin_run,
             principal.org_id,
@@ -227,7 +226,7 @@ class Starting:
             new.content,
             text_of(new.content),
             new.metadata,
-            {**new.options, "spending_limit": asdict(limit)} if limit is not None else new.options,
+            _with_credential(new.options, principal),
             owner.node_id if owner else None,
             principal.key_id,
             new.queued,
@@ -305,6 +304,13 @@ def _check_place(place: LockedConversation, send: SendMessage) -> None:
     for index, name in enumerate(send.tools or ()):
         if not builtin.named(name, (place.agent or {}).get("tools", ())):
             raise BadRequest.field(f"tools[{index}]", f"is {name!r}, which is no tool of this conversation's agent")
+
+
+def _with_credential(options: Mapping[str, Any], principal: Principal) -> Mapping[str, Any]:
+    """With what the run has to know of the credential that began it."""
+    if principal.spending_limit is not None:
+        return {**options, "spending_limit": asdict(principal.spending_limit)}
+    return {**options, SIGNED_IN: True} if principal.credential is CredentialKind.SESSION else options
 
 
 def _options(send: SendMessage) -> dict[str, Any]:

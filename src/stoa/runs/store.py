@@ -117,6 +117,7 @@ def from_row(row: Row) -> Run:
         row["queued_at"],
         row["session_id"],
         row["result"],
+        row["owner_id"],
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from uuid import UUID
 
 from stoa.callbacks import NewCallback
@@ -13,6 +13,9 @@ from stoa.gateway import Usage
 from stoa.journal import JournalKey
 from stoa.kernel.errors import Conflict
 from stoa.kernel.principal import Principal
+
+SIGNED_IN: Final = "signed_in"
+"""The option of a run that a signed-in user of the console began."""
 
 
 class RunStatus(StrEnum):
@@ -58,6 +61,8 @@ class Run:
     """Of an app's user."""
     result: Any = None
     """What a graph's Output node gave."""
+    owner_id: UUID | None = None
+    """The user who began it, with a token or signed in; None for a key."""
 
     @property
     def key(self) -> JournalKey:

@@ -29,6 +29,7 @@ from stoa.runs.graphs import Graphs, ReadyGraph, is_graph
 from stoa.runs.metrics import RunMetrics
 from stoa.runs.ports import FindModel
 from stoa.runs.recording import Recorder
+from stoa.runs.revocation import Revocation
 from stoa.runs.service import Runs
 from stoa.runs.store import SQL
 from stoa.runs.types import Run
@@ -63,6 +64,7 @@ class Worker:
         *,
         places: Places,
         schemas: Schemas,
+        revocation: Revocation,
         metrics: RunMetrics | None = None,
     ) -> None:
         self._database = database
@@ -75,7 +77,10 @@ class Worker:
         self._graphs = graphs
         self._places = places
         self._metrics = metrics or RunMetrics()
-        self._driver = Driver(runs, recorder, node, open_tools, lambda: self._draining, self._metrics, schemas, graphs)
+        self._revocation = revocation
+        self._driver = Driver(
+            runs, recorder, node, open_tools, lambda: self._draining, self._metrics, schemas, graphs, revocation
+        )
         self._active: dict[UUID, ActiveRun] = {}
         self._supervisor = Supervisor()
         self._claims = ClaimLoop("runs.claim", RUN, self._claim)
@@ -124,6 +129,7 @@ class Worker:
     async def start(self) -> None:
         self._claims.start(self._supervisor)
         self._supervisor.keep(self._expire_forever, "runs.expire")
+        self._supervisor.keep(self._revocation.sweep_forever, "runs.revocation")
 
     async def drain(self, seconds_max: float) -> None:
         """Claims nothing new and hands each run over at its next step. After `seconds_max` the remaining runs are

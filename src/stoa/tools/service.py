@@ -22,7 +22,8 @@ from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
 from stoa.kernel.schema_checker import SchemaChecker
 from stoa.kernel.supervise import Supervisor
-from stoa.tools import openapi, rules, store
+from stoa.tools import rules, store
+from stoa.tools.planning import Planner
 from stoa.tools.store import SQL
 from stoa.tools.types import (
     Call,
@@ -97,6 +98,7 @@ class Tools:
         self._make = make
         self._ids = ids
         self._schemas = schemas
+        self._planner = Planner()
         self._supervisor = Supervisor()
         self._asking: set[UUID] = set()
 
@@ -209,7 +211,7 @@ class Tools:
             except Unlisted as error:
                 raise BadRequest.field("url", str(error)) from error
         assert text is not None
-        return await self._checked(await asyncio.to_thread(openapi.plan, text, request), request)
+        return await self._checked(await self._planner.plan(text, request), request)
 
     async def _checked(self, planned: Imported, request: ImportRequest) -> Imported:
         """Without the tools that cannot be made: each of them costs itself alone."""

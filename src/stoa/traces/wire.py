@@ -61,9 +61,9 @@ class SpanWire(Wire):
     status: str | None
     start_time: Timestamp
     end_time: Timestamp | None
-    input: Any
-    output: Any
-    error: Any
+    input: Any | None
+    output: Any | None
+    error: Any | None
     metadata: Mapping[str, Any] | None
     executions: Sequence[Any] | None
     tags: Sequence[str]

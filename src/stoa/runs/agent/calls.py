@@ -27,6 +27,11 @@ _DOUBT: Final = (
     "and making it again may repeat what it does. Make it again?"
 )
 _APPROVE: Final = "Allow the call of {name} with these arguments?"
+KEY_REVOKED: Final = "key_revoked"
+_REVOKED: Final = (
+    "{made} The access key that began this run was revoked or has expired, so the run calls nothing more."
+    " Answer with what is known."
+)
 _EVENT_DEPTH: Final = 20
 """How deep arguments lie within an event or a row."""
 
@@ -52,6 +57,9 @@ class Calls:
             yield self._failed(
                 call, {}, "tool_bad_arguments", "The arguments are no JSON object, or nested too deeply."
             )
+            return
+        if builtin.is_builtin(call.name) and call.child is None and not await self._admitted():
+            yield self._revoked(call, arguments)
             return
         if call.name == builtin.ASK and self._agent.human_feedback:
             yield self._asked(call, arguments)
@@ -90,6 +98,9 @@ class Calls:
             # Said to the model at once: nobody is asked to approve what cannot be called.
             yield self._failed(call, arguments, "tool_bad_arguments", f"The arguments do not fit: {problem}", tool)
             return
+        if not await self._admitted():
+            yield self._revoked(call, arguments, tool)
+            return
         if call.request_id is None and (doubt or wanted):
             yield self._approval(call, tool, call.params or arguments, _DOUBT if doubt else _APPROVE)
             return
@@ -111,6 +122,17 @@ class Calls:
 
         yield Checkpoint(begin, ledger=[self._entry(call, tool, arguments, "begun")])
         yield self._settled(call, tool, arguments, await tool.call(arguments, self._job.call(call.id)))
+
+    async def _admitted(self) -> bool:
+        admitted = self._job.ports.admitted
+        return admitted is None or await admitted()
+
+    def _revoked(self, call: CallState, arguments: Mapping[str, Any], tool: Tool | None = None) -> Checkpoint:
+        """Nothing more is called for a run whose credential is gone: no tool, no helper, no person."""
+        if call.begun:
+            made = "Nobody knows whether this call was made: the server failed during it."
+            return self._failed(call, arguments, KEY_REVOKED, _REVOKED.format(made=made), tool, unknown=True)
+        return self._failed(call, arguments, KEY_REVOKED, _REVOKED.format(made="This call was not made."), tool)
 
     def _settled(self, call: CallState, tool: Tool, arguments: Mapping[str, Any], result: ToolResult) -> Checkpoint:
         text = as_storable(result.text)
@@ -298,6 +320,13 @@ class Calls:
         if call.child is None and begun >= self._agent.limits.subagents_max:
             return f"This run has had all its {self._agent.limits.subagents_max} helpers."
         return None
+
+
+def revoked(state: AgentState) -> bool:
+    """Whether a call was refused because the run's credential is gone. That is final: no more tools are offered."""
+    return any(
+        call.error is not None and call.error["code"] == KEY_REVOKED for turn in state.turns for call in turn.calls
+    )
 
 
 def _request_id(call: CallState) -> UUID:

@@ -180,7 +180,8 @@ class Loop:
     # --- one reply --------------------------------------------------------------------------------------------------
     async def _reply(self, agent: Agent, state: AgentState, scope: AgentScope) -> AsyncGenerator[Step]:
         iteration = state.iteration + 1
-        offered = builtin.offered(agent, self.ports.tools, scope.depth) if self.ports.model.abilities.tools else ()
+        callable_ = self.ports.model.abilities.tools and not calls.revoked(state)
+        offered = builtin.offered(agent, self.ports.tools, scope.depth) if callable_ else ()
         request, shortened = prompting.request(
             self.ports.conversation, agent, state, offered, self.ports.model.abilities.context_tokens
         )

@@ -51,6 +51,9 @@ class CallPorts(Protocol):
     @property
     def schemas(self) -> Schemas: ...
 
+    @property
+    def admitted(self) -> Callable[[], Awaitable[bool]] | None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Ports:
@@ -67,6 +70,8 @@ class Ports:
     schemas: Schemas
     allow: Callable[[float], Awaitable[None]] | None = None
     """Called before each call of a model with the dollars that are on no bill yet. Raises RunStopped over the limit."""
+    admitted: Callable[[], Awaitable[bool]] | None = None
+    """Called before each call of a tool: false once the credential that began the run was revoked or has expired."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,3 +65,5 @@ class WorkflowPorts:
     """(price of a model) → what looks at the spending limit before each call of it."""
     clock: Clock
     draining: Callable[[], bool]
+    admitted: Callable[[], Awaitable[bool]] | None = None
+    """Called before each call of a tool: false once the credential that began the run was revoked or has expired."""

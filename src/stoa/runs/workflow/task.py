@@ -62,6 +62,7 @@ class Task:
             self.ports.answers,
             self.ports.schemas,
             self.ports.allow(supply.price),
+            self.ports.admitted,
         )
         loop = self.loop = Loop(self.run, agent, RunCheckpoint(self.state.agent), ports)
         try:

@@ -10,7 +10,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stoa.tools import rules
-from stoa.tools.openapi.text import clean, storable
+from stoa.tools.openapi.text import VALUES_MAX, TooMany, clean, storable
 from stoa.tools.schemas import Document, Unusable
 from stoa.tools.types import ImportRequest, NewTool, Planned, ToolKind
 
@@ -114,7 +114,10 @@ class Operation:
         }
         if self._request.ca_bundle is not None:
             config["ca_bundle"] = self._request.ca_bundle
-        config = clean(config)
+        try:
+            config = clean(config)
+        except TooMany as error:
+            raise Skipped(f"it stands for more than {VALUES_MAX} values") from error
         try:
             orjson.dumps(config)
         except TypeError as error:

@@ -1,19 +1,43 @@
 """What of a document can be stored. Pure."""
 
 from collections.abc import Mapping
-from typing import Any
+from itertools import count
+from math import isfinite
+from typing import Any, Final
 
 
 def storable(text: str) -> str:
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
+INTEGER_BITS_MAX: Final = 63
+"""What is stored as an integer; YAML has larger ones."""
+FLOAT_BITS_MAX: Final = 1023
+VALUES_MAX: Final = 50_000
+"""In one tool."""
+
+
+class TooMany(ValueError):
+    """A value stands for more values than a tool may hold."""
+
+
 def clean(value: Any) -> Any:
-    """YAML's dates and numbers as keys become text; what the database cannot hold is replaced."""
+    """YAML's dates and numbers as keys become text; what the database cannot hold is replaced. Raises TooMany: an alias
+    of YAML is one object in many places, and a few lines of aliases stand for billions of values."""
+    return _clean(value, count())
+
+
+def _clean(value: Any, seen: "count[int]") -> Any:
+    if next(seen) > VALUES_MAX:
+        raise TooMany
     if isinstance(value, Mapping):
-        return {storable(str(key)): clean(one) for key, one in value.items()}
+        return {storable(str(key)): _clean(one, seen) for key, one in value.items()}
     if isinstance(value, list):
-        return [clean(one) for one in value]
+        return [_clean(one, seen) for one in value]
     if isinstance(value, str):
         return storable(value)
+    if isinstance(value, int) and value.bit_length() > INTEGER_BITS_MAX:
+        return float(value) if value.bit_length() <= FLOAT_BITS_MAX else hex(value)[:100]
+    if isinstance(value, float) and not isfinite(value):
+        return str(value)
     return value if value is None or isinstance(value, bool | int | float) else str(value)

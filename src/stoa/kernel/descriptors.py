@@ -1,0 +1,43 @@
+"""File descriptors: the last ones are kept for the database, the journal and files.
+
+A new descriptor has the lowest number that is free, so a socket with a high number says that all below are taken, and
+nothing needs to be counted.
+"""
+
+import errno
+import sys
+from typing import Final
+
+KEPT_MAX: Final = 128
+"""Descriptors that no connection to another server may take; where the system allows few, a quarter of them. Clients'
+connections leave the same number to connections to other servers."""
+
+
+def descriptors_max() -> int | None:
+    """How many this process may open now; None where that is not known or not limited."""
+    if sys.platform == "win32":
+        return None
+    import resource  # noqa: PLC0415 — exists on this platform only
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+def exhausted(error: BaseException) -> bool:
+    """Whether an error says that there is none left."""
+    return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
+
+
+def of_client(number: int) -> bool:
+    """Whether a client's connection may have this descriptor."""
+    return _below(number, 2)
+
+
+def of_call(number: int) -> bool:
+    """Whether a connection to another server may have it."""
+    return _below(number, 1)
+
+
+def _below(number: int, shares: int) -> bool:
+    total = descriptors_max()
+    return total is None or number < total - shares * min(total // 4, KEPT_MAX)

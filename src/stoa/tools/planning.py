@@ -1,0 +1,111 @@
+"""Makes tools out of OpenAPI documents in a process of its own for each, which is killed when it takes too long."""
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any, Final
+
+import orjson
+
+from stoa.kernel.errors import BadRequest, Unavailable
+from stoa.tools.openapi.process import LINE_BYTES_MAX
+from stoa.tools.types import Imported, ImportRequest, NewTool, Planned, ToolKind
+
+SECONDS_MAX: Final = 20.0
+"""For one document. The largest that are published take five."""
+PROCESSES_MAX: Final = 2
+WAIT_SECONDS_MAX: Final = 30.0
+ANSWER_BYTES_MAX: Final = 12 * 1024 * 1024
+"""All tools of a document. As objects they take about twice as much."""
+_ENVIRONMENT: Final = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "MALLOC_ARENA_MAX": "2"}
+
+
+class Planner:
+    """Bounded: so many documents at once, the others wait."""
+
+    def __init__(self) -> None:
+        self._places = asyncio.Semaphore(PROCESSES_MAX)
+
+    async def plan(self, document: Mapping[str, Any] | str, request: ImportRequest) -> Imported:
+        """Raises BadRequest for a document, or a request, of which nothing can be made; Unavailable when others are
+        being read."""
+        text = document.encode("utf-8", "replace") if isinstance(document, str) else orjson.dumps(document)
+        without = replace(request, document=None, secrets=dict.fromkeys(request.secrets, ""))
+        head = orjson.dumps(asdict(without))
+        try:
+            async with asyncio.timeout(WAIT_SECONDS_MAX):
+                await self._places.acquire()
+        except TimeoutError:
+            raise Unavailable("Other documents are being read just now; send this one again.") from None
+        try:
+            async with asyncio.timeout(SECONDS_MAX):
+                return await _asked(head + b"\n" + text, request.secrets)
+        except (TimeoutError, OSError, ValueError, asyncio.IncompleteReadError):
+            raise BadRequest.field(
+                "document",
+                f"cannot be read within {SECONDS_MAX:g} seconds and the memory for it; send a smaller one",
+            ) from None
+        finally:
+            self._places.release()
+
+
+async def _asked(question: bytes, secrets: Mapping[str, str]) -> Imported:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-P",
+        "-m",
+        "stoa.tools.openapi.process",
+        str(os.getpid()),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env=_ENVIRONMENT,
+        limit=LINE_BYTES_MAX,
+        start_new_session=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    sending = asyncio.create_task(_send(process.stdin, question), name="tools.plan.send")
+    try:
+        return await _answer(process.stdout, secrets)
+    finally:
+        sending.cancel()
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await asyncio.gather(sending, return_exceptions=True)
+        await process.wait()
+
+
+async def _send(stdin: asyncio.StreamWriter, question: bytes) -> None:
+    """Fails where the process has died; then its output ends too."""
+    try:
+        stdin.write(question)
+        await stdin.drain()
+    finally:
+        stdin.close()
+
+
+async def _answer(stdout: asyncio.StreamReader, secrets: Mapping[str, str]) -> Imported:
+    """Raises BadRequest; IncompleteReadError when the output ends early."""
+    tools: list[Planned] = []
+    skipped: list[tuple[str, str]] = []
+    size = 0
+    while True:
+        line = await stdout.readuntil(b"\n")
+        size += len(line)
+        if size > ANSWER_BYTES_MAX:
+            megabytes = ANSWER_BYTES_MAX // 1024 // 1024
+            raise BadRequest.field("operations", f"must choose: the document's tools are over {megabytes} MiB together")
+        match orjson.loads(line):
+            case {"tool": {"operation": operation, "notes": notes, "new": new}}:
+                new |= {"type": ToolKind(new["type"]), "secrets": dict(secrets)}
+                tools.append(Planned(operation, NewTool(**new), tuple(notes)))
+            case {"skipped": [title, reason]}:
+                skipped.append((title, reason))
+            case {"refused": {"message": message, "details": details}}:
+                raise BadRequest(message, details=details)
+            case _:
+                return Imported(tools, skipped)
