@@ -43,7 +43,8 @@ class Access:
 
     # --- the first start --------------------------------------------------------------------------------------------
     async def bootstrap(self, chosen: str | None) -> str | None:
-        """Makes the first organization, project and key, once, however many nodes start. Gives the secret if this call made it.
+        """Makes the first organization, project and key, once, however many nodes start. Returns the secret if this
+        call made it.
 
         `chosen` is the operator's own first key: added at any start where it is not there yet, unless it was revoked.
         Raises BootstrapError.
@@ -82,8 +83,8 @@ class Access:
 
     # --- credentials ------------------------------------------------------------------------------------------------
     async def authenticate(self, token: str) -> Principal:
-        """The owner of an access key, or of a session opened with one: looked up at each request, so that revoking works
-        at once, on every node."""
+        """The owner of an access key, or of a session opened with one. It is looked up at each request, so that
+        revoking works at once, on every node."""
         if token.startswith(rules.TOKEN_PREFIX):
             return await self._token_owner(token)
         if token.startswith(rules.KEY_SESSION_PREFIX):
@@ -129,14 +130,17 @@ class Access:
             return [row["id"] for row in await tx.fetch(SQL.living_keys, list(key_ids), self._clock.now())]
 
     async def living_owners(self, owners: Collection[tuple[UUID, UUID]]) -> set[tuple[UUID, UUID]]:
-        """Of organizations with an id each: those where it is a key, token or session that still admits, or a member."""
+        """Which of these (organization, id) pairs still name a member, or a key, token or session that admits."""
         org_ids, ids = [org_id for org_id, _ in owners], [owner_id for _, owner_id in owners]
         async with internal_statement(self._database) as tx:
             rows = await tx.fetch(SQL.living_owners, org_ids, ids, self._clock.now())
         return {(row["org_id"], row["id"]) for row in rows}
 
     async def admit(self, principal: Principal) -> Rate | None:
-        """Counts a request of a key with a rate limit, on whatever node. Raises RateLimited; None for a key without one."""
+        """Counts a request of a key with a rate limit, over all nodes; None for a key without one.
+
+        Raises RateLimited.
+        """
         limit = principal.rate_limit
         if limit is None:
             return None
@@ -162,7 +166,7 @@ class Access:
     async def create_key(
         self, principal: Principal, new: NewKey, once: IdempotencyKey | None
     ) -> tuple[AccessKey, str | None]:
-        """The key and its secret; a repetition of the same request gives the key without the secret, which is not kept."""
+        """The key and its secret. A repetition of the request gets the key alone: the secret is not kept."""
         project_id, limit = new.project_id or principal.project_id, new.spending_limit
         permissions = rules.check_permissions(new.permissions, allowed(principal, project_id))
         if principal.rate_limit is not None or principal.spending_limit is not None:
@@ -327,7 +331,8 @@ class Access:
                     raise Conflict("This is the organization's last project; it cannot be deleted.")
                 if await tx.fetchval(SQL.project_in_use, principal.org_id, project_id):
                     raise Conflict(
-                        "This project still holds conversations, knowledge bases, connections or keys; delete those first."
+                        "This project still holds conversations, knowledge bases, connections or keys;"
+                        " delete those first."
                     )
                 await tx.execute(SQL.delete_project, principal.org_id, project_id)
                 await audit.record(tx, principal, "project.delete", project_id)
