@@ -14,7 +14,7 @@ from stoa.access.ports import Dependents, NoDependents
 from stoa.access.store import SQL
 from stoa.access.types import AccessKey, NewKey, Org, Project, ProjectRole, Revocation
 from stoa.access.uses import KeyUses
-from stoa.db import Database, Row, audit, idempotency
+from stoa.db import Database, Row, Tx, audit, idempotency
 from stoa.db.idempotency import IdempotencyKey
 from stoa.db.internal import internal, internal_statement
 from stoa.kernel.clock import Clock
@@ -174,11 +174,8 @@ class Access:
         expires_at = rules.check_expiry(new.expires_at, principal, self._clock.now())
         secret = rules.new_secret()
         async with self._database.tenant(principal) as tx:
-            if once and (first := await idempotency.claim(tx, principal, once)):
-                row = await tx.fetchrow(SQL.key, principal.org_id, UUID(first["id"]))
-                if row is None:
-                    raise NotFound("The key that this Idempotency-Key made was revoked.")
-                return store.key(row), None
+            if (made := await made_before(tx, principal, once)) is not None:
+                return made, None
             await tx.execute(SQL.share_org, principal.org_id)
             by_key = principal.user_id is None
             if by_key and await tx.fetchrow(SQL.key, principal.org_id, principal.key_id) is None:
@@ -338,6 +335,19 @@ class Access:
                 await audit.record(tx, principal, "project.delete", project_id)
         except asyncpg.ForeignKeyViolationError as error:
             raise Conflict("Something was made in this project at this moment; delete that first.") from error
+
+
+async def made_before(tx: Tx, principal: Principal, once: IdempotencyKey | None) -> AccessKey | None:
+    """The key that the first request with this Idempotency-Key made, None where this one is the first.
+
+    Raises NotFound where it was revoked since.
+    """
+    if once is None or (first := await idempotency.claim(tx, principal, once)) is None:
+        return None
+    row = await tx.fetchrow(SQL.key, principal.org_id, UUID(first["id"]))
+    if row is None:
+        raise NotFound("The key that this Idempotency-Key made was revoked.")
+    return store.key(row)
 
 
 def allowed(principal: Principal, project_id: UUID | None) -> frozenset[str] | None:

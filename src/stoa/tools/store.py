@@ -16,30 +16,15 @@ SQL: Final = load("stoa.tools")
 async def insert(
     tx: Tx, principal: Principal, project_id: UUID, tool_id: UUID, new: NewTool, sealed: bytes | None
 ) -> Row | None:
-    return await tx.fetchrow(
-        SQL.insert_tool,
-        principal.org_id,
-        project_id,
-        tool_id,
-        new.name,
-        new.type.value,
-        new.description,
-        new.config,
-        sealed,
-        sorted(new.secrets or ()),
-        new.idempotent,
-        new.approval,
-        list(new.editable_params),
-        new.timeout_seconds,
-        new.output_bytes_max,
-    )
+    return await tx.fetchrow(SQL.insert_tool, principal.org_id, project_id, tool_id, *_columns(new, sealed))
 
 
 async def update(tx: Tx, principal: Principal, tool_id: UUID, new: NewTool, sealed: bytes | None) -> Row | None:
-    return await tx.fetchrow(
-        SQL.update_tool,
-        principal.org_id,
-        tool_id,
+    return await tx.fetchrow(SQL.update_tool, principal.org_id, tool_id, *_columns(new, sealed))
+
+
+def _columns(new: NewTool, sealed: bytes | None) -> tuple[object, ...]:
+    return (
         new.name,
         new.type.value,
         new.description,
