@@ -223,7 +223,7 @@ async def test_query_parameters(shared: Running, route: Route) -> None:
 @pytest.mark.parametrize("route", [route for route in ROUTES if route.method != "GET"], ids=name)
 async def test_query_parameters_of_writing(shared: Running, route: Route) -> None:
     """A misspelt `dry_run` would write."""
-    response = await shared.client.request(route.method, f"{url(route)}?dry_rnu=true", **options(route))
+    response = await client(shared, route).request(route.method, f"{url(route)}?dry_rnu=true", **options(route))
     error = check(response, 400, "bad_request")
     assert "is no" in error["details"]["dry_rnu"], error
 

@@ -387,6 +387,8 @@ export interface AccessKey {
   created_at: string;
   rate_limit?: number;
   spending_limit?: SpendingLimit;
+  successor_id?: string;
+  last_used_at?: string;
 }
 
 /** `key` is the secret. This answer alone holds it; a repetition under the same Idempotency-Key does not. */
@@ -402,10 +404,17 @@ export interface RevokedKey {
   created_by?: string;
 }
 
+export interface DependentTrigger {
+  id: string;
+  app_id: string;
+  name: string;
+}
+
 export interface Revocation {
   message: string;
   revoked?: RevokedKey[];
   would_revoke?: RevokedKey[];
+  triggers?: DependentTrigger[];
 }
 
 export interface Acknowledgement {

@@ -404,6 +404,8 @@ class AccessKey(Record):
     created_at: str
     rate_limit: int | None
     spending_limit: SpendingLimit | None
+    successor_id: str | None
+    last_used_at: str | None
 
 
 class CreatedAccessKey(AccessKey):
@@ -423,10 +425,17 @@ class RevokedKey(Record):
     created_by: str | None
 
 
+class DependentTrigger(Record):
+    id: str
+    app_id: str
+    name: str
+
+
 class Revocation(Record):
     message: str
     revoked: list[RevokedKey] | None
     would_revoke: list[RevokedKey] | None
+    triggers: list[DependentTrigger] | None
 
 
 class Acknowledgement(Record):
