@@ -6,7 +6,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from stoa.db import Row, Tx, load
-from stoa.kernel.errors import NotFound
+from stoa.kernel.errors import Conflict, NotFound
 from stoa.kernel.principal import Principal
 from stoa.tools.types import Definition, NewTool, Offer, ToolKind
 
@@ -37,6 +37,10 @@ def _columns(new: NewTool, sealed: bytes | None) -> tuple[object, ...]:
         new.timeout_seconds,
         new.output_bytes_max,
     )
+
+
+def taken(name: str) -> Conflict:
+    return Conflict(f"There is a tool named {name} already.", details={"name": "is taken"})
 
 
 def value(row: Row | None, tool_id: UUID) -> Definition:
