@@ -1,45 +1,22 @@
 """The guide of people: its shell as it stands."""
 
-import asyncio
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support.pages import ROOT, blocks, shell_of
+from tests.support.pasting import need_curl, pasted
 from tests.support.processes import KEY, serve, url_of
 
 
 @pytest.mark.timeout(90)
 async def test_the_guide_works_when_pasted(room: Path) -> None:
-    if shutil.which("curl") is None:
-        assert not os.environ.get("CI"), "CI must have curl"
-        pytest.skip("curl is not on this machine")
+    need_curl()
     home = room / "people-guide"
     home.mkdir()
     async with serve(home / "data", STOA_BOOTSTRAP_KEY=KEY) as (_, said):
-        shell = "set -eu\n" + "\n".join(blocks(ROOT / "docs/guide/people.md", "sh"))
-        assert shell.count("http://localhost:8080") == 1
-        process = await asyncio.create_subprocess_exec(
-            *shell_of("people.md"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=home,
-            env={
-                **os.environ,
-                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-                "STOA_DATA_DIR": str(home / "data"),
-                "COLUMNS": "200",
-            },
+        printed = await pasted(
+            "people.md", home, ("http://localhost:8080", url_of(said), 1), STOA_DATA_DIR=str(home / "data")
         )
-        async with asyncio.timeout(60):
-            out, errors = await process.communicate(shell.replace("http://localhost:8080", url_of(said)).encode())
-    printed = out.decode()
-    assert (process.returncode, errors) == (0, b""), (errors.decode(), printed)
     assert '"error"' not in printed
     assert "ada@example.com is owner of the organization" in printed
     assert '"email":"ada@example.com","first_name":"Ada"' in printed

@@ -1,25 +1,19 @@
 """The guide of sources: its shell as it stands, with a site and a directory on this machine in place of those it
 names."""
 
-import asyncio
 import json
 import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support.pages import ROOT, blocks, shell_of
+from tests.support.pasting import need_curl, pasted
 from tests.support.processes import KEY, free_port, serve, url_of
 
 
 @pytest.mark.timeout(90)
 async def test_the_guide_works_when_pasted(room: Path) -> None:
-    if shutil.which("curl") is None:
-        assert not os.environ.get("CI"), "CI must have curl"
-        pytest.skip("curl is not on this machine")
+    need_curl()
     home = room / "sources-guide"
     home.mkdir()
     settings = {
@@ -28,27 +22,13 @@ async def test_the_guide_works_when_pasted(room: Path) -> None:
         "STOA_SOURCE_DIRECTORIES": f"/nowhere{os.pathsep}{home / 'policies'}",
     }
     async with serve(home / "data", **settings) as (_, said):
-        shell = "set -eu\n" + "\n".join(blocks(ROOT / "docs/guide/sources.md", "sh"))
-        for written, meant, times in (
+        printed = await pasted(
+            "sources.md",
+            home,
             ("stoa_acc_…", KEY, 1),
             ("http://localhost:8080", url_of(said), 1),
             ("8090", str(free_port()), 3),
-        ):
-            assert shell.count(written) == times, written
-            shell = shell.replace(written, meant)
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        process = await asyncio.create_subprocess_exec(
-            *shell_of("sources.md"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=home,
-            env={**os.environ, "PATH": path, "COLUMNS": "200"},
         )
-        async with asyncio.timeout(60):
-            out, errors = await process.communicate(shell.encode())
-    printed = out.decode()
-    assert (process.returncode, errors) == (0, b""), (errors.decode(), printed)
     assert '"error"' not in printed
     assert printed.count('"status":"completed"') >= 1
     assert '"added":2' in printed

@@ -1,43 +1,20 @@
 """The guide of triggers: its shell as it stands."""
 
-import asyncio
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support.pages import ROOT, blocks
+from tests.support.pasting import need_curl, pasted
 from tests.support.processes import KEY, serve, url_of
 
 
 @pytest.mark.timeout(90)
 async def test_the_guide_works_when_pasted(room: Path) -> None:
-    if shutil.which("curl") is None:
-        assert not os.environ.get("CI"), "CI must have curl"
-        pytest.skip("curl is not on this machine")
+    need_curl()
     home = room / "triggers-guide"
     home.mkdir()
     async with serve(home / "data", STOA_BOOTSTRAP_KEY=KEY) as (_, said):
-        shell = "set -eu\n" + "\n".join(blocks(ROOT / "docs/guide/triggers.md", "sh"))
-        for written, meant in (("stoa_acc_…", KEY), ("http://localhost:8080", url_of(said))):
-            assert shell.count(written) == 1, written
-            shell = shell.replace(written, meant)
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        process = await asyncio.create_subprocess_exec(
-            "sh",
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=home,
-            env={**os.environ, "PATH": path},
-        )
-        async with asyncio.timeout(60):
-            out, errors = await process.communicate(shell.encode())
-    printed = out.decode()
-    assert (process.returncode, errors) == (0, b""), (errors.decode(), printed)
+        printed = await pasted("triggers.md", home, ("stoa_acc_…", KEY, 1), ("http://localhost:8080", url_of(said), 1))
     assert '"error"' not in printed
     assert printed.count('"local_time"') >= 3
     assert printed.count('"status":"accepted"') >= 2

@@ -33,4 +33,5 @@ PASTED_INTO = {
     "knowledge.md": "bash",
     "people.md": "zsh",
     "sources.md": "zsh",
+    "triggers.md": "bash",
 }

@@ -1,4 +1,4 @@
-"""In whose name something goes on that was set up earlier: a trigger starts runs long after the request that made it."""
+"""In whose name something set up earlier goes on: a trigger starts runs long after the request that made it."""
 
 from uuid import UUID
 

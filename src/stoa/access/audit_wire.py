@@ -13,8 +13,8 @@ from stoa.access.types import AuditLine, ChainHead
 from stoa.http import Timestamp, Wire
 
 COLUMNS: Final = (
-    "sequence", "at", "action", "subject_id", "project_id", "key_id", "user_id", "request_id", "method", "path", "address",
-    "client", "changes",
+    "sequence", "at", "action", "subject_id", "project_id", "key_id", "user_id", "request_id", "method", "path",
+    "address", "client", "changes",
 )  # fmt: skip
 
 

@@ -55,7 +55,7 @@ class Audit:
         return ChainHead(row["sequence"], row["hash"]) if row else ChainHead(0, audit_chain.GENESIS)
 
     async def export(self, principal: Principal, after: int) -> AsyncGenerator[Sequence[AuditLine]]:
-        """The chain of the organization from the line after `after` on, in pieces; between them no connection is held."""
+        """The organization's chain after the line `after`, in pieces; no connection is held between them."""
         while True:
             async with self._database.tenant(principal) as tx:
                 rows = await tx.fetch(SQL.chained_lines, principal.org_id, after, EXPORTED_MAX)

@@ -51,8 +51,7 @@ class Invitations:
         project_role: ProjectRole | None,
         once: IdempotencyKey | None,
     ) -> tuple[Invitation, str | None, bool]:
-        """The invitation, its token (shown this once, and not where the request is repeated), and whether it went out by
-        mail."""
+        """The invitation, its token (shown once, and not where the request is repeated), and whether it was mailed."""
         require_wide(principal)
         address, secret = rules.check_email(email), rules.new_secret(rules.INVITATION_PREFIX)
         try:

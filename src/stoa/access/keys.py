@@ -8,7 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from stoa.access import rules, store
-from stoa.access.service import Access, allowed
+from stoa.access.service import Access, allowed, made_before
 from stoa.access.store import SQL
 from stoa.access.types import AccessKey, Effect, KeyChanges, KeyEffects, KeyUse
 from stoa.db import Database, Row, Tx, audit, idempotency, load
@@ -144,11 +144,8 @@ class Keys:
         """
         secret = rules.new_secret()
         async with self._database.tenant(principal) as tx:
-            if once and (first := await idempotency.claim(tx, principal, once)):
-                row = await tx.fetchrow(SQL.key, principal.org_id, UUID(first["id"]))
-                if row is None:
-                    raise NotFound("The key that this Idempotency-Key made was revoked.")
-                return store.key(row), None
+            if (made := await made_before(tx, principal, once)) is not None:
+                return made, None
             before, after, _ = await self._planned(tx, principal, key_id, KeyChanges(frozenset()), cascade=False)
             now = self._clock.now()
             if before.expires_at is not None and before.expires_at <= now:

@@ -61,7 +61,7 @@ class Members:
     async def add_to_project(
         self, principal: Principal, project_id: UUID, user_id: UUID | None, email: str | None, role: ProjectRole
     ) -> Member:
-        """A member of the organization, by id or e-mail address, enters the project; or has another role there from now on."""
+        """Lets a member of the organization, by id or e-mail address, into the project, or changes the role there."""
         if (user_id is None) == (email is None):
             raise BadRequest(
                 "Send either user_id or email.", details={"user_id": "or email, and not both", "email": "or user_id"}

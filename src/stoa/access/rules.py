@@ -88,11 +88,12 @@ ORG_ROLES: Final[Mapping[OrgRole, frozenset[str]]] = {
     OrgRole.ADMIN: frozenset(PERMISSIONS),
     OrgRole.MEMBER: frozenset({"access:read", "models:read", "projects:write"}),
 }
-"""What a role permits: owners and admins in the organization and all of its projects, members in the organization itself."""
+"""What a role permits: owners and admins in the organization and all of its projects, members in the organization
+itself."""
 
 
 def grants(role: str, projects: Mapping[str, str] | None) -> Grants:
-    """Of a user whose role in the organization is this one; `projects` are those that a member may enter, with the role there."""
+    """What a user with this role in the organization may do; `projects` are those a member may enter, with the role."""
     granted = ORG_ROLES[OrgRole(role)]
     if role != OrgRole.MEMBER:
         return Grants(granted, granted, {})
@@ -127,15 +128,16 @@ def check_expiry(wanted: datetime | None, creator: Principal, now: datetime) -> 
     if creator.expires_at is not None and wanted > creator.expires_at:
         raise BadRequest.field(
             "expires_at",
-            f"is after {rfc3339(creator.expires_at)}, when the key that makes it expires; leave it out to take that time",
+            f"is after {rfc3339(creator.expires_at)}, when the key that makes it expires; leave it out to take"
+            " that time",
         )
     return wanted
 
 
 NEVER: Final = datetime.max.replace(tzinfo=UTC)
 NO_MANAGER: Final = (
-    "The organization would keep no key that can manage its keys. Make another organization-wide key with the permission"
-    " access:write first."
+    "The organization would keep no key that can manage its keys. Make another organization-wide key with the"
+    " permission access:write first."
 )
 
 

@@ -14,7 +14,7 @@ from stoa.access.ports import Dependents, NoDependents
 from stoa.access.store import SQL
 from stoa.access.types import AccessKey, NewKey, Org, Project, ProjectRole, Revocation
 from stoa.access.uses import KeyUses
-from stoa.db import Database, Row, audit, idempotency
+from stoa.db import Database, Row, Tx, audit, idempotency
 from stoa.db.idempotency import IdempotencyKey
 from stoa.db.internal import internal, internal_statement
 from stoa.kernel.clock import Clock
@@ -43,7 +43,8 @@ class Access:
 
     # --- the first start --------------------------------------------------------------------------------------------
     async def bootstrap(self, chosen: str | None) -> str | None:
-        """Makes the first organization, project and key, once, however many nodes start. Gives the secret if this call made it.
+        """Makes the first organization, project and key, once, however many nodes start. Returns the secret if this
+        call made it.
 
         `chosen` is the operator's own first key: added at any start where it is not there yet, unless it was revoked.
         Raises BootstrapError.
@@ -82,8 +83,8 @@ class Access:
 
     # --- credentials ------------------------------------------------------------------------------------------------
     async def authenticate(self, token: str) -> Principal:
-        """The owner of an access key, or of a session opened with one: looked up at each request, so that revoking works
-        at once, on every node."""
+        """The owner of an access key, or of a session opened with one. It is looked up at each request, so that
+        revoking works at once, on every node."""
         if token.startswith(rules.TOKEN_PREFIX):
             return await self._token_owner(token)
         if token.startswith(rules.KEY_SESSION_PREFIX):
@@ -129,14 +130,17 @@ class Access:
             return [row["id"] for row in await tx.fetch(SQL.living_keys, list(key_ids), self._clock.now())]
 
     async def living_owners(self, owners: Collection[tuple[UUID, UUID]]) -> set[tuple[UUID, UUID]]:
-        """Of organizations with an id each: those where it is a key, token or session that still admits, or a member."""
+        """Which of these (organization, id) pairs still name a member, or a key, token or session that admits."""
         org_ids, ids = [org_id for org_id, _ in owners], [owner_id for _, owner_id in owners]
         async with internal_statement(self._database) as tx:
             rows = await tx.fetch(SQL.living_owners, org_ids, ids, self._clock.now())
         return {(row["org_id"], row["id"]) for row in rows}
 
     async def admit(self, principal: Principal) -> Rate | None:
-        """Counts a request of a key with a rate limit, on whatever node. Raises RateLimited; None for a key without one."""
+        """Counts a request of a key with a rate limit, over all nodes; None for a key without one.
+
+        Raises RateLimited.
+        """
         limit = principal.rate_limit
         if limit is None:
             return None
@@ -162,7 +166,7 @@ class Access:
     async def create_key(
         self, principal: Principal, new: NewKey, once: IdempotencyKey | None
     ) -> tuple[AccessKey, str | None]:
-        """The key and its secret; a repetition of the same request gives the key without the secret, which is not kept."""
+        """The key and its secret. A repetition of the request gets the key alone: the secret is not kept."""
         project_id, limit = new.project_id or principal.project_id, new.spending_limit
         permissions = rules.check_permissions(new.permissions, allowed(principal, project_id))
         if principal.rate_limit is not None or principal.spending_limit is not None:
@@ -170,11 +174,8 @@ class Access:
         expires_at = rules.check_expiry(new.expires_at, principal, self._clock.now())
         secret = rules.new_secret()
         async with self._database.tenant(principal) as tx:
-            if once and (first := await idempotency.claim(tx, principal, once)):
-                row = await tx.fetchrow(SQL.key, principal.org_id, UUID(first["id"]))
-                if row is None:
-                    raise NotFound("The key that this Idempotency-Key made was revoked.")
-                return store.key(row), None
+            if (made := await made_before(tx, principal, once)) is not None:
+                return made, None
             await tx.execute(SQL.share_org, principal.org_id)
             by_key = principal.user_id is None
             if by_key and await tx.fetchrow(SQL.key, principal.org_id, principal.key_id) is None:
@@ -327,12 +328,26 @@ class Access:
                     raise Conflict("This is the organization's last project; it cannot be deleted.")
                 if await tx.fetchval(SQL.project_in_use, principal.org_id, project_id):
                     raise Conflict(
-                        "This project still holds conversations, knowledge bases, connections or keys; delete those first."
+                        "This project still holds conversations, knowledge bases, connections or keys;"
+                        " delete those first."
                     )
                 await tx.execute(SQL.delete_project, principal.org_id, project_id)
                 await audit.record(tx, principal, "project.delete", project_id)
         except asyncpg.ForeignKeyViolationError as error:
             raise Conflict("Something was made in this project at this moment; delete that first.") from error
+
+
+async def made_before(tx: Tx, principal: Principal, once: IdempotencyKey | None) -> AccessKey | None:
+    """The key that the first request with this Idempotency-Key made, None where this one is the first.
+
+    Raises NotFound where it was revoked since.
+    """
+    if once is None or (first := await idempotency.claim(tx, principal, once)) is None:
+        return None
+    row = await tx.fetchrow(SQL.key, principal.org_id, UUID(first["id"]))
+    if row is None:
+        raise NotFound("The key that this Idempotency-Key made was revoked.")
+    return store.key(row)
 
 
 def allowed(principal: Principal, project_id: UUID | None) -> frozenset[str] | None:

@@ -14,7 +14,7 @@ from stoa.kernel.principal import Principal
 
 
 class Sessions:
-    """A session's secret works wherever its key's does. It is stored as a hash, ends with its key, and can be closed."""
+    """A session's secret works wherever its key does. It is stored as a hash, ends with its key, and can be closed."""
 
     def __init__(self, database: Database, clock: Clock, access: Access) -> None:
         self._database = database

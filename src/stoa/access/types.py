@@ -189,7 +189,7 @@ class NewKey:
 
 @dataclass(frozen=True, slots=True)
 class AuditLine:
-    """Who did what to which subject. `changes` are `{table, before, after, hidden}`: no secret and no content is in them."""
+    """Who did what to which subject. `changes` are `{table, before, after, hidden}`, without secrets and content."""
 
     id: int
     org_id: UUID

@@ -35,7 +35,7 @@ class Users:
     async def create(
         self, new: NewUser, password: str | None, role: OrgRole, *, org: str | None = None, new_org: str | None = None
     ) -> tuple[User, UUID]:
-        """A user, and the organization in which the user has this role: one by name or id, a new one, or else the first.
+        """A user, and the organization in which the user has this role: one by name or id, a new one, or the first.
 
         Raises NotFound for the organization, Conflict where the e-mail address is taken.
         """

@@ -49,7 +49,8 @@ class SpendingLimitWire(Body):
 
 
 class CreateAccessKey(Body):
-    """`rate_limit` is requests per minute, over all nodes. `spending_limit` is in US dollars; a plain number is for the key's whole life.
+    """`rate_limit` is requests per minute, over all nodes. `spending_limit` is in US dollars; a plain number is for the
+    key's whole life.
 
     A key that is limited cannot make keys: each would have limits of its own.
     """

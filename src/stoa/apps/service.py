@@ -1,4 +1,4 @@
-"""Apps as their owners use them: made, deployed, opened to the public, archived, deleted. One transaction per method."""
+"""Apps as their owners use them: made, deployed, made public, archived, deleted. One transaction per method."""
 
 from dataclasses import replace
 from typing import Any

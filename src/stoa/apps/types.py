@@ -40,7 +40,7 @@ class Workflow:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A released version. It never changes. `drawing` is None in lists; `agent` is the shorthand's checked definition."""
+    """A released version, which never changes. `drawing` is None in lists; `agent` is the shorthand, checked."""
 
     id: UUID
     project_id: UUID

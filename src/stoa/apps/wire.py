@@ -32,7 +32,8 @@ FLOW: Mapping[str, Any] = {
 
 # --- in -------------------------------------------------------------------------------------------------------------
 class CreateWorkflow(Body):
-    """`flow` is a graph `{"id", "nodes": […]}`, or the shorthand `{"agent": {…}}`; `flow_ui` is its canvas. Both are kept as sent."""
+    """`flow` is a graph `{"id", "nodes": […]}`, or the shorthand `{"agent": {…}}`; `flow_ui` is its canvas. Both are
+    kept as sent."""
 
     example: ClassVar[Mapping[str, Any]] = {"name": "tickets", "flow": FLOW}
 

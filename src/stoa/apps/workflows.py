@@ -91,7 +91,7 @@ class Workflows:
     async def release(
         self, principal: Principal, workflow_id: UUID, name: str, drawing: Drawing, once: IdempotencyKey | None
     ) -> Version:
-        """A new version, which never changes; its flow becomes the workflow's. Raises BadRequest naming each bad node."""
+        """A new version, which never changes; its flow becomes the workflow's. Raises BadRequest with each bad node."""
         await self.get(principal, workflow_id)
         agent = await self._resolver.agent(principal, orjson.loads(drawing.flow))
         async with self._database.tenant(principal) as tx:

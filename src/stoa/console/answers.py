@@ -1,7 +1,8 @@
 """An answer as a page shows it, drawn from a run's events. Pure: events go in, changed pieces of HTML come out.
 
-An answer is a list of parts: text (blocks of Markdown), steps (reasoning, tool calls, helpers, folded into one line), and cards that ask
-a person. Every piece has an id that depends on the events alone, so a page that resumes has the same pieces as one that saw everything.
+An answer is a list of parts: text (blocks of Markdown), steps (reasoning, tool calls, helpers, folded into one line),
+and cards that ask a person. Every piece has an id that depends on the events alone, so a page that resumes has the same
+pieces as one that saw everything.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -142,7 +143,7 @@ class Answer:
             found[0].changed.add(found[1].id)
 
     def _resume(self) -> None:
-        """Whatever was asked has its answer. What it was is not among the events; a call that was approved tells it by its end."""
+        """Marks every open card as answered. The events do not hold the answer; an approved call ends accordingly."""
         for part in self.parts:
             if isinstance(part, Card) and part.outcome is None:
                 part.outcome, part.changed = "answered", True

@@ -74,7 +74,8 @@ class Console:
             await problem(request, refusal.status, refusal.code, refusal.message)(scope, receive, send)
 
     async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """A call of the API. Without another credential, the session's cookie is one; a write must come from a page of ours."""
+        """A call of the API. The session's cookie counts where no other credential is sent; a write must come from a
+        page of ours."""
         session = cookies.session_of(scope)
         if session is None or any(name == b"authorization" for name, _ in scope["headers"]):
             await self._app(scope, receive, send)
@@ -131,7 +132,8 @@ def problem(request: Request, status: int, code: str, message: str) -> Response:
     translate = view.words.translator(language)
     heading = translate("Not found") if status == 404 else translate("This did not work")
     return view.respond(
-        request, language, "error.html", status, title=heading, heading=heading, message=message, code=code, status_shown=status
+        request, language, "error.html", status,
+        title=heading, heading=heading, message=message, code=code, status_shown=status,
     )  # fmt: skip
 
 

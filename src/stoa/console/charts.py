@@ -79,7 +79,7 @@ class Timeline:
 
 
 def timeline(spans: Sequence[Mapping[str, Any]], waits: Sequence[tuple[str, str | None]], now: datetime) -> Timeline:
-    """Steps in the order in which they began, a row each; waits for people among them. Rows are indented by parentage."""
+    """A row for each step and each wait for a person, in the order in which they began, indented below its parent."""
     if not spans:
         return Timeline((), 0, 0.0, 0)
     begun = min(moment(span["start_time"]) for span in spans)

@@ -33,9 +33,16 @@ def _example(call: Call, base: str) -> Example:
     query = {name: value for name, value in (call.query or {}).items() if value not in (None, "")}
     url = base + call.path + (f"?{urlencode(query, doseq=True)}" if query else "")
     body = orjson.dumps(call.body).decode() if call.body is not None else None
-    curl = f'curl {"" if call.method == "GET" else f"-X {call.method} "}{shlex.quote(url)} -H "Authorization: Bearer $STOA_KEY"'
-    python = f'import os, httpx\n\nanswer = httpx.{call.method.lower()}(\n    "{url}",\n    headers={{"Authorization": f"Bearer {{os.environ[\'STOA_KEY\']}}"}},\n'
-    javascript = f'const answer = await fetch("{url}", {{\n  method: "{call.method}",\n  headers: {{ Authorization: `Bearer ${{process.env.STOA_KEY}}`'
+    method = "" if call.method == "GET" else f"-X {call.method} "
+    curl = f'curl {method}{shlex.quote(url)} -H "Authorization: Bearer $STOA_KEY"'
+    python = (
+        f'import os, httpx\n\nanswer = httpx.{call.method.lower()}(\n    "{url}",\n'
+        '    headers={"Authorization": f"Bearer {os.environ[\'STOA_KEY\']}"},\n'
+    )
+    javascript = (
+        f'const answer = await fetch("{url}", {{\n  method: "{call.method}",\n'
+        "  headers: { Authorization: `Bearer ${process.env.STOA_KEY}`"
+    )
     if body is not None:
         curl += f' -H "Content-Type: application/json" -d {shlex.quote(body)}'
         python += f"    json={call.body!r},\n"

@@ -22,15 +22,15 @@ ATTRIBUTES: Final = {
     "td": {"class"},
 }
 TAGS: Final = {
-    "a", "blockquote", "br", "button", "code", "del", "div", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p", "pre", "s",
-    "span", "strong", "sub", "sup", "table", "tbody", "td", "th", "thead", "tr", "ul",
+    "a", "blockquote", "br", "button", "code", "del", "div", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol",
+    "p", "pre", "s", "span", "strong", "sub", "sup", "table", "tbody", "td", "th", "thead", "tr", "ul",
 }  # fmt: skip
 _FENCE: Final = re.compile(r"^ {0,3}(`{3,}|~{3,})([^\n`]*)\n")
 _CITATION: Final = re.compile(r"\[(\d{1,3})\]")
 
 
 def blocks_of(text: str) -> tuple[Sequence[str], str]:
-    """(finished blocks, the open rest). Only whole lines decide: what is still being written may yet become anything."""
+    """(finished blocks, the open rest). Only whole lines decide: an unfinished one may still become anything."""
     whole = text[: text.rfind("\n") + 1]
     starts = [0, *_offsets(whole, _block_lines(whole))]
     finished = [text[begin:end] for begin, end in pairwise(starts)]
@@ -64,8 +64,12 @@ def render(block: str, references: dict[str, Any] | None = None) -> str:
 
     raw = _markdown().render(block, references if references is not None else {})
     return nh3.clean(
-        raw, tags=TAGS, attributes=ATTRIBUTES, link_rel="noopener noreferrer nofollow", url_schemes={"http", "https", "mailto"}
-    )  # fmt: skip
+        raw,
+        tags=TAGS,
+        attributes=ATTRIBUTES,
+        link_rel="noopener noreferrer nofollow",
+        url_schemes={"http", "https", "mailto"},
+    )
 
 
 @lru_cache(256)
@@ -80,7 +84,8 @@ def code(text: str, language: str) -> str:
     """A block of code with its language and a button to copy it; coloured where the language is known."""
     name = html.escape(language or "text")
     return (
-        f'<div class="code"><div class="code-head"><span>{name}</span><button type="button" class="copy">Copy</button></div>'
+        f'<div class="code"><div class="code-head"><span>{name}</span>'
+        '<button type="button" class="copy">Copy</button></div>'
         f"<pre><code>{_coloured(text, language)}</code></pre></div>"
     )
 

@@ -15,8 +15,9 @@ from markupsafe import Markup
 from stoa.console import markdown, words
 
 CONTENT_SECURITY_POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self';"
-    " base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types stoa"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
+    " form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script';"
+    " trusted-types stoa"
 )
 HEADERS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
@@ -75,7 +76,8 @@ def _environment() -> Any:
         loader=PackageLoader("stoa.console"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update({
-        "bytes": size_of, "count": count, "money": money, "seconds": seconds, "when": when, "snippet": _snippet, "document": _document, "pretty": pretty,
+        "bytes": size_of, "count": count, "money": money, "seconds": seconds, "when": when,
+        "snippet": _snippet, "document": _document, "pretty": pretty,
     })  # fmt: skip
     return environment
 

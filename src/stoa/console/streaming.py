@@ -1,4 +1,4 @@
-"""A run's journal as pieces of HTML: follows the public stream, draws the answer, sends what changed, and resumes anywhere."""
+"""A run's journal as pieces of HTML: follows the public stream, sends what changed of the answer, resumes anywhere."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
@@ -52,7 +52,7 @@ async def followed(api: Api, run_id: str, after: int, render: Render) -> AsyncGe
 async def translated(
     run_id: str, chunks: AsyncIterator[bytes], after: int, render: Render, flush_seconds: float = FLUSH_SECONDS
 ) -> AsyncGenerator[bytes]:
-    """Frames from `after` on. A frame's id is the sequence of the last event in it, so a page that has it has all before it."""
+    """Frames from `after` on. A frame's id is the sequence of its last event: a page that has it has all before it."""
     answer = Answer(run_id)
     queue: asyncio.Queue[Event | None] = asyncio.Queue(EVENTS_MAX)
 

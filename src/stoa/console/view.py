@@ -30,7 +30,8 @@ class View:
         return max(1, int(given)) if given.isascii() and given.isdigit() and len(given) < 8 else default
 
     async def optional(self, path: str, query: Query | None = None) -> tuple[Any, str | None]:
-        """(answer, None), or (None, why not): for a part of a page that may be missing. Raises Refused without a session."""
+        """(answer, None), or (None, why not): for a part of a page that may be missing. Raises Refused without a
+        session."""
         try:
             return await self.api.get(path, query), None
         except Refused as refusal:

@@ -1,4 +1,4 @@
-"""The pages' words: English in the source, other languages as catalogues. A language is a file, `catalogues/<language>.json`."""
+"""The pages' words: English in the source, each other language as a catalogue, `catalogues/<language>.json`."""
 
 from collections.abc import Callable, Mapping
 from functools import cache

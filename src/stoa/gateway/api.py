@@ -44,8 +44,8 @@ def routes(catalogue: Catalogue, connections: Connections, routing: Routing, bre
     async def list_providers(
         model_id: Annotated[str, Path(max_length=300)], principal: Annotated[Principal, gate("models:read")]
     ) -> DataList[wire.ProviderWire]:
-        """Who serves a model (by its id or slug), and whether the gateway calls them just now. Of a route of the operator's: everybody
-        behind it, in the order in which they are tried."""
+        """Who serves a model (by its id or slug), and whether the gateway calls them just now. For a route that the
+        operator set: every provider behind it, in the order in which they are tried."""
         route = routing.route(model_id)
         if route is not None:
             entries = await routing.entries_of(principal, route)

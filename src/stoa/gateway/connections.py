@@ -130,7 +130,8 @@ class Connections:
         api_key: str | None,
         ca_bundle: str | None,
     ) -> Connection:
-        """A new address, credential or CA bundle; without an `api_key` the old one stays, as long as the origin of the address does."""
+        """A new address, credential or CA bundle. Without an `api_key` the old one stays, as long as the origin of the
+        address does."""
         async with self._database.tenant(principal) as tx:
             before = await tx.fetchrow(SQL.connection, principal.org_id, connection_id)
         value = _value(before, connection_id)

@@ -9,10 +9,12 @@ import asyncio
 import re
 from collections.abc import MutableMapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
+
+from starlette.requests import Request
 
 from stoa.kernel import json_values
-from stoa.kernel.errors import BadRequest
+from stoa.kernel.errors import BadRequest, UnsupportedMediaType
 
 ANONYMOUS_BYTES_MAX: Final = 64 * 1024
 """What is read of a body before its route is known and its key was checked."""
@@ -44,6 +46,8 @@ MESSAGE_LIMIT: Final = BodyLimit(MESSAGE_BYTES_MAX)
 DOCUMENT_LIMIT: Final = BodyLimit(MESSAGE_BYTES_MAX)
 """A whole OpenAPI document as an object; a larger one goes up as text, which is parsed in a process of its own, or is
 fetched from its URL."""
+CHAT_LIMIT: Final = BodyLimit(20 * 1024 * 1024, 150_000)
+"""Of requests that were written for other servers: room for some pictures as data URLs."""
 UPLOAD_LIMIT: Final = BodyLimit(UPLOAD_BYTES_MAX)
 
 
@@ -86,6 +90,23 @@ async def read_json(body: bytes, limit: BodyLimit) -> Any:
             json_values.refuse(end.value, "body")
             return value
         await asyncio.sleep(0)
+
+
+async def read_object(request: Request, limit: BodyLimit) -> dict[str, Any]:
+    """An object whose fields are not ours to list, once the key was checked.
+
+    Raises BadRequest, TooLarge, UnsupportedMediaType.
+    """
+    allow(request.scope, limit)
+    kind = request.headers.get("content-type", "")
+    if kind and "json" not in kind.split(";")[0].lower():
+        raise UnsupportedMediaType(
+            f"Send the body as JSON, with Content-Type: application/json; this came as {kind[:100]}."
+        )
+    fields = await read_json(await request.body(), limit)
+    if not isinstance(fields, dict):
+        raise BadRequest.field("body", "must be an object")
+    return cast("dict[str, Any]", fields)
 
 
 def parse(body: bytes) -> Any:

@@ -20,6 +20,7 @@ import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from stoa.http import errors, websockets
+from stoa.http.smuggling import unsafe
 from stoa.kernel import descriptors
 
 HEAD_BYTES_MAX: Final = 64 * 1024
@@ -239,7 +240,7 @@ class Connection(HttpToolsProtocol):
             self._stop(*_HEAD_TOO_LARGE)
 
     def on_headers_complete(self) -> None:
-        if (problem := _unsafe(self.headers, self.parser.get_http_version())) is not None:
+        if (problem := unsafe(self.headers, self.parser.get_http_version())) is not None:
             self._stop(400, "bad_request", problem)
         if self.parser.should_upgrade() and self._should_upgrade():
             if self._announced():
@@ -364,27 +365,6 @@ _HEAD_TOO_LARGE: Final = (
     "head_too_large",
     f"The request line and header fields are over {HEAD_BYTES_MAX // 1024} KiB or {FIELDS_MAX} fields.",
 )
-
-
-def _unsafe(headers: list[tuple[bytes, bytes]], version: str) -> str | None:
-    """Header fields that proxies and servers read differently, which allows request smuggling."""
-    hosts = lengths = codings = 0
-    for name, value in headers:
-        if name == b"host":
-            hosts += 1
-        elif name == b"content-length":
-            lengths += 1
-        elif name == b"transfer-encoding":
-            codings += 1
-            if value.lower() != b"chunked":
-                return "Transfer-Encoding must be chunked, and nothing else."
-    if hosts > 1 or (hosts == 0 and version == "1.1"):
-        return "A request names its host exactly once."
-    if lengths + codings > 1:
-        return "The length of the body is given twice."
-    if codings and version == "1.0":
-        return "HTTP/1.0 knows no Transfer-Encoding."
-    return None
 
 
 def _malformed(error: Exception) -> tuple[int, str, str]:

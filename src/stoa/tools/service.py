@@ -118,7 +118,7 @@ class Tools:
                 if once:
                     await idempotency.record(tx, principal, once, {"id": str(tool_id)}, tool_id)
         except asyncpg.UniqueViolationError as error:
-            raise _taken(new.name) from error
+            raise store.taken(new.name) from error
         return await self._asked(principal.org_id, store.value(row, tool_id), row)
 
     async def list(self, principal: Principal, page: PageRequest) -> Page[Definition]:
@@ -149,7 +149,7 @@ class Tools:
                 if moved:
                     await audit.record(tx, principal, "tool.move", tool_id)
         except asyncpg.UniqueViolationError as error:
-            raise _taken(name) from error
+            raise store.taken(name) from error
         return await self._asked(principal.org_id, store.value(row, tool_id), row)
 
     async def refresh(self, principal: Principal, tool_id: UUID) -> Definition:
@@ -396,7 +396,3 @@ class Tools:
 def _named(made: Sequence[Tool], server: str, name: str | None) -> Tool | None:
     wanted = (name, rules.offered_name(server, name)) if name is not None else ()
     return next((one for one in made if one.name in wanted), None)
-
-
-def _taken(name: str) -> Conflict:
-    return Conflict(f"There is a tool named {name} already.", details={"name": "is taken"})

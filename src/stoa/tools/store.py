@@ -6,7 +6,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from stoa.db import Row, Tx, load
-from stoa.kernel.errors import NotFound
+from stoa.kernel.errors import Conflict, NotFound
 from stoa.kernel.principal import Principal
 from stoa.tools.types import Definition, NewTool, Offer, ToolKind
 
@@ -16,30 +16,15 @@ SQL: Final = load("stoa.tools")
 async def insert(
     tx: Tx, principal: Principal, project_id: UUID, tool_id: UUID, new: NewTool, sealed: bytes | None
 ) -> Row | None:
-    return await tx.fetchrow(
-        SQL.insert_tool,
-        principal.org_id,
-        project_id,
-        tool_id,
-        new.name,
-        new.type.value,
-        new.description,
-        new.config,
-        sealed,
-        sorted(new.secrets or ()),
-        new.idempotent,
-        new.approval,
-        list(new.editable_params),
-        new.timeout_seconds,
-        new.output_bytes_max,
-    )
+    return await tx.fetchrow(SQL.insert_tool, principal.org_id, project_id, tool_id, *_columns(new, sealed))
 
 
 async def update(tx: Tx, principal: Principal, tool_id: UUID, new: NewTool, sealed: bytes | None) -> Row | None:
-    return await tx.fetchrow(
-        SQL.update_tool,
-        principal.org_id,
-        tool_id,
+    return await tx.fetchrow(SQL.update_tool, principal.org_id, tool_id, *_columns(new, sealed))
+
+
+def _columns(new: NewTool, sealed: bytes | None) -> tuple[object, ...]:
+    return (
         new.name,
         new.type.value,
         new.description,
@@ -52,6 +37,10 @@ async def update(tx: Tx, principal: Principal, tool_id: UUID, new: NewTool, seal
         new.timeout_seconds,
         new.output_bytes_max,
     )
+
+
+def taken(name: str) -> Conflict:
+    return Conflict(f"There is a tool named {name} already.", details={"name": "is taken"})
 
 
 def value(row: Row | None, tool_id: UUID) -> Definition:

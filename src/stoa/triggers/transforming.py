@@ -4,41 +4,32 @@
 part, or a value as it stands.
 """
 
-import re
 from collections.abc import Mapping
-from functools import lru_cache
-from itertools import islice
-from typing import Any, Final
+from typing import Any
 
-EXPRESSION_CHARACTERS_MAX: Final = 500
-MATCHES_MAX: Final = 1_000
-_STEP: Final = r"""\.\.?[\w-]+|\.\*|\[(?:-?\d{1,9}|\*|'[^'\\]*'|"[^"\\]*")\]"""
-_PATH: Final = re.compile(rf"[$@](?:{_STEP}){{0,32}}")
-"""Names, indexes and `*`: no filter, whose regular expression could take for ever over what a stranger sends."""
+from stoa.kernel.json_paths import PathError, compiled, is_rooted
 
 
-class NotFound(ValueError):
-    """The payload has nothing at a path. The message names it."""
+class NoInput(Exception):
+    """The payload has nothing at a path, or too much. The message names the path."""
 
 
 def problem(expression: str) -> str | None:
-    """Why this is no JSONPath that is taken here, or None."""
-    if len(expression) > EXPRESSION_CHARACTERS_MAX:
-        return f"is longer than {EXPRESSION_CHARACTERS_MAX} characters"
-    if expression.count("..") > 1:
-        return "searches at every depth more than once, which takes too long"
-    if not _PATH.fullmatch(expression):
-        return "is no JSONPath of names, indexes and * such as $.issue.labels[0]"
+    """Why this is no JSONPath that is taken here, or None; the sentence goes on from the field's name."""
+    try:
+        compiled(expression)
+    except PathError as error:
+        return str(error)
     return None
 
 
 def is_path(value: Any) -> bool:
     """`$`, `$.a`, `@[0]`: not `$5` and not `@channel`, which are texts."""
-    return isinstance(value, str) and value[:1] in ("$", "@") and (len(value) == 1 or value[1] in ".[")
+    return isinstance(value, str) and is_rooted(value)
 
 
 def transformed(transformer: Mapping[str, Any] | None, payload: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of the run's input. Raises NotFound."""
+    """The fields of the run's input. Raises NoInput."""
     if transformer is None:
         return dict(payload)
     part: Any = payload
@@ -52,20 +43,10 @@ def transformed(transformer: Mapping[str, Any] | None, payload: Mapping[str, Any
 
 def _found(path: str, value: Any) -> Any:
     """The one match, or a list of several."""
-    matches = [one.obj for one in islice(_parsed(path).finditer(value), MATCHES_MAX)] if _holds(value) else []
-    if not matches and path in ("$", "@"):
-        return value
+    try:
+        matches = compiled(path).all(value)
+    except PathError as error:
+        raise NoInput(f"The path {error}.") from error
     if not matches:
-        raise NotFound(f"The payload has nothing at {path}.")
+        raise NoInput(f"The payload has nothing at {path}.")
     return matches[0] if len(matches) == 1 else matches
-
-
-def _holds(value: Any) -> bool:
-    return isinstance(value, dict | list)
-
-
-@lru_cache(1_000)
-def _parsed(expression: str) -> Any:
-    import jsonpath  # noqa: PLC0415 — the server starts without it
-
-    return jsonpath.compile("$" + expression[1:] if expression[:1] == "@" else expression)

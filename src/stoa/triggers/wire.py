@@ -13,6 +13,7 @@ from stoa.http import Body, Timestamp, Wire
 from stoa.http.errors import explain
 from stoa.http.wire import not_blank
 from stoa.kernel.errors import BadRequest
+from stoa.kernel.json_paths import CHARACTERS_MAX
 from stoa.triggers import rules, schedules, transforming
 from stoa.triggers.types import (
     CatchUp,
@@ -108,7 +109,7 @@ class InputTransformer(Body):
     """`path` chooses a part of the event's payload by JSONPath; `selector` makes the fields of the run's input, each a
     JSONPath into that part or a value as it stands. Left out, the payload is the input."""
 
-    path: Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_path)] | None = None
+    path: Annotated[str, Field(min_length=1, max_length=CHARACTERS_MAX), AfterValidator(_path)] | None = None
     selector: Annotated[dict[str, Any], Field(max_length=100), AfterValidator(_selector)] | None = None
 
 

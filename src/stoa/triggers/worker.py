@@ -216,7 +216,7 @@ async def _fields(firing: Firing) -> dict[str, object]:
         return dict(firing.payload)
     try:
         return await asyncio.to_thread(transforming.transformed, firing.input_transformer, firing.payload)
-    except transforming.NotFound as error:
+    except transforming.NoInput as error:
         raise JobFailed("input_transformer", str(error)) from error
 
 

@@ -85,8 +85,15 @@ def test_the_input_of_a_run(transformer: Any, expected: Any) -> None:
 
 
 def test_what_is_not_there_or_no_path_is_said() -> None:
-    with pytest.raises(transforming.NotFound, match="missing"):
+    with pytest.raises(transforming.NoInput, match="missing"):
         transforming.transformed({"selector": {"input": "$.missing"}}, {})
-    for bad in ("$.a[", "$..a..b", "$." + "x" * 600, "$.a || $.b", "$["):
+    with pytest.raises(transforming.NoInput, match="more than 10000 values"):
+        transforming.transformed({"path": "$.many[*]"}, {"many": [0] * 10_001})
+    deep: dict[str, Any] = {}
+    for _ in range(300):
+        deep = {"a": deep}
+    with pytest.raises(transforming.NoInput, match="cannot be followed"):
+        transforming.transformed({"path": "$..b"}, deep)
+    for bad in ("$.a[", "$..a..b", "$." + "x" * 1_100, "$.a || $.b", "$[", "$.a[?@.b == 1]"):
         assert transforming.problem(bad), bad
     assert transforming.problem("$..title") is None

@@ -45,7 +45,7 @@ def routes(access: Access, keys: Keys, gate: Gate) -> Routes:
         principal: Annotated[Principal, writing],
         idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[wire.CreatedAccessKeyWire]:
-        """A new key. This answer alone holds the secret, in `key`; a repetition under the same Idempotency-Key does not."""
+        """A new key. Only this answer holds the secret, in `key`; a repetition under its Idempotency-Key does not."""
         _same_org(body.org_id, principal)
         once = repeated(idempotency_key, "access-keys", body)
         limit = SpendingLimit(body.spending_limit.usd, body.spending_limit.period) if body.spending_limit else None

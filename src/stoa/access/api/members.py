@@ -118,7 +118,8 @@ def _invitations(router: Routes, orgs: Orgs, invitations: Invitations, gate: Gat
         principal: Annotated[Principal, writing],
         idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[wire.SentInvitationWire]:
-        """Invites an e-mail address for a week. Where no mail server is set, hand over the `token`, which is shown this once."""
+        """Invites an e-mail address for a week. Where no mail server is set, hand over the `token`; it is shown
+        once."""
         there, once = await orgs.within(principal, org_id, WRITE), _once(idempotency_key, org_id, body)
         return Data(data=wire.sent(*await invitations.create(there, body.email, body.role, None, None, once)))
 

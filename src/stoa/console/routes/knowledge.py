@@ -51,7 +51,8 @@ async def _base(view: View) -> Response:
     items, searches = await asyncio.gather(_items(view, where), _searches(view, where, words))
     calls = [Call("GET", f"{where}/items", {"page_size": ITEMS}), *(one["call"] for one in searches)]
     return view.page(
-        "base.kb.html", "knowledge", base["name"], calls, base=base, words=words, searches=searches, modes=MODES, **items
+        "base.kb.html", "knowledge", base["name"], calls,
+        base=base, words=words, searches=searches, modes=MODES, **items,
     )  # fmt: skip
 
 

@@ -66,9 +66,14 @@ def _reasons(failed: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]
     for run in failed:
         groups.setdefault((run.get("error") or {}).get("code", "unknown"), []).append(run)
     return [
-        {"code": code, "count": len(runs), "message": (runs[0].get("error") or {}).get("message", ""), "run": runs[0]["id"]}
+        {
+            "code": code,
+            "count": len(runs),
+            "message": (runs[0].get("error") or {}).get("message", ""),
+            "run": runs[0]["id"],
+        }
         for code, runs in sorted(groups.items(), key=lambda group: -len(group[1]))
-    ]  # fmt: skip
+    ]
 
 
 async def _failed_items(view: View, bases: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:

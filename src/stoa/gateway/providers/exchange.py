@@ -1,4 +1,4 @@
-"""What an exchange with a provider is made of: where it goes, how long it may take, what is sent, how it fails. Pure."""
+"""What an exchange with a provider is made of: its address, its time limit, what is sent, how it fails. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

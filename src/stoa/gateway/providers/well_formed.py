@@ -89,7 +89,10 @@ _KEYWORDS: Final[Mapping[str, Callable[[Any], Any]]] = {
     **dict.fromkeys(("description", "title", "pattern", "format", "$ref"), _text),
     **dict.fromkeys(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"), _number),
     **dict.fromkeys(
-        ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties", "minContains", "maxContains"),
+        (
+            "minLength", "maxLength", "minItems", "maxItems",
+            "minProperties", "maxProperties", "minContains", "maxContains",
+        ),
         _count,
     ),
     **dict.fromkeys(("properties", "$defs", "definitions", "patternProperties", "dependentSchemas"), _object),

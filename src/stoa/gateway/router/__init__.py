@@ -1,1 +1,1 @@
-"""The AI gateway on its own host: OpenAI's chat completions, embeddings and models for every provider of the catalogue."""
+"""The AI gateway on its own host: OpenAI's chat completions, embeddings and models for all of the catalogue."""

@@ -117,8 +117,8 @@ class Accounts:
         if not row["granted"]:
             when = _WHEN[row["period"]]
             raise SpendingLimitReached(
-                f"This access key may spend {row['limit_usd']:g} US dollars {when}; {left:.6f} are left, calls under way"
-                f" set aside, and this call may cost {usd:.6f}. Send a smaller max_tokens, or raise the limit."
+                f"This access key may spend {row['limit_usd']:g} US dollars {when}; {left:.6f} are left, calls under"
+                f" way set aside, and this call may cost {usd:.6f}. Send a smaller max_tokens, or raise the limit."
             )
         return left - usd
 

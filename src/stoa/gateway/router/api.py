@@ -18,13 +18,11 @@ from stoa.gateway.router.repeating import Repeats
 from stoa.gateway.router.routing import Routing
 from stoa.http import Gate, IdempotencyKeyHeader, Routes, fingerprint, refusals
 from stoa.http.authentication import bearer_token
-from stoa.http.bodies import BodyLimit, allow, read_json
+from stoa.http.bodies import CHAT_LIMIT, read_object
 from stoa.http.sse import EventStream
-from stoa.kernel.errors import BadRequest, NotFound, UnsupportedMediaType
+from stoa.kernel.errors import NotFound
 from stoa.kernel.principal import Principal
 
-CHAT_LIMIT: Final = BodyLimit(20 * 1024 * 1024, 150_000)
-"""Room for some pictures as data URLs."""
 _DOCUMENTED: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
@@ -61,7 +59,7 @@ def routes(
     async def received(request: Request) -> Sent:
         """Who asks, and the body: the key is asked for before the body is read."""
         principal = await gate.admit(request, bearer_token(request), "router:call")
-        return principal, await read_fields(request)
+        return principal, await read_object(request, CHAT_LIMIT)
 
     @router.post(
         "/v1/chat/completions",
@@ -116,20 +114,6 @@ def routes(
         return wire.model(entry.slug, entry.provider)
 
     return router
-
-
-async def read_fields(request: Request) -> dict[str, Any]:
-    """The body. Raises BadRequest, TooLarge, UnsupportedMediaType."""
-    allow(request.scope, CHAT_LIMIT)
-    kind = request.headers.get("content-type", "")
-    if kind and "json" not in kind.split(";")[0].lower():
-        raise UnsupportedMediaType(
-            f"Send the body as JSON, with Content-Type: application/json; this came as {kind[:100]}."
-        )
-    fields = await read_json(await request.body(), CHAT_LIMIT)
-    if not isinstance(fields, dict):
-        raise BadRequest.field("body", "must be an object")
-    return fields
 
 
 async def _answered(

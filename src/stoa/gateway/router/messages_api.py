@@ -5,10 +5,11 @@ from typing import Any, Final
 from fastapi import Request
 from starlette.responses import Response
 
-from stoa.gateway.router.api import ChatStream, read_fields, while_connected
+from stoa.gateway.router.api import ChatStream, while_connected
 from stoa.gateway.router.messages import Messages, error_body
 from stoa.http import Gate, Routes
 from stoa.http.authentication import bearer_token
+from stoa.http.bodies import CHAT_LIMIT, read_object
 from stoa.kernel.errors import AppError
 
 _DOCUMENTED: Final[dict[str, Any]] = {
@@ -42,7 +43,7 @@ def message_routes(messages: Messages, gate: Gate) -> Routes:
         try:
             token = bearer_token(request) or request.headers.get("x-api-key")
             principal = await gate.admit(request, token, "router:call")
-            fields = await read_fields(request)
+            fields = await read_object(request, CHAT_LIMIT)
             if fields.get("stream") is True:
                 frames, head = await messages.streamed(principal, fields)
                 return ChatStream(frames, head)

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from stoa.kernel import schemas
+from stoa.kernel.json_paths import PathError, compiled, is_rooted
 from stoa.runs.workflow.nodes.node import Condition
-from stoa.runs.workflow.paths import PathError, compiled, is_rooted
 
 DEPTH_MAX: Final = 8
 VALUE_CHARACTERS_MAX: Final = 10_000

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from stoa.events import Event, EventType
+from stoa.kernel.json_paths import PathError
 from stoa.runs.agent.parallel import Parallel
 from stoa.runs.agent.steps import Checkpoint, Interrupt, Released, RunStopped, Step
 from stoa.runs.types import ModelUse, Run
@@ -22,7 +23,6 @@ from stoa.runs.workflow import attempts
 from stoa.runs.workflow.conditions import ConditionError
 from stoa.runs.workflow.graph import Graph, GraphNode
 from stoa.runs.workflow.nodes.node import Inputs, NodeFailed
-from stoa.runs.workflow.paths import PathError
 from stoa.runs.workflow.ports import WorkflowPorts
 from stoa.runs.workflow.readiness import READY, WAITING, joined_outputs, result_of, standing
 from stoa.runs.workflow.state import NodeState, WorkflowCheckpoint

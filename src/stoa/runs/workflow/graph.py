@@ -9,12 +9,13 @@ from typing import Any, Final, cast
 from pydantic import ValidationError
 
 from stoa.kernel.errors import BadRequest
+from stoa.kernel.json_paths import Path, PathError, compiled
 from stoa.runs.workflow import conditions
 from stoa.runs.workflow.nodes.input import INPUT
 from stoa.runs.workflow.nodes.map import MapNode
 from stoa.runs.workflow.nodes.node import Depends, Needs, Node, NodeType, Transformer
 from stoa.runs.workflow.nodes.output import OUTPUT
-from stoa.runs.workflow.paths import Field, Path, PathError, compiled, field, nodes_of
+from stoa.runs.workflow.paths import Field, field, nodes_of
 from stoa.runs.workflow.registry import NODE_TYPES, canonical, close_to
 
 NODES_MAX: Final = 500

@@ -1,122 +1,17 @@
-"""JSONPath in a flow: what an expression may hold, and what it finds. Pure.
+"""What a flow's selectors read: paths, alternatives, and values as they stand. Pure."""
 
-Expressions come from strangers. The library parses them; only names, indexes, slices, `*` and one `..` are let through,
-as the platform's own library has them. So an expression visits each value of its data a bounded number of times, and
-there is no filter whose regular expression could take for ever.
-"""
-
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-if TYPE_CHECKING:
-    from jsonpath import JSONPathEnvironment
+from stoa.kernel.json_paths import CHARACTERS_MAX, Path, PathError, compiled, is_rooted
 
-CHARACTERS_MAX: Final = 1_000
-SEGMENTS_MAX: Final = 32
-MATCHES_MAX: Final = 10_000
 ALTERNATIVES_MAX: Final = 16
 RESULT: Final = ("output", "status", "error")
 """What there is of a node's result."""
-_ROOTS: Final = ("$", "@")
 _OR: Final = "||"
 
 
-class PathError(Exception):
-    """An expression that is none, or that found more than may be kept; the message goes on from the field's name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Path:
-    """A checked expression. `names` are the names at its beginning: `("a", "output")` of `$.a.output[*].b`."""
-
-    text: str
-    names: Sequence[str]
-    cheap: bool
-    """It goes straight to one value, whatever the size of the data."""
-    query: Any
-
-    def all(self, data: Any) -> Sequence[Any]:
-        """Raises PathError."""
-        if not isinstance(data, Mapping | Sequence) or isinstance(data, str):
-            return [data] if not self.names and self.cheap else []
-        from jsonpath import JSONPathError  # noqa: PLC0415 — the server starts without it
-
-        try:
-            found = [match.obj for match in islice(self.query.finditer(data), MATCHES_MAX + 1)]
-        except JSONPathError as error:
-            raise PathError(f"{self.text!r} cannot be followed: {_said(error)}") from error
-        if len(found) > MATCHES_MAX:
-            raise PathError(f"{self.text!r} finds more than {MATCHES_MAX} values")
-        return found
-
-    def one(self, data: Any) -> Any:
-        """The value that is found, None where there is none, a list where there are several. Raises PathError."""
-        found = self.all(data)
-        return None if not found else found[0] if len(found) == 1 else found
-
-
-def is_rooted(text: str) -> bool:
-    """Whether a text is meant as a path: `$`, `$.a`, `@[0]`; `@channel` is not."""
-    return text.startswith(_ROOTS) and (len(text) == 1 or text[1] in ".[")
-
-
-@lru_cache(maxsize=8_192)
-def compiled(text: str) -> Path:
-    """Raises PathError, as a sentence about the expression."""
-    if len(text) > CHARACTERS_MAX:
-        raise PathError(f"is longer than {CHARACTERS_MAX} characters")
-    from jsonpath import JSONPath, JSONPathError  # noqa: PLC0415 — the server starts without it
-    from jsonpath.segments import JSONPathRecursiveDescentSegment  # noqa: PLC0415
-    from jsonpath.selectors import IndexSelector, NameSelector, SliceSelector, WildcardSelector  # noqa: PLC0415
-
-    try:
-        query = _environment().compile(_from_root(text))
-    except (JSONPathError, RecursionError, ValueError) as error:
-        raise PathError(f"is no JSONPath: {_said(error)}") from error
-    if not isinstance(query, JSONPath):
-        raise PathError("joins several paths; write one, or $.a || $.b for the first that finds something")
-    if len(query.segments) > SEGMENTS_MAX:
-        raise PathError(f"has more than {SEGMENTS_MAX} steps")
-    names: list[str] = []
-    cheap, straight, descents, unions = True, True, 0, 0
-    for segment in query.segments:
-        descents += isinstance(segment, JSONPathRecursiveDescentSegment)
-        unions += len(segment.selectors) > 1
-        if len(segment.selectors) > ALTERNATIVES_MAX or unions > 1 or descents > 1:
-            raise PathError("may hold one .. and one list of names or indexes")
-        for selector in segment.selectors:
-            if not isinstance(selector, NameSelector | IndexSelector | SliceSelector | WildcardSelector):
-                raise PathError("may hold names, indexes, slices, * and .. alone; filters are not followed")
-            cheap = cheap and isinstance(selector, NameSelector | IndexSelector)
-        only = segment.selectors[0] if len(segment.selectors) == 1 else None
-        straight = straight and not descents
-        if straight and isinstance(only, NameSelector):
-            names.append(only.name)
-        else:
-            straight = False
-    return Path(text, tuple(names), cheap and not descents and not unions, query)
-
-
-def _from_root(text: str) -> str:
-    """`@.a` and `a` are `$.a`: a word such as `none` is a name here, and nothing else."""
-    return f"${text[1:]}" if text.startswith(_ROOTS) else f"${text}" if text.startswith("[") else f"$.{text}"
-
-
-@cache
-def _environment() -> "JSONPathEnvironment":
-    from jsonpath import JSONPathEnvironment  # noqa: PLC0415 — the server starts without it
-
-    return JSONPathEnvironment(filter_caching=False)
-
-
-def _said(error: Exception) -> str:
-    return str(error).partition("\n")[0].partition(", line")[0][:200]
-
-
-# --- selectors ------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Field:
     """A line of a selector: the first path that finds something; `default` where none does.
