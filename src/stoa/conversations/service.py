@@ -1,11 +1,12 @@
 """Conversations as their owners use them. One transaction per method; other slices are used through ports."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, Final
 from uuid import UUID
 
 from stoa.conversations import rules, store
+from stoa.conversations.agents import check_agent
 from stoa.conversations.deletions import Deletions
 from stoa.conversations.ports import Agents, Apps, Models, Projects
 from stoa.conversations.reading import Reader
@@ -329,36 +330,29 @@ class Conversations:
         return blob_name(file.org_id, file.project_id, file.sha256)
 
 
-async def check_agent(
-    agents: Agents, schemas: SchemaChecker, principal: Principal, agent: Mapping[str, Any] | None, path: str = "agent"
-) -> None:
-    """Every tool and knowledge base that the definition names must be there, its helpers' too. Raises BadRequest
-    naming the field below `path`."""
-    if agent is None:
-        return
-    if "output_schema" in agent and (problem := await schemas.schema_problem(agent["output_schema"])):
-        raise BadRequest.field(f"{path}.output_schema", problem)
-    named = {f"{path}.tools[{index}]": name for index, name in enumerate(agent.get("tools", ()))}
-    for number, helper in enumerate(agent.get("subagents", ())):
-        named |= {
-            f"{path}.subagents[{number}].tools[{index}]": name for index, name in enumerate(helper.get("tools") or ())
-        }
-    unknown = await agents.unknown_tools(principal, sorted(set(named.values()))) if named else ()
-    problems = {
-        where: f"is {name!r}, which is no tool of this project; GET /v1/tools lists them"
-        for where, name in named.items()
-        if name in unknown
-    }
-    base_ids = [UUID(one) for one in agent.get("knowledge_bases", ())]
-    missing = await agents.unknown_bases(principal, base_ids) if base_ids else ()
-    problems |= {
-        f"{path}.knowledge_bases[{index}]": "is no knowledge base of this project; GET /v1/knowledgebases lists them"
-        for index, one in enumerate(base_ids)
-        if one in missing
-    }
-    if problems:
-        where, reason = next(iter(problems.items()))
-        raise BadRequest(f"{where} {reason}", details=problems)
+async def resolve_content(
+    tx: Tx, principal: Principal, conversation_id: UUID, content: Sequence[Mapping[str, Any]]
+) -> Sequence[Mapping[str, Any]]:
+    """A message's parts with every file checked and named. Raises BadRequest naming `content[1].file.id`."""
+    wanted = [UUID(str(part["file"]["id"])) for part in content if part["type"] == "file"]
+    if not wanted:
+        return content
+    files = await store.files_of(tx, principal.org_id, conversation_id, wanted)
+    resolved: list[Mapping[str, Any]] = []
+    for index, part in enumerate(content):
+        if part["type"] != "file":
+            resolved.append(part)
+            continue
+        file = files.get(UUID(str(part["file"]["id"])))
+        if file is None:
+            raise BadRequest.field(
+                f"content[{index}].file.id",
+                "is not a file of this conversation; upload it to /v1/conversations/{id}/files first",
+            )
+        resolved.append({"type": "file", "file": {"id": str(file.id), "name": file.name}})
+    if any(file.conversation_id != conversation_id for file in files.values()):
+        await tx.execute(SQL.reach_files, principal.org_id, conversation_id, wanted)
+    return resolved
 
 
 async def _one(tx: Tx, principal: Principal, conversation_id: UUID) -> Conversation:
