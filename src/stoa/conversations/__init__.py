@@ -4,12 +4,12 @@ from stoa.conversations.agents import check_agent
 from stoa.conversations.api import routes
 from stoa.conversations.checks import checks
 from stoa.conversations.deletions import Deletions, RemovedRuns
-from stoa.conversations.items import ItemMessages, keep_items, resolve_content
+from stoa.conversations.items import ItemMessages, keep_items
 from stoa.conversations.links import FileLinks
 from stoa.conversations.ports import Agents
 from stoa.conversations.reading import Reader
 from stoa.conversations.rules import CONTENT_PARTS_MAX, text_of
-from stoa.conversations.service import Changes, Conversations
+from stoa.conversations.service import Changes, Conversations, resolve_content
 from stoa.conversations.store import (
     LockedConversation,
     insert_message,

@@ -5,39 +5,15 @@ from typing import Any
 from uuid import UUID
 
 from stoa.conversations import rules, store
+from stoa.conversations.service import resolve_content
 from stoa.conversations.store import SQL
 from stoa.conversations.types import Role
 from stoa.db import Database, Tx
-from stoa.kernel.errors import BadRequest, Conflict, NotFound
+from stoa.kernel.errors import Conflict, NotFound
 from stoa.kernel.ids import Ids
 from stoa.kernel.principal import Principal
 
 Item = Mapping[str, Any]
-
-
-async def resolve_content(
-    tx: Tx, principal: Principal, conversation_id: UUID, content: Sequence[Mapping[str, Any]]
-) -> Sequence[Mapping[str, Any]]:
-    """A message's parts with every file checked and named. Raises BadRequest naming `content[1].file.id`."""
-    wanted = [UUID(str(part["file"]["id"])) for part in content if part["type"] == "file"]
-    if not wanted:
-        return content
-    files = await store.files_of(tx, principal.org_id, conversation_id, wanted)
-    resolved: list[Mapping[str, Any]] = []
-    for index, part in enumerate(content):
-        if part["type"] != "file":
-            resolved.append(part)
-            continue
-        file = files.get(UUID(str(part["file"]["id"])))
-        if file is None:
-            raise BadRequest.field(
-                f"content[{index}].file.id",
-                "is not a file of this conversation; upload it to /v1/conversations/{id}/files first",
-            )
-        resolved.append({"type": "file", "file": {"id": str(file.id), "name": file.name}})
-    if any(file.conversation_id != conversation_id for file in files.values()):
-        await tx.execute(SQL.reach_files, principal.org_id, conversation_id, wanted)
-    return resolved
 
 
 async def keep_items(tx: Tx, org_id: UUID, conversation_id: UUID, position: int, items: Sequence[Item]) -> None:

@@ -1,6 +1,6 @@
 """Conversations as their owners use them. One transaction per method; other slices are used through ports."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, Final
 from uuid import UUID
@@ -328,6 +328,31 @@ class Conversations:
 
     def content_name(self, file: File) -> str:
         return blob_name(file.org_id, file.project_id, file.sha256)
+
+
+async def resolve_content(
+    tx: Tx, principal: Principal, conversation_id: UUID, content: Sequence[Mapping[str, Any]]
+) -> Sequence[Mapping[str, Any]]:
+    """A message's parts with every file checked and named. Raises BadRequest naming `content[1].file.id`."""
+    wanted = [UUID(str(part["file"]["id"])) for part in content if part["type"] == "file"]
+    if not wanted:
+        return content
+    files = await store.files_of(tx, principal.org_id, conversation_id, wanted)
+    resolved: list[Mapping[str, Any]] = []
+    for index, part in enumerate(content):
+        if part["type"] != "file":
+            resolved.append(part)
+            continue
+        file = files.get(UUID(str(part["file"]["id"])))
+        if file is None:
+            raise BadRequest.field(
+                f"content[{index}].file.id",
+                "is not a file of this conversation; upload it to /v1/conversations/{id}/files first",
+            )
+        resolved.append({"type": "file", "file": {"id": str(file.id), "name": file.name}})
+    if any(file.conversation_id != conversation_id for file in files.values()):
+        await tx.execute(SQL.reach_files, principal.org_id, conversation_id, wanted)
+    return resolved
 
 
 async def _one(tx: Tx, principal: Principal, conversation_id: UUID) -> Conversation:
