@@ -5,17 +5,17 @@ import asyncio
 import os
 import shutil
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
 
-import asyncpg
 import httpx
 import pytest
 
 from stoa.gateway import Finish, TextDelta, Usage
 from tests.conftest import FIRST_KEY, Running, serving
+from tests.support.databases import Databases
 from tests.support.doubles import ScriptedModel
 from tests.support.pages import ROOT, blocks
 from tests.support.processes import free_port
@@ -49,12 +49,10 @@ def authority(room: Path) -> Authority:
 
 
 @pytest.fixture(scope="module")
-async def server(cluster: Callable[[str], str], room: Path) -> AsyncIterator[Running]:
-    connection = await asyncpg.connect(cluster("stoa"))
-    await connection.execute("CREATE DATABASE behind_proxies TEMPLATE template")
-    await connection.close()
+async def server(cluster: Databases, room: Path) -> AsyncIterator[Running]:
+    name = f"behind_proxies_{uuid4().hex}"
     settings = {"domain": "stoa.example.com"}
-    async with serving(cluster("behind_proxies"), room / "behind_proxies", ScriptedModel(), **settings) as made:
+    async with serving(await cluster.copy(name), room / name, ScriptedModel(), **settings) as made:
         yield made
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import Running
 from tests.support.apps import deployed
-from tests.support.browsers import chromium
+from tests.support.browsers import chromium, opened
 
 AXE = """async () => (await axe.run(document, {resultTypes: ['violations']})).violations
   .map(v => [v.impact, v.id, v.nodes.map(n => n.target.join(' ')).slice(0, 3)])"""
@@ -33,7 +33,7 @@ async def test_a_user_connects_on_a_phone(shared_server: Running, scheme: str) -
     for need in NEEDS:
         await server.call("POST", f"/v1/workflows/{app['workflow_id']}/requirements", 201, json=need)
     link = await server.call("POST", f"/apps/{app['id']}/v1/connect/tokens", json={"user_id": f"u-{scheme}"})
-    async with chromium() as chrome:
+    async with chromium() as launched, opened(launched) as chrome:
         phone = {"width": 360, "height": 740}
         context = await chrome.context(color_scheme=scheme, viewport=phone, reduced_motion="reduce")
         page = await context.new_page()

@@ -7,10 +7,12 @@ import signal
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from tests.conftest import FIRST_KEY, Running, serving
+from tests.support.databases import Databases
 from tests.support.doubles import ScriptedModel, answer
 from tests.support.processes import ENVIRONMENT, STOA
 from tests.support.screen import shown
@@ -19,13 +21,9 @@ WORDS = "Grüße 🌍 漢字 „quoted“ \x1b]0;owned\x07\x1b[2J done"
 
 
 @pytest.fixture(scope="module")
-async def server(cluster, room: Path) -> AsyncIterator[Running]:  # type: ignore[no-untyped-def]
-    import asyncpg  # noqa: PLC0415 — for the fixture alone
-
-    connection = await asyncpg.connect(cluster("stoa"))
-    await connection.execute("CREATE DATABASE rough TEMPLATE template")
-    await connection.close()
-    async with serving(cluster("rough"), room / "rough", ScriptedModel([answer(WORDS)])) as found:
+async def server(cluster: Databases, room: Path) -> AsyncIterator[Running]:
+    name = f"rough_{uuid4().hex}"
+    async with serving(await cluster.copy(name), room / name, ScriptedModel([answer(WORDS)])) as found:
         yield found
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from stoa.gateway import Capabilities, ModelError
 from tests.conftest import FIRST_KEY, Running, serving
 from tests.support.apps import deployed
+from tests.support.databases import Databases
 from tests.support.doubles import ScriptedModel, answer, calling
 from tests.support.graphs import flow, node
 from tests.support.services import Service
@@ -26,12 +27,10 @@ KEY = {"Authorization": f"Bearer {FIRST_KEY}"}
 
 
 @pytest.fixture(scope="module")
-async def shared(cluster: Callable[[str], str], room: Path) -> AsyncIterator[Running]:
-    connection = await asyncpg.connect(cluster("stoa"))
-    await connection.execute("CREATE DATABASE app_root TEMPLATE template")
-    await connection.close()
+async def shared(cluster: Databases, room: Path) -> AsyncIterator[Running]:
+    name = f"app_root_{uuid4().hex}"
     model = ScriptedModel(given_abilities=Capabilities(images=False, tools=True))
-    async with serving(cluster("app_root"), room / "app_root", model, allow_private_addresses=True) as server:
+    async with serving(await cluster.copy(name), room / name, model, allow_private_addresses=True) as server:
         yield server
 
 

@@ -1,12 +1,11 @@
 """Certificate authorities of a company, given for one endpoint: every kind of outbound call trusts them there, and
 nowhere else."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import asyncpg
 import pytest
 from dulwich import porcelain
 
@@ -15,6 +14,7 @@ from stoa.outbound.certificates import checked_bundle
 from stoa.sources.registry import PROVIDERS, Means
 from stoa.sources.types import Provider, SourceError
 from tests.conftest import Running, serving
+from tests.support.databases import Databases
 from tests.support.doubles import ScriptedModel
 from tests.support.mcp_servers import Diary, build, over_http
 from tests.support.origins import Answer, Memory, listing, repositories, session, site
@@ -31,13 +31,9 @@ def authority(room: Path) -> Authority:
 
 
 @pytest.fixture(scope="module")
-async def server(cluster: Callable[[str], str], room: Path) -> AsyncIterator[Running]:
-    connection = await asyncpg.connect(cluster("stoa"))
-    await connection.execute("CREATE DATABASE ca_bundles TEMPLATE template")
-    await connection.close()
-    async with serving(
-        cluster("ca_bundles"), room / "ca_bundles", ScriptedModel(), allow_private_addresses=True
-    ) as made:
+async def server(cluster: Databases, room: Path) -> AsyncIterator[Running]:
+    name = f"ca_bundles_{uuid4().hex}"
+    async with serving(await cluster.copy(name), room / name, ScriptedModel(), allow_private_addresses=True) as made:
         yield made
 
 

@@ -8,16 +8,17 @@ kind.
 import json
 import os
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
-import asyncpg
 import pytest
 
 from stoa.gateway import Capabilities
 from tests.conftest import FIRST_KEY, Running, serving
 from tests.support.apps import deployed
+from tests.support.databases import Databases
 from tests.support.doubles import ScriptedModel, answer
 
 GOLDEN = Path(__file__).parent / "golden" / "apps.json"
@@ -36,12 +37,10 @@ _VARIES = (
 
 
 @pytest.fixture
-async def server(cluster: Callable[[str], str], room: Path) -> AsyncIterator[Running]:
-    connection = await asyncpg.connect(cluster("stoa"))
-    await connection.execute("CREATE DATABASE golden_apps TEMPLATE template")
-    await connection.close()
+async def server(cluster: Databases, room: Path) -> AsyncIterator[Running]:
+    name = f"golden_apps_{uuid4().hex}"
     model = ScriptedModel([answer("Two rooms are wet.")], Capabilities(images=False, tools=True))
-    async with serving(cluster("golden_apps"), room / "golden_apps", model) as made:
+    async with serving(await cluster.copy(name), room / name, model) as made:
         yield made
 
 

@@ -88,8 +88,8 @@ async def test_every_route_with_an_id(shared_server: Running, owned: Owned) -> N
     document = await shared_server.call("GET", "/openapi.json")
     tried = 0
     for path, methods in document["paths"].items():
-        if "{" not in path or path in NOT_BY_OWNER:
-            continue
+        if "{" not in path or path in NOT_BY_OWNER or path.startswith("/v1/connect/"):
+            continue  # Those below /v1/connect/ want a connect token: every key gets 401.
         url = path.format_map(owned.ids)
         for method, operation in methods.items():
             options: dict[str, object] = {}

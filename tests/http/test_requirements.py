@@ -2,7 +2,7 @@
 missing."""
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -15,6 +15,7 @@ import pytest
 from stoa.gateway import Capabilities
 from tests.conftest import Running, serving
 from tests.support.apps import deployed
+from tests.support.databases import Databases
 from tests.support.doubles import ScriptedModel, answer, calling
 from tests.support.providers import provider
 from tests.support.services import Service
@@ -24,12 +25,10 @@ FLOW = {"agent": {"model": "stoa-extractive", "instructions": "Look it up.", "to
 
 
 @pytest.fixture(scope="module")
-async def shared(cluster: Callable[[str], str], room: Path) -> AsyncIterator[Running]:
-    connection = await asyncpg.connect(cluster("stoa"))
-    await connection.execute("CREATE DATABASE requirements TEMPLATE template")
-    await connection.close()
+async def shared(cluster: Databases, room: Path) -> AsyncIterator[Running]:
+    name = f"requirements_{uuid4().hex}"
     model = ScriptedModel(given_abilities=Capabilities(images=False, tools=True))
-    async with serving(cluster("requirements"), room / "requirements", model, allow_private_addresses=True) as server:
+    async with serving(await cluster.copy(name), room / name, model, allow_private_addresses=True) as server:
         yield server
 
 

@@ -3,10 +3,11 @@
 import asyncio
 import hashlib
 import hmac
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import httpx
@@ -15,6 +16,7 @@ import pytest
 from stoa.kernel.clock import SystemClock
 from tests.conftest import Running, serving
 from tests.support.apps import deployed
+from tests.support.databases import Databases
 from tests.support.doubles import ScriptedModel
 
 
@@ -34,11 +36,9 @@ async def clock() -> SetClock:
 
 
 @pytest.fixture(scope="module")
-async def server(cluster: Callable[[str], str], room: Path, clock: SetClock) -> AsyncIterator[Running]:
-    connection = await asyncpg.connect(cluster("stoa"))
-    await connection.execute("CREATE DATABASE triggers_http TEMPLATE template")
-    await connection.close()
-    async with serving(cluster("triggers_http"), room / "triggers-http", ScriptedModel(), clock=clock) as running:
+async def server(cluster: Databases, room: Path, clock: SetClock) -> AsyncIterator[Running]:
+    name = f"triggers_http_{uuid4().hex}"
+    async with serving(await cluster.copy(name), room / name, ScriptedModel(), clock=clock) as running:
         yield running
 
 

@@ -1,5 +1,6 @@
 """Conversations, their messages and files. Front door."""
 
+from stoa.conversations.agents import check_agent
 from stoa.conversations.api import routes
 from stoa.conversations.checks import checks
 from stoa.conversations.deletions import Deletions, RemovedRuns
@@ -8,7 +9,7 @@ from stoa.conversations.links import FileLinks
 from stoa.conversations.ports import Agents
 from stoa.conversations.reading import Reader
 from stoa.conversations.rules import CONTENT_PARTS_MAX, text_of
-from stoa.conversations.service import Changes, Conversations, check_agent, resolve_content
+from stoa.conversations.service import Changes, Conversations, resolve_content
 from stoa.conversations.store import (
     LockedConversation,
     insert_message,

@@ -6,6 +6,7 @@ from typing import Any, BinaryIO, Final
 from uuid import UUID
 
 from stoa.conversations import rules, store
+from stoa.conversations.agents import check_agent
 from stoa.conversations.deletions import Deletions
 from stoa.conversations.ports import Agents, Apps, Models, Projects
 from stoa.conversations.reading import Reader
@@ -327,38 +328,6 @@ class Conversations:
 
     def content_name(self, file: File) -> str:
         return blob_name(file.org_id, file.project_id, file.sha256)
-
-
-async def check_agent(
-    agents: Agents, schemas: SchemaChecker, principal: Principal, agent: Mapping[str, Any] | None, path: str = "agent"
-) -> None:
-    """Every tool and knowledge base that the definition names must be there, its helpers' too. Raises BadRequest
-    naming the field below `path`."""
-    if agent is None:
-        return
-    if "output_schema" in agent and (problem := await schemas.schema_problem(agent["output_schema"])):
-        raise BadRequest.field(f"{path}.output_schema", problem)
-    named = {f"{path}.tools[{index}]": name for index, name in enumerate(agent.get("tools", ()))}
-    for number, helper in enumerate(agent.get("subagents", ())):
-        named |= {
-            f"{path}.subagents[{number}].tools[{index}]": name for index, name in enumerate(helper.get("tools") or ())
-        }
-    unknown = await agents.unknown_tools(principal, sorted(set(named.values()))) if named else ()
-    problems = {
-        where: f"is {name!r}, which is no tool of this project; GET /v1/tools lists them"
-        for where, name in named.items()
-        if name in unknown
-    }
-    base_ids = [UUID(one) for one in agent.get("knowledge_bases", ())]
-    missing = await agents.unknown_bases(principal, base_ids) if base_ids else ()
-    problems |= {
-        f"{path}.knowledge_bases[{index}]": "is no knowledge base of this project; GET /v1/knowledgebases lists them"
-        for index, one in enumerate(base_ids)
-        if one in missing
-    }
-    if problems:
-        where, reason = next(iter(problems.items()))
-        raise BadRequest(f"{where} {reason}", details=problems)
 
 
 async def resolve_content(

@@ -2283,9 +2283,9 @@ CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.connections FOR EACH RO
 
 CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.invitations FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'project_id,role,project_role,expires_at', 'hash');
 
-CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.knowledge_sources FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,provider,schedule,timezone,secret_names', 'config,metadata,secrets');
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.knowledge_sources FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'provider,schedule,timezone,secret_names', 'name,config,metadata,secrets');
 
-CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.knowledgebases FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,embedder,chunking,language,ocr', 'description,retriever');
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.knowledgebases FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'embedder,chunking,language,ocr', 'name,description,retriever');
 
 CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.org_members FOR EACH ROW EXECUTE FUNCTION public.capture_change('user_id', 'user_id,role', '');
 
@@ -2311,9 +2311,9 @@ CREATE TRIGGER captured_update AFTER UPDATE OF name, type, base_url, secret ON p
 
 CREATE TRIGGER captured_update AFTER UPDATE OF project_id, role, project_role, expires_at, hash ON public.invitations FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'project_id,role,project_role,expires_at', 'hash');
 
-CREATE TRIGGER captured_update AFTER UPDATE OF name, provider, schedule, timezone, secret_names, config, metadata, secrets ON public.knowledge_sources FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,provider,schedule,timezone,secret_names', 'config,metadata,secrets');
+CREATE TRIGGER captured_update AFTER UPDATE OF provider, schedule, timezone, secret_names, name, config, metadata, secrets ON public.knowledge_sources FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'provider,schedule,timezone,secret_names', 'name,config,metadata,secrets');
 
-CREATE TRIGGER captured_update AFTER UPDATE OF name, embedder, chunking, language, ocr, description, retriever ON public.knowledgebases FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,embedder,chunking,language,ocr', 'description,retriever');
+CREATE TRIGGER captured_update AFTER UPDATE OF embedder, chunking, language, ocr, name, description, retriever ON public.knowledgebases FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'embedder,chunking,language,ocr', 'name,description,retriever');
 
 CREATE TRIGGER captured_update AFTER UPDATE OF user_id, role ON public.org_members FOR EACH ROW EXECUTE FUNCTION public.capture_change('user_id', 'user_id,role', '');
 

@@ -41,9 +41,9 @@ class BodyLimit:
 
 JSON_LIMIT: Final = BodyLimit()
 MESSAGE_LIMIT: Final = BodyLimit(MESSAGE_BYTES_MAX)
-DOCUMENT_LIMIT: Final = BodyLimit(MESSAGE_BYTES_MAX, 150_000)
-"""A whole OpenAPI document as an object; a larger one goes up as text, which is parsed in a thread, or is fetched from
-its URL."""
+DOCUMENT_LIMIT: Final = BodyLimit(MESSAGE_BYTES_MAX)
+"""A whole OpenAPI document as an object; a larger one goes up as text, which is parsed in a process of its own, or is
+fetched from its URL."""
 UPLOAD_LIMIT: Final = BodyLimit(UPLOAD_BYTES_MAX)
 
 
@@ -77,6 +77,7 @@ async def read_json(body: bytes, limit: BodyLimit) -> Any:
     if _pieces(body) > limit.values_max and not await _few(body, limit.values_max):
         raise BadRequest.field("body", f"holds more than {limit.values_max} values")
     value = json_values.load(body, "body")
+    await asyncio.sleep(0)
     walking = json_values.walk(value, limit.values_max)
     while True:
         try:

@@ -469,8 +469,8 @@ async def test_a_package_without_the_programs_names_the_way_out(room: Path) -> N
 async def test_without_the_wheel_the_way_out_is_named(room: Path) -> None:
     modules = room / "modules"
     modules.mkdir()
-    for package in {*Path(asyncpg.__file__).parent.parent.iterdir(), Path(stoa.__file__).parent}:
-        if not package.name.startswith(PACKAGE):
+    for package in (Path(stoa.__file__).parent, *Path(asyncpg.__file__).parent.parent.iterdir()):
+        if not package.name.startswith(PACKAGE) and not (modules / package.name).exists():
             (modules / package.name).symlink_to(package)
     code = (
         "import asyncio, sys; from pathlib import Path; from stoa.db.embedded import start_embedded as start\n"

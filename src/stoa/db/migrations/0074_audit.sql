@@ -106,8 +106,8 @@ BEGIN
         ['personal_tokens', 'id', 'user_id,name,expires_at', ''],
         ['connections', 'id', 'name,type', 'base_url,secret'],
         ['tools', 'id', 'name,type,idempotent,approval,secret_names', 'description,config,secrets'],
-        ['knowledgebases', 'id', 'name,embedder,chunking,language,ocr', 'description,retriever'],
-        ['knowledge_sources', 'id', 'name,provider,schedule,timezone,secret_names', 'config,metadata,secrets'],
+        ['knowledgebases', 'id', 'embedder,chunking,language,ocr', 'name,description,retriever'],
+        ['knowledge_sources', 'id', 'provider,schedule,timezone,secret_names', 'name,config,metadata,secrets'],
         ['apps', 'id', 'name,access_type,latest_deployment_id,archived_at', 'description,deployment_config'],
         ['app_deployments', 'app_id', 'id,workflow_id,workflow_version_id', ''],
         ['triggers', 'id', 'name,provider,status,config,actor_id', 'input_transformer,signing_secret,hook_hash']

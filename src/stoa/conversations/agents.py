@@ -1,0 +1,42 @@
+"""Whether what an agent's definition names is there."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from stoa.conversations.ports import Agents
+from stoa.kernel.errors import BadRequest
+from stoa.kernel.principal import Principal
+from stoa.kernel.schema_checker import SchemaChecker
+
+
+async def check_agent(
+    agents: Agents, schemas: SchemaChecker, principal: Principal, agent: Mapping[str, Any] | None, path: str = "agent"
+) -> None:
+    """Every tool and knowledge base that the definition names must be there, its helpers' too. Raises BadRequest
+    naming the field below `path`."""
+    if agent is None:
+        return
+    if "output_schema" in agent and (problem := await schemas.schema_problem(agent["output_schema"])):
+        raise BadRequest.field(f"{path}.output_schema", problem)
+    named = {f"{path}.tools[{index}]": name for index, name in enumerate(agent.get("tools", ()))}
+    for number, helper in enumerate(agent.get("subagents", ())):
+        named |= {
+            f"{path}.subagents[{number}].tools[{index}]": name for index, name in enumerate(helper.get("tools") or ())
+        }
+    unknown = await agents.unknown_tools(principal, sorted(set(named.values()))) if named else ()
+    problems = {
+        where: f"is {name!r}, which is no tool of this project; GET /v1/tools lists them"
+        for where, name in named.items()
+        if name in unknown
+    }
+    base_ids = [UUID(one) for one in agent.get("knowledge_bases", ())]
+    missing = await agents.unknown_bases(principal, base_ids) if base_ids else ()
+    problems |= {
+        f"{path}.knowledge_bases[{index}]": "is no knowledge base of this project; GET /v1/knowledgebases lists them"
+        for index, one in enumerate(base_ids)
+        if one in missing
+    }
+    if problems:
+        where, reason = next(iter(problems.items()))
+        raise BadRequest(f"{where} {reason}", details=problems)
