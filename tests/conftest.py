@@ -2,7 +2,7 @@
 process."""
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import asyncpg
@@ -14,6 +14,7 @@ from stoa.db.migrate import migrate
 from tests.support import run_states
 from tests.support.databases import Databases
 from tests.support.doubles import ScriptedModel
+from tests.support.logs import Setup
 from tests.support.running import FIRST_KEY, Running, serving
 
 __all__ = ["FIRST_KEY", "Running", "serving"]
@@ -21,7 +22,7 @@ pytest_plugins = ["tests.support.parallel"]  # Gives `room` too.
 
 # What servers in this process log goes to its own standard error, whatever stands in for it while a command is tried;
 # stacks are plain, so cheap.
-structlog.configure(
+_LOGS = Setup(
     processors=[
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -30,6 +31,12 @@ structlog.configure(
     ],
     logger_factory=structlog.PrintLoggerFactory(sys.__stderr__),
 )
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    yield
+    _LOGS.restore()
 
 
 @pytest.fixture(scope="session")

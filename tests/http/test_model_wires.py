@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from stoa.gateway import Capabilities
+from stoa.gateway.providers.demands import COMPATIBLE, DEEPSEEK, GEMINI, MISTRAL, Demands
 from stoa.gateway.providers.openai import OpenAIModel
 from stoa.gateway.providers.transport import Transport
 from stoa.tools import ToolResult
@@ -27,12 +28,19 @@ async def provider() -> AsyncIterator[ScriptedServer]:
 
 
 @pytest.fixture
-async def server(dsn: str, tmp_path: Path, provider: ScriptedServer) -> AsyncIterator[Running]:
+def demands() -> Demands:
+    """What the provider demands: at an address of our own, that must be said."""
+    return COMPATIBLE
+
+
+@pytest.fixture
+async def server(dsn: str, tmp_path: Path, provider: ScriptedServer, demands: Demands) -> AsyncIterator[Running]:
     async def no_sleep(_: float) -> None:
         return None
 
     transport = Transport()
-    model = OpenAIModel(transport, provider.url, None, "m", Capabilities(images=True, tools=True), sleep=no_sleep)
+    abilities = Capabilities(images=True, tools=True)
+    model = OpenAIModel(transport, provider.url, None, "m", abilities, demands=demands, sleep=no_sleep)
     look = ScriptedTool("look", results=[ToolResult("found")] * 8)
     async with serving(dsn, tmp_path, model, toolbox=Shelf(look)) as running:  # type: ignore[arg-type]
         yield running
@@ -43,14 +51,18 @@ def answers(provider: ScriptedServer, *frames: bytes) -> None:
     provider.script = lambda _: {"raw": frames}
 
 
-@pytest.mark.parametrize("name", ["deepseek", "mistral", "gemini"])
+@pytest.mark.parametrize(
+    ("name", "demands"),
+    [("deepseek", DEEPSEEK), ("mistral", MISTRAL), ("gemini", GEMINI)],
+    ids=["deepseek", "mistral", "gemini"],
+)
 async def test_what_a_provider_wants_back_comes_back_in_later_messages(
     server: Running, provider: ScriptedServer, name: str
 ) -> None:
     wire = PUBLISHED[name]
 
     def script(body: dict[str, Any]) -> dict[str, Any]:
-        if name != "mistral" and (why := wire.refused(body)) is not None:  # Its demands go by its address.
+        if (why := wire.refused(body)) is not None:
             return {"status": 400, "body": wire.error(why)}
         return {
             "raw": wire.calls if body["messages"][-1]["role"] == "user" and len(body["messages"]) < 3 else wire.text

@@ -19,7 +19,7 @@ from stoa.streams.vocabulary import StreamEvent
 from tests.conftest import FIRST_KEY, Running
 from tests.support.apps import deployed
 
-EXAMPLES_MAX = 12
+EXAMPLES_MAX = 6
 
 
 async def document(server: Running, host: str) -> dict[str, Any]:
@@ -55,7 +55,16 @@ async def test_generators_can_use_it(shared_server: Running, host: str) -> None:
     text = orjson.dumps(described).decode()
     assert set(re.findall(r'"#/components/schemas/([^"]+)"', text)) <= set(schemas)
     assert "ValidationError" not in text
+    untyped = {
+        f"{name}.{field}"
+        for name, schema in schemas.items()
+        for field in schema.get("required", ())
+        if schema.get("additionalProperties") is not True  # Events: their bytes are as they were stored, with nulls.
+        and not schema["properties"][field].keys() - {"title", "description"}
+    }
+    assert untyped == set(), "a field of any type may be None, and answers leave a None out: it is not required"
     for name, operation in operations(described):
+        assert "404" in operation["responses"] or "{" not in name, name
         assert "422" not in operation["responses"] or host == "router", name  # What its callers know from elsewhere.
         body = operation.get("requestBody", {}).get("content", {})
         for form in (body[kind] for kind in body if kind == "multipart/form-data"):
@@ -148,8 +157,10 @@ async def test_the_document_is_true(shared_server: Running, tmp_path: Path, host
         str(EXAMPLES_MAX),
         "--seed",
         "20261123",
+        # One: in two threads, Python 3.11 fails to parse ("AST constructor recursion depth mismatch"), which ends the
+        # coverage of an operation.
         "--workers",
-        "2",
+        "1",
         "--request-timeout",
         "20",
         "--checks",
@@ -161,6 +172,8 @@ async def test_the_document_is_true(shared_server: Running, tmp_path: Path, host
         "--exclude-path-regex",
         "access-keys|connections|/v1/tools|sources",
     ]
+    # Other methods on the same paths are in the table of refusals too; here they are a sixth of all requests.
+    (tmp_path / "schemathesis.toml").write_text("[phases.coverage]\nunexpected-methods = []\n")
     process = await asyncio.create_subprocess_exec(
         *command, cwd=tmp_path, env={**os.environ}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )

@@ -42,12 +42,13 @@ class VerdictWire(Wire):
 
 
 class DifferenceWire(Wire):
-    """`path` names a node by its id, as in `nodes.writer.llm.model`."""
+    """`path` names a node by its id, as in `nodes.writer.llm.model`. `before` is left out of what was added, `after` of
+    what was removed."""
 
     path: str
     change: Literal["added", "removed", "changed"]
-    before: Any
-    after: Any
+    before: Any | None
+    after: Any | None
 
 
 def node_type(value: NodeKind) -> NodeTypeWire:

@@ -80,7 +80,7 @@ def a2a_routes(tasks: Tasks, named: Named, admit_stream: Callable[[Principal], N
     @router.post(
         "/v1/a2a/{agent:path}",
         response_class=Response,
-        responses=refusals(413, 415),
+        responses=refusals(404, 413, 415),
         openapi_extra=documented(_EXAMPLE),
     )
     async def call_a2a_agent(request: Request, agent: str, sent: Annotated[Sent, Depends(received)]) -> Response:

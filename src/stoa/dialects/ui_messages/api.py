@@ -69,7 +69,7 @@ def ui_message_routes(threads: Threads, streams: Streams, gate: Gate) -> Routes:
     @router.get(
         "/v1/ui-messages/{agent:path}/{chat}/stream",
         response_class=Response,
-        responses={**answers, 204: {"description": "Nothing is under way in this chat."}, **refusals()},
+        responses={**answers, 204: {"description": "Nothing is under way in this chat."}, **refusals(404)},
     )
     async def resume_ui_messages(
         agent: str,  # noqa: ARG001 - part of the address that useChat builds
