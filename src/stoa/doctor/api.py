@@ -26,7 +26,7 @@ def routes(doctor: Doctor, gate: Gate) -> Routes:
         """Counts broken promises of the key's organization: zeros, unless something is wrong. Wants an
         organization-wide key.
 
-        The checks have three seconds together; one that does not end within its share says so. On a large database
+        The checks have four seconds together; one that does not end in time says so. On a large database
         narrow it with `since`, or ask `stoa doctor` on the server's machine, which can also repair.
         """
         if not principal.organization_wide:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
+from time import monotonic
 from typing import Final, Literal, TypeAlias
 from uuid import UUID
 
@@ -22,6 +23,8 @@ CANCEL_REASON: Final = "key_revoked"
 SWEEP_SECONDS: Final = 2.0
 """How often runs that no node works on are looked through. A run under way asks before each tool call."""
 RETRY_SECONDS: Final = 0.25
+FRESH_SECONDS: Final = 0.05
+"""How old an answer may be: the calls of one reply need one."""
 _log = structlog.get_logger("stoa.runs")
 
 
@@ -58,13 +61,23 @@ class Revocation:
         if credential is None or self._policy == "finish":
             return None
 
+        turns, asked_at = asyncio.Lock(), -FRESH_SECONDS
+
         async def admitted() -> bool:
             """Repeated until the database answers: an outage ends no run, and lets no call through."""
-            while True:
-                try:
-                    return bool(await self._living([credential]))
-                except Unavailable:
-                    await asyncio.sleep(RETRY_SECONDS)
+            nonlocal asked_at
+            async with turns:  # Calls of one reply ask together, and go on in their order.
+                while True:
+                    began_at = monotonic()
+                    if began_at - asked_at < FRESH_SECONDS:
+                        return True
+                    try:
+                        if not await self._living([credential]):
+                            return False
+                    except Unavailable:
+                        await asyncio.sleep(RETRY_SECONDS)
+                    else:
+                        asked_at = began_at
 
         return admitted
 
