@@ -142,6 +142,7 @@ async def test_a_lost_server_is_waited_for(dsn: str, tmp_path: Path) -> None:
 
 
 async def test_the_window_s_close_ends_the_command_and_not_the_run(dsn: str, tmp_path: Path) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # The command inherits it, and under nohup it would be ignored.
     async with alone(dsn, tmp_path / "node") as node:
         async with at_terminal(node, tmp_path, "ask", script(pieces=TALL, delay=0.02, id="slow")) as terminal:
             await terminal.until("Line 003")
