@@ -1,6 +1,5 @@
 """Who uses a key: when, from where, with which client. Kept in memory, and written every half minute by each node."""
 
-import asyncio
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
@@ -11,7 +10,7 @@ from stoa.db.internal import internal
 from stoa.kernel.clock import Clock
 from stoa.kernel.errors import Unavailable
 from stoa.kernel.origin import ORIGIN
-from stoa.kernel.supervise import Supervisor, spread
+from stoa.kernel.supervise import Supervisor
 
 SQL: Final = load("stoa.access", "keys.sql")
 WRITE_SECONDS: Final = 30.0
@@ -50,18 +49,12 @@ class KeyUses:
         places[place] = (first, now)
 
     async def start(self) -> None:
-        self._supervisor.keep(self._write_forever, "access.uses")
+        self._supervisor.keep_every(WRITE_SECONDS, self.write, "access.uses")
 
     async def stop(self) -> None:
         await self._supervisor.stop()
         with suppress(Unavailable):
             await self.write()
-
-    async def _write_forever(self) -> None:
-        while True:
-            await asyncio.sleep(spread(WRITE_SECONDS))
-            with suppress(Unavailable):
-                await self.write()
 
     async def write(self) -> None:
         """Stores what this node has seen; what cannot be stored now is kept."""

@@ -1,13 +1,12 @@
 """Deletes what its clients asked not to be kept (`store: false`), soon after its end, whichever node it was made on."""
 
-import asyncio
 from contextlib import suppress
 from typing import Final
 
 from stoa.conversations import Conversations
-from stoa.kernel.errors import NotFound, Unavailable
+from stoa.kernel.errors import NotFound
 from stoa.kernel.principal import Principal
-from stoa.kernel.supervise import Supervisor, spread
+from stoa.kernel.supervise import Supervisor
 from stoa.runs import Runs
 
 SECONDS: Final = 30.0
@@ -20,16 +19,10 @@ class Sweeper:
         self._supervisor = Supervisor()
 
     async def start(self) -> None:
-        self._supervisor.keep(self._forever, "dialects.sweep")
+        self._supervisor.keep_every(SECONDS, self.sweep, "dialects.sweep")
 
     async def stop(self) -> None:
         await self._supervisor.stop()
-
-    async def _forever(self) -> None:
-        while True:
-            await asyncio.sleep(spread(SECONDS))
-            with suppress(Unavailable):
-                await self.sweep()
 
     async def sweep(self) -> int:
         """How many runs went. Two nodes may do it at once: the second finds nothing."""

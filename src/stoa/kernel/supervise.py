@@ -114,6 +114,17 @@ class Supervisor:
         """
         self._own(self._restart(loop, name, heartbeat or Heartbeat(name)), name)
 
+    def keep_every(self, seconds: float, action: Callable[[], Awaitable[object]], name: str) -> None:
+        """Runs `action` about every `seconds`, the first time after them; a turn without the database is left out."""
+
+        async def loop() -> None:
+            while True:
+                await asyncio.sleep(spread(seconds))
+                with suppress(Unavailable):
+                    await action()
+
+        self.keep(loop, name)
+
     def once(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         return self._own(self._run_once(work, name), name)
 

@@ -12,7 +12,6 @@ import structlog
 from stoa.db import Database
 from stoa.db.internal import internal, internal_statement
 from stoa.kernel.errors import Unavailable
-from stoa.kernel.supervise import spread
 from stoa.runs.store import SQL
 from stoa.runs.types import SIGNED_IN, Run
 
@@ -80,14 +79,6 @@ class Revocation:
                         asked_at = began_at
 
         return admitted
-
-    async def sweep_forever(self) -> None:
-        while True:
-            await asyncio.sleep(spread(SWEEP_SECONDS))
-            try:
-                await self.sweep()
-            except Unavailable:
-                continue
 
     async def sweep(self) -> None:
         """Paused runs of a revoked credential go on, because nothing that they wait for will be done; with the policy

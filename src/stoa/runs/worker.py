@@ -19,7 +19,7 @@ from stoa.journal import Fenced, Head, Journal, RunWriter
 from stoa.kernel.errors import DatabaseUnavailable, Unavailable
 from stoa.kernel.leases import RUN, Places
 from stoa.kernel.metrics import Gauge, Metric
-from stoa.kernel.supervise import Heartbeat, Supervisor, spread
+from stoa.kernel.supervise import Heartbeat, Supervisor
 from stoa.runs import rules, store
 from stoa.runs.agent.checkpoint import RunCheckpoint
 from stoa.runs.agent.ports import Schemas
@@ -29,7 +29,7 @@ from stoa.runs.graphs import Graphs, ReadyGraph, is_graph
 from stoa.runs.metrics import RunMetrics
 from stoa.runs.ports import FindModel
 from stoa.runs.recording import Recorder
-from stoa.runs.revocation import Revocation
+from stoa.runs.revocation import SWEEP_SECONDS, Revocation
 from stoa.runs.service import Runs
 from stoa.runs.store import SQL
 from stoa.runs.types import Run
@@ -128,8 +128,8 @@ class Worker:
 
     async def start(self) -> None:
         self._claims.start(self._supervisor)
-        self._supervisor.keep(self._expire_forever, "runs.expire")
-        self._supervisor.keep(self._revocation.sweep_forever, "runs.revocation")
+        self._supervisor.keep_every(EXPIRY_SECONDS, self._expire, "runs.expire")
+        self._supervisor.keep_every(SWEEP_SECONDS, self._revocation.sweep, "runs.revocation")
 
     async def drain(self, seconds_max: float) -> None:
         """Claims nothing new and hands each run over at its next step. After `seconds_max` the remaining runs are
@@ -231,16 +231,11 @@ class Worker:
                 writer.write(rules.resumed(run.id))
             self.adopt(run, writer, self.prepare(run), lost=last is not None and last.type != EventType.RUN_PAUSED)
 
-    async def _expire_forever(self) -> None:
-        while True:
-            await asyncio.sleep(spread(EXPIRY_SECONDS))
-            try:
-                async with internal(self._database) as tx:
-                    await tx.execute(SQL.expire_requests)
-                    await tx.execute(SQL.resume_without_question)
-                await self._compare()
-            except Unavailable:
-                continue
+    async def _expire(self) -> None:
+        async with internal(self._database) as tx:
+            await tx.execute(SQL.expire_requests)
+            await tx.execute(SQL.resume_without_question)
+        await self._compare()
 
     async def _compare(self) -> None:
         """Compares the runs that the database gives to this node with those that it works on.

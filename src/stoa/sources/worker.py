@@ -21,7 +21,7 @@ from stoa.kernel.ids import Ids
 from stoa.kernel.leases import SYNC, SYNCS_MAX, Places, Wanted
 from stoa.kernel.metrics import Counter, Metric
 from stoa.kernel.principal import Principal
-from stoa.kernel.supervise import Heartbeat, Supervisor, spread
+from stoa.kernel.supervise import Heartbeat, Supervisor
 from stoa.sources import rules, store
 from stoa.sources.ports import Origins
 from stoa.sources.service import Sources
@@ -76,7 +76,7 @@ class SyncWorker:
 
     async def start(self) -> None:
         self._worker.start()
-        self._supervisor.keep(self._sweep_forever, "sources.sweep")
+        self._supervisor.keep_every(SWEEP_SECONDS, self.sweep, "sources.sweep")
 
     async def stop(self) -> None:
         await self._supervisor.stop()
@@ -92,12 +92,6 @@ class SyncWorker:
 
     def wake(self) -> None:
         self._worker.wake()
-
-    async def _sweep_forever(self) -> None:
-        while True:
-            await asyncio.sleep(spread(SWEEP_SECONDS))
-            with suppress(Unavailable):
-                await self.sweep()
 
     async def sweep(self) -> None:
         """Finishes deletions that a dead node left unfinished, and removes this node's copies of deleted sources."""

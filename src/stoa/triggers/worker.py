@@ -8,7 +8,6 @@ that dies anywhere leaves a due schedule, a waiting event, or a run.
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -26,7 +25,7 @@ from stoa.kernel.errors import AppError, RateLimited, Unavailable
 from stoa.kernel.ids import Ids
 from stoa.kernel.leases import FIRING, FIRINGS_MAX, Places, Wanted
 from stoa.kernel.metrics import Counter, Metric
-from stoa.kernel.supervise import Heartbeat, Supervisor, spread
+from stoa.kernel.supervise import Heartbeat, Supervisor
 from stoa.triggers import rules, schedules, store, transforming
 from stoa.triggers.ports import Actors, Runner
 from stoa.triggers.schedules import Plan
@@ -72,7 +71,7 @@ class TriggerWorker:
 
     async def start(self) -> None:
         self._worker.start()
-        self._supervisor.keep(self._sweep_forever, "triggers.sweep")
+        self._supervisor.keep_every(SWEEP_SECONDS, self.sweep, "triggers.sweep")
 
     async def stop(self) -> None:
         await self._supervisor.stop()
@@ -84,12 +83,6 @@ class TriggerWorker:
 
     def wake(self) -> None:
         self._worker.wake()
-
-    async def _sweep_forever(self) -> None:
-        while True:
-            await asyncio.sleep(spread(SWEEP_SECONDS))
-            with suppress(Unavailable):
-                await self.sweep()
 
     async def sweep(self) -> None:
         """Removes old entries of the log."""

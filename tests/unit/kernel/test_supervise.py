@@ -94,6 +94,23 @@ async def test_stop_ends_a_loop_in_the_middle_of_a_turn() -> None:
         await supervisor.stop()
 
 
+async def test_what_is_done_every_so_often_goes_on_without_the_database() -> None:
+    turns, third = 0, asyncio.Event()
+
+    async def action() -> None:
+        nonlocal turns
+        turns += 1
+        if turns == 3:
+            third.set()
+        raise Unavailable("The database is away.")
+
+    supervisor = Supervisor()
+    supervisor.keep_every(0.001, action, "often")
+    async with asyncio.timeout(5):
+        await third.wait()
+        await supervisor.stop()
+
+
 async def test_a_wakeup_is_not_lost_while_nobody_waits() -> None:
     wakeup = Wakeup(3_600)
     wakeup.wake()
