@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
-from time import monotonic
 from typing import Final, Literal, TypeAlias
 from uuid import UUID
 
@@ -22,8 +21,6 @@ CANCEL_REASON: Final = "key_revoked"
 SWEEP_SECONDS: Final = 2.0
 """How often runs that no node works on are looked through. A run under way asks before each tool call."""
 RETRY_SECONDS: Final = 0.25
-FRESH_SECONDS: Final = 0.05
-"""How old an answer may be: the calls of one reply need one."""
 _log = structlog.get_logger("stoa.runs")
 
 
@@ -60,23 +57,21 @@ class Revocation:
         if credential is None or self._policy == "finish":
             return None
 
-        turns, asked_at = asyncio.Lock(), -FRESH_SECONDS
+        turns, answers = asyncio.Lock(), 0
 
         async def admitted() -> bool:
             """Repeated until the database answers: an outage ends no run, and lets no call through."""
-            nonlocal asked_at
-            async with turns:  # Calls of one reply ask together, and go on in their order.
-                while True:
-                    began_at = monotonic()
-                    if began_at - asked_at < FRESH_SECONDS:
-                        return True
+            nonlocal answers
+            before = answers
+            async with turns:  # Calls of one reply wait for one answer, and go on in their order.
+                while answers == before:
                     try:
                         if not await self._living([credential]):
                             return False
+                        answers += 1
                     except Unavailable:
                         await asyncio.sleep(RETRY_SECONDS)
-                    else:
-                        asked_at = began_at
+                return True
 
         return admitted
 

@@ -37,6 +37,8 @@ async def test_calls_of_one_reply_ask_once_and_go_on_in_their_order() -> None:
     await asyncio.gather(*(call(number) for number in range(8)))
     assert order == list(range(8))
     assert asked == 1
+    await call(8)
+    assert asked == 2, "a later call asks anew, however soon"
 
 
 async def test_a_credential_that_is_gone_is_asked_about_each_time() -> None:
