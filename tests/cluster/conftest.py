@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -25,7 +26,8 @@ async def world() -> AsyncIterator[ToolServer]:
 
 @pytest.fixture(scope="package")
 async def four(cluster: Databases, room: Path, upstream: ScriptedServer) -> AsyncIterator[list[Node]]:
-    async with started([await cluster.copy("four")] * 4, room / "four", upstream.url) as nodes:
+    name = f"four_{uuid4().hex}"  # A worker that is handed other tests in between sets this up again.
+    async with started([await cluster.copy(name)] * 4, room / name, upstream.url) as nodes:
         yield nodes
 
 
