@@ -40,6 +40,11 @@ async def fill(running: Running, directory: Path, name: str = "Travel desk") -> 
     return made
 
 
+async def app(running: Running) -> str:
+    """The id of an app that runs a graph."""
+    return str((await apps.deployed(running, graph()))["id"])
+
+
 async def _talks(running: Running, name: str) -> dict[str, str]:
     talk = await running.conversation(title=name)
     run = await running.ask(talk, name)
