@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import datetime
 from time import perf_counter
 from typing import Final, Protocol
 from uuid import UUID, uuid4, uuid5
@@ -44,6 +45,9 @@ FRESH_SECONDS: Final = 300.0
 
 Older offers still count; they are asked for anew beside the run.
 """
+ANSWER_SECONDS_MAX: Final = 4.0
+"""What a request that makes or changes an MCP tool waits for its server."""
+NO_ANSWER_YET: Final = "the server has not answered yet; it is still being asked, look again in a moment"
 _log = structlog.get_logger("stoa.tools")
 
 
@@ -100,7 +104,8 @@ class Tools:
         self._schemas = schemas
         self._planner = Planner()
         self._supervisor = Supervisor()
-        self._asking: set[UUID] = set()
+        self._asking: dict[tuple[UUID, datetime], asyncio.Task[None]] = {}
+        """By definition and version."""
 
     async def stop(self) -> None:
         await self._supervisor.stop()
@@ -119,7 +124,7 @@ class Tools:
                     await idempotency.record(tx, principal, once, {"id": str(tool_id)}, tool_id)
         except asyncpg.UniqueViolationError as error:
             raise store.taken(new.name) from error
-        return await self._asked(principal.org_id, store.value(row, tool_id), row)
+        return await self._asked_briefly(principal.org_id, store.value(row, tool_id), row)
 
     async def list(self, principal: Principal, page: PageRequest) -> Page[Definition]:
         async with self._database.tenant(principal) as tx:
@@ -150,7 +155,7 @@ class Tools:
                     await audit.record(tx, principal, "tool.move", tool_id)
         except asyncpg.UniqueViolationError as error:
             raise store.taken(name) from error
-        return await self._asked(principal.org_id, store.value(row, tool_id), row)
+        return await self._asked_briefly(principal.org_id, store.value(row, tool_id), row)
 
     async def refresh(self, principal: Principal, tool_id: UUID) -> Definition:
         """Asks an MCP server anew what it offers."""
@@ -347,18 +352,30 @@ class Tools:
             stored = await tx.fetchrow(statement, org_id, definition.id, definition.updated_at, *values)
         return store.value(stored, definition.id) if stored is not None else definition
 
-    def _ask_beside(self, org_id: UUID, definition: Definition, row: Row) -> None:
-        if definition.id in self._asking:
-            return
-        self._asking.add(definition.id)
+    async def _asked_briefly(self, org_id: UUID, definition: Definition, row: Row | None) -> Definition:
+        """Like `_asked`, but a server that takes its time is waited for in the background."""
+        if definition.type is not ToolKind.MCP or row is None:
+            return definition
+        asking = self._ask_beside(org_id, definition, row)
+        await asyncio.wait([asking], timeout=ANSWER_SECONDS_MAX)
+        if not asking.done():
+            return replace(definition, problem=NO_ANSWER_YET)
+        async with internal_statement(self._database) as tx:
+            return store.value(await tx.fetchrow(SQL.tool, org_id, definition.id), definition.id)
+
+    def _ask_beside(self, org_id: UUID, definition: Definition, row: Row) -> asyncio.Task[None]:
+        key = definition.id, definition.updated_at
+        if key in self._asking:
+            return self._asking[key]
 
         async def ask() -> None:
             try:
                 await self._asked(org_id, definition, row)
             finally:
-                self._asking.discard(definition.id)
+                self._asking.pop(key, None)
 
-        self._supervisor.once(ask(), f"ask {definition.name}")
+        self._asking[key] = asking = self._supervisor.once(ask(), f"ask {definition.name}")
+        return asking
 
     # --- checks and secrets -----------------------------------------------------------------------------------------
     async def _row(self, principal: Principal, tool_id: UUID) -> Row | None:
