@@ -7,7 +7,7 @@ import ctypes
 import math
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from stoa.documents.converting import annotations, grids, layout, text_lines
 from stoa.documents.converting.grids import Box, Rule
 from stoa.documents.converting.page import Page, Report, no_report
 from stoa.documents.converting.sheet import Grid, Line, Sheet, is_within
-from stoa.documents.converting.text_lines import View
+from stoa.documents.converting.text_lines import PageText, View
 from stoa.documents.types import ConversionError
 
 OBJECTS_MAX: Final = 5_000
@@ -152,13 +152,16 @@ def _sheet(document: pdfium.PdfDocument, number: int) -> Sheet | None:
         text_page = page.get_textpage()
     except pdfium.PdfiumError:
         return None
-    view, lines, asides = text_lines.read(page, text_page)
+    text = text_lines.read(page, text_page)
+    view, lines, asides = text.view, text.lines, text.asides
     tables: list[Grid] = []
     if lines:
         for box, rows in grids.grids(_rules(page, view)):
-            beside = [part for line in lines for part in _beside(text_page, view, line, box)]
+            beside = [part for line in lines for part in _beside(text_page, text, line, box)]
             inside = [line for line in beside if is_within(line, box)]
-            cells = tuple(tuple(_bounded(text_page, view.back(cell)) if cell else "" for cell in row) for row in rows)
+            cells = tuple(
+                tuple(_bounded(text_page, view.back(cell), text.turned) if cell else "" for cell in row) for row in rows
+            )
             if layout.keeps_words(cells, inside):
                 tables.append(Grid(box, cells))
                 lines = beside
@@ -170,7 +173,7 @@ def _sheet(document: pdfium.PdfDocument, number: int) -> Sheet | None:
     return sheet
 
 
-def _beside(text_page: pdfium.PdfTextPage, view: View, line: Line, box: Box) -> list[Line]:
+def _beside(text_page: pdfium.PdfTextPage, page: PageText, line: Line, box: Box) -> list[Line]:
     """A line that reaches out of a table as its parts before, in and behind it; else the line itself."""
     left, bottom, right, top = box
     if not bottom <= line.baseline + line.size / 4 <= top or line.right <= left or line.left >= right:
@@ -180,7 +183,7 @@ def _beside(text_page: pdfium.PdfTextPage, view: View, line: Line, box: Box) -> 
     parts: list[Line] = []
     low, high = line.baseline - line.size * 0.4, line.baseline + line.size
     for start, end in ((line.left - 1, left), (left, right), (right, line.right + 1)):
-        if end > start and (text := _bounded(text_page, view.back((start, low, end, high)))):
+        if end > start and (text := _bounded(text_page, page.view.back((start, low, end, high)), page.turned)):
             parts.append(replace(line, text=text, left=max(start, line.left), right=min(end, line.right), parts=()))
     return parts if " ".join(part.text for part in parts).split() == line.text.split() else [line]
 
@@ -200,13 +203,10 @@ def _is_scan(page: pdfium.PdfPage, lines: Sequence[Line]) -> bool:
     return False
 
 
-def _bounded(text_page: pdfium.PdfTextPage, box: Box) -> str:
+def _bounded(text_page: pdfium.PdfTextPage, box: Box, turned: Mapping[str, str]) -> str:
     left, bottom, right, top = box
-    return _clean(text_page.get_text_bounded(left, bottom, right, top))
-
-
-def _clean(text: str) -> str:
-    return " ".join(text_lines.unmarked(text).split())
+    words = text_lines.unmarked(text_page.get_text_bounded(left, bottom, right, top)).split()
+    return " ".join(turned.get(word, word) for word in words)
 
 
 def _rules(page: pdfium.PdfPage, view: View) -> list[Rule]:

@@ -8,9 +8,11 @@ slower. Runs in the converting process only.
 import ctypes
 import math
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Final
 
 import pypdfium2 as pdfium
@@ -25,6 +27,7 @@ GAP_SIZES: Final = 1.2
 SLANT_MAX: Final = 0.3
 """In radians, off the upright or the level: a slanted line (a watermark) is read by itself."""
 _SLANTED: Final = 4
+_LEFTWARD: Final = re.compile("[\u0590-\u08ff]")
 _SPACES: Final = re.compile(r"(?<=[^ \t])[ \t]+(?=[^ \t])")
 _FIXED_PITCH: Final = 1
 _UNSEEN: Final = dict.fromkeys(map(ord, "\x00\xad"))
@@ -77,17 +80,28 @@ def _ordered(one: Point, other: Point) -> Box:
     return min(one[0], other[0]), min(one[1], other[1]), max(one[0], other[0]), max(one[1], other[1])
 
 
-def read(page: pdfium.PdfPage, text_page: pdfium.PdfTextPage) -> tuple[View, list[Line], Sequence[list[Line]]]:
-    """How the page has to be seen so that most of its text stands upright, the lines that do, and those of every other
-    direction."""
+@dataclass(frozen=True, slots=True)
+class PageText:
+    """`view` is how the page has to be seen so that most of its text stands upright, `lines` are those that do,
+    `asides` those of every other direction. `turned` are words whose ligatures pdfium has back to front, and what they
+    are."""
+
+    view: View
+    lines: list[Line]
+    asides: Sequence[list[Line]]
+    turned: Mapping[str, str]
+
+
+def read(page: pdfium.PdfPage, text_page: pdfium.PdfTextPage) -> PageText:
     found: dict[int, list[Line]] = {}
     weights: Counter[int] = Counter()
-    views = [_view(page, turns) for turns in range(4)]
-    for turns, line in _lines(text_page, views):
+    glyphs = [_Glyphs(text_page, _view(page, turns)) for turns in range(4)]
+    turned: dict[str, str] = {}
+    for turns, line in _lines(glyphs, turned):
         found.setdefault(turns, []).append(line)
         weights[turns % _SLANTED] += len(line.text) * (turns != _SLANTED)
     chosen = weights.most_common(1)[0][0] if weights else 0
-    return views[chosen], found.pop(chosen, []), list(found.values())
+    return PageText(glyphs[chosen].view, found.pop(chosen, []), list(found.values()), turned)
 
 
 def _view(page: pdfium.PdfPage, turns: int) -> View:
@@ -121,21 +135,50 @@ def unmarked(text: str) -> str:
     return layout.hyphens(text.replace("\x02", "\ufffe")).translate(_UNSEEN)
 
 
-def _lines(text_page: pdfium.PdfTextPage, views: Sequence[View]) -> Iterator[tuple[int, Line]]:
+def _lines(glyphs: Sequence[_Glyphs], turned: dict[str, str]) -> Iterator[tuple[int, Line]]:
     """In the file's order, each with its direction. pdfium ends a line with CR LF and marks a hyphen at its end as
     U+FFFE."""
-    glyphs = [_Glyphs(text_page, view) for view in views]
-    text = text_page.get_text_range()
+    text = glyphs[0].page.get_text_range()
     index = 0  # counted in UTF-16 units, as pdfium does
     for raw in text.split("\n"):
         content = raw.strip("\r\n\t \x00")
         if content:
             first = index + len(raw) - len(raw.lstrip())
-            turns = _turns(text_page, first)
+            turns = _turns(glyphs[0].page, first)
+            if _LEFTWARD.search(content):
+                right = _ligatures_in_order(glyphs[0], first, content)
+                turned |= {
+                    word: other for word, other in zip(content.split(), right.split(), strict=False) if word != other
+                }
+                content = right
             line = _line(glyphs[turns % _SLANTED], first, content)
             if line is not None:
                 yield turns, line
         index += _units(raw) + 1
+
+
+def _ligatures_in_order(glyphs: _Glyphs, first: int, content: str) -> str:
+    """Letters of one glyph are in order in the file; pdfium turns them around with the rest of the line, but for those
+    of ligatures that are characters of their own."""
+    if not content.isprintable() or _units(content) != len(content):
+        return content
+    found: list[str] = []
+    start, place = 0, glyphs.edges(first)
+    for at in range(1, len(content) + 1):
+        here = glyphs.edges(first + at) if at < len(content) else None
+        if here is None or here != place:
+            letters = content[start:at]
+            as_it_should_be = letters in _ligatures() and letters[::-1] not in _ligatures()
+            found.append(letters if as_it_should_be else letters[::-1])
+            start, place = at, here
+    return "".join(found)
+
+
+@cache
+def _ligatures() -> frozenset[str]:
+    """What the ligatures among Unicode's presentation forms are made of."""
+    forms = (unicodedata.normalize("NFKC", chr(code)) for code in (*range(0xFB1D, 0xFE00), *range(0xFE70, 0xFEFD)))
+    return frozenset(form for form in forms if len(form) > 1)
 
 
 def _turns(text_page: pdfium.PdfTextPage, first: int) -> int:
