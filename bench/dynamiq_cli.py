@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any
 
 from dynamiq.cli import main  # type: ignore[import-not-found]
@@ -23,7 +24,7 @@ def run(argv: list[str], environment: dict[str, str]) -> dict[str, Any]:
                 os.dup2(held.fileno(), stream)
             os.environ.update(environment)
             sys.argv = ["dynamiq", *argv]
-            sys.stdin = open(os.devnull)  # noqa: SIM115 — the command's own
+            sys.stdin = Path(os.devnull).open()  # noqa: SIM115 — the command's own
             status = 0
             try:
                 main()

@@ -9,7 +9,8 @@ import base64
 import json
 import re
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from email import message_from_bytes
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +18,8 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_GIVEN = re.compile(rf"{_UUID.pattern}|eyJ[\w-]+\.[\w-]+\.[\w-]+")
+"""What an answer gives to later requests: an id, or a connect token."""
 _HOP = {"connection", "transfer-encoding", "content-length", "date", "server"}
 
 
@@ -65,9 +68,9 @@ class Recorder:
                 self.end_headers()
                 self.wfile.write(data)
 
-            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815 — as the library asks for them
 
-            def log_message(self, format: str, *args: object) -> None:
+            def log_message(self, *_: object) -> None:
                 pass
 
         return Handler
@@ -78,7 +81,7 @@ class Recorder:
         exchange: dict[str, Any] = {
             "command": self.command,
             "request": f"{method} {self._plain(at.path)}",
-            "credential": self._secrets.get(token, "none"),
+            "credential": self._secrets.get(token) or (self._named(token) if token in self._given else "none"),
         }
         if at.query:
             exchange["query"] = [[name, self._plain(value)] for name, value in parse_qsl(at.query)]
@@ -89,9 +92,37 @@ class Recorder:
         except ValueError:
             answered = None
         for place, value in _leaves(answered):
-            if _UUID.fullmatch(value) and value not in self._known and value not in self._own:
-                self._given.setdefault(value, (exchange, place))
+            self._give(exchange, place, value)
+        if status < 300 and (shown := fields(answered)):
+            exchange["fields"] = shown
         self.exchanges.append(exchange)
+
+    def until(self, path: str, place: str, *wanted: str) -> bool:
+        """Asks until the texts at `place` of the answer (`data.*.status`) are among `wanted`, for at most a minute. How
+        often is a matter of time, so it is one golden line, which says what was waited for."""
+        at = self._plain(urlsplit(path).path)
+        self.exchanges.append({"command": self.command, "until": f"GET {at}", "place": place, "is": list(wanted)})
+        token = next(secret for secret, name in self._secrets.items() if name == "key")
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            upstream = HTTPConnection(self._upstream, timeout=30)
+            upstream.request("GET", path, headers={"Authorization": f"Bearer {token}"})
+            answered = json.loads(upstream.getresponse().read())
+            upstream.close()
+            for where, value in _leaves(answered):
+                self._give(self.exchanges[-1], where, value)
+            if settled(answered, place, wanted):
+                return True
+            time.sleep(0.1)
+        return False
+
+    def _give(self, exchange: dict[str, Any], place: str, value: str) -> None:
+        if _GIVEN.fullmatch(value) and value not in self._known and value not in self._own:
+            self._given.setdefault(value, (exchange, place))
+
+    def written(self) -> str:
+        """One line for each exchange."""
+        return "[\n" + ",\n".join(json.dumps(one, ensure_ascii=False) for one in self.exchanges) + "\n]\n"
 
     def _body(self, kind: str, body: bytes) -> dict[str, Any]:
         if not body:
@@ -124,6 +155,26 @@ class Recorder:
 
 def _parts(kind: str, body: bytes) -> Any:
     return message_from_bytes(f"Content-Type: {kind}\r\n\r\n".encode() + body).get_payload()
+
+
+def settled(answered: Any, place: str, wanted: Sequence[str]) -> bool:
+    """Whether there are values at the place, and all of them are among those that are wanted, or simply there."""
+    values = [answered]
+    for name in place.split("."):
+        values = [
+            found
+            for value in values
+            for found in (value if name == "*" and isinstance(value, list) else [(value or {}).get(name)])
+        ]
+    return bool(values) and all(value in wanted if wanted else value is not None for value in values)
+
+
+def fields(answered: Any) -> list[str]:
+    """The names of what the answer shows: of its `data`, or of the first in its list."""
+    shown = answered.get("data", answered) if isinstance(answered, dict) else answered
+    if isinstance(shown, list):
+        shown = shown[0] if shown else None
+    return sorted(shown) if isinstance(shown, dict) else []
 
 
 def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, str]]:

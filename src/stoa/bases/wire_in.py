@@ -100,8 +100,8 @@ class CreateBase(Body):
 
 
 class UpdateBase(Body):
-    """What is left out stays; null removes a description, `runtime_id` and `workflow_version_id`. `embedder`, `chunking` and `language` change only while the
-    base is empty, else through /reindex."""
+    """What is left out stays; null removes a description, `runtime_id` and `workflow_version_id`. `embedder`,
+    `chunking` and `language` change only while the base is empty, else through /reindex."""
 
     example: ClassVar[Mapping[str, Any]] = {"name": "Handbook of 2026"}
 

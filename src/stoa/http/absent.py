@@ -46,8 +46,8 @@ ABSENT: Final[Sequence[Absent]] = (
     Absent(
         "inference deployments",
         ("/v1/inferences", "/v1/inference-runtimes", "/v1/admin/inferences"),
-        "it hosts no models. Serve them with vLLM, Ollama or another server of OpenAI's API, and add that as a connection"
-        " (POST /v1/connections).",
+        "it hosts no models. Serve them with vLLM, Ollama or another server of OpenAI's API, and add that as a"
+        " connection (POST /v1/connections).",
     ),
     Absent(
         "fine-tuning",
@@ -79,14 +79,14 @@ ABSENT: Final[Sequence[Absent]] = (
     Absent(
         "datasets",
         ("/v1/datasets", "/v1/dataset-versions", "/v1/dataset-items"),
-        "keep them beside your code. POST /v1/knowledgebases/{knowledgebase_id}/evaluate takes questions and what should"
-        " be found.",
+        "keep them beside your code. POST /v1/knowledgebases/{knowledgebase_id}/evaluate takes questions and what"
+        " should be found.",
     ),
     Absent(
         "evaluations of answers",
         ("/v1/evaluations", "/v1/metrics", "/v1/app-evaluations", "/v1/apps/{app_id}/evaluations"),
-        "POST /v1/knowledgebases/{knowledgebase_id}/evaluate measures a search; answers are judged by a program of yours"
-        " that reads traces (GET /v1/traces).",
+        "POST /v1/knowledgebases/{knowledgebase_id}/evaluate measures a search; answers are judged by a program of"
+        " yours that reads traces (GET /v1/traces).",
     ),
 )
 
