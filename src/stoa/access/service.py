@@ -274,10 +274,11 @@ class Access:
             found, total = await store.list_projects(tx, principal.org_id, page)
         return Page(found, page.page, page.page_size, total)
 
-    async def project(self, principal: Principal, project_id: UUID) -> Project:
+    async def project(self, principal: Principal, project_id: UUID, org_id: UUID | None = None) -> Project:
+        """Raises NotFound, also where `org_id` names another organization than the project's."""
         async with self._database.tenant(principal) as tx:
             row = await tx.fetchrow(SQL.project, principal.org_id, project_id)
-        if row is None:
+        if row is None or org_id not in (None, principal.org_id):
             raise _no_project(project_id)
         return store.project(row)
 

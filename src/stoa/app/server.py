@@ -20,7 +20,7 @@ from stoa.db import Database
 from stoa.db.listen import Listener
 from stoa.db.migrate import migrate
 from stoa.db.polls import Polls
-from stoa.http import Gate, errors, metrics, openapi, operations, welcome
+from stoa.http import Gate, absent, errors, metrics, openapi, operations, welcome
 from stoa.http.component import Component, Kit, Started, merged, unique
 from stoa.http.edge import Edge
 from stoa.http.hosts import HostKind, Hosts, Surface
@@ -110,8 +110,9 @@ async def open_server(
         operated = _operations(settings, kit, slices, traffic, heartbeats)
         for part in operated.background:
             stack.push_async_callback(part.stop)
+        missing = Component(routers={HostKind.API: [absent.routes()]})
         asgi = CORSMiddleware(
-            Hosts(_surfaces([operated, *slices.all]), settings.domain),
+            Hosts(_surfaces([operated, *slices.all, missing]), settings.domain),
             allow_origins=settings.cors_origins,
             allow_methods=["*"],
             allow_headers=["*"],
