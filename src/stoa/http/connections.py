@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import uuid4
 
 import httptools
@@ -272,7 +272,7 @@ class Connection(HttpToolsProtocol):
             self._stop(400, "bad_request", "Too many requests were sent ahead of their answers.")
         self._phase, self._since = _Phase.BODY, self.loop.time()
         self._raw, self._window_bytes = self._slice, 0
-        self.scope[WHEN_GONE] = self._tell_when_gone
+        cast("dict[str, Any]", self.scope)[WHEN_GONE] = self._tell_when_gone
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
