@@ -3,8 +3,9 @@
 Pure.
 
 The guess decodes a sample with each candidate and scores the result by how common its characters are in the languages
-that used that character set. Libraries (charset-normalizer 3.5 was tried last) guess from statistics over whole pages; of the short lines that tables and notes
-are made of they took Windows-1252 for Windows-1250, GBK for Korean and Greek for Cyrillic.
+that used that character set. Libraries guess from statistics over whole pages; of the short lines that tables and notes
+are made of they took Windows-1252 for Windows-1250, GBK for Korean and Greek for Cyrillic (charset-normalizer 3.5: Thai
+for Shift-JIS, Hebrew for Cyrillic).
 """
 
 import codecs
