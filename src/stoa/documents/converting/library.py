@@ -44,8 +44,8 @@ def by_library(data: bytes, name: str, kind: str) -> list[Page]:
 
 
 def _tidy(markdown: str, *, marked: bool) -> str:
-    """Escapes that only a renderer needs ("1\\. Limits") spoil what is searched and quoted; so do control characters that
-    stand for bullets. `marked`: emphasis was marked, which may be within words."""
+    """Escapes that only a renderer needs ("1\\. Limits") spoil what is searched and quoted; so do control characters
+    that stand for bullets. `marked`: emphasis was marked, which may be within words."""
     whole = _EMPHASIS_ENDS.sub(r"\2", _EMPHASIS_BEGINS.sub(r"\2", markdown)) if marked else markdown
     return _BULLET.sub("- ", _ESCAPED_NUMBER.sub(r"\1\2", whole))
 
