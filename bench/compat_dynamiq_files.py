@@ -27,7 +27,6 @@ import yaml
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 from bench.bed import KEY, serving  # noqa: E402
-
 from stoa.cli.flow_files import FileError, read  # noqa: E402
 
 PROVIDERS: Final = ("openai", "anthropic")
