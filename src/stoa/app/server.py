@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from fastapi import APIRouter, FastAPI
-from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -22,6 +21,7 @@ from stoa.db.migrate import migrate
 from stoa.db.polls import Polls
 from stoa.http import Gate, absent, errors, metrics, openapi, operations, welcome
 from stoa.http.component import Component, Kit, Started, merged, unique
+from stoa.http.cors import Cors
 from stoa.http.edge import Edge
 from stoa.http.hosts import HostKind, Hosts, Surface
 from stoa.http.traffic import Traffic
@@ -111,7 +111,7 @@ async def open_server(
         for part in operated.background:
             stack.push_async_callback(part.stop)
         missing = Component(routers={HostKind.API: [absent.routes()]})
-        asgi = CORSMiddleware(
+        asgi = Cors(
             Hosts(_surfaces([operated, *slices.all, missing]), settings.domain),
             allow_origins=settings.cors_origins,
             allow_methods=["*"],
