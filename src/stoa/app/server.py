@@ -70,6 +70,8 @@ class Server:
     first_key: str | None
     sign_in_link: str | None
     """Opens the console once, where this start made the first key."""
+    owner_link: str | None
+    """Makes the first owner, once, where there is none."""
     default_model: str
     providers: Sequence[gateway.ProviderState]
     drain: Callable[[], Coroutine[Any, Any, None]]
@@ -119,8 +121,9 @@ async def open_server(
         )
         catalogue = slices.gateway.catalogue
         link = await access.Sessions(database, clock, owner).link(first_key) if first_key is not None else None
+        owner_link = await slices.first_owner.link()
         edge = _behind_proxies(Edge(asgi, ids, traffic), settings.trusted_proxies)
-        yield Server(edge, first_key, link, catalogue.default.slug, catalogue.providers(), drain)
+        yield Server(edge, first_key, link, owner_link, catalogue.default.slug, catalogue.providers(), drain)
 
 
 @asynccontextmanager
@@ -146,7 +149,7 @@ def _behind_proxies(app: ASGIApp, trusted: Sequence[str]) -> ASGIApp:
 
 def _kit(database: Database, dsn: str, clock: Clock, ids: Ids, secret: bytes) -> tuple[Kit, access.Access]:
     owner = access.Access(database, ids, clock)
-    gate = Gate(owner.authenticate, owner.admit)
+    gate = Gate(owner.authenticate, owner.admit, owner.authenticate_browser)
     return Kit(database, dsn, clock, ids, gate, SchemaChecker(), secret), owner
 
 

@@ -5,16 +5,34 @@ from contextlib import asynccontextmanager
 
 from stoa.console.api import Console
 from stoa.console.documentation.api import Documentation
-from stoa.console.ports import Sessions
-from stoa.console.routes import account, chat, conversations, knowledge, overview, runs, signing, traces
+from stoa.console.ports import People, Sessions
+from stoa.console.routes import (
+    account,
+    chat,
+    conversations,
+    entering,
+    knowledge,
+    members,
+    overview,
+    person,
+    runs,
+    signing,
+    traces,
+)
 from stoa.http.component import Component, Kit
 from stoa.http.hosts import HostKind
 
 
 @asynccontextmanager
-async def open_component(kit: Kit, sessions: Sessions) -> AsyncGenerator[Component]:
-    """`sessions` turns an access key into what a browser may hold."""
-    routes = [*signing.routes(sessions, kit.clock)]
-    for pages in (chat, conversations, knowledge, runs, overview, traces, account):
+async def open_component(
+    kit: Kit, sessions: Sessions, people: People, *, public_url: str | None = None
+) -> AsyncGenerator[Component]:
+    """`sessions` turns an access key into what a browser may hold, `people` does so for a person."""
+    routes = [
+        *signing.routes(sessions, people, kit.clock, public_url),
+        *entering.routes(people, kit.clock),
+        *person.routes(people),
+    ]
+    for pages in (chat, conversations, knowledge, runs, overview, traces, account, members):
         routes += pages.routes()
-    yield Component(around={HostKind.API: lambda app: Console(Documentation(app), routes)})
+    yield Component(around={HostKind.API: lambda app: Console(Documentation(app), routes, people, public_url)})

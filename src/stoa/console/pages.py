@@ -40,6 +40,7 @@ NAVIGATION: Final = (
     ("usage", "/console/usage", "Usage"),
     ("models", "/console/models", "Models"),
     ("keys", "/console/keys", "Keys"),
+    ("members", "/console/members", "Members"),
 )
 """(page, path, name), in the order of the menu."""
 

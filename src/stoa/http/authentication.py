@@ -16,6 +16,8 @@ PERMISSIONS: Final = "stoa_permissions"
 """The attribute of a dependency that admits: (gate, permissions), for the route that asks before it reads a body."""
 HOST: Final = "stoa.host"
 """The key of the scope for the kind of a host that is not the api host."""
+BROWSER: Final = "stoa.browser"
+"""The key of the scope that is true where the credential came in the cookie of the console."""
 _ADMITTED: Final = "stoa.admitted"
 """The key of the scope for (token, principal): a request is authenticated, and counted against a rate limit, once."""
 _BEARER = HTTPBearer(auto_error=False, description="An Access Key: `stoa_acc_…`")
@@ -36,8 +38,10 @@ class Meter(Protocol):
 class Gate:
     """Handed to every slice's routes: `principal: Annotated[Principal, gate("conversations:read")]`."""
 
-    def __init__(self, authenticate: Authenticate, meter: Meter) -> None:
+    def __init__(self, authenticate: Authenticate, meter: Meter, browser: Authenticate | None = None) -> None:
+        """`browser` knows the owners of what browsers hold; no program sends that."""
         self._authenticate = authenticate
+        self._browser = browser or authenticate
         self._meter = meter
 
     def __call__(self, *permissions: str) -> Any:
@@ -73,7 +77,8 @@ class Gate:
         if known is not None and known[0] == token:
             admitted: Principal = known[1]
             return admitted
-        principal = await self._authenticate(token)
+        known_to = self._browser if request.scope.get(BROWSER) else self._authenticate
+        principal = await known_to(token)
         if principal.rate_limit is not None and (rate := await self._meter(principal)) is not None:
             request.scope[EXTRA_HEADERS].update(rate.headers())
         request.scope[_ADMITTED] = (token, principal)

@@ -1,21 +1,6 @@
 // Keys and connections: making them, and ending them after their name was typed.
 
-import { $, _, call, confirmed, make, say, uuid } from "./frame.js";
-
-function form(name, send) {
-  const element = $(name);
-  element?.addEventListener("submit", async event => {
-    event.preventDefault();
-    try { await send(new FormData(element)); } catch (error) { $(".problem", element).textContent = error.message; }
-  });
-  $(".cancel", element ?? document)?.addEventListener("click", () => element.closest("dialog").close());
-}
-function ask(dialog, word) {
-  const field = $("[data-word]", dialog);
-  field.dataset.word = word;
-  $(`label[for=${field.id}]`).textContent = _("Type “{word}” to confirm", { word });
-  return confirmed(dialog);
-}
+import { $, _, ask, call, form, make, say, uuid } from "./frame.js";
 
 form("#create-key", async data => {
   const body = { name: data.get("name") };
@@ -23,12 +8,17 @@ form("#create-key", async data => {
   if (data.getAll("permissions").length) body.permissions = data.getAll("permissions");
   if (data.get("rate_limit")) body.rate_limit = Number(data.get("rate_limit"));
   if (data.get("spending")) body.spending_limit = { usd: Number(data.get("spending")), period: "month" };
-  const made = (await call("POST", "/v1/access-keys", body, { "Idempotency-Key": uuid() })).data, shown = $("#made-key");
-  $("#new-key").close();
-  $("code", shown).textContent = made.key;
-  shown.onclose = () => location.reload();
-  shown.showModal();
+  shown($("#new-key"), (await call("POST", "/v1/access-keys", body, { "Idempotency-Key": uuid() })).data);
 });
+function shown(before, made) {
+  const dialog = $("#made-key");
+  before.close();
+  $("code", dialog).textContent = made.key;
+  dialog.onclose = () => location.reload();
+  dialog.showModal();
+}
+let rotated;
+form("#rotate", async data => shown($("#rotate-key"), (await call("POST", `/v1/access-keys/${rotated}/rotate`, { overlap_seconds: Number(data.get("hours")) * 3600 })).data));
 form("#create-connection", async data => {
   const config = {};
   for (const name of ["base_url", "api_key"]) if (data.get(name)) config[name] = data.get(name);
@@ -36,7 +26,8 @@ form("#create-connection", async data => {
   location.reload();
 });
 document.addEventListener("click", async event => {
-  const revoke = event.target.closest(".revoke"), disconnect = event.target.closest(".disconnect");
+  const rotate = event.target.closest(".rotate"), revoke = event.target.closest(".revoke"), disconnect = event.target.closest(".disconnect");
+  if (rotate) { rotated = rotate.closest("tr").dataset.key; $("#rotate-key").showModal(); }
   try {
     if (revoke) {
       const { key, name } = revoke.closest("tr").dataset, dialog = $("#revoke-key");
