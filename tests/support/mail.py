@@ -24,7 +24,7 @@ class Mailbox:
     refuses: str | None = None
     arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
 
-    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802 — the library's name
         if self.refuses is not None:
             return self.refuses
         message = message_from_bytes(envelope.content, policy=policy.default)

@@ -1,6 +1,7 @@
 """Organizations, projects, keys, people. Front door."""
 
 from stoa.access.acting import Acting
+from stoa.access.explaining import Explaining
 from stoa.access.mailing import MailServer
 from stoa.access.owners import FirstOwner
 from stoa.access.passwords import Passwords
@@ -17,6 +18,7 @@ __all__ = [
     "Acting",
     "BootstrapError",
     "Dependent",
+    "Explaining",
     "FirstOwner",
     "MailServer",
     "NewUser",

@@ -47,6 +47,15 @@ class ProviderSettings:
     newcomers: Newcomers
 
 
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """How people come in from outside of this server. A provider and a mail server need the public address."""
+
+    public_url: str | None = None
+    provider: ProviderSettings | None = None
+    mail_server: MailServer | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessComponent(Component):
     users: Users
@@ -62,12 +71,10 @@ async def open_component(
     dependents: Dependents | None = None,
     *,
     outbound: Outbound,
-    public_url: str | None = None,
-    provider: ProviderSettings | None = None,
-    mail_server: MailServer | None = None,
+    outside: Outside,
 ) -> AsyncGenerator[AccessComponent]:
-    """`access` is made before the kit, because the kit's gate asks it who a credential belongs to. A provider and a
-    mail server need the public address."""
+    """`access` is made before the kit, because the kit's gate asks it who a credential belongs to."""
+    public_url, provider, mail_server = outside.public_url, outside.provider, outside.mail_server
     passwords = Passwords()
     users = Users(kit.database, kit.ids, kit.clock, passwords)
     held = Tokens(kit.database, kit.ids, kit.clock)

@@ -6,6 +6,7 @@ from typing import Final
 from pydantic import SecretStr
 
 from stoa import access, embedding, gateway, tools
+from stoa.access.component import Outside
 from stoa.access.component import ProviderSettings as ProviderOfPeople
 from stoa.db.embedded import locate
 from stoa.doctor import DataLocation
@@ -61,8 +62,12 @@ def _bundle(configured: Provider) -> str | None:
         raise SettingsError(f"ca_file of the provider {configured.name} cannot be used: {reason}") from error
 
 
-def provider(settings: Settings) -> ProviderOfPeople | None:
-    """The OpenID Connect provider, where one is set."""
+def outside(settings: Settings) -> Outside:
+    """How people come in from outside of the server."""
+    return Outside(settings.public_url, _provider(settings), _mail_server(settings))
+
+
+def _provider(settings: Settings) -> ProviderOfPeople | None:
     chosen = settings.oidc
     if chosen is None:
         return None
@@ -77,7 +82,7 @@ def provider(settings: Settings) -> ProviderOfPeople | None:
     )
 
 
-def mail_server(settings: Settings) -> access.MailServer | None:
+def _mail_server(settings: Settings) -> access.MailServer | None:
     chosen = settings.smtp
     if chosen is None:
         return None

@@ -23,6 +23,7 @@ from stoa.db.polls import Polls
 from stoa.http import Gate, errors, metrics, openapi, operations, welcome
 from stoa.http.component import Component, Kit, Started, merged, unique
 from stoa.http.edge import Edge
+from stoa.http.explaining import Explained
 from stoa.http.hosts import HostKind, Hosts, Surface
 from stoa.http.traffic import Traffic
 from stoa.kernel import telemetry
@@ -122,7 +123,8 @@ async def open_server(
         catalogue = slices.gateway.catalogue
         link = await access.Sessions(database, clock, owner).link(first_key) if first_key is not None else None
         owner_link = await slices.first_owner.link()
-        edge = _behind_proxies(Edge(asgi, ids, traffic), settings.trusted_proxies)
+        explained = Explained(asgi, access.Explaining(database, owner, clock))
+        edge = _behind_proxies(Edge(explained, ids, traffic), settings.trusted_proxies)
         yield Server(edge, first_key, link, owner_link, catalogue.default.slug, catalogue.providers(), drain)
 
 

@@ -93,7 +93,8 @@ async def open_slices(
         lent = _Neighbours(journal, streams, node.node, models, public, deployed, hosted, chosen, library)
         talking = await enter(_open_conversations(settings, kit, owner, lent))
         triggers = await enter(_open_triggers(settings, kit, node.node, models, hosted, talking))
-        keys = await enter(_open_access(settings, outbound, kit, owner))
+        people, of_keys = choices.outside(settings), TriggersOfKeys()
+        keys = await enter(access_component.open_component(kit, owner, of_keys, outbound=outbound, outside=people))
         dialects = await enter(_open_dialects(kit, talking, streams, models, deployed, chosen))
         usage = await enter(usage_component.open_component(kit))
         traces = await enter(traces_component.open_component(kit, owner, retention_days=settings.traces_retention_days))
@@ -108,22 +109,6 @@ async def open_slices(
             console_component.open_component(kit, held, keys.sign_ins, public_url=settings.public_url)
         )
         yield Slices([*built, doctor, console], doctor, models.gateway, talking.runs, node.node, keys.first_owner)
-
-
-@asynccontextmanager
-async def _open_access(
-    settings: Settings, outbound: Outbound, kit: Kit, owner: access.Access
-) -> AsyncGenerator[access_component.AccessComponent]:
-    async with access_component.open_component(
-        kit,
-        owner,
-        TriggersOfKeys(),
-        outbound=outbound,
-        public_url=settings.public_url,
-        provider=choices.provider(settings),
-        mail_server=choices.mail_server(settings),
-    ) as opened:
-        yield opened
 
 
 @asynccontextmanager

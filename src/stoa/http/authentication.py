@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Protocol
 from fastapi import Depends, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import HTTPConnection, Request
+from starlette.types import Scope
 
 from stoa.http.edge import EXTRA_HEADERS
 from stoa.kernel.errors import Forbidden, Unauthorized
@@ -83,6 +84,12 @@ class Gate:
             request.scope[EXTRA_HEADERS].update(rate.headers())
         request.scope[_ADMITTED] = (token, principal)
         return principal
+
+
+def admitted(scope: Scope) -> Principal | None:
+    """Who a gate has found behind the credential of a request, whatever it may."""
+    known = scope.get(_ADMITTED)
+    return known[1] if known is not None else None
 
 
 def bearer_token(request: HTTPConnection) -> str | None:
