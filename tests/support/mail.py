@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import warnings
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -59,16 +60,18 @@ async def mail_server(
     box = Mailbox(accounts=accounts or {})
 
     def protocol() -> SMTP:
-        return SMTP(
-            box,
-            tls_context=starttls,
-            require_starttls=starttls is not None,
-            authenticator=box.authenticate if accounts else None,
-            auth_required=bool(accounts),
-            auth_require_tls=tls is None,
-            hostname="mail.example",
-            loop=asyncio.get_running_loop(),
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Over `tls` the library does not see that a password is encrypted.
+            return SMTP(
+                box,
+                tls_context=starttls,
+                require_starttls=starttls is not None,
+                authenticator=box.authenticate if accounts else None,
+                auth_required=bool(accounts),
+                auth_require_tls=tls is None,
+                hostname="mail.example",
+                loop=asyncio.get_running_loop(),
+            )
 
     server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0, ssl=tls)
     box.port = server.sockets[0].getsockname()[1]

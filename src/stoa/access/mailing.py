@@ -16,6 +16,8 @@ SECONDS_MAX: Final = 20.0
 """For each answer of the mail server. The whole of a message may take six of them."""
 SENDING_MAX: Final = 4
 """Messages that a node hands over at one moment."""
+_ELSEWHERE: Final = frozenset(' \t,;:<>()[]"@\\')
+"""What could make two recipients of one, or another one."""
 _log = structlog.get_logger("stoa.access.mail")
 
 
@@ -58,6 +60,8 @@ class SmtpMail:
         message = EmailMessage()
         message["From"] = server.sender
         local, _, domain = to.rpartition("@")
+        if not local or not domain or any(one in _ELSEWHERE for one in local):
+            raise ValueError("no single address")
         message["To"] = Address(username=local, domain=domain)  # Refuses what would end the header.
         message["Subject"] = subject
         message["Date"] = formatdate()
