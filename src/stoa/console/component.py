@@ -2,25 +2,39 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Final
 
 from stoa.console.api import Console
 from stoa.console.documentation.api import Documentation
 from stoa.console.ports import People, Sessions
 from stoa.console.routes import (
     account,
+    apps,
+    audit,
     chat,
     conversations,
     entering,
+    evaluations,
     knowledge,
     members,
     overview,
     person,
     runs,
+    settings,
     signing,
+    sources,
+    tools,
     traces,
+    triggers,
+    workflows,
 )
 from stoa.http.component import Component, Kit
 from stoa.http.hosts import HostKind
+
+PAGES: Final = (
+    chat, conversations, knowledge, sources, evaluations, apps, triggers, workflows, tools, runs, overview, traces,
+    audit, account, members, settings,
+)  # fmt: skip
 
 
 @asynccontextmanager
@@ -33,6 +47,6 @@ async def open_component(
         *entering.routes(people, kit.clock),
         *person.routes(people),
     ]
-    for pages in (chat, conversations, knowledge, runs, overview, traces, account, members):
+    for pages in PAGES:
         routes += pages.routes()
     yield Component(around={HostKind.API: lambda app: Console(Documentation(app), routes, people, public_url)})

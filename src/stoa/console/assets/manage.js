@@ -8,17 +8,19 @@ form("#create-key", async data => {
   if (data.getAll("permissions").length) body.permissions = data.getAll("permissions");
   if (data.get("rate_limit")) body.rate_limit = Number(data.get("rate_limit"));
   if (data.get("spending")) body.spending_limit = { usd: Number(data.get("spending")), period: "month" };
-  shown($("#new-key"), (await call("POST", "/v1/access-keys", body, { "Idempotency-Key": uuid() })).data);
+  shown((await call("POST", "/v1/access-keys", body, { "Idempotency-Key": uuid() })).data);
 });
-function shown(before, made) {
+let rotated = null;
+form("#rotate-key form", async data => {
+  shown((await call("POST", `/v1/access-keys/${rotated}/rotate`, { overlap_seconds: Number(data.get("overlap_seconds")) }, { "Idempotency-Key": uuid() })).data);
+});
+function shown(made) {
   const dialog = $("#made-key");
-  before.close();
+  for (const open of document.querySelectorAll("dialog[open]")) open.close();
   $("code", dialog).textContent = made.key;
   dialog.onclose = () => location.reload();
   dialog.showModal();
 }
-let rotated;
-form("#rotate", async data => shown($("#rotate-key"), (await call("POST", `/v1/access-keys/${rotated}/rotate`, { overlap_seconds: Number(data.get("hours")) * 3600 })).data));
 form("#create-connection", async data => {
   const config = {};
   for (const name of ["base_url", "api_key"]) if (data.get(name)) config[name] = data.get(name);
@@ -26,8 +28,9 @@ form("#create-connection", async data => {
   location.reload();
 });
 document.addEventListener("click", async event => {
-  const rotate = event.target.closest(".rotate"), revoke = event.target.closest(".revoke"), disconnect = event.target.closest(".disconnect");
-  if (rotate) { rotated = rotate.closest("tr").dataset.key; $("#rotate-key").showModal(); }
+  const revoke = event.target.closest(".revoke"), disconnect = event.target.closest(".disconnect");
+  const rotate = event.target.closest(".rotate");
+  if (rotate) { rotated = rotate.closest("tr").dataset.key; $("#rotate-key").showModal(); return; }
   try {
     if (revoke) {
       const { key, name } = revoke.closest("tr").dataset, dialog = $("#revoke-key");
