@@ -66,12 +66,7 @@ class AccessComponent(Component):
 
 @asynccontextmanager
 async def open_component(
-    kit: Kit,
-    access: Access,
-    dependents: Dependents | None = None,
-    *,
-    outbound: Outbound,
-    outside: Outside,
+    kit: Kit, access: Access, outbound: Outbound, outside: Outside, dependents: Dependents | None = None
 ) -> AsyncGenerator[AccessComponent]:
     """`access` is made before the kit, because the kit's gate asks it who a credential belongs to."""
     public_url, provider, mail_server = outside.public_url, outside.provider, outside.mail_server
