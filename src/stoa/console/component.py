@@ -39,7 +39,7 @@ PAGES: Final = (
 
 @asynccontextmanager
 async def open_component(
-    kit: Kit, sessions: Sessions, people: People, *, public_url: str | None = None
+    kit: Kit, sessions: Sessions, people: People, public_url: str | None = None
 ) -> AsyncGenerator[Component]:
     """`sessions` turns an access key into what a browser may hold, `people` does so for a person."""
     routes = [
