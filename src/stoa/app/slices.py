@@ -111,8 +111,7 @@ async def open_slices(
 def _open_access(
     settings: Settings, outbound: Outbound, kit: Kit, owner: access.Access
 ) -> AbstractAsyncContextManager[access_component.AccessComponent]:
-    outside = choices.outside(settings)
-    return access_component.open_component(kit, owner, outbound, outside, TriggersOfKeys())
+    return access_component.open_component(kit, owner, outbound, choices.outside(settings), TriggersOfKeys())
 
 
 @asynccontextmanager
