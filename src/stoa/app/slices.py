@@ -1,7 +1,7 @@
 """Opens every slice's component, in the order in which they lend to one another."""
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -44,6 +44,7 @@ class Slices:
     gateway: gateway_component.GatewayComponent
     runs: runs_component.RunsComponent
     node: Node
+    first_owner: access.FirstOwner
 
 
 @asynccontextmanager
@@ -92,7 +93,7 @@ async def open_slices(
         lent = _Neighbours(journal, streams, node.node, models, public, deployed, hosted, chosen, library)
         talking = await enter(_open_conversations(settings, kit, owner, lent))
         triggers = await enter(_open_triggers(settings, kit, node.node, models, hosted, talking))
-        keys = await enter(access_component.open_component(kit, owner, TriggersOfKeys()))
+        keys = await enter(_open_access(settings, outbound, kit, owner))
         dialects = await enter(_open_dialects(kit, talking, streams, models, deployed, chosen))
         usage = await enter(usage_component.open_component(kit))
         traces = await enter(traces_component.open_component(kit, owner, retention_days=settings.traces_retention_days))
@@ -102,8 +103,15 @@ async def open_slices(
         ]  # fmt: skip
         checks = [check for component in built for check in component.checks]
         doctor = await enter(doctor_component.open_component(kit, checks, runs.timeline, choices.data(settings)))
-        console = await enter(console_component.open_component(kit, access.Sessions(kit.database, kit.clock, owner)))
-        yield Slices([*built, doctor, console], doctor, models.gateway, talking.runs, node.node)
+        held = access.Sessions(kit.database, kit.clock, owner)
+        console = await enter(console_component.open_component(kit, held, keys.sign_ins, settings.public_url))
+        yield Slices([*built, doctor, console], doctor, models.gateway, talking.runs, node.node, keys.first_owner)
+
+
+def _open_access(
+    settings: Settings, outbound: Outbound, kit: Kit, owner: access.Access
+) -> AbstractAsyncContextManager[access_component.AccessComponent]:
+    return access_component.open_component(kit, owner, outbound, choices.outside(settings), TriggersOfKeys())
 
 
 @asynccontextmanager
