@@ -28,7 +28,9 @@ class Projects(Protocol):
 
 
 class Embedders(Protocol):
-    def default(self) -> EmbedderSpec: ...
+    def default(self, language: str) -> EmbedderSpec:
+        """Of a new base in this language."""
+        ...
 
     async def check(self, org_id: UUID, project_id: UUID, spec: EmbedderSpec) -> EmbedderSpec:
         """The same with its true number of dimensions. Raises BadRequest naming the field of `embedder`."""

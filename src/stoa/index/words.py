@@ -42,6 +42,11 @@ _DENSE: Final = (
 """Thai, Lao, Burmese, Khmer, Japanese, Chinese, Korean: words are not separated, or only loosely."""
 
 
+_SECTION: Final = "\x1f\x1f"
+"""Before a token that is a section alone (`§ 12a`): what else stands in it is a token of its own. No other token begins
+with white space."""
+
+
 class _Patterns(NamedTuple):
     word: re.Pattern[str]
     compound: re.Pattern[str]
@@ -74,6 +79,9 @@ def raw_terms(text: str, language: str = "english", *, asked: bool = False) -> I
 def normal_terms(text: str, language: str, *, asked: bool = False) -> Iterator[str]:
     """The same of a text in its normal form."""
     patterns = _patterns(ascii_only=text.isascii())
+    if text.startswith(_SECTION):
+        yield CODE + _bounded(text.removeprefix(_SECTION), language)
+        return
     for word in patterns.word.findall(text.replace("_", " ")):
         if word.isascii() and word.islower() and word.isalpha():
             yield WORD + word[:CHARACTERS_MAX]
@@ -95,7 +103,7 @@ def tokens(text: str) -> list[str]:
     if "\u00a7" not in text:
         return found
     sections = _patterns(ascii_only=False).section.findall(text)
-    return [*found, *("".join(section.split()) for section in sections)]
+    return [*found, *(_SECTION + "".join(section.split()) for section in sections)]
 
 
 def is_stemmed(word: str) -> bool:
