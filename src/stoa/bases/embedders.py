@@ -2,6 +2,7 @@
 connections."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 from uuid import UUID
 
@@ -40,7 +41,13 @@ class Embedders:
         if self._server_model is not None:
             return EmbedderSpec("server", self._server_model, 0)
         fitting = MULTILINGUAL if language != ENGLISH and MULTILINGUAL in self._local else MINILM
-        return EmbedderSpec("local", self._chosen or fitting, 0)
+        return EmbedderSpec("local", self._chosen or fitting, 0, automatic=self._chosen is None)
+
+    def for_other_languages(self, spec: EmbedderSpec) -> EmbedderSpec | None:
+        """What an automatic choice of an embedder that reads English gives way to."""
+        if not spec.automatic or spec.model != MINILM or MULTILINGUAL not in self._local:
+            return None
+        return EmbedderSpec("local", MULTILINGUAL, 0, automatic=True)
 
     async def check(self, org_id: UUID, project_id: UUID, spec: EmbedderSpec) -> EmbedderSpec:
         if spec.provider == "local" and spec.model not in self._local:
@@ -63,7 +70,7 @@ class Embedders:
             raise BadRequest.field(
                 "embedder.dimensions", f"is {spec.dimensions}, but this embedder gives {embedder.dimensions}"
             )
-        return EmbedderSpec(spec.provider, spec.model, embedder.dimensions, spec.connection_id, embedder.identity)
+        return replace(spec, dimensions=embedder.dimensions, identity=embedder.identity)
 
     async def get(self, org_id: UUID, project_id: UUID, spec: EmbedderSpec) -> Embedder:
         embedder = await self._found(org_id, project_id, spec)

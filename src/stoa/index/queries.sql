@@ -37,6 +37,11 @@ WHERE org_id = $1 AND index_id = $2;
 UPDATE knowledge_indexes SET languages = languages || $3::text
 WHERE org_id = $1 AND index_id = $2 AND $3 <> ALL (languages);
 
+-- name: languages_of
+SELECT coalesce(item.language, i.language) AS language, count(*) AS items
+FROM knowledge_indexes i JOIN knowledge_index_items item ON item.org_id = i.org_id AND item.index_id = i.index_id
+WHERE i.org_id = $1 AND i.knowledgebase_id = $2 AND i.generation = $3 GROUP BY 1;
+
 -- name: delete_index
 DELETE FROM knowledge_indexes WHERE org_id = $1 AND index_id = $2;
 
