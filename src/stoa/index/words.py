@@ -24,6 +24,9 @@ STOP: Final = "s"
 """A stop word: asked for only where a query holds nothing else."""
 FOLDED: Final = "f"
 """A stem as it is found by those who leave out its accents."""
+TAIL: Final = "t"
+"""The stem of a long word written backwards, in languages that write compounds as one word: what begins with `gartna`
+ends in `antrag`."""
 COUNTED: Final = WORD + CODE
 """Kinds that count for the length of a chunk: the others are second forms of these."""
 
