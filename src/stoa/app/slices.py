@@ -314,7 +314,7 @@ async def _open_conversations(
 class _Models:
     gateway: gateway_component.GatewayComponent
     documents: documents.Documents
-    local: embedding.LocalEmbedder
+    local: choices.LocalEmbedders
     endpoint: embedding.RemoteEmbedder | None
 
 
@@ -331,16 +331,16 @@ async def _open_models(
     """The gateway, with the documents that its built-in model quotes."""
     async with AsyncExitStack() as stack:
         local, endpoint = (
-            embedding.LocalEmbedder(settings.data_dir / "models"),
+            choices.local_embedders(settings),
             choices.embedder(settings, outbound.trusted()),
         )
         stack.push_async_callback(local.close)
         if endpoint is not None:
             stack.push_async_callback(endpoint.close)
         converter = documents.Converter()
-        files = documents.Documents(converter, adapters.embed_or_none(endpoint or local))
+        files = documents.Documents(converter, adapters.embed_or_none(endpoint or local.default))
         stack.push_async_callback(files.close)
-        embedders: dict[str, embedding.Embedder] = {choices.EMBEDDINGS_SLUG: local}
+        embedders: dict[str, embedding.Embedder] = {choices.EMBEDDINGS_SLUG: local.default}
         if endpoint is not None and settings.embeddings is not None:
             embedders[settings.embeddings.model] = endpoint
         opened = await stack.enter_async_context(
@@ -384,7 +384,8 @@ async def _open_bases(
                 owner,
                 DirectoryBlobs(settings.data_dir / "knowledge"),
                 bases.Embedders(
-                    models.local,
+                    models.local.by_name,
+                    models.local.chosen,
                     models.endpoint,
                     settings.embeddings.model if settings.embeddings else None,
                     catalogue.credentials,
@@ -392,7 +393,7 @@ async def _open_bases(
                 ),
                 bases.Rerankers(reranker, catalogue.credentials, outbound=outbound),
                 transcriber,
-                prepare=Started(start=partial(choices.load, reranker)),
+                prepare=Started(start=partial(choices.load, models.local, reranker)),
                 domain=settings.domain,
                 items_per_project_max=settings.items_per_project_max,
                 drain_seconds_max=settings.drain_seconds_max,
