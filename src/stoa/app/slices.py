@@ -23,6 +23,7 @@ from stoa.gateway import component as gateway_component
 from stoa.gateway.providers.extractive import SLUG, ExtractiveModel
 from stoa.http.component import Component, Kit, Started
 from stoa.journal import component as journal_component
+from stoa.memory import component as memory_component
 from stoa.outbound import Outbound
 from stoa.requirements import component as requirements_component
 from stoa.runs import component as runs_component
@@ -71,6 +72,7 @@ async def open_slices(
         models = await enter(_open_models(settings, outbound, kit, owner, journal, node.node, builtin))
         knowledge = await enter(_open_bases(settings, outbound, kit, owner, node.node, models))
         sources = await enter(_open_sources(settings, outbound, kit, node.node, models, knowledge))
+        memory = await enter(memory_component.open_component(kit, owner))
         programs = choices.programs(settings)
         tools = await enter(
             tools_component.open_component(kit, models.gateway.vault, owner, outbound=outbound, programs=programs)
@@ -98,7 +100,7 @@ async def open_slices(
         traces = await enter(traces_component.open_component(kit, owner, retention_days=settings.traces_retention_days))
         built: list[Component] = [
             journal, node, streams, models.gateway, talking.conversations, talking.runs, dialects, deployed,
-            hosted.callbacks, hosted.requirements, tools, knowledge, sources, triggers, keys, usage, traces,
+            hosted.callbacks, hosted.requirements, memory, tools, knowledge, sources, triggers, keys, usage, traces,
         ]  # fmt: skip
         checks = [check for component in built for check in component.checks]
         doctor = await enter(doctor_component.open_component(kit, checks, runs.timeline, choices.data(settings)))

@@ -25,6 +25,8 @@ PERMISSIONS: Final[Mapping[str, str]] = {
     "doctor:read": "ask the doctor",
     "knowledge:read": "search and read knowledge bases",
     "knowledge:write": "fill, change and delete knowledge bases",
+    "memory:read": "read what agents remember of users",
+    "memory:write": "change and delete what agents remember of users",
     "models:read": "see models",
     "projects:write": "make and change projects",
     "router:call": "call models through the router",

@@ -1,0 +1,16 @@
+"""What agents keep of their end users: messages in memories, notes in memory stores. Front door."""
+
+from stoa.memory.recalling import Recalling
+from stoa.memory.rules import FILE_CHARACTERS_MAX, path_problem
+from stoa.memory.stores import MemoryStores
+from stoa.memory.types import Conversed, MemoryFile, Utterance
+
+__all__ = [
+    "FILE_CHARACTERS_MAX",
+    "Conversed",
+    "MemoryFile",
+    "MemoryStores",
+    "Recalling",
+    "Utterance",
+    "path_problem",
+]
