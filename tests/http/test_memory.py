@@ -33,7 +33,9 @@ async def test_items_belong_to_a_user_and_a_session(shared_server: Running) -> N
     server = shared_server
     memory_id, session, other = await memory(server), str(uuid4()), str(uuid4())
     made = await remember(server, memory_id, "one", session_id=session, metadata={"n": 1})
-    assert made["type"] == "message" and made["data"] == text("one") and made["metadata"] == {"n": 1}
+    assert made["type"] == "message"
+    assert made["data"] == text("one")
+    assert made["metadata"] == {"n": 1}
     await remember(server, memory_id, "two", session_id=session)
     await remember(server, memory_id, "elsewhere", session_id=other)
     await remember(server, memory_id, "of no session")
@@ -51,7 +53,9 @@ async def test_items_belong_to_a_user_and_a_session(shared_server: Running) -> N
 async def test_times_of_items_differ(shared_server: Running) -> None:
     """The platform's client sorts by them."""
     memory_id = await memory(shared_server)
-    times = [(await remember(shared_server, memory_id, str(number), session_id="s"))["created_at"] for number in range(9)]
+    times = [
+        (await remember(shared_server, memory_id, str(number), session_id="s"))["created_at"] for number in range(9)
+    ]
     assert times == sorted(set(times))
 
 
@@ -63,10 +67,13 @@ async def test_clearing_a_session_leaves_the_others(shared_server: Running) -> N
     await remember(server, memory_id, "three")
     path = f"/v1/memories/{memory_id}/items"
     gone = await server.call("DELETE", path, params={"user_id": "u-1", "session_id": "a"})
-    assert gone["message"] == "deleted" and gone["deleted_count"] == 1
+    assert gone["message"] == "deleted"
+    assert gone["deleted_count"] == 1
     receipt = (await server.call("GET", f"/v1/deletions/{gone['deletion_id']}"))["data"]
-    assert receipt["kind"] == "memory_items" and receipt["verified_at"]
-    assert receipt["stores"]["memory_items"]["rows"] == 1 and receipt["stores"]["memory_items"]["bytes"] > 0
+    assert receipt["kind"] == "memory_items"
+    assert receipt["verified_at"]
+    assert receipt["stores"]["memory_items"]["rows"] == 1
+    assert receipt["stores"]["memory_items"]["bytes"] > 0
     nothing = await server.call("DELETE", path, params={"user_id": "u-1", "session_id": "a"})
     assert nothing == {"message": "deleted", "deleted_count": 0}
     assert await said(server, memory_id, include_scope=["user", "session"]) == ["three", "two"]
@@ -80,7 +87,8 @@ async def test_deleting_a_memory_takes_its_items(shared_server: Running) -> None
     await remember(server, memory_id, "one")
     gone = await server.call("DELETE", f"/v1/memories/{memory_id}")
     receipt = (await server.call("GET", f"/v1/deletions/{gone['deletion_id']}"))["data"]
-    assert receipt["subject_id"] == memory_id and receipt["verified_at"]
+    assert receipt["subject_id"] == memory_id
+    assert receipt["verified_at"]
     assert {name: held["rows"] for name, held in receipt["stores"].items() if held["rows"]} == {
         "memories": 1, "memory_items": 1}  # fmt: skip
     await server.call("GET", f"/v1/memories/{memory_id}", 404)
@@ -103,7 +111,8 @@ async def test_files_of_a_store(shared_server: Running) -> None:
     store_id = await store(server)
     path, who = f"/v1/memory-stores/{store_id}/files", {"user_id": "u-1"}
     written = (await server.call("PUT", path, json={**who, "path": "notes/a.md", "content": "Grüße"}))["data"]
-    assert (written["path"], written["size"]) == ("notes/a.md", 5) and "content" not in written
+    assert (written["path"], written["size"]) == ("notes/a.md", 5)
+    assert "content" not in written
     await server.call("PUT", path, json={**who, "path": "b.md", "content": "b"})
     await server.call("PUT", path, json={"user_id": "u-2", "path": "c.md", "content": "c"})
     names = [one["path"] for one in (await server.call("GET", path, params=who))["data"]]
@@ -118,7 +127,8 @@ async def test_files_of_a_store(shared_server: Running) -> None:
     assert one["data"]["content"] == "other"
     gone = await server.call("DELETE", path, params={**who, "path": "b.md"})
     receipt = (await server.call("GET", f"/v1/deletions/{gone['deletion_id']}"))["data"]
-    assert receipt["kind"] == "memory_file" and receipt["verified_at"]
+    assert receipt["kind"] == "memory_file"
+    assert receipt["verified_at"]
     await server.call("DELETE", path, 404, params={**who, "path": "b.md"})
 
 
@@ -146,11 +156,13 @@ async def test_stores_are_made_changed_and_deleted(shared_server: Running) -> No
     made = (await server.call("POST", "/v1/memory-stores", 201, json=body))["data"]
     path = f"/v1/memory-stores/{made['id']}"
     changed = (await server.call("PUT", path, json={"name": "other", "description": None}))["data"]
-    assert changed["name"] == "other" and "description" not in changed
+    assert changed["name"] == "other"
+    assert "description" not in changed
     listed = (await server.call("GET", "/v1/memory-stores", params={"project_id": made["project_id"]}))["data"]
     assert made["id"] in [one["id"] for one in listed]
     await server.call("PUT", f"{path}/files", json={"user_id": "u", "path": "a", "content": "c"})
     gone = await server.call("DELETE", path)
     receipt = (await server.call("GET", f"/v1/deletions/{gone['deletion_id']}"))["data"]
-    assert receipt["stores"]["memory_files"] == {"rows": 1, "bytes": 1} and receipt["verified_at"]
+    assert receipt["stores"]["memory_files"] == {"rows": 1, "bytes": 1}
+    assert receipt["verified_at"]
     await server.call("GET", path, 404)

@@ -113,6 +113,7 @@ class GraphRun:
             _conversation,
             _nothing_found,
             lambda _: None,
+            lambda _: (),
             {tool.name: tool for tool in self.tools},
             self.answers,
             schemas,

@@ -8,6 +8,7 @@ from functools import partial
 from stoa import access, apps, bases, conversations, documents, embedding, gateway, runs
 from stoa.access import component as access_component
 from stoa.app import adapters, choices, flows, hosting
+from stoa.app.belongings import OwnTools
 from stoa.app.outbound import outbound_of
 from stoa.app.triggering import AppRunner, TriggersOfKeys
 from stoa.apps import component as apps_component
@@ -78,7 +79,7 @@ async def open_slices(
             tools_component.open_component(kit, models.gateway.vault, owner, outbound=outbound, programs=programs)
         )
         library = adapters.KnowledgeLibrary(knowledge.search)
-        chosen = toolbox or adapters.ProjectToolbox(tools.tools, knowledge.search, library)
+        chosen = toolbox or adapters.ProjectToolbox(tools.tools, knowledge.search, library, [memory.memories.known])
         deployed = await enter(
             apps_component.open_component(
                 kit,
@@ -91,7 +92,7 @@ async def open_slices(
             )
         )
         hosted = await enter(_open_hosted(settings, outbound, kit, node.node, models, deployed, chosen))
-        lent = _Neighbours(journal, streams, node.node, models, public, deployed, hosted, chosen, library)
+        lent = _Neighbours(journal, streams, node.node, models, public, deployed, hosted, chosen, library, memory)
         talking = await enter(_open_conversations(settings, kit, owner, lent))
         triggers = await enter(_open_triggers(settings, kit, node.node, models, hosted, talking))
         keys = await enter(access_component.open_component(kit, owner, TriggersOfKeys()))
@@ -222,6 +223,7 @@ class _Neighbours:
     hosted: "_Hosted"
     toolbox: adapters.Toolbox
     library: adapters.KnowledgeLibrary
+    memory: memory_component.MemoryComponent
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,9 +262,16 @@ async def _open_conversations(
                 lent.node,
                 lent.journal.journal,
                 catalogue,
-                runs.Context(transcript, lent.models.documents.select, lent.library),
+                runs.Context(
+                    transcript,
+                    lent.models.documents.select,
+                    lent.models.documents.rank,
+                    lent.library,
+                    lent.memory.recalling,
+                ),
                 find_model=adapters.find_model(catalogue, choices.prices(settings)),
                 open_tools=lent.toolbox.open,
+                own_tools=OwnTools(lent.memory.stores),
                 flows=lent.apps.released,
                 library=lent.library,
                 open_stream=streams.open_stream,
@@ -271,6 +280,7 @@ async def _open_conversations(
                 app_gate=lent.apps.gate,
                 app_projects=lent.apps.apps,
                 callbacks=lent.hosted.callbacks.callbacks,
+                recalling=lent.memory.recalling,
                 check_requirements=lent.hosted.requirements.lending.check,
                 uploads=uploads,
                 trials=trials,

@@ -62,10 +62,37 @@ class SubagentIn(Body):
     tools: Annotated[list[Name], Field(max_length=128)] | None = None
 
 
+class MemoryIn(Body):
+    """What is remembered of a user across conversations. `strategy`: `all` shows the newest `limit` messages,
+    `relevant` what the question is about, `both` the newest and of the rest what is relevant. `scope` user looks into
+    all of the user's sessions."""
+
+    memory_id: UUID
+    strategy: Literal["all", "relevant", "both"] | None = None
+    limit: Annotated[int, Field(ge=1, le=500)] | None = None
+    scope: Literal["session", "user"] | None = None
+
+
+class MemoryStoreIn(Body):
+    """The notes that the agent keeps on the user."""
+
+    id: UUID
+    write_enabled: bool | None = None
+
+
+class SkillIn(Body):
+    """Without `version_id` the newest version counts."""
+
+    id: UUID
+    version_id: UUID | None = None
+
+
 class AgentIn(Body):
     """What the model is told, what it may call, and how far it may go.
 
     `knowledge_bases` are searched by the agent; a model without tools is given what a search for the question finds.
+    `memory` false shows nothing of what was said before; left out, the model reads the conversation so far. `skills`
+    are instructions that the agent reads when it needs them; with `artifacts` it may publish documents.
     `tools` and `approvals` name tools of /v1/tools; a call of one in `approvals` waits for a person. With
     `human_feedback` the model may ask people. `output_schema` is a JSON schema that the answer must satisfy.
     """
@@ -78,6 +105,10 @@ class AgentIn(Body):
     subagents: Annotated[list[SubagentIn], Field(max_length=32)] | None = None
     output_schema: Annotated[dict[str, Any], AfterValidator(_small)] | None = None
     limits: LimitsIn | None = None
+    memory: bool | MemoryIn | None = None
+    memory_store: MemoryStoreIn | None = None
+    skills: Annotated[list[SkillIn], Field(max_length=64)] | None = None
+    artifacts: bool | None = None
 
 
 class CreateConversation(Body):

@@ -5,24 +5,13 @@ does not know the outcome: the call finds its result here and changes nothing. T
 second one's transaction fails on the primary key, and what it changed is rolled back.
 """
 
-from dataclasses import dataclass
 from typing import Any, Final
-from uuid import UUID
 
 from stoa.db.engine import Tx
 from stoa.db.sql import load
+from stoa.kernel.effects import EffectKey
 
 _SQL: Final = load("stoa.db", "effects.sql")
-
-
-@dataclass(frozen=True, slots=True)
-class EffectKey:
-    """Which call of which run."""
-
-    org_id: UUID
-    project_id: UUID
-    run_id: UUID
-    call_id: UUID
 
 
 async def found(tx: Tx, key: EffectKey) -> Any | None:

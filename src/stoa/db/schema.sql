@@ -1417,6 +1417,55 @@ CREATE VIEW public.member_roles AS
         END AS projects
    FROM public.org_members m;
 
+CREATE TABLE public.memories (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    id uuid NOT NULL,
+    name text NOT NULL,
+    created_by uuid,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE public.memory_files (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    id uuid NOT NULL,
+    store_id uuid NOT NULL,
+    user_id text NOT NULL,
+    path text NOT NULL COLLATE pg_catalog."C",
+    content text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE public.memory_items (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    id uuid NOT NULL,
+    memory_id uuid NOT NULL,
+    user_id text NOT NULL,
+    session_id text,
+    type text NOT NULL,
+    data jsonb NOT NULL,
+    metadata jsonb,
+    run_id uuid,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT memory_items_type_check CHECK ((type = 'message'::text))
+);
+
+CREATE TABLE public.memory_stores (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    id uuid NOT NULL,
+    name text NOT NULL,
+    description text,
+    created_by uuid,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
 CREATE TABLE public.messages (
     org_id uuid NOT NULL,
     project_id uuid NOT NULL,
@@ -1617,6 +1666,14 @@ ALTER TABLE ONLY public.tool_calls ALTER COLUMN name SET STATISTICS 0;
 ALTER TABLE ONLY public.tool_calls ALTER COLUMN input SET STATISTICS 0;
 ALTER TABLE ONLY public.tool_calls ALTER COLUMN result SET STATISTICS 0;
 ALTER TABLE ONLY public.tool_calls ALTER COLUMN error SET STATISTICS 0;
+
+CREATE TABLE public.tool_effects (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    run_id uuid NOT NULL,
+    call_id uuid NOT NULL,
+    result jsonb NOT NULL
+);
 
 CREATE TABLE public.tools (
     org_id uuid NOT NULL,
@@ -1928,6 +1985,18 @@ ALTER TABLE ONLY public.knowledgebases
 ALTER TABLE ONLY public.ledger_batches
     ADD CONSTRAINT ledger_batches_pkey PRIMARY KEY (node_id);
 
+ALTER TABLE ONLY public.memories
+    ADD CONSTRAINT memories_pkey PRIMARY KEY (org_id, id);
+
+ALTER TABLE ONLY public.memory_files
+    ADD CONSTRAINT memory_files_pkey PRIMARY KEY (org_id, id);
+
+ALTER TABLE ONLY public.memory_items
+    ADD CONSTRAINT memory_items_pkey PRIMARY KEY (org_id, id);
+
+ALTER TABLE ONLY public.memory_stores
+    ADD CONSTRAINT memory_stores_pkey PRIMARY KEY (org_id, id);
+
 ALTER TABLE ONLY public.messages
     ADD CONSTRAINT messages_pkey PRIMARY KEY (org_id, conversation_id, "position");
 
@@ -1987,6 +2056,9 @@ ALTER TABLE ONLY public.spans
 
 ALTER TABLE ONLY public.tool_calls
     ADD CONSTRAINT tool_calls_pkey PRIMARY KEY (org_id, run_id, id);
+
+ALTER TABLE ONLY public.tool_effects
+    ADD CONSTRAINT tool_effects_pkey PRIMARY KEY (org_id, run_id, call_id);
 
 ALTER TABLE ONLY public.tools
     ADD CONSTRAINT tools_pkey PRIMARY KEY (org_id, id);
@@ -2152,6 +2224,18 @@ CREATE INDEX knowledgebases_building ON public.knowledgebases USING btree (id) W
 
 CREATE INDEX knowledgebases_newest ON public.knowledgebases USING btree (org_id, project_id, created_at DESC, id);
 
+CREATE INDEX memories_of_project ON public.memories USING btree (org_id, project_id, created_at DESC, id);
+
+CREATE UNIQUE INDEX memory_files_by_path ON public.memory_files USING btree (org_id, store_id, user_id, path);
+
+CREATE UNIQUE INDEX memory_items_in_order ON public.memory_items USING btree (org_id, memory_id, user_id, session_id, created_at) NULLS NOT DISTINCT;
+
+CREATE INDEX memory_items_of_run ON public.memory_items USING btree (org_id, run_id) WHERE (run_id IS NOT NULL);
+
+CREATE INDEX memory_items_of_user ON public.memory_items USING btree (org_id, memory_id, user_id, created_at DESC, id);
+
+CREATE INDEX memory_stores_of_project ON public.memory_stores USING btree (org_id, project_id, created_at DESC, id);
+
 CREATE UNIQUE INDEX messages_by_id ON public.messages USING btree (org_id, id);
 
 CREATE INDEX messages_by_run ON public.messages USING btree (org_id, run_id) WHERE (run_id IS NOT NULL);
@@ -2287,6 +2371,10 @@ CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.knowledge_sources FOR E
 
 CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.knowledgebases FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'embedder,chunking,language,ocr', 'name,description,retriever');
 
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.memories FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name', '');
+
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.memory_stores FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name', 'description');
+
 CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.org_members FOR EACH ROW EXECUTE FUNCTION public.capture_change('user_id', 'user_id,role', '');
 
 CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.orgs FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name', '');
@@ -2314,6 +2402,10 @@ CREATE TRIGGER captured_update AFTER UPDATE OF project_id, role, project_role, e
 CREATE TRIGGER captured_update AFTER UPDATE OF provider, schedule, timezone, secret_names, name, config, metadata, secrets ON public.knowledge_sources FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'provider,schedule,timezone,secret_names', 'name,config,metadata,secrets');
 
 CREATE TRIGGER captured_update AFTER UPDATE OF embedder, chunking, language, ocr, name, description, retriever ON public.knowledgebases FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'embedder,chunking,language,ocr', 'name,description,retriever');
+
+CREATE TRIGGER captured_update AFTER UPDATE OF name ON public.memories FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name', '');
+
+CREATE TRIGGER captured_update AFTER UPDATE OF name, description ON public.memory_stores FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name', 'description');
 
 CREATE TRIGGER captured_update AFTER UPDATE OF user_id, role ON public.org_members FOR EACH ROW EXECUTE FUNCTION public.capture_change('user_id', 'user_id,role', '');
 
@@ -2424,6 +2516,21 @@ ALTER TABLE ONLY public.knowledge_transcripts
 ALTER TABLE ONLY public.knowledgebases
     ADD CONSTRAINT knowledgebases_org_id_project_id_fkey FOREIGN KEY (org_id, project_id) REFERENCES public.projects(org_id, id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY public.memories
+    ADD CONSTRAINT memories_org_id_project_id_fkey FOREIGN KEY (org_id, project_id) REFERENCES public.projects(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.memory_files
+    ADD CONSTRAINT memory_files_org_id_store_id_fkey FOREIGN KEY (org_id, store_id) REFERENCES public.memory_stores(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.memory_items
+    ADD CONSTRAINT memory_items_org_id_memory_id_fkey FOREIGN KEY (org_id, memory_id) REFERENCES public.memories(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.memory_items
+    ADD CONSTRAINT memory_items_org_id_run_id_fkey FOREIGN KEY (org_id, run_id) REFERENCES public.runs(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.memory_stores
+    ADD CONSTRAINT memory_stores_org_id_project_id_fkey FOREIGN KEY (org_id, project_id) REFERENCES public.projects(org_id, id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY public.messages
     ADD CONSTRAINT messages_org_id_conversation_id_fkey FOREIGN KEY (org_id, conversation_id) REFERENCES public.conversations(org_id, id);
 
@@ -2471,6 +2578,9 @@ ALTER TABLE ONLY public.runs
 
 ALTER TABLE ONLY public.sessions
     ADD CONSTRAINT sessions_org_id_key_id_fkey FOREIGN KEY (org_id, key_id) REFERENCES public.access_keys(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.tool_effects
+    ADD CONSTRAINT tool_effects_org_id_run_id_fkey FOREIGN KEY (org_id, run_id) REFERENCES public.runs(org_id, id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.tools
     ADD CONSTRAINT tools_org_id_project_id_fkey FOREIGN KEY (org_id, project_id) REFERENCES public.projects(org_id, id) ON DELETE CASCADE;
@@ -2568,6 +2678,14 @@ ALTER TABLE public.knowledge_transcripts ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.knowledge_vectors ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.knowledgebases ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.memories ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.memory_files ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.memory_items ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.memory_stores ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.messages ENABLE ROW LEVEL SECURITY;
 
@@ -2673,6 +2791,14 @@ CREATE POLICY tenant ON public.knowledge_vectors TO stoa_tenant USING (((org_id 
 
 CREATE POLICY tenant ON public.knowledgebases TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
+CREATE POLICY tenant ON public.memories TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
+CREATE POLICY tenant ON public.memory_files TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
+CREATE POLICY tenant ON public.memory_items TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
+CREATE POLICY tenant ON public.memory_stores TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
 CREATE POLICY tenant ON public.messages TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
 CREATE POLICY tenant ON public.model_calls TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
@@ -2705,6 +2831,8 @@ CREATE POLICY tenant ON public.spans TO stoa_tenant USING (((org_id = public.sto
 
 CREATE POLICY tenant ON public.tool_calls TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
+CREATE POLICY tenant ON public.tool_effects TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
 CREATE POLICY tenant ON public.tools TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
 CREATE POLICY tenant ON public.traces TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
@@ -2728,6 +2856,8 @@ CREATE POLICY tenant ON public.workflow_versions TO stoa_tenant USING (((org_id 
 CREATE POLICY tenant ON public.workflows TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
 ALTER TABLE public.tool_calls ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.tool_effects ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.tools ENABLE ROW LEVEL SECURITY;
 
@@ -2850,6 +2980,14 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.project_members TO stoa_tenant
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.projects TO stoa_tenant;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.memories TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.memory_files TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.memory_items TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.memory_stores TO stoa_tenant;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.messages TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.models TO stoa_tenant;
@@ -2873,6 +3011,8 @@ GRANT SELECT ON TABLE public.shown_messages TO stoa_tenant;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.spans TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.tool_calls TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.tool_effects TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.tools TO stoa_tenant;
 

@@ -1,9 +1,9 @@
 """What agents keep of their end users: messages in memories, notes in memory stores. Front door."""
 
 from stoa.memory.recalling import Recalling
-from stoa.memory.rules import FILE_CHARACTERS_MAX, path_problem
+from stoa.memory.rules import FILE_CHARACTERS_MAX, one_spelling, path_problem
 from stoa.memory.stores import MemoryStores
-from stoa.memory.types import Conversed, MemoryFile, Utterance
+from stoa.memory.types import Conversed, MemoryFile, Scope, Utterance
 
 __all__ = [
     "FILE_CHARACTERS_MAX",
@@ -11,6 +11,8 @@ __all__ = [
     "MemoryFile",
     "MemoryStores",
     "Recalling",
+    "Scope",
     "Utterance",
+    "one_spelling",
     "path_problem",
 ]

@@ -27,6 +27,11 @@ Scopes = Annotated[
     ),
 ]
 Path = Annotated[str, Query(description="Relative, without the segments . and ..")]
+Prefix = Annotated[
+    str,
+    Query(max_length=rules.PATH_CHARACTERS_MAX, description="What their paths begin with."),
+    AfterValidator(storable),
+]
 
 
 def routes(memories: Memories, gate: Gate) -> Routes:
@@ -156,14 +161,10 @@ def store_routes(stores: MemoryStores, gate: Gate) -> Routes:
 
 def _files(router: Routes, stores: MemoryStores, gate: Gate) -> None:
     reading, writing = gate("memory:read"), gate("memory:write")
-    prefixed = Annotated[
-        str, Query(max_length=rules.PATH_CHARACTERS_MAX, description="What their paths begin with."),
-        AfterValidator(storable),
-    ]  # fmt: skip
 
     @router.get("/v1/memory-stores/{store_id}/files", responses=refusals(404))
     async def list_memory_files(
-        store_id: UUID, principal: Annotated[Principal, reading], user_id: UserId, path: prefixed = ""
+        store_id: UUID, principal: Annotated[Principal, reading], user_id: UserId, path: Prefix = ""
     ) -> Data[list[wire.MemoryFileWire]]:
         """A user's files by path, without their content; all of them at once."""
         return Data(data=wire.files(await stores.files(principal, store_id, user_id, path)))

@@ -17,6 +17,7 @@ from stoa.memory.worker import Housekeeping
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryComponent(Component):
+    memories: Memories
     recalling: Recalling
     stores: MemoryStores
 
@@ -27,6 +28,7 @@ async def open_component(kit: Kit, projects: Projects) -> AsyncGenerator[MemoryC
     memories = Memories(kit.database, projects, receipts, kit.ids)
     stores = MemoryStores(kit.database, projects, receipts, kit.ids)
     yield MemoryComponent(
+        memories=memories,
         recalling=Recalling(kit.database),
         stores=stores,
         routers={HostKind.API: [routes(memories, kit.gate), store_routes(stores, kit.gate)]},

@@ -150,3 +150,8 @@ DELETE FROM memory_items WHERE org_id = $1 AND run_id IN (
     SELECT o.id FROM runs r JOIN runs o ON o.org_id = r.org_id AND o.conversation_id = r.conversation_id
         AND o.message_id = r.message_id AND o.id <> r.id
     WHERE r.org_id = $1 AND r.id = $2);
+
+-- name: known
+SELECT 'memory' AS kind, id FROM memories WHERE org_id = $1 AND id = ANY ($2::uuid[])
+UNION ALL
+SELECT 'memory_store', id FROM memory_stores WHERE org_id = $1 AND id = ANY ($2::uuid[]);

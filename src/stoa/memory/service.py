@@ -1,5 +1,6 @@
 """Memories and their items, as the API uses them. One transaction per method."""
 
+from collections.abc import Collection, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -51,6 +52,14 @@ class Memories:
     async def get(self, principal: Principal, memory_id: UUID) -> Memory:
         async with self._database.tenant(principal) as tx:
             return await store.memory(tx, principal.org_id, memory_id)
+
+    async def known(self, principal: Principal, references: Sequence[tuple[str, UUID]]) -> Collection[tuple[str, UUID]]:
+        """Those of the (kind, id) pairs that are memories or memory stores of the principal's."""
+        ids = [its_id for kind, its_id in references if kind in ("memory", "memory_store")]
+        if not ids:
+            return ()
+        async with self._database.tenant(principal) as tx:
+            return {(row["kind"], row["id"]) for row in await tx.fetch(SQL.known, principal.org_id, ids)}
 
     async def delete(self, principal: Principal, memory_id: UUID) -> UUID:
         """With all items; gives the receipt's id."""

@@ -5,9 +5,9 @@ from typing import Any
 from uuid import UUID
 
 from stoa.db import Database, Tx, audit, effects, idempotency
-from stoa.db.effects import EffectKey
 from stoa.db.idempotency import IdempotencyKey
 from stoa.db.receipts import Receipts, Removed
+from stoa.kernel.effects import EffectKey
 from stoa.kernel.errors import Conflict, NotFound
 from stoa.kernel.ids import Ids
 from stoa.kernel.pages import Page, PageRequest

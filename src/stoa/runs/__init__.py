@@ -1,8 +1,11 @@
 """The write side: takes a run from `created` to its one terminal event. Front door."""
 
+from stoa.runs.agent.belongings import Belongings
 from stoa.runs.agent.items import content_of
 from stoa.runs.agent.knowledge import KnowledgeTool, Library, Quote, bases_of
+from stoa.runs.agent.notes import NotesTool
 from stoa.runs.agent.ports import Supply
+from stoa.runs.agent.remembering import MemoryUse, memory_use
 from stoa.runs.api import routes
 from stoa.runs.app_wire import app_message, report
 from stoa.runs.checks import checks, timeline
@@ -22,6 +25,7 @@ from stoa.runs.workflow.registry import NODE_TYPES
 
 __all__ = [
     "NODE_TYPES",
+    "Belongings",
     "CheckRequirements",
     "Context",
     "Credential",
@@ -30,7 +34,9 @@ __all__ = [
     "KnowledgeTool",
     "Library",
     "Living",
+    "MemoryUse",
     "Moved",
+    "NotesTool",
     "Quote",
     "Reading",
     "Recorder",
@@ -49,6 +55,7 @@ __all__ = [
     "bases_of",
     "checks",
     "content_of",
+    "memory_use",
     "polls",
     "read_graph",
     "report",

@@ -14,7 +14,9 @@ from stoa.http.shortcut import Shortcut
 from stoa.journal import Journal
 from stoa.kernel.leases import Places
 from stoa.kernel.principal import Principal
+from stoa.memory import Recalling
 from stoa.runs.agent.knowledge import Library
+from stoa.runs.agent.ports import OwnTools
 from stoa.runs.api import OpenStream, routes
 from stoa.runs.checks import checks
 from stoa.runs.context import Context
@@ -70,6 +72,7 @@ async def open_component(
     *,
     find_model: FindModel,
     open_tools: OpenTools,
+    own_tools: OwnTools,
     flows: Flows,
     library: Library,
     open_stream: OpenStream,
@@ -78,6 +81,7 @@ async def open_component(
     app_gate: AppGate,
     app_projects: AppProjects,
     callbacks: Callbacks,
+    recalling: Recalling,
     check_requirements: CheckRequirements,
     uploads: Uploads,
     trials: Trials,
@@ -91,8 +95,8 @@ async def open_component(
     public_url: str | None,
 ) -> AsyncGenerator[RunsComponent]:
     metrics = RunMetrics(is_operators_model)
-    service = Runs(kit.database, journal, models, kit.ids, kit.clock, kit.schemas, metrics, callbacks)
-    recorder = Recorder(kit.database, journal, kit.clock, node.id, metrics)
+    service = Runs(kit.database, journal, models, kit.ids, kit.clock, kit.schemas, metrics, callbacks, recalling)
+    recorder = Recorder(kit.database, journal, kit.clock, node.id, metrics, recalling)
     worker = Worker(
         kit.database,
         journal,
@@ -102,9 +106,10 @@ async def open_component(
         context,
         find_model,
         open_tools,
-        Graphs(flows, find_model, context, library, kit.schemas),
+        Graphs(flows, find_model, context, library, kit.schemas, own_tools),
         places=Places(runs_max, runs_per_project_max),
         schemas=kit.schemas,
+        own_tools=own_tools,
         revocation=Revocation(kit.database, living, revoked),
         metrics=metrics,
     )

@@ -68,6 +68,11 @@ class Run:
     def key(self) -> JournalKey:
         return JournalKey(self.org_id, self.id)
 
+    @property
+    def end_user(self) -> str | None:
+        """The user it is for; None where nobody vouches for the name: a public app is used without a key."""
+        return self.user_id if self.created_by is None or self.created_by != self.app_id else None
+
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
