@@ -198,8 +198,7 @@ async def test_an_agent_keeps_notes(server: Running) -> None:
     server.model.scripts = [*(calling(("memory_store", orjson.dumps(one).decode())) for one in calls), answer("Done.")]
     made = await run(server, app, "Remember my cat.", user_id="u")
     lines = (await server.call("GET", f"/v1/runs/{made['id']}/tool-calls"))["data"]
-    assert [one["status"] for one in lines] == [
-        "completed", "completed", "completed", "failed", "completed", "failed", "failed", "failed", "completed"]  # fmt: skip
+    assert [number for number, one in enumerate(lines) if one["status"] == "failed"] == [3, 5, 6, 7]
     results = [one.get("result") or one["error"]["message"] for one in lines]
     assert results[0] == "No notes yet."
     assert results[2] == "Updated 'pets/cat.md' (1 replacement)."

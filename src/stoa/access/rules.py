@@ -59,6 +59,8 @@ PERMISSIONS: Final = (
     "router:call",
     "runs:read",
     "runs:write",
+    "skills:read",
+    "skills:write",
     "tools:read",
     "tools:write",
     "traces:read",
@@ -77,6 +79,7 @@ _EDITING: Final = _READING | {
     "knowledge:write",
     "memory:write",
     "runs:write",
+    "skills:write",
     "tools:write",
     "traces:write",
 }

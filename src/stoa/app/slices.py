@@ -29,6 +29,7 @@ from stoa.outbound import Outbound
 from stoa.requirements import component as requirements_component
 from stoa.runs import component as runs_component
 from stoa.settings import Settings
+from stoa.skills import component as skills_component
 from stoa.sources import component as sources_component
 from stoa.streams import component as streams_component
 from stoa.tools import component as tools_component
@@ -74,12 +75,15 @@ async def open_slices(
         knowledge = await enter(_open_bases(settings, outbound, kit, owner, node.node, models))
         sources = await enter(_open_sources(settings, outbound, kit, node.node, models, knowledge))
         memory = await enter(memory_component.open_component(kit, owner))
+        skills = await enter(skills_component.open_component(kit, owner))
         programs = choices.programs(settings)
         tools = await enter(
             tools_component.open_component(kit, models.gateway.vault, owner, outbound=outbound, programs=programs)
         )
         library = adapters.KnowledgeLibrary(knowledge.search)
-        chosen = toolbox or adapters.ProjectToolbox(tools.tools, knowledge.search, library, [memory.memories.known])
+        chosen = toolbox or adapters.ProjectToolbox(
+            tools.tools, knowledge.search, library, [memory.memories.known, skills.skills.known]
+        )
         deployed = await enter(
             apps_component.open_component(
                 kit,
@@ -92,7 +96,9 @@ async def open_slices(
             )
         )
         hosted = await enter(_open_hosted(settings, outbound, kit, node.node, models, deployed, chosen))
-        lent = _Neighbours(journal, streams, node.node, models, public, deployed, hosted, chosen, library, memory)
+        lent = _Neighbours(
+            journal, streams, node.node, models, public, deployed, hosted, chosen, library, memory, skills
+        )
         talking = await enter(_open_conversations(settings, kit, owner, lent))
         triggers = await enter(_open_triggers(settings, kit, node.node, models, hosted, talking))
         keys = await enter(access_component.open_component(kit, owner, TriggersOfKeys()))
@@ -101,7 +107,8 @@ async def open_slices(
         traces = await enter(traces_component.open_component(kit, owner, retention_days=settings.traces_retention_days))
         built: list[Component] = [
             journal, node, streams, models.gateway, talking.conversations, talking.runs, dialects, deployed,
-            hosted.callbacks, hosted.requirements, memory, tools, knowledge, sources, triggers, keys, usage, traces,
+            hosted.callbacks, hosted.requirements, memory, skills, tools, knowledge, sources, triggers, keys, usage,
+            traces,
         ]  # fmt: skip
         checks = [check for component in built for check in component.checks]
         doctor = await enter(doctor_component.open_component(kit, checks, runs.timeline, choices.data(settings)))
@@ -224,6 +231,7 @@ class _Neighbours:
     toolbox: adapters.Toolbox
     library: adapters.KnowledgeLibrary
     memory: memory_component.MemoryComponent
+    skills: skills_component.SkillsComponent
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +279,7 @@ async def _open_conversations(
                 ),
                 find_model=adapters.find_model(catalogue, choices.prices(settings)),
                 open_tools=lent.toolbox.open,
-                own_tools=OwnTools(lent.memory.stores),
+                own_tools=OwnTools(lent.memory.stores, lent.skills.skills),
                 flows=lent.apps.released,
                 library=lent.library,
                 open_stream=streams.open_stream,

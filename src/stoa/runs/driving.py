@@ -184,7 +184,8 @@ class Driver:
             state.nodes = await self._recorder.nodes(run)
         async with self._open_tools(run, names) as opened:
             belongings = Belongings() if isinstance(ready, ReadyGraph) else _agent_of(run).belongings
-            tools = {tool.name: tool for tool in [*opened, *self._own_tools(run, belongings)]}
+            own = await self._own_tools(run, belongings) if belongings else ()
+            tools = {tool.name: tool for tool in [*opened, *own]}
             while True:
                 begun = run.checkpoint is not None or bool(state.agent.turns) or isinstance(ready, ReadyGraph)
                 answers = await self._recorder.answers(run) if begun else {}

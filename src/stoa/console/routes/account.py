@@ -32,6 +32,8 @@ PERMISSIONS: Final[Mapping[str, str]] = {
     "router:call": "call models through the router",
     "runs:read": "read runs and their events",
     "runs:write": "cancel runs and answer their questions",
+    "skills:read": "read skills",
+    "skills:write": "make, change and delete skills",
     "tools:read": "see tools",
     "tools:write": "define and delete tools",
     "traces:read": "read traces",

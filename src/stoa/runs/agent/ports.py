@@ -89,7 +89,7 @@ class Job:
         return Call(run.org_id, run.project_id, run.id, call_id, run.user_id)
 
 
-OwnTools: TypeAlias = Callable[[Run, Belongings], Sequence[Tool]]
+OwnTools: TypeAlias = Callable[[Run, Belongings], Awaitable[Sequence[Tool]]]
 """The tools for what belongs to a run's agent."""
 
 Converse: TypeAlias = Callable[[Agent, AgentState, AgentScope], AsyncGenerator[Step]]

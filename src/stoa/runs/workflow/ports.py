@@ -60,7 +60,7 @@ class WorkflowPorts:
     """Best first. Raises AppError."""
     knowledge: Callable[[Sequence[UUID]], Tool]
     """The tool by which an agent searches these bases."""
-    own_tools: Callable[[Belongings], Sequence[Tool]]
+    own_tools: Callable[[Belongings], Awaitable[Sequence[Tool]]]
     """The tools for what belongs to an agent."""
     tools: Mapping[str, Tool]
     answers: Mapping[str, Answer]
