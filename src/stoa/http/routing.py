@@ -7,7 +7,6 @@ The framework reads the body first and asks for the key afterwards, so that anyb
 import asyncio
 import re
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from functools import partial
 from itertools import islice
 from typing import Any, Final
 
@@ -45,6 +44,8 @@ EXPLAINED_BYTES_MAX: Final = 16 * 1024
 """A body up to this cannot have so many faults that naming them takes long."""
 BODY_LIMIT: Final = "stoa_body_limit"
 """The attribute of an endpoint that holds the BodyLimit of its route."""
+DESCRIPTION: Final = "stoa_description"
+"""The attribute of an endpoint that makes what the OpenAPI document says of it besides."""
 _JSON: Final = re.compile(r"application/(?:[\w.-]+\+)?json\b", re.IGNORECASE)
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -57,7 +58,14 @@ class GuardedRoute(APIRoute):
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        self._build: Callable[[], None] | None = partial(super().__init__, path, endpoint, **options)
+        make = super().__init__
+
+        def build() -> None:
+            if describe := getattr(endpoint, DESCRIPTION, None):
+                options["openapi_extra"] = describe()
+            make(path, endpoint, **options)
+
+        self._build: Callable[[], None] | None = build
         self.path, self.endpoint, self.name = path, endpoint, options.get("name") or endpoint.__name__
         self.path_regex, self.path_format, self.param_convertors = compile_path(path)
         self.methods = {method.upper() for method in options.get("methods") or ("GET",)}
@@ -99,6 +107,16 @@ def limited(limit: BodyLimit) -> Callable[[Callable[..., Any]], Callable[..., An
 
     def mark(endpoint: Callable[..., Any]) -> Callable[..., Any]:
         setattr(endpoint, BODY_LIMIT, limit)
+        return endpoint
+
+    return mark
+
+
+def described(describe: Callable[[], dict[str, Any]]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorates an endpoint whose `openapi_extra` takes long to make: it is made with the route."""
+
+    def mark(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+        setattr(endpoint, DESCRIPTION, describe)
         return endpoint
 
     return mark
