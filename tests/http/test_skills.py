@@ -18,7 +18,17 @@ from tests.support.databases import Databases
 from tests.support.doubles import ScriptedModel, answer, calling
 from tests.support.graphs import flow, node
 
-SKILL = "---\nname: refunds\ndescription: >\n  Use when a customer\n  asks for money back.\n---\n\n# Refunds\n\nAsk first.\n"
+SKILL = """---
+name: refunds
+description: >
+  Use when a customer
+  asks for money back.
+---
+
+# Refunds
+
+Ask first.
+"""
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,17 @@
-"""The tools for what belongs to an agent: its notes on the run's user, its skills, what it publishes."""
+"""What agents have beside their tools: memories, notes on the run's user, skills. Their slices, and their tools."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from uuid import UUID
 
-from stoa import memory, runs, skills, tools
+from stoa import access, memory, runs, skills, tools
+from stoa.app.adapters import Known
+from stoa.http.component import Component, Kit
 from stoa.kernel.errors import NotFound
 from stoa.kernel.principal import Principal
+from stoa.memory import component as memory_component
+from stoa.skills import component as skills_component
 
 
 class OwnTools:
@@ -36,3 +42,26 @@ class OwnTools:
             except NotFound:
                 continue
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class Lent:
+    """What runs and definitions of agents are lent; `parts` are the slices."""
+
+    parts: Sequence[Component]
+    recalling: memory.Recalling
+    own_tools: OwnTools
+    known: Sequence[Known]
+
+
+@asynccontextmanager
+async def open_belongings(kit: Kit, owner: access.Access) -> AsyncGenerator[Lent]:
+    async with AsyncExitStack() as stack:
+        remembered = await stack.enter_async_context(memory_component.open_component(kit, owner))
+        taught = await stack.enter_async_context(skills_component.open_component(kit, owner))
+        yield Lent(
+            [remembered, taught],
+            remembered.recalling,
+            OwnTools(remembered.stores, taught.skills),
+            [remembered.memories.known, taught.skills.known],
+        )

@@ -8,7 +8,7 @@ from functools import partial
 from stoa import access, apps, bases, conversations, documents, embedding, gateway, runs
 from stoa.access import component as access_component
 from stoa.app import adapters, choices, flows, hosting
-from stoa.app.belongings import OwnTools
+from stoa.app.belongings import Lent, open_belongings
 from stoa.app.outbound import outbound_of
 from stoa.app.triggering import AppRunner, TriggersOfKeys
 from stoa.apps import component as apps_component
@@ -24,12 +24,10 @@ from stoa.gateway import component as gateway_component
 from stoa.gateway.providers.extractive import SLUG, ExtractiveModel
 from stoa.http.component import Component, Kit, Started
 from stoa.journal import component as journal_component
-from stoa.memory import component as memory_component
 from stoa.outbound import Outbound
 from stoa.requirements import component as requirements_component
 from stoa.runs import component as runs_component
 from stoa.settings import Settings
-from stoa.skills import component as skills_component
 from stoa.sources import component as sources_component
 from stoa.streams import component as streams_component
 from stoa.tools import component as tools_component
@@ -74,16 +72,13 @@ async def open_slices(
         models = await enter(_open_models(settings, outbound, kit, owner, journal, node.node, builtin))
         knowledge = await enter(_open_bases(settings, outbound, kit, owner, node.node, models))
         sources = await enter(_open_sources(settings, outbound, kit, node.node, models, knowledge))
-        memory = await enter(memory_component.open_component(kit, owner))
-        skills = await enter(skills_component.open_component(kit, owner))
+        kept = await enter(open_belongings(kit, owner))
         programs = choices.programs(settings)
         tools = await enter(
             tools_component.open_component(kit, models.gateway.vault, owner, outbound=outbound, programs=programs)
         )
         library = adapters.KnowledgeLibrary(knowledge.search)
-        chosen = toolbox or adapters.ProjectToolbox(
-            tools.tools, knowledge.search, library, [memory.memories.known, skills.skills.known]
-        )
+        chosen = toolbox or adapters.ProjectToolbox(tools.tools, knowledge.search, library, kept.known)
         deployed = await enter(
             apps_component.open_component(
                 kit,
@@ -96,9 +91,7 @@ async def open_slices(
             )
         )
         hosted = await enter(_open_hosted(settings, outbound, kit, node.node, models, deployed, chosen))
-        lent = _Neighbours(
-            journal, streams, node.node, models, public, deployed, hosted, chosen, library, memory, skills
-        )
+        lent = _Neighbours(journal, streams, node.node, models, public, deployed, hosted, chosen, library, kept)
         talking = await enter(_open_conversations(settings, kit, owner, lent))
         triggers = await enter(_open_triggers(settings, kit, node.node, models, hosted, talking))
         keys = await enter(access_component.open_component(kit, owner, TriggersOfKeys()))
@@ -107,7 +100,7 @@ async def open_slices(
         traces = await enter(traces_component.open_component(kit, owner, retention_days=settings.traces_retention_days))
         built: list[Component] = [
             journal, node, streams, models.gateway, talking.conversations, talking.runs, dialects, deployed,
-            hosted.callbacks, hosted.requirements, memory, skills, tools, knowledge, sources, triggers, keys, usage,
+            hosted.callbacks, hosted.requirements, *kept.parts, tools, knowledge, sources, triggers, keys, usage,
             traces,
         ]  # fmt: skip
         checks = [check for component in built for check in component.checks]
@@ -230,8 +223,7 @@ class _Neighbours:
     hosted: "_Hosted"
     toolbox: adapters.Toolbox
     library: adapters.KnowledgeLibrary
-    memory: memory_component.MemoryComponent
-    skills: skills_component.SkillsComponent
+    kept: Lent
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,16 +262,10 @@ async def _open_conversations(
                 lent.node,
                 lent.journal.journal,
                 catalogue,
-                runs.Context(
-                    transcript,
-                    lent.models.documents.select,
-                    lent.models.documents.rank,
-                    lent.library,
-                    lent.memory.recalling,
-                ),
+                runs.Context(transcript, lent.models.documents, lent.library, lent.kept.recalling),
                 find_model=adapters.find_model(catalogue, choices.prices(settings)),
                 open_tools=lent.toolbox.open,
-                own_tools=OwnTools(lent.memory.stores, lent.skills.skills),
+                own_tools=lent.kept.own_tools,
                 flows=lent.apps.released,
                 library=lent.library,
                 open_stream=streams.open_stream,
@@ -288,7 +274,7 @@ async def _open_conversations(
                 app_gate=lent.apps.gate,
                 app_projects=lent.apps.apps,
                 callbacks=lent.hosted.callbacks.callbacks,
-                recalling=lent.memory.recalling,
+                recalling=lent.kept.recalling,
                 check_requirements=lent.hosted.requirements.lending.check,
                 uploads=uploads,
                 trials=trials,

@@ -1619,6 +1619,32 @@ UNION ALL
    FROM (public.conversation_segments s
      JOIN public.messages m ON (((m.org_id = s.org_id) AND (m.conversation_id = s.source_id) AND ((m."position" >= s.first_position) AND (m."position" <= s.last_position)))));
 
+CREATE TABLE public.skill_versions (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    id uuid NOT NULL,
+    skill_id uuid NOT NULL,
+    version integer NOT NULL,
+    description text NOT NULL,
+    instructions text NOT NULL,
+    archive bytea,
+    files jsonb DEFAULT '[]'::jsonb NOT NULL,
+    created_by uuid,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+ALTER TABLE ONLY public.skill_versions ALTER COLUMN archive SET STORAGE EXTERNAL;
+
+CREATE TABLE public.skills (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    id uuid NOT NULL,
+    name text NOT NULL,
+    description text NOT NULL,
+    created_by uuid,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
 CREATE TABLE public.spans (
     org_id uuid NOT NULL,
     project_id uuid NOT NULL,
@@ -2051,6 +2077,18 @@ ALTER TABLE ONLY public.sessions
 ALTER TABLE ONLY public.sessions
     ADD CONSTRAINT sessions_pkey PRIMARY KEY (org_id, id);
 
+ALTER TABLE ONLY public.skill_versions
+    ADD CONSTRAINT skill_versions_in_order UNIQUE (org_id, skill_id, version);
+
+ALTER TABLE ONLY public.skill_versions
+    ADD CONSTRAINT skill_versions_pkey PRIMARY KEY (org_id, id);
+
+ALTER TABLE ONLY public.skills
+    ADD CONSTRAINT skills_by_name UNIQUE (org_id, project_id, name);
+
+ALTER TABLE ONLY public.skills
+    ADD CONSTRAINT skills_pkey PRIMARY KEY (org_id, id);
+
 ALTER TABLE ONLY public.spans
     ADD CONSTRAINT spans_pkey PRIMARY KEY (org_id, project_id, trace_id, id);
 
@@ -2385,6 +2423,10 @@ CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.project_members FOR EAC
 
 CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.projects FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,description,visibility', '');
 
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.skill_versions FOR EACH ROW EXECUTE FUNCTION public.capture_change('skill_id', 'id,version', '');
+
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.skills FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name', 'description');
+
 CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.tools FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,type,idempotent,approval,secret_names', 'description,config,secrets');
 
 CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.triggers FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,provider,status,config,actor_id', 'input_transformer,signing_secret,hook_hash');
@@ -2416,6 +2458,8 @@ CREATE TRIGGER captured_update AFTER UPDATE OF user_id, name, expires_at ON publ
 CREATE TRIGGER captured_update AFTER UPDATE OF user_id, project_id, role ON public.project_members FOR EACH ROW EXECUTE FUNCTION public.capture_change('user_id', 'user_id,project_id,role', '');
 
 CREATE TRIGGER captured_update AFTER UPDATE OF name, description, visibility ON public.projects FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,description,visibility', '');
+
+CREATE TRIGGER captured_update AFTER UPDATE OF name, description ON public.skills FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name', 'description');
 
 CREATE TRIGGER captured_update AFTER UPDATE OF name, type, idempotent, approval, secret_names, description, config, secrets ON public.tools FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,type,idempotent,approval,secret_names', 'description,config,secrets');
 
@@ -2579,6 +2623,12 @@ ALTER TABLE ONLY public.runs
 ALTER TABLE ONLY public.sessions
     ADD CONSTRAINT sessions_org_id_key_id_fkey FOREIGN KEY (org_id, key_id) REFERENCES public.access_keys(org_id, id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY public.skill_versions
+    ADD CONSTRAINT skill_versions_org_id_skill_id_fkey FOREIGN KEY (org_id, skill_id) REFERENCES public.skills(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.skills
+    ADD CONSTRAINT skills_org_id_project_id_fkey FOREIGN KEY (org_id, project_id) REFERENCES public.projects(org_id, id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY public.tool_effects
     ADD CONSTRAINT tool_effects_org_id_run_id_fkey FOREIGN KEY (org_id, run_id) REFERENCES public.runs(org_id, id) ON DELETE CASCADE;
 
@@ -2719,6 +2769,10 @@ ALTER TABLE public.runs ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.sessions ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.skill_versions ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.skills ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.spans ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY tenant ON public.access_keys TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
@@ -2826,6 +2880,10 @@ CREATE POLICY tenant ON public.run_nodes TO stoa_tenant USING (((org_id = public
 CREATE POLICY tenant ON public.runs TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects())))) AND public.stoa_owns(owner_id)));
 
 CREATE POLICY tenant ON public.sessions TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
+CREATE POLICY tenant ON public.skill_versions TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
+CREATE POLICY tenant ON public.skills TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
 CREATE POLICY tenant ON public.spans TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
@@ -3007,6 +3065,10 @@ GRANT SELECT,DELETE ON TABLE public.run_nodes TO stoa_tenant;
 GRANT SELECT,DELETE ON TABLE public.sessions TO stoa_tenant;
 
 GRANT SELECT ON TABLE public.shown_messages TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.skill_versions TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.skills TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.spans TO stoa_tenant;
 

@@ -23,17 +23,17 @@ SELECT count(*) FROM memories WHERE org_id = $1 AND ($2::uuid IS NULL OR project
 DELETE FROM memories WHERE org_id = $1 AND id = $2 RETURNING project_id;
 
 -- name: lock_user
--- Who adds items of one user to one memory does so one after another: their times must differ, and their number is limited.
+-- Items of one user are added to one memory one after another: their times must differ, their number is limited.
 SELECT pg_advisory_xact_lock(hashtextextended($1::uuid::text || '/' || $2, 81));
 
 -- name: count_items_of_user
 SELECT count(*) FROM memory_items WHERE org_id = $1 AND memory_id = $2 AND user_id = $3;
 
 -- name: insert_items
--- In the order of $6, each a millisecond at least after the item before it in its scope. An item whose id is there already is
--- left as it is.
-INSERT INTO memory_items (org_id, project_id, id, memory_id, user_id, session_id, type, data, metadata, run_id, created_at,
-    updated_at)
+-- In the order of $6, each a millisecond at least after the item before it in its scope. An item whose id is there
+-- already is left as it is.
+INSERT INTO memory_items (org_id, project_id, id, memory_id, user_id, session_id, type, data, metadata, run_id,
+    created_at, updated_at)
 SELECT $1, $2, n.id, $3, $4, $5, 'message', n.data, n.metadata, $9, t.at, t.at
 FROM unnest($6::uuid[], $7::jsonb[], $8::jsonb[]) WITH ORDINALITY AS n(id, data, metadata, place)
 CROSS JOIN LATERAL (
@@ -48,7 +48,7 @@ ON CONFLICT (org_id, id) DO NOTHING;
 SELECT * FROM memory_items WHERE org_id = $1 AND id = $2;
 
 -- name: list_items
--- Of a scope: $5 counts those of sessions (of $4, or of all), $6 those of none. {order} is made of checked column names.
+-- Of a scope: $5 counts those of sessions (of $4, or of all), $6 those of none. {order} is made of checked names.
 SELECT * FROM memory_items
 WHERE org_id = $1 AND memory_id = $2 AND user_id = $3
   AND CASE WHEN session_id IS NULL THEN $6::boolean ELSE $5::boolean AND ($4::text IS NULL OR session_id = $4) END

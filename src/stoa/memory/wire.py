@@ -25,7 +25,7 @@ def _path(path: str) -> str:
 def _content(content: str) -> str:
     if problem := rules.content_problem(content):
         raise ValueError(problem)
-    return storable(content)
+    return not_blank(content)
 
 
 # --- in -------------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 import orjson
@@ -50,11 +50,19 @@ EARLIER_CALLS_MAX: Final = 50
 ARGUMENT_CHARACTERS_MAX: Final = 500
 """Of the calls of an earlier answer, in the note that the next one reads."""
 
-Select = Callable[[str, Sequence[Sequence[Passage]], int], Awaitable[Sequence[Sequence[Passage]]]]
-"""(question, documents' passages, token budget) → the passages to keep of each document, in document order."""
 
-Rank = Callable[[str, Sequence[Passage], int], Awaitable[Sequence[tuple[int, float]]]]
-"""(question, passages, limit) → (index, score) of the relevant ones, best first."""
+class Relevance(Protocol):
+    """What of a text answers a question."""
+
+    async def select(
+        self, question: str, documents: Sequence[Sequence[Passage]], budget_tokens: int
+    ) -> Sequence[Sequence[Passage]]:
+        """The passages to keep of each document, in document order."""
+        ...
+
+    async def rank(self, question: str, passages: Sequence[Passage], limit: int) -> Sequence[tuple[int, float]]:
+        """(index, score) of the relevant ones, best first."""
+        ...
 
 
 EarlierCalls = Callable[[Run], Awaitable[Sequence[ToolCallRow]]]
@@ -66,12 +74,9 @@ async def _none(_: Run) -> Sequence[ToolCallRow]:
 
 
 class Context:
-    def __init__(
-        self, transcript: Transcript, select: Select, rank: Rank, library: Library, recalling: Recalling
-    ) -> None:
+    def __init__(self, transcript: Transcript, relevance: Relevance, library: Library, recalling: Recalling) -> None:
         self._transcript = transcript
-        self._select = select
-        self._rank = rank
+        self._relevance = relevance
         self._library = library
         self._recalling = recalling
         self.earlier_calls: EarlierCalls = _none
@@ -168,7 +173,7 @@ class Context:
             return ()
         passages = exchanges(said)
         chosen: list[int] = []
-        for index, _ in await self._rank(question, passages, RELEVANT_MAX):
+        for index, _ in await self._relevance.rank(question, passages, RELEVANT_MAX):
             cost = estimated_tokens(len(passages[index].text))
             if cost <= budget_tokens:
                 chosen.append(index)
@@ -196,7 +201,7 @@ class Context:
             not abilities.documents
             and sum(estimated_tokens(len(passage.text)) for passages in chosen for passage in passages) > budget_tokens
         ):
-            chosen = await self._select(question, list(whole.values()), max(budget_tokens, 0))
+            chosen = await self._relevance.select(question, list(whole.values()), max(budget_tokens, 0))
         return {
             file_id: DocumentPart(
                 name=files[file_id].file.name,

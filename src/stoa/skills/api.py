@@ -136,6 +136,7 @@ def _versions(router: Routes, skills: Skills, gate: Gate) -> None:
         idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[wire.SkillVersionWire]:
         """The same, with files. The skill keeps its name."""
+        await skills.get(principal, skill_id)
         new, content = await _read(file)
         once = _once(idempotency_key, f"skills/{skill_id}/versions/upload", content)
         return Data(data=wire.version(await skills.add_version(principal, skill_id, new, once)))

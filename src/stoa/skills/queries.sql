@@ -3,7 +3,8 @@ INSERT INTO skills (org_id, project_id, id, name, description, created_by) VALUE
 
 -- name: insert_skill_version
 -- The next one; the skill is locked.
-INSERT INTO skill_versions (org_id, project_id, id, skill_id, version, description, instructions, archive, files, created_by)
+INSERT INTO skill_versions (org_id, project_id, id, skill_id, version, description, instructions, archive, files,
+    created_by)
 SELECT s.org_id, s.project_id, $3, s.id,
        1 + coalesce((SELECT max(v.version) FROM skill_versions v WHERE v.org_id = $1 AND v.skill_id = $2), 0),
        $4, $5, $6, $7, $8
