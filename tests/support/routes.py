@@ -191,7 +191,7 @@ ROUTES = [
     Route("POST", "/v1/memories", {"name": "m"}),
     Route("GET", "/v1/memories/ID", needs_id=True),
     Route("DELETE", "/v1/memories/ID", needs_id=True),
-    Route("GET", "/v1/memories/ID/items", needs_id=True),
+    Route("GET", "/v1/memories/ID/items", needs_id=True, paged=False),  # in pages of up to 1,000
     Route(
         "POST",
         "/v1/memories/ID/items",

@@ -77,7 +77,7 @@ def _items(router: Routes, memories: Memories, gate: Gate) -> None:
     async def list_memory_items(
         memory_id: UUID,
         principal: Annotated[Principal, reading],
-        page: Annotated[PageRequest, Depends(Paging(rules.ITEMS_SORTABLE))],
+        page: Annotated[PageRequest, Depends(Paging(rules.ITEMS_SORTABLE, size_max=rules.PAGE_SIZE_MAX))],
         user_id: UserId,
         session_id: SessionId = None,
         include_scope: Scopes = None,

@@ -6,6 +6,10 @@ from typing import Final
 MEMORIES_SORTABLE: Final = {"created_at": "created_at", "updated_at": "updated_at", "name": "name"}
 ITEMS_SORTABLE: Final = {"created_at": "created_at", "updated_at": "updated_at"}
 
+PAGE_SIZE_MAX: Final = 1_000
+"""Of items: what the platform's library asks for unless it is told otherwise."""
+DATA_BYTES_MAX: Final = 128 * 1024
+"""Of one message, as JSON."""
 MEMORIES_MAX: Final = 1_000
 """Of a project; stores likewise."""
 ITEMS_MAX: Final = 10_000

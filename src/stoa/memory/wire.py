@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
+import orjson
 from pydantic import AfterValidator, Field
 
 from stoa.http import Body, Timestamp, Wire
@@ -46,6 +47,14 @@ class MessageData(Body):
     name: Annotated[str, Field(max_length=200)] | None = None
 
 
+def _small(value: Any) -> Any:
+    """What was read as JSON can be written as JSON."""
+    size = len(orjson.dumps(value.model_dump() if isinstance(value, MessageData) else value))
+    if size > rules.DATA_BYTES_MAX:
+        raise ValueError(f"has {size} bytes as JSON; at most {rules.DATA_BYTES_MAX} are kept")
+    return value
+
+
 class CreateMemoryItem(Body):
     example: ClassVar[Mapping[str, Any]] = {
         "user_id": "u-1",
@@ -57,8 +66,8 @@ class CreateMemoryItem(Body):
     user_id: UserId
     session_id: SessionId | None = None
     type: Literal["message"] = "message"
-    data: MessageData
-    metadata: dict[str, Any] | None = None
+    data: Annotated[MessageData, AfterValidator(_small)]
+    metadata: Annotated[dict[str, Any], AfterValidator(_small)] | None = None
 
 
 class CreateMemoryStore(Body):
