@@ -56,6 +56,7 @@ class Receipts:
         """In the transaction that removes the rows, with its line of the audit. Gives the receipt's id."""
         subjects = [*([removed.subject_id] if removed.gone else []), *removed.row_ids]
         answers = await tx.fetchval(_SQL.forget_answers, principal.org_id, subjects)
+        answers += removed.stores.get("idempotency_keys", (0, 0))[0]
         stores = {name: {"rows": rows, "bytes": size} for name, (rows, size) in removed.stores.items()}
         stores["idempotency_keys"] = {"rows": answers, "bytes": 0}
         if self._discard is not None:

@@ -1438,6 +1438,9 @@ CREATE TABLE public.memory_files (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL
 );
+ALTER TABLE ONLY public.memory_files ALTER COLUMN user_id SET STATISTICS 0;
+ALTER TABLE ONLY public.memory_files ALTER COLUMN path SET STATISTICS 0;
+ALTER TABLE ONLY public.memory_files ALTER COLUMN content SET STATISTICS 0;
 
 CREATE TABLE public.memory_items (
     org_id uuid NOT NULL,
@@ -1454,6 +1457,10 @@ CREATE TABLE public.memory_items (
     updated_at timestamp with time zone NOT NULL,
     CONSTRAINT memory_items_type_check CHECK ((type = 'message'::text))
 );
+ALTER TABLE ONLY public.memory_items ALTER COLUMN user_id SET STATISTICS 0;
+ALTER TABLE ONLY public.memory_items ALTER COLUMN session_id SET STATISTICS 0;
+ALTER TABLE ONLY public.memory_items ALTER COLUMN data SET STATISTICS 0;
+ALTER TABLE ONLY public.memory_items ALTER COLUMN metadata SET STATISTICS 0;
 
 CREATE TABLE public.memory_stores (
     org_id uuid NOT NULL,
@@ -1632,7 +1639,11 @@ CREATE TABLE public.skill_versions (
     created_by uuid,
     created_at timestamp with time zone DEFAULT now() NOT NULL
 );
+ALTER TABLE ONLY public.skill_versions ALTER COLUMN description SET STATISTICS 0;
+ALTER TABLE ONLY public.skill_versions ALTER COLUMN instructions SET STATISTICS 0;
+ALTER TABLE ONLY public.skill_versions ALTER COLUMN archive SET STATISTICS 0;
 ALTER TABLE ONLY public.skill_versions ALTER COLUMN archive SET STORAGE EXTERNAL;
+ALTER TABLE ONLY public.skill_versions ALTER COLUMN files SET STATISTICS 0;
 
 CREATE TABLE public.skills (
     org_id uuid NOT NULL,
@@ -1644,6 +1655,7 @@ CREATE TABLE public.skills (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL
 );
+ALTER TABLE ONLY public.skills ALTER COLUMN description SET STATISTICS 0;
 
 CREATE TABLE public.spans (
     org_id uuid NOT NULL,
@@ -1700,6 +1712,7 @@ CREATE TABLE public.tool_effects (
     call_id uuid NOT NULL,
     result jsonb NOT NULL
 );
+ALTER TABLE ONLY public.tool_effects ALTER COLUMN result SET STATISTICS 0;
 
 CREATE TABLE public.tools (
     org_id uuid NOT NULL,

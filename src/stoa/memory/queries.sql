@@ -72,11 +72,14 @@ DELETE FROM memory_items WHERE org_id = $1 AND id IN (
     ORDER BY created_at DESC, id OFFSET $4);
 
 -- name: empty_memory
--- All items, before the memory goes.
+-- All items, before the memory goes, with the remembered answers to the requests that made them.
 WITH gone AS (
     DELETE FROM memory_items WHERE org_id = $1 AND memory_id = $2
-    RETURNING octet_length(data::text) + coalesce(octet_length(metadata::text), 0) AS bytes)
-SELECT count(*) AS rows, coalesce(sum(bytes), 0)::bigint AS bytes FROM gone;
+    RETURNING id, octet_length(data::text) + coalesce(octet_length(metadata::text), 0) AS bytes
+), answers AS (
+    DELETE FROM idempotency_keys WHERE org_id = $1 AND subject_id IN (SELECT id FROM gone) RETURNING 1)
+SELECT count(*) AS rows, coalesce(sum(bytes), 0)::bigint AS bytes, (SELECT count(*) FROM answers) AS answers
+FROM gone;
 
 -- name: forget_runs
 -- What the runs of a conversation remembered, and the results of their calls, before the runs go.

@@ -69,7 +69,11 @@ class Memories:
             project_id = await tx.fetchval(SQL.delete_memory, principal.org_id, memory_id)
             if project_id is None:
                 raise NotFound(f"There is no memory {memory_id}.")
-            stores = {"memories": (1, 0), "memory_items": (emptied["rows"], emptied["bytes"])}
+            stores = {
+                "memories": (1, 0),
+                "memory_items": (emptied["rows"], emptied["bytes"]),
+                "idempotency_keys": (emptied["answers"], 0),
+            }
             receipt = await self._receipts.write(tx, principal, Removed("memory", memory_id, project_id, stores))
         await self._receipts.finish(principal.org_id, receipt)
         return receipt

@@ -1,5 +1,5 @@
-"""A server that dies like `kill -9` at the n-th statement of a run whose agent edits a note and remembers what was said:
-in a process of its own. Whoever takes the run over must edit nothing twice, and remember everything once.
+"""A server that dies like `kill -9` at the n-th statement of a run whose agent edits a note and remembers: in a process
+of its own. Whoever takes the run over must edit nothing twice, and remember everything once.
 """
 
 import asyncio

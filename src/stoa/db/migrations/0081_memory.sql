@@ -66,6 +66,12 @@ CREATE TABLE memory_files (
 );
 CREATE UNIQUE INDEX memory_files_by_path ON memory_files (org_id, store_id, user_id, path);
 
+-- What the planner remembers of a column outlives its rows: it is to remember nothing of what users said.
+ALTER TABLE memory_items ALTER COLUMN user_id SET STATISTICS 0, ALTER COLUMN session_id SET STATISTICS 0,
+    ALTER COLUMN data SET STATISTICS 0, ALTER COLUMN metadata SET STATISTICS 0;
+ALTER TABLE memory_files ALTER COLUMN user_id SET STATISTICS 0, ALTER COLUMN path SET STATISTICS 0,
+    ALTER COLUMN content SET STATISTICS 0;
+
 -- Calls of built-in tools that changed something, with their results, written in the transaction of the change. A call that is
 -- made again after a crash finds its line here, changes nothing, and gives the same result. It goes with its run.
 CREATE TABLE tool_effects (
@@ -77,6 +83,7 @@ CREATE TABLE tool_effects (
     PRIMARY KEY (org_id, run_id, call_id),
     FOREIGN KEY (org_id, run_id) REFERENCES runs (org_id, id) ON DELETE CASCADE
 );
+ALTER TABLE tool_effects ALTER COLUMN result SET STATISTICS 0;
 
 DO $$
 DECLARE

@@ -31,6 +31,9 @@ CREATE TABLE skill_versions (
     CONSTRAINT skill_versions_in_order UNIQUE (org_id, skill_id, version)
 );
 ALTER TABLE skill_versions ALTER COLUMN archive SET STORAGE EXTERNAL; -- It is compressed already.
+ALTER TABLE skills ALTER COLUMN description SET STATISTICS 0;
+ALTER TABLE skill_versions ALTER COLUMN description SET STATISTICS 0, ALTER COLUMN instructions SET STATISTICS 0,
+    ALTER COLUMN archive SET STATISTICS 0, ALTER COLUMN files SET STATISTICS 0;
 
 DO $$
 DECLARE
