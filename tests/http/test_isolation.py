@@ -22,6 +22,7 @@ NOT_BY_OWNER = {
     "/v1/ui-messages/{agent}/{chat}/stream",
     "/v1/a2a/{agent}",
     "/v1/hooks/{secret}",
+    "/v1/shared/{secret}",
 }
 """Models of the catalogue are everybody's; an organization is checked by itself; a secret names its owner."""
 BODIES = {
@@ -82,6 +83,9 @@ async def census(dsn: str) -> dict[str, int]:
             "memory_files",
             "skills",
             "skill_versions",
+            "artifacts",
+            "artifact_versions",
+            "artifact_shares",
         )
         return {table: await database.fetchval(f"SELECT count(*) FROM {table}") for table in tables}
     finally:

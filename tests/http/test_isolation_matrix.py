@@ -77,7 +77,8 @@ TABLES = (
     "knowledge_items", "knowledge_sources", "spans", "traces", "access_keys", "project_members", "invitations",
     "models", "workflows", "workflow_versions", "apps", "app_deployments", "triggers", "trigger_events",
     "app_signing_secrets", "callbacks", "requirements", "user_connections", "oauth_attempts", "memories",
-    "memory_items", "memory_stores", "memory_files", "skills", "skill_versions",
+    "memory_items", "memory_stores", "memory_files", "skills", "skill_versions", "artifacts",
+    "artifact_versions", "artifact_shares",
 )  # fmt: skip
 
 

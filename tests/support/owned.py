@@ -97,6 +97,9 @@ async def owning(server: Running) -> AsyncGenerator[Owned]:
     await server.call("PUT", f"/v1/memory-stores/{store['id']}/files", json=note)
     taught = {"name": "secret-plan", "description": "Secret", "instructions": "The secret plan."}
     skill = (await server.call("POST", "/v1/skills", 201, json=taught))["data"]
+    report = {"file_name": "plan.md", "name": "Secret report", "kind": "markdown", "content": "The secret plan."}
+    published = (await server.call("POST", "/v1/artifacts", 201, json=report))["data"]
+    await server.call("POST", f"/v1/artifacts/{published['id']}/share", json={})
     database = await asyncpg.connect(server.dsn)
     org_id, stranger, connection = uuid4(), new_secret(), uuid4()
     await database.execute("INSERT INTO orgs (id, name) VALUES ($1, 'Strangers')", org_id)
@@ -149,6 +152,8 @@ async def owning(server: Running) -> AsyncGenerator[Owned]:
         "trigger_id": trigger_id,
         "event_id": firing,
         "memory_id": memory["id"],
+        "artifact_id": published["id"],
+        "secret": "0" * 32,
         "store_id": store["id"],
         "skill_id": skill["id"],
         "version": skill["latest_version_id"],

@@ -44,6 +44,8 @@ PERMISSIONS: Final = (
     "apps:read",
     "apps:run",
     "apps:write",
+    "artifacts:read",
+    "artifacts:write",
     "audit:read",
     "connections:read",
     "connections:write",
@@ -74,6 +76,7 @@ _READING: Final = frozenset(one for one in PERMISSIONS if one.endswith(":read"))
 _EDITING: Final = _READING | {
     "apps:run",
     "apps:write",
+    "artifacts:write",
     "connections:write",
     "conversations:write",
     "knowledge:write",

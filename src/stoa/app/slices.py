@@ -72,7 +72,7 @@ async def open_slices(
         models = await enter(_open_models(settings, outbound, kit, owner, journal, node.node, builtin))
         knowledge = await enter(_open_bases(settings, outbound, kit, owner, node.node, models))
         sources = await enter(_open_sources(settings, outbound, kit, node.node, models, knowledge))
-        kept = await enter(open_belongings(kit, owner))
+        kept = await enter(open_belongings(kit, owner, settings.data_dir, settings.public_url))
         programs = choices.programs(settings)
         tools = await enter(
             tools_component.open_component(kit, models.gateway.vault, owner, outbound=outbound, programs=programs)
@@ -277,6 +277,7 @@ async def _open_conversations(
                 recalling=lent.kept.recalling,
                 check_requirements=lent.hosted.requirements.lending.check,
                 uploads=uploads,
+                published=lent.kept.published,
                 trials=trials,
                 reading=_reading(streams),
                 living=adapters.living_of_runs(owner, lent.public),

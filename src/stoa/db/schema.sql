@@ -779,6 +779,57 @@ CREATE TABLE public.apps (
     CONSTRAINT apps_access_type_check CHECK ((access_type = ANY (ARRAY['private'::text, 'public'::text])))
 );
 
+CREATE TABLE public.artifact_shares (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    id uuid NOT NULL,
+    artifact_id uuid NOT NULL,
+    pinned_version_id uuid,
+    expires_at timestamp with time zone,
+    created_by uuid,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE public.artifact_versions (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    id uuid NOT NULL,
+    artifact_id uuid NOT NULL,
+    version integer NOT NULL,
+    name text NOT NULL,
+    description text,
+    mime_type text NOT NULL,
+    size bigint NOT NULL,
+    sha256 bytea NOT NULL,
+    entry_path text,
+    run_id uuid,
+    created_by uuid,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+ALTER TABLE ONLY public.artifact_versions ALTER COLUMN name SET STATISTICS 0;
+ALTER TABLE ONLY public.artifact_versions ALTER COLUMN description SET STATISTICS 0;
+ALTER TABLE ONLY public.artifact_versions ALTER COLUMN sha256 SET STATISTICS 0;
+ALTER TABLE ONLY public.artifact_versions ALTER COLUMN entry_path SET STATISTICS 0;
+
+CREATE TABLE public.artifacts (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    id uuid NOT NULL,
+    store_id uuid,
+    user_id text,
+    run_id uuid,
+    owner_id uuid DEFAULT public.stoa_user(),
+    file_name text NOT NULL,
+    name text NOT NULL,
+    kind text NOT NULL,
+    created_by uuid,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
+);
+ALTER TABLE ONLY public.artifacts ALTER COLUMN user_id SET STATISTICS 0;
+ALTER TABLE ONLY public.artifacts ALTER COLUMN file_name SET STATISTICS 0;
+ALTER TABLE ONLY public.artifacts ALTER COLUMN name SET STATISTICS 0;
+
 CREATE TABLE public.audit (
     org_id uuid NOT NULL,
     project_id uuid,
@@ -1919,6 +1970,21 @@ ALTER TABLE ONLY public.apps
 ALTER TABLE ONLY public.apps
     ADD CONSTRAINT apps_pkey PRIMARY KEY (org_id, id);
 
+ALTER TABLE ONLY public.artifact_shares
+    ADD CONSTRAINT artifact_shares_once UNIQUE (org_id, artifact_id);
+
+ALTER TABLE ONLY public.artifact_shares
+    ADD CONSTRAINT artifact_shares_pkey PRIMARY KEY (org_id, id);
+
+ALTER TABLE ONLY public.artifact_versions
+    ADD CONSTRAINT artifact_versions_in_order UNIQUE (org_id, artifact_id, version);
+
+ALTER TABLE ONLY public.artifact_versions
+    ADD CONSTRAINT artifact_versions_pkey PRIMARY KEY (org_id, id);
+
+ALTER TABLE ONLY public.artifacts
+    ADD CONSTRAINT artifacts_pkey PRIMARY KEY (org_id, id);
+
 ALTER TABLE ONLY public.audit_heads
     ADD CONSTRAINT audit_heads_pkey PRIMARY KEY (org_id);
 
@@ -2172,6 +2238,20 @@ CREATE INDEX app_signing_secrets_of_app ON public.app_signing_secrets USING btre
 
 CREATE INDEX apps_by_name ON public.apps USING btree (org_id, project_id, name, id);
 
+CREATE UNIQUE INDEX artifact_shares_by_id ON public.artifact_shares USING btree (id);
+
+CREATE INDEX artifact_shares_of_version ON public.artifact_shares USING btree (org_id, pinned_version_id) WHERE (pinned_version_id IS NOT NULL);
+
+CREATE INDEX artifact_versions_by_content ON public.artifact_versions USING btree (org_id, project_id, sha256);
+
+CREATE INDEX artifact_versions_of_run ON public.artifact_versions USING btree (org_id, run_id) WHERE (run_id IS NOT NULL);
+
+CREATE INDEX artifacts_newest ON public.artifacts USING btree (org_id, project_id, updated_at DESC, id);
+
+CREATE INDEX artifacts_of_run ON public.artifacts USING btree (org_id, run_id) WHERE (run_id IS NOT NULL);
+
+CREATE INDEX artifacts_of_user ON public.artifacts USING btree (org_id, project_id, user_id, updated_at DESC) WHERE (user_id IS NOT NULL);
+
 CREATE UNIQUE INDEX audit_chain ON public.audit USING btree (org_id, sequence) WHERE (sequence IS NOT NULL);
 
 CREATE INDEX audit_of_subject ON public.audit USING btree (org_id, subject_id, id);
@@ -2414,6 +2494,12 @@ CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.app_deployments FOR EAC
 
 CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.apps FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,access_type,latest_deployment_id,archived_at', 'description,deployment_config');
 
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.artifact_shares FOR EACH ROW EXECUTE FUNCTION public.capture_change('artifact_id', 'id,pinned_version_id,expires_at', '');
+
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.artifact_versions FOR EACH ROW EXECUTE FUNCTION public.capture_change('artifact_id', 'id,version,mime_type,size', '');
+
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.artifacts FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'kind,store_id', '');
+
 CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.connections FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,type', 'base_url,secret');
 
 CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.invitations FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'project_id,role,project_role,expires_at', 'hash');
@@ -2506,6 +2592,24 @@ ALTER TABLE ONLY public.app_signing_secrets
 
 ALTER TABLE ONLY public.apps
     ADD CONSTRAINT apps_org_id_project_id_fkey FOREIGN KEY (org_id, project_id) REFERENCES public.projects(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.artifact_shares
+    ADD CONSTRAINT artifact_shares_org_id_artifact_id_fkey FOREIGN KEY (org_id, artifact_id) REFERENCES public.artifacts(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.artifact_shares
+    ADD CONSTRAINT artifact_shares_org_id_pinned_version_id_fkey FOREIGN KEY (org_id, pinned_version_id) REFERENCES public.artifact_versions(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.artifact_versions
+    ADD CONSTRAINT artifact_versions_org_id_artifact_id_fkey FOREIGN KEY (org_id, artifact_id) REFERENCES public.artifacts(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.artifact_versions
+    ADD CONSTRAINT artifact_versions_org_id_run_id_fkey FOREIGN KEY (org_id, run_id) REFERENCES public.runs(org_id, id) ON DELETE SET NULL (run_id);
+
+ALTER TABLE ONLY public.artifacts
+    ADD CONSTRAINT artifacts_org_id_project_id_fkey FOREIGN KEY (org_id, project_id) REFERENCES public.projects(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.artifacts
+    ADD CONSTRAINT artifacts_org_id_run_id_fkey FOREIGN KEY (org_id, run_id) REFERENCES public.runs(org_id, id) ON DELETE SET NULL (run_id);
 
 ALTER TABLE ONLY public.callback_attempts
     ADD CONSTRAINT callback_attempts_org_id_callback_id_fkey FOREIGN KEY (org_id, callback_id) REFERENCES public.callbacks(org_id, id) ON DELETE CASCADE;
@@ -2680,6 +2784,12 @@ ALTER TABLE public.app_signing_secrets ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.apps ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.artifact_shares ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.artifact_versions ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.artifacts ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.audit ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.audit_heads ENABLE ROW LEVEL SECURITY;
@@ -2795,6 +2905,12 @@ CREATE POLICY tenant ON public.app_deployments TO stoa_tenant USING (((org_id = 
 CREATE POLICY tenant ON public.app_signing_secrets TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
 CREATE POLICY tenant ON public.apps TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
+CREATE POLICY tenant ON public.artifact_shares TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
+CREATE POLICY tenant ON public.artifact_versions TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
+CREATE POLICY tenant ON public.artifacts TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects())))) AND public.stoa_owns(owner_id)));
 
 CREATE POLICY tenant ON public.audit TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
@@ -2976,6 +3092,12 @@ GRANT SELECT,INSERT,DELETE ON TABLE public.app_deployments TO stoa_tenant;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.app_signing_secrets TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.apps TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.artifact_shares TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.artifact_versions TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.artifacts TO stoa_tenant;
 
 GRANT SELECT,INSERT ON TABLE public.audit TO stoa_tenant;
 

@@ -5,6 +5,7 @@ from stoa.runs.agent.items import content_of
 from stoa.runs.agent.knowledge import KnowledgeTool, Library, Quote, bases_of
 from stoa.runs.agent.notes import NotesTool
 from stoa.runs.agent.ports import Supply
+from stoa.runs.agent.publishing import ArtifactTool
 from stoa.runs.agent.remembering import MemoryUse, memory_use
 from stoa.runs.agent.skilled import SkillsTool
 from stoa.runs.api import routes
@@ -17,7 +18,7 @@ from stoa.runs.ports import CheckRequirements
 from stoa.runs.recording import Recorder
 from stoa.runs.revocation import Credential, Living
 from stoa.runs.service import Runs
-from stoa.runs.types import GraphStart, Input, Moved, RequestType, Run, RunStatus, SendMessage, Trial
+from stoa.runs.types import GraphStart, Input, Moved, Publication, RequestType, Run, RunStatus, SendMessage, Trial
 from stoa.runs.wire import SendMessageBody
 from stoa.runs.worker import Worker
 from stoa.runs.workflow.advice import advice
@@ -26,6 +27,7 @@ from stoa.runs.workflow.registry import NODE_TYPES
 
 __all__ = [
     "NODE_TYPES",
+    "ArtifactTool",
     "Belongings",
     "CheckRequirements",
     "Context",
@@ -38,6 +40,7 @@ __all__ = [
     "MemoryUse",
     "Moved",
     "NotesTool",
+    "Publication",
     "Quote",
     "Reading",
     "Recorder",

@@ -25,7 +25,7 @@ from stoa.runs.graphs import Graphs
 from stoa.runs.host import AppRuns, Reading, host_routes
 from stoa.runs.invoke import figure_routes, invoke_routes
 from stoa.runs.metrics import RunMetrics, polls
-from stoa.runs.ports import AppProjects, CheckRequirements, FindModel, Flows, Models, Trials, Uploads
+from stoa.runs.ports import AppProjects, CheckRequirements, FindModel, Flows, Models, Published, Trials, Uploads
 from stoa.runs.recording import Recorder
 from stoa.runs.revocation import Living, Policy, Revocation
 from stoa.runs.service import Runs
@@ -84,6 +84,7 @@ async def open_component(
     recalling: Recalling,
     check_requirements: CheckRequirements,
     uploads: Uploads,
+    published: Published,
     trials: Trials,
     reading: Reading,
     living: Living,
@@ -125,7 +126,7 @@ async def open_component(
                 router,
                 invoke_routes(app_runs, app_projects, kit.gate),
                 testing_routes(app_runs, trials, kit.gate),
-                figure_routes(app_runs, app_projects, uploads, kit.gate, kit.clock, public_url),
+                figure_routes(app_runs, app_projects, uploads, published, kit.gate, kit.clock, public_url),
             ],
             HostKind.APP: [host_routes(app_runs, uploads, app_gate), socket_routes(app_runs, app_gate, origins)],
         },

@@ -75,6 +75,21 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Publication:
+    """A version of an artifact that a run has published. `path` downloads it without a header until `ends`."""
+
+    artifact_id: UUID
+    version_id: UUID
+    version: int
+    name: str
+    kind: str
+    mime_type: str
+    size: int
+    path: str
+    ends: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class RunFilter:
     """Which runs a list shows. `statuses` None: all. `awaiting_input` adds started and paused ones with an open
     question.

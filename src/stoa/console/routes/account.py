@@ -17,6 +17,8 @@ PERMISSIONS: Final[Mapping[str, str]] = {
     "apps:read": "see workflows and apps",
     "apps:run": "run apps",
     "apps:write": "make, deploy and delete workflows and apps",
+    "artifacts:read": "read artifacts",
+    "artifacts:write": "publish, share and delete artifacts",
     "audit:read": "read the audit",
     "connections:read": "see connections to providers",
     "connections:write": "connect and disconnect providers",
