@@ -50,6 +50,8 @@ ROUTES = [
     Route("POST", "/v1/runs/ID/stream-tickets", needs_id=True),
     Route("GET", "/v1/router/models"),
     Route("GET", "/v1/router/models/ID/providers", needs_id=True),
+    Route("POST", "/v1/ocr/parse", upload=True),
+    Route("POST", "/v1/ocr/extract", upload=True),
     Route("GET", "/v1/connections"),
     Route("POST", "/v1/connections", {"name": "c", "type": "openai", "config": {"api_key": "x"}}),
     Route("GET", "/v1/connections/ID", needs_id=True),
@@ -87,6 +89,7 @@ ROUTES = [
         "POST", "/v1/knowledgebases/ID/evaluate", {"queries": [{"query": "q", "relevant": ["a.txt"]}]}, needs_id=True
     ),
     Route("POST", "/v1/knowledgebases/ID/vector-search", {"query": "q"}, needs_id=True),
+    Route("POST", "/v1/knowledgebases/ID/graph-search", {"query": "q"}, needs_id=True),
     Route("GET", "/v1/knowledgebase-items/ID", needs_id=True),
     Route("PATCH", "/v1/knowledgebase-items/ID", {"metadata": {}}, needs_id=True),
     Route("DELETE", "/v1/knowledgebase-items/ID", needs_id=True),

@@ -153,12 +153,13 @@ class _Guard:
 
     def _check_query(self, request: Request) -> None:
         unknown = (name for name in request.query_params if name not in self._query and name not in ANY_ROUTE_TAKES)
-        _refuse(
-            {
-                name: f"is no parameter of this route{did_you_mean(name, self._query)}"
-                for name in islice(unknown, NAMED_MAX)
-            }
-        )
+        details = {
+            name: f"is no parameter of this route{did_you_mean(name, self._query)}"
+            for name in islice(unknown, NAMED_MAX)
+        }
+        # No row holds a NUL, and PostgreSQL takes none as a parameter either.
+        unstorable = (name for name, value in request.query_params.multi_items() if "\x00" in value)
+        _refuse(details | dict.fromkeys(islice(unstorable, NAMED_MAX), "cannot hold the character NUL"))
 
     def _check_form(self, form: FormData) -> None:
         """Raises BadRequest. A field that is missing is named too: it may be the misspelt one."""
