@@ -312,8 +312,7 @@ async def _open_conversations(
             )
         )
         uploads.conversations, uploads.links = talks.conversations, talks.links
-        trials.conversations = talks.conversations
-        lent.hosted.reports.runs = worked.runs
+        trials.conversations, lent.hosted.reports.runs = talks.conversations, worked.runs
         yield _Talking(talks, worked)
 
 
