@@ -10,10 +10,11 @@ from typing import Any, Final
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from stoa.gateway.router.api import ChatStream, while_connected
+from stoa.gateway.router.api import ChatStream
 from stoa.gateway.router.chat import Chat, Whole
 from stoa.http import Gate, errors
 from stoa.http.bodies import parse
+from stoa.http.leaving import while_connected
 from stoa.http.shortcut import again, plain_token
 from stoa.kernel.errors import AppError
 
