@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from stoa.gateway.catalogue import ModelEntry
 from stoa.gateway.connections import Connection
+from stoa.gateway.registry import provider_of
 from stoa.gateway.router.breaker import CircuitState
 from stoa.gateway.types import ProviderName
 from stoa.http import Body, Timestamp, Wire
@@ -24,13 +25,19 @@ class ConnectionConfig(Body):
     ca_bundle: CaBundle | None = None
 
 
+def _provider(type_: object) -> object:
+    """The platform's name for a provider (`dynamiq.connections.OpenAI`) as ours."""
+    return provider_of(type_) or type_ if isinstance(type_, str) else type_
+
+
 class CreateConnection(Body):
-    """`name` leads the slugs of the connection's models: `name/model`."""
+    """`name` leads the slugs of the connection's models: `name/model`. `type` is taken as the platform's library names
+    it too: `dynamiq.connections.OpenAI`."""
 
     example: ClassVar[Mapping[str, Any]] = {"name": "openai", "type": "openai", "config": {"api_key": "sk-example"}}
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
-    type: ProviderName
+    type: Annotated[ProviderName, BeforeValidator(_provider)]
     config: ConnectionConfig = ConnectionConfig()
 
 

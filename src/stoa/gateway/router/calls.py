@@ -223,6 +223,9 @@ class Calls:
                 await stack.aclose()
                 self.breakers.failed(target.circuit, error)
                 self._fallbacks.add(error.code)
+                if spoken.began:  # What was made of the answer is paid for; another one would be paid for too.
+                    await self.accounts.committed(self._enter(call, target, spoken)[1])
+                    raise refusal_of(error) from error
                 wait = rules.wait_seconds(error, attempt) if last else None
                 if wait is None or not self.breakers.admit(target.circuit):
                     return error
