@@ -1,6 +1,6 @@
 """The JSON shapes of models and connections (contract section 8)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
@@ -15,13 +15,16 @@ from stoa.http import Body, Timestamp, Wire
 from stoa.http.wire import storable
 from stoa.outbound.certificates import CaBundle
 
+ModelName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")]
+
 
 class ConnectionConfig(Body):
-    """`ca_bundle`: certificate authorities (PEM) that the provider's certificate may be signed by, beside the
-    system's."""
+    """`models` names the models of a provider that lists none; then it is not asked. `ca_bundle`: certificate
+    authorities (PEM) that the provider's certificate may be signed by, beside the system's."""
 
     base_url: Annotated[str, Field(min_length=1, max_length=500), AfterValidator(storable)] | None = None
     api_key: Annotated[str, Field(min_length=1, max_length=2000, pattern=r"^[\x21-\x7e]+$")] | None = None
+    models: Annotated[Sequence[ModelName], Field(min_length=1, max_length=100)] | None = None
     ca_bundle: CaBundle | None = None
 
 
