@@ -27,6 +27,7 @@ def shell_of(page: str) -> tuple[str, ...]:
 
 
 PASTED_INTO = {
+    "../moving/dynamiq.md": "bash",
     "README.md": "zsh",
     "agents.md": "bash",
     "apps.md": "zsh",

@@ -249,6 +249,11 @@ export interface KnowledgeBase {
   item_count: number;
   chunk_count: number;
   reindex?: Reindex;
+  flow?: Record<string, unknown>;
+  flow_ui?: Record<string, unknown>;
+  runtime_id?: string;
+  workflow_id?: string;
+  workflow_version_id?: string;
   created_at: string;
   updated_at: string;
 }

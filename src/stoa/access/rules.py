@@ -25,6 +25,8 @@ _TAIL: Final = re.compile(r"[A-Za-z0-9]{64}\Z")
 TOKEN_PREFIX: Final = "stoa_pat_"  # noqa: S105 — a prefix, no secret
 INVITATION_PREFIX: Final = "stoa_inv_"
 SESSION_PREFIX: Final = "stoa_ses_"
+RESET_PREFIX: Final = "stoa_rst_"
+OWNER_PREFIX: Final = "stoa_own_"
 
 _EMAIL: Final = re.compile(r"[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+")
 EMAIL_CHARACTERS_MAX: Final = 254
@@ -33,6 +35,9 @@ PASSWORD_CHARACTERS_MIN: Final = 12
 PASSWORD_CHARACTERS_MAX: Final = 1_024
 INVITATION_DAYS: Final = 7
 SESSION_DAYS: Final = 14
+RESET_LIFETIME: Final = timedelta(minutes=30)
+RESETS_PER_DAY_MAX: Final = 10
+"""Mails to one address, so that a stranger cannot fill somebody's mailbox; and never two within a minute."""
 ATTEMPTS_MAX: Final = 10
 """To sign in, before the next one has to wait."""
 ATTEMPT_DELAY_SECONDS: Final = 30.0

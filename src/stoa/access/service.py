@@ -101,6 +101,13 @@ class Access:
         self.uses.saw(owner.org_id, owner.key_id)
         return owner
 
+    async def authenticate_browser(self, token: str) -> Principal:
+        """The same for what a browser of the console holds: no program sends a user's session."""
+        if not token.startswith(rules.SESSION_PREFIX):
+            return await self.authenticate(token)
+        async with internal_statement(self._database) as tx:
+            return await people.session_owner(tx, token, self._clock.now())
+
     async def _token_owner(self, token: str) -> Principal:
         if not rules.well_formed(token, rules.TOKEN_PREFIX):
             raise Unauthorized("This is not a personal access token: one is stoa_pat_ and 64 letters and digits.")
@@ -275,10 +282,11 @@ class Access:
             found, total = await store.list_projects(tx, principal.org_id, page)
         return Page(found, page.page, page.page_size, total)
 
-    async def project(self, principal: Principal, project_id: UUID) -> Project:
+    async def project(self, principal: Principal, project_id: UUID, org_id: UUID | None = None) -> Project:
+        """Raises NotFound, also where `org_id` names another organization than the project's."""
         async with self._database.tenant(principal) as tx:
             row = await tx.fetchrow(SQL.project, principal.org_id, project_id)
-        if row is None:
+        if row is None or org_id not in (None, principal.org_id):
             raise _no_project(project_id)
         return store.project(row)
 

@@ -1,7 +1,7 @@
 """Opens every slice's component, in the order in which they lend to one another."""
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -44,6 +44,7 @@ class Slices:
     gateway: gateway_component.GatewayComponent
     runs: runs_component.RunsComponent
     node: Node
+    first_owner: access.FirstOwner
 
 
 @asynccontextmanager
@@ -92,7 +93,7 @@ async def open_slices(
         lent = _Neighbours(journal, streams, node.node, models, public, deployed, hosted, chosen, library)
         talking = await enter(_open_conversations(settings, kit, owner, lent))
         triggers = await enter(_open_triggers(settings, kit, node.node, models, hosted, talking))
-        keys = await enter(access_component.open_component(kit, owner, TriggersOfKeys()))
+        keys = await enter(_open_access(settings, outbound, kit, owner))
         dialects = await enter(_open_dialects(kit, talking, streams, models, deployed, chosen))
         usage = await enter(usage_component.open_component(kit))
         traces = await enter(traces_component.open_component(kit, owner, retention_days=settings.traces_retention_days))
@@ -102,8 +103,15 @@ async def open_slices(
         ]  # fmt: skip
         checks = [check for component in built for check in component.checks]
         doctor = await enter(doctor_component.open_component(kit, checks, runs.timeline, choices.data(settings)))
-        console = await enter(console_component.open_component(kit, access.Sessions(kit.database, kit.clock, owner)))
-        yield Slices([*built, doctor, console], doctor, models.gateway, talking.runs, node.node)
+        held = access.Sessions(kit.database, kit.clock, owner)
+        console = await enter(console_component.open_component(kit, held, keys.sign_ins, settings.public_url))
+        yield Slices([*built, doctor, console], doctor, models.gateway, talking.runs, node.node, keys.first_owner)
+
+
+def _open_access(
+    settings: Settings, outbound: Outbound, kit: Kit, owner: access.Access
+) -> AbstractAsyncContextManager[access_component.AccessComponent]:
+    return access_component.open_component(kit, owner, outbound, choices.outside(settings), TriggersOfKeys())
 
 
 @asynccontextmanager
@@ -306,7 +314,7 @@ async def _open_conversations(
 class _Models:
     gateway: gateway_component.GatewayComponent
     documents: documents.Documents
-    local: embedding.LocalEmbedder
+    local: choices.LocalEmbedders
     endpoint: embedding.RemoteEmbedder | None
 
 
@@ -323,16 +331,16 @@ async def _open_models(
     """The gateway, with the documents that its built-in model quotes."""
     async with AsyncExitStack() as stack:
         local, endpoint = (
-            embedding.LocalEmbedder(settings.data_dir / "models"),
+            choices.local_embedders(settings),
             choices.embedder(settings, outbound.trusted()),
         )
         stack.push_async_callback(local.close)
         if endpoint is not None:
             stack.push_async_callback(endpoint.close)
         converter = documents.Converter()
-        files = documents.Documents(converter, adapters.embed_or_none(endpoint or local))
+        files = documents.Documents(converter, adapters.embed_or_none(endpoint or local.default))
         stack.push_async_callback(files.close)
-        embedders: dict[str, embedding.Embedder] = {choices.EMBEDDINGS_SLUG: local}
+        embedders: dict[str, embedding.Embedder] = {choices.EMBEDDINGS_SLUG: local.default}
         if endpoint is not None and settings.embeddings is not None:
             embedders[settings.embeddings.model] = endpoint
         opened = await stack.enter_async_context(
@@ -376,7 +384,8 @@ async def _open_bases(
                 owner,
                 DirectoryBlobs(settings.data_dir / "knowledge"),
                 bases.Embedders(
-                    models.local,
+                    models.local.by_name,
+                    models.local.chosen,
                     models.endpoint,
                     settings.embeddings.model if settings.embeddings else None,
                     catalogue.credentials,
@@ -384,7 +393,7 @@ async def _open_bases(
                 ),
                 bases.Rerankers(reranker, catalogue.credentials, outbound=outbound),
                 transcriber,
-                prepare=Started(start=partial(choices.load, reranker)),
+                prepare=Started(start=partial(choices.load, models.local, reranker)),
                 domain=settings.domain,
                 items_per_project_max=settings.items_per_project_max,
                 drain_seconds_max=settings.drain_seconds_max,

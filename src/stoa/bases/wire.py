@@ -48,6 +48,8 @@ class ReindexWire(Wire):
 
 
 class BaseWire(Wire):
+    """`flow` and the fields after it: what the platform's clients said of ingestion. Lists leave the flow out."""
+
     id: UUID
     name: str
     description: str | None
@@ -62,6 +64,11 @@ class BaseWire(Wire):
     item_count: int
     chunk_count: int
     reindex: ReindexWire | None
+    flow: dict[str, Any] | None
+    flow_ui: dict[str, Any] | None
+    runtime_id: UUID | None
+    workflow_id: UUID | None
+    workflow_version_id: UUID | None
     created_at: Timestamp
     updated_at: Timestamp
 
@@ -127,6 +134,13 @@ class SearchWire(Wire):
     explain: dict[str, Any] | None
 
 
+class GraphWire(Wire):
+    """`content` is the passages, the best first; `documents` are the same with their metadata."""
+
+    content: str
+    documents: Sequence[HitWire]
+
+
 # --- values to shapes ------------------------------------------------------------------------------------------
 def base(value: KnowledgeBase, domain: str, root: str) -> BaseWire:
     """`root` is the api's base URL as the caller reached it."""
@@ -155,6 +169,11 @@ def base(value: KnowledgeBase, domain: str, root: str) -> BaseWire:
         )
         if building
         else None,
+        flow=value.ingestion.get("flow"),
+        flow_ui=value.ingestion.get("flow_ui"),
+        runtime_id=value.ingestion.get("runtime_id"),
+        workflow_id=value.ingestion.get("workflow_id"),
+        workflow_version_id=value.ingestion.get("workflow_version_id"),
         created_at=value.created_at,
         updated_at=value.updated_at,
     )
@@ -200,6 +219,11 @@ def found(value: Found, *, explain: bool) -> SearchWire:
         for hit in value.hits
     ]
     return SearchWire(data=hits, explain=_plain(value.explain) if explain else None)
+
+
+def graph(value: Found) -> GraphWire:
+    documents = found(value, explain=False).data
+    return GraphWire(content="\n\n".join(one.content for one in documents), documents=documents)
 
 
 def _plain(value: Mapping[str, Any] | None) -> dict[str, Any] | None:

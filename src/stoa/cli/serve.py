@@ -261,7 +261,7 @@ def banner(settings: Settings, server: Server, port: int, where: str) -> list[st
         lines += ["Your access key, shown only this once; keep it:", "", f"  {server.first_key}", ""]
         if server.sign_in_link is not None:
             lines += [
-                "Open this once, within 15 minutes, to be signed in to the console:",
+                "Open this once, within 15 minutes, to look around in the console with that key:",
                 "",
                 f"  {base}/console/sign-in#{server.sign_in_link}",
                 "",
@@ -276,6 +276,13 @@ def banner(settings: Settings, server: Server, port: int, where: str) -> list[st
             "",
         ]
         key = "$STOA_KEY"
+    if server.owner_link is not None:
+        lines += [
+            "Nobody owns this server yet. Open this once, within 15 minutes, to make your account, the owner's:",
+            "",
+            f"  {(settings.public_url or base).rstrip('/')}/console/welcome#{server.owner_link}",
+            "",
+        ]
     authorization = f'-H "Authorization: Bearer {key}"'
     body = '-H "Content-Type: application/json" -d'
     hello = '{"content":"Hello! What can you do?"}'

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -12,6 +12,9 @@ from starlette.responses import HTMLResponse, Response
 from stoa.console import cookies, examples, pages, words
 from stoa.console.client import Api, Query, Refused
 from stoa.console.examples import Call
+from stoa.kernel.errors import TooLarge
+
+FORM_BYTES_MAX = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +22,9 @@ class View:
     request: Request
     api: Api
     language: str
+    session: str
+    users: bool = False
+    """Whether a user is signed in, and not an access key."""
 
     @property
     def translate(self) -> words.Translate:
@@ -28,6 +34,15 @@ class View:
         """A number of the query; what is none is the default."""
         given = self.request.query_params.get(name, "")
         return max(1, int(given)) if given.isascii() and given.isdigit() and len(given) < 8 else default
+
+    async def form(self) -> Mapping[str, list[str]]:
+        """The fields of a form that was sent here. Raises TooLarge."""
+        body = b""
+        async for chunk in self.request.stream():
+            body += chunk
+            if len(body) > FORM_BYTES_MAX:
+                raise TooLarge("This form is over 1 MiB; send it to the API instead.")
+        return parse_qs(body.decode("utf-8", "replace"), max_num_fields=100)
 
     async def optional(self, path: str, query: Query | None = None) -> tuple[Any, str | None]:
         """(answer, None), or (None, why not): for a part of a page that may be missing. Raises Refused without a
@@ -44,7 +59,13 @@ class View:
 
     def page(self, template: str, name: str, title: str, calls: Sequence[Call] = (), **values: Any) -> Response:
         shown = examples.shown(calls, str(self.request.base_url).rstrip("/"))
-        return respond(self.request, self.language, template, page=name, title=title, calls=shown, **values)
+        return respond(
+            self.request, self.language, template, page=name, title=title, calls=shown, users=self.users, **values
+        )
+
+    def ended(self, message: str) -> Response:
+        """The session has ended meanwhile. Raises Refused, as a call of the API would."""
+        raise Refused(401, {"code": "unauthorized", "message": message})
 
     def again(self, **changes: object) -> str:
         """This page's address with other parameters."""

@@ -1073,6 +1073,7 @@ CREATE TABLE public.invitations (
     expires_at timestamp with time zone NOT NULL,
     created_by uuid,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
+    mailed_at timestamp with time zone,
     CONSTRAINT invitations_check CHECK (((project_id IS NULL) = (project_role IS NULL))),
     CONSTRAINT invitations_project_role_check CHECK ((project_role = ANY (ARRAY['admin'::text, 'editor'::text, 'viewer'::text]))),
     CONSTRAINT invitations_role_check CHECK ((role = ANY (ARRAY['owner'::text, 'admin'::text, 'member'::text])))
@@ -1376,10 +1377,12 @@ CREATE TABLE public.knowledgebases (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     ocr text DEFAULT 'auto'::text NOT NULL,
+    ingestion jsonb,
     CONSTRAINT knowledgebases_ocr_check CHECK ((ocr = ANY (ARRAY['auto'::text, 'off'::text])))
 );
 ALTER TABLE ONLY public.knowledgebases ALTER COLUMN name SET STATISTICS 0;
 ALTER TABLE ONLY public.knowledgebases ALTER COLUMN description SET STATISTICS 0;
+ALTER TABLE ONLY public.knowledgebases ALTER COLUMN ingestion SET STATISTICS 0;
 
 CREATE TABLE public.ledger_batches (
     node_id uuid NOT NULL,
@@ -1765,13 +1768,34 @@ CREATE TABLE public.user_connections (
     updated_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
+CREATE TABLE public.user_identities (
+    issuer text NOT NULL,
+    subject text NOT NULL,
+    user_id uuid NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE public.user_links (
+    hash bytea NOT NULL,
+    kind text NOT NULL,
+    user_id uuid,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT user_links_check CHECK (((kind = 'first_owner'::text) = (user_id IS NULL))),
+    CONSTRAINT user_links_kind_check CHECK ((kind = ANY (ARRAY['first_owner'::text, 'password_reset'::text])))
+);
+
 CREATE TABLE public.user_sessions (
     org_id uuid NOT NULL,
     id uuid NOT NULL,
     user_id uuid NOT NULL,
     hash bytea NOT NULL,
     expires_at timestamp with time zone NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    method text DEFAULT 'password'::text NOT NULL,
+    address text,
+    client text,
+    hint text,
+    CONSTRAINT user_sessions_method_check CHECK ((method = ANY (ARRAY['password'::text, 'oidc'::text, 'invitation'::text, 'first_start'::text])))
 );
 
 CREATE TABLE public.users (
@@ -1784,7 +1808,11 @@ CREATE TABLE public.users (
     failed_attempts integer DEFAULT 0 NOT NULL,
     next_attempt_at timestamp with time zone,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    email_verified_at timestamp with time zone,
+    resets integer DEFAULT 0 NOT NULL,
+    resets_since timestamp with time zone,
+    reset_at timestamp with time zone
 );
 
 CREATE TABLE public.workflow_versions (
@@ -2028,6 +2056,12 @@ ALTER TABLE ONLY public.user_connections
 
 ALTER TABLE ONLY public.user_connections
     ADD CONSTRAINT user_connections_pkey PRIMARY KEY (org_id, id);
+
+ALTER TABLE ONLY public.user_identities
+    ADD CONSTRAINT user_identities_pkey PRIMARY KEY (issuer, subject);
+
+ALTER TABLE ONLY public.user_links
+    ADD CONSTRAINT user_links_pkey PRIMARY KEY (hash);
 
 ALTER TABLE ONLY public.user_sessions
     ADD CONSTRAINT user_sessions_hash_key UNIQUE (hash);
@@ -2281,6 +2315,10 @@ CREATE INDEX triggers_of_app ON public.triggers USING btree (org_id, app_id, cre
 
 CREATE INDEX user_connections_of_requirement ON public.user_connections USING btree (org_id, requirement_id);
 
+CREATE INDEX user_identities_by_user ON public.user_identities USING btree (user_id);
+
+CREATE UNIQUE INDEX user_links_by_user ON public.user_links USING btree (user_id);
+
 CREATE INDEX user_sessions_by_end ON public.user_sessions USING btree (expires_at);
 
 CREATE INDEX user_sessions_by_user ON public.user_sessions USING btree (org_id, user_id);
@@ -2513,6 +2551,12 @@ ALTER TABLE ONLY public.user_connections
 
 ALTER TABLE ONLY public.user_connections
     ADD CONSTRAINT user_connections_org_id_requirement_id_fkey FOREIGN KEY (org_id, requirement_id) REFERENCES public.requirements(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.user_identities
+    ADD CONSTRAINT user_identities_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.user_links
+    ADD CONSTRAINT user_links_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.user_sessions
     ADD CONSTRAINT user_sessions_org_id_user_id_fkey FOREIGN KEY (org_id, user_id) REFERENCES public.org_members(org_id, user_id) ON DELETE CASCADE;
@@ -2768,6 +2812,10 @@ ALTER TABLE public.triggers ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.usage_sums ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.user_connections ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.user_identities ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.user_links ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.user_sessions ENABLE ROW LEVEL SECURITY;
 

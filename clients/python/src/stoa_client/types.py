@@ -262,6 +262,11 @@ class KnowledgeBase(Record):
     item_count: int
     chunk_count: int
     reindex: Reindex | None
+    flow: Mapping[str, Any] | None
+    flow_ui: Mapping[str, Any] | None
+    runtime_id: str | None
+    workflow_id: str | None
+    workflow_version_id: str | None
     created_at: str
     updated_at: str
 

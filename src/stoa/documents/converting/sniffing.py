@@ -13,6 +13,7 @@ from stoa.documents.formats import EXTENSIONS, FORMATS, LANGUAGES, MIME_TYPES, S
 from stoa.documents.types import ConversionError
 
 HEAD_BYTES: Final = 4096
+ZIP: Final = b"PK\x03\x04"
 
 _OLE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _PICTURES: Final = (
@@ -66,7 +67,7 @@ def sniff(head: bytes, name: str, mime_type: str | None, *, pictures: bool = Fal
         return Sniffed("picture", _warning(name, claim, kind.removeprefix("image/")))
     if _is_pdf(head, claim):
         return Sniffed("pdf", _warning(name, claim, "pdf"))
-    if head.startswith(b"PK\x03\x04"):
+    if head.startswith(ZIP):
         return Sniffed("zip")
     if head.startswith(b"{\\rtf"):
         return Sniffed("rtf", _warning(name, claim, "rtf"))
@@ -121,8 +122,14 @@ def _refuse_binary(head: bytes, name: str, claim: str | None) -> None:
     for magic, what in _ELSEWHAT:
         if head.startswith(magic) and (b"\0" in head or not magic.decode("latin-1").isprintable()):
             raise _mismatch(name, claim, what)
-    if b"\0" in head:
+    if b"\0" in head and not (claim is not None and FORMATS[claim].text and _is_text_but_for_few(head)):
         raise _mismatch(name, claim, "binary data")
+
+
+def _is_text_but_for_few(head: bytes) -> bool:
+    """Logs and exports may hold a zero byte here and there."""
+    controls = sum(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in head)
+    return controls <= max(2, len(head) // 100)
 
 
 def _mismatch(name: str, claim: str | None, what: str) -> ConversionError:
