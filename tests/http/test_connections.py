@@ -82,3 +82,4 @@ def test_the_platform_s_names() -> None:
     assert {provider_of(f"dynamiq.connections.{name}") for name in PLATFORM_NAMES} <= set(PROVIDERS)
     assert (provider_of("openai"), provider_of("dynamiq.nodes.llms.Gemini")) == ("openai", "gemini")
     assert [provider_of(name) for name in ("", "OpenAI", "dynamiq.connections.Pinecone", "other.OpenAI")] == [None] * 4
+    assert provider_of("dynamiq.connections.LlamaCpp") == "llamacpp"

@@ -8,6 +8,7 @@ from fastapi import Depends, Path, Query
 from stoa.gateway import wire
 from stoa.gateway.catalogue import Catalogue
 from stoa.gateway.connections import ChangedConnection, Connections, NewConnection
+from stoa.gateway.registry import provider_of
 from stoa.gateway.router.breaker import Breakers
 from stoa.gateway.router.routing import Routing
 from stoa.gateway.types import Endpoint
@@ -64,7 +65,7 @@ def routes(catalogue: Catalogue, connections: Connections, routing: Routing, bre
             Query(description="May be repeated; `openai`, or `dynamiq.connections.OpenAI`."),
         ] = None,
     ) -> DataList[wire.ConnectionWire]:
-        types = [wire.provider_type(one) for one in type] if type else None
+        types = [provider_of(one) or one for one in type] if type else None
         return page_of(await connections.list(principal, page, project_id, types), wire.connection)
 
     @router.post("/v1/connections", status_code=201, responses=refusals(409))
