@@ -864,6 +864,17 @@ ALTER TABLE public.audit ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE TABLE public.cached_answers (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    digest bytea NOT NULL,
+    key_id uuid NOT NULL,
+    model text NOT NULL,
+    content_type text NOT NULL,
+    content bytea NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
 CREATE TABLE public.callback_attempts (
     org_id uuid NOT NULL,
     project_id uuid NOT NULL,
@@ -2019,6 +2030,9 @@ ALTER TABLE ONLY public.audit_heads
 ALTER TABLE ONLY public.audit
     ADD CONSTRAINT audit_pkey PRIMARY KEY (org_id, id);
 
+ALTER TABLE ONLY public.cached_answers
+    ADD CONSTRAINT cached_answers_pkey PRIMARY KEY (org_id, project_id, digest);
+
 ALTER TABLE ONLY public.callback_attempts
     ADD CONSTRAINT callback_attempts_pkey PRIMARY KEY (org_id, callback_id, number);
 
@@ -2291,6 +2305,10 @@ CREATE UNIQUE INDEX audit_chain ON public.audit USING btree (org_id, sequence) W
 CREATE INDEX audit_of_subject ON public.audit USING btree (org_id, subject_id, id);
 
 CREATE INDEX audit_unsealed ON public.audit USING btree (org_id, id) WHERE (sequence IS NULL);
+
+CREATE INDEX cached_answers_by_time ON public.cached_answers USING btree (created_at);
+
+CREATE INDEX cached_answers_of_key ON public.cached_answers USING btree (org_id, key_id);
 
 CREATE INDEX callbacks_by_id ON public.callbacks USING btree (id);
 
@@ -2649,6 +2667,12 @@ ALTER TABLE ONLY public.artifacts
 ALTER TABLE ONLY public.artifacts
     ADD CONSTRAINT artifacts_org_id_run_id_fkey FOREIGN KEY (org_id, run_id) REFERENCES public.runs(org_id, id) ON DELETE SET NULL (run_id);
 
+ALTER TABLE ONLY public.cached_answers
+    ADD CONSTRAINT cached_answers_org_id_key_id_fkey FOREIGN KEY (org_id, key_id) REFERENCES public.access_keys(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.cached_answers
+    ADD CONSTRAINT cached_answers_org_id_project_id_fkey FOREIGN KEY (org_id, project_id) REFERENCES public.projects(org_id, id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY public.callback_attempts
     ADD CONSTRAINT callback_attempts_org_id_callback_id_fkey FOREIGN KEY (org_id, callback_id) REFERENCES public.callbacks(org_id, id) ON DELETE CASCADE;
 
@@ -2838,6 +2862,8 @@ ALTER TABLE public.audit ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.audit_heads ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.cached_answers ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.callback_attempts ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.callbacks ENABLE ROW LEVEL SECURITY;
@@ -2959,6 +2985,8 @@ CREATE POLICY tenant ON public.artifacts TO stoa_tenant USING (((org_id = public
 CREATE POLICY tenant ON public.audit TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
 CREATE POLICY tenant ON public.audit_heads TO stoa_tenant USING ((org_id = public.stoa_org()));
+
+CREATE POLICY tenant ON public.cached_answers TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
 CREATE POLICY tenant ON public.callback_attempts TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
@@ -3150,6 +3178,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.artifacts TO stoa_tenant;
 GRANT SELECT,INSERT ON TABLE public.audit TO stoa_tenant;
 
 GRANT SELECT ON TABLE public.audit_heads TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.cached_answers TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.callback_attempts TO stoa_tenant;
 
