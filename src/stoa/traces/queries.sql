@@ -1,18 +1,47 @@
 -- name: claim_traces
--- Locks the rows of these traces, made where they are new: two requests with spans of one trace come one after the
--- other.
-INSERT INTO traces AS t (org_id, project_id, id, wire, name, started_at, span_count, root_count)
-SELECT $1, $2, trace_id, $4, '', now(), 0, 0 FROM unnest($3::text[]) AS trace_id ORDER BY trace_id
-ON CONFLICT (org_id, project_id, id) DO UPDATE SET received_at = now();
+-- Locks the rows of these traces, made where they are new with what the request's own spans sum up to: two requests with
+-- spans of one trace come one after the other. $3 is a JSON list of rows; gives those that were there.
+WITH rows AS (
+    INSERT INTO traces AS t (
+        org_id, project_id, id, wire, name, tags, head_id, head_started_at, started_at, ended_at, last_ended_at, status,
+        source_id, session_id, user_id, models, span_count, root_count, open_count, failed_root_count,
+        canceled_root_count, prompt_tokens, completion_tokens, cost_usd, received_at
+    )
+    SELECT $1, $2, n.id, $4, n.name, n.tags, n.head_id, n.head_started_at, n.started_at, n.ended_at, n.last_ended_at,
+           n.status, n.source_id, n.session_id, n.user_id, n.models, n.span_count, n.root_count, n.open_count,
+           n.failed_root_count, n.canceled_root_count, n.prompt_tokens, n.completion_tokens, n.cost_usd,
+           clock_timestamp()
+    FROM jsonb_to_recordset($3::jsonb) AS n (
+        id text, name text, tags text[], head_id text, head_started_at timestamptz, started_at timestamptz,
+        ended_at timestamptz, last_ended_at timestamptz, status text, source_id text, session_id text, user_id text,
+        models text[], span_count int, root_count int, open_count int, failed_root_count int, canceled_root_count int,
+        prompt_tokens bigint, completion_tokens bigint, cost_usd numeric
+    )
+    ORDER BY n.id
+    ON CONFLICT (org_id, project_id, id) DO UPDATE SET received_at = clock_timestamp()
+    RETURNING t.*, t.xmax = 0 AS fresh
+)
+SELECT *, cost_usd::float8 AS cost FROM rows WHERE NOT fresh;
+
+-- name: stored_spans
+-- Those of these spans (traces in $3, ids in $4) that are there. OFFSET 0: each is looked up in the index, whatever the
+-- planner believes about a table that was empty when it looked.
+SELECT i.trace_id, i.id, s.* FROM unnest($3::text[], $4::text[]) AS i (trace_id, id)
+CROSS JOIN LATERAL (
+    SELECT parent_id, name, status, started_at, ended_at, source_id, session_id, user_id, model, prompt_tokens,
+           completion_tokens, cost_usd::float8 AS cost, tags
+    FROM spans s WHERE s.org_id = $1 AND s.project_id = $2 AND s.trace_id = i.trace_id AND s.id = i.id OFFSET 0
+) s;
 
 -- name: store_spans
 -- $3 is a JSON list of spans. A span that is finished is not replaced by an earlier report of itself.
 INSERT INTO spans AS s (
     org_id, project_id, trace_id, id, parent_id, wire, name, type, status, started_at, ended_at, source_id, session_id,
-    user_id, model, prompt_tokens, completion_tokens, cost_usd, tags, body
+    user_id, model, prompt_tokens, completion_tokens, cost_usd, tags, body, received_at
 )
 SELECT $1, $2, n.trace_id, n.id, n.parent_id, n.wire, n.name, n.type, n.status, n.started_at, n.ended_at, n.source_id,
-       n.session_id, n.user_id, n.model, n.prompt_tokens, n.completion_tokens, n.cost_usd, n.tags, n.body
+       n.session_id, n.user_id, n.model, n.prompt_tokens, n.completion_tokens, n.cost_usd, n.tags, n.body,
+       clock_timestamp()
 FROM jsonb_to_recordset($3::jsonb) AS n (
     trace_id text, id text, parent_id text, wire text, name text, type text, status text, started_at timestamptz,
     ended_at timestamptz, source_id text, session_id text, user_id text, model text, prompt_tokens bigint,
@@ -23,38 +52,63 @@ ON CONFLICT (org_id, project_id, trace_id, id) DO UPDATE SET
     status = EXCLUDED.status, started_at = EXCLUDED.started_at, ended_at = EXCLUDED.ended_at,
     source_id = EXCLUDED.source_id, session_id = EXCLUDED.session_id, user_id = EXCLUDED.user_id,
     model = EXCLUDED.model, prompt_tokens = EXCLUDED.prompt_tokens, completion_tokens = EXCLUDED.completion_tokens,
-    cost_usd = EXCLUDED.cost_usd, tags = EXCLUDED.tags, body = EXCLUDED.body, received_at = now()
+    cost_usd = EXCLUDED.cost_usd, tags = EXCLUDED.tags, body = EXCLUDED.body, received_at = EXCLUDED.received_at
 WHERE s.ended_at IS NULL OR EXCLUDED.ended_at IS NOT NULL;
 
--- name: sum_up_traces
--- Brings the rows of these traces in step with their spans. A statement of its own, so that it sees what others
--- committed before this transaction got the lock.
+-- name: update_traces
+-- Rows of traces that were there, with what they say now; $3 is a JSON list of them.
 UPDATE traces t SET
-    name = n.name, status = n.status, started_at = n.started_at, ended_at = n.ended_at, source_id = n.source_id,
-    session_id = n.session_id, user_id = n.user_id, models = n.models, tags = n.tags, span_count = n.span_count,
-    root_count = n.root_count, prompt_tokens = n.prompt_tokens, completion_tokens = n.completion_tokens,
-    cost_usd = n.cost_usd, received_at = now()
-FROM (
-    SELECT s.trace_id,
-        (array_agg(s.name ORDER BY (s.parent_id IS NULL) DESC, s.started_at, s.id))[1] AS name,
-        CASE WHEN bool_or(s.ended_at IS NULL) THEN NULL
-             WHEN bool_or(s.status = 'failed' AND s.parent_id IS NULL) THEN 'failed'
-             WHEN bool_or(s.status = 'canceled' AND s.parent_id IS NULL) THEN 'canceled'
-             ELSE 'succeeded' END AS status,
-        min(s.started_at) AS started_at,
-        CASE WHEN bool_or(s.ended_at IS NULL) THEN NULL ELSE max(s.ended_at) END AS ended_at,
-        max(s.source_id) AS source_id, max(s.session_id) AS session_id, max(s.user_id) AS user_id,
-        coalesce(array_agg(DISTINCT s.model) FILTER (WHERE s.model IS NOT NULL), '{}') AS models,
-        (SELECT r.tags FROM spans r WHERE r.org_id = $1 AND r.project_id = $2 AND r.trace_id = s.trace_id
-         ORDER BY (r.parent_id IS NULL) DESC, r.started_at, r.id LIMIT 1) AS tags,
-        count(*) AS span_count, count(*) FILTER (WHERE s.parent_id IS NULL) AS root_count,
-        coalesce(sum(s.prompt_tokens), 0) AS prompt_tokens, coalesce(sum(s.completion_tokens), 0) AS completion_tokens,
-        sum(s.cost_usd) AS cost_usd
-    FROM spans s
-    WHERE s.org_id = $1 AND s.project_id = $2 AND s.trace_id = ANY ($3::text[])
-    GROUP BY s.trace_id
+    name = n.name, tags = n.tags, head_id = n.head_id, head_started_at = n.head_started_at, started_at = n.started_at,
+    ended_at = n.ended_at, last_ended_at = n.last_ended_at, status = n.status, source_id = n.source_id,
+    session_id = n.session_id, user_id = n.user_id, models = n.models, span_count = n.span_count,
+    root_count = n.root_count, open_count = n.open_count, failed_root_count = n.failed_root_count,
+    canceled_root_count = n.canceled_root_count, prompt_tokens = n.prompt_tokens,
+    completion_tokens = n.completion_tokens, cost_usd = n.cost_usd
+FROM jsonb_to_recordset($3::jsonb) AS n (
+    id text, name text, tags text[], head_id text, head_started_at timestamptz, started_at timestamptz,
+    ended_at timestamptz, last_ended_at timestamptz, status text, source_id text, session_id text, user_id text,
+    models text[], span_count int, root_count int, open_count int, failed_root_count int, canceled_root_count int,
+    prompt_tokens bigint, completion_tokens bigint, cost_usd numeric
+)
+WHERE t.org_id = $1 AND t.project_id = $2 AND t.id = n.id;
+
+-- name: sum_up_traces
+-- Brings the rows of these traces in step with all their spans: the slow way, for what `sums` cannot tell from the row
+-- and the new spans.
+UPDATE traces t SET
+    name = n.name, tags = n.tags, head_id = n.head_id, head_started_at = n.head_started_at, started_at = n.started_at,
+    ended_at = n.ended_at, last_ended_at = n.last_ended_at, status = n.status, source_id = n.source_id,
+    session_id = n.session_id, user_id = n.user_id, models = n.models, span_count = n.span_count,
+    root_count = n.root_count, open_count = n.open_count, failed_root_count = n.failed_root_count,
+    canceled_root_count = n.canceled_root_count, prompt_tokens = n.prompt_tokens,
+    completion_tokens = n.completion_tokens, cost_usd = n.cost_usd
+FROM unnest($3::text[]) AS i (id)
+CROSS JOIN LATERAL (
+    SELECT head.name, head.tags, head.id AS head_id, head.started_at AS head_started_at, sums.* FROM (
+        SELECT
+            CASE WHEN bool_or(s.ended_at IS NULL) THEN NULL
+                 WHEN bool_or(s.status = 'failed' AND s.parent_id IS NULL) THEN 'failed'
+                 WHEN bool_or(s.status = 'canceled' AND s.parent_id IS NULL) THEN 'canceled'
+                 ELSE 'succeeded' END AS status,
+            min(s.started_at) AS started_at, max(s.ended_at) AS last_ended_at,
+            CASE WHEN bool_or(s.ended_at IS NULL) THEN NULL ELSE max(s.ended_at) END AS ended_at,
+            max(s.source_id COLLATE "C") AS source_id, max(s.session_id COLLATE "C") AS session_id,
+            max(s.user_id COLLATE "C") AS user_id,
+            (coalesce(array_agg(DISTINCT s.model COLLATE "C") FILTER (WHERE s.model IS NOT NULL), '{}'))[1:100] AS models,
+            count(*) AS span_count, count(*) FILTER (WHERE s.parent_id IS NULL) AS root_count,
+            count(*) FILTER (WHERE s.ended_at IS NULL) AS open_count,
+            count(*) FILTER (WHERE s.status = 'failed' AND s.parent_id IS NULL) AS failed_root_count,
+            count(*) FILTER (WHERE s.status = 'canceled' AND s.parent_id IS NULL) AS canceled_root_count,
+            coalesce(sum(s.prompt_tokens), 0) AS prompt_tokens,
+            coalesce(sum(s.completion_tokens), 0) AS completion_tokens, sum(s.cost_usd) AS cost_usd
+        FROM spans s WHERE s.org_id = $1 AND s.project_id = $2 AND s.trace_id = i.id
+    ) sums CROSS JOIN LATERAL (
+        SELECT s.name, s.tags, s.id, s.started_at FROM spans s
+        WHERE s.org_id = $1 AND s.project_id = $2 AND s.trace_id = i.id
+        ORDER BY (s.parent_id IS NULL) DESC, s.started_at, s.id COLLATE "C" LIMIT 1
+    ) head
 ) n
-WHERE t.org_id = $1 AND t.project_id = $2 AND t.id = n.trace_id;
+WHERE t.org_id = $1 AND t.project_id = $2 AND t.id = i.id;
 
 -- name: list_traces
 -- A page of a project's traces, the newest first: those that were sent ($14 has sdk or otlp), and those of Stoa's own
