@@ -295,6 +295,7 @@ async def test_pages_filters_and_deletion(running: Running) -> None:
     await running.call("POST", "/v1/traces", json={"runs": runs}, headers=key)
     page = await running.call("GET", "/v1/traces?page_size=3&page=2")
     assert [one["name"] for one in page["data"]] == ["Flow 3", "Flow 2", "Flow 1"]
+    assert page["pagination"].pop("next_cursor")
     assert page["pagination"] == {"page": 2, "page_size": 3, "page_count": 3, "total_count": 7}
     since = (START + timedelta(minutes=5)).isoformat().replace("+00:00", "Z")
     found = await running.call("GET", "/v1/traces", params={"started_at:gte": since})
@@ -314,3 +315,161 @@ async def test_expired_traces_are_removed(dsn: str, tmp_path: Path) -> None:
     async with serving(dsn, tmp_path, ScriptedModel(), traces_retention_days=1e-9) as running, asyncio.timeout(20):
         while (await running.call("GET", "/v1/traces"))["data"]:
             await asyncio.sleep(0.05)
+
+
+async def test_a_cursor_goes_on_and_no_trace_is_twice(shared_server: Running) -> None:
+    key = await project_key(shared_server)
+    session = str(uuid4())
+    sent = [run(name=f"Page {n // 3}", session_id=session, start_time=START.isoformat()) for n in range(9)]
+    await shared_server.call("POST", "/v1/traces", json={"runs": sent}, headers=key)
+    found: list[str] = []
+    cursor: str | None = None
+    for _ in range(5):
+        query = {"session_id": session, "page_size": "2", **({"cursor": cursor} if cursor else {})}
+        page = await shared_server.call("GET", "/v1/traces", params=query)
+        found += [one["id"] for one in page["data"]]
+        cursor = page["pagination"].get("next_cursor")
+    assert cursor is None or len(found) == 9
+    assert sorted(found) == sorted(one["trace_id"] for one in sent)
+    await shared_server.call("GET", "/v1/traces", 400, params={"cursor": "nonsense"})
+    await shared_server.call("GET", "/v1/traces", 400, params={"cursor": "WyIyMDI2IiwgMV0", "page": 2})
+
+
+async def test_words_costs_and_durations_are_filters(shared_server: Running) -> None:
+    key = await project_key(shared_server)
+    session = str(uuid4())
+    cheap = run(session_id=session, input={"q": 'the "harbour" at night'}, output="fog 100%")
+    dear = run(session_id=session, metadata={"usage": {"total_tokens_cost_usd": 3.5}}, end_time=START.isoformat())
+    await shared_server.call("POST", "/v1/traces", json={"runs": [cheap, dear]}, headers=key)
+
+    async def ids(**query: object) -> list[str]:
+        given = {"session_id": session, **{name: str(value) for name, value in query.items()}}
+        return [one["id"] for one in (await shared_server.call("GET", "/v1/traces", params=given))["data"]]
+
+    assert await ids(q='"harbour" fog') == [cheap["trace_id"]]
+    assert await ids(q="100%") == [cheap["trace_id"]]
+    assert await ids(q="harbour sun") == []
+    assert await ids(cost_usd_min=1) == [dear["trace_id"]]
+    assert await ids(cost_usd_max=1) == []
+    assert await ids(seconds_max=1) == [dear["trace_id"]]
+    assert await ids(seconds_min=1) == [cheap["trace_id"]]
+    whole = (await shared_server.call("GET", "/v1/trace-aggregates", params={"session_id": session}))["data"]["groups"]
+    assert [(one["traces"], one["cost_usd"], one["seconds"]["max"]) for one in whole] == [(2, 3.5, 2.0)]
+    by_day = await shared_server.call(
+        "GET", "/v1/trace-aggregates", params={"session_id": session, "group_by": ["day", "status"]}
+    )
+    assert [one["group"] for one in by_day["data"]["groups"]] == [{"day": "2026-03-01", "status": "succeeded"}]
+
+
+async def test_tokens_by_model_and_day(shared_server: Running) -> None:
+    key = await project_key(shared_server)
+    session = str(uuid4())
+    root = run(session_id=session)
+    used = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens_cost_usd": 0.5}
+    calls = [
+        run(
+            type="node", trace_id=root["trace_id"], parent_run_id=root["id"], session_id=session,
+            metadata={"node": {"model": model}, "usage": used},
+        )
+        for model in ("a", "b", "b")
+    ]  # fmt: skip
+    await shared_server.call("POST", "/v1/traces", json={"runs": [root, *calls]}, headers=key)
+    query = {"session_id": session, "group_by": ["model", "day"]}
+    groups = (await shared_server.call("GET", "/v1/trace-aggregates", params=query))["data"]["groups"]
+    assert {one["group"]["model"]: (one["traces"], one["total_tokens"], one["cost_usd"]) for one in groups} == {
+        "a": (1, 7, 0.5),
+        "b": (1, 14, 1.0),
+    }
+
+
+async def test_two_traces_side_by_side(shared_server: Running) -> None:
+    key = await project_key(shared_server)
+
+    def trace(answer: str, *names: str) -> list[dict[str, Any]]:
+        root = run(output={"content": answer})
+        return [
+            root,
+            *(run(type="node", name=name, trace_id=root["trace_id"], parent_run_id=root["id"]) for name in names),
+        ]
+
+    left, right = trace("yes", "Search", "Answer"), trace("no", "Answer", "Check")
+    await shared_server.call("POST", "/v1/traces", json={"runs": [*left, *right]}, headers=key)
+    path = f"/v1/traces/{left[0]['trace_id']}/diff"
+    found = (await shared_server.call("GET", path, params={"other": right[0]["trace_id"]}))["data"]["steps"]
+    assert [(one["depth"], one["name"], one["change"]) for one in found] == [
+        (0, "Workflow", "changed"),
+        (1, "Search", "removed"),
+        (1, "Answer", "same"),
+        (1, "Check", "added"),
+    ]
+    assert found[0]["changed"] == ["output"]
+    await shared_server.call("GET", path, 404, params={"other": "nothing"})
+
+
+async def test_a_deletion_has_a_receipt(shared_server: Running) -> None:
+    key = await project_key(shared_server)
+    sent = run()
+    await shared_server.call("POST", "/v1/traces", json={"runs": [sent]}, headers=key)
+    deleted = await shared_server.call("DELETE", f"/v1/traces/{sent['trace_id']}")
+    receipt = (await shared_server.call("GET", f"/v1/deletions/{deleted['deletion_id']}"))["data"]
+    assert (receipt["kind"], receipt["stores"]["spans"]["rows"]) == ("trace", 1)
+    assert receipt["stores"]["spans"]["bytes"] > 100
+    assert receipt["verified_at"]
+
+
+async def test_a_refusal_is_a_status_of_grpc_in_json_too(shared_server: Running) -> None:
+    key = await project_key(shared_server)
+    refused = await shared_server.call("POST", "/v1/traces", 400, json={"resourceSpans": 7}, headers=key)
+    assert (refused["code"], refused["message"]) == (3, refused["error"]["message"])
+    headers = {**RESOLVED, "Content-Type": "application/x-protobuf", "Authorization": "Bearer nothing"}
+    response = await shared_server.client.post("/v1/traces", content=b"", headers=headers)
+    assert (response.status_code, response.headers["content-type"]) == (401, "application/x-protobuf")
+    assert response.content[:2] == b"\x08\x10"
+
+
+async def tail_of(server: Running, path: str, until: str = "end", **headers: str) -> list[tuple[str, dict[str, Any]]]:
+    """(event, data) of a stream, up to the first of this name."""
+    found: list[tuple[str, dict[str, Any]]] = []
+    async with asyncio.timeout(30), server.client.stream("GET", path, headers=headers) as response:
+        assert response.status_code == 200
+        name = ""
+        async for line in response.aiter_lines():
+            if line.startswith("event: "):
+                name = line[7:]
+            elif line.startswith("data: "):
+                found.append((name, json.loads(line[6:])))
+                if name == until:
+                    break
+    return found
+
+
+async def test_a_trace_is_followed_while_it_grows(shared_server: Running) -> None:
+    key = await project_key(shared_server)
+    root = run(end_time=None, status=None)
+    await shared_server.call("POST", "/v1/traces", json={"runs": [root]}, headers=key)
+    path = f"/v1/traces/{root['trace_id']}/stream"
+    following = asyncio.create_task(tail_of(shared_server, path))
+    node = run(type="node", name="Late", trace_id=root["trace_id"], parent_run_id=root["id"])
+    done = {**root, "status": "succeeded", "end_time": node["end_time"]}
+    await shared_server.call("POST", "/v1/traces", json={"runs": [node]}, headers=key)
+    await shared_server.call("POST", "/v1/traces", json={"runs": [done]}, headers=key)
+    events = await following
+    assert events[-1][0] == "end"
+    last = {data["id"]: data for name, data in events if name == "span"}
+    assert last[node["id"]]["name"] == "Late"
+    assert last[root["id"]]["status"] == "succeeded"
+    await shared_server.call("GET", "/v1/traces/nothing/stream", 404)
+
+
+async def test_a_run_of_this_server_is_followed_to_its_end(running: Running) -> None:
+    conversation = await running.conversation()
+    asked = await running.ask(conversation, "Hi")
+    events = await tail_of(running, f"/v1/traces/{asked['id']}/stream")
+    assert [name for name, _ in events] == ["span", "span", "end"]
+    journal = await running.events(asked["id"])
+    token = next(one for one in journal if one["type"] == "agent.response.delta")
+    whole = await running.call("GET", f"/v1/traces/{asked['id']}", params={"sequence": token["sequence"]})
+    root, call = whole["data"]["runs"]
+    assert (root["id"], call["metadata"]["iteration"]) == (asked["id"], 1)
+    assert call["metadata"]["first_sequence"] <= token["sequence"] <= call["metadata"]["last_sequence"]
+    await running.call("GET", f"/v1/traces/{asked['id']}", 404, params={"sequence": 10_000})

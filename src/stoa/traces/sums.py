@@ -23,6 +23,7 @@ class Sums:
     tags: Sequence[str]
     head_id: str
     head_started_at: datetime
+    head_status: str | None
     started_at: datetime
     last_ended_at: datetime | None
     source_id: str | None
@@ -43,6 +44,8 @@ class Sums:
         """None while a span is not finished."""
         if self.open_count:
             return None
+        if not self.root_count:  # The root is another program's, which sends to somewhere else.
+            return self.head_status if self.head_status in ("failed", "canceled") else "succeeded"
         return "failed" if self.failed_root_count else "canceled" if self.canceled_root_count else "succeeded"
 
     @property
@@ -86,6 +89,7 @@ def added(row: Sums | None, spans: Sequence[Span]) -> Sums:
         tags=head.tags,
         head_id=head.id,
         head_started_at=head.started_at,
+        head_status=head.status,
         started_at=min(span.started_at for span in spans),
         last_ended_at=max(ended, default=None),
         source_id=_largest([span.source_id for span in spans]),
@@ -113,6 +117,7 @@ def _together(row: Sums, new: Sums) -> Sums:
         tags=head.tags,
         head_id=head.head_id,
         head_started_at=head.head_started_at,
+        head_status=head.head_status,
         started_at=min(row.started_at, new.started_at),
         last_ended_at=max(ends, default=None),
         source_id=_largest([row.source_id, new.source_id]),
@@ -146,6 +151,7 @@ def replaced(row: Sums, old: Stored, new: Span) -> Sums | None:
         row,
         name=new.name if is_head else row.name,
         tags=new.tags if is_head else row.tags,
+        head_status=new.status if is_head else row.head_status,
         last_ended_at=max(ends, default=None),
         source_id=_largest([row.source_id, new.source_id]),
         session_id=_largest([row.session_id, new.session_id]),

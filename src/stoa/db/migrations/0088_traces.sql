@@ -7,18 +7,19 @@ ALTER TABLE traces
     ADD COLUMN canceled_root_count int NOT NULL DEFAULT 0,
     ADD COLUMN head_id             text,                         -- the span that gives the name and the tags: the first root, or the first span
     ADD COLUMN head_started_at     timestamptz,
+    ADD COLUMN head_status         text,
     ADD COLUMN last_ended_at       timestamptz;                  -- of the spans that are finished
 
 UPDATE traces t SET
     open_count = n.open_count, failed_root_count = n.failed_root_count, canceled_root_count = n.canceled_root_count,
-    head_id = n.head[1], head_started_at = n.head[2]::timestamptz, last_ended_at = n.last_ended_at
+    head_id = n.head[1], head_started_at = n.head[2]::timestamptz, head_status = n.head[3], last_ended_at = n.last_ended_at
 FROM (
     SELECT org_id, project_id, trace_id,
         count(*) FILTER (WHERE ended_at IS NULL) AS open_count,
         count(*) FILTER (WHERE status = 'failed' AND parent_id IS NULL) AS failed_root_count,
         count(*) FILTER (WHERE status = 'canceled' AND parent_id IS NULL) AS canceled_root_count,
         max(ended_at) AS last_ended_at,
-        (SELECT ARRAY[r.id, r.started_at::text] FROM spans r
+        (SELECT ARRAY[r.id, r.started_at::text, r.status] FROM spans r
          WHERE r.org_id = s.org_id AND r.project_id = s.project_id AND r.trace_id = s.trace_id
          ORDER BY (r.parent_id IS NULL) DESC, r.started_at, r.id COLLATE "C" LIMIT 1) AS head
     FROM spans s GROUP BY org_id, project_id, trace_id
@@ -35,11 +36,10 @@ CREATE INDEX traces_by_age ON traces (org_id, project_id, received_at);
 CREATE TABLE trace_settings (
     org_id             uuid NOT NULL,
     project_id         uuid NOT NULL,
-    id                 uuid NOT NULL DEFAULT gen_random_uuid(),   -- the headers are sealed under it
     retention_days     double precision CHECK (retention_days > 0),   -- NULL: as the server says
     kept_forever       boolean NOT NULL DEFAULT false,
     export_url         text,                                      -- NULL: as the server says, or nowhere
-    export_headers     bytea,                                     -- sealed
+    export_headers     bytea,                                     -- sealed under the project's id
     export_content     boolean NOT NULL DEFAULT false,            -- inputs and outputs too
     export_paused      boolean NOT NULL DEFAULT false,
     -- How far it got: runs that ended up to here are delivered.
