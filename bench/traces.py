@@ -167,7 +167,8 @@ def main(options: argparse.Namespace) -> None:
         f"{machine()}; {len(made[0]) / SPANS:.0f} bytes a span, gzipped {len(packed[0]) / SPANS:.0f}; CPU in us a span"
     )
     print(
-        f"{'':16}{'spans':>9}{'spans/s':>11}{'p50 ms':>9}{'p99 ms':>9}{'node':>12}{'db':>10}{'node/core':>12}{'all/core':>12}"
+        f"{'':16}{'spans':>9}{'spans/s':>11}{'p50 ms':>9}{'p99 ms':>9}{'node':>12}{'db':>10}"
+        f"{'node/core':>12}{'all/core':>12}"
     )
     with tempfile.TemporaryDirectory(prefix="stoa-traces-") as directory:
         home = Path(directory)

@@ -56,7 +56,12 @@ async def test_axe_finds_nothing_serious(running: Running, launched: Any, scheme
         found["chat"] = await found_by_axe(page)
         base = (await running.call("POST", "/v1/knowledgebases", 201, json={"name": "Papers"}))["data"]["id"]
         run = (await running.call("GET", "/v1/runs"))["data"][0]["id"]
-        one = [f"/console/runs/{run}", f"/console/traces/{run}", f"/console/knowledge/{base}?q=tide"]
+        one = [
+            f"/console/runs/{run}",
+            f"/console/traces/{run}",
+            f"/console/traces/compare?trace={run}&trace={run}",
+            f"/console/knowledge/{base}?q=tide",
+        ]
         docs = ["/docs", "/docs/concepts", "/docs/guide/operate", "/docs/search?q=lease"]
         for path in [*paths[1:], *one, *docs]:
             await page.goto(running.url + path)

@@ -203,7 +203,6 @@ ROUTES = [
     Route("GET", "/apps/APP/v1/runs/ID/stream", needs_id=True),
     Route("GET", "/v1/traces"),
     Route("GET", "/v1/traces/ID", needs_id=True),
-    Route("GET", "/v1/traces/ID/diff?other=x", needs_id=True, paged=False),
     Route("GET", "/v1/traces/ID/stream", needs_id=True, paged=False),
     Route("GET", "/v1/trace-aggregates", paged=False),
     Route("GET", "/v1/trace-settings", paged=False),

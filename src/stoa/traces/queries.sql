@@ -201,8 +201,10 @@ SELECT started_at, id FROM (
 ORDER BY started_at DESC, id COLLATE "C" LIMIT 1;
 
 -- name: trace
--- A trace that was sent.
-SELECT t.*, t.cost_usd::float8 AS cost, NULL::uuid AS conversation_id FROM traces t
+-- A trace that was sent; how long ago its newest span came is told by the database's clock.
+SELECT t.*, t.cost_usd::float8 AS cost, NULL::uuid AS conversation_id,
+       extract(epoch FROM clock_timestamp() - t.received_at)::float8 AS quiet_seconds
+FROM traces t
 WHERE t.org_id = $1 AND t.id = $2 ORDER BY t.project_id LIMIT 1;
 
 -- name: spans

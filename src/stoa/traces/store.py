@@ -28,7 +28,7 @@ SQL: Final = load("stoa.traces")
 SCANNED_MAX: Final = 5_000
 """Traces, and runs, that one page reads to find those that are asked for."""
 SCANNED_TEXT_MAX: Final = 500
-"""The same for words, which stand in the steps: about 30 ms (docs/decisions/0088)."""
+"""The same for words, which stand in the steps, 150 ms on a busy machine (docs/decisions/0088)."""
 AGGREGATED_MAX: Final = 10_000
 """Traces that one answer sums up: the newest."""
 DELETED_MAX: Final = 5_000

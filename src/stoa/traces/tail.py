@@ -155,7 +155,6 @@ class _SentTail(Tail):
         super().__init__(tails, principal)
         self._trace_id, self._project_id, self._after = trace_id, project_id, after
         self._seen: datetime | None = None
-        self._quiet_since = monotonic()
 
     async def _step(self) -> tuple[Sequence[bytes], bool]:
         org_id = self.principal.org_id
@@ -171,9 +170,8 @@ class _SentTail(Tail):
         frames = await asyncio.to_thread(self._frames, rows) if rows else ()
         if rows:
             self._after = rows[-1]["received_at"], rows[-1]["id"]
-        if frames or row["status"] is None:
-            self._quiet_since = monotonic()
-        return frames, monotonic() - self._quiet_since > QUIET_SECONDS
+        finished = row["status"] is not None and row["quiet_seconds"] > QUIET_SECONDS
+        return frames, finished and len(rows) < store.TAILED_MAX
 
     def _frames(self, rows: Sequence[Any]) -> Sequence[bytes]:
         return [self._tails.frame(store.span(one), _event_id((one["received_at"], one["id"]))) for one in rows]
