@@ -54,9 +54,12 @@ INSTRUMENTED = (
     EXPORTER
     + """
 import openai
-{instrument}
+INSTRUMENT
 client = openai.OpenAI(base_url=sys.argv[4], api_key="x")
-client.chat.completions.create(model="scripted", messages=[{{"role": "user", "content": "Hi there"}}])
+for _ in client.chat.completions.create(
+        model="scripted", messages=[{"role": "user", "content": "Hi there"}], stream=True,
+        stream_options={"include_usage": True}):
+    pass
 provider.shutdown()
 """
 )
@@ -119,7 +122,7 @@ async def ask(python: str, url: str, model_url: str) -> int:
                 said = one["run_count"], one["models"], one["total_tokens"], one["user_id"], one["status"]
                 failed += question(f"opentelemetry exporter, {how}", said, (2, ["gpt-4o"], 10, "ada", "succeeded"))
         for name, instrument in (("openinference", OPENINFERENCE), ("openllmetry", OPENLLMETRY)):
-            code = INSTRUMENTED.format(instrument=instrument)
+            code = INSTRUMENTED.replace("INSTRUMENT", instrument)
             if await sent(f"{name}: the openai client", code, endpoint, key, name, model_url):
                 [one] = await traces(http, source_id=f"shop-{name}")
                 [span] = (await http.get(f"/v1/traces/{one['id']}")).json()["data"]["runs"]

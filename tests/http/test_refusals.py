@@ -490,7 +490,6 @@ ELSEWHERE = {
     "GET /v1/me": "tests/http/test_refusals.py",  # refuses every key, below
     "POST /v1/invitations/accept": "tests/http/test_people.py",  # its body holds the credential
     "POST /v1/traces": "tests/http/test_traces.py",  # three wires
-    "GET /v1/traces/ID/diff": "tests/http/test_traces.py",  # cannot do without a query
     "POST /collector/v1/traces": "tests/http/test_traces.py",
     "POST /router/v1/chat/completions": "tests/http/test_router.py",  # in the shape that OpenAI's clients read
     "POST /router/v1/embeddings": "tests/http/test_router.py",

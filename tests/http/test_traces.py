@@ -473,3 +473,114 @@ async def test_a_run_of_this_server_is_followed_to_its_end(running: Running) -> 
     assert (root["id"], call["metadata"]["iteration"]) == (asked["id"], 1)
     assert call["metadata"]["first_sequence"] <= token["sequence"] <= call["metadata"]["last_sequence"]
     await running.call("GET", f"/v1/traces/{asked['id']}", 404, params={"sequence": 10_000})
+
+
+async def test_what_the_released_tracing_client_has_sent(running: Running) -> None:
+    """Two posts of dynamiq 0.69.0: the second repeats old runs, and a trace has two roots."""
+    key = await project_key(running)
+    posts = json.loads((Path(__file__).parents[1] / "data/traces/sdk-0.69.0.json").read_text("utf-8"))
+    for post in [*posts, *posts]:
+        assert await running.call("POST", "/v1/traces", json=post, headers=key) == {"message": "ok"}
+    sent = {one["id"]: one for post in posts for one in post["runs"]}
+    listed = (await running.call("GET", "/v1/traces?wire=sdk"))["data"]
+    assert sum(one["run_count"] for one in listed) == len(sent)
+    assert max(one["root_count"] for one in listed) == 2
+    for one in listed:
+        whole = (await running.call("GET", f"/v1/traces/{one['id']}"))["data"]["runs"]
+        for span in whole:
+            given = {name: value for name, value in sent[span["id"]].items() if value is not None}
+            times = {"start_time", "end_time"}
+            assert {name: span[name] for name in given if name not in times} == {
+                name: value for name, value in given.items() if name not in times
+            }
+        used = [span["metadata"]["usage"] for span in whole if "usage" in span["metadata"]]
+        assert one["total_tokens"] == sum(usage["total_tokens"] for usage in used)
+    assert (await running.call("GET", "/v1/doctor"))["data"]["healthy"]
+
+
+def hostile_protobuf(**fields: Any) -> bytes:
+    request = ExportTraceServiceRequest()
+    for number in range(2):
+        span = request.resource_spans.add().scope_spans.add().spans.add()
+        span.trace_id, span.span_id = bytes.fromhex(TRACE), bytes([number + 1] * 8)
+        span.start_time_unix_nano = 1772366400000000000
+        if number == 0:
+            attribute = span.attributes.add()
+            attribute.key = fields.get("key", "k")
+            if "text" in fields:
+                attribute.value.string_value = fields["text"]
+            if "number" in fields:
+                attribute.value.double_value = fields["number"]
+            if "deep" in fields:
+                value = attribute.value
+                for _ in range(fields["deep"]):
+                    value = value.array_value.values.add()
+            for _ in range(fields.get("many", 0)):
+                span.attributes.add().key = "x"
+            span.kind = fields.get("kind", 0)
+    return request.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"text": "a\0b", "key": "k\0"},
+        {"number": float("nan")},
+        {"number": float("inf")},
+        {"deep": 40},
+        {"many": 50_000},
+        {"kind": 99},
+    ],
+    ids=str,
+)
+async def test_hostile_protobuf_costs_nothing_else(shared_server: Running, fields: dict[str, Any]) -> None:
+    key = await project_key(shared_server)
+    headers = {**key, "Content-Type": "application/x-protobuf"}
+    response = await shared_server.client.post("/v1/traces", content=hostile_protobuf(**fields), headers=headers)
+    assert (response.status_code, response.content) == (200, b"")
+    spans = (await shared_server.call("GET", f"/v1/traces/{TRACE}", headers=key))["data"]["runs"]
+    assert {"01" * 8, "02" * 8} <= {one["id"] for one in spans}
+
+
+async def test_more_than_fits_is_refused_before_it_is_read(shared_server: Running) -> None:
+    key = await project_key(shared_server)
+    protobuf = {**key, "Content-Type": "application/x-protobuf"}
+    empty_spans = b"\x0a\x06\x12\x04\x12\x00\x12\x00" * 500_000  # A million spans of two bytes.
+    response = await shared_server.client.post("/v1/traces", content=empty_spans, headers=protobuf)
+    assert (response.status_code, response.content[:2]) == (413, b"\x08\x08")
+    packed = {**key, "Content-Type": "application/json", "Content-Encoding": "gzip"}
+    first, second = run(), run()
+    parts = b'{"runs": [', json.dumps(first).encode() + b"," + json.dumps(second).encode(), b"]}"
+    members = b"".join(gzip.compress(part, mtime=0) for part in parts)
+    response = await shared_server.client.post("/v1/traces", content=members, headers=packed)
+    assert response.json() == {"message": "ok"}
+    await shared_server.call("GET", f"/v1/traces/{second['trace_id']}", headers=key)
+    deep: Any = 1
+    for _ in range(400):
+        deep = [deep]
+    answer = await shared_server.call("POST", "/v1/traces", json={"runs": [run(input=deep), run()]}, headers=key)
+    assert answer["rejected"] == [{"index": 0, "field": "", "reason": "is nested too deep"}]
+
+
+async def test_a_trace_whose_root_is_elsewhere_can_fail(shared_server: Running) -> None:
+    key = await project_key(shared_server)
+    orphan = run(type="node", parent_run_id="elsewhere", status="failed", name="Half")
+    await shared_server.call("POST", "/v1/traces", json={"runs": [orphan]}, headers=key)
+    query = {"source_id": orphan["source_id"]}
+    [listed] = (await shared_server.call("GET", "/v1/traces", params=query))["data"]
+    assert (listed["status"], listed["name"], listed["root_count"]) == ("failed", "Half", 0)
+
+
+async def test_a_project_keeps_its_traces_for_as_long_as_it_says(dsn: str, tmp_path: Path) -> None:
+    async with serving(dsn, tmp_path, ScriptedModel(), traces_retention_days=None) as running:
+        key = await project_key(running)
+        await running.call("POST", "/v1/traces", json={"runs": [run()]}, headers=key)
+        other = (await running.call("POST", "/v1/projects", 201, json={"name": "other"}))["data"]["id"]
+        made = await running.call("POST", "/v1/access-keys", 201, json={"name": "k", "project_id": other})
+        theirs = {"Authorization": f"Bearer {made['data']['key']}"}
+        await running.call("POST", "/v1/traces", json={"runs": [run()]}, headers=theirs)
+        await running.call("PUT", f"/v1/trace-settings?project_id={other}", json={"retention_days": 1e-9})
+    async with serving(dsn, tmp_path, ScriptedModel(), traces_retention_days=None) as running, asyncio.timeout(20):
+        while (await running.call("GET", f"/v1/traces?project_id={other}"))["data"]:
+            await asyncio.sleep(0.05)
+        assert (await running.call("GET", "/v1/traces", headers=key))["data"]

@@ -203,6 +203,7 @@ ROUTES = [
     Route("GET", "/apps/APP/v1/runs/ID/stream", needs_id=True),
     Route("GET", "/v1/traces"),
     Route("GET", "/v1/traces/ID", needs_id=True),
+    Route("GET", "/v1/traces/ID/diff", needs_id=True, paged=False),
     Route("GET", "/v1/traces/ID/stream", needs_id=True, paged=False),
     Route("GET", "/v1/trace-aggregates", paged=False),
     Route("GET", "/v1/trace-settings", paged=False),

@@ -83,12 +83,15 @@ def routes(traces: Traces, tails: Tails, gate: Gate) -> Routes:
     async def compare_traces(
         trace_id: TraceId,
         principal: Annotated[Principal, reading],
-        other: Annotated[str, Query(max_length=rules.ID_CHARACTERS_MAX, pattern=_NO_NUL, description="Another trace.")],
+        other: Annotated[
+            str | None,
+            Query(max_length=rules.ID_CHARACTERS_MAX, pattern=_NO_NUL, description="Another trace; it must be named."),
+        ] = None,
     ) -> Data[wire.DifferenceWire]:
         """Two traces step by step: those that both have, and what of them differs; those that only one has. `left` is
         the trace of the path, `right` the other."""
         found = await traces.compare(principal, trace_id, other)
-        return Data(data=wire.difference(trace_id, other, found))
+        return Data(data=wire.difference(trace_id, other or "", found))
 
     @router.get(
         "/v1/traces/{trace_id}/stream",

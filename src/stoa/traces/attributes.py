@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import orjson
+
 MODEL: Final = (
     "gen_ai.response.model",
     "gen_ai.request.model",
@@ -96,6 +98,7 @@ INPUT_INDEXED: Final = ("llm.input_messages", "gen_ai.prompt", "llm.prompts")
 OUTPUT_INDEXED: Final = ("llm.output_messages", "gen_ai.completion", "llm.completions")
 """Families of names with numbers: `gen_ai.prompt.0.content`, `llm.input_messages.0.message.content`."""
 _INDEXED: Final = re.compile(r"\.(\d{1,4})\.(.{1,200})", re.DOTALL)
+PARAMETERS_CHARACTERS_MAX: Final = 10_000
 INDEXED_MAX: Final = 1_000
 
 SUMMING_OPERATIONS: Final = frozenset({"invoke_agent", "create_agent", "invoke_workflow", "agent_step", "execute_tool"})
@@ -105,6 +108,19 @@ SUMMING_AI: Final = frozenset(
 )
 """Steps that repeat what the calls of models below them used. Their tokens and cost are not counted: a trace would say
 double."""
+
+
+def model(attributes: Mapping[str, Any]) -> Any:
+    """OpenInference names a model that its provider did not repeat among the parameters of the call alone."""
+    found = first(attributes, MODEL)
+    asked = attributes.get("llm.invocation_parameters")
+    if found is None and isinstance(asked, str) and len(asked) <= PARAMETERS_CHARACTERS_MAX:
+        try:
+            parameters = orjson.loads(asked)
+        except orjson.JSONDecodeError:
+            return None
+        return parameters.get("model") if isinstance(parameters, dict) else None
+    return found
 
 
 def repeats_usage(attributes: Mapping[str, Any]) -> bool:

@@ -179,7 +179,7 @@ def _span(resource: Mapping[str, Any], scope: Mapping[str, Any], span: Mapping[s
         source_id=rules.optional_text(resource.get("service.name")),
         session_id=rules.optional_text(attributes.first(found, attributes.SESSION_ID)),
         user_id=rules.optional_text(attributes.first(found, attributes.USER_ID)),
-        model=rules.optional_text(attributes.first(found, attributes.MODEL)),
+        model=rules.optional_text(attributes.model(found)),
         prompt_tokens=rules.count(attributes.first(found, attributes.PROMPT_TOKENS)) if own else None,
         completion_tokens=rules.count(attributes.first(found, attributes.COMPLETION_TOKENS)) if own else None,
         cost_usd=rules.dollars(attributes.first(found, attributes.COST_USD)) if own else None,

@@ -118,9 +118,12 @@ class Traces:
             raise NotFound(f"There is no trace {trace_id}.")
         return found
 
-    async def compare(self, principal: Principal, trace_id: str, other_id: str) -> Sequence[Pair]:
-        """Two traces, step by step. Raises NotFound."""
-        left, right = await self.get(principal, trace_id), await self.get(principal, other_id)
+    async def compare(self, principal: Principal, trace_id: str, other_id: str | None) -> Sequence[Pair]:
+        """Two traces, step by step. Raises NotFound, BadRequest without another one."""
+        left = await self.get(principal, trace_id)
+        if other_id is None:
+            raise BadRequest.field("other", "is required: the id of the trace to compare with")
+        right = await self.get(principal, other_id)
         return await asyncio.to_thread(compare, left, right)
 
     async def delete(self, principal: Principal, trace_id: str) -> UUID:

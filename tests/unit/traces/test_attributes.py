@@ -58,6 +58,11 @@ def span_of(attributes_given: dict[str, Any], events: list[dict[str, Any]] | Non
              "llm.token_count.completion": 2, "session.id": "s", "user.id": "u"},
             "m", (3, 2), "s", "u",
         ),
+        (  # The same, of a provider that does not repeat the model
+            {"openinference.span.kind": "LLM", "llm.invocation_parameters": '{"model": "m"}',
+             "llm.token_count.prompt": 3, "llm.token_count.completion": 2},
+            "m", (3, 2), None, None,
+        ),
         (  # OpenLLMetry
             {"llm.request.model": "m", "llm.usage.prompt_tokens": 3, "llm.usage.completion_tokens": 2,
              "traceloop.association.properties.session_id": "s", "traceloop.association.properties.user_id": "u"},
