@@ -36,14 +36,24 @@ class Bed:
     node_pid: int
     database_pid: int
 
-    def load(self, target: str, *, mode: str = "streams", **options: object) -> dict[str, Any]:
-        """One run of the load generator against `direct` or `stoa`; `node_cpu_s` and `database_cpu_s` are those of its
-        measured part."""
-        url, pids = (
-            (self.stub_url, (self.stub_pid, 0))
-            if target == "direct"
-            else (self.url, (self.node_pid, self.database_pid))
-        )
+    def load(
+        self,
+        target: str,
+        *,
+        mode: str = "streams",
+        model: str = "",
+        peer: tuple[str, int] | None = None,
+        **options: object,
+    ) -> dict[str, Any]:
+        """One run of the load generator against `direct`, a target of `stoa`'s or a peer (its URL and process);
+        `node_cpu_s` and `database_cpu_s` are those of its measured part."""
+        ours = target.startswith("stoa")
+        if peer is not None:
+            url, pids = peer[0], (peer[1], 0)
+        elif ours:
+            url, pids = self.url, (self.node_pid, self.database_pid)
+        else:
+            url, pids = self.stub_url, (self.stub_pid, 0)
         arguments = [item for name, value in options.items() for item in (f"--{name.replace('_', '-')}", str(value))]
         command = [
             sys.executable,
@@ -58,7 +68,8 @@ class Bed:
             "--stub",
             self.stub_url,
         ]
-        command += ["--server-pid", str(pids[0]), *arguments, *(["--opt", f"key={KEY}"] if target == "stoa" else [])]
+        command += ["--server-pid", str(pids[0]), *arguments, *(["--opt", f"key={KEY}"] if ours else [])]
+        command += ["--opt", f"model={model}"] if model else []
         done = subprocess.run(on_core(OTHER_CORE, command), capture_output=True, text=True, timeout=600, check=False)
         if done.returncode:
             raise SystemExit(done.stderr)
@@ -132,8 +143,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(url: str) -> None:
-    for _ in range(200):
+def wait_for(url: str, seconds: float = 10) -> None:
+    for _ in range(int(seconds * 20)):
         with contextlib.suppress(OSError):
             urlopen(url, timeout=1).close()
             return

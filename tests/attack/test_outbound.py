@@ -6,6 +6,7 @@ import asyncio
 import socket
 import unicodedata
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
@@ -206,7 +207,7 @@ async def _listing(outbound: Outbound, url: str) -> str:
 async def _model(outbound: Outbound, url: str) -> str:
     transport = Transport(outbound=outbound)
     try:
-        async with transport.post(url, {}, b"{}", Timeouts(connect=10, first_byte=10, silence=10)) as reply:
+        with closing(await transport.post(url, {}, b"{}", Timeouts(connect=10, first_byte=10, silence=10))) as reply:
             return f"answered {reply.status}"
     except TransportError as error:
         return _sentence(error)

@@ -1,50 +1,37 @@
 """Every page, empty and full, without permission, of somebody else's things, and with nonsense in its address."""
 
 import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import pytest
 
-from tests.conftest import FIRST_KEY, Running
+from stoa.console import pages
+from tests.conftest import FIRST_KEY, Running, serving
+from tests.support import console_pages, syncs
 from tests.support.browsers import browser, sign_in
-from tests.support.doubles import answer
+from tests.support.databases import Databases
+from tests.support.doubles import ScriptedModel
 
-LISTS = (
-    "/",
-    *(
-        f"/console/{name}"
-        for name in ("overview", "conversations", "knowledge", "runs", "traces", "usage", "models", "keys")
-    ),
-)
+LISTS = tuple(path for _, path, _ in pages.NAVIGATION)
 HOSTILE = "<script>alert(1)</script>\"'{{7*191}}"
 NOBODY = "00000000-0000-7000-8000-000000000000"
+OF_ANYBODY = {"chat with an app"}
+"""Pages that are there without what their address names: the chat, with a model instead."""
 
 
-async def filled(running: Running) -> dict[str, str]:
-    """Pages about one thing, where everything has a hostile name."""
-    running.model.scripts = [answer(f"Say {HOSTILE}", reasoning=HOSTILE)]
-    talk = await running.conversation(title=HOSTILE)
-    run = await running.ask(talk, HOSTILE)
-    base = (await running.call("POST", "/v1/knowledgebases", 201, json={"name": HOSTILE}))["data"]["id"]
-    files = [("files", ("<script>alert(1).txt", b"High tide is at six."))]
-    await running.call("POST", f"/v1/knowledgebases/{base}/upload", 201, files=files)
-    await running.call(
-        "POST", "/v1/access-keys", 201, json={"name": HOSTILE, "rate_limit": 100_000, "spending_limit": 9}
-    )
-    gone = (await running.call("DELETE", f"/v1/conversations/{await running.conversation()}"))["deletion_id"]
-    return {
-        "chat": f"/console/chat/{talk}",
-        "thread": f"/console/chat/{talk}/thread?page=1",
-        "run": f"/console/runs/{run['id']}",
-        "passages": f"/console/runs/{run['id']}/passages",
-        "trace": f"/console/traces/{run['id']}",
-        "traces": f"/console/traces?q={HOSTILE}&since=day&model={HOSTILE}&cost_usd_min=x&cursor={HOSTILE}",
-        "two traces": f"/console/traces/compare?trace={run['id']}&trace={run['id']}",
-        "no two traces": "/console/traces/compare",
-        "base": f"/console/knowledge/{base}?q={HOSTILE}&mode=hybrid&mode=keyword",
-        "items": f"/console/knowledge/{base}/items?status=failed",
-        "deletion": f"/console/deletions/{gone}",
-    }
+@pytest.fixture(scope="module")
+async def full(cluster: Databases, room: Path) -> AsyncIterator[tuple[Running, dict[str, str]]]:
+    """A server where everything has a hostile name, and a page about each thing."""
+    name = f"pages_{uuid4().hex}"
+    documents = room / name / "documents"
+    syncs.fill(documents)
+    async with serving(
+        await cluster.copy(name), room / name, ScriptedModel(), source_directories=[documents]
+    ) as running:
+        yield running, await console_pages.fill(running, documents, HOSTILE)
 
 
 async def read(client: httpx.AsyncClient, path: str) -> str:
@@ -60,12 +47,17 @@ async def read(client: httpx.AsyncClient, path: str) -> str:
     return page.text
 
 
-async def test_every_page_shows_what_is_there_and_runs_nothing_of_it(running: Running) -> None:
+async def test_every_list_says_what_it_is_for_while_it_is_empty(running: Running) -> None:
     async with browser(running) as client:
         await sign_in(client)
         for path in LISTS:
             await read(client, path)
-        one = await filled(running)
+
+
+async def test_every_page_shows_what_is_there_and_runs_nothing_of_it(full: tuple[Running, dict[str, str]]) -> None:
+    running, one = full
+    async with browser(running) as client:
+        await sign_in(client)
         for path in (*LISTS, *one.values()):
             await read(client, path)
         client.headers["Accept-Language"] = "de"
@@ -74,11 +66,11 @@ async def test_every_page_shows_what_is_there_and_runs_nothing_of_it(running: Ru
         assert 'lang="de"' in await read(client, "/")
 
 
-async def test_who_may_do_nothing_is_told_so_on_the_page(running: Running) -> None:
+async def test_who_may_do_nothing_is_told_so_on_the_page(full: tuple[Running, dict[str, str]]) -> None:
+    running, one = full
     made = (await running.call("POST", "/v1/access-keys", 201, json={"name": "Poor", "permissions": ["doctor:read"]}))[
         "data"
     ]
-    one = await filled(running)
     async with browser(running) as client:
         await sign_in(client, made["key"])
         for path in LISTS:
@@ -91,13 +83,15 @@ async def test_who_may_do_nothing_is_told_so_on_the_page(running: Running) -> No
             assert "lacks the permission" in page.text, path
 
 
-async def test_what_is_not_there_or_of_another_project_is_not_found(running: Running) -> None:
-    one = await filled(running)
+async def test_what_is_not_there_or_of_another_project_is_not_found(full: tuple[Running, dict[str, str]]) -> None:
+    running, one = full
     project = (await running.call("POST", "/v1/projects", 201, json={"name": "Other"}))["data"]["id"]
     made = (await running.call("POST", "/v1/access-keys", 201, json={"name": "Other", "project_id": project}))["data"]
     async with browser(running) as client:
         await sign_in(client, made["key"])
         for name, path in one.items():
+            if name in OF_ANYBODY:
+                continue
             assert (await client.get(path)).status_code == 404, name
             assert (await client.get(re.sub(r"[0-9a-f-]{36}", NOBODY, path))).status_code == 404, name
         page = await client.get("/console/nothing")
@@ -106,17 +100,23 @@ async def test_what_is_not_there_or_of_another_project_is_not_found(running: Run
 
 @pytest.mark.parametrize(
     "query",
-    ["?page=abc", "?page=99999999999", "?page=-1", "?page=0", "?status=x", "?by=x", "?q=%00", "?q=%20", "?name=%ff"],
+    [
+        "page=abc&status=x&by=x&q=%00&name=%00&project=x&app=x&version=x&from=x&user=%00&since=x&cursor=x",
+        "page=99999999999&q=%20&name=%ff&until=2026-13-45&deployment=&user=%20",
+    ],
 )
-async def test_nonsense_in_an_address_is_no_bug(running: Running, query: str) -> None:
+async def test_nonsense_in_an_address_is_no_bug(full: tuple[Running, dict[str, str]], query: str) -> None:
+    running, one = full
     async with browser(running) as client:
         await sign_in(client)
+        for path in (*LISTS, *(path.partition("?")[0] for path in one.values())):
+            assert (await client.get(f"{path}?{query}")).status_code in (200, 400), path
         for path in LISTS:
-            assert (await client.get(path + query)).status_code == 200, path
+            assert (await client.get(f"{path}?page=0")).status_code == 200, path
 
 
-async def test_nobody_sees_a_page_without_a_session(running: Running) -> None:
-    one = await filled(running)
+async def test_nobody_sees_a_page_without_a_session(full: tuple[Running, dict[str, str]]) -> None:
+    running, one = full
     async with browser(running) as client:
         for path in (*LISTS, *one.values()):
             assert 'id="sign-in"' in (await client.get(path)).text
@@ -126,7 +126,8 @@ async def test_nobody_sees_a_page_without_a_session(running: Running) -> None:
             assert (page.status_code, 'id="sign-in"' in page.text) == (401, True), path
 
 
-async def test_assets_are_kept_for_good_and_come_compressed(running: Running) -> None:
+async def test_assets_are_kept_for_good_and_come_compressed(full: tuple[Running, dict[str, str]]) -> None:
+    running, _ = full
     async with browser(running) as client:
         found = set(re.findall(r'/console/assets/[^"]+', (await client.get("/")).text))
         assert found
@@ -139,10 +140,31 @@ async def test_assets_are_kept_for_good_and_come_compressed(running: Running) ->
         assert (await client.get("/console/assets/x/nothing.js")).status_code == 404
 
 
-async def test_the_calls_of_a_page_are_shown_without_the_key(running: Running) -> None:
+async def test_the_calls_of_a_page_are_shown_without_the_key(full: tuple[Running, dict[str, str]]) -> None:
+    running, _ = full
     async with browser(running) as client:
         await sign_in(client)
         text = await read(client, "/console/conversations")
         assert "$STOA_KEY" in text
         assert f"curl &#39;{running.url}/v1/conversations?" in text or f"{running.url}/v1/conversations?" in text
         assert "stoa_web_" not in text
+
+
+async def test_questions_are_evaluated_on_the_page(full: tuple[Running, dict[str, str]]) -> None:
+    running, one = full
+    async with browser(running) as client:
+        await sign_in(client)
+        where = one["evaluate"]
+        sent = await client.post(where, data={"golden": "What may a hotel cost? | hotels.md", "mode": "keyword"})
+        assert sent.status_code == 200
+        assert "nDCG@10" in sent.text
+        for golden, wanted in (
+            ("nonsense", "Line 1"),
+            ("", "at least one"),
+            ("a | nothing-of-this-name", "nothing-of"),
+        ):
+            assert wanted in (await client.post(where, data={"golden": golden})).text
+        elsewhere = await client.post(where, data={"golden": "a | b"}, headers={"Origin": "https://example.com"})
+        assert elsewhere.status_code == 403
+        large = await client.post(where, data={"golden": "x" * 2_000_000})
+        assert large.status_code == 413

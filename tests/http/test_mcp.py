@@ -13,6 +13,7 @@ import pytest
 
 from stoa.gateway import Capabilities
 from stoa.settings import McpServer, Settings
+from stoa.tools import offers
 from tests.conftest import Running, serving
 from tests.support.doubles import ScriptedModel, answer, calling, until
 from tests.support.mcp_servers import Diary, Web, build, over_http
@@ -146,6 +147,21 @@ async def test_what_was_listed_long_ago_is_asked_for_beside_the_run(serve: Serve
             while (now := (await server.call("GET", f"/v1/tools/{made['id']}"))["data"]).get("problem"):
                 await asyncio.sleep(0.02)
         assert now["listed_at"] > made["listed_at"]
+
+
+async def test_a_server_that_is_slow_to_answer_holds_up_no_request(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(offers, "ANSWER_SECONDS_MAX", 0.2)
+    async with serve("late") as server:
+        made = (await server.call("POST", "/v1/tools", 201, json=mcp()))["data"]
+        assert (made.get("offers"), made["problem"]) == (None, offers.NO_ANSWER_YET)
+        (tmp_path / "diary.ready").touch()
+        async with asyncio.timeout(10):
+            while not (now := (await server.call("GET", f"/v1/tools/{made['id']}"))["data"]).get("offers"):
+                await asyncio.sleep(0.02)
+        assert "problem" not in now
+        assert len([line for line in Diary(tmp_path / "diary").lines() if line.startswith("started")]) == 1
 
 
 async def test_a_server_over_http(serve: Serve, tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ import asyncpg
 import pytest
 
 from stoa.gateway import Capabilities
+from tests.support.apps import deployed
 from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling, until
+from tests.support.graphs import flow, node
 from tests.support.running import Running, serving
 
 Serve = Callable[..., AbstractAsyncContextManager[Running]]
@@ -129,3 +131,27 @@ async def test_the_policy_finish_changes_nothing(serve: Serve) -> None:
         tool.gate.set()
         assert (await server.status(run_id, "completed", "failed"))["output"] == "Done."
         assert len(tool.made) == 2
+
+
+async def test_a_graph_calls_no_further_tool(dsn: str, tmp_path: Path) -> None:
+    """The node that was to call it fails and says why; what the graph does about a failed node, it does about this."""
+    first, second = ScriptedTool("a", gate=asyncio.Event()), ScriptedTool("b")
+    graph = flow(
+        node("http", "a", "start"),
+        node("http", "b", "a"),
+        node("output", "end", "b", pick={"answer": "$.b.output.content"}),
+    )
+    async with serving(dsn, tmp_path, ScriptedModel(), toolbox=Shelf(first, second)) as server:
+        app = await deployed(server, graph)
+        key = (await server.call("POST", "/v1/access-keys", 201, json={"name": "short-lived"}))["data"]
+        body, headers = {"input": {"input": "Hi"}, "background": True}, {"Authorization": f"Bearer {key['key']}"}
+        run = (await server.call("POST", f"/apps/{app['id']}/v1/runs", 202, json=body, headers=headers))["data"]
+        await until(lambda: first.open == 1)
+        await server.call("DELETE", f"/v1/access-keys/{key['id']}")
+        assert first.gate is not None
+        first.gate.set()
+        run = await server.status(run["id"], "completed", "failed", "canceled")
+        assert run["status"] == "failed", run
+        assert (len(first.made), len(second.made)) == (1, 0)
+        nodes = [one["data"] for one in await server.events(run["id"]) if one["type"] == "workflow.node.failed"]
+        assert [(one["id"], one["error"]["code"]) for one in nodes] == [("b", "key_revoked")], nodes

@@ -4,7 +4,8 @@ import asyncio
 import base64
 import json
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -20,6 +21,7 @@ from stoa.gateway import Capabilities
 from stoa.settings import Price, Provider, Router, RouterTarget
 from tests.conftest import FIRST_KEY, Running, serving
 from tests.support.bills import key_of, usage
+from tests.support.databases import Databases
 from tests.support.doubles import ScriptedModel, answer
 from tests.support.scripted_model import PIECES, ScriptedServer
 
@@ -29,20 +31,20 @@ OPENAI, ANTHROPIC = "main/scripted", "claude/scripted"
 PRICES = (Price(model="main/*", prompt=1, completion=2), Price(model="claude/*", prompt=3, completion=4))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def provider() -> AsyncIterator[ScriptedServer]:
     async with ScriptedServer() as made:
         yield made
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def second() -> AsyncIterator[ScriptedServer]:
     async with ScriptedServer() as made:
         yield made
 
 
-@pytest.fixture
-async def router(dsn: str, tmp_path: Path, provider: ScriptedServer, second: ScriptedServer) -> AsyncIterator[Running]:
+@asynccontextmanager
+async def routing(dsn: str, room: Path, provider: ScriptedServer, second: ScriptedServer) -> AsyncGenerator[Running]:
     """A server with three providers, and two routes over them."""
     secret = SecretStr("sk-of-the-operator")
     providers = (
@@ -55,7 +57,41 @@ async def router(dsn: str, tmp_path: Path, provider: ScriptedServer, second: Scr
         Router(slug="mixed", targets=(RouterTarget(model=OPENAI), RouterTarget(model=ANTHROPIC, order=1))),
     )
     model = ScriptedModel([answer("Built in.")], Capabilities(images=False, tools=False))
-    async with serving(dsn, tmp_path, model, providers=providers, router=routes, prices=PRICES) as server:
+    async with serving(dsn, room, model, providers=providers, router=routes, prices=PRICES) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+async def shared(
+    cluster: Databases, room: Path, provider: ScriptedServer, second: ScriptedServer
+) -> AsyncIterator[Running]:
+    name = f"router_{uuid4().hex}"
+    async with routing(await cluster.copy(name), room / name, provider, second) as server:
+        yield server
+
+
+@pytest.fixture
+async def router(shared: Running, provider: ScriptedServer, second: ScriptedServer) -> AsyncIterator[Running]:
+    """The module's server, whose providers answer again, with an empty bill."""
+    database = await asyncpg.connect(shared.dsn)
+    await database.execute("TRUNCATE model_calls")
+    await database.close()
+    for one in (provider, second):
+        one.forget()
+    yield shared
+    for one in (provider, second):
+        one.forget()
+    for slug in (OPENAI, ANTHROPIC, "spare/scripted"):  # Closes the circuits of those that failed.
+        body = {"model": slug, "messages": HELLO, "stream": True}
+        assert (await shared.client.post("/router/v1/chat/completions", json=body)).status_code == 200
+
+
+@pytest.fixture
+async def alone(dsn: str, tmp_path: Path, provider: ScriptedServer, second: ScriptedServer) -> AsyncIterator[Running]:
+    """A server of the test's own."""
+    for one in (provider, second):
+        one.forget()
+    async with routing(dsn, tmp_path, provider, second) as server:
         yield server
 
 
@@ -111,7 +147,7 @@ async def test_an_answer_that_is_not_streamed(
     router: Running, provider: ScriptedServer, client: openai.AsyncOpenAI
 ) -> None:
     provider.script = lambda _: {"raw": [json.dumps(WHOLE).encode()], "content_type": "application/json"}
-    extra = {"no_such_field": {"deep": [1]}, "temperature": 0.25}
+    extra = {"no_such_field": {"deep": [1]}, "temperature": 0.25, "user": "nobody-else"}
     raw = await client.chat.completions.with_raw_response.create(model=OPENAI, messages=HELLO, extra_body=extra)
     assert raw.http_response.json() == WHOLE  # Byte for byte: nothing is added, taken or renamed.
     assert raw.parse().choices[0].message.content == "Hi."
@@ -127,7 +163,7 @@ async def test_an_answer_that_is_not_streamed(
         5,
     )
     assert (line["run_id"], line["conversation_id"], line["estimated"]) == (None, None, False)
-    (summed,) = await usage(router, "kind=gateway&group_by=model")
+    (summed,) = await usage(router, "kind=gateway&group_by=model&user_id=nobody-else")
     assert (summed["calls"], summed["cost_usd"]) == (1, 0.00002)
 
 
@@ -530,8 +566,9 @@ async def test_a_provider_is_asked_again_before_the_first_byte(
 
 
 async def test_a_provider_that_keeps_failing_is_left_alone(
-    router: Running, provider: ScriptedServer, second: ScriptedServer
+    alone: Running, provider: ScriptedServer, second: ScriptedServer
 ) -> None:
+    router = alone
     provider.script = lambda _: {"status": 500}
     body = {"model": "safe", "messages": HELLO, "stream": True}
     for _ in range(7):
@@ -570,12 +607,13 @@ async def test_a_client_that_goes_ends_the_call(
     assert line["prompt_tokens"] > 0
 
 
-async def test_a_timeout_of_the_client(provider: ScriptedServer, client: openai.AsyncOpenAI) -> None:
+async def test_a_timeout_of_the_client(router: Running, provider: ScriptedServer, client: openai.AsyncOpenAI) -> None:
     with pytest.raises(openai.APITimeoutError):
         await client.with_options(timeout=0.3).chat.completions.create(
             model=OPENAI, messages=scripted(id="slow", first_delay=30)
         )
     await state(provider, "slow", "aborted")
+    assert (await line_count(router, 1))[0]["estimated"]
 
 
 async def test_the_client_s_own_retries(provider: ScriptedServer, router: Running) -> None:
@@ -628,7 +666,7 @@ async def test_a_limit_holds_whatever_is_asked_at_once(router: Running, provider
 
 async def test_a_refused_or_failed_call_gives_back_what_it_reserved(router: Running, provider: ScriptedServer) -> None:
     provider.script = lambda _: {"status": 400}
-    _, client = await key_of(router, spending_limit=1)
+    key_id, client = await key_of(router, spending_limit=1)
     async with client:
         body = {"model": OPENAI, "messages": HELLO, "max_tokens": 400_000}
         for _ in range(3):
@@ -641,7 +679,8 @@ async def test_a_refused_or_failed_call_gives_back_what_it_reserved(router: Runn
     async with asyncio.timeout(10):
         while await database.fetchval("SELECT count(*) FROM key_reservations"):
             await asyncio.sleep(0.01)
-    assert await database.fetchval("SELECT coalesce(sum(usd), 0)::float8 FROM key_spending") == 0
+    spent = "SELECT coalesce(sum(usd), 0)::float8 FROM key_spending WHERE key_id::text = $1"
+    assert await database.fetchval(spent, key_id) == 0
     await database.close()
 
 

@@ -192,6 +192,8 @@ async def test_the_doctor_of_one_organization(shared_server: Running, stranger: 
     ours = (await shared_server.call("GET", "/v1/doctor"))["data"]
     theirs = (await stranger.get("/v1/doctor")).json()["data"]
     assert run in json.dumps(ours)
+    assert set(ours["data"]) == {"files", "database"}
+    assert theirs.get("data") is None, "where this server's files are is its operator's business"
     assert ours["broken"] > 0
     assert run not in json.dumps(theirs)
     assert theirs["broken"] == 0, theirs

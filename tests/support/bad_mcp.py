@@ -97,6 +97,8 @@ for line in sys.stdin:
         }
         send({"id": message["id"], "result": result})
     elif method == "tools/list":
+        while MODE == "late" and not DIARY.with_suffix(".ready").exists():
+            time.sleep(0.02)
         if MODE == "pages":
             send({"id": message["id"], "result": {"tools": tools(), "nextCursor": "more"}})
         else:

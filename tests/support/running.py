@@ -83,6 +83,7 @@ async def serving(
         data_dir=data_dir,
         bootstrap_key=SecretStr(FIRST_KEY),
         drain_seconds_max=settings.pop("drain_seconds_max", 0.2),
+        connections_max=settings.pop("connections_max", 6),  # A backend's start is a quarter of a server's.
         **settings,
     )
     async with open_server(chosen, dsn, clock=clock, ids=ids, builtin=model, toolbox=toolbox) as server:

@@ -56,9 +56,20 @@ class ScriptedServer:
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
+        self.hang_up()
+        await asyncio.sleep(0)
+
+    def hang_up(self) -> None:
+        """Closes every connection."""
         for writer in list(self._connections):
             writer.transport.abort()
-        await asyncio.sleep(0)
+
+    def forget(self) -> None:
+        """As it was at its start, without a connection."""
+        self.hang_up()
+        self.script = lambda _body: {}
+        for seen in (self.bodies, self.headers, self.paths, self.log):
+            seen.clear()
 
     @property
     def url(self) -> str:

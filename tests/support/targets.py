@@ -46,7 +46,7 @@ class Target:
         return [json.loads(line) for line in lines if line.startswith("{")]
 
     @asynccontextmanager
-    async def undisturbed(self, seconds: float = 0.0) -> AsyncGenerator[None]:
+    async def undisturbed(self) -> AsyncGenerator[None]:
         """While the body runs: /health answers, another client's stream loses nothing, memory stays; afterwards no bug
         is in the log."""
         conversation = await self.node.conversation()
@@ -56,8 +56,6 @@ class Target:
             streaming = asyncio.create_task(_stream(other, conversation, f"[[script {script}]]"))
             async with Witness(self.port, self.node.process.pid) as witness:
                 yield
-                if seconds:
-                    await asyncio.sleep(0)
             text = await asyncio.wait_for(streaming, 60)
         assert text == "".join(pieces), "the other client's stream is whole"
         witness.judge()

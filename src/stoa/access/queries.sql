@@ -15,9 +15,10 @@ INSERT INTO projects (org_id, id, name, description, visibility) VALUES ($1, $2,
 INSERT INTO access_keys (org_id, project_id, id, name, hash, preview, permissions, expires_at, created_by, rate_limit, spending_limit_usd, spending_period)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING *;
 
--- name: key_by_hash
--- A credential's owner; the one look-up of every request.
-SELECT org_id, project_id, id, permissions, expires_at, rate_limit, spending_limit_usd, spending_period FROM access_keys WHERE hash = $1;
+-- name: keys_by_hash
+-- The owners of credentials; the one look-up of every request, and of those that came with it.
+SELECT hash, org_id, project_id, id, permissions, expires_at, rate_limit, spending_limit_usd, spending_period
+FROM access_keys WHERE hash = ANY($1::bytea[]);
 
 -- name: key_owner
 -- The owner of a key that something signed names.

@@ -10,6 +10,7 @@ import asyncpg
 import structlog
 
 from stoa.access import people, rules, store
+from stoa.access.lookups import KeyLookups
 from stoa.access.ports import Dependents, NoDependents
 from stoa.access.store import SQL
 from stoa.access.types import AccessKey, NewKey, Org, Project, ProjectRole, Revocation
@@ -38,6 +39,7 @@ class Access:
         self._ids = ids
         self._clock = clock
         self.uses = KeyUses(database, clock)
+        self._lookups = KeyLookups(database)
         self.dependents: Dependents = NoDependents()
         """Set once what goes on in the name of keys exists."""
 
@@ -54,7 +56,7 @@ class Access:
         async with internal(self._database) as tx:
             await tx.execute(SQL.bootstrap_lock)
             org_id = await tx.fetchval(SQL.first_org)
-            if org_id is not None and (chosen is None or await tx.fetchval(SQL.key_by_hash, rules.digest(chosen))):
+            if org_id is not None and (chosen is None or await tx.fetchval(SQL.keys_by_hash, [rules.digest(chosen)])):
                 return None
             if chosen is not None and await tx.fetchval(SQL.was_revoked, rules.digest(chosen)):
                 _log.warning("first key was revoked", preview=rules.preview(chosen))
@@ -95,8 +97,7 @@ class Access:
             return self._living(row)
         if not rules.well_formed(token):
             raise Unauthorized("This is not an access key: one is stoa_acc_ and 64 letters and digits.")
-        async with internal_statement(self._database) as tx:
-            owner = self._living(await tx.fetchrow(SQL.key_by_hash, rules.digest(token)))
+        owner = self._living(await self._lookups.row(rules.digest(token)))
         self.uses.saw(owner.org_id, owner.key_id)
         return owner
 
@@ -274,10 +275,11 @@ class Access:
             found, total = await store.list_projects(tx, principal.org_id, page)
         return Page(found, page.page, page.page_size, total)
 
-    async def project(self, principal: Principal, project_id: UUID) -> Project:
+    async def project(self, principal: Principal, project_id: UUID, org_id: UUID | None = None) -> Project:
+        """Raises NotFound, also where `org_id` names another organization than the project's."""
         async with self._database.tenant(principal) as tx:
             row = await tx.fetchrow(SQL.project, principal.org_id, project_id)
-        if row is None:
+        if row is None or org_id not in (None, principal.org_id):
             raise _no_project(project_id)
         return store.project(row)
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from fastapi import APIRouter, FastAPI
-from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -20,8 +19,9 @@ from stoa.db import Database
 from stoa.db.listen import Listener
 from stoa.db.migrate import migrate
 from stoa.db.polls import Polls
-from stoa.http import Gate, errors, metrics, openapi, operations, welcome
+from stoa.http import Gate, absent, errors, metrics, openapi, operations, welcome
 from stoa.http.component import Component, Kit, Started, merged, unique
+from stoa.http.cors import Cors
 from stoa.http.edge import Edge
 from stoa.http.hosts import HostKind, Hosts, Surface
 from stoa.http.traffic import Traffic
@@ -110,8 +110,9 @@ async def open_server(
         operated = _operations(settings, kit, slices, traffic, heartbeats)
         for part in operated.background:
             stack.push_async_callback(part.stop)
-        asgi = CORSMiddleware(
-            Hosts(_surfaces([operated, *slices.all]), settings.domain),
+        missing = Component(routers={HostKind.API: [absent.routes()]})
+        asgi = Cors(
+            Hosts(_surfaces([operated, *slices.all, missing]), settings.domain),
             allow_origins=settings.cors_origins,
             allow_methods=["*"],
             allow_headers=["*"],

@@ -1,6 +1,6 @@
 -- name: insert_base
-INSERT INTO knowledgebases (org_id, project_id, id, name, description, embedder, chunking, retriever, language, created_by, ocr)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
+INSERT INTO knowledgebases (org_id, project_id, id, name, description, embedder, chunking, retriever, language, created_by, ocr, ingestion)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
 
 -- name: base
 -- One base with what it holds.
@@ -13,9 +13,11 @@ SELECT b.*, c.items, c.chunks, c.served, c.built, c.missed FROM knowledgebases b
 WHERE b.org_id = $1 AND b.id = $2;
 
 -- name: list_bases
--- A page of bases.
+-- A page of bases, without the flows of their ingestion.
 SELECT b.*, c.items, c.chunks, c.served, c.built, c.missed FROM (
-    SELECT * FROM knowledgebases WHERE org_id = $1 AND ($2::uuid IS NULL OR project_id = $2) ORDER BY {order} LIMIT $3 OFFSET $4
+    SELECT org_id, project_id, id, name, description, embedder, chunking, retriever, language, ocr, generation, building, created_at, updated_at,
+           ingestion - '{{flow,flow_ui}}'::text[] AS ingestion
+    FROM knowledgebases WHERE org_id = $1 AND ($2::uuid IS NULL OR project_id = $2) ORDER BY {order} LIMIT $3 OFFSET $4
 ) b, LATERAL (
     SELECT count(*) AS items, coalesce(sum(i.chunks) FILTER (WHERE i.served_sha256 IS NOT NULL), 0) AS chunks,
            count(*) FILTER (WHERE i.served_sha256 IS NOT NULL) AS served,
@@ -46,7 +48,7 @@ SELECT project_id, generation, building, embedder, chunking, language FROM knowl
 SELECT project_id, generation, building, embedder, chunking, language FROM knowledgebases WHERE org_id = $1 AND id = $2 FOR UPDATE;
 
 -- name: update_base
-UPDATE knowledgebases SET name = $3, description = $4, embedder = $5, chunking = $6, retriever = $7, language = $8, ocr = $9, updated_at = now()
+UPDATE knowledgebases SET name = $3, description = $4, embedder = $5, chunking = $6, retriever = $7, language = $8, ocr = $9, ingestion = $10, updated_at = now()
 WHERE org_id = $1 AND id = $2;
 
 -- name: delete_base

@@ -34,6 +34,8 @@ class Settings:
     ocr: Ocr | None = None
     no_description: bool = False
     """The description goes."""
+    ingestion: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What is set of it; None removes."""
 
 
 DEFAULT_CHUNKING = Chunking(characters_max=1000)
@@ -75,6 +77,7 @@ class KnowledgeBases:
             replace(DEFAULT_RETRIEVER, **settings.retriever),
             settings.language or DEFAULT_LANGUAGE,
             settings.ocr or "auto",
+            _merged({}, settings.ingestion),
         )
         async with self._database.tenant(principal) as tx:
             if once and (first := await idempotency.claim(tx, principal, once)):
@@ -119,6 +122,7 @@ class KnowledgeBases:
                 replace(before.retriever, **settings.retriever),
                 settings.language or before.language,
                 settings.ocr or before.ocr,
+                _merged(before.ingestion, settings.ingestion),
             )
             changed = [
                 name
@@ -185,6 +189,10 @@ class KnowledgeBases:
             await tx.execute(SQL.unbuild_replacements, principal.org_id, base_id, row["generation"])
             await audit.record(tx, principal, "knowledgebase.reindex_cancel", base_id)
             return await one(tx, principal.org_id, base_id)
+
+
+def _merged(before: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {name: value for name, value in {**before, **changes}.items() if value is not None}
 
 
 NOTIFY = "SELECT pg_notify('stoa_knowledge', '')"

@@ -28,6 +28,7 @@ async def insert_base(tx: Tx, principal: Principal, project_id: UUID, base_id: U
         new.language,
         principal.key_id,
         new.ocr,
+        dict(new.ingestion) or None,
     )
 
 
@@ -57,6 +58,7 @@ async def update_base(tx: Tx, org_id: UUID, base_id: UUID, new: NewBase) -> None
         asdict(new.retriever),
         new.language,
         new.ocr,
+        dict(new.ingestion) or None,
     )
 
 
@@ -131,6 +133,7 @@ def _base(row: Row) -> KnowledgeBase:
         Retriever(**row["retriever"]),
         row["language"],
         row["ocr"],
+        row["ingestion"] or {},
         row["generation"],
         building_of(row["building"]),
         row["items"],

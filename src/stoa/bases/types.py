@@ -69,6 +69,9 @@ class KnowledgeBase:
     retriever: Retriever
     language: str
     ocr: Ocr
+    ingestion: Mapping[str, Any]
+    """What the platform's clients say of it, as they sent it: `flow`, `flow_ui` and the ids of where it runs there.
+    Lists leave the two out."""
     generation: int
     building: Building | None
     item_count: int
@@ -139,3 +142,4 @@ class NewBase:
     retriever: Retriever
     language: str
     ocr: Ocr
+    ingestion: Mapping[str, Any]

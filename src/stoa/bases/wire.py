@@ -48,6 +48,8 @@ class ReindexWire(Wire):
 
 
 class BaseWire(Wire):
+    """`flow` and the fields after it: what the platform's clients said of ingestion. Lists leave the flow out."""
+
     id: UUID
     name: str
     description: str | None
@@ -62,6 +64,11 @@ class BaseWire(Wire):
     item_count: int
     chunk_count: int
     reindex: ReindexWire | None
+    flow: dict[str, Any] | None
+    flow_ui: dict[str, Any] | None
+    runtime_id: UUID | None
+    workflow_id: UUID | None
+    workflow_version_id: UUID | None
     created_at: Timestamp
     updated_at: Timestamp
 
@@ -155,6 +162,11 @@ def base(value: KnowledgeBase, domain: str, root: str) -> BaseWire:
         )
         if building
         else None,
+        flow=value.ingestion.get("flow"),
+        flow_ui=value.ingestion.get("flow_ui"),
+        runtime_id=value.ingestion.get("runtime_id"),
+        workflow_id=value.ingestion.get("workflow_id"),
+        workflow_version_id=value.ingestion.get("workflow_version_id"),
         created_at=value.created_at,
         updated_at=value.updated_at,
     )

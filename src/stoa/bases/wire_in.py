@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field
 
-from stoa.bases import rules
+from stoa.bases import flows, rules
 from stoa.bases.searching import Asked
 from stoa.bases.service import Settings
 from stoa.bases.types import EmbedderSpec, Ocr
@@ -78,7 +78,8 @@ OcrIn = Annotated[
 class CreateBase(Body):
     """Everything but the name has a default that works: the local embedder, hybrid search, English stemming.
 
-    `flow` and the ids after it are what the platform's clients send of an ingestion workflow; they have no effect.
+    `flow` and what follows it are what the platform's clients send of an ingestion workflow. All of it is given back;
+    of the flow is read how its splitter cuts, and which connection embeds, unless `chunking` and `embedder` say so.
     """
 
     example: ClassVar[Mapping[str, Any]] = {"name": "Handbook", "language": "english"}
@@ -99,8 +100,8 @@ class CreateBase(Body):
 
 
 class UpdateBase(Body):
-    """What is left out stays; null removes a description. `embedder`, `chunking` and `language` change only while the
-    base is empty, else through /reindex."""
+    """What is left out stays; null removes a description, `runtime_id` and `workflow_version_id`. `embedder`,
+    `chunking` and `language` change only while the base is empty, else through /reindex."""
 
     example: ClassVar[Mapping[str, Any]] = {"name": "Handbook of 2026"}
 
@@ -172,21 +173,35 @@ class SearchIn(ToolSearchIn):
 
 
 # --- shapes to values ------------------------------------------------------------------------------------------
+_OF_INGESTION: Final = ("flow", "flow_ui", "runtime_id", "workflow_id", "workflow_version_id")
+
+
 def settings(body: CreateBase | UpdateBase | Reindex) -> Settings:
+    """Raises BadRequest where a flow cannot be kept."""
     embedder = body.embedder
     named = None if isinstance(body, Reindex) else body
+    flow = (body.flow or {}) if isinstance(body, CreateBase) else {}
     return Settings(
         named.name if named else None,
         named.description if named else None,
         EmbedderSpec(embedder.provider, embedder.model, embedder.dimensions or 0, embedder.connection_id)
         if embedder
-        else None,
-        _chunking_changes(body.chunking) if body.chunking else {},
+        else flows.embedder(flow),
+        _chunking_changes(body.chunking) if body.chunking else flows.chunking(flow),
         _retriever_changes(named.retriever) if named and named.retriever else {},
         body.language,
         named.ocr if named else None,
         no_description=named is not None and "description" in named.model_fields_set and named.description is None,
+        ingestion=_ingestion(named) if named else {},
     )
+
+
+def _ingestion(given: CreateBase | UpdateBase) -> dict[str, Any]:
+    sent = {name: getattr(given, name) for name in _OF_INGESTION if name in given.model_fields_set}
+    for name in ("flow", "flow_ui"):
+        if sent.get(name):
+            flows.check(sent[name], name)
+    return {name: str(value) if isinstance(value, UUID) else value for name, value in sent.items()}
 
 
 def _chunking_changes(given: ChunkingIn) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from typing import Any, Final
 from stoa.console.pages import moment
 
 WIDTH: Final = 640
-HEIGHT: Final = 140
-LABELS: Final = 18
-"""Pixels below the bars, for days."""
+HEIGHT: Final = 120
+SLOTS_MIN: Final = 24
+"""Of a chart of single values: fewer stand at its right end, as wide as if there were so many."""
 BARS_MAX: Final = 200
 """Of a timeline; what follows is in the table."""
 BAR_WIDTH_MIN: Final = 2.0
@@ -35,14 +35,14 @@ class Columns:
     largest: float
     total: float
     width: int = WIDTH
-    height: int = HEIGHT
+    room: int = HEIGHT
 
 
 def columns(values: Mapping[str, float], last: date, days: int) -> Columns:
     """A column for each of the last days, zeros among them, so that time runs evenly."""
     names = [str(last - timedelta(days=days - 1 - index)) for index in range(days)]
     largest = max([values.get(name, 0.0) for name in names] or [0.0])
-    step, room = WIDTH / max(1, days), HEIGHT - LABELS
+    step, room = WIDTH / max(1, days), HEIGHT
     made: list[Column] = []
     for index, name in enumerate(names):
         value = values.get(name, 0.0)
@@ -50,6 +50,55 @@ def columns(values: Mapping[str, float], last: date, days: int) -> Columns:
         named = index in (0, days // 2, days - 1)
         made.append(Column(name, value, index * step + 1, room - height, max(1.0, step - 2), height, named))
     return Columns(made, largest, sum(column.value for column in made))
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean with its interval, from 0 to 1, as a row."""
+
+    name: str
+    mean: float
+    low: float
+    high: float
+    x: float
+    left: float
+    width: float
+    y: float
+
+
+def intervals(rows: Sequence[tuple[str, Mapping[str, float]]]) -> Sequence[Interval]:
+    """Rows of means that lie between 0 and 1."""
+    return [
+        Interval(
+            name, one["mean"], one["low"], one["high"],
+            x=WIDTH * _share(one["mean"]), left=WIDTH * _share(one["low"]),
+            width=max(BAR_WIDTH_MIN, WIDTH * (_share(one["high"]) - _share(one["low"]))), y=index * ROW + ROW / 2,
+        )
+        for index, (name, one) in enumerate(rows)
+    ]  # fmt: skip
+
+
+def _share(value: float) -> float:
+    return min(1.0, max(0.0, value))
+
+
+def latest(values: Sequence[tuple[str, float]]) -> Columns:
+    """A column for each of some values, in their order; the first and the last are named."""
+    largest = max([value for _, value in values] or [0.0])
+    slots = max(SLOTS_MIN, len(values))
+    step, begin = WIDTH / slots, WIDTH * (slots - len(values)) / slots
+    made: list[Column] = []
+    for index, (name, value) in enumerate(values):
+        height = HEIGHT * value / largest if largest else 0.0
+        named = index in (0, len(values) - 1) and len(values) >= SLOTS_MIN
+        made.append(Column(name, value, begin + index * step + 1, HEIGHT - height, max(1.0, step - 2), height, named))
+    return Columns(made, largest, sum(value for _, value in values))
+
+
+def percentile(values: Sequence[float], share: float) -> float | None:
+    """The nearest rank; None of nothing."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
 
 
 @dataclass(frozen=True, slots=True)

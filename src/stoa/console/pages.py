@@ -4,6 +4,7 @@ import hashlib
 import mimetypes
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from difflib import SequenceMatcher
 from functools import cache
 from gzip import compress
 from importlib.resources import files
@@ -28,6 +29,8 @@ HEADERS: Final[Mapping[str, str]] = {
     "Cache-Control": "no-store",
     "Vary": "Accept, Cookie",
 }
+COMPARED_LINES_MAX: Final = 300
+SHOWN_CHARACTERS_MAX: Final = 20_000
 NOTHING: Final = "\u2013"
 """Where a value is missing."""
 NAVIGATION: Final = (
@@ -35,11 +38,15 @@ NAVIGATION: Final = (
     ("overview", "/console/overview", "Overview"),
     ("conversations", "/console/conversations", "Conversations"),
     ("knowledge", "/console/knowledge", "Knowledge"),
+    ("apps", "/console/apps", "Apps"),
+    ("tools", "/console/tools", "Tools"),
     ("runs", "/console/runs", "Runs"),
     ("traces", "/console/traces", "Traces"),
     ("usage", "/console/usage", "Usage"),
     ("models", "/console/models", "Models"),
     ("keys", "/console/keys", "Keys"),
+    ("audit", "/console/audit", "Audit"),
+    ("settings", "/console/settings", "Settings"),
 )
 """(page, path, name), in the order of the menu."""
 
@@ -77,7 +84,7 @@ def _environment() -> Any:
     )
     environment.filters.update({
         "bytes": size_of, "count": count, "money": money, "seconds": seconds, "when": when,
-        "snippet": _snippet, "document": _document, "pretty": pretty,
+        "snippet": _snippet, "document": _document, "pretty": pretty, "embedded": _embedded, "against": _against,
     })  # fmt: skip
     return environment
 
@@ -96,8 +103,8 @@ def render(template: str, language: str = words.SOURCE, **values: Any) -> str:
 
 
 def spoken(language: str) -> str:
-    """The catalogue for scripts. `<` is written as an escape, so that no word can end the element that holds it."""
-    return Markup(orjson.dumps(words.catalogue(language)).decode().replace("<", "\\u003c"))  # noqa: S704 — escaped here
+    """The catalogue for scripts."""
+    return _embedded(words.catalogue(language))
 
 
 # --- filters --------------------------------------------------------------------------------------------------------
@@ -110,6 +117,23 @@ def _snippet(text: str) -> Markup:
     import nh3  # noqa: PLC0415 — only for searches
 
     return Markup(nh3.clean(text, tags={"mark"}, attributes={}))  # noqa: S704 — sanitised
+
+
+def _embedded(value: object) -> Markup:
+    """JSON for scripts. `<` is written as an escape, so that no text can end the element that holds it."""
+    return Markup(orjson.dumps(value).decode().replace("<", "\\u003c"))  # noqa: S704 — escaped here
+
+
+def _against(value: object, other: object) -> Markup:
+    """A value as text, with the lines marked that another one has not; whole where it is long."""
+    lines, others = pretty(value).split("\n"), pretty(other).split("\n")
+    if max(len(lines), len(others)) > COMPARED_LINES_MAX:
+        return Markup.escape(pretty(value)[:SHOWN_CHARACTERS_MAX])
+    marked: list[Markup] = []
+    for kind, begin, end, _, _ in SequenceMatcher(None, lines, others, autojunk=False).get_opcodes():
+        frame = Markup("{}") if kind == "equal" else Markup("<b>{}</b>")
+        marked += [frame.format(line) for line in lines[begin:end]]
+    return Markup("\n").join(marked)
 
 
 def pretty(value: object) -> str:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -12,6 +12,9 @@ from starlette.responses import HTMLResponse, Response
 from stoa.console import cookies, examples, pages, words
 from stoa.console.client import Api, Query, Refused
 from stoa.console.examples import Call
+from stoa.kernel.errors import TooLarge
+
+FORM_BYTES_MAX = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,15 @@ class View:
         """A number of the query; what is none is the default."""
         given = self.request.query_params.get(name, "")
         return max(1, int(given)) if given.isascii() and given.isdigit() and len(given) < 8 else default
+
+    async def form(self) -> Mapping[str, list[str]]:
+        """The fields of a form that was sent here. Raises TooLarge."""
+        body = b""
+        async for chunk in self.request.stream():
+            body += chunk
+            if len(body) > FORM_BYTES_MAX:
+                raise TooLarge("This form is over 1 MiB; send it to the API instead.")
+        return parse_qs(body.decode("utf-8", "replace"), max_num_fields=100)
 
     async def optional(self, path: str, query: Query | None = None) -> tuple[Any, str | None]:
         """(answer, None), or (None, why not): for a part of a page that may be missing. Raises Refused without a

@@ -1365,10 +1365,12 @@ CREATE TABLE public.knowledgebases (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     ocr text DEFAULT 'auto'::text NOT NULL,
+    ingestion jsonb,
     CONSTRAINT knowledgebases_ocr_check CHECK ((ocr = ANY (ARRAY['auto'::text, 'off'::text])))
 );
 ALTER TABLE ONLY public.knowledgebases ALTER COLUMN name SET STATISTICS 0;
 ALTER TABLE ONLY public.knowledgebases ALTER COLUMN description SET STATISTICS 0;
+ALTER TABLE ONLY public.knowledgebases ALTER COLUMN ingestion SET STATISTICS 0;
 
 CREATE TABLE public.ledger_batches (
     node_id uuid NOT NULL,

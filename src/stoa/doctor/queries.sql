@@ -1,3 +1,7 @@
+-- name: is_first_organization
+-- The organization that the server made at its first start is its operator's.
+SELECT id = $1 FROM orgs ORDER BY created_at, id LIMIT 1;
+
 -- name: verified_days
 -- The days in which a check found nothing, and nothing can change any more.
 SELECT name, starts_at, ends_at FROM doctor_spans;

@@ -103,6 +103,8 @@ class Doctor:
         async with self._busy:
             scope = replace(scope, org_id=principal.org_id)
             days, verified = await self._days()
+            async with internal(self._database) as tx:
+                data = self._data if await store.is_operators(tx, principal.org_id) else None
             return await self._examine(
                 _Examination(
                     lambda: self._database.tenant(principal, every_owner=True),
@@ -113,7 +115,8 @@ class Doctor:
                     verified,
                     remember=False,
                     together=True,
-                )
+                ),
+                data,
             )
 
     async def examine(
@@ -130,7 +133,8 @@ class Doctor:
                 days,
                 {} if full else verified,
                 remember=True,
-            )
+            ),
+            self._data,
         )
 
     async def repair(self, report: Report) -> AsyncIterator[Repaired]:
@@ -155,7 +159,7 @@ class Doctor:
             days = rules.days(await self._timeline(tx), self._clock.now())
             return days, await store.verified_days(tx)
 
-    async def _examine(self, examination: _Examination) -> Report:
+    async def _examine(self, examination: _Examination, data: DataLocation | None) -> Report:
         checked_at = self._clock.now()
         diagnoses: list[Diagnosis] = []
         end = self._clock.monotonic() + examination.seconds_max
@@ -164,7 +168,7 @@ class Doctor:
             share = min(left, max(CHECK_SECONDS_MIN, left / (len(self._checks) - number)))
             seconds_max = share if examination.together else examination.seconds_max
             diagnoses.append(await self._make(check, examination, seconds_max))
-        return Report(checked_at, examination.scope.since, diagnoses, self._data)
+        return Report(checked_at, examination.scope.since, diagnoses, data)
 
     async def _make(self, check: Check, examination: _Examination, seconds_max: float) -> Diagnosis:
         begun = self._clock.monotonic()

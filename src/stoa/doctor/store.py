@@ -1,14 +1,19 @@
-"""The days that the doctor need not check again."""
+"""The days that the doctor need not check again, and who may know where the data is."""
 
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
+from uuid import UUID
 
 from stoa.db import Tx, load
 from stoa.doctor.rules import BEGINNING
 from stoa.doctor.types import Day
 
 SQL: Final = load("stoa.doctor")
+
+
+async def is_operators(tx: Tx, org_id: UUID) -> bool:
+    return bool(await tx.fetchval(SQL.is_first_organization, org_id))
 
 
 async def verified_days(tx: Tx) -> Mapping[str, Mapping[datetime, datetime]]:

@@ -56,7 +56,8 @@ class Report:
     checked_at: datetime
     since: datetime | None
     diagnoses: Sequence[Diagnosis]
-    data: DataLocation
+    data: DataLocation | None
+    """None where it is nothing to whoever asked."""
 
     @property
     def broken(self) -> int:

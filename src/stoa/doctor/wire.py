@@ -1,7 +1,9 @@
 """The shapes of `GET /v1/doctor`, and of `stoa doctor --json`."""
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
 
 from stoa.doctor.types import Diagnosis, Report
 from stoa.http import Timestamp, Wire
@@ -49,7 +51,7 @@ class ReportWire(Wire):
     broken: int
     checked_at: Timestamp
     since: Timestamp | None
-    data: DataWire
+    data: Annotated[DataWire | None, Field(description="For the organization that the server was set up with.")]
     checks: Sequence[DiagnosisWire]
 
 
@@ -60,7 +62,7 @@ def report(found: Report) -> ReportWire:
         broken=found.broken,
         checked_at=found.checked_at,
         since=found.since,
-        data=DataWire(files=found.data.files, database=found.data.database),
+        data=DataWire(files=found.data.files, database=found.data.database) if found.data is not None else None,
         checks=[_diagnosis(diagnosis) for diagnosis in found.diagnoses],
     )
 

@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Path
+from fastapi import Depends, Path, Query
 
 from stoa.gateway import wire
 from stoa.gateway.catalogue import Catalogue
@@ -56,9 +56,16 @@ def routes(catalogue: Catalogue, connections: Connections, routing: Routing, bre
 
     @router.get("/v1/connections", responses=refusals())
     async def list_connections(
-        principal: Annotated[Principal, reading], page: Annotated[PageRequest, Depends(Paging(SORTABLE))]
+        principal: Annotated[Principal, reading],
+        page: Annotated[PageRequest, Depends(Paging(SORTABLE))],
+        project_id: UUID | None = None,
+        type: Annotated[  # noqa: A002 — the parameter's name
+            list[Annotated[str, Query(max_length=200)]] | None,
+            Query(description="May be repeated; `openai`, or `dynamiq.connections.OpenAI`."),
+        ] = None,
     ) -> DataList[wire.ConnectionWire]:
-        return page_of(await connections.list(principal, page), wire.connection)
+        types = [wire.provider_type(one) for one in type] if type else None
+        return page_of(await connections.list(principal, page, project_id, types), wire.connection)
 
     @router.post("/v1/connections", status_code=201, responses=refusals(409))
     async def create_connection(

@@ -19,6 +19,7 @@ from stoa.gateway.router.accounting import Accounts
 from stoa.gateway.router.breaker import Breakers
 from stoa.gateway.router.calls import Calls
 from stoa.gateway.router.chat import Chat
+from stoa.gateway.router.direct import PATH, DirectChat
 from stoa.gateway.router.embeddings import Embedder, Embeddings
 from stoa.gateway.router.messages import Messages
 from stoa.gateway.router.repeating import Repeats
@@ -28,6 +29,7 @@ from stoa.gateway.secrets import Vault
 from stoa.gateway.types import Endpoint, Model
 from stoa.http.component import Component, Kit
 from stoa.http.hosts import HostKind
+from stoa.http.shortcut import route_of
 from stoa.outbound import Outbound
 
 
@@ -90,6 +92,7 @@ async def open_component(
         chat = Chat(calls, routing, router_wire.error_body)
         embeddings = Embeddings(calls, routing, catalogue, embedders)
         repeats = Repeats(kit.database, kit.ids, kit.clock)
+        router = router_api.routes(chat, embeddings, routing, catalogue, repeats, kit.gate)
         yield GatewayComponent(
             catalogue=catalogue,
             vault=vault,
@@ -97,10 +100,11 @@ async def open_component(
             routers={
                 HostKind.API: [routes(catalogue, connections, routing, breakers, kit.gate)],
                 HostKind.ROUTER: [
-                    router_api.routes(chat, embeddings, routing, catalogue, repeats, kit.gate),
+                    router,
                     messages_api.message_routes(Messages(calls, routing, chat.streams), kit.gate),
                 ],
             },
+            around={HostKind.ROUTER: lambda app: DirectChat(app, chat, kit.gate, route_of(router, PATH))},
             render={HostKind.ROUTER: router_wire.refused},
             metrics=[*accounts.metrics(), *calls.metrics()],
             background=[catalogue, accounts],

@@ -107,15 +107,15 @@ class Connections:
             raise Conflict(f"There is a connection named {new.name} already.", details={"name": "is taken"}) from error
         return _value(row, connection_id)
 
-    async def list(self, principal: Principal, page: PageRequest) -> Page[Connection]:
+    async def list(
+        self, principal: Principal, page: PageRequest, project_id: UUID | None, types: Sequence[str] | None
+    ) -> Page[Connection]:
+        """Of a project, and of the `types`, where they are named."""
+        filters = (principal.org_id, project_id, types)
+        statement = SQL.list_connections.format(order=page.order_by("created_at DESC"))
         async with self._database.tenant(principal) as tx:
-            rows = await tx.fetch(
-                SQL.list_connections.format(order=page.order_by("created_at DESC")),
-                principal.org_id,
-                page.page_size,
-                page.offset,
-            )
-            total = await tx.fetchval(SQL.count_connections, principal.org_id)
+            rows = await tx.fetch(statement, *filters, page.page_size, page.offset)
+            total = await tx.fetchval(SQL.count_connections, *filters)
         return Page([_value(row, row["id"]) for row in rows], page.page, page.page_size, total)
 
     async def get(self, principal: Principal, connection_id: UUID) -> Connection:

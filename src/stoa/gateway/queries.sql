@@ -31,10 +31,13 @@ SELECT * FROM connections WHERE org_id = $1 AND id = $2 FOR UPDATE;
 
 -- name: list_connections
 -- A page of connections; {order} is made of checked column names.
-SELECT * FROM connections WHERE org_id = $1 ORDER BY {order} LIMIT $2 OFFSET $3;
+SELECT * FROM connections
+WHERE org_id = $1 AND ($2::uuid IS NULL OR project_id = $2) AND ($3::text[] IS NULL OR type = ANY ($3))
+ORDER BY {order} LIMIT $4 OFFSET $5;
 
 -- name: count_connections
-SELECT count(*) FROM connections WHERE org_id = $1;
+SELECT count(*) FROM connections
+WHERE org_id = $1 AND ($2::uuid IS NULL OR project_id = $2) AND ($3::text[] IS NULL OR type = ANY ($3));
 
 -- name: update_connection
 -- New address, credential or authorities; a NULL secret keeps the old one.

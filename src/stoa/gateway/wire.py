@@ -73,6 +73,18 @@ class ConnectionWire(Wire):
     updated_at: Timestamp
 
 
+_PLATFORM: Mapping[str, ProviderName] = {"AzureAI": "azure"}
+"""Types of connections whose name at the platform is another, beside upper and lower case."""
+
+
+def provider_type(name: str) -> str:
+    """`dynamiq.connections.OpenAI`, as the platform's clients name it, is `openai`."""
+    if not name.startswith("dynamiq.connections."):
+        return name
+    title = name.rpartition(".")[2]
+    return _PLATFORM.get(title, title.lower())
+
+
 def model(value: ModelEntry) -> ModelWire:
     return ModelWire(id=value.id, slug=value.slug, name=value.name, provider=value.provider, default=value.default)
 

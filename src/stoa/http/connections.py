@@ -9,10 +9,10 @@ second, so that no request needs a timer.
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import uuid4
 
 import httptools
@@ -38,6 +38,9 @@ CHUNK_OVERHEAD: Final = 16
 """Bytes of chunk sizes, extensions and trailers allowed for each byte of body, beyond UNREAD_BYTES_MAX. A client that
 sends more is wasting the server's time."""
 SWEEP_SECONDS: Final = 1.0
+WHEN_GONE: Final = "stoa.when_gone"
+"""The key of the scope for a function: it takes what is called, once, when the client goes before it has its answer;
+None takes that back. Costs no task, which waiting for `http.disconnect` does. Absent where another server serves."""
 _log = structlog.get_logger("stoa.http")
 
 
@@ -118,6 +121,8 @@ class Connection(HttpToolsProtocol):
         self._address = ""
         self._running: Any = None
         """The request that is being answered; `self.cycle` is the newest that was received."""
+        self._when_gone: Callable[[], None] | None = None
+        """Of the request that is being answered."""
         self._refusal: tuple[int, str, str] | None = None
         self._slice = 0
         self._raw = 0
@@ -143,10 +148,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._guard.release(self._address)
-        running = self._running
-        if running is not None and not running.response_complete:
-            running.disconnected = True
-            running.message_event.set()
+        self._tell_gone()
         self.pipeline.clear()
         super().connection_lost(exc)
 
@@ -188,6 +190,25 @@ class Connection(HttpToolsProtocol):
         """The connection goes on as a WebSocket, which counts against the limits until it is closed."""
         super().handle_websocket_upgrade()
         websockets.when_lost(self.transport.get_protocol(), lambda: self._guard.release(self._address))
+
+    def _tell_gone(self) -> None:
+        """To the request that is being answered: nobody waits for it."""
+        running, when_gone = self._running, self._when_gone
+        if running is not None and not running.response_complete:
+            running.disconnected = True
+            running.message_event.set()
+            self._when_gone = None
+            if when_gone is not None:
+                when_gone()
+
+    def _tell_when_gone(self, when_gone: Callable[[], None] | None) -> None:
+        self._when_gone = when_gone
+        if when_gone is None:
+            return
+        if self._running.disconnected:
+            self.loop.call_soon(when_gone)
+        else:
+            self.flow.resume_reading()  # Of a socket that is not read from nobody knows that it was closed.
 
     def _discard(self, count: int) -> None:
         self._discarded += count
@@ -251,6 +272,7 @@ class Connection(HttpToolsProtocol):
             self._stop(400, "bad_request", "Too many requests were sent ahead of their answers.")
         self._phase, self._since = _Phase.BODY, self.loop.time()
         self._raw, self._window_bytes = self._slice, 0
+        cast("dict[str, Any]", self.scope)[WHEN_GONE] = self._tell_when_gone
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -272,6 +294,7 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        self._when_gone = None
         self._unset_keepalive_if_required()  # The sweep does that.
         if self._phase is _Phase.BETWEEN:
             self._since = self.loop.time()
@@ -327,8 +350,7 @@ class Connection(HttpToolsProtocol):
         running = self._running
         _log.info("refused", status=status, reason=message, client=self._address)
         if running is not None and not running.response_complete:
-            running.disconnected = True
-            running.message_event.set()
+            self._tell_gone()
             if running is not self.cycle or running.response_started:
                 self._phase = _Phase.CLOSING
                 self.transport.close()

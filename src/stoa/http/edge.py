@@ -80,32 +80,33 @@ class Edge:
         scope[ALLOWANCE] = allowance = Allowance()
         scope[DIRECT_SEND] = send
         token = ORIGIN.set(_origin(scope, headers, request_id))
-        with structlog.contextvars.bound_contextvars(request_id=request_id.decode()):
-            try:
-                await self._app(scope, _limited(headers, receive, allowance, exchange), send_marked)
-            except AppError as refusal:
-                if exchange.status == 0:
-                    await errors.rendered(scope, refusal)(scope, receive, send_marked)
-            except HTTPException as refusal:
-                if exchange.status == 0:
-                    await errors.http_response(scope, refusal)(scope, receive, send_marked)
-            except Exception as error:  # noqa: BLE001 - an edge at which bugs end
-                if descriptors.exhausted(error):
-                    _log.warning("no file descriptor is left", method=scope["method"], path=_shown(scope["path"]))
-                else:
-                    _log.exception("bug", method=scope["method"], path=_shown(scope["path"]))
-                if exchange.status == 0:
-                    await errors.rendered(scope, errors.unexpected(error))(scope, receive, send_marked)
-            finally:
-                ORIGIN.reset(token)
-                exchange.ended()
-                _log.info(
-                    "request",
-                    method=scope["method"],
-                    path=_shown(scope["path"]),
-                    status=exchange.status,
-                    milliseconds=round(exchange.seconds * 1000, 1),
-                )
+        bound = structlog.contextvars.bind_contextvars(request_id=request_id.decode())
+        try:
+            await self._app(scope, _limited(headers, receive, allowance, exchange), send_marked)
+        except AppError as refusal:
+            if exchange.status == 0:
+                await errors.rendered(scope, refusal)(scope, receive, send_marked)
+        except HTTPException as refusal:
+            if exchange.status == 0:
+                await errors.http_response(scope, refusal)(scope, receive, send_marked)
+        except Exception as error:  # noqa: BLE001 - an edge at which bugs end
+            if descriptors.exhausted(error):
+                _log.warning("no file descriptor is left", method=scope["method"], path=_shown(scope["path"]))
+            else:
+                _log.exception("bug", method=scope["method"], path=_shown(scope["path"]))
+            if exchange.status == 0:
+                await errors.rendered(scope, errors.unexpected(error))(scope, receive, send_marked)
+        finally:
+            ORIGIN.reset(token)
+            exchange.ended()
+            _log.info(
+                "request",
+                method=scope["method"],
+                path=_shown(scope["path"]),
+                status=exchange.status,
+                milliseconds=round(exchange.seconds * 1000, 1),
+            )
+            structlog.contextvars.reset_contextvars(**bound)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A connection has one id and one line in the log, whatever is said on it."""

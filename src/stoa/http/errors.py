@@ -74,6 +74,11 @@ def rendered(scope: Scope, error: AppError) -> Response:
     return render(error)
 
 
+def left_early() -> AppError:
+    """For the log and the counters: the client has gone."""
+    return BadRequest("The request's body ended early; nothing was stored.")
+
+
 def install(app: FastAPI) -> None:
     """Makes `app` answer every refusal in the envelope, and a bug too, which then goes on to the edge to be logged."""
 
@@ -95,7 +100,7 @@ def install(app: FastAPI) -> None:
 
     async def on_disconnect(request: Request, error: Exception) -> Response:
         assert isinstance(error, ClientDisconnect)
-        return rendered(request.scope, BadRequest("The request's body ended early; nothing was stored."))
+        return rendered(request.scope, left_early())
 
     async def on_bug(request: Request, error: Exception) -> Response:
         return rendered(request.scope, unexpected(error))

@@ -7,7 +7,6 @@ The framework reads the body first and asks for the key afterwards, so that anyb
 import asyncio
 import re
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from functools import partial
 from itertools import islice
 from typing import Any, Final
 
@@ -45,6 +44,8 @@ EXPLAINED_BYTES_MAX: Final = 16 * 1024
 """A body up to this cannot have so many faults that naming them takes long."""
 BODY_LIMIT: Final = "stoa_body_limit"
 """The attribute of an endpoint that holds the BodyLimit of its route."""
+DESCRIPTION: Final = "stoa_description"
+"""The attribute of an endpoint that makes what the OpenAPI document says of it besides."""
 _JSON: Final = re.compile(r"application/(?:[\w.-]+\+)?json\b", re.IGNORECASE)
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -57,7 +58,14 @@ class GuardedRoute(APIRoute):
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        self._build: Callable[[], None] | None = partial(super().__init__, path, endpoint, **options)
+        make = super().__init__
+
+        def build() -> None:
+            if describe := getattr(endpoint, DESCRIPTION, None):
+                options["openapi_extra"] = describe()
+            make(path, endpoint, **options)
+
+        self._build: Callable[[], None] | None = build
         self.path, self.endpoint, self.name = path, endpoint, options.get("name") or endpoint.__name__
         self.path_regex, self.path_format, self.param_convertors = compile_path(path)
         self.methods = {method.upper() for method in options.get("methods") or ("GET",)}
@@ -104,6 +112,16 @@ def limited(limit: BodyLimit) -> Callable[[Callable[..., Any]], Callable[..., An
     return mark
 
 
+def described(describe: Callable[[], dict[str, Any]]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorates an endpoint whose `openapi_extra` takes long to make: it is made with the route."""
+
+    def mark(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+        setattr(endpoint, DESCRIPTION, describe)
+        return endpoint
+
+    return mark
+
+
 class _Guard:
     """What one route requires of its requests."""
 
@@ -135,12 +153,13 @@ class _Guard:
 
     def _check_query(self, request: Request) -> None:
         unknown = (name for name in request.query_params if name not in self._query and name not in ANY_ROUTE_TAKES)
-        _refuse(
-            {
-                name: f"is no parameter of this route{did_you_mean(name, self._query)}"
-                for name in islice(unknown, NAMED_MAX)
-            }
-        )
+        details = {
+            name: f"is no parameter of this route{did_you_mean(name, self._query)}"
+            for name in islice(unknown, NAMED_MAX)
+        }
+        # No row holds a NUL, and PostgreSQL takes none as a parameter either.
+        unstorable = (name for name, value in request.query_params.multi_items() if "\x00" in value)
+        _refuse(details | dict.fromkeys(islice(unstorable, NAMED_MAX), "cannot hold the character NUL"))
 
     def _check_form(self, form: FormData) -> None:
         """Raises BadRequest. A field that is missing is named too: it may be the misspelt one."""

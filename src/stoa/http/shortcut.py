@@ -49,12 +49,12 @@ class Shortcut:
         self._subject = subject
         self._body = body
         self._permission = permission
-        self._route = _route(router, route)
+        self._route = route_of(router, route)
         self._answer: Answer = self._route.endpoint
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = self._path.fullmatch(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
-        token = _token(scope) if path else None
+        token = plain_token(scope) if path else None
         if path is None or token is None:
             await self._app(scope, receive, send)
             return
@@ -64,7 +64,7 @@ class Shortcut:
             message = await receive()
             body = self._read(message)
             if body is None:
-                await self._app(scope, _again(message, receive), send)
+                await self._app(scope, again(message, receive), send)
                 return
             response = await self._answer(**{self._subject: UUID(path[1])}, body=body, principal=principal)
         except AppError as refusal:
@@ -80,7 +80,7 @@ class Shortcut:
             return None
 
 
-def _token(scope: Scope) -> str | None:
+def plain_token(scope: Scope) -> str | None:
     """The bearer's, when the head of the request holds nothing out of the ordinary."""
     headers: dict[bytes, bytes] = dict(scope["headers"])
     length = headers.get(b"content-length", b"")
@@ -96,7 +96,7 @@ def _token(scope: Scope) -> str | None:
     return token.strip().decode("latin-1") or None
 
 
-def _again(message: Message, receive: Receive) -> Receive:
+def again(message: Message, receive: Receive) -> Receive:
     """A `receive` that begins with what was received already."""
     held = [message]
 
@@ -106,7 +106,7 @@ def _again(message: Message, receive: Receive) -> Receive:
     return replay
 
 
-def _route(router: APIRouter, path: str) -> APIRoute:
+def route_of(router: APIRouter, path: str) -> APIRoute:
     """The POST to this path."""
     return next(
         route

@@ -9,6 +9,7 @@
     ├── TooLarge                    413     too_large
     ├── UnsupportedMediaType        415     unsupported_media_type
     ├── RateLimited                 429     rate_limited
+    ├── NotSupported                501     not_supported      (a group of the platform's API that is not here)
     └── Unavailable                 503     unavailable        (with Retry-After)
         └── DatabaseUnavailable     503     unavailable        (nothing under way is lost: it goes on later)
 
@@ -79,6 +80,11 @@ class RateLimited(AppError):
     def __init__(self, message: str, *, retry_after_seconds: int, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.headers = {"Retry-After": str(retry_after_seconds), **(headers or {})}
+
+
+class NotSupported(AppError):
+    status = 501
+    code = "not_supported"
 
 
 class Unavailable(AppError):

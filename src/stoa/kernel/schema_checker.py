@@ -2,15 +2,12 @@
 that it is quick, else in a process that is killed when it takes too long."""
 
 import asyncio
-import contextlib
-import os
-import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
 
-from stoa.kernel import schema_costs, schemas
+from stoa.kernel import confined, schema_costs, schemas
 
 SECONDS_MAX: Final = 2.0
 """For one check. The first one includes the start of the process."""
@@ -19,7 +16,6 @@ PROCESSES_MAX: Final = 2
 WAIT_SECONDS_MAX: Final = 10.0
 VALUE_BYTES_MAX: Final = 16 * 1024 * 1024
 ANSWER_BYTES_MAX: Final = 64 * 1024
-_ENVIRONMENT: Final = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "MALLOC_ARENA_MAX": "2"}
 _TOO_LONG: Final = "cannot be checked: its schema takes too long, or too much memory"
 
 
@@ -34,7 +30,7 @@ class SchemaChecker:
     async def close(self) -> None:
         self._closed = True
         while self._idle:
-            await _end(self._idle.pop())
+            await confined.end(self._idle.pop())
 
     async def schema_problem(self, schema: Mapping[str, Any]) -> str | None:
         """Why this is no JSON schema that can be used here, as what follows its name; None when it is one."""
@@ -92,7 +88,9 @@ class SchemaChecker:
             return None
 
     async def _answer(self, line: bytes) -> Any:
-        process = self._idle.pop() if self._idle else await self._start()
+        process = (
+            self._idle.pop() if self._idle else await confined.start("stoa.kernel.schema_process", ANSWER_BYTES_MAX)
+        )
         assert process.stdin is not None
         assert process.stdout is not None
         try:
@@ -101,36 +99,13 @@ class SchemaChecker:
                 await process.stdin.drain()
                 answer = orjson.loads(await process.stdout.readline())
         except (TimeoutError, OSError, ValueError):
-            await _end(process)
+            await confined.end(process)
             return None
         except BaseException:
-            await _end(process)
+            await confined.end(process)
             raise
         if self._closed:
-            await _end(process)
+            await confined.end(process)
         else:
             self._idle.append(process)
         return answer
-
-    async def _start(self) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",
-            "-m",
-            "stoa.kernel.schema_process",
-            str(os.getpid()),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            env=_ENVIRONMENT,
-            limit=ANSWER_BYTES_MAX,
-            start_new_session=True,
-        )
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        process.kill()
-    await process.wait()
-    if process.stdin is not None:
-        process.stdin.close()

@@ -1,7 +1,8 @@
 """Bodies that come as JSON or as a multipart form with files: read once the caller was admitted."""
 
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from fastapi import Request, UploadFile
@@ -19,6 +20,7 @@ from stoa.http.bodies import (
     read_json,
 )
 from stoa.http.errors import explain
+from stoa.http.routing import described
 from stoa.kernel.errors import BadRequest, UnsupportedMediaType
 
 FILES: Final = "files"
@@ -27,8 +29,12 @@ FIELDS_MAX: Final = 64
 B = TypeVar("B", bound=BaseModel)
 
 
-def documented(model: type[BaseModel]) -> dict[str, Any]:
-    """The request of a route that reads its body by `read`, for the OpenAPI document."""
+def documented(model: type[BaseModel]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorates an endpoint that reads its body by `read`: the OpenAPI document shows it."""
+    return described(partial(_documented, model))
+
+
+def _documented(model: type[BaseModel]) -> dict[str, Any]:
     schema = model.model_json_schema()
     form = {
         **schema,

@@ -186,8 +186,8 @@ def host_routes(app_runs: AppRuns, uploads: Uploads, gate: AppGate) -> Routes:
             202: {"model": app_wire.InvokedWire, "description": "With `execution_mode: async`."},
             **refusals(409, 413, 415),
         },
-        openapi_extra=forms.documented(app_wire.InvokeApp),
     )
+    @forms.documented(app_wire.InvokeApp)
     async def invoke_app(
         request: Request, caller: Annotated[AppCaller, running], idempotency_key: IdempotencyKeyHeader = None
     ) -> Response:
@@ -203,7 +203,8 @@ def host_routes(app_runs: AppRuns, uploads: Uploads, gate: AppGate) -> Routes:
         ended = await app_runs.runs.ended(caller.principal, run.id)
         return JSONResponse(app_wire.invoked(ended).model_dump(mode="json", exclude_none=True))
 
-    @router.post("/v1/runs", response_model=None, responses=_ANSWERS, openapi_extra=forms.documented(app_wire.StartRun))
+    @router.post("/v1/runs", response_model=None, responses=_ANSWERS)
+    @forms.documented(app_wire.StartRun)
     async def start_run(
         request: Request, caller: Annotated[AppCaller, running], idempotency_key: IdempotencyKeyHeader = None
     ) -> Response:

@@ -32,8 +32,8 @@ def testing_routes(app_runs: AppRuns, trials: Trials, gate: Gate) -> Routes:
         "/v1/workflows/test",
         response_model=None,
         responses=_ANSWERS,
-        openapi_extra=forms.documented(app_wire.TestFlow),
     )
+    @forms.documented(app_wire.TestFlow)
     async def test_workflow(
         request: Request,
         principal: Annotated[Principal, gate("apps:write")],

@@ -1,15 +1,13 @@
 """Makes tools out of OpenAPI documents in a process of its own for each, which is killed when it takes too long."""
 
 import asyncio
-import contextlib
-import os
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any, Final
 
 import orjson
 
+from stoa.kernel import confined
 from stoa.kernel.errors import BadRequest, Unavailable
 from stoa.tools.openapi.process import LINE_BYTES_MAX
 from stoa.tools.types import Imported, ImportRequest, NewTool, Planned, ToolKind
@@ -20,7 +18,6 @@ PROCESSES_MAX: Final = 2
 WAIT_SECONDS_MAX: Final = 30.0
 ANSWER_BYTES_MAX: Final = 12 * 1024 * 1024
 """All tools of a document. As objects they take about twice as much."""
-_ENVIRONMENT: Final = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "MALLOC_ARENA_MAX": "2"}
 
 
 class Planner:
@@ -53,19 +50,7 @@ class Planner:
 
 
 async def _asked(question: bytes, secrets: Mapping[str, str]) -> Imported:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-P",
-        "-m",
-        "stoa.tools.openapi.process",
-        str(os.getpid()),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        env=_ENVIRONMENT,
-        limit=LINE_BYTES_MAX,
-        start_new_session=True,
-    )
+    process = await confined.start("stoa.tools.openapi.process", LINE_BYTES_MAX)
     assert process.stdin is not None
     assert process.stdout is not None
     sending = asyncio.create_task(_send(process.stdin, question), name="tools.plan.send")
@@ -73,10 +58,8 @@ async def _asked(question: bytes, secrets: Mapping[str, str]) -> Imported:
         return await _answer(process.stdout, secrets)
     finally:
         sending.cancel()
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
+        await confined.end(process)
         await asyncio.gather(sending, return_exceptions=True)
-        await process.wait()
 
 
 async def _send(stdin: asyncio.StreamWriter, question: bytes) -> None:

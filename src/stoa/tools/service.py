@@ -21,8 +21,8 @@ from stoa.kernel.ids import Ids
 from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
 from stoa.kernel.schema_checker import SchemaChecker
-from stoa.kernel.supervise import Supervisor
 from stoa.tools import rules, store
+from stoa.tools.offers import Offers
 from stoa.tools.planning import Planner
 from stoa.tools.store import SQL
 from stoa.tools.types import (
@@ -99,11 +99,10 @@ class Tools:
         self._ids = ids
         self._schemas = schemas
         self._planner = Planner()
-        self._supervisor = Supervisor()
-        self._asking: set[UUID] = set()
+        self._offers = Offers(database, lambda definition, row: make.list_offers(definition, self._open(row)))
 
     async def stop(self) -> None:
-        await self._supervisor.stop()
+        await self._offers.stop()
 
     # --- owners -----------------------------------------------------------------------------------------------------
     async def create(self, principal: Principal, new: NewTool, once: IdempotencyKey | None) -> Definition:
@@ -119,7 +118,7 @@ class Tools:
                     await idempotency.record(tx, principal, once, {"id": str(tool_id)}, tool_id)
         except asyncpg.UniqueViolationError as error:
             raise store.taken(new.name) from error
-        return await self._asked(principal.org_id, store.value(row, tool_id), row)
+        return await self._offers.ask_briefly(principal.org_id, store.value(row, tool_id), row)
 
     async def list(self, principal: Principal, page: PageRequest) -> Page[Definition]:
         async with self._database.tenant(principal) as tx:
@@ -150,7 +149,7 @@ class Tools:
                     await audit.record(tx, principal, "tool.move", tool_id)
         except asyncpg.UniqueViolationError as error:
             raise store.taken(name) from error
-        return await self._asked(principal.org_id, store.value(row, tool_id), row)
+        return await self._offers.ask_briefly(principal.org_id, store.value(row, tool_id), row)
 
     async def refresh(self, principal: Principal, tool_id: UUID) -> Definition:
         """Asks an MCP server anew what it offers."""
@@ -160,7 +159,7 @@ class Tools:
             raise BadRequest.field(
                 "tool_id", f"is a tool of type {definition.type}; only an MCP server can be asked what it offers"
             )
-        return await self._asked(principal.org_id, definition, row)
+        return await self._offers.ask(principal.org_id, definition, row)
 
     async def delete(self, principal: Principal, tool_id: UUID) -> None:
         """Agents that name it go on without it."""
@@ -178,7 +177,7 @@ class Tools:
             definition = store.value(row, tool_id)
             await audit.record(tx, principal, "tool.test", tool_id)
         if definition.type is ToolKind.MCP and definition.offers is None:
-            definition = await self._asked(principal.org_id, definition, row)
+            definition = await self._offers.ask(principal.org_id, definition, row)
         assert row is not None
         made = self._make(definition, self._open(row))
         chosen = made[0] if len(made) == 1 and tool is None else _named(made, definition.name, tool)
@@ -319,9 +318,9 @@ class Tools:
         try:
             if definition.type is ToolKind.MCP:
                 if definition.offers is None or self._make.outdated(definition.id):
-                    definition = await self._asked(org_id, definition, row)
+                    definition = await self._offers.ask(org_id, definition, row)
                 elif row["stale"]:
-                    self._ask_beside(org_id, definition, row)
+                    self._offers.ask_beside(org_id, definition, row)
             if lent is None:
                 return self._make(definition, self._open(row))
             # A session with an MCP server is kept by the definition's id: one user's must not serve another.
@@ -330,35 +329,6 @@ class Tools:
         except ValueError as error:
             _log.warning("a tool cannot be used", tool_id=str(definition.id), reason=str(error))
             return ()
-
-    # --- what MCP servers offer -------------------------------------------------------------------------------------
-    async def _asked(self, org_id: UUID, definition: Definition, row: Row | None) -> Definition:
-        """An MCP server's definition with what it offers now, or with the reason why that is not known."""
-        if definition.type is not ToolKind.MCP or row is None:
-            return definition
-        try:
-            listing = await self._make.list_offers(definition, self._open(row))
-        except (Unlisted, ValueError) as error:
-            _log.info("an MCP server could not be asked", tool_id=str(definition.id), reason=str(error))
-            statement, values = SQL.store_problem, [str(error)]
-        else:
-            statement, values = SQL.store_offers, [store.offers_json(listing.offers), listing.problem]
-        async with internal_statement(self._database) as tx:
-            stored = await tx.fetchrow(statement, org_id, definition.id, definition.updated_at, *values)
-        return store.value(stored, definition.id) if stored is not None else definition
-
-    def _ask_beside(self, org_id: UUID, definition: Definition, row: Row) -> None:
-        if definition.id in self._asking:
-            return
-        self._asking.add(definition.id)
-
-        async def ask() -> None:
-            try:
-                await self._asked(org_id, definition, row)
-            finally:
-                self._asking.discard(definition.id)
-
-        self._supervisor.once(ask(), f"ask {definition.name}")
 
     # --- checks and secrets -----------------------------------------------------------------------------------------
     async def _row(self, principal: Principal, tool_id: UUID) -> Row | None:

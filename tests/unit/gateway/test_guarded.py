@@ -3,6 +3,7 @@ by name."""
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import closing
 
 import pytest
 
@@ -37,7 +38,7 @@ async def inside() -> AsyncIterator[Inside]:
 
 
 async def status(transport: Transport, url: str) -> int:
-    async with transport.post(url, {}, b"{}", Timeouts()) as reply:
+    with closing(await transport.post(url, {}, b"{}", Timeouts())) as reply:
         return reply.status
 
 

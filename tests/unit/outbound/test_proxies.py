@@ -3,7 +3,7 @@
 import asyncio
 import base64
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import pytest
 
@@ -67,7 +67,7 @@ def through(proxy: FakeProxy, credential: str = "", **fields: object) -> Outboun
 async def streamed(outbound: Outbound, url: str) -> str:
     transport = Transport(outbound=outbound)
     try:
-        async with transport.post(url, {}, b"{}", Timeouts(connect=5, first_byte=5, silence=5)) as reply:
+        with closing(await transport.post(url, {}, b"{}", Timeouts(connect=5, first_byte=5, silence=5))) as reply:
             return (await reply.read(100)).decode()
     finally:
         await transport.close()

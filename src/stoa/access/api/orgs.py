@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends
+from fastapi import Depends, Query
 
 from stoa.access import wire
 from stoa.access.orgs import Orgs
@@ -90,9 +90,13 @@ def _projects(router: Routes, access: Access, orgs: Orgs, gate: Gate) -> None:
         )
 
     @router.get("/v1/projects/{project_id}", responses=refusals(404))
-    async def get_project(project_id: UUID, principal: Annotated[Principal, reading]) -> Data[wire.ProjectWire]:
+    async def get_project(
+        project_id: UUID,
+        principal: Annotated[Principal, reading],
+        org_id: Annotated[UUID | None, Query(description="404 where the project belongs to another.")] = None,
+    ) -> Data[wire.ProjectWire]:
         there = await orgs.of_project(principal, project_id, "access:read")
-        return Data(data=wire.project(await access.project(there, project_id)))
+        return Data(data=wire.project(await access.project(there, project_id, org_id)))
 
     @router.put("/v1/projects/{project_id}", responses=refusals(404))
     async def update_project(

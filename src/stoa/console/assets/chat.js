@@ -133,7 +133,8 @@ const agent = () => { const bases = chosenBases(); return bases.length ? { knowl
 function ensure(title) {
   if (conversation) return Promise.resolve(conversation);
   making ??= (async () => {
-    const body = { model_id: $("#model").value, title: title.slice(0, 80) || undefined, agent: agent() ?? undefined };
+    const what = chat.dataset.app ? { app_id: chat.dataset.app } : { model_id: $("#model").value, agent: agent() ?? undefined };
+    const body = { ...what, title: title.slice(0, 80) || undefined };
     const made = (await call("POST", "/v1/conversations", body, { "Idempotency-Key": uuid() })).data;
     conversation = chat.dataset.conversation = made.id;
     history.replaceState(null, "", `/console/chat/${made.id}`);
@@ -372,13 +373,21 @@ thread.addEventListener("click", async event => {
   try { await action(article, button); } catch (error) { say(error.message, true); }
   button.disabled = false;
 });
+// What is read stays where it is: the message that was the first keeps its place on the screen.
 async function loadEarlier(button) {
-  const before = scroller.scrollHeight;
-  const { content } = await page(`/console/chat/${conversation}/thread?page=${button.dataset.page}`);
-  button.parentElement.replaceWith(content);
-  times(thread);
-  scroller.scrollTop += scroller.scrollHeight - before;
+  if (button.disabled) return;
+  button.disabled = true;
+  try {
+    const { content } = await page(`/console/chat/${conversation}/thread?page=${button.dataset.page}`);
+    const line = button.parentElement, first = line.nextElementSibling, before = first?.getBoundingClientRect().top ?? 0, focused = document.activeElement === button;
+    line.replaceWith(content);
+    if (first) scroller.scrollTop += first.getBoundingClientRect().top - before;
+    times(thread);
+    const next = $(".load-earlier", thread);
+    if (next) { nearTop.observe(next); if (focused) next.focus({ preventScroll: true }); }
+  } catch (error) { button.disabled = false; say(error.message, true); }
 }
+const nearTop = new IntersectionObserver(seen => { for (const one of seen) if (one.isIntersecting) { nearTop.unobserve(one.target); loadEarlier(one.target); } }, { rootMargin: "800px 0px 0px" });
 
 // --- citations ------------------------------------------------------------------------------------------------------------------------------
 const sources = $(".sources");
@@ -467,4 +476,5 @@ field.value = store.get(draftKey()) ?? ""; grow();
 for (const article of $$(".answer.live", thread)) follow(article);
 busy();
 endOfThread();
+if ($(".load-earlier", thread)) requestAnimationFrame(() => nearTop.observe($(".load-earlier", thread)));
 retry();

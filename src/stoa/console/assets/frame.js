@@ -26,7 +26,7 @@ const remembered = key => { try { return localStorage.getItem(key) ?? ""; } catc
 export class Refusal extends Error {
   constructor(status, error, requestId) {
     super(error?.message ?? _("The server did not answer as expected (status {status}).", { status }));
-    this.status = status; this.code = error?.code; this.requestId = requestId;
+    this.status = status; this.code = error?.code; this.details = error?.details; this.requestId = requestId;
   }
 }
 export async function call(method, path, body, headers = {}) {
@@ -115,7 +115,7 @@ function select(tab) {
 }
 
 // --- keyboard -------------------------------------------------------------------------------------------------------------
-const goals = { n: "/", c: "/console/conversations", k: "/console/knowledge", r: "/console/runs", o: "/console/overview" };
+const goals = { n: "/", c: "/console/conversations", k: "/console/knowledge", r: "/console/runs", o: "/console/overview", a: "/console/apps", t: "/console/tools", u: "/console/usage" };
 let going = 0;
 document.addEventListener("keydown", event => {
   const tab = event.target.closest?.("[role=tab]");

@@ -23,12 +23,19 @@ form("#create-key", async data => {
   if (data.getAll("permissions").length) body.permissions = data.getAll("permissions");
   if (data.get("rate_limit")) body.rate_limit = Number(data.get("rate_limit"));
   if (data.get("spending")) body.spending_limit = { usd: Number(data.get("spending")), period: "month" };
-  const made = (await call("POST", "/v1/access-keys", body, { "Idempotency-Key": uuid() })).data, shown = $("#made-key");
-  $("#new-key").close();
-  $("code", shown).textContent = made.key;
-  shown.onclose = () => location.reload();
-  shown.showModal();
+  shown((await call("POST", "/v1/access-keys", body, { "Idempotency-Key": uuid() })).data);
 });
+let rotated = null;
+form("#rotate-key form", async data => {
+  shown((await call("POST", `/v1/access-keys/${rotated}/rotate`, { overlap_seconds: Number(data.get("overlap_seconds")) }, { "Idempotency-Key": uuid() })).data);
+});
+function shown(made) {
+  const dialog = $("#made-key");
+  for (const open of document.querySelectorAll("dialog[open]")) open.close();
+  $("code", dialog).textContent = made.key;
+  dialog.onclose = () => location.reload();
+  dialog.showModal();
+}
 form("#create-connection", async data => {
   const config = {};
   for (const name of ["base_url", "api_key"]) if (data.get(name)) config[name] = data.get(name);
@@ -37,6 +44,8 @@ form("#create-connection", async data => {
 });
 document.addEventListener("click", async event => {
   const revoke = event.target.closest(".revoke"), disconnect = event.target.closest(".disconnect");
+  const rotate = event.target.closest(".rotate");
+  if (rotate) { rotated = rotate.closest("tr").dataset.key; $("#rotate-key").showModal(); return; }
   try {
     if (revoke) {
       const { key, name } = revoke.closest("tr").dataset, dialog = $("#revoke-key");

@@ -1,6 +1,7 @@
 """The chat: its page, pieces of it, and an answer's stream."""
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -23,6 +24,7 @@ PAGE_SIZE: Final = 40
 TALKS_MAX: Final = 30
 BASES_MAX: Final = 50
 MODELS_MAX: Final = 500
+ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def routes() -> Sequence[Route]:
@@ -47,9 +49,11 @@ async def _chat(view: View) -> Response:
 
 
 async def _show(view: View, conversation: Mapping[str, Any] | None) -> Response:
-    (models, no_models), (bases, _), talks = await asyncio.gather(
+    wanted = (conversation or {}).get("app_id") or view.request.query_params.get("app", "")
+    (models, no_models), (bases, _), (app, _), talks = await asyncio.gather(
         view.optional("/v1/router/models", {"page_size": MODELS_MAX}),
         view.optional("/v1/knowledgebases", {"page_size": BASES_MAX}),
+        _app(view, wanted),
         _talks(view, conversation["id"] if conversation else None),
     )
     thread = await _thread(view, conversation) if conversation else _EMPTY
@@ -61,6 +65,7 @@ async def _show(view: View, conversation: Mapping[str, Any] | None) -> Response:
         title,
         _calls(conversation, offered),
         conversation=conversation,
+        app=app,
         origin=(conversation.get("forked_from") or {}).get("conversation_id") if conversation else None,
         models=offered,
         models_problem=no_models,
@@ -70,6 +75,12 @@ async def _show(view: View, conversation: Mapping[str, Any] | None) -> Response:
         **talks,
         **thread,
     )
+
+
+async def _app(view: View, wanted: str) -> tuple[Any, str | None]:
+    """The app that is talked with; None where it is a model, or there is no such app."""
+    found, problem = await view.optional(f"/v1/apps/{wanted}") if ID.fullmatch(wanted) else (None, None)
+    return found["data"] if found else None, problem
 
 
 def _calls(conversation: Mapping[str, Any] | None, models: Sequence[Mapping[str, Any]]) -> Sequence[Call]:

@@ -52,7 +52,7 @@ async def _base(view: View) -> Response:
     calls = [Call("GET", f"{where}/items", {"page_size": ITEMS}), *(one["call"] for one in searches)]
     return view.page(
         "base.kb.html", "knowledge", base["name"], calls,
-        base=base, words=words, searches=searches, modes=MODES, **items,
+        base=base, tab="items", words=words, searches=searches, modes=MODES, **items,
     )  # fmt: skip
 
 

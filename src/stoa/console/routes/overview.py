@@ -10,12 +10,15 @@ from starlette.routing import Route
 from stoa.console import charts
 from stoa.console.api import page
 from stoa.console.examples import Call
-from stoa.console.routes.runs import said
+from stoa.console.routes.runs import lasted, said
 from stoa.console.view import View
 
 DAYS: Final = 30
 FAILED: Final = 100
-GROUPS: Final = ("model", "key_id", "user_id", "kind")
+TIMED: Final = 50
+HOURS: Final = 24
+LIMITED_MAX: Final = 20
+GROUPS: Final = ("model", "key_id", "project_id", "user_id", "kind")
 
 
 def routes() -> Sequence[Route]:
@@ -24,10 +27,19 @@ def routes() -> Sequence[Route]:
 
 async def _overview(view: View) -> Response:
     now = datetime.now(UTC)
-    (running, why), (waiting, _), (failed, _), (usage, no_usage), (doctor, no_doctor), (bases, _) = await view.several(
+    (
+        (running, why),
+        (waiting, _),
+        (failed, _),
+        (done, _),
+        (usage, no_usage),
+        (doctor, no_doctor),
+        (bases, _),
+    ) = await view.several(
         ("/v1/runs", {"status": ["created", "started"], "page_size": 10}),
         ("/v1/runs", {"status": "awaiting_input", "page_size": 10}),
         ("/v1/runs", {"status": "failed", "page_size": FAILED}),
+        ("/v1/runs", {"status": "completed", "page_size": TIMED}),
         ("/v1/usage", {"group_by": "day", "page_size": DAYS + 1}),
         ("/v1/doctor", {"since": (now - timedelta(days=1)).isoformat().replace("+00:00", "Z")}),
         ("/v1/knowledgebases", {"page_size": 25}),
@@ -56,8 +68,34 @@ async def _overview(view: View) -> Response:
         usage_problem=no_usage,
         doctor=doctor["data"] if doctor else None,
         doctor_problem=no_doctor,
+        failures=_by_hour((failed or {"data": []})["data"], now),
+        **_times(done["data"] if done else []),
         **_by_day(usage["data"] if usage else [], now),
     )
+
+
+def _by_hour(runs: Sequence[Mapping[str, Any]], now: datetime) -> charts.Columns:
+    """Failed runs of the last day, by the hour in which they were asked for."""
+    first = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=HOURS - 1)
+    hours = [first + timedelta(hours=index) for index in range(HOURS)]
+    counts = dict.fromkeys(hours, 0.0)
+    for run in runs:
+        hour = charts.moment(run["created_at"]).replace(minute=0, second=0, microsecond=0)
+        if hour in counts:
+            counts[hour] += 1
+    return charts.latest([(hour.strftime("%H:%M UTC"), counts[hour]) for hour in hours])
+
+
+def _times(runs: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """How long the newest runs took, the oldest of them first."""
+    took = [(run["id"], seconds) for run in reversed(runs) if (seconds := lasted(run)) is not None]
+    values = [seconds for _, seconds in took]
+    return {
+        "took": charts.latest([(f"{index - len(took)}", seconds) for index, (_, seconds) in enumerate(took)]),
+        "timed": len(took),
+        "median": charts.percentile(values, 0.5),
+        "slowest": charts.percentile(values, 0.95),
+    }
 
 
 def _reasons(failed: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
@@ -101,12 +139,14 @@ async def _usage(view: View) -> Response:
     group = view.request.query_params.get("by")
     group = group if group in GROUPS else GROUPS[0]
     now = datetime.now(UTC)
-    (usage, problem), (groups, _), (keys, _) = await view.several(
+    (usage, problem), (groups, _), (keys, _), (projects, _) = await view.several(
         ("/v1/usage", {"group_by": "day", "page_size": DAYS + 1}),
         ("/v1/usage", {"group_by": group, "sort": "-cost_usd,-calls", "page_size": 50}),
         ("/v1/access-keys", {"page_size": 100}),
+        ("/v1/projects", {"page_size": 100}),
     )
-    names = {key["id"]: key["name"] for key in keys["data"]} if keys else {}
+    named = [*(keys["data"] if keys else ()), *(projects["data"] if projects else ())]
+    names = {one["id"]: one["name"] for one in named}
     rows = [{**row, "name": names.get(row.get(group), row.get(group))} for row in (groups["data"] if groups else [])]
     return view.page(
         "usage.html",
@@ -117,5 +157,32 @@ async def _usage(view: View) -> Response:
         group=group,
         groups=GROUPS,
         rows=rows,
+        limits=await _limits(view, keys["data"] if keys else [], now),
         **_by_day(usage["data"] if usage else [], now),
     )
+
+
+async def _limits(view: View, keys: Sequence[Mapping[str, Any]], now: datetime) -> Sequence[Mapping[str, Any]]:
+    """Keys with a limit, and what each has spent of it, the nearest to it first."""
+    limited = [key for key in keys if key.get("spending_limit") or key.get("rate_limit")][:LIMITED_MAX]
+    spending = [key for key in limited if key.get("spending_limit")]
+    sums = await view.several(*(("/v1/usage", {"key_id": key["id"], "from": _since(key, now)}) for key in spending))
+    spent = {
+        key["id"]: sum(row["cost_usd"] for row in found["data"])
+        for key, (found, _) in zip(spending, sums, strict=True)
+        if found
+    }
+    rows = [
+        {**key, "spent": spent.get(key["id"]), "share": spent.get(key["id"], 0.0) / key["spending_limit"]["usd"]}
+        if key.get("spending_limit")
+        else {**key, "spent": None, "share": 0.0}
+        for key in limited
+    ]
+    return sorted(rows, key=lambda row: -row["share"])
+
+
+def _since(key: Mapping[str, Any], now: datetime) -> str:
+    """When the period of a key's limit began."""
+    day = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    begins = {"day": day, "month": day.replace(day=1)}.get(key["spending_limit"]["period"])
+    return begins.isoformat().replace("+00:00", "Z") if begins else str(key["created_at"])

@@ -45,11 +45,12 @@ async def _run(view: View) -> Response:
     where = f"/v1/runs/{run_id}"
     run = (await view.api.get(where))["data"]
     number = view.number("page")
-    (events, problem), (trace, _), (calls, _), (models, _) = await view.several(
+    (events, problem), (trace, _), (calls, _), (models, _), (callbacks, _) = await view.several(
         (f"{where}/events", {"page": number, "page_size": EVENTS}),
         (f"/v1/traces/{run_id}", None),
         (f"{where}/tool-calls", None),
         ("/v1/router/models", {"page_size": 500}),
+        (f"{where}/callbacks", None),
     )
     shown = events["data"] if events else []
     spans = trace["data"]["runs"] if trace else []
@@ -73,6 +74,7 @@ async def _run(view: View) -> Response:
         problem=problem,
         pagination=events["pagination"] if events else {"page_count": 0},
         tool_calls=calls["data"] if calls else [],
+        callbacks=callbacks["data"] if callbacks else [],
         recoveries=[event for event in shown if event["type"] == "run.recovered"],
     )
 

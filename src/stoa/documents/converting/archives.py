@@ -134,7 +134,7 @@ def _check(entries: list[zipfile.ZipInfo], name: str) -> None:
         raise ConversionError("encrypted_file", f"{name} is protected by a password; upload it without one.")
 
 
-def documents(path: Path, name: str) -> Iterator[tuple[str, bytes | ConversionError]]:
+def documents(source: Path | BytesIO, name: str) -> Iterator[tuple[str, bytes | ConversionError]]:
     """The files of an archive that `inspect` let pass, unpacked one at a time: (path inside, content or why it cannot
     be had).
 
@@ -142,7 +142,7 @@ def documents(path: Path, name: str) -> Iterator[tuple[str, bytes | ConversionEr
         ConversionError: `too_large` for more than 1,000 files, or when they unpack to more than their table of contents
         says.
     """
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(source) as archive:
         entries = _files(archive)
         if len(entries) > DOCUMENTS_MAX:
             raise ConversionError(

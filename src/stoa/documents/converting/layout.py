@@ -13,7 +13,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from stoa.documents.converting.grids import NEAR, STRAIGHT, Box
+from stoa.documents.converting.grids import NEAR, STRAIGHT
+from stoa.documents.converting.reading_order import ordered
+from stoa.documents.converting.sheet import Grid, Line, Sheet, is_within
 
 HEADING_RATIO: Final = 1.1
 """Against the body's size. Typesetters use 1.14 and more for the smallest heading; rounding stays below 1.05."""
@@ -27,6 +29,9 @@ MARGIN_SHARE: Final = 0.11
 RUNNING_PAGES_MIN: Final = 3
 RUNNING_SHARE: Final = 0.5
 
+ATTACHED_SIZES: Final = 1.45
+"""Lines of one paragraph are at most so many sizes of their font apart."""
+
 _LIST_ITEM: Final = re.compile(r"^(?:[•‣▪●◦·\u2013\u2014-]\s+(?=\S)|(\d{1,3})[.)]\s+(?=\S))")
 LEADER: Final = re.compile(r"\s*(?:\.\s?){5,}\s*")
 """The dots between an entry of a table of contents and its page."""
@@ -35,45 +40,53 @@ _LETTER: Final = re.compile(r"[^\W\d_]")
 _DIGITS: Final = re.compile(r"\d+")
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    text: str
-    left: float
-    right: float
-    baseline: float
-    size: float
-    bold: bool = False
-    fixed: bool = False
-    broken: bool = False
-    """The line ended in a hyphen, which is already gone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    box: Box
-    cells: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Sheet:
-    """What stands on one page."""
-
-    height: float
-    lines: tuple[Line, ...]
-    grids: tuple[Grid, ...] = ()
-    notes: tuple[str, ...] = ()
-    """Values of forms and comments."""
-    is_scan: bool = False
-
-
 # --- lines to Markdown ------------------------------------------------------------------------------------------------
 def markdown(sheets: Sequence[Sheet]) -> list[str]:
     """Each page's Markdown, in order; empty for a page without text."""
-    sheets = _without_running_lines(sheets)
+    sheets = [replace(one, lines=ordered(one.lines, one.grids)) for one in _without_running_lines(sheets)]
+    sheets = _with_headers(sheets)
     body = _body_size(sheets)
     levels = _heading_levels(sheets, body)
     pitch = _pitch(sheets, body)
-    return [_page(sheet, body, levels, pitch) for sheet in sheets]
+    return ["\n\n".join(filter(None, _groups(sheet, body, levels, pitch))) for sheet in sheets]
+
+
+def _groups(sheet: Sheet, body: float, levels: dict[float, int], pitch: float) -> Iterator[str]:
+    """The page, and behind it what is written in another direction."""
+    yield _page(sheet, body, levels, pitch)
+    for lines in sheet.asides:
+        text = "\n".join(line.text for line in lines)
+        yield re.sub(r"^(#{1,6}\s)", r"\\\1", text, flags=re.MULTILINE)
+
+
+def _with_headers(sheets: Sequence[Sheet]) -> list[Sheet]:
+    """A table that goes on over pages keeps its header: the first row of its first page."""
+    found: list[Sheet] = []
+    going_on: Grid | None = None
+    for sheet in sheets:
+        first = _first_grid(sheet)
+        longer = first
+        if going_on is not None and first is not None and _is_like(going_on, first):
+            repeats = first.cells[0] == going_on.cells[0]
+            longer = first if repeats else replace(first, cells=(going_on.cells[0], *first.cells))
+        grids = tuple(longer if one is first and longer else one for one in sheet.grids)
+        found.append(replace(sheet, grids=grids))
+        going_on = _last_grid(found[-1])
+    return found
+
+
+def _first_grid(sheet: Sheet) -> Grid | None:
+    return next((one for one in sheet.grids if sheet.lines and is_within(sheet.lines[0], one.box)), None)
+
+
+def _last_grid(sheet: Sheet) -> Grid | None:
+    return next((one for one in sheet.grids if sheet.lines and is_within(sheet.lines[-1], one.box)), None)
+
+
+def _is_like(one: Grid, other: Grid) -> bool:
+    """Whether both are as wide, and have as many columns."""
+    same = abs(one.box[0] - other.box[0]) <= NEAR and abs(one.box[2] - other.box[2]) <= NEAR
+    return same and bool(one.cells and other.cells) and len(one.cells[0]) == len(other.cells[0])
 
 
 def _without_running_lines(sheets: Sequence[Sheet]) -> list[Sheet]:
@@ -92,9 +105,29 @@ def _without_running_lines(sheets: Sequence[Sheet]) -> list[Sheet]:
     running = {(page, line) for group in groups.values() for page, line in _counting(group, often)}
     kept: list[Sheet] = []
     for page, sheet in enumerate(sheets):
-        lines = tuple(line for line in sheet.lines if (page, line) not in running)
+        gone = _detached({line for line in sheet.lines if (page, line) in running}, sheet)
+        lines = tuple(line for line in sheet.lines if line not in gone)
         kept.append(replace(sheet, lines=lines or sheet.lines))
     return kept
+
+
+def _detached(running: set[Line], sheet: Sheet) -> set[Line]:
+    """Those that do not stand at a line's distance from the text: they may be the first line of a paragraph."""
+    middle = sheet.height / 2
+    body = [line for line in sheet.lines if line not in running]
+    gone: set[Line] = set()
+    for line in sorted(running, key=lambda one: abs(one.baseline - middle)):
+        if any(
+            0 < abs(one.baseline - line.baseline) <= ATTACHED_SIZES * line.size
+            and abs(one.size - line.size) <= STRAIGHT
+            and one.left < line.right
+            and line.left < one.right
+            for one in body
+        ):
+            body.append(line)
+        else:
+            gone.add(line)
+    return gone
 
 
 def _counting(group: Sequence[tuple[int, Line]], often: float) -> list[tuple[int, Line]]:
@@ -145,12 +178,6 @@ def keeps_words(cells: Sequence[Sequence[str]], lines: Sequence[Line]) -> bool:
             return False
         after_hyphen = line.broken
     return True
-
-
-def is_within(line: Line, box: Box) -> bool:
-    x, y = (line.left + line.right) / 2, line.baseline + line.size / 4
-    left, bottom, right, top = box
-    return left <= x <= right and bottom <= y <= top
 
 
 def _prose(sheet: Sheet) -> Iterator[Line]:
@@ -226,6 +253,8 @@ def _kind(line: Line, before: _Block | None, body: float, pitch: float) -> str:
         return "heading"
     if line.fixed:
         return "code"
+    if line.parts:
+        return "row"
     if _LIST_ITEM.match(line.text) or " … " in line.text:
         return "item"
     apart = (
@@ -247,6 +276,8 @@ def _goes_on(block: _Block, line: Line, kind: str, body: float, pitch: float) ->
     step = last.baseline - line.baseline
     if block.kind == "code":
         return kind == "code" and -1 <= step <= pitch * 2
+    if "row" in (block.kind, kind):
+        return (kind == block.kind or last.broken) and -STRAIGHT <= step <= max(pitch, 1.3 * last.size) * PITCH_SLACK
     if block.kind in {"heading", "bold"}:
         return kind == block.kind and line.size == last.size and 0 <= step <= 1.6 * line.size
     if kind not in {"text", "code"} or abs(last.size - line.size) > 0.25 * body:
@@ -291,7 +322,8 @@ def _joined(lines: list[Line]) -> str:
     for line, after in zip(lines, [*lines[1:], None], strict=True):
         last = line.text.rstrip().rpartition(" ")[2]
         word_goes_on = line.broken and after is not None and is_divided(last, after.text.lstrip()[:1])
-        parts.append(line.text.strip() + ("" if word_goes_on else "-" if line.broken else " "))
+        apart = "\n" if line.parts and after is not None else " "
+        parts.append(line.text.strip() + ("" if word_goes_on else "-" if line.broken else apart))
     return "".join(parts).strip()
 
 

@@ -12,6 +12,7 @@ from email.message import EmailMessage
 from email.parser import BytesParser
 from typing import Final, TypeAlias
 
+from stoa.documents.converting import charsets
 from stoa.documents.converting.page import Page
 from stoa.documents.types import ConversionError
 
@@ -19,6 +20,10 @@ PARTS_MAX: Final = 1_000
 DEPTH_MAX: Final = 8
 """Mails forwarded within mails."""
 _HEADERS: Final = ("From", "To", "Cc", "Date")
+_RAW_BYTES: Final = re.compile("[\udc80-\udcff]")
+"""How Python's parser keeps bytes that are no ASCII."""
+_MBOX_START: Final = re.compile(rb"(?:\A|(?<=\n\n)|(?<=\r\n\r\n))From [^\r\n]*\r?\n")
+_SIGNATURE: Final = b"-- "
 _WORDS: Final = re.compile(r"\w+")
 
 ReadPart: TypeAlias = Callable[[bytes, str, str | None], tuple[list[Page], list[str]]]
@@ -46,6 +51,23 @@ def mail_pages(data: bytes, name: str, read: ReadPart) -> tuple[list[Page], list
         return _pages(message, name, read, 0)
     except (MessageError, RecursionError) as error:
         raise ConversionError("corrupt_file", f"{name} is damaged: it cannot be read as a mail.") from error
+
+
+def mailbox_pages(data: bytes, name: str, read: ReadPart) -> tuple[list[Page], list[str]]:
+    """Every mail of an mbox file, each a document of its own under its subject. Raises ConversionError."""
+    starts = [found.end() for found in _MBOX_START.finditer(data)]
+    ends = [*(found.start() for found in _MBOX_START.finditer(data)), len(data)][1:]
+    if not starts:
+        raise ConversionError("corrupt_file", f"{name} is damaged: it cannot be read as a mailbox.")
+    if len(starts) > PARTS_MAX:
+        raise ConversionError("too_large", f"{name} holds {len(starts):,} mails; at most {PARTS_MAX:,} are read.")
+    pages: list[Page] = []
+    warnings: list[str] = []
+    for number, (start, end) in enumerate(zip(starts, ends, strict=True), 1):
+        found, more = mail_pages(data[start:end], f"mail {number} of {name}", read)
+        pages += [replace(page, part=_path(f"mail {number}", page.part)) for page in found]
+        warnings += more
+    return pages, warnings
 
 
 def _pages(message: EmailMessage, name: str, read: ReadPart, depth: int) -> tuple[list[Page], list[str]]:
@@ -92,13 +114,25 @@ def _header(message: EmailMessage, name: str) -> str:
         AttributeError,
     ):  # The parser of addresses gives up on some that no mail program wrote.
         value = next((raw for key, raw in message.raw_items() if key.lower() == name.lower()), None)
-    return " ".join(str(value).split()) if value is not None else ""
+    text = str(value) if value is not None else ""
+    if "\ufffd" in text or _RAW_BYTES.search(text):
+        text = _guessed(message, name) or text
+    return " ".join(text.split())
+
+
+def _guessed(message: EmailMessage, name: str) -> str | None:
+    """A header whose bytes say nothing of their character set, as some programs write it."""
+    raw = next((value for key, value in message.raw_items() if key.lower() == name.lower()), "")
+    try:
+        return charsets.decode(str(raw).encode("utf-8", "surrogateescape"), name)[0]
+    except (ConversionError, UnicodeEncodeError):
+        return None
 
 
 def _parts(message: EmailMessage) -> Iterator[_Part]:
     """The leaves in order: of alternatives one, of what is attached every one that is no ornament of the text."""
     kind = message.get_content_type()
-    if message.is_multipart() and kind != "message/rfc822":
+    if message.is_multipart() and not kind.startswith("message/"):
         inner = [one for one in message.iter_parts() if isinstance(one, EmailMessage)]
         if kind == "multipart/alternative":
             inner = _chosen(inner)
@@ -108,17 +142,17 @@ def _parts(message: EmailMessage) -> Iterator[_Part]:
     if kind.startswith("multipart/"):  # Without its boundaries it is a text.
         kind = "text/plain"
     name = message.get_filename() or ""
-    is_text = kind in ("text/plain", "text/html") or (kind == "text/markdown" and not name)
+    is_text = message.get_content_maintype() == "text" or kind == "message/delivery-status"
     if not message.is_attachment() and not name and is_text:
         yield _Part(message, _body_name(kind), is_body=True)
     elif message.get_content_maintype() == "image" and not message.is_attachment():
         return  # a logo or a signature, shown inside the text
-    elif kind == "message/rfc822" or name or message.is_attachment():
+    else:
         yield _Part(message, name or _unnamed(message, kind), is_body=False)
 
 
 def _body_name(kind: str) -> str:
-    return "the mail's text" + {"text/html": ".html", "text/plain": ".txt"}.get(kind, ".md")
+    return "the mail's text" + {"text/html": ".html", "text/markdown": ".md"}.get(kind, ".txt")
 
 
 def _unnamed(message: EmailMessage, kind: str) -> str:
@@ -156,12 +190,34 @@ def _payload(part: EmailMessage) -> bytes:
 
 
 def _read(part: EmailMessage, name: str, read: ReadPart) -> tuple[list[Page], list[str]]:
-    data = _payload(part)
+    if part.is_multipart():  # What a server reports: blocks of headers.
+        data = b"\n\n".join(bytes(one) for one in part.iter_parts())
+    else:
+        data = _unflowed(part, _payload(part))
     if not data.strip():
         return [], []
     charset = part.get_content_charset()
     kind = part.get_content_type()
     return read(data, name, f"{kind}; charset={charset}" if charset else kind)
+
+
+def _unflowed(part: EmailMessage, data: bytes) -> bytes:
+    """Lines that the sender's program broke are whole again (RFC 3676)."""
+    if part.get_content_type() != "text/plain" or str(part.get_param("format", "")).lower() != "flowed":
+        return data
+    keeps_space = str(part.get_param("delsp", "no")).lower() != "yes"
+    found: list[bytes] = []
+    goes_on = False
+    for line in data.replace(b"\r\n", b"\n").split(b"\n"):
+        text = line[1:] if line.startswith(b" ") else line
+        if goes_on and not text.startswith(b">"):
+            found[-1] += text
+        else:
+            found.append(text)
+        goes_on = text.endswith(b" ") and text != _SIGNATURE and not text.startswith(b">")
+        if goes_on and not keeps_space:
+            found[-1] = found[-1][:-1]
+    return b"\n".join(found)
 
 
 def _forwarded(part: _Part, read: ReadPart, depth: int) -> tuple[list[Page], list[str]]:

@@ -5,7 +5,6 @@ document's place is in front of it. It depends on the content alone: what was re
 """
 
 import re
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from io import BytesIO
@@ -13,16 +12,15 @@ from pathlib import Path
 from typing import Final
 
 from stoa.documents.converting import archives, sniffing
+from stoa.documents.converting.packages import Package
 from stoa.documents.converting.page import Page
+from stoa.documents.converting.presentation import slide_parts
 from stoa.documents.types import ConversionError, OcrTarget
 
 STRIDE: Final = 100_000
 """More than any document has pages or pictures."""
-PART_BYTES_MAX: Final = 32 * 2**20
 _REFERENCE: Final = re.compile(rb"""\br:(?:embed|pict|id)=["']([^"']{1,200})["']""")
-_RELATION: Final = re.compile(rb"<(?:\w+:)?Relationship\s[^>]{1,2000}>")
 _PICTURE: Final = re.compile(r"\\?!\[[^\]\n]{0,1000}\]\([^)\n]{0,1000}\)")
-_SLIDE: Final = re.compile(r"ppt/slides/slide(\d{1,6})\.xml")
 
 
 def within(number: int, part: str, found: Sequence[OcrTarget]) -> list[OcrTarget]:
@@ -83,50 +81,17 @@ def _pictures(data: bytes, kind: str | None) -> Iterator[tuple[int | None, bytes
     """Each picture once, with the number of its slide. Other formats than these two have theirs in too many places."""
     if kind not in {"docx", "pptx"}:
         return
-    with zipfile.ZipFile(BytesIO(data)) as archive:
-        parts = _slides(archive) if kind == "pptx" else [(None, "word/document.xml")]
-        seen: set[str] = set()
-        for page, part in parts:
-            targets = _targets(archive, part)
-            for reference in _REFERENCE.findall(_part(archive, part)):
-                inside = targets.get(reference, "")
-                if inside and inside not in seen:
-                    seen.add(inside)
-                    picture = _part(archive, inside)
-                    if sniffing.picture_type(picture[: sniffing.HEAD_BYTES]):
-                        yield page, picture
-
-
-def _slides(archive: zipfile.ZipFile) -> list[tuple[int | None, str]]:
-    found = sorted((int(match[1]), match[0]) for match in map(_SLIDE.fullmatch, archive.namelist()) if match)
-    return list(found)
-
-
-def _targets(archive: zipfile.ZipFile, part: str) -> dict[bytes, str]:
-    """What the references of a part lead to inside the archive."""
-    folder, _, file = part.rpartition("/")
-    found: dict[bytes, str] = {}
-    for relation in _RELATION.findall(_part(archive, f"{folder}/_rels/{file}.rels")):
-        fields = dict(re.findall(rb"""\b(Id|Target)=["']([^"']{1,1000})["']""", relation))
-        if b"Id" in fields and b"Target" in fields:
-            found[fields[b"Id"]] = _resolved(folder, fields[b"Target"].decode("utf-8", "replace"))
-    return found
-
-
-def _resolved(folder: str, target: str) -> str:
-    if target.startswith("/"):
-        return target[1:]
-    steps = folder.split("/")
-    for step in target.split("/"):
-        steps = steps[:-1] if step == ".." else [*steps, step]
-    return "/".join(steps)
-
-
-def _part(archive: zipfile.ZipFile, inside: str) -> bytes:
-    """Empty where there is none, or it is damaged, or larger than any page."""
-    try:
-        entry = archive.getinfo(inside)
-        with archive.open(entry) as file:
-            return file.read(entry.file_size) if entry.file_size <= PART_BYTES_MAX else b""
-    except (KeyError, *archives.BROKEN):
-        return b""
+    package = Package(data, "the document", kind)
+    parts: list[tuple[int | None, str]] = [(None, package.main)]
+    if kind == "pptx":
+        parts = list(enumerate(slide_parts(package), 1))
+    seen: set[str] = set()
+    for page, part in parts:
+        for reference in _REFERENCE.findall(package.part(part)):
+            target = package.target(part, reference.decode("utf-8", "replace"))
+            if target is None or target.external or target.target in seen:
+                continue
+            seen.add(target.target)
+            picture = package.part(target.target)
+            if sniffing.picture_type(picture[: sniffing.HEAD_BYTES]):
+                yield page, picture

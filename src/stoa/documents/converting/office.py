@@ -1,32 +1,23 @@
-"""Office documents, web pages and mails to Markdown, through xberg.
+"""Office packages through our own readers; web pages, RTF and EPUB through the library xberg.
 
-Runs in the converting process only: the libraries are native code that meets hostile bytes.
+Runs in the converting process only: the library is native code that meets hostile bytes.
 """
 
 import asyncio
-import io
 import re
-import zipfile
-from dataclasses import replace
 from typing import Final
 
 import xberg
 
-from stoa.documents.converting import office_parts, sheets
+from stoa.documents.converting import presentation, word, workbook
 from stoa.documents.converting.page import Page
 from stoa.documents.types import ConversionError
 
 _MIME_TYPES: Final = {
-    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-    "pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
-    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
     "epub": "application/epub+zip",
     "html": "text/html",
     "rtf": "application/rtf",
 }
-PAGED: Final = frozenset({"pptx"})
-_SHEET_BYTES_SEARCHED_MAX: Final = 64 * 2**20
-_FORMULA_ALONE: Final = re.compile(rb"(?:</f>|<f/>)\s*(?:<v\s*/>|<v></v>)?\s*</c>")
 _ESCAPED_NUMBER: Final = re.compile(r"(\d)\\([.)])")
 _EMPHASIS_BEGINS: Final = re.compile(r"(?<=[^\W_])(\*{1,3}|_{1,3})([^\W_][^*_\n]{0,200})\1")
 _EMPHASIS_ENDS: Final = re.compile(r"(\*{1,3}|_{1,3})([^\W_][^*_\n]{0,200})\1(?=[^\W_])")
@@ -37,38 +28,15 @@ _BULLET: Final = re.compile(r"(?:^|(?<= ))[\x7f\uf0b7\u2022][ \t]+", re.MULTILIN
 def office_pages(data: bytes, name: str, kind: str, pages_max: int) -> tuple[int | None, list[Page], list[str]]:
     """The number of pages, the pages that hold text, and warnings. Raises ConversionError. Only slides have numbers:
     other formats have no pages of their own."""
-    pages = by_library(sheets.as_shown(data) if kind == "xlsx" else data, name, kind)
-    if kind not in PAGED:
-        more = office_parts.omitted(data, kind, pages[0].markdown) if pages and kind in ("docx", "xlsx") else []
-        if more:
-            pages[-1] = replace(pages[-1], markdown="\n\n".join([pages[-1].markdown.rstrip(), *more]).lstrip())
-        return None, pages, _unsaved_formulas(data, name) if kind == "xlsx" else []
-    notes = office_parts.speaker_notes(data)
-    pages = [
-        replace(page, markdown=f"{page.markdown.rstrip()}\n\n{notes[page.number]}") if page.number in notes else page
-        for page in pages
-    ]
-    count = max((page.number or 0 for page in pages), default=0)
-    if count > pages_max:
-        raise ConversionError(
-            "too_many_pages", f"{name} has {count:,} slides; at most {pages_max:,} are read. Split it."
-        )
-    return count, pages, []
-
-
-def _unsaved_formulas(data: bytes, name: str) -> list[str]:
-    """A sheet stores each formula with its last result, and the result is what is read. Programs that write sheets
-    without computing them store none; then the cell is blank, and a warning says so."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        sheets = [one for one in archive.infolist() if one.filename.startswith("xl/worksheets/")]
-        if sum(one.file_size for one in sheets) > _SHEET_BYTES_SEARCHED_MAX:
-            return []
-        count = sum(len(_FORMULA_ALONE.findall(archive.read(one))) for one in sheets)
-    return (
-        [f"{name}: {count} formulas have no stored result and are blank; save it once in a spreadsheet program."]
-        if count
-        else []
-    )
+    match kind:
+        case "docx":
+            return None, *word.word_pages(data, name)
+        case "xlsx":
+            return None, *workbook.workbook_pages(data, name)
+        case "pptx":
+            return presentation.presentation_pages(data, name, pages_max)
+        case _:
+            return None, by_library(data, name, kind), []
 
 
 def by_library(data: bytes, name: str, kind: str) -> list[Page]:
@@ -79,7 +47,6 @@ def by_library(data: bytes, name: str, kind: str) -> list[Page]:
         output_format="markdown",
         escape_markdown=False,
         max_archive_depth=0,
-        pages=xberg.PageConfig(extract_pages=kind in PAGED),
         html_options=xberg.ConversionOptions(extract_metadata=False),
         concurrency=xberg.ConcurrencyConfig(max_threads=2),
     )
@@ -92,9 +59,7 @@ def by_library(data: bytes, name: str, kind: str) -> list[Page]:
         reason = "; ".join(str(getattr(error, "message", error)) for error in result.errors)
         raise _refused(name, kind, reason)
     document = result.results[0]
-    if kind in PAGED and document.pages:
-        return [Page(_tidy(page.content), page.page_number) for page in document.pages]
-    return [Page(_tidy(document.content), None, sheets=kind == "xlsx")]
+    return [Page(_tidy(document.content), None)]
 
 
 def _tidy(markdown: str) -> str:

@@ -1,24 +1,24 @@
 """PDF to Markdown through pdfium: what stands where on a page, handed to `layout` to make sense of.
 
-Only the first, middle and last character of each line are asked for their font: three calls a line keep this at
-hundreds of pages a second, where asking every character would not. Runs in the converting process only.
+Runs in the converting process only.
 """
 
 import ctypes
 import math
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 
-from stoa.documents.converting import annotations, grids, layout
+from stoa.documents.converting import annotations, grids, layout, text_lines
 from stoa.documents.converting.grids import Box, Rule
-from stoa.documents.converting.layout import Grid, Line, Sheet
 from stoa.documents.converting.page import Page, Report, no_report
+from stoa.documents.converting.sheet import Grid, Line, Sheet, is_within
+from stoa.documents.converting.text_lines import PageText, View
 from stoa.documents.types import ConversionError
 
 OBJECTS_MAX: Final = 5_000
@@ -28,13 +28,10 @@ DOTS_PER_INCH: Final = 150
 PIXELS_MAX: Final = 4_000_000
 """Of a picture for a model: more is scaled down by the model's provider anyway."""
 EDGE_PIXELS_MAX: Final = 8_000
-_FIXED_PITCH: Final = 1
 _BLANK_PAGES_NAMED: Final = 10
 _SCAN_SHARE: Final = 0.5
 """A picture that covers so much of a page with next to no text is a scan; the text is a stamp or a number."""
 _STAMP_CHARACTERS_MAX: Final = 60
-_UNSEEN: Final = dict.fromkeys(map(ord, "\x00\xad"))
-_LINE_END_HYPHENS: Final = "\ufffe\x02"
 
 
 def pdf_pages(
@@ -155,24 +152,28 @@ def _sheet(document: pdfium.PdfDocument, number: int) -> Sheet | None:
         text_page = page.get_textpage()
     except pdfium.PdfiumError:
         return None
-    lines = list(_lines(text_page))
+    text = text_lines.read(page, text_page)
+    view, lines, asides = text.view, text.lines, text.asides
     tables: list[Grid] = []
     if lines:
-        for box, rows in grids.grids(_rules(page)):
-            beside = [part for line in lines for part in _beside(text_page, line, box)]
-            inside = [line for line in beside if layout.is_within(line, box)]
-            cells = tuple(tuple(_bounded(text_page, cell) if cell else "" for cell in row) for row in rows)
+        for box, rows in grids.grids(_rules(page, view)):
+            beside = [part for line in lines for part in _beside(text_page, text, line, box)]
+            inside = [line for line in beside if is_within(line, box)]
+            cells = tuple(
+                tuple(_bounded(text_page, view.back(cell), text.turned) if cell else "" for cell in row) for row in rows
+            )
             if layout.keeps_words(cells, inside):
                 tables.append(Grid(box, cells))
                 lines = beside
     noted = tuple(annotations.notes(document, page))
-    sheet = Sheet(page.get_height(), tuple(lines), tuple(tables), noted, _is_scan(page, lines))
+    scan = not asides and _is_scan(page, lines)
+    sheet = Sheet(view.height, tuple(lines), tuple(tables), noted, scan, tuple(map(tuple, asides)))
     text_page.close()
     page.close()
     return sheet
 
 
-def _beside(text_page: pdfium.PdfTextPage, line: Line, box: Box) -> list[Line]:
+def _beside(text_page: pdfium.PdfTextPage, page: PageText, line: Line, box: Box) -> list[Line]:
     """A line that reaches out of a table as its parts before, in and behind it; else the line itself."""
     left, bottom, right, top = box
     if not bottom <= line.baseline + line.size / 4 <= top or line.right <= left or line.left >= right:
@@ -182,8 +183,8 @@ def _beside(text_page: pdfium.PdfTextPage, line: Line, box: Box) -> list[Line]:
     parts: list[Line] = []
     low, high = line.baseline - line.size * 0.4, line.baseline + line.size
     for start, end in ((line.left - 1, left), (left, right), (right, line.right + 1)):
-        if end > start and (text := _clean(text_page.get_text_bounded(start, low, end, high))):
-            parts.append(replace(line, text=text, left=max(start, line.left), right=min(end, line.right)))
+        if end > start and (text := _bounded(text_page, page.view.back((start, low, end, high)), page.turned)):
+            parts.append(replace(line, text=text, left=max(start, line.left), right=min(end, line.right), parts=()))
     return parts if " ".join(part.text for part in parts).split() == line.text.split() else [line]
 
 
@@ -202,72 +203,13 @@ def _is_scan(page: pdfium.PdfPage, lines: Sequence[Line]) -> bool:
     return False
 
 
-def _bounded(text_page: pdfium.PdfTextPage, box: Box) -> str:
+def _bounded(text_page: pdfium.PdfTextPage, box: Box, turned: Mapping[str, str]) -> str:
     left, bottom, right, top = box
-    return _clean(text_page.get_text_bounded(left, bottom, right, top))
+    words = text_lines.unmarked(text_page.get_text_bounded(left, bottom, right, top)).split()
+    return " ".join(turned.get(word, word) for word in words)
 
 
-def _clean(text: str) -> str:
-    return " ".join(layout.hyphens(text.replace("\x02", "\ufffe")).translate(_UNSEEN).split())
-
-
-def _lines(text_page: pdfium.PdfTextPage) -> Iterator[Line]:
-    """The page's lines in reading order. pdfium ends a line with CR LF and marks a hyphen at its end as U+FFFE."""
-    text = text_page.get_text_range()
-    index = 0  # counted in UTF-16 units, as pdfium does
-    for raw in text.split("\n"):
-        content = raw.strip("\r\n\t \x00")
-        if content:
-            lead = len(raw) - len(raw.lstrip())
-            line = _line(text_page, index + lead, index + lead + _units(content) - 1, content)
-            if line is not None:
-                yield line
-        index += _units(raw) + 1
-
-
-def _unmarked(content: str) -> str:
-    return layout.hyphens(content.replace("\x02", "\ufffe")).translate(_UNSEEN)
-
-
-def _units(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
-
-
-def _line(text_page: pdfium.PdfTextPage, first: int, last: int, content: str) -> Line | None:
-    broken = content[-1] in _LINE_END_HYPHENS
-    if broken:
-        last -= 1
-    x, y = ctypes.c_double(), ctypes.c_double()
-    if not pdfium_c.FPDFText_GetCharOrigin(text_page, first, x, y):
-        return None
-    left, _, _, _ = text_page.get_charbox(first)
-    _, _, right, _ = text_page.get_charbox(max(first, last))
-    middle = (first + last) // 2
-    fonts = [_font(text_page, at) for at in {first, middle, max(first, last)}]
-    size = sorted(pdfium_c.FPDFText_GetFontSize(text_page, at) for at in (first, middle, max(first, last)))[1]
-    return Line(
-        text=layout.LEADER.sub(" … ", _unmarked(content[:-1] if broken else content)),
-        left=left,
-        right=right,
-        baseline=y.value,
-        size=round(size, 1),
-        bold=all(bold for bold, _ in fonts),
-        fixed=all(fixed for _, fixed in fonts),
-        broken=broken,
-    )
-
-
-def _font(text_page: pdfium.PdfTextPage, at: int) -> tuple[bool, bool]:
-    """Whether the character's font is bold, and whether all its characters are equally wide."""
-    flags, name = ctypes.c_int(), ctypes.create_string_buffer(128)
-    pdfium_c.FPDFText_GetFontInfo(text_page, at, name, 128, flags)
-    lowered = name.value.lower()
-    bold = b"bold" in lowered or b"black" in lowered or b"heavy" in lowered
-    fixed = bool(flags.value & _FIXED_PITCH) or b"mono" in lowered or b"courier" in lowered
-    return bold or pdfium_c.FPDFText_GetFontWeight(text_page, at) >= 650, fixed
-
-
-def _rules(page: pdfium.PdfPage) -> list[Rule]:
+def _rules(page: pdfium.PdfPage, view: View) -> list[Rule]:
     """The straight lines of the page, level or upright: what tables are ruled with, drawn as strokes or as thin
     boxes."""
     count = pdfium_c.FPDFPage_CountObjects(page)
@@ -277,13 +219,13 @@ def _rules(page: pdfium.PdfPage) -> list[Rule]:
     for number in range(count):
         item = pdfium_c.FPDFPage_GetObject(page, number)
         if pdfium_c.FPDFPageObj_GetType(item) == pdfium_c.FPDF_PAGEOBJ_PATH:
-            rules.extend(_path_rules(item))
+            rules.extend(_path_rules(item, view))
         if len(rules) > SEGMENTS_MAX:
             return []
     return rules
 
 
-def _path_rules(item: Any) -> Iterator[Rule]:
+def _path_rules(item: Any, view: View) -> Iterator[Rule]:
     raw_matrix = pdfium_c.FS_MATRIX()
     pdfium_c.FPDFPageObj_GetMatrix(item, raw_matrix)
     matrix = pdfium.PdfMatrix.from_raw(raw_matrix)
@@ -292,7 +234,7 @@ def _path_rules(item: Any) -> Iterator[Rule]:
     for number in range(min(pdfium_c.FPDFPath_CountSegments(item), SEGMENTS_MAX)):
         segment = pdfium_c.FPDFPath_GetPathSegment(item, number)
         pdfium_c.FPDFPathSegment_GetPoint(segment, x, y)
-        point = matrix.on_point(x.value, y.value)
+        point = view.point(*matrix.on_point(x.value, y.value))
         kind = pdfium_c.FPDFPathSegment_GetType(segment)
         if kind == pdfium_c.FPDF_SEGMENT_MOVETO:
             start = point

@@ -34,6 +34,8 @@ class Job:
     chunk_characters_max: int
     find_ocr_targets: bool = False
     render_page: int | None = None
+    depth: int = 0
+    """Of mails within mails: archives are unpacked in the first alone."""
 
 
 def read(job: Job, report: Report = no_report) -> Converted:
@@ -58,13 +60,13 @@ def read(job: Job, report: Report = no_report) -> Converted:
     return Converted(cut, pages, tuple(warnings), tuple(targets or ()))
 
 
-def _is_archive_of_documents(path: Path, job: Job) -> bool:
+def _is_archive_of_documents(source: Path | BytesIO, job: Job) -> bool:
     """Whether it is a ZIP archive that is no document itself. One that is named like a document is a damaged
     document."""
-    if not path.stat().st_size or sniffing.claimed(job.name, job.mime_type) is not None:
+    head = _bytes(source, sniffing.HEAD_BYTES)
+    if not head.startswith(sniffing.ZIP) or sniffing.claimed(job.name, job.mime_type) is not None:
         return False
-    sniffed = sniffing.sniff(_bytes(path, sniffing.HEAD_BYTES), job.name, job.mime_type, pictures=job.find_ocr_targets)
-    return sniffed.format == "zip" and archives.inspect(path, job.name) is None
+    return archives.inspect(source, job.name) is None
 
 
 def _document(
@@ -87,7 +89,7 @@ def _document(
         if inside is None:
             raise _no_document(name, mime_type)
         kind, warning = inside, sniffing.archive_warning(name, mime_type, inside)
-    if kind != "picture" and FORMATS[kind].text and size > texts.BYTES_MAX and kind != "eml":
+    if kind != "picture" and FORMATS[kind].text and size > texts.BYTES_MAX and FORMATS[kind].reader != "mail":
         raise ConversionError(
             "too_large", f"{name} is text of {size >> 20} MiB; at most {texts.BYTES_MAX >> 20} MiB are read."
         )
@@ -108,14 +110,16 @@ def _bytes(source: Path | BytesIO, limit: int = -1) -> bytes:
         return file.read(limit)
 
 
-def _archived(path: Path, job: Job, report: Report, targets: list[OcrTarget] | None) -> tuple[list[Page], list[str]]:
+def _archived(
+    source: Path | BytesIO, job: Job, report: Report, targets: list[OcrTarget] | None
+) -> tuple[list[Page], list[str]]:
     """The documents of an archive, each page with the path inside. What cannot be read is left out and named in a
     warning; an archive in which nothing can be read is an error."""
     pages: list[Page] = []
     warnings: list[str] = []
     problems: list[str] = []
     read_count = characters = 0
-    for number, (part, data) in enumerate(archives.documents(path, job.name), 1):
+    for number, (part, data) in enumerate(archives.documents(source, job.name), 1):
         inside: list[OcrTarget] | None = [] if targets is not None else None
         try:
             if isinstance(data, ConversionError):
@@ -181,10 +185,16 @@ def _by_reader(
             from stoa.documents.converting import mail  # noqa: PLC0415
 
             def part(content: bytes, part_name: str, part_type: str | None) -> tuple[list[Page], list[str]]:
-                _, found, more = _document(BytesIO(content), part_name, part_type, job, no_report)
+                if job.depth >= mail.DEPTH_MAX:
+                    raise ConversionError("too_large", f"{part_name} is a file in too many mails; it was left out.")
+                inside = BytesIO(content)
+                own = replace(job, name=part_name, mime_type=part_type, depth=job.depth + 1)
+                if not job.depth and _is_archive_of_documents(inside, own):
+                    return _archived(inside, own, no_report, None)
+                _, found, more = _document(inside, part_name, part_type, own, no_report)
                 return found, more
 
-            return None, *mail.mail_pages(data, name, part)
+            return None, *(mail.mailbox_pages if kind == "mbox" else mail.mail_pages)(data, name, part)
         case _:
             text, warnings = charsets.decode(data, name, mime_type)
             markdown, more = _markdown(kind, cleaning.clean(text), name)

@@ -13,6 +13,7 @@ from stoa.documents.formats import EXTENSIONS, FORMATS, LANGUAGES, MIME_TYPES, S
 from stoa.documents.types import ConversionError
 
 HEAD_BYTES: Final = 4096
+ZIP: Final = b"PK\x03\x04"
 
 _OLE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _PICTURES: Final = (
@@ -66,7 +67,7 @@ def sniff(head: bytes, name: str, mime_type: str | None, *, pictures: bool = Fal
         return Sniffed("picture", _warning(name, claim, kind.removeprefix("image/")))
     if _is_pdf(head, claim):
         return Sniffed("pdf", _warning(name, claim, "pdf"))
-    if head.startswith(b"PK\x03\x04"):
+    if head.startswith(ZIP):
         return Sniffed("zip")
     if head.startswith(b"{\\rtf"):
         return Sniffed("rtf", _warning(name, claim, "rtf"))

@@ -62,6 +62,16 @@ def markdown_row(cells: Sequence[str], width: int) -> str:
     return "| " + " | ".join(escaped) + " |"
 
 
+def titles_above(rows: Sequence[Sequence[str]]) -> int:
+    """How many rows of a sheet are titles above its table: they say one thing alone, across merged cells or in a sheet
+    of more than two columns."""
+    for number, row in enumerate(rows[: PREAMBLE_LINES_MAX + 1]):
+        filled = [cell for cell in row if cell]
+        if len(set(filled)) > 1 or (len(filled) == 1 and len(row) < 3) or len(row) == 1:
+            return number
+    return 0
+
+
 def _rows(lines: list[str], at: int, delimiter: str, name: str, warnings: list[str]) -> Iterator[list[str]]:
     """Every row that holds anything. A quote that never closes is a character of its line, and is warned about."""
     repairs = 0

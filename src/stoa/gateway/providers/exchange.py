@@ -2,6 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+from urllib.parse import urlsplit
+
+ADDRESSES_MAX: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,25 @@ class Origin:
     tls: bool
     ca_bundle: str | None = None
     """Authorities beside the system's. A connection that was opened with them is nobody else's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a URL leads: `host` as the head of a request names it."""
+
+    origin: Origin
+    path: str
+    query: str
+    host: str
+
+
+@lru_cache(ADDRESSES_MAX)
+def address_of(url: str, ca_bundle: str | None) -> Address:
+    """Of few URLs, each of which is asked many times."""
+    parts = urlsplit(url)
+    tls = parts.scheme == "https"
+    origin = Origin(parts.hostname or "", parts.port or (443 if tls else 80), tls, ca_bundle if tls else None)
+    return Address(origin, parts.path or "/", parts.query, parts.netloc.rpartition("@")[2])
 
 
 def request_bytes(path: str, query: str, host: str, headers: Mapping[str, str], body: bytes) -> bytes:

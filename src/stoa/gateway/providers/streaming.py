@@ -185,7 +185,8 @@ class StreamingModel(ABC):
         self, stack: AsyncExitStack, url: str, body: bytes, timeouts: Timeouts, *, accept: str
     ) -> Reply:
         headers = {"Content-Type": "application/json", "Accept": accept, **self.headers()}
-        reply = await stack.enter_async_context(self._transport.post(url, headers, body, timeouts, self._ca_bundle))
+        reply = await self._transport.post(url, headers, body, timeouts, self._ca_bundle)
+        stack.callback(reply.close)
         if not 200 <= reply.status < 300:
             raise self._refusal(reply, await reply.read(ERROR_BODY_BYTES_MAX))
         return reply

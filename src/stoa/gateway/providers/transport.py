@@ -7,14 +7,13 @@ buffer and wakes its reader once per pace. Everything else (model lists) goes th
 import asyncio
 import ssl
 from collections import defaultdict, deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 from typing import Final, cast
-from urllib.parse import urlsplit
 
 import httptools
 
-from stoa.gateway.providers.exchange import Origin, Timeouts, TransportError, request_bytes
+from stoa.gateway.providers.exchange import Origin, Timeouts, TransportError, address_of, request_bytes
 from stoa.gateway.providers.rests import Rests
 from stoa.outbound import Outbound, OutboundError, Untrusted
 
@@ -32,10 +31,13 @@ _ANYWHERE: Final = Outbound(allow_private=True)
 
 
 class Reply:
-    """A response: its status and headers, then `chunks()`: the body as it comes, all that had arrived at once."""
+    """A response: its status and headers, then `chunks()`: the body as it comes, all that had arrived at once.
 
-    def __init__(self, wire: "_Wire", timeouts: Timeouts, rests: Rests) -> None:
+    Whoever has it closes it; before the body's end that closes the connection at once."""
+
+    def __init__(self, wire: "_Wire", timeouts: Timeouts, rests: Rests, put_back: Callable[[], None]) -> None:
         self._wire = wire
+        self._put_back = put_back
         self._timeouts = timeouts
         self._rests = rests
         self.status = wire.status
@@ -66,6 +68,13 @@ class Reply:
                 break
         return body[:limit]
 
+    def close(self) -> None:
+        wire = self._wire
+        if self.ended and not wire.complete and not wire.closed:
+            wire.linger(self._put_back)
+        else:
+            self._put_back()
+
 
 class Transport:
     """Long-lived: a pool of idle connections per origin. `pace` gives the seconds to gather between two reads under
@@ -85,7 +94,6 @@ class Transport:
                 wire.abort()
         self._idle.clear()
 
-    @asynccontextmanager
     async def post(
         self,
         url: str,
@@ -93,21 +101,12 @@ class Transport:
         body: bytes,
         timeouts: Timeouts,
         ca_bundle: str | None = None,
-    ) -> AsyncGenerator[Reply]:
-        """Raises TransportError. Leaving before the body's end closes the connection at once."""
-        parts = urlsplit(url)
-        tls = parts.scheme == "https"
-        origin = Origin(parts.hostname or "", parts.port or (443 if tls else 80), tls, ca_bundle if tls else None)
-        request = request_bytes(parts.path or "/", parts.query, parts.netloc.rpartition("@")[2], headers, body)
-        wire = await self._send(origin, request, timeouts)
-        reply = Reply(wire, timeouts, self._rests)
-        try:
-            yield reply
-        finally:
-            if reply.ended and not wire.complete and not wire.closed:
-                wire.linger(lambda: self._put_back(origin, wire))
-            else:
-                self._put_back(origin, wire)
+    ) -> Reply:
+        """The reply, once its head has come; to be closed. Raises TransportError."""
+        address = address_of(url, ca_bundle)
+        request = request_bytes(address.path, address.query, address.host, headers, body)
+        wire = await self._send(address.origin, request, timeouts)
+        return Reply(wire, timeouts, self._rests, partial(self._put_back, address.origin, wire))
 
     async def _send(self, origin: Origin, request: bytes, timeouts: Timeouts) -> "_Wire":
         """The connection, once the response's head has come. An idle connection may turn out closed: then a new one."""

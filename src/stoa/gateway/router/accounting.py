@@ -32,16 +32,19 @@ SWEEP_SECONDS: Final = 30.0
 COMMIT_SECONDS_MAX: Final = 10.0
 """How long the end of an answer waits for its line. Then the answer ends, and the line is entered when the database is
 back."""
+LATE_SECONDS: Final = 1.0
+"""Between two looks for lines that have waited for too long."""
 _WHEN: Final = {"day": "today", "month": "this month", "total": "altogether"}
 _log = structlog.get_logger("stoa.gateway")
 
 
 @dataclass(slots=True)
 class _Entry:
-    """A line on its way; `done` is set after its commit."""
+    """A line on its way. `done` is true after its commit; false once nobody waits for that any longer."""
 
     values: dict[str, Any]
-    done: asyncio.Future[None]
+    done: asyncio.Future[bool]
+    queued_at: float
 
 
 class Accounts:
@@ -55,6 +58,7 @@ class Accounts:
         self._groups: deque[list[_Entry]] = deque()
         """Taken out of what waits, and not known to be committed."""
         self._awake = asyncio.Event()
+        self._late: asyncio.TimerHandle | None = None
         self._batch = 0
         self.heartbeat = Heartbeat("gateway.accounts")
         self._lines = Counter("stoa_gateway_lines", "Lines of the bill that calls of the gateway have made.")
@@ -74,12 +78,15 @@ class Accounts:
 
     async def stop(self) -> None:
         await self._supervisor.stop()
+        if self._late is not None:
+            self._late.cancel()
         try:
             async with asyncio.timeout(COMMIT_SECONDS_MAX):
                 while self._open:
                     await self._tick()
         except (DatabaseUnavailable, TimeoutError):
             _log.error("lines of the bill are lost", lines=self._open)
+            self._let_go(asyncio.get_running_loop().time())
 
     @property
     def _open(self) -> int:
@@ -123,7 +130,7 @@ class Accounts:
         return left - usd
 
     # --- after it ---------------------------------------------------------------------------------------------------
-    def enter(self, call: Call, model: str, usage: Usage, cost_usd: float | None) -> asyncio.Future[None]:
+    def enter(self, call: Call, model: str, usage: Usage, cost_usd: float | None) -> asyncio.Future[bool]:
         """Queues the line of a call that has ended; the future is done after its commit. Never waits, never fails."""
         return self._queue(
             {
@@ -140,19 +147,16 @@ class Accounts:
             }
         )
 
-    def release(self, call: Call) -> asyncio.Future[None] | None:
+    def release(self, call: Call) -> asyncio.Future[bool] | None:
         """Gives back what a call had set aside that no provider took; the future is done after the commit. None for a
         key without a limit."""
         if call.principal.spending_limit is None:
             return None
         return self._queue({**self._key(call), "billed": False})
 
-    async def committed(self, entered: asyncio.Future[None]) -> None:
+    async def committed(self, entered: asyncio.Future[bool]) -> None:
         """Waits for the commit of a line, as long as an answer may be held back for it."""
-        if entered.done():
-            return
-        done, _ = await asyncio.wait([entered], timeout=COMMIT_SECONDS_MAX)
-        if not done:
+        if not await entered:
             _log.warning("an answer ended before its line of the bill was committed", waiting=self._open)
 
     def _key(self, call: Call) -> dict[str, Any]:
@@ -165,8 +169,9 @@ class Accounts:
             "part": call.id.int % SPENDING_PARTS,
         }
 
-    def _queue(self, values: dict[str, Any]) -> asyncio.Future[None]:
-        entry = _Entry(values, asyncio.get_running_loop().create_future())
+    def _queue(self, values: dict[str, Any]) -> asyncio.Future[bool]:
+        loop = asyncio.get_running_loop()
+        entry = _Entry(values, loop.create_future(), loop.time())
         self._waiting.append(entry)
         self._awake.set()
         return entry.done
@@ -178,6 +183,7 @@ class Accounts:
             await self._awake.wait()
             self._awake.clear()
             self.heartbeat.begin()
+            self._look_for_late_ones(COMMIT_SECONDS_MAX)
             while self._open:
                 begun = loop.time()
                 try:
@@ -188,6 +194,24 @@ class Accounts:
                     continue
                 self._ticks.observe(loop.time() - begun)
             self.heartbeat.done()
+            if self._late is not None:
+                self._late.cancel()
+
+    def _look_for_late_ones(self, seconds: float) -> None:
+        """One timer for all lines, while there are any."""
+        if self._late is not None:
+            self._late.cancel()
+        self._late = asyncio.get_running_loop().call_later(seconds, self._wait_no_longer)
+
+    def _wait_no_longer(self) -> None:
+        self._let_go(asyncio.get_running_loop().time() - COMMIT_SECONDS_MAX)
+        self._look_for_late_ones(LATE_SECONDS)
+
+    def _let_go(self, before: float) -> None:
+        """Ends the wait of answers whose lines were queued until then; the lines stay."""
+        for entry in (entry for group in (*self._groups, self._waiting) for entry in group):
+            if entry.queued_at <= before and not entry.done.done():
+                entry.done.set_result(False)
 
     async def _tick(self) -> None:
         """Enters the oldest group. It stays as it is until its commit is known: sent again it is entered once, for it
@@ -211,7 +235,7 @@ class Accounts:
             self._lines.add(by=sum(entry.values["billed"] for entry in group))
         for entry in group:
             if not entry.done.done():
-                entry.done.set_result(None)
+                entry.done.set_result(True)
 
     # --- what others left -------------------------------------------------------------------------------------------
     async def _sweep_forever(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import Depends, Request
@@ -19,6 +20,7 @@ from stoa.gateway.router.routing import Routing
 from stoa.http import Gate, IdempotencyKeyHeader, Routes, fingerprint, refusals
 from stoa.http.authentication import bearer_token
 from stoa.http.bodies import CHAT_LIMIT, read_object
+from stoa.http.connections import WHEN_GONE
 from stoa.http.sse import EventStream
 from stoa.kernel.errors import NotFound
 from stoa.kernel.principal import Principal
@@ -129,24 +131,53 @@ async def _answered(
     else:
         once = IdempotencyKey(key, f"router {request.url.path.rpartition('/v1/')[2]}", fingerprint(fields))
         work = repeats.once(principal, once, lambda: answer(principal, fields))
-    whole = await while_connected(request.receive, work)
+    whole = await while_connected(request.scope, request.receive, work)
     return Response(whole.content, 200, dict(whole.headers), whole.content_type)
 
 
-async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+async def while_connected(scope: Scope, receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """What `work` gives; it is cancelled when the client goes. Raises ClientDisconnect then."""
-    working = asyncio.ensure_future(work)
-    watching = asyncio.ensure_future(_gone(receive))
+    task = asyncio.current_task()
+    assert task is not None
+    left = ended = False
+
+    def leave() -> None:
+        nonlocal left
+        if not ended:
+            left = True
+            task.cancel()
+
+    stop_watching = _watch(scope, receive, leave)
     try:
-        await asyncio.wait([working, watching], return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise ClientDisconnect
+        return await work
+    except asyncio.CancelledError:
+        if left and not task.uncancel():
+            raise ClientDisconnect from None
+        raise
     finally:
+        ended = True
+        stop_watching()
+
+
+def _watch(scope: Scope, receive: Receive, leave: Callable[[], None]) -> Callable[[], None]:
+    """Calls `leave` when the client goes, until what this gives is called."""
+    when_gone: Callable[[Callable[[], None] | None], None] | None = scope.get(WHEN_GONE)
+    if when_gone is not None:
+        when_gone(leave)
+        return partial(when_gone, None)
+    watching = asyncio.ensure_future(_gone(receive))
+
+    def ended(watcher: asyncio.Future[None]) -> None:
+        if not watcher.cancelled():
+            watcher.exception()  # Whatever it raises: nobody waits for the answer.
+            leave()
+
+    def stop() -> None:
+        watching.remove_done_callback(ended)
         watching.cancel()
-        if not working.done():
-            working.cancel()
-            await asyncio.wait([working])
+
+    watching.add_done_callback(ended)
+    return stop
 
 
 async def _gone(receive: Receive) -> None:

@@ -249,7 +249,7 @@ class Calls:
             remaining = max(remaining + begun.reserved_usd - (cost or 0.0), 0.0)
         return Bill(cost, remaining, entered)
 
-    def _enter(self, call: Call, target: Target, spoken: Spoken) -> tuple[float | None, asyncio.Future[None]]:
+    def _enter(self, call: Call, target: Target, spoken: Spoken) -> tuple[float | None, asyncio.Future[bool]]:
         usage = rules.usage_of_call(call.prompt_characters, spoken)
         cost = target.price(usage)
         return cost, self.accounts.enter(call, target.slug, usage, cost)
@@ -261,4 +261,4 @@ class Bill:
 
     cost_usd: float | None
     remaining_usd: float | None
-    entered: asyncio.Future[None]
+    entered: asyncio.Future[bool]

@@ -47,7 +47,7 @@ def message_routes(messages: Messages, gate: Gate) -> Routes:
             if fields.get("stream") is True:
                 frames, head = await messages.streamed(principal, fields)
                 return ChatStream(frames, head)
-            whole = await while_connected(request.receive, messages.whole(principal, fields))
+            whole = await while_connected(request.scope, request.receive, messages.whole(principal, fields))
         except AppError as error:
             return Response(error_body(error), error.status, dict(error.headers), "application/json")
         return Response(whole.content, 200, dict(whole.headers), whole.content_type)

@@ -1,0 +1,114 @@
+"""Deploys every YAML file of a checkout of the platform's library with `stoa apps deploy`, to a server of this tree,
+and says of each what became of it.
+
+    bench/compat_dynamiq_files.py CHECKOUT
+
+The models that the files name are offered by a stand-in on loopback, and what they take from the environment is there.
+Nothing is run: a file is deployed where every node of it could be.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+from bench.bed import KEY, serving  # noqa: E402
+
+PROVIDERS: Final = ("openai", "anthropic")
+_ENVIRONMENT: Final = re.compile(r"\$\{oc\.env:\s*([A-Za-z_0-9]+)")
+_MODEL: Final = re.compile(r"^\s*model:\s*[\"']?([\w./:-]+)", re.MULTILINE)
+
+
+@contextmanager
+def provider(models: list[str]) -> Iterator[str]:
+    """Answers what a provider is asked when it becomes a connection: which models it has."""
+    listed = json.dumps({"object": "list", "data": [{"id": one, "object": "model"} for one in models]}).encode()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(listed)))
+            self.end_headers()
+            self.wfile.write(listed)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/v1"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def deploy(file: Path, workflow: str | None, environment: Mapping[str, str]) -> str:
+    command = [sys.executable, "-m", "stoa", "apps", "deploy", str(file)]
+    command += ["--workflow", workflow] if workflow else []
+    done = subprocess.run(command, env=dict(environment), capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode == 0:
+        return "deployed"
+    said = " ".join(line for line in done.stderr.split("\n") if line.strip() and not line.startswith("note:"))
+    return f"refused: {' '.join(said.replace(f'{file}: ', '').split())}"
+
+
+def connect(url: str, name: str, base_url: str) -> None:
+    body = {"name": name, "type": "openai", "config": {"base_url": base_url, "api_key": "sk-none"}}
+    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+    request = urllib.request.Request(f"{url}/v1/connections", json.dumps(body).encode(), headers, method="POST")
+    urllib.request.urlopen(request, timeout=60).close()
+
+
+def main() -> int:
+    checkout = Path(sys.argv[1])
+    files = sorted(one for one in checkout.rglob("*.y*ml") if "workflows" in (_read(one) or {}))
+    texts = [one.read_text() for one in files]
+    models = sorted({found for text in texts for found in _MODEL.findall(text)})
+    variables = sorted({found for text in texts for found in _ENVIRONMENT.findall(text)})
+    deployed = total = 0
+    with ExitStack() as stack:
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        home.chmod(0o755)
+        base_url = stack.enter_context(provider(models))
+        (home / "data").mkdir()
+        _, url = stack.enter_context(serving(home / "data", STOA_ALLOW_PRIVATE_ADDRESSES="true"))
+        for name in PROVIDERS:
+            connect(url, name, base_url)
+        environment = {**os.environ, **dict.fromkeys(variables, "example"), "STOA_URL": url, "STOA_KEY": KEY}
+        for file in files:
+            workflows: Any = list((_read(file) or {})["workflows"])
+            for workflow in workflows:
+                said = deploy(file, workflow if len(workflows) > 1 else None, environment)
+                total += 1
+                deployed += said == "deployed"
+                shown = str(file.relative_to(checkout)) + (f" ({workflow})" if len(workflows) > 1 else "")
+                print(f"{shown} | {said}", flush=True)
+    print(f"\n{deployed} of {total} deployed")
+    return 0
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    try:
+        found = yaml.safe_load(file.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

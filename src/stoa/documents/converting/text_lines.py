@@ -1,0 +1,271 @@
+"""The lines of a PDF page, as pdfium finds them: their text, place, font, and the gaps that may divide columns.
+
+A page whose text runs sideways is turned until it stands upright. Only the first, middle and last character of each
+line are asked for their font, and only those beside a space for their place: asking every character would be ten times
+slower. Runs in the converting process only.
+"""
+
+import ctypes
+import math
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Final
+
+import pypdfium2 as pdfium
+import pypdfium2.raw as pdfium_c
+
+from stoa.documents.converting import layout
+from stoa.documents.converting.grids import Box, Point
+from stoa.documents.converting.sheet import Line
+
+GAP_SIZES: Final = 1.2
+"""Of a space in sizes of the font: one that is wider may divide columns. Spaces of justified text are narrower."""
+SLANT_MAX: Final = 0.3
+"""In radians, off the upright or the level: a slanted line (a watermark) is read by itself."""
+_SLANTED: Final = 4
+_LEFTWARD: Final = re.compile("[\u0590-\u08ff]")
+_SPACES: Final = re.compile(r"(?<=[^ \t])[ \t]+(?=[^ \t])")
+_FIXED_PITCH: Final = 1
+_UNSEEN: Final = dict.fromkeys(map(ord, "\x00\xad"))
+_LINE_END_HYPHENS: Final = "\ufffe\x02"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A page after so many quarter turns, with its origin in the lower left corner; `width` and `height` as seen."""
+
+    turns: int
+    left: float
+    bottom: float
+    width: float
+    height: float
+
+    def point(self, x: float, y: float) -> Point:
+        x, y = x - self.left, y - self.bottom
+        match self.turns:
+            case 1:
+                return y, self.height - x
+            case 2:
+                return self.width - x, self.height - y
+            case 3:
+                return self.width - y, x
+            case _:
+                return x, y
+
+    def box(self, box: Box) -> Box:
+        return _ordered(self.point(box[0], box[1]), self.point(box[2], box[3]))
+
+    def back(self, box: Box) -> Box:
+        """Where the page itself has what is seen here."""
+        return _ordered(self._back(box[0], box[1]), self._back(box[2], box[3]))
+
+    def _back(self, x: float, y: float) -> Point:
+        match self.turns:
+            case 1:
+                x, y = self.height - y, x
+            case 2:
+                x, y = self.width - x, self.height - y
+            case 3:
+                x, y = y, self.width - x
+            case _:
+                pass
+        return x + self.left, y + self.bottom
+
+
+def _ordered(one: Point, other: Point) -> Box:
+    return min(one[0], other[0]), min(one[1], other[1]), max(one[0], other[0]), max(one[1], other[1])
+
+
+@dataclass(frozen=True, slots=True)
+class PageText:
+    """`view` is how the page has to be seen so that most of its text stands upright, `lines` are those that do,
+    `asides` those of every other direction. `turned` are words whose ligatures pdfium has back to front, and what they
+    are."""
+
+    view: View
+    lines: list[Line]
+    asides: Sequence[list[Line]]
+    turned: Mapping[str, str]
+
+
+def read(page: pdfium.PdfPage, text_page: pdfium.PdfTextPage) -> PageText:
+    found: dict[int, list[Line]] = {}
+    weights: Counter[int] = Counter()
+    glyphs = [_Glyphs(text_page, _view(page, turns)) for turns in range(4)]
+    turned: dict[str, str] = {}
+    for turns, line in _lines(glyphs, turned):
+        found.setdefault(turns, []).append(line)
+        weights[turns % _SLANTED] += len(line.text) * (turns != _SLANTED)
+    chosen = weights.most_common(1)[0][0] if weights else 0
+    return PageText(glyphs[chosen].view, found.pop(chosen, []), list(found.values()), turned)
+
+
+def _view(page: pdfium.PdfPage, turns: int) -> View:
+    left, bottom, right, top = page.get_bbox()
+    width, height = right - left, top - bottom
+    return View(turns, left, bottom, *((height, width) if turns % 2 else (width, height)))
+
+
+class _Glyphs:
+    """The characters of a page as seen in a view, asked for by their place in the text."""
+
+    def __init__(self, text_page: pdfium.PdfTextPage, view: View) -> None:
+        self.page, self.view = text_page, view
+        # Made once: a call for each word is what reading a page costs.
+        self._numbers = [ctypes.c_double() for _ in range(4)]
+        self._references = [ctypes.byref(number) for number in self._numbers]
+
+    def edges(self, at: int) -> tuple[float, float] | None:
+        """Left and right."""
+        if not pdfium_c.FPDFText_GetCharBox(self.page, at, *self._references):
+            return None
+        left, right, bottom, top = (number.value for number in self._numbers)
+        if not self.view.turns:
+            return left - self.view.left, right - self.view.left
+        box = self.view.box((left, bottom, right, top))
+        return box[0], box[2]
+
+
+def unmarked(text: str) -> str:
+    """Without pdfium's marks of hyphens at line ends and without what cannot be seen."""
+    return layout.hyphens(text.replace("\x02", "\ufffe")).translate(_UNSEEN)
+
+
+def _lines(glyphs: Sequence[_Glyphs], turned: dict[str, str]) -> Iterator[tuple[int, Line]]:
+    """In the file's order, each with its direction. pdfium ends a line with CR LF and marks a hyphen at its end as
+    U+FFFE."""
+    text = glyphs[0].page.get_text_range()
+    index = 0  # counted in UTF-16 units, as pdfium does
+    for raw in text.split("\n"):
+        content = raw.strip("\r\n\t \x00")
+        if content:
+            first = index + len(raw) - len(raw.lstrip())
+            turns = _turns(glyphs[0].page, first)
+            if _LEFTWARD.search(content):
+                right = _ligatures_in_order(glyphs[0], first, content)
+                turned |= {
+                    word: other for word, other in zip(content.split(), right.split(), strict=False) if word != other
+                }
+                content = right
+            line = _line(glyphs[turns % _SLANTED], first, content)
+            if line is not None:
+                yield turns, line
+        index += _units(raw) + 1
+
+
+def _ligatures_in_order(glyphs: _Glyphs, first: int, content: str) -> str:
+    """Letters of one glyph are in order in the file; pdfium turns them around with the rest of the line, but for those
+    of ligatures that are characters of their own."""
+    if not content.isprintable() or _units(content) != len(content):
+        return content
+    found: list[str] = []
+    start, place = 0, glyphs.edges(first)
+    for at in range(1, len(content) + 1):
+        here = glyphs.edges(first + at) if at < len(content) else None
+        if here is None or here != place:
+            letters = content[start:at]
+            as_it_should_be = letters in _ligatures() and letters[::-1] not in _ligatures()
+            found.append(letters if as_it_should_be else letters[::-1])
+            start, place = at, here
+    return "".join(found)
+
+
+@cache
+def _ligatures() -> frozenset[str]:
+    """What the ligatures among Unicode's presentation forms are made of."""
+    forms = (unicodedata.normalize("NFKC", chr(code)) for code in (*range(0xFB1D, 0xFE00), *range(0xFE70, 0xFEFD)))
+    return frozenset(form for form in forms if len(form) > 1)
+
+
+def _turns(text_page: pdfium.PdfTextPage, first: int) -> int:
+    """Quarters against the clock; pdfium counts with it."""
+    angle = pdfium_c.FPDFText_GetCharAngle(text_page, first)
+    quarters = round(angle / (math.pi / 2))
+    if angle < 0:
+        return 0
+    return -quarters % 4 if abs(angle - quarters * math.pi / 2) <= SLANT_MAX else _SLANTED
+
+
+def _units(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def _line(glyphs: _Glyphs, first: int, content: str) -> Line | None:
+    broken = content[-1] in _LINE_END_HYPHENS
+    if broken:
+        content = content[:-1]
+    last = first + max(_units(content), 1) - 1
+    line = _whole(glyphs, first, last, content, broken=broken)
+    gap = line.size * GAP_SIZES if line is not None else 0
+    if line is None or (" " not in content and "\t" not in content):
+        return line
+    cuts = list(_gaps(glyphs, first, content, gap))
+    if not cuts:
+        return line
+    begun, left = 0, line.left
+    parts: list[Line] = []
+    for end, right, start, after in [*cuts, (len(content), line.right, 0, 0.0)]:
+        goes_on = line.broken and end == len(content)
+        text = _readable(content[begun:end])
+        parts.append(replace(line, text=text, left=left, right=right, broken=goes_on))
+        begun, left = start, after
+    return replace(line, parts=tuple(parts))
+
+
+def _readable(content: str) -> str:
+    return layout.LEADER.sub(" … ", unmarked(content))
+
+
+def _gaps(glyphs: _Glyphs, first: int, content: str, least: float) -> Iterator[tuple[int, float, int, float]]:
+    """Where a word ends before a wide gap, and where the next one begins: each in the text, then on the page."""
+    at = 0
+    for space in _SPACES.finditer(content):
+        before = glyphs.edges(first + _units(content[at : space.start()]) - 1)
+        first, at = first + _units(content[at : space.end()]), space.end()
+        after = glyphs.edges(first)
+        if before is not None and after is not None and after[0] - before[1] >= least:
+            yield space.start(), before[1], space.end(), after[0]
+
+
+def _whole(glyphs: _Glyphs, first: int, last: int, content: str, *, broken: bool) -> Line | None:
+    text_page = glyphs.page
+    x, y = ctypes.c_double(), ctypes.c_double()
+    if not pdfium_c.FPDFText_GetCharOrigin(text_page, first, x, y):
+        return None
+    start = glyphs.view.point(x.value, y.value)
+    ends = [found for at in (first, max(first, last)) if (found := glyphs.edges(at)) is not None]
+    asked = (first, (first + last) // 2, max(first, last))
+    fonts = [_font(text_page, at) for at in set(asked)]
+    size = sorted(pdfium_c.FPDFText_GetFontSize(text_page, at) for at in asked)[1] * _scale(text_page, first)
+    return Line(
+        text=_readable(content),
+        left=min((box[0] for box in ends), default=start[0]),
+        right=max((box[1] for box in ends), default=start[0]),
+        baseline=start[1],
+        size=round(size, 1),
+        bold=all(bold for bold, _ in fonts),
+        fixed=all(fixed for _, fixed in fonts),
+        broken=broken,
+    )
+
+
+def _scale(text_page: pdfium.PdfTextPage, at: int) -> float:
+    """Many producers set fonts of size 1 and scale them."""
+    matrix = pdfium_c.FS_MATRIX()
+    if not pdfium_c.FPDFText_GetMatrix(text_page, at, matrix):
+        return 1.0
+    return math.hypot(matrix.c, matrix.d) or 1.0
+
+
+def _font(text_page: pdfium.PdfTextPage, at: int) -> tuple[bool, bool]:
+    """Whether the character's font is bold, and whether all its characters are equally wide."""
+    flags, name = ctypes.c_int(), ctypes.create_string_buffer(128)
+    pdfium_c.FPDFText_GetFontInfo(text_page, at, name, 128, flags)
+    lowered = name.value.lower()
+    bold = b"bold" in lowered or b"black" in lowered or b"heavy" in lowered
+    fixed = bool(flags.value & _FIXED_PITCH) or b"mono" in lowered or b"courier" in lowered
+    return bold or pdfium_c.FPDFText_GetFontWeight(text_page, at) >= 650, fixed

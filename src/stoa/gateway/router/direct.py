@@ -1,0 +1,87 @@
+"""Bypasses the framework for the gateway's busiest route: `POST /v1/chat/completions`.
+
+Of a call that is relayed as it comes the framework's layers cost a third. A plain valid request goes from the server to
+`Chat` and back. Every other request (a bad body, another media type, an Idempotency-Key, a query, no credential) goes
+to the framework unchanged, so refusals and documentation exist once.
+"""
+
+from typing import Any, Final
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from stoa.gateway.router.api import ChatStream, while_connected
+from stoa.gateway.router.chat import Chat, Whole
+from stoa.http import Gate, errors
+from stoa.http.bodies import parse
+from stoa.http.shortcut import again, plain_token
+from stoa.kernel.errors import AppError
+
+PATH: Final = "/v1/chat/completions"
+
+
+class DirectChat:
+    """Wraps the app of the router's host. `route` is the framework's own, for who counts requests by their route."""
+
+    def __init__(self, app: ASGIApp, chat: Chat, gate: Gate, route: Any) -> None:
+        self._app = app
+        self._chat = chat
+        self._gate = gate
+        self._route = route
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        wanted = scope["type"] == "http" and scope["method"] == "POST" and _below(scope) == PATH
+        token = plain_token(scope) if wanted else None
+        if token is None:
+            await self._app(scope, receive, send)
+            return
+        scope["route"] = self._route
+        try:
+            principal = await self._gate.admit(Request(scope), token, "router:call")
+            message = await receive()
+            fields = _fields(message)
+            if fields is None:
+                await self._app(scope, again(message, receive), send)
+                return
+            if fields.get("stream") is True:
+                frames, head = await self._chat.streamed(principal, fields)
+                await ChatStream(frames, head)(scope, receive, send)
+                return
+            whole = await while_connected(scope, receive, self._chat.whole(principal, fields))
+        except AppError as refusal:
+            await errors.rendered(scope, refusal)(scope, receive, send)
+            return
+        except ClientDisconnect:
+            await errors.rendered(scope, errors.left_early())(scope, receive, send)
+            return
+        await _answer(send, whole)
+
+
+def _below(scope: Scope) -> str:
+    """The path below where the host is mounted."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
+
+
+def _fields(message: Message) -> dict[str, Any] | None:
+    if message["type"] != "http.request" or message.get("more_body"):
+        return None
+    try:
+        fields = parse(message.get("body", b""))
+    except AppError:
+        return None
+    return fields if isinstance(fields, dict) else None
+
+
+async def _answer(send: Send, whole: Whole) -> None:
+    """As Starlette's Response does."""
+    kind = whole.content_type
+    if kind.startswith("text/") and "charset=" not in kind.lower():
+        kind += "; charset=utf-8"
+    headers = [
+        *((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in whole.headers.items()),
+        (b"content-length", str(len(whole.content)).encode()),
+        (b"content-type", kind.encode("latin-1")),
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": whole.content})
