@@ -120,3 +120,15 @@ async def test_every_request_is_answered_as_the_command_line_was(server: Running
                 await replay.until(one)
             else:
                 await replay.send(one)
+    await _connections_are_filtered(server, project["id"])
+
+
+async def _connections_are_filtered(server: Running, project_id: str) -> None:
+    async def listed(query: str) -> int:
+        return len((await server.call("GET", f"/v1/connections?{query}"))["data"])
+
+    assert await listed("type=dynamiq.connections.OpenAI") == 1
+    assert await listed("type=dynamiq.connections.Exa&type=openai") == 1
+    assert await listed("type=dynamiq.connections.Exa") == 0
+    assert await listed(f"project_id={project_id}") == 1
+    assert await listed(f"project_id={uuid4()}") == 0

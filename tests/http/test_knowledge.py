@@ -707,3 +707,57 @@ async def test_progress_is_told_by_page_and_chunk(shared_server: Running) -> Non
     progress = item["progress"]
     assert (progress["pages"], progress["pages_total"]) == (5, 5)
     assert progress["chunks"] == progress["chunks_total"] > 10
+
+
+INGESTION: dict[str, Any] = {
+    "flow": {
+        "id": "f",
+        "nodes": [
+            {"id": "split", "type": "dynamiq.nodes.splitters.DocumentSplitter", "split_by": "word", "split_length": 50}
+        ],
+    },
+    "flow_ui": {"nodes": [], "edges": []},
+    "runtime_id": "01890a5d-ac96-774b-bcce-b302099a8057",
+}
+
+
+async def test_an_ingestion_flow_is_kept_and_read(shared_server: Running) -> None:
+    """As the platform's clients send it: with a flow, and a change with nulls for what has no value."""
+    base = await base_of(shared_server, **INGESTION)
+    path = f"/v1/knowledgebases/{base['id']}"
+    shown = (await shared_server.call("GET", path))["data"]
+    assert {name: shown[name] for name in INGESTION} == INGESTION
+    assert shown["chunking"] == {"characters_max": 300}
+    change = {"description": "Rules.", "runtime_id": None, "workflow_version_id": None}
+    changed = (await shared_server.call("PUT", path, json=change))["data"]
+    assert changed["description"] == "Rules."
+    assert "runtime_id" not in changed
+    assert changed["flow"] == INGESTION["flow"]
+    (listed,) = [
+        one
+        for one in (await shared_server.call("GET", "/v1/knowledgebases?page_size=500"))["data"]
+        if one["id"] == base["id"]
+    ]
+    assert "flow" not in listed
+    assert "flow_ui" not in listed
+    said = await base_of(shared_server, **INGESTION, chunking={"characters_max": 900})
+    assert said["chunking"] == {"characters_max": 900}, "what is said outright goes before the flow"
+    nul = {"name": "n", "flow": {"nodes": [{"name": "a\0"}]}}
+    refused = await shared_server.call("POST", "/v1/knowledgebases", 400, json=nul)
+    assert "flow.nodes[0].name" in refused["error"]["details"]
+    node = {"type": "dynamiq.nodes.embedders.OpenAIDocumentEmbedder", "connection": str(uuid4())}
+    unknown = {"name": "n", "flow": {"nodes": [node]}}
+    refused = await shared_server.call("POST", "/v1/knowledgebases", 400, json=unknown)
+    assert "embedder" in refused["error"]["details"]
+
+
+async def test_a_graph_search_answers_with_passages(shared_server: Running) -> None:
+    base = await base_of(shared_server)
+    await upload(shared_server, base["id"], ("travel.md", TRAVEL), ("sick.md", SICK))
+    await settled(shared_server, base["id"])
+    path = f"/v1/knowledgebases/{base['id']}/graph-search"
+    found = (await shared_server.call("POST", path, json={"query": "What may a hotel cost?", "limit": 2}))["data"]
+    assert "140 euros" in found["content"]
+    assert found["documents"][0]["metadata"]["source"] == "travel.md"
+    only = {"query": "hotel", "filters": {"source": "sick.md"}, "user": "u-1"}
+    assert "hotel" not in (await shared_server.call("POST", path, json=only))["data"]["content"]

@@ -87,6 +87,7 @@ ROUTES = [
         "POST", "/v1/knowledgebases/ID/evaluate", {"queries": [{"query": "q", "relevant": ["a.txt"]}]}, needs_id=True
     ),
     Route("POST", "/v1/knowledgebases/ID/vector-search", {"query": "q"}, needs_id=True),
+    Route("POST", "/v1/knowledgebases/ID/graph-search", {"query": "q"}, needs_id=True),
     Route("GET", "/v1/knowledgebase-items/ID", needs_id=True),
     Route("PATCH", "/v1/knowledgebase-items/ID", {"metadata": {}}, needs_id=True),
     Route("DELETE", "/v1/knowledgebase-items/ID", needs_id=True),

@@ -83,6 +83,13 @@ def routes(bases: KnowledgeBases, items: Items, search: Search, gate: Gate, doma
         """The base's most relevant chunks, best first."""
         return wire.found(await search.search(principal, knowledgebase_id, wire_in.asked(body)), explain=body.explain)
 
+    @router.post("/v1/knowledgebases/{knowledgebase_id}/graph-search", responses=refusals(404))
+    async def graph_search(
+        knowledgebase_id: UUID, body: wire_in.GraphSearchIn, principal: Annotated[Principal, reading]
+    ) -> Data[wire.GraphWire]:
+        """For the platform's clients. No graph is made of a base here: the answer holds the passages of a search."""
+        return Data(data=wire.graph(await search.search(principal, knowledgebase_id, wire_in.asked(body.search()))))
+
     return router
 
 

@@ -9,8 +9,6 @@ from typing import Any, Final
 from uuid import UUID
 
 from stoa.bases.types import EmbedderSpec
-from stoa.kernel.errors import BadRequest
-from stoa.kernel.storable import is_storable
 
 _SPLITTER: Final = "DocumentSplitter"
 _SPLITTERS: Final = "dynamiq.nodes.splitters."
@@ -20,12 +18,6 @@ CHARACTERS: Final = (200, 8_000)
 _CHARACTERS_PER: Final[Mapping[str, int]] = {"character": 1, "word": 6, "sentence": 120, "passage": 500}
 """Of English text. A page and a title have no length: texts are cut along their structure anyway."""
 _DEFAULT_MODEL: Final = "text-embedding-3-small"
-
-
-def check(value: Mapping[str, Any], path: str) -> None:
-    """Raises BadRequest where the database could not hold it as it is."""
-    if not is_storable(value):
-        raise BadRequest.field(path, "holds a NUL, half of a surrogate pair, a number that is too large, or 100 levels")
 
 
 def chunking(flow: Mapping[str, Any]) -> Mapping[str, Any]:

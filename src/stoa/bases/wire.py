@@ -134,6 +134,13 @@ class SearchWire(Wire):
     explain: dict[str, Any] | None
 
 
+class GraphWire(Wire):
+    """`content` is the passages, the best first; `documents` are the same with their metadata."""
+
+    content: str
+    documents: Sequence[HitWire]
+
+
 # --- values to shapes ------------------------------------------------------------------------------------------
 def base(value: KnowledgeBase, domain: str, root: str) -> BaseWire:
     """`root` is the api's base URL as the caller reached it."""
@@ -212,6 +219,11 @@ def found(value: Found, *, explain: bool) -> SearchWire:
         for hit in value.hits
     ]
     return SearchWire(data=hits, explain=_plain(value.explain) if explain else None)
+
+
+def graph(value: Found) -> GraphWire:
+    documents = found(value, explain=False).data
+    return GraphWire(content="\n\n".join(one.content for one in documents), documents=documents)
 
 
 def _plain(value: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -172,12 +172,25 @@ class SearchIn(ToolSearchIn):
     groups: Annotated[list[Annotated[str, Field(max_length=255)]], Field(max_length=1_000)] | None = None
 
 
+class GraphSearchIn(Body):
+    """What the platform's clients send to search a graph. A field that is not known is refused."""
+
+    example: ClassVar[Mapping[str, Any]] = {"query": "Who approves travel?", "limit": 5}
+
+    query: QueryText
+    limit: Limit = 10
+    filters: Filters | None = None
+    user: Annotated[str, Field(max_length=255), AfterValidator(not_blank)] | None = None
+
+    def search(self) -> SearchIn:
+        return SearchIn(query=self.query, limit=self.limit, filters=self.filters, user=self.user)
+
+
 # --- shapes to values ------------------------------------------------------------------------------------------
 _OF_INGESTION: Final = ("flow", "flow_ui", "runtime_id", "workflow_id", "workflow_version_id")
 
 
 def settings(body: CreateBase | UpdateBase | Reindex) -> Settings:
-    """Raises BadRequest where a flow cannot be kept."""
     embedder = body.embedder
     named = None if isinstance(body, Reindex) else body
     flow = (body.flow or {}) if isinstance(body, CreateBase) else {}
@@ -198,9 +211,6 @@ def settings(body: CreateBase | UpdateBase | Reindex) -> Settings:
 
 def _ingestion(given: CreateBase | UpdateBase) -> dict[str, Any]:
     sent = {name: getattr(given, name) for name in _OF_INGESTION if name in given.model_fields_set}
-    for name in ("flow", "flow_ui"):
-        if sent.get(name):
-            flows.check(sent[name], name)
     return {name: str(value) if isinstance(value, UUID) else value for name, value in sent.items()}
 
 

@@ -16,7 +16,7 @@ from stoa.runs.workflow.nodes.map import MapNode
 from stoa.runs.workflow.nodes.node import Depends, Needs, Node, NodeType, Transformer
 from stoa.runs.workflow.nodes.output import OUTPUT
 from stoa.runs.workflow.paths import Field, field, nodes_of
-from stoa.runs.workflow.registry import NODE_TYPES, canonical, close_to
+from stoa.runs.workflow.registry import NODE_TYPES, canonical, close_to, instead_of
 
 NODES_MAX: Final = 500
 EDGES_MAX: Final = 5_000
@@ -208,7 +208,8 @@ def _check_type(fields: Mapping[str, Any], path: str, problems: dict[str, str]) 
     name = fields.get("id") or fields.get("name") or "?"
     if known is None:
         near = close_to(kind) if isinstance(kind, str) else None
-        hint = f"did you mean {near}?" if near else _LISTED
+        way = instead_of(kind) if isinstance(kind, str) else None
+        hint = f"did you mean {near}?" if near else way or _LISTED
         problems[f"{path}.type"] = f"is {kind!r} (node {name!r}), which this server does not run; {hint}"
     elif known.refused is not None:
         problems[f"{path}.type"] = f"is {kind!r} (node {name!r}): it {known.refused}"

@@ -24,6 +24,27 @@ NODE_TYPES: Final[Mapping[str, NodeType]] = MappingProxyType({one.name: one for 
 _WITH_MODULE: Final = re.compile(r"^(dynamiq\.nodes\.\w+)\.[a-z_0-9]+\.(\w+)$")
 
 
+INSTEAD: Final[Mapping[str, str]] = {
+    "agents.orchestrators.": "give an agent the other agents as tools, or join agents by edges and a Choice",
+    "converters.": "a knowledge base reads files itself (POST /v1/knowledgebases)",
+    "splitters.": "a knowledge base cuts texts itself (its chunking)",
+    "embedders.": "a knowledge base embeds texts itself (its embedder)",
+    "writers.": "a knowledge base holds what is uploaded to it (POST /v1/knowledgebases/{id}/upload)",
+    "retrievers.": "search a knowledge base with a node of dynamiq.nodes.knowledgebases",
+    "rankers.": "a knowledge base reranks what it finds itself (its retriever.reranker)",
+    "images.": "make it an HTTP or MCP tool",
+    "audio.": "make it an HTTP or MCP tool",
+    "tools.": "make it an HTTP or MCP tool",
+}
+"""Families of the platform's nodes that are not run, and the way out."""
+
+
+def instead_of(kind: str) -> str | None:
+    """What does the work of a node that is not run."""
+    family = kind.removeprefix("dynamiq.nodes.")
+    return next((way for prefix, way in INSTEAD.items() if family.startswith(prefix)), None) if family != kind else None
+
+
 def canonical(kind: str) -> str:
     """`dynamiq.nodes.tools.http_api_call.HttpApiCall` is `dynamiq.nodes.tools.HttpApiCall`: the platform's library
     takes both."""

@@ -47,5 +47,6 @@ TYPES: Final = tuple(
     for path in (
         "knowledgebases.DynamiqKnowledgebaseVectorSearch",
         "knowledgebases.DynamiqKnowledgebaseHybridSearch",
+        "knowledgebases.DynamiqKnowledgebaseGraphSearch",
     )
 )
