@@ -387,10 +387,9 @@ async def test_two_traces_side_by_side(shared_server: Running) -> None:
 
     def trace(answer: str, *names: str) -> list[dict[str, Any]]:
         root = run(output={"content": answer})
-        return [
-            root,
-            *(run(type="node", name=name, trace_id=root["trace_id"], parent_run_id=root["id"]) for name in names),
-        ]
+        times = [{"start_time": (START + timedelta(milliseconds=n + 1)).isoformat()} for n in range(len(names))]
+        below = {"type": "node", "trace_id": root["trace_id"], "parent_run_id": root["id"]}
+        return [root, *(run(name=name, **below, **time) for name, time in zip(names, times, strict=True))]
 
     left, right = trace("yes", "Search", "Answer"), trace("no", "Answer", "Check")
     await shared_server.call("POST", "/v1/traces", json={"runs": [*left, *right]}, headers=key)

@@ -55,9 +55,7 @@ async def _talks(running: Running, name: str) -> dict[str, str]:
         "run": f"/console/runs/{run['id']}",
         "passages": f"/console/runs/{run['id']}/passages",
         "trace": f"/console/traces/{run['id']}",
-        "traces": f"/console/traces?q={name}&since=day&model={name}&cost_usd_min=x&cursor={name}",
         "two traces": f"/console/traces/compare?trace={run['id']}&trace={run['id']}",
-        "no two traces": "/console/traces/compare",
         "deletion": f"/console/deletions/{gone}",
     }
 

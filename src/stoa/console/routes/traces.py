@@ -108,8 +108,16 @@ async def _trace(view: View) -> Response:
 async def _compare(view: View) -> Response:
     chosen = view.request.query_params.getlist("trace")
     if len(chosen) != 2:
+        found, problem = await view.optional("/v1/traces", {"page_size": PAGE_SIZE})
         return view.page(
-            "trace-diff.html", "traces", view.translate("Compare traces"), difference=None, left_id="", right_id=""
+            "trace-diff.html",
+            "traces",
+            view.translate("Compare traces"),
+            difference=None,
+            newest=found["data"] if found else [],
+            problem=problem,
+            left_id="",
+            right_id="",
         )
     path, query = f"/v1/traces/{quote(chosen[0], safe='')}/diff", {"other": chosen[1]}
     found = (await view.api.get(path, query))["data"]
