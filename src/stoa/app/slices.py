@@ -105,7 +105,7 @@ async def open_slices(
                 outbound=outbound,
                 retention_days=settings.traces_retention_days,
                 endpoint=choices.trace_endpoint(settings),
-            )
+            )  # fmt: skip
         )
         built: list[Component] = [
             journal, node, streams, models.gateway, talking.conversations, talking.runs, dialects, deployed,

@@ -1,19 +1,22 @@
 -- name: claim_traces
--- Locks the rows of these traces, made where they are new with what the request's own spans sum up to: two requests with
--- spans of one trace come one after the other. $3 is a JSON list of rows; gives those that were there.
+-- Locks the rows of these traces, made where they are new with what the request's own spans sum up to: two requests
+-- with spans of one trace come one after the other. $3 is a JSON list of rows; gives those that were there.
 WITH rows AS (
     INSERT INTO traces AS t (
-        org_id, project_id, id, wire, name, tags, head_id, head_started_at, head_status, started_at, ended_at, last_ended_at,
-        status, source_id, session_id, user_id, models, span_count, root_count, open_count, failed_root_count,
+        org_id, project_id, id, wire, name, tags, head_id, head_started_at, head_status, started_at, ended_at,
+        last_ended_at, status, source_id, session_id, user_id, models, span_count, root_count, open_count,
+        failed_root_count,
         canceled_root_count, prompt_tokens, completion_tokens, cost_usd, received_at
     )
     SELECT $1, $2, n.id, $4, n.name, n.tags, n.head_id, n.head_started_at, n.head_status, n.started_at, n.ended_at,
-           n.last_ended_at, n.status, n.source_id, n.session_id, n.user_id, n.models, n.span_count, n.root_count, n.open_count,
+           n.last_ended_at, n.status, n.source_id, n.session_id, n.user_id, n.models, n.span_count, n.root_count,
+           n.open_count,
            n.failed_root_count, n.canceled_root_count, n.prompt_tokens, n.completion_tokens, n.cost_usd,
            clock_timestamp()
     FROM jsonb_to_recordset($3::jsonb) AS n (
         id text, name text, tags text[], head_id text, head_started_at timestamptz, head_status text,
-        started_at timestamptz, ended_at timestamptz, last_ended_at timestamptz, status text, source_id text, session_id text, user_id text,
+        started_at timestamptz, ended_at timestamptz, last_ended_at timestamptz, status text,
+        source_id text, session_id text, user_id text,
         models text[], span_count int, root_count int, open_count int, failed_root_count int, canceled_root_count int,
         prompt_tokens bigint, completion_tokens bigint, cost_usd numeric
     )
@@ -59,14 +62,16 @@ WHERE s.ended_at IS NULL OR EXCLUDED.ended_at IS NOT NULL;
 -- Rows of traces that were there, with what they say now; $3 is a JSON list of them.
 UPDATE traces t SET
     name = n.name, tags = n.tags, head_id = n.head_id, head_started_at = n.head_started_at, head_status = n.head_status,
-    started_at = n.started_at, ended_at = n.ended_at, last_ended_at = n.last_ended_at, status = n.status, source_id = n.source_id,
+    started_at = n.started_at, ended_at = n.ended_at, last_ended_at = n.last_ended_at, status = n.status,
+    source_id = n.source_id,
     session_id = n.session_id, user_id = n.user_id, models = n.models, span_count = n.span_count,
     root_count = n.root_count, open_count = n.open_count, failed_root_count = n.failed_root_count,
     canceled_root_count = n.canceled_root_count, prompt_tokens = n.prompt_tokens,
     completion_tokens = n.completion_tokens, cost_usd = n.cost_usd
 FROM jsonb_to_recordset($3::jsonb) AS n (
     id text, name text, tags text[], head_id text, head_started_at timestamptz, head_status text,
-    started_at timestamptz, ended_at timestamptz, last_ended_at timestamptz, status text, source_id text, session_id text, user_id text,
+    started_at timestamptz, ended_at timestamptz, last_ended_at timestamptz, status text,
+        source_id text, session_id text, user_id text,
     models text[], span_count int, root_count int, open_count int, failed_root_count int, canceled_root_count int,
     prompt_tokens bigint, completion_tokens bigint, cost_usd numeric
 )
@@ -77,7 +82,8 @@ WHERE t.org_id = $1 AND t.project_id = $2 AND t.id = n.id;
 -- and the new spans.
 UPDATE traces t SET
     name = n.name, tags = n.tags, head_id = n.head_id, head_started_at = n.head_started_at, head_status = n.head_status,
-    started_at = n.started_at, ended_at = n.ended_at, last_ended_at = n.last_ended_at, status = CASE WHEN n.status = '' THEN
+    started_at = n.started_at, ended_at = n.ended_at, last_ended_at = n.last_ended_at,
+    status = CASE WHEN n.status = '' THEN
         CASE WHEN n.head_status IN ('failed', 'canceled') THEN n.head_status ELSE 'succeeded' END ELSE n.status END,
     source_id = n.source_id,
     session_id = n.session_id, user_id = n.user_id, models = n.models, span_count = n.span_count,
@@ -98,7 +104,8 @@ CROSS JOIN LATERAL (
             CASE WHEN bool_or(s.ended_at IS NULL) THEN NULL ELSE max(s.ended_at) END AS ended_at,
             max(s.source_id COLLATE "C") AS source_id, max(s.session_id COLLATE "C") AS session_id,
             max(s.user_id COLLATE "C") AS user_id,
-            (coalesce(array_agg(DISTINCT s.model COLLATE "C") FILTER (WHERE s.model IS NOT NULL), '{}'))[1:100] AS models,
+            (coalesce(array_agg(DISTINCT s.model COLLATE "C") FILTER (WHERE s.model IS NOT NULL), '{}'))[1:100]
+                AS models,
             count(*) AS span_count, count(*) FILTER (WHERE s.parent_id IS NULL) AS root_count,
             count(*) FILTER (WHERE s.ended_at IS NULL) AS open_count,
             count(*) FILTER (WHERE s.status = 'failed' AND s.parent_id IS NULL) AS failed_root_count,
@@ -181,8 +188,8 @@ SELECT * FROM (
 ORDER BY started_at DESC, id COLLATE "C" LIMIT $15 OFFSET $16;
 
 -- name: read_until
--- Where list_traces with these arguments stopped reading, and may have left out what fits: the newer place of both parts;
--- no row where it read everything.
+-- Where list_traces with these arguments stopped reading, and may have left out what fits: the newer place of both
+-- parts; no row where it read everything.
 SELECT started_at, id FROM (
     (SELECT t.started_at, t.id FROM traces t
      WHERE t.org_id = $1 AND t.project_id = $2
@@ -195,7 +202,8 @@ SELECT started_at, id FROM (
      WHERE r.org_id = $1 AND r.project_id = $2
        AND r.created_at >= coalesce($3::timestamptz, '-infinity')
        AND r.created_at <= least($4::timestamptz, $6::timestamptz, 'infinity')
-       AND ($6::timestamptz IS NULL OR r.created_at < $6 OR r.id::text COLLATE "C" > $7::text) AND 'stoa' = ANY ($5::text[])
+       AND ($6::timestamptz IS NULL OR r.created_at < $6 OR r.id::text COLLATE "C" > $7::text)
+       AND 'stoa' = ANY ($5::text[])
      ORDER BY r.created_at DESC, r.id::text COLLATE "C" LIMIT 1 OFFSET $8::bigint - 1)
 ) parts
 ORDER BY started_at DESC, id COLLATE "C" LIMIT 1;
@@ -248,7 +256,8 @@ SELECT CASE WHEN 'day' = ANY ($23::text[]) THEN (started_at AT TIME ZONE 'UTC'):
            WITHIN GROUP (ORDER BY extract(epoch FROM ended_at - started_at)::float8)
            FILTER (WHERE ended_at IS NOT NULL) AS seconds,
        max(extract(epoch FROM ended_at - started_at)::float8) AS seconds_max
-FROM ({list_traces}) found GROUP BY 1, 2, 3, 4, 5, 6, 7 ORDER BY day DESC NULLS LAST, traces DESC, 2, 3, 4, 5, 6, 7 LIMIT $24;
+FROM ({list_traces}) found GROUP BY 1, 2, 3, 4, 5, 6, 7
+ORDER BY day DESC NULLS LAST, traces DESC, 2, 3, 4, 5, 6, 7 LIMIT $24;
 
 -- name: aggregate_models
 -- The same by model: tokens and cost are those of the steps that called it, times are those of the steps.
@@ -404,8 +413,8 @@ WHERE s.org_id = due.org_id AND s.project_id = due.project_id
 RETURNING s.*;
 
 -- name: settled_until
--- A moment before which no run can end any more: a run ends at the time of its transaction, and all transactions of that
--- time have ended.
+-- A moment before which no run can end any more: a run ends at the time of its transaction, and all transactions of
+-- that time have ended.
 SELECT least(now(), min(xact_start)) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid();
 

@@ -1,7 +1,7 @@
 """The JSON shapes of traces."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
 from pydantic import Field
@@ -174,6 +174,11 @@ class ExportBody(Body):
 
 
 class ChangeTraceSettings(Body):
+    example: ClassVar[Mapping[str, Any]] = {
+        "retention_days": 90,
+        "export": {"url": "https://collector.example.com/v1/traces", "headers": {"x-api-key": "secret"}},
+    }
+
     retention_days: Annotated[float, Field(gt=0, le=36_500, allow_inf_nan=False)] | None = None
     keep_forever: bool = False
     export: ExportBody | None = None
