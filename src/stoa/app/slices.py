@@ -95,18 +95,9 @@ async def open_slices(
         keys = await enter(access_component.open_component(kit, owner, TriggersOfKeys()))
         dialects = await enter(_open_dialects(kit, talking, streams, models, deployed, chosen))
         usage = await enter(usage_component.open_component(kit))
-        traces = await enter(
-            traces_component.open_component(
-                kit,
-                owner,
-                deployed.apps,
-                models.gateway.vault,
-                living,
-                outbound=outbound,
-                retention_days=settings.traces_retention_days,
-                endpoint=choices.trace_endpoint(settings),
-            )  # fmt: skip
-        )
+        exports = traces_component.Exporting(outbound, models.gateway.vault, choices.trace_endpoint(settings))
+        days, apps_of = settings.traces_retention_days, deployed.apps
+        traces = await enter(traces_component.open_component(kit, owner, apps_of, living, exports, retention_days=days))
         built: list[Component] = [
             journal, node, streams, models.gateway, talking.conversations, talking.runs, dialects, deployed,
             hosted.callbacks, hosted.requirements, tools, knowledge, sources, triggers, keys, usage, traces,

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 
 from stoa.http.component import Component, Kit
 from stoa.http.hosts import HostKind
@@ -18,27 +19,29 @@ from stoa.traces.tail import LivingKeys, Tails
 from stoa.traces.worker import RetentionWorker
 
 
+@dataclass(frozen=True, slots=True)
+class Exporting:
+    """How runs leave this server: the way out, what seals the headers of projects, and where the runs of projects go
+    that name no endpoint of their own."""
+
+    outbound: Outbound
+    vault: Vault
+    endpoint: Endpoint | None
+
+
 @asynccontextmanager
 async def open_component(
-    kit: Kit,
-    projects: Projects,
-    apps: Apps,
-    vault: Vault,
-    living: LivingKeys,
-    *,
-    outbound: Outbound,
-    retention_days: float | None,
-    endpoint: Endpoint | None,
+    kit: Kit, projects: Projects, apps: Apps, living: LivingKeys, ways: Exporting, *, retention_days: float | None
 ) -> AsyncGenerator[Component]:
-    """`retention_days` None keeps the traces of projects that say nothing. `endpoint` is where the runs of projects go
-    that name no endpoint of their own."""
+    """`retention_days` None keeps the traces of projects that say nothing."""
+    outbound, vault = ways.outbound, ways.vault
     async with AsyncExitStack() as stack:
         guarded, trusted = Sender(outbound), Sender(outbound.trusted())
         stack.push_async_callback(guarded.close)
         stack.push_async_callback(trusted.close)
         collector, traces = Collector(kit.database), Traces(kit.database, projects)
         tails = Tails(kit.database, living, span_wire)
-        exports = ExportWorker(kit.database, vault, guarded, trusted, endpoint)
+        exports = ExportWorker(kit.database, vault, guarded, trusted, ways.endpoint)
         settings = Settings(kit.database, projects, vault, exports.wake, allow_private=outbound.allow_private)
         collecting = collector_routes(collector, kit.gate)
         reading = routes(traces, tails, kit.gate), app_routes(traces, apps, kit.gate)
