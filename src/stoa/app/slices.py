@@ -331,7 +331,8 @@ async def _open_models(
         stack.push_async_callback(local.close)
         if endpoint is not None:
             stack.push_async_callback(endpoint.close)
-        files = documents.Documents(documents.Converter(), adapters.embed_or_none(endpoint or local))
+        converter = documents.Converter()
+        files = documents.Documents(converter, adapters.embed_or_none(endpoint or local))
         stack.push_async_callback(files.close)
         embedders: dict[str, embedding.Embedder] = {choices.EMBEDDINGS_SLUG: local}
         if endpoint is not None and settings.embeddings is not None:
@@ -349,6 +350,7 @@ async def _open_models(
                 default_model=settings.default_model,
                 pace=lambda: journal.writer.pace_seconds,
                 outbound=outbound,
+                reader=converter,
                 drain_seconds_max=settings.drain_seconds_max,
             )
         )

@@ -4,7 +4,7 @@ little."""
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from stoa.documents.types import ConversionError, Converted, OcrTarget, Passage
+from stoa.documents.types import ConversionError, Converted, OcrTarget, Passage, Picture
 
 if TYPE_CHECKING:
     from stoa.documents.chunking import passages
@@ -19,6 +19,7 @@ __all__ = [
     "Documents",
     "OcrTarget",
     "Passage",
+    "Picture",
     "embedded_text",
     "fitted",
     "passages",

@@ -9,9 +9,21 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 Reader: TypeAlias = Literal[
-    "pdf", "office", "opendocument", "html", "mail", "table", "json", "json_lines", "notebook", "xml", "text", "picture"
+    "pdf",
+    "office",
+    "opendocument",
+    "html",
+    "rtf",
+    "mail",
+    "table",
+    "json",
+    "json_lines",
+    "notebook",
+    "xml",
+    "text",
+    "picture",
 ]
-"""Which module reads it. `office` is the library xberg, the others are ours."""
+"""Which module reads it. `html` and `rtf` go through the library xberg, the others are ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +156,7 @@ _TABLE: Final = (
         _CHARACTERS,
         text=True,
     ),
-    Format(
-        "rtf", "RTF", "office", (".rtf",), ("application/rtf", "text/rtf"), "text", "pictures, styles", "", text=True
-    ),
+    Format("rtf", "RTF", "rtf", (".rtf",), ("application/rtf", "text/rtf"), "text", "pictures, styles", "", text=True),
     Format(
         "eml",
         "mail (EML)",
@@ -218,8 +228,8 @@ _TABLE: Final = (
         "json",
         "JSON",
         "json",
-        (".json",),
-        ("application/json",),
+        (".json", ".geojson"),
+        ("application/json", "application/geo+json", "application/ld+json"),
         "names and values, escapes resolved",
         "base64 data",
         f"text that is no JSON (read as it stands); {_CHARACTERS}",
@@ -251,8 +261,8 @@ _TABLE: Final = (
         "xml",
         "XML",
         "xml",
-        (".xml",),
-        ("application/xml", "text/xml"),
+        (".xml", ".rss", ".atom", ".kml", ".gpx", ".xsd", ".plist"),
+        ("application/xml", "text/xml", "application/rss+xml", "application/atom+xml"),
         "as it stands, character references resolved",
         "comments, base64 data",
         f"text that is no XML (read as it stands); {_CHARACTERS}",

@@ -10,6 +10,9 @@ from stoa.gateway.api import routes
 from stoa.gateway.catalogue import Catalogue, Provider
 from stoa.gateway.connections import Connections, Projects
 from stoa.gateway.factory import ModelFactory
+from stoa.gateway.ocr.api import ocr_routes
+from stoa.gateway.ocr.asking import Asking
+from stoa.gateway.ocr.service import Ocr, Reader
 from stoa.gateway.prices import Price
 from stoa.gateway.registry import compatible_root
 from stoa.gateway.router import api as router_api
@@ -67,10 +70,11 @@ async def open_component(
     default_model: str | None,
     pace: Callable[[], float],
     outbound: Outbound,
+    reader: Reader,
     drain_seconds_max: float,
 ) -> AsyncGenerator[GatewayComponent]:
     """`builtin` is the slug and the adapter of the model that needs no provider; `pace` the seconds between two writes
-    of the journal; `embedders` are this server's own, by slug."""
+    of the journal; `embedders` are this server's own, by slug; `reader` reads files for OCR."""
     async with AsyncExitStack() as stack:
         vault = Vault(kit.secret)
         factory = ModelFactory(pace=pace, outbound=outbound)
@@ -93,12 +97,13 @@ async def open_component(
         embeddings = Embeddings(calls, routing, catalogue, embedders)
         repeats = Repeats(kit.database, kit.ids, kit.clock)
         router = router_api.routes(chat, embeddings, routing, catalogue, repeats, kit.gate)
+        ocr = Ocr(Asking(calls, routing, connections), reader, kit.schemas)
         yield GatewayComponent(
             catalogue=catalogue,
             vault=vault,
             routing=routing,
             routers={
-                HostKind.API: [routes(catalogue, connections, routing, breakers, kit.gate)],
+                HostKind.API: [routes(catalogue, connections, routing, breakers, kit.gate), ocr_routes(ocr, kit.gate)],
                 HostKind.ROUTER: [
                     router,
                     messages_api.message_routes(Messages(calls, routing, chat.streams), kit.gate),

@@ -122,6 +122,10 @@ class Connections:
         async with self._database.tenant(principal) as tx:
             return _value(await tx.fetchrow(SQL.connection, principal.org_id, connection_id), connection_id)
 
+    async def name_of(self, principal: Principal, connection_id: UUID) -> str:
+        """Raises NotFound."""
+        return (await self.get(principal, connection_id)).name
+
     async def update(
         self,
         principal: Principal,

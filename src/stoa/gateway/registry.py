@@ -47,6 +47,30 @@ PROVIDERS: Final[Mapping[ProviderName, ProviderKind]] = {
 }
 
 
+PLATFORM_NAMES: Final[Mapping[str, ProviderName]] = {
+    "OpenAI": "openai",
+    "Anthropic": "anthropic",
+    "Gemini": "gemini",
+    "Groq": "groq",
+    "Mistral": "mistral",
+    "DeepSeek": "deepseek",
+    "Ollama": "ollama",
+    "OpenRouter": "openrouter",
+    "AzureAI": "azure",
+    "CustomLLM": "vllm",
+}
+"""The classes of the platform's library for connections and models, as in `dynamiq.connections.OpenAI`."""
+_PLATFORM: Final = ("dynamiq.connections.", "dynamiq.nodes.llms.")
+
+
+def provider_of(type_: str) -> ProviderName | None:
+    """The provider of a type as settings name it, or as the platform's library does; None for another."""
+    for prefix in _PLATFORM:
+        if type_.startswith(prefix):
+            return PLATFORM_NAMES.get(type_.removeprefix(prefix))
+    return next((name for name in PROVIDERS if name == type_), None)
+
+
 _BY_NAME: Final[Mapping[str, ProviderKind]] = {**PROVIDERS}
 
 

@@ -294,3 +294,64 @@ async def test_nobody_there() -> None:
         with pytest.raises(SourceError) as caught:
             await Memory().walk(WebsiteOrigin(config, {}, http))
     assert caught.value.code == "robots_unreachable"
+
+
+def html(*links: str, head: str = "", **headers: str) -> Answer:
+    body = "".join(f'<a href="{link}">x</a>' for link in links)
+    page = f"<html><head>{head}</head><body><p>words</p>{body}</body></html>"
+    return Answer(page.encode(), headers={"content-type": "text/html", **headers})
+
+
+async def test_a_page_under_several_addresses_is_one_item(made: Site) -> None:
+    made.answers["/"] = html("/a?utm_source=x&page=2", "/a?page=2&fbclid=1", "/b/", "/b", "/c?print=1", "/c", "/d")
+    made.answers["/a?page=2"] = html()
+    made.answers["/b/"] = html()
+    made.answers["/c?print=1"] = html("/only-from-print", head='<link rel="canonical" href="/c">')
+    made.answers["/c"] = html(head='<link rel="canonical" href="/c">')
+    made.answers["/d"] = html(link='</c>; rel="canonical"')
+    made.answers["/only-from-print"] = html()
+    memory = Memory()
+    for _ in range(2):
+        walk = await crawl(made, memory)
+        read = sorted(paths(walk, made) + paths(walk, made, Same))
+        assert read == ["/", "/a?page=2", "/b/", "/c", "/only-from-print"]
+        assert sorted(paths(walk, made, Nothing)) == ["/c?print=1", "/d"]
+
+
+async def test_where_a_page_says_it_belongs_is_believed_only_where_that_is_there(made: Site) -> None:
+    canonical = '<link rel="canonical" href="{}">'.format
+    made.answers["/"] = html("/gone", "/about", "/one", "/elsewhere", "/slash")
+    made.answers["/gone"] = html(head=canonical("/nowhere"))
+    made.answers["/about"] = html(head=canonical("/"))
+    made.answers["/one"] = html(head=canonical("/two"))
+    made.answers["/two"] = html(head=canonical("/one"))
+    made.answers["/elsewhere"] = html(head=canonical("https://elsewhere.example/x"))
+    made.answers["/slash/"] = html()
+    walk = await crawl(made)
+    assert sorted(paths(walk, made)) == ["/", "/about", "/elsewhere", "/gone", "/two"]
+    made.answers["/"] = html("/slash", "/slash/")
+    assert sorted(paths(await crawl(made), made)) == ["/", "/slash/"]
+
+
+async def test_a_page_that_only_leads_on_is_followed(made: Site) -> None:
+    refresh = '<meta http-equiv="Refresh" content="{}">'.format
+    made.answers["/"] = html("/old", "/news")
+    made.answers["/old"] = html(head=refresh("0; URL='/new'"))
+    made.answers["/new"] = html()
+    made.answers["/news"] = html(head=refresh("300"))
+    walk = await crawl(made)
+    assert sorted(paths(walk, made)) == ["/", "/new", "/news"]
+    assert paths(walk, made, Nothing) == ["/old"]
+
+
+async def test_sitemaps_of_several_gzip_members_and_of_plain_lines(made: Site) -> None:
+    made.page("/")
+    names = ("/a", "/b", "/c")
+    for name in names:
+        made.page(name)
+    xml = "<urlset>{}</urlset>".format("".join(f"<url><loc>{made.url}{name}</loc></url>" for name in names[:2]))
+    half = len(xml) // 2
+    made.answers["/s.xml.gz"] = Answer(gzip.compress(xml[:half].encode()) + gzip.compress(xml[half:].encode()))
+    made.answers["/s.txt"] = Answer(f"{made.url}/c\n".encode())
+    made.answers["/robots.txt"] = Answer(f"Sitemap: {made.url}/s.xml.gz\nSitemap: {made.url}/s.txt\n".encode())
+    assert sorted(paths(await crawl(made, sitemap=True), made)) == ["/", "/a", "/b", "/c"]

@@ -113,6 +113,9 @@ def test_deletions_that_look_like_an_accident(gone: int, items: int, found: int,
         ("/größe x", "https://example.com/gr%C3%B6%C3%9Fe%20x"),
         ("https://exämple.com/", "https://xn--exmple-cua.com/"),
         ("https://example.com./", "https://example.com/"),
+        ("/a?utm_source=x&q=%C3%A4&gclid=1", "https://example.com/a?q=%C3%A4"),
+        ("/a?utm_source=x", "https://example.com/a"),
+        ("/a?utm=1&fbclidx=2", "https://example.com/a?utm=1&fbclidx=2"),
     ],
 )
 def test_one_spelling_of_an_address(text: str, expected: str | None) -> None:

@@ -4,7 +4,8 @@ Pure.
 
 The guess decodes a sample with each candidate and scores the result by how common its characters are in the languages
 that used that character set. Libraries guess from statistics over whole pages; of the short lines that tables and notes
-are made of they took Windows-1252 for Windows-1250, GBK for Korean and Greek for Cyrillic.
+are made of they took Windows-1252 for Windows-1250, GBK for Korean and Greek for Cyrillic (charset-normalizer 3.5: Thai
+for Shift-JIS, Hebrew for Cyrillic).
 """
 
 import codecs
@@ -51,9 +52,14 @@ _AS_BROWSERS: Final = {
 
 _PUNCTUATION: Final = frozenset("„“”‚‘’–—…«»‹›•€£°·©®™§½¼¾²³ºª\xa0")
 _BEHIND_WORDS: Final = frozenset("’”»›‘“\xa0·…–—®™°ºª²³€•")
+_APART: Final = frozenset("•‹›…°™®©")
+"""No letter follows them without a space."""
 _WESTERN: Final = "äöüßÄÖÜéèêëÉÈÊàâÀÂçÇîïôûùáíóúñÁÍÓÚÑãõÃÕåæøÅÆØœŒ¿¡òì"
 _POLISH: Final = "ąćęłńóśźżĄĆĘŁŃÓŚŹŻ"
 _CZECH: Final = "ěščřžýáíéúůďťňóľĺŕôäĚŠČŘŽÝÁÍÉÚŮĎŤŇÓĽ"
+_LONG_VOWELS: Final = re.compile("[õûÕÛ]")
+_HUNGARIAN_WORDS: Final = re.compile(r"\b(?:az|és|hogy|nem|egy|van|volt|vagy|csak)\b", re.IGNORECASE)
+_ROMANCE: Final = re.compile(r"ões|ção|ção|ñ|\b(?:le|la|les|des|não|uma|du|et)\b", re.IGNORECASE)
 _HUNGARIAN: Final = "őűáéíóöúüŐŰÁÉÍÓÖÚÜ"
 _ROMANIAN: Final = "ăâîşţĂÂÎŞŢ"
 _CROATIAN: Final = "čćđšžČĆĐŠŽ"
@@ -83,6 +89,17 @@ _TRADITIONAL: Final = frozenset(
     "適客戶退款政策所價格訂單報稅率司服務合約數據。，"
 )
 
+
+_COMMON_LETTERS: Final = (
+    _KANA | _HANGUL | _SIMPLIFIED | _TRADITIONAL
+    | frozenset(_CYRILLIC + _CYRILLIC.upper() + _GREEK + _GREEK.upper() + _HEBREW + _ARABIC + _THAI)
+    | frozenset("，：；？！（）ー")
+)  # fmt: skip
+_CONTROLS: Final = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+_SHIFTED: Final = ((re.compile(rb"\x1b\$[@B]"), "iso2022_jp_2"), (re.compile(rb"\x1b\$\)C"), "iso2022_kr"))
+"""Seven bits with escapes between two alphabets."""
+COMMON_SHARE: Final = 0.45
+"""Of the letters in the commonest few hundred: in text read with the wrong half first it is a hundredth."""
 
 Script: TypeAlias = Literal["latin", "alphabet", "wide"]
 """Accents among ASCII letters, an alphabet of its own, or two bytes a character."""
@@ -120,6 +137,15 @@ _CANDIDATES: Final = (
     _Candidate("euc_jp", "EUC-JP", _KANA, "wide"),
     _Candidate("cp949", "EUC-KR", _HANGUL, "wide"),
     _Candidate("big5", "Big5", _TRADITIONAL, "wide"),
+    _Candidate("iso8859_15", "ISO 8859-15", _WESTERN, prior=0.95),
+    _Candidate("iso8859_2", "ISO 8859-2", _POLISH, prior=0.95),
+    _Candidate("iso8859_2", "ISO 8859-2", _CZECH, prior=0.95),
+    _Candidate("iso8859_2", "ISO 8859-2", _HUNGARIAN, prior=0.95),
+    _Candidate("iso8859_2", "ISO 8859-2", _CROATIAN, prior=0.95),
+    _Candidate("iso8859_5", "ISO 8859-5", _CYRILLIC, "alphabet", prior=0.95),
+    _Candidate("cp852", "IBM 852", _POLISH, prior=0.85),
+    _Candidate("cp852", "IBM 852", _CZECH, prior=0.85),
+    _Candidate("cp852", "IBM 852", _HUNGARIAN, prior=0.85),
     _Candidate("cp850", "IBM 850", _WESTERN, prior=0.85),
     _Candidate("mac_roman", "Mac Roman", _WESTERN, prior=0.85),
 )
@@ -142,6 +168,9 @@ def decode(data: bytes, name: str, declared: str | None = None, *, html: bool = 
             return data.decode(encoding), warnings
         except UnicodeDecodeError:
             warnings = [f"{name} says that it is {encoding}, but it is not."]
+    for pattern, encoding in _SHIFTED:
+        if pattern.search(data, 0, SAMPLE_BYTES) and data.isascii():
+            return _replaced(data, encoding, name)
     if wide := wide_encoding(data):
         text, more = _replaced(data, wide, name)
         return text, [*warnings, f"{name} was read as {wide.upper()}, which it does not say.", *more]
@@ -172,17 +201,36 @@ def wide_encoding(data: bytes) -> str | None:
     head = data[: SAMPLE_BYTES - SAMPLE_BYTES % 4]
     head = head[: len(head) - len(head) % 2]
     zeros = head.count(0)
-    if len(head) < 4 or not zeros:
+    if len(head) < 4:
         return None
+    if not zeros:
+        return _wide_by_letters(head)
     odd, even = head[1::2].count(0), head[0::2].count(0)
     fours = head[: len(head) - len(head) % 4]
     for encoding, upper in (("utf-32-le", fours[3::4]), ("utf-32-be", fours[0::4])):
         if upper and not upper.strip(b"\0") and zeros >= len(head) * 0.45 and _is_text(fours, encoding):
             return encoding
     if max(odd, even) < 8 * min(odd, even) or max(odd, even) < len(head) // 50:
-        return None
+        return _wide_by_letters(head)
     encoding = "utf-16-le" if odd > even else "utf-16-be"
     return encoding if _is_text(head, encoding) else None
+
+
+def _wide_by_letters(head: bytes) -> str | None:
+    """UTF-16 of scripts that need no zero bytes: what it says is made of common letters, and the bytes are no UTF-8."""
+    if head.isascii() and not _CONTROLS.search(head):
+        return None
+    if not head.isascii() and _is_utf8(head[: SAMPLE_BYTES - 4]):
+        return None
+    for encoding in ("utf-16-le", "utf-16-be"):
+        if not _is_text(head, encoding):
+            continue
+        text = codecs.getincrementaldecoder(encoding)().decode(head)
+        letters = [one for one in text if not one.isascii()]
+        common = sum(one in _COMMON_LETTERS or one in _PUNCTUATION for one in letters)
+        if letters and common >= COMMON_SHARE * len(letters) and len(letters) * 4 >= len(text):
+            return encoding
+    return None
 
 
 def _is_text(head: bytes, encoding: str) -> bool:
@@ -228,11 +276,19 @@ def _guessed(data: bytes, name: str) -> tuple[str, str]:
             text = data.decode(candidate.encoding)
         except UnicodeDecodeError:
             continue
+        if candidate.common is _WESTERN and candidate.encoding == "cp1252" and _is_hungarian(text):
+            candidate = next(one for one in _CANDIDATES if one.common is _HUNGARIAN)
+            text = data.decode(candidate.encoding, "replace")
         sure = round(100 * min(1.0, score))
         return text, f"{name} is not UTF-8; it was read as {candidate.title}, which fits to {sure} percent."
     raise ConversionError(
         "unknown_encoding", f"{name} is text in no character set that could be recognized; save it as UTF-8."
     )
+
+
+def _is_hungarian(text: str) -> bool:
+    """Whether a text read as Western has the letters that stand where Hungarian has ő and ű, among Hungarian words."""
+    return bool(_LONG_VOWELS.search(text)) and bool(_HUNGARIAN_WORDS.search(text)) and not _ROMANCE.search(text)
 
 
 def _sample(data: bytes) -> bytes:
@@ -256,21 +312,28 @@ def _score(sample: bytes, candidate: _Candidate) -> float:
     except UnicodeDecodeError:
         return -1.0
     points = count = 0.0
+    plain = foreign = 0
     before = " "
     for character in text:
         if ord(character) > 127:
             count += 1
             points += _points(character, before, candidate)
+            foreign += character.isalpha()
         elif candidate.script == "alphabet" and character.isalpha() and before.isalpha() and not before.isascii():
             points -= 1
+        else:
+            plain += character.isalpha()
         before = character
-    return candidate.prior * points / count if count else -1.0
+    prior = candidate.prior * (0.5 if candidate.script == "latin" and foreign > max(2, 2 * plain) else 1.0)
+    return prior * points / count if count else -1.0
 
 
 def _points(character: str, before: str, candidate: _Candidate) -> float:
     lower = character.lower()
     if candidate.script == "alphabet" and character.isalpha() and before.isascii() and before.isalpha():
         return -1.0  # no word mixes two alphabets
+    if before == "ς" and character.isalpha():
+        return -1.0  # the form that ends words
     if candidate.common is _THAI and _THAI_SIGNS.match(character) and not "\u0e01" <= before <= "\u0e4e":
         return -1.0
     if character in candidate.common or lower in candidate.common:
@@ -279,7 +342,9 @@ def _points(character: str, before: str, candidate: _Candidate) -> float:
         if candidate.script == "wide":
             return 1.0
         if candidate.script == "latin":  # accents do not stand side by side
-            return 0.4 if before.isalpha() and not before.isascii() else 1.0
+            return 0.4 if before in _APART or (before.isalpha() and not before.isascii()) else 1.0
+        if before in _APART:
+            return 0.3
         known = lower in _top(candidate)
         return (1.0 if known else 0.6) * (1.0 if character == lower else 0.9)
     if character in _PUNCTUATION:

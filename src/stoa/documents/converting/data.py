@@ -14,7 +14,7 @@ from stoa.documents.types import ConversionError
 
 LINES_NAMED: Final = 5
 _ENTITY: Final = re.compile(r"<!\s*ENTITY", re.IGNORECASE)
-_REFERENCE: Final = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|amp|lt|gt|quot|apos);")
+_REFERENCE: Final = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});")
 _CDATA: Final = re.compile(r"<!\[CDATA\[(.*?)\]\]>", re.DOTALL)
 _COMMENT: Final = re.compile(r"<!--.*?-->", re.DOTALL)
 _DECLARATION: Final = re.compile(r"^\s*<\?xml[^>]*\?>")
@@ -27,6 +27,16 @@ class _Number(str):
     __slots__ = ()
 
 
+class _Name(str):
+    """One that equals no other."""
+
+    __slots__ = ()
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
 def json_text(text: str, name: str) -> tuple[str, list[str]]:
     """One document in a block of code; indented where it stands on one line or holds escapes."""
     try:
@@ -35,6 +45,9 @@ def json_text(text: str, name: str) -> tuple[str, list[str]]:
             return fenced(text, "json"), []
         return fenced("\n".join(_lines(_parsed(text), "", "", "")), "json"), []
     except (ValueError, RecursionError):
+        records, warnings = json_lines(text, name)
+        if not warnings:
+            return records, []
         return fenced(text, "json"), [f"{name} is no JSON that can be parsed; it was read as it stands."]
 
 
@@ -62,10 +75,10 @@ def notebook(text: str, name: str) -> tuple[str, list[str]]:
         document = json.loads(text)
     except (ValueError, RecursionError):
         document = None
-    cells = document.get("cells") if isinstance(document, Mapping) else None
+    cells = _cells(document)
     if not isinstance(document, Mapping) or not isinstance(cells, list):
         read, warnings = json_text(text, name)
-        return read, warnings or [f"{name} is no notebook of version 4; it was read as JSON."]
+        return read, warnings or [f"{name} is no notebook; it was read as JSON."]
     found = document.get("metadata", {})
     kernel = found.get("kernelspec") if isinstance(found, Mapping) else None
     language = str(kernel.get("language") or "") if isinstance(kernel, Mapping) else ""
@@ -89,7 +102,13 @@ def xml(text: str, name: str) -> tuple[str, list[str]]:
 
 
 def _parsed(text: str) -> Any:
-    return json.loads(text, parse_float=_Number, parse_int=_Number)
+    return json.loads(text.removeprefix("\ufeff"), parse_float=_Number, parse_int=_Number, object_pairs_hook=_object)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of a name that is given twice both values are kept."""
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else {_Name(name): value for name, value in pairs}
 
 
 def _lines(value: Any, indent: str, lead: str, comma: str) -> Iterator[str]:
@@ -126,10 +145,21 @@ def _line(value: Any) -> str:
             return json.dumps(value)
 
 
+def _cells(document: Any) -> Any:
+    """Before version 4 they stood in worksheets."""
+    if not isinstance(document, Mapping):
+        return None
+    sheets = document.get("worksheets")
+    if "cells" in document or not isinstance(sheets, list):
+        return document.get("cells")
+    inner = [sheet.get("cells") for sheet in sheets if isinstance(sheet, Mapping)]
+    return [cell for cells in inner if isinstance(cells, list) for cell in cells]
+
+
 def _cell(cell: Any, language: str) -> Iterator[str]:
     if not isinstance(cell, Mapping):
         return
-    source = _joined(cell.get("source"))
+    source = _joined(cell.get("source", cell.get("input")))
     match cell.get("cell_type"):
         case "markdown":
             yield source.strip()

@@ -142,7 +142,7 @@ def _parts(message: EmailMessage) -> Iterator[_Part]:
     if kind.startswith("multipart/"):  # Without its boundaries it is a text.
         kind = "text/plain"
     name = message.get_filename() or ""
-    is_text = message.get_content_maintype() == "text" or kind == "message/delivery-status"
+    is_text = kind.startswith("text/") or kind == "message/delivery-status"
     if not message.is_attachment() and not name and is_text:
         yield _Part(message, _body_name(kind), is_body=True)
     elif message.get_content_maintype() == "image" and not message.is_attachment():

@@ -8,7 +8,7 @@ Report: TypeAlias = Callable[[int, int], None]
 """Called with how far a reader is: pages done, pages in all."""
 LIBRARIES: Final = {
     name: f"stoa.documents.converting.{name}"
-    for name in ("data", "mail", "office", "opendocument", "pdf", "pictures", "web")
+    for name in ("data", "library", "mail", "office", "opendocument", "pdf", "pictures", "web")
 }
 """Modules that only some files need. A reader's answer names those it loaded, so that the process that readers are
 forked from can load them in advance."""

@@ -16,6 +16,7 @@ from stoa.documents.formats import FORMATS, LANGUAGES
 from stoa.documents.types import ConversionError, Converted, OcrTarget, Passage
 
 PROBLEMS_NAMED: Final = 20
+_PARSED: Final = frozenset({"csv", "tsv", "json", "jsonl", "ipynb"})
 
 Read: TypeAlias = tuple[int | None, list[Page], list[str]]
 """The number of pages where the format has pages, the pages with text, and warnings."""
@@ -177,6 +178,10 @@ def _by_reader(
             from stoa.documents.converting import opendocument  # noqa: PLC0415
 
             return opendocument.opendocument_pages(data, name, kind, job.pages_max)
+        case "rtf":
+            from stoa.documents.converting import library  # noqa: PLC0415
+
+            return None, library.by_library(data, name, kind), []
         case "html":
             from stoa.documents.converting import web  # noqa: PLC0415
 
@@ -197,7 +202,8 @@ def _by_reader(
             return None, *(mail.mailbox_pages if kind == "mbox" else mail.mail_pages)(data, name, part)
         case _:
             text, warnings = charsets.decode(data, name, mime_type)
-            markdown, more = _markdown(kind, cleaning.clean(text), name)
+            # Line breaks of other kinds stand within cells and strings, which have to be found first.
+            markdown, more = _markdown(kind, text if kind in _PARSED else cleaning.clean(text), name)
             return None, [Page(markdown, None)], [*warnings, *more]
 
 

@@ -122,8 +122,14 @@ def _refuse_binary(head: bytes, name: str, claim: str | None) -> None:
     for magic, what in _ELSEWHAT:
         if head.startswith(magic) and (b"\0" in head or not magic.decode("latin-1").isprintable()):
             raise _mismatch(name, claim, what)
-    if b"\0" in head:
+    if b"\0" in head and not (claim is not None and FORMATS[claim].text and _is_text_but_for_few(head)):
         raise _mismatch(name, claim, "binary data")
+
+
+def _is_text_but_for_few(head: bytes) -> bool:
+    """Logs and exports may hold a zero byte here and there."""
+    controls = sum(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in head)
+    return controls <= max(2, len(head) // 100)
 
 
 def _mismatch(name: str, claim: str | None, what: str) -> ConversionError:

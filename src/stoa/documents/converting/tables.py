@@ -15,11 +15,15 @@ COLUMNS_MAX: Final = 1_000
 CELLS_MAX: Final = 5_000_000
 """Short rows are filled up to the widest one, so rows times columns is what a small file can grow to."""
 LINES_SAMPLED: Final = 200
+SHARE_MIN: Final = 0.4
+"""Of lines that a delimiter cuts alike: with less it is a character of one column's text."""
+_NO_DELIMITER: Final = "\x1f"
 PREAMBLE_LINES_MAX: Final = 20
 REPAIRS_MAX: Final = 20
 """Quotes that never close; each is read to the end of the file before that is known."""
 _DELIMITERS: Final = "\t;|,"
 """Of those that fit equally well the first is taken: a comma is also a decimal point, `1,25`."""
+_LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _NAMED: Final = re.compile(r'^"?sep=(.)"?\s*$', re.IGNORECASE)
 
 
@@ -30,7 +34,7 @@ def table(text: str, name: str, *, tabs: bool) -> tuple[str, list[str]]:
         ConversionError: `too_large` beyond 500,000 rows, 1,000 columns or 5 million cells.
     """
     csv.field_size_limit(2**31 - 1)
-    lines = text.splitlines(keepends=True)
+    lines = _LINE.findall(text)
     named = _NAMED.match(lines[0].lstrip("\ufeff")) if lines else None
     delimiter = "\t" if tabs else named[1] if named else _delimiter(lines[:LINES_SAMPLED])
     warnings: list[str] = []
@@ -117,7 +121,7 @@ def _delimiter(lines: Sequence[str]) -> str:
         share = Counter(several).most_common(1)[0][1] / len(widths)
         if share > fit + 0.05:
             best, fit = delimiter, share
-    return best
+    return best if fit >= SHARE_MIN else _NO_DELIMITER
 
 
 def _preamble(rows: Sequence[list[str]]) -> int:

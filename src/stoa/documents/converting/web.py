@@ -3,9 +3,9 @@
 import re
 from typing import Final
 
-from selectolax.lexbor import LexborHTMLParser
+from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from stoa.documents.converting import charsets, office
+from stoa.documents.converting import charsets, html_tables, library
 from stoa.documents.converting.page import Page
 
 DEPTH_MAX: Final = 3_000
@@ -15,7 +15,10 @@ _TAG: Final = re.compile(
 )
 """Those that have an end: the others need none, and say nothing of the depth."""
 _HIDDEN: Final = "script, style, template, noscript, svg, title, link, meta, iframe, object, embed, wbr, [hidden]"
-_EMPHASIS: Final = ("b", "strong", "i", "em", "u", "s", "small", "big", "mark", "font", "span", "abbr", "bdi")
+_EMPHASIS: Final = (
+    "b", "strong", "i", "em", "u", "s", "strike", "del", "ins", "small", "big", "mark", "font", "span", "abbr", "bdi",
+    "bdo", "dfn", "cite", "var", "kbd", "samp", "form", "label", "fieldset",
+)  # fmt: skip
 """Marks of emphasis would stand inside words: `Projekt**nummer**`. Nothing that is searched or quoted needs them."""
 _MAILED: Final = re.compile(r"^cid:|^data:", re.IGNORECASE)
 
@@ -24,7 +27,7 @@ def html_pages(data: bytes, name: str, mime_type: str | None) -> tuple[list[Page
     """Raises ConversionError."""
     text, warnings = charsets.decode(data, name, mime_type, html=True)
     readable = text if _is_deep(text) else _readable(text)
-    return office.by_library(readable.encode("utf-8", "replace"), name, "html"), warnings
+    return library.by_library(readable.encode("utf-8", "replace"), name, "html"), warnings
 
 
 def _is_deep(text: str) -> bool:
@@ -49,5 +52,26 @@ def _readable(text: str) -> str:
             picture.replace_with(f" {alternative} " if alternative else " ")
     for link in tree.css("a[href^='data:']"):
         link.unwrap()
+    for field in tree.css("input, textarea, option, button"):
+        shown = field.attributes.get("type") not in ("hidden", "password")
+        text = (field.attributes.get("value") if field.tag == "input" else field.text()) or ""
+        field.replace_with(f" {text.strip()} " if shown else " ")
+    html_tables.repeat_merged(tree)
     tree.unwrap_tags(list(_EMPHASIS))
+    tree.merge_text_nodes()
+    for inline in tree.css("a, code"):
+        if _is_within_a_word(inline):
+            inline.unwrap()
     return tree.html or ""
+
+
+def _is_within_a_word(node: LexborNode) -> bool:
+    """A link or code of which the word goes on before or behind it: marks around it would tear the word."""
+    text = node.text()
+    before, behind = node.prev, node.next
+    goes_on_before = text[:1].isalnum() and _text(before)[-1:].isalnum()
+    return goes_on_before or (text[-1:].isalnum() and _text(behind)[:1].isalnum())
+
+
+def _text(node: LexborNode | None) -> str:
+    return (node.text_content or "") if node is not None and node.tag == "-text" else ""

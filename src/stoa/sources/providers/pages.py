@@ -1,5 +1,6 @@
 """What a page of HTML says to a crawler: its title, its links, and what it does not want. Pure."""
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,6 +12,10 @@ from stoa.sources.providers.urls import canonical
 READ_BYTES_MAX: Final = 2 * 1024 * 1024
 """Links beyond are not looked for: a page of that size is data."""
 LINKS_MAX: Final = 1_000
+REFRESH_SECONDS_MAX: Final = 10
+"""Longer ones let people read the page first."""
+_REFRESH: Final = re.compile(r"\s*(\d{0,6})[\d.]*\s*[;,]\s*(?:url\s*=\s*)?(.+)", re.IGNORECASE | re.DOTALL)
+_HOME: Final = re.compile(r"^/?$|/(?:index|default|home)(?:\.\w+)?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +24,10 @@ class Page:
     links: tuple[URL, ...]
     noindex: bool
     nofollow: bool
+    canonical: URL | None = None
+    """Where the page says that it belongs, if that is elsewhere."""
+    refresh: URL | None = None
+    """Where a browser goes on to after a moment."""
 
 
 def read(html: bytes, url: URL, robots_header: str) -> Page:
@@ -32,16 +41,44 @@ def read(html: bytes, url: URL, robots_header: str) -> Page:
     title = tree.css_first("title")
     text = " ".join(title.text().split())[:500] if title is not None else ""
     nofollow = bool(words & {"nofollow", "none"})
-    return Page(text or None, () if nofollow else _links(tree, url), bool(words & {"noindex", "none"}), nofollow)
-
-
-def _links(tree: LexborHTMLParser, url: URL) -> tuple[URL, ...]:
     base = tree.css_first("base[href]")
-    against = canonical(base.attributes.get("href") or "", url) if base is not None else None
+    against = (canonical(base.attributes.get("href") or "", url) if base is not None else None) or url
+    return Page(
+        text or None,
+        () if nofollow else _links(tree, against),
+        bool(words & {"noindex", "none"}),
+        nofollow,
+        _canonical(tree, url, against),
+        _refresh(tree, url, against),
+    )
+
+
+def _canonical(tree: LexborHTMLParser, url: URL, base: URL) -> URL | None:
+    """Templates that name the home page in every page are not believed."""
+    for tag in tree.css("link[rel][href]"):
+        if "canonical" in (tag.attributes.get("rel") or "").lower().split():
+            found = canonical(tag.attributes.get("href") or "", base)
+            is_home = found is not None and found.raw_path == "/" and not found.raw_query_string
+            return None if found == url or (is_home and not _HOME.search(url.raw_path)) else found
+    return None
+
+
+def _refresh(tree: LexborHTMLParser, url: URL, base: URL) -> URL | None:
+    for tag in tree.css("meta[http-equiv][content]"):
+        if (tag.attributes.get("http-equiv") or "").strip().lower() == "refresh":
+            said = _REFRESH.match(tag.attributes.get("content") or "")
+            found = (
+                canonical(said[2].strip("'\" "), base) if said and float(said[1] or 0) <= REFRESH_SECONDS_MAX else None
+            )
+            return None if found == url else found
+    return None
+
+
+def _links(tree: LexborHTMLParser, base: URL) -> tuple[URL, ...]:
     found: dict[URL, None] = {}
     for tag in tree.css("a[href], area[href]"):
         if "nofollow" not in (tag.attributes.get("rel") or "").lower().split() and (
-            link := canonical(tag.attributes.get("href") or "", against or url)
+            link := canonical(tag.attributes.get("href") or "", base)
         ):
             found[link] = None
             if len(found) >= LINKS_MAX:

@@ -3,6 +3,7 @@ Pure.
 """
 
 import io
+import itertools
 import zlib
 from dataclasses import dataclass
 from typing import BinaryIO, Final
@@ -30,7 +31,10 @@ def parse(file: BinaryIO, pages_max: int) -> Sitemap:
     pages: list[str] = []
     sitemaps: list[str] = []
     try:
-        for _, element in iterparse(_unpacked(file), events=("end",)):
+        unpacked = _unpacked(file)
+        if listed := _listed(unpacked, pages_max):
+            return Sitemap(listed, ())
+        for _, element in iterparse(unpacked, events=("end",)):
             kind = element.tag.rpartition("}")[2]
             if kind in ("url", "sitemap"):
                 for child in element:
@@ -50,8 +54,21 @@ def _unpacked(file: BinaryIO) -> BinaryIO:
     file.seek(0)
     if head != b"\x1f\x8b":
         return file
-    unpacking = zlib.decompressobj(wbits=31)
-    content = unpacking.decompress(file.read(), UNPACKED_BYTES_MAX + 1)
-    if len(content) > UNPACKED_BYTES_MAX:
-        raise ValueError("it unpacks to more than 50 MiB")
+    content, packed = b"", file.read()
+    while packed.startswith(b"\x1f\x8b"):  # It may be several, one behind the other.
+        unpacking = zlib.decompressobj(wbits=31)
+        content += unpacking.decompress(packed, UNPACKED_BYTES_MAX + 1 - len(content))
+        if len(content) > UNPACKED_BYTES_MAX:
+            raise ValueError("it unpacks to more than 50 MiB")
+        packed = unpacking.unused_data
     return io.BytesIO(content)
+
+
+def _listed(file: BinaryIO, pages_max: int) -> tuple[str, ...]:
+    """The addresses of a sitemap that is a plain text, one a line; none where it is XML."""
+    head = file.read(512).removeprefix(b"\xef\xbb\xbf").lstrip()
+    file.seek(0)
+    if not head.startswith((b"http://", b"https://")):
+        return ()
+    lines = (line.decode("utf-8", "replace").strip().removeprefix("\ufeff") for line in file)
+    return tuple(itertools.islice((line for line in lines if line.startswith(("http://", "https://"))), pages_max))

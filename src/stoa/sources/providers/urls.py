@@ -1,11 +1,17 @@
 """URLs as addresses of pages: one spelling each, so that a page is fetched once. Pure."""
 
+import re
 from pathlib import PurePosixPath
 from typing import Final
 from urllib.parse import unquote
 
 from yarl import URL
 
+_TRACKING: Final = re.compile(
+    r"(?:utm_\w+|gclid|gclsrc|dclid|gbraid|wbraid|fbclid|msclkid|yclid|twclid|ttclid|igshid|li_fat_id|mc_cid|mc_eid"
+    r"|_ga|_gl|_hsenc|_hsmi|mkt_tok|oly_anon_id|oly_enc_id|vero_id|wickedid|PHPSESSID|jsessionid)(?:=|$)",
+    re.IGNORECASE,
+)
 URL_CHARACTERS_MAX: Final = 1_900
 _SUFFIXES: Final = {
     "text/html": ".html",
@@ -39,9 +45,26 @@ def canonical(text: str, base: URL | None = None) -> URL | None:
         if found.explicit_port is not None and found.is_default_port():
             found = found.with_port(None)
         found = found.with_path("/", keep_query=True) if found.raw_path in ("", "/") else found
+        found = _without_tracking(found)
         return found if len(str(found)) <= URL_CHARACTERS_MAX else None
     except (ValueError, TypeError):
         return None
+
+
+def _without_tracking(url: URL) -> URL:
+    """Without what says only who led here: the page is the same."""
+    parts = url.raw_query_string.split("&")
+    kept = [part for part in parts if not _TRACKING.match(part)]
+    if len(kept) == len(parts):
+        return url
+    bare = url.with_query(None)
+    return URL(f"{bare}?{'&'.join(kept)}", encoded=True) if kept else bare
+
+
+def same_page(url: URL) -> URL:
+    """One address for spellings that differ by a slash at the end."""
+    path = url.raw_path.rstrip("/")
+    return url.with_path(path, encoded=True, keep_query=True) if path and path != url.raw_path else url
 
 
 def host_of(url: URL) -> str:

@@ -6,6 +6,7 @@ others.
 """
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,11 +17,11 @@ from typing import Any, Final
 import aiohttp
 from yarl import URL
 
-from stoa.sources import rules
 from stoa.sources.configs import WebsiteConfig
 from stoa.sources.globs import Globs
 from stoa.sources.ports import Remember
 from stoa.sources.providers import pages, sitemaps
+from stoa.sources.providers.frontier import Address, Frontier
 from stoa.sources.providers.robots import Robots, robots_of
 from stoa.sources.providers.urls import canonical, host_of, page_name
 from stoa.sources.providers.web import Answer, Web, WebError
@@ -33,6 +34,7 @@ FAILURES_MAX: Final = 10
 WAIT_SECONDS_MAX: Final = 20.0
 _PASSING: Final = frozenset({"origin_unreachable", "origin_timeout", "origin_failed", "robots_unreachable"})
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_LINK: Final = re.compile(r"<([^<>]{1,2000})>\s*;[^,<]{0,200}\brel\s*=\s*\"?canonical\b", re.IGNORECASE)
 _HTML: Final = frozenset({"text/html", "application/xhtml+xml"})
 _UNREAD: Final = (
     "image/",
@@ -50,18 +52,6 @@ _UNREAD: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class _Address:
-    """`start`: what the source names, or what that redirects to: it must be there, and is read for its links whatever
-    `include` says.
-    """
-
-    url: URL
-    depth: int
-    hops: int = 0
-    start: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class _Visit:
     """`finding` is None for what this sync has settled already.
 
@@ -72,6 +62,12 @@ class _Visit:
     links: Sequence[URL] = ()
     redirect: URL | None = None
     blind: bool = False
+    waits: bool = False
+    """Until it is known whether the page that it says it belongs to is there."""
+
+    @property
+    def is_there(self) -> bool:
+        return self.redirect is not None or self.finding is None or isinstance(self.finding, Fetched | Same)
 
 
 class WebsiteOrigin:
@@ -99,14 +95,14 @@ class WebsiteOrigin:
             raise SourceError(robots.trouble.code, robots.trouble.message, retryable=robots.trouble.retryable)
         if not robots.allow(self._start):
             raise SourceError("origin_refused", f"The robots.txt of {self._start.host} does not allow {self._start}.")
-        queue, queued = deque([_Address(self._start, 0, start=True)]), {self._start}
+        frontier = Frontier(self._start)
         named, troubles = await self._sitemap_pages(robots) if self._config.sitemap else ((), ())
-        self._enqueue(queue, queued, named, depth=0)
+        self._enqueue(frontier, named, depth=0)
         for trouble in troubles:
             yield Incomplete(trouble)
         visited = failures = 0
-        while queue:
-            address = queue.popleft()
+        while frontier:
+            address = frontier.take()
             if visited >= self._config.pages_max:
                 yield Incomplete(
                     f"The site has more than {self._config.pages_max} pages (pages_max); the others were left out."
@@ -114,32 +110,32 @@ class WebsiteOrigin:
                 return
             visited += 1
             [known] = await remember([str(address.url)])
-            visit = await self._visit(address, known)
+            visit = await self._visit(address, known, frontier)
             if visit.finding is not None:
                 failures = failures + 1 if isinstance(visit.finding, Failed) else 0
                 self._give_up(address, visit.finding, failures)
                 yield visit.finding
             if visit.blind:
                 yield Incomplete(f"{address.url} could not be read; pages that only it links to stay as they were.")
+            if not visit.waits:
+                for other in frontier.resolve(address, there=visit.is_there):
+                    yield Nothing(str(other.url), {"redirect": str(address.url)})
             if visit.redirect is not None:
-                self._follow(queue, queued, address, visit.redirect)
+                self._follow(frontier, address, visit.redirect)
             if address.depth < self._config.depth_max:
-                self._enqueue(queue, queued, visit.links, depth=address.depth + 1)
+                self._enqueue(frontier, visit.links, depth=address.depth + 1)
 
     def _enqueue(
-        self, queue: deque[_Address], queued: set[URL], urls: Sequence[URL], *, depth: int, hops: int = 0
+        self, frontier: Frontier, urls: Sequence[URL], *, depth: int, hops: int = 0, exact: bool = False
     ) -> None:
         for url in urls:
-            if (
-                url not in queued
-                and host_of(url) in self._hosts
-                and self._globs.take_url(url.raw_path)
-                and len(queued) < rules.ENTRIES_MAX
-            ):
-                queued.add(url)
-                queue.append(_Address(url, depth, hops))
+            if self._is_of_the_site(url):
+                frontier.add(url, depth, hops, exact=exact)
 
-    def _follow(self, queue: deque[_Address], queued: set[URL], address: _Address, target: URL) -> None:
+    def _is_of_the_site(self, url: URL) -> bool:
+        return host_of(url) in self._hosts and self._globs.take_url(url.raw_path)
+
+    def _follow(self, frontier: Frontier, address: Address, target: URL) -> None:
         """To where a page went, as one more address: it is asked for robots, hosts and private addresses like any. A
         site that as a whole went to another host (www.) is followed there."""
         if address.hops >= HOPS_MAX:
@@ -147,13 +143,12 @@ class WebsiteOrigin:
                 raise SourceError("origin_failed", f"{self._start} redirects more than {HOPS_MAX} times.")
             return
         if not address.start:
-            self._enqueue(queue, queued, [target], depth=address.depth, hops=address.hops + 1)
-        elif target not in queued:
+            self._enqueue(frontier, [target], depth=address.depth, hops=address.hops + 1, exact=True)
+        else:
             self._hosts |= {host_of(target)}
-            queued.add(target)
-            queue.appendleft(_Address(target, address.depth, address.hops + 1, start=True))
+            frontier.add_start(target, address)
 
-    def _give_up(self, address: _Address, finding: Finding, failures: int) -> None:
+    def _give_up(self, address: Address, finding: Finding, failures: int) -> None:
         """Raises SourceError where the walk cannot go on: without its start, or on a site that is down."""
         if isinstance(finding, Failed) and (address.start or failures >= FAILURES_MAX):
             raise SourceError(finding.code, finding.message, retryable=finding.code in _PASSING)
@@ -161,7 +156,7 @@ class WebsiteOrigin:
             raise SourceError("origin_not_found", f"{address.url} is not there ({finding.state['status']}).")
 
     # --- one page ---------------------------------------------------------------------------------------------------
-    async def _visit(self, address: _Address, known: Known) -> _Visit:
+    async def _visit(self, address: Address, known: Known, frontier: Frontier) -> _Visit:
         url, origin = address.url, str(address.url)
         links, redirect, blind = self._links(known.state), canonical(known.state.get("redirect", "")), not known.state
         if known.done:
@@ -178,7 +173,7 @@ class WebsiteOrigin:
         if answer.status == 304 and known.state:
             return _Visit(Same(origin), links, redirect)
         if answer.content is not None:
-            return await self._read(address, answer)
+            return await self._read(address, answer, frontier)
         if answer.status in _REDIRECTS and "location" in answer.headers:
             target = canonical(answer.headers["location"], url)
             return _Visit(Nothing(origin, {"redirect": str(target or "")}), redirect=target)
@@ -189,7 +184,7 @@ class WebsiteOrigin:
         code = "origin_refused" if answer.status in (401, 402, 403, 451) else "origin_failed"
         return _Visit(Failed(origin, code, f"{url.host} answered {answer.status}."), links, redirect, blind)
 
-    async def _read(self, address: _Address, answer: Answer) -> _Visit:
+    async def _read(self, address: Address, answer: Answer, frontier: Frontier) -> _Visit:
         assert answer.content is not None
         url, content, kind = address.url, answer.content, answer.mime_type or "text/html"
         state: dict[str, Any] = {
@@ -203,9 +198,20 @@ class WebsiteOrigin:
             content.file.seek(0)
             page = await asyncio.to_thread(pages.read, html, url, answer.headers.get("x-robots-tag", ""))
             state["links"] = [str(link) for link in page.links if host_of(link) in self._hosts]
+        if page.refresh is not None and host_of(page.refresh) in self._hosts:
+            content.file.close()
+            gone = {"links": state["links"], "redirect": str(page.refresh)}
+            return _Visit(Nothing(str(url), gone), page.links, redirect=page.refresh)
         if page.noindex or not self._globs.take_url(url.raw_path):  # The start page is read for its links in any case.
             content.file.close()
             return _Visit(Nothing(str(url), state), page.links)
+        belongs_to = _linked_canonical(answer, url) or page.canonical
+        if belongs_to is not None and not address.own and self._is_of_the_site(belongs_to):
+            there = frontier.hold(address, belongs_to)
+            if there is not False:
+                content.file.close()
+                moved = Nothing(str(url), {"links": state["links"], "redirect": str(belongs_to)})
+                return _Visit(moved if there else None, page.links, waits=there is None)
         metadata = {"source": str(url), "url": str(url), **({"title": page.title} if page.title else {})}
         return _Visit(Fetched(str(url), page_name(url, kind), kind, content, metadata, state), page.links)
 
@@ -278,6 +284,13 @@ class WebsiteOrigin:
             return sitemaps.Sitemap((), ())
         with answer.content.file as file:
             return await asyncio.to_thread(sitemaps.parse, file, self._config.pages_max)
+
+
+def _linked_canonical(answer: Answer, url: URL) -> URL | None:
+    """Where a document says in its header that it belongs (RFC 6596)."""
+    found = _LINK.search(answer.headers.get("link", ""))
+    target = canonical(found[1], url) if found else None
+    return None if target == url else target
 
 
 def _is_document(answer: Answer) -> bool:

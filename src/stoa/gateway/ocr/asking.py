@@ -1,0 +1,138 @@
+"""One question to a model, as a call of the gateway: reserved, routed, billed, and answered in full."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Final, Protocol
+from uuid import UUID
+
+from stoa.gateway.ocr.types import Llm
+from stoa.gateway.router.asking import extra_of
+from stoa.gateway.router.calls import Calls
+from stoa.gateway.router.routing import Routing
+from stoa.gateway.router.types import Spoken, Target
+from stoa.gateway.types import Finish, ModelError, ModelRequest, Notice, TextDelta, Usage
+from stoa.kernel.errors import BadRequest, NotFound
+from stoa.kernel.principal import Principal
+
+CHARACTERS_MAX: Final = 400_000
+"""Of an answer."""
+
+
+class ConnectionNames(Protocol):
+    async def name_of(self, principal: Principal, connection_id: UUID) -> str:
+        """Raises NotFound."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """`complete` is false where the model broke off at its limit of tokens."""
+
+    text: str
+    complete: bool
+
+
+class Asking:
+    def __init__(self, calls: Calls, routing: Routing, connections: ConnectionNames) -> None:
+        self._calls = calls
+        self._routing = routing
+        self._connections = connections
+
+    async def targets(self, principal: Principal, llm: Llm, *, sees: bool) -> Sequence[Target]:
+        """Who can answer; with `sees` those that take pictures. Raises BadRequest naming the option."""
+        for slug in await self._slugs(principal, llm):
+            try:
+                found = await self._routing.targets(principal, slug)
+            except NotFound:
+                continue
+            if sees and not (found := [target for target in found if target.model.abilities.images]):
+                raise BadRequest.field(llm.option, f"names {slug}, which does not see images")
+            return found
+        raise BadRequest.field(llm.option, f"names {llm.model[:200]!r}, which is no model; GET /v1/models lists them")
+
+    async def _slugs(self, principal: Principal, llm: Llm) -> Sequence[str]:
+        if llm.connection is None:
+            return llm.slugs
+        try:
+            name = await self._connections.name_of(principal, llm.connection)
+        except NotFound as error:
+            raise BadRequest.field(f"{llm.option}.connection", "is no connection of yours") from error
+        return [f"{name}/{llm.model}", *llm.slugs]
+
+    async def ask(
+        self, principal: Principal, llm: Llm, targets: Sequence[Target], request: ModelRequest, seconds_max: float
+    ) -> Answered:
+        """Raises AppError. Cancelling it closes the provider's connection, and the call is billed by estimate."""
+        fields: dict[str, Any] = {"messages": [*map(_shape, request.messages)], "system": request.instructions}
+        if (user := llm.settings.get("user")) is not None:
+            fields["user"] = user
+        call = await self._calls.new(principal, llm.model, fields)
+        begun = await self._calls.begin(
+            call,
+            targets,
+            partial(_asked, request, llm, seconds_max),
+            completion_tokens=request.output_tokens_max,
+        )
+        bill = self._calls.settle(begun, "completed")
+        await begun.stack.aclose()
+        await self._calls.accounts.committed(bill.entered)
+        return begun.opened
+
+
+def _shape(message: Any) -> Mapping[str, Any]:
+    """What the prompt is estimated from: its texts, and its pictures as such."""
+    return {"content": [getattr(part, "text", "data:") for part in message.parts]}
+
+
+async def _asked(
+    request: ModelRequest, llm: Llm, seconds_max: float, stack: AsyncExitStack, target: Target, spoken: Spoken
+) -> Answered:
+    settings = {name: value for name, value in llm.settings.items() if name != "user"}
+    request = replace(request, extra=extra_of(target.model, settings))
+    pieces: list[str] = []
+    complete = True
+
+    def hear(delta: Any) -> None:
+        nonlocal complete
+        match delta:
+            case TextDelta():
+                pieces.append(delta.text)
+                spoken.characters += len(delta.text)
+            case Usage():
+                spoken.usage = delta
+            case Finish(reason="content_filter" | "refusal"):
+                raise ModelError("content_filtered", "The model refused to read this document.", retryable=False)
+            case Notice():  # A picture or the schema was left out: what follows would be made up.
+                raise ModelError("model_refused_request", delta.text, retryable=False)
+            case Finish():
+                complete = delta.reason != "length"
+            case _:
+                pass
+
+    await _heard(request, seconds_max, stack, target, spoken, hear)
+    return Answered("".join(pieces), complete)
+
+
+async def _heard(
+    request: ModelRequest,
+    seconds_max: float,
+    stack: AsyncExitStack,
+    target: Target,
+    spoken: Spoken,
+    hear: Callable[[Any], None],
+) -> None:
+    try:
+        async with asyncio.timeout(seconds_max):
+            deltas = await stack.enter_async_context(target.model.stream(request))
+            spoken.began = True
+            async for batch in deltas:
+                for delta in batch:
+                    hear(delta)
+                if spoken.characters > CHARACTERS_MAX:
+                    raise ModelError("model_protocol_error", "The model's answer does not end.", retryable=False)
+    except TimeoutError as error:
+        message = f"The model did not answer within {seconds_max:g} seconds."
+        raise ModelError("model_timeout", message, retryable=True) from error
