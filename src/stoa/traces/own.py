@@ -150,7 +150,8 @@ def spans(
     found = [_finished(run, one) for one in within.values()]
     found += [_tool(run, call, events, within) for call in tools]
     found += _replies(run, models, replies, events, within)
-    return [root, *sorted(found, key=lambda span: (span.started_at, _first(span), span.id))]
+    found.sort(key=lambda span: (span.started_at, span.body["metadata"].get("first_sequence", 0), span.id))
+    return [root, *found]
 
 
 def holding(found: Sequence[Span], event: JournalEvent) -> Sequence[Span]:
@@ -161,10 +162,10 @@ def holding(found: Sequence[Span], event: JournalEvent) -> Sequence[Span]:
         about = span.body["metadata"]
         if not about.get("first_sequence", 0) <= event.sequence <= about.get("last_sequence", -1):
             continue
-        if "iteration" in about and _speaker(event.data) != (about.get("source"), about.get("tool_call_id")):
-            continue
-        if "iteration" in about and event.data.get("iteration", about["iteration"]) != about["iteration"]:
-            continue
+        if "iteration" in about:
+            said = (*_speaker(event.data), event.data.get("iteration", about["iteration"]))
+            if said != (about.get("source"), about.get("tool_call_id"), about["iteration"]):
+                continue
         if span.id.startswith("tool-") and event.data.get("id") != about.get("id"):
             continue
         if len(_path(by_id, span.id)) >= len(_path(by_id, inner)):
@@ -179,10 +180,6 @@ def _path(by_id: Mapping[str, Span], inner: str) -> Sequence[str]:
         path.append(at)
         at = by_id[at].parent_id
     return path
-
-
-def _first(span: Span) -> int:
-    return int(span.body["metadata"].get("first_sequence") or 0)
 
 
 def _speaker(data: Mapping[str, Any]) -> tuple[str | None, str | None]:
@@ -330,20 +327,17 @@ def _call(
 ) -> Span:
     about: dict[str, Any] = {"type": "model"}
     if reply is not None:
-        about |= {
-            "iteration": reply.iteration,
-            "first_sequence": reply.first_sequence,
-            "last_sequence": reply.last_sequence,
-        }
+        first, last = reply.first_sequence, reply.last_sequence
+        about |= {"iteration": reply.iteration, "first_sequence": first, "last_sequence": last}
         about |= {"source": reply.source} if reply.source else {}
         about |= {"tool_call_id": reply.call} if reply.call else {}
     if line is not None and line.estimated:
         about["estimated"] = True
     ended_at = line.at if line else run.ended_at
-    name = reply.key if reply else ("", "", 0)
+    said = "-".join(str(part) for part in (reply.key if reply else ()) if part)
     return Span(
         trace_id=run.id,
-        id=f"llm-{line.id}" if line else "reply-" + "-".join(str(part) for part in name if part),
+        id=f"llm-{line.id}" if line else f"reply-{said}",
         parent_id=parent or run.id,
         wire="stoa",
         name=line.model if line else "model",
