@@ -5,6 +5,7 @@ often it is sent, so a receiver that gets it twice keeps it once.
 import gzip
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import unquote
@@ -29,7 +30,15 @@ def span_id(trace_id: str, own_id: str) -> bytes:
     return hashlib.sha256(f"{trace_id}:{own_id}".encode()).digest()[:8]
 
 
-def request(project_id: UUID, traces: Sequence[Sequence[Span]], *, content: bool) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A trace on its way out; `content`: with inputs, outputs and the words of errors."""
+
+    spans: Sequence[Span]
+    content: bool
+
+
+def request(project_id: UUID, traces: Sequence[Exported]) -> bytes:
     """ExportTraceServiceRequest, gzipped: every span of these traces."""
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (  # noqa: PLC0415 — 60 ms, for those who export
         ExportTraceServiceRequest,
@@ -41,9 +50,9 @@ def request(project_id: UUID, traces: Sequence[Sequence[Span]], *, content: bool
         _attribute(resource.resource.attributes, name, value)
     scope = resource.scope_spans.add()
     scope.scope.name = "stoa.traces"
-    for spans in traces:
-        for span in spans:
-            _write(scope.spans.add(), span, content=content)
+    for trace in traces:
+        for span in trace.spans:
+            _write(scope.spans.add(), span, content=trace.content)
     return gzip.compress(made.SerializeToString(), 5, mtime=0)
 
 
@@ -59,7 +68,7 @@ def _write(out: Any, span: Span, *, content: bool) -> None:
     error = span.body.get("error")
     out.status.code = _ERROR if span.status == "failed" else _OK
     if isinstance(error, Mapping):
-        out.status.message = str(error.get("message") or "")[:1_000]
+        out.status.message = str(error.get("message" if content else "code") or "")[:1_000]
     for name, value in _attributes(span, operation, content=content):
         if value is not None and value != "":
             _attribute(out.attributes, name, value)

@@ -123,7 +123,13 @@ class ExportWorker:
             return
         try:
             post, url, headers, content = self._endpoint(row)
-            outcome = await self._send(post, url, headers, row["project_id"], runs, traces, content=content)
+            # What signed-in users say is theirs: a project's setting does not show it to whoever may change it.
+            own = row["export_url"] is not None
+            wanted = [
+                export.Exported(spans, content and not (own and run["owned"]))
+                for run, spans in zip(runs, traces, strict=True)
+            ]
+            outcome = await self._send(post, url, headers, row["project_id"], runs, wanted)
         except Undelivered as failed:
             await self._failed(row, failed)
             return
@@ -160,12 +166,12 @@ class ExportWorker:
 
     async def _send(
         self, post: Post, url: str, headers: Mapping[str, str], project_id: UUID, runs: Sequence[Row],
-        traces: Sequence[Sequence[Span]], *, content: bool,
+        traces: Sequence[export.Exported],
     ) -> _Outcome:  # fmt: skip
         """Raises Undelivered for what is to be sent again. A request that the receiver cannot take at all is sent again
         run by run, so that one bad run costs itself."""
-        body = await asyncio.to_thread(export.request, project_id, traces, content=content)
-        count = sum(len(spans) for spans in traces)
+        body = await asyncio.to_thread(export.request, project_id, traces)
+        count = sum(len(trace.spans) for trace in traces)
         answer = await post(url, {**headers, "Content-Type": export.CONTENT_TYPE, "Content-Encoding": "gzip"}, body)
         verdict = rules.verdict(answer.status)
         if verdict == "delivered":
@@ -181,9 +187,9 @@ class ExportWorker:
             _log.warning("a run's export was refused", project_id=str(project_id), run_id=str(runs[0]["id"]))
             return _Outcome(runs[0], 0, count, {"code": "refused", "message": why})
         half = len(runs) // 2
-        first = await self._send(post, url, headers, project_id, runs[:half], traces[:half], content=content)
+        first = await self._send(post, url, headers, project_id, runs[:half], traces[:half])
         try:
-            rest = await self._send(post, url, headers, project_id, runs[half:], traces[half:], content=content)
+            rest = await self._send(post, url, headers, project_id, runs[half:], traces[half:])
         except Undelivered:
             return first  # What was taken counts; the rest is sent again.
         return _Outcome(rest.run, first.spans + rest.spans, first.refused + rest.refused, rest.error or first.error)

@@ -11,7 +11,7 @@ from typing import Any, Final
 import orjson
 
 from stoa.events import NAMES, EventType
-from stoa.traces.types import Span
+from stoa.traces.types import JournalEvent, ModelCall, OwnRun, Reply, Span, ToolCall
 
 KNOWLEDGE: Final = "knowledge_base"
 _ENDED: Final = {
@@ -26,76 +26,6 @@ _GO_ON: Final = frozenset({
     EventType.TOOL_CALL_FAILED,
 })  # fmt: skip
 """After them the model is asked again."""
-
-
-@dataclass(frozen=True, slots=True)
-class JournalEvent:
-    sequence: int
-    type: int
-    timestamp: datetime
-    data: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """The pieces of one reply of a model: from which event to which. `source` and `call` say who speaks, where it is a
-    node or a subagent."""
-
-    source: str | None
-    call: str | None
-    iteration: int
-    first_sequence: int
-    last_sequence: int
-    begun_at: datetime
-    ended_at: datetime
-
-    @property
-    def key(self) -> tuple[str | None, str | None, int]:
-        return self.source, self.call, self.iteration
-
-
-@dataclass(frozen=True, slots=True)
-class ModelCall:
-    """A line of the bill."""
-
-    id: str
-    model: str
-    at: datetime
-    prompt_tokens: int
-    completion_tokens: int
-    cost_usd: float | None
-    estimated: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ToolCall:
-    """A line of the ledger of tools."""
-
-    id: str
-    name: str
-    kind: str
-    status: str
-    begun_at: datetime
-    settled_at: datetime | None
-    input: Any
-    result: str | None
-    error: Any
-
-
-@dataclass(frozen=True, slots=True)
-class OwnRun:
-    id: str
-    name: str
-    status: str | None
-    created_at: datetime
-    ended_at: datetime | None
-    input: Any
-    output: Any
-    error: Any
-    user_id: str | None
-    session_id: str | None
-    source_id: str | None
-    attempt: int
 
 
 @dataclass(slots=True)
@@ -148,7 +78,7 @@ def spans(
     )
     within = _nodes(run, events)
     found = [_finished(run, one) for one in within.values()]
-    found += [_tool(run, call, events, within) for call in tools]
+    found += [_tool(run, call, events, within) for call in [*tools, *_unentered(tools, events)]]
     found += _replies(run, models, replies, events, within)
     found.sort(key=lambda span: (span.started_at, span.body["metadata"].get("first_sequence", 0), span.id))
     return [root, *found]
@@ -276,6 +206,32 @@ def _tool(run: OwnRun, call: ToolCall, events: Sequence[JournalEvent], within: M
         ended_at=ended_at,
         body={"input": call.input, "output": call.result, "error": call.error, "metadata": about},
     )
+
+
+def _unentered(tools: Sequence[ToolCall], events: Sequence[JournalEvent]) -> Sequence[ToolCall]:
+    """Calls that the ledger does not have, because they were never made: of a tool that there is not, or with arguments
+    that do not fit."""
+    entered, found = {call.id for call in tools}, dict[str, ToolCall]()
+    for event in events:
+        call_id, about = str(event.data.get("id")), event.data.get("tool") or {}
+        if call_id in entered or not EventType.TOOL_CALL_STARTED <= event.type <= EventType.TOOL_CALL_FAILED:
+            continue
+        begun = found[call_id].begun_at if call_id in found else event.timestamp
+        ended = {EventType.TOOL_CALL_COMPLETED: "completed", EventType.TOOL_CALL_FAILED: "failed"}.get(
+            EventType(event.type)
+        )
+        found[call_id] = ToolCall(
+            id=call_id,
+            name=str(about.get("name") or "tool"),
+            kind=str(about.get("type") or "unknown"),
+            status=ended or "begun",
+            begun_at=begun,
+            settled_at=event.timestamp if ended else None,
+            input=event.data.get("input"),
+            result=event.data.get("result"),
+            error=event.data.get("error"),
+        )
+    return list(found.values())
 
 
 def _passages(result: str | None) -> Sequence[Any]:

@@ -419,10 +419,12 @@ SELECT least(now(), min(xact_start)) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid();
 
 -- name: ended_runs
--- Runs of a project that ended after ($3, $4) and before $5, in the order in which they ended.
-SELECT id, ended_at FROM runs
+-- Runs of a project that ended after ($3, $4) and before $5, in the order in which they ended. A run that nobody may
+-- read again is left out; one of a signed-in user is told apart.
+SELECT id, ended_at, owner_id IS NOT NULL AS owned FROM runs
 WHERE org_id = $1 AND project_id = $2 AND ended_at >= $3 AND ended_at < $5
   AND (ended_at, id) > ($3::timestamptz, $4::uuid)
+  AND (options -> 'wanted' ->> 'store') IS DISTINCT FROM 'false'
 ORDER BY ended_at, id LIMIT $6;
 
 -- name: exported

@@ -170,3 +170,73 @@ class Change:
     retention_days: float | None
     kept_forever: bool
     export: ExportSettings | None
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEvent:
+    sequence: int
+    type: int
+    timestamp: datetime
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The pieces of one reply of a model: from which event to which. `source` and `call` say who speaks, where it is a
+    node or a subagent."""
+
+    source: str | None
+    call: str | None
+    iteration: int
+    first_sequence: int
+    last_sequence: int
+    begun_at: datetime
+    ended_at: datetime
+
+    @property
+    def key(self) -> tuple[str | None, str | None, int]:
+        return self.source, self.call, self.iteration
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCall:
+    """A line of the bill."""
+
+    id: str
+    model: str
+    at: datetime
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float | None
+    estimated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A line of the ledger of tools."""
+
+    id: str
+    name: str
+    kind: str
+    status: str
+    begun_at: datetime
+    settled_at: datetime | None
+    input: Any
+    result: str | None
+    error: Any
+
+
+@dataclass(frozen=True, slots=True)
+class OwnRun:
+    id: str
+    name: str
+    status: str | None
+    created_at: datetime
+    ended_at: datetime | None
+    input: Any
+    output: Any
+    error: Any
+    user_id: str | None
+    session_id: str | None
+    source_id: str | None
+    attempt: int
