@@ -5,14 +5,14 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass
 from functools import partial
 
-from stoa import access, apps, bases, conversations, documents, embedding, gateway, runs
+from stoa import access, apps, conversations, gateway, runs
 from stoa.access import component as access_component
 from stoa.app import adapters, choices, flows, hosting
 from stoa.app.belongings import Lent, open_belongings
+from stoa.app.knowledge import Models, open_bases, open_models, open_sources
 from stoa.app.outbound import outbound_of
 from stoa.app.triggering import AppRunner, TriggersOfKeys
 from stoa.apps import component as apps_component
-from stoa.bases import component as bases_component
 from stoa.callbacks import component as callbacks_component
 from stoa.console import component as console_component
 from stoa.conversations import component as conversations_component
@@ -21,14 +21,12 @@ from stoa.db.node import Node
 from stoa.dialects import component as dialects_component
 from stoa.doctor import component as doctor_component
 from stoa.gateway import component as gateway_component
-from stoa.gateway.providers.extractive import SLUG, ExtractiveModel
-from stoa.http.component import Component, Kit, Started
+from stoa.http.component import Component, Kit
 from stoa.journal import component as journal_component
 from stoa.outbound import Outbound
 from stoa.requirements import component as requirements_component
 from stoa.runs import component as runs_component
 from stoa.settings import Settings
-from stoa.sources import component as sources_component
 from stoa.streams import component as streams_component
 from stoa.tools import component as tools_component
 from stoa.traces import component as traces_component
@@ -70,9 +68,9 @@ async def open_slices(
         )
         node = await enter(runs_component.open_node(kit, [journal.writer.reconnect, streams.streams.interrupt]))
         journal.writer.others = lambda: bool(node.node.others)
-        models = await enter(_open_models(settings, outbound, kit, owner, journal, node.node, builtin))
-        knowledge = await enter(_open_bases(settings, outbound, kit, owner, node.node, models))
-        sources = await enter(_open_sources(settings, outbound, kit, node.node, models, knowledge))
+        models = await enter(open_models(settings, outbound, kit, owner, journal, node.node, builtin))
+        knowledge = await enter(open_bases(settings, outbound, kit, owner, node.node, models))
+        sources = await enter(open_sources(settings, outbound, kit, node.node, models, knowledge))
         kept = await enter(open_belongings(kit, owner, settings.data_dir, settings.public_url))
         programs = choices.programs(settings)
         tools = await enter(
@@ -124,7 +122,7 @@ async def _open_dialects(
     kit: Kit,
     talking: "_Talking",
     streams: streams_component.StreamsComponent,
-    models: "_Models",
+    models: Models,
     deployed: apps_component.AppsComponent,
     toolbox: adapters.Toolbox,
 ) -> AsyncGenerator[Component]:
@@ -145,7 +143,7 @@ async def _open_dialects(
 
 @asynccontextmanager
 async def _open_triggers(
-    settings: Settings, kit: Kit, node: Node, models: "_Models", hosted: "_Hosted", talking: "_Talking"
+    settings: Settings, kit: Kit, node: Node, models: Models, hosted: "_Hosted", talking: "_Talking"
 ) -> AsyncGenerator[Component]:
     async with triggers_component.open_component(
         kit,
@@ -156,29 +154,6 @@ async def _open_triggers(
         public_url=settings.public_url,
     ) as triggers:
         yield triggers
-
-
-@asynccontextmanager
-async def _open_sources(
-    settings: Settings,
-    outbound: Outbound,
-    kit: Kit,
-    node: Node,
-    models: "_Models",
-    knowledge: bases_component.BasesComponent,
-) -> AsyncGenerator[Component]:
-    async with sources_component.open_component(
-        kit,
-        node.id,
-        models.gateway.vault,
-        adapters.SourceItems(knowledge.items),
-        knowledge.deletions,
-        outbound=outbound,
-        directories=settings.source_directories,
-        cache=settings.data_dir / "sources",
-        syncs_per_project_max=settings.syncs_per_project_max,
-    ) as sources:
-        yield sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +171,7 @@ async def _open_hosted(
     outbound: Outbound,
     kit: Kit,
     node: Node,
-    models: "_Models",
+    models: Models,
     deployed: apps_component.AppsComponent,
     toolbox: adapters.Toolbox,
 ) -> AsyncGenerator[_Hosted]:
@@ -227,7 +202,7 @@ class _Neighbours:
     journal: journal_component.JournalComponent
     streams: streams_component.StreamsComponent
     node: Node
-    models: "_Models"
+    models: Models
     public: apps.PublicApps
     apps: apps_component.AppsComponent
     hosted: "_Hosted"
@@ -316,94 +291,3 @@ async def _open_conversations(
         uploads.conversations, uploads.links = talks.conversations, talks.links
         trials.conversations, lent.hosted.reports.runs = talks.conversations, worked.runs
         yield _Talking(talks, worked)
-
-
-@dataclass(frozen=True, slots=True)
-class _Models:
-    gateway: gateway_component.GatewayComponent
-    documents: documents.Documents
-    local: choices.LocalEmbedders
-    endpoint: embedding.RemoteEmbedder | None
-
-
-@asynccontextmanager
-async def _open_models(
-    settings: Settings,
-    outbound: Outbound,
-    kit: Kit,
-    owner: access.Access,
-    journal: journal_component.JournalComponent,
-    node: Node,
-    builtin: gateway.Model | None,
-) -> AsyncGenerator[_Models]:
-    """The gateway, with the documents that its built-in model quotes."""
-    async with AsyncExitStack() as stack:
-        local, endpoint = (
-            choices.local_embedders(settings),
-            choices.embedder(settings, outbound.trusted()),
-        )
-        stack.push_async_callback(local.close)
-        if endpoint is not None:
-            stack.push_async_callback(endpoint.close)
-        converter = documents.Converter()
-        files = documents.Documents(converter, adapters.embed_or_none(endpoint or local.default))
-        stack.push_async_callback(files.close)
-        embedders: dict[str, embedding.Embedder] = {choices.EMBEDDINGS_SLUG: local.default}
-        if endpoint is not None and settings.embeddings is not None:
-            embedders[settings.embeddings.model] = endpoint
-        opened = await stack.enter_async_context(
-            gateway_component.open_component(
-                kit,
-                owner,
-                (SLUG, builtin or ExtractiveModel(files.quote)),
-                node_id=node.id,
-                providers=choices.providers(settings),
-                routes_of_slugs=choices.routes(settings),
-                prices=choices.prices(settings),
-                embedders={slug: adapters.GatewayEmbedder(one) for slug, one in embedders.items()},
-                default_model=settings.default_model,
-                pace=lambda: journal.writer.pace_seconds,
-                outbound=outbound,
-                reader=converter,
-                drain_seconds_max=settings.drain_seconds_max,
-            )
-        )
-        yield _Models(opened, files, local, endpoint)
-
-
-@asynccontextmanager
-async def _open_bases(
-    settings: Settings, outbound: Outbound, kit: Kit, owner: access.Access, node: Node, models: _Models
-) -> AsyncGenerator[bases_component.BasesComponent]:
-    async with AsyncExitStack() as stack:
-        catalogue = models.gateway.catalogue
-        reranker = choices.reranker(settings, outbound.trusted())
-        if reranker is not None:
-            stack.push_async_callback(reranker.close)
-        transcriber = (
-            adapters.PageTranscriber(gateway.Transcriber(catalogue, settings.ocr_model), choices.prices(settings))
-            if settings.ocr_model
-            else None
-        )
-        yield await stack.enter_async_context(
-            bases_component.open_component(
-                kit,
-                node.id,
-                owner,
-                DirectoryBlobs(settings.data_dir / "knowledge"),
-                bases.Embedders(
-                    models.local.by_name,
-                    models.local.chosen,
-                    models.endpoint,
-                    settings.embeddings.model if settings.embeddings else None,
-                    catalogue.credentials,
-                    outbound=outbound,
-                ),
-                bases.Rerankers(reranker, catalogue.credentials, outbound=outbound),
-                transcriber,
-                prepare=Started(start=partial(choices.load, models.local, reranker)),
-                domain=settings.domain,
-                items_per_project_max=settings.items_per_project_max,
-                drain_seconds_max=settings.drain_seconds_max,
-            )
-        )
