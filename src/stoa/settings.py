@@ -231,6 +231,10 @@ class Settings(BaseModel):
     prices: tuple[Price, ...] = ()
     router: tuple[Router, ...] = ()
     embeddings: Embeddings | None = None
+    embedder: Annotated[str, Field(min_length=1)] = "auto"
+    """The embedder of new knowledge bases on this machine: `minilm` (English), `multilingual` (about a hundred
+    languages), or a directory with a model in ONNX. `auto`: by the language of the base, as far as both are
+    installed."""
     mcp_servers: tuple[McpServer, ...] = ()
     oidc: Oidc | None = None
     smtp: Smtp | None = None
