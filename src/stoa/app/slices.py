@@ -117,15 +117,14 @@ def _open_access(
     return access_component.open_component(kit, owner, outbound, choices.outside(settings), TriggersOfKeys())
 
 
-@asynccontextmanager
-async def _open_dialects(
+def _open_dialects(
     kit: Kit,
     talking: "_Talking",
     streams: streams_component.StreamsComponent,
     models: "_Models",
     deployed: apps_component.AppsComponent,
     toolbox: adapters.Toolbox,
-) -> AsyncGenerator[Component]:
+) -> AbstractAsyncContextManager[Component]:
     slugs = adapters.Slugs(models.gateway.catalogue, models.gateway.routing, deployed.apps)
     worker = talking.runs.worker
     beginning = dialects_component.Beginning(
@@ -135,37 +134,31 @@ async def _open_dialects(
         slugs.model_of,
         lambda: worker.draining,
     )
-    async with dialects_component.open_component(
-        kit, beginning, streams.streams, slugs.default_model, slugs.named
-    ) as dialects:
-        yield dialects
+    return dialects_component.open_component(kit, beginning, streams.streams, slugs.default_model, slugs.named)
 
 
-@asynccontextmanager
-async def _open_triggers(
+def _open_triggers(
     settings: Settings, kit: Kit, node: Node, models: "_Models", hosted: "_Hosted", talking: "_Talking"
-) -> AsyncGenerator[Component]:
-    async with triggers_component.open_component(
+) -> AbstractAsyncContextManager[Component]:
+    return triggers_component.open_component(
         kit,
         node.id,
         models.gateway.vault,
         AppRunner(talking.runs.runs, hosted.requirements.lending.check),
         access.Acting(kit.database, kit.clock),
         public_url=settings.public_url,
-    ) as triggers:
-        yield triggers
+    )
 
 
-@asynccontextmanager
-async def _open_sources(
+def _open_sources(
     settings: Settings,
     outbound: Outbound,
     kit: Kit,
     node: Node,
     models: "_Models",
     knowledge: bases_component.BasesComponent,
-) -> AsyncGenerator[Component]:
-    async with sources_component.open_component(
+) -> AbstractAsyncContextManager[Component]:
+    return sources_component.open_component(
         kit,
         node.id,
         models.gateway.vault,
@@ -175,8 +168,7 @@ async def _open_sources(
         directories=settings.source_directories,
         cache=settings.data_dir / "sources",
         syncs_per_project_max=settings.syncs_per_project_max,
-    ) as sources:
-        yield sources
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,11 +251,11 @@ async def _open_conversations(
 ) -> AsyncGenerator[_Talking]:
     """Conversations and the runs that answer in them: each is lent the other."""
     async with AsyncExitStack() as stack:
-        catalogue, streams = lent.models.gateway.catalogue, lent.streams
-        blobs = DirectoryBlobs(settings.data_dir / "blobs")
+        streams, blobs = lent.streams, DirectoryBlobs(settings.data_dir / "blobs")
         reader = conversations.Reader(kit.database, partial(adapters.read_file, lent.models.documents, blobs))
         transcript = conversations.Transcript(kit.database, reader, blobs)
-        uploads, trials = hosting.AppUploads(), flows.FlowTrials(lent.apps.workflows, catalogue)
+        catalogue, uploads = lent.models.gateway.catalogue, hosting.AppUploads()
+        trials = flows.FlowTrials(lent.apps.workflows, catalogue)
         worked = await stack.enter_async_context(
             runs_component.open_component(
                 kit,
@@ -311,9 +303,8 @@ async def _open_conversations(
                 owner.principal_of,
             )
         )
-        uploads.conversations, uploads.links = talks.conversations, talks.links
-        trials.conversations = talks.conversations
-        lent.hosted.reports.runs = worked.runs
+        uploads.conversations = trials.conversations = talks.conversations
+        uploads.links, lent.hosted.reports.runs = talks.links, worked.runs
         yield _Talking(talks, worked)
 
 
