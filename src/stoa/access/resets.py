@@ -15,6 +15,7 @@ from stoa.db.internal import internal, internal_statement
 from stoa.kernel.clock import Clock
 from stoa.kernel.errors import NotFound
 from stoa.kernel.principal import Principal
+from stoa.kernel.storable import as_storable
 from stoa.kernel.supervise import Supervisor
 
 WAITING_MAX: Final = 100
@@ -44,7 +45,7 @@ class Resets:
 
     def ask(self, email: str) -> None:
         """A mail will be sent where the address is a user's, and had none in this minute."""
-        self._put(email.strip().lower(), changed=False)
+        self._put(as_storable(email.strip().lower()), changed=False)
 
     def say_changed(self, email: str) -> None:
         """A mail will say that the password was changed."""

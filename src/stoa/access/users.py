@@ -19,6 +19,7 @@ from stoa.kernel.clock import Clock
 from stoa.kernel.errors import BadRequest, Conflict, Forbidden, NotFound, RateLimited, Unauthorized
 from stoa.kernel.ids import Ids
 from stoa.kernel.principal import Principal
+from stoa.kernel.storable import as_storable
 
 _WRONG: Final = "E-mail address and password do not match."
 
@@ -111,7 +112,7 @@ class Users:
         Raises Unauthorized, the same whether address or password is wrong, and RateLimited after many failures.
         """
         async with internal(self._database) as tx:
-            row = await tx.fetchrow(SQL.user_by_email, email.strip().lower())
+            row = await tx.fetchrow(SQL.user_by_email, as_storable(email.strip().lower()))
             early = row is not None and (
                 await tx.fetchval(SQL.begin_attempt, row["id"], rules.ATTEMPTS_MAX, rules.ATTEMPT_DELAY_SECONDS) is None
             )

@@ -80,6 +80,7 @@ def test_a_good_token_is_believed() -> None:
         {"sub": ""},
         {"sub": 7},
         {"sub": "x" * 256},
+        {"sub": "a\x00b"},
         {"at_hash": "b2YgYW5vdGhlciB0b2tlbg"},
     ],
     ids=str,

@@ -13,6 +13,7 @@ from joserfc.jwk import import_key
 from joserfc.util import urlsafe_b64decode
 
 from stoa.access.oidc.errors import ProviderError, UnknownKey
+from stoa.kernel.storable import as_storable
 
 SKEW_SECONDS: Final = 60
 """How far the clocks of provider and server may be apart."""
@@ -106,7 +107,11 @@ def id_token(
         raise ProviderError("its ID token is refused: a claim is not of its type") from error
     # joserfc takes an `aud` that names others beside us; whoever is trusted with such a token names us as `azp`.
     subject = claims.get("sub")
-    if not isinstance(subject, str) or not 0 < len(subject) <= SUBJECT_CHARACTERS_MAX or "\x00" in subject:
+    if (
+        not isinstance(subject, str)
+        or not 0 < len(subject) <= SUBJECT_CHARACTERS_MAX
+        or as_storable(subject) != subject
+    ):
         raise ProviderError("its ID token has no `sub` that can be used")
     return claims
 
@@ -142,4 +147,4 @@ def verified(claim: object) -> bool:
 
 
 def words(claim: object, characters_max: int = 100) -> str:
-    return claim[:characters_max].replace("\x00", "") if isinstance(claim, str) else ""
+    return as_storable(claim[:characters_max]) if isinstance(claim, str) else ""

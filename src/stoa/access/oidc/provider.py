@@ -14,6 +14,7 @@ from stoa.access.oidc.asking import Ask, basic
 from stoa.access.oidc.errors import ProviderAway, ProviderError, UnknownKey
 from stoa.access.types import Claims
 from stoa.kernel.clock import Clock
+from stoa.kernel.storable import as_storable
 
 KEPT_SECONDS: Final = 3600.0
 """How long metadata and keys are believed without asking again. A key that is not known is asked for at once."""
@@ -137,7 +138,7 @@ class Provider:
         claims = Claims(
             known.metadata["issuer"],
             said["sub"],
-            email if isinstance(email, str) else None,
+            as_storable(email) if isinstance(email, str) else None,
             self._us.trust_email or checking.verified(about.get("email_verified")),
             name,
             checking.words(about.get("family_name")),
