@@ -2,7 +2,7 @@
 knowledge bases, and the sources that fill them."""
 
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -111,16 +111,15 @@ async def open_bases(
         )
 
 
-@asynccontextmanager
-async def open_sources(
+def open_sources(
     settings: Settings,
     outbound: Outbound,
     kit: Kit,
     node: Node,
     models: Models,
     knowledge: bases_component.BasesComponent,
-) -> AsyncGenerator[Component]:
-    async with sources_component.open_component(
+) -> AbstractAsyncContextManager[Component]:
+    return sources_component.open_component(
         kit,
         node.id,
         models.gateway.vault,
@@ -130,5 +129,4 @@ async def open_sources(
         directories=settings.source_directories,
         cache=settings.data_dir / "sources",
         syncs_per_project_max=settings.syncs_per_project_max,
-    ) as sources:
-        yield sources
+    )

@@ -117,15 +117,14 @@ def _open_access(
     return access_component.open_component(kit, owner, outbound, choices.outside(settings), TriggersOfKeys())
 
 
-@asynccontextmanager
-async def _open_dialects(
+def _open_dialects(
     kit: Kit,
     talking: "_Talking",
     streams: streams_component.StreamsComponent,
     models: Models,
     deployed: apps_component.AppsComponent,
     toolbox: adapters.Toolbox,
-) -> AsyncGenerator[Component]:
+) -> AbstractAsyncContextManager[Component]:
     slugs = adapters.Slugs(models.gateway.catalogue, models.gateway.routing, deployed.apps)
     worker = talking.runs.worker
     beginning = dialects_component.Beginning(
@@ -135,25 +134,20 @@ async def _open_dialects(
         slugs.model_of,
         lambda: worker.draining,
     )
-    async with dialects_component.open_component(
-        kit, beginning, streams.streams, slugs.default_model, slugs.named
-    ) as dialects:
-        yield dialects
+    return dialects_component.open_component(kit, beginning, streams.streams, slugs.default_model, slugs.named)
 
 
-@asynccontextmanager
-async def _open_triggers(
+def _open_triggers(
     settings: Settings, kit: Kit, node: Node, models: Models, hosted: "_Hosted", talking: "_Talking"
-) -> AsyncGenerator[Component]:
-    async with triggers_component.open_component(
+) -> AbstractAsyncContextManager[Component]:
+    return triggers_component.open_component(
         kit,
         node.id,
         models.gateway.vault,
         AppRunner(talking.runs.runs, hosted.requirements.lending.check),
         access.Acting(kit.database, kit.clock),
         public_url=settings.public_url,
-    ) as triggers:
-        yield triggers
+    )
 
 
 @dataclass(frozen=True, slots=True)
