@@ -489,7 +489,7 @@ def main() -> int:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 text=True,
-                env={**os.environ, "HOME": str(home), "XDG_CONFIG_HOME": str(home / "config")},
+                env={**os.environ, "HOME": str(home), "XDG_CONFIG_HOME": str(home / "config"), "PYTHONHASHSEED": "0"},
             )
         )
         stack.callback(driver.kill)

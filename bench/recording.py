@@ -1,8 +1,8 @@
 """A proxy on loopback that keeps what a client sends and what it is answered, as golden requests.
 
 An id that an answer gave is replaced by `{id 3}` wherever a later request names it, and the answer says where it was
-(`gives`); any other id of a request is the client's own, and becomes the same one each time, so that recording again
-changes nothing.
+(`gives`); any other id of a request is the client's own, and becomes the same one each time. Recording again changes
+only what the client itself makes differently each time, such as the times in an archive.
 """
 
 import base64
