@@ -20,6 +20,7 @@ from stoa.bases.retrieval_metrics import estimate, judged
 from stoa.db import Database
 from stoa.db.embedded import start_embedded
 from stoa.db.migrate import migrate
+from stoa.embedding import MINILM
 from stoa.index.types import Mode
 
 LANGUAGES = ("en", "de", "es", "ro", "tr", "ru", "el", "ar", "hi", "zh", "th", "vi")
@@ -44,8 +45,12 @@ async def measure(database: Database, options: argparse.Namespace, language: str
     texts, asked, gains = paragraphs(options.xquad, language, options.every)
     stoa = Stoa(database, [str(number) for number in range(len(texts))], base)
     modes: Sequence[Mode] = (Mode.KEYWORD,) if options.words else (Mode.KEYWORD, Mode.SEMANTIC, Mode.HYBRID)
-    await stoa.fill(texts, options.cache, embed=not options.words)
-    vectors = None if options.words else await vectors_of([asked[number - 1] for number in gains], options.cache)
+    await stoa.fill(texts, options.cache, options.embedder, embed=not options.words)
+    vectors = (
+        None
+        if options.words
+        else await vectors_of([asked[number - 1] for number in gains], options.cache, options.embedder, asked=True)
+    )
     queries = {
         number: (asked[number - 1], None if vectors is None else vectors[place]) for place, number in enumerate(gains)
     }
@@ -63,6 +68,7 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--xquad", type=Path, required=True)
     parser.add_argument("--languages", nargs="*", default=LANGUAGES)
+    parser.add_argument("--embedder", default=MINILM, help="as STOA_EMBEDDER names it")
     parser.add_argument("--every", type=int, default=1, help="of so many questions, one")
     parser.add_argument("--words", action="store_true", help="keyword search alone: nothing is embedded")
     parser.add_argument("--alphas", type=float, nargs="*", default=())

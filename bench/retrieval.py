@@ -37,7 +37,7 @@ from stoa.db.embedded import start_embedded
 from stoa.db.internal import internal
 from stoa.db.migrate import migrate
 from stoa.documents import Passage, embedded_text, fitted, passages
-from stoa.embedding import LocalEmbedder
+from stoa.embedding import MINILM, MULTILINGUAL, Calibrated, DirectoryEmbedder, LocalEmbedder, MultilingualEmbedder
 from stoa.index import Index
 from stoa.index.types import BaseKey, Mode, NewChunk, NewItem, Query
 from stoa.kernel.principal import Principal
@@ -50,22 +50,33 @@ Vectors = NDArray[np.float32]
 Rankings = Mapping[int, Sequence[str]]
 
 
-async def vectors_of(texts: Sequence[str], cache: Path) -> Vectors:
+def embedder_of(name: str) -> LocalEmbedder | MultilingualEmbedder | DirectoryEmbedder:
+    """As STOA_EMBEDDER names it."""
+    if name == MINILM:
+        return LocalEmbedder(Path(tempfile.gettempdir()))
+    return MultilingualEmbedder() if name == MULTILINGUAL else DirectoryEmbedder(Path(name))
+
+
+async def vectors_of(texts: Sequence[str], cache: Path, name: str = MINILM, *, asked: bool = False) -> Vectors:
     """Embedded once; later runs read them from `cache`."""
-    name = cache / f"{hashlib.sha256(chr(0).join(texts).encode()).hexdigest()[:16]}.npy"
-    if name.exists():
-        return np.load(name)
-    embedder = LocalEmbedder(Path(tempfile.gettempdir()))
-    found = np.concatenate([await embedder.embed(texts[start : start + 32]) for start in range(0, len(texts), 32)])
+    embedder = embedder_of(name)
+    kind = f"{name}{chr(0)}{asked}{chr(0)}" if name != MINILM else ""
+    path = cache / f"{hashlib.sha256((kind + chr(0).join(texts)).encode()).hexdigest()[:16]}.npy"
+    if path.exists():
+        return np.load(path)
+    if asked:
+        found = np.stack([await embedder.embed_query(text) for text in texts])
+    else:
+        found = np.concatenate([await embedder.embed(texts[start : start + 32]) for start in range(0, len(texts), 32)])
     await embedder.close()
     cache.mkdir(parents=True, exist_ok=True)
-    np.save(name, found)
+    np.save(path, found)
     return found
 
 
-async def cut_as_the_product(texts: Sequence[str]) -> list[list[Passage]]:
+async def cut_as_the_product(texts: Sequence[str], name: str = MINILM) -> list[list[Passage]]:
     """Along their structure, and again by the embedder's tokens."""
-    embedder = LocalEmbedder(Path(tempfile.gettempdir()))
+    embedder = embedder_of(name)
     await embedder.prepare()
 
     def tokenize(some: Sequence[str]) -> Sequence[Sequence[tuple[int, int]]]:
@@ -85,12 +96,15 @@ class Stoa:
         self.database = database
         self.index = Index()
         self.key = BaseKey(UUID(int=1), UUID(int=2), UUID(int=base))
+        self.unrelated = 0.0
         self.names = {UUID(int=1_000 * base + number): name for number, name in enumerate(ids)}
 
-    async def fill(self, texts: Sequence[str], cache: Path, *, embed: bool = True) -> None:
-        cut = await cut_as_the_product(texts)
+    async def fill(self, texts: Sequence[str], cache: Path, name: str = MINILM, *, embed: bool = True) -> None:
+        cut = await cut_as_the_product(texts, name)
+        embedder = embedder_of(name)
+        self.unrelated = embedder.unrelated if isinstance(embedder, Calibrated) else 0.0
         flat = [embedded_text(passage, title_of(each)) for each in cut for passage in each]
-        vectors = await vectors_of(flat, cache) if embed else np.full((len(flat), 8), 8**-0.5, np.float32)
+        vectors = await vectors_of(flat, cache, name) if embed else np.full((len(flat), 8), 8**-0.5, np.float32)
         start = 0
         for item_id, each in zip(self.names, cut, strict=True):
             chunks = [
@@ -99,13 +113,13 @@ class Stoa:
             found = vectors[start : start + len(each)]
             start += len(each)
             async with internal(self.database) as tx:
-                await self.index.replace(tx, self.key, NewItem(item_id, {}, chunks, found, embedder="minilm"))
+                await self.index.replace(tx, self.key, NewItem(item_id, {}, chunks, found, embedder=name))
 
     async def rank(self, queries: Mapping[int, tuple[str, Vectors | None]], **how: Any) -> Rankings:
         found: dict[int, Sequence[str]] = {}
         for number, (text, vector) in queries.items():
             async with self.database.tenant(Principal(self.key.org_id, self.key.project_id, UUID(int=9))) as tx:
-                query = Query(text, limit=DEPTH, one_per_item=True, **how)
+                query = Query(text, limit=DEPTH, one_per_item=True, unrelated=self.unrelated, **how)
                 hits = (await self.index.search(tx, self.key, query, vector)).hits
             found[number] = [self.names[hit.item_id] for hit in hits]
         return found

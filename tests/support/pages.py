@@ -32,6 +32,7 @@ PASTED_INTO = {
     "agents.md": "bash",
     "apps.md": "zsh",
     "knowledge.md": "bash",
+    "memory.md": "zsh",
     "people.md": "zsh",
     "sources.md": "zsh",
     "triggers.md": "bash",

@@ -1,8 +1,10 @@
-"""Builds the weight-free graphs of the local embedder. For developers only; see README.md beside this file.
+"""Builds the weight-free graphs of the local models. For developers only.
 
-    python tools/embedder/build_graphs.py MODEL_DIR
+    python tools/embedder/build_graphs.py minilm MODEL_DIR
+    python tools/embedder/build_graphs.py e5 MODEL_DIR
 
-MODEL_DIR holds model.safetensors; only the shapes of what the loader makes of it go into the graphs. Needs `onnx`.
+MODEL_DIR holds the weights as their package ships them (model.safetensors, e5-small-q4.bin); only the shapes of what
+the loader makes of them go into the graphs. Needs `onnx`.
 """
 
 import sys
@@ -13,7 +15,8 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
 
-from stoa.embedding import quantizing
+from stoa.embedding import e5, minilm, quantizing, weights
+from stoa.embedding.e5_file import E5File
 from stoa.embedding.safetensors import MappedTensors
 
 TARGET = Path(__file__).parents[2] / "src/stoa/embedding"
@@ -25,8 +28,9 @@ MS = "com.microsoft"
 class Graph:
     """Grows node by node; `op` returns the name of the node's output."""
 
-    def __init__(self, precision, declared):
-        self.precision, self.declared, self.nodes, self.constants = precision, declared, [], {}
+    def __init__(self, name, layers, precision, declared):
+        self.name, self.layers, self.precision = name, layers, precision
+        self.declared, self.nodes, self.constants = declared, [], {}
 
     def op(self, kind, *inputs, domain="", **attributes):
         return self.ops(kind, 1, *inputs, domain=domain, **attributes)[0]
@@ -70,7 +74,7 @@ class Graph:
         x = self.op("Add", "words", self.op("Slice", "embeddings.positions", zero, length, zero))
         x = self.op("LayerNormalization", x, "embeddings.norm.gain", "embeddings.norm.bias", axis=-1, epsilon=EPSILON)
         thirds = self.constant("thirds", [quantizing.DIMENSIONS] * 3, np.int64)
-        for layer in range(quantizing.LAYERS):
+        for layer in range(self.layers):
             name = f"layer.{layer}."
             parts = self.ops("Split", 3, self.linear(x, name + "attend"), thirds, axis=-1)
             attended = self.op("MultiHeadAttention", *parts, name + "attend.bias", "mask", domain=MS, num_heads=HEADS)
@@ -93,7 +97,7 @@ class Graph:
         outputs = [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["texts", quantizing.DIMENSIONS])]
         kept = [numpy_helper.from_array(value, name) for name, value in self.constants.items()]
         kept += [external(name, array) for name, array in self.declared.items()]
-        graph = helper.make_graph(self.nodes, f"all-MiniLM-L6-v2-{self.precision}", inputs, outputs, kept)
+        graph = helper.make_graph(self.nodes, f"{self.name}-{self.precision}", inputs, outputs, kept)
         operators = [helper.make_opsetid("", 18), helper.make_opsetid(MS, 1)]
         return helper.make_model(graph, opset_imports=operators, ir_version=8, producer_name="stoa")
 
@@ -110,14 +114,18 @@ def external(name, array):
     return tensor
 
 
-def main(model_dir: Path) -> None:
-    tensors = MappedTensors(model_dir / "model.safetensors").floats
+def main(which: str, model_dir: Path) -> None:
+    if which == "minilm":
+        name, layers = "all-MiniLM-L6-v2", minilm.LAYERS
+        tensors = MappedTensors(model_dir / weights.WEIGHTS.name).floats
+    else:
+        name, layers, tensors = "multilingual-e5-small", e5.LAYERS, E5File(model_dir / weights.E5.name)
     for precision in ("fp32", "int8"):
-        model = Graph(precision, quantizing.initializers(tensors, precision)).model()
-        path = TARGET / f"minilm_{precision}.onnx"
+        model = Graph(name, layers, precision, quantizing.initializers(tensors, precision, layers)).model()
+        path = TARGET / f"{which}_{precision}.onnx"
         path.write_bytes(model.SerializeToString(deterministic=True))
         print(f"{path.name}: {path.stat().st_size:,} bytes, {len(model.graph.node)} nodes")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(sys.argv[1], Path(sys.argv[2]))

@@ -1,11 +1,15 @@
 """Settings turned into what the slices take: the operator's choices of providers, embedders, programs and prices."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from pydantic import SecretStr
 
-from stoa import embedding, gateway, tools
+from stoa import access, embedding, gateway, tools
+from stoa.access.component import Outside
+from stoa.access.component import ProviderSettings as ProviderOfPeople
 from stoa.db.embedded import locate
 from stoa.doctor import DataLocation
 from stoa.gateway.component import ProviderSettings
@@ -16,6 +20,13 @@ from stoa.settings import Provider, Settings, SettingsError
 
 EMBEDDINGS_SLUG: Final = "stoa-embeddings"
 """The local embedder, as the AI gateway names it."""
+_BY_LANGUAGE: Final = "auto"
+_EMBEDDERS: Final = {
+    "minilm": embedding.MINILM,
+    embedding.MINILM: embedding.MINILM,
+    "multilingual": embedding.MULTILINGUAL,
+    embedding.MULTILINGUAL: embedding.MULTILINGUAL,
+}
 
 
 def secret_of(settings: Settings) -> bytes:
@@ -60,6 +71,41 @@ def _bundle(configured: Provider) -> str | None:
         raise SettingsError(f"ca_file of the provider {configured.name} cannot be used: {reason}") from error
 
 
+def outside(settings: Settings) -> Outside:
+    """How people come in from outside of the server."""
+    return Outside(settings.public_url, _provider(settings), _mail_server(settings))
+
+
+def _provider(settings: Settings) -> ProviderOfPeople | None:
+    chosen = settings.oidc
+    if chosen is None:
+        return None
+    return ProviderOfPeople(
+        chosen.issuer,
+        chosen.client_id,
+        plain(chosen.client_secret),
+        chosen.name,
+        chosen.scopes,
+        trust_email=chosen.trust_email,
+        newcomers=access.Newcomers(chosen.domains, members=chosen.newcomers == "members"),
+    )
+
+
+def _mail_server(settings: Settings) -> access.MailServer | None:
+    chosen = settings.smtp
+    if chosen is None:
+        return None
+    return access.MailServer(
+        chosen.host,
+        chosen.port or {"starttls": 587, "tls": 465, "none": 25}[chosen.tls],
+        chosen.tls,
+        chosen.sender,
+        chosen.username,
+        plain(chosen.password),
+        str(settings.ca_file) if settings.ca_file is not None else None,
+    )
+
+
 def prices(settings: Settings) -> Sequence[gateway.Price]:
     """The operator's table, and what costs nothing."""
     own = [gateway.Price(SLUG, 0, 0), gateway.Price(EMBEDDINGS_SLUG, 0, 0)]
@@ -100,6 +146,51 @@ def embedder(settings: Settings, outbound: Outbound) -> embedding.RemoteEmbedder
     )
 
 
+@dataclass(frozen=True, slots=True)
+class LocalEmbedders:
+    """The embedders of this machine by their names, and the one that new bases take; None: by their language."""
+
+    by_name: Mapping[str, embedding.Embedder]
+    chosen: str | None
+
+    @property
+    def default(self) -> embedding.Embedder:
+        """Where no base is asked: conversations, and the AI gateway."""
+        return self.by_name[self.chosen or embedding.MINILM]
+
+    async def load(self) -> None:
+        """Loads what the operator has chosen before the server answers. Raises SettingsError."""
+        if self.chosen is None or self.chosen == embedding.MINILM:
+            return  # It is loaded when it is first needed.
+        try:
+            await self.default.prepare()
+        except embedding.EmbedderError as error:
+            raise SettingsError(f"embedder (STOA_EMBEDDER): {error.message}") from error
+
+    async def close(self) -> None:
+        for one in self.by_name.values():
+            await one.close()
+
+
+def local_embedders(settings: Settings) -> LocalEmbedders:
+    """Raises SettingsError for an embedder that is none."""
+    by_name: dict[str, embedding.Embedder] = {embedding.MINILM: embedding.LocalEmbedder(settings.data_dir / "models")}
+    if embedding.MultilingualEmbedder.is_installed() or _EMBEDDERS.get(settings.embedder) == embedding.MULTILINGUAL:
+        by_name[embedding.MULTILINGUAL] = embedding.MultilingualEmbedder()
+    if settings.embedder == _BY_LANGUAGE:
+        return LocalEmbedders(by_name, None)
+    if settings.embedder in _EMBEDDERS:
+        return LocalEmbedders(by_name, _EMBEDDERS[settings.embedder])
+    directory = Path(settings.embedder)
+    if not directory.is_dir():
+        known = ", ".join((_BY_LANGUAGE, *_EMBEDDERS))
+        raise SettingsError(f"embedder (STOA_EMBEDDER): {settings.embedder} is no directory and none of {known}")
+    own = embedding.DirectoryEmbedder(directory)
+    if own.model in by_name:
+        raise SettingsError(f"embedder (STOA_EMBEDDER): the name {own.model} is taken by a model of Stoa")
+    return LocalEmbedders({**by_name, own.model: own}, own.model)
+
+
 def reranker(settings: Settings, outbound: Outbound) -> embedding.LocalReranker | embedding.RemoteReranker | None:
     chosen = settings.reranker
     if chosen is None:
@@ -111,8 +202,9 @@ def reranker(settings: Settings, outbound: Outbound) -> embedding.LocalReranker 
     return embedding.RemoteReranker(chosen.base_url, chosen.model, plain(chosen.api_key), outbound=outbound)
 
 
-async def load(chosen: embedding.LocalReranker | embedding.RemoteReranker | None) -> None:
-    """Loads a reranker of this machine before the server answers. Raises SettingsError."""
+async def load(embedders: LocalEmbedders, chosen: embedding.LocalReranker | embedding.RemoteReranker | None) -> None:
+    """Loads the models that the operator has named before the server answers. Raises SettingsError."""
+    await embedders.load()
     if not isinstance(chosen, embedding.LocalReranker):
         return
     try:

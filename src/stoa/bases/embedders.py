@@ -1,25 +1,29 @@
-"""The embedders that bases may name: the local model, the operator's endpoint, and endpoints of a tenant's
+"""The embedders that bases may name: those of this machine, the operator's endpoint, and endpoints of a tenant's
 connections."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 from uuid import UUID
 
 from stoa.bases.ports import Credentials
 from stoa.bases.types import EmbedderSpec
-from stoa.embedding import Embedder, EmbedderError, RemoteEmbedder
+from stoa.embedding import MINILM, MULTILINGUAL, Embedder, EmbedderError, RemoteEmbedder
 from stoa.kernel.errors import BadRequest
 from stoa.outbound import Outbound
 
-LOCAL_MODEL: Final = "all-MiniLM-L6-v2"
 OPENAI_URL: Final = "https://api.openai.com/v1"
+ENGLISH: Final = "english"
 
 
 class Embedders:
-    """Long-lived. `server` is the operator's endpoint and the default where there is one."""
+    """Long-lived. `local` are this machine's by their names. New bases take `server`, the operator's endpoint, where
+    there is one; else `chosen`; else what reads their language."""
 
     def __init__(
         self,
-        local: Embedder,
+        local: Mapping[str, Embedder],
+        chosen: str | None,
         server: Embedder | None,
         server_model: str | None,
         credentials: Credentials,
@@ -27,19 +31,29 @@ class Embedders:
         outbound: Outbound,
     ) -> None:
         self._local = local
+        self._chosen = chosen
         self._server = server
         self._server_model = server_model
         self._credentials = credentials
         self._outbound = outbound
 
-    def default(self) -> EmbedderSpec:
+    def default(self, language: str) -> EmbedderSpec:
         if self._server_model is not None:
             return EmbedderSpec("server", self._server_model, 0)
-        return EmbedderSpec("local", LOCAL_MODEL, 384)
+        fitting = MULTILINGUAL if language != ENGLISH and MULTILINGUAL in self._local else MINILM
+        return EmbedderSpec("local", self._chosen or fitting, 0, automatic=self._chosen is None)
+
+    def for_other_languages(self, spec: EmbedderSpec) -> EmbedderSpec | None:
+        """What an automatic choice of an embedder that reads English gives way to."""
+        if not spec.automatic or spec.model != MINILM or MULTILINGUAL not in self._local:
+            return None
+        return EmbedderSpec("local", MULTILINGUAL, 0, automatic=True)
 
     async def check(self, org_id: UUID, project_id: UUID, spec: EmbedderSpec) -> EmbedderSpec:
-        if spec.provider == "local" and spec.model != LOCAL_MODEL:
-            raise BadRequest.field("embedder.model", f"is not on this server; the local embedder is {LOCAL_MODEL}")
+        if spec.provider == "local" and spec.model not in self._local:
+            raise BadRequest.field(
+                "embedder.model", f"is not on this server; its local embedders are {', '.join(self._local)}"
+            )
         if spec.provider == "connection" and spec.connection_id is None:
             raise BadRequest.field(
                 "embedder.connection_id", "is needed with the provider connection: POST /v1/connections makes one"
@@ -56,7 +70,7 @@ class Embedders:
             raise BadRequest.field(
                 "embedder.dimensions", f"is {spec.dimensions}, but this embedder gives {embedder.dimensions}"
             )
-        return EmbedderSpec(spec.provider, spec.model, embedder.dimensions, spec.connection_id, embedder.identity)
+        return replace(spec, dimensions=embedder.dimensions, identity=embedder.identity)
 
     async def get(self, org_id: UUID, project_id: UUID, spec: EmbedderSpec) -> Embedder:
         embedder = await self._found(org_id, project_id, spec)
@@ -70,14 +84,12 @@ class Embedders:
 
     async def _found(self, org_id: UUID, project_id: UUID, spec: EmbedderSpec) -> Embedder:
         if spec.provider == "local":
-            return self._local
+            if spec.model not in self._local:
+                raise _gone(spec)
+            return self._local[spec.model]
         if spec.provider == "server":
             if self._server is None or self._server_model != spec.model:
-                message = (
-                    f"The embedder {spec.model} that this knowledge base was made with is not configured on this "
-                    "server; re-index it with another."
-                )
-                raise EmbedderError("embedder_unavailable", message, retryable=False)
+                raise _gone(spec)
             return self._server
         assert spec.connection_id is not None, "checked when it was stored"
         found = await self._credentials(org_id, project_id, spec.connection_id)
@@ -88,3 +100,11 @@ class Embedders:
         base_url, api_key, ca_bundle = found
         outbound = await self._outbound.trusting(ca_bundle)
         return RemoteEmbedder(base_url or OPENAI_URL, spec.model, api_key, spec.dimensions or None, outbound=outbound)
+
+
+def _gone(spec: EmbedderSpec) -> EmbedderError:
+    message = (
+        f"The embedder {spec.model} that this knowledge base was made with is not configured on this server; "
+        "re-index it with another."
+    )
+    return EmbedderError("embedder_unavailable", message, retryable=False)

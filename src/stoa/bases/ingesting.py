@@ -16,6 +16,7 @@ import structlog
 
 from stoa.bases import rules, store
 from stoa.bases.deletions import Deletions
+from stoa.bases.languages import LanguageChoice
 from stoa.bases.metrics import IngestionMetrics
 from stoa.bases.ports import Embedders, Index, TranscriptionError
 from stoa.bases.preparing import Prepared, Preparing, Progress
@@ -60,6 +61,7 @@ class Ingestion:
         self._database = database
         self._index = index
         self._preparing = Preparing(database, index, blobs, converter, embedders, transcribing)
+        self._language_choice = LanguageChoice(database, index, embedders)
         self._deletions = deletions
         self._node_id = node_id
         self._tally = tally or IngestionMetrics()
@@ -217,9 +219,11 @@ class Ingestion:
                 await tx.execute(SQL.postpone, *_fence(item), 0.0, None)
                 return
             live = {generation: made[generation] for generation in (base["generation"], newest) if generation in made}
-            for one in live.values():
+            languages: dict[int, str] = {}
+            for generation, one in live.items():
                 # The metadata may have been changed while the file was read.
-                await self._index.replace(tx, one.target.key, replace(one.new, metadata=current.shown_metadata))
+                new = replace(one.new, metadata=current.shown_metadata)
+                languages[generation] = await self._index.replace(tx, one.target.key, new)
             served, built = live.get(base["generation"]), live.get(newest) if building is not None else None
             converted = live[newest].converted
             await tx.execute(SQL.forget_transcripts, item.org_id, item.id, item.sha256)
@@ -236,6 +240,8 @@ class Ingestion:
         self._tally.chunks.add(by=sum(len(one.new.chunks) for one in live.values()))
         if item.served_sha256 not in (None, item.sha256):
             await self._deletions.discard(item.org_id, item.project_id, [item.served_sha256])
+        if building is None and served is not None:
+            await self._language_choice.consider(item, served.target.key, languages[base["generation"]])
 
     async def _locked(self, tx: Tx, item: Item) -> Item:
         """The item's row, locked. Raises Superseded when it is not this worker's any more."""

@@ -28,7 +28,14 @@ class Projects(Protocol):
 
 
 class Embedders(Protocol):
-    def default(self) -> EmbedderSpec: ...
+    def default(self, language: str) -> EmbedderSpec:
+        """Of a new base in this language."""
+        ...
+
+    def for_other_languages(self, spec: EmbedderSpec) -> EmbedderSpec | None:
+        """The embedder that a base takes instead of this one once it holds items in several languages; None where it
+        keeps it."""
+        ...
 
     async def check(self, org_id: UUID, project_id: UUID, spec: EmbedderSpec) -> EmbedderSpec:
         """The same with its true number of dimensions. Raises BadRequest naming the field of `embedder`."""
@@ -95,7 +102,9 @@ class Transcriber(Protocol):
 class Index(Protocol):
     """Chunks, vectors and words. `stoa.index` says more."""
 
-    async def replace(self, tx: Tx, key: BaseKey, item: NewItem) -> None: ...
+    async def replace(self, tx: Tx, key: BaseKey, item: NewItem) -> str: ...
+
+    async def languages(self, tx: Tx, key: BaseKey) -> Mapping[str, int]: ...
 
     async def remove(self, tx: Tx, key: BaseKey, item_ids: Sequence[UUID]) -> Removed: ...
 

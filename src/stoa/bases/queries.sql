@@ -226,7 +226,8 @@ UPDATE knowledge_items SET status = 'pending', paid_by = $3, version = version +
 WHERE org_id = $1 AND knowledgebase_id = $2 AND (status <> 'failed' OR served_sha256 IS NOT NULL);
 
 -- name: stop_building
-UPDATE knowledgebases SET building = NULL, updated_at = now() WHERE org_id = $1 AND id = $2;
+-- The embedder that answers is the one that its owner wants.
+UPDATE knowledgebases SET building = NULL, embedder = embedder || '{"automatic": false}', updated_at = now() WHERE org_id = $1 AND id = $2;
 
 -- name: unbuild_items
 -- What was processed for the generation that is given up is as it was; a replacement that waits goes on waiting.

@@ -16,7 +16,7 @@ from stoa.bases.service import no_base
 from stoa.bases.store import SQL
 from stoa.bases.types import EmbedderSpec
 from stoa.db import Database, Row, Tx
-from stoa.embedding import EmbedderError, Reranker, Tokenizing
+from stoa.embedding import Asymmetric, Calibrated, EmbedderError, Reranker, Tokenizing
 from stoa.index import BaseKey, Found, Hit, Mode, Query
 from stoa.kernel.errors import NotFound, Unavailable
 from stoa.kernel.principal import Principal
@@ -54,10 +54,12 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class _Embedded:
-    """A query's vector, and the share of it that the embedder reads by more than single letters."""
+    """A query's vector, the share of it that the embedder reads by more than single letters, and the cosine that it
+    gives to unrelated texts."""
 
     vector: "NDArray[np.float32]"
     known: float
+    unrelated: float
 
 
 class Search:
@@ -84,12 +86,11 @@ class Search:
             mode, alpha = _mode(asked, row["retriever"])
             reranker = await self._reranker(principal, row, asked)
             begun = perf_counter()
-            vector = None
+            embedded = None
             if mode is not Mode.KEYWORD:
                 embedded = await self._embed(
                     principal.org_id, row["project_id"], store.embedder_of(row["embedder"]), asked.query
                 )
-                vector = embedded.vector
                 if mode is Mode.HYBRID and asked.alpha is None and embedded.known < KNOWN_MIN:
                     mode = Mode.KEYWORD  # What the embedder cannot read has a vector that says nothing.
             embedding_ms = (perf_counter() - begun) * 1000
@@ -102,10 +103,10 @@ class Search:
                 found = await self._index.search(
                     tx,
                     _key(principal, base_id, row),
-                    _query(asked, mode, alpha, row, wide=reranker is not None),
-                    vector,
+                    _query(asked, mode, alpha, row, embedded, wide=reranker is not None),
+                    embedded.vector if embedded is not None else None,
                 )
-            self._metrics.searched(mode.value, found.seconds, None if vector is None else embedding_ms / 1000)
+            self._metrics.searched(mode.value, found.seconds, None if embedded is None else embedding_ms / 1000)
             if reranker is not None:  # No database connection is held during this call.
                 limit = asked.limit or row["retriever"]["top_k"]
                 found = await reranked(
@@ -160,13 +161,19 @@ class Search:
             if key in self._cached:
                 self._cached.move_to_end(key)
                 return self._cached[key]
-            vector = (await embedder.embed([text]))[0]
+            vector = (
+                await embedder.embed_query(text)
+                if isinstance(embedder, Asymmetric)
+                else (await embedder.embed([text]))[0]
+            )
         except EmbedderError as error:
             raise Unavailable(
                 f"The query cannot be embedded just now. {error.message} A search with mode=keyword works without."
             ) from error
         known = embedder.tokenize([text])[0].known if isinstance(embedder, Tokenizing) else 1.0
-        self._cached[key] = found = _Embedded(vector, known)
+        self._cached[key] = found = _Embedded(
+            vector, known, embedder.unrelated if isinstance(embedder, Calibrated) else 0.0
+        )
         if len(self._cached) > CACHED_MAX:
             self._cached.popitem(last=False)
         return found
@@ -183,7 +190,7 @@ def _key(principal: Principal, base_id: UUID, row: Row) -> BaseKey:
     return BaseKey(principal.org_id, row["project_id"], base_id, row["generation"])
 
 
-def _query(asked: Asked, mode: Mode, alpha: float, row: Row, *, wide: bool) -> Query:
+def _query(asked: Asked, mode: Mode, alpha: float, row: Row, embedded: _Embedded | None, *, wide: bool) -> Query:
     """`wide`: for a reranker, which reads more than are asked for; the threshold then applies to its scores."""
     limit = asked.limit or row["retriever"]["top_k"]
     return Query(
@@ -199,6 +206,7 @@ def _query(asked: Asked, mode: Mode, alpha: float, row: Row, *, wide: bool) -> Q
         language=row["language"],
         exact=asked.exact,
         one_per_item=asked.one_per_item,
+        unrelated=embedded.unrelated if embedded is not None else 0.0,
     )
 
 

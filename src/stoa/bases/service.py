@@ -68,14 +68,16 @@ class KnowledgeBases:
         assert settings.name is not None, "the wire asks for a name"
         self._rerankers.check(settings.retriever.get("reranker"))
         home = await self._projects.chosen(principal, project_id)
-        embedder = await self._embedders.check(principal.org_id, home, settings.embedder or self._embedders.default())
+        language = settings.language or DEFAULT_LANGUAGE
+        chosen = settings.embedder or self._embedders.default(language)
+        embedder = await self._embedders.check(principal.org_id, home, chosen)
         new = NewBase(
             settings.name,
             settings.description,
             embedder,
             replace(DEFAULT_CHUNKING, **settings.chunking),
             replace(DEFAULT_RETRIEVER, **settings.retriever),
-            settings.language or DEFAULT_LANGUAGE,
+            language,
             settings.ocr or "auto",
             _merged({}, settings.ingestion),
         )

@@ -96,6 +96,7 @@ def embedder_of(stored: Mapping[str, Any]) -> EmbedderSpec:
         stored["dimensions"],
         UUID(connection_id) if connection_id else None,
         stored["identity"],
+        stored.get("automatic", False),
     )
 
 

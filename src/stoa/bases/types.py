@@ -1,7 +1,7 @@
 """Knowledge bases, their settings and their items. No I/O here."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal, TypeAlias
@@ -16,7 +16,7 @@ class EmbedderSpec:
     """Which embedder makes a base's vectors. `provider` is `local`, `server` (the operator's endpoint) or `connection`.
 
     `identity` is what it called itself when the base was made: vectors of another one do not compare, whatever it is
-    named now.
+    named now. `automatic`: nobody has named it, so it may change with the languages of the items.
     """
 
     provider: str
@@ -24,6 +24,7 @@ class EmbedderSpec:
     dimensions: int
     connection_id: UUID | None = None
     identity: str = ""
+    automatic: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

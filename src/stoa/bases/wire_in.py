@@ -30,7 +30,7 @@ Language = Annotated[str, AfterValidator(_language)]
 
 
 class EmbedderIn(Body):
-    """`local` is the model that comes along, `server` the operator's endpoint, `connection` an endpoint of
+    """`local` is a model on the server's machine, `server` the operator's endpoint, `connection` an endpoint of
     /v1/connections."""
 
     provider: Literal["local", "server", "connection"]
@@ -41,7 +41,7 @@ class EmbedderIn(Body):
 
 class ChunkingIn(Body):
     """Texts are cut along their structure. `tokens_max` bounds a chunk by tokens of the embedder, `characters_max` by
-    characters; no chunk is longer than the embedder reads (the local one 256 tokens)."""
+    characters; no chunk is longer than the embedder reads (all-MiniLM-L6-v2 256 tokens)."""
 
     characters_max: Annotated[int, Field(ge=200, le=8_000)] | None = None
     tokens_max: Annotated[int, Field(ge=32, le=8_192)] | None = None

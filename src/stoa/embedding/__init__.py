@@ -3,16 +3,23 @@
 Importing this loads no model and no NumPy.
 """
 
-from stoa.embedding.local import LocalEmbedder
+from stoa.embedding.directory import DirectoryEmbedder
+from stoa.embedding.local import MINILM, MULTILINGUAL, LocalEmbedder, MultilingualEmbedder
 from stoa.embedding.remote import RemoteEmbedder
 from stoa.embedding.reranking import LocalReranker, NullReranker, RemoteReranker, Reranker, RerankerError
-from stoa.embedding.types import Embedder, EmbedderError, Tokenizing, Tokens
+from stoa.embedding.types import Asymmetric, Calibrated, Embedder, EmbedderError, Tokenizing, Tokens
 
 __all__ = [
+    "MINILM",
+    "MULTILINGUAL",
+    "Asymmetric",
+    "Calibrated",
+    "DirectoryEmbedder",
     "Embedder",
     "EmbedderError",
     "LocalEmbedder",
     "LocalReranker",
+    "MultilingualEmbedder",
     "NullReranker",
     "RemoteEmbedder",
     "RemoteReranker",

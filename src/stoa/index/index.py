@@ -24,9 +24,15 @@ class Index:
     def __init__(self) -> None:
         self._stemmer = Stemmer()
 
-    async def replace(self, tx: Tx, key: BaseKey, item: NewItem) -> None:
-        """The item's new chunks for its old ones, if any. Searches see either all old or all new."""
-        await writing.replace(tx, self._stemmer, key, item)
+    async def replace(self, tx: Tx, key: BaseKey, item: NewItem) -> str:
+        """The item's new chunks for its old ones, if any; gives its language. Searches see either all old or all
+        new."""
+        return await writing.replace(tx, self._stemmer, key, item)
+
+    async def languages(self, tx: Tx, key: BaseKey) -> Mapping[str, int]:
+        """How many items there are in each language."""
+        rows = await tx.fetch(SQL.languages_of, key.org_id, key.knowledgebase_id, key.generation)
+        return {row["language"]: row["items"] for row in rows}
 
     async def remove(self, tx: Tx, key: BaseKey, item_ids: Sequence[UUID]) -> Removed:
         """Items with their chunks, vectors and postings; those that are not there count nothing."""

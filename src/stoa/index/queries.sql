@@ -17,7 +17,7 @@ SELECT form FROM knowledge_indexes WHERE org_id = $1 AND knowledgebase_id = $2 A
 -- name: open_index
 -- What a search needs to know, and the settings of its scans: everything it reads is found through an index, whatever
 -- the statistics say.
-SELECT index_id, dimensions, language, chunks, words, next_ordinal, own_table, hnsw, form, languages,
+SELECT org_id, index_id, dimensions, language, chunks, words, next_ordinal, own_table, hnsw, form, languages,
        set_config('hnsw.ef_search', $4, true), set_config('hnsw.iterative_scan', 'strict_order', true),
            set_config('hnsw.max_scan_tuples', $5, true),
        set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true)
@@ -36,6 +36,11 @@ WHERE org_id = $1 AND index_id = $2;
 -- name: add_language
 UPDATE knowledge_indexes SET languages = languages || $3::text
 WHERE org_id = $1 AND index_id = $2 AND $3 <> ALL (languages);
+
+-- name: languages_of
+SELECT coalesce(item.language, i.language) AS language, count(*) AS items
+FROM knowledge_indexes i JOIN knowledge_index_items item ON item.org_id = i.org_id AND item.index_id = i.index_id
+WHERE i.org_id = $1 AND i.knowledgebase_id = $2 AND i.generation = $3 GROUP BY 1;
 
 -- name: delete_index
 DELETE FROM knowledge_indexes WHERE org_id = $1 AND index_id = $2;
@@ -177,6 +182,15 @@ SELECT p.term, p.records FROM knowledge_postings p JOIN chosen USING (term) WHER
 SELECT w.word, s.stem
     FROM unnest($2::text[]) AS w (word), LATERAL unnest(tsvector_to_array(to_tsvector($1::text::regconfig,
     w.word))) AS s (stem);
+
+-- name: compounds
+-- Terms of the index that begin with one of $3, and end before the one beside it in $4: at most $6 of each, with at least
+-- $5 letters more.
+SELECT r.place, t.term
+FROM unnest($3::text[], $4::text[]) WITH ORDINALITY AS r (low, high, place),
+     LATERAL (SELECT DISTINCT p.term FROM knowledge_postings p WHERE p.org_id = $1 AND p.index_id = $2
+         AND p.term > r.low COLLATE "C" AND p.term < r.high COLLATE "C" AND length(p.term) >= length(r.low) + $5
+         LIMIT $6) t;
 
 -- name: filter_blocks
 -- The postings of the pieces of metadata that a filter asks for.

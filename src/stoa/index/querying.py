@@ -7,12 +7,17 @@ from typing import Final
 from stoa.db import Row, Tx
 from stoa.index.languages import language_of
 from stoa.index.normalizing import FORM
-from stoa.index.stemming import Analysis, Stemmer
+from stoa.index.stemming import COMPOUNDING, PART_MIN, REST_MIN, Analysis, Stemmer, compound_ranges
+from stoa.index.store import SQL
 from stoa.index.types import Query
-from stoa.index.words import CAPITALS
+from stoa.index.words import CAPITALS, WORD
 
 WORDS_MAX: Final = 256
 LANGUAGES_MAX: Final = 8
+COMPOUNDS_MAX: Final = 50
+"""That begin with a word of the query, and that end with it."""
+PART: Final = 0.5
+"""What a compound counts that holds a word of the query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,35 @@ async def asked_words(tx: Tx, stemmer: Stemmer, index: Row, query: Query) -> Seq
         found = {}
         for terms in stop_words:
             _add(found, terms)
-    return list(found.values())[:WORDS_MAX]
+    return await _with_compounds(tx, index, list(found.values())[:WORDS_MAX])
+
+
+async def _with_compounds(tx: Tx, index: Row, words: Sequence[Word]) -> Sequence[Word]:
+    """The words, in languages that write compounds as one word also found within these: `Antrag` in `Urlaubsantrag`,
+    and `Urlaub` there too."""
+    if COMPOUNDING.isdisjoint(index["languages"]):
+        return words
+    asked = {
+        place: compound_ranges(word.name[1:])
+        for place, word in enumerate(words)
+        if word.name[0] == WORD and len(word.name) > PART_MIN and word.name[1:].isalpha()
+    }
+    ranges = [(place, low, high) for place, each in asked.items() for low, high in each]
+    if not ranges:
+        return words
+    rows = await tx.fetch(
+        SQL.compounds,
+        index["org_id"],
+        index["index_id"],
+        [low for _, low, _ in ranges],
+        [high for _, _, high in ranges],
+        REST_MIN,
+        COMPOUNDS_MAX,
+    )
+    terms = [dict(word.terms) for word in words]
+    for row in rows:
+        terms[ranges[row["place"] - 1][0]].setdefault(row["term"], PART)
+    return [replace(word, terms=each) for word, each in zip(words, terms, strict=True)]
 
 
 async def _of_first_form(tx: Tx, stemmer: Stemmer, analysis: Analysis, text: str) -> Sequence[Word]:

@@ -99,7 +99,7 @@ async def search(
         rows, words = (
             await _meanwhile(way.rows(tx), count_words) if postings is not None else (await way.rows(tx), words)
         )
-        meaning = [(row["ordinal"], _cosine(row["score"])) for row in rows]
+        meaning = [(row["ordinal"], _similarity(row["score"], query)) for row in rows]
         stages.end("semantic", candidates=len(meaning), method=way.method)
     ranking, parts = await _fused(tx, key, index, query, query_vector, words, meaning, stages)
     if query.similarity_threshold is not None:
@@ -201,9 +201,9 @@ async def _meanwhile(work: Coroutine[Any, Any, _Rows], compute: Callable[[], _Co
             await asyncio.wait([task])
 
 
-def _cosine(value: float) -> float:
+def _similarity(cosine: float, query: Query) -> float:
     """In 0..1: what points away is as unlike as what has nothing to do with it."""
-    return min(1.0, max(0.0, value))
+    return min(1.0, max(0.0, (cosine - query.unrelated) / (1 - query.unrelated)))
 
 
 async def _fused(
@@ -232,7 +232,7 @@ async def _fused(
             vector.tolist(),
             missing,
         )
-        near.update((row["ordinal"], _cosine(row["score"])) for row in rows)
+        near.update((row["ordinal"], _similarity(row["score"], query)) for row in rows)
     by_words = {ordinal: float(words.scores[ordinal]) if ordinal < len(words.scores) else 0.0 for ordinal in near}
     ranking = weighted(near, by_words, query.alpha)
     stages.end("fusion", candidates=len(ranking), alpha=query.alpha)

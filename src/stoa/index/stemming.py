@@ -10,7 +10,7 @@ from stoa.db import Tx
 from stoa.index import words, words_v1
 from stoa.index.normalizing import folded, transcribed
 from stoa.index.store import SQL
-from stoa.index.words import CAPITALS, CHARACTERS_MAX, FOLDED, STOP, WORD
+from stoa.index.words import CAPITALS, CHARACTERS_MAX, FOLDED, STOP, TAIL, WORD
 
 REMEMBERED_MAX: Final = 200_000
 """Words of one language: about 30 MB."""
@@ -18,6 +18,11 @@ TOKENS_MAX: Final = 50_000
 """Of the texts that searches show, in one language: about 10 MB."""
 LIKE: Final = 0.8
 """What a word counts that is the query's but for its accents."""
+COMPOUNDING: Final = frozenset({"german", "dutch", "danish", "norwegian", "swedish"})
+PART_MIN: Final = 5
+"""Letters of a word that compounds are found by."""
+REST_MIN: Final = 3
+"""Letters of a compound beside it."""
 _BATCH: Final = 5_000
 _TELLING: Final = re.compile(r"\w[@/\\_:.#&+]+\w|\d{3}")
 _WHOLE: Final = frozenset({"hindi", "nepali"})
@@ -107,7 +112,7 @@ class Stemmer:
             return {CAPITALS + word: 1.0} if kind == CAPITALS else None
         if kind not in {WORD, CAPITALS}:
             return dict.fromkeys(own, 1.0)
-        plain = {term[1:] for term in own}
+        plain = {term[1:] for term in own if term[0] != TAIL}
         found = {own[0]: 1.0}
         for stem in plain:
             found.setdefault(WORD + stem, LIKE)
@@ -149,9 +154,10 @@ class Stemmer:
             stem = word
         if stem is None:
             return (STOP + word, CAPITALS + word) if kind == CAPITALS else (STOP + word,)
+        tail = (TAIL + folded(stem)[::-1],) if _may_be_compound(analysis.language, stem) else ()
         if word.isascii():
-            return (WORD + stem,)
-        return (WORD + stem, *(FOLDED + one for one in self._like(word, stem, stems)))
+            return (WORD + stem, *tail)
+        return (WORD + stem, *(FOLDED + one for one in self._like(word, stem, stems)), *tail)
 
     def _like(self, word: str, stem: str, stems: Mapping[str, str | None]) -> Iterable[str]:
         """The stems by which a word is found without its accents."""
@@ -159,6 +165,15 @@ class Stemmer:
         found = dict.fromkeys((folded(stem), stems.get(plain) or plain, stems.get(spelled) or spelled))
         found.pop(stem, None)
         return found if plain != word else ()
+
+
+def _may_be_compound(language: str, stem: str) -> bool:
+    return language in COMPOUNDING and len(stem) >= PART_MIN + REST_MIN and stem.isalpha()
+
+
+def compound_ranges(stem: str) -> Sequence[tuple[str, str]]:
+    """Between which terms the compounds lie that begin and that end with a stem."""
+    return [(low, low + "\U0010ffff") for low in (WORD + stem, TAIL + folded(stem)[::-1])]
 
 
 def _is_stemmed(word: str, form: int) -> bool:

@@ -109,7 +109,8 @@ class Query:
     With `user`, `groups` or both, only items that admit one of them are found (`visibility`); an empty list of groups
     finds what everybody may see. `similarity_threshold` (0..1) is compared with the score of the mode: the cosine in
     semantic mode, the share of the best possible BM25 score in keyword mode, their weighted mean in hybrid mode.
-    `language` None means the index's own; it says which words are stop words where the query does not. With
+    `unrelated` is the cosine that this embedder gives to texts which have nothing to do with one another: scores count
+    from there. `language` None means the index's own; it says which words are stop words where the query does not. With
     `one_per_item` the best chunk of each item is found, and `limit` counts items. `exact` scans every vector instead of
     walking the HNSW graph, to measure the graph's recall.
     """
@@ -126,6 +127,7 @@ class Query:
     language: str | None = None
     exact: bool = False
     one_per_item: bool = False
+    unrelated: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,9 @@ STOP: Final = "s"
 """A stop word: asked for only where a query holds nothing else."""
 FOLDED: Final = "f"
 """A stem as it is found by those who leave out its accents."""
+TAIL: Final = "t"
+"""The stem of a long word written backwards, in languages that write compounds as one word: what begins with `gartna`
+ends in `antrag`."""
 COUNTED: Final = WORD + CODE
 """Kinds that count for the length of a chunk: the others are second forms of these."""
 
@@ -40,6 +43,11 @@ _DENSE: Final = (
     "\U00020000-\U0003ffff"
 )
 """Thai, Lao, Burmese, Khmer, Japanese, Chinese, Korean: words are not separated, or only loosely."""
+
+
+_SECTION: Final = "\x1f\x1f"
+"""Before a token that is a section alone (`§ 12a`): what else stands in it is a token of its own. No other token begins
+with white space."""
 
 
 class _Patterns(NamedTuple):
@@ -74,6 +82,9 @@ def raw_terms(text: str, language: str = "english", *, asked: bool = False) -> I
 def normal_terms(text: str, language: str, *, asked: bool = False) -> Iterator[str]:
     """The same of a text in its normal form."""
     patterns = _patterns(ascii_only=text.isascii())
+    if text.startswith(_SECTION):
+        yield CODE + _bounded(text.removeprefix(_SECTION), language)
+        return
     for word in patterns.word.findall(text.replace("_", " ")):
         if word.isascii() and word.islower() and word.isalpha():
             yield WORD + word[:CHARACTERS_MAX]
@@ -95,7 +106,7 @@ def tokens(text: str) -> list[str]:
     if "\u00a7" not in text:
         return found
     sections = _patterns(ascii_only=False).section.findall(text)
-    return [*found, *("".join(section.split()) for section in sections)]
+    return [*found, *(_SECTION + "".join(section.split()) for section in sections)]
 
 
 def is_stemmed(word: str) -> bool:

@@ -21,9 +21,9 @@ _BATCH: Final = 500
 """Chunks of one statement."""
 
 
-async def replace(tx: Tx, stemmer: Stemmer, key: BaseKey, item: NewItem) -> None:
-    """The item's new chunks for its old ones. Searches see all of the old until the commit, and all of the new after
-    it."""
+async def replace(tx: Tx, stemmer: Stemmer, key: BaseKey, item: NewItem) -> str:
+    """The item's new chunks for its old ones; gives its language. Searches see all of the old until the commit, and all
+    of the new after it."""
     dimensions = int(item.vectors.shape[1])
     assert item.vectors.shape == (len(item.chunks), dimensions), "one vector per chunk"
     form = await tx.fetchval(SQL.form_of, key.org_id, key.knowledgebase_id, key.generation) or FORM
@@ -77,6 +77,7 @@ async def replace(tx: Tx, stemmer: Stemmer, key: BaseKey, item: NewItem) -> None
     blocks = [*word_blocks(enumerate(analysed.counts, first)), *metadata_blocks(first, last, terms_of_metadata)]
     await store.insert_blocks(tx, key, index_id, blocks)
     await tx.execute(SQL.count_change, key.org_id, index_id, len(item.chunks), words, last + 1, len(blocks), 0)
+    return analysed.language
 
 
 async def _settled(tx: Tx, key: BaseKey, index: Row, item: NewItem, dimensions: int) -> int:

@@ -1000,6 +1000,20 @@ async def test_accents_are_matched_with_and_without_and_the_exact_form_ranks_hig
         assert "<mark>" in (found.hits[0].snippet or ""), written
 
 
+async def test_compounds_are_found_by_their_parts(database: Database, index: Index) -> None:
+    await put(
+        database,
+        index,
+        item(1, "Die Urlaubsanträge der Abteilung sind bis zum Freitag mit dem Formular an das Büro zu geben."),
+        item(2, "Der Antrag und das Formular sind bis zum Freitag an das Büro der Abteilung zu geben."),
+        item(3, "Das Fahrrad ist bis zum Freitag an der Ladestation im Büro der Abteilung abzugeben."),
+    )
+    for asked, found in (("Antrag", [2, 1]), ("Urlaub", [1]), ("anträge", [2, 1]), ("Station", [3]), ("Rad", [])):
+        answer = await ask(database, index, asked)
+        assert numbers(answer) == found, asked
+        assert all("<mark>" in (hit.snippet or "") for hit in answer.hits), asked
+
+
 async def test_each_item_is_stemmed_in_its_own_language(database: Database, index: Index) -> None:
     await put(
         database,
