@@ -85,6 +85,8 @@ class Recorder:
         }
         if at.query:
             exchange["query"] = [[name, self._plain(value)] for name, value in parse_qsl(at.query)]
+        if "If-Match" in headers:
+            exchange["if_match"] = self._plain(headers["If-Match"])
         exchange |= self._body(headers.get("Content-Type", ""), body)
         exchange["status"] = status
         try:
