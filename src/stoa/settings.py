@@ -258,6 +258,13 @@ class Settings(BaseModel):
     """Directories of this machine that sources of knowledge bases may read, by every tenant; none unless named."""
     traces_retention_days: Annotated[float, Field(gt=0)] | None = 30.0
     """Traces that nothing was added to for so long are removed; None keeps them."""
+    otlp_endpoint: Annotated[str, Field(pattern=r"^https?://[^\s]+$", max_length=2_000)] | None = None
+    """Where the runs of all projects are exported to as OTLP, but of those that name an endpoint of their own: the
+    whole URL, `https://collector.example.com/v1/traces`."""
+    otlp_headers: SecretStr | None = None
+    """Sent with them: `name=value,name=value`, as OTEL_EXPORTER_OTLP_HEADERS has it."""
+    otlp_content: bool = False
+    """Whether inputs and outputs are exported too."""
     cors_origins: tuple[str, ...] = ("*",)
     runs_max: Annotated[int, Field(ge=1, le=20_000)] = 2_000
     """Runs that this node works on at once; more wait in the database."""

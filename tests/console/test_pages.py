@@ -15,8 +15,12 @@ from tests.support.browsers import browser, sign_in
 from tests.support.databases import Databases
 from tests.support.doubles import ScriptedModel
 
-LISTS = tuple(path for _, path, _ in pages.NAVIGATION)
 HOSTILE = "<script>alert(1)</script>\"'{{7*191}}"
+LISTS = (
+    *(path for _, path, _ in pages.NAVIGATION),
+    f"/console/traces?q={HOSTILE}&model={HOSTILE}&since=day&cost_usd_min=x",
+    "/console/traces/compare",
+)
 NOBODY = "00000000-0000-7000-8000-000000000000"
 OF_ANYBODY = {"chat with an app"}
 """Pages that are there without what their address names: the chat, with a model instead."""

@@ -1,4 +1,4 @@
-"""The guide of memory and skills: its shell as it stands."""
+"""The guide of memory, skills and artifacts: its shell as it stands."""
 
 from pathlib import Path
 
@@ -21,5 +21,6 @@ async def test_the_guide_works_when_pasted(room: Path) -> None:
     )
     assert '"total_count":4' in printed
     assert '"instructions":"Ask for the order number, then why."' in printed
+    assert printed.count("# Q3, corrected") == 2, "by its download and by its link"
     assert '"deleted_count":4' in printed
     assert '"verified_at"' in printed.rstrip().rsplit("\n", 1)[-1]

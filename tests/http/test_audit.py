@@ -219,6 +219,7 @@ UNTRIED = {
     "DELETE /v1/knowledgebase-items/ID": "knowledge_item.delete",
     "POST /apps/APP/v1/files": "file.create",
     "POST /v1/skills/upload": "skill.create",
+    "POST /v1/artifacts/upload": "artifact.create",
     "POST /v1/skills/ID/versions/upload": "skill.version",
     "DELETE /kb/BASE/v1/items/ID": "knowledge_item.delete",
 }

@@ -35,6 +35,7 @@ OPEN = {
     "GET /metrics": "the operator's: loopback or STOA_METRICS_TOKEN",
     "POST /v1/invitations/accept": "the body's token is the credential",
     "POST /v1/hooks/{secret}": "the secret in the path is the credential",
+    "GET /v1/shared/{secret}": "the same: a link that somebody shared",
 }
 """Routes without a credential, and why."""
 NOBODY = ("none", "malformed", "expired", "revoked")

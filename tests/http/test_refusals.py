@@ -494,6 +494,7 @@ ELSEWHERE = {
     "POST /v1/hooks/ID": "tests/http/test_triggers.py",  # the secret in its path is the credential
     "POST /v1/apps/ID/invoke": "tests/http/test_app_host.py",  # its body is any object
     "DELETE /apps/APP/v1/requirements/ID/connections": "tests/http/test_requirements.py",  # cannot do without a query
+    "GET /v1/shared/ID": "tests/http/test_artifacts.py",  # the same
     "DELETE /v1/memories/ID/items": "tests/http/test_memory.py",  # the same
     "DELETE /v1/memory-stores/ID/files": "tests/http/test_memory.py",  # the same
     "GET /v1/me": "tests/http/test_refusals.py",  # refuses every key, below

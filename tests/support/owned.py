@@ -85,7 +85,7 @@ async def owning(server: Running) -> AsyncGenerator[Owned]:
         "type": "workflow",
         "source_id": "s",
         "start_time": "2026-03-01T12:00:00Z",
-        "end_time": None,
+        "end_time": "2026-03-01T12:00:01+00:00",
     }
     sender = {"Authorization": f"Bearer {collecting['data']['key']}"}
     await server.call("POST", "/v1/traces", json={"runs": [span]}, headers=sender)

@@ -183,7 +183,10 @@ class KnowledgeLibrary:
         self, run: runs.Run, base_ids: Sequence[UUID], query: str, limit: int | None
     ) -> Sequence[runs.Quote]:
         principal = Principal(run.org_id, run.project_id, run.created_by or run.id)
-        found = await self._search.search_all(principal, base_ids, query, limit, run.user_id)
+        # Whoever uses a public app without a key can claim any name: nothing that is restricted is shown.
+        anonymous = run.app_id is not None and run.created_by == run.app_id
+        user, groups = (None, ()) if anonymous else (run.user_id, None)
+        found = await self._search.search_all(principal, base_ids, query, limit, user, groups)
         return [
             runs.Quote(
                 hit.text,

@@ -17,6 +17,7 @@ from stoa.gateway.providers.extractive import SLUG
 from stoa.outbound import Outbound
 from stoa.outbound.certificates import checked_bundle
 from stoa.settings import Provider, Settings, SettingsError
+from stoa.traces import Endpoint, headers_of
 
 EMBEDDINGS_SLUG: Final = "stoa-embeddings"
 """The local embedder, as the AI gateway names it."""
@@ -211,6 +212,14 @@ async def load(embedders: LocalEmbedders, chosen: embedding.LocalReranker | embe
         await chosen.prepare()
     except embedding.RerankerError as error:
         raise SettingsError(f"reranker.path (STOA_RERANKER_PATH): {error.message}") from error
+
+
+def trace_endpoint(settings: Settings) -> Endpoint | None:
+    """Where the runs of all projects are exported to."""
+    if settings.otlp_endpoint is None:
+        return None
+    headers = headers_of(plain(settings.otlp_headers) or "")
+    return Endpoint(settings.otlp_endpoint, headers, settings.otlp_content)
 
 
 def plain(secret: SecretStr | None) -> str | None:

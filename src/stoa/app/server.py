@@ -58,6 +58,8 @@ EXPOSED_HEADERS: Final = (
     "X-Stoa-Budget-Remaining-Usd",
     "X-Stoa-Notice",
     "X-Stoa-Ignored",
+    "X-Stoa-Cache",
+    "Age",
 )
 """What a page in a browser may read of an answer."""
 DOCTOR_CONNECTIONS_MAX: Final = 4

@@ -98,7 +98,9 @@ async def open_slices(
         keys = await enter(_open_access(settings, outbound, kit, owner))
         dialects = await enter(_open_dialects(kit, talking, streams, models, deployed, chosen))
         usage = await enter(usage_component.open_component(kit))
-        traces = await enter(traces_component.open_component(kit, owner, retention_days=settings.traces_retention_days))
+        exports = traces_component.Exporting(outbound, models.gateway.vault, choices.trace_endpoint(settings))
+        days, apps_of = settings.traces_retention_days, deployed.apps
+        traces = await enter(traces_component.open_component(kit, owner, apps_of, living, exports, retention_days=days))
         built: list[Component] = [
             journal, node, streams, models.gateway, talking.conversations, talking.runs, dialects, deployed,
             hosted.callbacks, hosted.requirements, *kept.parts, tools, knowledge, sources, triggers, keys, usage,
@@ -312,8 +314,7 @@ async def _open_conversations(
             )
         )
         uploads.conversations, uploads.links = talks.conversations, talks.links
-        trials.conversations = talks.conversations
-        lent.hosted.reports.runs = worked.runs
+        trials.conversations, lent.hosted.reports.runs = talks.conversations, worked.runs
         yield _Talking(talks, worked)
 
 

@@ -83,7 +83,7 @@ def routes(artifacts: Artifacts, gate: Gate, links: SignedLinks, principal_of: P
         base = root(request)
         return page_of(await artifacts.list(principal, wanted, page), lambda one: wire.artifact(one, base))
 
-    @router.post("/v1/artifacts", status_code=201, responses=refusals(413))
+    @router.post("/v1/artifacts", status_code=201, responses=refusals(409, 413))
     @limited(MESSAGE_LIMIT)
     async def create_artifact(
         request: Request,
@@ -96,7 +96,7 @@ def routes(artifacts: Artifacts, gate: Gate, links: SignedLinks, principal_of: P
         made = await artifacts.create(principal, wire.new_artifact(body), io.BytesIO(body.content.encode()), once)
         return Data(data=wire.artifact(made, root(request)))
 
-    @router.post("/v1/artifacts/upload", status_code=201, responses=refusals(413, 415))
+    @router.post("/v1/artifacts/upload", status_code=201, responses=refusals(409, 413, 415))
     @limited(UPLOAD)
     async def upload_artifact(
         request: Request,

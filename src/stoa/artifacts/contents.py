@@ -7,8 +7,6 @@ from stoa.artifacts import rules
 from stoa.artifacts.types import Kind
 from stoa.kernel.errors import BadRequest
 
-CHUNK: int = 1024 * 1024
-
 
 def check(kind: Kind, source: BinaryIO, entry_path: str | None) -> None:
     """Leaves the source at its beginning. Raises BadRequest and TooLarge."""

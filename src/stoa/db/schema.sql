@@ -864,6 +864,17 @@ ALTER TABLE public.audit ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE TABLE public.cached_answers (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    digest bytea NOT NULL,
+    key_id uuid NOT NULL,
+    model text NOT NULL,
+    content_type text NOT NULL,
+    content bytea NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
 CREATE TABLE public.callback_attempts (
     org_id uuid NOT NULL,
     project_id uuid NOT NULL,
@@ -1791,6 +1802,28 @@ CREATE TABLE public.tools (
     CONSTRAINT tools_type_check CHECK ((type = ANY (ARRAY['http'::text, 'python'::text, 'mcp'::text, 'knowledge_base'::text])))
 );
 
+CREATE TABLE public.trace_settings (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    retention_days double precision,
+    kept_forever boolean DEFAULT false NOT NULL,
+    export_url text,
+    export_headers bytea,
+    export_content boolean DEFAULT false NOT NULL,
+    export_paused boolean DEFAULT false NOT NULL,
+    exported_until timestamp with time zone DEFAULT now() NOT NULL,
+    exported_run uuid DEFAULT '00000000-0000-0000-0000-000000000000'::uuid NOT NULL,
+    exported_spans bigint DEFAULT 0 NOT NULL,
+    refused_spans bigint DEFAULT 0 NOT NULL,
+    export_attempt integer DEFAULT 0 NOT NULL,
+    export_error jsonb,
+    export_claim uuid,
+    export_not_before timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT trace_settings_retention_days_check CHECK ((retention_days > (0)::double precision))
+)
+WITH (fillfactor='70');
+
 CREATE TABLE public.traces (
     org_id uuid NOT NULL,
     project_id uuid NOT NULL,
@@ -1810,7 +1843,14 @@ CREATE TABLE public.traces (
     prompt_tokens bigint DEFAULT 0 NOT NULL,
     completion_tokens bigint DEFAULT 0 NOT NULL,
     cost_usd numeric(18,9),
-    received_at timestamp with time zone DEFAULT now() NOT NULL
+    received_at timestamp with time zone DEFAULT now() NOT NULL,
+    open_count integer DEFAULT 0 NOT NULL,
+    failed_root_count integer DEFAULT 0 NOT NULL,
+    canceled_root_count integer DEFAULT 0 NOT NULL,
+    head_id text,
+    head_started_at timestamp with time zone,
+    head_status text,
+    last_ended_at timestamp with time zone
 );
 
 CREATE TABLE public.trigger_events (
@@ -2019,6 +2059,9 @@ ALTER TABLE ONLY public.audit_heads
 ALTER TABLE ONLY public.audit
     ADD CONSTRAINT audit_pkey PRIMARY KEY (org_id, id);
 
+ALTER TABLE ONLY public.cached_answers
+    ADD CONSTRAINT cached_answers_pkey PRIMARY KEY (org_id, project_id, digest);
+
 ALTER TABLE ONLY public.callback_attempts
     ADD CONSTRAINT callback_attempts_pkey PRIMARY KEY (org_id, callback_id, number);
 
@@ -2208,6 +2251,9 @@ ALTER TABLE ONLY public.tool_effects
 ALTER TABLE ONLY public.tools
     ADD CONSTRAINT tools_pkey PRIMARY KEY (org_id, id);
 
+ALTER TABLE ONLY public.trace_settings
+    ADD CONSTRAINT trace_settings_pkey PRIMARY KEY (org_id, project_id);
+
 ALTER TABLE ONLY public.traces
     ADD CONSTRAINT traces_pkey PRIMARY KEY (org_id, project_id, id);
 
@@ -2291,6 +2337,10 @@ CREATE UNIQUE INDEX audit_chain ON public.audit USING btree (org_id, sequence) W
 CREATE INDEX audit_of_subject ON public.audit USING btree (org_id, subject_id, id);
 
 CREATE INDEX audit_unsealed ON public.audit USING btree (org_id, id) WHERE (sequence IS NULL);
+
+CREATE INDEX cached_answers_by_time ON public.cached_answers USING btree (created_at);
+
+CREATE INDEX cached_answers_of_key ON public.cached_answers USING btree (org_id, key_id);
 
 CREATE INDEX callbacks_by_id ON public.callbacks USING btree (id);
 
@@ -2448,6 +2498,8 @@ CREATE INDEX runs_by_time ON public.runs USING btree (org_id, created_at DESC, i
 
 CREATE INDEX runs_carried ON public.runs USING btree (node_id) WHERE ((status = ANY (ARRAY['created'::text, 'started'::text])) AND (node_id IS NOT NULL));
 
+CREATE INDEX runs_ended ON public.runs USING btree (org_id, project_id, ended_at, id) WHERE (ended_at IS NOT NULL);
+
 CREATE INDEX runs_failed ON public.runs USING btree (org_id, created_at DESC, id) WHERE (status = 'failed'::text);
 
 CREATE INDEX runs_newest ON public.runs USING btree (org_id, project_id, created_at DESC, id);
@@ -2474,7 +2526,7 @@ CREATE INDEX sessions_by_end ON public.sessions USING btree (expires_at);
 
 CREATE INDEX sessions_of_key ON public.sessions USING btree (org_id, key_id);
 
-CREATE INDEX spans_by_age ON public.spans USING btree (received_at);
+CREATE INDEX spans_by_age ON public.spans USING brin (received_at);
 
 CREATE INDEX tool_calls_begun ON public.tool_calls USING btree (begun_at) WHERE (status = 'begun'::text);
 
@@ -2482,7 +2534,9 @@ CREATE INDEX tool_calls_of_conversation ON public.tool_calls USING btree (org_id
 
 CREATE UNIQUE INDEX tools_by_name ON public.tools USING btree (org_id, project_id, name);
 
-CREATE INDEX traces_by_age ON public.traces USING btree (received_at);
+CREATE INDEX trace_settings_due ON public.trace_settings USING btree (export_not_before) WHERE (NOT export_paused);
+
+CREATE INDEX traces_by_age ON public.traces USING btree (org_id, project_id, received_at);
 
 CREATE INDEX traces_newest ON public.traces USING btree (org_id, project_id, started_at DESC, id);
 
@@ -2649,6 +2703,12 @@ ALTER TABLE ONLY public.artifacts
 ALTER TABLE ONLY public.artifacts
     ADD CONSTRAINT artifacts_org_id_run_id_fkey FOREIGN KEY (org_id, run_id) REFERENCES public.runs(org_id, id) ON DELETE SET NULL (run_id);
 
+ALTER TABLE ONLY public.cached_answers
+    ADD CONSTRAINT cached_answers_org_id_key_id_fkey FOREIGN KEY (org_id, key_id) REFERENCES public.access_keys(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.cached_answers
+    ADD CONSTRAINT cached_answers_org_id_project_id_fkey FOREIGN KEY (org_id, project_id) REFERENCES public.projects(org_id, id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY public.callback_attempts
     ADD CONSTRAINT callback_attempts_org_id_callback_id_fkey FOREIGN KEY (org_id, callback_id) REFERENCES public.callbacks(org_id, id) ON DELETE CASCADE;
 
@@ -2790,6 +2850,9 @@ ALTER TABLE ONLY public.tool_effects
 ALTER TABLE ONLY public.tools
     ADD CONSTRAINT tools_org_id_project_id_fkey FOREIGN KEY (org_id, project_id) REFERENCES public.projects(org_id, id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY public.trace_settings
+    ADD CONSTRAINT trace_settings_org_id_project_id_fkey FOREIGN KEY (org_id, project_id) REFERENCES public.projects(org_id, id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY public.trigger_events
     ADD CONSTRAINT trigger_events_org_id_run_id_fkey FOREIGN KEY (org_id, run_id) REFERENCES public.runs(org_id, id) ON DELETE SET NULL (run_id);
 
@@ -2837,6 +2900,8 @@ ALTER TABLE public.artifacts ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.audit ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.audit_heads ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.cached_answers ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.callback_attempts ENABLE ROW LEVEL SECURITY;
 
@@ -2960,6 +3025,8 @@ CREATE POLICY tenant ON public.audit TO stoa_tenant USING (((org_id = public.sto
 
 CREATE POLICY tenant ON public.audit_heads TO stoa_tenant USING ((org_id = public.stoa_org()));
 
+CREATE POLICY tenant ON public.cached_answers TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
 CREATE POLICY tenant ON public.callback_attempts TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
 CREATE POLICY tenant ON public.callbacks TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
@@ -3066,6 +3133,8 @@ CREATE POLICY tenant ON public.tool_effects TO stoa_tenant USING (((org_id = pub
 
 CREATE POLICY tenant ON public.tools TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
+CREATE POLICY tenant ON public.trace_settings TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects())))));
+
 CREATE POLICY tenant ON public.traces TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
 CREATE POLICY tenant ON public.trigger_events TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
@@ -3091,6 +3160,8 @@ ALTER TABLE public.tool_calls ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.tool_effects ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.tools ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.trace_settings ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.traces ENABLE ROW LEVEL SECURITY;
 
@@ -3150,6 +3221,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.artifacts TO stoa_tenant;
 GRANT SELECT,INSERT ON TABLE public.audit TO stoa_tenant;
 
 GRANT SELECT ON TABLE public.audit_heads TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.cached_answers TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.callback_attempts TO stoa_tenant;
 
@@ -3260,6 +3333,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.tool_calls TO stoa_tenant;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.tool_effects TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.tools TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.trace_settings TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.traces TO stoa_tenant;
 
