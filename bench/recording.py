@@ -1,8 +1,8 @@
 """A proxy on loopback that keeps what a client sends and what it is answered, as golden requests.
 
 An id that an answer gave is replaced by `{id 3}` wherever a later request names it, and the answer says where it was
-(`gives`); any other id of a request is the client's own, and becomes the same one each time, so that recording again
-changes nothing.
+(`gives`); any other id of a request is the client's own, and becomes the same one each time. Recording again changes
+only what the client itself makes differently each time, such as the times in an archive.
 """
 
 import base64
@@ -85,6 +85,8 @@ class Recorder:
         }
         if at.query:
             exchange["query"] = [[name, self._plain(value)] for name, value in parse_qsl(at.query)]
+        if "If-Match" in headers:
+            exchange["if_match"] = self._plain(headers["If-Match"])
         exchange |= self._body(headers.get("Content-Type", ""), body)
         exchange["status"] = status
         try:

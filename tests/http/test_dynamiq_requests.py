@@ -67,6 +67,8 @@ class Replay:
         said = f"dynamiq {one['command']}: {one['request']}"
         method, _, path = self._filled(one["request"]).partition(" ")
         headers = {"Authorization": f"Bearer {self._keys.get(one['credential']) or self._filled(one['credential'])}"}
+        if "if_match" in one:
+            headers["If-Match"] = self._filled(one["if_match"])
         options: dict[str, Any] = {}
         if "content_type" in one:
             headers["Content-Type"] = one["content_type"]
@@ -77,10 +79,10 @@ class Replay:
         query = [(name, self._filled(value)) for name, value in one.get("query", ())]
         got = await self._client.request(method, path, params=query, headers=headers, **options)
         assert got.status_code == one["status"], f"{said}: {got.status_code} {got.text}"
-        if got.status_code < 300:
-            missing = set(one.get("fields", ())) - set(fields(got.json()))
-            assert not missing, f"{said}: its answer shows {', '.join(sorted(missing))} no more"
-        self._take(one, got.json())
+        answered = got.json() if got.headers["content-type"].startswith("application/json") else None
+        missing = set(one.get("fields", ())) - set(fields(answered))
+        assert not missing, f"{said}: its answer shows {', '.join(sorted(missing))} no more"
+        self._take(one, answered)
 
     async def until(self, one: dict[str, Any]) -> None:
         _, _, path = self._filled(one["until"]).partition(" ")

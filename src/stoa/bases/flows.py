@@ -25,7 +25,7 @@ def chunking(flow: Mapping[str, Any]) -> Mapping[str, Any]:
     for node in _nodes(flow, _SPLITTERS):
         per = _CHARACTERS_PER.get(str(node.get("split_by", "passage")).lower())
         length = node.get("split_length", 10)
-        if per and isinstance(length, int) and length > 0 and str(node["type"]).endswith(_SPLITTER):
+        if per and type(length) is int and length > 0 and str(node["type"]).endswith(_SPLITTER):
             least, most = CHARACTERS
             return {"characters_max": min(most, max(least, per * length))}
     return {}
