@@ -241,8 +241,8 @@ async def _fused(
 
 
 async def _best_of_items(tx: Tx, key: BaseKey, index: Row, ranking: Ranking) -> Ranking:
-    """The best chunk of each item. A second good chunk speaks for an item, too: by a tenth of what it has over the usual
-    chunk of this ranking. An item that has only one loses nothing by it."""
+    """The best chunk of each item. A second good chunk speaks for an item, too: by a tenth of what it has over the
+    usual chunk of this ranking. An item that has only one loses nothing by it."""
     rows = await tx.fetch(SQL.items_at, key.org_id, index["index_id"], [ordinal for ordinal, _ in ranking])
     items = {row["ordinal"]: row["item_id"] for row in rows}
     best: dict[UUID, list[tuple[int, float]]] = {}
