@@ -3,8 +3,9 @@ and says of each what became of it.
 
     bench/compat_dynamiq_files.py CHECKOUT
 
-The models that the files name are offered by a stand-in on loopback, and what they take from the environment is there.
-Nothing is run: a file is deployed where every node of it could be.
+The models that the files name are offered by a stand-in on loopback, what they take from the environment is there, and
+the MCP servers that are programs are declared in stoa.toml, as the command's note says. Nothing is run: a file is
+deployed where every node of it could be.
 """
 
 import json
@@ -16,7 +17,7 @@ import tempfile
 import threading
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +27,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 from bench.bed import KEY, serving  # noqa: E402
+from stoa.cli.flow_files import FileError, read  # noqa: E402
 
 PROVIDERS: Final = ("openai", "anthropic")
 _ENVIRONMENT: Final = re.compile(r"\$\{oc\.env:\s*([A-Za-z_0-9]+)")
@@ -67,6 +69,16 @@ def deploy(file: Path, workflow: str | None, environment: Mapping[str, str]) -> 
     return f"refused: {' '.join(said.replace(f'{file}: ', '').split())}"
 
 
+def programs(file: Path, environment: Mapping[str, str]) -> set[str]:
+    """The MCP servers of a file that are programs, by the names that the operator declares them by."""
+    found: set[str] = set()
+    for workflow in (_read(file) or {})["workflows"]:
+        with suppress(FileError):
+            tools = read(file.read_text(), environment, workflow).tools
+            found |= {tool["config"]["server"] for tool in tools if "server" in tool["config"]}
+    return found
+
+
 def connect(url: str, name: str, base_url: str) -> None:
     body = {"name": name, "type": "openai", "config": {"base_url": base_url, "api_key": "sk-none"}}
     headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
@@ -75,7 +87,7 @@ def connect(url: str, name: str, base_url: str) -> None:
 
 
 def main() -> int:
-    checkout = Path(sys.argv[1])
+    checkout = Path(sys.argv[1]).absolute()
     files = sorted(one for one in checkout.rglob("*.y*ml") if "workflows" in (_read(one) or {}))
     texts = [one.read_text() for one in files]
     models = sorted({found for text in texts for found in _MODEL.findall(text)})
@@ -86,6 +98,16 @@ def main() -> int:
         home.chmod(0o755)
         base_url = stack.enter_context(provider(models))
         (home / "data").mkdir()
+        declared = {name for file in files for name in programs(file, dict.fromkeys(variables, "example"))}
+        server = [str(ROOT / "tests/support/mcp_servers.py"), str(home / "diary")]
+        (home / "stoa.toml").write_text(
+            "".join(
+                f"[[mcp_servers]]\nname = {json.dumps(name)}\ncommand = {json.dumps(sys.executable)}\n"
+                f"args = {json.dumps(server)}\n"
+                for name in sorted(declared)
+            )
+        )
+        os.chdir(home)
         _, url = stack.enter_context(serving(home / "data", STOA_ALLOW_PRIVATE_ADDRESSES="true"))
         for name in PROVIDERS:
             connect(url, name, base_url)

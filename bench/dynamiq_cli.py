@@ -3,7 +3,7 @@ that has `dynamiq`.
 
 Loading the package takes four seconds. It is loaded once; each command is a fork of that process, which calls the entry
 point of the released package as the command `dynamiq` does, with arguments, environment and streams of its own. One
-JSON object a line: `{argv, env}` in, `{status, out, err}` back.
+JSON object a line: `{argv, env}` in, `{status, out, err}` back; the first line says which commands there are.
 """
 
 import json
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dynamiq.cli import main  # type: ignore[import-not-found]
+from dynamiq.cli.commands.utils import cli  # type: ignore[import-not-found]
 
 
 def run(argv: list[str], environment: dict[str, str]) -> dict[str, Any]:
@@ -46,7 +47,18 @@ def run(argv: list[str], environment: dict[str, str]) -> dict[str, Any]:
         }
 
 
+def commands() -> list[str]:
+    """Every command, under the first of the names that its group has."""
+    groups = {id(group): group for group in cli.commands.values()}.values()
+    return [
+        f"{group.name} {name}" if name else group.name
+        for group in groups
+        for name in getattr(group, "commands", {"": group})
+    ]
+
+
 if __name__ == "__main__":
+    print(json.dumps(commands()), flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
         print(json.dumps(run(asked["argv"], asked["env"])), flush=True)

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -140,6 +141,71 @@ class McpServer(BaseModel):
     """The projects that may use it; None: all of them. Each has a process of its own."""
 
 
+class Oidc(BaseModel):
+    """An `[oidc]` table: the OpenID Connect provider that people sign in with. It needs `public_url`, and at the
+    provider the redirect URI `<public_url>/console/sign-in/oidc/callback`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    issuer: Annotated[str, Field(pattern=r"^https?://[^?#\s]+$")]
+    client_id: Annotated[str, Field(min_length=1)]
+    client_secret: SecretStr | None = None
+    """None: a public client, which PKCE alone protects."""
+    name: Annotated[str, Field(min_length=1, max_length=60)] = "single sign-on"
+    """What the button says: `Sign in with …`."""
+    scopes: tuple[str, ...] = ("openid", "email", "profile")
+    domains: tuple[str, ...] = ()
+    """Only e-mail addresses of these domains sign in; none named: all."""
+    newcomers: Literal["invited", "members"] = "invited"
+    """Who is no user yet needs an invitation to the address, or becomes a member of the first organization."""
+    trust_email: bool = False
+    """The provider gives out addresses of its own only, so that one without `email_verified` is verified too."""
+
+    @field_validator("issuer")
+    @classmethod
+    def _over_tls(cls, value: str) -> str:
+        host = urlsplit(value).hostname or ""
+        if not value.startswith("https://") and host not in _THIS_MACHINE:
+            raise ValueError("must begin with https://, unless the provider is on this machine")
+        return value
+
+    @field_validator("scopes")
+    @classmethod
+    def _openid(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        return values if "openid" in values else ("openid", *values)
+
+    @field_validator("domains")
+    @classmethod
+    def _in_lower_case(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(value.lower().lstrip("@") for value in values)
+
+
+class Smtp(BaseModel):
+    """An `[smtp]` table: the mail server for invitations and forgotten passwords. It needs `public_url`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: Annotated[str, Field(min_length=1)]
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """None: 587 with `starttls`, 465 with `tls`, 25 with `none`."""
+    tls: Literal["starttls", "tls", "none"] = "starttls"
+    username: str | None = None
+    password: SecretStr | None = None
+    sender: Annotated[str, Field(pattern=r"^[^\r\n]*[^@\s]+@[^@\s]+$")]
+    """`Stoa <stoa@example.com>`, or the address alone."""
+
+    @model_validator(mode="after")
+    def _no_secret_in_clear(self) -> "Smtp":
+        if self.tls == "none" and self.username is not None and self.host not in _THIS_MACHINE:
+            raise ValueError("a password is sent over TLS only; set tls to starttls or tls")
+        if (self.username is None) != (self.password is None):
+            raise ValueError("needs both username and password, or neither")
+        return self
+
+
+_THIS_MACHINE: Final = ("localhost", "127.0.0.1", "::1")
+
+
 class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -170,6 +236,8 @@ class Settings(BaseModel):
     languages), or a directory with a model in ONNX. `auto`: by the language of the base, as far as both are
     installed."""
     mcp_servers: tuple[McpServer, ...] = ()
+    oidc: Oidc | None = None
+    smtp: Smtp | None = None
     reranker: Rerank | None = None
     allow_private_addresses: bool = False
     """Whether connections that tenants make may lead to private addresses. The operator's own providers always may."""
@@ -190,6 +258,13 @@ class Settings(BaseModel):
     """Directories of this machine that sources of knowledge bases may read, by every tenant; none unless named."""
     traces_retention_days: Annotated[float, Field(gt=0)] | None = 30.0
     """Traces that nothing was added to for so long are removed; None keeps them."""
+    otlp_endpoint: Annotated[str, Field(pattern=r"^https?://[^\s]+$", max_length=2_000)] | None = None
+    """Where the runs of all projects are exported to as OTLP, but of those that name an endpoint of their own: the
+    whole URL, `https://collector.example.com/v1/traces`."""
+    otlp_headers: SecretStr | None = None
+    """Sent with them: `name=value,name=value`, as OTEL_EXPORTER_OTLP_HEADERS has it."""
+    otlp_content: bool = False
+    """Whether inputs and outputs are exported too."""
     cors_origins: tuple[str, ...] = ("*",)
     runs_max: Annotated[int, Field(ge=1, le=20_000)] = 2_000
     """Runs that this node works on at once; more wait in the database."""
@@ -234,6 +309,14 @@ class Settings(BaseModel):
                 raise ValueError(f"{route.slug} is routed twice")
         return routes
 
+    @model_validator(mode="after")
+    def _reached_from_outside(self) -> "Settings":
+        """Links in mails and redirects are made from this address: a request's Host is chosen by its sender."""
+        if self.public_url is None and (self.oidc is not None or self.smtp is not None):
+            which = "oidc" if self.oidc is not None else "smtp"
+            raise ValueError(f"{which} needs public_url (STOA_PUBLIC_URL), the address that people open")
+        return self
+
     @field_validator("mcp_servers")
     @classmethod
     def _declared_once(cls, servers: tuple[McpServer, ...]) -> tuple[McpServer, ...]:
@@ -250,7 +333,11 @@ _TABLES: Final[Mapping[str, type[BaseModel]]] = {
     "embeddings": Embeddings,
     "mcp_servers": McpServer,
     "reranker": Rerank,
+    "oidc": Oidc,
+    "smtp": Smtp,
 }
+_FROM_VARIABLES: Final = ("embeddings", "reranker", "oidc", "smtp")
+"""Tables that stand alone, so that a variable can name each of their keys."""
 _PREFIX: Final = "STOA_"
 _OF_CLIENTS: Final = (
     "STOA_KEY",
@@ -265,6 +352,8 @@ _OF_CLIENTS: Final = (
 server."""
 _LISTS: Final[Mapping[str, str]] = {"cors_origins": ",", "trusted_proxies": ",", "source_directories": os.pathsep}
 """Settings that are lists, and what separates their values in a variable."""
+_LISTS_OF_TABLES: Final = ("scopes", "domains")
+"""The same within tables that stand alone; a comma separates their values."""
 _OF_EVERYBODY: Final[Mapping[str, str]] = {
     "HTTPS_PROXY": "STOA_HTTPS_PROXY",
     "HTTP_PROXY": "STOA_HTTP_PROXY",
@@ -282,7 +371,7 @@ _SERVICE_LINK: Final = re.compile(
 def variables() -> Sequence[str]:
     """Every variable that `load` reads: one for each setting, and one for each key of a table that stands alone."""
     single = [name for name in Settings.model_fields if name not in _TABLES]
-    tables = [f"{table}_{key}" for table in ("embeddings", "reranker") for key in _TABLES[table].model_fields]
+    tables = [f"{table}_{key}" for table in _FROM_VARIABLES for key in _TABLES[table].model_fields]
     return [f"{_PREFIX}{name.upper()}" for name in (*single, *tables)]
 
 
@@ -299,6 +388,11 @@ def load(environment: Mapping[str, str], flags: Mapping[str, Any], config: Path 
             if field_name in _LISTS and isinstance(value, str):
                 return [part.strip() for part in value.split(_LISTS[field_name]) if part.strip()]
             return super().prepare_field_value(field_name, field, value, value_is_complex)
+
+        def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+            if field_name in _LISTS_OF_TABLES and isinstance(value, str):
+                return [part.strip() for part in value.split(",") if part.strip()]
+            return super().decode_complex_value(field_name, field, value)
 
     class Loaded(Settings, BaseSettings):
         @classmethod
@@ -362,7 +456,8 @@ def _explain(problem: Mapping[str, Any]) -> str:
         parent = Settings if len(location) == 1 else _TABLES.get(location[0], Settings)
         return f"{name} is no setting{_meant(location[-1], tuple(parent.model_fields))}"
     variable = f"{_PREFIX}{'_'.join(location).upper()}"
-    return f"{name}{f' ({variable})' if variable in variables() else ''}: {problem['msg']}"
+    said = f"{name}{f' ({variable})' if variable in variables() else ''}: {problem['msg']}"
+    return said.removeprefix(": Value error, ")
 
 
 def _meant(name: str, known: Sequence[str]) -> str:

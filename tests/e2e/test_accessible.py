@@ -111,3 +111,45 @@ async def test_axe_finds_nothing_serious_in_an_answer(shared_server: Running, la
         await page.press("#say", "Enter")
         await page.wait_for_selector(".verified .good")
         assert await found_by_axe(page) == []
+
+
+async def test_axe_finds_nothing_serious_where_people_sign_in(running: Running, launched: Any) -> None:
+    """In both languages, on a phone: the pages before a session, and those of one's account and the members."""
+    link = running.server.owner_link
+    async with opened(launched) as chrome:
+        options = {"viewport": {"width": 390, "height": 844}, "locale": "de-DE", "reduced_motion": "reduce"}
+        page = await (await chrome.context(**options)).new_page()
+        found: dict[str, list[Any]] = {}
+        for path in ("sign-in", "forgotten", "reset", "invitation", f"welcome#{link}"):
+            await page.goto(f"{running.url}/console/{path}")
+            found[path] = await found_by_axe(page)
+        assert "stoa_own_" not in page.url, "what the link carries leaves the address"
+        await page.fill("#email", "ada@example.com")
+        await page.fill("#password", "correct horse battery")
+        await page.press("#password", "Enter")
+        await page.wait_for_selector("#say")
+        await page.goto(f"{running.url}/console/members")
+        await page.click("[data-open=new-member]")
+        await page.fill("#invite-email", "bob@example.com")
+        await page.press("#invite-email", "Enter")
+        await page.wait_for_selector("#made-invitation[open] code:has-text('/console/invitation#stoa_inv_')")
+        handed_over = await page.inner_text("#made-invitation code")
+        found["an invitation is shown"] = await found_by_axe(page)
+        await page.click("#made-invitation button.primary")
+        await page.wait_for_selector("[data-invitation]")
+        found["members"] = await found_by_axe(page)
+        await page.goto(f"{running.url}/console/account")
+        await page.click("[data-open=new-token]")
+        await page.fill("#token-name", "laptop")
+        await page.press("#token-name", "Enter")
+        await page.wait_for_selector("#made-token[open] code:has-text('stoa_pat_')")
+        await page.click("#made-token button.primary")
+        await page.wait_for_selector("[data-token]")
+        found["account"] = await found_by_axe(page)
+        guest = await (await chrome.context(color_scheme="dark")).new_page()
+        await guest.goto(handed_over)
+        await guest.fill("#password", "another long password")
+        await guest.press("#password", "Enter")
+        await guest.wait_for_selector("#say")
+        assert {path: problems for path, problems in found.items() if problems} == {}
+        assert chrome.complaints == []

@@ -19,7 +19,9 @@ FILLINGS = {
     "{items_order}": "uploaded_at, id",
     "{vectors}": "knowledge_vectors",
     "{dimensions}": "384",
+    "{list_traces}": load("stoa.traces").list_traces.rstrip().rstrip(";"),
     "{own_status}": "r.status",
+    "{own_name}": "'Answer'",
     "{target}": "knowledge_vectors",
     "{source}": "ONLY knowledge_vectors",
 }

@@ -18,7 +18,7 @@ from stoa.db import Database
 from stoa.kernel.audit_chain import verify
 from tests.conftest import Running
 from tests.support.apps import deployed, project
-from tests.support.owned import Owned, owning
+from tests.support.owned import Owned, needed, owning
 from tests.support.routes import ROUTES
 
 SOURCE = Path(__file__).parents[2] / "src" / "stoa"
@@ -178,6 +178,7 @@ ELSEWHERE = {
     "POST /kb/BASE/v1/vector_stores/ID/search": "a search",
     "POST /v1/runs/ID/stream-tickets": "stores nothing: a signed text for a reader",
     "POST /v1/access-keys/ID/preview": "changes nothing: it says what a change would do",
+    "POST /v1/skills/import/github": "refused: this server fetches no skills",
     "POST /v1/traces": "spans are their senders' own log",
 }
 """Routes that change nothing that the audit is for, and why."""
@@ -217,6 +218,9 @@ UNTRIED = {
     "DELETE /v1/knowledgebase-sources/ID": "knowledge_source.delete",
     "DELETE /v1/knowledgebase-items/ID": "knowledge_item.delete",
     "POST /apps/APP/v1/files": "file.create",
+    "POST /v1/skills/upload": "skill.create",
+    "POST /v1/artifacts/upload": "artifact.create",
+    "POST /v1/skills/ID/versions/upload": "skill.version",
     "DELETE /kb/BASE/v1/items/ID": "knowledge_item.delete",
 }
 """Routes that this test does not bring to succeed, and the action that their slices record."""
@@ -234,8 +238,10 @@ async def test_every_route_that_changes_something_leaves_a_line(running: Running
     hosts = ((f"/kb/{ids['knowledgebase_id']}", "/kb/BASE"), (f"/apps/{ids['app_id']}", "/apps/APP"), ("", ""))
     silent: list[str] = []
     asked: list[tuple[str, str, str, str]] = []
+    documents: dict[str, Any] = {}
     for prefix, named in hosts:
         paths = (await server.call("GET", f"{prefix}/openapi.json"))["paths"]
+        documents[prefix] = paths
         asked += [(path, method.upper(), prefix, named) for path, methods in paths.items() for method in methods]
     seen: set[str] = set()
     # Whatever deletes comes last, and what is below before what holds it.
@@ -245,7 +251,8 @@ async def test_every_route_that_changes_something_leaves_a_line(running: Running
         if method == "GET" or route in ELSEWHERE:
             continue
         url = prefix + re.sub(r"{(\w+)}", lambda one: ids.get(one[1], one[1]), path)
-        answer = await server.client.request(method, url, **_options(route, ids["model_id"]))
+        query = needed(documents[prefix][path][method.lower()])
+        answer = await server.client.request(method, url, params=query, **_options(route, ids["model_id"]))
         left = await lines_of(server, answer.headers["x-request-id"])
         ended = route == "POST /v1/runs/ID/cancel"  # The run had ended, so nothing changed.
         if not left and not ended and (route not in UNTRIED or answer.is_success):

@@ -38,6 +38,9 @@ async def test_a_conversation_from_its_beginning_to_its_receipt(stoa: Terminal, 
     assert "It called no tools." in await stoa("runs", "tool-calls", run["id"])
     assert "runs" in json.loads(await stoa("traces", "show", run["id"], "--json"))
     assert run["id"] in await stoa("traces", "list", "--all")
+    assert run["id"] not in await stoa("traces", "list", "--query", "no such words", "--all")
+    same = json.loads(await stoa("traces", "diff", run["id"], run["id"], "--json"))
+    assert {one["change"] for one in same["steps"]} == {"same"}
     await stoa("conversations", "rename", conversation, "Coffee")
     assert "Coffee" in await stoa("conversations", "list")
     receipt = json.loads(await stoa("conversations", "delete", conversation, "--yes"))

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import uvicorn
 
-from stoa.http.connections import WHEN_GONE, Connection, ConnectionLimits, Guard
+from stoa.http.connections import Connection, ConnectionLimits, Guard
+from stoa.http.leaving import WHEN_GONE
 from tests.conftest import Running
 
 FRAMEWORK = {"Content-Type": "application/json; charset=utf-8"}

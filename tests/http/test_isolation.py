@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.conftest import Running
-from tests.support.owned import Owned, owning
+from tests.support.owned import Owned, needed, owning
 
 STREAMED = {("POST", "/v3/conversations/{conversation_id}/messages")}
 NOT_BY_OWNER = {
@@ -22,6 +22,7 @@ NOT_BY_OWNER = {
     "/v1/ui-messages/{agent}/{chat}/stream",
     "/v1/a2a/{agent}",
     "/v1/hooks/{secret}",
+    "/v1/shared/{secret}",
 }
 """Models of the catalogue are everybody's; an organization is checked by itself; a secret names its owner."""
 BODIES = {
@@ -76,6 +77,15 @@ async def census(dsn: str) -> dict[str, int]:
             "knowledge_source_syncs",
             "spans",
             "traces",
+            "memories",
+            "memory_items",
+            "memory_stores",
+            "memory_files",
+            "skills",
+            "skill_versions",
+            "artifacts",
+            "artifact_versions",
+            "artifact_shares",
         )
         return {table: await database.fetchval(f"SELECT count(*) FROM {table}") for table in tables}
     finally:
@@ -99,6 +109,7 @@ async def test_every_route_with_an_id(shared_server: Running, owned: Owned) -> N
             elif content:
                 example = next(iter(content["application/json"]["examples"].values()))["value"]
                 options = {"json": example if method == "patch" else BODIES.get(path, example)}
+            options["params"] = needed(operation)
             for stranger in owned.strangers:
                 answer = await stranger.request(method.upper(), url, **options)
                 assert answer.status_code in (403, 404), f"{method} {url}: {answer.status_code} {answer.text}"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -22,7 +23,7 @@ import pytest
 from stoa.access.rules import ORG_ROLES, PROJECT_ROLES, TOKEN_PREFIX, digest, new_secret
 from stoa.access.types import OrgRole, ProjectRole
 from tests.conftest import Running
-from tests.support.owned import Owned, owning
+from tests.support.owned import Owned, needed, owning
 from tests.support.routes import ROUTES
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +35,7 @@ OPEN = {
     "GET /metrics": "the operator's: loopback or STOA_METRICS_TOKEN",
     "POST /v1/invitations/accept": "the body's token is the credential",
     "POST /v1/hooks/{secret}": "the secret in the path is the credential",
+    "GET /v1/shared/{secret}": "the same: a link that somebody shared",
 }
 """Routes without a credential, and why."""
 NOBODY = ("none", "malformed", "expired", "revoked")
@@ -75,7 +77,9 @@ TABLES = (
     "conversations", "messages", "files", "runs", "events", "deletions", "connections", "tools", "knowledgebases",
     "knowledge_items", "knowledge_sources", "spans", "traces", "access_keys", "project_members", "invitations",
     "models", "workflows", "workflow_versions", "apps", "app_deployments", "triggers", "trigger_events",
-    "app_signing_secrets", "callbacks", "requirements", "user_connections", "oauth_attempts",
+    "app_signing_secrets", "callbacks", "requirements", "user_connections", "oauth_attempts", "memories",
+    "memory_items", "memory_stores", "memory_files", "skills", "skill_versions", "artifacts",
+    "artifact_versions", "artifact_shares",
 )  # fmt: skip
 
 
@@ -87,6 +91,7 @@ class Asked:
     path: str
     prefix: str
     upload: str | None
+    query: str = ""
 
     @property
     def name(self) -> str:
@@ -125,7 +130,7 @@ async def routes(server: Running, base_id: str, app_id: str) -> list[Asked]:
             for method, operation in methods.items():
                 form = operation.get("requestBody", {}).get("content", {}).get("multipart/form-data")
                 upload = None if form is None else "files" if "knowledgebase" in path or host == "kb" else "file"
-                found.append(Asked(host, method.upper(), path, prefix, upload))
+                found.append(Asked(host, method.upper(), path, prefix, upload, urlencode(needed(operation))))
     # A member may make projects, and administers them: after that, the viewer is more than a viewer somewhere.
     return sorted(found, key=lambda asked: asked.name == "POST /v1/projects")
 
@@ -251,8 +256,8 @@ async def ask(client: httpx.AsyncClient, asked: Asked, ids: Mapping[str, str], m
         options["files"] = {asked.upload: ("a.txt", b"x")}
     elif (body := BODIES.get(asked.tried, bodies.get(asked.tried))) is not None:
         options["json"] = {key: model_id if value == "MODEL" else value for key, value in body.items()}
-    query = "?user_id=u" if asked.path.startswith("/v1/requirements/") and asked.host == "app" else ""
-    return await client.request(asked.method, asked.prefix + asked.path.format_map(ids) + query, **options)
+    url = asked.prefix + asked.path.format_map(ids)
+    return await client.request(asked.method, f"{url}?{asked.query}" if asked.query else url, **options)
 
 
 async def test_the_matrix(

@@ -33,14 +33,17 @@ async def test_a_folder_goes_in_and_again_after_an_edit(kb: Terminal, tmp_path: 
     assert "uploaded 0 files, 2 are as they were" in await kb("upload", base_id, str(folder))
     (folder / "a.md").write_text("# Ants\n\nAnts live in hills of sand.")
     (folder / "c.pdf").write_text("no pdf")
+    (folder / "d.csv").write_text('a,b\n1,"x\n2,y\n')
     said = await kb("upload", "Animals", str(folder), status=1)
-    assert "uploaded 2 files, 1 are as they were" in said
+    assert "uploaded 3 files, 1 are as they were" in said
     assert "papers/c.pdf: c.pdf is not a PDF file" in said
-    assert "processed 1, failed 1" in said
+    assert "processed 2, failed 1" in said
+    assert "papers/d.csv: d.csv: the quote that opens in line 2 never closes." in said
     listed = await kb("items", "Animals")
+    assert "the quote that opens in line 2 never closes." in listed
     assert [listed.count(name) for name in ("a.md", "b.txt", "c.pdf")] == [1, 1, 2], "replaced, not doubled"
-    assert len(re.findall(r"[0-9a-f-]{36}", listed)) == 4, (
-        "each id in full on a narrow screen, and that of the failed one again beside its reason"
+    assert len(re.findall(r"[0-9a-f-]{36}", listed)) == 6, (
+        "each id in full on a narrow screen, and that of the failed one and of the one that lost something again"
     )
     made = (await kb("create", "A [/b] base")).strip()
     assert f"{made}  A [/b] base" in await kb("list")
@@ -49,7 +52,7 @@ async def test_a_folder_goes_in_and_again_after_an_edit(kb: Terminal, tmp_path: 
     assert "a.md" in found
     assert "1 items are processed again" in await kb("retry", "Animals")
     receipt = json.loads(await kb("delete", "Animals", "--yes"))
-    assert receipt["stores"]["knowledge_items"]["rows"] == 3
+    assert receipt["stores"]["knowledge_items"]["rows"] == 4
     assert "There is no knowledge base named Animals" in await kb("search", "Animals", "ants", status=1)
 
 

@@ -14,7 +14,13 @@ from tests.support.apps import deployed
 from tests.support.routes import NOWHERE, ROUTES, Route
 
 ROOT = Path(__file__).parents[2]
-NEEDED = {"/v1/apps": f"project_id={NOWHERE}&", "/apps/APP/v1/requirements/status": "user_id=u&"}
+NEEDED = {
+    "/v1/apps": f"project_id={NOWHERE}&",
+    "/apps/APP/v1/requirements/status": "user_id=u&",
+    "/v1/memories/ID/items": "user_id=u&",
+    "/v1/memory-stores/ID/files": "user_id=u&",
+    "/v1/memory-stores/ID/files/content": "user_id=u&path=a&",
+}
 """Query parameters that a route cannot do without."""
 APP = {"id": NOWHERE}
 """The app whose own host some routes are on."""
@@ -79,7 +85,8 @@ async def test_credentials(shared: Running, route: Route) -> None:
 
 @pytest.mark.parametrize("route", WITH_ID, ids=name)
 async def test_unknown_ids(shared: Running, route: Route) -> None:
-    check(await client(shared, route).request(route.method, url(route), **options(route)), 404, "not_found")
+    asked = f"{url(route)}?{NEEDED.get(route.path, '')}" if route.method == "GET" else url(route)
+    check(await client(shared, route).request(route.method, asked, **options(route)), 404, "not_found")
 
 
 @pytest.mark.parametrize("route", WITH_ID, ids=name)
@@ -487,6 +494,9 @@ ELSEWHERE = {
     "POST /v1/hooks/ID": "tests/http/test_triggers.py",  # the secret in its path is the credential
     "POST /v1/apps/ID/invoke": "tests/http/test_app_host.py",  # its body is any object
     "DELETE /apps/APP/v1/requirements/ID/connections": "tests/http/test_requirements.py",  # cannot do without a query
+    "GET /v1/shared/ID": "tests/http/test_artifacts.py",  # the same
+    "DELETE /v1/memories/ID/items": "tests/http/test_memory.py",  # the same
+    "DELETE /v1/memory-stores/ID/files": "tests/http/test_memory.py",  # the same
     "GET /v1/me": "tests/http/test_refusals.py",  # refuses every key, below
     "POST /v1/invitations/accept": "tests/http/test_people.py",  # its body holds the credential
     "POST /v1/traces": "tests/http/test_traces.py",  # three wires

@@ -539,6 +539,20 @@ async def test_two_answers_are_never_spliced(
     assert line["completion_tokens"] == -(-len(said) // 4)
 
 
+@pytest.mark.parametrize("slug", [OPENAI, ANTHROPIC, "safe", "mixed"])
+async def test_an_answer_that_breaks_off_is_paid_for_and_not_asked_for_again(
+    router: Running, provider: ScriptedServer, second: ScriptedServer, slug: str
+) -> None:
+    """Also where nothing of it has reached the caller: the provider made it, and would make another one."""
+    body = {"model": slug, "messages": scripted(id="x", cut=3)}
+    answered = await router.client.post("/router/v1/chat/completions", json=body)
+    assert (answered.status_code, answered.json()["error"]["code"]) == (502, "model_stream_truncated")
+    assert (provider.log["x"]["asked"], second.bodies) == (1, [])
+    (line,) = await lines(router)
+    assert (line["estimated"], line["model"]) == (True, ANTHROPIC if slug == ANTHROPIC else OPENAI)
+    assert line["completion_tokens"] > 0
+
+
 @pytest.mark.parametrize("streamed", [True, False])
 @pytest.mark.parametrize(
     "fault", [{"status": 500}, {"status": 429, "retry_after": 60}, {"reset": True}, {"status": 401}]

@@ -295,6 +295,7 @@ async def test_pages_filters_and_deletion(running: Running) -> None:
     await running.call("POST", "/v1/traces", json={"runs": runs}, headers=key)
     page = await running.call("GET", "/v1/traces?page_size=3&page=2")
     assert [one["name"] for one in page["data"]] == ["Flow 3", "Flow 2", "Flow 1"]
+    assert page["pagination"].pop("next_cursor")
     assert page["pagination"] == {"page": 2, "page_size": 3, "page_count": 3, "total_count": 7}
     since = (START + timedelta(minutes=5)).isoformat().replace("+00:00", "Z")
     found = await running.call("GET", "/v1/traces", params={"started_at:gte": since})
@@ -314,3 +315,271 @@ async def test_expired_traces_are_removed(dsn: str, tmp_path: Path) -> None:
     async with serving(dsn, tmp_path, ScriptedModel(), traces_retention_days=1e-9) as running, asyncio.timeout(20):
         while (await running.call("GET", "/v1/traces"))["data"]:
             await asyncio.sleep(0.05)
+
+
+async def test_a_cursor_goes_on_and_no_trace_is_twice(shared_server: Running) -> None:
+    key = await project_key(shared_server)
+    session = str(uuid4())
+    sent = [run(name=f"Page {n // 3}", session_id=session, start_time=START.isoformat()) for n in range(9)]
+    await shared_server.call("POST", "/v1/traces", json={"runs": sent}, headers=key)
+    found: list[str] = []
+    cursor: str | None = None
+    for _ in range(5):
+        query = {"session_id": session, "page_size": "2", **({"cursor": cursor} if cursor else {})}
+        page = await shared_server.call("GET", "/v1/traces", params=query)
+        found += [one["id"] for one in page["data"]]
+        cursor = page["pagination"].get("next_cursor")
+    assert cursor is None or len(found) == 9
+    assert sorted(found) == sorted(one["trace_id"] for one in sent)
+    await shared_server.call("GET", "/v1/traces", 400, params={"cursor": "nonsense"})
+    await shared_server.call("GET", "/v1/traces", 400, params={"cursor": "WyIyMDI2IiwgMV0", "page": 2})
+
+
+async def test_words_costs_and_durations_are_filters(shared_server: Running) -> None:
+    key = await project_key(shared_server)
+    session = str(uuid4())
+    cheap = run(session_id=session, input={"q": 'the "harbour" at night'}, output="fog 100%")
+    dear = run(session_id=session, metadata={"usage": {"total_tokens_cost_usd": 3.5}}, end_time=START.isoformat())
+    await shared_server.call("POST", "/v1/traces", json={"runs": [cheap, dear]}, headers=key)
+
+    async def ids(**query: object) -> list[str]:
+        given = {"session_id": session, **{name: str(value) for name, value in query.items()}}
+        return [one["id"] for one in (await shared_server.call("GET", "/v1/traces", params=given))["data"]]
+
+    assert await ids(q='"harbour" fog') == [cheap["trace_id"]]
+    assert await ids(q="100%") == [cheap["trace_id"]]
+    assert await ids(q="harbour sun") == []
+    assert await ids(cost_usd_min=1) == [dear["trace_id"]]
+    assert await ids(cost_usd_max=1) == []
+    assert await ids(seconds_max=1) == [dear["trace_id"]]
+    assert await ids(seconds_min=1) == [cheap["trace_id"]]
+    whole = (await shared_server.call("GET", "/v1/trace-aggregates", params={"session_id": session}))["data"]["groups"]
+    assert [(one["traces"], one["cost_usd"], one["seconds"]["max"]) for one in whole] == [(2, 3.5, 2.0)]
+    by_day = await shared_server.call(
+        "GET", "/v1/trace-aggregates", params={"session_id": session, "group_by": ["day", "status"]}
+    )
+    assert [one["group"] for one in by_day["data"]["groups"]] == [{"day": "2026-03-01", "status": "succeeded"}]
+
+
+async def test_tokens_by_model_and_day(shared_server: Running) -> None:
+    key = await project_key(shared_server)
+    session = str(uuid4())
+    root = run(session_id=session)
+    used = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens_cost_usd": 0.5}
+    calls = [
+        run(
+            type="node", trace_id=root["trace_id"], parent_run_id=root["id"], session_id=session,
+            metadata={"node": {"model": model}, "usage": used},
+        )
+        for model in ("a", "b", "b")
+    ]  # fmt: skip
+    await shared_server.call("POST", "/v1/traces", json={"runs": [root, *calls]}, headers=key)
+    query = {"session_id": session, "group_by": ["model", "day"]}
+    groups = (await shared_server.call("GET", "/v1/trace-aggregates", params=query))["data"]["groups"]
+    assert {one["group"]["model"]: (one["traces"], one["total_tokens"], one["cost_usd"]) for one in groups} == {
+        "a": (1, 7, 0.5),
+        "b": (1, 14, 1.0),
+    }
+
+
+async def test_two_traces_side_by_side(shared_server: Running) -> None:
+    key = await project_key(shared_server)
+
+    def trace(answer: str, *names: str) -> list[dict[str, Any]]:
+        root = run(output={"content": answer})
+        times = [{"start_time": (START + timedelta(milliseconds=n + 1)).isoformat()} for n in range(len(names))]
+        below = {"type": "node", "trace_id": root["trace_id"], "parent_run_id": root["id"]}
+        return [root, *(run(name=name, **below, **time) for name, time in zip(names, times, strict=True))]
+
+    left, right = trace("yes", "Search", "Answer"), trace("no", "Answer", "Check")
+    await shared_server.call("POST", "/v1/traces", json={"runs": [*left, *right]}, headers=key)
+    path = f"/v1/traces/{left[0]['trace_id']}/diff"
+    found = (await shared_server.call("GET", path, params={"other": right[0]["trace_id"]}))["data"]["steps"]
+    assert [(one["depth"], one["name"], one["change"]) for one in found] == [
+        (0, "Workflow", "changed"),
+        (1, "Search", "removed"),
+        (1, "Answer", "same"),
+        (1, "Check", "added"),
+    ]
+    assert found[0]["changed"] == ["output"]
+    await shared_server.call("GET", path, 404, params={"other": "nothing"})
+
+
+async def test_a_deletion_has_a_receipt(shared_server: Running) -> None:
+    key = await project_key(shared_server)
+    sent = run()
+    await shared_server.call("POST", "/v1/traces", json={"runs": [sent]}, headers=key)
+    deleted = await shared_server.call("DELETE", f"/v1/traces/{sent['trace_id']}")
+    receipt = (await shared_server.call("GET", f"/v1/deletions/{deleted['deletion_id']}"))["data"]
+    assert (receipt["kind"], receipt["stores"]["spans"]["rows"]) == ("trace", 1)
+    assert receipt["stores"]["spans"]["bytes"] > 100
+    assert receipt["verified_at"]
+
+
+async def test_a_refusal_is_a_status_of_grpc_in_json_too(shared_server: Running) -> None:
+    key = await project_key(shared_server)
+    refused = await shared_server.call("POST", "/v1/traces", 400, json={"resourceSpans": 7}, headers=key)
+    assert (refused["code"], refused["message"]) == (3, refused["error"]["message"])
+    headers = {**RESOLVED, "Content-Type": "application/x-protobuf", "Authorization": "Bearer nothing"}
+    response = await shared_server.client.post("/v1/traces", content=b"", headers=headers)
+    assert (response.status_code, response.headers["content-type"]) == (401, "application/x-protobuf")
+    assert response.content[:2] == b"\x08\x10"
+
+
+async def tail_of(server: Running, path: str, until: str = "end", **headers: str) -> list[tuple[str, dict[str, Any]]]:
+    """(event, data) of a stream, up to the first of this name."""
+    found: list[tuple[str, dict[str, Any]]] = []
+    async with asyncio.timeout(30), server.client.stream("GET", path, headers=headers) as response:
+        assert response.status_code == 200
+        name = ""
+        async for line in response.aiter_lines():
+            if line.startswith("event: "):
+                name = line[7:]
+            elif line.startswith("data: "):
+                found.append((name, json.loads(line[6:])))
+                if name == until:
+                    break
+    return found
+
+
+async def test_a_trace_is_followed_while_it_grows(shared_server: Running) -> None:
+    key = await project_key(shared_server)
+    root = run(end_time=None, status=None)
+    await shared_server.call("POST", "/v1/traces", json={"runs": [root]}, headers=key)
+    path = f"/v1/traces/{root['trace_id']}/stream"
+    following = asyncio.create_task(tail_of(shared_server, path))
+    node = run(type="node", name="Late", trace_id=root["trace_id"], parent_run_id=root["id"])
+    done = {**root, "status": "succeeded", "end_time": node["end_time"]}
+    await shared_server.call("POST", "/v1/traces", json={"runs": [node]}, headers=key)
+    await shared_server.call("POST", "/v1/traces", json={"runs": [done]}, headers=key)
+    events = await following
+    assert events[-1][0] == "end"
+    last = {data["id"]: data for name, data in events if name == "span"}
+    assert last[node["id"]]["name"] == "Late"
+    assert last[root["id"]]["status"] == "succeeded"
+    await shared_server.call("GET", "/v1/traces/nothing/stream", 404)
+
+
+async def test_a_run_of_this_server_is_followed_to_its_end(running: Running) -> None:
+    conversation = await running.conversation()
+    asked = await running.ask(conversation, "Hi")
+    events = await tail_of(running, f"/v1/traces/{asked['id']}/stream")
+    assert [name for name, _ in events] == ["span", "span", "end"]
+    journal = await running.events(asked["id"])
+    token = next(one for one in journal if one["type"] == "agent.response.delta")
+    whole = await running.call("GET", f"/v1/traces/{asked['id']}", params={"sequence": token["sequence"]})
+    root, call = whole["data"]["runs"]
+    assert (root["id"], call["metadata"]["iteration"]) == (asked["id"], 1)
+    assert call["metadata"]["first_sequence"] <= token["sequence"] <= call["metadata"]["last_sequence"]
+    await running.call("GET", f"/v1/traces/{asked['id']}", 404, params={"sequence": 10_000})
+
+
+async def test_what_the_released_tracing_client_has_sent(running: Running) -> None:
+    """Two posts of dynamiq 0.69.0: the second repeats old runs, and a trace has two roots."""
+    key = await project_key(running)
+    posts = json.loads((Path(__file__).parents[1] / "data/traces/sdk-0.69.0.json").read_text("utf-8"))
+    for post in [*posts, *posts]:
+        assert await running.call("POST", "/v1/traces", json=post, headers=key) == {"message": "ok"}
+    sent = {one["id"]: one for post in posts for one in post["runs"]}
+    listed = (await running.call("GET", "/v1/traces?wire=sdk"))["data"]
+    assert sum(one["run_count"] for one in listed) == len(sent)
+    assert max(one["root_count"] for one in listed) == 2
+    for one in listed:
+        whole = (await running.call("GET", f"/v1/traces/{one['id']}"))["data"]["runs"]
+        for span in whole:
+            given = {name: value for name, value in sent[span["id"]].items() if value is not None}
+            times = {"start_time", "end_time"}
+            assert {name: span[name] for name in given if name not in times} == {
+                name: value for name, value in given.items() if name not in times
+            }
+        used = [span["metadata"]["usage"] for span in whole if "usage" in span["metadata"]]
+        assert one["total_tokens"] == sum(usage["total_tokens"] for usage in used)
+    assert (await running.call("GET", "/v1/doctor"))["data"]["healthy"]
+
+
+def hostile_protobuf(**fields: Any) -> bytes:
+    request = ExportTraceServiceRequest()
+    for number in range(2):
+        span = request.resource_spans.add().scope_spans.add().spans.add()
+        span.trace_id, span.span_id = bytes.fromhex(TRACE), bytes([number + 1] * 8)
+        span.start_time_unix_nano = 1772366400000000000
+        if number == 0:
+            attribute = span.attributes.add()
+            attribute.key = fields.get("key", "k")
+            if "text" in fields:
+                attribute.value.string_value = fields["text"]
+            if "number" in fields:
+                attribute.value.double_value = fields["number"]
+            if "deep" in fields:
+                value = attribute.value
+                for _ in range(fields["deep"]):
+                    value = value.array_value.values.add()
+            for _ in range(fields.get("many", 0)):
+                span.attributes.add().key = "x"
+            span.kind = fields.get("kind", 0)
+    return request.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"text": "a\0b", "key": "k\0"},
+        {"number": float("nan")},
+        {"number": float("inf")},
+        {"deep": 40},
+        {"many": 50_000},
+        {"kind": 99},
+    ],
+    ids=str,
+)
+async def test_hostile_protobuf_costs_nothing_else(shared_server: Running, fields: dict[str, Any]) -> None:
+    key = await project_key(shared_server)
+    headers = {**key, "Content-Type": "application/x-protobuf"}
+    response = await shared_server.client.post("/v1/traces", content=hostile_protobuf(**fields), headers=headers)
+    assert (response.status_code, response.content) == (200, b"")
+    spans = (await shared_server.call("GET", f"/v1/traces/{TRACE}", headers=key))["data"]["runs"]
+    assert {"01" * 8, "02" * 8} <= {one["id"] for one in spans}
+
+
+async def test_more_than_fits_is_refused_before_it_is_read(shared_server: Running) -> None:
+    key = await project_key(shared_server)
+    protobuf = {**key, "Content-Type": "application/x-protobuf"}
+    empty_spans = b"\x0a\x06\x12\x04\x12\x00\x12\x00" * 500_000  # A million spans of two bytes.
+    response = await shared_server.client.post("/v1/traces", content=empty_spans, headers=protobuf)
+    assert (response.status_code, response.content[:2]) == (413, b"\x08\x08")
+    packed = {**key, "Content-Type": "application/json", "Content-Encoding": "gzip"}
+    first, second = run(), run()
+    parts = b'{"runs": [', json.dumps(first).encode() + b"," + json.dumps(second).encode(), b"]}"
+    members = b"".join(gzip.compress(part, mtime=0) for part in parts)
+    response = await shared_server.client.post("/v1/traces", content=members, headers=packed)
+    assert response.json() == {"message": "ok"}
+    await shared_server.call("GET", f"/v1/traces/{second['trace_id']}", headers=key)
+    deep: Any = 1
+    for _ in range(400):
+        deep = [deep]
+    answer = await shared_server.call("POST", "/v1/traces", json={"runs": [run(input=deep), run()]}, headers=key)
+    assert answer["rejected"] == [{"index": 0, "field": "", "reason": "is nested too deep"}]
+
+
+async def test_a_trace_whose_root_is_elsewhere_can_fail(shared_server: Running) -> None:
+    key = await project_key(shared_server)
+    orphan = run(type="node", parent_run_id="elsewhere", status="failed", name="Half")
+    await shared_server.call("POST", "/v1/traces", json={"runs": [orphan]}, headers=key)
+    query = {"source_id": orphan["source_id"]}
+    [listed] = (await shared_server.call("GET", "/v1/traces", params=query))["data"]
+    assert (listed["status"], listed["name"], listed["root_count"]) == ("failed", "Half", 0)
+
+
+async def test_a_project_keeps_its_traces_for_as_long_as_it_says(dsn: str, tmp_path: Path) -> None:
+    async with serving(dsn, tmp_path, ScriptedModel(), traces_retention_days=None) as running:
+        key = await project_key(running)
+        await running.call("POST", "/v1/traces", json={"runs": [run()]}, headers=key)
+        other = (await running.call("POST", "/v1/projects", 201, json={"name": "other"}))["data"]["id"]
+        made = await running.call("POST", "/v1/access-keys", 201, json={"name": "k", "project_id": other})
+        theirs = {"Authorization": f"Bearer {made['data']['key']}"}
+        await running.call("POST", "/v1/traces", json={"runs": [run()]}, headers=theirs)
+        await running.call("PUT", f"/v1/trace-settings?project_id={other}", json={"retention_days": 1e-9})
+    async with serving(dsn, tmp_path, ScriptedModel(), traces_retention_days=None) as running, asyncio.timeout(20):
+        while (await running.call("GET", f"/v1/traces?project_id={other}"))["data"]:
+            await asyncio.sleep(0.05)
+        assert (await running.call("GET", "/v1/traces", headers=key))["data"]

@@ -55,6 +55,7 @@ async def _talks(running: Running, name: str) -> dict[str, str]:
         "run": f"/console/runs/{run['id']}",
         "passages": f"/console/runs/{run['id']}/passages",
         "trace": f"/console/traces/{run['id']}",
+        "two traces": f"/console/traces/compare?trace={run['id']}&trace={run['id']}",
         "deletion": f"/console/deletions/{gone}",
     }
 

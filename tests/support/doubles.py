@@ -125,6 +125,11 @@ class Shelf:
     async def unknown_bases(self, _: Principal, base_ids: Sequence[UUID]) -> Sequence[UUID]:
         return base_ids
 
+    async def unknown_references(
+        self, _: Principal, references: Sequence[tuple[str, UUID]]
+    ) -> Sequence[tuple[str, UUID]]:
+        return references
+
     @asynccontextmanager
     async def open(self, _: Run, names: Sequence[str]) -> AsyncGenerator[Sequence[Tool]]:
         self.opened += 1

@@ -113,6 +113,7 @@ class GraphRun:
             _conversation,
             _nothing_found,
             lambda _: None,
+            _nothing_own,
             {tool.name: tool for tool in self.tools},
             self.answers,
             schemas,
@@ -177,6 +178,10 @@ def _run() -> Run:
 
 async def _conversation(_: Capabilities, question: str, **options: Any) -> ModelRequest:
     return ModelRequest(messages=[ModelMessage("user", (TextPart(question),))], extra=options.get("extra") or {})
+
+
+async def _nothing_own(_: Any) -> Sequence[Any]:
+    return ()
 
 
 async def _nothing_found(*_: Any) -> Sequence[Any]:

@@ -1,8 +1,9 @@
 """What one project has, and who is a stranger to it."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -19,6 +20,12 @@ class Owned:
 
     ids: dict[str, str]
     strangers: list[httpx.AsyncClient]
+
+
+def needed(operation: Mapping[str, Any]) -> dict[str, str]:
+    """A good query of a route, by the OpenAPI document: the parameters without which it answers nothing."""
+    given = operation.get("parameters", ())
+    return {one["name"]: "u" for one in given if one["in"] == "query" and one.get("required")}
 
 
 @asynccontextmanager
@@ -78,10 +85,21 @@ async def owning(server: Running) -> AsyncGenerator[Owned]:
         "type": "workflow",
         "source_id": "s",
         "start_time": "2026-03-01T12:00:00Z",
-        "end_time": None,
+        "end_time": "2026-03-01T12:00:01+00:00",
     }
     sender = {"Authorization": f"Bearer {collecting['data']['key']}"}
     await server.call("POST", "/v1/traces", json={"runs": [span]}, headers=sender)
+    memory = (await server.call("POST", "/v1/memories", 201, json={"name": "Secret memory"}))["data"]
+    said = {"role": "user", "content": [{"type": "text", "text": "The secret plan."}]}
+    await server.call("POST", f"/v1/memories/{memory['id']}/items", 201, json={"user_id": "u", "data": said})
+    store = (await server.call("POST", "/v1/memory-stores", 201, json={"name": "Secret notes"}))["data"]
+    note = {"user_id": "u", "path": "u", "content": "The secret plan."}
+    await server.call("PUT", f"/v1/memory-stores/{store['id']}/files", json=note)
+    taught = {"name": "secret-plan", "description": "Secret", "instructions": "The secret plan."}
+    skill = (await server.call("POST", "/v1/skills", 201, json=taught))["data"]
+    report = {"file_name": "plan.md", "name": "Secret report", "kind": "markdown", "content": "The secret plan."}
+    published = (await server.call("POST", "/v1/artifacts", 201, json=report))["data"]
+    await server.call("POST", f"/v1/artifacts/{published['id']}/share", json={})
     database = await asyncpg.connect(server.dsn)
     org_id, stranger, connection = uuid4(), new_secret(), uuid4()
     await database.execute("INSERT INTO orgs (id, name) VALUES ($1, 'Strangers')", org_id)
@@ -133,6 +151,12 @@ async def owning(server: Running) -> AsyncGenerator[Owned]:
         "chat": conversation_id,
         "trigger_id": trigger_id,
         "event_id": firing,
+        "memory_id": memory["id"],
+        "artifact_id": published["id"],
+        "secret": "0" * 32,
+        "store_id": store["id"],
+        "skill_id": skill["id"],
+        "version": skill["latest_version_id"],
     }
     strangers = [
         httpx.AsyncClient(base_url=server.url, headers={"Authorization": f"Bearer {token}"})

@@ -27,10 +27,12 @@ def shell_of(page: str) -> tuple[str, ...]:
 
 
 PASTED_INTO = {
+    "../moving/dynamiq.md": "bash",
     "README.md": "zsh",
     "agents.md": "bash",
     "apps.md": "zsh",
     "knowledge.md": "bash",
+    "memory.md": "zsh",
     "people.md": "zsh",
     "sources.md": "zsh",
     "triggers.md": "bash",

@@ -101,8 +101,48 @@ def test_every_setting_has_its_variable() -> None:
     assert {f"STOA_{name.upper()}" for name in Settings.model_fields} - set(known) == {
         "STOA_EMBEDDINGS",
         "STOA_MCP_SERVERS",
+        "STOA_OIDC",
         "STOA_PRICES",
         "STOA_PROVIDERS",
         "STOA_RERANKER",
         "STOA_ROUTER",
+        "STOA_SMTP",
     }
+
+
+PEOPLE = {
+    "STOA_PUBLIC_URL": "https://stoa.example",
+    "STOA_OIDC_ISSUER": "https://id.example/realms/a",
+    "STOA_OIDC_CLIENT_ID": "stoa",
+    "STOA_OIDC_DOMAINS": "example.com, @Corp.Example",
+    "STOA_OIDC_SCOPES": "email,groups",
+    "STOA_SMTP_HOST": "mail.example",
+    "STOA_SMTP_SENDER": "Stoa <stoa@example.com>",
+}
+
+
+def test_how_people_come_in() -> None:
+    loaded = load(PEOPLE, {})
+    assert loaded.oidc is not None
+    assert loaded.smtp is not None
+    assert loaded.oidc.domains == ("example.com", "corp.example")
+    assert loaded.oidc.scopes == ("openid", "email", "groups"), "without openid there is no ID token"
+    assert (loaded.oidc.newcomers, loaded.oidc.trust_email, loaded.smtp.tls) == ("invited", False, "starttls")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"STOA_PUBLIC_URL": ""}, "oidc needs public_url"),
+        ({"STOA_PUBLIC_URL": "", "STOA_OIDC_ISSUER": "", "STOA_OIDC_CLIENT_ID": ""}, "STOA_OIDC_ISSUER"),
+        ({"STOA_OIDC_ISSUER": "http://id.example"}, "must begin with https://"),
+        ({"STOA_SMTP_TLS": "none", "STOA_SMTP_USERNAME": "u", "STOA_SMTP_PASSWORD": "p"}, "over TLS only"),
+        ({"STOA_SMTP_USERNAME": "u"}, "both username and password"),
+        ({"STOA_SMTP_SENDER": "Stoa\r\nBcc: x@y.z <a@b.c>"}, "STOA_SMTP_SENDER"),
+        ({"STOA_OIDC_NEWCOMERS": "everybody"}, "STOA_OIDC_NEWCOMERS"),
+        ({"STOA_OIDC_CLIENTID": "x"}, "did you mean STOA_OIDC_CLIENT_ID"),
+    ],
+)
+def test_how_people_cannot_come_in(changes: dict[str, str], words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        load({**PEOPLE, **changes}, {})

@@ -151,7 +151,12 @@ export interface TraceFilters extends PageFilters {
   source_id?: string;
   wire?: string | string[];
   cost_usd_min?: number;
+  cost_usd_max?: number;
   seconds_min?: number;
+  seconds_max?: number;
+  /** Words that all stand in one step. */
+  q?: string;
+  cursor?: string;
 }
 
 export interface UsageFilters extends SortedFilters {
@@ -288,7 +293,7 @@ export class Stoa {
   readonly traces: {
     list(filters?: TraceFilters, options?: Options): Promise<Page<types.Trace>>;
     get(traceId: string, options?: Options): Promise<types.FullTrace>;
-    delete(traceId: string, options?: Options): Promise<types.Acknowledgement>;
+    delete(traceId: string, options?: Options): Promise<types.Deleted>;
   };
   readonly usage: { list(filters?: UsageFilters, options?: Options): Promise<Page<types.UsageLine>> };
   readonly keys: {

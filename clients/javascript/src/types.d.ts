@@ -249,6 +249,11 @@ export interface KnowledgeBase {
   item_count: number;
   chunk_count: number;
   reindex?: Reindex;
+  flow?: Record<string, unknown>;
+  flow_ui?: Record<string, unknown>;
+  runtime_id?: string;
+  workflow_id?: string;
+  workflow_version_id?: string;
   created_at: string;
   updated_at: string;
 }
@@ -437,6 +442,26 @@ export interface Subagent {
   tools?: string[];
 }
 
+/** What is remembered of a user across conversations. */
+export interface AgentMemory {
+  memory_id: string;
+  strategy?: "all" | "relevant" | "both";
+  limit?: number;
+  scope?: "session" | "user";
+}
+
+/** The notes that the agent keeps on the user. */
+export interface AgentMemoryStore {
+  id: string;
+  write_enabled?: boolean;
+}
+
+/** Without `version_id` the newest version counts. */
+export interface AgentSkill {
+  id: string;
+  version_id?: string;
+}
+
 /** What the model is told, what it may call, and how far it may go. */
 export interface Agent {
   instructions?: string;
@@ -447,6 +472,10 @@ export interface Agent {
   subagents?: Subagent[];
   output_schema?: Record<string, unknown>;
   limits?: Limits;
+  memory?: boolean | AgentMemory;
+  memory_store?: AgentMemoryStore;
+  skills?: AgentSkill[];
+  artifacts?: boolean;
 }
 
 export interface FileRef {

@@ -1,12 +1,15 @@
 """Organizations, projects, keys, people. Front door."""
 
 from stoa.access.acting import Acting
+from stoa.access.explaining import Explaining
+from stoa.access.mailing import MailServer
+from stoa.access.owners import FirstOwner
 from stoa.access.passwords import Passwords
 from stoa.access.rules import PERMISSIONS
 from stoa.access.service import Access, BootstrapError
 from stoa.access.sessions import Sessions
 from stoa.access.tokens import Tokens
-from stoa.access.types import Dependent, NewUser, OrgRole
+from stoa.access.types import Dependent, Newcomers, NewUser, OrgRole
 from stoa.access.users import Users
 
 __all__ = [
@@ -15,7 +18,11 @@ __all__ = [
     "Acting",
     "BootstrapError",
     "Dependent",
+    "Explaining",
+    "FirstOwner",
+    "MailServer",
     "NewUser",
+    "Newcomers",
     "OrgRole",
     "Passwords",
     "Sessions",

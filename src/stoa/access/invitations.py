@@ -6,18 +6,18 @@ from uuid import UUID
 
 import asyncpg
 
-from stoa.access import people, rules
+from stoa.access import people, rules, texts
 from stoa.access.members import check_project, require_member, require_wide
 from stoa.access.passwords import Passwords
 from stoa.access.people import SQL
 from stoa.access.ports import Mail
 from stoa.access.tokens import Tokens
-from stoa.access.types import Invitation, NewUser, OrgRole, ProjectRole, User
+from stoa.access.types import Invitation, NewUser, Opened, OrgRole, ProjectRole, SignInMethod, User
 from stoa.access.users import Users, check_new
-from stoa.db import Database, audit, idempotency
+from stoa.db import Database, Tx, audit, idempotency
 from stoa.db.idempotency import IdempotencyKey
 from stoa.db.internal import internal, internal_statement
-from stoa.kernel.clock import Clock, rfc3339
+from stoa.kernel.clock import Clock
 from stoa.kernel.errors import Conflict, NotFound
 from stoa.kernel.ids import Ids
 from stoa.kernel.pages import Page, PageRequest
@@ -32,7 +32,15 @@ class Invitations:
     """Every method but `accept` takes the caller in the organization that is meant (`Orgs.within`)."""
 
     def __init__(
-        self, database: Database, ids: Ids, clock: Clock, passwords: Passwords, users: Users, tokens: Tokens, mail: Mail
+        self,
+        database: Database,
+        ids: Ids,
+        clock: Clock,
+        passwords: Passwords,
+        users: Users,
+        tokens: Tokens,
+        mail: Mail,
+        public_url: str | None = None,
     ) -> None:
         self._database = database
         self._ids = ids
@@ -41,6 +49,7 @@ class Invitations:
         self._users = users
         self._tokens = tokens
         self._mail = mail
+        self._public_url = public_url
 
     async def create(
         self,
@@ -51,7 +60,8 @@ class Invitations:
         project_role: ProjectRole | None,
         once: IdempotencyKey | None,
     ) -> tuple[Invitation, str | None, bool]:
-        """The invitation, its token (shown once, and not where the request is repeated), and whether it was mailed."""
+        """The invitation, its token (shown once; not where it was mailed, nor to a repeated request), and whether it
+        was mailed."""
         require_wide(principal)
         address, secret = rules.check_email(email), rules.new_secret(rules.INVITATION_PREFIX)
         try:
@@ -84,7 +94,7 @@ class Invitations:
                     await idempotency.record(tx, principal, once, {"id": str(made.id)}, made.id)
         except asyncpg.UniqueViolationError as error:
             raise Conflict(f"{address} has an invitation already; send it again, or revoke it.") from error
-        return made, secret, await self._send(made, secret)
+        return await self._send(made, secret)
 
     async def list(self, principal: Principal, project_id: UUID | None, page: PageRequest) -> Page[Invitation]:
         require_member(principal)
@@ -97,7 +107,7 @@ class Invitations:
 
     async def resend(
         self, principal: Principal, project_id: UUID | None, invitation_id: UUID
-    ) -> tuple[Invitation, str, bool]:
+    ) -> tuple[Invitation, str | None, bool]:
         """A new token with a new end; the old token opens nothing any more."""
         require_wide(principal)
         secret = rules.new_secret(rules.INVITATION_PREFIX)
@@ -113,8 +123,7 @@ class Invitations:
             if row is None:
                 raise NotFound(f"There is no invitation {invitation_id}.")
             await audit.record(tx, principal, "invitation.update", invitation_id)
-        renewed = people.invitation(row)
-        return renewed, secret, await self._send(renewed, secret)
+        return await self._send(people.invitation(row), secret)
 
     async def revoke(self, principal: Principal, project_id: UUID | None, invitation_id: UUID) -> None:
         require_wide(principal)
@@ -131,39 +140,78 @@ class Invitations:
         The token of an invitation is the right to become a member under its e-mail address, and nothing else: it signs
         nobody in who is a user already. Raises NotFound for a token that is unknown, used or expired.
         """
-        async with internal_statement(self._database) as tx:
-            known_token = await tx.fetchval(SQL.invitation_open, rules.digest(secret), self._clock.now())
-        if not known_token:
-            raise NotFound(_CLOSED)  # Before a hash is computed: a stranger makes the server compute none.
-        # Outside the transaction, which would hold its locks for as long as that takes.
-        hashed = await self._passwords.hash(rules.check_password(password)) if password is not None else None
+        hashed = await self._hash(secret, password)
         async with internal(self._database) as tx:
-            row = await tx.fetchrow(SQL.take_invitation, rules.digest(secret), self._clock.now())
-            if row is None:
-                raise NotFound(_CLOSED)
-            invited, key = people.invitation(row), None
-            known = await tx.fetchrow(SQL.user_by_email, invited.email)
-            if known is None:
-                check_new(invited.email, password)
-                user = await self._users.insert(tx, NewUser(invited.email, first_name, last_name, timezone), hashed)
-            else:
-                user = people.user(known)
-            await tx.execute(SQL.insert_member, invited.org_id, user.id, invited.role)
-            if invited.project_id is not None:
-                await tx.execute(
-                    SQL.put_project_member, invited.org_id, invited.project_id, user.id, invited.project_role
-                )
-            if known is None:
-                key = rules.new_secret(rules.TOKEN_PREFIX)
-                end = self._clock.now() + timedelta(days=FIRST_TOKEN_DAYS)
-                await self._tokens.insert(tx, invited.org_id, user.id, "First token", end, key)
-            maker = Principal(invited.org_id, None, user.id, user_id=user.id)
-            await audit.record(tx, maker, "invitation.accept", invited.id)
+            user, invited, new = await self._take(tx, secret, first_name, last_name, timezone, password, hashed)
+            key = await self._first_token(tx, invited.org_id, user.id) if new else None
         return user, invited.org_id, key
 
-    async def _send(self, invited: Invitation, secret: str) -> bool:
-        return await self._mail.send(
-            invited.email,
-            "An invitation to Stoa",
-            f"You were invited. Until {rfc3339(invited.expires_at)} this token makes you a member, once:\n\n{secret}\n",
-        )
+    async def accept_in_browser(
+        self, secret: str, first_name: str, last_name: str, timezone: str, password: str | None
+    ) -> tuple[User, Opened | None]:
+        """The same in the console: who is new is signed in, who is a user already signs in as ever. Raises as
+        `accept`."""
+        hashed = await self._hash(secret, password)
+        async with internal(self._database) as tx:
+            user, invited, new = await self._take(tx, secret, first_name, last_name, timezone, password, hashed)
+            if not new:
+                return user, None
+            now, method = self._clock.now(), SignInMethod.INVITATION
+            return user, await people.open_session(tx, self._ids, now, user.id, method, invited.org_id)
+
+    async def _hash(self, secret: str, password: str | None) -> str | None:
+        """Before the transaction, which would hold its locks for as long as that takes. A stranger makes the server
+        compute none. Raises NotFound and BadRequest."""
+        async with internal_statement(self._database) as tx:
+            if not await tx.fetchval(SQL.invitation_open, rules.digest(secret), self._clock.now()):
+                raise NotFound(_CLOSED)
+        return await self._passwords.hash(rules.check_password(password)) if password is not None else None
+
+    async def _take(
+        self,
+        tx: Tx,
+        secret: str,
+        first_name: str,
+        last_name: str,
+        timezone: str,
+        password: str | None,
+        hashed: str | None,
+    ) -> tuple[User, Invitation, bool]:
+        """The user, the invitation, and whether the user is new."""
+        row = await tx.fetchrow(SQL.take_invitation, rules.digest(secret), self._clock.now())
+        if row is None:
+            raise NotFound(_CLOSED)
+        invited = people.invitation(row)
+        known = await tx.fetchrow(SQL.user_by_email, invited.email)
+        if known is None:
+            check_new(invited.email, password)
+            new, mailed = NewUser(invited.email, first_name, last_name, timezone), row["mailed_at"] is not None
+            user = await self._users.insert(tx, new, hashed, verified=mailed)
+        else:
+            user = people.user(known)
+        await join(tx, invited, user.id)
+        return user, invited, known is None
+
+    async def _first_token(self, tx: Tx, org_id: UUID, user_id: UUID) -> str:
+        key = rules.new_secret(rules.TOKEN_PREFIX)
+        end = self._clock.now() + timedelta(days=FIRST_TOKEN_DAYS)
+        await self._tokens.insert(tx, org_id, user_id, "First token", end, key)
+        return key
+
+    async def _send(self, invited: Invitation, secret: str) -> tuple[Invitation, str | None, bool]:
+        """The invitation, its token where no mail was sent, and whether one was. Nobody but the address gets a token
+        that was mailed, so that whoever opens it has shown to receive that mail."""
+        if not await self._mail.send(invited.email, *texts.invitation(invited, secret, self._public_url)):
+            return invited, secret, False
+        async with internal_statement(self._database) as tx:
+            await tx.execute(SQL.invitation_mailed, invited.org_id, invited.id, rules.digest(secret))
+        return invited, None, True
+
+
+async def join(tx: Tx, invited: Invitation, user_id: UUID) -> None:
+    """Makes a user a member, as an invitation that was taken says."""
+    await tx.execute(SQL.insert_member, invited.org_id, user_id, invited.role)
+    if invited.project_id is not None:
+        await tx.execute(SQL.put_project_member, invited.org_id, invited.project_id, user_id, invited.project_role)
+    maker = Principal(invited.org_id, None, user_id, user_id=user_id)
+    await audit.record(tx, maker, "invitation.accept", invited.id)

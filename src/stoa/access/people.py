@@ -1,12 +1,26 @@
 """Users, members, invitations and tokens, between rows and values."""
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 from stoa.access import rules
-from stoa.access.types import Invitation, Member, Org, PersonalToken, ProjectRole, User
+from stoa.access.types import (
+    Invitation,
+    Member,
+    Opened,
+    Org,
+    PersonalToken,
+    ProjectRole,
+    SignInMethod,
+    User,
+    UserSession,
+)
 from stoa.db import Row, Tx, load
+from stoa.kernel.errors import Unauthorized
+from stoa.kernel.ids import Ids
+from stoa.kernel.origin import ORIGIN
 from stoa.kernel.principal import CredentialKind, Principal
 
 SQL: Final = load("stoa.access", "people.sql")
@@ -45,6 +59,55 @@ def principal(row: Row, credential: CredentialKind) -> Principal:
     )
 
 
+async def session_owner(tx: Tx, secret: str, now: datetime) -> Principal:
+    """The user behind a session, with the roles of this moment; `permitted` gives what a request may see. Raises
+    Unauthorized."""
+    row = await tx.fetchrow(SQL.session_by_hash, rules.digest(secret)) if _is_session(secret) else None
+    if row is None or row["expires_at"] <= now:
+        raise Unauthorized("This session has ended; sign in again.")
+    return principal(row, CredentialKind.SESSION)
+
+
+def _is_session(secret: str) -> bool:
+    return rules.well_formed(secret, rules.SESSION_PREFIX)
+
+
+async def open_session(
+    tx: Tx, ids: Ids, now: datetime, user_id: UUID, method: SignInMethod, org_id: UUID | None = None,
+    hint: str | None = None,
+) -> Opened:  # fmt: skip
+    """A session in an organization of the user: this one, or the user's first. Raises Unauthorized where there is
+    none."""
+    chosen = org_id or await tx.fetchval(SQL.first_org_of_user, user_id)
+    if chosen is None or await tx.fetchrow(SQL.membership, chosen, user_id) is None:
+        raise Unauthorized("This user is a member of no organization; ask an owner for an invitation.")
+    secret, origin = rules.new_secret(rules.SESSION_PREFIX), ORIGIN.get()
+    made = Opened(secret, now + timedelta(days=rules.SESSION_DAYS))
+    await tx.execute(SQL.delete_ended_sessions, user_id)
+    await tx.execute(
+        SQL.insert_session,
+        chosen,
+        ids.new(),
+        user_id,
+        rules.digest(secret),
+        made.expires_at,
+        method.value,
+        origin.address if origin else None,
+        origin.client if origin else None,
+        hint,
+    )
+    return made
+
+
+async def own_email(tx: Tx, user_id: UUID) -> bool:
+    """Somebody has shown that the user's address is theirs. True where nobody had before: then personal access tokens
+    end, because somebody else may have made them."""
+    if await tx.fetchval(SQL.verify_email, user_id) is None:
+        return False
+    await tx.execute(SQL.delete_tokens, user_id)
+    return True
+
+
 def elsewhere(principal: Principal, row: Row) -> Principal:
     """The same user in another organization."""
     return replace(
@@ -79,6 +142,19 @@ def invitation(row: Row) -> Invitation:
         row["expires_at"],
         row["created_by"],
         row["created_at"],
+    )
+
+
+def session(row: Row, current: UUID) -> UserSession:
+    return UserSession(
+        row["id"],
+        row["org_id"],
+        row["method"],
+        row["address"],
+        row["client"],
+        row["created_at"],
+        row["expires_at"],
+        row["id"] == current,
     )
 
 

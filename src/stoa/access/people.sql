@@ -1,5 +1,7 @@
 -- name: insert_user
-INSERT INTO users (id, email, first_name, last_name, timezone, password) VALUES ($1, $2, $3, $4, $5, $6) RETURNING *;
+-- $7: whether it is known that the address is this person's.
+INSERT INTO users (id, email, first_name, last_name, timezone, password, email_verified_at)
+VALUES ($1, $2, $3, $4, $5, $6, CASE WHEN $7 THEN now() END) RETURNING *;
 
 -- name: user_by_email
 SELECT * FROM users WHERE email = $1;
@@ -97,10 +99,86 @@ DELETE FROM personal_tokens WHERE user_id = $1 AND id = $2 RETURNING org_id;
 SELECT id FROM personal_tokens WHERE id = $1 FOR KEY SHARE;
 
 -- name: insert_session
-INSERT INTO user_sessions (org_id, id, user_id, hash, expires_at) VALUES ($1, $2, $3, $4, $5);
+INSERT INTO user_sessions (org_id, id, user_id, hash, expires_at, method, address, client, hint)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
 
 -- name: delete_session
-DELETE FROM user_sessions WHERE hash = $1;
+DELETE FROM user_sessions WHERE hash = $1 RETURNING method, hint;
+
+-- name: account_of_session
+SELECT s.id AS session_id, s.org_id, u.*, EXISTS (SELECT 1 FROM user_identities i WHERE i.user_id = u.id) AS has_identity
+FROM user_sessions s JOIN users u ON u.id = s.user_id WHERE s.hash = $1 AND s.expires_at > $2;
+
+-- name: sessions_of_user
+SELECT * FROM user_sessions WHERE user_id = $1 AND expires_at > $2 ORDER BY created_at DESC, id LIMIT $3;
+
+-- name: end_session
+DELETE FROM user_sessions WHERE user_id = $1 AND id = $2 RETURNING id;
+
+-- name: end_other_sessions
+DELETE FROM user_sessions WHERE user_id = $1 AND id <> $2;
+
+-- name: switch_session
+-- Moves a session to another organization of its user. Its id changes: what was signed for it named one organization.
+UPDATE user_sessions s SET org_id = m.org_id, id = $3 FROM org_members m
+WHERE s.id = $1 AND m.org_id = $2 AND m.user_id = s.user_id RETURNING s.id;
+
+-- name: verify_email
+-- Somebody has shown that the address is theirs.
+UPDATE users SET email_verified_at = now(), updated_at = now() WHERE id = $1 AND email_verified_at IS NULL RETURNING id;
+
+-- name: drop_password
+UPDATE users SET password = NULL, updated_at = now() WHERE id = $1;
+
+-- name: delete_tokens
+DELETE FROM personal_tokens WHERE user_id = $1;
+
+-- name: lock_email
+-- Held while a user with this address may be made.
+SELECT pg_advisory_xact_lock(hashtextextended('stoa user ' || $1::text, 0));
+
+-- name: identity
+SELECT u.* FROM user_identities i JOIN users u ON u.id = i.user_id WHERE i.issuer = $1 AND i.subject = $2;
+
+-- name: insert_identity
+INSERT INTO user_identities (issuer, subject, user_id) VALUES ($1, $2, $3);
+
+-- name: begin_reset
+-- Counts a mail about a forgotten password. No row: the address is nobody's, or had a mail in this minute, or $2 today.
+UPDATE users SET
+    resets = CASE WHEN resets_since > now() - interval '1 day' THEN resets + 1 ELSE 1 END,
+    resets_since = CASE WHEN resets_since > now() - interval '1 day' THEN resets_since ELSE now() END,
+    reset_at = now()
+WHERE email = $1 AND (reset_at IS NULL OR reset_at <= now() - interval '1 minute')
+    AND (resets_since IS NULL OR resets_since <= now() - interval '1 day' OR resets < $2::int)
+RETURNING id;
+
+-- name: insert_reset
+INSERT INTO user_links (hash, kind, user_id, expires_at) VALUES ($1, 'password_reset', $2, $3)
+ON CONFLICT (user_id) DO UPDATE SET hash = excluded.hash, expires_at = excluded.expires_at;
+
+-- name: insert_owner_link
+INSERT INTO user_links (hash, kind, expires_at) VALUES ($1, 'first_owner', $2);
+
+-- name: link_open
+SELECT EXISTS (SELECT 1 FROM user_links WHERE hash = $1 AND kind = $2 AND expires_at > $3);
+
+-- name: take_link
+-- Opens a link: whoever comes second finds none.
+DELETE FROM user_links WHERE hash = $1 AND kind = $2 AND expires_at > $3 RETURNING hash, user_id;
+
+-- name: delete_owner_links
+DELETE FROM user_links WHERE kind = 'first_owner' AND ($1 OR expires_at <= now());
+
+-- name: delete_reset_links
+DELETE FROM user_links WHERE user_id = $1;
+
+-- name: lock_first_org
+-- Held while the first owner is made.
+SELECT id FROM orgs ORDER BY created_at, id LIMIT 1 FOR NO KEY UPDATE;
+
+-- name: any_owner
+SELECT EXISTS (SELECT 1 FROM org_members WHERE role = 'owner');
 
 -- name: delete_ended_sessions
 DELETE FROM user_sessions WHERE user_id = $1 AND expires_at <= now();
@@ -171,13 +249,20 @@ SELECT * FROM invitations WHERE org_id = $1 AND project_id IS NOT DISTINCT FROM 
 SELECT count(*) FROM invitations WHERE org_id = $1 AND project_id IS NOT DISTINCT FROM $2;
 
 -- name: renew_invitation
-UPDATE invitations SET hash = $4, expires_at = $5 WHERE org_id = $1 AND project_id IS NOT DISTINCT FROM $2 AND id = $3 RETURNING *;
+UPDATE invitations SET hash = $4, expires_at = $5, mailed_at = NULL WHERE org_id = $1 AND project_id IS NOT DISTINCT FROM $2 AND id = $3 RETURNING *;
 
 -- name: delete_invitation
 DELETE FROM invitations WHERE org_id = $1 AND project_id IS NOT DISTINCT FROM $2 AND id = $3 RETURNING id;
 
 -- name: invitation_open
 SELECT EXISTS (SELECT 1 FROM invitations WHERE hash = $1 AND expires_at > $2);
+
+-- name: invitation_mailed
+UPDATE invitations SET mailed_at = now() WHERE org_id = $1 AND id = $2 AND hash = $3;
+
+-- name: take_invitations_of
+-- All that are open for an address, which its owner has shown to be theirs.
+DELETE FROM invitations WHERE email = $1 AND expires_at > $2 RETURNING *;
 
 -- name: take_invitation
 -- Opens an invitation: whoever comes second finds none.

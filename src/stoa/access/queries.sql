@@ -120,6 +120,10 @@ UPDATE projects SET name = $3, description = $4, visibility = $5, updated_at = n
 -- Whether anything of value lives in a project.
 SELECT EXISTS (SELECT 1 FROM conversations WHERE org_id = $1 AND project_id = $2)
     OR EXISTS (SELECT 1 FROM knowledgebases WHERE org_id = $1 AND project_id = $2)
+    OR EXISTS (SELECT 1 FROM artifacts WHERE org_id = $1 AND project_id = $2)
+    OR EXISTS (SELECT 1 FROM skills WHERE org_id = $1 AND project_id = $2)
+    OR EXISTS (SELECT 1 FROM memories WHERE org_id = $1 AND project_id = $2)
+    OR EXISTS (SELECT 1 FROM memory_stores WHERE org_id = $1 AND project_id = $2)
     OR EXISTS (SELECT 1 FROM connections WHERE org_id = $1 AND project_id = $2)
     OR EXISTS (SELECT 1 FROM access_keys WHERE org_id = $1 AND project_id = $2);
 

@@ -25,6 +25,8 @@ _TAIL: Final = re.compile(r"[A-Za-z0-9]{64}\Z")
 TOKEN_PREFIX: Final = "stoa_pat_"  # noqa: S105 — a prefix, no secret
 INVITATION_PREFIX: Final = "stoa_inv_"
 SESSION_PREFIX: Final = "stoa_ses_"
+RESET_PREFIX: Final = "stoa_rst_"
+OWNER_PREFIX: Final = "stoa_own_"
 
 _EMAIL: Final = re.compile(r"[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+")
 EMAIL_CHARACTERS_MAX: Final = 254
@@ -33,6 +35,9 @@ PASSWORD_CHARACTERS_MIN: Final = 12
 PASSWORD_CHARACTERS_MAX: Final = 1_024
 INVITATION_DAYS: Final = 7
 SESSION_DAYS: Final = 14
+RESET_LIFETIME: Final = timedelta(minutes=30)
+RESETS_PER_DAY_MAX: Final = 10
+"""Mails to one address, so that a stranger cannot fill somebody's mailbox; and never two within a minute."""
 ATTEMPTS_MAX: Final = 10
 """To sign in, before the next one has to wait."""
 ATTEMPT_DELAY_SECONDS: Final = 30.0
@@ -44,6 +49,8 @@ PERMISSIONS: Final = (
     "apps:read",
     "apps:run",
     "apps:write",
+    "artifacts:read",
+    "artifacts:write",
     "audit:read",
     "connections:read",
     "connections:write",
@@ -52,11 +59,15 @@ PERMISSIONS: Final = (
     "doctor:read",
     "knowledge:read",
     "knowledge:write",
+    "memory:read",
+    "memory:write",
     "models:read",
     "projects:write",
     "router:call",
     "runs:read",
     "runs:write",
+    "skills:read",
+    "skills:write",
     "tools:read",
     "tools:write",
     "traces:read",
@@ -70,10 +81,13 @@ _READING: Final = frozenset(one for one in PERMISSIONS if one.endswith(":read"))
 _EDITING: Final = _READING | {
     "apps:run",
     "apps:write",
+    "artifacts:write",
     "connections:write",
     "conversations:write",
     "knowledge:write",
+    "memory:write",
     "runs:write",
+    "skills:write",
     "tools:write",
     "traces:write",
 }

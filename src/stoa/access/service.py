@@ -101,6 +101,13 @@ class Access:
         self.uses.saw(owner.org_id, owner.key_id)
         return owner
 
+    async def authenticate_browser(self, token: str) -> Principal:
+        """The same for what a browser of the console holds: no program sends a user's session."""
+        if not token.startswith(rules.SESSION_PREFIX):
+            return await self.authenticate(token)
+        async with internal_statement(self._database) as tx:
+            return await people.session_owner(tx, token, self._clock.now())
+
     async def _token_owner(self, token: str) -> Principal:
         if not rules.well_formed(token, rules.TOKEN_PREFIX):
             raise Unauthorized("This is not a personal access token: one is stoa_pat_ and 64 letters and digits.")

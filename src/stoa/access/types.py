@@ -48,6 +48,74 @@ class NewUser:
     timezone: str = "UTC"
 
 
+class SignInMethod(StrEnum):
+    """How a session began."""
+
+    PASSWORD = "password"  # noqa: S105 — a name, no secret
+    OIDC = "oidc"
+    INVITATION = "invitation"
+    FIRST_START = "first_start"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A session that was just opened. `secret` is what the browser holds."""
+
+    secret: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class UserSession:
+    """Without its secret. `address` and `client` are those of the browser when it signed in."""
+
+    id: UUID
+    org_id: UUID
+    method: str
+    address: str | None
+    client: str | None
+    created_at: datetime
+    expires_at: datetime
+    current: bool
+    """Whether it is the one that asks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user as the account's page shows it."""
+
+    user: User
+    org_id: UUID
+    """Of the session that asks."""
+    orgs: Sequence[Org]
+    sessions: Sequence[UserSession]
+    has_password: bool
+    has_identity: bool
+    """Whether the user has signed in with the OpenID Connect provider."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a provider said of somebody, checked. `email_verified`: it vouches that the address is this person's."""
+
+    issuer: str
+    subject: str
+    email: str | None
+    email_verified: bool
+    first_name: str = ""
+    last_name: str = ""
+    timezone: str = "UTC"
+
+
+@dataclass(frozen=True, slots=True)
+class Newcomers:
+    """Who may sign in with the provider. `domains` of e-mail addresses; none named: all of them."""
+
+    domains: Sequence[str] = ()
+    members: bool = False
+    """Whoever is not known becomes a member of the first organization; otherwise an invitation is needed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """`role` is the one in the organization, or in the project that was asked about."""

@@ -4,7 +4,6 @@ A console signs a user in with `sign_in`, keeps the opaque id in a cookie, asks 
 `sign_out` at the end.
 """
 
-from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
@@ -13,13 +12,13 @@ import asyncpg
 from stoa.access import people, rules
 from stoa.access.passwords import Passwords
 from stoa.access.people import SQL
-from stoa.access.types import NewUser, OrgRole, User
+from stoa.access.types import NewUser, OrgRole, SignInMethod, User
 from stoa.db import Database, Tx, audit
 from stoa.db.internal import internal, internal_statement
 from stoa.kernel.clock import Clock
 from stoa.kernel.errors import BadRequest, Conflict, Forbidden, NotFound, RateLimited, Unauthorized
 from stoa.kernel.ids import Ids
-from stoa.kernel.principal import CredentialKind, Principal
+from stoa.kernel.principal import Principal
 
 _WRONG: Final = "E-mail address and password do not match."
 
@@ -42,7 +41,7 @@ class Users:
         hashed = await self._passwords.hash(rules.check_password(password)) if password is not None else None
         async with internal(self._database) as tx:
             org_id = await self._org(tx, org, new_org)
-            made = await self.insert(tx, new, hashed)
+            made = await self.insert(tx, new, hashed, verified=True)  # The operator vouches for the address.
             await tx.execute(SQL.insert_member, org_id, made.id, role.value)
             await audit.record(tx, Principal(org_id, None, made.id, user_id=made.id), "user.create", made.id)
         return made, org_id
@@ -63,8 +62,8 @@ class Users:
             raise NotFound("There is no organization yet; start the server once." if org is None else many)
         return rows[0]["id"]
 
-    async def insert(self, tx: Tx, new: NewUser, hashed: str | None) -> User:
-        """Raises BadRequest and Conflict."""
+    async def insert(self, tx: Tx, new: NewUser, hashed: str | None, *, verified: bool) -> User:
+        """`verified`: it is known that the e-mail address is this person's. Raises BadRequest and Conflict."""
         email = rules.check_email(new.email)
         try:
             row = await tx.fetchrow(
@@ -75,6 +74,7 @@ class Users:
                 new.last_name,
                 rules.check_timezone(new.timezone),
                 hashed,
+                verified,
             )
         except asyncpg.UniqueViolationError as error:
             raise Conflict(f"There is a user {email} already.") from error
@@ -90,6 +90,7 @@ class Users:
                 raise NotFound(f"There is no user {email}.")
             await tx.execute(SQL.set_password, row["id"], hashed)
             await tx.execute(SQL.sign_out_everywhere, row["id"])
+            await tx.execute(SQL.delete_reset_links, row["id"])
         return people.user(row)
 
     # --- who a user is ----------------------------------------------------------------------------------------------
@@ -121,37 +122,23 @@ class Users:
             )
         if not await self._passwords.verify(row["password"] if row else None, password) or row is None:
             raise Unauthorized(_WRONG)
-        secret = rules.new_secret(rules.SESSION_PREFIX)
         async with internal(self._database) as tx:
             await tx.execute(SQL.end_attempt, row["id"])
-            chosen = org_id or await tx.fetchval(SQL.first_org_of_user, row["id"])
-            if chosen is None or await tx.fetchrow(SQL.membership, chosen, row["id"]) is None:
-                raise Unauthorized("This user is a member of no organization; ask an owner for an invitation.")
-            await tx.execute(SQL.delete_ended_sessions, row["id"])
-            await tx.execute(
-                SQL.insert_session,
-                chosen,
-                self._ids.new(),
-                row["id"],
-                rules.digest(secret),
-                self._clock.now() + timedelta(days=rules.SESSION_DAYS),
-            )
-        return secret
+            now = self._clock.now()
+            made = await people.open_session(tx, self._ids, now, row["id"], SignInMethod.PASSWORD, org_id)
+        return made.secret
 
     async def verify(self, secret: str) -> Principal:
         """The user behind a session, with the roles of this moment; `permitted` gives what a request may see. Raises
         Unauthorized."""
-        if not rules.well_formed(secret, rules.SESSION_PREFIX):
-            raise Unauthorized("This is no session.")
         async with internal_statement(self._database) as tx:
-            row = await tx.fetchrow(SQL.session_by_hash, rules.digest(secret))
-        if row is None or row["expires_at"] <= self._clock.now():
-            raise Unauthorized("This session has ended; sign in again.")
-        return people.principal(row, CredentialKind.SESSION)
+            return await people.session_owner(tx, secret, self._clock.now())
 
-    async def sign_out(self, secret: str) -> None:
+    async def sign_out(self, secret: str) -> str | None:
+        """Gives what a provider wants to hear when somebody who signed in with it signs out."""
         async with internal_statement(self._database) as tx:
-            await tx.execute(SQL.delete_session, rules.digest(secret))
+            row = await tx.fetchrow(SQL.delete_session, rules.digest(secret))
+        return row["hint"] if row is not None else None
 
 
 def check_new(email: str, password: str | None) -> None:

@@ -226,7 +226,7 @@ class InvitationWire(Wire):
 
 
 class SentInvitationWire(InvitationWire):
-    """`token` is shown this once; `mailed` says whether it went out by mail as well."""
+    """`token` is shown this once. Where it went out by mail (`mailed`), it is shown to nobody else."""
 
     token: str | None
     mailed: bool

@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from uuid import UUID
 
 import structlog
@@ -47,14 +47,25 @@ class Toolbox(Protocol):
 
     async def unknown_bases(self, principal: Principal, base_ids: Sequence[UUID], /) -> Sequence[UUID]: ...
 
+    async def unknown_references(
+        self, principal: Principal, references: Sequence[tuple[str, UUID]], /
+    ) -> Sequence[tuple[str, UUID]]: ...
+
     def open(self, run: runs.Run, names: Sequence[str], /) -> AbstractAsyncContextManager[Sequence[tools.Tool]]: ...
+
+
+Known: TypeAlias = Callable[[Principal, Sequence[tuple[str, UUID]]], Awaitable[Collection[tuple[str, UUID]]]]
+"""(principal, references) → those that one slice has."""
 
 
 class ProjectToolbox:
     """The tools of the project that a run belongs to, and the search of its agent's knowledge bases."""
 
-    def __init__(self, held: tools.Tools, search: bases.Search, library: runs.Library) -> None:
+    def __init__(
+        self, held: tools.Tools, search: bases.Search, library: runs.Library, references: Sequence["Known"]
+    ) -> None:
         self._tools = held
+        self._references = references
         self.lending: requirements.Lending | None = None
         """What runs of apps get of their end users; set once it exists."""
         self._search = search
@@ -65,6 +76,14 @@ class ProjectToolbox:
 
     async def unknown_bases(self, principal: Principal, base_ids: Sequence[UUID], /) -> Sequence[UUID]:
         return await self._search.unknown(principal, base_ids)
+
+    async def unknown_references(
+        self, principal: Principal, references: Sequence[tuple[str, UUID]], /
+    ) -> Sequence[tuple[str, UUID]]:
+        known: set[tuple[str, UUID]] = set()
+        for look in self._references:
+            known.update(await look(principal, references))
+        return [one for one in references if one not in known]
 
     @asynccontextmanager
     async def open(self, run: runs.Run, names: Sequence[str], /) -> AsyncGenerator[Sequence[tools.Tool]]:
@@ -164,7 +183,10 @@ class KnowledgeLibrary:
         self, run: runs.Run, base_ids: Sequence[UUID], query: str, limit: int | None
     ) -> Sequence[runs.Quote]:
         principal = Principal(run.org_id, run.project_id, run.created_by or run.id)
-        found = await self._search.search_all(principal, base_ids, query, limit, run.user_id)
+        # Whoever uses a public app without a key can claim any name: nothing that is restricted is shown.
+        anonymous = run.app_id is not None and run.created_by == run.app_id
+        user, groups = (None, ()) if anonymous else (run.user_id, None)
+        found = await self._search.search_all(principal, base_ids, query, limit, user, groups)
         return [
             runs.Quote(
                 hit.text,
@@ -192,23 +214,29 @@ class AgentDefinitions:
         told = {name: value for name, value in agent.items() if name not in ("model", "memory")}
         if not isinstance(agent.get("model", ""), str):
             raise BadRequest.field("flow.agent.model", "must be a slug, as GET /v1/router/models lists them")
-        memory = agent.get("memory")
-        if not (memory is None or isinstance(memory, bool | dict)):
-            raise BadRequest.field("flow.agent.memory", "must be true, false or an object")
+        try:
+            memory = runs.memory_use(agent.get("memory", True))
+        except ValueError as error:
+            raise BadRequest.field("flow.agent.memory", str(error)) from error
         try:
             body = conversations.AgentIn.model_validate(told)
         except ValidationError as error:
             problems = _problems(error)
             raise BadRequest("; ".join(f"{path} {why}" for path, why in problems.items()), details=problems) from error
-        checked = conversations.agent_of(body, "flow.agent") or {}
+        checked = {**(conversations.agent_of(body, "flow.agent") or {}), **_remembering(memory)}
         await conversations.check_agent(self._agents, self._schemas, principal, checked, "flow.agent")
-        return checked if memory is not False else {**checked, "memory": False}
+        return checked
 
     async def unknown_tools(self, principal: Principal, names: Sequence[str]) -> Sequence[str]:
         return await self._agents.unknown_tools(principal, names)
 
     async def unknown_bases(self, principal: Principal, base_ids: Sequence[UUID]) -> Sequence[UUID]:
         return await self._agents.unknown_bases(principal, base_ids)
+
+    async def unknown_references(
+        self, principal: Principal, references: Sequence[tuple[str, UUID]]
+    ) -> Sequence[tuple[str, UUID]]:
+        return await self._agents.unknown_references(principal, references)
 
     async def model(self, principal: Principal, slugs: Sequence[str]) -> UUID | None:
         if not slugs:
@@ -242,6 +270,17 @@ class Slugs:
 
     async def default_model(self, _principal: Principal, _slug: str) -> UUID:
         return self._catalogue.default.id
+
+
+def _remembering(memory: runs.MemoryUse | None) -> Mapping[str, Any]:
+    """As a conversation's agent has it: nothing where the conversation itself is the memory."""
+    if memory == runs.MemoryUse():
+        return {}
+    if memory is None:
+        return {"memory": False}
+    named = {"memory_id": str(memory.memory_id)} if memory.memory_id else {}
+    limit = {"limit": memory.limit} if memory.limit else {}
+    return {"memory": {**named, **limit, "strategy": memory.strategy, "scope": memory.scope}}
 
 
 def agent_check(

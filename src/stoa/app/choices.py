@@ -7,7 +7,9 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from stoa import embedding, gateway, tools
+from stoa import access, embedding, gateway, tools
+from stoa.access.component import Outside
+from stoa.access.component import ProviderSettings as ProviderOfPeople
 from stoa.db.embedded import locate
 from stoa.doctor import DataLocation
 from stoa.gateway.component import ProviderSettings
@@ -15,6 +17,7 @@ from stoa.gateway.providers.extractive import SLUG
 from stoa.outbound import Outbound
 from stoa.outbound.certificates import checked_bundle
 from stoa.settings import Provider, Settings, SettingsError
+from stoa.traces import Endpoint, headers_of
 
 EMBEDDINGS_SLUG: Final = "stoa-embeddings"
 """The local embedder, as the AI gateway names it."""
@@ -67,6 +70,41 @@ def _bundle(configured: Provider) -> str | None:
     except (OSError, ValueError) as error:
         reason = error if isinstance(error, OSError) else f"it {error}"
         raise SettingsError(f"ca_file of the provider {configured.name} cannot be used: {reason}") from error
+
+
+def outside(settings: Settings) -> Outside:
+    """How people come in from outside of the server."""
+    return Outside(settings.public_url, _provider(settings), _mail_server(settings))
+
+
+def _provider(settings: Settings) -> ProviderOfPeople | None:
+    chosen = settings.oidc
+    if chosen is None:
+        return None
+    return ProviderOfPeople(
+        chosen.issuer,
+        chosen.client_id,
+        plain(chosen.client_secret),
+        chosen.name,
+        chosen.scopes,
+        trust_email=chosen.trust_email,
+        newcomers=access.Newcomers(chosen.domains, members=chosen.newcomers == "members"),
+    )
+
+
+def _mail_server(settings: Settings) -> access.MailServer | None:
+    chosen = settings.smtp
+    if chosen is None:
+        return None
+    return access.MailServer(
+        chosen.host,
+        chosen.port or {"starttls": 587, "tls": 465, "none": 25}[chosen.tls],
+        chosen.tls,
+        chosen.sender,
+        chosen.username,
+        plain(chosen.password),
+        str(settings.ca_file) if settings.ca_file is not None else None,
+    )
 
 
 def prices(settings: Settings) -> Sequence[gateway.Price]:
@@ -174,6 +212,14 @@ async def load(embedders: LocalEmbedders, chosen: embedding.LocalReranker | embe
         await chosen.prepare()
     except embedding.RerankerError as error:
         raise SettingsError(f"reranker.path (STOA_RERANKER_PATH): {error.message}") from error
+
+
+def trace_endpoint(settings: Settings) -> Endpoint | None:
+    """Where the runs of all projects are exported to."""
+    if settings.otlp_endpoint is None:
+        return None
+    headers = headers_of(plain(settings.otlp_headers) or "")
+    return Endpoint(settings.otlp_endpoint, headers, settings.otlp_content)
 
 
 def plain(secret: SecretStr | None) -> str | None:

@@ -28,7 +28,7 @@ class FlowGraphs:
     def _read(flow: Mapping[str, Any]) -> apps.Reading:
         graph = runs.read_graph(flow)
         nodes = [
-            apps.NodeNeeds(one.key, one.node.title, needs.model, needs.tools, needs.bases)
+            apps.NodeNeeds(one.key, one.node.title, needs.model, needs.tools, needs.bases, needs.references)
             for one in graph.everywhere()
             for needs in [one.node.needs()]
         ]

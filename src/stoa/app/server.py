@@ -23,6 +23,7 @@ from stoa.http import Gate, absent, errors, metrics, openapi, operations, welcom
 from stoa.http.component import Component, Kit, Started, merged, unique
 from stoa.http.cors import Cors
 from stoa.http.edge import Edge
+from stoa.http.explaining import Explained
 from stoa.http.hosts import HostKind, Hosts, Surface
 from stoa.http.traffic import Traffic
 from stoa.kernel import telemetry
@@ -57,6 +58,8 @@ EXPOSED_HEADERS: Final = (
     "X-Stoa-Budget-Remaining-Usd",
     "X-Stoa-Notice",
     "X-Stoa-Ignored",
+    "X-Stoa-Cache",
+    "Age",
 )
 """What a page in a browser may read of an answer."""
 DOCTOR_CONNECTIONS_MAX: Final = 4
@@ -70,6 +73,8 @@ class Server:
     first_key: str | None
     sign_in_link: str | None
     """Opens the console once, where this start made the first key."""
+    owner_link: str | None
+    """Makes the first owner, once, where there is none."""
     default_model: str
     providers: Sequence[gateway.ProviderState]
     drain: Callable[[], Coroutine[Any, Any, None]]
@@ -120,8 +125,10 @@ async def open_server(
         )
         catalogue = slices.gateway.catalogue
         link = await access.Sessions(database, clock, owner).link(first_key) if first_key is not None else None
-        edge = _behind_proxies(Edge(asgi, ids, traffic), settings.trusted_proxies)
-        yield Server(edge, first_key, link, catalogue.default.slug, catalogue.providers(), drain)
+        owner_link = await slices.first_owner.link()
+        explained = Explained(asgi, access.Explaining(database, owner, clock))
+        edge = _behind_proxies(Edge(explained, ids, traffic), settings.trusted_proxies)
+        yield Server(edge, first_key, link, owner_link, catalogue.default.slug, catalogue.providers(), drain)
 
 
 @asynccontextmanager
@@ -147,7 +154,7 @@ def _behind_proxies(app: ASGIApp, trusted: Sequence[str]) -> ASGIApp:
 
 def _kit(database: Database, dsn: str, clock: Clock, ids: Ids, secret: bytes) -> tuple[Kit, access.Access]:
     owner = access.Access(database, ids, clock)
-    gate = Gate(owner.authenticate, owner.admit)
+    gate = Gate(owner.authenticate, owner.admit, owner.authenticate_browser)
     return Kit(database, dsn, clock, ids, gate, SchemaChecker(), secret), owner
 
 

@@ -1,13 +1,14 @@
 """Opens every slice's component, in the order in which they lend to one another."""
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
 from stoa import access, apps, bases, conversations, documents, embedding, gateway, runs
 from stoa.access import component as access_component
 from stoa.app import adapters, choices, flows, hosting
+from stoa.app.belongings import Lent, open_belongings
 from stoa.app.outbound import outbound_of
 from stoa.app.triggering import AppRunner, TriggersOfKeys
 from stoa.apps import component as apps_component
@@ -44,6 +45,7 @@ class Slices:
     gateway: gateway_component.GatewayComponent
     runs: runs_component.RunsComponent
     node: Node
+    first_owner: access.FirstOwner
 
 
 @asynccontextmanager
@@ -71,12 +73,13 @@ async def open_slices(
         models = await enter(_open_models(settings, outbound, kit, owner, journal, node.node, builtin))
         knowledge = await enter(_open_bases(settings, outbound, kit, owner, node.node, models))
         sources = await enter(_open_sources(settings, outbound, kit, node.node, models, knowledge))
+        kept = await enter(open_belongings(kit, owner, settings.data_dir, settings.public_url))
         programs = choices.programs(settings)
         tools = await enter(
             tools_component.open_component(kit, models.gateway.vault, owner, outbound=outbound, programs=programs)
         )
         library = adapters.KnowledgeLibrary(knowledge.search)
-        chosen = toolbox or adapters.ProjectToolbox(tools.tools, knowledge.search, library)
+        chosen = toolbox or adapters.ProjectToolbox(tools.tools, knowledge.search, library, kept.known)
         deployed = await enter(
             apps_component.open_component(
                 kit,
@@ -89,21 +92,31 @@ async def open_slices(
             )
         )
         hosted = await enter(_open_hosted(settings, outbound, kit, node.node, models, deployed, chosen))
-        lent = _Neighbours(journal, streams, node.node, models, public, deployed, hosted, chosen, library)
+        lent = _Neighbours(journal, streams, node.node, models, public, deployed, hosted, chosen, library, kept)
         talking = await enter(_open_conversations(settings, kit, owner, lent))
         triggers = await enter(_open_triggers(settings, kit, node.node, models, hosted, talking))
-        keys = await enter(access_component.open_component(kit, owner, TriggersOfKeys()))
+        keys = await enter(_open_access(settings, outbound, kit, owner))
         dialects = await enter(_open_dialects(kit, talking, streams, models, deployed, chosen))
         usage = await enter(usage_component.open_component(kit))
-        traces = await enter(traces_component.open_component(kit, owner, retention_days=settings.traces_retention_days))
+        exports = traces_component.Exporting(outbound, models.gateway.vault, choices.trace_endpoint(settings))
+        days, apps_of = settings.traces_retention_days, deployed.apps
+        traces = await enter(traces_component.open_component(kit, owner, apps_of, living, exports, retention_days=days))
         built: list[Component] = [
             journal, node, streams, models.gateway, talking.conversations, talking.runs, dialects, deployed,
-            hosted.callbacks, hosted.requirements, tools, knowledge, sources, triggers, keys, usage, traces,
+            hosted.callbacks, hosted.requirements, *kept.parts, tools, knowledge, sources, triggers, keys, usage,
+            traces,
         ]  # fmt: skip
         checks = [check for component in built for check in component.checks]
         doctor = await enter(doctor_component.open_component(kit, checks, runs.timeline, choices.data(settings)))
-        console = await enter(console_component.open_component(kit, access.Sessions(kit.database, kit.clock, owner)))
-        yield Slices([*built, doctor, console], doctor, models.gateway, talking.runs, node.node)
+        held = access.Sessions(kit.database, kit.clock, owner)
+        console = await enter(console_component.open_component(kit, held, keys.sign_ins, settings.public_url))
+        yield Slices([*built, doctor, console], doctor, models.gateway, talking.runs, node.node, keys.first_owner)
+
+
+def _open_access(
+    settings: Settings, outbound: Outbound, kit: Kit, owner: access.Access
+) -> AbstractAsyncContextManager[access_component.AccessComponent]:
+    return access_component.open_component(kit, owner, outbound, choices.outside(settings), TriggersOfKeys())
 
 
 @asynccontextmanager
@@ -220,6 +233,7 @@ class _Neighbours:
     hosted: "_Hosted"
     toolbox: adapters.Toolbox
     library: adapters.KnowledgeLibrary
+    kept: Lent
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,9 +272,10 @@ async def _open_conversations(
                 lent.node,
                 lent.journal.journal,
                 catalogue,
-                runs.Context(transcript, lent.models.documents.select, lent.library),
+                runs.Context(transcript, lent.models.documents, lent.library, lent.kept.recalling),
                 find_model=adapters.find_model(catalogue, choices.prices(settings)),
                 open_tools=lent.toolbox.open,
+                own_tools=lent.kept.own_tools,
                 flows=lent.apps.released,
                 library=lent.library,
                 open_stream=streams.open_stream,
@@ -269,8 +284,10 @@ async def _open_conversations(
                 app_gate=lent.apps.gate,
                 app_projects=lent.apps.apps,
                 callbacks=lent.hosted.callbacks.callbacks,
+                recalling=lent.kept.recalling,
                 check_requirements=lent.hosted.requirements.lending.check,
                 uploads=uploads,
+                published=lent.kept.published,
                 trials=trials,
                 reading=_reading(streams),
                 living=adapters.living_of_runs(owner, lent.public),
@@ -297,8 +314,7 @@ async def _open_conversations(
             )
         )
         uploads.conversations, uploads.links = talks.conversations, talks.links
-        trials.conversations = talks.conversations
-        lent.hosted.reports.runs = worked.runs
+        trials.conversations, lent.hosted.reports.runs = talks.conversations, worked.runs
         yield _Talking(talks, worked)
 
 

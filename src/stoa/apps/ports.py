@@ -31,6 +31,12 @@ class Definitions(Protocol):
         """Those that are no knowledge base which the principal may use."""
         ...
 
+    async def unknown_references(
+        self, principal: Principal, references: Sequence[tuple[str, UUID]]
+    ) -> Sequence[tuple[str, UUID]]:
+        """Those of the (kind, id) pairs that the principal does not have. Kinds: memory, memory_store, skill."""
+        ...
+
     async def model(self, principal: Principal, slugs: Sequence[str]) -> UUID | None:
         """The first model of the catalogue that has one of these slugs; without slugs the default one."""
         ...

@@ -45,15 +45,19 @@ class Resolver:
         return Models(None, nodes)
 
     async def missing(self, principal: Principal, reading: Reading) -> Mapping[str, str]:
-        """The tools and knowledge bases that a graph names and its project lacks, by the node that names them."""
+        """What a graph names and its project lacks, by the node that names them."""
         tools = list(dict.fromkeys(name for one in reading.nodes for name in one.tools))
         bases = list(dict.fromkeys(base_id for one in reading.nodes for base_id in one.bases))
         no_tools = set(await self._definitions.unknown_tools(principal, tools)) if tools else set()
         no_bases = set(await self._definitions.unknown_bases(principal, bases)) if bases else set()
+        others = list(dict.fromkeys(reference for one in reading.nodes for reference in one.references))
+        no_others = set(await self._definitions.unknown_references(principal, others)) if others else set()
         problems: dict[str, str] = {}
         for one in reading.nodes:
             named = [f"the tool {name!r}" for name in one.tools if name in no_tools]
             named += [f"the knowledge base {base_id}" for base_id in one.bases if base_id in no_bases]
+            named += [f"the {kind.replace('_', ' ')} {its_id}" for kind, its_id in one.references
+                      if (kind, its_id) in no_others]  # fmt: skip
             if named and len(problems) < _SHOWN_MAX:
                 problems[f"flow.nodes.{one.key}"] = (
                     f"(node {one.title!r}) names {', '.join(named)}, which this project does not have"

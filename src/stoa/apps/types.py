@@ -175,6 +175,8 @@ class NodeNeeds:
     models: Sequence[str] | None
     tools: Sequence[str]
     bases: Sequence[UUID]
+    references: Sequence[tuple[str, UUID]] = ()
+    """(kind, id) of memories, memory stores and skills."""
 
 
 @dataclass(frozen=True, slots=True)

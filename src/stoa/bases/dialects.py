@@ -106,6 +106,8 @@ def _filters(given: Mapping[str, Any], path: str, depth: int) -> dict[str, Any]:
     if depth > _DEPTH_MAX:
         raise BadRequest.field(path, f"is nested deeper than {_DEPTH_MAX}")
     kind = given.get("type")
+    for other in given.keys() - ({"type", "filters"} if kind in ("and", "or") else {"type", "key", "value"}):
+        raise BadRequest.field(f"{path}.{other}", "is not known here")
     if kind in ("and", "or"):
         inner = given.get("filters")
         if not isinstance(inner, list) or not inner or not all(isinstance(one, dict) for one in inner):

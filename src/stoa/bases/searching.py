@@ -126,7 +126,13 @@ class Search:
         return await self._rerankers.get(principal.org_id, row["project_id"], chosen) if wanted else None
 
     async def search_all(
-        self, principal: Principal, base_ids: Sequence[UUID], query: str, limit: int | None, user: str | None
+        self,
+        principal: Principal,
+        base_ids: Sequence[UUID],
+        query: str,
+        limit: int | None,
+        user: str | None,
+        groups: Sequence[str] | None = None,
     ) -> Sequence[tuple[UUID, Hit]]:
         """Searches several bases and interleaves their hits by rank: scores of different bases do not compare.
 
@@ -134,7 +140,7 @@ class Search:
         away it is searched by words alone: an agent is better served by less than by nothing.
         """
         ranked: list[tuple[int, float, UUID, Hit]] = []
-        asked = Asked(query[:QUERY_CHARACTERS_MAX], limit, user=user)
+        asked = Asked(query[:QUERY_CHARACTERS_MAX], limit, user=user, groups=groups)
         for base_id in base_ids if query.strip() else ():
             try:
                 found = await self.search(principal, base_id, asked)

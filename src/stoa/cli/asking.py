@@ -102,12 +102,14 @@ def create(url: str | None, key: str | None, path: str, body: object) -> Any:
 def ask_all(url: str | None, key: str | None, path: str, limit: int | None = None) -> list[Any]:
     """Of a list, every page, or as many pages as hold so many."""
     found: list[Any] = []
-    page, pages = 1, 1
+    page, pages, cursor = 1, 1, None
     size = min(limit or PAGE_SIZE_MAX, PAGE_SIZE_MAX)
-    while page <= pages and (limit is None or len(found) < limit):
-        answer = ask("GET", url, key, f"{path}{'&' if '?' in path else '?'}page={page}&page_size={size}")
+    while (cursor or page <= pages) and (limit is None or len(found) < limit):
+        at = f"cursor={cursor}" if cursor else f"page={page}"
+        answer = ask("GET", url, key, f"{path}{'&' if '?' in path else '?'}{at}&page_size={size}")
         found += answer["data"]
-        page, pages = page + 1, answer["pagination"]["page_count"]
+        before, cursor = cursor, answer["pagination"].get("next_cursor")
+        page, pages = page + 1, 0 if before and not cursor else answer["pagination"]["page_count"]
     return found[:limit]
 
 

@@ -62,7 +62,7 @@ def run(data_dir: Path | None, *, keep: bool, out: Console) -> None:
             shutil.rmtree(home, ignore_errors=True)
     out.print(
         f"\nDone in {time.monotonic() - began:.1f} s. Start your own server with: make serve (or: stoa serve)."
-        " It prints a link that opens the console: chat, knowledge, runs.",
+        " It prints a link that opens the console, signed in: chat, knowledge, apps, tools, runs, traces.",
         style="bold green",
         markup=False,
     )

@@ -157,7 +157,9 @@ def _node(given: Mapping[str, Any], path: str, reading: _Reading) -> dict[str, A
             else one
             for index, one in enumerate(cast("list[Any]", tools))
         ]
-    if isinstance(node.get("memory"), Mapping) and "backend" in node["memory"]:
+    memory = node.get("memory")
+    backend = memory.get("backend") if isinstance(memory, Mapping) else None
+    if backend is not None and not (isinstance(backend, Mapping) and backend.get("memory_id")):
         node["memory"] = True
         reading.note("An agent's memory is the conversation of its session here; its backend is not used.")
     if node.pop("fallback", None):

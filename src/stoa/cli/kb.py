@@ -160,7 +160,7 @@ def upload(
 
 @app.command("items")
 def items(base: Base, as_json: Json = False, url: Url = HERE, key: Key = None) -> None:
-    """List a knowledge base's items and how each is doing; below them, why some failed."""
+    """List a knowledge base's items and how each is doing; below them, why some failed, and what others lost."""
     found = ask_all(url, key, f"/v1/knowledgebases/{base_id_of(url, key, base)}/items")
     columns: Columns = {
         "id": "id",
@@ -173,6 +173,8 @@ def items(base: Base, as_json: Json = False, url: Url = HERE, key: Key = None) -
     for item in () if as_json else found:
         if "error" in item:
             out.print(f"{item['id']}: {item['error']['message']}", markup=False)
+        for warning in item.get("warnings") or ():
+            out.print(f"{item['id']}: {warning}", markup=False)
 
 
 @app.command("retry")
@@ -322,11 +324,14 @@ def _watch(url: str | None, key: str | None, base_id: str, ids: Sequence[str]) -
         ):
             progress.update(task, completed=len(wanted) - len(waiting))
             time.sleep(0.5)
-    failed = [item for item in ask_all(url, key, f"{items}?status=failed") if item["id"] in wanted]
-    for item in failed:
-        errors.print(
-            f"{item['metadata'].get('path', item['name'])}: {item['error']['message']}", style="red", markup=False
-        )
+    ended = [item for item in ask_all(url, key, items) if item["id"] in wanted]
+    failed = [item for item in ended if item["status"] == "failed"]
+    for item in ended:
+        name = item["metadata"].get("path", item["name"])
+        if "error" in item:
+            errors.print(f"{name}: {item['error']['message']}", style="red", markup=False)
+        for warning in item.get("warnings") or ():
+            errors.print(f"{name}: {warning}", style="yellow", markup=False)
     out.print(f"processed {len(wanted) - len(failed)}, failed {len(failed)}", markup=False)
     if failed:
         raise typer.Exit(1)

@@ -78,7 +78,7 @@ def close_to_others(data_dir: Path, *, pass_through: bool) -> None:
     ours = made or any((data_dir / name).exists() for name in ("secret.key", "postgres"))
     if ours and found.st_uid == os.geteuid() and not found.st_mode & stat.S_ISVTX:
         data_dir.chmod(mode)
-        for below in ("blobs", "knowledge", "models", "sources"):
+        for below in ("artifacts", "blobs", "knowledge", "models", "sources"):
             with contextlib.suppress(FileNotFoundError):
                 (data_dir / below).chmod(0o700)
 
@@ -261,7 +261,7 @@ def banner(settings: Settings, server: Server, port: int, where: str) -> list[st
         lines += ["Your access key, shown only this once; keep it:", "", f"  {server.first_key}", ""]
         if server.sign_in_link is not None:
             lines += [
-                "Open this once, within 15 minutes, to be signed in to the console:",
+                "Open this once, within 15 minutes, to look around in the console with that key:",
                 "",
                 f"  {base}/console/sign-in#{server.sign_in_link}",
                 "",
@@ -276,6 +276,13 @@ def banner(settings: Settings, server: Server, port: int, where: str) -> list[st
             "",
         ]
         key = "$STOA_KEY"
+    if server.owner_link is not None:
+        lines += [
+            "Nobody owns this server yet. Open this once, within 15 minutes, to make your account, the owner's:",
+            "",
+            f"  {(settings.public_url or base).rstrip('/')}/console/welcome#{server.owner_link}",
+            "",
+        ]
     authorization = f'-H "Authorization: Bearer {key}"'
     body = '-H "Content-Type: application/json" -d'
     hello = '{"content":"Hello! What can you do?"}'

@@ -18,6 +18,10 @@ Trace = Annotated[str, typer.Argument(help="The trace's id, from `stoa traces li
 def list_traces(
     status: Annotated[list[str] | None, typer.Option(help="succeeded, failed, canceled or running. Repeat it.")] = None,
     name: Annotated[str | None, typer.Option(help="A part of the name.")] = None,
+    words: Annotated[str | None, typer.Option("--query", help="Words that all stand in one step.")] = None,
+    model: Annotated[str | None, typer.Option(help="A model that it called.")] = None,
+    min_cost: Annotated[float | None, typer.Option(help="Cost in US dollars, at least.")] = None,
+    min_seconds: Annotated[float | None, typer.Option(help="How long it took, at least.")] = None,
     limit: Limit = 25,
     everything: All = False,
     as_json: Json = False,
@@ -25,7 +29,9 @@ def list_traces(
     key: Key = None,
 ) -> None:
     """List traces, the newest first."""
-    query = urlencode([*(("status", one) for one in status or []), *((("name", name),) if name else ())])
+    given = {"name": name, "q": words, "model": model, "cost_usd_min": min_cost, "seconds_min": min_seconds}
+    filters = [(key, value) for key, value in given.items() if value is not None]
+    query = urlencode([*(("status", one) for one in status or []), *filters])
     columns: Columns = {
         "id": "id",
         "name": "name",
@@ -53,6 +59,27 @@ def show(trace: Trace, as_json: Json = False, url: Url = HERE, key: Key = None) 
         for depth, one in _tree(spans)
     ]
     print_table(("span", "type", "status", "started", "ended"), rows)
+
+
+@app.command("diff")
+def diff(
+    trace: Trace,
+    other: Annotated[str, typer.Argument(help="The id of another trace.")],
+    as_json: Json = False,
+    url: Url = HERE,
+    key: Key = None,
+) -> None:
+    """Print two traces step by step: what differs, and what only one of them has."""
+    found = ask("GET", url, key, f"/v1/traces/{trace}/diff?{urlencode({'other': other})}")["data"]
+    if as_json:
+        print_json(found)
+        return
+    signs = {"same": " ", "changed": "~", "removed": "-", "added": "+"}
+    rows = [
+        (signs[one["change"]] + " " + "  " * one["depth"] + one["name"], ", ".join(one["changed"]))
+        for one in found["steps"]
+    ]
+    print_table(("step", "differs in"), rows)
 
 
 @app.command("delete")

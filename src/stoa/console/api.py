@@ -13,13 +13,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stoa.console import cookies, pages, view
 from stoa.console.client import Api, Refused
+from stoa.console.ports import People
 from stoa.console.view import View
 from stoa.http import errors
+from stoa.http.authentication import BROWSER
 from stoa.http.traffic import SERVED
 from stoa.kernel.errors import AppError, Forbidden
 
 API: Final = "stoa.console.api"
 """The key of the scope under which a page finds the app that it is a client of."""
+PEOPLE: Final = "stoa.console.people"
+"""The same for how people come in and leave."""
 ASSET_SECONDS: Final = 365 * 24 * 3600
 _ROUTE_IDS: Final = re.compile(r"/[0-9a-f-]{32,36}(?=/|$)")
 
@@ -36,8 +40,11 @@ class _Template:
 class Console:
     """Wraps the app of the api host. Programs see no difference."""
 
-    def __init__(self, app: ASGIApp, routes: Sequence[Route]) -> None:
+    def __init__(self, app: ASGIApp, routes: Sequence[Route], people: People, public_url: str | None) -> None:
+        """`public_url`: the address that people open, where a reverse proxy may write another host."""
         self._app = app
+        self._people = people
+        self._public_url = public_url
         self._pages = Router([Route("/console/assets/{version}/{name}", asset), *routes])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,6 +54,7 @@ class Console:
             scope = {
                 **scope,
                 API: self._app,
+                PEOPLE: self._people,
                 "app": self,
                 "route": _Template(_ROUTE_IDS.sub("/{id}", scope["path"])[:60]),
             }
@@ -57,7 +65,7 @@ class Console:
     async def _page(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A page, or a page that says what is wrong."""
         request = Request(scope, receive)
-        if scope["method"] not in cookies.SAFE and not cookies.from_own_page(scope):
+        if scope["method"] not in cookies.SAFE and not cookies.from_own_page(scope, self._public_url):
             await problem(request, 403, "forbidden", "This request did not come from a page of this server.")(
                 scope, receive, send
             )
@@ -80,14 +88,14 @@ class Console:
         if session is None or any(name == b"authorization" for name, _ in scope["headers"]):
             await self._app(scope, receive, send)
             return
-        if scope["method"] not in cookies.SAFE and not cookies.from_own_page(scope):
+        if scope["method"] not in cookies.SAFE and not cookies.from_own_page(scope, self._public_url):
             refusal = Forbidden(
                 "A session's cookie is taken from pages of this server only; send an access key instead."
             )
             await errors.response(refusal)(scope, receive, send)
             return
         credential = (b"authorization", b"Bearer " + session.encode("latin-1", "replace"))
-        below = {**scope, "headers": [*scope["headers"], credential]}
+        below = {**scope, "headers": [*scope["headers"], credential], BROWSER: True}
         scope[SERVED] = "api", below
         await self._app(below, receive, send)
 
@@ -106,17 +114,26 @@ def page(path: str, show: Page, methods: Sequence[str] = ("GET",)) -> Route:
         session = cookies.session_of(request.scope)
         if session is None:
             return sign_in(request, status=200 if request.url.path == "/" else 401)
-        return await show(View(request, Api(request.scope[API], request.scope, session), view.language_of(request)))
+        people: People = request.scope[PEOPLE]
+        api = Api(request.scope[API], request.scope, session)
+        return await show(View(request, api, view.language_of(request), session, users=people.is_users(session)))
 
     return Route(path, endpoint, methods=list(methods))
 
 
-def sign_in(request: Request, problem_text: str | None = None, status: int = 401) -> Response:
+def sign_in(
+    request: Request, problem_text: str | None = None, status: int = 401, *, email: str = "", notice: str | None = None
+) -> Response:
     wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     language = view.language_of(request)
     title = view.words.translator(language)("Sign in")
-    back = wanted if wanted != "/console/sign-in" else "/"
-    return view.respond(request, language, "sign-in.html", status, title=title, problem=problem_text, next=back)
+    back = "/" if wanted.startswith(("/console/sign-in", "/console/sign-out")) else wanted
+    people: People = request.scope[PEOPLE]
+    return view.respond(
+        request, language, "sign-in.html", status,
+        title=title, problem=problem_text, next=back, email=email, notice=notice,
+        provider=people.provider, mails=people.mails,
+    )  # fmt: skip
 
 
 def refused(request: Request, refusal: Refused) -> Response:

@@ -15,6 +15,8 @@ BARS_MAX: Final = 200
 """Of a timeline; what follows is in the table."""
 BAR_WIDTH_MIN: Final = 2.0
 ROW: Final = 22
+MARK: Final = 8
+"""Pixels of the mark of a mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,6 @@ class Interval:
     x: float
     left: float
     width: float
-    y: float
 
 
 def intervals(rows: Sequence[tuple[str, Mapping[str, float]]]) -> Sequence[Interval]:
@@ -71,10 +72,10 @@ def intervals(rows: Sequence[tuple[str, Mapping[str, float]]]) -> Sequence[Inter
     return [
         Interval(
             name, one["mean"], one["low"], one["high"],
-            x=WIDTH * _share(one["mean"]), left=WIDTH * _share(one["low"]),
-            width=max(BAR_WIDTH_MIN, WIDTH * (_share(one["high"]) - _share(one["low"]))), y=index * ROW + ROW / 2,
+            x=min(WIDTH - MARK / 2, max(MARK / 2, WIDTH * _share(one["mean"]))), left=WIDTH * _share(one["low"]),
+            width=max(BAR_WIDTH_MIN, WIDTH * (_share(one["high"]) - _share(one["low"]))),
         )
-        for index, (name, one) in enumerate(rows)
+        for name, one in rows
     ]  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 import orjson
 from starlette.types import ASGIApp, Message, Scope
 
+from stoa.http.authentication import BROWSER
 from stoa.http.bodies import ALLOWANCE, Allowance
 from stoa.http.edge import EXTRA_HEADERS
 
@@ -110,6 +111,7 @@ class Api:
                 (b"authorization", b"Bearer " + self._session.encode("latin-1", "replace")),
             ],
             "state": {},
+            BROWSER: True,
             EXTRA_HEADERS: {},
             ALLOWANCE: Allowance(),
         }

@@ -6,16 +6,19 @@ from typing import Final
 
 from stoa.console.api import Console
 from stoa.console.documentation.api import Documentation
-from stoa.console.ports import Sessions
+from stoa.console.ports import People, Sessions
 from stoa.console.routes import (
     account,
     apps,
     audit,
     chat,
     conversations,
+    entering,
     evaluations,
     knowledge,
+    members,
     overview,
+    person,
     runs,
     settings,
     signing,
@@ -30,14 +33,20 @@ from stoa.http.hosts import HostKind
 
 PAGES: Final = (
     chat, conversations, knowledge, sources, evaluations, apps, triggers, workflows, tools, runs, overview, traces,
-    audit, account, settings,
+    audit, account, members, settings,
 )  # fmt: skip
 
 
 @asynccontextmanager
-async def open_component(kit: Kit, sessions: Sessions) -> AsyncGenerator[Component]:
-    """`sessions` turns an access key into what a browser may hold."""
-    routes = [*signing.routes(sessions, kit.clock)]
+async def open_component(
+    kit: Kit, sessions: Sessions, people: People, public_url: str | None = None
+) -> AsyncGenerator[Component]:
+    """`sessions` turns an access key into what a browser may hold, `people` does so for a person."""
+    routes = [
+        *signing.routes(sessions, people, kit.clock, public_url),
+        *entering.routes(people, kit.clock),
+        *person.routes(people),
+    ]
     for pages in PAGES:
         routes += pages.routes()
-    yield Component(around={HostKind.API: lambda app: Console(Documentation(app), routes)})
+    yield Component(around={HostKind.API: lambda app: Console(Documentation(app), routes, people, public_url)})

@@ -13,6 +13,9 @@ SECURE: Final = "__Host-stoa-session"
 """Over HTTPS: the prefix makes the browser refuse it from another host, another path, or without TLS."""
 PLAIN: Final = "stoa-session"
 """Over plain HTTP, as on a machine of one's own, browsers take no `__Host-` cookie everywhere."""
+FLOW_SECONDS: Final = 600
+FLOWS_MAX: Final = 4
+"""Sign-ins at the provider that a browser has under way at once, each in a tab of its own."""
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -48,11 +51,39 @@ def forget(response: Response) -> None:
     response.delete_cookie(PLAIN, path="/", httponly=True, samesite="lax")
 
 
-def from_own_page(scope: Scope) -> bool:
-    """Whether the browser says that a page of this very host sent the request. Without its word: no."""
+def keep_flow(response: Response, scope: Scope, name: str, value: str) -> None:
+    """What belongs to one sign-in at the provider, while the browser is there. `Lax`, because the provider's page leads
+    back. Older ones go: a browser that began often and finished never would send ever longer headers."""
+    secure = scope.get("scheme") == "https"
+    begun = [one for one in cookies_of(scope) if one.startswith(_flow(scope, ""))]
+    for one in begun[: max(0, len(begun) - FLOWS_MAX + 1)]:
+        response.delete_cookie(one, path="/", secure=secure, httponly=True, samesite="lax")
+    response.set_cookie(
+        _flow(scope, name), value, max_age=FLOW_SECONDS, path="/", secure=secure, httponly=True, samesite="lax"
+    )
+
+
+def flow_of(scope: Scope, name: str) -> str | None:
+    return cookies_of(scope).get(_flow(scope, name)) if name else None
+
+
+def forget_flow(response: Response, scope: Scope, name: str) -> None:
+    secure = scope.get("scheme") == "https"
+    response.delete_cookie(_flow(scope, name), path="/", secure=secure, httponly=True, samesite="lax")
+
+
+def _flow(scope: Scope, name: str) -> str:
+    return f"{'__Host-stoa-begun-' if scope.get('scheme') == 'https' else 'stoa-begun-'}{name}"
+
+
+def from_own_page(scope: Scope, public_url: str | None = None) -> bool:
+    """Whether the browser says that a page of this very server sent the request: one of the host that was asked, or of
+    the public address, where a reverse proxy writes another host. Without the browser's word: no."""
     headers = headers_of(scope)
     site = headers.get(b"sec-fetch-site")
     if site is not None and site != b"same-origin":
         return False
     origin = headers.get(b"origin", b"").decode("latin-1")
+    if public_url is not None and origin == public_url.rstrip("/"):
+        return True
     return bool(origin) and urlsplit(origin).netloc == headers.get(b"host", b"").decode("latin-1")

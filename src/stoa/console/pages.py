@@ -45,6 +45,7 @@ NAVIGATION: Final = (
     ("usage", "/console/usage", "Usage"),
     ("models", "/console/models", "Models"),
     ("keys", "/console/keys", "Keys"),
+    ("members", "/console/members", "Members"),
     ("audit", "/console/audit", "Audit"),
     ("settings", "/console/settings", "Settings"),
 )

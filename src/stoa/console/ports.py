@@ -1,7 +1,9 @@
-"""What the console is lent: sessions."""
+"""What the console is lent: sessions, of keys and of people."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
+from uuid import UUID
 
 
 class Sessions(Protocol):
@@ -16,3 +18,122 @@ class Sessions(Protocol):
         ...
 
     async def close(self, secret: str) -> None: ...
+
+
+class User(Protocol):
+    @property
+    def email(self) -> str: ...
+    @property
+    def first_name(self) -> str: ...
+    @property
+    def last_name(self) -> str: ...
+
+
+class Org(Protocol):
+    @property
+    def id(self) -> UUID: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def role(self) -> str | None: ...
+
+
+class UserSession(Protocol):
+    @property
+    def id(self) -> UUID: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def address(self) -> str | None: ...
+    @property
+    def client(self) -> str | None: ...
+    @property
+    def created_at(self) -> datetime: ...
+    @property
+    def current(self) -> bool: ...
+
+
+class Account(Protocol):
+    @property
+    def user(self) -> User: ...
+    @property
+    def org_id(self) -> UUID: ...
+    @property
+    def orgs(self) -> Sequence[Org]: ...
+    @property
+    def sessions(self) -> Sequence[UserSession]: ...
+    @property
+    def has_password(self) -> bool: ...
+    @property
+    def has_identity(self) -> bool: ...
+
+
+class People(Protocol):
+    """How people come in and leave, and what they change of their own while they are signed in. A session is its secret
+    and its end."""
+
+    @property
+    def provider(self) -> str | None:
+        """The name of the OpenID Connect provider; None without one."""
+        ...
+
+    @property
+    def mails(self) -> bool:
+        """Whether a forgotten password can be replaced by mail."""
+        ...
+
+    def is_users(self, secret: str) -> bool:
+        """Whether this is the session of a user, and not of an access key."""
+        ...
+
+    async def with_password(self, email: str, password: str) -> tuple[str, datetime]:
+        """Raises Unauthorized and RateLimited."""
+        ...
+
+    async def as_first_owner(
+        self, link: str, email: str, password: str, first_name: str, last_name: str
+    ) -> tuple[str, datetime]:
+        """Raises NotFound, Conflict and BadRequest."""
+        ...
+
+    async def by_invitation(
+        self, token: str, password: str | None, first_name: str, last_name: str
+    ) -> tuple[str, datetime] | None:
+        """None for who is a user already. Raises NotFound and BadRequest."""
+        ...
+
+    async def begin(self, back: str) -> tuple[str, str, str]:
+        """(where the browser goes, name and value of what it keeps meanwhile). Raises NotFound and Unavailable."""
+        ...
+
+    async def finish(self, answer: Mapping[str, str], kept: str | None) -> tuple[str, datetime, str]:
+        """A session, and the path where to go on. Raises Unauthorized, Forbidden, NotFound and Unavailable."""
+        ...
+
+    def forgot(self, email: str) -> None:
+        """Raises NotFound where this server sends no mail."""
+        ...
+
+    async def reset(self, token: str, password: str) -> None:
+        """Raises NotFound and BadRequest."""
+        ...
+
+    async def account(self, secret: str) -> Account:
+        """Raises Unauthorized, as all that follow."""
+        ...
+
+    async def end(self, secret: str, session_id: UUID | None) -> None:
+        """Ends a session; None: all but this one. Raises NotFound."""
+        ...
+
+    async def change_password(self, secret: str, present: str, password: str) -> None:
+        """Raises BadRequest and RateLimited."""
+        ...
+
+    async def switch(self, secret: str, org_id: UUID) -> None:
+        """Raises NotFound."""
+        ...
+
+    async def leave(self, secret: str) -> str | None:
+        """Ends a user's session. Gives the address at which the provider ends its own, if it has one."""
+        ...

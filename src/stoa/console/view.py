@@ -22,6 +22,9 @@ class View:
     request: Request
     api: Api
     language: str
+    session: str
+    users: bool = False
+    """Whether a user is signed in, and not an access key."""
 
     @property
     def translate(self) -> words.Translate:
@@ -56,7 +59,13 @@ class View:
 
     def page(self, template: str, name: str, title: str, calls: Sequence[Call] = (), **values: Any) -> Response:
         shown = examples.shown(calls, str(self.request.base_url).rstrip("/"))
-        return respond(self.request, self.language, template, page=name, title=title, calls=shown, **values)
+        return respond(
+            self.request, self.language, template, page=name, title=title, calls=shown, users=self.users, **values
+        )
+
+    def ended(self, message: str) -> Response:
+        """The session has ended meanwhile. Raises Refused, as a call of the API would."""
+        raise Refused(401, {"code": "unauthorized", "message": message})
 
     def again(self, **changes: object) -> str:
         """This page's address with other parameters."""

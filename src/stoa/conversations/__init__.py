@@ -1,5 +1,6 @@
 """Conversations, their messages and files. Front door."""
 
+from stoa.conversations.agent_wire import AgentIn, agent_of
 from stoa.conversations.agents import check_agent
 from stoa.conversations.api import routes
 from stoa.conversations.checks import checks
@@ -31,7 +32,7 @@ from stoa.conversations.types import (
     Role,
     Session,
 )
-from stoa.conversations.wire import AgentIn, ContentPart, Metadata, ModelName, agent_of
+from stoa.conversations.wire import ContentPart, Metadata, ModelName
 from stoa.conversations.worker import Housekeeping, polls
 from stoa.db.blobs import blob_name
 

@@ -13,8 +13,8 @@ from stoa.kernel.schema_checker import SchemaChecker
 async def check_agent(
     agents: Agents, schemas: SchemaChecker, principal: Principal, agent: Mapping[str, Any] | None, path: str = "agent"
 ) -> None:
-    """Every tool and knowledge base that the definition names must be there, its helpers' too. Raises BadRequest
-    naming the field below `path`."""
+    """Everything that the definition names must be there, its helpers' tools too. Raises BadRequest naming the field
+    below `path`."""
     if agent is None:
         return
     if "output_schema" in agent and (problem := await schemas.schema_problem(agent["output_schema"])):
@@ -37,6 +37,26 @@ async def check_agent(
         for index, one in enumerate(base_ids)
         if one in missing
     }
+    references = _references(agent, path)
+    lacking = set(await agents.unknown_references(principal, list(references.values()))) if references else ()
+    problems |= {
+        where: f"is no {kind.replace('_', ' ')} of this project"
+        for where, (kind, its_id) in references.items()
+        if (kind, its_id) in lacking
+    }
     if problems:
         where, reason = next(iter(problems.items()))
         raise BadRequest(f"{where} {reason}", details=problems)
+
+
+def _references(agent: Mapping[str, Any], path: str) -> Mapping[str, tuple[str, UUID]]:
+    """(kind, id) of memories, memory stores and skills, by the field that names them."""
+    found: dict[str, tuple[str, UUID]] = {}
+    memory, store = agent.get("memory"), agent.get("memory_store")
+    if isinstance(memory, Mapping) and memory.get("memory_id"):
+        found[f"{path}.memory.memory_id"] = ("memory", UUID(memory["memory_id"]))
+    if store:
+        found[f"{path}.memory_store.id"] = ("memory_store", UUID(store["id"]))
+    for index, skill in enumerate(agent.get("skills", ())):
+        found[f"{path}.skills[{index}].id"] = ("skill", UUID(skill["id"]))
+    return found

@@ -10,6 +10,7 @@ from fastapi import File as FormFile
 from starlette.responses import StreamingResponse
 
 from stoa.conversations import rules, wire
+from stoa.conversations.agent_wire import agent_of
 from stoa.conversations.links import FileLinks
 from stoa.conversations.service import Changes, Conversations
 from stoa.conversations.types import Fork
@@ -78,7 +79,7 @@ def routes(
             title=body.title,
             user_id=body.user_id,
             metadata=body.metadata,
-            agent=wire.agent_of(body.agent),
+            agent=agent_of(body.agent),
             once=once,
         )
         return Data(data=wire.conversation(created))
@@ -94,7 +95,7 @@ def routes(
         conversation_id: UUID, body: wire.UpdateConversation, principal: Annotated[Principal, writing]
     ) -> Data[wire.ConversationWire]:
         changes = Changes(
-            frozenset(body.model_fields_set), body.title, body.metadata, body.model_id, wire.agent_of(body.agent)
+            frozenset(body.model_fields_set), body.title, body.metadata, body.model_id, agent_of(body.agent)
         )
         return Data(data=wire.conversation(await conversations.update(principal, conversation_id, changes)))
 

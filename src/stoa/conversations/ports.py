@@ -32,6 +32,12 @@ class Agents(Protocol):
         """Those of the ids that are no knowledge base of the principal's."""
         ...
 
+    async def unknown_references(
+        self, principal: Principal, references: Sequence[tuple[str, UUID]], /
+    ) -> Sequence[tuple[str, UUID]]:
+        """Those of the (kind, id) pairs that the principal does not have. Kinds: memory, memory_store, skill."""
+        ...
+
 
 class Apps(Protocol):
     """What conversations ask of apps."""

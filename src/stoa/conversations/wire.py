@@ -4,80 +4,20 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
-import orjson
 from pydantic import AfterValidator, Field
 
 from stoa.conversations import rules
+from stoa.conversations.agent_wire import AgentIn, small
 from stoa.conversations.types import Conversation, Deletion, File, Message
 from stoa.http import Body, Timestamp, Wire
 from stoa.http.wire import not_blank
-from stoa.kernel.errors import BadRequest
-
 
 # --- in -------------------------------------------------------------------------------------------------------------
-def _small(metadata: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    if metadata is not None:
-        try:
-            encoded = orjson.dumps(metadata)
-        except (TypeError, ValueError, orjson.JSONEncodeError) as error:
-            raise ValueError(
-                "holds a value that cannot be stored; use plain JSON with numbers of at most 64 bits"
-            ) from error
-        if len(encoded) > rules.METADATA_BYTES_MAX:
-            raise ValueError(f"is over {rules.METADATA_BYTES_MAX // 1024} KiB as JSON")
-        if b"\\u0000" in encoded:
-            raise ValueError("cannot hold the character NUL")
-    return metadata
-
-
 Title = Annotated[str, Field(max_length=rules.TITLE_CHARACTERS_MAX), AfterValidator(not_blank)]
 UserId = Annotated[str, Field(max_length=255), AfterValidator(not_blank)]
-Metadata = Annotated[dict[str, Any], AfterValidator(_small)]
+Metadata = Annotated[dict[str, Any], AfterValidator(small)]
 ModelName = Annotated[str, Field(max_length=300), AfterValidator(not_blank)]
 """The id or the slug of a model."""
-
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-
-
-class LimitsIn(Body):
-    """Of one run, its helpers included. `iterations_max` counts replies of the model (default 25); `output_tokens_max`
-    is of one reply."""
-
-    iterations_max: Annotated[int, Field(ge=1, le=1_000)] | None = None
-    tokens_max: Annotated[int, Field(ge=1)] | None = None
-    output_tokens_max: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    cost_usd_max: Annotated[float, Field(gt=0)] | None = None
-    subagents_max: Annotated[int, Field(ge=0, le=64)] | None = None
-    subagent_depth_max: Annotated[int, Field(ge=0, le=4)] | None = None
-    input_seconds_max: Annotated[float, Field(ge=1, le=90 * 24 * 3600)] | None = None
-
-
-class SubagentIn(Body):
-    """A declared helper; without `tools` it has its parent's."""
-
-    name: Name
-    description: Annotated[str, Field(max_length=2_000), AfterValidator(not_blank)]
-    instructions: Annotated[str, Field(max_length=100_000), AfterValidator(not_blank)] | None = None
-    tools: Annotated[list[Name], Field(max_length=128)] | None = None
-
-
-class AgentIn(Body):
-    """What the model is told, what it may call, and how far it may go.
-
-    `knowledge_bases` are searched by the agent; a model without tools is given what a search for the question finds.
-    `tools` and `approvals` name tools of /v1/tools; a call of one in `approvals` waits for a person. With
-    `human_feedback` the model may ask people. `output_schema` is a JSON schema that the answer must satisfy.
-    """
-
-    instructions: Annotated[str, Field(max_length=100_000), AfterValidator(not_blank)] | None = None
-    tools: Annotated[list[Name], Field(max_length=128)] | None = None
-    approvals: Annotated[list[Name], Field(max_length=128)] | None = None
-    knowledge_bases: Annotated[list[UUID], Field(max_length=16)] | None = None
-    human_feedback: bool | None = None
-    subagents: Annotated[list[SubagentIn], Field(max_length=32)] | None = None
-    output_schema: Annotated[dict[str, Any], AfterValidator(_small)] | None = None
-    limits: LimitsIn | None = None
 
 
 class CreateConversation(Body):
@@ -267,22 +207,6 @@ class DeletionWire(Wire):
 
 
 # --- shapes to values -----------------------------------------------------------------------------------------------
-def agent_of(body: AgentIn | None, path: str = "agent") -> Mapping[str, Any] | None:
-    """The definition as it is stored: what was set and nothing else. Raises BadRequest for what only a second look
-    finds."""
-    if body is None:
-        return None
-    names = [helper.name for helper in body.subagents or ()]
-    if len(set(names)) < len(names):
-        raise BadRequest.field(f"{path}.subagents", "holds two helpers of one name")
-    for index, name in enumerate(body.approvals or ()):
-        if name not in (body.tools or ()) and name.partition("__")[0] not in (
-            body.tools or ()
-        ):  # One tool of an MCP server's.
-            raise BadRequest.field(f"{path}.approvals[{index}]", f"is {name!r}, which is not among {path}.tools")
-    return body.model_dump(mode="json", exclude_none=True)
-
-
 # --- values to shapes -----------------------------------------------------------------------------------------------
 def conversation(value: Conversation) -> ConversationWire:
     model = value.model

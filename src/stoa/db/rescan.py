@@ -39,6 +39,8 @@ NAMES_OTHERS: Final[Mapping[str, str]] = {
     "conversations.family": "a family of forks: a number of its own, which no row has as its id",
     "input_requests.id": "itself, a question; it goes with its run, which an index leads to",
     "knowledge_chunks.id": "itself, a chunk of a knowledge base",
+    "artifacts.store_id": "a group of artifacts, as its client names it",
+    "tool_effects.call_id": "a call of a tool; it goes with its run, which an index leads to",
     "tool_calls.id": "itself, a call; it goes with its run, which an index leads to",
 }
 """What columns name that no deletion of a conversation takes away. `*` is any table."""

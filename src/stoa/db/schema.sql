@@ -779,6 +779,57 @@ CREATE TABLE public.apps (
     CONSTRAINT apps_access_type_check CHECK ((access_type = ANY (ARRAY['private'::text, 'public'::text])))
 );
 
+CREATE TABLE public.artifact_shares (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    id uuid NOT NULL,
+    artifact_id uuid NOT NULL,
+    pinned_version_id uuid,
+    expires_at timestamp with time zone,
+    created_by uuid,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE public.artifact_versions (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    id uuid NOT NULL,
+    artifact_id uuid NOT NULL,
+    version integer NOT NULL,
+    name text NOT NULL,
+    description text,
+    mime_type text NOT NULL,
+    size bigint NOT NULL,
+    sha256 bytea NOT NULL,
+    entry_path text,
+    run_id uuid,
+    created_by uuid,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+ALTER TABLE ONLY public.artifact_versions ALTER COLUMN name SET STATISTICS 0;
+ALTER TABLE ONLY public.artifact_versions ALTER COLUMN description SET STATISTICS 0;
+ALTER TABLE ONLY public.artifact_versions ALTER COLUMN sha256 SET STATISTICS 0;
+ALTER TABLE ONLY public.artifact_versions ALTER COLUMN entry_path SET STATISTICS 0;
+
+CREATE TABLE public.artifacts (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    id uuid NOT NULL,
+    store_id uuid,
+    user_id text,
+    run_id uuid,
+    owner_id uuid DEFAULT public.stoa_user(),
+    file_name text NOT NULL,
+    name text NOT NULL,
+    kind text NOT NULL,
+    created_by uuid,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
+);
+ALTER TABLE ONLY public.artifacts ALTER COLUMN user_id SET STATISTICS 0;
+ALTER TABLE ONLY public.artifacts ALTER COLUMN file_name SET STATISTICS 0;
+ALTER TABLE ONLY public.artifacts ALTER COLUMN name SET STATISTICS 0;
+
 CREATE TABLE public.audit (
     org_id uuid NOT NULL,
     project_id uuid,
@@ -811,6 +862,17 @@ ALTER TABLE public.audit ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MINVALUE
     NO MAXVALUE
     CACHE 1
+);
+
+CREATE TABLE public.cached_answers (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    digest bytea NOT NULL,
+    key_id uuid NOT NULL,
+    model text NOT NULL,
+    content_type text NOT NULL,
+    content bytea NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
 CREATE TABLE public.callback_attempts (
@@ -1062,6 +1124,7 @@ CREATE TABLE public.invitations (
     expires_at timestamp with time zone NOT NULL,
     created_by uuid,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
+    mailed_at timestamp with time zone,
     CONSTRAINT invitations_check CHECK (((project_id IS NULL) = (project_role IS NULL))),
     CONSTRAINT invitations_project_role_check CHECK ((project_role = ANY (ARRAY['admin'::text, 'editor'::text, 'viewer'::text]))),
     CONSTRAINT invitations_role_check CHECK ((role = ANY (ARRAY['owner'::text, 'admin'::text, 'member'::text])))
@@ -1419,6 +1482,62 @@ CREATE VIEW public.member_roles AS
         END AS projects
    FROM public.org_members m;
 
+CREATE TABLE public.memories (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    id uuid NOT NULL,
+    name text NOT NULL,
+    created_by uuid,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE public.memory_files (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    id uuid NOT NULL,
+    store_id uuid NOT NULL,
+    user_id text NOT NULL,
+    path text NOT NULL COLLATE pg_catalog."C",
+    content text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
+);
+ALTER TABLE ONLY public.memory_files ALTER COLUMN user_id SET STATISTICS 0;
+ALTER TABLE ONLY public.memory_files ALTER COLUMN path SET STATISTICS 0;
+ALTER TABLE ONLY public.memory_files ALTER COLUMN content SET STATISTICS 0;
+
+CREATE TABLE public.memory_items (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    id uuid NOT NULL,
+    memory_id uuid NOT NULL,
+    user_id text NOT NULL,
+    session_id text,
+    type text NOT NULL,
+    data jsonb NOT NULL,
+    metadata jsonb,
+    run_id uuid,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT memory_items_type_check CHECK ((type = 'message'::text))
+);
+ALTER TABLE ONLY public.memory_items ALTER COLUMN user_id SET STATISTICS 0;
+ALTER TABLE ONLY public.memory_items ALTER COLUMN session_id SET STATISTICS 0;
+ALTER TABLE ONLY public.memory_items ALTER COLUMN data SET STATISTICS 0;
+ALTER TABLE ONLY public.memory_items ALTER COLUMN metadata SET STATISTICS 0;
+
+CREATE TABLE public.memory_stores (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    id uuid NOT NULL,
+    name text NOT NULL,
+    description text,
+    created_by uuid,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
 CREATE TABLE public.messages (
     org_id uuid NOT NULL,
     project_id uuid NOT NULL,
@@ -1572,6 +1691,37 @@ UNION ALL
    FROM (public.conversation_segments s
      JOIN public.messages m ON (((m.org_id = s.org_id) AND (m.conversation_id = s.source_id) AND ((m."position" >= s.first_position) AND (m."position" <= s.last_position)))));
 
+CREATE TABLE public.skill_versions (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    id uuid NOT NULL,
+    skill_id uuid NOT NULL,
+    version integer NOT NULL,
+    description text NOT NULL,
+    instructions text NOT NULL,
+    archive bytea,
+    files jsonb DEFAULT '[]'::jsonb NOT NULL,
+    created_by uuid,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+ALTER TABLE ONLY public.skill_versions ALTER COLUMN description SET STATISTICS 0;
+ALTER TABLE ONLY public.skill_versions ALTER COLUMN instructions SET STATISTICS 0;
+ALTER TABLE ONLY public.skill_versions ALTER COLUMN archive SET STATISTICS 0;
+ALTER TABLE ONLY public.skill_versions ALTER COLUMN archive SET STORAGE EXTERNAL;
+ALTER TABLE ONLY public.skill_versions ALTER COLUMN files SET STATISTICS 0;
+
+CREATE TABLE public.skills (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    id uuid NOT NULL,
+    name text NOT NULL,
+    description text NOT NULL,
+    created_by uuid,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
+);
+ALTER TABLE ONLY public.skills ALTER COLUMN description SET STATISTICS 0;
+
 CREATE TABLE public.spans (
     org_id uuid NOT NULL,
     project_id uuid NOT NULL,
@@ -1620,6 +1770,15 @@ ALTER TABLE ONLY public.tool_calls ALTER COLUMN input SET STATISTICS 0;
 ALTER TABLE ONLY public.tool_calls ALTER COLUMN result SET STATISTICS 0;
 ALTER TABLE ONLY public.tool_calls ALTER COLUMN error SET STATISTICS 0;
 
+CREATE TABLE public.tool_effects (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    run_id uuid NOT NULL,
+    call_id uuid NOT NULL,
+    result jsonb NOT NULL
+);
+ALTER TABLE ONLY public.tool_effects ALTER COLUMN result SET STATISTICS 0;
+
 CREATE TABLE public.tools (
     org_id uuid NOT NULL,
     project_id uuid NOT NULL,
@@ -1643,6 +1802,28 @@ CREATE TABLE public.tools (
     CONSTRAINT tools_type_check CHECK ((type = ANY (ARRAY['http'::text, 'python'::text, 'mcp'::text, 'knowledge_base'::text])))
 );
 
+CREATE TABLE public.trace_settings (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    retention_days double precision,
+    kept_forever boolean DEFAULT false NOT NULL,
+    export_url text,
+    export_headers bytea,
+    export_content boolean DEFAULT false NOT NULL,
+    export_paused boolean DEFAULT false NOT NULL,
+    exported_until timestamp with time zone DEFAULT now() NOT NULL,
+    exported_run uuid DEFAULT '00000000-0000-0000-0000-000000000000'::uuid NOT NULL,
+    exported_spans bigint DEFAULT 0 NOT NULL,
+    refused_spans bigint DEFAULT 0 NOT NULL,
+    export_attempt integer DEFAULT 0 NOT NULL,
+    export_error jsonb,
+    export_claim uuid,
+    export_not_before timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT trace_settings_retention_days_check CHECK ((retention_days > (0)::double precision))
+)
+WITH (fillfactor='70');
+
 CREATE TABLE public.traces (
     org_id uuid NOT NULL,
     project_id uuid NOT NULL,
@@ -1662,7 +1843,14 @@ CREATE TABLE public.traces (
     prompt_tokens bigint DEFAULT 0 NOT NULL,
     completion_tokens bigint DEFAULT 0 NOT NULL,
     cost_usd numeric(18,9),
-    received_at timestamp with time zone DEFAULT now() NOT NULL
+    received_at timestamp with time zone DEFAULT now() NOT NULL,
+    open_count integer DEFAULT 0 NOT NULL,
+    failed_root_count integer DEFAULT 0 NOT NULL,
+    canceled_root_count integer DEFAULT 0 NOT NULL,
+    head_id text,
+    head_started_at timestamp with time zone,
+    head_status text,
+    last_ended_at timestamp with time zone
 );
 
 CREATE TABLE public.trigger_events (
@@ -1756,13 +1944,34 @@ CREATE TABLE public.user_connections (
     updated_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
+CREATE TABLE public.user_identities (
+    issuer text NOT NULL,
+    subject text NOT NULL,
+    user_id uuid NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE public.user_links (
+    hash bytea NOT NULL,
+    kind text NOT NULL,
+    user_id uuid,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT user_links_check CHECK (((kind = 'first_owner'::text) = (user_id IS NULL))),
+    CONSTRAINT user_links_kind_check CHECK ((kind = ANY (ARRAY['first_owner'::text, 'password_reset'::text])))
+);
+
 CREATE TABLE public.user_sessions (
     org_id uuid NOT NULL,
     id uuid NOT NULL,
     user_id uuid NOT NULL,
     hash bytea NOT NULL,
     expires_at timestamp with time zone NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    method text DEFAULT 'password'::text NOT NULL,
+    address text,
+    client text,
+    hint text,
+    CONSTRAINT user_sessions_method_check CHECK ((method = ANY (ARRAY['password'::text, 'oidc'::text, 'invitation'::text, 'first_start'::text])))
 );
 
 CREATE TABLE public.users (
@@ -1775,7 +1984,11 @@ CREATE TABLE public.users (
     failed_attempts integer DEFAULT 0 NOT NULL,
     next_attempt_at timestamp with time zone,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    email_verified_at timestamp with time zone,
+    resets integer DEFAULT 0 NOT NULL,
+    resets_since timestamp with time zone,
+    reset_at timestamp with time zone
 );
 
 CREATE TABLE public.workflow_versions (
@@ -1825,11 +2038,29 @@ ALTER TABLE ONLY public.apps
 ALTER TABLE ONLY public.apps
     ADD CONSTRAINT apps_pkey PRIMARY KEY (org_id, id);
 
+ALTER TABLE ONLY public.artifact_shares
+    ADD CONSTRAINT artifact_shares_once UNIQUE (org_id, artifact_id);
+
+ALTER TABLE ONLY public.artifact_shares
+    ADD CONSTRAINT artifact_shares_pkey PRIMARY KEY (org_id, id);
+
+ALTER TABLE ONLY public.artifact_versions
+    ADD CONSTRAINT artifact_versions_in_order UNIQUE (org_id, artifact_id, version);
+
+ALTER TABLE ONLY public.artifact_versions
+    ADD CONSTRAINT artifact_versions_pkey PRIMARY KEY (org_id, id);
+
+ALTER TABLE ONLY public.artifacts
+    ADD CONSTRAINT artifacts_pkey PRIMARY KEY (org_id, id);
+
 ALTER TABLE ONLY public.audit_heads
     ADD CONSTRAINT audit_heads_pkey PRIMARY KEY (org_id);
 
 ALTER TABLE ONLY public.audit
     ADD CONSTRAINT audit_pkey PRIMARY KEY (org_id, id);
+
+ALTER TABLE ONLY public.cached_answers
+    ADD CONSTRAINT cached_answers_pkey PRIMARY KEY (org_id, project_id, digest);
 
 ALTER TABLE ONLY public.callback_attempts
     ADD CONSTRAINT callback_attempts_pkey PRIMARY KEY (org_id, callback_id, number);
@@ -1930,6 +2161,18 @@ ALTER TABLE ONLY public.knowledgebases
 ALTER TABLE ONLY public.ledger_batches
     ADD CONSTRAINT ledger_batches_pkey PRIMARY KEY (node_id);
 
+ALTER TABLE ONLY public.memories
+    ADD CONSTRAINT memories_pkey PRIMARY KEY (org_id, id);
+
+ALTER TABLE ONLY public.memory_files
+    ADD CONSTRAINT memory_files_pkey PRIMARY KEY (org_id, id);
+
+ALTER TABLE ONLY public.memory_items
+    ADD CONSTRAINT memory_items_pkey PRIMARY KEY (org_id, id);
+
+ALTER TABLE ONLY public.memory_stores
+    ADD CONSTRAINT memory_stores_pkey PRIMARY KEY (org_id, id);
+
 ALTER TABLE ONLY public.messages
     ADD CONSTRAINT messages_pkey PRIMARY KEY (org_id, conversation_id, "position");
 
@@ -1984,14 +2227,32 @@ ALTER TABLE ONLY public.sessions
 ALTER TABLE ONLY public.sessions
     ADD CONSTRAINT sessions_pkey PRIMARY KEY (org_id, id);
 
+ALTER TABLE ONLY public.skill_versions
+    ADD CONSTRAINT skill_versions_in_order UNIQUE (org_id, skill_id, version);
+
+ALTER TABLE ONLY public.skill_versions
+    ADD CONSTRAINT skill_versions_pkey PRIMARY KEY (org_id, id);
+
+ALTER TABLE ONLY public.skills
+    ADD CONSTRAINT skills_by_name UNIQUE (org_id, project_id, name);
+
+ALTER TABLE ONLY public.skills
+    ADD CONSTRAINT skills_pkey PRIMARY KEY (org_id, id);
+
 ALTER TABLE ONLY public.spans
     ADD CONSTRAINT spans_pkey PRIMARY KEY (org_id, project_id, trace_id, id);
 
 ALTER TABLE ONLY public.tool_calls
     ADD CONSTRAINT tool_calls_pkey PRIMARY KEY (org_id, run_id, id);
 
+ALTER TABLE ONLY public.tool_effects
+    ADD CONSTRAINT tool_effects_pkey PRIMARY KEY (org_id, run_id, call_id);
+
 ALTER TABLE ONLY public.tools
     ADD CONSTRAINT tools_pkey PRIMARY KEY (org_id, id);
+
+ALTER TABLE ONLY public.trace_settings
+    ADD CONSTRAINT trace_settings_pkey PRIMARY KEY (org_id, project_id);
 
 ALTER TABLE ONLY public.traces
     ADD CONSTRAINT traces_pkey PRIMARY KEY (org_id, project_id, id);
@@ -2016,6 +2277,12 @@ ALTER TABLE ONLY public.user_connections
 
 ALTER TABLE ONLY public.user_connections
     ADD CONSTRAINT user_connections_pkey PRIMARY KEY (org_id, id);
+
+ALTER TABLE ONLY public.user_identities
+    ADD CONSTRAINT user_identities_pkey PRIMARY KEY (issuer, subject);
+
+ALTER TABLE ONLY public.user_links
+    ADD CONSTRAINT user_links_pkey PRIMARY KEY (hash);
 
 ALTER TABLE ONLY public.user_sessions
     ADD CONSTRAINT user_sessions_hash_key UNIQUE (hash);
@@ -2051,11 +2318,29 @@ CREATE INDEX app_signing_secrets_of_app ON public.app_signing_secrets USING btre
 
 CREATE INDEX apps_by_name ON public.apps USING btree (org_id, project_id, name, id);
 
+CREATE UNIQUE INDEX artifact_shares_by_id ON public.artifact_shares USING btree (id);
+
+CREATE INDEX artifact_shares_of_version ON public.artifact_shares USING btree (org_id, pinned_version_id) WHERE (pinned_version_id IS NOT NULL);
+
+CREATE INDEX artifact_versions_by_content ON public.artifact_versions USING btree (org_id, project_id, sha256);
+
+CREATE INDEX artifact_versions_of_run ON public.artifact_versions USING btree (org_id, run_id) WHERE (run_id IS NOT NULL);
+
+CREATE INDEX artifacts_newest ON public.artifacts USING btree (org_id, project_id, updated_at DESC, id);
+
+CREATE INDEX artifacts_of_run ON public.artifacts USING btree (org_id, run_id) WHERE (run_id IS NOT NULL);
+
+CREATE INDEX artifacts_of_user ON public.artifacts USING btree (org_id, project_id, user_id, updated_at DESC) WHERE (user_id IS NOT NULL);
+
 CREATE UNIQUE INDEX audit_chain ON public.audit USING btree (org_id, sequence) WHERE (sequence IS NOT NULL);
 
 CREATE INDEX audit_of_subject ON public.audit USING btree (org_id, subject_id, id);
 
 CREATE INDEX audit_unsealed ON public.audit USING btree (org_id, id) WHERE (sequence IS NULL);
+
+CREATE INDEX cached_answers_by_time ON public.cached_answers USING btree (created_at);
+
+CREATE INDEX cached_answers_of_key ON public.cached_answers USING btree (org_id, key_id);
 
 CREATE INDEX callbacks_by_id ON public.callbacks USING btree (id);
 
@@ -2154,6 +2439,18 @@ CREATE INDEX knowledgebases_building ON public.knowledgebases USING btree (id) W
 
 CREATE INDEX knowledgebases_newest ON public.knowledgebases USING btree (org_id, project_id, created_at DESC, id);
 
+CREATE INDEX memories_of_project ON public.memories USING btree (org_id, project_id, created_at DESC, id);
+
+CREATE UNIQUE INDEX memory_files_by_path ON public.memory_files USING btree (org_id, store_id, user_id, path);
+
+CREATE UNIQUE INDEX memory_items_in_order ON public.memory_items USING btree (org_id, memory_id, user_id, session_id, created_at) NULLS NOT DISTINCT;
+
+CREATE INDEX memory_items_of_run ON public.memory_items USING btree (org_id, run_id) WHERE (run_id IS NOT NULL);
+
+CREATE INDEX memory_items_of_user ON public.memory_items USING btree (org_id, memory_id, user_id, created_at DESC, id);
+
+CREATE INDEX memory_stores_of_project ON public.memory_stores USING btree (org_id, project_id, created_at DESC, id);
+
 CREATE UNIQUE INDEX messages_by_id ON public.messages USING btree (org_id, id);
 
 CREATE INDEX messages_by_run ON public.messages USING btree (org_id, run_id) WHERE (run_id IS NOT NULL);
@@ -2201,6 +2498,8 @@ CREATE INDEX runs_by_time ON public.runs USING btree (org_id, created_at DESC, i
 
 CREATE INDEX runs_carried ON public.runs USING btree (node_id) WHERE ((status = ANY (ARRAY['created'::text, 'started'::text])) AND (node_id IS NOT NULL));
 
+CREATE INDEX runs_ended ON public.runs USING btree (org_id, project_id, ended_at, id) WHERE (ended_at IS NOT NULL);
+
 CREATE INDEX runs_failed ON public.runs USING btree (org_id, created_at DESC, id) WHERE (status = 'failed'::text);
 
 CREATE INDEX runs_newest ON public.runs USING btree (org_id, project_id, created_at DESC, id);
@@ -2227,7 +2526,7 @@ CREATE INDEX sessions_by_end ON public.sessions USING btree (expires_at);
 
 CREATE INDEX sessions_of_key ON public.sessions USING btree (org_id, key_id);
 
-CREATE INDEX spans_by_age ON public.spans USING btree (received_at);
+CREATE INDEX spans_by_age ON public.spans USING brin (received_at);
 
 CREATE INDEX tool_calls_begun ON public.tool_calls USING btree (begun_at) WHERE (status = 'begun'::text);
 
@@ -2235,7 +2534,9 @@ CREATE INDEX tool_calls_of_conversation ON public.tool_calls USING btree (org_id
 
 CREATE UNIQUE INDEX tools_by_name ON public.tools USING btree (org_id, project_id, name);
 
-CREATE INDEX traces_by_age ON public.traces USING btree (received_at);
+CREATE INDEX trace_settings_due ON public.trace_settings USING btree (export_not_before) WHERE (NOT export_paused);
+
+CREATE INDEX traces_by_age ON public.traces USING btree (org_id, project_id, received_at);
 
 CREATE INDEX traces_newest ON public.traces USING btree (org_id, project_id, started_at DESC, id);
 
@@ -2265,6 +2566,10 @@ CREATE INDEX triggers_of_app ON public.triggers USING btree (org_id, app_id, cre
 
 CREATE INDEX user_connections_of_requirement ON public.user_connections USING btree (org_id, requirement_id);
 
+CREATE INDEX user_identities_by_user ON public.user_identities USING btree (user_id);
+
+CREATE UNIQUE INDEX user_links_by_user ON public.user_links USING btree (user_id);
+
 CREATE INDEX user_sessions_by_end ON public.user_sessions USING btree (expires_at);
 
 CREATE INDEX user_sessions_by_user ON public.user_sessions USING btree (org_id, user_id);
@@ -2281,6 +2586,12 @@ CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.app_deployments FOR EAC
 
 CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.apps FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,access_type,latest_deployment_id,archived_at', 'description,deployment_config');
 
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.artifact_shares FOR EACH ROW EXECUTE FUNCTION public.capture_change('artifact_id', 'id,pinned_version_id,expires_at', '');
+
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.artifact_versions FOR EACH ROW EXECUTE FUNCTION public.capture_change('artifact_id', 'id,version,mime_type,size', '');
+
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.artifacts FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'kind,store_id', '');
+
 CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.connections FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,type', 'base_url,secret');
 
 CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.invitations FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'project_id,role,project_role,expires_at', 'hash');
@@ -2288,6 +2599,10 @@ CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.invitations FOR EACH RO
 CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.knowledge_sources FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'provider,schedule,timezone,secret_names', 'name,config,metadata,secrets');
 
 CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.knowledgebases FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'embedder,chunking,language,ocr', 'name,description,retriever');
+
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.memories FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name', '');
+
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.memory_stores FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name', 'description');
 
 CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.org_members FOR EACH ROW EXECUTE FUNCTION public.capture_change('user_id', 'user_id,role', '');
 
@@ -2298,6 +2613,10 @@ CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.personal_tokens FOR EAC
 CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.project_members FOR EACH ROW EXECUTE FUNCTION public.capture_change('user_id', 'user_id,project_id,role', '');
 
 CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.projects FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,description,visibility', '');
+
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.skill_versions FOR EACH ROW EXECUTE FUNCTION public.capture_change('skill_id', 'id,version', '');
+
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.skills FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name', 'description');
 
 CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.tools FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,type,idempotent,approval,secret_names', 'description,config,secrets');
 
@@ -2317,6 +2636,10 @@ CREATE TRIGGER captured_update AFTER UPDATE OF provider, schedule, timezone, sec
 
 CREATE TRIGGER captured_update AFTER UPDATE OF embedder, chunking, language, ocr, name, description, retriever ON public.knowledgebases FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'embedder,chunking,language,ocr', 'name,description,retriever');
 
+CREATE TRIGGER captured_update AFTER UPDATE OF name ON public.memories FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name', '');
+
+CREATE TRIGGER captured_update AFTER UPDATE OF name, description ON public.memory_stores FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name', 'description');
+
 CREATE TRIGGER captured_update AFTER UPDATE OF user_id, role ON public.org_members FOR EACH ROW EXECUTE FUNCTION public.capture_change('user_id', 'user_id,role', '');
 
 CREATE TRIGGER captured_update AFTER UPDATE OF name ON public.orgs FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name', '');
@@ -2326,6 +2649,8 @@ CREATE TRIGGER captured_update AFTER UPDATE OF user_id, name, expires_at ON publ
 CREATE TRIGGER captured_update AFTER UPDATE OF user_id, project_id, role ON public.project_members FOR EACH ROW EXECUTE FUNCTION public.capture_change('user_id', 'user_id,project_id,role', '');
 
 CREATE TRIGGER captured_update AFTER UPDATE OF name, description, visibility ON public.projects FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,description,visibility', '');
+
+CREATE TRIGGER captured_update AFTER UPDATE OF name, description ON public.skills FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name', 'description');
 
 CREATE TRIGGER captured_update AFTER UPDATE OF name, type, idempotent, approval, secret_names, description, config, secrets ON public.tools FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,type,idempotent,approval,secret_names', 'description,config,secrets');
 
@@ -2359,6 +2684,30 @@ ALTER TABLE ONLY public.app_signing_secrets
 
 ALTER TABLE ONLY public.apps
     ADD CONSTRAINT apps_org_id_project_id_fkey FOREIGN KEY (org_id, project_id) REFERENCES public.projects(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.artifact_shares
+    ADD CONSTRAINT artifact_shares_org_id_artifact_id_fkey FOREIGN KEY (org_id, artifact_id) REFERENCES public.artifacts(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.artifact_shares
+    ADD CONSTRAINT artifact_shares_org_id_pinned_version_id_fkey FOREIGN KEY (org_id, pinned_version_id) REFERENCES public.artifact_versions(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.artifact_versions
+    ADD CONSTRAINT artifact_versions_org_id_artifact_id_fkey FOREIGN KEY (org_id, artifact_id) REFERENCES public.artifacts(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.artifact_versions
+    ADD CONSTRAINT artifact_versions_org_id_run_id_fkey FOREIGN KEY (org_id, run_id) REFERENCES public.runs(org_id, id) ON DELETE SET NULL (run_id);
+
+ALTER TABLE ONLY public.artifacts
+    ADD CONSTRAINT artifacts_org_id_project_id_fkey FOREIGN KEY (org_id, project_id) REFERENCES public.projects(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.artifacts
+    ADD CONSTRAINT artifacts_org_id_run_id_fkey FOREIGN KEY (org_id, run_id) REFERENCES public.runs(org_id, id) ON DELETE SET NULL (run_id);
+
+ALTER TABLE ONLY public.cached_answers
+    ADD CONSTRAINT cached_answers_org_id_key_id_fkey FOREIGN KEY (org_id, key_id) REFERENCES public.access_keys(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.cached_answers
+    ADD CONSTRAINT cached_answers_org_id_project_id_fkey FOREIGN KEY (org_id, project_id) REFERENCES public.projects(org_id, id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.callback_attempts
     ADD CONSTRAINT callback_attempts_org_id_callback_id_fkey FOREIGN KEY (org_id, callback_id) REFERENCES public.callbacks(org_id, id) ON DELETE CASCADE;
@@ -2426,6 +2775,21 @@ ALTER TABLE ONLY public.knowledge_transcripts
 ALTER TABLE ONLY public.knowledgebases
     ADD CONSTRAINT knowledgebases_org_id_project_id_fkey FOREIGN KEY (org_id, project_id) REFERENCES public.projects(org_id, id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY public.memories
+    ADD CONSTRAINT memories_org_id_project_id_fkey FOREIGN KEY (org_id, project_id) REFERENCES public.projects(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.memory_files
+    ADD CONSTRAINT memory_files_org_id_store_id_fkey FOREIGN KEY (org_id, store_id) REFERENCES public.memory_stores(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.memory_items
+    ADD CONSTRAINT memory_items_org_id_memory_id_fkey FOREIGN KEY (org_id, memory_id) REFERENCES public.memories(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.memory_items
+    ADD CONSTRAINT memory_items_org_id_run_id_fkey FOREIGN KEY (org_id, run_id) REFERENCES public.runs(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.memory_stores
+    ADD CONSTRAINT memory_stores_org_id_project_id_fkey FOREIGN KEY (org_id, project_id) REFERENCES public.projects(org_id, id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY public.messages
     ADD CONSTRAINT messages_org_id_conversation_id_fkey FOREIGN KEY (org_id, conversation_id) REFERENCES public.conversations(org_id, id);
 
@@ -2474,8 +2838,20 @@ ALTER TABLE ONLY public.runs
 ALTER TABLE ONLY public.sessions
     ADD CONSTRAINT sessions_org_id_key_id_fkey FOREIGN KEY (org_id, key_id) REFERENCES public.access_keys(org_id, id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY public.skill_versions
+    ADD CONSTRAINT skill_versions_org_id_skill_id_fkey FOREIGN KEY (org_id, skill_id) REFERENCES public.skills(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.skills
+    ADD CONSTRAINT skills_org_id_project_id_fkey FOREIGN KEY (org_id, project_id) REFERENCES public.projects(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.tool_effects
+    ADD CONSTRAINT tool_effects_org_id_run_id_fkey FOREIGN KEY (org_id, run_id) REFERENCES public.runs(org_id, id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY public.tools
     ADD CONSTRAINT tools_org_id_project_id_fkey FOREIGN KEY (org_id, project_id) REFERENCES public.projects(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.trace_settings
+    ADD CONSTRAINT trace_settings_org_id_project_id_fkey FOREIGN KEY (org_id, project_id) REFERENCES public.projects(org_id, id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.trigger_events
     ADD CONSTRAINT trigger_events_org_id_run_id_fkey FOREIGN KEY (org_id, run_id) REFERENCES public.runs(org_id, id) ON DELETE SET NULL (run_id);
@@ -2491,6 +2867,12 @@ ALTER TABLE ONLY public.user_connections
 
 ALTER TABLE ONLY public.user_connections
     ADD CONSTRAINT user_connections_org_id_requirement_id_fkey FOREIGN KEY (org_id, requirement_id) REFERENCES public.requirements(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.user_identities
+    ADD CONSTRAINT user_identities_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.user_links
+    ADD CONSTRAINT user_links_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.user_sessions
     ADD CONSTRAINT user_sessions_org_id_user_id_fkey FOREIGN KEY (org_id, user_id) REFERENCES public.org_members(org_id, user_id) ON DELETE CASCADE;
@@ -2509,9 +2891,17 @@ ALTER TABLE public.app_signing_secrets ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.apps ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.artifact_shares ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.artifact_versions ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.artifacts ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.audit ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.audit_heads ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.cached_answers ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.callback_attempts ENABLE ROW LEVEL SECURITY;
 
@@ -2571,6 +2961,14 @@ ALTER TABLE public.knowledge_vectors ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.knowledgebases ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.memories ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.memory_files ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.memory_items ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.memory_stores ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.messages ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.model_calls ENABLE ROW LEVEL SECURITY;
@@ -2603,6 +3001,10 @@ ALTER TABLE public.runs ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.sessions ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.skill_versions ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.skills ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.spans ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY tenant ON public.access_keys TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
@@ -2613,9 +3015,17 @@ CREATE POLICY tenant ON public.app_signing_secrets TO stoa_tenant USING (((org_i
 
 CREATE POLICY tenant ON public.apps TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
+CREATE POLICY tenant ON public.artifact_shares TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
+CREATE POLICY tenant ON public.artifact_versions TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
+CREATE POLICY tenant ON public.artifacts TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects())))) AND public.stoa_owns(owner_id)));
+
 CREATE POLICY tenant ON public.audit TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
 CREATE POLICY tenant ON public.audit_heads TO stoa_tenant USING ((org_id = public.stoa_org()));
+
+CREATE POLICY tenant ON public.cached_answers TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
 CREATE POLICY tenant ON public.callback_attempts TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
@@ -2675,6 +3085,14 @@ CREATE POLICY tenant ON public.knowledge_vectors TO stoa_tenant USING (((org_id 
 
 CREATE POLICY tenant ON public.knowledgebases TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
+CREATE POLICY tenant ON public.memories TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
+CREATE POLICY tenant ON public.memory_files TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
+CREATE POLICY tenant ON public.memory_items TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
+CREATE POLICY tenant ON public.memory_stores TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
 CREATE POLICY tenant ON public.messages TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
 CREATE POLICY tenant ON public.model_calls TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
@@ -2703,11 +3121,19 @@ CREATE POLICY tenant ON public.runs TO stoa_tenant USING (((org_id = public.stoa
 
 CREATE POLICY tenant ON public.sessions TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
+CREATE POLICY tenant ON public.skill_versions TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
+CREATE POLICY tenant ON public.skills TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
 CREATE POLICY tenant ON public.spans TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
 CREATE POLICY tenant ON public.tool_calls TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
+CREATE POLICY tenant ON public.tool_effects TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
 CREATE POLICY tenant ON public.tools TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
+CREATE POLICY tenant ON public.trace_settings TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR (project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects())))));
 
 CREATE POLICY tenant ON public.traces TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
@@ -2731,7 +3157,11 @@ CREATE POLICY tenant ON public.workflows TO stoa_tenant USING (((org_id = public
 
 ALTER TABLE public.tool_calls ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.tool_effects ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.tools ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.trace_settings ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.traces ENABLE ROW LEVEL SECURITY;
 
@@ -2742,6 +3172,10 @@ ALTER TABLE public.triggers ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.usage_sums ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.user_connections ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.user_identities ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.user_links ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.user_sessions ENABLE ROW LEVEL SECURITY;
 
@@ -2778,9 +3212,17 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.app_signing_secrets TO stoa_te
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.apps TO stoa_tenant;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.artifact_shares TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.artifact_versions TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.artifacts TO stoa_tenant;
+
 GRANT SELECT,INSERT ON TABLE public.audit TO stoa_tenant;
 
 GRANT SELECT ON TABLE public.audit_heads TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.cached_answers TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.callback_attempts TO stoa_tenant;
 
@@ -2852,6 +3294,14 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.project_members TO stoa_tenant
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.projects TO stoa_tenant;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.memories TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.memory_files TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.memory_items TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.memory_stores TO stoa_tenant;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.messages TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.models TO stoa_tenant;
@@ -2872,11 +3322,19 @@ GRANT SELECT,DELETE ON TABLE public.sessions TO stoa_tenant;
 
 GRANT SELECT ON TABLE public.shown_messages TO stoa_tenant;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.skill_versions TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.skills TO stoa_tenant;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.spans TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.tool_calls TO stoa_tenant;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.tool_effects TO stoa_tenant;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.tools TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.trace_settings TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.traces TO stoa_tenant;
 

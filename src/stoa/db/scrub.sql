@@ -16,9 +16,10 @@ SELECT * FROM (
 ) holders WHERE xmin < $1::bigint % 4294967296 ORDER BY xmin LIMIT 1;
 
 -- name: ids_of_deletions
--- What the deletions took that no scrub has followed yet, by organization.
-SELECT org_id, array_agg(DISTINCT gone.subject) AS ids FROM deletions CROSS
-    JOIN LATERAL unnest(subject_id || run_ids || file_ids) AS gone (subject)
+-- What the deletions took that no scrub has followed yet, by organization. A memory outlives the deletion of its items.
+SELECT org_id, array_agg(DISTINCT gone.subject) AS ids FROM deletions
+CROSS JOIN LATERAL unnest(
+    CASE kind WHEN 'memory_items' THEN file_ids ELSE subject_id || run_ids || file_ids END) AS gone (subject)
 WHERE verified_at <= $1 AND scrubbed_at IS NULL GROUP BY org_id;
 
 -- name: forget_statistics

@@ -33,6 +33,12 @@ class Documents:
 
         return await quote(question, passages, self._embed, limit)
 
+    async def rank(self, question: str, passages: "Sequence[PassageLike]", limit: int) -> Sequence[tuple[int, float]]:
+        """(index, score) of the relevant passages, best first; empty when nothing is relevant."""
+        from stoa.documents.selecting import rank  # noqa: PLC0415 — the same
+
+        return await rank(question, passages, self._embed, limit)
+
     async def select(
         self, question: str, documents: Sequence[Sequence[P]], budget_tokens: int
     ) -> Sequence[Sequence[P]]:

@@ -52,7 +52,8 @@ _TABLE: Final = (
         "pdf",
         (".pdf",),
         ("application/pdf",),
-        "text with headings, paragraphs, lists, ruled tables and page numbers; values of forms; comments",
+        "text with headings, paragraphs, lists, ruled tables and page numbers; columns one after the other; pages and "
+        "labels that run sideways; values of forms; comments",
         "pictures (OCR reads pages without text, where a model for it is named); running headers and footers",
         "pages without text, damaged pages",
     ),
@@ -60,45 +61,48 @@ _TABLE: Final = (
         "docx",
         "Word",
         "office",
-        (".docx", ".docm", ".dotx"),
+        (".docx", ".docm", ".dotx", ".dotm"),
         (
             "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
             "application/vnd.ms-word.document.macroenabled.12",
             "application/vnd.openxmlformats-officedocument.wordprocessingml.template",
         ),
-        "headings, paragraphs, lists, tables; headers and footers; footnotes, endnotes and comments",
-        "pictures (OCR reads those of a document without text), macros",
-        "",
+        "headings, paragraphs, numbered lists, tables (merged cells repeated); text boxes, charts, texts in place of "
+        "pictures; headers and footers; footnotes, endnotes and comments; hidden text, marked as such",
+        "pictures (OCR reads those of a document without text), tracked deletions, macros",
+        "embedded files and objects",
         package=True,
     ),
     Format(
         "pptx",
         "PowerPoint",
         "office",
-        (".pptx", ".pptm", ".ppsx"),
+        (".pptx", ".pptm", ".ppsx", ".ppsm", ".potx"),
         (
             "application/vnd.openxmlformats-officedocument.presentationml.presentation",
             "application/vnd.ms-powerpoint.presentation.macroenabled.12",
             "application/vnd.openxmlformats-officedocument.presentationml.slideshow",
         ),
-        "the text and tables of each slide with its number; the speaker's notes, marked as such",
+        "the text, tables, charts and diagrams of each slide with its number, in the order of the show; the speaker's "
+        "notes and comments; hidden slides, marked as such",
         "pictures (OCR reads those of slides without text), macros",
-        "",
+        "damaged slides",
         package=True,
     ),
     Format(
         "xlsx",
         "Excel",
         "office",
-        (".xlsx", ".xlsm", ".xltx"),
+        (".xlsx", ".xlsm", ".xltx", ".xltm"),
         (
             "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
             "application/vnd.ms-excel.sheet.macroenabled.12",
             "application/vnd.openxmlformats-officedocument.spreadsheetml.template",
         ),
-        "each sheet as a table below its name; comments",
-        "number formats (stored values are read), formulas (stored results are read), charts, macros",
-        "formulas without a stored result",
+        "each sheet as a table below its name, cells as they are shown (number formats, dates, merged cells repeated); "
+        "comments, text boxes, labels of charts, headers and footers; hidden sheets, rows and columns, marked as such",
+        "formulas (their stored results are read), macros",
+        "formulas without a stored result, damaged sheets",
         package=True,
     ),
     Format(
@@ -142,7 +146,7 @@ _TABLE: Final = (
         ("application/epub+zip",),
         "the chapters in reading order",
         "pictures",
-        "",
+        "chapters that cannot be read",
         package=True,
     ),
     Format(
@@ -151,7 +155,8 @@ _TABLE: Final = (
         "html",
         (".html", ".htm", ".xhtml"),
         ("text/html", "application/xhtml+xml"),
-        "headings, paragraphs, lists, tables, links, texts in place of pictures",
+        "headings, paragraphs, lists, tables (merged cells repeated), links, values of forms, texts in place of "
+        "pictures",
         "styles, scripts, templates, pictures given as data: URIs",
         _CHARACTERS,
         text=True,
@@ -163,7 +168,8 @@ _TABLE: Final = (
         "mail",
         (".eml", ".mht", ".mhtml"),
         ("message/rfc822", "multipart/related", "application/x-mimearchive"),
-        "subject, sender, receivers, date and text; each attachment as a document of its own; forwarded mails",
+        "subject, sender, receivers, date and text; each attachment as a document of its own, also those in a ZIP "
+        "archive; forwarded mails",
         "the HTML version of a text that is there as plain text too, pictures inside the text",
         f"attachments that cannot be read; {_CHARACTERS}",
         text=True,
@@ -291,8 +297,8 @@ ARCHIVES: Final = (
 )
 PICTURES: Final = "PNG, JPEG, WebP and TIFF, where the operator has named a model that reads them (OCR)"
 SUPPORTED: Final = (
-    "PDF, Word (DOCX), PowerPoint (PPTX), Excel (XLSX), OpenDocument (ODT, ODS, ODP), HTML, RTF, EPUB, EML, CSV, TSV, "
-    "Markdown, JSON, JSON lines, notebooks, XML, source code, plain text, or a ZIP archive of these"
+    "PDF, Word (DOCX), PowerPoint (PPTX), Excel (XLSX), OpenDocument (ODT, ODS, ODP), HTML, RTF, EPUB, EML, MBOX, CSV, "
+    "TSV, Markdown, JSON, JSON lines, notebooks, XML, source code, plain text, or a ZIP archive of these"
 )
 """For messages that refuse a file."""
 

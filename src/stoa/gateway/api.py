@@ -7,7 +7,8 @@ from fastapi import Depends, Path, Query
 
 from stoa.gateway import wire
 from stoa.gateway.catalogue import Catalogue
-from stoa.gateway.connections import Connections, NewConnection
+from stoa.gateway.connections import ChangedConnection, Connections, NewConnection
+from stoa.gateway.registry import provider_of
 from stoa.gateway.router.breaker import Breakers
 from stoa.gateway.router.routing import Routing
 from stoa.gateway.types import Endpoint
@@ -64,7 +65,7 @@ def routes(catalogue: Catalogue, connections: Connections, routing: Routing, bre
             Query(description="May be repeated; `openai`, or `dynamiq.connections.OpenAI`."),
         ] = None,
     ) -> DataList[wire.ConnectionWire]:
-        types = [wire.provider_type(one) for one in type] if type else None
+        types = [provider_of(one) or one for one in type] if type else None
         return page_of(await connections.list(principal, page, project_id, types), wire.connection)
 
     @router.post("/v1/connections", status_code=201, responses=refusals(409))
@@ -77,7 +78,8 @@ def routes(catalogue: Catalogue, connections: Connections, routing: Routing, bre
         again."""
         once = repeated(idempotency_key, "connections", body)
         config = body.config
-        new = NewConnection(body.name, Endpoint(body.type, config.base_url, config.api_key, config.ca_bundle))
+        endpoint = Endpoint(body.type, config.base_url, config.api_key, config.ca_bundle)
+        new = NewConnection(body.name, endpoint, config.models)
         return Data(data=wire.connection(await connections.create(principal, new, once)))
 
     @router.get("/v1/connections/{connection_id}", responses=refusals(404))
@@ -91,7 +93,8 @@ def routes(catalogue: Catalogue, connections: Connections, routing: Routing, bre
         connection_id: UUID, body: wire.UpdateConnection, principal: Annotated[Principal, writing]
     ) -> Data[wire.ConnectionWire]:
         config = body.config
-        updated = await connections.update(principal, connection_id, config.base_url, config.api_key, config.ca_bundle)
+        changed = ChangedConnection(config.base_url, config.api_key, config.ca_bundle, config.models)
+        updated = await connections.update(principal, connection_id, changed)
         return Data(data=wire.connection(updated))
 
     @router.delete("/v1/connections/{connection_id}", responses=refusals(404))

@@ -84,6 +84,10 @@ class ProviderError(Exception):
         self.field = field
 
 
+class NoModelList(ProviderError):
+    """The provider answers, and has no list of models."""
+
+
 class UnknownDefault(Exception):
     """STOA_DEFAULT_MODEL names no model of the catalogue."""
 

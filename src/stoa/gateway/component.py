@@ -20,6 +20,7 @@ from stoa.gateway.router import messages_api
 from stoa.gateway.router import wire as router_wire
 from stoa.gateway.router.accounting import Accounts
 from stoa.gateway.router.breaker import Breakers
+from stoa.gateway.router.caching import Cache
 from stoa.gateway.router.calls import Calls
 from stoa.gateway.router.chat import Chat
 from stoa.gateway.router.direct import PATH, DirectChat
@@ -90,13 +91,13 @@ async def open_component(
         )
         connections = Connections(kit.database, vault, projects, factory.ask_for_tenant, kit.ids)
         accounts = Accounts(kit.database, node_id)
-        breakers = Breakers(kit.clock.monotonic)
-        calls = Calls(accounts, breakers, projects, kit.ids, kit.clock)
+        calls = Calls(accounts, breakers := Breakers(kit.clock.monotonic), projects, kit.ids, kit.clock)
         routing = Routing(catalogue, routes_of_slugs, prices)
-        chat = Chat(calls, routing, router_wire.error_body)
+        chat, cache = Chat(calls, routing, router_wire.error_body), Cache(kit.database, calls)
         embeddings = Embeddings(calls, routing, catalogue, embedders)
         repeats = Repeats(kit.database, kit.ids, kit.clock)
-        router = router_api.routes(chat, embeddings, routing, catalogue, repeats, kit.gate)
+        routed = router_api.Routed(chat, embeddings, routing, catalogue, repeats, cache)
+        router = router_api.routes(routed, kit.gate)
         ocr = Ocr(Asking(calls, routing, connections), reader, kit.schemas)
         yield GatewayComponent(
             catalogue=catalogue,
@@ -112,7 +113,7 @@ async def open_component(
             around={HostKind.ROUTER: lambda app: DirectChat(app, chat, kit.gate, route_of(router, PATH))},
             render={HostKind.ROUTER: router_wire.refused},
             metrics=[*accounts.metrics(), *calls.metrics()],
-            background=[catalogue, accounts],
+            background=[catalogue, accounts, cache],
             heartbeats=[accounts.heartbeat],
             drain=[partial(chat.drain, drain_seconds_max)],
             hang_up=[chat.hang_up],

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
-from stoa.db import Database, Row, audit, idempotency
+from stoa.db import Database, Row, Tx, audit, idempotency
 from stoa.db.idempotency import IdempotencyKey
 from stoa.gateway.catalogue import SQL, Offer, ProviderError
 from stoa.gateway.registry import root
@@ -39,16 +39,30 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class NewConnection:
+    """`models` are those that the caller names; None: the provider lists them."""
+
     name: str
     endpoint: Endpoint
+    models: Sequence[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedConnection:
+    """An `api_key` of None keeps the old one. `models` that are named join those that are there."""
+
+    base_url: str | None
+    api_key: str | None
+    ca_bundle: str | None
+    models: Sequence[str] | None = None
 
 
 class Projects(Protocol):
     async def home(self, principal: Principal) -> UUID: ...
 
 
-AskOffers = Callable[[Endpoint], Awaitable[Sequence[Offer]]]
-"""Gives the provider's models. Raises ProviderError."""
+AskOffers = Callable[[Endpoint, Sequence[str] | None], Awaitable[Sequence[Offer]]]
+"""Gives the provider's models, or those that are named, once its address and key are such as may be used. Raises
+ProviderError."""
 
 
 class Connections:
@@ -67,7 +81,7 @@ class Connections:
                 if first := await idempotency.peek(tx, principal, once):
                     return await self.get(principal, UUID(first["id"]))
         endpoint = new.endpoint
-        offers = await self._offers(endpoint)
+        offers = await self._offers(endpoint, new.models)
         project_id = await self._projects.home(principal)
         connection_id = self._ids.new()
         sealed = self._vault.seal(connection_id, endpoint.api_key) if endpoint.api_key else None
@@ -87,19 +101,7 @@ class Connections:
                     sealed,
                     endpoint.ca_bundle,
                 )
-                for offer in offers:
-                    await tx.execute(
-                        SQL.insert_of_connection,
-                        self._ids.new(),
-                        principal.org_id,
-                        project_id,
-                        connection_id,
-                        f"{new.name}/{offer.wire_name}",
-                        offer.name,
-                        new.name,
-                        offer.wire_name,
-                        asdict(offer.abilities),
-                    )
+                await self._join(tx, _value(row, connection_id), offers)
                 await audit.record(tx, principal, "connection.create", connection_id)
                 if once:
                     await idempotency.record(tx, principal, once, {"id": str(connection_id)}, connection_id)
@@ -130,25 +132,26 @@ class Connections:
         self,
         principal: Principal,
         connection_id: UUID,
-        base_url: str | None,
-        api_key: str | None,
-        ca_bundle: str | None,
+        new: ChangedConnection,
     ) -> Connection:
         """A new address, credential or CA bundle. Without an `api_key` the old one stays, as long as the origin of the
         address does."""
+        base_url, api_key, ca_bundle = new.base_url, new.api_key, new.ca_bundle
         async with self._database.tenant(principal) as tx:
             before = await tx.fetchrow(SQL.connection, principal.org_id, connection_id)
         value = _value(before, connection_id)
         assert before is not None
         _check_origin(value, base_url, api_key)
         known = self._vault.open(connection_id, before["secret"]) if before["secret"] else None
-        await self._offers(Endpoint(value.type, base_url, api_key or known, ca_bundle))
+        offers = await self._offers(Endpoint(value.type, base_url, api_key or known, ca_bundle), new.models)
         sealed = self._vault.seal(connection_id, api_key) if api_key else None
         async with self._database.tenant(principal) as tx:
             # Another change may have come in between: the secret that is there now may be that of another origin.
             held = _value(await tx.fetchrow(SQL.connection_to_change, principal.org_id, connection_id), connection_id)
             moved = _check_origin(held, base_url, api_key)
             row = await tx.fetchrow(SQL.update_connection, principal.org_id, connection_id, base_url, sealed, ca_bundle)
+            if new.models is not None:
+                await self._join(tx, held, offers)
             await audit.record(tx, principal, "connection.update", connection_id)
             if moved:
                 await audit.record(tx, principal, "connection.move", connection_id)
@@ -161,9 +164,25 @@ class Connections:
                 raise _missing(connection_id)
             await audit.record(tx, principal, "connection.delete", connection_id)
 
-    async def _offers(self, endpoint: Endpoint) -> Sequence[Offer]:
+    async def _join(self, tx: Tx, connection: Connection, offers: Sequence[Offer]) -> None:
+        """Makes models of the catalogue; those that are there stay as they are."""
+        for offer in offers:
+            await tx.execute(
+                SQL.insert_of_connection,
+                self._ids.new(),
+                connection.org_id,
+                connection.project_id,
+                connection.id,
+                f"{connection.name}/{offer.wire_name}",
+                offer.name,
+                connection.name,
+                offer.wire_name,
+                asdict(offer.abilities),
+            )
+
+    async def _offers(self, endpoint: Endpoint, named: Sequence[str] | None) -> Sequence[Offer]:
         try:
-            return await self._ask(endpoint)
+            return await self._ask(endpoint, named)
         except ProviderError as error:
             raise BadRequest.field(f"config.{error.field}", f"does not work: {error}") from error
 

@@ -6,7 +6,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from stoa.gateway.addresses import check_address
-from stoa.gateway.catalogue import Offer, Provider, ProviderError
+from stoa.gateway.catalogue import NoModelList, Offer, Provider, ProviderError
 from stoa.gateway.providers.transport import Transport
 from stoa.gateway.registry import kind_of, root
 from stoa.gateway.types import Capabilities, Endpoint, Model
@@ -43,11 +43,16 @@ class ModelFactory:
             if (
                 named := only if kind_of(endpoint.type).lister == "list_azure" else None
             ):  # Its list is not of deployments.
-                return [Offer(name, name, Capabilities(images=True, tools=True)) for name in named]
+                return _named(named)
             if optional:  # Mostly it is not there, and then a start need not load the HTTP client.
                 await _listens(url, way)
             seconds_max = LOCAL_LIST_SECONDS_MAX if optional else LIST_SECONDS_MAX
-            found = await self._ask(endpoint, seconds_max=seconds_max, outbound=way)
+            try:
+                found = await self._ask(endpoint, seconds_max=seconds_max, outbound=way)
+            except NoModelList:
+                if not only:
+                    raise
+                return _named(only)
             return found if only is None else [offer for offer in found if offer.wire_name in only]
 
         return Provider(name, offers, lambda offer: _model(transport, endpoint, offer), optional, url)
@@ -66,13 +71,23 @@ class ModelFactory:
         async with client(await outbound.trusting(endpoint.ca_bundle), seconds_max=seconds_max) as session:
             return await getattr(listing, kind_of(endpoint.type).lister)(session, url, endpoint.api_key)
 
-    async def ask_for_tenant(self, endpoint: Endpoint) -> Sequence[Offer]:
-        """The same for a connection that a tenant makes, whose address is checked first. Raises ProviderError."""
+    async def ask_for_tenant(self, endpoint: Endpoint, named: Sequence[str] | None = None) -> Sequence[Offer]:
+        """The same for a connection that a tenant makes, whose address is checked first; it is not asked where the
+        models are `named`. Raises ProviderError."""
         if url := root(endpoint.type, endpoint.base_url):
             await check_address(url, self._outbound)
         if kind_of(endpoint.type).needs_key and not endpoint.api_key:
             raise ProviderError("a key is needed", "api_key")
+        if named is not None:
+            if not url:
+                raise ProviderError("the address of your resource is needed")
+            return _named(named)
         return await self._ask(endpoint, seconds_max=LIST_SECONDS_MAX, outbound=self._outbound)
+
+
+def _named(names: Sequence[str]) -> Sequence[Offer]:
+    """Models of which nothing but the name is known: whatever they do not take, their provider will refuse."""
+    return [Offer(name, name, Capabilities(images=True, tools=True)) for name in dict.fromkeys(names)]
 
 
 async def _listens(url: str, outbound: Outbound) -> None:

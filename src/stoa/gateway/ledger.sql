@@ -29,11 +29,11 @@ WITH batch AS (
 ), lines AS (
     SELECT l.* FROM batch CROSS JOIN jsonb_to_recordset($3::jsonb) AS l (
         id uuid, org_id uuid, project_id uuid, key_id uuid, user_id text, model text, prompt_tokens int, completion_tokens int, cached_tokens int,
-        reasoning_tokens int, estimated boolean, cost_usd numeric(18, 9), billed boolean, part smallint)
+        reasoning_tokens int, estimated boolean, cost_usd numeric(18, 9), billed boolean, part smallint, kind text)
 ), entered AS (
     INSERT INTO model_calls (org_id, project_id, kind, key_id, user_id, model, prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens,
                              estimated, cost_usd)
-    SELECT org_id, project_id, 'gateway', key_id, user_id, model, prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens, estimated, cost_usd
+    SELECT org_id, project_id, kind, key_id, user_id, model, prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens, estimated, cost_usd
     FROM lines WHERE billed
 ), released AS (
     DELETE FROM key_reservations r USING lines l WHERE r.org_id = l.org_id AND r.id = l.id

@@ -67,7 +67,8 @@ def provider_of(type_: str) -> ProviderName | None:
     """The provider of a type as settings name it, or as the platform's library does; None for another."""
     for prefix in _PLATFORM:
         if type_.startswith(prefix):
-            return PLATFORM_NAMES.get(type_.removeprefix(prefix))
+            title = type_.removeprefix(prefix)
+            return PLATFORM_NAMES.get(title) or provider_of(title.lower())
     return next((name for name in PROVIDERS if name == type_), None)
 
 

@@ -1,36 +1,46 @@
 """The JSON shapes of models and connections (contract section 8)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from stoa.gateway.catalogue import ModelEntry
 from stoa.gateway.connections import Connection
+from stoa.gateway.registry import provider_of
 from stoa.gateway.router.breaker import CircuitState
 from stoa.gateway.types import ProviderName
 from stoa.http import Body, Timestamp, Wire
 from stoa.http.wire import storable
 from stoa.outbound.certificates import CaBundle
 
+ModelName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")]
+
 
 class ConnectionConfig(Body):
-    """`ca_bundle`: certificate authorities (PEM) that the provider's certificate may be signed by, beside the
-    system's."""
+    """`models` names the models of a provider that lists none; then it is not asked. `ca_bundle`: certificate
+    authorities (PEM) that the provider's certificate may be signed by, beside the system's."""
 
     base_url: Annotated[str, Field(min_length=1, max_length=500), AfterValidator(storable)] | None = None
     api_key: Annotated[str, Field(min_length=1, max_length=2000, pattern=r"^[\x21-\x7e]+$")] | None = None
+    models: Annotated[Sequence[ModelName], Field(min_length=1, max_length=100)] | None = None
     ca_bundle: CaBundle | None = None
 
 
+def _provider(type_: object) -> object:
+    """The platform's name for a provider (`dynamiq.connections.OpenAI`) as ours."""
+    return provider_of(type_) or type_ if isinstance(type_, str) else type_
+
+
 class CreateConnection(Body):
-    """`name` leads the slugs of the connection's models: `name/model`."""
+    """`name` leads the slugs of the connection's models: `name/model`. `type` is taken as the platform's library names
+    it too: `dynamiq.connections.OpenAI`."""
 
     example: ClassVar[Mapping[str, Any]] = {"name": "openai", "type": "openai", "config": {"api_key": "sk-example"}}
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
-    type: ProviderName
+    type: Annotated[ProviderName, BeforeValidator(_provider)]
     config: ConnectionConfig = ConnectionConfig()
 
 
@@ -71,18 +81,6 @@ class ConnectionWire(Wire):
     ca_bundle: str | None
     created_at: Timestamp
     updated_at: Timestamp
-
-
-_PLATFORM: Mapping[str, ProviderName] = {"AzureAI": "azure"}
-"""Types of connections whose name at the platform is another, beside upper and lower case."""
-
-
-def provider_type(name: str) -> str:
-    """`dynamiq.connections.OpenAI`, as the platform's clients name it, is `openai`."""
-    if not name.startswith("dynamiq.connections."):
-        return name
-    title = name.rpartition(".")[2]
-    return _PLATFORM.get(title, title.lower())
 
 
 def model(value: ModelEntry) -> ModelWire:

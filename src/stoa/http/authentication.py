@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Protocol
 from fastapi import Depends, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import HTTPConnection, Request
+from starlette.types import Scope
 
 from stoa.http.edge import EXTRA_HEADERS
 from stoa.kernel.errors import Forbidden, Unauthorized
@@ -16,6 +17,8 @@ PERMISSIONS: Final = "stoa_permissions"
 """The attribute of a dependency that admits: (gate, permissions), for the route that asks before it reads a body."""
 HOST: Final = "stoa.host"
 """The key of the scope for the kind of a host that is not the api host."""
+BROWSER: Final = "stoa.browser"
+"""The key of the scope that is true where the credential came in the cookie of the console."""
 _ADMITTED: Final = "stoa.admitted"
 """The key of the scope for (token, principal): a request is authenticated, and counted against a rate limit, once."""
 _BEARER = HTTPBearer(auto_error=False, description="An Access Key: `stoa_acc_…`")
@@ -36,8 +39,10 @@ class Meter(Protocol):
 class Gate:
     """Handed to every slice's routes: `principal: Annotated[Principal, gate("conversations:read")]`."""
 
-    def __init__(self, authenticate: Authenticate, meter: Meter) -> None:
+    def __init__(self, authenticate: Authenticate, meter: Meter, browser: Authenticate | None = None) -> None:
+        """`browser` knows the owners of what browsers hold; no program sends that."""
         self._authenticate = authenticate
+        self._browser = browser or authenticate
         self._meter = meter
 
     def __call__(self, *permissions: str) -> Any:
@@ -73,11 +78,18 @@ class Gate:
         if known is not None and known[0] == token:
             admitted: Principal = known[1]
             return admitted
-        principal = await self._authenticate(token)
+        known_to = self._browser if request.scope.get(BROWSER) else self._authenticate
+        principal = await known_to(token)
         if principal.rate_limit is not None and (rate := await self._meter(principal)) is not None:
             request.scope[EXTRA_HEADERS].update(rate.headers())
         request.scope[_ADMITTED] = (token, principal)
         return principal
+
+
+def admitted(scope: Scope) -> Principal | None:
+    """Who a gate has found behind the credential of a request, whatever it may."""
+    known = scope.get(_ADMITTED)
+    return known[1] if known is not None else None
 
 
 def bearer_token(request: HTTPConnection) -> str | None:

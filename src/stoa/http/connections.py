@@ -13,13 +13,14 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final, cast
-from uuid import uuid4
 
 import httptools
 import structlog
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from stoa.http import errors, websockets
+from stoa.http import websockets
+from stoa.http.leaving import WHEN_GONE
+from stoa.http.raw_refusals import CROWDED, head_too_large, malformed, refusal
 from stoa.http.smuggling import unsafe
 from stoa.kernel import descriptors
 
@@ -38,9 +39,6 @@ CHUNK_OVERHEAD: Final = 16
 """Bytes of chunk sizes, extensions and trailers allowed for each byte of body, beyond UNREAD_BYTES_MAX. A client that
 sends more is wasting the server's time."""
 SWEEP_SECONDS: Final = 1.0
-WHEN_GONE: Final = "stoa.when_gone"
-"""The key of the scope for a function: it takes what is called, once, when the client goes before it has its answer;
-None takes that back. Costs no task, which waiting for `http.disconnect` does. Absent where another server serves."""
 _log = structlog.get_logger("stoa.http")
 
 
@@ -142,7 +140,7 @@ class Connection(HttpToolsProtocol):
         problem = self._guard.admit(self._address)
         if not descriptors.of_client(transport.get_extra_info("socket").fileno()):
             # Not kept open until the client has read it: that would take the descriptors that are left.
-            self._refuse(503, "unavailable", _CROWDED, linger=False)
+            self._refuse(503, "unavailable", CROWDED, linger=False)
         elif problem is not None:
             self._refuse(503, "unavailable", problem)
 
@@ -176,10 +174,10 @@ class Connection(HttpToolsProtocol):
                 return
             self._stay(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
-            self._refuse(*(self._refusal or _malformed(error)))
+            self._refuse(*(self._refusal or malformed(error)))
             return
         if self._phase is _Phase.HEAD and self._raw > HEAD_BYTES_MAX + SLICE_BYTES:
-            self._refuse(*_HEAD_TOO_LARGE)
+            self._refuse(*head_too_large(HEAD_BYTES_MAX, FIELDS_MAX))
         elif (
             self._phase is _Phase.BODY
             and self._raw > UNREAD_BYTES_MAX + SLICE_BYTES + (CHUNK_OVERHEAD + 1) * self._body_bytes
@@ -258,7 +256,7 @@ class Connection(HttpToolsProtocol):
     def _count_head(self, count: int) -> None:
         self._head_bytes += count
         if self._head_bytes > HEAD_BYTES_MAX or self._fields > FIELDS_MAX:
-            self._stop(*_HEAD_TOO_LARGE)
+            self._stop(*head_too_large(HEAD_BYTES_MAX, FIELDS_MAX))
 
     def on_headers_complete(self) -> None:
         if (problem := unsafe(self.headers, self.parser.get_http_version())) is not None:
@@ -355,7 +353,7 @@ class Connection(HttpToolsProtocol):
                 self._phase = _Phase.CLOSING
                 self.transport.close()
                 return
-        self.transport.write(_response(status, code, message))
+        self.transport.write(refusal(status, code, message))
         if linger:
             self._linger()
         else:
@@ -379,32 +377,3 @@ class Connection(HttpToolsProtocol):
         """The client has closed its side: an incomplete request is dropped, and the connection is closed."""
         with contextlib.suppress(AttributeError):  # The parser is gone once the connection is.
             super().eof_received()
-
-
-_CROWDED: Final = "This server has no file descriptor to spare for another connection; try again in a moment."
-_HEAD_TOO_LARGE: Final = (
-    431,
-    "head_too_large",
-    f"The request line and header fields are over {HEAD_BYTES_MAX // 1024} KiB or {FIELDS_MAX} fields.",
-)
-
-
-def _malformed(error: Exception) -> tuple[int, str, str]:
-    if isinstance(error, httptools.HttpParserInvalidMethodError):
-        return 400, "bad_request", "This is no HTTP/1.1 request: its method is unknown."
-    return 400, "bad_request", "This is no HTTP/1.1 request that can be read."
-
-
-def _response(status: int, code: str, message: str) -> bytes:
-    content = errors.body(code, message)
-    retry = b"retry-after: 1\r\n" if status in (429, 503) else b""
-    return (
-        b"%bcontent-type: application/json\r\ncontent-length: %d\r\n%bx-request-id: %b\r\nconnection: close\r\n\r\n%b"
-        % (
-            STATUS_LINE[status],
-            len(content),
-            retry,
-            str(uuid4()).encode(),
-            content,
-        )
-    )

@@ -17,10 +17,11 @@ ABOUT_CURSORS = (
 
 
 def Paging(  # noqa: N802 — reads as the type it gives
-    sortable: Mapping[str, str] | None = None, *, cursors: bool = False
+    sortable: Mapping[str, str] | None = None, *, cursors: bool = False, size_max: int = PAGE_SIZE_MAX
 ) -> Callable[..., PageRequest]:
     """A dependency that gives a PageRequest. `sortable` maps the fields that `sort` may name to their columns; with
-    `cursors` the list gives and takes cursors.
+    `cursors` the list gives and takes cursors. `size_max` is another one only where clients of the platform need it, in
+    a list that is sorted.
     """
     if not sortable:
 
@@ -49,7 +50,7 @@ def Paging(  # noqa: N802 — reads as the type it gives
 
     def sorting(
         page: Page = 1,
-        page_size: PageSize = PAGE_SIZE_DEFAULT,
+        page_size: Annotated[int, Query(ge=1, le=size_max, description=f"1 to {size_max}.")] = PAGE_SIZE_DEFAULT,
         sort: Annotated[str | None, Query(max_length=200, description=about)] = None,
     ) -> PageRequest:
         return PageRequest(page, page_size, parse_sort(sort, sortable))

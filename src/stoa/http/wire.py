@@ -124,6 +124,7 @@ REFUSAL_MEANINGS = {
     403: "A valid credential that may not do this.",
     404: "It does not exist, or lies outside the credential's scope.",
     409: "A conflict with the present state.",
+    412: "What `If-Match` names is not the newest version any more.",
     413: "The body is over the limit.",
     415: "Another media type than the ones taken here.",
     422: "On the router: the request cannot be read; `details` names every bad field.",

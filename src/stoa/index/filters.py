@@ -205,6 +205,7 @@ def _shorthand(key: str, value: Any, path: str, count: list[int]) -> Expression:
 
 def _logic(given: Mapping[str, Any], path: str, depth: int, count: list[int]) -> Expression:
     operator, conditions = given.get("operator"), given.get("conditions")
+    _known(given, ("operator", "conditions"), path)
     if operator not in _LOGIC:
         raise BadRequest.field(
             f"{path}.operator", f"must be one of {', '.join(_LOGIC)} where there are conditions, not {operator!r}"
@@ -220,6 +221,7 @@ def _logic(given: Mapping[str, Any], path: str, depth: int, count: list[int]) ->
 
 
 def _comparison(given: Mapping[str, Any], path: str) -> Expression:
+    _known(given, ("field", "operator", "value"), path)
     field, operator = given["field"], given["operator"]
     if not isinstance(field, str) or not _name(field):
         raise BadRequest.field(f"{path}.field", "must name a field of the metadata")
@@ -230,6 +232,13 @@ def _comparison(given: Mapping[str, Any], path: str) -> Expression:
     if "value" not in given:
         raise BadRequest.field(f"{path}.value", "is missing")
     return _compare(_name(field), operator, given["value"], f"{path}.value")
+
+
+def _known(given: Mapping[str, Any], names: tuple[str, ...], path: str) -> None:
+    """What stands beside these would be a condition that nobody applies."""
+    for other in given:
+        if other not in names:
+            raise BadRequest.field(f"{path}.{other}", f"is not known here; beside it stand {', '.join(names)}")
 
 
 def _name(field: str) -> str:

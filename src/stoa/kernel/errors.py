@@ -6,6 +6,7 @@
     ├── Forbidden                   403     forbidden
     ├── NotFound                    404     not_found          (also for what lies outside the caller's scope)
     ├── Conflict                    409     conflict
+    ├── PreconditionFailed          412     precondition_failed
     ├── TooLarge                    413     too_large
     ├── UnsupportedMediaType        415     unsupported_media_type
     ├── RateLimited                 429     rate_limited
@@ -61,6 +62,11 @@ class NotFound(AppError):
 class Conflict(AppError):
     status = 409
     code = "conflict"
+
+
+class PreconditionFailed(AppError):
+    status = 412
+    code = "precondition_failed"
 
 
 class TooLarge(AppError):

@@ -1,8 +1,13 @@
 """The write side: takes a run from `created` to its one terminal event. Front door."""
 
+from stoa.runs.agent.belongings import Belongings, SkillUse
 from stoa.runs.agent.items import content_of
 from stoa.runs.agent.knowledge import KnowledgeTool, Library, Quote, bases_of
+from stoa.runs.agent.notes import NotesTool
 from stoa.runs.agent.ports import Supply
+from stoa.runs.agent.publishing import ArtifactTool
+from stoa.runs.agent.remembering import MemoryUse, memory_use
+from stoa.runs.agent.skilled import SkillsTool
 from stoa.runs.api import routes
 from stoa.runs.app_wire import app_message, report
 from stoa.runs.checks import checks, timeline
@@ -13,7 +18,7 @@ from stoa.runs.ports import CheckRequirements
 from stoa.runs.recording import Recorder
 from stoa.runs.revocation import Credential, Living
 from stoa.runs.service import Runs
-from stoa.runs.types import GraphStart, Input, Moved, RequestType, Run, RunStatus, SendMessage, Trial
+from stoa.runs.types import GraphStart, Input, Moved, Publication, RequestType, Run, RunStatus, SendMessage, Trial
 from stoa.runs.wire import SendMessageBody
 from stoa.runs.worker import Worker
 from stoa.runs.workflow.advice import advice
@@ -22,6 +27,8 @@ from stoa.runs.workflow.registry import NODE_TYPES
 
 __all__ = [
     "NODE_TYPES",
+    "ArtifactTool",
+    "Belongings",
     "CheckRequirements",
     "Context",
     "Credential",
@@ -30,7 +37,10 @@ __all__ = [
     "KnowledgeTool",
     "Library",
     "Living",
+    "MemoryUse",
     "Moved",
+    "NotesTool",
+    "Publication",
     "Quote",
     "Reading",
     "Recorder",
@@ -41,6 +51,8 @@ __all__ = [
     "Runs",
     "SendMessage",
     "SendMessageBody",
+    "SkillUse",
+    "SkillsTool",
     "Supply",
     "Trial",
     "Worker",
@@ -49,6 +61,7 @@ __all__ = [
     "bases_of",
     "checks",
     "content_of",
+    "memory_use",
     "polls",
     "read_graph",
     "report",

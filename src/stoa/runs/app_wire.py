@@ -14,7 +14,7 @@ from stoa.http import Body, Timestamp, Wire
 from stoa.http.wire import not_blank
 from stoa.kernel.errors import BadRequest
 from stoa.runs.rules import ACTIVE, FIGURE_RUNS_MAX
-from stoa.runs.types import AppStart, Figure, InputRequest, Run, SendMessage
+from stoa.runs.types import AppStart, Figure, InputRequest, Publication, Run, SendMessage
 from stoa.runs.wire import InputRequestWire, RunErrorWire, input_request
 
 
@@ -146,14 +146,17 @@ class AppMetricsWire(Wire):
     truncated: Literal[True] | None
 
 
-class ArtifactWire(Wire):
-    """`kind` is `input` for a file that the run was given. `url` downloads it without a header for a while."""
+class RunArtifactWire(Wire):
+    """`kind` is `input` for a file that the run was given, else that of the artifact whose version it published. `url`
+    downloads it without a header for a while."""
 
     id: UUID
     name: str
     size: int
     mime_type: str
-    kind: Literal["input"]
+    kind: str
+    version: int | None
+    version_id: UUID | None
     url: str
     url_expires_at: Timestamp
 
@@ -249,15 +252,31 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 1)
 
 
-def artifact(file: File, url: str, ends: datetime) -> ArtifactWire:
-    return ArtifactWire(
+def input_file(file: File, url: str, ends: datetime) -> RunArtifactWire:
+    return RunArtifactWire(
         id=file.id,
         name=file.name,
         size=file.size,
         mime_type=file.mime_type,
         kind="input",
+        version=None,
+        version_id=None,
         url=url,
         url_expires_at=ends,
+    )
+
+
+def publication(value: Publication, root: str) -> RunArtifactWire:
+    return RunArtifactWire(
+        id=value.artifact_id,
+        name=value.name,
+        size=value.size,
+        mime_type=value.mime_type,
+        kind=value.kind,
+        version=value.version,
+        version_id=value.version_id,
+        url=f"{root}{value.path}",
+        url_expires_at=value.ends,
     )
 
 

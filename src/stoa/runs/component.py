@@ -14,7 +14,9 @@ from stoa.http.shortcut import Shortcut
 from stoa.journal import Journal
 from stoa.kernel.leases import Places
 from stoa.kernel.principal import Principal
+from stoa.memory import Recalling
 from stoa.runs.agent.knowledge import Library
+from stoa.runs.agent.ports import OwnTools
 from stoa.runs.api import OpenStream, routes
 from stoa.runs.checks import checks
 from stoa.runs.context import Context
@@ -23,7 +25,7 @@ from stoa.runs.graphs import Graphs
 from stoa.runs.host import AppRuns, Reading, host_routes
 from stoa.runs.invoke import figure_routes, invoke_routes
 from stoa.runs.metrics import RunMetrics, polls
-from stoa.runs.ports import AppProjects, CheckRequirements, FindModel, Flows, Models, Trials, Uploads
+from stoa.runs.ports import AppProjects, CheckRequirements, FindModel, Flows, Models, Published, Trials, Uploads
 from stoa.runs.recording import Recorder
 from stoa.runs.revocation import Living, Policy, Revocation
 from stoa.runs.service import Runs
@@ -70,6 +72,7 @@ async def open_component(
     *,
     find_model: FindModel,
     open_tools: OpenTools,
+    own_tools: OwnTools,
     flows: Flows,
     library: Library,
     open_stream: OpenStream,
@@ -78,8 +81,10 @@ async def open_component(
     app_gate: AppGate,
     app_projects: AppProjects,
     callbacks: Callbacks,
+    recalling: Recalling,
     check_requirements: CheckRequirements,
     uploads: Uploads,
+    published: Published,
     trials: Trials,
     reading: Reading,
     living: Living,
@@ -91,8 +96,8 @@ async def open_component(
     public_url: str | None,
 ) -> AsyncGenerator[RunsComponent]:
     metrics = RunMetrics(is_operators_model)
-    service = Runs(kit.database, journal, models, kit.ids, kit.clock, kit.schemas, metrics, callbacks)
-    recorder = Recorder(kit.database, journal, kit.clock, node.id, metrics)
+    service = Runs(kit.database, journal, models, kit.ids, kit.clock, kit.schemas, metrics, callbacks, recalling)
+    recorder = Recorder(kit.database, journal, kit.clock, node.id, metrics, recalling)
     worker = Worker(
         kit.database,
         journal,
@@ -102,9 +107,10 @@ async def open_component(
         context,
         find_model,
         open_tools,
-        Graphs(flows, find_model, context, library, kit.schemas),
+        Graphs(flows, find_model, context, library, kit.schemas, own_tools),
         places=Places(runs_max, runs_per_project_max),
         schemas=kit.schemas,
+        own_tools=own_tools,
         revocation=Revocation(kit.database, living, revoked),
         metrics=metrics,
     )
@@ -120,7 +126,7 @@ async def open_component(
                 router,
                 invoke_routes(app_runs, app_projects, kit.gate),
                 testing_routes(app_runs, trials, kit.gate),
-                figure_routes(app_runs, app_projects, uploads, kit.gate, kit.clock, public_url),
+                figure_routes(app_runs, app_projects, uploads, published, kit.gate, kit.clock, public_url),
             ],
             HostKind.APP: [host_routes(app_runs, uploads, app_gate), socket_routes(app_runs, app_gate, origins)],
         },

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 import orjson
@@ -19,10 +19,22 @@ from stoa.gateway import (
     TextPart,
     estimated_tokens,
 )
+from stoa.memory import Recalling
 from stoa.runs.agent import items
 from stoa.runs.agent.checkpoint import Turn
 from stoa.runs.agent.knowledge import Library, as_documents, bases_of
 from stoa.runs.agent.prompting import turn_messages
+from stoa.runs.agent.remembering import (
+    CANDIDATES_MAX,
+    RELEVANT_MAX,
+    MemoryUse,
+    Said,
+    divided,
+    exchanges,
+    memory_of,
+    scope_of,
+    session_of,
+)
 from stoa.runs.rules import HISTORY_MESSAGES_MAX
 from stoa.runs.types import Run, ToolCallRow
 
@@ -31,13 +43,26 @@ ANSWER_SHARE: Final = 0.25
 """Of a model's context, left free for its answer and for the error of our token estimate."""
 HISTORY_SHARE: Final = 0.5
 """Of what remains, at most, for earlier messages; documents take the rest."""
+RELEVANT_SHARE: Final = 0.2
+"""Of the same, at most, for what is shown of a memory because it is relevant."""
 
 EARLIER_CALLS_MAX: Final = 50
 ARGUMENT_CHARACTERS_MAX: Final = 500
 """Of the calls of an earlier answer, in the note that the next one reads."""
 
-Select = Callable[[str, Sequence[Sequence[Passage]], int], Awaitable[Sequence[Sequence[Passage]]]]
-"""(question, documents' passages, token budget) → the passages to keep of each document, in document order."""
+
+class Relevance(Protocol):
+    """What of a text answers a question."""
+
+    async def select(
+        self, question: str, documents: Sequence[Sequence[Passage]], budget_tokens: int
+    ) -> Sequence[Sequence[Passage]]:
+        """The passages to keep of each document, in document order."""
+        ...
+
+    async def rank(self, question: str, passages: Sequence[Passage], limit: int) -> Sequence[tuple[int, float]]:
+        """(index, score) of the relevant ones, best first."""
+        ...
 
 
 EarlierCalls = Callable[[Run], Awaitable[Sequence[ToolCallRow]]]
@@ -49,17 +74,17 @@ async def _none(_: Run) -> Sequence[ToolCallRow]:
 
 
 class Context:
-    def __init__(self, transcript: Transcript, select: Select, library: Library) -> None:
+    def __init__(self, transcript: Transcript, relevance: Relevance, library: Library, recalling: Recalling) -> None:
         self._transcript = transcript
-        self._select = select
+        self._relevance = relevance
         self._library = library
+        self._recalling = recalling
         self.earlier_calls: EarlierCalls = _none
         """Set by the component: the ledger is read by the service, which comes after this."""
 
     async def request(self, run: Run, abilities: Capabilities) -> tuple[ModelRequest, int]:
         """What the model reads of the conversation, and how many of its messages do not fit."""
-        forgets = (run.options.get("agent") or {}).get("memory") is False
-        return await self._request(run, abilities, await self._asked(run), bases_of(run), forgets=forgets)
+        return await self._request(run, abilities, await self._asked(run), bases_of(run), memory_of(run))
 
     async def of_node(
         self,
@@ -67,28 +92,29 @@ class Context:
         abilities: Capabilities,
         question: str,
         *,
-        memory: bool,
+        memory: MemoryUse | None,
         base_ids: Sequence[UUID] = (),
         extra: Mapping[str, Any] | None = None,
     ) -> ModelRequest:
-        """What an agent within a graph reads: its question with the run's files, and with `memory` the conversation."""
+        """What an agent within a graph reads: its question with the run's files, and what its memory holds."""
         asked = await self._asked(run)
         files = [part for part in asked.content if part["type"] != "text"]
         asked = asked._replace(content=[{"type": "text", "text": question}, *files])
-        made, _ = await self._request(run, abilities, asked, base_ids, forgets=not memory)
+        made, _ = await self._request(run, abilities, asked, base_ids, memory)
         return replace(made, extra=extra or {})
 
     async def _request(
-        self, run: Run, abilities: Capabilities, asked: HistoryMessage, base_ids: Sequence[UUID], *, forgets: bool
+        self,
+        run: Run,
+        abilities: Capabilities,
+        asked: HistoryMessage,
+        base_ids: Sequence[UUID],
+        memory: MemoryUse | None,
     ) -> tuple[ModelRequest, int]:
-        earlier = (
-            ()
-            if forgets
-            else await self._transcript.messages(
-                run.org_id, run.conversation_id, run.message_position - 1, HISTORY_MESSAGES_MAX - 1
-            )
-        )
         budget = int(abilities.context_tokens * (1 - ANSWER_SHARE))
+        earlier, relevant = await self._earlier(run, text_of(asked.content), memory, int(budget * RELEVANT_SHARE))
+        if memory is None or memory != MemoryUse():  # Else the messages have their places in the conversation.
+            asked = asked._replace(position=len(earlier) + 1)
         kept, used = newest_that_fit([*earlier, asked], int(budget * HISTORY_SHARE))
         files = await self._transcript.files(run.org_id, run.conversation_id, kept)
         documents = await self._documents(text_of(kept[-1].content), files, abilities, budget - used) if files else {}
@@ -100,7 +126,10 @@ class Context:
             found = await self._library.look(run, base_ids, text_of(kept[-1].content), None)
             last = rendered.pop().parts if rendered and rendered[-1].role == "user" else ()
             rendered.append(ModelMessage("user", (*last, *as_documents(found))))
-        left_out = 0 if forgets else kept[0].position - 1
+        if relevant and rendered and rendered[-1].role == "user":
+            before = DocumentPart("earlier conversations", tuple(relevant), complete=False)
+            rendered.append(ModelMessage("user", (*rendered.pop().parts, before)))
+        left_out = kept[0].position - 1
         notes = [note for said in kept if _as_items(said) for note in items.instructions_of(said.turns or ())]
         if left_out:
             notes.append(
@@ -110,6 +139,46 @@ class Context:
             notes.append(_earlier_answers(made))
         messages = [message for message in rendered if message.parts]
         return ModelRequest(messages=messages, instructions="\n\n".join(notes) or None), left_out
+
+    async def _earlier(
+        self, run: Run, question: str, memory: MemoryUse | None, budget_tokens: int
+    ) -> tuple[Sequence[HistoryMessage], Sequence[Passage]]:
+        """What was said before: as the conversation so far, oldest first, and what else is relevant to the question."""
+        if memory is None:
+            return (), ()
+        user_id = run.end_user
+        if memory.memory_id is None or user_id is None:
+            messages = await self._transcript.messages(
+                run.org_id, run.conversation_id, run.message_position - 1, HISTORY_MESSAGES_MAX - 1
+            )
+            if memory.strategy == "all":
+                own = messages[-memory.limit :] if memory.limit else messages
+                return (own if memory == MemoryUse() else _placed(own)), ()
+            said = [Said(one.role, text_of(one.content)) for one in messages]
+            recent, others = divided(said, memory, None)
+            own = messages[len(messages) - len(recent) :]
+            return _placed(own), await self._relevant(question, others, budget_tokens)
+        limit = CANDIDATES_MAX if memory.strategy != "all" else memory.limit or CANDIDATES_MAX
+        scope = scope_of(run, user_id, memory)
+        found = await self._recalling.newest(run.org_id, run.project_id, memory.memory_id, scope, limit)
+        said = [Said(one.role, one.text, one.session_id) for one in found]
+        recent, others = divided(said, memory, session_of(run))
+        return [_message(one, place) for place, one in enumerate(recent, 1)], await self._relevant(
+            question, others, budget_tokens
+        )
+
+    async def _relevant(self, question: str, said: Sequence[Said], budget_tokens: int) -> Sequence[Passage]:
+        """The exchanges that are relevant to a question and fit, oldest first."""
+        if not said:
+            return ()
+        passages = exchanges(said)
+        chosen: list[int] = []
+        for index, _ in await self._relevance.rank(question, passages, RELEVANT_MAX):
+            cost = estimated_tokens(len(passages[index].text))
+            if cost <= budget_tokens:
+                chosen.append(index)
+                budget_tokens -= cost
+        return [passages[index] for index in sorted(chosen)]
 
     async def _asked(self, run: Run) -> HistoryMessage:
         """The message that the run answers. It may be in a transaction that is not over yet, so it is not looked up,
@@ -132,7 +201,7 @@ class Context:
             not abilities.documents
             and sum(estimated_tokens(len(passage.text)) for passages in chosen for passage in passages) > budget_tokens
         ):
-            chosen = await self._select(question, list(whole.values()), max(budget_tokens, 0))
+            chosen = await self._relevance.select(question, list(whole.values()), max(budget_tokens, 0))
         return {
             file_id: DocumentPart(
                 name=files[file_id].file.name,
@@ -152,6 +221,15 @@ class Context:
         if file.size > IMAGE_BYTES_MAX:
             return DocumentPart(file.name, error=f"the image is over {IMAGE_BYTES_MAX // 1024 // 1024} MiB")
         return ImagePart(file.name, file.mime_type, await self._transcript.content(file))
+
+
+def _placed(messages: Sequence[HistoryMessage]) -> Sequence[HistoryMessage]:
+    """Counted from 1: of a part that was chosen nothing is left out."""
+    return [one._replace(position=place) for place, one in enumerate(messages, 1)]
+
+
+def _message(said: Said, position: int) -> HistoryMessage:
+    return HistoryMessage(position, Role(said.role), [{"type": "text", "text": said.text}], "completed")
 
 
 def _as_items(said: HistoryMessage) -> bool:

@@ -17,10 +17,11 @@ from stoa.journal import Fenced, RunWriter
 from stoa.kernel.errors import AppError, DatabaseUnavailable
 from stoa.kernel.leases import RUN
 from stoa.runs import rules
+from stoa.runs.agent.belongings import Belongings
 from stoa.runs.agent.checkpoint import RunCheckpoint, client_names, turns_json
 from stoa.runs.agent.definition import Agent
 from stoa.runs.agent.loop import Loop
-from stoa.runs.agent.ports import Ports, Schemas, Supply
+from stoa.runs.agent.ports import OwnTools, Ports, Schemas, Supply
 from stoa.runs.agent.steps import Answer, Checkpoint, Interrupt, Released, RunStopped
 from stoa.runs.graphs import Graphs, ReadyGraph
 from stoa.runs.metrics import RunMetrics
@@ -111,8 +112,10 @@ class Driver:
         schemas: Schemas,
         graphs: Graphs,
         revocation: Revocation,
+        own_tools: OwnTools,
     ) -> None:
         self._revocation = revocation
+        self._own_tools = own_tools
         self._runs = runs
         self._recorder = recorder
         self._node = node
@@ -180,7 +183,9 @@ class Driver:
         if isinstance(state, WorkflowCheckpoint) and run.checkpoint is not None:
             state.nodes = await self._recorder.nodes(run)
         async with self._open_tools(run, names) as opened:
-            tools = {tool.name: tool for tool in opened}
+            belongings = Belongings() if isinstance(ready, ReadyGraph) else _agent_of(run).belongings
+            own = await self._own_tools(run, belongings) if belongings else ()
+            tools = {tool.name: tool for tool in [*opened, *own]}
             while True:
                 begun = run.checkpoint is not None or bool(state.agent.turns) or isinstance(ready, ReadyGraph)
                 answers = await self._recorder.answers(run) if begun else {}

@@ -4,15 +4,17 @@ from collections.abc import Sequence
 
 import structlog
 
-from stoa.conversations import lock_conversation
+from stoa.conversations import lock_conversation, text_of
 from stoa.db import Database, Raised, Tx, Unstorable
 from stoa.db.internal import internal, internal_statement
 from stoa.events import Event, TextDelta, Unencodable
 from stoa.journal import Batch, Fenced, Journal, RunWriter
 from stoa.kernel.clock import Clock, rfc3339
 from stoa.kernel.ids import Ids
+from stoa.memory import Recalling
 from stoa.runs import rules, store
 from stoa.runs.agent.checkpoint import RunCheckpoint, client_names, turns_json
+from stoa.runs.agent.remembering import conversed, memory_of
 from stoa.runs.metrics import RunMetrics
 from stoa.runs.store import SQL
 from stoa.runs.turns import give_turn
@@ -22,12 +24,21 @@ _log = structlog.get_logger("stoa.runs")
 
 
 class Ending:
-    def __init__(self, database: Database, journal: Journal, ids: Ids, clock: Clock, metrics: RunMetrics) -> None:
+    def __init__(
+        self,
+        database: Database,
+        journal: Journal,
+        ids: Ids,
+        clock: Clock,
+        metrics: RunMetrics,
+        recalling: Recalling | None = None,
+    ) -> None:
         self._database = database
         self._journal = journal
         self._ids = ids
         self._clock = clock
         self._metrics = metrics
+        self._recalling = recalling
 
     async def finish(self, run: Run, writer: RunWriter, outcome: Outcome) -> None:
         """The terminal event, the seal, the assistant's message and the state, in one transaction. Raises Fenced.
@@ -93,10 +104,22 @@ class Ending:
             if outcome.turns or run.options.get("agent") or run.options.get("workflow"):
                 await tx.execute(SQL.close_requests, run.org_id, run.id)
                 await tx.execute(SQL.close_calls, run.org_id, run.id)
+            if run.options.get("agent") and outcome.status is RunStatus.COMPLETED:
+                await self._remember(tx, run, outcome.output)
             if queue and not waiting:
                 await give_turn(
                     tx, run.org_id, run.conversation_id
                 )  # In the transaction that ends the run before it: no turn can be lost.
+
+    async def _remember(self, tx: Tx, run: Run, answer: str) -> None:
+        """What the memory of a conversation's agent keeps of its answer. Nodes of a graph do so at their own end."""
+        said = conversed(run, memory_of(run), "", text_of(run.input["content"]), answer)
+        if said is None:
+            return
+        assert self._recalling is not None, "a server whose agents have memories keeps them"
+        await self._recalling.keep(tx, run.org_id, run.project_id, run.id, said)
+        if run.options.get("regenerates"):
+            await self._recalling.replaced(tx, run.org_id, run.id)
 
     def _ending(
         self, run: Run, batch: Batch, outcome: Outcome, *, alone: bool, waiting: bool = False

@@ -16,7 +16,7 @@ from stoa.kernel.errors import BadRequest
 from stoa.kernel.principal import Principal
 from stoa.runs import app_wire, rules
 from stoa.runs.host import AppRuns
-from stoa.runs.ports import AppProjects, Uploads
+from stoa.runs.ports import AppProjects, Published, Uploads
 
 OTHER_METHODS: Final = ["GET", "PUT", "PATCH", "DELETE"]
 PUBLIC_URL_PATH: Final = "/v1/files/{}/content?ticket={}"
@@ -64,7 +64,13 @@ def invoke_routes(app_runs: AppRuns, projects: AppProjects, gate: Gate) -> Route
 
 
 def figure_routes(
-    app_runs: AppRuns, projects: AppProjects, uploads: Uploads, gate: Gate, clock: Clock, public_url: str | None
+    app_runs: AppRuns,
+    projects: AppProjects,
+    uploads: Uploads,
+    published: Published,
+    gate: Gate,
+    clock: Clock,
+    public_url: str | None,
 ) -> Routes:
     router = Routes(tags=["apps"])
     reading = gate("runs:read")
@@ -88,17 +94,19 @@ def figure_routes(
     @router.get("/v1/apps/{app_id}/runs/{run_id}/artifacts", responses=refusals(404))
     async def list_run_artifacts(
         request: Request, app_id: UUID, run_id: UUID, principal: Annotated[Principal, reading]
-    ) -> Data[list[app_wire.ArtifactWire]]:
-        """The run's files, each with a link that downloads it without a header for ten minutes."""
+    ) -> Data[list[app_wire.RunArtifactWire]]:
+        """The run's files and what it has published, each with a link that downloads it without a header for ten
+        minutes."""
         caller = AppCaller(principal, app_id, await projects.project_of(principal, app_id))
         run = await app_runs.one(caller, run_id)
         root = (public_url or str(request.base_url)).rstrip("/")
-        made: list[app_wire.ArtifactWire] = []
+        made: list[app_wire.RunArtifactWire] = []
         for part in run.input.get("content", ()):
             if part["type"] == "file":
                 file = await uploads.file(principal, UUID(part["file"]["id"]))
                 ticket, ends = uploads.link(principal, file.id)
-                made.append(app_wire.artifact(file, f"{root}{PUBLIC_URL_PATH.format(file.id, ticket)}", ends))
+                made.append(app_wire.input_file(file, f"{root}{PUBLIC_URL_PATH.format(file.id, ticket)}", ends))
+        made += [app_wire.publication(one, root) for one in await published.of_run(principal, run_id)]
         return Data(data=made)
 
     return router

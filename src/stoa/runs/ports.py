@@ -14,7 +14,7 @@ from stoa.db.idempotency import IdempotencyKey
 from stoa.journal import RunWriter
 from stoa.kernel.principal import Principal
 from stoa.runs.agent.ports import Supply
-from stoa.runs.types import Run, Trial
+from stoa.runs.types import Publication, Run, Trial
 
 
 class Models(Protocol):
@@ -55,6 +55,12 @@ class Trials(Protocol):
     ) -> Trial:
         """Checks the flow, and opens a conversation for it. Raises BadRequest naming each bad node."""
         ...
+
+
+class Published(Protocol):
+    """What runs have published."""
+
+    async def of_run(self, principal: Principal, run_id: UUID) -> Sequence[Publication]: ...
 
 
 class AppProjects(Protocol):

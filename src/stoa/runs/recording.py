@@ -12,6 +12,7 @@ from stoa.journal import Fenced, Journal, RunWriter
 from stoa.kernel.clock import Clock, rfc3339
 from stoa.kernel.errors import Unavailable
 from stoa.kernel.principal import SpendingLimit
+from stoa.memory import Recalling
 from stoa.runs import rules, store
 from stoa.runs.agent.checkpoint import RunCheckpoint
 from stoa.runs.agent.steps import Answer, Checkpoint, RunStopped
@@ -27,13 +28,20 @@ class Recorder:
     """One per node. A write is fenced by node and attempt, and its events by the writer's epoch."""
 
     def __init__(
-        self, database: Database, journal: Journal, clock: Clock, node_id: UUID, metrics: RunMetrics | None = None
+        self,
+        database: Database,
+        journal: Journal,
+        clock: Clock,
+        node_id: UUID,
+        metrics: RunMetrics | None = None,
+        recalling: Recalling | None = None,
     ) -> None:
         self._database = database
         self._journal = journal
         self._clock = clock
         self._node_id = node_id
         self._metrics = metrics or RunMetrics()
+        self._recalling = recalling
 
     def allowance(self, run: Run, price: Callable[[Usage], float | None]) -> Callable[[float], Awaitable[None]] | None:
         """What looks at the spending limit of the run's key, for each call of a model; None where the key has none."""
@@ -106,6 +114,9 @@ class Recorder:
             await store.keep_nodes(tx, run, state.nodes_json(checkpoint.nodes))
             if checkpoint.uses:
                 await store.bill(tx, run, checkpoint.uses)
+            for said in checkpoint.remember:
+                assert self._recalling is not None, "a server whose agents have memories keeps them"
+                await self._recalling.keep(tx, run.org_id, run.project_id, run.id, said)
         if batch is not None:
             self._journal.writer.published(batch)
         if checkpoint.uses:

@@ -14,6 +14,7 @@ from stoa.kernel.errors import BadRequest, Conflict, NotFound
 from stoa.kernel.ids import Ids
 from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
+from stoa.memory import Recalling
 from stoa.runs import rules, store
 from stoa.runs.agent.ports import Schemas
 from stoa.runs.canceling import Canceling
@@ -49,12 +50,14 @@ class Runs:
         schemas: Schemas,
         metrics: RunMetrics | None = None,
         callbacks: CallbackEntries | None = None,
+        recalling: Recalling | None = None,
     ) -> None:
         metrics = metrics or RunMetrics()
         self._database = database
         self._schemas = schemas
         self._callbacks = callbacks
-        self._ending = Ending(database, journal, ids, clock, metrics)
+        self._recalling = recalling
+        self._ending = Ending(database, journal, ids, clock, metrics, recalling)
         self._listening = Listening(database, journal)
         self._starting = Starting(database, journal, models, ids, clock, metrics, callbacks)
         self._canceling = Canceling(database, journal, self._ending, self._listening)
@@ -225,6 +228,7 @@ class Runs:
         callbacks = {"rows": 0, "bytes": 0}
         if self._callbacks is not None:
             callbacks["rows"], callbacks["bytes"] = await self._callbacks.remove(tx, org_id, conversation_id)
+        remembered = await self._recalling.forget(tx, org_id, conversation_id) if self._recalling is not None else {}
         rows = await tx.fetch(SQL.delete_runs, org_id, conversation_id)
         run_ids = [row["id"] for row in rows]
         more = await tx.fetchrow(SQL.delete_run_rows, org_id, run_ids)
@@ -237,4 +241,5 @@ class Runs:
         }
         if callbacks["rows"]:
             others["callbacks"] = callbacks
+        others |= {name: {"rows": rows, "bytes": size} for name, (rows, size) in remembered.items() if rows}
         return RemovedRuns(run_ids, sum(row["bytes"] for row in rows), others)

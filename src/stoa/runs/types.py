@@ -68,6 +68,26 @@ class Run:
     def key(self) -> JournalKey:
         return JournalKey(self.org_id, self.id)
 
+    @property
+    def end_user(self) -> str | None:
+        """The user it is for; None where nobody vouches for the name: a public app is used without a key."""
+        return self.user_id if self.created_by is None or self.created_by != self.app_id else None
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A version of an artifact that a run has published. `path` downloads it without a header until `ends`."""
+
+    artifact_id: UUID
+    version_id: UUID
+    version: int
+    name: str
+    kind: str
+    mime_type: str
+    size: int
+    path: str
+    ends: datetime
+
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:

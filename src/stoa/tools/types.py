@@ -13,6 +13,9 @@ class ToolKind(StrEnum):
     MCP = "mcp"
     KNOWLEDGE_BASE = "knowledge_base"
     PYTHON = "python"
+    MEMORY_STORE = "memory_store"
+    SKILL = "skill"
+    ARTIFACT = "artifact"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,166 +1,37 @@
-"""The collector's route, and the reading of traces (contract section 9)."""
+"""The reading of traces, of a project and of an app, and what a project says of them (contract sections 6 and 9)."""
 
 import asyncio
-import zlib
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Final, Literal
+from dataclasses import replace
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
-import orjson
-from fastapi import Depends, Path, Query, Request
+from fastapi import Depends, Header, Path, Query
 from pydantic import AwareDatetime
 from starlette.responses import Response
 
-from stoa.http import Acknowledgement, Data, DataList, Gate, Paging, Routes, page_of, refusals
-from stoa.http.authentication import bearer_token
-from stoa.http.bodies import BodyLimit, allow
-from stoa.kernel.errors import AppError, BadRequest, TooLarge, Unauthorized, UnsupportedMediaType
-from stoa.kernel.pages import PageRequest
+from stoa.http import Data, DataList, Gate, Routes, page_of, refusals
+from stoa.http.paging import ABOUT_CURSORS, Page, PageSize
+from stoa.http.sse import OTHER_STREAM_CONTENT, EventStream
+from stoa.kernel.errors import BadRequest, NotFound
+from stoa.kernel.pages import CURSOR_CHARACTERS_MAX, PAGE_SIZE_DEFAULT, PageRequest
 from stoa.kernel.principal import Principal
 from stoa.kernel.storable import as_storable
-from stoa.traces import attributes, otlp, rules, store, wire
-from stoa.traces.service import Collector, Traces
-from stoa.traces.types import Batch, Filter, Rejected, Span
+from stoa.traces import attributes, rules, wire
+from stoa.traces.configuring import Settings
+from stoa.traces.ports import Apps
+from stoa.traces.service import Traces
+from stoa.traces.tail import Tails
+from stoa.traces.types import Filter, Span
 
-BODY_BYTES_MAX: Final = 8 * 1024 * 1024
-"""Of a request as it is sent, and again of what a compressed one unpacks to."""
-PARSED_HERE_BYTES_MAX: Final = 64 * 1024
-"""A larger body is parsed on a thread."""
 _NO_NUL: Final = r"^[^\x00]*$"
 """PostgreSQL stores no NUL in a text, so no trace has one in its id."""
-PROTOBUF: Final = "application/x-protobuf"
-INVALID_ARGUMENT: Final = 3
-"""google.rpc.Code."""
-_DOCUMENTED: Final[dict[str, Any]] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {"type": "object", "description": "`runs`, or `resourceSpans`."},
-                "examples": {"runs": {"value": {"runs": []}}},
-            },
-        },
-    }
-}
+RENDERED_HERE_MAX: Final = 50
+"""Steps of a trace; more are rendered on a thread."""
+TraceId = Annotated[str, Path(max_length=rules.ID_CHARACTERS_MAX, pattern=_NO_NUL)]
 
 
-def collector_routes(collector: Collector, gate: Gate) -> Routes:
-    router = Routes(tags=["traces"])
-
-    @router.post(
-        "/v1/traces",
-        response_class=Response,
-        responses={200: {"model": wire.StoredWire}, **refusals(413, 415)},
-        openapi_extra=_DOCUMENTED,
-    )
-    async def collect(request: Request) -> Response:
-        """Stores the spans of other programs: `{"runs": […]}` as the platform's SDK sends them, or OTLP as JSON or
-        protobuf, also compressed with gzip. They are committed when this answers. One that is wrong is named and left
-        out; the others are stored. Needs the key of a project."""
-        protobuf = request.headers.get("content-type", "").split(";")[0].strip() == PROTOBUF
-        try:
-            principal = await gate.admit(request, bearer_token(request), "traces:write")
-            if principal.project_id is None:
-                raise Unauthorized("The collector takes the key of a project; this one is organization-wide.")
-            allow(request.scope, BodyLimit(BODY_BYTES_MAX))
-            body = await _body(request)
-            batch, speaks_otlp = await _read(body, protobuf=protobuf)
-        except AppError as refusal:
-            if not protobuf:
-                raise
-            return _status(refusal)
-        await collector.store(principal, principal.project_id, batch)
-        if protobuf:
-            return Response(otlp.answer_protobuf(len(batch.rejected), _summary(batch.rejected)), media_type=PROTOBUF)
-        if speaks_otlp:
-            return _otlp_json(batch.rejected)
-        answer = wire.stored(batch.rejected).model_dump(mode="json", exclude_none=True)
-        return Response(orjson.dumps(answer), media_type="application/json")
-
-    return router
-
-
-async def _body(request: Request) -> bytes:
-    """Unpacked. Raises TooLarge before more is read or unpacked than is allowed."""
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("identity", "gzip", ""):
-        raise UnsupportedMediaType(f"Content-Encoding {encoding[:50]} is not taken here; send gzip, or nothing.")
-    unpack = zlib.decompressobj(16 + zlib.MAX_WBITS) if encoding == "gzip" else None
-    body, sent = bytearray(), 0
-    async for piece in request.stream():
-        sent += len(piece)
-        try:
-            body += unpack.decompress(piece, BODY_BYTES_MAX + 1 - len(body)) if unpack else piece
-        except zlib.error as error:
-            raise BadRequest.field("body", "is no gzip") from error
-        if len(body) > BODY_BYTES_MAX or sent > BODY_BYTES_MAX:
-            raise TooLarge(f"The body is over the limit of {BODY_BYTES_MAX >> 20} MiB; send fewer spans at once.")
-    if unpack is not None and not unpack.eof:
-        raise BadRequest.field("body", "is gzip that ends early")
-    return bytes(body)
-
-
-async def _read(body: bytes, *, protobuf: bool) -> tuple[Batch, bool]:
-    """The spans, and whether the request speaks OTLP. Raises BadRequest when none of them can be stored."""
-    parse = _parse_protobuf if protobuf else _parse_json
-    if len(body) <= PARSED_HERE_BYTES_MAX:
-        batch, speaks_otlp = parse(body)
-    else:
-        batch, speaks_otlp = await asyncio.to_thread(parse, body)
-    if not speaks_otlp and batch.rejected and not batch.spans:
-        details = {f"runs[{one.index}]{f'.{one.field}' if one.field else ''}": one.reason for one in batch.rejected}
-        raise BadRequest("No run of this request can be stored.", details=details)
-    return batch, speaks_otlp
-
-
-def _parse_protobuf(body: bytes) -> tuple[Batch, bool]:
-    try:
-        return _bounded(otlp.read_protobuf(body)), True
-    except otlp.Malformed as error:
-        raise BadRequest.field("body", str(error)) from error
-
-
-def _parse_json(body: bytes) -> tuple[Batch, bool]:
-    try:
-        document = store.parsed(body)
-    except ValueError as error:
-        raise BadRequest.field("body", "is not valid JSON") from error
-    if isinstance(document, dict) and "resourceSpans" in document:
-        try:
-            return _bounded(otlp.read_json(document)), True
-        except otlp.Malformed as error:
-            raise BadRequest.field("body", str(error)) from error
-    runs = document.get("runs") if isinstance(document, dict) else None
-    if not isinstance(runs, list):
-        raise BadRequest.field("runs", "is required, and must be a list")
-    if len(runs) > rules.SPANS_MAX:
-        raise TooLarge(f"A request may hold {rules.SPANS_MAX} runs; this one has {len(runs)}.")
-    return rules.read_runs(runs), False
-
-
-def _bounded(batch: Batch) -> Batch:
-    if len(batch.spans) + len(batch.rejected) > rules.SPANS_MAX:
-        raise TooLarge(f"A request may hold {rules.SPANS_MAX} spans; send fewer at once.")
-    return batch
-
-
-def _summary(rejected: Sequence[Rejected]) -> str:
-    return "; ".join(f"span {one.index}: {one.field} {one.reason}" for one in rejected[:10])
-
-
-def _otlp_json(rejected: Sequence[Rejected]) -> Response:
-    """ExportTraceServiceResponse: an empty object when everything was stored."""
-    partial = {"partialSuccess": {"rejectedSpans": str(len(rejected)), "errorMessage": _summary(rejected)}}
-    return Response(orjson.dumps(partial if rejected else {}), media_type="application/json")
-
-
-def _status(refusal: AppError) -> Response:
-    """A refusal as OTLP has it: google.rpc.Status in the content type of the request."""
-    body = otlp.status_protobuf(INVALID_ARGUMENT, refusal.message)
-    return Response(body, refusal.status, refusal.headers, PROTOBUF)
-
-
-def routes(traces: Traces, gate: Gate) -> Routes:
+def routes(traces: Traces, tails: Tails, gate: Gate) -> Routes:
     router = Routes(tags=["traces"])
     reading, writing = gate("traces:read"), gate("traces:write")
 
@@ -168,37 +39,177 @@ def routes(traces: Traces, gate: Gate) -> Routes:
     async def list_traces(
         principal: Annotated[Principal, reading],
         which: Annotated[Filter, Depends(_filter())],
-        page: Annotated[PageRequest, Depends(Paging())],
+        page: Annotated[PageRequest, Depends(_paging)],
     ) -> DataList[wire.TraceWire]:
         """The traces of a project, the newest first: those that other programs sent, and those of this server's runs.
-        `total_count` counts up to 1,000 after the page."""
+        A page reads 5,000 traces at most, with `q` 500: it may hold fewer than there are, and `next_cursor` goes on
+        where it stopped. `total_count` counts up to 1,000 after the page."""
         return page_of(await traces.list(principal, which, page), wire.trace)
 
-    @router.get("/v1/traces/{trace_id}", responses=refusals(404))
-    async def get_trace(
-        trace_id: Annotated[str, Path(max_length=rules.ID_CHARACTERS_MAX, pattern=_NO_NUL)],
+    @router.get("/v1/trace-aggregates", responses=refusals())
+    async def aggregate_traces(
         principal: Annotated[Principal, reading],
-    ) -> Data[wire.FullTraceWire]:
-        """A trace with all its steps, in the order in which they began; `parent_run_id` makes the tree."""
-        found = await traces.get(principal, trace_id)
-        return Data(data=wire.FullTraceWire(id=trace_id, runs=[_span(one) for one in found]))
+        which: Annotated[Filter, Depends(_filter())],
+        group_by: Annotated[
+            list[Literal["day", "model", "name", "status", "wire", "user_id", "session_id", "source_id"]],
+            Query(max_length=4, description="May be repeated: `day` and `model` give the tokens by model and day."),
+        ] = [],  # noqa: B006 — FastAPI copies it
+    ) -> Data[wire.AggregatesWire]:
+        """What the newest 10,000 traces of the filter sum up to: how many, how many failed, how long they took
+        (percentiles), tokens and cost. By `model`, they are those of the steps that called it."""
+        found = await traces.aggregates(principal, which, list(dict.fromkeys(group_by)))
+        return Data(data=wire.AggregatesWire(groups=[wire.aggregate(one) for one in found]))
+
+    @router.get(
+        "/v1/traces/{trace_id}",
+        response_class=Response,
+        responses={200: {"model": Data[wire.FullTraceWire]}, **refusals(404)},
+    )
+    async def get_trace(
+        trace_id: TraceId,
+        principal: Annotated[Principal, reading],
+        sequence: Annotated[
+            int | None, Query(ge=1, le=2**31 - 1, description="Of an event of a run of this server.")
+        ] = None,
+    ) -> Response:
+        """A trace with all its steps, in the order in which they began; `parent_run_id` makes the tree. With
+        `sequence`, the steps that this event (a token, say) belongs to, from the root to the innermost. Of this
+        server's runs each step names its first and last event, and a search of a knowledge base the passages that it
+        found, in `metadata`."""
+        found = await traces.get(principal, trace_id, sequence)
+        return await _whole(trace_id, found)
+
+    @router.get("/v1/traces/{trace_id}/diff", responses=refusals(404))
+    async def compare_traces(
+        trace_id: TraceId,
+        principal: Annotated[Principal, reading],
+        other: Annotated[
+            str | None,
+            Query(max_length=rules.ID_CHARACTERS_MAX, pattern=_NO_NUL, description="Another trace; it must be named."),
+        ] = None,
+    ) -> Data[wire.DifferenceWire]:
+        """Two traces step by step: those that both have, and what of them differs; those that only one has. `left` is
+        the trace of the path, `right` the other."""
+        found = await traces.compare(principal, trace_id, other)
+        return Data(data=wire.difference(trace_id, other or "", found))
+
+    @router.get(
+        "/v1/traces/{trace_id}/stream",
+        response_class=Response,
+        responses={200: {"description": "Server-Sent Events.", "content": OTHER_STREAM_CONTENT}, **refusals(404, 429)},
+    )
+    async def tail_trace(
+        trace_id: TraceId,
+        principal: Annotated[Principal, reading],
+        last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", max_length=600)] = None,
+    ) -> Response:
+        """The steps of a trace as they come: `span` events in the shape of `GET /v1/traces/{trace_id}`. A step comes
+        again when it changes: replace it by its `id`. The event `end` says that the trace is finished."""
+        return EventStream(await tails.open(principal, trace_id, last_event_id))
 
     @router.delete("/v1/traces/{trace_id}", responses=refusals(404))
-    async def delete_trace(
-        trace_id: Annotated[str, Path(max_length=rules.ID_CHARACTERS_MAX, pattern=_NO_NUL)],
-        principal: Annotated[Principal, writing],
-    ) -> Acknowledgement:
-        """Deletes a trace that was sent, with all its steps. A run's trace goes with its conversation."""
-        await traces.delete(principal, trace_id)
-        return Acknowledgement(message="deleted")
+    async def delete_trace(trace_id: TraceId, principal: Annotated[Principal, writing]) -> wire.DeletedTraceWire:
+        """Deletes a trace that was sent, with all its steps; `GET /v1/deletions/{deletion_id}` is the receipt. A run's
+        trace goes with its conversation."""
+        return wire.DeletedTraceWire(message="deleted", deletion_id=await traces.delete(principal, trace_id))
 
     return router
 
 
-def _span(found: Span) -> wire.SpanWire:
-    named = found.body.get("attributes")
-    held = named if isinstance(named, dict) else {}
-    return wire.span(found, attributes.first(held, attributes.INPUT), attributes.first(held, attributes.OUTPUT))
+def app_routes(traces: Traces, apps: Apps, gate: Gate) -> Routes:
+    """An app's traces: of its runs, and those that were sent with its id as `source_id`."""
+    router = Routes(tags=["apps"])
+    reading = gate("traces:read")
+
+    @router.get("/v1/apps/{app_id}/traces", responses=refusals(404))
+    async def list_app_traces(
+        app_id: UUID,
+        principal: Annotated[Principal, reading],
+        which: Annotated[Filter, Depends(_filter())],
+        page: Annotated[PageRequest, Depends(_paging)],
+    ) -> DataList[wire.TraceWire]:
+        """The traces of an app, the newest first: those of its runs, and those that other programs sent with the app's
+        id as `source_id`. The filters are those of `GET /v1/traces`."""
+        project_id = await apps.project_of(principal, app_id)
+        return page_of(await traces.list(principal, of_app(which, app_id, project_id), page), wire.trace)
+
+    @router.get(
+        "/v1/apps/{app_id}/traces/{trace_id}",
+        response_class=Response,
+        responses={200: {"model": Data[wire.FullTraceWire]}, **refusals(404)},
+    )
+    async def get_app_trace(app_id: UUID, trace_id: TraceId, principal: Annotated[Principal, reading]) -> Response:
+        """A trace of the app, with all its steps."""
+        await apps.project_of(principal, app_id)
+        found = await traces.get(principal, trace_id)
+        if not any(span.source_id == str(app_id) for span in found):
+            raise NotFound(f"There is no trace {trace_id} of this app.")
+        return await _whole(trace_id, found)
+
+    return router
+
+
+def settings_routes(settings: Settings, gate: Gate) -> Routes:
+    router = Routes(tags=["traces"])
+
+    @router.get("/v1/trace-settings", responses=refusals())
+    async def get_trace_settings(
+        principal: Annotated[Principal, gate("traces:read")], project_id: UUID | None = None
+    ) -> Data[wire.TraceSettingsWire]:
+        """How long a project keeps the traces that were sent, where its runs are exported to, and how that stands."""
+        return Data(data=wire.settings(await settings.get(principal, project_id)))
+
+    @router.put("/v1/trace-settings", responses=refusals())
+    async def change_trace_settings(
+        body: wire.ChangeTraceSettings,
+        principal: Annotated[Principal, gate("projects:write")],
+        project_id: UUID | None = None,
+    ) -> Data[wire.TraceSettingsWire]:
+        """Changes them as a whole. `retention_days` left out: as the server says; `keep_forever`: no trace is removed.
+        `export` left out: only where the server says. `export.headers` are stored encrypted and never given back; left
+        out, those that are stored stay."""
+        changed = await settings.change(principal, project_id, wire.changed_settings(body))
+        return Data(data=wire.settings(changed))
+
+    return router
+
+
+async def _whole(trace_id: str, found: Sequence[Span]) -> Response:
+    """Rendered off the event loop where it is long."""
+
+    def render() -> bytes:
+        whole = wire.FullTraceWire(id=trace_id, runs=[span_wire(one) for one in found])
+        return Data[wire.FullTraceWire](data=whole).model_dump_json(exclude_none=True).encode()
+
+    body = render() if len(found) <= RENDERED_HERE_MAX else await asyncio.to_thread(render)
+    return Response(body, media_type="application/json")
+
+
+def span_wire(found: Span) -> wire.SpanWire:
+    """With what an instrumentation calls its input and output."""
+    named, said = found.body.get("attributes"), found.body.get("events")
+    if not isinstance(named, dict):
+        return wire.span(found)
+    events = [one for one in said if isinstance(one, dict)] if isinstance(said, list) else []
+    return wire.span(
+        found,
+        attributes.said(named, attributes.INPUT, attributes.INPUT_INDEXED, events),
+        attributes.said(named, attributes.OUTPUT, attributes.OUTPUT_INDEXED, events),
+    )
+
+
+def of_app(which: Filter, app_id: UUID, project_id: UUID) -> Filter:
+    return replace(which, source_id=str(app_id), project_id=project_id)
+
+
+def _paging(
+    page: Page = 1,
+    page_size: PageSize = PAGE_SIZE_DEFAULT,
+    cursor: Annotated[str | None, Query(max_length=CURSOR_CHARACTERS_MAX, description=ABOUT_CURSORS)] = None,
+) -> PageRequest:
+    if cursor is not None and page != 1:
+        raise BadRequest.field("page", "cannot be sent together with a cursor, which says where the page begins")
+    return PageRequest(page, page_size, cursor=cursor)
 
 
 def _filter() -> Callable[..., Filter]:
@@ -217,7 +228,12 @@ def _filter() -> Callable[..., Filter]:
         source_id: Annotated[str | None, Query(max_length=255)] = None,
         wire: Annotated[list[Literal["sdk", "otlp", "stoa"]] | None, Query(description="Who wrote it.")] = None,
         cost_usd_min: Annotated[float | None, Query(ge=0, allow_inf_nan=False)] = None,
+        cost_usd_max: Annotated[float | None, Query(ge=0, allow_inf_nan=False)] = None,
         seconds_min: Annotated[float | None, Query(ge=0, allow_inf_nan=False)] = None,
+        seconds_max: Annotated[float | None, Query(ge=0, allow_inf_nan=False)] = None,
+        q: Annotated[
+            str | None, Query(max_length=500, description="Words that all stand in one step, at any place of it.")
+        ] = None,
     ) -> Filter:
         return Filter(
             started_from,
@@ -232,7 +248,10 @@ def _filter() -> Callable[..., Filter]:
             wire or (),
             project_id,
             cost_usd_min,
+            cost_usd_max,
             seconds_min,
+            seconds_max,
+            (_storable(q) or "").split()[: rules.WORDS_MAX],
         )
 
     return chosen

@@ -1,11 +1,15 @@
 """One table of the attribute names that instrumentations use for the same thing, newest convention first.
 
-Sources: OpenTelemetry's semantic conventions for generative AI (up to 1.36, 1.37 to 1.41, v0.1.0), OpenInference,
-and the `llm.*` and `traceloop.*` names of OpenLLMetry. Names that nobody lists here stay in the span's attributes.
+Sources: OpenTelemetry's semantic conventions for generative AI (up to 1.36, 1.37 to 1.41, and v0.1.0 of their own
+repository), OpenInference, the `llm.*` and `traceloop.*` names of OpenLLMetry, the `ai.*` names of Vercel's AI SDK, and
+what Langfuse, LangSmith and MLflow add. Names that nobody lists here stay in the span's attributes.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
+
+import orjson
 
 MODEL: Final = (
     "gen_ai.response.model",
@@ -15,7 +19,9 @@ MODEL: Final = (
     "reranker.model_name",
     "llm.response.model",
     "llm.request.model",
+    "ai.response.model",
     "ai.model.id",
+    "langfuse.observation.model.name",
 )
 PROMPT_TOKENS: Final = (
     "gen_ai.usage.input_tokens",
@@ -24,6 +30,7 @@ PROMPT_TOKENS: Final = (
     "llm.usage.prompt_tokens",
     "ai.usage.promptTokens",
     "ai.usage.inputTokens",
+    "ai.usage.tokens",
 )
 COMPLETION_TOKENS: Final = (
     "gen_ai.usage.output_tokens",
@@ -33,39 +40,121 @@ COMPLETION_TOKENS: Final = (
     "ai.usage.completionTokens",
     "ai.usage.outputTokens",
 )
-COST_USD: Final = ("gen_ai.usage.cost", "llm.cost.total", "gen_ai.usage.total_cost")
+COST_USD: Final = ("gen_ai.usage.cost", "llm.cost.total", "gen_ai.usage.total_cost", "llm.usage.total_cost")
 SESSION_ID: Final = (
     "gen_ai.conversation.id",
     "session.id",
     "langfuse.session.id",
     "traceloop.association.properties.session_id",
+    "ai.telemetry.metadata.sessionId",
+    "langsmith.trace.session_id",
+    "mlflow.trace.session",
+    "gcp.vertex.agent.session_id",
 )
 USER_ID: Final = (
     "user.id",
     "enduser.id",
     "langfuse.user.id",
     "traceloop.association.properties.user_id",
+    "ai.telemetry.metadata.userId",
+    "mlflow.trace.user",
     "gen_ai.request.user",
 )
-TAGS: Final = ("tag.tags", "langfuse.trace.tags", "langfuse.tags")
+TAGS: Final = ("tag.tags", "langfuse.trace.tags", "langfuse.tags", "langsmith.span.tags", "ai.telemetry.metadata.tags")
 INPUT: Final = (
     "gen_ai.input.messages",
     "input.value",
     "traceloop.entity.input",
     "gen_ai.prompt",
-    "ai.prompt",
     "gen_ai.tool.call.arguments",
+    "ai.prompt.messages",
+    "ai.prompt",
+    "ai.toolCall.args",
+    "langfuse.observation.input",
+    "mlflow.spanInputs",
+    "gcp.vertex.agent.llm_request",
 )
 OUTPUT: Final = (
     "gen_ai.output.messages",
     "output.value",
     "traceloop.entity.output",
     "gen_ai.completion",
-    "ai.response.text",
     "gen_ai.tool.call.result",
+    "ai.response.text",
+    "ai.response.object",
+    "ai.toolCall.result",
+    "langfuse.observation.output",
+    "mlflow.spanOutputs",
+    "gcp.vertex.agent.llm_response",
 )
 
 
 def first(attributes: Mapping[str, Any], names: tuple[str, ...]) -> Any:
     """The value under the first of `names` that is there."""
     return next((attributes[name] for name in names if attributes.get(name) is not None), None)
+
+
+INPUT_INDEXED: Final = ("llm.input_messages", "gen_ai.prompt", "llm.prompts")
+OUTPUT_INDEXED: Final = ("llm.output_messages", "gen_ai.completion", "llm.completions")
+"""Families of names with numbers: `gen_ai.prompt.0.content`, `llm.input_messages.0.message.content`."""
+_INDEXED: Final = re.compile(r"\.(\d{1,4})\.(.{1,200})", re.DOTALL)
+PARAMETERS_CHARACTERS_MAX: Final = 10_000
+INDEXED_MAX: Final = 1_000
+
+SUMMING_OPERATIONS: Final = frozenset({"invoke_agent", "create_agent", "invoke_workflow", "agent_step", "execute_tool"})
+SUMMING_KINDS: Final = frozenset({"AGENT", "CHAIN", "TOOL", "agent", "workflow", "task", "tool"})
+SUMMING_AI: Final = frozenset(
+    {"ai.generateText", "ai.streamText", "ai.generateObject", "ai.streamObject", "ai.embedMany"}
+)
+"""Steps that repeat what the calls of models below them used. Their tokens and cost are not counted: a trace would say
+double."""
+
+
+def model(attributes: Mapping[str, Any]) -> Any:
+    """OpenInference names a model that its provider did not repeat among the parameters of the call alone."""
+    found = first(attributes, MODEL)
+    asked = attributes.get("llm.invocation_parameters")
+    if found is None and isinstance(asked, str) and len(asked) <= PARAMETERS_CHARACTERS_MAX:
+        try:
+            parameters = orjson.loads(asked)
+        except orjson.JSONDecodeError:
+            return None
+        return parameters.get("model") if isinstance(parameters, dict) else None
+    return found
+
+
+def repeats_usage(attributes: Mapping[str, Any]) -> bool:
+    """Whether a step's usage is that of the steps below it."""
+    kind = attributes.get("openinference.span.kind") or attributes.get("traceloop.span.kind")
+    return (
+        _is(attributes.get("gen_ai.operation.name"), SUMMING_OPERATIONS)
+        or _is(attributes.get("ai.operationId"), SUMMING_AI)
+        or _is(kind, SUMMING_KINDS)
+    )
+
+
+def _is(value: Any, names: frozenset[str]) -> bool:
+    return isinstance(value, str) and value in names
+
+
+def said(
+    attributes: Mapping[str, Any], names: tuple[str, ...], indexed: tuple[str, ...], events: Sequence[Mapping[str, Any]]
+) -> Any:
+    """A step's input or output: an attribute, one of an event of the span (conventions up to 1.36, and the event of
+    1.37), or a list that was taken apart into numbered names."""
+    found = first(attributes, names)
+    if found is not None:
+        return found
+    for event in events:
+        held = event.get("attributes")
+        if isinstance(held, Mapping) and (found := first(held, names)) is not None:
+            return found
+    return next((listed for family in indexed if (listed := _listed(attributes, family))), None)
+
+
+def _listed(attributes: Mapping[str, Any], family: str) -> Sequence[Mapping[str, Any]]:
+    rows: dict[int, dict[str, Any]] = {}
+    for name, value in attributes.items():
+        if name.startswith(family) and (match := _INDEXED.fullmatch(name, len(family))) and len(rows) < INDEXED_MAX:
+            rows.setdefault(int(match[1]), {})[match[2].removeprefix("message.")] = value
+    return [rows[number] for number in sorted(rows)]

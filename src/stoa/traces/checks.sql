@@ -5,12 +5,14 @@
 SELECT t.org_id, t.id AS subject, format('counts %s spans, there are %s', t.span_count, coalesce(s.spans, 0)) AS detail
 FROM traces t
 LEFT JOIN LATERAL (
-    SELECT count(*) AS spans, sum(prompt_tokens) AS prompt_tokens, sum(completion_tokens) AS completion_tokens
+    SELECT count(*) AS spans, sum(prompt_tokens) AS prompt_tokens, sum(completion_tokens) AS completion_tokens,
+           count(*) FILTER (WHERE ended_at IS NULL) AS open_spans
     FROM spans s WHERE s.org_id = t.org_id AND s.project_id = t.project_id AND s.trace_id = t.id
 ) s ON true
 WHERE ($1::uuid IS NULL OR t.org_id = $1) AND ($2::timestamptz IS NULL OR t.received_at >= $2)
   AND (t.span_count <> coalesce(s.spans, 0) OR t.prompt_tokens <> coalesce(s.prompt_tokens, 0)
-       OR t.completion_tokens <> coalesce(s.completion_tokens, 0));
+       OR t.completion_tokens <> coalesce(s.completion_tokens, 0)
+       OR t.head_id IS NOT NULL AND t.open_count <> coalesce(s.open_spans, 0));
 
 -- name: orphans
 -- Spans whose trace has no row.

@@ -1,29 +1,59 @@
-"""Traces, built: the collector on its own host, reading, retention."""
+"""Traces, built: the collector on its own host, reading, live tails, retention, the export of runs."""
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 
 from stoa.http.component import Component, Kit
 from stoa.http.hosts import HostKind
-from stoa.traces.api import collector_routes, routes
+from stoa.outbound import Outbound
+from stoa.traces.api import app_routes, routes, settings_routes, span_wire
 from stoa.traces.checks import checks
-from stoa.traces.ports import Projects
+from stoa.traces.collecting import collector_routes
+from stoa.traces.configuring import Settings
+from stoa.traces.exporting import Endpoint, ExportWorker
+from stoa.traces.ports import Apps, Projects, Vault
+from stoa.traces.sending import Sender
 from stoa.traces.service import Collector, Retention, Traces
+from stoa.traces.tail import LivingKeys, Tails
 from stoa.traces.worker import RetentionWorker
 
 
+@dataclass(frozen=True, slots=True)
+class Exporting:
+    """How runs leave this server: the way out, what seals the headers of projects, and where the runs of projects go
+    that name no endpoint of their own."""
+
+    outbound: Outbound
+    vault: Vault
+    endpoint: Endpoint | None
+
+
 @asynccontextmanager
-async def open_component(kit: Kit, projects: Projects, *, retention_days: float | None) -> AsyncGenerator[Component]:
-    """`retention_days` None keeps every trace that was sent."""
-    collector = Collector(kit.database)
-    collecting = collector_routes(collector, kit.gate)
-    yield Component(
-        # On the api host too: the platform's tracing client drops every path of its base URL.
-        routers={
-            HostKind.API: [collecting, routes(Traces(kit.database, projects), kit.gate)],
-            HostKind.COLLECTOR: [collecting],
-        },
-        checks=checks(),
-        metrics=collector.metrics(),
-        background=[RetentionWorker(Retention(kit.database, kit.clock, retention_days))] if retention_days else [],
-    )
+async def open_component(
+    kit: Kit, projects: Projects, apps: Apps, living: LivingKeys, ways: Exporting, *, retention_days: float | None
+) -> AsyncGenerator[Component]:
+    """`retention_days` None keeps the traces of projects that say nothing."""
+    outbound, vault = ways.outbound, ways.vault
+    async with AsyncExitStack() as stack:
+        guarded, trusted = Sender(outbound), Sender(outbound.trusted())
+        stack.push_async_callback(guarded.close)
+        stack.push_async_callback(trusted.close)
+        collector, traces = Collector(kit.database), Traces(kit.database, projects)
+        tails = Tails(kit.database, living, span_wire)
+        exports = ExportWorker(kit.database, vault, guarded, trusted, ways.endpoint)
+        settings = Settings(kit.database, projects, vault, exports.wake, allow_private=outbound.allow_private)
+        collecting = collector_routes(collector, kit.gate)
+        reading = routes(traces, tails, kit.gate), app_routes(traces, apps, kit.gate)
+        yield Component(
+            # On the api host too: the platform's tracing client drops every path of its base URL.
+            routers={
+                HostKind.API: [collecting, *reading, settings_routes(settings, kit.gate)],
+                HostKind.COLLECTOR: [collecting],
+            },
+            checks=checks(),
+            metrics=[*collector.metrics(), *exports.metrics()],
+            background=[RetentionWorker(Retention(kit.database, kit.clock, retention_days)), exports],
+            heartbeats=[exports.heartbeat],
+            hang_up=[tails.stop],
+        )

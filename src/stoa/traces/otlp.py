@@ -16,10 +16,17 @@ ERROR: Final = 2
 """STATUS_CODE_ERROR."""
 KINDS: Final = ("unspecified", "internal", "server", "client", "producer", "consumer")
 VALUE_DEPTH_MAX: Final = 32
+ATTRIBUTES_MAX: Final = 1_000
+EVENTS_MAX: Final = 1_000
+"""Of one span, and links; OpenTelemetry's own limit is 128. What is over it is left out."""
 
 
 class Malformed(ValueError):
     """The request cannot be read as OTLP at all. The message says why."""
+
+
+class TooMany(ValueError):
+    """The request holds more spans than one may."""
 
 
 def read_json(document: Any) -> Batch:
@@ -42,6 +49,12 @@ def read_protobuf(body: bytes) -> Batch:
         request.ParseFromString(body)
     except (DecodeError, RecursionError) as error:
         raise Malformed("the body is no ExportTraceServiceRequest") from error
+    # Counted before anything is made of them: eight million bytes can hold four million empty spans.
+    if (
+        sum(len(scoped.spans) for resource in request.resource_spans for scoped in resource.scope_spans)
+        > rules.SPANS_MAX
+    ):
+        raise TooMany
     return _batch(_walk_protobuf(request))
 
 
@@ -81,11 +94,17 @@ def _batch(found: Iterable[Raw | None]) -> Batch:
         if raw is None:
             rejected.append(Rejected(index, "", "is no span"))
             continue
+        if index >= rules.SPANS_MAX:
+            raise TooMany
         problem = _problem(raw[2])
         if problem is not None:
             rejected.append(Rejected(index, *problem))
+            continue
+        span = _span(*raw)
+        if rules.can_be_stored(span.body):
+            spans.append(span)
         else:
-            spans.append(_span(*raw))
+            rejected.append(Rejected(index, "", rules.TOO_DEEP))
     return Batch(rules.distinct(spans), rejected)
 
 
@@ -105,12 +124,24 @@ def _problem(span: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def _hexadecimal(value: Any, digits: int) -> bool:
-    if not isinstance(value, str) or len(value) != digits:
-        return False
+    return _identity(value, digits) is not None
+
+
+def _identity(value: Any, digits: int) -> str | None:
+    """An id in lower-case hexadecimal; None for what is none. Some exporters write OTLP's JSON as protobuf's own, with
+    ids in Base64, which has another length."""
+    if not isinstance(value, str):
+        return None
     try:
-        return int.from_bytes(bytes.fromhex(value)) != 0
+        if len(value) == digits and value.isascii() and value.isalnum():
+            raw = bytes.fromhex(value)
+        elif len(value) == -(-digits // 6) * 4:
+            raw = base64.b64decode(value, validate=True)
+        else:
+            return None
     except ValueError:
-        return False
+        return None
+    return raw.hex() if len(raw) * 2 == digits and any(raw) else None
 
 
 def _nanoseconds(value: Any) -> int | None:
@@ -130,13 +161,14 @@ def _span(resource: Mapping[str, Any], scope: Mapping[str, Any], span: Mapping[s
     found: Mapping[str, Any] = span["attributes"]
     start, end = _nanoseconds(span["startTimeUnixNano"]) or 0, _nanoseconds(span.get("endTimeUnixNano", 0)) or 0
     started_at, ended_at = _moment(start), _moment(max(end, start)) if end else None
-    failed = span["status"].get("code") in (ERROR, "STATUS_CODE_ERROR")
-    parent_id = span.get("parentSpanId") or None
+    failed = span["status"].get("code") in (ERROR, "STATUS_CODE_ERROR", "2")
+    own = not attributes.repeats_usage(found)
+    parent_id = _identity(span.get("parentSpanId"), 16)
     tags = attributes.first(found, attributes.TAGS)
     return Span(
-        trace_id=span["traceId"].lower(),
-        id=span["spanId"].lower(),
-        parent_id=parent_id.lower() if parent_id else None,
+        trace_id=_identity(span["traceId"], 32) or "",
+        id=_identity(span["spanId"], 16) or "",
+        parent_id=parent_id,
         wire="otlp",
         name=as_storable(str(span.get("name") or "span"))[: rules.NAME_CHARACTERS_MAX],
         type="node" if parent_id else "workflow",
@@ -147,10 +179,10 @@ def _span(resource: Mapping[str, Any], scope: Mapping[str, Any], span: Mapping[s
         source_id=rules.optional_text(resource.get("service.name")),
         session_id=rules.optional_text(attributes.first(found, attributes.SESSION_ID)),
         user_id=rules.optional_text(attributes.first(found, attributes.USER_ID)),
-        model=rules.optional_text(attributes.first(found, attributes.MODEL)),
-        prompt_tokens=rules.count(attributes.first(found, attributes.PROMPT_TOKENS)),
-        completion_tokens=rules.count(attributes.first(found, attributes.COMPLETION_TOKENS)),
-        cost_usd=rules.dollars(attributes.first(found, attributes.COST_USD)),
+        model=rules.optional_text(attributes.model(found)),
+        prompt_tokens=rules.count(attributes.first(found, attributes.PROMPT_TOKENS)) if own else None,
+        completion_tokens=rules.count(attributes.first(found, attributes.COMPLETION_TOKENS)) if own else None,
+        cost_usd=rules.dollars(attributes.first(found, attributes.COST_USD)) if own else None,
         tags=rules.tags([tags] if isinstance(tags, str) else tags),
     )
 
@@ -171,14 +203,15 @@ def _walk_json(resources: Sequence[Any]) -> Iterable[Raw | None]:
                 yield (shared, named, _json_span(span)) if isinstance(span, Mapping) else None
 
 
-def _objects(value: Any) -> Iterable[Mapping[str, Any]]:
-    return (one for one in value if isinstance(one, Mapping)) if isinstance(value, list) else ()
+def _objects(value: Any, most: int | None = None) -> Iterable[Mapping[str, Any]]:
+    return (one for one in value[:most] if isinstance(one, Mapping)) if isinstance(value, list) else ()
 
 
 def _json_span(span: Mapping[str, Any]) -> Mapping[str, Any]:
     status = span.get("status")
     events = [
-        {**event, "attributes": _json_attributes(event.get("attributes"))} for event in _objects(span.get("events"))
+        {**event, "attributes": _json_attributes(event.get("attributes"))}
+        for event in _objects(span.get("events"), EVENTS_MAX)
     ]
     return {
         **span,
@@ -189,7 +222,11 @@ def _json_span(span: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _json_attributes(value: Any) -> dict[str, Any]:
-    return {str(one["key"]): _json_value(one.get("value"), VALUE_DEPTH_MAX) for one in _objects(value) if "key" in one}
+    return {
+        str(one["key"]): _json_value(one.get("value"), VALUE_DEPTH_MAX)
+        for one in _objects(value, ATTRIBUTES_MAX)
+        if "key" in one
+    }
 
 
 def _json_value(value: Any, depth: int) -> Any:
@@ -198,7 +235,7 @@ def _json_value(value: Any, depth: int) -> Any:
     match next(iter(value.items()), (None, None)):
         case ("intValue", held):
             number = held if isinstance(held, str) else str(held)
-            return int(number[:20]) if number.lstrip("-").isdigit() else None
+            return int(number[:20]) if number.isascii() and number.removeprefix("-").isdigit() else None
         case ("stringValue" | "boolValue" | "doubleValue" | "bytesValue", held):
             return held
         case ("arrayValue", Mapping() as held):
@@ -216,7 +253,7 @@ def _walk_protobuf(request: Any) -> Iterable[Raw]:
     for resource in request.resource_spans:
         shared = _protobuf_attributes(resource.resource.attributes)
         for scoped in resource.scope_spans:
-            scope = {"name": scoped.scope.name, "version": scoped.scope.version}
+            scope = {"name": as_storable(scoped.scope.name), "version": as_storable(scoped.scope.version)}
             for span in scoped.spans:
                 yield shared, scope, _protobuf_span(span)
 
@@ -226,26 +263,26 @@ def _protobuf_span(span: Any) -> Mapping[str, Any]:
         "traceId": span.trace_id.hex(),
         "spanId": span.span_id.hex(),
         "parentSpanId": span.parent_span_id.hex(),
-        "name": span.name,
-        "kind": KINDS[span.kind] if span.kind < len(KINDS) else span.kind,
+        "name": as_storable(span.name),
+        "kind": KINDS[span.kind] if 0 <= span.kind < len(KINDS) else span.kind,
         "startTimeUnixNano": span.start_time_unix_nano,
         "endTimeUnixNano": span.end_time_unix_nano,
         "attributes": _protobuf_attributes(span.attributes),
-        "status": {"code": span.status.code, "message": span.status.message},
+        "status": {"code": span.status.code, "message": as_storable(span.status.message)},
         "events": [
             {
-                "name": event.name,
+                "name": as_storable(event.name),
                 "timeUnixNano": str(event.time_unix_nano),
                 "attributes": _protobuf_attributes(event.attributes),
             }
-            for event in span.events
+            for event in span.events[:EVENTS_MAX]
         ],
-        "links": [{"traceId": link.trace_id.hex(), "spanId": link.span_id.hex()} for link in span.links],
+        "links": [{"traceId": link.trace_id.hex(), "spanId": link.span_id.hex()} for link in span.links[:EVENTS_MAX]],
     }
 
 
 def _protobuf_attributes(found: Any) -> dict[str, Any]:
-    return {one.key: _protobuf_value(one.value, VALUE_DEPTH_MAX) for one in found}
+    return {as_storable(one.key): _protobuf_value(one.value, VALUE_DEPTH_MAX) for one in found[:ATTRIBUTES_MAX]}
 
 
 def _protobuf_value(value: Any, depth: int) -> Any:
@@ -257,8 +294,10 @@ def _protobuf_value(value: Any, depth: int) -> Any:
         case "array_value":
             return [_protobuf_value(one, depth - 1) for one in held.values]
         case "kvlist_value":
-            return {one.key: _protobuf_value(one.value, depth - 1) for one in held.values}
+            return {as_storable(one.key): _protobuf_value(one.value, depth - 1) for one in held.values}
         case "bytes_value":
             return base64.b64encode(held).decode()
+        case "string_value":
+            return as_storable(held)
         case _:
             return held

@@ -1,11 +1,18 @@
 """Pure decisions about spans: what the platform's SDK sends, and what of it can be stored (contract section 9)."""
 
+import base64
+import binascii
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
+import orjson
+
+from stoa.kernel.errors import BadRequest
 from stoa.kernel.storable import as_storable
-from stoa.traces.types import Batch, Rejected, Span
+from stoa.traces.types import Batch, Place, Rejected, Span
 
 TYPES: Final = ("workflow", "flow", "node")
 STATUSES: Final = ("succeeded", "failed", "skipped", "canceled")
@@ -16,6 +23,29 @@ NAME_CHARACTERS_MAX: Final = 1_000
 TAGS_MAX: Final = 100
 COST_USD_MAX: Final = 1e8
 TOKENS_MAX: Final = 2**53
+
+
+TOO_DEEP: Final = "is nested too deep"
+WORDS_MAX: Final = 10
+
+
+def cursor(at: Place) -> str:
+    """Where a list goes on, as a client sends it back."""
+    return base64.urlsafe_b64encode(orjson.dumps([at.started_at, at.id])).decode().rstrip("=")
+
+
+def place(text: str) -> Place:
+    """Raises BadRequest when it is none of ours."""
+    try:
+        started_at, trace_id = orjson.loads(
+            base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        )
+        moment = datetime.fromisoformat(started_at)
+        if moment.tzinfo is not None and isinstance(trace_id, str) and as_storable(trace_id) == trace_id:
+            return Place(moment, trace_id)
+    except (binascii.Error, orjson.JSONDecodeError, UnicodeError, ValueError, TypeError):
+        pass
+    raise BadRequest.field("cursor", "is none that this list gave; send the next_cursor of a page as it is")
 
 
 class _Bad(ValueError):
@@ -58,6 +88,8 @@ def _span(run: Any) -> Span:
     started_at = _time(run, "start_time")
     if ended_at is not None and ended_at < started_at:
         raise _Bad("end_time", "lies before start_time")
+    if not can_be_stored(run):
+        raise _Bad("", TOO_DEEP)
     metadata = run.get("metadata")
     usage = metadata.get("usage") if isinstance(metadata, Mapping) else None
     used: Mapping[str, Any] = usage if isinstance(usage, Mapping) else {}
@@ -124,8 +156,19 @@ def optional_text(value: Any) -> str | None:
     return as_storable(value)[:ID_CHARACTERS_MAX] if isinstance(value, str) and value else None
 
 
+def can_be_stored(body: Any) -> bool:
+    """Whether it can be written as JSON: what is nested deeper than 254 lists and objects cannot."""
+    try:
+        orjson.dumps(body)
+    except TypeError:
+        return False
+    return True
+
+
 def count(value: Any) -> int | None:
-    """A count of tokens; None for what is none."""
+    """A count of tokens; None for what is none. Exporters that write every attribute as a string write digits."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return int(value) if 0 <= value <= TOKENS_MAX else None
@@ -141,3 +184,73 @@ def tags(value: Any) -> Sequence[str]:
     if not isinstance(value, Sequence) or isinstance(value, str):
         return ()
     return [as_storable(tag)[:ID_CHARACTERS_MAX] for tag in value[:TAGS_MAX] if isinstance(tag, str)]
+
+
+# --- exports ----------------------------------------------------------------------------------------------------------
+RETRIED: Final = frozenset({401, 403, 404, 405, 407, 408, 425, 429})
+"""Beside 5xx: statuses after which the same request is sent again. OTLP retries 429, 502, 503 and 504 alone; a key that
+has expired or a wrong path must not lose runs either, so these wait until somebody puts it right."""
+FIRST_WAIT_SECONDS: Final = 5.0
+WAIT_SECONDS_MAX: Final = 300.0
+RETRY_AFTER_SECONDS_MAX: Final = 3600.0
+URL_CHARACTERS_MAX: Final = 2_000
+HEADERS_MAX: Final = 20
+HEADER_CHARACTERS_MAX: Final = 4_000
+_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+_OURS: Final = frozenset(
+    {"content-type", "content-encoding", "content-length", "host", "transfer-encoding", "connection"}
+)
+
+
+def verdict(status: int) -> Literal["delivered", "again", "refused"]:
+    """What an endpoint's status means for the batch."""
+    if 200 <= status < 300:
+        return "delivered"
+    return "again" if status >= 500 or status in RETRIED or 300 <= status < 400 else "refused"
+
+
+def seconds_after(text: str | None) -> float | None:
+    """Of a Retry-After in seconds."""
+    return min(float(text), RETRY_AFTER_SECONDS_MAX) if text and text.isascii() and text.isdigit() else None
+
+
+def backoff(failures: int, spread: float, retry_after_seconds: float | None) -> float:
+    """Seconds until the next attempt: 5, 10, 20 … 300, give or take a fifth; what the receiver asks for, where that is
+    more. `spread` is 0 to 1."""
+    waits = min(FIRST_WAIT_SECONDS * 2 ** min(failures, 10), WAIT_SECONDS_MAX) * (0.8 + 0.4 * spread)
+    return max(waits, retry_after_seconds or 0.0)
+
+
+def checked_endpoint(url: str, *, allow_private: bool) -> str:
+    """Raises BadRequest. Whether the host leads to a private address is judged when it is called."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise BadRequest.field("export.url", "is no URL") from error
+    unfit = len(url) > URL_CHARACTERS_MAX or any(one.isspace() or ord(one) < 0x21 or ord(one) > 0x7E for one in url)
+    if not host or parts.scheme not in ("https", "http") or unfit:
+        raise BadRequest.field("export.url", "must be an https URL, such as https://collector.example.com/v1/traces")
+    if parts.username is not None or parts.password is not None:
+        raise BadRequest.field("export.url", "must not hold a user name or password; send them in export.headers")
+    if parts.scheme == "http" and not allow_private:
+        raise BadRequest.field(
+            "export.url", "must be an https URL; plain http is for private addresses, where the operator allows them"
+        )
+    return url
+
+
+def checked_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Raises BadRequest."""
+    if len(headers) > HEADERS_MAX:
+        raise BadRequest.field("export.headers", f"may hold {HEADERS_MAX} headers")
+    for name, value in headers.items():
+        fits = all(0x20 <= ord(one) <= 0x7E for one in value) and len(value) <= HEADER_CHARACTERS_MAX
+        if not _HEADER_NAME.fullmatch(name) or not fits or name.lower() in _OURS:
+            raise BadRequest.field(f"export.headers.{name[:100]}", "cannot be sent")
+    return headers
+
+
+def same_origin(before: str | None, after: str) -> bool:
+    """Whether two endpoints are of one server: scheme, host and port."""
+    return before is not None and urlsplit(before)[:2] == urlsplit(after)[:2]

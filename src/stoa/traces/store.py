@@ -1,105 +1,145 @@
 """Spans and traces, between rows and values."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 import orjson
 
 from stoa.db import Row, Tx, load
-from stoa.kernel.pages import PageRequest
-from stoa.traces.types import Filter, Span, Trace
+from stoa.events import DELTAS, EventType
+from stoa.traces import own
+from stoa.traces.types import (
+    Aggregate,
+    ExportSettings,
+    ExportState,
+    Filter,
+    Listed,
+    Place,
+    Span,
+    Trace,
+    TraceSettings,
+)
 
 SQL: Final = load("stoa.traces")
-COUNTED_AHEAD_MAX: Final = 1_000
-"""Traces after a page that its `total_count` counts: a count of all would read all."""
+SCANNED_MAX: Final = 5_000
+"""Traces, and runs, that one page reads to find those that are asked for."""
+SCANNED_TEXT_MAX: Final = 500
+"""The same for words, which stand in the steps, 150 ms on a busy machine (docs/decisions/0088)."""
+AGGREGATED_MAX: Final = 10_000
+"""Traces that one answer sums up: the newest."""
+DELETED_MAX: Final = 5_000
+"""Spans that one statement deletes: about 50 ms."""
+TAILED_MAX: Final = 50
+"""Spans that a live tail reads at once."""
+OWN_STEPS_MAX: Final = 10_000
+OWN_EVENTS_MAX: Final = 20_000
+OWN_PIECES_MAX: Final = 50_000
+"""Of one run: calls of models and of tools, events, and pieces of text, that its trace is made of."""
+_PIECES: Final = [*DELTAS, EventType.TOOL_CALL_INPUT_DELTA]
 WIRES: Final = ("sdk", "otlp", "stoa")
 _OWN_STATUS: Final = (
     "CASE r.status WHEN 'completed' THEN 'succeeded' WHEN 'failed' THEN 'failed' WHEN 'canceled' THEN 'canceled' END"
 )
 """A run's status in the words of traces; NULL while it is not finished."""
+_OWN_NAME: Final = "coalesce(a.name, 'Answer')"
+"""A run of an app has the app's name."""
+_PARTS: Final = re.compile(r'["\\\\]')
 _NUL: Final = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 
 
-def own(statement: str) -> str:
-    """`{own_status}` filled in."""
-    return statement.replace("{own_status}", _OWN_STATUS)
-
-
-async def store_spans(tx: Tx, org_id: UUID, project_id: UUID, spans: Sequence[Span]) -> None:
-    """Spans and the rows of their traces, in step."""
-    trace_ids = sorted({span.trace_id for span in spans})
-    await tx.execute(SQL.claim_traces, org_id, project_id, trace_ids, spans[0].wire)
-    await tx.execute(SQL.store_spans, org_id, project_id, _document(spans))
-    await tx.execute(SQL.sum_up_traces, org_id, project_id, trace_ids)
-
-
-def _document(spans: Sequence[Span]) -> Any:
-    """The spans as one JSON document, which PostgreSQL takes apart. It holds no NUL: no text of PostgreSQL does."""
-    return [
-        {
-            "trace_id": span.trace_id,
-            "id": span.id,
-            "parent_id": span.parent_id,
-            "wire": span.wire,
-            "name": span.name,
-            "type": span.type,
-            "status": span.status,
-            "started_at": span.started_at.isoformat(),
-            "ended_at": span.ended_at.isoformat() if span.ended_at else None,
-            "source_id": span.source_id,
-            "session_id": span.session_id,
-            "user_id": span.user_id,
-            "model": span.model,
-            "prompt_tokens": span.prompt_tokens,
-            "completion_tokens": span.completion_tokens,
-            "cost_usd": span.cost_usd,
-            "tags": list(span.tags),
-            "body": span.body,
-        }
-        for span in spans
-    ]
+def own_filled(statement: str) -> str:
+    """`{own_status}` and `{own_name}` filled in."""
+    return statement.replace("{own_status}", _OWN_STATUS).replace("{own_name}", _OWN_NAME)
 
 
 async def list_traces(
-    tx: Tx, org_id: UUID, project_id: UUID, which: Filter, page: PageRequest
-) -> tuple[Sequence[Trace], int]:
-    """A page, and how many there are: counted up to 1,000 after the page."""
-    statement = own(SQL.list_traces)
-    arguments = (
-        org_id,
-        project_id,
-        which.started_from,
-        which.started_to,
-        list(which.status) or None,
-        _like(which.name),
-        which.model,
-        which.user_id,
-        which.session_id,
-        which.tag,
-        which.source_id,
-        which.cost_usd_min,
-        which.seconds_min,
-        list(which.wire or WIRES),
+    tx: Tx, org_id: UUID, project_id: UUID, which: Filter, limit: int, offset: int = 0, after: Place | None = None
+) -> Listed:
+    """A page of the traces behind `after`. It reads a bounded number of them, so a page may hold fewer than there are,
+    and even none: `read_on` says where to go on."""
+    scanned = offset + (SCANNED_TEXT_MAX if which.words else SCANNED_MAX)
+    wires, place = list(which.wire or WIRES), _place(after)
+    asked = _arguments(org_id, project_id, which, limit, offset, after, scanned)
+    rows = await tx.fetch(own_filled(SQL.list_traces), *asked)
+    found = [trace(row) for row in rows]
+    if len(found) == limit:
+        return Listed(found, Place(found[-1].started_at, found[-1].id))
+    stopped = await tx.fetchrow(
+        SQL.read_until, org_id, project_id, which.started_from, which.started_to, wires, *place, scanned
     )
-    rows = await tx.fetch(statement, *arguments, page.page_size, page.offset)
-    if len(rows) < page.page_size and (rows or page.page == 1):
-        return [trace(row) for row in rows], page.offset + len(rows)
-    counted = await tx.fetchval(
-        f"SELECT count(*) FROM ({statement}) counted",  # noqa: S608 — a named statement
-        *arguments,
-        page.offset + page.page_size + COUNTED_AHEAD_MAX,
-        0,
-    )
-    return [trace(row) for row in rows], counted
+    if stopped is None:
+        return Listed(found, None)
+    end = Place(stopped["started_at"], stopped["id"])
+    return Listed([one for one in found if not _behind(one, end)], end)
 
 
-def _like(text: str | None) -> str | None:
-    """A pattern for any name that holds `text`."""
+async def count(tx: Tx, org_id: UUID, project_id: UUID, which: Filter, limit: int) -> int:
+    """How many there are, up to `limit`: a count of all would read all."""
+    asked = _arguments(org_id, project_id, which, limit, 0, None, limit + SCANNED_MAX)
+    statement = f"SELECT count(*) FROM ({own_filled(SQL.list_traces).rstrip().rstrip(';')}) counted"  # noqa: S608 — a named statement
+    return int(await tx.fetchval(statement, *asked))
+
+
+async def aggregates(
+    tx: Tx, org_id: UUID, project_id: UUID, which: Filter, by: Sequence[str], limit: int
+) -> Sequence[Aggregate]:
+    """The newest `AGGREGATED_MAX` traces of the filter, summed up by these names."""
+    statement = SQL.aggregate_models if "model" in by else SQL.aggregate
+    inner = own_filled(SQL.list_traces).rstrip().rstrip(";")
+    scanned = SCANNED_TEXT_MAX if which.words else AGGREGATED_MAX
+    asked = _arguments(org_id, project_id, which, AGGREGATED_MAX, 0, None, scanned)
+    rows = await tx.fetch(statement.replace("{list_traces}", inner), *asked, list(by), limit)
+    return [_aggregate(row, by) for row in rows]
+
+
+def _aggregate(row: Row, by: Sequence[str]) -> Aggregate:
+    seconds = row["seconds"] or [None] * 4
+    return Aggregate(
+        group={name: row[name] for name in by},
+        traces=row["traces"],
+        failed=row["failed"],
+        running=row["running"],
+        prompt_tokens=row["prompt_tokens"] or 0,
+        completion_tokens=row["completion_tokens"] or 0,
+        cost_usd=row["cost_usd"],
+        seconds_p50=seconds[0],
+        seconds_p90=seconds[1],
+        seconds_p95=seconds[2],
+        seconds_p99=seconds[3],
+        seconds_max=row["seconds_max"],
+    )
+
+
+def _arguments(
+    org_id: UUID, project_id: UUID, which: Filter, limit: int, offset: int, after: Place | None, scanned: int
+) -> Sequence[Any]:
+    """Of list_traces."""
+    return (
+        org_id, project_id, which.started_from, which.started_to, list(which.status) or None, like(which.name),
+        which.model, which.user_id, which.session_id, which.tag, which.source_id, which.cost_usd_min,
+        which.seconds_min, list(which.wire or WIRES), limit, offset, which.cost_usd_max, which.seconds_max,
+        [like(word) for word in which.words] or None, *_place(after), scanned,
+    )  # fmt: skip
+
+
+def _place(after: Place | None) -> tuple[datetime | None, str | None]:
+    return (after.started_at, after.id) if after else (None, None)
+
+
+def _behind(one: Trace, end: Place) -> bool:
+    return one.started_at < end.started_at or (one.started_at == end.started_at and one.id > end.id)
+
+
+def like(text: str | None) -> str | None:
+    """A pattern for any text that holds `text`. A quotation mark and a backslash are written in two ways, as themselves
+    and inside of JSON: what stands for them matches anything."""
     if text is None:
         return None
-    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    escaped = "%".join(part.replace("%", "\\%").replace("_", "\\_") for part in _PARTS.split(text))
     return f"%{escaped}%"
 
 
@@ -137,7 +177,7 @@ def span(row: Row) -> Span:
         status=row["status"],
         started_at=row["started_at"],
         ended_at=row["ended_at"],
-        body=row["body"],
+        body=orjson.loads(row["body"]),
         source_id=row["source_id"],
         session_id=row["session_id"],
         user_id=row["user_id"],
@@ -149,43 +189,67 @@ def span(row: Row) -> Span:
     )
 
 
-def own_spans(run_id: UUID, run: Row, calls: Sequence[Row]) -> Sequence[Span]:
-    """A run of Stoa's own: its root, and a span for each call of a model or a tool."""
-    trace_id = str(run_id)
-    root = Span(
-        trace_id=trace_id,
-        id=trace_id,
-        parent_id=None,
-        wire="stoa",
-        name="Answer",
-        type="workflow",
-        status=run["status"],
-        started_at=run["created_at"],
-        ended_at=run["ended_at"],
-        body={"input": run["input"], "output": run["output"], "error": run["error"]},
-        user_id=run["user_id"],
-    )
-    return [root, *(_own_call(trace_id, run, call) for call in calls)]
+@dataclass(frozen=True, slots=True)
+class OwnRows:
+    """What a run's trace is made of, as the database has it; `spans` parses it, off the event loop."""
+
+    run_id: UUID
+    run: Row
+    models: Sequence[Row]
+    tools: Sequence[Row]
+    events: Sequence[Row]
+    replies: Sequence[Row]
+
+    def spans(self) -> Sequence[Span]:
+        return own.spans(
+            _own_run(self.run_id, self.run),
+            [own.ModelCall(**one) for one in self.models],
+            [own.ToolCall(**one) for one in self.tools],
+            [_event(one) for one in self.events],
+            [own.Reply(**one) for one in self.replies],
+        )
 
 
-def _own_call(trace_id: str, run: Row, call: Row) -> Span:
-    body: Mapping[str, Any] = {"input": call["input"], "output": call["output"], "error": call["error"]}
-    return Span(
-        trace_id=trace_id,
-        id=f"{call['kind']}-{call['id']}",
-        parent_id=trace_id,
-        wire="stoa",
-        name=call["name"],
-        type="node",
-        status=call["status"],
-        started_at=call["started_at"] or run["created_at"],
-        ended_at=call["ended_at"],
-        body=body,
-        model=call["name"] if call["kind"] == "llm" else None,
-        prompt_tokens=call["prompt_tokens"],
-        completion_tokens=call["completion_tokens"],
-        cost_usd=call["cost_usd"],
+async def own_rows(tx: Tx, org_id: UUID, run_id: UUID) -> OwnRows | None:
+    """None where there is no such run."""
+    row = await tx.fetchrow(own_filled(SQL.own_run), org_id, run_id)
+    if row is None:
+        return None
+    return OwnRows(
+        run_id,
+        row,
+        await tx.fetch(SQL.own_model_calls, org_id, run_id, OWN_STEPS_MAX),
+        await tx.fetch(SQL.own_tool_calls, org_id, run_id, OWN_STEPS_MAX),
+        await tx.fetch(SQL.own_events, org_id, run_id, _PIECES, OWN_EVENTS_MAX),
+        await tx.fetch(SQL.own_replies, org_id, run_id, list(DELTAS), OWN_PIECES_MAX),
     )
+
+
+async def own_event(tx: Tx, org_id: UUID, run_id: UUID, sequence: int) -> own.JournalEvent | None:
+    row = await tx.fetchrow(SQL.own_event, org_id, run_id, sequence)
+    return None if row is None else _event(row)
+
+
+def _own_run(run_id: UUID, row: Row) -> own.OwnRun:
+    return own.OwnRun(
+        id=str(run_id),
+        name=row["name"],
+        status=row["status"],
+        created_at=row["created_at"],
+        ended_at=row["ended_at"],
+        input=row["input"],
+        output=row["output"],
+        error=row["error"],
+        user_id=row["user_id"],
+        session_id=str(row["session_id"]) if row["session_id"] else None,
+        source_id=str(row["app_id"]) if row["app_id"] else None,
+        attempt=row["attempt"],
+    )
+
+
+def _event(row: Row) -> own.JournalEvent:
+    said = orjson.loads(row["payload"])
+    return own.JournalEvent(row["sequence"], row["kind"], datetime.fromisoformat(said["timestamp"]), said["data"])
 
 
 def without_nul(body: bytes) -> bytes:
@@ -196,3 +260,35 @@ def without_nul(body: bytes) -> bytes:
 def parsed(body: bytes) -> Any:
     """JSON as PostgreSQL can hold it: without NUL and without lone surrogates. Raises ValueError."""
     return orjson.loads(without_nul(body))
+
+
+async def delete_trace(tx: Tx, org_id: UUID, project_id: UUID, trace_id: str) -> tuple[int, int]:
+    """A trace with all its spans, so many at a time: no statement is long. Gives rows and bytes of the spans."""
+    rows = size = 0
+    while gone := await tx.fetchrow(SQL.delete_spans, org_id, project_id, trace_id, DELETED_MAX):
+        rows, size = rows + gone["rows"], size + gone["bytes"]
+        if gone["rows"] < DELETED_MAX:
+            break
+    await tx.fetchval(SQL.delete_trace, org_id, project_id, trace_id)
+    return rows, size
+
+
+async def received(tx: Tx, org_id: UUID, project_id: UUID, trace_id: str, after: tuple[datetime, str]) -> Sequence[Row]:
+    return await tx.fetch(SQL.spans_received, org_id, project_id, trace_id, *after, TAILED_MAX)
+
+
+def settings(row: Row) -> TraceSettings:
+    url = row["export_url"]
+    return TraceSettings(
+        row["project_id"],
+        row["retention_days"],
+        row["kept_forever"],
+        ExportSettings(url, None, row["export_content"], row["export_paused"]) if url else None,
+        ExportState(
+            row["exported_until"],
+            row["exported_spans"],
+            row["refused_spans"],
+            row["export_attempt"],
+            row["export_error"],
+        ),
+    )

@@ -89,4 +89,154 @@ class Filter:
     wire: Sequence[str] = field(default_factory=tuple[str, ...])
     project_id: UUID | None = None
     cost_usd_min: float | None = None
+    cost_usd_max: float | None = None
     seconds_min: float | None = None
+    seconds_max: float | None = None
+    words: Sequence[str] = field(default_factory=tuple[str, ...])
+    """Each stands somewhere in one step: in its name, input, output, error or attributes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Of a trace in the list: what a cursor says."""
+
+    started_at: datetime
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A page of traces. `read_on` is where the list goes on: behind the last trace, or behind the last one that was
+    read where reading stopped at its bound."""
+
+    traces: Sequence[Trace]
+    read_on: Place | None
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """Traces that have the values of `group` in common."""
+
+    group: Mapping[str, str | None]
+    traces: int
+    failed: int
+    running: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float | None
+    seconds_p50: float | None
+    seconds_p90: float | None
+    seconds_p95: float | None
+    seconds_p99: float | None
+    seconds_max: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSettings:
+    """Where a project's runs are exported to. `headers` None: those that are stored stay."""
+
+    url: str
+    headers: Mapping[str, str] | None = None
+    content: bool = False
+    paused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExportState:
+    """How an export stands. `failures` counts those in a row."""
+
+    until: datetime
+    spans: int
+    refused: int
+    failures: int
+    error: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class TraceSettings:
+    """What a project says of its traces. `retention_days` None: as the server says."""
+
+    project_id: UUID
+    retention_days: float | None
+    kept_forever: bool
+    export: ExportSettings | None
+    state: ExportState | None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a project wants to say of its traces from now on."""
+
+    retention_days: float | None
+    kept_forever: bool
+    export: ExportSettings | None
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEvent:
+    sequence: int
+    type: int
+    timestamp: datetime
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The pieces of one reply of a model: from which event to which. `source` and `call` say who speaks, where it is a
+    node or a subagent."""
+
+    source: str | None
+    call: str | None
+    iteration: int
+    first_sequence: int
+    last_sequence: int
+    begun_at: datetime
+    ended_at: datetime
+
+    @property
+    def key(self) -> tuple[str | None, str | None, int]:
+        return self.source, self.call, self.iteration
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCall:
+    """A line of the bill."""
+
+    id: str
+    model: str
+    at: datetime
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float | None
+    estimated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A line of the ledger of tools."""
+
+    id: str
+    name: str
+    kind: str
+    status: str
+    begun_at: datetime
+    settled_at: datetime | None
+    input: Any
+    result: str | None
+    error: Any
+
+
+@dataclass(frozen=True, slots=True)
+class OwnRun:
+    id: str
+    name: str
+    status: str | None
+    created_at: datetime
+    ended_at: datetime | None
+    input: Any
+    output: Any
+    error: Any
+    user_id: str | None
+    session_id: str | None
+    source_id: str | None
+    attempt: int

@@ -41,8 +41,8 @@ def routes(reports: UsageReports, gate: Gate, clock: Clock) -> Routes:
         model: Annotated[str | None, Query(max_length=300)] = None,
         user_id: Annotated[str | None, Query(max_length=255)] = None,
         kind: Annotated[
-            Literal["run", "ocr", "gateway"] | None,
-            Query(description="What was paid for: runs, pages read for knowledge bases, or calls of the AI gateway."),
+            Literal["run", "ocr", "gateway", "cache"] | None,
+            Query(description="Runs, pages read for knowledge bases, calls of the gateway, its cache's answers."),
         ] = None,
         knowledgebase_id: UUID | None = None,
     ) -> DataList[wire.UsageWire]:

@@ -23,7 +23,7 @@ class UsageWire(Wire):
     user_id: str | None
     conversation_id: UUID | None
     run_id: UUID | None
-    kind: Literal["run", "ocr", "gateway"] | None
+    kind: Literal["run", "ocr", "gateway", "cache"] | None
     knowledgebase_id: UUID | None
     calls: int
     prompt_tokens: int

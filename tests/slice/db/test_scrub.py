@@ -265,6 +265,69 @@ async def test_no_byte_of_a_knowledge_base_is_left(cluster: Databases, dsn: str,
         assert found_in(blobs, set()) == {}
 
 
+KEPT_PLACES = (
+    "memoryuser",
+    "memorysession",
+    "memorytext",
+    "memorymeta",
+    "cleared",
+    "notepath",
+    "notetext",
+    "noteuser",
+    "skilldescription",
+    "skillinstructions",
+    "idempotency",
+)
+
+
+async def plant_kept(server: Running) -> dict[str, str]:
+    """A memory, a memory store and a skill with a canary in every place; gives their paths."""
+    memory = (await server.call("POST", "/v1/memories", 201, json={"name": "m"}))["data"]["id"]
+    item = {
+        "user_id": canary("memoryuser"),
+        "session_id": canary("memorysession"),
+        "data": {"role": "user", "content": [{"type": "text", "text": canary("memorytext")}]},
+        "metadata": {"note": canary("memorymeta")},
+    }
+    headers = {"Idempotency-Key": canary("idempotency")}
+    await server.call("POST", f"/v1/memories/{memory}/items", 201, json=item, headers=headers)
+    short = {"user_id": "u", "data": {"role": "user", "content": [{"type": "text", "text": canary("cleared")}]}}
+    await server.call("POST", f"/v1/memories/{memory}/items", 201, json=short)
+    store = (await server.call("POST", "/v1/memory-stores", 201, json={"name": "s"}))["data"]["id"]
+    note = {"user_id": canary("noteuser"), "path": f"{canary('notepath')}.md", "content": canary("notetext")}
+    await server.call("PUT", f"/v1/memory-stores/{store}/files", json=note)
+    taught = {"name": "k", "description": canary("skilldescription"), "instructions": canary("skillinstructions")}
+    skill = (await server.call("POST", "/v1/skills", 201, json=taught))["data"]["id"]
+    return {
+        "items": f"/v1/memories/{memory}/items?user_id=u",
+        "memory": f"/v1/memories/{memory}",
+        "store": f"/v1/memory-stores/{store}",
+        "skill": f"/v1/skills/{skill}",
+    }
+
+
+async def test_no_byte_of_what_agents_keep_is_left(cluster: Databases, dsn: str, room: Path, tmp_path: Path) -> None:
+    async with serving(dsn, tmp_path / "data", ScriptedModel()) as server:
+        kept = await plant_kept(server)
+        files, only = room / "cluster", {await oid(dsn)}
+        assert set(KEPT_PLACES) <= set(found_in(files, only))
+        database = await asyncpg.connect(dsn)
+        remembered = await database.fetchval(
+            "SELECT string_agg(s::text, '') FROM pg_stats s WHERE tablename LIKE 'memor%' OR tablename LIKE 'skill%'"
+        )
+        await database.close()
+        assert remembered
+        assert "canary" not in remembered
+        for path in (kept["items"], kept["memory"], kept["store"], kept["skill"]):
+            gone = await server.call("DELETE", path)
+            assert (await server.call("GET", f"/v1/deletions/{gone['deletion_id']}"))["data"]["verified_at"]
+        scrubbed = await scrub(dsn, lambda _: None)
+        assert (scrubbed.left, scrubbed.deletions) == ([], 4)
+        await oid(dsn)
+        left = found_in(files, only)  # The log may hold what other tests have planted.
+        assert not set(KEPT_PLACES) & set(left), left
+
+
 async def delete(server: Running, conversation_id: str) -> Any:
     deleted = await server.call("DELETE", f"/v1/conversations/{conversation_id}")
     receipt = (await server.call("GET", f"/v1/deletions/{deleted['deletion_id']}"))["data"]

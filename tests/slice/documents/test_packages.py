@@ -223,3 +223,75 @@ async def test_office_files_are_read_beyond_their_body(converter: Converter, tmp
     buffer = BytesIO()
     workbook.save(buffer)
     assert "Comment: ask the harbour" in text_of(await read(converter, tmp_path, "places.xlsx", buffer.getvalue()))
+
+
+MAILS = (
+    (b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\nContent-Type: text/plain; format=flowed; delsp=yes\n\nThis lo \nng line\n", ("# Grüße", "This long line")),
+    ("Subject: Grüße aus Köln\n\nStraße\n".encode("latin-1"), ("# Grüße aus Köln", "Straße")),
+    (b"Subject: x\nMIME-Version: 1.0\nContent-Type: multipart/report; boundary=B\n\n--B\nContent-Type: message/delivery-status\n\nReporting-MTA: dns; x\n\nStatus: lostword\n--B\nContent-Type: text/rfc822-headers\n\nX-Of: headword\n--B--\n", ("lostword", "headword")),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("data", "expected"), MAILS)
+async def test_mails_as_programs_write_them(converter: Converter, tmp_path: Path, data: bytes, expected: tuple[str, ...]) -> None:  # fmt: skip
+    text = text_of(await read(converter, tmp_path, "mail.eml", data))
+    assert all(piece in text for piece in expected)
+
+
+async def test_an_archive_in_a_mail_is_read_once(converter: Converter, tmp_path: Path) -> None:
+    inner = mail("Inner.")
+    inner.add_attachment(zipped(**{"deep.txt": "deepword"}), maintype="application", subtype="zip", filename="deep.zip")
+    outer = mail()
+    files = zipped(**{"a.txt": "zipword", "inner.eml": inner.as_bytes()})
+    outer.add_attachment(files, maintype="application", subtype="zip", filename="files.zip")
+    converted = await read(converter, tmp_path, "mail.eml", outer.as_bytes())
+    headings = {passage.heading for passage in converted.passages}
+    assert {"files.zip/a.txt", "files.zip/inner.eml: Offer 4711"} <= headings
+    assert "deepword" not in text_of(converted)
+    assert "deep.zip" in converted.warnings[0]
+
+
+async def test_a_mailbox_is_its_mails(converter: Converter, tmp_path: Path) -> None:
+    box = b"".join(
+        b"From a@b Mon Jan  1 00:00:00 2024\n" + mail(f"Text {n}.", subject=f"Mail {n}").as_bytes() + b"\n"
+        for n in (1, 2)
+    )
+    converted = await read(converter, tmp_path, "all.mbox", box)
+    assert [(one.heading, f"Text {n}." in one.text) for n, one in enumerate(converted.passages, 1)] == [
+        ("mail 1: Mail 1", True),
+        ("mail 2: Mail 2", True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("page", "expected"),
+    [
+        ("<p>Pro<a href='/x'>jekt</a>num<code>mer</code></p>", "Projektnummer"),
+        ("<p>see <a href='/x'>this</a></p>", "see [this](/x)"),
+        ("<p>use <code>foo_bar</code>, __init__ and 2*3*4</p>", "use `foo_bar`, __init__ and 2*3*4"),
+        ("<table><tr><th colspan=2>both<th>c<tr><td rowspan=2>R<td>1<td>2<tr><td>3<td>4</table>", "| R | 3 | 4 |"),
+        ("<form><input value='typed'><input type=hidden value=token><textarea>told</textarea></form>", "typed told"),
+        ("<p>super<wbr>long</p>", "superlong"),
+    ],
+)
+async def test_words_of_html_are_whole(converter: Converter, tmp_path: Path, page: str, expected: str) -> None:
+    text = text_of(await read(converter, tmp_path, "a.html", page.encode()))
+    assert expected in " ".join(text.split())
+    assert "token" not in text
+
+
+async def test_a_book_in_the_order_of_its_spine(converter: Converter, tmp_path: Path) -> None:
+    page = "<html xmlns='http://www.w3.org/1999/xhtml'><body><h1>{0}</h1><p>Text of {0}</p></body></html>".format
+    book = zipped(
+        **{
+            "mimetype": "application/epub+zip",
+            "META-INF/container.xml": '<container><rootfiles><rootfile full-path="OPS/b.opf"/></rootfiles></container>',
+            "OPS/b.opf": '<package><manifest><item id="z" href="t/a%20b.xhtml" media-type="application/xhtml+xml"/><item id="y" href="c.xhtml" media-type="application/xhtml+xml"/><item id="x" href="lost.xhtml"/></manifest><spine><itemref idref="y"/><itemref idref="z"/><itemref idref="x"/></spine></package>',
+            "OPS/t/a b.xhtml": page("Second"),
+            "OPS/c.xhtml": page("First"),
+        }
+    )
+    converted = await read(converter, tmp_path, "book.epub", book)
+    assert text_of(converted).split("\n\n")[:2] == ["# First", "Text of First"]
+    assert "# Second" in text_of(converted)
+    assert "OPS/lost.xhtml" in converted.warnings[0]

@@ -1,8 +1,11 @@
 """The handbook that ships with Stoa, read by pdfium: headings, tables and page numbers survive."""
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pypdfium2 import PdfDocument
 
 from stoa.documents.converting.layout import hyphens
 from stoa.documents.converting.pdf import pdf_pages
@@ -168,3 +171,100 @@ def test_a_scan_with_a_stamp_counts_as_a_scan() -> None:
     targets: list[int] = []
     assert pdf_pages(data, "a.pdf", 10, ocr_pages=targets)[2] == []
     assert targets == [1]
+
+
+def test_the_words_of_a_page_are_the_words_of_its_markdown() -> None:
+    """Of a page with columns written line by line, a table, a sideways label and a watermark."""
+    left = ("alpha begins the left side", "beta goes on with it", "gamma ends this side")
+    right = ("delta begins the right side", "epsilon goes on too", "zeta ends that side")
+    body = "".join(at(50, 700 - 14 * row, one) + at(320, 700 - 14 * row, left[row]) for row, one in enumerate(right))
+    body += at(60, 545, "eta") + at(160, 545, "theta") + at(60, 525, "iota") + at(160, 525, "kappa")
+    body += ruled(50, 520, 200, 40, 2, 2)
+    body += "BT /F1 10 Tf 0 1 -1 0 30 300 Tm (lambda label) Tj ET\nBT /F1 30 Tf .7 .7 -.7 .7 200 200 Tm (DRAFT) Tj ET\n"
+    data = made(body)
+    [text] = texts_of(data)
+    page = PdfDocument(data)[0].get_textpage().get_text_range()
+    assert sorted(re.findall(r"\w+", page)) == sorted(re.findall(r"\w+", text))
+    assert text.startswith(" ".join(right))
+    assert "| eta | theta |\n| --- | --- |\n| iota | kappa |\n\n" + " ".join(left) in text
+
+
+@pytest.mark.parametrize("turns", range(4))
+@pytest.mark.parametrize("rotated", [0, 90, 180, 270])
+def test_a_page_whose_text_runs_sideways_is_read_as_it_is_seen(turns: int, rotated: int) -> None:
+    matrix = ("1 0 0 1 {u} {v}", "0 1 -1 0 {w} {u}", "-1 0 0 -1 {x} {w}", "0 -1 1 0 {v} {y}")[turns]
+
+    def place(u: float, v: float) -> str:
+        return matrix.format(u=u, v=v, w=600 - v, x=600 - u, y=600 - u)
+
+    body = "".join(
+        f"BT /F1 10 Tf {place(50 + 250 * column, 400 - 14 * row)} Tm ({word} {row} is of this side) Tj ET\n"
+        for row in range(4)
+        for column, word in enumerate(("left", "right"))
+    )
+    [text] = texts_of(made(body, extra=b"/Rotate %d" % rotated))
+    sides = [" ".join(f"{word} {row} is of this side" for row in range(4)) for word in ("left", "right")]
+    assert text == "\n\n".join(sides)
+
+
+def test_a_table_that_goes_on_keeps_its_header() -> None:
+    def page(rows: list[tuple[str, str]], y: float) -> str:
+        texts = [
+            at(60 + 100 * column, y + 20 * (len(rows) - row) - 14, cell)
+            for row, cells in enumerate(rows)
+            for column, cell in enumerate(cells)
+        ]
+        return "".join(texts) + ruled(50, y, 200, 20 * len(rows), len(rows), 2)
+
+    first = page([("Name", "Amount"), ("bolt", "one")], 60)
+    texts = texts_of(
+        made(
+            at(50, 700, "Above it") + first,
+            page([("nut", "two"), ("pin", "three")], 700),
+            page([("Name", "Amount"), ("rod", "four")], 700) + at(50, 500, "Below it"),
+            page([("other", "table")] * 2, 300),
+        )
+    )
+    head = "| Name | Amount |\n| --- | --- |\n"
+    assert texts[1] == f"{head}| nut | two |\n| pin | three |"
+    assert texts[2].startswith(f"{head}| rod | four |\n\nBelow it")
+    assert texts[3].startswith("| other | table |")
+
+
+def test_equal_first_lines_of_paragraphs_are_no_running_heads() -> None:
+    body = at(50, 780, "Running head") + "".join(
+        at(50, 745 - 12 * row, f"line {row} of a paragraph") for row in range(5)
+    )
+    for text in texts_of(made(*[body] * 4)):
+        assert text.startswith("line 0 of a paragraph line 1")
+
+
+def test_fonts_of_size_one_that_are_scaled_are_as_large_as_they_look() -> None:
+    body = "BT /F1 1 Tf 20 0 0 20 50 700 Tm (Heading) Tj ET\n"
+    body += "".join(
+        f"BT /F1 1 Tf 10 0 0 10 50 {670 - 12 * row} Tm (line {row} of the body) Tj ET\n" for row in range(4)
+    )
+    [text] = texts_of(made(body))
+    assert text.startswith("# Heading\n\nline 0 of the body line 1")
+
+
+@pytest.mark.parametrize(
+    ("glyph", "word"),
+    [
+        ("\u0644\u0627", "\u0633\u0644\u0627\u0645"),
+        ("\ufefb", "\u0633\u0644\u0627\u0645"),
+        ("\u0647\u0645", "\u0633\u0647\u0645\u0645"),
+    ],
+)
+def test_letters_of_one_glyph_stay_in_order_where_lines_run_to_the_left(glyph: str, word: str) -> None:
+    """Meem, the ligature and seen as they are drawn from the left; the word is read from the right."""
+    letters = {"41": "\u0645", "42": glyph, "43": "\u0633"}
+    chars = "".join(f"<{code}> <{text.encode('utf-16-be').hex()}>\n" for code, text in letters.items())
+    cmap = f"1 begincodespacerange <00> <FF> endcodespacerange\n3 beginbfchar\n{chars}endbfchar".encode()
+    cmap = b"/CIDInit /ProcSet findresource begin 12 dict begin begincmap\n" + cmap + b"\nendcmap end end"
+    data = made("BT /F2 10 Tf 300 700 Td (ABC) Tj ET").replace(b"/F1 3 0 R", b"/F1 3 0 R/F2 6 0 R")
+    font = b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica/ToUnicode 7 0 R>>\nendobj\n7 0 obj\n"
+    data = with_object(data, font + b"<</Length %d>>stream\n%s\nendstream" % (len(cmap), cmap)).replace(
+        b"/Size 7", b"/Size 8"
+    )
+    assert texts_of(data) == [word]

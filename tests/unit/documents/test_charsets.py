@@ -34,7 +34,37 @@ SENTENCES = (
     ("返金ポリシーについて", "euc_jp"),
     ("환불 정책은 모든 고객에게", "euc_kr"),
     ("Müller Straße", "cp850"),
+    ("Zażółć gęślą jaźń", "iso8859_2"),
+    ("Příliš žluťoučký kůň", "cp852"),
+    ("Az éves szabadság őrült űrhajó", "cp1250"),
+    ("Отпуск", "cp1251"),
+    ("Отпуск составляет 28 дней", "iso8859_5"),
+    ("naïve œuvre à 20 €", "iso8859_15"),
+    ("返金", "shift_jis"),
 )
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "年假为二十八天。员工必须提前申请。",
+        "年次休暇は二十八日です。カタカナ",
+        "วันหยุดประจำปีคือยี่สิบแปดวัน",
+        "연차휴가는이십팔일입니다",
+        "Отпуск",
+        "مدة الإجازة",
+    ],
+)
+def test_wide_characters_without_zero_bytes(text: str, encoding: str) -> None:
+    assert decode(text.encode(encoding), "a.txt")[0] == text
+    assert decode(text.encode(), "a.txt") == (text, [])
+
+
+@pytest.mark.parametrize(("text", "encoding"), [("年次休暇は二十八日です", "iso2022_jp"), ("연차 휴가", "iso2022_kr")])
+def test_escapes_between_two_alphabets(text: str, encoding: str) -> None:
+    assert decode(text.encode(encoding), "a.txt") == (text, [])
+    assert decode(b"\x1b[31mred\x1b[0m costs $B", "a.log")[0].endswith("costs $B")
 
 
 @pytest.mark.parametrize(("text", "encoding"), SENTENCES)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from stoa.documents.chunking import passages
 from stoa.documents.converting import data
 from stoa.documents.converting.cleaning import clean, without_data
+from stoa.documents.converting.data import json_text, notebook
 from stoa.documents.converting.tables import table
 from stoa.documents.types import ConversionError
 
@@ -152,3 +153,32 @@ def test_base64_is_no_text() -> None:
 def test_backticks_within_a_line_open_no_block() -> None:
     found = passages("# One\n\n```code``` begins this line\n\n# Two\n\nzebra")
     assert found[-1].heading == "Two"
+
+
+def test_json_lines_under_the_name_of_json() -> None:
+    assert json_text('{"a": "\\u00fcx"}\n{"b": 1}\n', "a.json") == ('{"a": "üx"}\n\n{"b": 1}', [])
+
+
+def test_a_name_that_is_given_twice_keeps_both_values() -> None:
+    text, _ = json_text('{"a": "one", "a": "two"}', "a.json")
+    assert "one" in text
+    assert "two" in text
+
+
+def test_line_breaks_within_cells_and_strings_are_spaces() -> None:
+    text, warnings = table("a,b\nx\u2028y,1\nv\x0bw,2\r\n", "a.csv", tabs=False)
+    assert (text.splitlines()[2:], warnings) == (["| x y | 1 |", "| v w | 2 |"], [])
+    assert json_text('{"a": "x\u2028y"}', "a.json")[1] == []
+
+
+def test_a_comma_here_and_there_is_no_delimiter() -> None:
+    assert table("text\nhello, world\nfoo\nbar\n", "a.csv", tabs=False)[0].splitlines()[2] == "| hello, world |"
+
+
+def test_notebooks_of_version_3() -> None:
+    cells = [
+        {"cell_type": "markdown", "source": "words"},
+        {"cell_type": "code", "input": "y=2", "outputs": [{"text": "out"}]},
+    ]
+    text, warnings = notebook(json.dumps({"worksheets": [{"cells": cells}]}), "a.ipynb")
+    assert (text, warnings) == ("words\n\n```python\ny=2\n```\n\n```\nout\n```", [])

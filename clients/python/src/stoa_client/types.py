@@ -262,6 +262,11 @@ class KnowledgeBase(Record):
     item_count: int
     chunk_count: int
     reindex: Reindex | None
+    flow: Mapping[str, Any] | None
+    flow_ui: Mapping[str, Any] | None
+    runtime_id: str | None
+    workflow_id: str | None
+    workflow_version_id: str | None
     created_at: str
     updated_at: str
 
@@ -474,6 +479,29 @@ class Subagent(TypedDict):
     tools: NotRequired[list[str]]
 
 
+class AgentMemory(TypedDict):
+    """What is remembered of a user across conversations."""
+
+    memory_id: str
+    strategy: NotRequired[Literal["all", "relevant", "both"]]
+    limit: NotRequired[int]
+    scope: NotRequired[Literal["session", "user"]]
+
+
+class AgentMemoryStore(TypedDict):
+    """The notes that the agent keeps on the user."""
+
+    id: str
+    write_enabled: NotRequired[bool]
+
+
+class AgentSkill(TypedDict):
+    """Without `version_id` the newest version counts."""
+
+    id: str
+    version_id: NotRequired[str]
+
+
 class Agent(TypedDict, total=False):
     """What the model is told, what it may call, and how far it may go."""
 
@@ -485,6 +513,10 @@ class Agent(TypedDict, total=False):
     subagents: list[Subagent]
     output_schema: Mapping[str, Any]
     limits: Limits
+    memory: bool | AgentMemory
+    memory_store: AgentMemoryStore
+    skills: list[AgentSkill]
+    artifacts: bool
 
 
 class FileRef(TypedDict):

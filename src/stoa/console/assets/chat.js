@@ -380,14 +380,32 @@ async function loadEarlier(button) {
   try {
     const { content } = await page(`/console/chat/${conversation}/thread?page=${button.dataset.page}`);
     const line = button.parentElement, first = line.nextElementSibling, before = first?.getBoundingClientRect().top ?? 0, focused = document.activeElement === button;
-    line.replaceWith(content);
+    const further = $(".load-earlier", content)?.parentElement, chunk = make("div", { class: "chunk" });
+    if (further) line.before(further);
+    chunk.append(content);
+    times(chunk);
+    line.replaceWith(chunk);
     if (first) scroller.scrollTop += first.getBoundingClientRect().top - before;
-    times(thread);
-    const next = $(".load-earlier", thread);
-    if (next) { nearTop.observe(next); if (focused) next.focus({ preventScroll: true }); }
+    near.observe(chunk);
+    if (further) { nearTop.observe(further.firstElementChild); if (focused) further.firstElementChild.focus({ preventScroll: true }); }
   } catch (error) { button.disabled = false; say(error.message, true); }
 }
-const nearTop = new IntersectionObserver(seen => { for (const one of seen) if (one.isIntersecting) { nearTop.unobserve(one.target); loadEarlier(one.target); } }, { rootMargin: "800px 0px 0px" });
+const nearTop = new IntersectionObserver(seen => { for (const one of seen) if (one.isIntersecting) { nearTop.unobserve(one.target); loadEarlier(one.target); } }, { rootMargin: "2500px 0px 0px" });
+// Earlier messages that are far from the screen leave the page, and an empty place of their height stays: however long a
+// conversation is, the browser lays out the part around the screen only.
+const away = new WeakMap();
+const near = new IntersectionObserver(seen => {
+  for (const { target: chunk, isIntersecting, boundingClientRect } of seen) {
+    const kept = away.get(chunk);
+    if (isIntersecting && kept) { away.delete(chunk); chunk.style.height = ""; chunk.append(kept); }
+    else if (!isIntersecting && !kept && !chunk.contains(document.activeElement) && !getSelection().containsNode(chunk, true)) {
+      const leaving = document.createDocumentFragment();
+      leaving.append(...chunk.childNodes);
+      away.set(chunk, leaving);
+      chunk.style.height = `${boundingClientRect.height}px`;
+    }
+  }
+}, { rootMargin: "4000px 0px" });
 
 // --- citations ------------------------------------------------------------------------------------------------------------------------------
 const sources = $(".sources");

@@ -152,10 +152,33 @@ export function confirmed(dialog) {
   });
 }
 
-// --- signing in by a link: what stands after # is never sent by itself, so it is in no log -----------------------------------
-const form = $("#sign-in");
-if (form && location.hash.startsWith("#stoa_lnk_")) {
-  form.elements.link.value = location.hash.slice(1);
+// --- a dialog's form that calls the API; a confirmation by a name ----------------------------------------------------------
+export function form(name, send) {
+  const element = $(name);
+  element?.addEventListener("submit", async event => {
+    event.preventDefault();
+    try { await send(new FormData(element)); } catch (error) { $(".problem", element).textContent = error.message; }
+  });
+  $(".cancel", element ?? document)?.addEventListener("click", () => element.closest("dialog").close());
+}
+export function ask(dialog, word) {
+  const field = $("[data-word]", dialog);
+  field.dataset.word = word;
+  $(`label[for=${field.id}]`).textContent = _("Type “{word}” to confirm", { word });
+  return confirmed(dialog);
+}
+
+
+// --- what a link carries after its #: it is never sent by itself, so it is in no log ------------------------------------------
+const carried = $("form[data-carries]");
+if (carried && location.hash.startsWith(`#${carried.dataset.carries}`)) {
+  carried.elements.token.value = location.hash.slice(1);
+  $(".carried", carried).hidden = true;
   history.replaceState(null, "", location.pathname);
-  form.submit();
+}
+const entry = $("#sign-in");
+if (entry && location.hash.startsWith("#stoa_lnk_")) {
+  entry.elements.link.value = location.hash.slice(1);
+  history.replaceState(null, "", location.pathname);
+  entry.submit();
 }

@@ -98,6 +98,7 @@ let timer = 0;
 async function watch(now = false) {
   clearTimeout(timer);
   if (!$("#items") || (!now && !$("#items").dataset.working) || document.hidden) return;
+  const begun = performance.now();
   try {
     const { content } = await page(`/console/knowledge/${base}/items${location.search}`);
     const focused = document.activeElement?.closest?.("#items tr")?.dataset.item, kind = document.activeElement?.className;
@@ -105,7 +106,7 @@ async function watch(now = false) {
     if (focused) $(`[data-item="${focused}"] .${kind.split(" ").pop()}`)?.focus();
     times($("#items"));
   } catch { /* the next look may be luckier */ }
-  timer = setTimeout(watch, 1000);
+  timer = setTimeout(watch, Math.max(1000, 5 * (performance.now() - begun))); // A fifth of the time at most.
 }
 if (base) { watch(); document.addEventListener("visibilitychange", () => watch()); }
 document.addEventListener("click", async event => {

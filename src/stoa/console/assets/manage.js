@@ -1,21 +1,6 @@
 // Keys and connections: making them, and ending them after their name was typed.
 
-import { $, _, call, confirmed, make, say, uuid } from "./frame.js";
-
-function form(name, send) {
-  const element = $(name);
-  element?.addEventListener("submit", async event => {
-    event.preventDefault();
-    try { await send(new FormData(element)); } catch (error) { $(".problem", element).textContent = error.message; }
-  });
-  $(".cancel", element ?? document)?.addEventListener("click", () => element.closest("dialog").close());
-}
-function ask(dialog, word) {
-  const field = $("[data-word]", dialog);
-  field.dataset.word = word;
-  $(`label[for=${field.id}]`).textContent = _("Type “{word}” to confirm", { word });
-  return confirmed(dialog);
-}
+import { $, _, ask, call, form, make, say, uuid } from "./frame.js";
 
 form("#create-key", async data => {
   const body = { name: data.get("name") };

@@ -213,7 +213,7 @@ def wide_encoding(data: bytes) -> str | None:
     if max(odd, even) < 8 * min(odd, even) or max(odd, even) < len(head) // 50:
         return _wide_by_letters(head)
     encoding = "utf-16-le" if odd > even else "utf-16-be"
-    return encoding if _is_text(head, encoding) else None
+    return encoding if _is_text(head, encoding) else _wide_by_letters(head)
 
 
 def _wide_by_letters(head: bytes) -> str | None:

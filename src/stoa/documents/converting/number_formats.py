@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation, localcontext
 from functools import lru_cache
 from typing import Final
 
@@ -18,6 +18,8 @@ DIGITS_MAX: Final = 15
 DAYS_MAX: Final = 2_958_466
 """Up to the year 9999."""
 _WHOLE_MAX: Final = 30
+_EXACT: Final = Context(prec=100)
+"""More digits than any format has places for."""
 BUILT_IN: Final = {
     0: GENERAL, 1: "0", 2: "0.00", 3: "#,##0", 4: "#,##0.00", 9: "0%", 10: "0.00%", 11: "0.00E+00", 12: "# ?/?",
     13: "# ??/??", 14: "yyyy-mm-dd", 15: "d-mmm-yy", 16: "d-mmm", 17: "mmm-yy", 18: "h:mm AM/PM", 19: "h:mm:ss AM/PM",
@@ -60,12 +62,16 @@ def shown(raw: str, code: str, *, since_1904: bool = False) -> str:
     """
     try:
         number = Decimal(raw)
-    except InvalidOperation:
+        if not number.is_finite() or abs(number.adjusted()) > 308:
+            return raw
+        with localcontext(_EXACT):
+            return _shown(number, code, since_1904=since_1904)
+    except InvalidOperation:  # No number, or one of more digits than any program writes.
         return raw
-    if not number.is_finite() or abs(number.adjusted()) > 308:
-        return raw
-    sections = _sections(code)
-    section, magnitude = _section(sections, number)
+
+
+def _shown(number: Decimal, code: str, *, since_1904: bool) -> str:
+    section, magnitude = _section(_sections(code), number)
     if section is None:
         return general(number)
     pieces = _pieces(section)

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Final
+from typing import Final, TypeAlias
 
 import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
@@ -26,6 +26,8 @@ GAP_SIZES: Final = 1.2
 """Of a space in sizes of the font: one that is wider may divide columns. Spaces of justified text are narrower."""
 SLANT_MAX: Final = 0.3
 """In radians, off the upright or the level: a slanted line (a watermark) is read by itself."""
+Edges: TypeAlias = tuple[float, float]
+"""Left and right."""
 _SLANTED: Final = 4
 _LEFTWARD: Final = re.compile("[\u0590-\u08ff]")
 _SPACES: Final = re.compile(r"(?<=[^ \t])[ \t]+(?=[^ \t])")
@@ -119,7 +121,7 @@ class _Glyphs:
         self._numbers = [ctypes.c_double() for _ in range(4)]
         self._references = [ctypes.byref(number) for number in self._numbers]
 
-    def edges(self, at: int) -> tuple[float, float] | None:
+    def edges(self, at: int) -> Edges | None:
         """Left and right."""
         if not pdfium_c.FPDFText_GetCharBox(self.page, at, *self._references):
             return None
@@ -206,13 +208,15 @@ def _line(glyphs: _Glyphs, first: int, content: str) -> Line | None:
     cuts = list(_gaps(glyphs, first, content, gap))
     if not cuts:
         return line
-    begun, left = 0, line.left
+    begun, start = 0, glyphs.edges(first) or (line.left, line.left)
+    end = glyphs.edges(last) or (line.right, line.right)
     parts: list[Line] = []
-    for end, right, start, after in [*cuts, (len(content), line.right, 0, 0.0)]:
-        goes_on = line.broken and end == len(content)
-        text = _readable(content[begun:end])
+    for stop, before, again, after in [*cuts, (len(content), end, 0, end)]:
+        goes_on = line.broken and stop == len(content)
+        text = _readable(content[begun:stop])
+        left, right = min(start[0], before[0]), max(start[1], before[1])
         parts.append(replace(line, text=text, left=left, right=right, broken=goes_on))
-        begun, left = start, after
+        begun, start = again, after
     return replace(line, parts=tuple(parts))
 
 
@@ -220,15 +224,16 @@ def _readable(content: str) -> str:
     return layout.LEADER.sub(" … ", unmarked(content))
 
 
-def _gaps(glyphs: _Glyphs, first: int, content: str, least: float) -> Iterator[tuple[int, float, int, float]]:
-    """Where a word ends before a wide gap, and where the next one begins: each in the text, then on the page."""
+def _gaps(glyphs: _Glyphs, first: int, content: str, least: float) -> Iterator[tuple[int, Edges, int, Edges]]:
+    """Where a word ends before a wide gap, and where the next one begins: each in the text, then on the page. Lines may
+    run to the left."""
     at = 0
     for space in _SPACES.finditer(content):
         before = glyphs.edges(first + _units(content[at : space.start()]) - 1)
         first, at = first + _units(content[at : space.end()]), space.end()
         after = glyphs.edges(first)
-        if before is not None and after is not None and after[0] - before[1] >= least:
-            yield space.start(), before[1], space.end(), after[0]
+        if before is not None and after is not None and max(after[0] - before[1], before[0] - after[1]) >= least:
+            yield space.start(), before, space.end(), after
 
 
 def _whole(glyphs: _Glyphs, first: int, last: int, content: str, *, broken: bool) -> Line | None:

@@ -16,7 +16,6 @@ from stoa.documents.converting.page import Page
 from stoa.documents.converting.tables import CELLS_MAX, COLUMNS_MAX, ROWS_MAX, markdown_table, titles_above
 from stoa.documents.types import ConversionError
 
-STRINGS_BYTES_MAX: Final = 256 * 2**20
 REPEATED_MAX: Final = 100_000
 """Cells that merged ranges are repeated in, of one sheet."""
 HIDDEN_NAMED: Final = 20

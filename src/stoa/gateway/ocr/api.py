@@ -17,8 +17,8 @@ from stoa.gateway.ocr import wire
 from stoa.gateway.ocr.service import Ocr, Plan, joined
 from stoa.gateway.ocr.templates import FIELD
 from stoa.gateway.ocr.types import Document
-from stoa.gateway.router.api import while_connected
 from stoa.http import Data, Gate, Routes, errors, refusals
+from stoa.http.leaving import while_connected
 from stoa.http.sse import OTHER_STREAM_CONTENT, EventStream, Write
 from stoa.kernel.errors import AppError
 from stoa.kernel.principal import Principal
@@ -27,7 +27,6 @@ NAME_CHARACTERS_MAX: Final = 255
 File = Annotated[
     UploadFile, FormFile(description="A PDF, a picture, or any other document that is read. At most 128 MiB.")
 ]
-Produce = Callable[[Write], Awaitable[None]]
 
 
 def ocr_routes(ocr: Ocr, gate: Gate) -> Routes:
@@ -51,7 +50,7 @@ def ocr_routes(ocr: Ocr, gate: Gate) -> Routes:
 
         return await _answered(request, file, chosen.stream, lambda document: ocr.plan(principal, document, llm), told)
 
-    @router.post("/v1/ocr/extract", response_model=None, responses=_answers(Data[dict[str, Any]]))
+    @router.post("/v1/ocr/extract", response_model=None, responses=_answers(Data[wire.ExtractedWire]))
     async def extract_from_document(
         request: Request,
         principal: Annotated[Principal, calling],

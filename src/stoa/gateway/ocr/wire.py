@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, TypeVar
 from uuid import UUID
 
 import orjson
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from stoa.gateway.ocr import templates
 from stoa.gateway.ocr.types import Llm, PageText
@@ -43,6 +43,12 @@ class ParsedWire(Wire):
     """`text` is Markdown."""
 
     text: str
+
+
+class ExtractedWire(Wire):
+    """The fields of the template."""
+
+    model_config = ConfigDict(extra="allow")
 
 
 def options_of(text: str, model: type[B]) -> B:

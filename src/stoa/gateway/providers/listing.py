@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 import aiohttp
 
-from stoa.gateway.catalogue import Offer, ProviderError
+from stoa.gateway.catalogue import NoModelList, Offer, ProviderError
 from stoa.gateway.providers.anthropic import output_tokens_max
 from stoa.gateway.providers.fields import count_of, list_of, object_of, text_of
 from stoa.gateway.providers.openai import azure_base
@@ -94,6 +94,9 @@ async def _get(session: aiohttp.ClientSession, url: str, headers: dict[str, str]
         async with session.get(url, headers=headers, allow_redirects=False) as response:
             if response.status in (401, 403):
                 raise ProviderError("the provider refused the key", "api_key")
+            if response.status in (404, 405, 501):
+                message = f"the provider answered {response.status} to its model list; name its models"
+                raise NoModelList(message)
             if response.status != 200:
                 raise ProviderError(f"the provider answered {response.status} to its model list")
             return await read_json(response, LIST_BYTES_MAX)

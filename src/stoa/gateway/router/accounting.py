@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 from uuid import UUID
 
 import structlog
@@ -34,6 +34,8 @@ COMMIT_SECONDS_MAX: Final = 10.0
 back."""
 LATE_SECONDS: Final = 1.0
 """Between two looks for lines that have waited for too long."""
+LineKind: TypeAlias = Literal["gateway", "cache"]
+"""What a line is for: a call of a model, or an answer that was kept."""
 _WHEN: Final = {"day": "today", "month": "this month", "total": "altogether"}
 _log = structlog.get_logger("stoa.gateway")
 
@@ -130,11 +132,14 @@ class Accounts:
         return left - usd
 
     # --- after it ---------------------------------------------------------------------------------------------------
-    def enter(self, call: Call, model: str, usage: Usage, cost_usd: float | None) -> asyncio.Future[bool]:
+    def enter(
+        self, call: Call, model: str, usage: Usage, cost_usd: float | None, kind: LineKind = "gateway"
+    ) -> asyncio.Future[bool]:
         """Queues the line of a call that has ended; the future is done after its commit. Never waits, never fails."""
         return self._queue(
             {
                 **self._key(call),
+                "kind": kind,
                 "user_id": call.user,
                 "model": model,
                 "prompt_tokens": usage.prompt_tokens,

@@ -1,18 +1,18 @@
 """The router's own host: OpenAI's routes, for clients that were written for them (contract section 8)."""
 
-import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final
 
-from fastapi import Depends, Request
-from starlette.requests import ClientDisconnect
+from fastapi import Depends, Header, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from stoa.db.idempotency import IdempotencyKey
 from stoa.gateway.catalogue import Catalogue
 from stoa.gateway.router import wire
+from stoa.gateway.router.caching import HEADER, Cache, CacheOrder, order_of
 from stoa.gateway.router.chat import Chat, ChatFrames, Whole
 from stoa.gateway.router.embeddings import Embeddings
 from stoa.gateway.router.repeating import Repeats
@@ -20,7 +20,7 @@ from stoa.gateway.router.routing import Routing
 from stoa.http import Gate, IdempotencyKeyHeader, Routes, fingerprint, refusals
 from stoa.http.authentication import bearer_token
 from stoa.http.bodies import CHAT_LIMIT, read_object
-from stoa.http.connections import WHEN_GONE
+from stoa.http.leaving import while_connected
 from stoa.http.sse import EventStream
 from stoa.kernel.errors import NotFound
 from stoa.kernel.principal import Principal
@@ -49,14 +49,36 @@ _EMBEDDING: Final[dict[str, Any]] = {
         },
     }
 }
-T = TypeVar("T")
 Sent = tuple[Principal, dict[str, Any]]
 
 
-def routes(
-    chat: Chat, embeddings: Embeddings, routing: Routing, catalogue: Catalogue, repeats: Repeats, gate: Gate
-) -> Routes:
+CacheHeader = Annotated[
+    str | None,
+    Header(
+        alias=HEADER,
+        max_length=50,
+        description="`true` or `max-age=SECONDS`: takes an answer that was kept for the same request, and keeps this"
+        " one. `, tools` behind it: also where the model may call tools.",
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """What answers the router's requests."""
+
+    chat: Chat
+    embeddings: Embeddings
+    routing: Routing
+    catalogue: Catalogue
+    repeats: Repeats
+    cache: Cache
+
+
+def routes(routed: Routed, gate: Gate) -> Routes:
     router = Routes(tags=["router"])
+    chat, embeddings = routed.chat, routed.embeddings
+    routing, catalogue = routed.routing, routed.catalogue
 
     async def received(request: Request) -> Sent:
         """Who asks, and the body: the key is asked for before the body is read."""
@@ -70,14 +92,19 @@ def routes(
         openapi_extra=_DOCUMENTED,
     )
     async def create_chat_completion(
-        request: Request, sent: Annotated[Sent, Depends(received)], idempotency_key: IdempotencyKeyHeader = None
+        request: Request,
+        sent: Annotated[Sent, Depends(received)],
+        idempotency_key: IdempotencyKeyHeader = None,
+        stoa_cache: CacheHeader = None,
     ) -> Response:
         """Answers as OpenAI does, by whatever provider `model` leads to; with `stream` as server-sent events."""
         principal, fields = sent
         if fields.get("stream") is True:
+            order = order_of(stoa_cache)
             frames, head = await chat.streamed(principal, fields)
-            return ChatStream(frames, head)
-        return await _answered(request, repeats, principal, fields, idempotency_key, chat.whole)
+            return ChatStream(frames, head if order is None else {**head, "X-Stoa-Cache": "bypass"})
+        once = _Once(idempotency_key, order_of(stoa_cache))
+        return await _answered(request, routed, principal, fields, once, chat.whole, chat.slugs)
 
     @router.post(
         "/v1/embeddings",
@@ -86,11 +113,15 @@ def routes(
         openapi_extra=_EMBEDDING,
     )
     async def create_embedding(
-        request: Request, sent: Annotated[Sent, Depends(received)], idempotency_key: IdempotencyKeyHeader = None
+        request: Request,
+        sent: Annotated[Sent, Depends(received)],
+        idempotency_key: IdempotencyKeyHeader = None,
+        stoa_cache: CacheHeader = None,
     ) -> Response:
         """Vectors as OpenAI gives them, by a provider or by this server's own embedder (`stoa-embeddings`)."""
         principal, fields = sent
-        return await _answered(request, repeats, principal, fields, idempotency_key, embeddings.embed)
+        once = _Once(idempotency_key, order_of(stoa_cache))
+        return await _answered(request, routed, principal, fields, once, embeddings.embed, embeddings.slugs_of)
 
     @router.get("/v1/models", responses=refusals())
     async def list_routed_models(
@@ -118,71 +149,34 @@ def routes(
     return router
 
 
+@dataclass(frozen=True, slots=True)
+class _Once:
+    """What a request says of answers that there are already."""
+
+    key: str | None
+    order: CacheOrder | None
+
+
 async def _answered(
     request: Request,
-    repeats: Repeats,
+    routed: Routed,
     principal: Principal,
     fields: dict[str, Any],
-    key: str | None,
-    answer: Callable[[Principal, dict[str, Any]], Coroutine[Any, Any, Whole]],
+    once: _Once,
+    ask: Callable[[Principal, dict[str, Any]], Coroutine[Any, Any, Whole]],
+    slugs: Callable[[Principal, str], Coroutine[Any, Any, Sequence[str]]],
 ) -> Response:
-    if key is None:
-        work = answer(principal, fields)
+    def answer() -> Coroutine[Any, Any, Whole]:
+        asked = partial(ask, principal, fields)
+        return asked() if once.order is None else routed.cache.whole(principal, once.order, fields, slugs, asked)
+
+    if once.key is None:
+        work = answer()
     else:
-        once = IdempotencyKey(key, f"router {request.url.path.rpartition('/v1/')[2]}", fingerprint(fields))
-        work = repeats.once(principal, once, lambda: answer(principal, fields))
+        key = IdempotencyKey(once.key, f"router {request.url.path.rpartition('/v1/')[2]}", fingerprint(fields))
+        work = routed.repeats.once(principal, key, answer)
     whole = await while_connected(request.scope, request.receive, work)
     return Response(whole.content, 200, dict(whole.headers), whole.content_type)
-
-
-async def while_connected(scope: Scope, receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """What `work` gives; it is cancelled when the client goes. Raises ClientDisconnect then."""
-    task = asyncio.current_task()
-    assert task is not None
-    left = ended = False
-
-    def leave() -> None:
-        nonlocal left
-        if not ended:
-            left = True
-            task.cancel()
-
-    stop_watching = _watch(scope, receive, leave)
-    try:
-        return await work
-    except asyncio.CancelledError:
-        if left and not task.uncancel():
-            raise ClientDisconnect from None
-        raise
-    finally:
-        ended = True
-        stop_watching()
-
-
-def _watch(scope: Scope, receive: Receive, leave: Callable[[], None]) -> Callable[[], None]:
-    """Calls `leave` when the client goes, until what this gives is called."""
-    when_gone: Callable[[Callable[[], None] | None], None] | None = scope.get(WHEN_GONE)
-    if when_gone is not None:
-        when_gone(leave)
-        return partial(when_gone, None)
-    watching = asyncio.ensure_future(_gone(receive))
-
-    def ended(watcher: asyncio.Future[None]) -> None:
-        if not watcher.cancelled():
-            watcher.exception()  # Whatever it raises: nobody waits for the answer.
-            leave()
-
-    def stop() -> None:
-        watching.remove_done_callback(ended)
-        watching.cancel()
-
-    watching.add_done_callback(ended)
-    return stop
-
-
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 class ChatStream(EventStream):

@@ -120,10 +120,11 @@ class Calls:
         if self.accounts.full:
             raise Unavailable("The bill cannot be written just now; try again in a moment.", retry_after_seconds=5)
         return Call(
-            self.ids.new(), principal, await self._home(principal), slug, fields, rules.prompt_characters(fields)
+            self.ids.new(), principal, await self.home(principal), slug, fields, rules.prompt_characters(fields)
         )
 
-    async def _home(self, principal: Principal) -> UUID:
+    async def home(self, principal: Principal) -> UUID:
+        """The project whose bill a call is on."""
         if principal.project_id is not None:
             return principal.project_id
         now = self.clock.monotonic()
@@ -223,6 +224,9 @@ class Calls:
                 await stack.aclose()
                 self.breakers.failed(target.circuit, error)
                 self._fallbacks.add(error.code)
+                if spoken.began:  # What was made of the answer is paid for; another one would be paid for too.
+                    await self.accounts.committed(self._enter(call, target, spoken)[1])
+                    raise refusal_of(error) from error
                 wait = rules.wait_seconds(error, attempt) if last else None
                 if wait is None or not self.breakers.admit(target.circuit):
                     return error

@@ -81,6 +81,10 @@ class Chat:
             content = orjson.dumps({**(answer.made or {}), "usage": usage_object(usage)})
         return Whole(content, answer.content_type, headers(begun, bill, answer.notices, answer.ignored))
 
+    async def slugs(self, principal: Principal, slug: str) -> Sequence[str]:
+        """Of the models that can answer. Raises NotFound, Unavailable."""
+        return [target.slug for target in await self._routing.targets(principal, slug)]
+
     async def streamed(self, principal: Principal, fields: dict[str, Any]) -> tuple["ChatFrames", Mapping[str, str]]:
         """A stream that has begun, and the headers of its head. Raises AppError."""
         call, targets = await self._resolved(principal, fields)

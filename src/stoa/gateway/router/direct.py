@@ -10,14 +10,17 @@ from typing import Any, Final
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from stoa.gateway.router.api import ChatStream, while_connected
+from stoa.gateway.router.api import ChatStream
+from stoa.gateway.router.caching import HEADER
 from stoa.gateway.router.chat import Chat, Whole
 from stoa.http import Gate, errors
 from stoa.http.bodies import parse
+from stoa.http.leaving import while_connected
 from stoa.http.shortcut import again, plain_token
 from stoa.kernel.errors import AppError
 
 PATH: Final = "/v1/chat/completions"
+CACHE: Final = HEADER.lower().encode()
 
 
 class DirectChat:
@@ -31,7 +34,7 @@ class DirectChat:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         wanted = scope["type"] == "http" and scope["method"] == "POST" and _below(scope) == PATH
-        token = plain_token(scope) if wanted else None
+        token = plain_token(scope) if wanted and not any(name == CACHE for name, _ in scope["headers"]) else None
         if token is None:
             await self._app(scope, receive, send)
             return

@@ -56,6 +56,10 @@ class Embeddings:
         """Of this server's own embedders."""
         return list(self._embedders)
 
+    async def slugs_of(self, principal: Principal, slug: str) -> Sequence[str]:
+        """Of the models that can embed. Raises NotFound."""
+        return [target.slug for target in await self._targets(principal, slug)]
+
     async def embed(self, principal: Principal, fields: dict[str, Any]) -> Whole:
         """Raises AppError."""
         slug = rules.slug_of(fields)

@@ -129,11 +129,11 @@ def _request(call: Call, target: Target) -> ModelRequest:
 async def _read_message(stack: AsyncExitStack, model: AnthropicModel, body: bytes, spoken: Spoken) -> bytes:
     """An answer that is not streamed, as its provider gives it. Raises ModelError."""
     reply = await model.send(stack, model.path, body, streamed=False, timeouts=passing.WHOLE_TIMEOUTS)
-    content = await passing.content_of(reply)
-    spoken.began = True
+    content = await passing.content_of(reply, spoken)
     held = passing.parsed(b"data: " + content.replace(b"\n", b" "))
     if not held.get("content") and (failure := found(held)) is not None:
         raise broken_off(failure, model.clean(failure.message))
+    spoken.began = True
     spoken.usage = _usage(object_of(held.get("usage")))
     if spoken.usage is None:
         spoken.characters = rules.characters(held.get("content"))

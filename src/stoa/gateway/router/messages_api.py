@@ -5,11 +5,12 @@ from typing import Any, Final
 from fastapi import Request
 from starlette.responses import Response
 
-from stoa.gateway.router.api import ChatStream, while_connected
+from stoa.gateway.router.api import ChatStream
 from stoa.gateway.router.messages import Messages, error_body
 from stoa.http import Gate, Routes
 from stoa.http.authentication import bearer_token
 from stoa.http.bodies import CHAT_LIMIT, read_object
+from stoa.http.leaving import while_connected
 from stoa.kernel.errors import AppError
 
 _DOCUMENTED: Final[dict[str, Any]] = {

@@ -47,8 +47,7 @@ async def read_whole(
 ) -> tuple[bytes, str]:
     """An answer that is not streamed, and its content type. Raises ModelError."""
     reply = await model.send(stack, path, body, streamed=False, timeouts=WHOLE_TIMEOUTS)
-    content = await content_of(reply)
-    spoken.began = True
+    content = await content_of(reply, spoken)
     try:
         answer = orjson.loads(content)
     except orjson.JSONDecodeError as error:
@@ -56,13 +55,15 @@ async def read_whole(
     held = object_of(answer)
     if not held.get("choices") and not held.get("data") and (failure := found(held)) is not None:
         raise broken_off(failure, model.clean(failure.message))
+    spoken.began = True
     spoken.usage = usage_of(object_of(held.get("usage")))
     if spoken.usage is None:
         spoken.characters = sum(_said(object_of(choice).get("message")) for choice in list_of(held.get("choices")))
     return content, reply.headers.get("content-type", "application/json")
 
 
-async def content_of(reply: Reply) -> bytes:
+async def content_of(reply: Reply, spoken: Spoken | None = None) -> bytes:
+    """The whole body. Raises ModelError; where it breaks off, `spoken` then says how much had come."""
     pieces: list[bytes] = []
     size = 0
     try:
@@ -72,6 +73,8 @@ async def content_of(reply: Reply) -> bytes:
             if size > WHOLE_BYTES_MAX:
                 raise ModelError("model_protocol_error", "The provider's answer is over 16 MiB.", retryable=False)
     except TransportError as error:
+        if spoken is not None and size:
+            spoken.began, spoken.characters = True, size
         raise broken(error, began=True) from error
     return b"".join(pieces)
 

@@ -45,8 +45,19 @@ def offered(agent: Agent, tools: Mapping[str, Tool], depth: int) -> Sequence[Too
 
 
 def allowed(tool: Tool, agent: Agent) -> bool:
-    """Whether the agent may call it: a tool that its definition names, or the search of its knowledge bases."""
-    return named(tool.name, agent.tools) or (tool.kind is ToolKind.KNOWLEDGE_BASE and bool(agent.knowledge_bases))
+    """Whether the agent may call it: a tool that its definition names, or one for what belongs to it."""
+    belongings = agent.belongings
+    match tool.kind:
+        case ToolKind.KNOWLEDGE_BASE:
+            return bool(agent.knowledge_bases)
+        case ToolKind.MEMORY_STORE:
+            return belongings.notes is not None
+        case ToolKind.SKILL:
+            return bool(belongings.skills)
+        case ToolKind.ARTIFACT:
+            return belongings.artifacts
+        case _:
+            return named(tool.name, agent.tools)
 
 
 def named(tool: str, names: Sequence[str] | frozenset[str]) -> bool:

@@ -1,10 +1,11 @@
 """What a run works with: the model, its tools, people's answers. The loop and its calls see nothing else."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from stoa.gateway import Model, ModelRequest, Usage
+from stoa.runs.agent.belongings import Belongings
 from stoa.runs.agent.checkpoint import AgentState, RunCheckpoint
 from stoa.runs.agent.definition import Agent
 from stoa.runs.agent.steps import AgentScope, Answer, Step
@@ -87,6 +88,9 @@ class Job:
         run = self.run
         return Call(run.org_id, run.project_id, run.id, call_id, run.user_id)
 
+
+OwnTools: TypeAlias = Callable[[Run, Belongings], Awaitable[Sequence[Tool]]]
+"""The tools for what belongs to a run's agent."""
 
 Converse: TypeAlias = Callable[[Agent, AgentState, AgentScope], AsyncGenerator[Step]]
 """Runs an agent until its answer is complete or waits for people: how a call hands its work to a subagent."""

@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 from stoa.events import NAMES, Event, EventType, TextDelta
+from stoa.memory import Conversed
 from stoa.runs.types import ModelUse
 
 
@@ -94,6 +95,8 @@ class Checkpoint:
     """Calls of models, for the bill."""
     nodes: Sequence[str] = ()
     """Paths of the workflow's nodes whose state has changed."""
+    remember: Sequence[Conversed] = ()
+    """What memories are to keep of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The attempts of a node: its time, its retries, and what becomes of it."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Final, TypeAlias
 
@@ -10,6 +10,7 @@ from stoa.events import Event, EventType
 from stoa.gateway import ModelError
 from stoa.kernel.errors import AppError, DatabaseUnavailable
 from stoa.kernel.storable import as_storable, as_storable_value
+from stoa.memory import Conversed
 from stoa.runs.agent.steps import Checkpoint, RunStopped, Step
 from stoa.runs.workflow.graph import GraphNode
 from stoa.runs.workflow.nodes.node import ErrorHandling, Inputs, NodeFailed, Produced
@@ -49,7 +50,7 @@ async def attempted(
         except (NodeFailed, ModelError, RunStopped, AppError) as error:
             failure = _failure(error)
         else:
-            yield completed(task, head, output)
+            yield completed(task, head, output, [produced.remember] if produced.remember else ())
             return
         if not failure.retryable or state.attempts > handling.max_retries:
             yield failed(task, head, failure)
@@ -121,11 +122,12 @@ def _again(task: Task, head: Mapping[str, Any], failure: NodeFailed) -> Checkpoi
     return Checkpoint(change, [Event(EventType.NODE_STARTED, about)], nodes=[task.path])
 
 
-def completed(task: Task, head: Mapping[str, Any], output: Any) -> Checkpoint:
+def completed(task: Task, head: Mapping[str, Any], output: Any, remember: Sequence[Conversed] = ()) -> Checkpoint:
     def change() -> None:
         task.state.status, task.state.output = "completed", output
 
-    return Checkpoint(change, [Event(EventType.NODE_COMPLETED, {**head, "output": output})], nodes=[task.path])
+    events = [Event(EventType.NODE_COMPLETED, {**head, "output": output})]
+    return Checkpoint(change, events, nodes=[task.path], remember=remember)
 
 
 def failed(task: Task, head: Mapping[str, Any], failure: NodeFailed) -> Checkpoint:

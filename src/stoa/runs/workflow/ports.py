@@ -6,8 +6,10 @@ from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from stoa.gateway import Capabilities, ModelRequest, Usage
+from stoa.runs.agent.belongings import Belongings
 from stoa.runs.agent.knowledge import Quote
 from stoa.runs.agent.ports import Schemas, Supply
+from stoa.runs.agent.remembering import MemoryUse
 from stoa.runs.agent.steps import Answer
 from stoa.tools import Tool
 
@@ -20,12 +22,12 @@ class Conversation(Protocol):
         abilities: Capabilities,
         question: str,
         *,
-        memory: bool,
+        memory: MemoryUse | None,
         base_ids: Sequence[UUID] = (),
         extra: Mapping[str, Any] | None = None,
     ) -> ModelRequest:
-        """What an agent's model reads: the question, with the run's files, and with `memory` what was said before. A
-        model that cannot search is given what a search of the bases finds. `extra` goes to the provider as it is."""
+        """What an agent's model reads: the question, with the run's files, and what its memory holds. A model that
+        cannot search is given what a search of the bases finds. `extra` goes to the provider as it is."""
         ...
 
 
@@ -58,6 +60,8 @@ class WorkflowPorts:
     """Best first. Raises AppError."""
     knowledge: Callable[[Sequence[UUID]], Tool]
     """The tool by which an agent searches these bases."""
+    own_tools: Callable[[Belongings], Awaitable[Sequence[Tool]]]
+    """The tools for what belongs to an agent."""
     tools: Mapping[str, Tool]
     answers: Mapping[str, Answer]
     schemas: Schemas

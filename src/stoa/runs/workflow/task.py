@@ -52,6 +52,8 @@ class Task:
         if bases:
             searching = self.ports.knowledge(bases)
             tools[searching.name] = searching
+        if agent.belongings:
+            tools |= {own.name: own for own in await self.ports.own_tools(agent.belongings)}
         ports = Ports(
             supply.model,
             supply.slug,

@@ -37,11 +37,15 @@ class Traces:
         source_id: str | None = None,
         wire: str | builtins.list[str] | None = None,
         cost_usd_min: float | None = None,
+        cost_usd_max: float | None = None,
         seconds_min: float | None = None,
+        seconds_max: float | None = None,
+        q: str | None = None,
         page: int | None = None,
         page_size: int | None = None,
+        cursor: str | None = None,
     ) -> Page[types.Trace]:
-        """Newest first."""
+        """Newest first. `q` are words that all stand in one step."""
         filters = query(
             project_id=project_id,
             **{"started_at:gte": started_after, "started_at:lte": started_before},
@@ -54,18 +58,22 @@ class Traces:
             source_id=source_id,
             wire=wire,
             cost_usd_min=cost_usd_min,
+            cost_usd_max=cost_usd_max,
             seconds_min=seconds_min,
+            seconds_max=seconds_max,
+            q=q,
             page=page,
             page_size=page_size,
+            cursor=cursor,
         )
         return fetch_page(self._transport, Call("GET", "/v1/traces", query=filters), types.Trace)
 
     def get(self, trace_id: str) -> types.FullTrace:
         return types.FullTrace((self._transport.json(Call("GET", path("/v1/traces/{}", trace_id))))["data"])
 
-    def delete(self, trace_id: str) -> types.Acknowledgement:
+    def delete(self, trace_id: str) -> types.Deleted:
         call = Call("DELETE", path("/v1/traces/{}", trace_id), safe=False)
-        return types.Acknowledgement(self._transport.json(call))
+        return types.Deleted(self._transport.json(call))
 
 
 class Usage:

@@ -2,12 +2,14 @@
 
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from pydantic import Field
 
+from stoa.runs.agent.belongings import Belongings, NotesUse, SkillUse
 from stoa.runs.agent.definition import Agent, Limits, Subagent
+from stoa.runs.agent.remembering import MemoryUse, conversed, memory_use
 from stoa.runs.agent.steps import Step
 from stoa.runs.workflow import templates
 from stoa.runs.workflow.nodes.llm import Llm, output_schema, said
@@ -55,6 +57,45 @@ class Sandbox(NodePart):
     enabled: bool = False
 
 
+class Switch(NodePart):
+    enabled: bool = False
+
+
+class MemoryStoreBackend(NodePart):
+    memory_store_id: UUID | None = None
+    description: Annotated[str, Field(max_length=2_000)] | None = None
+
+
+class MemoryStoreField(Switch):
+    """Notes on the user: a store of this server."""
+
+    backend: MemoryStoreBackend = MemoryStoreBackend()
+    write_enabled: bool = True
+
+    def use(self) -> NotesUse | None:
+        store_id = self.backend.memory_store_id if self.enabled else None
+        return NotesUse(store_id, self.write_enabled, self.backend.description) if store_id else None
+
+
+class SkillEntry(NodePart):
+    id: UUID
+    version_id: UUID | Literal["latest"] = "latest"
+
+
+class SkillsSource(NodePart):
+    skills: Annotated[Sequence[SkillEntry], Field(max_length=64)] = ()
+
+
+class SkillsField(Switch):
+    """Skills of this server, each in one version."""
+
+    source: SkillsSource = SkillsSource()
+
+    def uses(self) -> Sequence[SkillUse]:
+        entries = self.source.skills if self.enabled else ()
+        return [SkillUse(one.id, str(one.version_id)) for one in entries]
+
+
 class AgentNode(Node):
     llm: Llm
     role: Annotated[str, Field(max_length=100_000)] | None = None
@@ -62,9 +103,14 @@ class AgentNode(Node):
     tools: Annotated[Sequence[AgentTool], Field(max_length=128)] = ()
     max_loops: Annotated[int, Field(ge=1, le=1_000)] | None = None
     memory: Mapping[str, Any] | bool | None = None
+    memory_limit: Annotated[int, Field(ge=1)] | None = None
+    memory_retrieval_strategy: Literal["all", "relevant", "both"] | None = None
     response_format: Mapping[str, Any] | None = None
     sandbox: Sandbox | None = None
-    skills: Any = None
+    memory_store: MemoryStoreField | None = None
+    skills: SkillsField | None = None
+    artifacts: Switch | None = None
+    long_term_memory: Any = None
     file_store: Any = None
 
     def needs(self) -> Needs:
@@ -72,7 +118,24 @@ class AgentNode(Node):
         given = [*self.tools, *helpers]
         bases = [one.knowledgebase_id for one in given if one.knowledgebase_id is not None]
         names = [name for one in given for name in one.names()]
-        return Needs(self.llm.slugs(), list(dict.fromkeys(names)), list(dict.fromkeys(bases)))
+        return Needs(self.llm.slugs(), list(dict.fromkeys(names)), list(dict.fromkeys(bases)), self._references())
+
+    def _references(self) -> Sequence[tuple[str, UUID]]:
+        try:
+            memory = self.remembers()
+        except ValueError:  # `problems` says so.
+            memory = None
+        belongings = self.belongings()
+        found = [("memory", memory.memory_id)] if memory is not None and memory.memory_id else []
+        found += [("memory_store", belongings.notes.store_id)] if belongings.notes else []
+        return [*found, *(("skill", one.skill_id) for one in belongings.skills)]
+
+    def belongings(self) -> Belongings:
+        return Belongings(
+            self.memory_store.use() if self.memory_store else None,
+            self.skills.uses() if self.skills else (),
+            artifacts=self.artifacts is not None and self.artifacts.enabled,
+        )
 
     def problems(self) -> Iterator[tuple[str, str]]:
         yield from super().problems()
@@ -80,17 +143,24 @@ class AgentNode(Node):
             yield "sandbox", "runs code, which this server does not do"
         if self.role and (why := templates.problem(self.role)):
             yield "role", why
+        try:
+            self.remembers()
+        except ValueError as error:
+            yield "memory", str(error)
         titles = [tool_name(tool.title) for tool in self.tools if tool.type == _AGENT]
         for title in {one for one in titles if titles.count(one) > 1}:
             yield "tools", f"holds two agents named {title!r}: the model could not tell them apart"
 
     def advice(self) -> Iterator[str]:
-        for name in ("skills", "file_store"):
+        for name in ("long_term_memory", "file_store"):
             if getattr(self, name):
                 yield f"Its field {name} has no effect here."
         for tool in self.tools:
             if tool.type == _AGENT and tool.llm is not None and tool.llm.get("model") != self.llm.model:
                 yield f"Its subagent {tool.title} speaks with the model of this agent, not with its own."
+
+    def remembers(self) -> MemoryUse | None:
+        return memory_use(self.memory, self.memory_retrieval_strategy, self.memory_limit)
 
     def agent(self, fields: Mapping[str, Any]) -> Agent:
         needs = self.needs()
@@ -107,6 +177,7 @@ class AgentNode(Node):
             subagents_enabled=bool(helpers),
             output_schema=output_schema(self.response_format),
             limits=Limits(**limits, output_tokens_max=self.llm.max_tokens),
+            belongings=self.belongings(),
         )
 
 
@@ -137,13 +208,14 @@ async def _work(node: AgentNode, inputs: Inputs, task: Task) -> AsyncGenerator[S
         raise NodeFailed("input_invalid", "its input is empty: there is nothing to ask the agent")
     bases = node.needs().bases
     conversation = await task.ports.conversation(
-        supply.model.abilities, question, memory=bool(node.memory), base_ids=bases, extra=node.llm.extra()
+        supply.model.abilities, question, memory=node.remembers(), base_ids=bases, extra=node.llm.extra()
     )
     async with aclosing(task.converse(agent, supply, conversation, bases)) as steps:
         async for step in steps:
             yield step
     if not task.waits:
-        yield Produced(said(task.answer, agent.output_schema))
+        remember = conversed(task.run, node.remembers(), task.path, question, task.answer)
+        yield Produced(said(task.answer, agent.output_schema), remember)
 
 
 AGENT: Final = NodeType(

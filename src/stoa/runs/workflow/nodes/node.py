@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from stoa.memory import Conversed
 from stoa.runs.agent.steps import Step
 from stoa.runs.workflow.task import Task
 
@@ -136,12 +137,15 @@ class Node(NodePart):
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a node uses: its model (None: it has none; empty: the default one), its tools, its knowledge bases."""
+    """What a node uses: its model (None: it has none; empty: the default one), its tools, its knowledge bases, and what
+    else belongs to an agent."""
 
     model: Sequence[str] | None = None
     """Slugs, the first that the catalogue has."""
     tools: Sequence[str] = ()
     bases: Sequence[UUID] = ()
+    references: Sequence[tuple[str, UUID]] = ()
+    """(kind, id) of memories, memory stores and skills."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +159,10 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class Produced:
-    """The last step of a node's work: its output, before its transformer."""
+    """The last step of a node's work: its output, before its transformer, and what a memory is to keep."""
 
     output: Any
+    remember: Conversed | None = None
 
 
 class NodeFailed(Exception):

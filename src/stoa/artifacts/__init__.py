@@ -1,0 +1,17 @@
+"""Artifacts: documents that are published, in versions, with links. Front door."""
+
+from stoa.artifacts.rules import TEXT_KINDS
+from stoa.artifacts.service import Artifacts
+from stoa.artifacts.types import Artifact, ArtifactFilter, Kind, NewArtifact, NewVersion, Origin, Version
+
+__all__ = [
+    "TEXT_KINDS",
+    "Artifact",
+    "ArtifactFilter",
+    "Artifacts",
+    "Kind",
+    "NewArtifact",
+    "NewVersion",
+    "Origin",
+    "Version",
+]

@@ -1,0 +1,16 @@
+"""Background work of artifacts: finishes the deletions that a dead node left unfinished."""
+
+from stoa.db.receipts import SWEEP_SECONDS, Receipts
+from stoa.kernel.supervise import Supervisor
+
+
+class Housekeeping:
+    def __init__(self, receipts: Receipts) -> None:
+        self._receipts = receipts
+        self._supervisor = Supervisor()
+
+    async def start(self) -> None:
+        self._supervisor.keep_every(SWEEP_SECONDS, self._receipts.finish_pending, "artifacts.deletions")
+
+    async def stop(self) -> None:
+        await self._supervisor.stop()

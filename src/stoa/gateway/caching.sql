@@ -1,0 +1,18 @@
+-- name: cached
+-- A kept answer that is no older than the caller takes, and its age in seconds.
+SELECT model, content_type, content, extract(epoch FROM now() - created_at)::float8 AS age FROM cached_answers
+WHERE org_id = $1 AND project_id = $2 AND digest = $3 AND created_at > now() - make_interval(secs => $4);
+
+-- name: keep
+-- Keeps an answer, unless its key is gone, and no more than $8 of a project.
+WITH oldest AS (
+    DELETE FROM cached_answers WHERE org_id = $1 AND project_id = $2 AND digest IN (
+        SELECT digest FROM cached_answers WHERE org_id = $1 AND project_id = $2 AND digest <> $3 ORDER BY created_at DESC OFFSET $8 - 1)
+)
+INSERT INTO cached_answers (org_id, project_id, digest, key_id, model, content_type, content)
+SELECT $1, $2, $3, k.id, $5, $6, $7 FROM access_keys k WHERE k.org_id = $1 AND k.id = $4 FOR KEY SHARE
+ON CONFLICT (org_id, project_id, digest) DO UPDATE
+SET key_id = excluded.key_id, model = excluded.model, content_type = excluded.content_type, content = excluded.content, created_at = now();
+
+-- name: forget_old
+DELETE FROM cached_answers WHERE created_at < now() - make_interval(secs => $1);

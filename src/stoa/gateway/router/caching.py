@@ -1,0 +1,146 @@
+"""Exact caching of answers that are not streamed, where a request asks for it (`Stoa-Cache`).
+
+An answer is kept for the project and found by the whole request and by the models that can answer it: whoever may not
+call a model, or asks with another word, meets nothing. It goes with the key whose call it was.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Any, Final
+from uuid import UUID
+
+import orjson
+
+from stoa.db import Database, load
+from stoa.db.internal import internal_statement
+from stoa.gateway.providers.fields import list_of, object_of
+from stoa.gateway.providers.openai_reading import usage_of
+from stoa.gateway.router.calls import Calls
+from stoa.gateway.router.chat import DIGITS, Whole
+from stoa.gateway.types import Usage
+from stoa.kernel.errors import BadRequest
+from stoa.kernel.principal import Principal
+from stoa.kernel.supervise import Supervisor
+
+SQL: Final = load("stoa.gateway", "caching.sql")
+HEADER: Final = "Stoa-Cache"
+AGE_SECONDS: Final = 3_600
+"""Of an answer that is taken where the caller does not say."""
+AGE_SECONDS_MAX: Final = 86_400
+"""An older answer is deleted."""
+ENTRY_BYTES_MAX: Final = 256 * 1024
+ENTRIES_MAX: Final = 2_000
+"""Of a project; the oldest go first. With ENTRY_BYTES_MAX that is half a gigabyte at most."""
+SWEEP_SECONDS: Final = 300.0
+_ORDER: Final = re.compile(r"(true|max-age=([0-9]{1,6}))(?:\s*,\s*(tools))?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class CacheOrder:
+    """What a request asks of the cache: the oldest answer that it takes, and whether answers that call tools are
+    kept."""
+
+    age_seconds: int = AGE_SECONDS
+    tools: bool = False
+
+
+def order_of(header: str | None) -> CacheOrder | None:
+    """None where nothing is asked. Raises BadRequest."""
+    if header is None:
+        return None
+    found = _ORDER.fullmatch(header.strip())
+    if found is None:
+        raise BadRequest.field(HEADER, "must be true or max-age=SECONDS, and may end in: , tools")
+    age = int(found[2]) if found[2] else AGE_SECONDS
+    if not 1 <= age <= AGE_SECONDS_MAX:
+        raise BadRequest.field(HEADER, f"can ask for an age of 1 to {AGE_SECONDS_MAX} seconds")
+    return CacheOrder(age, tools=found[3] is not None)
+
+
+class Cache:
+    """Long-lived: `start` before use."""
+
+    def __init__(self, database: Database, calls: Calls) -> None:
+        self._database = database
+        self._calls = calls
+        self._supervisor = Supervisor()
+
+    async def start(self) -> None:
+        self._supervisor.keep_every(SWEEP_SECONDS, self.sweep, "gateway.cache")
+
+    async def stop(self) -> None:
+        await self._supervisor.stop()
+
+    async def sweep(self) -> None:
+        async with internal_statement(self._database) as tx:
+            await tx.execute(SQL.forget_old, AGE_SECONDS_MAX)
+
+    async def whole(
+        self,
+        principal: Principal,
+        order: CacheOrder,
+        fields: dict[str, Any],
+        targets: Callable[[Principal, str], Awaitable[Sequence[str]]],
+        answer: Callable[[], Awaitable[Whole]],
+    ) -> Whole:
+        """A kept answer, or what `answer` gives, which is then kept. `targets` gives the slugs that can answer, so that
+        a model that is not the caller's is refused before anything is looked for. Raises AppError."""
+        if not _cacheable(fields, order):
+            return _marked(await answer(), "bypass")
+        slug = fields.get("model")
+        slugs = await targets(principal, slug) if isinstance(slug, str) else ()
+        if not slugs:
+            return await answer()  # Which refuses it.
+        project_id = await self._calls.home(principal)
+        digest = sha256(orjson.dumps([sorted(slugs), fields], option=orjson.OPT_SORT_KEYS)).digest()
+        async with self._database.tenant(principal) as tx:
+            row = await tx.fetchrow(SQL.cached, principal.org_id, project_id, digest, float(order.age_seconds))
+        if row is not None:
+            found = Whole(row["content"], row["content_type"], {"Age": str(int(row["age"]))})
+            return await self._billed(principal, str(slug), fields, row["model"], found)
+        whole = await answer()
+        await self._keep(principal, project_id, digest, whole)
+        return _marked(whole, "miss")
+
+    async def _billed(self, principal: Principal, slug: str, fields: dict[str, Any], model: str, found: Whole) -> Whole:
+        """A line of its own kind, which costs nothing and says what was not paid for."""
+        call = await self._calls.new(principal, slug, fields)
+        usage = usage_of(object_of(orjson.loads(found.content).get("usage"))) or Usage()
+        await self._calls.accounts.committed(self._calls.accounts.enter(call, model, usage, 0.0, kind="cache"))
+        told = {"X-Stoa-Model": model, "X-Stoa-Call-Id": str(call.id), "X-Stoa-Cost-Usd": f"{0:.{DIGITS}f}"}
+        return _marked(replace(found, headers={**found.headers, **told}), "hit")
+
+    async def _keep(self, principal: Principal, project_id: UUID, digest: bytes, whole: Whole) -> None:
+        if len(whole.content) > ENTRY_BYTES_MAX or not _complete(orjson.loads(whole.content)):
+            return
+        async with self._database.tenant(principal) as tx:
+            await tx.execute(
+                SQL.keep,
+                principal.org_id,
+                project_id,
+                digest,
+                principal.key_id,
+                whole.headers["X-Stoa-Model"],
+                whole.content_type,
+                whole.content,
+                ENTRIES_MAX,
+            )
+
+
+def _cacheable(fields: Mapping[str, Any], order: CacheOrder) -> bool:
+    """A model that may call tools is asked each time, unless the caller says otherwise: what the tools do is not
+    done by an answer of yesterday."""
+    return order.tools or not (fields.get("tools") or fields.get("functions"))
+
+
+def _complete(answer: Any) -> bool:
+    """Whether an answer has come to its end by itself; vectors always have."""
+    held = object_of(answer)
+    choices = [object_of(choice).get("finish_reason") for choice in list_of(held.get("choices"))]
+    return bool(held.get("data")) or (bool(choices) and all(one not in (None, "content_filter") for one in choices))
+
+
+def _marked(whole: Whole, state: str) -> Whole:
+    return replace(whole, headers={**whole.headers, "X-Stoa-Cache": state})

@@ -1,0 +1,18 @@
+"""What agents keep of their end users: messages in memories, notes in memory stores. Front door."""
+
+from stoa.memory.recalling import Recalling
+from stoa.memory.rules import FILE_CHARACTERS_MAX, one_spelling, path_problem
+from stoa.memory.stores import MemoryStores
+from stoa.memory.types import Conversed, MemoryFile, Scope, Utterance
+
+__all__ = [
+    "FILE_CHARACTERS_MAX",
+    "Conversed",
+    "MemoryFile",
+    "MemoryStores",
+    "Recalling",
+    "Scope",
+    "Utterance",
+    "one_spelling",
+    "path_problem",
+]

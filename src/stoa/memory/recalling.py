@@ -1,0 +1,71 @@
+"""Memories as runs use them: what was said is read before an answer, and kept in the transaction that stores it.
+
+These are transactions of the internal role, so every statement names the run's project.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+from uuid import UUID, uuid5
+
+from stoa.db import Database, Tx
+from stoa.db.internal import internal_statement
+from stoa.kernel.pages import PageRequest
+from stoa.memory import rules, store
+from stoa.memory.store import SQL
+from stoa.memory.types import Conversed, Item, NewItem, Scope, Utterance
+
+
+class Recalling:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def newest(
+        self, org_id: UUID, project_id: UUID, memory_id: UUID, scope: Scope, limit: int
+    ) -> Sequence[Utterance]:
+        """The newest items of a scope, oldest first; none where the memory is gone, or of another project."""
+        async with internal_statement(self._database) as tx:
+            if await tx.fetchval(SQL.memory_of_project, org_id, project_id, memory_id) is None:
+                return ()
+            found = await store.list_items(tx, org_id, memory_id, scope, PageRequest(page_size=limit))
+        return [said for one in reversed(found) if (said := _utterance(one)).text]
+
+    async def keep(self, tx: Tx, org_id: UUID, project_id: UUID, run_id: UUID, said: Conversed) -> None:
+        """In the transaction that stores the answer, so that it is there once, whoever dies. Nothing where the memory
+        is gone."""
+        if await tx.fetchval(SQL.memory_of_project, org_id, project_id, said.memory_id) is None:
+            return
+        await tx.execute(SQL.lock_user, said.memory_id, said.user_id)
+        items = [
+            (uuid5(run_id, f"memory {said.key} {number}"), NewItem(said.user_id, said.session_id, message))
+            for number, message in enumerate(said.messages)
+        ]
+        await store.insert_items(tx, org_id, project_id, said.memory_id, items, run_id)
+        await tx.execute(SQL.delete_oldest_items, org_id, said.memory_id, said.user_id, rules.ITEMS_MAX)
+
+    async def forget(self, tx: Tx, org_id: UUID, conversation_id: UUID) -> Mapping[str, tuple[int, int]]:
+        """What the runs of a conversation remembered, which are deleted next. Gives rows and bytes per table."""
+        row = await tx.fetchrow(SQL.forget_runs, org_id, conversation_id)
+        assert row is not None, "an aggregate gives a row"
+        return {
+            "memory_items": (row["items"], row["item_bytes"]),
+            "tool_effects": (row["effects"], row["effect_bytes"]),
+        }
+
+    async def replaced(self, tx: Tx, org_id: UUID, run_id: UUID) -> None:
+        """Another answer to the same message counts from now on: what the earlier ones remembered goes."""
+        await tx.execute(SQL.forget_superseded, org_id, run_id)
+
+
+def _utterance(item: Item) -> Utterance:
+    """Only what was said: calls of tools and their results are no part of it."""
+    role = str(item.data.get("role"))
+    text = _text(item.data.get("content")) if role in ("user", "assistant") else ""
+    return Utterance(role, text, item.session_id, item.created_at)
+
+
+def _text(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    parts = cast("Sequence[Any]", content) if isinstance(content, list) else ()
+    texts = [part.get("text") for part in parts if isinstance(part, dict) and part.get("type") == "text"]
+    return "\n\n".join(text for text in texts if isinstance(text, str) and text)

@@ -1,0 +1,16 @@
+"""Background work of memory: proves the deletions that a dead node, or their size, left unproven."""
+
+from stoa.db.receipts import SWEEP_SECONDS, Receipts
+from stoa.kernel.supervise import Supervisor
+
+
+class Housekeeping:
+    def __init__(self, receipts: Receipts) -> None:
+        self._receipts = receipts
+        self._supervisor = Supervisor()
+
+    async def start(self) -> None:
+        self._supervisor.keep_every(SWEEP_SECONDS, self._receipts.finish_pending, "memory.deletions")
+
+    async def stop(self) -> None:
+        await self._supervisor.stop()

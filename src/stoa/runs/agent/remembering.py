@@ -1,0 +1,140 @@
+"""What an agent reads of what was said before, and what it keeps: from its definition to values. Pure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+from uuid import UUID
+
+from stoa.gateway import Passage
+from stoa.memory import Conversed, Scope
+from stoa.runs.types import Run
+
+Strategy = Literal["all", "relevant", "both"]
+STRATEGIES: Final[Sequence[Strategy]] = ("all", "relevant", "both")
+LIMIT: Final = 100
+LIMIT_MAX: Final = 500
+CANDIDATES_MAX: Final = 500
+"""Of the newest messages, among which the relevant ones are looked for: beyond 200 exchanges words alone choose."""
+RELEVANT_MAX: Final = 20
+"""Exchanges that an agent is shown because they are relevant."""
+EXCHANGE_CHARACTERS_MAX: Final = 4_000
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryUse:
+    """`memory_id` None: what was said in the run's own conversation. `limit` None: as much of it as fits.
+
+    Of a run in a session `scope` session means what was said in it, user what was said in any of the user's sessions.
+    """
+
+    memory_id: UUID | None = None
+    strategy: Strategy = "all"
+    limit: int | None = None
+    scope: Literal["session", "user"] = "session"
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One message of before."""
+
+    role: str
+    text: str
+    session_id: str | None = None
+
+
+def memory_use(given: Any, strategy: Any = None, limit: Any = None) -> MemoryUse | None:
+    """From the field `memory` of an agent: true or an object of the platform's or of Stoa's form; None where the agent
+    has no memory. Raises ValueError with a sentence that goes on from the field's name."""
+    if given is None or given is False:
+        return None
+    if given is True:
+        given = {}
+    if not isinstance(given, Mapping):
+        raise ValueError("must be true, false or an object")
+    backend = given.get("backend")
+    named = given.get("memory_id") or (backend.get("memory_id") if isinstance(backend, Mapping) else None)
+    strategy = given.get("strategy") or strategy or "all"
+    if strategy not in STRATEGIES:
+        raise ValueError(f"has a strategy that is none of {', '.join(STRATEGIES)}")
+    limit = given.get("limit") or given.get("message_limit") or limit
+    if limit is not None and (type(limit) is not int or limit < 1):
+        raise ValueError("has a limit that is no number of messages")
+    scope = given.get("scope") or "session"
+    if scope not in ("session", "user"):
+        raise ValueError("has a scope that is neither session nor user")
+    if named is None:
+        return MemoryUse(None, strategy, min(limit, LIMIT_MAX) if limit else None)
+    try:
+        memory_id = UUID(str(named))
+    except ValueError:
+        raise ValueError("has a memory_id that is no UUID") from None
+    return MemoryUse(memory_id, strategy, min(limit or LIMIT, LIMIT_MAX), scope)
+
+
+def memory_of(run: Run) -> MemoryUse | None:
+    """Of the agent of a conversation, which remembers its conversation unless its definition says otherwise."""
+    given = (run.options.get("agent") or {}).get("memory")
+    return MemoryUse() if given is None else memory_use(given)
+
+
+def session_of(run: Run) -> str | None:
+    """An app's own host names a session or none; any other conversation is one."""
+    if run.session_id is not None:
+        return str(run.session_id)
+    return None if "fields" in run.options else str(run.conversation_id)
+
+
+def scope_of(run: Run, user_id: str, use: MemoryUse) -> Scope:
+    session = session_of(run)
+    if session is None or use.scope == "user":
+        return Scope(user_id, None, of_sessions=True, of_user=True)
+    return Scope(user_id, session, of_sessions=True, of_user=False)
+
+
+def conversed(run: Run, use: MemoryUse | None, key: str, question: str, answer: str) -> Conversed | None:
+    """What a memory is to keep of an answer; None where there is none to keep it, or nobody whose it would be."""
+    if use is None or use.memory_id is None or run.end_user is None or not answer:
+        return None
+    messages = [_message("user", question), _message("assistant", answer)]
+    return Conversed(use.memory_id, run.end_user, session_of(run), key, messages)
+
+
+def _message(role: str, text: str) -> Mapping[str, Any]:
+    return {"role": role, "content": [{"type": "text", "text": text}]}
+
+
+def divided(said: Sequence[Said], use: MemoryUse, session: str | None) -> tuple[Sequence[Said], Sequence[Said]]:
+    """What is shown as the conversation so far, and what is only searched. `said` is oldest first."""
+    if use.strategy == "relevant":
+        return (), said
+    own = [one for one in said if one.session_id == session] if use.strategy == "both" and session else said
+    recent = own[-use.limit :] if use.limit is not None else own
+    if use.strategy == "all":
+        return recent, ()
+    shown = set(map(id, recent))
+    return recent, [one for one in said if id(one) not in shown]
+
+
+def exchanges(said: Sequence[Said]) -> Sequence[Passage]:
+    """Questions with their answers, as pieces that can be searched."""
+    return [Passage(text) for text in _exchanges(said)]
+
+
+def _exchanges(said: Sequence[Said]) -> Iterator[str]:
+    waiting: Said | None = None
+    for one in said:
+        if waiting is not None and one.role == "assistant" and one.session_id == waiting.session_id:
+            yield _cut(f"User: {waiting.text}\n\nAssistant: {one.text}")
+            waiting = None
+            continue
+        if waiting is not None:
+            yield _cut(f"User: {waiting.text}")
+        waiting = one if one.role == "user" else None
+        if waiting is None:
+            yield _cut(f"Assistant: {one.text}")
+    if waiting is not None:
+        yield _cut(f"User: {waiting.text}")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= EXCHANGE_CHARACTERS_MAX else f"{text[:EXCHANGE_CHARACTERS_MAX]}…"

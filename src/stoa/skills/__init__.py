@@ -1,0 +1,7 @@
+"""Skills: instructions with their files, in versions, for agents to read. Front door."""
+
+from stoa.skills.archives import ArchiveError
+from stoa.skills.service import Skills
+from stoa.skills.types import Skill, SkillVersion
+
+__all__ = ["ArchiveError", "Skill", "SkillVersion", "Skills"]

@@ -1,0 +1,182 @@
+"""The collector's route: spans of other programs, as the platform's SDK and OpenTelemetry send them (contract section
+9)."""
+
+import asyncio
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+from fastapi import Request
+from starlette.responses import Response
+
+from stoa.http import Gate, Routes, errors, refusals
+from stoa.http.authentication import bearer_token
+from stoa.http.bodies import BodyLimit, allow
+from stoa.kernel.errors import AppError, BadRequest, TooLarge, Unauthorized, UnsupportedMediaType
+from stoa.traces import otlp, rules, store, wire
+from stoa.traces.service import Collector
+from stoa.traces.types import Batch, Rejected
+
+BODY_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Of a request as it is sent, and again of what a compressed one unpacks to."""
+PARSED_HERE_BYTES_MAX: Final = 64 * 1024
+"""A larger body is parsed on a thread."""
+PROTOBUF: Final = "application/x-protobuf"
+PROTOBUFS: Final = (PROTOBUF, "application/protobuf", "application/vnd.google.protobuf")
+CODES: Final[Mapping[int, int]] = {400: 3, 401: 16, 403: 7, 404: 5, 413: 8, 415: 3, 429: 8, 503: 14}
+UNKNOWN: Final = 2
+"""google.rpc.Code by status: INVALID_ARGUMENT, UNAUTHENTICATED, PERMISSION_DENIED …"""
+_TOO_LARGE: Final = f"The body is over the limit of {BODY_BYTES_MAX >> 20} MiB; send fewer spans at once."
+_TOO_MANY: Final = f"A request may hold {rules.SPANS_MAX} spans; send fewer at once."
+_DOCUMENTED: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"type": "object", "description": "`runs`, or `resourceSpans`."},
+                "examples": {"runs": {"value": {"runs": []}}},
+            },
+        },
+    }
+}
+
+
+def collector_routes(collector: Collector, gate: Gate) -> Routes:
+    router = Routes(tags=["traces"])
+
+    @router.post(
+        "/v1/traces",
+        response_class=Response,
+        responses={200: {"model": wire.StoredWire}, **refusals(413, 415)},
+        openapi_extra=_DOCUMENTED,
+    )
+    async def collect(request: Request) -> Response:
+        """Stores the spans of other programs: `{"runs": […]}` as the platform's SDK sends them, or OTLP as JSON or
+        protobuf, also compressed with gzip. They are committed when this answers. One that is wrong is named and left
+        out; the others are stored. Needs the key of a project."""
+        protobuf = request.headers.get("content-type", "").split(";")[0].strip().lower() in PROTOBUFS
+        try:
+            principal = await gate.admit(request, bearer_token(request), "traces:write")
+            if principal.project_id is None:
+                raise Unauthorized("The collector takes the key of a project; this one is organization-wide.")
+            allow(request.scope, BodyLimit(BODY_BYTES_MAX))
+            packed = _packed(request)
+            body = await _body(request)
+            batch, speaks_otlp = await _read(body, protobuf=protobuf, packed=packed)
+            await collector.store(principal, principal.project_id, batch)
+        except AppError as refusal:
+            return _refused(refusal, protobuf=protobuf)
+        if protobuf:
+            return Response(otlp.answer_protobuf(len(batch.rejected), _summary(batch.rejected)), media_type=PROTOBUF)
+        if speaks_otlp:
+            return _otlp_json(batch.rejected)
+        answer = wire.stored(batch.rejected).model_dump(mode="json", exclude_none=True)
+        return Response(orjson.dumps(answer), media_type="application/json")
+
+    return router
+
+
+def _packed(request: Request) -> bool:
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("identity", "gzip", "x-gzip", ""):
+        raise UnsupportedMediaType(f"Content-Encoding {encoding[:50]} is not taken here; send gzip, or nothing.")
+    return "gzip" in encoding
+
+
+async def _body(request: Request) -> bytes:
+    """As it was sent. Raises TooLarge before more is read than is allowed."""
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > BODY_BYTES_MAX:
+            raise TooLarge(_TOO_LARGE)
+    return bytes(body)
+
+
+def _unpacked(body: bytes) -> bytes:
+    """Every member of a gzip file. Raises TooLarge before more is unpacked than is allowed."""
+    found, left = bytearray(), body
+    while left:
+        unpack = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        try:
+            found += unpack.decompress(left, BODY_BYTES_MAX + 1 - len(found))
+        except zlib.error as error:
+            raise BadRequest.field("body", "is no gzip") from error
+        if len(found) > BODY_BYTES_MAX:
+            raise TooLarge(_TOO_LARGE)
+        if not unpack.eof:
+            raise BadRequest.field("body", "is gzip that ends early")
+        left = unpack.unused_data
+        if not left.strip(b"\0"):  # Some writers pad with zeros.
+            break
+    return bytes(found)
+
+
+async def _read(body: bytes, *, protobuf: bool, packed: bool) -> tuple[Batch, bool]:
+    """The spans, and whether the request speaks OTLP. Raises BadRequest when none of them can be stored."""
+
+    def parse() -> tuple[Batch, bool]:
+        plain = _unpacked(body) if packed else body
+        return _parse_protobuf(plain) if protobuf else _parse_json(plain)
+
+    if len(body) <= (PARSED_HERE_BYTES_MAX >> 4 if packed else PARSED_HERE_BYTES_MAX):
+        batch, speaks_otlp = parse()
+    else:
+        batch, speaks_otlp = await asyncio.to_thread(parse)
+    if not speaks_otlp and batch.rejected and not batch.spans:
+        details = {f"runs[{one.index}]{f'.{one.field}' if one.field else ''}": one.reason for one in batch.rejected}
+        raise BadRequest("No run of this request can be stored.", details=details)
+    return batch, speaks_otlp
+
+
+def _parse_protobuf(body: bytes) -> tuple[Batch, bool]:
+    try:
+        return otlp.read_protobuf(body), True
+    except otlp.TooMany as error:
+        raise TooLarge(_TOO_MANY) from error
+    except otlp.Malformed as error:
+        raise BadRequest.field("body", str(error)) from error
+
+
+def _parse_json(body: bytes) -> tuple[Batch, bool]:
+    try:
+        document = store.parsed(body)
+    except ValueError as error:
+        raise BadRequest.field("body", "is not valid JSON") from error
+    if isinstance(document, dict) and "resourceSpans" in document:
+        try:
+            return otlp.read_json(document), True
+        except otlp.TooMany as error:
+            raise TooLarge(_TOO_MANY) from error
+        except otlp.Malformed as error:
+            raise BadRequest.field("body", str(error)) from error
+    runs = document.get("runs") if isinstance(document, dict) else None
+    if not isinstance(runs, list):
+        raise BadRequest.field("runs", "is required, and must be a list")
+    if len(runs) > rules.SPANS_MAX:
+        raise TooLarge(f"A request may hold {rules.SPANS_MAX} runs; this one has {len(runs)}.")
+    return rules.read_runs(runs), False
+
+
+def _summary(rejected: Sequence[Rejected]) -> str:
+    return "; ".join(f"span {one.index}: {one.field} {one.reason}" for one in rejected[:10])
+
+
+def _otlp_json(rejected: Sequence[Rejected]) -> Response:
+    """ExportTraceServiceResponse: an empty object when everything was stored."""
+    partial = {"partialSuccess": {"rejectedSpans": str(len(rejected)), "errorMessage": _summary(rejected)}}
+    return Response(orjson.dumps(partial if rejected else {}), media_type="application/json")
+
+
+def _refused(refusal: AppError, *, protobuf: bool) -> Response:
+    """A refusal as OTLP has it, google.rpc.Status in the content type of the request; as JSON beside the envelope of
+    this API, which the platform's SDK reads."""
+    ready = errors.response(refusal)
+    code = CODES.get(refusal.status, UNKNOWN)
+    if protobuf:
+        headers = {name: value for name, value in ready.headers.items() if not name.startswith("content-")}
+        return Response(otlp.status_protobuf(code, refusal.message), refusal.status, headers, PROTOBUF)
+    said = orjson.loads(bytes(ready.body)) | {"code": code, "message": refusal.message}
+    headers = {name: value for name, value in ready.headers.items() if name != "content-length"}
+    return Response(orjson.dumps(said), refusal.status, headers, "application/json")
