@@ -29,7 +29,8 @@ WORDS_MIN: Final = 150
 CANDIDATES_PER_ITEM: Final = 20
 """Of each half, for every item that is wanted: long documents fill the first places with their chunks."""
 SECOND_SHARE: Final = 0.1
-"""What the second best chunk of an item adds to the best one, where items are ranked (bench/RESULTS.md)."""
+"""Of what the second best chunk of an item has over the usual one: it is added to the best one's score, where items are
+ranked (bench/RESULTS.md)."""
 POSTINGS_MAX: Final = 1_000_000
 """Of one query; beyond, its commonest words are left out."""
 
@@ -240,15 +241,17 @@ async def _fused(
 
 
 async def _best_of_items(tx: Tx, key: BaseKey, index: Row, ranking: Ranking) -> Ranking:
-    """The best chunk of each item. A second good chunk speaks for an item, too: by a tenth of its score."""
+    """The best chunk of each item. A second good chunk speaks for an item, too: by a tenth of what it has over the
+    usual chunk of this ranking. An item that has only one loses nothing by it."""
     rows = await tx.fetch(SQL.items_at, key.org_id, index["index_id"], [ordinal for ordinal, _ in ranking])
     items = {row["ordinal"]: row["item_id"] for row in rows}
     best: dict[UUID, list[tuple[int, float]]] = {}
     for ordinal, score in ranking:
         if ordinal in items:
             best.setdefault(items[ordinal], []).append((ordinal, score))
+    usual = ranking[len(ranking) // 2][1] if ranking else 0.0
     scores = [
-        (each[0][0], (each[0][1] + SECOND_SHARE * (each[1][1] if len(each) > 1 else 0.0)) / (1 + SECOND_SHARE))
+        (each[0][0], min(1.0, each[0][1] + SECOND_SHARE * max(0.0, (each[1][1] if len(each) > 1 else 0.0) - usual)))
         for each in best.values()
     ]
     return sorted(scores, key=lambda one: (-one[1], one[0]))

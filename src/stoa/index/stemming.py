@@ -10,7 +10,7 @@ from stoa.db import Tx
 from stoa.index import words, words_v1
 from stoa.index.normalizing import folded, transcribed
 from stoa.index.store import SQL
-from stoa.index.words import CAPITALS, CHARACTERS_MAX, FOLDED, STOP, TAIL, WORD
+from stoa.index.words import CAPITALS, CHARACTERS_MAX, FOLDED, HEAD, STOP, TAIL, WORD
 
 REMEMBERED_MAX: Final = 200_000
 """Words of one language: about 30 MB."""
@@ -112,7 +112,7 @@ class Stemmer:
             return {CAPITALS + word: 1.0} if kind == CAPITALS else None
         if kind not in {WORD, CAPITALS}:
             return dict.fromkeys(own, 1.0)
-        plain = {term[1:] for term in own if term[0] != TAIL}
+        plain = {term[1:] for term in own if term[0] not in {HEAD, TAIL}}
         found = {own[0]: 1.0}
         for stem in plain:
             found.setdefault(WORD + stem, LIKE)
@@ -154,10 +154,10 @@ class Stemmer:
             stem = word
         if stem is None:
             return (STOP + word, CAPITALS + word) if kind == CAPITALS else (STOP + word,)
-        tail = (TAIL + folded(stem)[::-1],) if _may_be_compound(analysis.language, stem) else ()
+        parts = _as_compound(stem) if analysis.language in COMPOUNDING else ()
         if word.isascii():
-            return (WORD + stem, *tail)
-        return (WORD + stem, *(FOLDED + one for one in self._like(word, stem, stems)), *tail)
+            return (WORD + stem, *parts)
+        return (WORD + stem, *(FOLDED + one for one in self._like(word, stem, stems)), *parts)
 
     def _like(self, word: str, stem: str, stems: Mapping[str, str | None]) -> Iterable[str]:
         """The stems by which a word is found without its accents."""
@@ -167,13 +167,17 @@ class Stemmer:
         return found if plain != word else ()
 
 
-def _may_be_compound(language: str, stem: str) -> bool:
-    return language in COMPOUNDING and len(stem) >= PART_MIN + REST_MIN and stem.isalpha()
+def _as_compound(stem: str) -> Sequence[str]:
+    if len(stem) < PART_MIN + REST_MIN or not stem.isalpha():
+        return ()
+    plain = folded(stem)
+    return (HEAD + plain, TAIL + plain[::-1])
 
 
 def compound_ranges(stem: str) -> Sequence[tuple[str, str]]:
     """Between which terms the compounds lie that begin and that end with a stem."""
-    return [(low, low + "\U0010ffff") for low in (WORD + stem, TAIL + folded(stem)[::-1])]
+    plain = folded(stem)
+    return [(low, low + "\U0010ffff") for low in (HEAD + plain, TAIL + plain[::-1])]
 
 
 def _is_stemmed(word: str, form: int) -> bool:

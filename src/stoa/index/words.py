@@ -24,9 +24,10 @@ STOP: Final = "s"
 """A stop word: asked for only where a query holds nothing else."""
 FOLDED: Final = "f"
 """A stem as it is found by those who leave out its accents."""
+HEAD: Final = "h"
 TAIL: Final = "t"
-"""The stem of a long word written backwards, in languages that write compounds as one word: what begins with `gartna`
-ends in `antrag`."""
+"""The stem of a long word, and the same written backwards, in languages that write compounds as one word: what begins
+with `gartna` ends in `antrag`. Apart from the words, among which those of other languages are too."""
 COUNTED: Final = WORD + CODE
 """Kinds that count for the length of a chunk: the others are second forms of these."""
 
