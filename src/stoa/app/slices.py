@@ -8,9 +8,9 @@ from functools import partial
 from stoa import access, apps, conversations, gateway, runs
 from stoa.access import component as access_component
 from stoa.app import adapters, choices, flows, hosting
-from stoa.app.belongings import Lent, open_belongings
 from stoa.app.knowledge import Models, open_bases, open_models, open_sources
 from stoa.app.outbound import outbound_of
+from stoa.app.resources import Lent, open_resources
 from stoa.app.triggering import AppRunner, TriggersOfKeys
 from stoa.apps import component as apps_component
 from stoa.callbacks import component as callbacks_component
@@ -71,7 +71,7 @@ async def open_slices(
         models = await enter(open_models(settings, outbound, kit, owner, journal, node.node, builtin))
         knowledge = await enter(open_bases(settings, outbound, kit, owner, node.node, models))
         sources = await enter(open_sources(settings, outbound, kit, node.node, models, knowledge))
-        kept = await enter(open_belongings(kit, owner, settings.data_dir, settings.public_url))
+        kept = await enter(open_resources(kit, owner, settings.data_dir, settings.public_url))
         programs = choices.programs(settings)
         tools = await enter(
             tools_component.open_component(kit, models.gateway.vault, owner, outbound=outbound, programs=programs)
@@ -244,7 +244,7 @@ async def _open_conversations(
                 runs.Context(transcript, lent.models.documents, lent.library, lent.kept.recalling),
                 find_model=adapters.find_model(catalogue, choices.prices(settings)),
                 open_tools=lent.toolbox.open,
-                own_tools=lent.kept.own_tools,
+                resource_tools=lent.kept.resource_tools,
                 flows=lent.apps.released,
                 library=lent.library,
                 open_stream=streams.open_stream,

@@ -1,12 +1,12 @@
 """The write side: takes a run from `created` to its one terminal event. Front door."""
 
-from stoa.runs.agent.belongings import Belongings, SkillUse
 from stoa.runs.agent.items import content_of
 from stoa.runs.agent.knowledge import KnowledgeTool, Library, Quote, bases_of
 from stoa.runs.agent.notes import NotesTool
 from stoa.runs.agent.ports import Supply
 from stoa.runs.agent.publishing import ArtifactTool
 from stoa.runs.agent.remembering import MemoryUse, memory_use
+from stoa.runs.agent.resources import AgentResources, SkillUse
 from stoa.runs.agent.skilled import SkillsTool
 from stoa.runs.api import routes
 from stoa.runs.app_wire import app_message, report
@@ -27,8 +27,8 @@ from stoa.runs.workflow.registry import NODE_TYPES
 
 __all__ = [
     "NODE_TYPES",
+    "AgentResources",
     "ArtifactTool",
-    "Belongings",
     "CheckRequirements",
     "Context",
     "Credential",

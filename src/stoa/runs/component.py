@@ -16,7 +16,7 @@ from stoa.kernel.leases import Places
 from stoa.kernel.principal import Principal
 from stoa.memory import Recalling
 from stoa.runs.agent.knowledge import Library
-from stoa.runs.agent.ports import OwnTools
+from stoa.runs.agent.ports import ResourceTools
 from stoa.runs.api import OpenStream, routes
 from stoa.runs.checks import checks
 from stoa.runs.context import Context
@@ -72,7 +72,7 @@ async def open_component(
     *,
     find_model: FindModel,
     open_tools: OpenTools,
-    own_tools: OwnTools,
+    resource_tools: ResourceTools,
     flows: Flows,
     library: Library,
     open_stream: OpenStream,
@@ -107,10 +107,10 @@ async def open_component(
         context,
         find_model,
         open_tools,
-        Graphs(flows, find_model, context, library, kit.schemas, own_tools),
+        Graphs(flows, find_model, context, library, kit.schemas, resource_tools),
         places=Places(runs_max, runs_per_project_max),
         schemas=kit.schemas,
-        own_tools=own_tools,
+        resource_tools=resource_tools,
         revocation=Revocation(kit.database, living, revoked),
         metrics=metrics,
     )

@@ -17,11 +17,11 @@ from stoa.journal import Fenced, RunWriter
 from stoa.kernel.errors import AppError, DatabaseUnavailable
 from stoa.kernel.leases import RUN
 from stoa.runs import rules
-from stoa.runs.agent.belongings import Belongings
 from stoa.runs.agent.checkpoint import RunCheckpoint, client_names, turns_json
 from stoa.runs.agent.definition import Agent
 from stoa.runs.agent.loop import Loop
-from stoa.runs.agent.ports import OwnTools, Ports, Schemas, Supply
+from stoa.runs.agent.ports import Ports, ResourceTools, Schemas, Supply
+from stoa.runs.agent.resources import AgentResources
 from stoa.runs.agent.steps import Answer, Checkpoint, Interrupt, Released, RunStopped
 from stoa.runs.graphs import Graphs, ReadyGraph
 from stoa.runs.metrics import RunMetrics
@@ -112,10 +112,10 @@ class Driver:
         schemas: Schemas,
         graphs: Graphs,
         revocation: Revocation,
-        own_tools: OwnTools,
+        resource_tools: ResourceTools,
     ) -> None:
         self._revocation = revocation
-        self._own_tools = own_tools
+        self._resource_tools = resource_tools
         self._runs = runs
         self._recorder = recorder
         self._node = node
@@ -183,8 +183,8 @@ class Driver:
         if isinstance(state, WorkflowCheckpoint) and run.checkpoint is not None:
             state.nodes = await self._recorder.nodes(run)
         async with self._open_tools(run, names) as opened:
-            belongings = Belongings() if isinstance(ready, ReadyGraph) else _agent_of(run).belongings
-            own = await self._own_tools(run, belongings) if belongings else ()
+            resources = AgentResources() if isinstance(ready, ReadyGraph) else _agent_of(run).resources
+            own = await self._resource_tools(run, resources) if resources else ()
             tools = {tool.name: tool for tool in [*opened, *own]}
             while True:
                 begun = run.checkpoint is not None or bool(state.agent.turns) or isinstance(ready, ReadyGraph)

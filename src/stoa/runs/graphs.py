@@ -13,7 +13,7 @@ import orjson
 from stoa.conversations import text_of
 from stoa.kernel.errors import NotFound
 from stoa.runs.agent.knowledge import KnowledgeTool, Library
-from stoa.runs.agent.ports import OwnTools, Schemas
+from stoa.runs.agent.ports import ResourceTools, Schemas
 from stoa.runs.agent.steps import Answer
 from stoa.runs.context import Context
 from stoa.runs.pacing import Pacing
@@ -58,14 +58,14 @@ class Graphs:
         context: Context,
         library: Library,
         schemas: Schemas,
-        own_tools: OwnTools,
+        resource_tools: ResourceTools,
     ) -> None:
         self._flows = flows
         self._find_model = find_model
         self._context = context
         self._library = library
         self._schemas = schemas
-        self._own_tools = own_tools
+        self._resource_tools = resource_tools
         self._clock = Pacing()
         self._kept: OrderedDict[UUID, Graph] = OrderedDict()
 
@@ -110,7 +110,7 @@ class Graphs:
             partial(self._context.of_node, run),
             partial(self._library.look, run),
             partial(KnowledgeTool, self._library, run),
-            partial(self._own_tools, run),
+            partial(self._resource_tools, run),
             tools,
             answers,
             self._schemas,

@@ -22,7 +22,7 @@ from stoa.kernel.metrics import Gauge, Metric
 from stoa.kernel.supervise import Heartbeat, Supervisor
 from stoa.runs import rules, store
 from stoa.runs.agent.checkpoint import RunCheckpoint
-from stoa.runs.agent.ports import OwnTools, Schemas
+from stoa.runs.agent.ports import ResourceTools, Schemas
 from stoa.runs.context import Context
 from stoa.runs.driving import ActiveRun, Driver, HandedOver, OpenTools, Ready
 from stoa.runs.graphs import Graphs, ReadyGraph, is_graph
@@ -65,7 +65,7 @@ class Worker:
         places: Places,
         schemas: Schemas,
         revocation: Revocation,
-        own_tools: OwnTools,
+        resource_tools: ResourceTools,
         metrics: RunMetrics | None = None,
     ) -> None:
         self._database = database
@@ -89,7 +89,7 @@ class Worker:
             schemas,
             graphs,
             revocation,
-            own_tools,
+            resource_tools,
         )
         self._active: dict[UUID, ActiveRun] = {}
         self._supervisor = Supervisor()

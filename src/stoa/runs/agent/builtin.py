@@ -45,17 +45,17 @@ def offered(agent: Agent, tools: Mapping[str, Tool], depth: int) -> Sequence[Too
 
 
 def allowed(tool: Tool, agent: Agent) -> bool:
-    """Whether the agent may call it: a tool that its definition names, or one for what belongs to it."""
-    belongings = agent.belongings
+    """Whether the agent may call it: a tool that its definition names, or one for its resources."""
+    resources = agent.resources
     match tool.kind:
         case ToolKind.KNOWLEDGE_BASE:
             return bool(agent.knowledge_bases)
         case ToolKind.MEMORY_STORE:
-            return belongings.notes is not None
+            return resources.notes is not None
         case ToolKind.SKILL:
-            return bool(belongings.skills)
+            return bool(resources.skills)
         case ToolKind.ARTIFACT:
-            return belongings.artifacts
+            return resources.artifacts
         case _:
             return named(tool.name, agent.tools)
 

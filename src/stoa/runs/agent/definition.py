@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from stoa.runs.agent.belongings import Belongings
+from stoa.runs.agent.resources import AgentResources
 
 ITERATIONS_MAX: Final = 25
 SUBAGENTS_MAX: Final = 8
@@ -60,7 +60,7 @@ class Agent:
     output_schema: Mapping[str, Any] | None = None
     limits: Limits = field(default_factory=Limits)
     client_tools: Sequence[ClientTool] = ()
-    belongings: Belongings = field(default_factory=Belongings)
+    resources: AgentResources = field(default_factory=AgentResources)
 
     @classmethod
     def of(
@@ -84,7 +84,7 @@ class Agent:
             subagents_enabled=subagents_enabled,
             output_schema=given.get("output_schema"),
             limits=Limits(**given.get("limits", {})),
-            belongings=Belongings.of(given),
+            resources=AgentResources.of(given),
         )
 
     def wanted(self, wanted: Mapping[str, Any] | None) -> "Agent":

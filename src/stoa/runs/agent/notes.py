@@ -8,7 +8,7 @@ from stoa.kernel.effects import EffectKey
 from stoa.kernel.errors import AppError
 from stoa.kernel.principal import Principal
 from stoa.memory import FILE_CHARACTERS_MAX, MemoryFile, one_spelling, path_problem
-from stoa.runs.agent.belongings import NotesUse
+from stoa.runs.agent.resources import NotesUse
 from stoa.tools import Call, ToolKind, ToolResult
 
 NOTES: Final = "memory_store"

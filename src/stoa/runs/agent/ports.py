@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from stoa.gateway import Model, ModelRequest, Usage
-from stoa.runs.agent.belongings import Belongings
 from stoa.runs.agent.checkpoint import AgentState, RunCheckpoint
 from stoa.runs.agent.definition import Agent
+from stoa.runs.agent.resources import AgentResources
 from stoa.runs.agent.steps import AgentScope, Answer, Step
 from stoa.runs.types import Run
 from stoa.tools import Call, Tool
@@ -89,8 +89,8 @@ class Job:
         return Call(run.org_id, run.project_id, run.id, call_id, run.user_id)
 
 
-OwnTools: TypeAlias = Callable[[Run, Belongings], Awaitable[Sequence[Tool]]]
-"""The tools for what belongs to a run's agent."""
+ResourceTools: TypeAlias = Callable[[Run, AgentResources], Awaitable[Sequence[Tool]]]
+"""The tools for the resources of a run's agent."""
 
 Converse: TypeAlias = Callable[[Agent, AgentState, AgentScope], AsyncGenerator[Step]]
 """Runs an agent until its answer is complete or waits for people: how a call hands its work to a subagent."""

@@ -6,10 +6,10 @@ from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from stoa.gateway import Capabilities, ModelRequest, Usage
-from stoa.runs.agent.belongings import Belongings
 from stoa.runs.agent.knowledge import Quote
 from stoa.runs.agent.ports import Schemas, Supply
 from stoa.runs.agent.remembering import MemoryUse
+from stoa.runs.agent.resources import AgentResources
 from stoa.runs.agent.steps import Answer
 from stoa.tools import Tool
 
@@ -60,7 +60,7 @@ class WorkflowPorts:
     """Best first. Raises AppError."""
     knowledge: Callable[[Sequence[UUID]], Tool]
     """The tool by which an agent searches these bases."""
-    own_tools: Callable[[Belongings], Awaitable[Sequence[Tool]]]
+    resource_tools: Callable[[AgentResources], Awaitable[Sequence[Tool]]]
     """The tools for what belongs to an agent."""
     tools: Mapping[str, Tool]
     answers: Mapping[str, Answer]

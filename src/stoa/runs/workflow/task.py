@@ -52,8 +52,8 @@ class Task:
         if bases:
             searching = self.ports.knowledge(bases)
             tools[searching.name] = searching
-        if agent.belongings:
-            tools |= {own.name: own for own in await self.ports.own_tools(agent.belongings)}
+        if agent.resources:
+            tools |= {own.name: own for own in await self.ports.resource_tools(agent.resources)}
         ports = Ports(
             supply.model,
             supply.slug,

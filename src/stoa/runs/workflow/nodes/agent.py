@@ -7,9 +7,9 @@ from uuid import UUID
 
 from pydantic import Field
 
-from stoa.runs.agent.belongings import Belongings, NotesUse, SkillUse
 from stoa.runs.agent.definition import Agent, Limits, Subagent
 from stoa.runs.agent.remembering import MemoryUse, conversed, memory_use
+from stoa.runs.agent.resources import AgentResources, NotesUse, SkillUse
 from stoa.runs.agent.steps import Step
 from stoa.runs.workflow import templates
 from stoa.runs.workflow.nodes.llm import Llm, output_schema, said
@@ -125,13 +125,13 @@ class AgentNode(Node):
             memory = self.remembers()
         except ValueError:  # `problems` says so.
             memory = None
-        belongings = self.belongings()
+        resources = self.resources()
         found = [("memory", memory.memory_id)] if memory is not None and memory.memory_id else []
-        found += [("memory_store", belongings.notes.store_id)] if belongings.notes else []
-        return [*found, *(("skill", one.skill_id) for one in belongings.skills)]
+        found += [("memory_store", resources.notes.store_id)] if resources.notes else []
+        return [*found, *(("skill", one.skill_id) for one in resources.skills)]
 
-    def belongings(self) -> Belongings:
-        return Belongings(
+    def resources(self) -> AgentResources:
+        return AgentResources(
             self.memory_store.use() if self.memory_store else None,
             self.skills.uses() if self.skills else (),
             artifacts=self.artifacts is not None and self.artifacts.enabled,
@@ -177,7 +177,7 @@ class AgentNode(Node):
             subagents_enabled=bool(helpers),
             output_schema=output_schema(self.response_format),
             limits=Limits(**limits, output_tokens_max=self.llm.max_tokens),
-            belongings=self.belongings(),
+            resources=self.resources(),
         )
 
 

@@ -23,22 +23,22 @@ from stoa.memory import component as memory_component
 from stoa.skills import component as skills_component
 
 
-class OwnTools:
+class ResourceTools:
     def __init__(self, stores: memory.MemoryStores, held: skills.Skills, published: artifacts.Artifacts) -> None:
         self._stores = stores
         self._skills = held
         self._artifacts = published
 
-    async def __call__(self, run: runs.Run, belongings: runs.Belongings) -> Sequence[tools.Tool]:
+    async def __call__(self, run: runs.Run, resources: runs.AgentResources) -> Sequence[tools.Tool]:
         """With the scope of the run's project. Whoever uses a public app without a key has no notes: nobody vouches for
         the user's name."""
         principal = Principal(run.org_id, run.project_id, run.created_by or run.id)
         made: list[tools.Tool] = []
-        if belongings.notes is not None and run.end_user is not None:
-            made.append(runs.NotesTool(self._stores, belongings.notes, principal, run.end_user))
-        if found := await self._found(principal, belongings.skills):
+        if resources.notes is not None and run.end_user is not None:
+            made.append(runs.NotesTool(self._stores, resources.notes, principal, run.end_user))
+        if found := await self._found(principal, resources.skills):
             made.append(runs.SkillsTool(self._skills, principal, found))
-        if belongings.artifacts:
+        if resources.artifacts:
             made.append(runs.ArtifactTool(Publisher(self._artifacts, run)))
         return made
 
@@ -156,13 +156,13 @@ class Lent:
 
     parts: Sequence[Component]
     recalling: memory.Recalling
-    own_tools: OwnTools
+    resource_tools: ResourceTools
     known: Sequence[Known]
     published: Published
 
 
 @asynccontextmanager
-async def open_belongings(
+async def open_resources(
     kit: Kit, owner: access.Access, data_dir: Path, public_url: str | None
 ) -> AsyncGenerator[Lent]:
     async with AsyncExitStack() as stack:
@@ -175,7 +175,7 @@ async def open_belongings(
         yield Lent(
             [remembered, taught, published],
             remembered.recalling,
-            OwnTools(remembered.stores, taught.skills, published.artifacts),
+            ResourceTools(remembered.stores, taught.skills, published.artifacts),
             [remembered.memories.known, taught.skills.known],
             Published(published.artifacts, published.links),
         )

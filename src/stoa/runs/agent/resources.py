@@ -24,7 +24,7 @@ class SkillUse:
 
 
 @dataclass(frozen=True, slots=True)
-class Belongings:
+class AgentResources:
     """`artifacts`: whether the agent may publish some."""
 
     notes: NotesUse | None = None
@@ -32,7 +32,7 @@ class Belongings:
     artifacts: bool = False
 
     @classmethod
-    def of(cls, definition: Mapping[str, Any]) -> "Belongings":
+    def of(cls, definition: Mapping[str, Any]) -> "AgentResources":
         """From a conversation's checked `agent` field."""
         store = definition.get("memory_store")
         skills = definition.get("skills", ())
