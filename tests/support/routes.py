@@ -254,7 +254,7 @@ ROUTES = [
     Route("GET", "/v1/traces/ID/stream", needs_id=True, paged=False),
     Route("GET", "/v1/trace-aggregates", paged=False),
     Route("GET", "/v1/trace-settings", paged=False),
-    Route("PUT", "/v1/trace-settings", {"retention_days": 30}),
+    Route("PUT", "/v1/trace-settings", {"keep_forever": False}),
     Route("GET", "/v1/apps/ID/traces", needs_id=True),
     Route("GET", "/v1/apps/ID/traces/ID", needs_id=True),
     Route("DELETE", "/v1/traces/ID", needs_id=True),

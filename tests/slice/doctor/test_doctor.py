@@ -65,6 +65,7 @@ async def _live(server: Running) -> dict[str, Any]:
         while (await server.call("GET", f"/v1/conversations/{talk}/files"))["data"][0]["status"] == "pending":
             await asyncio.sleep(0.02)
     await _share(server)
+    await _publish(server)
     base, item = await _shelve(server)
     org = (await server.call("GET", "/v1/orgs"))["data"][0]["id"]
     return {
@@ -93,6 +94,14 @@ async def _share(server: Running) -> None:
     gone = await server.conversation()
     await server.ask(gone, "Forget me")
     await server.call("DELETE", f"/v1/conversations/{gone}")
+
+
+async def _publish(server: Running) -> None:
+    """An artifact, after one that was deleted."""
+    body = {"file_name": "report.md", "name": "Report", "kind": "markdown", "content": "What we found."}
+    gone = await server.call("POST", "/v1/artifacts", 201, json={**body, "file_name": "gone.md", "content": "Nothing."})
+    await server.call("POST", "/v1/artifacts", 201, json=body)
+    await server.call("DELETE", f"/v1/artifacts/{gone['data']['id']}")
 
 
 async def _shelve(server: Running) -> tuple[str, str]:
@@ -416,6 +425,8 @@ CASES = [
             )
         ],
     ),
+    Case("artifacts.missing", deed=partial(_lose, place="artifacts")),
+    Case("artifacts.orphans", deed=partial(_leave_behind, place="artifacts"), repaired=True),
     Case("blobs.missing", deed=_lose),
     Case("blobs.orphans", deed=_leave_behind, repaired=True),
 ]
@@ -450,7 +461,7 @@ class Opened:
 async def opened(patient: Patient, cluster: Databases, tmp_path: Path) -> AsyncIterator[Opened]:
     name = f"copy_{uuid4().hex}"
     dsn = await cluster.copy(name, patient.template)
-    for place in ("blobs", "knowledge"):
+    for place in ("blobs", "knowledge", "artifacts"):
         shutil.copytree(patient.data_dir / place, tmp_path / place)
     async with open_doctor(Settings(data_dir=tmp_path), dsn) as doctor:
         yield Opened(doctor, dsn, tmp_path, patient.ids)
