@@ -4,6 +4,7 @@ process."""
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -63,9 +64,9 @@ async def dsn(cluster: Databases, request: pytest.FixtureRequest) -> AsyncIterat
 
 
 @pytest.fixture(scope="module")
-async def shared_server(cluster: Databases, request: pytest.FixtureRequest, room: Path) -> AsyncIterator[Running]:
+async def shared_server(cluster: Databases, room: Path) -> AsyncIterator[Running]:
     """One server for a whole module of tests that do not mind one another."""
-    name = f"shared_{abs(hash(request.node.nodeid)):x}"
+    name = f"shared_{uuid4().hex}"  # A worker that is handed other tests in between sets this up again.
     async with serving(await cluster.copy(name), room / name, ScriptedModel()) as server:
         yield server
 

@@ -182,7 +182,7 @@ async def test_the_document_is_true(shared_server: Running, tmp_path: Path, host
     text = said.decode()
     # Its exit status also counts requests that a crowded machine let time out; what the document got wrong stands under
     # "Failures".
-    assert "Failures:" not in text, text[-8_000:]
+    assert "Failures:" not in text, text.partition("= FAILURES =")[2].partition("= WARNINGS =")[0][:8_000]
     assert process.returncode == 0 or re.search(r"Tested: [3-9]\d" if host == "api" else r"Tested: \d", text), text[
         -8_000:
     ]

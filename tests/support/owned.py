@@ -153,7 +153,7 @@ async def owning(server: Running) -> AsyncGenerator[Owned]:
         "event_id": firing,
         "memory_id": memory["id"],
         "artifact_id": published["id"],
-        "secret": "0" * 32,
+        "secret": "5e" * 16,  # Of nobody.
         "store_id": store["id"],
         "skill_id": skill["id"],
         "version": skill["latest_version_id"],

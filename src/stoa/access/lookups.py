@@ -45,7 +45,7 @@ class KeyLookups:
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         self._scheduled = False
         batch, self._waiting = self._waiting[:HASHES_MAX], self._waiting[HASHES_MAX:]
-        task = loop.create_task(self._look_up({digest for digest, _ in batch}), name="access.lookup")
+        task = loop.create_task(self._look_up({digest for digest, _ in batch}), name="key look-ups")
         self._running.add(task)
         task.add_done_callback(partial(self._ended, batch))
         self._schedule(loop)

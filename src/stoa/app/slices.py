@@ -60,12 +60,8 @@ async def open_slices(
         enter, outbound = stack.enter_async_context, outbound_of(settings)
         journal = await enter(journal_component.open_component(kit))
         public = apps.PublicApps(kit.database)
-        living, per_key = adapters.living(owner, public), settings.streams_per_key_max
-        streams = await enter(
-            streams_component.open_component(
-                kit, journal.journal, owner.principal_of, living, streams_per_key_max=per_key
-            )
-        )
+        living = adapters.living(owner, public)
+        streams = await enter(_open_streams(settings, kit, owner, journal, living))
         node = await enter(runs_component.open_node(kit, [journal.writer.reconnect, streams.streams.interrupt]))
         journal.writer.others = lambda: bool(node.node.others)
         models = await enter(open_models(settings, outbound, kit, owner, journal, node.node, builtin))
@@ -109,6 +105,18 @@ async def open_slices(
         held = access.Sessions(kit.database, kit.clock, owner)
         console = await enter(console_component.open_component(kit, held, keys.sign_ins, settings.public_url))
         yield Slices([*built, doctor, console], doctor, models.gateway, talking.runs, node.node, keys.first_owner)
+
+
+def _open_streams(
+    settings: Settings,
+    kit: Kit,
+    owner: access.Access,
+    journal: journal_component.JournalComponent,
+    living: streams_component.LivingKeys,
+) -> AbstractAsyncContextManager[streams_component.StreamsComponent]:
+    return streams_component.open_component(
+        kit, journal.journal, owner.principal_of, living, streams_per_key_max=settings.streams_per_key_max
+    )
 
 
 def _open_access(

@@ -65,7 +65,7 @@ def routes(artifacts: Artifacts, gate: Gate, links: SignedLinks, principal_of: P
     router = Routes(tags=["artifacts"])
     reading, writing = gate("artifacts:read"), gate("artifacts:write")
 
-    @router.get("/v1/artifacts", responses=refusals())
+    @router.get("/v1/artifacts", responses=refusals(404))
     async def list_artifacts(
         request: Request,
         principal: Annotated[Principal, reading],

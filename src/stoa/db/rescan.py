@@ -14,8 +14,8 @@ from stoa.db.engine import Tx
 from stoa.db.sql import load
 
 _SQL: Final = load("stoa.db", "rescan.sql")
-RECEIPTS: Final = ("audit", "deletions")
-"""They record by id what was done and deleted, and contain nothing else of it."""
+RECEIPTS: Final = ("audit", "deletions", "trace_settings")
+"""They record by id what was done, deleted, and exported last, and contain nothing else of it."""
 NAMES_OTHERS: Final[Mapping[str, str]] = {
     "*.answered_by": "an access key",
     "*.app_id": "an app",

@@ -31,7 +31,9 @@ STREAM_CONTENT: Final[Mapping[str, Any]] = {
     }
 }
 """How the OpenAPI document describes a stream. `GET /v1/runs/{run_id}/events` brings the schema in."""
-OTHER_STREAM_CONTENT: Final[Mapping[str, Any]] = {"text/event-stream": {"schema": {"type": "string"}}}
+OTHER_STREAM_CONTENT: Final[Mapping[str, Any]] = {
+    "text/event-stream": {"schema": {"type": "object", "properties": {"data": {"type": "string"}}}}
+}
 """The same for events of another vocabulary than ours."""
 
 Write = Callable[[bytes], Awaitable[None] | None]

@@ -48,9 +48,10 @@ async def main():
         print(json.dumps({"error": error.message}), flush=True)
         return
     print(json.dumps({"dsn": server.dsn, "attached": server.attached}), flush=True)
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
-    await server.stop()
-    print(json.dumps({"stopped": True}), flush=True)
+    # Nothing more comes once the test has ended this process: that is no order to stop.
+    if await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline):
+        await server.stop()
+        print(json.dumps({"stopped": True}), flush=True)
 
 uvloop.run(main())
 """

@@ -11,8 +11,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from stoa.gateway.router.wire import refused
 from stoa.http import errors
-from stoa.http.connections import _response
 from stoa.http.edge import Edge
+from stoa.http.raw_refusals import refusal
 from stoa.kernel.errors import AppError
 from stoa.kernel.ids import RandomIds
 
@@ -58,6 +58,6 @@ async def test_the_edge_adds_it_to_whatever_else_is_answered(status: int) -> Non
 
 @pytest.mark.parametrize("status", [400, 408, 431, *BUSY])
 def test_so_does_a_connection_that_is_refused_before_any_route(status: int) -> None:
-    head, _, body = _response(status, "unavailable", "Later.").partition(b"\r\n\r\n")
+    head, _, body = refusal(status, "unavailable", "Later.").partition(b"\r\n\r\n")
     assert (b"retry-after: 1" in head) == (status in BUSY)
     assert json.loads(body)["error"]["message"] == "Later."
