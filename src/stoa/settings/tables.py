@@ -1,0 +1,183 @@
+"""The tables of `stoa.toml`: what may stand in each."""
+
+from pathlib import Path
+from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+
+class Provider(BaseModel):
+    """A model provider: found in the environment, or a `[[providers]]` table of stoa.toml."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+    """Leads the slugs of its models: `openai/gpt-…`."""
+    type: Literal[
+        "openai",
+        "anthropic",
+        "azure",
+        "gemini",
+        "openrouter",
+        "groq",
+        "mistral",
+        "deepseek",
+        "ollama",
+        "llamacpp",
+        "vllm",
+    ]
+    """As the table of `gateway/registry.py` has them, which a start need not load."""
+    base_url: str | None = None
+    api_key: SecretStr | None = None
+    ca_file: Path | None = None
+    """Certificate authorities (PEM) that this provider's certificate may be signed by, beside the system's."""
+    models: tuple[str, ...] | None = None
+    """Only these; None asks the provider for its list."""
+
+
+class Embeddings(BaseModel):
+    """An OpenAI-compatible embeddings endpoint, instead of the local embedder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base_url: str
+    model: str
+    api_key: SecretStr | None = None
+    dimensions: Annotated[int, Field(ge=1, le=4096)] | None = None
+
+
+class Rerank(BaseModel):
+    """A `[reranker]` table of stoa.toml, for knowledge bases: an endpoint of the `/rerank` wire (Jina, Cohere, Voyage,
+    vLLM …), or a cross-encoder of this machine: `path`, a directory with `model.onnx` and `tokenizer.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base_url: str | None = None
+    model: str | None = None
+    api_key: SecretStr | None = None
+    path: Path | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "Rerank":
+        remote = self.base_url is not None and self.model is not None
+        if remote == (self.path is not None) or (
+            self.path is not None and (self.base_url or self.model or self.api_key)
+        ):
+            raise ValueError("needs base_url and model of an endpoint, or else the path of a model on this machine")
+        return self
+
+
+class Price(BaseModel):
+    """A `[[prices]]` table: US dollars per million tokens of the models whose slug matches (`openai/gpt-*`); the first
+    match counts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: Annotated[str, Field(min_length=1)]
+    prompt: Annotated[float, Field(ge=0)]
+    completion: Annotated[float, Field(ge=0)]
+    cached: Annotated[float, Field(ge=0)] | None = None
+
+
+class RouterTarget(BaseModel):
+    """One model behind a `[[router]]` slug. Lower `order` is tried first; within one order the first is chosen by
+    `weight`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: Annotated[str, Field(min_length=1)]
+    """A slug of the catalogue: `openai/gpt-…`."""
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    order: Annotated[int, Field(ge=0)] = 0
+
+
+class Router(BaseModel):
+    """A `[[router]]` table of stoa.toml: a slug of the AI gateway that leads to several models."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    slug: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$")]
+    targets: Annotated[tuple[RouterTarget, ...], Field(min_length=1, max_length=20)]
+
+
+class McpServer(BaseModel):
+    """An `[[mcp_servers]]` table: a program that this server starts and speaks MCP to over its stdin and stdout. Only
+    here can one be declared, because it starts programs; a project's tools of type `mcp` name it as `server`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
+    command: Annotated[str, Field(min_length=1)]
+    args: tuple[str, ...] = ()
+    env: dict[str, SecretStr] = {}
+    """All of its environment, beside PATH, HOME and the like."""
+    cwd: Path | None = None
+    projects: tuple[UUID, ...] | None = None
+    """The projects that may use it; None: all of them. Each has a process of its own."""
+
+
+class Oidc(BaseModel):
+    """An `[oidc]` table: the OpenID Connect provider that people sign in with. It needs `public_url`, and at the
+    provider the redirect URI `<public_url>/console/sign-in/oidc/callback`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    issuer: Annotated[str, Field(pattern=r"^https?://[^?#\s]+$")]
+    client_id: Annotated[str, Field(min_length=1)]
+    client_secret: SecretStr | None = None
+    """None: a public client, which PKCE alone protects."""
+    name: Annotated[str, Field(min_length=1, max_length=60)] = "single sign-on"
+    """What the button says: `Sign in with …`."""
+    scopes: tuple[str, ...] = ("openid", "email", "profile")
+    domains: tuple[str, ...] = ()
+    """Only e-mail addresses of these domains sign in; none named: all."""
+    newcomers: Literal["invited", "members"] = "invited"
+    """Who is no user yet needs an invitation to the address, or becomes a member of the first organization."""
+    trust_email: bool = False
+    """The provider gives out addresses of its own only, so that one without `email_verified` is verified too."""
+
+    @field_validator("issuer")
+    @classmethod
+    def _over_tls(cls, value: str) -> str:
+        host = urlsplit(value).hostname or ""
+        if not value.startswith("https://") and host not in _THIS_MACHINE:
+            raise ValueError("must begin with https://, unless the provider is on this machine")
+        return value
+
+    @field_validator("scopes")
+    @classmethod
+    def _openid(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        return values if "openid" in values else ("openid", *values)
+
+    @field_validator("domains")
+    @classmethod
+    def _in_lower_case(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(value.lower().lstrip("@") for value in values)
+
+
+class Smtp(BaseModel):
+    """An `[smtp]` table: the mail server for invitations and forgotten passwords. It needs `public_url`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: Annotated[str, Field(min_length=1)]
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """None: 587 with `starttls`, 465 with `tls`, 25 with `none`."""
+    tls: Literal["starttls", "tls", "none"] = "starttls"
+    username: str | None = None
+    password: SecretStr | None = None
+    sender: Annotated[str, Field(pattern=r"^[^\r\n]*[^@\s]+@[^@\s]+$")]
+    """`Stoa <stoa@example.com>`, or the address alone."""
+
+    @model_validator(mode="after")
+    def _no_secret_in_clear(self) -> "Smtp":
+        if self.tls == "none" and self.username is not None and self.host not in _THIS_MACHINE:
+            raise ValueError("a password is sent over TLS only; set tls to starttls or tls")
+        if (self.username is None) != (self.password is None):
+            raise ValueError("needs both username and password, or neither")
+        return self
+
+
+_THIS_MACHINE: Final = ("localhost", "127.0.0.1", "::1")

@@ -1,0 +1,130 @@
+"""Every setting, with its default and its bounds."""
+
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from stoa.kernel.leases import ITEMS_MAX, SYNCS_MAX
+from stoa.settings.tables import Embeddings, McpServer, Oidc, Price, Provider, Rerank, Router, Smtp
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    domain: str = "localhost"
+    public_url: Annotated[str, Field(pattern=r"^https?://[^/?#\s]+/?$")] | None = None
+    """Scheme, name and port by which the outside reaches this server; links and `url` fields are made from it."""
+    data_dir: Path = Path(".stoa")
+    database_url: SecretStr | None = None
+    bootstrap_key: SecretStr | None = None
+    secret_key: SecretStr | None = None
+    """Encrypts connections' credentials and signs stream tickets; made in the data directory when not given. Nodes of
+    one database share it."""
+    metrics_token: Annotated[SecretStr, Field(min_length=16)] | None = None
+    """Opens `GET /metrics` to who sends it as a bearer token. None: it is open to this machine alone, when the server
+    listens on loopback."""
+    providers: tuple[Provider, ...] = ()
+    default_model: str | None = None
+    ocr_model: Annotated[str, Field(min_length=1)] | None = None
+    """The slug of a model that sees images: it reads the pages of knowledge bases' files that hold no text. None: they
+    are only named."""
+    prices: tuple[Price, ...] = ()
+    router: tuple[Router, ...] = ()
+    embeddings: Embeddings | None = None
+    embedder: Annotated[str, Field(min_length=1)] = "auto"
+    """The embedder of new knowledge bases on this machine: `minilm` (English), `multilingual` (about a hundred
+    languages), or a directory with a model in ONNX. `auto`: by the language of the base, as far as both are
+    installed."""
+    mcp_servers: tuple[McpServer, ...] = ()
+    oidc: Oidc | None = None
+    smtp: Smtp | None = None
+    reranker: Rerank | None = None
+    allow_private_addresses: bool = False
+    """Whether connections that tenants make may lead to private addresses. The operator's own providers always may."""
+    https_proxy: SecretStr | None = None
+    """The proxy for https:// endpoints; it may hold a user name and password. `http_proxy` is the one for http://."""
+    http_proxy: SecretStr | None = None
+    no_proxy: str | None = None
+    """Hosts that are called directly: names with all names below them, addresses, networks, `*`; separated by
+    commas."""
+    proxy_resolves: bool = False
+    """The proxy resolves names itself and refuses private addresses; otherwise this server asks it for addresses."""
+    ca_file: Path | None = None
+    """Certificate authorities (PEM) beside the system's, for every outbound call."""
+    trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
+    """Addresses and networks of reverse proxies, whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed. By
+    default those of this machine; a lone `none` trusts nobody."""
+    source_directories: tuple[Path, ...] = ()
+    """Directories of this machine that sources of knowledge bases may read, by every tenant; none unless named."""
+    traces_retention_days: Annotated[float, Field(gt=0)] | None = 30.0
+    """Traces that nothing was added to for so long are removed; None keeps them."""
+    otlp_endpoint: Annotated[str, Field(pattern=r"^https?://[^\s]+$", max_length=2_000)] | None = None
+    """Where the runs of all projects are exported to as OTLP, but of those that name an endpoint of their own: the
+    whole URL, `https://collector.example.com/v1/traces`."""
+    otlp_headers: SecretStr | None = None
+    """Sent with them: `name=value,name=value`, as OTEL_EXPORTER_OTLP_HEADERS has it."""
+    otlp_content: bool = False
+    """Whether inputs and outputs are exported too."""
+    cors_origins: tuple[str, ...] = ("*",)
+    runs_max: Annotated[int, Field(ge=1, le=20_000)] = 2_000
+    """Runs that this node works on at once; more wait in the database."""
+    runs_per_project_max: Annotated[int, Field(ge=1)] | None = None
+    """How many of these may belong to one project. None: nine times the number of free places, so that other projects
+    always find one."""
+    items_per_project_max: Annotated[int, Field(ge=1, le=ITEMS_MAX)] = ITEMS_MAX - 1
+    """Of the files of knowledge bases that this node reads at once, how many may belong to one project."""
+    syncs_per_project_max: Annotated[int, Field(ge=1, le=SYNCS_MAX)] = SYNCS_MAX - 1
+    """Of the sources that this node syncs at once, how many may belong to one project."""
+    connections_max: Annotated[int, Field(ge=4, le=200)] = 16
+    drain_seconds_max: Annotated[float, Field(ge=0, le=3600)] = 10.0
+    connections_per_address_max: Annotated[int, Field(ge=1)] | None = None
+    """HTTP connections from one address; more are answered 503. None: half of the node's maximum. All connections of a
+    reverse proxy have one address."""
+    streams_per_key_max: Annotated[int, Field(ge=1)] = 10_000
+    """Event streams that one access key may have open on this node; one more is answered 429."""
+    runs_of_revoked_keys: Literal["finish_without_tools", "cancel", "finish"] = "finish_without_tools"
+    """What becomes of the runs of a key that is revoked or expires: they answer without calling another tool, are
+    canceled, or go on as if nothing had happened."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "console"] = "auto"
+    """`auto`: lines for people on a terminal, JSON everywhere else."""
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _addresses(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        if values == ("none",):
+            return ()
+        for value in values:
+            try:
+                ip_network(value)
+            except ValueError as error:
+                raise ValueError(f"{value} is no address or network, such as 10.0.0.5 or 10.0.0.0/24") from error
+        return values
+
+    @field_validator("router")
+    @classmethod
+    def _routed_once(cls, routes: tuple[Router, ...]) -> tuple[Router, ...]:
+        for route in routes:
+            if sum(other.slug == route.slug for other in routes) > 1:
+                raise ValueError(f"{route.slug} is routed twice")
+        return routes
+
+    @model_validator(mode="after")
+    def _reached_from_outside(self) -> "Settings":
+        """Links in mails and redirects are made from this address: a request's Host is chosen by its sender."""
+        if self.public_url is None and (self.oidc is not None or self.smtp is not None):
+            which = "oidc" if self.oidc is not None else "smtp"
+            raise ValueError(f"{which} needs public_url (STOA_PUBLIC_URL), the address that people open")
+        return self
+
+    @field_validator("mcp_servers")
+    @classmethod
+    def _declared_once(cls, servers: tuple[McpServer, ...]) -> tuple[McpServer, ...]:
+        for server in servers:
+            if sum(other.name == server.name for other in servers) > 1:
+                raise ValueError(f"{server.name} is declared twice")
+        return servers
