@@ -1,6 +1,5 @@
 """What callbacks need of their neighbours."""
 
-from collections.abc import Mapping
 from typing import Protocol
 from uuid import UUID
 
@@ -21,21 +20,3 @@ class Reports(Protocol):
     async def report(self, org_id: UUID, run_id: UUID) -> Report | None:
         """None for a run that is gone, or has not ended."""
         ...
-
-
-class Post(Protocol):
-    """Sends one request."""
-
-    async def __call__(self, url: str, headers: Mapping[str, str], body: bytes, /) -> tuple[int, str | None]:
-        """(status, Retry-After). Raises Undelivered."""
-        ...
-
-
-class Undelivered(Exception):
-    """No answer came. `retryable` is false where the address may not be called at all."""
-
-    def __init__(self, code: str, message: str, *, retryable: bool = True) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.retryable = retryable

@@ -9,7 +9,7 @@ import orjson
 import structlog
 
 from stoa.callbacks import rules, store
-from stoa.callbacks.ports import Post, Reports, Undelivered, Vault
+from stoa.callbacks.ports import Reports, Vault
 from stoa.callbacks.service import Callbacks
 from stoa.callbacks.store import SQL
 from stoa.callbacks.types import Callback, CallbackStatus
@@ -22,6 +22,7 @@ from stoa.kernel.errors import NotFound
 from stoa.kernel.leases import CALLBACK, CALLBACKS_AT_ONCE_MAX, Places, Wanted
 from stoa.kernel.metrics import Counter, Metric
 from stoa.kernel.supervise import Heartbeat
+from stoa.outbound.posting import Post, Undelivered
 
 _log = structlog.get_logger("stoa.callbacks")
 _USER_AGENT: Final = "Stoa-Callbacks/1"
@@ -99,15 +100,16 @@ class CallbackWorker:
             raise Superseded
         status: int | None = None
         try:
-            status, wait = await self._post(one.url, headers, body)
+            posted = await self._post(one.url, headers, body)
         except Undelivered as error:
             failed = JobFailed(error.code, error.message, retryable=error.retryable)
         else:
+            status = posted.status
             problem = rules.problem_of(status)
             if problem is None:
                 await self._ended(one, number, status, None)
                 return
-            waits = rules.retry_after(wait)
+            waits = rules.retry_after(posted.retry_after)
             failed = JobFailed("refused", problem, retryable=status != rules.GONE, retry_after_seconds=waits)
         await self._ended(one, number, status, failed)
         raise failed

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from stoa.http.component import Component, Kit
 from stoa.http.hosts import HostKind
 from stoa.outbound import Outbound
+from stoa.outbound.posting import Poster
 from stoa.traces.api import app_routes, routes, settings_routes, span_wire
 from stoa.traces.checks import checks
 from stoa.traces.collecting import collector_routes
 from stoa.traces.configuring import Settings
 from stoa.traces.exporting import Endpoint, ExportWorker
 from stoa.traces.ports import Apps, Projects, Vault
-from stoa.traces.sending import Sender
 from stoa.traces.service import Collector, Retention, Traces
 from stoa.traces.tail import LivingKeys, Tails
 from stoa.traces.worker import RetentionWorker
@@ -29,6 +29,10 @@ class Exporting:
     endpoint: Endpoint | None
 
 
+def _poster(outbound: Outbound) -> Poster:
+    return Poster(outbound, connections_max=20, seconds_max=30.0, answer_bytes_max=64 * 1024)
+
+
 @asynccontextmanager
 async def open_component(
     kit: Kit, projects: Projects, apps: Apps, living: LivingKeys, ways: Exporting, *, retention_days: float | None
@@ -36,7 +40,7 @@ async def open_component(
     """`retention_days` None keeps the traces of projects that say nothing."""
     outbound, vault = ways.outbound, ways.vault
     async with AsyncExitStack() as stack:
-        guarded, trusted = Sender(outbound), Sender(outbound.trusted())
+        guarded, trusted = _poster(outbound), _poster(outbound.trusted())
         stack.push_async_callback(guarded.close)
         stack.push_async_callback(trusted.close)
         collector, traces = Collector(kit.database), Traces(kit.database, projects)

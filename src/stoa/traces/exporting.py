@@ -20,8 +20,9 @@ from stoa.db.internal import internal, internal_statement
 from stoa.kernel.errors import Unavailable
 from stoa.kernel.metrics import Counter, Metric
 from stoa.kernel.supervise import Heartbeat, Supervisor, Wakeup, spread
+from stoa.outbound.posting import Post, Undelivered
 from stoa.traces import export, rules, store
-from stoa.traces.ports import Post, Undelivered, Vault
+from stoa.traces.ports import Vault
 from stoa.traces.store import SQL
 from stoa.traces.types import Span
 
@@ -35,6 +36,12 @@ RUNS_MAX: Final = 50
 IDLE_SECONDS: Final = 5.0
 """Until a project without new runs is looked at again."""
 STUCK_SECONDS: Final = 150.0
+_HEADERS: Final = {"User-Agent": "Stoa-OTLP/1"}
+_WIRE: Final = {
+    "Content-Type": export.CONTENT_TYPE,
+    "Content-Encoding": "gzip",
+    "Accept-Encoding": "identity",
+}
 _log = structlog.get_logger("stoa.traces")
 
 
@@ -172,7 +179,7 @@ class ExportWorker:
         run by run, so that one bad run costs itself."""
         body = await asyncio.to_thread(export.request, project_id, traces)
         count = sum(len(trace.spans) for trace in traces)
-        answer = await post(url, {**headers, "Content-Type": export.CONTENT_TYPE, "Content-Encoding": "gzip"}, body)
+        answer = await post(url, {**_HEADERS, **headers, **_WIRE}, body)
         verdict = rules.verdict(answer.status)
         if verdict == "delivered":
             refused, why = await asyncio.to_thread(export.rejected_of, answer.body, answer.content_type)
