@@ -1,7 +1,7 @@
 """Watches a server from outside: how long /health takes, and how much memory the process holds.
 
-The witness is a process of its own. Its sleeps say whether the machine is quiet: they end in time where it is. There an
-answer may take 100 ms, whatever the attack does. Where other programs use the processors too, the kernel says how much
+The witness is a process of its own. Its sleeps say whether the machine is quiet: they end in time where it is, and the
+server works more than it waits for a processor. There an answer may take 100 ms, whatever the attack does. Where other programs use the processors too, the kernel says how much
 longer the server's work took because it had to wait for one, and the bound grows by as much.
 """
 
@@ -43,7 +43,7 @@ class Seen:
     @property
     def bound(self) -> float:
         late = p99(self.late)
-        if late <= QUIET_SECONDS_MAX:
+        if late <= QUIET_SECONDS_MAX and self.waited <= self.ran:
             return HEALTH_P99_SECONDS_MAX
         return HEALTH_P99_SECONDS_MAX * (1 + self.waited / max(self.ran, 0.001)) + late
 
