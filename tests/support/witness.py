@@ -1,8 +1,9 @@
 """Watches a server from outside: how long /health takes, and how much memory the process holds.
 
 The witness is a process of its own. Its sleeps say whether the machine is quiet: they end in time where it is, and the
-server works more than it waits for a processor. There an answer may take 100 ms, whatever the attack does. Where other programs use the processors too, the kernel says how much
-longer the server's work took because it had to wait for one, and the bound grows by as much.
+server works more than it waits for a processor. There an answer may take 100 ms, whatever the attack does. Where other
+programs use the processors too, the kernel says how much longer the server's work took because it had to wait for one,
+and the bound grows by as much.
 """
 
 import asyncio
