@@ -1,6 +1,7 @@
 """Long lists: pages and cursors show every item once, counts say when they are estimates, searches find what is there
 and nothing of others."""
 
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID, uuid4
@@ -217,6 +218,21 @@ async def test_what_no_row_can_hold_is_no_fault_of_ours(running: Running) -> Non
     ):
         refused = await running.call("GET", f"{path}?{name}=a%00", 400)
         assert "NUL" in refused["error"]["details"][name], path
+
+
+async def test_a_nul_in_a_path_is_no_fault_of_ours(running: Running) -> None:
+    """Every route whose path names something, of whatever type."""
+    asked = 0
+    for prefix in ("", "/router", "/collector"):
+        document = await running.call("GET", f"{prefix}/openapi.json")
+        for path, methods in document["paths"].items():
+            if "{" not in path:
+                continue
+            asked += 1
+            for method in methods:
+                answer = await running.client.request(method, prefix + re.sub(r"{[^}]*}", "a%00", path), json={})
+                assert 400 <= answer.status_code < 500, (method, path, answer.text)
+    assert asked > 60
 
 
 async def test_what_the_lists_enforce_by_themselves_is_what_the_policies_say(database: asyncpg.Connection) -> None:
