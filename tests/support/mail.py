@@ -40,7 +40,8 @@ class Mailbox:
         assert isinstance(data, LoginPassword)
         name = data.login.decode()
         self.signed_in.append(name)
-        return AuthResult(success=self.accounts.get(name) == data.password.decode())
+        # Not `handled`: the server says 535 itself, where it would say nothing otherwise.
+        return AuthResult(success=self.accounts.get(name) == data.password.decode(), handled=False)
 
     async def next(self, to: str) -> EmailMessage:
         """The first message to this address that was not taken yet."""
