@@ -1,6 +1,6 @@
 """A request for a chat completion as a run. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from stoa.dialects.responses.inputs import Asked, read_input
@@ -30,8 +30,9 @@ def read(fields: Mapping[str, Any]) -> Asked:
         raise BadRequest.field("messages", "must be a list of at least one message")
     asked = Asked(slug, [], {}, {})
     read_input([item for message in messages for item in _items(message)], asked, "messages")
-    tools = [one for one in fields.get("tools") or () if isinstance(one, dict)]
-    functions = [one["function"] for one in tools if isinstance(one.get("function"), dict)]
+    functions = [
+        one["function"] for one in _objects(fields.get("tools"), "tools") if isinstance(one.get("function"), dict)
+    ]
     read_tools({"tools": [{**function, "type": "function"} for function in functions]}, asked)
     limit = fields.get("max_completion_tokens") or fields.get("max_tokens")
     form = fields.get("response_format")
@@ -49,6 +50,15 @@ def read(fields: Mapping[str, Any]) -> Asked:
     user = fields.get("user")
     asked.user = user if isinstance(user, str) and user.strip() else None
     return asked
+
+
+def _objects(value: Any, field: str) -> Sequence[Mapping[str, Any]]:
+    """Raises BadRequest for what is no list of objects."""
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        raise BadRequest.field(field, "must be a list of objects, or hold one")
+    return value
 
 
 def _schema(form: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -69,8 +79,8 @@ def _items(message: Mapping[str, Any]) -> list[dict[str, Any]]:
     if content:
         parts = [_part(part) for part in content] if isinstance(content, list) else content
         items.append({"type": "message", "role": message.get("role"), "content": parts})
-    for call in message.get("tool_calls") or ():
-        function = call.get("function") if isinstance(call, dict) else None
+    for call in _objects(message.get("tool_calls"), "messages"):
+        function = call.get("function")
         if isinstance(function, dict):
             about = {"name": function.get("name"), "arguments": function.get("arguments")}
             items.append({"type": "function_call", "call_id": call.get("id"), **about})
