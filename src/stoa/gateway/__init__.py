@@ -13,6 +13,7 @@ from stoa.gateway.router.types import RouteSettings, TargetSettings
 from stoa.gateway.secrets import Vault, load_or_make
 from stoa.gateway.transcribing import Transcriber, Unread
 from stoa.gateway.types import (
+    PLATFORM_NAMES,
     Capabilities,
     Delta,
     DocumentPart,
@@ -38,6 +39,7 @@ from stoa.gateway.types import (
 )
 
 __all__ = [
+    "PLATFORM_NAMES",
     "Capabilities",
     "Catalogue",
     "Connections",

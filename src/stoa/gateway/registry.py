@@ -10,7 +10,7 @@ from stoa.gateway.providers.anthropic import AnthropicModel
 from stoa.gateway.providers.demands import Demands
 from stoa.gateway.providers.openai import AzureModel, OpenAIModel
 from stoa.gateway.providers.streaming import StreamingModel
-from stoa.gateway.types import ProviderName
+from stoa.gateway.types import PLATFORM_NAMES, ProviderName
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +47,6 @@ PROVIDERS: Final[Mapping[ProviderName, ProviderKind]] = {
 }
 
 
-PLATFORM_NAMES: Final[Mapping[str, ProviderName]] = {
-    "OpenAI": "openai",
-    "Anthropic": "anthropic",
-    "Gemini": "gemini",
-    "Groq": "groq",
-    "Mistral": "mistral",
-    "DeepSeek": "deepseek",
-    "Ollama": "ollama",
-    "OpenRouter": "openrouter",
-    "AzureAI": "azure",
-    "CustomLLM": "vllm",
-}
-"""The classes of the platform's library for connections and models, as in `dynamiq.connections.OpenAI`."""
 _PLATFORM: Final = ("dynamiq.connections.", "dynamiq.nodes.llms.")
 
 

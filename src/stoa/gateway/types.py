@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 ProviderName: TypeAlias = Literal[
     "openai",
@@ -19,6 +19,19 @@ ProviderName: TypeAlias = Literal[
     "vllm",
 ]
 """The kinds of providers (`registry.PROVIDERS`), as settings and connections name them."""
+PLATFORM_NAMES: Final[Mapping[str, ProviderName]] = {
+    "OpenAI": "openai",
+    "Anthropic": "anthropic",
+    "Gemini": "gemini",
+    "Groq": "groq",
+    "Mistral": "mistral",
+    "DeepSeek": "deepseek",
+    "Ollama": "ollama",
+    "OpenRouter": "openrouter",
+    "AzureAI": "azure",
+    "CustomLLM": "vllm",
+}
+"""The classes of the platform's library for connections and models, as in `dynamiq.connections.OpenAI`."""
 
 
 @dataclass(frozen=True, slots=True)

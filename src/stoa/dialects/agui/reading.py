@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from stoa.dialects.fields import objects
 from stoa.dialects.threads import Turn
 from stoa.kernel.errors import BadRequest
 
@@ -17,7 +18,7 @@ def turn_of(agent: str, fields: Mapping[str, Any]) -> tuple[Turn, str]:
         raise BadRequest.field("threadId", "is required: a string")
     if not isinstance(run_id, str) or not run_id or len(run_id) > 200:
         raise BadRequest.field("runId", "is required: a string of at most 200 characters")
-    messages = _objects(fields, "messages")
+    messages = objects(fields.get("messages") or None, "messages")
     after = max((place + 1 for place, one in enumerate(messages) if one.get("role") == "assistant"), default=0)
     last = messages[-1] if messages else {}
     turn = Turn(
@@ -26,19 +27,12 @@ def turn_of(agent: str, fields: Mapping[str, Any]) -> tuple[Turn, str]:
         [item for message in messages for item in _items(message)],
         [item for message in messages[after:] for item in _items(message)],
         DIALECT,
-        [_tool(tool) for tool in _objects(fields, "tools")],
-        _context(_objects(fields, "context")),
+        [_tool(tool) for tool in objects(fields.get("tools") or None, "tools")],
+        _context(objects(fields.get("context") or None, "context")),
         str(last["id"]) if last.get("role") == "user" and last.get("id") else None,
         more={"thread": thread, "run": run_id},
     )
     return turn, run_id
-
-
-def _objects(fields: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any]]:
-    given = fields.get(name) or []
-    if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
-        raise BadRequest.field(name, "must be a list of objects")
-    return given
 
 
 def _items(message: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -1,8 +1,9 @@
 """A request for a chat completion as a run. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
+from stoa.dialects.fields import objects
 from stoa.dialects.responses.inputs import Asked, read_input
 from stoa.dialects.responses.tools import read_tools
 from stoa.kernel.errors import BadRequest
@@ -31,7 +32,7 @@ def read(fields: Mapping[str, Any]) -> Asked:
     asked = Asked(slug, [], {}, {})
     read_input([item for message in messages for item in _items(message)], asked, "messages")
     functions = [
-        one["function"] for one in _objects(fields.get("tools"), "tools") if isinstance(one.get("function"), dict)
+        one["function"] for one in objects(fields.get("tools"), "tools") if isinstance(one.get("function"), dict)
     ]
     read_tools({"tools": [{**function, "type": "function"} for function in functions]}, asked)
     limit = fields.get("max_completion_tokens") or fields.get("max_tokens")
@@ -52,15 +53,6 @@ def read(fields: Mapping[str, Any]) -> Asked:
     return asked
 
 
-def _objects(value: Any, field: str) -> Sequence[Mapping[str, Any]]:
-    """Raises BadRequest for what is no list of objects."""
-    if value is None:
-        return ()
-    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
-        raise BadRequest.field(field, "must be a list of objects, or hold one")
-    return value
-
-
 def _schema(form: Mapping[str, Any]) -> Mapping[str, Any] | None:
     if form.get("type") == "json_object":
         return {"type": "object"}
@@ -79,7 +71,7 @@ def _items(message: Mapping[str, Any]) -> list[dict[str, Any]]:
     if content:
         parts = [_part(part) for part in content] if isinstance(content, list) else content
         items.append({"type": "message", "role": message.get("role"), "content": parts})
-    for call in _objects(message.get("tool_calls"), "messages"):
+    for call in objects(message.get("tool_calls"), "messages.tool_calls"):
         function = call.get("function")
         if isinstance(function, dict):
             about = {"name": function.get("name"), "arguments": function.get("arguments")}

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 import orjson
 from pydantic import Field
 
-from stoa.gateway import ModelMessage, ModelRequest, TextPart
+from stoa.gateway import PLATFORM_NAMES, ModelMessage, ModelRequest, TextPart
 from stoa.kernel import schemas
 from stoa.runs.agent.definition import Agent, Limits
 from stoa.runs.agent.steps import Step
@@ -34,18 +34,7 @@ class Prompt(NodePart):
     messages: Annotated[Sequence[PromptMessage], Field(max_length=500)] = ()
 
 
-PROVIDERS: Final[Mapping[str, str]] = {
-    "OpenAI": "openai",
-    "Anthropic": "anthropic",
-    "Gemini": "gemini",
-    "Groq": "groq",
-    "Mistral": "mistral",
-    "DeepSeek": "deepseek",
-    "Ollama": "ollama",
-    "OpenRouter": "openrouter",
-    "AzureAI": "azure",
-    "CustomLLM": "",
-}
+PROVIDERS: Final[Mapping[str, str]] = {**PLATFORM_NAMES, "CustomLLM": ""}
 """Class → what leads the slugs of its models; CustomLLM names a whole slug."""
 _PASSED: Final = ("temperature", "top_p", "seed", "stop", "presence_penalty", "frequency_penalty")
 
