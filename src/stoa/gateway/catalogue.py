@@ -239,7 +239,7 @@ class Catalogue:
             return entry, self._models[entry.id]
         async with self._database.tenant(principal) as tx:
             if model_id is None:
-                row = await tx.fetchrow(SQL.model_by_slug, principal.org_id, slug)
+                row = await tx.fetchrow(SQL.model_by_slug, principal.org_id, slug) if slug.isprintable() else None
             else:
                 row = await tx.fetchrow(SQL.model, model_id)
         if row is None or row["connection_id"] is None:

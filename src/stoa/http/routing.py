@@ -46,7 +46,6 @@ BODY_LIMIT: Final = "stoa_body_limit"
 """The attribute of an endpoint that holds the BodyLimit of its route."""
 DESCRIPTION: Final = "stoa_description"
 """The attribute of an endpoint that makes what the OpenAPI document says of it besides."""
-_NUL: Final = "cannot hold the character NUL"
 _JSON: Final = re.compile(r"application/(?:[\w.-]+\+)?json\b", re.IGNORECASE)
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -147,16 +146,10 @@ class _Guard:
         """Raises Unauthorized, Forbidden, RateLimited, BadRequest, UnsupportedMediaType or TooLarge."""
         for gate, permissions in self._gates:
             await gate.admit(request, bearer_token(request), *permissions)
-        self._check_path(request)
         if self._strict:
             self._check_query(request)
         if self._body:
             self._check_body(request)
-
-    def _check_path(self, request: Request) -> None:
-        """No row holds a NUL, and PostgreSQL takes none as a parameter either."""
-        unstorable = (name for name, value in request.path_params.items() if isinstance(value, str) and "\x00" in value)
-        _refuse(dict.fromkeys(unstorable, _NUL))
 
     def _check_query(self, request: Request) -> None:
         unknown = (name for name in request.query_params if name not in self._query and name not in ANY_ROUTE_TAKES)
@@ -164,8 +157,9 @@ class _Guard:
             name: f"is no parameter of this route{did_you_mean(name, self._query)}"
             for name in islice(unknown, NAMED_MAX)
         }
+        # No row holds a NUL, and PostgreSQL takes none as a parameter either.
         unstorable = (name for name, value in request.query_params.multi_items() if "\x00" in value)
-        _refuse(details | dict.fromkeys(islice(unstorable, NAMED_MAX), _NUL))
+        _refuse(details | dict.fromkeys(islice(unstorable, NAMED_MAX), "cannot hold the character NUL"))
 
     def _check_form(self, form: FormData) -> None:
         """Raises BadRequest. A field that is missing is named too: it may be the misspelt one."""
