@@ -43,7 +43,23 @@ CREATE FUNCTION public.add_usage(p_line public.model_calls, p_sign integer) RETU
         reasoning_tokens = s.reasoning_tokens + excluded.reasoning_tokens, cost_usd = s.cost_usd + excluded.cost_usd,
         estimated_calls = s.estimated_calls + excluded.estimated_calls,
             unpriced_calls = s.unpriced_calls + excluded.unpriced_calls,
-        first_id = least(s.first_id, excluded.first_id)
+        first_id = least(s.first_id, excluded.first_id);
+    INSERT INTO usage_totals AS t
+    SELECT p_line.org_id, width, date_trunc(width, p_line.at, 'UTC'), keyed, CASE WHEN keyed THEN p_line.key_id END,
+        p_line.model, p_line.kind,
+        p_sign, p_sign * p_line.prompt_tokens, p_sign * p_line.cached_tokens, p_sign * p_line.completion_tokens,
+        p_sign * p_line.reasoning_tokens, p_sign * coalesce(p_line.cost_usd, 0), p_sign * p_line.estimated::int,
+        p_sign * (p_line.cost_usd IS NULL)::int, p_line.id
+    FROM unnest(ARRAY['hour', 'day']) AS width CROSS JOIN unnest(ARRAY[false, true]) AS keyed
+    WHERE p_line.at < (SELECT totals_until FROM usage_progress)
+    ON CONFLICT (org_id, keyed, width, starts_at, key_id, model, kind) DO UPDATE SET
+        calls = t.calls + excluded.calls, prompt_tokens = t.prompt_tokens + excluded.prompt_tokens,
+        cached_tokens = t.cached_tokens + excluded.cached_tokens,
+        completion_tokens = t.completion_tokens + excluded.completion_tokens,
+        reasoning_tokens = t.reasoning_tokens + excluded.reasoning_tokens, cost_usd = t.cost_usd + excluded.cost_usd,
+        estimated_calls = t.estimated_calls + excluded.estimated_calls,
+        unpriced_calls = t.unpriced_calls + excluded.unpriced_calls,
+        first_id = least(t.first_id, excluded.first_id)
 $$;
 
 CREATE FUNCTION public.append_events(p_org uuid, p_run uuid, p_epoch bigint, p_base integer, p_seal boolean, p_sequences integer[], p_kinds smallint[], p_payloads bytea[], p_told text[]) RETURNS boolean
@@ -2112,6 +2128,7 @@ CREATE TABLE public.triggers (
 CREATE TABLE public.usage_progress (
     one boolean DEFAULT true NOT NULL,
     until timestamp with time zone NOT NULL,
+    totals_until timestamp with time zone DEFAULT '1970-01-01 00:00:00+00'::timestamp with time zone NOT NULL,
     CONSTRAINT usage_progress_one_check CHECK (one)
 );
 
@@ -2135,6 +2152,27 @@ CREATE TABLE public.usage_sums (
     CONSTRAINT usage_sums_width_check CHECK ((width = ANY (ARRAY['hour'::text, 'day'::text])))
 );
 ALTER TABLE ONLY public.usage_sums ALTER COLUMN model SET STATISTICS 0;
+
+CREATE TABLE public.usage_totals (
+    org_id uuid NOT NULL,
+    width text NOT NULL,
+    starts_at timestamp with time zone NOT NULL,
+    keyed boolean NOT NULL,
+    key_id uuid,
+    model text NOT NULL,
+    kind text NOT NULL,
+    calls bigint NOT NULL,
+    prompt_tokens bigint NOT NULL,
+    cached_tokens bigint NOT NULL,
+    completion_tokens bigint NOT NULL,
+    reasoning_tokens bigint NOT NULL,
+    cost_usd numeric NOT NULL,
+    estimated_calls bigint NOT NULL,
+    unpriced_calls bigint NOT NULL,
+    first_id bigint NOT NULL,
+    CONSTRAINT usage_totals_width_check CHECK ((width = ANY (ARRAY['hour'::text, 'day'::text])))
+);
+ALTER TABLE ONLY public.usage_totals ALTER COLUMN model SET STATISTICS 0;
 
 CREATE TABLE public.user_connections (
     org_id uuid NOT NULL,
@@ -2482,6 +2520,9 @@ ALTER TABLE ONLY public.usage_progress
 
 ALTER TABLE ONLY public.usage_sums
     ADD CONSTRAINT usage_sums_org_id_width_starts_at_project_id_key_id_model_k_key UNIQUE NULLS NOT DISTINCT (org_id, width, starts_at, project_id, key_id, model, kind);
+
+ALTER TABLE ONLY public.usage_totals
+    ADD CONSTRAINT usage_totals_org_id_keyed_width_starts_at_key_id_model_kind_key UNIQUE NULLS NOT DISTINCT (org_id, keyed, width, starts_at, key_id, model, kind);
 
 ALTER TABLE ONLY public.user_connections
     ADD CONSTRAINT user_connections_org_id_app_id_requirement_id_user_id_key UNIQUE (org_id, app_id, requirement_id, user_id);
@@ -3380,6 +3421,8 @@ CREATE POLICY tenant ON public.triggers TO stoa_tenant USING (((org_id = public.
 
 CREATE POLICY tenant ON public.usage_sums TO stoa_tenant USING (((org_id = ( SELECT public.stoa_org() AS stoa_org)) AND ((( SELECT public.stoa_project() AS stoa_project) IS NULL) OR ((project_id = ( SELECT public.stoa_project() AS stoa_project)) OR (project_id = ANY (COALESCE(( SELECT public.stoa_projects() AS stoa_projects), '{}'::uuid[])))))));
 
+CREATE POLICY tenant ON public.usage_totals TO stoa_tenant USING (((org_id = ( SELECT public.stoa_org() AS stoa_org)) AND (( SELECT public.stoa_project() AS stoa_project) IS NULL) AND (( SELECT public.stoa_projects() AS stoa_projects) IS NULL)));
+
 CREATE POLICY tenant ON public.user_connections TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
 CREATE POLICY tenant ON public.user_sessions TO stoa_tenant USING (((org_id = public.stoa_org()) AND (user_id = public.stoa_user())));
@@ -3407,6 +3450,8 @@ ALTER TABLE public.trigger_events ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.triggers ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.usage_sums ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.usage_totals ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.user_connections ENABLE ROW LEVEL SECURITY;
 
@@ -3590,6 +3635,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.triggers TO stoa_tenant;
 GRANT SELECT ON TABLE public.usage_progress TO stoa_tenant;
 
 GRANT SELECT ON TABLE public.usage_sums TO stoa_tenant;
+
+GRANT SELECT ON TABLE public.usage_totals TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.user_connections TO stoa_tenant;
 
