@@ -54,5 +54,5 @@ async def open_component(
         },
         checks=checks(kit.database, blobs),
         polls=polls(),
-        background=[Housekeeping(reader, deletions)],
+        background=[Housekeeping(reader, deletions, kit.clock)],
     )

@@ -1687,6 +1687,8 @@ CREATE TABLE public.projects (
     visibility text DEFAULT 'internal'::text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    retention_days double precision,
+    CONSTRAINT projects_retention_days_check CHECK ((retention_days > (0)::double precision)),
     CONSTRAINT projects_visibility_check CHECK ((visibility = ANY (ARRAY['internal'::text, 'private'::text])))
 );
 
@@ -2870,7 +2872,7 @@ CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.personal_tokens FOR EAC
 
 CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.project_members FOR EACH ROW EXECUTE FUNCTION public.capture_change('user_id', 'user_id,project_id,role', '');
 
-CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.projects FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,description,visibility', '');
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.projects FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,description,visibility,retention_days', '');
 
 CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.skill_versions FOR EACH ROW EXECUTE FUNCTION public.capture_change('skill_id', 'id,version', '');
 
@@ -2906,7 +2908,7 @@ CREATE TRIGGER captured_update AFTER UPDATE OF user_id, name, expires_at ON publ
 
 CREATE TRIGGER captured_update AFTER UPDATE OF user_id, project_id, role ON public.project_members FOR EACH ROW EXECUTE FUNCTION public.capture_change('user_id', 'user_id,project_id,role', '');
 
-CREATE TRIGGER captured_update AFTER UPDATE OF name, description, visibility ON public.projects FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,description,visibility', '');
+CREATE TRIGGER captured_update AFTER UPDATE OF name, description, visibility, retention_days ON public.projects FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,description,visibility,retention_days', '');
 
 CREATE TRIGGER captured_update AFTER UPDATE OF name, description ON public.skills FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name', 'description');
 

@@ -1,5 +1,5 @@
 -- Sums of the bill over all projects of an organization (docs/decisions/0100): a report by day or by model reads one row
--- per day and model, not one more for each project and key.
+-- per day and model, not one more for each project and key. And how long a project keeps conversations.
 
 -- Every hour before `totals_until` is in usage_totals.
 ALTER TABLE usage_progress ADD COLUMN totals_until timestamptz NOT NULL DEFAULT '1970-01-01T00:00:00Z';
@@ -65,3 +65,12 @@ CREATE OR REPLACE FUNCTION add_usage(p_line model_calls, p_sign int) RETURNS voi
         unpriced_calls = t.unpriced_calls + excluded.unpriced_calls,
         first_id = least(t.first_id, excluded.first_id)
 $$;
+
+-- Conversations in which nothing has happened for so many days are deleted; NULL: never.
+ALTER TABLE projects ADD COLUMN retention_days double precision CHECK (retention_days > 0);
+DROP TRIGGER captured ON projects;
+DROP TRIGGER captured_update ON projects;
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON projects FOR EACH ROW
+    EXECUTE FUNCTION capture_change('id', 'name,description,visibility,retention_days', '');
+CREATE TRIGGER captured_update AFTER UPDATE OF name, description, visibility, retention_days ON projects FOR EACH ROW
+    EXECUTE FUNCTION capture_change('id', 'name,description,visibility,retention_days', '');
