@@ -7,9 +7,9 @@ Fills a database (a fill that was killed goes on where it was; rows are made by 
 starts two servers side by side, one on a nearly empty database (50 conversations) and one on the full one. Each figure
 is asked of both in turn; printed are the lower quartiles in milliseconds (what others do on the machine shows least
 there) and their ratio. small: 20,000 conversations; medium: 60,000; full: 200,000. A conversation has 10 messages, 5
-runs, 5 lines of the bill and 50 events; for each there is a trace of five spans that another program sent, and for
-forty of them a knowledge base of about two hundred chunks. full has 1,000 projects. With --data the databases stay
-there and are used again.
+runs, 5 lines of the bill and 50 events; for each there is a trace of five spans that another program sent, and for four
+hundred of them a knowledge base of about two hundred chunks (or --bases in all: 5,000 are a million chunks, and take an
+hour). full has 1,000 projects. With --data the databases stay there and are used again.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from stoa.db.sql import parse
 
 SCALES = {"small": 20_000, "medium": 60_000, "full": 200_000}
 EMPTY, BATCH, PROJECTS = 50, 2_000, 20
-OF_A_PROJECT, OF_A_BASE = 200, 40
+OF_A_PROJECT, OF_A_BASE = 200, 400
 """Conversations for which there is one."""
 WORDS_OF_A_BASE = 12_000
 """About two hundred chunks."""
@@ -86,7 +86,7 @@ def upload(place: Place, path: str, text: str) -> None:
         answer.read()
 
 
-async def fill(data_dir: Path, conversations: int) -> float:
+async def fill(data_dir: Path, conversations: int, bases: int) -> float:
     """Seconds that it took; nothing where it is full already."""
     embedded = await start_embedded(data_dir)
     connection = await asyncpg.connect(embedded.dsn, command_timeout=24 * 3600)
@@ -110,7 +110,7 @@ async def fill(data_dir: Path, conversations: int) -> float:
                 org_id, model_id, first, last, conversations, key_id, PROJECTS)),
             await batches(connection, "traces", conversations, BATCH, SQL.traces, lambda first, last: (
                 org_id, first, last, conversations)),
-            await batches(connection, "bases", conversations // OF_A_BASE, 10, SQL.base_copies, lambda first, last: (
+            await batches(connection, "bases", bases, 10, SQL.base_copies, lambda first, last: (
                 base, first, last)),
         ]  # fmt: skip
         if not any(filled):
@@ -334,6 +334,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", choices=SCALES, default="small")
     parser.add_argument("--conversations", type=int)
+    parser.add_argument("--bases", type=int)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
@@ -343,13 +344,14 @@ def main() -> None:
         home.mkdir(exist_ok=True)
         home.chmod(0o755)
         empty, full = Place(home / "empty"), Place(home / "full")
-        for place, count in ((empty, EMPTY), (full, conversations)):
+        bases = conversations // OF_A_BASE if options.bases is None else options.bases
+        for place, count, copies in ((empty, EMPTY, 1), (full, conversations, bases)):
             born(place.data_dir)
-            seconds = asyncio.run(fill(place.data_dir, count))
+            seconds = asyncio.run(fill(place.data_dir, count, copies))
         print(machine())
         print(
             f"{conversations:,} conversations, {conversations * 10:,} messages, {conversations * 5:,} runs,"
-            f" {conversations * 50:,} events,"
+            f" {conversations * 50:,} events, {conversations * 5:,} spans, {bases + 1:,} knowledge bases,"
             f" filled in {seconds:.0f} s; lower quartiles of {options.rounds}, ms"
         )
         print(f"{'':<38}{'empty':>12}{'full':>12}{'ratio':>9}", flush=True)

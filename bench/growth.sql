@@ -137,13 +137,13 @@ FROM numbered t CROSS JOIN generate_series(0, 4) s
     JOIN growth.sentences a ON a.n = abs(hashint8(t.n * 5 + s)) % 2000;
 
 -- name: base_copies
--- Copies $2 to $3 of the knowledge base $1, whose one item is processed: in its project, which has the file, with ids of
+-- Copies $2 to $3 of the knowledge base $1, whose items are processed: in its project, which has the files, with ids of
 -- their own.
 WITH source AS (
     SELECT b.org_id, b.project_id, b.id, i.index_id FROM knowledgebases b JOIN knowledge_indexes i
         ON i.org_id = b.org_id AND i.knowledgebase_id = b.id WHERE b.id = $1
 ), copies AS MATERIALIZED (
-    SELECT n, growth.id(now(), 'base', n) AS base, growth.id(now(), 'item', n) AS item,
+    SELECT n, growth.id(now(), 'base', n) AS base,
         (SELECT project_id FROM source) AS project
     FROM generate_series($2::bigint, $3::bigint) n
 ), bases AS (
@@ -155,8 +155,8 @@ WITH source AS (
     INSERT INTO knowledge_items
     SELECT r.* FROM copies c CROSS JOIN source s JOIN knowledge_items i ON i.org_id = s.org_id
             AND i.knowledgebase_id = s.id
-        CROSS JOIN LATERAL jsonb_populate_record(i, jsonb_build_object('id', c.item, 'project_id', c.project,
-            'knowledgebase_id', c.base)) r
+        CROSS JOIN LATERAL jsonb_populate_record(i, jsonb_build_object('id', growth.id(now(), 'item' || i.id, c.n),
+            'project_id', c.project, 'knowledgebase_id', c.base)) r
 ), indexes AS (
     INSERT INTO knowledge_indexes (org_id, project_id, knowledgebase_id, generation, embedder, dimensions, language,
         chunks, words, next_ordinal, form, languages)
@@ -165,17 +165,18 @@ WITH source AS (
     FROM copies c CROSS JOIN source s JOIN knowledge_indexes i ON i.index_id = s.index_id
     RETURNING org_id, project_id, knowledgebase_id, index_id
 ), made AS MATERIALIZED (
-    SELECT x.index_id AS target, c.item, c.project, s.index_id AS source, s.org_id
+    SELECT x.index_id AS target, c.n, c.project, s.index_id AS source, s.org_id
     FROM indexes x JOIN copies c ON c.base = x.knowledgebase_id CROSS JOIN source s
 ), entries AS (
     INSERT INTO knowledge_index_items
     SELECT r.* FROM made m JOIN knowledge_index_items i ON i.org_id = m.org_id AND i.index_id = m.source
         CROSS JOIN LATERAL jsonb_populate_record(i, jsonb_build_object('index_id', m.target, 'project_id', m.project,
-            'item_id', m.item)) r
+            'item_id', growth.id(now(), 'item' || i.item_id, m.n))) r
 ), chunks AS (
     INSERT INTO knowledge_chunks (org_id, project_id, index_id, ordinal, item_id, id, position, page, heading, text,
         hash, place)
-    SELECT k.org_id, m.project, m.target, k.ordinal, m.item, growth.id(now(), 'chunk' || m.target, k.ordinal),
+    SELECT k.org_id, m.project, m.target, k.ordinal, growth.id(now(), 'item' || k.item_id, m.n),
+        growth.id(now(), 'chunk' || m.target, k.ordinal),
         k.position, k.page, k.heading, k.text, k.hash, k.place
     FROM made m JOIN knowledge_chunks k ON k.org_id = m.org_id AND k.index_id = m.source
 ), vectors AS (

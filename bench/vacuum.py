@@ -50,7 +50,8 @@ class Measured:
 async def measure(connection: asyncpg.Connection) -> None:
     await connection.execute("SET session_replication_role = replica; SET vacuum_cost_delay = 0")
     await connection.execute(
-        "CREATE TEMP TABLE day AS SELECT date_trunc('day', min(created_at), 'UTC') + interval '2 days' AS since FROM runs"
+        "CREATE TEMP TABLE day AS"
+        " SELECT date_trunc('day', min(created_at), 'UTC') + interval '2 days' AS since FROM runs"
     )
     for name in ("conversations", "runs"):
         await connection.execute(

@@ -22,7 +22,8 @@ CREATE TABLE public.model_calls (
     at timestamp with time zone DEFAULT now() NOT NULL,
     kind text DEFAULT 'run'::text NOT NULL,
     knowledgebase_id uuid
-);
+)
+WITH (autovacuum_vacuum_scale_factor='0.05', autovacuum_analyze_scale_factor='0.05');
 ALTER TABLE ONLY public.model_calls ALTER COLUMN user_id SET STATISTICS 0;
 
 CREATE FUNCTION public.add_usage(p_line public.model_calls, p_sign integer) RETURNS void
@@ -136,7 +137,8 @@ CREATE TABLE public.runs (
     deployment_id uuid,
     result jsonb,
     CONSTRAINT runs_status_check CHECK ((status = ANY (ARRAY['created'::text, 'started'::text, 'paused'::text, 'completed'::text, 'failed'::text, 'canceled'::text])))
-);
+)
+WITH (autovacuum_vacuum_scale_factor='0.05', autovacuum_analyze_scale_factor='0.05');
 ALTER TABLE ONLY public.runs ALTER COLUMN user_id SET STATISTICS 0;
 ALTER TABLE ONLY public.runs ALTER COLUMN options SET STATISTICS 0;
 ALTER TABLE ONLY public.runs ALTER COLUMN input SET STATISTICS 0;
@@ -1155,7 +1157,8 @@ CREATE TABLE public.conversations (
     owner_id uuid DEFAULT public.stoa_user(),
     session_id uuid,
     CONSTRAINT conversations_check CHECK ((num_nonnulls(model_id, app_id) = 1))
-);
+)
+WITH (autovacuum_vacuum_scale_factor='0.05', autovacuum_analyze_scale_factor='0.05');
 ALTER TABLE ONLY public.conversations ALTER COLUMN title SET STATISTICS 0;
 ALTER TABLE ONLY public.conversations ALTER COLUMN user_id SET STATISTICS 0;
 ALTER TABLE ONLY public.conversations ALTER COLUMN metadata SET STATISTICS 0;
@@ -1226,7 +1229,7 @@ CREATE TABLE public.events (
     kind smallint NOT NULL,
     payload bytea NOT NULL
 )
-WITH (autovacuum_vacuum_insert_scale_factor='0.2');
+WITH (autovacuum_vacuum_insert_scale_factor='0.2', autovacuum_vacuum_scale_factor='0.05', autovacuum_analyze_scale_factor='0.05');
 ALTER TABLE ONLY public.events ALTER COLUMN payload SET STATISTICS 0;
 
 CREATE TABLE public.file_passages (
@@ -1779,7 +1782,8 @@ CREATE TABLE public.messages (
     turns jsonb,
     CONSTRAINT messages_role_check CHECK ((role = ANY (ARRAY['user'::text, 'assistant'::text]))),
     CONSTRAINT messages_status_check CHECK ((status = ANY (ARRAY['completed'::text, 'failed'::text, 'canceled'::text])))
-);
+)
+WITH (autovacuum_vacuum_scale_factor='0.05', autovacuum_analyze_scale_factor='0.05');
 ALTER TABLE ONLY public.messages ALTER COLUMN content SET STATISTICS 0;
 ALTER TABLE ONLY public.messages ALTER COLUMN text SET STATISTICS 0;
 ALTER TABLE ONLY public.messages ALTER COLUMN usage SET STATISTICS 0;
@@ -1968,7 +1972,8 @@ CREATE TABLE public.spans (
     body jsonb NOT NULL,
     received_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT spans_wire_check CHECK ((wire = ANY (ARRAY['sdk'::text, 'otlp'::text])))
-);
+)
+WITH (autovacuum_vacuum_scale_factor='0.05', autovacuum_analyze_scale_factor='0.05');
 
 CREATE TABLE public.tool_calls (
     org_id uuid NOT NULL,
@@ -1987,7 +1992,8 @@ CREATE TABLE public.tool_calls (
     begun_at timestamp with time zone DEFAULT now() NOT NULL,
     settled_at timestamp with time zone,
     CONSTRAINT tool_calls_status_check CHECK ((status = ANY (ARRAY['begun'::text, 'completed'::text, 'failed'::text, 'unknown'::text])))
-);
+)
+WITH (autovacuum_vacuum_scale_factor='0.05', autovacuum_analyze_scale_factor='0.05');
 ALTER TABLE ONLY public.tool_calls ALTER COLUMN name SET STATISTICS 0;
 ALTER TABLE ONLY public.tool_calls ALTER COLUMN input SET STATISTICS 0;
 ALTER TABLE ONLY public.tool_calls ALTER COLUMN result SET STATISTICS 0;
@@ -2074,7 +2080,8 @@ CREATE TABLE public.traces (
     head_started_at timestamp with time zone,
     head_status text,
     last_ended_at timestamp with time zone
-);
+)
+WITH (autovacuum_vacuum_scale_factor='0.05', autovacuum_analyze_scale_factor='0.05');
 
 CREATE TABLE public.trigger_events (
     org_id uuid NOT NULL,

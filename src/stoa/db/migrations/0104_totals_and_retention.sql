@@ -74,3 +74,13 @@ CREATE TRIGGER captured AFTER INSERT OR DELETE ON projects FOR EACH ROW
     EXECUTE FUNCTION capture_change('id', 'name,description,visibility,retention_days', '');
 CREATE TRIGGER captured_update AFTER UPDATE OF name, description, visibility, retention_days ON projects FOR EACH ROW
     EXECUTE FUNCTION capture_change('id', 'name,description,visibility,retention_days', '');
+
+-- Large tables are swept in small portions, also by a PostgreSQL whose own settings wait until a fifth is dead.
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['conversations', 'messages', 'runs', 'events', 'model_calls', 'tool_calls', 'spans', 'traces'] LOOP
+        EXECUTE format('ALTER TABLE %I SET (autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05)', name);
+    END LOOP;
+END $$;
