@@ -299,9 +299,9 @@ def line(name: str, empty: float, full: float) -> None:
     print(f"{name:<38}{empty:>12.1f}{full:>12.1f}{full / empty:>9.2f}", flush=True)
 
 
-def measure(empty: Place, full: Place, rounds: int) -> None:
+def measure(empty: Place, full: Place, rounds: int, only: str) -> None:
     asked = requests(empty), requests(full)
-    found: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in asked[0]}
+    found: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in asked[0] if only in name}
     for number in range(rounds + 2):
         for name, pair in found.items():
             for work, kept in zip((asked[0][name], asked[1][name]), pair, strict=True):
@@ -310,6 +310,8 @@ def measure(empty: Place, full: Place, rounds: int) -> None:
                     kept.append(took)
     for name, (one, other) in found.items():
         line(name, statistics.quantiles(one, n=4)[0], statistics.quantiles(other, n=4)[0])
+    if only:
+        return
     line("doctor, the first time", doctor(empty), doctor(full))
     line("doctor, from then on", doctor(empty), doctor(full))
     line(
@@ -337,6 +339,7 @@ def main() -> None:
     parser.add_argument("--bases", type=int)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--only", default="", help="figures whose names hold this, and neither start-up nor doctor")
     options = parser.parse_args()
     conversations = options.conversations or SCALES[options.scale]
     with contextlib.ExitStack() as stack:
@@ -355,9 +358,10 @@ def main() -> None:
             f" filled in {seconds:.0f} s; lower quartiles of {options.rounds}, ms"
         )
         print(f"{'':<38}{'empty':>12}{'full':>12}{'ratio':>9}", flush=True)
-        line("start-up, warm", warm_starts(empty), warm_starts(full))
+        if not options.only:
+            line("start-up, warm", warm_starts(empty), warm_starts(full))
         with serving(empty.data_dir) as (_, empty.url), serving(full.data_dir) as (_, full.url):
-            measure(empty, full, options.rounds)
+            measure(empty, full, options.rounds, options.only)
 
 
 if __name__ == "__main__":

@@ -121,6 +121,11 @@ CROSS JOIN LATERAL (
 ) n
 WHERE t.org_id = $1 AND t.project_id = $2 AND t.id = i.id;
 
+-- name: use_indexes
+-- For the rest of the transaction: list_traces reads the newest rows in the order of an index, whatever is asked for. With
+-- a plan of its own for each request the planner believes that row-level security lets few runs through, and sorts all.
+SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true);
+
 -- name: list_traces
 -- A page of a project's traces, the newest first: those that were sent ($14 has sdk or otlp), and those of Stoa's own
 -- runs (stoa). Each part reads no more than the $22 newest rows behind the cursor ($20, $21), whatever is asked for.

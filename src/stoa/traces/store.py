@@ -64,6 +64,7 @@ async def list_traces(
     scanned = offset + (SCANNED_TEXT_MAX if which.words else SCANNED_MAX)
     wires, place = list(which.wire or WIRES), _place(after)
     asked = _arguments(org_id, project_id, which, limit, offset, after, scanned)
+    await tx.execute(SQL.use_indexes)
     rows = await tx.fetch(own_filled(SQL.list_traces), *asked)
     found = [trace(row) for row in rows]
     if len(found) == limit:
@@ -80,6 +81,7 @@ async def list_traces(
 async def count(tx: Tx, org_id: UUID, project_id: UUID, which: Filter, limit: int) -> int:
     """How many there are, up to `limit`: a count of all would read all."""
     asked = _arguments(org_id, project_id, which, limit, 0, None, limit + SCANNED_MAX)
+    await tx.execute(SQL.use_indexes)
     statement = f"SELECT count(*) FROM ({own_filled(SQL.list_traces).rstrip().rstrip(';')}) counted"  # noqa: S608 — a named statement
     return int(await tx.fetchval(statement, *asked))
 
@@ -89,6 +91,7 @@ async def aggregates(
 ) -> Sequence[Aggregate]:
     """The newest `AGGREGATED_MAX` traces of the filter, summed up by these names."""
     statement = SQL.aggregate_models if "model" in by else SQL.aggregate
+    await tx.execute(SQL.use_indexes)
     inner = own_filled(SQL.list_traces).rstrip().rstrip(";")
     scanned = SCANNED_TEXT_MAX if which.words else AGGREGATED_MAX
     asked = _arguments(org_id, project_id, which, AGGREGATED_MAX, 0, None, scanned)
