@@ -59,6 +59,7 @@ async def open_models(
                 owner,
                 (SLUG, builtin or ExtractiveModel(files.quote)),
                 node_id=node.id,
+                records=settings.data_dir / "calls",
                 providers=choices.providers(settings),
                 routes_of_slugs=choices.routes(settings),
                 prices=choices.prices(settings),

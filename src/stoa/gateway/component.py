@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from uuid import UUID
 
 from stoa.gateway.api import routes
@@ -64,6 +65,7 @@ async def open_component(
     builtin: tuple[str, Model],
     *,
     node_id: UUID,
+    records: Path,
     providers: Sequence[ProviderSettings],
     routes_of_slugs: Sequence[RouteSettings],
     prices: Sequence[Price],
@@ -74,8 +76,9 @@ async def open_component(
     reader: Reader,
     drain_seconds_max: float,
 ) -> AsyncGenerator[GatewayComponent]:
-    """`builtin` is the slug and the adapter of the model that needs no provider; `pace` the seconds between two writes
-    of the journal; `embedders` are this server's own, by slug; `reader` reads files for OCR."""
+    """`builtin` is the slug and the adapter of the model that needs no provider; `records` the directory for files of
+    calls under way; `pace` the seconds between two writes of the journal; `embedders` are this server's own, by slug;
+    `reader` reads files for OCR."""
     async with AsyncExitStack() as stack:
         vault = Vault(kit.secret)
         factory = ModelFactory(pace=pace, outbound=outbound)
@@ -90,9 +93,9 @@ async def open_component(
             compatible_root,
         )
         connections = Connections(kit.database, vault, projects, factory.ask_for_tenant, kit.ids)
-        accounts = Accounts(kit.database, node_id)
-        calls = Calls(accounts, breakers := Breakers(kit.clock.monotonic), projects, kit.ids, kit.clock)
         routing = Routing(catalogue, routes_of_slugs, prices)
+        accounts = Accounts(kit.database, node_id, routing.price, records)
+        calls = Calls(accounts, breakers := Breakers(kit.clock.monotonic), projects, kit.ids, kit.clock)
         chat, cache = Chat(calls, routing, router_wire.error_body), Cache(kit.database, calls)
         embeddings = Embeddings(calls, routing, catalogue, embedders)
         repeats = Repeats(kit.database, kit.ids, kit.clock)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from stoa.gateway.router.open_calls import NOWHERE, Place
 from stoa.gateway.types import Model, Usage
 from stoa.kernel.principal import Principal
 
@@ -69,3 +70,12 @@ class Spoken:
     characters: int = 0
     began: bool = False
     """Whether the provider took the request: from then on the call is a line of the bill."""
+    prompt: Usage | None = None
+    """What the provider counted of the prompt, before it has counted the answer."""
+    place: Place = NOWHERE
+    """Where what came is written for the case that this process is killed."""
+
+    def report(self, usage: Usage) -> None:
+        """The provider's count."""
+        self.usage = usage
+        self.place.reported(usage)
