@@ -91,7 +91,7 @@ async def _asked(
     request: ModelRequest, llm: Llm, seconds_max: float, stack: AsyncExitStack, target: Target, spoken: Spoken
 ) -> Answered:
     settings = {name: value for name, value in llm.settings.items() if name != "user"}
-    request = replace(request, extra=extra_of(target.model, settings))
+    request = replace(request, extra=extra_of(target.model, settings), once=True)
     pieces: list[str] = []
     complete = True
 

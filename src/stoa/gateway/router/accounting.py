@@ -304,7 +304,7 @@ class Accounts:
     def _line_of(self, lost: Lost) -> dict[str, Any]:
         if lost.model is None:
             return {**lost.about, "billed": False}
-        spoken = Spoken(usage=lost.usage, characters=lost.characters)
+        spoken = Spoken(usage=lost.usage, characters=lost.characters, prompt=lost.prompt)
         usage = usage_of_call(lost.about["prompt_characters"], spoken)
         cost = lost.cost_usd if lost.priced else self._price(lost.model)(usage)
         return _line(lost.about, lost.model, usage, cost, "gateway")

@@ -167,9 +167,12 @@ class MessageRelay(passing.Relay):
                 if held.get("type") == "message_delta":
                     self._spoken.report(usage)
                 else:
-                    self._spoken.prompt = usage
+                    self._spoken.report_prompt(usage)
             kept.append(one)
         return b"".join(kept)
+
+    def _closes(self, events: bytes) -> bool:
+        return b"content_block_delta" not in events
 
     def _characters(self, held: Mapping[str, Any]) -> int:
         delta = object_of(held.get("delta"))

@@ -1,7 +1,8 @@
 """Calls under way, in a file that outlives a process that is killed: the next one puts them on the bill.
 
 Each call has a place in a file that is mapped into memory, so writing to it is no system call. The file holds no
-content: whose call it is, the model that was asked, and counts. It survives `kill -9`, not the loss of the machine's memory.
+content: whose call it is, the model that was asked, and counts. It survives
+`kill -9`, not the loss of the machine's memory.
 """
 
 import fcntl
@@ -31,7 +32,8 @@ PLACES_MAX: Final = 16_384
 """64 MiB. Calls beyond it are made, and are not on the bill if the process is killed."""
 AGE_SECONDS_MAX: Final = 30 * 86_400.0
 """An older file is not entered: what tells which of its lines were is kept for twice as long."""
-_HEAD: Final = struct.Struct("<BBH")  # State, whether the usage is the provider's, bytes of the JSON.
+_HEAD: Final = struct.Struct("<BBH")  # State, what the provider has counted, bytes of the JSON.
+_NOTHING, _ALL, _PROMPT = 0, 1, 2
 _BATCH: Final = struct.Struct("<Q")
 _CAME: Final = struct.Struct("<QQ")  # Bytes and events whose text has not been counted.
 _CHARACTERS: Final = struct.Struct("<Q")
@@ -77,7 +79,7 @@ class Place:
         self._name(model)
         _CHARACTERS.pack_into(self._memory, self._at + _CHARACTERS_AT, 0)
         _CAME.pack_into(self._memory, self._at + _CAME_AT, 0, 0)
-        self._memory[self._at + 1] = 0
+        self._memory[self._at + 1] = _NOTHING
         self._memory[self._at] = _State.ASKED
 
     def failed(self) -> None:
@@ -97,11 +99,11 @@ class Place:
         """How the text in uncounted events is estimated."""
         _SHAPE.pack_into(self._memory, self._at + _SHAPE_AT, overhead, characters_per_byte)
 
-    def reported(self, usage: Usage) -> None:
-        """What the provider says that it bills for."""
+    def reported(self, usage: Usage, *, prompt_only: bool = False) -> None:
+        """What the provider says that it bills for; `prompt_only`: it has not counted its answer."""
         counts = (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.reasoning_tokens)
         _USAGE.pack_into(self._memory, self._at + _USAGE_AT, *counts, usage.estimated)
-        self._memory[self._at + 1] = 1
+        self._memory[self._at + 1] = _PROMPT if prompt_only else _ALL
 
     def entered(self, model: str, usage: Usage, cost_usd: float | None) -> None:
         """The line is complete, and waits for a group that enters it."""
@@ -133,13 +135,15 @@ NOWHERE: Final = Place(bytearray(PLACE_BYTES), 0)
 @dataclass(frozen=True, slots=True)
 class Lost:
     """A call of a process that was killed. `batch` is the group that may have entered it, 0 where none was sent;
-    `model` None: no provider was at work. `usage` and `cost_usd` are known where `priced`."""
+    `model` None: no provider was at work. `usage` is the provider's count, `prompt` where it counted no more;
+    `cost_usd` is known where `priced`."""
 
     about: Mapping[str, Any]
     batch: int
     model: str | None
     characters: int
     usage: Usage | None
+    prompt: Usage | None
     priced: bool
     cost_usd: float | None
 
@@ -276,18 +280,20 @@ def _lost(place: bytes) -> Lost | None:
         return None
     (batch,) = _BATCH.unpack_from(place, _BATCH_AT)
     if state == _State.TAKEN:
-        return Lost(about, batch, None, 0, None, priced=False, cost_usd=None)
+        return Lost(about, batch, None, 0, None, None, priced=False, cost_usd=None)
     (length,) = _MODEL.unpack_from(place, _MODEL_AT)
     start = _MODEL_AT + _MODEL.size
     model = place[start : start + length].decode(errors="ignore")
     (cost,) = _COST.unpack_from(place, _COST_AT)
+    usage = Usage(*_USAGE.unpack_from(place, _USAGE_AT))
     priced = state == _State.ENTERED
     return Lost(
         about,
         batch,
         model,
         _text_of(place),
-        Usage(*_USAGE.unpack_from(place, _USAGE_AT)) if reported else None,
+        usage if reported == _ALL else None,
+        usage if reported == _PROMPT else None,
         priced=priced,
         cost_usd=None if not priced or math.isnan(cost) else cost,
     )

@@ -29,6 +29,7 @@ UNCOUNTED_BYTES_MAX: Final = 64 * 1024
 """Of events whose text has not been counted; it is counted when it must be, or when so much has gathered."""
 _END: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 _USAGE: Final = re.compile(rb'"usage"\s*:\s*\{')
+_FINISH: Final = re.compile(rb'"finish_reason"\s*:\s*"')
 _TEXT: Final = re.compile(
     rb'"(?:content|refusal|reasoning|reasoning_content|arguments|text|thinking)"\s*:\s*"((?:[^"\\]|\\.)*)'
 )
@@ -207,27 +208,35 @@ class Relay:
     def _gather(self, events: bytes) -> None:
         """Keeps events until their text must be counted. The first ones are counted at once, and say how much text
         there is in the bytes of the others, for the case that this process is killed."""
-        self._uncounted.append(events)
-        if self._samples < SAMPLES:
-            self._count_now(sample=True)
-            return
-        self._uncounted_bytes += len(events)
-        self._uncounted_events += events.count(b"data:")
+        if self._samples < SAMPLES or self._closes(events):
+            self._count(events)
+            self._spoken.place.counted(self._spoken.characters)
+        else:
+            self._uncounted.append(events)
+            self._uncounted_bytes += len(events)
+            self._uncounted_events += events.count(b"data:")
         if self._uncounted_bytes > UNCOUNTED_BYTES_MAX:
             self._count_now()
-        else:
+        elif self._uncounted_bytes:
             self._spoken.place.came(self._uncounted_bytes, self._uncounted_events)
 
-    def _count_now(self, *, sample: bool = False) -> None:
+    def _closes(self, events: bytes) -> bool:
+        """Whether they are of another weight than those with text."""
+        return _FINISH.search(events) is not None
+
+    def _count_now(self) -> None:
         for events in self._uncounted:
-            for event in split(events):
-                characters = self._characters(parsed(event))
-                self._spoken.characters += characters
-                if sample and characters:
-                    self._weigh(event, characters)
+            self._count(events)
         self._uncounted.clear()
         self._uncounted_bytes = self._uncounted_events = 0
         self._spoken.place.counted(self._spoken.characters)
+
+    def _count(self, events: bytes) -> None:
+        for event in split(events):
+            characters = self._characters(parsed(event))
+            self._spoken.characters += characters
+            if characters and self._samples < SAMPLES:
+                self._weigh(event, characters)
 
     def _weigh(self, event: bytes, characters: int) -> None:
         unicode = event.count(b"\\u")

@@ -54,8 +54,9 @@ class Call:
 
     @property
     def user(self) -> str | None:
-        """The end user, as the caller names them, as it can be stored."""
-        user = self.fields.get("user")
+        """The end user, as the caller names them in OpenAI's or Anthropic's words, as it can be stored."""
+        metadata = self.fields.get("metadata")
+        user = self.fields.get("user") or (metadata.get("user_id") if isinstance(metadata, dict) else None)
         if not isinstance(user, str) or not user:
             return None
         return user.replace("\0", "").encode("utf-8", "replace").decode()[:255] or None
@@ -79,3 +80,7 @@ class Spoken:
         """The provider's count."""
         self.usage = usage
         self.place.reported(usage)
+
+    def report_prompt(self, usage: Usage) -> None:
+        self.prompt = usage
+        self.place.reported(usage, prompt_only=True)
