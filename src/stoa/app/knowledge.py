@@ -63,6 +63,7 @@ async def open_models(
                 providers=choices.providers(settings),
                 routes_of_slugs=choices.routes(settings),
                 prices=choices.prices(settings),
+                facts=choices.facts(settings),
                 embedders={slug: adapters.GatewayEmbedder(one) for slug, one in embedders.items()},
                 default_model=settings.default_model,
                 pace=lambda: journal.writer.pace_seconds,
