@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from stoa.kernel.leases import ITEMS_MAX, SYNCS_MAX
-from stoa.settings.tables import Embeddings, McpServer, Oidc, Price, Provider, Rerank, Router, Smtp
+from stoa.settings.tables import Embeddings, McpServer, ModelFacts, Oidc, Price, Provider, Rerank, Router, Smtp
 
 
 class Settings(BaseModel):
@@ -33,6 +33,7 @@ class Settings(BaseModel):
     """The slug of a model that sees images: it reads the pages of knowledge bases' files that hold no text. None: they
     are only named."""
     prices: tuple[Price, ...] = ()
+    models: tuple[ModelFacts, ...] = ()
     router: tuple[Router, ...] = ()
     embeddings: Embeddings | None = None
     embedder: Annotated[str, Field(min_length=1)] = "auto"
