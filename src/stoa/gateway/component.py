@@ -9,6 +9,7 @@ from uuid import UUID
 from stoa.gateway.api import routes
 from stoa.gateway.catalogue import Catalogue, Provider
 from stoa.gateway.connections import Connections, Projects
+from stoa.gateway.exported import EXPORTED
 from stoa.gateway.factory import ModelFactory
 from stoa.gateway.ocr.api import ocr_routes
 from stoa.gateway.ocr.asking import Asking
@@ -103,6 +104,7 @@ async def open_component(
             catalogue=catalogue,
             vault=vault,
             routing=routing,
+            exported=EXPORTED,
             routers={
                 HostKind.API: [routes(catalogue, connections, routing, breakers, kit.gate), ocr_routes(ocr, kit.gate)],
                 HostKind.ROUTER: [
