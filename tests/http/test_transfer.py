@@ -224,8 +224,8 @@ async def test_what_a_manifest_may_not_say(moved: Moved) -> None:
         ({"parts": [{**part, "contents": True}]}, "has no contents"),
         ({"parts": [{**part, "bytes": 1 << 40}]}, "bytes must be a whole number"),
         ({"parts": [{**part, "sha256": "x" * 64}]}, "hexadecimal"),
-        ({"parts": {}}, "must be a list"),
-        ({"project": {"id": "x", "name": "n", "visibility": "internal"}}, "must be a UUID"),
+        ({"parts": {}}, "parts"),
+        ({"project": {"id": "x", "name": "n", "visibility": "internal"}}, "project.id"),
     ):
         answer = await moved.new.call("POST", "/v1/imports", 400, json={**good, **change})
         assert said in answer["error"]["message"], answer

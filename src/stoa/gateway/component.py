@@ -97,8 +97,7 @@ async def open_component(
         chat, cache = Chat(calls, routing, router_wire.error_body), Cache(kit.database, calls)
         embeddings = Embeddings(calls, routing, catalogue, embedders)
         repeats = Repeats(kit.database, kit.ids, kit.clock)
-        routed = router_api.Routed(chat, embeddings, routing, catalogue, repeats, cache)
-        router = router_api.routes(routed, kit.gate)
+        router = router_api.routes(router_api.Routed(chat, embeddings, routing, catalogue, repeats, cache), kit.gate)
         ocr = Ocr(Asking(calls, routing, connections), reader, kit.schemas)
         yield GatewayComponent(
             catalogue=catalogue,

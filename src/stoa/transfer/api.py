@@ -2,10 +2,9 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import Body as JsonBody
 from fastapi import Depends, Path, Query, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Send
@@ -23,7 +22,7 @@ from stoa.transfer.service import Imports
 
 PERMISSION: Final = "projects:transfer"
 _TAR: Final = "application/x-tar"
-Number = Annotated[int, Path(ge=1, le=rules.PARTS_MAX, description="As the manifest numbers the parts, from 1.")]
+Number = Annotated[str, Path(description="As the manifest numbers the parts, from 1.", max_length=40)]
 OrgId = Annotated[UUID | None, Query(description="Of a user's organizations; without it the credential's own.")]
 
 
@@ -41,6 +40,7 @@ class TarStream(StreamingResponse):
 
 def routes(exports: Exports, imports: Imports, organizations: Organizations, gate: Gate) -> Routes:
     router = Routes(tags=["transfer"])
+    exporting = gate("projects:transfer")
 
     @router.get(
         "/v1/projects/{project_id}/export",
@@ -52,7 +52,7 @@ def routes(exports: Exports, imports: Imports, organizations: Organizations, gat
     )
     async def export_project(
         project_id: UUID,
-        principal: Annotated[Principal, gate(PERMISSION)],
+        principal: Annotated[Principal, exporting],
         export_id: Annotated[
             UUID | None, Query(description="Goes on with an export: `Stoa-Export-Id` of its first answer.")
         ] = None,
@@ -78,7 +78,7 @@ def routes(exports: Exports, imports: Imports, organizations: Organizations, gat
 
 
 def _imports(router: Routes, imports: Imports, organizations: Organizations, gate: Gate) -> None:
-    importing = gate(PERMISSION)
+    importing = gate("projects:transfer")
 
     @router.get("/v1/imports", responses=refusals())
     async def list_imports(
@@ -93,14 +93,14 @@ def _imports(router: Routes, imports: Imports, organizations: Organizations, gat
     @router.post("/v1/imports", status_code=201, responses=refusals(409, 413))
     @limited(BodyLimit(rules.MANIFEST_BYTES_MAX, rules.MANIFEST_VALUES_MAX))
     async def create_import(
-        body: Annotated[dict[str, Any], JsonBody(description="manifest.json of the export, as it is.")],
+        body: wire.ManifestBody,
         principal: Annotated[Principal, importing],
         org_id: OrgId = None,
     ) -> Data[wire.ImportWire]:
         """Begins an import, or gives the one that the same manifest has begun: send the parts that it says are
         missing, and apply it."""
         there = await organizations.within(principal, org_id, PERMISSION)
-        made, _ = await imports.begin(there, body)
+        made, _ = await imports.begin(there, body.model_dump(mode="json"))
         return Data(data=wire.import_(made))
 
     @router.get("/v1/imports/{import_id}", responses=refusals(404))
@@ -129,9 +129,9 @@ def _imports(router: Routes, imports: Imports, organizations: Organizations, gat
     ) -> Acknowledgement:
         """One part, as it is in the export. It must have the size and the SHA-256 that the manifest says."""
         there = await organizations.within(principal, org_id, PERMISSION)
-        size = await imports.part_size(there, import_id, number)
-        allow(request.scope, BodyLimit(size))
-        await imports.put_part(there, import_id, number, await _body(request, size))
+        part = await imports.part(there, import_id, number)
+        allow(request.scope, BodyLimit(part.size))
+        await imports.put_part(there, import_id, part, await _body(request, part.size))
         return Acknowledgement(message="ok")
 
     @router.post("/v1/imports/{import_id}/apply", responses=refusals(404, 409))

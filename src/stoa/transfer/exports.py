@@ -308,7 +308,7 @@ def scoped(principal: Principal, project_id: UUID) -> Principal:
     """The principal within one project alone. Raises Forbidden where it is not an owner, an admin or a key of the
     organization: an export holds what belongs to all users."""
     if not principal.organization_wide:
-        raise Forbidden("Only owners and admins, and organization-wide keys, export and import projects.")
+        raise Forbidden("A project-scoped key exports and imports no projects, and of users only owners and admins do.")
     return replace(principal, project_id=project_id)
 
 

@@ -64,13 +64,15 @@ SELECT count(*) FROM imports WHERE org_id = $1;
 -- name: waiting_imports
 SELECT count(*) FROM imports WHERE org_id = $1 AND status = 'receiving';
 
--- name: part_size
-SELECT status, (manifest -> 'parts' -> $3::int ->> 'size')::int AS size, jsonb_array_length(manifest -> 'parts') AS parts
+-- name: part_of_manifest
+SELECT status, CASE WHEN $3::int >= 0 THEN manifest -> 'parts' -> $3::int END AS part,
+       jsonb_array_length(manifest -> 'parts') AS parts
 FROM imports WHERE org_id = $1 AND id = $2;
 
 -- name: insert_part
 -- A part that is there already stays: it has the same hash.
-INSERT INTO import_parts (org_id, project_id, import_id, number, content) VALUES ($1, $2, $3, $4, $5)
+INSERT INTO import_parts (org_id, project_id, import_id, number, content)
+SELECT org_id, project_id, id, $3, $4 FROM imports WHERE org_id = $1 AND id = $2
 ON CONFLICT DO NOTHING;
 
 -- name: part

@@ -40,32 +40,6 @@ BATCH_RECORDS: Final = 250
 _SHA256: Final = re.compile(r"[0-9a-f]{64}\Z")
 _NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}\Z")
 
-NOT_EXPORTED: Final[Mapping[str, str]] = {
-    "access_keys": "a credential belongs to the server that made it",
-    "app_signing_secrets": "is a secret; the app gets a new one with its first callback",
-    "artifact_shares": "a link that anybody may open does not open on another server by itself",
-    "audit": "says what was done on the server that was left; it is exported by `GET /v1/audit/export`",
-    "cached_answers": "is a cache",
-    "callback_attempts": "belongs to deliveries of the server that was left",
-    "callbacks": "is delivered by the server that was left, and by no other once more",
-    "deletions": "is a receipt of the server that deleted",
-    "idempotency_keys": "remembers requests to the server that was left",
-    "import_parts": "is an import under way",
-    "imports": "is an import under way",
-    "invitations": "is a credential",
-    "key_reservations": "belongs to an access key",
-    "key_spending": "belongs to an access key",
-    "key_uses": "belongs to an access key",
-    "oauth_attempts": "is a sign-in under way",
-    "project_members": "names users of the server that was left",
-    "revoked_keys": "belongs to access keys",
-    "sessions": "is a credential",
-    "trace_settings": "says where this server exports its traces to, with credentials",
-    "usage_sums": "is computed from the lines of the bill, which are exported",
-    "user_connections": "is a credential of an end user, sealed with the key of the server that was left",
-}
-"""Tables with a project that no export holds, and why."""
-
 
 def tar_header(name: str, size: int, mtime: int) -> bytes:
     entry = tarfile.TarInfo(name)
@@ -115,18 +89,10 @@ def as_json(manifest: Manifest) -> dict[str, Any]:
 
 
 def read_manifest(value: Mapping[str, Any]) -> Manifest:
-    """Raises BadRequest naming the field. A newer format is refused before anything else is looked at."""
-    if value.get("format") != FORMAT:
-        raise BadRequest.field("format", f"is not {FORMAT}: this is no export of a Stoa project")
-    version = _number(value, "version", 1, 1_000_000)
-    if version > VERSION:
-        raise BadRequest.field(
-            "version",
-            f"is {version}, and this server reads up to {VERSION}: the export was made by a newer Stoa; update this"
-            " server first",
-        )
+    """Raises BadRequest naming the field."""
+    check_format(value)
     tables = {name: _table(f"tables.{name}", one) for name, one in _object(value, "tables").items()}
-    parts = [_part(f"parts[{index}]", one) for index, one in enumerate(_list(value, "parts", PARTS_MAX))]
+    parts = [read_part(f"parts[{index}]", one) for index, one in enumerate(_list(value, "parts", PARTS_MAX))]
     if [part.number for part in parts] != list(range(1, len(parts) + 1)):
         raise BadRequest.field("parts", "are not numbered 1, 2, 3 …")
     models = dict(_model(f"models[{index}]", one) for index, one in enumerate(_list(value, "models", LIST_MAX)))
@@ -142,6 +108,19 @@ def read_manifest(value: Mapping[str, Any]) -> Manifest:
         [str(one)[:500] for one in _list(value, "to_fill_in", LIST_MAX)],
         frozenset(missing),
     )
+
+
+def check_format(value: Mapping[str, Any]) -> None:
+    """Raises BadRequest for what is no export, and for one that a newer release wrote."""
+    if value.get("format") != FORMAT:
+        raise BadRequest.field("format", f"is not {FORMAT}: this is no export of a Stoa project")
+    version = _number(value, "version", 1, 1_000_000)
+    if version > VERSION:
+        raise BadRequest.field(
+            "version",
+            f"is {version}, and this server reads up to {VERSION}: the export was made by a newer Stoa; update this"
+            " server first",
+        )
 
 
 def check_tables(manifest: Manifest, tables: Mapping[str, Known]) -> None:
@@ -179,7 +158,7 @@ def _table(path: str, value: Any) -> tuple[Sequence[str], int]:
     return columns, _number(one, "records", 0, 1 << 48, path)
 
 
-def _part(path: str, value: Any) -> Part:
+def read_part(path: str, value: Any) -> Part:
     one = _mapping(path, value)
     sha256 = _text(one, "sha256", 64, path)
     if not _SHA256.match(sha256):

@@ -24,7 +24,7 @@ from stoa.kernel.principal import Principal
 from stoa.kernel.supervise import Supervisor
 from stoa.transfer import applying, rules, store
 from stoa.transfer.store import SQL
-from stoa.transfer.types import Import, ImportStatus, Manifest
+from stoa.transfer.types import Import, ImportStatus, Manifest, Part
 
 SWEEP_SECONDS = 3600.0
 
@@ -55,7 +55,7 @@ class Imports:
         """The import of a manifest, and whether it is new: the same manifest leads to the same import, also when
         that is applied. Raises BadRequest, Forbidden, and Conflict where the project is here."""
         _check(principal)
-        manifest = rules.read_manifest(value)
+        manifest = await asyncio.to_thread(rules.read_manifest, value)
         digest = hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).digest()
         now = self._clock.now()
         async with self._database.tenant(principal) as tx:
@@ -98,28 +98,22 @@ class Imports:
         async with self._database.tenant(principal) as tx:
             return await store.import_(tx, principal.org_id, import_id)
 
-    async def part_size(self, principal: Principal, import_id: UUID, number: int) -> int:
-        """How many bytes a part has. Raises NotFound, BadRequest and Conflict."""
+    async def part(self, principal: Principal, import_id: UUID, number: str) -> Part:
+        """What the manifest says of a part. Raises NotFound, BadRequest and Conflict."""
         _check(principal)
+        known = number.isascii() and number.isdecimal() and len(number) < 9
         async with self._database.tenant(principal) as tx:
-            row = await tx.fetchrow(SQL.part_size, principal.org_id, import_id, number - 1)
+            row = await tx.fetchrow(SQL.part_of_manifest, principal.org_id, import_id, int(number) - 1 if known else -1)
         if row is None:
             raise store.no_import(import_id)
         if row["status"] != ImportStatus.RECEIVING:
             raise Conflict(f"The import {import_id} is applied; it takes no more parts.")
-        if row["size"] is None:
+        if not known or int(number) < 1 or row["part"] is None:
             raise BadRequest.field("number", f"is none of the {row['parts']} parts of this import")
-        return int(row["size"])
+        return rules.read_part("part", row["part"])
 
-    async def put_part(self, principal: Principal, import_id: UUID, number: int, content: bytes) -> None:
+    async def put_part(self, principal: Principal, import_id: UUID, part: Part, content: bytes) -> None:
         """Raises BadRequest where it is not the part that the manifest names; the same part twice is fine."""
-        found = await self.get(principal, import_id)
-        if found.status is not ImportStatus.RECEIVING:
-            raise Conflict(f"The import {import_id} is applied; it takes no more parts.")
-        manifest = rules.read_manifest(found.manifest)
-        if not 1 <= number <= len(manifest.parts):
-            raise BadRequest.field("number", f"is none of the {len(manifest.parts)} parts of this import")
-        part = manifest.parts[number - 1]
         sha256 = await asyncio.to_thread(lambda: hashlib.sha256(content).hexdigest())
         if len(content) != part.size or sha256 != part.sha256:
             raise BadRequest(
@@ -130,8 +124,7 @@ class Imports:
         async with self._database.tenant(principal) as tx:
             if await tx.fetchval(SQL.lock_import, principal.org_id, import_id) != ImportStatus.RECEIVING:
                 raise Conflict(f"The import {import_id} was applied or dropped meanwhile.")
-            values = (principal.org_id, found.project_id, import_id, number, content)
-            await tx.execute(SQL.insert_part, *values)
+            await tx.execute(SQL.insert_part, principal.org_id, import_id, part.number, content)
 
     async def drop(self, principal: Principal, import_id: UUID) -> None:
         _check(principal)
@@ -152,7 +145,7 @@ class Imports:
         if found.status is ImportStatus.APPLIED:
             assert found.report is not None
             return found.report
-        manifest = rules.read_manifest(found.manifest)
+        manifest = await asyncio.to_thread(rules.read_manifest, found.manifest)
         if lacking := sorted({part.number for part in manifest.parts} - set(found.received)):
             raise Conflict(
                 f"{len(lacking)} parts are missing, the first is {lacking[0]}; send them, and apply it then."
@@ -275,4 +268,4 @@ def _names(principal: Principal, project_id: UUID) -> Mapping[str, str]:
 def _check(principal: Principal) -> None:
     """Raises Forbidden."""
     if not principal.organization_wide:
-        raise Forbidden("Only owners and admins, and organization-wide keys, export and import projects.")
+        raise Forbidden("A project-scoped key exports and imports no projects, and of users only owners and admins do.")

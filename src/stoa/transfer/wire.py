@@ -1,15 +1,59 @@
 """The JSON shapes of imports."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal, cast
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
 from stoa.http import Body, Timestamp, Wire
+from stoa.http.wire import not_blank, storable
+from stoa.transfer import rules
 from stoa.transfer.types import Import, ImportStatus
 
 MISSING_SHOWN_MAX = 1_000
+
+
+class ManifestProject(Body):
+    id: UUID
+    name: Annotated[str, Field(min_length=1, max_length=1_000), AfterValidator(storable)]
+    description: Annotated[str, Field(max_length=100_000), AfterValidator(storable)] | None = None
+    visibility: Literal["internal", "private"]
+
+
+class ManifestBody(Body):
+    """manifest.json of an export, as it is. A newer format is refused before anything else is looked at."""
+
+    example: ClassVar[Mapping[str, Any]] = {
+        "format": rules.FORMAT,
+        "version": rules.VERSION,
+        "stoa": "1.0.0",
+        "exported_at": "2026-06-10T09:11:02.123Z",
+        "project": {"id": "01890a5d-ac96-774b-bcce-b302099a8057", "name": "Support", "visibility": "internal"},
+        "tables": {},
+        "models": [],
+        "to_fill_in": [],
+        "missing_contents": [],
+        "parts": [],
+    }
+
+    format: str
+    version: int
+    stoa: Annotated[str, Field(max_length=64), AfterValidator(storable), AfterValidator(not_blank)]
+    exported_at: Annotated[str, Field(max_length=64), AfterValidator(storable), AfterValidator(not_blank)]
+    project: ManifestProject
+    tables: dict[str, dict[str, Any]]
+    models: list[dict[str, Any]]
+    to_fill_in: list[str]
+    missing_contents: list[str]
+    parts: list[dict[str, Any]]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _version_first(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            rules.check_format(cast("dict[str, Any]", value))
+        return value  # pyright: ignore[reportUnknownVariableType]
 
 
 class ApplyImport(Body):
