@@ -30,6 +30,7 @@ from stoa.settings import Settings
 from stoa.streams import component as streams_component
 from stoa.tools import component as tools_component
 from stoa.traces import component as traces_component
+from stoa.transfer import component as transfer_component
 from stoa.triggers import component as triggers_component
 from stoa.usage import component as usage_component
 
@@ -100,6 +101,7 @@ async def open_slices(
             hosted.callbacks, hosted.requirements, *kept.parts, tools, knowledge, sources, triggers, keys, usage,
             traces,
         ]  # fmt: skip
+        built.append(await enter(transfer_component.open_component(kit, access.Orgs(kit.database, kit.ids), built)))
         checks = [check for component in built for check in component.checks]
         doctor = await enter(doctor_component.open_component(kit, checks, runs.timeline, choices.data(settings)))
         held = access.Sessions(kit.database, kit.clock, owner)

@@ -24,6 +24,7 @@ from stoa.cli import (
     runs,
     tools,
     traces,
+    transfer,
     usage,
     users,
 )
@@ -54,10 +55,13 @@ for name, group in (
     ("traces", traces.app),
     ("keys", keys.app),
     ("users", users.app),
+    ("imports", transfer.app),
 ):
     app.add_typer(group, name=name, rich_help_panel=MANAGE)
 app.command("usage", rich_help_panel=MANAGE)(usage.usage)
 app.command("apply", rich_help_panel=MANAGE)(apply.apply)
+app.command("export", rich_help_panel=MANAGE)(transfer.export_project)
+app.command("import", rich_help_panel=MANAGE)(transfer.import_project)
 app.add_typer(data.app, name="data", rich_help_panel=OPERATE)
 app.add_typer(audit.app, name="audit", rich_help_panel=OPERATE)
 

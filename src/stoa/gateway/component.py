@@ -10,6 +10,7 @@ from uuid import UUID
 from stoa.gateway.api import routes
 from stoa.gateway.catalogue import Catalogue
 from stoa.gateway.connections import Connections, Projects
+from stoa.gateway.exported import EXPORTED
 from stoa.gateway.factory import ModelFactory
 from stoa.gateway.ocr.api import ocr_routes
 from stoa.gateway.ocr.asking import Asking
@@ -95,13 +96,13 @@ async def open_component(
         chat, cache = Chat(calls, routing, router_wire.error_body), Cache(kit.database, calls)
         embeddings = Embeddings(calls, routing, catalogue, embedders)
         repeats = Repeats(kit.database, kit.ids, kit.clock)
-        routed = router_api.Routed(chat, embeddings, routing, catalogue, repeats, cache)
-        router = router_api.routes(routed, kit.gate)
+        router = router_api.routes(router_api.Routed(chat, embeddings, routing, catalogue, repeats, cache), kit.gate)
         ocr = Ocr(Asking(calls, routing, connections), reader, kit.schemas)
         yield GatewayComponent(
             catalogue=catalogue,
             vault=vault,
             routing=routing,
+            exported=EXPORTED,
             routers={
                 HostKind.API: [routes(catalogue, connections, routing, breakers, kit.gate), ocr_routes(ocr, kit.gate)],
                 HostKind.ROUTER: [

@@ -21,6 +21,7 @@ from stoa.runs.api import OpenStream, routes
 from stoa.runs.checks import checks
 from stoa.runs.context import Context
 from stoa.runs.driving import OpenTools
+from stoa.runs.exported import EXPORTED
 from stoa.runs.graphs import Graphs
 from stoa.runs.host import AppRuns, Reading, host_routes
 from stoa.runs.invoke import figure_routes, invoke_routes
@@ -120,6 +121,7 @@ async def open_component(
     app_runs = AppRuns(service, uploads, reading, app_projects, callbacks, check_requirements, lambda: worker.draining)
     yield RunsComponent(
         runs=service,
+        exported=EXPORTED,
         worker=worker,
         routers={
             HostKind.API: [
