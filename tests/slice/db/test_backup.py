@@ -2,38 +2,28 @@
 named; what is restored keeps every promise."""
 
 import asyncio
+import dataclasses
+import hashlib
 import os
+import shutil
 from collections.abc import AsyncIterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
-import httpx
 import pytest
 
 from stoa.app import open_doctor
-from stoa.db.backup import (
-    BackupError,
-    Busy,
-    Keep,
-    Manifest,
-    Origin,
-    Repository,
-    Taken,
-    WrongSecret,
-    begin,
-    check,
-    check_whole,
-    make_repository,
-    open_repository,
-    restore,
-    take,
-)
+from stoa.db.backup.checking import check
+from stoa.db.backup.notes import check_whole
 from stoa.db.backup.reading import LEFT_OUT
+from stoa.db.backup.repository import Busy, Repository, make_repository, open_repository
+from stoa.db.backup.restoring import begin, restore
+from stoa.db.backup.taking import Origin, take
+from stoa.db.backup.types import BackupError, Keep, Manifest, Migrated, Taken, WrongSecret
 from stoa.db.checks import Scope
-from stoa.db.migrate import SchemaError, migrations
+from stoa.db.migrate import SchemaError, migrate, migrations
 from stoa.settings import Settings
 from tests.conftest import Running, serving
 from tests.support.databases import Databases
@@ -154,3 +144,224 @@ async def test_another_backup_stores_only_what_is_new(lived: Lived) -> None:
     assert 300_000 < more.bytes_stored < 300_000 + whole
     assert more.manifest.contents.count == again.manifest.contents.count + 1
     await lived.server.call("DELETE", f"/v1/conversations/{talk}")
+
+
+async def test_what_rows_name_is_there_while_others_upload_and_delete(cluster: Databases, tmp_path: Path) -> None:
+    """Streams, uploads and deletions go on all the while."""
+    name = f"busy_{uuid4().hex}"
+    async with serving(await cluster.copy(name), tmp_path / "data", ScriptedModel([answer(*"busy" * 20)])) as server:
+        stopping = asyncio.Event()
+
+        async def churn(number: int) -> None:
+            while not stopping.is_set():
+                talk = await server.conversation(title=f"Talk {number}")
+                path = f"/v1/conversations/{talk}/files"
+                await server.call("POST", path, 201, files={"file": ("a.txt", os.urandom(20_000).hex().encode())})
+                await server.ask(talk, "Hi")
+                await server.call("DELETE", f"/v1/conversations/{talk}")
+
+        async with asyncio.TaskGroup() as crew:
+            for number in range(3):
+                crew.create_task(churn(number))
+            await server.ask(await server.conversation(), "Hi")
+            taken = await backup(server, tmp_path / "backups")
+            stopping.set()
+    repository = open_repository(tmp_path / "backups", None)
+    assert taken.manifest.contents.missing == []
+    assert (await check(repository, taken.manifest)).damages == []
+    dsn = await restored(cluster, repository, taken.manifest, tmp_path / "new")
+    waits_for_a_server = {"runs.abandoned", "conversations.unread_files", "conversations.unproven"}
+    assert (await broken(dsn, tmp_path / "new")).keys() <= waits_for_a_server
+
+
+async def test_a_file_that_goes_between_a_snapshot_and_its_copy_means_another_snapshot(
+    lived: Lived, tmp_path: Path
+) -> None:
+    """It comes after the first snapshot and is deleted right after the second."""
+    server, talks, passes = lived.server, list[str](), list[str]()
+    loop = asyncio.get_running_loop()
+
+    async def upload_one() -> None:
+        talks.append(await server.conversation())
+        files = {"file": ("short.txt", b"Short is life.")}
+        await server.call("POST", f"/v1/conversations/{talks[0]}/files", 201, files=files)
+
+    def tell(said: str) -> None:
+        if said.startswith("files, pass"):
+            passes.append(said)
+            if len(passes) == 1:
+                asyncio.run_coroutine_threadsafe(upload_one(), loop).result(30)
+            if len(passes) == 2:
+                gone = server.call("DELETE", f"/v1/conversations/{talks[0]}")
+                asyncio.run_coroutine_threadsafe(gone, loop).result(30)
+
+    repository = make_repository(tmp_path / "backups", None)
+    with repository.held(alone=True):
+        origin = Origin(server.dsn, server.data_dir)
+        # In a loop of its own, so that the server goes on while this one is in `tell`.
+        taken = await asyncio.to_thread(asyncio.run, take(origin, repository, tell))
+    assert len(passes) == 3
+    digest = hashlib.sha256(b"Short is life.").hexdigest()
+    names = [content.name for content in repository.contents(taken.manifest.contents.pieces)]
+    assert digest not in {name.rpartition("/")[2] for name in names}
+    assert taken.manifest.contents.missing == []
+
+
+async def test_a_file_that_is_missing_at_its_origin_is_named(lived: Lived, tmp_path: Path) -> None:
+    (path,) = (path for path in (lived.server.data_dir / "blobs").rglob("*") if path.is_file())
+    content = path.read_bytes()
+    for broken_file in (None, b"Rotten"):
+        path.unlink()
+        if broken_file is not None:
+            path.write_bytes(broken_file)
+        taken = await backup(lived.server, tmp_path / f"backups-{broken_file}")
+        path.write_bytes(content)
+        (missing,) = taken.manifest.contents.missing
+        assert missing.endswith(path.name)
+    assert (await backup(lived.server, tmp_path / "backups-None")).manifest.contents.missing == []
+
+
+async def test_whatever_is_cut_changed_or_missing_is_found_and_named(lived: Lived, tmp_path: Path) -> None:
+    root = tmp_path / "backups"
+    for secret in (None, SECRET):
+        shutil.rmtree(root, ignore_errors=True)
+        taken = await backup(lived.server, root, secret)
+        repository, manifest = open_repository(root, secret), taken.manifest
+        pieces = sorted((root / "pieces").glob("??/*"))
+        for path in pieces[:: max(1, len(pieces) // 3)]:
+            content = path.read_bytes()
+            flipped = bytes([content[0], content[1] ^ 1, *content[2:]])
+            for damaged in (content[:-1], content[: len(content) // 2], b"", flipped, content + b"x", None):
+                path.unlink()
+                if damaged is not None:
+                    path.write_bytes(damaged)
+                found = (await check(repository, manifest)).damages
+                assert {one.path for one in found} == {str(path)}, (path, damaged and len(damaged))
+                assert all(one.of for one in found)
+            path.write_bytes(content)
+        assert (await check(repository, manifest)).damages == []
+        listed = root / "backups" / manifest.id
+        content = listed.read_bytes()
+        listed.write_bytes(content[:-10] + b"x" + content[-9:])
+        with pytest.raises(BackupError, match=manifest.id):
+            repository.manifest(manifest.id)
+
+
+async def test_a_damaged_piece_is_stored_again_once_it_is_gone(lived: Lived, tmp_path: Path) -> None:
+    first = await backup(lived.server, tmp_path / "backups")
+    repository = open_repository(tmp_path / "backups", None)
+    for path in (tmp_path / "backups" / "pieces").glob("??/*"):
+        path.unlink()
+    assert len((await check(repository, first.manifest)).damages) > 3
+    second = await backup(lived.server, tmp_path / "backups")
+    assert (await check(repository, second.manifest)).damages == []
+
+
+async def test_encrypted(lived: Lived, cluster: Databases, tmp_path: Path) -> None:
+    root = tmp_path / "backups"
+    await asyncio.to_thread((lived.server.data_dir / "secret.key").touch)
+    taken = await backup(lived.server, root, SECRET, with_secret_key=True)
+    for wrong in (None, b"something else"):
+        with pytest.raises(WrongSecret):
+            open_repository(root, wrong)
+    for path in root.rglob("*"):
+        if path.is_file():
+            assert b"What we found" not in path.read_bytes()
+            assert b"CREATE" not in path.read_bytes()
+    assert not {path.name for path in (root / "pieces").glob("??/*")} & {
+        path.name for path in (lived.root / "pieces").glob("??/*")
+    }, "a name does not tell what it names"
+    home = tmp_path / "new"
+    dsn = await restored(cluster, open_repository(root, SECRET), taken.manifest, home)
+    assert await rows_of(dsn) == await rows_of(lived.server.dsn)
+    assert (home / "secret.key").read_bytes() == (lived.server.data_dir / "secret.key").read_bytes()
+    with pytest.raises(BackupError, match="encrypted"):
+        await backup(lived.server, lived.root, with_secret_key=True)
+    with pytest.raises(BackupError, match="not encrypted"):
+        make_repository(lived.root, SECRET)
+
+
+async def test_nothing_that_is_there_is_overwritten(lived: Lived, cluster: Databases, tmp_path: Path) -> None:
+    repository, manifest = open_repository(lived.root, None), lived.taken.manifest
+    with pytest.raises(BackupError, match="holds data already"):
+        begin(lived.server.data_dir, manifest)
+    begun = begin(tmp_path, manifest)
+    with pytest.raises(BackupError, match="database holds a Stoa already"):
+        await restore(repository, manifest, lived.server.dsn, tmp_path, begun=begun)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(BackupError, match="holds other things"):
+        make_repository(tmp_path, None)
+    with pytest.raises(BackupError, match="Is its disk mounted"):
+        make_repository(tmp_path / "not" / "there", None)
+
+
+async def test_a_restore_that_broke_off_goes_on(lived: Lived, cluster: Databases, tmp_path: Path) -> None:
+    manifest = (await backup(lived.server, tmp_path / "backups")).manifest
+    repository, tmp_path = open_repository(tmp_path / "backups", None), tmp_path / "new"
+    dsn = await cluster.copy(f"again_{uuid4().hex}", "template1")
+    name = next(table.pieces[-1].id for table in reversed(manifest.tables) if table.pieces)
+    last = repository.root / "pieces" / name[:2] / name
+    content = last.read_bytes()
+    assert not begin(tmp_path, manifest)
+    try:
+        last.unlink()
+        with pytest.raises(BackupError, match=str(last)):
+            await restore(repository, manifest, dsn, tmp_path, begun=False)
+    finally:
+        last.write_bytes(content)
+    with pytest.raises(SchemaError, match="has not ended"):
+        check_whole(tmp_path)
+    connection = await asyncpg.connect(dsn)
+    assert await connection.fetchval("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace") == 0
+    await connection.close()
+    another = dataclasses.replace(manifest, id="20200101T000000Z-1a2b3c4d")
+    with pytest.raises(BackupError, match="another backup"):
+        begin(tmp_path, another)
+    assert begin(tmp_path, manifest)
+    await restore(repository, manifest, dsn, tmp_path, begun=True)
+    assert await rows_of(dsn) == await rows_of(lived.server.dsn)
+
+
+async def test_a_backup_of_an_older_schema_is_brought_to_this_one(
+    cluster: Databases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dsn = await cluster.copy(f"old_{uuid4().hex}", "template1")
+    with monkeypatch.context() as then:
+        then.setattr("stoa.db.migrate.migrations", lambda: [one for one in migrations() if one.number <= 30])
+        await migrate(dsn)
+    connection = await asyncpg.connect(dsn)
+    await connection.execute("INSERT INTO orgs (id, name) VALUES (gen_random_uuid(), 'Old')")
+    await connection.close()
+    repository = make_repository(tmp_path / "backups", None)
+    with repository.held(alone=True):
+        taken = await take(Origin(dsn, tmp_path / "data"), repository)
+    assert taken.manifest.schema[-1].number == 30
+    new = await restored(cluster, repository, taken.manifest, tmp_path / "new")
+    connection = await asyncpg.connect(new)
+    assert await connection.fetchval("SELECT max(number) FROM stoa_migrations") == migrations()[-1].number
+    assert await connection.fetchval("SELECT name FROM orgs") == "Old"
+    await connection.close()
+    newer = [*taken.manifest.schema, Migrated(9999, "9999_later", "x")]
+    with pytest.raises(BackupError, match="made by a newer Stoa"):
+        begin(tmp_path / "other", dataclasses.replace(taken.manifest, schema=newer))
+
+
+async def test_old_backups_go_with_what_only_they_name(lived: Lived, tmp_path: Path) -> None:
+    root = tmp_path / "backups"
+    talk = await lived.server.conversation()
+    files = {"file": ("c.bin", os.urandom(100_000))}
+    await lived.server.call("POST", f"/v1/conversations/{talk}/files", 201, files=files)
+    first = await backup(lived.server, root)
+    await lived.server.call("DELETE", f"/v1/conversations/{talk}")
+    second = await backup(lived.server, root)
+    repository = open_repository(root, None)
+    with repository.held(alone=True):
+        assert repository.prune(Keep(last=2)) == ((), 0)
+        gone, freed = repository.prune(Keep(last=1))
+        with pytest.raises(Busy):
+            await backup(lived.server, root)
+    assert gone == [first.manifest.id]
+    assert freed > 100_000
+    assert repository.backups() == [second.manifest.id]
+    assert (await check(repository, second.manifest)).damages == []

@@ -22,12 +22,12 @@ from typing import Final
 
 from stoa.db.backup.contents import DIRECTORIES, path_of
 from stoa.db.backup.loading import is_empty, load, migrations_of
+from stoa.db.backup.notes import NOTE, noted
 from stoa.db.backup.repository import UNFINISHED, Repository, sync_directory, write_whole
 from stoa.db.backup.taking import SECRET_KEY
 from stoa.db.backup.types import BackupError, Content, Manifest
 from stoa.db.migrate import SchemaError, migrate
 
-NOTE: Final = "restoring.json"
 AT_ONCE: Final = 8
 """Files that are written at a time."""
 
@@ -42,16 +42,6 @@ class Restored:
     migrated: Sequence[str]
     """Migrations that brought the schema to this release's."""
     has_secret_key: bool
-
-
-def check_whole(data_dir: Path) -> None:
-    """Raises SchemaError while a restore into this data directory has not ended."""
-    found = _noted(data_dir)
-    if found is not None:
-        raise SchemaError(
-            f"A restore of the backup {found} into {data_dir.resolve()} has not ended. Run the same stoa restore again,"
-            " or remove what is there: stoa data remove"
-        )
 
 
 def begin(data_dir: Path, manifest: Manifest) -> bool:
@@ -93,27 +83,20 @@ async def restore(
 
 
 def _was_begun(data_dir: Path, manifest: Manifest) -> bool:
-    noted = _noted(data_dir)
-    if noted is not None and noted != manifest.id:
+    found = noted(data_dir)
+    if found is not None and found != manifest.id:
         raise BackupError(
-            f"A restore of another backup ({noted}) into {data_dir} has not ended. Go on with --backup {noted}, or"
+            f"A restore of another backup ({found}) into {data_dir} has not ended. Go on with --backup {found}, or"
             " remove what is there: stoa data remove"
         )
-    if noted is None:
+    if found is None:
         for name in (*DIRECTORIES, "postgres"):
             if (data_dir / name).is_dir() and any((data_dir / name).iterdir()):
                 raise BackupError(
                     f"{data_dir} holds data already ({name}). Nothing was changed; name an empty directory with --into,"
                     " or move or remove what is there: stoa data"
                 )
-    return noted is not None
-
-
-def _noted(data_dir: Path) -> str | None:
-    try:
-        return str(json.loads((data_dir / NOTE).read_bytes())["backup"])
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+    return found is not None
 
 
 def _end(data_dir: Path) -> None:

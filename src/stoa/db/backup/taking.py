@@ -59,8 +59,14 @@ async def _take(origin: Origin, store: Storing, tell: Tell) -> Manifest:
     for number in range(PASSES_MAX):
         async with snapshot(origin.dsn) as seen:
             taken_at = cast("datetime", await seen.connection.fetchval("SELECT now()"))
+            tell(f"files, pass {number + 1}")
             done = await copying.copy(seen, known, lambda found: _tell_files(found, tell))
             known = done.pieces
+            if 0 < done.count == len(done.missing):
+                raise BackupError(
+                    f"None of the {done.count:,} files that the database names is in {origin.data_dir}. Name the data"
+                    " directory with --data-dir."
+                )
             if number == 0 or done.gone:
                 continue  # The first pass may take hours; tables are read as of a moment after it.
             return await _manifest(origin, store, seen, taken_at, done, tell)
