@@ -4,32 +4,44 @@ named; what is restored keeps every promise."""
 import asyncio
 import dataclasses
 import hashlib
+import json
 import os
 import shutil
+import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 from uuid import uuid4
 
 import asyncpg
 import pytest
+from typer.testing import CliRunner
 
 from stoa.app import open_doctor
+from stoa.app.backing_up import open_backups
+from stoa.cli.main import app as command_line
 from stoa.db.backup.checking import check
 from stoa.db.backup.notes import check_whole
 from stoa.db.backup.reading import LEFT_OUT
 from stoa.db.backup.repository import Busy, Repository, make_repository, open_repository
 from stoa.db.backup.restoring import begin, restore
+from stoa.db.backup.scheduling import Backups
 from stoa.db.backup.taking import Origin, take
 from stoa.db.backup.types import BackupError, Keep, Manifest, Migrated, Taken, WrongSecret
 from stoa.db.checks import Scope
 from stoa.db.migrate import SchemaError, migrate, migrations
+from stoa.http.component import Kit
+from stoa.kernel.clock import SystemClock
 from stoa.settings import Settings
 from tests.conftest import Running, serving
 from tests.support.databases import Databases
 from tests.support.doubles import ScriptedModel, answer
 from tests.support.knowledge import base_of, search, settled, upload
+from tests.support.pages import ROOT, blocks
 
+KEPT_UP = ("key_uses", "nodes", "usage_progress", "usage_sums")
+"""What the server writes by itself while a test compares."""
 SECRET = b"correct horse battery staple"
 
 
@@ -92,7 +104,7 @@ async def rows_of(dsn: str) -> Mapping[str, tuple[int, str | None]]:
                 )
             )
             for (table,) in tables
-            if table not in LEFT_OUT and table != "nodes"  # The node of the server renews its lease meanwhile.
+            if table not in LEFT_OUT and table not in KEPT_UP
         }
     finally:
         await connection.close()
@@ -365,3 +377,115 @@ async def test_old_backups_go_with_what_only_they_name(lived: Lived, tmp_path: P
     assert freed > 100_000
     assert repository.backups() == [second.manifest.id]
     assert (await check(repository, second.manifest)).damages == []
+
+
+async def died(what: str, dsn: str, data_dir: Path, root: Path, *steps: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.support.crashes.dying_backup", what, dsn, str(data_dir), str(root), *steps),
+        cwd=Path(__file__).parents[3],
+        stdout=asyncio.subprocess.PIPE,
+    )
+    said, _ = await process.communicate()
+    assert process.returncode == 0
+    return said.decode()
+
+
+async def test_killed_at_any_step(lived: Lived, cluster: Databases, tmp_path: Path) -> None:
+    """Of a backup nothing remains that looks like one; a restore leaves nothing that a server starts with, and goes
+    on."""
+    root, new, server = tmp_path / "backups", tmp_path / "new", lived.server
+    steps = ("files, pass 1", "files, pass 2", "table audit", "table users")
+    assert await died("backup", server.dsn, server.data_dir, root, *steps) == "".join(
+        f"{one} died 0\n" for one in steps
+    )
+    taken = await backup(server, root)
+    repository = open_repository(root, None)
+    assert (await check(repository, taken.manifest)).damages == []
+    assert not list(root.rglob("*.new"))
+    dsn = await cluster.copy(f"killed_{uuid4().hex}", "template1")
+    steps = ("3 of", "table audit", "index", "schema")
+    assert await died("restore", dsn, new, root, *steps) == "".join(f"{one} died 1\n" for one in steps)
+    with pytest.raises(SchemaError, match="has not ended"):
+        check_whole(new)
+    assert begin(new, taken.manifest)
+    await restore(repository, taken.manifest, dsn, new, begun=True)
+    check_whole(new)
+    assert await rows_of(dsn) == await rows_of(server.dsn)
+    assert files_of(new) == files_of(server.data_dir)
+
+
+async def stoa(*arguments: str, status: int = 0, **environment: str) -> str:
+    result = await asyncio.to_thread(
+        CliRunner().invoke, command_line, arguments, env={"COLUMNS": "60", "NO_COLOR": "1", **environment}
+    )
+    assert result.exit_code == status, (arguments, result.output)
+    return result.output
+
+
+async def test_the_commands(lived: Lived, cluster: Databases, tmp_path: Path) -> None:
+    root = str(tmp_path / "backups")
+    here = {"STOA_DATABASE_URL": lived.server.dsn, "STOA_DATA_DIR": str(lived.server.data_dir)}
+    assert "Name a directory" in await stoa("backup", status=2, **here)
+    assert "inside the data directory" in await stoa("backup", f"{lived.server.data_dir}/b", status=1, **here)
+    assert "3 files, as of" in await stoa("backup", root, STOA_BACKUP_PASSPHRASE="long enough", **here)
+    encrypted = {"STOA_BACKUP_PASSPHRASE": "long enough"}
+    own = {**here, **encrypted, "STOA_BACKUP_DIRECTORY": root, "STOA_BACKUP_KEEP_DAILY": "0"}
+    own |= {"STOA_BACKUP_KEEP": "1", "STOA_BACKUP_KEEP_WEEKLY": "0", "STOA_BACKUP_KEEP_MONTHLY": "0"}
+    shown = json.loads(await stoa("backup", "--json", **own))
+    assert len(shown["removed"]) == 1
+    assert "is encrypted" in await stoa("restore", root, "--list", status=1)
+    assert "not the one" in await stoa("restore", root, "--list", status=1, STOA_BACKUP_PASSPHRASE="long enougj")
+    (listed,) = json.loads(await stoa("restore", root, "--list", "--json", **encrypted))
+    assert listed["id"] == shown["id"]
+    new = await cluster.copy(f"command_{uuid4().hex}", "template1")
+    there = {"STOA_DATABASE_URL": new, **encrypted}
+    assert "no id of a backup" in await stoa("restore", root, "--backup", "../x", status=1, **there)
+    said = await stoa("restore", root, "--into", str(tmp_path / "new"), **there)
+    assert "which is this one's" in said
+    assert "Put secret.key" in said
+    assert await rows_of(new) == await rows_of(lived.server.dsn)
+    assert "holds data already" in await stoa("restore", root, "--into", str(tmp_path / "new"), status=1, **there)
+    (damaged, *_) = (tmp_path / "backups" / "pieces").glob("??/*")
+    damaged.unlink()
+    said = await stoa("restore", root, "--check", "--checksums-only", status=1, **encrypted)
+    assert f"{damaged} is missing; it holds" in said
+    assert "is NOT whole" in said
+
+
+async def test_the_commands_of_the_guide(
+    lived: Lived, cluster: Databases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    (tmp_path / "backup.key").write_text("c29tZSByYW5kb20gYnl0ZXMgb2YgYSBrZXkgZmlsZQ==\n")
+    here = {"STOA_DATABASE_URL": lived.server.dsn, "STOA_DATA_DIR": str(lived.server.data_dir)}
+    there = {"STOA_DATABASE_URL": await cluster.copy(f"guide_{uuid4().hex}", "template1")}
+    said = []
+    for line in "\n".join(blocks(ROOT / "docs/guide/backups.md", "sh")).splitlines():
+        command, _, arguments = line.partition(" ")
+        if command == "stoa" and not arguments.startswith("serve"):
+            said.append(await stoa(*arguments.split(), **(there if "--into" in arguments else here)))
+    _, _, checked, restored_into, _, read = said
+    assert "is whole" in checked
+    assert "it keeps all" in checked
+    assert "files into" in restored_into
+    assert "It was not restored on trial" in read
+    assert not list(tmp_path.glob("stoa-check-*"))
+
+
+async def test_the_server_takes_one_by_itself(lived: Lived, tmp_path: Path) -> None:
+    backup = {"directory": tmp_path / "backups", "passphrase": "long enough", "include_secret_key": True}
+    (lived.server.data_dir / "secret.key").touch()
+    settings = Settings.model_validate({"data_dir": lived.server.data_dir, "backup": backup})
+    nothing: Any = None
+    kit = Kit(nothing, lived.server.dsn, SystemClock(), nothing, nothing, nothing, b"")
+    component = open_backups(settings, kit)
+    (part,) = component.background
+    await cast("Backups", part).turn()
+    repository = open_repository(tmp_path / "backups", b"long enough")
+    (identity,) = repository.backups()
+    assert repository.manifest(identity).secret_key is not None
+    async with open_doctor(settings, lived.server.dsn) as doctor:
+        report = await doctor.examine(Scope())
+    assert {one.name: one.count for one in report.diagnoses}["backups.overdue"] == 0

@@ -48,19 +48,20 @@ class Sealer(Protocol):
 
 
 class Checksummed:
-    """Files in the clear: compressed, then named by, or followed by, the SHA-256 of their content."""
+    """Files in the clear: compressed, followed by the SHA-256 of that; pieces are named by that of their content."""
 
     def name(self, content: bytes) -> str:
         return hashlib.sha256(content).hexdigest()
 
     def seal(self, name: str, content: bytes) -> bytes:  # noqa: ARG002 — the port's
-        return packed(content) + hashlib.sha256(content).digest()
+        whole = packed(content)
+        return whole + hashlib.sha256(whole).digest()
 
     def open(self, name: str, sealed: bytes) -> bytes:  # noqa: ARG002 — the port's
-        content, digest = unpacked(sealed[:-_KEY_BYTES]), sealed[-_KEY_BYTES:]
-        if hashlib.sha256(content).digest() != digest:
-            raise Unsealable("its content does not have the checksum that it had")
-        return content
+        whole, digest = sealed[:-_KEY_BYTES], sealed[-_KEY_BYTES:]
+        if hashlib.sha256(whole).digest() != digest:
+            raise Unsealable("its checksum is wrong: it was changed or cut")
+        return unpacked(whole)
 
 
 class Encrypted:
