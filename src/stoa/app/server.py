@@ -16,6 +16,7 @@ from stoa.app import choices
 from stoa.app.adapters import Toolbox
 from stoa.app.slices import Slices, open_slices
 from stoa.db import Database
+from stoa.db.backup.notes import check_whole
 from stoa.db.listen import Listener
 from stoa.db.migrate import migrate
 from stoa.db.polls import Polls
@@ -93,6 +94,7 @@ async def open_server(
 ) -> AsyncGenerator[Server]:
     """Everything between a database and an ASGI app, started in order and stopped in reverse."""
     clock, ids = clock or SystemClock(), ids or RandomIds()
+    check_whole(settings.data_dir)
     await migrate(dsn)
     async with AsyncExitStack() as stack:
         database = await Database.open(dsn, connections_max=settings.connections_max)
@@ -137,6 +139,7 @@ async def open_doctor(settings: Settings, dsn: str) -> AsyncGenerator[doctor.Doc
 
     Slices are built, so that their checks are known, and not started.
     """
+    check_whole(settings.data_dir)
     await migrate(dsn)
     database = await Database.open(dsn, connections_max=DOCTOR_CONNECTIONS_MAX, command_seconds_max=doctor.SECONDS_MAX)
     try:

@@ -8,6 +8,7 @@ from functools import partial
 from stoa import access, apps, conversations, gateway, runs
 from stoa.access import component as access_component
 from stoa.app import adapters, choices, flows, hosting
+from stoa.app.backing_up import open_backups
 from stoa.app.knowledge import Models, open_bases, open_models, open_sources
 from stoa.app.outbound import outbound_of
 from stoa.app.resources import Lent, open_resources
@@ -99,7 +100,7 @@ async def open_slices(
         built: list[Component] = [
             journal, node, streams, models.gateway, talking.conversations, talking.runs, dialects, deployed,
             hosted.callbacks, hosted.requirements, *kept.parts, tools, knowledge, sources, triggers, keys, usage,
-            traces,
+            traces, open_backups(settings, kit),
         ]  # fmt: skip
         built.append(await enter(transfer_component.open_component(kit, access.Orgs(kit.database, kit.ids), built)))
         checks = [check for component in built for check in component.checks]

@@ -25,6 +25,10 @@ LOCK_POLL_SECONDS: Final = 0.05
 INDEX_SECONDS_MAX: Final = 24 * 3600.0
 """Of one index of a large table. Nobody waits for it but this node's start."""
 OUTSIDE_A_TRANSACTION: Final = "-- outside a transaction\n"
+_TABLE: Final = """
+CREATE TABLE IF NOT EXISTS stoa_migrations (
+    number int PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())
+"""
 _FILE: Final = re.compile(r"^(\d{4})_\w+\.sql$")
 _BUILT: Final = re.compile(r"CREATE (?:UNIQUE )?INDEX CONCURRENTLY IF NOT EXISTS (\w+)")
 POSTGRES_VERSION_MIN: Final = 160_000
@@ -73,19 +77,13 @@ async def migrate(dsn: str, *, lock_seconds_max: float = 600.0) -> list[str]:
         raise SchemaError(str(error)) from error
     try:
         await _check_server(connection)
-        await _lock(connection, lock_seconds_max)
+        if not await _missing(connection):  # Without the lock: a start need not wait for a backup that holds it.
+            await _ensure_tenant_role(connection)
+            return []
+        await lock(connection, lock_seconds_max)
         await _ensure_tenant_role(connection)
-        await connection.execute(
-            "CREATE TABLE IF NOT EXISTS stoa_migrations"
-            " (number int PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL, applied_at timestamptz NOT NULL"
-            " DEFAULT now())"
-        )
-        applied = {
-            row["number"]: row["sha256"] for row in await connection.fetch("SELECT number, sha256 FROM stoa_migrations")
-        }
-        known = migrations()
-        _check_applied(applied, known)
-        missing = [migration for migration in known if migration.number not in applied]
+        applied, missing = await applied_to(connection), await _missing(connection)
+        await connection.execute(_TABLE)
         for migration in missing:
             await _apply(connection, migration, fresh=not applied)
         return [migration.name for migration in missing]
@@ -93,7 +91,35 @@ async def migrate(dsn: str, *, lock_seconds_max: float = 600.0) -> list[str]:
         await connection.close()
 
 
-async def _lock(connection: asyncpg.Connection, seconds_max: float) -> None:
+async def prepare(connection: asyncpg.Connection) -> None:
+    """What an empty database needs before its first table. Call with the lock. Raises SchemaError."""
+    await _check_server(connection)
+    await _ensure_tenant_role(connection)
+
+
+async def build(connection: asyncpg.Connection, wanted: Sequence[Migration]) -> None:
+    """Makes the schema that these migrations make together, in an empty database and in the caller's transaction."""
+    await connection.execute(_TABLE)
+    for migration in wanted:
+        await _apply(connection, migration, fresh=True)
+
+
+async def applied_to(connection: asyncpg.Connection) -> Mapping[int, str]:
+    """The SHA-256 of each migration that the database has seen, by number; none where it is empty."""
+    if not await connection.fetchval("SELECT to_regclass('stoa_migrations') IS NOT NULL"):
+        return {}
+    rows = await connection.fetch("SELECT number, sha256 FROM stoa_migrations")
+    return {row["number"]: row["sha256"] for row in rows}
+
+
+async def _missing(connection: asyncpg.Connection) -> Sequence[Migration]:
+    """Raises SchemaError for a database that this version cannot use."""
+    applied, known = await applied_to(connection), migrations()
+    _check_applied(applied, known)
+    return [migration for migration in known if migration.number not in applied]
+
+
+async def lock(connection: asyncpg.Connection, seconds_max: float) -> None:
     """Polls: a statement that waits for the lock keeps a snapshot open, and CREATE INDEX CONCURRENTLY would wait for
     that in turn."""
     try:
@@ -102,8 +128,8 @@ async def _lock(connection: asyncpg.Connection, seconds_max: float) -> None:
                 await asyncio.sleep(LOCK_POLL_SECONDS)
     except TimeoutError:
         raise SchemaError(
-            f"Another node has been migrating this database for {seconds_max:.0f} seconds. Let it finish, then start"
-            " this one."
+            f"For {seconds_max:.0f} seconds another node has been migrating this database, or a backup of it has been"
+            " under way. Let that finish, then start this one."
         ) from None
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from stoa.kernel.leases import ITEMS_MAX, SYNCS_MAX
-from stoa.settings.tables import Embeddings, McpServer, ModelFacts, Oidc, Price, Provider, Rerank, Router, Smtp
+from stoa.settings.tables import Backup, Embeddings, McpServer, ModelFacts, Oidc, Price, Provider, Rerank, Router, Smtp
 
 
 class Settings(BaseModel):
@@ -43,6 +43,7 @@ class Settings(BaseModel):
     mcp_servers: tuple[McpServer, ...] = ()
     oidc: Oidc | None = None
     smtp: Smtp | None = None
+    backup: Backup | None = None
     reranker: Rerank | None = None
     allow_private_addresses: bool = False
     """Whether connections that tenants make may lead to private addresses. The operator's own providers always may."""
