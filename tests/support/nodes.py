@@ -242,9 +242,14 @@ class Way:
         self._open.set()
 
     @property
-    def dsn(self) -> str:
+    def address(self) -> tuple[str, int]:
         assert self._server is not None
-        return f"postgresql://{self._user}@127.0.0.1:{self._server.sockets[0].getsockname()[1]}{self._database}"
+        host, port = self._server.sockets[0].getsockname()
+        return str(host), int(port)
+
+    @property
+    def dsn(self) -> str:
+        return "postgresql://{}@{}:{}{}".format(self._user, *self.address, self._database)
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)

@@ -144,6 +144,7 @@ class Client:
         assert event["sequence"] == expected, f"event {event['sequence']} where {expected} was due"
         seen.append(event)
         raw.append(line)
+        self._field.progress(self._number)
         if event["type"] == "run.recovered":
             kind, at = self._field.last_fault
             if kind in self._report.back_seconds and time.monotonic() - at < 20:
