@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 import asyncpg
 
 from stoa.db.engine import SESSION
-from stoa.db.servers import named, reach
+from stoa.db.servers import local, named, reach
 
 CONNECT_SECONDS_MAX: Final = 20
 URL: Final = "STOA_DATABASE_URL"
@@ -39,7 +39,7 @@ async def first(dsn: str, *, command_seconds_max: float, setting: str = URL) -> 
         asyncpg.InternalClientError,
         ValueError,
     ) as error:
-        raise UnreachableError(f"{_tried(dsn, setting)}: {_reason(error)} {_way_out(error, setting)}") from error
+        raise UnreachableError(f"{_tried(dsn, setting)}: {_reason(error)} {_way_out(error, dsn, setting)}") from error
 
 
 def _tried(dsn: str, setting: str) -> str:
@@ -67,7 +67,7 @@ def _reason(error: Exception) -> str:
             return f"{str(error) or type(error).__name__}".rstrip(".") + "."
 
 
-def _way_out(error: Exception, setting: str) -> str:
+def _way_out(error: Exception, dsn: str, setting: str) -> str:
     match error:
         case asyncpg.InvalidPasswordError() | asyncpg.InvalidAuthorizationSpecificationError():
             return f"Correct user and password in {setting}."
@@ -84,6 +84,8 @@ def _way_out(error: Exception, setting: str) -> str:
                 f"Name the authority that signed it in {setting} (sslrootcert=/path/to/ca.pem), and the server by a"
                 " name that stands in its certificate."
             )
+        case FileNotFoundError() | PermissionError() | ssl.SSLError() if not local(dsn):
+            return f"The files that {setting} names (sslrootcert, sslcert, sslkey) must be there, readable, and in PEM."
         case asyncpg.ClientConfigurationError() if "certificate" in str(error):
             return f"Name the authority's file in {setting}: sslmode=verify-full&sslrootcert=/path/to/ca.pem."
         case ConnectionError() if "SSL" in str(error):
