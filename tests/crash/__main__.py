@@ -1,5 +1,5 @@
-"""`python -m tests.crash [--long] [--failover | --workflows] [--seed N] [--minutes M]`: the campaign of faults, reported
-as JSON."""
+"""`python -m tests.crash [--long] [--failover | --workflows] [--seed N] [--minutes M]`: the campaign of faults,
+reported as JSON."""
 
 import argparse
 import asyncio

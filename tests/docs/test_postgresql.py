@@ -206,7 +206,7 @@ async def test_what_is_missing_is_said(cluster: Databases, owned: str) -> None:
     await cluster.execute(f"CREATE DATABASE {name}")
     try:
         theirs = as_user(cluster(name), OWNER)
-        with pytest.raises(SchemaError, match="may not create the extension.*CREATE EXTENSION vector;"):
+        with pytest.raises(SchemaError, match=r"may not create the extension.*CREATE EXTENSION vector;"):
             await migrate(theirs)
         await execute(cluster(name), "CREATE EXTENSION vector")
         await cluster.execute(f"REVOKE stoa_tenant FROM {OWNER} GRANTED BY {ADMINISTRATOR}")

@@ -196,6 +196,7 @@ class Pair:
 
     async def attach(self) -> None:
         """The standby is made anew from the primary, which waits for it with every commit from now on."""
+        self.standby.kill()
         await asyncio.to_thread(self.standby.copy, self.primary)
         await self._join_as_standby()
 
