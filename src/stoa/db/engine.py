@@ -123,8 +123,10 @@ class Database:
         acquire_seconds_max: float,
         session_dsn: str | None,
         connections: "WeakSet[Connection]",
+        commit_seconds_max: float,
     ) -> None:
         self._pool = pool
+        self._commit_seconds_max = commit_seconds_max
         self._acquire_seconds_max = acquire_seconds_max
         self._pooled = session_dsn is not None
         self._connections = connections
@@ -147,6 +149,7 @@ class Database:
         session_dsn: str | None = None,
         acquire_seconds_max: float = 10.0,
         command_seconds_max: float = 60.0,
+        commit_seconds_max: float = 10.0,
     ) -> "Database":
         """With a `session_dsn` the other one leads to a pooler in transaction mode (PgBouncer): two transactions of one
         connection may run in two sessions. Then nothing is kept in a session, prepared statements neither."""
@@ -173,7 +176,7 @@ class Database:
             command_timeout=command_seconds_max,
             statement_cache_size=0 if session_dsn is not None else STATEMENTS_CACHED_MAX,
         )
-        return cls(pool, dsn, acquire_seconds_max, session_dsn, connections)
+        return cls(pool, dsn, acquire_seconds_max, session_dsn, connections, commit_seconds_max)
 
     async def close(self) -> None:
         await self._pool.close()
@@ -247,24 +250,30 @@ class Database:
     @asynccontextmanager
     async def transaction(self, opening: str) -> AsyncGenerator[Tx]:
         """For `tenant` and `stoa.db.internal` alone: `opening` is the statement that begins the transaction."""
+        loop = asyncio.get_running_loop()
         async with self.connection() as connection:
             healthy = False
             try:
                 await connection.execute(opening)
                 yield cast("Tx", Pooled(connection) if self._pooled else connection)
-                await connection.execute("COMMIT")
+                # Not a timeout of the driver's: it would cancel the wait for the standby, and that commits.
+                late = loop.call_later(self._commit_seconds_max, connection.abort)
+                try:
+                    await connection.execute("COMMIT")
+                finally:
+                    late.cancel()
                 healthy = True
             finally:
                 if not healthy and _alive(connection):
                     await connection.execute("ROLLBACK")
 
     @asynccontextmanager
-    async def connection(self) -> AsyncGenerator[asyncpg.Connection]:
+    async def connection(self) -> AsyncGenerator[Connection]:
         """For `transaction` and `stoa.db.internal` alone. Raises DatabaseUnavailable when the database cannot be
         reached or the connection is lost."""
         self._waiting += 1
         try:
-            connection = cast("asyncpg.Connection", await self._pool.acquire(timeout=self._acquire_seconds_max))
+            connection = cast("Connection", await self._pool.acquire(timeout=self._acquire_seconds_max))
         except _AWAY as error:
             self._unavailable.add()
             raise _away("The database cannot be reached just now; try again in a moment.") from error

@@ -8,6 +8,7 @@ the one of the higher timeline was promoted later, and the other is a former pri
 import asyncio
 import os
 import socket
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
@@ -191,6 +192,8 @@ def _most_telling(errors: Sequence[BaseException]) -> BaseException:
 
 def _notice_silence(connection: Connection) -> None:
     """The kernel closes the connection when the other end is gone without a word, whether we send or wait."""
+    if sys.platform == "win32":
+        return
     transport: Any = getattr(connection, "_transport", None)  # asyncpg has no public way to its socket.
     found: Any = transport.get_extra_info("socket") if transport is not None else None
     if found is None or found.family not in (socket.AF_INET, socket.AF_INET6):

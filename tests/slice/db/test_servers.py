@@ -93,6 +93,7 @@ async def test_of_two_primaries_the_one_promoted_later_is_used(pair: Pair) -> No
 
 async def test_a_commit_that_no_standby_has_confirmed_does_not_count(pair: Pair) -> None:
     database = await Database.open(pair.dsn(), connections_max=2)
+    impatient = await Database.open(pair.dsn(), connections_max=1, commit_seconds_max=0.3)
     try:
         pair.standby.kill()
 
@@ -106,9 +107,15 @@ async def test_a_commit_that_no_standby_has_confirmed_does_not_count(pair: Pair)
             await pair.primary.ask(STOP_WAITING)  # PostgreSQL acknowledges it now, with a warning.
             with pytest.raises(DatabaseUnavailable):
                 await committing
+        with pytest.raises(DatabaseUnavailable):  # Given up, and not cancelled: nobody is shown what may be lost.
+            async with internal(impatient) as tx:
+                await tx.execute("INSERT INTO database_servers (started_at) VALUES ('2001-01-01')")
+        hidden = "SELECT count(*) = 0 FROM database_servers WHERE started_at = '2001-01-01'"
+        assert await pair.primary.ask(hidden, "stoa")
     finally:
         await pair.attach()
         await database.close()
+        await impatient.close()
 
 
 async def test_a_tick_in_doubt_waits_for_the_standby(pair: Pair) -> None:
