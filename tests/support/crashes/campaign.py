@@ -105,6 +105,8 @@ class Disk(Protocol):
 class Field:
     """Everything that takes part, and the faults that befall it."""
 
+    kind_of_client: type[Client] = Client
+
     def __init__(self, home: Path, dice: random.Random, report: Report, disks: tuple[Disk, Disk] | None = None) -> None:
         self.home, self.dice, self.report, self._disks = home, dice, report, disks
         self.model = ScriptedServer()
@@ -290,7 +292,7 @@ async def campaign(
         chosen = next(model["id"] for model in model_id if model["slug"] == "openai/scripted")
         async with asyncio.TaskGroup() as crew:
             for number in range(clients):
-                crew.create_task(Client(number, field_, chosen, random.Random(dice.random())).live())
+                crew.create_task(field_.kind_of_client(number, field_, chosen, random.Random(dice.random())).live())
             chosen_kinds = list(kinds) + random.Random(seed).choices(
                 list(kinds), list(kinds.values()), k=max(0, fates - len(kinds))
             )

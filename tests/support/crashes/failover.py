@@ -10,6 +10,7 @@ from typing import Any, Final
 import httpx
 
 from tests.support.crashes.campaign import Field
+from tests.support.crashes.client import Client
 from tests.support.nodes import Node
 from tests.support.postgres_pairs import Pair
 
@@ -19,8 +20,16 @@ READY_SECONDS_MAX: Final = 90.0
 STREAMS_SECONDS_MAX: Final = 180.0
 
 
+class SlowClient(Client):
+    """Its answers take seconds, so that a failover meets most of them."""
+
+    delays = (0.1, 0.2)
+
+
 class FailoverField(Field):
     """Every node is told of both servers, and comes to each by a way that can be blocked."""
+
+    kind_of_client = SlowClient
 
     streams_min = 10
     """So many clients have had events just before each failover."""
