@@ -64,7 +64,8 @@ async def open_slices(
         public = apps.PublicApps(kit.database)
         living = adapters.living(owner, public)
         streams = await enter(_open_streams(settings, kit, owner, journal, living))
-        node = await enter(runs_component.open_node(kit, [journal.writer.reconnect, streams.streams.interrupt]))
+        reconnect = [kit.database.drop_connections, journal.writer.reconnect]
+        node = await enter(runs_component.open_node(kit, reconnect, streams.streams.interrupt))
         journal.writer.others = lambda: bool(node.node.others)
         models = await enter(open_models(settings, outbound, kit, owner, journal, node.node, builtin))
         knowledge = await enter(open_bases(settings, outbound, kit, owner, node.node, models))

@@ -979,12 +979,18 @@ ALTER TABLE ONLY public.conversations ALTER COLUMN metadata SET STATISTICS 0;
 ALTER TABLE ONLY public.conversations ALTER COLUMN search SET STATISTICS 0;
 ALTER TABLE ONLY public.conversations ALTER COLUMN agent SET STATISTICS 0;
 
+CREATE TABLE public.database_servers (
+    started_at timestamp with time zone NOT NULL,
+    first_seen_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
 CREATE TABLE public.nodes (
     id uuid NOT NULL,
     lock_key bigint NOT NULL,
     started_at timestamp with time zone DEFAULT now() NOT NULL,
     expires_at timestamp with time zone NOT NULL,
-    stuck text[] DEFAULT '{}'::text[] NOT NULL
+    stuck text[] DEFAULT '{}'::text[] NOT NULL,
+    server_started timestamp with time zone
 );
 
 CREATE VIEW public.living_nodes AS
@@ -994,12 +1000,20 @@ CREATE VIEW public.living_nodes AS
           WHERE ((pg_locks.locktype = 'advisory'::text) AND (pg_locks.database = ( SELECT pg_database.oid
                    FROM pg_database
                   WHERE (pg_database.datname = current_database()))) AND (pg_locks.classid = (21366)::oid) AND pg_locks.granted)
+        ), server AS (
+         SELECT database_servers.started_at,
+            database_servers.first_seen_at
+           FROM public.database_servers
+          WHERE (database_servers.started_at = pg_postmaster_start_time())
         )
  SELECT id
    FROM public.nodes n
   WHERE ((pg_postmaster_start_time() > (now() - '00:00:02.5'::interval)) OR ((expires_at >= now()) AND (EXISTS ( SELECT 1
            FROM held
-          WHERE (held.key = n.lock_key)))));
+          WHERE (held.key = n.lock_key)))) OR ((server_started <> pg_postmaster_start_time()) AND (expires_at > (now() - '00:10:00'::interval)) AND (NOT (EXISTS ( SELECT 1
+           FROM server)))) OR (EXISTS ( SELECT 1
+           FROM server s
+          WHERE ((s.first_seen_at > (now() - '00:00:02.5'::interval)) AND (s.first_seen_at > (s.started_at + '00:00:02.5'::interval))))));
 
 CREATE VIEW public.dead_nodes AS
  SELECT id
@@ -2118,6 +2132,9 @@ ALTER TABLE ONLY public.conversation_segments
 
 ALTER TABLE ONLY public.conversations
     ADD CONSTRAINT conversations_pkey PRIMARY KEY (org_id, id);
+
+ALTER TABLE ONLY public.database_servers
+    ADD CONSTRAINT database_servers_pkey PRIMARY KEY (started_at);
 
 ALTER TABLE ONLY public.deletions
     ADD CONSTRAINT deletions_pkey PRIMARY KEY (org_id, id);
