@@ -18,6 +18,7 @@ from stoa.callbacks import component as callbacks_component
 from stoa.console import component as console_component
 from stoa.conversations import component as conversations_component
 from stoa.db.blobs import DirectoryBlobs
+from stoa.db.counting import ListCounts
 from stoa.db.node import Node
 from stoa.dialects import component as dialects_component
 from stoa.doctor import component as doctor_component
@@ -101,7 +102,7 @@ async def open_slices(
         built: list[Component] = [
             journal, node, streams, models.gateway, talking.conversations, talking.runs, dialects, deployed,
             hosted.callbacks, hosted.requirements, *kept.parts, tools, knowledge, sources, triggers, keys, usage,
-            traces, open_backups(settings, kit),
+            traces, Component(background=[ListCounts(kit.database)]), open_backups(settings, kit),
         ]  # fmt: skip
         built.append(await enter(transfer_component.open_component(kit, access.Orgs(kit.database, kit.ids), built)))
         checks = [check for component in built for check in component.checks]
