@@ -147,7 +147,7 @@ def _left(check: dict[str, Any]) -> str:
 
 @asynccontextmanager
 async def database_of(settings: Settings) -> AsyncGenerator[str]:
-    """The operator's database, past a pooler, or the embedded one of the data directory, which must be there already."""
+    """The operator's database, past a pooler, or the embedded one of the data directory, which is there."""
     url = settings.database_session_url or settings.database_url
     if url is not None:
         yield url.get_secret_value()
