@@ -35,7 +35,7 @@ if __name__ == "__main__":  # Nodes are forked from a server that imports the ma
             print(json.dumps(report.as_json(), indent=1))
             raise SystemExit(0)
         if options.failover:
-            FailoverField.streams_min = 60 if options.long else 10
+            FailoverField.streams_min = 100 if options.long else 10
             rounds, streams = (30, 200) if options.long else (len(FAILOVERS), 20)
             report = asyncio.run(
                 campaign(

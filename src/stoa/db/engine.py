@@ -10,7 +10,7 @@ Stores take an open `Tx` as an argument and never begin or commit. There are two
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Protocol, TypeAlias, cast
 from uuid import UUID
 from weakref import WeakSet
@@ -305,7 +305,7 @@ class Database:
             self._unavailable.add()
             raise _away("The database went away during this request; try again in a moment.") from error
         finally:
-            if _alive(connection):
+            with suppress(asyncpg.InterfaceError):  # The pool has taken a lost connection away already.
                 connection.remove_log_listener(watch.on_message)
             await self._pool.release(connection)
 
