@@ -115,7 +115,7 @@ async def test_days_are_days(priced: Running) -> None:
 
 
 async def test_helpers_tools_and_estimates_add_up(priced: Running) -> None:
-    """Each reply is a line: the agent's, its helper's, one whose provider counted nothing."""
+    """Each reply is a line: the agent's, its subagent's, one whose provider counted nothing."""
     delegate = [*calling(("delegate", '{"brief": "Part"}'))[:-1], [Usage(10, 10), Finish("tool_calls")]]
     uncounted = [[TextDelta("x" * 40)], [Finish("stop")]]
     priced.model.scripts = [delegate, uncounted, answer("All in all.")]

@@ -495,6 +495,19 @@ BEGIN
     RETURN NEW;
 END $$;
 
+CREATE FUNCTION public.ids_elsewhere(p_table regclass, p_org uuid, p_ids uuid[]) RETURNS uuid[]
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $_$
+DECLARE
+    found uuid[];
+BEGIN
+    EXECUTE format(
+        'SELECT array_agg(t.id) FROM (SELECT id FROM orgs WHERE id <> $1) o CROSS JOIN unnest($2) AS asked (id)'
+        ' JOIN %s t ON t.org_id = o.id AND t.id = asked.id', p_table) INTO found USING p_org, p_ids;
+    RETURN found;
+END $_$;
+
 CREATE FUNCTION public.keep_audit() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -1165,12 +1178,18 @@ ALTER TABLE ONLY public.conversations ALTER COLUMN metadata SET STATISTICS 0;
 ALTER TABLE ONLY public.conversations ALTER COLUMN search SET STATISTICS 0;
 ALTER TABLE ONLY public.conversations ALTER COLUMN agent SET STATISTICS 0;
 
+CREATE TABLE public.database_servers (
+    started_at timestamp with time zone NOT NULL,
+    first_seen_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
 CREATE TABLE public.nodes (
     id uuid NOT NULL,
     lock_key bigint NOT NULL,
     started_at timestamp with time zone DEFAULT now() NOT NULL,
     expires_at timestamp with time zone NOT NULL,
-    stuck text[] DEFAULT '{}'::text[] NOT NULL
+    stuck text[] DEFAULT '{}'::text[] NOT NULL,
+    server_started timestamp with time zone
 );
 
 CREATE VIEW public.living_nodes AS
@@ -1180,12 +1199,20 @@ CREATE VIEW public.living_nodes AS
           WHERE ((pg_locks.locktype = 'advisory'::text) AND (pg_locks.database = ( SELECT pg_database.oid
                    FROM pg_database
                   WHERE (pg_database.datname = current_database()))) AND (pg_locks.classid = (21366)::oid) AND pg_locks.granted)
+        ), server AS (
+         SELECT database_servers.started_at,
+            database_servers.first_seen_at
+           FROM public.database_servers
+          WHERE (database_servers.started_at = pg_postmaster_start_time())
         )
  SELECT id
    FROM public.nodes n
   WHERE ((pg_postmaster_start_time() > (now() - '00:00:02.5'::interval)) OR ((expires_at >= now()) AND (EXISTS ( SELECT 1
            FROM held
-          WHERE (held.key = n.lock_key)))));
+          WHERE (held.key = n.lock_key)))) OR ((server_started <> pg_postmaster_start_time()) AND (expires_at > (now() - '00:10:00'::interval)) AND (NOT (EXISTS ( SELECT 1
+           FROM server)))) OR (EXISTS ( SELECT 1
+           FROM server s
+          WHERE ((s.first_seen_at > (now() - '00:00:02.5'::interval)) AND (s.first_seen_at > (s.started_at + '00:00:02.5'::interval))))));
 
 CREATE VIEW public.dead_nodes AS
  SELECT id
@@ -1283,6 +1310,32 @@ CREATE TABLE public.idempotency_keys (
 ALTER TABLE ONLY public.idempotency_keys ALTER COLUMN key SET STATISTICS 0;
 ALTER TABLE ONLY public.idempotency_keys ALTER COLUMN body_sha256 SET STATISTICS 0;
 ALTER TABLE ONLY public.idempotency_keys ALTER COLUMN answer SET STATISTICS 0;
+
+CREATE TABLE public.import_parts (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    import_id uuid NOT NULL,
+    number integer NOT NULL,
+    content bytea NOT NULL
+);
+ALTER TABLE ONLY public.import_parts ALTER COLUMN content SET STATISTICS 0;
+ALTER TABLE ONLY public.import_parts ALTER COLUMN content SET STORAGE EXTERNAL;
+
+CREATE TABLE public.imports (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    id uuid NOT NULL,
+    status text DEFAULT 'receiving'::text NOT NULL,
+    manifest jsonb NOT NULL,
+    manifest_sha256 bytea NOT NULL,
+    report jsonb,
+    created_by uuid NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    applied_at timestamp with time zone,
+    CONSTRAINT imports_status_check CHECK ((status = ANY (ARRAY['receiving'::text, 'applied'::text])))
+);
+ALTER TABLE ONLY public.imports ALTER COLUMN manifest SET STATISTICS 0;
 
 CREATE TABLE public.input_requests (
     org_id uuid NOT NULL,
@@ -2332,6 +2385,9 @@ ALTER TABLE ONLY public.conversation_segments
 ALTER TABLE ONLY public.conversations
     ADD CONSTRAINT conversations_pkey PRIMARY KEY (org_id, id);
 
+ALTER TABLE ONLY public.database_servers
+    ADD CONSTRAINT database_servers_pkey PRIMARY KEY (started_at);
+
 ALTER TABLE ONLY public.deletions
     ADD CONSTRAINT deletions_pkey PRIMARY KEY (org_id, id);
 
@@ -2349,6 +2405,12 @@ ALTER TABLE ONLY public.files
 
 ALTER TABLE ONLY public.idempotency_keys
     ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (org_id, scope, key);
+
+ALTER TABLE ONLY public.import_parts
+    ADD CONSTRAINT import_parts_pkey PRIMARY KEY (org_id, import_id, number);
+
+ALTER TABLE ONLY public.imports
+    ADD CONSTRAINT imports_pkey PRIMARY KEY (org_id, id);
 
 ALTER TABLE ONLY public.input_requests
     ADD CONSTRAINT input_requests_pkey PRIMARY KEY (org_id, run_id, id);
@@ -2655,6 +2717,16 @@ CREATE INDEX files_unread ON public.files USING btree (created_at) WHERE (status
 CREATE INDEX idempotency_keys_by_age ON public.idempotency_keys USING btree (created_at);
 
 CREATE INDEX idempotency_keys_by_subject ON public.idempotency_keys USING btree (org_id, subject_id);
+
+CREATE INDEX import_parts_of_project ON public.import_parts USING btree (org_id, project_id);
+
+CREATE INDEX imports_by_end ON public.imports USING btree (expires_at) WHERE (status = 'receiving'::text);
+
+CREATE INDEX imports_newest ON public.imports USING btree (org_id, created_at DESC, id);
+
+CREATE UNIQUE INDEX imports_of_manifest ON public.imports USING btree (org_id, manifest_sha256) WHERE (status = 'receiving'::text);
+
+CREATE INDEX imports_of_project ON public.imports USING btree (org_id, project_id);
 
 CREATE INDEX input_requests_of_conversation ON public.input_requests USING btree (org_id, conversation_id);
 
@@ -3021,6 +3093,12 @@ ALTER TABLE ONLY public.file_passages
 ALTER TABLE ONLY public.files
     ADD CONSTRAINT files_org_id_conversation_id_fkey FOREIGN KEY (org_id, conversation_id) REFERENCES public.conversations(org_id, id);
 
+ALTER TABLE ONLY public.import_parts
+    ADD CONSTRAINT import_parts_org_id_import_id_fkey FOREIGN KEY (org_id, import_id) REFERENCES public.imports(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.imports
+    ADD CONSTRAINT imports_org_id_fkey FOREIGN KEY (org_id) REFERENCES public.orgs(id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY public.invitations
     ADD CONSTRAINT invitations_org_id_fkey FOREIGN KEY (org_id) REFERENCES public.orgs(id) ON DELETE CASCADE;
 
@@ -3204,6 +3282,10 @@ ALTER TABLE public.files ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.idempotency_keys ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.import_parts ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.imports ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.input_requests ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.invitations ENABLE ROW LEVEL SECURITY;
@@ -3331,6 +3413,10 @@ CREATE POLICY tenant ON public.file_passages TO stoa_tenant USING (((org_id = pu
 CREATE POLICY tenant ON public.files TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects())))) AND public.stoa_owns(owner_id)));
 
 CREATE POLICY tenant ON public.idempotency_keys TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
+CREATE POLICY tenant ON public.import_parts TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
+CREATE POLICY tenant ON public.imports TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
 CREATE POLICY tenant ON public.input_requests TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
@@ -3484,6 +3570,9 @@ REVOKE ALL ON FUNCTION public.follow_changed_items() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.follow_deleted_items() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION public.ids_elsewhere(p_table regclass, p_org uuid, p_ids uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.ids_elsewhere(p_table regclass, p_org uuid, p_ids uuid[]) TO stoa_tenant;
+
 REVOKE ALL ON FUNCTION public.matching_conversations(p_query text, p_hits_max integer, p_since timestamp with time zone, OUT ids uuid[], OUT complete boolean) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.newest_matching_conversations(p_query text, p_scope text, p_wanted bigint, p_all bigint, p_read_max integer, OUT ids uuid[], OUT total bigint, OUT complete boolean) FROM PUBLIC;
@@ -3551,6 +3640,10 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.files TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.idempotency_keys TO stoa_tenant;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.import_parts TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.imports TO stoa_tenant;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.input_requests TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.invitations TO stoa_tenant;
@@ -3570,6 +3663,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.knowledge_chunks TO stoa_tenan
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.knowledge_index_items TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.knowledge_indexes TO stoa_tenant;
+
+GRANT USAGE ON SEQUENCE public.knowledge_indexes_index_id_seq TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.knowledge_items TO stoa_tenant;
 
@@ -3603,6 +3698,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.memory_stores TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.messages TO stoa_tenant;
 
+GRANT USAGE ON SEQUENCE public.model_calls_id_seq TO stoa_tenant;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.models TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.oauth_attempts TO stoa_tenant;
@@ -3615,7 +3712,7 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.requirements TO stoa_tenant;
 
 GRANT SELECT,INSERT ON TABLE public.revoked_keys TO stoa_tenant;
 
-GRANT SELECT,DELETE ON TABLE public.run_nodes TO stoa_tenant;
+GRANT SELECT,INSERT,DELETE ON TABLE public.run_nodes TO stoa_tenant;
 
 GRANT SELECT,DELETE ON TABLE public.sessions TO stoa_tenant;
 
