@@ -37,6 +37,8 @@ NOT_EXPORTED = {
     "project_members": "names users of the server that was left",
     "revoked_keys": "belongs to access keys",
     "sessions": "is a credential",
+    "list_changes": "is written by triggers of the lists' rows",
+    "list_counts": "is counted from the lists' rows",
     "trace_settings": "says where this server exports its traces to, with credentials",
     "usage_sums": "is computed from the lines of the bill, which are exported",
     "user_connections": "is a credential of an end user, sealed with the key of the server that was left",

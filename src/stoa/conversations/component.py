@@ -56,5 +56,5 @@ async def open_component(
         checks=checks(kit.database, blobs),
         exported=exported(blobs),
         polls=polls(),
-        background=[Housekeeping(reader, deletions)],
+        background=[Housekeeping(reader, deletions, kit.clock)],
     )

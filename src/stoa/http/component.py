@@ -32,6 +32,7 @@ class Kit:
 
     database: Database
     dsn: str
+    """For connections outside of the pool: each has a session of its own."""
     clock: Clock
     ids: Ids
     gate: Gate

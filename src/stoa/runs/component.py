@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from stoa.apps import AppGate
 from stoa.callbacks import Callbacks
+from stoa.db import Moved
 from stoa.db.node import Node
 from stoa.db.node import checks as node_checks
 from stoa.http.component import Component, Kit, Started
@@ -42,18 +43,16 @@ class NodeComponent(Component):
 
 
 @asynccontextmanager
-async def open_node(kit: Kit, on_lapsed: Sequence[Callable[[], None]]) -> AsyncGenerator[NodeComponent]:
+async def open_node(
+    kit: Kit, reconnect: Sequence[Callable[[Moved | None], None]], interrupt: Callable[[], None]
+) -> AsyncGenerator[NodeComponent]:
     """Started before everything that takes work: whoever claims something names the node that holds the lease.
 
-    `on_lapsed` is called when this node finds that its lease has run out, so that others may have its runs.
+    `reconnect` is called when connections to the database may be dead and not say so, `interrupt` when this node's
+    lease has run out, so that others may have its runs.
     """
     node = Node(kit.dsn, kit.ids, kit.clock)
-
-    def lapsed() -> None:
-        for call in on_lapsed:
-            call()
-
-    node.on_lapsed = lapsed
+    node.reconnect, node.on_lapsed = list(reconnect), interrupt
     yield NodeComponent(node=node, checks=node_checks(), metrics=node.metrics(), background=[node])
 
 

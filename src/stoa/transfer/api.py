@@ -73,11 +73,11 @@ def routes(exports: Exports, imports: Imports, organizations: Organizations, gat
         headers = {"Stoa-Export-Id": str(export.id), "Content-Disposition": f'attachment; filename="{name}"'}
         return TarStream(pieces, headers)
 
-    _imports(router, imports, organizations, gate)
+    _import_routes(router, imports, organizations, gate)
     return router
 
 
-def _imports(router: Routes, imports: Imports, organizations: Organizations, gate: Gate) -> None:
+def _import_routes(router: Routes, imports: Imports, organizations: Organizations, gate: Gate) -> None:
     importing = gate("projects:transfer")
 
     @router.get("/v1/imports", responses=refusals())
