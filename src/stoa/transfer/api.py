@@ -110,6 +110,12 @@ def _import_routes(router: Routes, imports: Imports, organizations: Organization
         there = await organizations.within(principal, org_id, PERMISSION)
         return Data(data=wire.import_(await imports.get(there, import_id)))
 
+    _applying(router, imports, organizations, gate)
+
+
+def _applying(router: Routes, imports: Imports, organizations: Organizations, gate: Gate) -> None:
+    importing = gate("projects:transfer")
+
     @router.put(
         "/v1/imports/{import_id}/parts/{number}",
         responses=refusals(404, 409, 413),

@@ -258,6 +258,9 @@ class Exports:
 
     async def _look_for_gaps(self, export: Export) -> None:
         tx = self._transaction(export)
+        kept_days = await tx.fetchval(SQL.kept_days, export.principal.org_id, export.project.id)
+        if kept_days is not None:  # Not imported by itself: it would delete on the day that a project arrives.
+            export.to_fill_in.append(f"the project: it kept conversations for {kept_days:g} days")
         for table in export.tables:
             query = store.to_fill_in(table)
             if query is not None and (room := rules.LIST_MAX - len(export.to_fill_in)) > 0:

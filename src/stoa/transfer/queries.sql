@@ -21,6 +21,9 @@ ORDER BY 1, 2, 3;
 -- name: project
 SELECT id, name, description, visibility FROM projects WHERE org_id = $1 AND id = $2;
 
+-- name: kept_days
+SELECT retention_days FROM projects WHERE org_id = $1 AND id = $2;
+
 -- name: operators_models
 -- Models of the server, which are in no export, that a project names.
 SELECT m.id, m.slug FROM models m WHERE m.org_id IS NULL AND m.id IN (
