@@ -5,7 +5,7 @@ import inspect
 import json
 import re
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import pytest
@@ -81,6 +81,12 @@ def test_every_argument_is_tried(call: dict[str, Any]) -> None:
     stoa = Stoa("http://stoa.test", KEY)
     parameters = inspect.signature(getattr(getattr(stoa, resource), method)).parameters.values()
     named = {one.name for one in parameters if one.kind is one.KEYWORD_ONLY} - {"idempotency_key"}
+    named |= {
+        name
+        for one in parameters
+        if one.kind is one.VAR_KEYWORD
+        for name in get_args(one.annotation)[0].__annotations__
+    }
     assert named == {call.get("python", {}).get(name, name) for name in call.get("fields", {})}
 
 

@@ -21,6 +21,7 @@ if __name__ == "__main__":  # Nodes are forked from a server that imports the ma
     parser.add_argument("--workflows", action="store_true", help="a graph's server dies at every statement, instead")
     parser.add_argument("--gateway", action="store_true", help="calls of the AI gateway, instead")
     parser.add_argument("--failover", action="store_true", help="the database fails over to its standby, instead")
+    parser.add_argument("--every", type=int, help="with --gateway: a fault at each so many bytes")
     options = parser.parse_args()
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="stoa-crash-", dir=memory if memory.is_dir() else None) as home:
@@ -29,7 +30,7 @@ if __name__ == "__main__":  # Nodes are forked from a server that imports the ma
             print(json.dumps(asyncio.run(every_death(options.home or Path(home) / "data"))))
             raise SystemExit(0)
         if options.gateway:
-            every = 1 if options.long else 23
+            every = options.every or (1 if options.long else 23)
             data = options.home or Path(home) / "data"
             report = asyncio.run(gateway_campaign(data, seed=options.seed, every=every, at_once=200, kills=6))
             print(json.dumps(report.as_json(), indent=1))

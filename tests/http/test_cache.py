@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import httpx
@@ -14,6 +15,7 @@ from pydantic import SecretStr
 from stoa.gateway.router import caching
 from stoa.gateway.router.caching import CacheOrder, order_of
 from stoa.kernel.errors import BadRequest
+from stoa.kernel.principal import Principal
 from stoa.settings import Price, Provider
 from tests.conftest import Running, serving
 from tests.support.bills import key_of, usage
@@ -24,6 +26,7 @@ from tests.support.scripted_model import ScriptedServer
 MODEL = "main/scripted"
 HELLO: Any = [{"role": "user", "content": "Hello"}]
 CACHE = {"Stoa-Cache": "true"}
+PLAIN = Principal(UUID(int=1), None, UUID(int=2))
 
 
 def whole(content: str = "Hi.", finish: str | None = "stop", **more: Any) -> dict[str, Any]:
@@ -214,9 +217,36 @@ async def test_a_model_that_is_not_there_is_refused(server: Running, provider: S
 
 
 def test_orders() -> None:
-    assert order_of(None) is None
-    assert order_of("true") == CacheOrder()
-    assert order_of(" MAX-AGE=60 , tools") == CacheOrder(60, tools=True)
-    for bad in ("", "false", "max-age=0", "max-age=86401", "max-age=-1", "tools", "true, false"):
+    assert order_of(None, PLAIN) is None
+    wishing = replace(PLAIN, cache_seconds=60)
+    assert order_of(None, wishing) == CacheOrder(60)
+    assert order_of("false", wishing) is None
+    assert order_of("true", PLAIN) == CacheOrder()
+    assert order_of(" MAX-AGE=60 , tools", PLAIN) == CacheOrder(60, tools=True)
+    for bad in ("", "no", "max-age=0", "max-age=86401", "max-age=-1", "tools", "true, false"):
         with pytest.raises(BadRequest):
-            order_of(bad)
+            order_of(bad, PLAIN)
+
+
+async def test_a_key_asks_for_kept_answers_by_itself(server: Running, provider: ScriptedServer) -> None:
+    key_id, client = await key_of(server, cache_seconds=600)
+    async with client:
+        states = [
+            (await ask(server, client, headers, user="by key")).headers.get("X-Stoa-Cache")
+            for headers in ({}, {}, {"Stoa-Cache": "false"})
+        ]
+        assert states == ["miss", "hit", None]
+        changed = await server.call("PUT", f"/v1/access-keys/{key_id}", json={"cache_seconds": None})
+        assert "cache_seconds" not in changed["data"]
+        assert "X-Stoa-Cache" not in (await ask(server, client, {}, user="by key")).headers
+
+
+async def test_kept_answers_are_deleted_with_a_receipt(server: Running, provider: ScriptedServer) -> None:
+    assert (await ask(server, user="cleared")).headers["X-Stoa-Cache"] == "miss"
+    deletion_id = (await server.call("DELETE", "/v1/router/cache"))["deletion_id"]
+    receipt = (await server.call("GET", f"/v1/deletions/{deletion_id}"))["data"]
+    assert receipt["stores"]["cached_answers"]["rows"] >= 1
+    assert receipt["stores"]["cached_answers"]["bytes"] > 0
+    assert receipt["verified_at"]
+    assert (await ask(server, user="cleared")).headers["X-Stoa-Cache"] == "miss"
+    await server.call("DELETE", f"/v1/router/cache?project_id={uuid4()}", 404)

@@ -465,6 +465,11 @@ async def test_a_run_of_this_server_is_followed_to_its_end(running: Running) -> 
     asked = await running.ask(conversation, "Hi")
     events = await tail_of(running, f"/v1/traces/{asked['id']}/stream")
     assert [name for name, _ in events] == ["span", "span", "end"]
+    again = await tail_of(running, f"/v1/traces/{asked['id']}/stream", **{"Last-Event-ID": "1"})
+    assert [name for name, _ in again] == ["span", "span", "end"], "both went on after the first event"
+    last = events[0][1]["metadata"]["last_sequence"]
+    over = await tail_of(running, f"/v1/traces/{asked['id']}/stream", **{"Last-Event-ID": str(last)})
+    assert [name for name, _ in over] == ["end"], "nothing has gone on since"
     journal = await running.events(asked["id"])
     token = next(one for one in journal if one["type"] == "agent.response.delta")
     whole = await running.call("GET", f"/v1/traces/{asked['id']}", params={"sequence": token["sequence"]})

@@ -19,7 +19,6 @@ LEFT_OUT: Final = {
     "GET /v1/files/{file_id}/content": {"ticket"},  # of a signed link
     "POST /v1/knowledgebases/{knowledgebase_id}/vector-search": {"group_by"},
     "POST /v1/documents/search": {"group_by"},
-    "GET /v1/traces/{trace_id}": {"sequence"},
     # What the compatible platform's own clients send.
     "POST /v1/knowledgebases": {"flow", "flow_ui", "runtime_id", "workflow_id", "workflow_version_id"},
     "PUT /v1/knowledgebases/{knowledgebase_id}": {"runtime_id", "workflow_version_id"},

@@ -54,6 +54,7 @@ ROUTES = [
     Route("GET", "/v1/router/models/ID/providers", needs_id=True),
     Route("POST", "/v1/ocr/parse", upload=True),
     Route("POST", "/v1/ocr/extract", upload=True),
+    Route("DELETE", "/v1/router/cache"),
     Route("GET", "/v1/connections"),
     Route("POST", "/v1/connections", {"name": "c", "type": "openai", "config": {"api_key": "x"}}),
     Route("GET", "/v1/connections/ID", needs_id=True),

@@ -180,6 +180,7 @@ export interface CreateKey {
   permissions?: string[];
   rate_limit?: number;
   spending_limit?: number | types.SpendingLimitInput;
+  cache_seconds?: number;
 }
 
 export type Upload = File | { file: Blob; name: string };
@@ -292,7 +293,22 @@ export class Stoa {
   readonly models: { list(filters?: PageFilters, options?: Options): Promise<Page<types.Model>> };
   readonly traces: {
     list(filters?: TraceFilters, options?: Options): Promise<Page<types.Trace>>;
-    get(traceId: string, options?: Options): Promise<types.FullTrace>;
+    aggregates(
+      filters?: Omit<TraceFilters, "page" | "page_size" | "cursor"> & { group_by?: string | string[] },
+      options?: Options,
+    ): Promise<types.TraceAggregates>;
+    get(traceId: string, fields?: { sequence?: number }, options?: Options): Promise<types.FullTrace>;
+    diff(traceId: string, other: string, options?: Options): Promise<types.TraceDifference>;
+    settings(fields?: { project_id?: string }, options?: Options): Promise<types.TraceSettings>;
+    changeSettings(
+      fields?: {
+        project_id?: string;
+        retention_days?: number;
+        keep_forever?: boolean;
+        export?: types.TraceExportInput;
+      },
+      options?: Options,
+    ): Promise<types.TraceSettings>;
     delete(traceId: string, options?: Options): Promise<types.Deleted>;
   };
   readonly usage: { list(filters?: UsageFilters, options?: Options): Promise<Page<types.UsageLine>> };

@@ -348,8 +348,30 @@ export class Traces extends Resource {
     return this.page("/v1/traces", { ...filters, ...bounds }, options);
   }
 
-  get(traceId, { signal } = {}) {
-    return this.data({ method: "GET", path: path`/v1/traces/${traceId}`, signal });
+  /** What the newest 10,000 traces of the filters sum up to: failures, percentiles, tokens and cost. */
+  aggregates({ started_after, started_before, ...filters } = {}, { signal } = {}) {
+    const query = { ...filters, "started_at:gte": started_after, "started_at:lte": started_before };
+    return this.data({ method: "GET", path: "/v1/trace-aggregates", query, signal });
+  }
+
+  /** All steps; with `sequence`, of an event of a run, the steps that it belongs to. */
+  get(traceId, { sequence } = {}, { signal } = {}) {
+    return this.data({ method: "GET", path: path`/v1/traces/${traceId}`, query: { sequence }, signal });
+  }
+
+  /** Two traces step by step, paired by their place in the tree. */
+  diff(traceId, other, { signal } = {}) {
+    return this.data({ method: "GET", path: path`/v1/traces/${traceId}/diff`, query: { other }, signal });
+  }
+
+  /** How long a project keeps traces, where its runs are exported to, and how that stands. */
+  settings({ project_id } = {}, { signal } = {}) {
+    return this.data({ method: "GET", path: "/v1/trace-settings", query: { project_id }, signal });
+  }
+
+  /** Changes them as a whole: what is left out is as the server says. Headers that are left out stay. */
+  changeSettings({ project_id, ...fields } = {}, { signal } = {}) {
+    return this.data({ method: "PUT", path: "/v1/trace-settings", query: { project_id }, body: fields, signal });
   }
 
   delete(traceId, { signal } = {}) {

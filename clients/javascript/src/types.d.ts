@@ -368,6 +368,78 @@ export interface FullTrace {
   runs: Span[];
 }
 
+/** Percentiles of how long traces took. */
+export interface TraceSeconds {
+  p50: number;
+  p90: number;
+  p95: number;
+  p99: number;
+  max: number;
+}
+
+/** Traces with the same values of what is grouped by. */
+export interface TraceAggregate {
+  group: Record<string, string>;
+  traces: number;
+  failed: number;
+  running: number;
+  prompt_tokens: number;
+  completion_tokens: number;
+  total_tokens: number;
+  cost_usd?: number;
+  seconds?: TraceSeconds;
+}
+
+export interface TraceAggregates {
+  groups: TraceAggregate[];
+}
+
+export interface ComparedStep {
+  id: string;
+  status?: string;
+  duration_seconds?: number;
+  model?: string;
+  prompt_tokens?: number;
+  completion_tokens?: number;
+  cost_usd?: number;
+}
+
+/** A step that both traces have, or one of them; `changed` names what differs. */
+export interface TraceStepPair {
+  depth: number;
+  name: string;
+  type: string;
+  change: "same" | "changed" | "removed" | "added";
+  changed: string[];
+  left?: ComparedStep;
+  right?: ComparedStep;
+}
+
+export interface TraceDifference {
+  left_id: string;
+  right_id: string;
+  steps: TraceStepPair[];
+}
+
+/** Where a project's runs are exported to, and how that stands. */
+export interface TraceExport {
+  url?: string;
+  content: boolean;
+  paused: boolean;
+  until: string;
+  exported_spans: number;
+  refused_spans: number;
+  failures: number;
+  error?: Record<string, unknown>;
+}
+
+export interface TraceSettings {
+  project_id: string;
+  retention_days?: number;
+  keep_forever: boolean;
+  export?: TraceExport;
+}
+
 /** A sum; the fields that it was grouped by are set. */
 export interface UsageLine {
   day?: string;
@@ -407,6 +479,7 @@ export interface AccessKey {
   created_at: string;
   rate_limit?: number;
   spending_limit?: SpendingLimit;
+  cache_seconds?: number;
   successor_id?: string;
   last_used_at?: string;
 }
@@ -530,6 +603,14 @@ export interface RetrieverInput {
   alpha?: number;
   top_k?: number;
   reranker?: RerankerInput;
+}
+
+/** The whole URL of an OTLP endpoint. */
+export interface TraceExportInput {
+  url: string;
+  headers?: Record<string, string>;
+  content?: boolean;
+  paused?: boolean;
 }
 
 export interface SpendingLimitInput {

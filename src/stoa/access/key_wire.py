@@ -46,6 +46,7 @@ class UpdateAccessKey(Body):
     spending_limit: (
         Annotated[SpendingLimitWire, BeforeValidator(total, json_schema_input_type=float | SpendingLimitWire)] | None
     ) = None
+    cache_seconds: Annotated[int, Field(ge=1, le=86_400)] | None = None
 
 
 class RotateAccessKey(Body):
@@ -77,7 +78,7 @@ def used_key(value: AccessKey) -> UsedAccessKeyWire:
 def key_changes(body: UpdateAccessKey) -> KeyChanges:
     limit = SpendingLimit(body.spending_limit.usd, body.spending_limit.period) if body.spending_limit else None
     fields = frozenset(body.model_fields_set)
-    return KeyChanges(fields, body.name, body.permissions, body.expires_at, body.rate_limit, limit)
+    return KeyChanges(fields, body.name, body.permissions, body.expires_at, body.rate_limit, limit, body.cache_seconds)
 
 
 def key_effects(value: KeyEffects) -> KeyEffectsWire:

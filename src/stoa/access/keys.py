@@ -69,6 +69,7 @@ class Keys:
                 after.rate_limit,
                 Decimal(str(limit.usd)) if limit else None,
                 limit.period if limit else None,
+                after.cache_seconds,
             )
             assert row is not None, "the row is locked"
             lost = _lost(before, after)
@@ -127,10 +128,8 @@ class Keys:
             end = maker["expires_at"] if maker else None
             if end is not None and (expires_at is None or expires_at > end):
                 raise BadRequest.field("expires_at", "is after the end of the key that made it")
-        limits = {
-            "rate_limit": changes.rate_limit if "rate_limit" in changes.fields else before.rate_limit,
-            "spending_limit": changes.spending_limit if "spending_limit" in changes.fields else before.spending_limit,
-        }
+        named = ("rate_limit", "spending_limit", "cache_seconds")
+        limits = {name: getattr(changes if name in changes.fields else before, name) for name in named}
         name = changes.name if "name" in changes.fields and changes.name is not None else before.name
         return replace(before, name=name, permissions=permissions, expires_at=expires_at, **limits)
 
@@ -165,6 +164,7 @@ class Keys:
                 before.rate_limit,
                 Decimal(str(limit.usd)) if limit else None,
                 limit.period if limit else None,
+                before.cache_seconds,
             )
             assert row is not None
             made = store.key(row)

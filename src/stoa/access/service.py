@@ -74,12 +74,7 @@ class Access:
                 "First key",
                 rules.digest(secret),
                 rules.preview(secret),
-                None,
-                None,
-                None,
-                None,
-                None,
-                None,
+                *[None] * 7,
             )
             return secret
 
@@ -204,6 +199,7 @@ class Access:
                 new.rate_limit,
                 Decimal(str(limit.usd)) if limit else None,
                 limit.period if limit else None,
+                new.cache_seconds,
             )
             assert row is not None
             created = store.key(row)

@@ -22,6 +22,7 @@ def principal(row: Row) -> Principal:
         row["expires_at"],
         row["rate_limit"],
         _spending_limit(row),
+        cache_seconds=row["cache_seconds"],
     )
 
 
@@ -61,6 +62,7 @@ def key(row: Row) -> AccessKey:
         row["rate_limit"],
         _spending_limit(row),
         row["successor_id"],
+        cache_seconds=row["cache_seconds"],
     )
 
 

@@ -198,6 +198,8 @@ class AccessKey:
     """The key that a rotation has put in its place; this one ends at `expires_at`."""
     uses: Sequence["KeyUse"] = ()
     """The last one first."""
+    cache_seconds: int | None = None
+    """The oldest kept answer of the gateway that it takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +222,7 @@ class KeyChanges:
     expires_at: datetime | None = None
     rate_limit: int | None = None
     spending_limit: SpendingLimit | None = None
+    cache_seconds: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +269,7 @@ class NewKey:
     rate_limit: int | None = None
     """Requests per minute."""
     spending_limit: SpendingLimit | None = None
+    cache_seconds: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

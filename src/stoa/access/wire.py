@@ -51,7 +51,8 @@ class SpendingLimitWire(Body):
 
 class CreateAccessKey(Body):
     """`rate_limit` is requests per minute, over all nodes. `spending_limit` is in US dollars; a plain number is for the
-    key's whole life.
+    key's whole life. `cache_seconds`: the oldest kept answer of the gateway that it takes where a request has no
+    `Stoa-Cache`.
 
     A key that is limited cannot make keys: each would have limits of its own.
     """
@@ -67,6 +68,7 @@ class CreateAccessKey(Body):
     spending_limit: (
         Annotated[SpendingLimitWire, BeforeValidator(total, json_schema_input_type=float | SpendingLimitWire)] | None
     ) = None
+    cache_seconds: Annotated[int, Field(ge=1, le=86_400)] | None = None
 
 
 class ProjectBody(Body):
@@ -97,6 +99,7 @@ class AccessKeyWire(Wire):
     created_at: Timestamp
     rate_limit: int | None
     spending_limit: SpendingLimitWire | None
+    cache_seconds: int | None
     last_used_at: Timestamp | None
     successor_id: UUID | None
 

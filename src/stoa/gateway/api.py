@@ -11,6 +11,7 @@ from stoa.gateway.connections import ChangedConnection, Connections, NewConnecti
 from stoa.gateway.offered import ModelEntry
 from stoa.gateway.registry import provider_of
 from stoa.gateway.router.breaker import Breakers
+from stoa.gateway.router.caching import Cache
 from stoa.gateway.router.routing import Routing
 from stoa.gateway.types import Endpoint
 from stoa.http import (
@@ -25,13 +26,21 @@ from stoa.http import (
     refusals,
     repeated,
 )
+from stoa.http.wire import DeletedWire
 from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
 
 SORTABLE = {"created_at": "created_at", "updated_at": "updated_at", "name": "name"}
 
 
-def routes(catalogue: Catalogue, connections: Connections, routing: Routing, breakers: Breakers, gate: Gate) -> Routes:
+def routes(
+    catalogue: Catalogue,
+    connections: Connections,
+    routing: Routing,
+    breakers: Breakers,
+    cache: Cache,
+    gate: Gate,
+) -> Routes:
     router = Routes(tags=["gateway"])
     reading, writing = gate("connections:read"), gate("connections:write")
 
@@ -60,6 +69,16 @@ def routes(catalogue: Catalogue, connections: Connections, routing: Routing, bre
             entries = [await catalogue.entry(principal, model_id)]
         found = [wire.provider(entry, breakers.state(routing.circuit(entry, principal))) for entry in entries]
         return page_of(Page(found, 1, PageRequest().page_size, len(found)), lambda one: one)
+
+    @router.delete("/v1/router/cache", responses=refusals(404))
+    async def clear_cache(
+        principal: Annotated[Principal, writing],
+        project_id: Annotated[
+            UUID | None, Query(description="Left out: the project that calls of this key are billed to.")
+        ] = None,
+    ) -> DeletedWire:
+        """Deletes the answers that were kept for a project. The receipt is at /v1/deletions/{deletion_id}."""
+        return DeletedWire(message="deleted", deletion_id=await cache.clear(principal, project_id))
 
     @router.get("/v1/connections", responses=refusals())
     async def list_connections(

@@ -14,5 +14,13 @@ SELECT $1, $2, $3, k.id, $5, $6, $7 FROM access_keys k WHERE k.org_id = $1 AND k
 ON CONFLICT (org_id, project_id, digest) DO UPDATE
 SET key_id = excluded.key_id, model = excluded.model, content_type = excluded.content_type, content = excluded.content, created_at = now();
 
+-- name: project_of_caller
+SELECT id FROM projects WHERE org_id = $1 AND id = $2;
+
+-- name: clear
+-- Deletes the kept answers of a project; gives how many those were, and their bytes.
+WITH gone AS (DELETE FROM cached_answers WHERE org_id = $1 AND project_id = $2 RETURNING octet_length(content) AS size)
+SELECT count(*) AS rows, coalesce(sum(size), 0)::bigint AS bytes FROM gone;
+
 -- name: forget_old
 DELETE FROM cached_answers WHERE created_at < now() - make_interval(secs => $1);

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from uuid import UUID
 
+from stoa.db.receipts import Receipts
 from stoa.gateway.api import routes
 from stoa.gateway.catalogue import Catalogue
 from stoa.gateway.connections import Connections, Projects
@@ -23,7 +24,7 @@ from stoa.gateway.router import messages_api
 from stoa.gateway.router import wire as router_wire
 from stoa.gateway.router.accounting import Accounts
 from stoa.gateway.router.breaker import Breakers
-from stoa.gateway.router.caching import Cache
+from stoa.gateway.router.caching import KIND, Cache
 from stoa.gateway.router.calls import Calls
 from stoa.gateway.router.chat import Chat
 from stoa.gateway.router.direct import PATH, DirectChat
@@ -93,10 +94,13 @@ async def open_component(
         routing = Routing(catalogue, routes_of_slugs, prices)
         accounts = Accounts(kit.database, node_id, routing.price, records)
         calls = Calls(accounts, breakers := Breakers(kit.clock.monotonic), projects, kit.ids, kit.clock)
-        chat, cache = Chat(calls, routing, router_wire.error_body), Cache(kit.database, calls)
+        chat = Chat(calls, routing, router_wire.error_body)
+        cache = Cache(kit.database, calls, Receipts(kit.database, kit.ids, [KIND]))
         embeddings = Embeddings(calls, routing, catalogue, embedders)
         repeats = Repeats(kit.database, kit.ids, kit.clock)
-        router = router_api.routes(router_api.Routed(chat, embeddings, routing, catalogue, repeats, cache), kit.gate)
+        routed = router_api.Routed(chat, embeddings, routing, catalogue, repeats, cache)
+        router = router_api.routes(routed, kit.gate)
+        shown = routes(catalogue, connections, routing, breakers, cache, kit.gate)
         ocr = Ocr(Asking(calls, routing, connections), reader, kit.schemas)
         yield GatewayComponent(
             catalogue=catalogue,
@@ -104,7 +108,7 @@ async def open_component(
             routing=routing,
             exported=EXPORTED,
             routers={
-                HostKind.API: [routes(catalogue, connections, routing, breakers, kit.gate), ocr_routes(ocr, kit.gate)],
+                HostKind.API: [shown, ocr_routes(ocr, kit.gate)],
                 HostKind.ROUTER: [
                     router,
                     messages_api.message_routes(Messages(calls, routing, chat.streams), kit.gate),

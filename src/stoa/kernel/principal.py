@@ -58,6 +58,8 @@ class Principal:
     projects: Sequence[UUID] | None = None
     """The projects that transactions see, where that is several or none; None where `project_id` says it."""
     grants: Grants | None = None
+    cache_seconds: int | None = None
+    """The oldest kept answer of the gateway that a key takes where its request does not say."""
 
     @property
     def scope(self) -> str:

@@ -68,7 +68,7 @@ class Tails:
                 run_id = None
             if run_id is None or await tx.fetchrow(SQL.own_progress, principal.org_id, run_id) is None:
                 raise NotFound(f"There is no trace {trace_id}.")
-            return _OwnTail(self, principal, run_id)
+            return _OwnTail(self, principal, run_id, _sequence(after))
 
     async def stop(self) -> None:
         for tail in tuple(self._open):
@@ -78,9 +78,10 @@ class Tails:
     def database(self) -> Database:
         return self._database
 
-    def frame(self, span: Span, event_id: str) -> bytes:
+    def frame(self, span: Span, event_id: str | None) -> bytes:
         said = self._render(span).model_dump(mode="json", exclude_none=True)
-        return b"id: %s\nevent: span\ndata: %s\n\n" % (event_id.encode(), orjson.dumps(said))
+        number = b"" if event_id is None else b"id: %s\n" % event_id.encode()
+        return b"%sevent: span\ndata: %s\n\n" % (number, orjson.dumps(said))
 
     def enter(self, tail: "Tail") -> None:
         self._open.add(tail)
@@ -178,11 +179,16 @@ class _SentTail(Tail):
 
 
 class _OwnTail(Tail):
-    """A run of this server: its spans are worked out anew when its journal has grown; those that differ are sent."""
+    """A run of this server: its spans are worked out anew when its journal has grown; those that differ are sent.
 
-    def __init__(self, tails: Tails, principal: Principal, run_id: UUID) -> None:
+    The last frame of each time has the sequence up to which the journal was read. A client that comes back with it is
+    sent the spans that have gone on since.
+    """
+
+    def __init__(self, tails: Tails, principal: Principal, run_id: UUID, after: int) -> None:
         super().__init__(tails, principal)
         self._run_id = run_id
+        self._after = after
         self._sequence = -1
         self._sent: dict[str, Span] = {}
 
@@ -198,13 +204,25 @@ class _OwnTail(Tail):
             return (), True
         self._sequence = progress["last_sequence"]
         spans = await asyncio.to_thread(rows.spans)
-        fresh = [span for span in spans if self._sent.get(span.id) != span]
-        self._sent |= {span.id: span for span in fresh}
-        return [self._tails.frame(span, str(self._sequence)) for span in fresh], bool(progress["ended"])
+        fresh = [span for span in spans if self._sent.get(span.id) != span and self._is_new(span)]
+        self._sent |= {span.id: span for span in spans}
+        frames = [self._tails.frame(span, None) for span in fresh[:-1]]
+        frames += [self._tails.frame(span, str(self._sequence)) for span in fresh[-1:]]
+        return frames, bool(progress["ended"])
+
+    def _is_new(self, span: Span) -> bool:
+        """Whether it can have changed since the client's last frame. What it cost is entered with its last event."""
+        last = span.body["metadata"].get("last_sequence")
+        return span.id in self._sent or span.ended_at is None or not isinstance(last, int) or last > self._after
 
 
 def _event_id(after: tuple[datetime, str]) -> str:
     return f"{after[0].isoformat()}/{orjson.dumps(after[1]).decode()}"
+
+
+def _sequence(text: str | None) -> int:
+    """Where a client goes on in a run; 0 for what is none of ours."""
+    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 19 else 0
 
 
 def _cursor(text: str | None) -> tuple[datetime, str]:

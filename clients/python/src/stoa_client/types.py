@@ -385,6 +385,82 @@ class FullTrace(Record):
     runs: list[Span]
 
 
+class TraceSeconds(Record):
+    """Percentiles of how long traces took."""
+
+    p50: float
+    p90: float
+    p95: float
+    p99: float
+    max: float
+
+
+class TraceAggregate(Record):
+    """Traces with the same values of what is grouped by."""
+
+    group: dict[str, str]
+    traces: int
+    failed: int
+    running: int
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    cost_usd: float | None
+    seconds: TraceSeconds | None
+
+
+class TraceAggregates(Record):
+    groups: list[TraceAggregate]
+
+
+class ComparedStep(Record):
+    id: str
+    status: str | None
+    duration_seconds: float | None
+    model: str | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    cost_usd: float | None
+
+
+class TraceStepPair(Record):
+    """A step that both traces have, or one of them; `changed` names what differs."""
+
+    depth: int
+    name: str
+    type: str
+    change: Literal["same", "changed", "removed", "added"]
+    changed: list[str]
+    left: ComparedStep | None
+    right: ComparedStep | None
+
+
+class TraceDifference(Record):
+    left_id: str
+    right_id: str
+    steps: list[TraceStepPair]
+
+
+class TraceExport(Record):
+    """Where a project's runs are exported to, and how that stands."""
+
+    url: str | None
+    content: bool
+    paused: bool
+    until: str
+    exported_spans: int
+    refused_spans: int
+    failures: int
+    error: dict[str, Any] | None
+
+
+class TraceSettings(Record):
+    project_id: str
+    retention_days: float | None
+    keep_forever: bool
+    export: TraceExport | None
+
+
 class UsageLine(Record):
     """A sum; the fields that it was grouped by are set."""
 
@@ -425,6 +501,7 @@ class AccessKey(Record):
     created_at: str
     rate_limit: int | None
     spending_limit: SpendingLimit | None
+    cache_seconds: int | None
     successor_id: str | None
     last_used_at: str | None
 
@@ -572,6 +649,15 @@ class RetrieverInput(TypedDict, total=False):
     alpha: float
     top_k: int
     reranker: RerankerInput
+
+
+class TraceExportInput(TypedDict):
+    """The whole URL of an OTLP endpoint."""
+
+    url: str
+    headers: NotRequired[dict[str, str]]
+    content: NotRequired[bool]
+    paused: NotRequired[bool]
 
 
 class SpendingLimitInput(TypedDict):

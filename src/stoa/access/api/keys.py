@@ -49,7 +49,9 @@ def routes(access: Access, keys: Keys, gate: Gate) -> Routes:
         _same_org(body.org_id, principal)
         once = repeated(idempotency_key, "access-keys", body)
         limit = SpendingLimit(body.spending_limit.usd, body.spending_limit.period) if body.spending_limit else None
-        new = NewKey(body.name, body.project_id, body.permissions, body.expires_at, body.rate_limit, limit)
+        new = NewKey(
+            body.name, body.project_id, body.permissions, body.expires_at, body.rate_limit, limit, body.cache_seconds
+        )
         created, secret = await access.create_key(principal, new, once)
         return Data(data=wire.created_key(created, secret))
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 import orjson
 
 from stoa.dialects.a2a.shapes import Words
+from stoa.dialects.translating import Translator
 from stoa.events import EventType, StoredEvent
 
 ANSWER: Final = "answer"
@@ -20,10 +21,11 @@ _ENDS: Final = {
 }
 
 
-class A2aTranslator:
+class A2aTranslator(Translator):
     """Give it every event of a run once, in order."""
 
     def __init__(self, words: Words, task: str, context: str) -> None:
+        super().__init__()
         self._words = words
         self._task = task
         self._context = context
@@ -31,15 +33,6 @@ class A2aTranslator:
         self._timestamp: str | None = None
         self._question: dict[str, Any] | None = None
         self._pieces: list[tuple[int, str]] = []
-        self._made: list[dict[str, Any]] = []
-
-    def take(self, events: Sequence[StoredEvent]) -> list[dict[str, Any]]:
-        """Updates as the result of JSON-RPC has them."""
-        self._made = []
-        for event in events:
-            if "source" not in event.data:
-                self._take(event)
-        return self._made
 
     def task(self) -> dict[str, Any]:
         """The task as it is now."""

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import orjson
 
+from stoa.dialects.translating import Translator
 from stoa.events import EventType, StoredEvent
 
 ASKED: Final = "stoa.input_requested"
@@ -21,11 +22,12 @@ DISCARDED: Final = "stoa.discarded"
 """`value.messageIds`: what was said in these messages is void and follows anew, because a node died."""
 
 
-class AguiTranslator:
+class AguiTranslator(Translator):
     """Give it every event of a run once, in order."""
 
     def __init__(self, thread_id: str, run_id: str) -> None:
         """As the client names them."""
+        super().__init__()
         self._thread_id = thread_id
         self._run_id = run_id
         self._text: tuple[str, int] | None = None
@@ -35,14 +37,6 @@ class AguiTranslator:
         self._open: dict[str, int] = {}
         """Calls whose arguments have not ended, with the event that began each."""
         self._said: dict[str, int] = {}
-        self._made: list[dict[str, Any]] = []
-
-    def take(self, events: Sequence[StoredEvent]) -> list[dict[str, Any]]:
-        self._made = []
-        for event in events:
-            if "source" not in event.data:
-                self._take(event)
-        return self._made
 
     def _take(self, event: StoredEvent) -> None:
         data = event.data

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import orjson
 
+from stoa.dialects.translating import Translator
 from stoa.events import EventType, StoredEvent
 
 DONE: Final = b"data: [DONE]\n\n"
@@ -17,26 +18,21 @@ _REASONS: Final = {"refusal": "content_filter"}
 _CUT: Final = "The server failed in the middle of this answer; send the request again."
 
 
-class CompletionTranslator:
+class CompletionTranslator(Translator):
     """Give it every event of a run once, in order."""
 
     def __init__(self, completion: str, created: int, model: str, *, usage: bool) -> None:
+        super().__init__()
         self._head = {"id": completion, "object": "chat.completion.chunk", "created": created, "model": model}
         self._usage = usage
         self._calls: dict[str, int] = {}
         self._said_at = 0
         """The sequence of the last event that became content."""
         self._ended = False
-        self._made: list[dict[str, Any]] = []
-
-    def take(self, events: Sequence[StoredEvent]) -> list[dict[str, Any]]:
-        self._made = []
-        for event in events:
-            if not self._ended and "source" not in event.data:
-                self._take(event)
-        return self._made
 
     def _take(self, event: StoredEvent) -> None:
+        if self._ended:
+            return
         data = event.data
         match event.type:
             case EventType.RUN_STARTED:

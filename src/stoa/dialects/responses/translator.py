@@ -25,6 +25,7 @@ from uuid import UUID
 import orjson
 
 from stoa.dialects.responses.names import call_id, item_id
+from stoa.dialects.translating import Translator
 from stoa.events import EventType, StoredEvent
 
 DONE: Final = b"data: [DONE]\n\n"
@@ -55,7 +56,7 @@ class _Item:
         return {"item_id": self.item["id"], "output_index": self.index}
 
 
-class ResponseTranslator:
+class ResponseTranslator(Translator):
     """Give it every event of a run once, in order."""
 
     def __init__(
@@ -63,6 +64,7 @@ class ResponseTranslator:
     ) -> None:
         """`head`: the fields of the response that the request decides. `structured`: the answer must satisfy a schema.
         `results`: searches show what they found."""
+        super().__init__()
         self._run_id = run_id
         self._head = head
         self._structured = structured
@@ -73,20 +75,11 @@ class ResponseTranslator:
         self._calls: dict[str, _Item] = {}
         self._called: set[int] = set()
         """Iterations that made calls."""
-        self._made: list[dict[str, Any]] = []
         self._number = 0
         self._status = str(head.get("status", "in_progress"))
         self._end: dict[str, Any] = {}
 
     # --- what it gives ----------------------------------------------------------------------------------------------
-    def take(self, events: Sequence[StoredEvent]) -> list[dict[str, Any]]:
-        """The frames of these events."""
-        self._made = []
-        for event in events:
-            if "source" not in event.data:  # What a subagent does is no part of the answer.
-                self._take(event)
-        return self._made
-
     def response(self) -> dict[str, Any]:
         """The response as it is now."""
         ended = {"completed_at": None, "error": None, "incomplete_details": None, "usage": None}

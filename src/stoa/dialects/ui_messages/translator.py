@@ -16,16 +16,18 @@ from typing import Any, Final
 
 import orjson
 
+from stoa.dialects.translating import Translator
 from stoa.events import EventType, StoredEvent
 
 DONE: Final = b"data: [DONE]\n\n"
 CLIENT: Final = "client"
 
 
-class UiMessageTranslator:
+class UiMessageTranslator(Translator):
     """Give it every event of a run once, in order."""
 
     def __init__(self, message_id: str) -> None:
+        super().__init__()
         self._message_id = message_id
         self._text: tuple[str, int] | None = None
         self._thought: str | None = None
@@ -34,14 +36,6 @@ class UiMessageTranslator:
         """Calls whose input has not ended: the tool's name, and whether it is the client's."""
         self._pieces: dict[str, list[str]] = {}
         self._said: dict[str, int] = {}
-        self._made: list[dict[str, Any]] = []
-
-    def take(self, events: Sequence[StoredEvent]) -> list[dict[str, Any]]:
-        self._made = []
-        for event in events:
-            if "source" not in event.data:
-                self._take(event)
-        return self._made
 
     def _take(self, event: StoredEvent) -> None:
         data = event.data

@@ -58,7 +58,7 @@ CacheHeader = Annotated[
         alias=HEADER,
         max_length=50,
         description="`true` or `max-age=SECONDS`: takes an answer that was kept for the same request, and keeps this"
-        " one. `, tools` behind it: also where the model may call tools.",
+        " one. `, tools` behind it: also where the model may call tools. `false`: not, though the key asks for it.",
     ),
 ]
 
@@ -100,10 +100,10 @@ def routes(routed: Routed, gate: Gate) -> Routes:
         """Answers as OpenAI does, by whatever provider `model` leads to; with `stream` as server-sent events."""
         principal, fields = sent
         if fields.get("stream") is True:
-            order = order_of(stoa_cache)
+            order = order_of(stoa_cache, principal)
             frames, head = await chat.streamed(principal, fields)
             return ChatStream(frames, head if order is None else {**head, "X-Stoa-Cache": "bypass"})
-        once = _Once(idempotency_key, order_of(stoa_cache))
+        once = _Once(idempotency_key, order_of(stoa_cache, principal))
         return await _answered(request, routed, principal, fields, once, chat.whole, chat.slugs)
 
     @router.post(
@@ -120,7 +120,7 @@ def routes(routed: Routed, gate: Gate) -> Routes:
     ) -> Response:
         """Vectors as OpenAI gives them, by a provider or by this server's own embedder (`stoa-embeddings`)."""
         principal, fields = sent
-        once = _Once(idempotency_key, order_of(stoa_cache))
+        once = _Once(idempotency_key, order_of(stoa_cache, principal))
         return await _answered(request, routed, principal, fields, once, embeddings.embed, embeddings.slugs_of)
 
     @router.get("/v1/models", responses=refusals())

@@ -1,4 +1,4 @@
-"""Exact caching of answers that are not streamed, where a request asks for it (`Stoa-Cache`).
+"""Exact caching of answers that are not streamed, where a request (`Stoa-Cache`) or its key asks for it.
 
 An answer is kept for the project and found by the whole request and by the models that can answer it: whoever may not
 call a model, or asks with another word, meets nothing. It goes with the key whose call it was.
@@ -15,17 +15,21 @@ import orjson
 
 from stoa.db import Database, load
 from stoa.db.internal import internal_statement
+from stoa.db.receipts import SWEEP_SECONDS as RECEIPTS_SECONDS
+from stoa.db.receipts import Receipts, Removed
 from stoa.gateway.providers.fields import list_of, object_of
 from stoa.gateway.providers.openai_reading import usage_of
 from stoa.gateway.router.calls import Calls
 from stoa.gateway.router.chat import DIGITS, Whole
 from stoa.gateway.types import Usage
-from stoa.kernel.errors import BadRequest
+from stoa.kernel.errors import BadRequest, NotFound
 from stoa.kernel.principal import Principal
 from stoa.kernel.supervise import Supervisor
 
 SQL: Final = load("stoa.gateway", "caching.sql")
 HEADER: Final = "Stoa-Cache"
+KIND: Final = "cached_answers"
+"""Of receipts."""
 AGE_SECONDS: Final = 3_600
 """Of an answer that is taken where the caller does not say."""
 AGE_SECONDS_MAX: Final = 86_400
@@ -35,6 +39,7 @@ ENTRIES_MAX: Final = 2_000
 """Of a project; the oldest go first. With ENTRY_BYTES_MAX that is half a gigabyte at most."""
 SWEEP_SECONDS: Final = 300.0
 _ORDER: Final = re.compile(r"(true|max-age=([0-9]{1,6}))(?:\s*,\s*(tools))?", re.IGNORECASE)
+_NONE: Final = "false"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +51,15 @@ class CacheOrder:
     tools: bool = False
 
 
-def order_of(header: str | None) -> CacheOrder | None:
-    """None where nothing is asked. Raises BadRequest."""
+def order_of(header: str | None, principal: Principal) -> CacheOrder | None:
+    """What the request says, else what its key says; None where neither asks for anything. Raises BadRequest."""
     if header is None:
+        return CacheOrder(principal.cache_seconds) if principal.cache_seconds is not None else None
+    if header.strip().lower() == _NONE:
         return None
     found = _ORDER.fullmatch(header.strip())
     if found is None:
-        raise BadRequest.field(HEADER, "must be true or max-age=SECONDS, and may end in: , tools")
+        raise BadRequest.field(HEADER, "must be true, false or max-age=SECONDS; the last may end in: , tools")
     age = int(found[2]) if found[2] else AGE_SECONDS
     if not 1 <= age <= AGE_SECONDS_MAX:
         raise BadRequest.field(HEADER, f"can ask for an age of 1 to {AGE_SECONDS_MAX} seconds")
@@ -62,13 +69,15 @@ def order_of(header: str | None) -> CacheOrder | None:
 class Cache:
     """Long-lived: `start` before use."""
 
-    def __init__(self, database: Database, calls: Calls) -> None:
+    def __init__(self, database: Database, calls: Calls, receipts: Receipts) -> None:
+        self._receipts = receipts
         self._database = database
         self._calls = calls
         self._supervisor = Supervisor()
 
     async def start(self) -> None:
         self._supervisor.keep_every(SWEEP_SECONDS, self.sweep, "gateway.cache")
+        self._supervisor.keep_every(RECEIPTS_SECONDS, self._receipts.finish_pending, "gateway.deletions")
 
     async def stop(self) -> None:
         await self._supervisor.stop()
@@ -76,6 +85,21 @@ class Cache:
     async def sweep(self) -> None:
         async with internal_statement(self._database) as tx:
             await tx.execute(SQL.forget_old, AGE_SECONDS_MAX)
+
+    async def clear(self, principal: Principal, project_id: UUID | None) -> UUID:
+        """Deletes the kept answers of a project, which None leaves to the principal; gives the receipt's id. Raises
+        NotFound."""
+        project_id = project_id or await self._calls.home(principal)
+        async with self._database.tenant(principal) as tx:
+            if await tx.fetchval(SQL.project_of_caller, principal.org_id, project_id) is None:
+                raise NotFound(f"There is no project {project_id}.")
+            row = await tx.fetchrow(SQL.clear, principal.org_id, project_id)
+            assert row is not None
+            stores = {"cached_answers": (row["rows"], row["bytes"])}
+            removed = Removed(KIND, project_id, project_id, stores, gone=False)
+            receipt = await self._receipts.write(tx, principal, removed)
+        await self._receipts.finish(principal.org_id, receipt)
+        return receipt
 
     async def whole(
         self,

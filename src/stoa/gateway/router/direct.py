@@ -1,8 +1,8 @@
 """Bypasses the framework for the gateway's busiest route: `POST /v1/chat/completions`.
 
 Of a call that is relayed as it comes the framework's layers cost a third. A plain valid request goes from the server to
-`Chat` and back. Every other request (a bad body, another media type, an Idempotency-Key, a query, no credential) goes
-to the framework unchanged, so refusals and documentation exist once.
+`Chat` and back. Every other request (a bad body, another media type, an Idempotency-Key, a query, no credential, a
+key with `cache_seconds`) goes to the framework unchanged, so refusals and documentation exist once.
 """
 
 from typing import Any, Final
@@ -43,7 +43,7 @@ class DirectChat:
             principal = await self._gate.admit(Request(scope), token, "router:call")
             message = await receive()
             fields = _fields(message)
-            if fields is None:
+            if fields is None or principal.cache_seconds is not None:
                 await self._app(scope, again(message, receive), send)
                 return
             if fields.get("stream") is True:

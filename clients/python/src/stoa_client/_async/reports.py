@@ -1,11 +1,34 @@
 """Models, traces, usage and keys."""
 
 import builtins
+from typing import Final, TypedDict, Unpack
 
 from stoa_client import types
 from stoa_client._async.paging import AsyncPage, fetch_page
 from stoa_client._async.transport import AsyncTransport
 from stoa_client.wire import Call, Time, once, path, query, set_fields, time_text
+
+
+class TraceFilters(TypedDict, total=False):
+    project_id: str | None
+    started_after: Time | None
+    started_before: Time | None
+    status: str | builtins.list[str] | None
+    name: str | None
+    model: str | None
+    user_id: str | None
+    session_id: str | None
+    tag: str | None
+    source_id: str | None
+    wire: str | builtins.list[str] | None
+    cost_usd_min: float | None
+    cost_usd_max: float | None
+    seconds_min: float | None
+    seconds_max: float | None
+    q: str | None
+
+
+_BOUNDS: Final = {"started_after": "started_at:gte", "started_before": "started_at:lte"}
 
 
 class AsyncModels:
@@ -67,8 +90,41 @@ class AsyncTraces:
         )
         return await fetch_page(self._transport, Call("GET", "/v1/traces", query=filters), types.Trace)
 
-    async def get(self, trace_id: str) -> types.FullTrace:
-        return types.FullTrace((await self._transport.json(Call("GET", path("/v1/traces/{}", trace_id))))["data"])
+    async def aggregates(
+        self, *, group_by: str | builtins.list[str] | None = None, **filters: Unpack[TraceFilters]
+    ) -> types.TraceAggregates:
+        """What the newest 10,000 traces of the filters sum up to: failures, percentiles, tokens and cost."""
+        given = {_BOUNDS.get(name, name): value for name, value in filters.items()}
+        call = Call("GET", "/v1/trace-aggregates", query=query(group_by=group_by, **given))
+        return types.TraceAggregates((await self._transport.json(call))["data"])
+
+    async def get(self, trace_id: str, *, sequence: int | None = None) -> types.FullTrace:
+        """All steps; with `sequence`, of an event of a run, the steps that it belongs to."""
+        call = Call("GET", path("/v1/traces/{}", trace_id), query=query(sequence=sequence))
+        return types.FullTrace((await self._transport.json(call))["data"])
+
+    async def diff(self, trace_id: str, other: str) -> types.TraceDifference:
+        """Two traces step by step, paired by their place in the tree."""
+        call = Call("GET", path("/v1/traces/{}/diff", trace_id), query=query(other=other))
+        return types.TraceDifference((await self._transport.json(call))["data"])
+
+    async def settings(self, *, project_id: str | None = None) -> types.TraceSettings:
+        """How long a project keeps traces, where its runs are exported to, and how that stands."""
+        call = Call("GET", "/v1/trace-settings", query=query(project_id=project_id))
+        return types.TraceSettings((await self._transport.json(call))["data"])
+
+    async def change_settings(
+        self,
+        *,
+        project_id: str | None = None,
+        retention_days: float | None = None,
+        keep_forever: bool | None = None,
+        export: types.TraceExportInput | None = None,
+    ) -> types.TraceSettings:
+        """Changes them as a whole: what is left out is as the server says. Headers that are left out stay."""
+        body = set_fields(retention_days=retention_days, keep_forever=keep_forever, export=export)
+        call = Call("PUT", "/v1/trace-settings", body=body, query=query(project_id=project_id))
+        return types.TraceSettings((await self._transport.json(call))["data"])
 
     async def delete(self, trace_id: str) -> types.Deleted:
         call = Call("DELETE", path("/v1/traces/{}", trace_id), safe=False)
@@ -137,6 +193,7 @@ class AsyncKeys:
         permissions: builtins.list[str] | None = None,
         rate_limit: int | None = None,
         spending_limit: float | types.SpendingLimitInput | None = None,
+        cache_seconds: int | None = None,
         idempotency_key: str | None = None,
     ) -> types.CreatedAccessKey:
         """The answer alone holds the secret, in `key`."""
@@ -148,6 +205,7 @@ class AsyncKeys:
             permissions=permissions,
             rate_limit=rate_limit,
             spending_limit=spending_limit,
+            cache_seconds=cache_seconds,
         )
         call = Call("POST", "/v1/access-keys", body=body, headers=once(idempotency_key))
         return types.CreatedAccessKey((await self._transport.json(call))["data"])
