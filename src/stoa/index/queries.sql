@@ -254,8 +254,11 @@ FROM knowledge_chunks c JOIN knowledge_index_items i ON i.org_id = c.org_id AND 
 WHERE c.org_id = $1 AND c.index_id = $2 AND c.ordinal = ANY ($3::int[]);
 
 -- name: items_at
--- Which items some chunks are of.
-SELECT ordinal, item_id FROM knowledge_chunks WHERE org_id = $1 AND index_id = $2 AND ordinal = ANY ($3::int[]);
+-- Which items some chunks are of, with all ordinals of each and its number of words.
+SELECT c.ordinal, c.item_id, i.first_ordinal, i.last_ordinal, i.words
+FROM knowledge_chunks c JOIN knowledge_index_items i ON i.org_id = c.org_id AND i.index_id = c.index_id
+    AND i.item_id = c.item_id
+WHERE c.org_id = $1 AND c.index_id = $2 AND c.ordinal = ANY ($3::int[]);
 
 -- name: due
 -- Indexes that have outgrown the shared table or shrunk back, lack their HNSW or have lost too much of it, whose

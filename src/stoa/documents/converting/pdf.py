@@ -24,6 +24,7 @@ from stoa.documents.types import ConversionError
 OBJECTS_MAX: Final = 5_000
 """A drawing, not a table, has more objects; its lines are ignored."""
 SEGMENTS_MAX: Final = 5_000
+_BOUNDS_SLACK: Final = 0.5
 DOTS_PER_INCH: Final = 150
 PIXELS_MAX: Final = 4_000_000
 """Of a picture for a model: more is scaled down by the model's provider anyway."""
@@ -204,8 +205,7 @@ def _is_scan(page: pdfium.PdfPage, lines: Sequence[Line]) -> bool:
 
 
 def _bounded(text_page: pdfium.PdfTextPage, box: Box, turned: Mapping[str, str]) -> str:
-    left, bottom, right, top = box
-    words = text_lines.unmarked(text_page.get_text_bounded(left, bottom, right, top)).split()
+    words = text_lines.unmarked(text_lines.bounded(text_page, box)).split()
     return " ".join(turned.get(word, word) for word in words)
 
 
@@ -226,20 +226,30 @@ def _rules(page: pdfium.PdfPage, view: View) -> list[Rule]:
 
 
 def _path_rules(item: Any, view: View) -> Iterator[Rule]:
-    raw_matrix = pdfium_c.FS_MATRIX()
-    pdfium_c.FPDFPageObj_GetMatrix(item, raw_matrix)
-    matrix = pdfium.PdfMatrix.from_raw(raw_matrix)
-    x, y = ctypes.c_float(), ctypes.c_float()
+    if not _is_long(item):
+        return
+    matrix, x, y = pdfium_c.FS_MATRIX(), ctypes.c_float(), ctypes.c_float()
+    pdfium_c.FPDFPageObj_GetMatrix(item, ctypes.byref(matrix))
+    a, b, c, d, e, f = matrix.a, matrix.b, matrix.c, matrix.d, matrix.e, matrix.f
+    to_x, to_y = ctypes.byref(x), ctypes.byref(y)
     start = previous = (0.0, 0.0)
     for number in range(min(pdfium_c.FPDFPath_CountSegments(item), SEGMENTS_MAX)):
         segment = pdfium_c.FPDFPath_GetPathSegment(item, number)
-        pdfium_c.FPDFPathSegment_GetPoint(segment, x, y)
-        point = view.point(*matrix.on_point(x.value, y.value))
+        pdfium_c.FPDFPathSegment_GetPoint(segment, to_x, to_y)
+        point = view.point(a * x.value + c * y.value + e, b * x.value + d * y.value + f)
         kind = pdfium_c.FPDFPathSegment_GetType(segment)
         if kind == pdfium_c.FPDF_SEGMENT_MOVETO:
             start = point
         elif kind == pdfium_c.FPDF_SEGMENT_LINETO:
             yield from grids.rule(previous, point)
-        if pdfium_c.FPDFPathSegment_GetClose(segment):
+        if kind != pdfium_c.FPDF_SEGMENT_MOVETO and pdfium_c.FPDFPathSegment_GetClose(segment):
             yield from grids.rule(point, start)
         previous = point
+
+
+def _is_long(item: Any) -> bool:
+    """Whether a path reaches far enough to rule anything: most paths of a drawing do not."""
+    left, bottom, right, top = (ctypes.c_float() for _ in range(4))
+    if not pdfium_c.FPDFPageObj_GetBounds(item, left, bottom, right, top):
+        return True
+    return max(right.value - left.value, top.value - bottom.value) >= grids.LENGTH_MIN - _BOUNDS_SLACK

@@ -125,8 +125,11 @@ def _gutter(boxes: _Boxes) -> float | None:
         if start == first or count < LINES_MIN - 1:
             continue
         gutter = min(box.left for box in boxes if round(box.left / ROUNDING) == start)
-        left = [box for box in boxes if _side(box, gutter) < 0]
-        right = [box for box in boxes if _side(box, gutter) > 0]
+        sides = [_side(box, gutter) for box in boxes]
+        if min(sides.count(-1), sides.count(1)) < LINES_MIN:
+            continue
+        left = [box for box, side in zip(boxes, sides, strict=True) if side < 0]
+        right = [box for box, side in zip(boxes, sides, strict=True) if side > 0]
         if _divides(left, right, len(boxes)):
             found = (min(len(left), len(right)), -gutter)
             best = max(best, found) if best else found
@@ -134,7 +137,7 @@ def _gutter(boxes: _Boxes) -> float | None:
 
 
 def _divides(left: _Boxes, right: _Boxes, count: int) -> bool:
-    if min(len(left), len(right)) < LINES_MIN or count - len(left) - len(right) > count * SPANNING_SHARE:
+    if count - len(left) - len(right) > count * SPANNING_SHARE:
         return False
     bottom, top = _span(left), _span(right)
     overlap = min(bottom[1], top[1]) - max(bottom[0], top[0])
