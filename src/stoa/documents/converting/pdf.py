@@ -14,7 +14,7 @@ from typing import Any, Final
 import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 
-from stoa.documents.converting import annotations, grids, layout, text_lines
+from stoa.documents.converting import annotations, fast_pdfium, grids, layout, text_lines
 from stoa.documents.converting.grids import Box, Rule
 from stoa.documents.converting.page import Page, Report, no_report
 from stoa.documents.converting.sheet import Grid, Line, Sheet, is_within
@@ -216,40 +216,46 @@ def _rules(page: pdfium.PdfPage, view: View) -> list[Rule]:
     if count > OBJECTS_MAX:
         return []
     rules: list[Rule] = []
+    address, paths = fast_pdfium.address_of(page.raw), _Paths(view)
     for number in range(count):
-        item = pdfium_c.FPDFPage_GetObject(page, number)
-        if pdfium_c.FPDFPageObj_GetType(item) == pdfium_c.FPDF_PAGEOBJ_PATH:
-            rules.extend(_path_rules(item, view))
+        item = fast_pdfium.page_object(address, number)
+        if fast_pdfium.object_type(item) == pdfium_c.FPDF_PAGEOBJ_PATH and paths.is_long(item):
+            rules.extend(paths.rules(item))
         if len(rules) > SEGMENTS_MAX:
             return []
     return rules
 
 
-def _path_rules(item: Any, view: View) -> Iterator[Rule]:
-    if not _is_long(item):
-        return
-    matrix, x, y = pdfium_c.FS_MATRIX(), ctypes.c_float(), ctypes.c_float()
-    pdfium_c.FPDFPageObj_GetMatrix(item, ctypes.byref(matrix))
-    a, b, c, d, e, f = matrix.a, matrix.b, matrix.c, matrix.d, matrix.e, matrix.f
-    to_x, to_y = ctypes.byref(x), ctypes.byref(y)
-    start = previous = (0.0, 0.0)
-    for number in range(min(pdfium_c.FPDFPath_CountSegments(item), SEGMENTS_MAX)):
-        segment = pdfium_c.FPDFPath_GetPathSegment(item, number)
-        pdfium_c.FPDFPathSegment_GetPoint(segment, to_x, to_y)
-        point = view.point(a * x.value + c * y.value + e, b * x.value + d * y.value + f)
-        kind = pdfium_c.FPDFPathSegment_GetType(segment)
-        if kind == pdfium_c.FPDF_SEGMENT_MOVETO:
-            start = point
-        elif kind == pdfium_c.FPDF_SEGMENT_LINETO:
-            yield from grids.rule(previous, point)
-        if kind != pdfium_c.FPDF_SEGMENT_MOVETO and pdfium_c.FPDFPathSegment_GetClose(segment):
-            yield from grids.rule(point, start)
-        previous = point
+class _Paths:
+    """What the paths of a page draw, as seen in a view."""
 
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._numbers, self._places = fast_pdfium.room(ctypes.c_float, 6)
 
-def _is_long(item: Any) -> bool:
-    """Whether a path reaches far enough to rule anything: most paths of a drawing do not."""
-    left, bottom, right, top = (ctypes.c_float() for _ in range(4))
-    if not pdfium_c.FPDFPageObj_GetBounds(item, left, bottom, right, top):
-        return True
-    return max(right.value - left.value, top.value - bottom.value) >= grids.LENGTH_MIN - _BOUNDS_SLACK
+    def is_long(self, item: int) -> bool:
+        """Whether a path reaches far enough to rule anything: most paths of a drawing do not."""
+        found = self._numbers
+        if not fast_pdfium.object_bounds(item, *self._places[:4]):
+            return True
+        return max(found[2] - found[0], found[3] - found[1]) >= grids.LENGTH_MIN - _BOUNDS_SLACK
+
+    def rules(self, item: int) -> Iterator[Rule]:
+        found, view = self._numbers, self._view
+        fast_pdfium.object_matrix(item, self._places[0])
+        a, b, c, d, e, f = found
+        to_x, to_y = self._places[:2]
+        start = previous = (0.0, 0.0)
+        for number in range(min(fast_pdfium.segments_count(item), SEGMENTS_MAX)):
+            segment = fast_pdfium.path_segment(item, number)
+            fast_pdfium.segment_point(segment, to_x, to_y)
+            x, y = found[0], found[1]
+            point = view.point(a * x + c * y + e, b * x + d * y + f)
+            kind = fast_pdfium.segment_type(segment)
+            if kind == pdfium_c.FPDF_SEGMENT_MOVETO:
+                start = point
+            elif kind == pdfium_c.FPDF_SEGMENT_LINETO:
+                yield from grids.rule(previous, point)
+            if kind != pdfium_c.FPDF_SEGMENT_MOVETO and fast_pdfium.segment_close(segment):
+                yield from grids.rule(point, start)
+            previous = point

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeAlias
 import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 
-from stoa.documents.converting import layout
+from stoa.documents.converting import fast_pdfium, layout
 from stoa.documents.converting.grids import Box, Point
 from stoa.documents.converting.sheet import Line
 
@@ -100,7 +100,7 @@ class PageText:
 def read(page: pdfium.PdfPage, text_page: pdfium.PdfTextPage) -> PageText:
     found: dict[int, list[Line]] = {}
     weights: Counter[int] = Counter()
-    glyphs = [_Glyphs(text_page, _view(page, turns)) for turns in range(4)]
+    glyphs = [_Glyphs(text_page, view) for view in _views(page)]
     turned: dict[str, str] = {}
     for turns, line in _lines(glyphs, turned):
         found.setdefault(turns, []).append(line)
@@ -109,10 +109,11 @@ def read(page: pdfium.PdfPage, text_page: pdfium.PdfTextPage) -> PageText:
     return PageText(glyphs[chosen].view, found.pop(chosen, []), list(found.values()), turned)
 
 
-def _view(page: pdfium.PdfPage, turns: int) -> View:
+def _views(page: pdfium.PdfPage) -> Sequence[View]:
+    """Each way to see a page, by its number of turns."""
     left, bottom, right, top = page.get_bbox()
     width, height = right - left, top - bottom
-    return View(turns, left, bottom, *((height, width) if turns % 2 else (width, height)))
+    return [View(turns, left, bottom, *((height, width) if turns % 2 else (width, height))) for turns in range(4)]
 
 
 class _Glyphs:
@@ -120,30 +121,45 @@ class _Glyphs:
 
     def __init__(self, text_page: pdfium.PdfTextPage, view: View) -> None:
         self.page, self.view = text_page, view
-        # Made once: a call for each word is what reading a page costs.
         self._raw: Any = text_page.raw
-        self._left, self._right, self._bottom, self._top = (ctypes.c_double() for _ in range(4))
-        self._references = [ctypes.byref(one) for one in (self._left, self._right, self._bottom, self._top)]
+        self._address = fast_pdfium.address_of(self._raw)
+        self._box, self._places = fast_pdfium.room(ctypes.c_double, 4)
+        self._x, self._y = ctypes.c_double(), ctypes.c_double()
+        self._to_x, self._to_y = ctypes.byref(self._x), ctypes.byref(self._y)
         self._matrix, self._flags = pdfium_c.FS_MATRIX(), ctypes.c_int()
         self._matrix_reference, self._flags_reference = ctypes.byref(self._matrix), ctypes.byref(self._flags)
         self._name = ctypes.create_string_buffer(_NAME_BYTES)
 
     def edges(self, at: int) -> Edges | None:
         """Left and right."""
-        if not pdfium_c.FPDFText_GetCharBox(self._raw, at, *self._references):
+        to_left, to_right, to_bottom, to_top = self._places
+        if not fast_pdfium.char_box(self._address, at, to_left, to_right, to_bottom, to_top):
             return None
-        view = self.view
+        found, view = self._box, self.view
         if not view.turns:
-            return self._left.value - view.left, self._right.value - view.left
-        box = view.box((self._left.value, self._bottom.value, self._right.value, self._top.value))
+            return found[0] - view.left, found[1] - view.left
+        box = view.box((found[0], found[2], found[1], found[3]))
         return box[0], box[2]
+
+    def may_be_apart(self, before: int, after: int, least: float) -> bool:
+        """Whether as much is between two characters. Asked for every space: nearly all of them are narrow."""
+        left, right, bottom, top = self._places
+        call, address, found = fast_pdfium.char_box, self._address, self._box
+        if self.view.turns:
+            one, other = self.edges(before), self.edges(after)
+            return one is None or other is None or other[0] - one[1] >= least or one[0] - other[1] >= least
+        if not call(address, before, left, right, bottom, top):
+            return False
+        begins, ends = found[0], found[1]
+        if not call(address, after, left, right, bottom, top):
+            return False
+        return found[0] - ends >= least or begins - found[1] >= least
 
     def origin(self, at: int) -> Point | None:
         """Where the character stands on its baseline."""
-        left, right, *_ = self._references
-        if not pdfium_c.FPDFText_GetCharOrigin(self._raw, at, left, right):
+        if not pdfium_c.FPDFText_GetCharOrigin(self._raw, at, self._to_x, self._to_y):
             return None
-        return self.view.point(self._left.value, self._right.value)
+        return self.view.point(self._x.value, self._y.value)
 
     def size(self, asked: Sequence[int]) -> float:
         """The usual one of a line's first, middle and last character. Many producers set fonts of size 1 and scale
@@ -286,17 +302,15 @@ def _readable(content: str) -> str:
 def _gaps(glyphs: _Glyphs, first: int, content: str, least: float) -> Iterator[tuple[int, Edges, int, Edges]]:
     """Where a word ends before a wide gap, and where the next one begins: each in the text, then on the page. Lines may
     run to the left."""
-    edges, one_unit_each = glyphs.edges, _units(content) == len(content)
+    one_unit_each = _units(content) == len(content)
     for space in _SPACES.finditer(content):
         start, end = space.span()
-        before = edges(first + (start if one_unit_each else _units(content[:start])) - 1)
-        after = edges(first + (end if one_unit_each else _units(content[:end])))
-        if (
-            before is not None
-            and after is not None
-            and (after[0] - before[1] >= least or before[0] - after[1] >= least)
-        ):
-            yield start, before, end, after
+        last = first + (start if one_unit_each else _units(content[:start])) - 1
+        following = first + (end if one_unit_each else _units(content[:end]))
+        if glyphs.may_be_apart(last, following, least):
+            before, after = glyphs.edges(last), glyphs.edges(following)
+            if before is not None and after is not None:
+                yield start, before, end, after
 
 
 def _whole(glyphs: _Glyphs, first: int, last: int, content: str, *, broken: bool) -> Line | None:
