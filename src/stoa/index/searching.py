@@ -27,6 +27,9 @@ WORDS_MIN: Final = 150
 """What the words give to a hybrid search."""
 CANDIDATES_PER_ITEM: Final = 20
 """Of each half, for every item that is wanted: long documents fill the first places with their chunks."""
+FOREIGN_SHARE: Final = 0.75
+"""Of its weight that meaning has where the embedder was made for a language in which no item is: German read by an
+embedder of English has nDCG@10 .950 so, .939 with all of it, .949 by words alone."""
 POSTINGS_MAX: Final = 1_000_000
 """Of one query; beyond, its commonest words are left out."""
 
@@ -77,6 +80,8 @@ async def search(
     stages.end("open", chunks=index["chunks"] if index else 0)
     if index is None or not index["chunks"]:
         return Found((), stages.shown if query.explain else {}, stages.seconds)
+    if query.embedder_language is not None and index["languages"] and query.embedder_language not in index["languages"]:
+        query, asked = (replace(one, alpha=one.alpha * FOREIGN_SHARE) for one in (query, asked))
     allowed = None
     if wanted.parts:
         allowed = await _allowed(tx, key, index, wanted)

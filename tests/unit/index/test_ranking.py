@@ -14,6 +14,7 @@ from stoa.index import scoring
 from stoa.index.nearest import EF_FILTERED, EF_SEARCH, EF_SEARCH_MAX, _width
 from stoa.index.searching import _meanwhile
 from stoa.index.snippets import sentences
+from stoa.index.store import SQL
 from stoa.index.words import raw_terms, tokens
 
 TEXTS = some.text(alphabet=some.sampled_from("ab Z9 §§.-_/'!?…。\n\u00a0\u0301ﬁ²Åé東京#*|)”"), max_size=40)
@@ -71,6 +72,12 @@ def test_the_words_of_an_item_count_as_if_it_were_one_chunk() -> None:
 
 def _records(chunks: Iterable[tuple[int, int, int]]) -> bytes:
     return b"".join((at << 32 | times << 16 | length).to_bytes(8, "little") for at, times, length in chunks)
+
+
+def test_the_table_of_postings_is_read_once_for_a_query() -> None:
+    """Joined with itself, it was read to its end as soon as PostgreSQL had counted its rows: 340 ms instead of 1, at
+    10,000 chunks."""
+    assert SQL.word_blocks.count("knowledge_postings") == 1
 
 
 def test_stretches_are_what_is_chosen() -> None:
