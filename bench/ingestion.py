@@ -24,6 +24,8 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -67,7 +69,7 @@ def long_pdf(pages: int, dice: random.Random) -> bytes:
         )
         kids.append(len(objects))
     objects[1] = b"<</Type/Pages/Kids[%s]/Count %d>>" % (b" ".join(b"%d 0 R" % kid for kid in kids), pages)
-    body = b"".join(b"%d 0 obj%sendobj\n" % (number, one) for number, one in enumerate(objects, 1))
+    body = b"".join(b"%d 0 obj\n%s\nendobj\n" % (number, one) for number, one in enumerate(objects, 1))
     return b"%PDF-1.4\n" + body + b"trailer<</Root 1 0 R/Size %d>>\n%%%%EOF" % (len(objects) + 1)
 
 
@@ -90,6 +92,7 @@ async def reader_alone(path: Path, pages: int) -> float:
     seconds = time.perf_counter() - began
     await converter.close()
     assert found.pages == pages
+    assert not found.warnings, found.warnings
     return pages / seconds
 
 
@@ -98,6 +101,27 @@ async def embedder_alone(embedder: LocalEmbedder, texts: list[str]) -> float:
     for start in range(0, len(texts), BATCH):
         await embedder.embed(texts[start : start + BATCH])
     return len(texts) / (time.perf_counter() - began)
+
+
+@asynccontextmanager
+async def serving(folder: Path) -> AsyncIterator[tuple[httpx.AsyncClient, int]]:
+    """`stoa serve` with its data in a folder: a client with its key, and its process id."""
+    environment = {**os.environ, "STOA_BOOTSTRAP_KEY": KEY, "STOA_LOG_LEVEL": "warning"}
+    arguments = ("-m", "stoa", "serve", "--port", "0", "--data-dir", str(folder / "data"))
+    server = await asyncio.create_subprocess_exec(
+        sys.executable, *arguments, env=environment, stdout=asyncio.subprocess.PIPE
+    )
+    assert server.stdout is not None
+    try:
+        while not (line := (await server.stdout.readline()).decode()).startswith("Stoa is ready at "):
+            assert line, "the server did not start"
+        async with httpx.AsyncClient(
+            base_url=line.split()[4], headers={"Authorization": f"Bearer {KEY}"}, timeout=120
+        ) as http:
+            yield http, server.pid
+    finally:
+        server.terminate()
+        await server.wait()
 
 
 async def server_alone(http: httpx.AsyncClient, files: list[tuple[str, bytes]]) -> float:
@@ -176,22 +200,6 @@ async def run(folder: Path, files_count: int, sections: int, pages: int, rounds:
     pdf.write_bytes(long_pdf(pages, random.Random(1)))
     embedder = LocalEmbedder(folder / "models")
     await embedder.embed(["warm"] * 3)
-    environment = {**os.environ, "STOA_BOOTSTRAP_KEY": KEY, "STOA_LOG_LEVEL": "warning"}
-    server = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "stoa",
-        "serve",
-        "--port",
-        "0",
-        "--data-dir",
-        str(folder / "data"),
-        env=environment,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert server.stdout is not None
-    while not (line := (await server.stdout.readline()).decode()).startswith("Stoa is ready at "):
-        assert line, "the server did not start"
     names = (
         "reader, pages/s",
         "embedder, chunks/s",
@@ -201,11 +209,9 @@ async def run(folder: Path, files_count: int, sections: int, pages: int, rounds:
         "stoa serve, CPU ms/chunk",
     )
     results: dict[str, list[float]] = {name: [] for name in names}
-    postmaster = int(next((folder / "data").rglob("postmaster.pid")).read_text().splitlines()[0])
     try:
-        async with httpx.AsyncClient(
-            base_url=line.split()[4], headers={"Authorization": f"Bearer {KEY}"}, timeout=120
-        ) as http:
+        async with serving(folder) as (http, pid):
+            postmaster = int(next((folder / "data").rglob("postmaster.pid")).read_text().splitlines()[0])
             for number in range(rounds):
                 # Every round's texts are new: the same ones again would cost no embedding.
                 dice = random.Random(number)
@@ -215,10 +221,10 @@ async def run(folder: Path, files_count: int, sections: int, pages: int, rounds:
                 before = time.process_time()
                 results["embedder, chunks/s"].append(await embedder_alone(embedder, texts))
                 results["embedder, CPU ms/chunk"].append((time.process_time() - before) * 1000 / len(texts))
-                before = cpu_seconds(server.pid) + cpu_seconds(postmaster)
+                before = cpu_seconds(pid) + cpu_seconds(postmaster)
                 results["stoa serve, chunks/s"].append(await server_alone(http, files))
                 results["stoa serve, CPU ms/chunk"].append(
-                    (cpu_seconds(server.pid) + cpu_seconds(postmaster) - before) * 1000 / len(texts)
+                    (cpu_seconds(pid) + cpu_seconds(postmaster) - before) * 1000 / len(texts)
                 )
                 results["stoa / embedder"].append(
                     results["stoa serve, chunks/s"][-1] / results["embedder, chunks/s"][-1]
@@ -234,8 +240,6 @@ async def run(folder: Path, files_count: int, sections: int, pages: int, rounds:
                 )
             await searched_meanwhile(http, files_count, sections, random.Random(rounds))
     finally:
-        server.terminate()
-        await server.wait()
         await embedder.close()
 
 

@@ -2,6 +2,7 @@
 """Retrieval quality on the Cranfield collection: Stoa's keyword, semantic and hybrid search beside a plain BM25 library
 and a plain vector store.
 
+    python bench/retrieval.py --cranfield ../shared/retrieval/cranfield --http    # as a client sees it
     pip install bm25s lancedb          # the peers; each is left out where it is not installed
     python bench/retrieval.py --cranfield ../shared/retrieval/cranfield
 
@@ -28,6 +29,7 @@ from uuid import UUID
 
 import numpy as np
 from embedding import collection
+from ingestion import bring_in, serving
 from numpy.typing import NDArray
 
 from stoa.bases.preparing import title_of
@@ -208,6 +210,24 @@ async def cross_validated(
         show(name, {number: judged(ranked[number], gains[number]) for number in gains}, mine)
 
 
+async def over_http(ids: Sequence[str], texts: Sequence[str], asked: Mapping[int, str]) -> Mapping[str, Rankings]:
+    """What a server answers with nothing set: every document uploaded as a file, found with `group_by=document`."""
+    found: dict[str, dict[int, Sequence[str]]] = {"hybrid": {}, "keyword": {}, "semantic": {}}
+    with tempfile.TemporaryDirectory(prefix="stoa-bench-") as folder:
+        Path(folder).chmod(0o755)
+        async with serving(Path(folder)) as (http, _):
+            base = (await http.post("/v1/knowledgebases", json={"name": "Bench"})).json()["data"]["id"]
+            files = [(f"{name}.txt", text.encode()) for name, text in zip(ids, texts, strict=True)]
+            await bring_in(http, base, files)
+            for mode, rankings in found.items():
+                for number, text in asked.items():
+                    body = {"query": text, "limit": DEPTH, "group_by": "document", "mode": mode}
+                    answer = await http.post(f"/kb/{base}/v1/documents/search", json=body)
+                    assert answer.status_code == 200, answer.text
+                    rankings[number] = [one["metadata"]["source"].removesuffix(".txt") for one in answer.json()["data"]]
+    return found
+
+
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -217,10 +237,16 @@ async def main() -> None:
         help="the folder with cran.all.1400.xml, cran.qry.xml and cranqrel.trec.txt",
     )
     parser.add_argument("--sweep", action="store_true", help="every weight of hybrid, too")
+    parser.add_argument("--http", action="store_true", help="through a server over HTTP, and nothing else")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "stoa-bench-vectors")
     options = parser.parse_args()
     ids, texts, asked, gains = collection(options.cranfield)
+    if options.http:
+        found = await over_http(ids, texts, {number: asked[number - 1] for number in sorted(gains)})
+        for mode, rankings in found.items():
+            report(f"stoa {mode}, over HTTP", rankings, gains, None if mode == "hybrid" else found["hybrid"])
+        return
     vectors, query_vectors = await vectors_of(texts, options.cache), await vectors_of(asked, options.cache)
     queries = {number: (asked[number - 1], query_vectors[number - 1]) for number in sorted(gains)}
     print(

@@ -310,6 +310,27 @@ async def test_settings_change_safely(shared_server: Running) -> None:
     assert sources(await search(shared_server, base["id"], "hotels")) == {"travel.md"}
 
 
+async def test_a_search_sees_settings_that_changed_since_the_one_before(shared_server: Running) -> None:
+    """Settings are remembered between searches, also those of an embedder that nobody can reach."""
+    base = await base_of(shared_server)
+    path = f"/v1/knowledgebases/{base['id']}"
+    await upload(shared_server, base["id"], ("travel.md", TRAVEL))
+    await settled(shared_server, base["id"])
+    query = {"query": "hotel", "explain": True}
+
+    async def explained() -> dict[str, Any]:
+        return (await shared_server.call("POST", f"/kb/{base['id']}/v1/documents/search", json=query))["explain"]
+
+    assert "semantic" in await explained()
+    await shared_server.call("PUT", path, json={"retriever": {"mode": "keyword"}})
+    assert "semantic" not in await explained()
+    await shared_server.call("PUT", path, json={"retriever": {"mode": "semantic"}})
+    assert "keyword" not in await explained()
+    await shared_server.call("DELETE", path)
+    for _ in range(2):
+        await shared_server.call("POST", f"/kb/{base['id']}/v1/documents/search", 403, json=query)
+
+
 async def test_a_canceled_reindex_changes_nothing(shared_server: Running) -> None:
     base = await base_of(shared_server)
     await upload(shared_server, base["id"], ("travel.md", TRAVEL))

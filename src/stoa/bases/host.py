@@ -13,13 +13,14 @@ from stoa.bases import dialects, rules, wire, wire_in
 from stoa.bases.api import Files, Ids, Input, Statuses, content, upload
 from stoa.bases.items import Items
 from stoa.bases.mcp import BODY_BYTES_MAX, Mcp
-from stoa.bases.searching import Search
+from stoa.bases.searching import Asked, Search
 from stoa.bases.service import KnowledgeBases
 from stoa.http import Data, DataList, Gate, IdempotencyKeyHeader, Paging, Routes, page_of, refusals
 from stoa.http.authentication import bearer_token
 from stoa.http.bodies import BodyLimit, allow
 from stoa.http.hosts import SUBJECT
 from stoa.http.wire import DeletedWire
+from stoa.index import Found
 from stoa.kernel.errors import Forbidden, NotFound
 from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
@@ -35,14 +36,36 @@ class Caller:
 
 async def _admit(bases: KnowledgeBases, scope: Scope, principal: Principal) -> Caller:
     """What the key may not see is 403 here, whether it exists or not (contract section 3)."""
-    name = scope[SUBJECT]
+    base_id = _named(scope[SUBJECT])
+    if not await bases.has(principal, base_id):
+        raise _refused(base_id)
+    return Caller(principal, base_id)
+
+
+def _named(name: str) -> UUID:
     try:
-        base_id = UUID(name)
+        return UUID(name)
     except ValueError as error:
         raise NotFound(f"There is no knowledge base {name}.") from error
-    if not await bases.has(principal, base_id):
-        raise Forbidden(f"This key may not use the knowledge base {base_id}, or there is none.")
-    return Caller(principal, base_id)
+
+
+def _refused(base_id: UUID) -> Forbidden:
+    return Forbidden(f"This key may not use the knowledge base {base_id}, or there is none.")
+
+
+async def _searched(search: Search, caller: Caller, asked: Asked) -> Found:
+    """The search itself finds out whether the key may see the base: to ask before would take a transaction more."""
+    try:
+        return await search.search(caller.principal, caller.base_id, asked)
+    except NotFound as error:
+        raise _refused(caller.base_id) from error
+
+
+def _searching(gate: Gate) -> Any:
+    async def admitted(request: Request, principal: Annotated[Principal, gate("knowledge:read")]) -> Caller:
+        return Caller(principal, _named(request.scope[SUBJECT]))
+
+    return Depends(admitted)
 
 
 def _admission(bases: KnowledgeBases, gate: Gate, permission: str) -> Any:
@@ -70,27 +93,25 @@ class _McpRoute:
 
 def host_routes(bases: KnowledgeBases, items: Items, search: Search, mcp: Mcp, gate: Gate) -> Routes:
     router = Routes(tags=["knowledge base"])
-    reading = _admission(bases, gate, "knowledge:read")
+    reading, searching = _admission(bases, gate, "knowledge:read"), _searching(gate)
     _items(router, items, reading, _admission(bases, gate, "knowledge:write"))
     router.routes.append(
         Route("/mcp", _McpRoute(bases, gate, mcp), methods=["GET", "POST", "DELETE"], include_in_schema=False)
     )
 
     @router.post("/v1/documents/search", responses=refusals(404))
-    async def search_documents(body: wire_in.SearchIn, caller: Annotated[Caller, reading]) -> wire.SearchWire:
+    async def search_documents(body: wire_in.SearchIn, caller: Annotated[Caller, searching]) -> wire.SearchWire:
         """The base's most relevant chunks, best first."""
-        return wire.found(
-            await search.search(caller.principal, caller.base_id, wire_in.asked(body)), explain=body.explain
-        )
+        return wire.found(await _searched(search, caller, wire_in.asked(body)), explain=body.explain)
 
     @router.post("/v1/vector_stores/{vector_store_id}/search", responses=refusals(404))
     async def search_vector_store(
-        vector_store_id: UUID, body: dialects.VectorStoreSearch, caller: Annotated[Caller, reading]
+        vector_store_id: UUID, body: dialects.VectorStoreSearch, caller: Annotated[Caller, searching]
     ) -> dialects.ResultsWire:
         """The same search in the shape of OpenAI's vector stores; the id is the base's."""
         if vector_store_id != caller.base_id:
             raise NotFound(f"This host serves the vector store {caller.base_id} alone.")
-        return dialects.results(body, await search.search(caller.principal, caller.base_id, dialects.asked(body)))
+        return dialects.results(body, await _searched(search, caller, dialects.asked(body)))
 
     return router
 

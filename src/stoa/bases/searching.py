@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
 
 from stoa.bases import store
@@ -12,13 +12,13 @@ from stoa.bases.metrics import IngestionMetrics
 from stoa.bases.ports import Embedders, Index
 from stoa.bases.rerankers import CANDIDATES, Rerankers, reranked
 from stoa.bases.rules import QUERY_CHARACTERS_MAX
-from stoa.bases.service import no_base
+from stoa.bases.service import DEFAULT_RETRIEVER, no_base
 from stoa.bases.store import SQL
 from stoa.bases.types import EmbedderSpec
-from stoa.db import Database, Row, Tx
-from stoa.embedding import Asymmetric, Calibrated, EmbedderError, Reranker, Tokenizing
+from stoa.db import Database, Row
+from stoa.embedding import Asymmetric, Calibrated, EmbedderError, Monolingual, Reranker, Tokenizing
 from stoa.index import BaseKey, Found, Hit, Mode, Query
-from stoa.kernel.errors import NotFound, Unavailable
+from stoa.kernel.errors import AppError, NotFound, Unavailable
 from stoa.kernel.principal import Principal
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 SWITCHES_MAX: Final = 3
 KNOWN_MIN: Final = 0.6
 """Below this share of its letters in tokens that the embedder knows, a query is searched for by words alone."""
+SEEN_MAX: Final = 2_000
+"""Bases whose settings are remembered."""
 CACHED_MAX: Final = 2_000
 """Query vectors in the cache: about 3 MiB."""
 
@@ -60,9 +62,34 @@ class _Embedded:
     vector: "NDArray[np.float32]"
     known: float
     unrelated: float
+    language: str | None = None
+    """The one language that the embedder reads well; None for one that reads many."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What a search needs before its transaction; `seconds` is what the embedding took."""
+
+    mode: Mode
+    alpha: float
+    embedded: _Embedded | None
+    reranker: Reranker | None
+    seconds: float
+
+
+class _Seen(NamedTuple):
+    """Whose search of which base: another principal's view of it is never used."""
+
+    org_id: UUID
+    project_id: UUID | None
+    projects: tuple[UUID, ...] | None
+    base_id: UUID
 
 
 class Search:
+    """Settings of bases are remembered, so that a query is embedded before its one transaction begins. That transaction
+    reads them again, with the caller's permissions: what has changed since is seen, on every node, by every search."""
+
     def __init__(
         self,
         database: Database,
@@ -77,47 +104,79 @@ class Search:
         self._index = index
         self._embedders = embedders
         self._cached: OrderedDict[tuple[str, str], _Embedded] = OrderedDict()
+        self._seen: OrderedDict[_Seen, Row] = OrderedDict()
 
     async def search(self, principal: Principal, base_id: UUID, asked: Asked) -> Found:
         """Best first. Raises NotFound, BadRequest for a filter that is none, Unavailable while the embedder is away."""
-        async with self._database.tenant(principal) as tx:
-            row = await _settings(tx, principal, base_id)
+        projects = None if principal.projects is None else tuple(principal.projects)
+        seen = _Seen(principal.org_id, principal.project_id, projects, base_id)
         for _ in range(SWITCHES_MAX):
-            mode, alpha = _mode(asked, row["retriever"])
-            reranker = await self._reranker(principal, row, asked)
-            begun = perf_counter()
-            embedded = None
-            if mode is not Mode.KEYWORD:
-                embedded = await self._embed(
-                    principal.org_id, row["project_id"], store.embedder_of(row["embedder"]), asked.query
-                )
-                if mode is Mode.HYBRID and asked.alpha is None and embedded.known < KNOWN_MIN:
-                    mode = Mode.KEYWORD  # What the embedder cannot read has a vector that says nothing.
-            embedding_ms = (perf_counter() - begun) * 1000
+            row, remembered = self._seen.get(seen), True
+            if row is None:
+                row, remembered = await self._settings(principal, base_id), False
+            try:
+                prepared = await self._prepared(principal, row, asked)
+            except AppError:
+                fresh = await self._settings(principal, base_id) if remembered else row
+                if fresh == row:
+                    raise
+                self._remember(seen, fresh)  # The base has another embedder or reranker by now.
+                continue
             async with self._database.tenant(principal, snapshot=True) as tx:
-                embedded_for, row = row["generation"], await _settings(tx, principal, base_id)
-                if (
-                    row["generation"] != embedded_for
-                ):  # A re-index was completed in between: the vector may be another embedder's.
+                now = await tx.fetchrow(SQL.settings, principal.org_id, base_id)
+                if now is None:
+                    self._seen.pop(seen, None)
+                    raise no_base(base_id)
+                self._remember(seen, now)
+                if now != row:  # Changed, or re-indexed: the vector may be another embedder's.
                     continue
                 found = await self._index.search(
                     tx,
                     _key(principal, base_id, row),
-                    _query(asked, mode, alpha, row, embedded, wide=reranker is not None),
-                    embedded.vector if embedded is not None else None,
+                    _query(asked, prepared, row),
+                    prepared.embedded.vector if prepared.embedded is not None else None,
                 )
-            self._metrics.searched(mode.value, found.seconds, None if embedded is None else embedding_ms / 1000)
-            if reranker is not None:  # No database connection is held during this call.
-                limit = asked.limit or row["retriever"]["top_k"]
-                found = await reranked(
-                    reranker, asked.query, found, limit, asked.similarity_threshold, explain=asked.explain
-                )
-            return (
-                replace(found, explain={"embedding_ms": round(embedding_ms, 2), **found.explain})
-                if asked.explain
-                else found
-            )
+            return await self._answered(asked, row, prepared, found)
         raise Unavailable("The index of this knowledge base is being switched; try again in a moment.")
+
+    async def _settings(self, principal: Principal, base_id: UUID) -> Row:
+        async with self._database.tenant(principal) as tx:
+            row = await tx.fetchrow(SQL.settings, principal.org_id, base_id)
+        if row is None:
+            raise no_base(base_id)
+        return row
+
+    def _remember(self, seen: _Seen, row: Row) -> None:
+        self._seen[seen] = row
+        self._seen.move_to_end(seen)
+        if len(self._seen) > SEEN_MAX:
+            self._seen.popitem(last=False)
+
+    async def _prepared(self, principal: Principal, row: Row, asked: Asked) -> _Prepared:
+        """What is done without a connection: no transaction is open while a model works."""
+        mode, alpha = _mode(asked, row["retriever"])
+        reranker = await self._reranker(principal, row, asked)
+        begun = perf_counter()
+        embedded = None
+        if mode is not Mode.KEYWORD:
+            embedded = await self._embed(
+                principal.org_id, row["project_id"], store.embedder_of(row["embedder"]), asked.query
+            )
+            if mode is Mode.HYBRID and asked.alpha is None and embedded.known < KNOWN_MIN:
+                mode = Mode.KEYWORD  # What the embedder cannot read has a vector that says nothing.
+        return _Prepared(mode, alpha, embedded, reranker, perf_counter() - begun)
+
+    async def _answered(self, asked: Asked, row: Row, prepared: _Prepared, found: Found) -> Found:
+        embedding_seconds = None if prepared.embedded is None else prepared.seconds
+        self._metrics.searched(prepared.mode.value, found.seconds, embedding_seconds)
+        if prepared.reranker is not None:  # No database connection is held during this call.
+            limit = asked.limit or row["retriever"]["top_k"]
+            found = await reranked(
+                prepared.reranker, asked.query, found, limit, asked.similarity_threshold, explain=asked.explain
+            )
+        if not asked.explain:
+            return found
+        return replace(found, explain={"embedding_ms": round(prepared.seconds * 1000, 2), **found.explain})
 
     async def _reranker(self, principal: Principal, row: Row, asked: Asked) -> Reranker | None:
         """The caller decides, else the base: where its retriever names a reranker, its answers are reranked."""
@@ -178,32 +237,28 @@ class Search:
             ) from error
         known = embedder.tokenize([text])[0].known if isinstance(embedder, Tokenizing) else 1.0
         self._cached[key] = found = _Embedded(
-            vector, known, embedder.unrelated if isinstance(embedder, Calibrated) else 0.0
+            vector,
+            known,
+            embedder.unrelated if isinstance(embedder, Calibrated) else 0.0,
+            embedder.language if isinstance(embedder, Monolingual) else None,
         )
         if len(self._cached) > CACHED_MAX:
             self._cached.popitem(last=False)
         return found
 
 
-async def _settings(tx: Tx, principal: Principal, base_id: UUID) -> Row:
-    row = await tx.fetchrow(SQL.settings, principal.org_id, base_id)
-    if row is None:
-        raise no_base(base_id)
-    return row
-
-
 def _key(principal: Principal, base_id: UUID, row: Row) -> BaseKey:
     return BaseKey(principal.org_id, row["project_id"], base_id, row["generation"])
 
 
-def _query(asked: Asked, mode: Mode, alpha: float, row: Row, embedded: _Embedded | None, *, wide: bool) -> Query:
-    """`wide`: for a reranker, which reads more than are asked for; the threshold then applies to its scores."""
-    limit = asked.limit or row["retriever"]["top_k"]
+def _query(asked: Asked, prepared: _Prepared, row: Row) -> Query:
+    """A reranker reads more than are asked for; the threshold then applies to its scores."""
+    limit, wide = asked.limit or row["retriever"]["top_k"], prepared.reranker is not None
     return Query(
         asked.query,
         max(CANDIDATES, limit) if wide else limit,
-        mode,
-        alpha,
+        prepared.mode,
+        prepared.alpha,
         asked.filters,
         asked.user,
         asked.groups,
@@ -212,8 +267,15 @@ def _query(asked: Asked, mode: Mode, alpha: float, row: Row, embedded: _Embedded
         language=row["language"],
         exact=asked.exact,
         one_per_item=asked.one_per_item,
-        unrelated=embedded.unrelated if embedded is not None else 0.0,
+        unrelated=prepared.embedded.unrelated if prepared.embedded is not None else 0.0,
+        embedder_language=_language_of_embedder(asked, prepared),
     )
+
+
+def _language_of_embedder(asked: Asked, prepared: _Prepared) -> str | None:
+    """None where somebody has chosen a weight: it stands."""
+    chosen = asked.alpha is not None or prepared.alpha != DEFAULT_RETRIEVER.alpha
+    return None if chosen or prepared.embedded is None else prepared.embedded.language
 
 
 def _mode(asked: Asked, retriever: Mapping[str, Any]) -> tuple[Mode, float]:

@@ -111,7 +111,7 @@ _TABLE: Final = (
         "opendocument",
         (".odt", ".ott"),
         ("application/vnd.oasis.opendocument.text", "application/vnd.oasis.opendocument.text-template"),
-        "headings, paragraphs, lists, tables, notes, comments",
+        "headings, paragraphs, lists, tables, notes, comments; headers and footers, marked as such",
         "pictures, styles, tracked deletions",
         "",
         package=True,

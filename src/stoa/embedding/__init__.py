@@ -7,7 +7,7 @@ from stoa.embedding.directory import DirectoryEmbedder
 from stoa.embedding.local import MINILM, MULTILINGUAL, LocalEmbedder, MultilingualEmbedder
 from stoa.embedding.remote import RemoteEmbedder
 from stoa.embedding.reranking import LocalReranker, NullReranker, RemoteReranker, Reranker, RerankerError
-from stoa.embedding.types import Asymmetric, Calibrated, Embedder, EmbedderError, Tokenizing, Tokens
+from stoa.embedding.types import Asymmetric, Calibrated, Embedder, EmbedderError, Monolingual, Tokenizing, Tokens
 
 __all__ = [
     "MINILM",
@@ -19,6 +19,7 @@ __all__ = [
     "EmbedderError",
     "LocalEmbedder",
     "LocalReranker",
+    "Monolingual",
     "MultilingualEmbedder",
     "NullReranker",
     "RemoteEmbedder",

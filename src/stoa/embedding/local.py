@@ -22,6 +22,7 @@ class LocalEmbedder(ThreadedEmbedder):
     model = MINILM
     dimensions = 384
     tokens_max = 256
+    language = "english"
 
     def __init__(
         self,

@@ -101,3 +101,13 @@ class Calibrated(Protocol):
     def unrelated(self) -> float:
         """The cosine of texts that have nothing to do with one another."""
         ...
+
+
+@runtime_checkable
+class Monolingual(Protocol):
+    """An embedder that was made for one language, and reads others badly."""
+
+    @property
+    def language(self) -> str:
+        """As the index names it."""
+        ...

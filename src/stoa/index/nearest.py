@@ -1,6 +1,6 @@
 """How the nearest vectors are found: by the HNSW graph, by scanning those that pass a filter, or by scanning all."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -66,6 +66,25 @@ async def way(
             (key.org_id, index["index_id"], sent, count, *scoring.runs_of(allowed)),
         )
     return Way("exact", SQL.nearest.format(vectors=table), (key.org_id, index["index_id"], sent, count))
+
+
+async def similarities(
+    tx: Tx, index: Row, query: Query, vector: NDArray[np.float32], ordinals: Sequence[int]
+) -> Mapping[int, float]:
+    """Those of some chunks, in 0..1."""
+    rows = await tx.fetch(
+        SQL.scores_of.format(vectors=store.vectors_table(index)),
+        index["org_id"],
+        index["index_id"],
+        vector.tolist(),
+        ordinals,
+    )
+    return {row["ordinal"]: similarity(row["score"], query) for row in rows}
+
+
+def similarity(cosine: float, query: Query) -> float:
+    """In 0..1: what points away is as unlike as what has nothing to do with it."""
+    return min(1.0, max(0.0, (cosine - query.unrelated) / (1 - query.unrelated)))
 
 
 def width_min(mode: Mode, *, filtered: bool) -> int:

@@ -202,14 +202,14 @@ SELECT term, records FROM knowledge_postings WHERE org_id = $1 AND index_id = $2
 SELECT records FROM knowledge_postings WHERE org_id = $1 AND index_id = $2 AND term >= $3::text AND term < $4::text;
 
 -- name: word_blocks
--- The postings of a query's terms, rarest first, as many as the budget allows: what is left out is what is common.
-WITH sizes AS (
-    SELECT term, sum(count) AS total FROM knowledge_postings WHERE org_id = $1 AND index_id = $2
-        AND term = ANY ($3::text[]) GROUP BY term),
+-- The postings of a query's terms, rarest first, as many as the budget allows: what is left out is what is common. The
+-- table is read once: joined with itself, it is read to its end as soon as the planner knows its size.
+WITH found AS MATERIALIZED (
+    SELECT term, count, records FROM knowledge_postings WHERE org_id = $1 AND index_id = $2 AND term = ANY ($3::text[])),
+     sizes AS (SELECT term, sum(count) AS total FROM found GROUP BY term),
      ranked AS (SELECT term, total, sum(total) OVER (ORDER BY total, term) AS running FROM sizes)
-SELECT r.term, r.total, p.records
-FROM ranked r LEFT JOIN knowledge_postings p ON p.org_id = $1 AND p.index_id = $2 AND p.term = r.term
-    AND (r.running <= $4 OR r.running = r.total);
+SELECT r.term, r.total, f.records
+FROM ranked r LEFT JOIN found f ON f.term = r.term AND (r.running <= $4 OR r.running = r.total);
 
 -- name: nearest
 -- The nearest vectors of all, exactly. Here and below the query's vector stands in a sub-select, which is evaluated
@@ -254,8 +254,11 @@ FROM knowledge_chunks c JOIN knowledge_index_items i ON i.org_id = c.org_id AND 
 WHERE c.org_id = $1 AND c.index_id = $2 AND c.ordinal = ANY ($3::int[]);
 
 -- name: items_at
--- Which items some chunks are of.
-SELECT ordinal, item_id FROM knowledge_chunks WHERE org_id = $1 AND index_id = $2 AND ordinal = ANY ($3::int[]);
+-- Which items some chunks are of, with all ordinals of each and its number of words.
+SELECT c.ordinal, c.item_id, i.first_ordinal, i.last_ordinal, i.words
+FROM knowledge_chunks c, LATERAL (SELECT first_ordinal, last_ordinal, words FROM knowledge_index_items
+    WHERE org_id = $1 AND index_id = $2 AND item_id = c.item_id OFFSET 0) i
+WHERE c.org_id = $1 AND c.index_id = $2 AND c.ordinal = ANY ($3::int[]);
 
 -- name: due
 -- Indexes that have outgrown the shared table or shrunk back, lack their HNSW or have lost too much of it, whose

@@ -51,6 +51,31 @@ def bm25(asked: Sequence[Asked], average_length: float, size: int) -> Scores:
     return scores
 
 
+def bm25_of_items(
+    asked: Sequence[Asked], spans: Sequence[tuple[int, int]], lengths: Sequence[int], size: int
+) -> NDArray[np.float64]:
+    """The score of each whole item, given the first and last of its ordinals and its number of words, as a share of the
+    best possible one. The usual length is that of these items."""
+    owners = np.full(size, -1, np.int32)
+    for number, (first, last) in enumerate(spans):
+        owners[first : last + 1] = number
+    words = np.asarray(lengths, np.float64)
+    norms = K1 * (1 - B + B * words / max(float(words.mean()) if len(words) else 1.0, 1.0))
+    scores = np.zeros(len(spans))
+    for one in asked:
+        best_parts = np.zeros(len(spans))
+        for factor, records in one.terms:
+            joined = b"".join(records)
+            quarters, ordinals = np.frombuffer(joined, "<u2"), np.frombuffer(joined, "<u4")[1::2].astype(np.intp)
+            known = ordinals < size
+            items = owners[ordinals[known]]
+            inside = items >= 0
+            times = np.bincount(items[inside], quarters[1::4][known][inside], len(spans))
+            np.maximum(best_parts, one.weight * factor * (K1 + 1) * times / (times + norms), out=best_parts)
+        scores += best_parts
+    return scores / ((sum(one.weight for one in asked) or 1.0) * (K1 + 1))
+
+
 def _parts(
     weight: float, pieces: Sequence[bytes], average_length: float, size: int
 ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:

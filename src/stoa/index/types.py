@@ -128,6 +128,8 @@ class Query:
     exact: bool = False
     one_per_item: bool = False
     unrelated: float = 0.0
+    embedder_language: str | None = None
+    """The one language that the vectors' embedder reads well. Where no item is in it, meaning weighs less."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,6 +162,30 @@ async def test_opendocument_files(converter: Converter, tmp_path: Path) -> None:
     assert (prices.text, prices.sheet) == ("## Prices\n\n| zip |\n| --- |\n| 01067 |", "Prices")
 
 
+async def test_opendocument_margins_and_other_producers(converter: Converter, tmp_path: Path) -> None:
+    """Headers and footers, each text once; cells that hold a value and no text; counts that are no numbers."""
+    styles = (
+        f'<office:document-styles xmlns:office="{OFFICE}office:1.0" xmlns:style="{OFFICE}style:1.0" '
+        f'xmlns:text="{OFFICE}text:1.0"><office:master-styles>'
+        "<style:master-page><style:header><text:p>Contract 4711</text:p></style:header>"
+        "<style:header-first><text:p>Draft</text:p></style:header-first><style:footer><text:p>Page</text:p></style:footer>"
+        '<style:footer-left style:display="false"><text:p>unused</text:p></style:footer-left></style:master-page>'
+        "<style:master-page><style:header><text:p>Contract 4711</text:p></style:header></style:master-page>"
+        "</office:master-styles></office:document-styles>"
+    )
+    body = '<text:h text:outline-level="x">Leave</text:h><text:p>28 days</text:p>'
+    letter = await read(converter, tmp_path, "a.odt", opendocument("text", "text", body, **{"styles.xml": styles}))
+    assert text_of(letter) == "# Leave\n\n28 days\n\nHeader: Contract 4711\n\nHeader: Draft\n\nFooter: Page"
+    sheet = (
+        '<table:table><table:table-row><table:table-cell office:value-type="float" office:value="12.5"/>'
+        '<table:table-cell office:value-type="date" office:date-value="2026-11-30" table:number-columns-repeated="-1"/>'
+        '<table:table-cell office:value-type="boolean" office:boolean-value="true" table:number-rows-spanned="9999999999999"/>'
+        "</table:table-row></table:table>"
+    )
+    values = await read(converter, tmp_path, "v.ods", opendocument("spreadsheet", "spreadsheet", sheet))
+    assert "| 12.5 | 2026-11-30 | true |" in text_of(values)
+
+
 TYPES = '<Types><Override PartName="/a.xml" ContentType="application/{}"/></Types>'
 
 

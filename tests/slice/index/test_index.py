@@ -1046,6 +1046,35 @@ async def test_repeated_words_count_and_names_of_stop_words_are_found(database: 
     assert share[1] > share[0], "a word that is repeated weighs more"
 
 
+async def test_an_embedder_of_another_language_weighs_less(database: Database, index: Index) -> None:
+    german = "Der Vertrag und die Frist sind nicht mehr als das, was in der Anlage steht."
+    await put(database, index, item(1, german, language="german"), item(2, "Die Frist ist das.", language="german"))
+    vector = unit(1)
+    shown = [
+        (await ask(database, index, "Frist", vector, mode=Mode.HYBRID, explain=True, embedder_language=one)).explain
+        for one in (None, "german", "english")
+    ]
+    assert [one["fusion"]["alpha"] for one in shown] == [0.4, 0.4, pytest.approx(0.3)]
+
+
+async def test_what_stands_around_the_best_chunk_of_an_item_counts(database: Database, index: Index) -> None:
+    """Two items of equal best chunks: one goes on about it, in the words of the query and in meaning."""
+    east, north = np.eye(8, dtype=np.float32)[:2]
+    await put(
+        database,
+        index,
+        item(1, "river boat", "paper and glue", vectors=np.stack([east, -east])),
+        item(2, "river boat", "a harbour", vectors=np.stack([east, north])),
+        item(3, "river boat", "a boat", vectors=np.stack([east, -east])),
+        item(4, "something else", vectors=np.stack([north])),
+    )
+    for mode, best in ((Mode.SEMANTIC, {2}), (Mode.KEYWORD, {3})):
+        found = await ask(database, index, "river boat", mode=mode, vector=(east + 0.5 * north), one_per_item=True)
+        scores = {hit.item_id.int - 1_000: hit.score for hit in found.hits}
+        assert {number for number, score in scores.items() if score == max(scores.values())} == best, mode
+        assert all(0 <= score <= 1 for score in scores.values())
+
+
 async def test_one_hit_per_item(database: Database, index: Index) -> None:
     await put(
         database,

@@ -2,8 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 Box: TypeAlias = tuple[float, float, float, float]
 """Left, bottom, right, top, in points from the page's lower left corner."""
@@ -16,8 +15,7 @@ STRAIGHT: Final = 1.0
 NEAR: Final = 3.0
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """A straight line: level at `at` = y from x `start` to `end`, or upright at `at` = x from y `start` to `end`."""
 
     level: bool
@@ -102,19 +100,18 @@ def _stops(values: list[float]) -> list[float]:
 
 
 def _cells(xs: list[float], ys: list[float], group: list[Rule]) -> list[list[Box | None]]:
-    def ruled(level: bool, at: float, start: float, end: float) -> bool:
-        middle = (start + end) / 2
-        return any(r.level == level and abs(r.at - at) <= NEAR and r.start <= middle <= r.end for r in group)
+    levels = {y: _near(y, [r for r in group if r.level]) for y in ys}
+    uprights = {x: _near(x, [r for r in group if not r.level]) for x in xs}
 
     rows: list[list[Box | None]] = []
     for bottom, top in reversed(list(itertools.pairwise(ys))):
         row: list[Box | None] = []
         for number, (left, right) in enumerate(itertools.pairwise(xs)):
             above = rows[-1][number] if rows else None
-            if number and row[-1] is not None and not ruled(False, left, bottom, top):
+            if number and row[-1] is not None and not _is_ruled(uprights[left], bottom, top):
                 row[-1] = (row[-1][0], row[-1][1], right, row[-1][3])
                 row.append(None)
-            elif above is not None and not ruled(True, top, left, right):
+            elif above is not None and not _is_ruled(levels[top], left, right):
                 rows[-1][number] = (above[0], bottom, above[2], above[3])
                 row.append(None)
             else:
@@ -123,3 +120,13 @@ def _cells(xs: list[float], ys: list[float], group: list[Rule]) -> list[list[Box
             continue  # no rule at all above this row: it belongs to the one before
         rows.append(row)
     return rows
+
+
+def _near(at: float, rules: Sequence[Rule]) -> Sequence[tuple[float, float]]:
+    """Where the rules begin and end that lie at a stop."""
+    return [(r.start, r.end) for r in rules if abs(r.at - at) <= NEAR]
+
+
+def _is_ruled(rules: Sequence[tuple[float, float]], start: float, end: float) -> bool:
+    middle = (start + end) / 2
+    return any(first <= middle <= last for first, last in rules)

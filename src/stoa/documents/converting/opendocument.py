@@ -19,6 +19,9 @@ _FLOATING: Final = frozenset(
     {"frame", "custom-shape", "text-box", "rect", "ellipse", "line", "connector", "g", "table"}
 )
 """Anchored in a paragraph, and read behind it."""
+_MARGINS: Final = frozenset({"header", "footer"})
+_VALUES: Final = ("string-value", "date-value", "time-value", "boolean-value", "value")
+_DIGITS_MAX: Final = 10
 _REPEATED_MAX: Final = 1_000
 """Rows and cells that a sheet says are repeated: styled empty ones reach to its end."""
 
@@ -28,11 +31,10 @@ def opendocument_pages(data: bytes, name: str, kind: str, pages_max: int) -> tup
     try:
         with zipfile.ZipFile(BytesIO(data)) as archive:
             content = ElementTree.fromstring(archive.read("content.xml"))
+            margins = list(_margins(archive)) if kind == "odt" else []
     except (KeyError, *archives.BROKEN, ElementTree.ParseError, DefusedXmlException, RecursionError) as error:
         raise ConversionError("corrupt_file", f"{name} is damaged: it cannot be read as {kind.upper()}.") from error
-    for one in content.iter():  # Local names are unambiguous among what is read, and namespaces differ by version.
-        one.tag = _local(one.tag)
-        one.attrib = {_local(key): value for key, value in one.attrib.items()}
+    _name_locally(content)
     body = content.find("body")
     root = content if body is None else next(iter(body), body)
     try:
@@ -43,13 +45,46 @@ def opendocument_pages(data: bytes, name: str, kind: str, pages_max: int) -> tup
                 raise ConversionError("too_many_pages", message)
             made = [Page("\n\n".join(_slide(one)), number) for number, one in enumerate(slides, 1)]
             return len(slides), [page for page in made if page.markdown.strip()], []
-        return None, [Page("\n\n".join(_blocks(root)), None, sheets=kind == "ods")], []
+        return None, [Page("\n\n".join([*_blocks(root), *margins]), None, sheets=kind == "ods")], []
     except RecursionError as error:
         raise ConversionError("corrupt_file", f"{name} is nested too deeply.") from error
 
 
 def _local(name: str) -> str:
     return name.rpartition("}")[2]
+
+
+def _name_locally(root: Element) -> None:
+    """Local names are unambiguous among what is read, and namespaces differ by version."""
+    for one in root.iter():
+        one.tag = _local(one.tag)
+        one.attrib = {_local(key): value for key, value in one.attrib.items()}
+
+
+def _margins(archive: zipfile.ZipFile) -> Iterator[str]:
+    """Headers and footers of all kinds of pages, each text once. They stand among the styles, which a file may lack."""
+    try:
+        styles = ElementTree.fromstring(archive.read("styles.xml"))
+    except (KeyError, ElementTree.ParseError, DefusedXmlException):
+        return
+    _name_locally(styles)
+    seen: set[str] = set()
+    for page in styles.iter("master-page"):
+        for part in page:
+            kind = part.tag.partition("-")[0]
+            if kind not in _MARGINS or part.get("display") == "false":
+                continue
+            for block in _blocks(part):
+                text = block if block.startswith("|") else f"{kind.capitalize()}: {' '.join(block.lstrip('#').split())}"
+                if text not in seen:
+                    seen.add(text)
+                    yield text
+
+
+def _number(element: Element, name: str, default: int = 1) -> int:
+    """An attribute that counts something; the default where it is no number above zero."""
+    value = element.get(name) or ""
+    return max(int(value), 1) if value.isascii() and value.isdigit() and len(value) < _DIGITS_MAX else default
 
 
 def _slide(slide: Element) -> Iterator[str]:
@@ -68,9 +103,8 @@ def _blocks(element: Element) -> Iterator[str]:
         if one.tag in _UNREAD:
             continue
         if one.tag == "h":
-            level = int(one.get("outline-level") or 1)
             if text := _words(one):
-                yield f"{'#' * max(1, min(level, 6))} {text}"
+                yield f"{'#' * min(_number(one, 'outline-level'), 6)} {text}"
         elif one.tag == "p":
             if text := _words(one):
                 yield text
@@ -121,7 +155,7 @@ def _table(table: Element) -> Iterator[str]:
     spans: dict[tuple[int, int], str] = {}
     for row in table.iter("table-row"):
         cells = _row(row, len(rows), spans)
-        times = min(int(row.get("number-rows-repeated") or 1), _REPEATED_MAX)
+        times = min(_number(row, "number-rows-repeated"), _REPEATED_MAX)
         rows.extend([cells] * (times if any(cells) else 1))
         if len(rows) > ROWS_MAX:
             raise ConversionError("too_large", f"The table {name} has more than {ROWS_MAX:,} rows.")
@@ -149,14 +183,18 @@ def _row(row: Element, at: int, spans: dict[tuple[int, int], str]) -> list[str]:
     for cell in row:
         if cell.tag not in ("table-cell", "covered-table-cell"):
             continue
-        text = " ".join(_blocks(cell))
+        text = " ".join(_blocks(cell)) or _stored(cell)
         if cell.tag == "covered-table-cell":
             text = spans.get((at, len(cells)), text)
-        down, across = (int(cell.get(f"number-{one}-spanned") or 1) for one in ("rows", "columns"))
+        down, across = (_number(cell, f"number-{one}-spanned") for one in ("rows", "columns"))
         for below in range(min(down, _REPEATED_MAX)):
             for beside in range(min(across, _REPEATED_MAX)):
                 if below or beside:
                     spans[at + below, len(cells) + beside] = text
-        times = int(cell.get("number-columns-repeated") or 1)
-        cells += [text] * min(times, _REPEATED_MAX)
+        cells += [text] * min(_number(cell, "number-columns-repeated"), _REPEATED_MAX)
     return cells
+
+
+def _stored(cell: Element) -> str:
+    """The value of a cell that a program wrote without the text that is shown of it."""
+    return next((value for name in _VALUES if (value := cell.get(name))), "")

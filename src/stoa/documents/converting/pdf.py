@@ -14,7 +14,7 @@ from typing import Any, Final
 import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 
-from stoa.documents.converting import annotations, grids, layout, text_lines
+from stoa.documents.converting import annotations, fast_pdfium, grids, layout, text_lines
 from stoa.documents.converting.grids import Box, Rule
 from stoa.documents.converting.page import Page, Report, no_report
 from stoa.documents.converting.sheet import Grid, Line, Sheet, is_within
@@ -24,6 +24,7 @@ from stoa.documents.types import ConversionError
 OBJECTS_MAX: Final = 5_000
 """A drawing, not a table, has more objects; its lines are ignored."""
 SEGMENTS_MAX: Final = 5_000
+_BOUNDS_SLACK: Final = 0.5
 DOTS_PER_INCH: Final = 150
 PIXELS_MAX: Final = 4_000_000
 """Of a picture for a model: more is scaled down by the model's provider anyway."""
@@ -204,8 +205,7 @@ def _is_scan(page: pdfium.PdfPage, lines: Sequence[Line]) -> bool:
 
 
 def _bounded(text_page: pdfium.PdfTextPage, box: Box, turned: Mapping[str, str]) -> str:
-    left, bottom, right, top = box
-    words = text_lines.unmarked(text_page.get_text_bounded(left, bottom, right, top)).split()
+    words = text_lines.unmarked(text_lines.bounded(text_page, box)).split()
     return " ".join(turned.get(word, word) for word in words)
 
 
@@ -216,30 +216,46 @@ def _rules(page: pdfium.PdfPage, view: View) -> list[Rule]:
     if count > OBJECTS_MAX:
         return []
     rules: list[Rule] = []
+    address, paths = fast_pdfium.address_of(page.raw), _Paths(view)
     for number in range(count):
-        item = pdfium_c.FPDFPage_GetObject(page, number)
-        if pdfium_c.FPDFPageObj_GetType(item) == pdfium_c.FPDF_PAGEOBJ_PATH:
-            rules.extend(_path_rules(item, view))
+        item = fast_pdfium.page_object(address, number)
+        if fast_pdfium.object_type(item) == pdfium_c.FPDF_PAGEOBJ_PATH and paths.is_long(item):
+            rules.extend(paths.rules(item))
         if len(rules) > SEGMENTS_MAX:
             return []
     return rules
 
 
-def _path_rules(item: Any, view: View) -> Iterator[Rule]:
-    raw_matrix = pdfium_c.FS_MATRIX()
-    pdfium_c.FPDFPageObj_GetMatrix(item, raw_matrix)
-    matrix = pdfium.PdfMatrix.from_raw(raw_matrix)
-    x, y = ctypes.c_float(), ctypes.c_float()
-    start = previous = (0.0, 0.0)
-    for number in range(min(pdfium_c.FPDFPath_CountSegments(item), SEGMENTS_MAX)):
-        segment = pdfium_c.FPDFPath_GetPathSegment(item, number)
-        pdfium_c.FPDFPathSegment_GetPoint(segment, x, y)
-        point = view.point(*matrix.on_point(x.value, y.value))
-        kind = pdfium_c.FPDFPathSegment_GetType(segment)
-        if kind == pdfium_c.FPDF_SEGMENT_MOVETO:
-            start = point
-        elif kind == pdfium_c.FPDF_SEGMENT_LINETO:
-            yield from grids.rule(previous, point)
-        if pdfium_c.FPDFPathSegment_GetClose(segment):
-            yield from grids.rule(point, start)
-        previous = point
+class _Paths:
+    """What the paths of a page draw, as seen in a view."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._numbers, self._places = fast_pdfium.room(ctypes.c_float, 6)
+
+    def is_long(self, item: int) -> bool:
+        """Whether a path reaches far enough to rule anything: most paths of a drawing do not."""
+        found = self._numbers
+        if not fast_pdfium.object_bounds(item, *self._places[:4]):
+            return True
+        return max(found[2] - found[0], found[3] - found[1]) >= grids.LENGTH_MIN - _BOUNDS_SLACK
+
+    def rules(self, item: int) -> Iterator[Rule]:
+        found, view = self._numbers, self._view
+        fast_pdfium.object_matrix(item, self._places[0])
+        a, b, c, d, e, f = found
+        to_x, to_y = self._places[:2]
+        start = previous = (0.0, 0.0)
+        for number in range(min(fast_pdfium.segments_count(item), SEGMENTS_MAX)):
+            segment = fast_pdfium.path_segment(item, number)
+            fast_pdfium.segment_point(segment, to_x, to_y)
+            x, y = found[0], found[1]
+            point = view.point(a * x + c * y + e, b * x + d * y + f)
+            kind = fast_pdfium.segment_type(segment)
+            if kind == pdfium_c.FPDF_SEGMENT_MOVETO:
+                start = point
+            elif kind == pdfium_c.FPDF_SEGMENT_LINETO:
+                yield from grids.rule(previous, point)
+            if kind != pdfium_c.FPDF_SEGMENT_MOVETO and fast_pdfium.segment_close(segment):
+                yield from grids.rule(point, start)
+            previous = point

@@ -7,6 +7,7 @@ without rules look like columns too: prose is what has long lines, or what the f
 import itertools
 import re
 import statistics
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -113,20 +114,29 @@ def _side(box: _Box, gutter: float) -> int:
     """-1 left of a gutter, which is where the right column begins; 1 right of it; 0 for what spans both."""
     if box.left >= gutter - ROUNDING:
         return 1
-    return -1 if box.right <= gutter - box.size * 0.6 else 0
+    return -1 if _end(box) <= gutter else 0
+
+
+def _end(box: _Box) -> float:
+    """Where a column may begin that stands right of a box."""
+    return box.right + box.size * 0.6
 
 
 def _gutter(boxes: _Boxes) -> float | None:
     """Where a right column begins: the place that most lines begin at, which divides what stands there best."""
     starts = Counter(round(box.left / ROUNDING) for box in boxes if not box.is_grid)
     first = min(starts, default=0)
+    lefts, ends = sorted(box.left for box in boxes), sorted(_end(box) for box in boxes)
     best: tuple[int, float] | None = None
     for start, count in starts.most_common(GUTTERS_TRIED):
         if start == first or count < LINES_MIN - 1:
             continue
         gutter = min(box.left for box in boxes if round(box.left / ROUNDING) == start)
-        left = [box for box in boxes if _side(box, gutter) < 0]
-        right = [box for box in boxes if _side(box, gutter) > 0]
+        if not _may_divide(bisect_right(ends, gutter), len(lefts) - bisect_left(lefts, gutter - ROUNDING), len(boxes)):
+            continue
+        sides = [_side(box, gutter) for box in boxes]
+        left = [box for box, side in zip(boxes, sides, strict=True) if side < 0]
+        right = [box for box, side in zip(boxes, sides, strict=True) if side > 0]
         if _divides(left, right, len(boxes)):
             found = (min(len(left), len(right)), -gutter)
             best = max(best, found) if best else found
@@ -134,13 +144,18 @@ def _gutter(boxes: _Boxes) -> float | None:
 
 
 def _divides(left: _Boxes, right: _Boxes, count: int) -> bool:
-    if min(len(left), len(right)) < LINES_MIN or count - len(left) - len(right) > count * SPANNING_SHARE:
+    if not _may_divide(len(left), len(right), count):
         return False
     bottom, top = _span(left), _span(right)
     overlap = min(bottom[1], top[1]) - max(bottom[0], top[0])
     if overlap < 0.5 * min(bottom[1] - bottom[0], top[1] - top[0]):
         return False
     return (_is_prose(left) and _is_prose(right)) or _apart(left, right)
+
+
+def _may_divide(left: int, right: int, count: int) -> bool:
+    """Judged by how many boxes stand on each side, of so many in all."""
+    return min(left, right) >= LINES_MIN and count - left - right <= count * SPANNING_SHARE
 
 
 def _span(boxes: _Boxes) -> tuple[float, float]:

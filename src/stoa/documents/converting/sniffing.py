@@ -33,6 +33,8 @@ _ELSEWHAT: Final = (
     (b"OggS", "an audio file"),
     (b"ID3", "an audio file"),
     (b"SQLite format 3", "a database"),
+    (b"x\x9f>\x22", "an attachment in Outlook's own format; save what it holds"),
+    (b"!BDN", "a mailbox of Outlook's own format; export its mails as EML"),
 )
 
 

@@ -13,12 +13,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 
-from stoa.documents.converting import layout
+from stoa.documents.converting import fast_pdfium, layout
 from stoa.documents.converting.grids import Box, Point
 from stoa.documents.converting.sheet import Line
 
@@ -32,6 +32,9 @@ _SLANTED: Final = 4
 _LEFTWARD: Final = re.compile("[\u0590-\u08ff]")
 _SPACES: Final = re.compile(r"(?<=[^ \t])[ \t]+(?=[^ \t])")
 _FIXED_PITCH: Final = 1
+_BOLD_WEIGHT: Final = 650
+_NAME_BYTES: Final = 128
+_BOUNDED_UNITS: Final = 512
 _UNSEEN: Final = dict.fromkeys(map(ord, "\x00\xad"))
 _LINE_END_HYPHENS: Final = "\ufffe\x02"
 
@@ -97,7 +100,7 @@ class PageText:
 def read(page: pdfium.PdfPage, text_page: pdfium.PdfTextPage) -> PageText:
     found: dict[int, list[Line]] = {}
     weights: Counter[int] = Counter()
-    glyphs = [_Glyphs(text_page, _view(page, turns)) for turns in range(4)]
+    glyphs = [_Glyphs(text_page, view) for view in _views(page)]
     turned: dict[str, str] = {}
     for turns, line in _lines(glyphs, turned):
         found.setdefault(turns, []).append(line)
@@ -106,10 +109,11 @@ def read(page: pdfium.PdfPage, text_page: pdfium.PdfTextPage) -> PageText:
     return PageText(glyphs[chosen].view, found.pop(chosen, []), list(found.values()), turned)
 
 
-def _view(page: pdfium.PdfPage, turns: int) -> View:
+def _views(page: pdfium.PdfPage) -> Sequence[View]:
+    """Each way to see a page, by its number of turns."""
     left, bottom, right, top = page.get_bbox()
     width, height = right - left, top - bottom
-    return View(turns, left, bottom, *((height, width) if turns % 2 else (width, height)))
+    return [View(turns, left, bottom, *((height, width) if turns % 2 else (width, height))) for turns in range(4)]
 
 
 class _Glyphs:
@@ -117,19 +121,90 @@ class _Glyphs:
 
     def __init__(self, text_page: pdfium.PdfTextPage, view: View) -> None:
         self.page, self.view = text_page, view
-        # Made once: a call for each word is what reading a page costs.
-        self._numbers = [ctypes.c_double() for _ in range(4)]
-        self._references = [ctypes.byref(number) for number in self._numbers]
+        self._raw: Any = text_page.raw
+        self._address = fast_pdfium.address_of(self._raw)
+        self._box, self._places = fast_pdfium.room(ctypes.c_double, 4)
+        self._x, self._y = ctypes.c_double(), ctypes.c_double()
+        self._to_x, self._to_y = ctypes.byref(self._x), ctypes.byref(self._y)
+        self._matrix, self._flags = pdfium_c.FS_MATRIX(), ctypes.c_int()
+        self._matrix_reference, self._flags_reference = ctypes.byref(self._matrix), ctypes.byref(self._flags)
+        self._name = ctypes.create_string_buffer(_NAME_BYTES)
 
     def edges(self, at: int) -> Edges | None:
         """Left and right."""
-        if not pdfium_c.FPDFText_GetCharBox(self.page, at, *self._references):
+        to_left, to_right, to_bottom, to_top = self._places
+        if not fast_pdfium.char_box(self._address, at, to_left, to_right, to_bottom, to_top):
             return None
-        left, right, bottom, top = (number.value for number in self._numbers)
-        if not self.view.turns:
-            return left - self.view.left, right - self.view.left
-        box = self.view.box((left, bottom, right, top))
+        found, view = self._box, self.view
+        if not view.turns:
+            return found[0] - view.left, found[1] - view.left
+        box = view.box((found[0], found[2], found[1], found[3]))
         return box[0], box[2]
+
+    def may_be_apart(self, before: int, after: int, least: float) -> bool:
+        """Whether as much is between two characters. Asked for every space: nearly all of them are narrow."""
+        left, right, bottom, top = self._places
+        call, address, found = fast_pdfium.char_box, self._address, self._box
+        if self.view.turns:
+            one, other = self.edges(before), self.edges(after)
+            return one is None or other is None or other[0] - one[1] >= least or one[0] - other[1] >= least
+        if not call(address, before, left, right, bottom, top):
+            return False
+        begins, ends = found[0], found[1]
+        if not call(address, after, left, right, bottom, top):
+            return False
+        return found[0] - ends >= least or begins - found[1] >= least
+
+    def origin(self, at: int) -> Point | None:
+        """Where the character stands on its baseline."""
+        if not pdfium_c.FPDFText_GetCharOrigin(self._raw, at, self._to_x, self._to_y):
+            return None
+        return self.view.point(self._x.value, self._y.value)
+
+    def size(self, asked: Sequence[int]) -> float:
+        """The usual one of a line's first, middle and last character. Many producers set fonts of size 1 and scale
+        them."""
+        first, last = (pdfium_c.FPDFText_GetFontSize(self._raw, at) for at in (asked[0], asked[-1]))
+        usual = first
+        if first != last and len(asked) > 2:
+            usual = sorted((first, last, pdfium_c.FPDFText_GetFontSize(self._raw, asked[1])))[1]
+        if not pdfium_c.FPDFText_GetMatrix(self._raw, asked[0], self._matrix_reference):
+            return usual
+        return usual * (math.hypot(self._matrix.c, self._matrix.d) or 1.0)
+
+    def is_bold_and_fixed(self, asked: Sequence[int]) -> tuple[bool, bool]:
+        """Whether the font of all these characters is bold, and whether it has characters of one width. In most lines
+        the first one says no to both."""
+        bold = fixed = True
+        for at in asked:
+            self._flags.value = 0
+            length = pdfium_c.FPDFText_GetFontInfo(self._raw, at, self._name, _NAME_BYTES, self._flags_reference)
+            name = self._name.value.lower() if 0 < length <= _NAME_BYTES else b""
+            fixed = fixed and (
+                bool(self._flags.value & _FIXED_PITCH) or any(mark in name for mark in (b"mono", b"courier"))
+            )
+            bold = bold and (
+                any(mark in name for mark in (b"bold", b"black", b"heavy"))
+                or pdfium_c.FPDFText_GetFontWeight(self._raw, at) >= _BOLD_WEIGHT
+            )
+            if not (bold or fixed):
+                break
+        return bold, fixed
+
+
+def bounded(text_page: pdfium.PdfTextPage, box: Box) -> str:
+    """The text in a box. Measured first and then read, as `get_text_bounded` does it, a page is searched twice: nearly
+    every cell of a table fits the first buffer."""
+    raw: Any = text_page.raw
+    left, bottom, right, top = box
+    size = _BOUNDED_UNITS
+    while True:
+        buffer = ctypes.create_string_buffer(2 * size)
+        units = ctypes.cast(buffer, ctypes.POINTER(ctypes.c_ushort))
+        count = pdfium_c.FPDFText_GetBoundedText(raw, left, top, right, bottom, units, size)
+        if count < size:
+            return buffer.raw[: 2 * count].decode("utf-16-le", "ignore")
+        size = max(2 * size, pdfium_c.FPDFText_GetBoundedText(raw, left, top, right, bottom, None, 0) + 1)
 
 
 def unmarked(text: str) -> str:
@@ -227,50 +302,32 @@ def _readable(content: str) -> str:
 def _gaps(glyphs: _Glyphs, first: int, content: str, least: float) -> Iterator[tuple[int, Edges, int, Edges]]:
     """Where a word ends before a wide gap, and where the next one begins: each in the text, then on the page. Lines may
     run to the left."""
-    at = 0
+    one_unit_each = _units(content) == len(content)
     for space in _SPACES.finditer(content):
-        before = glyphs.edges(first + _units(content[at : space.start()]) - 1)
-        first, at = first + _units(content[at : space.end()]), space.end()
-        after = glyphs.edges(first)
-        if before is not None and after is not None and max(after[0] - before[1], before[0] - after[1]) >= least:
-            yield space.start(), before, space.end(), after
+        start, end = space.span()
+        last = first + (start if one_unit_each else _units(content[:start])) - 1
+        following = first + (end if one_unit_each else _units(content[:end]))
+        if glyphs.may_be_apart(last, following, least):
+            before, after = glyphs.edges(last), glyphs.edges(following)
+            if before is not None and after is not None:
+                yield start, before, end, after
 
 
 def _whole(glyphs: _Glyphs, first: int, last: int, content: str, *, broken: bool) -> Line | None:
-    text_page = glyphs.page
-    x, y = ctypes.c_double(), ctypes.c_double()
-    if not pdfium_c.FPDFText_GetCharOrigin(text_page, first, x, y):
+    origin = glyphs.origin(first)
+    if origin is None:
         return None
-    start = glyphs.view.point(x.value, y.value)
-    ends = [found for at in (first, max(first, last)) if (found := glyphs.edges(at)) is not None]
-    asked = (first, (first + last) // 2, max(first, last))
-    fonts = [_font(text_page, at) for at in set(asked)]
-    size = sorted(pdfium_c.FPDFText_GetFontSize(text_page, at) for at in asked)[1] * _scale(text_page, first)
+    last = max(first, last)
+    ends = [found for at in (first, last) if (found := glyphs.edges(at)) is not None]
+    asked = tuple(dict.fromkeys((first, (first + last) // 2, last)))
+    bold, fixed = glyphs.is_bold_and_fixed(asked)
     return Line(
         text=_readable(content),
-        left=min((box[0] for box in ends), default=start[0]),
-        right=max((box[1] for box in ends), default=start[0]),
-        baseline=start[1],
-        size=round(size, 1),
-        bold=all(bold for bold, _ in fonts),
-        fixed=all(fixed for _, fixed in fonts),
+        left=min((box[0] for box in ends), default=origin[0]),
+        right=max((box[1] for box in ends), default=origin[0]),
+        baseline=origin[1],
+        size=round(glyphs.size(asked), 1),
+        bold=bold,
+        fixed=fixed,
         broken=broken,
     )
-
-
-def _scale(text_page: pdfium.PdfTextPage, at: int) -> float:
-    """Many producers set fonts of size 1 and scale them."""
-    matrix = pdfium_c.FS_MATRIX()
-    if not pdfium_c.FPDFText_GetMatrix(text_page, at, matrix):
-        return 1.0
-    return math.hypot(matrix.c, matrix.d) or 1.0
-
-
-def _font(text_page: pdfium.PdfTextPage, at: int) -> tuple[bool, bool]:
-    """Whether the character's font is bold, and whether all its characters are equally wide."""
-    flags, name = ctypes.c_int(), ctypes.create_string_buffer(128)
-    pdfium_c.FPDFText_GetFontInfo(text_page, at, name, 128, flags)
-    lowered = name.value.lower()
-    bold = b"bold" in lowered or b"black" in lowered or b"heavy" in lowered
-    fixed = bool(flags.value & _FIXED_PITCH) or b"mono" in lowered or b"courier" in lowered
-    return bold or pdfium_c.FPDFText_GetFontWeight(text_page, at) >= 650, fixed
