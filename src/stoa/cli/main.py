@@ -13,6 +13,7 @@ from stoa import __version__
 from stoa.cli import (
     apps,
     audit,
+    blobs,
     chat,
     conversations,
     data,
@@ -59,6 +60,7 @@ for name, group in (
 app.command("usage", rich_help_panel=MANAGE)(usage.usage)
 app.command("apply", rich_help_panel=MANAGE)(apply.apply)
 app.add_typer(data.app, name="data", rich_help_panel=OPERATE)
+app.add_typer(blobs.app, name="blobs", rich_help_panel=OPERATE)
 app.add_typer(audit.app, name="audit", rich_help_panel=OPERATE)
 
 

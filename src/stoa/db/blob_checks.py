@@ -1,15 +1,18 @@
-"""Checks of the blob directory against the rows that name its contents: every named blob exists, and every blob is
-named."""
+"""Checks of stored blobs against the rows that name them: every named blob exists, and every blob is named."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from functools import partial
 from uuid import UUID
 
-from stoa.db.blobs import UPLOAD_SECONDS_MAX, Blobs, BlobStore, blob_name, lock_blob
+import structlog
+
+from stoa.db.blobs import UPLOAD_SECONDS_MAX, Blobs, BlobStore, BlobsUnavailable, blob_name, lock_blob
 from stoa.db.checks import Check, Scope
 from stoa.db.engine import Database, Tx
 from stoa.db.internal import internal
 from stoa.kernel.findings import Finding
+
+_log = structlog.get_logger("stoa.blobs")
 
 
 def blob_checks(
@@ -22,7 +25,7 @@ def blob_checks(
             f"{prefix}.missing",
             f"The content of every {what} is there.",
             partial(_missing, blobs, contents),
-            "Restore the directory of blobs from a backup, or upload the file again.",
+            "Restore the files from a backup, or upload the file again.",
         ),
         Check(
             f"{prefix}.orphans",
@@ -59,7 +62,7 @@ async def _orphans(blobs: BlobStore, in_use: str, tx: Tx, scope: Scope) -> Async
 
 async def _remove(database: Database, blobs: BlobStore, in_use: str, finding: Finding) -> bool:
     if finding.subject.count("/") != 2:
-        return await blobs.remove_incoming(finding.subject) > 0
+        return await blobs.remove_incoming(finding.subject)
     org_id, project_id, digest = finding.subject.split("/")
     gone, _ = await discard_unused(database, blobs, in_use, UUID(org_id), UUID(project_id), [bytes.fromhex(digest)])
     return gone > 0
@@ -69,13 +72,24 @@ async def discard_unused(
     database: Database, blobs: Blobs, in_use: str, org_id: UUID, project_id: UUID, hashes: Sequence[bytes]
 ) -> tuple[int, int]:
     """Removes blobs that no row names, each under its advisory lock so that no upload can name it meanwhile; returns
-    (blobs, bytes)."""
+    (blobs, bytes). Raises BlobsUnavailable, with what came before removed."""
     count = size = 0
     for sha256 in hashes:
         name = blob_name(org_id, project_id, sha256)
+        if not await blobs.exists(name):  # Asked first, so that no connection is held while a bucket does not answer.
+            continue
         async with internal(database) as tx:
             await lock_blob(tx, name)
             if not await tx.fetchval(in_use, org_id, project_id, sha256):
                 gone = await blobs.delete(name)
                 count, size = count + (gone > 0), size + gone
     return count, size
+
+
+async def tidied(discarded: Awaitable[tuple[int, int]]) -> None:
+    """Removes what a request leaves behind that nobody names. Where the files cannot be reached, the request has its
+    answer all the same: `clear_orphans` and the doctor find the content later."""
+    try:
+        await discarded
+    except BlobsUnavailable as error:
+        _log.warning("unreferenced content is left behind", reason=error.message)

@@ -1,0 +1,23 @@
+"""Files in a bucket instead of a directory: an adapter of `stoa.db.blobs` over S3, Google Cloud Storage and Azure."""
+
+from stoa.storage.adapter import BucketBlobs
+from stoa.storage.addresses import BucketAddress, Reaching
+from stoa.storage.bucket import Bucket, BucketRefused
+from stoa.storage.checks import bucket_checks, prove
+from stoa.storage.copies import Copies
+from stoa.storage.moving import Moved, move
+from stoa.storage.unfinished import UnfinishedUploads
+
+__all__ = [
+    "Bucket",
+    "BucketAddress",
+    "BucketBlobs",
+    "BucketRefused",
+    "Copies",
+    "Moved",
+    "Reaching",
+    "UnfinishedUploads",
+    "bucket_checks",
+    "move",
+    "prove",
+]
