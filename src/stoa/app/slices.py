@@ -99,8 +99,8 @@ async def open_slices(
         traces = await enter(traces_component.open_component(kit, owner, apps_of, living, exports, retention_days=days))
         built: list[Component] = [
             *files.parts, journal, node, streams, models.gateway, talking.conversations, talking.runs, dialects,
-            deployed, hosted.callbacks, hosted.requirements, *kept.parts, tools, knowledge, sources, triggers, keys, usage,
-            traces,
+            deployed, hosted.callbacks, hosted.requirements, *kept.parts, tools, knowledge, sources, triggers, keys,
+            usage, traces,
         ]  # fmt: skip
         checks = [check for component in built for check in component.checks]
         doctor = await enter(doctor_component.open_component(kit, checks, runs.timeline, choices.data(settings)))

@@ -12,13 +12,14 @@ from stoa.app.outbound import outbound_of
 from stoa.db.blobs import BlobStore, DirectoryBlobs
 from stoa.http.component import Component, Started
 from stoa.outbound import Outbound
-from stoa.settings import Settings, SettingsError
+from stoa.settings import Settings, SettingsError, bucket_keys
 from stoa.storage import (
     Bucket,
     BucketAddress,
     BucketBlobs,
     BucketRefused,
     Copies,
+    Keys,
     Reaching,
     UnfinishedUploads,
     bucket_checks,
@@ -52,7 +53,7 @@ async def open_files(settings: Settings, outbound: Outbound) -> AsyncGenerator[F
     bucket = bucket_of(settings, settings.blobs)
     copies = Copies(settings.data_dir / COPIES)
     copies.clear()
-    unfinished = UnfinishedUploads(bucket, outbound) if bucket.address.scheme == "s3" else None
+    unfinished = _unfinished(bucket, outbound)
     part = Component(
         checks=bucket_checks(bucket), metrics=[bucket.failures], background=[Started(start=partial(_prove, bucket))]
     )
@@ -102,6 +103,16 @@ def bucket_of(settings: Settings, named: str) -> Bucket:
     except ValueError as error:
         raise SettingsError(f"blobs_endpoint (STOA_BLOBS_ENDPOINT) {error}") from error
     return Bucket(address, reaching)
+
+
+def _unfinished(bucket: Bucket, outbound: Outbound) -> UnfinishedUploads | None:
+    found = bucket_keys()
+    if bucket.address.scheme != "s3" or not found:
+        return None
+    keys = Keys(
+        found["key_id"], found["secret"], found.get("token"), found.get("region", "us-east-1"), found.get("endpoint")
+    )
+    return UnfinishedUploads(bucket, outbound, keys)
 
 
 async def _prove(bucket: Bucket) -> None:

@@ -2,11 +2,11 @@
 
 from stoa.storage.adapter import BucketBlobs
 from stoa.storage.addresses import BucketAddress, Reaching
-from stoa.storage.bucket import Bucket, BucketRefused
+from stoa.storage.bucket import Bucket, BucketRefused, Patience
 from stoa.storage.checks import bucket_checks, prove
 from stoa.storage.copies import Copies
 from stoa.storage.moving import Moved, move
-from stoa.storage.unfinished import UnfinishedUploads
+from stoa.storage.unfinished import Keys, UnfinishedUploads
 
 __all__ = [
     "Bucket",
@@ -14,7 +14,9 @@ __all__ = [
     "BucketBlobs",
     "BucketRefused",
     "Copies",
+    "Keys",
     "Moved",
+    "Patience",
     "Reaching",
     "UnfinishedUploads",
     "bucket_checks",

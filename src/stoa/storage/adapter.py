@@ -23,13 +23,15 @@ from stoa.db.blobs import (
     Stored,
     blob_name,
 )
-from stoa.storage.bucket import PART_BYTES, Bucket, Listed
+from stoa.storage.bucket import Bucket, BucketRefused, Listed
 from stoa.storage.copies import Copies
 from stoa.storage.unfinished import UnfinishedUploads
 
 BLOCK_BYTES: Final = 2 * 1024 * 1024
 """Of a download. A reader holds one in memory, however slow it is, and no request is open while it waits."""
 COPY_BLOCK_BYTES: Final = 8 * 1024 * 1024
+UPLOAD_ATTEMPTS_MAX: Final = 2
+"""Of an upload in parts; each of its requests is tried again by itself."""
 DIGEST_HEX: Final = 64
 
 
@@ -43,8 +45,8 @@ class BucketBlobs:
 
     async def put(self, org_id: UUID, project_id: UUID, source: BinaryIO) -> Blob:
         """The name is known once all was read: what is larger than a part is read twice."""
-        first = await asyncio.to_thread(_read_full, source, PART_BYTES + 1)
-        if len(first) <= PART_BYTES:
+        first = await asyncio.to_thread(_read_full, source, self._bucket.part_bytes + 1)
+        if len(first) <= self._bucket.part_bytes:
             digest = (await asyncio.to_thread(hashlib.sha256, first)).digest()
             blob = Blob(blob_name(org_id, project_id, digest), len(first), digest)
             await self._bucket.put(self._key(blob.name), first)
@@ -52,14 +54,30 @@ class BucketBlobs:
         start = await asyncio.to_thread(source.tell) - len(first)
         digest, size = await asyncio.to_thread(_measured, source, first)
         del first
-        await asyncio.to_thread(source.seek, start)
         blob = Blob(blob_name(org_id, project_id, digest), size, digest)
-        key = self._key(blob.name)
-        await self._bucket.put_parts(key, _pieces(source, digest))
-        stored = await self._bucket.head(key)
-        if stored is None or stored.size != size:  # Some servers answer a failed completion with 200.
-            raise BlobsUnavailable("The upload did not arrive whole; send it again.", retry_after_seconds=1)
+        for left in reversed(range(UPLOAD_ATTEMPTS_MAX)):
+            await asyncio.to_thread(source.seek, start)
+            if await self._put_parts(blob, source, last=left == 0):
+                break
         return blob
+
+    async def _put_parts(self, blob: Blob, source: BinaryIO, *, last: bool) -> bool:
+        """Whether the object is there now, which a look decides: the answer to the completion of an upload may be lost,
+        and some servers answer 200 where it failed. Raises BlobsUnavailable at the last attempt."""
+        key = self._key(blob.name)
+        failed: BlobsUnavailable | None = None
+        try:
+            await self._bucket.put_parts(key, _pieces(source, blob.sha256))
+        except BucketRefused:
+            raise
+        except BlobsUnavailable as error:
+            failed = error
+        stored = await self._bucket.head(key)
+        if stored is not None and stored.size == blob.size:
+            return True
+        if last:
+            raise failed or BlobsUnavailable("The upload did not arrive whole; send it again.")
+        return False
 
     async def read(self, name: str) -> AsyncGenerator[bytes]:
         async for block in self._blocks(name, await self._size(name), BLOCK_BYTES):

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
 
@@ -29,12 +29,9 @@ PART_BYTES: Final = 8 * 1024 * 1024
 PARTS_AT_ONCE: Final = 2
 UPLOADS_MAX: Final = 8
 """At once on a node. Each holds up to three parts in memory."""
-QUICK_SECONDS_MAX: Final = 12.0
-"""A look or a deletion, with its retries."""
-BLOCK_SECONDS_MAX: Final = 90.0
-"""A block that is read, or a single PUT, with its retries."""
 UPLOAD_SECONDS_MAX: Final = 1800.0
 """An upload in parts. S3 dates an object by the begin of its upload, and orphans are those of over an hour."""
+DELETE_ATTEMPTS_MAX: Final = 2
 CLOSE_SECONDS_MAX: Final = 5.0
 LISTED_AT_ONCE: Final = 1_000
 OPERATIONS: Final = ("look", "read", "write", "delete", "list")
@@ -44,6 +41,22 @@ _SAID: Final = re.compile(r"<Message>([^<]{1,300})</Message>")
 _METADATA_SERVICE: Final = "169.254.169.254"
 _log = structlog.get_logger("stoa.blobs")
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """For one request: seconds of an attempt, retries, and the seconds after which there is no other."""
+
+    seconds_max: float
+    retries_max: int
+    retry_seconds_max: float
+    backoff_seconds_max: float = 1.0
+
+
+QUICK: Final = Patience(seconds_max=5, retries_max=2, retry_seconds_max=8)
+"""Of a look, a deletion, a page of a listing: a transaction may wait for them."""
+PATIENT: Final = Patience(seconds_max=60, retries_max=4, retry_seconds_max=60, backoff_seconds_max=4)
+"""Of content: a part in a minute is 140 kB/s."""
 
 
 class BucketRefused(BlobsUnavailable):
@@ -71,17 +84,26 @@ class Listed:
 class Bucket:
     """Keys are below the address's prefix. Methods raise BlobsUnavailable."""
 
-    def __init__(self, address: BucketAddress, reaching: Reaching) -> None:
+    def __init__(
+        self,
+        address: BucketAddress,
+        reaching: Reaching,
+        *,
+        quick: Patience = QUICK,
+        patient: Patience = PATIENT,
+        part_bytes: int = PART_BYTES,
+    ) -> None:
         self.address = address
         self.reaching = reaching
+        self.part_bytes = part_bytes
+        self._patience = (quick, patient)
         self.failures = Counter(
             "stoa_blob_failures",
             "Requests to the bucket of files that failed, retries and all.",
             ("operation",),
             known=[(operation,) for operation in OPERATIONS],
         )
-        self._quick: Store | None = None
-        self._patient: Store | None = None
+        self._stores: dict[Patience, Store] = {}
         self._uploads = asyncio.Semaphore(UPLOADS_MAX)
         self._ending: set[asyncio.Future[Any]] = set()
 
@@ -95,7 +117,7 @@ class Bucket:
         import obstore  # noqa: PLC0415 — a server with a directory does without it
 
         with suppress(FileNotFoundError):
-            return _listed(await self._call("look", obstore.head_async(self._look_store, key), QUICK_SECONDS_MAX))
+            return _listed(await self._call("look", obstore.head_async(self._look_store, key)))
         return None
 
     async def read(self, key: str, start: int, end: int) -> bytes:
@@ -103,7 +125,7 @@ class Bucket:
         import obstore  # noqa: PLC0415
 
         request = obstore.get_range_async(self._content_store, key, start=start, end=end)
-        block = bytes(await self._call("read", request, BLOCK_SECONDS_MAX))
+        block = bytes(await self._call("read", request))
         if len(block) != end - start:
             raise self._failed("read", f"{key}: {len(block)} bytes came of {end - start}")
         return block
@@ -115,7 +137,7 @@ class Bucket:
         request = obstore.put_async(self._content_store, key, content, use_multipart=False)
         async with self._uploads:
             try:
-                await self._call("write", request, BLOCK_SECONDS_MAX)
+                await self._call("write", request)
             except FileNotFoundError as error:
                 raise self._refused("write", error) from error
 
@@ -131,7 +153,7 @@ class Bucket:
                 key,
                 source,
                 use_multipart=True,
-                chunk_size=PART_BYTES,
+                chunk_size=self.part_bytes,
                 max_concurrency=PARTS_AT_ONCE,
             )
             # Cancelling the request would leave its parts in the bucket: it ends by its source instead.
@@ -139,6 +161,8 @@ class Bucket:
             try:
                 await self._call("write", asyncio.shield(sending), UPLOAD_SECONDS_MAX)
             except FileNotFoundError as error:
+                if "NoSuchUpload" in str(error):  # Completed, or aborted: the answer was lost, and asked for again.
+                    raise self._failed("write", reason_of(error)) from error
                 raise self._refused("write", error) from error
             finally:
                 if not sending.done():
@@ -150,44 +174,63 @@ class Bucket:
         """Also fine where there is no such object."""
         import obstore  # noqa: PLC0415
 
-        with suppress(FileNotFoundError):
-            await self._call("delete", obstore.delete_async(self._look_store, key), QUICK_SECONDS_MAX)
+        for left in reversed(range(DELETE_ATTEMPTS_MAX)):
+            try:
+                with suppress(FileNotFoundError):
+                    await self._call("delete", obstore.delete_async(self._look_store, key))
+                return
+            except BucketRefused:
+                raise
+            except BlobsUnavailable:  # The client sends a deletion once, though a kept connection may just have ended.
+                if left == 0:
+                    raise
 
     async def list(self, prefix: str | None = None) -> AsyncGenerator[Sequence[Listed]]:
         """Objects below `prefix`, in batches."""
         import obstore  # noqa: PLC0415
 
-        stream = obstore.list(self._look_store, prefix, chunk_size=LISTED_AT_ONCE)
+        last: str | None = None
+        stream, failures = obstore.list(self._look_store, prefix, chunk_size=LISTED_AT_ONCE), 0
         while True:
             try:
-                batch = await self._call("list", anext(stream), QUICK_SECONDS_MAX)
+                batch = [_listed(one) for one in await self._call("list", anext(stream))]
             except StopAsyncIteration:
                 return
             except FileNotFoundError as error:
                 raise self._refused("list", error) from error
-            yield [_listed(one) for one in batch]
-
-    def config(self) -> dict[str, Any]:
-        """What the client works with, credentials that stand in the environment among it."""
-        return cast("dict[str, Any]", self._look_store.config)
+            except BucketRefused:
+                raise
+            except BlobsUnavailable:
+                failures += 1  # The client does not ask again for a page whose body broke off.
+                if failures > 1:
+                    raise
+                stream = obstore.list(self._look_store, prefix, offset=last, chunk_size=LISTED_AT_ONCE)
+                continue
+            yield batch
+            failures, last = 0, batch[-1].key if batch else last
 
     @property
     def _look_store(self) -> "Store":
-        if self._quick is None:
-            self._quick = self._made(timeout=5, retries=2, retry_seconds=8, backoff_seconds_max=1)
-        return self._quick
+        return self._store(self._patience[0])
 
     @property
     def _content_store(self) -> "Store":
-        if self._patient is None:
-            self._patient = self._made(timeout=60, retries=4, retry_seconds=60, backoff_seconds_max=4)
-        return self._patient
+        return self._store(self._patience[1])
 
-    def _made(self, *, timeout: int, retries: int, retry_seconds: int, backoff_seconds_max: int) -> "Store":
+    def _store(self, patience: Patience) -> "Store":
+        if patience not in self._stores:
+            self._stores[patience] = self._made(patience)
+        return self._stores[patience]
+
+    def _made(self, patience: Patience) -> "Store":
         from obstore.exceptions import BaseError  # noqa: PLC0415
         from obstore.store import AzureStore, GCSStore, S3Store  # noqa: PLC0415
 
-        client: ClientConfig = {"connect_timeout": "3s", "timeout": f"{timeout}s", "user_agent": "stoa"}
+        client: ClientConfig = {
+            "connect_timeout": timedelta(seconds=min(3.0, patience.seconds_max)),
+            "timeout": timedelta(seconds=patience.seconds_max),
+            "user_agent": "stoa",
+        }
         reaching, endpoint = self.reaching, self.reaching.endpoint
         if endpoint is not None and endpoint.startswith("http://"):
             client["allow_http"] = True
@@ -197,11 +240,11 @@ class Bucket:
             client["proxy_url"] = proxy
             client["proxy_excludes"] = ",".join(("localhost", "127.0.0.1", "::1", *filter(None, (reaching.no_proxy,))))
         retry: RetryConfig = {
-            "max_retries": retries,
-            "retry_timeout": timedelta(seconds=retry_seconds),
+            "max_retries": patience.retries_max,
+            "retry_timeout": timedelta(seconds=patience.retry_seconds_max),
             "backoff": {
-                "init_backoff": timedelta(milliseconds=100),
-                "max_backoff": timedelta(seconds=backoff_seconds_max),
+                "init_backoff": timedelta(seconds=min(0.1, patience.backoff_seconds_max)),
+                "max_backoff": timedelta(seconds=patience.backoff_seconds_max),
                 "base": 2,
             },
         }
@@ -218,8 +261,9 @@ class Bucket:
         except BaseError as error:
             raise BucketRefused(reason_of(error)) from error
 
-    async def _call(self, operation: str, request: Awaitable[T], seconds_max: float) -> T:
-        """Raises FileNotFoundError where the bucket answers 404, BlobsUnavailable for all else."""
+    async def _call(self, operation: str, request: Awaitable[T], seconds_max: float | None = None) -> T:
+        """Within `seconds_max`, or what one request may take with its retries. Raises FileNotFoundError where the
+        bucket answers 404, BlobsUnavailable for all else."""
         from obstore.exceptions import (  # noqa: PLC0415
             BaseError,
             NotSupportedError,
@@ -227,6 +271,9 @@ class Bucket:
             UnauthenticatedError,
         )
 
+        if seconds_max is None:
+            patience = self._patience[operation in {"read", "write"}]
+            seconds_max = patience.retry_seconds_max + patience.seconds_max
         try:
             async with asyncio.timeout(seconds_max):
                 return await request
@@ -288,6 +335,8 @@ def is_final(text: str) -> bool:
     """Whether an error of the client says no, rather than that nobody answered."""
     if _METADATA_SERVICE in text:  # No credentials were given, and this machine has no role either.
         return True
+    if "redirect without LOCATION" in text:  # Amazon's answer to a signature for another region.
+        return True
     found = _STATUS.search(text)
     return found is not None and 300 <= int(found[1]) < 500 and found[1] not in {"408", "409", "412", "416", "429"}
 
@@ -297,6 +346,8 @@ def reason_of(error: Exception) -> str:
     text = str(error).partition("\n\nDebug source")[0]
     if _METADATA_SERVICE in text:
         return "no credentials were found in the environment, and this machine has no role to take them from"
+    if "redirect without LOCATION" in text:
+        return "it lies in another region: set AWS_REGION"
     code, said, status = _CODE.search(text), _SAID.search(text), _STATUS.search(text)
     if code is not None:
         return f"{code[1]}{f': {said[1]}' if said else ''}{f' (HTTP {status[1]})' if status else ''}"

@@ -1,14 +1,14 @@
 """Uploads in parts that nobody ended: what a server that died in the middle of one has left in an S3 bucket. They hold
 storage, and no listing of objects shows them.
 
-Two requests that the client of buckets does not have, signed here with its credentials. Where those come from a role
-of the machine there are none to sign with; a lifecycle rule of the bucket ends such uploads there.
+Two requests that the client of buckets does not have, signed here. Where its credentials come from a role of the
+machine there is no key to sign with; a lifecycle rule of the bucket ends such uploads there.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 from urllib.parse import quote, unquote
 from xml.etree.ElementTree import Element, ParseError
 
@@ -16,6 +16,7 @@ import structlog
 
 from stoa.db.blobs import BlobsUnavailable
 from stoa.outbound import Outbound, signing
+from stoa.storage.addresses import is_loopback
 from stoa.storage.bucket import Bucket
 
 ANSWER_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -35,22 +36,35 @@ class Unfinished:
         return f"{UnfinishedUploads.PREFIX}{quote(self.upload_id, safe='')}"
 
 
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Of an account at S3. `endpoint` is where its own tools are told to find the server."""
+
+    key_id: str
+    secret: str
+    token: str | None
+    region: str
+    endpoint: str | None
+
+
 class UnfinishedUploads:
     PREFIX: ClassVar[str] = "upload:"
 
-    def __init__(self, bucket: Bucket, outbound: Outbound) -> None:
+    def __init__(self, bucket: Bucket, outbound: Outbound, keys: Keys) -> None:
         self._bucket = bucket
         self._outbound = outbound
+        self._keys = keys
 
     async def list(self, kind: str) -> AsyncIterator[Sequence[Unfinished]]:
-        """Of one kind of files. Nothing where they cannot be listed."""
-        config = self._bucket.config()
-        if not {"access_key_id", "secret_access_key"} <= config.keys():
-            return
+        """Of one kind of files. Nothing where the server does not list them."""
         below = "/".join(filter(None, (self._bucket.address.prefix, kind, "")))
         further: list[tuple[str, str]] = []
         for _ in range(PAGES_MAX):
-            status, body = await self._send("GET", "", [("prefix", below), ("uploads", ""), *further], config)
+            query = [("prefix", below), ("uploads", ""), *further]
+            try:
+                status, body = await self._send("GET", "", query)
+            except BlobsUnavailable:
+                status, body = await self._send("GET", "", query)
             if status != 200:
                 _log.warning("unfinished uploads cannot be listed", status=status)
                 return
@@ -65,22 +79,19 @@ class UnfinishedUploads:
         async for uploads in self.list(kind):
             for one in uploads:
                 if one.upload_id == upload_id:
-                    config = self._bucket.config()
-                    status, _ = await self._send("DELETE", f"/{one.key}", [("uploadId", upload_id)], config)
+                    status, _ = await self._send("DELETE", f"/{one.key}", [("uploadId", upload_id)])
                     return status in {200, 204, 404}
         return False
 
-    async def _send(
-        self, method: str, path: str, query: Sequence[tuple[str, str]], config: Mapping[str, Any]
-    ) -> tuple[int, bytes]:
+    async def _send(self, method: str, path: str, query: Sequence[tuple[str, str]]) -> tuple[int, bytes]:
         from aiohttp import ClientError  # noqa: PLC0415 — loaded at the first outbound call
         from yarl import URL  # noqa: PLC0415
 
         from stoa.outbound.client import client, read_bounded  # noqa: PLC0415
 
-        region = config.get("region") or config.get("default_region") or "us-east-1"
-        bucket = self._bucket.address.bucket
-        endpoint = URL(str(config.get("endpoint") or f"https://s3.{region}.amazonaws.com"))
+        keys, bucket = self._keys, self._bucket.address.bucket
+        named = self._bucket.reaching.endpoint or keys.endpoint
+        endpoint = URL(named or f"https://s3.{keys.region}.amazonaws.com")
         quoted = f"{endpoint.raw_path.rstrip('/')}/{bucket}" + "/".join(
             signing.quoted(part) for part in path.split("/")
         )
@@ -90,15 +101,15 @@ class UnfinishedUploads:
             f"{url.raw_host}{port}",
             quoted,
             query,
-            key_id=config["access_key_id"],
-            secret=config["secret_access_key"],
-            token=config.get("session_token") or config.get("token"),
-            region=str(region),
+            key_id=keys.key_id,
+            secret=keys.secret,
+            token=keys.token,
+            region=keys.region,
             now=datetime.now(UTC),
             method=method,
         )
         outbound = self._outbound.trusted()
-        if url.host in {"localhost", "127.0.0.1", "::1"}:
+        if is_loopback(url.host or ""):
             outbound = outbound.direct()
         try:
             async with (
