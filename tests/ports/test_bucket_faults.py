@@ -33,7 +33,7 @@ PART_BYTES = 16 * 1024
 KINDS = ("before", "after", "body", "500", "503", "lie")
 ONCE = Patience(seconds_max=5, retries_max=0, retry_seconds_max=5)
 AGAIN = Patience(seconds_max=5, retries_max=3, retry_seconds_max=5, backoff_seconds_max=0.01)
-SMALL, LARGE = os.urandom(100), os.urandom(3 * PART_BYTES)
+SMALL, LARGE = os.urandom(100), os.urandom(2 * PART_BYTES)
 ORG, PROJECT = uuid4(), uuid4()
 Operation = Callable[[BucketBlobs], Awaitable[None]]
 
@@ -157,7 +157,7 @@ async def test_a_deletion_that_succeeds_is_one(server: BucketServer, tmp_path: P
             assert not [key for key in server.objects if key.endswith(name)], f"{kind} at {number}"
 
 
-@pytest.mark.parametrize("kind", ["before", "after", "body", "500", "503"])
+@pytest.mark.parametrize("kind", ["before", "after", "body", "503"])
 async def test_a_fault_that_passes_is_not_noticed(server: BucketServer, tmp_path: Path, kind: str) -> None:
     blobs = blobs_of(server, tmp_path, AGAIN)
 
@@ -172,11 +172,8 @@ async def test_a_fault_that_passes_is_not_noticed(server: BucketServer, tmp_path
         server.reset({number: Fault(kind)})
         try:
             await all_of_it()
-        except BlobsUnavailable:
-            # Signed here, and sent once: the listing of uploads that nobody ended.
-            assert "uploads" in server.requests[number], server.requests[number]
-            server.reset()
-            server.clear()
+        except BlobsUnavailable as error:
+            raise AssertionError(f"{kind} at {number}: {server.requests[number]}") from error
 
 
 async def test_an_answer_that_never_comes_is_waited_for_a_bounded_time(server: BucketServer, tmp_path: Path) -> None:

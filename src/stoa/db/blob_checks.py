@@ -1,17 +1,21 @@
 """Checks of stored blobs against the rows that name them: every named blob exists, and every blob is named."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from functools import partial
+from typing import Final
 from uuid import UUID
 
 import structlog
 
 from stoa.db.blobs import UPLOAD_SECONDS_MAX, Blobs, BlobStore, BlobsUnavailable, blob_name, lock_blob
 from stoa.db.checks import Check, Scope
-from stoa.db.engine import Database, Tx
+from stoa.db.engine import Database, Row, Tx
 from stoa.db.internal import internal
 from stoa.kernel.findings import Finding
 
+LOOKED_AT_ONCE: Final = 16
+"""Of a bucket each look is a request."""
 _log = structlog.get_logger("stoa.blobs")
 
 
@@ -38,11 +42,27 @@ def blob_checks(
 
 
 async def _missing(blobs: BlobStore, contents: str, tx: Tx, scope: Scope) -> AsyncIterator[Finding]:
+    rows: list[Row] = []
     async for row in tx.cursor(contents, scope.org_id, scope.since, prefetch=500):
-        name = blob_name(row["org_id"], row["project_id"], row["sha256"])
-        if not await blobs.exists(name):
-            yield Finding(row["org_id"], name, "no such content is stored")
-        scope.looked_at(1)
+        rows.append(row)
+        if len(rows) == LOOKED_AT_ONCE:
+            for finding in await _absent(blobs, rows):
+                yield finding
+            scope.looked_at(len(rows))
+            rows.clear()
+    for finding in await _absent(blobs, rows):
+        yield finding
+    scope.looked_at(len(rows))
+
+
+async def _absent(blobs: BlobStore, rows: Sequence[Row]) -> Sequence[Finding]:
+    names = [blob_name(row["org_id"], row["project_id"], row["sha256"]) for row in rows]
+    there = await asyncio.gather(*map(blobs.exists, names))
+    return [
+        Finding(row["org_id"], name, "no such content is stored")
+        for row, name, found in zip(rows, names, there, strict=True)
+        if not found
+    ]
 
 
 async def _orphans(blobs: BlobStore, in_use: str, tx: Tx, scope: Scope) -> AsyncIterator[Finding]:

@@ -38,6 +38,7 @@ OPERATIONS: Final = ("look", "read", "write", "delete", "list")
 _STATUS: Final = re.compile(r"status code: (\d{3})")
 _CODE: Final = re.compile(r"<Code>([^<]{1,100})</Code>")
 _SAID: Final = re.compile(r"<Message>([^<]{1,300})</Message>")
+_URL: Final = re.compile(r" https?://\S+")
 _METADATA_SERVICE: Final = "169.254.169.254"
 _log = structlog.get_logger("stoa.blobs")
 T = TypeVar("T")
@@ -106,6 +107,11 @@ class Bucket:
         self._stores: dict[Patience, Store] = {}
         self._uploads = asyncio.Semaphore(UPLOADS_MAX)
         self._ending: set[asyncio.Future[Any]] = set()
+
+    async def open(self) -> None:
+        """Loads the client and makes its connections' settings, which takes a tenth of a second: before the server
+        answers. Raises BucketRefused."""
+        await asyncio.to_thread(lambda: (self._look_store, self._content_store))
 
     async def close(self) -> None:
         """Waits a moment for uploads that were given up, so that they take their parts away."""
@@ -351,7 +357,9 @@ def reason_of(error: Exception) -> str:
     code, said, status = _CODE.search(text), _SAID.search(text), _STATUS.search(text)
     if code is not None:
         return f"{code[1]}{f': {said[1]}' if said else ''}{f' (HTTP {status[1]})' if status else ''}"
-    return " ".join(text.split())[:300]
+    if status is not None:  # The answer to a look has no body.
+        return f"HTTP {status[1]}"
+    return " ".join(_URL.sub("", text).split())[:300]
 
 
 def _listed(found: Any) -> Listed:

@@ -24,6 +24,7 @@ async def prove(bucket: Bucket, kind: str) -> None:
     only warns where it does not answer: a server that starts during an outage serves what needs no files."""
     key = f"{kind}/{INCOMING}/{uuid4()}"
     content = os.urandom(16)
+    await bucket.open()
     try:
         await _prove(bucket, key, content)
     except BucketRefused:
