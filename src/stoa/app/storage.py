@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,7 @@ from stoa.storage import (
     Reaching,
     UnfinishedUploads,
     bucket_checks,
+    failures,
     prove,
 )
 
@@ -48,7 +49,7 @@ async def open_files(settings: Settings, outbound: Outbound) -> AsyncGenerator[F
     """Raises SettingsError for an address that is none. Whether the bucket can be used is asked when the server
     starts."""
     if settings.blobs is None:
-        yield directories(settings.data_dir)
+        yield replace(directories(settings.data_dir), parts=[Component(metrics=[failures()])])
         return
     bucket = bucket_of(settings, settings.blobs)
     copies = Copies(settings.data_dir / COPIES)

@@ -2,7 +2,7 @@
 
 from stoa.storage.adapter import BucketBlobs
 from stoa.storage.addresses import BucketAddress, Reaching
-from stoa.storage.bucket import Bucket, BucketRefused, Patience
+from stoa.storage.bucket import Bucket, BucketRefused, Patience, failures
 from stoa.storage.checks import bucket_checks, prove
 from stoa.storage.copies import Copies
 from stoa.storage.moving import Moved, move
@@ -20,6 +20,7 @@ __all__ = [
     "Reaching",
     "UnfinishedUploads",
     "bucket_checks",
+    "failures",
     "move",
     "prove",
 ]

@@ -82,6 +82,16 @@ class Listed:
     version: str | None
 
 
+def failures() -> Counter:
+    """Also shown, as zeros, where files are in a directory."""
+    return Counter(
+        "stoa_blob_failures",
+        "Requests to the bucket of files that failed, retries and all.",
+        ("operation",),
+        known=[(operation,) for operation in OPERATIONS],
+    )
+
+
 class Bucket:
     """Keys are below the address's prefix. Methods raise BlobsUnavailable."""
 
@@ -98,12 +108,7 @@ class Bucket:
         self.reaching = reaching
         self.part_bytes = part_bytes
         self._patience = (quick, patient)
-        self.failures = Counter(
-            "stoa_blob_failures",
-            "Requests to the bucket of files that failed, retries and all.",
-            ("operation",),
-            known=[(operation,) for operation in OPERATIONS],
-        )
+        self.failures = failures()
         self._stores: dict[Patience, Store] = {}
         self._uploads = asyncio.Semaphore(UPLOADS_MAX)
         self._ending: set[asyncio.Future[Any]] = set()
