@@ -91,6 +91,8 @@ def bucket_of(settings: Settings, named: str) -> Bucket:
         address = BucketAddress.of(named)
     except ValueError as error:
         raise SettingsError(f"blobs (STOA_BLOBS) {error}") from error
+    if address.scheme == "gs" and settings.blobs_endpoint is not None:
+        raise SettingsError("blobs_endpoint (STOA_BLOBS_ENDPOINT) is for s3:// and az:// alone")
     reaching = Reaching(
         settings.blobs_endpoint,
         settings.blobs_allow_http,

@@ -7,7 +7,7 @@ An object appears under its name complete or not at all: a single PUT, or the co
 import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -87,14 +87,13 @@ class BucketBlobs:
     @asynccontextmanager
     async def local(self, name: str) -> AsyncGenerator[Path]:
         size = await self._size(name)
-        try:
-            async with self._copies.hold(size) as path:
+        async with AsyncExitStack() as stack:
+            try:
+                path = await stack.enter_async_context(self._copies.hold(size))
                 await self._copy(name, size, path)
-                yield path
-        except OSError as error:
-            if error.filename is None and error.errno is None:  # A TimeoutError of who reads it.
-                raise
-            raise BlobsUnavailable(f"A file cannot be copied for reading: {error.strerror}.") from error
+            except OSError as error:  # Of the disk here; its user's own errors are its own.
+                raise BlobsUnavailable(f"A file cannot be copied for reading: {error.strerror}.") from error
+            yield path
 
     async def delete(self, name: str) -> int:
         key = self._key(name)
