@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 from pydantic import SecretStr
 from typer.testing import CliRunner
@@ -22,6 +23,7 @@ from tests.support.buckets import CREDENTIALS, BucketServer, Fault, bucket_serve
 from tests.support.databases import Databases
 from tests.support.doubles import ScriptedModel, answer
 from tests.support.knowledge import SICK, base_of, search, settled, sources, upload
+from tests.support.logs import logged
 
 PREFIX = "stoa/files of ü"
 DOWN = {0: Fault("503", forever=True)}
@@ -127,6 +129,24 @@ async def test_while_the_bucket_is_down_chats_go_on_and_nothing_is_half_done(
     assert bucket.objects == {}
     assert (await add(server, other, b"new"))["data"]["size"] == 3
     await server.call("DELETE", f"/v1/conversations/{other}")
+
+
+async def test_a_download_of_damaged_content_breaks_off(server: Running, bucket: BucketServer) -> None:
+    conversation, content = await server.conversation(), os.urandom(5 * 1024 * 1024)
+    file = (await add(server, conversation, content))["data"]
+    [key] = bucket.objects
+    bucket.store(key, content[:-1] + b"?")
+    with logged() as lines:
+        with pytest.raises(httpx.RemoteProtocolError):
+            await server.client.get(f"/v1/files/{file['id']}/content")
+        async with asyncio.timeout(10):
+            while not any("an answer broke off" in line for line in lines):
+                await asyncio.sleep(0.01)
+    assert not any('"bug"' in line for line in lines), lines
+    bucket.objects.clear()
+    lost = await server.client.get(f"/v1/files/{file['id']}/content")
+    assert (lost.status_code, lost.json()["error"]["code"]) == (404, "not_found")
+    await deleted(server, conversation)
 
 
 async def test_the_doctor_of_the_operator_looks_into_the_bucket(server: Running, bucket: BucketServer) -> None:
