@@ -13,6 +13,7 @@ HEAVY = {
     "mcp",
     "mcp_types",
     "numpy",
+    "obstore",
     "onnxruntime",
     "prometheus_client",
     "pydantic_settings",

@@ -14,7 +14,7 @@ from stoa.settings import variables
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
-OUTSIDE = {"OPENAI_API_KEY", "ANTHROPIC_API_KEY"}
+OUTSIDE = {"OPENAI_API_KEY", "ANTHROPIC_API_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"}
 
 
 def instructions() -> list[tuple[str, str]]:

@@ -16,6 +16,7 @@ LATER = {
     "mcp": "speaks MCP",
     "nh3": "shows an answer on a page",
     "numpy": "vectors and scores",
+    "obstore": "files in a bucket",
     "onnxruntime": "the local embedder",
     "protego": "robots.txt",
     "PIL": "reads a picture, in a process of its own",

@@ -40,6 +40,7 @@ def serve(environment: dict[str, str], port: int, log: str, said: Connection) ->
     os.dup2(descriptor, 2)
     for name in [name for name in os.environ if name.startswith(("STOA_", "OPENAI_", "ANTHROPIC_", "OLLAMA_"))]:
         del os.environ[name]
+    os.environ.update({name: value for name, value in environment.items() if name.startswith("AWS_")})
 
     def tell(line: str) -> None:
         if line.startswith("Stoa is ready at "):

@@ -4,7 +4,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Map
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from uuid import UUID
 
@@ -25,7 +24,7 @@ from stoa import (
     tools,
 )
 from stoa.db import Tx
-from stoa.db.blobs import DirectoryBlobs
+from stoa.db.blobs import Blobs
 from stoa.http.errors import explain
 from stoa.kernel.errors import BadRequest
 from stoa.kernel.principal import Principal
@@ -330,15 +329,14 @@ class GatewayEmbedder:
             ) from error
 
 
-async def read_file(
-    relevance: documents.Documents, blobs: DirectoryBlobs, file: conversations.File
-) -> conversations.Reading:
+async def read_file(relevance: documents.Documents, blobs: Blobs, file: conversations.File) -> conversations.Reading:
     """What a file holds, or why it cannot be read. Images are not read: models look at them."""
     if file.mime_type.startswith("image/"):
         return conversations.Reading()
-    path: Path = blobs.path(conversations.blob_name(file.org_id, file.project_id, file.sha256))
+    name = conversations.blob_name(file.org_id, file.project_id, file.sha256)
     try:
-        found = await relevance.convert(path, name=file.name, mime_type=file.mime_type)
+        async with blobs.local(name) as path:
+            found = await relevance.convert(path, name=file.name, mime_type=file.mime_type)
     except documents.ConversionError as error:
         return conversations.Reading(error={"code": error.code, "message": error.message})
     passages = [conversations.FilePassage(passage.text, passage.page, passage.heading) for passage in found.passages]

@@ -44,7 +44,7 @@ def data(settings: Settings) -> DataLocation:
         where = "the PostgreSQL of STOA_DATABASE_URL"
     else:
         where = str(locate(settings.data_dir).database or "a PostgreSQL that this process was given")
-    return DataLocation(files=str(settings.data_dir.resolve()), database=where)
+    return DataLocation(files=settings.blobs or str(settings.data_dir.resolve()), database=where)
 
 
 def providers(settings: Settings) -> Sequence[ProviderSettings]:

@@ -9,7 +9,7 @@ from functools import partial
 from stoa import access, bases, documents, embedding, gateway
 from stoa.app import adapters, choices
 from stoa.bases import component as bases_component
-from stoa.db.blobs import DirectoryBlobs
+from stoa.db.blobs import BlobStore
 from stoa.db.node import Node
 from stoa.gateway import component as gateway_component
 from stoa.gateway.providers.extractive import SLUG, ExtractiveModel
@@ -77,7 +77,13 @@ async def open_models(
 
 @asynccontextmanager
 async def open_bases(
-    settings: Settings, outbound: Outbound, kit: Kit, owner: access.Access, node: Node, models: Models
+    settings: Settings,
+    outbound: Outbound,
+    kit: Kit,
+    owner: access.Access,
+    node: Node,
+    models: Models,
+    blobs: BlobStore,
 ) -> AsyncGenerator[bases_component.BasesComponent]:
     async with AsyncExitStack() as stack:
         catalogue = models.gateway.catalogue
@@ -94,7 +100,7 @@ async def open_bases(
                 kit,
                 node.id,
                 owner,
-                DirectoryBlobs(settings.data_dir / "knowledge"),
+                blobs,
                 bases.Embedders(
                     models.local.by_name,
                     models.local.chosen,

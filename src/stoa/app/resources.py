@@ -5,14 +5,13 @@ import io
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
 from stoa import access, artifacts, memory, runs, skills, tools
 from stoa.app.adapters import Known
 from stoa.artifacts import component as artifacts_component
-from stoa.db.blobs import DirectoryBlobs
+from stoa.db.blobs import BlobStore
 from stoa.http.component import Component, Kit
 from stoa.kernel.effects import EffectKey
 from stoa.kernel.errors import NotFound
@@ -102,7 +101,7 @@ class Publisher:
         _, held = await self._held.version(self._principal, artifact_id, version)
         if found.kind not in artifacts.TEXT_KINDS:
             return _reference(found, held), None
-        content = b"".join([chunk async for chunk in self._held.content(held)])
+        content = b"".join([chunk async for chunk in await self._held.content(held)])
         return _reference(found, held), content.decode("utf-8", "replace")
 
     async def list(self) -> Sequence[Mapping[str, Any]]:
@@ -163,12 +162,11 @@ class Lent:
 
 @asynccontextmanager
 async def open_resources(
-    kit: Kit, owner: access.Access, data_dir: Path, public_url: str | None
+    kit: Kit, owner: access.Access, blobs: BlobStore, public_url: str | None
 ) -> AsyncGenerator[Lent]:
     async with AsyncExitStack() as stack:
         remembered = await stack.enter_async_context(memory_component.open_component(kit, owner))
         taught = await stack.enter_async_context(skills_component.open_component(kit, owner))
-        blobs = DirectoryBlobs(data_dir / "artifacts")
         published = await stack.enter_async_context(
             artifacts_component.open_component(kit, owner, blobs, owner.principal_of, public_url=public_url)
         )

@@ -12,12 +12,13 @@ from stoa.app.backing_up import open_backups
 from stoa.app.knowledge import Models, open_bases, open_models, open_sources
 from stoa.app.outbound import outbound_of
 from stoa.app.resources import Lent, open_resources
+from stoa.app.storage import open_files
 from stoa.app.triggering import AppRunner, TriggersOfKeys
 from stoa.apps import component as apps_component
 from stoa.callbacks import component as callbacks_component
 from stoa.console import component as console_component
 from stoa.conversations import component as conversations_component
-from stoa.db.blobs import DirectoryBlobs
+from stoa.db.blobs import BlobStore
 from stoa.db.counting import ListCounts
 from stoa.db.node import Node
 from stoa.dialects import component as dialects_component
@@ -61,6 +62,7 @@ async def open_slices(
     """`builtin` stands in for the extractive model, `toolbox` for the project's tools: for tests."""
     async with AsyncExitStack() as stack:
         enter, outbound = stack.enter_async_context, outbound_of(settings)
+        files = await enter(open_files(settings, outbound))
         journal = await enter(journal_component.open_component(kit))
         public = apps.PublicApps(kit.database)
         living = adapters.living(owner, public)
@@ -69,9 +71,9 @@ async def open_slices(
         node = await enter(runs_component.open_node(kit, reconnect, streams.streams.interrupt))
         journal.writer.others = lambda: bool(node.node.others)
         models = await enter(open_models(settings, outbound, kit, owner, journal, node.node, builtin))
-        knowledge = await enter(open_bases(settings, outbound, kit, owner, node.node, models))
+        knowledge = await enter(open_bases(settings, outbound, kit, owner, node.node, models, files.knowledge))
         sources = await enter(open_sources(settings, outbound, kit, node.node, models, knowledge))
-        kept = await enter(open_resources(kit, owner, settings.data_dir, settings.public_url))
+        kept = await enter(open_resources(kit, owner, files.artifacts, settings.public_url))
         programs = choices.programs(settings)
         tools = await enter(
             tools_component.open_component(kit, models.gateway.vault, owner, outbound=outbound, programs=programs)
@@ -91,7 +93,7 @@ async def open_slices(
         )
         hosted = await enter(_open_hosted(settings, outbound, kit, node.node, models, deployed, chosen))
         lent = _Neighbours(journal, streams, node.node, models, public, deployed, hosted, chosen, library, kept)
-        talking = await enter(_open_conversations(settings, kit, owner, lent))
+        talking = await enter(_open_conversations(settings, kit, owner, lent, files.blobs))
         triggers = await enter(_open_triggers(settings, kit, node.node, models, hosted, talking))
         keys = await enter(_open_access(settings, outbound, kit, owner))
         dialects = await enter(_open_dialects(kit, talking, streams, models, deployed, chosen))
@@ -100,9 +102,9 @@ async def open_slices(
         days, apps_of = settings.traces_retention_days, deployed.apps
         traces = await enter(traces_component.open_component(kit, owner, apps_of, living, exports, retention_days=days))
         built: list[Component] = [
-            journal, node, streams, models.gateway, talking.conversations, talking.runs, dialects, deployed,
-            hosted.callbacks, hosted.requirements, *kept.parts, tools, knowledge, sources, triggers, keys, usage,
-            traces, Component(background=[ListCounts(kit.database)]), open_backups(settings, kit),
+            *files.parts, journal, node, streams, models.gateway, talking.conversations, talking.runs, dialects,
+            deployed, hosted.callbacks, hosted.requirements, *kept.parts, tools, knowledge, sources, triggers, keys,
+            usage, traces, Component(background=[ListCounts(kit.database)]), open_backups(settings, kit),
         ]  # fmt: skip
         built.append(await enter(transfer_component.open_component(kit, access.Orgs(kit.database, kit.ids), built)))
         checks = [check for component in built for check in component.checks]
@@ -239,12 +241,11 @@ def _reading(streams: streams_component.StreamsComponent) -> runs.Reading:
 
 @asynccontextmanager
 async def _open_conversations(
-    settings: Settings, kit: Kit, owner: access.Access, lent: _Neighbours
+    settings: Settings, kit: Kit, owner: access.Access, lent: _Neighbours, blobs: BlobStore
 ) -> AsyncGenerator[_Talking]:
     """Conversations and the runs that answer in them: each is lent the other."""
     async with AsyncExitStack() as stack:
         catalogue, streams = lent.models.gateway.catalogue, lent.streams
-        blobs = DirectoryBlobs(settings.data_dir / "blobs")
         reader = conversations.Reader(kit.database, partial(adapters.read_file, lent.models.documents, blobs))
         transcript = conversations.Transcript(kit.database, reader, blobs)
         uploads, trials = hosting.AppUploads(), flows.FlowTrials(lent.apps.workflows, catalogue)

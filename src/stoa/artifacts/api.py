@@ -196,7 +196,7 @@ def _content(router: Routes, artifacts: Artifacts, gate: Gate, links: SignedLink
     ) -> StreamingResponse:
         """The version, byte for byte. Always sent as an attachment, so that no browser runs what a stranger wrote."""
         held, found = await artifacts.version(principal, artifact_id, _named(version))
-        return _attached(artifacts, found, held.file_name)
+        return await _attached(artifacts, found, held.file_name)
 
 
 def _sharing(router: Routes, artifacts: Artifacts, gate: Gate, root: Root) -> None:
@@ -232,19 +232,19 @@ def shared_routes(artifacts: Artifacts) -> Routes:
         kind, file_name, version = found
         shown = rules.inline_type(kind, version.mime_type)
         if shown is None:
-            return _attached(artifacts, version, file_name)
+            return await _attached(artifacts, version, file_name)
         headers = _headers(version) | {"Content-Security-Policy": rules.SHOWN, "Cache-Control": "no-store"}
-        return StreamingResponse(artifacts.content(version), media_type=shown, headers=headers)
+        return StreamingResponse(await artifacts.content(version), media_type=shown, headers=headers)
 
     return router
 
 
-def _attached(artifacts: Artifacts, version: Version, file_name: str) -> StreamingResponse:
+async def _attached(artifacts: Artifacts, version: Version, file_name: str) -> StreamingResponse:
     headers = _headers(version) | {
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(file_name)}",
         "Content-Security-Policy": "sandbox",
     }
-    return StreamingResponse(artifacts.content(version), media_type=version.mime_type, headers=headers)
+    return StreamingResponse(await artifacts.content(version), media_type=version.mime_type, headers=headers)
 
 
 def _headers(version: Version) -> dict[str, str]:

@@ -11,8 +11,8 @@ from stoa.artifacts.ports import Projects
 from stoa.artifacts.store import SQL
 from stoa.artifacts.types import Artifact, ArtifactFilter, Kind, NewArtifact, NewVersion, Origin, Share, Version
 from stoa.db import Database, Tx, audit, effects, idempotency
-from stoa.db.blob_checks import discard_unused
-from stoa.db.blobs import Blob, BlobStore, blob_name, lock_blob
+from stoa.db.blob_checks import discard_unused, tidied
+from stoa.db.blobs import Blob, BlobStore, blob_name, lock_blob, opened
 from stoa.db.idempotency import IdempotencyKey
 from stoa.db.internal import internal_statement
 from stoa.db.receipts import Receipts, Removed
@@ -74,7 +74,7 @@ class Artifacts:
                     await effects.record(tx, origin.call, {"artifact_id": str(artifact_id)})
                 return await store.artifact(tx, principal.org_id, artifact_id)
         finally:
-            await self.discard(principal.org_id, home, [blob.sha256])  # Unless a version has it now.
+            await tidied(self.discard(principal.org_id, home, [blob.sha256]))  # Unless a version has it now.
 
     async def add_version(
         self,
@@ -120,7 +120,7 @@ class Artifacts:
                     await effects.record(tx, origin.call, {"version_id": str(made.id)})
                 return made
         finally:
-            await self.discard(before.org_id, before.project_id, stale)  # Unless a version has it now.
+            await tidied(self.discard(before.org_id, before.project_id, stale))  # Unless a version has it now.
 
     async def _insert(
         self,
@@ -180,8 +180,9 @@ class Artifacts:
             found = await store.artifact(tx, principal.org_id, artifact_id)
             return found, await store.version(tx, principal.org_id, artifact_id, named)
 
-    def content(self, version: Version) -> AsyncIterator[bytes]:
-        return self._blobs.read(blob_name(version.org_id, version.project_id, version.sha256))
+    async def content(self, version: Version) -> AsyncIterator[bytes]:
+        """Raises BlobsUnavailable before the first piece."""
+        return await opened(self._blobs.read(blob_name(version.org_id, version.project_id, version.sha256)))
 
     async def of_run(self, principal: Principal, run_id: UUID) -> Sequence[tuple[Kind, str, Version]]:
         """What a run has published: kind, file name and version of each."""

@@ -189,17 +189,17 @@ def _items(router: Routes, items: Items, gate: Gate) -> None:
     @router.get("/v1/knowledgebase-items/{item_id}/content", response_class=StreamingResponse, responses=refusals(404))
     async def download_item(item_id: UUID, principal: Annotated[Principal, reading]) -> StreamingResponse:
         """The file, byte for byte, as an attachment."""
-        return content(items, await items.get(principal, item_id))
+        return await content(items, await items.get(principal, item_id))
 
 
-def content(items: Items, item: Item) -> StreamingResponse:
+async def content(items: Items, item: Item) -> StreamingResponse:
     headers = {
         "Content-Length": str(item.size),
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(item.name)}",
         "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": "sandbox",
     }
-    return StreamingResponse(items.content(item), media_type=item.mime_type, headers=headers)
+    return StreamingResponse(await items.content(item), media_type=item.mime_type, headers=headers)
 
 
 async def upload(

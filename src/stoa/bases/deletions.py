@@ -15,7 +15,7 @@ from stoa.bases.ports import Index
 from stoa.bases.store import SQL
 from stoa.db import Database, Row, Tx, audit
 from stoa.db.blob_checks import discard_unused
-from stoa.db.blobs import UPLOAD_SECONDS_MAX, BlobStore
+from stoa.db.blobs import UPLOAD_SECONDS_MAX, BlobStore, BlobsUnavailable
 from stoa.db.internal import internal
 from stoa.index import BaseKey, Removed
 from stoa.kernel.errors import NotFound
@@ -88,7 +88,8 @@ class Deletions:
             rows = await tx.fetch(SQL.unverified_deletions)
         by_base: dict[tuple[UUID, UUID], list[Row]] = {}
         for row in rows:
-            await self._remove_content(row)
+            if not await self._remove_content(row):
+                break
             by_base.setdefault((row["org_id"], row["knowledgebase_id"]), []).append(row)
         for together in by_base.values():
             if not await self._verify(together) and len(together) > 1:
@@ -169,17 +170,21 @@ class Deletions:
             row = await tx.fetchrow(SQL.deletion, org_id, deletion_id)
             assert row is not None
             chunks: int = await tx.fetchval(SQL.chunks_of_base, org_id, row["knowledgebase_id"])
-        await self._remove_content(row)
-        if chunks <= VERIFIED_AT_ONCE_CHUNKS_MAX:
+        if await self._remove_content(row) and chunks <= VERIFIED_AT_ONCE_CHUNKS_MAX:
             await self._verify([row])
 
-    async def _remove_content(self, row: Row) -> None:
+    async def _remove_content(self, row: Row) -> bool:
+        """False while the content cannot be reached: the receipt stays unverified, and the sweep goes on with it."""
         if row["blobs"]:
-            count, size = await self.discard(
-                row["org_id"], row["project_id"], [bytes.fromhex(name) for name in row["blobs"]]
-            )
+            try:
+                hashes = [bytes.fromhex(name) for name in row["blobs"]]
+                count, size = await self.discard(row["org_id"], row["project_id"], hashes)
+            except BlobsUnavailable as error:
+                _log.warning("deleted content cannot be removed yet", deletion_id=str(row["id"]), reason=error.message)
+                return False
             async with internal(self._database) as tx:
                 await tx.execute(SQL.record_blobs, row["org_id"], row["id"], count, size)
+        return True
 
     async def _verify(self, rows: Sequence[Row]) -> bool:
         """Re-scans for leftovers of these deletions from one base. True and recorded where there are none."""

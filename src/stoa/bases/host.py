@@ -163,4 +163,4 @@ def _items(router: Routes, items: Items, reading: Any, writing: Any) -> None:
     @router.get("/v1/items/{item_id}/content", response_class=StreamingResponse, responses=refusals(404))
     async def download_item_here(item_id: UUID, caller: Annotated[Caller, reading]) -> StreamingResponse:
         """The file, byte for byte, as an attachment."""
-        return content(items, await items.get(caller.principal, item_id, caller.base_id))
+        return await content(items, await items.get(caller.principal, item_id, caller.base_id))

@@ -24,7 +24,8 @@ from stoa.bases.store import SQL
 from stoa.bases.transcribing import Transcribing
 from stoa.bases.types import Item
 from stoa.db import Database, Tx
-from stoa.db.blobs import BlobStore
+from stoa.db.blob_checks import tidied
+from stoa.db.blobs import BlobStore, BlobsUnavailable
 from stoa.db.internal import internal, internal_statement
 from stoa.db.leases import JobFailed, JobWorker, Superseded, TookTooLong, renewed
 from stoa.documents import ConversionError, Converter
@@ -124,6 +125,8 @@ class Ingestion:
             failed = JobFailed(error.code, error.message, retryable=error.retryable, retry_after_seconds=after)
         except TranscriptionError as error:
             failed = JobFailed(error.code, error.message, retryable=error.retryable)
+        except BlobsUnavailable as error:
+            failed = JobFailed("files_unavailable", error.message, retryable=True)
         self._tally.seconds.observe(perf_counter() - began_at)
         if failed is not None:
             raise failed
@@ -171,7 +174,7 @@ class Ingestion:
             mime_type=item.served_mime_type or item.mime_type,
         )
         # Where this fails too, the re-index waits for this item, and says so.
-        with suppress(ConversionError, EmbedderError, TranscriptionError):
+        with suppress(ConversionError, EmbedderError, TranscriptionError, BlobsUnavailable):
             return await self._leased(item, lambda progress: self._preparing.prepare(before, building, progress))
         return ()
 
@@ -239,7 +242,7 @@ class Ingestion:
         self._tally.items.add("processed", "")
         self._tally.chunks.add(by=sum(len(one.new.chunks) for one in live.values()))
         if item.served_sha256 not in (None, item.sha256):
-            await self._deletions.discard(item.org_id, item.project_id, [item.served_sha256])
+            await tidied(self._deletions.discard(item.org_id, item.project_id, [item.served_sha256]))
         if building is None and served is not None:
             await self._language_choice.consider(item, served.target.key, languages[base["generation"]])
 

@@ -12,7 +12,8 @@ from stoa.bases.service import NOTIFY, keys_of, no_base
 from stoa.bases.store import SQL
 from stoa.bases.types import Item, ItemStatus
 from stoa.db import Database, Tx, audit, idempotency
-from stoa.db.blobs import Blob, Blobs, blob_name, lock_blob
+from stoa.db.blob_checks import tidied
+from stoa.db.blobs import Blob, Blobs, blob_name, lock_blob, opened
 from stoa.db.idempotency import IdempotencyKey
 from stoa.kernel.errors import BadRequest, Conflict, NotFound
 from stoa.kernel.files import file_name, mime_type
@@ -61,7 +62,7 @@ class Items:
         try:
             return await self._store(principal, project_id, base_id, named, blobs, once)
         except (NotFound, BadRequest, Conflict):
-            await self._deletions.discard(principal.org_id, project_id, [blob.sha256 for blob in blobs])
+            await tidied(self._deletions.discard(principal.org_id, project_id, [blob.sha256 for blob in blobs]))
             raise
 
     async def _store(
@@ -103,9 +104,8 @@ class Items:
             if once:
                 await idempotency.record(tx, principal, once, {"ids": [str(item.id) for item in stored]}, base_id)
             await tx.execute(NOTIFY)
-        await self._deletions.discard(
-            principal.org_id, project_id, replaced
-        )  # Where a replacement was replaced before it was read.
+        # Where a replacement was replaced before it was read.
+        await tidied(self._deletions.discard(principal.org_id, project_id, replaced))
         return stored
 
     async def _contents_of(
@@ -236,8 +236,9 @@ class Items:
         item = await self.get(principal, item_id, base_id)
         return await self._deletions.delete_items(principal, item.knowledgebase_id, [item_id])
 
-    def content(self, item: Item) -> AsyncIterator[bytes]:
-        return self._blobs.read(blob_name(item.org_id, item.project_id, item.sha256))
+    async def content(self, item: Item) -> AsyncIterator[bytes]:
+        """Raises BlobsUnavailable before the first piece."""
+        return await opened(self._blobs.read(blob_name(item.org_id, item.project_id, item.sha256)))
 
 
 def _no_item(item_id: UUID) -> NotFound:

@@ -114,21 +114,21 @@ class Preparing:
         return prepared
 
     async def _read(self, item: Item, target: Target, progress: Progress) -> Converted:
-        path = self._blobs.path(blob_name(item.org_id, item.project_id, item.sha256))
-        found = await self._converter.convert(
-            path,
-            name=item.name,
-            mime_type=item.mime_type,
-            chunk_characters_max=target.chunking.characters_max,
-            on_progress=progress.read,
-            find_ocr_targets=target.ocr,
-        )
-        # An archive or a letter has no pages of its own: its pictures are counted behind what was counted of it.
-        pictures = len({picture.place for picture in found.ocr_targets})
-        total = found.pages if found.pages is not None else (progress.pages_done or 0) + pictures
-        found = await self._transcribing.fill(
-            item, path, found, target.chunking.characters_max, lambda left: progress.read(total - left, total)
-        )
+        async with self._blobs.local(blob_name(item.org_id, item.project_id, item.sha256)) as path:
+            found = await self._converter.convert(
+                path,
+                name=item.name,
+                mime_type=item.mime_type,
+                chunk_characters_max=target.chunking.characters_max,
+                on_progress=progress.read,
+                find_ocr_targets=target.ocr,
+            )
+            # An archive or a letter has no pages of its own: its pictures are counted behind what was counted of it.
+            pictures = len({picture.place for picture in found.ocr_targets})
+            total = found.pages if found.pages is not None else (progress.pages_done or 0) + pictures
+            found = await self._transcribing.fill(
+                item, path, found, target.chunking.characters_max, lambda left: progress.read(total - left, total)
+            )
         _check_number(item, found.passages)
         progress.pages_done = progress.pages = found.pages
         return found

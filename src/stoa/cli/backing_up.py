@@ -104,7 +104,14 @@ def run_backup(settings: Settings, wanted: Wanted, *, scheduled: bool, as_json: 
     )
     if gone:
         out.print(f"Removed {len(gone)} old backups: {_size(freed)} are free again.")
-    _warn_missing(manifest)
+    if settings.blobs is not None:
+        out.print(
+            f"The contents of files lie in {settings.blobs}, and are not in it (they count as missing): back the bucket"
+            " up as its provider does it, after this.",
+            markup=False,
+        )
+    else:
+        _warn_missing(manifest)
     if manifest.secret_key is None and settings.secret_key is None:
         out.print(
             f"Not in it: {settings.data_dir / 'secret.key'}, without which the credentials of connections cannot be"

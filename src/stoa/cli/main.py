@@ -15,6 +15,7 @@ from stoa.cli import (
     artifacts,
     audit,
     backup,
+    blobs,
     chat,
     conversations,
     data,
@@ -75,6 +76,7 @@ app.command("import", rich_help_panel=MANAGE)(transfer.import_project)
 app.command("backup", rich_help_panel=OPERATE)(backup.backup)
 app.command("restore", rich_help_panel=OPERATE)(backup.restore)
 app.add_typer(data.app, name="data", rich_help_panel=OPERATE)
+app.add_typer(blobs.app, name="blobs", rich_help_panel=OPERATE)
 app.add_typer(audit.app, name="audit", rich_help_panel=OPERATE)
 
 

@@ -79,7 +79,7 @@ def close_to_others(data_dir: Path, *, pass_through: bool) -> None:
     ours = made or any((data_dir / name).exists() for name in ("secret.key", "postgres"))
     if ours and found.st_uid == os.geteuid() and not found.st_mode & stat.S_ISVTX:
         data_dir.chmod(mode)
-        for below in ("artifacts", "blobs", "calls", "knowledge", "models", "sources"):
+        for below in ("artifacts", "blobs", "calls", "copies", "knowledge", "models", "sources"):
             with contextlib.suppress(FileNotFoundError):
                 (data_dir / below).chmod(0o700)
 

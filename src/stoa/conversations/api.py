@@ -14,7 +14,6 @@ from stoa.conversations.agent_wire import agent_of
 from stoa.conversations.links import FileLinks
 from stoa.conversations.service import Changes, Conversations
 from stoa.conversations.types import Fork
-from stoa.db.blobs import Blobs
 from stoa.db.idempotency import IdempotencyKey
 from stoa.http import (
     Data,
@@ -38,9 +37,7 @@ PrincipalOf = Callable[[UUID], Awaitable[Principal]]
 """The owner of a credential that a link names. Raises Unauthorized once it is gone."""
 
 
-def routes(
-    conversations: Conversations, blobs: Blobs, gate: Gate, links: FileLinks, principal_of: PrincipalOf
-) -> Routes:
+def routes(conversations: Conversations, gate: Gate, links: FileLinks, principal_of: PrincipalOf) -> Routes:
     router = Routes(tags=["conversations"])
     reading, writing = gate("conversations:read"), gate("conversations:write")
 
@@ -135,7 +132,7 @@ def routes(
         return page_of(await conversations.messages(principal, conversation_id, page), wire.message)
 
     _files(router, conversations, gate)
-    _content(router, conversations, blobs, gate, links, principal_of)
+    _content(router, conversations, gate, links, principal_of)
     return router
 
 
@@ -177,7 +174,6 @@ def _files(router: Routes, conversations: Conversations, gate: Gate) -> None:
 def _content(
     router: Routes,
     conversations: Conversations,
-    blobs: Blobs,
     gate: Gate,
     links: FileLinks,
     principal_of: PrincipalOf,
@@ -203,9 +199,7 @@ def _content(
             "X-Content-Type-Options": "nosniff",
             "Content-Security-Policy": "sandbox",
         }
-        return StreamingResponse(
-            blobs.read(conversations.content_name(found)), media_type=found.mime_type, headers=headers
-        )
+        return StreamingResponse(await conversations.content(found), media_type=found.mime_type, headers=headers)
 
 
 def _one_of(body: wire.CreateConversation) -> wire.CreateConversation:

@@ -49,7 +49,7 @@ async def open_component(
         links=links,
         routers={
             HostKind.API: [
-                routes(conversations, blobs, kit.gate, links, principal_of),
+                routes(conversations, kit.gate, links, principal_of),
                 app_session_routes(conversations, kit.gate),
             ]
         },

@@ -19,7 +19,7 @@ from stoa.conversations.store import SQL
 from stoa.conversations.types import Deletion
 from stoa.db import Database, Tx, audit, idempotency
 from stoa.db.blob_checks import discard_unused
-from stoa.db.blobs import Blobs
+from stoa.db.blobs import Blobs, BlobsUnavailable
 from stoa.db.internal import internal
 from stoa.db.rescan import rescan
 from stoa.journal import Journal
@@ -100,7 +100,8 @@ class Deletions:
         async with internal(self._database) as tx:
             rows = await tx.fetch(SQL.unverified_deletions)
         for row in rows:
-            await self._finish(row["org_id"], row["id"])
+            if not await self._finish(row["org_id"], row["id"]):
+                return
 
     async def forget_answers(self) -> None:
         """Remembered answers to requests older than a day."""
@@ -170,13 +171,21 @@ class Deletions:
             await audit.record(tx, principal, "conversation.delete", conversation_id)
             return deletion_id
 
-    async def _finish(self, org_id: UUID, deletion_id: UUID) -> None:
-        """Removes the blobs, then runs the re-scan. Idempotent, also on two nodes at once."""
+    async def _finish(self, org_id: UUID, deletion_id: UUID) -> bool:
+        """Removes the blobs, then runs the re-scan. Idempotent, also on two nodes at once. False while the blobs cannot
+        be reached: the receipt stays unverified, and the sweep goes on with it."""
         async with internal(self._database) as tx:
             row = await tx.fetchrow(SQL.deletion, org_id, deletion_id)
         assert row is not None
         if row["blobs"]:
-            count, size = await self.discard(org_id, row["project_id"], [bytes.fromhex(name) for name in row["blobs"]])
+            try:
+                hashes = [bytes.fromhex(name) for name in row["blobs"]]
+                count, size = await self.discard(org_id, row["project_id"], hashes)
+            except BlobsUnavailable as error:
+                _log.warning(
+                    "deleted content cannot be removed yet", deletion_id=str(deletion_id), reason=error.message
+                )
+                return False
             async with internal(self._database) as tx:
                 await tx.execute(SQL.record_blobs, org_id, deletion_id, count, size)
         async with internal(self._database) as tx:
@@ -185,3 +194,4 @@ class Deletions:
                 await tx.execute(SQL.verified, org_id, deletion_id)
         if left:
             _log.error("a deletion left rows behind", deletion_id=str(deletion_id), rows=dict(left))
+        return True

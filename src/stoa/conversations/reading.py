@@ -9,6 +9,7 @@ from uuid import UUID
 from stoa.conversations import store
 from stoa.conversations.types import File, FileStatus, Reading
 from stoa.db import Database
+from stoa.db.blobs import BlobsUnavailable
 from stoa.db.internal import internal, internal_statement
 from stoa.kernel.supervise import Supervisor
 
@@ -41,12 +42,16 @@ class Reader:
                 self._task(file)
 
     async def settled(self, file: File) -> File:
-        """The file once it has been read: `ready` or `failed`. Waits for a reading that is under way."""
-        if file.status is FileStatus.PENDING:
-            await asyncio.shield(self._task(file))
-            async with internal_statement(self._database) as tx:
-                return await store.file(tx, file.org_id, file.id) or file
-        return file
+        """The file once it has been read: `ready` or `failed`. Waits for a reading that is under way. Raises
+        BlobsUnavailable where it cannot be read for now."""
+        if file.status is not FileStatus.PENDING:
+            return file
+        await asyncio.shield(self._task(file))
+        async with internal_statement(self._database) as tx:
+            read = await store.file(tx, file.org_id, file.id) or file
+        if read.status is FileStatus.PENDING:
+            raise BlobsUnavailable(f"The file {file.name} cannot be read just now; try again in a moment.")
+        return read
 
     def _task(self, file: File) -> asyncio.Task[None]:
         task = self._under_way.get(file.id)

@@ -1,6 +1,6 @@
 """Conversations as their owners use them. One transaction per method; other slices are used through ports."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, Final
 from uuid import UUID
@@ -13,7 +13,8 @@ from stoa.conversations.reading import Reader
 from stoa.conversations.store import SQL
 from stoa.conversations.types import Conversation, Deletion, File, FileStatus, Fork, Message
 from stoa.db import Database, Tx, audit, idempotency
-from stoa.db.blobs import Blob, Blobs, blob_name, lock_blob
+from stoa.db.blob_checks import tidied
+from stoa.db.blobs import Blob, Blobs, blob_name, lock_blob, opened
 from stoa.db.idempotency import IdempotencyKey
 from stoa.kernel.errors import BadRequest, Conflict, NotFound
 from stoa.kernel.files import file_name
@@ -265,7 +266,7 @@ class Conversations:
             )
         except BaseException:
             # Nobody refers to what was uploaded: it must not stay, and only here its name is known.
-            await self._deletions.discard(principal.org_id, conversation.project_id, [blob.sha256])
+            await tidied(self._deletions.discard(principal.org_id, conversation.project_id, [blob.sha256]))
             raise
         self._reader.begin(file)
         return file
@@ -326,8 +327,9 @@ class Conversations:
         async with self._database.tenant(principal) as tx:
             return await _file(tx, principal, file_id)
 
-    def content_name(self, file: File) -> str:
-        return blob_name(file.org_id, file.project_id, file.sha256)
+    async def content(self, file: File) -> AsyncIterator[bytes]:
+        """Raises BlobsUnavailable before the first piece."""
+        return await opened(self._blobs.read(blob_name(file.org_id, file.project_id, file.sha256)))
 
 
 async def resolve_content(

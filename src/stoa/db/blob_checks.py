@@ -1,15 +1,22 @@
-"""Checks of the blob directory against the rows that name its contents: every named blob exists, and every blob is
-named."""
+"""Checks of stored blobs against the rows that name them: every named blob exists, and every blob is named."""
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from functools import partial
+from typing import Final
 from uuid import UUID
 
-from stoa.db.blobs import UPLOAD_SECONDS_MAX, Blobs, BlobStore, blob_name, lock_blob
+import structlog
+
+from stoa.db.blobs import UPLOAD_SECONDS_MAX, Blobs, BlobStore, BlobsUnavailable, blob_name, lock_blob
 from stoa.db.checks import Check, Scope
-from stoa.db.engine import Database, Tx
+from stoa.db.engine import Database, Row, Tx
 from stoa.db.internal import internal
 from stoa.kernel.findings import Finding
+
+LOOKED_AT_ONCE: Final = 16
+"""Of a bucket each look is a request."""
+_log = structlog.get_logger("stoa.blobs")
 
 
 def blob_checks(
@@ -22,7 +29,7 @@ def blob_checks(
             f"{prefix}.missing",
             f"The content of every {what} is there.",
             partial(_missing, blobs, contents),
-            "Restore the directory of blobs from a backup, or upload the file again.",
+            "Restore the files from a backup, or upload the file again.",
         ),
         Check(
             f"{prefix}.orphans",
@@ -35,11 +42,27 @@ def blob_checks(
 
 
 async def _missing(blobs: BlobStore, contents: str, tx: Tx, scope: Scope) -> AsyncIterator[Finding]:
+    rows: list[Row] = []
     async for row in tx.cursor(contents, scope.org_id, scope.since, prefetch=500):
-        name = blob_name(row["org_id"], row["project_id"], row["sha256"])
-        if not await blobs.exists(name):
-            yield Finding(row["org_id"], name, "no such content is stored")
-        scope.looked_at(1)
+        rows.append(row)
+        if len(rows) == LOOKED_AT_ONCE:
+            for finding in await _absent(blobs, rows):
+                yield finding
+            scope.looked_at(len(rows))
+            rows.clear()
+    for finding in await _absent(blobs, rows):
+        yield finding
+    scope.looked_at(len(rows))
+
+
+async def _absent(blobs: BlobStore, rows: Sequence[Row]) -> Sequence[Finding]:
+    names = [blob_name(row["org_id"], row["project_id"], row["sha256"]) for row in rows]
+    there = await asyncio.gather(*map(blobs.exists, names))
+    return [
+        Finding(row["org_id"], name, "no such content is stored")
+        for row, name, found in zip(rows, names, there, strict=True)
+        if not found
+    ]
 
 
 async def _orphans(blobs: BlobStore, in_use: str, tx: Tx, scope: Scope) -> AsyncIterator[Finding]:
@@ -59,7 +82,7 @@ async def _orphans(blobs: BlobStore, in_use: str, tx: Tx, scope: Scope) -> Async
 
 async def _remove(database: Database, blobs: BlobStore, in_use: str, finding: Finding) -> bool:
     if finding.subject.count("/") != 2:
-        return await blobs.remove_incoming(finding.subject) > 0
+        return await blobs.remove_incoming(finding.subject)
     org_id, project_id, digest = finding.subject.split("/")
     gone, _ = await discard_unused(database, blobs, in_use, UUID(org_id), UUID(project_id), [bytes.fromhex(digest)])
     return gone > 0
@@ -69,13 +92,24 @@ async def discard_unused(
     database: Database, blobs: Blobs, in_use: str, org_id: UUID, project_id: UUID, hashes: Sequence[bytes]
 ) -> tuple[int, int]:
     """Removes blobs that no row names, each under its advisory lock so that no upload can name it meanwhile; returns
-    (blobs, bytes)."""
+    (blobs, bytes). Raises BlobsUnavailable, with what came before removed."""
     count = size = 0
     for sha256 in hashes:
         name = blob_name(org_id, project_id, sha256)
+        if not await blobs.exists(name):  # Asked first, so that no connection is held while a bucket does not answer.
+            continue
         async with internal(database) as tx:
             await lock_blob(tx, name)
             if not await tx.fetchval(in_use, org_id, project_id, sha256):
                 gone = await blobs.delete(name)
                 count, size = count + (gone > 0), size + gone
     return count, size
+
+
+async def tidied(discarded: Awaitable[tuple[int, int]]) -> None:
+    """Removes what a request leaves behind that nobody names. Where the files cannot be reached, the request has its
+    answer all the same: `clear_orphans` and the doctor find the content later."""
+    try:
+        await discarded
+    except BlobsUnavailable as error:
+        _log.warning("unreferenced content is left behind", reason=error.message)

@@ -1,5 +1,6 @@
-"""Files by content, behind one port: a local directory by default. A name is `<org>/<project>/<sha256>`, so equal files
-of one project are stored once, and nothing can be learned about another project's.
+"""Files by content, behind one port: a local directory by default, a bucket in `stoa.storage`. A name is
+`<org>/<project>/<sha256>`, so equal files of one project are stored once, and nothing can be learned about another
+project's.
 """
 
 import asyncio
@@ -7,13 +8,15 @@ import hashlib
 import os
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 from uuid import UUID
 
 from stoa.db.engine import Tx
+from stoa.kernel.errors import NotFound, Unavailable
 
 CHUNK_BYTES: Final = 1024 * 1024
 INCOMING: Final = "incoming"
@@ -26,20 +29,42 @@ class Blob:
     sha256: bytes
 
 
+class BlobsUnavailable(Unavailable):
+    """Where files are kept does not answer or refuses for now. What was stored is still there; try again later."""
+
+
+class BlobDamaged(BlobsUnavailable):
+    """What is stored under a name is not the content that the name stands for."""
+
+
+class BlobMissing(NotFound):
+    """No such blob is stored."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"The content {name} is not stored (any more).")
+
+
 class Blobs(Protocol):
+    """Every method raises BlobsUnavailable while the files cannot be reached."""
+
     async def put(self, org_id: UUID, project_id: UUID, source: BinaryIO) -> Blob:
-        """Stores what `source` holds, hashing as it copies; durable on return. Putting the same content twice
-        is fine."""
+        """Stores what `source`, which can seek, holds from where it stands; durable on return. It appears under its
+        name complete or not at all. Putting the same content twice is fine."""
         ...
 
-    def read(self, name: str) -> AsyncIterator[bytes]: ...
+    def read(self, name: str) -> AsyncIterator[bytes]:
+        """The content, in pieces of up to CHUNK_BYTES. Raises BlobMissing; BlobDamaged, before the last piece, from
+        adapters that check what they read."""
+        ...
 
-    def path(self, name: str) -> Path:
-        """A local file with the content, for converters."""
+    def local(self, name: str) -> AbstractAsyncContextManager[Path]:
+        """A local file with the content, for converters, for as long as the context lasts. Nobody writes to it. Raises
+        BlobMissing where the adapter has to copy it."""
         ...
 
     async def delete(self, name: str) -> int:
-        """Returns the number of bytes removed; 0 when there was no such blob."""
+        """Returns the number of bytes removed; 0 when there was no such blob. On return the blob is gone for good;
+        where another machine keeps it, a look after the deletion has confirmed it."""
         ...
 
     async def exists(self, name: str) -> bool: ...
@@ -70,8 +95,8 @@ class BlobStore(Blobs, Protocol):
         """Blobs of one organization or of all, in batches: the whole list is never in memory."""
         ...
 
-    async def remove_incoming(self, name: str) -> int:
-        """Removes an unfinished upload; returns its size in bytes."""
+    async def remove_incoming(self, name: str) -> bool:
+        """Removes an unfinished upload; false when there was none."""
         ...
 
 
@@ -85,12 +110,19 @@ class DirectoryBlobs:
         return await asyncio.to_thread(self._put, org_id, project_id, source)
 
     async def read(self, name: str) -> AsyncIterator[bytes]:
-        file = await asyncio.to_thread(self.path(name).open, "rb")
+        try:
+            file = await asyncio.to_thread(self.path(name).open, "rb")
+        except FileNotFoundError as error:
+            raise BlobMissing(name) from error
         try:
             while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
                 yield chunk
         finally:
             file.close()
+
+    @asynccontextmanager
+    async def local(self, name: str) -> AsyncGenerator[Path]:
+        yield self.path(name)
 
     def path(self, name: str) -> Path:
         org_id, project_id, digest = name.split("/")
@@ -107,8 +139,11 @@ class DirectoryBlobs:
             if found := await asyncio.to_thread(self._stored, directory):
                 yield found
 
-    async def remove_incoming(self, name: str) -> int:
-        return await asyncio.to_thread(self._delete, self._root / INCOMING / Path(name).name)
+    async def remove_incoming(self, name: str) -> bool:
+        path = self._root / INCOMING / Path(name).name
+        there = await asyncio.to_thread(path.exists)
+        await asyncio.to_thread(self._delete, path)
+        return there
 
     def _directories(self, org_id: UUID | None) -> list[Path]:
         incoming = [self._root / INCOMING] if org_id is None and (self._root / INCOMING).is_dir() else []
@@ -177,6 +212,24 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+async def opened(content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same content, once its first piece is here: what is missing or cannot be reached is refused before an answer
+    begins."""
+    first = await anext(content, b"")
+    return _continued(first, content)
+
+
+async def _continued(first: bytes, content: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+    try:
+        if first:
+            yield first
+        async for piece in content:
+            yield piece
+    finally:
+        if isinstance(content, AsyncGenerator):
+            await content.aclose()
 
 
 async def lock_blob(tx: Tx, name: str) -> None:

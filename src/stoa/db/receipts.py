@@ -11,6 +11,7 @@ from uuid import UUID
 import structlog
 
 from stoa.db import audit
+from stoa.db.blobs import BlobsUnavailable
 from stoa.db.engine import Database, Row, Tx
 from stoa.db.internal import internal
 from stoa.db.rescan import rescan
@@ -78,11 +79,12 @@ class Receipts:
         return deletion_id
 
     async def finish(self, org_id: UUID, deletion_id: UUID) -> None:
-        """Removes the content, and proves a deletion of few rows. Idempotent, also on two nodes at once."""
+        """Removes the content, and proves a deletion of few rows. Idempotent, also on two nodes at once. While the
+        content cannot be reached, the receipt stays unproven, and the sweep goes on with it."""
         async with internal(self._database) as tx:
             row = await tx.fetchrow(_SQL.receipt, org_id, deletion_id)
         assert row is not None, "a receipt is never removed"
-        await self._finish(row, rows_max=PROVEN_AT_ONCE_MAX)
+        await self._attempt(row, rows_max=PROVEN_AT_ONCE_MAX)
 
     async def finish_pending(self) -> None:
         """Goes on with what any node left unfinished."""
@@ -91,8 +93,16 @@ class Receipts:
         for one in waiting:
             async with internal(self._database) as tx:
                 row = await tx.fetchrow(_SQL.receipt, one["org_id"], one["id"])
-            if row is not None:
-                await self._finish(row)
+            if row is not None and not await self._attempt(row):
+                return
+
+    async def _attempt(self, row: Row, rows_max: int | None = None) -> bool:
+        try:
+            await self._finish(row, rows_max)
+        except BlobsUnavailable as error:
+            _log.warning("deleted content cannot be removed yet", deletion_id=str(row["id"]), reason=error.message)
+            return False
+        return True
 
     async def _finish(self, row: Row, rows_max: int | None = None) -> None:
         org_id, deletion_id = row["org_id"], row["id"]

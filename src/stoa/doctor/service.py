@@ -15,6 +15,7 @@ from typing import Final, Literal
 import structlog
 
 from stoa.db import Database, Tx
+from stoa.db.blobs import BlobsUnavailable
 from stoa.db.checks import Check, Scope
 from stoa.db.internal import internal
 from stoa.doctor import rules, store
@@ -184,6 +185,9 @@ class Doctor:
                     found.days_left -= 1
         except TimeoutError:
             found.status = "stopped"
+        except BlobsUnavailable as error:
+            _log.warning("a check could not be made: files cannot be reached", check=check.name, reason=error.message)
+            found.status = "failed"
         except Unavailable:
             raise
         except Exception:  # noqa: BLE001 - an edge: what a broken database holds may break a check, and the others must still be made

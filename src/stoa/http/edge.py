@@ -90,10 +90,7 @@ class Edge:
             if exchange.status == 0:
                 await errors.http_response(scope, refusal)(scope, receive, send_marked)
         except Exception as error:  # noqa: BLE001 - an edge at which bugs end
-            if descriptors.exhausted(error):
-                _log.warning("no file descriptor is left", method=scope["method"], path=_shown(scope["path"]))
-            else:
-                _log.exception("bug", method=scope["method"], path=_shown(scope["path"]))
+            _log_failure(error, scope, begun=exchange.status != 0)
             if exchange.status == 0:
                 await errors.rendered(scope, errors.unexpected(error))(scope, receive, send_marked)
         finally:
@@ -123,6 +120,17 @@ class Edge:
             finally:
                 seconds = monotonic() - begun
                 _log.info("websocket", path=scope["path"], seconds=round(seconds, 1))
+
+
+def _log_failure(error: Exception, scope: Scope, *, begun: bool) -> None:
+    """What no answer tells of. `begun`: the answer was under way, so the framework wraps a refusal."""
+    method, path = scope["method"], _shown(scope["path"])
+    if descriptors.exhausted(error):
+        _log.warning("no file descriptor is left", method=method, path=path)
+    elif begun and isinstance(error.__cause__, AppError):
+        _log.warning("an answer broke off", method=method, path=path, reason=error.__cause__.message)
+    else:
+        _log.exception("bug", method=method, path=path)
 
 
 def _origin(scope: Scope, headers: Mapping[bytes, bytes], request_id: bytes) -> Origin:

@@ -5,7 +5,7 @@ default. An unknown name is an error in each of them: a misspelt limit that is s
 is too late.
 """
 
-from stoa.settings.loading import SettingsError, load, variables
+from stoa.settings.loading import SettingsError, bucket_keys, load, variables
 from stoa.settings.tables import (
     Embeddings,
     McpServer,
@@ -33,6 +33,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "Smtp",
+    "bucket_keys",
     "load",
     "variables",
 ]

@@ -125,6 +125,21 @@ def load(environment: Mapping[str, str], flags: Mapping[str, Any], config: Path 
     return loaded.model_copy(update={"providers": (*loaded.providers, *found)})
 
 
+def bucket_keys(environment: Mapping[str, str] | None = None) -> Mapping[str, str]:
+    """What Amazon's own tools read too: `key_id` and `secret`, with `token`, `region` and `endpoint` where they are
+    given. Empty where the keys come from elsewhere: a role, a file."""
+    given = os.environ if environment is None else environment
+    names = {
+        "key_id": ("AWS_ACCESS_KEY_ID",),
+        "secret": ("AWS_SECRET_ACCESS_KEY",),
+        "token": ("AWS_SESSION_TOKEN",),
+        "region": ("AWS_REGION", "AWS_DEFAULT_REGION"),
+        "endpoint": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+    }
+    found = {key: next(filter(None, map(given.get, several)), None) for key, several in names.items()}
+    return {key: value for key, value in found.items() if value} if found["key_id"] and found["secret"] else {}
+
+
 def _variables_of(environment: Mapping[str, str]) -> Mapping[str, str]:
     """Those with a value. Raises SettingsError for a STOA_ variable that is no setting."""
     known = variables()

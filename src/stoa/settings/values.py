@@ -19,6 +19,14 @@ class Settings(BaseModel):
     public_url: Annotated[str, Field(pattern=r"^https?://[^/?#\s]+/?$")] | None = None
     """Scheme, name and port by which the outside reaches this server; links and `url` fields are made from it."""
     data_dir: Path = Path(".stoa")
+    blobs: Annotated[str, Field(pattern=r"^(s3|gs|az)://", max_length=800)] | None = None
+    """Where the contents of files are: `s3://bucket/prefix`, `gs://bucket/prefix` or `az://container/prefix`; nodes of
+    one database share it. Credentials are read from the variables that each cloud's own tools read. None: below the
+    data directory."""
+    blobs_endpoint: str | None = None
+    """Of a server other than the cloud's own, such as `https://s3.example.com:9000`."""
+    blobs_allow_http: bool = False
+    """Whether that server may be called without encryption. On this machine it always may."""
     database_url: SecretStr | None = None
     """The operator's PostgreSQL; None: the embedded one. It may name several servers, and a pooler in transaction mode
     when `database_session_url` leads past it."""

@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 import pytest
 from yarl import URL
 
+from stoa.outbound import signing
 from stoa.sources import rules
 from stoa.sources.globs import Globs
-from stoa.sources.providers import pages, signing, sitemaps
+from stoa.sources.providers import pages, sitemaps
 from stoa.sources.providers.urls import canonical, page_name
 from tests.support.origins import gzipped
 

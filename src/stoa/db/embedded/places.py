@@ -40,14 +40,25 @@ _SOCKET_PATH_BYTES_MAX: Final = 103
 _SOCKET_DIR_BYTES_MAX: Final = _SOCKET_PATH_BYTES_MAX - len(f"/.s.PGSQL.{PORT}")
 
 OURS: Final = frozenset(
-    {"artifacts", "blobs", "calls", "knowledge", "models", "postgres", "restoring.json", "secret.key", "sources"}
+    {
+        "artifacts",
+        "blobs",
+        "calls",
+        "copies",
+        "knowledge",
+        "models",
+        "postgres",
+        "restoring.json",
+        "secret.key",
+        "sources",
+    }
 )
 """What Stoa makes in a data directory. Everything else in it is left alone."""
 
 _POINTER: Final = "elsewhere"
 _OWNER: Final = "data-directory"
 _ACCESS_LIST: Final = "system.posix_acl_access"
-_PRIVATE: Final = ("artifacts", "blobs", "knowledge", "models", "sources")
+_PRIVATE: Final = ("artifacts", "blobs", "copies", "knowledge", "models", "sources")
 _TEMPORARY_NAMES_MAX: Final = 10
 
 

@@ -13,11 +13,11 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import parse
 from yarl import URL
 
+from stoa.outbound import signing
 from stoa.sources import rules
 from stoa.sources.configs import S3Config
 from stoa.sources.globs import Globs
 from stoa.sources.ports import Remember
-from stoa.sources.providers import signing
 from stoa.sources.providers.listing import Listed, changed
 from stoa.sources.providers.spool import too_large
 from stoa.sources.providers.web import Answer, Web, WebError

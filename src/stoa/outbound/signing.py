@@ -33,8 +33,10 @@ def signed(
     region: str,
     now: datetime,
     headers: Mapping[str, str] | None = None,
+    method: str = "GET",
 ) -> dict[str, str]:
-    """The headers of a GET. `path` is quoted already, `host` is with its port where that is not the scheme's own."""
+    """The headers of a request without a body. `path` is quoted already, `host` is with its port where that is not the
+    scheme\'s own."""
     stamp = now.strftime("%Y%m%dT%H%M%SZ")
     own = {
         "x-amz-date": stamp,
@@ -46,7 +48,7 @@ def signed(
     names = ";".join(signing)
     request = "\n".join(
         [
-            "GET",
+            method,
             path,
             query_string(query),
             *(f"{name}:{value}" for name, value in signing.items()),

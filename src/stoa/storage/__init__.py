@@ -1,0 +1,26 @@
+"""Files in a bucket instead of a directory: an adapter of `stoa.db.blobs` over S3, Google Cloud Storage and Azure."""
+
+from stoa.storage.adapter import BucketBlobs
+from stoa.storage.addresses import BucketAddress, Reaching
+from stoa.storage.bucket import Bucket, BucketRefused, Patience, failures
+from stoa.storage.checks import bucket_checks, prove
+from stoa.storage.copies import Copies
+from stoa.storage.moving import Moved, move
+from stoa.storage.unfinished import Keys, UnfinishedUploads
+
+__all__ = [
+    "Bucket",
+    "BucketAddress",
+    "BucketBlobs",
+    "BucketRefused",
+    "Copies",
+    "Keys",
+    "Moved",
+    "Patience",
+    "Reaching",
+    "UnfinishedUploads",
+    "bucket_checks",
+    "failures",
+    "move",
+    "prove",
+]
