@@ -20,6 +20,7 @@ from stoa.cli import (
     kb,
     keys,
     login,
+    migrate,
     models,
     question,
     runs,
@@ -61,6 +62,7 @@ app.command("usage", rich_help_panel=MANAGE)(usage.usage)
 app.command("apply", rich_help_panel=MANAGE)(apply.apply)
 app.command("backup", rich_help_panel=OPERATE)(backup.backup)
 app.command("restore", rich_help_panel=OPERATE)(backup.restore)
+app.command("migrate", rich_help_panel=OPERATE)(migrate.migrate)
 app.add_typer(data.app, name="data", rich_help_panel=OPERATE)
 app.add_typer(audit.app, name="audit", rich_help_panel=OPERATE)
 
