@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""A rolling upgrade under load: a node of an earlier commit, then one of this tree on the same database, which migrates it.
+"""A rolling upgrade under load: a node of an earlier commit, then one of this tree on the same database.
 
 python bench/upgrade.py --before COMMIT [--rows 1000000] [--seconds 20]
 
-Prints, for each phase, how many messages were answered on each node, what failed, and the longest that a message and that
-a statement on each large table took. Ends with the doctor's verdict.
+The second one migrates the database. Prints, for each phase, how many messages were answered on each node, what
+failed, and the longest that a message, and a statement on any large table, took.
 """
 
 import argparse
@@ -27,7 +27,8 @@ KEY = "stoa_acc_" + "u" * 64
 LARGE = ("runs", "messages", "conversations", "events", "journals", "model_calls", "audit")
 FILL = """
 INSERT INTO conversations (org_id, project_id, id, title, model_id)
-    SELECT o.org_id, o.project_id, ('00000000-0000-4000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'Filled ' || n, o.model_id
+    SELECT o.org_id, o.project_id, ('00000000-0000-4000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'Filled ' || n,
+        o.model_id
     FROM (SELECT org_id, project_id, model_id FROM conversations LIMIT 1) o, generate_series(1, {tenth}) n;
 INSERT INTO messages (org_id, project_id, conversation_id, position, id, role, content, text, status)
     SELECT org_id, project_id, id, p, gen_random_uuid(), 'user', '[]', 'filled ' || p, 'completed'
