@@ -41,8 +41,8 @@ from tests.support.doubles import ScriptedModel, answer
 from tests.support.knowledge import base_of, search, settled, upload
 from tests.support.pages import ROOT, blocks
 
-KEPT_UP = ("key_uses", "nodes", "usage_progress", "usage_sums")
-"""What the server writes by itself while a test compares."""
+KEPT_UP = ("audit", "audit_heads", "key_uses", "nodes", "usage_progress", "usage_sums")
+"""What the server writes by itself while a test compares; audit lines are sealed a moment after they are written."""
 SECRET = b"correct horse battery staple"
 
 
@@ -328,7 +328,7 @@ async def test_a_restore_that_broke_off_goes_on(lived: Lived, cluster: Databases
     connection = await asyncpg.connect(dsn)
     assert await connection.fetchval("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace") == 0
     await connection.close()
-    another = dataclasses.replace(manifest, id="20200101T000000Z-1a2b3c4d")
+    another = dataclasses.replace(manifest, id="20200101T000000.000Z-1a2b3c4d")
     with pytest.raises(BackupError, match="another backup"):
         begin(tmp_path, another)
     assert begin(tmp_path, manifest)
