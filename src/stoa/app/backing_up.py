@@ -32,7 +32,6 @@ def _environment(settings: Settings, dsn: str) -> Mapping[str, str]:
     return {
         **os.environ,
         **{f"STOA_BACKUP_{name.upper()}": value for name, value in keys.items()},
-        "STOA_BACKUP_DIRECTORY": str(settings.backup.directory),
         "STOA_DATA_DIR": str(settings.data_dir.resolve()),
         "STOA_DATABASE_URL": dsn,
     }

@@ -23,6 +23,7 @@ from stoa.cli import (
     keys,
     login,
     memory,
+    migrate,
     models,
     question,
     runs,
@@ -75,6 +76,7 @@ app.command("export", rich_help_panel=MANAGE)(transfer.export_project)
 app.command("import", rich_help_panel=MANAGE)(transfer.import_project)
 app.command("backup", rich_help_panel=OPERATE)(backup.backup)
 app.command("restore", rich_help_panel=OPERATE)(backup.restore)
+app.command("migrate", rich_help_panel=OPERATE)(migrate.migrate)
 app.add_typer(data.app, name="data", rich_help_panel=OPERATE)
 app.add_typer(blobs.app, name="blobs", rich_help_panel=OPERATE)
 app.add_typer(audit.app, name="audit", rich_help_panel=OPERATE)

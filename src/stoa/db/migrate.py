@@ -9,7 +9,9 @@ nothing to do.
 
 import asyncio
 import hashlib
+import random
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -23,6 +25,10 @@ from stoa.db.reaching import SESSION_URL, URL, UnreachableError, first
 
 LOCK: Final = 0x53746F61  # "Stoa"
 LOCK_POLL_SECONDS: Final = 0.05
+LOCK_WAIT_MILLISECONDS_MAX: Final = 150
+"""That a migration waits for a table which others hold, and others behind it for the migration."""
+LOCK_RETRY_SECONDS: Final = (0.1, 1.0)
+TABLE_SECONDS_MAX: Final = 600.0
 INDEX_SECONDS_MAX: Final = 24 * 3600.0
 """Of one index of a large table. Nobody waits for it but this node's start."""
 OUTSIDE_A_TRANSACTION: Final = "-- outside a transaction\n"
@@ -93,13 +99,13 @@ async def migrate(dsn: str, *, session_dsn: str | None = None, lock_seconds_max:
 async def _migrate(connection: asyncpg.Connection, lock_seconds_max: float) -> list[str]:
     await _check_server(connection)
     try:
-        if not await _missing(connection):  # Without the lock: a start need not wait for a backup that holds it.
+        if not await missing_from(connection):  # Without the lock: a start need not wait for a backup that holds it.
             await _ensure_tenant_role(connection)
             await _check_owner(connection)
             return []
         await lock(connection, lock_seconds_max)
         await _ensure_tenant_role(connection)
-        applied, missing = await applied_to(connection), await _missing(connection)
+        applied, missing = await applied_to(connection), await missing_from(connection)
         await connection.execute(_TABLE)
         for migration in missing:
             await _apply(connection, migration, fresh=not applied)
@@ -147,7 +153,7 @@ async def applied_to(connection: asyncpg.Connection) -> Mapping[int, str]:
     return {row["number"]: row["sha256"] for row in rows}
 
 
-async def _missing(connection: asyncpg.Connection) -> Sequence[Migration]:
+async def missing_from(connection: asyncpg.Connection) -> Sequence[Migration]:
     """Raises SchemaError for a database that this version cannot use."""
     applied, known = await applied_to(connection), migrations()
     _check_applied(applied, known)
@@ -193,9 +199,34 @@ async def _apply(connection: asyncpg.Connection, migration: Migration, *, fresh:
             await connection.execute(statement, timeout=INDEX_SECONDS_MAX)
         await _record(connection, migration)
         return
+    if not fresh:
+        await _apply_beside_others(connection, migration)
+        return
     async with connection.transaction():
         await connection.execute(migration.sql.replace(" CONCURRENTLY", "") if migration.outside else migration.sql)
         await _record(connection, migration)
+
+
+async def _apply_beside_others(connection: asyncpg.Connection, migration: Migration) -> None:
+    """One that has to wait for a lock gives up at once and tries again: all that comes after it, readers too, would
+    queue up behind it."""
+    deadline = time.monotonic() + TABLE_SECONDS_MAX
+    while True:
+        try:
+            async with connection.transaction():
+                await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_WAIT_MILLISECONDS_MAX}ms'")
+                await connection.execute(migration.sql)
+                await _record(connection, migration)
+        except asyncpg.LockNotAvailableError as error:
+            if time.monotonic() > deadline:
+                raise SchemaError(
+                    f"The migration {migration.name} has found no moment in {TABLE_SECONDS_MAX:.0f} seconds in which no"
+                    f" transaction held its tables ({error}). Look at pg_stat_activity for transactions that are open"
+                    " for long, end them, then start again."
+                ) from error
+        else:
+            return
+        await asyncio.sleep(random.uniform(*LOCK_RETRY_SECONDS))  # noqa: S311 — guards nothing
 
 
 async def _drop_invalid(connection: asyncpg.Connection, index: str) -> None:

@@ -41,8 +41,8 @@ from tests.support.doubles import ScriptedModel, answer
 from tests.support.knowledge import base_of, search, settled, upload
 from tests.support.pages import ROOT, blocks
 
-KEPT_UP = ("key_uses", "nodes", "usage_progress", "usage_sums")
-"""What the server writes by itself while a test compares."""
+KEPT_UP = ("audit", "audit_heads", "key_uses", "nodes", "usage_progress", "usage_sums")
+"""What the server writes by itself while a test compares; audit lines are sealed a moment after they are written."""
 SECRET = b"correct horse battery staple"
 
 
@@ -328,7 +328,7 @@ async def test_a_restore_that_broke_off_goes_on(lived: Lived, cluster: Databases
     connection = await asyncpg.connect(dsn)
     assert await connection.fetchval("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace") == 0
     await connection.close()
-    another = dataclasses.replace(manifest, id="20200101T000000Z-1a2b3c4d")
+    another = dataclasses.replace(manifest, id="20200101T000000.000Z-1a2b3c4d")
     with pytest.raises(BackupError, match="another backup"):
         begin(tmp_path, another)
     assert begin(tmp_path, manifest)
@@ -490,3 +490,31 @@ async def test_the_server_takes_one_by_itself(lived: Lived, tmp_path: Path) -> N
     async with open_doctor(settings, lived.server.dsn) as doctor:
         report = await doctor.examine(Scope())
     assert {one.name: one.count for one in report.diagnoses}["backups.overdue"] == 0
+
+
+async def test_a_database_user_without_privileges_suffices(lived: Lived, cluster: Databases, tmp_path: Path) -> None:
+    """As managed services have it: the owner of the tables is no superuser, and somebody else made the extension."""
+    name, role = f"managed_{uuid4().hex}", f"plain_{uuid4().hex}"
+    await cluster.execute(f"CREATE ROLE {role} LOGIN NOSUPERUSER; GRANT stoa_tenant TO {role}")
+    connection = await asyncpg.connect(await cluster.copy(name, "template1"))
+    await connection.execute(f"CREATE EXTENSION vector; GRANT ALL ON SCHEMA public TO {role}")
+    await connection.close()
+    dsn, manifest, home = cluster(name).replace("//stoa@", f"//{role}@"), lived.taken.manifest, tmp_path / "new"
+    await restore(open_repository(lived.root, None), manifest, dsn, home, begun=begin(home, manifest))
+    again = await asyncio.to_thread(make_repository, tmp_path / "backups", None)
+    with again.held(alone=True):
+        taken = await take(Origin(dsn, home), again)
+    assert {one.name: one.pieces for one in taken.manifest.tables} == {one.name: one.pieces for one in manifest.tables}
+    await cluster.drop(name)
+    await cluster.execute(f"DROP ROLE {role}")
+
+
+def test_a_damaged_description_is_said(tmp_path: Path) -> None:
+    make_repository(tmp_path / "backups", SECRET)
+    description = tmp_path / "backups" / "repository.json"
+    whole = json.loads(description.read_text())
+    costly = {**whole["encryption"], "kdf": {**whole["encryption"]["kdf"], "memory_cost": 2**40}}
+    for damaged in ("{", "[]", "{}", '{"format": 1}', json.dumps({**whole, "encryption": costly})):
+        description.write_text(damaged)
+        with pytest.raises(BackupError, match=r"repository\.json"):
+            open_repository(tmp_path / "backups", SECRET)

@@ -56,6 +56,13 @@ def test_what_is_no_schedule(expression: str, words: str) -> None:
     assert rules.schedule_problem("0 */6 * * *") is None
 
 
+def test_two_backups_of_one_second_are_in_order() -> None:
+    first, second = datetime(2026, 5, 4, 3, 0, 0, 1_000, UTC), datetime(2026, 5, 4, 3, 0, 0, 2_999, UTC)
+    names = [rules.stamp(first, lambda: "f"), rules.stamp(second, lambda: "0")]
+    assert names == ["20260504T030000.001Z-f", "20260504T030000.002Z-0"] == sorted(names)
+    assert [rules.taken_at(one) for one in names] == [first, second.replace(microsecond=2_000)]
+
+
 def test_what_is_no_identity() -> None:
     for text in ("../../etc/passwd", "", "20261399T000000Z-1a2b3c4d"):
         with pytest.raises(BackupError):

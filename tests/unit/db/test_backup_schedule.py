@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from stoa.db.backup.rules import STAMP
+from stoa.db.backup.rules import stamp
 from stoa.db.backup.scheduling import BUSY, RETRY_SECONDS, Backups, Schedule
 from stoa.db.checks import Scope
 from stoa.kernel.findings import Finding
@@ -52,7 +52,7 @@ def make(tmp_path: Path, clock: Clock) -> Make:
 
 
 def taking(clock: Clock) -> str:
-    name = f"{clock.now().strftime(STAMP)}-00000000"
+    name = stamp(clock.now(), lambda: "00000000")
     return f'(directory / {name!r}).touch(); print(\'{{"id": "x", "rows": 1}}\')'
 
 

@@ -98,7 +98,10 @@ class Repository:
             raise BackupError(f"There is no backup {identity} in {self.root}; --list shows those that are.") from None
         except (Unsealable, OSError) as error:
             raise Damaged(Damage(str(path), f"is damaged ({error})", "the manifest of the backup")) from None
-        return Manifest.from_json(as_json(found, str(path)))
+        try:
+            return Manifest.from_json(as_json(found, str(path)))
+        except (KeyError, TypeError, ValueError, IndexError):
+            raise BackupError(f"{path} is no manifest: it was changed.") from None
 
     def add(self, manifest: Manifest) -> None:
         """From now on there is this backup. The names of its pieces are brought to disk before."""
@@ -202,12 +205,15 @@ def open_repository(root: Path, secret: bytes | None) -> Repository:
         found = as_json(path.read_bytes(), str(path))
     except (FileNotFoundError, NotADirectoryError):
         raise BackupError(f"There are no backups in {root}: it holds no {DESCRIPTION}.") from None
-    if found["format"] > FORMAT:
-        raise BackupError(f"The backups in {root} were made by a newer Stoa; use that one.")
-    key: Any = found["encryption"]
-    if key is None:
-        return Repository(root, Checksummed(), encrypted=False)
-    return Repository(root, opened_key(key, secret), encrypted=True)
+    try:
+        if found["format"] > FORMAT:
+            raise BackupError(f"The backups in {root} were made by a newer Stoa; use that one.")
+        key: Any = found["encryption"]
+        if key is None:
+            return Repository(root, Checksummed(), encrypted=False)
+        return Repository(root, opened_key(key, secret), encrypted=True)
+    except (KeyError, TypeError, ValueError):
+        raise BackupError(f"{path} is damaged. Take it from a copy of this directory.") from None
 
 
 def make_repository(root: Path, secret: bytes | None) -> Repository:

@@ -8,7 +8,7 @@ from cronsim import CronSim, CronSimError
 
 from stoa.db.backup.types import BackupError, Keep
 
-STAMP: Final = "%Y%m%dT%H%M%SZ"
+STAMP: Final = "%Y%m%dT%H%M%S.%fZ"
 LATE: Final = timedelta(hours=1)
 """A backup that was due and is not there counts as missed after so long: it may still be under way."""
 _PERIODS: Final[Sequence[tuple[str, str]]] = (("daily", "%Y-%m-%d"), ("weekly", "%G-%V"), ("monthly", "%Y-%m"))
@@ -63,7 +63,9 @@ def overdue(schedule: str, newest: datetime | None, now: datetime) -> str | None
 
 def stamp(moment: datetime, random_hex: Callable[[], str]) -> str:
     """The id of a backup."""
-    return f"{moment.astimezone(UTC).strftime(STAMP)}-{random_hex()}"
+    utc = moment.astimezone(UTC)
+    # To the millisecond: the order of two backups that follow at once is that of their ids.
+    return f"{utc:%Y%m%dT%H%M%S}.{utc.microsecond // 1000:03}Z-{random_hex()}"
 
 
 def check_identity(text: str) -> str:
@@ -71,5 +73,5 @@ def check_identity(text: str) -> str:
     try:
         taken_at(text)
     except ValueError:
-        raise BackupError(f"{text!r} is no id of a backup, such as 20261130T030000Z-1a2b3c4d.") from None
+        raise BackupError(f"{text!r} is no id of a backup, such as 20261130T030000.000Z-1a2b3c4d.") from None
     return text

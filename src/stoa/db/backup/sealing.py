@@ -26,6 +26,9 @@ SECRET_BYTES_MIN: Final = 8
 LEVEL: Final = 1
 """Of zlib: the fastest. It makes text of COPY three to five times smaller."""
 _ARGON2: Final = {"time_cost": 3, "memory_cost": 64 * 1024, "parallelism": 4}
+_MEMORY_COST_MAX: Final = 1024 * 1024
+_TIME_COST_MAX: Final = 100
+"""What is read from a file may not keep this machine busy."""
 _NONCE_BYTES: Final = 12
 _KEY_BYTES: Final = 32
 _WRAPPED: Final = b"stoa backup: master key"
@@ -125,6 +128,8 @@ def opened_key(written: Mapping[str, Any], secret: bytes | None) -> Sealer:
     if secret is None:
         raise WrongSecret("This backup is encrypted: set STOA_BACKUP_PASSPHRASE, or name the key file with --key-file.")
     kdf = {name: int(written["kdf"][name]) for name in _ARGON2}
+    if kdf["memory_cost"] > _MEMORY_COST_MAX or kdf["time_cost"] > _TIME_COST_MAX:
+        raise ValueError("costs that no Stoa has written")
     wrapped = base64.b64decode(written["master_key"])
     derived = _derived(secret, base64.b64decode(written["kdf"]["salt"]), kdf)
     try:

@@ -75,7 +75,7 @@ class Manifest:
     """One backup: written last, so that a backup without one does not exist."""
 
     id: str
-    """Begins with the moment at which it was taken: `20261130T030000Z-1a2b3c4d`."""
+    """Begins with the moment at which it was taken: `20261130T030000.000Z-1a2b3c4d`."""
     taken_at: datetime
     """The moment whose state it holds."""
     finished_at: datetime
