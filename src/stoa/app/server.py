@@ -90,8 +90,13 @@ async def open_server(
     ids: Ids | None = None,
     builtin: gateway.Model | None = None,
     toolbox: Toolbox | None = None,
+    siblings: metrics.Siblings | None = None,
+    welcomes: bool = True,
 ) -> AsyncGenerator[Server]:
-    """Everything between a database and an ASGI app, started in order and stopped in reverse."""
+    """Everything between a database and an ASGI app, started in order and stopped in reverse.
+
+    `siblings`: this server is one of several workers. `welcomes`: makes the links that a first start prints.
+    """
     clock, ids = clock or SystemClock(), ids or RandomIds()
     await migrate(dsn)
     async with AsyncExitStack() as stack:
@@ -112,7 +117,7 @@ async def open_server(
 
         stack.push_async_callback(drain)
         traffic = Traffic()
-        operated = _operations(settings, kit, slices, traffic, heartbeats)
+        operated = _operations(settings, kit, slices, traffic, heartbeats, siblings)
         for part in operated.background:
             stack.push_async_callback(part.stop)
         missing = Component(routers={HostKind.API: [absent.routes()]})
@@ -125,7 +130,7 @@ async def open_server(
         )
         catalogue = slices.gateway.catalogue
         link = await access.Sessions(database, clock, owner).link(first_key) if first_key is not None else None
-        owner_link = await slices.first_owner.link()
+        owner_link = await slices.first_owner.link() if welcomes else None
         explained = Explained(asgi, access.Explaining(database, owner, clock))
         edge = _behind_proxies(Edge(explained, ids, traffic), settings.trusted_proxies)
         yield Server(edge, first_key, link, owner_link, catalogue.default.slug, catalogue.providers(), drain)
@@ -183,7 +188,14 @@ async def _start(stack: AsyncExitStack, kit: Kit, components: Sequence[Component
     )
 
 
-def _operations(settings: Settings, kit: Kit, slices: Slices, traffic: Traffic, heartbeats: Heartbeats) -> Component:
+def _operations(
+    settings: Settings,
+    kit: Kit,
+    slices: Slices,
+    traffic: Traffic,
+    heartbeats: Heartbeats,
+    siblings: metrics.Siblings | None,
+) -> Component:
     """Health, readiness and the page of metrics, over what all slices bring."""
 
     async def check_ready() -> None:
@@ -204,7 +216,8 @@ def _operations(settings: Settings, kit: Kit, slices: Slices, traffic: Traffic, 
     ]
     unique("metric", [metric.name for metric in counted])
     unique("check", [check.name for component in slices.all for check in component.checks])
-    page = metrics.routes(__version__, counted, polls.refresh, settings.host, choices.plain(settings.metrics_token))
+    token = choices.plain(settings.metrics_token)
+    page = metrics.routes(__version__, counted, polls.refresh, settings.host, token, siblings)
     return Component(
         routers={
             kind: [health, page, welcome.welcome_routes(__version__)] if kind is HostKind.API else [health]
