@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,24 +18,18 @@ import structlog
 from stoa.cli.listening import StartError
 from stoa.cli.workers.channel import Channel
 from stoa.cli.workers.counts import Counts
+from stoa.kernel.snapshots import Family
 
 FAILURES_MAX: Final = 5
 """Starts of one worker in a row that may fail before the server ends."""
-PAUSE_SECONDS_MIN: Final = 0.25
 PAUSE_SECONDS_MAX: Final = 30.0
 STEADY_SECONDS: Final = 10.0
 """A worker that has served for so long is started again without a pause."""
-COUNT_SECONDS: Final = 10.0
-"""How often a worker is asked for its counts: so much may be missing of those of one that is killed."""
 UNANSWERED_MAX: Final = 6
-"""A worker that leaves so many of these questions unanswered is stuck, and is ended. They are counted, and not seconds:
-a machine that was suspended asks again first."""
-START_SECONDS_MAX: Final = 180.0
-ABORT_SECONDS: Final = 2.0
-"""For a stuck worker to write its stacks."""
-DRAIN_SECONDS_MORE: Final = 20.0
-"""Beyond the drain's own patience, until what is left of the workers is killed."""
-END_SECONDS_MAX: Final = 10.0
+"""A worker that leaves so many questions for its counts unanswered is stuck, and is ended. They are counted, and not
+seconds: after a machine was suspended, a worker is asked again first."""
+CHILD: Final = (sys.executable, "-P", "-m", "stoa.cli.workers.child")
+"""Without the working directory on the path, which `-m` would put there."""
 _log = structlog.get_logger("stoa.workers")
 
 
@@ -66,8 +61,35 @@ class Worker:
                 self.process.send_signal(sign)
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often, and how long. In seconds."""
+
+    pause_min: float = 0.25
+    """Before the second start of a worker that ends quickly; twice as long each further time, up to half a minute."""
+    count_every: float = 10.0
+    """How often a worker is asked for its counts: so much may be missing of those of one that is killed."""
+    start_max: float = 180.0
+    abort: float = 2.0
+    """For a stuck worker to write its stacks."""
+    drain_more: float = 20.0
+    """Beyond the drain's own patience, until what is left of the workers is told to end."""
+    end_max: float = 10.0
+    """From then until it is killed."""
+
+
 class Crew:
-    def __init__(self, count: int, listening: socket.socket, stopping: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        count: int,
+        listening: socket.socket,
+        stopping: Callable[[], bool],
+        *,
+        command: Sequence[str] = CHILD,
+        pace: Pace | None = None,
+    ) -> None:
+        self._command = command
+        self._pace = pace or Pace()
         self._workers = [Worker(place) for place in range(1, count + 1)]
         self._listening = listening
         self._stopping = stopping
@@ -108,12 +130,14 @@ class Crew:
     async def _spawn(self, worker: Worker) -> None:
         ours, theirs = socket.socketpair()
         handed = (theirs.fileno(), self._listening.fileno())
-        # A session of its own: a Ctrl-C in the terminal reaches the parent alone. Without the working directory on the
-        # path, which `-m` would put there.
-        command = [sys.executable, "-P", "-m", "stoa.cli.workers.child", str(worker.place), str(os.getpid())]
+        arguments = map(str, (worker.place, os.getpid(), *handed))
         try:
             worker.process = await asyncio.create_subprocess_exec(
-                *command, *map(str, handed), stdin=subprocess.PIPE, pass_fds=handed, start_new_session=True
+                *self._command,
+                *arguments,
+                stdin=subprocess.PIPE,
+                pass_fds=handed,
+                start_new_session=True,  # A Ctrl-C in the terminal is for the parent alone.
             )
         finally:
             theirs.close()
@@ -150,7 +174,7 @@ class Crew:
             async for message in worker.channel.messages():
                 self._received(worker, message)
             # Its end of the channel is closed: it has ended, or is about to.
-            async with asyncio.timeout(END_SECONDS_MAX):
+            async with asyncio.timeout(self._pace.end_max):
                 await worker.process.wait()
         except TimeoutError:
             worker.kill()
@@ -173,7 +197,7 @@ class Crew:
                 worker.unanswered = 0
                 self._counts.received(worker.place, message["families"])
             case "page":
-                task = asyncio.create_task(self._page(worker, message["number"]), name="workers.page")
+                task = asyncio.create_task(self._answer(worker, message["number"]), name="workers.page")
                 self._pages.add(task)
                 task.add_done_callback(self._pages.discard)
             case other:
@@ -191,7 +215,9 @@ class Crew:
         """After how many seconds it is started again. Sets `failed` when the server must end."""
         served = None if worker.ready_at is None else time.monotonic() - worker.ready_at
         worker.quick_ends = 0 if served is not None and served > STEADY_SECONDS else worker.quick_ends + 1
-        pause = min(PAUSE_SECONDS_MIN * 2 ** (worker.quick_ends - 1), PAUSE_SECONDS_MAX) if worker.quick_ends else 0.0
+        pause = (
+            min(self._pace.pause_min * 2 ** (worker.quick_ends - 1), PAUSE_SECONDS_MAX) if worker.quick_ends else 0.0
+        )
         why, away = worker.refused or ("", False)
         if served is None and not (away and self._ready()):
             worker.failures += 1
@@ -216,13 +242,13 @@ class Crew:
     async def _ask(self) -> None:
         """Asks each worker for its counts, and ends those that have not answered for long."""
         while True:
-            await asyncio.sleep(COUNT_SECONDS)
+            await asyncio.sleep(self._pace.count_every)
             if os.getpid() == 1:
-                reap(self._known())
+                reap(set(self.pids().values()))
             for worker in self._workers:
                 if worker.process is None:
                     continue
-                late = worker.ready_at is None and time.monotonic() - worker.started_at > START_SECONDS_MAX
+                late = worker.ready_at is None and time.monotonic() - worker.started_at > self._pace.start_max
                 if late or worker.unanswered >= UNANSWERED_MAX:
                     await self._abort(worker)
                 elif worker.ready_at is not None:
@@ -234,15 +260,20 @@ class Crew:
         process = worker.process
         worker.stuck = True
         worker.kill(signal.SIGABRT)
-        await asyncio.sleep(ABORT_SECONDS)
+        await asyncio.sleep(self._pace.abort)
         if worker.process is process:
             worker.kill()
 
-    def _known(self) -> set[int]:
-        return {worker.process.pid for worker in self._workers if worker.process is not None}
+    def pids(self) -> dict[int, int]:
+        """The processes of the workers that have one, by their numbers."""
+        return {worker.place: worker.process.pid for worker in self._workers if worker.process is not None}
 
     # --- the page of metrics ----------------------------------------------------------------------------------------
-    async def _page(self, asking: Worker, number: int) -> None:
+    async def _answer(self, asking: Worker, number: int) -> None:
+        asking.send("page", number=number, families=await self.page(asking.place))
+
+    async def page(self, asked: int) -> list[Family]:
+        """The counts of all; `asked` is the worker that somebody asked for them."""
         ready = self._ready()
         for worker in ready:
             worker.send("count", whole=True)
@@ -252,24 +283,26 @@ class Crew:
             "silent": len(ready) - len(answered),
             "starting": len(self._workers) - len(ready),
         }
-        asking.send("page", number=number, families=self._counts.page(asking.place, answered, states))
+        return self._counts.page(asked, answered, states)
 
     # --- end --------------------------------------------------------------------------------------------------------
     async def drain(self, seconds_max: float, forced: asyncio.Event) -> None:
-        """Drains all; those that are not done in time, or `END_SECONDS_MAX` after `forced`, are killed."""
+        """Drains all; those that are not done in time, or some seconds after `forced`, are killed."""
         self._listening.close()  # The workers listen until each has drained.
+        for task in self._tasks[len(self._workers) :]:
+            task.cancel()
         for worker in self._workers:
             worker.send("drain")
         keeping = asyncio.create_task(self._gone(), name="workers.gone")
         pressing = asyncio.create_task(forced.wait(), name="force")
         await asyncio.wait(
-            [keeping, pressing], timeout=seconds_max + DRAIN_SECONDS_MORE, return_when=asyncio.FIRST_COMPLETED
+            [keeping, pressing], timeout=seconds_max + self._pace.drain_more, return_when=asyncio.FIRST_COMPLETED
         )
         pressing.cancel()
         if not keeping.done():
             for worker in self._workers:
                 worker.send("end")
-            await asyncio.wait([keeping], timeout=END_SECONDS_MAX)
+            await asyncio.wait([keeping], timeout=self._pace.end_max)
         if left := [worker.place for worker in self._workers if worker.process is not None]:
             _log.error("workers did not drain", workers=left)
         await self.kill()
@@ -294,6 +327,7 @@ class Crew:
                 await worker.process.wait()
             if worker.channel is not None:
                 worker.channel.close()
+            worker.process = worker.channel = None
 
 
 def _kind(code: int | None, *, stuck: bool) -> str:

@@ -126,7 +126,7 @@ async def check_connections(dsn: str, settings: Settings, count: int) -> None:
     except UnreachableError as error:
         raise StartError(str(error)) from error
     try:
-        most: int = await connection.fetchval("SELECT current_setting('max_connections')::int")
+        (most,) = await connection.fetchrow("SELECT current_setting('max_connections')::int") or (0,)
     finally:
         await connection.close()
     if most < (most_needed := needed(settings, count)):
