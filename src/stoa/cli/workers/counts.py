@@ -17,7 +17,7 @@ class Counts:
     def __init__(self) -> None:
         self._latest: dict[int, Snapshot] = {}
         self._ended: Snapshot = ()
-        self._waited: dict[int, asyncio.Event] = {}
+        self._waiting: dict[int, list[asyncio.Event]] = {}
         self._ends = Counter(
             "stoa_worker_ends",
             "Workers that have ended without the server, by how; each was started again.",
@@ -28,19 +28,21 @@ class Counts:
     def received(self, place: int, families: Snapshot) -> None:
         """Counts of a worker, which never are older than those before."""
         self._latest[place] = families
-        if (waited := self._waited.get(place)) is not None:
-            waited.set()
+        for event in self._waiting.pop(place, ()):
+            event.set()
 
     def ended(self, place: int, how: str | None) -> None:
         """The worker's process is gone. What it had counted when it was last asked goes on to be shown; `how` is None
         while the server stops."""
         self._ended = added(self._ended, self._latest.pop(place, ()))
+        for event in self._waiting.pop(place, ()):
+            event.set()
         if how is not None:
             self._ends.add(how)
 
     def page(self, asked: int, answered: Sequence[int], states: Mapping[str, int]) -> list[Family]:
         """The page of all: `asked` is the worker that somebody asked for it, `answered` those whose counts are new."""
-        fresh = {place: self._latest[place] for place in answered if place in self._latest}
+        fresh = {place: self._latest[place] for place in answered}
         stale = [families for place, families in self._latest.items() if place not in fresh]
         workers = Gauge(
             "stoa_workers",
@@ -54,10 +56,11 @@ class Counts:
     async def answers(self, places: Sequence[int]) -> list[int]:
         """Waits for new counts of these workers; gives those that have answered in time."""
         events = {place: asyncio.Event() for place in places}
-        self._waited.update(events)
-        waits = [asyncio.ensure_future(event.wait()) for event in events.values()]
+        for place, event in events.items():
+            self._waiting.setdefault(place, []).append(event)
+        waits = [asyncio.create_task(event.wait()) for event in events.values()]
         if waits:
             await asyncio.wait(waits, timeout=ANSWER_SECONDS_MAX)
         for wait in waits:
             wait.cancel()
-        return [place for place, event in events.items() if event.is_set()]
+        return [place for place, event in events.items() if event.is_set() and place in self._latest]

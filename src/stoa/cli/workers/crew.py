@@ -28,6 +28,7 @@ STEADY_SECONDS: Final = 10.0
 UNANSWERED_MAX: Final = 6
 """A worker that leaves so many questions for its counts unanswered is stuck, and is ended. They are counted, and not
 seconds: after a machine was suspended, a worker is asked again first."""
+DRAINED: Final = "with exit code 0"
 CHILD: Final = (sys.executable, "-P", "-m", "stoa.cli.workers.child")
 """Without the working directory on the path, which `-m` would put there."""
 _log = structlog.get_logger("stoa.workers")
@@ -214,7 +215,8 @@ class Crew:
     def _judge(self, worker: Worker, how: str) -> float:
         """After how many seconds it is started again. Sets `failed` when the server must end."""
         served = None if worker.ready_at is None else time.monotonic() - worker.ready_at
-        worker.quick_ends = 0 if served is not None and served > STEADY_SECONDS else worker.quick_ends + 1
+        steady = served is not None and (served > STEADY_SECONDS or how == DRAINED)
+        worker.quick_ends = 0 if steady else worker.quick_ends + 1
         pause = (
             min(self._pace.pause_min * 2 ** (worker.quick_ends - 1), PAUSE_SECONDS_MAX) if worker.quick_ends else 0.0
         )
@@ -228,7 +230,7 @@ class Crew:
                     f"Worker {worker.place} has ended {worker.failures} times in a row before it was ready, at last "
                     f"{how}{f' ({why})' if why else ''}. The lines of the log above this one say why. The server ends."
                 )
-        if how == "with exit code 0":
+        if how == DRAINED:
             _log.info("worker has drained", worker=worker.place, restart_seconds=pause)
         else:
             _log.error(
