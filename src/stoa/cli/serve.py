@@ -18,6 +18,7 @@ from stoa.cli.listening import ACCEPTED_PER_TURN, BACKLOG, StartError, bind, des
 from stoa.cli.surroundings import OWNER_ONLY, close_data, close_to_others, database
 from stoa.http import websockets
 from stoa.http.connections import Connection, ConnectionLimits, Guard
+from stoa.kernel.shared_counts import Row
 from stoa.kernel.supervise import Supervisor
 from stoa.kernel.telemetry import configure_logs
 from stoa.settings import Settings
@@ -105,10 +106,11 @@ async def until_stopped(
     sockets: Sequence[socket.socket],
     stopping: Stopping,
     on_draining: Callable[[Callable[[], None]], None],
+    shared: Row | None = None,
 ) -> None:
     """Serves HTTP until it is asked to stop, then drains. `on_draining` gets a function that stops listening at once;
     without it the server listens until it has drained."""
-    guard = Guard(connection_limits(settings))
+    guard = Guard(connection_limits(settings), shared)
     web = _Web(
         uvicorn.Config(
             server.asgi,

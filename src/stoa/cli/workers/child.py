@@ -1,8 +1,9 @@
 """One worker: a node of the server, in a process that the parent has started.
 
-    python -m stoa.cli.workers.child PLACE PARENT CHANNEL LISTENING
+    python -m stoa.cli.workers.child PLACE PARENT CHANNEL LISTENING ADDRESSES
 
-PLACE is its number from 1, PARENT the parent's process id, CHANNEL and LISTENING are file descriptors. SIGINT is
+PLACE is its number from 1, PARENT the parent's process id; CHANNEL, LISTENING and ADDRESSES (memory that counts the
+connections of each address) are file descriptors. SIGINT is
 ignored: a Ctrl-C in the terminal is for the parent. SIGTERM drains this worker alone, and the parent starts another.
 """
 
@@ -31,6 +32,7 @@ from stoa.db.reaching import UnreachableError
 from stoa.gateway import UnknownDefault
 from stoa.kernel.confinement import die_with_parent
 from stoa.kernel.errors import Unavailable
+from stoa.kernel.shared_counts import Row, SharedCounts
 from stoa.kernel.snapshots import Family, Snapshot
 from stoa.kernel.telemetry import configure_logs
 from stoa.settings import Settings, SettingsError
@@ -76,8 +78,9 @@ class Siblings:
 
 
 class Worker:
-    def __init__(self, place: int, channel: Channel, listening: socket.socket) -> None:
+    def __init__(self, place: int, channel: Channel, listening: socket.socket, addresses: int) -> None:
         self._place = place
+        self._addresses = addresses
         self._channel = channel
         self._listening = listening
         self._siblings = Siblings(channel)
@@ -97,7 +100,14 @@ class Worker:
             ) as server:
                 settle_memory()
                 self._channel.send("ready", said=_said(server))
-                await until_stopped(settings, server, self._doors(order["workers"]), self._stopping, self._draining)
+                await until_stopped(
+                    settings,
+                    server,
+                    self._doors(order["workers"]),
+                    self._stopping,
+                    self._draining,
+                    self._shared(settings, order),
+                )
         except (BootstrapError, SchemaError, SettingsError, UnknownDefault) as error:
             self._channel.send("refused", why=str(error), away=isinstance(error.__cause__, UnreachableError))
             return REFUSED
@@ -114,6 +124,12 @@ class Worker:
         """All workers together take a burst as fast as one does; each alone takes little in a turn, so that the others
         get their part of it."""
         return doors(self._listening, max(1, ACCEPTED_PER_TURN // 2 // workers))
+
+    def _shared(self, settings: Settings, order: dict[str, Any]) -> Row | None:
+        """A limit that was set is the server's. The default follows from the descriptors of each process."""
+        if settings.connections_per_address_max is None:
+            return None
+        return SharedCounts(self._addresses, order["workers"], bytes.fromhex(order["key"])).row(self._place - 1)
 
     def _draining(self, stop_listening: Callable[[], None]) -> None:
         if self._alone:  # The others take new connections. While all drain, they are answered, as by a lone server.
@@ -152,19 +168,19 @@ def _said(server: Server) -> dict[str, Any]:
     }
 
 
-async def work(place: int, channel_end: socket.socket, listening: socket.socket) -> int:
+async def work(place: int, channel_end: socket.socket, listening: socket.socket, addresses: int) -> int:
     channel = await Channel.open(channel_end)
     messages = channel.messages()
     try:
         order = await anext(messages, None)
-        return 1 if order is None else await Worker(place, channel, listening).work(messages, order)
+        return 1 if order is None else await Worker(place, channel, listening, addresses).work(messages, order)
     finally:
         channel.close()
 
 
 def main() -> None:
-    place, parent, channel, listening = map(int, sys.argv[1:])
-    for descriptor in (channel, listening):
+    place, parent, channel, listening, addresses = map(int, sys.argv[1:])
+    for descriptor in (channel, listening, addresses):
         os.set_inheritable(descriptor, False)  # A process that this worker starts must not keep the port.
     die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -172,7 +188,7 @@ def main() -> None:
     gc.disable()  # Until the worker stands, as in `stoa serve`.
     os.umask(OWNER_ONLY)
     with contextlib.suppress(KeyboardInterrupt):
-        sys.exit(uvloop.run(work(place, socket.socket(fileno=channel), socket.socket(fileno=listening))))
+        sys.exit(uvloop.run(work(place, socket.socket(fileno=channel), socket.socket(fileno=listening), addresses)))
 
 
 if __name__ == "__main__":

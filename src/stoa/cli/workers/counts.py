@@ -20,7 +20,7 @@ class Counts:
         self._waiting: dict[int, list[asyncio.Event]] = {}
         self._ends = Counter(
             "stoa_worker_ends",
-            "Workers that have ended without the server, by how; each was started again.",
+            "Workers that ended without the server (with --workers), and were started again.",
             ("how",),
             [(how,) for how in ENDS],
         )
@@ -46,7 +46,7 @@ class Counts:
         stale = [families for place, families in self._latest.items() if place not in fresh]
         workers = Gauge(
             "stoa_workers",
-            "Workers of this server, by state: silent ones did not answer this scrape in time.",
+            "Workers of this server (with --workers); silent ones did not answer this scrape in time.",
             lambda: {(state,): states.get(state, 0) for state in STATES},
             ("state",),
         )

@@ -18,6 +18,7 @@ import structlog
 from stoa.cli.listening import StartError
 from stoa.cli.workers.channel import Channel
 from stoa.cli.workers.counts import Counts
+from stoa.kernel.shared_counts import SharedCounts, memory_for
 from stoa.kernel.snapshots import Family
 
 FAILURES_MAX: Final = 5
@@ -93,6 +94,9 @@ class Crew:
         self._pace = pace or Pace()
         self._workers = [Worker(place) for place in range(1, count + 1)]
         self._listening = listening
+        self._memory = memory_for(count)
+        self._key = os.urandom(16)
+        self._addresses = SharedCounts(self._memory, count, self._key)
         self._stopping = stopping
         self._counts = Counts()
         self._order: dict[str, Any] = {}
@@ -112,7 +116,7 @@ class Crew:
 
     async def serve(self, settings: dict[str, Any], dsn: str) -> Sequence[dict[str, Any]]:
         """Has them serve, and keeps them; gives what each said when all were ready. Raises StartError."""
-        self._order = {"settings": settings, "dsn": dsn, "workers": len(self._workers)}
+        self._order = {"settings": settings, "dsn": dsn, "workers": len(self._workers), "key": self._key.hex()}
         self._tasks = [
             *(asyncio.create_task(self._keep(worker), name=f"worker {worker.place}") for worker in self._workers),
             asyncio.create_task(self._ask(), name="workers.ask"),
@@ -130,7 +134,7 @@ class Crew:
 
     async def _spawn(self, worker: Worker) -> None:
         ours, theirs = socket.socketpair()
-        handed = (theirs.fileno(), self._listening.fileno())
+        handed = (theirs.fileno(), self._listening.fileno(), self._memory)
         arguments = map(str, (worker.place, os.getpid(), *handed))
         try:
             worker.process = await asyncio.create_subprocess_exec(
@@ -209,6 +213,7 @@ class Crew:
         code = worker.process.returncode if worker.process is not None else None
         how = _kind(code, stuck=worker.stuck)
         self._counts.ended(worker.place, None if self._stopping() else how)
+        self._addresses.clear(worker.place - 1)
         worker.process = worker.channel = None
         return "by SIG" + signal.Signals(-code).name[3:] if code is not None and code < 0 else f"with exit code {code}"
 
@@ -319,7 +324,7 @@ class Crew:
         await asyncio.wait(keepers)
 
     async def kill(self) -> None:
-        """Whatever is left."""
+        """Whatever is left. Called once more, it does nothing."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -330,6 +335,9 @@ class Crew:
             if worker.channel is not None:
                 worker.channel.close()
             worker.process = worker.channel = None
+        if self._memory >= 0:
+            os.close(self._memory)
+            self._memory = -1
 
 
 def _kind(code: int | None, *, stuck: bool) -> str:
