@@ -23,6 +23,7 @@ from urllib.request import Request, urlopen
 
 KEY = "stoa_acc_" + "b" * 64
 NODE_CORE, OTHER_CORE = 0, 1
+ON_CORES = {"tied": True}
 
 
 @dataclass
@@ -35,6 +36,7 @@ class Bed:
     url: str
     node_pid: int
     database_pid: int
+    workers: int = 1
 
     def load(
         self,
@@ -91,8 +93,15 @@ class Bed:
 
 
 @contextlib.contextmanager
-def bed(tools: Path, **environment: str) -> Generator[Bed]:
-    """Everything started, and taken down at the end. `environment` is the server's, beside what it needs."""
+def bed(tools: Path, *, workers: int = 0, **environment: str) -> Generator[Bed]:
+    """Everything started, and taken down at the end. `environment` is the server's, beside what it needs.
+
+    With `workers` nothing is tied to a core: the server, in so many processes, its database, stub and load generator
+    share all of them.
+    """
+    if workers:
+        ON_CORES["tied"] = False
+        environment["STOA_WORKERS"] = str(workers)
     with tempfile.TemporaryDirectory(prefix="stoa-bench-") as home:
         Path(home).chmod(0o755)
         port = free_port()
@@ -108,7 +117,7 @@ def bed(tools: Path, **environment: str) -> Generator[Bed]:
                 url,
             ):
                 database_pid = move_database(Path(home))
-                yield Bed(tools, stub_url, stub.pid, url, server.pid, database_pid)
+                yield Bed(tools, stub_url, stub.pid, url, server.pid, database_pid, max(workers, 1))
         finally:
             stub.kill()
             stub.wait()
@@ -134,7 +143,7 @@ def serving(data_dir: Path, **environment: str) -> Generator[tuple[subprocess.Po
 
 
 def on_core(core: int, command: list[str]) -> list[str]:
-    return ["taskset", "-c", str(core), *command] if sys.platform == "linux" else command
+    return ["taskset", "-c", str(core), *command] if sys.platform == "linux" and ON_CORES["tied"] else command
 
 
 def free_port() -> int:
@@ -156,7 +165,7 @@ def move_database(home: Path) -> int:
     """The postmaster's pid. The server started it on its own core: it goes beside the stub, as a machine of its own
     would be."""
     pid = int(next(home.rglob("postmaster.pid")).read_text().splitlines()[0])
-    if sys.platform == "linux":
+    if sys.platform == "linux" and ON_CORES["tied"]:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         for process in [str(pid), *children]:
             subprocess.run(["taskset", "-cp", str(OTHER_CORE), process], stdout=subprocess.DEVNULL, check=False)
@@ -189,10 +198,10 @@ def _load() -> None:
             super().__init__(pid)
 
         def cpu(self) -> float:
-            return of(node_pid)
+            return sum(map(of, nodes()))
 
         def rss(self) -> int:
-            return int(proportional_mb(node_pid) * 1e6)
+            return int(sum(map(proportional_mb, nodes())) * 1e6)
 
         def database(self) -> float:
             children = Path(f"/proc/{database_pid}/task/{database_pid}/children").read_text().split()
@@ -213,6 +222,12 @@ def _load() -> None:
         except OSError:
             return 0.0
         return sum(map(int, fields[11 : 15 if reaped else 13])) / ticks
+
+    def nodes() -> list[int]:
+        """The server, or the parent and its workers."""
+        children = Path(f"/proc/{node_pid}/task/{node_pid}/children").read_text().split()
+        workers = [one for one in children if b"stoa.cli.workers.child" in Path(f"/proc/{one}/cmdline").read_bytes()]
+        return [node_pid, *map(int, workers)]
 
     module["ProcTree"] = Apart
     module["print"] = lambda line: print(json.dumps({**json.loads(line), **used}))

@@ -57,11 +57,14 @@ def main() -> None:
     parser.add_argument("--tools", type=Path, default=Path("../shared/bench"))
     parser.add_argument("--quick", action="store_true", help="one run of each instead of three")
     parser.add_argument("--clients", default="1,16,64")
+    parser.add_argument(
+        "--workers", type=int, default=0, help="the server in so many processes; nothing is tied to a core (1 too)"
+    )
     options = parser.parse_args()
     runs, seconds = (1, 6) if options.quick else (3, 10)
     print(f"{machine()}; ten tokens a run; `per core` is 1000 / node ms")
     print(f"{'':<8}" + "".join(f"{name:>10}" for name in COLUMNS), flush=True)
-    with bed(options.tools) as running:
+    with bed(options.tools, workers=options.workers) as running:
         running.load("stoa", mode="rps", conc=4, duration=2, tokens=10, ttft=0)
         for clients in map(int, options.clients.split(",")):
             common = {"conc": clients, "duration": seconds, "tokens": 10, "ttft": 0}

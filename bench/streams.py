@@ -59,11 +59,14 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one run of each instead of three")
     parser.add_argument("--streams", default="1,50,100,200,400,600,800,1000")
     parser.add_argument("--tokens", type=int, default=200)
+    parser.add_argument(
+        "--workers", type=int, default=0, help="the server in so many processes; nothing is tied to a core (1 too)"
+    )
     options = parser.parse_args()
     print(f"{machine()}; times in ms; cpu in cores")
     print(f"{'':<8}" + "".join(f"{name:>9}" for name in COLUMNS), flush=True)
     runs = 1 if options.quick else 3
-    with bed(options.tools) as running:
+    with bed(options.tools, workers=options.workers) as running:
         running.load(
             "stoa", n=4, tokens=10, rate=50
         )  # Statements prepared, caches filled: what a server that has run for a second is like.

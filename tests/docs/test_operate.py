@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any, cast
 
 import yaml
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from stoa import bases, conversations, runs
 from stoa import journal as journals
+from stoa.cli.workers.counts import Counts
 from stoa.db import node as nodes
+from stoa.http.metrics import registry
+from stoa.kernel.snapshots import metrics_of
 from tests.conftest import Running
 from tests.support.pages import blocks
 
@@ -64,7 +68,11 @@ def test_every_warning_stands_there() -> None:
 
 async def test_every_metric_stands_there(shared_server: Running) -> None:
     await shared_server.ask(await shared_server.conversation())
-    found = text_string_to_metric_families((await shared_server.client.get("/metrics")).text)
+    of_workers = generate_latest(registry("", metrics_of(Counts().page(1, [], {})), process=False)).decode()
+    found = [
+        *text_string_to_metric_families((await shared_server.client.get("/metrics")).text),
+        *text_string_to_metric_families(of_workers),
+    ]
     families = {
         f"{family.name}_total" if family.type == "counter" else family.name: family
         for family in found

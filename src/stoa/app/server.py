@@ -93,8 +93,13 @@ async def open_server(
     ids: Ids | None = None,
     builtin: gateway.Model | None = None,
     toolbox: Toolbox | None = None,
+    siblings: metrics.Siblings | None = None,
+    welcomes: bool = True,
 ) -> AsyncGenerator[Server]:
-    """Everything between a database and an ASGI app, started in order and stopped in reverse."""
+    """Everything between a database and an ASGI app, started in order and stopped in reverse.
+
+    `siblings`: this server is one of several workers. `welcomes`: makes the links that a first start prints.
+    """
     clock, ids = clock or SystemClock(), ids or RandomIds()
     check_whole(settings.data_dir)
     session_dsn = choices.plain(settings.database_session_url)
@@ -117,7 +122,7 @@ async def open_server(
 
         stack.push_async_callback(drain)
         traffic = Traffic()
-        operated = _operations(settings, kit, slices, traffic, heartbeats)
+        operated = _operations(settings, kit, slices, traffic, heartbeats, siblings)
         for part in operated.background:
             stack.push_async_callback(part.stop)
         missing = Component(routers={HostKind.API: [absent.routes()]})
@@ -130,7 +135,7 @@ async def open_server(
         )
         catalogue = slices.gateway.catalogue
         link = await access.Sessions(database, clock, owner).link(first_key) if first_key is not None else None
-        owner_link = await slices.first_owner.link()
+        owner_link = await slices.first_owner.link() if welcomes else None
         explained = Explained(asgi, access.Explaining(database, owner, clock))
         edge = _behind_proxies(Edge(explained, ids, traffic), settings.trusted_proxies)
         yield Server(edge, first_key, link, owner_link, catalogue.default.slug, catalogue.providers(), drain)
@@ -195,7 +200,14 @@ async def _start(stack: AsyncExitStack, kit: Kit, slices: Slices) -> Heartbeats:
     )
 
 
-def _operations(settings: Settings, kit: Kit, slices: Slices, traffic: Traffic, heartbeats: Heartbeats) -> Component:
+def _operations(
+    settings: Settings,
+    kit: Kit,
+    slices: Slices,
+    traffic: Traffic,
+    heartbeats: Heartbeats,
+    siblings: metrics.Siblings | None,
+) -> Component:
     """Health, readiness and the page of metrics, over what all slices bring."""
 
     async def check_ready() -> None:
@@ -220,7 +232,8 @@ def _operations(settings: Settings, kit: Kit, slices: Slices, traffic: Traffic, 
     ]
     unique("metric", [metric.name for metric in counted])
     unique("check", [check.name for component in slices.all for check in component.checks])
-    page = metrics.routes(__version__, counted, polls.refresh, settings.host, choices.plain(settings.metrics_token))
+    token = choices.plain(settings.metrics_token)
+    page = metrics.routes(__version__, counted, polls.refresh, settings.host, token, siblings)
     return Component(
         routers={
             kind: [health, page, welcome.welcome_routes(__version__)] if kind is HostKind.API else [health]

@@ -4,8 +4,9 @@ import contextlib
 import errno
 import gc
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -39,6 +40,9 @@ from stoa.cli.apply import command as apply
 from stoa.cli.asking import Exit, Json, Key, errors, fail, leave_pipe, out, refused, server
 from stoa.cli.operating import Config, DataDir, settings
 from stoa.cli.stream.errors import StoaError
+
+if TYPE_CHECKING:
+    from stoa.settings import Settings
 
 app = typer.Typer(
     name="stoa",
@@ -112,29 +116,55 @@ def serve(
         str | None,
         typer.Option(help="Of the hosts of apps and knowledge bases. \\[default: localhost]", show_default=False),
     ] = None,
+    workers: Annotated[
+        str | None,
+        typer.Option(
+            help="Processes behind the one port; auto: one for each processor. \\[default: 1]", show_default=False
+        ),
+    ] = None,
     config: Config = None,
 ) -> None:
-    """Start the server: API, workers and an embedded PostgreSQL, in one process.
+    """Start the server: API, workers and an embedded PostgreSQL, in one process, or in several with --workers.
 
     Models are found by themselves: set OPENAI_API_KEY, ANTHROPIC_API_KEY or OLLAMA_HOST, or run Ollama on this machine.
     Without any, the built-in model stoa-extractive answers by quoting your documents. STOA_DATABASE_URL uses a
     PostgreSQL (16 or newer, with pgvector) of yours.
     """
     gc.disable()  # Until the server stands: all that is made until then stays, so collecting is lost time.
-    from stoa.access import BootstrapError  # noqa: PLC0415 — the server's weight is loaded by the command that needs it
-    from stoa.cli.serve import StartError, run  # noqa: PLC0415
+    chosen = settings(config, host=host, port=port, data_dir=data_dir, domain=domain, workers=workers)
+    from stoa.cli.listening import StartError  # noqa: PLC0415 — the server's weight is loaded by the command that needs it
+    from stoa.cli.workers.cores import workers_of  # noqa: PLC0415
     from stoa.db.embedded import EmbeddedError  # noqa: PLC0415
     from stoa.db.migrate import SchemaError  # noqa: PLC0415
-    from stoa.gateway import UnknownDefault  # noqa: PLC0415
     from stoa.settings import SettingsError  # noqa: PLC0415
 
-    chosen = settings(config, host=host, port=port, data_dir=data_dir, domain=domain)
+    def tell(line: str) -> None:
+        out.print(line, markup=False)
+
     try:
-        run(chosen, lambda line: out.print(line, markup=False))
-    except (StartError, EmbeddedError, SchemaError, BootstrapError, UnknownDefault, SettingsError) as error:
+        if (count := workers_of(chosen)) == 1:
+            _serve_here(chosen, tell)
+        else:
+            from stoa.cli.workers.parent import run  # noqa: PLC0415
+
+            run(chosen, count, tell)
+    except (StartError, EmbeddedError, SchemaError, SettingsError) as error:
         raise fail(str(error)) from error
     except OSError as error:
         raise fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}") from error
+
+
+def _serve_here(chosen: "Settings", tell: Callable[[str], None]) -> None:
+    """The whole server in this process."""
+    from stoa.access import BootstrapError  # noqa: PLC0415 — as above
+    from stoa.cli.listening import StartError  # noqa: PLC0415
+    from stoa.cli.serve import run  # noqa: PLC0415
+    from stoa.gateway import UnknownDefault  # noqa: PLC0415
+
+    try:
+        run(chosen, tell)
+    except (BootstrapError, UnknownDefault) as error:
+        raise StartError(str(error)) from error
 
 
 @app.command(rich_help_panel=OPERATE)

@@ -60,11 +60,12 @@ class Node:
 
     def metrics(self) -> Sequence[Metric]:
         return [
-            Gauge("stoa_nodes", "Nodes that live, this one among them.", lambda: self.others + 1),
+            Gauge("stoa_nodes", "Nodes that live, this one among them.", lambda: self.others + 1, across="max"),
             Gauge(
                 "stoa_node_lapsed",
                 "1 while this node's lease has run out, so that others take its runs.",
                 lambda: self.lapsed,
+                across="max",
             ),
         ]
 

@@ -43,8 +43,8 @@ class Polls:
         self._up = False
 
     def metrics(self) -> Sequence[Metric]:
-        up = Gauge("stoa_database_up", "1 when the database answered at this scrape.", lambda: self._up)
-        return [up, *(Gauge(poll.name, poll.says, poll.read, poll.labels) for poll in self._polls)]
+        up = Gauge("stoa_database_up", "1 when the database answered at this scrape.", lambda: self._up, across="same")
+        return [up, *(Gauge(poll.name, poll.says, poll.read, poll.labels, "same") for poll in self._polls)]
 
     async def stop(self) -> None:
         await self._supervisor.stop()

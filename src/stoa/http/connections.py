@@ -23,6 +23,7 @@ from stoa.http.leaving import WHEN_GONE
 from stoa.http.raw_refusals import CROWDED, head_too_large, malformed, refusal
 from stoa.http.smuggling import unsafe
 from stoa.kernel import descriptors
+from stoa.kernel.shared_counts import Row
 
 HEAD_BYTES_MAX: Final = 64 * 1024
 """Request line and header fields together; browsers and proxies stay below 32 KiB."""
@@ -59,8 +60,10 @@ class ConnectionLimits:
 class Guard:
     """What the connections of one server share: their limits, and how many there are from each address."""
 
-    def __init__(self, limits: ConnectionLimits) -> None:
+    def __init__(self, limits: ConnectionLimits, shared: Row | None = None) -> None:
+        """With `shared`, the connections of an address are counted over all workers of the server."""
         self.limits = limits
+        self._shared = shared
         self.addresses: Counter[str] = Counter()
         self.total = 0
         self.refused: Counter[int] = Counter()
@@ -71,16 +74,19 @@ class Guard:
         closed)."""
         self.total += 1
         self.addresses[address] += 1
+        held = self.addresses[address] if self._shared is None else self._shared.add(address, 1)
         limits = self.limits
         if limits.total_max is not None and self.total > limits.total_max:
             return f"This server has {limits.total_max} connections, its maximum; try again in a moment."
-        if limits.per_address_max is not None and self.addresses[address] > limits.per_address_max:
+        if limits.per_address_max is not None and held > limits.per_address_max:
             return f"There are {limits.per_address_max} connections from this address, the maximum; close some."
         return None
 
     def release(self, address: str) -> None:
         self.total -= 1
         self.addresses[address] -= 1
+        if self._shared is not None:
+            self._shared.add(address, -1)
         if self.addresses[address] <= 0:
             del self.addresses[address]
 

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from hmac import compare_digest
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,7 +14,8 @@ from stoa.http.routing import Routes
 from stoa.http.wire import refusals
 from stoa.kernel import metrics as kernel
 from stoa.kernel.errors import Unauthorized
-from stoa.kernel.metrics import Counter, Histogram, Labels
+from stoa.kernel.metrics import Counter, Gauge, Histogram, Labels
+from stoa.kernel.snapshots import Snapshot, metrics_of, snapshot
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Metric
@@ -25,13 +26,32 @@ PASSED_ON: Final = ("forwarded", "via", "x-forwarded-for", "x-real-ip", "origin"
 on this machine."""
 
 
+class Siblings(Protocol):
+    """The other workers of a server of several processes. Whichever is asked for the page gives that of all."""
+
+    def counts(self, take: Callable[[bool], Snapshot]) -> None:
+        """`take` is called whenever the numbers of this worker are wanted: for a page (True), or to be kept."""
+        ...
+
+    async def all(self) -> Snapshot:
+        """The numbers of all workers together. Never takes much longer than a second, whatever befalls a worker."""
+        ...
+
+
 def routes(
-    version: str, counted: Sequence[kernel.Metric], refresh: Callable[[], Awaitable[None]], host: str, token: str | None
+    version: str,
+    counted: Sequence[kernel.Metric],
+    refresh: Callable[[], Awaitable[None]],
+    host: str,
+    token: str | None,
+    siblings: Siblings | None = None,
 ) -> Routes:
     """With a token, only requests that send it are admitted; without one, only direct requests to a server that listens
     on loopback."""
     router = Routes(tags=["operations"])
     page = _Page(version, counted)
+    if siblings is not None:
+        siblings.counts(lambda page: snapshot([*counted, *(_of_process() if page else ())]))
 
     @router.get("/metrics", response_class=Response, responses={200: {"content": {CONTENT_TYPE: {}}}, **refusals()})
     async def metrics(request: Request) -> Response:
@@ -40,7 +60,7 @@ def routes(
         server listens on loopback."""
         _admit(request, host, token)
         await refresh()
-        return page
+        return page if siblings is None else _Page(version, metrics_of(await siblings.all()), process=False)
 
     return router
 
@@ -93,17 +113,19 @@ class _Page(Response):
 
     media_type = CONTENT_TYPE
 
-    def __init__(self, version: str, counted: Sequence[kernel.Metric]) -> None:
+    def __init__(self, version: str, counted: Sequence[kernel.Metric], *, process: bool = True) -> None:
+        """`process`: with the library's metrics of this process."""
         super().__init__()
         self._version = version
         self._counted = counted
+        self._process = process
         self._app: Any = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._app is None:
             from prometheus_client import make_asgi_app  # noqa: PLC0415 — 45 ms of a start, and most servers are scraped by nobody
 
-            self._app = make_asgi_app(registry(self._version, self._counted))
+            self._app = make_asgi_app(registry(self._version, self._counted, process=self._process))
         await self._app(_readable(scope), receive, send)
 
 
@@ -116,8 +138,21 @@ def _readable(scope: Scope) -> Scope:
     return {**scope, "headers": wanted, "query_string": query if query.isascii() else b""}
 
 
-def registry(version: str, counted: Sequence[kernel.Metric]) -> "CollectorRegistry":
-    """A registry of the library with all our metrics and the library's metrics of this process."""
+def _of_process() -> Sequence[kernel.Metric]:
+    """The library's metrics of this process as gauges, which are shown by worker: its processor time and memory belong
+    to one process, and a sum of them would hide which."""
+    from prometheus_client import CollectorRegistry, ProcessCollector  # noqa: PLC0415 — as above
+
+    found: list[kernel.Metric] = []
+    for family in ProcessCollector(registry=CollectorRegistry()).collect():
+        for sample in family.samples:
+            value = float(sample.value)
+            found.append(Gauge(sample.name, family.documentation, lambda value=value: value, across="each"))
+    return found
+
+
+def registry(version: str, counted: Sequence[kernel.Metric], *, process: bool = True) -> "CollectorRegistry":
+    """A registry of the library with all our metrics, and the library's metrics of this process."""
     from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector  # noqa: PLC0415 — as above
     from prometheus_client.core import InfoMetricFamily  # noqa: PLC0415
 
@@ -131,6 +166,8 @@ def registry(version: str, counted: Sequence[kernel.Metric]) -> "CollectorRegist
 
     made = CollectorRegistry()
     made.register(Collector())
+    if not process:
+        return made
     ProcessCollector(registry=made)
     PlatformCollector(registry=made)
     GCCollector(registry=made)

@@ -8,9 +8,12 @@ the operator's models), never from what a client sends. Beyond SERIES_MAX, value
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 Labels: TypeAlias = tuple[str, ...]
+Across: TypeAlias = Literal["sum", "max", "same", "each"]
+"""How the workers of one server make one value of a gauge: `sum` of what each has; `max` of what may be wrong with any;
+`same` is read from the database, so one of them says it for all; `each` is shown by worker."""
 
 SERIES_MAX: Final = 1_000
 """Series of one metric. More is a bug, which must not exhaust memory."""
@@ -74,6 +77,7 @@ class Gauge:
     says: str
     read: Callable[[], float | Mapping[Labels, float]]
     labels: Labels = ()
+    across: Across = "sum"
 
 
 Metric: TypeAlias = Counter | Histogram | Gauge

@@ -85,7 +85,11 @@ class Heartbeats:
 
         return [
             Gauge(
-                "stoa_loop_stuck", "1 while a background loop has made no progress for ten seconds.", levels, ("loop",)
+                "stoa_loop_stuck",
+                "1 while a background loop has made no progress for ten seconds.",
+                levels,
+                ("loop",),
+                "max",
             )
         ]
 

@@ -26,9 +26,11 @@ def metrics() -> Sequence[Metric]:
     return [_lost]
 
 
-def configure_logs(level: str, form: Literal["auto", "json", "console"]) -> None:
+def configure_logs(level: str, form: Literal["auto", "json", "console"], worker: int | None = None) -> None:
+    """`worker`: this process is one of several that write to the same standard error; each line says its number."""
     people = form == "console" or (form == "auto" and sys.stderr.isatty())
     shared: list[Any] = [
+        *([_of_worker(worker)] if worker is not None else ()),
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -47,6 +49,14 @@ def configure_logs(level: str, form: Literal["auto", "json", "console"]) -> None
     )
     root = logging.getLogger()
     root.handlers = [*(one for one in root.handlers if not isinstance(one, _Libraries)), _Libraries(logging.WARNING)]
+
+
+def _of_worker(worker: int) -> Callable[..., Any]:
+    def add(_logger: Any, _method: str, event: Any) -> Any:
+        event["worker"] = worker
+        return event
+
+    return add
 
 
 class _Lossy:

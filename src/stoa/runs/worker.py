@@ -133,6 +133,7 @@ class Worker:
                 "stoa_draining",
                 "1 while this node takes nothing new because it is about to stop.",
                 lambda: self._draining,
+                across="max",
             ),
         ]
 

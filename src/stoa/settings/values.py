@@ -9,12 +9,17 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 from stoa.kernel.leases import ITEMS_MAX, SYNCS_MAX
 from stoa.settings.tables import Backup, Embeddings, McpServer, ModelFacts, Oidc, Price, Provider, Rerank, Router, Smtp
 
+WORKERS_MAX = 64
+
 
 class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    workers: Annotated[int, Field(ge=1, le=WORKERS_MAX)] | Literal["auto"] = 1
+    """Processes that serve, all behind one port; `auto` is one for each processor. A limit that is said to be a node's
+    holds for each of them."""
     domain: str = "localhost"
     public_url: Annotated[str, Field(pattern=r"^https?://[^/?#\s]+/?$")] | None = None
     """Scheme, name and port by which the outside reaches this server; links and `url` fields are made from it."""
@@ -107,6 +112,19 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console"] = "auto"
     """`auto`: lines for people on a terminal, JSON everywhere else."""
+
+    @field_validator("workers", mode="before")
+    @classmethod
+    def _workers(cls, value: object) -> object:
+        if value == "auto":
+            return value
+        try:
+            number = int(value) if isinstance(value, int | str) else 0
+        except ValueError:
+            number = 0
+        if not 1 <= number <= WORKERS_MAX:
+            raise ValueError(f"{value} is not a number from 1 to {WORKERS_MAX}, or auto")
+        return number
 
     @field_validator("trusted_proxies")
     @classmethod

@@ -18,6 +18,8 @@ from stoa.db.embedded.places import Places, sync_directory, write_whole
 from stoa.db.embedded.programs import MAJOR, Programs
 
 ROLE: Final = "stoa"
+CONNECTIONS_MAX: Final = 100
+"""Connections that the server takes unless whoever starts it needs more."""
 
 CLEAN_ENVIRONMENT: Final = {"LC_ALL": "C", "TZ": "UTC", "PATH": "/usr/bin:/bin"}
 """Nothing of ours reaches the server: no PGDATA, no PGPORT, no key that happens to be in the environment."""
@@ -45,7 +47,7 @@ CONFIGURATION: Final = f"""\
 # Written by Stoa at each start. To change a setting for good use ALTER SYSTEM, which wins over this file.
 
 cluster_name = 'stoa'
-max_connections = 100
+max_connections = {{connections_max}}
 timezone = 'UTC'
 log_timezone = 'UTC'
 lc_messages = 'C'
@@ -126,9 +128,9 @@ async def create_cluster(programs: Programs, account: Account, places: Places, d
     await asyncio.to_thread(_put_in_place, fresh, places)
 
 
-def write_configuration(account: Account, places: Places) -> None:
+def write_configuration(account: Account, places: Places, connections_max: int) -> None:
     """The three files PostgreSQL reads from base. They belong to us: the account cannot change who may come in."""
-    write_whole(places.configuration, CONFIGURATION)
+    write_whole(places.configuration, CONFIGURATION.format(connections_max=connections_max))
     write_whole(places.hba, "local all all peer map=stoa\n")
     name = account.launcher.replace('"', '""')
     write_whole(places.ident, f'stoa "{name}" all\n')

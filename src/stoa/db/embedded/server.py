@@ -12,7 +12,14 @@ import asyncpg
 
 from stoa.db.embedded import locks, places, postmaster
 from stoa.db.embedded.account import Account, choose_account
-from stoa.db.embedded.cluster import ROLE, check_version, create_cluster, sweep, write_configuration
+from stoa.db.embedded.cluster import (
+    CONNECTIONS_MAX,
+    ROLE,
+    check_version,
+    create_cluster,
+    sweep,
+    write_configuration,
+)
 from stoa.db.embedded.errors import OWN_DATABASE, EmbeddedError, from_os_error, from_output
 from stoa.db.embedded.places import ELSEWHERE, PORT, Places
 from stoa.db.embedded.postmaster import PidFile
@@ -40,6 +47,7 @@ class _Plan:
     programs: Programs
     account: Account
     places: Places
+    connections_max: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +110,15 @@ async def start_embedded(
     account: str | None = None,
     elsewhere: Path = ELSEWHERE,
     package: Path | None = None,
+    connections_max: int = CONNECTIONS_MAX,
 ) -> EmbeddedServer:
     """Gives a running server on `data_dir/postgres`: created on first use, started if needed, joined if it runs.
 
     `account` names the system account PostgreSQL runs as when we are root (default: the first of stoa, postgres,
     nobody that exists). `elsewhere` is where the database goes when that account cannot enter data_dir. `package`
-    is a directory to take the programs from instead of this environment's wheel. Any number of processes may call
-    this at once on one directory; each gets the same server.
+    is a directory to take the programs from instead of this environment's wheel. `connections_max` holds where this
+    call starts the server; one that runs already keeps its own. Any number of processes may call this at once on one
+    directory; each gets the same server.
 
     Raises EmbeddedError, with a sentence to show, when there can be no server.
     """
@@ -118,7 +128,7 @@ async def start_embedded(
     home = await asyncio.to_thread(places.make_home, data_dir)
     try:
         async with locks.gate(home, deadline):
-            plan = await asyncio.to_thread(_decide, home, account, elsewhere, package)
+            plan = await asyncio.to_thread(_decide, home, account, elsewhere, package, connections_max)
             dsn, attached = await _join_or_start(plan, deadline)
             use = locks.Use(home)
     except OSError as error:
@@ -126,7 +136,9 @@ async def start_embedded(
     return EmbeddedServer(dsn=dsn, data_dir=data_dir, attached=attached, _plan=plan, _use=use)
 
 
-def _decide(home: Path, wanted_account: str | None, elsewhere: Path, package: Path | None) -> _Plan:
+def _decide(
+    home: Path, wanted_account: str | None, elsewhere: Path, package: Path | None, connections_max: int
+) -> _Plan:
     """Programs, account and places; copies programs if need be. Blocks, so call it in a thread."""
     programs = programs_in(package) if package else find_programs()
     base = places.known_base(home)
@@ -145,7 +157,7 @@ def _decide(home: Path, wanted_account: str | None, elsewhere: Path, package: Pa
         places.write_owner(home, base)
     if exists:
         check_version(base / "cluster")
-    return _Plan(reachable_programs(programs, account, base), account, Places(home, base))
+    return _Plan(reachable_programs(programs, account, base), account, Places(home, base), connections_max)
 
 
 async def _join_or_start(plan: _Plan, deadline: float) -> tuple[str, bool]:
@@ -214,7 +226,7 @@ def _prepare(plan: _Plan) -> Path:
     """The directory for the socket, after removing what earlier starts have left."""
     sweep(plan.places)
     postmaster.rotate_log(plan.places.log)
-    write_configuration(plan.account, plan.places)
+    write_configuration(plan.account, plan.places, plan.connections_max)
     sockets = places.socket_dir(plan.places.base, plan.account)
     postmaster.remove_socket_locks(sockets)
     return sockets

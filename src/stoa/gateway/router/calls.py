@@ -110,7 +110,9 @@ class Calls:
             self._fallbacks,
             self._first_byte,
             Gauge("stoa_gateway_calls_open", "Calls of the gateway under way.", lambda: self.open),
-            Gauge("stoa_gateway_circuits", "Providers that the gateway leaves alone for now.", circuits, ("state",)),
+            Gauge(
+                "stoa_gateway_circuits", "Providers that the gateway leaves alone for now.", circuits, ("state",), "max"
+            ),
         ]
 
     async def new(self, principal: Principal, slug: str, fields: dict[str, object]) -> Call:

@@ -1,0 +1,147 @@
+"""The parent of the workers: the socket, the database and the signals are its own; it answers no request."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from stoa.cli.banner import banner
+from stoa.cli.listening import StartError, bind
+from stoa.cli.surroundings import OWNER_ONLY, close_data, database
+from stoa.cli.workers.channel import plain
+from stoa.cli.workers.crew import Crew
+from stoa.db.embedded.cluster import CONNECTIONS_MAX
+from stoa.db.migrate import migrate
+from stoa.db.reaching import UnreachableError, connect
+from stoa.kernel.telemetry import configure_logs
+from stoa.settings import Settings
+
+DRAINING: Final = (
+    "Draining: running answers may end, then this server stops. Nothing is lost; press Ctrl-C again to stop at once."
+)
+CONNECTIONS_BESIDE: Final = 5
+"""Connections of a worker beside its pool: its lease, LISTEN, the journal's writer, upkeep of indexes, a start."""
+CONNECTIONS_OF_OTHERS: Final = 20
+"""For the doctor, a scrub, a person with psql, and what PostgreSQL keeps for superusers."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Provider:
+    name: str
+    url: str
+    models: int | None
+    trouble: str | None
+    optional: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """What a server of several workers says of itself: one of them made the first key, and the first one made the
+    links."""
+
+    first_key: str | None
+    sign_in_link: str | None
+    owner_link: str | None
+    default_model: str
+    providers: Sequence[_Provider]
+
+
+def ready_of(said: Sequence[dict[str, Any]]) -> _Ready:
+    maker = next((one for one in said if one["first_key"] is not None), said[0])
+    return _Ready(
+        maker["first_key"],
+        maker["sign_in_link"],
+        next((one["owner_link"] for one in said if one["owner_link"] is not None), None),
+        said[0]["default_model"],
+        [_Provider(**provider) for provider in said[0]["providers"]],
+    )
+
+
+async def serve(settings: Settings, count: int, tell: Callable[[str], None]) -> None:
+    """Serves until a signal, then drains. Raises StartError, and what the database raises at its start."""
+    configure_logs(settings.log_level, settings.log_format)
+    listening = bind(settings.host, settings.port)
+    port = listening.getsockname()[1]
+    close_data(settings)
+    asked, forced = asyncio.Event(), asyncio.Event()
+    crew = Crew(count, listening, asked.is_set)
+    try:
+        await crew.spawn()
+        async with database(settings, connections_max=max(CONNECTIONS_MAX, needed(settings, count))) as (dsn, where):
+            os.umask(OWNER_ONLY)
+            past_pooler = settings.database_session_url
+            session_dsn = past_pooler.get_secret_value() if past_pooler else None
+            await migrate(dsn, session_dsn=session_dsn)
+            await check_connections(session_dsn or dsn, settings, count)
+            ready = ready_of(await crew.serve(plain(settings), dsn))
+
+            def stop() -> None:
+                if asked.is_set():
+                    forced.set()
+                asked.set()
+
+            for sign in (signal.SIGINT, signal.SIGTERM):
+                asyncio.get_running_loop().add_signal_handler(sign, stop)
+            for line in banner(settings, ready, port, where):
+                tell(line)
+            await _until_asked(crew, asked)
+            tell(DRAINING)
+            await crew.drain(settings.drain_seconds_max, forced)
+            if crew.failed is not None:
+                raise crew.failed
+    finally:
+        listening.close()
+        await crew.kill()
+
+
+async def _until_asked(crew: Crew, asked: asyncio.Event) -> None:
+    """Returns when the server must end: a signal has come, or the workers cannot be kept."""
+    watching = asyncio.create_task(_watch(crew), name="workers.watch")
+    waiting = asyncio.create_task(asked.wait(), name="signal")
+    await asyncio.wait([watching, waiting], return_when=asyncio.FIRST_COMPLETED)
+    asked.set()
+    watching.cancel()
+    waiting.cancel()
+
+
+async def _watch(crew: Crew) -> None:
+    try:
+        while True:
+            await crew.changed()
+    except StartError:
+        return  # `failed` says why.
+
+
+def needed(settings: Settings, count: int) -> int:
+    """Connections to the database that the server may open, and what others must find beside them."""
+    return count * (settings.connections_max + CONNECTIONS_BESIDE) + CONNECTIONS_OF_OTHERS
+
+
+async def check_connections(dsn: str, settings: Settings, count: int) -> None:
+    """Raises StartError where the database takes fewer connections than the workers may open: they would fail under
+    load, and not before."""
+    try:
+        connection = await connect(dsn, command_seconds_max=30)
+    except UnreachableError as error:
+        raise StartError(str(error)) from error
+    try:
+        (most,) = await connection.fetchrow("SELECT current_setting('max_connections')::int") or (0,)
+    finally:
+        await connection.close()
+    if most < (most_needed := needed(settings, count)):
+        raise StartError(
+            f"PostgreSQL takes {most} connections (max_connections), and {count} workers need {most_needed}: "
+            f"{settings.connections_max} (STOA_CONNECTIONS_MAX) and {CONNECTIONS_BESIDE} each, and "
+            f"{CONNECTIONS_OF_OTHERS} for others. Raise max_connections, lower STOA_CONNECTIONS_MAX, or start fewer "
+            "workers."
+        )
+
+
+def run(settings: Settings, count: int, tell: Callable[[str], None]) -> None:
+    """Runs the server to its end."""
+    if sys.platform == "win32":
+        raise StartError("Several workers run on Linux and macOS. Use Stoa in WSL, or leave out --workers.")
+    asyncio.run(serve(settings, count, tell))

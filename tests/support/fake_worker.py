@@ -1,0 +1,47 @@
+"""A worker that only speaks with its parent, as `stoa.cli.workers.child` does; its first argument says how it behaves.
+
+serves    is ready, counts, and ends when it is drained
+crashes   ends with exit code 7 as soon as it has its order
+refuses   says why it cannot start
+hangs     is ready, and does nothing more, whatever it is told
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from typing import Any
+
+
+def main() -> None:
+    behaves, place = sys.argv[1], int(sys.argv[2])
+    parent = socket.socket(fileno=int(sys.argv[4]))
+    lines = parent.makefile("rb")
+
+    def send(what: str, **fields: Any) -> None:
+        parent.sendall(json.dumps({"is": what, **fields}).encode() + b"\n")
+
+    json.loads(lines.readline())
+    if behaves == "crashes":
+        os._exit(7)
+    if behaves == "refuses":
+        send("refused", why="STOA_BOOTSTRAP_KEY is no key", away=False)
+        os._exit(3)
+    if behaves == "hangs":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    said = {"first_key": None, "sign_in_link": None, "owner_link": None, "default_model": "m", "providers": []}
+    send("ready", said=said)
+    while behaves == "hangs":
+        time.sleep(60)
+    for line in lines:
+        order = json.loads(line)
+        if order["is"] == "count":
+            series = [[[], float(place)]]
+            send("counts", families=[{"name": "n", "says": "N.", "labels": [], "kind": "counter", "series": series}])
+        elif order["is"] in ("drain", "end"):
+            os._exit(0)
+
+
+main()
