@@ -122,8 +122,9 @@ CROSS JOIN LATERAL (
 WHERE t.org_id = $1 AND t.project_id = $2 AND t.id = i.id;
 
 -- name: use_indexes
--- For the rest of the transaction: list_traces reads the newest rows in the order of an index, whatever is asked for. With
--- a plan of its own for each request the planner believes that row-level security lets few runs through, and sorts all.
+-- For the rest of the transaction: list_traces reads the newest rows in the order of an index, whatever is asked for.
+-- With a plan of its own for each request the planner believes that row-level security lets few runs through, and sorts
+-- all.
 SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true);
 
 -- name: list_traces
