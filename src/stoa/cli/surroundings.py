@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from stoa.db.embedded import start_embedded
 from stoa.db.embedded.cluster import CONNECTIONS_MAX
+from stoa.db.servers import addresses_of
 from stoa.kernel.supervise import Supervisor
 from stoa.settings import Settings
 
@@ -41,7 +42,7 @@ def close_to_others(data_dir: Path, *, pass_through: bool) -> None:
     ours = made or any((data_dir / name).exists() for name in ("secret.key", "postgres"))
     if ours and found.st_uid == os.geteuid() and not found.st_mode & stat.S_ISVTX:
         data_dir.chmod(mode)
-        for below in ("artifacts", "blobs", "knowledge", "models", "sources"):
+        for below in ("artifacts", "blobs", "calls", "knowledge", "models", "sources"):
             with contextlib.suppress(FileNotFoundError):
                 (data_dir / below).chmod(0o700)
 
@@ -55,8 +56,7 @@ async def database(settings: Settings, connections_max: int = CONNECTIONS_MAX) -
     """(dsn, where the data is): the operator's PostgreSQL, or the embedded one for as long as this server runs."""
     if settings.database_url is not None:
         url = settings.database_url.get_secret_value()
-        parts = urlsplit(url)
-        yield url, f"{parts.hostname or 'the database'}{parts.path} (files in {settings.data_dir.resolve()})"
+        yield url, f"{_servers(url)}{urlsplit(url).path} (files in {settings.data_dir.resolve()})"
         return
     embedded = await start_embedded(settings.data_dir.resolve(), connections_max=connections_max)
     supervisor = Supervisor()
@@ -66,6 +66,11 @@ async def database(settings: Settings, connections_max: int = CONNECTIONS_MAX) -
     finally:
         await supervisor.stop()
         await embedded.stop()
+
+
+def _servers(url: str) -> str:
+    """The hosts that the URL names, as the banner shows them."""
+    return ", ".join(host for host, _ in addresses_of(url)) or "the database"
 
 
 def _where(directory: Path, database: Path) -> str:

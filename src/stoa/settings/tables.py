@@ -1,5 +1,6 @@
 """The tables of `stoa.toml`: what may stand in each."""
 
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
@@ -71,7 +72,7 @@ class Rerank(BaseModel):
 
 class Price(BaseModel):
     """A `[[prices]]` table: US dollars per million tokens of the models whose slug matches (`openai/gpt-*`); the first
-    match counts."""
+    match counts. `source` and `as_of` say where the price was read, and when."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -79,6 +80,23 @@ class Price(BaseModel):
     prompt: Annotated[float, Field(ge=0)]
     completion: Annotated[float, Field(ge=0)]
     cached: Annotated[float, Field(ge=0)] | None = None
+    source: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    as_of: date | None = None
+
+
+class ModelFacts(BaseModel):
+    """A `[[models]]` table: what the models whose slug matches can do, instead of what their provider says or their
+    name suggests; the first match counts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: Annotated[str, Field(min_length=1)]
+    context_tokens: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
+    output_tokens: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
+    images: bool | None = None
+    tools: bool | None = None
+    source: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    as_of: date | None = None
 
 
 class RouterTarget(BaseModel):
@@ -155,6 +173,45 @@ class Oidc(BaseModel):
     @classmethod
     def _in_lower_case(cls, values: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(value.lower().lstrip("@") for value in values)
+
+
+class Backup(BaseModel):
+    """A `[backup]` table: the backups that the server takes by itself, and that `stoa backup` takes without being told
+    where."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    directory: Path | None = None
+    """None: the server takes none. Its last part is made where it is missing."""
+    schedule: str = "0 3 * * *"
+    """The five fields of cron, in UTC."""
+    keep: Annotated[int, Field(ge=0)] = 7
+    """The last backups stay, so many of them; and the newest of each of so many days, weeks and months."""
+    keep_daily: Annotated[int, Field(ge=0)] = 7
+    keep_weekly: Annotated[int, Field(ge=0)] = 4
+    keep_monthly: Annotated[int, Field(ge=0)] = 6
+    passphrase: Annotated[SecretStr, Field(min_length=8)] | None = None
+    """Encrypts; or `key_file`, whose content does."""
+    key_file: Path | None = None
+    include_secret_key: bool = False
+    """Puts `secret.key` into encrypted backups."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Backup":
+        if self.passphrase is not None and self.key_file is not None:
+            raise ValueError("takes a passphrase or a key_file, not both")
+        if self.include_secret_key and self.passphrase is None and self.key_file is None:
+            raise ValueError("include_secret_key needs a passphrase or key_file: the key is never stored in the clear")
+        return self
+
+    @field_validator("schedule")
+    @classmethod
+    def _comes_due(cls, value: str) -> str:
+        from stoa.db.backup.rules import schedule_problem  # noqa: PLC0415 — for those who take backups
+
+        if problem := schedule_problem(value):
+            raise ValueError(problem)
+        return value
 
 
 class Smtp(BaseModel):
