@@ -197,16 +197,17 @@ async def test_another_server_does_not_share_the_port(server: Served, tmp_path: 
 
 
 async def test_it_drains_as_one(server: Served) -> None:
-    """An answer that is under way ends, its stream with it, and nothing is left of any process. (The last test of this
-    server.)"""
+    """An answer that is under way ends, for a client that resumes where its worker had no runs of its own and was done
+    at once; nothing is left of any process. (The last test of this server.)"""
     workers = list(server.workers().values())
     conversation = await server.node.conversation()
     run_id = await server.node.send(conversation, script(pieces=[f"{n} " for n in range(40)], delay=0.02))
     seen: list[dict[str, Any]] = []
 
     async def follow() -> None:
-        async for event, _ in server.node.follow(run_id):
-            seen.append(event)
+        while not seen or seen[-1]["type"] not in TERMINAL:
+            async for event, _ in server.node.follow(run_id, len(seen)):
+                seen.append(event)
 
     following = asyncio.create_task(follow())
     await reached(lambda: len(seen) > 3)
