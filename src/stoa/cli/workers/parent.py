@@ -72,10 +72,10 @@ async def serve(settings: Settings, count: int, tell: Callable[[str], None]) -> 
         await crew.spawn()
         async with database(settings, connections_max=max(CONNECTIONS_MAX, needed(settings, count))) as (dsn, where):
             os.umask(OWNER_ONLY)
-            past_pooler = settings.database_session_url
-            session_dsn = past_pooler.get_secret_value() if past_pooler else None
-            await migrate(dsn, session_dsn=session_dsn)
-            await check_connections(session_dsn or dsn, settings, count)
+            sessions = settings.database_session_url
+            await migrate(dsn, session_dsn=sessions.get_secret_value() if sessions is not None else None)
+            if sessions is None:  # A pooler says itself when it has too few.
+                await check_connections(dsn, settings, count)
             ready = ready_of(await crew.serve(plain(settings), dsn))
 
             def stop() -> None:

@@ -67,7 +67,7 @@ class Backups:
 
     def metrics(self) -> Sequence[Metric]:
         age = "Since the moment that the newest backup holds; nothing where the server takes none."
-        return [self._taken, Gauge("stoa_backup_age_seconds", age, self._age)]
+        return [self._taken, Gauge("stoa_backup_age_seconds", age, self._age, across="max")]
 
     def checks(self) -> Sequence[Check]:
         return [
