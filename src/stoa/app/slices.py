@@ -62,8 +62,7 @@ async def open_slices(
     """`builtin` stands in for the extractive model, `toolbox` for the project's tools: for tests."""
     async with AsyncExitStack() as stack:
         enter, outbound = stack.enter_async_context, outbound_of(settings)
-        files = await enter(open_files(settings, outbound))
-        journal = await enter(journal_component.open_component(kit))
+        files, journal = await enter(open_files(settings, outbound)), await enter(journal_component.open_component(kit))
         public = apps.PublicApps(kit.database)
         living = adapters.living(owner, public)
         streams = await enter(_open_streams(settings, kit, owner, journal, living))
