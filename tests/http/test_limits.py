@@ -14,6 +14,7 @@ import pytest
 
 from stoa.gateway import Capabilities, Finish, TextDelta, Usage
 from stoa.kernel.clock import SystemClock
+from stoa.kernel.errors import DatabaseUnavailable
 from stoa.runs.agent.steps import RunStopped
 from stoa.runs.recording import Recorder
 from stoa.settings import Price
@@ -70,6 +71,27 @@ async def test_the_limit_is_looked_at_before_each_call(priced: Running) -> None:
         run = await ask(client, await priced.conversation(agent={"tools": ["again"]}))
     assert (run["status"], run["error"]["code"], run["usage"]["cost_usd"]) == ("failed", "spending_limit_reached", 2.0)
     assert len(priced.model.requests) == 2
+
+
+async def test_a_step_whose_commit_was_not_answered_is_billed_once(
+    priced: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failover in the middle of a commit: the step is stored, and nobody is told."""
+    record: Any = Recorder._record
+    unanswered: list[Any] = []
+
+    async def and_no_answer(self: Recorder, *arguments: Any) -> None:
+        await record(self, *arguments)
+        if arguments[-1].uses and not arguments[-1].events and not unanswered:
+            unanswered.append(arguments[-1])
+            raise DatabaseUnavailable("The database went away during this request; try again in a moment.")
+
+    monkeypatch.setattr(Recorder, "_record", and_no_answer)
+    priced.model.scripts = [[*calling(("again", "{}"))[:-1], [Usage(0, 1_000_000), Finish("tool_calls")]]]
+    run = await priced.ask(await priced.conversation(agent={"tools": ["again"]}))
+    assert unanswered, "a step without events was stored"
+    report = (await priced.call("GET", "/v1/doctor"))["data"]
+    assert report["healthy"], (run["usage"], [check for check in report["checks"] if check["count"]])
 
 
 async def test_an_unknown_price_is_no_price_of_nothing(running: Running) -> None:

@@ -222,6 +222,11 @@ UPDATE runs SET checkpoint = $4, checkpoint_sequence = $5
 WHERE org_id = $1 AND id = $2 AND node_id = $3 AND status = 'started' AND attempt = $6
 RETURNING id;
 
+-- name: is_saved
+-- Whether the step is stored already, by a transaction whose answer was lost. Arguments as those of save_checkpoint.
+SELECT EXISTS (SELECT 1 FROM runs WHERE org_id = $1 AND id = $2 AND node_id = $3 AND status = 'started'
+               AND checkpoint = $4 AND checkpoint_sequence = $5 AND attempt = $6);
+
 -- name: keep_nodes
 -- The states of nodes of a graph: in the transaction of the step that changed them.
 INSERT INTO run_nodes (org_id, project_id, run_id, path, state)

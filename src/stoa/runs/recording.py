@@ -79,7 +79,22 @@ class Recorder:
         """Stores a step in one transaction: events, ledger, questions and the state after it. Raises Fenced."""
         await writer.flush()
         checkpoint.change()
-        await writer.until_stored(lambda: self._record(run, writer, state, checkpoint))
+        tried = False
+
+        async def store_once() -> None:
+            """Of a step with events the journal refuses a repetition. One without would be billed twice."""
+            nonlocal tried
+            if tried and checkpoint.uses and not checkpoint.events and await self._is_saved(run, writer, state):
+                return
+            tried = True
+            await self._record(run, writer, state, checkpoint)
+
+        await writer.until_stored(store_once)
+
+    async def _is_saved(self, run: Run, writer: RunWriter, state: RunCheckpoint) -> bool:
+        """Whether an earlier try was committed, though its answer was lost with the connection."""
+        async with internal_statement(self._database) as tx:
+            return bool(await tx.fetchval(SQL.is_saved, *self._saved(run, writer, state)))
 
     async def recover(self, run: Run, writer: RunWriter, state: RunCheckpoint) -> bool:
         """Writes `run.recovered` and bills what the lost attempt used, in one transaction; gives whether a model had
