@@ -93,6 +93,7 @@ async def test_keys_models_usage_and_people(stoa: Terminal) -> None:
     assert made["key"].startswith("stoa_acc_")
     assert made["id"] in await stoa("keys", "list")
     assert "stoa-extractive" in await stoa("models", "list")
+    assert "stoa-extractive" in await stoa("models", "facts")
     assert "There are no connections" in await stoa("models", "connections")
     private = ("models", "connect", "mine", "openai", "--base-url", "http://127.0.0.1:9/v1")
     assert "private address" in await stoa(*private, status=1, STOA_SECRET_API_KEY="x")

@@ -6,6 +6,7 @@ import json
 import struct
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,7 +19,7 @@ from pydantic import SecretStr
 
 from stoa.access.rules import digest, new_secret
 from stoa.gateway import Capabilities
-from stoa.settings import Price, Provider, Router, RouterTarget
+from stoa.settings import ModelFacts, Price, Provider, Router, RouterTarget
 from tests.conftest import FIRST_KEY, Running, serving
 from tests.support.bills import key_of, usage
 from tests.support.databases import Databases
@@ -28,7 +29,12 @@ from tests.support.scripted_model import PIECES, ScriptedServer
 TEXT = "".join(PIECES)
 HELLO: Any = [{"role": "user", "content": "Hello"}]
 OPENAI, ANTHROPIC = "main/scripted", "claude/scripted"
-PRICES = (Price(model="main/*", prompt=1, completion=2), Price(model="claude/*", prompt=3, completion=4))
+READ = {"source": "https://example.com/pricing", "as_of": date(2026, 11, 1)}
+PRICES = (
+    Price(model="main/*", prompt=1, completion=2),
+    Price(model="claude/*", prompt=3, completion=4, cached=0.3, **READ),
+)
+FACTS = (ModelFacts(model="claude/*", context_tokens=12_345, output_tokens=678, images=False, **READ),)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +63,7 @@ async def routing(dsn: str, room: Path, provider: ScriptedServer, second: Script
         Router(slug="mixed", targets=(RouterTarget(model=OPENAI), RouterTarget(model=ANTHROPIC, order=1))),
     )
     model = ScriptedModel([answer("Built in.")], Capabilities(images=False, tools=False))
-    async with serving(dsn, room, model, providers=providers, router=routes, prices=PRICES) as server:
+    async with serving(dsn, room, model, providers=providers, router=routes, prices=PRICES, models=FACTS) as server:
         yield server
 
 
@@ -722,3 +728,14 @@ async def test_an_idempotency_key_pays_once(router: Running, provider: ScriptedS
     assert (await ask()).status_code == 400
     provider.script = lambda _: {"raw": [json.dumps(WHOLE).encode()], "content_type": "application/json"}
     assert (await ask()).json() == WHOLE
+
+
+async def test_what_models_can_do_and_cost_is_said_with_its_source(router: Running) -> None:
+    models = {one["slug"]: one for one in (await router.call("GET", "/v1/router/models?page_size=100"))["data"]}
+    claude, main, spare = models[ANTHROPIC], models[OPENAI], models["spare/scripted"]
+    read = {"source": "https://example.com/pricing", "as_of": "2026-11-01"}
+    assert (claude["context_tokens"], claude["output_tokens"], claude["capabilities"]) == (12_345, 678, ["tools"])
+    assert (claude["source"], claude["as_of"]) == tuple(read.values())
+    assert claude["price"] == {"prompt": 3, "completion": 4, "cached": 0.3, **read}
+    assert (main.get("source"), main["price"]) == (None, {"prompt": 1, "completion": 2})
+    assert "price" not in spare

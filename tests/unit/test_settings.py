@@ -102,6 +102,7 @@ def test_every_setting_has_its_variable() -> None:
         "STOA_BACKUP",
         "STOA_EMBEDDINGS",
         "STOA_MCP_SERVERS",
+        "STOA_MODELS",
         "STOA_OIDC",
         "STOA_PRICES",
         "STOA_PROVIDERS",
@@ -147,3 +148,14 @@ def test_how_people_come_in() -> None:
 def test_how_people_cannot_come_in(changes: dict[str, str], words: str) -> None:
     with pytest.raises(SettingsError, match=words):
         load({**PEOPLE, **changes}, {})
+
+
+def test_what_the_operator_says_of_models_has_its_source_and_date(tmp_path: Path) -> None:
+    toml = (
+        '[[prices]]\nmodel = "a/*"\nprompt = 1\ncompletion = 2\nsource = "https://a.test/pricing"\nas_of = 2026-11-01\n'
+        '[[models]]\nmodel = "a/*"\ncontext_tokens = 1000\nsource = "https://a.test/models"\nas_of = 2026-11-02\n'
+    )
+    chosen = load({}, {}, written(tmp_path, toml))
+    assert (str(chosen.prices[0].as_of), chosen.models[0].source) == ("2026-11-01", "https://a.test/models")
+    with pytest.raises(SettingsError, match="as_of"):
+        load({}, {}, written(tmp_path, toml.replace("2026-11-01", '"soon"')))

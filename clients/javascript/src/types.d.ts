@@ -41,12 +41,27 @@ export interface Pagination {
   next_cursor?: string;
 }
 
+/** US dollars per million tokens. */
+export interface ModelPrice {
+  prompt: number;
+  completion: number;
+  cached?: number;
+  source?: string;
+  as_of?: string;
+}
+
 export interface Model {
   id: string;
   slug: string;
   name: string;
   provider: string;
   default: boolean;
+  context_tokens: number;
+  output_tokens?: number;
+  capabilities: string[];
+  source?: string;
+  as_of?: string;
+  price?: ModelPrice;
 }
 
 export interface ConversationModel {

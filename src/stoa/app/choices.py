@@ -113,6 +113,11 @@ def prices(settings: Settings) -> Sequence[gateway.Price]:
     return [*(gateway.Price(**price.model_dump()) for price in settings.prices), *own]
 
 
+def facts(settings: Settings) -> Sequence[gateway.Facts]:
+    """What the operator says of models."""
+    return [gateway.Facts(**one.model_dump()) for one in settings.models]
+
+
 def routes(settings: Settings) -> Sequence[gateway.RouteSettings]:
     return [
         gateway.RouteSettings(

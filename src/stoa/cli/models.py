@@ -1,7 +1,7 @@
 """`stoa models`: what can be asked, and the connections to providers."""
 
 import os
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,6 +17,33 @@ def list_models(as_json: Json = False, url: Url = HERE, key: Key = None) -> None
     """List the models that can be asked."""
     columns: Columns = {"slug": "slug", "name": "name", "provider": "provider", "default": "default", "id": "id"}
     show_list(ask_all(url, key, "/v1/router/models"), columns, as_json=as_json, nothing="There are no models.")
+
+
+@app.command("facts")
+def facts(as_json: Json = False, url: Url = HERE, key: Key = None) -> None:
+    """List what models can do and cost, and where the operator read that, and when.
+
+    Prices are US dollars per million tokens, of the prompt and of the answer.
+    """
+    columns: Columns = {
+        "slug": "slug",
+        "context": "context_tokens",
+        "answer": "output_tokens",
+        "takes": lambda row: ", ".join(row["capabilities"]),
+        "source": _source,
+        "price": _price,
+        "price source": lambda row: _source(row.get("price") or {}),
+    }
+    show_list(ask_all(url, key, "/v1/router/models"), columns, as_json=as_json, nothing="There are no models.")
+
+
+def _price(row: Any) -> str:
+    price = row.get("price")
+    return f"{price['prompt']:g} / {price['completion']:g}" if price else "none"
+
+
+def _source(row: Any) -> str:
+    return ", ".join(one for one in (row.get("source"), row.get("as_of")) if one)
 
 
 @app.command("connections")

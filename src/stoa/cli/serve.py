@@ -20,6 +20,7 @@ import uvicorn
 
 from stoa.app import Server, open_server
 from stoa.db.embedded import start_embedded
+from stoa.db.servers import addresses_of
 from stoa.http import websockets
 from stoa.http.connections import Connection, ConnectionLimits, Guard
 from stoa.kernel.supervise import Supervisor
@@ -78,7 +79,7 @@ def close_to_others(data_dir: Path, *, pass_through: bool) -> None:
     ours = made or any((data_dir / name).exists() for name in ("secret.key", "postgres"))
     if ours and found.st_uid == os.geteuid() and not found.st_mode & stat.S_ISVTX:
         data_dir.chmod(mode)
-        for below in ("artifacts", "blobs", "knowledge", "models", "sources"):
+        for below in ("artifacts", "blobs", "calls", "knowledge", "models", "sources"):
             with contextlib.suppress(FileNotFoundError):
                 (data_dir / below).chmod(0o700)
 
@@ -159,8 +160,7 @@ async def _database(settings: Settings) -> AsyncGenerator[tuple[str, str]]:
     """(dsn, where the data is): the operator's PostgreSQL, or the embedded one for as long as this server runs."""
     if settings.database_url is not None:
         url = settings.database_url.get_secret_value()
-        parts = urlsplit(url)
-        yield url, f"{parts.hostname or 'the database'}{parts.path} (files in {settings.data_dir.resolve()})"
+        yield url, f"{_servers(url)}{urlsplit(url).path} (files in {settings.data_dir.resolve()})"
         return
     embedded = await start_embedded(settings.data_dir.resolve())
     supervisor = Supervisor()
@@ -170,6 +170,11 @@ async def _database(settings: Settings) -> AsyncGenerator[tuple[str, str]]:
     finally:
         await supervisor.stop()
         await embedded.stop()
+
+
+def _servers(url: str) -> str:
+    """The hosts that the URL names, as the banner shows them."""
+    return ", ".join(host for host, _ in addresses_of(url)) or "the database"
 
 
 def _where(directory: Path, database: Path) -> str:

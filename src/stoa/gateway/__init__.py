@@ -2,11 +2,12 @@
 
 from stoa.gateway.addresses import check_address
 from stoa.gateway.api import routes
-from stoa.gateway.catalogue import Catalogue, Offer, Provider, ProviderError, ProviderState, UnknownDefault
+from stoa.gateway.catalogue import Catalogue, UnknownDefault
 from stoa.gateway.connections import Connections
 from stoa.gateway.factory import ModelFactory
 from stoa.gateway.ledger import Line, add_spending, bill_key, key_refused, spending_refused, spent_usd
-from stoa.gateway.prices import Price, estimated_tokens, price_of
+from stoa.gateway.offered import Offer, Provider, ProviderError, ProviderState
+from stoa.gateway.prices import Facts, Price, estimated_tokens, price_of
 from stoa.gateway.router.asking import extra_of
 from stoa.gateway.router.routing import Routing
 from stoa.gateway.router.types import RouteSettings, TargetSettings
@@ -45,6 +46,7 @@ __all__ = [
     "Connections",
     "Delta",
     "DocumentPart",
+    "Facts",
     "Finish",
     "FinishReason",
     "ImagePart",

@@ -8,6 +8,7 @@ from fastapi import Depends, Path, Query
 from stoa.gateway import wire
 from stoa.gateway.catalogue import Catalogue
 from stoa.gateway.connections import ChangedConnection, Connections, NewConnection
+from stoa.gateway.offered import ModelEntry
 from stoa.gateway.registry import provider_of
 from stoa.gateway.router.breaker import Breakers
 from stoa.gateway.router.routing import Routing
@@ -38,8 +39,13 @@ def routes(catalogue: Catalogue, connections: Connections, routing: Routing, bre
     async def list_models(
         principal: Annotated[Principal, gate("models:read")], page: Annotated[PageRequest, Depends(Paging())]
     ) -> DataList[wire.ModelWire]:
-        """The models that `model_id` takes, by id or by slug; the default first."""
-        return page_of(await catalogue.list(principal, page), wire.model)
+        """The models that `model_id` takes, by id or by slug; the default first. With what they can do and cost, as far
+        as the operator or their provider says."""
+
+        def shown(entry: ModelEntry) -> wire.ModelWire:
+            return wire.model(entry, catalogue.facts(entry.slug), routing.price_line(entry.slug))
+
+        return page_of(await catalogue.list(principal, page), shown)
 
     @router.get("/v1/router/models/{model_id:path}/providers", responses=refusals(404))
     async def list_providers(

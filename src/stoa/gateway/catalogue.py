@@ -2,8 +2,8 @@
 connections."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from difflib import get_close_matches
 from typing import Any, Final
 from uuid import UUID, uuid5
@@ -12,6 +12,8 @@ import structlog
 
 from stoa.db import Database, Row, Tx, load
 from stoa.db.internal import internal, internal_statement
+from stoa.gateway.offered import ModelEntry, Offer, Provider, ProviderError, ProviderState
+from stoa.gateway.prices import Facts, line_of
 from stoa.gateway.secrets import SecretError, Vault
 from stoa.gateway.types import Capabilities, Endpoint, Model
 from stoa.kernel.errors import BadRequest, NotFound
@@ -28,64 +30,6 @@ RETRY_SECONDS: Final = 60.0
 _COMPARED_MAX: Final = 300
 """Slugs that a misspelt one is compared with: 2 ms."""
 _log = structlog.get_logger("stoa.gateway")
-
-
-@dataclass(frozen=True, slots=True)
-class ModelEntry:
-    """A line of the catalogue."""
-
-    id: UUID
-    slug: str
-    name: str
-    provider: str
-    default: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """A model that a provider has: `wire_name` is what the provider calls it."""
-
-    wire_name: str
-    name: str
-    abilities: Capabilities
-
-
-@dataclass(frozen=True, slots=True)
-class Provider:
-    """A configured provider. `offers` asks it for its models (raises ProviderError); `build` makes the adapter of
-    one."""
-
-    name: str
-    offers: Callable[[], Awaitable[Sequence[Offer]]]
-    build: Callable[[Offer], Model]
-    optional: bool = False
-    """Looked for without having been named: its absence is no news."""
-    url: str = ""
-    """Where it is asked."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderState:
-    """What asking a provider for its models came to. `models` is None while there is no answer, and `trouble` says
-    why."""
-
-    name: str
-    url: str
-    models: int | None
-    trouble: str | None
-    optional: bool
-
-
-class ProviderError(Exception):
-    """A provider could not be asked for its models; the message says why. `field` is the setting to blame."""
-
-    def __init__(self, message: str, field: str = "base_url") -> None:
-        super().__init__(message)
-        self.field = field
-
-
-class NoModelList(ProviderError):
-    """The provider answers, and has no list of models."""
 
 
 class UnknownDefault(Exception):
@@ -108,8 +52,10 @@ class Catalogue:
         build: BuildConnection,
         default_slug: str | None,
         compatible_root: Callable[[str, str | None], str | None] = lambda _, base_url: base_url,
+        facts: Sequence[Facts] = (),
     ) -> None:
-        """`compatible_root` gives, for a connection's type and URL, where OpenAI's other routes are found."""
+        """`compatible_root` gives, for a connection's type and URL, where OpenAI's other routes are found; `facts` are
+        what the operator knows of models better than their providers."""
         self._database = database
         self._compatible_root = compatible_root
         self._vault = vault
@@ -117,6 +63,7 @@ class Catalogue:
         self._providers = providers
         self._build = build
         self._default_slug = default_slug
+        self._facts = facts
         self._entries: dict[UUID, ModelEntry] = {}
         self._models: dict[UUID, Model] = {}
         self._of_connections: dict[tuple[UUID, Any], Model] = {}
@@ -192,8 +139,8 @@ class Catalogue:
             rows = await tx.fetch(SQL.models_of_tenant, principal.org_id)
         default = self.default
         others = [entry for entry in self._entries.values() if entry is not default]
-        others += [ModelEntry(row["id"], row["slug"], row["name"], row["provider"]) for row in rows]
-        entries = [ModelEntry(default.id, default.slug, default.name, default.provider, default=True)]
+        others += [self._entry(row) for row in rows]
+        entries = [replace(default, default=True)]
         entries += sorted(others, key=lambda entry: entry.slug)
         return Page(entries[page.offset : page.offset + page.page_size], page.page, page.page_size, len(entries))
 
@@ -217,7 +164,19 @@ class Catalogue:
             row = await tx.fetchrow(SQL.model, model_id)
         if row is None:
             raise NotFound(f"There is no model {name[:200]}; GET /v1/router/models lists them.")
-        return ModelEntry(row["id"], row["slug"], row["name"], row["provider"])
+        return self._entry(row)
+
+    def facts(self, slug: str) -> Facts | None:
+        """What the operator says of a model."""
+        return line_of(slug, self._facts)
+
+    def _entry(self, row: Row) -> ModelEntry:
+        abilities = self._known(row["slug"], Capabilities(**row["abilities"]))
+        return ModelEntry(row["id"], row["slug"], row["name"], row["provider"], abilities)
+
+    def _known(self, slug: str, found: Capabilities) -> Capabilities:
+        facts = self.facts(slug)
+        return found if facts is None else facts.of(found)
 
     @property
     def entries(self) -> Sequence[ModelEntry]:
@@ -228,7 +187,7 @@ class Catalogue:
         """The models that the caller's connections bring, by slug."""
         async with self._database.tenant(principal) as tx:
             rows = await tx.fetch(SQL.models_of_tenant, principal.org_id)
-        return [ModelEntry(row["id"], row["slug"], row["name"], row["provider"]) for row in rows]
+        return [self._entry(row) for row in rows]
 
     async def named(self, principal: Principal, slug: str) -> tuple[ModelEntry, Model]:
         """A model by its slug or its id: one that every tenant may use, or one of the caller's connections. Raises
@@ -244,7 +203,7 @@ class Catalogue:
                 row = await tx.fetchrow(SQL.model, model_id)
         if row is None or row["connection_id"] is None:
             raise NotFound(f"There is no model {slug[:200]}; GET /v1/models lists them.")
-        return ModelEntry(row["id"], row["slug"], row["name"], row["provider"]), self._built(row)
+        return self._entry(row), self._built(row)
 
     def configured(self, provider: str) -> bool:
         """Whether the operator has a provider of this name."""
@@ -328,7 +287,7 @@ class Catalogue:
 
     def _of_row(self, row: Row) -> Model:
         api_key = self._key_of(row["connection_id"], row["secret"])
-        offer = Offer(row["wire_name"], row["name"], Capabilities(**row["abilities"]))
+        offer = Offer(row["wire_name"], row["name"], self._known(row["slug"], Capabilities(**row["abilities"])))
         return self._build(Endpoint(row["connection_type"], row["base_url"], api_key, row["ca_bundle"]), offer)
 
     def _key_of(self, connection_id: UUID, secret: bytes | None) -> str | None:
@@ -377,13 +336,14 @@ class Catalogue:
             # Nodes that start at once find the same models: one after the other, for a row is known by its id and by
             # its slug.
             await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", "stoa.models")
-            for offer in offers:
-                slug = prefix + offer.wire_name
+            for found in offers:
+                slug = prefix + found.wire_name
+                offer = replace(found, abilities=self._known(slug, found.abilities))
                 model_id = uuid5(NAMESPACE, slug)
                 await tx.execute(
                     SQL.upsert_global, model_id, slug, offer.name, provider, offer.wire_name, asdict(offer.abilities)
                 )
-                self._entries[model_id] = ModelEntry(model_id, slug, offer.name, provider)
+                self._entries[model_id] = ModelEntry(model_id, slug, offer.name, provider, offer.abilities)
                 self._models[model_id] = build(offer)
         _log.info("models", provider=provider, count=len(offers))
 

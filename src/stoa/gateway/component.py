@@ -4,16 +4,19 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from uuid import UUID
 
 from stoa.gateway.api import routes
-from stoa.gateway.catalogue import Catalogue, Provider
+from stoa.gateway.catalogue import Catalogue
 from stoa.gateway.connections import Connections, Projects
+from stoa.gateway.exported import EXPORTED
 from stoa.gateway.factory import ModelFactory
 from stoa.gateway.ocr.api import ocr_routes
 from stoa.gateway.ocr.asking import Asking
 from stoa.gateway.ocr.service import Ocr, Reader
-from stoa.gateway.prices import Price
+from stoa.gateway.offered import Provider
+from stoa.gateway.prices import Facts, Price
 from stoa.gateway.registry import compatible_root
 from stoa.gateway.router import api as router_api
 from stoa.gateway.router import messages_api
@@ -64,9 +67,11 @@ async def open_component(
     builtin: tuple[str, Model],
     *,
     node_id: UUID,
+    records: Path,
     providers: Sequence[ProviderSettings],
     routes_of_slugs: Sequence[RouteSettings],
     prices: Sequence[Price],
+    facts: Sequence[Facts],
     embedders: Mapping[str, Embedder],
     default_model: str | None,
     pace: Callable[[], float],
@@ -74,35 +79,30 @@ async def open_component(
     reader: Reader,
     drain_seconds_max: float,
 ) -> AsyncGenerator[GatewayComponent]:
-    """`builtin` is the slug and the adapter of the model that needs no provider; `pace` the seconds between two writes
-    of the journal; `embedders` are this server's own, by slug; `reader` reads files for OCR."""
+    """`builtin` is the slug and the adapter of the model that needs no provider; `records` the directory for files of
+    calls under way; `pace` the seconds between two writes of the journal; `facts` what the operator says of models;
+    `embedders` are this server's own, by slug; `reader` reads files for OCR."""
     async with AsyncExitStack() as stack:
         vault = Vault(kit.secret)
         factory = ModelFactory(pace=pace, outbound=outbound)
         stack.push_async_callback(factory.close)
-        catalogue = Catalogue(
-            kit.database,
-            vault,
-            builtin,
-            [_provider(factory, configured) for configured in providers],
-            factory.build_for_tenant,
-            default_model,
-            compatible_root,
-        )
+        adapters = [_provider(factory, configured) for configured in providers]
+        build = factory.build_for_tenant
+        catalogue = Catalogue(kit.database, vault, builtin, adapters, build, default_model, compatible_root, facts)
         connections = Connections(kit.database, vault, projects, factory.ask_for_tenant, kit.ids)
-        accounts = Accounts(kit.database, node_id)
-        calls = Calls(accounts, breakers := Breakers(kit.clock.monotonic), projects, kit.ids, kit.clock)
         routing = Routing(catalogue, routes_of_slugs, prices)
+        accounts = Accounts(kit.database, node_id, routing.price, records)
+        calls = Calls(accounts, breakers := Breakers(kit.clock.monotonic), projects, kit.ids, kit.clock)
         chat, cache = Chat(calls, routing, router_wire.error_body), Cache(kit.database, calls)
         embeddings = Embeddings(calls, routing, catalogue, embedders)
         repeats = Repeats(kit.database, kit.ids, kit.clock)
-        routed = router_api.Routed(chat, embeddings, routing, catalogue, repeats, cache)
-        router = router_api.routes(routed, kit.gate)
+        router = router_api.routes(router_api.Routed(chat, embeddings, routing, catalogue, repeats, cache), kit.gate)
         ocr = Ocr(Asking(calls, routing, connections), reader, kit.schemas)
         yield GatewayComponent(
             catalogue=catalogue,
             vault=vault,
             routing=routing,
+            exported=EXPORTED,
             routers={
                 HostKind.API: [routes(catalogue, connections, routing, breakers, kit.gate), ocr_routes(ocr, kit.gate)],
                 HostKind.ROUTER: [

@@ -64,6 +64,10 @@ WITH gone AS (
 )
 SELECT count(*) FROM gone;
 
+-- name: batch_of
+-- The last group of lines that a node has entered.
+SELECT number FROM ledger_batches WHERE node_id = $1;
+
 -- name: forget_batches
--- Of nodes that are gone for longer than any of them tries again.
-DELETE FROM ledger_batches b WHERE b.entered_at < now() - interval '1 day' AND NOT EXISTS (SELECT 1 FROM nodes n WHERE n.id = b.node_id);
+-- Of nodes that are gone for longer than a file of their calls is kept.
+DELETE FROM ledger_batches b WHERE b.entered_at < now() - interval '60 days' AND NOT EXISTS (SELECT 1 FROM nodes n WHERE n.id = b.node_id);

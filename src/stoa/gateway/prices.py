@@ -1,10 +1,12 @@
-"""What tokens cost: the operator's price table, and a guess where nobody counted. Pure."""
+"""What the operator says of models: what tokens cost, what a model can do; a guess where nobody counted. Pure."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
 from fnmatch import fnmatchcase
+from typing import TypeVar
 
-from stoa.gateway.types import Usage
+from stoa.gateway.types import Capabilities, Usage
 
 _MILLION = 1_000_000
 
@@ -12,12 +14,14 @@ _MILLION = 1_000_000
 @dataclass(frozen=True, slots=True)
 class Price:
     """US dollars per million tokens of the models whose slug matches (`openai/gpt-*`). Cached tokens cost like others
-    unless given."""
+    unless given. `source` and `as_of` say where the price was read, and when."""
 
     model: str
     prompt: float
     completion: float
     cached: float | None = None
+    source: str | None = None
+    as_of: date | None = None
 
     def of(self, usage: Usage) -> float:
         cached = self.prompt if self.cached is None else self.cached
@@ -27,10 +31,41 @@ class Price:
         ) / _MILLION
 
 
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the operator says of the models whose slug matches, instead of what their provider says or their name
+    suggests."""
+
+    model: str
+    context_tokens: int | None = None
+    output_tokens: int | None = None
+    images: bool | None = None
+    tools: bool | None = None
+    source: str | None = None
+    as_of: date | None = None
+
+    def of(self, found: Capabilities) -> Capabilities:
+        return replace(
+            found,
+            context_tokens=self.context_tokens or found.context_tokens,
+            output_tokens_max=self.output_tokens or found.output_tokens_max,
+            images=found.images if self.images is None else self.images,
+            tools=found.tools if self.tools is None else self.tools,
+        )
+
+
+Line = TypeVar("Line", Price, Facts)
+
+
 def price_of(slug: str, table: Sequence[Price]) -> Callable[[Usage], float | None]:
     """By the table's first line that matches; None where none does: an unknown price is not a price of nothing."""
-    price = next((line for line in table if fnmatchcase(slug, line.model)), None)
+    price = line_of(slug, table)
     return price.of if price is not None else _unknown
+
+
+def line_of(slug: str, table: Sequence[Line]) -> Line | None:
+    """The table's first line that matches."""
+    return next((line for line in table if fnmatchcase(slug, line.model)), None)
 
 
 def estimated_tokens(characters: int) -> int:

@@ -10,7 +10,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING;
 
 -- name: models_of_tenant
 -- What the caller's connections bring.
-SELECT id, slug, name, provider FROM models WHERE org_id = $1 AND connection_id IS NOT NULL ORDER BY slug;
+SELECT id, slug, name, provider, abilities FROM models WHERE org_id = $1 AND connection_id IS NOT NULL ORDER BY slug;
 
 -- name: model
 -- One model, with the connection that reaches it.

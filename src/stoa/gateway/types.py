@@ -138,6 +138,8 @@ class ModelRequest:
     output_tokens_max: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Passed to the provider as it is (temperature, …)."""
+    once: bool = False
+    """The caller tries again by itself, here or at another provider."""
 
 
 # --- out ------------------------------------------------------------------------------------------------------------
@@ -244,7 +246,8 @@ class Model(Protocol):
 
     The context manager is entered with the reply's first word, so that everything before it can be tried again. Leaving
     the context manager closes the upstream call at once, finished or not. Raises ModelError only.
-    Retries (429, 5xx, connection errors) happen inside, and only before the first delta.
+    Retries (429, 5xx, connection errors) happen inside, and only before the first delta; none where the request says
+    `once`.
     """
 
     @property

@@ -1,13 +1,15 @@
 """The JSON shapes of models and connections (contract section 8)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar
+from datetime import date
+from typing import Annotated, Any, ClassVar, Final, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from stoa.gateway.catalogue import ModelEntry
 from stoa.gateway.connections import Connection
+from stoa.gateway.offered import ModelEntry
+from stoa.gateway.prices import Facts, Price
 from stoa.gateway.registry import provider_of
 from stoa.gateway.router.breaker import CircuitState
 from stoa.gateway.types import ProviderName
@@ -15,6 +17,8 @@ from stoa.http import Body, Timestamp, Wire
 from stoa.http.wire import storable
 from stoa.outbound.certificates import CaBundle
 
+Capability = Literal["images", "tools", "documents"]
+_CAPABILITIES: Final[Sequence[Capability]] = ("images", "tools", "documents")
 ModelName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")]
 
 
@@ -52,12 +56,32 @@ class UpdateConnection(Body):
     config: ConnectionConfig
 
 
+class PriceWire(Wire):
+    """US dollars per million tokens, where the operator read that, and when."""
+
+    prompt: float
+    completion: float
+    cached: float | None
+    source: str | None
+    as_of: date | None
+
+
 class ModelWire(Wire):
+    """`context_tokens`, `output_tokens` and `capabilities` are what the operator says (then `source` and `as_of` say
+    where that was read, and when), or else the provider, or else what the model's name suggests. There is no `price`
+    where the operator has set none."""
+
     id: UUID
     slug: str
     name: str
     provider: str
     default: bool
+    context_tokens: int
+    output_tokens: int | None
+    capabilities: Sequence[Capability]
+    source: str | None
+    as_of: date | None
+    price: PriceWire | None
 
 
 class ProviderWire(Wire):
@@ -83,8 +107,21 @@ class ConnectionWire(Wire):
     updated_at: Timestamp
 
 
-def model(value: ModelEntry) -> ModelWire:
-    return ModelWire(id=value.id, slug=value.slug, name=value.name, provider=value.provider, default=value.default)
+def model(value: ModelEntry, facts: Facts | None, price: Price | None) -> ModelWire:
+    abilities = value.abilities
+    return ModelWire(
+        id=value.id,
+        slug=value.slug,
+        name=value.name,
+        provider=value.provider,
+        default=value.default,
+        context_tokens=abilities.context_tokens,
+        output_tokens=abilities.output_tokens_max,
+        capabilities=[name for name in _CAPABILITIES if getattr(abilities, name)],
+        source=facts.source if facts is not None else None,
+        as_of=facts.as_of if facts is not None else None,
+        price=PriceWire(**{name: getattr(price, name) for name in PriceWire.model_fields}) if price else None,
+    )
 
 
 def provider(entry: ModelEntry, state: CircuitState) -> ProviderWire:

@@ -156,8 +156,10 @@ class Driver:
         run = active.run
         try:
             if active.lost:
-                await _whole(self._recorder.recover(run, active.writer, active.state))
+                spoken = await _whole(self._recorder.recover(run, active.writer, active.state))
                 active.lost = False
+                if spoken and (run.options.get("wanted") or {}).get("once"):
+                    raise RunStopped("server_error", "The server failed in the middle of this answer; send it again.")
             if await self._steps(active):
                 return active.outcome(RunStatus.COMPLETED)
             return None

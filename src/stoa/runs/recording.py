@@ -81,11 +81,19 @@ class Recorder:
         checkpoint.change()
         await writer.until_stored(lambda: self._record(run, writer, state, checkpoint))
 
-    async def recover(self, run: Run, writer: RunWriter, state: RunCheckpoint) -> None:
-        """Writes `run.recovered` and bills what the lost attempt used, in one transaction. Raises Fenced."""
-        await writer.until_stored(lambda: self._recover(run, writer, state))
+    async def recover(self, run: Run, writer: RunWriter, state: RunCheckpoint) -> bool:
+        """Writes `run.recovered` and bills what the lost attempt used, in one transaction; gives whether a model had
+        begun to answer. Raises Fenced."""
+        spoken = False
 
-    async def _recover(self, run: Run, writer: RunWriter, state: RunCheckpoint) -> None:
+        async def recover_once() -> None:
+            nonlocal spoken
+            spoken = await self._recover(run, writer, state)
+
+        await writer.until_stored(recover_once)
+        return spoken
+
+    async def _recover(self, run: Run, writer: RunWriter, state: RunCheckpoint) -> bool:
         # Whatever follows the last completed step is void; a run that completed none keeps its `run.started` alone.
         batch = writer.batch(
             [rules.recovered(run.id, run.attempt, max(run.checkpoint_sequence, 1) + 1)], rfc3339(self._clock.now())
@@ -101,6 +109,7 @@ class Recorder:
         if lost.use is not None:
             self._metrics.billed([lost.use])
         state.usage, state.cost_usd = usage, cost
+        return lost.use is not None and lost.use.usage.completion_tokens > 0
 
     async def _record(self, run: Run, writer: RunWriter, state: RunCheckpoint, checkpoint: Checkpoint) -> None:
         batch = writer.batch(checkpoint.events, rfc3339(self._clock.now())) if checkpoint.events else None

@@ -6,12 +6,24 @@ is too late.
 """
 
 from stoa.settings.loading import SettingsError, load, variables
-from stoa.settings.tables import Embeddings, McpServer, Oidc, Price, Provider, Rerank, Router, RouterTarget, Smtp
+from stoa.settings.tables import (
+    Embeddings,
+    McpServer,
+    ModelFacts,
+    Oidc,
+    Price,
+    Provider,
+    Rerank,
+    Router,
+    RouterTarget,
+    Smtp,
+)
 from stoa.settings.values import Settings
 
 __all__ = [
     "Embeddings",
     "McpServer",
+    "ModelFacts",
     "Oidc",
     "Price",
     "Provider",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from stoa.settings.tables import Backup, Embeddings, McpServer, Oidc, Price, Provider, Rerank, Router, Smtp
+from stoa.settings.tables import Backup, Embeddings, McpServer, ModelFacts, Oidc, Price, Provider, Rerank, Router, Smtp
 from stoa.settings.values import Settings
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class SettingsError(Exception):
 _TABLES: Final[Mapping[str, type[BaseModel]]] = {
     "providers": Provider,
     "prices": Price,
+    "models": ModelFacts,
     "router": Router,
     "embeddings": Embeddings,
     "mcp_servers": McpServer,

@@ -1,5 +1,6 @@
 """The tables of `stoa.toml`: what may stand in each."""
 
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
@@ -71,7 +72,7 @@ class Rerank(BaseModel):
 
 class Price(BaseModel):
     """A `[[prices]]` table: US dollars per million tokens of the models whose slug matches (`openai/gpt-*`); the first
-    match counts."""
+    match counts. `source` and `as_of` say where the price was read, and when."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -79,6 +80,23 @@ class Price(BaseModel):
     prompt: Annotated[float, Field(ge=0)]
     completion: Annotated[float, Field(ge=0)]
     cached: Annotated[float, Field(ge=0)] | None = None
+    source: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    as_of: date | None = None
+
+
+class ModelFacts(BaseModel):
+    """A `[[models]]` table: what the models whose slug matches can do, instead of what their provider says or their
+    name suggests; the first match counts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: Annotated[str, Field(min_length=1)]
+    context_tokens: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
+    output_tokens: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
+    images: bool | None = None
+    tools: bool | None = None
+    source: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    as_of: date | None = None
 
 
 class RouterTarget(BaseModel):

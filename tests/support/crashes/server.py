@@ -14,7 +14,8 @@ START_SECONDS_MAX = 60.0
 class Server:
     """A real `stoa serve` on one data directory and one port, that can be killed and started again."""
 
-    def __init__(self, home: Path, model_url: str, **environment: str) -> None:
+    def __init__(self, home: Path, model_url: str, *, config: Path | None = None, **environment: str) -> None:
+        self._arguments = () if config is None else ("--config", str(config))
         self._home = home
         self._model_url = model_url
         self._environment = environment
@@ -49,6 +50,7 @@ class Server:
                 str(self._port),
                 "--data-dir",
                 str(self._home),
+                *self._arguments,
                 env=environment,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
@@ -73,6 +75,9 @@ class Server:
         await self._process.wait()
         self.killed_at = time.monotonic()
         await self.start()
+
+    def seconds_since_kill(self) -> float:
+        return time.monotonic() - self.killed_at
 
     async def stop(self) -> None:
         assert self._process is not None

@@ -46,12 +46,28 @@ class Pagination(Record):
     next_cursor: str | None
 
 
+class ModelPrice(Record):
+    """US dollars per million tokens."""
+
+    prompt: float
+    completion: float
+    cached: float | None
+    source: str | None
+    as_of: str | None
+
+
 class Model(Record):
     id: str
     slug: str
     name: str
     provider: str
     default: bool
+    context_tokens: int
+    output_tokens: int | None
+    capabilities: list[str]
+    source: str | None
+    as_of: str | None
+    price: ModelPrice | None
 
 
 class ConversationModel(Record):

@@ -40,7 +40,7 @@ _SOCKET_PATH_BYTES_MAX: Final = 103
 _SOCKET_DIR_BYTES_MAX: Final = _SOCKET_PATH_BYTES_MAX - len(f"/.s.PGSQL.{PORT}")
 
 OURS: Final = frozenset(
-    {"artifacts", "blobs", "knowledge", "models", "postgres", "restoring.json", "secret.key", "sources"}
+    {"artifacts", "blobs", "calls", "knowledge", "models", "postgres", "restoring.json", "secret.key", "sources"}
 )
 """What Stoa makes in a data directory. Everything else in it is left alone."""
 

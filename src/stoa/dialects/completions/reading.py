@@ -42,6 +42,7 @@ def read(fields: Mapping[str, Any]) -> Asked:
     asked.wanted |= {
         "dialect": DIALECT,
         "store": False,
+        "once": True,
         "keep_seconds": KEEP_SECONDS,
         "sampling": {name: value for name, value in fields.items() if name not in READ},
         "echo": {"model": slug, "usage": bool(isinstance(options, dict) and options.get("include_usage"))},

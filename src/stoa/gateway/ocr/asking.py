@@ -91,7 +91,7 @@ async def _asked(
     request: ModelRequest, llm: Llm, seconds_max: float, stack: AsyncExitStack, target: Target, spoken: Spoken
 ) -> Answered:
     settings = {name: value for name, value in llm.settings.items() if name != "user"}
-    request = replace(request, extra=extra_of(target.model, settings))
+    request = replace(request, extra=extra_of(target.model, settings), once=True)
     pieces: list[str] = []
     complete = True
 
@@ -102,7 +102,7 @@ async def _asked(
                 pieces.append(delta.text)
                 spoken.characters += len(delta.text)
             case Usage():
-                spoken.usage = delta
+                spoken.report(delta)
             case Finish(reason="content_filter" | "refusal"):
                 raise ModelError("content_filtered", "The model refused to read this document.", retryable=False)
             case Notice():  # A picture or the schema was left out: what follows would be made up.
@@ -131,6 +131,7 @@ async def _heard(
             async for batch in deltas:
                 for delta in batch:
                     hear(delta)
+                spoken.place.counted(spoken.characters)
                 if spoken.characters > CHARACTERS_MAX:
                     raise ModelError("model_protocol_error", "The model's answer does not end.", retryable=False)
     except TimeoutError as error:

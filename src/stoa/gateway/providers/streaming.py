@@ -150,7 +150,7 @@ class StreamingModel(ABC):
                 told += [next_.notice] if next_.notice else []
                 outgoing = self._outgoing(request, granted)
                 continue
-            if attempt == RETRIES_MAX or (failure.retry_after_seconds or 0) > RETRY_AFTER_SECONDS_MAX:
+            if request.once or attempt == RETRIES_MAX or (failure.retry_after_seconds or 0) > RETRY_AFTER_SECONDS_MAX:
                 raise failure
             backoff = BACKOFF_SECONDS * 2**attempt * random.uniform(0.8, 1.2)  # noqa: S311 — spreads retries, guards nothing
             await self._sleep(failure.retry_after_seconds or backoff)

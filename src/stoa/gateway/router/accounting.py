@@ -1,14 +1,16 @@
 """The gateway's side of the bill: what a limited key reserves before a call, and the lines of calls that have ended.
 
 Lines of a node are entered in groups, one statement per tick: a tick begins as soon as the one before is done and
-something waits. What a call had reserved is exchanged for what it cost in the statement that enters its line.
+something waits. What a call had reserved is exchanged for what it cost in the statement that enters its line. Calls
+of a process that was killed are entered from its file (`open_calls`) by the next one.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 from uuid import UUID
 
@@ -18,7 +20,9 @@ from stoa.db import Database, Unstorable
 from stoa.db.internal import internal_statement
 from stoa.gateway.ledger import SPENDING_PARTS, SQL
 from stoa.gateway.router.errors import PriceUnknown, SpendingLimitReached
-from stoa.gateway.router.types import Call
+from stoa.gateway.router.open_calls import LeftBehind, Lost, OpenCalls, Place, left_behind
+from stoa.gateway.router.rules import usage_of_call
+from stoa.gateway.router.types import Call, PriceOf, Spoken
 from stoa.gateway.types import Usage
 from stoa.kernel.errors import DatabaseUnavailable
 from stoa.kernel.metrics import FAST, Counter, Gauge, Histogram, Metric
@@ -34,6 +38,8 @@ COMMIT_SECONDS_MAX: Final = 10.0
 back."""
 LATE_SECONDS: Final = 1.0
 """Between two looks for lines that have waited for too long."""
+SETTLED: Final = 1 << 62
+"""The number of the group that holds what a killed process left behind: after it nothing of that process is entered."""
 LineKind: TypeAlias = Literal["gateway", "cache"]
 """What a line is for: a call of a model, or an answer that was kept."""
 _WHEN: Final = {"day": "today", "month": "this month", "total": "altogether"}
@@ -44,6 +50,7 @@ _log = structlog.get_logger("stoa.gateway")
 class _Entry:
     """A line on its way. `done` is true after its commit; false once nobody waits for that any longer."""
 
+    call_id: UUID
     values: dict[str, Any]
     done: asyncio.Future[bool]
     queued_at: float
@@ -52,9 +59,15 @@ class _Entry:
 class Accounts:
     """Long-lived: `start` before use; `stop` enters what waits."""
 
-    def __init__(self, database: Database, node_id: UUID) -> None:
+    def __init__(
+        self, database: Database, node_id: UUID, price: Callable[[str], PriceOf], records: Path | None = None
+    ) -> None:
+        """`price` gives a model's, by its slug; `records` is where the files of calls under way are."""
         self._database = database
         self._node_id = node_id
+        self._price = price
+        self._records = records
+        self._calls = OpenCalls(records, node_id)
         self._supervisor = Supervisor()
         self._waiting: list[_Entry] = []
         self._groups: deque[list[_Entry]] = deque()
@@ -75,6 +88,7 @@ class Accounts:
         return [self._lines, self._ticks, waiting]
 
     async def start(self) -> None:
+        self._calls.open()
         self._supervisor.keep(self._forever, "gateway.accounts", self.heartbeat)
         self._supervisor.keep(self._sweep_forever, "gateway.reservations")
 
@@ -87,8 +101,9 @@ class Accounts:
                 while self._open:
                     await self._tick()
         except (DatabaseUnavailable, TimeoutError):
-            _log.error("lines of the bill are lost", lines=self._open)
+            _log.error("lines of the bill are late", lines=self._open)
             self._let_go(asyncio.get_running_loop().time())
+        self._calls.close(keep=self._open > 0)
 
     @property
     def _open(self) -> int:
@@ -131,33 +146,27 @@ class Accounts:
             )
         return left - usd
 
+    def opened(self, call: Call) -> Place:
+        """Where the call writes what comes of it, for the process after this one."""
+        about = {**self._key(call), "user_id": call.user, "prompt_characters": call.prompt_characters}
+        return self._calls.take(call.id, about)
+
     # --- after it ---------------------------------------------------------------------------------------------------
     def enter(
         self, call: Call, model: str, usage: Usage, cost_usd: float | None, kind: LineKind = "gateway"
     ) -> asyncio.Future[bool]:
         """Queues the line of a call that has ended; the future is done after its commit. Never waits, never fails."""
-        return self._queue(
-            {
-                **self._key(call),
-                "kind": kind,
-                "user_id": call.user,
-                "model": model,
-                "prompt_tokens": usage.prompt_tokens,
-                "completion_tokens": usage.completion_tokens,
-                "cached_tokens": usage.cached_tokens,
-                "reasoning_tokens": usage.reasoning_tokens,
-                "estimated": usage.estimated,
-                "cost_usd": None if cost_usd is None else f"{cost_usd:.9f}",
-                "billed": True,
-            }
-        )
+        self._calls.of(call.id).entered(model, usage, cost_usd)
+        about = {**self._key(call), "user_id": call.user}
+        return self._queue(call.id, _line(about, model, usage, cost_usd, kind))
 
     def release(self, call: Call) -> asyncio.Future[bool] | None:
         """Gives back what a call had set aside that no provider took; the future is done after the commit. None for a
         key without a limit."""
         if call.principal.spending_limit is None:
+            self._calls.free(call.id)
             return None
-        return self._queue({**self._key(call), "billed": False})
+        return self._queue(call.id, {**self._key(call), "billed": False})
 
     async def committed(self, entered: asyncio.Future[bool]) -> None:
         """Waits for the commit of a line, as long as an answer may be held back for it."""
@@ -174,9 +183,9 @@ class Accounts:
             "part": call.id.int % SPENDING_PARTS,
         }
 
-    def _queue(self, values: dict[str, Any]) -> asyncio.Future[bool]:
+    def _queue(self, call_id: UUID, values: dict[str, Any]) -> asyncio.Future[bool]:
         loop = asyncio.get_running_loop()
-        entry = _Entry(values, loop.create_future(), loop.time())
+        entry = _Entry(call_id, values, loop.create_future(), loop.time())
         self._waiting.append(entry)
         self._awake.set()
         return entry.done
@@ -225,6 +234,8 @@ class Accounts:
             group, self._waiting = self._waiting[:LINES_PER_TICK_MAX], self._waiting[LINES_PER_TICK_MAX:]
             self._groups.append(group)
         group = self._groups[0]
+        for entry in group:
+            self._calls.of(entry.call_id).sent(self._batch + 1)
         try:
             async with internal_statement(self._database) as tx:
                 await tx.execute(SQL.enter_calls, self._node_id, self._batch + 1, [entry.values for entry in group])
@@ -239,17 +250,64 @@ class Accounts:
             self._batch += 1
             self._lines.add(by=sum(entry.values["billed"] for entry in group))
         for entry in group:
+            self._calls.free(entry.call_id)
             if not entry.done.done():
                 entry.done.set_result(True)
 
     # --- what others left -------------------------------------------------------------------------------------------
     async def _sweep_forever(self) -> None:
         while True:
-            await asyncio.sleep(spread(SWEEP_SECONDS))
             try:
+                await self.settle_left_behind()
                 await self.sweep()
             except DatabaseUnavailable:
-                continue
+                pass
+            await asyncio.sleep(spread(SWEEP_SECONDS))
+
+    async def settle_left_behind(self) -> int:
+        """Puts the calls of processes that were killed on the bill, from their files; gives how many those were."""
+        count = 0
+        for file in await asyncio.to_thread(left_behind, self._records):
+            settled = False
+            try:
+                count += await self._settle_file(file)
+                settled = True
+            finally:
+                await asyncio.to_thread(file.close, keep=not settled)
+        if count:
+            _log.warning("calls of a killed process were put on the bill", calls=count)
+        return count
+
+    async def _settle_file(self, file: LeftBehind) -> int:
+        """In one statement, so that a file that is read again (its reader died) adds nothing."""
+        async with internal_statement(self._database) as tx:
+            entered = int(await tx.fetchval(SQL.batch_of, file.node_id) or 0)
+        calls = [lost for lost in await asyncio.to_thread(file.calls) if not 0 < lost.batch <= entered]
+        if not calls or entered >= SETTLED:
+            return 0
+        lines = [self._line_of(lost) for lost in calls]
+        try:
+            async with internal_statement(self._database) as tx:
+                await tx.execute(SQL.enter_calls, file.node_id, SETTLED, lines)
+        except Unstorable:  # One bad value costs its own line.
+            for number, line in enumerate(lines, SETTLED + 1):
+                await self._enter_alone(file.node_id, number, line)
+        return len(lines)
+
+    async def _enter_alone(self, node_id: UUID, number: int, line: Mapping[str, Any]) -> None:
+        try:
+            async with internal_statement(self._database) as tx:
+                await tx.execute(SQL.enter_calls, node_id, number, [line])
+        except Unstorable as error:
+            _log.error("a line of the bill cannot be stored", line=str(line)[:2_000], reason=error.message)
+
+    def _line_of(self, lost: Lost) -> dict[str, Any]:
+        if lost.model is None:
+            return {**lost.about, "billed": False}
+        spoken = Spoken(usage=lost.usage, characters=lost.characters, prompt=lost.prompt)
+        usage = usage_of_call(lost.about["prompt_characters"], spoken)
+        cost = lost.cost_usd if lost.priced else self._price(lost.model)(usage)
+        return _line(lost.about, lost.model, usage, cost, "gateway")
 
     async def sweep(self) -> int:
         """Takes back what the calls of nodes that no longer live had set aside; gives how many calls that were."""
@@ -259,3 +317,18 @@ class Accounts:
         if count:
             _log.warning("calls of a lost node were released", calls=count)
         return count
+
+
+def _line(about: Mapping[str, Any], model: str, usage: Usage, cost_usd: float | None, kind: LineKind) -> dict[str, Any]:
+    return {
+        **about,
+        "kind": kind,
+        "model": model,
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "estimated": usage.estimated,
+        "cost_usd": None if cost_usd is None else f"{cost_usd:.9f}",
+        "billed": True,
+    }

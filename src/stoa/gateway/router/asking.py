@@ -84,6 +84,7 @@ def asked(fields: Mapping[str, Any], source: str) -> Asked:
         _schema(fields.get("response_format")),
         _limit(fields),
         _extra(fields, source),
+        once=True,
     )
     return Asked(request, sorted(name for name in fields if name not in TRANSLATED and name not in NEUTRAL))
 

@@ -158,6 +158,7 @@ class Calls:
         failure: ModelError | None = None
         asked: Target | None = None
         spoken = Spoken()
+        place = self.accounts.opened(call)
         try:
             for index, target in enumerate(targets):
                 if not self.breakers.admit(target.circuit):
@@ -167,7 +168,7 @@ class Calls:
                 except BaseException:
                     self.breakers.left(target.circuit)
                     raise
-                asked, spoken = target, Spoken()
+                asked, spoken = target, Spoken(place=place)
                 last = index == len(targets) - 1
                 begun = await self._attempts(call, target, begin, spoken, reserved, last=last)
                 if isinstance(begun, Begun):
@@ -218,10 +219,13 @@ class Calls:
         attempt = 0
         while True:
             stack = AsyncExitStack()
+            spoken.place.asked(target.slug)
             try:
                 opened = await begin(stack, target, spoken)
             except ModelError as error:
                 await stack.aclose()
+                if not spoken.began:
+                    spoken.place.failed()
                 self.breakers.failed(target.circuit, error)
                 self._fallbacks.add(error.code)
                 if spoken.began:  # What was made of the answer is paid for; another one would be paid for too.

@@ -113,7 +113,7 @@ async def _embedded(embedder: Embedder, slug: str, fields: Mapping[str, Any], sp
         raise BadRequest.field("dimensions", f"must be {vectors.shape[1]} for this model")
     spoken.began = True
     tokens = sum(estimated_tokens(len(text)) for text in texts)
-    spoken.usage = Usage(tokens, 0, estimated=True)
+    spoken.report(Usage(tokens, 0, estimated=True))
     data = [
         {
             "object": "embedding",

@@ -134,8 +134,9 @@ async def _read_message(stack: AsyncExitStack, model: AnthropicModel, body: byte
     if not held.get("content") and (failure := found(held)) is not None:
         raise broken_off(failure, model.clean(failure.message))
     spoken.began = True
-    spoken.usage = _usage(object_of(held.get("usage")))
-    if spoken.usage is None:
+    if (usage := _usage(object_of(held.get("usage")))) is not None:
+        spoken.report(usage)
+    else:
         spoken.characters = rules.characters(held.get("content"))
     return content
 
@@ -152,8 +153,7 @@ class MessageRelay(passing.Relay):
         for one in passing.split(events):
             if b'"usage"' not in one and b'"error"' not in one and _STOP not in one:
                 kept.append(one)
-                self._uncounted.append(one)
-                self._uncounted_bytes += len(one)
+                self._gather(one)
                 continue
             held = passing.parsed(one)
             if check and held.get("type") == "error" and (failure := found(held)) is not None:
@@ -163,21 +163,20 @@ class MessageRelay(passing.Relay):
                 break
             self._counts |= object_of(object_of(held.get("message")).get("usage"))
             self._counts |= {name: value for name, value in object_of(held.get("usage")).items() if value is not None}
-            if held.get("type") == "message_delta":
-                self._spoken.usage = _usage(self._counts)
+            if (usage := _usage(self._counts)) is not None:
+                if held.get("type") == "message_delta":
+                    self._spoken.report(usage)
+                else:
+                    self._spoken.report_prompt(usage)
             kept.append(one)
-        if self._uncounted_bytes > passing.UNCOUNTED_BYTES_MAX:
-            self._count_now()
         return b"".join(kept)
 
-    def _count_now(self) -> None:
-        for events in self._uncounted:
-            held = passing.parsed(events)
-            self._spoken.characters += rules.characters(held.get("delta")) - len(
-                str(object_of(held.get("delta")).get("type", ""))
-            )
-        self._uncounted.clear()
-        self._uncounted_bytes = 0
+    def _closes(self, events: bytes) -> bool:
+        return b"content_block_delta" not in events
+
+    def _characters(self, held: Mapping[str, Any]) -> int:
+        delta = object_of(held.get("delta"))
+        return rules.characters(delta) - len(str(delta.get("type", "")))
 
 
 class MessageFrames(ChatFrames):

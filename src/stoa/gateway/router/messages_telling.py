@@ -99,8 +99,10 @@ class MessageTranslation:
         assert self._deltas is not None
         if self._first:
             yield self._first
+            self._spoken.place.counted(self._spoken.characters)
         async for batch in self._deltas:
             yield batch
+            self._spoken.place.counted(self._spoken.characters)
 
     def _take(self, batch: Sequence[Delta]) -> list[dict[str, Any]]:
         out: list[dict[str, Any]] = []
@@ -116,7 +118,7 @@ class MessageTranslation:
                 case ToolCallDelta():
                     self._call(out, delta)
                 case Usage():
-                    self._spoken.usage = delta
+                    self._spoken.report(delta)
                 case Finish():
                     self._reason = REASONS[delta.reason]
                 case _:

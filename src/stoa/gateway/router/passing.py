@@ -29,7 +29,13 @@ UNCOUNTED_BYTES_MAX: Final = 64 * 1024
 """Of events whose text has not been counted; it is counted when it must be, or when so much has gathered."""
 _END: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 _USAGE: Final = re.compile(rb'"usage"\s*:\s*\{')
+_FINISH: Final = re.compile(rb'"finish_reason"\s*:\s*"')
+_TEXT: Final = re.compile(
+    rb'"(?:content|refusal|reasoning|reasoning_content|arguments|text|thinking)"\s*:\s*"((?:[^"\\]|\\.)*)'
+)
 DONE: Final = b"[DONE]"
+SAMPLES: Final = 4
+"""Events with text whose text is counted at once: they say what the others weigh beside theirs."""
 
 
 def request_body(model: OpenAIModel, fields: Mapping[str, Any], *, streamed: bool) -> tuple[bytes, bool]:
@@ -56,27 +62,35 @@ async def read_whole(
     if not held.get("choices") and not held.get("data") and (failure := found(held)) is not None:
         raise broken_off(failure, model.clean(failure.message))
     spoken.began = True
-    spoken.usage = usage_of(object_of(held.get("usage")))
-    if spoken.usage is None:
+    if (usage := usage_of(object_of(held.get("usage")))) is not None:
+        spoken.report(usage)
+    else:
         spoken.characters = sum(_said(object_of(choice).get("message")) for choice in list_of(held.get("choices")))
     return content, reply.headers.get("content-type", "application/json")
 
 
 async def content_of(reply: Reply, spoken: Spoken | None = None) -> bytes:
     """The whole body. Raises ModelError; where it breaks off, `spoken` then says how much had come."""
-    pieces: list[bytes] = []
-    size = 0
+    content = bytearray()
+    count_at = 1
     try:
         async for chunk in reply.chunks():
-            pieces.append(chunk)
-            size += len(chunk)
-            if size > WHOLE_BYTES_MAX:
+            content += chunk
+            if len(content) > WHOLE_BYTES_MAX:
                 raise ModelError("model_protocol_error", "The provider's answer is over 16 MiB.", retryable=False)
+            if spoken is not None and len(content) >= count_at:
+                spoken.place.counted(text_so_far(content))
+                count_at = len(content) + (len(content) // 20 if len(content) < UNCOUNTED_BYTES_MAX else len(content))
     except TransportError as error:
-        if spoken is not None and size:
-            spoken.began, spoken.characters = True, size
+        if spoken is not None and content:
+            spoken.began, spoken.characters = True, text_so_far(content)
         raise broken(error, began=True) from error
-    return b"".join(pieces)
+    return bytes(content)
+
+
+def text_so_far(content: bytes | bytearray) -> int:
+    """Characters of what the beginning of a whole answer says, estimated without parsing it."""
+    return sum(end - start for start, end in (found_.span(1) for found_ in _TEXT.finditer(content)))
 
 
 class Relay:
@@ -89,7 +103,8 @@ class Relay:
         self._strip = strip
         self._rest = b""
         self._uncounted: list[bytes] = []
-        self._uncounted_bytes = 0
+        self._uncounted_bytes = self._uncounted_events = 0
+        self._samples = self._sample_overhead = self._sample_bytes = self._sample_characters = 0
         self._first: list[bytes] = []
         self._chunks: AsyncIterator[bytes] | None = None
         self._reply: Reply | None = None
@@ -167,10 +182,7 @@ class Relay:
             raise broken_off(failure, self._model.clean(failure.message))
         if b'"usage"' in events and _USAGE.search(events):
             events = self._without_usage(events)
-        self._uncounted.append(events)
-        self._uncounted_bytes += len(events)
-        if self._uncounted_bytes > UNCOUNTED_BYTES_MAX:
-            self._count_now()
+        self._gather(events)
         return events
 
     def _without_end(self, events: bytes) -> bytes:
@@ -187,19 +199,58 @@ class Relay:
         for event in split(events):
             held = parsed(event)
             if (usage := usage_of(object_of(held.get("usage")))) is not None:
-                self._spoken.usage = usage
+                self._spoken.report(usage)
                 if self._strip and not held.get("choices"):
                     continue
             kept.append(event)
         return b"".join(kept)
 
+    def _gather(self, events: bytes) -> None:
+        """Keeps events until their text must be counted. The first ones are counted at once, and say how much text
+        there is in the bytes of the others, for the case that this process is killed."""
+        if self._samples < SAMPLES or self._closes(events):
+            self._count(events)
+            self._spoken.place.counted(self._spoken.characters)
+        else:
+            self._uncounted.append(events)
+            self._uncounted_bytes += len(events)
+            self._uncounted_events += events.count(b"data:")
+        if self._uncounted_bytes > UNCOUNTED_BYTES_MAX:
+            self._count_now()
+        elif self._uncounted_bytes:
+            self._spoken.place.came(self._uncounted_bytes, self._uncounted_events)
+
+    def _closes(self, events: bytes) -> bool:
+        """Whether they are of another weight than those with text."""
+        return _FINISH.search(events) is not None
+
     def _count_now(self) -> None:
         for events in self._uncounted:
-            for event in split(events):
-                for choice in list_of(parsed(event).get("choices")):
-                    self._spoken.characters += _said(object_of(choice).get("delta"))
+            self._count(events)
         self._uncounted.clear()
-        self._uncounted_bytes = 0
+        self._uncounted_bytes = self._uncounted_events = 0
+        self._spoken.place.counted(self._spoken.characters)
+
+    def _count(self, events: bytes) -> None:
+        for event in split(events):
+            characters = self._characters(parsed(event))
+            self._spoken.characters += characters
+            if characters and self._samples < SAMPLES:
+                self._weigh(event, characters)
+
+    def _weigh(self, event: bytes, characters: int) -> None:
+        unicode = event.count(b"\\u")
+        escaped = event.count(b"\\") - unicode + 5 * unicode
+        text_bytes = characters + len(event) - len(event.decode(errors="replace")) + escaped
+        self._samples += 1
+        self._sample_overhead += max(len(event) - text_bytes, 0)
+        self._sample_bytes += text_bytes
+        self._sample_characters += characters
+        self._spoken.place.shaped(self._sample_overhead / self._samples, self._sample_characters / self._sample_bytes)
+
+    def _characters(self, held: Mapping[str, Any]) -> int:
+        """Of the text in one event."""
+        return sum(_said(object_of(choice).get("delta")) for choice in list_of(held.get("choices")))
 
     def _refused(self, content: bytes) -> ModelError:
         """A whole JSON answer where a stream was asked for: mostly an error with the status of a success."""

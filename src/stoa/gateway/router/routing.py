@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from typing import Final
 from uuid import UUID, uuid5
 
-from stoa.gateway.catalogue import NAMESPACE, Catalogue, ModelEntry
-from stoa.gateway.prices import Price, price_of
+from stoa.gateway.catalogue import NAMESPACE, Catalogue
+from stoa.gateway.offered import ModelEntry
+from stoa.gateway.prices import Price, line_of, price_of
 from stoa.gateway.router.types import PriceOf, RouteSettings, Target, TargetSettings
 from stoa.gateway.types import Model
 from stoa.kernel.errors import NotFound, Unavailable
@@ -45,6 +46,10 @@ class Routing:
                 self._known.clear()
             known = self._known[slug] = price_of(slug, self._prices)
         return known
+
+    def price_line(self, slug: str) -> Price | None:
+        """What the operator's table says of a model; None where it has no price."""
+        return line_of(slug, self._prices)
 
     async def targets(self, principal: Principal, slug: str) -> Sequence[Target]:
         """Who can answer, best first. Raises NotFound; Unavailable where none of a route's models is there now."""

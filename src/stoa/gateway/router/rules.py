@@ -1,6 +1,7 @@
 """Pure decisions of the gateway: what a request must have, what a call may cost, what is tried again."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from stoa.gateway.prices import estimated_tokens
@@ -74,10 +75,11 @@ def prompt_characters(fields: Mapping[str, Any]) -> int:
 
 
 def usage_of_call(prompt_characters_: int, spoken: Spoken) -> Usage:
-    """The provider's count, or our estimate of what went in and came out."""
+    """The provider's count, or our estimate of what it did not count: the answer, mostly the prompt too."""
     if spoken.usage is not None:
         return spoken.usage
-    return Usage(estimated_tokens(prompt_characters_), estimated_tokens(spoken.characters), estimated=True)
+    prompt = spoken.prompt or Usage(estimated_tokens(prompt_characters_))
+    return replace(prompt, completion_tokens=estimated_tokens(spoken.characters), estimated=True)
 
 
 def completion_tokens_max(fields: Mapping[str, Any], model_max: int | None) -> int:

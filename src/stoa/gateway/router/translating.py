@@ -71,8 +71,10 @@ class Translation:
         assert self._deltas is not None
         if self._first:
             yield self._first
+            self._spoken.place.counted(self._spoken.characters)
         async for batch in self._deltas:
             yield batch
+            self._spoken.place.counted(self._spoken.characters)
 
     def count(self) -> None:
         """The characters of an answer are counted as they come."""
@@ -89,7 +91,7 @@ class Translation:
                 self._spoken.characters += len(delta.arguments) + len(delta.name or "")
                 return self._chunk({"tool_calls": [self._call(delta)]})
             case Usage():
-                self._spoken.usage = delta
+                self._spoken.report(delta)
             case ProviderData() if thinking := list_of(delta.data.get("thinking")):
                 return self._chunk({"thinking_blocks": thinking})
             case Finish():
@@ -126,7 +128,7 @@ class Translation:
                     case ToolCallDelta():
                         self._add(calls, delta)
                     case Usage():
-                        self._spoken.usage = delta
+                        self._spoken.report(delta)
                     case ProviderData():
                         self._thinking = list_of(delta.data.get("thinking"))
                     case Finish():

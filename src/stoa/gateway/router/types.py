@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from stoa.gateway.router.open_calls import NOWHERE, Place
 from stoa.gateway.types import Model, Usage
 from stoa.kernel.principal import Principal
 
@@ -53,8 +54,9 @@ class Call:
 
     @property
     def user(self) -> str | None:
-        """The end user, as the caller names them, as it can be stored."""
-        user = self.fields.get("user")
+        """The end user, as the caller names them in OpenAI's or Anthropic's words, as it can be stored."""
+        metadata = self.fields.get("metadata")
+        user = self.fields.get("user") or (metadata.get("user_id") if isinstance(metadata, dict) else None)
         if not isinstance(user, str) or not user:
             return None
         return user.replace("\0", "").encode("utf-8", "replace").decode()[:255] or None
@@ -69,3 +71,16 @@ class Spoken:
     characters: int = 0
     began: bool = False
     """Whether the provider took the request: from then on the call is a line of the bill."""
+    prompt: Usage | None = None
+    """What the provider counted of the prompt, before it has counted the answer."""
+    place: Place = NOWHERE
+    """Where what came is written for the case that this process is killed."""
+
+    def report(self, usage: Usage) -> None:
+        """The provider's count."""
+        self.usage = usage
+        self.place.reported(usage)
+
+    def report_prompt(self, usage: Usage) -> None:
+        self.prompt = usage
+        self.place.reported(usage, prompt_only=True)

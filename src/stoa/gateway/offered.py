@@ -1,0 +1,66 @@
+"""What providers offer: their models, and what came of asking for them."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from stoa.gateway.types import Capabilities, Model
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """A line of the catalogue."""
+
+    id: UUID
+    slug: str
+    name: str
+    provider: str
+    abilities: Capabilities
+    default: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A model that a provider has: `wire_name` is what the provider calls it."""
+
+    wire_name: str
+    name: str
+    abilities: Capabilities
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A configured provider. `offers` asks it for its models (raises ProviderError); `build` makes the adapter of
+    one."""
+
+    name: str
+    offers: Callable[[], Awaitable[Sequence[Offer]]]
+    build: Callable[[Offer], Model]
+    optional: bool = False
+    """Looked for without having been named: its absence is no news."""
+    url: str = ""
+    """Where it is asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderState:
+    """What asking a provider for its models came to. `models` is None while there is no answer, and `trouble` says
+    why."""
+
+    name: str
+    url: str
+    models: int | None
+    trouble: str | None
+    optional: bool
+
+
+class ProviderError(Exception):
+    """A provider could not be asked for its models; the message says why. `field` is the setting to blame."""
+
+    def __init__(self, message: str, field: str = "base_url") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class NoModelList(ProviderError):
+    """The provider answers, and has no list of models."""
