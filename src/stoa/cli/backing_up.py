@@ -291,7 +291,8 @@ async def _try(
         try:
             await restore(repository, manifest, embedded.dsn, data_dir, begun=begun, tell=tell)
             tell("promises")
-            chosen = settings.model_copy(update={"data_dir": data_dir, "database_url": None, "backup": None})
+            nowhere_else = {"database_url": None, "database_session_url": None, "backup": None}
+            chosen = settings.model_copy(update={"data_dir": data_dir, **nowhere_else})
             async with open_doctor(chosen, embedded.dsn) as doctor:
                 return await doctor.examine(Scope(), full=True)
         finally:
